@@ -1,0 +1,133 @@
+"""The seam to the world, and the one sentence that a pass is: observe, decide, carry out, report.
+
+A ``Backend`` is Kubernetes, this machine, or a fake; all three pass the same contract suite
+(``tests/contract``). No I/O here: only the order in which it happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from datetime import datetime
+from typing import Protocol
+
+from daskjob.core.decide import decide
+from daskjob.core.decision import Decision, Event, Patch, Retire
+from daskjob.core.errors import Refused
+from daskjob.core.manifests import Key, Manifest, ObjectRef
+from daskjob.core.observed import Observed
+
+
+class Backend(Protocol):
+    """What a pass needs of the world.
+
+    Reads show the backend's own writes: after ``create`` returned, ``observe`` shows the object.
+    Every write carries the uid as its precondition; an object that is gone, or another one of the
+    same name, is none of ours, and the write does nothing.
+    """
+
+    async def observe(self, key: Key) -> Observed | None:
+        """Return what there is to see of an object; ``None`` where it does not exist.
+
+        A runner or scheduler that the object's status names and that is missing here was looked
+        for in the world itself, not only in a cache.
+        """
+        ...
+
+    async def create(self, owner: Key, manifest: Manifest) -> None:
+        """Create an object; one of this name with the same controller is success.
+
+        Raises
+        ------
+        Refused
+            The world said no; the backend shows it in ``observed.refusals`` until a later try
+            succeeds.
+        """
+        ...
+
+    async def delete(self, ref: ObjectRef) -> None:
+        """Delete an object, and in time everything that it owns."""
+        ...
+
+    async def stop(self, ref: ObjectRef) -> None:
+        """Stop a pod so that its log and exit code stay; it ends as ``DeadlineExceeded``."""
+        ...
+
+    async def patch(self, patch: Patch) -> None:
+        """Merge a patch into an object's metadata or spec."""
+        ...
+
+    async def retire(self, owner: Key, retire: Retire) -> None:
+        """Ask the scheduler to move workers' data away; ``observed.retirement`` has its answer."""
+        ...
+
+    async def collect_report(self, owner: Key) -> None:
+        """Ask the agent for its last words, for 2 s at most; ``observed.report`` has them."""
+        ...
+
+    async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
+        """Write the whole status of an object."""
+        ...
+
+    async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
+        """Tell events of an object; a failure to tell fails nothing."""
+        ...
+
+
+async def reconcile(backend: Backend, key: Key, now: datetime) -> datetime | None:
+    """Make one pass over an object; return when time alone calls for the next one.
+
+    Raises
+    ------
+    ApiError
+        The world did not do what was asked. The status was written all the same; the next pass,
+        after a back-off, sees what is so.
+    """
+    observed = await backend.observe(key)
+    if observed is None:
+        return None
+    decision = decide(observed, now)
+    await carry_out(backend, key, decision, observed.ref)
+    return decision.wake_at
+
+
+async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectRef) -> None:
+    """Do what was decided: the status beside the creations, then what removes, then events.
+
+    Nothing is removed on the strength of a status that is not written yet: a decision that
+    removes follows from a status that was observed (design §4.3).
+    """
+    steps: list[Coroutine[object, object, None]]
+    steps = [_create(backend, key, manifest) for manifest in decision.create]
+    if decision.status is not None:
+        steps.append(backend.write_status(ref, decision.status))
+    failures = await _all(steps)
+    if decision.collect_report:
+        await backend.collect_report(key)
+    if decision.retire is not None:
+        await backend.retire(key, decision.retire)
+    failures += await _all(
+        [
+            *(backend.patch(patch) for patch in decision.patch),
+            *(backend.stop(pod) for pod in decision.stop),
+            *(backend.delete(doomed) for doomed in decision.delete),
+        ]
+    )
+    if failures:
+        raise failures[0]
+    if decision.events:
+        await backend.emit(ref, decision.events)
+
+
+async def _create(backend: Backend, owner: Key, manifest: Manifest) -> None:
+    try:
+        await backend.create(owner, manifest)
+    except Refused:
+        # No error of the pass: the refusal is observed from now on, and decided about.
+        return
+
+
+async def _all(steps: Iterable[Coroutine[object, object, None]]) -> list[Exception]:
+    """Take all the steps at once; return what went wrong, so that one does not stop the others."""
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    return [result for result in results if isinstance(result, Exception)]

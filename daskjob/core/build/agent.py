@@ -1,0 +1,148 @@
+"""The environment that brings the scheduler agent (``daskjob/agent.py``) into a scheduler.
+
+No I/O here: whoever builds a scheduler reads the agent's source and passes it in.
+
+distributed takes the *text* of a module as a preload (``distributed.preloading``): a value with a
+space in it that does not end in ``.py``. It logs that text twice, so what is passed is one line
+with the agent stripped of comments and compressed. Kubernetes rewrites ``$(…)`` and ``$$`` in
+environment and arguments, so there is no ``$`` in it. An exception at import would end the
+scheduler, so it raises none.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+#: What dask reads as ``distributed.scheduler.preload`` and ``…preload-argv``.
+PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
+PRELOAD_ARGV_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD_ARGV"
+#: What the agent reads.
+TOKEN_VARIABLE = "DASKJOB_AGENT_TOKEN"
+GROUPS_VARIABLE = "DASKJOB_AGENT_GROUPS"
+
+# BaseException: a SystemExit would end the scheduler as surely as anything else.
+_LOADER = """try:
+ import base64, zlib
+ exec(compile(zlib.decompress(base64.b64decode('{packed}')), 'daskjob-agent', 'exec'))
+except BaseException as error:
+ import logging
+ logging.getLogger('distributed.scheduler').warning('daskjob agent: not loaded: %r', error)
+"""
+
+
+@dataclass(frozen=True)
+class AgentGroup:
+    """A worker group, as the agent must know it to split the adaptive target.
+
+    The first group of a cluster is its default group: it gets all demand that no other group must
+    answer.
+    """
+
+    name: str
+    #: What the names of the group's workers begin with.
+    prefix: str
+    #: Threads of one worker.
+    nthreads: float = 1
+    #: What one worker offers, as its ``--resources`` say.
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+def bootstrap(source: str) -> str:
+    """The preload text for this agent source: one line, no ``$``, raises nothing when run."""
+    packed = zlib.compress(_stripped(source).encode(), level=9)
+    loader = _LOADER.format(packed=base64.b64encode(packed).decode("ascii"))
+    return f"exec({loader!r})"
+
+
+def preloads(source: str, others: Sequence[str] = ()) -> str:
+    """The value of `PRELOAD_VARIABLE`: these other preloads, then the agent.
+
+    Always a list, as dask's config reads it (``ast.literal_eval``).
+    """
+    return repr([*others, bootstrap(source)])
+
+
+def named_preloads(value: str | None) -> list[str]:
+    """The preloads that a value of `PRELOAD_VARIABLE` names, read as dask reads it."""
+    parsed = _as_dask_reads(value)
+    if isinstance(parsed, str):
+        return [parsed] if parsed else []
+    return [str(item) for item in parsed] if isinstance(parsed, (list, tuple)) else []
+
+
+def preload_argv(value: str | None, others: int) -> str:
+    """The value of `PRELOAD_ARGV_VARIABLE` that goes with `preloads` of so many others.
+
+    It must be set even if the user set none: arguments in the image's YAML files that are listed
+    preload by preload would not match our list in length, and the scheduler would not start.
+    """
+    parsed = _as_dask_reads(value)
+    if not isinstance(parsed, (list, tuple)) or not parsed:
+        return "[]"
+    if all(isinstance(item, str) for item in parsed):
+        return repr([list(parsed) for _ in range(others)] + [[]])
+    return repr([*parsed, []])
+
+
+def agent_environment(
+    source: str,
+    *,
+    token: str,
+    groups: Sequence[AgentGroup] = (),
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The variables to set on a scheduler whose own `environment` is this.
+
+    The preloads that the user's environment names are kept. If the scheduler's arguments name
+    preloads, these hide the variable: append ``--preload`` and `bootstrap` to them as well.
+    """
+    own = environment or {}
+    others = named_preloads(own.get(PRELOAD_VARIABLE))
+    return {
+        TOKEN_VARIABLE: token,
+        GROUPS_VARIABLE: groups_json(groups),
+        PRELOAD_VARIABLE: preloads(source, others),
+        PRELOAD_ARGV_VARIABLE: preload_argv(own.get(PRELOAD_ARGV_VARIABLE), len(others)),
+    }
+
+
+def groups_json(groups: Sequence[AgentGroup]) -> str:
+    """The value of `GROUPS_VARIABLE`."""
+    rows = [
+        {
+            "name": group.name,
+            "prefix": group.prefix,
+            "nthreads": group.nthreads,
+            "resources": dict(group.resources),
+        }
+        for group in groups
+    ]
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def _as_dask_reads(value: str | None) -> object:
+    if not value:
+        return None
+    try:
+        return ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return value
+
+
+def _stripped(source: str) -> str:
+    """The source without comments and docstrings: a third of it, compressed, is those."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        # Whoever runs it will see the error; the scheduler starts all the same.
+        return source
+    for node in ast.walk(tree):
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

@@ -1,0 +1,141 @@
+"""What the pods that daskjob builds have in common: environment, files, commands.
+
+No I/O here. A template is copied, never changed; fields that nobody here knows stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+from daskjob.core import names
+from daskjob.core.manifests import Manifest
+from daskjob.core.observed import Site
+from daskjob.core.spec.pod import PodTemplate
+
+_LEGACY_COMMANDS = {"dask-scheduler": "scheduler", "dask-worker": "worker"}
+_ISTIO = "sidecar.istio.io/inject"
+_FILES_VOLUME = "daskjob-files"
+
+
+def pod_spec(template: PodTemplate, site: Site, environment: Mapping[str, str]) -> Manifest:
+    """Return a copy of a template's PodSpec with our variables in every container.
+
+    Ours come first, so that ``$(DASKJOB_ATTEMPT)`` expands in the user's own, and never replace
+    one that the user set (design §2.2).
+    """
+    spec: Manifest = copy.deepcopy(template.spec)
+    for container in spec.get("containers") or ():
+        _add_environment(container, environment)
+        if site.legacy_commands:
+            _modernise(container)
+    return spec
+
+
+def _add_environment(container: Manifest, environment: Mapping[str, str]) -> None:
+    own = [variable for variable in container.get("env") or () if isinstance(variable, dict)]
+    taken = {variable.get("name") for variable in own}
+    ours = [{"name": n, "value": v} for n, v in environment.items() if n not in taken]
+    if ours or own:
+        container["env"] = [*ours, *own]
+
+
+def _modernise(container: Manifest) -> None:
+    """Run ``dask-worker`` as ``dask worker``: distributed 2026.6 ships the former no more."""
+    for key in ("command", "args"):
+        words = container.get(key)
+        if words:
+            if words[0] in _LEGACY_COMMANDS:
+                container[key] = ["dask", _LEGACY_COMMANDS[words[0]], *words[1:]]
+            return
+
+
+def base_labels(site: Site, cluster: str, component: names.Component) -> dict[str, str]:
+    """Return the labels that are ours on every pod."""
+    labels = {
+        names.LABEL_CLUSTER_NAME: names.label_value(cluster),
+        names.LABEL_COMPONENT: str(component),
+    }
+    return {**labels, _ISTIO: "false"} if site.istio_excluded else labels
+
+
+def main_container_annotation(template: PodTemplate, *fallbacks: str) -> dict[str, str]:
+    """Return the annotation that names the container that matters, for kubectl, Flyte and us."""
+    main = template.main_container(*fallbacks)
+    return {names.ANNOTATION_DEFAULT_CONTAINER: main} if main else {}
+
+
+def with_files(spec: Manifest, config_map: str) -> Manifest:
+    """Return a copy of a PodSpec in which every container sees the job's files.
+
+    They are mounted read-only at ``/daskjob/files`` and put on ``PYTHONPATH`` behind what the
+    user set there; the working directory stays the image's (design §3.1).
+    """
+    mounted: Manifest = copy.deepcopy(spec)
+    volume = {"name": _FILES_VOLUME, "configMap": {"name": config_map}}
+    mounted["volumes"] = [*(mounted.get("volumes") or ()), volume]
+    for container in mounted.get("containers") or ():
+        mount = {"name": _FILES_VOLUME, "mountPath": names.FILES_PATH, "readOnly": True}
+        container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
+        container["env"] = _with_python_path(container.get("env") or [])
+    return mounted
+
+
+def _with_python_path(env: list[Manifest]) -> list[Manifest]:
+    for index, variable in enumerate(env):
+        if variable.get("name") == "PYTHONPATH" and isinstance(variable.get("value"), str):
+            value = (
+                f"{variable['value']}:{names.FILES_PATH}" if variable["value"] else names.FILES_PATH
+            )
+            return [*env[:index], {**variable, "value": value}, *env[index + 1 :]]
+        if variable.get("name") == "PYTHONPATH":
+            return env
+    return [{"name": "PYTHONPATH", "value": names.FILES_PATH}, *env]
+
+
+def scheduler_host(site: Site, cluster: str, namespace: str) -> str:
+    """Return ``host:port`` at which a cluster's scheduler is reached."""
+    if site.comm:
+        return site.comm
+    return f"{names.scheduler_service_name(cluster)}.{namespace}.svc:{names.PORT_COMM}"
+
+
+def scheduler_address(site: Site, cluster: str, namespace: str, template: PodTemplate) -> str:
+    """Return the Dask address of a cluster's scheduler; ``tls`` where its arguments say so."""
+    words = [
+        word
+        for container in template.containers
+        for key in ("command", "args")
+        for word in container.get(key) or ()
+    ]
+    pairs = list(zip(words, [*words[1:], ""], strict=True))
+    secure = any(
+        word.startswith("--tls-") or word == "--protocol=tls" or pair == ("--protocol", "tls")
+        for pair in pairs
+        for word in pair[:1]
+    )
+    return f"{'tls' if secure else 'tcp'}://{scheduler_host(site, cluster, namespace)}"
+
+
+def dashboard_url(
+    site: Site, cluster: str, namespace: str, template: PodTemplate, port: int
+) -> str:
+    """Return the URL of a cluster's dashboard, with the prefix that its arguments give it."""
+    host = site.dashboard or f"{names.scheduler_service_name(cluster)}.{namespace}.svc:{port}"
+    prefix = dashboard_prefix(template)
+    return f"http://{host}{prefix}/status"
+
+
+def dashboard_prefix(template: PodTemplate) -> str:
+    """Return ``/prefix`` from a ``--dashboard-prefix`` argument; empty where there is none."""
+    for container in template.containers:
+        words = [w for key in ("command", "args") for w in container.get(key) or ()]
+        for word, following in zip(words, [*words[1:], ""], strict=True):
+            value = ""
+            if word == "--dashboard-prefix":
+                value = following
+            elif word.startswith("--dashboard-prefix="):
+                value = word.partition("=")[2]
+            if value.strip("/"):
+                return "/" + value.strip("/")
+    return ""

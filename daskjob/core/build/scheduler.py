@@ -1,0 +1,105 @@
+"""The scheduler pod. No I/O here."""
+
+from __future__ import annotations
+
+from daskjob.core import names
+from daskjob.core.build.agent import AgentGroup, agent_environment, bootstrap
+from daskjob.core.build.metadata import inherited, object_metadata
+from daskjob.core.build.pods import base_labels, main_container_annotation, pod_spec
+from daskjob.core.manifests import Manifest, fingerprint
+from daskjob.core.observed import Site
+from daskjob.core.spec import DaskCluster
+
+
+def scheduler_pod(cluster: DaskCluster, site: Site, token: str) -> Manifest:
+    """Return a cluster's scheduler pod, with the agent and its token in the environment.
+
+    The user's own preloads are kept: those of the environment are merged here; arguments hide the
+    environment, so ``--preload`` among them gets ours appended.
+    """
+    template = cluster.spec.scheduler
+    main = template.main_container("scheduler")
+    spec = pod_spec(template, site, {})
+    spec.setdefault("restartPolicy", "Always")
+    for container in spec.get("containers") or ():
+        if site.agent and container.get("name") == main:
+            _add_agent(container, site.agent, token, _agent_groups(cluster))
+    base = base_labels(site, cluster.meta.name, names.Component.SCHEDULER)
+    labels = inherited(cluster.meta.labels, template.labels, base)
+    ours = {
+        **main_container_annotation(template, "scheduler"),
+        names.ANNOTATION_TEMPLATE: fingerprint(template.spec),
+    }
+    annotations = inherited(cluster.meta.annotations, template.annotations, ours)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": object_metadata(
+            names.scheduler_pod_name(cluster.meta.name), cluster.meta, labels, annotations
+        ),
+        "spec": spec,
+    }
+
+
+def _agent_groups(cluster: DaskCluster) -> list[AgentGroup]:
+    """Return what the agent needs to know of the groups to split demand among them."""
+    return [
+        AgentGroup(
+            name=group.name,
+            prefix=names.worker_name(names.group_name(cluster.meta.name, group.name), ""),
+            nthreads=_option_number(group.template.containers, "--nthreads"),
+            resources=_resources(group.template.containers),
+        )
+        for group in cluster.spec.all_groups
+    ]
+
+
+def _words(containers: list[Manifest]) -> list[str]:
+    return [
+        word
+        for container in containers
+        for key in ("command", "args")
+        for word in container.get(key) or ()
+    ]
+
+
+def _option_number(containers: list[Manifest], name: str) -> int:
+    text = _option_text(containers, name)
+    return int(text) if text.isdigit() else 1
+
+
+def _option_text(containers: list[Manifest], name: str) -> str:
+    words = _words(containers)
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == name:
+            return following
+        if word.startswith(name + "="):
+            return word.partition("=")[2]
+    return ""
+
+
+def _resources(containers: list[Manifest]) -> dict[str, float]:
+    """Return Dask's resources of a worker from ``--resources "GPU=1,MEMORY=32e9"``."""
+    found: dict[str, float] = {}
+    for part in _option_text(containers, "--resources").replace(",", " ").split():
+        key, _, amount = part.partition("=")
+        try:
+            found[key] = float(amount)
+        except ValueError:
+            continue
+    return found
+
+
+def _add_agent(container: Manifest, source: str, token: str, groups: list[AgentGroup]) -> None:
+    own = {
+        str(variable.get("name")): str(variable.get("value") or "")
+        for variable in container.get("env") or ()
+        if variable.get("valueFrom") is None
+    }
+    ours = agent_environment(source, token=token, groups=groups, environment=own)
+    kept = [v for v in container.get("env") or () if v.get("name") not in ours]
+    container["env"] = [*({"name": n, "value": v} for n, v in ours.items()), *kept]
+    for key in ("command", "args"):
+        words = container.get(key) or []
+        if any(word == "--preload" or word.startswith("--preload=") for word in words):
+            container[key] = [*words, "--preload", bootstrap(source)]

@@ -1,0 +1,40 @@
+"""A worker pod. No I/O here."""
+
+from __future__ import annotations
+
+from daskjob.core import names
+from daskjob.core.build.metadata import inherited, object_metadata
+from daskjob.core.build.pods import (
+    base_labels,
+    main_container_annotation,
+    pod_spec,
+    scheduler_address,
+)
+from daskjob.core.manifests import Manifest, fingerprint
+from daskjob.core.observed import Site
+from daskjob.core.spec import DaskCluster, DaskWorkerGroup
+
+
+def worker_pod(group: DaskWorkerGroup, cluster: DaskCluster, name: str, site: Site) -> Manifest:
+    """Return a worker pod of the given name."""
+    meta, template = group.meta, group.template
+    address = scheduler_address(site, cluster.meta.name, meta.namespace, cluster.spec.scheduler)
+    environment = {names.ENV_WORKER_NAME: name, names.ENV_SCHEDULER_ADDRESS: address}
+    spec = pod_spec(template, site, environment)
+    spec.setdefault("restartPolicy", "Always")
+    base = {
+        **base_labels(site, cluster.meta.name, names.Component.WORKER),
+        names.LABEL_WORKERGROUP_NAME: names.label_value(meta.name),
+    }
+    labels = inherited(meta.labels, template.labels, base)
+    ours = {
+        **main_container_annotation(template, "worker"),
+        names.ANNOTATION_TEMPLATE: fingerprint(template.spec),
+    }
+    annotations = inherited(meta.annotations, template.annotations, ours)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": object_metadata(name, meta, labels, annotations),
+        "spec": spec,
+    }

@@ -1,0 +1,112 @@
+"""What the scheduler says of itself: the agent's answers as values.
+
+No I/O here. An answer comes from a tenant's pod: every field may be missing or of any type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """Tasks of a scheduler. ``total`` are all that were, are or will be computed."""
+
+    total: int = 0
+    done: int = 0
+    processing: int = 0
+    waiting: int = 0
+    erred: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DaskWorker:
+    """A worker that is registered with the scheduler."""
+
+    name: str
+    address: str
+    #: Bytes that its process takes.
+    memory: int = 0
+    #: Tasks that it works on.
+    processing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DaskState:
+    """One answer of the scheduler's agent."""
+
+    tasks: TaskCounts = TaskCounts()
+    #: When a task last changed its state; ``None``: never yet.
+    last_transition: datetime | None = None
+    #: Since when there is nothing to do; ``None`` while there is.
+    idle_since: datetime | None = None
+    workers: tuple[DaskWorker, ...] = ()
+    #: Connected clients.
+    clients: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """The scheduler's word on workers that it was asked to retire, by address."""
+
+    #: Confirmed: they hold no data that is nowhere else, and get no more tasks.
+    retired: frozenset[str] = frozenset()
+    #: Not confirmed within the bound: they work on.
+    remaining: frozenset[str] = frozenset()
+    #: False: the scheduler could not be asked, and nobody may be deleted on its word.
+    answered: bool = True
+    at: datetime | None = None
+
+
+def dask_state(answer: Mapping[str, object]) -> DaskState:
+    """Return the state that an answer to ``GET state`` tells."""
+    tasks = _mapping(answer.get("tasks"))
+    return DaskState(
+        tasks=TaskCounts(
+            total=_count(tasks, "total"),
+            done=_count(tasks, "done"),
+            processing=_count(tasks, "processing"),
+            waiting=_count(tasks, "waiting") + _count(tasks, "queued") + _count(tasks, "noWorker"),
+            erred=_count(tasks, "erred"),
+        ),
+        last_transition=_moment(answer.get("lastTransition")),
+        idle_since=_moment(answer.get("idleSince")),
+        workers=tuple(_workers(answer.get("workers"))),
+        clients=_count(answer, "clients"),
+    )
+
+
+def _workers(rows: object) -> list[DaskWorker]:
+    found = []
+    for row in rows if isinstance(rows, list) else []:
+        worker = _mapping(row)
+        if worker:
+            found.append(
+                DaskWorker(
+                    name=str(worker.get("name", "")),
+                    address=str(worker.get("address", "")),
+                    memory=_count(worker, "memory"),
+                    processing=_count(worker, "processing"),
+                )
+            )
+    return found
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(mapping: Mapping[str, object], key: str) -> int:
+    value = mapping.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None

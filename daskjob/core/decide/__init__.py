@@ -1,0 +1,31 @@
+"""Deciding: a chain of policies, then what is desired minus what is observed. Pure.
+
+``decide(observed, now)`` may be called at any moment, any number of times, after any crash.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+
+from daskjob.core.decide.cluster import decide_cluster
+from daskjob.core.decide.group import decide_group
+from daskjob.core.decide.job import decide_job
+from daskjob.core.decision import Decision
+from daskjob.core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
+
+
+def decide(observed: Observed, now: datetime) -> Decision:
+    """Return what a pass over this object is to do, at this time."""
+    match observed:
+        case ObservedJob():
+            return decide_job(observed, now)
+        case ObservedCluster():
+            return decide_cluster(observed, now)
+        case ObservedGroup():
+            return decide_group(observed, now)
+        case _:
+            assert_never(observed)
+
+
+__all__ = ["decide", "decide_cluster", "decide_group", "decide_job"]

@@ -1,0 +1,173 @@
+"""Deciding about a DaskCluster: scheduler, Service, groups, and what its status says.
+
+No I/O here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from daskjob.core import names
+from daskjob.core.build.group import worker_group
+from daskjob.core.build.pods import dashboard_url, scheduler_address
+from daskjob.core.build.scheduler import scheduler_pod
+from daskjob.core.build.service import dashboard_port, scheduler_service
+from daskjob.core.decision import NOTHING, Decision, Patch, earliest
+from daskjob.core.diagnose import crash_loop, waiting_for
+from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
+from daskjob.core.observed import ObservedCluster
+from daskjob.core.pods import PodFacts
+from daskjob.core.policies.idle import idle_until
+from daskjob.core.policies.pacing import next_try
+from daskjob.core.policies.replicas import merged_replicas
+from daskjob.core.status import (
+    ClusterPhase,
+    ClusterStatus,
+    Condition,
+    ConditionType,
+    with_condition,
+)
+
+
+def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
+    """Return what a pass over a cluster is to do."""
+    cluster = observed.cluster
+    if cluster.meta.deleting:
+        return NOTHING
+    idle = idle_until(observed)
+    if idle is not None and now >= idle:
+        return Decision(delete=(cluster.meta.ref,))
+    replicas, patches = _counts(observed)
+    status = _status(observed, replicas, now)
+    create = () if observed.mistakes else _missing(observed)
+    waits = [next_try(refusal) for refusal in observed.refusals.values()]
+    return Decision(
+        status=None if status == observed.status else status.to_manifest(),
+        create=tuple(m for m in create if _may_try(observed, m, now)),
+        delete=_superfluous(observed),
+        patch=patches,
+        wake_at=earliest([idle, *waits], now),
+    )
+
+
+def _missing(observed: ObservedCluster) -> tuple[Manifest, ...]:
+    """Return what the cluster still lacks.
+
+    All is asked for at once: the groups' own passes see to it that no worker comes before the
+    scheduler pod and the Service do.
+    """
+    cluster, found = observed.cluster, []
+    if observed.scheduler is None and _may_have_scheduler(observed):
+        found.append(scheduler_pod(cluster, observed.site, token=observed.entropy))
+    if observed.service is None:
+        found.append(scheduler_service(cluster))
+    if not cluster.deletes_workers:
+        existing = {group.ref.name for group in observed.groups}
+        for group in cluster.spec.all_groups:
+            if names.group_name(cluster.meta.name, group.name) not in existing:
+                found.append(worker_group(cluster, group))
+    return tuple(found)
+
+
+def _may_have_scheduler(observed: ObservedCluster) -> bool:
+    """Say whether a scheduler may be made: one attempt's is made once, its loss is the job's."""
+    was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
+    return observed.cluster.on_scheduler_loss != "Fail" or not was_there
+
+
+def _may_try(observed: ObservedCluster, manifest: Manifest, now: datetime) -> bool:
+    refusal = observed.refusals.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
+    return refusal is None or now >= next_try(refusal)
+
+
+def _superfluous(observed: ObservedCluster) -> tuple[ObjectRef, ...]:
+    """Return a scheduler that ended for good, to be made anew, and groups that are to go."""
+    gone: list[ObjectRef] = []
+    scheduler = observed.scheduler
+    if scheduler and scheduler.ended and not scheduler.deleting and _may_have_scheduler(observed):
+        gone.append(scheduler.ref)
+    if observed.cluster.deletes_workers:
+        gone += [group.ref for group in observed.groups if not group.deleting]
+    return tuple(gone)
+
+
+def _counts(observed: ObservedCluster) -> tuple[int, tuple[Patch, ...]]:
+    """Return the default group's count and the patches that bring both sides to it (§4a)."""
+    cluster = observed.cluster
+    wanted = cluster.spec.worker.replicas
+    name = names.group_name(cluster.meta.name)
+    group = next((g for g in observed.groups if g.ref.name == name), None)
+    if group is None:
+        return wanted, ()
+    count = merged_replicas(wanted, group.replicas, observed.status.synced_replicas)
+    body: Manifest = {"spec": {"worker": {"replicas": count}}}
+    patches = [Patch(group.ref, body)] if group.replicas != count else []
+    if wanted != count:
+        patches.append(Patch(cluster.meta.ref, body))
+    return count, tuple(patches)
+
+
+def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterStatus:
+    cluster, old = observed.cluster, observed.status
+    meta, spec, now = cluster.meta, cluster.spec, whole_seconds(now)
+    default = names.label_value(names.group_name(meta.name))
+    ours = [pod for pod in observed.workers if pod.group == default and pod.alive]
+    ready, reason, message = _scheduler_state(observed)
+    condition = Condition(ConditionType.SCHEDULER_READY, ready, reason, message, meta.generation)
+    group_seen = any(g.ref.name == names.group_name(meta.name) for g in observed.groups)
+    port = dashboard_port(spec.service)
+    return replace(
+        old,
+        observed_generation=meta.generation,
+        phase=_phase(observed),
+        replicas=len(ours),
+        ready_replicas=sum(1 for pod in ours if pod.ready and not pod.deleting),
+        synced_replicas=replicas if group_seen else old.synced_replicas,
+        selector=f"{names.LABEL_CLUSTER_NAME}={names.label_value(meta.name)},"
+        f"{names.LABEL_WORKERGROUP_NAME}={default}",
+        scheduler_address=scheduler_address(
+            observed.site, meta.name, meta.namespace, spec.scheduler
+        ),
+        dashboard_url=dashboard_url(observed.site, meta.name, meta.namespace, spec.scheduler, port),
+        conditions=with_condition(old.conditions, condition, now),
+    )
+
+
+def _phase(observed: ObservedCluster) -> ClusterPhase:
+    """Return the phase: ``Running`` once the scheduler answers, and not back but for its loss."""
+    old, scheduler = observed.status.phase, observed.scheduler
+    if old is None:
+        return ClusterPhase.CREATED
+    if observed.mistakes or _is_lost(observed, scheduler):
+        return ClusterPhase.ERROR
+    if scheduler is not None and scheduler.ready:
+        return ClusterPhase.RUNNING
+    if old is ClusterPhase.RUNNING and scheduler is not None and not scheduler.ended:
+        return ClusterPhase.RUNNING
+    return ClusterPhase.PENDING
+
+
+def _is_lost(observed: ObservedCluster, scheduler: PodFacts | None) -> bool:
+    if observed.cluster.on_scheduler_loss != "Fail":
+        return False
+    was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
+    return was_there and (scheduler is None or scheduler.ended)
+
+
+def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
+    scheduler = observed.scheduler
+    if observed.mistakes:
+        return False, "InvalidSpec", "; ".join(str(mistake) for mistake in observed.mistakes)
+    if scheduler is None:
+        for name, refusal in sorted(observed.refusals.items()):
+            if not name.startswith("Pod/") or "-worker-" not in name:
+                words = f"{refusal.name} could not be created: {refusal.words}."
+                return False, str(refusal.kind), words
+        return False, "Missing", "there is no scheduler pod yet."
+    if scheduler.ready:
+        return True, "Answers", f"pod {scheduler.ref.name} answers."
+    problem = crash_loop(scheduler) or waiting_for(scheduler)
+    if problem:
+        return False, str(problem.reason), problem.message
+    return False, "Starting", f"pod {scheduler.ref.name} does not answer yet."

@@ -1,0 +1,278 @@
+"""Deciding about a DaskJob. No I/O here.
+
+The order of the chain is the meaning: what the runner said comes first, since it is the truth;
+then what people asked for; then limits; then what happened to the attempt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from daskjob.core import names
+from daskjob.core.build.cluster import job_cluster
+from daskjob.core.build.files import files_config_map
+from daskjob.core.build.runner import runner_pod
+from daskjob.core.decide.job_end import ended
+from daskjob.core.decide.job_events import events_between
+from daskjob.core.decide.job_status import told, worth_writing
+from daskjob.core.decision import NOTHING, Decision, Patch, earliest
+from daskjob.core.job_view import AttemptEnd, JobView
+from daskjob.core.manifests import Manifest, whole_seconds
+from daskjob.core.observed import ObservedJob
+from daskjob.core.policies import startup
+from daskjob.core.policies.cancel import cancelled
+from daskjob.core.policies.cleanup import (
+    Cleanup,
+    after_attempt,
+    after_job,
+    blocked_until,
+    in_the_way,
+)
+from daskjob.core.policies.deadline import (
+    attempt_deadline,
+    attempt_deadline_at,
+    job_deadline,
+    job_deadline_at,
+    startup_deadline,
+    startup_deadline_at,
+)
+from daskjob.core.policies.outcome import outcome
+from daskjob.core.policies.pacing import next_try
+from daskjob.core.policies.scheduler_loss import scheduler_loss
+from daskjob.core.policies.stall import stall
+from daskjob.core.policies.suspend import interrupted, wants_suspension
+from daskjob.core.policies.ttl import expires_at
+from daskjob.core.reasons import Reason
+from daskjob.core.spec.policy import RunnerStart, followed, frozen, thawed
+from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
+
+
+def decide_job(observed: ObservedJob, now: datetime) -> Decision:
+    """Return what a pass over a job is to do."""
+    job = observed.job
+    if job.meta.deleting or job.managed_by != names.MANAGED_BY:
+        return NOTHING
+    if observed.status.finished:
+        return _after_the_end(observed, now)
+    view = _view(observed, now)
+    if observed.mistakes and not observed.status.started:
+        return _write(view, ended(view, _invalid(view)))
+    end = _judged(view)
+    if end is None:
+        return _carry_on(view)
+    if _report_is_to_come(view):
+        return Decision(collect_report=True)
+    return _write(view, ended(view, end))
+
+
+def _view(observed: ObservedJob, now: datetime) -> JobView:
+    status = observed.status if observed.status.started else _begun(observed)
+    cluster_ref = bool(observed.job.cluster_ref)
+    policy = followed(status.policy or {}, observed.job.raw)
+    status = replace(status, policy=policy, observed_generation=observed.job.meta.generation)
+    view = JobView(observed, status, thawed(policy, cluster_ref=cluster_ref), now)
+    return replace(view, status=_resumed_or_held(view))
+
+
+def _begun(observed: ObservedJob) -> JobStatus:
+    """Return the first status: the first word, and the policy, frozen."""
+    job = observed.job
+    return JobStatus(
+        job_status=JobStatusWord.JOB_CREATED,
+        policy=frozen(job.policy),
+        spec_hash=job.template_hash,
+    )
+
+
+def _resumed_or_held(view: JobView) -> JobStatus:
+    """Return the status with the suspension that the spec asks for, and the clocks it moves."""
+    status, now = view.status, whole_seconds(view.now)
+    if wants_suspension(view):
+        if status.suspended or view.attempt_runs:
+            return status
+        held = replace(status, active_seconds=int(view.active_time.total_seconds()))
+        return replace(held, start_time=None, next_attempt_time=None).with_condition(
+            ConditionType.SUSPENDED,
+            status=True,
+            reason="Suspended",
+            message="spec.suspend is true.",
+            now=now,
+        )
+    if status.suspended:
+        status = status.with_condition(
+            ConditionType.SUSPENDED,
+            status=False,
+            reason="Resumed",
+            message="spec.suspend is false.",
+            now=now,
+        )
+    return status if status.start_time else replace(status, start_time=now)
+
+
+def _judged(view: JobView) -> AttemptEnd | None:
+    """Return the first thing that ends the attempt, or the job; ``None`` while nothing does."""
+    if not view.attempt_runs:
+        return cancelled(view) or job_deadline(view) or _blocked_too_long(view)
+    said = outcome(view)
+    if said is not None and said.reason is not None:
+        # A runner that dies with its scheduler dies of it: that is the better answer.
+        said = scheduler_loss(view) or said
+    stood_still = stall(view)
+    return (
+        said
+        or cancelled(view)
+        or job_deadline(view)
+        or interrupted(view)
+        or scheduler_loss(view)
+        or startup.hopeless_start(view)
+        or attempt_deadline(view)
+        or startup_deadline(view)
+        or (stood_still.end if stood_still else None)
+    )
+
+
+def _invalid(view: JobView) -> AttemptEnd:
+    mistakes = "; ".join(str(mistake) for mistake in view.observed.mistakes)
+    return AttemptEnd(Reason.INVALID_SPEC, f"{mistakes}. Correct it and submit it again.")
+
+
+def _blocked_too_long(view: JobView) -> AttemptEnd | None:
+    """End the wait for objects of an earlier attempt that do not go."""
+    due, things = blocked_until(view), in_the_way(view)
+    if due is None or view.now < due or not things or view.status.suspended:
+        return None
+    message = f"{', '.join(things)} of an earlier attempt did not go. Look at its node."
+    return AttemptEnd(Reason.NODE_LOST, message)
+
+
+def _report_is_to_come(view: JobView) -> bool:
+    """Say whether the scheduler can still be asked for its report: it goes with the cluster."""
+    scheduler = view.scheduler
+    if scheduler is None or not scheduler.ready or scheduler.deleting or view.job.cluster_ref:
+        return False
+    return view.observed.report is None
+
+
+def _carry_on(view: JobView) -> Decision:
+    """Start what is to start, remove what is in its way, and tell."""
+    cleanup = after_attempt(view) if view.observed.status.started else Cleanup()
+    create = _next_objects(view)
+    if create and not view.attempt_runs:
+        now = whole_seconds(view.now)
+        started = replace(view.status, attempt_start_time=now, next_attempt_time=None)
+        view = replace(view, status=started)
+    create = tuple(manifest for manifest in create if _may_try(view, manifest))
+    decision = _write(view, told(view))
+    return replace(
+        decision,
+        create=create,
+        delete=cleanup.delete,
+        stop=cleanup.stop,
+        patch=_scaled(view),
+        wake_at=earliest([decision.wake_at, *_next_looks(view)], view.now),
+    )
+
+
+def _next_objects(view: JobView) -> tuple[Manifest, ...]:
+    """Return what the attempt still lacks, the runner first, so that no quota starves it."""
+    status = view.status
+    if status.suspended or wants_suspension(view) or in_the_way(view):
+        return ()
+    if status.next_attempt_time is not None and view.now < status.next_attempt_time:
+        return ()
+    site, job, found = view.observed.site, view.job, []
+    if job.files and not view.observed.files_exist:
+        found.append(files_config_map(job))
+    if view.runner is None and not view.runner_was_seen and _runner_may_start(view):
+        found.append(runner_pod(job, view.policy, status.attempt, site))
+    if job.cluster is not None and view.observed.cluster is None:
+        found.append(job_cluster(job, view.policy, status.attempt))
+    return tuple(found)
+
+
+def _runner_may_start(view: JobView) -> bool:
+    if view.job.cluster_ref and view.observed.cluster is None:
+        return False
+    scheduler = view.scheduler
+    match view.policy.runner_start:
+        case RunnerStart.AT_ONCE:
+            return True
+        case RunnerStart.AFTER_SCHEDULER:
+            return scheduler is not None and scheduler.ready
+        case RunnerStart.AFTER_WORKERS:
+            if scheduler is None or not scheduler.ready or view.cluster is None:
+                return False
+            wanted = view.policy.min_available_workers or view.cluster.desired_workers
+            return view.ready_workers >= wanted
+
+
+def _may_try(view: JobView, manifest: Manifest) -> bool:
+    refusal = view.observed.refusals.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
+    return refusal is None or view.now >= next_try(refusal)
+
+
+def _scaled(view: JobView) -> tuple[Patch, ...]:
+    """Hand a count of workers that the job's spec says explicitly on to its cluster."""
+    cluster, spec = view.cluster, view.job.cluster
+    if cluster is None or spec is None or not spec.worker.replicas_given:
+        return ()
+    if spec.worker.autoscaling or spec.worker.replicas == cluster.default_replicas:
+        return ()
+    return (Patch(cluster.ref, {"spec": {"worker": {"replicas": spec.worker.replicas}}}),)
+
+
+def _write(view: JobView, status: JobStatus) -> Decision:
+    """Return the decision to write a status, where it says something new."""
+    old = view.observed.status
+    if status == old:
+        return NOTHING
+    if not worth_writing(old, status, view.now):
+        updated = status.workers.updated_at if status.workers else None
+        soon = (old.workers.updated_at if old.workers else updated) or view.now
+        return Decision(wake_at=soon + timedelta(seconds=5))
+    events = events_between(old, status)
+    return Decision(status=status.to_manifest(), events=events)
+
+
+def _next_looks(view: JobView) -> list[datetime | None]:
+    """Return the moments at which time alone may change the decision."""
+    status, policy = view.status, view.policy
+    stood_still = stall(view)
+    progress = status.progress.updated_at if status.progress else None
+    follows_progress = policy.progress_interval_seconds and status.job_status == "Running"
+    moments = [
+        job_deadline_at(view),
+        attempt_deadline_at(view),
+        startup_deadline_at(view),
+        startup.next_look(view),
+        status.next_attempt_time,
+        stood_still.due if stood_still else None,
+        blocked_until(view) if in_the_way(view) else None,
+        *(next_try(refusal) for refusal in view.observed.refusals.values()),
+    ]
+    if follows_progress:
+        since = progress or view.now
+        moments.append(since + timedelta(seconds=policy.progress_interval_seconds))
+    if in_the_way(view):
+        moments.append(view.now + timedelta(seconds=15))
+    return moments
+
+
+def _after_the_end(observed: ObservedJob, now: datetime) -> Decision:
+    """Clean up after the verdict, which stands written; it is never touched again."""
+    cluster_ref = bool(observed.job.cluster_ref)
+    policy = followed(observed.status.policy or {}, observed.job.raw)
+    view = JobView(observed, observed.status, thawed(policy, cluster_ref=cluster_ref), now)
+    expiry = expires_at(view)
+    if expiry is not None and now >= expiry:
+        return Decision(delete=(observed.job.meta.ref,))
+    cleanup = after_job(view)
+    strip = {"metadata": {"annotations": {names.ANNOTATION_DELETE_WORKERS: "true"}}}
+    alive = any(pod.alive for pod in observed.runners)
+    return Decision(
+        delete=cleanup.delete,
+        stop=cleanup.stop,
+        patch=(Patch(cleanup.strip, strip),) if cleanup.strip else (),
+        wake_at=earliest([expiry, now + timedelta(seconds=15) if alive else None], now),
+    )

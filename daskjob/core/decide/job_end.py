@@ -1,0 +1,198 @@
+"""What an attempt's end makes of a job's status: another attempt, or a terminal word. No I/O."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from daskjob.core.job_view import AttemptEnd, JobView
+from daskjob.core.manifests import whole_seconds
+from daskjob.core.policies.retry import Again, GiveUp, after_failure
+from daskjob.core.reasons import Reason
+from daskjob.core.status import (
+    ATTEMPTS_KEPT,
+    RESULT_LIMIT_BYTES,
+    Attempt,
+    ConditionType,
+    JobStatus,
+    JobStatusWord,
+    Progress,
+    derived_phase,
+)
+
+#: What a successful attempt, and job, have as their reason.
+COMPLETED = "Completed"
+
+
+def ended(view: JobView, end: AttemptEnd) -> JobStatus:
+    """Return the status after the current attempt, or the wait for one, ended."""
+    status = _recorded(view, end)
+    if end.reason is None:
+        return _succeeded(view, status, end)
+    if end.reason is Reason.SUSPENDED:
+        return _suspended(view, status)
+    verdict = after_failure(end, end.reason, view.status, view.policy, view.now)
+    match verdict:
+        case GiveUp():
+            return _failed(view, status, end, verdict)
+        case Again():
+            return _tried_again(view, status, end, verdict)
+
+
+def _recorded(view: JobView, end: AttemptEnd) -> JobStatus:
+    """Return the status with the attempt in its history and the cluster's last words kept."""
+    status = replace(_with_last_words(view), message=end.message)
+    status = status.without_condition(ConditionType.STALLED)
+    if not view.attempt_runs:
+        return status
+    attempt = Attempt(
+        number=status.attempt,
+        runner_pod_name=view.runner.ref.name if view.runner else status.job_runner_pod_name,
+        start_time=status.attempt_start_time,
+        end_time=whole_seconds(view.now),
+        exit_code=end.exit_code,
+        reason=str(end.reason) if end.reason else COMPLETED,
+        message=end.message,
+    )
+    return replace(status, attempts=(*status.attempts, attempt)[-ATTEMPTS_KEPT:])
+
+
+def _with_last_words(view: JobView) -> JobStatus:
+    status, observed = view.status, view.observed
+    if observed.report is not None and observed.report.report is not None:
+        status = replace(status, report=observed.report.report)
+    if observed.dask is not None and view.policy.progress_interval_seconds and view.attempt_runs:
+        tasks = observed.dask.tasks
+        counts = (tasks.total, tasks.done, tasks.processing, tasks.erred)
+        progress = Progress(*counts, updated_at=whole_seconds(view.now))
+        status = replace(status, progress=progress)
+    return status
+
+
+def _finished(
+    view: JobView, status: JobStatus, word: JobStatusWord, reason: str, message: str
+) -> JobStatus:
+    """Return the status with its terminal word and ``endTime``, always together."""
+    now = whole_seconds(view.now)
+    status = replace(
+        status,
+        job_status=word,
+        end_time=now,
+        reason=reason,
+        message=message,
+        attempt_start_time=None,
+        next_attempt_time=None,
+        # A job that never started has begun and ended now: readers of old take endTime with
+        # startTime.
+        start_time=status.start_time or now,
+        job_runner_pod_name=_runner_pod_name(view, status),
+    )
+    kind = ConditionType.COMPLETE if word is JobStatusWord.SUCCESSFUL else ConditionType.FAILED
+    status = status.without_condition(ConditionType.RETRYING)
+    status = status.without_condition(ConditionType.CLEANUP_BLOCKED)
+    if status.condition(ConditionType.RUNNER_READY):
+        status = status.with_condition(
+            ConditionType.RUNNER_READY,
+            status=False,
+            reason="Ended",
+            message="the runner has ended.",
+            now=now,
+        )
+    status = status.with_condition(kind, status=True, reason=reason, message=message, now=now)
+    return replace(status, phase=str(derived_phase(status)))
+
+
+def _runner_pod_name(view: JobView, status: JobStatus) -> str:
+    """Return the last runner that there was, so that its log is found."""
+    if view.runner is not None:
+        return view.runner.ref.name
+    known = [attempt.runner_pod_name for attempt in status.attempts if attempt.runner_pod_name]
+    return status.job_runner_pod_name or (known[-1] if known else "")
+
+
+def _succeeded(view: JobView, status: JobStatus, end: AttemptEnd) -> JobStatus:
+    result, problem = _result(view)
+    message = end.message + problem
+    status = replace(status, exit_code=0, result=result)
+    return _finished(view, status, JobStatusWord.SUCCESSFUL, COMPLETED, message)
+
+
+def _result(view: JobView) -> tuple[object, str]:
+    """Return what the runner wrote as its result, and what is wrong with it."""
+    runner = view.runner
+    text = runner.main.message if runner and runner.main else ""
+    if not text.strip():
+        return None, ""
+    if len(text.encode()) > RESULT_LIMIT_BYTES:
+        return None, f" Its result is longer than {RESULT_LIMIT_BYTES} bytes and was left out."
+    try:
+        return json.loads(text), ""
+    except ValueError:
+        return None, " Its result is no JSON and was left out."
+
+
+def _failed(view: JobView, status: JobStatus, end: AttemptEnd, verdict: GiveUp) -> JobStatus:
+    counted = view.status.failures + (1 if view.attempt_runs else 0)
+    status = replace(status, exit_code=end.exit_code, failures=counted)
+    return _finished(view, status, JobStatusWord.FAILED, str(verdict.reason), verdict.message)
+
+
+def _suspended(view: JobView, status: JobStatus) -> JobStatus:
+    now = whole_seconds(view.now)
+    active = int(view.active_time.total_seconds())
+    status = replace(_between_attempts(status), start_time=None, active_seconds=active)
+    status = replace(status, reason="", message="")
+    status = status.with_condition(
+        ConditionType.SUSPENDED,
+        status=True,
+        reason="Suspended",
+        message="spec.suspend is true; the attempt that ran is not counted.",
+        now=now,
+    )
+    return replace(status, phase=str(derived_phase(status)))
+
+
+def _tried_again(view: JobView, status: JobStatus, end: AttemptEnd, verdict: Again) -> JobStatus:
+    now = whole_seconds(view.now)
+    status = replace(
+        _between_attempts(status),
+        failures=status.failures + (1 if verdict.counted else 0),
+        ignored=status.ignored + (0 if verdict.counted else 1),
+        next_attempt_time=verdict.at,
+        reason=str(end.reason),
+        exit_code=end.exit_code,
+    )
+    status = status.with_condition(
+        ConditionType.RETRYING,
+        status=True,
+        reason=str(end.reason),
+        message=f"attempt {view.status.attempt} failed: {end.message}",
+        now=now,
+    )
+    return replace(status, phase=str(derived_phase(status)))
+
+
+def _between_attempts(status: JobStatus) -> JobStatus:
+    """Return the status with the number of the next attempt and nothing of the last one's.
+
+    The runner's name goes now: Flyte takes a failed pod of that name for the job's end.
+    """
+    for kind in (
+        ConditionType.SCHEDULER_READY,
+        ConditionType.WORKERS_READY,
+        ConditionType.RUNNER_READY,
+    ):
+        status = status.without_condition(kind)
+    return replace(
+        status,
+        job_status=JobStatusWord.JOB_CREATED,
+        attempt=status.attempt + 1,
+        attempt_start_time=None,
+        next_attempt_time=None,
+        job_runner_pod_name="",
+        cluster_name="",
+        scheduler_identity="",
+        scheduler_address="",
+        dashboard_url="",
+        workers=None,
+    )

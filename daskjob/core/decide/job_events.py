@@ -1,0 +1,66 @@
+"""The few Events that a job tells: one for each turn of its life. No I/O here."""
+
+from __future__ import annotations
+
+from daskjob.core.decision import Event
+from daskjob.core.reasons import Reason
+from daskjob.core.status import ConditionType, JobStatus, JobStatusWord, shortened_message
+
+#: What Kubernetes keeps of an Event's message.
+EVENT_LIMIT = 1000
+
+
+def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
+    """Return what is worth an Event in the change from one status to the next."""
+    events = [
+        *_ends(old, new),
+        *_turns(old, new),
+        *_troubles(old, new),
+    ]
+    return tuple(
+        Event(event.reason, shortened_message(event.message, EVENT_LIMIT), event.warning)
+        for event in events
+    )
+
+
+def _ends(old: JobStatus, new: JobStatus) -> list[Event]:
+    if new.finished and not old.finished:
+        if new.succeeded:
+            return [Event("Completed", new.message)]
+        return [Event(new.reason, new.message, warning=True)]
+    if len(new.attempts) and new.attempt != old.attempt:
+        last = new.attempts[-1]
+        if last.reason == Reason.SUSPENDED:
+            return [Event("Suspended", last.message)]
+        when = new.next_attempt_time
+        text = f"attempt {last.number} failed ({last.reason}): {last.message}"
+        return [Event("Retrying", f"{text} Next attempt at {when}.", warning=True)]
+    return []
+
+
+def _turns(old: JobStatus, new: JobStatus) -> list[Event]:
+    events = []
+    started = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
+    if started:
+        events.append(
+            Event("Started", f"attempt {new.attempt} runs: pod {new.job_runner_pod_name}.")
+        )
+    if old.suspended and not new.suspended and not new.finished:
+        events.append(Event("Resumed", "the job was resumed."))
+    if new.suspended and not old.suspended and new.attempt == old.attempt:
+        events.append(Event("Suspended", "the job holds no pods until spec.suspend is false."))
+    if new.ignored_spec_hash != old.ignored_spec_hash:
+        text = "the pod templates changed after the start: attempts that run do not follow."
+        events.append(Event("SpecChangeIgnored", text, warning=True))
+    stalled = new.condition(ConditionType.STALLED)
+    was = old.condition(ConditionType.STALLED)
+    if stalled and stalled.status and not (was and was.status):
+        events.append(Event("Stalled", stalled.message, warning=True))
+    return events
+
+
+def _troubles(old: JobStatus, new: JobStatus) -> list[Event]:
+    """Return an Event for a new reason to wait; a changed wording alone is none."""
+    if new.finished or new.attempt != old.attempt or not new.reason or new.reason == old.reason:
+        return []
+    return [Event(new.reason, new.message, warning=True)]

@@ -1,0 +1,261 @@
+"""What a running job's status tells: words, conditions, counts, and why it waits. No I/O here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from daskjob.core import names
+from daskjob.core.build.pods import dashboard_url, scheduler_address
+from daskjob.core.build.service import dashboard_port
+from daskjob.core.diagnose import crash_loop, waiting_for
+from daskjob.core.errors import RefusalKind
+from daskjob.core.job_view import JobView
+from daskjob.core.manifests import whole_seconds
+from daskjob.core.policies.cleanup import in_the_way
+from daskjob.core.policies.stall import stall
+from daskjob.core.reasons import Reason
+from daskjob.core.spec.policy import OnSchedulerLoss
+from daskjob.core.status import (
+    ConditionType,
+    JobStatus,
+    JobStatusWord,
+    Progress,
+    Workers,
+    derived_phase,
+    shortened_message,
+)
+
+#: Counts that change alone are written this often at the most, or when all workers are ready.
+DEBOUNCE_SECONDS = 5
+
+
+def told(view: JobView) -> JobStatus:
+    """Return the status that says what the pass sees."""
+    status = _with_template_note(view)
+    if not view.attempt_runs:
+        status = _with_blocked(view, status)
+        return replace(status, phase=str(derived_phase(status)))
+    status = status.without_condition(ConditionType.CLEANUP_BLOCKED)
+    status = _with_objects(view, status)
+    status = _with_scheduler(view, status)
+    status = _with_workers(view, status)
+    status = _with_runner(view, status)
+    status = _with_stall(view, status)
+    status = _with_progress(view, status)
+    reason, message = _trouble(view)
+    status = replace(status, reason=reason, message=shortened_message(message))
+    return replace(status, phase=str(derived_phase(status)))
+
+
+def worth_writing(old: JobStatus, new: JobStatus, now: datetime) -> bool:
+    """Say whether a changed status is to be written now, or may wait for more.
+
+    Every write wakes outside controllers, and workers come one by one.
+    """
+    if _without_counts(old) != _without_counts(new) or old.workers is None or new.workers is None:
+        return True
+    if new.workers.ready == new.workers.desired or old.workers.updated_at is None:
+        return True
+    if old.progress != new.progress:
+        return True
+    return now - old.workers.updated_at >= timedelta(seconds=DEBOUNCE_SECONDS)
+
+
+def _without_counts(status: JobStatus) -> JobStatus:
+    plain = status.without_condition(ConditionType.WORKERS_READY)
+    return replace(plain, workers=None, progress=None, reason="", message="")
+
+
+def _with_template_note(view: JobView) -> JobStatus:
+    """Remember that a template was changed after the start, so that it is told once."""
+    status, current = view.status, view.job.template_hash
+    if not view.observed.status.started or current == status.spec_hash:
+        return status
+    return replace(status, ignored_spec_hash=current)
+
+
+def _with_blocked(view: JobView, status: JobStatus) -> JobStatus:
+    things = in_the_way(view)
+    if not things:
+        return status.without_condition(ConditionType.CLEANUP_BLOCKED)
+    attempts = view.status.attempts
+    late = attempts and view.now - attempts[-1].end_time >= timedelta(seconds=60)
+    if not late:
+        return status
+    return status.with_condition(
+        ConditionType.CLEANUP_BLOCKED,
+        status=True,
+        reason="ObjectsRemain",
+        message=f"waiting for {', '.join(things)} of an earlier attempt to go.",
+        now=whole_seconds(view.now),
+    )
+
+
+def _with_objects(view: JobView, status: JobStatus) -> JobStatus:
+    cluster, runner = view.cluster, view.runner
+    if cluster is not None:
+        status = replace(
+            status,
+            cluster_name=cluster.ref.name,
+            scheduler_address=_address(view),
+            dashboard_url=_dashboard(view),
+        )
+    if runner is not None:
+        status = replace(status, job_runner_pod_name=runner.ref.name)
+    word = JobStatusWord.JOB_CREATED
+    if view.runner_ever_ran:
+        word = JobStatusWord.RUNNING
+    elif cluster is not None:
+        word = JobStatusWord.CLUSTER_CREATED
+    if word is not JobStatusWord.JOB_CREATED and status.condition(ConditionType.RETRYING):
+        status = status.with_condition(
+            ConditionType.RETRYING,
+            status=False,
+            reason="Started",
+            message=f"attempt {status.attempt} has started.",
+            now=whole_seconds(view.now),
+        )
+    return replace(status, job_status=word)
+
+
+def _address(view: JobView) -> str:
+    job = view.job
+    if job.cluster is None:
+        return (
+            f"tcp://{names.scheduler_service_name(job.cluster_ref)}.{job.meta.namespace}.svc:8786"
+        )
+    site, namespace = view.observed.site, job.meta.namespace
+    return scheduler_address(site, job.cluster_name, namespace, job.cluster.scheduler)
+
+
+def _dashboard(view: JobView) -> str:
+    job = view.job
+    if job.cluster is None:
+        return ""
+    port = dashboard_port(job.cluster.service)
+    site, namespace = view.observed.site, job.meta.namespace
+    return dashboard_url(site, job.cluster_name, namespace, job.cluster.scheduler, port)
+
+
+def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
+    scheduler, now = view.scheduler, whole_seconds(view.now)
+    if scheduler is None:
+        ready, reason, message = False, "Missing", "there is no scheduler pod yet."
+    elif scheduler.ready:
+        ready, reason, message = True, "Answers", f"pod {scheduler.ref.name} answers."
+    else:
+        problem = crash_loop(scheduler) or waiting_for(scheduler)
+        ready, reason = False, str(problem.reason) if problem else "Starting"
+        message = problem.message if problem else f"pod {scheduler.ref.name} does not answer yet."
+    if ready and scheduler is not None:
+        lasting = status.scheduler_identity
+        follows = view.policy.on_scheduler_loss is OnSchedulerLoss.IGNORE
+        identity = scheduler.identity if follows or not lasting else lasting
+        status = replace(status, scheduler_identity=identity)
+    return status.with_condition(
+        ConditionType.SCHEDULER_READY, status=ready, reason=reason, message=message, now=now
+    )
+
+
+def _with_workers(view: JobView, status: JobStatus) -> JobStatus:
+    cluster, now = view.cluster, whole_seconds(view.now)
+    if cluster is None:
+        return replace(status, workers=None)
+    desired, ready = cluster.desired_workers, view.ready_workers
+    old = status.workers
+    if old is None or (old.desired, old.ready) != (desired, ready):
+        status = replace(status, workers=Workers(desired, ready, updated_at=now))
+    if ready >= desired:
+        reason, message = "AllReady", f"{ready} of {desired} workers are ready."
+    else:
+        reason, message = _why_not_ready(view)
+        message = f"{ready} of {desired} workers are ready. {message}".strip()
+    return status.with_condition(
+        ConditionType.WORKERS_READY,
+        status=ready >= desired,
+        reason=reason,
+        message=message,
+        now=now,
+    )
+
+
+def _why_not_ready(view: JobView) -> tuple[str, str]:
+    """Return why workers are missing: the first trouble among them, in a stable order."""
+    for name, refusal in sorted(view.observed.refusals.items()):
+        if "-worker-" in name:
+            reason = Reason.QUOTA_EXCEEDED if refusal.kind is RefusalKind.QUOTA else Reason.REJECTED
+            return str(reason), f"{refusal.name} could not be created: {refusal.words}."
+    for pod in sorted(view.workers, key=lambda pod: pod.ref.name):
+        problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
+        if problem:
+            return str(problem.reason), problem.message
+    return "Starting", ""
+
+
+def _with_runner(view: JobView, status: JobStatus) -> JobStatus:
+    runner, now = view.runner, whole_seconds(view.now)
+    if runner is None:
+        ready, reason, message = False, "Missing", "there is no runner pod yet."
+    elif view.runner_ever_ran:
+        ready, reason, message = True, "Running", f"pod {runner.ref.name} runs."
+    else:
+        problem = waiting_for(runner)
+        ready, reason = False, str(problem.reason) if problem else "Starting"
+        message = problem.message if problem else f"pod {runner.ref.name} starts."
+    return status.with_condition(
+        ConditionType.RUNNER_READY, status=ready, reason=reason, message=message, now=now
+    )
+
+
+def _with_stall(view: JobView, status: JobStatus) -> JobStatus:
+    found, now = stall(view), whole_seconds(view.now)
+    if found is not None and found.stalled:
+        limit = view.policy.stall_deadline_seconds
+        message = f"no task moved for {limit} s while the runner ran; it may be busy outside Dask."
+        return status.with_condition(
+            ConditionType.STALLED, status=True, reason="NoProgress", message=message, now=now
+        )
+    if status.condition(ConditionType.STALLED) is None:
+        return status
+    return status.with_condition(
+        ConditionType.STALLED, status=False, reason="Progress", message="tasks move.", now=now
+    )
+
+
+def _with_progress(view: JobView, status: JobStatus) -> JobStatus:
+    dask, interval = view.observed.dask, view.policy.progress_interval_seconds
+    if dask is None or not interval or not view.runner_ever_ran:
+        return status
+    old, tasks = status.progress, dask.tasks
+    counts = (tasks.total, tasks.done, tasks.processing, tasks.erred)
+    if old is not None:
+        same = (old.total, old.done, old.processing, old.erred) == counts
+        recent = old.updated_at and view.now - old.updated_at < timedelta(seconds=interval)
+        if same or recent:
+            return status
+    elif not tasks.total:
+        return status
+    return replace(status, progress=Progress(*counts, updated_at=whole_seconds(view.now)))
+
+
+def _trouble(view: JobView) -> tuple[str, str]:
+    """Return what the attempt waits for, as reason and message; empty where it is well."""
+    for name, refusal in sorted(view.observed.refusals.items()):
+        if refusal.kind in (RefusalKind.QUOTA, RefusalKind.REJECTED) and "-worker-" not in name:
+            reason = Reason.QUOTA_EXCEEDED if refusal.kind is RefusalKind.QUOTA else Reason.REJECTED
+            return str(reason), f"{refusal.name} could not be created: {refusal.words}."
+    if view.job.cluster_ref and view.observed.cluster is None:
+        return "WaitingForCluster", f"DaskCluster {view.job.cluster_ref} does not exist yet."
+    for pod in (view.runner, view.scheduler):
+        problem = waiting_for(pod) if pod else None
+        if problem:
+            return str(problem.reason), problem.message
+    if view.scheduler and not view.scheduler.ready:
+        loop = crash_loop(view.scheduler)
+        if loop:
+            return str(loop.reason), loop.message
+    if view.cluster and view.ready_workers < view.cluster.desired_workers:
+        why, message = _why_not_ready(view)
+        return (why, message) if message else ("", "")
+    return "", ""

@@ -1,0 +1,74 @@
+"""What a pass decided: everything that it does is visible here. No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from daskjob.core.manifests import Manifest, ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A Kubernetes Event on the object of the pass; told after its status was written."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A merge patch of one object's metadata or spec."""
+
+    ref: ObjectRef
+    body: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """A call to a cluster's scheduler: move the data of these workers away."""
+
+    addresses: tuple[str, ...]
+    timeout_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of deciding: what to create, delete, stop, tell, and when to look again."""
+
+    #: The whole new status; ``None``: it stands as it is.
+    status: Manifest | None = None
+    create: tuple[Manifest, ...] = ()
+    delete: tuple[ObjectRef, ...] = ()
+    #: Runner pods to stop so that their log stays.
+    stop: tuple[ObjectRef, ...] = ()
+    patch: tuple[Patch, ...] = ()
+    retire: Retire | None = None
+    #: Ask the agent for its report before anything is decided about an attempt that ended.
+    collect_report: bool = False
+    events: tuple[Event, ...] = ()
+    #: When time alone may change the decision.
+    wake_at: datetime | None = None
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether the pass would change nothing in the world."""
+        return not (
+            self.status is not None
+            or self.create
+            or self.delete
+            or self.stop
+            or self.patch
+            or self.retire
+            or self.collect_report
+        )
+
+
+NOTHING = Decision()
+
+
+def earliest(moments: Iterable[datetime | None], now: datetime) -> datetime | None:
+    """Return the next of some moments that is still to come."""
+    return min((m for m in moments if m is not None and m > now), default=None)

@@ -1,0 +1,103 @@
+"""Manifests: Kubernetes objects as plain dictionaries, and the few ways in which core reads them.
+
+No I/O here. ``Manifest`` is the one place where ``dict[str, Any]`` is allowed: pod templates are
+passed through whole, also in fields that this code has never heard of (design §2.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+Manifest: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """One object of the world; ``uid`` is the precondition of every write to it."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a pass is about: an object of one of our kinds, by name (whatever its uid)."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+def metadata(manifest: Manifest) -> Manifest:
+    """Return the object's metadata, empty where it has none."""
+    found = manifest.get("metadata")
+    return found if isinstance(found, dict) else {}
+
+
+def object_ref(manifest: Manifest) -> ObjectRef:
+    """Return the reference to an object that the world returned."""
+    meta = metadata(manifest)
+    return ObjectRef(
+        kind=str(manifest.get("kind", "")),
+        namespace=str(meta.get("namespace") or "default"),
+        name=str(meta.get("name", "")),
+        uid=str(meta.get("uid", "")),
+    )
+
+
+def controller_uid(manifest: Manifest) -> str:
+    """Return the uid of the object's controller owner, empty where it has none.
+
+    Labels never decide to whom an object belongs: only this does (design §4.8).
+    """
+    for owner in metadata(manifest).get("ownerReferences") or ():
+        if owner.get("controller"):
+            return str(owner.get("uid", ""))
+    return ""
+
+
+def parse_time(text: object) -> datetime | None:
+    """Return an aware time from RFC 3339 text; ``None`` for absent, empty or unreadable text."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def format_time(moment: datetime | None) -> str | None:
+    """Return RFC 3339 text in whole seconds with ``Z`` (what metav1.Time reads), or ``None``."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def whole_seconds(moment: datetime) -> datetime:
+    """Return the time as a status can hold it: in whole seconds, rounded down."""
+    return moment.replace(microsecond=0)
+
+
+def fingerprint(value: object) -> str:
+    """Return 16 hex digits that are equal for equal JSON values, whatever their order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def without_nones(mapping: Mapping[str, object]) -> Manifest:
+    """Return the mapping without its ``None`` values: absent, never null (design §2.3)."""
+    return {key: value for key, value in mapping.items() if value is not None}

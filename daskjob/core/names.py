@@ -1,0 +1,142 @@
+"""Labels, annotations, object names and their limits: each fact stands here and nowhere else.
+
+No I/O here. The contract is design §2.2; users' scripts, Flyte and RAPIDS' documents rely on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import StrEnum
+
+API_GROUP = "kubernetes.dask.org"
+API_VERSION = f"{API_GROUP}/v1"
+MANAGED_BY = f"{API_GROUP}/daskjob"
+
+#: A Service's name and a label's value; the longest name that one of our kinds may have.
+NAME_LIMIT = 63
+
+#: Kubernetes refuses a Service whose name starts with a digit, so ours must start with a letter.
+NAME_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+NAME_RULE = (
+    "1 to 63 characters: lower-case letters, digits and '-', "
+    "starting with a letter and ending with a letter or digit"
+)
+
+LABEL_CLUSTER_NAME = "dask.org/cluster-name"
+LABEL_COMPONENT = "dask.org/component"
+LABEL_WORKERGROUP_NAME = "dask.org/workergroup-name"
+#: Set by us: nobody's metadata may override them.
+BASE_LABELS = frozenset({LABEL_CLUSTER_NAME, LABEL_COMPONENT, LABEL_WORKERGROUP_NAME})
+
+#: The attempt to which a runner pod, or the fresh cluster of an attempt, belongs.
+ANNOTATION_ATTEMPT = f"{API_GROUP}/attempt"
+#: On a DaskCluster: ``Ignore`` lets its scheduler be replaced; ``Fail`` leaves that to the job.
+ANNOTATION_ON_SCHEDULER_LOSS = f"{API_GROUP}/on-scheduler-loss"
+#: On a DaskCluster: its workers are to go, its scheduler stays (deletionPolicy DeleteWorkers).
+ANNOTATION_DELETE_WORKERS = f"{API_GROUP}/delete-workers"
+#: On a scheduler or worker pod: fingerprint of the template that it was made from.
+ANNOTATION_TEMPLATE = f"{API_GROUP}/template"
+ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+
+#: Metadata that stays where it was written (design §2.2): a tracking label that reaches a child
+#: makes Argo CD prune it, and kubectl's last-applied is as large as the whole manifest.
+#: Our own speak of one object only.
+PRIVATE_PREFIXES = (
+    "kopf.zalando.org/",
+    "kubectl.kubernetes.io/",
+    "argocd.argoproj.io/",
+    f"{API_GROUP}/",
+)
+PRIVATE_KEYS = frozenset({"app.kubernetes.io/instance"})
+
+PORT_COMM = 8786
+PORT_DASHBOARD = 8787
+PORT_NAME_COMM = "tcp-comm"
+#: Names under which a scheduler's dashboard port is found, in this order, before 8787 itself.
+PORT_NAMES_DASHBOARD = ("http-dashboard", "dashboard")
+
+#: Where ``spec.job.files`` are mounted, in the runner and in every worker.
+FILES_PATH = "/daskjob/files"
+
+ENV_WORKER_NAME = "DASK_WORKER_NAME"
+ENV_SCHEDULER_ADDRESS = "DASK_SCHEDULER_ADDRESS"
+ENV_JOB_NAME = "DASKJOB_NAME"
+ENV_JOB_NAMESPACE = "DASKJOB_NAMESPACE"
+ENV_JOB_UID = "DASKJOB_UID"
+ENV_ATTEMPT = "DASKJOB_ATTEMPT"
+ENV_RESULT_FILE = "DASKJOB_RESULT_FILE"
+ENV_AGENT_TOKEN = "DASKJOB_AGENT_TOKEN"
+ENV_CONNECT_TIMEOUT = "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT"
+
+
+class Kind(StrEnum):
+    """The four kinds of ``kubernetes.dask.org/v1``."""
+
+    JOB = "DaskJob"
+    CLUSTER = "DaskCluster"
+    GROUP = "DaskWorkerGroup"
+    AUTOSCALER = "DaskAutoscaler"
+
+
+class Component(StrEnum):
+    """Values of the label ``dask.org/component``."""
+
+    RUNNER = "job-runner"
+    SCHEDULER = "scheduler"
+    WORKER = "worker"
+    GROUP = "workergroup"
+
+
+def is_valid_name(name: str) -> bool:
+    """Say whether one of our kinds may have this name (a Service named after it must work too)."""
+    return len(name) <= NAME_LIMIT and NAME_PATTERN.fullmatch(name) is not None
+
+
+def shortened(name: str, limit: int = NAME_LIMIT) -> str:
+    """Return the name itself, or where it is too long its beginning with 8 hex digits of a hash."""
+    if len(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: limit - 9].rstrip('-.')}-{digest}"
+
+
+def label_value(text: str) -> str:
+    """Return the text as a label can hold it: at most 63 characters."""
+    return shortened(text)
+
+
+def runner_name(job: str, attempt: int) -> str:
+    """Return the runner pod's name; that of attempt 0 is the documented ``<job>-runner``."""
+    return f"{job}-runner" if attempt == 0 else f"{job}-runner-{attempt}"
+
+
+def scheduler_pod_name(cluster: str) -> str:
+    """Return the scheduler pod's name, never shortened: Flyte finds it by the job's name."""
+    return f"{cluster}-scheduler"
+
+
+def scheduler_service_name(cluster: str) -> str:
+    """Return the Service's name, shortened in the cluster's part where it would pass 63."""
+    suffix = "-scheduler"
+    return shortened(cluster, NAME_LIMIT - len(suffix)) + suffix
+
+
+def files_name(job: str) -> str:
+    """Return the name of the ConfigMap that carries a job's files."""
+    return f"{job}-files"
+
+
+def group_name(cluster: str, group: str = "default") -> str:
+    """Return the name of a cluster's worker group as an object."""
+    return shortened(f"{cluster}-{group}")
+
+
+def worker_name(group: str, suffix: str) -> str:
+    """Return a worker pod's name; ``suffix`` is 10 hex digits, new for every pod."""
+    return f"{group}-worker-{suffix}"
+
+
+def is_private(key: str) -> bool:
+    """Say whether a label or annotation stays on the object on which it was written."""
+    return key in PRIVATE_KEYS or key.startswith(PRIVATE_PREFIXES)

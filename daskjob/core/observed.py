@@ -1,0 +1,354 @@
+"""What a pass sees of the world, named: observe once, then decide on these values alone.
+
+No I/O here. A backend gathers raw objects and calls ``job_observed``, ``cluster_observed`` or
+``group_observed``; nothing above looks at a dictionary again. To whom an object belongs is decided
+by the uid of its controller owner, never by a label (design §4.8).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from daskjob.core import names
+from daskjob.core.dask import DaskState, Retirement
+from daskjob.core.errors import FieldError, RefusalKind
+from daskjob.core.manifests import (
+    Manifest,
+    ObjectRef,
+    controller_uid,
+    metadata,
+    object_ref,
+)
+from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.spec import (
+    DaskCluster,
+    DaskJob,
+    DaskWorkerGroup,
+    read_cluster,
+    read_group,
+    read_job,
+)
+from daskjob.core.status import (
+    ClusterStatus,
+    GroupStatus,
+    JobStatus,
+    cluster_status_from,
+    group_status_from,
+    job_status_from,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An object that could not be made: who said no, and since when."""
+
+    kind: RefusalKind
+    name: str
+    words: str
+    first_at: datetime
+    last_at: datetime
+    tries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedReport:
+    """What the agent said at an attempt's end; ``report`` is ``None`` where it did not answer."""
+
+    report: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What differs from one world to the next, as far as an object's text depends on it."""
+
+    #: Source of the scheduler agent (design §5.4); empty: schedulers get none.
+    agent: str = ""
+    #: ``host:port`` of the one scheduler of this world; empty: that of its Service's name.
+    comm: str = ""
+    dashboard: str = ""
+    #: Whether ``dask-worker …`` is run as ``dask worker …``: distributed 2026.6 lacks the former.
+    legacy_commands: bool = True
+    #: Whether pods are kept out of an Istio mesh, as upstream does.
+    istio_excluded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOfJob:
+    """The DaskCluster that a job runs on."""
+
+    ref: ObjectRef
+    #: The attempt for which it was made; ``None`` for a cluster that is not the job's.
+    attempt: int | None
+    deleting: bool
+    created_at: datetime | None
+    #: Workers that all its groups together ask for, as its spec says now.
+    desired_workers: int
+    default_replicas: int
+    deletes_workers: bool
+    #: Workers that ended for good one after the other, in the group with the fewest.
+    worker_failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedJob:
+    """All that a pass over a DaskJob sees."""
+
+    job: DaskJob
+    status: JobStatus
+    #: What is wrong with the spec, as far as daskjob itself relies on it.
+    mistakes: tuple[FieldError, ...] = ()
+    #: Every runner pod that this job's uid controls, by attempt.
+    runners: tuple[PodFacts, ...] = ()
+    #: The job's own cluster (controlled by its uid), or the one that ``clusterRef`` names.
+    cluster: ClusterOfJob | None = None
+    #: The scheduler pod that this cluster's uid controls.
+    scheduler: PodFacts | None = None
+    #: The worker pods of the groups that this cluster's uid controls.
+    workers: tuple[PodFacts, ...] = ()
+    #: Objects of an earlier cluster of this name, which garbage collection is about to remove.
+    leftovers: tuple[ObjectRef, ...] = ()
+    #: Whether the ConfigMap with the job's files exists.
+    files_exist: bool = False
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    dask: DaskState | None = None
+    report: CollectedReport | None = None
+    #: When the runner last wrote to its log; only where that costs nothing (on this machine).
+    last_log_at: datetime | None = None
+    site: Site = Site()
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object that the pass is about."""
+        return self.job.meta.ref
+
+    def runner(self, attempt: int) -> PodFacts | None:
+        """Return the runner pod of an attempt."""
+        return next((pod for pod in self.runners if pod.attempt == attempt), None)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOfCluster:
+    """A worker group as its cluster sees it."""
+
+    ref: ObjectRef
+    replicas: int
+    deleting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedCluster:
+    """All that a pass over a DaskCluster sees."""
+
+    cluster: DaskCluster
+    status: ClusterStatus
+    mistakes: tuple[FieldError, ...] = ()
+    scheduler: PodFacts | None = None
+    #: The Service that this cluster's uid controls.
+    service: ObjectRef | None = None
+    #: The groups that this cluster's uid controls.
+    groups: tuple[GroupOfCluster, ...] = ()
+    workers: tuple[PodFacts, ...] = ()
+    #: Whether a runner that uses the cluster is alive: then it is never idle.
+    runner_alive: bool = False
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    dask: DaskState | None = None
+    #: Fresh randomness: the agent's token of a scheduler that has none yet.
+    entropy: str = ""
+    site: Site = Site()
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object that the pass is about."""
+        return self.cluster.meta.ref
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedGroup:
+    """All that a pass over a DaskWorkerGroup sees."""
+
+    group: DaskWorkerGroup
+    status: GroupStatus
+    mistakes: tuple[FieldError, ...] = ()
+    #: The cluster that it names; ``None``: there is none (yet).
+    cluster: DaskCluster | None = None
+    #: The scheduler pod of that cluster.
+    scheduler: PodFacts | None = None
+    #: Whether that cluster's Service exists: workers dial it from their first second on.
+    service_exists: bool = False
+    #: The worker pods that this group's uid controls.
+    workers: tuple[PodFacts, ...] = ()
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    dask: DaskState | None = None
+    retirement: Retirement | None = None
+    #: Fresh randomness for new names, so that deciding itself stays a function of values.
+    entropy: str = ""
+    site: Site = Site()
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object that the pass is about."""
+        return self.group.meta.ref
+
+
+Observed: TypeAlias = ObservedJob | ObservedCluster | ObservedGroup
+
+
+class Objects:
+    """The raw objects of one namespace, as a backend gathers them for a pass."""
+
+    def __init__(self, objects: Iterable[Manifest]) -> None:
+        self._by_kind: dict[str, list[Manifest]] = defaultdict(list)
+        for item in objects:
+            self._by_kind[str(item.get("kind", ""))].append(item)
+
+    def of_kind(self, kind: str) -> Sequence[Manifest]:
+        """Return every object of a kind."""
+        return self._by_kind.get(kind, ())
+
+    def named(self, kind: str, name: str) -> Manifest | None:
+        """Return the object of a kind and name."""
+        return next((o for o in self.of_kind(kind) if metadata(o).get("name") == name), None)
+
+    def controlled(self, kind: str, uid: str) -> list[Manifest]:
+        """Return the objects of a kind whose controller owner has this uid."""
+        return [o for o in self.of_kind(kind) if uid and controller_uid(o) == uid]
+
+
+def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
+    """Return what there is to see of a job; the caller adds what is not in objects."""
+    mistakes: list[FieldError] = []
+    job = read_job(manifest, mistakes)
+    cluster = objects.named(names.Kind.CLUSTER, job.cluster_name)
+    if cluster is not None and not job.cluster_ref and controller_uid(cluster) != job.meta.uid:
+        cluster = None
+    cluster_uid = object_ref(cluster).uid if cluster else ""
+    schedulers = _pods(objects.controlled("Pod", cluster_uid), names.Component.SCHEDULER)
+    runners = _pods(objects.controlled("Pod", job.meta.uid), names.Component.RUNNER)
+    return ObservedJob(
+        job=job,
+        status=job_status_from(manifest.get("status")),
+        mistakes=tuple(mistakes),
+        runners=tuple(sorted(runners, key=lambda pod: pod.attempt or 0)),
+        cluster=_cluster_of_job(cluster, objects) if cluster else None,
+        scheduler=schedulers[0] if schedulers else None,
+        workers=_workers_of_cluster(cluster_uid, objects),
+        leftovers=() if job.cluster_ref else _leftovers(job.cluster_name, objects),
+        files_exist=bool(
+            [
+                o
+                for o in objects.controlled("ConfigMap", job.meta.uid)
+                if metadata(o).get("name") == names.files_name(job.meta.name)
+            ]
+        ),
+    )
+
+
+def _cluster_of_job(manifest: Manifest, objects: Objects) -> ClusterOfJob:
+    cluster = read_cluster(manifest, [])
+    groups = objects.controlled(names.Kind.GROUP, cluster.meta.uid)
+    counts = [read_group(group, []).replicas for group in groups]
+    attempt = cluster.meta.annotations.get(names.ANNOTATION_ATTEMPT, "")
+    return ClusterOfJob(
+        ref=cluster.meta.ref,
+        attempt=int(attempt) if attempt.isdigit() else None,
+        deleting=cluster.meta.deleting,
+        created_at=cluster.meta.created_at,
+        desired_workers=sum(counts) if counts else cluster.spec.desired_workers,
+        default_replicas=cluster.spec.worker.replicas,
+        deletes_workers=cluster.deletes_workers,
+        worker_failures=min(
+            (group_status_from(group.get("status")).failures for group in groups), default=0
+        ),
+    )
+
+
+def _workers_of_cluster(cluster_uid: str, objects: Objects) -> tuple[PodFacts, ...]:
+    groups = objects.controlled(names.Kind.GROUP, cluster_uid)
+    uids = {object_ref(group).uid for group in groups}
+    pods = [pod for pod in objects.of_kind("Pod") if controller_uid(pod) in uids]
+    return tuple(_pods(pods, names.Component.WORKER))
+
+
+def _leftovers(cluster_name: str, objects: Objects) -> tuple[ObjectRef, ...]:
+    """Return objects whose owner was a cluster of this name, or a group of it, and is gone.
+
+    They are found by the owner reference alone. As long as one is there its name is taken, and a
+    new scheduler beside an old one would be two under one Service.
+    """
+    live = {
+        object_ref(o).uid
+        for kind in (names.Kind.CLUSTER, names.Kind.GROUP)
+        for o in objects.of_kind(kind)
+    }
+    found = []
+    for kind in ("Pod", "Service", names.Kind.GROUP):
+        for item in objects.of_kind(kind):
+            labels = metadata(item).get("labels") or {}
+            if labels.get(names.LABEL_CLUSTER_NAME) != names.label_value(cluster_name):
+                continue
+            owners = metadata(item).get("ownerReferences") or ()
+            if any(
+                owner.get("controller")
+                and owner.get("kind") in (names.Kind.CLUSTER, names.Kind.GROUP)
+                and owner.get("uid") not in live
+                for owner in owners
+            ):
+                found.append(object_ref(item))
+    return tuple(found)
+
+
+def _pods(manifests: Iterable[Manifest], component: str) -> list[PodFacts]:
+    pods = [pod_facts(manifest) for manifest in manifests]
+    return [pod for pod in pods if pod.component == component]
+
+
+def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
+    """Return what there is to see of a cluster; the caller adds what is not in objects."""
+    mistakes: list[FieldError] = []
+    cluster = read_cluster(manifest, mistakes)
+    uid = cluster.meta.uid
+    schedulers = _pods(objects.controlled("Pod", uid), names.Component.SCHEDULER)
+    services = objects.controlled("Service", uid)
+    owner = cluster.meta.owner_uid
+    runners = _pods(objects.controlled("Pod", owner), names.Component.RUNNER)
+    return ObservedCluster(
+        cluster=cluster,
+        status=cluster_status_from(manifest.get("status")),
+        mistakes=tuple(mistakes),
+        scheduler=schedulers[0] if schedulers else None,
+        service=object_ref(services[0]) if services else None,
+        groups=tuple(
+            GroupOfCluster(
+                ref=object_ref(group),
+                replicas=read_group(group, []).replicas,
+                deleting=bool(metadata(group).get("deletionTimestamp")),
+            )
+            for group in objects.controlled(names.Kind.GROUP, uid)
+        ),
+        workers=_workers_of_cluster(uid, objects),
+        runner_alive=any(pod.alive for pod in runners),
+    )
+
+
+def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
+    """Return what there is to see of a worker group; the caller adds what is not in objects."""
+    mistakes: list[FieldError] = []
+    group = read_group(manifest, mistakes)
+    found = objects.named(names.Kind.CLUSTER, group.cluster)
+    cluster = read_cluster(found, []) if found else None
+    uid = cluster.meta.uid if cluster else ""
+    schedulers = _pods(objects.controlled("Pod", uid), names.Component.SCHEDULER)
+    workers = _pods(objects.controlled("Pod", group.meta.uid), names.Component.WORKER)
+    return ObservedGroup(
+        group=group,
+        status=group_status_from(manifest.get("status")),
+        mistakes=tuple(mistakes),
+        cluster=cluster,
+        scheduler=schedulers[0] if schedulers else None,
+        service_exists=bool(objects.controlled("Service", uid)),
+        workers=tuple(sorted(workers, key=lambda pod: pod.ref.name)),
+    )

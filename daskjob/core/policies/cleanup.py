@@ -1,0 +1,90 @@
+"""What goes when a job, or an attempt, has ended. No I/O here.
+
+Nothing here runs before the verdict was seen written (design §4.3): these functions look at the
+status that the world holds, not at the one that is about to be written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from daskjob.core.job_view import JobView
+from daskjob.core.manifests import ObjectRef
+from daskjob.core.pods import PodFacts
+from daskjob.core.spec.policy import Deletion, Restart
+
+#: How long a runner may take to end after it was told to, before it is deleted.
+STOP_SECONDS = 90
+#: How long what is in the way of a new attempt is waited for, before the job fails.
+BLOCKED_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """Runners to stop (their log stays), objects to delete, a cluster to strip of its workers."""
+
+    stop: tuple[ObjectRef, ...] = ()
+    delete: tuple[ObjectRef, ...] = ()
+    strip: ObjectRef | None = None
+
+
+def after_job(view: JobView) -> Cleanup:
+    """Return what is to go after the job's end; the runner pod is kept with the job."""
+    stops, deletes = _runners(view.observed.runners, view.now, view.status.end_time)
+    cluster = view.observed.cluster
+    if cluster is None or view.job.cluster_ref:
+        return Cleanup(stops, deletes)
+    policy = view.policy
+    deletion = policy.on_success if view.status.succeeded else policy.on_failure
+    if deletion is Deletion.DELETE_CLUSTER and not cluster.deleting:
+        return Cleanup(stops, (*deletes, cluster.ref))
+    if deletion is Deletion.DELETE_WORKERS and not cluster.deletes_workers:
+        return Cleanup(stops, deletes, strip=cluster.ref)
+    return Cleanup(stops, deletes)
+
+
+def after_attempt(view: JobView) -> Cleanup:
+    """Return what of earlier attempts is to go before the next one starts."""
+    ended = view.status.attempts[-1].end_time if view.status.attempts else None
+    stops, deletes = _runners(view.earlier_runners, view.now, ended)
+    cluster = view.observed.cluster
+    if cluster is None or view.job.cluster_ref or cluster.deleting:
+        return Cleanup(stops, deletes)
+    other_attempt = cluster.attempt != view.status.attempt
+    fresh = view.policy.restart is Restart.CLUSTER
+    if other_attempt and (fresh or view.status.suspended):
+        return Cleanup(stops, (*deletes, cluster.ref))
+    return Cleanup(stops, deletes)
+
+
+def in_the_way(view: JobView) -> list[str]:
+    """Name what has to be gone before the next attempt may start."""
+    things = [f"pod {pod.ref.name}" for pod in view.earlier_runners if pod.alive]
+    if view.cluster_is_stale and view.observed.cluster:
+        things.append(f"DaskCluster {view.observed.cluster.ref.name}")
+    if view.cluster is None:
+        things += [f"{ref.kind} {ref.name}" for ref in view.observed.leftovers]
+    return things
+
+
+def blocked_until(view: JobView) -> datetime | None:
+    """Return when waiting for earlier attempts' objects ends; ``None`` without such."""
+    if not view.status.attempts:
+        return None
+    return view.status.attempts[-1].end_time + timedelta(seconds=BLOCKED_SECONDS)
+
+
+def _runners(
+    runners: tuple[PodFacts, ...], now: datetime, ended: datetime | None
+) -> tuple[tuple[ObjectRef, ...], tuple[ObjectRef, ...]]:
+    """Return the runners to stop and those to delete.
+
+    One that runs is stopped, so that its log stays. One that no node has seen has no log, and
+    nobody who could stop it. One that does not stop within the bound is deleted.
+    """
+    alive = [pod for pod in runners if pod.alive and not pod.deleting]
+    overdue = ended is not None and now >= ended + timedelta(seconds=STOP_SECONDS)
+    delete = [pod for pod in alive if not pod.scheduled or (pod.stop_asked and overdue)]
+    stop = [pod for pod in alive if pod.scheduled and not pod.stop_asked]
+    return tuple(pod.ref for pod in stop), tuple(pod.ref for pod in delete)

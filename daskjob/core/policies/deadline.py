@@ -1,0 +1,89 @@
+"""The three deadlines: of the job, of one attempt, of one start. No I/O here."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from daskjob.core.diagnose import waiting_for
+from daskjob.core.errors import RefusalKind
+from daskjob.core.job_view import AttemptEnd, JobView
+from daskjob.core.reasons import Reason
+
+
+def job_deadline(view: JobView) -> AttemptEnd | None:
+    """Say whether all attempts together took too long; the clock stands while suspended."""
+    due = job_deadline_at(view)
+    if due is None or view.now < due:
+        return None
+    limit = view.policy.active_deadline_seconds
+    message = (
+        f"the job was active for longer than activeDeadlineSeconds, {limit} s. "
+        "Raise it, or find out what takes so long: daskjob why."
+    )
+    return AttemptEnd(Reason.DEADLINE_EXCEEDED, message)
+
+
+def job_deadline_at(view: JobView) -> datetime | None:
+    """Return when the job's deadline is reached; ``None`` without one, or while suspended."""
+    limit = view.policy.active_deadline_seconds
+    if limit is None or view.status.suspended or view.status.start_time is None:
+        return None
+    return view.status.start_time + timedelta(seconds=limit - view.status.active_seconds)
+
+
+def attempt_deadline(view: JobView) -> AttemptEnd | None:
+    """Say whether the current attempt took too long."""
+    due = attempt_deadline_at(view)
+    if due is None or view.now < due:
+        return None
+    limit = view.policy.attempt_deadline_seconds
+    message = (
+        f"attempt {view.status.attempt} took longer than attemptDeadlineSeconds, {limit} s. "
+        "Raise it, or find out what takes so long: daskjob why."
+    )
+    return AttemptEnd(Reason.ATTEMPT_DEADLINE_EXCEEDED, message)
+
+
+def attempt_deadline_at(view: JobView) -> datetime | None:
+    """Return when the current attempt's deadline is reached."""
+    limit, since = view.policy.attempt_deadline_seconds, view.status.attempt_start_time
+    return None if limit is None or since is None else since + timedelta(seconds=limit)
+
+
+def startup_deadline(view: JobView) -> AttemptEnd | None:
+    """Say whether the current attempt's runner took too long to run."""
+    due = startup_deadline_at(view)
+    if due is None or view.now < due:
+        return None
+    if view.job.cluster_ref and view.observed.cluster is None:
+        message = (
+            f"DaskCluster {view.job.cluster_ref}, which clusterRef names, does not exist. "
+            "Create it, or correct the name."
+        )
+        return AttemptEnd(Reason.INVALID_SPEC, message)
+    limit = view.policy.startup_deadline_seconds
+    message = (
+        f"the runner did not run within startupDeadlineSeconds, {limit} s{_because(view)}. "
+        "Raise it, or remove what is in the way."
+    )
+    return AttemptEnd(Reason.STARTUP_DEADLINE_EXCEEDED, message)
+
+
+def startup_deadline_at(view: JobView) -> datetime | None:
+    """Return when the current start's deadline is reached; ``None`` once the runner ran."""
+    limit, since = view.policy.startup_deadline_seconds, view.status.attempt_start_time
+    if limit is None or since is None or view.runner_ever_ran:
+        return None
+    return since + timedelta(seconds=limit)
+
+
+def _because(view: JobView) -> str:
+    for refusal in view.observed.refusals.values():
+        if refusal.kind in (RefusalKind.QUOTA, RefusalKind.REJECTED):
+            return f", because {refusal.name} could not be created: {refusal.words}"
+    for pod in (view.runner, view.scheduler, *view.workers):
+        diagnosis = waiting_for(pod) if pod else None
+        if diagnosis:
+            detail = f": {diagnosis.detail}" if diagnosis.detail else ""
+            return f", because {diagnosis.summary}{detail}"
+    return ""

@@ -1,0 +1,69 @@
+"""The outcome of an attempt, from its runner: success has one source (design §4.1).
+
+No I/O here. Success is the exit code 0 of the main container, observed, before anybody stopped the
+pod. Everything else is a failure with a reason.
+"""
+
+from __future__ import annotations
+
+from daskjob.core.diagnose import container_end, ended_by
+from daskjob.core.job_view import AttemptEnd, JobView
+from daskjob.core.pods import ContainerFacts, PodFacts
+from daskjob.core.reasons import Reason
+
+
+def outcome(view: JobView) -> AttemptEnd | None:
+    """Say how the current attempt's runner ended; ``None`` while it may still run."""
+    runner = view.runner
+    if runner is None:
+        return _lost(view) if view.runner_was_seen else None
+    main = runner.main
+    if main is not None and main.terminated:
+        return _ended(runner, main)
+    if runner.ended:
+        return _never_ran(runner)
+    return None
+
+
+def _ended(runner: PodFacts, main: ContainerFacts) -> AttemptEnd:
+    stopped = ended_by(runner)
+    if stopped and _ended_after_the_stop(runner, main):
+        return AttemptEnd(stopped.reason, stopped.message, main.exit_code)
+    if main.exit_code == 0:
+        return AttemptEnd(None, f"Container {main.name} of pod {runner.ref.name} exited with 0.", 0)
+    diagnosis = container_end(runner, main)
+    return AttemptEnd(diagnosis.reason, diagnosis.message, main.exit_code)
+
+
+def _ended_after_the_stop(runner: PodFacts, main: ContainerFacts) -> bool:
+    """Say whether the container's end followed the stop: then its exit code says nothing.
+
+    A script that handles SIGTERM exits with 0 when it is stopped half-way. Where no time is
+    known, the stop is believed: a false failure is tried again, a false success is not.
+    """
+    if runner.stopped_at is None or main.finished_at is None:
+        return True
+    return main.finished_at >= runner.stopped_at
+
+
+def _never_ran(runner: PodFacts) -> AttemptEnd:
+    stopped = ended_by(runner)
+    if stopped:
+        return AttemptEnd(stopped.reason, stopped.message)
+    for container in runner.init_containers:
+        if container.terminated and container.exit_code:
+            diagnosis = container_end(runner, container)
+            return AttemptEnd(diagnosis.reason, diagnosis.message, container.exit_code)
+    words = ": ".join(part for part in (runner.reason, runner.message) if part)
+    said = f" ({words})" if words else ""
+    message = f"pod {runner.ref.name} ended before its main container ran{said}."
+    return AttemptEnd(Reason.EVICTED if runner.reason else Reason.RUNNER_LOST, message)
+
+
+def _lost(view: JobView) -> AttemptEnd:
+    name = view.status.job_runner_pod_name
+    message = (
+        f"pod {name} is gone and left no exit code: somebody deleted it, or its node was lost. "
+        "Find out who deletes pods; to stop a job, use daskjob cancel."
+    )
+    return AttemptEnd(Reason.RUNNER_LOST, message)

@@ -1,0 +1,28 @@
+"""When an object that was refused is tried again. No I/O here.
+
+Every retry backs off with a cap: a full quota is asked every minute, an admission policy at most
+six times an hour, a name whose old holder is about to go within seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from daskjob.core.errors import RefusalKind
+from daskjob.core.observed import Refusal
+
+#: First wait and longest wait, in seconds, by the kind of the refusal.
+_WAITS = {
+    RefusalKind.TERMINATING: (0.1, 10.0),
+    RefusalKind.QUOTA: (5.0, 60.0),
+    RefusalKind.REJECTED: (60.0, 600.0),
+    RefusalKind.CONFLICT: (60.0, 600.0),
+    RefusalKind.INVALID: (600.0, 3600.0),
+}
+
+
+def next_try(refusal: Refusal) -> datetime:
+    """Return when the object may be asked for again."""
+    first, longest = _WAITS[refusal.kind]
+    seconds = min(first * 2 ** min(refusal.tries - 1, 20), longest)
+    return refusal.last_at + timedelta(seconds=seconds)

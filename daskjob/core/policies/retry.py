@@ -1,0 +1,68 @@
+"""Whether a failed attempt is tried again, when, and whether it counts. No I/O here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from daskjob.core.job_view import AttemptEnd
+from daskjob.core.reasons import FINAL_REASONS, Reason, ReasonClass
+from daskjob.core.spec.policy import Action, Policy
+from daskjob.core.status import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Another attempt follows."""
+
+    at: datetime
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The job has failed."""
+
+    reason: Reason
+    message: str
+
+
+def after_failure(
+    end: AttemptEnd, reason: Reason, status: JobStatus, policy: Policy, now: datetime
+) -> Again | GiveUp:
+    """Judge an attempt that failed; ``status`` is that before this failure is counted.
+
+    The first rule that matches decides. Without one, infrastructure failures are not counted, up
+    to ``maxIgnored`` of them; everything else is, up to ``backoffLimit``.
+    """
+    rule = next((r for r in policy.rules if r.matches(reason, end.exit_code)), None)
+    action = rule.action if rule else None
+    if reason in FINAL_REASONS or action is Action.FAIL_JOB:
+        named = f" Rule {rule.name!r} of the failure policy ends the job." if rule else ""
+        return GiveUp(reason, end.message + named)
+    if action is None:
+        infrastructure = reason.reason_class is ReasonClass.INFRASTRUCTURE
+        action = Action.IGNORE if infrastructure else Action.COUNT
+    counted = action is Action.COUNT or status.ignored >= policy.max_ignored
+    failures = status.failures + (1 if counted else 0)
+    if failures > policy.backoff_limit:
+        return _given_up(end, reason, failures, policy)
+    tries = status.failures + status.ignored
+    return Again(now + backoff(policy, tries), counted)
+
+
+def _given_up(end: AttemptEnd, reason: Reason, failures: int, policy: Policy) -> GiveUp:
+    if policy.backoff_limit == 0:
+        return GiveUp(reason, end.message)
+    message = f"{failures} attempts failed, backoffLimit is {policy.backoff_limit}. The last one: "
+    return GiveUp(Reason.BACKOFF_LIMIT_EXCEEDED, message + end.message)
+
+
+def backoff(policy: Policy, tries: int) -> timedelta:
+    """Return the wait before the next attempt after so many earlier retries."""
+    seconds = float(policy.backoff_initial_seconds)
+    for _ in range(tries):
+        if seconds >= policy.backoff_max_seconds:
+            break
+        seconds *= policy.backoff_factor
+    return timedelta(seconds=min(seconds, policy.backoff_max_seconds))

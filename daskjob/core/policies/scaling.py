@@ -1,0 +1,105 @@
+"""Which workers of a group come and which go. No I/O here.
+
+Scaling down never loses data (design §4.5): pods that never registered go first; a registered
+worker goes only after the scheduler confirmed that it holds nothing that is nowhere else. A
+scheduler that cannot be asked means no scale-down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from daskjob.core.dask import DaskWorker
+from daskjob.core.observed import ObservedGroup
+from daskjob.core.pods import PodFacts
+
+#: How long workers may take to hand over their data.
+RETIRE_SECONDS = 60
+#: The wait before a lost worker is replaced: none at first, then doubling up to this.
+BACKOFF_FIRST_SECONDS = 1.0
+BACKOFF_LONGEST_SECONDS = 300.0
+#: A worker that stayed this long ends a series of failures.
+STABLE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How many pods to add, which to remove, and which workers to ask about first."""
+
+    add: int = 0
+    remove: tuple[PodFacts, ...] = ()
+    #: Addresses of registered workers to retire.
+    retire: tuple[str, ...] = ()
+    #: Why fewer go than should; empty where nothing is in the way.
+    blocked: str = ""
+    #: When more may be added.
+    not_before: datetime | None = None
+
+
+def scaling(observed: ObservedGroup, failures: int, failed_at: datetime | None) -> Scaling:
+    """Judge a group's pods against the count that its spec asks for."""
+    ended = tuple(pod for pod in observed.workers if pod.ended and not pod.deleting)
+    alive = [pod for pod in observed.workers if pod.alive and not pod.deleting]
+    missing = observed.group.replicas - len(alive)
+    if missing >= 0:
+        not_before = _not_before(failures, failed_at)
+        return Scaling(add=missing, remove=ended, not_before=not_before if missing else None)
+    return _fewer(observed, ended, alive, -missing)
+
+
+def _fewer(
+    observed: ObservedGroup, ended: tuple[PodFacts, ...], alive: list[PodFacts], surplus: int
+) -> Scaling:
+    if observed.scheduler is None or observed.scheduler.ended:
+        # Nobody holds data without a scheduler: every task is lost already.
+        return Scaling(remove=(*ended, *alive[:surplus]))
+    if observed.dask is None:
+        never_placed = [pod for pod in alive if not pod.scheduled][:surplus]
+        blocked = "" if len(never_placed) == surplus else "the scheduler cannot be asked"
+        return Scaling(remove=(*ended, *never_placed), blocked=blocked)
+    registered = {pod.ref.name: _worker_of(pod, observed.dask.workers) for pod in alive}
+    confirmed = observed.retirement.retired if observed.retirement else frozenset()
+    mapped = {w.address for w in registered.values() if w is not None}
+    ours = f"{observed.group.meta.name}-worker-"
+    unmapped = any(
+        w.address not in mapped and w.name.startswith(ours) for w in observed.dask.workers
+    )
+    free = [] if unmapped else [pod for pod in alive if registered[pod.ref.name] is None]
+    free.sort(key=lambda pod: (pod.scheduled, pod.ready, pod.ref.name))
+    gone = [pod for pod in alive if (w := registered[pod.ref.name]) and w.address in confirmed]
+    remove = [*gone, *free][:surplus]
+    left = surplus - len(remove)
+    candidates = [w for pod in alive if pod not in remove and (w := registered[pod.ref.name])]
+    candidates.sort(key=lambda w: (w.processing, w.memory, w.name))
+    waiting = observed.retirement is not None and not observed.retirement.answered
+    blocked = "the scheduler did not confirm that the data of enough workers is safe"
+    return Scaling(
+        remove=(*ended, *remove),
+        retire=tuple(w.address for w in candidates[:left]),
+        blocked=blocked if left and (waiting or _refused(observed)) else "",
+    )
+
+
+def _refused(observed: ObservedGroup) -> bool:
+    return observed.retirement is not None and bool(observed.retirement.remaining)
+
+
+def _worker_of(pod: PodFacts, workers: tuple[DaskWorker, ...]) -> DaskWorker | None:
+    """Return the registered worker of a pod: by its address, else by its name or a prefix of it."""
+    for worker in workers:
+        host = worker.address.rpartition(":")[0].rpartition("/")[2]
+        if pod.ip and host == pod.ip and not pod.ip.startswith("127."):
+            return worker
+    name = pod.ref.name
+    for worker in workers:
+        if worker.name == name or worker.name.startswith(name + "-"):
+            return worker
+    return None
+
+
+def _not_before(failures: int, failed_at: datetime | None) -> datetime | None:
+    if not failures or failed_at is None:
+        return None
+    seconds = min(BACKOFF_FIRST_SECONDS * 2 ** min(failures - 1, 20), BACKOFF_LONGEST_SECONDS)
+    return failed_at + timedelta(seconds=seconds)

@@ -1,0 +1,143 @@
+"""Starts that cannot succeed: refused objects, images, crash loops. No I/O here.
+
+A queue is no failure: a pod that fits no node, or no quota, waits for as long as the startup
+deadline allows (design §3.1). All else is waited for as long as it may still come right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from daskjob.core import names
+from daskjob.core.diagnose import PATIENCE_SECONDS, crash_loop, waiting_for
+from daskjob.core.errors import RefusalKind
+from daskjob.core.job_view import AttemptEnd, JobView
+from daskjob.core.observed import Refusal
+from daskjob.core.pods import PodFacts
+from daskjob.core.reasons import Reason
+
+#: Restarts after which a scheduler, or workers, that never became ready are given up.
+MAX_RESTARTS = 5
+
+
+def hopeless_start(view: JobView) -> AttemptEnd | None:
+    """Say why the attempt can never start; ``None`` while it may."""
+    if not view.attempt_runs:
+        return None
+    return (
+        _refused(view)
+        or _waited_too_long(view)
+        or _scheduler_never_answers(view)
+        or _workers_never_come(view)
+    )
+
+
+def next_look(view: JobView) -> datetime | None:
+    """Return when the judgement may change without anything else changing."""
+    moments = [refusal.first_at + _patience() for refusal in refusals_of(view)]
+    for pod in _pods(view):
+        diagnosis = waiting_for(pod)
+        if diagnosis and diagnosis.patience_seconds and pod.created_at:
+            moments.append(pod.created_at + timedelta(seconds=diagnosis.patience_seconds))
+    scheduler = view.scheduler
+    started = _started_at(scheduler) if scheduler else None
+    if started and not view.status.scheduler_identity:
+        moments.append(started + _patience())
+    return min((m for m in moments if m > view.now), default=None)
+
+
+def refusals_of(view: JobView) -> list[Refusal]:
+    """Return the refusals of objects that the attempt cannot do without."""
+    cluster = view.job.cluster_name
+    wanted = {
+        f"Pod/{names.runner_name(view.job.meta.name, view.status.attempt)}",
+        f"ConfigMap/{names.files_name(view.job.meta.name)}",
+        f"{names.Kind.CLUSTER}/{view.job.meta.name}",
+        f"Pod/{names.scheduler_pod_name(cluster)}",
+        f"Service/{names.scheduler_service_name(cluster)}",
+        f"{names.Kind.GROUP}/{names.group_name(cluster)}",
+    }
+    return [refusal for name, refusal in view.observed.refusals.items() if name in wanted]
+
+
+def _refused(view: JobView) -> AttemptEnd | None:
+    for refusal in refusals_of(view):
+        waited = view.now - refusal.first_at >= _patience()
+        match refusal.kind:
+            case RefusalKind.INVALID:
+                step = "Correct the spec and submit it again."
+                return AttemptEnd(Reason.INVALID_SPEC, _words(refusal, "is refused", step))
+            case RefusalKind.CONFLICT:
+                step = "Choose another name for the job, or remove that object."
+                return AttemptEnd(Reason.NAME_CONFLICT, _words(refusal, "is taken", step))
+            case RefusalKind.TERMINATING if waited:
+                step = "Find out what keeps that object."
+                return AttemptEnd(Reason.NAME_CONFLICT, _words(refusal, "is still taken", step))
+            case RefusalKind.REJECTED if waited:
+                step = "Ask whoever runs the admission policy."
+                return AttemptEnd(Reason.REJECTED, _words(refusal, "is rejected", step))
+            case _:
+                continue
+    return None
+
+
+def _words(refusal: Refusal, what: str, step: str) -> str:
+    return f"{refusal.name} {what}: {refusal.words}. {step}".replace("..", ".")
+
+
+def _waited_too_long(view: JobView) -> AttemptEnd | None:
+    for pod in _pods(view):
+        diagnosis = waiting_for(pod)
+        if diagnosis is None or diagnosis.patience_seconds is None or pod.created_at is None:
+            continue
+        if view.now - pod.created_at >= timedelta(seconds=diagnosis.patience_seconds):
+            return AttemptEnd(diagnosis.reason, diagnosis.message)
+    return None
+
+
+def _scheduler_never_answers(view: JobView) -> AttemptEnd | None:
+    scheduler = view.scheduler
+    if scheduler is None or view.status.scheduler_identity or scheduler.ready:
+        return None
+    main, loop = scheduler.main, crash_loop(scheduler)
+    gone_for_good = scheduler.ended
+    too_often = main is not None and main.restarts >= MAX_RESTARTS
+    started = _started_at(scheduler)
+    too_long = started is not None and view.now - started >= _patience()
+    if not (gone_for_good or too_often or too_long):
+        return None
+    message = loop.message if loop else f"scheduler pod {scheduler.ref.name} never answered."
+    return AttemptEnd(Reason.SCHEDULER_FAILED, message)
+
+
+def _workers_never_come(view: JobView) -> AttemptEnd | None:
+    """Say whether workers crash again and again and not one was ever ready.
+
+    Without this a client would wait for its first worker for ever.
+    """
+    cluster, dask = view.cluster, view.observed.dask
+    if cluster is None or view.ready_workers or (dask and (dask.workers or dask.tasks.done)):
+        return None
+    crashing = [pod for pod in view.workers if pod.main and pod.main.restarts >= MAX_RESTARTS]
+    all_crash = bool(crashing) and len(crashing) == len(view.workers)
+    if not all_crash and cluster.worker_failures < MAX_RESTARTS:
+        return None
+    loops = [loop for pod in view.workers if (loop := crash_loop(pod))]
+    message = loops[0].message if loops else "every worker ends soon after its start."
+    return AttemptEnd(Reason.WORKERS_FAILED, message)
+
+
+def _pods(view: JobView) -> Iterator[PodFacts]:
+    for pod in (view.runner, view.scheduler):
+        if pod is not None:
+            yield pod
+
+
+def _started_at(pod: PodFacts) -> datetime | None:
+    main = pod.main
+    return pod.started_at if main is not None and main.ever_ran else None
+
+
+def _patience() -> timedelta:
+    return timedelta(seconds=PATIENCE_SECONDS)

@@ -1,0 +1,74 @@
+"""Kubernetes' quantities ("4Gi", "500m") as numbers, and numbers as quantities.
+
+No I/O here. The grammar is Kubernetes' ``resource.Quantity``; a trailing ``B`` is accepted too,
+because Dask writes "4GiB" where Kubernetes writes "4Gi".
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+_BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
+_DECIMAL = {
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "": Decimal(1),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+    "P": Decimal(10**15),
+    "E": Decimal(10**18),
+}
+_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d{1,3})|([A-Za-z]{0,2}))")
+
+
+def parse_quantity(text: str | int | float) -> Decimal:
+    """Return the exact value of a quantity.
+
+    Raises
+    ------
+    ValueError
+        The text is no quantity; the message says what one looks like.
+    """
+    match = _QUANTITY.fullmatch(str(text).strip())
+    if match:
+        number, exponent, suffix = match.groups()
+        if exponent is not None:
+            return Decimal(number).scaleb(int(exponent))
+        if suffix in _BINARY:
+            return Decimal(number) * _BINARY[suffix]
+        if suffix in _DECIMAL:
+            return Decimal(number) * _DECIMAL[suffix]
+    raise ValueError(f"{text!r} is no quantity: write a number and a unit, such as 500m, 2, 4Gi")
+
+
+def parse_bytes(text: str | int | float) -> int:
+    """Return a size of memory in bytes, from Kubernetes' "4Gi" or Dask's "4GiB" and "4 GB".
+
+    Raises
+    ------
+    ValueError
+        The text is no size, or not above zero.
+    """
+    plain = str(text).strip().replace(" ", "")
+    if plain[-1:] in ("B", "b"):
+        plain = plain[:-1]
+    try:
+        size = int(parse_quantity(plain))
+    except ValueError:
+        raise ValueError(f"{text!r} is no size: write one such as 512Mi, 4Gi or 4GB") from None
+    if size <= 0:
+        raise ValueError(f"{text!r} is no size: it must be above zero")
+    return size
+
+
+def format_bytes(size: int) -> str:
+    """Return a size for a person: "1.5 GiB", "512 MiB", "17 B"."""
+    for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
+        unit = _BINARY[suffix]
+        if size >= unit:
+            return f"{size / unit:.1f}".removesuffix(".0") + f" {suffix}B"
+    return f"{size} B"

@@ -1,0 +1,26 @@
+"""What users ask for, typed and frozen: parse, default, validate, with every mistake at once."""
+
+from daskjob.core.spec.cluster import ClusterSpec, DaskCluster, parse_cluster, read_cluster
+from daskjob.core.spec.group import Autoscaling, DaskWorkerGroup, GroupSpec, parse_group, read_group
+from daskjob.core.spec.job import DaskJob, parse_job, read_job
+from daskjob.core.spec.meta import Meta
+from daskjob.core.spec.pod import PodTemplate
+from daskjob.core.spec.policy import Policy
+
+__all__ = [
+    "Autoscaling",
+    "ClusterSpec",
+    "DaskCluster",
+    "DaskJob",
+    "DaskWorkerGroup",
+    "GroupSpec",
+    "Meta",
+    "PodTemplate",
+    "Policy",
+    "parse_cluster",
+    "parse_group",
+    "parse_job",
+    "read_cluster",
+    "read_group",
+    "read_job",
+]

@@ -1,0 +1,524 @@
+"""A job's status: what is told of it, and what a pass must remember. No I/O here.
+
+The five legacy fields and the five words of ``jobStatus`` are outside readers' contract (design
+§2.3): a sixth word would make a job run for ever in their eyes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from daskjob.core.manifests import Manifest, format_time, parse_time, without_nones
+from daskjob.core.reasons import Reason
+
+#: How many ended attempts a status remembers.
+ATTEMPTS_KEPT = 10
+#: What a condition's or a status' message may take, so that a status stays small.
+MESSAGE_LIMIT = 1024
+#: What a runner may say as its result, in bytes of JSON (Kubernetes' termination message).
+RESULT_LIMIT_BYTES = 4096
+
+
+class JobStatusWord(StrEnum):
+    """The words of ``jobStatus``; there will never be another."""
+
+    JOB_CREATED = "JobCreated"
+    CLUSTER_CREATED = "ClusterCreated"
+    RUNNING = "Running"
+    SUCCESSFUL = "Successful"
+    FAILED = "Failed"
+
+
+TERMINAL_WORDS = frozenset({JobStatusWord.SUCCESSFUL, JobStatusWord.FAILED})
+
+
+class Phase(StrEnum):
+    """One word for people, derived from everything else."""
+
+    PENDING = "Pending"
+    SUSPENDED = "Suspended"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    RETRYING = "Retrying"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+class ConditionType(StrEnum):
+    """The conditions of a job, in the order in which they are listed."""
+
+    SUSPENDED = "Suspended"
+    SCHEDULER_READY = "SchedulerReady"
+    WORKERS_READY = "WorkersReady"
+    RUNNER_READY = "RunnerReady"
+    RETRYING = "Retrying"
+    STALLED = "Stalled"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    CLEANUP_BLOCKED = "CleanupBlocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition, as Kubernetes means them: a fact with the reason for it."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str = ""
+    observed_generation: int = 0
+    last_transition_time: datetime | None = None
+
+    def to_manifest(self) -> Manifest:
+        """Return the condition as the API holds it."""
+        return {
+            "type": self.type,
+            "status": "True" if self.status else "False",
+            "reason": self.reason,
+            "message": self.message,
+            "observedGeneration": self.observed_generation,
+            "lastTransitionTime": format_time(self.last_transition_time),
+        }
+
+
+def condition_from(manifest: Mapping[str, object]) -> Condition:
+    """Return a condition from what the API holds."""
+    generation = manifest.get("observedGeneration")
+    return Condition(
+        type=str(manifest.get("type", "")),
+        status=manifest.get("status") == "True",
+        reason=str(manifest.get("reason") or ""),
+        message=str(manifest.get("message") or ""),
+        observed_generation=generation if isinstance(generation, int) else 0,
+        last_transition_time=parse_time(manifest.get("lastTransitionTime")),
+    )
+
+
+Conditions = tuple[Condition, ...]
+
+
+def with_condition(conditions: Conditions, new: Condition, now: datetime) -> Conditions:
+    """Return the conditions with one of them replaced or added.
+
+    The time of the last transition changes only with the status, as Kubernetes' conventions ask.
+    """
+    old = find_condition(conditions, new.type)
+    since = old.last_transition_time if old and old.status == new.status else now
+    stamped = replace(new, message=shortened_message(new.message), last_transition_time=since)
+    if old is None:
+        return _ordered((*conditions, stamped))
+    return tuple(stamped if c.type == new.type else c for c in conditions)
+
+
+def find_condition(conditions: Conditions, kind: str) -> Condition | None:
+    """Return the condition of a type, or ``None``."""
+    return next((c for c in conditions if c.type == kind), None)
+
+
+def is_true(conditions: Conditions, kind: str) -> bool:
+    """Say whether a condition is there and true."""
+    found = find_condition(conditions, kind)
+    return found is not None and found.status
+
+
+def _ordered(conditions: Conditions) -> Conditions:
+    known = [str(t) for t in ConditionType]
+    rank = {name: index for index, name in enumerate(known)}
+    return tuple(sorted(conditions, key=lambda c: rank.get(c.type, len(rank))))
+
+
+def shortened_message(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Return a message that fits a status, cut with an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that ended."""
+
+    number: int
+    runner_pod_name: str
+    start_time: datetime | None
+    end_time: datetime
+    exit_code: int | None
+    reason: str
+    message: str
+
+    def to_manifest(self) -> Manifest:
+        """Return the attempt as the API holds it."""
+        return without_nones(
+            {
+                "number": self.number,
+                "runnerPodName": self.runner_pod_name,
+                "startTime": format_time(self.start_time),
+                "endTime": format_time(self.end_time),
+                "exitCode": self.exit_code,
+                "reason": self.reason,
+                "message": shortened_message(self.message, 256),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Worker pods wanted and ready; ``updated_at`` spares the API a write for every worker."""
+
+    desired: int = 0
+    ready: int = 0
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Tasks of the cluster: known, done, being worked on, failed."""
+
+    total: int = 0
+    done: int = 0
+    processing: int = 0
+    erred: int = 0
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """Everything in ``status``; absent values are ``None``, empty or zero."""
+
+    observed_generation: int = 0
+    job_status: JobStatusWord | None = None
+    phase: str = ""
+    cluster_name: str = ""
+    job_runner_pod_name: str = ""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    attempt: int = 0
+    #: When the current attempt's first object was asked for; ``None`` between attempts.
+    attempt_start_time: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+    failures: int = 0
+    #: Infrastructure failures that were tried again without being counted.
+    ignored: int = 0
+    next_attempt_time: datetime | None = None
+    #: Active time before the last suspension, in whole seconds.
+    active_seconds: int = 0
+    #: Pod uid and container id of the scheduler that answered in this attempt.
+    scheduler_identity: str = ""
+    workers: Workers | None = None
+    progress: Progress | None = None
+    dashboard_url: str = ""
+    scheduler_address: str = ""
+    result: object = None
+    report: Manifest | None = None
+    policy: Manifest | None = None
+    spec_hash: str = ""
+    #: Hash of a template that was changed after the start and whose change was reported.
+    ignored_spec_hash: str = ""
+    conditions: Conditions = ()
+
+    @property
+    def started(self) -> bool:
+        """Whether the job's policy is frozen: a pass has seen the job before."""
+        return self.policy is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether a terminal word stands: it is never left."""
+        return self.job_status in TERMINAL_WORDS
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job ended with the exit code 0 of its main container."""
+        return self.job_status is JobStatusWord.SUCCESSFUL
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the job holds no pods because it was told so."""
+        return is_true(self.conditions, ConditionType.SUSPENDED)
+
+    def condition(self, kind: ConditionType) -> Condition | None:
+        """Return the condition of a type, or ``None``."""
+        return find_condition(self.conditions, kind)
+
+    def with_condition(
+        self, kind: ConditionType, *, status: bool, reason: str, message: str, now: datetime
+    ) -> JobStatus:
+        """Return the status with one condition replaced or added."""
+        new = Condition(kind, status, reason, message, self.observed_generation)
+        return replace(self, conditions=with_condition(self.conditions, new, now))
+
+    def without_condition(self, kind: ConditionType) -> JobStatus:
+        """Return the status without a condition."""
+        return replace(self, conditions=tuple(c for c in self.conditions if c.type != kind))
+
+    def to_manifest(self) -> Manifest:
+        """Return the status as the API holds it: absent, never null or empty."""
+        manifest: Manifest = {
+            "observedGeneration": self.observed_generation or None,
+            "jobStatus": str(self.job_status) if self.job_status else None,
+            "phase": self.phase or None,
+            "clusterName": self.cluster_name or None,
+            "jobRunnerPodName": self.job_runner_pod_name or None,
+            "startTime": format_time(self.start_time),
+            "endTime": format_time(self.end_time),
+            "reason": self.reason or None,
+            "message": shortened_message(self.message) or None,
+            "exitCode": self.exit_code,
+            "attempt": self.attempt,
+            "attemptStartTime": format_time(self.attempt_start_time),
+            "attempts": [a.to_manifest() for a in self.attempts] or None,
+            "failures": self.failures or None,
+            "ignored": self.ignored or None,
+            "nextAttemptTime": format_time(self.next_attempt_time),
+            "activeSeconds": self.active_seconds or None,
+            "schedulerIdentity": self.scheduler_identity or None,
+            "workers": _workers_manifest(self.workers),
+            "progress": _progress_manifest(self.progress),
+            "dashboardURL": self.dashboard_url or None,
+            "schedulerAddress": self.scheduler_address or None,
+            "result": self.result,
+            "report": self.report,
+            "policy": self.policy,
+            "specHash": self.spec_hash or None,
+            "ignoredSpecHash": self.ignored_spec_hash or None,
+            "conditions": [c.to_manifest() for c in self.conditions] or None,
+        }
+        return without_nones(manifest)
+
+
+def _workers_manifest(workers: Workers | None) -> Manifest | None:
+    if workers is None:
+        return None
+    return without_nones(
+        {
+            "desired": workers.desired,
+            "ready": workers.ready,
+            "updatedAt": format_time(workers.updated_at),
+        }
+    )
+
+
+def _progress_manifest(progress: Progress | None) -> Manifest | None:
+    if progress is None:
+        return None
+    return without_nones(
+        {
+            "total": progress.total,
+            "done": progress.done,
+            "processing": progress.processing,
+            "erred": progress.erred,
+            "updatedAt": format_time(progress.updated_at),
+        }
+    )
+
+
+def job_status_from(manifest: Mapping[str, object] | None) -> JobStatus:
+    """Return a status from what the API holds; ``""``, null and nonsense count as absent."""
+    raw = manifest or {}
+    word = raw.get("jobStatus")
+    policy = raw.get("policy")
+    report = raw.get("report")
+    return JobStatus(
+        observed_generation=_integer(raw, "observedGeneration"),
+        job_status=JobStatusWord(word) if word in [str(w) for w in JobStatusWord] else None,
+        phase=_text(raw, "phase"),
+        cluster_name=_text(raw, "clusterName"),
+        job_runner_pod_name=_text(raw, "jobRunnerPodName"),
+        start_time=parse_time(raw.get("startTime")),
+        end_time=parse_time(raw.get("endTime")),
+        reason=_text(raw, "reason"),
+        message=_text(raw, "message"),
+        exit_code=_optional_integer(raw, "exitCode"),
+        attempt=_integer(raw, "attempt"),
+        attempt_start_time=parse_time(raw.get("attemptStartTime")),
+        attempts=tuple(_attempt(item) for item in _mappings(raw, "attempts")),
+        failures=_integer(raw, "failures"),
+        ignored=_integer(raw, "ignored"),
+        next_attempt_time=parse_time(raw.get("nextAttemptTime")),
+        active_seconds=_integer(raw, "activeSeconds"),
+        scheduler_identity=_text(raw, "schedulerIdentity"),
+        workers=_workers(raw.get("workers")),
+        progress=_progress(raw.get("progress")),
+        dashboard_url=_text(raw, "dashboardURL"),
+        scheduler_address=_text(raw, "schedulerAddress"),
+        result=raw.get("result"),
+        report=report if isinstance(report, dict) else None,
+        policy=policy if isinstance(policy, dict) else None,
+        spec_hash=_text(raw, "specHash"),
+        ignored_spec_hash=_text(raw, "ignoredSpecHash"),
+        conditions=tuple(condition_from(item) for item in _mappings(raw, "conditions")),
+    )
+
+
+def _attempt(raw: Mapping[str, object]) -> Attempt:
+    end = parse_time(raw.get("endTime")) or parse_time(raw.get("startTime"))
+    return Attempt(
+        number=_integer(raw, "number"),
+        runner_pod_name=_text(raw, "runnerPodName"),
+        start_time=parse_time(raw.get("startTime")),
+        end_time=end or datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
+        exit_code=_optional_integer(raw, "exitCode"),
+        reason=_text(raw, "reason"),
+        message=_text(raw, "message"),
+    )
+
+
+def _workers(raw: object) -> Workers | None:
+    if not isinstance(raw, Mapping):
+        return None
+    return Workers(
+        _integer(raw, "desired"), _integer(raw, "ready"), parse_time(raw.get("updatedAt"))
+    )
+
+
+def _progress(raw: object) -> Progress | None:
+    if not isinstance(raw, Mapping):
+        return None
+    return Progress(
+        total=_integer(raw, "total"),
+        done=_integer(raw, "done"),
+        processing=_integer(raw, "processing"),
+        erred=_integer(raw, "erred"),
+        updated_at=parse_time(raw.get("updatedAt")),
+    )
+
+
+def _text(raw: Mapping[str, object], key: str) -> str:
+    value = raw.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _optional_integer(raw: Mapping[str, object], key: str) -> int | None:
+    value = raw.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _integer(raw: Mapping[str, object], key: str) -> int:
+    return _optional_integer(raw, key) or 0
+
+
+def _mappings(raw: Mapping[str, object], key: str) -> Sequence[Mapping[str, object]]:
+    value = raw.get(key)
+    return [v for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
+
+
+def derived_phase(status: JobStatus) -> Phase:
+    """Return the one word for people."""
+    if status.job_status is JobStatusWord.SUCCESSFUL:
+        return Phase.SUCCEEDED
+    if status.job_status is JobStatusWord.FAILED:
+        return Phase.CANCELLED if status.reason == Reason.CANCELLED else Phase.FAILED
+    if status.suspended:
+        return Phase.SUSPENDED
+    if status.job_status is JobStatusWord.RUNNING:
+        return Phase.RUNNING
+    if status.attempts and status.attempt_start_time is None:
+        return Phase.RETRYING
+    if status.job_status is JobStatusWord.CLUSTER_CREATED:
+        return Phase.STARTING
+    return Phase.PENDING
+
+
+class ClusterPhase(StrEnum):
+    """The words of a cluster's ``status.phase``."""
+
+    CREATED = "Created"
+    PENDING = "Pending"
+    RUNNING = "Running"
+    ERROR = "Error"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """A DaskCluster's status."""
+
+    observed_generation: int = 0
+    phase: ClusterPhase | None = None
+    replicas: int = 0
+    ready_replicas: int = 0
+    #: The merge base of the cluster's and the default group's counts (design §4a).
+    synced_replicas: int | None = None
+    scheduler_address: str = ""
+    dashboard_url: str = ""
+    selector: str = ""
+    conditions: Conditions = field(default=())
+
+    def to_manifest(self) -> Manifest:
+        """Return the status as the API holds it."""
+        return without_nones(
+            {
+                "observedGeneration": self.observed_generation or None,
+                "phase": str(self.phase) if self.phase else None,
+                "replicas": self.replicas,
+                "readyReplicas": self.ready_replicas,
+                "syncedReplicas": self.synced_replicas,
+                "schedulerAddress": self.scheduler_address or None,
+                "dashboardURL": self.dashboard_url or None,
+                "selector": self.selector or None,
+                "conditions": [c.to_manifest() for c in self.conditions] or None,
+            }
+        )
+
+
+def cluster_status_from(manifest: Mapping[str, object] | None) -> ClusterStatus:
+    """Return a cluster's status from what the API holds; nonsense counts as absent."""
+    raw = manifest or {}
+    phase = raw.get("phase")
+    return ClusterStatus(
+        observed_generation=_integer(raw, "observedGeneration"),
+        phase=ClusterPhase(phase) if phase in [str(p) for p in ClusterPhase] else None,
+        replicas=_integer(raw, "replicas"),
+        ready_replicas=_integer(raw, "readyReplicas"),
+        synced_replicas=_optional_integer(raw, "syncedReplicas"),
+        scheduler_address=_text(raw, "schedulerAddress"),
+        dashboard_url=_text(raw, "dashboardURL"),
+        selector=_text(raw, "selector"),
+        conditions=tuple(condition_from(item) for item in _mappings(raw, "conditions")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A DaskWorkerGroup's status."""
+
+    observed_generation: int = 0
+    replicas: int = 0
+    ready_replicas: int = 0
+    selector: str = ""
+    #: Workers that ended for good one after the other, without one that stayed; for the back-off.
+    failures: int = 0
+    last_failure_time: datetime | None = None
+    conditions: Conditions = field(default=())
+
+    def to_manifest(self) -> Manifest:
+        """Return the status as the API holds it."""
+        return without_nones(
+            {
+                "observedGeneration": self.observed_generation or None,
+                "replicas": self.replicas,
+                "readyReplicas": self.ready_replicas,
+                "selector": self.selector or None,
+                "failures": self.failures or None,
+                "lastFailureTime": format_time(self.last_failure_time),
+                "conditions": [c.to_manifest() for c in self.conditions] or None,
+            }
+        )
+
+
+def group_status_from(manifest: Mapping[str, object] | None) -> GroupStatus:
+    """Return a group's status from what the API holds; nonsense counts as absent."""
+    raw = manifest or {}
+    return GroupStatus(
+        observed_generation=_integer(raw, "observedGeneration"),
+        replicas=_integer(raw, "replicas"),
+        ready_replicas=_integer(raw, "readyReplicas"),
+        selector=_text(raw, "selector"),
+        failures=_integer(raw, "failures"),
+        last_failure_time=parse_time(raw.get("lastFailureTime")),
+        conditions=tuple(condition_from(item) for item in _mappings(raw, "conditions")),
+    )
