@@ -15,7 +15,7 @@ from daskjob.core.build.files import files_config_map
 from daskjob.core.build.runner import runner_pod
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
-from daskjob.core.decide.job_status import told, worth_writing
+from daskjob.core.decide.job_status import told, worth_writing, write_due
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
@@ -228,9 +228,7 @@ def _write(view: JobView, status: JobStatus) -> Decision:
     if status == old:
         return NOTHING
     if not worth_writing(old, status, view.now):
-        updated = status.workers.updated_at if status.workers else None
-        soon = (old.workers.updated_at if old.workers else updated) or view.now
-        return Decision(wake_at=soon + timedelta(seconds=5))
+        return Decision(wake_at=write_due(old))
     events = events_between(old, status)
     return Decision(status=status.to_manifest(), events=events)
 

@@ -17,6 +17,7 @@ from daskjob.core.policies.stall import stall
 from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import OnSchedulerLoss
 from daskjob.core.status import (
+    Condition,
     ConditionType,
     JobStatus,
     JobStatusWord,
@@ -51,20 +52,33 @@ def told(view: JobView) -> JobStatus:
 def worth_writing(old: JobStatus, new: JobStatus, now: datetime) -> bool:
     """Say whether a changed status is to be written now, or may wait for more.
 
-    Every write wakes outside controllers, and workers come one by one.
+    Every write wakes outside controllers, workers come one by one, and what a condition says
+    changes more often than whether it holds.
     """
-    if _without_counts(old) != _without_counts(new) or old.workers is None or new.workers is None:
+    if _essence(old) != _essence(new):
         return True
-    if new.workers.ready == new.workers.desired or old.workers.updated_at is None:
+    if old.workers != new.workers and new.workers and new.workers.ready == new.workers.desired:
         return True
-    if old.progress != new.progress:
-        return True
-    return now - old.workers.updated_at >= timedelta(seconds=DEBOUNCE_SECONDS)
+    due = write_due(old)
+    return due is None or now >= due
 
 
-def _without_counts(status: JobStatus) -> JobStatus:
-    plain = status.without_condition(ConditionType.WORKERS_READY)
-    return replace(plain, workers=None, progress=None, reason="", message="")
+def write_due(old: JobStatus) -> datetime | None:
+    """Return when small changes may be written after the last one; ``None``: at any time."""
+    moments = [old.attempt_start_time, *(c.last_transition_time for c in old.conditions)]
+    moments += [part.updated_at for part in (old.workers, old.progress) if part is not None]
+    last = max((moment for moment in moments if moment is not None), default=None)
+    return None if last is None else last + timedelta(seconds=DEBOUNCE_SECONDS)
+
+
+def _essence(status: JobStatus) -> JobStatus:
+    """Return the status without its counts and without the wording of conditions."""
+    conditions = tuple(
+        Condition(condition.type, condition.status, reason="") for condition in status.conditions
+    )
+    progress = Progress() if status.progress else None
+    workers = Workers(desired=status.workers.desired) if status.workers else None
+    return replace(status, conditions=conditions, progress=progress, workers=workers, message="")
 
 
 def _with_template_note(view: JobView) -> JobStatus:

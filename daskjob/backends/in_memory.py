@@ -1,0 +1,185 @@
+"""The part of a backend that worlds without an API server share: passes over an object store.
+
+What pods do, and what a scheduler answers, is the business of the world that builds on it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from daskjob.backends.store import ObjectStore
+from daskjob.core import names
+from daskjob.core.dask import DaskState, Retirement
+from daskjob.core.decision import Event, Patch, Retire
+from daskjob.core.errors import NotFound, Refused
+from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
+from daskjob.core.observed import (
+    CollectedReport,
+    Objects,
+    Observed,
+    ObservedCluster,
+    ObservedGroup,
+    ObservedJob,
+    Refusal,
+    Site,
+    cluster_observed,
+    group_observed,
+    job_observed,
+)
+
+#: The kinds that passes are about.
+PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP)
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEvent:
+    """An event that was told, and of which object."""
+
+    at: datetime
+    ref: ObjectRef
+    event: Event
+
+
+class InMemoryBackend:
+    """A backend over an object store; ``asked`` answers for the schedulers."""
+
+    def __init__(self, clock: Callable[[], datetime], site: Site) -> None:
+        self.clock = clock
+        self.site = site
+        self.store = ObjectStore(clock)
+        self.events: list[ToldEvent] = []
+        self.refusals: dict[tuple[str, str], Refusal] = {}
+        #: What each scheduler last said, by its cluster's uid.
+        self.dask: dict[str, DaskState] = {}
+        self.reports: dict[str, CollectedReport] = {}
+        self.retirements: dict[str, Retirement] = {}
+
+    async def observe(self, key: Key) -> Observed | None:
+        """Return what there is to see of an object."""
+        item = self.store.get(key)
+        if item is None:
+            return None
+        objects = Objects(self.store.all(key.namespace))
+        match key.kind:
+            case names.Kind.JOB:
+                return self._job(job_observed(item, objects))
+            case names.Kind.CLUSTER:
+                return self._cluster(cluster_observed(item, objects))
+            case names.Kind.GROUP:
+                return self._group(group_observed(item, objects))
+        return None
+
+    def _job(self, observed: ObservedJob) -> ObservedJob:
+        cluster = observed.cluster
+        scheduler = observed.scheduler
+        return replace(
+            observed,
+            refusals=self._refusals(observed.job.meta.namespace),
+            dask=self.dask.get(cluster.ref.uid) if cluster else None,
+            report=self.reports.get(scheduler.ref.uid) if scheduler else None,
+            site=self.site,
+        )
+
+    def _cluster(self, observed: ObservedCluster) -> ObservedCluster:
+        return replace(
+            observed,
+            refusals=self._refusals(observed.cluster.meta.namespace),
+            dask=self.dask.get(observed.cluster.meta.uid),
+            entropy=self.entropy(),
+            site=self.site,
+        )
+
+    def _group(self, observed: ObservedGroup) -> ObservedGroup:
+        cluster = observed.cluster
+        return replace(
+            observed,
+            refusals=self._refusals(observed.group.meta.namespace),
+            dask=self.dask.get(cluster.meta.uid) if cluster else None,
+            retirement=self.retirements.get(observed.group.meta.uid),
+            entropy=self.entropy(),
+            site=self.site,
+        )
+
+    def entropy(self) -> str:
+        """Return fresh randomness."""
+        return secrets.token_hex(16)
+
+    def _refusals(self, namespace: str) -> dict[str, Refusal]:
+        return {name: r for (where, name), r in self.refusals.items() if where == namespace}
+
+    async def create(self, owner: Key, manifest: Manifest) -> None:  # noqa: ARG002
+        """Create an object, or remember why it was refused."""
+        ref = object_ref(manifest)
+        where = (ref.namespace, f"{ref.kind}/{ref.name}")
+        try:
+            self.store.create(manifest)
+        except Refused as error:
+            self.refusals[where] = self._refusal(self.refusals.get(where), error)
+            raise
+        self.refusals.pop(where, None)
+
+    def _refusal(self, before: Refusal | None, error: Refused) -> Refusal:
+        now = self.clock()
+        if before is None or before.kind != error.kind:
+            return Refusal(error.kind, error.name, error.words, now, now)
+        return replace(before, words=error.words, last_at=now, tries=before.tries + 1)
+
+    async def delete(self, ref: ObjectRef) -> None:
+        """Delete an object and what it owns."""
+        self.store.delete(ref)
+
+    async def stop(self, ref: ObjectRef) -> None:
+        """Stop a pod so that its log stays, in Kubernetes' way: its deadline is now."""
+        try:
+            self.store.patch(ref, {"spec": {"activeDeadlineSeconds": 1}})
+        except NotFound:
+            return
+
+    async def patch(self, patch: Patch) -> None:
+        """Merge a patch into an object."""
+        try:
+            self.store.patch(patch.ref, patch.body)
+        except NotFound:
+            return
+
+    async def retire(self, owner: Key, retire: Retire) -> None:
+        """Ask the scheduler of a group's cluster to move its workers' data away."""
+        group = self.store.get(owner)
+        if group is not None:
+            answer = await self.ask_to_retire(group, retire)
+            self.retirements[str(metadata(group).get("uid"))] = answer
+
+    async def ask_to_retire(self, group: Manifest, retire: Retire) -> Retirement:
+        """Return the scheduler's answer; a world without one cannot be asked."""
+        del group
+        return Retirement(remaining=frozenset(retire.addresses), answered=False, at=self.clock())
+
+    async def collect_report(self, owner: Key) -> None:
+        """Ask the agent of a job's scheduler for its last words."""
+        observed = await self.observe(owner)
+        if isinstance(observed, ObservedJob) and observed.scheduler is not None:
+            report = await self.ask_for_report(observed)
+            self.reports[observed.scheduler.ref.uid] = CollectedReport(report)
+
+    async def ask_for_report(self, observed: ObservedJob) -> Manifest | None:
+        """Return the agent's report; a world without one has none."""
+        del observed
+        return None
+
+    async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
+        """Write the whole status of an object."""
+        self.store.write_status(ref, status)
+
+    async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
+        """Keep events of an object."""
+        now = self.clock()
+        self.events += [ToldEvent(now, ref, event) for event in events]
+
+    def subjects(self) -> list[Key]:
+        """Return the keys of every object that passes are about, owners first."""
+        found = [object_ref(item) for item in self.store.all()]
+        refs = [ref for kind in PASS_KINDS for ref in found if ref.kind == kind]
+        return [Key(ref.kind, ref.namespace, ref.name) for ref in refs]
