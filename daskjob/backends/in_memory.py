@@ -50,12 +50,23 @@ class InMemoryBackend:
         self.clock = clock
         self.site = site
         self.store = ObjectStore(clock)
+        self._watchers: list[Callable[[], None]] = []
+        self.store.watch(lambda _old, _new: self.changed())
         self.events: list[ToldEvent] = []
         self.refusals: dict[tuple[str, str], Refusal] = {}
         #: What each scheduler last said, by its cluster's uid.
         self.dask: dict[str, DaskState] = {}
         self.reports: dict[str, CollectedReport] = {}
         self.retirements: dict[str, Retirement] = {}
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call the watcher whenever something has changed that a pass may see."""
+        self._watchers.append(watcher)
+
+    def changed(self) -> None:
+        """Tell every watcher that something has changed."""
+        for watcher in self._watchers:
+            watcher()
 
     async def observe(self, key: Key) -> Observed | None:
         """Return what there is to see of an object."""

@@ -32,11 +32,7 @@ class Passes:
         self._changed.set()
         self._due: dict[Key, datetime] = {}
         self._failures: dict[Key, int] = {}
-        backend.store.watch(lambda _old, _new: self.wake())
-
-    def wake(self) -> None:
-        """Ask for a pass over everything: something may have changed."""
-        self._changed.set()
+        backend.watch(self._changed.set)
 
     async def run(self, until: Callable[[], bool]) -> None:
         """Make passes until the condition holds; it is asked after every round."""

@@ -80,7 +80,7 @@ class ObjectStore:
         item = copy.deepcopy(manifest)
         meta = item.setdefault("metadata", {})
         meta.setdefault("namespace", ref.namespace)
-        meta["uid"] = str(uuid.uuid4())
+        meta.setdefault("uid", str(uuid.uuid4()))
         meta["creationTimestamp"] = format_time(self._clock())
         meta["generation"] = 1
         meta["resourceVersion"] = str(next(self._versions))

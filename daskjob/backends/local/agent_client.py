@@ -1,0 +1,61 @@
+"""Asking the scheduler's agent over HTTP: bounded in time and size, never trusting the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+
+from daskjob.core.manifests import Manifest
+
+#: The bounds that hold for every question to a scheduler (design §5.4).
+TIMEOUT_SECONDS = 2.0
+LIMIT_BYTES = 256 * 1024
+
+
+class NoAnswer(Exception):
+    """The scheduler did not answer, or not in a way that can be used."""
+
+
+class AgentClient:
+    """The agent of one scheduler."""
+
+    def __init__(self, address: str, token: str, prefix: str = "") -> None:
+        self._address = address
+        self._token = token
+        self._prefix = prefix
+
+    async def get(self, route: str) -> Manifest:
+        """Return the answer to a question.
+
+        Raises
+        ------
+        NoAnswer
+            Nobody listens, the answer took longer than 2 s, is larger than 256 KiB or no JSON.
+        """
+        return await asyncio.to_thread(self._ask, "GET", route, None, TIMEOUT_SECONDS)
+
+    async def post(self, route: str, body: Manifest, timeout_seconds: float) -> Manifest:
+        """Return the answer to a request that may take a while."""
+        data = json.dumps(body).encode()
+        return await asyncio.to_thread(self._ask, "POST", route, data, timeout_seconds)
+
+    def _ask(self, method: str, route: str, body: bytes | None, timeout_seconds: float) -> Manifest:
+        connection = http.client.HTTPConnection(self._address, timeout=timeout_seconds)
+        try:
+            headers = {"Authorization": f"Bearer {self._token}", "Connection": "close"}
+            connection.request(method, f"{self._prefix}/daskjob/v1/{route}", body, headers)
+            response = connection.getresponse()
+            text = response.read(LIMIT_BYTES + 1)
+            if response.status != 200:
+                raise NoAnswer(f"HTTP {response.status}")
+            if len(text) > LIMIT_BYTES:
+                raise NoAnswer(f"an answer of more than {LIMIT_BYTES} bytes")
+            answer = json.loads(text)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise NoAnswer(str(error)) from error
+        finally:
+            connection.close()
+        if not isinstance(answer, dict):
+            raise NoAnswer("an answer that is no JSON object")
+        return answer

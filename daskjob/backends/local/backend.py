@@ -1,0 +1,198 @@
+"""The backend of this machine: an object store, processes for pods, and the scheduler's agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import resources
+
+from daskjob.backends.in_memory import InMemoryBackend
+from daskjob.backends.local.agent_client import AgentClient, NoAnswer
+from daskjob.backends.local.kubelet import Kubelet
+from daskjob.backends.local.state import RunFolder
+from daskjob.core import names
+from daskjob.core.build.pods import dashboard_prefix
+from daskjob.core.dask import DaskState, Retirement, dask_state
+from daskjob.core.decision import Event, Retire
+from daskjob.core.manifests import (
+    Key,
+    Manifest,
+    ObjectRef,
+    controller_uid,
+    format_time,
+    metadata,
+)
+from daskjob.core.observed import Observed, ObservedJob, Site
+from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.spec.pod import PodTemplate
+
+#: How often a scheduler that does not answer yet is asked, and one that does.
+STARTING_SECONDS = 0.1
+RUNNING_SECONDS = 0.5
+#: What of a report a status may hold; the run's folder has all of it.
+REPORT_LIMIT_BYTES = 4096
+
+
+class LocalBackend(InMemoryBackend):
+    """The world of one run on this machine."""
+
+    def __init__(self, folder: RunFolder, comm: str, dashboard: str) -> None:
+        agent = resources.files("daskjob").joinpath("agent.py").read_text()
+        site = Site(agent=agent, comm=comm, dashboard=dashboard, istio_excluded=False)
+        super().__init__(lambda: datetime.now(UTC), site)
+        self.store.slow_to_go = {"Pod"}
+        self.folder = folder
+        self.kubelet: Kubelet | None = None
+        #: Problems with the run's folder, told once to the user; the job goes on.
+        self.troubles: list[str] = []
+        self._dashboard = dashboard
+
+    async def observe(self, key: Key) -> Observed | None:
+        """Return what there is to see, with the time of the runner's last words."""
+        observed = await super().observe(key)
+        if not isinstance(observed, ObservedJob):
+            return observed
+        runner = observed.runner(observed.status.attempt)
+        if runner is None or observed.job.policy.stall_deadline_seconds is None:
+            return observed
+        with contextlib.suppress(OSError):
+            spoken = self.folder.log(runner.ref.name).stat().st_mtime
+            return replace(observed, last_log_at=datetime.fromtimestamp(spoken, UTC))
+        return observed
+
+    async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
+        """Write a status; a job's goes to its folder too."""
+        await super().write_status(ref, status)
+        if ref.kind == names.Kind.JOB:
+            self.save_job(ref)
+
+    def save_job(self, ref: ObjectRef) -> None:
+        """Write the job to its folder; where that fails, say so once and go on."""
+        job = self.store.found(ref)
+        if job is None:
+            return
+        try:
+            self.folder.write_job(job)
+        except OSError as error:
+            self._trouble(f"the job's status cannot be saved in {self.folder.path}: {error}")
+
+    async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
+        """Keep events, a job's in its folder too."""
+        events = tuple(events)
+        await super().emit(ref, events)
+        for event in events if ref.kind == names.Kind.JOB else ():
+            told = {
+                "time": format_time(self.clock()),
+                "type": "Warning" if event.warning else "Normal",
+                "reason": event.reason,
+                "message": event.message,
+            }
+            try:
+                self.folder.append_event(told)
+            except OSError as error:
+                self._trouble(f"events cannot be saved in {self.folder.path}: {error}")
+
+    def _trouble(self, words: str) -> None:
+        if words not in self.troubles:
+            self.troubles.append(words)
+
+    # The scheduler
+
+    async def watch_schedulers(self) -> None:
+        """Ask the run's scheduler again and again, until cancelled.
+
+        Its answers say which pods are ready, and how the tasks stand.
+        """
+        while True:
+            answered = await self._ask_scheduler()
+            await asyncio.sleep(RUNNING_SECONDS if answered else STARTING_SECONDS)
+
+    async def _ask_scheduler(self) -> bool:
+        scheduler = self._scheduler()
+        if scheduler is None or scheduler.main is None or not scheduler.main.running:
+            self._ready(set())
+            return False
+        try:
+            state = dask_state(await self._agent(scheduler).get("state"))
+        except NoAnswer:
+            if not scheduler.ready:
+                self._ready(set())
+            return False
+        if self._scheduler_uid() != scheduler.ref.uid:
+            return False
+        known = {worker.name for worker in state.workers}
+        workers = [pod_facts(item) for item in self._pods() if _is(item, names.Component.WORKER)]
+        ready = {w.ref.uid for w in workers if _is_registered(w.ref.name, known)}
+        self._ready({scheduler.ref.uid, *ready})
+        changed = self.dask.get(scheduler.owner_uid, DaskState()) != state
+        self.dask[scheduler.owner_uid] = state
+        if changed:
+            self.changed()
+        return True
+
+    def _ready(self, uids: set[str]) -> None:
+        if self.kubelet is not None:
+            self.kubelet.set_ready(uids)
+
+    def _pods(self) -> list[Manifest]:
+        return [item for item in self.store.all() if item.get("kind") == "Pod"]
+
+    def _scheduler(self) -> PodFacts | None:
+        pods = [item for item in self._pods() if _is(item, names.Component.SCHEDULER)]
+        facts = [pod_facts(pod) for pod in pods]
+        return next((pod for pod in facts if not pod.deleting), None)
+
+    def _scheduler_uid(self) -> str:
+        scheduler = self._scheduler()
+        return scheduler.ref.uid if scheduler else ""
+
+    def _agent(self, scheduler: PodFacts) -> AgentClient:
+        pod = self.store.found(scheduler.ref) or {}
+        template = PodTemplate(spec=pod.get("spec") or {})
+        return AgentClient(self._dashboard, scheduler.token, dashboard_prefix(template))
+
+    async def ask_for_report(self, observed: ObservedJob) -> Manifest | None:
+        """Return the agent's report; all of it goes to the run's folder."""
+        scheduler = observed.scheduler
+        if scheduler is None:
+            return None
+        agent = self._agent(scheduler)
+        try:
+            report, full, state = await asyncio.gather(
+                agent.get("report"), agent.get("report?full=1"), agent.get("state")
+            )
+        except NoAnswer:
+            return None
+        self.dask[scheduler.owner_uid] = dask_state(state)
+        try:
+            self.folder.write("report.json", full)
+        except OSError as error:
+            self._trouble(f"the report cannot be saved in {self.folder.path}: {error}")
+        return report
+
+    async def ask_to_retire(self, group: Manifest, retire: Retire) -> Retirement:
+        """Ask the scheduler to move workers' data away."""
+        scheduler = self._scheduler()
+        asked = frozenset(retire.addresses)
+        if scheduler is None or scheduler.owner_uid != controller_uid(group):
+            return Retirement(remaining=asked, answered=False, at=self.clock())
+        body = {"workers": sorted(asked), "timeout": retire.timeout_seconds}
+        try:
+            answer = await self._agent(scheduler).post("retire", body, retire.timeout_seconds + 5)
+        except NoAnswer:
+            return Retirement(remaining=asked, answered=False, at=self.clock())
+        retired = answer.get("retired")
+        confirmed = frozenset(map(str, retired)) if isinstance(retired, list) else frozenset()
+        return Retirement(retired=confirmed & asked, remaining=asked - confirmed, at=self.clock())
+
+
+def _is(pod: Manifest, component: names.Component) -> bool:
+    labels = metadata(pod).get("labels") or {}
+    return bool(labels.get(names.LABEL_COMPONENT) == component)
+
+
+def _is_registered(pod: str, workers: set[str]) -> bool:
+    return pod in workers or any(name.startswith(f"{pod}-") for name in workers)

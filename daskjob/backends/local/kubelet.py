@@ -1,0 +1,481 @@
+"""Pods as processes: started, restarted, stopped and told of as a kubelet does it.
+
+Level-triggered, like a pass: ``sync`` compares every pod of the store with what runs, and acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from daskjob.backends.local.processes import Command, Exited, NodeLost, Processes, Refused, Started
+from daskjob.backends.local.processes import Event as ProcessEvent
+from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.translate import ContainerProcess, Machine, Paths, container_process
+from daskjob.backends.store import ObjectStore
+from daskjob.core import names
+from daskjob.core.manifests import Key, Manifest, controller_uid, format_time, metadata, object_ref
+from daskjob.core.pods import pod_facts
+
+#: Kubernetes' default time between SIGTERM and SIGKILL.
+DEFAULT_GRACE_SECONDS = 30.0
+#: What a scheduler or worker gets whose cluster is gone: nobody needs what it could still say.
+FAREWELL_SECONDS = 0.25
+#: The wait before a container is started again: doubling, until it has run for a while.
+FIRST_RESTART_SECONDS = 0.5
+LONGEST_RESTART_SECONDS = 30.0
+STABLE_SECONDS = 60.0
+#: What of a log a failed container's status tells.
+LOG_TAIL_BYTES = 2048
+#: What a message file may hold before it is cut: more than a result may be, so that it is noticed.
+MESSAGE_BYTES = 8192
+
+
+@dataclass(slots=True)
+class _Container:
+    """One container of a pod, as it stands now."""
+
+    manifest: Manifest
+    init: bool = False
+    running: bool = False
+    starting: bool = False
+    started_at: datetime | None = None
+    pid: int = 0
+    restarts: int = 0
+    ended: Manifest | None = None
+    last: Manifest | None = None
+    restart_at: datetime | None = None
+    stop_sent: float | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["name"])
+
+
+@dataclass(slots=True)
+class _Pod:
+    """One pod, as it stands now."""
+
+    uid: str
+    containers: list[_Container]
+    scratch: Path
+    started_at: datetime | None = None
+    #: Why the pod is being stopped for good: its own reason, in Kubernetes' word.
+    stopped: str = ""
+    paths: Paths = field(default_factory=Paths)
+
+
+class Kubelet:
+    """The pods of one run."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        processes: Processes,
+        folder: RunFolder,
+        scratch: Path,
+        machine: Machine,
+        clock: Callable[[], datetime],
+        *,
+        stdin: bool,
+    ) -> None:
+        self._store = store
+        self._processes = processes
+        self._folder = folder
+        self._scratch = scratch
+        self._machine = machine
+        self._clock = clock
+        self._stdin = stdin
+        self._pods: dict[str, _Pod] = {}
+        self._ready: set[str] = set()
+        self._changed = asyncio.Event()
+        #: Set by a second Ctrl-C: nothing is given time to end.
+        self.at_once = False
+        #: What could not be logged, told once to the user.
+        self.log_errors: list[str] = []
+        store.watch(self._store_changed)
+
+    def _store_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        if (new or old or {}).get("kind") == "Pod":
+            self._changed.set()
+
+    def wake(self) -> None:
+        """Ask for a look at every pod."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep the processes in step with the pods, until cancelled."""
+        events = asyncio.create_task(self._listen())
+        try:
+            while True:
+                self._changed.clear()
+                next_at = await self.sync()
+                timeout = None
+                if next_at is not None:
+                    timeout = max((next_at - self._clock()).total_seconds(), 0.001)
+                try:
+                    await asyncio.wait_for(self._changed.wait(), timeout)
+                except TimeoutError:
+                    continue
+        finally:
+            events.cancel()
+            await asyncio.gather(events, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        async for event in self._processes.events():
+            self._happened(event)
+
+    # What processes did
+
+    def _happened(self, event: ProcessEvent) -> None:
+        found = self._container(event.id)
+        if found is None:
+            return
+        pod, container = found
+        match event:
+            case Started():
+                container.starting, container.running = False, True
+                container.started_at, container.pid = event.at, event.pid
+                container.ended = None
+                if event.log_error:
+                    self.log_errors.append(event.log_error)
+            case Refused():
+                container.starting = container.running = False
+                self._end(pod, container, 127, "StartError", event.error, self._clock())
+            case Exited():
+                container.running = False
+                code = event.exit_code if event.exit_code is not None else 128 + (event.signal or 0)
+                reason = "Completed" if code == 0 else "Error"
+                message = self._message(pod, container, code)
+                self._end(pod, container, code, reason, message, event.at)
+            case NodeLost():
+                container.running = False
+                self._end(pod, container, 137, "Error", event.error, event.at)
+        self._changed.set()
+
+    def _container(self, process_id: str) -> tuple[_Pod, _Container] | None:
+        uid, _, name = process_id.partition("+")
+        pod = self._pods.get(uid)
+        container = next((c for c in pod.containers if c.name == name), None) if pod else None
+        return (pod, container) if pod and container else None
+
+    def _end(
+        self,
+        pod: _Pod,
+        container: _Container,
+        code: int,
+        reason: str,
+        message: str,
+        at: datetime,
+    ) -> None:
+        container.stop_sent = None
+        container.ended = {
+            "exitCode": code,
+            "reason": reason,
+            "startedAt": format_time(container.started_at),
+            "finishedAt": format_time(at),
+            "containerID": _container_id(container),
+        }
+        if message:
+            container.ended["message"] = message
+        manifest = self._manifest(pod.uid)
+        if manifest is None or pod.stopped or not _restarts(manifest, container, code):
+            return
+        ran = (at - container.started_at).total_seconds() if container.started_at else 0.0
+        tries = 0 if ran >= STABLE_SECONDS else container.restarts
+        wait = min(FIRST_RESTART_SECONDS * 2 ** min(tries, 10), LONGEST_RESTART_SECONDS)
+        container.restart_at = at + timedelta(seconds=wait)
+
+    def _message(self, pod: _Pod, container: _Container, code: int) -> str:
+        """Return the container's termination message: what it wrote, else its log's end."""
+        written = _read(self._message_file(pod, container), MESSAGE_BYTES, from_end=False)
+        fallback = container.manifest.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        if written or code == 0 or not (fallback or not container.init):
+            return written
+        return _read(self._log(pod, container), LOG_TAIL_BYTES, from_end=True)
+
+    def _message_file(self, pod: _Pod, container: _Container) -> Path:
+        return pod.scratch / f"{container.name}.message"
+
+    def _log(self, pod: _Pod, container: _Container) -> Path:
+        manifest = self._manifest(pod.uid)
+        if manifest is None:
+            return Path("/dev/null")
+        facts = pod_facts(manifest)
+        main = facts.main.name if facts.main else ""
+        name = "" if container.name == main else container.name
+        return self._folder.log(facts.ref.name, name)
+
+    # What pods ask for
+
+    async def sync(self) -> datetime | None:
+        """Bring every pod a step further; return when time alone calls for the next look."""
+        moments: list[datetime | None] = []
+        for manifest in [item for item in self._store.all() if item.get("kind") == "Pod"]:
+            moments.append(await self._sync_pod(manifest))
+        present = {str(metadata(item).get("uid")) for item in self._store.all()}
+        for uid in [uid for uid in self._pods if uid not in present]:
+            await self._stop(self._pods[uid], 0.0)
+            if not any(c.running or c.starting for c in self._pods[uid].containers):
+                self._forget(uid)
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    async def _sync_pod(self, manifest: Manifest) -> datetime | None:
+        facts = pod_facts(manifest)
+        if facts.ended and not facts.deleting:
+            return None
+        pod = self._pods.get(facts.ref.uid) or self._prepare(manifest)
+        now = self._clock()
+        moment: datetime | None = None
+        if facts.deleting:
+            pod.stopped = pod.stopped or "Deleted"
+            await self._stop(pod, self._grace(manifest))
+            if not any(c.running or c.starting for c in pod.containers):
+                self._store.remove(facts.ref)
+                self._forget(facts.ref.uid)
+                return None
+        elif not pod.stopped:
+            moment = self._deadline(manifest, pod)
+            if moment is not None and now >= moment:
+                pod.stopped = "DeadlineExceeded"
+        if pod.stopped:
+            await self._stop(pod, self._grace(manifest))
+        else:
+            restart = await self._start_what_is_due(manifest, pod, now)
+            moment = min((m for m in (moment, restart) if m is not None), default=None)
+        self._tell(manifest, pod)
+        return moment
+
+    def _prepare(self, manifest: Manifest) -> _Pod:
+        uid = object_ref(manifest).uid
+        spec = manifest["spec"]
+        scratch = self._scratch / uid[:8]
+        scratch.mkdir(parents=True, exist_ok=True)
+        pod = _Pod(
+            uid=uid,
+            containers=[
+                *(_Container(c, init=True) for c in spec.get("initContainers") or ()),
+                *(_Container(c) for c in spec.get("containers") or ()),
+            ],
+            scratch=scratch,
+        )
+        self._pods[uid] = pod
+        return pod
+
+    async def _start_what_is_due(
+        self, manifest: Manifest, pod: _Pod, now: datetime
+    ) -> datetime | None:
+        pod.started_at = pod.started_at or now
+        due: list[datetime] = []
+        for container in pod.containers:
+            if container.running or container.starting:
+                if container.init:
+                    return None
+                continue
+            if container.ended is not None and container.restart_at is None:
+                if container.init and container.ended["exitCode"] != 0:
+                    return None
+                continue
+            if container.restart_at is not None and now < container.restart_at:
+                due.append(container.restart_at)
+                if container.init:
+                    break
+                continue
+            await self._start(manifest, pod, container)
+            if container.init:
+                return None
+        return min(due, default=None)
+
+    async def _start(self, manifest: Manifest, pod: _Pod, container: _Container) -> None:
+        if container.ended is not None:
+            container.last, container.ended = container.ended, None
+            container.restarts += 1
+        container.restart_at = None
+        message_file = self._message_file(pod, container)
+        message_file.unlink(missing_ok=True)
+        try:
+            paths = self._mounts(manifest, container.manifest, pod)
+            process = container_process(
+                container.manifest, manifest, self._machine, paths, message_file
+            )
+        except (OSError, ValueError) as error:
+            self._end(pod, container, 128, "StartError", str(error), self._clock())
+            return
+        if not process.argv:
+            words = "neither command nor args say what to run, and there is no image here"
+            self._end(pod, container, 128, "StartError", words, self._clock())
+            return
+        container.starting = True
+        await self._processes.start(self._command(manifest, pod, container, process))
+
+    def _command(
+        self, manifest: Manifest, pod: _Pod, container: _Container, process: ContainerProcess
+    ) -> Command:
+        facts = pod_facts(manifest)
+        main = facts.main is not None and facts.main.name == container.name
+        # A later attempt would find what is left of it: nothing, or half a line.
+        first_runner = facts.component == names.Component.RUNNER and facts.attempt == 0
+        return Command(
+            id=f"{pod.uid}+{container.name}",
+            argv=process.argv,
+            env=process.env,
+            cwd=process.cwd,
+            log=self._log(pod, container),
+            stdin="inherit" if self._stdin and first_runner and main else "null",
+        )
+
+    def _mounts(self, manifest: Manifest, container: Manifest, pod: _Pod) -> Paths:
+        """Return the folders that stand for the container's ConfigMap and empty volumes."""
+        volumes = {v.get("name"): v for v in manifest["spec"].get("volumes") or ()}
+        mounts: dict[str, Path] = {}
+        for mount in container.get("volumeMounts") or ():
+            volume = volumes.get(mount.get("name")) or {}
+            folder = pod.scratch / f"volume-{mount.get('name')}"
+            if "configMap" in volume:
+                self._fill(folder, manifest, str(volume["configMap"].get("name")))
+            elif "emptyDir" in volume:
+                folder.mkdir(exist_ok=True)
+            else:
+                continue
+            mounts[str(mount["mountPath"]).rstrip("/")] = folder
+        return Paths(mounts)
+
+    def _fill(self, folder: Path, manifest: Manifest, config_map: str) -> None:
+        namespace = object_ref(manifest).namespace
+        found = self._store.get(Key("ConfigMap", namespace, config_map))
+        if found is None:
+            raise FileNotFoundError(f"ConfigMap {config_map} does not exist")
+        folder.mkdir(exist_ok=True)
+        for name, text in (found.get("data") or {}).items():
+            (folder / name).write_text(text)
+
+    def _deadline(self, manifest: Manifest, pod: _Pod) -> datetime | None:
+        seconds = manifest["spec"].get("activeDeadlineSeconds")
+        if not isinstance(seconds, int) or pod.started_at is None:
+            return None
+        return pod.started_at + timedelta(seconds=seconds)
+
+    def _grace(self, manifest: Manifest) -> float:
+        if self.at_once:
+            return 0.0
+        owner = controller_uid(manifest)
+        if not any(metadata(item).get("uid") == owner for item in self._store.all()):
+            return FAREWELL_SECONDS
+        seconds = manifest["spec"].get("terminationGracePeriodSeconds")
+        return float(seconds) if isinstance(seconds, int) else DEFAULT_GRACE_SECONDS
+
+    async def _stop(self, pod: _Pod, grace_seconds: float) -> None:
+        for container in pod.containers:
+            container.restart_at = None
+            if not container.running:
+                continue
+            if container.stop_sent is not None and container.stop_sent <= grace_seconds:
+                continue
+            container.stop_sent = grace_seconds
+            await self._processes.stop(f"{pod.uid}+{container.name}", grace_seconds=grace_seconds)
+
+    def _forget(self, uid: str) -> None:
+        pod = self._pods.pop(uid)
+        self._ready.discard(uid)
+        shutil.rmtree(pod.scratch, ignore_errors=True)
+
+    # What is told of pods
+
+    def set_ready(self, uids: set[str]) -> None:
+        """Say which pods are ready: schedulers that answer, workers that they know."""
+        if uids != self._ready:
+            self._ready = uids
+            self._changed.set()
+
+    def _manifest(self, uid: str) -> Manifest | None:
+        return next((i for i in self._store.all() if metadata(i).get("uid") == uid), None)
+
+    def _tell(self, manifest: Manifest, pod: _Pod) -> None:
+        status = self._status(manifest, pod)
+        current = self._manifest(pod.uid)
+        if current is not None and current.get("status") != status:
+            self._store.write_status(object_ref(current), status)
+
+    def _status(self, manifest: Manifest, pod: _Pod) -> Manifest:
+        main = [c for c in pod.containers if not c.init]
+        running = any(c.running for c in main)
+        over = not any(c.running or c.starting or c.restart_at for c in pod.containers)
+        failed_init = any(
+            c.init and c.ended and c.ended["exitCode"] and not c.restart_at for c in pod.containers
+        )
+        ended = over and (all(c.ended for c in main) or failed_init or bool(pod.stopped))
+        component = pod_facts(manifest).component
+        ready = running and (
+            pod.uid in self._ready
+            or component not in (names.Component.SCHEDULER, names.Component.WORKER)
+        )
+        phase = "Running" if running or any(c.ended or c.last for c in main) else "Pending"
+        status: Manifest = {
+            "phase": phase,
+            "podIP": "127.0.0.1",
+            "startTime": format_time(pod.started_at),
+            "conditions": [
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": "True" if ready else "False"},
+            ],
+            "containerStatuses": [_container_status(c, ready=ready) for c in main],
+        }
+        init = [_container_status(c, ready=False) for c in pod.containers if c.init]
+        if init:
+            status["initContainerStatuses"] = init
+        if ended:
+            good = not pod.stopped and all(c.ended and c.ended["exitCode"] == 0 for c in main)
+            status["phase"] = "Succeeded" if good else "Failed"
+            if pod.stopped and pod.stopped != "Deleted":
+                status["reason"] = pod.stopped
+        return status
+
+
+def _restarts(manifest: Manifest, container: _Container, code: int) -> bool:
+    """Say whether a container that ended is started again, by its pod's restart policy."""
+    policy = manifest["spec"].get("restartPolicy") or "Always"
+    if container.init:
+        return code != 0 and policy != "Never"
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
+
+
+def _container_id(container: _Container) -> str:
+    return f"process://{container.pid}-{container.restarts}"
+
+
+def _container_status(container: _Container, *, ready: bool) -> Manifest:
+    status: Manifest = {
+        "name": container.name,
+        "ready": ready and container.running,
+        "restartCount": container.restarts,
+    }
+    if container.running:
+        status["state"] = {"running": {"startedAt": format_time(container.started_at)}}
+        status["containerID"] = _container_id(container)
+    elif container.ended is not None and container.restart_at is None:
+        status["state"] = {"terminated": container.ended}
+        status["containerID"] = container.ended["containerID"]
+    elif container.ended is not None:
+        status["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    else:
+        status["state"] = {"waiting": {"reason": "ContainerCreating"}}
+    last = container.ended if container.restart_at is not None else container.last
+    if last is not None:
+        status["lastState"] = {"terminated": last}
+    return status
+
+
+def _read(path: Path, limit: int, *, from_end: bool) -> str:
+    try:
+        with path.open("rb") as file:
+            if from_end:
+                file.seek(0, 2)
+                file.seek(max(file.tell() - limit, 0))
+            data = file.read(limit)
+    except OSError:
+        return ""
+    return data.decode(errors="replace").strip()

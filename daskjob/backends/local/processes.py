@@ -1,0 +1,447 @@
+"""Processes of one run: start them, stop them, hear how they ended, leave none behind.
+
+The asyncio side of the node process (`node.py`), which does the work. Rule of this module: however
+it ends, by `close`, by cancellation or because the node died, no process of the run remains. If
+this process itself dies, the node sees to that; if both are killed at once, what is left carries
+the run's marker and is found by `sweep`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import psutil
+
+from daskjob.backends.local.node import (
+    ALL_GONE,
+    FAREWELL_SECONDS,
+    GRACE_SECONDS,
+    MARKER,
+    NODE_MARKER,
+    ORPHANED_GRACE_SECONDS,
+    SWEEP_SECONDS,
+)
+
+logger = logging.getLogger(__name__)
+
+#: The longest line the node may send: a refusal can quote a whole PATH.
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+#: How long the node may take to exit after it closed its socket; it has nothing left to do.
+NODE_EXIT_SECONDS = 5.0
+#: What the node may need beyond the grace: killing what is left (main processes, then their
+#: orphans, then a last look) and its farewell. After that it is taken for stuck.
+MARGIN_SECONDS = 3 * SWEEP_SECONDS + FAREWELL_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What to run, and for whom. `env` is complete: nothing of ours is added but the marker."""
+
+    #: Unique among the running processes of the run; by convention `pod/container`.
+    id: str
+    #: The program is looked up in the PATH of `env`, or relative to `cwd` if it has a slash.
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    #: Standard output and error are appended to it. Its folder must exist.
+    log: Path
+    #: `null`: at its end at once; `inherit`: the standard input of this process.
+    stdin: Literal["null", "inherit"] = "null"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The program runs."""
+
+    id: str
+    pid: int
+    at: datetime
+    #: Why there is no log, as a sentence: the process runs all the same, unheard.
+    log_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The program does not run, and why, as a sentence for the user."""
+
+    id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """The main process has ended, and everything that it left behind is gone."""
+
+    id: str
+    #: None if a signal ended it; exactly one of the two is set.
+    exit_code: int | None
+    signal: int | None
+    at: datetime
+    #: How many processes could not be killed within 5 s: another user's, or stuck in the kernel.
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLost:
+    """The node died and took the process along; how that ended cannot be known."""
+
+    id: str
+    error: str
+    at: datetime
+
+
+Event = Started | Refused | Exited | NodeLost
+
+
+class Processes:
+    """All processes of one run, as an async context manager.
+
+    Leaving it stops them with a grace of 3 s; `close` with another grace may be called before.
+    Events arrive in the order in which things happened, every `Started` is followed by exactly one
+    `Exited` or `NodeLost`.
+    """
+
+    def __init__(self, run: str) -> None:
+        """`run` is the run's marker: unique for all times on this machine, and without slash."""
+        self._run = checked(run)
+        self._node: subprocess.Popen[bytes] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._answers: dict[str, asyncio.Future[Started | Refused]] = {}
+        self._running: dict[str, Started] = {}
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._closing = False
+        self._trouble = ""
+
+    @property
+    def run(self) -> str:
+        """The run's marker."""
+        return self._run
+
+    @property
+    def running(self) -> Mapping[str, Started]:
+        """What runs now, by id; an id is in it until its `Exited` or `NodeLost`."""
+        return dict(self._running)
+
+    @property
+    def node_pid(self) -> int | None:
+        """The pid of the node process; None before `open`."""
+        return None if self._node is None else self._node.pid
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close(grace_seconds=ORPHANED_GRACE_SECONDS)
+
+    async def open(self) -> None:
+        """Start the node. Returns before it is ready: requests wait for it in the socket.
+
+        Raises OSError if it cannot be started.
+        """
+        if self._node is not None:
+            raise RuntimeError("a Processes object is opened once")
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._node = start_node(self._run, theirs)
+            reader, self._writer = await asyncio.open_unix_connection(
+                sock=ours, limit=MAX_EVENT_BYTES
+            )
+        except BaseException:
+            ours.close()  # the node ends by itself when its socket does
+            if self._node is not None:
+                self._node.wait()
+            raise
+        self._listener = asyncio.create_task(
+            self._listen(reader, self._node), name=f"node of run {self._run}"
+        )
+
+    async def start(self, command: Command) -> Started | Refused:
+        """Start a process; the answer is also among the events.
+
+        If this call is cancelled, the process is killed should it have been started.
+        """
+        name = command.id
+        if self._listener is None or self._listener.done() or self._closing:
+            return self._refuse(name, "the run is closed, or its node process is gone")
+        if name in self._running or name in self._answers:
+            return self._refuse(name, f"{name} still runs")
+        answer = asyncio.get_running_loop().create_future()
+        self._answers[name] = answer
+        await self._send(start_request(command))
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            self._write({"op": "stop", "id": name, "graceSeconds": 0})
+            raise
+
+    async def stop(self, name: str, *, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Ask the process of an id to end: SIGTERM to its group, SIGKILL after the grace.
+
+        A grace of 0 is SIGKILL at once. Does not wait: `Exited` follows. Asking again with a
+        shorter grace shortens it. An id that does not run is no error: it has what it was asked
+        for.
+        """
+        await self._send({"op": "stop", "id": name, "graceSeconds": grace_seconds})
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Everything that happens, until the node has ended. For one reader."""
+        while (event := await self._events.get()) is not None:
+            yield event
+        self._events.put_nowait(None)  # whoever asks again finds the end again
+
+    async def close(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Stop everything and return when nothing of the run is left.
+
+        May be called again, also while it waits, to shorten the grace.
+        """
+        self._closing = True
+        if self._listener is None or self._node is None:
+            return
+        await self._send({"op": "shutdown", "graceSeconds": grace_seconds})
+        try:
+            await asyncio.wait({self._listener}, timeout=grace_seconds + MARGIN_SECONDS)
+        finally:
+            # Stuck, or we are cancelled: without its node, the listener sweeps.
+            if not self._listener.done():
+                self._node.kill()
+        await asyncio.wait({self._listener})
+        self._listener.result()
+
+    # --- the conversation with the node --------------------------------------------------------
+
+    async def _send(self, request: Mapping[str, Any]) -> None:
+        self._write(request)
+        if self._writer is not None:
+            # A node that is gone is noticed by the listener, which tells everyone.
+            with contextlib.suppress(ConnectionError):
+                await self._writer.drain()
+
+    def _write(self, request: Mapping[str, Any]) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(json.dumps(request).encode() + b"\n")
+
+    async def _listen(self, reader: asyncio.StreamReader, node: subprocess.Popen[bytes]) -> None:
+        """Own the node: report what it says and, when it has ended, see that all is gone."""
+        try:
+            # A node that was killed may leave half a line, or a connection reset.
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                while True:
+                    self._receive(json.loads(await reader.readuntil(b"\n")))
+            await asyncio.to_thread(self._end_node, node)
+        except BaseException:
+            # Cancelled (the loop is closing) or a bug: no time for threads.
+            node.kill()
+            self._end_node(node)
+            raise
+        finally:
+            self._report_lost(node)
+            if self._writer is not None:
+                self._writer.close()
+                with contextlib.suppress(ConnectionError):
+                    await self._writer.wait_closed()
+
+    def _receive(self, event: dict[str, Any]) -> None:
+        match event:
+            case {"event": "started", "id": id, "pid": pid, "at": at}:
+                started = Started(id=id, pid=pid, at=moment(at), log_error=event.get("logError"))
+                self._running[id] = started
+                self._answer(started)
+            case {"event": "refused", "id": id, "error": error}:
+                self._answer(Refused(id=id, error=error))
+            case {"event": "exited", "id": id, "exitCode": code, "signal": number, "at": at}:
+                self._running.pop(id, None)
+                left = event.get("left", 0)
+                self._events.put_nowait(
+                    Exited(id=id, exit_code=code, signal=number, at=moment(at), left=left)
+                )
+            case _:
+                self._trouble = str(event.get("error", event))
+                logger.warning("The node process of run %s says: %s", self._run, self._trouble)
+
+    def _answer(self, answer: Started | Refused) -> None:
+        self._events.put_nowait(answer)
+        waiting = self._answers.pop(answer.id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+    def _refuse(self, name: str, why: str) -> Refused:
+        refused = Refused(id=name, error=why)
+        self._events.put_nowait(refused)
+        return refused
+
+    def _end_node(self, node: subprocess.Popen[bytes]) -> None:
+        """Wait for the node, and sweep unless it promises that nothing is left. Blocks."""
+        try:
+            node.wait(NODE_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            node.kill()
+            node.wait()
+        # Without a subreaper, the node itself cannot be sure.
+        if node.returncode != ALL_GONE or sys.platform != "linux":
+            kill_all(self._run, {started.pid for started in self._running.values()})
+
+    def _report_lost(self, node: subprocess.Popen[bytes]) -> None:
+        """Tell everyone who waits that nothing more will come."""
+        error = f"the process that ran it {how_it_ended(node.returncode)}"
+        if self._trouble:
+            error += f" ({self._trouble})"
+        for name in list(self._answers):
+            self._answer(Refused(id=name, error=error))
+        now = datetime.now(UTC)
+        for name in self._running:
+            self._events.put_nowait(NodeLost(id=name, error=error, at=now))
+        self._running.clear()
+        self._events.put_nowait(None)
+
+
+def start_node(run: str, control: socket.socket) -> subprocess.Popen[bytes]:
+    """The node as a process of its own session, so that Ctrl-C in a terminal is ours alone.
+
+    It gets our environment, because the interpreter may need it (LD_LIBRARY_PATH), but passes
+    nothing of it on. Its own output goes nowhere: it says what it has to say in the socket, and
+    would keep open a pipe that somebody reads to its end.
+    """
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("node.py"))),
+            *(str(control.fileno()), run),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env={**os.environ, NODE_MARKER: run},
+        pass_fds=[control.fileno()],
+        start_new_session=True,
+    )
+
+
+def start_request(command: Command) -> dict[str, Any]:
+    """The node's `start` request for a command."""
+    return {
+        "op": "start",
+        "id": command.id,
+        "argv": [plain(word) for word in command.argv],
+        "env": {plain(name): plain(value) for name, value in command.env.items()},
+        "cwd": plain(command.cwd.absolute()),
+        "log": plain(command.log.absolute()),
+        "stdin": command.stdin,
+    }
+
+
+def plain(text: str | Path) -> str:
+    """Text whose UTF-8 (with surrogate escapes) is what this process' locale would write."""
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
+
+
+def moment(seconds: float) -> datetime:
+    """A time as the node gives it, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def how_it_ended(returncode: int | None) -> str:
+    """The end of a process, for a sentence."""
+    if returncode is None or returncode >= 0:
+        return f"ended with exit code {returncode}"
+    return f"was killed by {signal.Signals(-returncode).name}"
+
+
+def checked(run: str) -> str:
+    """A run's marker that can be told from what follows it in the variable, or ValueError."""
+    if not run or "/" in run or not run.isprintable():
+        raise ValueError(f"a run's marker is printable text without a slash, not {run!r}")
+    return run
+
+
+# --- sweeping --------------------------------------------------------------------------------
+
+
+def sweep(run: str) -> int:
+    """Kill every process of a run, its node included, wherever it came from; how many.
+
+    For a run whose own processes are dead: a live node would report the deaths as failures. What
+    belongs to another run is never touched, nor is the caller or any of its ancestors. Takes up to
+    5 s if something resists; blocks.
+    """
+    return kill_all(checked(run), ())
+
+
+def kill_all(run: str, sessions: Iterable[int]) -> int:
+    """`sweep`, of a run that is known to have had these sessions."""
+    killed: set[psutil.Process] = set()
+    known = set(sessions)
+    give_up = time.monotonic() + SWEEP_SECONDS
+    while (found := members(run, known)) and time.monotonic() < give_up:
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+                killed.add(process)
+        time.sleep(0.005)  # dying takes a moment, and what was forked meanwhile is found next time
+    return len(killed)
+
+
+def members(run: str, sessions: set[int]) -> list[psutil.Process]:
+    """The living processes of a run; adds their sessions to `sessions`.
+
+    They carry its marker, or (since a process can overwrite its environment: setproctitle does)
+    descend from one that does, or are in a session that one of the run made. What is returned
+    gets killed, so a session counts only if its leader is of the run, or gone: a marked process
+    may have been started by hand from a user's own shell. Sessions 0 and 1 are the system's.
+    """
+    spared = {0, 1, os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    candidates: dict[int, tuple[psutil.Process, int, int]] = {}
+    mine: set[int] = set()
+    living: set[int] = set()
+    for process in psutil.process_iter(["ppid", "status", "environ"]):
+        living.add(process.pid)
+        if process.pid in spared or process.info["status"] == psutil.STATUS_ZOMBIE:
+            continue
+        owner = run_of(process.info["environ"] or {})
+        if owner not in (None, run):
+            continue
+        try:
+            session = os.getsid(process.pid)
+        except OSError:
+            continue
+        candidates[process.pid] = (process, process.info["ppid"], session)
+        if owner == run:
+            mine.add(process.pid)
+    found: set[int] = set()
+    while found != mine:
+        found = set(mine)
+        made = {candidates[pid][2] for pid in mine}
+        sessions |= {session for session in made if session in mine or session not in living}
+        sessions -= spared | {os.getsid(0)}
+        mine |= {
+            pid
+            for pid, (_, parent, session) in candidates.items()
+            if parent in mine or session in sessions
+        }
+    return [candidates[pid][0] for pid in mine]
+
+
+def run_of(environ: Mapping[str, str]) -> str | None:
+    """The run that a process belongs to by its environment.
+
+    A node belongs to its own run, not to the one that it was started in.
+    """
+    node, marker = environ.get(NODE_MARKER), environ.get(MARKER)
+    if node is not None:
+        return node
+    return None if marker is None else marker.partition("/")[0]

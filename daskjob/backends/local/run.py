@@ -1,0 +1,330 @@
+"""One job from its first to its last process on this machine.
+
+``LocalRun`` owns everything that the job has here: its folder and lock, its ports, its processes.
+When ``run`` returns, however it returns, none of the processes remains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import secrets
+import shutil
+import string
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from daskjob.backends.local.backend import LocalBackend
+from daskjob.backends.local.kubelet import Kubelet
+from daskjob.backends.local.ports import LOOPBACK, reserve
+from daskjob.backends.local.processes import Processes
+from daskjob.backends.local.state import RunFolder, folders, new_folder
+from daskjob.backends.local.translate import Machine, ungiven
+from daskjob.backends.passes import Passes
+from daskjob.core import names
+from daskjob.core.dask import DaskState
+from daskjob.core.errors import ApiError, Conflict, FieldError, Invalid
+from daskjob.core.manifests import Key, Manifest, object_ref
+from daskjob.core.pods import pod_facts
+from daskjob.core.spec import DaskJob, parse_job
+from daskjob.core.status import JobStatus, job_status_from
+
+#: How often the run looks whether another process asked it to cancel.
+CANCEL_LOOK_SECONDS = 0.2
+#: How long what is left of an ended job may take to go before it is killed.
+CLEANUP_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How a run stands, for whoever shows it."""
+
+    status: JobStatus
+    dask: DaskState | None
+    #: The log of the runner of the current, or last, attempt; it may not exist yet.
+    log: Path | None
+    attempt: int
+    desired_workers: int
+    ready_workers: int
+
+
+class LocalRun:
+    """A job on this machine; made from a manifest that is valid, or not made at all.
+
+    Raises
+    ------
+    Invalid
+        The manifest is wrong, or asks for what a machine can never do.
+    Conflict
+        A job of this name runs here now.
+    """
+
+    def __init__(
+        self, manifest: Manifest, *, root: Path, cwd: Path, environment: Mapping[str, str]
+    ) -> None:
+        self._manifest = _prepared(manifest)
+        self.job: DaskJob = parse_job(self._manifest)
+        _check_for_this_machine(self.job)
+        _check_name_is_free(root, self.job.meta.name)
+        self._environment = dict(environment)
+        self._cwd = cwd
+        self._kill = False
+        self._backend: LocalBackend | None = None
+        self._kubelet: Kubelet | None = None
+        self._last: Manifest = self._manifest
+        #: What the user should know before the job starts, one sentence each.
+        self.notes: list[str] = []
+        things = ungiven(self.job)
+        if things:
+            self.notes.append("not on this machine: " + "; ".join(things))
+        self._root = root
+        self.folder = self._make_folder()
+
+    def _make_folder(self) -> RunFolder:
+        uid = str(self._manifest["metadata"]["uid"])
+        try:
+            return new_folder(self._root, self.job.meta.name, uid)
+        except OSError as error:
+            temporary = Path(tempfile.mkdtemp(prefix="daskjob-"))
+            self.notes.append(
+                f"the state directory {self._root} cannot be used ({error.strerror or error}); "
+                f"logs go to {temporary}, and later commands will not find the job"
+            )
+            return new_folder(temporary, self.job.meta.name, uid)
+
+    @property
+    def key(self) -> Key:
+        """The job's key."""
+        return Key(names.Kind.JOB, self.job.meta.namespace, self.job.meta.name)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The job with its status as it stands."""
+        if self._backend is not None:
+            found = self._backend.store.get(self.key)
+            if found is not None:
+                self._last = found
+        return self._last
+
+    @property
+    def troubles(self) -> list[str]:
+        """What went wrong beside the job: logs or a status that could not be written."""
+        found = list(self._backend.troubles) if self._backend else []
+        return found + (self._kubelet.log_errors if self._kubelet else [])
+
+    def cancel(self) -> None:
+        """Cancel the job: its runner gets SIGTERM, and its grace period."""
+        if self._backend is None:
+            return
+        job = self._backend.store.get(self.key)
+        if job is not None and not job["spec"].get("cancel"):
+            self._backend.store.patch(object_ref(job), {"spec": {"cancel": True}})
+
+    def kill(self) -> None:
+        """Cancel the job and give nothing time to end."""
+        self.cancel()
+        if self._kubelet is not None:
+            self._kubelet.at_once = True
+            self._kubelet.wake()
+
+    def snapshot(self) -> Snapshot:
+        """Return how the run stands."""
+        status = job_status_from(self.manifest.get("status"))
+        backend = self._backend
+        pods = [p for p in backend.store.all() if p.get("kind") == "Pod"] if backend else []
+        facts = [pod_facts(pod) for pod in pods]
+        workers = [pod for pod in facts if pod.component == names.Component.WORKER and pod.alive]
+        runners = [pod for pod in facts if pod.component == names.Component.RUNNER]
+        newest = max(runners, key=lambda pod: pod.attempt or 0, default=None)
+        known = [attempt.number for attempt in status.attempts[-1:]]
+        attempt = newest.attempt or 0 if newest else (known[0] if known else status.attempt)
+        dask = list(backend.dask.values()) if backend else []
+        cluster = self.job.cluster
+        return Snapshot(
+            status=status,
+            dask=dask[-1] if dask else None,
+            log=self.folder.log(names.runner_name(self.job.meta.name, attempt)),
+            attempt=attempt,
+            desired_workers=cluster.desired_workers if cluster else 0,
+            ready_workers=sum(1 for pod in workers if pod.ready),
+        )
+
+    async def run(self) -> Manifest:
+        """Run the job to its end and return it with its terminal status.
+
+        Raises
+        ------
+        ApiError
+            This machine has no ports or processes to give.
+        """
+        scratch = Path(tempfile.mkdtemp(prefix=f"daskjob-{self.job.meta.name}-"))
+        try:
+            with self.folder.held(), reserve(2) as ports:
+                comm, dashboard = (f"{LOOPBACK}:{port}" for port in ports.ports)
+                backend = LocalBackend(self.folder, comm, dashboard)
+                ports.make_way(*ports.ports)
+                await self._run(backend, comm, dashboard, scratch)
+        except OSError as error:
+            raise ApiError(f"this machine did not start the job: {error}") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return self._last
+
+    async def _run(self, backend: LocalBackend, comm: str, dashboard: str, scratch: Path) -> None:
+        self._backend = backend
+        passes = Passes(backend)
+        marker = f"daskjob-{self._manifest['metadata']['uid']}"
+        async with Processes(marker) as processes:
+            self._kubelet = Kubelet(
+                backend.store,
+                processes,
+                self.folder,
+                scratch,
+                self._machine(comm, dashboard, scratch),
+                backend.clock,
+                stdin=not _is_terminal(0),
+            )
+            backend.kubelet = self._kubelet
+            created = backend.store.create(self._manifest)
+            backend.save_job(object_ref(created))
+            helpers = [
+                asyncio.create_task(self._kubelet.run(), name="kubelet"),
+                asyncio.create_task(backend.watch_schedulers(), name="schedulers"),
+                asyncio.create_task(self._watch_for_cancellation(), name="cancellation"),
+            ]
+            try:
+                await self._until_over(passes, helpers)
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.gather(*helpers, return_exceptions=True)
+                await processes.close(grace_seconds=0)
+                self._last = self.manifest
+
+    async def _until_over(self, passes: Passes, helpers: list[asyncio.Task[None]]) -> None:
+        """Make passes until the job is over; a helper that fails fails the run, loudly."""
+        loop = asyncio.create_task(passes.run(self._over), name="passes")
+        try:
+            await asyncio.wait([loop, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            for task in (loop, *helpers):
+                if task.done():
+                    task.result()
+        finally:
+            loop.cancel()
+            await asyncio.gather(loop, return_exceptions=True)
+
+    def _over(self) -> bool:
+        """Say whether the job has ended and what goes with it is gone."""
+        backend = self._backend
+        if backend is None:
+            return False
+        found = backend.store.get(self.key)
+        if found is None:
+            return True
+        self._last = found
+        status = job_status_from(found.get("status"))
+        if not status.finished:
+            return False
+        overdue = status.end_time and (backend.clock() - status.end_time).total_seconds()
+        if overdue and overdue > CLEANUP_SECONDS:
+            return True
+        policy = self.job.policy
+        deletion = policy.on_success if status.succeeded else policy.on_failure
+        for item in backend.store.all():
+            if item.get("kind") == "Pod":
+                facts = pod_facts(item)
+                kept = deletion != "DeleteCluster" and facts.component != names.Component.RUNNER
+                if facts.alive and not kept:
+                    return False
+            elif item.get("kind") == names.Kind.CLUSTER and deletion == "DeleteCluster":
+                return False
+        return True
+
+    async def _watch_for_cancellation(self) -> None:
+        while True:
+            if self.folder.cancel_file.exists():
+                self.cancel()
+            await asyncio.sleep(CANCEL_LOOK_SECONDS)
+
+    def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:
+        cluster = self.job.cluster
+        return Machine(
+            comm=comm,
+            dashboard=dashboard,
+            environment=self._environment,
+            cwd=self._cwd,
+            memory_bytes=machine_memory_bytes(),
+            workers=cluster.desired_workers if cluster else 1,
+            scratch=scratch,
+        )
+
+
+def _prepared(manifest: Manifest) -> Manifest:
+    """Return the manifest as a new object of this machine: a name, an identity, no status."""
+    job: Manifest = copy.deepcopy(manifest)
+    job.pop("status", None)
+    meta = job.get("metadata")
+    if not isinstance(meta, dict):
+        return job
+    for key in ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "generation"):
+        meta.pop(key, None)
+    prefix = meta.get("generateName")
+    if not meta.get("name") and isinstance(prefix, str):
+        meta["name"] = prefix + random_suffix()
+    meta["uid"] = str(uuid.uuid4())
+    meta.setdefault("namespace", "default")
+    return job
+
+
+def random_suffix() -> str:
+    """Return five characters, as Kubernetes appends them to a generated name."""
+    letters = string.ascii_lowercase + string.digits
+    return "".join(secrets.choice(letters) for _ in range(5))
+
+
+def _check_for_this_machine(job: DaskJob) -> None:
+    errors = []
+    if job.cluster_ref:
+        allowed = "there are no clusters here to refer to: write cluster"
+        errors.append(FieldError("spec.clusterRef", job.cluster_ref, allowed))
+    if job.suspend:
+        errors.append(FieldError("spec.suspend", True, "nobody would ever resume it here"))
+    if job.managed_by != names.MANAGED_BY:
+        allowed = f"only {names.MANAGED_BY} runs jobs here"
+        errors.append(FieldError("spec.managedBy", job.managed_by, allowed))
+    if errors:
+        raise Invalid(f"DaskJob {job.meta.name}", errors)
+
+
+def _check_name_is_free(root: Path, name: str) -> None:
+    for folder in folders(root):
+        if folder.path.name.rpartition(".")[0] == name and folder.is_live():
+            raise Conflict(
+                f"a job {name!r} runs on this machine now. "
+                f"Wait for it, cancel it (daskjob cancel {name}), or choose another --name."
+            )
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return True
+
+
+def machine_memory_bytes() -> int:
+    """Return the memory that processes may use here: the machine's, or its control group's."""
+    total = int(psutil.virtual_memory().total)
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = int(Path(path).read_text())
+        except (OSError, ValueError):
+            continue
+        total = min(total, limit)
+    return total

@@ -1,0 +1,266 @@
+"""What stays of the jobs of this machine: one folder each, so that they can be asked about later.
+
+A run's folder holds the job with its status, its events, its logs and its full report. Whoever
+runs the job holds the folder's lock: a folder that says "running" and is not locked tells of a run
+that was killed, and is settled by whoever reads it first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from daskjob.core.errors import NotFound
+from daskjob.core.manifests import Manifest, metadata, parse_time, whole_seconds
+from daskjob.core.reasons import Reason
+from daskjob.core.status import (
+    ConditionType,
+    JobStatus,
+    JobStatusWord,
+    derived_phase,
+    job_status_from,
+)
+
+
+def state_root() -> Path:
+    """Return the folder of all jobs: ``$DASKJOB_STATE_DIR``, else the user's state directory."""
+    own = os.environ.get("DASKJOB_STATE_DIR")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_STATE_HOME")
+    try:
+        home = Path(base) if base else Path.home() / ".local" / "state"
+    except RuntimeError:
+        home = Path(tempfile.gettempdir()) / f"daskjob-{os.getuid()}"
+    return home / "daskjob" / "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def logs(self) -> Path:
+        """Where the logs of the pods are."""
+        return self.path / "logs"
+
+    @property
+    def report_file(self) -> Path:
+        """The agent's report of the last attempt, in full."""
+        return self.path / "report.json"
+
+    @property
+    def cancel_file(self) -> Path:
+        """Its existence asks whoever runs the job to cancel it."""
+        return self.path / "cancel"
+
+    def log(self, pod: str, container: str = "") -> Path:
+        """Return the log of a pod's main container, or of a named one."""
+        return self.logs / (f"{pod}.{container}.log" if container else f"{pod}.log")
+
+    def write_job(self, manifest: Manifest) -> None:
+        """Write the job; readers see the old one or the new one, never half of it.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or the folder is gone.
+        """
+        self.write("job.json", manifest)
+
+    def write(self, name: str, content: object) -> None:
+        """Write a JSON file so that readers see the old one or the new one.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or the folder is gone.
+        """
+        temporary = self.path / f".{name}.new"
+        temporary.write_text(json.dumps(content, indent=1))
+        temporary.replace(self.path / name)
+
+    def job(self) -> Manifest:
+        """Return the job as it was last written, settled where its run was killed.
+
+        Raises
+        ------
+        NotFound
+            The folder holds no job that can be read.
+        """
+        manifest = self._read_job()
+        status = job_status_from(manifest.get("status"))
+        if status.finished or self.is_live():
+            return manifest
+        # It may have ended and been unlocked since it was read.
+        manifest = self._read_job()
+        status = job_status_from(manifest.get("status"))
+        if status.finished:
+            return manifest
+        manifest["status"] = killed(status, datetime.now(UTC)).to_manifest()
+        try:
+            with self.held():
+                self.write_job(manifest)
+        except (OSError, BlockingIOError):
+            # Told all the same; whoever can write settles it.
+            return manifest
+        return manifest
+
+    def _read_job(self) -> Manifest:
+        try:
+            manifest = json.loads((self.path / "job.json").read_text())
+        except (OSError, ValueError) as error:
+            raise NotFound(f"{self.path} holds no job that can be read: {error}") from error
+        if not isinstance(manifest, dict):
+            raise NotFound(f"{self.path} holds no job that can be read")
+        return manifest
+
+    def is_live(self) -> bool:
+        """Say whether somebody runs the job now."""
+        try:
+            with self.held():
+                return False
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder's lock; it goes with the process, however that ends.
+
+        Raises
+        ------
+        BlockingIOError
+            Somebody else holds it.
+        """
+        with (self.path / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+
+    def append_event(self, event: Manifest) -> None:
+        """Add an event to the job's story.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or the folder is gone.
+        """
+        with (self.path / "events.jsonl").open("a") as events:
+            events.write(json.dumps(event) + "\n")
+
+    def events(self) -> list[Manifest]:
+        """Return the job's events, oldest first."""
+        try:
+            lines = (self.path / "events.jsonl").read_text().splitlines()
+        except OSError:
+            return []
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def report(self) -> Manifest | None:
+        """Return the full report, or ``None`` where there is none."""
+        try:
+            found = json.loads(self.report_file.read_text())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def ask_to_cancel(self) -> None:
+        """Ask whoever runs the job to cancel it.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written.
+        """
+        self.cancel_file.touch()
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def killed(status: JobStatus, now: datetime) -> JobStatus:
+    """Return the status of a job whose ``daskjob run`` was killed before it could say so."""
+    now = whole_seconds(now)
+    message = (
+        "the daskjob process that ran the job was killed; all of the job's processes ended with it."
+    )
+    ended = replace(
+        status,
+        job_status=JobStatusWord.FAILED,
+        end_time=now,
+        start_time=status.start_time or now,
+        reason=str(Reason.RUNNER_LOST),
+        message=message,
+        attempt_start_time=None,
+        next_attempt_time=None,
+    ).with_condition(
+        ConditionType.FAILED, status=True, reason=Reason.RUNNER_LOST, message=message, now=now
+    )
+    return replace(ended, phase=str(derived_phase(ended)))
+
+
+def new_folder(root: Path, name: str, uid: str) -> RunFolder:
+    """Make the folder of a new run, readable by its owner only.
+
+    Raises
+    ------
+    OSError
+        The state directory cannot be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / f"{name}.{uid[:8]}"
+    path.mkdir(mode=0o700)
+    (path / "logs").mkdir()
+    return RunFolder(path)
+
+
+def folders(root: Path) -> list[RunFolder]:
+    """Return the folders of all runs that can be read, newest first."""
+    if not root.is_dir():
+        return []
+    found = []
+    for path in root.iterdir():
+        if (path / "job.json").is_file():
+            found.append((_created(path), path.name, RunFolder(path)))
+    return [folder for _, _, folder in sorted(found, key=lambda item: item[:2], reverse=True)]
+
+
+def _created(path: Path) -> float:
+    try:
+        manifest = json.loads((path / "job.json").read_text())
+        created = parse_time(metadata(manifest).get("creationTimestamp"))
+    except (OSError, ValueError, AttributeError):
+        created = None
+    return created.timestamp() if created else 0.0
+
+
+def find_folder(root: Path, name: str) -> RunFolder:
+    """Return the newest run of a name, or the one whose folder's name begins with it.
+
+    Raises
+    ------
+    NotFound
+        There is no such run; the message names what there is.
+    """
+    known = folders(root)
+    for folder in known:
+        if folder.path.name.rpartition(".")[0] == name:
+            return folder
+    for folder in known:
+        if "." in name and folder.path.name.startswith(name):
+            return folder
+    names = list(dict.fromkeys(folder.path.name.rpartition(".")[0] for folder in known))
+    there = f"jobs here: {', '.join(names[:10])}" if names else "no job has run here yet"
+    raise NotFound(f"there is no job {name!r} on this machine; {there}")

@@ -1,0 +1,263 @@
+"""A pod as processes of this machine: commands, environment, paths, and what cannot be given.
+
+No I/O here. Kubernetes' rules hold where a machine can follow them: ``$(VAR)`` is expanded,
+``command`` and ``args`` are one command line, a later variable sees the earlier ones. Ports are
+loopback ports of the run; paths of ConfigMaps and empty volumes are folders of the run.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.names import ENV_WORKER_NAME
+from daskjob.core.quantity import parse_bytes, parse_quantity
+from daskjob.core.spec import DaskJob, PodTemplate
+
+_REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
+#: Options of ``dask scheduler`` and ``dask worker`` that name addresses: the run's own stand there.
+_SCHEDULER_ADDRESSES = ("--host", "--port", "--interface", "--dashboard-address")
+_WORKER_ADDRESSES = (
+    "--host",
+    "--interface",
+    "--dashboard-address",
+    "--worker-port",
+    "--nanny-port",
+    "--listen-address",
+    "--contact-address",
+)
+_WORKER_FLAGS = ("--dashboard", "--no-dashboard")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the processes of one run get from their machine."""
+
+    #: ``host:port`` of the run's scheduler, and of its dashboard.
+    comm: str
+    dashboard: str
+    #: The environment that processes start from: the user's own.
+    environment: Mapping[str, str]
+    cwd: Path
+    #: Memory of the machine and how many workers share it.
+    memory_bytes: int
+    workers: int
+    #: A folder for what processes write and nobody keeps.
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerProcess:
+    """One container as a process."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    #: Where the container leaves its termination message; the runner its result.
+    message_file: Path
+    fallback_to_logs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Folders of this machine that stand for paths in a pod."""
+
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+
+    def here(self, text: str) -> str:
+        """Return a text with every path of a mount replaced by its folder."""
+        for mount in sorted(self.mounts, key=len, reverse=True):
+            pattern = rf"(?<![\w./-]){re.escape(mount)}(?=[/:,;\s'\"]|$)"
+            folder = str(self.mounts[mount]).replace("\\", r"\\")
+            text = re.sub(pattern, folder, text)
+        return text
+
+
+def container_process(
+    container: Manifest, pod: Manifest, machine: Machine, paths: Paths, message_file: Path
+) -> ContainerProcess:
+    """Return how a container of a pod runs here."""
+    message_path = str(container.get("terminationMessagePath") or "/dev/termination-log")
+    paths = Paths({**paths.mounts, message_path: message_file})
+    declared = _declared(container, pod)
+    env = {name: paths.here(value) for name, value in declared.items()}
+    words = [
+        paths.here(expanded(str(word), declared))
+        for key in ("command", "args")
+        for word in container.get(key) or ()
+    ]
+    argv = _argv(words, container, pod, machine)
+    working = container.get("workingDir")
+    cwd = Path(working) if working and Path(working).is_dir() else machine.cwd
+    return ContainerProcess(
+        name=str(container["name"]),
+        argv=tuple(argv),
+        env={
+            **machine.environment,
+            "PYTHONUNBUFFERED": "1",
+            # setproctitle would wipe the environment in which a process of the run is recognised.
+            "SPT_NOENV": "1",
+            "DASK_TEMPORARY_DIRECTORY": str(machine.scratch),
+            **env,
+        },
+        cwd=cwd,
+        message_file=message_file,
+        fallback_to_logs=container.get("terminationMessagePolicy") == "FallbackToLogsOnError",
+    )
+
+
+def _declared(container: Manifest, pod: Manifest) -> dict[str, str]:
+    """Return the container's own variables, each expanded by those before it."""
+    found: dict[str, str] = {}
+    for variable in container.get("env") or ():
+        name = str(variable["name"])
+        if variable.get("valueFrom") is None:
+            found[name] = expanded(str(variable.get("value") or ""), found)
+            continue
+        value = _field(variable["valueFrom"], pod)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _field(source: Manifest, pod: Manifest) -> str | None:
+    """Return a field of the pod's metadata; ``None`` for what only Kubernetes knows."""
+    path = str((source.get("fieldRef") or {}).get("fieldPath") or "")
+    if not path.startswith("metadata."):
+        return None
+    value = metadata(pod).get(path.removeprefix("metadata."))
+    return value if isinstance(value, str) else None
+
+
+def expanded(text: str, variables: Mapping[str, str]) -> str:
+    """Expand ``$(NAME)`` as Kubernetes does: an unknown name stays, ``$$`` is a ``$``."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name is None:
+            return "$"
+        return variables.get(name, match.group(0))
+
+    return _REFERENCE.sub(value, text)
+
+
+def _argv(words: list[str], container: Manifest, pod: Manifest, machine: Machine) -> list[str]:
+    if not words:
+        return []
+    if words[0] in ("python", "python3"):
+        return [sys.executable, *words[1:]]
+    match words:
+        case ["dask", "scheduler", *rest]:
+            return _scheduler(rest, machine)
+        case ["dask", "worker", *rest]:
+            return _worker(rest, container, pod, machine)
+        case ["dask", *rest]:
+            return [sys.executable, "-m", "dask", *rest]
+    return words
+
+
+def _scheduler(options: Sequence[str], machine: Machine) -> list[str]:
+    host, _, port = machine.comm.rpartition(":")
+    return [
+        *(sys.executable, "-m", "distributed.cli.dask_scheduler"),
+        *without(options, _SCHEDULER_ADDRESSES),
+        *("--host", host, "--port", port, "--dashboard-address", machine.dashboard),
+    ]
+
+
+def _worker(
+    options: Sequence[str], container: Manifest, pod: Manifest, machine: Machine
+) -> list[str]:
+    kept = [word for word in without(options, _WORKER_ADDRESSES) if word not in _WORKER_FLAGS]
+    limits = (container.get("resources") or {}).get("limits") or {}
+    added = ["--host", machine.comm.rpartition(":")[0], "--no-dashboard"]
+    if not has_option(kept, "--name"):
+        added += ["--name", _variable(container, ENV_WORKER_NAME) or str(metadata(pod)["name"])]
+    if not has_option(kept, "--memory-limit"):
+        given = limits.get("memory")
+        size = parse_bytes(given) if given else machine.memory_bytes // max(machine.workers, 1)
+        added += ["--memory-limit", str(size)]
+    if not has_option(kept, "--nthreads") and limits.get("cpu"):
+        added += ["--nthreads", str(max(1, round(parse_quantity(limits["cpu"]))))]
+    if not has_option(kept, "--local-directory"):
+        added += ["--local-directory", str(machine.scratch)]
+    return [sys.executable, "-m", "distributed.cli.dask_worker", *kept, *added]
+
+
+def _variable(container: Manifest, name: str) -> str:
+    for variable in container.get("env") or ():
+        if variable.get("name") == name:
+            return str(variable.get("value") or "")
+    return ""
+
+
+def has_option(words: Sequence[str], name: str) -> bool:
+    """Say whether a command line gives an option, as ``--name x`` or ``--name=x``."""
+    return any(word == name or word.startswith(f"{name}=") for word in words)
+
+
+def without(words: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return a command line without some options that take a value."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in names:
+            skip = True
+        elif word.partition("=")[0] not in names:
+            kept.append(word)
+    return kept
+
+
+def ungiven(job: DaskJob) -> list[str]:
+    """Name what the job asks for and this machine cannot give, each thing once."""
+    templates = {"runner": job.runner}
+    if job.cluster is not None:
+        templates["scheduler"] = job.cluster.scheduler
+        for group in job.cluster.all_groups:
+            name = "worker" if group.name == "default" else f"worker group {group.name}"
+            templates[name] = group.template
+    images = {str(c["image"]) for t in templates.values() for c in t.containers if c.get("image")}
+    things = [f"image {image} (this Python runs instead)" for image in sorted(images)]
+    for role, template in templates.items():
+        things += [thing for thing in _ungiven(role, template) if thing not in things]
+    return things
+
+
+_POD_FIELDS = {
+    "nodeSelector": "node selector",
+    "affinity": "affinity",
+    "tolerations": "tolerations",
+    "serviceAccountName": "service account",
+    "runtimeClassName": "runtime class",
+    "priorityClassName": "priority class",
+}
+
+
+def _ungiven(role: str, template: PodTemplate) -> list[str]:
+    spec = template.spec
+    things = [f"{words} of the {role}" for key, words in _POD_FIELDS.items() if spec.get(key)]
+    for volume in spec.get("volumes") or ():
+        kind = next((key for key in volume if key not in ("name", "configMap", "emptyDir")), None)
+        if kind:
+            things.append(f"volume {volume.get('name')} ({kind}; its path is this machine's own)")
+    for container in template.containers:
+        for variable in container.get("env") or ():
+            source = variable.get("valueFrom") or {}
+            if source and not str(source.get("fieldRef", {}).get("fieldPath", "")).startswith(
+                "meta"
+            ):
+                things.append(
+                    f"variable {variable.get('name')} of the {role} (from {next(iter(source))})"
+                )
+        if container.get("envFrom"):
+            things.append(f"envFrom of the {role}")
+        limits = (container.get("resources") or {}).get("limits") or {}
+        things += [f"{name} for the {role}" for name in limits if "/" in name]
+    return things
