@@ -78,19 +78,24 @@ def dask_state(answer: Mapping[str, object]) -> DaskState:
     )
 
 
-def _workers(rows: object) -> list[DaskWorker]:
+def _workers(table: object) -> list[DaskWorker]:
+    """Return the workers of a table with ``columns`` and ``rows``; columns may come and go."""
+    columns, rows = _mapping(table).get("columns"), _mapping(table).get("rows")
+    if not isinstance(columns, list) or not isinstance(rows, list):
+        return []
     found = []
-    for row in rows if isinstance(rows, list) else []:
-        worker = _mapping(row)
-        if worker:
-            found.append(
-                DaskWorker(
-                    name=str(worker.get("name", "")),
-                    address=str(worker.get("address", "")),
-                    memory=_count(worker, "memory"),
-                    processing=_count(worker, "processing"),
-                )
+    for row in rows:
+        if not isinstance(row, list):
+            continue
+        worker = dict(zip(map(str, columns), row, strict=False))
+        found.append(
+            DaskWorker(
+                name=str(worker.get("name", "")),
+                address=str(worker.get("address", "")),
+                memory=_count(worker, "memory"),
+                processing=_count(worker, "processing"),
             )
+        )
     return found
 
 

@@ -93,6 +93,14 @@ def container_end(pod: PodFacts, container: ContainerFacts) -> Diagnosis:
             container.message,
             "Raise resources.limits.memory, or let the workers hold the data.",
         )
+    if container.reason == "ContainerStatusUnknown":
+        # The kubelet found no container to ask after: its code 137 is made up.
+        return Diagnosis(
+            Reason.RUNNER_LOST,
+            f"container {container.name} of pod {pod.ref.name} was lost with its exit code",
+            container.message,
+            "Look at the node: kubectl describe node.",
+        )
     return Diagnosis(
         Reason.EXIT_CODE,
         f"container {container.name} of pod {pod.ref.name} exited with code {code}{_signal(code)}",
@@ -173,6 +181,9 @@ def _check_configuration(pod: PodFacts) -> Diagnosis | None:
 
 
 def _check_volume(pod: PodFacts) -> Diagnosis | None:
+    if pod.main is not None and pod.main.ever_ran:
+        # The warnings of a start that went well in the end outlive it by an hour.
+        return None
     for reason, message in pod.warnings:
         if reason in ("FailedMount", "FailedAttachVolume"):
             missing = "not found" in message and ("configmap" in message or "secret" in message)
@@ -202,9 +213,12 @@ def _exit_hint(code: int) -> str:
         return "The command was not found or is not executable: check command and args."
     if code == 137:
         return "Something killed it, most often for its memory."
-    return "The end of its log says more."
+    return ""
 
 
 def _last_line(text: str) -> str:
+    """Return the last line of a message; a result that was written before a failure is none."""
+    if text.lstrip().startswith(("{", "[")):
+        return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""

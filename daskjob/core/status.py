@@ -75,14 +75,16 @@ class Condition:
 
     def to_manifest(self) -> Manifest:
         """Return the condition as the API holds it."""
-        return {
-            "type": self.type,
-            "status": "True" if self.status else "False",
-            "reason": self.reason,
-            "message": self.message,
-            "observedGeneration": self.observed_generation,
-            "lastTransitionTime": format_time(self.last_transition_time),
-        }
+        return without_nones(
+            {
+                "type": self.type,
+                "status": "True" if self.status else "False",
+                "reason": self.reason,
+                "message": self.message,
+                "observedGeneration": self.observed_generation,
+                "lastTransitionTime": format_time(self.last_transition_time),
+            }
+        )
 
 
 def condition_from(manifest: Mapping[str, object]) -> Condition:

@@ -38,8 +38,9 @@ def next_look(view: JobView) -> datetime | None:
     moments = [refusal.first_at + _patience() for refusal in refusals_of(view)]
     for pod in _pods(view):
         diagnosis = waiting_for(pod)
-        if diagnosis and diagnosis.patience_seconds and pod.created_at:
-            moments.append(pod.created_at + timedelta(seconds=diagnosis.patience_seconds))
+        since = _waits_since(pod)
+        if diagnosis and diagnosis.patience_seconds and since:
+            moments.append(since + timedelta(seconds=diagnosis.patience_seconds))
     scheduler = view.scheduler
     started = _started_at(scheduler) if scheduler else None
     if started and not view.status.scheduler_identity:
@@ -88,10 +89,10 @@ def _words(refusal: Refusal, what: str, step: str) -> str:
 
 def _waited_too_long(view: JobView) -> AttemptEnd | None:
     for pod in _pods(view):
-        diagnosis = waiting_for(pod)
-        if diagnosis is None or diagnosis.patience_seconds is None or pod.created_at is None:
+        diagnosis, since = waiting_for(pod), _waits_since(pod)
+        if diagnosis is None or diagnosis.patience_seconds is None or since is None:
             continue
-        if view.now - pod.created_at >= timedelta(seconds=diagnosis.patience_seconds):
+        if view.now - since >= timedelta(seconds=diagnosis.patience_seconds):
             return AttemptEnd(diagnosis.reason, diagnosis.message)
     return None
 
@@ -134,9 +135,20 @@ def _pods(view: JobView) -> Iterator[PodFacts]:
             yield pod
 
 
+def _waits_since(pod: PodFacts) -> datetime | None:
+    """Return since when a pod's node is at work on it; the time in a queue is not counted."""
+    return pod.started_at or pod.created_at
+
+
 def _started_at(pod: PodFacts) -> datetime | None:
+    """Return when a pod's main container first ran; the time to pull its image is not counted.
+
+    After a restart that moment is known no more, and the kubelet's first sight of the pod counts.
+    """
     main = pod.main
-    return pod.started_at if main is not None and main.ever_ran else None
+    if main is None or not main.ever_ran:
+        return None
+    return pod.started_at if main.restarts or main.started_at is None else main.started_at
 
 
 def _patience() -> timedelta:

@@ -234,7 +234,7 @@ def _read_rules(failure: Reader) -> list[FailureRule]:
         if codes.given and not codes.has("operator"):
             codes.mistake("operator", None, "write In or NotIn")
         reasons = _read_reasons(item)
-        if not codes.given and not reasons:
+        if not codes.given and not item.has("onReasons"):
             item.mistake("", dict(item.fields), "give the rule onExitCodes, onReasons, or both")
         if action is not None:
             values = _read_codes(codes, operator)
@@ -338,9 +338,13 @@ def _frozen_rule(rule: FailureRule) -> Manifest:
 
 
 def followed(frozen_policy: Mapping[str, object], spec: Mapping[str, object]) -> Manifest:
-    """Return the frozen policy with what the spec now says explicitly of its mutable fields."""
-    changes = {key: spec[key] for key in MUTABLE_FIELDS if spec.get(key) is not None}
-    return {**frozen_policy, **changes}
+    """Return the frozen policy with what the spec now says explicitly of its mutable fields.
+
+    All of them are seconds above zero; what cannot be meant leaves the frozen value.
+    """
+    now = Reader(spec, "spec", [])
+    said = {key: now.integer(key, minimum=1) for key in MUTABLE_FIELDS}
+    return {**frozen_policy, **{key: value for key, value in said.items() if value is not None}}
 
 
 def thawed(frozen_policy: Mapping[str, object], *, cluster_ref: bool) -> Policy:

@@ -1,0 +1,1040 @@
+"""The scheduler agent: what daskjob may ask a Dask scheduler, as JSON over its own HTTP server.
+
+This one file is injected as *text* into every scheduler that daskjob builds (see
+``daskjob.core.build.agent``), so that no image needs daskjob. Its rules:
+
+- It imports the standard library, distributed and tornado only, and works with distributed from
+  2024.1 and Python from 3.9 on.
+- It never makes a scheduler fail: whatever goes wrong is logged in one line, and the scheduler goes
+  on without the agent.
+- It counts, it does not look: a transition costs a few dictionary operations, and no request walks
+  the tasks.
+
+Routes, below the scheduler's ``--dashboard-prefix`` and guarded by a token (``Authorization:
+Bearer``): ``GET daskjob/v1/state``, ``POST daskjob/v1/retire``, ``GET daskjob/v1/report``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from heapq import nlargest
+from importlib import import_module
+from itertools import islice
+from typing import Any
+
+import dask
+from dask.utils import parse_timedelta
+from distributed.active_memory_manager import RetireWorker
+from distributed.core import Status
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.preloading import process_preloads
+from tornado.ioloop import PeriodicCallback
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+logger = logging.getLogger("distributed.scheduler")
+
+#: distributed's Scheduler, WorkerState and TaskState: their attributes differ by version, and what
+#: is used of them is what the tests run on the oldest and the newest one.
+Scheduler = Any
+WorkerState = Any
+TaskState = Any
+
+TOKEN_VARIABLE = "DASKJOB_AGENT_TOKEN"
+GROUPS_VARIABLE = "DASKJOB_AGENT_GROUPS"
+PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
+
+#: The reader (the operator) takes no answer above 256 KiB.
+ANSWER_LIMIT_BYTES = 256 * 1024
+#: The report is kept in a DaskJob's status, which has 4 KiB for it and for what the reader adds.
+REPORT_LIMIT_BYTES = 3584
+#: 2,000 addresses fit; a larger body is a mistake.
+BODY_LIMIT_BYTES = 128 * 1024
+#: Above this many workers a state row carries only what a decision needs.
+FULL_ROWS_LIMIT = 1000
+RETIRE_LIMIT_SECONDS = 60.0
+#: Workers report their memory every 0.5 s at the most (distributed's heartbeat).
+SAMPLE_SECONDS = 0.5
+#: Workers that left are remembered only if they are among these by peak memory.
+PEAKS_KEPT = 50
+HISTORY_LIMIT = 200
+#: How many tasks of one kind are looked at before the rest is taken to be like them
+#: (distributed's own adaptive_target samples 100 too).
+SAMPLE_TASKS = 100
+
+FULL_COLUMNS = (
+    "name",
+    "address",
+    "nthreads",
+    "memoryLimit",
+    "memory",
+    "processing",
+    "status",
+    "resources",
+)
+COMPACT_COLUMNS = ("name", "address", "memory", "processing", "status")
+LEAST_COLUMNS = ("name", "address")
+
+CELLS: dict[str, Callable[[WorkerState], Any]] = {
+    "name": lambda ws: str(ws.name),
+    "address": lambda ws: ws.address,
+    "nthreads": lambda ws: ws.nthreads,
+    "memoryLimit": lambda ws: int(ws.memory_limit or 0),
+    "memory": lambda ws: resident_bytes(ws),
+    "processing": lambda ws: len(ws.processing),
+    "status": lambda ws: ws.status.name,
+    "resources": lambda ws: dict(ws.resources),
+}
+
+
+def encode(answer: Any) -> bytes:
+    """The answer as compact ASCII JSON."""
+    return json.dumps(answer, separators=(",", ":")).encode("ascii")
+
+
+def resident_bytes(ws: WorkerState) -> int:
+    """Memory of the worker's process at its last heartbeat; 0 before the first."""
+    return int(ws.metrics.get("memory", 0))
+
+
+# --- tasks -----------------------------------------------------------------------------------
+
+
+class TaskCounts:
+    """Exact numbers of tasks, kept from transitions alone.
+
+    A task is *done* while its result is in memory, and stays so when the result is released or
+    forgotten because nobody needs it any more. It is no longer done while it must be computed again
+    (its worker was lost). It is *erred* while in that state, and when forgotten in it. A task that
+    disappears without ever having been done or erred leaves the total. Data that a client scattered
+    is no task.
+    """
+
+    def __init__(self, tasks: dict[Any, TaskState]):
+        #: Tasks by state, as far as transitions brought them there. Scattered data is put in
+        #: memory without one; it leaves with one, for one of the sums below. So what is true of
+        #: "memory" is only its sum with those, which data never changes: that costs no look at
+        #: the task.
+        self.now = {
+            "released": 0,
+            "waiting": 0,
+            "queued": 0,
+            "no-worker": 0,
+            "processing": 0,
+            "memory": 0,
+            "erred": 0,
+            "forgotten": 0,
+        }
+        #: Done and released, but still part of a graph.
+        self.released: set[Any] = set()
+        #: Were done, and have to be computed again.
+        self.again: set[Any] = set()
+        #: Released after having erred, and not tried again since.
+        self.failed: set[Any] = set()
+        self.forgotten_done = 0
+        self.forgotten_erred = 0
+        # A preload before ours may have awaited while a client was already sending tasks.
+        for ts in tasks.values():
+            if ts.run_spec is not None:
+                self.now[ts.state] = self.now.get(ts.state, 0) + 1
+        self.transition = self._counter()
+
+    def _counter(self) -> Callable[..., None]:
+        """The function to call for every transition.
+
+        distributed calls it some five times a task, in the scheduler's only thread. So it is a
+        closure (no bound method, no attribute of self on the way), and the common transitions
+        leave it after one look at their start.
+        """
+        now, released, again, failed = self.now, self.released, self.again, self.failed
+        #: Lost actors that distributed 2024.1 moves from memory to erred by way of
+        #: memory -> memory and released -> erred.
+        lost_actors: set[Any] = set()
+
+        def transition(key: Any, start: str, finish: str, **_: Any) -> None:
+            if start == finish:
+                # Waiting tasks that cannot be placed are "moved" to where they are, also actors.
+                if start == "memory":
+                    lost_actors.add(key)
+                return
+            if start == "memory":
+                if finish == "released":
+                    released.add(key)
+                elif finish == "forgotten":
+                    self.forgotten_done += 1
+                if lost_actors:
+                    lost_actors.discard(key)
+            elif start == "released":
+                if finish == "forgotten":
+                    if key in released:
+                        released.remove(key)
+                        self.forgotten_done += 1
+                    elif key in failed:
+                        failed.remove(key)
+                        again.discard(key)
+                        self.forgotten_erred += 1
+                    elif key in again:
+                        # It was done once, and whoever wanted it does not any more.
+                        again.remove(key)
+                        self.forgotten_done += 1
+                    return
+                if key in released:
+                    released.remove(key)
+                    again.add(key)
+                elif failed:
+                    failed.discard(key)
+                if key in lost_actors:
+                    lost_actors.remove(key)
+                    now["memory"] -= 1
+            elif start == "erred":
+                if finish == "released":
+                    failed.add(key)
+                else:
+                    self.forgotten_erred += 1
+                    again.discard(key)
+            elif finish == "memory" and again:
+                again.discard(key)
+            now[start] -= 1
+            now[finish] += 1
+
+        return transition
+
+    def snapshot(self) -> dict[str, int]:
+        """The numbers as the routes give them."""
+        now = self.now
+        active = now["processing"] + now["waiting"] + now["queued"] + now["no-worker"]
+        done = now["memory"] + len(self.released) + self.forgotten_done
+        erred = now["erred"] + len(self.failed) + self.forgotten_erred
+        return {
+            "total": active + done + erred,
+            "done": done,
+            "processing": now["processing"],
+            "waiting": now["waiting"],
+            "queued": now["queued"],
+            "noWorker": now["no-worker"],
+            "erred": erred,
+        }
+
+
+class PrefixTimes:
+    """Runs, seconds and failures by task prefix, from the scheduler's own books.
+
+    distributed keeps them for every prefix already, but clears them on ``client.restart()``; the
+    prefixes are remembered here, and those that were replaced are added up.
+    """
+
+    def __init__(self, scheduler: Scheduler):
+        self.scheduler = scheduler
+        self.seen: dict[str, Any] = {}
+        self.past: dict[str, tuple[int, float, int]] = {}
+
+    def look(self) -> None:
+        """Remember the prefixes that exist now; O(prefixes)."""
+        for name, prefix in self.scheduler.task_prefixes.items():
+            known = self.seen.get(name)
+            if known is not prefix:
+                if known is not None:
+                    self.past[name] = add(self.past.get(name), figures(known))
+                self.seen[name] = prefix
+
+    def rows(self) -> list[tuple[str, int, float, int]]:
+        """(name, runs, seconds, erred) of every prefix, the longest first."""
+        self.look()
+        rows = [
+            (str(name), *add(self.past.get(name), figures(prefix)))
+            for name, prefix in self.seen.items()
+            # Scattered data has a prefix too; nothing of it ever ran.
+            if name in self.past or prefix.state_counts.get("waiting", 0)
+        ]
+        return sorted(rows, key=lambda row: (-row[2], -row[1], row[0]))
+
+
+def figures(prefix: Any) -> tuple[int, float, int]:
+    """(runs, seconds, erred) of one of distributed's TaskPrefix."""
+    counts = prefix.state_counts
+    return counts.get("memory", 0), prefix.all_durations.get("compute", 0.0), counts.get("erred", 0)
+
+
+def add(one: tuple[int, float, int] | None, two: tuple[int, float, int]) -> tuple[int, float, int]:
+    """Both figures together."""
+    return two if one is None else (one[0] + two[0], one[1] + two[1], one[2] + two[2])
+
+
+# --- workers ---------------------------------------------------------------------------------
+
+
+class History:
+    """How many workers there were, as the points where that changed.
+
+    At most 200 points: when they are more, those closer together than a growing distance are
+    merged, and the last of them stays.
+    """
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, int]] = []
+        self.peak = 0
+        self._distance_seconds = 0.5
+
+    def add(self, at: float, count: int) -> None:
+        """From `at` (epoch seconds) on there are `count` workers."""
+        self.peak = max(self.peak, count)
+        self.points.append((at, count))
+        while len(self.points) > HISTORY_LIMIT:
+            self.points = thinned(self.points, self._distance_seconds)
+            self._distance_seconds *= 2
+
+
+def thinned(points: list[tuple[float, int]], distance: float) -> list[tuple[float, int]]:
+    """The points, of which those less than `distance` after the one kept before replace it."""
+    kept: list[tuple[float, int]] = []
+    for at, count in points:
+        if kept and at - kept[-1][0] < distance:
+            kept[-1] = (kept[-1][0], count)
+        else:
+            kept.append((at, count))
+    return kept
+
+
+class Agent(SchedulerPlugin):  # type: ignore[misc]
+    """Watches one scheduler, and answers for it."""
+
+    name = "daskjob-agent"
+
+    def __init__(self, scheduler: Scheduler, groups: list[Group]):
+        self.scheduler = scheduler
+        self.groups = groups
+        self.counts = TaskCounts(scheduler.tasks)
+        # An attribute, not a method: see TaskCounts._counter.
+        self.transition = self.counts.transition
+        self.prefixes = PrefixTimes(scheduler)
+        self.history = History()
+        self.live: dict[str, WorkerState] = {}
+        #: Peak memory in bytes by worker name: a worker that comes back is the same worker.
+        self.peaks: dict[str, int] = {}
+        self.seen = 0
+        self.lost = 0
+        #: Addresses that we set to be retired, and how many requests are at it (0: confirmed).
+        self.retiring: dict[str, int] = {}
+        self.hidden: Any = None
+        self.moved_at: float | None = None
+        self._moves = scheduler.transition_counter
+        self._sample_at = 0.0
+        for address in list(scheduler.workers):
+            self.add_worker(scheduler, address)
+
+    # What distributed calls.
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """A worker registered."""
+        ws = scheduler.workers.get(worker)
+        if ws is not None:
+            self.live[worker] = ws
+            self.seen += 1
+            self.retiring.pop(worker, None)
+            self.history.add(time.time(), len(scheduler.workers))
+
+    def remove_worker(
+        self, scheduler: Scheduler, worker: str, *, stimulus_id: str = "", **_: Any
+    ) -> None:
+        """A worker is gone, for whatever reason."""
+        ws = self.live.pop(worker, None)
+        self.history.add(time.time(), len(scheduler.workers))
+        if ws is not None:
+            self._see_memory(ws)
+        if worker in self.retiring:
+            del self.retiring[worker]
+        elif stimulus_id.startswith(UNANNOUNCED) and not announced(scheduler, worker):
+            self.lost += 1
+        if len(self.peaks) > len(self.live) + 2 * PEAKS_KEPT:
+            self._forget_peaks()
+
+    def restart(self, scheduler: Scheduler) -> None:  # noqa: ARG002
+        """``client.restart()``: every task is forgotten by transitions, only prefixes are not."""
+        self.prefixes.look()
+
+    # What is sampled.
+
+    def sample(self) -> None:
+        """Look at memory and prefixes; O(workers + prefixes), at most 500 workers a second."""
+        now = time.time()
+        if self._moves != self.scheduler.transition_counter:
+            self._moves = self.scheduler.transition_counter
+            self.moved_at = now
+        if now < self._sample_at:
+            return
+        self._sample_at = now + len(self.live) / 500
+        for ws in self.live.values():
+            self._see_memory(ws)
+        self.prefixes.look()
+
+    def _see_memory(self, ws: WorkerState) -> None:
+        name, memory = str(ws.name), resident_bytes(ws)
+        if memory > self.peaks.get(name, -1):
+            self.peaks[name] = memory
+
+    def _forget_peaks(self) -> None:
+        here = {str(ws.name) for ws in self.live.values()}
+        gone = [item for item in self.peaks.items() if item[0] not in here]
+        largest = dict(nlargest(PEAKS_KEPT, gone, key=lambda item: item[1]))
+        self.peaks = {n: peak for n, peak in self.peaks.items() if n in here or n in largest}
+
+    # What is answered.
+
+    def last_transition(self) -> float | None:
+        """When a task last moved (epoch seconds), or None."""
+        log = self.scheduler.transition_log
+        # The log can be configured to keep nothing; then it is the last sample that saw a move.
+        return float(log[-1][-1]) if log else self.moved_at
+
+    def idle_since(self, tasks: dict[str, int]) -> float | None:
+        """Since when there is nothing to compute, as ``Scheduler.check_idle`` judges it."""
+        if tasks["processing"] or tasks["queued"] or tasks["noWorker"]:
+            return None
+        if getattr(self.scheduler, "_active_graph_updates", 0):
+            return None
+        return max(self.last_transition() or 0.0, float(self.scheduler.time_started))
+
+    def clients(self) -> int:
+        """Connected clients, without those that tasks opened on workers."""
+        return sum(not str(c).startswith("Client-worker-") for c in self.scheduler.client_comms)
+
+    def state(self) -> bytes:
+        """The answer to ``GET state``: always below the limit, in one format for any size.
+
+        ``workers.columns`` names what each of ``workers.rows`` carries: everything up to 1,000
+        workers, then what a decision needs, then names and addresses. ``workers.total`` counts
+        those left out too.
+        """
+        tasks = self.counts.snapshot()
+        workers = list(self.scheduler.workers.values())
+        answer: dict[str, Any] = {
+            "version": 1,
+            "schedulerId": self.scheduler.id,
+            "startedAt": self.scheduler.time_started,
+            "now": time.time(),
+            "tasks": tasks,
+            "lastTransition": self.last_transition(),
+            "idleSince": self.idle_since(tasks),
+            "clients": self.clients(),
+            "target": self.target(),
+            "workers": {"total": len(workers), "columns": [], "rows": []},
+        }
+        forms = [FULL_COLUMNS, COMPACT_COLUMNS, LEAST_COLUMNS]
+        body = b""
+        for columns in forms[len(workers) > FULL_ROWS_LIMIT :]:
+            answer["workers"].update(
+                columns=columns,
+                rows=[[CELLS[column](ws) for column in columns] for ws in workers],
+            )
+            body = encode(answer)
+            if len(body) <= ANSWER_LIMIT_BYTES:
+                return body
+        while len(body) > ANSWER_LIMIT_BYTES:
+            rows = answer["workers"]["rows"]
+            share = 0.95 * ANSWER_LIMIT_BYTES / len(body)
+            answer["workers"]["rows"] = rows[: int(len(rows) * share)]
+            body = encode(answer)
+        return body
+
+    def target(self) -> dict[str, int]:
+        """How many workers each group should have; empty if that could not be found out."""
+        try:
+            return targets(self.scheduler, self.groups)
+        except Exception as error:
+            logger.warning("daskjob agent: no adaptive target: %r", error)
+            return {}
+
+    def report(self, limit: int) -> bytes:
+        """The answer to ``GET report``, in at most `limit` bytes: the longest lists give way."""
+        self.sample()
+        now, start = time.time(), self.scheduler.time_started
+        many = limit > REPORT_LIMIT_BYTES
+        prefixes = self.prefixes.rows()
+        peaks = nlargest(len(self.peaks) if many else 20, self.peaks.items(), key=lambda i: i[1])
+        points = self.history.points
+        answer: dict[str, Any] = {
+            "version": 1,
+            "schedulerId": self.scheduler.id,
+            "startedAt": start,
+            "now": now,
+            "wallSeconds": round(now - start, 1),
+            "tasks": self.counts.snapshot(),
+            "computeSeconds": round(sum(row[2] for row in prefixes), 3),
+            "prefixes": {
+                "columns": ["name", "count", "seconds", "erred"],
+                "rows": [
+                    [shortened(name), count, round(seconds, 3), erred]
+                    for name, count, seconds, erred in prefixes[: None if many else 20]
+                ],
+            },
+            "peakMemory": {
+                "columns": ["worker", "bytes"],
+                "rows": [[shortened(name), memory] for name, memory in peaks],
+            },
+            "workers": {
+                "now": len(self.live),
+                "peak": self.history.peak,
+                "seen": self.seen,
+                "lost": self.lost,
+                "overTime": [[round(max(0.0, at - start), 1), count] for at, count in points],
+            },
+        }
+        lists = (
+            (answer["workers"], "overTime", halved),
+            (answer["prefixes"], "rows", without_last),
+            (answer["peakMemory"], "rows", without_last),
+        )
+        body = encode(answer)
+        while len(body) > limit:
+            holder, key, shorter = max(lists, key=lambda item: len(encode(item[0][item[1]])))
+            holder[key] = shorter(holder[key])
+            body = encode(answer)
+        return body
+
+
+def shortened(name: str) -> str:
+    """The name, of which the middle is left out if it is longer than a label may be (63)."""
+    return name if len(name) <= 63 else name[:40] + "..." + name[-20:]
+
+
+def halved(points: list[Any]) -> list[Any]:
+    """Every second point, the first and the last among them."""
+    return points[:-1:2] + points[-1:] if len(points) > 2 else points[:-1]
+
+
+def without_last(rows: list[Any]) -> list[Any]:
+    """A tenth less at the end, at least one."""
+    return rows[: len(rows) - max(1, len(rows) // 10)]
+
+
+#: How distributed begins the stimulus of a removal that nobody asked for: the stream broke (an
+#: orderly close without a nanny looks the same), the nanny saw its process end, no heartbeat came.
+UNANNOUNCED = ("handle-worker-cleanup", "nanny-close", "check-worker-ttl")
+
+
+def announced(scheduler: Scheduler, address: str) -> bool:
+    """Whether the worker had said that it was about to close."""
+    for _, event in reversed(scheduler.get_events(address)):
+        if isinstance(event, dict) and event.get("action") == "worker-status-change":
+            return str(event.get("status", "")).startswith("clos")
+    return False
+
+
+# --- adaptive target -------------------------------------------------------------------------
+
+
+class Group:
+    """A worker group as the operator describes it.
+
+    `prefix`: what the names of its workers begin with; `nthreads`: threads of one worker;
+    `resources`: what one worker offers, as ``--resources`` says.
+    """
+
+    def __init__(self, name: str, prefix: str, nthreads: float, resources: dict[str, float]):
+        self.name = name
+        self.prefix = prefix
+        self.nthreads = max(1.0, nthreads)
+        self.resources = resources
+
+
+def parse_groups(text: str) -> list[Group]:
+    """The groups of the environment variable; raises ValueError, TypeError or KeyError."""
+    return [
+        Group(
+            str(item["name"]),
+            str(item["prefix"]),
+            float(item.get("nthreads") or 1),
+            {str(k): float(v) for k, v in (item.get("resources") or {}).items()},
+        )
+        for item in json.loads(text or "[]")
+    ]
+
+
+class Demand:
+    """What one group is asked for, while that is being added up."""
+
+    def __init__(self, group: Group):
+        self.group = group
+        self.members: list[WorkerState] = []
+        self.resources = dict(group.resources)
+        self.nthreads = group.nthreads
+        #: Seconds of work, and tasks, each divided by how many of them one worker does at a time.
+        self.seconds = 0.0
+        self.tasks = 0.0
+
+    def add_member(self, ws: WorkerState) -> None:
+        """A registered worker of this group; what it really offers counts too."""
+        self.members.append(ws)
+        for key, amount in ws.resources.items():
+            self.resources[key] = max(amount, self.resources.get(key, 0.0))
+
+    def satisfies(self, needs: dict[str, float]) -> bool:
+        """Whether one worker of the group could run a task that needs this."""
+        return all(self.resources.get(key, 0.0) >= amount for key, amount in needs.items())
+
+    def slots(self, needs: dict[str, float]) -> float:
+        """How many tasks that need this one worker runs at a time."""
+        fits = [self.resources.get(key, 0.0) // amount for key, amount in needs.items() if amount]
+        return max(1.0, min([self.nthreads, *fits]))
+
+    def add_tasks(self, needs: dict[str, float], tasks: float, seconds: float) -> None:
+        """So many tasks, and so many seconds for all of them together."""
+        slots = self.slots(needs)
+        self.tasks += tasks / slots
+        self.seconds += seconds / slots
+
+
+def targets(scheduler: Scheduler, groups: list[Group]) -> dict[str, int]:
+    """Workers wanted, by group.
+
+    One group without resources: exactly ``Scheduler.adaptive_target``. Otherwise in its spirit, by
+    group: seconds of work over the target duration, no more workers than tasks, twice as many when
+    60 % of the memory is used, and idle workers are given up only while the rest holds the data
+    twice. Tasks whose resources only another group offers are that group's; everything else is the
+    first group's. O(workers), and at most 100 tasks are looked at for each list of them.
+    """
+    if not groups:
+        return {}
+    if len(groups) == 1 and not groups[0].resources:
+        return {groups[0].name: int(scheduler.adaptive_target())}
+    demands = [Demand(group) for group in groups]
+    for ws in scheduler.workers.values():
+        member_of(ws, demands).add_member(ws)
+    for demand in demands:
+        if demand.members:
+            threads = sum(ws.nthreads for ws in demand.members)
+            demand.nthreads = max(1.0, threads / len(demand.members))
+    add_placed(scheduler, demands)
+    add_unplaced(scheduler, demands)
+    seconds = parse_timedelta(dask.config.get("distributed.adaptive.target-duration"))
+    spare = spare_memory(scheduler)
+    wanted = {}
+    for demand in demands:
+        wanted[demand.group.name], spare = workers_wanted(demand, seconds, spare)
+    return wanted
+
+
+def member_of(ws: WorkerState, demands: list[Demand]) -> Demand:
+    """The group of a worker: by the longest prefix of its name, else the first."""
+    matching = [d for d in demands if str(ws.name).startswith(d.group.prefix)]
+    return max(matching, key=lambda d: len(d.group.prefix)) if matching else demands[0]
+
+
+def owner_of(needs: dict[str, float] | None, demands: list[Demand]) -> Demand:
+    """The group that tasks with these needs ask for."""
+    if needs and not demands[0].satisfies(needs):
+        for demand in demands[1:]:
+            if demand.satisfies(needs):
+                return demand
+    return demands[0]
+
+
+def add_placed(scheduler: Scheduler, demands: list[Demand]) -> None:
+    """Add what workers already have to do, as the scheduler estimates it."""
+    for ws in scheduler.workers.values():
+        if not ws.processing:
+            continue
+        if not ws.resources:
+            # Nothing with needs can be here, so nothing has to be looked at.
+            demands[0].add_tasks({}, len(ws.processing), ws.occupancy)
+            continue
+        sample = list(islice(ws.processing, SAMPLE_TASKS))
+        share = 1 / len(sample)
+        for ts in sample:
+            needs = ts.resource_restrictions or {}
+            owner_of(needs, demands).add_tasks(
+                needs, share * len(ws.processing), share * ws.occupancy
+            )
+
+
+def add_unplaced(scheduler: Scheduler, demands: list[Demand]) -> None:
+    """Add the tasks for which there is no worker, or none free."""
+    for tasks in (scheduler.queued, scheduler.unrunnable):
+        sample = list(islice(tasks, SAMPLE_TASKS))
+        for ts in sample:
+            needs = ts.resource_restrictions or {}
+            times = len(tasks) / len(sample)
+            owner_of(needs, demands).add_tasks(
+                needs, times, times * expected_seconds(scheduler, ts.prefix)
+            )
+
+
+def expected_seconds(scheduler: Scheduler, prefix: Any) -> float:
+    """How long a task of this prefix is expected to take, as adaptive_target takes it."""
+    if prefix.duration_average >= 0:
+        return float(prefix.duration_average)
+    if prefix.max_exec_time > 0:
+        return float(2 * prefix.max_exec_time)
+    return float(scheduler.UNKNOWN_TASK_DURATION)
+
+
+def spare_memory(scheduler: Scheduler) -> float:
+    """Bytes that may go while twice the stored data still fits in the rest."""
+    limit = sum(ws.memory_limit for ws in scheduler.workers.values())
+    return float(limit - 2 * sum(ws.nbytes for ws in scheduler.workers.values()))
+
+
+def workers_wanted(demand: Demand, target_seconds: float, spare: float) -> tuple[int, float]:
+    """Workers for this demand, and the memory that may still go after that."""
+    here = len(demand.members)
+    wanted = min(math.ceil(demand.seconds / target_seconds), math.ceil(demand.tasks))
+    if demand.tasks and not here:
+        wanted = max(1, wanted)
+    limit = sum(ws.memory_limit for ws in demand.members)
+    if limit and sum(ws.nbytes for ws in demand.members) > 0.6 * limit:
+        wanted = max(wanted, 2 * here)
+    idle = sorted(
+        (ws for ws in demand.members if not ws.processing and not ws.long_running),
+        key=lambda ws: int(ws.nbytes),
+    )
+    remaining = here
+    for ws in idle:
+        if remaining <= wanted or ws.memory_limit > spare:
+            break
+        spare -= ws.memory_limit
+        remaining -= 1
+    return max(wanted, remaining), spare
+
+
+# --- retirement ------------------------------------------------------------------------------
+
+
+def at_risk(ws: WorkerState) -> bool:
+    """Whether data would be lost with this worker: a key that no worker that stays holds.
+
+    Stricter than distributed's own policy, for which two replicas are enough even if both are on
+    workers that are being retired.
+    """
+    staying = (Status.running, Status.paused)
+    return any(not any(holder.status in staying for holder in ts.who_has) for ts in ws.has_what)
+
+
+def retired(scheduler: Scheduler, address: str) -> bool:
+    """Whether the worker takes no more work and holds nothing that would be missed."""
+    ws = scheduler.workers[address]
+    return ws.status == Status.closing_gracefully and not at_risk(ws)
+
+
+async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str, list[str]]:
+    """Empty the workers, and say which of them may be stopped.
+
+    They stay registered, take no more work, and are not closed: a kubelet would start a closed
+    worker again. What could not be confirmed within `timeout` seconds works on as before, also when
+    this coroutine is cancelled.
+    """
+    scheduler = agent.scheduler
+    addresses = list(dict.fromkeys(addresses))
+    known = [address for address in addresses if address in scheduler.workers]
+    # A worker that is closing for a reason of its own must not be called back.
+    ours = {
+        address
+        for address in known
+        if address in agent.retiring
+        or scheduler.workers[address].status in (Status.running, Status.paused)
+    }
+    for address in ours:
+        agent.retiring[address] = agent.retiring.get(address, 0) + 1
+    confirmed: list[str] = []
+    try:
+        await empty(scheduler, known, timeout)
+        confirmed = [a for a in known if a in scheduler.workers and retired(scheduler, a)]
+    finally:
+        for address in ours & agent.retiring.keys():
+            agent.retiring[address] -= 1
+        # What another request is still waiting for is that one's to call back.
+        call_back(agent, [a for a in ours if a not in confirmed and not agent.retiring.get(a)])
+    return {
+        "retired": confirmed,
+        "remaining": [a for a in known if a in scheduler.workers and a not in confirmed],
+        "unknown": [a for a in addresses if a not in scheduler.workers],
+    }
+
+
+async def empty(scheduler: Scheduler, addresses: list[str], timeout: float) -> None:
+    """Have the scheduler move data off these workers until all is moved, or time is up."""
+    deadline = time.monotonic() + timeout
+    while True:
+        # Not all at once: what is retired need not be asked for again, which would log each time.
+        left = [a for a in addresses if a in scheduler.workers and not retired(scheduler, a)]
+        seconds = deadline - time.monotonic()
+        if not left or seconds <= 0:
+            return
+        try:
+            moved = await asyncio.wait_for(
+                scheduler.retire_workers(
+                    workers=left,
+                    close_workers=False,
+                    remove=False,
+                    stimulus_id=f"daskjob-retire-{time.time()}",
+                ),
+                seconds,
+            )
+        except asyncio.TimeoutError:  # noqa: UP041 - two classes before Python 3.11, in old images
+            return
+        if not set(left) & set(moved):
+            # Nobody can take the data: that is not for us to wait for.
+            return
+        # The policy is content with two replicas on two workers that both retire; then the moves
+        # that it asked for are still under way.
+        await asyncio.sleep(min(0.1, max(0.0, deadline - time.monotonic())))
+
+
+def call_back(agent: Agent, addresses: list[str]) -> None:
+    """Undo a retirement: no policy drains these workers any more, and they take work again."""
+    scheduler = agent.scheduler
+    manager = scheduler.extensions.get("amm")
+    if manager is not None and addresses:
+        for policy in list(manager.policies):
+            if isinstance(policy, RetireWorker) and policy.address in addresses:
+                manager.policies.discard(policy)
+    for address in addresses:
+        agent.retiring.pop(address, None)
+        ws = scheduler.workers.get(address)
+        if ws is None or ws.status != Status.closing_gracefully:
+            continue
+        stimulus_id = f"daskjob-call-back-{time.time()}"
+        # The worker must be told too, or it would go on refusing to start what it is given; and
+        # told first, or it would be given work while it still refuses.
+        scheduler.stream_comms[address].send(
+            {"op": "worker-status-change", "status": "running", "stimulus_id": stimulus_id}
+        )
+        scheduler.handle_worker_status_change(Status.running, ws, stimulus_id)
+
+
+# --- HTTP ------------------------------------------------------------------------------------
+
+
+# A streamed body is limited here; otherwise tornado keeps 100 MB before it asks who is there.
+@stream_request_body
+class Handler(RequestHandler):  # type: ignore[misc]
+    """Checks the token, bounds the body, and answers in JSON, errors included."""
+
+    agent: Agent
+    token: str
+
+    def initialize(self, agent: Agent, token: str) -> None:
+        """Called by tornado with what the route was made with."""
+        self.agent = agent
+        self.token = token
+        self.body = bytearray()
+        self.task: asyncio.Task[Any] | None = None
+
+    def prepare(self) -> None:
+        """Before the method, and before the body is read."""
+        given = self.request.headers.get("Authorization", "").encode("utf-8", "replace")
+        if not hmac.compare_digest(given, b"Bearer " + self.token.encode()):
+            self.set_header("WWW-Authenticate", "Bearer")
+            raise HTTPError(401, reason="the token is missing or wrong")
+        length = self.request.headers.get("Content-Length", "0")
+        if not length.isdigit() or int(length) > BODY_LIMIT_BYTES:
+            raise too_large()
+
+    def data_received(self, chunk: bytes) -> None:
+        """A piece of the body; beyond the limit nothing is kept (a chunked body has no length)."""
+        if len(self.body) <= BODY_LIMIT_BYTES:
+            self.body += chunk
+
+    def check_xsrf_cookie(self) -> None:
+        """There are no cookies here."""
+
+    def answer(self, body: bytes) -> None:
+        """Send this JSON."""
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(body)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002
+        """Called by tornado for any error: never a traceback, always JSON."""
+        self.answer(encode({"error": self._reason}))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ARG002
+        """One line at most, and none for a caller's mistake."""
+        if not isinstance(value, HTTPError):
+            logger.warning("daskjob agent: %s failed: %r", self.request.path, value)
+
+
+def too_large() -> HTTPError:
+    """The error for a body beyond the limit."""
+    return HTTPError(413, reason=f"the body is larger than {BODY_LIMIT_BYTES // 1024} KiB")
+
+
+class StateHandler(Handler):
+    """``GET daskjob/v1/state``."""
+
+    def get(self) -> None:
+        """Everything that a decision needs."""
+        self.answer(self.agent.state())
+
+
+class ReportHandler(Handler):
+    """``GET daskjob/v1/report``."""
+
+    def get(self) -> None:
+        """What is worth keeping of a run; ``?full=1`` for all of it."""
+        full = self.get_query_argument("full", "") in ("1", "true")
+        self.answer(self.agent.report(ANSWER_LIMIT_BYTES if full else REPORT_LIMIT_BYTES))
+
+
+class RetireHandler(Handler):
+    """``POST daskjob/v1/retire``."""
+
+    async def post(self) -> None:
+        """Empty workers; answers when that is confirmed or the time is up."""
+        addresses, timeout = self.parsed()
+        self.task = asyncio.ensure_future(retire(self.agent, addresses, timeout))
+        try:
+            self.answer(encode(await self.task))
+        except asyncio.CancelledError:
+            logger.info("daskjob agent: retirement called off, nobody waits for it any more")
+
+    def on_connection_close(self) -> None:
+        """Whoever asked is gone and will not hear that workers are retired: they work on."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def parsed(self) -> tuple[list[str], float]:
+        """(addresses, seconds) of the body, or a 4xx that says what it should be."""
+        if len(self.body) > BODY_LIMIT_BYTES:
+            raise too_large()
+        try:
+            body = json.loads(bytes(self.body))
+        except (ValueError, RecursionError):
+            raise HTTPError(400, reason="the body is not JSON") from None
+        if not isinstance(body, dict):
+            raise HTTPError(400, reason="the body must be an object")
+        workers, timeout = body.get("workers"), body.get("timeout", RETIRE_LIMIT_SECONDS)
+        if not isinstance(workers, list) or not all(isinstance(w, str) for w in workers):
+            raise HTTPError(400, reason="workers must be a list of addresses")
+        number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if not number or not timeout >= 0:
+            raise HTTPError(400, reason="timeout must be a number of seconds from 0 to 60")
+        return workers, min(float(timeout), RETIRE_LIMIT_SECONDS)
+
+
+def mounted_prefix(scheduler: Scheduler) -> str:
+    """What the scheduler's own routes begin with: "/", or "/<dashboard prefix>/".
+
+    The scheduler does not keep its prefix, so it is read off a route that it has mounted itself.
+    """
+    mounted = [
+        (rule.target, rule.matcher.regex.pattern)
+        for rule in scheduler.http_application.wildcard_router.rules
+        if hasattr(rule.matcher, "regex")
+    ]
+    for module in dask.config.get("distributed.scheduler.http.routes"):
+        for path, handler, _ in getattr(import_module(module), "routes", ()):
+            ending = path.lstrip("/").rstrip("$") + "$"
+            for target, pattern in mounted:
+                if target is handler and pattern.endswith("/" + ending):
+                    return str(pattern[: -len(ending)])
+    return "/"
+
+
+def add_routes(agent: Agent, token: str) -> str:
+    """Mount the routes and return their prefix.
+
+    Handlers added to a tornado application are asked before those that it was made with, and
+    bokeh's application only after both: the order of preloads and dashboard does not matter.
+    """
+    prefix = mounted_prefix(agent.scheduler) + "daskjob/v1/"
+    given = {"agent": agent, "token": token}
+    agent.scheduler.http_application.add_handlers(
+        r".*",
+        [
+            (prefix + "state", StateHandler, given),
+            (prefix + "retire", RetireHandler, given),
+            (prefix + "report", ReportHandler, given),
+        ],
+    )
+    return prefix
+
+
+# --- preload ---------------------------------------------------------------------------------
+
+
+def hidden_preloads(scheduler: Scheduler) -> tuple[Any, Any]:
+    """(preload, arguments) that the image's YAML files ask for and our variable hides.
+
+    If the user's own ``--preload`` or variable names others beside us, it was that which hid the
+    files, and Dask would not have loaded them either.
+    """
+    if PRELOAD_VARIABLE not in os.environ or len(scheduler.preloads) != 1:
+        return [], []
+    named = dask.config.get("distributed.scheduler.preload")
+    if scheduler.preloads[0].name != (named if isinstance(named, str) else (named or [""])[0]):
+        return [], []
+    files = dask.config.collect(paths=dask.config.paths, env={})
+    return (
+        dask.config.get("distributed.scheduler.preload", [], config=files) or [],
+        dask.config.get("distributed.scheduler.preload-argv", [], config=files) or [],
+    )
+
+
+def guarded(function: Callable[[], None], callbacks: dict[str, PeriodicCallback], name: str) -> Any:
+    """The function, which is not called again after it has failed once."""
+
+    def call() -> None:
+        try:
+            function()
+        except Exception as error:
+            logger.warning("daskjob agent: sampling stopped: %r", error)
+            callbacks[name].stop()
+
+    return call
+
+
+def start_agent(scheduler: Scheduler, token: str) -> Agent:
+    """Plug an agent into the scheduler."""
+    try:
+        groups = parse_groups(os.environ.get(GROUPS_VARIABLE, ""))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.warning("daskjob agent: %s is not understood: %r", GROUPS_VARIABLE, error)
+        groups = []
+    agent = Agent(scheduler, groups)
+    scheduler.add_plugin(agent, name=Agent.name)
+    prefix = add_routes(agent, token)
+    # The scheduler starts its callbacks after its preloads, and stops them when it closes.
+    callbacks = scheduler.periodic_callbacks
+    callbacks[Agent.name] = PeriodicCallback(
+        guarded(agent.sample, callbacks, Agent.name), SAMPLE_SECONDS * 1000
+    )
+    logger.info("daskjob agent: answering below %s", prefix)
+    return agent
+
+
+started: list[Any] = []
+
+
+async def dask_setup(scheduler: Scheduler) -> None:
+    """Called by the scheduler when it has started to listen."""
+    try:
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        if token:
+            start_agent(scheduler, token)
+        else:
+            logger.warning("daskjob agent: not started, %s is not set", TOKEN_VARIABLE)
+    except Exception as error:
+        logger.warning("daskjob agent: not started: %r", error)
+    try:
+        preload, arguments = hidden_preloads(scheduler)
+        if preload:
+            preloads = process_preloads(scheduler, preload, arguments)
+            started.append(preloads)
+            await preloads.start()
+    except Exception as error:
+        logger.warning("daskjob agent: preloads of the YAML files were not loaded: %r", error)
+
+
+async def dask_teardown(scheduler: Scheduler) -> None:  # noqa: ARG001
+    """Called by the scheduler when it begins to close."""
+    while started:
+        try:
+            await started.pop().teardown()
+        except Exception as error:
+            logger.warning("daskjob agent: preloads of the YAML files did not end: %r", error)

@@ -1,0 +1,1 @@
+"""What people and programs call: the command line, and how a script becomes a job."""

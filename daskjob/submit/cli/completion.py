@@ -1,0 +1,39 @@
+"""Commands about daskjob itself: shell completion and versions."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    r"""Print what makes a shell complete daskjob's commands.
+
+    \b
+    bash:  eval "$(daskjob completion bash)"     in ~/.bashrc
+    zsh:   eval "$(daskjob completion zsh)"      in ~/.zshrc
+    fish:  daskjob completion fish | source      in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    from daskjob.submit.cli import cli
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"completion for {shell} is not there")
+    click.echo(kind(cli, {}, "daskjob", "_DASKJOB_COMPLETE").source())
+
+
+@click.command("version")
+def version_command() -> None:
+    """Print the versions of daskjob and of what it runs on."""
+    import platform
+    from importlib import metadata
+
+    from daskjob import __version__
+
+    click.echo(f"daskjob      {__version__}")
+    for package in ("dask", "distributed"):
+        click.echo(f"{package:<12} {metadata.version(package)}")
+    click.echo(f"python       {platform.python_version()} on {platform.platform(terse=True)}")

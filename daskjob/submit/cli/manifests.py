@@ -1,0 +1,121 @@
+"""Commands about manifests: what is wrong with them, and what they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from daskjob.core import names
+from daskjob.core.errors import FieldError, Invalid
+from daskjob.core.exit_codes import ExitCode
+from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.spec import parse_cluster, parse_group, parse_job
+from daskjob.submit.cli.documents import SUFFIXES, Unreadable, read_documents
+
+_PARSERS = {
+    names.Kind.JOB: parse_job,
+    names.Kind.CLUSTER: parse_cluster,
+    names.Kind.GROUP: parse_group,
+}
+
+
+@click.command("validate")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def validate_command(files: tuple[Path, ...]) -> int:
+    """Check manifests; every mistake of every file is told at once.
+
+    Objects of other kinds are left alone. The exit code is 125 where anything is wrong.
+    """
+    good = True
+    for path in files:
+        try:
+            documents = read_documents(path)
+        except (Unreadable, Invalid) as error:
+            click.echo(str(error), err=True)
+            good = False
+            continue
+        if not documents:
+            click.echo(f"{path} is empty", err=True)
+            good = False
+        for document in documents:
+            good = _check(path, document) and good
+    return ExitCode.SUCCESS if good else ExitCode.DASKJOB
+
+
+def _check(path: Path, document: Manifest) -> bool:
+    kind, name = document.get("kind"), metadata(document).get("name", "(unnamed)")
+    if kind not in [str(k) for k in _PARSERS]:
+        if document.get("apiVersion") == names.API_VERSION and kind not in list(names.Kind):
+            mistake = FieldError("kind", kind, "write one of " + ", ".join(names.Kind))
+            click.echo(f"{path}: {Invalid(str(name), [mistake])}", err=True)
+            return False
+        click.echo(f"{path}: {kind} {name} is not daskjob's to check")
+        return True
+    try:
+        _PARSERS[names.Kind(kind)](document)
+    except Invalid as error:
+        click.echo(f"{path}: {error}", err=True)
+        return False
+    click.echo(f"{path}: {kind} {name} is valid")
+    return True
+
+
+@click.command(
+    "render", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def render_command(file: Path, args: tuple[str, ...]) -> None:
+    """Print the objects that a manifest makes on Kubernetes, or the DaskJob that a script is.
+
+    The scheduler's token and the workers' names are random there; here they stand for themselves.
+    """
+    import yaml
+
+    if file.suffix in SUFFIXES:
+        objects = [
+            made
+            for document in read_documents(file)
+            for made in (
+                _made_by(document) if document.get("kind") == names.Kind.JOB else [document]
+            )
+        ]
+    else:
+        from daskjob.submit.cli.run import cpu_count
+        from daskjob.submit.script import ScriptOptions, default_shape, script_job
+
+        workers, threads = default_shape(cpu_count())
+        command = ["python", str(file), *args]
+        objects = [script_job(command, ScriptOptions(workers, threads), file.stem)]
+    click.echo(yaml.safe_dump_all(objects, sort_keys=False, width=100).rstrip())
+
+
+def _made_by(document: Manifest) -> list[Manifest]:
+    """Return what passes over a job, and over what it makes, create at once."""
+    from daskjob.core.build.cluster import job_cluster
+    from daskjob.core.build.files import files_config_map
+    from daskjob.core.build.group import worker_group
+    from daskjob.core.build.runner import runner_pod
+    from daskjob.core.build.scheduler import scheduler_pod
+    from daskjob.core.build.service import scheduler_service
+    from daskjob.core.build.workers import worker_pod
+    from daskjob.core.observed import Site
+    from daskjob.core.spec import read_cluster, read_group
+
+    job, site = parse_job(document), Site()
+    objects = [files_config_map(job)] if job.files else []
+    objects.append(runner_pod(job, job.policy, 0, site))
+    if job.cluster is None:
+        return objects
+    manifest = job_cluster(job, job.policy, 0)
+    cluster = read_cluster(manifest, [])
+    objects += [manifest, scheduler_pod(cluster, site, "TOKEN"), scheduler_service(cluster)]
+    for group in cluster.spec.all_groups:
+        group_manifest = worker_group(cluster, group)
+        objects.append(group_manifest)
+        made = read_group(group_manifest, [])
+        for number in range(group.replicas):
+            name = names.worker_name(made.meta.name, f"{number:010x}")
+            objects.append(worker_pod(made, cluster, name, site))
+    return objects

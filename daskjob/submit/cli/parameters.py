@@ -1,0 +1,97 @@
+"""Types of options and arguments: durations, sizes, names of jobs, KEY=VALUE."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]?))")
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A time span: ``90``, ``90s``, ``10m``, ``1h30m``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return whole seconds, at least one."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().lower()
+        parts = _DURATION.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            self.fail(
+                f"{value!r} is no duration: write one such as 90, 90s, 10m or 1h30m", param, ctx
+            )
+        seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
+        if seconds < 1 or seconds > 2**31 - 1:
+            self.fail(f"{value!r} is no duration from 1 s on", param, ctx)
+        return round(seconds)
+
+
+class Memory(click.ParamType):  # type: ignore[type-arg]
+    """A size of memory: ``512MiB``, ``4GB``, ``4Gi``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the size in bytes, as text that Dask reads."""
+        from daskjob.core.quantity import format_bytes, parse_bytes
+
+        try:
+            size = parse_bytes(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        # Below this a worker's own process does not fit, and it would be killed at its start.
+        smallest = 128 * 2**20
+        if size < smallest:
+            self.fail(
+                f"{value!r} is too little: a worker alone needs {format_bytes(smallest)}",
+                param,
+                ctx,
+            )
+        return str(size)
+
+
+class Assignment(click.ParamType):  # type: ignore[type-arg]
+    """A ``KEY=VALUE``, or a ``KEY`` alone for its value in this environment."""
+
+    name = "key=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return the key and the value."""
+        import os
+
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        key, sign, text = str(value).partition("=")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+            self.fail(f"{value!r} is no KEY=VALUE", param, ctx)
+        if sign:
+            return key, text
+        if key not in os.environ:
+            self.fail(f"{key} is not set in this environment: write {key}=VALUE", param, ctx)
+        return key, os.environ[key]
+
+
+class JobName(click.ParamType):  # type: ignore[type-arg]
+    """The name of a job that ran here."""
+
+    name = "name"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the jobs whose names begin so, newest first."""
+        del ctx, param
+        from daskjob.backends.local.state import folders, state_root
+
+        names = [folder.path.name.rpartition(".")[0] for folder in folders(state_root())]
+        matching = [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in matching]

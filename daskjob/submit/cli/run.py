@@ -1,0 +1,252 @@
+"""``daskjob run``: a script or a manifest, on this machine, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from daskjob.core.manifests import Manifest
+from daskjob.submit.cli.output import Format, output_option, print_objects
+from daskjob.submit.cli.parameters import Assignment, Duration, Memory
+
+if TYPE_CHECKING:
+    from daskjob.backends.local.run import LocalRun
+    from daskjob.submit.cli.live import View
+
+#: How often the screen is brought up to date, in seconds.
+TICK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of ``daskjob run``; ``None`` for what was not given."""
+
+    workers: int | None
+    threads: int | None
+    memory: str | None
+    name: str | None
+    retries: int | None
+    timeout: int | None
+    env: tuple[tuple[str, str], ...]
+    result_file: Path | None
+    output: str | None
+    quiet: bool
+
+
+@click.command(
+    "run",
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+)
+@click.option("-w", "--workers", type=click.IntRange(0, 1000), help="How many workers.")
+@click.option("-t", "--threads", type=click.IntRange(1, 1024), help="Threads of each worker.")
+@click.option("-m", "--memory", type=Memory(), help="Memory of each worker, such as 4GiB.")
+@click.option("--name", help="The job's name; generated from the script's where not given.")
+@click.option("--retries", type=click.IntRange(0, 1000), help="How often a failure is tried again.")
+@click.option("--timeout", type=Duration(), help="End the job after this long, such as 90s or 2h.")
+@click.option(
+    "-e", "--env", type=Assignment(), multiple=True, help="Set KEY=VALUE, or pass KEY on."
+)
+@click.option(
+    "--result-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the job's result here, as JSON.",
+)
+@output_option
+@click.option("-q", "--quiet", is_flag=True, help="Print the script's output and errors only.")
+@click.argument("script", type=click.Path(path_type=Path))
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def run_command(script: Path, args: tuple[str, ...], **given: object) -> int:
+    r"""Run SCRIPT with ARGS, or the DaskJob of a YAML file, on this machine.
+
+    The script finds its workers by `distributed.Client()`, as it would on a cluster. What it
+    prints comes through on standard output; what daskjob has to say goes to standard error.
+
+    \b
+    Options of daskjob come before SCRIPT; everything after it is the script's.
+      daskjob run my_script.py
+      daskjob run --workers 4 --memory 2GiB --retries 2 my_script.py --input data.csv
+      daskjob run job.yaml
+
+    Exit codes: the script's own; 121 infrastructure, 122 a deadline, 123 cancelled, 125 daskjob
+    itself (such as an invalid manifest), 2 usage. Ctrl-C cancels, a second one at once.
+    """
+    options = RunOptions(**given)  # type: ignore[arg-type]
+    _check_result_file(options.result_file)
+    manifest, notes = _manifest(script, args, options)
+    from daskjob.backends.local.run import LocalRun
+    from daskjob.backends.local.state import state_root
+
+    run = LocalRun(manifest, root=state_root(), cwd=Path.cwd(), environment=os.environ)
+    run.notes[:0] = notes
+    return asyncio.run(_run(run, options))
+
+
+def _check_result_file(path: Path | None) -> None:
+    """Refuse a place for the result that cannot be written before anything is started."""
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise click.UsageError(f"--result-file {path}: {folder} is no folder that can be written")
+
+
+def _manifest(
+    script: Path, args: tuple[str, ...], options: RunOptions
+) -> tuple[Manifest, list[str]]:
+    """Return the manifest to run, and what the user should know of it."""
+    from daskjob.submit.cli.documents import SUFFIXES, read_job
+
+    if not script.exists():
+        raise click.UsageError(f"there is no file {str(script)!r}")
+    if script.is_dir():
+        raise click.UsageError(f"{str(script)!r} is a folder, no script and no manifest")
+    if not os.access(script, os.R_OK):
+        raise click.UsageError(f"{str(script)!r} cannot be read: permission denied")
+    if script.suffix in SUFFIXES:
+        if args:
+            raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
+        manifest, notes = read_job(script)
+        return _with_options(manifest, options), notes
+    return _script_manifest(script, args, options), []
+
+
+def _script_manifest(script: Path, args: tuple[str, ...], options: RunOptions) -> Manifest:
+    from daskjob.submit.script import ScriptOptions, default_shape, script_job
+
+    workers, threads = default_shape(cpu_count())
+    if options.threads is not None:
+        workers = max(cpu_count() // options.threads, 1)
+    folder = str(script.absolute().parent)
+    inherited = os.environ.get("PYTHONPATH", "")
+    wanted = ScriptOptions(
+        workers=options.workers if options.workers is not None else workers,
+        threads=options.threads or threads,
+        memory=options.memory,
+        name=options.name or "",
+        retries=options.retries or 0,
+        timeout_seconds=options.timeout,
+        env=dict(options.env),
+        python_path=f"{folder}:{inherited}" if inherited else folder,
+    )
+    return script_job([*_interpreter(script), str(script), *args], wanted, script.stem)
+
+
+def _interpreter(script: Path) -> list[str]:
+    """Return what runs a script: this Python, or nothing for an executable that says itself."""
+    if script.suffix in (".py", ".pyw") or not os.access(script, os.X_OK):
+        return ["python"]
+    with script.open("rb") as file:
+        start = file.read(64)
+    return ["python"] if b"python" in start.split(b"\n")[0] else []
+
+
+def cpu_count() -> int:
+    """Return how many CPUs this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def _with_options(manifest: Manifest, options: RunOptions) -> Manifest:
+    """Return a manifest with the options that the command line gives for it."""
+    import copy
+
+    if options.threads is not None or options.memory is not None:
+        raise click.UsageError(
+            "--threads and --memory are for scripts; a manifest says them itself"
+        )
+    changed: Manifest = copy.deepcopy(manifest)
+    spec = changed.get("spec")
+    if not isinstance(spec, dict):
+        return changed
+    if options.name:
+        changed.setdefault("metadata", {})["name"] = options.name
+    if options.retries is not None:
+        spec["backoffLimit"] = options.retries
+    if options.timeout is not None:
+        spec["activeDeadlineSeconds"] = options.timeout
+    if options.workers is not None:
+        with contextlib.suppress(KeyError, TypeError):
+            spec["cluster"]["spec"]["worker"]["replicas"] = options.workers
+    for template in _templates(spec):
+        for container in template.get("containers") or ():
+            own = [v for v in container.get("env") or () if v.get("name") not in dict(options.env)]
+            added = [{"name": n, "value": v.replace("$", "$$")} for n, v in options.env]
+            if added:
+                container["env"] = [*own, *added]
+    return changed
+
+
+def _templates(spec: Manifest) -> list[Manifest]:
+    """Return the PodSpecs of the runner and the workers, as far as the manifest has them."""
+    found = []
+    for path in (("job", "spec"), ("cluster", "spec", "worker", "spec")):
+        place: object = spec
+        for key in path:
+            place = place.get(key) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            found.append(place)
+    return found
+
+
+async def _run(run: LocalRun, options: RunOptions) -> int:
+    from daskjob.core.exit_codes import exit_code
+    from daskjob.core.status import job_status_from
+    from daskjob.submit.cli.live import view_of
+
+    to_stderr = options.output is not None
+    view = view_of(run, quiet=options.quiet, log_to_stderr=to_stderr)
+    _on_signals(run, view.interrupted)
+    view.begin()
+    ticking = asyncio.create_task(_tick(view))
+    try:
+        job = await run.run()
+    finally:
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+        view.end()
+    status = job_status_from(job.get("status"))
+    if options.result_file is not None:
+        options.result_file.write_text(json.dumps(status.result, indent=2) + "\n")
+    if options.output is not None:
+        output = Format.NAME if options.output == Format.TABLE else Format(options.output)
+        print_objects([job], output, as_list=False)
+    sys.stdout.flush()
+    return exit_code(status)
+
+
+async def _tick(view: View) -> None:
+    while True:
+        view.update()
+        await asyncio.sleep(TICK_SECONDS)
+
+
+def _on_signals(run: LocalRun, tell: Callable[[str, int], None]) -> None:
+    """Cancel at the first signal, kill at the second."""
+    loop = asyncio.get_running_loop()
+    seen = 0
+
+    def interrupted(name: str) -> None:
+        nonlocal seen
+        seen += 1
+        tell(name, seen)
+        if seen == 1:
+            run.cancel()
+        else:
+            run.kill()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A command that nohup started ignores SIGHUP, and goes on doing so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, interrupted, signal.Signals(number).name)

@@ -1,0 +1,109 @@
+"""A script as a DaskJob manifest: what ``daskjob run my_script.py`` runs. No I/O here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from daskjob.core import names
+from daskjob.core.manifests import Manifest
+
+#: Seconds between SIGTERM and SIGKILL for a script that is cancelled.
+GRACE_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptOptions:
+    """How a script is to be run; ``None`` leaves it to the default."""
+
+    workers: int
+    threads: int
+    #: Memory of one worker as Dask reads it; ``None``: an equal share of the machine.
+    memory: str | None = None
+    name: str = ""
+    retries: int = 0
+    timeout_seconds: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    #: What is put on the workers' PYTHONPATH: the script's folder, as Python does for the script.
+    python_path: str = ""
+
+
+def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Manifest:
+    """Return the DaskJob that runs a command against a cluster of its own.
+
+    ``label`` names the job where the options do not; it may be any text.
+    """
+    metadata = {"name": options.name} if options.name else {"generateName": generated_prefix(label)}
+    env = [{"name": name, "value": _literal(value)} for name, value in options.env.items()]
+    worker_env = list(env)
+    if options.python_path and "PYTHONPATH" not in options.env:
+        worker_env.append({"name": "PYTHONPATH", "value": _literal(options.python_path)})
+    worker = ["dask", "worker", "--nthreads", str(options.threads)]
+    if options.memory:
+        worker += ["--memory-limit", options.memory]
+    spec: Manifest = {
+        "backoffLimit": options.retries,
+        "job": {
+            "spec": {
+                "restartPolicy": "OnFailure" if options.retries else "Never",
+                "terminationGracePeriodSeconds": GRACE_SECONDS,
+                "containers": [
+                    {
+                        "name": "job-runner",
+                        "command": [_literal(word) for word in command],
+                        "env": env,
+                    }
+                ],
+            }
+        },
+        "cluster": {
+            "spec": {
+                "scheduler": {
+                    "spec": {"containers": [{"name": "scheduler", "args": ["dask", "scheduler"]}]}
+                },
+                "worker": {
+                    "replicas": options.workers,
+                    "spec": {"containers": [{"name": "worker", "args": worker, "env": worker_env}]},
+                },
+            }
+        },
+    }
+    if options.retries:
+        # Here nobody else waits for the machine, so a retry need not wait long either.
+        spec["backoff"] = {"initialSeconds": 1, "maxSeconds": 60}
+    else:
+        # Nothing is tried again behind the user's back, lost schedulers included.
+        spec["failurePolicy"] = {"maxIgnored": 0}
+    if options.timeout_seconds:
+        spec["activeDeadlineSeconds"] = options.timeout_seconds
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": str(names.Kind.JOB),
+        "metadata": metadata,
+        "spec": spec,
+    }
+
+
+def _literal(text: str) -> str:
+    """Return a text that Kubernetes' ``$(VAR)`` expansion leaves as it is."""
+    return text.replace("$", "$$")
+
+
+def generated_prefix(label: str) -> str:
+    """Return the beginning of a generated name, from any text: ``my-script-``."""
+    plain = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    if not plain or not plain[0].isalpha():
+        plain = f"job-{plain}".strip("-")
+    return plain[:50].rstrip("-") + "-"
+
+
+def default_shape(cpus: int) -> tuple[int, int]:
+    """Return workers and threads for a number of CPUs, as ``LocalCluster`` chooses them.
+
+    Up to 4 CPUs a process each; above, about as many processes as threads in each.
+    """
+    if cpus <= 4:
+        return max(cpus, 1), 1
+    workers = next(n for n in range(1, cpus + 1) if n * n >= cpus and cpus % n == 0)
+    return workers, cpus // workers
