@@ -121,13 +121,13 @@ class FakeBackend(InMemoryBackend):
             The world does not come to rest: two passes undo each other.
         """
         for _ in range(rounds):
-            before = len(self.writes)
+            before = (len(self.writes), dict(self.refusals))
             for key in self.subjects():
                 try:
                     await reconcile(self, key, self.now)
                 except ApiError:
                     self.writes.append(f"fault {key}")
-            if len(self.writes) == before:
+            if (len(self.writes), self.refusals) == before:
                 return
         raise AssertionError(f"no rest after {rounds} rounds: {self.writes[-10:]}")
 

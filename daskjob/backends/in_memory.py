@@ -162,6 +162,7 @@ class InMemoryBackend:
         if group is not None:
             answer = await self.ask_to_retire(group, retire)
             self.retirements[str(metadata(group).get("uid"))] = answer
+            self.changed()
 
     async def ask_to_retire(self, group: Manifest, retire: Retire) -> Retirement:
         """Return the scheduler's answer; a world without one cannot be asked."""
@@ -174,6 +175,7 @@ class InMemoryBackend:
         if isinstance(observed, ObservedJob) and observed.scheduler is not None:
             report = await self.ask_for_report(observed)
             self.reports[observed.scheduler.ref.uid] = CollectedReport(report)
+            self.changed()
 
     async def ask_for_report(self, observed: ObservedJob) -> Manifest | None:
         """Return the agent's report; a world without one has none."""

@@ -87,20 +87,23 @@ async def reconcile(backend: Backend, key: Key, now: datetime) -> datetime | Non
     if observed is None:
         return None
     decision = decide(observed, now)
-    await carry_out(backend, key, decision, observed.ref)
-    return decision.wake_at
+    if await carry_out(backend, key, decision, observed.ref):
+        return decision.wake_at
+    # What was refused is to be decided about, and when to ask again: no other change may follow.
+    return now
 
 
-async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectRef) -> None:
-    """Do what was decided: the status beside the creations, then what removes, then events.
+async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectRef) -> bool:
+    """Do what was decided: the status and its events beside the creations, then what removes.
 
-    Nothing is removed on the strength of a status that is not written yet: a decision that
-    removes follows from a status that was observed (design §4.3).
+    Return whether no object was refused. Nothing is removed on the strength of a status that is
+    not written yet: a decision that removes follows from a status that was observed (design §4.3).
     """
+    refused: list[Refused] = []
     steps: list[Coroutine[object, object, None]]
-    steps = [_create(backend, key, manifest) for manifest in decision.create]
+    steps = [_create(backend, key, manifest, refused) for manifest in decision.create]
     if decision.status is not None:
-        steps.append(backend.write_status(ref, decision.status))
+        steps.append(_report(backend, ref, decision.status, decision.events))
     failures = await _all(steps)
     if decision.collect_report:
         await backend.collect_report(key)
@@ -115,16 +118,24 @@ async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectR
     )
     if failures:
         raise failures[0]
-    if decision.events:
-        await backend.emit(ref, decision.events)
+    return not refused
 
 
-async def _create(backend: Backend, owner: Key, manifest: Manifest) -> None:
+async def _report(
+    backend: Backend, ref: ObjectRef, status: Manifest, events: Iterable[Event]
+) -> None:
+    """Write the status, then tell its events: whatever becomes of the pass' other writes."""
+    await backend.write_status(ref, status)
+    if events:
+        await backend.emit(ref, events)
+
+
+async def _create(backend: Backend, owner: Key, manifest: Manifest, refused: list[Refused]) -> None:
     try:
         await backend.create(owner, manifest)
-    except Refused:
+    except Refused as refusal:
         # No error of the pass: the refusal is observed from now on, and decided about.
-        return
+        refused.append(refusal)
 
 
 async def _all(steps: Iterable[Coroutine[object, object, None]]) -> list[Exception]:

@@ -15,6 +15,8 @@ from daskjob.core.reasons import Reason
 #: How long an image, a volume or a missing name is waited for: a registry may be slow, a
 #: Secret may be on its way (design §3.1).
 PATIENCE_SECONDS = 600
+#: What of a log's last line a message quotes.
+LINE_LENGTH = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,4 +223,5 @@ def _last_line(text: str) -> str:
     if text.lstrip().startswith(("{", "[")):
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    last = lines[-1] if lines else ""
+    return last if len(last) <= LINE_LENGTH else last[: LINE_LENGTH - 1] + "…"

@@ -35,6 +35,9 @@ ANNOTATION_ATTEMPT = f"{API_GROUP}/attempt"
 ANNOTATION_ON_SCHEDULER_LOSS = f"{API_GROUP}/on-scheduler-loss"
 #: On a DaskCluster: its workers are to go, its scheduler stays (deletionPolicy DeleteWorkers).
 ANNOTATION_DELETE_WORKERS = f"{API_GROUP}/delete-workers"
+#: On a DaskCluster: the count of workers that its job's spec last asked for. A job hands a count
+#: on only when it differs from this, so that a cluster which somebody scaled stays scaled.
+ANNOTATION_JOB_REPLICAS = f"{API_GROUP}/job-replicas"
 #: On a scheduler or worker pod: fingerprint of the template that it was made from.
 ANNOTATION_TEMPLATE = f"{API_GROUP}/template"
 ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -87,7 +87,8 @@ class ClusterOfJob:
     created_at: datetime | None
     #: Workers that all its groups together ask for, as its spec says now.
     desired_workers: int
-    default_replicas: int
+    #: The count of workers that the job's spec had when it was last handed on.
+    asked_replicas: int
     deletes_workers: bool
     #: Workers that ended for good one after the other, in the group with the fewest.
     worker_failures: int = 0
@@ -226,7 +227,6 @@ def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
     if cluster is not None and not job.cluster_ref and controller_uid(cluster) != job.meta.uid:
         cluster = None
     cluster_uid = object_ref(cluster).uid if cluster else ""
-    schedulers = _pods(objects.controlled("Pod", cluster_uid), names.Component.SCHEDULER)
     runners = _pods(objects.controlled("Pod", job.meta.uid), names.Component.RUNNER)
     return ObservedJob(
         job=job,
@@ -234,7 +234,7 @@ def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
         mistakes=tuple(mistakes),
         runners=tuple(sorted(runners, key=lambda pod: pod.attempt or 0)),
         cluster=_cluster_of_job(cluster, objects) if cluster else None,
-        scheduler=schedulers[0] if schedulers else None,
+        scheduler=_scheduler(job.cluster_name, cluster_uid, objects),
         workers=_workers_of_cluster(cluster_uid, objects),
         leftovers=() if job.cluster_ref else _leftovers(job.cluster_name, objects),
         files_exist=bool(
@@ -252,13 +252,14 @@ def _cluster_of_job(manifest: Manifest, objects: Objects) -> ClusterOfJob:
     groups = objects.controlled(names.Kind.GROUP, cluster.meta.uid)
     counts = [read_group(group, []).replicas for group in groups]
     attempt = cluster.meta.annotations.get(names.ANNOTATION_ATTEMPT, "")
+    asked = cluster.meta.annotations.get(names.ANNOTATION_JOB_REPLICAS, "")
     return ClusterOfJob(
         ref=cluster.meta.ref,
         attempt=int(attempt) if attempt.isdigit() else None,
         deleting=cluster.meta.deleting,
         created_at=cluster.meta.created_at,
         desired_workers=sum(counts) if counts else cluster.spec.desired_workers,
-        default_replicas=cluster.spec.worker.replicas,
+        asked_replicas=int(asked) if asked.isdigit() else cluster.spec.worker.replicas,
         deletes_workers=cluster.deletes_workers,
         worker_failures=min(
             (group_status_from(group.get("status")).failures for group in groups), default=0
@@ -267,10 +268,23 @@ def _cluster_of_job(manifest: Manifest, objects: Objects) -> ClusterOfJob:
 
 
 def _workers_of_cluster(cluster_uid: str, objects: Objects) -> tuple[PodFacts, ...]:
-    groups = objects.controlled(names.Kind.GROUP, cluster_uid)
-    uids = {object_ref(group).uid for group in groups}
-    pods = [pod for pod in objects.of_kind("Pod") if controller_uid(pod) in uids]
-    return tuple(_pods(pods, names.Component.WORKER))
+    return tuple(
+        pod
+        for group in objects.controlled(names.Kind.GROUP, cluster_uid)
+        for pod in _workers_of_group(group, objects)
+    )
+
+
+def _workers_of_group(group: Manifest, objects: Objects) -> list[PodFacts]:
+    ref = object_ref(group)
+    pods = _pods(objects.controlled("Pod", ref.uid), names.Component.WORKER)
+    return [replace(pod, group=names.label_value(ref.name)) for pod in pods]
+
+
+def _scheduler(cluster_name: str, cluster_uid: str, objects: Objects) -> PodFacts | None:
+    name = names.scheduler_pod_name(cluster_name)
+    pods = _pods(objects.controlled("Pod", cluster_uid), names.Component.SCHEDULER)
+    return next((pod for pod in pods if pod.ref.name == name), None)
 
 
 def _leftovers(cluster_name: str, objects: Objects) -> tuple[ObjectRef, ...]:
@@ -302,8 +316,11 @@ def _leftovers(cluster_name: str, objects: Objects) -> tuple[ObjectRef, ...]:
 
 
 def _pods(manifests: Iterable[Manifest], component: str) -> list[PodFacts]:
-    pods = [pod_facts(manifest) for manifest in manifests]
-    return [pod for pod in pods if pod.component == component]
+    """Return pods of one owner; what they are follows from who that is.
+
+    A label can be taken off: a runner that is taken for lost would be followed by a second one.
+    """
+    return [replace(pod_facts(manifest), component=component) for manifest in manifests]
 
 
 def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
@@ -311,15 +328,12 @@ def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
     mistakes: list[FieldError] = []
     cluster = read_cluster(manifest, mistakes)
     uid = cluster.meta.uid
-    schedulers = _pods(objects.controlled("Pod", uid), names.Component.SCHEDULER)
     services = objects.controlled("Service", uid)
-    owner = cluster.meta.owner_uid
-    runners = _pods(objects.controlled("Pod", owner), names.Component.RUNNER)
     return ObservedCluster(
         cluster=cluster,
         status=cluster_status_from(manifest.get("status")),
         mistakes=tuple(mistakes),
-        scheduler=schedulers[0] if schedulers else None,
+        scheduler=_scheduler(cluster.meta.name, uid, objects),
         service=object_ref(services[0]) if services else None,
         groups=tuple(
             GroupOfCluster(
@@ -330,8 +344,23 @@ def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
             for group in objects.controlled(names.Kind.GROUP, uid)
         ),
         workers=_workers_of_cluster(uid, objects),
-        runner_alive=any(pod.alive for pod in runners),
+        runner_alive=any(pod.alive for pod in _users(cluster, objects)),
     )
+
+
+def _users(cluster: DaskCluster, objects: Objects) -> list[PodFacts]:
+    """Return the runners that use a cluster: its job's, and those of jobs that refer to it.
+
+    The latter are known by their label alone: enough to let a cluster be, never to touch a pod.
+    """
+    own = _pods(objects.controlled("Pod", cluster.meta.owner_uid), names.Component.RUNNER)
+    label = names.label_value(cluster.meta.name)
+    labelled = {names.LABEL_CLUSTER_NAME: label, names.LABEL_COMPONENT: names.Component.RUNNER}
+    return own + [
+        pod_facts(pod)
+        for pod in objects.of_kind("Pod")
+        if labelled.items() <= (metadata(pod).get("labels") or {}).items()
+    ]
 
 
 def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
@@ -341,14 +370,13 @@ def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
     found = objects.named(names.Kind.CLUSTER, group.cluster)
     cluster = read_cluster(found, []) if found else None
     uid = cluster.meta.uid if cluster else ""
-    schedulers = _pods(objects.controlled("Pod", uid), names.Component.SCHEDULER)
-    workers = _pods(objects.controlled("Pod", group.meta.uid), names.Component.WORKER)
+    workers = _workers_of_group(manifest, objects)
     return ObservedGroup(
         group=group,
         status=group_status_from(manifest.get("status")),
         mistakes=tuple(mistakes),
         cluster=cluster,
-        scheduler=schedulers[0] if schedulers else None,
+        scheduler=_scheduler(group.cluster, uid, objects),
         service_exists=bool(objects.controlled("Service", uid)),
         workers=tuple(sorted(workers, key=lambda pod: pod.ref.name)),
     )

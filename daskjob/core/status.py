@@ -77,7 +77,7 @@ class Condition:
         """Return the condition as the API holds it."""
         return without_nones(
             {
-                "type": self.type,
+                "type": str(self.type),
                 "status": "True" if self.status else "False",
                 "reason": self.reason,
                 "message": self.message,
@@ -155,7 +155,7 @@ class Attempt:
         return without_nones(
             {
                 "number": self.number,
-                "runnerPodName": self.runner_pod_name,
+                "runnerPodName": self.runner_pod_name or None,
                 "startTime": format_time(self.start_time),
                 "endTime": format_time(self.end_time),
                 "exitCode": self.exit_code,
@@ -445,6 +445,9 @@ class ClusterStatus:
     ready_replicas: int = 0
     #: The merge base of the cluster's and the default group's counts (design §4a).
     synced_replicas: int | None = None
+    #: Schedulers that ended for good one after the other; for the back-off.
+    scheduler_failures: int = 0
+    last_failure_time: datetime | None = None
     scheduler_address: str = ""
     dashboard_url: str = ""
     selector: str = ""
@@ -459,6 +462,8 @@ class ClusterStatus:
                 "replicas": self.replicas,
                 "readyReplicas": self.ready_replicas,
                 "syncedReplicas": self.synced_replicas,
+                "schedulerFailures": self.scheduler_failures or None,
+                "lastFailureTime": format_time(self.last_failure_time),
                 "schedulerAddress": self.scheduler_address or None,
                 "dashboardURL": self.dashboard_url or None,
                 "selector": self.selector or None,
@@ -477,6 +482,8 @@ def cluster_status_from(manifest: Mapping[str, object] | None) -> ClusterStatus:
         replicas=_integer(raw, "replicas"),
         ready_replicas=_integer(raw, "readyReplicas"),
         synced_replicas=_optional_integer(raw, "syncedReplicas"),
+        scheduler_failures=_integer(raw, "schedulerFailures"),
+        last_failure_time=parse_time(raw.get("lastFailureTime")),
         scheduler_address=_text(raw, "schedulerAddress"),
         dashboard_url=_text(raw, "dashboardURL"),
         selector=_text(raw, "selector"),

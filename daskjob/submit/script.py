@@ -25,7 +25,8 @@ class ScriptOptions:
     retries: int = 0
     timeout_seconds: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-    #: What is put on the workers' PYTHONPATH: the script's folder, as Python does for the script.
+    #: What is put on the PYTHONPATH of workers, and of the scheduler, which unpickles graphs: the
+    #: script's folder, as Python does for the script.
     python_path: str = ""
 
 
@@ -36,12 +37,15 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     """
     metadata = {"name": options.name} if options.name else {"generateName": generated_prefix(label)}
     env = [{"name": name, "value": _literal(value)} for name, value in options.env.items()]
-    worker_env = list(env)
+    path = []
     if options.python_path and "PYTHONPATH" not in options.env:
-        worker_env.append({"name": "PYTHONPATH", "value": _literal(options.python_path)})
-    worker = ["dask", "worker", "--nthreads", str(options.threads)]
+        path = [{"name": "PYTHONPATH", "value": _literal(options.python_path)}]
+    words = ["dask", "worker", "--nthreads", str(options.threads)]
     if options.memory:
-        worker += ["--memory-limit", options.memory]
+        words += ["--memory-limit", options.memory]
+    scheduler: Manifest = {"name": "scheduler", "args": ["dask", "scheduler"]}
+    scheduler |= {"env": path} if path else {}
+    worker: Manifest = {"name": "worker", "args": words, "env": [*env, *path]}
     spec: Manifest = {
         "backoffLimit": options.retries,
         "job": {
@@ -59,12 +63,10 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
         },
         "cluster": {
             "spec": {
-                "scheduler": {
-                    "spec": {"containers": [{"name": "scheduler", "args": ["dask", "scheduler"]}]}
-                },
+                "scheduler": {"spec": {"containers": [scheduler]}},
                 "worker": {
                     "replicas": options.workers,
-                    "spec": {"containers": [{"name": "worker", "args": worker, "env": worker_env}]},
+                    "spec": {"containers": [worker]},
                 },
             }
         },

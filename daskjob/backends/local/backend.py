@@ -77,7 +77,7 @@ class LocalBackend(InMemoryBackend):
         try:
             self.folder.write_job(job)
         except OSError as error:
-            self._trouble(f"the job's status cannot be saved in {self.folder.path}: {error}")
+            self._trouble(f"the job's status cannot be saved in {self.folder.path}: {error.strerror}")
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Keep events, a job's in its folder too."""
@@ -93,7 +93,7 @@ class LocalBackend(InMemoryBackend):
             try:
                 self.folder.append_event(told)
             except OSError as error:
-                self._trouble(f"events cannot be saved in {self.folder.path}: {error}")
+                self._trouble(f"events cannot be saved in {self.folder.path}: {error.strerror}")
 
     def _trouble(self, words: str) -> None:
         if words not in self.troubles:
@@ -170,7 +170,7 @@ class LocalBackend(InMemoryBackend):
         try:
             self.folder.write("report.json", full)
         except OSError as error:
-            self._trouble(f"the report cannot be saved in {self.folder.path}: {error}")
+            self._trouble(f"the report cannot be saved in {self.folder.path}: {error.strerror}")
         return report
 
     async def ask_to_retire(self, group: Manifest, retire: Retire) -> Retirement:

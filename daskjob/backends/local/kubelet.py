@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psutil
+
 from daskjob.backends.local.processes import Command, Exited, NodeLost, Processes, Refused, Started
 from daskjob.backends.local.processes import Event as ProcessEvent
 from daskjob.backends.local.state import RunFolder
@@ -20,15 +22,20 @@ from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.manifests import Key, Manifest, controller_uid, format_time, metadata, object_ref
 from daskjob.core.pods import pod_facts
+from daskjob.core.quantity import format_bytes
 
 #: Kubernetes' default time between SIGTERM and SIGKILL.
 DEFAULT_GRACE_SECONDS = 30.0
 #: What a scheduler or worker gets whose cluster is gone: nobody needs what it could still say.
 FAREWELL_SECONDS = 0.25
 #: The wait before a container is started again: doubling, until it has run for a while.
-FIRST_RESTART_SECONDS = 0.5
+FIRST_RESTART_SECONDS = 0.2
 LONGEST_RESTART_SECONDS = 30.0
 STABLE_SECONDS = 60.0
+#: How often the memory of workers is looked at, and at which share of their limit they are killed
+#: (distributed.worker.memory.terminate).
+MEMORY_LOOK_SECONDS = 0.2
+MEMORY_TERMINATE = 0.95
 #: What of a log a failed container's status tells.
 LOG_TAIL_BYTES = 2048
 #: What a message file may hold before it is cut: more than a result may be, so that it is noticed.
@@ -50,6 +57,8 @@ class _Container:
     last: Manifest | None = None
     restart_at: datetime | None = None
     stop_sent: float | None = None
+    memory_limit_bytes: int = 0
+    out_of_memory: bool = False
 
     @property
     def name(self) -> str:
@@ -110,6 +119,7 @@ class Kubelet:
     async def run(self) -> None:
         """Keep the processes in step with the pods, until cancelled."""
         events = asyncio.create_task(self._listen())
+        memory = asyncio.create_task(self._watch_memory())
         try:
             while True:
                 self._changed.clear()
@@ -123,11 +133,24 @@ class Kubelet:
                     continue
         finally:
             events.cancel()
-            await asyncio.gather(events, return_exceptions=True)
+            memory.cancel()
+            await asyncio.gather(events, memory, return_exceptions=True)
 
     async def _listen(self) -> None:
         async for event in self._processes.events():
             self._happened(event)
+
+    async def _watch_memory(self) -> None:
+        """Kill workers that outgrow their limit, as their nannies would; they start again."""
+        while True:
+            await asyncio.sleep(MEMORY_LOOK_SECONDS)
+            for pod in list(self._pods.values()):
+                for container in pod.containers:
+                    limit = container.memory_limit_bytes * MEMORY_TERMINATE
+                    if limit and container.running and _resident_bytes(container.pid) > limit:
+                        container.out_of_memory = True
+                        name = f"{pod.uid}+{container.name}"
+                        await self._processes.stop(name, grace_seconds=0)
 
     # What processes did
 
@@ -151,6 +174,10 @@ class Kubelet:
                 code = event.exit_code if event.exit_code is not None else 128 + (event.signal or 0)
                 reason = "Completed" if code == 0 else "Error"
                 message = self._message(pod, container, code)
+                if container.out_of_memory:
+                    container.out_of_memory = False
+                    limit = format_bytes(container.memory_limit_bytes)
+                    reason, message = "OOMKilled", f"it outgrew its memory limit of {limit}"
                 self._end(pod, container, code, reason, message, event.at)
             case NodeLost():
                 container.running = False
@@ -191,10 +218,12 @@ class Kubelet:
         container.restart_at = at + timedelta(seconds=wait)
 
     def _message(self, pod: _Pod, container: _Container, code: int) -> str:
-        """Return the container's termination message: what it wrote, else its log's end."""
+        """Return the container's termination message: what it wrote, or why it failed.
+
+        Whatever its policy says, a failure without words of its own is told by its log's end.
+        """
         written = _read(self._message_file(pod, container), MESSAGE_BYTES, from_end=False)
-        fallback = container.manifest.get("terminationMessagePolicy") == "FallbackToLogsOnError"
-        if written or code == 0 or not (fallback or not container.init):
+        if written or code == 0:
             return written
         return _read(self._log(pod, container), LOG_TAIL_BYTES, from_end=True)
 
@@ -310,6 +339,7 @@ class Kubelet:
             self._end(pod, container, 128, "StartError", words, self._clock())
             return
         container.starting = True
+        container.memory_limit_bytes = process.memory_limit_bytes
         await self._processes.start(self._command(manifest, pod, container, process))
 
     def _command(
@@ -479,3 +509,10 @@ def _read(path: Path, limit: int, *, from_end: bool) -> str:
     except OSError:
         return ""
     return data.decode(errors="replace").strip()
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0

@@ -7,6 +7,7 @@ When ``run`` returns, however it returns, none of the processes remains.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import os
 import secrets
@@ -14,7 +15,7 @@ import shutil
 import string
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,13 @@ from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
-from daskjob.backends.local.state import RunFolder, folders, new_folder
+from daskjob.backends.local.state import (
+    SCRATCH_PREFIX,
+    RunFolder,
+    exclusive,
+    folders,
+    new_folder,
+)
 from daskjob.backends.local.translate import Machine, ungiven
 from daskjob.backends.passes import Passes
 from daskjob.core import names
@@ -74,7 +81,7 @@ class LocalRun:
         _check_name_is_free(root, self.job.meta.name)
         self._environment = dict(environment)
         self._cwd = cwd
-        self._kill = False
+        self._cancelled = False
         self._backend: LocalBackend | None = None
         self._kubelet: Kubelet | None = None
         self._last: Manifest = self._manifest
@@ -120,10 +127,9 @@ class LocalRun:
 
     def cancel(self) -> None:
         """Cancel the job: its runner gets SIGTERM, and its grace period."""
-        if self._backend is None:
-            return
-        job = self._backend.store.get(self.key)
-        if job is not None and not job["spec"].get("cancel"):
+        self._cancelled = True
+        job = self._backend.store.get(self.key) if self._backend else None
+        if self._backend and job is not None and not job["spec"].get("cancel"):
             self._backend.store.patch(object_ref(job), {"spec": {"cancel": True}})
 
     def kill(self) -> None:
@@ -163,9 +169,11 @@ class LocalRun:
         ApiError
             This machine has no ports or processes to give.
         """
-        scratch = Path(tempfile.mkdtemp(prefix=f"daskjob-{self.job.meta.name}-"))
+        scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{self.job.meta.name}-"))
+        with contextlib.suppress(OSError):
+            self.folder.remember_scratch(scratch)
         try:
-            with self.folder.held(), reserve(2) as ports:
+            with self._registered(), reserve(2) as ports:
                 comm, dashboard = (f"{LOOPBACK}:{port}" for port in ports.ports)
                 backend = LocalBackend(self.folder, comm, dashboard)
                 ports.make_way(*ports.ports)
@@ -174,7 +182,33 @@ class LocalRun:
             raise ApiError(f"this machine did not start the job: {error}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            self.folder.remove_scratch()
         return self._last
+
+    @contextlib.contextmanager
+    def _registered(self) -> Iterator[None]:
+        """Hold the job's folder, and with it the job's name; two of a name never run at once.
+
+        Raises
+        ------
+        Conflict
+            A job of this name was started at the same moment.
+        """
+        root = self.folder.path.parent
+        with contextlib.ExitStack() as held:
+            with contextlib.ExitStack() as registering:
+                with contextlib.suppress(OSError):
+                    registering.enter_context(exclusive(root))
+                try:
+                    _check_name_is_free(root, self.job.meta.name)
+                except Conflict:
+                    self.folder.remove()
+                    raise
+                held.enter_context(self.folder.held())
+                with contextlib.suppress(OSError):
+                    # From now on others find the name taken.
+                    self.folder.write_job(self._manifest)
+            yield
 
     async def _run(self, backend: LocalBackend, comm: str, dashboard: str, scratch: Path) -> None:
         self._backend = backend
@@ -193,6 +227,8 @@ class LocalRun:
             backend.kubelet = self._kubelet
             created = backend.store.create(self._manifest)
             backend.save_job(object_ref(created))
+            if self._cancelled:
+                self.cancel()
             helpers = [
                 asyncio.create_task(self._kubelet.run(), name="kubelet"),
                 asyncio.create_task(backend.watch_schedulers(), name="schedulers"),

@@ -29,6 +29,9 @@ from daskjob.core.status import (
     job_status_from,
 )
 
+#: How the names of folders in the system's temporary folder begin.
+SCRATCH_PREFIX = "daskjob-"
+
 
 def state_root() -> Path:
     """Return the folder of all jobs: ``$DASKJOB_STATE_DIR``, else the user's state directory."""
@@ -63,6 +66,28 @@ class RunFolder:
     def cancel_file(self) -> Path:
         """Its existence asks whoever runs the job to cancel it."""
         return self.path / "cancel"
+
+    def remember_scratch(self, scratch: Path) -> None:
+        """Note where the run's processes write, for whoever finds that the run was killed.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or the folder is gone.
+        """
+        (self.path / "scratch").write_text(str(scratch))
+
+    def remove_scratch(self) -> None:
+        """Remove what the processes of a run that is over wrote and nobody keeps."""
+        note = self.path / "scratch"
+        try:
+            scratch = Path(note.read_text())
+        except OSError:
+            return
+        if scratch.is_absolute() and scratch.name.startswith(SCRATCH_PREFIX):
+            shutil.rmtree(scratch, ignore_errors=True)
+            if not scratch.exists():
+                note.unlink(missing_ok=True)
 
     def log(self, pod: str, container: str = "") -> Path:
         """Return the log of a pod's main container, or of a named one."""
@@ -111,6 +136,7 @@ class RunFolder:
         try:
             with self.held():
                 self.write_job(manifest)
+                self.remove_scratch()
         except (OSError, BlockingIOError):
             # Told all the same; whoever can write settles it.
             return manifest
@@ -187,6 +213,7 @@ class RunFolder:
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
+        self.remove_scratch()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -211,6 +238,20 @@ def killed(status: JobStatus, now: datetime) -> JobStatus:
     return replace(ended, phase=str(derived_phase(ended)))
 
 
+@contextmanager
+def exclusive(root: Path) -> Iterator[None]:
+    """Be the only one who takes a name in the state directory; waits for others, who are quick.
+
+    Raises
+    ------
+    OSError
+        The state directory cannot be written.
+    """
+    with (root / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def new_folder(root: Path, name: str, uid: str) -> RunFolder:
     """Make the folder of a new run, readable by its owner only.
 
@@ -232,17 +273,19 @@ def folders(root: Path) -> list[RunFolder]:
         return []
     found = []
     for path in root.iterdir():
-        if (path / "job.json").is_file():
-            found.append((_created(path), path.name, RunFolder(path)))
+        created = _created(path)
+        if created is not None:
+            found.append((created, path.name, RunFolder(path)))
     return [folder for _, _, folder in sorted(found, key=lambda item: item[:2], reverse=True)]
 
 
-def _created(path: Path) -> float:
+def _created(path: Path) -> float | None:
+    """Return when a folder's job was made; ``None`` where the folder holds none."""
     try:
         manifest = json.loads((path / "job.json").read_text())
         created = parse_time(metadata(manifest).get("creationTimestamp"))
     except (OSError, ValueError, AttributeError):
-        created = None
+        return None
     return created.timestamp() if created else 0.0
 
 

@@ -31,6 +31,16 @@ _WORKER_ADDRESSES = (
     "--contact-address",
 )
 _WORKER_FLAGS = ("--dashboard", "--no-dashboard")
+#: Options with which a worker wants, or does not want, a nanny.
+_NANNY_OPTIONS = ("--nanny", "--no-nanny", "--nworkers", "--nprocs", "--lifetime-restart")
+#: What a nanny would set for its worker (distributed.nanny.pre-spawn-environ): threads of a
+#: library within threads of a worker would fight for the same CPUs.
+_WORKER_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,8 @@ class ContainerProcess:
     #: Where the container leaves its termination message; the runner its result.
     message_file: Path
     fallback_to_logs: bool = False
+    #: Resident bytes above which the process is killed, as a nanny would; 0: no limit.
+    memory_limit_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +104,14 @@ def container_process(
         for word in container.get(key) or ()
     ]
     argv = _argv(words, container, pod, machine)
+    without_nanny = words[:2] == ["dask", "worker"] and "--no-nanny" in argv
     working = container.get("workingDir")
     cwd = Path(working) if working and Path(working).is_dir() else machine.cwd
     return ContainerProcess(
         name=str(container["name"]),
         argv=tuple(argv),
         env={
+            **(_WORKER_ENVIRONMENT if without_nanny else {}),
             **machine.environment,
             "PYTHONUNBUFFERED": "1",
             # setproctitle would wipe the environment in which a process of the run is recognised.
@@ -108,6 +122,7 @@ def container_process(
         cwd=cwd,
         message_file=message_file,
         fallback_to_logs=container.get("terminationMessagePolicy") == "FallbackToLogsOnError",
+        memory_limit_bytes=_memory_limit(argv, machine) if without_nanny else 0,
     )
 
 
@@ -184,9 +199,39 @@ def _worker(
         added += ["--memory-limit", str(size)]
     if not has_option(kept, "--nthreads") and limits.get("cpu"):
         added += ["--nthreads", str(max(1, round(parse_quantity(limits["cpu"]))))]
+    if not any(has_option(kept, option) for option in _NANNY_OPTIONS):
+        # A nanny is a second Python for every worker; what it is for, restarts and the memory
+        # limit, the kubelet of this machine does itself.
+        added += ["--no-nanny"]
     if not has_option(kept, "--local-directory"):
         added += ["--local-directory", str(machine.scratch)]
     return [sys.executable, "-m", "distributed.cli.dask_worker", *kept, *added]
+
+
+def _memory_limit(argv: Sequence[str], machine: Machine) -> int:
+    """Return a worker's memory limit in bytes as Dask reads it; 0 for none, or nonsense."""
+    text = _option(argv, "--memory-limit")
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if 0 < number <= 1:
+        return int(number * machine.memory_bytes)
+    try:
+        return parse_bytes(text)
+    except ValueError:
+        return 0
+
+
+def _option(words: Sequence[str], name: str) -> str:
+    """Return an option's value, the last one where it is given twice; empty where it is not."""
+    found = ""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == name:
+            found = following
+        elif word.startswith(f"{name}="):
+            found = word.partition("=")[2]
+    return found
 
 
 def _variable(container: Manifest, name: str) -> str:

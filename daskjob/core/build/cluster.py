@@ -9,6 +9,7 @@ from daskjob.core.build.metadata import inherited, object_metadata
 from daskjob.core.build.pods import with_files
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import DaskJob, Policy
+from daskjob.core.spec.policy import OnSchedulerLoss, Restart
 
 
 def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
@@ -18,10 +19,11 @@ def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
     spec: Manifest = copy.deepcopy(job.cluster.raw)
     if job.files:
         config_map = names.files_name(job.meta.name)
-        groups = [spec.get("worker"), *(spec.get("workerGroups") or ())]
-        for group in groups:
-            if isinstance(group, dict):
-                group["spec"] = with_files(group["spec"], config_map)
+        # The scheduler too: it unpickles the graphs, and so needs the modules they name.
+        parts = [spec.get("scheduler"), spec.get("worker"), *(spec.get("workerGroups") or ())]
+        for part in parts:
+            if isinstance(part, dict):
+                part["spec"] = with_files(part["spec"], config_map)
     labels = inherited(
         job.meta.labels,
         job.cluster.labels,
@@ -31,8 +33,9 @@ def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
         job.meta.annotations,
         job.cluster.annotations,
         {
+            names.ANNOTATION_JOB_REPLICAS: str(job.cluster.worker.replicas),
             names.ANNOTATION_ATTEMPT: str(attempt),
-            names.ANNOTATION_ON_SCHEDULER_LOSS: str(policy.on_scheduler_loss),
+            names.ANNOTATION_ON_SCHEDULER_LOSS: str(_on_scheduler_loss(policy)),
         },
     )
     return {
@@ -41,3 +44,13 @@ def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
         "metadata": object_metadata(job.meta.name, job.meta, labels, annotations),
         "spec": spec,
     }
+
+
+def _on_scheduler_loss(policy: Policy) -> OnSchedulerLoss:
+    """Return whether the cluster may replace its scheduler: needed where it outlives an attempt.
+
+    The attempt that lost the scheduler fails all the same; the next one needs another.
+    """
+    if policy.restart is Restart.RUNNER:
+        return OnSchedulerLoss.IGNORE
+    return policy.on_scheduler_loss

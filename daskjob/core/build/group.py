@@ -17,14 +17,19 @@ def worker_group(cluster: DaskCluster, group: GroupSpec) -> Manifest:
         names.LABEL_CLUSTER_NAME: names.label_value(cluster.meta.name),
         names.LABEL_COMPONENT: str(names.Component.GROUP),
     }
+    worker: Manifest = {
+        "replicas": group.replicas,
+        "spec": copy.deepcopy(group.template.spec),
+    }
+    main = group.template.annotations.get(names.ANNOTATION_DEFAULT_CONTAINER)
+    if main:
+        # It speaks of the pods, and what is private to the group would not reach them.
+        worker["metadata"] = {"annotations": {names.ANNOTATION_DEFAULT_CONTAINER: main}}
     annotations = inherited(cluster.meta.annotations, group.template.annotations, {})
     labels = inherited(cluster.meta.labels, group.template.labels, base)
     return {
         "apiVersion": names.API_VERSION,
         "kind": str(names.Kind.GROUP),
         "metadata": object_metadata(name, cluster.meta, labels, annotations),
-        "spec": {
-            "cluster": cluster.meta.name,
-            "worker": {"replicas": group.replicas, "spec": copy.deepcopy(group.template.spec)},
-        },
+        "spec": {"cluster": cluster.meta.name, "worker": worker},
     }

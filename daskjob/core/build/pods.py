@@ -108,7 +108,7 @@ def scheduler_address(site: Site, cluster: str, namespace: str, template: PodTem
         for key in ("command", "args")
         for word in container.get(key) or ()
     ]
-    pairs = list(zip(words, [*words[1:], ""], strict=True))
+    pairs = list(zip(words, [*words, ""][1:], strict=True))
     secure = any(
         word.startswith("--tls-") or word == "--protocol=tls" or pair == ("--protocol", "tls")
         for pair in pairs
@@ -130,7 +130,7 @@ def dashboard_prefix(template: PodTemplate) -> str:
     """Return ``/prefix`` from a ``--dashboard-prefix`` argument; empty where there is none."""
     for container in template.containers:
         words = [w for key in ("command", "args") for w in container.get(key) or ()]
-        for word, following in zip(words, [*words[1:], ""], strict=True):
+        for word, following in zip(words, [*words, ""][1:], strict=True):
             value = ""
             if word == "--dashboard-prefix":
                 value = following

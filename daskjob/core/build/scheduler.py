@@ -70,7 +70,7 @@ def _option_number(containers: list[Manifest], name: str) -> int:
 
 def _option_text(containers: list[Manifest], name: str) -> str:
     words = _words(containers)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if word == name:
             return following
         if word.startswith(name + "="):

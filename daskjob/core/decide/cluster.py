@@ -6,7 +6,7 @@ No I/O here.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from daskjob.core import names
 from daskjob.core.build.group import worker_group
@@ -16,11 +16,12 @@ from daskjob.core.build.service import dashboard_port, scheduler_service
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.diagnose import crash_loop, waiting_for
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
-from daskjob.core.observed import ObservedCluster
+from daskjob.core.observed import ObservedCluster, Refusal
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.idle import idle_until
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.replicas import merged_replicas
+from daskjob.core.policies.scaling import BACKOFF_LONGEST_SECONDS, replaced_at
 from daskjob.core.status import (
     ClusterPhase,
     ClusterStatus,
@@ -32,6 +33,7 @@ from daskjob.core.status import (
 
 def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     """Return what a pass over a cluster is to do."""
+    observed = replace(observed, refusals=_own_refusals(observed))
     cluster = observed.cluster
     if cluster.meta.deleting:
         return NOTHING
@@ -40,8 +42,9 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
         return Decision(delete=(cluster.meta.ref,))
     replicas, patches = _counts(observed)
     status = _status(observed, replicas, now)
-    create = () if observed.mistakes else _missing(observed)
+    create = () if observed.mistakes else _missing(observed, now)
     waits = [next_try(refusal) for refusal in observed.refusals.values()]
+    waits += [moment] if (moment := _scheduler_due(status)) else []
     return Decision(
         status=None if status == observed.status else status.to_manifest(),
         create=tuple(m for m in create if _may_try(observed, m, now)),
@@ -51,14 +54,27 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     )
 
 
-def _missing(observed: ObservedCluster) -> tuple[Manifest, ...]:
+def _own_refusals(observed: ObservedCluster) -> dict[str, Refusal]:
+    """Return the refusals of this cluster's objects; a backend shows those of the namespace."""
+    name = observed.cluster.meta.name
+    own = {
+        f"Pod/{names.scheduler_pod_name(name)}",
+        f"Service/{names.scheduler_service_name(name)}",
+    }
+    for group in observed.cluster.spec.all_groups:
+        own.add(f"{names.Kind.GROUP}/{names.group_name(name, group.name)}")
+    return {key: refusal for key, refusal in observed.refusals.items() if key in own}
+
+
+def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
     """Return what the cluster still lacks.
 
     All is asked for at once: the groups' own passes see to it that no worker comes before the
     scheduler pod and the Service do.
     """
     cluster, found = observed.cluster, []
-    if observed.scheduler is None and _may_have_scheduler(observed):
+    due = _scheduler_due(observed.status)
+    if observed.scheduler is None and _may_have_scheduler(observed) and not (due and now < due):
         found.append(scheduler_pod(cluster, observed.site, token=observed.entropy))
     if observed.service is None:
         found.append(scheduler_service(cluster))
@@ -76,6 +92,11 @@ def _may_have_scheduler(observed: ObservedCluster) -> bool:
     return observed.cluster.on_scheduler_loss != "Fail" or not was_there
 
 
+def _scheduler_due(status: ClusterStatus) -> datetime | None:
+    """Return when a scheduler that ended may be made anew: at once, then later and later."""
+    return replaced_at(status.scheduler_failures, status.last_failure_time)
+
+
 def _may_try(observed: ObservedCluster, manifest: Manifest, now: datetime) -> bool:
     refusal = observed.refusals.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
     return refusal is None or now >= next_try(refusal)
@@ -84,12 +105,29 @@ def _may_try(observed: ObservedCluster, manifest: Manifest, now: datetime) -> bo
 def _superfluous(observed: ObservedCluster) -> tuple[ObjectRef, ...]:
     """Return a scheduler that ended for good, to be made anew, and groups that are to go."""
     gone: list[ObjectRef] = []
-    scheduler = observed.scheduler
-    if scheduler and scheduler.ended and not scheduler.deleting and _may_have_scheduler(observed):
-        gone.append(scheduler.ref)
+    if observed.scheduler and _is_replaced(observed):
+        gone.append(observed.scheduler.ref)
     if observed.cluster.deletes_workers:
         gone += [group.ref for group in observed.groups if not group.deleting]
     return tuple(gone)
+
+
+def _is_replaced(observed: ObservedCluster) -> bool:
+    """Say whether the scheduler is to go for a new one; an attempt's is the job's to judge."""
+    scheduler = observed.scheduler
+    if scheduler is None or scheduler.deleting or not scheduler.ended:
+        return False
+    return observed.cluster.on_scheduler_loss != "Fail"
+
+
+def _with_failures(observed: ObservedCluster, now: datetime) -> ClusterStatus:
+    """Return the status with a scheduler counted that ended: in the pass that removes it."""
+    status, last = observed.status, observed.status.last_failure_time
+    if not _is_replaced(observed):
+        return status
+    stable = last is not None and now - last >= timedelta(seconds=BACKOFF_LONGEST_SECONDS * 2)
+    before = 0 if stable else status.scheduler_failures
+    return replace(status, scheduler_failures=before + 1, last_failure_time=now)
 
 
 def _counts(observed: ObservedCluster) -> tuple[int, tuple[Patch, ...]]:
@@ -109,13 +147,15 @@ def _counts(observed: ObservedCluster) -> tuple[int, tuple[Patch, ...]]:
 
 
 def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterStatus:
-    cluster, old = observed.cluster, observed.status
-    meta, spec, now = cluster.meta, cluster.spec, whole_seconds(now)
+    cluster, now = observed.cluster, whole_seconds(now)
+    meta, spec, old = cluster.meta, cluster.spec, _with_failures(observed, now)
     default = names.label_value(names.group_name(meta.name))
     ours = [pod for pod in observed.workers if pod.group == default and pod.alive]
     ready, reason, message = _scheduler_state(observed)
     condition = Condition(ConditionType.SCHEDULER_READY, ready, reason, message, meta.generation)
-    group_seen = any(g.ref.name == names.group_name(meta.name) for g in observed.groups)
+    default_name = names.group_name(meta.name)
+    group = next((g for g in observed.groups if g.ref.name == default_name), None)
+    agreed = group is not None and group.replicas == spec.worker.replicas
     port = dashboard_port(spec.service)
     return replace(
         old,
@@ -123,7 +163,8 @@ def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterS
         phase=_phase(observed),
         replicas=len(ours),
         ready_replicas=sum(1 for pod in ours if pod.ready and not pod.deleting),
-        synced_replicas=replicas if group_seen else old.synced_replicas,
+        # Only what both sides have is a base: a patch that was lost must not look like a wish.
+        synced_replicas=replicas if agreed else old.synced_replicas,
         selector=f"{names.LABEL_CLUSTER_NAME}={names.label_value(meta.name)},"
         f"{names.LABEL_WORKERGROUP_NAME}={default}",
         scheduler_address=scheduler_address(
@@ -160,10 +201,9 @@ def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
     if observed.mistakes:
         return False, "InvalidSpec", "; ".join(str(mistake) for mistake in observed.mistakes)
     if scheduler is None:
-        for name, refusal in sorted(observed.refusals.items()):
-            if not name.startswith("Pod/") or "-worker-" not in name:
-                words = f"{refusal.name} could not be created: {refusal.words}."
-                return False, str(refusal.kind), words
+        for _, refusal in sorted(observed.refusals.items()):
+            words = f"{refusal.name} could not be created: {refusal.words}."
+            return False, str(refusal.kind), words
         return False, "Missing", "there is no scheduler pod yet."
     if scheduler.ready:
         return True, "Answers", f"pod {scheduler.ref.name} answers."

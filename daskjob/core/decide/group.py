@@ -11,14 +11,18 @@ from daskjob.core.build.workers import worker_pod
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.diagnose import crash_loop, waiting_for
 from daskjob.core.manifests import Manifest, whole_seconds
-from daskjob.core.observed import ObservedGroup
+from daskjob.core.observed import ObservedGroup, Refusal
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.scaling import RETIRE_SECONDS, STABLE_SECONDS, Scaling, scaling
 from daskjob.core.status import Condition, ConditionType, GroupStatus, with_condition
 
+#: How long a scheduler that did not confirm a retirement is left in peace.
+RETRY_SECONDS = 5
+
 
 def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     """Return what a pass over a worker group is to do."""
+    observed = replace(observed, refusals=_own_refusals(observed))
     group = observed.group
     if group.meta.deleting or (observed.cluster and observed.cluster.meta.deleting):
         return NOTHING
@@ -28,14 +32,23 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     create, wait = _new_workers(observed, verdict, now)
     looks = [wait, *(next_try(refusal) for refusal in observed.refusals.values())]
     if verdict.blocked:
-        looks.append(now + timedelta(seconds=5))
+        looks.append(now + timedelta(seconds=RETRY_SECONDS))
     return Decision(
         status=None if status == observed.status else status.to_manifest(),
         create=create,
         delete=tuple(pod.ref for pod in verdict.remove),
-        retire=Retire(verdict.retire, RETIRE_SECONDS) if verdict.retire else None,
+        retire=_retire(observed, verdict, now),
         wake_at=earliest(looks, now),
     )
+
+
+def _retire(observed: ObservedGroup, verdict: Scaling, now: datetime) -> Retire | None:
+    """Return the call to the scheduler; what it just refused is asked for again a little later."""
+    last = observed.retirement
+    just_asked = last and last.at and now < last.at + timedelta(seconds=RETRY_SECONDS)
+    if not verdict.retire or (last and just_asked and set(verdict.retire) <= last.remaining):
+        return None
+    return Retire(verdict.retire, RETIRE_SECONDS)
 
 
 def _new_workers(
@@ -53,17 +66,21 @@ def _new_workers(
         return (), None
     if verdict.not_before is not None and now < verdict.not_before:
         return (), verdict.not_before
-    refused = [r for n, r in observed.refusals.items() if n.startswith(_pod_prefix(observed))]
-    if refused:
-        soonest = max(next_try(refusal) for refusal in refused)
+    if observed.refusals:
+        soonest = max(next_try(refusal) for refusal in observed.refusals.values())
         if now < soonest:
             return (), soonest
-    fresh = [_fresh_name(observed, index) for index in range(verdict.add)]
-    return tuple(worker_pod(observed.group, cluster, n, observed.site) for n in fresh), None
+    # A name that was refused is asked for again: a new one would forget how often it was tried.
+    refused = sorted(name.removeprefix("Pod/") for name in observed.refusals)
+    fresh = [*refused, *(_fresh_name(observed, index) for index in range(verdict.add))]
+    pods = (worker_pod(observed.group, cluster, n, observed.site) for n in fresh[: verdict.add])
+    return tuple(pods), None
 
 
-def _pod_prefix(observed: ObservedGroup) -> str:
-    return f"Pod/{names.worker_name(observed.group.meta.name, '')}"
+def _own_refusals(observed: ObservedGroup) -> dict[str, Refusal]:
+    """Return the refusals of this group's pods; a backend shows those of the whole namespace."""
+    prefix = f"Pod/{names.worker_name(observed.group.meta.name, '')}"
+    return {name: r for name, r in observed.refusals.items() if name.startswith(prefix)}
 
 
 def _fresh_name(observed: ObservedGroup, index: int) -> str:

@@ -19,7 +19,7 @@ from daskjob.core.decide.job_status import told, worth_writing, write_due
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
-from daskjob.core.observed import ObservedJob
+from daskjob.core.observed import ObservedJob, Refusal
 from daskjob.core.policies import startup
 from daskjob.core.policies.cancel import cancelled
 from daskjob.core.policies.cleanup import (
@@ -50,6 +50,7 @@ from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
 
 def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     """Return what a pass over a job is to do."""
+    observed = replace(observed, refusals=_own_refusals(observed))
     job = observed.job
     if job.meta.deleting or job.managed_by != names.MANAGED_BY:
         return NOTHING
@@ -64,6 +65,22 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     if _report_is_to_come(view):
         return Decision(collect_report=True)
     return _write(view, ended(view, end))
+
+
+def _own_refusals(observed: ObservedJob) -> dict[str, Refusal]:
+    """Return the refusals of this job's objects; a backend shows those of the whole namespace."""
+    job, cluster = observed.job, observed.job.cluster_name
+    groups = [group.name for group in job.cluster.all_groups] if job.cluster else ["default"]
+    exact = {
+        f"Pod/{names.runner_name(job.meta.name, observed.status.attempt)}",
+        f"ConfigMap/{names.files_name(job.meta.name)}",
+        f"{names.Kind.CLUSTER}/{job.meta.name}",
+        f"Pod/{names.scheduler_pod_name(cluster)}",
+        f"Service/{names.scheduler_service_name(cluster)}",
+        *(f"{names.Kind.GROUP}/{names.group_name(cluster, group)}" for group in groups),
+    }
+    workers = tuple(f"Pod/{names.worker_name(names.group_name(cluster, g), '')}" for g in groups)
+    return {n: r for n, r in observed.refusals.items() if n in exact or n.startswith(workers)}
 
 
 def _view(observed: ObservedJob, now: datetime) -> JobView:
@@ -157,8 +174,8 @@ def _report_is_to_come(view: JobView) -> bool:
 def _carry_on(view: JobView) -> Decision:
     """Start what is to start, remove what is in its way, and tell."""
     cleanup = after_attempt(view) if view.observed.status.started else Cleanup()
-    create = _next_objects(view)
-    if create and not view.attempt_runs:
+    create = _next_objects(view) if _may_start(view) else ()
+    if _may_start(view) and not view.attempt_runs:
         now = whole_seconds(view.now)
         started = replace(view.status, attempt_start_time=now, next_attempt_time=None)
         view = replace(view, status=started)
@@ -174,13 +191,17 @@ def _carry_on(view: JobView) -> Decision:
     )
 
 
+def _may_start(view: JobView) -> bool:
+    """Say whether the attempt may go on, or begin: with it, its startup deadline."""
+    status = view.status
+    if status.suspended or wants_suspension(view) or in_the_way(view):
+        return False
+    return status.next_attempt_time is None or view.now >= status.next_attempt_time
+
+
 def _next_objects(view: JobView) -> tuple[Manifest, ...]:
     """Return what the attempt still lacks, the runner first, so that no quota starves it."""
     status = view.status
-    if status.suspended or wants_suspension(view) or in_the_way(view):
-        return ()
-    if status.next_attempt_time is not None and view.now < status.next_attempt_time:
-        return ()
     site, job, found = view.observed.site, view.job, []
     if job.files and not view.observed.files_exist:
         found.append(files_config_map(job))
@@ -217,9 +238,11 @@ def _scaled(view: JobView) -> tuple[Patch, ...]:
     cluster, spec = view.cluster, view.job.cluster
     if cluster is None or spec is None or not spec.worker.replicas_given:
         return ()
-    if spec.worker.autoscaling or spec.worker.replicas == cluster.default_replicas:
+    count = spec.worker.replicas
+    if spec.worker.autoscaling or count == cluster.asked_replicas:
         return ()
-    return (Patch(cluster.ref, {"spec": {"worker": {"replicas": spec.worker.replicas}}}),)
+    asked = {"annotations": {names.ANNOTATION_JOB_REPLICAS: str(count)}}
+    return (Patch(cluster.ref, {"metadata": asked, "spec": {"worker": {"replicas": count}}}),)
 
 
 def _write(view: JobView, status: JobStatus) -> Decision:

@@ -20,6 +20,8 @@ from daskjob.core.status import (
     derived_phase,
 )
 
+#: How the message of a job ends whose result could not be kept.
+LEFT_OUT = "was left out."
 #: What a successful attempt, and job, have as their reason.
 COMPLETED = "Completed"
 
@@ -31,6 +33,9 @@ def ended(view: JobView, end: AttemptEnd) -> JobStatus:
         return _succeeded(view, status, end)
     if end.reason is Reason.SUSPENDED:
         return _suspended(view, status)
+    if not view.attempt_runs:
+        # No attempt failed, so none follows: what ended is the wait for one.
+        return _failed(view, status, end, GiveUp(end.reason, end.message))
     verdict = after_failure(end, end.reason, view.status, view.policy, view.now)
     match verdict:
         case GiveUp():
@@ -124,11 +129,11 @@ def _result(view: JobView) -> tuple[object, str]:
     if not text.strip():
         return None, ""
     if len(text.encode()) > RESULT_LIMIT_BYTES:
-        return None, f" Its result is longer than {RESULT_LIMIT_BYTES} bytes and was left out."
+        return None, f" Its result is longer than {RESULT_LIMIT_BYTES} bytes and {LEFT_OUT}"
     try:
         return json.loads(text), ""
     except ValueError:
-        return None, " Its result is no JSON and was left out."
+        return None, f" Its result is no JSON and {LEFT_OUT}"
 
 
 def _failed(view: JobView, status: JobStatus, end: AttemptEnd, verdict: GiveUp) -> JobStatus:

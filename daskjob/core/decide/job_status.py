@@ -12,7 +12,7 @@ from daskjob.core.diagnose import crash_loop, waiting_for
 from daskjob.core.errors import RefusalKind
 from daskjob.core.job_view import JobView
 from daskjob.core.manifests import whole_seconds
-from daskjob.core.policies.cleanup import in_the_way
+from daskjob.core.policies.cleanup import blocked_since, in_the_way
 from daskjob.core.policies.stall import stall
 from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import OnSchedulerLoss
@@ -93,9 +93,8 @@ def _with_blocked(view: JobView, status: JobStatus) -> JobStatus:
     things = in_the_way(view)
     if not things:
         return status.without_condition(ConditionType.CLEANUP_BLOCKED)
-    attempts = view.status.attempts
-    late = attempts and view.now - attempts[-1].end_time >= timedelta(seconds=60)
-    if not late:
+    since = blocked_since(view)
+    if since is None or view.now - since < timedelta(seconds=60):
         return status
     return status.with_condition(
         ConditionType.CLEANUP_BLOCKED,

@@ -69,10 +69,17 @@ def in_the_way(view: JobView) -> list[str]:
 
 
 def blocked_until(view: JobView) -> datetime | None:
-    """Return when waiting for earlier attempts' objects ends; ``None`` without such."""
-    if not view.status.attempts:
-        return None
-    return view.status.attempts[-1].end_time + timedelta(seconds=BLOCKED_SECONDS)
+    """Return when waiting for earlier objects ends: those of an attempt, or of another job."""
+    since = blocked_since(view)
+    return None if since is None else since + timedelta(seconds=BLOCKED_SECONDS)
+
+
+def blocked_since(view: JobView) -> datetime | None:
+    """Return since when the next attempt could have started, were nothing in its way."""
+    moments = [view.status.start_time]
+    if view.status.attempts:
+        moments.append(view.status.attempts[-1].end_time)
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _runners(

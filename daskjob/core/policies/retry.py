@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daskjob.core.job_view import AttemptEnd
+from daskjob.core.manifests import whole_seconds
 from daskjob.core.reasons import FINAL_REASONS, Reason, ReasonClass
 from daskjob.core.spec.policy import Action, Policy
 from daskjob.core.status import JobStatus
@@ -48,7 +49,9 @@ def after_failure(
     if failures > policy.backoff_limit:
         return _given_up(end, reason, failures, policy)
     tries = status.failures + status.ignored
-    return Again(now + backoff(policy, tries), counted)
+    # A status tells whole seconds: rounded down, a wait of one second would be none.
+    at = whole_seconds(now + backoff(policy, tries) + timedelta(microseconds=999_999))
+    return Again(at, counted)
 
 
 def _given_up(end: AttemptEnd, reason: Reason, failures: int, policy: Policy) -> GiveUp:

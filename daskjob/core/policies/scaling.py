@@ -7,10 +7,11 @@ scheduler that cannot be asked means no scale-down.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from daskjob.core.dask import DaskWorker
+from daskjob.core.dask import DaskWorker, Retirement
 from daskjob.core.observed import ObservedGroup
 from daskjob.core.pods import PodFacts
 
@@ -21,6 +22,7 @@ BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LONGEST_SECONDS = 300.0
 #: A worker that stayed this long ends a series of failures.
 STABLE_SECONDS = 60
+_WORKER_NAME = re.compile(r".+-worker-[0-9a-f]{10}(-.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def scaling(observed: ObservedGroup, failures: int, failed_at: datetime | None) 
     alive = [pod for pod in observed.workers if pod.alive and not pod.deleting]
     missing = observed.group.replicas - len(alive)
     if missing >= 0:
-        not_before = _not_before(failures, failed_at)
+        not_before = replaced_at(failures, failed_at)
         return Scaling(add=missing, remove=ended, not_before=not_before if missing else None)
     return _fewer(observed, ended, alive, -missing)
 
@@ -59,26 +61,53 @@ def _fewer(
         blocked = "" if len(never_placed) == surplus else "the scheduler cannot be asked"
         return Scaling(remove=(*ended, *never_placed), blocked=blocked)
     registered = {pod.ref.name: _worker_of(pod, observed.dask.workers) for pod in alive}
-    confirmed = observed.retirement.retired if observed.retirement else frozenset()
     mapped = {w.address for w in registered.values() if w is not None}
     ours = f"{observed.group.meta.name}-worker-"
     unmapped = any(
-        w.address not in mapped and w.name.startswith(ours) for w in observed.dask.workers
+        w.address not in mapped and not _is_of_another_group(w, ours)
+        for w in observed.dask.workers
     )
-    free = [] if unmapped else [pod for pod in alive if registered[pod.ref.name] is None]
+    free = [pod for pod in alive if registered[pod.ref.name] is None]
+    if unmapped:
+        free = [pod for pod in free if not _ever_ran(pod)]
     free.sort(key=lambda pod: (pod.scheduled, pod.ready, pod.ref.name))
-    gone = [pod for pod in alive if (w := registered[pod.ref.name]) and w.address in confirmed]
+    gone = [
+        pod
+        for pod in alive
+        if (w := registered[pod.ref.name]) and _is_confirmed(w, pod, observed.retirement)
+    ]
     remove = [*gone, *free][:surplus]
     left = surplus - len(remove)
     candidates = [w for pod in alive if pod not in remove and (w := registered[pod.ref.name])]
     candidates.sort(key=lambda w: (w.processing, w.memory, w.name))
     waiting = observed.retirement is not None and not observed.retirement.answered
     blocked = "the scheduler did not confirm that the data of enough workers is safe"
+    if left > len(candidates):
+        blocked, waiting = "a worker of the scheduler belongs to no pod that is known", True
     return Scaling(
         remove=(*ended, *remove),
         retire=tuple(w.address for w in candidates[:left]),
         blocked=blocked if left and (waiting or _refused(observed)) else "",
     )
+
+
+def _is_of_another_group(worker: DaskWorker, ours: str) -> bool:
+    """Say whether a worker bears the name of another group's pod; any other name may be ours."""
+    return not worker.name.startswith(ours) and bool(_WORKER_NAME.fullmatch(worker.name))
+
+
+def _ever_ran(pod: PodFacts) -> bool:
+    return pod.main is not None and pod.main.ever_ran
+
+
+def _is_confirmed(worker: DaskWorker, pod: PodFacts, answer: Retirement | None) -> bool:
+    """Say whether the scheduler let this very pod's worker go.
+
+    A pod that came after the answer may have got the address of one that was retired before it.
+    """
+    if answer is None or worker.address not in answer.retired:
+        return False
+    return answer.at is None or pod.created_at is None or pod.created_at <= answer.at
 
 
 def _refused(observed: ObservedGroup) -> bool:
@@ -88,7 +117,7 @@ def _refused(observed: ObservedGroup) -> bool:
 def _worker_of(pod: PodFacts, workers: tuple[DaskWorker, ...]) -> DaskWorker | None:
     """Return the registered worker of a pod: by its address, else by its name or a prefix of it."""
     for worker in workers:
-        host = worker.address.rpartition(":")[0].rpartition("/")[2]
+        host = worker.address.rpartition(":")[0].rpartition("/")[2].strip("[]")
         if pod.ip and host == pod.ip and not pod.ip.startswith("127."):
             return worker
     name = pod.ref.name
@@ -98,7 +127,8 @@ def _worker_of(pod: PodFacts, workers: tuple[DaskWorker, ...]) -> DaskWorker | N
     return None
 
 
-def _not_before(failures: int, failed_at: datetime | None) -> datetime | None:
+def replaced_at(failures: int, failed_at: datetime | None) -> datetime | None:
+    """Return when a pod is replaced, after so many that ended one after the other."""
     if not failures or failed_at is None:
         return None
     seconds = min(BACKOFF_FIRST_SECONDS * 2 ** min(failures - 1, 20), BACKOFF_LONGEST_SECONDS)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import yaml
 
 from daskjob.core.errors import DaskJobError, FieldError, Invalid
-from daskjob.core.manifests import Manifest
+from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.names import Kind
-
-SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -20,6 +19,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[object, object]:
     seen: set[object] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
         key = loader.construct_object(key_node, deep=True)
         if isinstance(key, str) and key in seen:
             raise yaml.constructor.ConstructorError(
@@ -49,19 +50,37 @@ def read_documents(path: Path) -> list[Manifest]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        words = f"byte {error.start} is not UTF-8; save it as UTF-8"
+        raise Unreadable(f"{path} is no text that can be read: {words}") from error
     try:
-        documents = [d for d in yaml.load_all(text, _UniqueKeyLoader) if d is not None]
+        documents = _loaded(text, path)
     except yaml.YAMLError as error:
         raise Unreadable(f"{path} is no YAML: {error}") from error
     except RecursionError as error:
         raise Unreadable(f"{path} is no YAML that can be read: it is nested too deeply") from error
-    for index, document in enumerate(documents):
+    manifests: list[Manifest] = []
+    for number, document in enumerate(documents, start=1):
         if not isinstance(document, dict):
-            mistake = FieldError(f"document {index}", document, "write a mapping of fields")
+            mistake = FieldError(f"document {number}", document, "write a mapping of fields")
             raise Invalid(str(path), [mistake])
-    return documents
+        manifests.append(document)
+    return manifests
+
+
+def _loaded(text: str, path: Path) -> list[object]:
+    stream = io.StringIO(text)
+    stream.name = str(path)  # type: ignore[attr-defined]  # errors name it with the line
+    loader = _UniqueKeyLoader(stream)
+    try:
+        found = []
+        while loader.check_data():
+            found.append(loader.get_data())
+        return [document for document in found if document is not None]
+    finally:
+        loader.dispose()
 
 
 def read_job(path: Path) -> tuple[Manifest, list[str]]:
@@ -74,10 +93,15 @@ def read_job(path: Path) -> tuple[Manifest, list[str]]:
     """
     documents = read_documents(path)
     jobs = [document for document in documents if document.get("kind") == Kind.JOB]
-    if len(jobs) != 1:
-        kinds = ", ".join(str(document.get("kind")) for document in documents) or "nothing"
-        allowed = "a file to run holds exactly one DaskJob"
-        raise Invalid(str(path), [FieldError("kind", kinds, allowed)])
-    others = [str(d.get("kind")) for d in documents if d is not jobs[0]]
+    others = [str(document.get("kind")) for document in documents if document not in jobs]
+    if not documents:
+        raise Unreadable(f"{path} is empty; write one DaskJob into it")
+    if not jobs:
+        kinds = ", ".join(others)
+        raise Unreadable(f"{path} holds no DaskJob (it holds {kinds}); write one into it")
+    if len(jobs) > 1:
+        named = ", ".join(str(metadata(job).get("name", "(unnamed)")) for job in jobs)
+        words = f"{path} holds {len(jobs)} DaskJobs ({named}); a file to run holds exactly one"
+        raise Unreadable(words)
     notes = [f"not on this machine: {', '.join(others)} of {path}"] if others else []
     return jobs[0], notes

@@ -25,7 +25,7 @@ from daskjob.submit.cli.output import (
     print_objects,
     print_table,
 )
-from daskjob.submit.cli.parameters import JobName
+from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, JobName
 
 #: How often a log or a job that is followed is looked at again.
 FOLLOW_SECONDS = 0.2
@@ -273,10 +273,10 @@ def why_command(name: str, output: str | None) -> None:
 
 
 def _job_and_log(name: str) -> tuple[Manifest, str]:
-    from daskjob.submit.cli.documents import SUFFIXES, read_job
+    from daskjob.submit.cli.documents import read_job
 
     path = Path(name)
-    if path.suffix in SUFFIXES and path.is_file():
+    if path.suffix in MANIFEST_SUFFIXES and path.is_file():
         return read_job(path)[0], ""
     folder = find_folder(state_root(), name)
     job = folder.job()

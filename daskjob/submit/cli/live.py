@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from daskjob.backends.local.run import LocalRun, Snapshot
+from daskjob.core.decide.job_end import LEFT_OUT
+from daskjob.core.errors import ApiError
 from daskjob.core.quantity import format_bytes
 from daskjob.core.status import JobStatus
 from daskjob.submit.cli.output import duration
@@ -151,7 +153,7 @@ class View:
         if status.scheduler_identity:
             self._once(f"up {status.attempt}", self._up(snapshot))
         for attempt in status.attempts if not status.finished else status.attempts[:-1]:
-            then = f"attempt {attempt.number + 1} follows"
+            then = f"Attempt {attempt.number + 1} follows"
             if not status.finished and status.next_attempt_time:
                 then += f" at {status.next_attempt_time.astimezone():%H:%M:%S}"
             self._once(
@@ -178,7 +180,9 @@ class View:
         took = duration(timedelta(seconds=time.monotonic() - self._started))
         if status.succeeded:
             self.say(f"{name} succeeded in {took}{_work(status)}")
-            if not _tasks(status):
+            if status.message.endswith(LEFT_OUT):
+                self.say(status.message, even_quiet=True)
+            if snapshot.desired_workers and not _tasks(status):
                 self.say(
                     "its cluster ran no task: a script uses the workers after "
                     "'from distributed import Client; client = Client()'"
@@ -257,10 +261,23 @@ def view_of(run: LocalRun, *, quiet: bool, log_to_stderr: bool) -> View:
 
 
 def write_all(stream: TextIO, data: bytes) -> None:
-    """Write bytes through a text stream as they are; bytes are what a script prints."""
-    stream.flush()
-    stream.buffer.write(data)
-    stream.buffer.flush()
+    """Write bytes through a text stream as they are; bytes are what a script prints.
+
+    Raises
+    ------
+    BrokenPipeError
+        Whoever read it has gone.
+    ApiError
+        The disk that it goes to is full.
+    """
+    try:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ApiError(f"what the script prints cannot be written: {error.strerror}") from error
 
 
 def _tasks(status: JobStatus) -> int:

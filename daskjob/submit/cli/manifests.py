@@ -11,7 +11,7 @@ from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.exit_codes import ExitCode
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.spec import parse_cluster, parse_group, parse_job
-from daskjob.submit.cli.documents import SUFFIXES, Unreadable, read_documents
+from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
 
 _PARSERS = {
     names.Kind.JOB: parse_job,
@@ -27,6 +27,8 @@ def validate_command(files: tuple[Path, ...]) -> int:
 
     Objects of other kinds are left alone. The exit code is 125 where anything is wrong.
     """
+    from daskjob.submit.cli.documents import Unreadable, read_documents
+
     good = True
     for path in files:
         try:
@@ -73,7 +75,9 @@ def render_command(file: Path, args: tuple[str, ...]) -> None:
     """
     import yaml
 
-    if file.suffix in SUFFIXES:
+    from daskjob.submit.cli.documents import read_documents
+
+    if file.suffix in MANIFEST_SUFFIXES:
         objects = [
             made
             for document in read_documents(file)

@@ -8,6 +8,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+#: Files that hold a manifest; every other one is a script.
+MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]?))")
 
@@ -78,6 +81,20 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
         if key not in os.environ:
             self.fail(f"{key} is not set in this environment: write {key}=VALUE", param, ctx)
         return key, os.environ[key]
+
+
+class NewName(click.ParamType):  # type: ignore[type-arg]
+    """A name for a new job."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, where a job may have it."""
+        from daskjob.core.names import NAME_RULE, is_valid_name
+
+        if not is_valid_name(str(value)):
+            self.fail(f"{value!r} cannot be a job's name; write {NAME_RULE}", param, ctx)
+        return str(value)
 
 
 class JobName(click.ParamType):  # type: ignore[type-arg]

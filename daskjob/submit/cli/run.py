@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -15,9 +14,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daskjob.core.manifests import Manifest
+from daskjob.core.manifests import Manifest, metadata
 from daskjob.submit.cli.output import Format, output_option, print_objects
-from daskjob.submit.cli.parameters import Assignment, Duration, Memory
+from daskjob.submit.cli.parameters import (
+    MANIFEST_SUFFIXES,
+    Assignment,
+    Duration,
+    Memory,
+    NewName,
+)
 
 if TYPE_CHECKING:
     from daskjob.backends.local.run import LocalRun
@@ -50,7 +55,7 @@ class RunOptions:
 @click.option("-w", "--workers", type=click.IntRange(0, 1000), help="How many workers.")
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), help="Threads of each worker.")
 @click.option("-m", "--memory", type=Memory(), help="Memory of each worker, such as 4GiB.")
-@click.option("--name", help="The job's name; generated from the script's where not given.")
+@click.option("--name", type=NewName(), help="The job's name; generated from the script's where not given.")
 @click.option("--retries", type=click.IntRange(0, 1000), help="How often a failure is tried again.")
 @click.option("--timeout", type=Duration(), help="End the job after this long, such as 90s or 2h.")
 @click.option(
@@ -63,9 +68,9 @@ class RunOptions:
 )
 @output_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the script's output and errors only.")
-@click.argument("script", type=click.Path(path_type=Path))
+@click.argument("script", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def run_command(script: Path, args: tuple[str, ...], **given: object) -> int:
+def run_command(script: str, args: tuple[str, ...], **given: object) -> int:
     r"""Run SCRIPT with ARGS, or the DaskJob of a YAML file, on this machine.
 
     The script finds its workers by `distributed.Client()`, as it would on a cluster. What it
@@ -83,6 +88,8 @@ def run_command(script: Path, args: tuple[str, ...], **given: object) -> int:
     options = RunOptions(**given)  # type: ignore[arg-type]
     _check_result_file(options.result_file)
     manifest, notes = _manifest(script, args, options)
+    import asyncio
+
     from daskjob.backends.local.run import LocalRun
     from daskjob.backends.local.state import state_root
 
@@ -101,26 +108,34 @@ def _check_result_file(path: Path | None) -> None:
 
 
 def _manifest(
-    script: Path, args: tuple[str, ...], options: RunOptions
+    script: str, args: tuple[str, ...], options: RunOptions
 ) -> tuple[Manifest, list[str]]:
     """Return the manifest to run, and what the user should know of it."""
-    from daskjob.submit.cli.documents import SUFFIXES, read_job
+    path = Path(script)
+    if not path.exists():
+        raise click.UsageError(f"there is no file {script!r}")
+    if path.is_dir():
+        raise click.UsageError(f"{script!r} is a folder, no script and no manifest")
+    if not os.access(path, os.R_OK):
+        raise click.UsageError(f"{script!r} cannot be read: permission denied")
+    if path.suffix in MANIFEST_SUFFIXES:
+        from daskjob.submit.cli.documents import read_job
 
-    if not script.exists():
-        raise click.UsageError(f"there is no file {str(script)!r}")
-    if script.is_dir():
-        raise click.UsageError(f"{str(script)!r} is a folder, no script and no manifest")
-    if not os.access(script, os.R_OK):
-        raise click.UsageError(f"{str(script)!r} cannot be read: permission denied")
-    if script.suffix in SUFFIXES:
         if args:
             raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
-        manifest, notes = read_job(script)
+        manifest, notes = read_job(path)
         return _with_options(manifest, options), notes
-    return _script_manifest(script, args, options), []
+    command = [*_interpreter(path), _as_a_path(script), *args]
+    return _script_manifest(path, command, options), []
 
 
-def _script_manifest(script: Path, args: tuple[str, ...], options: RunOptions) -> Manifest:
+def _as_a_path(script: str) -> str:
+    """Return a script's path so that nobody takes it for an option, or for a program in PATH."""
+    plain = "/" not in script and (script.startswith("-") or not _interpreter(Path(script)))
+    return f"./{script}" if plain else script
+
+
+def _script_manifest(script: Path, command: list[str], options: RunOptions) -> Manifest:
     from daskjob.submit.script import ScriptOptions, default_shape, script_job
 
     workers, threads = default_shape(cpu_count())
@@ -138,7 +153,7 @@ def _script_manifest(script: Path, args: tuple[str, ...], options: RunOptions) -
         env=dict(options.env),
         python_path=f"{folder}:{inherited}" if inherited else folder,
     )
-    return script_job([*_interpreter(script), str(script), *args], wanted, script.stem)
+    return script_job(command, wanted, script.stem)
 
 
 def _interpreter(script: Path) -> list[str]:
@@ -167,11 +182,11 @@ def _with_options(manifest: Manifest, options: RunOptions) -> Manifest:
             "--threads and --memory are for scripts; a manifest says them itself"
         )
     changed: Manifest = copy.deepcopy(manifest)
+    if options.name:
+        changed["metadata"] = {**metadata(changed), "name": options.name}
     spec = changed.get("spec")
     if not isinstance(spec, dict):
         return changed
-    if options.name:
-        changed.setdefault("metadata", {})["name"] = options.name
     if options.retries is not None:
         spec["backoffLimit"] = options.retries
     if options.timeout is not None:
@@ -179,28 +194,30 @@ def _with_options(manifest: Manifest, options: RunOptions) -> Manifest:
     if options.workers is not None:
         with contextlib.suppress(KeyError, TypeError):
             spec["cluster"]["spec"]["worker"]["replicas"] = options.workers
-    for template in _templates(spec):
-        for container in template.get("containers") or ():
-            own = [v for v in container.get("env") or () if v.get("name") not in dict(options.env)]
+    for container in _containers(spec) if options.env else ():
+        own = container.get("env") or []
+        if isinstance(own, list) and all(isinstance(variable, dict) for variable in own):
+            kept = [v for v in own if v.get("name") not in dict(options.env)]
             added = [{"name": n, "value": v.replace("$", "$$")} for n, v in options.env]
-            if added:
-                container["env"] = [*own, *added]
+            container["env"] = [*kept, *added]
     return changed
 
 
-def _templates(spec: Manifest) -> list[Manifest]:
-    """Return the PodSpecs of the runner and the workers, as far as the manifest has them."""
-    found = []
+def _containers(spec: Manifest) -> list[Manifest]:
+    """Return the containers of the runner and the workers; what is no container is left alone."""
+    found: list[Manifest] = []
     for path in (("job", "spec"), ("cluster", "spec", "worker", "spec")):
         place: object = spec
-        for key in path:
+        for key in (*path, "containers"):
             place = place.get(key) if isinstance(place, dict) else None
-        if isinstance(place, dict):
-            found.append(place)
+        if isinstance(place, list):
+            found += [container for container in place if isinstance(container, dict)]
     return found
 
 
 async def _run(run: LocalRun, options: RunOptions) -> int:
+    import asyncio
+
     from daskjob.core.exit_codes import exit_code
     from daskjob.core.status import job_status_from
     from daskjob.submit.cli.live import view_of
@@ -210,6 +227,8 @@ async def _run(run: LocalRun, options: RunOptions) -> int:
     _on_signals(run, view.interrupted)
     view.begin()
     ticking = asyncio.create_task(_tick(view))
+    # A script whose reader has gone would be told so by its next write; ours writes to a file.
+    ticking.add_done_callback(lambda task: None if task.cancelled() else run.cancel())
     try:
         job = await run.run()
     finally:
@@ -227,6 +246,8 @@ async def _run(run: LocalRun, options: RunOptions) -> int:
 
 
 async def _tick(view: View) -> None:
+    import asyncio
+
     while True:
         view.update()
         await asyncio.sleep(TICK_SECONDS)
@@ -234,6 +255,8 @@ async def _tick(view: View) -> None:
 
 def _on_signals(run: LocalRun, tell: Callable[[str, int], None]) -> None:
     """Cancel at the first signal, kill at the second."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     seen = 0
 

@@ -1,0 +1,39 @@
+# Every target sets up what it needs; the Python environment lives outside the checkout.
+PYTHON ?= python3
+BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types contracts format benchmarks clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Run a real job on this machine: Python's own source files, counted on several workers
+	@bin=$(BIN) && name=census-$$$$ && \
+	"$$bin/daskjob" run --name $$name examples/stdlib_census/census.py --top 10 && \
+	echo && "$$bin/daskjob" report $$name
+
+test: ## Run all tests
+	@bin=$(BIN) && "$$bin/python" -m pytest $(ARGS)
+
+check: lint types contracts test ## Everything that has to be green: style, types, imports, tests
+
+lint: ## Check format and style
+	@bin=$(BIN) && "$$bin/ruff" format --check . && "$$bin/ruff" check .
+
+types: ## Check types
+	@bin=$(BIN) && "$$bin/mypy"
+
+contracts: ## Check who may import whom
+	@bin=$(BIN) && "$$bin/lint-imports"
+
+format: ## Format the code and mend what can be mended
+	@bin=$(BIN) && "$$bin/ruff" format . && "$$bin/ruff" check --fix .
+
+benchmarks: ## Print how fast daskjob is, as ratios against LocalCluster in the same run
+	@bin=$(BIN) && for file in benchmarks/*.py; do echo "== $$file" && "$$bin/python" $$file || exit; done
+
+clean: ## Remove the Python environment and what tools left in the checkout
+	rm -rf "$$(scripts/venv)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

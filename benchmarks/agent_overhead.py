@@ -1,0 +1,184 @@
+"""Measures what the scheduler agent costs a scheduler that runs 100,000 trivial tasks.
+
+Rounds alternate between a scheduler without and one with the agent, each a fresh process beside one
+fresh worker, and with the agent every task must have been counted. What counts is CPU time of the
+scheduler's process: the wall clock is the worker's, which is slower.
+
+The ratio of two noisy numbers says little about 3 %, so the agent's own function is timed too, with
+the transitions that one task makes: microseconds a task, to be held against the scheduler's.
+
+    python benchmarks/agent_overhead.py --tasks 100000 --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import timeit
+import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from distributed import Client
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from daskjob.agent import TaskCounts  # noqa: E402 - the checkout, not what is installed
+from daskjob.core.build.agent import agent_environment  # noqa: E402
+
+TOKEN = "benchmark"
+START_SECONDS = 30.0
+
+
+def trivial(*_: Any) -> None:
+    return None
+
+
+def graph(tasks: int) -> dict[Any, Any]:
+    """So many tasks, the last of which needs all others."""
+    keys: list[Any] = [("trivial-x", i) for i in range(tasks - 1)]
+    return {**dict.fromkeys(keys, (trivial, 1)), "last-x": (trivial, keys)}
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def started(
+    arguments: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("DASK")}
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments], env=clean | environment, stdout=log, stderr=log
+        )
+
+
+def information(path: Path) -> dict[str, Any]:
+    """What the scheduler wrote about itself, once it has."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+            return found
+        except (OSError, ValueError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def run(tasks: int, *, with_agent: bool) -> tuple[float, float]:
+    """(CPU seconds of the scheduler, wall seconds) of one run."""
+    source = (ROOT / "daskjob" / "agent.py").read_text()
+    environment = agent_environment(source, token=TOKEN) if with_agent else {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = folder / "scheduler.json"
+        scheduler = started(
+            [
+                "distributed.cli.dask_scheduler",
+                "--host=127.0.0.1",
+                "--port=0",
+                "--dashboard-address=127.0.0.1:0",
+                f"--scheduler-file={file}",
+            ],
+            folder,
+            environment,
+        )
+        address = information(file)["address"]
+        worker = started(
+            [
+                "distributed.cli.dask_worker",
+                address,
+                "--host=127.0.0.1",
+                "--no-nanny",
+                "--nthreads=30",
+                "--no-dashboard",
+                f"--local-directory={folder}",
+            ],
+            folder,
+            {},
+        )
+        try:
+            with Client(address, timeout=START_SECONDS) as client:
+                client.wait_for_workers(1)
+                work = graph(tasks)
+                cpu, wall = cpu_seconds(scheduler.pid), time.perf_counter()
+                client.get(work, "last-x")
+                wall = time.perf_counter() - wall
+                cpu = cpu_seconds(scheduler.pid) - cpu
+                if with_agent:
+                    check(information(file)["services"]["dashboard"], tasks)
+        finally:
+            for process in (worker, scheduler):
+                process.kill()
+                process.wait()
+    return cpu, wall
+
+
+def check(port: int, tasks: int) -> None:
+    """Fail unless the agent counted exactly what ran."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/daskjob/v1/state", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    with urllib.request.urlopen(request, timeout=START_SECONDS) as response:
+        counted = json.loads(response.read())["tasks"]
+    assert counted["done"] == counted["total"] == tasks, counted
+
+
+def microseconds_a_task() -> float:
+    """What the agent's function itself takes for the transitions of one task."""
+    counts = TaskCounts({"key": SimpleNamespace(run_spec=1, state="waiting")})
+    transition = counts.transition
+    finished = {"nbytes": 1, "type": b"", "typename": "", "worker": "", "startstops": []}
+    more = {"thread": 1, "metadata": {}, "run_id": 1}
+
+    def one_task() -> None:
+        transition("key", "released", "waiting", stimulus_id="x")
+        transition("key", "waiting", "waiting", stimulus_id="x")
+        transition("key", "waiting", "queued", stimulus_id="x")
+        transition("key", "queued", "processing", stimulus_id="x")
+        transition("key", "processing", "memory", stimulus_id="x", **finished, **more)
+        transition("key", "memory", "released", stimulus_id="x")
+        transition("key", "released", "forgotten", stimulus_id="x")
+
+    return min(timeit.repeat(one_task, number=20_000, repeat=5)) / 20_000 * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    for number in range(options.rounds):
+        # Who goes first changes, so that a machine that slows down favours neither.
+        for with_agent in (False, True) if number % 2 == 0 else (True, False):
+            cpu, wall = run(options.tasks, with_agent=with_agent)
+            found[with_agent].append((cpu, wall))
+            label = "with agent   " if with_agent else "without agent"
+            print(f"{label}  scheduler CPU {cpu:6.2f} s  wall {wall:6.2f} s", flush=True)
+    medians = {
+        key: [statistics.median(values) for values in zip(*runs, strict=True)]
+        for key, runs in found.items()
+    }
+    for index, what in enumerate(("scheduler CPU", "wall")):
+        ratio = medians[True][index] / medians[False][index]
+        print(f"ratio of medians, {what}: {ratio:.3f}")
+    own = microseconds_a_task()
+    whole = medians[False][0] / options.tasks * 1e6
+    print(f"the agent's function: {own:.2f} us of {whole:.0f} us a task ({own / whole:.1%})")
+
+
+if __name__ == "__main__":
+    main()

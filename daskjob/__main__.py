@@ -1,0 +1,5 @@
+"""``python -m daskjob``: the command line."""
+
+from daskjob.submit.cli import main
+
+main()

@@ -1,0 +1,253 @@
+"""Real schedulers and workers as processes of this machine, with the agent injected as text."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from daskjob.core.build.agent import AgentGroup, agent_environment
+
+SOURCE = (Path(__file__).parents[2] / "daskjob" / "agent.py").read_text()
+TOKEN = "a token of 23 characters"
+DEADLINE_SECONDS = 20.0
+
+Answer = dict[str, Any]
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
+    """The first true value of the condition; fails the test after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    return value
+
+
+class Process:
+    """A child process whose output goes to a file, killed at the end if it is still there."""
+
+    def __init__(self, log: Path, arguments: list[str], environment: Mapping[str, str]):
+        self.log = log
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("DASK")}
+        with log.open("wb") as out:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=clean | {"PYTHONWARNINGS": "ignore"} | dict(environment),
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def end(self, how: int = signal.SIGKILL) -> None:
+        if self.child.poll() is None:
+            self.child.send_signal(how)
+        self.child.wait(DEADLINE_SECONDS)
+
+
+class Cluster:
+    """A scheduler with the agent, its workers, and a way to ask it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.prefix = ""
+        self.workers: dict[str, Process] = {}
+        self.clients: list[Client] = []
+
+    def start(self, *arguments: str, environment: Mapping[str, str]) -> Cluster:
+        information = self.folder / "scheduler.json"
+        self.scheduler = Process(
+            self.folder / "scheduler.log",
+            [
+                "distributed.cli.dask_scheduler",
+                "--host=127.0.0.1",
+                "--port=0",
+                "--dashboard-address=127.0.0.1:0",
+                f"--scheduler-file={information}",
+                *arguments,
+            ],
+            environment,
+        )
+
+        def ready() -> bool:
+            assert self.scheduler.child.poll() is None, self.scheduler.output
+            # Its last line of the start comes after the preloads; the file may be half written.
+            with contextlib.suppress(OSError, ValueError):
+                self.identity = json.loads(information.read_text())
+                return True
+            return False
+
+        until(ready, "the scheduler listens")
+        self.address = self.identity["address"]
+        self.port = self.identity["services"]["dashboard"]
+        return self
+
+    def add_workers(self, *names: str, arguments: tuple[str, ...] = ()) -> None:
+        for name in names:
+            self.workers[name] = Process(
+                self.folder / f"{name}.log",
+                [
+                    "distributed.cli.dask_worker",
+                    self.address,
+                    "--host=127.0.0.1",
+                    "--no-dashboard",
+                    "--nthreads=1",
+                    "--memory-limit=1GB",
+                    f"--name={name}",
+                    f"--local-directory={self.folder}",
+                    *(arguments or ("--no-nanny",)),
+                ],
+                {},
+            )
+        wanted = set(self.workers)
+        until(lambda: wanted <= self.rows().keys(), f"{sorted(wanted)} are registered")
+
+    def client(self) -> Client:
+        client = Client(self.address, timeout=DEADLINE_SECONDS)
+        self.clients.append(client)
+        return client
+
+    def ask(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = TOKEN,
+        method: str | None = None,
+    ) -> tuple[int, Answer]:
+        """(HTTP status, JSON) of one request; bytes are sent as they are."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{self.prefix}/daskjob/v1/{path}",
+            data=body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            method=method,
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as response:
+                return response.status, json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                body = error.read()
+                is_json = error.headers.get_content_type() == "application/json"
+                return error.code, json.loads(body) if is_json else {}
+
+    def state(self) -> Answer:
+        status, answer = self.ask("state")
+        assert status == 200, answer
+        return answer
+
+    def report(self) -> Answer:
+        status, answer = self.ask("report")
+        assert status == 200, answer
+        return answer
+
+    def tasks(self) -> Answer:
+        tasks: Answer = self.state()["tasks"]
+        return tasks
+
+    def rows(self) -> dict[str, Answer]:
+        """Workers by name."""
+        with contextlib.suppress(urllib.error.URLError):
+            workers = self.state()["workers"]
+            rows = [dict(zip(workers["columns"], row, strict=True)) for row in workers["rows"]]
+            return {row["name"]: row for row in rows}
+        return {}
+
+    def addresses(self, *names: str) -> list[str]:
+        rows = self.rows()
+        return [rows[name]["address"] for name in names]
+
+    def settled(self, **expected: int) -> Answer:
+        """The tasks, as soon as these numbers are what is asked for; fails with what they are."""
+        last: Answer = {}
+
+        def reached() -> bool:
+            last.update(self.tasks())
+            return all(last[key] == value for key, value in expected.items())
+
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not reached():
+            assert time.monotonic() < deadline, f"wanted {expected}, got {last}"
+            time.sleep(0.02)
+        return last
+
+    def end(self) -> None:
+        for client in self.clients:
+            client.close()
+        for process in [*self.workers.values(), self.scheduler]:
+            process.end()
+
+
+Start = Callable[..., Cluster]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a scheduler with the agent: ``start(*arguments, source=…, groups=…, own=…)``."""
+    clusters: list[Cluster] = []
+
+    def starter(
+        *arguments: str,
+        source: str = SOURCE,
+        groups: tuple[AgentGroup, ...] = (),
+        own: Mapping[str, str] | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> Cluster:
+        own = own or {}
+        ours = agent_environment(source, token=TOKEN, groups=groups, environment=own)
+        cluster = Cluster(Path(tempfile.mkdtemp(dir=tmp_path)))
+        try:
+            cluster.start(*arguments, environment={**own, **ours, **(more or {})})
+        finally:
+            clusters.append(cluster)
+        return cluster
+
+    yield starter
+    for cluster in clusters:
+        cluster.end()
+
+
+def agent_answers(cluster: Cluster) -> Cluster:
+    """The cluster, once its agent answers: preloads run after the scheduler's file is written."""
+
+    def answered() -> bool:
+        try:
+            return cluster.ask("state")[0] == 200
+        except (urllib.error.URLError, ValueError):
+            return False
+
+    until(answered, "the agent answers: " + cluster.scheduler.output[-2000:])
+    return cluster
+
+
+@pytest.fixture
+def cluster(start: Start) -> Cluster:
+    """A scheduler with the agent and no workers."""
+    return agent_answers(start())
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One scheduler for tests that only ask and change nothing."""
+    cluster = Cluster(tmp_path_factory.mktemp("shared"))
+    try:
+        cluster.start(environment=agent_environment(SOURCE, token=TOKEN))
+        yield agent_answers(cluster)
+    finally:
+        cluster.end()

@@ -1,0 +1,306 @@
+"""Retirement moves data and is confirmed; targets and reports are what they say."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from distributed import wait
+from distributed.core import Status
+
+from daskjob.agent import at_risk
+from daskjob.core.build.agent import AgentGroup
+from tests.agent.conftest import TOKEN, Cluster, Start, agent_answers, until
+
+
+def one(*_: Any) -> int:
+    return 1
+
+
+def slow(path: str, *_: Any) -> int:
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return 1
+
+
+class Stuck:
+    """A value that cannot leave its worker: pickling it takes until the file is there."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        slow(self.path)
+        return Stuck, (self.path,)
+
+
+def status(cluster: Cluster, name: str) -> str:
+    found: str = cluster.rows()[name]["status"]
+    return found
+
+
+def test_retire_moves_3_unique_values_and_confirms_the_address(cluster: Cluster) -> None:
+    cluster.add_workers("a", "b")
+    client = cluster.client()
+    futures = [client.submit(one, i, workers=["a"], key=f"one-{i}") for i in range(3)]
+    wait(futures)
+    retiring, staying = cluster.addresses("a", "b")
+    code, answer = cluster.ask(
+        "retire", {"workers": [retiring, "tcp://127.0.0.1:1"], "timeout": 15}
+    )
+    assert (code, answer) == (
+        200,
+        {"retired": [retiring], "remaining": [], "unknown": ["tcp://127.0.0.1:1"]},
+    )
+    assert all(staying in holders for holders in client.who_has(futures).values())
+    # It was neither closed nor removed, it takes no work, and its end costs nothing.
+    assert status(cluster, "a") == "closing_gracefully"
+    assert cluster.workers["a"].child.poll() is None
+    done = cluster.tasks()["done"]
+    cluster.workers.pop("a").end(signal.SIGKILL)
+    until(lambda: len(cluster.rows()) == 1, "the worker is removed")
+    assert cluster.tasks()["done"] == done
+    assert cluster.report()["workers"]["lost"] == 0
+
+
+def test_2_workers_that_share_a_value_are_confirmed_only_when_a_third_holds_it(
+    cluster: Cluster,
+) -> None:
+    cluster.add_workers("a", "b", "c")
+    client = cluster.client()
+    future = client.submit(one, 1, workers=["a"], key="one-shared")
+    wait(future)
+    two = cluster.addresses("a", "b")
+    client.replicate([future], workers=two)
+    code, answer = cluster.ask("retire", {"workers": two, "timeout": 20})
+    assert (code, sorted(answer["retired"])) == (200, sorted(two))
+    (holders,) = client.who_has([future]).values()
+    assert cluster.addresses("c")[0] in holders
+
+
+def test_2_workers_that_share_a_value_which_cannot_move_are_not_both_retired(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.add_workers("a", "b", "c", arguments=("--no-nanny", "--nthreads=2"))
+    client = cluster.client()
+    gate = tmp_path / "gate"
+    gate.touch()
+    future = client.submit(Stuck, str(gate), workers=["a"], key="stuck-shared")
+    wait(future)
+    two = cluster.addresses("a", "b")
+    client.replicate([future], workers=two)
+    until(lambda: len(client.who_has([future])["stuck-shared"]) == 2, "both hold it")
+    gate.unlink()
+    # To distributed's policy two replicas are enough, though both would be gone. One of them may
+    # be dropped meanwhile as one too many, and its worker retired.
+    code, answer = cluster.ask("retire", {"workers": two, "timeout": 1})
+    (holders,) = client.who_has([future]).values()
+    assert code == 200
+    assert set(holders) & set(answer["remaining"])
+    gate.touch()
+
+
+def test_the_only_worker_with_data_remains_and_works_on(cluster: Cluster) -> None:
+    cluster.add_workers("a")
+    client = cluster.client()
+    future = client.submit(one, 1)
+    wait(future)
+    addresses = cluster.addresses("a")
+    code, answer = cluster.ask("retire", {"workers": addresses, "timeout": 5})
+    assert (code, answer) == (200, {"retired": [], "remaining": addresses, "unknown": []})
+    assert client.submit(one, 2).result(timeout=20) == 1
+    assert status(cluster, "a") == "running"
+
+
+def test_a_worker_not_empty_after_1_second_runs_again_and_takes_work(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.add_workers("a", "b", arguments=("--no-nanny", "--nthreads=2"))
+    client = cluster.client()
+    gate = str(tmp_path / "gate")
+    future = client.submit(Stuck, gate, workers=["a"], key="stuck")
+    wait(future)
+    addresses = cluster.addresses("a")
+    code, answer = cluster.ask("retire", {"workers": addresses, "timeout": 1})
+    assert (code, answer) == (200, {"retired": [], "remaining": addresses, "unknown": []})
+    assert status(cluster, "a") == "running"
+    assert client.run_on_scheduler(_policies) == 0
+    Path(gate).touch()
+    again = client.submit(one, 1, workers=["a"], key="one-again")
+    assert again.result(timeout=20) == 1
+    until(lambda: status(cluster, "a") == "running", "it stays running")
+
+
+def _policies(dask_scheduler: Any) -> int:
+    return sum("RetireWorker" in repr(p) for p in dask_scheduler.extensions["amm"].policies)
+
+
+def test_a_retirement_nobody_waits_for_any_more_is_called_off(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.add_workers("a", "b", arguments=("--no-nanny", "--nthreads=2"))
+    client = cluster.client()
+    gate = tmp_path / "gate"
+    future = client.submit(Stuck, str(gate), workers=["a"], key="stuck")
+    wait(future)
+    body = json.dumps({"workers": cluster.addresses("a"), "timeout": 60}).encode()
+    head = (
+        f"POST /daskjob/v1/retire HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", cluster.port)) as connection:
+        connection.sendall(head.encode() + body)
+        until(lambda: status(cluster, "a") == "closing_gracefully", "the retirement began")
+    until(lambda: status(cluster, "a") == "running", "the worker is called back")
+    gate.touch()
+
+
+def test_a_second_request_for_0_seconds_does_not_call_back_what_the_first_waits_for(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.add_workers("a", "b", arguments=("--no-nanny", "--nthreads=2"))
+    client = cluster.client()
+    gate = tmp_path / "gate"
+    future = client.submit(Stuck, str(gate), workers=["a"], key="stuck")
+    wait(future)
+    addresses = cluster.addresses("a")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cluster.ask, "retire", {"workers": addresses, "timeout": 15})
+        until(lambda: status(cluster, "a") == "closing_gracefully", "the first began")
+        second = cluster.ask("retire", {"workers": addresses, "timeout": 0})
+        assert second == (200, {"retired": [], "remaining": addresses, "unknown": []})
+        assert status(cluster, "a") == "closing_gracefully"
+        gate.touch()
+        assert first.result()[1]["retired"] == addresses
+
+
+def test_the_target_of_one_plain_group_is_the_schedulers_own(start: Start) -> None:
+    cluster = agent_answers(start(groups=(AgentGroup("default", "x-default-worker-", 2),)))
+    client = cluster.client()
+    futures = client.map(one, range(500))
+    cluster.settled(total=500)
+    own = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.adaptive_target())
+    assert cluster.state()["target"] == {"default": own}
+    assert own > 1
+    del futures
+
+
+def test_6_tasks_that_need_a_gpu_ask_for_6_gpu_workers_and_plain_ones_for_the_default_group(
+    start: Start,
+) -> None:
+    groups = (
+        AgentGroup("default", "x-default-worker-", 4),
+        AgentGroup("gpu", "x-gpu-worker-", 4, {"GPU": 1}),
+    )
+    config = {
+        "DASK_DISTRIBUTED__SCHEDULER__DEFAULT_TASK_DURATIONS": "{'long': '60s', 'plain': '60s'}"
+    }
+    cluster = agent_answers(start(groups=groups, more=config))
+    client = cluster.client()
+    assert cluster.state()["target"] == {"default": 0, "gpu": 0}
+    gpu = [client.submit(one, i, resources={"GPU": 1}, key=f"long-{i}") for i in range(6)]
+    cluster.settled(total=6)
+    # One GPU a worker, so one task at a time each, whatever the threads.
+    assert cluster.state()["target"] == {"default": 0, "gpu": 6}
+    plain = [client.submit(one, i, key=f"plain-{i}") for i in range(8)]
+    cluster.settled(total=14)
+    assert cluster.state()["target"] == {"default": 2, "gpu": 6}
+    # What no group offers is the default group's, and moves nothing else.
+    none = client.submit(one, 9, resources={"FPGA": 1}, key="long-none")
+    cluster.settled(total=15)
+    assert cluster.state()["target"]["gpu"] == 6
+    client.cancel([*gpu, *plain, none])
+    cluster.settled(total=0)
+    assert cluster.state()["target"] == {"default": 0, "gpu": 0}
+
+
+def test_2_idle_gpu_workers_are_given_up_while_the_busy_default_worker_stays(
+    start: Start, tmp_path: Path
+) -> None:
+    groups = (
+        AgentGroup("default", "d-worker-", 1),
+        AgentGroup("gpu", "g-worker-", 1, {"GPU": 1}),
+    )
+    cluster = agent_answers(start(groups=groups))
+    cluster.add_workers("d-worker-1")
+    cluster.add_workers("g-worker-1", "g-worker-2", arguments=("--no-nanny", "--resources=GPU=1"))
+    client = cluster.client()
+    gate = tmp_path / "gate"
+    future = client.submit(slow, str(gate), workers=["d-worker-1"])
+    cluster.settled(processing=1)
+    assert cluster.state()["target"] == {"default": 1, "gpu": 0}
+    busy = client.submit(slow, str(gate), 2, resources={"GPU": 1}, key="slow-gpu")
+    cluster.settled(processing=2)
+    assert cluster.state()["target"] == {"default": 1, "gpu": 1}
+    gate.touch()
+    wait([future, busy])
+
+
+def test_groups_that_are_not_json_leave_the_target_empty_and_the_rest_working(
+    start: Start,
+) -> None:
+    cluster = agent_answers(start(more={"DASKJOB_AGENT_GROUPS": "[not json"}))
+    assert cluster.state()["target"] == {}
+
+
+def test_a_report_of_60_prefixes_fits_3584_bytes_and_names_the_20_longest(
+    cluster: Cluster,
+) -> None:
+    cluster.add_workers("a", arguments=("--no-nanny", "--nthreads=20"))
+    client = cluster.client()
+    names = [f"a_rather_long_name_of_a_task_prefix_number_{i:02}" for i in range(60)]
+    wait([client.submit(one, i, key=f"{name}-{'0' * 32}") for i, name in enumerate(names)])
+    cluster.settled(done=60)
+    report = cluster.report()
+    assert len(json.dumps(report, separators=(",", ":"))) <= 3584
+    assert 5 <= len(report["prefixes"]["rows"]) <= 20
+    assert report["tasks"]["done"] == 60
+    assert report["peakMemory"]["rows"][0][0] == "a"
+    assert report["peakMemory"]["rows"][0][1] > 10_000_000
+    assert report["workers"]["peak"] == 1
+    assert report["workers"]["overTime"][-1][1] == 1
+    code, full = cluster.ask("report?full=1")
+    assert code == 200
+    assert len(full["prefixes"]["rows"]) == 60
+
+
+def test_workers_over_time_are_1_2_1(cluster: Cluster) -> None:
+    cluster.add_workers("a")
+    cluster.add_workers("b")
+    cluster.workers.pop("b").end(signal.SIGKILL)
+    until(lambda: len(cluster.rows()) == 1, "the worker is removed")
+    workers = cluster.report()["workers"]
+    assert [count for _, count in workers["overTime"]] == [1, 2, 1]
+    assert (workers["peak"], workers["now"], workers["seen"], workers["lost"]) == (2, 1, 2, 1)
+
+
+def test_a_worker_stopped_in_order_by_its_nanny_is_not_lost(cluster: Cluster) -> None:
+    cluster.add_workers("a", arguments=("--nanny",))
+    cluster.workers.pop("a").end(signal.SIGTERM)
+    until(lambda: not cluster.rows(), "the worker is removed")
+    assert cluster.report()["workers"]["lost"] == 0
+
+
+@pytest.mark.parametrize(
+    ("holders", "expected"),
+    [
+        ([Status.closing_gracefully], True),
+        ([Status.closing_gracefully] * 2, True),
+        ([Status.closing_gracefully, Status.closed], True),
+        ([Status.closing_gracefully, Status.running], False),
+        ([Status.closing_gracefully, Status.paused], False),
+    ],
+)
+def test_a_value_is_at_risk_unless_a_worker_that_stays_holds_it(
+    holders: list[Status], expected: bool
+) -> None:
+    workers = [SimpleNamespace(status=each) for each in holders]
+    workers[0].has_what = [SimpleNamespace(who_has=workers)]
+    assert at_risk(workers[0]) is expected

@@ -1,0 +1,288 @@
+"""Asking about jobs that run or ran: list, status, logs, why, report, cancel, delete."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.command import Daskjob, Done, finish, wait_until
+
+pytestmark = pytest.mark.usefixtures("succeeded", "failed")
+
+
+def test_run_tells_its_dashboard_its_tasks_and_its_end(succeeded: Done) -> None:
+    assert succeeded.code == 0
+    assert succeeded.text == "the first line\nto standard error\nthe sum is 2470\n"
+    up, end = succeeded.told
+    assert up.startswith("daskjob: squares runs with 1 worker, dashboard http://127.0.0.1:")
+    assert end.startswith("daskjob: squares succeeded in ")
+    assert ": 20 tasks, at most " in end
+
+
+# list
+
+
+def test_list_of_nothing_says_where_it_looked(daskjob: Daskjob) -> None:
+    done = daskjob("list")
+    assert (done.code, done.out) == (0, b"")
+    assert "No job has run here yet" in done.err
+    assert str(daskjob.state) in done.err
+
+
+def test_list_shows_every_job_newest_first(user: Daskjob) -> None:
+    lines = [line.split() for line in user("list").text.splitlines()]
+    assert lines[0] == "NAME STATUS REASON PROGRESS WORKERS ATTEMPTS AGE TOOK".split()
+    rows = {line[0]: line for line in lines[1:]}
+    assert rows["squares"][1:5] == ["Succeeded", "Completed", "20/20", "1/1"]
+    assert rows["failing"][1:3] == ["Failed", "BackoffLimitExceeded"]
+
+
+@pytest.mark.parametrize("output", ["json", "yaml", "name"])
+def test_list_for_programs(user: Daskjob, output: str) -> None:
+    text = user("list", "-o", output).text
+    match output:
+        case "json":
+            found = [item["metadata"]["name"] for item in json.loads(text)["items"]]
+        case "yaml":
+            found = [item["metadata"]["name"] for item in yaml.safe_load_all(text)]
+        case _:
+            found = [line.removeprefix("daskjob/") for line in text.splitlines()]
+    assert {"squares", "failing"} <= set(found)
+
+
+# status
+
+
+def test_status_tells_the_story_of_a_job(user: Daskjob) -> None:
+    text = user("status", "failing").text
+    for words in ("Failed", "BackoffLimitExceeded", "Attempts:", "ValueError: no data for 2024"):
+        assert words in text
+    assert "Exit code:  1" in text
+    assert "Events:" in text
+
+
+def test_status_shows_the_result(user: Daskjob) -> None:
+    assert 'Result:     {"total": 2470}' in user("status", "squares").text
+
+
+def test_status_as_json_is_the_object_itself(user: Daskjob) -> None:
+    found = user("status", "-o", "json", "squares").object()
+    assert found["kind"] == "DaskJob"
+    assert found["status"]["jobStatus"] == "Successful"
+    assert found["status"]["result"] == {"total": 2470}
+    assert found["status"]["progress"]["done"] == 20
+    assert found["status"]["endTime"]
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "why", "report", "cancel", "delete"])
+def test_unknown_name_is_125_and_names_what_there_is(user: Daskjob, command: str) -> None:
+    done = user(command, "nowhere")
+    assert (done.code, done.out) == (125, b"")
+    assert "there is no job 'nowhere' on this machine" in done.err
+    assert "squares" in done.err
+
+
+# logs
+
+
+def test_logs_print_the_runners_log_byte_by_byte(user: Daskjob, succeeded: Done) -> None:
+    assert user("logs", "squares").out == succeeded.out
+
+
+def test_logs_print_the_last_attempt_or_the_one_that_is_named(user: Daskjob) -> None:
+    assert user("logs", "failing").text.startswith("attempt 1\n")
+    assert user("logs", "failing", "--attempt", 0).text.startswith("attempt 0\n")
+
+
+def test_following_an_ended_job_prints_its_last_attempt_and_returns(user: Daskjob) -> None:
+    assert user("logs", "-f", "failing", timeout=20).out == user("logs", "failing").out
+
+
+def test_logs_of_an_attempt_that_never_was_names_those_that_were(user: Daskjob) -> None:
+    done = user("logs", "failing", "--attempt", 7)
+    assert done.code == 125
+    assert "failing-runner" in done.err
+
+
+@pytest.mark.parametrize(("pod", "said"), [("scheduler", "Scheduler at:"), ("worker", "Start")])
+def test_logs_of_scheduler_and_worker(user: Daskjob, pod: str, said: str) -> None:
+    assert said in user("logs", "squares", "--pod", pod).text
+
+
+@pytest.mark.parametrize(
+    ("tail", "text"),
+    [
+        (0, ""),
+        (1, "the sum is 2470\n"),
+        (2, "to standard error\nthe sum is 2470\n"),
+        (99, "the first line\nto standard error\nthe sum is 2470\n"),
+    ],
+)
+def test_tail_prints_so_many_last_lines(user: Daskjob, tail: int, text: str) -> None:
+    assert user("logs", "squares", "--tail", tail).text == text
+
+
+def test_follow_prints_everything_once_across_attempts_while_the_job_runs(
+    daskjob: Daskjob,
+) -> None:
+    script = daskjob.script(
+        "import os, pathlib, time\n"
+        "attempt = os.environ['DASKJOB_ATTEMPT']\n"
+        "for n in range(3): print(attempt, n, flush=True)\n"
+        "while not pathlib.Path(f'go-{attempt}').exists(): time.sleep(0.02)\n"
+        "print(attempt, 'end')\n"
+        "raise SystemExit(attempt == '0')\n"
+    )
+    run = daskjob.start("run", "-w", 0, "--name", "told", "--retries", 1, script)
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"0 0\n"
+    follower = daskjob.start("logs", "-f", "told")
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == b"0 0\n"
+    (daskjob.work / "go-0").touch()
+    wait_until(lambda: daskjob.log("told-runner-1").exists())
+    (daskjob.work / "go-1").touch()
+    assert finish(run, timeout=20).code == 0
+    rest = finish(follower, timeout=20)
+    assert rest.text.splitlines() == ["0 1", "0 2", "0 end", "1 0", "1 1", "1 2", "1 end"]
+    assert rest.code == 0
+
+
+def test_follow_ends_when_the_run_is_killed(daskjob: Daskjob) -> None:
+    script = daskjob.script("import time\nprint('ready', flush=True)\ntime.sleep(600)")
+    run = daskjob.start("run", "-w", 0, "--name", "told", script)
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"ready\n"
+    follower = daskjob.start("logs", "-f", "told")
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == b"ready\n"
+    assert "nothing is wrong" in daskjob("why", "told").text
+    assert "still runs" in daskjob("delete", "told").err
+    run.kill()
+    finish(run)
+    assert finish(follower, timeout=20).code == 0
+    wait_until(lambda: not daskjob.alive(), seconds=10)
+
+
+# why
+
+
+def test_why_tells_the_exception_the_attempts_and_the_next_step(user: Daskjob) -> None:
+    text = user("why", "failing").text
+    assert text.startswith("failing failed (BackoffLimitExceeded): 2 attempts failed")
+    assert "log: ValueError: no data for 2024" in text
+    assert "attempt 0: ExitCode, exit code 1" in text
+    assert "Next: Read the end of the log: daskjob logs failing." in text
+
+
+def test_why_of_a_success_says_so(user: Daskjob) -> None:
+    text = user("why", "squares").text
+    assert text.startswith("squares succeeded after ")
+    assert "tasks: 20 of 20 done, 0 erred" in text
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_why_reads_a_saved_object(user: Daskjob, tmp_path: Path, suffix: str) -> None:
+    saved = tmp_path / f"saved.{suffix}"
+    saved.write_text(user("status", "-o", suffix, "failing").text)
+    assert user("why", saved).text.startswith("failing failed (BackoffLimitExceeded)")
+
+
+def test_why_as_json(user: Daskjob) -> None:
+    found = user("why", "-o", "json", "failing").object()
+    assert set(found) == {"headline", "evidence", "nextStep"}
+
+
+# report
+
+
+def test_report_tells_tasks_times_and_memory(user: Daskjob) -> None:
+    text = user("report", "squares").text
+    assert "20 of 20 done, 0 erred" in text
+    assert "1 at most, 1 in all, 0 lost" in text
+    assert "PEAK MEMORY" in text
+    assert "MiB" in text
+
+
+def test_report_as_json_is_the_agents(user: Daskjob) -> None:
+    assert user("report", "-o", "json", "squares").object()["tasks"]["done"] == 20
+
+
+# delete
+
+
+def test_deleted_jobs_are_gone_and_others_stay(daskjob: Daskjob) -> None:
+    script = daskjob.script("print(1)")
+    for name in ("one", "two"):
+        assert daskjob.run("--name", name, script).code == 0
+    done = daskjob("delete", "one")
+    assert (done.code, done.text) == (0, "one deleted\n")
+    assert [job["metadata"]["name"] for job in daskjob.jobs()] == ["two"]
+    assert daskjob("status", "one").code == 125
+    assert daskjob("delete", "--all").text == "two deleted\n"
+    assert daskjob.jobs() == []
+
+
+def test_delete_all_leaves_a_job_that_runs_and_force_ends_it(daskjob: Daskjob) -> None:
+    script = daskjob.script("import time\nprint('ready', flush=True)\ntime.sleep(600)")
+    run = daskjob.start("run", "-w", 0, "--name", "busy", script)
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"ready\n"
+    assert daskjob("delete", "--all").out == b""
+    assert daskjob("delete", "--force", "busy").text == "busy deleted\n"
+    assert finish(run, timeout=20).code == 123
+    assert daskjob.jobs() == []
+
+
+def test_name_of_many_runs_means_the_newest_and_a_folders_name_that_one(
+    daskjob: Daskjob,
+) -> None:
+    script = daskjob.script("import sys\nprint(sys.argv[1])")
+    for word in ("first", "second"):
+        daskjob.run("--name", "same", script, word)
+    assert daskjob("logs", "same").text == "second\n"
+    logs = [daskjob("logs", path.name).text for path in daskjob.state.glob("same.*")]
+    assert sorted(logs) == ["first\n", "second\n"]
+
+
+# completion and version
+
+
+def test_completion_of_names_offers_jobs(user: Daskjob) -> None:
+    done = user(
+        env={"_DASKJOB_COMPLETE": "bash_complete", "COMP_WORDS": "daskjob logs sq", "COMP_CWORD": "2"}
+    )
+    assert done.text == "plain,squares\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_what_a_shell_reads(user: Daskjob, shell: str) -> None:
+    done = user("completion", shell)
+    assert done.code == 0
+    assert "_DASKJOB_COMPLETE" in done.text
+    if shell == "bash":
+        assert subprocess.run(["bash", "-n"], input=done.out, check=False).returncode == 0
+
+
+def test_version_names_what_it_runs_on(user: Daskjob) -> None:
+    done = user("version")
+    for package in ("daskjob", "dask", "distributed", "python"):
+        assert f"\n{package} " in f"\n{done.text}"
+    assert user("--version").text.startswith("daskjob ")
+
+
+def test_asking_takes_less_than_2_s_with_100_jobs(user: Daskjob, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    job = json.dumps(user.job("squares"))
+    for number in range(100):
+        folder = state / f"job-{number}.{number:08}"
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(job.replace('"squares"', f'"job-{number}"'))
+    began = time.monotonic()
+    assert len(user("list", env={"DASKJOB_STATE_DIR": str(state)}).text.splitlines()) == 101
+    assert time.monotonic() - began < 2

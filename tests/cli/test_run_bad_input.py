@@ -1,0 +1,226 @@
+"""What cannot run is told whole and at once, and nothing is started for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import Daskjob, Done, job
+
+
+def nothing_started(daskjob: Daskjob, done: Done) -> bool:
+    """Whether the command left no trace of a run and raised nothing."""
+    return not daskjob.state.exists() and not daskjob.alive() and "Traceback" not in done.err
+
+
+def test_ten_mistakes_are_ten_messages_and_nothing_starts(daskjob: Daskjob) -> None:
+    wrong: dict[str, Any] = job(
+        ["python"],
+        name="Simple_Job",
+        backoffLimit=-1,
+        activeDeadlineSeconds=0,
+        attemptDeadlineSeconds="soon",
+        ttlSecondsAfterFinished=0,
+        stallAction="Explode",
+        runnerStart="Later",
+        backoff={"factor": 0},
+        deletionPolicy={"onSuccess": "Burn"},
+    )
+    wrong["spec"]["cluster"]["spec"]["worker"]["replicas"] = -2
+    done = daskjob("run", daskjob.manifest(wrong))
+    assert done.code == 125
+    assert nothing_started(daskjob, done)
+    assert "has 10 mistakes" in done.err
+    for path in (
+        "metadata.name",
+        "spec.backoffLimit",
+        "spec.activeDeadlineSeconds",
+        "spec.attemptDeadlineSeconds",
+        "spec.ttlSecondsAfterFinished",
+        "spec.stallAction",
+        "spec.runnerStart",
+        "spec.backoff.factor",
+        "spec.deletionPolicy.onSuccess",
+        "spec.cluster.spec.worker.replicas",
+    ):
+        assert f"\n  {path}: " in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["missing.py"], "there is no file 'missing.py'"),
+        (["."], "is a folder"),
+        ([], "Missing argument 'SCRIPT'"),
+        (["--memory", "plenty", "a.py"], "'plenty' is no size: write one such as 512Mi"),
+        (["--memory", "1MiB", "a.py"], "a worker alone needs 128"),
+        (["--timeout", "0", "a.py"], "'0' is no duration"),
+        (["--timeout", "soon", "a.py"], "write one such as 90, 90s"),
+        (["--workers", "-1", "a.py"], "-1"),
+        (["--threads", "0", "a.py"], "0"),
+        (["--nmae", "x", "a.py"], "Did you mean '--name'"),
+        (["--name", "Simple_Job", "a.py"], "--name"),
+        (["--name", "a" * 64, "a.py"], "63 characters"),
+        (["--env", "1=2", "a.py"], "KEY=VALUE"),
+        (["--env", "NOWHERE_TO_BE_FOUND", "a.py"], "is not set in this environment"),
+        (["--result-file", "missing/result.json", "a.py"], "no folder that can be written"),
+        (["-o", "xml", "a.py"], "'xml' is not one of"),
+        (["job.json", "--limit"], "takes no arguments"),
+        (["--memory", "1GiB", "job.json"], "a manifest says them itself"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_is_wrong(
+    daskjob: Daskjob, words: list[str], said: str
+) -> None:
+    daskjob.script("print('never')", "a.py")
+    daskjob.manifest(job("print('never')"))
+    done = daskjob("run", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert "daskjob run --help" in done.err
+    assert done.out == b""
+    assert nothing_started(daskjob, done)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+def test_script_that_may_not_be_read_is_2(daskjob: Daskjob) -> None:
+    script = daskjob.script("print('never')")
+    script.chmod(0)
+    done = daskjob("run", script)
+    assert done.code == 2
+    assert "permission denied" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rum", "a.py"], "Did you mean 'run'"),
+        (["a.py"], "daskjob run a.py"),
+        (["job.yaml"], "daskjob run job.yaml"),
+        (["zzz"], "there is no command 'zzz'"),
+    ],
+)
+def test_unknown_command_gets_a_suggestion(daskjob: Daskjob, words: list[str], said: str) -> None:
+    done = daskjob(*words)
+    assert done.code == 2
+    assert said in done.err
+
+
+BROKEN = {
+    "duplicate": (b"kind: DaskJob\nspec: 1\nkind: DaskJob\n", ["'kind' stands twice", "line 3"]),
+    "syntax": (b"kind: DaskJob\nspec: [1,\nmetadata: x\n", ["is no YAML", "line 2"]),
+    "tabs": (b"kind: DaskJob\nspec:\n\tjob: 1\n", ["is no YAML", "line 3"]),
+    "latin-1": ("kind: DaskJob # häßlich\n".encode("latin-1"), ["UTF-8"]),
+    "binary": (bytes(range(32)), ["is no YAML"]),
+    "python": (b"a: !!python/object/apply:os.system [echo]\n", ["is no YAML", "line 1"]),
+    "deep": (b"[" * 100_000, ["nested too deeply"]),
+    "empty": (b"", ["is empty"]),
+    "comment": (b"# nothing\n---\n", ["is empty"]),
+    "list": (b"- kind: DaskJob\n", ["write a mapping of fields"]),
+    "text": (b"print('hello')\n", ["write a mapping of fields"]),
+    "other kind": (b"kind: ConfigMap\n", ["no DaskJob", "ConfigMap"]),
+    "two jobs": (
+        b"{kind: DaskJob, metadata: {name: a}}\n---\n{kind: DaskJob, metadata: {name: b}}\n",
+        ["2 DaskJobs", "a, b"],
+    ),
+    "nothing but a kind": (b"kind: DaskJob\n", ["apiVersion: is missing", "spec: is missing"]),
+    "wrong types": (b"{kind: DaskJob, metadata: 1, spec: [2]}\n", ["metadata", "spec"]),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_file_that_is_no_manifest_is_125_with_its_name_and_line(
+    daskjob: Daskjob, command: str, case: str
+) -> None:
+    content, said = BROKEN[case]
+    (daskjob.work / "job.yaml").write_bytes(content)
+    done = daskjob(command, "job.yaml")
+    if command == "validate" and case in ("other kind", "two jobs"):
+        return
+    assert done.code == 125
+    assert "job.yaml" in done.err or case in ("nothing but a kind", "wrong types")
+    for words in said:
+        assert words in done.err
+    assert "unicode string" not in done.err
+    assert nothing_started(daskjob, done)
+
+
+def test_options_on_a_manifest_that_is_no_such_thing_raise_nothing(daskjob: Daskjob) -> None:
+    wrong = job("pass")
+    wrong["metadata"] = ["name"]
+    wrong["spec"]["job"]["spec"]["containers"] = [1, {"env": [2, {"name": "A"}]}, {"env": 3}]
+    wrong["spec"]["cluster"] = {"spec": {"worker": []}}
+    done = daskjob(
+        *("run", "--env", "A=1", "--workers", 1, "--name", "b", "--retries", 1),
+        daskjob.manifest(wrong),
+    )
+    assert done.code == 125
+    assert nothing_started(daskjob, done)
+
+
+def test_yaml_merge_keys_and_anchors_work(daskjob: Daskjob) -> None:
+    text = """\
+apiVersion: kubernetes.dask.org/v1
+kind: DaskJob
+metadata: {name: merged}
+spec:
+  job:
+    spec:
+      restartPolicy: Never
+      containers:
+        - &base {name: job-runner, image: here, args: [python, -c, "print('merged')"]}
+  cluster:
+    spec:
+      worker: {replicas: 0, spec: {containers: [{<<: *base, name: worker}]}}
+      scheduler:
+        spec: {containers: [{<<: *base, name: scheduler, args: [dask, scheduler]}]}
+"""
+    (daskjob.work / "job.yaml").write_text(text)
+    done = daskjob("run", "job.yaml")
+    assert (done.code, done.out) == (0, b"merged\n"), done.err
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"suspend": True}, "nobody would ever resume it here"),
+        ({"managedBy": "kueue.x-k8s.io/multikueue"}, "runs jobs here"),
+        ({"cluster": None, "clusterRef": {"name": "shared"}}, "no clusters here to refer to"),
+    ],
+)
+def test_what_a_machine_can_never_do_is_125(
+    daskjob: Daskjob, spec: dict[str, Any], said: str
+) -> None:
+    manifest = job("print('never')")
+    manifest["spec"].update(spec)
+    done = daskjob("run", daskjob.manifest(manifest))
+    assert done.code == 125
+    assert said in done.err
+    assert nothing_started(daskjob, done)
+
+
+def test_other_objects_of_a_file_are_named_once(daskjob: Daskjob) -> None:
+    import yaml
+
+    documents = [{"kind": "ConfigMap"}, job("print(1)"), {"kind": "Secret"}]
+    path = daskjob.work / "job.yaml"
+    path.write_text(yaml.safe_dump_all(documents))
+    done = daskjob("run", path)
+    assert done.code == 0
+    assert done.err.count("not on this machine: ConfigMap, Secret of") == 1
+
+
+def test_script_named_like_a_folder_of_the_state_is_no_trouble(
+    daskjob: Daskjob, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "foreign").mkdir()
+    (tmp_path / "state" / "note.txt").write_text("mine")
+    (tmp_path / "state" / "broken.12345678").mkdir()
+    (tmp_path / "state" / "broken.12345678" / "job.json").write_text("{")
+    assert daskjob.run(daskjob.script("print(1)")).code == 0
+    assert daskjob("list").code == 0

@@ -1,0 +1,423 @@
+"""Scheduler and workers of a run: what they get, how they fail, who replaces them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import Daskjob, Done, finish, job, wait_until
+
+DOCUMENTED = Path(__file__).parents[1] / "data" / "documented" / "job.yaml"
+
+FACTS = """\
+import json, os, pathlib, sys, time
+from distributed import Client
+
+import helper
+
+with Client() as client:
+    at_once = len(client.scheduler_info()["workers"])
+    plain = client.submit(helper.on_worker, 1, resources={"plain": 1}).result()
+    big = client.submit(helper.on_worker, 2, resources={"big": 1}).result()
+    print(json.dumps({
+        "args": sys.argv[1:],
+        "text": helper.TEXT,
+        "init": pathlib.Path(sys.argv[1], "from-init").read_text(),
+        "attempt": os.environ["DASKJOB_ATTEMPT"],
+        "job": os.environ["DASKJOB_NAME"],
+        "expanded": os.environ["EXPANDED"],
+        "pod": os.environ["POD"],
+        "at_once": at_once,
+        "plain": plain,
+        "big": big,
+    }))
+"""
+
+HELPER = """\
+import os, pathlib
+
+TEXT = "from a file"
+
+def on_worker(_):
+    return {
+        "text": TEXT,
+        "name": os.environ["DASK_WORKER_NAME"],
+        "env": os.environ.get("FLAVOUR"),
+        "file": pathlib.Path(__file__).parent.joinpath("data.txt").read_text(),
+    }
+"""
+
+
+def worker_pod(*resources: str, name: str = "worker") -> dict[str, Any]:
+    """A worker's container with resources of Dask's own."""
+    words = ["dask", "worker", "--nthreads", "1", "--resources", " ".join(resources)]
+    return {"name": name, "args": words, "env": [{"name": "FLAVOUR", "value": "$(DASK_WORKER_NAME)"}]}
+
+
+def whole_job() -> dict[str, Any]:
+    """A job that uses of a manifest what a machine can give."""
+    scratch = {"name": "scratch", "mountPath": "/scratch"}
+    made = job(
+        ["python"],
+        name="whole",
+        workers=1,
+        worker=worker_pod("plain=1"),
+        pod={
+            "volumes": [{"name": "scratch", "emptyDir": {}}],
+            "nodeSelector": {"zone": "a"},
+            "initContainers": [
+                {
+                    "name": "fetch",
+                    "args": ["sh", "-c", "printf fetched > /scratch/from-init"],
+                    "volumeMounts": [scratch],
+                }
+            ],
+            "containers": [
+                {"name": "proxy", "image": "envoy", "command": ["sleep", "600"]},
+                {
+                    "name": "job-runner",
+                    "image": "ghcr.io/dask/dask",
+                    "command": ["python"],
+                    "args": [
+                        "/daskjob/files/facts.py",
+                        "/scratch",
+                        "$(GREETING)",
+                        "$(UNKNOWN)",
+                        "$$(GREETING)",
+                        "$HOME",
+                        "/daskjob/filesystem",
+                    ],
+                    "env": [
+                        {"name": "GREETING", "value": "hello"},
+                        {"name": "EXPANDED", "value": "$(GREETING) $(DASKJOB_ATTEMPT)"},
+                        {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                        {
+                            "name": "SECRET",
+                            "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}},
+                        },
+                    ],
+                    "volumeMounts": [scratch],
+                },
+            ],
+        },
+        runnerStart="AfterWorkers",
+    )
+    made["spec"]["job"]["files"] = {
+        "facts.py": FACTS,
+        "helper.py": HELPER,
+        "data.txt": "data",
+    }
+    made["spec"]["cluster"]["spec"]["workerGroups"] = [
+        {
+            "name": "big",
+            "replicas": 1,
+            "spec": {"containers": [worker_pod("big=1")]},
+        }
+    ]
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(user: Daskjob) -> Done:
+    return user("run", user.manifest(whole_job(), "whole.json"))
+
+
+@pytest.fixture(scope="module")
+def facts(whole: Done) -> dict[str, Any]:
+    assert whole.code == 0, whole.err
+    found: dict[str, Any] = json.loads(whole.text)
+    return found
+
+
+def test_files_are_importable_on_runner_scheduler_and_workers(facts: dict[str, Any]) -> None:
+    assert facts["text"] == facts["plain"]["text"] == "from a file"
+    assert facts["plain"]["file"] == "data"
+
+
+def test_arguments_are_expanded_as_kubernetes_does(facts: dict[str, Any]) -> None:
+    assert facts["args"][1:] == [
+        "hello",
+        "$(UNKNOWN)",
+        "$(GREETING)",
+        "$HOME",
+        "/daskjob/filesystem",
+    ]
+
+
+def test_variables_see_earlier_ones_and_fields_of_the_pod(facts: dict[str, Any]) -> None:
+    assert facts["expanded"] == "hello 0"
+    assert facts["pod"] == "whole-runner"
+    assert (facts["job"], facts["attempt"]) == ("whole", "0")
+
+
+def test_init_container_ends_before_the_runner_starts(facts: dict[str, Any]) -> None:
+    assert facts["init"] == "fetched"
+
+
+def test_sidecar_that_never_ends_does_not_keep_the_job(whole: Done, user: Daskjob) -> None:
+    assert whole.code == 0
+    assert user.status("whole")["jobStatus"] == "Successful"
+    assert not [p for p in user.alive() if "600" in p.cmdline()]
+
+
+def test_after_workers_the_runner_finds_all_2_of_them_at_once(facts: dict[str, Any]) -> None:
+    assert facts["at_once"] == 2
+
+
+def test_workers_of_a_group_serve_its_resources(facts: dict[str, Any]) -> None:
+    assert facts["plain"]["name"].startswith("whole-default-worker-")
+    assert facts["big"]["name"].startswith("whole-big-worker-")
+    assert facts["big"]["env"] == facts["big"]["name"]
+
+
+def test_what_a_machine_cannot_give_is_named_once(whole: Done) -> None:
+    notes = [line for line in whole.told if "not on this machine" in line]
+    assert len(notes) == 1
+    for thing in ("image envoy", "image ghcr.io/dask/dask", "node selector", "variable SECRET"):
+        assert notes[0].count(thing) == 1, thing
+
+
+def test_documented_manifest_runs_unchanged(daskjob: Daskjob) -> None:
+    shutil.copy(DOCUMENTED, daskjob.work)
+    done = daskjob("run", "job.yaml")
+    assert done.code == 0, done.err
+    assert done.err.count("ghcr.io/dask/dask:latest") == 1
+
+
+def test_module_beside_the_script_is_importable_on_workers(daskjob: Daskjob) -> None:
+    daskjob.script("def double(n): return 2 * n", "beside.py")
+    script = daskjob.script(
+        "import beside\n"
+        "from distributed import Client\n"
+        "with Client() as client: print(client.submit(beside.double, 21).result())\n"
+    )
+    done = daskjob("run", "-w", 1, script, cwd=daskjob.folder)
+    assert (done.code, done.text) == (0, "42\n"), done.err
+
+
+# Losses
+
+
+def test_worker_that_is_killed_is_replaced_and_the_job_succeeds(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "import os, signal\n"
+        "from distributed import Client\n"
+        "with Client() as client:\n"
+        "    client.wait_for_workers(1)\n"
+        "    (pid,) = client.run(os.getpid).values()\n"
+        "    os.kill(pid, signal.SIGKILL)\n"
+        "    print(client.submit(os.getpid).result() != pid)\n"
+    )
+    done = daskjob("run", "-w", 1, script)
+    assert (done.code, done.text) == (0, "True\n"), done.err
+
+
+def test_scheduler_that_is_killed_ends_the_run_with_121(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "import os, signal, time\n"
+        "from distributed import Client\n"
+        "client = Client()\n"
+        "pid = client.run_on_scheduler(os.getpid)\n"
+        "time.sleep(1.5)\n"
+        "os.kill(pid, signal.SIGKILL)\n"
+        "time.sleep(600)\n"
+    )
+    done = daskjob.run("--name", "lost", script)
+    assert done.code == 121
+    assert daskjob.status()["reason"] == "SchedulerLost"
+    assert "all of its tasks and results are lost" in done.err
+
+
+CLIENT = "from distributed import Client\nClient().submit(sum, [1, 2]).result()\n"
+
+
+@pytest.mark.parametrize(
+    ("worker", "said"),
+    [
+        (["python", "-c", "raise SystemExit('no licence')"], "no licence"),
+        (["no-such-worker"], "no such program in PATH"),
+    ],
+)
+def test_workers_that_cannot_start_fail_the_job_within_30_s(
+    daskjob: Daskjob, worker: list[str], said: str
+) -> None:
+    began = time.monotonic()
+    manifest = job(CLIENT, name="dead", workers=1, worker={"args": worker})
+    done = daskjob("run", daskjob.manifest(manifest))
+    assert time.monotonic() - began < 30
+    assert daskjob.status()["reason"] == "WorkersFailed"
+    assert said in done.err
+    assert done.code == 121
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        (["dask", "scheduler", "--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_scheduler_that_cannot_start_fails_the_job_within_30_s(
+    daskjob: Daskjob, scheduler: list[str], said: str
+) -> None:
+    began = time.monotonic()
+    manifest = job(CLIENT, name="dead", scheduler={"args": scheduler})
+    done = daskjob("run", daskjob.manifest(manifest))
+    assert time.monotonic() - began < 30
+    assert daskjob.status()["reason"] == "SchedulerFailed"
+    assert said in done.err
+    assert done.code == 121
+
+
+def test_init_container_that_fails_fails_the_job_with_its_code(daskjob: Daskjob) -> None:
+    pod = {"initContainers": [{"name": "fetch", "args": ["sh", "-c", "echo no route; exit 4"]}]}
+    done = daskjob("run", daskjob.manifest(job("print('never')", pod=pod)))
+    assert (done.code, done.out) == (4, b"")
+    assert "container fetch" in done.err
+    assert "no route" in done.err
+
+
+def test_runner_that_is_no_program_is_127_and_says_so(daskjob: Daskjob) -> None:
+    done = daskjob("run", daskjob.manifest(job(["no-such-program"])))
+    assert done.code == 127
+    assert "there is no such program in PATH" in done.err
+
+
+# Side by side
+
+MEETS = """\
+import pathlib, sys, time
+from distributed import Client
+with Client() as client:
+    client.wait_for_workers(1)
+    names = sorted(w["name"] for w in client.scheduler_info()["workers"].values())
+    print(client.scheduler.address, client.dashboard_link, *names, flush=True)
+    while not pathlib.Path(sys.argv[1]).exists():
+        time.sleep(0.02)
+    assert client.submit(sum, [20, 22]).result() == 42
+"""
+
+
+def test_two_runs_side_by_side_never_meet(daskjob: Daskjob) -> None:
+    script = daskjob.script(MEETS)
+    one = daskjob.start("run", "-w", 1, "--name", "one", script, "end-one")
+    two = daskjob.start("run", "-w", 1, "--name", "two", script, "end-two")
+    assert one.stdout is not None
+    assert two.stdout is not None
+    first, second = one.stdout.readline().split(), two.stdout.readline().split()
+    assert len(first) == len(second) == 3, "each sees its own worker only"
+    assert not set(first) & set(second)
+    assert first[2].startswith(b"one-")
+    (daskjob.work / "end-one").touch()
+    assert finish(one, timeout=20).code == 0
+    port = int(first[0].rpartition(b":")[2])
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+    assert two.poll() is None
+    again = daskjob("run", "-w", 0, "--name", "two", script)
+    assert again.code == 125
+    assert "a job 'two' runs on this machine now" in again.err
+    (daskjob.work / "end-two").touch()
+    assert finish(two, timeout=20).code == 0
+
+
+def test_same_name_twice_at_the_same_moment_is_a_conflict_for_one(daskjob: Daskjob) -> None:
+    script = daskjob.script("import time\nprint('ready', flush=True)\ntime.sleep(2)")
+    both = [daskjob.start("run", "-w", 0, "--name", "same", script) for _ in range(2)]
+    codes = sorted(finish(process, timeout=30).code for process in both)
+    assert codes == [0, 125]
+
+
+def test_same_name_after_the_end_keeps_both_runs(daskjob: Daskjob) -> None:
+    script = daskjob.script("import sys\nprint(sys.argv[1])")
+    for word in ("first", "second"):
+        assert daskjob.run("--name", "same", script, word).code == 0
+    assert len(daskjob.jobs()) == 2
+    assert daskjob("logs", "same").text == "second\n"
+    assert len(daskjob("list").text.splitlines()) == 3
+
+
+# Killed
+
+MANY = """\
+import subprocess, time
+from distributed import Client
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+with Client() as client:
+    client.wait_for_workers(1)
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_no_process_remains_10_s_after_daskjob_is_killed(daskjob: Daskjob) -> None:
+    process = daskjob.start("run", "-w", 1, "--name", "killed", daskjob.script(MANY))
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    assert len(daskjob.alive()) >= 5
+    process.kill()
+    finish(process)
+    wait_until(lambda: not daskjob.alive(), seconds=10)
+    listed = daskjob("list").text
+    assert "Failed" in listed
+    assert "RunnerLost" in listed
+    assert "Running" not in listed
+    assert "was killed" in daskjob("why", "killed").text
+    status = daskjob.status()
+    assert (status["jobStatus"], status["phase"]) == ("Failed", "Failed")
+    assert status["endTime"]
+    assert daskjob.left_over() == [], "who asks about a killed run clears up after it"
+
+
+# State that cannot be kept
+
+
+def test_state_directory_that_is_a_file_is_said_and_the_job_succeeds(daskjob: Daskjob) -> None:
+    daskjob.state.write_text("mine")
+    done = daskjob.run(daskjob.script("print('fine')"))
+    assert (done.code, done.out) == (0, b"fine\n")
+    assert f"the state directory {daskjob.state} cannot be used" in done.err
+    assert daskjob.state.read_text() == "mine"
+    for left in daskjob.temporary.glob("daskjob-*"):
+        shutil.rmtree(left)
+
+
+def test_full_disk_under_the_state_directory_is_said_and_the_job_succeeds(
+    daskjob: Daskjob,
+) -> None:
+    mount = f"mount -t tmpfs -o size=64k tmpfs {daskjob.state}"
+    run = f'"$0" -m daskjob run -w 0 {daskjob.script(FILLS)}; code=$?; ls {daskjob.state} >&2'
+    daskjob.state.mkdir()
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    import sys
+
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"{mount} && {{ {run}; exit $code; }}", sys.executable],
+        env=daskjob.environment,
+        cwd=daskjob.work,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    said = done.stderr.decode()
+    assert done.returncode == 0, said
+    assert "No space left on device" in said
+    assert "Traceback" not in said
+
+
+#: Fills the disk of its own log, and goes on: Python's print would raise.
+FILLS = """\
+import os
+try:
+    for _ in range(100):
+        os.write(1, b"x" * 4095 + b"\\n")
+except OSError:
+    pass
+"""

@@ -1,0 +1,245 @@
+"""``daskjob run script.py`` is ``python script.py``: bytes, arguments, input and exit code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Daskjob, finish, job, wait_until
+
+
+def test_output_is_byte_identical_to_python_script_py(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "import os, sys\n"
+        "print('ünïcode', sys.argv[1:])\n"
+        "sys.stdout.flush()\n"
+        "os.write(1, bytes(range(256)))\n"
+        "os.write(1, b'\\r\\n\\x1b[31mred\\x1b[0m no newline at the end')\n"
+    )
+    words = ["--limit", "3", "a b", "$HOME", "$(DASKJOB_NAME)", "$$", "*", "", "ä"]
+    plain = subprocess.run(
+        [sys.executable, script, *words], capture_output=True, check=True, env=daskjob.environment
+    )
+    done = daskjob.run(script, *words)
+    assert done.code == 0
+    assert done.out == plain.stdout
+
+
+def test_standard_error_carries_what_daskjob_says_and_standard_output_does_not(
+    daskjob: Daskjob,
+) -> None:
+    done = daskjob.run(daskjob.script("print('mine')"))
+    assert done.out == b"mine\n"
+    assert done.told
+    assert all("mine" not in line for line in done.told)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("raise SystemExit(0)", 0),
+        ("raise ValueError('broken')", 1),
+        ("import os; os._exit(7)", 7),
+        ("raise SystemExit(255)", 255),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 139),
+    ],
+)
+def test_exit_code_is_the_scripts_own_and_128_plus_a_signals_number(
+    daskjob: Daskjob, text: str, code: int
+) -> None:
+    done = daskjob.run("--name", "job", daskjob.script(text))
+    assert done.code == code
+    status = daskjob.status()
+    assert status["jobStatus"] == ("Failed" if code else "Successful")
+    assert status["exitCode"] == code
+    if code:
+        assert status["reason"] == "ExitCode"
+        assert f"exited with code {code}" in done.err
+
+
+def test_failed_script_is_told_with_its_exception_and_the_next_step(daskjob: Daskjob) -> None:
+    done = daskjob.run("--name", "job", daskjob.script("raise ValueError('no data for 2024')"))
+    assert "ValueError: no data for 2024" in done.told[-2]
+    assert "daskjob why job" in done.told[-1]
+
+
+def test_syntax_error_of_a_script_is_its_own_failure(daskjob: Daskjob) -> None:
+    done = daskjob.run("--name", "job", daskjob.script("def ("))
+    assert done.code == 1
+    assert "SyntaxError" in done.err
+
+
+def test_children_that_outlive_the_script_are_gone_when_the_run_ends(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "import subprocess\n"
+        "for session in (False, True):\n"
+        "    subprocess.Popen(['sleep', '600'], start_new_session=session)\n"
+        "print('done')\n"
+    )
+    assert daskjob.run(script).code == 0
+    assert daskjob.alive() == []
+
+
+def test_100_mb_of_output_come_through_within_150_mb_of_memory(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "import sys\n"
+        "line = bytes(range(32, 127)) * 11 + b'\\n'\n"
+        "for _ in range(100):\n"
+        "    sys.stdout.buffer.write(line * 1000)\n"
+    )
+    out = daskjob.folder / "out"
+    with out.open("wb") as file:
+        process = daskjob.start("run", "-w", 0, script, stdout=file, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    line = bytes(range(32, 127)) * 11 + b"\n"
+    wanted = hashlib.sha256()
+    for _ in range(100):
+        wanted.update(line * 1000)
+    with out.open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == wanted.hexdigest()
+    assert usage.ru_maxrss < 150 * 1024
+
+
+def test_reader_that_goes_away_ends_the_run_like_any_pipe(daskjob: Daskjob) -> None:
+    script = daskjob.script("import itertools\nfor n in itertools.count(): print(n)")
+    process = daskjob.start("run", "-w", 0, script, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"0\n"
+    process.stdout.close()
+    assert process.wait(30) == 141
+    wait_until(lambda: not daskjob.alive())
+
+
+def test_piped_input_arrives_at_the_script(daskjob: Daskjob) -> None:
+    script = daskjob.script("import sys\nprint(sys.stdin.buffer.read() == bytes(range(256)) * 99)")
+    assert daskjob.run(script, input=bytes(range(256)) * 99).out == b"True\n"
+
+
+def test_script_reads_end_of_file_from_a_terminal(daskjob: Daskjob) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        script = daskjob.script("import sys\nprint(repr(sys.stdin.read()))")
+        assert daskjob.run(script, stdin=theirs, timeout=20).out == b"''\n"
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_closed_input_is_no_trouble(daskjob: Daskjob) -> None:
+    script = daskjob.script("print('fine')")
+    command = f'exec "$0" -m daskjob run -w 0 {script} <&-'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable],
+        env=daskjob.environment,
+        cwd=daskjob.work,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"fine\n")
+
+
+def test_working_directory_and_environment_are_the_users(daskjob: Daskjob) -> None:
+    script = daskjob.script("import os\nprint(os.getcwd(), os.environ['COLOUR'])")
+    elsewhere = daskjob.folder / "elsewhere"
+    elsewhere.mkdir()
+    done = daskjob.run(script, cwd=elsewhere, env={"COLOUR": "blue"})
+    assert done.text == f"{elsewhere} blue\n"
+
+
+def test_env_option_sets_and_passes_on_variables(daskjob: Daskjob) -> None:
+    script = daskjob.script("import os\nprint(os.environ['A'], os.environ['B'])")
+    done = daskjob.run("-e", "A=$(B)=1", "--env", "B", script, env={"B": "two"})
+    assert done.text == "$(B)=1 two\n"
+
+
+def test_relative_script_and_module_beside_it_are_found(daskjob: Daskjob) -> None:
+    daskjob.script("VALUE = 42", "beside.py")
+    daskjob.script("import beside\nprint(beside.VALUE, __file__)", "main.py")
+    done = daskjob.run("main.py")
+    assert done.code == 0, done.err
+    assert done.text.startswith("42 ")
+
+
+def test_executable_that_is_no_python_runs_as_it_says(daskjob: Daskjob) -> None:
+    script = daskjob.script("#!/bin/sh\necho shell $1 $DASKJOB_ATTEMPT\nexit 3\n", "work")
+    script.chmod(0o755)
+    done = daskjob.run(script.name, "yes")
+    assert (done.out, done.code) == (b"shell yes 0\n", 3)
+
+
+@pytest.mark.parametrize("name", ["script.py", "ünï cödé.py", "-.py", "2024-report.py", "A.B.py"])
+def test_any_name_of_a_script_gives_a_valid_name_of_a_job(daskjob: Daskjob, name: str) -> None:
+    done = daskjob.run(f"./{daskjob.script('print(1)', name).name}")
+    assert (done.code, done.out) == (0, b"1\n"), done.err
+
+
+def test_quiet_leaves_standard_error_to_the_script(daskjob: Daskjob) -> None:
+    done = daskjob.run("--quiet", daskjob.script("print('mine')"))
+    assert (done.out, done.err) == (b"mine\n", "")
+
+
+def test_quiet_still_says_why_a_job_failed(daskjob: Daskjob) -> None:
+    done = daskjob.run("--quiet", daskjob.script("raise SystemExit(3)"))
+    assert "exited with code 3" in done.err
+
+
+def test_script_that_ignores_sigterm_is_killed_after_its_grace_of_1_s(daskjob: Daskjob) -> None:
+    text = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('deaf', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    manifest = daskjob.manifest(job(text, pod={"terminationGracePeriodSeconds": 1}))
+    process = daskjob.start("run", manifest)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"deaf\n"
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    done = finish(process, timeout=20)
+    assert done.code == 123
+    assert 0.9 < time.monotonic() - asked < 10
+
+
+def test_output_of_a_script_that_is_cancelled_is_passed_on_to_the_end(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "import sys, signal, time\n"
+        "def last(*_):\n"
+        "    print('last words')\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, last)\n"
+        "print('ready')\n"
+        "time.sleep(600)\n"
+    )
+    process = daskjob.start("run", "-w", 0, script)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    done = finish(process, timeout=20)
+    assert done.out == b"last words\n"
+    assert done.code == 123, "an exit with 0 after SIGTERM is no success"
+
+
+def test_read_only_working_directory_and_empty_home_do(daskjob: Daskjob) -> None:
+    script = daskjob.script("print('fine')")
+    done = daskjob.run(script, cwd=Path("/proc"), env={"HOME": ""})
+    assert (done.code, done.out) == (0, b"fine\n"), done.err
+
+
+def test_without_a_state_directory_given_the_home_holds_it(daskjob: Daskjob) -> None:
+    script = daskjob.script("print('fine')")
+    done = daskjob.run(script, env={"DASKJOB_STATE_DIR": ""})
+    assert done.code == 0
+    assert list((daskjob.home / ".local/state/daskjob/jobs").glob("script-*/job.json"))

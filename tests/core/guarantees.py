@@ -1,0 +1,609 @@
+"""Design §4 as code: a world that checks every single write against the guarantees.
+
+``WatchedWorld`` is the fake world with a witness at the store and at each call of a backend. It
+notes what breaks a guarantee in ``broken``, with the words of the guarantee, and lets the world go
+on; whoever drives it asserts that the list is empty. What it knows of the truth (which runner
+really ended by itself with 0) comes from the script, never from the code under test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+
+from daskjob.backends.fake import FakeBackend
+from daskjob.core import names
+from daskjob.core.backend import reconcile
+from daskjob.core.decide import decide
+from daskjob.core.decision import Event, Patch, Retire
+from daskjob.core.errors import ApiError
+from daskjob.core.manifests import (
+    Key,
+    Manifest,
+    ObjectRef,
+    controller_uid,
+    format_time,
+    metadata,
+    object_ref,
+    parse_time,
+)
+from daskjob.core.observed import Observed, ObservedJob
+from daskjob.core.pods import pod_facts
+from daskjob.core.reasons import Reason
+
+WORDS = {"JobCreated", "ClusterCreated", "Running", "Successful", "Failed"}
+TERMINAL = {"Successful", "Failed"}
+WHOLE_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+#: Ten attempts, nine conditions, a result and a report at their limits, and room for the policy.
+STATUS_LIMIT_BYTES = 40 * 1024
+#: How long a runner that was told to stop may take before it is deleted.
+STOP_SECONDS = 90
+#: What a running job follows of its policy; all else is frozen at the start.
+MUTABLE_POLICY = {
+    "activeDeadlineSeconds",
+    "attemptDeadlineSeconds",
+    "startupDeadlineSeconds",
+    "stallDeadlineSeconds",
+    "ttlSecondsAfterFinished",
+}
+
+
+class Crash(Exception):
+    """The operator died: nothing that it would have done next is done."""
+
+
+class WatchedWorld(FakeBackend):
+    """A world that knows what was promised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Every broken promise, in words, in the order in which they broke.
+        self.broken: list[str] = []
+        #: Objects that are nobody's of ours, as they were when they came.
+        self.foreign: dict[str, Manifest] = {}
+        #: Runners, as (uid of the job, attempt), that ended with 0 before anybody stopped them.
+        self.succeeded: set[tuple[str, int]] = set()
+        #: Runners that ended with another code, or out of memory, by themselves.
+        self.failed: set[tuple[str, int]] = set()
+        #: How often a runner was created, by (uid of the job, attempt).
+        self.runners: Counter[tuple[str, int]] = Counter()
+        #: Changes so far of whatever a pass may see.
+        self.changes = 0
+        #: What the last write of a status changed: of each field the old and the new value.
+        self.last_change: Manifest = {}
+        #: After so many writes of this pass its operator dies; ``None``: it lives.
+        self.crash_after: int | None = None
+        #: What happens between a pass' look at the world and its first write.
+        self.after_observing: Callable[[], None] | None = None
+        #: Whether a pass' status is written before its objects are created, or after.
+        self.status_first = False
+        #: Every how many passes it is checked that deciding is pure; 0: never.
+        self.check_purity_every = 0
+        self._passes = 0
+        self._uids = itertools.count()
+        self._subject = ""
+        self._owed: tuple[str, int] | None = None
+        self._cancel_seen = False
+        self._held = False
+        #: The statuses of all jobs as the pass saw them: what it writes itself is no licence.
+        self._seen: dict[str, Manifest] = {}
+        self.store.watch(self._witness)
+        self.watch(self._count_change)
+
+    def _count_change(self) -> None:
+        self.changes += 1
+
+    def promise(self, kept: object, what: str) -> None:
+        """Note a broken promise."""
+        if not kept:
+            self.broken.append(what)
+
+    # Passes
+
+    async def make_pass(self, key: Key) -> datetime | None:
+        """Make one pass, as an operator would: an API error is no more than a later try."""
+        try:
+            return await reconcile(self, key, self.now)
+        except ApiError:
+            return self.now + timedelta(seconds=1)
+        finally:
+            self._subject = ""
+            self.after_observing = None
+
+    def subjects(self) -> list[Key]:
+        """Return the keys of the objects that passes are about; foreign ones are not."""
+        return [key for key in super().subjects() if not self._is_foreign(key)]
+
+    def _is_foreign(self, key: Key) -> bool:
+        item = self.store.get(key)
+        return item is not None and metadata(item)["uid"] in self.foreign
+
+    async def observe(self, key: Key) -> Observed | None:
+        """Look, and remember what this look obliges the pass to."""
+        observed = await super().observe(key)
+        self._passes += 1
+        self._subject, self._owed, self._cancel_seen, self._held = "", None, False, False
+        if observed is None:
+            return None
+        self._subject = observed.ref.uid
+        jobs = [o for o in self.store.all() if o["kind"] == names.Kind.JOB]
+        self._seen = {metadata(o)["uid"]: o.get("status") or {} for o in jobs}
+        if isinstance(observed, ObservedJob):
+            self._owed = self._success_owed(observed)
+            self._cancel_seen = observed.job.cancel
+            self._held = self._is_held(observed)
+        if self.check_purity_every and self._passes % self.check_purity_every == 0:
+            self._check_purity(observed)
+        if self.after_observing is not None:
+            self.after_observing()
+        return observed
+
+    def _success_owed(self, observed: ObservedJob) -> tuple[str, int] | None:
+        """Return the attempt whose success is plain to see and not yet said."""
+        status = observed.status
+        runner = observed.runner(status.attempt)
+        here = (observed.ref.uid, status.attempt)
+        if status.finished or not status.started or runner is None or runner.stop_reason:
+            return None
+        return here if here in self.succeeded else None
+
+    def _is_held(self, observed: ObservedJob) -> bool:
+        """Say whether the job is suspended: only an explicit ``false`` resumes it."""
+        item = self._by_uid(observed.ref.uid) or {"spec": {}}
+        said = item["spec"].get("suspend")
+        told = condition(item.get("status") or {}, "Suspended") == "True"
+        return bool(said) or (said is None and told)
+
+    def _check_purity(self, observed: Observed) -> None:
+        before = copy.deepcopy(observed)
+        first = decide(observed, self.now)
+        self.promise(decide(observed, self.now) == first, "deciding twice gives two decisions")
+        self.promise(observed == before, "deciding changed what was observed")
+        self.promise(decide(before, self.now) == first, "deciding depends on more than its input")
+
+    # What a pass does, checked before it is done
+
+    async def create(self, owner: Key, manifest: Manifest) -> None:
+        """Create an object; it must belong to the object of the pass."""
+        if self.status_first:
+            await asyncio.sleep(0)
+        self._must_live()
+        ref = object_ref(manifest)
+        ours = controller_uid(manifest) == self._subject
+        self.promise(ours, f"{ref} is created for another owner than {owner}")
+        job = self._by_uid(self._subject)
+        if job and job["kind"] == names.Kind.JOB:
+            self.promise(not is_finished(job), f"{ref} is created after the end")
+            self.promise(not self._held, f"{ref} is created while the job is suspended")
+        await self._counted(super().create(owner, self._with_uid(manifest)))
+
+    async def delete(self, ref: ObjectRef) -> None:
+        """Delete an object; it must be ours, and its end must stand written."""
+        self._must_live()
+        item = self.store.found(ref)
+        if item is not None:
+            self._must_be_ours(item, "deleted")
+            self._may_be_deleted(ref, item)
+        await self._counted(super().delete(ref))
+
+    async def stop(self, ref: ObjectRef) -> None:
+        """Stop a runner; it must be ours, and its end must stand written."""
+        self._must_live()
+        item = self.store.found(ref)
+        if item is not None:
+            self._must_be_ours(item, "stopped")
+            self.promise(self._attempt_is_over(item), f"{ref} is stopped before the verdict")
+        await self._counted(super().stop(ref))
+
+    async def patch(self, patch: Patch) -> None:
+        """Patch an object, which must be ours."""
+        self._must_live()
+        item = self.store.found(patch.ref)
+        if item is not None:
+            self._must_be_ours(item, "patched")
+        await self._counted(super().patch(patch))
+
+    async def retire(self, owner: Key, retire: Retire) -> None:
+        """Ask the scheduler."""
+        self._must_live()
+        await self._counted(super().retire(owner, retire))
+
+    async def collect_report(self, owner: Key) -> None:
+        """Ask the agent."""
+        self._must_live()
+        await self._counted(super().collect_report(owner))
+
+    async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
+        """Write a status, which must say something new."""
+        self._must_live()
+        item = self.store.found(ref)
+        if item is not None:
+            self._must_be_ours(item, "told about")
+            old = item.get("status") or {}
+            self.promise(old != status, f"the status of {ref} says nothing new")
+            fields = [key for key in {**old, **status} if old.get(key) != status.get(key)]
+            self.last_change = {key: (old.get(key), status.get(key)) for key in fields}
+        await self._counted(super().write_status(ref, status))
+
+    async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
+        """Tell events."""
+        self._must_live()
+        await super().emit(ref, events)
+
+    def submit(self, manifest: Manifest) -> Key:
+        """Put an object into the world."""
+        return super().submit(self._with_uid(manifest))
+
+    def _with_uid(self, manifest: Manifest) -> Manifest:
+        """Return an object with a uid that is the same in every run, as its names depend on it."""
+        uid = f"uid-{next(self._uids)}"
+        return {**manifest, "metadata": {**metadata(manifest), "uid": uid}}
+
+    def _must_live(self) -> None:
+        if self.crash_after is not None and self.crash_after <= 0:
+            raise Crash
+
+    async def _counted(self, write: Awaitable[None]) -> None:
+        try:
+            await write
+        finally:
+            if self.crash_after is not None:
+                self.crash_after -= 1
+
+    def _by_uid(self, uid: str) -> Manifest | None:
+        return next((o for o in self.store.all() if uid and metadata(o)["uid"] == uid), None)
+
+    def chain(self, item: Manifest) -> list[str]:
+        """Return the uids of an object, its controller, and so on upwards."""
+        found = [str(metadata(item)["uid"])]
+        while owner := controller_uid(item):
+            found.append(owner)
+            above = self._by_uid(owner)
+            if above is None:
+                break
+            item = above
+        return found
+
+    def _must_be_ours(self, item: Manifest, done: str) -> None:
+        ours = self._subject and self._subject in self.chain(item)
+        self.promise(ours, f"{object_ref(item)} is {done} and does not belong to the pass' object")
+
+    def _attempt_is_over(self, pod: Manifest) -> bool:
+        status = self._seen.get(controller_uid(pod), {})
+        return status.get("jobStatus") in TERMINAL or status.get("attempt", 0) > _attempt_of(pod)
+
+    def _may_be_deleted(self, ref: ObjectRef, item: Manifest) -> None:
+        owner = self._by_uid(controller_uid(item))
+        match ref.kind:
+            case names.Kind.JOB:
+                self.promise(_expired(item, self.now), f"{ref} is deleted before its time")
+            case names.Kind.CLUSTER:
+                self._cluster_may_go(ref, item, owner)
+            case names.Kind.GROUP:
+                annotations = metadata(owner or {}).get("annotations") or {}
+                asked = annotations.get(names.ANNOTATION_DELETE_WORKERS) == "true"
+                self.promise(asked, f"{ref} is deleted and nobody asked for that")
+            case "Pod" if owner is not None and owner["kind"] == names.Kind.JOB:
+                self._runner_may_go(ref, item)
+            case "Pod" if owner is not None and owner["kind"] == names.Kind.CLUSTER:
+                self._scheduler_may_go(ref, item, owner)
+            case "Pod":
+                return
+            case _:
+                self.promise(False, f"{ref} is deleted, which nothing calls for")
+
+    def _runner_may_go(self, ref: ObjectRef, pod: Manifest) -> None:
+        self.promise(self._attempt_is_over(pod), f"{ref} is deleted before the verdict")
+        facts = pod_facts(pod)
+        has_log = facts.main is not None and facts.main.ever_ran
+        status = self._seen.get(controller_uid(pod), {})
+        ends = [attempt["endTime"] for attempt in status.get("attempts", [])]
+        ended = parse_time(status.get("endTime") or (ends[-1] if ends else None))
+        overdue = ended and self.now >= ended + timedelta(seconds=STOP_SECONDS)
+        given_time = facts.stop_asked and overdue
+        self.promise(not has_log or given_time, f"{ref} is deleted, and its log with it")
+
+    def _scheduler_may_go(self, ref: ObjectRef, pod: Manifest, cluster: Manifest) -> None:
+        self.promise(pod_facts(pod).ended, f"{ref} is deleted while it lives")
+        annotations = metadata(cluster).get("annotations") or {}
+        of_attempt = annotations.get(names.ANNOTATION_ON_SCHEDULER_LOSS) == "Fail"
+        self.promise(not of_attempt, f"{ref} is replaced, and its loss is the job's to judge")
+
+    def _cluster_may_go(self, ref: ObjectRef, cluster: Manifest, job: Manifest | None) -> None:
+        if job is None or job["kind"] != names.Kind.JOB:
+            return
+        status = self._seen.get(metadata(job)["uid"], {})
+        policy = status.get("policy") or {}
+        if self._subject == ref.uid:
+            owned = [o for o in self.store.all() if controller_uid(o) == metadata(job)["uid"]]
+            used = any(o["kind"] == "Pod" and pod_facts(o).alive for o in owned)
+            self.promise(not used, f"{ref} is deleted as idle while a runner uses it")
+        elif status.get("jobStatus") in TERMINAL:
+            side = "onSuccess" if status["jobStatus"] == "Successful" else "onFailure"
+            wanted = policy["deletionPolicy"][side]
+            self.promise(wanted == "DeleteCluster", f"{ref} is deleted against {side}: {wanted}")
+        elif policy.get("failurePolicy", {}).get("restart") == "Runner":
+            held = condition(status, "Suspended") == "True"
+            self.promise(held, f"{ref} is deleted while the job goes on with it")
+        else:
+            over = status.get("attempt", 0) > _attempt_of(cluster)
+            self.promise(over, f"{ref} is deleted before the end of its attempt is written")
+
+    # What is seen of every change, whoever made it
+
+    def _witness(self, old: Manifest | None, new: Manifest | None) -> None:
+        item = new or old or {}
+        if self._subject and metadata(item)["uid"] in self.foreign:
+            self.broken.append(f"a pass touched {object_ref(item)}, which is foreign")
+        if new is None:
+            return
+        if old is None:
+            if item["kind"] == "Pod" and metadata(item)["uid"] not in self.foreign:
+                self._pod_was_created(item)
+        elif item["kind"] == names.Kind.JOB and old.get("status") != new.get("status"):
+            self._status_was_written(old.get("status") or {}, new)
+
+    def _pod_was_created(self, pod: Manifest) -> None:
+        owner = self._by_uid(controller_uid(pod))
+        if owner is not None and owner["kind"] == names.Kind.JOB:
+            uid, attempt = str(metadata(owner)["uid"]), _attempt_of(pod)
+            self.runners[uid, attempt] += 1
+            again = self.runners[uid, attempt] > 1
+            self.promise(not again, f"a second runner of attempt {attempt} was created")
+            self.promise(len(self.live_runners(uid)) <= 1, "two runners of one job are alive")
+        schedulers = [
+            o
+            for o in self.store.all(metadata(pod)["namespace"])
+            if o["kind"] == "Pod"
+            and metadata(o)["uid"] not in self.foreign
+            and _owner_kind(o) == names.Kind.CLUSTER
+            and pod_facts(o).alive
+        ]
+        clusters = Counter(_owner_name(o) for o in schedulers)
+        twice = [name for name, count in clusters.items() if count > 1]
+        self.promise(not twice, f"two schedulers of cluster {twice} are alive")
+
+    def live_runners(self, job_uid: str) -> list[str]:
+        """Return the names of a job's runners that may still run."""
+        pods = [o for o in self.pods() if controller_uid(o) == job_uid]
+        return [str(metadata(pod)["name"]) for pod in pods if pod_facts(pod).alive]
+
+    def _status_was_written(self, old: Manifest, job: Manifest) -> None:
+        new = job.get("status") or {}
+        self.broken += status_faults(old, new, metadata(job)["generation"])
+        uid, attempt = str(metadata(job)["uid"]), new.get("attempt", 0)
+        if new.get("jobStatus") == "Successful":
+            true = (uid, attempt) in self.succeeded
+            self.promise(true, f"Successful, and the runner of attempt {attempt} never was")
+        if self._owed is not None and self._owed[0] == uid:
+            given_up = new.get("jobStatus") == "Failed" or attempt > self._owed[1]
+            self.promise(
+                not given_up, f"attempt {self._owed[1]} exited with 0 and is not Successful"
+            )
+        if new.get("reason") == Reason.CANCELLED and new.get("jobStatus") == "Failed":
+            self.promise(self._cancel_seen, "Cancelled, and nobody cancelled")
+        for ended in (new.get("attempts") or [])[len(old.get("attempts") or []) :]:
+            if ended["reason"] in (Reason.EXIT_CODE, Reason.OOM_KILLED):
+                true = (uid, ended["number"]) in self.failed
+                self.promise(true, f"attempt {ended['number']} has {ended['reason']}, untrue")
+
+    # Foreign objects
+
+    def add_foreign(self, manifest: Manifest) -> Manifest:
+        """Put an object into the world that daskjob has no business with."""
+        item = self.store.create(self._with_uid(manifest))
+        self.foreign[metadata(item)["uid"]] = copy.deepcopy(item)
+        return item
+
+    def check_foreign(self) -> None:
+        """Every foreign object is as it was."""
+        for uid, before in self.foreign.items():
+            now = self._by_uid(uid)
+            self.promise(now == before, f"{object_ref(before)} is foreign and was changed or lost")
+
+    # What pods do that the fake does not know
+
+    def becomes_ready(self, pod: Manifest, *, ready: bool = True) -> None:
+        """Let a pod that runs pass its readiness probe, or fail it; its containers go on."""
+        statuses = [
+            {**status, "ready": ready}
+            for status in (pod.get("status") or {}).get("containerStatuses") or ()
+        ]
+        conditions = [
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "Ready", "status": "True" if ready else "False"},
+        ]
+        self._set(pod, containerStatuses=statuses, conditions=conditions)
+
+    def ends_by_itself(
+        self, pod: Manifest, code: int, *, reason: str = "", message: str = ""
+    ) -> None:
+        """Let a pod's main container end of its own accord; a sidecar runs on.
+
+        What is true about the job from now on is noted here.
+        """
+        facts = pod_facts(pod)
+        here = (controller_uid(pod), _attempt_of(pod))
+        undisturbed = not (facts.stop_asked or facts.deleting or facts.disruption)
+        if code == 0 and undisturbed:
+            self.succeeded.add(here)
+        elif code:
+            self.failed.add(here)
+        main = facts.main.name if facts.main else ""
+        if len(pod["spec"]["containers"]) == 1:
+            self.exit(pod, code, reason=reason, message=message)
+            return
+        ended = _terminated(code, self.now, reason=reason, message=message)
+        self._end_containers(pod, {main: ended}, phase="Running")
+
+    def is_killed(self, pod: Manifest, code: int, pod_reason: str) -> None:
+        """Let a pod be ended from outside; a container that ended before keeps its end."""
+        running = {
+            str(container["name"]): _terminated(code, self.now)
+            for container in pod["spec"]["containers"]
+            if not _has_ended(pod, str(container["name"]))
+        }
+        self._end_containers(pod, running, phase="Failed", reason=pod_reason)
+
+    def is_preempted(self, pod: Manifest) -> None:
+        """Let a pod be told to go for a more important one: it has its grace period."""
+        now = format_time(self.now)
+        target = {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": now}
+        target["reason"] = "PreemptionByScheduler"
+        conditions = (pod.get("status") or {}).get("conditions") or []
+        self._set(pod, conditions=[*conditions, target])
+        self.store.delete(object_ref(pod))
+
+    def _end_containers(self, pod: Manifest, ends: dict[str, Manifest], **status: object) -> None:
+        old = {c["name"]: c for c in (pod.get("status") or {}).get("containerStatuses") or ()}
+        statuses = []
+        for container in pod["spec"]["containers"]:
+            before = old.get(container["name"], {"name": container["name"]})
+            end = ends.get(container["name"])
+            after = {**before, "ready": False, "state": {"terminated": end}} if end else before
+            statuses.append(after)
+        self._set(pod, containerStatuses=statuses, **status)
+
+    def kubelet_acts(self, code: int) -> None:
+        """Let kubelets remove deleted pods, and stop those whose deadline is over."""
+        for pod in self.pods():
+            facts = pod_facts(pod)
+            if facts.ref.uid in self.foreign:
+                continue
+            if facts.deleting:
+                self.store.remove(facts.ref)
+            elif facts.alive and facts.started_at and facts.active_deadline_seconds is not None:
+                due = facts.started_at + timedelta(seconds=facts.active_deadline_seconds)
+                if self.now >= due:
+                    self.is_killed(pod, code, "DeadlineExceeded")
+
+    def ours(self, *phases: str) -> list[Manifest]:
+        """Return the pods that are not foreign, in one of some phases or any."""
+        pods = [pod for pod in self.pods() if metadata(pod)["uid"] not in self.foreign]
+        return [pod for pod in pods if not phases or pod_facts(pod).phase in phases]
+
+
+def status_faults(old: Manifest, new: Manifest, generation: int) -> Iterator[str]:
+    """Yield what is wrong with one write of a DaskJob's status, in words."""
+    word, was = new.get("jobStatus"), old.get("jobStatus")
+    if word not in WORDS:
+        yield f"jobStatus {word!r} is none of the five words"
+    if was in TERMINAL:
+        yield f"the status was written after the terminal word {was}, which is now {word}"
+    if (word in TERMINAL) is not ("endTime" in new):
+        yield f"jobStatus {word} with endTime {new.get('endTime')}"
+    if not old.get("observedGeneration", 0) <= new.get("observedGeneration", 0) <= generation:
+        yield f"observedGeneration goes from {old.get('observedGeneration')} to {new}"
+    size = len(json.dumps(new).encode())
+    if size > STATUS_LIMIT_BYTES:
+        yield f"the status has {size} bytes"
+    yield from _time_faults(new, "status")
+    yield from _count_faults(old, new)
+    yield from _policy_faults(old, new)
+
+
+def _time_faults(value: object, path: str) -> Iterator[str]:
+    """Yield times that are no whole seconds with Z, and values that are null or empty."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            if key in ("result", "report"):
+                continue
+            if key.endswith("Time") or key == "updatedAt":
+                good = isinstance(below, str) and WHOLE_SECONDS.fullmatch(below)
+                if not good or parse_time(below) is None:
+                    yield f"{path}.{key} is {below!r}"
+            elif below is None or (below == "" and key != "message"):
+                yield f"{path}.{key} is {below!r}: absent, never null or empty"
+            else:
+                yield from _time_faults(below, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _time_faults(below, f"{path}[{index}]")
+
+
+def _count_faults(old: Manifest, new: Manifest) -> Iterator[str]:
+    policy = new.get("policy") or {}
+    failures, limit = new.get("failures", 0), policy.get("backoffLimit", 0)
+    if failures > limit + 1:
+        yield f"{failures} failures with backoffLimit {limit}"
+    ignored, most = new.get("ignored", 0), policy.get("failurePolicy", {}).get("maxIgnored", 0)
+    if ignored > most:
+        yield f"{ignored} failures were ignored with maxIgnored {most}"
+    if new.get("attempt", 0) < old.get("attempt", 0):
+        yield f"attempt goes from {old.get('attempt')} back to {new.get('attempt')}"
+    numbers = [attempt["number"] for attempt in new.get("attempts", [])]
+    if numbers != sorted(set(numbers)) or len(numbers) > 10:
+        yield f"attempts has the numbers {numbers}"
+    start, end = parse_time(new.get("startTime")), parse_time(new.get("endTime"))
+    if start and end and end < start:
+        yield f"endTime {end} is before startTime {start}"
+    if word_is_past(new) and not new.get("attemptStartTime"):
+        yield f"jobStatus {new.get('jobStatus')} between attempts"
+
+
+def word_is_past(status: Manifest) -> bool:
+    """Say whether the word tells of an attempt that has started."""
+    return status.get("jobStatus") in ("ClusterCreated", "Running")
+
+
+def _policy_faults(old: Manifest, new: Manifest) -> Iterator[str]:
+    before, after = old.get("policy"), new.get("policy")
+    if not after:
+        yield "the policy is not frozen"
+    if before and after:
+        fixed = [{k: v for k, v in p.items() if k not in MUTABLE_POLICY} for p in (before, after)]
+        if fixed[0] != fixed[1]:
+            yield f"the frozen policy thawed: {fixed[0]} became {fixed[1]}"
+        lost = [key for key in MUTABLE_POLICY if key in before and key not in after]
+        if lost:
+            yield f"the frozen policy lost {lost}"
+
+
+def is_finished(job: Manifest) -> bool:
+    return (job.get("status") or {}).get("jobStatus") in TERMINAL
+
+
+def _expired(job: Manifest, now: datetime) -> bool:
+    status = job.get("status") or {}
+    ttl = job["spec"].get("ttlSecondsAfterFinished")
+    limit = ttl or (status.get("policy") or {}).get("ttlSecondsAfterFinished")
+    end = parse_time(status.get("endTime"))
+    return bool(limit and end and is_finished(job) and now >= end + timedelta(seconds=limit))
+
+
+def condition(status: Manifest, kind: str) -> str:
+    found = [c for c in status.get("conditions", []) if c["type"] == kind]
+    return str(found[0]["status"]) if found else ""
+
+
+def _attempt_of(item: Manifest) -> int:
+    return int((metadata(item).get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, -1))
+
+
+def _controller(item: Manifest) -> Manifest:
+    owners = metadata(item).get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+def _owner_kind(item: Manifest) -> str:
+    return str(_controller(item).get("kind", ""))
+
+
+def _owner_name(item: Manifest) -> str:
+    return str(_controller(item).get("name", ""))
+
+
+def _terminated(code: int, now: datetime, *, reason: str = "", message: str = "") -> Manifest:
+    why = reason or ("Completed" if code == 0 else "Error")
+    return {"exitCode": code, "finishedAt": format_time(now), "reason": why, "message": message}
+
+
+def _has_ended(pod: Manifest, container: str) -> bool:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any(s["name"] == container and "terminated" in s.get("state", {}) for s in statuses)

@@ -1,0 +1,167 @@
+"""What goes after a job's end: the verdict first, the runner never (design §3.1, §4.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from daskjob.core.manifests import metadata
+from tests.core import manifests
+from tests.core.stories import Story, ended, job_story, running
+
+WAYS_TO_END: dict[str, dict[str, Any]] = {
+    "success": {"code": 0},
+    "failure": {"code": 1, "backoffLimit": 0},
+    "cancel": {"cancel": True},
+    "deadline": {"activeDeadlineSeconds": 10},
+    "retry": {"code": 1},
+}
+
+
+def about_to_end(how: str) -> Story:
+    """A running job that the next passes will see ended."""
+    way = dict(WAYS_TO_END[how])
+    code, cancel = way.pop("code", None), way.pop("cancel", False)
+    story = running(**way)
+    if code is not None:
+        story.world.exit(story.runner(), code)
+    if cancel:
+        story.world.edit(story.key, cancel=True)
+    story.world.advance(10)
+    return story
+
+
+@pytest.mark.parametrize("how", WAYS_TO_END)
+def test_the_pass_that_writes_the_verdict_deletes_and_stops_nothing(how: str) -> None:
+    story = about_to_end(how)
+    told = False
+    for _ in range(5):
+        before, decision = story.status, story.decision()
+        if decision.delete or decision.stop or decision.patch:
+            assert before.attempts, "something went before the end stood written"
+            assert told
+            return
+        story.one_pass()
+        told = told or bool(story.status.attempts)
+    raise AssertionError("nothing was ever cleaned up")
+
+
+@pytest.mark.parametrize("how", ["success", "failure", "cancel", "deadline"])
+def test_by_default_the_cluster_goes_and_the_runner_stays(how: str) -> None:
+    story = about_to_end(how)
+    story.settle()
+    story.after(2)
+    assert story.named("DaskCluster") is None
+    assert story.pod_names() == ["sums-runner"]
+    assert story.workers() == []
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("deletion", ["DeleteCluster", "DeleteWorkers", "Keep"])
+def test_the_deletion_policy_is_kept_for_success_and_for_failure(code: int, deletion: str) -> None:
+    other = "Keep" if deletion != "Keep" else "DeleteCluster"
+    mine, theirs = ("onSuccess", "onFailure") if code == 0 else ("onFailure", "onSuccess")
+    story = ended(code, backoffLimit=0, deletionPolicy={mine: deletion, theirs: other})
+    story.kubelet()
+    cluster, workers = story.named("DaskCluster") is not None, len(story.workers())
+    expected = {"DeleteCluster": (False, 0), "DeleteWorkers": (True, 0), "Keep": (True, 2)}
+    assert (cluster, workers) == expected[deletion]
+
+
+def test_delete_workers_keeps_the_scheduler_for_a_look_at_its_dashboard() -> None:
+    story = ended(0, deletionPolicy={"onSuccess": "DeleteWorkers"})
+    story.kubelet()
+    story.after(600)
+    assert story.pod_names() == ["sums-runner", "sums-scheduler"]
+    assert story.named("DaskWorkerGroup", "sums-default") is None
+
+
+def test_a_runner_that_no_node_has_seen_has_no_log_and_is_deleted() -> None:
+    story = job_story()
+    story.settle()
+    story.edit(cancel=True)
+    assert "delete Pod/sums-runner" in story.writes
+    assert "stop Pod/sums-runner" not in story.writes
+
+
+def test_a_runner_on_a_node_is_stopped_so_that_its_log_stays() -> None:
+    story = about_to_end("cancel")
+    story.settle()
+    assert story.runner()["spec"]["activeDeadlineSeconds"] == 1
+    assert "delete Pod/sums-runner" not in story.writes
+
+
+def test_a_runner_is_asked_to_stop_only_once() -> None:
+    story = about_to_end("cancel")
+    story.settle()
+    story.world.advance(30)
+    story.settle()
+    assert story.writes.count("stop Pod/sums-runner") == 1
+
+
+def test_a_stopped_runner_that_does_not_end_for_90_s_is_deleted() -> None:
+    story = about_to_end("cancel")
+    story.settle()
+    story.world.advance(89)
+    story.settle()
+    assert "delete Pod/sums-runner" not in story.writes
+    story.world.advance(1)
+    story.settle()
+    assert "delete Pod/sums-runner" in story.writes
+
+
+def test_cleanup_that_failed_is_tried_again_and_never_changes_the_verdict() -> None:
+    story = running()
+    story.world.exit(story.runner(), 0)
+    story.one_pass()
+    story.one_pass()
+    verdict = story.status
+    assert verdict.finished
+    story.world.faults = [False]
+    story.settle()
+    assert story.named("DaskCluster") is None
+    assert story.status == verdict
+
+
+def test_a_cluster_that_comes_late_goes_too() -> None:
+    story = ended(0)
+    story.kubelet()
+    job = story.named("DaskJob")
+    assert job is not None
+    reference = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskJob",
+        "name": "sums",
+        "uid": metadata(job)["uid"],
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+    late = {
+        "kind": "DaskCluster",
+        "metadata": {"name": "sums", "namespace": "default", "ownerReferences": [reference]},
+        "spec": job["spec"]["cluster"]["spec"],
+    }
+    story.world.store.create(late)
+    story.settle()
+    assert story.named("DaskCluster") is None
+
+
+def test_a_cluster_of_the_jobs_name_that_is_not_the_jobs_is_never_deleted() -> None:
+    story = ended(0)
+    story.kubelet()
+    story.world.submit(manifests.cluster(name="sums"))
+    story.one_pass()
+    assert story.named("DaskCluster") is not None
+
+
+def test_a_runner_of_an_earlier_attempt_that_still_runs_is_stopped_before_the_next() -> None:
+    story = running(attemptDeadlineSeconds=50)
+    story.world.advance(50)
+    story.settle()
+    assert "stop Pod/sums-runner" in story.writes
+    story.world.advance(10)
+    story.settle()
+    assert "create Pod/sums-runner-1" not in story.writes
+    story.kubelet()
+    assert "create Pod/sums-runner-1" in story.writes

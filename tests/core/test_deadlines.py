@@ -1,0 +1,124 @@
+"""The three deadlines: of the job, of an attempt, of a start (design §3.1)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from daskjob.backends.fake import START
+from tests.core.stories import job_story, running
+
+
+def test_a_job_that_is_active_for_100_s_ends_as_deadline_exceeded_and_not_before() -> None:
+    story = running(activeDeadlineSeconds=100)
+    story.after(99)
+    assert story.word == "Running"
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "DeadlineExceeded")
+
+
+def test_a_pass_asks_to_be_woken_when_the_deadline_is_due() -> None:
+    story = running(activeDeadlineSeconds=20)
+    assert story.decision().wake_at == START + timedelta(seconds=20)
+
+
+def test_the_deadline_of_the_job_is_never_tried_again() -> None:
+    story = running(activeDeadlineSeconds=100, backoffLimit=6)
+    story.after(100)
+    assert story.status.finished
+    assert len(story.status.attempts) == 1
+
+
+def test_the_deadline_of_the_job_counts_all_attempts_together() -> None:
+    story = running(activeDeadlineSeconds=100)
+    story.after(60)
+    story.end_runner(1)
+    story.after(30)
+    story.bring_up()
+    assert (story.word, story.status.attempt) == ("Running", 1)
+    story.after(10)
+    assert story.status.reason == "DeadlineExceeded"
+
+
+def test_the_deadline_of_the_job_is_reached_while_it_waits_for_its_next_attempt() -> None:
+    story = running(activeDeadlineSeconds=100, backoff={"initialSeconds": 300})
+    story.end_runner(1)
+    story.after(100)
+    assert story.status.reason == "DeadlineExceeded"
+    assert [a.reason for a in story.status.attempts] == ["ExitCode"]
+
+
+def test_the_clock_of_the_job_stands_still_while_it_is_suspended() -> None:
+    story = running(activeDeadlineSeconds=100)
+    story.after(60)
+    story.edit(suspend=True)
+    story.after(10_000)
+    assert story.status.active_seconds == 60
+    story.edit(suspend=False)
+    story.bring_up()
+    story.after(39)
+    assert story.word == "Running"
+    story.after(1)
+    assert story.status.reason == "DeadlineExceeded"
+
+
+def test_an_attempt_that_takes_50_s_ends_and_the_next_one_has_50_s_again() -> None:
+    story = running(attemptDeadlineSeconds=50)
+    story.after(50)
+    assert story.status.attempts[0].reason == "AttemptDeadlineExceeded"
+    assert story.word == "JobCreated"
+    story.kubelet()
+    story.after(10)
+    story.bring_up()
+    story.after(40)
+    assert (story.word, story.status.attempt) == ("Running", 1)
+
+
+def test_an_attempts_deadline_counts_as_a_failure() -> None:
+    story = running(attemptDeadlineSeconds=50, backoffLimit=0)
+    story.after(50)
+    assert (story.word, story.status.reason) == ("Failed", "AttemptDeadlineExceeded")
+
+
+def test_the_runner_pod_itself_carries_the_attempts_deadline() -> None:
+    story = running(attemptDeadlineSeconds=50)
+    assert story.runner()["spec"]["activeDeadlineSeconds"] == 50
+
+
+def test_a_runner_that_does_not_run_within_30_s_ends_the_attempt() -> None:
+    story = job_story(startupDeadlineSeconds=30, backoffLimit=0)
+    story.settle()
+    story.after(29)
+    assert not story.status.finished
+    story.after(1)
+    assert story.status.reason == "StartupDeadlineExceeded"
+
+
+def test_the_startup_deadline_is_over_once_the_runner_ran() -> None:
+    story = running(startupDeadlineSeconds=30)
+    story.after(1000)
+    assert story.word == "Running"
+
+
+def test_the_startup_deadline_names_what_is_in_the_way() -> None:
+    story = job_story(startupDeadlineSeconds=30, backoffLimit=0)
+    story.settle()
+    story.world.unschedulable(story.runner(), "0/3 nodes are available: 3 Insufficient cpu.")
+    story.after(30)
+    assert "3 Insufficient cpu" in story.status.message
+
+
+def test_the_startup_deadline_counts_anew_from_a_resume() -> None:
+    story = job_story(startupDeadlineSeconds=30, suspend=True)
+    story.after(1000)
+    story.edit(suspend=False)
+    story.after(29)
+    assert story.status.attempt == 0
+    story.after(1)
+    assert story.status.attempts[0].reason == "StartupDeadlineExceeded"
+
+
+def test_the_success_that_is_seen_in_the_pass_of_the_deadline_wins() -> None:
+    story = running(activeDeadlineSeconds=100, attemptDeadlineSeconds=100)
+    story.world.advance(100)
+    story.end_runner(0)
+    assert story.word == "Successful"

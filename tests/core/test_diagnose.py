@@ -1,0 +1,379 @@
+"""Diagnoses from pod statuses as Kubernetes writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from daskjob.core.diagnose import container_end, crash_loop, ended_by, waiting_for
+from daskjob.core.manifests import Manifest
+from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.reasons import Reason
+
+RUN_AT = "2026-01-01T12:00:00Z"
+SCHEDULED = {"type": "PodScheduled", "status": "True"}
+
+
+def seen(
+    *, component: str = "job-runner", spec: Manifest | None = None, meta: Manifest | None = None,
+    warnings: tuple[tuple[str, str], ...] = (), **status: Any
+) -> PodFacts:  # fmt: skip
+    """The facts of a pod with a status as kubectl prints it."""
+    manifest = {
+        "metadata": {
+            "name": "sums-runner",
+            "namespace": "default",
+            "uid": "u",
+            "labels": {"dask.org/component": component},
+            **(meta or {}),
+        },
+        "spec": {"containers": [{"name": "job", "image": "i"}], **(spec or {})},
+        "status": {"phase": "Pending", "conditions": [SCHEDULED], **status},
+    }
+    return pod_facts(manifest, warnings)
+
+
+def waits(reason: str, message: str) -> list[Manifest]:
+    """The status of a container that waits."""
+    return [{"name": "job", "state": {"waiting": {"reason": reason, "message": message}}}]
+
+
+def ends(code: int, reason: str = "Error", **more: Any) -> list[Manifest]:
+    """The status of a container that ended."""
+    state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": RUN_AT, **more}}
+    return [{"name": "job", "state": state}]
+
+
+BACK_OFF = 'Back-off pulling image "ghcr.io/dask/daks:latest"'
+NOT_FOUND = (
+    'failed to pull and unpack image "ghcr.io/dask/daks:latest": failed to resolve reference '
+    '"ghcr.io/dask/daks:latest": ghcr.io/dask/daks:latest: not found'
+)
+INVALID = (
+    'Failed to apply default image tag "Dask:": couldn\'t parse image name "Dask:": '
+    "invalid reference format"
+)
+NO_NODE = (
+    "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: "
+    "3 No preemption victims found for incoming pod."
+)
+MOUNT = 'MountVolume.SetUp failed for volume "data" : mount failed: exit status 32'
+NO_MAP = 'MountVolume.SetUp failed for volume "c" : configmap "settings" not found'
+ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) other'
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason", "words", "patience"),
+    [
+        (
+            seen(containerStatuses=waits("ImagePullBackOff", BACK_OFF)),
+            Reason.IMAGE_PULL,
+            BACK_OFF,
+            600,
+        ),
+        (
+            seen(containerStatuses=waits("ErrImagePull", NOT_FOUND)),
+            Reason.IMAGE_PULL,
+            NOT_FOUND,
+            600,
+        ),
+        (seen(containerStatuses=waits("InvalidImageName", INVALID)), Reason.IMAGE_PULL, INVALID, 0),
+        (
+            seen(containerStatuses=waits("CreateContainerConfigError", 'secret "s3" not found')),
+            Reason.CONFIG_MISSING,
+            'secret "s3" not found',
+            600,
+        ),
+        (
+            seen(
+                containerStatuses=waits(
+                    "CreateContainerConfigError", "couldn't find key password in Secret default/s3"
+                )
+            ),
+            Reason.CONFIG_MISSING,
+            "couldn't find key password in Secret default/s3",
+            600,
+        ),
+        (
+            seen(
+                conditions=[
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": NO_NODE,
+                    }
+                ]
+            ),
+            Reason.UNSCHEDULABLE,
+            NO_NODE,
+            None,
+        ),
+        (seen(warnings=(("FailedMount", MOUNT),)), Reason.VOLUME_MOUNT, MOUNT, 600),
+        (seen(warnings=(("FailedAttachVolume", ATTACH),)), Reason.VOLUME_MOUNT, ATTACH, 600),
+        (seen(warnings=(("FailedMount", NO_MAP),)), Reason.CONFIG_MISSING, NO_MAP, 600),
+        (
+            seen(
+                initContainerStatuses=[
+                    {
+                        "name": "fetch",
+                        "state": {"waiting": {"reason": "ErrImagePull", "message": NOT_FOUND}},
+                    }
+                ],
+                containerStatuses=waits("PodInitializing", ""),
+            ),
+            Reason.IMAGE_PULL,
+            "fetch",
+            600,
+        ),
+    ],
+    ids=[
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "InvalidImageName",
+        "missing Secret",
+        "missing key",
+        "Unschedulable",
+        "FailedMount",
+        "Multi-Attach",
+        "missing ConfigMap volume",
+        "image of an init container",
+    ],
+)
+def test_what_a_pod_waits_for_is_told_in_kubernetes_words_with_a_patience(
+    pod: PodFacts, reason: Reason, words: str, patience: int | None
+) -> None:
+    found = waiting_for(pod)
+    assert found is not None
+    assert found.reason is reason
+    assert words in found.message
+    assert "sums-runner" in found.message
+    assert found.next_step
+    assert found.patience_seconds == patience
+
+
+RUNS: list[Manifest] = [{"name": "job", "state": {"running": {"startedAt": RUN_AT}}}]
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        seen(),
+        seen(containerStatuses=waits("ContainerCreating", "")),
+        seen(phase="Running", containerStatuses=RUNS),
+        seen(phase="Running", containerStatuses=RUNS, warnings=(("FailedMount", MOUNT),)),
+        seen(phase="Failed", containerStatuses=waits("ImagePullBackOff", BACK_OFF)),
+        seen(warnings=(("Unhealthy", "Readiness probe failed"),)),
+    ],
+    ids=[
+        "new",
+        "creating",
+        "running",
+        "running after a mount that failed at first",
+        "ended",
+        "another warning",
+    ],
+)
+def test_a_pod_with_nothing_in_its_way_waits_for_nothing(pod: PodFacts) -> None:
+    assert waiting_for(pod) is None
+
+
+DELETED = {"deletionTimestamp": "2026-01-01T12:00:30Z", "deletionGracePeriodSeconds": 30}
+
+
+def disrupted(reason: str, message: str) -> list[Manifest]:
+    """The condition by which Kubernetes says that it ends a pod."""
+    return [
+        SCHEDULED,
+        {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": RUN_AT,
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason", "words"),
+    [
+        (
+            seen(
+                phase="Failed",
+                reason="Evicted",
+                message="The node was low on resource: memory. Threshold quantity: 100Mi",
+            ),
+            Reason.EVICTED,
+            "The node was low on resource: memory",
+        ),
+        (
+            seen(
+                phase="Failed",
+                reason="DeadlineExceeded",
+                message="Pod was active on the node longer than the specified deadline",
+                spec={"activeDeadlineSeconds": 60},
+            ),
+            Reason.ATTEMPT_DEADLINE_EXCEEDED,
+            "after 60 s",
+        ),
+        (
+            seen(
+                phase="Failed",
+                conditions=disrupted(
+                    "PreemptionByScheduler",
+                    "default-scheduler: preempting to accommodate a higher priority pod",
+                ),
+                meta=DELETED,
+            ),
+            Reason.EVICTED,
+            "PreemptionByScheduler",
+        ),
+        (
+            seen(
+                conditions=disrupted(
+                    "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint"
+                ),
+                meta=DELETED,
+            ),
+            Reason.NODE_LOST,
+            "node",
+        ),
+        (
+            seen(conditions=disrupted("EvictionByEvictionAPI", "Eviction API: evicting")),
+            Reason.EVICTED,
+            "EvictionByEvictionAPI",
+        ),
+        (seen(phase="Failed", reason="NodeLost"), Reason.NODE_LOST, "was lost"),
+        (seen(phase="Running", meta=DELETED), Reason.RUNNER_LOST, "was deleted"),
+        (
+            seen(
+                phase="Failed",
+                reason="Terminated",
+                message="Pod was terminated in response to imminent node shutdown.",
+            ),
+            Reason.EVICTED,
+            "imminent node shutdown",
+        ),
+    ],
+    ids=[
+        "evicted for memory",
+        "deadline",
+        "preempted",
+        "taint",
+        "eviction API",
+        "node lost",
+        "deleted",
+        "node shutdown",
+    ],
+)
+def test_who_stopped_a_pod_is_told(pod: PodFacts, reason: Reason, words: str) -> None:
+    found = ended_by(pod)
+    assert found is not None
+    assert found.reason is reason
+    assert words in found.message
+    assert found.next_step
+
+
+def test_a_pod_that_ended_by_itself_was_stopped_by_nobody() -> None:
+    assert ended_by(seen(phase="Failed", containerStatuses=ends(1))) is None
+
+
+@pytest.mark.parametrize(
+    ("pod", "at"),
+    [
+        (seen(meta=DELETED), "2026-01-01T12:00:00+00:00"),
+        (
+            seen(reason="DeadlineExceeded", startTime=RUN_AT, spec={"activeDeadlineSeconds": 60}),
+            "2026-01-01T12:01:00+00:00",
+        ),
+        (seen(conditions=disrupted("X", "")), "2026-01-01T12:00:00+00:00"),
+        (seen(), None),
+    ],
+    ids=["30 s before the deletion is due", "60 s after the start", "disruption", "never"],
+)
+def test_the_moment_of_a_stop_is_known(pod: PodFacts, at: str | None) -> None:
+    assert (pod.stopped_at.isoformat() if pod.stopped_at else None) == at
+
+
+TRACEBACK = "Traceback (most recent call last):\n  File\nValueError: no such column\n\n"
+NO_COMMAND = (
+    "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
+    'exec: "pyhton": executable file not found in $PATH: unknown'
+)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "reason", "words"),
+    [
+        (ends(137, "OOMKilled"), Reason.OOM_KILLED, "resources.limits.memory"),
+        (ends(3), Reason.EXIT_CODE, "exited with code 3"),
+        (ends(1, message=TRACEBACK), Reason.EXIT_CODE, "ValueError: no such column"),
+        (ends(137), Reason.EXIT_CODE, "SIGKILL"),
+        (ends(143), Reason.EXIT_CODE, "SIGTERM"),
+        (ends(139), Reason.EXIT_CODE, "SIGSEGV"),
+        (ends(127), Reason.EXIT_CODE, "check command and args"),
+        (ends(128, "StartError", message=NO_COMMAND), Reason.EXIT_CODE, 'exec: "pyhton"'),
+        (
+            ends(
+                137,
+                "ContainerStatusUnknown",
+                message="The container could not be located when the pod was terminated",
+            ),
+            Reason.RUNNER_LOST,
+            "could not be located",
+        ),
+    ],
+    ids=["OOM", "3", "traceback", "137", "143", "139", "127", "no command", "status unknown"],
+)
+def test_why_a_container_ended_is_told(
+    statuses: list[Manifest], reason: Reason, words: str
+) -> None:
+    pod = seen(phase="Failed", containerStatuses=statuses)
+    assert pod.main is not None
+    found = container_end(pod, pod.main)
+    assert found.reason is reason
+    assert words in found.message
+
+
+def looping(restarts: int, component: str, reason: str = "Error") -> PodFacts:
+    """A pod whose kubelet starts it again and again."""
+    status = {
+        **waits("CrashLoopBackOff", "back-off 5m0s restarting failed container=job")[0],
+        "restartCount": restarts,
+        "lastState": {"terminated": {"exitCode": 1, "reason": reason, "message": TRACEBACK}},
+    }
+    return seen(component=component, phase="Running", containerStatuses=[status])
+
+
+@pytest.mark.parametrize(
+    ("component", "reason"),
+    [
+        ("scheduler", Reason.SCHEDULER_FAILED),
+        ("worker", Reason.WORKERS_FAILED),
+        ("job-runner", Reason.EXIT_CODE),
+        ("theirs", Reason.EXIT_CODE),
+    ],
+)
+def test_a_crash_loop_is_told_with_the_last_words(component: str, reason: Reason) -> None:
+    found = crash_loop(looping(4, component))
+    assert found is not None
+    assert found.reason is reason
+    assert "4 times started again" in found.message
+    assert "ValueError: no such column" in found.message
+
+
+def test_a_crash_loop_for_memory_says_so() -> None:
+    found = crash_loop(looping(2, "worker", "OOMKilled"))
+    assert found is not None
+    assert "(out of memory)" in found.message
+
+
+def test_a_pod_that_was_never_restarted_is_in_no_crash_loop() -> None:
+    assert crash_loop(seen(phase="Running", containerStatuses=RUNS)) is None
+
+
+def test_a_worker_that_retired_with_0_is_in_no_crash_loop() -> None:
+    pod = seen(component="worker", phase="Succeeded", containerStatuses=ends(0, "Completed"))
+    assert crash_loop(pod) is None

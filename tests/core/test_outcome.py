@@ -1,0 +1,213 @@
+"""How an attempt ended: success has one source, the main container's 0 before any stop (§4.1)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from daskjob.core.manifests import Manifest, format_time, object_ref
+from tests.core.manifests import container, pod
+from tests.core.stories import Story, running
+
+NEVER = {"restartPolicy": "Never"}
+
+
+def say(story: Story, *, meta: Manifest | None = None, **status: Any) -> None:
+    """Put words of Kubernetes into the runner's status, and make passes."""
+    world, found = story.world, story.runner()
+    if meta:
+        patch = {"metadata": meta, **({"spec": status.pop("spec")} if "spec" in status else {})}
+        world.store.patch(object_ref(found), patch)
+    elif "spec" in status:
+        world.store.patch(object_ref(found), {"spec": status.pop("spec")})
+    fresh = story.runner()
+    world.store.write_status(object_ref(fresh), {**fresh.get("status", {}), **status})
+    story.settle()
+
+
+def main_ended(story: Story, code: int, *, seconds_ago: float = 0, name: str = "job") -> Manifest:
+    """The status of the main container that ended some seconds ago."""
+    at = format_time(story.world.now - timedelta(seconds=seconds_ago))
+    return {"name": name, "state": {"terminated": {"exitCode": code, "finishedAt": at}}}
+
+
+def test_exit_code_0_is_success() -> None:
+    story = running(runner=NEVER)
+    story.end_runner(0)
+    assert (story.word, story.status.exit_code, story.status.reason) == (
+        "Successful",
+        0,
+        "Completed",
+    )
+
+
+@pytest.mark.parametrize("code", [1, 3, 137, 143, 255])
+def test_any_other_exit_code_is_the_jobs_own_failure(code: int) -> None:
+    story = running(runner=NEVER)
+    story.end_runner(code)
+    assert (story.word, story.status.exit_code, story.status.reason) == (
+        "Failed",
+        code,
+        "ExitCode",
+    )
+
+
+def test_a_container_that_ran_out_of_memory_is_told_as_such() -> None:
+    story = running(runner=NEVER)
+    story.end_runner(137, reason="OOMKilled")
+    assert (story.word, story.status.reason) == ("Failed", "OOMKilled")
+
+
+@pytest.mark.parametrize(("code", "word"), [(0, "Successful"), (1, "Failed")])
+def test_a_sidecar_that_never_ends_does_not_keep_a_job_alive(code: int, word: str) -> None:
+    runner = {**pod(container("job"), container("proxy")), **NEVER}
+    story = running(runner=runner)
+    proxy = {"name": "proxy", "state": {"running": {}}}
+    say(story, phase="Running", containerStatuses=[main_ended(story, code), proxy])
+    assert story.word == word
+    assert "stop Pod/sums-runner" in story.writes
+
+
+def test_the_end_of_a_sidecar_is_not_the_jobs() -> None:
+    story = running(runner={**pod(container("job"), container("proxy")), **NEVER})
+    ended = main_ended(story, 0, name="proxy")
+    say(story, containerStatuses=[ended, {"name": "job", "state": {"running": {}}}])
+    assert story.word == "Running"
+
+
+def test_an_exit_code_0_after_the_deadlines_sigterm_is_a_failure() -> None:
+    story = running(runner=NEVER, attemptDeadlineSeconds=60)
+    story.world.advance(59)
+    say(story, spec={"activeDeadlineSeconds": 59})
+    status = [main_ended(story, 0)]
+    say(story, phase="Failed", reason="DeadlineExceeded", containerStatuses=status)
+    assert (story.word, story.status.reason) == ("Failed", "AttemptDeadlineExceeded")
+
+
+def test_an_exit_code_0_ten_seconds_before_the_stop_is_success() -> None:
+    story = running(runner=NEVER)
+    say(story, spec={"activeDeadlineSeconds": 60})
+    story.world.advance(60)
+    status = [main_ended(story, 0, seconds_ago=10)]
+    say(story, phase="Failed", reason="DeadlineExceeded", containerStatuses=status)
+    assert story.word == "Successful"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("Evicted", "Evicted"), ("Preempting", "Evicted"), ("NodeLost", "NodeLost")],
+)
+def test_an_exit_code_0_of_a_pod_that_kubernetes_stopped_has_that_reason(
+    reason: str, told: str
+) -> None:
+    story = running(runner=NEVER)
+    say(story, phase="Failed", reason=reason, containerStatuses=[main_ended(story, 0)])
+    assert (story.word, story.status.reason) == ("Failed", told)
+
+
+def test_an_exit_code_0_after_a_preemption_is_an_eviction() -> None:
+    story = running(runner=NEVER)
+    target = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "lastTransitionTime": format_time(story.world.now),
+    }
+    story.world.advance(2)
+    say(
+        story,
+        phase="Failed",
+        conditions=[target],
+        containerStatuses=[main_ended(story, 0)],
+    )
+    assert (story.word, story.status.reason) == ("Failed", "Evicted")
+
+
+@pytest.mark.parametrize(
+    ("finished_ago", "word"), [(40, "Successful"), (25, "Failed")], ids=["before", "after"]
+)
+def test_a_deletion_counts_from_when_it_was_asked_for_not_from_when_it_is_due(
+    finished_ago: int, word: str
+) -> None:
+    story = running(runner=NEVER)
+    story.world.advance(60)
+    meta = {
+        "deletionTimestamp": format_time(story.world.now),
+        "deletionGracePeriodSeconds": 30,
+    }
+    ended = main_ended(story, 0, seconds_ago=finished_ago)
+    fresh = story.runner()
+    story.world.store.patch(object_ref(fresh), {"metadata": meta})
+    say(story, phase="Succeeded", containerStatuses=[ended])
+    assert story.word == word
+
+
+def test_a_runner_that_is_being_deleted_and_still_runs_has_not_ended_yet() -> None:
+    story = running(runner=NEVER)
+    story.world.store.delete(object_ref(story.runner()))
+    story.settle()
+    assert story.word == "Running"
+
+
+def test_a_runner_that_is_gone_without_an_exit_code_was_lost() -> None:
+    story = running(runner=NEVER)
+    story.world.lose(story.runner())
+    story.settle()
+    assert (story.word, story.status.reason) == ("Failed", "RunnerLost")
+    assert "sums-runner" in story.status.message
+    assert story.writes.count("create Pod/sums-runner") == 1
+
+
+def test_an_init_container_that_failed_is_the_jobs_own_failure_with_its_exit_code() -> None:
+    story = running(runner=NEVER)
+    init = main_ended(story, 4, name="fetch")
+    say(
+        story,
+        phase="Failed",
+        initContainerStatuses=[init],
+        containerStatuses=[{"name": "job", "state": {"waiting": {"reason": "PodInitializing"}}}],
+    )
+    assert (story.status.reason, story.status.exit_code) == ("ExitCode", 4)
+    assert "fetch" in story.status.message
+
+
+def test_a_pod_that_its_node_never_let_in_was_evicted() -> None:
+    story = running(runner=NEVER)
+    say(
+        story,
+        phase="Failed",
+        reason="OutOfcpu",
+        message="Pod was rejected: Node didn't have enough resource: cpu",
+        containerStatuses=[],
+    )
+    assert story.status.reason == "Evicted"
+    assert "OutOfcpu" in story.status.message
+
+
+def test_a_container_that_the_kubelet_lost_is_no_failure_of_the_user() -> None:
+    story = running(runner=NEVER)
+    story.end_runner(137, reason="ContainerStatusUnknown")
+    assert story.status.reason == "RunnerLost"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "result", "words"),
+    [
+        ('{"sum": 3}', 0, {"sum": 3}, "exited with 0"),
+        ("[1, 2]", 0, [1, 2], "exited with 0"),
+        ("not json", 0, None, "is no JSON"),
+        ('"' + "x" * 4096 + '"', 0, None, "longer than 4096 bytes"),
+        ("", 0, None, "exited with 0"),
+        ('{"sum": 3}', 1, None, "exited with code 1"),
+    ],
+    ids=["object", "list", "no JSON", "4098 bytes", "nothing", "not with a failure"],
+)
+def test_a_result_is_json_of_4096_bytes_and_counts_only_with_exit_code_0(
+    said: str, code: int, result: object, words: str
+) -> None:
+    story = running(runner=NEVER)
+    story.end_runner(code, message=said)
+    assert story.status.result == result
+    assert words in story.status.message

@@ -1,0 +1,283 @@
+"""Starts that cannot succeed, and how long each is waited for (design §3.1, the table)."""
+
+from __future__ import annotations
+
+import pytest
+
+from daskjob.core.errors import RefusalKind
+from tests.core.manifests import job
+from tests.core.stories import Story, job_story, running
+
+MANY = "exceeded quota: small, requested: pods=1, used: pods=10, limited: pods=10"
+
+
+def starting(**spec: object) -> Story:
+    """A job whose first objects have been made; with no second try."""
+    story = job_story(**{"backoffLimit": 0, "failurePolicy": {"maxIgnored": 0}, **spec})
+    story.settle()
+    return story
+
+
+def refused(part: str, kind: RefusalKind, words: str = "no", **spec: object) -> Story:
+    """A job of which one object is refused."""
+    story = job_story(**{"backoffLimit": 0, "failurePolicy": {"maxIgnored": 0}, **spec})
+    story.world.refuse[part] = (kind, words)
+    story.settle()
+    return story
+
+
+def tries(story: Story) -> int:
+    """How often the refused object was asked for."""
+    return sum(refusal.tries for refusal in story.world.refusals.values())
+
+
+@pytest.mark.parametrize("component", ["runner", "scheduler"])
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("ImagePullBackOff", "ImagePull"),
+        ("ErrImagePull", "ImagePull"),
+        ("CreateContainerConfigError", "ConfigMissing"),
+    ],
+)
+def test_an_image_or_a_name_that_is_missing_is_waited_for_600_s(
+    component: str, word: str, reason: str
+) -> None:
+    story = starting()
+    pod = story.runner() if component == "runner" else story.scheduler()
+    story.world.wait_with(pod, word, "Kubernetes' own words")
+    story.after(599)
+    assert not story.status.finished
+    assert story.status.reason == reason
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", reason)
+    assert "Kubernetes' own words" in story.status.message
+
+
+def test_the_time_in_the_queue_is_no_time_of_the_image() -> None:
+    story = starting()
+    story.world.unschedulable(story.runner(), "0/3 nodes are available")
+    story.after(3600)
+    runner = story.runner()
+    story.world.start(runner)
+    story.world.wait_with(story.runner(), "ErrImagePull", "i/o timeout")
+    story.after(599)
+    assert not story.status.finished
+    story.after(1)
+    assert story.status.reason == "ImagePull"
+
+
+def test_a_name_that_can_never_be_an_images_is_not_waited_for() -> None:
+    story = starting()
+    story.world.wait_with(story.runner(), "InvalidImageName", "couldn't parse image name")
+    story.settle()
+    assert (story.word, story.status.reason) == ("Failed", "ImagePull")
+
+
+def test_a_pass_asks_to_be_woken_when_the_patience_ends() -> None:
+    story = starting()
+    story.world.wait_with(story.runner(), "ErrImagePull", "not found")
+    story.settle()
+    story.world.advance(599)
+    wake_at = story.decision().wake_at
+    assert wake_at is not None
+    assert (wake_at - story.world.now).total_seconds() == 1
+
+
+def test_a_queue_is_no_failure_however_long() -> None:
+    story = starting()
+    story.world.unschedulable(story.runner(), "0/3 nodes are available: 3 Insufficient cpu.")
+    story.after(1_000_000)
+    assert not story.status.finished
+    assert story.status.reason == "Unschedulable"
+    assert "3 Insufficient cpu" in story.status.message
+    assert "Unschedulable" in story.event_reasons()
+
+
+# A scheduler that never answers
+
+
+def test_a_scheduler_that_runs_and_never_answers_is_given_up_after_600_s() -> None:
+    story = starting()
+    story.world.start(story.scheduler(), ready=False)
+    story.after(599)
+    assert not story.status.finished
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "SchedulerFailed")
+
+
+def test_the_time_to_pull_the_schedulers_image_is_not_counted() -> None:
+    story = starting()
+    story.world.start(story.scheduler(), ready=False)
+    started = story.scheduler()["status"]
+    story.world._set(story.scheduler(), startTime="2026-01-01T11:51:00Z")
+    assert started["containerStatuses"][0]["state"]["running"]["startedAt"].startswith(
+        "2026-01-01T12"
+    )
+    story.after(599)
+    assert not story.status.finished
+
+
+def test_a_scheduler_is_given_up_after_5_restarts() -> None:
+    story = starting()
+    story.world.start(story.scheduler(), ready=False)
+    for restart in range(5):
+        assert not story.status.finished, restart
+        story.world.restart(story.scheduler(), 2)
+        story.settle()
+    assert (story.word, story.status.reason) == ("Failed", "SchedulerFailed")
+    assert "exits with code 2" in story.status.message
+
+
+def test_a_scheduler_that_never_answered_is_the_users_and_counted() -> None:
+    story = starting(backoffLimit=1)
+    story.world.start(story.scheduler(), ready=False)
+    story.after(600)
+    assert (story.status.failures, story.status.ignored) == (1, 0)
+
+
+# Workers that never come
+
+
+def test_workers_that_all_restarted_5_times_and_never_were_ready_fail_the_attempt() -> None:
+    story = starting()
+    story.world.start(story.scheduler())
+    story.world.start(story.runner())
+    story.settle()
+    for _ in range(5):
+        assert not story.status.finished
+        for worker in story.workers():
+            story.world.restart(worker, 1)
+        story.settle()
+    assert (story.word, story.status.reason) == ("Failed", "WorkersFailed")
+
+
+def test_one_worker_that_is_ready_is_enough_to_go_on() -> None:
+    story = running()
+    broken = story.workers()[0]
+    for _ in range(9):
+        story.world.restart(broken, 1)
+        story.settle()
+    assert story.word == "Running"
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("part", ["runner", "scheduler", "sums-default"])
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(RefusalKind.INVALID, "InvalidSpec"), (RefusalKind.CONFLICT, "NameConflict")],
+)
+def test_a_refusal_that_nothing_can_change_ends_the_job_at_once(
+    part: str, kind: RefusalKind, reason: str
+) -> None:
+    story = refused(part, kind, "spec.containers[0].image: Required value")
+    assert (story.word, story.status.reason) == ("Failed", reason)
+    assert "spec.containers[0].image: Required value" in story.status.message
+
+
+def test_a_rejection_by_admission_is_waited_for_600_s() -> None:
+    story = refused("runner", RefusalKind.REJECTED, "denied by policy no-latest")
+    story.after(599)
+    assert not story.status.finished
+    assert (story.status.reason, "no-latest" in story.status.message) == ("Rejected", True)
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "Rejected")
+
+
+def test_an_admission_policy_is_asked_at_most_6_times_an_hour() -> None:
+    story = refused("-worker-", RefusalKind.REJECTED)
+    story.world.refuse["-worker-"] = (RefusalKind.REJECTED, "no")
+    asked_at = []
+    for second in range(0, 7200, 10):
+        before = tries(story)
+        story.settle()
+        asked_at += [second] * (1 if tries(story) > before else 0)
+        story.world.advance(10)
+    windows = [sum(1 for at in asked_at if start <= at < start + 3600) for start in asked_at]
+    assert max(windows) <= 6
+
+
+def test_a_rejection_that_is_taken_back_lets_the_job_go_on() -> None:
+    story = refused("runner", RefusalKind.REJECTED)
+    story.world.refuse.clear()
+    story.after(120)
+    story.bring_up()
+    assert story.word == "Running"
+    assert story.status.reason == ""
+
+
+def test_a_full_quota_is_waited_for_as_long_as_it_takes() -> None:
+    story = refused("runner", RefusalKind.QUOTA, MANY)
+    story.after(1_000_000)
+    assert not story.status.finished
+    assert story.status.reason == "QuotaExceeded"
+    assert MANY in story.status.message
+
+
+def test_a_full_quota_is_asked_once_a_minute() -> None:
+    story = refused("runner", RefusalKind.QUOTA, MANY)
+    for _ in range(600):
+        story.after(1)
+    asked = tries(story)
+    for _ in range(600):
+        story.after(1)
+    assert tries(story) - asked == 10
+
+
+def test_a_startup_deadline_ends_the_wait_for_quota_and_names_it() -> None:
+    story = refused("runner", RefusalKind.QUOTA, MANY, startupDeadlineSeconds=30)
+    story.after(30)
+    assert story.status.reason == "StartupDeadlineExceeded"
+    assert MANY in story.status.message
+
+
+def test_a_name_that_is_about_to_be_free_is_waited_for_600_s() -> None:
+    story = refused("runner", RefusalKind.TERMINATING, "its owner is gone")
+    story.after(599)
+    assert not story.status.finished
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "NameConflict")
+
+
+def test_another_jobs_refusal_is_not_told_of_this_one() -> None:
+    story = running()
+    story.world.refuse["greedy"] = (RefusalKind.QUOTA, MANY)
+    other = story.world.submit(job(name="greedy"))
+    story.settle()
+    assert story.world.job_status(other).reason == "QuotaExceeded"
+    assert story.status.reason == ""
+    cluster = story.status_of("DaskCluster")
+    assert all("greedy" not in c["message"] for c in cluster["conditions"])
+
+
+def test_a_spec_with_mistakes_ends_the_job_before_anything_is_made() -> None:
+    story = job_story(backoffLimit=-1)
+    story.settle()
+    assert story.writes == ["status DaskJob/sums"]
+    assert (story.word, story.status.reason) == ("Failed", "InvalidSpec")
+    assert "spec.backoffLimit: -1" in story.status.message
+
+
+def test_objects_of_an_earlier_job_of_this_name_are_waited_for_600_s() -> None:
+    story = job_story()
+    reference = {"kind": "DaskCluster", "uid": "of-long-ago", "controller": True}
+    labels = {"dask.org/cluster-name": "sums", "dask.org/component": "scheduler"}
+    meta = {"name": "sums-scheduler", "labels": labels}
+    left = {
+        "kind": "Pod",
+        "metadata": {
+            **meta,
+            "ownerReferences": [{**reference, "blockOwnerDeletion": False}],
+        },
+        "spec": {"containers": [{"name": "scheduler"}]},
+    }
+    story.world.store.create(left)
+    story.settle()
+    story.after(599)
+    assert not story.status.finished
+    assert story.pod_names() == ["sums-scheduler"]
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "NodeLost")
+    assert "sums-scheduler" in story.status.message

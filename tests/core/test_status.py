@@ -1,0 +1,243 @@
+"""Status values: what is written, what is read back, what it may take (design §2.3, §3.2)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from daskjob.core.manifests import Manifest
+from daskjob.core.status import (
+    Attempt,
+    ClusterPhase,
+    ClusterStatus,
+    Condition,
+    ConditionType,
+    GroupStatus,
+    JobStatus,
+    JobStatusWord,
+    Phase,
+    Progress,
+    Workers,
+    cluster_status_from,
+    condition_from,
+    derived_phase,
+    find_condition,
+    group_status_from,
+    job_status_from,
+    with_condition,
+)
+from tests.core.stories import ended
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=60)
+CONDITION = Condition("Stalled", True, "NoProgress", "no task moved", 3, NOW)
+FULL = JobStatus(
+    observed_generation=3,
+    job_status=JobStatusWord.FAILED,
+    phase="Failed",
+    cluster_name="sums",
+    job_runner_pod_name="sums-runner-1",
+    start_time=NOW,
+    end_time=LATER,
+    reason="ExitCode",
+    message="exited with 3",
+    exit_code=3,
+    attempt=1,
+    attempt_start_time=NOW,
+    attempts=(Attempt(0, "sums-runner", NOW, LATER, 3, "ExitCode", "exited with 3"),),
+    failures=1,
+    ignored=2,
+    next_attempt_time=LATER,
+    active_seconds=5,
+    scheduler_identity="uid/container",
+    workers=Workers(3, 2, NOW),
+    progress=Progress(10, 4, 3, 2, NOW),
+    dashboard_url="http://d",
+    scheduler_address="tcp://s:8786",
+    result={"sum": 3},
+    report={"tasks": 3},
+    policy={"backoffLimit": 6},
+    spec_hash="abc",
+    ignored_spec_hash="abd",
+    conditions=(CONDITION,),
+)
+
+
+def test_a_status_with_every_field_is_read_back_as_it_was_written() -> None:
+    assert job_status_from(json.loads(json.dumps(FULL.to_manifest()))) == FULL
+
+
+def test_a_cluster_status_is_read_back_as_it_was_written() -> None:
+    status = ClusterStatus(
+        observed_generation=2,
+        phase=ClusterPhase.RUNNING,
+        replicas=3,
+        ready_replicas=2,
+        synced_replicas=3,
+        scheduler_failures=1,
+        last_failure_time=NOW,
+        scheduler_address="tcp://s:8786",
+        dashboard_url="http://d",
+        selector="a=b",
+        conditions=(CONDITION,),
+    )
+    assert cluster_status_from(json.loads(json.dumps(status.to_manifest()))) == status
+
+
+def test_a_group_status_is_read_back_as_it_was_written() -> None:
+    status = GroupStatus(2, 3, 2, "a=b", 4, NOW, (CONDITION,))
+    assert group_status_from(json.loads(json.dumps(status.to_manifest()))) == status
+
+
+@pytest.mark.parametrize("status", [JobStatus(), ClusterStatus(), GroupStatus()])
+def test_what_is_not_known_is_absent_never_null_or_empty(
+    status: JobStatus | ClusterStatus | GroupStatus,
+) -> None:
+    manifest = status.to_manifest()
+    assert set(manifest) <= {"attempt", "replicas", "readyReplicas"}
+    assert all(value == 0 for value in manifest.values())
+
+
+def test_a_condition_without_a_time_writes_none_for_it() -> None:
+    manifest = condition_from({"type": "Stalled", "status": "True"}).to_manifest()
+    assert "lastTransitionTime" not in manifest
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        {},
+        {"jobStatus": "", "startTime": None, "endTime": "", "clusterName": None},
+        {"jobStatus": "Nonsense", "startTime": "yesterday", "attempts": "none", "policy": []},
+        {"exitCode": True, "failures": "3", "conditions": [1], "workers": 3, "progress": None},
+    ],
+    ids=["null", "empty", "Flyte's empty strings and nulls", "nonsense", "wrong types"],
+)
+def test_an_empty_or_foreign_status_counts_as_absent(raw: Manifest | None) -> None:
+    assert job_status_from(raw) == JobStatus()
+
+
+def test_times_are_in_whole_seconds_with_a_z() -> None:
+    odd = NOW.replace(microsecond=999_999)
+    assert JobStatus(start_time=odd).to_manifest()["startTime"] == "2026-01-01T12:00:00Z"
+
+
+def test_a_time_with_another_offset_is_written_in_utc() -> None:
+    status = job_status_from({"startTime": "2026-01-01T14:00:00+02:00"})
+    assert status.to_manifest()["startTime"] == "2026-01-01T12:00:00Z"
+
+
+@pytest.mark.parametrize("code", [0, 3], ids=["success", "failure"])
+def test_a_terminal_word_is_written_together_with_its_end_time(code: int) -> None:
+    story = ended(code, backoffLimit=0)
+    assert story.status.finished
+    assert story.status.end_time == story.world.now
+
+
+def test_a_status_with_everything_at_its_largest_stays_below_48_kib() -> None:
+    words = "w" * 100_000
+    attempts = tuple(replace(FULL.attempts[0], message=words, number=i) for i in range(10))
+    conditions: tuple[Condition, ...] = ()
+    for kind in ConditionType:
+        conditions = with_condition(conditions, Condition(kind, True, "R", words), NOW)
+    status = replace(FULL, message=words, attempts=attempts, conditions=conditions)
+    status = replace(status, result="r" * 4096, report={"r": "r" * 4090})
+    assert len(json.dumps(status.to_manifest())) < 48 * 1024
+
+
+def test_a_message_above_1024_characters_is_cut_with_an_ellipsis() -> None:
+    message = JobStatus(message="m" * 2000).to_manifest()["message"]
+    assert len(message) == 1024
+    assert message.endswith("…")
+
+
+def test_an_attempts_message_is_cut_at_256() -> None:
+    attempt = replace(FULL.attempts[0], message="m" * 2000)
+    assert len(attempt.to_manifest()["message"]) == 256
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moved"),
+    [(True, True, False), (True, False, True), (False, True, True), (False, False, False)],
+)
+def test_a_conditions_time_moves_only_with_its_status(
+    before: bool, after: bool, moved: bool
+) -> None:
+    old = with_condition((), Condition("Stalled", before, "A"), NOW)
+    new = find_condition(with_condition(old, Condition("Stalled", after, "B"), LATER), "Stalled")
+    assert new is not None
+    assert new.reason == "B"
+    assert new.last_transition_time == (LATER if moved else NOW)
+
+
+def test_conditions_are_listed_in_one_order_whatever_the_order_of_their_coming() -> None:
+    conditions: tuple[Condition, ...] = ()
+    for kind in reversed(ConditionType):
+        conditions = with_condition(conditions, Condition(kind, True, "R"), NOW)
+    assert [c.type for c in conditions] == [str(kind) for kind in ConditionType]
+
+
+_SUSPENDED = (Condition("Suspended", True, "Suspended"),)
+_ATTEMPTS = FULL.attempts
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        (JobStatus(), Phase.PENDING),
+        (JobStatus(job_status=JobStatusWord.JOB_CREATED), Phase.PENDING),
+        (JobStatus(job_status=JobStatusWord.CLUSTER_CREATED), Phase.STARTING),
+        (JobStatus(job_status=JobStatusWord.RUNNING), Phase.RUNNING),
+        (JobStatus(job_status=JobStatusWord.SUCCESSFUL), Phase.SUCCEEDED),
+        (JobStatus(job_status=JobStatusWord.FAILED, reason="ExitCode"), Phase.FAILED),
+        (JobStatus(job_status=JobStatusWord.FAILED, reason="Cancelled"), Phase.CANCELLED),
+        (JobStatus(job_status=JobStatusWord.JOB_CREATED, attempts=_ATTEMPTS), Phase.RETRYING),
+        (
+            JobStatus(job_status=JobStatusWord.JOB_CREATED, conditions=_SUSPENDED),
+            Phase.SUSPENDED,
+        ),
+        (
+            JobStatus(
+                job_status=JobStatusWord.JOB_CREATED, conditions=_SUSPENDED, attempts=_ATTEMPTS
+            ),
+            Phase.SUSPENDED,
+        ),
+        (
+            JobStatus(job_status=JobStatusWord.SUCCESSFUL, conditions=_SUSPENDED),
+            Phase.SUCCEEDED,
+        ),
+    ],
+    ids=[
+        "nothing yet",
+        "created",
+        "cluster created",
+        "running",
+        "successful",
+        "failed",
+        "cancelled",
+        "between attempts",
+        "suspended",
+        "suspended after an attempt",
+        "an end outranks a suspension",
+    ],
+)
+def test_the_phase_is_derived_from_the_rest(status: JobStatus, phase: Phase) -> None:
+    assert derived_phase(status) is phase
+
+
+def test_there_are_five_words_and_two_of_them_are_an_end() -> None:
+    assert [str(w) for w in JobStatusWord] == [
+        "JobCreated",
+        "ClusterCreated",
+        "Running",
+        "Successful",
+        "Failed",
+    ]
+    assert [str(w) for w in JobStatusWord if JobStatus(job_status=w).finished] == [
+        "Successful",
+        "Failed",
+    ]
