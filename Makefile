@@ -4,7 +4,7 @@ BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types contracts format benchmarks clean
+.PHONY: help run test test-oldest check lint types contracts format benchmarks clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ run: ## Run a real job on this machine: Python's own source files, counted on se
 
 test: ## Run all tests
 	@bin=$(BIN) && "$$bin/python" -m pytest $(ARGS)
+
+test-oldest: ## Run the agent's tests on the oldest distributed that it supports
+	@bin=$$(PYTHON="$(PYTHON)" scripts/venv dask==2024.1.0 distributed==2024.1.0)/bin && \
+	"$$bin/python" -m pytest tests/agent $(ARGS)
 
 check: lint types contracts test ## Everything that has to be green: style, types, imports, tests
 
@@ -35,5 +39,5 @@ benchmarks: ## Print how fast daskjob is, as ratios against LocalCluster in the 
 	@bin=$(BIN) && for file in benchmarks/*.py; do echo "== $$file" && "$$bin/python" $$file || exit; done
 
 clean: ## Remove the Python environment and what tools left in the checkout
-	rm -rf "$$(scripts/venv)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf "$$(PYTHON="$(PYTHON)" scripts/venv)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -45,7 +45,12 @@ class Passes:
 
     async def round(self) -> None:
         """Make one pass over every object."""
-        for key in self._backend.subjects():
+        subjects = self._backend.subjects()
+        for key in self._due.keys() - set(subjects):
+            # Its moment would lie in the past for ever, and the loop would never rest.
+            del self._due[key]
+            self._failures.pop(key, None)
+        for key in subjects:
             await self._pass(key)
 
     async def _pass(self, key: Key) -> None:

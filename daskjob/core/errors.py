@@ -10,7 +10,7 @@
     ├── ApiError           the API (or this machine) did not do what was asked
     │   └── Refused        it said no to an object, and why
     ├── Timeout            the wait ended, the job did not
-    └── JobFailed          the job ended without success
+    └── Failed          the job ended without success
         ├── UserFailure            what the job itself did
         ├── InfrastructureFailure  what happened to it
         ├── PolicyFailure          a limit that its spec sets
@@ -115,7 +115,7 @@ class Timeout(DaskJobError):
     retryable = True
 
 
-class JobFailed(DaskJobError):
+class Failed(DaskJobError):
     """The job ended without success: raised by whoever waited for it."""
 
     def __init__(
@@ -131,19 +131,19 @@ class JobFailed(DaskJobError):
         return f"{self.reason}: {self.message}" if self.message else self.reason
 
 
-class UserFailure(JobFailed):
+class UserFailure(Failed):
     """The job's own doing: an exit code, too much memory."""
 
 
-class InfrastructureFailure(JobFailed):
+class InfrastructureFailure(Failed):
     """What happened to the job: eviction, a lost node, an image that cannot be pulled."""
 
     retryable = True
 
 
-class PolicyFailure(JobFailed):
+class PolicyFailure(Failed):
     """A limit that the spec sets was reached, or somebody cancelled."""
 
 
-class InvalidFailure(JobFailed):
+class InvalidFailure(Failed):
     """The spec cannot work, however often it is tried."""

@@ -26,8 +26,6 @@ NAME_RULE = (
 LABEL_CLUSTER_NAME = "dask.org/cluster-name"
 LABEL_COMPONENT = "dask.org/component"
 LABEL_WORKERGROUP_NAME = "dask.org/workergroup-name"
-#: Set by us: nobody's metadata may override them.
-BASE_LABELS = frozenset({LABEL_CLUSTER_NAME, LABEL_COMPONENT, LABEL_WORKERGROUP_NAME})
 
 #: The attempt to which a runner pod, or the fresh cluster of an attempt, belongs.
 ANNOTATION_ATTEMPT = f"{API_GROUP}/attempt"

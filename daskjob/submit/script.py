@@ -44,21 +44,17 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     if options.memory:
         words += ["--memory-limit", options.memory]
     scheduler: Manifest = {"name": "scheduler", "args": ["dask", "scheduler"]}
-    scheduler |= {"env": path} if path else {}
-    worker: Manifest = {"name": "worker", "args": words, "env": [*env, *path]}
+    worker: Manifest = {"name": "worker", "args": words}
+    runner: Manifest = {"name": "job-runner", "command": [_literal(word) for word in command]}
+    for container, variables in ((scheduler, path), (worker, [*env, *path]), (runner, env)):
+        container |= {"env": variables} if variables else {}
     spec: Manifest = {
         "backoffLimit": options.retries,
         "job": {
             "spec": {
                 "restartPolicy": "OnFailure" if options.retries else "Never",
                 "terminationGracePeriodSeconds": GRACE_SECONDS,
-                "containers": [
-                    {
-                        "name": "job-runner",
-                        "command": [_literal(word) for word in command],
-                        "env": env,
-                    }
-                ],
+                "containers": [runner],
             }
         },
         "cluster": {

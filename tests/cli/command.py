@@ -178,9 +178,9 @@ class Daskjob:
         """Every living process that descends from a command of this test."""
         found = []
         for process in psutil.process_iter(["environ", "status"]):
-            if (process.info["environ"] or {}).get(MARK) == self.mark:
-                if process.info["status"] != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+            marked = (process.info["environ"] or {}).get(MARK) == self.mark
+            if marked and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
         return found
 
     def left_over(self) -> list[str]:

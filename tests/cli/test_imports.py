@@ -39,9 +39,7 @@ finally:
         ["--version"],
     ],
 )
-def test_help_and_completion_import_click_and_nothing_else(
-    user: Daskjob, words: list[str]
-) -> None:
+def test_help_and_completion_import_click_and_nothing_else(user: Daskjob, words: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRINTS_IMPORTS, *words],
         env=user.environment,

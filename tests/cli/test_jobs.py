@@ -36,9 +36,9 @@ def test_list_of_nothing_says_where_it_looked(daskjob: Daskjob) -> None:
 
 def test_list_shows_every_job_newest_first(user: Daskjob) -> None:
     lines = [line.split() for line in user("list").text.splitlines()]
-    assert lines[0] == "NAME STATUS REASON PROGRESS WORKERS ATTEMPTS AGE TOOK".split()
+    assert " ".join(lines[0]) == "NAME STATUS REASON PROGRESS WORKERS ATTEMPTS AGE TOOK"
     rows = {line[0]: line for line in lines[1:]}
-    assert rows["squares"][1:5] == ["Succeeded", "Completed", "20/20", "1/1"]
+    assert rows["squares"][1:5] == ["Succeeded", "Completed", "20/20", "1"]
     assert rows["failing"][1:3] == ["Failed", "BackoffLimitExceeded"]
 
 
@@ -85,6 +85,24 @@ def test_unknown_name_is_125_and_names_what_there_is(user: Daskjob, command: str
     assert (done.code, done.out) == (125, b"")
     assert "there is no job 'nowhere' on this machine" in done.err
     assert "squares" in done.err
+
+
+def test_without_a_name_the_newest_job_is_meant(daskjob: Daskjob) -> None:
+    assert "no job has run here yet" in daskjob("status").err
+    for name in ("one", "two"):
+        daskjob.run("--name", name, daskjob.script(f"print('{name}')"))
+    assert daskjob("logs").text == "two\n"
+    assert "two" in daskjob("status").text
+    assert daskjob("why").text.startswith("two succeeded")
+
+
+def test_name_of_a_script_stands_for_its_newest_run_save_to_delete(daskjob: Daskjob) -> None:
+    script = daskjob.script("import sys\nprint(sys.argv[1])", "Report_2.py")
+    for word in ("first", "second"):
+        daskjob.run(script, word)
+    assert daskjob("logs", "report-2").text == "second\n"
+    assert daskjob("delete", "report-2").code == 125
+    assert len(daskjob.jobs()) == 2
 
 
 # logs
@@ -255,7 +273,11 @@ def test_name_of_many_runs_means_the_newest_and_a_folders_name_that_one(
 
 def test_completion_of_names_offers_jobs(user: Daskjob) -> None:
     done = user(
-        env={"_DASKJOB_COMPLETE": "bash_complete", "COMP_WORDS": "daskjob logs sq", "COMP_CWORD": "2"}
+        env={
+            "_DASKJOB_COMPLETE": "bash_complete",
+            "COMP_WORDS": "daskjob logs sq",
+            "COMP_CWORD": "2",
+        }
     )
     assert done.text == "plain,squares\n"
 

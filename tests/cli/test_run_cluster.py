@@ -58,7 +58,11 @@ def on_worker(_):
 def worker_pod(*resources: str, name: str = "worker") -> dict[str, Any]:
     """A worker's container with resources of Dask's own."""
     words = ["dask", "worker", "--nthreads", "1", "--resources", " ".join(resources)]
-    return {"name": name, "args": words, "env": [{"name": "FLAVOUR", "value": "$(DASK_WORKER_NAME)"}]}
+    return {
+        "name": name,
+        "args": words,
+        "env": [{"name": "FLAVOUR", "value": "$(DASK_WORKER_NAME)"}],
+    }
 
 
 def whole_job() -> dict[str, Any]:

@@ -185,6 +185,18 @@ def test_any_name_of_a_script_gives_a_valid_name_of_a_job(daskjob: Daskjob, name
     assert (done.code, done.out) == (0, b"1\n"), done.err
 
 
+def test_option_behind_the_script_is_the_scripts_and_that_is_said(daskjob: Daskjob) -> None:
+    done = daskjob.run(daskjob.script("import sys\nprint(sys.argv[1:])"), "--workers", "3")
+    assert done.text == "['--workers', '3']\n"
+    assert "--workers behind the script is the script's own option" in done.err
+
+
+def test_help_keeps_the_lines_of_its_examples(daskjob: Daskjob) -> None:
+    help_text = daskjob("run", "--help").text
+    assert "\n    daskjob run job.yaml\n" in help_text
+    assert "\\b" not in help_text
+
+
 def test_quiet_leaves_standard_error_to_the_script(daskjob: Daskjob) -> None:
     done = daskjob.run("--quiet", daskjob.script("print('mine')"))
     assert (done.out, done.err) == (b"mine\n", "")

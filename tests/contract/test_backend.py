@@ -13,10 +13,11 @@ from daskjob.core.errors import RefusalKind, Refused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
 from daskjob.core.observed import ObservedCluster, ObservedJob
 from daskjob.core.pods import PodFacts
+from tests.contract.local_world import LocalWorld
 from tests.contract.worlds import FakeWorld, World
 from tests.core.manifests import cluster, container, job, pod
 
-WORLDS: dict[str, Callable[[], World]] = {"fake": FakeWorld}
+WORLDS: dict[str, Callable[[], World]] = {"fake": FakeWorld, "local": LocalWorld}
 
 
 @pytest.fixture(params=sorted(WORLDS))

@@ -78,3 +78,7 @@ def test_a_job_can_be_cancelled_between_attempts() -> None:
     assert story.status.reason == "Cancelled"
     assert [a.reason for a in story.status.attempts] == ["ExitCode"]
     assert story.status.job_runner_pod_name == "sums-runner"
+
+
+def test_a_cancelled_attempt_counts_as_no_failure() -> None:
+    assert cancelled().status.failures == 0

@@ -15,7 +15,7 @@ from daskjob.core.errors import (
     InfrastructureFailure,
     Invalid,
     InvalidFailure,
-    JobFailed,
+    Failed,
     NotFound,
     PolicyFailure,
     RefusalKind,
@@ -33,7 +33,7 @@ EXAMPLES: list[DaskJobError] = [
     ApiError("500"),
     Refused(RefusalKind.QUOTA, "Pod default/a", "exceeded quota: small"),
     Timeout("after 5 s"),
-    JobFailed("ExitCode", "exited with 3", 3, "Traceback"),
+    Failed("ExitCode", "exited with 3", 3, "Traceback"),
     UserFailure("ExitCode", "exited with 3", 3, "Traceback"),
     InfrastructureFailure("Evicted", "memory"),
     PolicyFailure("Cancelled"),
@@ -63,14 +63,14 @@ def test_exactly_what_may_go_better_by_itself_is_retryable() -> None:
 @pytest.mark.parametrize(
     "kind", [UserFailure, InfrastructureFailure, PolicyFailure, InvalidFailure]
 )
-def test_every_failure_of_a_job_is_caught_as_job_failed(kind: type[JobFailed]) -> None:
-    assert issubclass(kind, JobFailed)
+def test_every_failure_of_a_job_is_caught_as_job_failed(kind: type[Failed]) -> None:
+    assert issubclass(kind, Failed)
     assert kind("ExitCode", "why", 3, "log").exit_code == 3
 
 
 def test_a_failure_names_its_reason_and_message() -> None:
-    assert str(JobFailed("OOMKilled", "raise the limit")) == "OOMKilled: raise the limit"
-    assert str(JobFailed("Cancelled")) == "Cancelled"
+    assert str(Failed("OOMKilled", "raise the limit")) == "OOMKilled: raise the limit"
+    assert str(Failed("Cancelled")) == "Cancelled"
 
 
 def test_invalid_lists_every_mistake_with_path_value_and_what_is_allowed() -> None:

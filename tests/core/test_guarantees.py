@@ -474,6 +474,9 @@ class JobLife(RuleBasedStateMachine):
         key = self._subject(index)
         if key is None:
             return
+        if happens == "replace" and self.harsh:
+            # So that there is a verdict on its way when the new job takes the name.
+            self.cancelled()
         self.world.after_observing = lambda: self._happen(happens)
         self._pass(key)
 
@@ -808,6 +811,9 @@ class JobLife(RuleBasedStateMachine):
             assert bounded in ([], ["startupDeadlineSeconds"]), status
             return True
         assert not bounded, f"no end in spite of {bounded}: {status}"
+        if status.get("reason") == "TooFewWorkers":
+            assert status["workers"]["desired"] < policy["minAvailableWorkers"], status
+            return False
         match self.mood:
             case Mood.NO_QUOTA:
                 assert status.get("reason") == "QuotaExceeded", status
@@ -990,6 +996,60 @@ def test_startup_deadline_wakes_the_pass_that_judges_it() -> None:
     lives(world, hours=1)
 
     assert status_of(world)["reason"] == "StartupDeadlineExceeded"
+
+
+def test_pass_over_a_job_that_was_replaced_meanwhile_leaves_the_new_one_alone() -> None:
+    world = world_with(manifests.job(NAME, cancel=True))
+
+    def replace() -> None:
+        world.store.delete(object_ref(world.store.get(JOB) or {}))
+        world.submit(manifests.job(NAME))
+
+    world.after_observing = replace
+    asyncio.run(world.make_pass(JOB))
+
+    assert not world.broken
+    assert "status" not in (world.store.get(JOB) or {})
+
+
+def test_runner_that_waits_for_workers_that_nobody_asks_for_says_so() -> None:
+    job = manifests.job(NAME, runnerStart="AfterWorkers", minAvailableWorkers=2)
+    world = world_with(job)
+    asyncio.run(world.make_pass(JOB))
+    world.edit(JOB, cluster={"spec": {"worker": {"replicas": 1}}})
+    lives(world)
+    status = status_of(world)
+    assert (status["reason"], condition(status, "WorkersReady")) == ("TooFewWorkers", "False")
+
+    world.edit(JOB, cluster={"spec": {"worker": {"replicas": 2}}})
+    lives(world)
+    assert status_of(world)["jobStatus"] == "Successful"
+
+
+def test_suspension_is_seen_written_before_the_cluster_of_an_ended_attempt_goes() -> None:
+    world = world_with(manifests.job(NAME, failurePolicy={"restart": "Runner"}), Mood.HANGS)
+    lives(world, hours=0.1)
+    world.edit(JOB, suspend=True)
+    world.lose(world.pod(f"{NAME}-runner"))
+
+    lives(world)
+
+    assert world.store.get(CLUSTER) is None
+
+
+@pytest.mark.parametrize("writes", [1, 2])
+def test_attempt_that_began_before_a_crash_is_torn_down_by_a_suspension(writes: int) -> None:
+    world = world_with(manifests.job(NAME), Mood.HANGS)
+    world.crash_after = writes
+    with pytest.raises(Crash):
+        asyncio.run(world.make_pass(JOB))
+    world.crash_after = None
+    world.forget()
+    world.edit(JOB, suspend=True)
+
+    lives(world)
+
+    assert world.ours("Pending", "Running") == []
 
 
 def test_scheduler_that_always_ends_is_replaced_later_and_later() -> None:

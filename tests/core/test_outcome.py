@@ -211,3 +211,17 @@ def test_a_result_is_json_of_4096_bytes_and_counts_only_with_exit_code_0(
     story.end_runner(code, message=said)
     assert story.status.result == result
     assert words in story.status.message
+
+
+def test_a_deleted_runner_that_does_not_go_for_600_s_is_lost_with_its_node() -> None:
+    story = running(runner=NEVER)
+    story.world.store.delete(object_ref(story.runner()))
+    story.world.advance(599)
+    story.settle()
+    assert story.word == "Running"
+    wake_at = story.decision().wake_at
+    assert wake_at is not None
+    assert wake_at <= story.world.now + timedelta(seconds=1)
+    story.world.advance(1)
+    story.settle()
+    assert (story.word, story.status.reason) == ("Failed", "NodeLost")

@@ -80,6 +80,17 @@ def test_checkpoint_as_a_script_needs_its_retry_and_keeps_what_was_done(
     assert "taken from the checkpoint" in done.text
 
 
+def test_checkpoint_as_a_manifest_needs_its_retry(daskjob: Daskjob) -> None:
+    job = smaller(EXAMPLES / "checkpoint" / "job.yaml", limit=["--chunks", "2", "--limit", "10"])
+    job["spec"]["backoff"] = {"initialSeconds": 1}
+    container = job["spec"]["job"]["spec"]["containers"][0]
+    container["args"][3] = str(daskjob.work / "saved")
+    assert container["args"][2] == "--checkpoint"
+    done = daskjob(*OPTIONS, daskjob.manifest(job))
+    assert result(daskjob, done)
+    assert [a["exitCode"] for a in daskjob.status()["attempts"]] == [137, 0]
+
+
 def test_minimal_manifest_prints_its_sum(daskjob: Daskjob) -> None:
     done = daskjob("run", "-w", 1, EXAMPLES / "daskjob_minimal.yaml")
     assert (done.code, done.text) == (0, "332833500\n"), done.err

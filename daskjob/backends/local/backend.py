@@ -77,7 +77,9 @@ class LocalBackend(InMemoryBackend):
         try:
             self.folder.write_job(job)
         except OSError as error:
-            self._trouble(f"the job's status cannot be saved in {self.folder.path}: {error.strerror}")
+            self._trouble(
+                f"the job's status cannot be saved in {self.folder.path}: {error.strerror}"
+            )
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Keep events, a job's in its folder too."""

@@ -340,7 +340,7 @@ def _check_for_this_machine(job: DaskJob) -> None:
 
 def _check_name_is_free(root: Path, name: str) -> None:
     for folder in folders(root):
-        if folder.path.name.rpartition(".")[0] == name and folder.is_live():
+        if folder.name == name and folder.is_live():
             raise Conflict(
                 f"a job {name!r} runs on this machine now. "
                 f"Wait for it, cancel it (daskjob cancel {name}), or choose another --name."

@@ -53,6 +53,11 @@ class RunFolder:
     path: Path
 
     @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.path.name.rpartition(".")[0]
+
+    @property
     def logs(self) -> Path:
         """Where the logs of the pods are."""
         return self.path / "logs"
@@ -150,6 +155,14 @@ class RunFolder:
         if not isinstance(manifest, dict):
             raise NotFound(f"{self.path} holds no job that can be read")
         return manifest
+
+    @property
+    def generated_from(self) -> str:
+        """What the job's name was generated from; empty where the user gave it."""
+        try:
+            return str(metadata(self._read_job()).get("generateName") or "")
+        except NotFound:
+            return ""
 
     def is_live(self) -> bool:
         """Say whether somebody runs the job now."""
@@ -279,18 +292,28 @@ def folders(root: Path) -> list[RunFolder]:
     return [folder for _, _, folder in sorted(found, key=lambda item: item[:2], reverse=True)]
 
 
-def _created(path: Path) -> float | None:
-    """Return when a folder's job was made; ``None`` where the folder holds none."""
+def _created(path: Path) -> tuple[float, float] | None:
+    """Return when a folder's job was made; ``None`` where the folder holds none.
+
+    A manifest tells whole seconds; of two jobs of one second, the lock's age tells the newer.
+    """
     try:
         manifest = json.loads((path / "job.json").read_text())
         created = parse_time(metadata(manifest).get("creationTimestamp"))
     except (OSError, ValueError, AttributeError):
         return None
-    return created.timestamp() if created else 0.0
+    try:
+        locked = (path / "lock").stat().st_mtime
+    except OSError:
+        locked = 0.0
+    return (created.timestamp() if created else 0.0, locked)
 
 
-def find_folder(root: Path, name: str) -> RunFolder:
+def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder:
     """Return the newest run of a name, or the one whose folder's name begins with it.
+
+    Unless it must be exact, a script's name stands for the newest run whose name was made from
+    it, and none for the newest run of all.
 
     Raises
     ------
@@ -298,12 +321,18 @@ def find_folder(root: Path, name: str) -> RunFolder:
         There is no such run; the message names what there is.
     """
     known = folders(root)
+    if not name and known and not exact:
+        return known[0]
     for folder in known:
-        if folder.path.name.rpartition(".")[0] == name:
+        if folder.name == name:
             return folder
     for folder in known:
         if "." in name and folder.path.name.startswith(name):
             return folder
-    names = list(dict.fromkeys(folder.path.name.rpartition(".")[0] for folder in known))
+    for folder in known if not exact else ():
+        if folder.generated_from == f"{name}-":
+            return folder
+    names = list(dict.fromkeys(folder.name for folder in known))
     there = f"jobs here: {', '.join(names[:10])}" if names else "no job has run here yet"
-    raise NotFound(f"there is no job {name!r} on this machine; {there}")
+    which = f"there is no job {name!r} on this machine; " if name else ""
+    raise NotFound(f"{which}{there}")

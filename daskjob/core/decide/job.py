@@ -37,7 +37,7 @@ from daskjob.core.policies.deadline import (
     startup_deadline,
     startup_deadline_at,
 )
-from daskjob.core.policies.outcome import outcome
+from daskjob.core.policies.outcome import outcome, overdue_at
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.scheduler_loss import scheduler_loss
 from daskjob.core.policies.stall import stall
@@ -88,8 +88,24 @@ def _view(observed: ObservedJob, now: datetime) -> JobView:
     cluster_ref = bool(observed.job.cluster_ref)
     policy = followed(status.policy or {}, observed.job.raw)
     status = replace(status, policy=policy, observed_generation=observed.job.meta.generation)
+    if status.attempt_start_time is None:
+        status = replace(status, attempt_start_time=_begun_unwritten(observed))
     view = JobView(observed, status, thawed(policy, cluster_ref=cluster_ref), now)
     return replace(view, status=_resumed_or_held(view))
+
+
+def _begun_unwritten(observed: ObservedJob) -> datetime | None:
+    """Return when the attempt began whose objects exist though no status says so.
+
+    Whoever created them died, or was cut off, before the status was written. Without this a job
+    that is suspended now would keep a live runner.
+    """
+    attempt, cluster = observed.status.attempt, observed.cluster
+    runner = observed.runner(attempt)
+    moments = [runner.created_at] if runner else []
+    if cluster and not observed.job.cluster_ref and cluster.attempt == attempt:
+        moments.append(cluster.created_at)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _begun(observed: ObservedJob) -> JobStatus:
@@ -266,6 +282,7 @@ def _next_looks(view: JobView) -> list[datetime | None]:
         job_deadline_at(view),
         attempt_deadline_at(view),
         startup_deadline_at(view),
+        overdue_at(view),
         startup.next_look(view),
         status.next_attempt_time,
         stood_still.due if stood_still else None,

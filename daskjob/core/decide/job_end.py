@@ -137,8 +137,9 @@ def _result(view: JobView) -> tuple[object, str]:
 
 
 def _failed(view: JobView, status: JobStatus, end: AttemptEnd, verdict: GiveUp) -> JobStatus:
-    counted = view.status.failures + (1 if view.attempt_runs else 0)
-    status = replace(status, exit_code=end.exit_code, failures=counted)
+    counted = verdict.counted and view.attempt_runs
+    failures = view.status.failures + (1 if counted else 0)
+    status = replace(status, exit_code=end.exit_code, failures=failures)
     return _finished(view, status, JobStatusWord.FAILED, str(verdict.reason), verdict.message)
 
 

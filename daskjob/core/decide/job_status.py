@@ -179,22 +179,38 @@ def _with_workers(view: JobView, status: JobStatus) -> JobStatus:
     old = status.workers
     if old is None or (old.desired, old.ready) != (desired, ready):
         status = replace(status, workers=Workers(desired, ready, updated_at=now))
-    if ready >= desired:
+    enough = ready >= desired and not _too_few(view)
+    if enough:
         reason, message = "AllReady", f"{ready} of {desired} workers are ready."
     else:
         reason, message = _why_not_ready(view)
         message = f"{ready} of {desired} workers are ready. {message}".strip()
     return status.with_condition(
         ConditionType.WORKERS_READY,
-        status=ready >= desired,
+        status=enough,
         reason=reason,
         message=message,
         now=now,
     )
 
 
+def _too_few(view: JobView) -> int:
+    """Return ``minAvailableWorkers`` where the runner waits for more workers than anybody asks for.
+
+    Scaling down is allowed at any time, and would leave a job that says that all is ready.
+    """
+    minimum = view.policy.min_available_workers or 0
+    cluster = view.cluster
+    if cluster is None or view.runner_ever_ran or cluster.desired_workers >= minimum:
+        return 0
+    return minimum
+
+
 def _why_not_ready(view: JobView) -> tuple[str, str]:
     """Return why workers are missing: the first trouble among them, in a stable order."""
+    if minimum := _too_few(view):
+        text = f"The runner waits for {minimum}, as minAvailableWorkers says: scale the workers up."
+        return "TooFewWorkers", text
     for name, refusal in sorted(view.observed.refusals.items()):
         if "-worker-" in name:
             reason = Reason.QUOTA_EXCEEDED if refusal.kind is RefusalKind.QUOTA else Reason.REJECTED
@@ -268,7 +284,8 @@ def _trouble(view: JobView) -> tuple[str, str]:
         loop = crash_loop(view.scheduler)
         if loop:
             return str(loop.reason), loop.message
-    if view.cluster and view.ready_workers < view.cluster.desired_workers:
+    missing = view.cluster is not None and view.ready_workers < view.cluster.desired_workers
+    if missing or _too_few(view):
         why, message = _why_not_ready(view)
         return (why, message) if message else ("", "")
     return "", ""

@@ -53,7 +53,7 @@ def after_attempt(view: JobView) -> Cleanup:
         return Cleanup(stops, deletes)
     other_attempt = cluster.attempt != view.status.attempt
     fresh = view.policy.restart is Restart.CLUSTER
-    if other_attempt and (fresh or view.status.suspended):
+    if other_attempt and (fresh or view.observed.status.suspended):
         return Cleanup(stops, (*deletes, cluster.ref))
     return Cleanup(stops, deletes)
 

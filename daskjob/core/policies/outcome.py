@@ -6,10 +6,16 @@ pod. Everything else is a failure with a reason.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from daskjob.core.diagnose import container_end, ended_by
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
+
+
+#: How long a deleted runner may take to go: far above any grace period.
+GONE_SECONDS = 600
 
 
 def outcome(view: JobView) -> AttemptEnd | None:
@@ -22,7 +28,22 @@ def outcome(view: JobView) -> AttemptEnd | None:
         return _ended(runner, main)
     if runner.ended:
         return _never_ran(runner)
+    overdue = overdue_at(view)
+    if overdue is not None and view.now >= overdue:
+        message = (
+            f"pod {runner.ref.name} was to go and did not for {GONE_SECONDS} s: its node does not "
+            "answer. Look at the node: kubectl describe node."
+        )
+        return AttemptEnd(Reason.NODE_LOST, message)
     return None
+
+
+def overdue_at(view: JobView) -> datetime | None:
+    """Return when a runner that is being deleted, and does not end, is given up with its node."""
+    runner = view.runner
+    if runner is None or runner.deletion_asked_at is None:
+        return None
+    return runner.deletion_asked_at + timedelta(seconds=GONE_SECONDS)
 
 
 def _ended(runner: PodFacts, main: ContainerFacts) -> AttemptEnd:

@@ -26,6 +26,8 @@ class GiveUp:
 
     reason: Reason
     message: str
+    #: Whether the attempt counts as a failure: one that was cancelled does not.
+    counted: bool = True
 
 
 def after_failure(
@@ -40,7 +42,7 @@ def after_failure(
     action = rule.action if rule else None
     if reason in FINAL_REASONS or action is Action.FAIL_JOB:
         named = f" Rule {rule.name!r} of the failure policy ends the job." if rule else ""
-        return GiveUp(reason, end.message + named)
+        return GiveUp(reason, end.message + named, counted=reason not in FINAL_REASONS)
     if action is None:
         infrastructure = reason.reason_class is ReasonClass.INFRASTRUCTURE
         action = Action.IGNORE if infrastructure else Action.COUNT

@@ -64,8 +64,7 @@ def _fewer(
     mapped = {w.address for w in registered.values() if w is not None}
     ours = f"{observed.group.meta.name}-worker-"
     unmapped = any(
-        w.address not in mapped and not _is_of_another_group(w, ours)
-        for w in observed.dask.workers
+        w.address not in mapped and not _is_of_another_group(w, ours) for w in observed.dask.workers
     )
     free = [pod for pod in alive if registered[pod.ref.name] is None]
     if unmapped:

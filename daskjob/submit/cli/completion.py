@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import click
 
+#: ``\b`` keeps the lines of a paragraph as they are.
+_HELP = """Print what makes a shell complete daskjob's commands.
 
-@click.command("completion")
+\b
+bash:  eval "$(daskjob completion bash)"     in ~/.bashrc
+zsh:   eval "$(daskjob completion zsh)"      in ~/.zshrc
+fish:  daskjob completion fish | source      in ~/.config/fish/config.fish
+"""
+
+
+@click.command("completion", help=_HELP)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
-    r"""Print what makes a shell complete daskjob's commands.
-
-    \b
-    bash:  eval "$(daskjob completion bash)"     in ~/.bashrc
-    zsh:   eval "$(daskjob completion zsh)"      in ~/.zshrc
-    fish:  daskjob completion fish | source      in ~/.config/fish/config.fish
-    """
+    """Print what makes a shell complete daskjob's commands."""
     from click.shell_completion import get_completion_class
 
     from daskjob.submit.cli import cli

@@ -72,11 +72,11 @@ def read_documents(path: Path) -> list[Manifest]:
 
 def _loaded(text: str, path: Path) -> list[object]:
     stream = io.StringIO(text)
-    stream.name = str(path)  # type: ignore[attr-defined]  # errors name it with the line
+    stream.name = str(path)  # errors name it with the line
     loader = _UniqueKeyLoader(stream)
     try:
         found = []
-        while loader.check_data():
+        while loader.check_data():  # type: ignore[no-untyped-call]
             found.append(loader.get_data())
         return [document for document in found if document is not None]
     finally:

@@ -14,7 +14,7 @@ from daskjob.backends.local.state import RunFolder, find_folder, folders, state_
 from daskjob.core import names
 from daskjob.core.errors import NotFound
 from daskjob.core.explain import explain
-from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.manifests import Manifest, metadata, parse_time
 from daskjob.core.quantity import format_bytes
 from daskjob.core.status import JobStatus, job_status_from
 from daskjob.submit.cli.output import (
@@ -57,7 +57,7 @@ def _row(job: Manifest) -> tuple[str, ...]:
         status.phase or "Pending",
         status.reason,
         _progress(status),
-        _workers(status),
+        "" if status.finished else _workers(status),
         str(max(len(status.attempts), 1 if status.started else 0)),
         age(job),
         _took(status),
@@ -80,10 +80,10 @@ def _took(status: JobStatus) -> str:
 
 
 @click.command("status")
-@click.argument("name", type=JobName())
+@click.argument("name", required=False, default="", type=JobName())
 @output_option
 def status_command(name: str, output: str | None) -> None:
-    """Show how a job stands."""
+    """Show how a job stands: the one of that name, or the newest."""
     folder = find_folder(state_root(), name)
     job = folder.job()
     if output not in (None, Format.TABLE):
@@ -117,7 +117,8 @@ def status_command(name: str, output: str | None) -> None:
     if events:
         click.echo("Events:")
         for event in events:
-            click.echo(f"  {event.get('time')}  {event.get('reason')}: {event.get('message')}")
+            when = _local(parse_time(event.get("time")))
+            click.echo(f"  {when}  {event.get('reason')}: {event.get('message')}")
 
 
 def _local(moment: datetime | None) -> str:
@@ -125,7 +126,7 @@ def _local(moment: datetime | None) -> str:
 
 
 @click.command("logs")
-@click.argument("name", type=JobName())
+@click.argument("name", required=False, default="", type=JobName())
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
 @click.option(
     "--attempt", type=click.IntRange(0), help="The runner of this attempt; else the last."
@@ -135,7 +136,7 @@ def _local(moment: datetime | None) -> str:
 def logs_command(
     name: str, follow: bool, attempt: int | None, pod: str | None, tail: int | None
 ) -> None:
-    """Print the log of a job's runner, scheduler or worker.
+    """Print the log of a job's runner, scheduler or worker; of the newest job without a NAME.
 
     With --follow the log is followed from attempt to attempt until the job ends.
     """
@@ -247,13 +248,13 @@ def tail_of(path: Path) -> str:
 
 
 @click.command("why")
-@click.argument("name", metavar="NAME|FILE", type=JobName())
+@click.argument("name", metavar="[NAME|FILE]", required=False, default="", type=JobName())
 @output_option
 def why_command(name: str, output: str | None) -> None:
     """Say why a job is as it is, and what to do next.
 
-    NAME is a job that ran here; FILE is a DaskJob with its status, saved from anywhere:
-    `kubectl get daskjob NAME -o yaml`.
+    NAME is a job that ran here, the newest where it is not given; FILE is a DaskJob with its
+    status, saved from anywhere: `kubectl get daskjob NAME -o yaml`.
     """
     job, log_tail = _job_and_log(name)
     answer = explain(job, log_tail=log_tail)
@@ -285,20 +286,20 @@ def _job_and_log(name: str) -> tuple[Manifest, str]:
 
 
 @click.command("report")
-@click.argument("name", type=JobName())
+@click.argument("name", required=False, default="", type=JobName())
 @output_option
 def report_command(name: str, output: str | None) -> None:
-    """Show what a job's cluster did: tasks, times, memory."""
+    """Show what a job's cluster did: tasks, times, memory. Without NAME: the newest job's."""
     folder = find_folder(state_root(), name)
     status = job_status_from(folder.job().get("status"))
     report = folder.report() or status.report
     if report is None:
         running = "" if status.finished else " yet: it is written when an attempt ends"
-        raise NotFound(f"there is no report of {name}{running}")
+        raise NotFound(f"there is no report of {folder.name}{running}")
     if output in (Format.JSON, Format.YAML):
         print_objects([report], Format(output), as_list=False)
         return
-    _print_report(name, status, report)
+    _print_report(folder.name, status, report)
 
 
 def _print_report(name: str, status: JobStatus, report: Manifest) -> None:
@@ -369,9 +370,11 @@ def delete_command(names_: tuple[str, ...], everything: bool, force: bool) -> No
     if not names_ and not everything:
         raise click.UsageError("name jobs to delete, or say --all")
     root = state_root()
-    found = folders(root) if everything else [find_folder(root, name) for name in names_]
+    found = (
+        folders(root) if everything else [find_folder(root, name, exact=True) for name in names_]
+    )
     for folder in found:
-        name = folder.path.name.rpartition(".")[0]
+        name = folder.name
         if folder.is_live() and not (force and _ended(folder)):
             if not everything:
                 raise click.UsageError(f"{name} still runs; cancel it first, or say --force")

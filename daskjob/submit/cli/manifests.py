@@ -73,9 +73,8 @@ def render_command(file: Path, args: tuple[str, ...]) -> None:
 
     The scheduler's token and the workers' names are random there; here they stand for themselves.
     """
-    import yaml
-
     from daskjob.submit.cli.documents import read_documents
+    from daskjob.submit.cli.output import as_yaml
 
     if file.suffix in MANIFEST_SUFFIXES:
         objects = [
@@ -92,7 +91,7 @@ def render_command(file: Path, args: tuple[str, ...]) -> None:
         workers, threads = default_shape(cpu_count())
         command = ["python", str(file), *args]
         objects = [script_job(command, ScriptOptions(workers, threads), file.stem)]
-    click.echo(yaml.safe_dump_all(objects, sort_keys=False, width=100).rstrip())
+    click.echo(as_yaml(objects))
 
 
 def _made_by(document: Manifest) -> list[Manifest]:

@@ -40,11 +40,18 @@ def print_objects(objects: Sequence[Manifest], output: Format, *, as_list: bool)
             found = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
             click.echo(json.dumps(found if as_list else objects[0], indent=2))
         case Format.YAML:
-            import yaml
-
-            click.echo(yaml.safe_dump_all(objects, sort_keys=False).rstrip())
+            click.echo(as_yaml(objects))
         case Format.TABLE:
             raise AssertionError("a table is printed by whoever knows its columns")
+
+
+def as_yaml(objects: Sequence[Manifest]) -> str:
+    """Return objects as YAML documents, without anchors and without types of Python's own."""
+    import yaml
+
+    plain = json.loads(json.dumps(list(objects)))
+    text: str = yaml.safe_dump_all(plain, sort_keys=False, width=100, allow_unicode=True)
+    return text.rstrip()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -109,6 +109,6 @@ class JobName(click.ParamType):  # type: ignore[type-arg]
         del ctx, param
         from daskjob.backends.local.state import folders, state_root
 
-        names = [folder.path.name.rpartition(".")[0] for folder in folders(state_root())]
+        names = [folder.name for folder in folders(state_root())]
         matching = [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
         return [CompletionItem(name) for name in matching]

@@ -48,14 +48,34 @@ class RunOptions:
     quiet: bool
 
 
+#: ``\b`` keeps the lines of a paragraph as they are.
+_HELP = """Run SCRIPT with ARGS, or the DaskJob of a YAML file, on this machine.
+
+The script finds its workers by `distributed.Client()`, as it would on a cluster. What it prints
+comes through on standard output; what daskjob has to say goes to standard error.
+
+\b
+Options of daskjob come before SCRIPT; everything after it is the script's.
+  daskjob run my_script.py
+  daskjob run --workers 4 --retries 2 my_script.py --input data.csv
+  daskjob run job.yaml
+
+Exit codes: the script's own; 121 infrastructure, 122 a deadline, 123 cancelled, 125 daskjob itself
+(such as an invalid manifest), 2 usage. Ctrl-C cancels, a second one kills at once.
+"""
+
+
 @click.command(
     "run",
+    help=_HELP,
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.option("-w", "--workers", type=click.IntRange(0, 1000), help="How many workers.")
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), help="Threads of each worker.")
 @click.option("-m", "--memory", type=Memory(), help="Memory of each worker, such as 4GiB.")
-@click.option("--name", type=NewName(), help="The job's name; generated from the script's where not given.")
+@click.option(
+    "--name", type=NewName(), help="The job's name; generated from the script's where not given."
+)
 @click.option("--retries", type=click.IntRange(0, 1000), help="How often a failure is tried again.")
 @click.option("--timeout", type=Duration(), help="End the job after this long, such as 90s or 2h.")
 @click.option(
@@ -71,20 +91,7 @@ class RunOptions:
 @click.argument("script", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def run_command(script: str, args: tuple[str, ...], **given: object) -> int:
-    r"""Run SCRIPT with ARGS, or the DaskJob of a YAML file, on this machine.
-
-    The script finds its workers by `distributed.Client()`, as it would on a cluster. What it
-    prints comes through on standard output; what daskjob has to say goes to standard error.
-
-    \b
-    Options of daskjob come before SCRIPT; everything after it is the script's.
-      daskjob run my_script.py
-      daskjob run --workers 4 --memory 2GiB --retries 2 my_script.py --input data.csv
-      daskjob run job.yaml
-
-    Exit codes: the script's own; 121 infrastructure, 122 a deadline, 123 cancelled, 125 daskjob
-    itself (such as an invalid manifest), 2 usage. Ctrl-C cancels, a second one at once.
-    """
+    """Run a script, or the DaskJob of a file, and return the exit code."""
     options = RunOptions(**given)  # type: ignore[arg-type]
     _check_result_file(options.result_file)
     manifest, notes = _manifest(script, args, options)
@@ -126,7 +133,14 @@ def _manifest(
         manifest, notes = read_job(path)
         return _with_options(manifest, options), notes
     command = [*_interpreter(path), _as_a_path(script), *args]
-    return _script_manifest(path, command, options), []
+    return _script_manifest(path, command, options), _misplaced(args)
+
+
+def _misplaced(args: tuple[str, ...]) -> list[str]:
+    """Return a note on options behind the script that may have been meant for daskjob."""
+    ours = ("--workers", "--threads", "--memory", "--retries", "--timeout")
+    found = [word for word in args if word.partition("=")[0] in ours]
+    return [f"{', '.join(found)} behind the script is the script's own option"] if found else []
 
 
 def _as_a_path(script: str) -> str:

@@ -1,0 +1,82 @@
+"""validate and render: what is wrong with manifests, and what they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.command import Daskjob, job
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = sorted(
+    [*(ROOT / "tests/data/documented").glob("*.yaml"), *ROOT.glob("examples/*/*.yaml")]
+)
+
+
+def test_documented_manifests_and_examples_are_valid(user: Daskjob) -> None:
+    files = [path for path in MANIFESTS if path.name not in ("cluster-spec.yaml",)]
+    done = user("validate", *files)
+    assert done.code == 0, done.err
+    assert "DaskJob simple-job is valid" in done.text
+
+
+def test_mistakes_of_every_file_are_told_at_once(daskjob: Daskjob) -> None:
+    first, second = job("pass", backoffLimit=-1), job("pass", name="B", stallAction="No")
+    paths = [daskjob.manifest(first, "a.json"), daskjob.manifest(second, "b.json")]
+    good = daskjob.manifest(job("pass"), "c.json")
+    done = daskjob("validate", *paths, good, "missing.yaml")
+    assert done.code == 125
+    for words in ("backoffLimit", "metadata.name", "stallAction", "missing.yaml cannot be read"):
+        assert words in done.err
+    assert "c.json: DaskJob job is valid" in done.text
+
+
+def test_misspelt_kind_of_ours_is_a_mistake(daskjob: Daskjob) -> None:
+    wrong = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskJobs", "metadata": {"name": "a"}}
+    done = daskjob("validate", daskjob.manifest(wrong))
+    assert done.code == 125
+    assert "DaskJob, DaskCluster" in done.err
+
+
+@pytest.mark.parametrize("kind", ["DaskCluster", "DaskWorkerGroup"])
+def test_misspelt_field_is_named(daskjob: Daskjob, kind: str) -> None:
+    wrong = {"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "metadata": {"name": "a"}}
+    done = daskjob("validate", daskjob.manifest(wrong))
+    assert done.code == 125
+    assert "spec" in done.err
+
+
+def test_render_prints_every_object_of_a_job(daskjob: Daskjob) -> None:
+    manifest = job("pass", name="sums", workers=2)
+    manifest["spec"]["job"]["files"] = {"a.py": "pass"}
+    done = daskjob("render", daskjob.manifest(manifest))
+    assert done.code == 0, done.err
+    found = [(item["kind"], item["metadata"]["name"]) for item in yaml.safe_load_all(done.text)]
+    assert found[:5] == [
+        ("ConfigMap", "sums-files"),
+        ("Pod", "sums-runner"),
+        ("DaskCluster", "sums"),
+        ("Pod", "sums-scheduler"),
+        ("Service", "sums-scheduler"),
+    ]
+    workers = [name for kind, name in found[5:] if kind == "Pod"]
+    assert len(workers) == 2
+    assert all(name.startswith("sums-default-worker-") for name in workers)
+
+
+def test_rendered_script_is_a_valid_job_that_runs(daskjob: Daskjob) -> None:
+    script = daskjob.script("import sys\nprint(sys.argv[1:])")
+    done = daskjob("render", script, "--limit", "$(HOME)")
+    assert done.code == 0, done.err
+    manifest = yaml.safe_load(done.text)
+    assert manifest["kind"] == "DaskJob"
+    again = daskjob.run(daskjob.manifest(manifest))
+    assert (again.code, again.text) == (0, "['--limit', '$(HOME)']\n"), again.err
+
+
+def test_render_of_a_wrong_manifest_is_125(daskjob: Daskjob) -> None:
+    done = daskjob("render", daskjob.manifest(job("pass", backoffLimit=-1)))
+    assert (done.code, done.out) == (125, b"")
+    assert "backoffLimit" in done.err

@@ -1,0 +1,115 @@
+"""Folders of runs: whole files, one holder, the truth about runs that were killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from daskjob.backends.local.state import RunFolder, find_folder, folders, new_folder, state_root
+from daskjob.core.errors import NotFound
+from daskjob.core.manifests import Manifest
+
+
+def manifest(name: str = "sums", created: str = "2026-01-01T00:00:00Z") -> Manifest:
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskJob",
+        "metadata": {"name": name, "creationTimestamp": created},
+        "spec": {},
+        "status": {"jobStatus": "Running", "phase": "Running", "attempt": 0},
+    }
+
+
+def made(root: Path, name: str = "sums", uid: str = "12345678-0000", **more: str) -> RunFolder:
+    folder = new_folder(root, name, uid)
+    folder.write_job(manifest(name, **more))
+    return folder
+
+
+def test_run_that_nobody_holds_was_killed_and_says_so_for_ever(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    first = folder.job()["status"]
+    assert (first["jobStatus"], first["reason"]) == ("Failed", "RunnerLost")
+    assert first["endTime"]
+    assert json.loads((folder.path / "job.json").read_text())["status"] == first
+    assert folder.job()["status"] == first
+
+
+def test_run_that_is_held_still_runs(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    with folder.held():
+        assert folder.is_live()
+        assert folder.job()["status"]["jobStatus"] == "Running"
+    assert not folder.is_live()
+
+
+def test_folder_has_one_holder(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    with folder.held(), pytest.raises(BlockingIOError), folder.held():
+        pass
+
+
+def test_newest_run_of_a_name_is_found_and_an_older_one_by_its_folder(tmp_path: Path) -> None:
+    old = made(tmp_path, uid="aaaaaaaa-1", created="2026-01-01T00:00:00Z")
+    new = made(tmp_path, uid="bbbbbbbb-1", created="2026-01-02T00:00:00Z")
+    assert find_folder(tmp_path, "sums") == new
+    assert find_folder(tmp_path, "sums.aaaa") == old
+    assert folders(tmp_path) == [new, old]
+
+
+def test_name_that_begins_another_name_is_not_that_one(tmp_path: Path) -> None:
+    made(tmp_path, "sums-2")
+    with pytest.raises(NotFound, match="jobs here: sums-2"):
+        find_folder(tmp_path, "sums")
+
+
+def test_foreign_things_in_the_state_directory_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.1").mkdir()
+    (tmp_path / "broken.1" / "job.json").write_text("[1")
+    (tmp_path / "list.1").mkdir()
+    (tmp_path / "list.1" / "job.json").write_text("[1]")
+    assert folders(tmp_path) == []
+    assert folders(tmp_path / "missing") == []
+
+
+def test_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    assert made(tmp_path).path.stat().st_mode & 0o777 == 0o700
+
+
+def test_event_that_was_half_written_is_skipped(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    folder.append_event({"reason": "Started"})
+    with (folder.path / "events.jsonl").open("a") as file:
+        file.write('{"reason": "Cut')
+    assert folder.events() == [{"reason": "Started"}]
+
+
+def test_scratch_of_a_killed_run_is_removed_and_nothing_that_is_not_ours(tmp_path: Path) -> None:
+    folder = made(tmp_path / "state")
+    ours, other = tmp_path / "daskjob-sums-x", tmp_path / "home"
+    for path in (ours, other):
+        path.mkdir()
+    folder.remember_scratch(ours)
+    folder.job()
+    assert not ours.exists()
+    folder.remember_scratch(other)
+    folder.remove()
+    assert other.exists()
+    assert not folder.path.exists()
+
+
+def test_state_directory_is_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DASKJOB_STATE_DIR", str(tmp_path / "own"))
+    assert state_root() == tmp_path / "own"
+    monkeypatch.delenv("DASKJOB_STATE_DIR")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert state_root() == tmp_path / "daskjob" / "jobs"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert state_root() == tmp_path / ".local" / "state" / "daskjob" / "jobs"

@@ -1,0 +1,151 @@
+"""A container as a process of this machine: command line, environment, paths. No process here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daskjob.backends.local.translate import (
+    ContainerProcess,
+    Machine,
+    Paths,
+    container_process,
+    expanded,
+    has_option,
+    ungiven,
+    without,
+)
+from daskjob.core.spec import parse_job
+from tests.cli.command import job
+
+MACHINE = Machine(
+    comm="127.0.0.1:40001",
+    dashboard="127.0.0.1:40002",
+    environment={"PATH": "/bin", "HOME": "/home/ada"},
+    cwd=Path("/work"),
+    memory_bytes=8 * 2**30,
+    workers=4,
+    scratch=Path("/tmp/scratch"),
+)
+
+
+def process(container: dict[str, Any], paths: Paths | None = None) -> ContainerProcess:
+    pod = {"metadata": {"name": "a-worker-1", "namespace": "default", "labels": {}}}
+    whole = {"name": "main", **container}
+    return container_process(whole, pod, MACHINE, paths or Paths(), Path("/tmp/message"))
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("$(A)", "1"),
+        ("$(A)$(A)", "11"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$(UNKNOWN)", "$(UNKNOWN)"),
+        ("$A ${A} $", "$A ${A} $"),
+        ("$()", "$()"),
+        ("$(A", "$(A"),
+        ("$$", "$"),
+    ],
+)
+def test_expansion_follows_kubernetes(text: str, result: str) -> None:
+    assert expanded(text, {"A": "1"}) == result
+
+
+def test_python_is_this_one_and_other_programs_stay() -> None:
+    assert process({"args": ["python", "a.py"]}).argv == (sys.executable, "a.py")
+    assert process({"command": ["python3"], "args": ["-c", "1"]}).argv[0] == sys.executable
+    assert process({"args": ["sh", "-c", "python"]}).argv == ("sh", "-c", "python")
+    assert process({"args": ["/opt/python", "a.py"]}).argv == ("/opt/python", "a.py")
+
+
+def test_scheduler_listens_at_the_runs_ports_whatever_it_was_told() -> None:
+    words = ["dask", "scheduler", "--port", "8786", "--host=0.0.0.0", "--dashboard-prefix", "/a"]
+    argv = process({"args": words}).argv
+    assert argv[3:] == (
+        *("--dashboard-prefix", "/a"),
+        *("--host", "127.0.0.1", "--port", "40001", "--dashboard-address", "127.0.0.1:40002"),
+    )
+
+
+def value(argv: tuple[str, ...], option: str) -> str:
+    assert argv.count(option) == 1
+    return argv[argv.index(option) + 1]
+
+
+def test_worker_gets_a_name_a_quarter_of_the_memory_and_no_dashboard() -> None:
+    argv = process({"args": ["dask", "worker", "--dashboard", "--dashboard-address", "8788"]}).argv
+    assert value(argv, "--name") == "a-worker-1"
+    assert value(argv, "--memory-limit") == str(2 * 2**30)
+    assert value(argv, "--host") == "127.0.0.1"
+    assert "--no-dashboard" in argv
+    assert "8788" not in argv
+
+
+def test_workers_own_options_and_limits_win() -> None:
+    limits = {"resources": {"limits": {"memory": "1Gi", "cpu": "1500m"}}}
+    argv = process({"args": ["dask", "worker"], **limits}).argv
+    assert value(argv, "--memory-limit") == str(2**30)
+    assert value(argv, "--nthreads") == "2"
+    own = ["dask", "worker", "--name", "mine", "--memory-limit=3GB", "--nthreads", "7"]
+    argv = process({"args": own, **limits}).argv
+    assert value(argv, "--name") == "mine"
+    assert value(argv, "--nthreads") == "7"
+    assert "--memory-limit=3GB" in argv
+    assert "--memory-limit" not in argv
+
+
+def test_container_sees_the_users_environment_and_its_own_on_top() -> None:
+    env = process({"args": ["a"], "env": [{"name": "HOME", "value": "/x"}]}).env
+    assert (env["PATH"], env["HOME"]) == ("/bin", "/x")
+
+
+def test_paths_of_mounts_are_folders_and_only_whole_paths_are() -> None:
+    paths = Paths({"/data": Path("/real")})
+    words = ["a", "/data/x.csv", "--in=/data", "/database", "/mnt/data", "x/data", "/data:/data"]
+    assert process({"args": words}, paths).argv == (
+        "a",
+        "/real/x.csv",
+        "--in=/real",
+        "/database",
+        "/mnt/data",
+        "x/data",
+        "/real:/real",
+    )
+
+
+def test_working_directory_is_the_containers_where_it_exists() -> None:
+    assert process({"args": ["a"], "workingDir": "/"}).cwd == Path("/")
+    assert process({"args": ["a"], "workingDir": "/no/such"}).cwd == Path("/work")
+
+
+def test_without_drops_an_option_with_its_value_in_both_spellings() -> None:
+    words = ["--port", "1", "--port=2", "--portal", "3"]
+    assert without(words, ["--port"]) == ["--portal", "3"]
+    assert has_option(["--name=x"], "--name")
+    assert not has_option(["--names", "x"], "--name")
+
+
+def test_nothing_is_ungiven_of_a_plain_job() -> None:
+    assert ungiven(parse_job(job("pass"))) == []
+
+
+def test_what_is_ungiven_is_named_by_its_name_and_its_pod() -> None:
+    worker = {
+        "image": "gpu:1",
+        "resources": {"limits": {"nvidia.com/gpu": 1}},
+        "envFrom": [{"secretRef": {"name": "s"}}],
+    }
+    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    manifest = job("pass", worker=worker, pod={"volumes": [claim], "nodeSelector": {"a": "b"}})
+    assert ungiven(parse_job(manifest)) == [
+        "image gpu:1 (this Python runs instead)",
+        "node selector of the runner",
+        "volume data (persistentVolumeClaim; its path is this machine's own)",
+        "envFrom of the worker",
+        "nvidia.com/gpu for the worker",
+    ]
