@@ -146,7 +146,8 @@ class PodFacts:
             return self.started_at + timedelta(seconds=self.active_deadline_seconds)
         if self.disrupted_at is not None:
             return self.disrupted_at
-        return self.deletion_asked_at
+        # A deletion after an eviction says nothing of when the eviction was.
+        return None if self.stop_reason == self.reason else self.deletion_asked_at
 
 
 def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFacts:

@@ -29,8 +29,9 @@ def started(daskjob: Daskjob, *words: object, **more: Any) -> subprocess.Popen[b
 
 def test_timeout_ends_the_run_with_122(daskjob: Daskjob) -> None:
     began = time.monotonic()
-    done = daskjob.run("--timeout", "1s", "--name", "slow", daskjob.script(WAITS))
+    done = daskjob.run("--timeout", "2s", "--name", "slow", daskjob.script(WAITS))
     assert done.code == 122
+    # Like Kubernetes' own deadlines, it counts from the beginning of the second of the start.
     assert 1 <= time.monotonic() - began < 15
     assert daskjob.status()["reason"] == "DeadlineExceeded"
     assert "DeadlineExceeded" in done.err
@@ -118,21 +119,22 @@ def test_nohup_keeps_the_run_alive_when_the_terminal_goes(daskjob: Daskjob) -> N
 COUNTS = """\
 import os, sys
 print("attempt", os.environ["DASKJOB_ATTEMPT"], flush=True)
-sys.exit(0 if os.environ["DASKJOB_ATTEMPT"] == "2" else 5)
+sys.exit(0 if os.environ["DASKJOB_ATTEMPT"] == os.environ.get("GOOD") else 5)
 """
 
 
 def test_retries_go_on_until_an_attempt_succeeds(daskjob: Daskjob) -> None:
-    done = daskjob.run("--retries", 3, "--name", "third", daskjob.script(COUNTS))
+    done = daskjob.run(
+        *("--retries", 3, "--env", "GOOD=1", "--name", "second"), daskjob.script(COUNTS)
+    )
     assert done.code == 0
-    assert done.text == "attempt 0\nattempt 1\nattempt 2\n"
+    assert done.text == "attempt 0\nattempt 1\n"
     status = daskjob.status()
-    assert [(a["number"], a["exitCode"]) for a in status["attempts"]] == [(0, 5), (1, 5), (2, 0)]
-    assert status["failures"] == 2
+    assert [(a["number"], a["exitCode"]) for a in status["attempts"]] == [(0, 5), (1, 0)]
+    assert status["failures"] == 1
     assert "attempt 0 failed (ExitCode)" in done.err
-    assert "attempt 1 failed (ExitCode)" in done.err
     names = [a["runnerPodName"] for a in status["attempts"]]
-    assert names == ["third-runner", "third-runner-1", "third-runner-2"]
+    assert names == ["second-runner", "second-runner-1"]
 
 
 def test_used_up_retries_end_with_the_scripts_own_code(daskjob: Daskjob) -> None:

@@ -1052,6 +1052,33 @@ def test_attempt_that_began_before_a_crash_is_torn_down_by_a_suspension(writes: 
     assert world.ours("Pending", "Running") == []
 
 
+def test_evicted_runner_that_exited_with_0_and_is_deleted_later_has_no_success() -> None:
+    world = world_with(manifests.job(NAME, backoffLimit=0), Mood.HANGS)
+    lives(world, hours=0.1)
+    runner = world.pod(f"{NAME}-runner")
+    world.is_killed(runner, 0, "Evicted")
+    world.advance(1)
+    world.store.delete(object_ref(runner))
+
+    asyncio.run(world.settle())
+
+    assert not world.broken
+    assert status_of(world)["attempts"][0]["reason"] == "Evicted"
+
+
+def test_next_attempt_waits_for_the_runner_of_the_last_one_to_end() -> None:
+    world = world_with(manifests.job(NAME, backoff={"initialSeconds": 0}), Mood.HANGS)
+    lives(world, hours=0.1)
+    world.lose(world.pod(f"{NAME}-scheduler"))
+    asyncio.run(world.settle())
+    assert status_of(world)["attempt"] == 1
+    assert world.store.get(Key("Pod", "default", f"{NAME}-runner-1")) is None
+
+    lives(world, hours=0.1)
+
+    assert pod_facts(world.pod(f"{NAME}-runner-1")).alive
+
+
 def test_scheduler_that_always_ends_is_replaced_later_and_later() -> None:
     world = world_with(manifests.cluster(NAME), Mood.SCHEDULER_ENDS)
 
