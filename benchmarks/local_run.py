@@ -33,7 +33,8 @@ WITH_CLUSTER = """
 from distributed import Client, LocalCluster
 
 if __name__ == "__main__":
-    with LocalCluster(n_workers={workers}, threads_per_worker=1) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers={workers}, threads_per_worker=1) as cluster:
+      with Client(cluster) as client:
 {body}
 """
 WITH_CLIENT = """

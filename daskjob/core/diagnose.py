@@ -88,10 +88,12 @@ def ended_by(pod: PodFacts) -> Diagnosis | None:
 def container_end(pod: PodFacts, container: ContainerFacts) -> Diagnosis:
     """Say why a container ended with something else than success, of its own accord."""
     code = container.exit_code if container.exit_code is not None else -1
+    is_main = pod.main is not None and container.name == pod.main.name
+    who = "the runner" if is_main else f"init container {container.name}"
     if container.reason == "OOMKilled":
         return Diagnosis(
             Reason.OOM_KILLED,
-            f"container {container.name} of pod {pod.ref.name} ran out of memory",
+            f"{who} ran out of memory (pod {pod.ref.name})",
             container.message,
             "Raise resources.limits.memory, or let the workers hold the data.",
         )
@@ -99,13 +101,13 @@ def container_end(pod: PodFacts, container: ContainerFacts) -> Diagnosis:
         # The kubelet found no container to ask after: its code 137 is made up.
         return Diagnosis(
             Reason.RUNNER_LOST,
-            f"container {container.name} of pod {pod.ref.name} was lost with its exit code",
+            f"{who} was lost with its exit code (pod {pod.ref.name})",
             container.message,
             "Look at the node: kubectl describe node.",
         )
     return Diagnosis(
         Reason.EXIT_CODE,
-        f"container {container.name} of pod {pod.ref.name} exited with code {code}{_signal(code)}",
+        f"{who} exited with code {code}{_signal(code)} (pod {pod.ref.name})",
         _last_line(container.message),
         _exit_hint(code),
     )
@@ -122,15 +124,11 @@ def crash_loop(pod: PodFacts) -> Diagnosis | None:
     if code is None or (code == 0 and pod.component == Component.WORKER and not main.restarts):
         return None
     out_of_memory = " (out of memory)" if why == "OOMKilled" else ""
-    reasons = {
-        Component.SCHEDULER: Reason.SCHEDULER_FAILED,
-        Component.WORKER: Reason.WORKERS_FAILED,
-    }
-    times = f", {main.restarts} times started again" if main.restarts else ""
+    is_worker = pod.component == Component.WORKER
+    often = "once" if main.restarts == 1 else f"{main.restarts} times"
+    times = f", started again {often}" if main.restarts else ""
     return Diagnosis(
-        reasons.get(Component(pod.component), Reason.EXIT_CODE)
-        if pod.component in list(Component)
-        else Reason.EXIT_CODE,
+        Reason.WORKERS_FAILED if is_worker else Reason.SCHEDULER_FAILED,
         f"{pod.component} pod {pod.ref.name} exits with code {code}{out_of_memory}{times}",
         _last_line(words),
         "Look at its command and its log.",

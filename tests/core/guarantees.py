@@ -384,7 +384,7 @@ class WatchedWorld(FakeBackend):
         if self._owed is not None and self._owed[0] == uid:
             given_up = new.get("jobStatus") == "Failed" or attempt > self._owed[1]
             self.promise(
-                not given_up, f"attempt {self._owed[1]} exited with 0 and is not Successful"
+                not given_up, f"attempt {self._owed[1]} exited with code 0 and is not Successful"
             )
         if new.get("reason") == Reason.CANCELLED and new.get("jobStatus") == "Failed":
             self.promise(self._cancel_seen, "Cancelled, and nobody cancelled")

@@ -104,7 +104,7 @@ POLICIES = st.fixed_dictionaries(
     {},
     optional={
         "backoffLimit": st.integers(0, 2),
-        "backoff": st.fixed_dictionaries({"initialSeconds": st.integers(0, 20)}),
+        "backoff": st.fixed_dictionaries({"initialSeconds": st.sampled_from([0, 0, 10])}),
         "failurePolicy": st.fixed_dictionaries(
             {},
             optional={
@@ -1066,16 +1066,19 @@ def test_evicted_runner_that_exited_with_0_and_is_deleted_later_has_no_success()
     assert status_of(world)["attempts"][0]["reason"] == "Evicted"
 
 
-def test_next_attempt_waits_for_the_runner_of_the_last_one_to_end() -> None:
-    world = world_with(manifests.job(NAME, backoff={"initialSeconds": 0}), Mood.HANGS)
+def test_next_attempt_waits_for_the_sidecars_of_the_last_one_to_end() -> None:
+    containers = [manifests.container("job", "python"), manifests.container("sidecar", "log")]
+    again = {"backoff": {"initialSeconds": 0}, "failurePolicy": {"restart": "Runner"}}
+    job = manifests.job(NAME, runner={"containers": containers})
+    world = world_with({**job, "spec": {**job["spec"], **again}}, Mood.HANGS)
     lives(world, hours=0.1)
-    world.lose(world.pod(f"{NAME}-scheduler"))
+    world.ends_by_itself(world.pod(f"{NAME}-runner"), 1)
+
     asyncio.run(world.settle())
     assert status_of(world)["attempt"] == 1
     assert world.store.get(Key("Pod", "default", f"{NAME}-runner-1")) is None
 
     lives(world, hours=0.1)
-
     assert pod_facts(world.pod(f"{NAME}-runner-1")).alive
 
 

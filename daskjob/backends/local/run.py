@@ -61,8 +61,10 @@ class Snapshot:
     ready_workers: int
 
 
-class LocalRun:
-    """A job on this machine; made from a manifest that is valid, or not made at all.
+def prepare_run(
+    manifest: Manifest, *, root: Path, cwd: Path, environment: Mapping[str, str]
+) -> LocalRun:
+    """Return a run of a manifest that is valid, with its folder; nothing is started yet.
 
     Raises
     ------
@@ -71,39 +73,54 @@ class LocalRun:
     Conflict
         A job of this name runs here now.
     """
+    prepared = _prepared(manifest)
+    job = parse_job(prepared)
+    _check_for_this_machine(job)
+    _check_name_is_free(root, job.meta.name)
+    things = ungiven(job)
+    notes = ["not on this machine: " + "; ".join(things)] if things else []
+    folder = _make_folder(root, job, notes)
+    return LocalRun(prepared, folder, root=root, cwd=cwd, environment=environment, notes=notes)
+
+
+def _make_folder(root: Path, job: DaskJob, notes: list[str]) -> RunFolder:
+    """Return the run's folder; where it cannot be among the others, in one of its own."""
+    try:
+        return new_folder(root, job.meta.name, job.meta.uid)
+    except OSError as error:
+        temporary = Path(tempfile.mkdtemp(prefix="daskjob-"))
+        notes.append(
+            f"the state directory {root} cannot be used ({error.strerror or error}); "
+            f"logs go to {temporary}, and later commands will not find the job"
+        )
+        return new_folder(temporary, job.meta.name, job.meta.uid)
+
+
+class LocalRun:
+    """A job on this machine; ``prepare_run`` makes one."""
 
     def __init__(
-        self, manifest: Manifest, *, root: Path, cwd: Path, environment: Mapping[str, str]
+        self,
+        manifest: Manifest,
+        folder: RunFolder,
+        *,
+        root: Path,
+        cwd: Path,
+        environment: Mapping[str, str],
+        notes: list[str],
     ) -> None:
-        self._manifest = _prepared(manifest)
-        self.job: DaskJob = parse_job(self._manifest)
-        _check_for_this_machine(self.job)
-        _check_name_is_free(root, self.job.meta.name)
+        self._manifest = manifest
+        self.job: DaskJob = parse_job(manifest)
+        self.folder = folder
+        #: What the user should know before the job starts, one sentence each.
+        self.notes = notes
         self._environment = dict(environment)
         self._cwd = cwd
         self._cancelled = False
         self._backend: LocalBackend | None = None
         self._kubelet: Kubelet | None = None
         self._last: Manifest = self._manifest
-        #: What the user should know before the job starts, one sentence each.
-        self.notes: list[str] = []
-        things = ungiven(self.job)
-        if things:
-            self.notes.append("not on this machine: " + "; ".join(things))
         self._root = root
-        self.folder = self._make_folder()
-
-    def _make_folder(self) -> RunFolder:
-        uid = str(self._manifest["metadata"]["uid"])
-        try:
-            return new_folder(self._root, self.job.meta.name, uid)
-        except OSError as error:
-            temporary = Path(tempfile.mkdtemp(prefix="daskjob-"))
-            self.notes.append(
-                f"the state directory {self._root} cannot be used ({error.strerror or error}); "
-                f"logs go to {temporary}, and later commands will not find the job"
-            )
-            return new_folder(temporary, self.job.meta.name, uid)
 
     @property
     def key(self) -> Key:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from daskjob.core.decision import Event
+from daskjob.core.manifests import format_time
 from daskjob.core.reasons import Reason
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord, shortened_message
 
@@ -32,7 +33,7 @@ def _ends(old: JobStatus, new: JobStatus) -> list[Event]:
         last = new.attempts[-1]
         if last.reason == Reason.SUSPENDED:
             return [Event("Suspended", last.message)]
-        when = new.next_attempt_time
+        when = format_time(new.next_attempt_time)
         text = f"attempt {last.number} failed ({last.reason}): {last.message}"
         return [Event("Retrying", f"{text} Next attempt at {when}.", warning=True)]
     return []

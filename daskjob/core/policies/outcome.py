@@ -13,7 +13,6 @@ from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
 
-
 #: How long a deleted runner may take to go: far above any grace period.
 GONE_SECONDS = 600
 
@@ -51,7 +50,7 @@ def _ended(runner: PodFacts, main: ContainerFacts) -> AttemptEnd:
     if stopped and _ended_after_the_stop(runner, main):
         return AttemptEnd(stopped.reason, stopped.message, main.exit_code)
     if main.exit_code == 0:
-        return AttemptEnd(None, f"Container {main.name} of pod {runner.ref.name} exited with 0.", 0)
+        return AttemptEnd(None, f"the runner exited with code 0 (pod {runner.ref.name}).", 0)
     diagnosis = container_end(runner, main)
     return AttemptEnd(diagnosis.reason, diagnosis.message, main.exit_code)
 

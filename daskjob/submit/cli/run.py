@@ -97,10 +97,10 @@ def run_command(script: str, args: tuple[str, ...], **given: object) -> int:
     manifest, notes = _manifest(script, args, options)
     import asyncio
 
-    from daskjob.backends.local.run import LocalRun
+    from daskjob.backends.local.run import prepare_run
     from daskjob.backends.local.state import state_root
 
-    run = LocalRun(manifest, root=state_root(), cwd=Path.cwd(), environment=os.environ)
+    run = prepare_run(manifest, root=state_root(), cwd=Path.cwd(), environment=os.environ)
     run.notes[:0] = notes
     return asyncio.run(_run(run, options))
 

@@ -6,18 +6,27 @@ The five legacy fields and the five words of ``jobStatus`` are outside readers' 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from daskjob.core.manifests import Manifest, format_time, parse_time, without_nones
 from daskjob.core.reasons import Reason
+from daskjob.core.status.conditions import (
+    Condition,
+    Conditions,
+    ConditionType,
+    condition_from,
+    find_condition,
+    is_true,
+    shortened_message,
+    with_condition,
+)
+from daskjob.core.status.values import integer, mappings, optional_integer, text
 
 #: How many ended attempts a status remembers.
 ATTEMPTS_KEPT = 10
-#: What a condition's or a status' message may take, so that a status stays small.
-MESSAGE_LIMIT = 1024
 #: What a runner may say as its result, in bytes of JSON (Kubernetes' termination message).
 RESULT_LIMIT_BYTES = 4096
 
@@ -46,96 +55,6 @@ class Phase(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     CANCELLED = "Cancelled"
-
-
-class ConditionType(StrEnum):
-    """The conditions of a job, in the order in which they are listed."""
-
-    SUSPENDED = "Suspended"
-    SCHEDULER_READY = "SchedulerReady"
-    WORKERS_READY = "WorkersReady"
-    RUNNER_READY = "RunnerReady"
-    RETRYING = "Retrying"
-    STALLED = "Stalled"
-    COMPLETE = "Complete"
-    FAILED = "Failed"
-    CLEANUP_BLOCKED = "CleanupBlocked"
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One condition, as Kubernetes means them: a fact with the reason for it."""
-
-    type: str
-    status: bool
-    reason: str
-    message: str = ""
-    observed_generation: int = 0
-    last_transition_time: datetime | None = None
-
-    def to_manifest(self) -> Manifest:
-        """Return the condition as the API holds it."""
-        return without_nones(
-            {
-                "type": str(self.type),
-                "status": "True" if self.status else "False",
-                "reason": self.reason,
-                "message": self.message,
-                "observedGeneration": self.observed_generation,
-                "lastTransitionTime": format_time(self.last_transition_time),
-            }
-        )
-
-
-def condition_from(manifest: Mapping[str, object]) -> Condition:
-    """Return a condition from what the API holds."""
-    generation = manifest.get("observedGeneration")
-    return Condition(
-        type=str(manifest.get("type", "")),
-        status=manifest.get("status") == "True",
-        reason=str(manifest.get("reason") or ""),
-        message=str(manifest.get("message") or ""),
-        observed_generation=generation if isinstance(generation, int) else 0,
-        last_transition_time=parse_time(manifest.get("lastTransitionTime")),
-    )
-
-
-Conditions = tuple[Condition, ...]
-
-
-def with_condition(conditions: Conditions, new: Condition, now: datetime) -> Conditions:
-    """Return the conditions with one of them replaced or added.
-
-    The time of the last transition changes only with the status, as Kubernetes' conventions ask.
-    """
-    old = find_condition(conditions, new.type)
-    since = old.last_transition_time if old and old.status == new.status else now
-    stamped = replace(new, message=shortened_message(new.message), last_transition_time=since)
-    if old is None:
-        return _ordered((*conditions, stamped))
-    return tuple(stamped if c.type == new.type else c for c in conditions)
-
-
-def find_condition(conditions: Conditions, kind: str) -> Condition | None:
-    """Return the condition of a type, or ``None``."""
-    return next((c for c in conditions if c.type == kind), None)
-
-
-def is_true(conditions: Conditions, kind: str) -> bool:
-    """Say whether a condition is there and true."""
-    found = find_condition(conditions, kind)
-    return found is not None and found.status
-
-
-def _ordered(conditions: Conditions) -> Conditions:
-    known = [str(t) for t in ConditionType]
-    rank = {name: index for index, name in enumerate(known)}
-    return tuple(sorted(conditions, key=lambda c: rank.get(c.type, len(rank))))
-
-
-def shortened_message(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Return a message that fits a status, cut with an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,87 +245,66 @@ def job_status_from(manifest: Mapping[str, object] | None) -> JobStatus:
     policy = raw.get("policy")
     report = raw.get("report")
     return JobStatus(
-        observed_generation=_integer(raw, "observedGeneration"),
+        observed_generation=integer(raw, "observedGeneration"),
         job_status=JobStatusWord(word) if word in [str(w) for w in JobStatusWord] else None,
-        phase=_text(raw, "phase"),
-        cluster_name=_text(raw, "clusterName"),
-        job_runner_pod_name=_text(raw, "jobRunnerPodName"),
+        phase=text(raw, "phase"),
+        cluster_name=text(raw, "clusterName"),
+        job_runner_pod_name=text(raw, "jobRunnerPodName"),
         start_time=parse_time(raw.get("startTime")),
         end_time=parse_time(raw.get("endTime")),
-        reason=_text(raw, "reason"),
-        message=_text(raw, "message"),
-        exit_code=_optional_integer(raw, "exitCode"),
-        attempt=_integer(raw, "attempt"),
+        reason=text(raw, "reason"),
+        message=text(raw, "message"),
+        exit_code=optional_integer(raw, "exitCode"),
+        attempt=integer(raw, "attempt"),
         attempt_start_time=parse_time(raw.get("attemptStartTime")),
-        attempts=tuple(_attempt(item) for item in _mappings(raw, "attempts")),
-        failures=_integer(raw, "failures"),
-        ignored=_integer(raw, "ignored"),
+        attempts=tuple(_attempt(item) for item in mappings(raw, "attempts")),
+        failures=integer(raw, "failures"),
+        ignored=integer(raw, "ignored"),
         next_attempt_time=parse_time(raw.get("nextAttemptTime")),
-        active_seconds=_integer(raw, "activeSeconds"),
-        scheduler_identity=_text(raw, "schedulerIdentity"),
+        active_seconds=integer(raw, "activeSeconds"),
+        scheduler_identity=text(raw, "schedulerIdentity"),
         workers=_workers(raw.get("workers")),
         progress=_progress(raw.get("progress")),
-        dashboard_url=_text(raw, "dashboardURL"),
-        scheduler_address=_text(raw, "schedulerAddress"),
+        dashboard_url=text(raw, "dashboardURL"),
+        scheduler_address=text(raw, "schedulerAddress"),
         result=raw.get("result"),
         report=report if isinstance(report, dict) else None,
         policy=policy if isinstance(policy, dict) else None,
-        spec_hash=_text(raw, "specHash"),
-        ignored_spec_hash=_text(raw, "ignoredSpecHash"),
-        conditions=tuple(condition_from(item) for item in _mappings(raw, "conditions")),
+        spec_hash=text(raw, "specHash"),
+        ignored_spec_hash=text(raw, "ignoredSpecHash"),
+        conditions=tuple(condition_from(item) for item in mappings(raw, "conditions")),
     )
 
 
 def _attempt(raw: Mapping[str, object]) -> Attempt:
     end = parse_time(raw.get("endTime")) or parse_time(raw.get("startTime"))
     return Attempt(
-        number=_integer(raw, "number"),
-        runner_pod_name=_text(raw, "runnerPodName"),
+        number=integer(raw, "number"),
+        runner_pod_name=text(raw, "runnerPodName"),
         start_time=parse_time(raw.get("startTime")),
         end_time=end or datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
-        exit_code=_optional_integer(raw, "exitCode"),
-        reason=_text(raw, "reason"),
-        message=_text(raw, "message"),
+        exit_code=optional_integer(raw, "exitCode"),
+        reason=text(raw, "reason"),
+        message=text(raw, "message"),
     )
 
 
 def _workers(raw: object) -> Workers | None:
     if not isinstance(raw, Mapping):
         return None
-    return Workers(
-        _integer(raw, "desired"), _integer(raw, "ready"), parse_time(raw.get("updatedAt"))
-    )
+    return Workers(integer(raw, "desired"), integer(raw, "ready"), parse_time(raw.get("updatedAt")))
 
 
 def _progress(raw: object) -> Progress | None:
     if not isinstance(raw, Mapping):
         return None
     return Progress(
-        total=_integer(raw, "total"),
-        done=_integer(raw, "done"),
-        processing=_integer(raw, "processing"),
-        erred=_integer(raw, "erred"),
+        total=integer(raw, "total"),
+        done=integer(raw, "done"),
+        processing=integer(raw, "processing"),
+        erred=integer(raw, "erred"),
         updated_at=parse_time(raw.get("updatedAt")),
     )
-
-
-def _text(raw: Mapping[str, object], key: str) -> str:
-    value = raw.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _optional_integer(raw: Mapping[str, object], key: str) -> int | None:
-    value = raw.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _integer(raw: Mapping[str, object], key: str) -> int:
-    return _optional_integer(raw, key) or 0
-
-
-def _mappings(raw: Mapping[str, object], key: str) -> Sequence[Mapping[str, object]]:
-    value = raw.get(key)
-    return [v for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
 
 
 def derived_phase(status: JobStatus) -> Phase:
@@ -424,110 +322,3 @@ def derived_phase(status: JobStatus) -> Phase:
     if status.job_status is JobStatusWord.CLUSTER_CREATED:
         return Phase.STARTING
     return Phase.PENDING
-
-
-class ClusterPhase(StrEnum):
-    """The words of a cluster's ``status.phase``."""
-
-    CREATED = "Created"
-    PENDING = "Pending"
-    RUNNING = "Running"
-    ERROR = "Error"
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterStatus:
-    """A DaskCluster's status."""
-
-    observed_generation: int = 0
-    phase: ClusterPhase | None = None
-    replicas: int = 0
-    ready_replicas: int = 0
-    #: The merge base of the cluster's and the default group's counts (design §4a).
-    synced_replicas: int | None = None
-    #: Schedulers that ended for good one after the other; for the back-off.
-    scheduler_failures: int = 0
-    last_failure_time: datetime | None = None
-    scheduler_address: str = ""
-    dashboard_url: str = ""
-    selector: str = ""
-    conditions: Conditions = field(default=())
-
-    def to_manifest(self) -> Manifest:
-        """Return the status as the API holds it."""
-        return without_nones(
-            {
-                "observedGeneration": self.observed_generation or None,
-                "phase": str(self.phase) if self.phase else None,
-                "replicas": self.replicas,
-                "readyReplicas": self.ready_replicas,
-                "syncedReplicas": self.synced_replicas,
-                "schedulerFailures": self.scheduler_failures or None,
-                "lastFailureTime": format_time(self.last_failure_time),
-                "schedulerAddress": self.scheduler_address or None,
-                "dashboardURL": self.dashboard_url or None,
-                "selector": self.selector or None,
-                "conditions": [c.to_manifest() for c in self.conditions] or None,
-            }
-        )
-
-
-def cluster_status_from(manifest: Mapping[str, object] | None) -> ClusterStatus:
-    """Return a cluster's status from what the API holds; nonsense counts as absent."""
-    raw = manifest or {}
-    phase = raw.get("phase")
-    return ClusterStatus(
-        observed_generation=_integer(raw, "observedGeneration"),
-        phase=ClusterPhase(phase) if phase in [str(p) for p in ClusterPhase] else None,
-        replicas=_integer(raw, "replicas"),
-        ready_replicas=_integer(raw, "readyReplicas"),
-        synced_replicas=_optional_integer(raw, "syncedReplicas"),
-        scheduler_failures=_integer(raw, "schedulerFailures"),
-        last_failure_time=parse_time(raw.get("lastFailureTime")),
-        scheduler_address=_text(raw, "schedulerAddress"),
-        dashboard_url=_text(raw, "dashboardURL"),
-        selector=_text(raw, "selector"),
-        conditions=tuple(condition_from(item) for item in _mappings(raw, "conditions")),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class GroupStatus:
-    """A DaskWorkerGroup's status."""
-
-    observed_generation: int = 0
-    replicas: int = 0
-    ready_replicas: int = 0
-    selector: str = ""
-    #: Workers that ended for good one after the other, without one that stayed; for the back-off.
-    failures: int = 0
-    last_failure_time: datetime | None = None
-    conditions: Conditions = field(default=())
-
-    def to_manifest(self) -> Manifest:
-        """Return the status as the API holds it."""
-        return without_nones(
-            {
-                "observedGeneration": self.observed_generation or None,
-                "replicas": self.replicas,
-                "readyReplicas": self.ready_replicas,
-                "selector": self.selector or None,
-                "failures": self.failures or None,
-                "lastFailureTime": format_time(self.last_failure_time),
-                "conditions": [c.to_manifest() for c in self.conditions] or None,
-            }
-        )
-
-
-def group_status_from(manifest: Mapping[str, object] | None) -> GroupStatus:
-    """Return a group's status from what the API holds; nonsense counts as absent."""
-    raw = manifest or {}
-    return GroupStatus(
-        observed_generation=_integer(raw, "observedGeneration"),
-        replicas=_integer(raw, "replicas"),
-        ready_replicas=_integer(raw, "readyReplicas"),
-        selector=_text(raw, "selector"),
-        failures=_integer(raw, "failures"),
-        last_failure_time=parse_time(raw.get("lastFailureTime")),
-        conditions=tuple(condition_from(item) for item in _mappings(raw, "conditions")),
-    )

@@ -1,0 +1,77 @@
+"""A DaskCluster's status. No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from daskjob.core.manifests import Manifest, format_time, parse_time, without_nones
+from daskjob.core.status.conditions import Conditions, condition_from
+from daskjob.core.status.values import integer, mappings, optional_integer, text
+
+
+class ClusterPhase(StrEnum):
+    """The words of a cluster's ``status.phase``."""
+
+    CREATED = "Created"
+    PENDING = "Pending"
+    RUNNING = "Running"
+    ERROR = "Error"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """A DaskCluster's status."""
+
+    observed_generation: int = 0
+    phase: ClusterPhase | None = None
+    replicas: int = 0
+    ready_replicas: int = 0
+    #: The merge base of the cluster's and the default group's counts (design §4a).
+    synced_replicas: int | None = None
+    #: Schedulers that ended for good one after the other; for the back-off.
+    scheduler_failures: int = 0
+    last_failure_time: datetime | None = None
+    scheduler_address: str = ""
+    dashboard_url: str = ""
+    selector: str = ""
+    conditions: Conditions = ()
+
+    def to_manifest(self) -> Manifest:
+        """Return the status as the API holds it."""
+        return without_nones(
+            {
+                "observedGeneration": self.observed_generation or None,
+                "phase": str(self.phase) if self.phase else None,
+                "replicas": self.replicas,
+                "readyReplicas": self.ready_replicas,
+                "syncedReplicas": self.synced_replicas,
+                "schedulerFailures": self.scheduler_failures or None,
+                "lastFailureTime": format_time(self.last_failure_time),
+                "schedulerAddress": self.scheduler_address or None,
+                "dashboardURL": self.dashboard_url or None,
+                "selector": self.selector or None,
+                "conditions": [c.to_manifest() for c in self.conditions] or None,
+            }
+        )
+
+
+def cluster_status_from(manifest: Mapping[str, object] | None) -> ClusterStatus:
+    """Return a cluster's status from what the API holds; nonsense counts as absent."""
+    raw = manifest or {}
+    phase = raw.get("phase")
+    return ClusterStatus(
+        observed_generation=integer(raw, "observedGeneration"),
+        phase=ClusterPhase(phase) if phase in [str(p) for p in ClusterPhase] else None,
+        replicas=integer(raw, "replicas"),
+        ready_replicas=integer(raw, "readyReplicas"),
+        synced_replicas=optional_integer(raw, "syncedReplicas"),
+        scheduler_failures=integer(raw, "schedulerFailures"),
+        last_failure_time=parse_time(raw.get("lastFailureTime")),
+        scheduler_address=text(raw, "schedulerAddress"),
+        dashboard_url=text(raw, "dashboardURL"),
+        selector=text(raw, "selector"),
+        conditions=tuple(condition_from(item) for item in mappings(raw, "conditions")),
+    )
