@@ -446,8 +446,10 @@ def test_a_process_inherits_three_descriptors_and_default_signals(on_bench: OnBe
         *status, descriptors = bench.said().decode().splitlines()
         assert descriptors == "['0', '1', '2', '3']"  # 3: the folder that is being listed
         masks = dict(line.split(": ") for line in status if line.startswith("Sig"))
-        assert int(masks["SigBlk"], 16) == 0
-        assert int(masks["SigIgn"], 16) == 0
+        # 32 and 33 are the C library's own: nobody can set them through it.
+        reachable = ~(0b11 << 31)
+        assert int(masks["SigBlk"], 16) & reachable == 0
+        assert int(masks["SigIgn"], 16) & reachable == 0
 
     on_bench(test)
 
