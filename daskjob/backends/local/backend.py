@@ -29,9 +29,11 @@ from daskjob.core.observed import Observed, ObservedJob, Site
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.spec.pod import PodTemplate
 
-#: How often a scheduler that does not answer yet is asked, and one that does.
+#: How often a scheduler is asked: until it answers, until its workers are there, and then, when
+#: every question takes time from its tasks.
 STARTING_SECONDS = 0.1
-RUNNING_SECONDS = 0.5
+JOINING_SECONDS = 0.25
+RUNNING_SECONDS = 1.0
 #: What of a report a status may hold; the run's folder has all of it.
 REPORT_LIMIT_BYTES = 4096
 
@@ -109,22 +111,22 @@ class LocalBackend(InMemoryBackend):
         Its answers say which pods are ready, and how the tasks stand.
         """
         while True:
-            answered = await self._ask_scheduler()
-            await asyncio.sleep(RUNNING_SECONDS if answered else STARTING_SECONDS)
+            await asyncio.sleep(await self._ask_scheduler())
 
-    async def _ask_scheduler(self) -> bool:
+    async def _ask_scheduler(self) -> float:
+        """Ask once; return in how many seconds to ask again."""
         scheduler = self._scheduler()
         if scheduler is None or scheduler.main is None or not scheduler.main.running:
             self._ready(set())
-            return False
+            return STARTING_SECONDS
         try:
             state = dask_state(await self._agent(scheduler).get("state"))
         except NoAnswer:
             if not scheduler.ready:
                 self._ready(set())
-            return False
+            return STARTING_SECONDS
         if self._scheduler_uid() != scheduler.ref.uid:
-            return False
+            return STARTING_SECONDS
         known = {worker.name for worker in state.workers}
         workers = [pod_facts(item) for item in self._pods() if _is(item, names.Component.WORKER)]
         ready = {w.ref.uid for w in workers if _is_registered(w.ref.name, known)}
@@ -133,7 +135,7 @@ class LocalBackend(InMemoryBackend):
         self.dask[scheduler.owner_uid] = state
         if changed:
             self.changed()
-        return True
+        return RUNNING_SECONDS if len(ready) == len(workers) else JOINING_SECONDS
 
     def _ready(self, uids: set[str]) -> None:
         if self.kubelet is not None:

@@ -26,7 +26,8 @@ from daskjob.core.quantity import format_bytes
 
 #: Kubernetes' default time between SIGTERM and SIGKILL.
 DEFAULT_GRACE_SECONDS = 30.0
-#: What a scheduler or worker gets whose cluster is gone: nobody needs what it could still say.
+#: What a worker gets whose cluster is gone, for the teardown of its plugins. Its scheduler gets
+#: nothing: nobody needs what it could still say.
 FAREWELL_SECONDS = 0.25
 #: The wait before a container is started again: doubling, until it has run for a while.
 FIRST_RESTART_SECONDS = 0.2
@@ -394,7 +395,8 @@ class Kubelet:
             return 0.0
         owner = controller_uid(manifest)
         if not any(metadata(item).get("uid") == owner for item in self._store.all()):
-            return FAREWELL_SECONDS
+            is_worker = pod_facts(manifest).component == names.Component.WORKER
+            return FAREWELL_SECONDS if is_worker else 0.0
         seconds = manifest["spec"].get("terminationGracePeriodSeconds")
         return float(seconds) if isinstance(seconds, int) else DEFAULT_GRACE_SECONDS
 

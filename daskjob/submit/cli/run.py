@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from daskjob.backends.local.run import LocalRun
     from daskjob.submit.cli.live import View
 
-#: How often the screen is brought up to date, in seconds.
-TICK_SECONDS = 0.1
+#: How often the script's output is passed on and the screen brought up to date, in seconds.
+TICK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
