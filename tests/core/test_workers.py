@@ -301,6 +301,32 @@ def test_a_worker_belongs_to_a_pod_by_its_address_else_by_its_name(
     assert deleted(story) == [name(worker)]
 
 
+def test_a_pod_with_2_workers_goes_only_when_both_are_confirmed() -> None:
+    story = grown(2)
+    first, second = (known(story).workers[n] for n in (0, 1))
+    pods = sorted(name(w) for w in story.workers())
+    both = [
+        DaskWorker(f"{pods[0]}-{n}", f"tcp://1.1.1.1:{4000 + n}", memory=n, processing=n)
+        for n in (0, 1)
+    ]
+    others = [w for w in (first, second) if w.name != pods[0]]
+    say(story, *both, *(replace(w, processing=9) for w in others))
+    for worker in story.workers():
+        story.world._set(worker, podIP=f"10.7.7.{pods.index(name(worker)) + 1}")
+    group = story.named(GROUP, "simple-default")
+    assert group is not None
+    one = Retirement(retired=frozenset({both[0].address}), remaining=frozenset({both[1].address}))
+    story.world.retires = False
+    uid = str(metadata(group)["uid"])
+    story.world.retirements[uid] = replace(one, at=story.world.now)
+    scale(story, 1)
+    assert deleted(story) == []
+    story.world.retires = True
+    story.after(10)
+    assert f"retire {both[0].address} {both[1].address}" in story.writes
+    assert deleted(story) == [pods[0]]
+
+
 def test_a_confirmation_does_not_hold_for_a_later_pod_with_the_same_address() -> None:
     story = grown(1)
     group = story.named(GROUP, "simple-default")

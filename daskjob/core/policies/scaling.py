@@ -60,32 +60,33 @@ def _fewer(
         never_placed = [pod for pod in alive if not pod.scheduled][:surplus]
         blocked = "" if len(never_placed) == surplus else "the scheduler cannot be asked"
         return Scaling(remove=(*ended, *never_placed), blocked=blocked)
-    registered = {pod.ref.name: _worker_of(pod, observed.dask.workers) for pod in alive}
-    mapped = {w.address for w in registered.values() if w is not None}
+    registered = {pod.ref.name: _workers_of(pod, observed.dask.workers) for pod in alive}
+    mapped = {worker.address for workers in registered.values() for worker in workers}
     ours = f"{observed.group.meta.name}-worker-"
     unmapped = any(
         w.address not in mapped and not _is_of_another_group(w, ours) for w in observed.dask.workers
     )
-    free = [pod for pod in alive if registered[pod.ref.name] is None]
+    free = [pod for pod in alive if not registered[pod.ref.name]]
     if unmapped:
         free = [pod for pod in free if not _ever_ran(pod)]
     free.sort(key=lambda pod: (pod.scheduled, pod.ready, pod.ref.name))
     gone = [
         pod
         for pod in alive
-        if (w := registered[pod.ref.name]) and _is_confirmed(w, pod, observed.retirement)
+        if (workers := registered[pod.ref.name])
+        and all(_is_confirmed(worker, pod, observed.retirement) for worker in workers)
     ]
     remove = [*gone, *free][:surplus]
     left = surplus - len(remove)
     candidates = [w for pod in alive if pod not in remove and (w := registered[pod.ref.name])]
-    candidates.sort(key=lambda w: (w.processing, w.memory, w.name))
+    candidates.sort(key=_least_loss)
     waiting = observed.retirement is not None and not observed.retirement.answered
     blocked = "the scheduler did not confirm that the data of enough workers is safe"
     if left > len(candidates):
         blocked, waiting = "a worker of the scheduler belongs to no pod that is known", True
     return Scaling(
         remove=(*ended, *remove),
-        retire=tuple(w.address for w in candidates[:left]),
+        retire=tuple(worker.address for workers in candidates[:left] for worker in workers),
         blocked=blocked if left and (waiting or _refused(observed)) else "",
     )
 
@@ -113,17 +114,29 @@ def _refused(observed: ObservedGroup) -> bool:
     return observed.retirement is not None and bool(observed.retirement.remaining)
 
 
-def _worker_of(pod: PodFacts, workers: tuple[DaskWorker, ...]) -> DaskWorker | None:
-    """Return the registered worker of a pod: by its address, else by its name or a prefix of it."""
-    for worker in workers:
-        host = worker.address.rpartition(":")[0].rpartition("/")[2].strip("[]")
-        if pod.ip and host == pod.ip and not pod.ip.startswith("127."):
-            return worker
-    name = pod.ref.name
-    for worker in workers:
-        if worker.name == name or worker.name.startswith(name + "-"):
-            return worker
-    return None
+def _workers_of(pod: PodFacts, workers: tuple[DaskWorker, ...]) -> tuple[DaskWorker, ...]:
+    """Return the registered workers of a pod, several with ``--nworkers`` or dask-cuda.
+
+    A worker is a pod's by its address, else by its name or a prefix of it.
+    """
+    return tuple(worker for worker in workers if _is_in(pod, worker))
+
+
+def _is_in(pod: PodFacts, worker: DaskWorker) -> bool:
+    host = worker.address.rpartition(":")[0].rpartition("/")[2].strip("[]")
+    # On loopback every worker has the same address.
+    if pod.ip and host == pod.ip and not pod.ip.startswith("127."):
+        return True
+    return worker.name == pod.ref.name or worker.name.startswith(f"{pod.ref.name}-")
+
+
+def _least_loss(workers: tuple[DaskWorker, ...]) -> tuple[int, int, str]:
+    """Order pods by what their workers do and hold: idle ones first, then those with least data."""
+    return (
+        sum(worker.processing for worker in workers),
+        sum(worker.memory for worker in workers),
+        workers[0].name,
+    )
 
 
 def replaced_at(failures: int, failed_at: datetime | None) -> datetime | None:
