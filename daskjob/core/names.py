@@ -102,6 +102,14 @@ def shortened(name: str, limit: int = NAME_LIMIT) -> str:
     return f"{name[: limit - 9].rstrip('-.')}-{digest}"
 
 
+def generated_prefix(label: str) -> str:
+    """Return the beginning of a generated name, from any text: ``my-script-``."""
+    plain = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    if not plain or not plain[0].isalpha():
+        plain = f"job-{plain}".strip("-")
+    return plain[:50].rstrip("-") + "-"
+
+
 def label_value(text: str) -> str:
     """Return the text as a label can hold it: at most 63 characters."""
     return shortened(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -35,7 +34,8 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
 
     ``label`` names the job where the options do not; it may be any text.
     """
-    metadata = {"name": options.name} if options.name else {"generateName": generated_prefix(label)}
+    generated = {"generateName": names.generated_prefix(label)}
+    metadata = {"name": options.name} if options.name else generated
     env = [{"name": name, "value": _literal(value)} for name, value in options.env.items()]
     path = []
     if options.python_path and "PYTHONPATH" not in options.env:
@@ -86,14 +86,6 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
 def _literal(text: str) -> str:
     """Return a text that Kubernetes' ``$(VAR)`` expansion leaves as it is."""
     return text.replace("$", "$$")
-
-
-def generated_prefix(label: str) -> str:
-    """Return the beginning of a generated name, from any text: ``my-script-``."""
-    plain = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
-    if not plain or not plain[0].isalpha():
-        plain = f"job-{plain}".strip("-")
-    return plain[:50].rstrip("-") + "-"
 
 
 def default_shape(cpus: int) -> tuple[int, int]:

@@ -59,6 +59,19 @@ def test_newest_run_of_a_name_is_found_and_an_older_one_by_its_folder(tmp_path: 
     assert folders(tmp_path) == [new, old]
 
 
+@pytest.mark.parametrize("name", ["my_script", "my_script.py", "My_Script", "my-script"])
+def test_name_of_a_script_stands_for_the_run_whose_name_was_made_from_it(
+    tmp_path: Path, name: str
+) -> None:
+    folder = new_folder(tmp_path, "my-script-x2k9f", "12345678-0000")
+    job = manifest("my-script-x2k9f")
+    job["metadata"]["generateName"] = "my-script-"
+    folder.write_job(job)
+    assert find_folder(tmp_path, name) == folder
+    with pytest.raises(NotFound):
+        find_folder(tmp_path, name, exact=True)
+
+
 def test_name_that_begins_another_name_is_not_that_one(tmp_path: Path) -> None:
     made(tmp_path, "sums-2")
     with pytest.raises(NotFound, match="jobs here: sums-2"):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest, metadata, parse_time, whole_seconds
+from daskjob.core.names import generated_prefix
 from daskjob.core.reasons import Reason
 from daskjob.core.status import (
     ConditionType,
@@ -330,7 +331,7 @@ def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder
         if "." in name and folder.path.name.startswith(name):
             return folder
     for folder in known if not exact else ():
-        if folder.generated_from == f"{name}-":
+        if folder.generated_from == generated_prefix(name.removesuffix(".py")):
             return folder
     names = list(dict.fromkeys(folder.name for folder in known))
     there = f"jobs here: {', '.join(names[:10])}" if names else "no job has run here yet"
