@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
-from daskjob.backends.local.state import RunFolder, find_folder, folders, new_folder, state_root
+from daskjob.backends.local.state import (
+    RunFolder,
+    find_folder,
+    folders,
+    new_folder,
+    run_marker,
+    state_root,
+)
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest
 
@@ -35,6 +46,23 @@ def test_run_that_nobody_holds_was_killed_and_says_so_for_ever(tmp_path: Path) -
     assert first["endTime"]
     assert json.loads((folder.path / "job.json").read_text())["status"] == first
     assert folder.job()["status"] == first
+
+
+def test_what_a_killed_run_left_running_is_ended_by_whoever_asks_for_it(tmp_path: Path) -> None:
+    uid = str(uuid.uuid4())
+    folder = new_folder(tmp_path, "sums", uid)
+    job = manifest()
+    job["metadata"]["uid"] = uid
+    folder.write_job(job)
+    command = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
+    environment = {"DASKJOB_PROCESS": f"{run_marker(uid)}/pod+runner"}
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.PIPE
+    ) as left:
+        assert left.stdout is not None
+        assert left.stdout.readline() == b"up\n"
+        assert folder.job()["status"]["jobStatus"] == "Failed"
+        assert left.wait(10) == -signal.SIGKILL
 
 
 def test_run_that_is_held_still_runs(tmp_path: Path) -> None:

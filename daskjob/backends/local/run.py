@@ -31,6 +31,7 @@ from daskjob.backends.local.state import (
     exclusive,
     folders,
     new_folder,
+    run_marker,
 )
 from daskjob.backends.local.translate import Machine, ungiven
 from daskjob.backends.passes import Passes
@@ -230,8 +231,7 @@ class LocalRun:
     async def _run(self, backend: LocalBackend, comm: str, dashboard: str, scratch: Path) -> None:
         self._backend = backend
         passes = Passes(backend)
-        marker = f"daskjob-{self._manifest['metadata']['uid']}"
-        async with Processes(marker) as processes:
+        async with Processes(run_marker(self.job.meta.uid)) as processes:
             self._kubelet = Kubelet(
                 backend.store,
                 processes,

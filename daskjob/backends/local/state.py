@@ -141,12 +141,22 @@ class RunFolder:
         manifest["status"] = killed(status, datetime.now(UTC)).to_manifest()
         try:
             with self.held():
+                self._sweep(manifest)
                 self.write_job(manifest)
                 self.remove_scratch()
         except (OSError, BlockingIOError):
             # Told all the same; whoever can write settles it.
             return manifest
         return manifest
+
+    def _sweep(self, manifest: Manifest) -> None:
+        """End what a killed run left: nothing, unless its node process was killed with it."""
+        # Here, so that who only asks for a job does not pay for psutil and asyncio.
+        from daskjob.backends.local.processes import sweep
+
+        uid = str(metadata(manifest).get("uid", ""))
+        if uid:
+            sweep(run_marker(uid))
 
     def _read_job(self) -> Manifest:
         try:
@@ -229,6 +239,11 @@ class RunFolder:
         """Remove the folder with all that is in it."""
         self.remove_scratch()
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def run_marker(uid: str) -> str:
+    """Return what marks the processes of a job's run in their environment."""
+    return f"daskjob-{uid}"
 
 
 def killed(status: JobStatus, now: datetime) -> JobStatus:
