@@ -81,7 +81,7 @@ def prepare_run(
     things = ungiven(job)
     notes = ["not on this machine: " + "; ".join(things)] if things else []
     folder = _make_folder(root, job, notes)
-    return LocalRun(prepared, folder, root=root, cwd=cwd, environment=environment, notes=notes)
+    return LocalRun(prepared, folder, cwd=cwd, environment=environment, notes=notes)
 
 
 def _make_folder(root: Path, job: DaskJob, notes: list[str]) -> RunFolder:
@@ -105,7 +105,6 @@ class LocalRun:
         manifest: Manifest,
         folder: RunFolder,
         *,
-        root: Path,
         cwd: Path,
         environment: Mapping[str, str],
         notes: list[str],
@@ -121,7 +120,6 @@ class LocalRun:
         self._backend: LocalBackend | None = None
         self._kubelet: Kubelet | None = None
         self._last: Manifest = self._manifest
-        self._root = root
 
     @property
     def key(self) -> Key:

@@ -68,9 +68,6 @@ class ContainerProcess:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: Path
-    #: Where the container leaves its termination message; the runner its result.
-    message_file: Path
-    fallback_to_logs: bool = False
     #: Resident bytes above which the process is killed, as a nanny would; 0: no limit.
     memory_limit_bytes: int = 0
 
@@ -120,8 +117,6 @@ def container_process(
             **env,
         },
         cwd=cwd,
-        message_file=message_file,
-        fallback_to_logs=container.get("terminationMessagePolicy") == "FallbackToLogsOnError",
         memory_limit_bytes=_memory_limit(argv, machine) if without_nanny else 0,
     )
 
