@@ -53,7 +53,7 @@ FULL = JobStatus(
     next_attempt_time=LATER,
     active_seconds=5,
     scheduler_identity="uid/container",
-    workers=Workers(3, 2, NOW),
+    workers=Workers(3, 2),
     progress=Progress(10, 4, 3, 2, NOW),
     dashboard_url="http://d",
     scheduler_address="tcp://s:8786",
@@ -62,6 +62,7 @@ FULL = JobStatus(
     policy={"backoffLimit": 6},
     spec_hash="abc",
     ignored_spec_hash="abd",
+    updated_at=LATER,
     conditions=(CONDITION,),
 )
 
@@ -82,13 +83,14 @@ def test_a_cluster_status_is_read_back_as_it_was_written() -> None:
         scheduler_address="tcp://s:8786",
         dashboard_url="http://d",
         selector="a=b",
+        updated_at=LATER,
         conditions=(CONDITION,),
     )
     assert cluster_status_from(json.loads(json.dumps(status.to_manifest()))) == status
 
 
 def test_a_group_status_is_read_back_as_it_was_written() -> None:
-    status = GroupStatus(2, 3, 2, "a=b", 4, NOW, (CONDITION,))
+    status = GroupStatus(2, 3, 2, "a=b", 4, NOW, LATER, (CONDITION,))
     assert group_status_from(json.loads(json.dumps(status.to_manifest()))) == status
 
 

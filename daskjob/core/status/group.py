@@ -22,6 +22,8 @@ class GroupStatus:
     #: Workers that ended for good one after the other, without one that stayed; for the back-off.
     failures: int = 0
     last_failure_time: datetime | None = None
+    #: When this was written last.
+    updated_at: datetime | None = None
     conditions: Conditions = ()
 
     def to_manifest(self) -> Manifest:
@@ -34,6 +36,7 @@ class GroupStatus:
                 "selector": self.selector or None,
                 "failures": self.failures or None,
                 "lastFailureTime": format_time(self.last_failure_time),
+                "updatedAt": format_time(self.updated_at),
                 "conditions": [c.to_manifest() for c in self.conditions] or None,
             }
         )
@@ -49,5 +52,6 @@ def group_status_from(manifest: Mapping[str, object] | None) -> GroupStatus:
         selector=text(raw, "selector"),
         failures=integer(raw, "failures"),
         last_failure_time=parse_time(raw.get("lastFailureTime")),
+        updated_at=parse_time(raw.get("updatedAt")),
         conditions=tuple(condition_from(item) for item in mappings(raw, "conditions")),
     )

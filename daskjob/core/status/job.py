@@ -86,11 +86,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Worker pods wanted and ready; ``updated_at`` spares the API a write for every worker."""
+    """Worker pods wanted and ready."""
 
     desired: int = 0
     ready: int = 0
-    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +139,8 @@ class JobStatus:
     spec_hash: str = ""
     #: Hash of a template that was changed after the start and whose change was reported.
     ignored_spec_hash: str = ""
+    #: When this was written last.
+    updated_at: datetime | None = None
     conditions: Conditions = ()
 
     @property
@@ -207,6 +208,7 @@ class JobStatus:
             "policy": self.policy,
             "specHash": self.spec_hash or None,
             "ignoredSpecHash": self.ignored_spec_hash or None,
+            "updatedAt": format_time(self.updated_at),
             "conditions": [c.to_manifest() for c in self.conditions] or None,
         }
         return without_nones(manifest)
@@ -215,13 +217,7 @@ class JobStatus:
 def _workers_manifest(workers: Workers | None) -> Manifest | None:
     if workers is None:
         return None
-    return without_nones(
-        {
-            "desired": workers.desired,
-            "ready": workers.ready,
-            "updatedAt": format_time(workers.updated_at),
-        }
-    )
+    return {"desired": workers.desired, "ready": workers.ready}
 
 
 def _progress_manifest(progress: Progress | None) -> Manifest | None:
@@ -272,6 +268,7 @@ def job_status_from(manifest: Mapping[str, object] | None) -> JobStatus:
         policy=policy if isinstance(policy, dict) else None,
         spec_hash=text(raw, "specHash"),
         ignored_spec_hash=text(raw, "ignoredSpecHash"),
+        updated_at=parse_time(raw.get("updatedAt")),
         conditions=tuple(condition_from(item) for item in mappings(raw, "conditions")),
     )
 
@@ -292,7 +289,7 @@ def _attempt(raw: Mapping[str, object]) -> Attempt:
 def _workers(raw: object) -> Workers | None:
     if not isinstance(raw, Mapping):
         return None
-    return Workers(integer(raw, "desired"), integer(raw, "ready"), parse_time(raw.get("updatedAt")))
+    return Workers(integer(raw, "desired"), integer(raw, "ready"))
 
 
 def _progress(raw: object) -> Progress | None:
