@@ -1,49 +1,60 @@
 {{- /* What the operator is told to watch. */ -}}
 
-{{- /* The namespaces that kopfArgs name, patterns among them, as a JSON array; empty: all. */ -}}
+{{- /*
+The words after --namespace in kopfArgs, patterns among them, as a JSON array; empty: all
+namespaces. As the operator reads them: --namespace=a, --namespace a, -n a, and a,b for both.
+*/ -}}
 {{- define "daskjob.namedNamespaces" -}}
-{{- $names := list }}
+{{- $words := list }}
 {{- $isName := false }}
 {{- range .Values.kopfArgs }}
   {{- if $isName }}
-    {{- $names = append $names . }}
+    {{- $words = append $words . }}
     {{- $isName = false }}
   {{- else if has . (list "--namespace" "-n") }}
     {{- $isName = true }}
-  {{- else if hasPrefix "--namespace=" . }}
-    {{- $names = append $names (trimPrefix "--namespace=" .) }}
+  {{- else if regexMatch "^(--namespace=|-n)" . }}
+    {{- $words = append $words (regexReplaceAll "^(--namespace=|-n=?)" . "") }}
   {{- end }}
 {{- end }}
-{{- $names | uniq | toJson }}
+{{- $names := list }}
+{{- range $words | join "," | splitList "," }}
+  {{- $names = append $names (trim .) }}
+{{- end }}
+{{- without $names "" | uniq | toJson }}
 {{- end }}
 
-{{- /* Those of them that are patterns, as kopf reads them: team-*, a,b, !c. */ -}}
+{{- /* Those of them that are patterns: team-*, !team-test. */ -}}
 {{- define "daskjob.namespacePatterns" -}}
 {{- $patterns := list }}
 {{- range include "daskjob.namedNamespaces" . | fromJsonArray }}
-  {{- if regexMatch "[^-a-z0-9]" . }}
+  {{- if regexMatch "[*?!\\[\\]]" . }}
     {{- $patterns = append $patterns . }}
   {{- end }}
 {{- end }}
 {{- $patterns | toJson }}
 {{- end }}
 
-{{- /* kopfArgs, as a JSON array, with the namespaces to watch where they do not say which. */ -}}
-{{- define "daskjob.arguments" -}}
-{{- $everywhere := list "--all-namespaces" "-A" }}
-{{- $arguments := list }}
-{{- $told := include "daskjob.namedNamespaces" . | fromJsonArray | empty | not }}
-{{- range .Values.kopfArgs }}
-  {{- if not (has . $everywhere) }}
-    {{- $arguments = append $arguments . }}
-  {{- else if $.Values.rbac.cluster }}
-    {{- $arguments = append $arguments . }}
-    {{- $told = true }}
-  {{- end }}
+{{- /* Where the Leases are by which operators agree on one; empty: none, as --no-lease says. */ -}}
+{{- define "daskjob.leaseNamespaces" -}}
+{{- $namespaces := include "daskjob.namedNamespaces" . | fromJsonArray | default (list "kube-system") }}
+{{- if include "daskjob.namespacePatterns" . | fromJsonArray }}
+  {{- $namespaces = list "kube-system" }}
 {{- end }}
-{{- if not $told }}
-  {{- $namespace := printf "--namespace=%s" .Release.Namespace }}
-  {{- $arguments = append $arguments (ternary "--all-namespaces" $namespace .Values.rbac.cluster) }}
+{{- ternary list $namespaces (has "--no-lease" .Values.kopfArgs) | toJson }}
+{{- end }}
+
+{{- /*
+kopfArgs as a JSON array. An operator that has a Role only cannot watch all namespaces: where none
+is named, it is the release's.
+*/ -}}
+{{- define "daskjob.arguments" -}}
+{{- $arguments := .Values.kopfArgs | default list }}
+{{- if not .Values.rbac.cluster }}
+  {{- $arguments = without $arguments "--all-namespaces" "-A" }}
+  {{- if include "daskjob.namedNamespaces" . | fromJsonArray | empty }}
+    {{- $arguments = append $arguments (printf "--namespace=%s" .Release.Namespace) }}
+  {{- end }}
 {{- end }}
 {{- $arguments | toJson }}
 {{- end }}

@@ -42,7 +42,7 @@ false, so no finalizers subresource is needed.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [daskjob-operator]
-  verbs: [get, patch]
+  verbs: [get, update]
 # Its creation, which no rule can restrict to a name.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]

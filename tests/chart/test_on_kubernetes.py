@@ -75,8 +75,8 @@ def test_namespaced_operator_may_work_in_its_namespace_and_in_no_other(
         return True
 
     assert may(namespace, "create", "pods")
-    assert may(namespace, "patch", "leases.coordination.k8s.io/daskjob-operator")
-    assert not may(namespace, "patch", "leases.coordination.k8s.io/another")
+    assert may(namespace, "update", "leases.coordination.k8s.io/daskjob-operator")
+    assert not may(namespace, "update", "leases.coordination.k8s.io/another")
     assert not may(namespace, "get", "secrets")
     assert not may(namespace, "create", "pods", "--subresource=exec")
     assert not may("default", "list", "pods")

@@ -45,10 +45,11 @@ def test_image_is_started_by_its_own_entrypoint() -> None:
     assert "command" not in operator(render())
 
 
-def test_environment_says_how_pods_are_built() -> None:
+def test_environment_says_how_pods_are_built_and_whose_the_lease_is() -> None:
     assert operator(render())["env"] == [
         {"name": "DASKJOB_LEGACY_COMMANDS", "value": "true"},
         {"name": "DASKJOB_ISTIO_EXCLUDED", "value": "true"},
+        {"name": "DASKJOB_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
     ]
 
 

@@ -46,7 +46,7 @@ ALLOWED = {
     ("", "configmaps"): {"get", "list", "watch", "create"},
     ("", "events"): {"create", "list"},
 }
-LEASE = {("coordination.k8s.io", "leases"): {"get", "create", "patch"}}
+LEASE = {("coordination.k8s.io", "leases"): {"get", "create", "update"}}
 
 
 def roles(values: dict[str, Any]) -> list[Manifest]:
@@ -133,11 +133,6 @@ def test_namespaced_operator_watches_the_namespace_of_the_release_instead_of_all
         assert operator(found)["args"][1:] == [f"--namespace={NAMESPACE}"]
 
 
-def test_operator_that_is_told_no_namespace_watches_all() -> None:
-    found = render({"kopfArgs": ["--verbose"]})
-    assert operator(found)["args"][1:] == ["--verbose", "--all-namespaces"]
-
-
 def test_documented_installation_in_one_namespace() -> None:
     command = ["--set", "rbac.cluster=false", "--set", "kopfArgs={--namespace=my-namespace}"]
     found = render({}, *command, "--namespace=my-namespace")
@@ -153,8 +148,13 @@ def test_documented_installation_in_one_namespace() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--namespace=a", "--namespace=b"], ["--namespace", "a", "-n", "b"]],
-    ids=["one word", "two words"],
+    [
+        ["--namespace=a", "--namespace=b"],
+        ["--namespace", "a", "-n", "b"],
+        ["-na", "-n=b", "-n=a"],
+        ["--namespace=a, b,"],
+    ],
+    ids=["one word", "two words", "short", "list"],
 )
 def test_namespaced_operator_has_its_rights_in_every_namespace_that_it_watches(
     arguments: list[str],
@@ -167,9 +167,12 @@ def test_namespaced_operator_has_its_rights_in_every_namespace_that_it_watches(
         assert subject["namespace"] == NAMESPACE
 
 
-def test_pattern_of_namespaces_lets_the_operator_watch_which_there_are() -> None:
-    pattern = rights(*roles({**CLUSTER_WIDE, "kopfArgs": ["--namespace=team-*"]}))
-    assert pattern == ALLOWED | LEASE | {("", "namespaces"): {"list", "watch"}}
+@pytest.mark.parametrize("pattern", ["team-*", "a,!b", "team-[ab]"])
+def test_pattern_of_namespaces_is_watched_with_the_rights_of_a_cluster_wide_operator(
+    pattern: str,
+) -> None:
+    found = render({**CLUSTER_WIDE, "kopfArgs": [f"--namespace={pattern}"]})
+    assert where(found) == {("Role", "kube-system"), ("RoleBinding", "kube-system")}
 
 
 def test_pattern_of_namespaces_without_a_cluster_role_is_refused_with_what_to_do() -> None:
@@ -182,6 +185,14 @@ def test_no_rights_are_made_where_somebody_else_makes_them() -> None:
     for cluster in (True, False):
         kinds = {o["kind"] for o in render({"rbac": {"create": False, "cluster": cluster}})}
         assert kinds == {"ServiceAccount", "Deployment"}
+
+
+@pytest.mark.parametrize("cluster", [True, False])
+def test_operator_without_a_lease_may_not_touch_any(cluster: bool) -> None:
+    rbac = {"cluster": cluster, "extraRules": []}
+    found = roles({"rbac": rbac, "kopfArgs": ["--no-lease"]})
+    assert rights(*found) == ALLOWED
+    assert "kube-system" not in {role["metadata"].get("namespace") for role in found}
 
 
 def test_token_is_in_the_operators_pod_and_in_no_other_of_its_service_account() -> None:

@@ -193,9 +193,9 @@ CHANGES = [
            {"name": "DASKJOB_LEGACY_COMMANDS", "value": "false"}),
     Change("istioExcluded", False, "Deployment", (*CONTAINER, "env", 1),
            {"name": "DASKJOB_ISTIO_EXCLUDED", "value": "false"}),
-    Change("workerAllocation.size", 1_000_000, "Deployment", (*CONTAINER, "env", 2),
+    Change("workerAllocation.size", 1_000_000, "Deployment", (*CONTAINER, "env", 3),
            {"name": "DASKJOB_WORKER_ALLOCATION_SIZE", "value": "1000000"}),
-    Change("workerAllocation.delay", 5, "Deployment", (*CONTAINER, "env", 2),
+    Change("workerAllocation.delay", 5, "Deployment", (*CONTAINER, "env", 3),
            {"name": "DASKJOB_WORKER_ALLOCATION_DELAY", "value": "5"}),
     *in_monitor("operator", "PodMonitor"),
     *in_monitor("scheduler", "ServiceMonitor"),
@@ -295,6 +295,12 @@ def test_notes_of_a_namespaced_operator_name_its_namespaces(tmp_path: Path) -> N
     said = notes(values, tmp_path)
     assert "watches the namespaces a, b." in said
     assert "kubectl --namespace a create" in said
+
+
+def test_notes_of_a_pattern_of_namespaces_take_it_for_no_name(tmp_path: Path) -> None:
+    said = notes({"kopfArgs": ["--namespace=team-*"]}, tmp_path)
+    assert "watches the namespace team-*." in said
+    assert "  kubectl create --filename" in said
 
 
 def test_notes_say_who_has_to_get_rights_where_the_chart_makes_none(tmp_path: Path) -> None:
