@@ -4,10 +4,11 @@ BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest check lint types contracts format benchmarks clean
+.PHONY: help run test test-oldest check lint types contracts format benchmarks clean \
+	cluster cluster-env cluster-down cluster-tools
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Run a real job on this machine: Python's own source files, counted on several workers
 	@bin=$(BIN) && name=census-$$$$ && \
@@ -38,6 +39,18 @@ format: ## Format the code and mend what can be mended
 benchmarks: ## Print how fast daskjob is, as ratios against LocalCluster in the same run
 	@bin=$(BIN) && for file in benchmarks/*.py; do echo "== $$file" && "$$bin/python" $$file || exit; done
 
+cluster: ## Start a real Kubernetes on this machine, for you to try things on
+	@bin=$(BIN) && "$$bin/python" -m tests.cluster up
+
+cluster-env: ## Print shell lines for it: eval "$$(make cluster-env)"
+	@bin=$(BIN) && "$$bin/python" -m tests.cluster env
+
+cluster-down: ## End it; nothing of it stays
+	@bin=$(BIN) && "$$bin/python" -m tests.cluster down
+
+cluster-tools: ## Build Kubernetes' programs and the images that clusters need (once: 12 minutes)
+	@bin=$(BIN) && "$$bin/python" -m tests.cluster tools
+
 clean: ## Remove the Python environment and what tools left in the checkout
-	rm -rf "$$(PYTHON="$(PYTHON)" scripts/venv)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf "$$(PYTHON="$(PYTHON)" scripts/venv)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .test-reports
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -74,6 +74,10 @@ class Site:
     legacy_commands: bool = True
     #: Whether pods are kept out of an Istio mesh, as upstream does.
     istio_excluded: bool = True
+    #: How many workers of a group are created together; 0: all that are missing.
+    worker_batch_size: int = 0
+    #: From one such batch to the next; Kubernetes tells creation times in whole seconds.
+    worker_batch_seconds: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.diagnose import crash_loop, waiting_for
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Refusal
+from daskjob.core.policies.allocation import allocated
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.scaling import RETIRE_SECONDS, STABLE_SECONDS, Scaling, scaling
 from daskjob.core.status import (
@@ -73,7 +74,7 @@ def _retire(observed: ObservedGroup, verdict: Scaling, now: datetime) -> Retire 
 def _new_workers(
     observed: ObservedGroup, verdict: Scaling, now: datetime
 ) -> tuple[tuple[Manifest, ...], datetime | None]:
-    """Return the worker pods to create, and when to look again where none may come yet.
+    """Return the worker pods to create, and when to look again where more may come later.
 
     Workers are created only after this cluster's own scheduler pod and Service have been: a dying
     scheduler of an earlier cluster is still published under the same name (design §2.2).
@@ -89,11 +90,12 @@ def _new_workers(
         soonest = max(next_try(refusal) for refusal in observed.refusals.values())
         if now < soonest:
             return (), soonest
+    count, wait = allocated(observed, verdict.add, now)
     # A name that was refused is asked for again: a new one would forget how often it was tried.
     refused = sorted(name.removeprefix("Pod/") for name in observed.refusals)
-    fresh = [*refused, *(_fresh_name(observed, index) for index in range(verdict.add))]
-    pods = (worker_pod(observed.group, cluster, n, observed.site) for n in fresh[: verdict.add])
-    return tuple(pods), None
+    fresh = [*refused, *(_fresh_name(observed, index) for index in range(count))]
+    pods = (worker_pod(observed.group, cluster, n, observed.site) for n in fresh[:count])
+    return tuple(pods), wait
 
 
 def _own_refusals(observed: ObservedGroup) -> dict[str, Refusal]:

@@ -1,0 +1,73 @@
+"""Values of a wrong type are refused, by name, with what is right."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import CHART, defaults, nested, refusal, render
+
+
+def type_of(name: str) -> str:
+    """Return the type that the schema wants of a value, apart from ``null``."""
+    found: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+    for key in name.split("."):
+        found = found["properties"][key]
+    wanted = found["type"]
+    return wanted if isinstance(wanted, str) else next(one for one in wanted if one != "null")
+
+
+@pytest.mark.parametrize("name", defaults())
+def test_value_of_a_wrong_type_is_refused_by_its_name(name: str) -> None:
+    right = type_of(name)
+    said = refusal(nested(name, {"a": 1} if right == "array" else ["word"]))
+    assert f"at '/{name.replace('.', '/')}': got " in said
+    assert f"want {right}" in said or f"want null or {right}" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"rbac": {"cluster": "false"}}, "at '/rbac/cluster': got string, want boolean"),
+        ({"kopfArgs": "--verbose"}, "at '/kopfArgs': got string, want array"),
+        ({"kopfArgs": [1]}, "at '/kopfArgs/0': got number, want string"),
+        ({"image": {"tag": 2026}}, "at '/image/tag': got number, want string"),
+        (
+            {"image": {"pullPolicy": "Sometimes"}},
+            "value must be one of 'Always', 'IfNotPresent', 'Never'",
+        ),
+        (
+            {"podAnnotations": {"prometheus.io/port": 8080}},
+            "at '/podAnnotations/prometheus.io~1port': got number, want string",
+        ),
+        ({"nodeSelector": {"gpu": True}}, "at '/nodeSelector/gpu': got boolean, want string"),
+        ({"imagePullSecrets": ["registry"]}, "at '/imagePullSecrets/0': got string, want object"),
+        ({"workerAllocation": {"size": 0}}, "at '/workerAllocation/size': minimum: got 0, want 1"),
+        (
+            {"metrics": {"worker": {"podMonitor": {"interval": "15"}}}},
+            "at '/metrics/worker/podMonitor/interval': '15' does not match pattern",
+        ),
+    ],
+)
+def test_refusal_says_what_is_wrong_and_what_is_right(values: dict[str, Any], said: str) -> None:
+    assert said in refusal(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "unknown"),
+    [
+        ("resorces", "resorces"),
+        ("image.repository", "repository"),
+        ("rbac.clusterwide", "clusterwide"),
+    ],
+)
+def test_value_that_does_not_exist_is_refused_since_it_would_do_nothing(
+    name: str, unknown: str
+) -> None:
+    assert f"additional properties '{unknown}' not allowed" in refusal(nested(name, "x"))
+
+
+def test_chart_can_be_a_part_of_another_one() -> None:
+    assert render({"global": {"region": "eu"}, "enabled": True}) == render()

@@ -1,0 +1,1 @@
+"""A real Kubernetes for tests and developers: ``python -m tests.cluster``."""

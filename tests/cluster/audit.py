@@ -1,0 +1,95 @@
+"""Who asked the API server for what: exact counts from its audit log."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that the API server got."""
+
+    user: str
+    verb: str
+    #: ``pods``, ``pods/status``; a path where it is about no resource.
+    resource: str
+    namespace: str
+    name: str
+    #: The status code of the answer; 0 while there is none.
+    code: int
+    user_agent: str
+    #: When it came, as text that sorts (RFC 3339 with microseconds).
+    received: str
+    uri: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether it could change something."""
+        return self.verb in ("create", "update", "patch", "delete", "deletecollection")
+
+
+class AuditLog:
+    """The audit log of an API server."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def end(self) -> int:
+        """Return where the log ends at this moment."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def since(self, position: int) -> list[Request]:
+        """Return every request that was logged from a position on, each once, in their order."""
+        found: dict[str, Request] = {}
+        for entry in self._entries(position):
+            # A watch has two entries: when it starts, and when it ends.
+            found.setdefault(str(entry["auditID"]), _request(entry))
+        return sorted(found.values(), key=lambda request: request.received)
+
+    def _entries(self, position: int) -> Iterator[dict[str, Any]]:
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as log:
+            log.seek(position)
+            for line in log:
+                # The last line may still be on its way.
+                if line.endswith(b"\n"):
+                    yield json.loads(line)
+
+
+def _request(entry: dict[str, Any]) -> Request:
+    about = entry.get("objectRef") or {}
+    resource = "/".join(filter(None, (about.get("resource"), about.get("subresource"))))
+    uri = str(entry.get("requestURI", ""))
+    return Request(
+        user=str((entry.get("user") or {}).get("username", "")),
+        verb=str(entry.get("verb", "")),
+        resource=resource or uri.partition("?")[0],
+        namespace=str(about.get("namespace", "")),
+        name=str(about.get("name", "")),
+        code=int((entry.get("responseStatus") or {}).get("code", 0)),
+        user_agent=str(entry.get("userAgent", "")),
+        received=str(entry.get("requestReceivedTimestamp", "")),
+        uri=uri,
+    )
+
+
+def counted(requests: Iterable[Request]) -> Counter[tuple[str, str, str]]:
+    """Return how often each user sent each verb to each resource."""
+    return Counter((request.user, request.verb, request.resource) for request in requests)
+
+
+def table(requests: Iterable[Request]) -> str:
+    """Return the counts as text, the most frequent first."""
+    rows = [("REQUESTS", "USER", "VERB", "RESOURCE")]
+    rows += [(str(n), *key) for key, n in counted(requests).most_common()]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    )

@@ -1,0 +1,353 @@
+"""What runs in a native cluster: each program with its arguments and configuration.
+
+One function a component, which returns the unit that the supervisor starts and writes the files
+that it reads. The ports are Kubernetes' own, since every cluster has its own network namespace.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.binaries import binary
+from tests.cluster.network import Network
+from tests.cluster.packages import program
+from tests.cluster.pki import Pki
+
+NODE = "node-1"
+#: kubelet and friends know it by this name everywhere.
+DOMAIN = "cluster.local"
+ETCD = "127.0.0.1:2379"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A component: how it is started, and what must be there before."""
+
+    name: str
+    argv: list[str]
+    after: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """The supervisor's file."""
+        return json.dumps({"argv": self.argv, "after": self.after})
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a cluster's files are, and its addresses."""
+
+    folder: Path
+    network: Network
+    #: The control group below which the kubelet makes those of the pods.
+    cgroup: str
+
+    @property
+    def pki(self) -> Pki:
+        """The cluster's keys."""
+        return Pki(self.folder / "pki")
+
+    @property
+    def audit_log(self) -> Path:
+        """What the API server writes a line to for every request."""
+        return self.folder / "audit.log"
+
+    @property
+    def containerd_socket(self) -> Path:
+        """Where containerd listens."""
+        return self.folder / "containerd.sock"
+
+    @property
+    def api_server(self) -> str:
+        """``host:port`` of the API server."""
+        return f"{self.network.node}:6443"
+
+    def kubeconfig(self, name: str) -> Path:
+        """The kubeconfig of a component, or of ``admin``."""
+        return self.folder / f"{name}.kubeconfig"
+
+    def write(self, name: str, text: str) -> str:
+        """Write a configuration file; return its path."""
+        path = self.folder / "config" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    def write_json(self, name: str, value: object) -> str:
+        """Write a configuration file of Kubernetes; JSON is YAML."""
+        return self.write(name, json.dumps(value, indent=1))
+
+
+#: Who speaks to the API server, and as whom.
+USERS = {
+    "admin": "/O=system:masters/CN=admin",
+    "kube-controller-manager": "/CN=system:kube-controller-manager",
+    "kube-scheduler": "/CN=system:kube-scheduler",
+    "kube-proxy": "/CN=system:kube-proxy",
+    "kubelet": f"/O=system:nodes/CN=system:node:{NODE}",
+    "coredns": "/O=system:masters/CN=coredns",
+    "kwok": "/O=system:masters/CN=kwok",
+}
+
+
+def make_identities(site: Site) -> None:
+    """Make the certificates of everybody, and kubeconfigs with them."""
+    pki, network = site.pki, site.network
+    pki.make_authority()
+    names = ["localhost", "kubernetes.default.svc", "kubernetes.default"]
+    addresses = ["127.0.0.1", network.node, network.kubernetes_service, *names]
+    pki.issue("apiserver", "/CN=kube-apiserver", addresses)
+    for user, subject in USERS.items():
+        # The kubelet listens too, for logs and exec.
+        pki.issue(user, subject, [network.node, NODE] if user == "kubelet" else ())
+        site.kubeconfig(user).touch(mode=0o600)
+        site.kubeconfig(user).write_text(_kubeconfig(site, user))
+
+
+def _kubeconfig(site: Site, user: str) -> str:
+    pki = site.pki
+    who = {
+        "client-certificate": str(pki.certificate(user)),
+        "client-key": str(pki.key(user)),
+    }
+    where = {
+        "server": f"https://{site.api_server}",
+        "certificate-authority": str(pki.authority),
+    }
+    value = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "native", "cluster": where}],
+        "users": [{"name": user, "user": who}],
+        "contexts": [{"name": "native", "context": {"cluster": "native", "user": user}}],
+        "current-context": "native",
+    }
+    return json.dumps(value, indent=1)
+
+
+def etcd(site: Site) -> Unit:
+    """The store. It does not wait for the disk: a test's cluster need not survive a power cut."""
+    peer = "http://127.0.0.1:2380"
+    return Unit(
+        "etcd",
+        [
+            str(binary("etcd")),
+            f"--data-dir={site.folder / 'etcd'}",
+            f"--listen-client-urls=http://{ETCD}",
+            f"--advertise-client-urls=http://{ETCD}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",
+            "--quota-backend-bytes=8589934592",
+            "--log-level=warn",
+        ],
+    )
+
+
+def kube_apiserver(site: Site) -> Unit:
+    """The API server, with an audit log that has every request exactly."""
+    pki = site.pki
+    policy = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata"}],
+    }
+    return Unit(
+        "kube-apiserver",
+        [
+            str(binary("kube-apiserver")),
+            f"--etcd-servers=http://{ETCD}",
+            "--secure-port=6443",
+            f"--advertise-address={site.network.node}",
+            f"--client-ca-file={pki.authority}",
+            f"--tls-cert-file={pki.certificate('apiserver')}",
+            f"--tls-private-key-file={pki.key('apiserver')}",
+            f"--service-cluster-ip-range={site.network.services}",
+            f"--service-account-issuer=https://kubernetes.default.svc.{DOMAIN}",
+            f"--service-account-key-file={pki.folder / 'accounts.pub'}",
+            f"--service-account-signing-key-file={pki.key('accounts')}",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            "--allow-privileged=true",
+            f"--kubelet-client-certificate={pki.certificate('admin')}",
+            f"--kubelet-client-key={pki.key('admin')}",
+            f"--kubelet-certificate-authority={pki.authority}",
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--audit-policy-file={site.write_json('audit-policy.json', policy)}",
+            f"--audit-log-path={site.audit_log}",
+            # In megabytes: a log that is rotated away could not be counted.
+            "--audit-log-maxsize=100000",
+            "--v=1",
+        ],
+        after=(ETCD,),
+    )
+
+
+def kube_controller_manager(site: Site) -> Unit:
+    """The controllers, among them garbage collection."""
+    pki, config = site.pki, str(site.kubeconfig("kube-controller-manager"))
+    return Unit(
+        "kube-controller-manager",
+        [
+            str(binary("kube-controller-manager")),
+            f"--kubeconfig={config}",
+            f"--authentication-kubeconfig={config}",
+            f"--authorization-kubeconfig={config}",
+            "--leader-elect=false",
+            "--use-service-account-credentials=true",
+            f"--root-ca-file={pki.authority}",
+            f"--service-account-private-key-file={pki.key('accounts')}",
+            f"--cluster-cidr={site.network.pods}",
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
+        ],
+        after=(site.api_server,),
+    )
+
+
+def kube_scheduler(site: Site) -> Unit:
+    """The scheduler of pods."""
+    config = str(site.kubeconfig("kube-scheduler"))
+    return Unit(
+        "kube-scheduler",
+        [
+            str(binary("kube-scheduler")),
+            f"--kubeconfig={config}",
+            f"--authentication-kubeconfig={config}",
+            f"--authorization-kubeconfig={config}",
+            "--leader-elect=false",
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
+        ],
+        after=(site.api_server,),
+    )
+
+
+def containerd(site: Site, pause: str) -> Unit:
+    """The container runtime; ``pause`` names the image that holds a pod's namespaces."""
+    config = f"""\
+version = 2
+root = "{site.folder / "containerd"}"
+state = "{site.folder / "containerd-state"}"
+[grpc]
+  address = "{site.containerd_socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  # Without CAP_SYS_RESOURCE no process may get a score below its parent's, and no pod starts.
+  restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "/usr/lib/cni"
+  conf_dir = "{site.folder / "cni"}"
+"""
+    (site.folder / "cni").mkdir(exist_ok=True)
+    (site.folder / "cni" / "10-bridge.conflist").write_text(_cni(site))
+    return Unit(
+        "containerd",
+        [program("containerd"), "--config", site.write("containerd.toml", config)],
+    )
+
+
+def _cni(site: Site) -> str:
+    """The pods' network: one bridge, made beforehand since the cluster's DNS listens on it."""
+    ranges = [[{"subnet": site.network.pods, "gateway": site.network.gateway}]]
+    bridge = {
+        "type": "bridge",
+        "bridge": "cni0",
+        "isGateway": True,
+        "ipMasq": False,
+        "hairpinMode": True,
+        "ipam": {
+            "type": "host-local",
+            "dataDir": str(site.folder / "ipam"),
+            "ranges": ranges,
+            "routes": [{"dst": "0.0.0.0/0"}],
+        },
+    }
+    plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]
+    return json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": plugins})
+
+
+def kubelet(site: Site) -> Unit:
+    """The kubelet of the one real node."""
+    resolv = site.write("resolv.conf", f"nameserver {site.network.gateway}\n")
+    config = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "containerRuntimeEndpoint": f"unix://{site.containerd_socket}",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": site.cgroup,
+        "failSwapOn": False,
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(site.pki.authority)},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": str(site.pki.certificate("kubelet")),
+        "tlsPrivateKeyFile": str(site.pki.key("kubelet")),
+        "clusterDNS": [site.network.gateway],
+        "clusterDomain": DOMAIN,
+        "resolvConf": resolv,
+        "maxPods": 240,
+        "podLogsDir": str(site.folder / "pod-logs"),
+        # Pods' logs and files must not be evicted for a disk that others fill.
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%"},
+        "imageGCHighThresholdPercent": 100,
+    }
+    return Unit(
+        "kubelet",
+        [
+            str(binary("kubelet")),
+            f"--config={site.write_json('kubelet.json', config)}",
+            f"--kubeconfig={site.kubeconfig('kubelet')}",
+            f"--root-dir={site.folder / 'kubelet'}",
+            f"--hostname-override={NODE}",
+            f"--node-ip={site.network.node}",
+            "--node-labels=daskjob.test/node=real",
+        ],
+        # Without containerd it gives up; without the API server it waits for its next try.
+        after=(str(site.containerd_socket), site.api_server),
+    )
+
+
+def kube_proxy(site: Site) -> Unit:
+    """What makes Services' addresses work."""
+    config = {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clientConnection": {"kubeconfig": str(site.kubeconfig("kube-proxy"))},
+        "mode": "iptables",
+        "clusterCIDR": site.network.pods,
+        "hostnameOverride": NODE,
+        # The machine's own settings are not ours to change.
+        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s"}
+        | {"tcpCloseWaitTimeout": "0s"},
+    }
+    return Unit(
+        "kube-proxy",
+        [str(binary("kube-proxy")), f"--config={site.write_json('kube-proxy.json', config)}"],
+        after=(site.api_server,),
+    )
+
+
+def coredns(site: Site) -> Unit:
+    """The cluster's DNS. It caches nothing: a name exists as soon as its Service does."""
+    corefile = f"""\
+.:53 {{
+    bind {site.network.gateway}
+    errors
+    ready 127.0.0.1:8181
+    kubernetes {DOMAIN} in-addr.arpa {{
+        kubeconfig {site.kubeconfig("coredns")}
+        ttl 1
+    }}
+}}
+"""
+    return Unit(
+        "coredns",
+        [str(binary("coredns")), "-conf", site.write("Corefile", corefile)],
+        after=(site.api_server,),
+    )

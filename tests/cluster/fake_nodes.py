@@ -1,0 +1,73 @@
+"""Nodes that exist by name only, and pods on them that run by word only: kwok, for scale.
+
+Real and fake nodes live side by side. Fake ones have a taint: a pod goes there only if it
+tolerates it and selects them by their label (`fake_placement`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.binaries import MODULES, built
+from tests.cluster.cache import input_hash
+
+LABEL = "daskjob.test/node"
+ANNOTATION = "kwok.x-k8s.io/node"
+STAGES = ("pod/fast", "node/fast", "node/heartbeat-with-lease")
+
+
+def node(number: int) -> dict[str, Any]:
+    """Return a fake node that has room for 10,000 pods."""
+    room = {"cpu": "10000", "memory": "100Ti", "pods": "10000", "ephemeral-storage": "100Ti"}
+    name = f"fake-{number}"
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "annotations": {ANNOTATION: "fake"},
+            "labels": {LABEL: "fake", "kubernetes.io/hostname": name},
+        },
+        "spec": {"taints": [{"key": LABEL, "value": "fake", "effect": "NoSchedule"}]},
+        "status": {"allocatable": room, "capacity": room},
+    }
+
+
+def fake_placement() -> dict[str, Any]:
+    """Return what a PodSpec needs to be placed on fake nodes."""
+    return {
+        "nodeSelector": {LABEL: "fake"},
+        "tolerations": [{"key": LABEL, "operator": "Exists", "effect": "NoSchedule"}],
+    }
+
+
+def kwok_command(kubeconfig: Path, folder: Path) -> list[str]:
+    """Return how kwok is started for the fake nodes of a cluster; its stages go to the folder."""
+    module = next(module for module in MODULES if module.name == "kwok")
+    programs = built(module)
+    documents = [
+        path.read_text()
+        for stage in STAGES
+        for path in sorted((programs / "data" / stage).glob("*.yaml"))
+        if "kind: Stage" in path.read_text()
+    ]
+    config = folder / f"kwok-{input_hash(*documents)}.yaml"
+    config.write_text("\n---\n".join(documents))
+    return [
+        str(programs / "kwok"),
+        f"--kubeconfig={kubeconfig}",
+        f"--manage-nodes-with-annotation-selector={ANNOTATION}=fake",
+        f"--config={config}",
+    ]
+
+
+def nodes_manifest(count: int) -> str:
+    """Return the manifest of so many fake nodes."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(_nodes(count))})
+
+
+def _nodes(count: int) -> Iterator[dict[str, Any]]:
+    yield from (node(number) for number in range(1, count + 1))

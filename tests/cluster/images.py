@@ -1,0 +1,463 @@
+"""Container images for tests, built on this machine without a registry.
+
+An image's tag is the hash of all that goes into it, so a node that has the image has the right
+one; its archive is what a node imports. Where a Docker engine answers, Docker builds, from Python's
+official image. Elsewhere buildah does, as root, with a storage of its own, from a Debian that
+mmdebstrap makes of the machine's own package sources.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.cluster.cache import cache_folder, exclusive, input_hash, kept, say
+from tests.cluster.packages import PROGRAMS, SEARCHED, Missing, program
+
+ROOT = Path(__file__).parents[2]
+PAUSE_SOURCE = Path(__file__).with_name("pause.c")
+#: No name below .test is ever found (RFC 6761): a node that lacks an image asks nobody for it.
+HOST = "daskjob.test"
+#: How many archives of an image are kept, those used last; the largest have half a gigabyte.
+KEPT_ARCHIVES = 3
+#: How many steps of builds buildah keeps; a change of the operator's code adds eight.
+KEPT_STEPS = 300
+#: How much of a failed build's output is shown.
+LOG_LINES = 25
+
+
+class BuildFailed(Missing):
+    """An image could not be built; with the end of what was said, and where all of it is."""
+
+    def __init__(self, command: str, log: Path) -> None:
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        super().__init__(f"{command} failed. The whole log is {log}; it ends with:\n{last}")
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that has been built."""
+
+    #: What pods call it, with ``imagePullPolicy: IfNotPresent``.
+    reference: str
+    #: All of it in one file, as ``docker save`` writes it.
+    archive: Path
+
+    def push(self, registry: str) -> str:
+        """Push it to a registry (``HOST/PATH``); return its name there."""
+        name = f"{registry}/{self.reference.removeprefix(f'{HOST}/')}"
+        say(f"Pushing {name} ...")
+        log = Log(cache_folder() / "push.log")
+        if docker_answers():
+            log.run("docker", "tag", self.reference, name)
+            log.run("docker", "push", name)
+        else:
+            with _buildah(log) as buildah:
+                buildah.take(self)
+                buildah.run("push", self.reference, f"docker://{name}")
+        return name
+
+
+def image(name: str, root: Path = ROOT) -> Image:
+    """Return the image ``dask`` or ``operator`` of a checkout, built now where it never was.
+
+    Raises
+    ------
+    BuildFailed
+        A step of it failed.
+    Missing
+        A program that is needed is not on this machine.
+    """
+    return built(recipe(name, root))
+
+
+def pause() -> Image:
+    """Return the image of the process that holds a pod's namespaces."""
+    return built(pause_recipe())
+
+
+def missing_programs() -> list[str]:
+    """Return the Debian packages that are needed here to build images, and not installed."""
+    needed = ["gcc", "/usr/include/stdio.h"]
+    if not docker_answers():
+        needed += ["buildah", "mmdebstrap"]
+    missing = (name for name in needed if not shutil.which(name, os.F_OK, SEARCHED))
+    return sorted(PROGRAMS[name] for name in missing)
+
+
+@cache
+def docker_answers() -> bool:
+    """Say whether a Docker engine answers; a client alone builds nothing."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return False
+    try:
+        done = subprocess.run([docker, "info"], capture_output=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+# What goes into an image
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What goes into an image: two that differ in anything have different references."""
+
+    name: str
+    dockerfile: str
+    #: Values of the Dockerfile's arguments.
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    #: Files and folders of the build's context, by their names there.
+    files: Mapping[str, Path] = field(default_factory=dict)
+    #: Makes one more file of the context, the one that the Dockerfile adds.
+    make: Callable[[Path, Log], None] | None = None
+    #: What `make` goes by.
+    made_of: tuple[str | Path, ...] = ()
+    #: The image that it starts from, where that is one of ours.
+    base: Recipe | None = None
+    #: Whether a build goes on from the first step that changed since an earlier one.
+    in_steps: bool = False
+
+    @property
+    def key(self) -> str:
+        """The hash of all that goes into it."""
+        texts = [self.dockerfile, *(f"{name}={text}" for name, text in self.arguments.items())]
+        files = [part for name, path in self.files.items() for part in (name, path)]
+        return input_hash(*texts, *files, *self.made_of)
+
+    @property
+    def reference(self) -> str:
+        """What the image is called."""
+        return f"{HOST}/{self.name}:{self.key}"
+
+    def fill(self, context: Path, log: Log) -> None:
+        """Make the folder that the build starts from."""
+        context.mkdir()
+        (context / "Dockerfile").write_text(self.dockerfile)
+        for name, path in self.files.items():
+            if path.is_dir():
+                shutil.copytree(path, context / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(path, context / name)
+        if self.make is not None:
+            self.make(context, log)
+
+
+def recipe(name: str, root: Path = ROOT) -> Recipe:
+    """Return what goes into the image ``dask`` or ``operator`` of a checkout."""
+    dockerfile = (root / "images" / name / "Dockerfile").read_text()
+    base = None if docker_answers() else base_recipe()
+    minor = ".".join(map(str, sys.version_info[:2]))
+    arguments = {"BASE": base.reference if base else f"python:{minor}-slim"}
+    if name == "dask":
+        arguments["PACKAGES"] = " ".join(pinned("dask", "distributed", *_needed_by_examples(root)))
+        return Recipe(name, dockerfile, arguments, base=base)
+    parts = ("pyproject.toml", "README.md", "LICENSE", "daskjob")
+    files = {part: root / part for part in parts}
+    return Recipe(name, dockerfile, arguments, files, base=base, in_steps=True)
+
+
+def _needed_by_examples(root: Path) -> list[str]:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    needed: list[str] = project["optional-dependencies"]["examples"]
+    return needed
+
+
+def pinned(*requirements: str) -> list[str]:
+    """Return packages and all that they need, as ``name==version`` of what is installed here.
+
+    A client and its cluster have to agree in the versions of what they exchange.
+    """
+    found: dict[str, str] = {}
+    pending = [Requirement(text) for text in requirements]
+    seen = set()
+    while pending:
+        wanted = pending.pop()
+        name = canonicalize_name(wanted.name)
+        if (name, *sorted(wanted.extras)) in seen:
+            continue
+        seen.add((name, *sorted(wanted.extras)))
+        found[name] = version(name)
+        needed = map(Requirement, requires(name) or ())
+        pending += (one for one in needed if _applies(one, wanted.extras))
+    return [f"{name}=={found[name]}" for name in sorted(found)]
+
+
+def _applies(requirement: Requirement, extras: set[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or {""})
+
+
+DEBIAN = "bookworm"
+DEBIAN_DOCKERFILE = "FROM scratch\nADD rootfs.tar /\n"
+DEBIAN_OPTIONS = (
+    "--variant=essential",
+    # The packages of the official python:slim.
+    "--include=ca-certificates,netbase,python3,python3-venv,tzdata",
+    # Else a package that merges /usr brings 70 MB of Perl.
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+    "--skip=output/dev",
+    *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")),
+    # What tells of the machine and of where packages came from.
+    '--customize-hook=cd "$1" && rm -rf etc/hostname etc/resolv.conf etc/apt/sources.list*'
+    " etc/apt/apt.conf.d/99mmdebstrap var/log/* var/cache/debconf/*-old var/lib/dpkg/*-old",
+)
+
+
+def base_recipe() -> Recipe:
+    """Return what goes into Debian with Python; its Python is 3.11."""
+    return Recipe("base", DEBIAN_DOCKERFILE, make=_debian, made_of=(DEBIAN, *DEBIAN_OPTIONS))
+
+
+def _debian(context: Path, log: Log) -> None:
+    settings = [f"--aptopt={setting}" for setting in _apt_settings()]
+    target = str(context / "rootfs.tar")
+    mmdebstrap = program("mmdebstrap")
+    log.run(mmdebstrap, *DEBIAN_OPTIONS, *settings, DEBIAN, target, *_debian_sources())
+
+
+def _apt_settings() -> Iterator[str]:
+    """Yield the settings by which apt reaches its sources on this machine: proxies and the like."""
+    for line in _output("apt-config", "dump", "--format", '%F "%v";%n', "Acquire").splitlines():
+        if re.match(r"Acquire::(https?::|Check-|Retries)", line):
+            yield line
+
+
+def _debian_sources() -> list[str]:
+    """Return where this machine gets Debian's packages from; none if it is another Debian."""
+    form = "$(ORIGIN) $(RELEASE) $(REPO_URI) $(RELEASE) $(COMPONENT)"
+    listed = _output("apt-get", "indextargets", "--format", form, "Created-By: Packages")
+    suites = "|".join((DEBIAN, f"{DEBIAN}-updates", f"{DEBIAN}-security"))
+    found = re.findall(rf"^Debian (?:{suites}) (\S+ \S+ main)$", listed, re.MULTILINE)
+    return [f"deb {source}" for source in dict.fromkeys(found)]
+
+
+PAUSE_FLAGS = ("-static", "-Os", "-s", "-Wall", "-Werror")
+PAUSE_DOCKERFILE = 'FROM scratch\nCOPY pause /\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n'
+
+
+def pause_recipe(source: Path = PAUSE_SOURCE) -> Recipe:
+    """Return what goes into the image of the process that holds a pod's namespaces."""
+
+    def make(context: Path, log: Log) -> None:
+        log.run(program("gcc"), *PAUSE_FLAGS, "-o", str(context / "pause"), str(source))
+
+    return Recipe("pause", PAUSE_DOCKERFILE, make=make, made_of=(source, *PAUSE_FLAGS))
+
+
+# Building
+
+
+def built(recipe: Recipe) -> Image:
+    """Return the image of a recipe, built now where it never was.
+
+    Raises
+    ------
+    BuildFailed
+        A step of it failed.
+    Missing
+        A program that is needed is not on this machine.
+    """
+    folder = kept(f"image-{recipe.name}", recipe.key, lambda new: _build(recipe, new))
+    os.utime(folder)
+    image = Image(recipe.reference, folder / "image.tar")
+    if docker_answers():
+        _give_to_docker(image)
+    return image
+
+
+def _build(recipe: Recipe, folder: Path) -> None:
+    """Build an image: ``image.tar`` and ``build.log`` in this folder."""
+    base = built(recipe.base) if recipe.base else None
+    say(f"Building the image {recipe.name} ...")
+    started = time.monotonic()
+    context, archive, log = folder / "context", folder / "image.tar", Log(folder / "build.log")
+    recipe.fill(context, log)
+    with _pip_settings() as secrets:
+        options = [f"--tag={recipe.reference}", *secrets]
+        options += (f"--build-arg={name}={text}" for name, text in recipe.arguments.items())
+        if docker_answers():
+            log.run("docker", "build", "--progress=plain", *_proxies(), *options, str(context))
+            log.run("docker", "save", f"--output={archive}", recipe.reference)
+        else:
+            with _buildah(log) as buildah:
+                if base:
+                    buildah.take(base)
+                buildah.build(*options, f"--layers={str(recipe.in_steps).lower()}", str(context))
+                buildah.run(
+                    "push", recipe.reference, f"docker-archive:{archive}:{recipe.reference}"
+                )
+    shutil.rmtree(context)
+    megabytes = archive.stat().st_size / 1e6
+    say(f"  {recipe.name}: {time.monotonic() - started:.0f} s, {megabytes:.0f} MB")
+    _forget_old_archives(recipe.name)
+
+
+def _forget_old_archives(name: str) -> None:
+    """Remove the archives of an image that were not used for the longest time."""
+    folders = [path for path in cache_folder().glob(f"image-{name}-*") if path.suffix != ".new"]
+    folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in folders[KEPT_ARCHIVES - 1 :]:
+        shutil.rmtree(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The file in which a build's output is, to be shown where the build fails."""
+
+    path: Path
+
+    def run(self, *command: str) -> None:
+        """Run a command to its end.
+
+        Raises
+        ------
+        BuildFailed
+            It did not end with 0.
+        """
+        with self.path.open("a") as log:
+            log.write(f"$ {' '.join(command)}\n")
+            log.flush()
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+            )
+        if done.returncode:
+            raise BuildFailed(" ".join(command[:2]), self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Buildah:
+    """buildah with a storage below the cache; what is in it can be lost at any time."""
+
+    command: tuple[str, ...]
+    log: Log
+
+    def run(self, *arguments: str) -> None:
+        self.log.run(*self.command, *arguments)
+
+    def build(self, *arguments: str) -> None:
+        """Build by a Dockerfile; as a plain process, since that works inside a container too."""
+        volumes = (f"--volume={folder}:{folder}:ro" for folder in _folders_with_packages())
+        fixed = ("--isolation=chroot", "--pull=never", "--force-rm")
+        self.run("bud", *fixed, *volumes, *arguments)
+
+    def take(self, image: Image) -> None:
+        """See to it that an image is in the storage."""
+        if not self._output("images", "--quiet", "--filter", f"reference={image.reference}"):
+            self.run("pull", f"docker-archive:{image.archive}")
+
+    def forget_old_steps(self) -> None:
+        if len(self._output("images", "--all", "--quiet").split()) > KEPT_STEPS:
+            self.run("rmi", "--all", "--force")
+
+    def _output(self, *arguments: str) -> str:
+        return _output(*self.command, *arguments)
+
+
+@contextmanager
+def _buildah(log: Log) -> Iterator[_Buildah]:
+    """Have buildah's storage for oneself."""
+    storage = cache_folder() / "buildah"
+    folders = (f"--root={storage / 'storage'}", f"--runroot={storage / 'run'}")
+    with exclusive("buildah"):
+        buildah = _Buildah((program("buildah"), *folders), log)
+        yield buildah
+        buildah.forget_old_steps()
+
+
+def _give_to_docker(image: Image) -> None:
+    """See to it that Docker, which kind takes images from, has not lost it since it was built."""
+    command = ["docker", "image", "inspect", image.reference]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        subprocess.run(["docker", "load", "--input", str(image.archive)], check=True)
+
+
+# How packages are reached from here, which no image has to know
+
+#: pip's settings that say where packages are, and how they are reached.
+PIP_SETTINGS = (
+    "index-url",
+    "extra-index-url",
+    "find-links",
+    "no-index",
+    "trusted-host",
+    "proxy",
+    "timeout",
+    "default-timeout",
+    "retries",
+)
+#: The names of the two secrets, and of the mounted files, that the Dockerfiles mount.
+PIP_SECRET = "pip.conf"
+BUNDLE_SECRET = "ca.pem"
+BUNDLE = "/run/secrets/ca.pem"
+DEBIAN_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+
+@contextmanager
+def _pip_settings() -> Iterator[list[str]]:
+    """Yield the options that give pip's settings to a build, and to nothing that it leaves."""
+    settings = _pip_configuration()
+    bundle = settings.get("cert", DEBIAN_BUNDLE)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / PIP_SECRET
+        options = [f"--secret=id={PIP_SECRET},src={path}"]
+        lines = [f"{name} = {settings[name]}" for name in PIP_SETTINGS if name in settings]
+        if Path(bundle).is_file():
+            options.append(f"--secret=id={BUNDLE_SECRET},src={bundle}")
+            lines.append(f"cert = {BUNDLE}")
+        path.write_text("\n".join(["[global]", *lines, ""]))
+        yield options
+
+
+@cache
+def _pip_configuration() -> dict[str, str]:
+    """Return pip's settings on this machine, whether files or the environment have them."""
+    listed = re.findall(
+        r"^(global|install|:env:)\.([\w-]+)=(.*)$",
+        _output(sys.executable, "-m", "pip", "config", "list"),
+        re.MULTILINE,
+    )
+    # The environment comes first in the list, and counts most.
+    by_weight = sorted(listed, key=lambda line: ("global", "install", ":env:").index(line[0]))
+    return {name: " ".join(ast.literal_eval(text).split()) for _, name, text in by_weight}
+
+
+def _folders_with_packages() -> list[str]:
+    """Return the folders of this machine in which pip looks for packages."""
+    links = _pip_configuration().get("find-links", "").split()
+    return [link for link in links if Path(link).is_absolute() and Path(link).is_dir()]
+
+
+def _proxies() -> list[str]:
+    """Return the options that let Docker's builds use this machine's proxies; buildah's do."""
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+    spelled = [name for upper in names for name in (upper, upper.lower())]
+    return [f"--build-arg={name}" for name in spelled if name in os.environ]
+
+
+def _output(*command: str) -> str:
+    """Return what a command prints on standard output, nothing where there is no such command."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout

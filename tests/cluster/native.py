@@ -1,0 +1,406 @@
+"""A Kubernetes of processes on this machine: no Docker, no registry.
+
+A cluster is what lives in one set of namespaces (processes, mounts, network), all of it below
+one supervisor, and one folder. To end it is to kill that supervisor: the kernel does the rest, and
+what is left are a folder, empty control groups and one virtual cable, found by their names. So
+``up`` and ``down`` work from whatever state a crash left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import components, images
+from tests.cluster.binaries import binary
+from tests.cluster.cache import exclusive
+from tests.cluster.components import Site
+from tests.cluster.network import SLOTS, Network, connect, disconnect, run
+from tests.cluster.packages import Missing, ensure_packages, program
+
+#: Short, since a Unix socket's path has to fit 107 characters; on a disk, since images are large.
+CLUSTERS = Path(os.environ.get("DASKJOB_CLUSTERS", "/var/tmp/daskjob-clusters"))
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+#: The environment variable that marks every process of a cluster but those in its pods.
+MARK = "DASKJOB_CLUSTER"
+READY_SECONDS = 60.0
+GONE_SECONDS = 30.0
+#: Folders of the machine that the node's programs write to under fixed names. The cluster sees
+#: its own changes to them, the machine does not.
+PRIVATE_FOLDERS = ("/run", "/var/lib", "/var/log")
+#: What the kubelet wants of the kernel; it is shown these values instead of setting them.
+SYSCTLS = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+
+
+class NotUp(Exception):
+    """The cluster did not come up; with what its components said last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A component that runs."""
+
+    name: str
+    pid: int
+    memory_bytes: int
+
+
+class NativeCluster:
+    """The native cluster of a name; nothing is started before ``up``."""
+
+    def __init__(self, name: str) -> None:
+        if not (name.replace("-", "").isalnum() and name.islower() and len(name) <= 40):
+            raise ValueError(f"{name!r}: a cluster's name is 1 to 40 of a-z, 0-9 and '-'")
+        self.name = name
+        self.folder = CLUSTERS / name
+
+    @property
+    def site(self) -> Site:
+        """Its files and addresses; it must have been started once."""
+        slot = int((self.folder / "slot").read_text())
+        return Site(self.folder, Network(slot), f"/daskjob-{self.name}")
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig of its administrator."""
+        return self.site.kubeconfig("admin")
+
+    def up(self) -> None:
+        """Start it, or see to it that it runs; return when its node is ready.
+
+        Raises
+        ------
+        Missing
+            The machine lacks something, which is named.
+        NotUp
+            A component did not do its part.
+        """
+        if os.geteuid() != 0:
+            raise Missing("A native cluster needs root: containers, networks and mounts are made.")
+        ensure_packages()
+        pause = images.pause()
+        with exclusive(f"cluster-{self.name}"):
+            if not self._whole():
+                self._remove()
+                self._start(pause.reference)
+                self.load_image(pause)
+            self._await_ready()
+
+    def down(self) -> None:
+        """End it and leave nothing: no process, mount, interface, route, rule, group or file."""
+        with exclusive(f"cluster-{self.name}"):
+            self._remove()
+
+    @property
+    def running(self) -> bool:
+        """Whether its supervisor runs."""
+        return self._supervisor() is not None
+
+    def parts(self) -> list[Component]:
+        """Return the components that run at this moment."""
+        supervisor = self._supervisor()
+        found = []
+        for pid in _children(supervisor) if supervisor else ():
+            name = _environment(pid).get("DASKJOB_UNIT")
+            if name:
+                found.append(Component(name, pid, _resident_bytes(pid)))
+        return sorted(found, key=lambda component: component.name)
+
+    def add_component(self, unit: components.Unit) -> None:
+        """Let the supervisor start another component; one of the same name is left alone."""
+        path = self.folder / "units" / f"{unit.name}.json"
+        if not path.exists():
+            new = path.with_suffix(".new")
+            new.write_text(unit.text())
+            new.rename(path)
+
+    def load_image(self, image: images.Image) -> None:
+        """Give an image to the node, where it has not got it yet."""
+        ctr = [program("ctr"), "--address", str(self.site.containerd_socket), "-n", "k8s.io"]
+        _until(lambda: self.site.containerd_socket.exists(), READY_SECONDS, "containerd listens")
+        known = run([*ctr, "images", "list", "--quiet", f"name=={image.reference}"])
+        if not known.strip():
+            run([*ctr, "images", "import", str(image.archive)])
+
+    # Starting
+
+    def _whole(self) -> bool:
+        """Say whether it was started to the end and its supervisor lives."""
+        return self.running and (self.folder / "started").exists()
+
+    def _start(self, pause: str) -> None:
+        site = self._claim()
+        components.make_identities(site)
+        for folder in ("units", "logs"):
+            (self.folder / folder).mkdir()
+        units = [
+            components.etcd(site),
+            components.kube_apiserver(site),
+            components.kube_controller_manager(site),
+            components.kube_scheduler(site),
+            components.containerd(site, pause),
+            components.kubelet(site),
+            components.kube_proxy(site),
+            components.coredns(site),
+        ]
+        _make_groups(site.cgroup)
+        pid = self._start_supervisor()
+        self._make_private(pid)
+        connect(site.network, pid)
+        for unit in units:
+            self.add_component(unit)
+        (self.folder / "started").touch()
+
+    def _claim(self) -> Site:
+        """Make the folder, with a slot that no other cluster has."""
+        with exclusive("cluster-slots"):
+            taken = {int(path.read_text()) for path in CLUSTERS.glob("*/slot")}
+            first = zlib.crc32(self.name.encode())
+            slots = [(first + step) % SLOTS for step in range(SLOTS)]
+            free = next((slot for slot in slots if slot not in taken), None)
+            if free is None:
+                raise NotUp(f"all {SLOTS} networks are taken by the clusters in {CLUSTERS}")
+            self.folder.mkdir(parents=True)
+            (self.folder / "slot").write_text(str(free))
+        return self.site
+
+    def _start_supervisor(self) -> int:
+        """Start process 1 of the cluster's own namespaces; return its pid on the machine."""
+        separate = ["--mount", "--net", "--pid", "--fork", "--mount-proc", "--propagation", "slave"]
+        with (self.folder / "logs" / "supervisor.log").open("ab") as log:
+            subprocess.run(
+                [
+                    *(program("setsid"), "--fork", program("unshare"), *separate),
+                    *(sys.executable, "-I", str(SUPERVISOR), str(self.folder)),
+                ],
+                env={**os.environ, MARK: str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=True,
+            )
+        _until(lambda: (self.folder / "up").exists(), READY_SECONDS, "the supervisor runs")
+        pid = self._supervisor()
+        if pid is None:
+            raise NotUp(f"the supervisor ended at once; see {self.folder / 'logs'}")
+        return pid
+
+    def _make_private(self, pid: int) -> None:
+        """Cover what the node's programs write to under names that they share with the machine."""
+        inside = [program("nsenter"), "--mount", "--target", str(pid), program("mount")]
+        for path in PRIVATE_FOLDERS:
+            upper, work = (self.folder / f"{kind}{path.replace('/', '-')}" for kind in "uw")
+            upper.mkdir()
+            work.mkdir()
+            layers = f"lowerdir={path},upperdir={upper},workdir={work}"
+            run([*inside, "-t", "overlay", "-o", layers, "overlay", path])
+        for name, value in SYSCTLS.items():
+            shown = self.folder / "sysctl" / name
+            shown.parent.mkdir(parents=True, exist_ok=True)
+            shown.write_text(f"{value}\n")
+            if Path("/proc/sys", name).exists():
+                run([*inside, "--bind", str(shown), f"/proc/sys/{name}"])
+        # As a node's are: volumes may ask for mounts that spread into containers.
+        run([*inside, "--make-rshared", "/"])
+
+    def _await_ready(self) -> None:
+        """Wait until pods can be made, started and named."""
+        try:
+            _until(lambda: _listens(self.site.network.node, 6443), READY_SECONDS, "the API server")
+            _until(self._node_ready, READY_SECONDS, "node-1 is Ready")
+            _until(self._accounts_ready, READY_SECONDS, "service accounts are made")
+            _until(lambda: _listens(self.site.network.gateway, 53), READY_SECONDS, "DNS answers")
+        except NotUp as error:
+            raise NotUp(f"{error}\n{self.last_words()}") from None
+
+    def _node_ready(self) -> bool:
+        path = "{.status.conditions[?(@.type=='Ready')].status}"
+        return self._kubectl("get", "node", components.NODE, "-o", f"jsonpath={path}") == "True"
+
+    def _accounts_ready(self) -> bool:
+        return self._kubectl("get", "serviceaccount", "default", "-o", "name") != ""
+
+    def _kubectl(self, *arguments: str) -> str:
+        command = [str(binary("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout if done.returncode == 0 else ""
+
+    def last_words(self) -> str:
+        """Return the end of every component's log, for whoever asks why it does not work."""
+        said = []
+        for log in sorted((self.folder / "logs").glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-8:]
+            said += [f"-- {log}", *(line[:300] for line in lines)]
+        return "\n".join(said)
+
+    # Ending
+
+    def _remove(self) -> None:
+        self._end_processes()
+        if (self.folder / "slot").exists():
+            disconnect(self.site.network)
+        _remove_groups(f"/daskjob-{self.name}")
+        below = [line for line in _mounts() if Path(line).is_relative_to(self.folder)]
+        if below:
+            # Nothing of a cluster is mounted on the machine itself: whoever did this wants it.
+            raise NotUp(f"{', '.join(below)} is mounted below {self.folder}; unmount it first")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def _end_processes(self) -> None:
+        """Kill process 1 of the cluster; all others of its namespace go with it."""
+        supervisor = self._supervisor()
+        if supervisor is None:
+            return
+        namespace = _pid_namespace(supervisor)
+        os.kill(supervisor, signal.SIGKILL)
+        _until(lambda: not _members(namespace), GONE_SECONDS, f"all processes of {self.name} end")
+
+    def _supervisor(self) -> int | None:
+        """Return the pid of the process 1 that has this cluster's mark."""
+        for pid in _pids():
+            if _namespace_pids(pid)[1:] == [1] and _environment(pid).get(MARK) == str(self.folder):
+                return pid
+        return None
+
+
+def clusters() -> list[NativeCluster]:
+    """Return the clusters that have a folder on this machine."""
+    return [NativeCluster(path.parent.name) for path in sorted(CLUSTERS.glob("*/slot"))]
+
+
+def _until(true: Callable[[], object], seconds: float, what: str) -> None:
+    give_up = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > give_up:
+            raise NotUp(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.05)
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+# Processes, as /proc shows them
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _read(pid: int, name: str) -> str:
+    """Return a file of a process; empty where the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _status(pid: int, field: str) -> list[str]:
+    for line in _read(pid, "status").splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return value.split()
+    return []
+
+
+def _namespace_pids(pid: int) -> list[int]:
+    return [int(number) for number in _status(pid, "NSpid")]
+
+
+def _resident_bytes(pid: int) -> int:
+    return int((_status(pid, "VmRSS") or ["0"])[0]) * 1024
+
+
+def _environment(pid: int) -> dict[str, str]:
+    pairs = (entry.partition("=") for entry in _read(pid, "environ").split("\0"))
+    return {name: value for name, _, value in pairs if name}
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+
+
+def _pid_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def _members(namespace: str) -> list[int]:
+    return [pid for pid in _pids() if namespace and _pid_namespace(pid) == namespace]
+
+
+# Control groups and mounts
+
+
+def _mounts(kind: str = "") -> list[str]:
+    """Return where something is mounted, of one type or of any."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if kind in ("", after.split()[0]):
+            found.append(before.split()[4])
+    return found
+
+
+def _hierarchies() -> list[Path]:
+    """Return the roots of the control groups: one with version 2, one a controller with 1."""
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        return [Path("/sys/fs/cgroup")]
+    return [Path(path) for path in _mounts("cgroup")]
+
+
+def _make_groups(name: str) -> None:
+    """Make the group below which the kubelet works; it refuses one that does not exist."""
+    for root in _hierarchies():
+        group = root / name.lstrip("/")
+        group.mkdir(exist_ok=True)
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            if (root / setting).exists() and (group / setting).exists():
+                # Version 1 starts with none, and no process can join such a group.
+                (group / setting).write_text((root / setting).read_text())
+
+
+def _remove_groups(name: str) -> None:
+    for root in _hierarchies():
+        for group in _deepest_first(root / name.lstrip("/")):
+            _until(lambda group=group: _removed(group), GONE_SECONDS, f"{group} is empty")  # type: ignore[misc]
+
+
+def _deepest_first(folder: Path) -> Iterator[Path]:
+    for path, folders, _ in os.walk(folder, topdown=False):
+        del folders
+        yield Path(path)
+
+
+def _removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

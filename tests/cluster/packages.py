@@ -1,0 +1,95 @@
+"""The programs that a native cluster needs, and the Debian packages that have them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.cluster.cache import exclusive, say
+
+#: A program (or a file of it), and the Debian package that brings it.
+PROGRAMS = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "iptables": "iptables",
+    "conntrack": "conntrack",
+    "ethtool": "ethtool",
+    "socat": "socat",
+    "iptables-save": "iptables",
+    "ip": "iproute2",
+    "sysctl": "procps",
+    "openssl": "openssl",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "setsid": "util-linux",
+    "mount": "mount",
+    "ctr": "containerd",
+    "mmdebstrap": "mmdebstrap",
+    "buildah": "buildah",
+    "gcc": "gcc",
+    "/usr/include/stdio.h": "libc6-dev",
+}
+SEARCHED = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+
+
+class Missing(Exception):
+    """Something that a cluster needs is not on this machine, and cannot be put there by us."""
+
+
+def program(name: str) -> str:
+    """Return the path of a program that `ensure_packages` has seen to."""
+    found = shutil.which(name, path=SEARCHED)
+    if found is None:
+        raise Missing(f"{name} is not installed. On Debian: apt-get install {PROGRAMS[name]}")
+    return found
+
+
+def ensure_packages() -> None:
+    """Install what is missing, as root on Debian; elsewhere say all of it in one message.
+
+    Raises
+    ------
+    Missing
+        Something is missing and cannot be installed from here.
+    """
+    missing = _missing(PROGRAMS)
+    if not missing:
+        return
+    packages = sorted({PROGRAMS[name] for name in missing})
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Missing(
+            f"A native cluster needs {', '.join(missing)}. "
+            f"On Debian: apt-get install {' '.join(packages)}"
+        )
+    with exclusive("apt"):
+        missing = _missing(PROGRAMS)
+        if missing:
+            _install(packages)
+    still = _missing(PROGRAMS)
+    if still:
+        raise Missing(f"{', '.join(still)} is missing even after installing {', '.join(packages)}.")
+
+
+def _install(packages: Iterable[str]) -> None:
+    say(f"Installing {' '.join(packages)} ...")
+    quiet = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = [*quiet, "install", "-y", "--no-install-recommends", *packages]
+    for command in ([*quiet, "update"], install):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Missing(
+                f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
+
+
+def _missing(programs: Iterable[str]) -> list[str]:
+    return [name for name in programs if not _is_there(name)]
+
+
+def _is_there(name: str) -> bool:
+    return Path(name).exists() if name.startswith("/") else bool(shutil.which(name, path=SEARCHED))

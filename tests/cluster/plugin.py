@@ -1,0 +1,293 @@
+"""Fixtures for tests on a real Kubernetes.
+
+``kubernetes`` is the cluster of the whole run, ``namespace`` a fresh namespace of one test. What a
+failed test leaves is collected before its namespace goes, beside the test's report: in the folder
+that ``DASKJOB_TEST_REPORTS`` names, else ``.test-reports``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.cluster.audit import AuditLog, Request
+from tests.cluster.images import image
+from tests.cluster.providers import CHOICE_VARIABLE, Provider, provide, wanted
+from tests.cluster.watching import watched
+
+Manifest = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+#: How long things may take that a cluster does by itself, unless a test says otherwise.
+PATIENCE_SECONDS = 90.0
+REPORT_KEY = pytest.StashKey[dict[str, pytest.TestReport]]()
+
+
+class KubectlFailed(Exception):
+    """kubectl did not end with 0; with what it said."""
+
+    def __init__(self, arguments: Iterable[str], code: int, said: str) -> None:
+        super().__init__(f"kubectl {' '.join(arguments)} exited with {code}: {said.strip()}")
+        self.said = said
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """The cluster of a run, and the hands that a test has in it as its administrator."""
+
+    provider: Provider
+    #: References of the images that were given to the nodes, by the project's names for them.
+    _images: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.provider.kubeconfig
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of kubectl."""
+        return [*self.provider.command, *arguments]
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl; return what it prints on standard output.
+
+        Raises
+        ------
+        KubectlFailed
+            It did not end with 0.
+        """
+        done = subprocess.run(
+            self.command(*arguments), input=stdin, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise KubectlFailed(arguments, done.returncode, done.stderr)
+        return done.stdout
+
+    def image(self, name: str) -> str:
+        """Return the reference of an image of the project, which the nodes then have."""
+        if name not in self._images:
+            self._images[name] = self.provider.load(image(name))
+        return self._images[name]
+
+
+class Kubectl(Protocol):
+    """kubectl as administrator, in the namespace of the test."""
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run it; return what it prints, or raise `KubectlFailed`."""
+        ...
+
+
+class WaitFor(Protocol):
+    """A wait that watches."""
+
+    def __call__(
+        self,
+        kind: str,
+        name: str,
+        true: Callable[[Manifest], object],
+        *,
+        seconds: float = PATIENCE_SECONDS,
+    ) -> Manifest:
+        """Return the object as soon as it is as wanted; fail the test where it never is."""
+        ...
+
+
+@dataclass
+class Audited:
+    """The requests that came while a block ran; complete when it has ended."""
+
+    requests: list[Request] = field(default_factory=list)
+
+    def of(self, user: str) -> list[Request]:
+        """Return the requests of one user (or of a service account's full name)."""
+        return [request for request in self.requests if request.user == user]
+
+
+# The cluster of the run
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> Iterator[Kubernetes]:
+    """The cluster, up from the first test that needs it to the end of the run."""
+    if not wanted():
+        pytest.skip(f"{CHOICE_VARIABLE}=none leaves out what needs a cluster")
+    provider = provide(ROOT)
+    try:
+        yield Kubernetes(provider)
+    finally:
+        provider.stop()
+
+
+@pytest.fixture
+def namespace(kubernetes: Kubernetes, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a fresh namespace, deleted after the test with all that is in it."""
+    with fresh_namespace(kubernetes, request.node) as name:
+        yield name
+
+
+@contextmanager
+def fresh_namespace(kubernetes: Kubernetes, node: pytest.Item) -> Iterator[str]:
+    """Make a namespace for a test; collect what a failed test left in it, and delete it."""
+    plain = re.sub(r"[^a-z0-9]+", "-", node.name.removeprefix("test_").lower()).strip("-")
+    name = f"t-{plain[:40].strip('-')}-{uuid.uuid4().hex[:6]}"
+    kubernetes.kubectl("create", "namespace", name)
+    try:
+        # Pods are refused until the namespace has its service account.
+        given = ["--for=create", "--timeout=30s", "serviceaccount/default"]
+        kubernetes.kubectl("wait", "--namespace", name, *given)
+        yield name
+    finally:
+        if _failed(node):
+            collect(kubernetes, name, node)
+        kubernetes.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def kubectl(kubernetes: Kubernetes, namespace: str) -> Kubectl:
+    """kubectl in the test's namespace; another one is reached by ``--namespace``."""
+
+    def run(*arguments: str, stdin: str | None = None) -> str:
+        return kubernetes.kubectl(f"--namespace={namespace}", *arguments, stdin=stdin)
+
+    return run
+
+
+@pytest.fixture
+def apply(kubectl: Kubectl) -> Callable[..., None]:
+    """Apply manifests, as dictionaries, in the test's namespace."""
+
+    def applied(*manifests: Manifest) -> None:
+        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        kubectl("apply", "-f", "-", stdin=json.dumps(items))
+
+    return applied
+
+
+@pytest.fixture
+def wait_for(kubernetes: Kubernetes, namespace: str) -> WaitFor:
+    """Wait for an object of the test's namespace, by a watch."""
+
+    def waited(
+        kind: str,
+        name: str,
+        true: Callable[[Manifest], object],
+        *,
+        seconds: float = PATIENCE_SECONDS,
+    ) -> Manifest:
+        selected = [kind, f"--field-selector=metadata.name={name}", f"--namespace={namespace}"]
+        last: Manifest | None = None
+        for last in watched(kubernetes.command("get", *selected), seconds):
+            if true(last):
+                return last
+        seen = json.dumps(last, indent=1) if last else "it never existed"
+        pytest.fail(f"{kind} {name} is not as wanted after {seconds:.0f} s; last seen: {seen}")
+
+    return waited
+
+
+@pytest.fixture
+def audit(kubernetes: Kubernetes) -> Callable[[], AbstractContextManager[Audited]]:
+    """Count the requests to the API server during a ``with`` block."""
+    path = kubernetes.provider.audit_log
+    if path is None:
+        pytest.skip(f"the audit log of {type(kubernetes.provider).__name__} cannot be read")
+    log = AuditLog(path)
+
+    @contextmanager
+    def block() -> Iterator[Audited]:
+        audited = Audited()
+        position = log.end()
+        begin = _mark(kubernetes, log, position)
+        yield audited
+        end = _mark(kubernetes, log, position)
+        between = (r for r in log.since(position) if begin.received < r.received < end.received)
+        audited.requests = list(between)
+
+    return block
+
+
+def _mark(kubernetes: Kubernetes, log: AuditLog, position: int) -> Request:
+    """Send a request that can be found again in the log; return its entry."""
+    mark = f"/version?mark={uuid.uuid4().hex}"
+    kubernetes.kubectl("get", "--raw", mark)
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up:
+        for request in reversed(log.since(position)):
+            if request.uri == mark:
+                return request
+        time.sleep(0.02)
+    raise AssertionError(f"the audit log {log.path} does not show a request that was answered")
+
+
+@pytest.fixture
+def fake_nodes(kubernetes: Kubernetes) -> Callable[[int], None]:
+    """Have so many nodes that exist by name only (`tests.cluster.fake_nodes.fake_placement`)."""
+    return kubernetes.provider.fake_nodes
+
+
+# What failed, and what was left out
+
+
+def _failed(node: pytest.Item) -> bool:
+    return any(report.failed for report in node.stash.get(REPORT_KEY, {}).values())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let fixtures know, when they end, whether their test failed."""
+    report = yield
+    item.stash.setdefault(REPORT_KEY, {})[report.when] = report
+    return report
+
+
+def collect(kubernetes: Kubernetes, namespace: str, node: pytest.Item) -> None:
+    """Write what a failed test left in a namespace to files, and say where they are."""
+    reports = Path(os.environ.get("DASKJOB_TEST_REPORTS", ROOT / ".test-reports"))
+    folder = reports / re.sub(r"[^\w.-]+", "-", node.nodeid)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def ask(*arguments: str) -> str:
+        try:
+            return kubernetes.kubectl(f"--namespace={namespace}", *arguments)
+        except KubectlFailed as error:
+            return str(error)
+
+    kinds = ask("api-resources", "--api-group=kubernetes.dask.org", "--output=name").split()
+    own = [kind for kind in kinds if kind.endswith("kubernetes.dask.org")]
+    summary = ask("get", ",".join(["pods", "services", *own]), "--output=wide")
+    events = ask("get", "events", "--sort-by=.lastTimestamp")
+    (folder / "objects.yaml").write_text(
+        ask("get", ",".join(["pods", "services", "configmaps", *own]), "--output=yaml")
+    )
+    (folder / "events.txt").write_text(events)
+    (folder / "summary.txt").write_text(summary)
+    for pod in ask("get", "pods", "--output=name").split():
+        if pod.startswith("pod/"):
+            for previous in ("", "--previous"):
+                options = ["--all-containers", "--prefix", *filter(None, [previous])]
+                name = f"{pod.removeprefix('pod/')}{previous.replace('--', '.')}.log"
+                (folder / name).write_text(ask("logs", pod, *options))
+    text = f"all of it, with logs, is in {folder}\n\n{summary}\n{events[-4000:]}"
+    node.add_report_section("teardown", f"left in namespace {namespace}", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say aloud that everything which needs a cluster was left out."""
+    if not wanted():
+        terminalreporter.write_line(
+            f"{CHOICE_VARIABLE}=none: no test was run that needs a Kubernetes.", yellow=True
+        )

@@ -1,0 +1,163 @@
+"""The fixtures do what they say: counts are exact, waits watch, failures leave their traces."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import images
+from tests.cluster.audit import Request, counted, table
+from tests.cluster.fake_nodes import fake_placement
+from tests.cluster.plugin import Audited, Kubectl, KubectlFailed, Kubernetes, WaitFor
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_audit_counts_every_request_of_a_block_and_none_before_or_after(
+    kubectl: Kubectl, namespace: str, audit: Callable[[], AbstractContextManager[Audited]]
+) -> None:
+    kubectl("create", "configmap", "before")
+    with audit() as audited:
+        for name in ("a", "b", "c"):
+            kubectl("create", "configmap", name)
+        kubectl("delete", "configmap", "a")
+    kubectl("create", "configmap", "after")
+    ours = [r for r in audited.requests if r.namespace == namespace and r.user == "admin"]
+    assert Counter((r.verb, r.resource, r.name) for r in ours if r.writes) == {
+        ("create", "configmaps", "a"): 1,
+        ("create", "configmaps", "b"): 1,
+        ("create", "configmaps", "c"): 1,
+        ("delete", "configmaps", "a"): 1,
+    }
+
+
+def test_audit_counts_by_user_as_whom_it_was_asked(
+    kubectl: Kubectl, namespace: str, audit: Callable[[], AbstractContextManager[Audited]]
+) -> None:
+    user = f"system:serviceaccount:{namespace}:default"
+    with audit() as audited, pytest.raises(KubectlFailed, match="Forbidden"):
+        kubectl("delete", "pod", "none", "--as", user)
+    # kubectl looks first, and is not allowed to.
+    refused = [r for r in audited.requests if r.uri.endswith("/pods/none")]
+    assert {(r.verb, r.resource, r.code) for r in refused} == {("delete", "pods", 403)}
+
+
+def test_table_of_counts_has_the_most_frequent_first() -> None:
+    def request(verb: str) -> Request:
+        return Request("admin", verb, "pods", "", "", 200, "", "", "")
+
+    requests = [request("get"), request("list"), request("list")]
+    assert counted(requests) == {("admin", "get", "pods"): 1, ("admin", "list", "pods"): 2}
+    assert table(requests).splitlines() == [
+        "REQUESTS  USER   VERB  RESOURCE",
+        "2         admin  list  pods",
+        "1         admin  get   pods",
+    ]
+
+
+def test_wait_returns_what_was_waited_for_even_if_it_comes_later(
+    wait_for: WaitFor, kubernetes: Kubernetes, namespace: str
+) -> None:
+    later = kubernetes.command(f"--namespace={namespace}", "create", "configmap", "later")
+    with subprocess.Popen(["sh", "-c", 'sleep 1; exec "$@"', "sh", *later]):
+        found = wait_for("configmap", "later", bool)
+    assert found["metadata"]["name"] == "later"
+
+
+def test_wait_in_vain_fails_and_shows_what_was_seen(kubectl: Kubectl, wait_for: WaitFor) -> None:
+    kubectl("create", "configmap", "empty", "--from-literal=answer=41")
+    with pytest.raises(pytest.fail.Exception, match='"answer": "41"'):
+        wait_for("configmap", "empty", lambda c: c["data"]["answer"] == "42", seconds=2)
+    with pytest.raises(pytest.fail.Exception, match="it never existed"):
+        wait_for("configmap", "none", bool, seconds=1)
+
+
+def test_pods_on_fake_nodes_run_without_running(
+    kubectl: Kubectl,
+    apply: Callable[..., None],
+    wait_for: WaitFor,
+    fake_nodes: Callable[[int], None],
+) -> None:
+    fake_nodes(2)
+    container = {"name": "main", "image": "nowhere.invalid/nothing"}
+    apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "fake"},
+            "spec": {"containers": [container], **fake_placement()},
+        }
+    )
+    running = wait_for("pod", "fake", lambda p: p["status"].get("phase") == "Running")
+    assert running["spec"]["nodeName"].startswith("fake-")
+    kubectl("delete", "pod", "fake", "--timeout=30s")
+
+
+FAILING = """
+def test_that_fails(kubectl, wait_for):
+    kubectl("run", "evidence", "--image={image}", "--image-pull-policy=IfNotPresent")
+    wait_for("pod", "evidence", lambda pod: pod["status"].get("phase") == "Running")
+    assert False, "on purpose"
+"""
+
+
+def run_pytest(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a test file as if it were one of the project's."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml",
+         f"--rootdir={ROOT}", "-p", "tests.cluster.plugin", str(path)],
+        cwd=ROOT,
+        env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )  # fmt: skip
+
+
+def test_what_a_failed_test_leaves_is_collected_before_its_namespace_goes(
+    kubernetes: Kubernetes, tmp_path: Path
+) -> None:
+    path = tmp_path / "test_failing.py"
+    image = kubernetes.provider.load(images.pause())
+    path.write_text(FAILING.format(image=image))
+    reports = tmp_path / "reports"
+    done = run_pytest(
+        path,
+        DASKJOB_TEST_KUBECONFIG=str(kubernetes.kubeconfig),
+        DASKJOB_TEST_CLUSTER="external",
+        DASKJOB_TEST_REPORTS=str(reports),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "on purpose" in done.stdout
+    (folder,) = reports.iterdir()
+    assert f"all of it, with logs, is in {folder}" in done.stdout
+    assert "name: evidence" in (folder / "objects.yaml").read_text()
+    assert "Started" in (folder / "events.txt").read_text()
+    assert (folder / "evidence.log").exists()
+    assert "pod/evidence" in (folder / "summary.txt").read_text()
+
+
+def test_only_none_leaves_tests_out_and_the_summary_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "test_some.py"
+    path.write_text("def test_some(kubernetes):\n    pass\n")
+    done = run_pytest(path, DASKJOB_TEST_CLUSTER="none")
+    assert done.returncode == 0
+    assert "1 skipped" in done.stdout
+    assert "no test was run that needs a Kubernetes" in done.stdout
+
+
+def test_cluster_that_cannot_be_had_fails_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "test_some.py"
+    path.write_text("def test_some(kubernetes):\n    pass\n")
+    nowhere = str(tmp_path / "none")
+    done = run_pytest(path, DASKJOB_TEST_CLUSTER="external", DASKJOB_TEST_KUBECONFIG=nowhere)
+    assert done.returncode == 1
+    assert "there is no such file" in done.stdout

@@ -1,0 +1,91 @@
+"""The supervisor starts components when they can start, and again when they end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a cluster whose supervisor runs (in no namespaces of its own)."""
+    for name in ("units", "logs"):
+        (tmp_path / name).mkdir()
+    command = [sys.executable, "-I", str(SUPERVISOR), str(tmp_path)]
+    with subprocess.Popen(command) as process:
+        yield tmp_path
+        for unit in (tmp_path / "units").glob("*.json"):
+            unit.unlink()
+        until(lambda: not Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        process.kill()
+
+
+def until(true: Callable[[], object]) -> None:
+    give_up = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def add(folder: Path, name: str, script: str, *after: str) -> None:
+    new = folder / "units" / f"{name}.new"
+    new.write_text(json.dumps({"argv": ["sh", "-c", script], "after": after}))
+    new.rename(new.with_suffix(".json"))
+
+
+def said(folder: Path, name: str) -> list[str]:
+    log = folder / "logs" / f"{name}.log"
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def test_component_starts_when_what_it_needs_is_there(folder: Path) -> None:
+    add(folder, "late", "echo started; exec sleep 600", str(folder / "needed"))
+    add(folder, "early", f"touch {folder / 'needed'}; exec sleep 600")
+    until(lambda: said(folder, "late") == ["started"])
+
+
+def test_component_that_ends_is_started_again_and_others_are_not(folder: Path) -> None:
+    add(folder, "steady", "echo $$; exec sleep 600")
+    add(folder, "killed", "echo $$; exec sleep 600")
+    until(lambda: said(folder, "killed") and said(folder, "steady"))
+    os.kill(int(said(folder, "killed")[0]), signal.SIGKILL)
+    until(lambda: len(said(folder, "killed")) == 2)
+    assert len(said(folder, "steady")) == 1
+
+
+def test_component_that_fails_at_once_is_started_later_each_time(folder: Path) -> None:
+    add(folder, "failing", "date +%s.%N; exit 1")
+    until(lambda: len(said(folder, "failing")) == 4)
+    moments = [float(line) for line in said(folder, "failing")]
+    waits = [after - before for before, after in itertools.pairwise(moments)]
+    assert waits == sorted(waits)
+    assert waits[0] >= 0.2
+    assert waits[2] >= 0.8
+
+
+def test_program_that_does_not_exist_ends_nothing(folder: Path) -> None:
+    new = folder / "units" / "wrong.new"
+    new.write_text(json.dumps({"argv": ["/no/such/program"]}))
+    new.rename(new.with_suffix(".json"))
+    until(lambda: "cannot be started" in "".join(said(folder, "wrong")))
+    add(folder, "right", "echo started; exec sleep 600")
+    until(lambda: said(folder, "right") == ["started"])
+
+
+def test_component_whose_file_goes_is_ended(folder: Path) -> None:
+    add(folder, "removed", "echo $$; exec sleep 600")
+    until(lambda: said(folder, "removed"))
+    pid = said(folder, "removed")[0]
+    (folder / "units" / "removed.json").unlink()
+    until(lambda: not Path("/proc", pid).exists())

@@ -1,0 +1,69 @@
+"""Workers come in batches where an installation says so (the chart's ``workerAllocation``)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from daskjob.core.manifests import Key, object_ref
+from tests.core.manifests import cluster, cluster_spec
+from tests.core.stories import GROUP, Story
+
+DEFAULT = Key(GROUP, "default", "simple-default")
+
+
+def begun(replicas: int, size: int, seconds: int = 1) -> Story:
+    """A cluster that wants so many workers, and has made those that may come at once."""
+    story = Story(cluster(**cluster_spec(replicas)))
+    site = replace(story.world.site, worker_batch_size=size, worker_batch_seconds=seconds)
+    story.world.site = site
+    story.settle()
+    return story
+
+
+def test_all_workers_come_at_once_unless_somebody_says_otherwise() -> None:
+    assert len(begun(50, size=0).workers()) == 50
+
+
+def test_workers_come_2_at_a_time_and_10_seconds_apart() -> None:
+    story = begun(5, size=2, seconds=10)
+    assert len(story.workers()) == 2
+    story.after(9)
+    assert len(story.workers()) == 2
+    story.after(1)
+    assert len(story.workers()) == 4
+    story.after(10)
+    assert len(story.workers()) == 5
+
+
+def test_pass_says_when_the_next_batch_is_due() -> None:
+    story = begun(5, size=2, seconds=10)
+    wake_at = story.decision(DEFAULT).wake_at
+    assert wake_at is not None
+    assert (wake_at - story.world.now).total_seconds() == 10
+    story.after(20)
+    assert not story.decision(DEFAULT).create
+
+
+def test_any_number_of_passes_makes_one_batch() -> None:
+    story = begun(5, size=2, seconds=10)
+    for _ in range(3):
+        story.one_pass(DEFAULT)
+    assert len(story.workers()) == 2
+
+
+def test_lost_worker_is_replaced_at_once_when_the_last_batch_is_over() -> None:
+    story = begun(2, size=2, seconds=10)
+    story.after(10)
+    story.world.store.delete(object_ref(story.workers()[0]))
+    story.after(0)
+    assert len(story.workers()) == 2
+
+
+def test_scaling_down_is_not_held_up() -> None:
+    story = begun(4, size=1, seconds=10)
+    group = story.named(GROUP, "simple-default")
+    assert group is not None
+    story.world.store.patch(object_ref(group), {"spec": {"worker": {"replicas": 0}}})
+    story.settle()
+    story.kubelet()
+    assert story.workers() == []
