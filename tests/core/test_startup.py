@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daskjob.core.errors import RefusalKind
+from daskjob.core.manifests import object_ref
 from tests.core.manifests import job
 from tests.core.stories import Story, job_story, running
 
@@ -281,3 +282,19 @@ def test_objects_of_an_earlier_job_of_this_name_are_waited_for_600_s() -> None:
     story.after(1)
     assert (story.word, story.status.reason) == ("Failed", "NodeLost")
     assert "sums-scheduler" in story.status.message
+
+
+def test_objects_in_the_way_of_an_attempt_that_has_begun_are_waited_for_600_s() -> None:
+    story = starting()
+    story.world.store.collection_paused = True
+    cluster = story.named("DaskCluster")
+    assert cluster is not None
+    story.world.store.delete(object_ref(cluster))
+    story.settle()
+    story.after(599)
+    assert not story.status.finished
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "NodeLost")
+    story.world.store.collection_paused = False
+    story.world.store.collect()
+    story.kubelet()

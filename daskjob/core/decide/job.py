@@ -167,6 +167,7 @@ def _judged(view: JobView) -> AttemptEnd | None:
         or interrupted(view)
         or scheduler_loss(view)
         or startup.hopeless_start(view)
+        or _blocked_too_long(view)
         or attempt_deadline(view)
         or startup_deadline(view)
         or (stood_still.end if stood_still else None)
@@ -179,9 +180,14 @@ def _invalid(view: JobView) -> AttemptEnd:
 
 
 def _blocked_too_long(view: JobView) -> AttemptEnd | None:
-    """End the wait for objects of an earlier attempt that do not go."""
+    """End the wait for objects of an earlier attempt that do not go.
+
+    Once its scheduler has answered, an attempt has all that it waits for.
+    """
     due, things = blocked_until(view), in_the_way(view)
     if due is None or view.now < due or not things or view.status.suspended:
+        return None
+    if view.status.scheduler_identity:
         return None
     message = f"{', '.join(things)} of an earlier attempt did not go. Look at its node."
     return AttemptEnd(Reason.NODE_LOST, message)

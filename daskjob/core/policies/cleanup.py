@@ -75,8 +75,8 @@ def blocked_until(view: JobView) -> datetime | None:
 
 
 def blocked_since(view: JobView) -> datetime | None:
-    """Return since when the next attempt could have started, were nothing in its way."""
-    moments = [view.status.start_time]
+    """Return since when the attempt could have gone on, were nothing in its way."""
+    moments = [view.status.start_time, view.status.attempt_start_time]
     if view.status.attempts:
         moments.append(view.status.attempts[-1].end_time)
     return max((moment for moment in moments if moment is not None), default=None)
