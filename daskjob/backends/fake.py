@@ -223,7 +223,7 @@ class FakeBackend(InMemoryBackend):
             pod,
             phase="Pending",
             containerStatuses=statuses,
-            conditions=[{"type": "PodScheduled", "status": "True"}],
+            conditions=self._conditions(pod, ready=False),
         )
 
     def schedule(self, pod: Manifest) -> None:

@@ -15,6 +15,7 @@ from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.errors import Conflict, NotFound, Refused
+from daskjob.core.event_words import EventWords, silent_pods, with_words
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
 from daskjob.core.objects import GatheredObjects
 from daskjob.core.observed import (
@@ -58,6 +59,8 @@ class InMemoryBackend:
         self.dask: dict[str, DaskState] = {}
         self.reports: dict[str, CollectedReport] = {}
         self.retirements: dict[str, Retirement] = {}
+        #: What Events say of pods that are stuck, by the pod's uid.
+        self.pod_words: dict[str, EventWords] = {}
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call the watcher whenever something has changed that a pass may see."""
@@ -76,12 +79,20 @@ class InMemoryBackend:
         objects = GatheredObjects(self.store.all(key.namespace))
         match key.kind:
             case names.Kind.JOB:
-                return self._job(job_observed(item, objects))
+                return self._with_words(self._job(job_observed(item, objects)))
             case names.Kind.CLUSTER:
-                return self._cluster(cluster_observed(item, objects))
+                return self._with_words(self._cluster(cluster_observed(item, objects)))
             case names.Kind.GROUP:
-                return self._group(group_observed(item, objects))
+                return self._with_words(self._group(group_observed(item, objects)))
         return None
+
+    def _with_words(self, observed: Observed) -> Observed:
+        """Tell what Events say, as far as anybody would ask for it."""
+        if not self.pod_words:
+            return observed
+        asked = {pod.ref.uid for pod in silent_pods(observed, self.clock())}
+        words = {uid: words for uid, words in self.pod_words.items() if uid in asked}
+        return with_words(observed, words)
 
     def _job(self, observed: ObservedJob) -> ObservedJob:
         cluster = observed.cluster

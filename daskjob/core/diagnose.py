@@ -7,6 +7,7 @@ answers. Kubernetes' words are kept; ours add the object and the next step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from daskjob.core.names import Component
 from daskjob.core.pods import ContainerFacts, PodFacts
@@ -15,6 +16,44 @@ from daskjob.core.reasons import Reason
 #: How long an image, a volume or a missing name is waited for: a registry may be slow, a
 #: Secret may be on its way (design §3.1).
 PATIENCE_SECONDS = 600
+#: After how long a pod that its node is still creating is asked after, and how often from then on.
+SILENT_SECONDS = 30
+AGAIN_SECONDS = 60
+#: Events that say that a volume cannot be had, and that a node cannot make the pod.
+VOLUME_WARNINGS = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
+NODE_WARNINGS = frozenset(
+    {
+        "FailedCreatePodSandBox",
+        "FailedCreatePodContainer",
+        "FailedPrepareDynamicResources",
+        "NetworkNotReady",
+    }
+)
+TELLING_WARNINGS = VOLUME_WARNINGS | NODE_WARNINGS
+#: What a container waits with whose image cannot be had, and one that its node cannot make.
+_IMAGE_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+_CONTAINER_REASONS = frozenset(
+    {
+        "CreateContainerError",
+        "RunContainerError",
+        "PreCreateHookError",
+        "PreStartHookError",
+        "PostStartHookError",
+    }
+)
+#: What a container ended with that its node could not start at all.
+_NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
+#: What a container waits with whose pod's node is at work on it, as it should be.
+_CREATING_REASONS = frozenset({"", "ContainerCreating", "PodInitializing"})
 #: What of a log's last line a message quotes.
 LINE_LENGTH = 400
 
@@ -47,8 +86,34 @@ def waiting_for(pod: PodFacts) -> Diagnosis | None:
         _check_unschedulable(pod)
         or _check_image(pod)
         or _check_configuration(pod)
-        or _check_volume(pod)
+        or _check_container(pod)
+        or _check_warnings(pod)
     )
+
+
+def creating_since(pod: PodFacts) -> datetime | None:
+    """Return since when a node has been making a pod; ``None``: it is not, or nothing tells."""
+    return (pod.started_at or pod.created_at) if _is_being_made(pod) else None
+
+
+def _is_being_made(pod: PodFacts) -> bool:
+    """Say whether a pod's status says no more than that: an image comes, or a volume never does.
+
+    Volumes and network are there before the first container runs, an init container or a sidecar.
+    """
+    first = next(iter(pod.starting_containers), None)
+    if first is None or pod.ended or pod.deleting or not pod.scheduled:
+        return False
+    return not (first.running or first.terminated) and first.reason in _CREATING_REASONS
+
+
+def asked_after_at(pod: PodFacts, now: datetime) -> datetime | None:
+    """Return when to look for words about a pod that its node is silent about."""
+    since = creating_since(pod)
+    if since is None:
+        return None
+    first = since + timedelta(seconds=SILENT_SECONDS)
+    return first if now < first else now + timedelta(seconds=AGAIN_SECONDS)
 
 
 def ended_by(pod: PodFacts) -> Diagnosis | None:
@@ -109,30 +174,43 @@ def container_end(pod: PodFacts, container: ContainerFacts) -> Diagnosis:
         Reason.EXIT_CODE,
         f"{who} exited with code {code}{_signal(code)} (pod {pod.ref.name})",
         _last_line(container.message),
-        _exit_hint(code),
+        _exit_hint(126 if container.reason in _NEVER_STARTED else code),
     )
 
 
 def crash_loop(pod: PodFacts) -> Diagnosis | None:
-    """Say why a pod's main container starts again and again; ``None`` where it does not."""
-    main = pod.main
-    if main is None or (main.restarts == 0 and not main.terminated):
+    """Say why what a pod has to run starts again and again; ``None`` where it does not."""
+    found = _looping(pod)
+    if found is None:
         return None
-    code = main.exit_code if main.terminated else main.last_exit_code
-    why = main.reason if main.terminated else main.last_reason
-    words = main.message if main.terminated else main.last_message
-    if code is None or (code == 0 and pod.component == Component.WORKER and not main.restarts):
+    code = found.exit_code if found.terminated else found.last_exit_code
+    why = found.reason if found.terminated else found.last_reason
+    words = found.message if found.terminated else found.last_message
+    is_worker = pod.component == Component.WORKER
+    if code is None or (code == 0 and is_worker and not found.restarts):
         return None
     out_of_memory = " (out of memory)" if why == "OOMKilled" else ""
-    is_worker = pod.component == Component.WORKER
-    often = "once" if main.restarts == 1 else f"{main.restarts} times"
-    times = f", started again {often}" if main.restarts else ""
+    often = "once" if found.restarts == 1 else f"{found.restarts} times"
+    times = f", started again {often}" if found.restarts else ""
+    is_main = pod.main is not None and found.name == pod.main.name
+    what = "exits" if is_main else f"has an init container {found.name} that exits"
     return Diagnosis(
         Reason.WORKERS_FAILED if is_worker else Reason.SCHEDULER_FAILED,
-        f"{pod.component} pod {pod.ref.name} exits with code {code}{out_of_memory}{times}",
+        f"{pod.component} pod {pod.ref.name} {what} with code {code}{out_of_memory}{times}",
         _last_line(words),
         "Look at its command and its log.",
     )
+
+
+def _looping(pod: PodFacts) -> ContainerFacts | None:
+    """Return the container that failed and has to run for the pod to go on."""
+    main = pod.main
+    if main is None:
+        return None
+    if main.ever_ran:
+        return main if main.restarts or main.terminated else None
+    failed = [c for c in pod.starting_containers if c.terminated or c.restarts]
+    return failed[0] if failed else None
 
 
 def _check_unschedulable(pod: PodFacts) -> Diagnosis | None:
@@ -148,7 +226,7 @@ def _check_unschedulable(pod: PodFacts) -> Diagnosis | None:
 
 def _check_image(pod: PodFacts) -> Diagnosis | None:
     for container in _waiting(pod):
-        if container.reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"):
+        if container.reason in _IMAGE_REASONS:
             return Diagnosis(
                 Reason.IMAGE_PULL,
                 f"the image of container {container.name} in pod {pod.ref.name} cannot be pulled",
@@ -169,7 +247,9 @@ def _check_image(pod: PodFacts) -> Diagnosis | None:
 
 def _check_configuration(pod: PodFacts) -> Diagnosis | None:
     for container in _waiting(pod):
-        if container.reason == "CreateContainerConfigError":
+        if container.reason != "CreateContainerConfigError":
+            continue
+        if _is_of_something_missing(container.message):
             return Diagnosis(
                 Reason.CONFIG_MISSING,
                 f"container {container.name} in pod {pod.ref.name} lacks a Secret or ConfigMap",
@@ -177,16 +257,40 @@ def _check_configuration(pod: PodFacts) -> Diagnosis | None:
                 "Create what is named, in the job's namespace.",
                 PATIENCE_SECONDS,
             )
+        return Diagnosis(
+            Reason.CONTAINER_FAILED,
+            f"container {container.name} in pod {pod.ref.name} cannot be made as it is specified",
+            container.message,
+            "Correct the container's spec, or what it refers to.",
+            PATIENCE_SECONDS,
+        )
     return None
 
 
-def _check_volume(pod: PodFacts) -> Diagnosis | None:
-    if pod.main is not None and pod.main.ever_ran:
-        # The warnings of a start that went well in the end outlive it by an hour.
+def _check_container(pod: PodFacts) -> Diagnosis | None:
+    for container in _waiting(pod):
+        if container.reason in _CONTAINER_REASONS:
+            return Diagnosis(
+                Reason.CONTAINER_FAILED,
+                f"container {container.name} in pod {pod.ref.name} cannot be started "
+                f"({container.reason})",
+                container.message,
+                "Look at its command, its spec and its node: kubectl describe pod.",
+                PATIENCE_SECONDS,
+            )
+    return None
+
+
+def _check_warnings(pod: PodFacts) -> Diagnosis | None:
+    """Say what Kubernetes' Events tell of a pod whose status tells nothing.
+
+    The warnings of a start that went well in the end outlive it by an hour.
+    """
+    if not _is_being_made(pod):
         return None
     for reason, message in pod.warnings:
-        if reason in ("FailedMount", "FailedAttachVolume"):
-            missing = "not found" in message and ("configmap" in message or "secret" in message)
+        if reason in VOLUME_WARNINGS:
+            missing = _is_of_something_missing(message)
             return Diagnosis(
                 Reason.CONFIG_MISSING if missing else Reason.VOLUME_MOUNT,
                 f"a volume of pod {pod.ref.name} cannot be mounted",
@@ -194,7 +298,22 @@ def _check_volume(pod: PodFacts) -> Diagnosis | None:
                 "Create what is named, or look at the volume claim.",
                 PATIENCE_SECONDS,
             )
+        if reason in NODE_WARNINGS:
+            return Diagnosis(
+                Reason.CONTAINER_FAILED,
+                f"the node of pod {pod.ref.name} cannot make it ({reason})",
+                message,
+                "Look at the node and its network: kubectl describe node.",
+                PATIENCE_SECONDS,
+            )
     return None
+
+
+def _is_of_something_missing(words: str) -> bool:
+    """Say whether Kubernetes' words are of a Secret or ConfigMap, or a key of it, that is not."""
+    lowered = words.lower()
+    named = "secret" in lowered or "configmap" in lowered or "config key" in lowered
+    return named and any(w in lowered for w in ("not found", "couldn't find", "non-existent"))
 
 
 def _waiting(pod: PodFacts) -> list[ContainerFacts]:

@@ -31,6 +31,7 @@ _NEXT_STEPS: Mapping[str, str] = {
     Reason.REJECTED: "Ask whoever runs the admission policy.",
     Reason.VOLUME_MOUNT: "Look at the volume claim.",
     Reason.CONFIG_MISSING: "Create the Secret or ConfigMap that is named.",
+    Reason.CONTAINER_FAILED: "Look at the pod's spec and its node: kubectl describe pod.",
     Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds (--timeout), or add workers.",
     Reason.ATTEMPT_DEADLINE_EXCEEDED: "Raise attemptDeadlineSeconds, or add workers.",
     Reason.STARTUP_DEADLINE_EXCEEDED: "Remove what is in the way, or raise startupDeadlineSeconds.",

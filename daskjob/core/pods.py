@@ -105,7 +105,7 @@ class PodFacts:
     #: Fingerprint of the template that it was made from; empty where nothing says so.
     template: str = ""
     token: str = ""
-    #: Warnings about the pod that only Kubernetes' events tell, such as FailedMount.
+    #: Warnings about the pod that only Kubernetes' Events tell, such as FailedMount.
     warnings: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -139,6 +139,19 @@ class PodFacts:
     def stop_asked(self) -> bool:
         """Whether the pod was told to stop while its log stays (``activeDeadlineSeconds: 1``)."""
         return self.active_deadline_seconds is not None and self.active_deadline_seconds <= 1
+
+    @property
+    def starting_containers(self) -> tuple[ContainerFacts, ...]:
+        """The containers that still have to run for the pod to start, in their order."""
+        left = [c for c in self.init_containers if not (c.terminated and c.exit_code == 0)]
+        main = () if self.main is None or self.main.ever_ran else (self.main,)
+        return (*left, *main) if main else ()
+
+    @property
+    def restarts(self) -> int:
+        """How often what has to run was started again: its main container, or what precedes it."""
+        before = max((c.restarts for c in self.starting_containers), default=0)
+        return max(self.main.restarts if self.main else 0, before)
 
     @property
     def counted_at(self) -> tuple[datetime, ...]:

@@ -50,6 +50,8 @@ class Reason(StrEnum):
     VOLUME_MOUNT = "VolumeMount"
     #: A Secret or ConfigMap that a container needs does not exist, or lacks a key.
     CONFIG_MISSING = "ConfigMissing"
+    #: A node cannot create or start a container, or gives its pod no network.
+    CONTAINER_FAILED = "ContainerFailed"
     #: Attempts failed more often than ``backoffLimit`` allows.
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
     #: All attempts together took longer than ``activeDeadlineSeconds``.
@@ -90,6 +92,7 @@ _CLASSES = {
     Reason.REJECTED: ReasonClass.INFRASTRUCTURE,
     Reason.VOLUME_MOUNT: ReasonClass.INFRASTRUCTURE,
     Reason.CONFIG_MISSING: ReasonClass.INFRASTRUCTURE,
+    Reason.CONTAINER_FAILED: ReasonClass.INFRASTRUCTURE,
     Reason.BACKOFF_LIMIT_EXCEEDED: ReasonClass.POLICY,
     Reason.DEADLINE_EXCEEDED: ReasonClass.POLICY,
     Reason.ATTEMPT_DEADLINE_EXCEEDED: ReasonClass.POLICY,

@@ -32,6 +32,7 @@ from hypothesis.stateful import (
 
 from daskjob.core import names
 from daskjob.core.errors import RefusalKind
+from daskjob.core.event_words import EventWords
 from daskjob.core.manifests import Key, Manifest, controller_uid, metadata, object_ref
 from daskjob.core.pods import pod_facts
 from tests.core import manifests
@@ -231,6 +232,7 @@ class Mood(StrEnum):
     NO_QUOTA = "the runner finds no quota"
     REJECTED = "a webhook rejects the runner"
     NO_IMAGE = "no image can be pulled"
+    NO_VOLUME = "no volume can be mounted, as only Events tell"
     HANGS = "the runner runs for ever"
 
 
@@ -277,6 +279,11 @@ class World(WatchedWorld):
         elif self.mood is Mood.NO_IMAGE:
             if facts.main is None or facts.main.reason != "ImagePullBackOff":
                 self.wait_with(pod, "ImagePullBackOff", "no such image")
+        elif self.mood is Mood.NO_VOLUME:
+            if facts.main is None or facts.main.reason != "ContainerCreating":
+                self.wait_with(pod, "ContainerCreating")
+                words = EventWords("FailedMount", "exit status 32", self.now)
+                self.pod_words[facts.ref.uid] = words
         else:
             self.start(pod, ready=False)
 
@@ -616,13 +623,26 @@ class JobLife(RuleBasedStateMachine):
     @rule(
         index=which,
         reason=st.sampled_from(
-            ["ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"]
+            [
+                "ContainerCreating",
+                "ImagePullBackOff",
+                "InvalidImageName",
+                "CreateContainerConfigError",
+                "CreateContainerError",
+            ]
         ),
     )
     def pod_waits(self, index: int, reason: str) -> None:
         pod = self._one(self._pods("", "Pending"), index)
         if pod:
             self.world.wait_with(pod, reason, LONG_WORDS)
+
+    @rule(index=which, reason=st.sampled_from(["FailedMount", "FailedCreatePodSandBox"]))
+    def event_is_told_of_a_pod(self, index: int, reason: str) -> None:
+        pod = self._one(self._pods("", "Pending"), index)
+        if pod:
+            words = EventWords(reason, LONG_WORDS, self.world.now)
+            self.world.pod_words[str(metadata(pod)["uid"])] = words
 
     @rule(index=which)
     def pod_finds_no_node(self, index: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from daskjob.core.errors import RefusalKind
-from daskjob.core.manifests import object_ref
+from daskjob.core.event_words import EventWords
+from daskjob.core.manifests import Manifest, format_time, metadata, object_ref
 from tests.core.manifests import job
 from tests.core.stories import Story, job_story, running
 
@@ -34,25 +35,39 @@ def tries(story: Story) -> int:
 
 @pytest.mark.parametrize("component", ["runner", "scheduler"])
 @pytest.mark.parametrize(
-    ("word", "reason"),
+    ("word", "words", "reason"),
     [
-        ("ImagePullBackOff", "ImagePull"),
-        ("ErrImagePull", "ImagePull"),
-        ("CreateContainerConfigError", "ConfigMissing"),
+        ("ImagePullBackOff", "no such image", "ImagePull"),
+        ("ErrImagePull", "no such image", "ImagePull"),
+        ("ErrImageNeverPull", "not present with pull policy of Never", "ImagePull"),
+        ("CreateContainerConfigError", 'secret "s3" not found', "ConfigMissing"),
+        ("CreateContainerConfigError", "container has runAsNonRoot", "ContainerFailed"),
+        ("CreateContainerError", "no command specified", "ContainerFailed"),
+        ("RunContainerError", 'exec: "x": not found', "ContainerFailed"),
     ],
 )
-def test_an_image_or_a_name_that_is_missing_is_waited_for_600_s(
-    component: str, word: str, reason: str
+def test_what_a_node_cannot_make_of_a_pod_is_waited_for_600_s(
+    component: str, word: str, words: str, reason: str
 ) -> None:
     story = starting()
     pod = story.runner() if component == "runner" else story.scheduler()
-    story.world.wait_with(pod, word, "Kubernetes' own words")
+    story.world.wait_with(pod, word, words)
     story.after(599)
     assert not story.status.finished
     assert story.status.reason == reason
     story.after(1)
     assert (story.word, story.status.reason) == ("Failed", reason)
-    assert "Kubernetes' own words" in story.status.message
+    assert words in story.status.message
+
+
+def test_a_scheduler_that_ran_for_hours_has_600_s_for_its_image_once_more() -> None:
+    story = running(onSchedulerLoss="Ignore", backoffLimit=0, failurePolicy={"maxIgnored": 0})
+    story.after(10_000)
+    story.world.wait_with(story.scheduler(), "ImagePullBackOff", "no such image")
+    story.after(599)
+    assert not story.status.finished
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "ImagePull")
 
 
 def test_the_time_in_the_queue_is_no_time_of_the_image() -> None:
@@ -95,6 +110,94 @@ def test_a_queue_is_no_failure_however_long() -> None:
     assert "Unschedulable" in story.event_reasons()
 
 
+# What only Events say
+
+
+def silent(component: str = "runner", **spec: object) -> tuple[Story, Manifest]:
+    """A job of which one pod is being created and says no more; ``spec`` is the job's."""
+    story = starting(**spec)
+    pod = {"runner": story.runner, "scheduler": story.scheduler}[component]()
+    for other in story.world.pods():
+        if other is not pod:
+            story.world.start(other)
+    story.world.wait_with(pod, "ContainerCreating")
+    story.settle()
+    return story, pod
+
+
+def say(story: Story, pod: Manifest, reason: str, message: str) -> None:
+    """Let an Event be told about a pod."""
+    story.world.pod_words[metadata(pod)["uid"]] = EventWords(reason, message, story.world.now)
+
+
+@pytest.mark.parametrize("component", ["runner", "scheduler"])
+@pytest.mark.parametrize(
+    ("event", "words", "reason"),
+    [
+        ("FailedMount", 'volume "data": exit status 32', "VolumeMount"),
+        ("FailedAttachVolume", "Multi-Attach error", "VolumeMount"),
+        ("FailedMount", 'configmap "settings" not found', "ConfigMissing"),
+        ("FailedCreatePodSandBox", "failed to allocate for range 0", "ContainerFailed"),
+    ],
+)
+def test_what_only_an_event_tells_is_told_after_30_s_and_waited_for_600_s(
+    component: str, event: str, words: str, reason: str
+) -> None:
+    story, pod = silent(component)
+    say(story, pod, event, words)
+    story.after(29)
+    assert story.status.reason == ""
+    story.after(1)
+    assert story.status.reason == reason
+    assert words in story.status.message
+    story.after(569)
+    assert not story.status.finished
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", reason)
+    assert words in story.status.message
+
+
+def test_a_pod_that_is_created_without_a_warning_is_waited_for_as_long_as_it_takes() -> None:
+    story, _ = silent()
+    story.after(100_000)
+    assert not story.status.finished
+
+
+def test_a_warning_about_a_pod_that_runs_is_no_trouble() -> None:
+    story, pod = silent()
+    say(story, pod, "FailedMount", "at first")
+    story.after(40)
+    story.world.start(pod)
+    story.after(40)
+    assert (story.word, story.status.reason) == ("Running", "")
+
+
+def test_a_workers_warning_is_told_of_its_group_and_of_the_job() -> None:
+    story = starting()
+    for pod in (story.scheduler(), story.runner()):
+        story.world.start(pod)
+    for worker in story.workers():
+        story.world.wait_with(worker, "ContainerCreating")
+        say(story, worker, "FailedMount", 'volume "scratch": exit status 32')
+    story.settle()
+    story.after(30)
+    assert story.condition("WorkersReady") == (False, "VolumeMount")
+    found = story.status_of("DaskWorkerGroup", "sums-default")["conditions"][0]
+    assert (found["reason"], "scratch" in found["message"]) == ("VolumeMount", True)
+
+
+def test_a_pass_asks_to_be_woken_to_look_for_an_event_after_30_s_and_every_minute() -> None:
+    story, _ = silent(progress={"intervalSeconds": 0})
+    story.after(10)
+    wake_at = story.decision().wake_at
+    assert wake_at is not None
+    assert (wake_at - story.world.now).total_seconds() == 20
+    story.after(20)
+    wake_at = story.decision().wake_at
+    assert wake_at is not None
+    assert (wake_at - story.world.now).total_seconds() == 60
+
+
 # A scheduler that never answers
 
 
@@ -135,6 +238,45 @@ def test_a_scheduler_that_never_answered_is_the_users_and_counted() -> None:
     story.world.start(story.scheduler(), ready=False)
     story.after(600)
     assert (story.status.failures, story.status.ignored) == (1, 0)
+
+
+def init_crashes(story: Story, pod: Manifest, restarts: int) -> None:
+    """Let an init container of a pod crash again and again."""
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}}
+    last = {"terminated": {"exitCode": 7, "reason": "Error"}}
+    init = {"name": "fetch", "restartCount": restarts, "state": waiting, "lastState": last}
+    story.world.wait_with(pod, "PodInitializing")
+    now = format_time(story.world.now)
+    story.world._set(pod, initContainerStatuses=[init], startTime=now)
+    story.settle()
+
+
+def test_a_scheduler_whose_init_container_crashes_again_and_again_is_given_up() -> None:
+    story = starting()
+    init_crashes(story, story.scheduler(), 4)
+    assert story.condition("SchedulerReady") == (False, "SchedulerFailed")
+    assert not story.status.finished
+    init_crashes(story, story.scheduler(), 5)
+    assert (story.word, story.status.reason) == ("Failed", "SchedulerFailed")
+    assert "init container fetch" in story.status.message
+
+
+def test_a_scheduler_whose_init_container_crashed_once_is_given_up_after_600_s() -> None:
+    story = starting()
+    init_crashes(story, story.scheduler(), 1)
+    story.after(599)
+    assert not story.status.finished
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "SchedulerFailed")
+
+
+def test_workers_whose_init_containers_crash_again_and_again_are_given_up() -> None:
+    story = starting()
+    story.world.start(story.scheduler())
+    story.world.start(story.runner())
+    for worker in story.workers():
+        init_crashes(story, worker, 5)
+    assert (story.word, story.status.reason) == ("Failed", "WorkersFailed")
 
 
 # Workers that never come

@@ -25,7 +25,7 @@ from daskjob.core.decide.telling import (
     without_wording,
 )
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
-from daskjob.core.diagnose import crash_loop, waiting_for
+from daskjob.core.diagnose import asked_after_at, crash_loop, waiting_for
 from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
 from daskjob.core.observed import ObservedCluster, Refusal
@@ -59,8 +59,9 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     replicas, patches = _counts(observed)
     status = _status(observed, replicas, now)
     create = () if observed.mistakes else _missing(observed, now)
-    waits = [next_try(refusal) for refusal in observed.refusals.values()]
+    waits: list[datetime | None] = [next_try(r) for r in observed.refusals.values()]
     waits += [moment] if (moment := _scheduler_due(status)) else []
+    waits += [asked_after_at(observed.scheduler, now)] if observed.scheduler else []
     due = _told_at(observed, status, now)
     waits += [due] if due and status != observed.status else []
     return Decision(

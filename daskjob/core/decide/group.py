@@ -19,7 +19,7 @@ from daskjob.core.decide.telling import (
     without_wording,
 )
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
-from daskjob.core.diagnose import crash_loop, waiting_for
+from daskjob.core.diagnose import asked_after_at, crash_loop, waiting_for
 from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Refusal
@@ -53,6 +53,7 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     create, wait = _new_workers(observed, verdict, now)
     due = _told_at(observed, status, creating=bool(create), now=now)
     looks = [wait, *(next_try(refusal) for refusal in observed.refusals.values())]
+    looks += [asked_after_at(pod, now) for pod in observed.workers]
     if verdict.blocked:
         looks.append(now + timedelta(seconds=RETRY_SECONDS))
     if status.last_failure_time is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.diagnose import PATIENCE_SECONDS, crash_loop, waiting_for
+from daskjob.core.diagnose import PATIENCE_SECONDS, asked_after_at, crash_loop, waiting_for
 from daskjob.core.errors import RefusalKind
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.observed import Refusal
@@ -42,6 +42,8 @@ def next_look(view: JobView) -> datetime | None:
         since = _waits_since(pod)
         if diagnosis and diagnosis.patience_seconds and since:
             moments.append(since + timedelta(seconds=diagnosis.patience_seconds))
+        if asked := asked_after_at(pod, view.now):
+            moments.append(asked)
     if (due := _name_given_up_at(view)) is not None:
         moments.append(due)
     scheduler = view.scheduler
@@ -122,9 +124,9 @@ def _scheduler_never_answers(view: JobView) -> AttemptEnd | None:
     scheduler = view.scheduler
     if scheduler is None or view.status.scheduler_identity or scheduler.ready:
         return None
-    main, loop = scheduler.main, crash_loop(scheduler)
+    loop = crash_loop(scheduler)
     gone_for_good = scheduler.ended
-    too_often = main is not None and main.restarts >= MAX_RESTARTS
+    too_often = scheduler.restarts >= MAX_RESTARTS
     started = _started_at(scheduler)
     too_long = started is not None and view.now - started >= _patience()
     if not (gone_for_good or too_often or too_long):
@@ -141,7 +143,7 @@ def _workers_never_come(view: JobView) -> AttemptEnd | None:
     cluster, dask = view.cluster, view.observed.dask
     if cluster is None or view.ready_workers or (dask and (dask.workers or dask.tasks.done)):
         return None
-    crashing = [pod for pod in view.workers if pod.main and pod.main.restarts >= MAX_RESTARTS]
+    crashing = [pod for pod in view.workers if pod.restarts >= MAX_RESTARTS]
     all_crash = bool(crashing) and len(crashing) == len(view.workers)
     if not all_crash and cluster.worker_failures < MAX_RESTARTS:
         return None
@@ -157,18 +159,23 @@ def _pods(view: JobView) -> Iterator[PodFacts]:
 
 
 def _waits_since(pod: PodFacts) -> datetime | None:
-    """Return since when a pod's node is at work on it; the time in a queue is not counted."""
-    return pod.started_at or pod.created_at
+    """Return since when a pod's node is at work on it; the time in a queue is not counted.
+
+    Nor is that in which it was ready, where it is to start again.
+    """
+    moments = (pod.started_at or pod.created_at, pod.ready_changed_at)
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _started_at(pod: PodFacts) -> datetime | None:
     """Return when a pod's main container first ran; the time to pull its image is not counted.
 
-    After a restart that moment is known no more, and the kubelet's first sight of the pod counts.
+    After a restart, of it or of an init container, that moment is known no more, and the kubelet's
+    first sight of the pod counts.
     """
     main = pod.main
     if main is None or not main.ever_ran:
-        return None
+        return pod.started_at if pod.restarts else None
     return pod.started_at if main.restarts or main.started_at is None else main.started_at
 
 

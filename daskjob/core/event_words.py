@@ -1,0 +1,114 @@
+"""What Kubernetes' own Events say of a pod that is stuck: words that its status does not hold.
+
+No I/O here. A pod whose volume cannot be mounted, or that gets no network, is ``ContainerCreating``
+for ever and says no more. A backend asks for the Events of the pods that ``silent_pods`` names,
+makes words of the answer with ``latest_warning``, and hands them on with ``with_words``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from daskjob.core.diagnose import SILENT_SECONDS, TELLING_WARNINGS, creating_since
+from daskjob.core.manifests import Manifest, metadata, parse_time
+from daskjob.core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
+from daskjob.core.pods import PodFacts
+
+#: How long a warning holds: what still goes on is said again within about two minutes.
+FRESH_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class EventWords:
+    """The latest warning about a pod."""
+
+    #: Kubernetes' word: ``FailedMount``, ``FailedCreatePodSandBox``.
+    reason: str
+    message: str
+    at: datetime
+
+
+def silent_pods(observed: Observed, now: datetime) -> tuple[PodFacts, ...]:
+    """Return the pods whose Events are to be asked for: their nodes have been at work too long.
+
+    Of workers, which are made alike, it is one.
+    """
+    match observed:
+        case ObservedJob():
+            runner = observed.runner(observed.status.attempt)
+            singles, workers = [runner, observed.scheduler], observed.workers
+        case ObservedCluster():
+            singles, workers = [observed.scheduler], ()
+        case ObservedGroup():
+            singles, workers = [], observed.workers
+    silent = [pod for pod in singles if pod is not None and _is_silent(pod, now)]
+    others = sorted((pod for pod in workers if _is_silent(pod, now)), key=lambda pod: pod.ref.name)
+    return (*silent, *others[:1])
+
+
+def _is_silent(pod: PodFacts, now: datetime) -> bool:
+    since = creating_since(pod)
+    return since is not None and now >= since + timedelta(seconds=SILENT_SECONDS)
+
+
+def latest_warning(events: Iterable[Manifest], now: datetime) -> EventWords | None:
+    """Return the latest warning among a pod's Events that says what its node is stuck at.
+
+    They may be of either API group: ``v1`` or ``events.k8s.io/v1``. An old one says nothing: its
+    trouble may be over, and an image be on its way.
+    """
+    since = now - timedelta(seconds=FRESH_SECONDS)
+    found = [words for words in _warnings(events) if words.at >= since]
+    return max(found, key=lambda words: words.at, default=None)
+
+
+def _warnings(events: Iterable[Manifest]) -> Iterator[EventWords]:
+    for event in events:
+        reason, at = event.get("reason"), _told_at(event)
+        if event.get("type") == "Warning" and reason in TELLING_WARNINGS and at is not None:
+            message = event.get("message") or event.get("note") or ""
+            yield EventWords(str(reason), str(message), at)
+
+
+def _told_at(event: Manifest) -> datetime | None:
+    """Return when an Event was told last: a repeated one is told again by a later time in it."""
+    series = event.get("series") or {}
+    told = (
+        series.get("lastObservedTime"),
+        event.get("lastTimestamp"),
+        event.get("deprecatedLastTimestamp"),
+        event.get("eventTime"),
+        metadata(event).get("creationTimestamp"),
+    )
+    moments = [moment for text in told if (moment := parse_time(text)) is not None]
+    return max(moments, default=None)
+
+
+def with_words(observed: Observed, words: Mapping[str, EventWords]) -> Observed:
+    """Return what was observed with the latest warning about each pod, by the pod's uid."""
+    if not words:
+        return observed
+    match observed:
+        case ObservedJob():
+            return replace(
+                observed,
+                runners=tuple(_worded(pod, words) for pod in observed.runners),
+                scheduler=_worded_or_none(observed.scheduler, words),
+                workers=tuple(_worded(pod, words) for pod in observed.workers),
+            )
+        case ObservedCluster():
+            return replace(observed, scheduler=_worded_or_none(observed.scheduler, words))
+        case ObservedGroup():
+            workers = tuple(_worded(pod, words) for pod in observed.workers)
+            return replace(observed, workers=workers)
+
+
+def _worded(pod: PodFacts, words: Mapping[str, EventWords]) -> PodFacts:
+    found = words.get(pod.ref.uid)
+    return replace(pod, warnings=((found.reason, found.message),)) if found else pod
+
+
+def _worded_or_none(pod: PodFacts | None, words: Mapping[str, EventWords]) -> PodFacts | None:
+    return None if pod is None else _worded(pod, words)

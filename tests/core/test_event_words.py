@@ -1,0 +1,138 @@
+"""What Events say of pods that are stuck: which are asked after, and what is made of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from daskjob.backends.fake import START
+from daskjob.core.event_words import EventWords, latest_warning, silent_pods, with_words
+from daskjob.core.manifests import Key, Manifest, format_time
+from daskjob.core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
+from daskjob.core.pods import PodFacts
+from tests.core.stories import CLUSTER, GROUP, JOB, Story, job_story
+
+KEYS = [
+    Key(JOB, "default", "sums"),
+    Key(CLUSTER, "default", "sums"),
+    Key(GROUP, "default", "sums-default"),
+]
+
+
+def creating(*, init: str = "") -> Story:
+    """A job all of whose pods have a node, which is at work on them."""
+    story = job_story()
+    story.settle()
+    for pod in story.world.pods():
+        story.world.wait_with(pod, "ContainerCreating")
+        if init:
+            status = [{"name": "fetch", "restartCount": 0, "state": {init: {}}}]
+            story.world._set(pod, initContainerStatuses=status)
+    return story
+
+
+def observed(story: Story, key: Key) -> Observed:
+    """What a pass over an object sees."""
+    found = asyncio.run(story.world.observe(key))
+    assert found is not None
+    return found
+
+
+def silent(story: Story, key: Key) -> list[str]:
+    """The names of the pods that are asked after."""
+    return [pod.ref.name for pod in silent_pods(observed(story, key), story.world.now)]
+
+
+def test_a_pod_that_is_created_for_30_s_is_asked_after_and_of_workers_one() -> None:
+    story = creating()
+    story.world.advance(29)
+    assert [silent(story, key) for key in KEYS] == [[], [], []]
+    story.world.advance(1)
+    job, cluster, group = (silent(story, key) for key in KEYS)
+    assert job == ["sums-runner", "sums-scheduler", *group]
+    assert cluster == ["sums-scheduler"]
+    assert len(group) == 1
+
+
+def test_pods_that_run_or_have_no_node_or_a_word_of_their_own_are_not_asked_after() -> None:
+    story = creating()
+    story.world.start(story.runner(), ready=False)
+    story.world.wait_with(story.scheduler(), "ImagePullBackOff", "no such image")
+    for worker in story.workers():
+        story.world.unschedulable(worker, "0/3 nodes are available")
+    story.world.advance(100)
+    assert [silent(story, key) for key in KEYS] == [[], [], []]
+
+
+@pytest.mark.parametrize(("init", "asked"), [("waiting", True), ("running", False)])
+def test_a_pod_whose_init_container_runs_has_its_volumes(init: str, asked: bool) -> None:
+    story = creating(init=init)
+    story.world.advance(100)
+    assert bool(silent(story, KEYS[0])) is asked
+
+
+def event(reason: str, seconds_ago: float, message: str = "words", **more: object) -> Manifest:
+    """An Event as the API returns it."""
+    at = format_time(START - timedelta(seconds=seconds_ago))
+    return {"type": "Warning", "reason": reason, "message": message, "lastTimestamp": at, **more}
+
+
+def test_the_latest_warning_that_says_what_is_stuck_is_taken() -> None:
+    events = [
+        event("FailedMount", 100, "earlier"),
+        event("FailedAttachVolume", 10, "later"),
+        event("FailedScheduling", 1),
+        event("Unhealthy", 1),
+        event("Pulling", 1, type="Normal"),
+    ]
+    at = START - timedelta(seconds=10)
+    assert latest_warning(events, START) == EventWords("FailedAttachVolume", "later", at)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        {"eventTime": "2026-01-01T11:59:59.123456Z", "series": None},
+        {"series": {"count": 9, "lastObservedTime": "2026-01-01T11:59:59.000001Z"}},
+        {"deprecatedLastTimestamp": "2026-01-01T11:59:59Z"},
+        {"metadata": {"creationTimestamp": "2026-01-01T11:59:59Z"}},
+    ],
+    ids=["eventTime", "a series", "events.k8s.io", "its creation"],
+)
+def test_when_a_warning_was_told_is_read_from_either_api_group(time: Manifest) -> None:
+    raw = {"type": "Warning", "reason": "FailedMount", "note": "words", "lastTimestamp": None}
+    found = latest_warning([{**raw, **time}], START)
+    assert found is not None
+    assert found.message == "words"
+    assert found.at.replace(microsecond=0) == START - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("events", [[], [event("FailedMount", 301)], [{"reason": "FailedMount"}]])
+def test_what_was_not_said_for_5_minutes_is_over(events: list[Manifest]) -> None:
+    assert latest_warning(events, START) is None
+
+
+@pytest.mark.parametrize("key", KEYS, ids=["job", "cluster", "group"])
+def test_words_reach_the_pod_with_their_uid_and_no_other(key: Key) -> None:
+    story = creating()
+    before = observed(story, key)
+    pods = _pods(before)
+    words = {pods[0].ref.uid: EventWords("FailedMount", "words", START)}
+    after = _pods(with_words(before, words))
+    assert [pod.warnings for pod in after] == [
+        (("FailedMount", "words"),) if pod.ref.uid == pods[0].ref.uid else () for pod in pods
+    ]
+    assert with_words(before, {}) is before
+
+
+def _pods(seen: Observed) -> list[PodFacts]:
+    match seen:
+        case ObservedJob():
+            found = [*seen.runners, seen.scheduler, *seen.workers]
+        case ObservedCluster():
+            found = [seen.scheduler]
+        case ObservedGroup():
+            found = list(seen.workers)
+    return [pod for pod in found if pod is not None]
