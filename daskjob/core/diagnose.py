@@ -6,10 +6,13 @@ answers. Kubernetes' words are kept; ours add the object and the next step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from daskjob.core.errors import RefusalKind
 from daskjob.core.names import Component
+from daskjob.core.observed import Refusal
 from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
 
@@ -50,6 +53,12 @@ _CONTAINER_REASONS = frozenset(
         "PostStartHookError",
     }
 )
+_REFUSED = {
+    RefusalKind.QUOTA: Reason.QUOTA_EXCEEDED,
+    RefusalKind.REJECTED: Reason.REJECTED,
+    RefusalKind.INVALID: Reason.INVALID_SPEC,
+    RefusalKind.CONFLICT: Reason.NAME_CONFLICT,
+}
 #: What a container ended with that its node could not start at all.
 _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 #: What a container waits with whose pod's node is at work on it, as it should be.
@@ -114,6 +123,18 @@ def asked_after_at(pod: PodFacts, now: datetime) -> datetime | None:
         return None
     first = since + timedelta(seconds=SILENT_SECONDS)
     return first if now < first else now + timedelta(seconds=AGAIN_SECONDS)
+
+
+def refused(refusals: Mapping[str, Refusal]) -> Diagnosis | None:
+    """Say which object could not be made, the first by name; ``None``: all could be, or soon can.
+
+    A name whose old holder is about to go is free in a moment.
+    """
+    for _, refusal in sorted(refusals.items()):
+        reason = _REFUSED.get(refusal.kind)
+        if reason is not None:
+            return Diagnosis(reason, f"{refusal.name} could not be created", refusal.words)
+    return None
 
 
 def ended_by(pod: PodFacts) -> Diagnosis | None:

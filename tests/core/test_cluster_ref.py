@@ -85,3 +85,22 @@ def test_the_cluster_may_not_be_asked_for_its_report_since_it_is_not_the_jobs() 
     story = on_a_cluster()
     story.end_runner(0)
     assert "report sums" not in story.writes
+
+
+def test_a_stall_is_not_looked_for_since_its_tasks_cannot_be_told_from_others() -> None:
+    story = on_a_cluster(stallDeadlineSeconds=60, stallAction="Fail")
+    story.world.say(total=3, processing=1)
+    story.after(1000)
+    assert story.word == "Running"
+    assert story.condition("Stalled") == (False, "NotKnown")
+
+
+def test_the_60_s_of_the_runners_start_do_not_count_the_wait_for_the_cluster() -> None:
+    story = job_story(clusterRef=ON_SIMPLE, backoffLimit=0)
+    story.after(50)
+    story.world.submit(cluster())
+    story.settle()
+    story.after(59)
+    assert not story.status.finished
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "StartupDeadlineExceeded")

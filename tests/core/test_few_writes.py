@@ -226,6 +226,22 @@ def test_a_lost_worker_that_is_not_replaced_for_5_s_is_told() -> None:
     assert life.condition("WorkersReady") == (False, "Starting")
 
 
+def test_what_was_held_back_when_the_runner_ended_is_told_with_its_end() -> None:
+    life = starting(2)
+    for pod in (life.scheduler(), *life.workers()[:1]):
+        life.world.start(pod)
+    life.world.start(life.runner())
+    life.settle()
+    assert life.word == "ClusterCreated"
+    life.world.exit(life.runner(), 0)
+    life.settle()
+    assert life.word == "Successful"
+    assert life.condition("SchedulerReady") == (True, "Answers")
+    assert life.condition("WorkersReady") == (False, "Starting")
+    assert life.condition("RunnerReady") == (False, "Ended")
+    assert life.status_of(JOB)["workers"] == {"desired": 2, "ready": 1}
+
+
 # Troubles wait for nothing
 
 
@@ -249,7 +265,7 @@ def test_a_full_quota_is_told_at_once() -> None:
     life.until(0.1)
     assert life.condition("WorkersReady") == (False, "QuotaExceeded")
     conditions = life.status_of(GROUP, "sums-default")["conditions"]
-    assert conditions[0]["reason"] == "Quota"
+    assert conditions[0]["reason"] == "QuotaExceeded"
 
 
 def test_a_crash_loop_is_told_at_once() -> None:

@@ -304,7 +304,72 @@ def test_one_worker_that_is_ready_is_enough_to_go_on() -> None:
     assert story.word == "Running"
 
 
+def test_workers_whose_image_cannot_be_pulled_for_600_s_fail_the_attempt() -> None:
+    story = starting()
+    story.world.start(story.scheduler())
+    story.world.start(story.runner())
+    for worker in story.workers():
+        story.world.wait_with(worker, "ImagePullBackOff", "no such image")
+    story.after(599)
+    assert not story.status.finished
+    assert story.status.reason == "ImagePull"
+    story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", "ImagePull")
+
+
+def test_one_worker_that_may_still_come_is_waited_for() -> None:
+    story = starting()
+    story.world.start(story.scheduler())
+    story.world.start(story.runner())
+    stuck, queued = story.workers()
+    story.world.wait_with(stuck, "ImagePullBackOff", "no such image")
+    story.world.unschedulable(queued, "0/3 nodes are available")
+    story.after(10_000)
+    assert not story.status.finished
+
+
+def test_workers_that_worked_and_cannot_come_again_do_not_end_what_they_have_done() -> None:
+    story = running(backoffLimit=0, failurePolicy={"maxIgnored": 0})
+    story.world.say(total=10, done=3)
+    for worker in story.workers():
+        story.world.wait_with(worker, "ImagePullBackOff", "no such image")
+    story.after(1000)
+    assert story.word == "Running"
+
+
 # Refusals
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds", "reason"),
+    [(RefusalKind.INVALID, 0, "InvalidSpec"), (RefusalKind.REJECTED, 600, "Rejected")],
+)
+def test_workers_none_of_which_can_be_made_end_the_attempt(
+    kind: RefusalKind, seconds: int, reason: str
+) -> None:
+    story = refused("-worker-", kind, "spec.containers[0].image: Required value")
+    if seconds:
+        story.after(seconds - 1)
+        assert not story.status.finished
+        assert story.condition("WorkersReady") == (False, reason)
+        story.after(1)
+    assert (story.word, story.status.reason) == ("Failed", reason)
+    assert "spec.containers[0].image: Required value" in story.status.message
+
+
+def test_a_refusal_of_one_more_worker_ends_no_job_that_has_some() -> None:
+    story = running()
+    story.world.refuse["-worker-"] = (RefusalKind.INVALID, "no")
+    story.edit(cluster={"spec": {"worker": {"replicas": 3}}})
+    story.after(10_000)
+    assert story.word == "Running"
+    assert story.condition("WorkersReady") == (False, "InvalidSpec")
+
+
+def test_a_name_that_is_free_in_a_moment_is_no_trouble_of_a_cluster() -> None:
+    story = refused("scheduler", RefusalKind.TERMINATING, "the old one is still going")
+    found = story.status_of("DaskCluster")["conditions"][0]
+    assert found["reason"] == "Starting"
 
 
 @pytest.mark.parametrize("part", ["runner", "scheduler", "sums-default"])

@@ -25,7 +25,7 @@ from daskjob.core.decide.telling import (
     without_wording,
 )
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
-from daskjob.core.diagnose import asked_after_at, crash_loop, waiting_for
+from daskjob.core.diagnose import asked_after_at, crash_loop, refused, waiting_for
 from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
 from daskjob.core.observed import ObservedCluster, Refusal
@@ -326,9 +326,9 @@ def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
     if observed.mistakes:
         return False, "InvalidSpec", "; ".join(str(mistake) for mistake in observed.mistakes)
     if scheduler is None:
-        for _, refusal in sorted(observed.refusals.items()):
-            words = f"{refusal.name} could not be created: {refusal.words}."
-            return False, str(refusal.kind), words
+        no = refused(observed.refusals)
+        if no:
+            return False, str(no.reason), no.message
         for pod in observed.deployed:
             words = f"{pod.ref.name}, a Deployment's pod of an earlier cluster, is still there."
             return False, "NameTaken", f"{words} Two schedulers would answer under one name."

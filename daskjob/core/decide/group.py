@@ -19,7 +19,7 @@ from daskjob.core.decide.telling import (
     without_wording,
 )
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
-from daskjob.core.diagnose import asked_after_at, crash_loop, waiting_for
+from daskjob.core.diagnose import asked_after_at, crash_loop, refused, waiting_for
 from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Refusal
@@ -232,8 +232,9 @@ def _why(observed: ObservedGroup, verdict: Scaling, ready: int, wanted: int) -> 
         return "ScaleDownBlocked", f"{verdict.blocked}; no worker is removed until then."
     if ready == wanted:
         return "AllReady", f"{ready} of {wanted} workers are ready."
-    for _, refusal in sorted(observed.refusals.items()):
-        return str(refusal.kind), f"{refusal.name} could not be created: {refusal.words}."
+    no = refused(observed.refusals)
+    if no:
+        return str(no.reason), no.message
     for pod in observed.workers:
         problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
         if problem:

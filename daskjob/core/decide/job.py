@@ -64,6 +64,9 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
         return _carry_on(view)
     if _report_is_to_come(view):
         return Decision(collect_report=True)
+    if view.attempt_runs:
+        # What was held back until now is so all the same.
+        view = replace(view, status=told(view))
     return _write(view, ended(view, end))
 
 

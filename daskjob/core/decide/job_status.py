@@ -18,13 +18,12 @@ from daskjob.core.decide.telling import (
     troubles,
     without_wording,
 )
-from daskjob.core.diagnose import crash_loop, waiting_for
-from daskjob.core.errors import RefusalKind
+from daskjob.core.diagnose import crash_loop, refused, waiting_for
 from daskjob.core.job_view import JobView
 from daskjob.core.manifests import whole_seconds
+from daskjob.core.observed import Refusal
 from daskjob.core.policies.cleanup import blocked_since, in_the_way
 from daskjob.core.policies.stall import stall
-from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import OnSchedulerLoss
 from daskjob.core.status import (
     ConditionType,
@@ -250,15 +249,19 @@ def _why_not_ready(view: JobView) -> tuple[str, str]:
     if minimum := _too_few(view):
         text = f"The runner waits for {minimum}, as minAvailableWorkers says: scale the workers up."
         return "TooFewWorkers", text
-    for name, refusal in sorted(view.observed.refusals.items()):
-        if "-worker-" in name:
-            reason = Reason.QUOTA_EXCEEDED if refusal.kind is RefusalKind.QUOTA else Reason.REJECTED
-            return str(reason), f"{refusal.name} could not be created: {refusal.words}."
+    no = refused(_refusals(view, of_workers=True))
+    if no:
+        return str(no.reason), no.message
     for pod in sorted(view.workers, key=lambda pod: pod.ref.name):
         problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
         if problem:
             return str(problem.reason), problem.message
     return STARTING, ""
+
+
+def _refusals(view: JobView, *, of_workers: bool) -> dict[str, Refusal]:
+    every = view.observed.refusals.items()
+    return {name: refusal for name, refusal in every if ("-worker-" in name) is of_workers}
 
 
 def _with_runner(view: JobView, status: JobStatus) -> JobStatus:
@@ -278,6 +281,14 @@ def _with_runner(view: JobView, status: JobStatus) -> JobStatus:
 
 def _with_stall(view: JobView, status: JobStatus) -> JobStatus:
     found, now = stall(view), whole_seconds(view.now)
+    if view.policy.stall_deadline_seconds and view.job.cluster_ref and view.runner_ever_ran:
+        message = (
+            f"on DaskCluster {view.job.cluster_ref} this job's tasks cannot be told from those of "
+            "others: no stall is looked for."
+        )
+        return status.with_condition(
+            ConditionType.STALLED, status=False, reason="NotKnown", message=message, now=now
+        )
     if found is not None and found.stalled:
         limit = view.policy.stall_deadline_seconds
         message = f"no task moved for {limit} s while the runner ran; it may be busy outside Dask."
@@ -309,10 +320,9 @@ def _with_progress(view: JobView, status: JobStatus) -> JobStatus:
 
 def _trouble(view: JobView) -> tuple[str, str]:
     """Return what the attempt waits for, as reason and message; empty where it is well."""
-    for name, refusal in sorted(view.observed.refusals.items()):
-        if refusal.kind in (RefusalKind.QUOTA, RefusalKind.REJECTED) and "-worker-" not in name:
-            reason = Reason.QUOTA_EXCEEDED if refusal.kind is RefusalKind.QUOTA else Reason.REJECTED
-            return str(reason), f"{refusal.name} could not be created: {refusal.words}."
+    no = refused(_refusals(view, of_workers=False))
+    if no:
+        return str(no.reason), no.message
     if view.job.cluster_ref and view.observed.cluster is None:
         return "WaitingForCluster", f"DaskCluster {view.job.cluster_ref} does not exist yet."
     for pod in (view.runner, view.scheduler):

@@ -74,6 +74,9 @@ def startup_deadline_at(view: JobView) -> datetime | None:
     limit, since = view.policy.startup_deadline_seconds, view.status.attempt_start_time
     if limit is None or since is None or view.runner_ever_ran:
         return None
+    if view.job.cluster_ref and view.runner is not None:
+        # It is the attempt's first object: what came before was the wait for the cluster.
+        since = view.runner.created_at or since
     return since + timedelta(seconds=limit)
 
 

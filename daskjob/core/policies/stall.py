@@ -30,6 +30,9 @@ def stall(view: JobView) -> Stall | None:
     runner = view.runner
     if limit is None or runner is None or runner.main is None or not runner.main.running:
         return None
+    if view.job.cluster_ref:
+        # Its scheduler has the tasks of other jobs too, and does not tell whose they are.
+        return None
     moves = [runner.main.started_at, view.observed.last_log_at]
     if view.observed.dask is not None:
         moves.append(view.observed.dask.last_transition)

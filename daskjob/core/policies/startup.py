@@ -30,18 +30,19 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
         or _name_stays_taken(view)
         or _waited_too_long(view)
         or _scheduler_never_answers(view)
+        or _workers_cannot_be_made(view)
+        or _workers_wait_too_long(view)
         or _workers_never_come(view)
     )
 
 
 def next_look(view: JobView) -> datetime | None:
     """Return when the judgement may change without anything else changing."""
-    moments = [refusal.first_at + _patience() for refusal in refusals_of(view)]
-    for pod in _pods(view):
-        diagnosis = waiting_for(pod)
-        since = _waits_since(pod)
-        if diagnosis and diagnosis.patience_seconds and since:
-            moments.append(since + timedelta(seconds=diagnosis.patience_seconds))
+    refusals = view.observed.refusals.values()
+    moments = [refusal.first_at + _patience() for refusal in refusals]
+    for pod in (*_pods(view), *view.workers):
+        if given_up := _given_up_at(pod):
+            moments.append(given_up)
         if asked := asked_after_at(pod, view.now):
             moments.append(asked)
     if (due := _name_given_up_at(view)) is not None:
@@ -112,12 +113,18 @@ def _words(refusal: Refusal, what: str, step: str) -> str:
 
 def _waited_too_long(view: JobView) -> AttemptEnd | None:
     for pod in _pods(view):
-        diagnosis, since = waiting_for(pod), _waits_since(pod)
-        if diagnosis is None or diagnosis.patience_seconds is None or since is None:
-            continue
-        if view.now - since >= timedelta(seconds=diagnosis.patience_seconds):
+        diagnosis, due = waiting_for(pod), _given_up_at(pod)
+        if diagnosis is not None and due is not None and view.now >= due:
             return AttemptEnd(diagnosis.reason, diagnosis.message)
     return None
+
+
+def _given_up_at(pod: PodFacts) -> datetime | None:
+    """Return when what a pod waits for is waited for no longer; ``None``: never, or for nothing."""
+    diagnosis, since = waiting_for(pod), _waits_since(pod)
+    if diagnosis is None or diagnosis.patience_seconds is None or since is None:
+        return None
+    return since + timedelta(seconds=diagnosis.patience_seconds)
 
 
 def _scheduler_never_answers(view: JobView) -> AttemptEnd | None:
@@ -135,13 +142,48 @@ def _scheduler_never_answers(view: JobView) -> AttemptEnd | None:
     return AttemptEnd(Reason.SCHEDULER_FAILED, message)
 
 
+def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
+    """Say whether the API takes none of the workers: then a client waits for its first for ever."""
+    if view.cluster is None or view.workers:
+        return None
+    for name, refusal in sorted(view.observed.refusals.items()):
+        waited = view.now - refusal.first_at >= _patience()
+        if "-worker-" not in name:
+            continue
+        if refusal.kind is RefusalKind.INVALID:
+            step = "Correct the workers' spec and submit it again."
+            return AttemptEnd(Reason.INVALID_SPEC, _words(refusal, "is refused", step))
+        if refusal.kind is RefusalKind.REJECTED and waited:
+            step = "Ask whoever runs the admission policy."
+            return AttemptEnd(Reason.REJECTED, _words(refusal, "is rejected", step))
+    return None
+
+
+def _workers_wait_too_long(view: JobView) -> AttemptEnd | None:
+    """Say whether no worker can start, each for want of its image, a volume or a name."""
+    if not view.workers or _worked(view):
+        return None
+    troubles = [waiting_for(pod) for pod in view.workers]
+    moments = [_given_up_at(pod) for pod in view.workers]
+    if any(moment is None or view.now < moment for moment in moments):
+        return None
+    found = next((trouble for trouble in troubles if trouble is not None), None)
+    return AttemptEnd(found.reason, found.message) if found else None
+
+
+def _worked(view: JobView) -> bool:
+    """Say whether some worker is, or was, there."""
+    dask = view.observed.dask
+    return bool(view.ready_workers or (dask and (dask.workers or dask.tasks.done)))
+
+
 def _workers_never_come(view: JobView) -> AttemptEnd | None:
     """Say whether workers crash again and again and not one was ever ready.
 
     Without this a client would wait for its first worker for ever.
     """
-    cluster, dask = view.cluster, view.observed.dask
-    if cluster is None or view.ready_workers or (dask and (dask.workers or dask.tasks.done)):
+    cluster = view.cluster
+    if cluster is None or _worked(view):
         return None
     crashing = [pod for pod in view.workers if pod.restarts >= MAX_RESTARTS]
     all_crash = bool(crashing) and len(crashing) == len(view.workers)
