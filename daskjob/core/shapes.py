@@ -22,7 +22,7 @@ class Rule:
     """What a type and a range cannot say, in the API server's language (CEL).
 
     The readers of the specs judge the same in Python, for files and for this machine; each rule
-    stands beside its reader, and tests/cluster gives both the same manifests.
+    stands beside its reader, and tests give both the same manifests (tests/core/specimens.py).
     """
 
     #: Holds where the value is right; ``self`` is the value, ``oldSelf`` what it was.
