@@ -151,11 +151,15 @@ class Texts:
 
     name: str
     description: str
+    at_most: int | None = None
     rules: tuple[Rule, ...] = ()
 
     def read(self, reader: Reader) -> dict[str, str]:
         """Return the map, empty where there is none."""
-        return reader.strings(self.name)
+        found = reader.strings(self.name)
+        if self.at_most is not None and len(found) > self.at_most:
+            reader.mistake(self.name, f"{len(found)} items", f"write at most {self.at_most}")
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,6 +257,18 @@ WRONG = [
         job_spec.SMALL_ENOUGH.says,
         with_files(a_py="x" * (job_spec.FILES_LIMIT_BYTES - 4)),
     ),
+    Wrong(
+        "too many files",
+        job(job={"spec": pod(container("a")), "files": {f"{n}.py": "" for n in range(1001)}}),
+        "spec.job.files",
+        "must have at most 1000 items",
+        job(
+            job={
+                "spec": pod(container("a")),
+                "files": {f"{n:0>250}.py": "x" * 650 for n in range(1000)},
+            }
+        ),
+    ),
     # Where a job runs
     Wrong(
         "both cluster and clusterRef",
@@ -459,6 +471,16 @@ WRONG = [
         "must be of type string",
         job(submissionID="5"),
     ),
+    *(
+        Wrong(
+            f"{field} of 254 characters",
+            saying(field, "a" * 254),
+            f"spec.{field}",
+            "may not be more than 253",
+            saying(field, "a" * 253),
+        )
+        for field in ("submissionID", "managedBy")
+    ),
     # Failure rules
     Wrong(
         "rule about nothing",
@@ -565,6 +587,13 @@ WRONG = [
         "spec.scheduler.service.ports",
         cluster_spec.REACHABLE.says,
         with_service(ports=None),
+    ),
+    Wrong(
+        "too many ports",
+        with_service(ports=[{"port": 8786 + n} for n in range(251)]),
+        "spec.scheduler.service.ports",
+        "at most 250 items",
+        with_service(ports=[{"port": 9035 - n} for n in range(250)]),
     ),
     Wrong(
         "port as text",

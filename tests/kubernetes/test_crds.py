@@ -24,6 +24,7 @@ from daskjob.core.manifests import Manifest
 from daskjob.core.names import Kind
 from daskjob.core.schema import crds as all_crds
 from daskjob.core.spec import read_cluster, read_job
+from daskjob.core.spec.job import NEVER_CHANGES
 from daskjob.core.status import (
     autoscaler_status_from,
     cluster_status_from,
@@ -403,7 +404,7 @@ def test_what_never_changes_may_be_dropped_and_said_again(kubectl: Kubectl, fiel
     with pytest.raises(KubectlFailed) as caught:
         patched(kubectl, manifest, {"spec": {field: "tuesday"}})
     assert f"spec.{field}" in caught.value.said
-    assert "it never changes: make another DaskJob" in caught.value.said
+    assert NEVER_CHANGES.says in caught.value.said
     patched(kubectl, manifest, {"spec": {field: value}})
     assert field not in patched(kubectl, manifest, {"spec": {field: None}})["spec"]
     patched(kubectl, manifest, {"spec": {field: value}})

@@ -66,7 +66,7 @@ def _limits(shape: Shape) -> Manifest:
         case Time():
             return {"type": "string", "format": "date-time"}
         case Texts():
-            return {"type": "object", "additionalProperties": {"type": "string"}}
+            return _texts(shape)
         case Anything():
             return {"x-kubernetes-preserve-unknown-fields": True}
         case Many():
@@ -101,6 +101,13 @@ def _choice(shape: Choice[Any]) -> Manifest:
     if shape.or_null:
         return {"type": "string"}
     return {"type": "string", "enum": [*shape.words, *([""] if shape.or_empty else [])]}
+
+
+def _texts(shape: Texts) -> Manifest:
+    schema: Manifest = {"type": "object", "additionalProperties": {"type": "string"}}
+    if shape.at_most is not None:
+        schema["maxProperties"] = shape.at_most
+    return schema
 
 
 def _many(shape: Many) -> Manifest:

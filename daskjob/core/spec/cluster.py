@@ -20,13 +20,14 @@ from daskjob.core.spec.group import (
 from daskjob.core.spec.meta import Meta, read_kind, read_meta
 from daskjob.core.spec.pod import TEMPLATE, PodTemplate, read_template
 
-#: As many as anybody has been seen to need; the API server wants an end to what it counts.
+#: More than anybody has been seen to need; the API server wants an end to what its rules look at.
 MOST_GROUPS = 100
+MOST_PORTS = 250
 #: Readers of a cluster find its scheduler pod by this word.
 RESERVED_WORD = "scheduler"
 
 PORT = Integer("port", "The port's number.", minimum=1, maximum=65535)
-PORTS = Many("ports", "The ports.", Record("", "A port.", (PORT,), open=True))
+PORTS = Many("ports", "The ports.", Record("", "A port.", (PORT,), open=True), at_most=MOST_PORTS)
 REACHABLE = Rule(
     f"!has(self.ports) || self.ports.exists(p, has(p.port) && p.port == {names.PORT_COMM})",
     f"one port must be {names.PORT_COMM} ({names.PORT_NAME_COMM}), "

@@ -32,6 +32,10 @@ from daskjob.core.spec.policy_fields import MIN_AVAILABLE_WORKERS, POLICY_FIELDS
 
 #: All files together, in bytes: a ConfigMap holds 1 MiB with its keys and metadata.
 FILES_LIMIT_BYTES = 900 * 1024
+#: The API server wants an end to what its rules look at, here and in other lists.
+MOST_FILES = 1000
+#: More than any token or controller's name has been seen to take.
+LONGEST_TOKEN = 253
 _FILE_NAME = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 PLAIN_NAMES = Rule(
@@ -42,11 +46,12 @@ PLAIN_NAMES = Rule(
 #: those.
 SMALL_ENOUGH = Rule(
     f"self.map(name, name.size() + self[name].size()).sum() <= {FILES_LIMIT_BYTES}",
-    f"{FILES_LIMIT_BYTES} bytes in all: put larger ones into the image or a volume",
+    f"write at most {FILES_LIMIT_BYTES} bytes in all: put larger ones into the image or a volume",
 )
 FILES = Texts(
     "files",
-    "Files by name, mounted read-only at /daskjob/files in runner, scheduler and workers.",
+    f"Files by name, mounted read-only at {names.FILES_PATH} in runner, scheduler and workers.",
+    at_most=MOST_FILES,
     rules=(PLAIN_NAMES, SMALL_ENOUGH),
 )
 JOB_RESTART_POLICY = Choice(
@@ -77,18 +82,27 @@ CLUSTER_REF = Record(
     (CLUSTER_REF_NAME,),
 )
 SUSPEND = Boolean(
-    "suspend", "True: no pods are held; only false, said, resumes, with an attempt not counted."
+    "suspend",
+    "True: the job holds no pods; only an explicit false resumes it, with an attempt that is not "
+    "counted.",
 )
 CANCEL = Boolean("cancel", "True: the job ends now as Failed, with reason Cancelled, for good.")
+#: Judged only where both the old and the new object say something: an Update through older types
+#: drops the field, and absent means what it was.
+NEVER_CHANGES = Rule("self == oldSelf", "it never changes: make another DaskJob")
 SUBMISSION_ID = Text(
     "submissionID",
     "The caller's token: submitting it again finds this job.",
-    rules=(Rule("self == oldSelf", "it never changes: make another DaskJob"),),
+    longest=LONGEST_TOKEN,
+    says=f"write at most {LONGEST_TOKEN} characters",
+    rules=(NEVER_CHANGES,),
 )
 MANAGED_BY = Text(
     "managedBy",
     f"The controller that runs the job; absent: {names.MANAGED_BY}. Another's is left alone.",
-    rules=(Rule("self == oldSelf", "it never changes: make another DaskJob"),),
+    longest=LONGEST_TOKEN,
+    says=f"write at most {LONGEST_TOKEN} characters",
+    rules=(NEVER_CHANGES,),
 )
 
 EXACTLY_ONE = Rule(
