@@ -164,11 +164,27 @@ class FakeBackend(InMemoryBackend):
             startTime=now,
             podIP=f"10.0.0.{next(self._containers)}",
             containerStatuses=statuses,
-            conditions=[
-                {"type": "PodScheduled", "status": "True"},
-                {"type": "Ready", "status": "True" if ready else "False"},
-            ],
+            conditions=self._conditions(pod, ready=ready),
         )
+
+    def becomes_ready(self, pod: Manifest, *, ready: bool = True) -> None:
+        """Let a pod that runs pass its readiness probe, or fail it; its containers go on."""
+        old = (self._fresh(pod).get("status") or {}).get("containerStatuses") or ()
+        statuses = [{**status, "ready": ready} for status in old]
+        self._set(pod, containerStatuses=statuses, conditions=self._conditions(pod, ready=ready))
+
+    def _conditions(self, pod: Manifest, *, ready: bool) -> list[Manifest]:
+        """Return the conditions of a pod on a node, with the time since when it is (not) ready."""
+        facts = pod_facts(self._fresh(pod))
+        since = facts.ready_changed_at if facts.ready is ready else self.now
+        return [
+            {"type": "PodScheduled", "status": "True"},
+            {
+                "type": "Ready",
+                "status": "True" if ready else "False",
+                "lastTransitionTime": format_time(since or self.now),
+            },
+        ]
 
     def exit(
         self, pod: Manifest, code: int, *, message: str = "", reason: str = "", pod_reason: str = ""
@@ -209,6 +225,10 @@ class FakeBackend(InMemoryBackend):
             containerStatuses=statuses,
             conditions=[{"type": "PodScheduled", "status": "True"}],
         )
+
+    def schedule(self, pod: Manifest) -> None:
+        """Let a pod be given a node that has not looked at it yet."""
+        self._set(pod, conditions=[{"type": "PodScheduled", "status": "True"}])
 
     def unschedulable(self, pod: Manifest, message: str) -> None:
         """Let no node fit a pod."""

@@ -58,15 +58,18 @@ def object_ref(manifest: Manifest) -> ObjectRef:
     )
 
 
-def controller_uid(manifest: Manifest) -> str:
-    """Return the uid of the object's controller owner, empty where it has none.
+def controller(manifest: Manifest) -> Manifest:
+    """Return the reference to the object's controller owner, empty where it has none.
 
-    Labels never decide to whom an object belongs: only this does (design §4.8).
+    Labels never decide to whom an object belongs: only its uid does (design §4.8).
     """
-    for owner in metadata(manifest).get("ownerReferences") or ():
-        if owner.get("controller"):
-            return str(owner.get("uid", ""))
-    return ""
+    owners = metadata(manifest).get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+def controller_uid(manifest: Manifest) -> str:
+    """Return the uid of the object's controller owner, empty where it has none."""
+    return str(controller(manifest).get("uid", ""))
 
 
 def parse_time(text: object) -> datetime | None:

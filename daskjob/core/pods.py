@@ -14,7 +14,7 @@ from daskjob.core import names
 from daskjob.core.manifests import (
     Manifest,
     ObjectRef,
-    controller_uid,
+    controller,
     metadata,
     object_ref,
     parse_time,
@@ -72,6 +72,8 @@ class PodFacts:
     ref: ObjectRef
     #: uid of the controller owner: what decides to whom the pod belongs.
     owner_uid: str = ""
+    owner_kind: str = ""
+    owner_name: str = ""
     component: str = ""
     #: Name of the worker group in the pod's label; empty for others.
     group: str = ""
@@ -93,6 +95,8 @@ class PodFacts:
     disruption: str = ""
     disrupted_at: datetime | None = None
     ready: bool = False
+    #: Since when it is ready, or is not; ``None`` where nothing tells the time.
+    ready_changed_at: datetime | None = None
     ip: str = ""
     main: ContainerFacts | None = None
     init_containers: tuple[ContainerFacts, ...] = ()
@@ -121,6 +125,19 @@ class PodFacts:
     def stop_asked(self) -> bool:
         """Whether the pod was told to stop while its log stays (``activeDeadlineSeconds: 1``)."""
         return self.active_deadline_seconds is not None and self.active_deadline_seconds <= 1
+
+    @property
+    def counted_at(self) -> tuple[datetime, ...]:
+        """When it came to be one more pod, or one fewer."""
+        ended = self.main.finished_at if self.main and self.ended else None
+        moments = (self.created_at, self.deletion_asked_at, ended)
+        return tuple(moment for moment in moments if moment is not None)
+
+    @property
+    def moved_at(self) -> tuple[datetime, ...]:
+        """When something of it changed that a status counts or tells."""
+        moments = (self.ready_changed_at, self.main.started_at if self.main else None)
+        return (*self.counted_at, *(moment for moment in moments if moment is not None))
 
     @property
     def identity(self) -> str:
@@ -164,10 +181,14 @@ def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFac
     scheduled = conditions.get("PodScheduled", {})
     disruption = conditions.get("DisruptionTarget", {})
     disrupted = disruption.get("status") == "True"
+    ready = conditions.get("Ready", {})
+    owner = controller(pod)
     deadline = spec.get("activeDeadlineSeconds")
     return PodFacts(
         ref=object_ref({**pod, "kind": "Pod"}),
-        owner_uid=controller_uid(pod),
+        owner_uid=str(owner.get("uid", "")),
+        owner_kind=str(owner.get("kind", "")),
+        owner_name=str(owner.get("name", "")),
         component=str(labels.get(names.LABEL_COMPONENT, "")),
         group=str(labels.get(names.LABEL_WORKERGROUP_NAME, "")),
         attempt=int(attempt) if attempt.isdigit() else None,
@@ -184,7 +205,8 @@ def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFac
         else "",
         disruption=str(disruption.get("reason") or "") if disrupted else "",
         disrupted_at=parse_time(disruption.get("lastTransitionTime")) if disrupted else None,
-        ready=conditions.get("Ready", {}).get("status") == "True",
+        ready=ready.get("status") == "True",
+        ready_changed_at=parse_time(ready.get("lastTransitionTime")),
         ip=str(status.get("podIP") or ""),
         main=containers.get(main, ContainerFacts(main) if main else None),
         init_containers=tuple(_containers(status, "initContainerStatuses")),

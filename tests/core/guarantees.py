@@ -226,7 +226,8 @@ class WatchedWorld(FakeBackend):
         if item is not None:
             self._must_be_ours(item, "told about")
             old = item.get("status") or {}
-            self.promise(old != status, f"the status of {ref} says nothing new")
+            news = {**old, "updatedAt": None} != {**status, "updatedAt": None}
+            self.promise(news, f"the status of {ref} says nothing new")
             fields = [key for key in {**old, **status} if old.get(key) != status.get(key)]
             self.last_change = {key: (old.get(key), status.get(key)) for key in fields}
         await self._counted(super().write_status(ref, status))
@@ -408,18 +409,6 @@ class WatchedWorld(FakeBackend):
             self.promise(now == before, f"{object_ref(before)} is foreign and was changed or lost")
 
     # What pods do that the fake does not know
-
-    def becomes_ready(self, pod: Manifest, *, ready: bool = True) -> None:
-        """Let a pod that runs pass its readiness probe, or fail it; its containers go on."""
-        statuses = [
-            {**status, "ready": ready}
-            for status in (pod.get("status") or {}).get("containerStatuses") or ()
-        ]
-        conditions = [
-            {"type": "PodScheduled", "status": "True"},
-            {"type": "Ready", "status": "True" if ready else "False"},
-        ]
-        self._set(pod, containerStatuses=statuses, conditions=conditions)
 
     def ends_by_itself(
         self, pod: Manifest, code: int, *, reason: str = "", message: str = ""

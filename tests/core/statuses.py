@@ -49,7 +49,7 @@ FULL_JOB = JobStatus(
     next_attempt_time=LATER,
     active_seconds=5,
     scheduler_identity="uid/container",
-    workers=Workers(3, 2, NOW),
+    workers=Workers(3, 2),
     progress=Progress(10, 4, 3, 2, NOW),
     dashboard_url="http://d",
     scheduler_address="tcp://s:8786",
@@ -58,6 +58,7 @@ FULL_JOB = JobStatus(
     policy=frozen(parse_job(full_job()).policy),
     spec_hash="abc",
     ignored_spec_hash="abd",
+    updated_at=LATER,
     conditions=(CONDITION,),
 )
 FULL_CLUSTER = ClusterStatus(
@@ -71,9 +72,10 @@ FULL_CLUSTER = ClusterStatus(
     scheduler_address="tcp://s:8786",
     dashboard_url="http://d",
     selector="a=b",
+    updated_at=LATER,
     conditions=(CONDITION,),
 )
-FULL_GROUP = GroupStatus(2, 3, 2, "a=b", 4, NOW, (CONDITION,))
+FULL_GROUP = GroupStatus(2, 3, 2, "a=b", 4, NOW, LATER, (CONDITION,))
 FULL_AUTOSCALER = AutoscalerStatus(2, 3, 1, "Wanted", "the scheduler wants 3", NOW, (CONDITION,))
 
 FULL: dict[Kind, JobStatus | ClusterStatus | GroupStatus | AutoscalerStatus] = {

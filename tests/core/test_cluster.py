@@ -56,7 +56,7 @@ def test_the_phases_are_created_pending_running() -> None:
     story = Story(cluster())
     story.one_pass()
     assert phase(story) == "Created"
-    story.settle()
+    story.after(5)
     assert phase(story) == "Pending"
     story.world.start(story.scheduler())
     story.settle()

@@ -2,9 +2,381 @@
 
 from __future__ import annotations
 
-from daskjob.core.manifests import Key
-from tests.core.manifests import cluster_spec
-from tests.core.stories import JOB, Story, job_story
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from daskjob.core.decide.telling import RESTLESS_SECONDS, STILL_SECONDS, WORDING_SECONDS
+from daskjob.core.errors import RefusalKind
+from daskjob.core.manifests import Key, object_ref
+from daskjob.core.names import Component
+from tests.core.lives import Life
+from tests.core.manifests import cluster, cluster_spec, group, job
+from tests.core.stories import CLUSTER, GROUP, JOB, Story, job_story
+
+#: Requests of a job with N workers beyond those N, from its creation to its clean-up.
+BUDGET = 13
+
+
+def lived(
+    workers: int,
+    spread: float,
+    end: float,
+    *,
+    scheduler: float = 1.6,
+    probe: float = 0.7,
+    runner: float = 1.3,
+    first: float = 1.5,
+    until: float = 60,
+) -> Life:
+    """A job whose workers become ready one by one, and whose runner ends with 0."""
+    life = Life(job(cluster={"spec": cluster_spec(workers)}))
+    life.pod_starts(Component.SCHEDULER, scheduler, probe=probe)
+    life.pod_starts(Component.RUNNER, runner)
+    for index in range(workers):
+        life.pod_starts(Component.WORKER, first + spread * (index + 1) / workers, index=index)
+    life.runner_ends(end)
+    life.until(end + until)
+    assert life.word == "Successful"
+    assert life.named(CLUSTER) is None
+    return life
+
+
+@pytest.mark.parametrize("workers", [2, 10])
+@pytest.mark.parametrize(
+    "life",
+    [
+        lambda n: lived(n, spread=3, end=60),
+        lambda n: lived(n, spread=3, end=1800),
+        lambda n: lived(n, spread=3, end=5.5),
+        lambda n: lived(n, spread=6, end=8.2),
+        lambda n: lived(n, spread=20, end=24),
+        lambda n: lived(n, spread=0, end=2.5),
+        lambda n: lived(n, spread=3, end=1.2, runner=0.9),
+        lambda n: lived(n, spread=3, end=30, scheduler=4, probe=2),
+        lambda n: lived(n, spread=3, end=30, runner=4.4),
+        lambda n: lived(n, spread=1, end=30, scheduler=2.5, first=1, probe=0),
+    ],
+    ids=[
+        "workers over 3 s, and a minute's work",
+        "workers over 3 s, and half an hour's work",
+        "workers over 3 s, no work",
+        "workers over 6 s, no work",
+        "workers over 20 s, no work",
+        "workers all at once, no work",
+        "runner that ends before the scheduler answers",
+        "slow scheduler",
+        "slow runner",
+        "workers before the scheduler",
+    ],
+)
+def test_a_job_with_n_workers_takes_at_most_n_plus_13_requests(
+    life: Callable[[int], Life], workers: int
+) -> None:
+    assert len(life(workers).requests()) <= workers + BUDGET
+
+
+@pytest.mark.parametrize("workers", [2, 10])
+@pytest.mark.parametrize("spread", [6, 20, 29])
+def test_slow_workers_of_a_long_job_cost_3_more_requests_once_all_are_ready(
+    spread: float, workers: int
+) -> None:
+    """One for the job, its cluster and its group each: none of them says before what is not so."""
+    assert len(lived(workers, spread, end=600).requests()) <= workers + BUDGET + 3
+
+
+@pytest.mark.parametrize(("seconds", "more"), [(20, 1), (600, 2)])
+def test_images_that_have_to_be_pulled_first_cost_1_or_2_more_requests(
+    seconds: float, more: int
+) -> None:
+    """The group's count, on which an HPA relies, after 5 s; ``Pending`` of its cluster after 30."""
+    life = lived(10, 3, end=900, scheduler=seconds, runner=seconds, first=seconds - 1)
+    assert len(life.requests()) <= 10 + BUDGET + more
+
+
+def test_what_a_job_that_succeeds_asks_for_besides_its_statuses_is_n_plus_6() -> None:
+    life = lived(10, spread=3, end=60)
+    asked = [request for request in life.requests() if not request.startswith("status")]
+    assert [a for a in asked if "-worker-" not in a] == [
+        "create Pod/sums-runner",
+        "create DaskCluster/sums",
+        "create Pod/sums-scheduler",
+        "create Service/sums-scheduler",
+        "create DaskWorkerGroup/sums-default",
+        "delete DaskCluster/sums",
+    ]
+    assert len(asked) == 10 + 6
+
+
+def test_a_converged_job_asks_for_nothing_for_hours() -> None:
+    life = Life(job())
+    life.pod_starts(Component.SCHEDULER, 1)
+    life.pod_starts(Component.RUNNER, 1)
+    for index in range(2):
+        life.pod_starts(Component.WORKER, 1, index=index)
+    life.until(60)
+    before = life.requests()
+    life.until(4 * 3600)
+    assert life.requests() == before
+
+
+# What is told when
+
+
+def starting(workers: int = 10) -> Life:
+    """A job whose objects have been made, one moment after its creation."""
+    life = Life(job(cluster={"spec": cluster_spec(workers)}))
+    life.until(0.1)
+    return life
+
+
+def test_the_first_word_and_the_names_are_told_before_any_time_has_passed() -> None:
+    story = job_story()
+    story.one_pass()
+    assert (story.word, story.status.policy is not None) == ("JobCreated", True)
+    assert story.status.cluster_name == ""
+    story.one_pass()
+    assert story.word == "ClusterCreated"
+    assert (story.status.cluster_name, story.status.job_runner_pod_name) == ("sums", "sums-runner")
+
+
+def test_a_cluster_says_created_before_any_time_has_passed() -> None:
+    assert starting().status_of(CLUSTER)["phase"] == "Created"
+
+
+def test_no_step_of_a_pods_start_is_told_by_itself() -> None:
+    life = starting()
+    before = life.requests()
+    for pod in life.world.pods():
+        for step in (life.world.schedule, lambda p: life.world.wait_with(p, "ContainerCreating")):
+            step(pod)
+            life.settle()
+    for worker in life.workers()[:-1]:
+        life.world.start(worker, ready=False)
+        life.settle()
+        life.world.becomes_ready(worker)
+        life.settle()
+    life.world.start(life.scheduler(), ready=False)
+    life.settle()
+    assert life.requests() == before
+
+
+def test_running_is_told_at_once_where_scheduler_and_workers_are_there() -> None:
+    life = starting()
+    for pod in [life.scheduler(), *life.workers()]:
+        life.world.start(pod)
+    life.settle()
+    life.world.start(life.runner())
+    life.settle()
+    assert (life.word, life.condition("WorkersReady")) == ("Running", (True, "AllReady"))
+
+
+def test_running_is_told_5_s_after_the_runners_start_where_workers_are_missing() -> None:
+    life = starting()
+    life.pod_starts(Component.SCHEDULER, 20)
+    life.pod_starts(Component.RUNNER, 20)
+    life.pod_starts(Component.WORKER, 24)
+    life.until(24.9)
+    assert life.word == "ClusterCreated"
+    life.until(25.1)
+    assert life.word == "Running"
+    assert life.status.workers is not None
+    assert (life.status.workers.ready, life.status.workers.desired) == (1, 10)
+
+
+def test_10_workers_that_come_over_a_minute_are_told_every_30_s_and_when_all_are_there() -> None:
+    life = starting()
+    life.pod_starts(Component.SCHEDULER, 1)
+    life.pod_starts(Component.RUNNER, 1)
+    for index in range(10):
+        life.pod_starts(Component.WORKER, 10 + 6 * index, index=index)
+    life.until(300)
+    # The first word, the names, Running without a worker, a count on the way, and all of them.
+    assert life.status_writes() == 5
+    assert life.condition("WorkersReady") == (True, "AllReady")
+
+
+def test_a_lost_worker_that_is_replaced_within_5_s_is_not_told() -> None:
+    life = starting(2)
+    life.pod_starts(Component.SCHEDULER, 1)
+    life.pod_starts(Component.RUNNER, 1)
+    for index in range(2):
+        life.pod_starts(Component.WORKER, 1, index=index)
+    life.until(100)
+    before = life.requests()
+    life.at(100, lambda: life.world.store.delete(object_ref(life.workers()[0])))
+    life.at(101, life.world.kubelet)
+    life.pod_starts(Component.WORKER, 103, index=1)
+    life.until(200)
+    assert life.ready_workers() == 2
+    assert [r for r in life.requests()[len(before) :] if r.startswith("status")] == []
+
+
+def test_a_lost_worker_that_is_not_replaced_for_5_s_is_told() -> None:
+    life = starting(2)
+    life.pod_starts(Component.SCHEDULER, 1)
+    life.pod_starts(Component.RUNNER, 1)
+    for index in range(2):
+        life.pod_starts(Component.WORKER, 1, index=index)
+    life.until(100)
+    life.at(100, lambda: life.world.store.delete(object_ref(life.workers()[0])))
+    life.at(101, life.world.kubelet)
+    life.until(107)
+    assert life.condition("WorkersReady") == (False, "Starting")
+
+
+# Troubles wait for nothing
+
+
+def test_a_trouble_is_told_at_once_and_takes_what_was_held_back_with_it() -> None:
+    life = starting()
+    life.world.start(life.scheduler())
+    life.world.start(life.runner())
+    life.settle()
+    assert life.word == "ClusterCreated"
+    life.world.unschedulable(life.workers()[0], "0/3 nodes are available")
+    life.settle()
+    assert life.word == "Running"
+    assert life.condition("WorkersReady") == (False, "Unschedulable")
+    conditions = life.status_of(GROUP, "sums-default")["conditions"]
+    assert conditions[0]["reason"] == "Unschedulable"
+
+
+def test_a_full_quota_is_told_at_once() -> None:
+    life = Life(job())
+    life.world.refuse["-worker-"] = (RefusalKind.QUOTA, "exceeded quota: small")
+    life.until(0.1)
+    assert life.condition("WorkersReady") == (False, "QuotaExceeded")
+    conditions = life.status_of(GROUP, "sums-default")["conditions"]
+    assert conditions[0]["reason"] == "Quota"
+
+
+def test_a_crash_loop_is_told_at_once() -> None:
+    life = starting()
+    life.world.start(life.scheduler(), ready=False)
+    life.world.restart(life.scheduler())
+    life.settle()
+    assert life.condition("SchedulerReady") == (False, "SchedulerFailed")
+    assert life.status_of(CLUSTER)["conditions"][0]["reason"] == "SchedulerFailed"
+
+
+def test_a_blocked_scale_down_is_told_at_once() -> None:
+    story = Story(cluster())
+    story.bring_up()
+    _scale(story, GROUP, "simple-default", 1)
+    story.one_pass(Key(GROUP, "default", "simple-default"))
+    assert story.status_of(GROUP, "simple-default")["conditions"][0]["reason"] == "ScaleDownBlocked"
+
+
+def test_a_trouble_whose_words_change_every_5_s_is_written_once_a_minute() -> None:
+    story = job_story()
+    story.settle()
+    story.world.unschedulable(story.runner(), "0/1 nodes are available")
+    story.settle()
+    before = len(story.writes)
+    for nodes in range(3 * WORDING_SECONDS // 5):
+        story.world.unschedulable(story.runner(), f"0/{nodes} nodes are available")
+        story.after(5)
+    statuses = [w for w in story.writes[before:] if w == f"status {JOB}/sums"]
+    assert len(statuses) == 3
+
+
+# What a scale subresource tells
+
+
+def _scale(story: Story, kind: str, name: str, replicas: int) -> None:
+    item = story.named(kind, name)
+    assert item is not None
+    story.world.store.patch(object_ref(item), {"spec": {"worker": {"replicas": replicas}}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(CLUSTER, "simple"), (GROUP, "simple-default")], ids=["cluster", "group"]
+)
+def test_replicas_and_selector_are_right_5_s_after_the_pods_were_made(kind: str, name: str) -> None:
+    life = Life(cluster())
+    life.until(5.1)
+    status = life.status_of(kind, name)
+    assert status["replicas"] == 2
+    assert "dask.org/workergroup-name=simple-default" in status["selector"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(CLUSTER, "simple"), (GROUP, "simple-default")], ids=["cluster", "group"]
+)
+@pytest.mark.parametrize("replicas", [1, 5])
+def test_replicas_are_right_5_s_after_somebody_scaled(kind: str, name: str, replicas: int) -> None:
+    life = Life(cluster())
+    life.until(0.1)
+    life.world.start_all()
+    life.world.say()
+    life.until(100)
+    life.at(100, lambda: _scale(life, kind, name, replicas))
+    life.at(101, life.world.kubelet)
+    life.until(106.1)
+    assert life.status_of(kind, name)["replicas"] == replicas
+
+
+def test_a_user_made_cluster_says_at_once_that_its_scheduler_answers() -> None:
+    life = Life(cluster())
+    life.until(1)
+    life.world.start(life.scheduler())
+    life.settle()
+    assert life.status_of(CLUSTER)["phase"] == "Running"
+
+
+def test_a_group_that_waits_for_its_cluster_says_so_at_once() -> None:
+    life = Life(group())
+    life.until(0.1)
+    assert life.status_of(GROUP)["conditions"][0]["reason"] == "ClusterMissing"
+
+
+# Who holds something back asks to be woken for it
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        Key(JOB, "default", "sums"),
+        Key(CLUSTER, "default", "sums"),
+        Key(GROUP, "default", "sums-default"),
+    ],
+    ids=["job", "cluster", "group"],
+)
+def test_a_pass_that_holds_something_back_asks_to_be_woken_to_tell_it(key: Key) -> None:
+    life = starting()
+    life.world.start(life.scheduler())
+    life.world.start(life.runner())
+    life.world.start(life.workers()[0])
+    decision = life.decision(key)
+    assert decision.status is None
+    assert decision.wake_at is not None
+    assert 0 < (decision.wake_at - life.world.now).total_seconds() <= STILL_SECONDS
+
+
+def test_pods_of_a_node_whose_clock_is_an_hour_ahead_hold_nothing_back() -> None:
+    life = starting()
+    for pod in [life.scheduler(), life.runner(), *life.workers()[:3]]:
+        life.world.start(pod)
+        ahead = life.world.now.replace(hour=13).isoformat()
+        status = life.world.pod(pod["metadata"]["name"])["status"]
+        for condition in status["conditions"]:
+            condition["lastTransitionTime"] = ahead
+        for container in status["containerStatuses"]:
+            container["state"]["running"]["startedAt"] = ahead
+    life.until(RESTLESS_SECONDS + 1)
+    assert life.word == "Running"
+
+
+# Progress
+
+
+def with_10_workers() -> Story:
+    """A job whose scheduler, runner and 10 workers run."""
+    story = job_story(cluster={"spec": cluster_spec(replicas=10)})
+    story.bring_up()
+    return story
 
 
 def status_writes(story: Story, kind: str = JOB) -> int:
@@ -12,59 +384,27 @@ def status_writes(story: Story, kind: str = JOB) -> int:
     return sum(1 for w in story.writes if w.startswith(f"status {kind}/"))
 
 
-def with_10_workers() -> Story:
-    """A job whose scheduler and runner run and whose 10 workers wait."""
-    story = job_story(cluster={"spec": cluster_spec(replicas=10)})
-    story.settle()
-    story.world.start(story.scheduler())
-    story.world.start(story.runner())
-    story.settle()
-    return story
-
-
-def test_10_workers_that_get_ready_within_a_second_are_1_write_of_the_jobs_status() -> None:
-    story = with_10_workers()
-    before = status_writes(story)
-    for worker in story.workers():
-        story.world.advance(0.1)
-        story.world.start(worker)
-        story.settle()
-    assert story.status.workers is not None
-    assert story.status.workers.ready == 10
-    assert status_writes(story) - before == 1
-
-
-def test_counts_that_change_alone_are_written_after_5_s() -> None:
-    story = with_10_workers()
-    before = status_writes(story)
-    story.world.start(story.workers()[0])
-    story.after(4)
-    assert status_writes(story) == before
-    story.after(1)
-    assert status_writes(story) == before + 1
-    assert story.status.workers is not None
-    assert story.status.workers.ready == 1
-
-
-def test_a_pass_that_holds_a_count_back_asks_to_be_woken_to_write_it() -> None:
-    story = with_10_workers()
-    story.world.start(story.workers()[0])
-    wake_at = story.decision(Key(JOB, "default", "sums")).wake_at
-    assert wake_at is not None
-    assert (wake_at - story.world.now).total_seconds() == 5
-
-
 def test_progress_is_written_every_30_s_at_the_most() -> None:
     story = with_10_workers()
-    story.world.start_all()
-    story.settle()
     story.world.say(total=1000, processing=2)
-    story.settle()
+    story.after(5)
     before = status_writes(story)
     for done in range(60):
         story.world.say(total=1000, done=done, processing=2)
         story.after(1)
     assert status_writes(story) - before == 2
+
+
+def test_progress_is_told_from_the_first_task_on() -> None:
+    story = with_10_workers()
+    moments = []
+    for done in range(90):
+        story.world.say(total=1000, done=done, processing=2)
+        story.after(1)
+        progress = story.status.progress
+        moments += [progress.updated_at] if progress and progress.updated_at else []
+    waits = [(b - a).total_seconds() for a, b in pairwise(sorted(set(moments)))]
+    assert waits == [30, 30]
 
 
 def test_with_an_interval_of_0_no_progress_is_written() -> None:
@@ -73,11 +413,3 @@ def test_with_an_interval_of_0_no_progress_is_written() -> None:
     story.world.say(total=3, processing=1)
     story.after(60)
     assert story.status.progress is None
-
-
-def test_a_job_from_creation_to_its_end_is_at_most_6_writes_of_its_status() -> None:
-    story = job_story()
-    story.bring_up()
-    story.end_runner(0)
-    story.kubelet()
-    assert status_writes(story) <= 6

@@ -365,6 +365,7 @@ def test_scaling_down_and_up_again_before_anything_was_confirmed_changes_nothing
     story.world.retires = False
     scale(story, 1)
     scale(story, 3)
+    story.after(5)
     assert {name(w) for w in story.workers()} == names
     assert condition(story)[0] == "AllReady"
 

@@ -76,6 +76,9 @@ class _Pod:
     started_at: datetime | None = None
     #: Why the pod is being stopped for good: its own reason, in Kubernetes' word.
     stopped: str = ""
+    #: Whether it is ready, and since when it is or is not.
+    ready: bool = False
+    ready_changed_at: datetime | None = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -445,6 +448,8 @@ class Kubelet:
             pod.uid in self._ready
             or component not in (names.Component.SCHEDULER, names.Component.WORKER)
         )
+        if ready is not pod.ready or pod.ready_changed_at is None:
+            pod.ready, pod.ready_changed_at = ready, self._clock()
         phase = "Running" if running or any(c.ended or c.last for c in main) else "Pending"
         status: Manifest = {
             "phase": phase,
@@ -452,7 +457,11 @@ class Kubelet:
             "startTime": format_time(pod.started_at),
             "conditions": [
                 {"type": "PodScheduled", "status": "True"},
-                {"type": "Ready", "status": "True" if ready else "False"},
+                {
+                    "type": "Ready",
+                    "status": "True" if ready else "False",
+                    "lastTransitionTime": format_time(pod.ready_changed_at),
+                },
             ],
             "containerStatuses": [_container_status(c, ready=ready) for c in main],
         }

@@ -13,6 +13,17 @@ from daskjob.core.build.group import worker_group
 from daskjob.core.build.pods import dashboard_url, scheduler_address
 from daskjob.core.build.scheduler import scheduler_pod
 from daskjob.core.build.service import dashboard_port, scheduler_service
+from daskjob.core.decide.telling import (
+    RESTLESS_SECONDS,
+    STARTING,
+    a_while_after,
+    counted_at,
+    rephrased_at,
+    soonest,
+    still_at,
+    troubles,
+    without_wording,
+)
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.diagnose import crash_loop, waiting_for
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
@@ -45,8 +56,10 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     create = () if observed.mistakes else _missing(observed, now)
     waits = [next_try(refusal) for refusal in observed.refusals.values()]
     waits += [moment] if (moment := _scheduler_due(status)) else []
+    due = _told_at(observed, status, now)
+    waits += [due] if due and status != observed.status else []
     return Decision(
-        status=None if status == observed.status else status.to_manifest(),
+        status=_written(observed, status, due, now),
         create=tuple(m for m in create if _may_try(observed, m, now)),
         delete=_superfluous(observed),
         patch=patches,
@@ -155,7 +168,8 @@ def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterS
     condition = Condition(ConditionType.SCHEDULER_READY, ready, reason, message, meta.generation)
     default_name = names.group_name(meta.name)
     group = next((g for g in observed.groups if g.ref.name == default_name), None)
-    agreed = group is not None and group.replicas == spec.worker.replicas
+    asked_for = group is None and not observed.mistakes and not cluster.deletes_workers
+    agreed = asked_for or (group is not None and group.replicas == spec.worker.replicas)
     port = dashboard_port(spec.service)
     return replace(
         old,
@@ -163,7 +177,8 @@ def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterS
         phase=_phase(observed),
         replicas=len(ours),
         ready_replicas=sum(1 for pod in ours if pod.ready and not pod.deleting),
-        # Only what both sides have is a base: a patch that was lost must not look like a wish.
+        # Only what both sides have is a base: a patch that was lost must not look like a wish. A
+        # group that is being made is made with the cluster's count, whenever that succeeds.
         synced_replicas=replicas if agreed else old.synced_replicas,
         selector=f"{names.LABEL_CLUSTER_NAME}={names.label_value(meta.name)},"
         f"{names.LABEL_WORKERGROUP_NAME}={default}",
@@ -173,6 +188,83 @@ def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterS
         dashboard_url=dashboard_url(observed.site, meta.name, meta.namespace, spec.scheduler, port),
         conditions=with_condition(old.conditions, condition, now),
     )
+
+
+def _told_at(observed: ObservedCluster, new: ClusterStatus, now: datetime) -> datetime | None:
+    """Return when a status is written that says something new; ``None``: at once.
+
+    A cluster that somebody waits for says at once that its scheduler answers. That of a job is
+    waited for by nobody, and says it together with its workers.
+    """
+    old, meta = observed.status, observed.cluster.meta
+    starts = new.phase is ClusterPhase.RUNNING and old.phase is not new.phase
+    of_job = meta.owner_kind == names.Kind.JOB
+    if _must_be_told(old, new) or (starts and (not of_job or _is_whole(observed, new))):
+        return None
+    if _without_wording(old) == _without_wording(new):
+        return rephrased_at(old.updated_at)
+    pending = (old.phase, new.phase) == (ClusterPhase.CREATED, ClusterPhase.PENDING)
+    if of_job and pending and meta.created_at:
+        return meta.created_at + timedelta(seconds=RESTLESS_SECONDS)
+    return _counted_at(observed, new, now, starts=starts)
+
+
+def _counted_at(
+    observed: ObservedCluster, new: ClusterStatus, now: datetime, *, starts: bool
+) -> datetime | None:
+    """Return when counts are told, and with them that the scheduler of a job's cluster answers."""
+    old, scheduler, wanted = observed.status, observed.scheduler, _wanted(observed)
+    pods = [*([scheduler] if scheduler else []), *observed.workers]
+    more = old.ready_replicas < new.ready_replicas < wanted
+    moments = [still_at(pods, old.updated_at, now, more_to_come=more)]
+    if starts:
+        answers = scheduler.ready_changed_at if scheduler else None
+        moments.append(a_while_after(answers) if answers else None)
+    elif new.replicas != old.replicas:
+        moments.append(counted_at(observed.workers, now))
+    return soonest(moments)
+
+
+def _must_be_told(old: ClusterStatus, new: ClusterStatus) -> bool:
+    return _decided(old) != _decided(new) or bool(
+        troubles(new.conditions) - troubles(old.conditions)
+    )
+
+
+def _decided(status: ClusterStatus) -> ClusterStatus:
+    """Return the status without what only follows the pods: counts, and how far a start is."""
+    starts = status.phase in (ClusterPhase.PENDING, ClusterPhase.RUNNING)
+    return replace(
+        status,
+        observed_generation=0,
+        phase=ClusterPhase.CREATED if starts else status.phase,
+        replicas=0,
+        ready_replicas=0,
+        updated_at=None,
+        conditions=(),
+    )
+
+
+def _is_whole(observed: ObservedCluster, status: ClusterStatus) -> bool:
+    """Say whether nothing is waited for any more."""
+    return status.replicas == status.ready_replicas == _wanted(observed)
+
+
+def _wanted(observed: ObservedCluster) -> int:
+    return observed.cluster.spec.worker.replicas
+
+
+def _without_wording(status: ClusterStatus) -> tuple[ClusterStatus, object]:
+    bare = replace(status, conditions=(), updated_at=None)
+    return bare, without_wording(status.conditions)
+
+
+def _written(
+    observed: ObservedCluster, status: ClusterStatus, due: datetime | None, now: datetime
+) -> Manifest | None:
+    if status == observed.status or (due is not None and now < due):
+        return None
+    return replace(status, updated_at=whole_seconds(now)).to_manifest()
 
 
 def _phase(observed: ObservedCluster) -> ClusterPhase:
@@ -204,10 +296,12 @@ def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
         for _, refusal in sorted(observed.refusals.items()):
             words = f"{refusal.name} could not be created: {refusal.words}."
             return False, str(refusal.kind), words
-        return False, "Missing", "there is no scheduler pod yet."
+        if observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR):
+            return False, "Missing", "the scheduler pod is gone."
+        return False, STARTING, "the scheduler does not answer yet."
     if scheduler.ready:
         return True, "Answers", f"pod {scheduler.ref.name} answers."
     problem = crash_loop(scheduler) or waiting_for(scheduler)
     if problem:
         return False, str(problem.reason), problem.message
-    return False, "Starting", f"pod {scheduler.ref.name} does not answer yet."
+    return False, STARTING, "the scheduler does not answer yet."

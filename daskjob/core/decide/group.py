@@ -8,6 +8,16 @@ from datetime import datetime, timedelta
 
 from daskjob.core import names
 from daskjob.core.build.workers import worker_pod
+from daskjob.core.decide.telling import (
+    STARTING,
+    a_while_after,
+    counted_at,
+    rephrased_at,
+    soonest,
+    still_at,
+    troubles,
+    without_wording,
+)
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.diagnose import crash_loop, waiting_for
 from daskjob.core.manifests import Manifest, whole_seconds
@@ -15,7 +25,13 @@ from daskjob.core.observed import ObservedGroup, Refusal
 from daskjob.core.policies.allocation import allocated
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.scaling import RETIRE_SECONDS, STABLE_SECONDS, Scaling, scaling
-from daskjob.core.status import Condition, ConditionType, GroupStatus, with_condition
+from daskjob.core.status import (
+    Condition,
+    ConditionType,
+    GroupStatus,
+    is_true,
+    with_condition,
+)
 
 #: How long a scheduler that did not confirm a retirement is left in peace.
 RETRY_SECONDS = 5
@@ -31,11 +47,14 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     verdict = scaling(observed, status.failures, status.last_failure_time)
     status = _told(observed, status, verdict, now)
     create, wait = _new_workers(observed, verdict, now)
+    due = _told_at(observed, status, creating=bool(create), now=now)
     looks = [wait, *(next_try(refusal) for refusal in observed.refusals.values())]
     if verdict.blocked:
         looks.append(now + timedelta(seconds=RETRY_SECONDS))
+    if status != observed.status:
+        looks.append(due)
     return Decision(
-        status=None if status == observed.status else status.to_manifest(),
+        status=_written(observed, status, due, now),
         create=create,
         delete=tuple(pod.ref for pod in verdict.remove),
         retire=_retire(observed, verdict, now),
@@ -136,6 +155,46 @@ def _told(
     )
 
 
+def _told_at(
+    observed: ObservedGroup, new: GroupStatus, *, creating: bool, now: datetime
+) -> datetime | None:
+    """Return when a status is written that says something new; ``None``: at once."""
+    old, pods = observed.status, observed.workers
+    first = not old.observed_generation
+    if _must_be_told(old, new) or (first and is_true(new.conditions, ConditionType.WORKERS_READY)):
+        return None
+    if creating:
+        # What there is now is not so any more in a moment, and the next pass sees it.
+        return a_while_after(now)
+    if _without_wording(old) == _without_wording(new):
+        return rephrased_at(old.updated_at)
+    made = observed.group.meta.created_at
+    more = old.ready_replicas < new.ready_replicas < observed.group.replicas
+    still = still_at(pods, old.updated_at or made, now, more_to_come=more)
+    moments = [a_while_after(made) if first and made and not still else still]
+    if new.replicas != old.replicas:
+        moments.append(counted_at(pods, now))
+    return soonest(moments)
+
+
+def _must_be_told(old: GroupStatus, new: GroupStatus) -> bool:
+    failures = (new.failures, new.last_failure_time) != (old.failures, old.last_failure_time)
+    return failures or bool(troubles(new.conditions) - troubles(old.conditions))
+
+
+def _without_wording(status: GroupStatus) -> tuple[GroupStatus, object]:
+    bare = replace(status, conditions=(), updated_at=None)
+    return bare, without_wording(status.conditions)
+
+
+def _written(
+    observed: ObservedGroup, status: GroupStatus, due: datetime | None, now: datetime
+) -> Manifest | None:
+    if status == observed.status or (due is not None and now < due):
+        return None
+    return replace(status, updated_at=whole_seconds(now)).to_manifest()
+
+
 def _why(observed: ObservedGroup, verdict: Scaling, ready: int, wanted: int) -> tuple[str, str]:
     if observed.mistakes:
         return "InvalidSpec", "; ".join(str(mistake) for mistake in observed.mistakes)
@@ -152,4 +211,4 @@ def _why(observed: ObservedGroup, verdict: Scaling, ready: int, wanted: int) -> 
         problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
         if problem:
             return str(problem.reason), problem.message
-    return "Starting", f"{ready} of {wanted} workers are ready."
+    return STARTING, f"{ready} of {wanted} workers are ready."

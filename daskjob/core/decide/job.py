@@ -15,7 +15,7 @@ from daskjob.core.build.files import files_config_map
 from daskjob.core.build.runner import runner_pod
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
-from daskjob.core.decide.job_status import told, worth_writing, write_due
+from daskjob.core.decide.job_status import told, told_at
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
@@ -266,10 +266,11 @@ def _write(view: JobView, status: JobStatus) -> Decision:
     old = view.observed.status
     if status == old:
         return NOTHING
-    if not worth_writing(old, status, view.now):
-        return Decision(wake_at=write_due(old))
-    events = events_between(old, status)
-    return Decision(status=status.to_manifest(), events=events)
+    due = told_at(view, status)
+    if due is not None and view.now < due:
+        return Decision(wake_at=due)
+    written = replace(status, updated_at=whole_seconds(view.now))
+    return Decision(status=written.to_manifest(), events=events_between(old, status))
 
 
 def _next_looks(view: JobView) -> list[datetime | None]:

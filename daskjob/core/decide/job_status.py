@@ -8,6 +8,16 @@ from datetime import datetime, timedelta
 from daskjob.core import names
 from daskjob.core.build.pods import dashboard_url, scheduler_address
 from daskjob.core.build.service import dashboard_port
+from daskjob.core.decide.telling import (
+    STARTING,
+    a_while_after,
+    decided,
+    rephrased_at,
+    soonest,
+    still_at,
+    troubles,
+    without_wording,
+)
 from daskjob.core.diagnose import crash_loop, waiting_for
 from daskjob.core.errors import RefusalKind
 from daskjob.core.job_view import JobView
@@ -17,7 +27,6 @@ from daskjob.core.policies.stall import stall
 from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import OnSchedulerLoss
 from daskjob.core.status import (
-    Condition,
     ConditionType,
     JobStatus,
     JobStatusWord,
@@ -26,9 +35,6 @@ from daskjob.core.status import (
     derived_phase,
     shortened_message,
 )
-
-#: Counts that change alone are written this often at the most, or when all workers are ready.
-DEBOUNCE_SECONDS = 5
 
 
 def told(view: JobView) -> JobStatus:
@@ -49,36 +55,69 @@ def told(view: JobView) -> JobStatus:
     return replace(status, phase=str(derived_phase(status)))
 
 
-def worth_writing(old: JobStatus, new: JobStatus, now: datetime) -> bool:
-    """Say whether a changed status is to be written now, or may wait for more.
+def told_at(view: JobView, new: JobStatus) -> datetime | None:
+    """Return when a status is written that says something new; ``None``: at once.
 
-    Every write wakes outside controllers, workers come one by one, and what a condition says
-    changes more often than whether it holds.
+    ``Running`` is told together with the scheduler and the workers: at once where all of it is
+    there, or else a moment after the runner's start.
     """
-    if _essence(old) != _essence(new):
-        return True
-    if old.workers != new.workers and new.workers and new.workers.ready == new.workers.desired:
-        return True
-    due = write_due(old)
-    return due is None or now >= due
+    old = view.observed.status
+    starts_to_run = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
+    if _must_be_told(old, new) or (starts_to_run and _is_whole(new)):
+        return None
+    if _without_wording(old) == _without_wording(new):
+        return rephrased_at(old.updated_at)
+    pods = [pod for pod in (view.runner, view.scheduler, *view.workers) if pod is not None]
+    more = _more_to_come(old.workers, new.workers)
+    moments = [still_at(pods, old.updated_at, view.now, more_to_come=more)]
+    if starts_to_run:
+        started = view.runner.main.started_at if view.runner and view.runner.main else None
+        moments.append(a_while_after(started) if started else None)
+    return soonest(moments)
 
 
-def write_due(old: JobStatus) -> datetime | None:
-    """Return when small changes may be written after the last one; ``None``: at any time."""
-    moments = [old.attempt_start_time, *(c.last_transition_time for c in old.conditions)]
-    moments += [part.updated_at for part in (old.workers, old.progress) if part is not None]
-    last = max((moment for moment in moments if moment is not None), default=None)
-    return None if last is None else last + timedelta(seconds=DEBOUNCE_SECONDS)
+def _more_to_come(old: Workers | None, new: Workers | None) -> bool:
+    return new is not None and (old.ready if old else 0) < new.ready < new.desired
 
 
-def _essence(status: JobStatus) -> JobStatus:
-    """Return the status without its counts and without the wording of conditions."""
-    conditions = tuple(
-        Condition(condition.type, condition.status, reason="") for condition in status.conditions
+def _must_be_told(old: JobStatus, new: JobStatus) -> bool:
+    return _decided(old) != _decided(new) or bool(_troubles(new) - _troubles(old))
+
+
+def _decided(status: JobStatus) -> tuple[JobStatus, object]:
+    """Return the status without what only follows the pods: counts, and how far a start is."""
+    started = status.job_status is JobStatusWord.RUNNING
+    rest = replace(
+        status,
+        observed_generation=0,
+        job_status=JobStatusWord.CLUSTER_CREATED if started else status.job_status,
+        phase="",
+        reason="",
+        message="",
+        scheduler_identity="",
+        workers=None,
+        progress=None,
+        updated_at=None,
+        conditions=(),
     )
-    progress = Progress() if status.progress else None
-    workers = Workers(desired=status.workers.desired) if status.workers else None
-    return replace(status, conditions=conditions, progress=progress, workers=workers, message="")
+    return rest, decided(status.conditions)
+
+
+def _troubles(status: JobStatus) -> frozenset[tuple[str, str]]:
+    found = troubles(status.conditions)
+    return found | {("", status.reason)} if status.reason else found
+
+
+def _is_whole(status: JobStatus) -> bool:
+    """Say whether nothing is waited for any more."""
+    parts = (ConditionType.SCHEDULER_READY, ConditionType.WORKERS_READY)
+    conditions = [status.condition(part) for part in parts]
+    return all(condition.status for condition in conditions if condition is not None)
+
+
+def _without_wording(status: JobStatus) -> tuple[JobStatus, object]:
+    bare = replace(status, message="", conditions=(), updated_at=None)
+    return bare, without_wording(status.conditions)
 
 
 def _with_template_note(view: JobView) -> JobStatus:
@@ -153,14 +192,15 @@ def _dashboard(view: JobView) -> str:
 
 def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
     scheduler, now = view.scheduler, whole_seconds(view.now)
-    if scheduler is None:
-        ready, reason, message = False, "Missing", "there is no scheduler pod yet."
-    elif scheduler.ready:
+    problem = crash_loop(scheduler) or waiting_for(scheduler) if scheduler else None
+    if scheduler is not None and scheduler.ready:
         ready, reason, message = True, "Answers", f"pod {scheduler.ref.name} answers."
+    elif problem:
+        ready, reason, message = False, str(problem.reason), problem.message
+    elif scheduler is None and status.scheduler_identity:
+        ready, reason, message = False, "Missing", "the scheduler pod is gone."
     else:
-        problem = crash_loop(scheduler) or waiting_for(scheduler)
-        ready, reason = False, str(problem.reason) if problem else "Starting"
-        message = problem.message if problem else f"pod {scheduler.ref.name} does not answer yet."
+        ready, reason, message = False, STARTING, "the scheduler does not answer yet."
     if ready and scheduler is not None:
         lasting = status.scheduler_identity
         follows = view.policy.on_scheduler_loss is OnSchedulerLoss.IGNORE
@@ -176,9 +216,7 @@ def _with_workers(view: JobView, status: JobStatus) -> JobStatus:
     if cluster is None:
         return replace(status, workers=None)
     desired, ready = cluster.desired_workers, view.ready_workers
-    old = status.workers
-    if old is None or (old.desired, old.ready) != (desired, ready):
-        status = replace(status, workers=Workers(desired, ready, updated_at=now))
+    status = replace(status, workers=Workers(desired, ready))
     enough = ready >= desired and not _too_few(view)
     if enough:
         reason, message = "AllReady", f"{ready} of {desired} workers are ready."
@@ -219,18 +257,18 @@ def _why_not_ready(view: JobView) -> tuple[str, str]:
         problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
         if problem:
             return str(problem.reason), problem.message
-    return "Starting", ""
+    return STARTING, ""
 
 
 def _with_runner(view: JobView, status: JobStatus) -> JobStatus:
     runner, now = view.runner, whole_seconds(view.now)
     if runner is None:
-        ready, reason, message = False, "Missing", "there is no runner pod yet."
+        ready, reason, message = False, STARTING, "there is no runner pod yet."
     elif view.runner_ever_ran:
         ready, reason, message = True, "Running", f"pod {runner.ref.name} runs."
     else:
         problem = waiting_for(runner)
-        ready, reason = False, str(problem.reason) if problem else "Starting"
+        ready, reason = False, str(problem.reason) if problem else STARTING
         message = problem.message if problem else f"pod {runner.ref.name} starts."
     return status.with_condition(
         ConditionType.RUNNER_READY, status=ready, reason=reason, message=message, now=now

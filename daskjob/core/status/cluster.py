@@ -36,6 +36,7 @@ CLUSTER_STATUS = Record(
         Text("schedulerAddress", "Where workers and clients connect to."),
         Text("dashboardURL", "Where the dashboard is."),
         Text("selector", "The labels of the default group's worker pods."),
+        Time("updatedAt", "When this was written last."),
         CONDITIONS,
     ),
     open=True,
@@ -58,6 +59,8 @@ class ClusterStatus:
     scheduler_address: str = ""
     dashboard_url: str = ""
     selector: str = ""
+    #: When this was written last.
+    updated_at: datetime | None = None
     conditions: Conditions = ()
 
     def to_manifest(self) -> Manifest:
@@ -74,6 +77,7 @@ class ClusterStatus:
                 "schedulerAddress": self.scheduler_address or None,
                 "dashboardURL": self.dashboard_url or None,
                 "selector": self.selector or None,
+                "updatedAt": format_time(self.updated_at),
                 "conditions": [c.to_manifest() for c in self.conditions] or None,
             }
         )
@@ -94,5 +98,6 @@ def cluster_status_from(manifest: Mapping[str, object] | None) -> ClusterStatus:
         scheduler_address=text(raw, "schedulerAddress"),
         dashboard_url=text(raw, "dashboardURL"),
         selector=text(raw, "selector"),
+        updated_at=parse_time(raw.get("updatedAt")),
         conditions=tuple(condition_from(item) for item in mappings(raw, "conditions")),
     )

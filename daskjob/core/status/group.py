@@ -21,6 +21,7 @@ GROUP_STATUS = Record(
         Text("selector", "The labels of the worker pods."),
         count("failures", "Workers that ended one after the other."),
         Time("lastFailureTime", "When the last of them ended."),
+        Time("updatedAt", "When this was written last."),
         CONDITIONS,
     ),
     open=True,
@@ -38,6 +39,8 @@ class GroupStatus:
     #: Workers that ended for good one after the other, without one that stayed; for the back-off.
     failures: int = 0
     last_failure_time: datetime | None = None
+    #: When this was written last.
+    updated_at: datetime | None = None
     conditions: Conditions = ()
 
     def to_manifest(self) -> Manifest:
@@ -50,6 +53,7 @@ class GroupStatus:
                 "selector": self.selector or None,
                 "failures": self.failures or None,
                 "lastFailureTime": format_time(self.last_failure_time),
+                "updatedAt": format_time(self.updated_at),
                 "conditions": [c.to_manifest() for c in self.conditions] or None,
             }
         )
@@ -65,5 +69,6 @@ def group_status_from(manifest: Mapping[str, object] | None) -> GroupStatus:
         selector=text(raw, "selector"),
         failures=integer(raw, "failures"),
         last_failure_time=parse_time(raw.get("lastFailureTime")),
+        updated_at=parse_time(raw.get("updatedAt")),
         conditions=tuple(condition_from(item) for item in mappings(raw, "conditions")),
     )

@@ -83,7 +83,6 @@ WORKERS = Record(
     (
         count("desired", "How many are asked for."),
         count("ready", "How many are ready."),
-        Time("updatedAt", "When this was written."),
     ),
     open=True,
 )
@@ -146,6 +145,7 @@ JOB_STATUS = Record(
         Record("policy", "The policy as it was at the job's start.", open=True),
         Text("specHash", "A fingerprint of what the attempts are made of."),
         Text("ignoredSpecHash", "The same after a change that came too late."),
+        Time("updatedAt", "When this was written last."),
         CONDITIONS,
     ),
     open=True,
@@ -181,11 +181,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Worker pods wanted and ready; ``updated_at`` spares the API a write for every worker."""
+    """Worker pods wanted and ready."""
 
     desired: int = 0
     ready: int = 0
-    updated_at: datetime | None = None
 
     def __str__(self) -> str:
         return f"{self.ready}/{self.desired}"
@@ -241,6 +240,8 @@ class JobStatus:
     spec_hash: str = ""
     #: Hash of a template that was changed after the start and whose change was reported.
     ignored_spec_hash: str = ""
+    #: When this was written last.
+    updated_at: datetime | None = None
     conditions: Conditions = ()
 
     @property
@@ -316,6 +317,7 @@ class JobStatus:
             "policy": self.policy,
             "specHash": self.spec_hash or None,
             "ignoredSpecHash": self.ignored_spec_hash or None,
+            "updatedAt": format_time(self.updated_at),
             "conditions": [c.to_manifest() for c in self.conditions] or None,
         }
         return without_nones(manifest)
@@ -324,13 +326,7 @@ class JobStatus:
 def _workers_manifest(workers: Workers | None) -> Manifest | None:
     if workers is None:
         return None
-    return without_nones(
-        {
-            "desired": workers.desired,
-            "ready": workers.ready,
-            "updatedAt": format_time(workers.updated_at),
-        }
-    )
+    return {"desired": workers.desired, "ready": workers.ready}
 
 
 def _progress_manifest(progress: Progress | None) -> Manifest | None:
@@ -393,6 +389,7 @@ def job_status_from(manifest: Mapping[str, object] | None) -> JobStatus:
         policy=policy if isinstance(policy, dict) else None,
         spec_hash=text(raw, "specHash"),
         ignored_spec_hash=text(raw, "ignoredSpecHash"),
+        updated_at=parse_time(raw.get("updatedAt")),
         conditions=tuple(condition_from(item) for item in mappings(raw, "conditions")),
     )
 
@@ -413,7 +410,7 @@ def _attempt(raw: Mapping[str, object]) -> Attempt:
 def _workers(raw: object) -> Workers | None:
     if not isinstance(raw, Mapping):
         return None
-    return Workers(integer(raw, "desired"), integer(raw, "ready"), parse_time(raw.get("updatedAt")))
+    return Workers(integer(raw, "desired"), integer(raw, "ready"))
 
 
 def _progress(raw: object) -> Progress | None:
