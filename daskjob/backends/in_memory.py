@@ -16,9 +16,9 @@ from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.errors import NotFound, Refused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
+from daskjob.core.objects import GatheredObjects
 from daskjob.core.observed import (
     CollectedReport,
-    Objects,
     Observed,
     ObservedCluster,
     ObservedGroup,
@@ -73,7 +73,7 @@ class InMemoryBackend:
         item = self.store.get(key)
         if item is None:
             return None
-        objects = Objects(self.store.all(key.namespace))
+        objects = GatheredObjects(self.store.all(key.namespace))
         match key.kind:
             case names.Kind.JOB:
                 return self._job(job_observed(item, objects))

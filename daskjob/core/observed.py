@@ -7,8 +7,7 @@ by the uid of its controller owner, never by a label (design §4.8).
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeAlias
@@ -23,7 +22,8 @@ from daskjob.core.manifests import (
     metadata,
     object_ref,
 )
-from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.objects import Objects
+from daskjob.core.pods import PodFacts
 from daskjob.core.spec import (
     DaskCluster,
     DaskJob,
@@ -198,27 +198,6 @@ class ObservedGroup:
 Observed: TypeAlias = ObservedJob | ObservedCluster | ObservedGroup
 
 
-class Objects:
-    """The raw objects of one namespace, as a backend gathers them for a pass."""
-
-    def __init__(self, objects: Iterable[Manifest]) -> None:
-        self._by_kind: dict[str, list[Manifest]] = defaultdict(list)
-        for item in objects:
-            self._by_kind[str(item.get("kind", ""))].append(item)
-
-    def of_kind(self, kind: str) -> Sequence[Manifest]:
-        """Return every object of a kind."""
-        return self._by_kind.get(kind, ())
-
-    def named(self, kind: str, name: str) -> Manifest | None:
-        """Return the object of a kind and name."""
-        return next((o for o in self.of_kind(kind) if metadata(o).get("name") == name), None)
-
-    def controlled(self, kind: str, uid: str) -> list[Manifest]:
-        """Return the objects of a kind whose controller owner has this uid."""
-        return [o for o in self.of_kind(kind) if uid and controller_uid(o) == uid]
-
-
 def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
     """Return what there is to see of a job; the caller adds what is not in objects."""
     mistakes: list[FieldError] = []
@@ -227,7 +206,7 @@ def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
     if cluster is not None and not job.cluster_ref and controller_uid(cluster) != job.meta.uid:
         cluster = None
     cluster_uid = object_ref(cluster).uid if cluster else ""
-    runners = _pods(objects.controlled("Pod", job.meta.uid), names.Component.RUNNER)
+    runners = _pods(objects.pods(job.meta.uid), names.Component.RUNNER)
     return ObservedJob(
         job=job,
         status=job_status_from(manifest.get("status")),
@@ -236,13 +215,12 @@ def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
         cluster=_cluster_of_job(cluster, objects) if cluster else None,
         scheduler=_scheduler(job.cluster_name, cluster_uid, objects),
         workers=_workers_of_cluster(cluster_uid, objects),
-        leftovers=() if job.cluster_ref else _leftovers(job.cluster_name, objects),
-        files_exist=bool(
-            [
-                o
-                for o in objects.controlled("ConfigMap", job.meta.uid)
-                if metadata(o).get("name") == names.files_name(job.meta.name)
-            ]
+        # As long as one is there its name is taken, and a new scheduler beside an old one would be
+        # two under one Service.
+        leftovers=() if job.cluster_ref else tuple(objects.orphans(job.cluster_name)),
+        files_exist=any(
+            ref.name == names.files_name(job.meta.name)
+            for ref in objects.references("ConfigMap", job.meta.uid)
         ),
     )
 
@@ -277,50 +255,25 @@ def _workers_of_cluster(cluster_uid: str, objects: Objects) -> tuple[PodFacts, .
 
 def _workers_of_group(group: Manifest, objects: Objects) -> list[PodFacts]:
     ref = object_ref(group)
-    pods = _pods(objects.controlled("Pod", ref.uid), names.Component.WORKER)
-    return [replace(pod, group=names.label_value(ref.name)) for pod in pods]
+    label = names.label_value(ref.name)
+    pods = _pods(objects.pods(ref.uid), names.Component.WORKER)
+    return [pod if pod.group == label else replace(pod, group=label) for pod in pods]
 
 
 def _scheduler(cluster_name: str, cluster_uid: str, objects: Objects) -> PodFacts | None:
     name = names.scheduler_pod_name(cluster_name)
-    pods = _pods(objects.controlled("Pod", cluster_uid), names.Component.SCHEDULER)
+    pods = _pods(objects.pods(cluster_uid), names.Component.SCHEDULER)
     return next((pod for pod in pods if pod.ref.name == name), None)
 
 
-def _leftovers(cluster_name: str, objects: Objects) -> tuple[ObjectRef, ...]:
-    """Return objects whose owner was a cluster of this name, or a group of it, and is gone.
-
-    They are found by the owner reference alone. As long as one is there its name is taken, and a
-    new scheduler beside an old one would be two under one Service.
-    """
-    live = {
-        object_ref(o).uid
-        for kind in (names.Kind.CLUSTER, names.Kind.GROUP)
-        for o in objects.of_kind(kind)
-    }
-    found = []
-    for kind in ("Pod", "Service", names.Kind.GROUP):
-        for item in objects.of_kind(kind):
-            labels = metadata(item).get("labels") or {}
-            if labels.get(names.LABEL_CLUSTER_NAME) != names.label_value(cluster_name):
-                continue
-            owners = metadata(item).get("ownerReferences") or ()
-            if any(
-                owner.get("controller")
-                and owner.get("kind") in (names.Kind.CLUSTER, names.Kind.GROUP)
-                and owner.get("uid") not in live
-                for owner in owners
-            ):
-                found.append(object_ref(item))
-    return tuple(found)
-
-
-def _pods(manifests: Iterable[Manifest], component: str) -> list[PodFacts]:
+def _pods(pods: Iterable[PodFacts], component: str) -> list[PodFacts]:
     """Return pods of one owner; what they are follows from who that is.
 
     A label can be taken off: a runner that is taken for lost would be followed by a second one.
     """
-    return [replace(pod_facts(manifest), component=component) for manifest in manifests]
+    return [
+        pod if pod.component == component else replace(pod, component=component) for pod in pods
+    ]
 
 
 def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
@@ -328,13 +281,13 @@ def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
     mistakes: list[FieldError] = []
     cluster = read_cluster(manifest, mistakes)
     uid = cluster.meta.uid
-    services = objects.controlled("Service", uid)
+    services = objects.references("Service", uid)
     return ObservedCluster(
         cluster=cluster,
         status=cluster_status_from(manifest.get("status")),
         mistakes=tuple(mistakes),
         scheduler=_scheduler(cluster.meta.name, uid, objects),
-        service=object_ref(services[0]) if services else None,
+        service=services[0] if services else None,
         groups=tuple(
             GroupOfCluster(
                 ref=object_ref(group),
@@ -353,14 +306,8 @@ def _users(cluster: DaskCluster, objects: Objects) -> list[PodFacts]:
 
     The latter are known by their label alone: enough to let a cluster be, never to touch a pod.
     """
-    own = _pods(objects.controlled("Pod", cluster.meta.owner_uid), names.Component.RUNNER)
-    label = names.label_value(cluster.meta.name)
-    labelled = {names.LABEL_CLUSTER_NAME: label, names.LABEL_COMPONENT: names.Component.RUNNER}
-    return own + [
-        pod_facts(pod)
-        for pod in objects.of_kind("Pod")
-        if labelled.items() <= (metadata(pod).get("labels") or {}).items()
-    ]
+    own = _pods(objects.pods(cluster.meta.owner_uid), names.Component.RUNNER)
+    return [*own, *objects.labelled_runners(cluster.meta.name)]
 
 
 def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
@@ -377,6 +324,6 @@ def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
         mistakes=tuple(mistakes),
         cluster=cluster,
         scheduler=_scheduler(group.cluster, uid, objects),
-        service_exists=bool(objects.controlled("Service", uid)),
+        service_exists=bool(objects.references("Service", uid)),
         workers=tuple(sorted(workers, key=lambda pod: pod.ref.name)),
     )
