@@ -20,7 +20,7 @@ from daskjob.backends.kubernetes.informer import Informer, Pace
 from daskjob.backends.kubernetes.items import Item, ItemDecoder
 from daskjob.backends.kubernetes.resources import PODS, Resource, resource_of
 from daskjob.core import names
-from daskjob.core.manifests import Key, Manifest
+from daskjob.core.manifests import Key, Manifest, ObjectRef
 from tests.cluster.proxy import FaultProxy
 
 T = TypeVar("T")
@@ -64,11 +64,41 @@ class Plain:
         return "default"
 
 
+@dataclass(frozen=True)
+class Others:
+    """Whoever else does something to pods of a namespace, past the proxy."""
+
+    api: Api
+
+    async def create(self, *names: str, namespace: str, cluster: str = "sums") -> None:
+        for name in names:
+            await self.api.create(pod(name, namespace, cluster=cluster))
+
+    async def delete(self, *names: str, namespace: str) -> None:
+        for name in names:
+            await self.api.delete(ObjectRef("Pod", namespace, name), grace_seconds=0)
+
+    async def label(self, name: str, namespace: str, **labels: str | None) -> None:
+        body = {"metadata": {"labels": labels}}
+        await self.api.patch(ObjectRef("Pod", namespace, name), body)
+
+    async def label_ours(self, name: str, namespace: str, value: str | None) -> None:
+        body = {"metadata": {"labels": {names.LABEL_CLUSTER_NAME: value}}}
+        await self.api.patch(ObjectRef("Pod", namespace, name), body)
+
+    async def see(self, namespace: str) -> list[str]:
+        """Return the pods that the server has with our label, each as ``name=version``."""
+        page = ItemDecoder(PODS).page(await self.api.list_page(PODS, namespace, limit=500))
+        return sorted(f"{item.ref.name}={item.version}" for item in page.items)
+
+
 @dataclass
 class Side:
     """A client's side: requests, a cache, and what the cache told."""
 
     api: Api
+    #: Somebody else, who talks to the server directly and patiently.
+    others: Others
     cache: Cache
     writes: CachedApi
     proxy: FaultProxy
@@ -80,6 +110,11 @@ class Side:
         """The names of the pods in the cache."""
         return {item.ref.name for item in self.cache.all("Pod")}
 
+    @property
+    def held(self) -> list[str]:
+        """The pods in the cache, each as ``name=version``."""
+        return sorted(f"{item.ref.name}={item.version}" for item in self.cache.all("Pod"))
+
 
 @asynccontextmanager
 async def side(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
@@ -89,8 +124,9 @@ async def side(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
         proxy = await stack.enter_async_context(FaultProxy(direct))
         credentials = Plain(Access(proxy.url))
         api = await stack.enter_async_context(Api(credentials, **options))
+        others = Others(await stack.enter_async_context(Api(Plain(direct))))
         cache = Cache()
-        found = Side(api, cache, CachedApi(api, cache), proxy, credentials)
+        found = Side(api, others, cache, CachedApi(api, cache), proxy, credentials)
         cache.watch(lambda old, new: found.told.append((old, new)))
         yield found
 

@@ -18,7 +18,7 @@ from daskjob.backends.kubernetes.answers import (
 )
 from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.connection import Access
-from daskjob.backends.kubernetes.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.items import Item, ItemDecoder, Unreadable
 from daskjob.backends.kubernetes.limiter import Limiter
 from daskjob.backends.kubernetes.resources import PODS
 from daskjob.core.errors import ApiError, Forbidden, NotFound
@@ -89,9 +89,9 @@ def test_a_deletion_whose_answer_was_lost_is_found_to_have_happened(
             found.proxy.on(PASSING[fault], verb="delete", times=2)
             if fault == "lost answer":
                 with pytest.raises(NotFound):
-                    await found.writes.delete(KEY, item.ref)
+                    await found.writes.delete(item.ref)
             else:
-                await found.writes.delete(KEY, item.ref)
+                await found.writes.delete(item.ref)
             assert found.cache.of_uid(item.ref.uid) is None
             assert await found.writes.look(item.ref) is None
 
@@ -203,6 +203,28 @@ def test_a_creation_that_is_refused_when_it_is_repeated_may_have_happened_before
             found.proxy.on(answer(403, full, "Forbidden"), verb="create")
             with pytest.raises(OutcomeUnknown):
                 await found.writes.create(KEY, pod("one", namespace))
+            await found.writes.settle(KEY)
+            assert found.writes.caught_up(KEY)
+            assert found.names == {"one"}
+
+    run(story())
+
+
+def test_a_creation_whose_answer_makes_no_sense_or_was_not_waited_for_is_settled_too(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(answer(200, "not what was asked for"), verb="create")
+            with pytest.raises(Unreadable):
+                await found.writes.create(KEY, pod("one", namespace))
+            assert not found.writes.caught_up(KEY)
+            found.proxy.on(faults.hang(), verb="create")
+            settling = asyncio.create_task(found.writes.settle(KEY))
+            await until(lambda: len(found.proxy.requests("create")) == 2)
+            settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
+            assert not found.writes.caught_up(KEY)
             await found.writes.settle(KEY)
             assert found.writes.caught_up(KEY)
             assert found.names == {"one"}

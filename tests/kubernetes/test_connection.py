@@ -296,12 +296,17 @@ def server_of(kubernetes: Cluster) -> dict[str, str]:
     config = yaml.safe_load(kubernetes.kubeconfig.read_text())
     cluster = config["clusters"][0]["cluster"]
     host, _, port = cluster["server"].removeprefix("https://").rpartition(":")
-    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
     return {
         "KUBERNETES_SERVICE_HOST": host,
         "KUBERNETES_SERVICE_PORT": port,
-        "authority": authority,
+        "authority": _authority(cluster),
     }
+
+
+def _authority(cluster: dict[str, str]) -> str:
+    if "certificate-authority" in cluster:
+        return Path(cluster["certificate-authority"]).read_text()
+    return base64.b64decode(cluster["certificate-authority-data"]).decode()
 
 
 def test_a_real_service_account_is_known_even_after_its_token_changed(

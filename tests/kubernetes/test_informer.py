@@ -14,7 +14,8 @@ from aiohttp import web
 from daskjob.backends.kubernetes.informer import PACE, Informer, informers
 from daskjob.backends.kubernetes.items import ItemDecoder
 from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED
-from daskjob.core.errors import Forbidden
+from daskjob.core.errors import Forbidden, RefusalKind, Refused
+from daskjob.core.manifests import ObjectRef
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
 from tests.core.manifests import job
@@ -23,25 +24,12 @@ from tests.kubernetes.given import (
     QUICK,
     Cluster,
     Kubectl,
-    Side,
     informed,
     pod,
     run,
     side,
     until,
 )
-
-
-async def server_has(kubectl: Kubectl) -> list[str]:
-    """The labelled pods of the server, with their versions."""
-    form = "jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion} {end}"
-    label = "--selector=dask.org/cluster-name"
-    return sorted((await asyncio.to_thread(kubectl, "get", "pods", label, "-o", form)).split())
-
-
-def held(found: Side) -> list[str]:
-    """The pods of the cache, with their versions."""
-    return sorted(f"{item.ref.name}={item.version}" for item in found.cache.all("Pod"))
 
 
 def held_back(until_then: Callable[[], Awaitable[object]]) -> Fault:
@@ -59,20 +47,20 @@ def held_back(until_then: Callable[[], Awaitable[object]]) -> Fault:
 
 
 def test_what_was_there_is_listed_in_pages_and_what_comes_is_watched(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+    kubernetes: Cluster, namespace: str
 ) -> None:
     async def story() -> None:
         async with side(kubernetes) as found:
             for number in range(7):
                 await found.api.create(pod(f"p{number}", namespace))
             async with informed(found, namespace, page_limit=3) as informer:
-                assert held(found) == await server_has(kubectl)
+                assert found.held == await found.others.see(namespace)
                 assert [r.query.get("limit") for r in found.proxy.requests("list")] == ["3"] * 3
-                await asyncio.to_thread(kubectl, "delete", "pod", "p3")
-                await asyncio.to_thread(kubectl, "label", "pod", "p4", "a=b")
+                await found.others.delete("p3", namespace=namespace)
+                await found.others.label("p4", namespace, a="b")
                 await found.api.create(pod("p7", namespace))
                 await until(lambda: "p7" in found.names and "p3" not in found.names)
-                assert held(found) == await server_has(kubectl)
+                assert found.held == await found.others.see(namespace)
                 assert (informer.lists, informer.watches) == (1, 1)
 
     run(story())
@@ -137,18 +125,18 @@ def _here(manifest: dict[str, object], namespace: str) -> str:
 
 
 def test_a_label_that_is_taken_off_looks_like_a_deletion_and_back_on_like_a_creation(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+    kubernetes: Cluster, namespace: str
 ) -> None:
     async def story() -> None:
         async with side(kubernetes) as found:
             await found.api.create(pod("one", namespace))
             async with informed(found, namespace):
                 await until(lambda: found.proxy.watching)
-                await asyncio.to_thread(kubectl, "label", "pod", "one", "dask.org/cluster-name-")
+                await found.others.label_ours("one", namespace, None)
                 await until(lambda: not found.names)
-                await asyncio.to_thread(kubectl, "label", "pod", "one", "dask.org/cluster-name=x")
+                await found.others.label_ours("one", namespace, "x")
                 await until(lambda: found.names)
-                assert held(found) == await server_has(kubectl)
+                assert found.held == await found.others.see(namespace)
 
     run(story())
 
@@ -181,11 +169,11 @@ def test_what_we_write_shows_at_once_and_the_watch_tells_nothing_new(
         async with side(kubernetes) as found, informed(found, namespace):
             await until(lambda: found.proxy.watching)
             item = await found.writes.create(KEY, pod("one", namespace))
-            assert held(found) == [f"one={item.version}"]
-            changed = await found.writes.patch(KEY, item.ref, {"metadata": {"labels": {"a": "b"}}})
-            assert held(found) == [f"one={changed.version}"]
-            await found.writes.delete(KEY, item.ref)
-            assert held(found) == []
+            assert found.held == [f"one={item.version}"]
+            changed = await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
+            assert found.held == [f"one={changed.version}"]
+            await found.writes.delete(item.ref)
+            assert found.held == []
             # A write of somebody else comes after ours in the watch.
             await found.api.create(pod("two", namespace))
             await until(lambda: found.names == {"two"})
@@ -224,7 +212,7 @@ def test_a_list_from_before_our_deletion_does_not_bring_the_object_back(
             item = await found.writes.create(KEY, pod("ours", namespace))
 
             async def delete() -> None:
-                await found.writes.delete(KEY, item.ref)
+                await found.writes.delete(item.ref)
 
             found.proxy.on(held_back(delete), verb="list")
             async with informed(found, namespace):
@@ -237,7 +225,7 @@ def test_a_list_from_before_our_deletion_does_not_bring_the_object_back(
 
 
 def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_it_back(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+    kubernetes: Cluster, namespace: str
 ) -> None:
     async def story() -> None:
         async with side(kubernetes) as found, informed(found, namespace):
@@ -245,11 +233,11 @@ def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_it_bac
             item = await found.writes.create(KEY, pod("ours", namespace))
 
             async def deleted() -> None:
-                await asyncio.to_thread(kubectl, "delete", "pod", "ours")
+                await found.others.delete("ours", namespace=namespace)
                 await until(lambda: not found.names)
 
             found.proxy.on(held_back(deleted), verb="patch")
-            await found.writes.patch(KEY, item.ref, {"metadata": {"labels": {"a": "b"}}})
+            await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
             assert found.names == set()
             assert found.writes.caught_up(KEY)
 
@@ -261,9 +249,41 @@ def test_an_object_without_our_label_is_not_kept_since_nobody_would_tell_of_its_
 ) -> None:
     async def story() -> None:
         async with side(kubernetes) as found:
-            await found.writes.create(KEY, pod("stripped", namespace, cluster=""))
+            item = await found.writes.create(KEY, pod("bare", namespace, cluster=""))
+            assert await found.writes.look(item.ref) == item
+            await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
             assert found.names == set()
-            assert not found.writes.caught_up(KEY)
+
+    run(story())
+
+
+@pytest.mark.parametrize("taken", ["labels", "ownerReferences"])
+def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
+    taken: str, kubernetes: Cluster, namespace: str
+) -> None:
+    async def webhook(passage: Passage) -> web.StreamResponse:
+        manifest = json.loads(passage.request.body)
+        del manifest["metadata"][taken]
+        passage.request.body = json.dumps(manifest).encode()
+        return await passage.forward()
+
+    async def story() -> None:
+        async with side(kubernetes) as found, informed(found, namespace):
+            found.proxy.on(webhook, verb="create", times=None)
+            owner = {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "name": "n",
+                "uid": "u",
+                "controller": True,
+            }
+            manifest = pod("one", namespace, ownerReferences=[owner])
+            with pytest.raises(Refused, match="mutating webhook") as no:
+                await found.writes.create(KEY, manifest)
+            assert no.value.kind is RefusalKind.REJECTED
+            assert found.writes.caught_up(KEY)
+            assert await found.writes.look(ObjectRef("Pod", namespace, "one")) is None
+            assert found.names == set()
 
     run(story())
 
@@ -272,7 +292,7 @@ def test_an_object_without_our_label_is_not_kept_since_nobody_would_tell_of_its_
 
 
 def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+    kubernetes: Cluster, namespace: str
 ) -> None:
     async def story() -> None:
         async with side(kubernetes) as found:
@@ -280,7 +300,7 @@ def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
             async with informed(found, namespace) as informer:
                 await until(lambda: found.proxy.watching)
                 found.proxy.silence_watches()
-                await asyncio.to_thread(kubectl, "delete", "pod", "goes")
+                await found.others.delete("goes", namespace=namespace)
                 await found.api.create(pod("comes", namespace))
                 await until(lambda: found.names == {"comes"})
                 assert (informer.lists, informer.watches) == (1, 2)
@@ -288,9 +308,7 @@ def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
     run(story())
 
 
-def test_changes_that_nobody_told_of_show_after_a_410(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
-) -> None:
+def test_changes_that_nobody_told_of_show_after_a_410(kubernetes: Cluster, namespace: str) -> None:
     async def story() -> None:
         async with side(kubernetes) as found:
             for name in ("goes", "is made anew", "stays"):
@@ -299,12 +317,12 @@ def test_changes_that_nobody_told_of_show_after_a_410(
                 await until(lambda: found.proxy.watching)
                 before = found.cache.get("Pod", namespace, "is-made-anew")
                 found.proxy.silence_watches()
-                await asyncio.to_thread(kubectl, "delete", "pod", "goes", "is-made-anew")
+                await found.others.delete("goes", "is-made-anew", namespace=namespace)
                 await found.api.create(pod("is-made-anew", namespace))
                 await found.proxy.say_in_watches(faults.error_line(410))
                 await until(lambda: found.names == {"is-made-anew", "stays"})
                 await until(lambda: informer.lists == 2)
-                assert held(found) == await server_has(kubectl)
+                assert found.held == await found.others.see(namespace)
                 after = found.cache.get("Pod", namespace, "is-made-anew")
                 assert before
                 assert after
@@ -320,7 +338,7 @@ def test_changes_that_nobody_told_of_show_after_a_410(
 
 
 def test_a_list_whose_next_page_has_expired_is_made_again_from_the_first(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+    kubernetes: Cluster, namespace: str
 ) -> None:
     async def story() -> None:
         async with side(kubernetes) as found:
@@ -329,7 +347,7 @@ def test_a_list_whose_next_page_has_expired_is_made_again_from_the_first(
             expired = answer(410, "the provided continue parameter is too old", "Expired")
             found.proxy.on(expired, when=lambda request: "continue" in request.query)
             async with informed(found, namespace, page_limit=2) as informer:
-                assert held(found) == await server_has(kubectl)
+                assert found.held == await found.others.see(namespace)
                 assert informer.lists == 2
                 continued = ["continue" in r.query for r in found.proxy.requests("list")]
                 assert continued == [False, True, False, True, True]
@@ -384,7 +402,7 @@ def test_a_watch_goes_on_from_the_bookmark(kubernetes: Cluster, namespace: str) 
 
 
 def test_a_server_that_is_away_is_waited_for_and_not_listed_again(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+    kubernetes: Cluster, namespace: str
 ) -> None:
     async def story() -> None:
         async with side(kubernetes) as found:
@@ -394,7 +412,7 @@ def test_a_server_that_is_away_is_waited_for_and_not_listed_again(
                 async with found.proxy.away():
                     await until(lambda: informer.watches >= 5)
                     assert informer.trouble is not None
-                    await asyncio.to_thread(kubectl, "delete", "pod", "one")
+                    await found.others.delete("one", namespace=namespace)
                 await until(lambda: not found.names)
                 assert informer.lists == 1
                 assert informer.trouble is None
@@ -448,7 +466,7 @@ def test_a_watch_that_the_server_ends_at_once_does_not_make_a_hot_loop(
 
 
 def test_who_lost_its_permission_goes_on_when_it_has_it_again(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+    kubernetes: Cluster, namespace: str
 ) -> None:
     async def story() -> None:
         async with side(kubernetes) as found:
@@ -460,7 +478,7 @@ def test_who_lost_its_permission_goes_on_when_it_has_it_again(
                 found.proxy.cut_watches()
                 await until(lambda: rule.hits >= 3)
                 assert isinstance(informer.trouble, Forbidden)
-                await asyncio.to_thread(kubectl, "delete", "pod", "one")
+                await found.others.delete("one", namespace=namespace)
                 rule.end()
                 await until(lambda: not found.names)
 

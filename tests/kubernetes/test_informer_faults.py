@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, answer
 from tests.kubernetes.given import (
-    KEY,
     QUICK,
     Cluster,
-    Kubectl,
     Side,
     informed,
-    pod,
     run,
     side,
     until,
@@ -62,29 +57,23 @@ def assert_no_hot_loop(found: Side, second_tries: int = 0) -> None:
     assert len(asked) <= span / QUICK.shortest + 2 + second_tries
 
 
-async def assert_same(found: Side, kubectl: Kubectl, *expected: str) -> None:
+async def assert_same(found: Side, namespace: str, *expected: str) -> None:
     """Assert that the cache comes to hold the server's pods, version by version."""
-    form = "jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion} {end}"
-    server = (await asyncio.to_thread(kubectl, "get", "pods", "-o", form)).split()
+    server = await found.others.see(namespace)
     assert {line.partition("=")[0] for line in server} == set(expected)
-
-    def held() -> list[str]:
-        return sorted(f"{item.ref.name}={item.version}" for item in found.cache.all("Pod"))
-
-    await until(lambda: held() == sorted(server))
+    await until(lambda: found.held == server)
 
 
 @pytest.mark.parametrize("fault", ANSWERS)
 def test_a_list_that_fails_three_times_is_made_all_the_same(
-    fault: str, kubernetes: Cluster, namespace: str, kubectl: Kubectl
+    fault: str, kubernetes: Cluster, namespace: str
 ) -> None:
     async def story() -> None:
-        async with side(kubernetes, try_seconds=0.3) as found:
-            await found.writes.create(KEY, pod("one", namespace))
-            found.cache.remove(next(iter(found.cache.all("Pod"))).ref, 1)
+        async with side(kubernetes, try_seconds=1.0) as found:
+            await found.others.create("one", namespace=namespace)
             found.proxy.on(ANSWERS[fault], verb="list", times=3)
             async with informed(found, namespace) as informer:
-                await assert_same(found, kubectl, "one")
+                await assert_same(found, namespace, "one")
                 await until(lambda: informer.watches)
                 assert found.proxy.rules[0].hits == 3
                 assert_no_hot_loop(found, SECOND_TRIES.get(fault, 0))
@@ -94,26 +83,25 @@ def test_a_list_that_fails_three_times_is_made_all_the_same(
 
 @pytest.mark.parametrize("fault", [*ANSWERS, *WATCHES])
 def test_a_watch_that_fails_three_times_goes_on_and_nothing_was_missed(
-    fault: str, kubernetes: Cluster, namespace: str, kubectl: Kubectl
+    fault: str, kubernetes: Cluster, namespace: str
 ) -> None:
     async def story() -> None:
-        async with side(kubernetes, try_seconds=0.3) as found:
-            for name in ("stays", "goes"):
-                await found.api.create(pod(name, namespace))
+        async with side(kubernetes, try_seconds=1.0) as found:
+            await found.others.create("stays", "goes", namespace=namespace)
             async with informed(found, namespace):
                 await until(lambda: found.proxy.watching)
                 rule = found.proxy.on({**ANSWERS, **WATCHES}[fault], verb="watch", times=None)
                 found.proxy.cut_watches()
                 await until(lambda: rule.hits)
                 # While nobody watches, one goes and one comes.
-                await asyncio.to_thread(kubectl, "delete", "pod", "goes")
-                await found.api.create(pod("comes", namespace))
+                await found.others.delete("goes", namespace=namespace)
+                await found.others.create("comes", namespace=namespace)
                 await until(lambda: rule.hits >= 3)
                 rule.end()
-                await assert_same(found, kubectl, "stays", "comes")
+                await assert_same(found, namespace, "stays", "comes")
                 await until(lambda: found.proxy.watching)
-                await asyncio.to_thread(kubectl, "label", "pod", "stays", "seen=too")
-                await assert_same(found, kubectl, "stays", "comes")
+                await found.others.label("stays", namespace, seen="too")
+                await assert_same(found, namespace, "stays", "comes")
                 assert_no_hot_loop(found, SECOND_TRIES.get(fault, 0))
 
     run(story())

@@ -213,11 +213,11 @@ class Api:
         request = _Request("watch", resource, resource.path(namespace), subject, query, tries=1)
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         await self.limiter.turn()
-        with self._losses(request):
+        with _losses(request):
             async with asyncio.timeout(self._try_seconds):
                 answer = await self._answer(request, timeout)
         async with answer:
-            yield self._lines(request, answer.content)
+            yield _lines(request, answer.content)
 
     async def create(self, manifest: Manifest) -> bytes:
         """Create an object and return it.
@@ -355,33 +355,11 @@ class Api:
 
     async def _try(self, request: _Request, seconds: float) -> bytes:
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
-        with self._losses(request):
+        with _losses(request):
             async with self._in_flight, asyncio.timeout(seconds):
                 answer = await self._answer(request, timeout)
                 async with answer:
                     return await answer.read()
-
-    async def _lines(
-        self, request: _Request, content: aiohttp.StreamReader
-    ) -> AsyncIterator[bytes]:
-        """Yield whole lines; not by ``readline``, which refuses lines over 64 KiB."""
-        rest = b""
-        with self._losses(request):
-            async for chunk in content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    if line:
-                        yield line
-
-    @contextmanager
-    def _losses(self, request: _Request) -> Iterator[None]:
-        """Say in our words what it means that no whole answer came."""
-        started = time.monotonic()
-        try:
-            yield
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._tell(request, 0, time.monotonic() - started)
-            raise _lost(request, error) from error
 
     async def _answer(
         self, request: _Request, timeout: aiohttp.ClientTimeout
@@ -405,20 +383,26 @@ class Api:
             raise RuntimeError("open the Api with 'async with' first")
         query = f"?{urlencode(request.query)}" if request.query else ""
         started = time.monotonic()
-        answer = await self._session.request(
-            _METHODS[request.verb],
-            URL(access.server + request.path + query, encoded=True),
-            data=request.body,
-            headers={**request.headers, **access.headers},
-            ssl=access.tls,
-            proxy=access.proxy,
-            server_hostname=access.server_name,
-            timeout=timeout,
-            # A redirect would carry the token to somebody else.
-            allow_redirects=False,
-        )
-        self._tell(request, answer.status, time.monotonic() - started)
-        return answer
+        code = 0
+        try:
+            answer = await self._session.request(
+                _METHODS[request.verb],
+                URL(access.server + request.path + query, encoded=True),
+                data=request.body,
+                headers={**request.headers, **access.headers},
+                ssl=access.tls,
+                proxy=access.proxy,
+                server_hostname=access.server_name,
+                timeout=timeout,
+                # A redirect would carry the token to somebody else.
+                allow_redirects=False,
+            )
+            code = answer.status
+            return answer
+        finally:
+            if self._told is not None:
+                kind = request.resource.kind
+                self._told(request.verb, kind, code, time.monotonic() - started)
 
     def _refused(
         self, request: _Request, code: int, body: bytes, headers: Mapping[str, str]
@@ -427,10 +411,6 @@ class Api:
         if isinstance(error, Throttled):
             self.limiter.refused(error.retry_after or FIRST_WAIT_SECONDS)
         return error
-
-    def _tell(self, request: _Request, code: int, seconds: float) -> None:
-        if self._told is not None:
-            self._told(request.verb, request.resource.kind, code, seconds)
 
 
 def _wait_before_next(request: _Request, error: ApiError, tries: int) -> float | None:
@@ -446,6 +426,26 @@ def _wait_before_next(request: _Request, error: ApiError, tries: int) -> float |
         return max(error.retry_after or 0.0, backoff)
     harmless = isinstance(error, Unreachable)
     return backoff if harmless or (request.repeatable and isinstance(error, Unanswered)) else None
+
+
+async def _lines(request: _Request, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield whole lines; not by ``readline``, which refuses lines over 64 KiB."""
+    rest = b""
+    with _losses(request):
+        async for chunk in content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line:
+                    yield line
+
+
+@contextmanager
+def _losses(request: _Request) -> Iterator[None]:
+    """Say in our words what it means that no whole answer came."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _lost(request, error) from error
 
 
 def _lost(request: _Request, error: Exception) -> ApiError:

@@ -67,6 +67,10 @@ class Change:
     gone: bool = False
 
 
+class Unreadable(ApiError):
+    """What came is nothing that the API server says of objects of this kind."""
+
+
 class WatchFailed(ApiError):
     """The server says within a watch that it cannot go on; ``code`` is its reason."""
 
@@ -206,7 +210,7 @@ _OWN: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Own)
 class ItemDecoder:
     """Makes items of the bytes in which the API server speaks of one kind.
 
-    Raises ``ApiError`` for what is no JSON of that kind.
+    Raises ``Unreadable`` for what is no JSON of that kind.
     """
 
     def __init__(self, resource: Resource) -> None:
@@ -221,21 +225,21 @@ class ItemDecoder:
         """Return the item of an object."""
         item = self._item(self._decoded(data))
         if not item.ref.uid:
-            raise ApiError(f"not a {self._resource.kind}: it has no uid")
+            raise Unreadable(f"not a {self._resource.kind}: it has no uid")
         return item
 
     def _decoded(self, data: bytes | msgspec.Raw) -> Manifest:
         try:
             return self._decoder.decode(data)
         except msgspec.MsgspecError as error:
-            raise ApiError(f"not a {self._resource.kind}: {error}") from error
+            raise Unreadable(f"not a {self._resource.kind}: {error}") from error
 
     def page(self, data: bytes) -> Page:
         """Return a page of a list."""
         try:
             found = _LIST.decode(data)
         except msgspec.MsgspecError as error:
-            raise ApiError(f"not a list of {self._resource.plural}: {error}") from error
+            raise Unreadable(f"not a list of {self._resource.plural}: {error}") from error
         return Page(
             items=[self.item(raw) for raw in found.items or ()],
             version=_number(found.metadata.resourceVersion),
@@ -253,7 +257,7 @@ class ItemDecoder:
         try:
             found = _LINE.decode(line)
         except msgspec.MsgspecError as error:
-            raise ApiError(f"not a line of a watch: {error}") from error
+            raise Unreadable(f"not a line of a watch: {error}") from error
         if found.type == "ERROR":
             raise self._failure(found.object)
         match found.type:
@@ -265,13 +269,13 @@ class ItemDecoder:
             case "DELETED":
                 item = self.item(found.object)
                 return Change(item.version, item, gone=True)
-        raise ApiError(f"not an event of a watch: {found.type}")
+        raise Unreadable(f"not an event of a watch: {found.type}")
 
     def _failure(self, data: msgspec.Raw) -> ApiError:
         try:
             status = _FAILURE.decode(data)
         except msgspec.MsgspecError as error:
-            return ApiError(f"not a line of a watch: {error}")
+            return Unreadable(f"not a line of a watch: {error}")
         return WatchFailed(status.get("code") or 0, status.get("message") or "no reason given")
 
     def _item(self, found: Manifest) -> Item:
