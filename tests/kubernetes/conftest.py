@@ -1,0 +1,75 @@
+"""What these tests add to the fixtures of the cluster: our kinds, and namespaces by the dozen."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import pytest
+
+from tests.kubernetes.kinds import OURS, definition_name, open_definition
+
+#: So many namespaces are made at once: one by one takes longer than the tests that use them.
+DOZENS = 36
+
+
+class Kubernetes(Protocol):
+    """The fixture ``kubernetes``."""
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl; return what it prints."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
+    """Fresh namespaces, whose service accounts are there; all are deleted in the end."""
+    run = uuid.uuid4().hex[:6]
+    made: list[str] = []
+    unused: list[str] = []
+
+    def make() -> None:
+        unused.extend(f"t-{run}-{len(made) + number}" for number in range(DOZENS))
+        made.extend(unused)
+        items = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in unused
+        ]
+        listed = {"apiVersion": "v1", "kind": "List", "items": items}
+        kubernetes.kubectl("create", "-f", "-", stdin=json.dumps(listed))
+
+    def take() -> str:
+        if not unused:
+            make()
+        name = unused.pop(0)
+        # Pods are refused until the namespace has its service account.
+        there = ["--for=create", "--timeout=60s", "serviceaccount/default"]
+        kubernetes.kubectl("wait", "--namespace", name, *there)
+        return name
+
+    yield take
+    with ThreadPoolExecutor(8) as pool:
+        for start in range(0, len(made), 12):
+            some = made[start : start + 12]
+            pool.submit(kubernetes.kubectl, "delete", "namespace", "--wait=false", *some)
+
+
+@pytest.fixture
+def namespace(fresh: Callable[[], str]) -> str:
+    """The name of a fresh namespace; these tests leave nothing in it that anybody waits for."""
+    return fresh()
+
+
+@pytest.fixture(scope="session")
+def our_kinds(kubernetes: Kubernetes) -> None:
+    """Have the four kinds, open to whatever a test writes, where the cluster lacks them."""
+    present = kubernetes.kubectl("get", "crds", "--output=name")
+    missing = [kind for kind in OURS if f"/{definition_name(kind.plural)}\n" not in present]
+    if missing:
+        made = [open_definition(kind.kind, kind.plural) for kind in missing]
+        listed = {"apiVersion": "v1", "kind": "List", "items": made}
+        kubernetes.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
+    crds = [f"crd/{definition_name(kind.plural)}" for kind in OURS]
+    kubernetes.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
