@@ -55,6 +55,7 @@ _METHODS = {
     "list": "GET",
     "watch": "GET",
     "create": "POST",
+    "update": "PUT",
     "patch": "PATCH",
     "delete": "DELETE",
 }
@@ -271,6 +272,28 @@ class Api:
         """
         meta = {**(body.get("metadata") or {}), **({"uid": ref.uid} if ref.uid else {})}
         return await self._patch(ref, {**body, "metadata": meta}, MERGE_PATCH)
+
+    async def replace(self, manifest: Manifest) -> bytes:
+        """Replace a whole object of this very resourceVersion, and return it.
+
+        Raises
+        ------
+        NotFound, Conflict
+            The object is gone; it has changed since.
+        """
+        ref = object_ref(manifest)
+        resource = resource_of(ref.kind)
+        return await self._ask(
+            _Request(
+                "update",
+                resource,
+                resource.path(ref.namespace, ref.name),
+                str(ref),
+                body=msgspec.json.encode(manifest),
+                # A second time it would be refused as a conflict with itself.
+                repeatable=False,
+            )
+        )
 
     async def replace_status(self, ref: ObjectRef, status: Manifest) -> bytes:
         """Replace the whole status of an object of this uid, and return the object.
