@@ -112,17 +112,19 @@ class Agents:
         found = self._followed.get(cluster_uid)
         return found.state if found else None
 
-    def follow(
-        self, cluster_uid: str, endpoint: Endpoint | None, who: Key, every: float | None
-    ) -> None:
-        """Ask a cluster's scheduler so often on behalf of a pass; ``None``: no more, or nobody."""
+    async def fresh(self, cluster_uid: str, endpoint: Endpoint) -> DaskState | None:
+        """Return what a cluster's scheduler says now; ``None``: it cannot be asked."""
+        try:
+            state = dask_state(await self.ask(endpoint, "state"))
+        except NoAnswer as error:
+            logger.debug("the scheduler at %s: %s", endpoint.url, error)
+            return None
+        self.said(cluster_uid, endpoint, state)
+        return state
+
+    def follow(self, cluster_uid: str, endpoint: Endpoint, who: Key, every: float) -> None:
+        """Ask a cluster's scheduler so often on behalf of a pass, in seconds."""
         found = self._followed.get(cluster_uid)
-        if endpoint is None or every is None:
-            if found is not None and endpoint is None:
-                self.forget(cluster_uid)
-            elif found is not None:
-                found.wanted.pop(who, None)
-            return
         if found is None or found.endpoint != endpoint:
             wanted = found.wanted if found else {}
             found = self._followed[cluster_uid] = _Followed(endpoint, wanted)
@@ -130,6 +132,12 @@ class Agents:
         due = max(found.asked_at + found.every, self._clock())
         if not found.asking and due < found.due:
             self._schedule(cluster_uid, found, due)
+
+    def leave(self, cluster_uid: str, who: Key) -> None:
+        """Ask no more on behalf of a pass; what was said stays known."""
+        found = self._followed.get(cluster_uid)
+        if found is not None:
+            found.wanted.pop(who, None)
 
     def said(self, cluster_uid: str, endpoint: Endpoint, state: DaskState) -> None:
         """Take in a state that was asked for beside the others."""

@@ -53,10 +53,10 @@ from daskjob.core.status import ClusterPhase, JobStatusWord
 
 logger = logging.getLogger(__name__)
 
-#: How often a scheduler is asked for a stall, for an idle cluster, and while workers are to go.
+#: How often a scheduler is asked for a stall, and for an idle cluster, at the most and the least.
 STALL_SECONDS = 10.0
 IDLE_SECONDS = 15.0
-SCALING_SECONDS = 1.0
+OFTEN_SECONDS = 1.0
 #: The same Event is not told again for so long.
 EVENT_SECONDS = 600.0
 #: A retirement's own bound is the agent's; beyond it, so much for the way there and back.
@@ -251,7 +251,7 @@ class KubernetesBackend:
             case names.Kind.CLUSTER:
                 return await self._cluster(key, item.manifest)
             case names.Kind.GROUP:
-                return self._group(key, item.manifest)
+                return await self._group(key, item.manifest)
         return None
 
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
@@ -284,7 +284,7 @@ class KubernetesBackend:
             await self._look_for(key.namespace, meta.uid, meta.name, name)
             observed = cluster_observed(manifest, objects)
         limit = observed.cluster.spec.idle_timeout_seconds
-        every = min(IDLE_SECONDS, max(limit / 4, SCALING_SECONDS)) if limit else None
+        every = min(IDLE_SECONDS, max(limit / 4, OFTEN_SECONDS)) if limit else None
         self._follow(key, meta.ref, observed.scheduler, every)
         return replace(
             observed,
@@ -294,17 +294,19 @@ class KubernetesBackend:
             site=self.site,
         )
 
-    def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
+    async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
         observed = group_observed(manifest, self.cache.objects(key.namespace))
         cluster, group = observed.cluster, observed.group
         alive = sum(1 for pod in observed.workers if pod.alive and not pod.deleting)
-        if cluster is not None:
-            every = SCALING_SECONDS if alive > group.replicas else None
-            self._follow(key, cluster.meta.ref, observed.scheduler, every)
+        dask = None
+        if cluster is not None and alive > group.replicas:
+            # A worker that has registered since an older answer may hold data by now.
+            endpoint = self._endpoint(cluster.meta.ref, observed.scheduler)
+            dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
         return replace(
             observed,
             refusals=self._refusals.of([key]),
-            dask=self.agents.state(cluster.meta.uid) if cluster else None,
+            dask=dask,
             retirement=self._retirements.get(group.meta.uid),
             entropy=secrets.token_hex(16),
             site=self.site,
@@ -341,11 +343,15 @@ class KubernetesBackend:
         self, key: Key, cluster: ObjectRef, scheduler: PodFacts | None, every: float | None
     ) -> None:
         """Have a scheduler asked so often on behalf of a pass; ``None``: not at all."""
-        endpoint = self._endpoint(cluster, scheduler) if every is not None else None
-        if every is not None and endpoint is None:
+        if every is None:
+            self.agents.leave(cluster.uid, key)
+            return
+        endpoint = self._endpoint(cluster, scheduler)
+        if endpoint is None:
             # Not there, or not to be asked: what it said before is not so any more.
             self.agents.forget(cluster.uid)
-        self.agents.follow(cluster.uid, endpoint, key, every)
+        else:
+            self.agents.follow(cluster.uid, endpoint, key, every)
 
     def _endpoint(self, ref: ObjectRef, scheduler: PodFacts | None) -> Endpoint | None:
         """Return where a cluster's agent listens; ``None``: there is no scheduler that has one."""
@@ -526,5 +532,5 @@ def _job_interval(observed: ObservedJob) -> float | None:
     if policy.progress_interval_seconds:
         wishes.append(float(policy.progress_interval_seconds))
     if policy.stall_deadline_seconds is not None:
-        wishes.append(min(STALL_SECONDS, max(policy.stall_deadline_seconds / 4, 1.0)))
+        wishes.append(min(STALL_SECONDS, max(policy.stall_deadline_seconds / 4, OFTEN_SECONDS)))
     return min(wishes, default=None)
