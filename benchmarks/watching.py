@@ -45,9 +45,10 @@ def main() -> None:
         asyncio.run(watch(arguments.watch, arguments.pods * arguments.jobs))
         return
     from tests.cluster.plugin import Kubernetes
-    from tests.cluster.providers import provide
+    from tests.cluster.providers import KUBECONFIG_VARIABLE, External, Native
 
-    provider = provide(ROOT)
+    given = os.environ.get(KUBECONFIG_VARIABLE)
+    provider = External(Path(given)) if given else Native("benchmark")
     kubernetes = Kubernetes(provider)
     try:
         _prepare(kubernetes)
@@ -291,7 +292,7 @@ def rss() -> float:
 
 def peak() -> float:
     """The most resident memory that this process ever had, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 if __name__ == "__main__":

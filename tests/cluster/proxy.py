@@ -8,7 +8,7 @@ that breaks before or after the server did what was asked, a watch that falls si
 
     async with FaultProxy(await credentials.access()) as proxy:
         proxy.on(answer(429, retry_after=2), verb="create", times=3)
-        proxy.on(reset(), when=lambda request: request.writes, skip=4, times=1)
+        proxy.on(before(kill_operator), when=lambda request: request.writes, skip=4)
         ...
         proxy.cut_watches()
         assert len(proxy.requests("watch", "pods")) == 2
@@ -409,12 +409,36 @@ def hang() -> Fault:
     return fault
 
 
-def first(act: Callable[[], Awaitable[None]], then: Fault | None = None) -> Fault:
-    """Do something, such as to kill the client; then let the request through, or go wrong."""
+def before(act: Callable[[], Awaitable[None]]) -> Fault:
+    """Do something, such as to kill the client, and break the connection: nothing was done yet."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         await act()
-        return await (then(passage) if then else passage.forward())
+        passage.cut()
+        return web.Response()
+
+    return fault
+
+
+def after(act: Callable[[], Awaitable[None]]) -> Fault:
+    """Let the server do it, then do something, such as to kill the client, before it knows."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        await passage.commit()
+        await act()
+        passage.cut()
+        return web.Response()
+
+    return fault
+
+
+def delayed(wait: Callable[[], Awaitable[object]]) -> Fault:
+    """Get the server's answer, and pass it on only when something else has happened."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        answered = await passage.forward()
+        await wait()
+        return answered
 
     return fault
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.kubernetes.kinds import OURS, definition_name, open_definition
 
-#: So many namespaces are made at once: one by one takes longer than the tests that use them.
-DOZENS = 36
+#: So many namespaces are made at once, at most: one by one takes longer than the tests in them.
+DOZENS = 48
 
 
 class Kubernetes(Protocol):
@@ -32,7 +32,9 @@ def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
     unused: list[str] = []
 
     def make() -> None:
-        unused.extend(f"t-{run}-{len(made) + number}" for number in range(DOZENS))
+        # As many as were needed so far, so that one test alone waits for few.
+        more = min(max(len(made), 3), DOZENS)
+        unused.extend(f"t-{run}-{len(made) + number}" for number in range(more))
         made.extend(unused)
         items = [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in unused

@@ -15,15 +15,18 @@ import yaml
 
 from daskjob.backends.kubernetes import connection
 from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.cached_api import CachedApi
 from daskjob.backends.kubernetes.connection import (
     Access,
     Kubeconfig,
+    NoCredentials,
     ServiceAccount,
     find_credentials,
 )
-from daskjob.core.errors import ApiError, Forbidden, NotFound
+from daskjob.core.errors import ApiError, Forbidden
 from daskjob.core.manifests import ObjectRef
-from tests.kubernetes.given import Cluster, Kubectl, run
+from tests.kubernetes.given import Cluster, Kubectl, pod, run, seen
 
 AUTHORITY = """\
 -----BEGIN CERTIFICATE-----
@@ -125,7 +128,7 @@ def test_a_token_that_was_refused_is_read_again_at_once(folder: Path) -> None:
 
 def test_a_pod_without_its_files_says_which_is_missing(folder: Path) -> None:
     (folder / "token").unlink()
-    with pytest.raises(ApiError, match="token"):
+    with pytest.raises(NoCredentials, match="token"):
         run(ServiceAccount(folder, ENVIRONMENT).access())
 
 
@@ -186,7 +189,7 @@ def test_a_kubeconfig_that_leads_nowhere_is_named(wrong: str, tmp_path: Path) ->
         path if wrong != "missing file" else str(tmp_path / "none"),
         context="third" if wrong == "missing context" else None,
     )
-    with pytest.raises(NotFound, match="as somebody else" if "as" in wrong[:2] else "kubeconfig"):
+    with pytest.raises(NoCredentials, match=r"kubeconfig .* cannot be used"):
         run(found.access())
 
 
@@ -244,8 +247,26 @@ def test_a_plugin_whose_token_is_refused_at_once_is_not_run_again_and_again(plug
 
 def test_a_plugin_that_fails_is_an_error_that_may_pass(tmp_path: Path) -> None:
     command = {"apiVersion": "client.authentication.k8s.io/v1", "command": "false"}
-    with pytest.raises(ApiError, match="cannot be used"):
+    with pytest.raises(NoCredentials, match="exited with non-zero code 1"):
         run(Kubeconfig(written(tmp_path, {"exec": command})).access())
+
+
+def test_a_kubeconfig_that_is_gone_is_no_object_that_is_gone(tmp_path: Path) -> None:
+    cache = Cache()
+    item = seen(pod("one", "default"), 7)
+    cache.put(item)
+
+    async def story() -> None:
+        credentials = Kubeconfig(str(tmp_path / "none"))
+        async with Api(credentials) as api:
+            writes = CachedApi(api, cache)
+            with pytest.raises(NoCredentials):
+                await writes.delete(item.ref)
+            with pytest.raises(NoCredentials):
+                await writes.look(item.ref)
+
+    run(story())
+    assert cache.of_uid(item.ref.uid) == item
 
 
 def test_keys_do_not_stay_behind_in_temporary_files(

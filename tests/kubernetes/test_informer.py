@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -17,7 +16,7 @@ from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED
 from daskjob.core.errors import Forbidden, RefusalKind, Refused
 from daskjob.core.manifests import ObjectRef
 from tests.cluster import proxy as faults
-from tests.cluster.proxy import Fault, Passage, answer
+from tests.cluster.proxy import Passage, answer
 from tests.core.manifests import job
 from tests.kubernetes.given import (
     KEY,
@@ -30,18 +29,6 @@ from tests.kubernetes.given import (
     side,
     until,
 )
-
-
-def held_back(until_then: Callable[[], Awaitable[object]]) -> Fault:
-    """Get the server's answer, and pass it on only after something else has happened."""
-
-    async def fault(passage: Passage) -> web.StreamResponse:
-        answered = await passage.forward()
-        await until_then()
-        return answered
-
-    return fault
-
 
 # Listing and watching
 
@@ -193,7 +180,7 @@ def test_a_list_from_before_our_write_does_not_undo_it(kubernetes: Cluster, name
             async def write() -> None:
                 await found.writes.create(KEY, pod("ours", namespace))
 
-            found.proxy.on(held_back(write), verb="list")
+            found.proxy.on(faults.delayed(write), verb="list")
             async with informed(found, namespace) as informer:
                 assert found.names == {"ours"}
                 await until(lambda: found.proxy.watching)
@@ -214,7 +201,7 @@ def test_a_list_from_before_our_deletion_does_not_bring_the_object_back(
             async def delete() -> None:
                 await found.writes.delete(item.ref)
 
-            found.proxy.on(held_back(delete), verb="list")
+            found.proxy.on(faults.delayed(delete), verb="list")
             async with informed(found, namespace):
                 assert found.names == set()
                 await until(lambda: found.proxy.watching)
@@ -236,7 +223,7 @@ def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_it_bac
                 await found.others.delete("ours", namespace=namespace)
                 await until(lambda: not found.names)
 
-            found.proxy.on(held_back(deleted), verb="patch")
+            found.proxy.on(faults.delayed(deleted), verb="patch")
             await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
             assert found.names == set()
             assert found.writes.caught_up(KEY)

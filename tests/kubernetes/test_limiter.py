@@ -92,6 +92,13 @@ def test_a_shorter_retry_after_does_not_end_a_longer_one(clock: Clock) -> None:
     assert clock.now == pytest.approx(1007)
 
 
+def test_no_answer_can_stop_everything_for_longer_than_a_minute(clock: Clock) -> None:
+    found = limiter(clock)
+    found.refused(3600)
+    asyncio.run(take(found, 1))
+    assert clock.now == pytest.approx(1060)
+
+
 def test_turns_are_given_in_the_order_in_which_they_were_asked_for(clock: Clock) -> None:
     found = limiter(clock, rate=10, burst=1)
     order: list[int] = []

@@ -21,6 +21,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from daskjob import __version__
 from daskjob.backends.kubernetes.answers import (
     OutcomeUnknown,
     Throttled,
@@ -124,7 +125,7 @@ class Api:
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "daskjob"},
+            headers={"User-Agent": f"daskjob/{__version__}"},
         )
         return self
 

@@ -16,13 +16,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from daskjob.core.errors import ApiError, DaskJobError, NotFound
+from daskjob.core.errors import ApiError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: The kubelet renews a token long before it ends; it asks that files be read again each minute.
 REREAD_SECONDS = 60.0
 #: Credentials that were refused are not read again sooner: a plugin is a process, or a login.
 RENEWAL_PAUSE_SECONDS = 5.0
+
+
+class NoCredentials(ApiError):
+    """Nothing says (at this moment) where the API server is and who we are.
+
+    Never ``NotFound``: that would be an object that is gone.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ class ServiceAccount:
         try:
             return (self._folder / name).read_text()
         except OSError as error:
-            raise ApiError(f"the service account cannot be read: {error}") from error
+            raise NoCredentials(f"the service account cannot be read: {error}") from error
 
 
 def _trusting(authority: str) -> ssl.SSLContext:
@@ -173,12 +180,8 @@ class Kubeconfig:
         source = self._path or os.environ.get("KUBECONFIG") or "~/.kube/config"
         try:
             self._access, self._namespace = await _read_kubeconfig(self._path, self._context)
-        except DaskJobError:
-            raise
-        except (ValueError, LookupError, TypeError) as error:
-            raise NotFound(f"kubeconfig {source} names no cluster for us: {error}") from error
-        except (OSError, RuntimeError) as error:
-            raise ApiError(f"kubeconfig {source} cannot be used: {error}") from error
+        except (ValueError, LookupError, TypeError, OSError, RuntimeError) as error:
+            raise NoCredentials(f"kubeconfig {source} cannot be used: {error}") from error
         return self._access
 
 
@@ -193,7 +196,7 @@ async def _read_kubeconfig(path: str | None, context: str | None) -> tuple[Acces
     finally:
         _remove_keys(auth)
     if "as" in user:
-        raise NotFound("daskjob cannot act as somebody else, as 'as' in the kubeconfig asks")
+        raise ValueError("daskjob cannot act as somebody else, as its user's 'as' asks for")
     token = auth.token or _token_of_file(user.get("tokenFile"), auth.kubeconfig.get_path(context))
     access = Access(
         server=str(auth.server).rstrip("/"),

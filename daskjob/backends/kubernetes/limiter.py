@@ -15,6 +15,8 @@ REQUESTS_PER_SECOND = 300.0
 SLOWEST_PER_SECOND = 1.0
 #: From half to full takes five seconds without a 429.
 RECOVERY_PER_SECOND = 30.0
+#: So long all requests wait at most for one that was refused: renewing a lease is among them.
+LONGEST_STOP_SECONDS = 60.0
 #: Requests that were sent together are refused together: that is one reason to slow down.
 ONE_REASON_SECONDS = 1.0
 
@@ -61,7 +63,8 @@ class Limiter:
             self._rate = max(self._rate / 2, SLOWEST_PER_SECOND)
         # What was saved up was saved at a rate that is too high.
         self._tokens = min(self._tokens, 1.0)
-        self._stopped_until = max(self._stopped_until, now + retry_after)
+        stop = min(retry_after, LONGEST_STOP_SECONDS)
+        self._stopped_until = max(self._stopped_until, now + stop)
 
     def _wait(self) -> float:
         now = self._clock()
