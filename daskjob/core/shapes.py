@@ -134,7 +134,11 @@ class Choice(Generic[Word]):
         """Return the word, ``None`` where there is none."""
         if self.required and not reader.has(self.name):
             reader.missing(self.name, self.required)
-        return reader.choice(self.name, self.of)
+        found = reader.choice(self.name, self.of)
+        if found is None or str(found) in self.words:
+            return found
+        reader.mistake(self.name, str(found), "write one of " + ", ".join(self.words))
+        return None
 
 
 @dataclass(frozen=True, slots=True)
