@@ -12,14 +12,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import FrameType
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the operator until a signal ends it; return its exit code."""
     # Loading the rest takes a moment: who changes their mind in it gets the same 0.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
+    _on_signals(lambda *_: os._exit(0))
     from daskjob.controller.logs import configure
     from daskjob.controller.options import parse
 
@@ -54,8 +54,16 @@ def main(words: Sequence[str] | None = None) -> int:
     except OSError as error:
         logger.error("daskjob cannot start: %s", error)
         return 1
+    finally:
+        # It is leaving already: a second Ctrl-C changes nothing.
+        _on_signals(signal.SIG_IGN)
     logger.info("daskjob has ended, as it was told to")
     return 0
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
 
 
 if __name__ == "__main__":

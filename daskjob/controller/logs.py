@@ -107,7 +107,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """``{"time": …, "level": "info", "message": "Running", "object": {"kind": "DaskJob", …}}``."""
+    """``{"message": "Running", "timestamp": …, "severity": "info", "object": {…}}``, as kopf's."""
 
     def __init__(self, reference: str) -> None:
         super().__init__()
@@ -116,10 +116,10 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one JSON object."""
         line: dict[str, object] = {
-            "time": _moment(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
             "message": _message(record),
+            "timestamp": _moment(record),
+            "severity": _severity(record.levelno),
+            "logger": record.name,
         }
         key = _object_of(record)
         if key is not None:
@@ -127,6 +127,12 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = _trace(self, record)
         return json.dumps(line, ensure_ascii=False)
+
+
+def _severity(level: int) -> str:
+    """Return kopf's word for a level."""
+    words = [(logging.DEBUG, "debug"), (logging.INFO, "info"), (logging.WARNING, "warn")]
+    return next((word for limit, word in words if level <= limit), "error")
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -62,9 +62,9 @@ def test_plain_line_has_no_time() -> None:
 
 def test_json_line_has_the_object_as_fields() -> None:
     line = json.loads(logged(LogFormat.JSON, "ready: %s", "ä", extra={"key": KEY}))
-    assert line.pop("time").endswith("Z")
+    assert line.pop("timestamp").endswith("Z")
     assert line == {
-        "level": "warning",
+        "severity": "warn",
         "logger": "daskjob.test",
         "message": "ready: ä",
         "object": {"kind": "DaskJob", "namespace": "default", "name": "sums"},

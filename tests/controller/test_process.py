@@ -36,10 +36,9 @@ class Process:
             **{key: value for key, value in os.environ.items() if not key.startswith("KUBE")},
             "KUBECONFIG": str(folder / "kubeconfig"),
             "PYTHONPATH": os.pathsep.join([str(HERE / "stub"), str(folder)]),
-            "PYTHONWARNINGS": "error",
         }
         if world != "real":
-            environment["STUB"] = world
+            environment |= {"STUB": world, "PYTHONWARNINGS": "error"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "daskjob.controller", *words],
@@ -187,7 +186,7 @@ def test_logs_are_json_where_that_is_asked_for(folder: Path) -> None:
         process.until("leads: makes passes")
         process.end()
         lines = [json.loads(line) for line in process.text.splitlines()]
-        assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+        assert all({"timestamp", "severity", "logger", "message"} <= set(line) for line in lines)
         assert any("--standalone means nothing here" in line["message"] for line in lines)
 
 
