@@ -68,14 +68,10 @@ def _arguments() -> argparse.Namespace:
 
 
 def _prepare(kubernetes: Any) -> None:
-    from tests.kubernetes.kinds import OURS, open_definition
-
-    kinds = [open_definition(kind.kind, kind.plural) for kind in OURS]
-    listed = {"apiVersion": "v1", "kind": "List", "items": kinds}
+    crds = f"--filename={ROOT / 'operator-chart' / 'crds'}"
     kubernetes.kubectl("create", "namespace", NAMESPACE)
-    kubernetes.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
-    crds = [f"crd/{kind['metadata']['name']}" for kind in kinds]
-    kubernetes.kubectl("wait", "--for=condition=Established", *crds)
+    kubernetes.kubectl("apply", crds)
+    kubernetes.kubectl("wait", "--for=condition=Established", crds)
     there = ["--for=create", "--timeout=60s", "serviceaccount/default"]
     kubernetes.kubectl("wait", f"--namespace={NAMESPACE}", *there)
 

@@ -1,4 +1,4 @@
-"""What these tests add to the fixtures of the cluster: our kinds, and namespaces by the dozen."""
+"""What these tests add to the fixtures of the cluster: namespaces by the dozen."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import pytest
-
-from tests.kubernetes.kinds import OURS, definition_name, open_definition
 
 #: So many namespaces are made at once, at most: one by one takes longer than the tests in them.
 DOZENS = 48
@@ -62,16 +60,3 @@ def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
 def namespace(fresh: Callable[[], str]) -> str:
     """The name of a fresh namespace; these tests leave nothing in it that anybody waits for."""
     return fresh()
-
-
-@pytest.fixture(scope="session")
-def our_kinds(kubernetes: Kubernetes) -> None:
-    """Have the four kinds, open to whatever a test writes, where the cluster lacks them."""
-    present = kubernetes.kubectl("get", "crds", "--output=name")
-    missing = [kind for kind in OURS if f"/{definition_name(kind.plural)}\n" not in present]
-    if missing:
-        made = [open_definition(kind.kind, kind.plural) for kind in missing]
-        listed = {"apiVersion": "v1", "kind": "List", "items": made}
-        kubernetes.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
-    crds = [f"crd/{definition_name(kind.plural)}" for kind in OURS]
-    kubernetes.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)

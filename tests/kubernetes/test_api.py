@@ -208,9 +208,9 @@ def test_a_namespace_that_is_not_there_is_not_found(kubernetes: Cluster, namespa
 
 
 def test_a_patch_merges_and_a_null_takes_away(
-    kubernetes: Cluster, namespace: str, our_kinds: None
+    kubernetes: Cluster, namespace: str, with_crds: object
 ) -> None:
-    del our_kinds
+    del with_crds
 
     async def story() -> None:
         async with side(kubernetes) as found:
@@ -240,9 +240,9 @@ def test_a_pod_is_told_to_stop_by_its_deadline(kubernetes: Cluster, namespace: s
 
 @pytest.mark.parametrize("kind", ["Pod", "DaskJob"])
 def test_no_write_reaches_another_object_of_the_name(
-    kind: str, kubernetes: Cluster, namespace: str, our_kinds: None
+    kind: str, kubernetes: Cluster, namespace: str, with_crds: object
 ) -> None:
-    del our_kinds
+    del with_crds
 
     async def story() -> None:
         async with side(kubernetes) as found:
@@ -293,9 +293,9 @@ def test_a_patch_from_an_older_version_is_a_conflict_and_of_no_other_object(
 
 
 def test_a_status_is_replaced_whole_and_writing_it_again_changes_nothing(
-    kubernetes: Cluster, namespace: str, our_kinds: None
+    kubernetes: Cluster, namespace: str, with_crds: object
 ) -> None:
-    del our_kinds
+    del with_crds
 
     async def story() -> None:
         async with side(kubernetes) as found:
@@ -313,9 +313,9 @@ def test_a_status_is_replaced_whole_and_writing_it_again_changes_nothing(
 
 
 def test_a_status_that_the_schema_refuses_is_an_error_in_its_words(
-    kubernetes: Cluster, namespace: str, our_kinds: None
+    kubernetes: Cluster, namespace: str, with_crds: object
 ) -> None:
-    del our_kinds
+    del with_crds
 
     async def story() -> None:
         async with side(kubernetes) as found:
@@ -332,9 +332,9 @@ def test_a_status_that_the_schema_refuses_is_an_error_in_its_words(
 
 
 def test_an_object_that_is_deleted_is_gone_from_the_cache_or_shown_as_it_goes(
-    kubernetes: Cluster, namespace: str, our_kinds: None
+    kubernetes: Cluster, namespace: str, with_crds: object
 ) -> None:
-    del our_kinds
+    del with_crds
 
     async def story() -> None:
         async with side(kubernetes) as found:
@@ -447,9 +447,9 @@ def test_a_kind_that_the_server_does_not_know_is_told_as_such(
 
 
 def test_an_event_shows_in_kubectl_with_its_time_and_its_object(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl, our_kinds: None
+    kubernetes: Cluster, namespace: str, kubectl: Kubectl, with_crds: object
 ) -> None:
-    del our_kinds
+    del with_crds
 
     async def story() -> None:
         async with side(kubernetes) as found:

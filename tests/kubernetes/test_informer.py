@@ -88,9 +88,9 @@ def test_all_namespaces_are_watched_in_one_watch(kubernetes: Cluster, namespace:
 
 
 def test_one_of_our_kinds_is_watched_whole(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl, our_kinds: None
+    kubernetes: Cluster, namespace: str, kubectl: Kubectl, with_crds: object
 ) -> None:
-    del our_kinds
+    del with_crds
 
     async def story() -> None:
         async with side(kubernetes) as found, informed(found, namespace, JOBS):
@@ -510,11 +510,11 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("size", [70_000, 1_000_000])
+@pytest.mark.parametrize("size", [70_000, 900_000])
 def test_a_line_longer_than_any_buffer_is_read_whole(
-    size: int, kubernetes: Cluster, namespace: str, our_kinds: None
+    size: int, kubernetes: Cluster, namespace: str, with_crds: object
 ) -> None:
-    del our_kinds
+    del with_crds
 
     async def story() -> None:
         async with side(kubernetes) as found, informed(found, namespace, JOBS) as informer:
