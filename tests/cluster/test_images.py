@@ -201,7 +201,7 @@ def test_sigterm_ends_a_script_that_does_not_handle_it(
 
 def test_operator_image_has_the_project(unpacked: Callable[[str], Unpacked]) -> None:
     image = unpacked("operator")
-    assert re.search(r"^daskjob +\d", image.run("version"), re.MULTILINE)
+    assert re.search(r"^daskjob +\d", image.run("--version"), re.MULTILINE)
     module = Path("lib/python3.11/site-packages/daskjob/core/names.py")
     found = next((image.root / "opt/daskjob").glob(str(module).replace("3.11", "3*")))
     assert found.read_bytes() == (images.ROOT / "daskjob/core/names.py").read_bytes()
