@@ -27,7 +27,7 @@ from daskjob.core.pods import PodFacts
 from tests.cluster.plugin import Kubernetes
 
 #: How long a cluster may take for what it was told, pods that start and end included.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 150.0
 WAITS = "while [ ! -e /tmp/code ]; do sleep 0.05; done; exit $(cat /tmp/code)"
 #: How long nothing may happen for the world to be called at rest.
 QUIET_SECONDS = 1.0
