@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
+from daskjob.backends.kubernetes.answers import NoSuchResource
 from daskjob.backends.kubernetes.informer import PACE, Informer, informers
 from daskjob.backends.kubernetes.items import ItemDecoder
-from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED
+from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED, Resource
 from daskjob.core.errors import Forbidden, RefusalKind, Refused
 from daskjob.core.manifests import ObjectRef
 from tests.cluster import proxy as faults
@@ -405,6 +406,57 @@ def test_a_server_that_is_away_is_waited_for_and_not_listed_again(
                 assert informer.trouble is None
 
     run(story())
+
+
+def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
+    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+) -> None:
+    group = f"{namespace}.tests.daskjob.dev"
+    things = Resource("Thing", f"{group}/v1", "things")
+    definition = json.dumps(_definition(group))
+
+    def install() -> None:
+        kubectl("apply", "-f", "-", stdin=definition)
+        kubectl("wait", "--for=condition=Established", f"crd/things.{group}")
+
+    def make(name: str) -> None:
+        thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": name}}
+        kubectl("create", "-f", "-", stdin=json.dumps(thing))
+
+    async def story() -> None:
+        async with side(kubernetes) as found, informed(found, namespace, things) as informer:
+            await asyncio.to_thread(make, "first")
+            await until(lambda: found.cache.get("Thing", namespace, "first"))
+            await asyncio.to_thread(kubectl, "delete", "crd", f"things.{group}")
+            await until(lambda: isinstance(informer.trouble, NoSuchResource))
+            await asyncio.to_thread(install)
+            await asyncio.to_thread(make, "second")
+            await until(lambda: found.cache.get("Thing", namespace, "second"))
+            assert [item.ref.name for item in found.cache.all("Thing")] == ["second"]
+            times = [request.at for request in found.proxy.requests("list")]
+            assert len(times) <= (times[-1] - times[0]) / QUICK.shortest + 1
+
+    install()
+    try:
+        run(story())
+    finally:
+        kubectl("delete", "crd", f"things.{group}", "--ignore-not-found", "--wait=false")
+
+
+def _definition(group: str) -> dict[str, object]:
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"things.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": "Thing", "plural": "things", "singular": "thing"},
+            "versions": [version],
+        },
+    }
 
 
 # Pace and health
