@@ -14,7 +14,7 @@ from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.decision import Event, Patch, Retire
-from daskjob.core.errors import NotFound, Refused
+from daskjob.core.errors import Conflict, NotFound, Refused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
 from daskjob.core.objects import GatheredObjects
 from daskjob.core.observed import (
@@ -153,7 +153,7 @@ class InMemoryBackend:
         """Merge a patch into an object."""
         try:
             self.store.patch(patch.ref, patch.body)
-        except NotFound:
+        except (NotFound, Conflict):
             return
 
     async def retire(self, owner: Key, retire: Retire) -> None:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from daskjob.core.errors import NotFound, RefusalKind, Refused
+from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused
 from daskjob.core.manifests import (
     Key,
     Manifest,
@@ -103,7 +103,7 @@ class ObjectStore:
         item = self.found(ref)
         if item is None:
             return
-        if ref.kind in self.slow_to_go:
+        if ref.kind in self.slow_to_go or metadata(item).get("finalizers"):
             if not metadata(item).get("deletionTimestamp"):
                 mark = {"deletionTimestamp": format_time(self._clock())}
                 self._change(item, {"metadata": {**mark, "deletionGracePeriodSeconds": 0}})
@@ -121,11 +121,11 @@ class ObjectStore:
             self.collect()
 
     def collect(self) -> None:
-        """Delete every object whose controller owner is gone."""
+        """Delete every object whose owners are all gone."""
         uids = {metadata(item).get("uid") for item in self._objects.values()}
         for item in list(self._objects.values()):
-            owner = controller_uid(item)
-            if owner and owner not in uids:
+            owners = metadata(item).get("ownerReferences") or ()
+            if owners and not any(owner.get("uid") in uids for owner in owners):
                 self.delete(object_ref(item))
 
     def patch(self, ref: ObjectRef, body: Manifest) -> Manifest:
@@ -135,11 +135,21 @@ class ObjectStore:
         ------
         NotFound
             The object is gone.
+        Conflict
+            It is not of the ``resourceVersion`` that the patch names.
         """
         item = self.found(ref)
         if item is None:
             raise NotFound(f"{ref} does not exist")
-        return self._change(item, body)
+        version = metadata(body).get("resourceVersion")
+        if version is not None and version != metadata(item)["resourceVersion"]:
+            raise Conflict(f"{ref} has changed since it was seen")
+        changed = self._change(item, body)
+        meta = metadata(changed)
+        held = ref.kind in self.slow_to_go or meta.get("finalizers")
+        if meta.get("deletionTimestamp") and not held:
+            self.remove(ref)
+        return changed
 
     def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Replace an object's status; one that is gone is left alone."""

@@ -54,7 +54,11 @@ class Backend(Protocol):
         ...
 
     async def patch(self, patch: Patch) -> None:
-        """Merge a patch into an object's metadata or spec."""
+        """Merge a patch into an object's metadata or spec.
+
+        A ``resourceVersion`` in it is a precondition, as the uid is: an object that has changed
+        since is left as it is, and its next pass sees to it.
+        """
         ...
 
     async def retire(self, owner: Key, retire: Retire) -> None:

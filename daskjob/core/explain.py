@@ -117,7 +117,7 @@ def _attempts(status: JobStatus) -> list[str]:
 
 
 def _conditions(status: JobStatus) -> list[str]:
-    quiet = ("Starting", "Missing", "Ended", "Started", "Resumed", "Progress")
+    quiet = ("Starting", "Ended", "Started", "Resumed", "Progress")
     return [
         f"{c.type} is false ({c.reason}): {c.message}"
         for c in status.conditions

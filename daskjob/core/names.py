@@ -48,6 +48,9 @@ ANNOTATION_JOB_REPLICAS = f"{API_GROUP}/job-replicas"
 ANNOTATION_TEMPLATE = f"{API_GROUP}/template"
 ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
+#: What dask-kubernetes put on its objects, and nobody takes off once it is gone (design §2.4).
+LEGACY_FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
+
 #: Metadata that stays where it was written (design §2.2): a tracking label that reaches a child
 #: makes Argo CD prune it, and kubectl's last-applied is as large as the whole manifest.
 #: Our own speak of one object only.
@@ -131,6 +134,15 @@ def label_value(text: str) -> str:
 def runner_name(job: str, attempt: int) -> str:
     """Return the runner pod's name; that of attempt 0 is the documented ``<job>-runner``."""
     return f"{job}-runner" if attempt == 0 else f"{job}-runner-{attempt}"
+
+
+def attempt_of(job: str, runner: str) -> int | None:
+    """Return the attempt whose runner has this name; ``None`` where no attempt's has."""
+    if runner == runner_name(job, 0):
+        return 0
+    number = runner.removeprefix(f"{runner_name(job, 0)}-")
+    attempt = int(number) if number.isdecimal() else 0
+    return attempt if attempt and runner == runner_name(job, attempt) else None
 
 
 def scheduler_pod_name(cluster: str) -> str:

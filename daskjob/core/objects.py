@@ -44,6 +44,10 @@ class Objects(Protocol):
         """Return the pods whose labels call them runners on a cluster of this name."""
         ...
 
+    def labelled_schedulers(self, cluster: str) -> Sequence[PodFacts]:
+        """Return the pods whose labels call them schedulers of a cluster of this name."""
+        ...
+
     def orphans(self, cluster: str) -> Sequence[ObjectRef]:
         """Return objects labelled with a cluster's name whose owner is gone.
 
@@ -82,8 +86,15 @@ class GatheredObjects:
 
     def labelled_runners(self, cluster: str) -> Sequence[PodFacts]:
         """Return the facts of the pods that are labelled as runners on this cluster."""
+        return self._labelled(cluster, names.Component.RUNNER)
+
+    def labelled_schedulers(self, cluster: str) -> Sequence[PodFacts]:
+        """Return the facts of the pods that are labelled as this cluster's schedulers."""
+        return self._labelled(cluster, names.Component.SCHEDULER)
+
+    def _labelled(self, cluster: str, component: str) -> Sequence[PodFacts]:
         label = names.label_value(cluster)
-        wanted = {names.LABEL_CLUSTER_NAME: label, names.LABEL_COMPONENT: names.Component.RUNNER}
+        wanted = {names.LABEL_CLUSTER_NAME: label, names.LABEL_COMPONENT: component}
         return [
             pod_facts(pod)
             for pod in self._of_kind("Pod")

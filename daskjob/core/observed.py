@@ -15,6 +15,7 @@ from typing import TypeAlias
 from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.errors import FieldError, RefusalKind
+from daskjob.core.legacy import deployed, left_alone
 from daskjob.core.manifests import (
     Manifest,
     ObjectRef,
@@ -96,6 +97,8 @@ class ClusterOfJob:
     deletes_workers: bool
     #: Workers that ended for good one after the other, in the group with the fewest.
     worker_failures: int = 0
+    #: Whether dask-kubernetes made it: then nothing is known of its scheduler and workers.
+    left_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,8 @@ class ObservedJob:
     scheduler: PodFacts | None = None
     #: The worker pods of the groups that this cluster's uid controls.
     workers: tuple[PodFacts, ...] = ()
+    #: Whether dask-kubernetes made the runner, or the cluster, and we have not judged the job yet.
+    from_dask_kubernetes: bool = False
     #: Objects of an earlier cluster of this name, which garbage collection is about to remove.
     leftovers: tuple[ObjectRef, ...] = ()
     #: Whether the ConfigMap with the job's files exists.
@@ -152,6 +157,10 @@ class ObservedCluster:
     status: ClusterStatus
     mistakes: tuple[FieldError, ...] = ()
     scheduler: PodFacts | None = None
+    #: Scheduler pods of this name that a Deployment has made, as dask-kubernetes' have.
+    deployed: tuple[PodFacts, ...] = ()
+    #: Whether the cluster is dask-kubernetes' own.
+    left_alone: bool = False
     #: The Service that this cluster's uid controls.
     service: ObjectRef | None = None
     #: The groups that this cluster's uid controls.
@@ -180,6 +189,8 @@ class ObservedGroup:
     mistakes: tuple[FieldError, ...] = ()
     #: The cluster that it names; ``None``: there is none (yet).
     cluster: DaskCluster | None = None
+    #: Whether that cluster is dask-kubernetes' own.
+    left_alone: bool = False
     #: The scheduler pod of that cluster.
     scheduler: PodFacts | None = None
     #: Whether that cluster's Service exists: workers dial it from their first second on.
@@ -211,17 +222,17 @@ def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
         cluster = None
     cluster_uid = object_ref(cluster).uid if cluster else ""
     runners = _pods(objects.pods(job.meta.uid), names.Component.RUNNER)
+    status = job_status_from(manifest.get("status"))
     return ObservedJob(
         job=job,
-        status=job_status_from(manifest.get("status")),
+        status=status,
         mistakes=tuple(mistakes),
-        runners=tuple(sorted(runners, key=lambda pod: pod.attempt or 0)),
-        cluster=_cluster_of_job(cluster, objects) if cluster else None,
+        runners=_by_attempt(job, runners),
+        cluster=_cluster_of_job(job, cluster, objects) if cluster else None,
         scheduler=_scheduler(job.cluster_name, cluster_uid, objects),
         workers=_workers_of_cluster(cluster_uid, objects),
-        # As long as one is there its name is taken, and a new scheduler beside an old one would be
-        # two under one Service.
-        leftovers=() if job.cluster_ref else tuple(objects.orphans(job.cluster_name)),
+        from_dask_kubernetes=_is_from_dask_kubernetes(job, status, runners, cluster),
+        leftovers=() if job.cluster_ref else _leftovers(job.cluster_name, objects),
         files_exist=any(
             ref.name == names.files_name(job.meta.name)
             for ref in objects.references("ConfigMap", job.meta.uid)
@@ -229,15 +240,52 @@ def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
     )
 
 
-def _cluster_of_job(manifest: Manifest, objects: Objects) -> ClusterOfJob:
+def _by_attempt(job: DaskJob, runners: Iterable[PodFacts]) -> tuple[PodFacts, ...]:
+    """Return runners in the order of their attempts.
+
+    Where no annotation says which it is, the name does: dask-kubernetes wrote none.
+    """
+    numbered = [
+        replace(pod, attempt=names.attempt_of(job.meta.name, pod.ref.name))
+        if pod.attempt is None
+        else pod
+        for pod in runners
+    ]
+    return tuple(sorted(numbered, key=lambda pod: pod.attempt or 0))
+
+
+def _is_from_dask_kubernetes(
+    job: DaskJob, status: JobStatus, runners: Iterable[PodFacts], cluster: Manifest | None
+) -> bool:
+    """Say whether a job that nobody of us has begun has objects that nobody of us has made."""
+    if status.started or status.job_status is None or job.cluster_ref:
+        return False
+    annotations = metadata(cluster or {}).get("annotations") or {}
+    made_cluster = cluster is not None and names.ANNOTATION_ATTEMPT not in annotations
+    return made_cluster or any(pod.attempt is None for pod in runners)
+
+
+def _leftovers(cluster: str, objects: Objects) -> tuple[ObjectRef, ...]:
+    """Return what of an earlier cluster of this name is still there.
+
+    As long as one is there its name is taken, and a new scheduler beside an old one would be two
+    under one Service.
+    """
+    schedulers = _deployed(cluster, objects)
+    return (*objects.orphans(cluster), *(pod.ref for pod in schedulers))
+
+
+def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Objects) -> ClusterOfJob:
     cluster = read_cluster(manifest, [])
     groups = objects.controlled(names.Kind.GROUP, cluster.meta.uid)
     counts = [read_group(group, []).replicas for group in groups]
     attempt = cluster.meta.annotations.get(names.ANNOTATION_ATTEMPT, "")
+    # That of a job's own cluster is missing where dask-kubernetes made it, which tried only once.
+    unsaid = 0 if cluster.meta.owner_uid == job.meta.uid else None
     asked = cluster.meta.annotations.get(names.ANNOTATION_JOB_REPLICAS, "")
     return ClusterOfJob(
         ref=cluster.meta.ref,
-        attempt=int(attempt) if attempt.isdigit() else None,
+        attempt=int(attempt) if attempt.isdigit() else unsaid,
         deleting=cluster.meta.deleting,
         created_at=cluster.meta.created_at,
         desired_workers=sum(counts) if counts else cluster.spec.desired_workers,
@@ -246,7 +294,22 @@ def _cluster_of_job(manifest: Manifest, objects: Objects) -> ClusterOfJob:
         worker_failures=min(
             (group_status_from(group.get("status")).failures for group in groups), default=0
         ),
+        left_alone=_is_left_alone(manifest, cluster, objects),
     )
+
+
+def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Objects) -> bool:
+    name = cluster.meta.name
+    if names.ANNOTATION_ATTEMPT in cluster.meta.annotations:
+        # A job of ours made it.
+        return False
+    schedulers = _deployed(name, objects)
+    status = cluster_status_from(manifest.get("status"))
+    return left_alone(status, cluster.meta.created_at, schedulers)
+
+
+def _deployed(cluster: str, objects: Objects) -> tuple[PodFacts, ...]:
+    return deployed(objects.labelled_schedulers(cluster), cluster)
 
 
 def _workers_of_cluster(cluster_uid: str, objects: Objects) -> tuple[PodFacts, ...]:
@@ -291,6 +354,8 @@ def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
         status=cluster_status_from(manifest.get("status")),
         mistakes=tuple(mistakes),
         scheduler=_scheduler(cluster.meta.name, uid, objects),
+        deployed=_deployed(cluster.meta.name, objects),
+        left_alone=_is_left_alone(manifest, cluster, objects),
         service=services[0] if services else None,
         groups=tuple(
             GroupOfCluster(
@@ -327,6 +392,7 @@ def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
         status=group_status_from(manifest.get("status")),
         mistakes=tuple(mistakes),
         cluster=cluster,
+        left_alone=bool(found and cluster and _is_left_alone(found, cluster, objects)),
         scheduler=_scheduler(group.cluster, uid, objects),
         service_exists=bool(objects.references("Service", uid)),
         workers=tuple(sorted(workers, key=lambda pod: pod.ref.name)),

@@ -80,6 +80,8 @@ class PodFacts:
     #: The attempt of a runner; ``None`` where nothing says so.
     attempt: int | None = None
     phase: str = "Pending"
+    #: Kubernetes' restart policy of its containers; empty where nothing says so.
+    restart_policy: str = ""
     reason: str = ""
     message: str = ""
     created_at: datetime | None = None
@@ -120,6 +122,18 @@ class PodFacts:
     def alive(self) -> bool:
         """Whether something of the pod may still run."""
         return not self.ended
+
+    @property
+    def main_ended(self) -> bool:
+        """Whether its main container has ended for good, whatever its other containers do.
+
+        Runners of ours are never restarted in place; those that dask-kubernetes made are.
+        """
+        if self.main is None or not self.main.terminated:
+            return False
+        if self.ended or self.restart_policy not in ("Always", "OnFailure"):
+            return True
+        return self.restart_policy == "OnFailure" and self.main.exit_code == 0
 
     @property
     def stop_asked(self) -> bool:
@@ -197,6 +211,7 @@ def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFac
         group=str(labels.get(names.LABEL_WORKERGROUP_NAME, "")),
         attempt=int(attempt) if attempt.isdigit() else None,
         phase=str(status.get("phase") or "Pending"),
+        restart_policy=str(spec.get("restartPolicy") or ""),
         reason=str(status.get("reason") or ""),
         message=str(status.get("message") or ""),
         created_at=parse_time(meta.get("creationTimestamp")),

@@ -327,6 +327,24 @@ def test_a_patch_of_another_object_of_the_name_does_nothing(world: World) -> Non
     run(world, story())
 
 
+def test_a_patch_of_an_earlier_version_does_nothing(world: World) -> None:
+    async def story() -> None:
+        key = await world.submit(cluster())
+        seen = await world.backend.observe(key)
+        assert isinstance(seen, ObservedCluster)
+        version = seen.cluster.meta.resource_version
+        assert version
+        for replicas, expected in ((5, 5), (7, 5)):
+            body: Manifest = {"metadata": {"resourceVersion": version}}
+            body["spec"] = {"worker": {"replicas": replicas}}
+            await world.backend.patch(Patch(seen.ref, body))
+            after = await world.backend.observe(key)
+            assert isinstance(after, ObservedCluster)
+            assert after.cluster.spec.worker.replicas == expected
+
+    run(world, story())
+
+
 def test_after_a_report_was_collected_it_is_observed_even_if_nobody_answered(
     world: World,
 ) -> None:

@@ -206,8 +206,22 @@ class WatchedWorld(FakeBackend):
         self._must_live()
         item = self.store.found(patch.ref)
         if item is not None:
-            self._must_be_ours(item, "patched")
+            self._may_be_patched(item, patch)
         await self._counted(super().patch(patch))
+
+    def _may_be_patched(self, item: Manifest, patch: Patch) -> None:
+        """A list is replaced as a whole: whatever stood in it that is not ours must stay."""
+        meta = metadata(patch.body)
+        for key in ("finalizers", "ownerReferences"):
+            if key in meta:
+                old, new = metadata(item).get(key) or [], meta[key] or []
+                seen = meta["resourceVersion"] == metadata(item)["resourceVersion"]
+                lost = [o for o in old if o not in new and o != names.LEGACY_FINALIZER]
+                self.promise(not (seen and lost), f"{patch.ref} loses {lost} of its {key}")
+        if not {"finalizers", "ownerReferences"} & meta.keys():
+            self._must_be_ours(item, "patched")
+        elif "spec" in patch.body or meta.keys() & {"labels", "annotations"}:
+            self.promise(False, f"{patch.ref} is patched with more than an owner: {patch.body}")
 
     async def retire(self, owner: Key, retire: Retire) -> None:
         """Ask the scheduler."""
@@ -224,7 +238,8 @@ class WatchedWorld(FakeBackend):
         self._must_live()
         item = self.store.found(ref)
         if item is not None:
-            self._must_be_ours(item, "told about")
+            ours = self._subject == metadata(item)["uid"]
+            self.promise(ours, f"{ref} is told about and is not the pass' object")
             old = item.get("status") or {}
             news = {**old, "updatedAt": None} != {**status, "updatedAt": None}
             self.promise(news, f"the status of {ref} says nothing new")
@@ -274,10 +289,19 @@ class WatchedWorld(FakeBackend):
     def _must_be_ours(self, item: Manifest, done: str) -> None:
         ours = self._subject and self._subject in self.chain(item)
         self.promise(ours, f"{object_ref(item)} is {done} and does not belong to the pass' object")
+        kinds = {_owner_kind(item), item["kind"]}
+        deployed = kinds & {"Deployment", "ReplicaSet"} or self.is_left_alone(item)
+        self.promise(not deployed, f"{object_ref(item)} of dask-kubernetes is {done}")
+
+    def is_left_alone(self, item: Manifest) -> bool:
+        """Say whether dask-kubernetes made an object below one of its clusters."""
+        return item["kind"] in ("Service", "DaskWorkerGroup") and any(
+            owner.get("blockOwnerDeletion") for owner in metadata(item).get("ownerReferences") or ()
+        )
 
     def _attempt_is_over(self, pod: Manifest) -> bool:
         status = self._seen.get(controller_uid(pod), {})
-        return status.get("jobStatus") in TERMINAL or status.get("attempt", 0) > _attempt_of(pod)
+        return status.get("jobStatus") in TERMINAL or status.get("attempt", 0) > attempt_of(pod)
 
     def _may_be_deleted(self, ref: ObjectRef, item: Manifest) -> None:
         owner = self._by_uid(controller_uid(item))
@@ -333,7 +357,7 @@ class WatchedWorld(FakeBackend):
             held = condition(status, "Suspended") == "True"
             self.promise(held, f"{ref} is deleted while the job goes on with it")
         else:
-            over = status.get("attempt", 0) > _attempt_of(cluster)
+            over = status.get("attempt", 0) > attempt_of(cluster)
             self.promise(over, f"{ref} is deleted before the end of its attempt is written")
 
     # What is seen of every change, whoever made it
@@ -353,7 +377,7 @@ class WatchedWorld(FakeBackend):
     def _pod_was_created(self, pod: Manifest) -> None:
         owner = self._by_uid(controller_uid(pod))
         if owner is not None and owner["kind"] == names.Kind.JOB:
-            uid, attempt = str(metadata(owner)["uid"]), _attempt_of(pod)
+            uid, attempt = str(metadata(owner)["uid"]), attempt_of(pod)
             self.runners[uid, attempt] += 1
             again = self.runners[uid, attempt] > 1
             self.promise(not again, f"a second runner of attempt {attempt} was created")
@@ -361,14 +385,12 @@ class WatchedWorld(FakeBackend):
         schedulers = [
             o
             for o in self.store.all(metadata(pod)["namespace"])
-            if o["kind"] == "Pod"
-            and metadata(o)["uid"] not in self.foreign
-            and _owner_kind(o) == names.Kind.CLUSTER
-            and pod_facts(o).alive
+            if o["kind"] == "Pod" and _scheduler_of(o) and pod_facts(o).alive
         ]
-        clusters = Counter(_owner_name(o) for o in schedulers)
+        clusters = Counter(_scheduler_of(o) for o in schedulers)
         twice = [name for name, count in clusters.items() if count > 1]
-        self.promise(not twice, f"two schedulers of cluster {twice} are alive")
+        by_us = self._subject and _scheduler_of(pod)
+        self.promise(not (by_us and twice), f"two schedulers of cluster {twice} are alive")
 
     def live_runners(self, job_uid: str) -> list[str]:
         """Return the names of a job's runners that may still run."""
@@ -398,6 +420,7 @@ class WatchedWorld(FakeBackend):
 
     def add_foreign(self, manifest: Manifest) -> Manifest:
         """Put an object into the world that daskjob has no business with."""
+        self._subject = ""
         item = self.store.create(self._with_uid(manifest))
         self.foreign[metadata(item)["uid"]] = copy.deepcopy(item)
         return item
@@ -418,7 +441,7 @@ class WatchedWorld(FakeBackend):
         What is true about the job from now on is noted here.
         """
         facts = pod_facts(pod)
-        here = (controller_uid(pod), _attempt_of(pod))
+        here = (controller_uid(pod), attempt_of(pod))
         undisturbed = not (facts.stop_asked or facts.deleting or facts.disruption)
         if code == 0 and undisturbed:
             self.succeeded.add(here)
@@ -571,8 +594,9 @@ def condition(status: Manifest, kind: str) -> str:
     return str(found[0]["status"]) if found else ""
 
 
-def _attempt_of(item: Manifest) -> int:
-    return int((metadata(item).get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, -1))
+def attempt_of(item: Manifest) -> int:
+    """Return the attempt of a runner or cluster; what dask-kubernetes made is of its only one."""
+    return int((metadata(item).get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, 0))
 
 
 def _controller(item: Manifest) -> Manifest:
@@ -584,8 +608,13 @@ def _owner_kind(item: Manifest) -> str:
     return str(_controller(item).get("kind", ""))
 
 
-def _owner_name(item: Manifest) -> str:
-    return str(_controller(item).get("name", ""))
+def _scheduler_of(pod: Manifest) -> str:
+    """Return the name of the cluster whose scheduler a pod is, by its owner; empty: of none."""
+    owner = str(_controller(pod).get("name", ""))
+    if _owner_kind(pod) == names.Kind.CLUSTER:
+        return owner
+    deployed = _owner_kind(pod) == "ReplicaSet" and "-scheduler-" in owner
+    return owner.partition("-scheduler-")[0] if deployed else ""
 
 
 def _terminated(code: int, now: datetime, *, reason: str = "", message: str = "") -> Manifest:

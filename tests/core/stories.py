@@ -156,8 +156,9 @@ def check_invariants(world: FakeBackend, subjects: set[Key]) -> None:
             owners = [o for o in metadata(item).get("ownerReferences", []) if o.get("controller")]
             assert len(owners) == 1, f"{key} has {len(owners)} controllers"
             assert owners[0]["blockOwnerDeletion"] is False, key
-        if item["kind"] == JOB:
-            _check_job_status(item.get("status") or {})
+        status = item.get("status") or {}
+        if item["kind"] == JOB and "policy" in status:
+            _check_job_status(status)
     schedulers = world.pods(names.Component.SCHEDULER)
     clusters = [metadata(p)["labels"][names.LABEL_CLUSTER_NAME] for p in schedulers]
     assert len(clusters) == len(set(clusters)), "two schedulers under one Service"

@@ -279,7 +279,7 @@ def test_a_cluster_that_is_being_deleted_is_left_alone() -> None:
     story = Story(cluster())
     item = story.named(CLUSTER)
     assert item is not None
-    mark = {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z"}}
+    mark = {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["a.org/b"]}}
     story.world.store.patch(object_ref(item), mark)
     assert story.decision().does_nothing
 

@@ -35,7 +35,8 @@ from daskjob.core.errors import RefusalKind
 from daskjob.core.manifests import Key, Manifest, controller_uid, metadata, object_ref
 from daskjob.core.pods import pod_facts
 from tests.core import manifests
-from tests.core.guarantees import Crash, WatchedWorld, condition, is_finished
+from tests.core.dask_kubernetes import left, old_job
+from tests.core.guarantees import Crash, WatchedWorld, attempt_of, condition, is_finished
 
 EXAMPLES = os.environ.get("DASKJOB_PROPERTY_EXAMPLES")
 SETTINGS = settings(
@@ -50,6 +51,8 @@ NAME = "j"
 JOB = Key(names.Kind.JOB, "default", NAME)
 CLUSTER = Key(names.Kind.CLUSTER, "default", NAME)
 SHARED = "shared"
+#: A group that a user made, in the job's cluster or another.
+JOINED = Key(names.Kind.GROUP, "default", "mine")
 
 #: Fields of a DaskJob that clients of old have never heard of.
 NEW_FIELDS = (
@@ -310,7 +313,7 @@ class World(WatchedWorld):
 def _component(pod: Manifest) -> str:
     """What a pod is, by its name: labels may have been taken off."""
     name = str(metadata(pod)["name"])
-    if name.endswith("-scheduler"):
+    if "-scheduler" in name:
         return "scheduler"
     return "worker" if "-worker-" in name else "job-runner"
 
@@ -386,8 +389,18 @@ class JobLife(RuleBasedStateMachine):
         mood=st.sampled_from(Mood),
         harsh=st.booleans(),
         begun=st.booleans(),
+        inherited=st.sampled_from([None] * 7 + ["JobCreated", "ClusterCreated", "Running"]),
+        joined=st.sampled_from([None, None, None, NAME, SHARED]),
     )
-    def submit(self, manifest: Manifest, mood: Mood, harsh: bool, begun: bool) -> None:
+    def submit(
+        self,
+        manifest: Manifest,
+        mood: Mood,
+        harsh: bool,
+        begun: bool,
+        inherited: str | None,
+        joined: str | None,
+    ) -> None:
         self.manifest, self.mood, self.harsh = manifest, mood, harsh
         items = [self.world.add_foreign(item) for item in neighbours()[:1]]
         owner = {"kind": "ReplicaSet", "name": "j", "uid": metadata(items[0])["uid"]}
@@ -397,7 +410,12 @@ class JobLife(RuleBasedStateMachine):
             self.world.add_foreign(item)
         if "clusterRef" in manifest["spec"]:
             self.world.submit(manifests.cluster(SHARED))
-        self.world.submit(copy.deepcopy(manifest))
+        if inherited is not None and "clusterRef" not in manifest["spec"]:
+            old_job(self.world, NAME, word=inherited, startTime=None)
+        else:
+            self.world.submit(copy.deepcopy(manifest))
+        if joined is not None:
+            self.world.submit(manifests.group(JOINED.name, joined, 1))
         if begun:
             self.all_goes_well_for_a_while()
 
@@ -571,7 +589,7 @@ class JobLife(RuleBasedStateMachine):
             return True
         item = self.world.store.get(JOB)
         status = (item or {}).get("status") or {}
-        attempt = int(metadata(pod)["annotations"][names.ANNOTATION_ATTEMPT])
+        attempt = attempt_of(pod)
         told = status.get("jobRunnerPodName") == metadata(pod)["name"]
         return told or is_finished(item or {}) or status.get("attempt", 0) > attempt
 
@@ -652,6 +670,26 @@ class JobLife(RuleBasedStateMachine):
     def objects_are_allowed_again(self) -> None:
         self.world.refuse.clear()
 
+    @rule(index=which, other=st.booleans())
+    def dask_kubernetes_left_its_finalizer(self, index: int, other: bool) -> None:
+        key = self._subject(index)
+        item = self.world.store.get(key) if key else None
+        if item is not None and not metadata(item).get("deletionTimestamp"):
+            others = ["example.org/other"] if other else []
+            body = {"metadata": {"finalizers": [*others, names.LEGACY_FINALIZER]}}
+            self.world.store.patch(object_ref(item), body)
+
+    @precondition(lambda self: self.harsh)
+    @rule()
+    def old_deployment_has_a_pod(self) -> None:
+        """A scheduler of an earlier cluster of this name comes up, and stays."""
+        name = f"{NAME}-scheduler-5c8f"
+        if self.world.store.get(Key("ReplicaSet", "default", name)) is None:
+            owner = self.world.add_foreign(left("ReplicaSet", name, cluster=NAME))
+            spec = manifests.pod(manifests.container("scheduler"))
+            about: dict[str, Any] = {"component": "scheduler", "cluster": NAME, "spec": spec}
+            self.world.add_foreign(left("Pod", f"{name}-q7x2m", owner, **about))
+
     @precondition(lambda self: self.harsh)
     @rule(taken=st.sampled_from(TAKEN))
     def somebody_takes_a_name(self, taken: tuple[str, str]) -> None:
@@ -708,7 +746,8 @@ class JobLife(RuleBasedStateMachine):
     def replaced(self) -> None:
         """Somebody deletes the job and submits it again under the same name."""
         self.deleted()
-        self.world.submit(copy.deepcopy(self.manifest))
+        if self._item() is None:
+            self.world.submit(copy.deepcopy(self.manifest))
 
     def deleted(self) -> None:
         self._delete(JOB)
@@ -736,6 +775,7 @@ class JobLife(RuleBasedStateMachine):
         world = self.world
         world.faults, world.crash_after, world.status_first = [], None, False
         world.refuse.clear()
+        self._others_let_go()
         self.garbage_collection(paused=False)
         await self._comes_to_rest()
         world.mood = self.mood
@@ -756,6 +796,15 @@ class JobLife(RuleBasedStateMachine):
         self._leaves_nothing()
         self.nothing_is_broken()
 
+    def _others_let_go(self) -> None:
+        """Take off the finalizers of others: they hold what is to go for as long as they like."""
+        for item in list(self.world.store.all()):
+            finalizers = metadata(item).get("finalizers") or []
+            ours = [f for f in finalizers if f == names.LEGACY_FINALIZER]
+            if len(ours) < len(finalizers):
+                body = {"metadata": {"finalizers": ours or None}}
+                self.world.store.patch(object_ref(item), body)
+
     async def _comes_to_rest(self) -> None:
         """Passes come to rest; a further round, and one after a restart, do nothing at all.
 
@@ -769,6 +818,9 @@ class JobLife(RuleBasedStateMachine):
             await world.settle()
             world.kubelet_acts(143)
         await self._does_nothing("at rest")
+        for key in world.subjects():
+            finalizers = metadata(world.store.get(key) or {}).get("finalizers") or ()
+            assert names.LEGACY_FINALIZER not in finalizers, f"{key} is held by who is gone"
         if not world.refusals:
             world.forget()
             await self._does_nothing("after a restart")
@@ -790,6 +842,9 @@ class JobLife(RuleBasedStateMachine):
         await operator.run(until=over, hours=4)
         await operator.run(until=lambda: False, hours=1)
         assert not self.world.broken, "; ".join(self.world.broken)
+        if not operator.due:
+            self.world.advance(3600)
+            await self._does_nothing("an hour later")
 
     def _is_told_why_it_waits(self) -> bool:
         """A job without an end waits for something that has none, and says what it is.
@@ -857,6 +912,8 @@ class JobLife(RuleBasedStateMachine):
         self.world.store.collect()
         self.world.kubelet_acts(143)
         kept = [*self.world.foreign]
+        self._delete(JOINED)
+        self.world.kubelet_acts(143)
         left = [o for o in self.world.store.all() if metadata(o)["uid"] not in kept]
         shared = self.world.store.get(Key(names.Kind.CLUSTER, "default", SHARED))
         if shared is not None:

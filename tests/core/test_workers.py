@@ -353,7 +353,7 @@ def test_a_group_that_is_being_deleted_does_nothing() -> None:
     story = grown(2)
     group = story.named(GROUP, "simple-default")
     assert group is not None
-    mark = {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z"}}
+    mark = {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["a.org/b"]}}
     story.world.store.patch(object_ref(group), mark)
     scale(story, 0)
     assert story.decision(DEFAULT).does_nothing

@@ -208,10 +208,17 @@ class CachedObjects:
 
     def labelled_runners(self, cluster: str) -> Sequence[PodFacts]:
         """Return the pods that are labelled as runners on a cluster of this name."""
+        return self._labelled(cluster, names.Component.RUNNER)
+
+    def labelled_schedulers(self, cluster: str) -> Sequence[PodFacts]:
+        """Return the pods that are labelled as schedulers of a cluster of this name."""
+        return self._labelled(cluster, names.Component.SCHEDULER)
+
+    def _labelled(self, cluster: str, component: str) -> Sequence[PodFacts]:
         return [
             item.pod
             for item in self._cache.labelled(self._namespace, cluster)
-            if item.pod and item.pod.component == names.Component.RUNNER
+            if item.pod and item.pod.component == component
         ]
 
     def orphans(self, cluster: str) -> Sequence[ObjectRef]:

@@ -37,6 +37,14 @@ def owner_reference(owner: Meta) -> Manifest:
     }
 
 
+def membership_reference(cluster: Meta) -> Manifest:
+    """Return the reference by which a group that a user made goes with its cluster.
+
+    No controller: it stays the user's, and whoever controls it already does so still.
+    """
+    return {**owner_reference(cluster), "controller": False}
+
+
 def object_metadata(
     name: str, owner: Meta, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> Manifest:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import assert_never
 
 from daskjob.core.decide.cluster import decide_cluster
+from daskjob.core.decide.first_sight import first_patch
 from daskjob.core.decide.group import decide_group
 from daskjob.core.decide.job import decide_job
 from daskjob.core.decision import Decision
@@ -17,6 +18,9 @@ from daskjob.core.observed import Observed, ObservedCluster, ObservedGroup, Obse
 
 def decide(observed: Observed, now: datetime) -> Decision:
     """Return what a pass over this object is to do, at this time."""
+    first = first_patch(observed)
+    if first is not None:
+        return Decision(patch=(first,))
     match observed:
         case ObservedJob():
             return decide_job(observed, now)

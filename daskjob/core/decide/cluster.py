@@ -26,6 +26,7 @@ from daskjob.core.decide.telling import (
 )
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.diagnose import crash_loop, waiting_for
+from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
 from daskjob.core.observed import ObservedCluster, Refusal
 from daskjob.core.pods import PodFacts
@@ -41,6 +42,8 @@ from daskjob.core.status import (
     with_condition,
 )
 
+_COUNTS = ("replicas", "readyReplicas")
+
 
 def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     """Return what a pass over a cluster is to do."""
@@ -48,6 +51,8 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     cluster = observed.cluster
     if cluster.meta.deleting:
         return NOTHING
+    if observed.left_alone:
+        return _left_alone(observed, now)
     idle = idle_until(observed)
     if idle is not None and now >= idle:
         return Decision(delete=(cluster.meta.ref,))
@@ -65,6 +70,32 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
         patch=patches,
         wake_at=earliest([idle, *waits], now),
     )
+
+
+def _left_alone(observed: ObservedCluster, now: datetime) -> Decision:
+    """Say of a cluster of dask-kubernetes that nothing is done about it, and how it is."""
+    cluster, old = observed.cluster, observed.status
+    answers = any(pod.ready for pod in observed.deployed)
+    condition = Condition(
+        ConditionType.SCHEDULER_READY,
+        answers,
+        MADE_BY_DASK_KUBERNETES,
+        "dask-kubernetes made the scheduler as a Deployment: the cluster is left as it is, and is "
+        "neither scaled nor repaired. To have it looked after, delete the DaskCluster and create "
+        "it again.",
+        cluster.meta.generation,
+    )
+    status = replace(
+        old,
+        observed_generation=cluster.meta.generation,
+        phase=ClusterPhase.RUNNING if answers else old.phase or ClusterPhase.PENDING,
+        conditions=with_condition(old.conditions, condition, whole_seconds(now)),
+    )
+    if status == old:
+        return NOTHING
+    manifest = replace(status, updated_at=whole_seconds(now)).to_manifest()
+    # How many workers it has is not known, which is not the same as none.
+    return Decision(status={k: v for k, v in manifest.items() if k not in _COUNTS})
 
 
 def _own_refusals(observed: ObservedCluster) -> dict[str, Refusal]:
@@ -87,7 +118,8 @@ def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
     """
     cluster, found = observed.cluster, []
     due = _scheduler_due(observed.status)
-    if observed.scheduler is None and _may_have_scheduler(observed) and not (due and now < due):
+    waits = bool(observed.deployed) or (due is not None and now < due)
+    if observed.scheduler is None and _may_have_scheduler(observed) and not waits:
         found.append(scheduler_pod(cluster, observed.site, token=observed.entropy))
     if observed.service is None:
         found.append(scheduler_service(cluster))
@@ -296,6 +328,9 @@ def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
         for _, refusal in sorted(observed.refusals.items()):
             words = f"{refusal.name} could not be created: {refusal.words}."
             return False, str(refusal.kind), words
+        for pod in observed.deployed:
+            words = f"{pod.ref.name}, a Deployment's pod of an earlier cluster, is still there."
+            return False, "NameTaken", f"{words} Two schedulers would answer under one name."
         if observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR):
             return False, "Missing", "the scheduler pod is gone."
         return False, STARTING, "the scheduler does not answer yet."

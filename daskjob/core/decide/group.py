@@ -20,6 +20,7 @@ from daskjob.core.decide.telling import (
 )
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.diagnose import crash_loop, waiting_for
+from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Refusal
 from daskjob.core.policies.allocation import allocated
@@ -33,6 +34,7 @@ from daskjob.core.status import (
     with_condition,
 )
 
+_COUNTS = ("replicas", "readyReplicas")
 #: How long a scheduler that did not confirm a retirement is left in peace.
 RETRY_SECONDS = 5
 
@@ -43,6 +45,8 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     group = observed.group
     if group.meta.deleting or _is_going(observed):
         return NOTHING
+    if observed.left_alone:
+        return _left_alone(observed, now)
     status = _with_failures(observed, now)
     verdict = scaling(observed, status.failures, status.last_failure_time)
     status = _told(observed, status, verdict, now)
@@ -51,6 +55,8 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     looks = [wait, *(next_try(refusal) for refusal in observed.refusals.values())]
     if verdict.blocked:
         looks.append(now + timedelta(seconds=RETRY_SECONDS))
+    if status.last_failure_time is not None:
+        looks.append(status.last_failure_time + timedelta(seconds=STABLE_SECONDS))
     if status != observed.status:
         looks.append(due)
     return Decision(
@@ -68,6 +74,26 @@ def _is_going(observed: ObservedGroup) -> bool:
     if meta.owner_kind == names.Kind.CLUSTER and meta.owner_uid:
         return cluster is None or cluster.meta.deleting or cluster.meta.uid != meta.owner_uid
     return cluster is not None and cluster.meta.deleting
+
+
+def _left_alone(observed: ObservedGroup, now: datetime) -> Decision:
+    """Say of a group in a cluster of dask-kubernetes that nothing is done about it."""
+    old, meta = observed.status, observed.group.meta
+    condition = Condition(
+        ConditionType.WORKERS_READY,
+        False,
+        MADE_BY_DASK_KUBERNETES,
+        f"dask-kubernetes made the scheduler of DaskCluster {observed.group.cluster}: its groups "
+        "are left as they are until it is deleted and created again.",
+        meta.generation,
+    )
+    conditions = with_condition(old.conditions, condition, whole_seconds(now))
+    status = replace(old, observed_generation=meta.generation, conditions=conditions)
+    if status == old:
+        return NOTHING
+    manifest = replace(status, updated_at=whole_seconds(now)).to_manifest()
+    # How many workers it has is not known, which is not the same as none.
+    return Decision(status={k: v for k, v in manifest.items() if k not in _COUNTS})
 
 
 def _retire(observed: ObservedGroup, verdict: Scaling, now: datetime) -> Retire | None:

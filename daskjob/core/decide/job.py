@@ -61,7 +61,7 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     if observed.status.finished:
         return _after_the_end(observed, now)
     view = _view(observed, now)
-    if observed.mistakes and not observed.status.started:
+    if observed.mistakes and not (observed.status.started or observed.from_dask_kubernetes):
         return _write(view, ended(view, _invalid(view)))
     end = _judged(view)
     if end is None:
@@ -113,8 +113,16 @@ def _begun_unwritten(observed: ObservedJob) -> datetime | None:
 
 
 def _begun(observed: ObservedJob) -> JobStatus:
-    """Return the first status: the first word, and the policy, frozen."""
+    """Return the first status: the first word, and the policy, frozen.
+
+    A job that dask-kubernetes began goes on from what that said of it, and is tried once, as it
+    would have been: it was submitted to that.
+    """
     job = observed.job
+    if observed.from_dask_kubernetes:
+        once = replace(job.policy, backoff_limit=0, max_ignored=0, rules=())
+        status, hashed = observed.status, job.template_hash
+        return replace(status, policy=frozen(once), spec_hash=hashed)
     return JobStatus(
         job_status=JobStatusWord.JOB_CREATED,
         policy=frozen(job.policy),
@@ -236,6 +244,9 @@ def _runner_may_start(view: JobView) -> bool:
     if view.job.cluster_ref and view.observed.cluster is None:
         return False
     scheduler = view.scheduler
+    if view.cluster is not None and view.cluster.left_alone:
+        # Whether its scheduler and workers are there is not known.
+        return True
     match view.policy.runner_start:
         case RunnerStart.AT_ONCE:
             return True
@@ -256,7 +267,7 @@ def _may_try(view: JobView, manifest: Manifest) -> bool:
 def _scaled(view: JobView) -> tuple[Patch, ...]:
     """Hand a count of workers that the job's spec says explicitly on to its cluster."""
     cluster, spec = view.cluster, view.job.cluster
-    if cluster is None or spec is None or not spec.worker.replicas_given:
+    if cluster is None or spec is None or not spec.worker.replicas_given or cluster.left_alone:
         return ()
     count = spec.worker.replicas
     if spec.worker.autoscaling or count == cluster.asked_replicas:

@@ -45,8 +45,9 @@ def told(view: JobView) -> JobStatus:
         return replace(status, phase=str(derived_phase(status)))
     status = status.without_condition(ConditionType.CLEANUP_BLOCKED)
     status = _with_objects(view, status)
-    status = _with_scheduler(view, status)
-    status = _with_workers(view, status)
+    if view.cluster is None or not view.cluster.left_alone:
+        status = _with_scheduler(view, status)
+        status = _with_workers(view, status)
     status = _with_runner(view, status)
     status = _with_stall(view, status)
     status = _with_progress(view, status)
@@ -322,7 +323,10 @@ def _trouble(view: JobView) -> tuple[str, str]:
         loop = crash_loop(view.scheduler)
         if loop:
             return str(loop.reason), loop.message
-    missing = view.cluster is not None and view.ready_workers < view.cluster.desired_workers
+    cluster = view.cluster
+    if cluster is not None and cluster.left_alone:
+        return "", ""
+    missing = cluster is not None and view.ready_workers < cluster.desired_workers
     if missing or _too_few(view):
         why, message = _why_not_ready(view)
         return (why, message) if message else ("", "")

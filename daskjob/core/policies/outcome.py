@@ -22,9 +22,8 @@ def outcome(view: JobView) -> AttemptEnd | None:
     runner = view.runner
     if runner is None:
         return _lost(view) if view.runner_was_seen else None
-    main = runner.main
-    if main is not None and main.terminated:
-        return _ended(runner, main)
+    if runner.main is not None and runner.main_ended:
+        return _ended(runner, runner.main)
     if runner.ended:
         return _never_ran(runner)
     overdue = overdue_at(view)

@@ -27,6 +27,7 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
         return None
     return (
         _refused(view)
+        or _name_stays_taken(view)
         or _waited_too_long(view)
         or _scheduler_never_answers(view)
         or _workers_never_come(view)
@@ -41,6 +42,8 @@ def next_look(view: JobView) -> datetime | None:
         since = _waits_since(pod)
         if diagnosis and diagnosis.patience_seconds and since:
             moments.append(since + timedelta(seconds=diagnosis.patience_seconds))
+    if (due := _name_given_up_at(view)) is not None:
+        moments.append(due)
     scheduler = view.scheduler
     started = _started_at(scheduler) if scheduler else None
     if started and not view.status.scheduler_identity:
@@ -81,6 +84,24 @@ def _refused(view: JobView) -> AttemptEnd | None:
             case _:
                 continue
     return None
+
+
+def _name_stays_taken(view: JobView) -> AttemptEnd | None:
+    """Say whether the scheduler cannot be made, since another's pod answers under its name."""
+    due = _name_given_up_at(view)
+    if due is None or view.now < due:
+        return None
+    pods = ", ".join(ref.name for ref in view.observed.leftovers)
+    message = f"{pods} of an earlier cluster is still there. Find out what keeps it."
+    return AttemptEnd(Reason.NAME_CONFLICT, message)
+
+
+def _name_given_up_at(view: JobView) -> datetime | None:
+    cluster = view.cluster
+    if cluster is None or cluster.created_at is None or cluster.left_alone:
+        return None
+    never_there = view.scheduler is None and not view.status.scheduler_identity
+    return cluster.created_at + _patience() if never_there and view.observed.leftovers else None
 
 
 def _words(refusal: Refusal, what: str, step: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from daskjob.core import names
 from daskjob.core.fields import Reader
-from daskjob.core.manifests import ObjectRef, parse_time
+from daskjob.core.manifests import Manifest, ObjectRef, parse_time
 from daskjob.core.shapes import Rule, Text
 
 #: A name is judged once, when the object is made: one that was made before this rule was there
@@ -40,6 +40,9 @@ class Meta:
     owner_kind: str = ""
     owner_name: str = ""
     owner_uid: str = ""
+    #: Every owner, whoever wrote it there; the three above are of the controller among them.
+    owner_references: tuple[Manifest, ...] = ()
+    finalizers: tuple[str, ...] = ()
 
     @property
     def ref(self) -> ObjectRef:
@@ -73,8 +76,10 @@ def read_meta(manifest: Reader, kind: str) -> Meta:
         reader.mistake("name", name, names.NAME_RULE)
     elif not name and not names.is_valid_name(prefix + "x"):
         reader.mistake("generateName", prefix, f"a prefix of: {names.NAME_RULE}")
-    owners = [item for item in reader.items("ownerReferences") if item.boolean("controller")]
-    owner = owners[0] if owners else Reader(None, "", [])
+    owners = list(reader.items("ownerReferences"))
+    controllers = [owner for owner in owners if owner.boolean("controller")]
+    owner = controllers[0] if controllers else Reader(None, "", [])
+    finalizers = reader.fields.get("finalizers")
     return Meta(
         kind=kind,
         name=name,
@@ -89,6 +94,8 @@ def read_meta(manifest: Reader, kind: str) -> Meta:
         owner_kind=owner.text("kind"),
         owner_name=owner.text("name"),
         owner_uid=owner.text("uid"),
+        owner_references=tuple(dict(owner.fields) for owner in owners),
+        finalizers=tuple(map(str, finalizers)) if isinstance(finalizers, list) else (),
     )
 
 
