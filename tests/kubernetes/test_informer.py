@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 from dataclasses import replace
@@ -11,6 +12,9 @@ import pytest
 from aiohttp import web
 
 from daskjob.backends.kubernetes.answers import NoSuchResource
+from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.connection import Kubeconfig
 from daskjob.backends.kubernetes.informer import PACE, Informer, informers
 from daskjob.backends.kubernetes.items import ItemDecoder
 from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED, Resource
@@ -457,6 +461,30 @@ def _definition(group: str) -> dict[str, object]:
             "versions": [version],
         },
     }
+
+
+def test_informers_that_end_with_their_loop_leave_no_connection_open(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    opened: list[str] = []
+
+    def told(verb: str, kind: str, code: int, seconds: float) -> None:
+        del kind, code, seconds
+        opened.append(verb)
+
+    async def live() -> None:
+        async with Api(Kubeconfig(str(kubernetes.kubeconfig)), told=told) as api:
+            made = informers(api, Cache(), [namespace])
+            await asyncio.gather(*(i.run() for i in made if i.resource.selector))
+
+    async def story() -> asyncio.Task[None]:
+        task = asyncio.create_task(live())
+        await until(lambda: opened.count("watch") == 3)
+        return task
+
+    assert run(story()).cancelled()
+    # A socket that is still open says so when it is collected, which fails the test.
+    gc.collect()
 
 
 # Pace and health

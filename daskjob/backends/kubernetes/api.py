@@ -219,7 +219,10 @@ class Api:
             async with asyncio.timeout(self._try_seconds):
                 answer = await self._answer(request, timeout)
         async with answer:
-            yield _lines(request, answer.content)
+            try:
+                yield _lines(request, answer.content)
+            finally:
+                _break_off(answer)
 
     async def create(self, manifest: Manifest) -> bytes:
         """Create an object and return it.
@@ -450,6 +453,17 @@ def _wait_before_next(request: _Request, error: ApiError, tries: int) -> float |
         return max(error.retry_after or 0.0, backoff)
     harmless = isinstance(error, Unreachable)
     return backoff if harmless or (request.repeatable and isinstance(error, Unanswered)) else None
+
+
+def _break_off(answer: aiohttp.ClientResponse) -> None:
+    """End the connection of a watch that was not read to its end.
+
+    At once: a polite end of TLS waits for the other side, and a loop that ends meanwhile leaves
+    the socket open.
+    """
+    connection = answer.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 async def _lines(request: _Request, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
