@@ -22,7 +22,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def docker_answers() -> bool:
 # What goes into an image
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Recipe:
     """What goes into an image: two that differ in anything have different references."""
 
@@ -139,9 +139,12 @@ class Recipe:
     #: Whether a build goes on from the first step that changed since an earlier one.
     in_steps: bool = False
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """The hash of all that goes into it."""
+        """The hash of all that went into it when this was first asked.
+
+        Who edits a file while an image is built still gets the name that the image was built with.
+        """
         texts = [self.dockerfile, *(f"{name}={text}" for name, text in self.arguments.items())]
         files = [part for name, path in self.files.items() for part in (name, path)]
         return input_hash(*texts, *files, *self.made_of)
