@@ -4,7 +4,7 @@ BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest check lint types contracts format benchmarks clean \
+.PHONY: help run test test-oldest check lint types contracts format crds benchmarks clean \
 	cluster cluster-env cluster-down cluster-tools
 
 help: ## List what can be made
@@ -35,6 +35,9 @@ contracts: ## Check who may import whom
 
 format: ## Format the code and mend what can be mended
 	@bin=$(BIN) && "$$bin/ruff" format . && "$$bin/ruff" check --fix .
+
+crds: ## Write the chart's CustomResourceDefinitions, which are generated from daskjob/core
+	@bin=$(BIN) && "$$bin/python" scripts/crds.py
 
 benchmarks: ## Print how fast daskjob is, as ratios against LocalCluster in the same run
 	@bin=$(BIN) && for file in benchmarks/*.py; do echo "== $$file" && "$$bin/python" $$file || exit; done

@@ -20,6 +20,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 #: The largest integer of an int32 field, such as replicas or seconds.
 INT32 = 2**31 - 1
+INT64 = 2**63 - 1
 
 
 class Reader:
@@ -35,7 +36,8 @@ class Reader:
         self.path = path
         self.errors = errors
         self.strict = strict
-        self.given = value is not None
+        #: Whether there is a mapping; what one has to hold is missed only then.
+        self.given = isinstance(value, Mapping)
         self.fields: Mapping[str, object] = {}
         if isinstance(value, Mapping):
             self.fields = value
@@ -65,6 +67,11 @@ class Reader:
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 listed = ", ".join(names)
                 self.mistake(str(key), self.fields[key], f"{hint}known fields: {listed}")
+
+    def missing(self, key: str, wanted: str) -> None:
+        """Note that a field has to be there, and what to write."""
+        if self.given:
+            self.mistake(key, None, wanted)
 
     def mapping(self, key: str) -> Reader:
         """Return the reader of a nested mapping; an empty one where it is absent."""

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 Manifest: TypeAlias = dict[str, Any]
@@ -74,8 +75,12 @@ def controller_uid(manifest: Manifest) -> str:
 
 def parse_time(text: object) -> datetime | None:
     """Return an aware time from RFC 3339 text; ``None`` for absent, empty or unreadable text."""
-    if not isinstance(text, str) or not text:
-        return None
+    return _parsed(text) if isinstance(text, str) and text else None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> datetime | None:
+    # Cached, since the pods of a job come and change together: most of their times are the same.
     try:
         parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:

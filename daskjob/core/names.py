@@ -23,6 +23,14 @@ NAME_RULE = (
     "starting with a letter and ending with a letter or digit"
 )
 
+#: The name of a group within its cluster, which becomes the end of an object's name.
+GROUP_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+GROUP_RULE = (
+    "1 to 63 characters: lower-case letters, digits and '-', "
+    "starting and ending with a letter or digit"
+)
+DEFAULT_GROUP = "default"
+
 LABEL_CLUSTER_NAME = "dask.org/cluster-name"
 LABEL_COMPONENT = "dask.org/component"
 LABEL_WORKERGROUP_NAME = "dask.org/workergroup-name"
@@ -81,6 +89,11 @@ class Kind(StrEnum):
     CLUSTER = "DaskCluster"
     GROUP = "DaskWorkerGroup"
     AUTOSCALER = "DaskAutoscaler"
+
+    @property
+    def plural(self) -> str:
+        """The kind's name in the paths of the API."""
+        return f"{self.lower()}s"
 
 
 class Component(StrEnum):
@@ -148,7 +161,7 @@ def files_name(job: str) -> str:
     return f"{job}-files"
 
 
-def group_name(cluster: str, group: str = "default") -> str:
+def group_name(cluster: str, group: str = DEFAULT_GROUP) -> str:
     """Return the name of a cluster's worker group as an object."""
     return shortened(f"{cluster}-{group}")
 

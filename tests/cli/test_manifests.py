@@ -40,7 +40,7 @@ def test_misspelt_kind_of_ours_is_a_mistake(daskjob: Daskjob) -> None:
     assert "DaskJob, DaskCluster" in done.err
 
 
-@pytest.mark.parametrize("kind", ["DaskCluster", "DaskWorkerGroup"])
+@pytest.mark.parametrize("kind", ["DaskCluster", "DaskWorkerGroup", "DaskAutoscaler"])
 def test_misspelt_field_is_named(daskjob: Daskjob, kind: str) -> None:
     wrong = {"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "metadata": {"name": "a"}}
     done = daskjob("validate", daskjob.manifest(wrong))

@@ -11,16 +11,18 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -45,9 +47,9 @@ LOG_LINES = 25
 class BuildFailed(Missing):
     """An image could not be built; with the end of what was said, and where all of it is."""
 
-    def __init__(self, command: str, log: Path) -> None:
-        last = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-        super().__init__(f"{command} failed. The whole log is {log}; it ends with:\n{last}")
+    def __init__(self, program: str, code: int, log: Path) -> None:
+        end = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        super().__init__(f"{program} exited with {code}. {log} is its whole log; the end:\n{end}")
         self.log = log
 
 
@@ -118,7 +120,7 @@ def docker_answers() -> bool:
 # What goes into an image
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Recipe:
     """What goes into an image: two that differ in anything have different references."""
 
@@ -137,9 +139,12 @@ class Recipe:
     #: Whether a build goes on from the first step that changed since an earlier one.
     in_steps: bool = False
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """The hash of all that goes into it."""
+        """The hash of all that went into it when this was first asked.
+
+        Who edits a file while an image is built still gets the name that the image was built with.
+        """
         texts = [self.dockerfile, *(f"{name}={text}" for name, text in self.arguments.items())]
         files = [part for name, path in self.files.items() for part in (name, path)]
         return input_hash(*texts, *files, *self.made_of)
@@ -211,8 +216,8 @@ DEBIAN = "bookworm"
 DEBIAN_DOCKERFILE = "FROM scratch\nADD rootfs.tar /\n"
 DEBIAN_OPTIONS = (
     "--variant=essential",
-    # The packages of the official python:slim.
-    "--include=ca-certificates,netbase,python3,python3-venv,tzdata",
+    # What the official python:slim has; libstdc++ is what compiled wheels link to.
+    "--include=ca-certificates,libstdc++6,netbase,python3,python3-venv,tzdata",
     # Else a package that merges /usr brings 70 MB of Perl.
     "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
     "--skip=output/dev",
@@ -221,18 +226,25 @@ DEBIAN_OPTIONS = (
     '--customize-hook=cd "$1" && rm -rf etc/hostname etc/resolv.conf etc/apt/sources.list*'
     " etc/apt/apt.conf.d/99mmdebstrap var/log/* var/cache/debconf/*-old var/lib/dpkg/*-old",
 )
+#: Left out with all that is in them, but a container's runtime mounts something there.
+EMPTY_FOLDERS = ("dev",)
 
 
 def base_recipe() -> Recipe:
     """Return what goes into Debian with Python; its Python is 3.11."""
-    return Recipe("base", DEBIAN_DOCKERFILE, make=_debian, made_of=(DEBIAN, *DEBIAN_OPTIONS))
+    made_of = (DEBIAN, *DEBIAN_OPTIONS, *EMPTY_FOLDERS)
+    return Recipe("base", DEBIAN_DOCKERFILE, make=_debian, made_of=made_of)
 
 
 def _debian(context: Path, log: Log) -> None:
     settings = [f"--aptopt={setting}" for setting in _apt_settings()]
-    target = str(context / "rootfs.tar")
-    mmdebstrap = program("mmdebstrap")
-    log.run(mmdebstrap, *DEBIAN_OPTIONS, *settings, DEBIAN, target, *_debian_sources())
+    target, mmdebstrap = context / "rootfs.tar", program("mmdebstrap")
+    log.run(mmdebstrap, *DEBIAN_OPTIONS, *settings, DEBIAN, str(target), *debian_sources())
+    with tarfile.open(target, "a") as rootfs:
+        for name in EMPTY_FOLDERS:
+            folder = tarfile.TarInfo(f"./{name}")
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            rootfs.addfile(folder)
 
 
 def _apt_settings() -> Iterator[str]:
@@ -242,7 +254,7 @@ def _apt_settings() -> Iterator[str]:
             yield line
 
 
-def _debian_sources() -> list[str]:
+def debian_sources() -> list[str]:
     """Return where this machine gets Debian's packages from; none if it is another Debian."""
     form = "$(ORIGIN) $(RELEASE) $(REPO_URI) $(RELEASE) $(COMPONENT)"
     listed = _output("apt-get", "indextargets", "--format", form, "Created-By: Packages")
@@ -290,26 +302,61 @@ def _build(recipe: Recipe, folder: Path) -> None:
     base = built(recipe.base) if recipe.base else None
     say(f"Building the image {recipe.name} ...")
     started = time.monotonic()
-    context, archive, log = folder / "context", folder / "image.tar", Log(folder / "build.log")
-    recipe.fill(context, log)
-    with _pip_settings() as secrets:
-        options = [f"--tag={recipe.reference}", *secrets]
+    build = _Build(recipe, base, folder)
+    recipe.fill(build.context, build.log)
+    settings = pip_settings() if "--mount=type=secret" in recipe.dockerfile else {}
+    with _secrets(settings) as options:
         options += (f"--build-arg={name}={text}" for name, text in recipe.arguments.items())
         if docker_answers():
-            log.run("docker", "build", "--progress=plain", *_proxies(), *options, str(context))
-            log.run("docker", "save", f"--output={archive}", recipe.reference)
+            build.by_docker(*_proxies(), *options)
         else:
-            with _buildah(log) as buildah:
-                if base:
-                    buildah.take(base)
-                buildah.build(*options, f"--layers={str(recipe.in_steps).lower()}", str(context))
-                buildah.run(
-                    "push", recipe.reference, f"docker-archive:{archive}:{recipe.reference}"
-                )
-    shutil.rmtree(context)
-    megabytes = archive.stat().st_size / 1e6
+            volumes = (f"--volume={link}:{link}:ro" for link in _folders(settings))
+            build.by_buildah(*volumes, *options)
+    shutil.rmtree(build.context)
+    megabytes = build.archive.stat().st_size / 1e6
     say(f"  {recipe.name}: {time.monotonic() - started:.0f} s, {megabytes:.0f} MB")
     _forget_old_archives(recipe.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """A build on its way, in a folder of its own."""
+
+    recipe: Recipe
+    base: Image | None
+    folder: Path
+
+    @property
+    def context(self) -> Path:
+        return self.folder / "context"
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / "image.tar"
+
+    @property
+    def log(self) -> Log:
+        return Log(self.folder / "build.log")
+
+    def by_docker(self, *options: str) -> None:
+        reference = self.recipe.reference
+        fixed = ("--progress=plain", f"--tag={reference}")
+        self.log.run("docker", "build", *fixed, *options, str(self.context))
+        self.log.run("docker", "save", f"--output={self.archive}", reference)
+
+    def by_buildah(self, *options: str) -> None:
+        reference, in_steps = self.recipe.reference, self.recipe.in_steps
+        # As plain processes (chroot), since that works inside a container too.
+        fixed = ("--isolation=chroot", "--pull=never", "--force-rm", f"--tag={reference}")
+        with _buildah(self.log) as buildah:
+            if self.base:
+                buildah.take(self.base)
+            steps = f"--layers={str(in_steps).lower()}"
+            buildah.run("bud", *fixed, steps, *options, str(self.context))
+            buildah.run("push", reference, f"docker-archive:{self.archive}:{reference}")
+            if self.base and not in_steps:
+                # Nothing starts from it, and nothing goes on from its steps.
+                buildah.run("rmi", reference)
 
 
 def _forget_old_archives(name: str) -> None:
@@ -334,14 +381,21 @@ class Log:
         BuildFailed
             It did not end with 0.
         """
+        # Docker before 23 has to be told to use BuildKit, which knows secrets.
+        environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
         with self.path.open("a") as log:
-            log.write(f"$ {' '.join(command)}\n")
+            log.write(f"$ {shlex.join(command)}\n")
             log.flush()
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                check=False,
             )
         if done.returncode:
-            raise BuildFailed(" ".join(command[:2]), self.path)
+            raise BuildFailed(Path(command[0]).name, done.returncode, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,12 +407,6 @@ class _Buildah:
 
     def run(self, *arguments: str) -> None:
         self.log.run(*self.command, *arguments)
-
-    def build(self, *arguments: str) -> None:
-        """Build by a Dockerfile; as a plain process, since that works inside a container too."""
-        volumes = (f"--volume={folder}:{folder}:ro" for folder in _folders_with_packages())
-        fixed = ("--isolation=chroot", "--pull=never", "--force-rm")
-        self.run("bud", *fixed, *volumes, *arguments)
 
     def take(self, image: Image) -> None:
         """See to it that an image is in the storage."""
@@ -380,6 +428,8 @@ def _buildah(log: Log) -> Iterator[_Buildah]:
     folders = (f"--root={storage / 'storage'}", f"--runroot={storage / 'run'}")
     with exclusive("buildah"):
         buildah = _Buildah((program("buildah"), *folders), log)
+        # What a build that was killed was busy with.
+        buildah.run("rm", "--all")
         yield buildah
         buildah.forget_old_steps()
 
@@ -412,15 +462,26 @@ BUNDLE = "/run/secrets/ca.pem"
 DEBIAN_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
+def pip_settings() -> dict[str, str]:
+    """Return pip's settings on this machine, whether files or the environment have them."""
+    listed = re.findall(
+        r"^(global|install|:env:)\.([\w-]+)=(.*)$",
+        _output(sys.executable, "-m", "pip", "config", "list"),
+        re.MULTILINE,
+    )
+    # As listed, the environment comes first; it counts most.
+    by_weight = sorted(listed, key=lambda line: ("global", "install", ":env:").index(line[0]))
+    return {name: " ".join(ast.literal_eval(text).split()) for _, name, text in by_weight}
+
+
 @contextmanager
-def _pip_settings() -> Iterator[list[str]]:
-    """Yield the options that give pip's settings to a build, and to nothing that it leaves."""
-    settings = _pip_configuration()
-    bundle = settings.get("cert", DEBIAN_BUNDLE)
+def _secrets(settings: Mapping[str, str]) -> Iterator[list[str]]:
+    """Yield the options that give pip's settings to a build, and to nothing that stays of it."""
+    lines = [f"{name} = {settings[name]}" for name in PIP_SETTINGS if name in settings]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / PIP_SECRET
         options = [f"--secret=id={PIP_SECRET},src={path}"]
-        lines = [f"{name} = {settings[name]}" for name in PIP_SETTINGS if name in settings]
+        bundle = settings.get("cert", DEBIAN_BUNDLE)
         if Path(bundle).is_file():
             options.append(f"--secret=id={BUNDLE_SECRET},src={bundle}")
             lines.append(f"cert = {BUNDLE}")
@@ -428,22 +489,9 @@ def _pip_settings() -> Iterator[list[str]]:
         yield options
 
 
-@cache
-def _pip_configuration() -> dict[str, str]:
-    """Return pip's settings on this machine, whether files or the environment have them."""
-    listed = re.findall(
-        r"^(global|install|:env:)\.([\w-]+)=(.*)$",
-        _output(sys.executable, "-m", "pip", "config", "list"),
-        re.MULTILINE,
-    )
-    # The environment comes first in the list, and counts most.
-    by_weight = sorted(listed, key=lambda line: ("global", "install", ":env:").index(line[0]))
-    return {name: " ".join(ast.literal_eval(text).split()) for _, name, text in by_weight}
-
-
-def _folders_with_packages() -> list[str]:
+def _folders(settings: Mapping[str, str]) -> list[str]:
     """Return the folders of this machine in which pip looks for packages."""
-    links = _pip_configuration().get("find-links", "").split()
+    links = settings.get("find-links", "").split()
     return [link for link in links if Path(link).is_absolute() and Path(link).is_dir()]
 
 

@@ -130,6 +130,17 @@ def kubernetes() -> Iterator[Kubernetes]:
         provider.stop()
 
 
+@pytest.fixture(scope="session")
+def with_crds(kubernetes: Kubernetes) -> Kubernetes:
+    """The cluster, with the project's CRDs."""
+    folder = str(ROOT / "operator-chart" / "crds")
+    # By the server: what one wrote by hand into a cluster of theirs may be of any age.
+    kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-f", folder)
+    served = ["--for=condition=Established", "--timeout=30s"]
+    kubernetes.kubectl("wait", "--filename", folder, *served)
+    return kubernetes
+
+
 @pytest.fixture
 def namespace(kubernetes: Kubernetes, request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a fresh namespace, deleted after the test with all that is in it."""

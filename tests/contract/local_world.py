@@ -77,9 +77,8 @@ class LocalWorld:
         """The backend of this machine."""
         return self._local
 
-    async def _open(self) -> None:
-        if self._tasks:
-            return
+    async def opened(self) -> None:
+        """Start what runs processes."""
         processes = Processes(f"contract-{uuid.uuid4().hex}")
         await processes.open()
         self._local.kubelet = Kubelet(
@@ -98,7 +97,6 @@ class LocalWorld:
 
     async def submit(self, manifest: Manifest) -> Key:
         """Put an object into the store."""
-        await self._open()
         ref = object_ref(self._local.store.create(manifest))
         return Key(ref.kind, ref.namespace, ref.name)
 

@@ -13,6 +13,8 @@ from daskjob.core.errors import RefusalKind, Refused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
 from daskjob.core.observed import ObservedCluster, ObservedJob
 from daskjob.core.pods import PodFacts
+from tests.cluster.plugin import fresh_namespace
+from tests.contract.kubernetes_world import KubernetesWorld
 from tests.contract.local_world import LocalWorld
 from tests.contract.worlds import FakeWorld, World
 from tests.core.manifests import cluster, container, job, pod
@@ -20,18 +22,23 @@ from tests.core.manifests import cluster, container, job, pod
 WORLDS: dict[str, Callable[[], World]] = {"fake": FakeWorld, "local": LocalWorld}
 
 
-@pytest.fixture(params=sorted(WORLDS))
+@pytest.fixture(params=[*sorted(WORLDS), "kubernetes"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """A world of each kind, of which nothing stays behind."""
-    made = WORLDS[request.param]()
+    if request.param in WORLDS:
+        made = WORLDS[request.param]()
+    else:
+        kubernetes = request.getfixturevalue("with_crds")
+        made = KubernetesWorld(kubernetes, fresh_namespace(kubernetes, request.node))
     yield made
     asyncio.run(made.close())
 
 
-def run(story: Awaitable[None]) -> None:
+def run(world: World, story: Awaitable[None]) -> None:
     """Run a test's story to its end."""
 
     async def told() -> None:
+        await world.opened()
         await story
 
     asyncio.run(told())
@@ -104,7 +111,7 @@ def test_what_does_not_exist_is_observed_as_none(world: World) -> None:
     async def story() -> None:
         assert await world.backend.observe(Key("DaskJob", world.namespace, "nobody")) is None
 
-    run(story())
+    run(world, story())
 
 
 def test_an_object_is_observed_with_the_uid_that_its_world_gave_it(world: World) -> None:
@@ -115,7 +122,7 @@ def test_an_object_is_observed_with_the_uid_that_its_world_gave_it(world: World)
         assert seen.ref.uid == metadata(item)["uid"] != ""
         assert not seen.status.started
 
-    run(story())
+    run(world, story())
 
 
 def test_a_create_shows_in_the_next_observe(world: World) -> None:
@@ -125,7 +132,7 @@ def test_a_create_shows_in_the_next_observe(world: World) -> None:
         assert runner.ref.uid
         assert runner.alive
 
-    run(story())
+    run(world, story())
 
 
 def test_to_create_twice_with_the_same_controller_is_success_and_makes_one(world: World) -> None:
@@ -136,7 +143,7 @@ def test_to_create_twice_with_the_same_controller_is_success_and_makes_one(world
         again = (await observed_job(world, key)).runners
         assert [pod.ref for pod in again] == [runner.ref]
 
-    run(story())
+    run(world, story())
 
 
 def test_a_name_that_a_foreign_object_has_is_refused_as_a_conflict_and_seen(world: World) -> None:
@@ -152,7 +159,7 @@ def test_a_name_that_a_foreign_object_has_is_refused_as_a_conflict_and_seen(worl
         assert refusals["Pod/sums-runner"].kind is RefusalKind.CONFLICT
         assert refusals["Pod/sums-runner"].words
 
-    run(story())
+    run(world, story())
 
 
 def test_a_refusal_is_counted_and_gone_once_the_object_could_be_made(world: World) -> None:
@@ -170,7 +177,7 @@ def test_a_refusal_is_counted_and_gone_once_the_object_could_be_made(world: Worl
         await world.backend.create(key, child(owner))
         assert "Pod/sums-runner" not in (await observed_job(world, key)).refusals
 
-    run(story())
+    run(world, story())
 
 
 def test_a_foreign_object_is_not_observed_as_the_jobs_whatever_its_labels(world: World) -> None:
@@ -182,7 +189,7 @@ def test_a_foreign_object_is_not_observed_as_the_jobs_whatever_its_labels(world:
         await world.backend.create(other_key, foreign)
         assert (await observed_job(world, key)).runners == ()
 
-    run(story())
+    run(world, story())
 
 
 def test_a_delete_with_a_wrong_uid_does_nothing(world: World) -> None:
@@ -193,7 +200,7 @@ def test_a_delete_with_a_wrong_uid_does_nothing(world: World) -> None:
         assert after is not None
         assert not after.deleting
 
-    run(story())
+    run(world, story())
 
 
 def test_a_delete_of_an_object_that_is_gone_is_fine(world: World) -> None:
@@ -206,7 +213,7 @@ def test_a_delete_of_an_object_that_is_gone_is_fine(world: World) -> None:
         seen = (await observed_job(world, key)).runner(0)
         assert seen is None or seen.deleting
 
-    run(story())
+    run(world, story())
 
 
 def test_deleting_a_job_removes_everything_that_it_owned(world: World) -> None:
@@ -217,7 +224,7 @@ def test_deleting_a_job_removes_everything_that_it_owned(world: World) -> None:
             await world.moment()
         assert await world.exists() == set()
 
-    run(story())
+    run(world, story())
 
 
 def test_a_stop_keeps_the_pod_and_ends_it_as_deadline_exceeded_with_an_exit_code(
@@ -238,7 +245,7 @@ def test_a_stop_keeps_the_pod_and_ends_it_as_deadline_exceeded_with_an_exit_code
         assert runner.main is not None
         assert runner.main.exit_code is not None
 
-    run(story())
+    run(world, story())
 
 
 def test_a_stop_of_a_pod_that_is_gone_or_another_one_does_nothing(world: World) -> None:
@@ -250,7 +257,7 @@ def test_a_stop_of_a_pod_that_is_gone_or_another_one_does_nothing(world: World) 
         assert seen is not None
         assert not seen.stop_asked
 
-    run(story())
+    run(world, story())
 
 
 def test_a_status_that_was_written_shows_in_the_next_observe(world: World) -> None:
@@ -261,7 +268,7 @@ def test_a_status_that_was_written_shows_in_the_next_observe(world: World) -> No
         after = (await observed_job(world, key)).status
         assert (after.job_status, after.policy) == ("JobCreated", {"backoffLimit": 3})
 
-    run(story())
+    run(world, story())
 
 
 def test_a_status_is_replaced_whole_so_that_what_is_absent_goes(world: World) -> None:
@@ -271,7 +278,7 @@ def test_a_status_is_replaced_whole_so_that_what_is_absent_goes(world: World) ->
         await world.backend.write_status(seen.ref, {"attempt": 1})
         assert (await observed_job(world, key)).status.reason == ""
 
-    run(story())
+    run(world, story())
 
 
 def test_a_status_of_an_object_that_is_gone_or_another_one_does_nothing(world: World) -> None:
@@ -283,7 +290,7 @@ def test_a_status_of_an_object_that_is_gone_or_another_one_does_nothing(world: W
         await world.backend.write_status(seen.ref, {"reason": "Evicted"})
         assert await world.backend.observe(key) is None
 
-    run(story())
+    run(world, story())
 
 
 def test_a_patch_merges_into_spec_and_metadata(world: World) -> None:
@@ -303,7 +310,7 @@ def test_a_patch_merges_into_spec_and_metadata(world: World) -> None:
         assert after.cluster.deletes_workers
         assert after.cluster.meta.generation > seen.cluster.meta.generation
 
-    run(story())
+    run(world, story())
 
 
 def test_a_patch_of_another_object_of_the_name_does_nothing(world: World) -> None:
@@ -317,7 +324,7 @@ def test_a_patch_of_another_object_of_the_name_does_nothing(world: World) -> Non
         assert isinstance(after, ObservedCluster)
         assert after.cluster.spec.worker.replicas == 2
 
-    run(story())
+    run(world, story())
 
 
 def test_a_patch_of_an_earlier_version_does_nothing(world: World) -> None:
@@ -335,7 +342,7 @@ def test_a_patch_of_an_earlier_version_does_nothing(world: World) -> None:
             assert isinstance(after, ObservedCluster)
             assert after.cluster.spec.worker.replicas == expected
 
-    run(story())
+    run(world, story())
 
 
 def test_after_a_report_was_collected_it_is_observed_even_if_nobody_answered(
@@ -347,7 +354,7 @@ def test_after_a_report_was_collected_it_is_observed_even_if_nobody_answered(
         await world.backend.collect_report(key)
         assert (await observed_job(world, key)).report is not None
 
-    run(story())
+    run(world, story())
 
 
 def test_a_job_runs_to_success_and_leaves_only_its_runner(world: World) -> None:
@@ -359,7 +366,7 @@ def test_a_job_runs_to_success_and_leaves_only_its_runner(world: World) -> None:
         assert (status.job_status, status.exit_code) == ("Successful", 0)
         assert await world.exists() == {"DaskJob/sums", "Pod/sums-runner"}
 
-    run(story())
+    run(world, story())
 
 
 def test_a_job_whose_runner_exits_with_3_has_failed_with_exit_code_3(world: World) -> None:
@@ -373,4 +380,4 @@ def test_a_job_whose_runner_exits_with_3_has_failed_with_exit_code_3(world: Worl
         status = (await observed_job(world, key)).status
         assert (status.job_status, status.reason, status.exit_code) == ("Failed", "ExitCode", 3)
 
-    run(story())
+    run(world, story())

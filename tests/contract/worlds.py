@@ -28,6 +28,10 @@ class World(Protocol):
         """The backend that is tested."""
         ...
 
+    async def opened(self) -> None:
+        """Begin, in the event loop of the test."""
+        ...
+
     async def submit(self, manifest: Manifest) -> Key:
         """Put an object into the world as a user does."""
         ...
@@ -81,6 +85,9 @@ class FakeWorld:
     def backend(self) -> Backend:
         """The fake backend."""
         return self._fake
+
+    async def opened(self) -> None:
+        """There is nothing to begin."""
 
     async def submit(self, manifest: Manifest) -> Key:
         """Put an object into the store."""

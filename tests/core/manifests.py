@@ -73,6 +73,16 @@ def group(name: str = "simple-more", cluster: str = "simple", replicas: int = 2)
     }
 
 
+def autoscaler(name: str = "simple", **spec: Any) -> Manifest:
+    """A DaskAutoscaler; ``spec`` is merged into its spec."""
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskAutoscaler",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"cluster": "simple", "minimum": 1, "maximum": 10, **spec},
+    }
+
+
 def documented(name: str) -> Manifest:
     """A manifest as the documentation of dask-kubernetes prints it."""
     found: Manifest = yaml.safe_load((DOCUMENTED / f"{name}.yaml").read_text())

@@ -67,6 +67,9 @@ def test_a_sidecar_that_never_ends_does_not_keep_a_job_alive(code: int, word: st
     proxy = {"name": "proxy", "state": {"running": {}}}
     say(story, phase="Running", containerStatuses=[main_ended(story, code), proxy])
     assert story.word == word
+    # A pod without one ends by itself in this time.
+    assert "stop Pod/sums-runner" not in story.writes
+    story.after(5)
     assert "stop Pod/sums-runner" in story.writes
 
 

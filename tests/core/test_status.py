@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from daskjob.core.manifests import Manifest
 from daskjob.core.status import (
-    Attempt,
-    ClusterPhase,
+    AutoscalerStatus,
     ClusterStatus,
     Condition,
     ConditionType,
@@ -19,8 +17,7 @@ from daskjob.core.status import (
     JobStatus,
     JobStatusWord,
     Phase,
-    Progress,
-    Workers,
+    autoscaler_status_from,
     cluster_status_from,
     condition_from,
     derived_phase,
@@ -29,42 +26,15 @@ from daskjob.core.status import (
     job_status_from,
     with_condition,
 )
-from tests.core.stories import ended
-
-NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-LATER = NOW + timedelta(seconds=60)
-CONDITION = Condition("Stalled", True, "NoProgress", "no task moved", 3, NOW)
-FULL = JobStatus(
-    observed_generation=3,
-    job_status=JobStatusWord.FAILED,
-    phase="Failed",
-    cluster_name="sums",
-    job_runner_pod_name="sums-runner-1",
-    start_time=NOW,
-    end_time=LATER,
-    reason="ExitCode",
-    message="exited with 3",
-    exit_code=3,
-    attempt=1,
-    attempt_start_time=NOW,
-    attempts=(Attempt(0, "sums-runner", NOW, LATER, 3, "ExitCode", "exited with 3"),),
-    failures=1,
-    ignored=2,
-    next_attempt_time=LATER,
-    active_seconds=5,
-    scheduler_identity="uid/container",
-    workers=Workers(3, 2),
-    progress=Progress(10, 4, 3, 2, NOW),
-    dashboard_url="http://d",
-    scheduler_address="tcp://s:8786",
-    result={"sum": 3},
-    report={"tasks": 3},
-    policy={"backoffLimit": 6},
-    spec_hash="abc",
-    ignored_spec_hash="abd",
-    updated_at=LATER,
-    conditions=(CONDITION,),
+from tests.core.statuses import (
+    FULL_AUTOSCALER,
+    FULL_CLUSTER,
+    FULL_GROUP,
+    LATER,
+    NOW,
 )
+from tests.core.statuses import FULL_JOB as FULL
+from tests.core.stories import ended
 
 
 def test_a_status_with_every_field_is_read_back_as_it_was_written() -> None:
@@ -72,26 +42,45 @@ def test_a_status_with_every_field_is_read_back_as_it_was_written() -> None:
 
 
 def test_a_cluster_status_is_read_back_as_it_was_written() -> None:
-    status = ClusterStatus(
-        observed_generation=2,
-        phase=ClusterPhase.RUNNING,
-        replicas=3,
-        ready_replicas=2,
-        synced_replicas=3,
-        scheduler_failures=1,
-        last_failure_time=NOW,
-        scheduler_address="tcp://s:8786",
-        dashboard_url="http://d",
-        selector="a=b",
-        updated_at=LATER,
-        conditions=(CONDITION,),
-    )
-    assert cluster_status_from(json.loads(json.dumps(status.to_manifest()))) == status
+    written = json.loads(json.dumps(FULL_CLUSTER.to_manifest()))
+    assert cluster_status_from(written) == FULL_CLUSTER
 
 
 def test_a_group_status_is_read_back_as_it_was_written() -> None:
-    status = GroupStatus(2, 3, 2, "a=b", 4, NOW, LATER, (CONDITION,))
-    assert group_status_from(json.loads(json.dumps(status.to_manifest()))) == status
+    assert group_status_from(json.loads(json.dumps(FULL_GROUP.to_manifest()))) == FULL_GROUP
+
+
+def test_an_autoscaler_status_is_read_back_as_it_was_written() -> None:
+    written = json.loads(json.dumps(FULL_AUTOSCALER.to_manifest()))
+    assert autoscaler_status_from(written) == FULL_AUTOSCALER
+
+
+def test_the_summary_says_what_a_column_of_kubectl_can_show() -> None:
+    assert FULL.to_manifest()["summary"] == {"progress": "4/10", "workers": "2/3", "attempts": 2}
+
+
+def test_the_summary_of_a_job_that_ended_leaves_its_workers_out() -> None:
+    ended = replace(FULL, job_status=JobStatusWord.FAILED, attempt_start_time=None)
+    assert ended.to_manifest()["summary"] == {"progress": "4/10", "attempts": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts"),
+    [
+        (JobStatus(policy={}), 0),
+        (JobStatus(policy={}, attempt_start_time=NOW), 1),
+        (JobStatus(policy={}, attempt=1, attempts=FULL.attempts), 1),
+        (JobStatus(policy={}, attempt=1, attempts=FULL.attempts, attempt_start_time=NOW), 2),
+    ],
+    ids=["waits for its first", "first runs", "waits for its second", "second runs"],
+)
+def test_attempts_are_counted_when_they_begin(status: JobStatus, attempts: int) -> None:
+    assert status.attempts_begun == attempts
+
+
+def test_an_autoscaler_that_was_never_asked_says_nothing() -> None:
+    assert AutoscalerStatus().to_manifest() == {}
+    assert autoscaler_status_from({"desired": "3", "conditions": 1}) == AutoscalerStatus()
 
 
 @pytest.mark.parametrize("status", [JobStatus(), ClusterStatus(), GroupStatus()])

@@ -380,3 +380,13 @@ def test_a_group_that_a_user_made_joins_the_cluster_that_it_names() -> None:
     assert sorted(labels) == ["simple-default"] * 2 + ["simple-more"] * 2
     assert story.status_of(GROUP, "simple-more")["readyReplicas"] == 2
     assert story.status_of(CLUSTER, "simple")["replicas"] == 2
+
+
+def test_a_group_whose_cluster_is_gone_waits_for_its_own_end_and_writes_nothing() -> None:
+    story = grown(3)
+    story.world.store.collection_paused = True
+    owner = story.named("DaskCluster", "simple")
+    assert owner is not None
+    story.world.store.delete(object_ref(owner))
+    story.world.advance(60)
+    assert story.one_pass(DEFAULT) == []

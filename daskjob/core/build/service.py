@@ -8,6 +8,7 @@ from daskjob.core import names
 from daskjob.core.build.metadata import inherited, object_metadata
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import DaskCluster
+from daskjob.core.spec.pod import PodTemplate
 
 
 def scheduler_service(cluster: DaskCluster) -> Manifest:
@@ -51,9 +52,27 @@ def _port(name: str, number: int) -> Manifest:
 
 def dashboard_port(service: Manifest) -> int:
     """Return a Service's dashboard port: by name, then by number (design §2.2)."""
+    return int(_dashboard(service).get("port", names.PORT_DASHBOARD))
+
+
+def dashboard_container_port(service: Manifest, scheduler: PodTemplate) -> int:
+    """Return the port on which the scheduler's own pod has its dashboard.
+
+    It is where the Service's dashboard port leads: to a number, or to a container's named port.
+    """
+    target = _dashboard(service).get("targetPort")
+    for container in scheduler.containers:
+        for port in container.get("ports") or ():
+            if target and port.get("name") == target and isinstance(port.get("containerPort"), int):
+                return int(port["containerPort"])
+    return target if isinstance(target, int) else dashboard_port(service)
+
+
+def _dashboard(service: Manifest) -> Manifest:
+    """Return a Service's dashboard port as it is declared; empty where none is."""
     ports = [p for p in service.get("ports") or () if isinstance(p, dict)]
     for name in names.PORT_NAMES_DASHBOARD:
         for port in ports:
             if port.get("name") == name and isinstance(port.get("port"), int):
-                return int(port["port"])
-    return names.PORT_DASHBOARD
+                return port
+    return {}

@@ -43,7 +43,7 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     """Return what a pass over a worker group is to do."""
     observed = replace(observed, refusals=_own_refusals(observed))
     group = observed.group
-    if group.meta.deleting or (observed.cluster and observed.cluster.meta.deleting):
+    if group.meta.deleting or _is_going(observed):
         return NOTHING
     if observed.left_alone:
         return _left_alone(observed, now)
@@ -67,6 +67,14 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
         retire=_retire(observed, verdict, now),
         wake_at=earliest(looks, now),
     )
+
+
+def _is_going(observed: ObservedGroup) -> bool:
+    """Say whether the group's cluster goes, or is gone: garbage collection is on its way then."""
+    meta, cluster = observed.group.meta, observed.cluster
+    if meta.owner_kind == names.Kind.CLUSTER and meta.owner_uid:
+        return cluster is None or cluster.meta.deleting or cluster.meta.uid != meta.owner_uid
+    return cluster is not None and cluster.meta.deleting
 
 
 def _left_alone(observed: ObservedGroup, now: datetime) -> Decision:

@@ -23,6 +23,7 @@ from daskjob.core.observed import ObservedJob, Refusal
 from daskjob.core.policies import startup
 from daskjob.core.policies.cancel import cancelled
 from daskjob.core.policies.cleanup import (
+    SIDECAR_SECONDS,
     Cleanup,
     after_attempt,
     after_job,
@@ -46,6 +47,9 @@ from daskjob.core.policies.ttl import expires_at
 from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import RunnerStart, followed, frozen, thawed
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
+
+#: How soon a runner is looked at again that is still to end.
+LOOK_SECONDS = SIDECAR_SECONDS + 1
 
 
 def decide_job(observed: ObservedJob, now: datetime) -> Decision:
@@ -314,7 +318,7 @@ def _next_looks(view: JobView) -> list[datetime | None]:
         since = progress or view.now
         moments.append(since + timedelta(seconds=policy.progress_interval_seconds))
     if in_the_way(view):
-        moments.append(view.now + timedelta(seconds=15))
+        moments.append(view.now + timedelta(seconds=LOOK_SECONDS))
     return moments
 
 
@@ -333,5 +337,5 @@ def _after_the_end(observed: ObservedJob, now: datetime) -> Decision:
         delete=cleanup.delete,
         stop=cleanup.stop,
         patch=(Patch(cleanup.strip, strip),) if cleanup.strip else (),
-        wake_at=earliest([expiry, now + timedelta(seconds=15) if alive else None], now),
+        wake_at=earliest([expiry, now + timedelta(seconds=LOOK_SECONDS) if alive else None], now),
     )

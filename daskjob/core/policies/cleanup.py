@@ -16,6 +16,9 @@ from daskjob.core.spec.policy import Deletion, Restart
 
 #: How long a runner may take to end after it was told to, before it is deleted.
 STOP_SECONDS = 90
+#: How long a pod has to end after its main container did. Only a sidecar keeps it longer, and to
+#: stop every runner in that moment would be a request for nothing.
+SIDECAR_SECONDS = 5
 #: How long what is in the way of a new attempt is waited for, before the job fails.
 BLOCKED_SECONDS = 600
 
@@ -92,6 +95,8 @@ def _runners(
     """
     alive = [pod for pod in runners if pod.alive and not pod.deleting]
     overdue = ended is not None and now >= ended + timedelta(seconds=STOP_SECONDS)
+    just_ended = ended is not None and now < ended + timedelta(seconds=SIDECAR_SECONDS)
+    alive = [pod for pod in alive if not (just_ended and pod.main and pod.main.terminated)]
     delete = [pod for pod in alive if not pod.scheduled or (pod.stop_asked and overdue)]
     stop = [pod for pod in alive if pod.scheduled and not pod.stop_asked]
     return tuple(pod.ref for pod in stop), tuple(pod.ref for pod in delete)

@@ -1,5 +1,6 @@
 """What users ask for, typed and frozen: parse, default, validate, with every mistake at once."""
 
+from daskjob.core.spec.autoscaler import DaskAutoscaler, parse_autoscaler, read_autoscaler
 from daskjob.core.spec.cluster import ClusterSpec, DaskCluster, parse_cluster, read_cluster
 from daskjob.core.spec.group import Autoscaling, DaskWorkerGroup, GroupSpec, parse_group, read_group
 from daskjob.core.spec.job import DaskJob, parse_job, read_job
@@ -10,6 +11,7 @@ from daskjob.core.spec.policy import Policy
 __all__ = [
     "Autoscaling",
     "ClusterSpec",
+    "DaskAutoscaler",
     "DaskCluster",
     "DaskJob",
     "DaskWorkerGroup",
@@ -17,9 +19,11 @@ __all__ = [
     "Meta",
     "PodTemplate",
     "Policy",
+    "parse_autoscaler",
     "parse_cluster",
     "parse_group",
     "parse_job",
+    "read_autoscaler",
     "read_cluster",
     "read_group",
     "read_job",

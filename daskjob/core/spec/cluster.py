@@ -3,15 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest
-from daskjob.core.spec.group import GroupSpec, read_group_spec
+from daskjob.core.shapes import Integer, Many, Record, Rule, Text
+from daskjob.core.spec.group import (
+    AUTOSCALING,
+    REPLICAS,
+    SCALED_REPLICAS,
+    GroupSpec,
+    read_group_spec,
+)
 from daskjob.core.spec.meta import Meta, read_kind, read_meta
-from daskjob.core.spec.pod import PodTemplate, read_template
+from daskjob.core.spec.pod import TEMPLATE, PodTemplate, read_template
+
+#: More than anybody has been seen to need; the API server wants an end to what its rules look at.
+MOST_GROUPS = 100
+MOST_PORTS = 250
+#: Readers of a cluster find its scheduler pod by this word.
+RESERVED_WORD = "scheduler"
+
+PORT = Integer("port", "The port's number.", minimum=1, maximum=65535)
+PORTS = Many("ports", "The ports.", Record("", "A port.", (PORT,), open=True), at_most=MOST_PORTS)
+REACHABLE = Rule(
+    f"!has(self.ports) || self.ports.exists(p, has(p.port) && p.port == {names.PORT_COMM})",
+    f"one port must be {names.PORT_COMM} ({names.PORT_NAME_COMM}), "
+    "which workers and clients connect to",
+    ".ports",
+)
+SERVICE = Record(
+    "service",
+    f"The scheduler's ServiceSpec, passed through whole but for its selector; absent: a ClusterIP "
+    f"with {names.PORT_NAME_COMM} {names.PORT_COMM} and "
+    f"{names.PORT_NAMES_DASHBOARD[0]} {names.PORT_DASHBOARD}.",
+    (PORTS,),
+    open=True,
+    rules=(REACHABLE,),
+)
+SCHEDULER = Record(
+    "scheduler",
+    "The scheduler's pod and Service.",
+    (*TEMPLATE, SERVICE),
+    required="write the scheduler's pod: spec.containers",
+)
+WORKER = Record(
+    "worker",
+    "The workers of the default group.",
+    (REPLICAS, *TEMPLATE, AUTOSCALING),
+    required="write the workers' pod: spec.containers",
+)
+GROUP_NAME = Text(
+    "name",
+    "The group's name; its object is named <cluster>-<name>.",
+    required="write a name for the group",
+    longest=names.NAME_LIMIT,
+    pattern=names.GROUP_PATTERN,
+    says=f"write a name of {names.GROUP_RULE}",
+    rules=(
+        Rule(
+            f"!self.contains('{RESERVED_WORD}')", f"write a name without the word '{RESERVED_WORD}'"
+        ),
+        Rule(
+            f"self != '{names.DEFAULT_GROUP}'",
+            f"write a name that no other group has ('{names.DEFAULT_GROUP}' is taken)",
+        ),
+    ),
+)
+GROUPS = Many(
+    "workerGroups",
+    "Further groups of workers, each of its own shape.",
+    Record("", "A further group.", (GROUP_NAME, REPLICAS, *TEMPLATE, AUTOSCALING)),
+    at_most=MOST_GROUPS,
+    key="name",
+)
+IDLE_TIMEOUT = Integer(
+    "idleTimeout", "Seconds without work after which the cluster is deleted; 0 or absent: never."
+)
+#: A cluster as a job asks for it.
+CLUSTER_SPEC = Record(
+    "spec",
+    "A scheduler and its workers.",
+    (SCHEDULER, WORKER, GROUPS, IDLE_TIMEOUT),
+    required="write the cluster: scheduler and worker",
+)
+#: The same of a DaskCluster, whose default group is scaled through it.
+SPEC = replace(
+    CLUSTER_SPEC,
+    fields=(
+        SCHEDULER,
+        replace(WORKER, fields=(SCALED_REPLICAS, *TEMPLATE, AUTOSCALING)),
+        GROUPS,
+        IDLE_TIMEOUT,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,57 +146,38 @@ class DaskCluster:
         return self.meta.annotations.get(names.ANNOTATION_DELETE_WORKERS) == "true"
 
 
-def read_cluster_spec(spec: Reader, owner_name: str) -> ClusterSpec:
-    """Return a cluster's spec; ``owner_name`` names the cluster, for the names of its groups."""
-    spec.only(("scheduler", "worker", "workerGroups", "idleTimeout"))
-    scheduler = spec.mapping("scheduler")
-    if not spec.has("scheduler"):
-        spec.mistake("scheduler", None, "write the scheduler's pod: spec.containers")
-    scheduler.only(("spec", "metadata", "service"))
-    worker = spec.mapping("worker")
-    if not spec.has("worker"):
-        spec.mistake("worker", None, "write the workers' pod: spec.containers")
-    worker.only(("replicas", "spec", "metadata", "autoscaling"))
+def read_cluster_spec(spec: Reader) -> ClusterSpec:
+    """Return a cluster's spec."""
+    scheduler, worker = SCHEDULER.read(spec), WORKER.read(spec)
     return ClusterSpec(
-        scheduler=read_template(scheduler, required=spec.has("scheduler")),
+        scheduler=read_template(scheduler),
         service=_read_service(scheduler),
-        worker=read_group_spec(worker, "default") if spec.has("worker") else GroupSpec(),
-        groups=tuple(_read_groups(spec, owner_name)),
-        idle_timeout_seconds=spec.integer("idleTimeout") or 0,
+        worker=read_group_spec(worker, names.DEFAULT_GROUP),
+        groups=tuple(_read_groups(spec)),
+        idle_timeout_seconds=IDLE_TIMEOUT.read(spec) or 0,
         raw=dict(spec.fields),
     )
 
 
 def _read_service(scheduler: Reader) -> Manifest:
-    service = scheduler.mapping("service")
-    if service.has("ports"):
-        ports = [(port.text("name"), port.fields.get("port")) for port in service.items("ports")]
-        if not any(number == names.PORT_COMM for _, number in ports):
-            service.mistake(
-                "ports",
-                service.fields.get("ports"),
-                f"one port must be {names.PORT_COMM} ({names.PORT_NAME_COMM}), "
-                "which workers and clients connect to",
-            )
-    return scheduler.raw("service")
+    service = SERVICE.read(scheduler)
+    numbers = [PORT.read(port) for port in PORTS.read(service)]
+    if service.has(PORTS.name) and names.PORT_COMM not in numbers:
+        service.mistake(PORTS.name, service.fields[PORTS.name], REACHABLE.says)
+    return dict(service.fields)
 
 
-def _read_groups(spec: Reader, owner_name: str) -> list[GroupSpec]:
+def _read_groups(spec: Reader) -> list[GroupSpec]:
     groups: list[GroupSpec] = []
-    seen = {"default"}
-    for item in spec.items("workerGroups"):
-        item.only(("name", "replicas", "spec", "metadata", "autoscaling"))
-        name = item.text("name")
-        if not name:
-            item.mistake("name", None, "write a name for the group")
-        elif not names.is_valid_name(names.group_name(owner_name or "x", name)):
-            item.mistake("name", name, names.NAME_RULE)
-        elif "scheduler" in name:
-            # Readers of the cluster find its scheduler pod by that word.
-            item.mistake("name", name, "write a name without the word 'scheduler'")
+    without_word, no_other = GROUP_NAME.rules
+    seen = {names.DEFAULT_GROUP}
+    for item in GROUPS.read(spec):
+        name = GROUP_NAME.read(item)
+        if RESERVED_WORD in name:
+            item.mistake(GROUP_NAME.name, name, without_word.says)
         elif name in seen:
-            item.mistake("name", name, "write a name that no other group has ('default' is taken)")
-        seen.add(name)
+            item.mistake(GROUP_NAME.name, name, no_other.says)
+        seen.update([name] if name else [])
         groups.append(read_group_spec(item, name))
     return groups
 
@@ -121,7 +189,7 @@ def read_cluster(
     root = Reader(manifest, "", errors, strict=strict)
     read_kind(root, names.Kind.CLUSTER)
     meta = read_meta(root, names.Kind.CLUSTER)
-    return DaskCluster(meta, read_cluster_spec(root.mapping("spec"), meta.name))
+    return DaskCluster(meta, read_cluster_spec(SPEC.read(root)))
 
 
 def parse_cluster(manifest: Manifest) -> DaskCluster:

@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.fields import INT32, Reader
 from daskjob.core.manifests import Manifest
-from daskjob.core.spec.meta import Meta, read_kind, read_meta
-from daskjob.core.spec.pod import PodTemplate, read_template
+from daskjob.core.shapes import Integer, Record, Rule
+from daskjob.core.spec.meta import Meta, name_of, read_kind, read_meta
+from daskjob.core.spec.pod import TEMPLATE, PodTemplate, read_template
 
 #: What the documented default of a group is (upstream's CRD).
 DEFAULT_REPLICAS = 1
+#: How long fewer workers must have been enough before any goes.
+DEFAULT_SCALE_DOWN_DELAY_SECONDS = 60
+
+#: Absent means something in a job: then nothing overrides a count that somebody scaled.
+REPLICAS = Integer("replicas", f"The number of worker pods; absent: {DEFAULT_REPLICAS}.")
+#: Of an object that is scaled by itself; ``kubectl scale`` needs a number to stand there.
+SCALED_REPLICAS = replace(REPLICAS, default=DEFAULT_REPLICAS)
+
+MINIMUM = Integer("minimum", "The smallest number of workers; absent: 0.")
+MAXIMUM = Integer(
+    "maximum",
+    "The largest number of workers.",
+    required="write the largest number of workers",
+    minimum=1,
+)
+SCALE_DOWN_DELAY_SECONDS = Integer(
+    "scaleDownDelaySeconds",
+    "Seconds for which fewer workers must have been enough before any goes; absent: "
+    f"{DEFAULT_SCALE_DOWN_DELAY_SECONDS}.",
+)
+BOUNDS = Rule(
+    "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
+    "write at least the minimum",
+    ".maximum",
+)
+AUTOSCALING = Record(
+    "autoscaling",
+    "Lets the group follow what the scheduler wants, within bounds.",
+    (MINIMUM, MAXIMUM, SCALE_DOWN_DELAY_SECONDS),
+    rules=(BOUNDS,),
+)
+
+CLUSTER_NAME = name_of(names.Kind.CLUSTER, "cluster", "The DaskCluster that the group joins.")
+WORKER = Record(
+    "worker",
+    "The workers.",
+    (SCALED_REPLICAS, *TEMPLATE),
+    required="write the workers' pod: spec.containers",
+)
+SPEC = Record(
+    "spec",
+    "Workers of one shape.",
+    (CLUSTER_NAME, WORKER),
+    required="write spec.cluster and spec.worker",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +67,14 @@ class Autoscaling:
 
     minimum: int
     maximum: int
-    scale_down_delay_seconds: int = 60
+    scale_down_delay_seconds: int = DEFAULT_SCALE_DOWN_DELAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
     """One worker group as a cluster or a job asks for it; the default one is named "default"."""
 
-    name: str = "default"
+    name: str = names.DEFAULT_GROUP
     replicas: int = DEFAULT_REPLICAS
     template: PodTemplate = field(default_factory=PodTemplate)
     autoscaling: Autoscaling | None = None
@@ -48,7 +94,7 @@ class DaskWorkerGroup:
 
 def read_group_spec(reader: Reader, name: str) -> GroupSpec:
     """Return a worker group as it stands in a cluster's spec."""
-    replicas = reader.integer("replicas")
+    replicas = REPLICAS.read(reader)
     return GroupSpec(
         name=name,
         replicas=DEFAULT_REPLICAS if replicas is None else replicas,
@@ -59,20 +105,22 @@ def read_group_spec(reader: Reader, name: str) -> GroupSpec:
 
 
 def _read_autoscaling(reader: Reader) -> Autoscaling | None:
-    if not reader.has("autoscaling"):
+    if not reader.has(AUTOSCALING.name):
         return None
-    bounds = reader.mapping("autoscaling")
-    bounds.only(("minimum", "maximum", "scaleDownDelaySeconds"))
-    minimum = bounds.integer("minimum") or 0
-    maximum = bounds.integer("maximum", minimum=1)
-    if not bounds.has("maximum"):
-        bounds.mistake("maximum", None, "write the largest number of workers")
-    elif maximum is not None and maximum < minimum:
-        bounds.mistake("maximum", maximum, f"write at least the minimum, {minimum}")
-    delay = bounds.integer("scaleDownDelaySeconds")
+    bounds = AUTOSCALING.read(reader)
+    minimum, maximum = read_bounds(bounds, MINIMUM, MAXIMUM)
+    delay = SCALE_DOWN_DELAY_SECONDS.read(bounds)
     return Autoscaling(
-        minimum, INT32 if maximum is None else maximum, 60 if delay is None else delay
+        minimum, maximum, DEFAULT_SCALE_DOWN_DELAY_SECONDS if delay is None else delay
     )
+
+
+def read_bounds(bounds: Reader, minimum: Integer, maximum: Integer) -> tuple[int, int]:
+    """Return the smallest and the largest number of workers."""
+    least, most = minimum.read(bounds) or 0, maximum.read(bounds)
+    if most is not None and most < least:
+        bounds.mistake(maximum.name, most, f"{BOUNDS.says}, {least}")
+    return least, INT32 if most is None else most
 
 
 def read_group(
@@ -82,14 +130,9 @@ def read_group(
     root = Reader(manifest, "", errors, strict=strict)
     read_kind(root, names.Kind.GROUP)
     meta = read_meta(root, names.Kind.GROUP)
-    spec = root.mapping("spec")
-    spec.only(("cluster", "worker"))
-    cluster = spec.text("cluster")
-    if not cluster:
-        spec.mistake("cluster", None, "write the name of the DaskCluster that the group joins")
-    worker = spec.mapping("worker")
-    worker.only(("replicas", "spec", "metadata"))
-    group = read_group_spec(worker, meta.name)
+    spec = SPEC.read(root)
+    cluster = CLUSTER_NAME.read(spec)
+    group = read_group_spec(WORKER.read(spec), meta.name)
     return DaskWorkerGroup(meta, cluster, group.replicas, group.template)
 
 

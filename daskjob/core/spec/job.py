@@ -13,24 +13,131 @@ from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest, fingerprint
-from daskjob.core.spec.cluster import ClusterSpec, read_cluster_spec
-from daskjob.core.spec.meta import Meta, read_kind, read_meta
-from daskjob.core.spec.pod import PodTemplate, RestartPolicy, read_template
-from daskjob.core.spec.policy import POLICY_FIELDS, Policy, read_policy
+from daskjob.core.shapes import Boolean, Choice, Record, Rule, Text, Texts
+from daskjob.core.spec.cluster import CLUSTER_SPEC, ClusterSpec, read_cluster_spec
+from daskjob.core.spec.group import DEFAULT_REPLICAS
+from daskjob.core.spec.meta import Meta, name_of, read_kind, read_meta
+from daskjob.core.spec.pod import (
+    ANNOTATIONS,
+    LABELS,
+    METADATA,
+    RESTART_POLICY,
+    TEMPLATE,
+    PodTemplate,
+    RestartPolicy,
+    read_template,
+)
+from daskjob.core.spec.policy import Policy, read_policy
+from daskjob.core.spec.policy_fields import MIN_AVAILABLE_WORKERS, POLICY_FIELDS, POLICY_RULES
 
 #: All files together, in bytes: a ConfigMap holds 1 MiB with its keys and metadata.
 FILES_LIMIT_BYTES = 900 * 1024
+#: The API server wants an end to what its rules look at, here and in other lists.
+MOST_FILES = 1000
+#: More than any token or controller's name has been seen to take.
+LONGEST_TOKEN = 253
 _FILE_NAME = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
-_SPEC_FIELDS = (
+PLAIN_NAMES = Rule(
+    f"self.all(name, name.matches('^{_FILE_NAME.pattern}$') && !(name in ['.', '..']))",
+    "write plain file names: letters, digits, - _ .",
+)
+#: Characters are counted, not bytes, which cost the API server too much; the first pass counts
+#: those.
+SMALL_ENOUGH = Rule(
+    f"self.map(name, name.size() + self[name].size()).sum() <= {FILES_LIMIT_BYTES}",
+    f"write at most {FILES_LIMIT_BYTES} bytes in all: put larger ones into the image or a volume",
+)
+FILES = Texts(
+    "files",
+    f"Files by name, mounted read-only at {names.FILES_PATH} in runner, scheduler and workers.",
+    at_most=MOST_FILES,
+    rules=(PLAIN_NAMES, SMALL_ENOUGH),
+)
+JOB_RESTART_POLICY = Choice(
+    "restartPolicy",
+    "Whether a failed job is tried again, where the PodSpec does not say; absent: OnFailure.",
+    RestartPolicy,
+)
+JOB = Record(
     "job",
+    "The runner: the pod whose end is the job's.",
+    (*TEMPLATE, FILES, JOB_RESTART_POLICY),
+    required="write the runner's pod: job.spec.containers",
+)
+CLUSTER = Record(
     "cluster",
+    "The cluster of the job's own, made for it and deleted after it.",
+    (
+        CLUSTER_SPEC,
+        METADATA,
+        # Go's types carry a whole DaskCluster here.
+        Record("status", "Left alone.", open=True),
+    ),
+)
+CLUSTER_REF_NAME = name_of(names.Kind.CLUSTER, "name", "The DaskCluster's name.")
+CLUSTER_REF = Record(
     "clusterRef",
-    *POLICY_FIELDS,
+    "The DaskCluster of the namespace to run on, which is never deleted, instead of a cluster.",
+    (CLUSTER_REF_NAME,),
+)
+SUSPEND = Boolean(
     "suspend",
-    "cancel",
+    "True: the job holds no pods; only an explicit false resumes it, with an attempt that is not "
+    "counted.",
+)
+CANCEL = Boolean("cancel", "True: the job ends now as Failed, with reason Cancelled, for good.")
+#: Judged only where both the old and the new object say something: an Update through older types
+#: drops the field, and absent means what it was.
+NEVER_CHANGES = Rule("self == oldSelf", "it never changes: make another DaskJob")
+SUBMISSION_ID = Text(
     "submissionID",
+    "The caller's token: submitting it again finds this job.",
+    longest=LONGEST_TOKEN,
+    says=f"write at most {LONGEST_TOKEN} characters",
+    rules=(NEVER_CHANGES,),
+)
+MANAGED_BY = Text(
     "managedBy",
+    f"The controller that runs the job; absent: {names.MANAGED_BY}. Another's is left alone.",
+    longest=LONGEST_TOKEN,
+    says=f"write at most {LONGEST_TOKEN} characters",
+    rules=(NEVER_CHANGES,),
+)
+
+EXACTLY_ONE = Rule(
+    "has(self.cluster) != has(self.clusterRef)",
+    "write exactly one of cluster and clusterRef",
+    ".cluster",
+)
+_WORKER = "self.cluster.spec.worker"
+_GROUPS = "self.cluster.spec.workerGroups"
+ENOUGH_WORKERS = Rule(
+    "!has(self.minAvailableWorkers) || !has(self.cluster)"
+    f" || has({_WORKER}.autoscaling)"
+    f" || (has({_GROUPS}) && {_GROUPS}.exists(group, has(group.autoscaling)))"
+    " || self.minAvailableWorkers <="
+    f" (has({_WORKER}.replicas) ? {_WORKER}.replicas : {DEFAULT_REPLICAS})"
+    f" + (has({_GROUPS}) ? {_GROUPS}.map(group,"
+    f" has(group.replicas) ? group.replicas : {DEFAULT_REPLICAS}).sum() : 0)",
+    "write at most as many as the cluster has workers",
+    ".minAvailableWorkers",
+)
+SPEC = Record(
+    "spec",
+    "A runner, the cluster that it runs on, and the policy by which it is tried.",
+    (
+        JOB,
+        CLUSTER,
+        CLUSTER_REF,
+        *POLICY_FIELDS,
+        SUSPEND,
+        CANCEL,
+        SUBMISSION_ID,
+        MANAGED_BY,
+    ),
+    required="write spec.job and spec.cluster",
+    rules=(EXACTLY_ONE, ENOUGH_WORKERS, *POLICY_RULES),
 )
 
 
@@ -88,17 +195,11 @@ def read_job(manifest: Manifest, errors: list[FieldError], *, strict: bool = Fal
     root = Reader(manifest, "", errors, strict=strict)
     read_kind(root, names.Kind.JOB)
     meta = read_meta(root, names.Kind.JOB)
-    spec = root.mapping("spec")
-    if not root.has("spec"):
-        root.mistake("spec", None, "write spec.job and spec.cluster")
-    spec.only(_SPEC_FIELDS)
-    job = spec.mapping("job")
-    if not spec.has("job"):
-        spec.mistake("job", None, "write the runner's pod: job.spec.containers")
-    job.only(("spec", "metadata", "files", "restartPolicy"))
-    runner = read_template(job, required=spec.has("job"))
+    spec = SPEC.read(root)
+    job = JOB.read(spec)
+    runner = read_template(job)
     restart_policy = _restart_policy(job, runner)
-    cluster, cluster_ref = _read_where(spec, meta.name)
+    cluster, cluster_ref = _read_where(spec)
     policy = read_policy(spec, restart_policy=restart_policy, cluster_ref=bool(cluster_ref))
     _check_minimum_workers(spec, policy, cluster)
     return DaskJob(
@@ -108,10 +209,10 @@ def read_job(manifest: Manifest, errors: list[FieldError], *, strict: bool = Fal
         files=_read_files(job),
         cluster=cluster,
         cluster_ref=cluster_ref,
-        suspend=spec.boolean("suspend"),
-        cancel=bool(spec.boolean("cancel")),
-        submission_id=spec.text("submissionID"),
-        managed_by=spec.text("managedBy") or names.MANAGED_BY,
+        suspend=SUSPEND.read(spec),
+        cancel=bool(CANCEL.read(spec)),
+        submission_id=SUBMISSION_ID.read(spec),
+        managed_by=MANAGED_BY.read(spec) or names.MANAGED_BY,
         raw=dict(spec.fields),
     )
 
@@ -136,47 +237,35 @@ def _restart_policy(job: Reader, runner: PodTemplate) -> RestartPolicy:
 
     Upstream's CRD defaults it beside the PodSpec, so it is read there too.
     """
-    beside = job.choice("restartPolicy", RestartPolicy)
-    given = runner.spec.get("restartPolicy")
+    beside = JOB_RESTART_POLICY.read(job)
+    given = runner.spec.get(RESTART_POLICY.name)
     if given in list(RestartPolicy):
         return RestartPolicy(given)
     return beside or RestartPolicy.ON_FAILURE
 
 
-def _read_where(spec: Reader, job_name: str) -> tuple[ClusterSpec | None, str]:
+def _read_where(spec: Reader) -> tuple[ClusterSpec | None, str]:
     """Return the job's own cluster, or the name of the one that it runs on: exactly one."""
-    if spec.has("cluster") == spec.has("clusterRef"):
-        found = "both" if spec.has("cluster") else None
-        spec.mistake("cluster", found, "write exactly one of cluster and clusterRef")
-    if spec.has("clusterRef"):
-        reference = spec.mapping("clusterRef")
-        reference.only(("name",))
-        name = reference.text("name")
-        if not name:
-            reference.mistake("name", None, "write the name of a DaskCluster of the namespace")
-        return None, name
-    if not spec.has("cluster"):
+    if spec.has(CLUSTER.name) == spec.has(CLUSTER_REF.name) and spec.given:
+        found = "both" if spec.has(CLUSTER.name) else None
+        spec.mistake(CLUSTER.name, found, EXACTLY_ONE.says)
+    if spec.has(CLUSTER_REF.name):
+        return None, CLUSTER_REF_NAME.read(CLUSTER_REF.read(spec))
+    if not spec.has(CLUSTER.name):
         return None, ""
-    cluster = spec.mapping("cluster")
-    cluster.only(("spec", "metadata", "status"))
-    if not cluster.has("spec"):
-        cluster.mistake("spec", None, "write the cluster: scheduler and worker")
-        return ClusterSpec(), ""
-    wanted = read_cluster_spec(cluster.mapping("spec"), job_name)
-    meta = cluster.mapping("metadata")
-    labels, annotations = meta.strings("labels"), meta.strings("annotations")
-    return replace(wanted, labels=labels, annotations=annotations), ""
+    cluster = CLUSTER.read(spec)
+    wanted, meta = read_cluster_spec(CLUSTER_SPEC.read(cluster)), METADATA.read(cluster)
+    return replace(wanted, labels=LABELS.read(meta), annotations=ANNOTATIONS.read(meta)), ""
 
 
 def _read_files(job: Reader) -> dict[str, str]:
-    files = job.strings("files")
+    files = FILES.read(job)
     for name in files:
         if not _FILE_NAME.fullmatch(name) or name in (".", ".."):
-            job.mistake(f"files[{name}]", name, "write a plain file name: letters, digits, - _ .")
+            job.mistake(f"{FILES.name}[{name}]", name, PLAIN_NAMES.says)
     size = sum(len(name) + len(text.encode()) for name, text in files.items())
     if size > FILES_LIMIT_BYTES:
-        allowed = f"{FILES_LIMIT_BYTES} bytes in all: put larger ones into the image or a volume"
-        job.mistake("files", f"{size} bytes", allowed)
+        job.mistake(FILES.name, f"{size} bytes", SMALL_ENOUGH.says)
     return files
 
 
@@ -187,7 +276,7 @@ def _check_minimum_workers(spec: Reader, policy: Policy, cluster: ClusterSpec | 
         return
     if policy.min_available_workers > cluster.desired_workers:
         spec.mistake(
-            "minAvailableWorkers",
+            MIN_AVAILABLE_WORKERS.name,
             policy.min_available_workers,
             f"at most the {cluster.desired_workers} workers that the cluster has",
         )

@@ -9,6 +9,17 @@ from datetime import datetime
 from daskjob.core import names
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest, ObjectRef, parse_time
+from daskjob.core.shapes import Rule, Text
+
+#: A name is judged once, when the object is made: one that was made before this rule was there
+#: must not be kept from being deleted by it, since taking a finalizer off is an update too.
+NAME = Rule(
+    f"oldSelf.hasValue() || (self.metadata.name.size() <= {names.NAME_LIMIT}"
+    f" && self.metadata.name.matches('^{names.NAME_PATTERN.pattern}$'))",
+    f"write a name of {names.NAME_RULE}",
+    ".metadata.name",
+    at_creation=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,18 @@ class Meta:
     def ref(self) -> ObjectRef:
         """The reference to this object, with its uid as the precondition of writes."""
         return ObjectRef(self.kind, self.namespace, self.name, self.uid)
+
+
+def name_of(kind: str, name: str, description: str, *, required: bool = True) -> Text:
+    """Return the field that names an object of one of our kinds, of the same namespace."""
+    return Text(
+        name,
+        description,
+        required=f"write the name of a {kind} of the namespace" if required else "",
+        longest=names.NAME_LIMIT,
+        pattern=names.NAME_PATTERN,
+        says=f"write a name of {names.NAME_RULE}",
+    )
 
 
 def read_meta(manifest: Reader, kind: str) -> Meta:

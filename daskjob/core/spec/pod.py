@@ -13,6 +13,7 @@ from enum import StrEnum
 from daskjob.core import names
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest
+from daskjob.core.shapes import Choice, Many, Record, Text, Texts
 
 
 class RestartPolicy(StrEnum):
@@ -21,6 +22,59 @@ class RestartPolicy(StrEnum):
     ALWAYS = "Always"
     ON_FAILURE = "OnFailure"
     NEVER = "Never"
+
+
+LABELS = Texts("labels", "Labels.")
+ANNOTATIONS = Texts("annotations", "Annotations.")
+METADATA = Record(
+    "metadata",
+    "Labels and annotations of what is made of this.",
+    (LABELS, ANNOTATIONS),
+    open=True,  # Go's types write creationTimestamp: null here
+)
+VARIABLE_NAME = Text("name", "Its name.", required="write the variable's name")
+VARIABLES = Many(
+    "env",
+    "Variables of the environment; those that daskjob sets precede them.",
+    Record(
+        "",
+        "A variable of the environment.",
+        (VARIABLE_NAME, Text("value", "Its value, quoted where it looks like a number.")),
+        open=True,
+    ),
+)
+CONTAINER_NAME = Text("name", "Its name.", required="write a name for the container")
+CONTAINERS = Many(
+    "containers",
+    "The containers; at least one.",
+    Record(
+        "",
+        "A container, passed through whole.",
+        (
+            CONTAINER_NAME,
+            Many("command", "What is run instead of the image's entrypoint.", Text("", "A word.")),
+            Many(
+                "args", "The arguments.", Text("", "A word, quoted where it looks like a number.")
+            ),
+            VARIABLES,
+        ),
+        open=True,
+    ),
+    required="write at least one container",
+    key="name",
+)
+RESTART_POLICY = Choice(
+    "restartPolicy", "What the kubelet does when a container ends.", RestartPolicy, or_null=True
+)
+POD_SPEC = Record(
+    "spec",
+    "A PodSpec, passed through whole, also in fields that are newer than this.",
+    (CONTAINERS, RESTART_POLICY),
+    required="write a PodSpec with at least one container",
+    open=True,
+)
+#: The fields of a pod template, which stand beside others in a runner, a scheduler, a worker.
+TEMPLATE = (POD_SPEC, METADATA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +101,24 @@ class PodTemplate:
         return next((name for name in wanted if name in existing), existing[0] if existing else "")
 
 
-def read_template(reader: Reader, *, required: bool = True) -> PodTemplate:
+def read_template(reader: Reader) -> PodTemplate:
     """Return the pod template of a mapping with ``spec`` and ``metadata``."""
-    meta = reader.mapping("metadata")
-    template = PodTemplate(
-        spec=reader.raw("spec"),
-        labels=meta.strings("labels"),
-        annotations=meta.strings("annotations"),
+    meta, spec = METADATA.read(reader), POD_SPEC.read(reader)
+    _check_containers(spec)
+    RESTART_POLICY.read(spec)
+    return PodTemplate(
+        spec=dict(spec.fields), labels=LABELS.read(meta), annotations=ANNOTATIONS.read(meta)
     )
-    if required and not reader.has("spec"):
-        reader.mistake("spec", None, "write a PodSpec with at least one container")
-        return template
-    spec = reader.mapping("spec")
+
+
+def _check_containers(spec: Reader) -> None:
     seen: set[str] = set()
-    count = 0
-    for container in spec.items("containers"):
-        count += 1
-        name = container.text("name")
-        if not name:
-            container.mistake("name", None, "write a name for the container")
-        elif name in seen:
+    for container in CONTAINERS.read(spec):
+        name = CONTAINER_NAME.read(container)
+        if name in seen:
             container.mistake("name", name, "write a name that no other container has")
-        seen.add(name)
+        seen.update([name] if name else [])
         _check_environment(container)
-    if not count and (required or reader.has("spec")):
-        spec.mistake("containers", spec.fields.get("containers"), "write at least one container")
-    spec.choice("restartPolicy", RestartPolicy)
-    return template
 
 
 def _check_environment(container: Reader) -> None:
@@ -83,9 +128,8 @@ def _check_environment(container: Reader) -> None:
             continue
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             container.mistake(key, words, "write a list of strings (quote numbers)")
-    for variable in container.items("env"):
-        if not variable.text("name"):
-            variable.mistake("name", None, "write the variable's name")
+    for variable in VARIABLES.read(container):
+        VARIABLE_NAME.read(variable)
         value = variable.fields.get("value")
         if value is not None and not isinstance(value, str):
             variable.mistake("value", value, "write a string (quote it)")

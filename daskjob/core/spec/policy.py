@@ -9,102 +9,85 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeVar
 
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest
-from daskjob.core.reasons import FINAL_REASONS, Reason
+from daskjob.core.reasons import Reason
 from daskjob.core.spec.pod import RestartPolicy
+from daskjob.core.spec.policy_fields import (
+    ABOUT_SOMETHING,
+    ACTION,
+    ACTIVE_DEADLINE_SECONDS,
+    AFTER_WORKERS,
+    ATTEMPT_DEADLINE_SECONDS,
+    BACKOFF,
+    BACKOFF_LIMIT,
+    CLUSTER_REF_STARTUP_SECONDS,
+    DEFAULT_BACKOFF_FACTOR,
+    DEFAULT_BACKOFF_INITIAL_SECONDS,
+    DEFAULT_BACKOFF_LIMIT,
+    DEFAULT_BACKOFF_MAX_SECONDS,
+    DEFAULT_MAX_IGNORED,
+    DEFAULT_PROGRESS_SECONDS,
+    DELETION_POLICY,
+    FACTOR,
+    FAILURE_POLICY,
+    INITIAL_SECONDS,
+    INTERVAL_SECONDS,
+    LARGEST_EXIT_CODE,
+    LONGEST_IS_LONGER,
+    MAX_IGNORED,
+    MAX_SECONDS,
+    MIN_AVAILABLE_WORKERS,
+    MOST_EXIT_CODES,
+    MUTABLE_FIELDS,
+    NEVER_DELETED,
+    ON_EXIT_CODES,
+    ON_FAILURE,
+    ON_REASONS,
+    ON_SCHEDULER_LOSS,
+    ON_SUCCESS,
+    ONLY_RUNNER,
+    OPERATOR,
+    PROGRESS,
+    RESTART,
+    RULE_NAME,
+    RULE_REASONS,
+    RULES,
+    RUNNER_START,
+    STALL_ACTION,
+    STALL_DEADLINE_SECONDS,
+    STARTUP_DEADLINE_SECONDS,
+    TTL_SECONDS_AFTER_FINISHED,
+    VALUES,
+    Action,
+    Deletion,
+    OnSchedulerLoss,
+    Operator,
+    Restart,
+    RunnerStart,
+    StallAction,
+)
+
+__all__ = [
+    "Action",
+    "Deletion",
+    "FailureRule",
+    "OnSchedulerLoss",
+    "Operator",
+    "Policy",
+    "Restart",
+    "RunnerStart",
+    "StallAction",
+    "followed",
+    "frozen",
+    "read_policy",
+    "thawed",
+]
 
 T = TypeVar("T")
 D = TypeVar("D")
-
-#: batch/v1's default, for jobs whose documented restart policy is OnFailure.
-DEFAULT_BACKOFF_LIMIT = 6
-#: Infrastructure failures that are tried again without being counted.
-DEFAULT_MAX_IGNORED = 10
-DEFAULT_PROGRESS_SECONDS = 30
-#: How long a job waits for the DaskCluster that its ``clusterRef`` names.
-CLUSTER_REF_STARTUP_SECONDS = 60
-
-#: Fields of the spec that make up the policy.
-POLICY_FIELDS = (
-    "backoffLimit",
-    "backoff",
-    "failurePolicy",
-    "onSchedulerLoss",
-    "activeDeadlineSeconds",
-    "attemptDeadlineSeconds",
-    "startupDeadlineSeconds",
-    "stallDeadlineSeconds",
-    "stallAction",
-    "ttlSecondsAfterFinished",
-    "deletionPolicy",
-    "runnerStart",
-    "minAvailableWorkers",
-    "progress",
-)
-#: Of these, what a running job still follows when it is given explicitly (design §3.1).
-MUTABLE_FIELDS = (
-    "activeDeadlineSeconds",
-    "attemptDeadlineSeconds",
-    "startupDeadlineSeconds",
-    "stallDeadlineSeconds",
-    "ttlSecondsAfterFinished",
-)
-
-
-class Action(StrEnum):
-    """What a failure rule does with an attempt that it matches."""
-
-    FAIL_JOB = "FailJob"
-    IGNORE = "Ignore"
-    COUNT = "Count"
-
-
-class Restart(StrEnum):
-    """On what the next attempt runs."""
-
-    CLUSTER = "Cluster"
-    RUNNER = "Runner"
-
-
-class OnSchedulerLoss(StrEnum):
-    """What the loss of a scheduler means for an attempt."""
-
-    FAIL = "Fail"
-    IGNORE = "Ignore"
-
-
-class StallAction(StrEnum):
-    """What a stall leads to."""
-
-    REPORT = "Report"
-    FAIL = "Fail"
-
-
-class Deletion(StrEnum):
-    """What goes when a job has ended."""
-
-    DELETE_CLUSTER = "DeleteCluster"
-    DELETE_WORKERS = "DeleteWorkers"
-    KEEP = "Keep"
-
-
-class RunnerStart(StrEnum):
-    """When the runner is created."""
-
-    AT_ONCE = "AtOnce"
-    AFTER_SCHEDULER = "AfterScheduler"
-    AFTER_WORKERS = "AfterWorkers"
-
-
-class Operator(StrEnum):
-    """How a rule's exit codes are meant."""
-
-    IN = "In"
-    NOT_IN = "NotIn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +116,9 @@ class Policy:
     """Everything about a job that is decided at its start; times in seconds."""
 
     backoff_limit: int = DEFAULT_BACKOFF_LIMIT
-    backoff_initial_seconds: int = 10
-    backoff_factor: float = 2.0
-    backoff_max_seconds: int = 360
+    backoff_initial_seconds: int = DEFAULT_BACKOFF_INITIAL_SECONDS
+    backoff_factor: float = DEFAULT_BACKOFF_FACTOR
+    backoff_max_seconds: int = DEFAULT_BACKOFF_MAX_SECONDS
     rules: tuple[FailureRule, ...] = ()
     max_ignored: int = DEFAULT_MAX_IGNORED
     restart: Restart = Restart.CLUSTER
@@ -156,47 +139,35 @@ class Policy:
 
 def read_policy(spec: Reader, *, restart_policy: RestartPolicy, cluster_ref: bool) -> Policy:
     """Return the policy that a spec (or a frozen policy) asks for, defaults filled in."""
-    failure = spec.mapping("failurePolicy")
-    failure.only(("rules", "maxIgnored", "restart"))
+    failure, backoff = FAILURE_POLICY.read(spec), BACKOFF.read(spec)
+    deletion, progress = DELETION_POLICY.read(spec), PROGRESS.read(spec)
     rules = tuple(_read_rules(failure))
     default_limit, default_ignored = _default_limits(spec, restart_policy, has_rules=bool(rules))
-    backoff = spec.mapping("backoff")
-    backoff.only(("initialSeconds", "factor", "maxSeconds"))
-    deletion = spec.mapping("deletionPolicy")
-    deletion.only(("onSuccess", "onFailure"))
-    progress = spec.mapping("progress")
-    progress.only(("intervalSeconds",))
     base = Policy()
     policy = Policy(
-        backoff_limit=_or(spec.integer("backoffLimit"), default_limit),
-        backoff_initial_seconds=_or(
-            backoff.integer("initialSeconds"), base.backoff_initial_seconds
-        ),
-        backoff_factor=_or(backoff.number("factor", 1), base.backoff_factor),
-        backoff_max_seconds=_or(backoff.integer("maxSeconds"), base.backoff_max_seconds),
+        backoff_limit=_or(BACKOFF_LIMIT.read(spec), default_limit),
+        backoff_initial_seconds=_or(INITIAL_SECONDS.read(backoff), base.backoff_initial_seconds),
+        backoff_factor=_or(FACTOR.read(backoff), base.backoff_factor),
+        backoff_max_seconds=_or(MAX_SECONDS.read(backoff), base.backoff_max_seconds),
         rules=rules,
-        max_ignored=_or(failure.integer("maxIgnored"), default_ignored),
-        restart=_or(
-            failure.choice("restart", Restart), Restart.RUNNER if cluster_ref else base.restart
-        ),
-        on_scheduler_loss=_or(
-            spec.choice("onSchedulerLoss", OnSchedulerLoss), base.on_scheduler_loss
-        ),
-        active_deadline_seconds=spec.integer("activeDeadlineSeconds", minimum=1),
-        attempt_deadline_seconds=spec.integer("attemptDeadlineSeconds", minimum=1),
+        max_ignored=_or(MAX_IGNORED.read(failure), default_ignored),
+        restart=_or(RESTART.read(failure), Restart.RUNNER if cluster_ref else base.restart),
+        on_scheduler_loss=_or(ON_SCHEDULER_LOSS.read(spec), base.on_scheduler_loss),
+        active_deadline_seconds=ACTIVE_DEADLINE_SECONDS.read(spec),
+        attempt_deadline_seconds=ATTEMPT_DEADLINE_SECONDS.read(spec),
         startup_deadline_seconds=_or(
-            spec.integer("startupDeadlineSeconds", minimum=1),
+            STARTUP_DEADLINE_SECONDS.read(spec),
             CLUSTER_REF_STARTUP_SECONDS if cluster_ref else None,
         ),
-        stall_deadline_seconds=spec.integer("stallDeadlineSeconds", minimum=1),
-        stall_action=_or(spec.choice("stallAction", StallAction), base.stall_action),
-        ttl_seconds_after_finished=spec.integer("ttlSecondsAfterFinished", minimum=1),
-        on_success=_or(deletion.choice("onSuccess", Deletion), base.on_success),
-        on_failure=_or(deletion.choice("onFailure", Deletion), base.on_failure),
-        runner_start=_or(spec.choice("runnerStart", RunnerStart), base.runner_start),
-        min_available_workers=spec.integer("minAvailableWorkers", minimum=1),
+        stall_deadline_seconds=STALL_DEADLINE_SECONDS.read(spec),
+        stall_action=_or(STALL_ACTION.read(spec), base.stall_action),
+        ttl_seconds_after_finished=TTL_SECONDS_AFTER_FINISHED.read(spec),
+        on_success=_or(ON_SUCCESS.read(deletion), base.on_success),
+        on_failure=_or(ON_FAILURE.read(deletion), base.on_failure),
+        runner_start=_or(RUNNER_START.read(spec), base.runner_start),
+        min_available_workers=MIN_AVAILABLE_WORKERS.read(spec),
         progress_interval_seconds=_or(
-            progress.integer("intervalSeconds"), base.progress_interval_seconds
+            INTERVAL_SECONDS.read(progress), base.progress_interval_seconds
         ),
     )
     _check_together(spec, policy, cluster_ref=cluster_ref)
@@ -217,54 +188,51 @@ def _default_limits(
     """
     if restart_policy is not RestartPolicy.NEVER:
         return DEFAULT_BACKOFF_LIMIT, DEFAULT_MAX_IGNORED
-    said = spec.has("backoffLimit") or has_rules
+    said = spec.has(BACKOFF_LIMIT.name) or has_rules
     return 0, DEFAULT_MAX_IGNORED if said else 0
 
 
 def _read_rules(failure: Reader) -> list[FailureRule]:
     rules: list[FailureRule] = []
-    for item in failure.items("rules"):
-        item.only(("name", "action", "onExitCodes", "onReasons"))
-        action = item.choice("action", Action)
-        if not item.has("action"):
-            item.mistake("action", None, "write one of " + ", ".join(Action))
-        codes = item.mapping("onExitCodes")
-        codes.only(("operator", "values"))
-        operator = codes.choice("operator", Operator)
-        if codes.given and not codes.has("operator"):
-            codes.mistake("operator", None, "write In or NotIn")
+    for item in RULES.read(failure):
+        action, codes = ACTION.read(item), ON_EXIT_CODES.read(item)
+        operator = OPERATOR.read(codes)
         reasons = _read_reasons(item)
-        if not codes.given and not item.has("onReasons"):
-            item.mistake("", dict(item.fields), "give the rule onExitCodes, onReasons, or both")
+        if item.given and not item.has(ON_EXIT_CODES.name) and not item.has(ON_REASONS.name):
+            item.mistake("", dict(item.fields), ABOUT_SOMETHING.says)
         if action is not None:
             values = _read_codes(codes, operator)
-            rules.append(FailureRule(action, item.text("name"), values, operator, reasons))
+            rules.append(FailureRule(action, RULE_NAME.read(item), values, operator, reasons))
     return rules
 
 
 def _read_codes(codes: Reader, operator: Operator | None) -> tuple[int, ...]:
     if not codes.given:
         return ()
-    values = codes.fields.get("values")
+    values = codes.fields.get(VALUES.name)
     if not isinstance(values, list) or not values:
-        codes.mistake("values", values, "write a list of exit codes from 1 to 255")
+        codes.mistake(VALUES.name, values, VALUES.required)
         return ()
+    if len(values) > MOST_EXIT_CODES:
+        codes.mistake(VALUES.name, f"{len(values)} items", f"write at most {MOST_EXIT_CODES}")
     lowest = 1 if operator is Operator.IN else 0
     good = [
-        v for v in values if isinstance(v, int) and not isinstance(v, bool) and lowest <= v <= 255
+        v
+        for v in values
+        if isinstance(v, int) and not isinstance(v, bool) and lowest <= v <= LARGEST_EXIT_CODE
     ]
     if len(good) != len(values):
-        codes.mistake("values", values, f"write exit codes from {lowest} to 255 (0 is no failure)")
+        allowed = f"write exit codes from {lowest} to {LARGEST_EXIT_CODE} (0 is no failure)"
+        codes.mistake(VALUES.name, values, allowed)
     return tuple(good)
 
 
 def _read_reasons(item: Reader) -> tuple[Reason, ...]:
-    values = item.fields.get("onReasons")
+    values = item.fields.get(ON_REASONS.name)
     if values is None:
         return ()
-    allowed = [r for r in Reason if r not in FINAL_REASONS and r is not Reason.SUSPENDED]
-    if not isinstance(values, list) or not all(value in allowed for value in values):
-        item.mistake("onReasons", values, "write a list of " + ", ".join(allowed))
+    if not isinstance(values, list) or not all(value in RULE_REASONS for value in values):
+        item.mistake(ON_REASONS.name, values, "write a list of " + ", ".join(RULE_REASONS))
         return ()
     return tuple(Reason(value) for value in values)
 
@@ -274,24 +242,15 @@ def _check_together(spec: Reader, policy: Policy, *, cluster_ref: bool) -> None:
         spec.mistake(
             "backoff.maxSeconds",
             policy.backoff_max_seconds,
-            f"write at least initialSeconds, {policy.backoff_initial_seconds}",
+            f"{LONGEST_IS_LONGER.says}, {policy.backoff_initial_seconds}",
         )
     if policy.min_available_workers and policy.runner_start is not RunnerStart.AFTER_WORKERS:
-        spec.mistake(
-            "minAvailableWorkers",
-            policy.min_available_workers,
-            "it goes with runnerStart: AfterWorkers",
-        )
+        spec.mistake(MIN_AVAILABLE_WORKERS.name, policy.min_available_workers, AFTER_WORKERS.says)
     if cluster_ref and policy.restart is Restart.CLUSTER:
-        spec.mistake(
-            "failurePolicy.restart", "Cluster", "with clusterRef only Runner: the cluster stays"
-        )
-    if cluster_ref and spec.has("deletionPolicy"):
-        spec.mistake(
-            "deletionPolicy",
-            spec.fields.get("deletionPolicy"),
-            "leave it out: a cluster that clusterRef names is never deleted",
-        )
+        spec.mistake("failurePolicy.restart", str(policy.restart), ONLY_RUNNER.says)
+    if cluster_ref and spec.has(DELETION_POLICY.name):
+        given = spec.fields.get(DELETION_POLICY.name)
+        spec.mistake(DELETION_POLICY.name, given, NEVER_DELETED.says)
 
 
 def frozen(policy: Policy) -> Manifest:
@@ -343,7 +302,7 @@ def followed(frozen_policy: Mapping[str, object], spec: Mapping[str, object]) ->
     All of them are seconds above zero; what cannot be meant leaves the frozen value.
     """
     now = Reader(spec, "spec", [])
-    said = {key: now.integer(key, minimum=1) for key in MUTABLE_FIELDS}
+    said = {field.name: field.read(now) for field in MUTABLE_FIELDS}
     return {**frozen_policy, **{key: value for key, value in said.items() if value is not None}}
 
 

@@ -1,6 +1,16 @@
 """What is told of our objects: typed, frozen, absent instead of null. No I/O here."""
 
-from daskjob.core.status.cluster import ClusterPhase, ClusterStatus, cluster_status_from
+from daskjob.core.status.autoscaler import (
+    AUTOSCALER_STATUS,
+    AutoscalerStatus,
+    autoscaler_status_from,
+)
+from daskjob.core.status.cluster import (
+    CLUSTER_STATUS,
+    ClusterPhase,
+    ClusterStatus,
+    cluster_status_from,
+)
 from daskjob.core.status.conditions import (
     MESSAGE_LIMIT,
     Condition,
@@ -12,9 +22,10 @@ from daskjob.core.status.conditions import (
     shortened_message,
     with_condition,
 )
-from daskjob.core.status.group import GroupStatus, group_status_from
+from daskjob.core.status.group import GROUP_STATUS, GroupStatus, group_status_from
 from daskjob.core.status.job import (
     ATTEMPTS_KEPT,
+    JOB_STATUS,
     RESULT_LIMIT_BYTES,
     TERMINAL_WORDS,
     Attempt,
@@ -29,10 +40,15 @@ from daskjob.core.status.job import (
 
 __all__ = [
     "ATTEMPTS_KEPT",
+    "AUTOSCALER_STATUS",
+    "CLUSTER_STATUS",
+    "GROUP_STATUS",
+    "JOB_STATUS",
     "MESSAGE_LIMIT",
     "RESULT_LIMIT_BYTES",
     "TERMINAL_WORDS",
     "Attempt",
+    "AutoscalerStatus",
     "ClusterPhase",
     "ClusterStatus",
     "Condition",
@@ -44,6 +60,7 @@ __all__ = [
     "Phase",
     "Progress",
     "Workers",
+    "autoscaler_status_from",
     "cluster_status_from",
     "condition_from",
     "derived_phase",

@@ -8,7 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from daskjob.core.manifests import Manifest, format_time, parse_time, without_nones
-from daskjob.core.status.conditions import Conditions, condition_from
+from daskjob.core.shapes import Choice, Record, Text, Time, count
+from daskjob.core.status.conditions import CONDITIONS, Conditions, condition_from
 from daskjob.core.status.values import integer, mappings, optional_integer, text
 
 
@@ -19,6 +20,27 @@ class ClusterPhase(StrEnum):
     PENDING = "Pending"
     RUNNING = "Running"
     ERROR = "Error"
+
+
+CLUSTER_STATUS = Record(
+    "status",
+    "What is told of the cluster.",
+    (
+        count("observedGeneration", "The generation of the spec that this speaks of."),
+        Choice("phase", "One word for the cluster.", ClusterPhase, or_empty=True),
+        count("replicas", "The worker pods of the default group."),
+        count("readyReplicas", "Those of them that are ready."),
+        count("syncedReplicas", "The count that the cluster and its default group last agreed on."),
+        count("schedulerFailures", "Schedulers that ended one after the other."),
+        Time("lastFailureTime", "When the last of them ended."),
+        Text("schedulerAddress", "Where workers and clients connect to."),
+        Text("dashboardURL", "Where the dashboard is."),
+        Text("selector", "The labels of the default group's worker pods."),
+        Time("updatedAt", "When this was written last."),
+        CONDITIONS,
+    ),
+    open=True,
+)
 
 
 @dataclass(frozen=True, slots=True)

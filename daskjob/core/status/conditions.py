@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from daskjob.core.manifests import Manifest, format_time, parse_time, without_nones
+from daskjob.core.shapes import Choice, Many, Record, Text, Time, count
 
 #: What a condition's or a status' message may take, so that a status stays small.
 MESSAGE_LIMIT = 1024
@@ -27,6 +28,34 @@ class ConditionType(StrEnum):
     CLEANUP_BLOCKED = "CleanupBlocked"
 
 
+class Truth(StrEnum):
+    """Whether a condition holds."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+CONDITIONS = Many(
+    "conditions",
+    "Facts, each with the reason for it.",
+    Record(
+        "",
+        "A fact.",
+        (
+            Text("type", "What it is about.", required="write the condition's type"),
+            Choice("status", "Whether it holds.", Truth, required="write True or False"),
+            Text("reason", "Why, in a word."),
+            Text("message", "Why, in a sentence."),
+            count("observedGeneration", "The generation of the spec that it speaks of."),
+            Time("lastTransitionTime", "Since when it holds, or does not."),
+        ),
+        open=True,
+    ),
+    key="type",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One condition, as Kubernetes means them: a fact with the reason for it."""
@@ -43,7 +72,7 @@ class Condition:
         return without_nones(
             {
                 "type": str(self.type),
-                "status": "True" if self.status else "False",
+                "status": str(Truth.TRUE if self.status else Truth.FALSE),
                 "reason": self.reason,
                 "message": self.message,
                 "observedGeneration": self.observed_generation,
@@ -57,7 +86,7 @@ def condition_from(manifest: Mapping[str, object]) -> Condition:
     generation = manifest.get("observedGeneration")
     return Condition(
         type=str(manifest.get("type", "")),
-        status=manifest.get("status") == "True",
+        status=manifest.get("status") == Truth.TRUE,
         reason=str(manifest.get("reason") or ""),
         message=str(manifest.get("message") or ""),
         observed_generation=generation if isinstance(generation, int) else 0,

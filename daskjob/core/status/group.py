@@ -7,8 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from daskjob.core.manifests import Manifest, format_time, parse_time, without_nones
-from daskjob.core.status.conditions import Conditions, condition_from
+from daskjob.core.shapes import Record, Text, Time, count
+from daskjob.core.status.conditions import CONDITIONS, Conditions, condition_from
 from daskjob.core.status.values import integer, mappings, text
+
+GROUP_STATUS = Record(
+    "status",
+    "What is told of the group.",
+    (
+        count("observedGeneration", "The generation of the spec that this speaks of."),
+        count("replicas", "The worker pods."),
+        count("readyReplicas", "Those of them that are ready."),
+        Text("selector", "The labels of the worker pods."),
+        count("failures", "Workers that ended one after the other."),
+        Time("lastFailureTime", "When the last of them ended."),
+        Time("updatedAt", "When this was written last."),
+        CONDITIONS,
+    ),
+    open=True,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from enum import StrEnum
 
 from daskjob.core.manifests import Manifest, format_time, parse_time, without_nones
 from daskjob.core.reasons import Reason
+from daskjob.core.shapes import Anything, Choice, Many, Record, Text, Time, count
 from daskjob.core.status.conditions import (
+    CONDITIONS,
     Condition,
     Conditions,
     ConditionType,
@@ -57,6 +59,99 @@ class Phase(StrEnum):
     CANCELLED = "Cancelled"
 
 
+ATTEMPTS = Many(
+    "attempts",
+    f"The last {ATTEMPTS_KEPT} attempts that ended, the successful one included.",
+    Record(
+        "",
+        "An attempt that ended.",
+        (
+            count("number", "The attempt's number, from 0."),
+            Text("runnerPodName", "Its runner."),
+            Time("startTime", "When its first object was asked for."),
+            Time("endTime", "When it ended."),
+            count("exitCode", "The exit code of its runner's main container."),
+            Text("reason", "Why it ended, in a word."),
+            Text("message", "The same in a sentence, with the next step."),
+        ),
+        open=True,
+    ),
+)
+WORKERS = Record(
+    "workers",
+    "Worker pods of all groups.",
+    (
+        count("desired", "How many are asked for."),
+        count("ready", "How many are ready."),
+    ),
+    open=True,
+)
+PROGRESS = Record(
+    "progress",
+    "Tasks of the cluster.",
+    (
+        count("total", "How many the scheduler knows."),
+        count("done", "How many are done."),
+        count("processing", "How many are being worked on."),
+        count("erred", "How many failed."),
+        Time("updatedAt", "When this was written."),
+    ),
+    open=True,
+)
+SUMMARY = Record(
+    "summary",
+    "What kubectl prints in columns, which show one field as it stands.",
+    (
+        Text("progress", "Tasks done of those known: 40/100."),
+        Text("workers", "Workers ready of those asked for: 2/3."),
+        count("attempts", "How many attempts have begun."),
+    ),
+    open=True,
+)
+JOB_STATUS = Record(
+    "status",
+    "What is told of the job.",
+    (
+        count("observedGeneration", "The generation of the spec that this speaks of."),
+        Choice(
+            "jobStatus",
+            "How far the job is; Successful and Failed are the end.",
+            JobStatusWord,
+            or_empty=True,
+        ),
+        Text("phase", "The same for people: " + ", ".join(Phase) + "."),
+        Text("clusterName", "The DaskCluster that the job runs on."),
+        Text("jobRunnerPodName", "The runner of the current attempt."),
+        Time("startTime", "When the job started, or was last resumed."),
+        Time("endTime", "When it ended."),
+        Text("reason", "Why it ended, or what it waits for, in a word."),
+        Text("message", "The same in a sentence, with the next step."),
+        count("exitCode", "The exit code of the runner's main container."),
+        count("attempt", "The current attempt's number, from 0."),
+        Time("attemptStartTime", "When the current attempt's first object was asked for."),
+        ATTEMPTS,
+        count("failures", "Attempts that failed and were counted."),
+        count("ignored", "Infrastructure failures that were not counted."),
+        Time("nextAttemptTime", "When the next attempt starts."),
+        count("activeSeconds", "Active time before the last suspension."),
+        Text("schedulerIdentity", "The scheduler that answered in this attempt."),
+        WORKERS,
+        PROGRESS,
+        SUMMARY,
+        Text("dashboardURL", "Where the dashboard is."),
+        Text("schedulerAddress", "Where workers and clients connect to."),
+        Anything("result", "What the runner left as its result."),
+        Record("report", "What the scheduler counted, in short.", open=True),
+        Record("policy", "The policy as it was at the job's start.", open=True),
+        Text("specHash", "A fingerprint of what the attempts are made of."),
+        Text("ignoredSpecHash", "The same after a change that came too late."),
+        Time("updatedAt", "When this was written last."),
+        CONDITIONS,
+    ),
+    open=True,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """An attempt that ended."""
@@ -91,6 +186,9 @@ class Workers:
     desired: int = 0
     ready: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.ready}/{self.desired}"
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -101,6 +199,9 @@ class Progress:
     processing: int = 0
     erred: int = 0
     updated_at: datetime | None = None
+
+    def __str__(self) -> str:
+        return f"{self.done}/{self.total}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +264,13 @@ class JobStatus:
         """Whether the job holds no pods because it was told so."""
         return is_true(self.conditions, ConditionType.SUSPENDED)
 
+    @property
+    def attempts_begun(self) -> int:
+        """How many attempts there have been, the current one included."""
+        if self.attempt_start_time is not None:
+            return self.attempt + 1
+        return self.attempts[-1].number + 1 if self.attempts else 0
+
     def condition(self, kind: ConditionType) -> Condition | None:
         """Return the condition of a type, or ``None``."""
         return find_condition(self.conditions, kind)
@@ -201,6 +309,7 @@ class JobStatus:
             "schedulerIdentity": self.scheduler_identity or None,
             "workers": _workers_manifest(self.workers),
             "progress": _progress_manifest(self.progress),
+            "summary": _summary_manifest(self),
             "dashboardURL": self.dashboard_url or None,
             "schedulerAddress": self.scheduler_address or None,
             "result": self.result,
@@ -232,6 +341,18 @@ def _progress_manifest(progress: Progress | None) -> Manifest | None:
             "updatedAt": format_time(progress.updated_at),
         }
     )
+
+
+def _summary_manifest(status: JobStatus) -> Manifest | None:
+    known = status.progress is not None and status.progress.total
+    summary = without_nones(
+        {
+            "progress": str(status.progress) if known else None,
+            "workers": str(status.workers) if status.workers and not status.finished else None,
+            "attempts": status.attempts_begun if status.started else None,
+        }
+    )
+    return summary or None
 
 
 def job_status_from(manifest: Mapping[str, object] | None) -> JobStatus:

@@ -58,19 +58,18 @@ def _row(job: Manifest) -> tuple[str, ...]:
         status.reason,
         _progress(status),
         "" if status.finished else _workers(status),
-        str(max(len(status.attempts), 1 if status.started else 0)),
+        str(status.attempts_begun),
         age(job),
         _took(status),
     )
 
 
 def _progress(status: JobStatus) -> str:
-    progress = status.progress
-    return f"{progress.done}/{progress.total}" if progress and progress.total else ""
+    return str(status.progress) if status.progress and status.progress.total else ""
 
 
 def _workers(status: JobStatus) -> str:
-    return f"{status.workers.ready}/{status.workers.desired}" if status.workers else ""
+    return str(status.workers) if status.workers else ""
 
 
 def _took(status: JobStatus) -> str:

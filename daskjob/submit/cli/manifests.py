@@ -10,13 +10,14 @@ from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.exit_codes import ExitCode
 from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.spec import parse_cluster, parse_group, parse_job
+from daskjob.core.spec import parse_autoscaler, parse_cluster, parse_group, parse_job
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
 
 _PARSERS = {
     names.Kind.JOB: parse_job,
     names.Kind.CLUSTER: parse_cluster,
     names.Kind.GROUP: parse_group,
+    names.Kind.AUTOSCALER: parse_autoscaler,
 }
 
 
@@ -48,7 +49,7 @@ def validate_command(files: tuple[Path, ...]) -> int:
 def _check(path: Path, document: Manifest) -> bool:
     kind, name = document.get("kind"), metadata(document).get("name", "(unnamed)")
     if kind not in [str(k) for k in _PARSERS]:
-        if document.get("apiVersion") == names.API_VERSION and kind not in list(names.Kind):
+        if document.get("apiVersion") == names.API_VERSION:
             mistake = FieldError("kind", kind, "write one of " + ", ".join(names.Kind))
             click.echo(f"{path}: {Invalid(str(name), [mistake])}", err=True)
             return False

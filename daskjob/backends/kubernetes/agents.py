@@ -1,0 +1,278 @@
+"""Asking the schedulers' agents (design §5.4): JSON over HTTP, bounded in time, size and number.
+
+An answer comes from a tenant's pod. It is never trusted with more than its own cluster, and no
+redirect of it is followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import aiohttp
+import msgspec
+
+from daskjob.core.dask import DaskState, dask_state
+from daskjob.core.manifests import Key, Manifest
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 2.0
+LIMIT_BYTES = 256 * 1024
+#: Questions in flight at once: schedulers that do not answer must not hold up the others for long.
+QUESTIONS = 64
+#: Answers in a row that did not come before the state that was known is known no more.
+PATIENCE = 3
+
+
+class NoAnswer(Exception):
+    """The scheduler did not answer, or not in a way that can be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the agent of a cluster's scheduler listens, and what it asks of callers."""
+
+    #: ``http://10.1.2.3:8787/prefix``, the agent's routes below it.
+    url: str
+    token: str
+    #: The scheduler pod, and the life of its container: another one has another state.
+    identity: str
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A scheduler that is asked again and again, as long as somebody wants to know."""
+
+    endpoint: Endpoint
+    #: How often each pass wants its state, in seconds.
+    wanted: dict[Key, float] = field(default_factory=dict)
+    state: DaskState | None = None
+    asked_at: float = float("-inf")
+    #: When it is asked next; never, while nobody wants to know or an answer is awaited.
+    due: float = float("inf")
+    silences: int = 0
+    asking: bool = False
+
+    @property
+    def every(self) -> float:
+        """The shortest of all wishes."""
+        return min(self.wanted.values())
+
+
+class Agents:
+    """The agents of all schedulers; ``told`` hears of a cluster whose state has changed."""
+
+    def __init__(
+        self, told: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._told = told
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._in_flight = asyncio.Semaphore(QUESTIONS)
+        self._followed: dict[str, _Followed] = {}
+        #: What falls due when, as (moment, tie-break, cluster's uid); entries may be out of date.
+        self._due: list[tuple[float, int, str]] = []
+        self._ties = itertools.count()
+        self._changed = asyncio.Event()
+        self._questions: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Agents:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # What is compressed is as large as it likes.
+            headers={"User-Agent": "daskjob", "Accept-Encoding": "identity"},
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for question in self._questions:
+            question.cancel()
+        await asyncio.gather(*self._questions, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    # What is known
+
+    def state(self, cluster_uid: str) -> DaskState | None:
+        """Return what a cluster's scheduler said last; ``None``: it cannot be asked, or was not."""
+        found = self._followed.get(cluster_uid)
+        return found.state if found else None
+
+    async def fresh(self, cluster_uid: str, endpoint: Endpoint) -> DaskState | None:
+        """Return what a cluster's scheduler says now; ``None``: it cannot be asked."""
+        try:
+            state = dask_state(await self.ask(endpoint, "state"))
+        except NoAnswer as error:
+            logger.debug("the scheduler at %s: %s", endpoint.url, error)
+            return None
+        self.said(cluster_uid, endpoint, state)
+        return state
+
+    def follow(self, cluster_uid: str, endpoint: Endpoint, who: Key, every: float) -> None:
+        """Ask a cluster's scheduler so often on behalf of a pass, in seconds."""
+        found = self._followed.get(cluster_uid)
+        if found is None or found.endpoint != endpoint:
+            wanted = found.wanted if found else {}
+            found = self._followed[cluster_uid] = _Followed(endpoint, wanted)
+        found.wanted[who] = every
+        due = max(found.asked_at + found.every, self._clock())
+        if not found.asking and due < found.due:
+            self._schedule(cluster_uid, found, due)
+
+    def leave(self, cluster_uid: str, who: Key) -> None:
+        """Ask no more on behalf of a pass; what was said stays known."""
+        found = self._followed.get(cluster_uid)
+        if found is not None:
+            found.wanted.pop(who, None)
+
+    def said(self, cluster_uid: str, endpoint: Endpoint, state: DaskState) -> None:
+        """Take in a state that was asked for beside the others."""
+        found = self._followed.get(cluster_uid)
+        if found is None:
+            self._followed[cluster_uid] = found = _Followed(endpoint)
+        found.state = state
+
+    def forget(self, cluster_uid: str) -> None:
+        """Let go of a cluster."""
+        self._followed.pop(cluster_uid, None)
+
+    def _schedule(self, cluster_uid: str, followed: _Followed, due: float) -> None:
+        followed.due = due
+        heapq.heappush(self._due, (due, next(self._ties), cluster_uid))
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Ask every scheduler that is followed, as often as somebody wants, until cancelled."""
+        while True:
+            self._changed.clear()
+            now = self._clock()
+            while self._due and self._due[0][0] <= now:
+                due, _, cluster_uid = heapq.heappop(self._due)
+                followed = self._followed.get(cluster_uid)
+                if followed is None or followed.due != due:
+                    continue
+                followed.due = float("inf")
+                if followed.wanted:
+                    self._start(cluster_uid, followed)
+            timeout = max(self._due[0][0] - now, 0.001) if self._due else None
+            try:
+                await asyncio.wait_for(self._changed.wait(), timeout)
+            except TimeoutError:
+                continue
+
+    def _start(self, cluster_uid: str, followed: _Followed) -> None:
+        followed.asking = True
+        question = asyncio.create_task(self._question(cluster_uid, followed))
+        self._questions.add(question)
+        question.add_done_callback(self._questions.discard)
+
+    async def _question(self, cluster_uid: str, followed: _Followed) -> None:
+        answer: DaskState | None
+        try:
+            answer = dask_state(await self.ask(followed.endpoint, "state"))
+            followed.silences = 0
+        except NoAnswer as error:
+            followed.silences += 1
+            logger.debug("the scheduler at %s: %s", followed.endpoint.url, error)
+            answer = followed.state if followed.silences < PATIENCE else None
+        followed.asking = False
+        followed.asked_at = self._clock()
+        if self._followed.get(cluster_uid) is not followed:
+            return
+        changed = followed.state != answer
+        followed.state = answer
+        if followed.wanted:
+            self._schedule(cluster_uid, followed, followed.asked_at + followed.every)
+        if changed:
+            self._told(cluster_uid)
+
+    # Questions
+
+    async def ask(self, endpoint: Endpoint, route: str) -> Manifest:
+        """Return the answer to a question.
+
+        Raises
+        ------
+        NoAnswer
+            Nobody listens, the answer took longer than 2 s, is larger than 256 KiB or no JSON.
+        """
+        return await self._request(endpoint, "GET", route, None, TIMEOUT_SECONDS)
+
+    async def tell(
+        self, endpoint: Endpoint, route: str, body: Manifest, timeout_seconds: float
+    ) -> Manifest:
+        """Return the answer to a request that may take a while.
+
+        Raises
+        ------
+        NoAnswer
+            As of ``ask``, with this time-out.
+        """
+        return await self._request(endpoint, "POST", route, body, timeout_seconds)
+
+    async def _request(
+        self, endpoint: Endpoint, method: str, route: str, body: Manifest | None, seconds: float
+    ) -> Manifest:
+        if self._session is None:
+            raise RuntimeError("open the Agents with 'async with' first")
+        headers = {"Authorization": f"Bearer {endpoint.token}"}
+        data = None
+        if body is not None:
+            data = msgspec.json.encode(body)
+            headers["Content-Type"] = "application/json"
+        try:
+            async with (
+                self._in_flight,
+                asyncio.timeout(seconds),
+                self._session.request(
+                    method,
+                    f"{endpoint.url}/daskjob/v1/{route}",
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,
+                ) as answer,
+            ):
+                return _decoded(answer.status, await _bounded(answer.content))
+        except TimeoutError as error:
+            raise NoAnswer(f"no answer within {seconds:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise NoAnswer(str(error) or type(error).__name__) from error
+
+
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    """Return a body, of one that is too long a byte more than is allowed."""
+    text = b""
+    while len(text) <= LIMIT_BYTES:
+        piece = await content.read(LIMIT_BYTES + 1 - len(text))
+        if not piece:
+            break
+        text += piece
+    return text
+
+
+def _decoded(status: int, text: bytes) -> Manifest:
+    if status != 200:
+        raise NoAnswer(f"HTTP {status}")
+    if len(text) > LIMIT_BYTES:
+        raise NoAnswer(f"an answer of more than {LIMIT_BYTES} bytes")
+    try:
+        answer = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise NoAnswer(f"no JSON: {error}") from error
+    if not isinstance(answer, dict):
+        raise NoAnswer("an answer that is no JSON object")
+    return answer

@@ -1,0 +1,171 @@
+"""What the API server's answers mean: its noes as daskjob's errors, in its own words.
+
+No I/O here. Words are the only thing that tells a missing permission from a refused object, both
+403, and an admission policy from a field that cannot be right, both 422. They have not changed
+since those features exist; ``tests/kubernetes`` asks a real server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from daskjob.core.errors import (
+    ApiError,
+    Conflict,
+    DaskJobError,
+    Forbidden,
+    NotFound,
+    RefusalKind,
+    Refused,
+)
+
+
+class AlreadyExists(Conflict):
+    """There is an object of this name: look at it, it may be the one that we wanted."""
+
+
+class Replaced(Conflict):
+    """The object that was meant is gone: another one has its name now."""
+
+
+class NoSuchResource(ApiError):
+    """The server knows no objects of this kind: the CRDs are not installed, or not yet served."""
+
+
+class Expired(ApiError):
+    """What was asked for is too old for the server to remember: list again."""
+
+
+class Unreachable(ApiError):
+    """There was no connection: the server never saw the request."""
+
+
+class Unanswered(ApiError):
+    """The server could not answer, or its answer was lost: the same again may help."""
+
+
+class OutcomeUnknown(Unanswered):
+    """The creation was sent, and nobody knows whether it happened: repeat it under its name."""
+
+
+class Throttled(ApiError):
+    """The server has too much to do; ``retry_after`` says for how many seconds, if it did."""
+
+    def __init__(self, words: str, retry_after: float | None = None) -> None:
+        super().__init__(words, retry_after)
+        self.words = words
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.words
+
+
+class Cause(msgspec.Struct):
+    """One thing that is wrong with an object."""
+
+    reason: str | None = None
+    message: str | None = None
+    field: str | None = None
+
+
+class Details(msgspec.Struct):
+    """What a Status says for programs."""
+
+    name: str | None = None
+    causes: list[Cause] | None = None
+    retryAfterSeconds: float | None = None  # noqa: N815 - Kubernetes' name
+
+
+class Status(msgspec.Struct):
+    """The body of an answer that is a no."""
+
+    code: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    details: Details | None = None
+
+
+_STATUS = msgspec.json.Decoder(Status)
+#: How a JSON patch whose test failed is refused, with no details at all.
+_TEST_FAILED = "the server rejected our request due to an error in our request"
+#: How a deletion of another uid is refused.
+_UID_DIFFERS = "UID in the precondition"
+#: What of a proxy's page is shown.
+_SHOWN = 400
+
+
+def read_status(body: bytes) -> Status:
+    """Return the Status of an answer; of one that is none, such as a proxy's page, its text."""
+    try:
+        return _STATUS.decode(body)
+    except msgspec.MsgspecError:
+        text = " ".join(body.decode(errors="replace").split())
+        return Status(message=text[:_SHOWN])
+
+
+def error_of(
+    subject: str,
+    code: int,
+    body: bytes,
+    headers: Mapping[str, str] | None = None,
+    *,
+    creating: bool = False,
+) -> DaskJobError:
+    """Return the error that an answer is; ``creating`` says whether it refuses a new object."""
+    status = read_status(body)
+    words = status.message or f"the API server answered {code}"
+    told = f"{subject}: {words}"
+    match code:
+        case 404 if status.details and status.details.name:
+            return NotFound(told)
+        case 404:
+            return NoSuchResource(told)
+        case 409 if status.reason == "AlreadyExists":
+            return AlreadyExists(told)
+        case 409 if _UID_DIFFERS in words:
+            return Replaced(told)
+        case 409:
+            return Conflict(told)
+        case 410:
+            return Expired(told)
+        case 429:
+            return Throttled(told, _retry_after(status, headers or {}))
+        case 403 if _permission_is_missing(words):
+            return Forbidden(told)
+        case 422 if _is_another_one(status):
+            return Replaced(f"{subject}: it is another one than the one that was meant")
+        case 400 | 403 | 413 | 422 if creating:
+            return Refused(_kind_of_no(code, words), subject, words)
+    if code >= 500 or code == 408:
+        # A time-out inside the server comes as 500 or 504, whatever happened to the object.
+        return OutcomeUnknown(told) if creating else Unanswered(told)
+    return ApiError(told)
+
+
+def _permission_is_missing(words: str) -> bool:
+    return 'forbidden: User "' in words and " cannot " in words
+
+
+def _is_another_one(status: Status) -> bool:
+    """Say whether a patch met an object of another uid than the patch was meant for."""
+    causes = (status.details.causes if status.details else None) or []
+    if any(cause.field == "metadata.uid" for cause in causes):
+        return True
+    return not causes and status.message == _TEST_FAILED
+
+
+def _kind_of_no(code: int, words: str) -> RefusalKind:
+    if "exceeded quota" in words:
+        return RefusalKind.QUOTA
+    if code == 403 or "ValidatingAdmissionPolicy" in words or "admission webhook" in words:
+        return RefusalKind.REJECTED
+    return RefusalKind.INVALID
+
+
+def _retry_after(status: Status, headers: Mapping[str, str]) -> float | None:
+    given = headers.get("Retry-After", "")
+    if given.isdigit():
+        return float(given)
+    return status.details.retryAfterSeconds if status.details else None

@@ -1,0 +1,536 @@
+"""Kubernetes as the world of passes: what is observed comes from the cache, what is done goes out.
+
+A pass reads nothing from the API server but what the cache cannot know: whether a runner or a
+scheduler that is missing is really gone. Schedulers are asked beside the passes (``agents``),
+whose answers wake them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from daskjob.backends.kubernetes.agents import Agents, Endpoint, NoAnswer
+from daskjob.backends.kubernetes.answers import AlreadyExists
+from daskjob.backends.kubernetes.api import Api, Told
+from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.cached_api import CachedApi
+from daskjob.backends.kubernetes.connection import find_credentials
+from daskjob.backends.kubernetes.events import event_manifest
+from daskjob.backends.kubernetes.informer import informers
+from daskjob.backends.kubernetes.items import Item
+from daskjob.backends.kubernetes.leases import Leases
+from daskjob.backends.kubernetes.refusals import Refusals
+from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
+from daskjob.core import names
+from daskjob.core.build.pods import dashboard_prefix
+from daskjob.core.build.service import dashboard_container_port
+from daskjob.core.dask import Retirement, dask_state
+from daskjob.core.decision import Event, Patch, Retire
+from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused
+from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, object_ref
+from daskjob.core.observed import (
+    CollectedReport,
+    Observed,
+    ObservedCluster,
+    ObservedGroup,
+    ObservedJob,
+    Site,
+    cluster_observed,
+    group_observed,
+    job_observed,
+)
+from daskjob.core.pods import PodFacts
+from daskjob.core.spec import read_cluster
+from daskjob.core.status import ClusterPhase, JobStatusWord
+
+logger = logging.getLogger(__name__)
+
+#: How often a scheduler is asked for a stall, and for an idle cluster, at the most and the least.
+STALL_SECONDS = 10.0
+IDLE_SECONDS = 15.0
+OFTEN_SECONDS = 1.0
+#: The same Event is not told again for so long.
+EVENT_SECONDS = 600.0
+#: A retirement's own bound is the agent's; beyond it, so much for the way there and back.
+RETIRE_SLACK_SECONDS = 5.0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Counters(Protocol):
+    """Who counts requests; calls take no time and never fail."""
+
+    def request(self, verb: str, kind: str, code: int, seconds: float) -> None:
+        """Count a request: ``get``, ``Pod``, 200; code 0 where no answer came."""
+        ...
+
+    def watch_restarted(self, kind: str) -> None:
+        """Count a watch that had to begin anew."""
+        ...
+
+
+def _told_to(counters: Counters) -> Told:
+    """Return what tells counters of requests; all watches of a kind but the first are restarts."""
+    watched: set[str] = set()
+
+    def told(verb: str, kind: str, code: int, seconds: float) -> None:
+        counters.request(verb, kind, code, seconds)
+        if verb == "watch" and kind in watched:
+            counters.watch_restarted(kind)
+        elif verb == "watch":
+            watched.add(kind)
+
+    return told
+
+
+class KubernetesBackend:
+    """The objects of some namespaces, or of all, of one Kubernetes cluster.
+
+    Open it (``connect``, or ``async with``), then let ``run`` run; passes may begin once
+    ``synced`` returned.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        site: Site,
+        namespaces: Sequence[str] = (),
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self.site = site
+        self.clock = clock
+        self.cache = Cache()
+        self.informers = informers(api, self.cache, namespaces)
+        self.agents = Agents(self._dask_changed)
+        self._api = api
+        self._own = CachedApi(api, self.cache)
+        self._refusals = Refusals(clock)
+        self._subscribers: list[Callable[[Key], None]] = []
+        self._wakes = Wakes(self.cache, self._wake)
+        self.cache.watch(self._changed)
+        #: By the scheduler pod's uid.
+        self._reports: dict[str, CollectedReport] = {}
+        #: By the group's uid: the last answer, and the question that is on its way.
+        self._retirements: dict[str, Retirement] = {}
+        self._retiring: dict[str, asyncio.Task[None]] = {}
+        #: Runners and schedulers that were looked for in vain, by their owner's uid.
+        self._looked_for: dict[str, set[str]] = {}
+        self._told: dict[tuple[str, Event], float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open = AsyncExitStack()
+
+    @classmethod
+    async def connect(
+        cls, namespaces: Sequence[str], site: Site, counters: Counters
+    ) -> KubernetesBackend:
+        """Return the cluster of this process' credentials, open; no namespaces: all of them.
+
+        Raises
+        ------
+        DaskJobError
+            There are no credentials, or they cannot be read.
+        """
+        api = Api(find_credentials(), told=_told_to(counters))
+        return await cls(api, site, namespaces).__aenter__()
+
+    async def __aenter__(self) -> KubernetesBackend:
+        await self._open.enter_async_context(self._api)
+        await self._open.enter_async_context(self.agents)
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of all connections, and of what goes on beside the passes."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._open.aclose()
+
+    @property
+    def leases(self) -> Leases:
+        """The Leases of this cluster."""
+        return Leases(self._api)
+
+    # Its life
+
+    async def run(self) -> None:
+        """Watch the API server, and ask schedulers, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self.informers:
+                group.create_task(informer.run())
+            group.create_task(self.agents.run())
+
+    async def synced(self) -> None:
+        """Return once the cache has all that there is."""
+        for informer in self.informers:
+            await informer.synced.wait()
+
+    def subscribe(self, wake: Callable[[Key], None]) -> None:
+        """Call this with the key of every object whose pass may see something new."""
+        self._subscribers.append(wake)
+
+    def subjects(self) -> list[Key]:
+        """Return the keys of all objects that passes are about, owners first."""
+        return [
+            Key(item.ref.kind, item.ref.namespace, item.ref.name)
+            for kind in PASS_KINDS
+            for item in self.cache.all(kind)
+        ]
+
+    def caught_up(self, key: Key) -> bool:
+        """Say whether the cache shows all that passes over this object wrote.
+
+        Answers enter it at once. What is left are creations of unknown outcome, and ``observe``
+        settles those before it returns anything.
+        """
+        del key
+        return True
+
+    def silent_seconds(self) -> float:
+        """Return for how long the informer was not heard that was heard of last longest ago."""
+        return time.monotonic() - min(informer.last_heard for informer in self.informers)
+
+    def _wake(self, key: Key) -> None:
+        for wake in self._subscribers:
+            wake(key)
+
+    def _changed(self, old: Item | None, new: Item | None) -> None:
+        self._wakes.changed(old, new)
+        if new is None and old is not None:
+            self._let_go(old)
+        elif new is not None and new.owner_uid in self._looked_for:
+            self._looked_for[new.owner_uid].discard(new.ref.name)
+
+    def _let_go(self, gone: Item) -> None:
+        """Keep nothing of an object that is gone."""
+        uid = gone.ref.uid
+        self._reports.pop(uid, None)
+        self._retirements.pop(uid, None)
+        self._looked_for.pop(uid, None)
+        self.agents.forget(uid)
+        if gone.ref.kind in PASS_KINDS:
+            key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
+            self._refusals.forget(key)
+            self._own.own_writes.forget(key)
+
+    def _dask_changed(self, cluster_uid: str) -> None:
+        """Wake the passes that may see what a cluster's scheduler says now."""
+        cluster = self.cache.of_uid(cluster_uid)
+        if cluster is not None:
+            self._wakes.scheduler_spoke(cluster)
+
+    # Observing
+
+    async def observe(self, key: Key) -> Observed | None:
+        """Return what there is to see of an object.
+
+        Raises
+        ------
+        ApiError
+            What became of an earlier creation is not known yet, or a look was not answered.
+        """
+        await self._own.settle(key)
+        item = self.cache.get(key.kind, key.namespace, key.name)
+        if item is None or item.manifest is None:
+            return None
+        match key.kind:
+            case names.Kind.JOB:
+                return await self._job(key, item.manifest)
+            case names.Kind.CLUSTER:
+                return await self._cluster(key, item.manifest)
+            case names.Kind.GROUP:
+                return await self._group(key, item.manifest)
+        return None
+
+    async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
+        objects = self.cache.objects(key.namespace)
+        observed = job_observed(manifest, objects)
+        status, job = observed.status, observed.job
+        runner_name = names.runner_name(job.meta.name, status.attempt)
+        named = status.job_runner_pod_name == runner_name and not status.finished
+        if named and observed.runner(status.attempt) is None:
+            await self._look_for(key.namespace, job.meta.uid, job.cluster_name, runner_name)
+            observed = job_observed(manifest, objects)
+        cluster, scheduler = observed.cluster, observed.scheduler
+        if cluster is not None:
+            self._follow(key, cluster.ref, scheduler, _job_interval(observed))
+        return replace(
+            observed,
+            refusals=self._refusals.of(self._passes_below(key)),
+            dask=self.agents.state(cluster.ref.uid) if cluster else None,
+            report=self._reports.get(scheduler.ref.uid) if scheduler else None,
+            site=self.site,
+        )
+
+    async def _cluster(self, key: Key, manifest: Manifest) -> ObservedCluster:
+        objects = self.cache.objects(key.namespace)
+        observed = cluster_observed(manifest, objects)
+        meta = observed.cluster.meta
+        was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
+        if observed.scheduler is None and was_there and not meta.deleting:
+            name = names.scheduler_pod_name(meta.name)
+            await self._look_for(key.namespace, meta.uid, meta.name, name)
+            observed = cluster_observed(manifest, objects)
+        limit = observed.cluster.spec.idle_timeout_seconds
+        every = min(IDLE_SECONDS, max(limit / 4, OFTEN_SECONDS)) if limit else None
+        self._follow(key, meta.ref, observed.scheduler, every)
+        return replace(
+            observed,
+            refusals=self._refusals.of(self._passes_below(key)),
+            dask=self.agents.state(meta.uid),
+            entropy=secrets.token_hex(16),
+            site=self.site,
+        )
+
+    async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
+        observed = group_observed(manifest, self.cache.objects(key.namespace))
+        cluster, group = observed.cluster, observed.group
+        alive = sum(1 for pod in observed.workers if pod.alive and not pod.deleting)
+        dask = None
+        if cluster is not None and alive > group.replicas:
+            # A worker that has registered since an older answer may hold data by now.
+            endpoint = self._endpoint(cluster.meta.ref, observed.scheduler)
+            dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
+        return replace(
+            observed,
+            refusals=self._refusals.of([key]),
+            dask=dask,
+            retirement=self._retirements.get(group.meta.uid),
+            entropy=secrets.token_hex(16),
+            site=self.site,
+        )
+
+    def _passes_below(self, key: Key) -> Iterator[Key]:
+        """Yield a key and those of what it owns that passes are about too."""
+        yield key
+        item = self.cache.get(key.kind, key.namespace, key.name)
+        for owned in self.cache.controlled(item.ref.uid) if item else ():
+            if owned.ref.kind in PASS_KINDS:
+                below = Key(owned.ref.kind, owned.ref.namespace, owned.ref.name)
+                yield from self._passes_below(below)
+
+    async def _look_for(self, namespace: str, owner_uid: str, cluster: str, pod: str) -> None:
+        """Look for a runner or scheduler that the cache has not got, once.
+
+        A pod whose label was taken off looks deleted to a watch. It is given its label back: it
+        is ours, as its owner says, and nothing would tell us of its end otherwise.
+        """
+        if pod in self._looked_for.get(owner_uid, ()):
+            return
+        found = await self._own.look(ObjectRef("Pod", namespace, pod))
+        if found is None or found.owner_uid != owner_uid:
+            self._looked_for.setdefault(owner_uid, set()).add(pod)
+            return
+        if not found.cluster:
+            label = {names.LABEL_CLUSTER_NAME: names.label_value(cluster)}
+            await self._own.patch(found.ref, {"metadata": {"labels": label}})
+
+    # The schedulers
+
+    def _follow(
+        self, key: Key, cluster: ObjectRef, scheduler: PodFacts | None, every: float | None
+    ) -> None:
+        """Have a scheduler asked so often on behalf of a pass; ``None``: not at all."""
+        if every is None:
+            self.agents.leave(cluster.uid, key)
+            return
+        endpoint = self._endpoint(cluster, scheduler)
+        if endpoint is None:
+            # Not there, or not to be asked: what it said before is not so any more.
+            self.agents.forget(cluster.uid)
+        else:
+            self.agents.follow(cluster.uid, endpoint, key, every)
+
+    def _endpoint(self, ref: ObjectRef, scheduler: PodFacts | None) -> Endpoint | None:
+        """Return where a cluster's agent listens; ``None``: there is no scheduler that has one."""
+        running = scheduler is not None and scheduler.main is not None and scheduler.main.running
+        if scheduler is None or not running or not scheduler.ip or not scheduler.token:
+            return None
+        found = self.cache.get(ref.kind, ref.namespace, ref.name)
+        if found is None or found.manifest is None:
+            return None
+        spec = read_cluster(found.manifest, []).spec
+        port = dashboard_container_port(spec.service, spec.scheduler)
+        host = f"[{scheduler.ip}]" if ":" in scheduler.ip else scheduler.ip
+        url = f"http://{host}:{port}{dashboard_prefix(spec.scheduler)}"
+        return Endpoint(url, scheduler.token, scheduler.identity)
+
+    async def collect_report(self, owner: Key) -> None:
+        """Ask the agent of a job's scheduler for its last words, for 2 s at most."""
+        item = self.cache.get(owner.kind, owner.namespace, owner.name)
+        if item is None or item.manifest is None:
+            return
+        observed = job_observed(item.manifest, self.cache.objects(owner.namespace))
+        if observed.cluster is None or observed.scheduler is None:
+            return
+        endpoint = self._endpoint(observed.cluster.ref, observed.scheduler)
+        report: Manifest | None = None
+        if endpoint is not None:
+            try:
+                report, state = await asyncio.gather(
+                    self.agents.ask(endpoint, "report"), self.agents.ask(endpoint, "state")
+                )
+                self.agents.said(observed.cluster.ref.uid, endpoint, dask_state(state))
+            except NoAnswer as error:
+                logger.info("%s: no report of its scheduler: %s", owner, error)
+        self._reports[observed.scheduler.ref.uid] = CollectedReport(report)
+        self._wake(owner)
+
+    async def retire(self, owner: Key, retire: Retire) -> None:
+        """Ask the scheduler to move workers' data away; its answer wakes the group's pass.
+
+        It may take a minute, in which other passes go on. While it does, nothing else is asked.
+        """
+        item = self.cache.get(owner.kind, owner.namespace, owner.name)
+        if item is None or item.manifest is None or item.ref.uid in self._retiring:
+            return
+        observed = group_observed(item.manifest, self.cache.objects(owner.namespace))
+        endpoint = None
+        if observed.cluster is not None:
+            endpoint = self._endpoint(observed.cluster.meta.ref, observed.scheduler)
+        question = self._retire(owner, item.ref.uid, endpoint, retire)
+        self._retiring[item.ref.uid] = self._background(question)
+
+    async def _retire(
+        self, owner: Key, uid: str, endpoint: Endpoint | None, retire: Retire
+    ) -> None:
+        asked = frozenset(retire.addresses)
+        body = {"workers": sorted(asked), "timeout": retire.timeout_seconds}
+        bound = retire.timeout_seconds + RETIRE_SLACK_SECONDS
+        try:
+            if endpoint is None:
+                raise NoAnswer("there is no scheduler")
+            answer = await self.agents.tell(endpoint, "retire", body, bound)
+            retired = answer.get("retired")
+            confirmed = frozenset(map(str, retired)) if isinstance(retired, list) else frozenset()
+            result = Retirement(retired=confirmed & asked, remaining=asked - confirmed)
+        except NoAnswer as error:
+            logger.info("%s: its scheduler was asked to retire workers: %s", owner, error)
+            result = Retirement(remaining=asked, answered=False)
+        finally:
+            self._retiring.pop(uid, None)
+        if self.cache.of_uid(uid) is not None:
+            self._retirements[uid] = replace(result, at=self.clock())
+            self._wake(owner)
+
+    def _background(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Let something go on beside the passes; it ends with the backend."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # Writing
+
+    async def create(self, owner: Key, manifest: Manifest) -> None:
+        """Create an object; one of this name with the same controller is success.
+
+        Raises
+        ------
+        Refused
+            The server said no to the object, or its name is taken.
+        """
+        ref = object_ref(manifest)
+        try:
+            try:
+                await self._own.create(owner, manifest)
+            except AlreadyExists:
+                await self._accept(manifest)
+        except Refused as error:
+            self._refusals.refused(owner, ref, error)
+            raise
+        except NotFound:
+            # The namespace is gone, and the object that this was for.
+            return
+        self._refusals.succeeded(owner, ref)
+
+    async def _accept(self, manifest: Manifest) -> None:
+        """Judge the object that has our object's name (design §4.2)."""
+        ref = object_ref(manifest)
+        found = await self._own.look(ref)
+        if found is None:
+            raise Refused(RefusalKind.TERMINATING, str(ref), "the old one went just now")
+        if found.deleting:
+            raise Refused(RefusalKind.TERMINATING, str(ref), "the old one is still going")
+        if found.owner_uid and found.owner_uid == controller_uid(manifest):
+            await self._label(found, manifest)
+            return
+        if found.owner_uid and self._is_no_more(found):
+            raise Refused(RefusalKind.TERMINATING, str(ref), "its owner is gone, it is going too")
+        raise Refused(RefusalKind.CONFLICT, str(ref), f"{ref} already exists and is not the job's")
+
+    async def _label(self, found: Item, manifest: Manifest) -> None:
+        """Give an object of ours its label back, without which no watch shows it."""
+        label = (manifest["metadata"].get("labels") or {}).get(names.LABEL_CLUSTER_NAME)
+        if label and not found.cluster:
+            body = {"metadata": {"labels": {names.LABEL_CLUSTER_NAME: label}}}
+            await self._own.patch(found.ref, body)
+
+    def _is_no_more(self, found: Item) -> bool:
+        """Say whether an object's owner, one of our kinds, exists no more."""
+        kinds = {str(kind) for kind in names.Kind}
+        return found.owner_kind in kinds and self.cache.of_uid(found.owner_uid) is None
+
+    async def delete(self, ref: ObjectRef) -> None:
+        """Delete an object and what it owns; one that is gone, or another one, is left alone."""
+        try:
+            await self._own.delete(ref)
+        except (NotFound, Conflict):
+            return
+
+    async def stop(self, ref: ObjectRef) -> None:
+        """Stop a pod so that its log stays: its deadline is now."""
+        await self.patch(Patch(ref, {"spec": {"activeDeadlineSeconds": 1}}))
+
+    async def patch(self, patch: Patch) -> None:
+        """Merge a patch into an object; one that is gone, or another one, is left alone."""
+        try:
+            await self._own.patch(patch.ref, patch.body)
+        except (NotFound, Conflict):
+            return
+
+    async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
+        """Write the whole status of an object; one that is gone is left alone."""
+        try:
+            await self._own.replace_status(ref, status)
+        except (NotFound, Conflict):
+            return
+
+    async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
+        """Tell events of an object, each once in a while; nobody waits for that."""
+        now = time.monotonic()
+        # They stand in the order in which they were told.
+        while self._told and now - next(iter(self._told.values())) >= EVENT_SECONDS:
+            del self._told[next(iter(self._told))]
+        for event in events:
+            if (ref.uid, event) not in self._told:
+                self._told[ref.uid, event] = now
+                told = event_manifest(ref, event, self.clock(), secrets.token_hex(8))
+                self._background(self._api.tell(told))
+
+
+def _job_interval(observed: ObservedJob) -> float | None:
+    """Return how often a job wants its scheduler's state, in seconds; ``None``: not at all."""
+    status, policy = observed.status, observed.job.policy
+    runner = observed.runner(status.attempt)
+    runs = runner is not None and runner.main is not None and runner.main.running
+    if status.finished or not runs or status.job_status != JobStatusWord.RUNNING:
+        return None
+    wishes: list[float] = []
+    if policy.progress_interval_seconds:
+        wishes.append(float(policy.progress_interval_seconds))
+    if policy.stall_deadline_seconds is not None:
+        wishes.append(min(STALL_SECONDS, max(policy.stall_deadline_seconds / 4, OFTEN_SECONDS)))
+    return min(wishes, default=None)

@@ -1,0 +1,149 @@
+"""Writes whose answers enter the cache at once, so that the next pass sees what the last one did.
+
+A creation takes the key of the pass that it is for: ``caught_up`` says whether the cache shows
+what became of all of them (see ``own_writes``). What the server says no to is the caller's to
+judge; what its noes tell about the world, an object that is gone, the cache learns here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from daskjob.backends.kubernetes.answers import AlreadyExists, OutcomeUnknown, Replaced
+from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.items import Item, ItemDecoder, Unreadable, still_there
+from daskjob.backends.kubernetes.own_writes import OwnWrites
+from daskjob.backends.kubernetes.resources import resource_of
+from daskjob.core import names
+from daskjob.core.errors import NotFound, RefusalKind, Refused
+from daskjob.core.manifests import (
+    Key,
+    Manifest,
+    ObjectRef,
+    controller_uid,
+    metadata,
+    object_ref,
+)
+
+
+class CachedApi:
+    """The API with the cache beside it."""
+
+    def __init__(self, api: Api, cache: Cache, own_writes: OwnWrites | None = None) -> None:
+        self.api = api
+        self.cache = cache
+        self.own_writes = own_writes or OwnWrites(cache)
+
+    async def create(self, owner: Key, manifest: Manifest) -> Item:
+        """Create an object; errors as of ``Api.create``.
+
+        One whose outcome is unknown is kept for ``settle``, with the error raised all the same.
+
+        Raises
+        ------
+        Refused
+            Also where the server made something that we could not watch, or not know as ours,
+            because somebody takes labels or owners off: it is deleted again. A pass that never
+            sees what it made would make more and more of it.
+        """
+        kind = object_ref(manifest).kind
+        try:
+            item = _decoded(kind, await self.api.create(manifest))
+        except (OutcomeUnknown, Unreadable, asyncio.CancelledError):
+            self.own_writes.lost(owner, manifest)
+            raise
+        if not _is_as_asked(item, manifest):
+            with suppress(NotFound, Replaced):
+                await self.delete(item.ref)
+            raise Refused(RefusalKind.REJECTED, str(object_ref(manifest)), _TAKEN_OFF)
+        return self._kept(item)
+
+    async def patch(self, ref: ObjectRef, body: Manifest) -> Item:
+        """Merge a patch into an object; errors as of ``Api.patch``."""
+        with self._learning(ref):
+            return self._kept(_decoded(ref.kind, await self.api.patch(ref, body)))
+
+    async def replace_status(self, ref: ObjectRef, status: Manifest) -> Item:
+        """Replace an object's status; errors as of ``Api.replace_status``."""
+        with self._learning(ref):
+            return self._kept(_decoded(ref.kind, await self.api.replace_status(ref, status)))
+
+    async def delete(self, ref: ObjectRef, *, grace_seconds: int | None = None) -> None:
+        """Delete an object; errors as of ``Api.delete``."""
+        with self._learning(ref):
+            data = await self.api.delete(ref, grace_seconds=grace_seconds)
+        if still_there(data):
+            self._kept(_decoded(ref.kind, data))
+        else:
+            self.cache.remove(ref)
+
+    async def look(self, ref: ObjectRef) -> Item | None:
+        """Return an object by its name as the server has it now, past the cache.
+
+        What cannot be watched, because a label of ours is missing, is returned but not kept.
+        """
+        before = self.cache.get(ref.kind, ref.namespace, ref.name)
+        try:
+            data = await self.api.get(ref)
+        except NotFound:
+            if before is not None:
+                self.cache.remove(before.ref)
+            return None
+        return self._kept(_decoded(ref.kind, data))
+
+    async def settle(self, owner: Key) -> None:
+        """Find out what became of the creations of this key whose outcome is unknown.
+
+        Raises
+        ------
+        ApiError
+            It is not known yet; ``caught_up`` stays false.
+        """
+        for manifest in self.own_writes.unsettled(owner):
+            try:
+                await self.create(owner, manifest)
+            except (AlreadyExists, Refused):
+                # Refused may mean that it exists: it is itself what fills the quota.
+                await self.look(object_ref(manifest))
+            except NotFound:
+                # Its namespace is gone.
+                pass
+            self.own_writes.settled(owner, manifest)
+
+    def caught_up(self, owner: Key) -> bool:
+        """Say whether the cache shows all that was written for an object."""
+        return self.own_writes.caught_up(owner)
+
+    def _kept(self, item: Item) -> Item:
+        """Let the cache have an object, unless no watch would ever tell of its end."""
+        if item.cluster or not resource_of(item.ref.kind).selector:
+            self.cache.put(item)
+        return item
+
+    @contextmanager
+    def _learning(self, ref: ObjectRef) -> Iterator[None]:
+        """Let the cache know where the server says that no object of this uid is left."""
+        try:
+            yield
+        except (NotFound, Replaced):
+            if ref.uid:
+                self.cache.remove(ref)
+            raise
+
+
+_TAKEN_OFF = (
+    f"something in this cluster changes what is created: the label {names.LABEL_CLUSTER_NAME} or "
+    "the owner was not as it was asked for. Look for a mutating webhook or policy"
+)
+
+
+def _decoded(kind: str, data: bytes) -> Item:
+    return ItemDecoder(resource_of(kind)).item(data)
+
+
+def _is_as_asked(item: Item, manifest: Manifest) -> bool:
+    label = (metadata(manifest).get("labels") or {}).get(names.LABEL_CLUSTER_NAME, "")
+    return item.cluster == label and item.owner_uid == controller_uid(manifest)

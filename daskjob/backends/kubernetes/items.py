@@ -1,0 +1,333 @@
+"""What is kept of an object that the API server tells of, and how its bytes become that.
+
+No I/O here. Ten thousand pods of 6 KB each would be half a gigabyte of dictionaries. Of a pod
+only the facts are kept that a pass reads, of a Service or ConfigMap that it is there, of our own
+kinds everything but what others wrote beside it. The types below say which fields are decoded;
+the decoder skips the others without making anything of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import msgspec
+
+from daskjob.backends.kubernetes.resources import Resource
+from daskjob.core import names
+from daskjob.core.errors import ApiError
+from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.pods import PodFacts, pod_facts
+
+#: Annotations as large as the object itself, written by tools for themselves.
+_TOOLS_COPIES = (
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "kopf.zalando.org/last-handled-configuration",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An object as the cache holds it; never changed, only followed by a newer one."""
+
+    ref: ObjectRef
+    #: Its resourceVersion: larger is newer, for one object and for all of a kind.
+    version: int
+    #: The controller owner; empty where there is none.
+    owner_kind: str = ""
+    owner_uid: str = ""
+    #: Value of the label ``dask.org/cluster-name``; empty where there is none.
+    cluster: str = ""
+    #: Whether it has a deletionTimestamp.
+    deleting: bool = False
+    #: An object of one of our four kinds, whole but for managedFields and tools' copies of it.
+    manifest: Manifest | None = None
+    #: The facts of a pod.
+    pod: PodFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list."""
+
+    items: list[Item]
+    #: The moment of which the whole list tells, all its pages alike.
+    version: int
+    #: What to ask for the next page with; empty: this is the last.
+    proceed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a watch: an object that changed or went, or only how far the watch has come."""
+
+    version: int
+    #: ``None``: a bookmark, nothing has changed.
+    item: Item | None = None
+    gone: bool = False
+
+
+class Unreadable(ApiError):
+    """What came is nothing that the API server says of objects of this kind."""
+
+
+class WatchFailed(ApiError):
+    """The server says within a watch that it cannot go on; ``code`` is its reason."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(code, words)
+        self.code = code
+        self.words = words
+
+    def __str__(self) -> str:
+        return f"the watch ended with {self.code}: {self.words}"
+
+
+class _Owner(TypedDict, total=False):
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None
+
+
+class _Metadata(TypedDict, total=False):
+    name: str
+    namespace: str | None
+    uid: str
+    resourceVersion: str
+    generation: int | None
+    creationTimestamp: str | None
+    deletionTimestamp: str | None
+    deletionGracePeriodSeconds: int | None
+    labels: dict[str, str] | None
+    annotations: dict[str, str] | None
+    ownerReferences: list[_Owner] | None
+    finalizers: list[str] | None
+
+
+class _Bare(TypedDict, total=False):
+    metadata: _Metadata
+
+
+class _Own(TypedDict, total=False):
+    metadata: _Metadata
+    spec: Any
+    status: Any
+
+
+class _Variable(TypedDict, total=False):
+    name: str
+    value: str | None
+
+
+class _Container(TypedDict, total=False):
+    name: str
+    env: list[_Variable] | None
+
+
+class _PodSpec(TypedDict, total=False):
+    nodeName: str | None
+    activeDeadlineSeconds: int | None
+    containers: list[_Container] | None
+
+
+class _StateDetail(TypedDict, total=False):
+    reason: str | None
+    message: str | None
+    exitCode: int | None
+    startedAt: str | None
+    finishedAt: str | None
+
+
+class _State(TypedDict, total=False):
+    waiting: _StateDetail | None
+    running: _StateDetail | None
+    terminated: _StateDetail | None
+
+
+class _ContainerStatus(TypedDict, total=False):
+    name: str
+    state: _State | None
+    lastState: _State | None
+    ready: bool | None
+    restartCount: int | None
+    containerID: str | None
+
+
+class _Condition(TypedDict, total=False):
+    type: str
+    status: str
+    reason: str | None
+    message: str | None
+    lastTransitionTime: str | None
+
+
+class _PodStatus(TypedDict, total=False):
+    phase: str | None
+    reason: str | None
+    message: str | None
+    startTime: str | None
+    podIP: str | None
+    conditions: list[_Condition] | None
+    containerStatuses: list[_ContainerStatus] | None
+    initContainerStatuses: list[_ContainerStatus] | None
+
+
+class _Pod(TypedDict, total=False):
+    metadata: _Metadata
+    spec: _PodSpec
+    status: _PodStatus | None
+
+
+class _ListMetadata(msgspec.Struct):
+    resourceVersion: str = ""  # noqa: N815 - Kubernetes' names
+    proceed: str = msgspec.field(default="", name="continue")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMetadata
+    items: list[msgspec.Raw] | None = None
+
+
+class _Line(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Failure(TypedDict, total=False):
+    code: int | None
+    message: str | None
+
+
+_LIST = msgspec.json.Decoder(_List)
+_LINE = msgspec.json.Decoder(_Line)
+_FAILURE = msgspec.json.Decoder(_Failure)
+_POD: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Pod)
+_BARE: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Bare)
+_OWN: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Own)
+
+
+class ItemDecoder:
+    """Makes items of the bytes in which the API server speaks of one kind.
+
+    Raises ``Unreadable`` for what is no JSON of that kind.
+    """
+
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
+        self._decoder = _OWN
+        if resource.kind == "Pod":
+            self._decoder = _POD
+        elif resource.metadata_only:
+            self._decoder = _BARE
+
+    def item(self, data: bytes | msgspec.Raw) -> Item:
+        """Return the item of an object."""
+        item = self._item(self._decoded(data))
+        if not item.ref.uid:
+            raise Unreadable(f"not a {self._resource.kind}: it has no uid")
+        return item
+
+    def _decoded(self, data: bytes | msgspec.Raw) -> Manifest:
+        try:
+            return self._decoder.decode(data)
+        except msgspec.MsgspecError as error:
+            raise Unreadable(f"not a {self._resource.kind}: {error}") from error
+
+    def page(self, data: bytes) -> Page:
+        """Return a page of a list."""
+        try:
+            found = _LIST.decode(data)
+        except msgspec.MsgspecError as error:
+            raise Unreadable(f"not a list of {self._resource.plural}: {error}") from error
+        return Page(
+            items=[self.item(raw) for raw in found.items or ()],
+            version=_number(found.metadata.resourceVersion),
+            proceed=found.metadata.proceed,
+        )
+
+    def change(self, line: bytes) -> Change:
+        """Return what a line of a watch tells.
+
+        Raises
+        ------
+        WatchFailed
+            The line says that the watch cannot go on.
+        """
+        try:
+            found = _LINE.decode(line)
+        except msgspec.MsgspecError as error:
+            raise Unreadable(f"not a line of a watch: {error}") from error
+        if found.type == "ERROR":
+            raise self._failure(found.object)
+        match found.type:
+            case "BOOKMARK":
+                return Change(self._item(self._decoded(found.object)).version)
+            case "ADDED" | "MODIFIED":
+                item = self.item(found.object)
+                return Change(item.version, item)
+            case "DELETED":
+                item = self.item(found.object)
+                return Change(item.version, item, gone=True)
+        raise Unreadable(f"not an event of a watch: {found.type}")
+
+    def _failure(self, data: msgspec.Raw) -> ApiError:
+        try:
+            status = _FAILURE.decode(data)
+        except msgspec.MsgspecError as error:
+            return Unreadable(f"not a line of a watch: {error}")
+        return WatchFailed(status.get("code") or 0, status.get("message") or "no reason given")
+
+    def _item(self, found: Manifest) -> Item:
+        meta = found.get("metadata") or {}
+        owner = _controller(meta)
+        kind = self._resource.kind
+        pod = pod_facts(found) if kind == "Pod" else None
+        ref = pod.ref if pod else _reference(kind, meta)
+        return Item(
+            ref=ref,
+            version=_number(meta.get("resourceVersion", "")),
+            owner_kind=owner.get("kind", ""),
+            owner_uid=owner.get("uid", ""),
+            cluster=(meta.get("labels") or {}).get(names.LABEL_CLUSTER_NAME, ""),
+            deleting=bool(meta.get("deletionTimestamp")),
+            manifest=self._whole(found, meta) if self._decoder is _OWN else None,
+            pod=pod,
+        )
+
+    def _whole(self, found: Manifest, meta: Manifest) -> Manifest:
+        for annotation in _TOOLS_COPIES:
+            (meta.get("annotations") or {}).pop(annotation, None)
+        return {"apiVersion": self._resource.api_version, "kind": self._resource.kind, **found}
+
+
+def still_there(data: bytes) -> bool:
+    """Say whether an object is still there, of what its deletion was answered with.
+
+    The answer is a Status where it is gone, or the object as it was (a Service), or the object as
+    it goes: in its grace period, or held by a finalizer. A pod that no node runs has neither.
+    """
+    try:
+        meta = _BARE.decode(data).get("metadata") or {}
+    except msgspec.MsgspecError:
+        return False
+    held = meta.get("deletionGracePeriodSeconds") or meta.get("finalizers")
+    return bool(meta.get("deletionTimestamp") and held)
+
+
+def _controller(meta: Manifest) -> Manifest:
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return dict(owner)
+    return {}
+
+
+def _reference(kind: str, meta: Manifest) -> ObjectRef:
+    return ObjectRef(
+        kind, meta.get("namespace") or "default", meta.get("name", ""), meta.get("uid", "")
+    )
+
+
+def _number(version: str) -> int:
+    """Return a resourceVersion as the number that it is in etcd; 0 where it is none."""
+    return int(version) if version.isdigit() else 0

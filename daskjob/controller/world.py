@@ -1,0 +1,91 @@
+"""The seam to the Kubernetes that the operator works on, and how it is reached."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from daskjob.controller.lease import Leases
+from daskjob.core.backend import Backend
+from daskjob.core.manifests import Key
+from daskjob.core.observed import Site
+
+#: Called with an object that a pass may see differently now. Takes no time and never fails.
+Wake = Callable[[Key], None]
+
+
+class World(Backend, Protocol):
+    """A backend that says what changes: a cache of the cluster's objects, kept true by watches."""
+
+    @property
+    def leases(self) -> Leases:
+        """The Leases of this cluster, for the election of the one that makes the passes."""
+        ...
+
+    async def run(self) -> None:
+        """Keep the cache true, until cancelled."""
+        ...
+
+    async def synced(self) -> None:
+        """Return as soon as the first lists are complete."""
+        ...
+
+    def subscribe(self, wake: Wake) -> None:
+        """Have this called whenever something changed that a pass over a key may see.
+
+        That is not the objects alone: also an answer of a scheduler, a refusal, a report. It is
+        called in the thread of the event loop, also for an object that is gone.
+        """
+        ...
+
+    def subjects(self) -> list[Key]:
+        """Return the keys of all objects that passes are about, owners first."""
+        ...
+
+    def caught_up(self, key: Key) -> bool:
+        """Say whether the cache has seen our own last write about this key."""
+        ...
+
+    def silent_seconds(self) -> float:
+        """Return how long the watch has been silent that was heard of last longest ago."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        ...
+
+
+class Counters(Protocol):
+    """What a world reports of its requests; calls take no time and never fail."""
+
+    def request(self, verb: str, kind: str, code: int, seconds: float) -> None:
+        """Count a request: ``GET``, ``Pod``, 200; code 0 where no answer came."""
+        ...
+
+    def watch_restarted(self, kind: str) -> None:
+        """Count a watch that had to begin anew."""
+        ...
+
+
+class _Connects(Protocol):
+    """The class of the Kubernetes backend."""
+
+    async def connect(
+        self, namespaces: tuple[str, ...], site: Site, counters: Counters
+    ) -> World: ...
+
+
+async def connect(namespaces: tuple[str, ...], site: Site, counters: Counters) -> World:
+    """Return the Kubernetes of this process' credentials; no namespaces: all of them.
+
+    Raises
+    ------
+    DaskJobError
+        There are no credentials, or they cannot be read. Whether the API server answers shows
+        only when the world runs.
+    """
+    # Here and not above: the command line is read, and a signal obeyed, before this is loaded.
+    module = importlib.import_module("daskjob.backends.kubernetes.backend")
+    backend = cast(_Connects, module.KubernetesBackend)
+    return await backend.connect(namespaces, site, counters)

@@ -1,0 +1,246 @@
+"""What a field may hold, said once: the specs are read by it, the CRDs are generated from it.
+
+No I/O here. A shape is a field's name, its meaning in a sentence, and its limits. Reading one
+notes what cannot be right as the API server would, in words that say what to write instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from daskjob.core.fields import INT32, INT64, Reader
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a type and a range cannot say, in the API server's language (CEL).
+
+    The readers of the specs judge the same in Python, for files and for this machine; each rule
+    stands beside its reader, and tests give both the same manifests (tests/core/specimens.py).
+    """
+
+    #: Holds where the value is right; ``self`` is the value, ``oldSelf`` what it was.
+    holds: str
+    #: What to write instead.
+    says: str
+    #: The field below to which the words are pinned, such as ``.maxSeconds``.
+    field: str = ""
+    #: Judged also where there is no old value; ``oldSelf`` is an optional then.
+    at_creation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string."""
+
+    name: str
+    description: str
+    #: What to write where the field is missing or empty; empty where it may be.
+    required: str = ""
+    longest: int | None = None
+    #: What the whole text has to match, in the syntax that Python and RE2 share.
+    pattern: re.Pattern[str] | None = None
+    #: What to write where it is too long or does not match.
+    says: str = ""
+    rules: tuple[Rule, ...] = ()
+
+    def read(self, reader: Reader) -> str:
+        """Return the text, empty where there is none."""
+        found = reader.text(self.name)
+        if self.required and reader.fields.get(self.name) in (None, ""):
+            reader.missing(self.name, self.required)
+        if found and not self.allows(found):
+            reader.mistake(self.name, found, self.says)
+        return found
+
+    def allows(self, text: str) -> bool:
+        """Say whether a text is short enough and matches."""
+        if self.longest is not None and len(text) > self.longest:
+            return False
+        return self.pattern is None or self.pattern.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A whole number in a range, both ends included."""
+
+    name: str
+    description: str
+    required: str = ""
+    minimum: int = 0
+    maximum: int = INT32
+    #: What the API server writes where the field is absent. Only where absent means nothing else.
+    default: int | None = None
+
+    def read(self, reader: Reader) -> int | None:
+        """Return the number, ``None`` where there is none."""
+        if self.required and not reader.has(self.name):
+            reader.missing(self.name, self.required)
+        return reader.integer(self.name, self.minimum, self.maximum)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A finite number."""
+
+    name: str
+    description: str
+    minimum: float
+
+    def read(self, reader: Reader) -> float | None:
+        """Return the number, ``None`` where there is none."""
+        return reader.number(self.name, self.minimum)
+
+
+@dataclass(frozen=True, slots=True)
+class Boolean:
+    """True or false."""
+
+    name: str
+    description: str
+
+    def read(self, reader: Reader) -> bool | None:
+        """Return the value, ``None`` where there is none."""
+        return reader.boolean(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[Word]):
+    """One word of an enumeration."""
+
+    name: str
+    description: str
+    of: type[Word]
+    required: str = ""
+    #: The words that may stand here; empty: all of them.
+    only: tuple[Word, ...] = ()
+    #: Whether ``""`` may stand for none, as Go's older types write it.
+    or_empty: bool = False
+    #: Whether null is accepted by server-side apply too: no enumeration can hold it, a rule can.
+    or_null: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that may stand here."""
+        return tuple(str(word) for word in self.only or self.of)
+
+    def read(self, reader: Reader) -> Word | None:
+        """Return the word, ``None`` where there is none."""
+        if self.required and not reader.has(self.name):
+            reader.missing(self.name, self.required)
+        found = reader.choice(self.name, self.of)
+        if found is None or str(found) in self.words:
+            return found
+        reader.mistake(self.name, str(found), "write one of " + ", ".join(self.words))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A moment, RFC 3339."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A map of texts, such as labels."""
+
+    name: str
+    description: str
+    at_most: int | None = None
+    rules: tuple[Rule, ...] = ()
+
+    def read(self, reader: Reader) -> dict[str, str]:
+        """Return the map, empty where there is none."""
+        found = reader.strings(self.name)
+        if self.at_most is not None and len(found) > self.at_most:
+            reader.mistake(self.name, f"{len(found)} items", f"write at most {self.at_most}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Whatever JSON there is."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A list."""
+
+    name: str
+    description: str
+    of: Shape
+    #: What to write where the list is missing or empty; empty where it may be.
+    required: str = ""
+    at_most: int | None = None
+    #: The field that tells the items apart: no two may have the same.
+    key: str = ""
+    rules: tuple[Rule, ...] = ()
+
+    def read(self, reader: Reader) -> Iterator[Reader]:
+        """Yield a reader for each item, which is a mapping."""
+        found = reader.fields.get(self.name)
+        if self.required and found in (None, []):
+            reader.missing(self.name, self.required)
+        if self.at_most is not None and isinstance(found, list) and len(found) > self.at_most:
+            reader.mistake(self.name, f"{len(found)} items", f"write at most {self.at_most}")
+        for item in reader.items(self.name):
+            if isinstance(self.of, Record):
+                self.of.check(item)
+            yield item
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A mapping of known fields; an open one keeps those too that nobody here knows."""
+
+    name: str
+    description: str
+    fields: tuple[Shape, ...] = ()
+    required: str = ""
+    open: bool = False
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the fields."""
+        return names_of(self.fields)
+
+    def read(self, reader: Reader) -> Reader:
+        """Return the reader of the mapping, an empty one where there is none."""
+        if self.required and not reader.has(self.name):
+            reader.missing(self.name, self.required)
+        found = reader.mapping(self.name)
+        self.check(found)
+        return found
+
+    def check(self, found: Reader) -> None:
+        """Note the fields of a mapping that nobody knows."""
+        if not self.open:
+            found.only(self.names)
+
+
+Shape: TypeAlias = (
+    Text | Integer | Number | Boolean | Choice[Any] | Time | Texts | Anything | Many | Record
+)
+
+
+def count(name: str, description: str) -> Integer:
+    """Return a whole number of a status: of any size, since no status is refused for a number."""
+    return Integer(name, description, minimum=-INT64, maximum=INT64)
+
+
+def names_of(fields: Iterable[Shape]) -> tuple[str, ...]:
+    """Return the names of fields, in their order."""
+    return tuple(field.name for field in fields)

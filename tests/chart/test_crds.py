@@ -1,0 +1,29 @@
+"""The chart's CRDs are the ones that the code makes."""
+
+from __future__ import annotations
+
+import yaml
+
+from daskjob.core.schema import crds
+from scripts.crds import FOLDER, files
+
+#: What an annotation holds, and with it the last-applied one of client-side `kubectl apply`.
+ANNOTATIONS_LIMIT_BYTES = 262_144
+
+
+def test_chart_holds_what_make_crds_writes() -> None:
+    found = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
+    assert found == files(), "run: make crds"
+
+
+def test_files_say_the_same_as_the_code() -> None:
+    assert [yaml.safe_load(text) for text in files().values()] == crds()
+
+
+def test_file_is_named_after_its_kind() -> None:
+    names = ["daskautoscaler.yaml", "daskcluster.yaml", "daskjob.yaml", "daskworkergroup.yaml"]
+    assert sorted(files()) == names
+
+
+def test_file_is_small_enough_for_client_side_apply() -> None:
+    assert max(len(text.encode()) for text in files().values()) < ANNOTATIONS_LIMIT_BYTES / 4

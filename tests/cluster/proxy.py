@@ -1,0 +1,509 @@
+"""An API server that misbehaves as it is told: a proxy in front of a real one.
+
+What is asked for goes through unchanged, as plain HTTP on a port of loopback, and is noted. A rule
+makes the requests that it matches go wrong: an answer that the server never gave, a connection
+that breaks before or after the server did what was asked, a watch that falls silent.
+
+::
+
+    async with FaultProxy(await credentials.access()) as proxy:
+        proxy.on(answer(429, retry_after=2), verb="create", times=3)
+        proxy.on(before(kill_operator), when=lambda request: request.writes, skip=4)
+        ...
+        proxy.cut_watches()
+        assert len(proxy.requests("watch", "pods")) == 2
+
+A fault is a coroutine function of a ``Passage``: it may pass the request on, or not, before or
+after whatever else it does (``Passage.forward``). Kubernetes' own order of things is never
+changed: what a real server cannot do, such as events twice or out of order, this one cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from daskjob.backends.kubernetes.connection import Access
+
+LOOPBACK = "127.0.0.1"
+#: Headers that speak of one connection, or that the two libraries write themselves.
+_HOP_BY_HOP = {"host", "connection", "content-length", "transfer-encoding", "keep-alive"}
+_WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+
+
+@dataclass
+class Request:
+    """One request that came, and what became of it."""
+
+    verb: str
+    resource: str
+    namespace: str
+    name: str
+    subresource: str
+    #: When it came, by ``time.monotonic``.
+    at: float
+    headers: dict[str, str]
+    query: dict[str, str]
+    body: bytes = b""
+    #: The code that the client was answered with; 0: with none.
+    code: int = 0
+    #: Whether the API server got it.
+    forwarded: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it could change something."""
+        return self.verb in _WRITES
+
+
+@dataclass
+class Passage:
+    """A request on its way through the proxy: what a fault has in its hands."""
+
+    request: Request
+    _http: web.BaseRequest
+    _proxy: FaultProxy
+    #: While true, what a watch's server says is not passed on (nor kept: the client missed it).
+    silent: bool = False
+    _down: web.StreamResponse | None = None
+
+    async def forward(self) -> web.StreamResponse:
+        """Let the request through, and its answer back."""
+        async with self._asked() as answer:
+            return await self._pass_on(answer)
+
+    async def commit(self) -> None:
+        """Let the request through; the client does not get to know."""
+        async with self._asked() as answer:
+            await answer.read()
+
+    def _asked(self) -> Any:
+        self.request.forwarded = True
+        return self._proxy.ask(self._http, self.request.body)
+
+    async def _pass_on(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        if self.request.verb == "watch" and answer.status == 200:
+            return await self._pass_watch_on(answer)
+        body = await answer.read()
+        self.request.code = answer.status
+        return web.Response(status=answer.status, headers=_passed(answer.headers), body=body)
+
+    async def _pass_watch_on(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        down = await self.begin_watch()
+        self._proxy.watching.append(self)
+        try:
+            async for chunk in answer.content.iter_any():
+                if not self.silent:
+                    await down.write(chunk)
+            if self.silent:
+                # The server ended it, which a connection that is half open does not tell.
+                await self._proxy.closing.wait()
+        except (aiohttp.ClientError, ConnectionError):
+            self.cut()
+        finally:
+            if self in self._proxy.watching:
+                self._proxy.watching.remove(self)
+        return down
+
+    async def begin_watch(self) -> web.StreamResponse:
+        """Answer a watch with 200, and leave it open."""
+        self.request.code = 200
+        self._down = web.StreamResponse(headers={"Content-Type": "application/json"})
+        self._down.enable_chunked_encoding()
+        await self._down.prepare(self._http)
+        return self._down
+
+    def cut(self) -> None:
+        """Break the connection, as when the other end has died: with a reset, in mid-sentence."""
+        transport = self._http.transport
+        if transport is None:
+            return
+        stream = transport.get_extra_info("socket")
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    async def say(self, line: dict[str, Any]) -> None:
+        """Put a line of ours into an open watch."""
+        assert self._down is not None, "the watch is not open"
+        await self._down.write(json.dumps(line).encode() + b"\n")
+
+
+Fault: TypeAlias = Callable[[Passage], Awaitable[web.StreamResponse]]
+Condition: TypeAlias = Callable[[Request], bool]
+
+
+@dataclass
+class Rule:
+    """Makes requests go wrong, from one match to another."""
+
+    fault: Fault
+    when: Condition
+    #: So many matches are let through first, so many then go wrong; ``None``: all further ones.
+    skip: int = 0
+    times: int | None = 1
+    #: How many went wrong so far.
+    hits: int = 0
+
+    def applies(self, request: Request) -> bool:
+        """Say whether this request goes wrong, and count it."""
+        if not self.when(request) or self.hits == self.times:
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.hits += 1
+        return True
+
+    def end(self) -> None:
+        """Let all further requests through."""
+        self.times = self.hits
+
+
+@dataclass
+class FaultProxy:
+    """The proxy; open it with ``async with``, in the loop in which it is to serve."""
+
+    access: Access
+    #: All requests that came, in their order.
+    seen: list[Request] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
+    #: Watches that are open at this moment.
+    watching: list[Passage] = field(default_factory=list)
+    port: int = 0
+
+    async def __aenter__(self) -> FaultProxy:
+        self.closing = asyncio.Event()
+        connector = aiohttp.TCPConnector(limit=0)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        self._server = web.Server(self._serve, access_log=None)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await self._listen()
+        return self
+
+    async def _listen(self) -> None:
+        self._site = web.TCPSite(self._runner, LOOPBACK, self.port)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.closing.set()
+        self.cut_watches()
+        await self._runner.cleanup()
+        await self._session.close()
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Be gone for a while: nobody listens, and every connection breaks."""
+        await self._site.stop()
+        for handler in self._server.connections:
+            if handler.transport is not None:
+                handler.transport.abort()
+        yield
+        await self._listen()
+
+    @property
+    def url(self) -> str:
+        """Where it serves."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def write_kubeconfig(self, path: Path, token: str = "") -> Path:
+        """Write a kubeconfig that leads here.
+
+        A token goes through to the server, which asks for it only where the proxy's own access
+        has no client certificate; without one, whoever comes through is who the proxy is.
+        """
+        user = {"token": token} if token else {}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "proxy",
+            "clusters": [{"name": "proxy", "cluster": {"server": self.url}}],
+            "users": [{"name": "proxy", "user": user}],
+            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "proxy"}}],
+        }
+        path.write_text(json.dumps(config))
+        return path
+
+    def on(
+        self,
+        fault: Fault,
+        *,
+        verb: str = "",
+        resource: str = "",
+        when: Condition | None = None,
+        skip: int = 0,
+        times: int | None = 1,
+    ) -> Rule:
+        """Let matching requests go wrong: the next one, or so many after so many."""
+
+        def matches(request: Request) -> bool:
+            return (
+                verb in ("", request.verb)
+                and resource in ("", request.resource)
+                and (when is None or when(request))
+            )
+
+        rule = Rule(fault, matches, skip, times)
+        self.rules.append(rule)
+        return rule
+
+    def requests(self, verb: str = "", resource: str = "") -> list[Request]:
+        """Return the requests that came, of a verb and for a resource."""
+        return [
+            request
+            for request in self.seen
+            if verb in ("", request.verb) and resource in ("", request.resource)
+        ]
+
+    def cut_watches(self, resource: str = "") -> None:
+        """Break the connections of all open watches."""
+        for passage in self._watching(resource):
+            passage.cut()
+
+    def silence_watches(self, resource: str = "") -> None:
+        """Let all open watches be half open: nothing comes any more, and nobody says so."""
+        for passage in self._watching(resource):
+            passage.silent = True
+
+    async def say_in_watches(self, line: dict[str, Any], resource: str = "") -> None:
+        """Put a line into all open watches, and end them."""
+        for passage in self._watching(resource):
+            await passage.say(line)
+            passage.cut()
+
+    def _watching(self, resource: str) -> list[Passage]:
+        return [p for p in self.watching if resource in ("", p.request.resource)]
+
+    async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        request = _read(http)
+        request.body = await http.read()
+        self.seen.append(request)
+        passage = Passage(request, http, self)
+        rule = next((rule for rule in self.rules if rule.applies(request)), None)
+        try:
+            return await (rule.fault(passage) if rule else passage.forward())
+        except aiohttp.ClientError:
+            # The server behind is gone: so is this one.
+            passage.cut()
+            return web.Response()
+
+    def ask(self, http: web.BaseRequest, body: bytes) -> Any:
+        """Ask the API server the same."""
+        headers = {k: v for k, v in http.headers.items() if k.lower() not in _HOP_BY_HOP}
+        return self._session.request(
+            http.method,
+            URL(self.access.server + http.raw_path, encoded=True),
+            data=body or None,
+            headers={**self.access.headers, **headers},
+            ssl=self.access.tls,
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+
+def _passed(headers: Any) -> dict[str, str]:
+    return {k: v for k, v in headers.items() if k.lower() not in _HOP_BY_HOP}
+
+
+def _read(http: web.BaseRequest) -> Request:
+    parts = [part for part in http.path.split("/") if part]
+    # /api/v1/… or /apis/GROUP/VERSION/…
+    parts = parts[2:] if parts[:1] == ["api"] else parts[3:]
+    namespace = ""
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        namespace, parts = parts[1], parts[2:]
+    resource, name, subresource = (*parts, "", "", "")[:3]
+    return Request(
+        verb=_verb(http, bool(name)),
+        resource=resource,
+        namespace=namespace,
+        name=name,
+        subresource=subresource,
+        at=time.monotonic(),
+        headers=dict(http.headers),
+        query=dict(http.query),
+    )
+
+
+def _verb(http: web.BaseRequest, named: bool) -> str:
+    match http.method:
+        case "GET" if http.query.get("watch") in ("1", "true"):
+            return "watch"
+        case "GET":
+            return "get" if named else "list"
+        case "DELETE":
+            return "delete" if named else "deletecollection"
+        case method:
+            return {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(method, method.lower())
+
+
+# Faults
+
+
+def answer(
+    code: int,
+    message: str = "as the test wants it",
+    reason: str = "",
+    *,
+    retry_after: int | None = None,
+    details: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Fault:
+    """Answer with a Status, without asking the server."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        passage.request.code = code
+        wait = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+        status = status_object(code, message, reason, details)
+        return web.json_response(status, status=code, headers={**wait, **(headers or {})})
+
+    return fault
+
+
+def reset() -> Fault:
+    """Break the connection; the server never gets the request."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        passage.cut()
+        return web.Response()
+
+    return fault
+
+
+def lose_answer() -> Fault:
+    """Let the server do it, then break the connection: the client cannot know."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        await passage.commit()
+        passage.cut()
+        return web.Response()
+
+    return fault
+
+
+def hang() -> Fault:
+    """Never answer; the server never gets the request."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        await passage._proxy.closing.wait()
+        return web.Response()
+
+    return fault
+
+
+def before(act: Callable[[], Awaitable[None]]) -> Fault:
+    """Do something, such as to kill the client, and break the connection: nothing was done yet."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        await act()
+        passage.cut()
+        return web.Response()
+
+    return fault
+
+
+def after(act: Callable[[], Awaitable[None]]) -> Fault:
+    """Let the server do it, then do something, such as to kill the client, before it knows."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        await passage.commit()
+        await act()
+        passage.cut()
+        return web.Response()
+
+    return fault
+
+
+def delayed(wait: Callable[[], Awaitable[object]]) -> Fault:
+    """Get the server's answer, and pass it on only when something else has happened."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        answered = await passage.forward()
+        await wait()
+        return answered
+
+    return fault
+
+
+def watch_says(line: dict[str, Any]) -> Fault:
+    """Open the watch without asking the server, say one line, and end it in good order."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        down = await passage.begin_watch()
+        await passage.say(line)
+        return down
+
+    return fault
+
+
+def watch_sends(data: bytes) -> Fault:
+    """Open the watch without asking the server, send these bytes, and break the connection."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        down = await passage.begin_watch()
+        await down.write(data)
+        # What is written must have left before the connection goes.
+        await asyncio.sleep(0.01)
+        passage.cut()
+        return down
+
+    return fault
+
+
+def watch_ends() -> Fault:
+    """Open the watch without asking the server, and end it in good order at once."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        return await passage.begin_watch()
+
+    return fault
+
+
+def watch_is_silent() -> Fault:
+    """Open the watch without asking the server, and never say anything."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        down = await passage.begin_watch()
+        await passage._proxy.closing.wait()
+        return down
+
+    return fault
+
+
+def status_object(
+    code: int, message: str = "", reason: str = "", details: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a Status as the API server writes it."""
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "details": details or {},
+        "code": code,
+    }
+
+
+def error_line(code: int, message: str = "too old resource version") -> dict[str, Any]:
+    """Return the line by which a watch says that it cannot go on."""
+    return {"type": "ERROR", "object": status_object(code, message)}

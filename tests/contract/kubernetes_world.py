@@ -1,0 +1,181 @@
+"""A real Kubernetes as a world of the contract suite: real pods of a real Dask image.
+
+Only the runner is not what its manifest says: it waits until the test says with which code it is
+to end. What a user does is done by kubectl, past the backend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from importlib import resources
+from typing import Any
+
+from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.backend import KubernetesBackend
+from daskjob.backends.kubernetes.connection import find_credentials
+from daskjob.core import names
+from daskjob.core.backend import Backend, reconcile
+from daskjob.core.errors import DaskJobError
+from daskjob.core.manifests import Key, Manifest, metadata
+from daskjob.core.observed import Site
+from daskjob.core.pods import PodFacts
+from tests.cluster.plugin import Kubernetes
+
+#: How long a cluster may take for what it was told, pods that start and end included.
+PATIENCE_SECONDS = 150.0
+WAITS = "while [ ! -e /tmp/code ]; do sleep 0.05; done; exit $(cat /tmp/code)"
+#: How long nothing may happen for the world to be called at rest.
+QUIET_SECONDS = 1.0
+KINDS = "pods,services,configmaps,daskjobs,daskclusters,daskworkergroups"
+#: What Kubernetes itself puts into every namespace.
+GIVEN = {"ConfigMap/kube-root-ca.crt"}
+
+
+class _Backend(KubernetesBackend):
+    """The backend, whose pods run the tests' image, and whose runners wait for the test."""
+
+    image = ""
+
+    async def create(self, owner: Key, manifest: Manifest) -> None:
+        """Create an object, with what differs here."""
+        if manifest["kind"] == "Pod":
+            manifest = self._here(copy.deepcopy(manifest))
+        await super().create(owner, manifest)
+
+    def _here(self, pod: Manifest) -> Manifest:
+        spec = pod["spec"]
+        spec["terminationGracePeriodSeconds"] = 1
+        runner = (metadata(pod).get("labels") or {}).get(names.LABEL_COMPONENT) == "job-runner"
+        for container in spec["containers"]:
+            container.update(image=self.image, imagePullPolicy="IfNotPresent")
+            if runner:
+                container.pop("args", None)
+                container["command"] = ["sh", "-c", WAITS]
+        return pod
+
+
+class KubernetesWorld:
+    """One namespace of a Kubernetes; the backend ends with the event loop of the test."""
+
+    def __init__(self, kubernetes: Kubernetes, fresh: AbstractContextManager[str]) -> None:
+        self._kubernetes = kubernetes
+        self._fresh = fresh
+        self.namespace = fresh.__enter__()
+        self._life: asyncio.Task[None] | None = None
+        self._moved = time.monotonic()
+        agent = resources.files("daskjob").joinpath("agent.py").read_text()
+        self._image = kubernetes.image("dask")
+        self._site = Site(agent=agent)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend of this namespace."""
+        return self._kube
+
+    async def opened(self) -> None:
+        """Open the backend in the loop of the test."""
+        credentials = find_credentials(str(self._kubernetes.kubeconfig))
+        self._kube = _Backend(Api(credentials), self._site, [self.namespace])
+        self._kube.image = self._image
+        self._kube.subscribe(self._note)
+        self._life = asyncio.create_task(self._live())
+        await self._until(lambda: all(i.synced.is_set() for i in self._kube.informers))
+
+    async def _live(self) -> None:
+        async with self._kube:
+            await self._kube.run()
+
+    def _note(self, _key: Key) -> None:
+        self._moved = time.monotonic()
+
+    async def _kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return await asyncio.to_thread(
+            self._kubernetes.kubectl, f"--namespace={self.namespace}", *arguments, stdin=stdin
+        )
+
+    async def submit(self, manifest: Manifest) -> Key:
+        """Apply a manifest; wait until the backend has heard of it."""
+        manifest = copy.deepcopy(manifest)
+        manifest["metadata"]["namespace"] = self.namespace
+        await self._kubectl("create", "-f", "-", stdin=json.dumps(manifest))
+        key = Key(manifest["kind"], self.namespace, manifest["metadata"]["name"])
+        await self._until(lambda: self._kube.cache.get(key.kind, key.namespace, key.name))
+        return key
+
+    async def remove(self, key: Key) -> None:
+        """Delete an object; wait until the backend has heard of it."""
+        await self._kubectl("delete", key.kind, key.name, "--wait=false")
+        await self._until(lambda: not self._kube.cache.get(key.kind, key.namespace, key.name))
+
+    async def get(self, kind: str, name: str) -> Manifest | None:
+        """Return an object as the API server holds it."""
+        text = await self._kubectl("get", kind, name, "--ignore-not-found", "-o", "json")
+        found: Manifest | None = json.loads(text) if text else None
+        return found
+
+    async def exists(self) -> set[str]:
+        """Return what exists in the namespace, but for what Kubernetes puts into each."""
+        text = await self._kubectl("get", KINDS, "-o", "json")
+        items: list[dict[str, Any]] = json.loads(text)["items"]
+        return {f"{o['kind']}/{metadata(o)['name']}" for o in items} - GIVEN
+
+    async def settle(self) -> None:
+        """Make passes until nothing changes and every pod has got where it was told to."""
+        while True:
+            before = self._moved
+            for key in self._kube.subjects():
+                try:
+                    await reconcile(self._kube, key, self._kube.clock())
+                except DaskJobError:
+                    continue
+            await self.moment()
+            if self._moved == before:
+                return
+
+    def _pods(self) -> Iterator[PodFacts]:
+        return (item.pod for item in self._kube.cache.all("Pod") if item.pod)
+
+    async def run_pod(self, name: str) -> None:
+        """Wait until the pod runs, as it does by itself."""
+        await self._until(lambda: any(p.ref.name == name and p.ready for p in self._pods()))
+
+    async def end_pod(self, name: str, exit_code: int) -> None:
+        """Tell the runner to end."""
+        # A little later: this very command would end with the container.
+        written = f"echo {exit_code} > /tmp/new; (sleep 0.5; mv /tmp/new /tmp/code) > /dev/null &"
+        await self._kubectl("exec", name, "--", "sh", "-c", written)
+        await self._until(lambda: any(p.ref.name == name and p.ended for p in self._pods()))
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Wait for it, a bounded while."""
+        await self._until(true)
+
+    async def _until(self, true: Callable[[], object]) -> None:
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while not true():
+            if self._life is not None and self._life.done():
+                await self._life
+            assert time.monotonic() < give_up, f"still not true after {PATIENCE_SECONDS} s"
+            await asyncio.sleep(0.05)
+
+    async def moment(self) -> None:
+        """Wait until pods are where they were told to be, and nothing has happened for a while."""
+        await self._until(lambda: self._is_quiet() and all(map(self._at_rest, self._pods())))
+
+    def _is_quiet(self) -> bool:
+        return time.monotonic() - self._moved > QUIET_SECONDS
+
+    async def close(self) -> None:
+        """Delete the namespace; the backend ended with the loop that it ran in."""
+        self._fresh.__exit__(None, None, None)
+
+    def _at_rest(self, pod: PodFacts) -> bool:
+        if self._kube.cache.of_uid(pod.owner_uid) is None:
+            # Garbage collection is on its way.
+            return False
+        return pod.ended or (pod.ready and not pod.deleting and not pod.stop_asked)

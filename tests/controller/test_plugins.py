@@ -1,0 +1,80 @@
+"""Users' plugins: found as dask-kubernetes documents it, loaded one by one, never fatal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from daskjob.controller.plugins import find_plugins, load_plugins
+from tests.controller.plugin_packages import install
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder into which packages can be installed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_without_plugins_there_are_none() -> None:
+    assert find_plugins() == []
+
+
+def test_installed_plugins_are_found_without_loading_them(site: Path) -> None:
+    install(site, "second", "raise RuntimeError('loaded')")
+    install(site, "first", "raise RuntimeError('loaded')")
+    assert [plugin.name for plugin in find_plugins()] == [
+        "first (first.plugin)",
+        "second (second.plugin)",
+    ]
+
+
+def test_plugin_is_its_module_as_documented(site: Path) -> None:
+    install(site, "my_controller_plugin", "LOADED = True")
+    assert load_plugins(find_plugins()) == 1
+    assert sys.modules["my_controller_plugin.plugin"].LOADED
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise RuntimeError('no')", "RuntimeError: no"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("def broken(:", "SyntaxError: "),
+    ],
+)
+def test_plugin_that_cannot_be_loaded_is_said_and_left_out(
+    site: Path, text: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"broken_{abs(hash(text))}"
+    install(site, name, text)
+    install(site, f"{name}_well", "LOADED = True")
+    with caplog.at_level(logging.INFO):
+        assert load_plugins(find_plugins()) == 1
+    assert f"plugin {name} ({name}.plugin) could not be loaded and is left out: {said}" in (
+        caplog.text
+    )
+
+
+def test_modules_and_files_of_the_command_line_are_plugins_too(site: Path) -> None:
+    (site / "handlers_of_mine.py").write_text("LOADED = True")
+    folder = site / "apart"
+    folder.mkdir()
+    (folder / "beside_the_file.py").write_text("WORD = 'found'")
+    (folder / "file.py").write_text("from beside_the_file import WORD")
+    path = sys.path[:]
+    try:
+        assert load_plugins(find_plugins(["handlers_of_mine"], [str(folder / "file.py")])) == 2
+    finally:
+        sys.path[:] = path
+    assert sys.modules["handlers_of_mine"].LOADED
+    assert sys.modules[f"__kopf_script_0__{folder / 'file.py'}"].WORD == "found"
+
+
+def test_file_that_does_not_exist_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    assert load_plugins(find_plugins([], ["nowhere.py", "README.md"])) == 0
+    assert "nowhere.py could not be loaded" in caplog.text

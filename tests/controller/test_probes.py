@@ -1,0 +1,208 @@
+"""The probes' server, asked over real connections: what it answers, and what it bears."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from daskjob.controller.probes import (
+    HEALTHZ,
+    METRICS,
+    READYZ,
+    Address,
+    Answer,
+    Route,
+    address_of,
+    health,
+    serving,
+)
+
+ROUTES: dict[str, Route] = {
+    HEALTHZ: lambda: Answer(200, "ok\n"),
+    READYZ: lambda: Answer(503, "the first lists are not complete\n"),
+    METRICS: lambda: Answer(200, "depth 1\n", "text/plain; version=0.0.4"),
+}
+ANY_PORT = Address("127.0.0.1", 0)
+
+
+async def send(address: Address, request: bytes) -> str:
+    """Send some bytes and return all that comes back until the connection is closed."""
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(10):
+            return (await reader.read()).decode()
+    except ConnectionError:
+        return ""
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def get(address: Address, path: str, method: str = "GET") -> tuple[int, str]:
+    """Return the code and the body of an answer."""
+    answer = await send(address, f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+@contextlib.asynccontextmanager
+async def server(address: Address = ANY_PORT) -> AsyncIterator[Address]:
+    async with serving([address], ROUTES) as (used,):
+        yield used
+
+
+def test_probes_and_numbers_are_answered() -> None:
+    async def tell() -> None:
+        async with server() as address:
+            assert await get(address, "/healthz") == (200, "ok\n")
+            assert await get(address, "/readyz") == (503, "the first lists are not complete\n")
+            assert await get(address, "/metrics?name=a") == (200, "depth 1\n")
+            assert await get(address, "/healthz", "HEAD") == (200, "")
+
+    asyncio.run(tell())
+
+
+def test_answer_says_its_type_and_length_and_is_not_kept() -> None:
+    async def tell() -> None:
+        async with server() as address:
+            answer = await send(address, b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert "Content-Type: text/plain; version=0.0.4\r\n" in answer
+        assert "Content-Length: 8\r\n" in answer
+        assert "Cache-Control: no-store\r\n" in answer
+
+    asyncio.run(tell())
+
+
+def test_liveness_is_answered_under_the_path_that_was_asked_for_too() -> None:
+    async def tell() -> None:
+        async with server(Address("127.0.0.1", 0, "/alive")) as address:
+            assert await get(address, "/alive") == (200, "ok\n")
+            assert await get(address, "/healthz") == (200, "ok\n")
+
+    asyncio.run(tell())
+
+
+def test_two_addresses_are_two_servers_and_the_same_one_is_one() -> None:
+    async def tell() -> None:
+        first = Address("127.0.0.1", 0)
+        async with serving([first, first, Address("localhost", 0)], ROUTES) as used:
+            assert len(used) == 2
+            for address in used:
+                assert (await get(address, "/healthz"))[0] == 200
+
+    asyncio.run(tell())
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "code"),
+    [
+        (b"POST /healthz HTTP/1.1\r\n\r\n", 405),
+        (b"GET /secret HTTP/1.1\r\n\r\n", 404),
+        (b"GET / HTTP/1.1\r\n\r\n", 404),
+        (b"hello\r\n\r\n", 400),
+        (b"GET /healthz SPDY/3\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
+    ],
+)
+def test_other_requests_are_refused(request_bytes: bytes, code: int) -> None:
+    async def tell() -> None:
+        async with server() as address:
+            assert (await send(address, request_bytes)).startswith(f"HTTP/1.1 {code} ")
+
+    asyncio.run(tell())
+
+
+def test_request_that_is_too_long_gets_no_answer_and_does_no_harm() -> None:
+    async def tell() -> None:
+        async with server() as address:
+            assert await send(address, b"GET /" + b"a" * 100_000) == ""
+            assert await get(address, "/healthz") == (200, "ok\n")
+
+    asyncio.run(tell())
+
+
+def test_whoever_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskjob.controller.probes.REQUEST_SECONDS", 0.05)
+
+    async def tell() -> None:
+        async with server() as address:
+            assert await send(address, b"GET /heal") == ""
+
+    asyncio.run(tell())
+
+
+def test_a_crowd_that_says_nothing_does_not_hold_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("daskjob.controller.probes.REQUEST_SECONDS", 0.2)
+
+    async def tell() -> None:
+        async with server() as address:
+            crowd = [asyncio.create_task(send(address, b"GET")) for _ in range(100)]
+            await asyncio.gather(*crowd)
+            assert await get(address, "/healthz") == (200, "ok\n")
+
+    asyncio.run(tell())
+
+
+def test_connection_that_is_open_at_the_end_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    async def tell() -> None:
+        async with server() as address:
+            waiting = asyncio.create_task(send(address, b"GET"))
+            await get(address, "/healthz")
+        assert await waiting == ""
+
+    asyncio.run(tell(), debug=True)
+    assert "Exception" not in caplog.text
+
+
+def test_address_that_is_taken_is_an_error_at_the_start() -> None:
+    async def tell() -> None:
+        async with server() as address:
+            with pytest.raises(OSError, match="address already in use"):
+                async with serving([address], ROUTES):
+                    pass
+
+    asyncio.run(tell())
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://0.0.0.0:8080/healthz", Address("0.0.0.0", 8080, "/healthz")),
+        ("http://:8080/live", Address("localhost", 8080, "/live")),
+        ("http://localhost", Address("localhost", 80, "/healthz")),
+        ("http://[::]:8080/", Address("::", 8080, "/healthz")),
+    ],
+)
+def test_url_says_where_to_listen(url: str, address: Address) -> None:
+    assert address_of(url) == address
+
+
+@pytest.mark.parametrize(
+    "url", ["https://0.0.0.0:8080/", "8080", "0.0.0.0:8080", "http://", "http://a:port/", ""]
+)
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        address_of(url)
+
+
+def test_operator_is_alive_while_watches_are_heard_of_and_work_is_done() -> None:
+    assert health(0.0, 0.0) == health(119.0, 119.0) == Answer(200, "ok\n")
+
+
+def test_operator_is_not_alive_when_a_watch_was_silent_for_2_minutes() -> None:
+    answer = health(120.0, 0.0)
+    assert answer.code == 503
+    assert answer.text == "a watch has neither told nor been listed anew for 120 s\n"
+
+
+def test_operator_is_not_alive_when_work_was_left_for_2_minutes() -> None:
+    assert health(200.0, 121.0).text.splitlines()[1] == (
+        "what is due has not been looked at for 121 s"
+    )

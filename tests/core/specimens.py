@@ -1,0 +1,905 @@
+"""Manifests that are right and manifests that are wrong: readers and API server judge them alike.
+
+A wrong one stands with one that is right in just that: what to write instead.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from daskjob.core import names
+from daskjob.core.manifests import Manifest
+from daskjob.core.spec import cluster as cluster_spec
+from daskjob.core.spec import group as group_spec
+from daskjob.core.spec import job as job_spec
+from daskjob.core.spec import policy_fields as policy
+from tests.core.manifests import (
+    DOCUMENTED,
+    autoscaler,
+    cluster,
+    container,
+    group,
+    job,
+    pod,
+)
+from tests.core.manifests import cluster_spec as a_cluster
+
+ROOT = Path(__file__).parents[2]
+NAME_SAYS = f"write a name of {names.NAME_RULE}"
+POLICY_SAYS = "write one of Always, OnFailure, Never"
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A manifest with one mistake."""
+
+    title: str
+    manifest: Manifest
+    #: Where the mistake is, for the reader of a file; for the API server, unless it says otherwise.
+    path: str
+    #: What the API server says; for a rule, the rule's own words.
+    says: str
+    #: The same with what to write instead.
+    right: Manifest
+    server_path: str = ""
+
+
+def flyte() -> Manifest:
+    """What Flyte creates: written by its Go types, which say null and ``{}`` for nothing."""
+    found: Manifest = json.loads((ROOT / "tests/data/flyte/daskjob.json").read_text())
+    return found
+
+
+def saying(field: str, value: object) -> Manifest:
+    """A job that says this of one field."""
+    manifest = job()
+    manifest["spec"][field] = value
+    return manifest
+
+
+def with_runner(*containers: Manifest, **more: Any) -> Manifest:
+    """A job whose runner's PodSpec is this."""
+    manifest = job()
+    manifest["spec"]["job"]["spec"] = pod(*containers, **more)
+    return manifest
+
+
+def with_files(**files: Any) -> Manifest:
+    """A job with files."""
+    manifest = job()
+    manifest["spec"]["job"]["files"] = {
+        name.replace("_", "."): text for name, text in files.items()
+    }
+    return manifest
+
+
+def with_rule(**rule: Any) -> Manifest:
+    """A job with one failure rule."""
+    return job(failurePolicy={"rules": [rule]})
+
+
+def with_group(**more: Any) -> Manifest:
+    """A cluster with one further group."""
+    return cluster(workerGroups=[a_group(**more)])
+
+
+def a_group(**more: Any) -> Manifest:
+    """A further group of a cluster."""
+    return {"name": "gpu", "replicas": 1, "spec": pod(container("worker")), **more}
+
+
+def with_worker(**more: Any) -> Manifest:
+    """A cluster whose default group has this too."""
+    manifest = cluster()
+    manifest["spec"]["worker"].update(more)
+    return manifest
+
+
+def with_service(**service: Any) -> Manifest:
+    """A cluster whose scheduler has this ServiceSpec."""
+    manifest = cluster()
+    manifest["spec"]["scheduler"]["service"] = service
+    return manifest
+
+
+def without(manifest: Manifest, *path: str) -> Manifest:
+    """The manifest without one field."""
+    manifest = copy.deepcopy(manifest)
+    below = manifest
+    for key in path[:-1]:
+        below = below[key]
+    del below[path[-1]]
+    return manifest
+
+
+def on(name: str, **spec: Any) -> Manifest:
+    """A job on a cluster that exists."""
+    return job(clusterRef={"name": name}, **spec)
+
+
+COUNTED: Manifest = {"action": "Count", "onExitCodes": {"operator": "In", "values": [3]}}
+WAITING: Manifest = {"runnerStart": "AfterWorkers"}
+
+WRONG = [
+    # Names
+    Wrong("name with a digit first", job("2024-run"), "metadata.name", NAME_SAYS, job("run-2024")),
+    Wrong("name of 64", cluster("c" * 64), "metadata.name", NAME_SAYS, cluster("c" * 63)),
+    Wrong("name with a dot", group("a.b"), "metadata.name", NAME_SAYS, group("a-b")),
+    Wrong(
+        "autoscaler's name with a dot",
+        autoscaler("a.b"),
+        "metadata.name",
+        NAME_SAYS,
+        autoscaler("a-b"),
+    ),
+    # What has to be there
+    Wrong("no job", without(job(), "spec", "job"), "spec.job", "Required value", job()),
+    Wrong("no pod", without(job(), "spec", "job", "spec"), "spec.job.spec", "Required", job()),
+    Wrong("no spec", without(cluster(), "spec"), "spec", "Required value", cluster()),
+    Wrong(
+        "no scheduler",
+        without(cluster(), "spec", "scheduler"),
+        "spec.scheduler",
+        "Required value",
+        cluster(),
+    ),
+    Wrong("no worker", without(cluster(), "spec", "worker"), "spec.worker", "Required", cluster()),
+    Wrong(
+        "a job's cluster without its spec",
+        job(cluster={}),
+        "spec.cluster.spec",
+        "Required value",
+        job(),
+    ),
+    Wrong("no cluster's name", group(cluster=""), "spec.cluster", "at least 1 chars", group()),
+    Wrong(
+        "group without workers",
+        without(group(), "spec", "worker"),
+        "spec.worker",
+        "Required value",
+        group(),
+    ),
+    Wrong(
+        "autoscaler without a maximum",
+        without(autoscaler(), "spec", "maximum"),
+        "spec.maximum",
+        "Required value",
+        autoscaler(),
+    ),
+    # Pods
+    Wrong("no container", with_runner(), "spec.job.spec.containers", "at least 1 items", job()),
+    Wrong(
+        "container without a name",
+        with_runner({"image": "i"}),
+        "spec.job.spec.containers[0].name",
+        "Required value",
+        with_runner({"image": "i", "name": "a"}),
+    ),
+    Wrong(
+        "two containers of one name",
+        with_runner(container("a"), container("a")),
+        "spec.job.spec.containers[1].name",
+        "Duplicate value",
+        with_runner(container("a"), container("b")),
+        server_path="spec.job.spec.containers[1]",
+    ),
+    Wrong(
+        "command as one text",
+        with_runner(container("a", command="python")),
+        "spec.job.spec.containers[0].command",
+        "must be of type array",
+        with_runner(container("a", command=["python"])),
+    ),
+    Wrong(
+        "number among the arguments",
+        with_runner({"name": "a", "args": ["--top", 10]}),
+        "spec.job.spec.containers[0].args",
+        "must be of type string",
+        with_runner({"name": "a", "args": ["--top", "10"]}),
+    ),
+    Wrong(
+        "variable without a name",
+        with_runner(container("a", env=[{"value": "3"}])),
+        "spec.job.spec.containers[0].env[0].name",
+        "Required value",
+        with_runner(container("a", env=[{"name": "N", "value": "3"}])),
+    ),
+    Wrong(
+        "number as a variable",
+        with_runner(container("a", env=[{"name": "N", "value": 3}])),
+        "spec.job.spec.containers[0].env[0].value",
+        "must be of type string",
+        with_runner(container("a", env=[{"name": "N", "value": "3"}])),
+    ),
+    Wrong(
+        "restart policy that there is not",
+        with_runner(container("a"), restartPolicy="Sometimes"),
+        "spec.job.spec.restartPolicy",
+        POLICY_SAYS,
+        with_runner(container("a"), restartPolicy="Never"),
+    ),
+    Wrong(
+        "number as a label",
+        job(job={"spec": pod(container("a")), "metadata": {"labels": {"year": 2024}}}),
+        "spec.job.metadata.labels[year]",
+        "must be of type string",
+        job(job={"spec": pod(container("a")), "metadata": {"labels": {"year": "2024"}}}),
+        server_path="spec.job.metadata.labels.year",
+    ),
+    # A job's files
+    Wrong(
+        "file in a folder",
+        job(job={"spec": pod(container("a")), "files": {"sub/a.py": "x"}}),
+        "spec.job.files[sub/a.py]",
+        job_spec.PLAIN_NAMES.says,
+        with_files(a_py="x"),
+        server_path="spec.job.files",
+    ),
+    Wrong(
+        "file of a number",
+        with_files(a_py=3),
+        "spec.job.files[a.py]",
+        "must be of type string",
+        with_files(a_py="3"),
+        server_path="spec.job.files.a.py",
+    ),
+    Wrong(
+        "files of more than 900 KiB",
+        with_files(a_py="x" * job_spec.FILES_LIMIT_BYTES),
+        "spec.job.files",
+        job_spec.SMALL_ENOUGH.says,
+        with_files(a_py="x" * (job_spec.FILES_LIMIT_BYTES - 4)),
+    ),
+    Wrong(
+        "too many files",
+        job(job={"spec": pod(container("a")), "files": {f"{n}.py": "" for n in range(1001)}}),
+        "spec.job.files",
+        "must have at most 1000 items",
+        job(
+            job={
+                "spec": pod(container("a")),
+                "files": {f"{n:0>250}.py": "x" * 650 for n in range(1000)},
+            }
+        ),
+    ),
+    # Where a job runs
+    Wrong(
+        "both cluster and clusterRef",
+        on("simple", cluster={"spec": a_cluster()}),
+        "spec.cluster",
+        job_spec.EXACTLY_ONE.says,
+        on("simple"),
+    ),
+    Wrong(
+        "neither cluster nor clusterRef",
+        job(cluster=None),
+        "spec.cluster",
+        job_spec.EXACTLY_ONE.says,
+        job(),
+    ),
+    Wrong(
+        "clusterRef without a name",
+        job(clusterRef={}),
+        "spec.clusterRef.name",
+        "Required value",
+        on("simple"),
+    ),
+    Wrong(
+        "clusterRef that no cluster can bear",
+        on("My.cluster"),
+        "spec.clusterRef.name",
+        NAME_SAYS,
+        on("my-cluster"),
+    ),
+    Wrong(
+        "fresh clusters with clusterRef",
+        on("simple", failurePolicy={"restart": "Cluster"}),
+        "spec.failurePolicy.restart",
+        policy.ONLY_RUNNER.says,
+        on("simple", failurePolicy={"restart": "Runner"}),
+    ),
+    Wrong(
+        "deletion policy with clusterRef",
+        on("simple", deletionPolicy={"onSuccess": "Keep"}),
+        "spec.deletionPolicy",
+        policy.NEVER_DELETED.says,
+        job(deletionPolicy={"onSuccess": "Keep"}),
+    ),
+    # A job's policy
+    Wrong(
+        "negative backoff limit",
+        job(backoffLimit=-1),
+        "spec.backoffLimit",
+        "greater than or equal to 0",
+        job(backoffLimit=0),
+    ),
+    Wrong(
+        "backoff limit of more than 32 bits",
+        job(backoffLimit=2**31),
+        "spec.backoffLimit",
+        "less than or equal to 2147483647",
+        job(backoffLimit=2**31 - 1),
+    ),
+    Wrong(
+        "longest wait below the first",
+        job(backoff={"initialSeconds": 20, "maxSeconds": 10}),
+        "spec.backoff.maxSeconds",
+        policy.LONGEST_IS_LONGER.says,
+        job(backoff={"initialSeconds": 10, "maxSeconds": 20}),
+    ),
+    Wrong(
+        "first wait above the longest, which is absent",
+        job(backoff={"initialSeconds": 361}),
+        "spec.backoff.maxSeconds",
+        policy.LONGEST_IS_LONGER.says,
+        job(backoff={"initialSeconds": 360}),
+    ),
+    Wrong(
+        "longest wait below the first, which is absent",
+        job(backoff={"maxSeconds": 9}),
+        "spec.backoff.maxSeconds",
+        policy.LONGEST_IS_LONGER.says,
+        job(backoff={"maxSeconds": 10}),
+    ),
+    Wrong(
+        "wait that shrinks",
+        job(backoff={"factor": 0.5}),
+        "spec.backoff.factor",
+        "greater than or equal to 1",
+        job(backoff={"factor": 1.5}),
+    ),
+    Wrong(
+        "ttl of 0",
+        job(ttlSecondsAfterFinished=0),
+        "spec.ttlSecondsAfterFinished",
+        "greater than or equal to 1",
+        job(ttlSecondsAfterFinished=1),
+    ),
+    *(
+        Wrong(
+            f"{field} of 0",
+            saying(field, 0),
+            f"spec.{field}",
+            "greater than or equal to 1",
+            saying(field, 1),
+        )
+        for field in (
+            "activeDeadlineSeconds",
+            "attemptDeadlineSeconds",
+            "startupDeadlineSeconds",
+            "stallDeadlineSeconds",
+        )
+    ),
+    Wrong(
+        "deadline as text",
+        job(activeDeadlineSeconds="60"),
+        "spec.activeDeadlineSeconds",
+        "must be of type integer",
+        job(activeDeadlineSeconds=60),
+    ),
+    Wrong(
+        "deadline with half seconds",
+        job(attemptDeadlineSeconds=1.5),
+        "spec.attemptDeadlineSeconds",
+        "must be of type integer",
+        job(attemptDeadlineSeconds=2),
+    ),
+    *(
+        Wrong(
+            f"{field} that there is not",
+            saying(field, "No"),
+            f"spec.{field}",
+            "Unsupported value",
+            saying(field, word),
+        )
+        for field, word in [
+            ("onSchedulerLoss", "Ignore"),
+            ("stallAction", "Fail"),
+            ("runnerStart", "AfterScheduler"),
+        ]
+    ),
+    Wrong(
+        "deletion that there is not",
+        job(deletionPolicy={"onFailure": "No"}),
+        "spec.deletionPolicy.onFailure",
+        "Unsupported value",
+        job(deletionPolicy={"onFailure": "DeleteWorkers"}),
+    ),
+    Wrong(
+        "workers to wait for without waiting",
+        job(minAvailableWorkers=2),
+        "spec.minAvailableWorkers",
+        policy.AFTER_WORKERS.says,
+        job(minAvailableWorkers=2, **WAITING),
+    ),
+    Wrong(
+        "more workers to wait for than there are",
+        job(minAvailableWorkers=3, **WAITING),
+        "spec.minAvailableWorkers",
+        job_spec.ENOUGH_WORKERS.says,
+        job(
+            minAvailableWorkers=3,
+            cluster={"spec": a_cluster(replicas=2, workerGroups=[a_group(replicas=None)])},
+            **WAITING,
+        ),
+    ),
+    Wrong(
+        "two workers to wait for where one is the default",
+        job(minAvailableWorkers=2, cluster={"spec": a_cluster(replicas=None)}, **WAITING),
+        "spec.minAvailableWorkers",
+        job_spec.ENOUGH_WORKERS.says,
+        job(
+            minAvailableWorkers=2,
+            cluster={
+                "spec": a_cluster(workerGroups=[a_group(autoscaling={"maximum": 1})], replicas=None)
+            },
+            **WAITING,
+        ),
+    ),
+    Wrong(
+        "progress before it was written",
+        job(progress={"intervalSeconds": -1}),
+        "spec.progress.intervalSeconds",
+        "greater than or equal to 0",
+        job(progress={"intervalSeconds": 0}),
+    ),
+    Wrong(
+        "suspend as text",
+        job(suspend="true"),
+        "spec.suspend",
+        "must be of type boolean",
+        job(suspend=True),
+    ),
+    Wrong(
+        "cancel as text",
+        job(cancel="true"),
+        "spec.cancel",
+        "must be of type boolean",
+        job(cancel=False),
+    ),
+    Wrong(
+        "number as a submission",
+        job(submissionID=5),
+        "spec.submissionID",
+        "must be of type string",
+        job(submissionID="5"),
+    ),
+    *(
+        Wrong(
+            f"{field} of 254 characters",
+            saying(field, "a" * 254),
+            f"spec.{field}",
+            "may not be more than 253",
+            saying(field, "a" * 253),
+        )
+        for field in ("submissionID", "managedBy")
+    ),
+    # Failure rules
+    Wrong(
+        "rule about nothing",
+        with_rule(action="Ignore"),
+        "spec.failurePolicy.rules[0]",
+        policy.ABOUT_SOMETHING.says,
+        with_rule(action="Ignore", onReasons=["Evicted"]),
+    ),
+    Wrong(
+        "rule without an action",
+        with_rule(onReasons=["Evicted"]),
+        "spec.failurePolicy.rules[0].action",
+        "Required value",
+        with_rule(action="Ignore", onReasons=["Evicted"]),
+    ),
+    Wrong(
+        "rule about an end that is final",
+        with_rule(action="Ignore", onReasons=["Cancelled"]),
+        "spec.failurePolicy.rules[0].onReasons",
+        "Unsupported value",
+        with_rule(action="FailJob", onReasons=["OOMKilled", "Stalled"]),
+    ),
+    Wrong(
+        "rule about success",
+        with_rule(action="Count", onExitCodes={"operator": "In", "values": [3, 0]}),
+        "spec.failurePolicy.rules[0].onExitCodes.values",
+        policy.FAILURES_ONLY.says,
+        with_rule(action="Count", onExitCodes={"operator": "NotIn", "values": [3, 0]}),
+    ),
+    Wrong(
+        "rule about a code that cannot be",
+        with_rule(action="Count", onExitCodes={"operator": "In", "values": [256]}),
+        "spec.failurePolicy.rules[0].onExitCodes.values",
+        "less than or equal to 255",
+        with_rule(action="Count", onExitCodes={"operator": "In", "values": [255]}),
+    ),
+    Wrong(
+        "rule about no code",
+        with_rule(action="Count", onExitCodes={"operator": "In", "values": []}),
+        "spec.failurePolicy.rules[0].onExitCodes.values",
+        "at least 1 items",
+        with_rule(**COUNTED),
+    ),
+    Wrong(
+        "rule about codes without an operator",
+        with_rule(action="Count", onExitCodes={"values": [3]}),
+        "spec.failurePolicy.rules[0].onExitCodes.operator",
+        "Required value",
+        with_rule(**COUNTED),
+    ),
+    Wrong(
+        "rule about too many codes",
+        with_rule(action="Count", onExitCodes={"operator": "NotIn", "values": [3] * 256}),
+        "spec.failurePolicy.rules[0].onExitCodes.values",
+        "at most 255 items",
+        with_rule(action="Count", onExitCodes={"operator": "NotIn", "values": list(range(255))}),
+    ),
+    Wrong(
+        "too many rules",
+        job(failurePolicy={"rules": [COUNTED] * 21}),
+        "spec.failurePolicy.rules",
+        "at most 20 items",
+        job(failurePolicy={"rules": [COUNTED] * 20}),
+    ),
+    Wrong(
+        "rules that are no list",
+        job(failurePolicy={"rules": "none"}),
+        "spec.failurePolicy.rules",
+        "must be of type array",
+        job(failurePolicy={"rules": [COUNTED]}),
+    ),
+    # Clusters
+    Wrong(
+        "negative replicas",
+        with_worker(replicas=-1),
+        "spec.worker.replicas",
+        "greater than or equal to 0",
+        with_worker(replicas=0),
+    ),
+    Wrong(
+        "replicas as text",
+        with_worker(replicas="2"),
+        "spec.worker.replicas",
+        "must be of type integer",
+        with_worker(replicas=2),
+    ),
+    Wrong(
+        "negative idle timeout",
+        cluster(idleTimeout=-1),
+        "spec.idleTimeout",
+        "greater than or equal to 0",
+        cluster(idleTimeout=600),
+    ),
+    Wrong(
+        "service without the scheduler's port",
+        with_service(ports=[{"name": "http-dashboard", "port": 8787}]),
+        "spec.scheduler.service.ports",
+        cluster_spec.REACHABLE.says,
+        with_service(ports=[{"name": "tcp-comm", "port": 8786}]),
+    ),
+    Wrong(
+        "service with no port",
+        with_service(ports=[]),
+        "spec.scheduler.service.ports",
+        cluster_spec.REACHABLE.says,
+        with_service(ports=None),
+    ),
+    Wrong(
+        "too many ports",
+        with_service(ports=[{"port": 8786 + n} for n in range(251)]),
+        "spec.scheduler.service.ports",
+        "at most 250 items",
+        with_service(ports=[{"port": 9035 - n} for n in range(250)]),
+    ),
+    Wrong(
+        "port as text",
+        with_service(ports=[{"port": 8786}, {"port": "8787"}]),
+        "spec.scheduler.service.ports[1].port",
+        "must be of type integer",
+        with_service(ports=[{"port": 8786}, {"port": 8787}]),
+    ),
+    Wrong(
+        "group without a name",
+        with_group(name=""),
+        "spec.workerGroups[0].name",
+        "at least 1 chars",
+        with_group(),
+    ),
+    Wrong(
+        "group with capitals",
+        with_group(name="Big"),
+        "spec.workerGroups[0].name",
+        cluster_spec.GROUP_NAME.says,
+        with_group(name="2-big"),
+    ),
+    Wrong(
+        "group named default",
+        with_group(name="default"),
+        "spec.workerGroups[0].name",
+        cluster_spec.GROUP_NAME.rules[1].says,
+        with_group(name="defaults"),
+    ),
+    Wrong(
+        "group named after the scheduler",
+        with_group(name="my-scheduler"),
+        "spec.workerGroups[0].name",
+        cluster_spec.GROUP_NAME.rules[0].says,
+        with_group(name="my-schedule"),
+    ),
+    Wrong(
+        "two groups of one name",
+        cluster(workerGroups=[a_group(), a_group()]),
+        "spec.workerGroups[1].name",
+        "Duplicate value",
+        cluster(workerGroups=[a_group(), a_group(name="cpu")]),
+        server_path="spec.workerGroups[1]",
+    ),
+    Wrong(
+        "too many groups",
+        cluster(workerGroups=[a_group(name=f"g{n}") for n in range(101)]),
+        "spec.workerGroups",
+        "at most 100 items",
+        cluster(workerGroups=[a_group(name=f"g{n}") for n in range(100)]),
+    ),
+    # Bounds
+    Wrong(
+        "maximum below the minimum",
+        with_worker(autoscaling={"minimum": 3, "maximum": 2}),
+        "spec.worker.autoscaling.maximum",
+        group_spec.BOUNDS.says,
+        with_worker(autoscaling={"minimum": 2, "maximum": 2}),
+    ),
+    Wrong(
+        "autoscaling without a maximum",
+        with_worker(autoscaling={"minimum": 3}),
+        "spec.worker.autoscaling.maximum",
+        "Required value",
+        with_worker(autoscaling={"maximum": 3}),
+    ),
+    Wrong(
+        "autoscaling up to 0",
+        with_worker(autoscaling={"maximum": 0}),
+        "spec.worker.autoscaling.maximum",
+        "greater than or equal to 1",
+        with_worker(autoscaling={"maximum": 1}),
+    ),
+    Wrong(
+        "autoscaler's maximum below its minimum",
+        autoscaler(minimum=3, maximum=2),
+        "spec.maximum",
+        group_spec.BOUNDS.says,
+        autoscaler(minimum=0, maximum=0),
+    ),
+    Wrong(
+        "autoscaler that never asks",
+        autoscaler(intervalSeconds=0),
+        "spec.intervalSeconds",
+        "greater than or equal to 1",
+        autoscaler(intervalSeconds=1),
+    ),
+    Wrong(
+        "autoscaler that never moves",
+        autoscaler(maximumStep=0),
+        "spec.maximumStep",
+        "greater than or equal to 1",
+        autoscaler(maximumStep=1),
+    ),
+    Wrong(
+        "autoscaler of a cluster that cannot be",
+        autoscaler(cluster="My.cluster"),
+        "spec.cluster",
+        NAME_SAYS,
+        autoscaler(cluster="my-cluster"),
+    ),
+    Wrong(
+        "autoscaler of a group that cannot be",
+        autoscaler(workerGroup="My.group"),
+        "spec.workerGroup",
+        NAME_SAYS,
+        autoscaler(workerGroup="my-group"),
+    ),
+    Wrong(
+        "group of a cluster that cannot be",
+        group(cluster="My.cluster"),
+        "spec.cluster",
+        NAME_SAYS,
+        group(cluster="my-cluster"),
+    ),
+    # What nobody knows
+    Wrong(
+        "misspelt field",
+        job(backofLimit=1),
+        "spec.backofLimit",
+        'unknown field "spec.backofLimit"',
+        job(backoffLimit=1),
+    ),
+    Wrong(
+        "misspelt field below a list",
+        with_group(replica=1),
+        "spec.workerGroups[0].replica",
+        'unknown field "spec.workerGroups[0].replica"',
+        with_group(replicas=1),
+    ),
+]
+
+#: What sloppy writers say for nothing.
+NOTHING: Manifest = {
+    "backoffLimit": None,
+    "backoff": {"initialSeconds": None, "factor": None, "maxSeconds": None},
+    "failurePolicy": {"rules": None, "maxIgnored": None},
+    "activeDeadlineSeconds": None,
+    "attemptDeadlineSeconds": None,
+    "startupDeadlineSeconds": None,
+    "stallDeadlineSeconds": None,
+    "ttlSecondsAfterFinished": None,
+    "deletionPolicy": None,
+    "minAvailableWorkers": None,
+    "progress": {"intervalSeconds": None},
+    "suspend": None,
+    "cancel": None,
+    "submissionID": None,
+    "managedBy": None,
+    "clusterRef": None,
+}
+#: Words that stand for nothing but in server-side apply, where an enumeration holds no null.
+NO_WORDS: Manifest = {"onSchedulerLoss": None, "stallAction": None, "runnerStart": None}
+
+
+def sloppy_job() -> Manifest:
+    """A job with every null, empty value and stray field that real writers produce."""
+    runner = {
+        "name": "job-runner",
+        "image": "i",
+        "command": None,
+        "args": None,
+        "env": None,
+        "resources": None,
+        "imagePullSecrets": [{"name": "stray"}],
+    }
+    worker = {"name": "worker", "image": "i", "env": [{"name": "A", "value": None}], "ports": None}
+    scheduler = {"name": "scheduler", "image": "i", "resources": {}}
+    manifest = job(
+        job={
+            "spec": {"containers": [runner], "restartPolicy": None, "volumes": None},
+            "metadata": None,
+            "files": None,
+        },
+        cluster={
+            "metadata": {"creationTimestamp": None, "labels": None, "annotations": None},
+            "spec": {
+                "idleTimeout": None,
+                "worker": {
+                    "replicas": None,
+                    "metadata": {"creationTimestamp": None},
+                    "spec": {"containers": [worker]},
+                    "autoscaling": None,
+                },
+                "workerGroups": None,
+                "scheduler": {
+                    "spec": {"containers": [scheduler]},
+                    "metadata": None,
+                    "service": {"ports": None, "selector": {"dask.org/cluster-name": "another"}},
+                },
+            },
+            "status": {},
+        },
+        **NOTHING,
+    )
+    manifest["metadata"]["creationTimestamp"] = None
+    manifest["status"] = {"jobStatus": "", "startTime": None, "endTime": None}
+    return manifest
+
+
+def sloppy_cluster() -> Manifest:
+    """A cluster with nulls and empty values."""
+    manifest = with_worker(replicas=None, metadata=None, autoscaling=None)
+    manifest["spec"]["scheduler"]["service"] = None
+    manifest["spec"].update(idleTimeout=None, workerGroups=None)
+    manifest["metadata"]["creationTimestamp"] = None
+    return {**manifest, "status": {}}
+
+
+def sloppy_group() -> Manifest:
+    """A group with nulls and empty values."""
+    manifest = group()
+    manifest["spec"]["worker"]["replicas"] = None
+    return {**manifest, "status": {}}
+
+
+def sloppy_autoscaler() -> Manifest:
+    """An autoscaler with nulls."""
+    more: Manifest = dict.fromkeys(
+        ("workerGroup", "intervalSeconds", "maximumStep", "scaleUpDelaySeconds")
+    )
+    return autoscaler(minimum=None, **more)
+
+
+def full_job() -> Manifest:
+    """A job that says everything that can be said."""
+    bounds = {"minimum": 1, "maximum": 5, "scaleDownDelaySeconds": 30}
+    labelled = {"labels": {"a": "b"}, "annotations": {"c": "d"}}
+    spec = a_cluster(
+        replicas=2,
+        idleTimeout=600,
+        workerGroups=[a_group(metadata=labelled, autoscaling=bounds)],
+    )
+    spec["worker"].update(metadata=labelled, autoscaling=bounds)
+    spec["scheduler"].update(
+        metadata=labelled, service={"type": "NodePort", "ports": [{"port": 8786}]}
+    )
+    return job(
+        "everything",
+        job={
+            "spec": pod(container("job-runner"), restartPolicy="Never"),
+            "metadata": labelled,
+            "files": {"a.py": "print()"},
+            "restartPolicy": "OnFailure",
+        },
+        cluster={"metadata": labelled, "spec": spec},
+        backoffLimit=3,
+        backoff={"initialSeconds": 1, "factor": 1.5, "maxSeconds": 60},
+        failurePolicy={
+            "rules": [
+                {
+                    "name": "bad input",
+                    "action": "FailJob",
+                    "onExitCodes": {"operator": "In", "values": [3]},
+                    "onReasons": ["ExitCode"],
+                }
+            ],
+            "maxIgnored": 2,
+            "restart": "Runner",
+        },
+        onSchedulerLoss="Ignore",
+        activeDeadlineSeconds=3600,
+        attemptDeadlineSeconds=600,
+        startupDeadlineSeconds=300,
+        stallDeadlineSeconds=120,
+        stallAction="Fail",
+        ttlSecondsAfterFinished=86400,
+        deletionPolicy={"onSuccess": "Keep", "onFailure": "DeleteWorkers"},
+        runnerStart="AfterWorkers",
+        minAvailableWorkers=1,
+        progress={"intervalSeconds": 10},
+        suspend=False,
+        cancel=False,
+        submissionID="monday",
+        managedBy=names.MANAGED_BY,
+    )
+
+
+def full_autoscaler() -> Manifest:
+    """An autoscaler that says everything that can be said."""
+    return autoscaler(
+        workerGroup="simple-gpu",
+        intervalSeconds=10,
+        scaleDownDelaySeconds=120,
+        scaleUpDelaySeconds=5,
+        maximumStep=2,
+    )
+
+
+def documents(folder: Path, pattern: str) -> Iterator[tuple[str, Manifest]]:
+    """The objects of our kinds in YAML files, by the files' names."""
+    for path in sorted(folder.glob(pattern)):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if document["kind"] in list(names.Kind):
+                yield path.relative_to(folder).as_posix(), document
+
+
+RIGHT: dict[str, Manifest] = {
+    **{f"documented {name}": found for name, found in documents(DOCUMENTED, "*.yaml")},
+    **{f"example {name}": found for name, found in documents(ROOT / "examples", "**/*.yaml")},
+    "Flyte's": flyte(),
+    "everything of a job": full_job(),
+    "everything of an autoscaler": full_autoscaler(),
+    "sloppy job": sloppy_job(),
+    "sloppy cluster": sloppy_cluster(),
+    "sloppy group": sloppy_group(),
+    "sloppy autoscaler": sloppy_autoscaler(),
+    **{f"not: {wrong.title}": wrong.right for wrong in WRONG},
+}

@@ -1,0 +1,62 @@
+"""What these tests add to the fixtures of the cluster: namespaces by the dozen."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import pytest
+
+#: So many namespaces are made at once, at most: one by one takes longer than the tests in them.
+DOZENS = 48
+
+
+class Kubernetes(Protocol):
+    """The fixture ``kubernetes``."""
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl; return what it prints."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
+    """Fresh namespaces, whose service accounts are there; all are deleted in the end."""
+    run = uuid.uuid4().hex[:6]
+    made: list[str] = []
+    unused: list[str] = []
+
+    def make() -> None:
+        # As many as were needed so far, so that one test alone waits for few.
+        more = min(max(len(made), 3), DOZENS)
+        unused.extend(f"t-{run}-{len(made) + number}" for number in range(more))
+        made.extend(unused)
+        items = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in unused
+        ]
+        listed = {"apiVersion": "v1", "kind": "List", "items": items}
+        kubernetes.kubectl("create", "-f", "-", stdin=json.dumps(listed))
+
+    def take() -> str:
+        if not unused:
+            make()
+        name = unused.pop(0)
+        # Pods are refused until the namespace has its service account.
+        there = ["--for=create", "--timeout=60s", "serviceaccount/default"]
+        kubernetes.kubectl("wait", "--namespace", name, *there)
+        return name
+
+    yield take
+    with ThreadPoolExecutor(8) as pool:
+        for start in range(0, len(made), 12):
+            some = made[start : start + 12]
+            pool.submit(kubernetes.kubectl, "delete", "namespace", "--wait=false", *some)
+
+
+@pytest.fixture
+def namespace(fresh: Callable[[], str]) -> str:
+    """The name of a fresh namespace; these tests leave nothing in it that anybody waits for."""
+    return fresh()

@@ -1,0 +1,191 @@
+"""What tests of the Kubernetes backend begin with: a way to a server, objects, patience."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.cached_api import CachedApi
+from daskjob.backends.kubernetes.connection import Access, Kubeconfig
+from daskjob.backends.kubernetes.informer import Informer, Pace
+from daskjob.backends.kubernetes.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.resources import PODS, Resource, resource_of
+from daskjob.core import names
+from daskjob.core.manifests import Key, Manifest, ObjectRef
+from tests.cluster.proxy import FaultProxy
+
+T = TypeVar("T")
+
+KEY = Key("DaskJob", "default", "sums")
+#: As the real one, only quicker: what is waited for is counted or asked for, never slept.
+QUICK = Pace(idle=1.0, duration=60.0, shortest=0.05, longest=0.4, sound=5.0)
+
+
+class Cluster(Protocol):
+    """As much of the fixture ``kubernetes`` as these tests need."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig of an administrator."""
+        ...
+
+
+class Kubectl(Protocol):
+    """The fixture ``kubectl``: runs it in the test's namespace, and returns what it prints."""
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str: ...
+
+
+class Plain:
+    """Credentials that never change: who the proxy is, we are."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self.renewals = 0
+
+    async def access(self) -> Access:
+        return self._access
+
+    async def renew(self, refused: Access) -> Access:
+        del refused
+        self.renewals += 1
+        return self._access
+
+    async def namespace(self) -> str:
+        return "default"
+
+
+@dataclass(frozen=True)
+class Others:
+    """Whoever else does something to pods of a namespace, past the proxy."""
+
+    api: Api
+
+    async def create(self, *names: str, namespace: str, cluster: str = "sums") -> None:
+        for name in names:
+            await self.api.create(pod(name, namespace, cluster=cluster))
+
+    async def delete(self, *names: str, namespace: str) -> None:
+        for name in names:
+            await self.api.delete(ObjectRef("Pod", namespace, name), grace_seconds=0)
+
+    async def label(self, name: str, namespace: str, **labels: str | None) -> None:
+        body = {"metadata": {"labels": labels}}
+        await self.api.patch(ObjectRef("Pod", namespace, name), body)
+
+    async def label_ours(self, name: str, namespace: str, value: str | None) -> None:
+        body = {"metadata": {"labels": {names.LABEL_CLUSTER_NAME: value}}}
+        await self.api.patch(ObjectRef("Pod", namespace, name), body)
+
+    async def see(self, namespace: str) -> list[str]:
+        """Return the pods that the server has with our label, each as ``name=version``."""
+        page = ItemDecoder(PODS).page(await self.api.list_page(PODS, namespace, limit=500))
+        return sorted(f"{item.ref.name}={item.version}" for item in page.items)
+
+
+@dataclass
+class Side:
+    """A client's side: requests, a cache, and what the cache told."""
+
+    api: Api
+    #: Somebody else, who talks to the server directly and patiently.
+    others: Others
+    cache: Cache
+    writes: CachedApi
+    proxy: FaultProxy
+    credentials: Plain
+    told: list[tuple[Item | None, Item | None]] = field(default_factory=list)
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the pods in the cache."""
+        return {item.ref.name for item in self.cache.all("Pod")}
+
+    @property
+    def held(self) -> list[str]:
+        """The pods in the cache, each as ``name=version``."""
+        return sorted(f"{item.ref.name}={item.version}" for item in self.cache.all("Pod"))
+
+
+@asynccontextmanager
+async def side(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
+    """Open a client's side behind a proxy that lets everything through, until it is told."""
+    async with AsyncExitStack() as stack:
+        direct = await Kubeconfig(str(cluster.kubeconfig)).access()
+        proxy = await stack.enter_async_context(FaultProxy(direct))
+        credentials = Plain(Access(proxy.url))
+        api = await stack.enter_async_context(Api(credentials, **options))
+        others = Others(await stack.enter_async_context(Api(Plain(direct))))
+        cache = Cache()
+        found = Side(api, others, cache, CachedApi(api, cache), proxy, credentials)
+        cache.watch(lambda old, new: found.told.append((old, new)))
+        yield found
+
+
+@asynccontextmanager
+async def informed(
+    found: Side, namespace: str, resource: Resource = PODS, pace: Pace = QUICK, **options: Any
+) -> AsyncIterator[Informer]:
+    """Let an informer run, and wait for its first list."""
+    informer = Informer(found.api, found.cache, resource, namespace=namespace, pace=pace, **options)
+    task = asyncio.create_task(informer.run())
+    try:
+        await until(lambda: informer.synced.is_set() or task.done())
+        yield informer
+        assert not task.done(), "the informer has ended"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until it is true, and no longer than so many seconds."""
+    give_up = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up, f"still not so after {seconds:.0f} s"
+        await asyncio.sleep(0.005)
+
+
+def run(story: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
+    """Run a test's story to its end."""
+
+    async def told() -> T:
+        return await story
+
+    return asyncio.run(told())
+
+
+def pod(name: str, namespace: str, *, cluster: str = "sums", **metadata: Any) -> Manifest:
+    """A pod that waits for a scheduler that there is not, and so never changes by itself."""
+    labels = {names.LABEL_CLUSTER_NAME: cluster} if cluster else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, **metadata},
+        "spec": {
+            "schedulerName": "nobody",
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "containers": [{"name": "main", "image": "nowhere.invalid/nothing"}],
+        },
+    }
+
+
+def seen(manifest: Manifest, version: int, uid: str = "", **status: Any) -> Item:
+    """An object as a server would tell of it."""
+    meta = {**manifest["metadata"], "resourceVersion": str(version)}
+    meta.setdefault("uid", uid or f"uid-{meta['name']}")
+
+    data = msgspec.json.encode(
+        {**manifest, "metadata": meta, **({"status": status} if status else {})}
+    )
+    return ItemDecoder(resource_of(manifest["kind"])).item(data)

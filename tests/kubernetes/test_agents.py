@@ -1,0 +1,243 @@
+"""Asking schedulers: whatever a tenant's pod answers, it costs little time and no memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from daskjob.backends.kubernetes.agents import LIMIT_BYTES, Agents, Endpoint, NoAnswer
+from daskjob.core.manifests import Key
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+WHO = Key("DaskJob", "default", "sums")
+OTHER = Key("DaskCluster", "default", "sums")
+
+
+@asynccontextmanager
+async def scheduler(handler: Handler) -> AsyncIterator[Endpoint]:
+    """Something that listens where an agent should."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        yield Endpoint(f"http://127.0.0.1:{port}/prefix", "the-token", "uid/container")
+    finally:
+        await runner.cleanup()
+
+
+def state(total: int) -> web.Response:
+    return web.json_response({"tasks": {"total": total}})
+
+
+def asked(handler: Handler) -> str:
+    """What comes of asking once: the words of the refusal, or the answer."""
+
+    async def story() -> str:
+        async with scheduler(handler) as endpoint, Agents(lambda _uid: None) as agents:
+            try:
+                return json.dumps(await agents.ask(endpoint, "state"))
+            except NoAnswer as error:
+                return str(error)
+
+    return asyncio.run(story())
+
+
+def test_agent_is_asked_with_its_token_below_the_dashboards_prefix() -> None:
+    async def echo(request: web.Request) -> web.Response:
+        return web.json_response([request.path, request.headers["Authorization"]])
+
+    async def wrapped(request: web.Request) -> web.Response:
+        return web.json_response({"said": json.loads((await echo(request)).text or "")})
+
+    assert json.loads(asked(wrapped)) == {
+        "said": ["/prefix/daskjob/v1/state", "Bearer the-token"],
+    }
+
+
+async def _too_long(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    try:
+        while True:
+            await answer.write(b" " * 65536)
+    except ConnectionError:
+        return answer
+
+
+async def _never(request: web.Request) -> web.Response:
+    del request
+    await asyncio.sleep(60)
+    return state(1)
+
+
+async def _elsewhere(request: web.Request) -> web.Response:
+    if request.path.endswith("/state"):
+        raise web.HTTPFound("/secret")
+    return state(1)
+
+
+async def _text(request: web.Request) -> web.Response:
+    del request
+    return web.Response(text="<html>")
+
+
+async def _list(request: web.Request) -> web.Response:
+    del request
+    return web.json_response([1])
+
+
+async def _deep(request: web.Request) -> web.Response:
+    del request
+    return web.Response(text="[" * 100_000)
+
+
+async def _error(request: web.Request) -> web.Response:
+    del request
+    raise web.HTTPForbidden
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        (_too_long, f"an answer of more than {LIMIT_BYTES} bytes"),
+        (_never, "no answer within 2 s"),
+        (_elsewhere, "HTTP 302"),
+        (_text, "no JSON"),
+        (_deep, "no JSON"),
+        (_list, "no JSON object"),
+        (_error, "HTTP 403"),
+    ],
+    ids=["endless", "silent", "redirect", "html", "deep", "list", "forbidden"],
+)
+def test_answer_that_cannot_be_used_is_no_answer(handler: Handler, words: str) -> None:
+    started = time.monotonic()
+    assert words in asked(handler)
+    assert time.monotonic() - started < 10
+
+
+def test_nobody_who_listens_is_no_answer() -> None:
+    async def story() -> None:
+        async with Agents(lambda _uid: None) as agents:
+            with pytest.raises(NoAnswer):
+                await agents.ask(Endpoint("http://127.0.0.1:1", "", ""), "state")
+
+    asyncio.run(story())
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(handler: Handler) -> AsyncIterator[tuple[Agents, Endpoint, list[str]]]:
+    told: list[str] = []
+    async with scheduler(handler) as endpoint, Agents(told.append) as agents:
+        life = asyncio.create_task(agents.run())
+        yield agents, endpoint, told
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+
+
+def test_scheduler_is_asked_as_often_as_the_one_who_wants_it_most_often() -> None:
+    times: list[float] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        del request
+        times.append(time.monotonic())
+        return state(len(times))
+
+    async def story() -> None:
+        async with running(answer) as (agents, endpoint, told):
+            agents.follow("c", endpoint, WHO, 30.0)
+            await until(lambda: told)
+            agents.follow("c", endpoint, OTHER, 0.2)
+            await until(lambda: len(times) >= 4)
+            agents.leave("c", OTHER)
+            await asyncio.sleep(0)
+            seen = len(times)
+            found = agents.state("c")
+            assert found is not None
+            assert found.tasks.total >= seen - 1
+            assert times[3] - times[1] >= 0.3
+
+    asyncio.run(story())
+
+
+def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
+    count = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal count
+        del request
+        count += 1
+        return state(7)
+
+    async def story() -> None:
+        async with running(answer) as (agents, endpoint, told):
+            agents.follow("c", endpoint, WHO, 0.02)
+            await until(lambda: count >= 5)
+            assert told == ["c"]
+            agents.leave("c", WHO)
+            await until(lambda: not agents._questions)
+            before = count
+            await asyncio.sleep(0.2)
+            assert count <= before + 1
+            assert agents.state("c") is not None
+            agents.forget("c")
+            assert agents.state("c") is None
+
+    asyncio.run(story())
+
+
+def test_scheduler_that_falls_silent_is_unknown_after_three_questions() -> None:
+    silent = False
+    count = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal count
+        del request
+        count += 1
+        if silent:
+            raise web.HTTPServiceUnavailable
+        return state(1)
+
+    async def story() -> None:
+        nonlocal silent
+        async with running(answer) as (agents, endpoint, told):
+            agents.follow("c", endpoint, WHO, 0.02)
+            await until(lambda: agents.state("c"))
+            silent, before = True, count
+            await until(lambda: agents.state("c") is None)
+            assert count - before >= 3
+            assert told == ["c", "c"]
+
+    asyncio.run(story())
+
+
+def test_another_life_of_the_scheduler_has_another_state() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        del request
+        return state(1)
+
+    async def story() -> None:
+        async with running(answer) as (agents, endpoint, _):
+            agents.follow("c", endpoint, WHO, 30.0)
+            await until(lambda: agents.state("c"))
+            reborn = Endpoint(endpoint.url, endpoint.token, "uid/other")
+            agents.follow("c", reborn, WHO, 30.0)
+            assert agents.state("c") is None
+            await until(lambda: agents.state("c"))
+
+    asyncio.run(story())

@@ -1,0 +1,409 @@
+"""What becomes of one request when the server or the way to it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from daskjob.backends.kubernetes.answers import (
+    AlreadyExists,
+    OutcomeUnknown,
+    Throttled,
+    Unanswered,
+    Unreachable,
+)
+from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.connection import Access
+from daskjob.backends.kubernetes.items import Item, ItemDecoder, Unreadable
+from daskjob.backends.kubernetes.limiter import Limiter
+from daskjob.backends.kubernetes.resources import PODS
+from daskjob.core.errors import ApiError, Forbidden, NotFound
+from daskjob.core.manifests import ObjectRef
+from tests.cluster import proxy as faults
+from tests.cluster.proxy import Fault, answer
+from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, run, side, until
+
+#: What may pass.
+PASSING: dict[str, Fault] = {
+    "408": answer(408),
+    "429": answer(429),
+    "500": answer(500),
+    "502": answer(502),
+    "503": answer(503),
+    "504": answer(504),
+    "reset": faults.reset(),
+    "lost answer": faults.lose_answer(),
+}
+#: What will not, however often it is asked.
+FINAL: dict[str, Fault] = {
+    "400": answer(400),
+    "403": answer(403, 'pods is forbidden: User "x" cannot patch resource "pods"', "Forbidden"),
+    "404": answer(404, 'pods "one" not found', "NotFound", details={"name": "one"}),
+    "405": answer(405),
+    "409": answer(409, "the object has been modified", "Conflict"),
+    "422": answer(422, "no", "Invalid", details={"causes": [{"field": "spec"}]}),
+}
+
+
+async def one(found: Side, namespace: str) -> Item:
+    """A pod that exists."""
+    return ItemDecoder(PODS).item(await found.api.create(pod("one", namespace)))
+
+
+def writes(found: Side, item: Item) -> dict[str, Callable[[], Awaitable[bytes]]]:
+    """The requests that do the same twice as they do once."""
+    return {
+        "get": lambda: found.api.get(item.ref),
+        "patch": lambda: found.api.patch(item.ref, {"metadata": {"labels": {"a": "b"}}}),
+        "delete": lambda: found.api.delete(item.ref),
+    }
+
+
+@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("verb", ["get", "patch"])
+def test_what_may_be_repeated_is_repeated_until_it_succeeds(
+    verb: str, fault: str, kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            item = await one(found, namespace)
+            rule = found.proxy.on(PASSING[fault], verb=verb, times=2)
+            changed = ItemDecoder(PODS).item(await writes(found, item)[verb]())
+            assert changed.ref == item.ref
+            assert rule.hits == 2
+
+    run(story())
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_a_deletion_whose_answer_was_lost_is_found_to_have_happened(
+    fault: str, kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            item = await found.writes.create(KEY, pod("one", namespace))
+            found.proxy.on(PASSING[fault], verb="delete", times=2)
+            if fault == "lost answer":
+                with pytest.raises(NotFound):
+                    await found.writes.delete(item.ref)
+            else:
+                await found.writes.delete(item.ref)
+            assert found.cache.of_uid(item.ref.uid) is None
+            assert await found.writes.look(item.ref) is None
+
+    run(story())
+
+
+@pytest.mark.parametrize("fault", FINAL)
+def test_what_is_refused_for_good_is_asked_once(
+    fault: str, kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            item = await one(found, namespace)
+            found.proxy.on(FINAL[fault], verb="patch", times=None)
+            with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is told elsewhere
+                await writes(found, item)["patch"]()
+            assert isinstance(caught.value, ApiError) or not caught.value.retryable  # type: ignore[attr-defined]
+            assert len(found.proxy.requests("patch")) == 1
+
+    run(story())
+
+
+# Creations
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "504", "reset", "lost answer"])
+def test_a_creation_of_unknown_outcome_is_not_repeated_but_told_as_such(
+    fault: str, kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(PASSING[fault], verb="create", times=None)
+            with pytest.raises(OutcomeUnknown):
+                await found.api.create(pod("one", namespace))
+            assert len(found.proxy.requests("create")) == 1
+
+    run(story())
+
+
+def test_a_creation_that_is_throttled_surely_did_nothing_and_is_repeated(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(answer(429), verb="create", times=2)
+            await found.api.create(pod("one", namespace))
+            assert len(found.proxy.requests("create")) == 3
+
+    run(story())
+
+
+def test_a_creation_that_never_left_is_repeated_and_told_from_one_that_did() -> None:
+    async def story() -> None:
+        told: list[int] = []
+        nowhere = Plain(Access("http://127.0.0.1:9"))
+        async with Api(nowhere, budget_seconds=1, told=lambda *a: told.append(a[2])) as api:
+            with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
+                await api.create(pod("one", "default"))
+        assert len(told) > 1
+        assert set(told) == {0}
+
+    run(story())
+
+
+def test_a_creation_of_unknown_outcome_that_happened_is_settled_under_its_name(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(faults.lose_answer(), verb="create")
+            with pytest.raises(OutcomeUnknown):
+                await found.writes.create(KEY, pod("one", namespace))
+            assert not found.writes.caught_up(KEY)
+            await found.writes.settle(KEY)
+            assert found.writes.caught_up(KEY)
+            assert found.names == {"one"}
+            asked = [(r.verb, r.code) for r in found.proxy.seen]
+            assert asked == [("create", 0), ("create", 409), ("get", 200)]
+
+    run(story())
+
+
+def test_a_creation_of_unknown_outcome_that_did_not_happen_is_made_up_for(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            rule = found.proxy.on(faults.reset(), verb="create", times=2)
+            with pytest.raises(OutcomeUnknown):
+                await found.writes.create(KEY, pod("one", namespace))
+            with pytest.raises(OutcomeUnknown):
+                await found.writes.settle(KEY)
+            assert not found.writes.caught_up(KEY)
+            await found.writes.settle(KEY)
+            assert found.writes.caught_up(KEY)
+            assert found.names == {"one"}
+            assert rule.hits == 2
+
+    run(story())
+
+
+def test_a_creation_that_is_refused_when_it_is_repeated_may_have_happened_before(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(faults.lose_answer(), verb="create")
+            full = 'pods "one" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1'
+            found.proxy.on(answer(403, full, "Forbidden"), verb="create")
+            with pytest.raises(OutcomeUnknown):
+                await found.writes.create(KEY, pod("one", namespace))
+            await found.writes.settle(KEY)
+            assert found.writes.caught_up(KEY)
+            assert found.names == {"one"}
+
+    run(story())
+
+
+def test_a_creation_whose_answer_makes_no_sense_or_was_not_waited_for_is_settled_too(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(answer(200, "not what was asked for"), verb="create")
+            with pytest.raises(Unreadable):
+                await found.writes.create(KEY, pod("one", namespace))
+            assert not found.writes.caught_up(KEY)
+            found.proxy.on(faults.hang(), verb="create")
+            settling = asyncio.create_task(found.writes.settle(KEY))
+            await until(lambda: len(found.proxy.requests("create")) == 2)
+            settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
+            assert not found.writes.caught_up(KEY)
+            await found.writes.settle(KEY)
+            assert found.writes.caught_up(KEY)
+            assert found.names == {"one"}
+
+    run(story())
+
+
+# Credentials
+
+
+def test_a_401_renews_the_credentials_once_and_sends_the_same_again(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(answer(401), verb="create")
+            await found.api.create(pod("one", namespace))
+            assert found.credentials.renewals == 1
+            first, second = found.proxy.requests("create")
+            assert first.body == second.body
+
+    run(story())
+
+
+def test_who_is_not_known_even_then_is_told_so(kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(answer(401, "Unauthorized"), times=None)
+            with pytest.raises(ApiError, match="Unauthorized"):
+                await found.api.get(ObjectRef("Pod", namespace, "one"))
+            assert (found.credentials.renewals, len(found.proxy.seen)) == (1, 2)
+
+    run(story())
+
+
+def test_a_missing_permission_is_asked_for_once(kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(FINAL["403"], times=None)
+            with pytest.raises(Forbidden):
+                await found.api.get(ObjectRef("Pod", namespace, "one"))
+            assert len(found.proxy.seen) == 1
+
+    run(story())
+
+
+# Time
+
+
+def test_a_server_that_never_answers_is_given_up(kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        async with side(kubernetes, try_seconds=0.2, budget_seconds=0.5) as found:
+            found.proxy.on(faults.hang(), times=None)
+            started = time.monotonic()
+            with pytest.raises(Unanswered, match="did not answer in time"):
+                await found.api.get(ObjectRef("Pod", namespace, "one"))
+            assert time.monotonic() - started < 2
+            with pytest.raises(OutcomeUnknown):
+                await found.api.create(pod("one", namespace))
+
+    run(story())
+
+
+def test_a_server_that_fails_for_long_is_given_up_after_a_few_tries(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes, budget_seconds=1) as found:
+            found.proxy.on(answer(503, "starting"), times=None)
+            started = time.monotonic()
+            with pytest.raises(Unanswered, match="starting"):
+                await found.api.get(ObjectRef("Pod", namespace, "one"))
+            assert time.monotonic() - started < 3
+            assert 2 <= len(found.proxy.seen) <= 5
+
+    run(story())
+
+
+def test_no_request_at_all_is_sent_before_the_server_said_so(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            item = await one(found, namespace)
+            found.proxy.on(answer(429, retry_after=1), verb="get", times=1)
+            got = asyncio.create_task(found.api.get(item.ref))
+            await until(lambda: found.proxy.requests("get"))
+            refused_at = found.proxy.requests("get")[0].at
+            await asyncio.gather(got, writes(found, item)["patch"]())
+            later = [r.at for r in found.proxy.seen if r.at > refused_at]
+            assert len(later) == 2
+            assert min(later) - refused_at >= 1
+
+    run(story())
+
+
+def test_a_retry_after_longer_than_the_time_left_is_told_with_it(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(answer(429, retry_after=3600), times=None)
+            with pytest.raises(Throttled) as caught:
+                await found.api.get(ObjectRef("Pod", namespace, "one"))
+            assert caught.value.retry_after == 3600
+            assert len(found.proxy.seen) == 1
+
+    run(story())
+
+
+def test_requests_keep_to_the_rate(kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        async with side(kubernetes, limiter=Limiter(100, burst=1)) as found:
+            item = await one(found, namespace)
+            await asyncio.gather(*(found.api.get(item.ref) for _ in range(50)))
+            times = [request.at for request in found.proxy.seen]
+            assert times[-1] - times[0] >= 0.49
+
+    run(story())
+
+
+def test_many_watches_leave_room_for_requests(kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            item = await one(found, namespace)
+
+            async def watch() -> None:
+                async with found.api.watch(
+                    PODS, namespace, item.version, idle_seconds=30, duration_seconds=30
+                ) as lines:
+                    async for _ in lines:
+                        pass
+
+            watches = [asyncio.create_task(watch()) for _ in range(150)]
+            await until(lambda: len(found.proxy.watching) == 150)
+            await asyncio.gather(*(found.api.get(item.ref) for _ in range(100)))
+            for task in watches:
+                task.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    run(story())
+
+
+def test_a_redirect_is_not_followed_with_our_token(kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            elsewhere = {"Location": f"{found.proxy.url}/elsewhere"}
+            found.proxy.on(answer(302, headers=elsewhere), times=None)
+            with pytest.raises(ApiError):
+                await found.api.get(ObjectRef("Pod", namespace, "one"))
+            assert len(found.proxy.seen) == 1
+
+    run(story())
+
+
+def test_who_gives_up_leaves_nothing_behind(kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(faults.hang(), times=40)
+            ref = ObjectRef("Pod", namespace, "one")
+            tasks = [asyncio.create_task(found.api.get(ref)) for _ in range(40)]
+            await until(lambda: len(found.proxy.seen) == 32)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            found.proxy.rules.clear()
+            with pytest.raises(NotFound):
+                await found.api.get(replace(ref, name="two"))
+
+    run(story())
+
+
+def test_a_name_that_is_taken_is_not_asked_for_again(kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            await one(found, namespace)
+            with pytest.raises(AlreadyExists):
+                await found.writes.create(KEY, pod("one", namespace))
+            assert len(found.proxy.seen) == 2
+            assert found.writes.caught_up(KEY)
+
+    run(story())

@@ -1,0 +1,202 @@
+"""What the cache holds, whoever tells of an object and in whatever order."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from daskjob.backends.kubernetes.cache import REMEMBERED_SECONDS, Cache
+from daskjob.backends.kubernetes.items import Item
+from daskjob.core.manifests import Manifest
+from tests.kubernetes.given import pod, seen
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache()
+
+
+def one(version: int, uid: str = "uid-one") -> Item:
+    return seen(pod("one", "here"), version, uid)
+
+
+def owned(name: str, owner: str, version: int = 1, namespace: str = "here") -> Item:
+    reference = {"kind": "DaskJob", "name": "j", "uid": owner, "controller": True}
+    return seen(pod(name, namespace, ownerReferences=[reference]), version)
+
+
+def names_of(items: list[Item]) -> list[str]:
+    return [item.ref.name for item in items]
+
+
+def test_what_is_newer_replaces_and_what_is_older_is_no_news(cache: Cache) -> None:
+    assert cache.put(one(9))
+    assert cache.put(one(10))
+    assert not cache.put(one(10))
+    assert not cache.put(one(9))
+    assert cache.get("Pod", "here", "one") == one(10)
+
+
+def test_versions_are_compared_as_numbers(cache: Cache) -> None:
+    cache.put(one(9))
+    assert cache.put(one(10)), "as text, 10 would be less than 9"
+
+
+def test_an_object_that_is_gone_is_not_brought_back_by_what_is_told_late(cache: Cache) -> None:
+    cache.put(one(5))
+    assert cache.remove(one(0).ref, 8)
+    assert not cache.put(one(7)), "the answer to a patch from before the deletion"
+    assert cache.get("Pod", "here", "one") is None
+    assert cache.is_gone("uid-one")
+
+
+def test_an_object_whose_label_came_back_is_there_again(cache: Cache) -> None:
+    cache.put(one(5))
+    cache.remove(one(0).ref, 8)
+    assert cache.put(one(9))
+    assert not cache.is_gone("uid-one")
+
+
+def test_an_object_that_we_deleted_does_not_come_back(cache: Cache) -> None:
+    cache.put(one(5))
+    cache.remove(one(0).ref)
+    assert not cache.put(one(6))
+    assert not cache.remove(one(0).ref, 7)
+    assert not cache.put(one(10**12))
+
+
+def test_a_deletion_that_is_told_late_does_not_remove_what_is_newer(cache: Cache) -> None:
+    cache.put(one(9))
+    assert not cache.remove(one(0).ref, 8)
+    assert cache.get("Pod", "here", "one") == one(9)
+
+
+def test_a_deletion_removes_no_other_object_of_the_name(cache: Cache) -> None:
+    cache.put(one(9, "second"))
+    assert not cache.remove(one(0, "first").ref, 8)
+    assert cache.get("Pod", "here", "one") == one(9, "second")
+
+
+def test_a_new_object_of_a_name_shows_that_the_old_one_went(cache: Cache) -> None:
+    told: list[tuple[Item | None, Item | None]] = []
+    cache.put(one(5, "first"))
+    cache.watch(lambda old, new: told.append((old, new)))
+    cache.put(one(9, "second"))
+    assert told == [(one(5, "first"), None), (None, one(9, "second"))]
+    assert cache.is_gone("first")
+    assert cache.of_uid("first") is None
+    assert len(cache) == 1
+
+
+def test_an_old_object_of_a_name_does_not_replace_the_new_one(cache: Cache) -> None:
+    cache.put(one(9, "second"))
+    assert not cache.put(one(5, "first"))
+    assert cache.get("Pod", "here", "one") == one(9, "second")
+
+
+def test_a_list_ends_what_it_does_not_have_but_not_what_is_newer(cache: Cache) -> None:
+    for name, version in (("listed", 3), ("ghost", 4), ("ours", 12)):
+        cache.put(seen(pod(name, "here"), version))
+    cache.put(seen(pod("elsewhere", "there"), 4))
+    cache.keep_only("Pod", "here", {"uid-listed"}, 10)
+    assert sorted(names_of(cache.all("Pod"))) == ["elsewhere", "listed", "ours"]
+    assert not cache.put(seen(pod("ghost", "here"), 9))
+
+
+def test_a_list_of_all_namespaces_ends_what_is_gone_in_any(cache: Cache) -> None:
+    for namespace in ("here", "there"):
+        cache.put(seen(pod("ghost", namespace, uid=namespace), 4))
+    cache.keep_only("Pod", None, set(), 10)
+    assert cache.all("Pod") == []
+    assert len(cache) == 0
+
+
+def test_whatever_the_order_the_end_is_the_same() -> None:
+    steps = [("put", 3), ("put", 5), ("remove", 7)]
+    for order in itertools.permutations([*steps, *steps]):
+        cache = Cache()
+        for what, version in order:
+            if what == "put":
+                cache.put(one(version))
+            else:
+                cache.remove(one(0).ref, version)
+        assert cache.get("Pod", "here", "one") is None, order
+        assert not cache.controlled("owner")
+        assert not cache.labelled("here", "sums")
+
+
+def test_who_is_gone_is_remembered_for_a_while_only() -> None:
+    now = 0.0
+    cache = Cache(clock=lambda: now)
+    for number in range(100):
+        cache.remove(one(0, f"uid-{number}").ref, 5)
+        now += REMEMBERED_SECONDS / 50
+    assert not cache.is_gone("uid-0")
+    assert cache.is_gone("uid-99")
+    assert len(cache._gone) <= 51
+
+
+def test_objects_are_found_by_their_controller(cache: Cache) -> None:
+    for item in (owned("a", "job-1"), owned("b", "job-1"), owned("c", "job-2")):
+        cache.put(item)
+    assert sorted(names_of(cache.controlled("job-1"))) == ["a", "b"]
+    cache.remove(owned("a", "job-1").ref, 2)
+    cache.put(owned("b", "job-2", version=2))
+    assert cache.controlled("job-1") == []
+    assert sorted(names_of(cache.controlled("job-2"))) == ["b", "c"]
+
+
+def test_objects_are_found_by_their_clusters_name(cache: Cache) -> None:
+    cache.put(one(1))
+    cache.put(seen(pod("other", "here", cluster="others"), 1))
+    cache.put(seen(pod("far", "there"), 1))
+    assert names_of(cache.labelled("here", "sums")) == ["one"]
+    cache.put(seen(pod("one", "here", cluster="others"), 2))
+    assert cache.labelled("here", "sums") == []
+    assert sorted(names_of(cache.labelled("here", "others"))) == ["one", "other"]
+
+
+def test_nothing_is_left_of_objects_that_went(cache: Cache) -> None:
+    items = [owned(f"p{n}", f"job-{n}", namespace=f"ns-{n}") for n in range(50)]
+    for item in items:
+        cache.put(item)
+    for item in items:
+        cache.remove(item.ref, 2)
+    indexes = (cache._named["Pod"], cache._by_uid, cache._controlled, cache._labelled)
+    assert [len(index) for index in indexes] == [0, 0, 0, 0]
+
+
+def test_looking_up_leaves_nothing_behind(cache: Cache) -> None:
+    cache.get("Pod", "nowhere", "none")
+    cache.all("Pod", "nowhere")
+    cache.controlled("nobody")
+    cache.labelled("nowhere", "none")
+    assert not cache._named["Pod"]
+    assert not cache._controlled
+    assert not cache._labelled
+
+
+def test_a_change_is_told_once_with_what_was_and_what_is(cache: Cache) -> None:
+    told: list[tuple[Item | None, Item | None]] = []
+    cache.watch(lambda old, new: told.append((old, new)))
+    cache.put(one(1))
+    cache.put(one(1))
+    cache.put(one(2))
+    cache.remove(one(0).ref, 3)
+    cache.remove(one(0).ref, 3)
+    assert told == [(None, one(1)), (one(1), one(2)), (one(2), None)]
+
+
+def test_one_of_our_kinds_is_kept_whole(cache: Cache) -> None:
+    job: Manifest = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskJob",
+        "metadata": {"name": "sums", "namespace": "here"},
+        "spec": {"anything": [1, {"at": "all"}]},
+    }
+    cache.put(seen(job, 7))
+    found = cache.objects("here").named("DaskJob", "sums")
+    assert found is not None
+    assert found["spec"] == {"anything": [1, {"at": "all"}]}
+    assert cache.objects("there").named("DaskJob", "sums") is None

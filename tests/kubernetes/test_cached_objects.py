@@ -1,0 +1,162 @@
+"""The cache answers a pass as a walk over all objects would, and what we build can be watched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daskjob.backends.fake import FakeBackend
+from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.resources import WATCHED
+from daskjob.core import names
+from daskjob.core.backend import reconcile
+from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.objects import GatheredObjects, Objects
+from daskjob.core.observed import cluster_observed, group_observed, job_observed
+from tests.core.manifests import cluster, container, group, job
+from tests.kubernetes.given import run, seen
+
+NAMESPACE = "default"
+UIDS = ["job-uid", "cluster-uid", "group-uid", "gone-uid"]
+KINDS = [resource.kind for resource in WATCHED]
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> list[Manifest]:
+    """Some objects that own each other, or do not."""
+    found: list[Manifest] = []
+    for number in range(draw(st.integers(0, 12))):
+        kind = draw(st.sampled_from(KINDS))
+        labels = {
+            names.LABEL_CLUSTER_NAME: draw(st.sampled_from(["sums", "other"])),
+            names.LABEL_COMPONENT: draw(st.sampled_from(["job-runner", "worker", "scheduler"])),
+        }
+        # A controller after another owner, or an owner alone that is none.
+        owners = [
+            {
+                "kind": draw(st.sampled_from(KINDS[:3])),
+                "name": "o",
+                "uid": uid,
+                "controller": place == 1,
+            }
+            for place, uid in enumerate(draw(st.lists(st.sampled_from(UIDS), max_size=2)))
+        ]
+        meta: dict[str, Any] = {
+            "name": f"o{number}",
+            "namespace": NAMESPACE,
+            "uid": draw(st.sampled_from(UIDS)) + (f"-{number}" if draw(st.booleans()) else ""),
+            "resourceVersion": str(number + 1),
+            "labels": labels,
+            "ownerReferences": owners,
+        }
+        found.append({"kind": kind, "apiVersion": "v1", "metadata": meta, "spec": {}})
+    # A uid is one object's.
+    by_uid: dict[str, Manifest] = {metadata(o)["uid"]: o for o in found}
+    return list(by_uid.values())
+
+
+def answers(found: Objects) -> dict[str, Any]:
+    """All that a pass may ask."""
+    asked: dict[str, Any] = {}
+    for kind in KINDS[:4]:
+        for number in range(12):
+            named = found.named(kind, f"o{number}")
+            asked[f"{kind} o{number}"] = named and metadata(named)["uid"]
+    for uid in ["", *UIDS]:
+        for kind in KINDS[:4]:
+            asked[f"{kind} of {uid}"] = {metadata(o)["uid"] for o in found.controlled(kind, uid)}
+        asked[f"pods of {uid}"] = {pod.ref for pod in found.pods(uid)}
+        for kind in ("Service", "ConfigMap"):
+            asked[f"{kind} of {uid}"] = set(found.references(kind, uid))
+    for name in ("sums", "other", "none"):
+        asked[f"runners on {name}"] = {pod.ref for pod in found.labelled_runners(name)}
+        asked[f"orphans of {name}"] = set(found.orphans(name))
+    return asked
+
+
+@settings(max_examples=200, deadline=None)
+@given(objects())
+def test_the_cache_answers_as_a_walk_over_all_objects_does(manifests: list[Manifest]) -> None:
+    cache = Cache()
+    for manifest in manifests:
+        cache.put(seen(manifest, int(manifest["metadata"]["resourceVersion"])))
+    assert answers(cache.objects(NAMESPACE)) == answers(GatheredObjects(manifests))
+
+
+@pytest.fixture
+def brought_up() -> FakeBackend:
+    """A job with files, two groups and a runner on its way, made by passes."""
+    backend = FakeBackend()
+    more = {"name": "more", "replicas": 1, "spec": {"containers": [container("worker", "w")]}}
+    manifest = job()
+    manifest["spec"]["job"]["files"] = {"a.py": "1"}
+    manifest["spec"]["cluster"]["spec"]["workerGroups"] = [more]
+    backend.submit(manifest)
+
+    async def passes() -> None:
+        for _ in range(20):
+            for key in backend.subjects():
+                await reconcile(backend, key, backend.now)
+            for pod in backend.store.all():
+                if pod["kind"] == "Pod" and pod.get("status", {}).get("phase") != "Running":
+                    backend.start(pod)
+            backend.advance(1)
+
+    run(passes())
+    return backend
+
+
+def test_a_pass_observes_the_same_by_the_cache_as_by_the_whole(brought_up: FakeBackend) -> None:
+    cache = Cache()
+    everything = list(brought_up.store.all())
+    for manifest in everything:
+        cache.put(seen(manifest, int(metadata(manifest)["resourceVersion"])))
+    whole, cached = GatheredObjects(everything), cache.objects(NAMESPACE)
+    observers = {"DaskJob": job_observed, "DaskCluster": cluster_observed}
+    compared = 0
+    for manifest in everything:
+        observe: Any = {**observers, "DaskWorkerGroup": group_observed}.get(manifest["kind"])
+        if observe is not None:
+            held = cached.named(manifest["kind"], metadata(manifest)["name"])
+            assert observe(held, cached) == observe(manifest, whole)
+            compared += 1
+    assert compared == 4
+
+
+def test_every_object_that_is_made_matches_the_selector_by_which_it_is_watched(
+    brought_up: FakeBackend,
+) -> None:
+    selectors = {resource.kind: resource.selector for resource in WATCHED}
+    made = [o for o in brought_up.store.all() if metadata(o).get("ownerReferences")]
+    assert {o["kind"] for o in made} == {
+        "ConfigMap",
+        "DaskCluster",
+        "DaskWorkerGroup",
+        "Pod",
+        "Service",
+    }
+    for manifest in made:
+        selector = selectors[manifest["kind"]]
+        assert not selector or metadata(manifest)["labels"][selector], manifest["metadata"]
+
+
+def test_objects_of_a_cluster_or_group_that_users_made_can_be_watched_too() -> None:
+    backend = FakeBackend()
+    backend.submit(cluster("simple"))
+    backend.submit(group("simple-extra", "simple"))
+
+    async def passes() -> None:
+        for _ in range(10):
+            for key in backend.subjects():
+                await reconcile(backend, key, backend.now)
+            backend.kubelet()
+            backend.advance(1)
+
+    run(passes())
+    pods = [o for o in backend.store.all() if o["kind"] in ("Pod", "Service")]
+    assert len(pods) > 3
+    for manifest in pods:
+        assert metadata(manifest)["labels"][names.LABEL_CLUSTER_NAME] == "simple"

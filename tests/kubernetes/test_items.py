@@ -1,0 +1,267 @@
+"""What is kept of an object, from the bytes in which a server tells of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from daskjob.backends.kubernetes.items import Change, ItemDecoder, WatchFailed, still_there
+from daskjob.backends.kubernetes.resources import (
+    CONFIG_MAPS,
+    JOBS,
+    PODS,
+    WATCHED,
+    Resource,
+    resource_of,
+)
+from daskjob.core.errors import ApiError, NotFound
+from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.pods import pod_facts
+
+OWNER = {"apiVersion": "v1", "kind": "DaskJob", "name": "sums", "uid": "job-uid"}
+POD: Manifest = {
+    "kind": "Pod",
+    "apiVersion": "v1",
+    "metadata": {
+        "name": "sums-runner",
+        "namespace": "here",
+        "uid": "pod-uid",
+        "resourceVersion": "1234",
+        "generation": 2,
+        "creationTimestamp": "2026-11-25T19:32:01Z",
+        "deletionTimestamp": "2026-11-25T19:33:31Z",
+        "deletionGracePeriodSeconds": 30,
+        "labels": {"dask.org/cluster-name": "sums", "dask.org/component": "job-runner"},
+        "annotations": {"kubernetes.dask.org/attempt": "2", "kubernetes.dask.org/template": "ab"},
+        "ownerReferences": [{**OWNER, "uid": "not-it"}, {**OWNER, "controller": True}],
+        "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}],
+    },
+    "spec": {
+        "volumes": [{"name": "v", "emptyDir": {}}],
+        "activeDeadlineSeconds": 60,
+        "nodeName": "node-1",
+        "containers": [
+            {"name": "sidecar", "image": "x"},
+            {"name": "job", "env": [{"name": "DASKJOB_AGENT_TOKEN", "value": "s3cret"}]},
+        ],
+    },
+    "status": {
+        "phase": "Running",
+        "reason": "Evicted",
+        "message": "because",
+        "startTime": "2026-11-25T19:32:03Z",
+        "podIP": "10.0.0.7",
+        "hostIP": "10.0.0.1",
+        "conditions": [
+            {"type": "Ready", "status": "True", "lastProbeTime": None},
+            {"type": "PodScheduled", "status": "False", "message": "0/3 nodes"},
+            {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "PreemptionByScheduler",
+                "lastTransitionTime": "2026-11-25T19:33:00Z",
+            },
+        ],
+        "initContainerStatuses": [
+            {"name": "init", "state": {"terminated": {"exitCode": 0}}, "restartCount": 0}
+        ],
+        "containerStatuses": [
+            {
+                "name": "job",
+                "state": {
+                    "terminated": {
+                        "exitCode": 3,
+                        "reason": "Error",
+                        "message": "the last line",
+                        "startedAt": "2026-11-25T19:32:05Z",
+                        "finishedAt": "2026-11-25T19:33:01Z",
+                    }
+                },
+                "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+                "ready": True,
+                "restartCount": 4,
+                "containerID": "containerd://abc",
+            }
+        ],
+    },
+}
+
+
+def item(resource: Resource, manifest: Manifest) -> Any:
+    return ItemDecoder(resource).item(json.dumps(manifest).encode())
+
+
+def test_a_pod_is_kept_as_the_same_facts_that_its_whole_text_has() -> None:
+    found = item(PODS, POD)
+    assert found.pod == pod_facts(POD)
+    assert found.pod.token == "s3cret"
+    assert found.pod.main.message == "the last line"
+    assert found.manifest is None
+    assert (found.version, found.owner_kind, found.owner_uid) == (1234, "DaskJob", "job-uid")
+    assert (found.cluster, found.deleting) == ("sums", True)
+    assert found.ref == ObjectRef("Pod", "here", "sums-runner", "pod-uid")
+
+
+def test_every_single_field_that_facts_are_made_of_is_decoded() -> None:
+    """Take one leaf away after the other: the facts change for the item as for the whole."""
+    for path in _leaves(POD):
+        without = _without(POD, path)
+        if path in (("metadata",), ("metadata", "uid")):
+            continue  # That is no object.
+        assert item(PODS, without).pod == pod_facts(without), path
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    below = value.items() if isinstance(value, dict) else enumerate(value)
+    found = []
+    for key, child in below:
+        found.append((*path, key))
+        if isinstance(child, dict | list):
+            found += _leaves(child, (*path, key))
+    return found
+
+
+def _without(value: Any, path: tuple[Any, ...]) -> Any:
+    key, *rest = path
+    copy = value.copy()
+    if rest:
+        copy[key] = _without(value[key], tuple(rest))
+    else:
+        del copy[key]
+    return copy
+
+
+def test_nulls_as_sloppy_clients_write_them_are_nothing() -> None:
+    sloppy = json.loads(json.dumps(POD))
+    for field in ("labels", "annotations", "ownerReferences", "deletionTimestamp"):
+        sloppy["metadata"][field] = None
+    sloppy["status"] = None
+    sloppy["spec"]["containers"][1]["env"] = None
+    found = item(PODS, sloppy)
+    assert (found.cluster, found.owner_uid, found.deleting) == ("", "", False)
+    assert found.pod == pod_facts(sloppy)
+
+
+def test_one_of_our_kinds_is_kept_whole_without_what_tools_wrote_beside_it() -> None:
+    job: Manifest = {
+        "metadata": {
+            "name": "sums",
+            "namespace": "here",
+            "uid": "u",
+            "resourceVersion": "7",
+            "generation": 3,
+            "finalizers": ["kopf.zalando.org/KopfFinalizerMarker"],
+            "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "{...}",
+                "kopf.zalando.org/last-handled-configuration": "{...}",
+                "mine": "stays",
+            },
+            "managedFields": [{"manager": "kubectl"}],
+        },
+        "spec": {"job": {"spec": {"newer": {"than": ["we", "know"]}}}},
+        "status": {"jobStatus": "Running"},
+    }
+    kept = item(JOBS, job).manifest
+    assert kept["metadata"]["annotations"] == {"mine": "stays"}
+    assert "managedFields" not in kept["metadata"]
+    assert kept["metadata"]["finalizers"] == ["kopf.zalando.org/KopfFinalizerMarker"]
+    assert (kept["spec"], kept["status"]) == (job["spec"], job["status"])
+    # In a list, objects come without these.
+    assert (kept["apiVersion"], kept["kind"]) == ("kubernetes.dask.org/v1", "DaskJob")
+
+
+def test_of_a_config_map_only_that_it_is_there() -> None:
+    files = {"metadata": POD["metadata"], "data": {"big.py": "x" * 100_000}}
+    found = item(CONFIG_MAPS, files)
+    assert (found.ref.kind, found.owner_uid, found.cluster) == ("ConfigMap", "job-uid", "sums")
+    assert (found.manifest, found.pod) == (None, None)
+
+
+def test_a_page_has_its_objects_the_lists_version_and_what_to_ask_the_next_with() -> None:
+    data = {"metadata": {"resourceVersion": "99", "continue": "more"}, "items": [POD, POD]}
+    page = ItemDecoder(PODS).page(json.dumps(data).encode())
+    assert (len(page.items), page.version, page.proceed) == (2, 99, "more")
+    empty = ItemDecoder(PODS).page(b'{"metadata":{"resourceVersion":"100"},"items":null}')
+    assert (empty.items, empty.version, empty.proceed) == ([], 100, "")
+
+
+def change(kind: str, thing: Manifest) -> Change:
+    return ItemDecoder(PODS).change(json.dumps({"type": kind, "object": thing}).encode())
+
+
+def test_lines_of_a_watch_say_what_changed_what_went_and_how_far_it_is() -> None:
+    assert change("ADDED", POD) == Change(1234, item(PODS, POD))
+    assert change("MODIFIED", POD) == Change(1234, item(PODS, POD))
+    assert change("DELETED", POD) == Change(1234, item(PODS, POD), gone=True)
+    bookmark = {
+        "kind": "Pod",
+        "metadata": {"resourceVersion": "2000"},
+        "spec": {"containers": None},
+    }
+    assert change("BOOKMARK", bookmark) == Change(2000)
+
+
+def test_an_error_within_a_watch_is_told_with_its_code() -> None:
+    with pytest.raises(WatchFailed, match="the watch ended with 410: too old") as caught:
+        change("ERROR", {"kind": "Status", "code": 410, "message": "too old", "metadata": {}})
+    assert caught.value.code == 410
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"<html>",
+        b'{"type":"ADDED"}',
+        b'{"type":"ADDED","object":{}}',
+        b'{"type":"ADDED","object":{"metadata":{"name":"a"}}}',
+        b'{"type":"ADDED","object":{"metadata":7}}',
+        b'{"type":"NOVEL","object":{"metadata":{"uid":"u"}}}',
+        b'{"type":"ERROR","object":7}',
+    ],
+)
+def test_what_is_no_line_of_a_watch_is_an_error_and_nothing_else(line: bytes) -> None:
+    with pytest.raises(ApiError):
+        ItemDecoder(PODS).change(line)
+
+
+@pytest.mark.parametrize(
+    ("answer", "there"),
+    [
+        ({"kind": "Status", "status": "Success", "details": {"uid": "u"}}, False),
+        ({"kind": "Service", "metadata": {"name": "s", "uid": "u"}}, False),
+        ({"metadata": {"deletionTimestamp": "t", "deletionGracePeriodSeconds": 30}}, True),
+        ({"metadata": {"deletionTimestamp": "t", "deletionGracePeriodSeconds": 0}}, False),
+        ({"metadata": {"deletionTimestamp": "t", "finalizers": ["a/b"]}}, True),
+    ],
+    ids=["Status", "Service", "pod in its grace period", "pod that no node runs", "finalizer"],
+)
+def test_the_answer_to_a_deletion_says_whether_the_object_is_still_there(
+    answer: Manifest, there: bool
+) -> None:
+    assert still_there(json.dumps(answer).encode()) is there
+
+
+def test_paths_are_those_of_the_api() -> None:
+    assert PODS.path("here", "a") == "/api/v1/namespaces/here/pods/a"
+    assert PODS.path(None) == "/api/v1/pods"
+    jobs = "/apis/kubernetes.dask.org/v1/namespaces/here/daskjobs"
+    assert JOBS.path("here", "a", "status") == f"{jobs}/a/status"
+    lease = resource_of("Lease").path("kube-system", "daskjob")
+    assert lease == "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/daskjob"
+
+
+def test_a_name_never_leads_to_another_path() -> None:
+    assert JOBS.path("here", "../../secrets/s").endswith("/daskjobs/..%2F..%2Fsecrets%2Fs")
+    assert JOBS.path("here", "a?watch=1").endswith("/daskjobs/a%3Fwatch%3D1")
+    for name in (".", ".."):
+        with pytest.raises(NotFound):
+            JOBS.path("here", name)
+
+
+def test_a_kind_that_is_none_of_ours_has_no_resource() -> None:
+    with pytest.raises(NotFound, match="Secret"):
+        resource_of("Secret")
+    assert "Secret" not in {resource.kind for resource in WATCHED}

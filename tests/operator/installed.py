@@ -1,0 +1,74 @@
+"""The operator as users install it: the project's chart and image, by Helm."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.binaries import binary
+from tests.cluster.plugin import Kubernetes
+
+CHART = Path(__file__).parents[2] / "operator-chart"
+NAMESPACE = "daskjob-system"
+RELEASE = "daskjob"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An installed operator."""
+
+    kubernetes: Kubernetes
+    deployment: str
+
+    @property
+    def user(self) -> str:
+        """As whom it asks the API server."""
+        path = "jsonpath={.spec.template.spec.serviceAccountName}"
+        account = self.kubectl("get", self.deployment, "-o", path)
+        return f"system:serviceaccount:{NAMESPACE}:{account}"
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl in the operator's namespace."""
+        return self.kubernetes.kubectl(f"--namespace={NAMESPACE}", *arguments)
+
+    def stop(self) -> None:
+        """End it, and return when it is gone."""
+        self.kubectl("scale", self.deployment, "--replicas=0")
+        self.kubectl("wait", "pods", "--all", "--for=delete", "--timeout=60s")
+
+    def start(self) -> None:
+        """Start it, and return when it is ready."""
+        self.kubectl("scale", self.deployment, "--replicas=1")
+        self.kubectl("rollout", "status", self.deployment, "--timeout=60s")
+
+    def logs(self) -> str:
+        """Return what it has logged."""
+        return self.kubectl("logs", self.deployment, "--tail=-1")
+
+
+def installed(kubernetes: Kubernetes) -> Operator:
+    """Install the operator of this checkout, and return when it is ready."""
+    name, _, tag = kubernetes.image("operator").rpartition(":")
+    values = [f"image.name={name}", f"image.tag={tag}"]
+    command = [str(binary("helm")), f"--kubeconfig={kubernetes.kubeconfig}"]
+    command += ["upgrade", "--install", RELEASE, str(CHART), f"--namespace={NAMESPACE}"]
+    command += ["--create-namespace", "--wait", "--timeout=120s", "--skip-crds"]
+    done = subprocess.run(
+        [*command, *(word for value in values for word in ("--set", value))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + _why(kubernetes)
+    found = kubernetes.kubectl(
+        f"--namespace={NAMESPACE}", "get", "deployments", "--output=name"
+    ).split()
+    return Operator(kubernetes, found[0])
+
+
+def _why(kubernetes: Kubernetes) -> str:
+    where = f"--namespace={NAMESPACE}"
+    return kubernetes.kubectl(where, "get", "pods,events") + kubernetes.kubectl(
+        where, "logs", "--selector=app.kubernetes.io/name", "--tail=50"
+    )

@@ -1,0 +1,70 @@
+"""DaskJobs for tests of the operator: real ones, and ones whose pods cost next to nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Manifest = dict[str, Any]
+
+SLEEPS = ["sleep", "3600"]
+
+
+def container(image: str, name: str, *args: str, **more: Any) -> Manifest:
+    """A container of an image that the nodes have."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": list(args),
+        **more,
+    }
+
+
+def pod_spec(*containers: Manifest, **more: Any) -> Manifest:
+    """A PodSpec that ends soon when it is told to."""
+    return {"terminationGracePeriodSeconds": 1, "containers": list(containers), **more}
+
+
+def job(
+    image: str, *runner: str, name: str = "sums", workers: int = 1, dask: bool = False, **spec: Any
+) -> Manifest:
+    """A DaskJob whose runner runs this command; without ``dask`` its cluster only sleeps."""
+    scheduler, worker = (["dask", "scheduler"], ["dask", "worker"]) if dask else (SLEEPS, SLEEPS)
+    cluster = {
+        "scheduler": {"spec": pod_spec(container(image, "scheduler", *scheduler))},
+        "worker": {
+            "replicas": workers,
+            "spec": pod_spec(container(image, "worker", *worker)),
+        },
+    }
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskJob",
+        "metadata": {"name": name},
+        "spec": {
+            "job": {"spec": pod_spec(container(image, "job", *runner))},
+            "cluster": {"spec": cluster},
+            **spec,
+        },
+    }
+
+
+def python_job(image: str, code: str, **more: Any) -> Manifest:
+    """A DaskJob whose runner runs Python code."""
+    return job(image, "python", "-c", code, **more)
+
+
+def ended(found: Manifest) -> bool:
+    """Whether a job has come to its end."""
+    return found.get("status", {}).get("jobStatus") in ("Successful", "Failed")
+
+
+def says(word: str) -> Any:
+    """Whether a job's status has this word."""
+    return lambda found: found.get("status", {}).get("jobStatus") == word
+
+
+def condition(found: Manifest, kind: str) -> Manifest:
+    """A condition of an object; empty where it has none of this type."""
+    conditions = found.get("status", {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == kind), {})

@@ -1,0 +1,296 @@
+"""DaskJobs run to a truthful end under the operator as users install it (design §3, §4)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
+from tests.core.manifests import DOCUMENTED
+from tests.operator.installed import Operator
+from tests.operator.jobs import (
+    condition,
+    container,
+    ended,
+    job,
+    pod_spec,
+    python_job,
+    says,
+)
+
+Manifest = dict[str, Any]
+Apply = Callable[..., None]
+Audit = Callable[[], AbstractContextManager[Audited]]
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest.fixture
+def image(kubernetes: Kubernetes) -> str:
+    return kubernetes.image("dask")
+
+
+def pods(kubectl: Kubectl) -> dict[str, Manifest]:
+    found = json.loads(kubectl("get", "pods", "-o", "json"))["items"]
+    return {pod["metadata"]["name"]: pod for pod in found}
+
+
+def until_only(kubectl: Kubectl, *left: str, seconds: float = 60) -> None:
+    """Wait until nothing of a job exists but this, as ``kind/name``."""
+    kinds = "daskjobs,daskclusters,daskworkergroups,pods,services"
+    give_up = time.monotonic() + seconds
+    while (found := sorted(kubectl("get", kinds, "-o", "name").split())) != sorted(left):
+        assert time.monotonic() < give_up, f"still there: {found}"
+
+
+def test_documented_job_runs_unchanged_but_for_its_image(
+    image: str, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    text = (DOCUMENTED / "job.yaml").read_text().replace("ghcr.io/dask/dask:latest", image)
+    manifest = yaml.safe_load(text.replace("imagePullPolicy: Always", ""))
+    manifest["metadata"].pop("namespace", None)
+    name = manifest["metadata"]["name"]
+    kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+
+    done = wait_for("daskjob", name, ended, seconds=150)
+    status = done["status"]
+    assert (status["jobStatus"], status["reason"]) == ("Successful", "Completed")
+    assert status["clusterName"] == name
+    assert status["jobRunnerPodName"] == f"{name}-runner"
+    assert status["startTime"] <= status["endTime"]
+    assert condition(done, "Complete")["status"] == "True"
+    assert status["report"]["schedulerId"].startswith("Scheduler-")
+    kubectl("wait", f"daskjob/{name}", "--for=condition=Complete", "--timeout=5s")
+    kubectl("wait", f"daskjob/{name}", "--for=jsonpath={.status.jobStatus}=Successful")
+    until_only(kubectl, f"daskjob.kubernetes.dask.org/{name}", f"pod/{name}-runner")
+
+
+COMPUTES = """
+import json, os
+from distributed import Client
+with Client() as client:
+    client.wait_for_workers(2)
+    total = client.submit(sum, client.map(lambda n: n * n, range(100))).result()
+print("the sum is", total)
+open(os.environ["DASKJOB_RESULT_FILE"], "w").write(json.dumps({"total": total}))
+"""
+
+
+def test_job_computes_on_its_workers_and_its_result_and_report_outlive_the_cluster(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(python_job(image, COMPUTES, workers=2, dask=True))
+    status = wait_for("daskjob", "sums", ended, seconds=150)["status"]
+    assert (status["jobStatus"], status["exitCode"]) == ("Successful", 0)
+    assert status["result"] == {"total": 328350}
+    assert status["report"]["tasks"]["total"] >= 101
+    assert status["progress"]["done"] >= 101
+    until_only(kubectl, "daskjob.kubernetes.dask.org/sums", "pod/sums-runner")
+    assert kubectl("logs", "sums-runner").startswith("the sum is 328350")
+
+
+def test_job_that_fails_says_its_exit_code_and_the_last_of_its_log(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    code = "import sys; print('no data for 2024'); sys.exit(3)"
+    apply(python_job(image, code, backoffLimit=0))
+    failed = wait_for("daskjob", "sums", ended)
+    status = failed["status"]
+    assert (status["jobStatus"], status["exitCode"]) == ("Failed", 3)
+    assert status["reason"] == "ExitCode"
+    assert "no data for 2024" in json.dumps(status)
+    assert condition(failed, "Failed")["status"] == "True"
+    until_only(kubectl, "daskjob.kubernetes.dask.org/sums", "pod/sums-runner")
+    events = kubectl("get", "events", "--field-selector=involvedObject.kind=DaskJob", "-o", "name")
+    assert 1 <= len(events.split()) <= 4
+
+
+def test_job_is_tried_again_on_a_fresh_cluster_and_each_attempt_keeps_its_pod(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    code = "import os, sys; sys.exit(5 if os.environ['DASKJOB_ATTEMPT'] == '0' else 0)"
+    apply(python_job(image, code, backoffLimit=2, backoff={"initialSeconds": 1}))
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert status["jobStatus"] == "Successful"
+    tries = [(t["number"], t["exitCode"], t["runnerPodName"]) for t in status["attempts"]]
+    assert tries == [(0, 5, "sums-runner"), (1, 0, "sums-runner-1")]
+    left = ("daskjob.kubernetes.dask.org/sums", "pod/sums-runner", "pod/sums-runner-1")
+    until_only(kubectl, *left)
+
+
+def test_cancel_stops_the_runner_keeps_its_log_and_latches(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(python_job(image, "import time; print('at work', flush=True); time.sleep(600)"))
+    wait_for("daskjob", "sums", says("Running"))
+    kubectl("patch", "daskjob", "sums", "--type=merge", "-p", '{"spec": {"cancel": true}}')
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert (status["jobStatus"], status["reason"]) == ("Failed", "Cancelled")
+    until_only(kubectl, "daskjob.kubernetes.dask.org/sums", "pod/sums-runner")
+    wait_for("pod", "sums-runner", lambda pod: pod["status"]["phase"] == "Failed")
+    assert kubectl("logs", "sums-runner") == "at work\n"
+    kubectl("patch", "daskjob", "sums", "--type=merge", "-p", '{"spec": {"cancel": false}}')
+    assert wait_for("daskjob", "sums", ended)["status"]["reason"] == "Cancelled"
+
+
+def test_deadline_ends_a_job_whose_script_handles_sigterm_and_exits_with_0(
+    image: str, apply: Apply, wait_for: WaitFor
+) -> None:
+    code = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(0))\ntime.sleep(600)"
+    apply(python_job(image, code, activeDeadlineSeconds=4))
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert (status["jobStatus"], status["reason"]) == ("Failed", "DeadlineExceeded")
+
+
+def test_suspended_job_has_no_live_pods_and_a_resumed_one_begins_a_new_attempt(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    code = "import os, time; time.sleep(0 if os.environ['DASKJOB_ATTEMPT'] == '1' else 600)"
+    apply(python_job(image, code))
+    wait_for("daskjob", "sums", says("Running"))
+    kubectl("patch", "daskjob", "sums", "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    held = wait_for("daskjob", "sums", lambda j: condition(j, "Suspended").get("status") == "True")
+    assert held["status"]["jobStatus"] == "JobCreated"
+    assert "startTime" not in held["status"]
+    until_only(kubectl, "daskjob.kubernetes.dask.org/sums", "pod/sums-runner")
+    wait_for("pod", "sums-runner", lambda pod: pod["status"]["phase"] == "Failed")
+    kubectl("patch", "daskjob", "sums", "--type=merge", "-p", '{"spec": {"suspend": false}}')
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert (status["jobStatus"], status.get("failures", 0)) == ("Successful", 0)
+
+
+def test_job_killed_by_its_memory_limit_says_so(
+    image: str, apply: Apply, wait_for: WaitFor
+) -> None:
+    manifest = python_job(image, "b = bytearray(500 << 20)", backoffLimit=0)
+    runner = manifest["spec"]["job"]["spec"]["containers"][0]
+    runner["resources"] = {"limits": {"memory": "64Mi"}}
+    apply(manifest)
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert (status["jobStatus"], status["reason"]) == ("Failed", "OOMKilled")
+    assert "memory" in status["message"]
+
+
+def test_job_whose_image_has_an_impossible_name_fails_at_once_and_says_which(
+    image: str, apply: Apply, wait_for: WaitFor
+) -> None:
+    manifest = python_job(image, "pass")
+    # Nothing is tried again then, infrastructure included.
+    manifest["spec"]["job"]["spec"]["restartPolicy"] = "Never"
+    manifest["spec"]["job"]["spec"]["containers"][0]["image"] = "UPPER/case:bad:name"
+    apply(manifest)
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert (status["jobStatus"], status["reason"]) == ("Failed", "ImagePull")
+    assert "UPPER/case:bad:name" in status["message"]
+
+
+def test_quota_starves_the_workers_and_never_the_runner(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    kubectl("create", "quota", "few", "--hard=pods=2")
+    apply(python_job(image, "import time; time.sleep(5)", workers=3))
+    waiting = wait_for("daskjob", "sums", says("Running"))
+    assert waiting["status"]["jobStatus"] == "Running"
+    group = wait_for(
+        "daskworkergroup",
+        "sums-default",
+        lambda g: condition(g, "WorkersReady").get("reason") == "Quota",
+    )
+    assert "exceeded quota" in condition(group, "WorkersReady")["message"]
+    assert wait_for("daskjob", "sums", ended)["status"]["jobStatus"] == "Successful"
+
+
+def test_name_that_somebody_elses_pod_has_fails_the_job_and_leaves_the_pod(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    foreign = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "sums-runner", "labels": {"dask.org/cluster-name": "sums"}},
+        "spec": pod_spec(container(image, "theirs", "sleep", "600")),
+    }
+    apply(foreign)
+    before = pods(kubectl)["sums-runner"]["metadata"]["uid"]
+    apply(job(image, "true"))
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert (status["jobStatus"], status["reason"]) == ("Failed", "NameConflict")
+    assert "sums-runner" in status["message"]
+    found = pods(kubectl)["sums-runner"]["metadata"]
+    assert (found["uid"], found.get("deletionTimestamp")) == (before, None)
+
+
+def test_runner_whose_labels_were_taken_off_is_found_and_not_made_a_second_time(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(python_job(image, "import time; time.sleep(8)"))
+    wait_for("daskjob", "sums", says("Running"))
+    kubectl("label", "pod", "sums-runner", "dask.org/cluster-name-", "dask.org/component-")
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert (status["jobStatus"], status["attempt"]) == ("Successful", 0)
+    assert [name for name in pods(kubectl) if "runner" in name] == ["sums-runner"]
+
+
+def test_deleting_a_job_while_the_operator_is_dead_removes_everything(
+    operator: Operator, image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(python_job(image, "import time; time.sleep(600)", workers=2))
+    wait_for("daskjob", "sums", says("Running"))
+    operator.stop()
+    try:
+        kubectl("delete", "daskjob", "sums", "--timeout=30s")
+        until_only(kubectl)
+    finally:
+        operator.start()
+
+
+def test_requests_for_a_job_of_10_workers_are_at_most_n_plus_13(
+    operator: Operator,
+    image: str,
+    apply: Apply,
+    kubectl: Kubectl,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    workers = 10
+    with audit() as audited:
+        apply(python_job(image, "import time; time.sleep(12)", workers=workers))
+        wait_for("daskjob", "sums", ended)
+        until_only(kubectl, "daskjob.kubernetes.dask.org/sums", "pod/sums-runner")
+        # What comes too late would be missed: the next pass of everything.
+        time.sleep(2)
+    ours = [r for r in audited.of(operator.user) if r.namespace == namespace]
+    asked = [f"{r.verb} {r.resource}" for r in ours if r.resource != "events"]
+    told = [r for r in ours if r.resource == "events"]
+    lines = "\n".join(f"{r.received} {r.verb} {r.resource} {r.name}" for r in ours)
+    assert len(asked) <= workers + 13, f"{len(asked)} requests:\n{lines}"
+    assert len(told) <= 4
+    assert not [r for r in ours if r.verb in ("get", "list")]
+
+
+def test_restart_of_the_operator_writes_nothing_about_what_is_as_it_should_be(
+    operator: Operator,
+    image: str,
+    apply: Apply,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    apply(python_job(image, "pass", name="done"))
+    apply(python_job(image, "import time; time.sleep(600)", name="busy"))
+    wait_for("daskjob", "done", ended)
+    wait_for("daskjob", "busy", says("Running"))
+    # Counts are told within 5 s.
+    time.sleep(6)
+    with audit() as audited:
+        operator.stop()
+        operator.start()
+        time.sleep(3)
+    ours = [r for r in audited.of(operator.user) if r.namespace == namespace]
+    assert [f"{r.verb} {r.resource} {r.name}" for r in ours] == []
