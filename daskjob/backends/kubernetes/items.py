@@ -84,10 +84,14 @@ class WatchFailed(ApiError):
 
 
 class _Owner(TypedDict, total=False):
+    """All of it: a list of owners is written back as a whole, with one more."""
+
+    apiVersion: str
     kind: str
     name: str
     uid: str
     controller: bool | None
+    blockOwnerDeletion: bool | None
 
 
 class _Metadata(TypedDict, total=False):
