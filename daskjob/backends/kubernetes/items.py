@@ -127,6 +127,7 @@ class _Container(TypedDict, total=False):
 
 class _PodSpec(TypedDict, total=False):
     nodeName: str | None
+    restartPolicy: str | None
     activeDeadlineSeconds: int | None
     containers: list[_Container] | None
 
