@@ -84,10 +84,12 @@ class WatchFailed(ApiError):
 
 
 class _Owner(TypedDict, total=False):
+    apiVersion: str
     kind: str
     name: str
     uid: str
     controller: bool | None
+    blockOwnerDeletion: bool | None
 
 
 class _Metadata(TypedDict, total=False):
