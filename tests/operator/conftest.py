@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.cluster.plugin import Kubernetes
 from tests.operator.installed import Operator, installed
 
 
-@pytest.fixture(scope="session")
-def operator(with_crds: Kubernetes) -> Operator:
-    """The operator of this checkout, by its chart and its image."""
-    return installed(with_crds)
+@pytest.fixture(scope="package")
+def operator(with_crds: Kubernetes) -> Iterator[Operator]:
+    """The operator of this checkout, by its chart and its image.
+
+    It is taken away afterwards: other tests write what it would act on.
+    """
+    operator = installed(with_crds)
+    yield operator
+    operator.uninstall()

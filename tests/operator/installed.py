@@ -42,6 +42,10 @@ class Operator:
         self.kubectl("scale", self.deployment, "--replicas=1")
         self.kubectl("rollout", "status", self.deployment, "--timeout=60s")
 
+    def uninstall(self) -> None:
+        """Take it away, as users do."""
+        subprocess.run([*_helm(self.kubernetes), "uninstall", RELEASE, "--wait"], check=True)
+
     def logs(self) -> str:
         """Return what it has logged."""
         return self.kubectl("logs", self.deployment, "--tail=-1")
@@ -51,8 +55,7 @@ def installed(kubernetes: Kubernetes) -> Operator:
     """Install the operator of this checkout, and return when it is ready."""
     name, _, tag = kubernetes.image("operator").rpartition(":")
     values = [f"image.name={name}", f"image.tag={tag}"]
-    command = [str(binary("helm")), f"--kubeconfig={kubernetes.kubeconfig}"]
-    command += ["upgrade", "--install", RELEASE, str(CHART), f"--namespace={NAMESPACE}"]
+    command = [*_helm(kubernetes), "upgrade", "--install", RELEASE, str(CHART)]
     command += ["--create-namespace", "--wait", "--timeout=120s", "--skip-crds"]
     done = subprocess.run(
         [*command, *(word for value in values for word in ("--set", value))],
@@ -65,6 +68,11 @@ def installed(kubernetes: Kubernetes) -> Operator:
         f"--namespace={NAMESPACE}", "get", "deployments", "--output=name"
     ).split()
     return Operator(kubernetes, found[0])
+
+
+def _helm(kubernetes: Kubernetes) -> list[str]:
+    where = [f"--kubeconfig={kubernetes.kubeconfig}", f"--namespace={NAMESPACE}"]
+    return [str(binary("helm")), *where]
 
 
 def _why(kubernetes: Kubernetes) -> str:

@@ -249,7 +249,7 @@ def test_deleting_a_job_while_the_operator_is_dead_removes_everything(
         operator.start()
 
 
-def test_requests_for_a_job_of_10_workers_are_at_most_n_plus_13(
+def test_requests_for_a_job_of_6_workers_are_at_most_n_plus_13(
     operator: Operator,
     image: str,
     apply: Apply,
@@ -258,7 +258,8 @@ def test_requests_for_a_job_of_10_workers_are_at_most_n_plus_13(
     audit: Audit,
     namespace: str,
 ) -> None:
-    workers = 10
+    # As many as one node of a small machine starts within the 5 s after which counts are told.
+    workers = 6
     with audit() as audited:
         apply(python_job(image, "import time; time.sleep(12)", workers=workers))
         wait_for("daskjob", "sums", ended)

@@ -84,8 +84,6 @@ class WatchFailed(ApiError):
 
 
 class _Owner(TypedDict, total=False):
-    """All of it: a list of owners is written back as a whole, with one more."""
-
     apiVersion: str
     kind: str
     name: str

@@ -201,9 +201,14 @@ def _blocked_too_long(view: JobView) -> AttemptEnd | None:
 
 
 def _report_is_to_come(view: JobView) -> bool:
-    """Say whether the scheduler can still be asked for its report: it goes with the cluster."""
+    """Say whether the scheduler can still be asked for its report: it goes with the cluster.
+
+    A probe's initial delay may outlast a short job: one that runs is asked, ready or not.
+    """
     scheduler = view.scheduler
-    if scheduler is None or not scheduler.ready or scheduler.deleting or view.job.cluster_ref:
+    if scheduler is None or scheduler.deleting or view.job.cluster_ref:
+        return False
+    if scheduler.main is None or not scheduler.main.running:
         return False
     return view.observed.report is None
 
