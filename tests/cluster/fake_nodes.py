@@ -1,5 +1,7 @@
 """Nodes that exist by name only, and pods on them that run by word only: kwok, for scale.
 
+What becomes of those pods is in ``stages.yaml``; a test has a pod end by annotations.
+
 Real and fake nodes live side by side. Fake ones have a taint: a pod goes there only if it
 tolerates it and selects them by their label (`fake_placement`).
 """
@@ -16,7 +18,13 @@ from tests.cluster.cache import input_hash
 
 LABEL = "daskjob.test/node"
 ANNOTATION = "kwok.x-k8s.io/node"
-STAGES = ("pod/fast", "node/fast", "node/heartbeat-with-lease")
+#: kwok's own rules for nodes, and for pods that are deleted; ours say what else pods do.
+STAGES = ("pod/fast/pod-delete.yaml", "node/fast/*.yaml", "node/heartbeat-with-lease/*.yaml")
+OUR_STAGES = Path(__file__).with_name("stages.yaml")
+#: After what time a pod ends by itself, as ``500ms``.
+ENDS_AFTER = "daskjob.test/ends-after"
+#: How many attempts of a job fail; the pods of later ones succeed.
+FAILURES = "daskjob.test/failures"
 
 
 def node(number: int) -> dict[str, Any]:
@@ -50,10 +58,11 @@ def kwok_command(kubeconfig: Path, folder: Path) -> list[str]:
     programs = built(module)
     documents = [
         path.read_text()
-        for stage in STAGES
-        for path in sorted((programs / "data" / stage).glob("*.yaml"))
+        for stages in STAGES
+        for path in sorted((programs / "data").glob(stages))
         if "kind: Stage" in path.read_text()
     ]
+    documents.append(OUR_STAGES.read_text())
     config = folder / f"kwok-{input_hash(*documents)}.yaml"
     config.write_text("\n---\n".join(documents))
     return [

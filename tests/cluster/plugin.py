@@ -29,6 +29,8 @@ from tests.cluster.watching import watched
 Manifest = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
+#: The project's kinds.
+KINDS = "daskjobs,daskclusters,daskworkergroups,daskautoscalers"
 #: How long things may take that a cluster does by itself, unless a test says otherwise.
 PATIENCE_SECONDS = 90.0
 REPORT_KEY = pytest.StashKey[dict[str, pytest.TestReport]]()
@@ -138,7 +140,21 @@ def with_crds(kubernetes: Kubernetes) -> Kubernetes:
     kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-f", folder)
     served = ["--for=condition=Established", "--timeout=30s"]
     kubernetes.kubectl("wait", "--filename", folder, *served)
+    _until_stored(kubernetes, time.monotonic() + PATIENCE_SECONDS)
     return kubernetes
+
+
+def _until_stored(kubernetes: Kubernetes, give_up: float) -> None:
+    """Wait until the kinds can be listed: "Established" they are before they have a storage."""
+    while True:
+        try:
+            kubernetes.kubectl("get", KINDS, "--all-namespaces")
+        except KubectlFailed:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 @pytest.fixture

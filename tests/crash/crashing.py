@@ -1,0 +1,275 @@
+"""One story, with or without the operator's death in it, and what must be true of it.
+
+The operator is a process whose way to the API server leads through a proxy, which counts its
+writes and has it killed right before, or right after, one of them. It is started again at once, as
+Kubernetes does with a container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daskjob.backends.kubernetes.connection import Access
+from tests.cluster.proxy import FaultProxy, Request, after, before
+from tests.crash.history import Manifest, Server, fresh_server
+from tests.crash.scenarios import JOB, Scenario
+from tests.operator.process import OperatorProcess
+
+TERMINAL = ("Successful", "Failed")
+#: How long nothing may be written for a story to be over.
+QUIET_SECONDS = 1.0
+#: The same where it is not known yet how it ends: longer than any of its waits.
+UNKNOWN_QUIET_SECONDS = 4.0
+PATIENCE_SECONDS = 60.0
+#: What every namespace has, and what says nothing about a job.
+_NOT_COUNTED = {"leases"}
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """A moment at which the operator dies: at its n-th write, from 1."""
+
+    write: int
+    #: The write was done, and the operator never knew; else it was not.
+    after: bool
+
+    def __str__(self) -> str:
+        return f"{self.write}-{'after' if self.after else 'before'}"
+
+
+@dataclass(frozen=True)
+class End:
+    """What is left when all is over: the objects by kind and name, and the job's verdict."""
+
+    objects: tuple[str, ...]
+    verdict: Manifest
+
+
+@dataclass
+class Story:
+    """What happened."""
+
+    server: Server
+    proxy: FaultProxy
+    folder: Path
+    #: Exit codes of operators that were started again.
+    deaths: list[int]
+
+    @property
+    def writes(self) -> list[Request]:
+        """What the operator wrote, or would have."""
+        return [request for request in self.proxy.seen if counted(request)]
+
+    @property
+    def end(self) -> End:
+        """How things stand."""
+        return End(tuple(sorted(_names(self.server))), _verdict(self.server))
+
+    def quiet_seconds(self) -> float:
+        """For how long nothing has been written; 0 while something waits to be collected."""
+        uids = {found["metadata"]["uid"] for found in self.server.objects.values()}
+        owners = (
+            owner["uid"]
+            for found in self.server.objects.values()
+            for owner in found["metadata"].get("ownerReferences") or []
+        )
+        if not uids.issuperset(owners):
+            return 0.0
+        return time.monotonic() - max((request.at for request in self.writes), default=0.0)
+
+    def violations(self) -> list[str]:
+        """Return what must never happen, and did."""
+        return [
+            *_more_than_one_runner(self.server),
+            *_untrue_words(self.server),
+            *_careless_deletions(self.writes),
+        ]
+
+    def told(self) -> str:
+        """Return all of it in words, for whom a test failed."""
+        lines = [
+            f"{number:3} {r.verb} {r.resource}/{r.subresource or '-'} {r.name} "
+            f"{'' if r.forwarded else 'not sent '}{r.code or 'no answer'} {r.body[:300]!r}"
+            for number, r in enumerate(self.writes, 1)
+        ]
+        status = json.dumps(self.server.objects.get(("DaskJob", JOB), {}).get("status"), indent=1)
+        return "\n".join([*lines, f"deaths: {self.deaths}", status, f"log: {self.folder}"])
+
+
+def counted(request: Request) -> bool:
+    """Whether a request is one of the writes at which the operator may die."""
+    return request.writes and request.resource not in _NOT_COUNTED
+
+
+async def undisturbed(scenario: Scenario, access: Access, folder: Path) -> tuple[End, int]:
+    """Return how a story ends by itself, and how many writes that takes."""
+    async with _begun(scenario, access, folder, None) as story:
+        job = ("DaskJob", JOB)
+        objects = story.server.objects
+        await story.server.until(lambda: job not in objects or _ended(objects[job]))
+        while story.quiet_seconds() < UNKNOWN_QUIET_SECONDS:
+            await asyncio.sleep(0.1)
+        violations = story.violations()
+        assert not violations, f"{violations}\n{story.told()}"
+        assert not story.deaths, story.told()
+        return story.end, len(story.writes)
+
+
+async def killed(
+    scenario: Scenario, access: Access, folder: Path, point: Point, expected: End
+) -> bool:
+    """Tell a story in which the operator dies; return whether it came to the point at all.
+
+    Raises
+    ------
+    AssertionError
+        It did not end as expected, or something happened that must never happen.
+    """
+    async with _begun(scenario, access, folder, point) as story:
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while story.end != expected or story.quiet_seconds() < QUIET_SECONDS:
+            found = story.end
+            assert time.monotonic() < patience, f"ends with {found}, not {expected}\n{story.told()}"
+            await asyncio.sleep(0.05)
+        violations = story.violations()
+        assert not violations, f"{violations}\n{story.told()}"
+        assert set(story.deaths) <= {-signal.SIGKILL}, story.told()
+        return bool(story.deaths)
+
+
+@asynccontextmanager
+async def _begun(
+    scenario: Scenario, access: Access, folder: Path, point: Point | None
+) -> AsyncIterator[Story]:
+    """Start the operator, create the job and let its user act."""
+    folder.mkdir(parents=True, exist_ok=True)
+    namespace = f"crash-{scenario.name}-{uuid.uuid4().hex[:8]}"
+    async with fresh_server(access, namespace) as server, FaultProxy(access) as proxy:
+        config = proxy.write_kubeconfig(folder / "kubeconfig")
+        operator = OperatorProcess(config, namespace, folder / "operator.log")
+        if point is not None:
+            fault = after if point.after else before
+            proxy.on(fault(operator.kill), when=counted, skip=point.write - 1)
+        story = Story(server, proxy, folder, [])
+        await operator.start()
+        keeper = asyncio.create_task(_keep_alive(operator, story.deaths))
+        try:
+            await server.create("DaskJob", scenario.manifest)
+            await server.until(lambda: ("DaskJob", JOB) in server.objects)
+            await scenario.acts(server)
+            yield story
+        except TimeoutError as error:
+            raise AssertionError(f"the user waits in vain\n{story.told()}") from error
+        finally:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+            await operator.stop()
+
+
+async def _keep_alive(operator: OperatorProcess, deaths: list[int]) -> None:
+    while True:
+        deaths.append(await operator.ended())
+        await operator.start()
+
+
+def _ended(job: Manifest) -> bool:
+    return job.get("status", {}).get("jobStatus") in TERMINAL
+
+
+# How it ends
+
+
+def _names(server: Server) -> Iterator[str]:
+    """Return what exists; workers, whose names are random, by their group's."""
+    for (kind, name), found in server.objects.items():
+        labels = found["metadata"].get("labels") or {}
+        group = labels.get("dask.org/workergroup-name")
+        yield f"{kind}/{group}-worker" if kind == "Pod" and group else f"{kind}/{name}"
+
+
+def _verdict(server: Server) -> Manifest:
+    """Return what the job's status says of its end, without moments and identities."""
+    status = server.objects.get(("DaskJob", JOB), {}).get("status") or {}
+    words = ("jobStatus", "phase", "reason", "exitCode", "attempt", "failures", "jobRunnerPodName")
+    tries = [
+        {key: tried.get(key) for key in ("number", "runnerPodName", "exitCode", "reason")}
+        for tried in status.get("attempts") or []
+    ]
+    conditions = {
+        f"{c['type']}={c['status']}"
+        for c in status.get("conditions") or []
+        if c["type"] in ("Complete", "Failed", "Suspended", "Retrying", "CleanupBlocked")
+    }
+    found: dict[str, Any] = {word: status.get(word) for word in words}
+    return found | {"attempts": tries, "conditions": sorted(conditions)}
+
+
+# What must never happen
+
+
+def _more_than_one_runner(server: Server) -> Iterator[str]:
+    uids = defaultdict(set)
+    for version in server.versions:
+        labels = version.object["metadata"].get("labels") or {}
+        if version.kind == "Pod" and labels.get("dask.org/component") == "job-runner":
+            uids[version.name].add(version.uid)
+    for name, found in uids.items():
+        if len(found) > 1:
+            yield f"runner {name} was created {len(found)} times"
+
+
+def _untrue_words(server: Server) -> Iterator[str]:
+    last = None
+    for version in server.versions:
+        status = version.object.get("status") or {}
+        if version.kind != "DaskJob":
+            continue
+        word = status.get("jobStatus")
+        if word in TERMINAL and not status.get("endTime"):
+            yield f"{word} without endTime"
+        if last in TERMINAL and word != last:
+            yield f"{last} became {word}"
+        last = word
+
+
+def _careless_deletions(writes: list[Request]) -> Iterator[str]:
+    """Yield deletions without a uid, and those before the status said why."""
+    said = False
+    for request in writes:
+        if request.resource == "daskjobs" and request.subresource == "status":
+            said = said or (request.forwarded and _tells_an_end(request.body))
+        if request.verb != "delete":
+            continue
+        if not said:
+            yield f"{request.resource} {request.name} was deleted before the verdict"
+        if not json.loads(request.body or b"{}").get("preconditions", {}).get("uid"):
+            yield f"{request.resource} {request.name} was deleted whatever its uid"
+
+
+def _tells_an_end(body: bytes) -> bool:
+    """Whether a status write tells the end of a job or of an attempt, or that it is suspended."""
+    return any(_tells(value) for value in _within(json.loads(body)))
+
+
+def _tells(value: Manifest) -> bool:
+    suspended = value.get("type") == "Suspended" and value.get("status") == "True"
+    return suspended or value.get("jobStatus") in TERMINAL or bool(value.get("attempts"))
+
+
+def _within(value: Any) -> Iterator[Manifest]:
+    """Yield all mappings in a document."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            yield from _within(inner)

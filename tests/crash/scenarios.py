@@ -1,0 +1,104 @@
+"""The stories in which the operator dies: a job, and what its user does while it runs.
+
+Pods are kwok's: what an operator writes, and how often it may die in between, is the same, and a
+story takes seconds. Users act on what they see, whenever that is; the operator may be dead then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.cluster.fake_nodes import ENDS_AFTER, FAILURES, fake_placement
+from tests.crash.history import Manifest, Server
+from tests.operator.jobs import condition, job
+
+JOB = "sums"
+Acts = Callable[[Server], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A job and its user."""
+
+    name: str
+    manifest: Manifest
+    #: What the user does after the job was created.
+    acts: Acts
+
+
+def _job(ends_after: str = "", failures: int = 0, **spec: Any) -> Manifest:
+    manifest = job("none", "true", name=JOB, workers=2, **spec)
+    given = {ENDS_AFTER: ends_after} if ends_after else {}
+    manifest["spec"]["job"]["metadata"] = {"annotations": {**given, FAILURES: str(failures)}}
+    cluster = manifest["spec"]["cluster"]["spec"]
+    for part in (manifest["spec"]["job"], cluster["scheduler"], cluster["worker"]):
+        part["spec"].update(fake_placement())
+    # What depends on the moment is left out: how often progress is told.
+    manifest["spec"]["progress"] = {"intervalSeconds": 0}
+    return manifest
+
+
+async def _nothing(server: Server) -> None:
+    del server
+
+
+def _job_is(server: Server, true: Callable[[Manifest], object]) -> Callable[[], object]:
+    return lambda: true(server.objects.get(("DaskJob", JOB), {}))
+
+
+def _running(found: Manifest) -> object:
+    return found.get("status", {}).get("jobStatus") == "Running"
+
+
+async def _cancel(server: Server) -> None:
+    await server.until(_job_is(server, _running))
+    await server.patch("DaskJob", JOB, {"spec": {"cancel": True}})
+
+
+async def _suspend_and_resume(server: Server) -> None:
+    await server.until(_job_is(server, _running))
+    await server.patch("DaskJob", JOB, {"spec": {"suspend": True}})
+    await server.until(
+        _job_is(server, lambda found: condition(found, "Suspended").get("status") == "True")
+    )
+    # Nobody resumes what still ends: it would be another story each time.
+    await server.until(
+        lambda: (
+            not any(_alive(found) for (kind, _), found in server.objects.items() if kind == "Pod")
+        )
+    )
+    # The second attempt ends by itself.
+    ends = {"spec": {"suspend": False}}
+    await server.patch("DaskJob", JOB, ends)
+    await server.until(
+        _job_is(server, lambda found: _running(found) and found["status"].get("attempt") == 1)
+    )
+    await server.patch("Pod", f"{JOB}-runner-1", {"metadata": {"annotations": {ENDS_AFTER: "0s"}}})
+
+
+def _alive(pod: Manifest) -> bool:
+    return pod.get("status", {}).get("phase") in (None, "Pending", "Running")
+
+
+async def _delete(server: Server) -> None:
+    await server.until(_job_is(server, _running))
+    await server.delete("DaskJob", JOB)
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("succeeds", _job(ends_after="2s"), _nothing),
+        Scenario(
+            "fails-once",
+            _job(ends_after="1s", failures=1, backoff={"initialSeconds": 1}),
+            _nothing,
+        ),
+        Scenario("deadline", _job(activeDeadlineSeconds=5), _nothing),
+        Scenario("cancel", _job(), _cancel),
+        Scenario("suspend-and-resume", _job(), _suspend_and_resume),
+        Scenario("delete", _job(), _delete),
+    )
+}

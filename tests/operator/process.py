@@ -1,0 +1,58 @@
+"""The operator as a process of this machine, which a test may kill at any instant."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+class OperatorProcess:
+    """An operator for one namespace, which has one identity however often it is started.
+
+    As a container that is started again in its pod, it need not wait for its own Lease to run out.
+    """
+
+    def __init__(self, kubeconfig: Path, namespace: str, log: Path) -> None:
+        self._namespace = namespace
+        self._log = log
+        self._environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("KUBE")},
+            "KUBECONFIG": str(kubeconfig),
+            "DASKJOB_POD_UID": namespace,
+        }
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it; it makes passes within a second or two."""
+        command = [sys.executable, "-m", "daskjob.controller", f"--namespace={self._namespace}"]
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command, "--verbose", stdout=log, stderr=log, env=self._environment
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process' id."""
+        assert self._process is not None, "it was not started"
+        return self._process.pid
+
+    async def kill(self) -> None:
+        """End it by SIGKILL, and return when it is gone."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """End it as Kubernetes does, by SIGTERM, and return when it is gone."""
+        await self._end(signal.SIGTERM)
+
+    async def ended(self) -> int:
+        """Wait for its end; return its exit code, or a signal's number below zero."""
+        assert self._process is not None, "it was not started"
+        return await self._process.wait()
+
+    async def _end(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+            await self._process.wait()
