@@ -4,7 +4,7 @@ BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest check lint types contracts format crds benchmarks clean \
+.PHONY: help run test test-oldest check lint types contracts format crds benchmarks crash clean \
 	cluster cluster-env cluster-down cluster-tools
 
 help: ## List what can be made
@@ -21,6 +21,9 @@ test: ## Run all tests
 test-oldest: ## Run the agent's tests on the oldest distributed that it supports
 	@bin=$$(PYTHON="$(PYTHON)" scripts/venv dask==2024.1.0 distributed==2024.1.0)/bin && \
 	"$$bin/python" -m pytest tests/agent $(ARGS)
+
+crash: ## Kill the operator before and after each of its writes (a sample of it is in "make test")
+	@bin=$(BIN) && DASKJOB_CRASH_POINTS=all "$$bin/python" -m pytest tests/crash $(ARGS)
 
 check: lint types contracts test ## Everything that has to be green: style, types, imports, tests
 
@@ -39,8 +42,8 @@ format: ## Format the code and mend what can be mended
 crds: ## Write the chart's CustomResourceDefinitions, which are generated from daskjob/core
 	@bin=$(BIN) && "$$bin/python" scripts/crds.py
 
-benchmarks: ## Print how fast daskjob is, as ratios against LocalCluster in the same run
-	@bin=$(BIN) && for file in benchmarks/*.py; do echo "== $$file" && "$$bin/python" $$file || exit; done
+benchmarks: ## Print how fast daskjob is, as ratios against its peers in the same run
+	@bin=$(BIN) && for file in benchmarks/[a-z]*.py; do echo "== $$file" && "$$bin/python" $$file || exit; done
 
 cluster: ## Start a real Kubernetes on this machine, for you to try things on
 	@bin=$(BIN) && "$$bin/python" -m tests.cluster up

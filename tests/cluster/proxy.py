@@ -62,6 +62,8 @@ class Request:
     code: int = 0
     #: Whether the API server got it.
     forwarded: bool = False
+    #: When it was answered, or given up.
+    ended_at: float = 0.0
 
     @property
     def writes(self) -> bool:
@@ -305,6 +307,8 @@ class FaultProxy:
             # The server behind is gone: so is this one.
             passage.cut()
             return web.Response()
+        finally:
+            request.ended_at = time.monotonic()
 
     def ask(self, http: web.BaseRequest, body: bytes) -> Any:
         """Ask the API server the same."""

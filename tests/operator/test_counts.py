@@ -1,0 +1,230 @@
+"""What a job costs the API server, counted by its audit log (design §5.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daskjob.backends.kubernetes.connection import find_credentials
+from tests.cluster.audit import Request
+from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
+from tests.cluster.proxy import FaultProxy
+from tests.cluster.proxy import Request as Passed
+from tests.crash.history import fresh_server
+from tests.operator.installed import Operator
+from tests.operator.jobs import ended, fake_job, python_job, says
+from tests.operator.process import OperatorProcess
+
+Manifest = dict[str, Any]
+Apply = Callable[..., None]
+Audit = Callable[[], AbstractContextManager[Audited]]
+FakeNodes = Callable[[int], None]
+
+#: Counts in a status are told within 5 s.
+COUNTS_TOLD_SECONDS = 6.0
+
+
+@pytest.fixture
+def image(kubernetes: Kubernetes) -> str:
+    return kubernetes.image("dask")
+
+
+def ours(audited: Audited, operator: Operator, namespace: str) -> list[Request]:
+    """What the operator asked about this namespace."""
+    return [r for r in audited.of(operator.user) if r.namespace == namespace]
+
+
+def within_budget(requests: list[Request], workers: int) -> None:
+    """Fail where a job's life cost more than N + 13 requests, or read anything."""
+    asked = [r for r in requests if r.resource != "events"]
+    lines = "\n".join(f"{r.received} {r.verb} {r.resource} {r.name}" for r in requests)
+    assert len(asked) <= workers + 13, f"{len(asked)} requests:\n{lines}"
+    assert len(requests) - len(asked) <= 4, lines
+    assert not [r for r in requests if r.verb in ("get", "list", "watch")], lines
+
+
+def until_cleaned_up(kubectl: Kubectl, jobs: int = 1) -> None:
+    """Wait until of so many jobs, and of all they made, only their runners are left."""
+    give_up = time.monotonic() + 120
+    while len(kubectl("get", "daskclusters,pods", "-o", "name").split()) > jobs:
+        assert time.monotonic() < give_up, kubectl("get", "daskclusters,pods")
+        time.sleep(0.2)
+    # What comes too late would be missed: the next pass of everything.
+    time.sleep(2)
+
+
+def test_requests_for_a_job_of_6_real_workers_are_at_most_n_plus_13(
+    operator: Operator,
+    image: str,
+    apply: Apply,
+    kubectl: Kubectl,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    # As many as one node of a small machine starts within the 5 s after which counts are told.
+    with audit() as audited:
+        apply(python_job(image, "import time; time.sleep(12)", workers=6))
+        wait_for("daskjob", "sums", ended)
+        until_cleaned_up(kubectl)
+    within_budget(ours(audited, operator, namespace), 6)
+
+
+@pytest.mark.parametrize("workers", [1, 10, 50])
+def test_requests_for_a_job_of_n_workers_are_at_most_n_plus_13(
+    workers: int,
+    operator: Operator,
+    fake_nodes: FakeNodes,
+    apply: Apply,
+    kubectl: Kubectl,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    fake_nodes(2)
+    with audit() as audited:
+        # The runner outlives the time in which counts are told, so that they are told.
+        apply(fake_job(workers=workers, ends_after="12s"))
+        wait_for("daskjob", "sums", ended)
+        until_cleaned_up(kubectl)
+    within_budget(ours(audited, operator, namespace), workers)
+
+
+def test_restart_of_the_operator_writes_nothing_about_100_ended_and_20_running_jobs(
+    operator: Operator,
+    fake_nodes: FakeNodes,
+    apply: Apply,
+    kubectl: Kubectl,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    fake_nodes(2)
+    apply(*(fake_job(name=f"done-{n}", workers=1, ends_after="0s") for n in range(100)))
+    apply(*(fake_job(name=f"busy-{n}") for n in range(20)))
+    words = "jsonpath={.items[*].status.jobStatus}"
+    give_up = time.monotonic() + 180
+    while True:
+        found = kubectl("get", "daskjobs", "-o", words).split()
+        if (found.count("Successful"), found.count("Running")) == (100, 20):
+            break
+        assert time.monotonic() < give_up, kubectl("get", "daskjobs")
+        time.sleep(1)
+    # The runners of all, and the schedulers and workers of those that run.
+    until_cleaned_up(kubectl, 100 + 20 * 4 + 20)
+    time.sleep(COUNTS_TOLD_SECONDS)
+    with audit() as audited:
+        operator.stop()
+        operator.start()
+        time.sleep(3)
+    asked = [f"{r.verb} {r.resource} {r.name}" for r in ours(audited, operator, namespace)]
+    assert asked == []
+
+
+COMPUTES_NOW_AND_THEN = """
+import time
+from distributed import Client
+with Client() as client:
+    client.wait_for_workers(1)
+    for n in range(600):
+        client.submit(abs, -n).result()
+        time.sleep(0.5)
+"""
+
+
+def test_running_job_costs_its_progress_and_nothing_else(
+    operator: Operator,
+    image: str,
+    apply: Apply,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    every = {"intervalSeconds": 10}
+    apply(python_job(image, COMPUTES_NOW_AND_THEN, dask=True, progress=every))
+    wait_for("daskjob", "sums", lambda j: j.get("status", {}).get("progress", {}).get("done"))
+    time.sleep(COUNTS_TOLD_SECONDS)
+    with audit() as audited:
+        time.sleep(21)
+    asked = [f"{r.verb} {r.resource}" for r in ours(audited, operator, namespace)]
+    assert 1 <= len(asked) <= 3
+    assert set(asked) == {"patch daskjobs"}
+
+
+def test_running_job_with_nothing_new_costs_nothing(
+    operator: Operator,
+    image: str,
+    apply: Apply,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    code = "import time; time.sleep(600)"
+    apply(python_job(image, code, dask=True, progress={"intervalSeconds": 5}))
+    wait_for("daskjob", "sums", says("Running"))
+    wait_for("daskjob", "sums", lambda j: j["status"].get("workers", {}).get("ready") == 1)
+    time.sleep(2 * COUNTS_TOLD_SECONDS)
+    with audit() as audited:
+        time.sleep(15)
+    asked = [f"{r.verb} {r.resource} {r.name}" for r in ours(audited, operator, namespace)]
+    assert asked == []
+
+
+def test_runner_scheduler_and_first_worker_are_asked_for_within_2_round_trips(
+    with_crds: Kubernetes, fake_nodes: FakeNodes, tmp_path: Path
+) -> None:
+    fake_nodes(2)
+    asked = asyncio.run(_creations(with_crds.kubeconfig, tmp_path))
+    for component in ("job-runner", "scheduler", "worker"):
+        number = next(n for n, r in enumerate(asked) if _component(r) == component)
+        before = _in_sequence(asked, number)
+        # Two whole round trips at most, and then the POST itself.
+        assert len(before) <= 2, f"{component} waits for {[(r.verb, r.resource) for r in before]}"
+
+
+async def _creations(kubeconfig: Path, folder: Path) -> list[Passed]:
+    """Return all writes of an operator that is ready when a job is created, in their order."""
+    access = await find_credentials(str(kubeconfig)).access()
+    namespace = f"sequence-{uuid.uuid4().hex[:6]}"
+    async with fresh_server(access, namespace) as server, FaultProxy(access) as proxy:
+        operator = OperatorProcess(
+            proxy.write_kubeconfig(folder / "kubeconfig"), namespace, folder / "operator.log"
+        )
+        await operator.start()
+        try:
+            async with asyncio.timeout(60):
+                while not proxy.requests("create", "leases"):
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(1)
+            await server.create("DaskJob", fake_job())
+            # Two workers, a scheduler and a runner.
+            await server.until(lambda: sum(kind == "Pod" for kind, _ in server.objects) == 4)
+        finally:
+            await operator.stop()
+        return [r for r in proxy.seen if r.writes and r.resource not in ("leases", "events")]
+
+
+def _component(request: Passed) -> str:
+    if (request.verb, request.resource) != ("create", "pods"):
+        return ""
+    return str(json.loads(request.body)["metadata"]["labels"]["dask.org/component"])
+
+
+def _in_sequence(asked: list[Passed], number: int) -> list[Passed]:
+    """Return the longest chain of requests, each answered before the next, that precedes one."""
+    chains: list[list[Passed]] = []
+    for position, request in enumerate(asked[: number + 1]):
+        earlier = [
+            chain
+            for chain, before in zip(chains, asked[:position], strict=True)
+            if before.ended_at <= request.at
+        ]
+        chains.append([*max(earlier, key=len, default=[]), request])
+    return chains[number][:-1]
