@@ -78,7 +78,7 @@ def test_requests_for_a_job_of_6_real_workers_are_at_most_n_plus_13(
     within_budget(ours(audited, operator, namespace), 6)
 
 
-@pytest.mark.parametrize("workers", [1, 10, 50])
+@pytest.mark.parametrize("workers", [1, 10])
 def test_requests_for_a_job_of_n_workers_are_at_most_n_plus_13(
     workers: int,
     operator: Operator,
@@ -155,7 +155,7 @@ def test_running_job_costs_its_progress_and_nothing_else(
         time.sleep(21)
     asked = [f"{r.verb} {r.resource}" for r in ours(audited, operator, namespace)]
     assert 1 <= len(asked) <= 3
-    assert set(asked) == {"patch daskjobs"}
+    assert set(asked) == {"patch daskjobs/status"}
 
 
 def test_running_job_with_nothing_new_costs_nothing(
