@@ -1,11 +1,11 @@
 {{- /* What the operator is told to watch. */ -}}
 
 {{- /*
-The words after --namespace in kopfArgs, patterns among them, as a JSON array; empty: all
-namespaces. As the operator reads them: --namespace=a, --namespace a, -n a, and a,b for both.
+watchNamespaces, and the words after --namespace in kopfArgs, patterns among them, as a JSON array;
+empty: all namespaces. As the operator reads them: --namespace=a, --namespace a, -n a, and a,b for both.
 */ -}}
 {{- define "daskjob.namedNamespaces" -}}
-{{- $words := list }}
+{{- $words := .Values.watchNamespaces | default list }}
 {{- $isName := false }}
 {{- range .Values.kopfArgs }}
   {{- if $isName }}
@@ -44,13 +44,21 @@ namespaces. As the operator reads them: --namespace=a, --namespace a, -n a, and 
 {{- ternary list $namespaces (has "--no-lease" .Values.kopfArgs) | toJson }}
 {{- end }}
 
+{{- /* Whether the operator has a ClusterRole; empty: not. */ -}}
+{{- define "daskjob.clusterWide" -}}
+{{- if and .Values.rbac.cluster (not .Values.watchNamespaces) }}true{{ end }}
+{{- end }}
+
 {{- /*
-kopfArgs as a JSON array. An operator that has a Role only cannot watch all namespaces: where none
+kopfArgs as a JSON array, with a --namespace for each of watchNamespaces. An operator that has a Role only cannot watch all namespaces: where none
 is named, it is the release's.
 */ -}}
 {{- define "daskjob.arguments" -}}
 {{- $arguments := .Values.kopfArgs | default list }}
-{{- if not .Values.rbac.cluster }}
+{{- range .Values.watchNamespaces }}
+  {{- $arguments = append $arguments (printf "--namespace=%s" .) }}
+{{- end }}
+{{- if not (include "daskjob.clusterWide" .) }}
   {{- $arguments = without $arguments "--all-namespaces" "-A" }}
   {{- if include "daskjob.namedNamespaces" . | fromJsonArray | empty }}
     {{- $arguments = append $arguments (printf "--namespace=%s" .Release.Namespace) }}

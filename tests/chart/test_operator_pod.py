@@ -59,6 +59,24 @@ def test_old_operator_ends_before_a_new_one_starts() -> None:
     assert spec["strategy"] == {"type": "Recreate"}
 
 
+def test_operators_that_stand_by_are_replaced_one_by_one() -> None:
+    spec = at(find(render({"replicas": 2}), "Deployment"), "spec")
+    assert spec["replicas"] == 2
+    assert "strategy" not in spec
+
+
+def test_what_selects_the_operators_pod_selects_it() -> None:
+    """That is of the budget for drains and of the network policy; the latter names a port of it."""
+    on = {"enabled": True}
+    found = render({"podDisruptionBudget": on, "networkPolicy": on})
+    labels = at(find(found, "Deployment"), "spec", "template", "metadata", "labels")
+    budget, policy = find(found, "PodDisruptionBudget"), find(found, "NetworkPolicy")
+    assert at(budget, "spec", "selector", "matchLabels").items() <= labels.items()
+    assert at(policy, "spec", "podSelector", "matchLabels").items() <= labels.items()
+    port = at(policy, "spec", "ingress", 0, "ports", 0, "port")
+    assert port in [one["name"] for one in operator(found)["ports"]]
+
+
 def test_selector_finds_the_pod_and_never_changes_with_a_version() -> None:
     deployment = find(render(), "Deployment")
     selector = at(deployment, "spec", "selector", "matchLabels")
@@ -83,6 +101,6 @@ def test_every_object_bears_the_labels_by_which_helm_and_people_find_it() -> Non
 def test_longest_name_of_a_release_makes_names_that_kubernetes_takes() -> None:
     for item in render({"fullnameOverride": "x" * 62 + "-y"}):
         name = item["metadata"]["name"]
-        assert len(name) <= 63 or item["kind"] in ("Role", "RoleBinding")
+        assert len(name) <= 63 or item["kind"] in ("Role", "RoleBinding", "ClusterRole")
         assert name.startswith("x" * 62)
         assert not name.endswith("-")

@@ -31,6 +31,9 @@ CLUSTER_SCOPED = {
 }
 ALL = {"get", "list", "watch", "create", "patch", "delete"}
 DASK = "kubernetes.dask.org"
+#: Roles that Kubernetes adds to its own.
+USERS = ("rel-daskjob-operator-view", "rel-daskjob-operator-edit")
+KINDS = {"daskjobs", "daskclusters", "daskworkergroups", "daskautoscalers"}
 #: Group and resource, with all that may be done with it.
 ALLOWED = {
     (DASK, "daskjobs"): ALL - {"create"},
@@ -50,7 +53,9 @@ LEASE = {("coordination.k8s.io", "leases"): {"get", "create", "update"}}
 
 
 def roles(values: dict[str, Any]) -> list[Manifest]:
-    return [item for item in render(values) if item["kind"] in ("Role", "ClusterRole")]
+    """Return the operator's roles; those of users are bound to nobody here."""
+    found = [item for item in render(values) if item["kind"] in ("Role", "ClusterRole")]
+    return [role for role in found if role["metadata"]["name"] not in USERS]
 
 
 def rights(*found: Manifest) -> dict[tuple[str, str], set[str]]:
@@ -202,3 +207,43 @@ def test_token_is_in_the_operators_pod_and_in_no_other_of_its_service_account() 
     assert deployment
     assert account["automountServiceAccountToken"] is False
     assert deployment["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
+
+
+@pytest.mark.parametrize("more", [{}, {"rbac": {"cluster": False}}], ids=["", "no cluster role"])
+def test_operator_of_named_namespaces_has_its_rights_there_and_no_object_elsewhere(
+    more: dict[str, Any],
+) -> None:
+    found = render({**more, "watchNamespaces": ["a", "b"]})
+    assert not {item["kind"] for item in found} & CLUSTER_SCOPED
+    assert where(found) == {(kind, n) for kind in ("Role", "RoleBinding") for n in "ab"}
+    assert operator(found)["args"][1:] == ["--namespace=a", "--namespace=b"]
+
+
+def test_pattern_is_no_name_of_a_namespace_to_watch() -> None:
+    assert "'team-*' does not match pattern" in refusal({"watchNamespaces": ["team-*"]})
+
+
+def test_who_may_view_a_namespace_sees_the_four_kinds_and_changes_none() -> None:
+    role = find(render(), "ClusterRole", "-view")
+    assert role
+    assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+    given = rights(role)
+    assert {resource for _, resource in given if "/" not in resource} == KINDS
+    assert set().union(*given.values()) == {"get", "list", "watch"}
+
+
+def test_who_may_edit_a_namespace_changes_and_scales_the_four_kinds_but_never_a_status() -> None:
+    role = find(render(), "ClusterRole", "-edit")
+    assert role
+    assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+    given = rights(role)
+    scaled = {"daskclusters/scale", "daskworkergroups/scale"}
+    assert {resource for _, resource in given} == KINDS | scaled
+    assert given[DASK, "daskjobs"] == {"create", "update", "patch", "delete", "deletecollection"}
+    assert given[DASK, "daskclusters/scale"] == {"update", "patch"}
+
+
+def test_roles_of_users_are_bound_to_nobody() -> None:
+    bindings = [item for item in render() if item["kind"].endswith("RoleBinding")]
+    assert bindings
+    assert not {item["roleRef"]["name"] for item in bindings} & set(USERS)

@@ -141,6 +141,19 @@ def in_monitor(component: str, kind: str) -> list[Change]:
     return found
 
 
+def in_extra(block: str, kind: str) -> list[Change]:
+    """Return the changes of what is beside the operator's own monitor."""
+    path = f"metrics.operator.{block}"
+    on = merged(nested("metrics.operator.enabled", True), nested(f"{path}.enabled", True))
+    enabled = nested("metrics.operator.enabled", True)
+    return [
+        Change(f"{path}.enabled", True, kind, ("metadata", "namespace"), NAMESPACE, given=enabled),
+        Change(f"{path}.namespace", "monitoring", kind, ("metadata", "namespace"), "monitoring",
+               given=on),
+        Change(f"{path}.additionalLabels", {"team": "data"}, kind, (*LABELS, "team"), "data", given=on),
+    ]  # fmt: skip
+
+
 NODES = {
     "nodeAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": {
@@ -164,6 +177,14 @@ CHANGES = [
     Change("rbac.extraRules", [{"apiGroups": ["networking.istio.io"],
                                 "resources": ["virtualservices"], "verbs": ["create"]}],
            "ClusterRole", ("rules", -1, "resources"), ["virtualservices"]),
+    Change("rbac.aggregate", False, "ClusterRole", (), None, "-edit"),
+    Change("replicas", 2, "Deployment", ("spec", "replicas"), 2),
+    Change("podDisruptionBudget.enabled", True, "PodDisruptionBudget",
+           ("spec", "maxUnavailable"), 1),
+    Change("networkPolicy.enabled", True, "NetworkPolicy", ("spec", "policyTypes"), ["Ingress"]),
+    Change("networkPolicy.from", [{"namespaceSelector": {}}], "NetworkPolicy",
+           ("spec", "ingress", 0, "from"), [{"namespaceSelector": {}}],
+           given=nested("networkPolicy.enabled", True)),
     Change("podAnnotations", {"team": "data"}, "Deployment",
            ("spec", "template", "metadata", "annotations"), {"team": "data"}),
     in_pod("podSecurityContext", {"fsGroup": 2000}, "securityContext"),
@@ -189,6 +210,8 @@ CHANGES = [
     in_container("livenessProbe.timeoutSeconds", 30, "livenessProbe", "timeoutSeconds"),
     Change("kopfArgs", ["--namespace=a", "--verbose"], "Deployment", (*CONTAINER, "args"),
            ["--liveness=http://0.0.0.0:8080/healthz", "--namespace=a", "--verbose"]),
+    Change("watchNamespaces", ["a"], "Deployment", (*CONTAINER, "args"),
+           ["--liveness=http://0.0.0.0:8080/healthz", "--namespace=a"]),
     Change("legacyCommands", False, "Deployment", (*CONTAINER, "env", 0),
            {"name": "DASKJOB_LEGACY_COMMANDS", "value": "false"}),
     Change("istioExcluded", False, "Deployment", (*CONTAINER, "env", 1),
@@ -197,6 +220,8 @@ CHANGES = [
            {"name": "DASKJOB_WORKER_ALLOCATION_SIZE", "value": "1000000"}),
     Change("workerAllocation.delay", 5, "Deployment", (*CONTAINER, "env", 3),
            {"name": "DASKJOB_WORKER_ALLOCATION_DELAY", "value": "5"}),
+    *in_extra("prometheusRule", "PrometheusRule"),
+    *in_extra("dashboard", "ConfigMap"),
     *in_monitor("operator", "PodMonitor"),
     *in_monitor("scheduler", "ServiceMonitor"),
     *in_monitor("worker", "PodMonitor"),
