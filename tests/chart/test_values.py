@@ -150,7 +150,8 @@ def in_extra(block: str, kind: str) -> list[Change]:
         Change(f"{path}.enabled", True, kind, ("metadata", "namespace"), NAMESPACE, given=enabled),
         Change(f"{path}.namespace", "monitoring", kind, ("metadata", "namespace"), "monitoring",
                given=on),
-        Change(f"{path}.additionalLabels", {"team": "data"}, kind, (*LABELS, "team"), "data", given=on),
+        Change(f"{path}.additionalLabels", {"team": "data"}, kind, (*LABELS, "team"), "data",
+               given=on),
     ]  # fmt: skip
 
 
