@@ -17,6 +17,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 #: What dask reads as ``distributed.scheduler.preload`` and ``…preload-argv``.
 PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
@@ -52,6 +53,8 @@ class AgentGroup:
     resources: Mapping[str, float] = field(default_factory=dict)
 
 
+# The source is that of this release: to shorten it takes longer than all else that a job costs.
+@lru_cache(maxsize=2)
 def bootstrap(source: str) -> str:
     """The preload text for this agent source: one line, no ``$``, raises nothing when run."""
     packed = zlib.compress(_stripped(source).encode(), level=9)
