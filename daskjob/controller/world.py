@@ -64,7 +64,7 @@ class Counters(Protocol):
         ...
 
     def watch_restarted(self, kind: str) -> None:
-        """Count a watch that had to begin anew."""
+        """Count a watch that broke, by an error, by a 410, or since nothing came any more."""
         ...
 
 

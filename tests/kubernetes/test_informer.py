@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -296,6 +297,41 @@ def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
                 await found.api.create(pod("comes", namespace))
                 await until(lambda: found.names == {"comes"})
                 assert (informer.lists, informer.watches) == (1, 2)
+
+    run(story())
+
+
+@pytest.mark.parametrize("how", ["an error", "a 410", "silence"])
+def test_a_watch_that_broke_is_counted_once(how: str, kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        broken: list[str] = []
+        told: dict[str, Any] = {"broke": broken.append}
+        async with side(kubernetes) as found, informed(found, namespace, **told) as informer:
+            await until(lambda: found.proxy.watching)
+            match how:
+                case "an error":
+                    found.proxy.cut_watches()
+                case "a 410":
+                    await found.proxy.say_in_watches(faults.error_line(410))
+                case "silence":
+                    found.proxy.silence_watches()
+            await until(lambda: informer.watches == 2 and found.proxy.watching)
+            assert broken == ["Pod"]
+
+    run(story())
+
+
+def test_a_watch_that_the_server_ends_in_its_time_is_renewed_and_not_counted_as_broken(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        broken: list[str] = []
+        # The server ends each after one second, in good order; that it told nothing is no fault.
+        pace = replace(QUICK, idle=20.0, duration=1.0, sound=0.1)
+        told: dict[str, Any] = {"pace": pace, "broke": broken.append}
+        async with side(kubernetes) as found, informed(found, namespace, **told) as informer:
+            await until(lambda: informer.watches >= 3)
+            assert (broken, informer.trouble, informer.lists) == ([], None, 1)
 
     run(story())
 

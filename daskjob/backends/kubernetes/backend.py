@@ -19,12 +19,12 @@ from typing import Protocol
 
 from daskjob.backends.kubernetes.agents import Agents, Endpoint, NoAnswer
 from daskjob.backends.kubernetes.answers import AlreadyExists
-from daskjob.backends.kubernetes.api import Api, Told
+from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.cached_api import CachedApi
 from daskjob.backends.kubernetes.connection import find_credentials
 from daskjob.backends.kubernetes.events import event_manifest
-from daskjob.backends.kubernetes.informer import informers
+from daskjob.backends.kubernetes.informer import Broke, informers, nobody
 from daskjob.backends.kubernetes.items import Item
 from daskjob.backends.kubernetes.leases import Leases
 from daskjob.backends.kubernetes.refusals import Refusals
@@ -75,22 +75,8 @@ class Counters(Protocol):
         ...
 
     def watch_restarted(self, kind: str) -> None:
-        """Count a watch that had to begin anew."""
+        """Count a watch that broke, by an error, by a 410, or since nothing came any more."""
         ...
-
-
-def _told_to(counters: Counters) -> Told:
-    """Return what tells counters of requests; all watches of a kind but the first are restarts."""
-    watched: set[str] = set()
-
-    def told(verb: str, kind: str, code: int, seconds: float) -> None:
-        counters.request(verb, kind, code, seconds)
-        if verb == "watch" and kind in watched:
-            counters.watch_restarted(kind)
-        elif verb == "watch":
-            watched.add(kind)
-
-    return told
 
 
 class KubernetesBackend:
@@ -106,11 +92,12 @@ class KubernetesBackend:
         site: Site,
         namespaces: Sequence[str] = (),
         clock: Callable[[], datetime] = _now,
+        watch_broke: Broke = nobody,
     ) -> None:
         self.site = site
         self.clock = clock
         self.cache = Cache()
-        self.informers = informers(api, self.cache, namespaces)
+        self.informers = informers(api, self.cache, namespaces, watch_broke)
         self.agents = Agents(self._dask_changed)
         self._api = api
         self._own = CachedApi(api, self.cache)
@@ -140,8 +127,9 @@ class KubernetesBackend:
         DaskJobError
             There are no credentials, or they cannot be read.
         """
-        api = Api(find_credentials(), told=_told_to(counters))
-        return await cls(api, site, namespaces).__aenter__()
+        api = Api(find_credentials(), told=counters.request)
+        backend = cls(api, site, namespaces, watch_broke=counters.watch_restarted)
+        return await backend.__aenter__()
 
     async def __aenter__(self) -> KubernetesBackend:
         await self._open.enter_async_context(self._api)
