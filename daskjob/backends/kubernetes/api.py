@@ -31,7 +31,7 @@ from daskjob.backends.kubernetes.answers import (
 )
 from daskjob.backends.kubernetes.connection import Access, Credentials
 from daskjob.backends.kubernetes.limiter import Limiter
-from daskjob.backends.kubernetes.resources import Resource, resource_of
+from daskjob.backends.kubernetes.resources import LEASES, Resource, resource_of
 from daskjob.core.errors import ApiError, DaskJobError
 from daskjob.core.manifests import Manifest, ObjectRef, object_ref
 
@@ -62,8 +62,16 @@ _METHODS = {
 }
 _METADATA_ONLY = "application/json;as={};g=meta.k8s.io;v=v1"
 
+_WRITES = frozenset({"create", "update", "patch", "delete"})
+
 #: Called after each answer with Kubernetes' verb, kind, code (0: none came) and seconds.
 Told = Callable[[str, str, int, float], None]
+#: Called right before a write is sent; what it raises, the write raises instead of being sent.
+BeforeWrite = Callable[[], None]
+
+
+def _let_pass() -> None:
+    """Let every write be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,11 @@ class _Request:
         return self.verb == "create"
 
     @property
+    def writes(self) -> bool:
+        """Whether it changes the world. A Lease is none of it: it says who may."""
+        return self.verb in _WRITES and self.resource != LEASES
+
+    @property
     def headers(self) -> dict[str, str]:
         accept = "application/json"
         if self.resource.metadata_only:
@@ -100,7 +113,11 @@ class _Request:
 
 
 class Api:
-    """One API server. Open it with ``async with``; it keeps connections until the end."""
+    """One API server. Open it with ``async with``; it keeps connections until the end.
+
+    A request may stand in line for a minute. ``before_write`` is asked when a write's turn has
+    come, each time that it is sent: what held when it was asked for may hold no longer.
+    """
 
     def __init__(
         self,
@@ -108,11 +125,13 @@ class Api:
         *,
         limiter: Limiter | None = None,
         told: Told | None = None,
+        before_write: BeforeWrite = _let_pass,
         try_seconds: float = TRY_SECONDS,
         budget_seconds: float = BUDGET_SECONDS,
     ) -> None:
         self.credentials = credentials
         self.limiter = limiter or Limiter()
+        self.before_write = before_write
         self._told = told
         self._try_seconds = try_seconds
         self._budget_seconds = budget_seconds
@@ -408,6 +427,8 @@ class Api:
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("open the Api with 'async with' first")
+        if request.writes:
+            self.before_write()
         query = f"?{urlencode(request.query)}" if request.query else ""
         started = time.monotonic()
         code = 0

@@ -169,6 +169,10 @@ class KubernetesBackend:
         """Call this with the key of every object whose pass may see something new."""
         self._subscribers.append(wake)
 
+    def before_writes(self, check: Callable[[], None]) -> None:
+        """Call this right before each write is sent; what it raises, the write raises, unsent."""
+        self._api.before_write = check
+
     def subjects(self) -> list[Key]:
         """Return the keys of all objects that passes are about, owners first."""
         return [
