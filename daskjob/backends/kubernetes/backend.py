@@ -326,8 +326,8 @@ class KubernetesBackend:
             self._looked_for.setdefault(owner_uid, set()).add(pod)
             return
         if not found.cluster:
-            label = {names.LABEL_CLUSTER_NAME: names.label_value(cluster)}
-            await self._own.patch(found.ref, {"metadata": {"labels": label}})
+            value = names.label_value(cluster)
+            await self._own.label(found.ref, names.LABEL_CLUSTER_NAME, value)
 
     # The schedulers
 
@@ -467,8 +467,7 @@ class KubernetesBackend:
         """Give an object of ours its label back, without which no watch shows it."""
         label = (manifest["metadata"].get("labels") or {}).get(names.LABEL_CLUSTER_NAME)
         if label and not found.cluster:
-            body = {"metadata": {"labels": {names.LABEL_CLUSTER_NAME: label}}}
-            await self._own.patch(found.ref, body)
+            await self._own.label(found.ref, names.LABEL_CLUSTER_NAME, label)
 
     def _is_no_more(self, found: Item) -> bool:
         """Say whether an object's owner, one of our kinds, exists no more."""
