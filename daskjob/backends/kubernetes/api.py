@@ -91,6 +91,8 @@ class _Request:
     metadata_form: str = "PartialObjectMetadata"
     #: Whether the same request a second time does what it did once.
     repeatable: bool = True
+    #: Whether it writes an object's status, and nothing else of it.
+    of_status: bool = False
     tries: int = TRIES
 
     @property
@@ -329,6 +331,8 @@ class Api:
         ------
         NotFound, Conflict
             The object is gone; another one has its name.
+        StatusRefused
+            The server says no to what it says.
         """
         operations = [
             {"op": "test", "path": "/metadata/uid", "value": ref.uid},
@@ -348,6 +352,7 @@ class Api:
                 str(ref),
                 body=msgspec.json.encode(body),
                 content_type=content_type,
+                of_status=subresource == "status",
             )
         )
 
@@ -455,7 +460,14 @@ class Api:
     def _refused(
         self, request: _Request, code: int, body: bytes, headers: Mapping[str, str]
     ) -> DaskJobError:
-        error = error_of(request.subject, code, body, headers, creating=request.creating)
+        error = error_of(
+            request.subject,
+            code,
+            body,
+            headers,
+            creating=request.creating,
+            of_status=request.of_status,
+        )
         if isinstance(error, Throttled):
             self.limiter.refused(error.retry_after or FIRST_WAIT_SECONDS)
         return error

@@ -34,7 +34,7 @@ from daskjob.core.build.pods import dashboard_prefix
 from daskjob.core.build.service import dashboard_container_port
 from daskjob.core.dask import Retirement, dask_state
 from daskjob.core.decision import Event, Patch, Retire
-from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused
+from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, StatusRefused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, object_ref
 from daskjob.core.observed import (
     CollectedReport,
@@ -42,12 +42,14 @@ from daskjob.core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
+    Refusal,
     Site,
     cluster_observed,
     group_observed,
     job_observed,
 )
 from daskjob.core.pods import PodFacts
+from daskjob.core.policies.pacing import next_try
 from daskjob.core.spec import read_cluster
 from daskjob.core.status import ClusterPhase, JobStatusWord
 
@@ -102,6 +104,8 @@ class KubernetesBackend:
         self._api = api
         self._own = CachedApi(api, self.cache)
         self._refusals = Refusals(clock)
+        #: Apart, since a pass looks at the refusals of all that its object owns.
+        self._refused_statuses = Refusals(clock)
         self._subscribers: list[Callable[[Key], None]] = []
         self._wakes = Wakes(self.cache, self._wake)
         self.cache.watch(self._changed)
@@ -215,6 +219,7 @@ class KubernetesBackend:
         if gone.ref.kind in PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
             self._refusals.forget(key)
+            self._refused_statuses.forget(key)
             self._own.own_writes.forget(key)
 
     def _dask_changed(self, cluster_uid: str) -> None:
@@ -261,6 +266,7 @@ class KubernetesBackend:
         return replace(
             observed,
             refusals=self._refusals.of(self._passes_below(key)),
+            status_refusal=self._status_refusal(key),
             dask=self.agents.state(cluster.ref.uid) if cluster else None,
             report=self._reports.get(scheduler.ref.uid) if scheduler else None,
             site=self.site,
@@ -281,6 +287,7 @@ class KubernetesBackend:
         return replace(
             observed,
             refusals=self._refusals.of(self._passes_below(key)),
+            status_refusal=self._status_refusal(key),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
             site=self.site,
@@ -298,6 +305,7 @@ class KubernetesBackend:
         return replace(
             observed,
             refusals=self._refusals.of([key]),
+            status_refusal=self._status_refusal(key),
             dask=dask,
             retirement=self._retirements.get(group.meta.uid),
             entropy=secrets.token_hex(16),
@@ -493,11 +501,34 @@ class KubernetesBackend:
             return
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Write the whole status of an object; one that is gone is left alone."""
+        """Write the whole status of an object; one that is gone is left alone.
+
+        Raises
+        ------
+        StatusRefused
+            The server said no to what it says.
+        """
+        key = Key(ref.kind, ref.namespace, ref.name)
         try:
             await self._own.replace_status(ref, status)
         except (NotFound, Conflict):
             return
+        except StatusRefused as error:
+            self._refused_statuses.refused(key, ref, error)
+            self._say_refused(key, error)
+            raise
+        self._refused_statuses.succeeded(key, ref)
+
+    def _say_refused(self, key: Key, error: StatusRefused) -> None:
+        """Say in the log what cannot be said on the object: its status is what was refused."""
+        refusal = self._status_refusal(key)
+        if refusal is not None:
+            wait = (next_try(refusal) - refusal.last_at).total_seconds()
+            words = "its status was refused: %s; it stays as it is, trying again in %.0f s"
+            logger.warning(words, error.words, wait, extra={"key": key})
+
+    def _status_refusal(self, key: Key) -> Refusal | None:
+        return next(iter(self._refused_statuses.of([key]).values()), None)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Tell events of an object, each once in a while; nobody waits for that."""
