@@ -49,6 +49,9 @@ CONNECTIONS = 32
 #: The server keeps an idle connection for 90 s: to be the first to let go spares a lost request.
 KEEP_ALIVE_SECONDS = 30.0
 
+#: Events of one pod. What is said again and again is one Event; few pods have ten.
+WARNINGS_LIMIT = 50
+
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 _METHODS = {
@@ -284,6 +287,18 @@ class Api:
             await self._ask(request)
         except DaskJobError as error:
             logger.info("an Event was not told: %s", error)
+
+    async def warnings(self, ref: ObjectRef, *, limit: int = WARNINGS_LIMIT) -> bytes:
+        """Return a list of the warnings that Events tell of an object of this uid; tried once."""
+        resource = resource_of("Event")
+        query = {
+            "fieldSelector": f"involvedObject.uid={ref.uid},type=Warning",
+            "limit": str(limit),
+        }
+        subject = f"Events of {ref}"
+        return await self._ask(
+            _Request("list", resource, resource.path(ref.namespace), subject, query, tries=1)
+        )
 
     async def patch(self, ref: ObjectRef, body: Manifest) -> bytes:
         """Merge a patch into an object of this uid, its status apart, and return the object.

@@ -1,8 +1,8 @@
 """Kubernetes as the world of passes: what is observed comes from the cache, what is done goes out.
 
 A pass reads nothing from the API server but what the cache cannot know: whether a runner or a
-scheduler that is missing is really gone. Schedulers are asked beside the passes (``agents``),
-whose answers wake them.
+scheduler that is missing is really gone. Schedulers are asked beside the passes (``agents``), and
+so are the Events of pods that are stuck (``pod_words``): the answers wake the passes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from daskjob.backends.kubernetes.events import event_manifest
 from daskjob.backends.kubernetes.informer import Broke, informers, nobody
 from daskjob.backends.kubernetes.items import Item
 from daskjob.backends.kubernetes.leases import Leases
+from daskjob.backends.kubernetes.pod_words import PodWords
 from daskjob.backends.kubernetes.refusals import Refusals
 from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
 from daskjob.core import names
@@ -35,6 +36,7 @@ from daskjob.core.build.service import dashboard_container_port
 from daskjob.core.dask import Retirement, dask_state
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, StatusRefused
+from daskjob.core.event_words import silent_pods, with_words
 from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, object_ref
 from daskjob.core.observed import (
     CollectedReport,
@@ -118,6 +120,7 @@ class KubernetesBackend:
         self._looked_for: dict[str, set[str]] = {}
         self._told: dict[tuple[str, Event], float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pod_words = PodWords(api.warnings, self._words_came, self._background, clock)
         self._open = AsyncExitStack()
 
     @classmethod
@@ -215,6 +218,7 @@ class KubernetesBackend:
         self._reports.pop(uid, None)
         self._retirements.pop(uid, None)
         self._looked_for.pop(uid, None)
+        self._pod_words.forget(uid)
         self.agents.forget(uid)
         if gone.ref.kind in PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
@@ -227,6 +231,12 @@ class KubernetesBackend:
         cluster = self.cache.of_uid(cluster_uid)
         if cluster is not None:
             self._wakes.scheduler_spoke(cluster)
+
+    def _words_came(self, pod_uid: str) -> None:
+        """Wake the passes that may see what Events say of a pod."""
+        pod = self.cache.of_uid(pod_uid)
+        if pod is not None:
+            self._wakes.events_spoke(pod)
 
     # Observing
 
@@ -244,12 +254,16 @@ class KubernetesBackend:
             return None
         match key.kind:
             case names.Kind.JOB:
-                return await self._job(key, item.manifest)
+                return self._with_words(await self._job(key, item.manifest))
             case names.Kind.CLUSTER:
-                return await self._cluster(key, item.manifest)
+                return self._with_words(await self._cluster(key, item.manifest))
             case names.Kind.GROUP:
-                return await self._group(key, item.manifest)
+                return self._with_words(await self._group(key, item.manifest))
         return None
+
+    def _with_words(self, observed: Observed) -> Observed:
+        """Add what Events say of pods whose nodes have been at work on them for too long."""
+        return with_words(observed, self._pod_words.of(silent_pods(observed, self.clock())))
 
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
         objects = self.cache.objects(key.namespace)
