@@ -201,7 +201,7 @@ def test_quota_starves_the_workers_and_never_the_runner(
     group = wait_for(
         "daskworkergroup",
         "sums-default",
-        lambda g: condition(g, "WorkersReady").get("reason") == "Quota",
+        lambda g: condition(g, "WorkersReady").get("reason") == "QuotaExceeded",
     )
     assert "exceeded quota" in condition(group, "WorkersReady")["message"]
     assert wait_for("daskjob", "sums", ended)["status"]["jobStatus"] == "Successful"
