@@ -16,7 +16,7 @@ from daskjob.core import names
 from daskjob.core.backend import reconcile
 from daskjob.core.dask import DaskState, DaskWorker, Retirement, TaskCounts
 from daskjob.core.decision import Patch, Retire
-from daskjob.core.errors import ApiError, RefusalKind, Refused
+from daskjob.core.errors import ApiError, RefusalKind, Refused, StatusRefused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time, metadata, object_ref
 from daskjob.core.observed import ObservedJob, Site
 from daskjob.core.pods import pod_facts
@@ -37,6 +37,8 @@ class FakeBackend(InMemoryBackend):
         self._containers = itertools.count(1)
         #: Parts of names of objects that are refused, and why.
         self.refuse: dict[str, tuple[RefusalKind, str]] = {}
+        #: The same of objects, as Kind/name, whose status is refused.
+        self.refuse_status: dict[str, tuple[RefusalKind, str]] = {}
         #: What happens to the next writes: ``None`` nothing, false lost, true its answer is lost.
         self.faults: list[bool | None] = []
         #: Every write that took effect, as "verb Kind/name", in order.
@@ -85,7 +87,13 @@ class FakeBackend(InMemoryBackend):
             await super().patch(patch)
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Write a status."""
+        """Write a status, unless a test has it refused."""
+        for part, (kind, words) in self.refuse_status.items():
+            if part in f"{ref.kind}/{ref.name}":
+                error = StatusRefused(kind, str(ref), words)
+                before = self.status_refusals.get(ref.uid)
+                self.status_refusals[ref.uid] = self._refusal(before, error)
+                raise error
         with _Write(self, f"status {ref.kind}/{ref.name}"):
             await super().write_status(ref, status)
 
@@ -106,6 +114,7 @@ class FakeBackend(InMemoryBackend):
     def forget(self) -> None:
         """Lose all that a crash of whoever makes the passes would lose."""
         self.refusals.clear()
+        self.status_refusals.clear()
         self.dask.clear()
         self.reports.clear()
         self.retirements.clear()
@@ -121,13 +130,13 @@ class FakeBackend(InMemoryBackend):
             The world does not come to rest: two passes undo each other.
         """
         for _ in range(rounds):
-            before = (len(self.writes), dict(self.refusals))
+            before = (len(self.writes), dict(self.refusals), dict(self.status_refusals))
             for key in self.subjects():
                 try:
                     await reconcile(self, key, self.now)
                 except ApiError:
                     self.writes.append(f"fault {key}")
-            if (len(self.writes), self.refusals) == before:
+            if (len(self.writes), self.refusals, self.status_refusals) == before:
                 return
         raise AssertionError(f"no rest after {rounds} rounds: {self.writes[-10:]}")
 

@@ -55,6 +55,8 @@ class InMemoryBackend:
         self.store.watch(lambda _old, _new: self.changed())
         self.events: list[ToldEvent] = []
         self.refusals: dict[tuple[str, str], Refusal] = {}
+        #: By the object's uid.
+        self.status_refusals: dict[str, Refusal] = {}
         #: What each scheduler last said, by its cluster's uid.
         self.dask: dict[str, DaskState] = {}
         self.reports: dict[str, CollectedReport] = {}
@@ -100,6 +102,7 @@ class InMemoryBackend:
         return replace(
             observed,
             refusals=self._refusals(observed.job.meta.namespace),
+            status_refusal=self.status_refusals.get(observed.ref.uid),
             dask=self.dask.get(cluster.ref.uid) if cluster else None,
             report=self.reports.get(scheduler.ref.uid) if scheduler else None,
             site=self.site,
@@ -109,6 +112,7 @@ class InMemoryBackend:
         return replace(
             observed,
             refusals=self._refusals(observed.cluster.meta.namespace),
+            status_refusal=self.status_refusals.get(observed.ref.uid),
             dask=self.dask.get(observed.cluster.meta.uid),
             entropy=self.entropy(),
             site=self.site,
@@ -119,6 +123,7 @@ class InMemoryBackend:
         return replace(
             observed,
             refusals=self._refusals(observed.group.meta.namespace),
+            status_refusal=self.status_refusals.get(observed.ref.uid),
             dask=self.dask.get(cluster.meta.uid) if cluster else None,
             retirement=self.retirements.get(observed.group.meta.uid),
             entropy=self.entropy(),
@@ -196,6 +201,7 @@ class InMemoryBackend:
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write the whole status of an object."""
         self.store.write_status(ref, status)
+        self.status_refusals.pop(ref.uid, None)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Keep events of an object."""

@@ -20,7 +20,8 @@ class Guard:
     """A backend whose writes need the lead at the moment of each one.
 
     A process that was stopped for a while, or whose machine was, wakes up in the middle of a pass
-    and knows nothing of it. Passes end when the lead is lost, but these come first.
+    and knows nothing of it. Passes end when the lead is lost, but these come first. A world in
+    which writes wait for their turn asks ``check`` once more when that has come.
     """
 
     def __init__(self, backend: Backend, leads: Callable[[], bool], jobs: Jobs) -> None:
@@ -36,27 +37,27 @@ class Guard:
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
         """Create an object."""
-        self._check()
+        self.check()
         await self._backend.create(owner, manifest)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object."""
-        self._check()
+        self.check()
         await self._backend.delete(ref)
 
     async def stop(self, ref: ObjectRef) -> None:
         """Stop a pod."""
-        self._check()
+        self.check()
         await self._backend.stop(ref)
 
     async def patch(self, patch: Patch) -> None:
         """Patch an object."""
-        self._check()
+        self.check()
         await self._backend.patch(patch)
 
     async def retire(self, owner: Key, retire: Retire) -> None:
         """Ask a scheduler to move workers' data away."""
-        self._check()
+        self.check()
         await self._backend.retire(owner, retire)
 
     async def collect_report(self, owner: Key) -> None:
@@ -65,15 +66,22 @@ class Guard:
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write a status."""
-        self._check()
+        self.check()
         await self._backend.write_status(ref, status)
         self._jobs.wrote(ref, status)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Tell events."""
-        self._check()
+        self.check()
         await self._backend.emit(ref, events)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Say no to a write where the lead is lost.
+
+        Raises
+        ------
+        NotLeading
+            It is.
+        """
         if not self._leads():
             raise NotLeading("this operator leads no longer, and writes nothing")

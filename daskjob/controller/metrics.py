@@ -163,7 +163,9 @@ class RequestCounters:
             ("verb",),
         )
         self.watches = Counter(
-            "daskjob_watch_restarts_total", "Watches that had to begin anew, by kind.", ("kind",)
+            "daskjob_watch_restarts_total",
+            "Watches that broke and had to begin anew, by kind.",
+            ("kind",),
         )
 
     def request(self, verb: str, kind: str, code: int, seconds: float) -> None:
@@ -172,7 +174,7 @@ class RequestCounters:
         self.seconds.observe(seconds, verb)
 
     def watch_restarted(self, kind: str) -> None:
-        """Count a watch that had to begin anew."""
+        """Count a watch that broke."""
         self.watches.inc(kind)
 
 

@@ -146,9 +146,12 @@ class Operator:
     async def _lead(self, world: World, lead: Leadership) -> None:
         """Make passes, and run the plugins, until the lead is lost."""
         telemetry = self.telemetry
+        guard = Guard(world, lead.held, telemetry.jobs)
+        # It stays after this term, and says no until the next one: what waits must not be sent.
+        world.before_writes(guard.check)
         passes = self._passes = Passes(
             world,
-            backend=Guard(world, lead.held, telemetry.jobs),
+            backend=guard,
             clock=self._clock,
             told=telemetry.passed,
             covers=self._options.namespaces.cover,

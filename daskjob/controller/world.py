@@ -39,6 +39,13 @@ class World(Backend, Protocol):
         """
         ...
 
+    def before_writes(self, check: Callable[[], None]) -> None:
+        """Have this called right before each write is sent, and before each time that it is again.
+
+        What it raises, the write raises instead of being sent. Leases are written all the same.
+        """
+        ...
+
     def subjects(self) -> list[Key]:
         """Return the keys of all objects that passes are about, owners first."""
         ...
@@ -64,7 +71,7 @@ class Counters(Protocol):
         ...
 
     def watch_restarted(self, kind: str) -> None:
-        """Count a watch that had to begin anew."""
+        """Count a watch that broke, by an error, by a 410, or since nothing came any more."""
         ...
 
 

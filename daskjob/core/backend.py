@@ -13,7 +13,7 @@ from typing import Protocol
 
 from daskjob.core.decide import decide
 from daskjob.core.decision import Decision, Event, Patch, Retire
-from daskjob.core.errors import Refused
+from daskjob.core.errors import Refused, StatusRefused
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Observed
 
@@ -70,7 +70,14 @@ class Backend(Protocol):
         ...
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Write the whole status of an object."""
+        """Write the whole status of an object.
+
+        Raises
+        ------
+        StatusRefused
+            The world said no to it; the backend shows it in ``observed.status_refusal`` until a
+            later one is written.
+        """
         ...
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
@@ -100,14 +107,14 @@ async def reconcile(backend: Backend, key: Key, now: datetime) -> datetime | Non
 async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectRef) -> bool:
     """Do what was decided: the status and its events beside the creations, then what removes.
 
-    Return whether no object was refused. Nothing is removed on the strength of a status that is
+    Return whether nothing was refused. Nothing is removed on the strength of a status that is
     not written yet: a decision that removes follows from a status that was observed (design §4.3).
     """
     refused: list[Refused] = []
     steps: list[Coroutine[object, object, None]]
     steps = [_create(backend, key, manifest, refused) for manifest in decision.create]
     if decision.status is not None:
-        steps.append(_report(backend, ref, decision.status, decision.events))
+        steps.append(_report(backend, ref, decision.status, decision.events, refused))
     failures = await _all(steps)
     if decision.collect_report:
         await backend.collect_report(key)
@@ -126,10 +133,19 @@ async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectR
 
 
 async def _report(
-    backend: Backend, ref: ObjectRef, status: Manifest, events: Iterable[Event]
+    backend: Backend,
+    ref: ObjectRef,
+    status: Manifest,
+    events: Iterable[Event],
+    refused: list[Refused],
 ) -> None:
     """Write the status, then tell its events: whatever becomes of the pass' other writes."""
-    await backend.write_status(ref, status)
+    try:
+        await backend.write_status(ref, status)
+    except StatusRefused as refusal:
+        # As for objects: observed from now on, and held back for a while.
+        refused.append(refusal)
+        return
     if events:
         await backend.emit(ref, events)
 

@@ -80,6 +80,11 @@ class Diagnosis:
     patience_seconds: int | None = None
 
     @property
+    def final(self) -> bool:
+        """Whether the same again must come to the same: there is nothing to wait for."""
+        return self.patience_seconds == 0
+
+    @property
     def message(self) -> str:
         """All of it on one line."""
         detail = f": {self.detail}" if self.detail else ""
@@ -260,7 +265,7 @@ def _check_image(pod: PodFacts) -> Diagnosis | None:
                 Reason.IMAGE_PULL,
                 f"the image of container {container.name} in pod {pod.ref.name} has no valid name",
                 container.message,
-                "Correct the image's name.",
+                "Correct the image's name and submit it again.",
                 0,
             )
     return None

@@ -9,6 +9,7 @@
     ├── Forbidden          the permission is missing
     ├── ApiError           the API (or this machine) did not do what was asked
     │   └── Refused        it said no to an object, and why
+    │       └── StatusRefused  it said no to what an object's status says
     ├── Timeout            the wait ended, the job did not
     └── Failed          the job ended without success
         ├── UserFailure            what the job itself did
@@ -107,6 +108,13 @@ class Refused(ApiError):
 
     def __str__(self) -> str:
         return f"{self.name} could not be created: {self.words}"
+
+
+class StatusRefused(Refused):
+    """The API said no to the status of an object, which stays as it was."""
+
+    def __str__(self) -> str:
+        return f"the status of {self.name} was refused: {self.words}"
 
 
 class Timeout(DaskJobError):

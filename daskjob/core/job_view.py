@@ -24,6 +24,8 @@ class AttemptEnd:
     reason: Reason | None
     message: str
     exit_code: int | None = None
+    #: Whether another attempt must end the same way: a name that can never be an image's.
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

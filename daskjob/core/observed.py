@@ -124,6 +124,8 @@ class ObservedJob:
     #: Whether the ConfigMap with the job's files exists.
     files_exist: bool = False
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    #: Who said no to the object's own status, and since when; ``None`` while it can be written.
+    status_refusal: Refusal | None = None
     dask: DaskState | None = None
     report: CollectedReport | None = None
     #: When the runner last wrote to its log; only where that costs nothing (on this machine).
@@ -169,6 +171,8 @@ class ObservedCluster:
     #: Whether a runner that uses the cluster is alive: then it is never idle.
     runner_alive: bool = False
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    #: Who said no to the object's own status, and since when; ``None`` while it can be written.
+    status_refusal: Refusal | None = None
     dask: DaskState | None = None
     #: Fresh randomness: the agent's token of a scheduler that has none yet.
     entropy: str = ""
@@ -198,6 +202,8 @@ class ObservedGroup:
     #: The worker pods that this group's uid controls.
     workers: tuple[PodFacts, ...] = ()
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    #: Who said no to the object's own status, and since when; ``None`` while it can be written.
+    status_refusal: Refusal | None = None
     dask: DaskState | None = None
     retirement: Retirement | None = None
     #: Fresh randomness for new names, so that deciding itself stays a function of values.

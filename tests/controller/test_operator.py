@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from daskjob.controller.guard import NotLeading
 from daskjob.controller.lease import AllLeases, Alone
 from daskjob.controller.operator import Operator, kept_running, leadership
 from daskjob.controller.options import Options, parse
@@ -247,6 +248,22 @@ def test_write_of_a_pass_that_outlives_the_lead_is_not_sent() -> None:
             for _ in range(20):
                 await asyncio.sleep(0)
             assert story.world.writes == []
+
+    told(tell)
+
+
+def test_world_is_told_to_ask_for_the_lead_once_more_right_before_it_sends() -> None:
+    async def tell(story: Story) -> None:
+        async with story.operator():
+            await asyncio.sleep(1)
+            story.world.check()
+            story.world.leases.trouble = ApiError("503")
+            await asyncio.sleep(14)
+            with pytest.raises(NotLeading):
+                story.world.check()
+            story.world.leases.trouble = None
+            await asyncio.sleep(20)
+            story.world.check()
 
     told(tell)
 

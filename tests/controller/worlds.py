@@ -107,6 +107,8 @@ class ScriptedWorld(FakeBackend):
         self.first_lists.set()
         self.silent = 0.0
         self.closed = False
+        #: What a world asks right before it sends a write.
+        self.check: Callable[[], None] = lambda: None
         #: Objects whose last write the cache has not seen.
         self.behind: set[Key] = set()
         #: Every observation of a pass: when, and of what.
@@ -136,6 +138,9 @@ class ScriptedWorld(FakeBackend):
 
     def subscribe(self, wake: Wake) -> None:
         self._wakes.append(wake)
+
+    def before_writes(self, check: Callable[[], None]) -> None:
+        self.check = check
 
     def caught_up(self, key: Key) -> bool:
         return key not in self.behind

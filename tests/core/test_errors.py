@@ -20,6 +20,7 @@ from daskjob.core.errors import (
     PolicyFailure,
     RefusalKind,
     Refused,
+    StatusRefused,
     Timeout,
     UserFailure,
 )
@@ -32,6 +33,7 @@ EXAMPLES: list[DaskJobError] = [
     Forbidden("pods is forbidden"),
     ApiError("500"),
     Refused(RefusalKind.QUOTA, "Pod default/a", "exceeded quota: small"),
+    StatusRefused(RefusalKind.INVALID, "DaskJob default/a", "status.attempt: Invalid value"),
     Timeout("after 5 s"),
     Failed("ExitCode", "exited with 3", 3, "Traceback"),
     UserFailure("ExitCode", "exited with 3", 3, "Traceback"),
@@ -57,7 +59,13 @@ def test_every_error_is_a_daskjob_error_and_survives_pickling_with_its_fields(
 
 def test_exactly_what_may_go_better_by_itself_is_retryable() -> None:
     retryable = {type(e).__name__ for e in EXAMPLES if e.retryable}
-    assert retryable == {"ApiError", "Refused", "Timeout", "InfrastructureFailure"}
+    assert retryable == {
+        "ApiError",
+        "Refused",
+        "StatusRefused",
+        "Timeout",
+        "InfrastructureFailure",
+    }
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,24 @@ def test_with_both_limits_used_up_infrastructure_ends_the_job() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ((), "ImagePull"),
+        ((EVICTED,), "ImagePull"),
+        ((FailureRule(Action.IGNORE, reasons=(Reason.IMAGE_PULL,)),), "ignored"),
+        ((FailureRule(Action.COUNT, reasons=(Reason.IMAGE_PULL,)),), "counted"),
+    ],
+    ids=["no rule", "a rule for something else", "Ignore", "Count"],
+)
+def test_an_end_that_another_attempt_must_come_to_as_well_ends_the_job_unless_a_rule_matches(
+    rules: tuple[FailureRule, ...], expected: str
+) -> None:
+    end = AttemptEnd(Reason.IMAGE_PULL, "why", final=True)
+    policy = replace(Policy(), rules=rules)
+    assert outcomes(after_failure(end, Reason.IMAGE_PULL, JobStatus(), policy, NOW)) == expected
+
+
+@pytest.mark.parametrize(
     ("limit", "failures", "expected"),
     [
         (6, 5, "counted"),

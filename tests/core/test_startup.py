@@ -83,11 +83,37 @@ def test_the_time_in_the_queue_is_no_time_of_the_image() -> None:
     assert story.status.reason == "ImagePull"
 
 
-def test_a_name_that_can_never_be_an_images_is_not_waited_for() -> None:
-    story = starting()
-    story.world.wait_with(story.runner(), "InvalidImageName", "couldn't parse image name")
+BAD_NAME = "couldn't parse image name UPPER/case: invalid reference format"
+
+
+@pytest.mark.parametrize("component", ["runner", "scheduler", "workers"])
+def test_a_name_that_can_never_be_an_images_ends_the_job_without_a_second_try(
+    component: str,
+) -> None:
+    story = job_story()
+    story.settle()
+    pods = {
+        "runner": [story.runner()],
+        "scheduler": [story.scheduler()],
+        "workers": story.workers(),
+    }
+    for pod in pods[component]:
+        story.world.wait_with(pod, "InvalidImageName", BAD_NAME)
     story.settle()
     assert (story.word, story.status.reason) == ("Failed", "ImagePull")
+    assert [attempt.number for attempt in story.status.attempts] == [0]
+    assert "UPPER/case" in story.status.message
+    assert "Correct the image's name" in story.status.message
+
+
+def test_a_name_that_can_never_be_an_images_is_tried_again_where_a_rule_says_so() -> None:
+    rule = {"action": "Ignore", "onReasons": ["ImagePull"]}
+    story = job_story(failurePolicy={"rules": [rule]})
+    story.settle()
+    story.world.wait_with(story.runner(), "InvalidImageName", BAD_NAME)
+    story.settle()
+    assert (story.word, story.status.phase) == ("JobCreated", "Retrying")
+    assert (story.status.attempt, story.status.ignored) == (1, 1)
 
 
 def test_a_pass_asks_to_be_woken_when_the_patience_ends() -> None:

@@ -28,6 +28,7 @@ from daskjob.core.errors import (
     NotFound,
     RefusalKind,
     Refused,
+    StatusRefused,
 )
 
 UID = "00000000-0000-0000-0000-000000000000"
@@ -41,9 +42,17 @@ def no(code: int, reason: str, message: str, **details: Any) -> bytes:
     return json.dumps({**found, "details": details} if details else found).encode()
 
 
-def error(code: int, reason: str, message: str, *, creating: bool = False, **details: Any) -> Any:
+def error(
+    code: int,
+    reason: str,
+    message: str,
+    *,
+    creating: bool = False,
+    of_status: bool = False,
+    **details: Any,
+) -> Any:
     body = no(code, reason, message, **details)
-    return error_of("Pod default/p1", code, body, creating=creating)
+    return error_of("Pod default/p1", code, body, creating=creating, of_status=of_status)
 
 
 def test_an_object_that_is_not_there_is_not_found_in_kubernetes_words() -> None:
@@ -95,6 +104,32 @@ def test_a_refused_creation_is_refused_in_its_class(
     found = error(code, "", words, creating=True)
     assert type(found) is Refused
     assert (found.kind, found.name, found.words) == (kind, "Pod default/p1", words)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "kind"),
+    [
+        (400, "json: cannot unmarshal string", RefusalKind.INVALID),
+        (400, 'admission webhook "v.x.io" denied the request: no', RefusalKind.REJECTED),
+        (403, 'admission webhook "v.x.io" denied the request: no', RefusalKind.REJECTED),
+        (405, "the server does not allow this method", RefusalKind.INVALID),
+        (413, "Request entity too large: limit is 3145728", RefusalKind.INVALID),
+        (415, "the body of the request was in an unknown format", RefusalKind.INVALID),
+        (422, 'DaskJob "j" is invalid: status.message: Invalid value: "exceeded quota: q"',
+         RefusalKind.INVALID),
+    ],
+)  # fmt: skip
+def test_a_refused_status_is_refused_in_its_class_and_never_as_a_quota(
+    code: int, words: str, kind: RefusalKind
+) -> None:
+    found = error(code, "", words, causes=[{"field": "status"}], of_status=True)
+    assert type(found) is StatusRefused
+    assert (found.kind, found.name, found.words) == (kind, "Pod default/p1", words)
+
+
+@pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429, 500, 503])
+def test_a_status_that_could_not_be_written_now_is_not_refused(code: int) -> None:
+    assert not isinstance(error(code, "", "not now", of_status=True), Refused)
 
 
 def test_what_is_refused_of_a_change_is_no_refused_creation() -> None:

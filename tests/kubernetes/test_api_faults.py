@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from daskjob.backends.kubernetes.answers import (
     AlreadyExists,
@@ -19,12 +20,14 @@ from daskjob.backends.kubernetes.answers import (
 from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.connection import Access
 from daskjob.backends.kubernetes.items import Item, ItemDecoder, Unreadable
+from daskjob.backends.kubernetes.leases import Leases
 from daskjob.backends.kubernetes.limiter import Limiter
 from daskjob.backends.kubernetes.resources import PODS
+from daskjob.controller.guard import NotLeading
 from daskjob.core.errors import ApiError, Forbidden, NotFound
 from daskjob.core.manifests import ObjectRef
 from tests.cluster import proxy as faults
-from tests.cluster.proxy import Fault, answer
+from tests.cluster.proxy import Fault, Passage, answer
 from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, run, side, until
 
 #: What may pass.
@@ -331,6 +334,104 @@ def test_a_retry_after_longer_than_the_time_left_is_told_with_it(
                 await found.api.get(ObjectRef("Pod", namespace, "one"))
             assert caught.value.retry_after == 3600
             assert len(found.proxy.seen) == 1
+
+    run(story())
+
+
+# The lead
+
+
+class Lead:
+    """The lead of an operator, which may be lost while a write waits for its turn."""
+
+    held = True
+
+    def check(self) -> None:
+        if not self.held:
+            raise NotLeading("this operator leads no longer, and writes nothing")
+
+
+CHANGES = ["create", "patch", "status", "delete"]
+
+
+def change(found: Side, item: Item, namespace: str) -> dict[str, Callable[[], Awaitable[object]]]:
+    """The requests that change something."""
+    return {
+        **writes(found, item),
+        "create": lambda: found.writes.create(KEY, pod("two", namespace)),
+        "status": lambda: found.api.replace_status(item.ref, {"phase": "Running"}),
+    }
+
+
+@pytest.mark.parametrize("verb", CHANGES)
+def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lost_meanwhile(
+    verb: str, kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        lead = Lead()
+        async with side(kubernetes, before_write=lead.check) as found:
+            item = await one(found, namespace)
+            found.proxy.on(answer(429, retry_after=1), verb="get")
+            got = asyncio.create_task(found.api.get(item.ref))
+            await until(lambda: found.proxy.requests("get"))
+            sent = len(found.proxy.seen)
+            written = asyncio.ensure_future(change(found, item, namespace)[verb]())
+            await asyncio.sleep(0)
+            lead.held = False
+            with pytest.raises(NotLeading):
+                await written
+            # Who only looks goes on, and is the only one who does.
+            await got
+            assert [request.verb for request in found.proxy.seen[sent:]] == ["get"]
+            assert found.writes.caught_up(KEY)
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    "fault", [answer(429), answer(503), answer(401)], ids=["429", "503", "401"]
+)
+def test_a_write_is_not_repeated_when_the_lead_was_lost_since_the_first_try(
+    fault: Fault, kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        lead = Lead()
+
+        async def lost(passage: Passage) -> web.StreamResponse:
+            lead.held = False
+            return await fault(passage)
+
+        async with side(kubernetes, before_write=lead.check) as found:
+            item = await one(found, namespace)
+            found.proxy.on(lost, verb="patch")
+            with pytest.raises(NotLeading):
+                await writes(found, item)["patch"]()
+            assert len(found.proxy.requests("patch")) == 1
+            lead.held = True
+            await writes(found, item)["patch"]()
+
+    run(story())
+
+
+def test_a_lease_is_written_without_the_lead_since_it_is_how_to_get_it(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        lead = Lead()
+        lead.held = False
+        async with side(kubernetes, before_write=lead.check) as found:
+            leases = Leases(found.api)
+            made = await leases.create(
+                {
+                    "apiVersion": "coordination.k8s.io/v1",
+                    "kind": "Lease",
+                    "metadata": {"name": "lead", "namespace": namespace},
+                    "spec": {"holderIdentity": "me"},
+                }
+            )
+            await leases.update({**made, "spec": {"holderIdentity": ""}})
+            with pytest.raises(NotLeading):
+                await found.api.create(pod("one", namespace))
 
     run(story())
 

@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -18,10 +19,11 @@ from daskjob.backends.kubernetes.connection import Kubeconfig
 from daskjob.backends.kubernetes.informer import PACE, Informer, informers
 from daskjob.backends.kubernetes.items import ItemDecoder
 from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED, Resource
+from daskjob.core import names
 from daskjob.core.errors import Forbidden, RefusalKind, Refused
 from daskjob.core.manifests import ObjectRef
 from tests.cluster import proxy as faults
-from tests.cluster.proxy import Passage, answer
+from tests.cluster.proxy import Fault, Passage, answer
 from tests.core.manifests import job
 from tests.kubernetes.given import (
     KEY,
@@ -249,33 +251,77 @@ def test_an_object_without_our_label_is_not_kept_since_nobody_would_tell_of_its_
     run(story())
 
 
-@pytest.mark.parametrize("taken", ["labels", "ownerReferences"])
-def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
-    taken: str, kubernetes: Cluster, namespace: str
-) -> None:
-    async def webhook(passage: Passage) -> web.StreamResponse:
+OWNER = {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": True}
+
+
+def webhook(taken: str) -> Fault:
+    """Somebody who takes something off the metadata of all that is written."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
         manifest = json.loads(passage.request.body)
         del manifest["metadata"][taken]
         passage.request.body = json.dumps(manifest).encode()
         return await passage.forward()
 
+    return fault
+
+
+@pytest.mark.parametrize("taken", ["labels", "ownerReferences"])
+def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
+    taken: str, kubernetes: Cluster, namespace: str
+) -> None:
     async def story() -> None:
         async with side(kubernetes) as found, informed(found, namespace):
-            found.proxy.on(webhook, verb="create", times=None)
-            owner = {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "name": "n",
-                "uid": "u",
-                "controller": True,
-            }
-            manifest = pod("one", namespace, ownerReferences=[owner])
+            found.proxy.on(webhook(taken), verb="create", times=None)
+            manifest = pod("one", namespace, ownerReferences=[OWNER])
             with pytest.raises(Refused, match="mutating webhook") as no:
                 await found.writes.create(KEY, manifest)
             assert no.value.kind is RefusalKind.REJECTED
             assert found.writes.caught_up(KEY)
             assert await found.writes.look(ObjectRef("Pod", namespace, "one")) is None
             assert found.names == set()
+
+    run(story())
+
+
+@pytest.mark.parametrize("kind", ["Service", "ConfigMap"])
+@pytest.mark.parametrize(
+    ("taken", "words"), [("labels", "policy$"), ("ownerReferences", "then kubectl delete .* one$")]
+)
+def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which_we_have_no_right(
+    taken: str, words: str, kind: str, kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            found.proxy.on(webhook(taken), verb="create", times=None)
+            manifest = {
+                "apiVersion": "v1",
+                "kind": kind,
+                "metadata": pod("one", namespace, ownerReferences=[OWNER])["metadata"],
+                **({"spec": {"ports": [{"port": 8786}]}} if kind == "Service" else {}),
+            }
+            with pytest.raises(Refused, match=words) as no:
+                await found.writes.create(KEY, manifest)
+            assert no.value.kind is RefusalKind.REJECTED
+            assert found.writes.caught_up(KEY)
+            assert [request.verb for request in found.proxy.seen] == ["create"]
+
+    run(story())
+
+
+def test_a_label_that_is_put_back_and_taken_off_at_once_is_refused(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            item = await found.writes.create(KEY, pod("bare", namespace, cluster=""))
+            rule = found.proxy.on(webhook("labels"), verb="patch", times=None)
+            with pytest.raises(Refused, match="mutating webhook"):
+                await found.writes.label(item.ref, names.LABEL_CLUSTER_NAME, "sums")
+            assert found.names == set()
+            rule.end()
+            await found.writes.label(item.ref, names.LABEL_CLUSTER_NAME, "sums")
+            assert found.names == {"bare"}
 
     run(story())
 
@@ -296,6 +342,41 @@ def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
                 await found.api.create(pod("comes", namespace))
                 await until(lambda: found.names == {"comes"})
                 assert (informer.lists, informer.watches) == (1, 2)
+
+    run(story())
+
+
+@pytest.mark.parametrize("how", ["an error", "a 410", "silence"])
+def test_a_watch_that_broke_is_counted_once(how: str, kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        broken: list[str] = []
+        told: dict[str, Any] = {"broke": broken.append}
+        async with side(kubernetes) as found, informed(found, namespace, **told) as informer:
+            await until(lambda: found.proxy.watching)
+            match how:
+                case "an error":
+                    found.proxy.cut_watches()
+                case "a 410":
+                    await found.proxy.say_in_watches(faults.error_line(410))
+                case "silence":
+                    found.proxy.silence_watches()
+            await until(lambda: informer.watches == 2 and found.proxy.watching)
+            assert broken == ["Pod"]
+
+    run(story())
+
+
+def test_a_watch_that_the_server_ends_in_its_time_is_renewed_and_not_counted_as_broken(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        broken: list[str] = []
+        # The server ends each after one second, in good order; that it told nothing is no fault.
+        pace = replace(QUICK, idle=20.0, duration=1.0, sound=0.1)
+        told: dict[str, Any] = {"pace": pace, "broke": broken.append}
+        async with side(kubernetes) as found, informed(found, namespace, **told) as informer:
+            await until(lambda: informer.watches >= 3)
+            assert (broken, informer.trouble, informer.lists) == ([], None, 1)
 
     run(story())
 

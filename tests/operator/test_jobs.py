@@ -181,13 +181,14 @@ def test_job_whose_image_has_an_impossible_name_fails_at_once_and_says_which(
     image: str, apply: Apply, wait_for: WaitFor
 ) -> None:
     manifest = python_job(image, "pass")
-    # Nothing is tried again then, infrastructure included.
-    manifest["spec"]["job"]["spec"]["restartPolicy"] = "Never"
+    manifest["spec"]["job"]["spec"]["restartPolicy"] = "OnFailure"
     manifest["spec"]["job"]["spec"]["containers"][0]["image"] = "UPPER/case:bad:name"
     apply(manifest)
     status = wait_for("daskjob", "sums", ended)["status"]
     assert (status["jobStatus"], status["reason"]) == ("Failed", "ImagePull")
     assert "UPPER/case:bad:name" in status["message"]
+    assert "Correct the image's name" in status["message"]
+    assert [attempt["number"] for attempt in status["attempts"]] == [0]
 
 
 def test_quota_starves_the_workers_and_never_the_runner(
@@ -200,7 +201,7 @@ def test_quota_starves_the_workers_and_never_the_runner(
     group = wait_for(
         "daskworkergroup",
         "sums-default",
-        lambda g: condition(g, "WorkersReady").get("reason") == "Quota",
+        lambda g: condition(g, "WorkersReady").get("reason") == "QuotaExceeded",
     )
     assert "exceeded quota" in condition(group, "WorkersReady")["message"]
     assert wait_for("daskjob", "sums", ended)["status"]["jobStatus"] == "Successful"

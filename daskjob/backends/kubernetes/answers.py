@@ -19,6 +19,7 @@ from daskjob.core.errors import (
     NotFound,
     RefusalKind,
     Refused,
+    StatusRefused,
 )
 
 
@@ -112,8 +113,9 @@ def error_of(
     headers: Mapping[str, str] | None = None,
     *,
     creating: bool = False,
+    of_status: bool = False,
 ) -> DaskJobError:
-    """Return the error that an answer is; ``creating`` says whether it refuses a new object."""
+    """Return the error that an answer is: to a new object, to a status, or to anything else."""
     status = read_status(body)
     words = status.message or f"the API server answered {code}"
     told = f"{subject}: {words}"
@@ -138,6 +140,11 @@ def error_of(
             return Replaced(f"{subject}: it is another one than the one that was meant")
         case 400 | 403 | 413 | 422 if creating:
             return Refused(_kind_of_no(code, words), subject, words)
+        case _ if of_status and 400 <= code < 500 and code not in (401, 408):
+            # A quota that its words may speak of is what the status tells of.
+            judged = _is_rejected(code, words)
+            kind = RefusalKind.REJECTED if judged else RefusalKind.INVALID
+            return StatusRefused(kind, subject, words)
     if code >= 500 or code == 408:
         # A time-out inside the server comes as 500 or 504, whatever happened to the object.
         return OutcomeUnknown(told) if creating else Unanswered(told)
@@ -159,9 +166,12 @@ def _is_another_one(status: Status) -> bool:
 def _kind_of_no(code: int, words: str) -> RefusalKind:
     if "exceeded quota" in words:
         return RefusalKind.QUOTA
-    if code == 403 or "ValidatingAdmissionPolicy" in words or "admission webhook" in words:
-        return RefusalKind.REJECTED
-    return RefusalKind.INVALID
+    return RefusalKind.REJECTED if _is_rejected(code, words) else RefusalKind.INVALID
+
+
+def _is_rejected(code: int, words: str) -> bool:
+    """Say whether it was admission that said no, which may come to think better of it."""
+    return code == 403 or "ValidatingAdmissionPolicy" in words or "admission webhook" in words
 
 
 def _retry_after(status: Status, headers: Mapping[str, str]) -> float | None:

@@ -31,7 +31,7 @@ from daskjob.backends.kubernetes.answers import (
 )
 from daskjob.backends.kubernetes.connection import Access, Credentials
 from daskjob.backends.kubernetes.limiter import Limiter
-from daskjob.backends.kubernetes.resources import Resource, resource_of
+from daskjob.backends.kubernetes.resources import LEASES, Resource, resource_of
 from daskjob.core.errors import ApiError, DaskJobError
 from daskjob.core.manifests import Manifest, ObjectRef, object_ref
 
@@ -49,6 +49,9 @@ CONNECTIONS = 32
 #: The server keeps an idle connection for 90 s: to be the first to let go spares a lost request.
 KEEP_ALIVE_SECONDS = 30.0
 
+#: Events of one pod. What is said again and again is one Event; few pods have ten.
+WARNINGS_LIMIT = 50
+
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 _METHODS = {
@@ -62,8 +65,16 @@ _METHODS = {
 }
 _METADATA_ONLY = "application/json;as={};g=meta.k8s.io;v=v1"
 
+_WRITES = frozenset({"create", "update", "patch", "delete"})
+
 #: Called after each answer with Kubernetes' verb, kind, code (0: none came) and seconds.
 Told = Callable[[str, str, int, float], None]
+#: Called right before a write is sent; what it raises, the write raises instead of being sent.
+BeforeWrite = Callable[[], None]
+
+
+def _let_pass() -> None:
+    """Let every write be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +94,18 @@ class _Request:
     metadata_form: str = "PartialObjectMetadata"
     #: Whether the same request a second time does what it did once.
     repeatable: bool = True
+    #: Whether it writes an object's status, and nothing else of it.
+    of_status: bool = False
     tries: int = TRIES
 
     @property
     def creating(self) -> bool:
         return self.verb == "create"
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes the world. A Lease is none of it: it says who may."""
+        return self.verb in _WRITES and self.resource != LEASES
 
     @property
     def headers(self) -> dict[str, str]:
@@ -100,7 +118,11 @@ class _Request:
 
 
 class Api:
-    """One API server. Open it with ``async with``; it keeps connections until the end."""
+    """One API server. Open it with ``async with``; it keeps connections until the end.
+
+    A request may stand in line for a minute. ``before_write`` is asked when a write's turn has
+    come, each time that it is sent: what held when it was asked for may hold no longer.
+    """
 
     def __init__(
         self,
@@ -108,11 +130,13 @@ class Api:
         *,
         limiter: Limiter | None = None,
         told: Told | None = None,
+        before_write: BeforeWrite = _let_pass,
         try_seconds: float = TRY_SECONDS,
         budget_seconds: float = BUDGET_SECONDS,
     ) -> None:
         self.credentials = credentials
         self.limiter = limiter or Limiter()
+        self.before_write = before_write
         self._told = told
         self._try_seconds = try_seconds
         self._budget_seconds = budget_seconds
@@ -264,6 +288,18 @@ class Api:
         except DaskJobError as error:
             logger.info("an Event was not told: %s", error)
 
+    async def warnings(self, ref: ObjectRef, *, limit: int = WARNINGS_LIMIT) -> bytes:
+        """Return a list of the warnings that Events tell of an object of this uid; tried once."""
+        resource = resource_of("Event")
+        query = {
+            "fieldSelector": f"involvedObject.uid={ref.uid},type=Warning",
+            "limit": str(limit),
+        }
+        subject = f"Events of {ref}"
+        return await self._ask(
+            _Request("list", resource, resource.path(ref.namespace), subject, query, tries=1)
+        )
+
     async def patch(self, ref: ObjectRef, body: Manifest) -> bytes:
         """Merge a patch into an object of this uid, its status apart, and return the object.
 
@@ -310,6 +346,8 @@ class Api:
         ------
         NotFound, Conflict
             The object is gone; another one has its name.
+        StatusRefused
+            The server says no to what it says.
         """
         operations = [
             {"op": "test", "path": "/metadata/uid", "value": ref.uid},
@@ -329,6 +367,7 @@ class Api:
                 str(ref),
                 body=msgspec.json.encode(body),
                 content_type=content_type,
+                of_status=subresource == "status",
             )
         )
 
@@ -408,6 +447,8 @@ class Api:
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("open the Api with 'async with' first")
+        if request.writes:
+            self.before_write()
         query = f"?{urlencode(request.query)}" if request.query else ""
         started = time.monotonic()
         code = 0
@@ -434,7 +475,14 @@ class Api:
     def _refused(
         self, request: _Request, code: int, body: bytes, headers: Mapping[str, str]
     ) -> DaskJobError:
-        error = error_of(request.subject, code, body, headers, creating=request.creating)
+        error = error_of(
+            request.subject,
+            code,
+            body,
+            headers,
+            creating=request.creating,
+            of_status=request.of_status,
+        )
         if isinstance(error, Throttled):
             self.limiter.refused(error.retry_after or FIRST_WAIT_SECONDS)
         return error

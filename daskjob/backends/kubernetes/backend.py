@@ -1,8 +1,8 @@
 """Kubernetes as the world of passes: what is observed comes from the cache, what is done goes out.
 
 A pass reads nothing from the API server but what the cache cannot know: whether a runner or a
-scheduler that is missing is really gone. Schedulers are asked beside the passes (``agents``),
-whose answers wake them.
+scheduler that is missing is really gone. Schedulers are asked beside the passes (``agents``), and
+so are the Events of pods that are stuck (``pod_words``): the answers wake the passes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Protocol
 
 from daskjob.backends.kubernetes.agents import Agents, Endpoint, NoAnswer
 from daskjob.backends.kubernetes.answers import AlreadyExists
-from daskjob.backends.kubernetes.api import Api, Told
+from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.cached_api import CachedApi
 from daskjob.backends.kubernetes.connection import find_credentials
 from daskjob.backends.kubernetes.events import event_manifest
-from daskjob.backends.kubernetes.informer import informers
+from daskjob.backends.kubernetes.informer import Broke, informers, nobody
 from daskjob.backends.kubernetes.items import Item
 from daskjob.backends.kubernetes.leases import Leases
+from daskjob.backends.kubernetes.pod_words import PodWords
 from daskjob.backends.kubernetes.refusals import Refusals
 from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
 from daskjob.core import names
@@ -34,7 +35,8 @@ from daskjob.core.build.pods import dashboard_prefix
 from daskjob.core.build.service import dashboard_container_port
 from daskjob.core.dask import Retirement, dask_state
 from daskjob.core.decision import Event, Patch, Retire
-from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused
+from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, StatusRefused
+from daskjob.core.event_words import silent_pods, with_words
 from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, object_ref
 from daskjob.core.observed import (
     CollectedReport,
@@ -42,12 +44,14 @@ from daskjob.core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
+    Refusal,
     Site,
     cluster_observed,
     group_observed,
     job_observed,
 )
 from daskjob.core.pods import PodFacts
+from daskjob.core.policies.pacing import next_try
 from daskjob.core.spec import read_cluster
 from daskjob.core.status import ClusterPhase, JobStatusWord
 
@@ -75,22 +79,8 @@ class Counters(Protocol):
         ...
 
     def watch_restarted(self, kind: str) -> None:
-        """Count a watch that had to begin anew."""
+        """Count a watch that broke, by an error, by a 410, or since nothing came any more."""
         ...
-
-
-def _told_to(counters: Counters) -> Told:
-    """Return what tells counters of requests; all watches of a kind but the first are restarts."""
-    watched: set[str] = set()
-
-    def told(verb: str, kind: str, code: int, seconds: float) -> None:
-        counters.request(verb, kind, code, seconds)
-        if verb == "watch" and kind in watched:
-            counters.watch_restarted(kind)
-        elif verb == "watch":
-            watched.add(kind)
-
-    return told
 
 
 class KubernetesBackend:
@@ -106,15 +96,18 @@ class KubernetesBackend:
         site: Site,
         namespaces: Sequence[str] = (),
         clock: Callable[[], datetime] = _now,
+        watch_broke: Broke = nobody,
     ) -> None:
         self.site = site
         self.clock = clock
         self.cache = Cache()
-        self.informers = informers(api, self.cache, namespaces)
+        self.informers = informers(api, self.cache, namespaces, watch_broke)
         self.agents = Agents(self._dask_changed)
         self._api = api
         self._own = CachedApi(api, self.cache)
         self._refusals = Refusals(clock)
+        #: Apart, since a pass looks at the refusals of all that its object owns.
+        self._refused_statuses = Refusals(clock)
         self._subscribers: list[Callable[[Key], None]] = []
         self._wakes = Wakes(self.cache, self._wake)
         self.cache.watch(self._changed)
@@ -127,6 +120,7 @@ class KubernetesBackend:
         self._looked_for: dict[str, set[str]] = {}
         self._told: dict[tuple[str, Event], float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pod_words = PodWords(api.warnings, self._words_came, self._background, clock)
         self._open = AsyncExitStack()
 
     @classmethod
@@ -140,8 +134,9 @@ class KubernetesBackend:
         DaskJobError
             There are no credentials, or they cannot be read.
         """
-        api = Api(find_credentials(), told=_told_to(counters))
-        return await cls(api, site, namespaces).__aenter__()
+        api = Api(find_credentials(), told=counters.request)
+        backend = cls(api, site, namespaces, watch_broke=counters.watch_restarted)
+        return await backend.__aenter__()
 
     async def __aenter__(self) -> KubernetesBackend:
         await self._open.enter_async_context(self._api)
@@ -181,6 +176,10 @@ class KubernetesBackend:
         """Call this with the key of every object whose pass may see something new."""
         self._subscribers.append(wake)
 
+    def before_writes(self, check: Callable[[], None]) -> None:
+        """Call this right before each write is sent; what it raises, the write raises, unsent."""
+        self._api.before_write = check
+
     def subjects(self) -> list[Key]:
         """Return the keys of all objects that passes are about, owners first."""
         return [
@@ -219,10 +218,12 @@ class KubernetesBackend:
         self._reports.pop(uid, None)
         self._retirements.pop(uid, None)
         self._looked_for.pop(uid, None)
+        self._pod_words.forget(uid)
         self.agents.forget(uid)
         if gone.ref.kind in PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
             self._refusals.forget(key)
+            self._refused_statuses.forget(key)
             self._own.own_writes.forget(key)
 
     def _dask_changed(self, cluster_uid: str) -> None:
@@ -230,6 +231,12 @@ class KubernetesBackend:
         cluster = self.cache.of_uid(cluster_uid)
         if cluster is not None:
             self._wakes.scheduler_spoke(cluster)
+
+    def _words_came(self, pod_uid: str) -> None:
+        """Wake the passes that may see what Events say of a pod."""
+        pod = self.cache.of_uid(pod_uid)
+        if pod is not None:
+            self._wakes.events_spoke(pod)
 
     # Observing
 
@@ -247,12 +254,16 @@ class KubernetesBackend:
             return None
         match key.kind:
             case names.Kind.JOB:
-                return await self._job(key, item.manifest)
+                return self._with_words(await self._job(key, item.manifest))
             case names.Kind.CLUSTER:
-                return await self._cluster(key, item.manifest)
+                return self._with_words(await self._cluster(key, item.manifest))
             case names.Kind.GROUP:
-                return await self._group(key, item.manifest)
+                return self._with_words(await self._group(key, item.manifest))
         return None
+
+    def _with_words(self, observed: Observed) -> Observed:
+        """Add what Events say of pods whose nodes have been at work on them for too long."""
+        return with_words(observed, self._pod_words.of(silent_pods(observed, self.clock())))
 
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
         objects = self.cache.objects(key.namespace)
@@ -269,6 +280,7 @@ class KubernetesBackend:
         return replace(
             observed,
             refusals=self._refusals.of(self._passes_below(key)),
+            status_refusal=self._status_refusal(key),
             dask=self.agents.state(cluster.ref.uid) if cluster else None,
             report=self._reports.get(scheduler.ref.uid) if scheduler else None,
             site=self.site,
@@ -289,6 +301,7 @@ class KubernetesBackend:
         return replace(
             observed,
             refusals=self._refusals.of(self._passes_below(key)),
+            status_refusal=self._status_refusal(key),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
             site=self.site,
@@ -306,6 +319,7 @@ class KubernetesBackend:
         return replace(
             observed,
             refusals=self._refusals.of([key]),
+            status_refusal=self._status_refusal(key),
             dask=dask,
             retirement=self._retirements.get(group.meta.uid),
             entropy=secrets.token_hex(16),
@@ -334,8 +348,8 @@ class KubernetesBackend:
             self._looked_for.setdefault(owner_uid, set()).add(pod)
             return
         if not found.cluster:
-            label = {names.LABEL_CLUSTER_NAME: names.label_value(cluster)}
-            await self._own.patch(found.ref, {"metadata": {"labels": label}})
+            value = names.label_value(cluster)
+            await self._own.label(found.ref, names.LABEL_CLUSTER_NAME, value)
 
     # The schedulers
 
@@ -475,8 +489,7 @@ class KubernetesBackend:
         """Give an object of ours its label back, without which no watch shows it."""
         label = (manifest["metadata"].get("labels") or {}).get(names.LABEL_CLUSTER_NAME)
         if label and not found.cluster:
-            body = {"metadata": {"labels": {names.LABEL_CLUSTER_NAME: label}}}
-            await self._own.patch(found.ref, body)
+            await self._own.label(found.ref, names.LABEL_CLUSTER_NAME, label)
 
     def _is_no_more(self, found: Item) -> bool:
         """Say whether an object's owner, one of our kinds, exists no more."""
@@ -502,11 +515,34 @@ class KubernetesBackend:
             return
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Write the whole status of an object; one that is gone is left alone."""
+        """Write the whole status of an object; one that is gone is left alone.
+
+        Raises
+        ------
+        StatusRefused
+            The server said no to what it says.
+        """
+        key = Key(ref.kind, ref.namespace, ref.name)
         try:
             await self._own.replace_status(ref, status)
         except (NotFound, Conflict):
             return
+        except StatusRefused as error:
+            self._refused_statuses.refused(key, ref, error)
+            self._say_refused(key, error)
+            raise
+        self._refused_statuses.succeeded(key, ref)
+
+    def _say_refused(self, key: Key, error: StatusRefused) -> None:
+        """Say in the log what cannot be said on the object: its status is what was refused."""
+        refusal = self._status_refusal(key)
+        if refusal is not None:
+            wait = (next_try(refusal) - refusal.last_at).total_seconds()
+            words = "its status was refused: %s; it stays as it is, trying again in %.0f s"
+            logger.warning(words, error.words, wait, extra={"key": key})
+
+    def _status_refusal(self, key: Key) -> Refusal | None:
+        return next(iter(self._refused_statuses.of([key]).values()), None)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Tell events of an object, each once in a while; nobody waits for that."""

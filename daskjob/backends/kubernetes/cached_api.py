@@ -46,25 +46,40 @@ class CachedApi:
         ------
         Refused
             Also where the server made something that we could not watch, or not know as ours,
-            because somebody takes labels or owners off: it is deleted again. A pass that never
-            sees what it made would make more and more of it.
+            because somebody takes labels or owners off: it is deleted again, where we may. A pass
+            that never sees what it made would make more and more of it.
         """
-        kind = object_ref(manifest).kind
+        ref = object_ref(manifest)
         try:
-            item = _decoded(kind, await self.api.create(manifest))
+            item = _decoded(ref.kind, await self.api.create(manifest))
         except (OutcomeUnknown, Unreadable, asyncio.CancelledError):
             self.own_writes.lost(owner, manifest)
             raise
-        if not _is_as_asked(item, manifest):
-            with suppress(NotFound, Replaced):
-                await self.delete(item.ref)
-            raise Refused(RefusalKind.REJECTED, str(object_ref(manifest)), _TAKEN_OFF)
-        return self._kept(item)
+        if _is_as_asked(item, manifest):
+            return self._kept(item)
+        if resource_of(ref.kind).goes_with_owner:
+            raise _changed(ref, "" if item.owner_uid else _ownerless(ref))
+        with suppress(NotFound, Replaced):
+            await self.delete(item.ref)
+        raise _changed(ref)
 
     async def patch(self, ref: ObjectRef, body: Manifest) -> Item:
         """Merge a patch into an object; errors as of ``Api.patch``."""
         with self._learning(ref):
             return self._kept(_decoded(ref.kind, await self.api.patch(ref, body)))
+
+    async def label(self, ref: ObjectRef, label: str, value: str) -> Item:
+        """Give an object a label by which it is watched; errors as of ``Api.patch``.
+
+        Raises
+        ------
+        Refused
+            Somebody takes it off at once.
+        """
+        item = await self.patch(ref, {"metadata": {"labels": {label: value}}})
+        if not item.cluster:
+            raise _changed(ref)
+        return item
 
     async def replace_status(self, ref: ObjectRef, status: Manifest) -> Item:
         """Replace an object's status; errors as of ``Api.replace_status``."""
@@ -138,6 +153,15 @@ _TAKEN_OFF = (
     f"something in this cluster changes what is created: the label {names.LABEL_CLUSTER_NAME} or "
     "the owner was not as it was asked for. Look for a mutating webhook or policy"
 )
+
+
+def _changed(ref: ObjectRef, more: str = "") -> Refused:
+    return Refused(RefusalKind.REJECTED, str(ref), _TAKEN_OFF + more)
+
+
+def _ownerless(ref: ObjectRef) -> str:
+    """Return what to do about an object that nobody deletes when all else goes."""
+    return f", then kubectl delete --namespace {ref.namespace} {ref.kind.lower()} {ref.name}"
 
 
 def _decoded(kind: str, data: bytes) -> Item:

@@ -50,6 +50,13 @@ PAGE_LIMIT = 500
 #: After so many watches in a row that told nothing, a list may know more.
 FRUITLESS_WATCHES = 2
 
+#: Told the kind of each watch that broke; takes no time and never fails.
+Broke = Callable[[str], None]
+
+
+def nobody(_kind: str) -> None:
+    """Tell nobody."""
+
 
 class Informer:
     """Keeps the cache true for the objects of one kind, in one namespace or in all."""
@@ -64,6 +71,7 @@ class Informer:
         pace: Pace = PACE,
         page_limit: int = PAGE_LIMIT,
         clock: Callable[[], float] = time.monotonic,
+        broke: Broke = nobody,
     ) -> None:
         self.resource = resource
         self.namespace = namespace
@@ -81,6 +89,7 @@ class Informer:
         self._pace = pace
         self._page_limit = page_limit
         self._clock = clock
+        self._broke = broke
         self._decoder = ItemDecoder(resource)
         #: From where to watch on; ``None``: list first.
         self._version: int | None = None
@@ -100,7 +109,7 @@ class Informer:
             try:
                 if self._version is None:
                     self._version = await self._list()
-                await self._watch(self._version)
+                await self._watched(self._version)
             except DaskJobError as error:
                 self._failed(error)
 
@@ -137,6 +146,14 @@ class Informer:
         self._fruitless = 0
         self.synced.set()
         return page.version
+
+    async def _watched(self, version: int) -> None:
+        """Watch once; one that the server ends in its time is renewed, and did not break."""
+        try:
+            await self._watch(version)
+        except DaskJobError:
+            self._broke(self.resource.kind)
+            raise
 
     async def _watch(self, version: int) -> None:
         """Take in what changes from a version on, until the server ends the watch."""
@@ -189,11 +206,13 @@ def _needs_list(error: DaskJobError) -> bool:
     return isinstance(error, Expired | NoSuchResource | Forbidden)
 
 
-def informers(api: Api, cache: Cache, namespaces: Iterable[str] = ()) -> list[Informer]:
+def informers(
+    api: Api, cache: Cache, namespaces: Iterable[str] = (), broke: Broke = nobody
+) -> list[Informer]:
     """Return the informers of all that passes look at, in these namespaces or everywhere."""
     where: Sequence[str | None] = tuple(namespaces) or (None,)
     return [
-        Informer(api, cache, resource, namespace=namespace)
+        Informer(api, cache, resource, namespace=namespace, broke=broke)
         for resource in WATCHED
         for namespace in where
     ]

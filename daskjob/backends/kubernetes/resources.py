@@ -20,6 +20,9 @@ class Resource:
     selector: str = ""
     #: Nobody looks into these objects: the API is asked for their metadata only.
     metadata_only: bool = False
+    #: Nobody of us deletes one, or may: it goes with its owner, and since its name follows from
+    #: that owner's there is never more than one.
+    goes_with_owner: bool = False
 
     def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
         """Return the path of an object, or without a name of all in a namespace, or everywhere.
@@ -52,8 +55,12 @@ CLUSTERS = Resource(str(names.Kind.CLUSTER), names.API_VERSION, "daskclusters")
 GROUPS = Resource(str(names.Kind.GROUP), names.API_VERSION, "daskworkergroups")
 AUTOSCALERS = Resource(str(names.Kind.AUTOSCALER), names.API_VERSION, "daskautoscalers")
 PODS = Resource("Pod", "v1", "pods", selector=OURS)
-SERVICES = Resource("Service", "v1", "services", selector=OURS, metadata_only=True)
-CONFIG_MAPS = Resource("ConfigMap", "v1", "configmaps", selector=OURS, metadata_only=True)
+SERVICES = Resource(
+    "Service", "v1", "services", selector=OURS, metadata_only=True, goes_with_owner=True
+)
+CONFIG_MAPS = Resource(
+    "ConfigMap", "v1", "configmaps", selector=OURS, metadata_only=True, goes_with_owner=True
+)
 EVENTS = Resource("Event", "v1", "events")
 LEASES = Resource("Lease", "coordination.k8s.io/v1", "leases")
 

@@ -43,6 +43,11 @@ class Wakes:
         for key in {*self._seen_by(cluster), *below}:
             self._wake(key)
 
+    def events_spoke(self, pod: Item) -> None:
+        """Wake every pass that may see what Events say of a pod now."""
+        for key in set(self._seen_by(pod)):
+            self._wake(key)
+
     def _note(self, old: Item | None, new: Item | None) -> None:
         """Keep in mind which cluster a job or group speaks of."""
         before, after = _spoken_of(old), _spoken_of(new)

@@ -35,14 +35,17 @@ def after_failure(
 ) -> Again | GiveUp:
     """Judge an attempt that failed; ``status`` is that before this failure is counted.
 
-    The first rule that matches decides. Without one, infrastructure failures are not counted, up
-    to ``maxIgnored`` of them; everything else is, up to ``backoffLimit``.
+    The first rule that matches decides. Without one, an end that is final ends the job;
+    infrastructure failures are not counted, up to ``maxIgnored`` of them; everything else is, up to
+    ``backoffLimit``.
     """
     rule = next((r for r in policy.rules if r.matches(reason, end.exit_code)), None)
     action = rule.action if rule else None
     if reason in FINAL_REASONS or action is Action.FAIL_JOB:
         named = f" Rule {rule.name!r} of the failure policy ends the job." if rule else ""
         return GiveUp(reason, end.message + named, counted=reason not in FINAL_REASONS)
+    if action is None and end.final:
+        return GiveUp(reason, end.message)
     if action is None:
         infrastructure = reason.reason_class is ReasonClass.INFRASTRUCTURE
         action = Action.IGNORE if infrastructure else Action.COUNT

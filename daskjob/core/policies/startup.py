@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.diagnose import PATIENCE_SECONDS, asked_after_at, crash_loop, waiting_for
+from daskjob.core.diagnose import (
+    PATIENCE_SECONDS,
+    Diagnosis,
+    asked_after_at,
+    crash_loop,
+    waiting_for,
+)
 from daskjob.core.errors import RefusalKind
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.observed import Refusal
@@ -115,8 +121,12 @@ def _waited_too_long(view: JobView) -> AttemptEnd | None:
     for pod in _pods(view):
         diagnosis, due = waiting_for(pod), _given_up_at(pod)
         if diagnosis is not None and due is not None and view.now >= due:
-            return AttemptEnd(diagnosis.reason, diagnosis.message)
+            return _end(diagnosis)
     return None
+
+
+def _end(diagnosis: Diagnosis) -> AttemptEnd:
+    return AttemptEnd(diagnosis.reason, diagnosis.message, final=diagnosis.final)
 
 
 def _given_up_at(pod: PodFacts) -> datetime | None:
@@ -168,7 +178,7 @@ def _workers_wait_too_long(view: JobView) -> AttemptEnd | None:
     if any(moment is None or view.now < moment for moment in moments):
         return None
     found = next((trouble for trouble in troubles if trouble is not None), None)
-    return AttemptEnd(found.reason, found.message) if found else None
+    return _end(found) if found else None
 
 
 def _worked(view: JobView) -> bool:

@@ -45,6 +45,9 @@ class KubernetesBackend:
     def subscribe(self, wake: object) -> None:
         del wake
 
+    def before_writes(self, check: object) -> None:
+        del check
+
     def subjects(self) -> list[object]:
         return []
 

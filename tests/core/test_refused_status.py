@@ -1,0 +1,115 @@
+"""An object whose status the world refuses: it fails alone, and is tried ever more rarely."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from daskjob.core.errors import RefusalKind
+from daskjob.core.manifests import metadata, object_ref
+from tests.core.manifests import cluster, cluster_spec, job
+from tests.core.stories import CLUSTER, GROUP, Story, job_story, running
+
+WORDS = 'DaskJob.kubernetes.dask.org "sums" is invalid: status.attempt: Invalid value: "x"'
+KINDS = [RefusalKind.INVALID, RefusalKind.REJECTED]
+
+
+def refused(story: Story, what: str, kind: RefusalKind = RefusalKind.INVALID) -> None:
+    """Let the statuses of an object be refused from now on."""
+    story.world.refuse_status[what] = (kind, WORDS)
+
+
+def tries(story: Story) -> int:
+    """How often statuses were tried in vain, in a row."""
+    return sum(refusal.tries for refusal in story.world.status_refusals.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refused_status_is_tried_at_most_6_times_an_hour_however_often_something_changes(
+    kind: RefusalKind,
+) -> None:
+    story = job_story()
+    refused(story, "DaskJob/sums", kind)
+    story.settle()
+    for done in range(119):
+        story.world.say(total=200, done=done)
+        story.after(30)
+    assert 3 <= tries(story) <= 6
+
+
+def test_a_pass_that_was_refused_is_made_again_when_the_status_may_be_tried() -> None:
+    story = job_story()
+    refused(story, "DaskJob/sums")
+    story.settle()
+    wake_at = story.decision().wake_at
+    assert wake_at == story.world.now + timedelta(seconds=600)
+    assert story.decision().status is None
+    story.world.refuse_status.clear()
+    story.after(599)
+    assert story.word == "None"
+    story.after(1)
+    assert story.word == "ClusterCreated"
+    assert story.world.status_refusals == {}
+
+
+def test_an_object_whose_status_is_refused_fails_alone() -> None:
+    story = job_story()
+    other = story.world.submit(job(name="other"))
+    refused(story, "DaskJob/sums")
+    story.bring_up()
+    assert story.word == "None"
+    assert story.world.job_status(other).job_status == "Running"
+
+
+def test_what_the_object_needs_is_made_though_nothing_can_be_told_of_it() -> None:
+    story = job_story()
+    refused(story, "DaskJob/sums")
+    story.bring_up()
+    assert story.pod_names() == ["sums-runner", "sums-scheduler"]
+    assert story.event_reasons() == []
+
+
+def test_the_end_of_a_job_is_told_and_cleaned_up_after_as_soon_as_its_status_is_taken() -> None:
+    story = running()
+    refused(story, "DaskJob/sums")
+    story.end_runner(0)
+    story.after(300)
+    assert (story.word, story.pod_names()) == ("Running", ["sums-runner", "sums-scheduler"])
+    story.world.refuse_status.clear()
+    story.after(300)
+    story.kubelet()
+    assert (story.word, story.pod_names()) == ("Successful", ["sums-runner"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "component"),
+    [(GROUP, "simple-default", "worker"), (CLUSTER, "simple", "scheduler")],
+)
+def test_what_crashes_is_not_replaced_again_and_again_where_failures_cannot_be_counted(
+    kind: str, name: str, component: str
+) -> None:
+    story = Story(cluster(**cluster_spec(1)))
+    story.bring_up()
+    refused(story, f"{kind}/{name}")
+    seen: set[str] = set()
+    for _ in range(60):
+        for pod in story.world.pods(component):
+            seen.add(metadata(pod)["uid"])
+            story.world.start(pod)
+            story.world.exit(pod, 1)
+        story.after(1)
+    assert len(seen) <= 3
+
+
+def test_an_object_that_is_made_anew_is_not_held_back_for_its_predecessor() -> None:
+    story = job_story()
+    refused(story, "DaskJob/sums")
+    story.settle()
+    story.world.refuse_status.clear()
+    item = story.named("DaskJob")
+    assert item is not None
+    story.world.store.remove(object_ref(item))
+    again = story.world.submit(job())
+    story.after(30)
+    assert story.world.job_status(again).started

@@ -1,0 +1,108 @@
+"""Passes over a real Kubernetes that says no: who is held back for it, and who is not."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from daskjob.core.errors import RefusalKind, StatusRefused
+from daskjob.core.manifests import Key, Manifest
+from tests.cluster.proxy import answer
+from tests.core.manifests import job
+from tests.kubernetes.given import Cluster, run, until
+from tests.kubernetes.passing import passing, ref_of
+
+NO = 'admission webhook "statuses.example.com" denied the request: not today'
+
+
+def waiting(name: str, namespace: str) -> Manifest:
+    """A job whose pods wait for a scheduler that there is not."""
+    manifest = job(name)
+    manifest["metadata"]["namespace"] = namespace
+    spec = manifest["spec"]
+    cluster = spec["cluster"]["spec"]
+    for template in (spec["job"], cluster["scheduler"], cluster["worker"]):
+        template["spec"]["schedulerName"] = "nobody"
+    return manifest
+
+
+@pytest.fixture
+def cluster(with_crds: Cluster) -> Cluster:
+    return with_crds
+
+
+def test_a_status_that_the_schema_refuses_is_refused_in_its_words(
+    cluster: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with passing(cluster, namespace) as found:
+            key = Key("DaskJob", namespace, "sums")
+            await found.others.create(waiting("sums", namespace))
+            await until(lambda: found.status(key).get("clusterName"))
+            with pytest.raises(StatusRefused, match=r"status\.attempt") as no:
+                await found.backend.write_status(ref_of(found, key), {"attempt": "one"})
+            assert no.value.kind is RefusalKind.INVALID
+            assert no.value.name == f"DaskJob {namespace}/sums"
+
+    run(story())
+
+
+@pytest.mark.parametrize("code", [400, 422])
+def test_an_object_whose_status_is_refused_fails_alone_and_is_tried_at_most_6_times_an_hour(
+    code: int, cluster: Cluster, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with passing(cluster, namespace) as found:
+            bad, good = (Key("DaskJob", namespace, name) for name in ("bad", "good"))
+            found.proxy.on(
+                answer(code, NO, "Invalid", details={"causes": [{"field": "status"}]}),
+                when=lambda request: (
+                    (request.name, request.subresource) == ("bad", "status")
+                    and request.resource == "daskjobs"
+                ),
+                times=None,
+            )
+            for name in ("bad", "good"):
+                await found.others.create(waiting(name, namespace))
+            await until(lambda: found.status(good).get("clusterName"))
+            await until(lambda: found.pod(bad, "bad-runner"))
+            for _ in range(59):
+                await found.at_rest()
+                found.later(60)
+            await found.at_rest()
+            tried = [r for r in found.proxy.requests("patch", "daskjobs") if r.name == "bad"]
+            assert 3 <= len(tried) <= 6
+            assert found.status(bad) == {}
+            assert found.passes.queue.failing == 0
+            told = [r for r in caplog.records if getattr(r, "key", None) == bad]
+            assert len(told) == len(tried)
+            assert all(NO in record.getMessage() for record in told)
+            assert "trying again in" in told[0].getMessage()
+
+    with caplog.at_level(logging.WARNING):
+        run(story())
+
+
+def test_a_status_that_is_taken_at_last_is_told_with_all_that_was_held_back(
+    cluster: Cluster, namespace: str
+) -> None:
+    async def story() -> None:
+        async with passing(cluster, namespace) as found:
+            key = Key("DaskJob", namespace, "sums")
+            rule = found.proxy.on(
+                answer(403, NO, "Forbidden"),
+                when=lambda request: request.subresource == "status",
+                times=None,
+            )
+            await found.others.create(waiting("sums", namespace))
+            await until(lambda: found.pod(key, "sums-runner"))
+            await found.at_rest()
+            rule.end()
+            found.later(119)
+            await found.at_rest()
+            assert found.status(key) == {}
+            found.later(2)
+            await until(lambda: found.status(key).get("jobRunnerPodName") == "sums-runner")
+
+    run(story())
