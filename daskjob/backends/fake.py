@@ -107,6 +107,8 @@ class FakeBackend(InMemoryBackend):
         """Lose all that a crash of whoever makes the passes would lose."""
         self.refusals.clear()
         self.dask.clear()
+        self.demands.clear()
+        self.mute.clear()
         self.reports.clear()
         self.retirements.clear()
 
@@ -292,7 +294,23 @@ class FakeBackend(InMemoryBackend):
             busy = counts.processing or counts.waiting
             idle = None if busy else known.idle_since or self.now
             state = replace(known, tasks=counts, last_transition=moved, workers=workers)
-            self.dask[uid] = replace(state, idle_since=idle)
+            self.said(uid, replace(state, idle_since=idle))
+
+    def want(self, **workers: int) -> None:
+        """Let the schedulers want so many workers of their groups (``simple_default=3``)."""
+        targets = {name.replace("_", "-"): count for name, count in workers.items()}
+        for item in self.store.all():
+            if item["kind"] == names.Kind.CLUSTER:
+                uid = str(metadata(item)["uid"])
+                known = self.dask.get(uid, DaskState())
+                self.said(uid, replace(known, targets={**known.targets, **targets}))
+        self.changed()
+
+    def fall_silent(self) -> None:
+        """Let no scheduler answer any more."""
+        for uid in list(self.dask):
+            del self.dask[uid]
+            self.unanswered(uid)
 
     def _set(self, pod: Manifest, **status: object) -> None:
         fresh = self._fresh(pod)

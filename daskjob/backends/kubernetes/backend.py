@@ -16,8 +16,9 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
+from urllib.parse import quote
 
-from daskjob.backends.kubernetes.agents import Agents, Endpoint, NoAnswer
+from daskjob.backends.kubernetes.agents import STATE, Agents, Endpoint, NoAnswer
 from daskjob.backends.kubernetes.answers import AlreadyExists
 from daskjob.backends.kubernetes.api import Api, Told
 from daskjob.backends.kubernetes.cache import Cache
@@ -30,6 +31,8 @@ from daskjob.backends.kubernetes.leases import Leases
 from daskjob.backends.kubernetes.refusals import Refusals
 from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
 from daskjob.core import names
+from daskjob.core.build.agent import groups_json
+from daskjob.core.build.agent_groups import agent_groups
 from daskjob.core.build.pods import dashboard_prefix
 from daskjob.core.build.service import dashboard_container_port
 from daskjob.core.dask import Retirement, dask_state
@@ -39,13 +42,16 @@ from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, obj
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
+    ObservedAutoscaler,
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
     Site,
+    autoscaler_observed,
     cluster_observed,
     group_observed,
     job_observed,
+    joined_groups,
 )
 from daskjob.core.pods import PodFacts
 from daskjob.core.spec import read_cluster
@@ -111,7 +117,7 @@ class KubernetesBackend:
         self.clock = clock
         self.cache = Cache()
         self.informers = informers(api, self.cache, namespaces)
-        self.agents = Agents(self._dask_changed)
+        self.agents = Agents(self._dask_changed, now=clock)
         self._api = api
         self._own = CachedApi(api, self.cache)
         self._refusals = Refusals(clock)
@@ -223,6 +229,9 @@ class KubernetesBackend:
         if gone.ref.kind in PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
             self._refusals.forget(key)
+            spoken_of = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.speaks_of)
+            if spoken_of is not None:
+                self.agents.leave(spoken_of.ref.uid, key)
             self._own.own_writes.forget(key)
 
     def _dask_changed(self, cluster_uid: str) -> None:
@@ -252,6 +261,8 @@ class KubernetesBackend:
                 return await self._cluster(key, item.manifest)
             case names.Kind.GROUP:
                 return await self._group(key, item.manifest)
+            case names.Kind.AUTOSCALER:
+                return self._autoscaler(key, item.manifest)
         return None
 
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
@@ -312,6 +323,25 @@ class KubernetesBackend:
             site=self.site,
         )
 
+    def _autoscaler(self, key: Key, manifest: Manifest) -> ObservedAutoscaler:
+        objects = self.cache.objects(key.namespace)
+        observed = autoscaler_observed(manifest, objects)
+        cluster, scheduler = observed.cluster, observed.scheduler
+        if cluster is None:
+            return observed
+        uid, every = cluster.meta.uid, float(observed.autoscaler.interval_seconds)
+        idle = observed.autoscaler.meta.deleting or observed.mistakes or observed.elder
+        groups = groups_json(agent_groups(cluster, joined_groups(cluster, objects)))
+        route = f"{STATE}?groups={quote(groups, safe='')}"
+        ref = cluster.meta.ref
+        self._follow(key, ref, scheduler, None if idle or observed.left_alone else every, route)
+        return replace(
+            observed,
+            dask=self.agents.state(uid) if self.agents.answered(uid, route) else None,
+            silent=self.agents.silent(uid) or self._endpoint(ref, scheduler) is None,
+            demands=self.agents.demands(uid),
+        )
+
     def _passes_below(self, key: Key) -> Iterator[Key]:
         """Yield a key and those of what it owns that passes are about too."""
         yield key
@@ -340,7 +370,12 @@ class KubernetesBackend:
     # The schedulers
 
     def _follow(
-        self, key: Key, cluster: ObjectRef, scheduler: PodFacts | None, every: float | None
+        self,
+        key: Key,
+        cluster: ObjectRef,
+        scheduler: PodFacts | None,
+        every: float | None,
+        route: str = "",
     ) -> None:
         """Have a scheduler asked so often on behalf of a pass; ``None``: not at all."""
         if every is None:
@@ -351,7 +386,7 @@ class KubernetesBackend:
             # Not there, or not to be asked: what it said before is not so any more.
             self.agents.forget(cluster.uid)
         else:
-            self.agents.follow(cluster.uid, endpoint, key, every)
+            self.agents.follow(cluster.uid, endpoint, key, every, route)
 
     def _endpoint(self, ref: ObjectRef, scheduler: PodFacts | None) -> Endpoint | None:
         """Return where a cluster's agent listens; ``None``: there is no scheduler that has one."""
