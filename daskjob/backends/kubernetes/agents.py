@@ -239,14 +239,15 @@ class Agents:
         except NoAnswer as error:
             followed.silences += 1
             logger.debug("the scheduler at %s: %s", followed.endpoint.url, error)
-            answer = followed.state if followed.silences < PATIENCE else None
+            answer = None
         followed.asking = False
         followed.asked_at = self._clock()
         if self._followed.get(cluster_uid) is not followed:
             return
-        news = (followed.state, followed.answered) != (answer, route)
-        changed = news or followed.silences == PATIENCE
+        # A silence or two say nothing; the third says that nothing is known any more.
+        changed = followed.silences == PATIENCE
         if not 0 < followed.silences < PATIENCE:
+            changed |= (followed.state, followed.answered) != (answer, route)
             followed.said(answer, route, self._now())
         if followed.wanted:
             self._schedule(cluster_uid, followed, followed.asked_at + followed.every)
