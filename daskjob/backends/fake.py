@@ -19,7 +19,7 @@ from daskjob.core.decision import Patch, Retire
 from daskjob.core.errors import ApiError, RefusalKind, Refused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time, metadata, object_ref
 from daskjob.core.observed import ObservedJob, Site
-from daskjob.core.pods import pod_facts
+from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.status import JobStatus, job_status_from
 
 #: When every fake world begins.
@@ -43,6 +43,7 @@ class FakeBackend(InMemoryBackend):
         self.writes: list[str] = []
         #: Whether the scheduler confirms a retirement.
         self.retires = True
+        self._retired: set[str] = set()
         self.report: Manifest | None = {"tasks": 0}
 
     # The clock
@@ -95,6 +96,7 @@ class FakeBackend(InMemoryBackend):
         self.writes.append("retire " + " ".join(sorted(retire.addresses)))
         addresses = frozenset(retire.addresses)
         if self.retires:
+            self._retired |= addresses
             return Retirement(retired=addresses, at=self.now)
         return Retirement(remaining=addresses, at=self.now)
 
@@ -283,7 +285,7 @@ class FakeBackend(InMemoryBackend):
             if item["kind"] != names.Kind.CLUSTER:
                 continue
             workers = tuple(
-                DaskWorker(facts.ref.name, f"tcp://{facts.ip}:4000", memory=index)
+                self._worker(facts, index)
                 for index, facts in enumerate(map(pod_facts, self.pods("worker")))
                 if facts.ready
             )
@@ -295,6 +297,10 @@ class FakeBackend(InMemoryBackend):
             idle = None if busy else known.idle_since or self.now
             state = replace(known, tasks=counts, last_transition=moved, workers=workers)
             self.said(uid, replace(state, idle_since=idle))
+
+    def _worker(self, pod: PodFacts, memory: int) -> DaskWorker:
+        address = f"tcp://{pod.ip}:4000"
+        return DaskWorker(pod.ref.name, address, memory, retiring=address in self._retired)
 
     def want(self, **workers: int) -> None:
         """Let the schedulers want so many workers of their groups (``simple_default=3``)."""

@@ -31,6 +31,8 @@ class DaskWorker:
     memory: int = 0
     #: Tasks that it works on.
     processing: int = 0
+    #: Whether it was told to go: it takes no more tasks.
+    retiring: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def _workers(table: object) -> list[DaskWorker]:
                 address=str(worker.get("address", "")),
                 memory=_count(worker, "memory"),
                 processing=_count(worker, "processing"),
+                retiring=worker.get("status") == "closing_gracefully",
             )
         )
     return found

@@ -309,8 +309,10 @@ class KubernetesBackend:
         observed = group_observed(manifest, self.cache.objects(key.namespace))
         cluster, group = observed.cluster, observed.group
         alive = sum(1 for pod in observed.workers if pod.alive and not pod.deleting)
-        dask = None
-        if cluster is not None and alive > group.replicas:
+        dask, answer = None, self._retirements.get(group.meta.uid)
+        if cluster is not None and (
+            alive > group.replicas or (answer and concerns(answer, observed.workers))
+        ):
             # A worker that has registered since an older answer may hold data by now.
             endpoint = self._endpoint(cluster.meta.ref, observed.scheduler)
             dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
@@ -318,7 +320,7 @@ class KubernetesBackend:
             observed,
             refusals=self._refusals.of([key]),
             dask=dask,
-            retirement=self._retirements.get(group.meta.uid),
+            retirement=answer,
             entropy=secrets.token_hex(16),
             site=self.site,
         )
@@ -554,6 +556,14 @@ class KubernetesBackend:
                 self._told[ref.uid, event] = now
                 told = event_manifest(ref, event, self.clock(), secrets.token_hex(8))
                 self._background(self._api.tell(told))
+
+
+def concerns(answer: Retirement, pods: Iterable[PodFacts]) -> bool:
+    """Say whether a worker that was let go may still be there: its pod's address is."""
+    hosts = {
+        address.rpartition(":")[0].rpartition("/")[2].strip("[]") for address in answer.retired
+    }
+    return any(pod.ip in hosts for pod in pods if pod.alive and not pod.deleting)
 
 
 def _job_interval(observed: ObservedJob) -> float | None:

@@ -16,7 +16,9 @@ def agent_groups(cluster: DaskCluster, joined: Iterable[DaskWorkerGroup] = ()) -
         _agent_group(names.group_name(cluster.meta.name, group.name), group.template)
         for group in cluster.spec.all_groups
     ]
-    return [*own, *(_agent_group(group.meta.name, group.template) for group in joined)]
+    taken = {group.name for group in own}
+    others = (group for group in joined if group.meta.name not in taken)
+    return [*own, *(_agent_group(group.meta.name, group.template) for group in others)]
 
 
 def _agent_group(name: str, template: PodTemplate) -> AgentGroup:
