@@ -134,6 +134,19 @@ def test_an_autoscaler_that_a_user_made_gets_an_owner_that_is_no_controller_and_
     assert story.writes.count("patch DaskAutoscaler/simple") == 1
 
 
+def test_what_dask_kubernetes_left_on_it_goes_in_the_same_patch() -> None:
+    story = Story(cluster())
+    story.bring_up()
+    manifest = autoscaler()
+    manifest["metadata"]["finalizers"] = ["kopf.zalando.org/KopfFinalizerMarker"]
+    story.world.submit(manifest)
+    story.settle()
+    found = metadata(story.named(AUTOSCALER) or {})
+    assert "finalizers" not in found
+    assert len(found["ownerReferences"]) == 1
+    assert story.writes.count("patch DaskAutoscaler/simple") == 1
+
+
 def test_it_goes_with_its_cluster_though_no_operator_runs() -> None:
     story = scaled()
     item = story.named(CLUSTER)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from daskjob.backends.fake import START
+from daskjob.core.dask import dask_state
 from daskjob.core.demand import MOST_LEVELS, Demand, demands_after
 from daskjob.core.policies.autoscaling import Autoscale, ScalingReason, autoscale
 from daskjob.core.spec import parse_autoscaler
@@ -276,3 +277,10 @@ def test_without_a_window_the_same_load_creates_and_deletes_8_pods_in_every_turn
     created, deleted = lived(10, scaleDownDelaySeconds=0)
     assert created == 8 * 180
     assert deleted >= 8 * 179
+
+
+def test_of_what_a_scheduler_says_only_counts_are_taken_for_wishes() -> None:
+    said = {"a": 3, "b": 0, "c": -1, "d": True, "e": "4", "f": None, "g": 2.5, "h": 10**30}
+    assert dask_state({"target": said}).targets == {"a": 3, "b": 0, "h": 10**30}
+    assert dask_state({"target": [1]}).targets == {}
+    assert dask_state({}).targets == {}
