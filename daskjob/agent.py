@@ -404,9 +404,10 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         """Connected clients, without those that tasks opened on workers."""
         return sum(not str(c).startswith("Client-worker-") for c in self.scheduler.client_comms)
 
-    def state(self) -> bytes:
+    def state(self, groups: list[Group] | None = None) -> bytes:
         """The answer to ``GET state``: always below the limit, in one format for any size.
 
+        ``target`` is of these groups, or else of those that there were at the start.
         ``workers.columns`` names what each of ``workers.rows`` carries: everything up to 1,000
         workers, then what a decision needs, then names and addresses. ``workers.total`` counts
         those left out too.
@@ -422,7 +423,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             "lastTransition": self.last_transition(),
             "idleSince": self.idle_since(tasks),
             "clients": self.clients(),
-            "target": self.target(),
+            "target": self.target(self.groups if groups is None else groups),
             "workers": {"total": len(workers), "columns": [], "rows": []},
         }
         forms = [FULL_COLUMNS, COMPACT_COLUMNS, LEAST_COLUMNS]
@@ -442,10 +443,10 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             body = encode(answer)
         return body
 
-    def target(self) -> dict[str, int]:
+    def target(self, groups: list[Group]) -> dict[str, int]:
         """How many workers each group should have; empty if that could not be found out."""
         try:
-            return targets(self.scheduler, self.groups)
+            return targets(self.scheduler, groups)
         except Exception as error:
             logger.warning("daskjob agent: no adaptive target: %r", error)
             return {}
@@ -544,7 +545,10 @@ class Group:
 
 
 def parse_groups(text: str) -> list[Group]:
-    """The groups of the environment variable; raises ValueError, TypeError or KeyError."""
+    """The groups of the environment variable, or of a question.
+
+    Raises ValueError, TypeError, KeyError or AttributeError.
+    """
     return [
         Group(
             str(item["name"]),
@@ -865,11 +869,19 @@ def too_large() -> HTTPError:
 
 
 class StateHandler(Handler):
-    """``GET daskjob/v1/state``."""
+    """``GET daskjob/v1/state``; ``?groups=`` names the groups, as the environment does.
+
+    Groups may come after the scheduler has started.
+    """
 
     def get(self) -> None:
         """Everything that a decision needs."""
-        self.answer(self.agent.state())
+        text = self.get_query_argument("groups", "")
+        try:
+            groups = parse_groups(text) if text else None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise HTTPError(400, reason="groups is not understood") from None
+        self.answer(self.agent.state(groups))
 
 
 class ReportHandler(Handler):

@@ -19,7 +19,7 @@ from daskjob.core.decision import Patch, Retire
 from daskjob.core.errors import ApiError, RefusalKind, Refused, StatusRefused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time, metadata, object_ref
 from daskjob.core.observed import ObservedJob, Site
-from daskjob.core.pods import pod_facts
+from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.status import JobStatus, job_status_from
 
 #: When every fake world begins.
@@ -45,6 +45,7 @@ class FakeBackend(InMemoryBackend):
         self.writes: list[str] = []
         #: Whether the scheduler confirms a retirement.
         self.retires = True
+        self._retired: set[str] = set()
         self.report: Manifest | None = {"tasks": 0}
 
     # The clock
@@ -103,6 +104,7 @@ class FakeBackend(InMemoryBackend):
         self.writes.append("retire " + " ".join(sorted(retire.addresses)))
         addresses = frozenset(retire.addresses)
         if self.retires:
+            self._retired |= addresses
             return Retirement(retired=addresses, at=self.now)
         return Retirement(remaining=addresses, at=self.now)
 
@@ -116,6 +118,8 @@ class FakeBackend(InMemoryBackend):
         self.refusals.clear()
         self.status_refusals.clear()
         self.dask.clear()
+        self.demands.clear()
+        self.mute.clear()
         self.reports.clear()
         self.retirements.clear()
 
@@ -290,7 +294,7 @@ class FakeBackend(InMemoryBackend):
             if item["kind"] != names.Kind.CLUSTER:
                 continue
             workers = tuple(
-                DaskWorker(facts.ref.name, f"tcp://{facts.ip}:4000", memory=index)
+                self._worker(facts, index)
                 for index, facts in enumerate(map(pod_facts, self.pods("worker")))
                 if facts.ready
             )
@@ -301,7 +305,27 @@ class FakeBackend(InMemoryBackend):
             busy = counts.processing or counts.waiting
             idle = None if busy else known.idle_since or self.now
             state = replace(known, tasks=counts, last_transition=moved, workers=workers)
-            self.dask[uid] = replace(state, idle_since=idle)
+            self.said(uid, replace(state, idle_since=idle))
+
+    def _worker(self, pod: PodFacts, memory: int) -> DaskWorker:
+        address = f"tcp://{pod.ip}:4000"
+        return DaskWorker(pod.ref.name, address, memory, retiring=address in self._retired)
+
+    def want(self, **workers: int) -> None:
+        """Let the schedulers want so many workers of their groups (``simple_default=3``)."""
+        targets = {name.replace("_", "-"): count for name, count in workers.items()}
+        for item in self.store.all():
+            if item["kind"] == names.Kind.CLUSTER:
+                uid = str(metadata(item)["uid"])
+                known = self.dask.get(uid, DaskState())
+                self.said(uid, replace(known, targets={**known.targets, **targets}))
+        self.changed()
+
+    def fall_silent(self) -> None:
+        """Let no scheduler answer any more."""
+        for uid in list(self.dask):
+            del self.dask[uid]
+            self.unanswered(uid)
 
     def _set(self, pod: Manifest, **status: object) -> None:
         fresh = self._fresh(pod)

@@ -14,6 +14,7 @@ from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.decision import Event, Patch, Retire
+from daskjob.core.demand import Demands, demands_after
 from daskjob.core.errors import Conflict, NotFound, Refused
 from daskjob.core.event_words import EventWords, silent_pods, with_words
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
@@ -21,18 +22,20 @@ from daskjob.core.objects import GatheredObjects
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
+    ObservedAutoscaler,
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
     Refusal,
     Site,
+    autoscaler_observed,
     cluster_observed,
     group_observed,
     job_observed,
 )
 
 #: The kinds that passes are about.
-PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP)
+PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP, names.Kind.AUTOSCALER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,9 @@ class InMemoryBackend:
         self.status_refusals: dict[str, Refusal] = {}
         #: What each scheduler last said, by its cluster's uid.
         self.dask: dict[str, DaskState] = {}
+        #: What they have wanted, and which of them were asked in vain, by the same.
+        self.demands: dict[str, Demands] = {}
+        self.mute: set[str] = set()
         self.reports: dict[str, CollectedReport] = {}
         self.retirements: dict[str, Retirement] = {}
         #: What Events say of pods that are stuck, by the pod's uid.
@@ -86,6 +92,8 @@ class InMemoryBackend:
                 return self._with_words(self._cluster(cluster_observed(item, objects)))
             case names.Kind.GROUP:
                 return self._with_words(self._group(group_observed(item, objects)))
+            case names.Kind.AUTOSCALER:
+                return self._autoscaler(autoscaler_observed(item, objects))
         return None
 
     def _with_words(self, observed: Observed) -> Observed:
@@ -129,6 +137,30 @@ class InMemoryBackend:
             entropy=self.entropy(),
             site=self.site,
         )
+
+    def _autoscaler(self, observed: ObservedAutoscaler) -> ObservedAutoscaler:
+        uid = observed.cluster.meta.uid if observed.cluster else ""
+        return replace(
+            observed,
+            status_refusal=self.status_refusals.get(observed.ref.uid),
+            dask=self.dask.get(uid),
+            silent=uid in self.mute,
+            demands=self.demands.get(uid, {}),
+        )
+
+    def said(self, cluster_uid: str, state: DaskState) -> None:
+        """Take in what a cluster's scheduler says now."""
+        before = self.demands.get(cluster_uid, {})
+        self.dask[cluster_uid] = state
+        self.demands[cluster_uid] = demands_after(before, state.targets, self.clock())
+        self.mute.discard(cluster_uid)
+
+    def unanswered(self, cluster_uid: str) -> None:
+        """Take in that a cluster's scheduler was asked in vain: what it wants is not known."""
+        if cluster_uid not in self.mute:
+            self.mute.add(cluster_uid)
+            self.demands.pop(cluster_uid, None)
+            self.changed()
 
     def entropy(self) -> str:
         """Return fresh randomness."""

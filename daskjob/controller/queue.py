@@ -1,11 +1,11 @@
 """Which objects are due for a pass: each in line once, taken by one pass at a time.
 
 No I/O and no tasks here, and the clock is a parameter. What changes while a pass is made is due
-again after it. Passes over one key are a moment apart, so that what changes together, such as
-the pods of a group that start, is looked at together. A pass that fails is due again after a wait that grows, with jitter and a cap; what
-changes meanwhile shortens that wait, but never to less than a second. All that is due later stands
-in one heap, each key once: what a newer pass says replaces what an older one said. Of a key with
-nothing to come, nothing is remembered.
+again after it. Passes over one key are a moment apart, so that what changes together, such as the
+pods of a group that start, is looked at together. A pass that fails is due again after a wait that
+grows, with jitter and a cap; what changes meanwhile shortens that wait, but never to less than a
+second. All that is due later stands in one heap, each key once: what a newer pass says replaces
+what an older one said. Of a key with nothing to come, nothing is remembered.
 """
 
 from __future__ import annotations

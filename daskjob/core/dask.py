@@ -6,7 +6,7 @@ No I/O here. An answer comes from a tenant's pod: every field may be missing or 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 
@@ -31,6 +31,8 @@ class DaskWorker:
     memory: int = 0
     #: Tasks that it works on.
     processing: int = 0
+    #: Whether it was told to go: it takes no more tasks.
+    retiring: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class DaskState:
     workers: tuple[DaskWorker, ...] = ()
     #: Connected clients.
     clients: int = 0
+    #: How many workers it wants of each group, by the name of the DaskWorkerGroup.
+    targets: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def dask_state(answer: Mapping[str, object]) -> DaskState:
         idle_since=_moment(answer.get("idleSince")),
         workers=tuple(_workers(answer.get("workers"))),
         clients=_count(answer, "clients"),
+        targets=_targets(_mapping(answer.get("target"))),
     )
 
 
@@ -94,9 +99,19 @@ def _workers(table: object) -> list[DaskWorker]:
                 address=str(worker.get("address", "")),
                 memory=_count(worker, "memory"),
                 processing=_count(worker, "processing"),
+                retiring=worker.get("status") == "closing_gracefully",
             )
         )
     return found
+
+
+def _targets(wanted: Mapping[str, object]) -> dict[str, int]:
+    """Return the counts among the wishes; of what is no count nothing is known."""
+    return {
+        str(group): count
+        for group, count in wanted.items()
+        if isinstance(count, int) and not isinstance(count, bool) and count >= 0
+    }
 
 
 def _mapping(value: object) -> Mapping[str, object]:

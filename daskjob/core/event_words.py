@@ -13,7 +13,13 @@ from datetime import datetime, timedelta
 
 from daskjob.core.diagnose import SILENT_SECONDS, TELLING_WARNINGS, creating_since
 from daskjob.core.manifests import Manifest, metadata, parse_time
-from daskjob.core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
+from daskjob.core.observed import (
+    Observed,
+    ObservedAutoscaler,
+    ObservedCluster,
+    ObservedGroup,
+    ObservedJob,
+)
 from daskjob.core.pods import PodFacts
 
 #: How long a warning holds: what still goes on is said again within about two minutes.
@@ -43,6 +49,9 @@ def silent_pods(observed: Observed, now: datetime) -> tuple[PodFacts, ...]:
             singles, workers = [observed.scheduler], ()
         case ObservedGroup():
             singles, workers = [], observed.workers
+        case ObservedAutoscaler():
+            # Whether its workers start is their group's to say.
+            return ()
     silent = [pod for pod in singles if pod is not None and _is_silent(pod, now)]
     others = sorted((pod for pod in workers if _is_silent(pod, now)), key=lambda pod: pod.ref.name)
     return (*silent, *others[:1])
@@ -103,6 +112,8 @@ def with_words(observed: Observed, words: Mapping[str, EventWords]) -> Observed:
         case ObservedGroup():
             workers = tuple(_worded(pod, words) for pod in observed.workers)
             return replace(observed, workers=workers)
+        case ObservedAutoscaler():
+            return observed
 
 
 def _worded(pod: PodFacts, words: Mapping[str, EventWords]) -> PodFacts:

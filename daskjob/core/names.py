@@ -166,6 +166,11 @@ def group_name(cluster: str, group: str = DEFAULT_GROUP) -> str:
     return shortened(f"{cluster}-{group}")
 
 
+def autoscaler_name(cluster: str, group: str = DEFAULT_GROUP) -> str:
+    """Return the name of the autoscaler that a cluster makes: that of the group that it scales."""
+    return group_name(cluster, group)
+
+
 def worker_name(group: str, suffix: str) -> str:
     """Return a worker pod's name; ``suffix`` is 10 hex digits, new for every pod."""
     return f"{group}-worker-{suffix}"

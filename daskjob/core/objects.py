@@ -32,6 +32,10 @@ class Objects(Protocol):
         """Return the objects of one of our four kinds that an owner controls."""
         ...
 
+    def speaking(self, kind: str, cluster: str) -> Sequence[Manifest]:
+        """Return the groups, or the autoscalers, whose spec names a cluster."""
+        ...
+
     def pods(self, owner_uid: str) -> Sequence[PodFacts]:
         """Return the pods that an owner controls."""
         ...
@@ -75,6 +79,10 @@ class GatheredObjects:
     def controlled(self, kind: str, owner_uid: str) -> Sequence[Manifest]:
         """Return the objects of a kind whose controller owner has this uid."""
         return [o for o in self._of_kind(kind) if owner_uid and controller_uid(o) == owner_uid]
+
+    def speaking(self, kind: str, cluster: str) -> Sequence[Manifest]:
+        """Return the objects of a kind whose spec names a cluster."""
+        return [o for o in self._of_kind(kind) if (o.get("spec") or {}).get("cluster") == cluster]
 
     def pods(self, owner_uid: str) -> Sequence[PodFacts]:
         """Return the facts of the pods whose controller owner has this uid."""

@@ -1,8 +1,8 @@
 """What a pass sees of the world, named: observe once, then decide on these values alone.
 
-No I/O here. A backend gathers raw objects and calls ``job_observed``, ``cluster_observed`` or
-``group_observed``; nothing above looks at a dictionary again. To whom an object belongs is decided
-by the uid of its controller owner, never by a label (design §4.8).
+No I/O here. A backend gathers raw objects and calls ``job_observed``, ``cluster_observed``,
+``group_observed`` or ``autoscaler_observed``; nothing above looks at a dictionary again. To whom an
+object belongs is decided by the uid of its controller owner, never by a label (design §4.8).
 """
 
 from __future__ import annotations
@@ -14,29 +14,35 @@ from typing import TypeAlias
 
 from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
+from daskjob.core.demand import Demand, Demands
 from daskjob.core.errors import FieldError, RefusalKind
 from daskjob.core.legacy import deployed, left_alone
 from daskjob.core.manifests import (
     Manifest,
     ObjectRef,
     controller_uid,
+    format_time,
     metadata,
     object_ref,
 )
 from daskjob.core.objects import Objects
 from daskjob.core.pods import PodFacts
 from daskjob.core.spec import (
+    DaskAutoscaler,
     DaskCluster,
     DaskJob,
     DaskWorkerGroup,
+    read_autoscaler,
     read_cluster,
     read_group,
     read_job,
 )
 from daskjob.core.status import (
+    AutoscalerStatus,
     ClusterStatus,
     GroupStatus,
     JobStatus,
+    autoscaler_status_from,
     cluster_status_from,
     group_status_from,
     job_status_from,
@@ -167,6 +173,8 @@ class ObservedCluster:
     service: ObjectRef | None = None
     #: The groups that this cluster's uid controls.
     groups: tuple[GroupOfCluster, ...] = ()
+    #: The autoscalers that this cluster's uid controls.
+    autoscalers: tuple[DaskAutoscaler, ...] = ()
     workers: tuple[PodFacts, ...] = ()
     #: Whether a runner that uses the cluster is alive: then it is never idle.
     runner_alive: bool = False
@@ -216,7 +224,44 @@ class ObservedGroup:
         return self.group.meta.ref
 
 
-Observed: TypeAlias = ObservedJob | ObservedCluster | ObservedGroup
+@dataclass(frozen=True, slots=True)
+class ObservedAutoscaler:
+    """All that a pass over a DaskAutoscaler sees."""
+
+    autoscaler: DaskAutoscaler
+    status: AutoscalerStatus
+    mistakes: tuple[FieldError, ...] = ()
+    #: The cluster that it names; ``None``: there is none (yet).
+    cluster: DaskCluster | None = None
+    #: Whether that cluster is dask-kubernetes' own.
+    left_alone: bool = False
+    #: The scheduler pod of that cluster.
+    scheduler: PodFacts | None = None
+    #: The group that it scales; ``None``: there is none (yet).
+    group: DaskWorkerGroup | None = None
+    #: The name of an older autoscaler of the same group, which acts in its stead; empty: none.
+    elder: str = ""
+    #: What the scheduler said last; ``None``: it cannot be asked, or was not yet.
+    dask: DaskState | None = None
+    #: Whether it was asked in vain: then it cannot be.
+    silent: bool = False
+    #: What it has wanted of every group since that is known.
+    demands: Demands = field(default_factory=dict)
+    #: Who said no to the object's own status, and since when; ``None`` while it can be written.
+    status_refusal: Refusal | None = None
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object that the pass is about."""
+        return self.autoscaler.meta.ref
+
+    @property
+    def demand(self) -> Demand | None:
+        """What is wanted of the group that it scales; ``None``: the scheduler does not say."""
+        return self.demands.get(self.autoscaler.group_name)
+
+
+Observed: TypeAlias = ObservedJob | ObservedCluster | ObservedGroup | ObservedAutoscaler
 
 
 def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
@@ -371,6 +416,9 @@ def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
             )
             for group in objects.controlled(names.Kind.GROUP, uid)
         ),
+        autoscalers=tuple(
+            read_autoscaler(item, []) for item in objects.controlled(names.Kind.AUTOSCALER, uid)
+        ),
         workers=_workers_of_cluster(uid, objects),
         runner_alive=any(pod.alive for pod in _users(cluster, objects)),
     )
@@ -403,3 +451,46 @@ def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
         service_exists=bool(objects.references("Service", uid)),
         workers=tuple(sorted(workers, key=lambda pod: pod.ref.name)),
     )
+
+
+def autoscaler_observed(manifest: Manifest, objects: Objects) -> ObservedAutoscaler:
+    """Return what there is to see of an autoscaler; the caller adds what is not in objects."""
+    mistakes: list[FieldError] = []
+    autoscaler = read_autoscaler(manifest, mistakes)
+    found = objects.named(names.Kind.CLUSTER, autoscaler.cluster)
+    cluster = read_cluster(found, []) if found else None
+    group = objects.named(names.Kind.GROUP, autoscaler.group_name)
+    uid = cluster.meta.uid if cluster else ""
+    return ObservedAutoscaler(
+        autoscaler=autoscaler,
+        status=autoscaler_status_from(manifest.get("status")),
+        mistakes=tuple(mistakes),
+        cluster=cluster,
+        left_alone=bool(found and cluster and _is_left_alone(found, cluster, objects)),
+        scheduler=_scheduler(autoscaler.cluster, uid, objects),
+        group=read_group(group, []) if group else None,
+        elder=_elder(autoscaler, objects),
+    )
+
+
+def _elder(autoscaler: DaskAutoscaler, objects: Objects) -> str:
+    """Return the oldest autoscaler of the same group, where that is another one."""
+    rivals = [autoscaler]
+    for item in objects.speaking(names.Kind.AUTOSCALER, autoscaler.cluster):
+        mistakes: list[FieldError] = []
+        other = read_autoscaler(item, mistakes)
+        if other.group_name == autoscaler.group_name and not mistakes and not other.meta.deleting:
+            rivals.append(other)
+    oldest = min(rivals, key=lambda one: (format_time(one.meta.created_at) or "", one.meta.name))
+    return "" if oldest.meta.name == autoscaler.meta.name else oldest.meta.name
+
+
+def joined_groups(cluster: DaskCluster, objects: Objects) -> list[DaskWorkerGroup]:
+    """Return the groups that name a cluster and are not its own, those with mistakes left out."""
+    joined: list[DaskWorkerGroup] = []
+    for item in objects.speaking(names.Kind.GROUP, cluster.meta.name):
+        mistakes: list[FieldError] = []
+        group = read_group(item, mistakes)
+        if not mistakes and group.meta.owner_uid != cluster.meta.uid and not group.meta.deleting:
+            joined.append(group)
+    return sorted(joined, key=lambda group: group.meta.name)

@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from distributed import wait
 from distributed.core import Status
 
 from daskjob.agent import at_risk
-from daskjob.core.build.agent import AgentGroup
+from daskjob.core.build.agent import AgentGroup, groups_json
 from tests.agent.conftest import TOKEN, Cluster, Start, agent_answers, until
 
 
@@ -219,6 +220,28 @@ def test_6_tasks_that_need_a_gpu_ask_for_6_gpu_workers_and_plain_ones_for_the_de
     client.cancel([*gpu, *plain, none])
     cluster.settled(total=0)
     assert cluster.state()["target"] == {"default": 0, "gpu": 0}
+
+
+def test_a_group_that_came_after_the_scheduler_is_named_in_the_question(start: Start) -> None:
+    default = AgentGroup("default", "x-default-worker-", 4)
+    late = AgentGroup("späte/gruppe & mehr", "x-gpu-worker-", 4, {"GPU": 1})
+    cluster = agent_answers(start(groups=(default,)))
+    client = cluster.client()
+    futures = [client.submit(one, i, resources={"GPU": 1}) for i in range(6)]
+    cluster.settled(total=6)
+    asked = quote(groups_json([default, late]), safe="")
+    status, answer = cluster.ask(f"state?groups={asked}")
+    assert (status, answer["target"]) == (200, {"default": 0, late.name: 1})
+    assert set(cluster.state()["target"]) == {"default"}
+    del futures
+
+
+@pytest.mark.parametrize("groups", ["[", "3", "[3]", '[{"name": "a"}]', "[" * 10_000])
+def test_groups_in_a_question_that_are_not_understood_are_a_mistake(
+    cluster: Cluster, groups: str
+) -> None:
+    status, answer = cluster.ask(f"state?groups={quote(groups, safe='')}")
+    assert (status, answer) == (400, {"error": "groups is not understood"})
 
 
 def test_2_idle_gpu_workers_are_given_up_while_the_busy_default_worker_stays(

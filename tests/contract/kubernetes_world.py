@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 150.0
 WAITS = "while [ ! -e /tmp/code ]; do sleep 0.05; done; exit $(cat /tmp/code)"
 #: How long nothing may happen for the world to be called at rest.
 QUIET_SECONDS = 1.0
-KINDS = "pods,services,configmaps,daskjobs,daskclusters,daskworkergroups"
+KINDS = "pods,services,configmaps,daskjobs,daskclusters,daskworkergroups,daskautoscalers"
 #: What Kubernetes itself puts into every namespace.
 GIVEN = {"ConfigMap/kube-root-ca.crt"}
 

@@ -11,13 +11,13 @@ import pytest
 from daskjob.core.decision import Patch
 from daskjob.core.errors import RefusalKind, Refused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
-from daskjob.core.observed import ObservedCluster, ObservedJob
+from daskjob.core.observed import ObservedAutoscaler, ObservedCluster, ObservedJob
 from daskjob.core.pods import PodFacts
 from tests.cluster.plugin import fresh_namespace
 from tests.contract.kubernetes_world import KubernetesWorld
 from tests.contract.local_world import LocalWorld
 from tests.contract.worlds import FakeWorld, World
-from tests.core.manifests import cluster, container, job, pod
+from tests.core.manifests import autoscaler, cluster, container, group, job, pod
 
 WORLDS: dict[str, Callable[[], World]] = {"fake": FakeWorld, "local": LocalWorld}
 
@@ -379,5 +379,60 @@ def test_a_job_whose_runner_exits_with_3_has_failed_with_exit_code_3(world: Worl
         await world.settle()
         status = (await observed_job(world, key)).status
         assert (status.job_status, status.reason, status.exit_code) == ("Failed", "ExitCode", 3)
+
+    run(world, story())
+
+
+async def observed_autoscaler(world: World, key: Key) -> ObservedAutoscaler:
+    """What the backend sees of an autoscaler."""
+    found = await world.backend.observe(key)
+    assert isinstance(found, ObservedAutoscaler)
+    return found
+
+
+def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_older_one(
+    world: World,
+) -> None:
+    async def story() -> None:
+        key = await world.submit(autoscaler(workerGroup="simple-more"))
+        alone = await observed_autoscaler(world, key)
+        assert (alone.cluster, alone.group, alone.elder) == (None, None, "")
+        await world.submit(cluster())
+        await world.submit(group())
+        seen = await observed_autoscaler(world, key)
+        assert seen.cluster is not None
+        assert seen.group is not None
+        assert (seen.cluster.meta.name, seen.group.meta.name) == ("simple", "simple-more")
+        # Where both were made in one second, the name decides.
+        later = await world.submit(autoscaler("younger", workerGroup="simple-more"))
+        assert (await observed_autoscaler(world, later)).elder == "simple"
+        assert (await observed_autoscaler(world, key)).elder == ""
+
+    run(world, story())
+
+
+def test_an_autoscaled_group_gets_as_many_workers_as_its_minimum_and_the_scheduler_is_asked(
+    world: World,
+) -> None:
+    async def story() -> None:
+        await brought_up(world)
+        key = await world.submit(
+            autoscaler("sums", cluster="sums", minimum=3, maximum=4, intervalSeconds=1)
+        )
+        for _ in range(30):
+            await world.settle()
+            if (
+                len((await observed_job(world, Key("DaskJob", world.namespace, "sums"))).workers)
+                > 2
+            ):
+                break
+            await world.moment()
+        seen = await observed_autoscaler(world, key)
+        assert seen.demand is not None
+        assert seen.demand.workers == 0
+        assert (seen.status.desired, seen.status.reason) == (3, "BelowMinimum")
+        sums = await world.get("DaskWorkerGroup", "sums-default")
+        assert sums is not None
+        assert sums["spec"]["worker"]["replicas"] == 3
 
     run(world, story())

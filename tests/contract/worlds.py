@@ -123,8 +123,11 @@ class FakeWorld:
             self._fake.kubelet()
 
     async def run_pod(self, name: str) -> None:
-        """Start the pod."""
+        """Start the pod; a scheduler that has nothing to do wants no workers."""
         self._fake.start(self._fake.pod(name))
+        if name in self.schedulers():
+            groups = [o for o in self._fake.store.all() if o["kind"] == names.Kind.GROUP]
+            self._fake.want(**{metadata(group)["name"]: 0 for group in groups})
 
     async def end_pod(self, name: str, exit_code: int) -> None:
         """End the pod."""

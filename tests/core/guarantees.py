@@ -218,10 +218,29 @@ class WatchedWorld(FakeBackend):
                 seen = meta["resourceVersion"] == metadata(item)["resourceVersion"]
                 lost = [o for o in old if o not in new and o != names.LEGACY_FINALIZER]
                 self.promise(not (seen and lost), f"{patch.ref} loses {lost} of its {key}")
-        if not {"finalizers", "ownerReferences"} & meta.keys():
+        subject = self._by_uid(self._subject)
+        if (
+            subject
+            and subject["kind"] == names.Kind.AUTOSCALER
+            and item["kind"] == names.Kind.GROUP
+        ):
+            self._may_be_scaled(subject, item, patch)
+        elif not {"finalizers", "ownerReferences"} & meta.keys():
             self._must_be_ours(item, "patched")
         elif "spec" in patch.body or meta.keys() & {"labels", "annotations"}:
             self.promise(False, f"{patch.ref} is patched with more than an owner: {patch.body}")
+
+    def _may_be_scaled(self, autoscaler: Manifest, group: Manifest, patch: Patch) -> None:
+        """An autoscaler writes nothing but a count within its bounds, to a group of its cluster."""
+        spec = autoscaler["spec"]
+        count = patch.body.get("spec", {}).get("worker", {}).get("replicas", -1)
+        alone = patch.body == {"spec": {"worker": {"replicas": count}}}
+        self.promise(alone, f"{patch.ref} is patched with more than a count: {patch.body}")
+        bounds = spec.get("minimum") or 0, spec["maximum"]
+        within = bounds[0] <= count <= bounds[1]
+        self.promise(within, f"{patch.ref} is scaled to {count} with bounds {bounds}")
+        same = group["spec"]["cluster"] == spec["cluster"]
+        self.promise(same, f"{patch.ref} is scaled and joins another cluster")
 
     async def retire(self, owner: Key, retire: Retire) -> None:
         """Ask the scheduler."""
@@ -311,6 +330,10 @@ class WatchedWorld(FakeBackend):
             case names.Kind.CLUSTER:
                 self._cluster_may_go(ref, item, owner)
             case names.Kind.GROUP:
+                annotations = metadata(owner or {}).get("annotations") or {}
+                asked = annotations.get(names.ANNOTATION_DELETE_WORKERS) == "true"
+                self.promise(asked, f"{ref} is deleted and nobody asked for that")
+            case names.Kind.AUTOSCALER:
                 annotations = metadata(owner or {}).get("annotations") or {}
                 asked = annotations.get(names.ANNOTATION_DELETE_WORKERS) == "true"
                 self.promise(asked, f"{ref} is deleted and nobody asked for that")

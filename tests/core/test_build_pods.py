@@ -482,7 +482,7 @@ def test_the_agent_and_its_token_come_in_by_the_environment() -> None:
     assert env["DASKJOB_AGENT_TOKEN"] == "DASKJOB_AGENT_TOKEN=secret"
     assert "exec(" in env[PRELOAD]
     assert "$" not in env[PRELOAD]
-    assert '"name":"default"' in env["DASKJOB_AGENT_GROUPS"]
+    assert '"name":"simple-default"' in env["DASKJOB_AGENT_GROUPS"]
     assert '"prefix":"simple-default-worker-"' in env["DASKJOB_AGENT_GROUPS"]
 
 

@@ -158,8 +158,22 @@ def job_manifests(draw: st.DrawFn) -> Manifest:
     return job
 
 
+#: Mostly none: counts that stand still get a life further.
+AUTOSCALING = st.sampled_from(
+    [
+        None,
+        None,
+        {"maximum": 2, "scaleDownDelaySeconds": 0},
+        {"minimum": 1, "maximum": 3, "scaleDownDelaySeconds": 30},
+    ]
+)
+
+
 def _cluster_spec(draw: st.DrawFn) -> Manifest:
     cluster = manifests.cluster_spec(draw(st.integers(0, 2)))
+    autoscaling = draw(AUTOSCALING)
+    if autoscaling is not None:
+        cluster["worker"]["autoscaling"] = autoscaling
     if draw(st.booleans()):
         worker = manifests.pod(manifests.container("worker", "dask-worker"))
         cluster["workerGroups"] = [{"name": "gpu", "replicas": 1, "spec": worker}]
@@ -474,6 +488,10 @@ class JobLife(RuleBasedStateMachine):
                 self.world.start(pod)
         self.world.say()
         self._settle()
+
+    @rule(workers=st.integers(0, 5))
+    def scheduler_wants(self, workers: int) -> None:
+        self.world.want(**{f"{NAME}-default": workers})
 
     @rule(index=which, after=st.integers(0, 4), status_first=st.booleans())
     def operator_dies_in_a_pass(self, index: int, after: int, status_first: bool) -> None:

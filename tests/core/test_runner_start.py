@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.core.manifests import cluster_spec
 from tests.core.stories import job_story
 
 
@@ -54,6 +55,21 @@ def test_after_workers_1_is_enough_where_1_is_the_minimum() -> None:
     assert "sums-runner" not in story.pod_names()
     story.world.start(story.workers()[0])
     story.settle()
+    assert "sums-runner" in story.pod_names()
+
+
+def test_workers_that_follow_the_scheduler_are_as_many_as_the_runner_waits_for() -> None:
+    """Before there is a runner there are no tasks, and the scheduler wants no workers."""
+    spec = cluster_spec(1, workerGroups=[{**cluster_spec(1)["worker"], "name": "more"}])
+    spec["worker"]["autoscaling"] = {"maximum": 3}
+    spec["workerGroups"][0]["autoscaling"] = {"minimum": 0, "maximum": 9}
+    story = job_story(runnerStart="AfterWorkers", minAvailableWorkers=5, cluster={"spec": spec})
+    story.settle()
+    assert story.condition("WorkersReady") != (False, "TooFewWorkers")
+    story.bring_up()
+    story.world.want(sums_default=0, sums_more=0)
+    story.after(120)
+    assert len(story.workers()) == 5
     assert "sums-runner" in story.pod_names()
 
 

@@ -30,10 +30,15 @@ def grown(replicas: int = 3) -> Story:
 
 def scale(story: Story, replicas: int) -> None:
     """Scale the default group as kubectl does, and make passes."""
+    patch_replicas(story, replicas)
+    story.settle()
+
+
+def patch_replicas(story: Story, replicas: int) -> None:
+    """Scale the default group as kubectl does."""
     group = story.named(GROUP, "simple-default")
     assert group is not None
     story.world.store.patch(object_ref(group), {"spec": {"worker": {"replicas": replicas}}})
-    story.settle()
 
 
 def name(item: Manifest) -> str:
@@ -390,3 +395,38 @@ def test_a_group_whose_cluster_is_gone_waits_for_its_own_end_and_writes_nothing(
     story.world.store.delete(object_ref(owner))
     story.world.advance(60)
     assert story.one_pass(DEFAULT) == []
+
+
+def test_workers_that_retired_and_are_wanted_again_are_replaced() -> None:
+    """They take no more tasks: a group that counts them would be smaller than it looks."""
+    story = grown(4)
+    before = {name(worker) for worker in story.workers()}
+    patch_replicas(story, 2)
+    assert [w.split()[0] for w in story.one_pass(DEFAULT)] == ["retire"]
+    patch_replicas(story, 4)
+    story.world.say()
+    story.kubelet()
+    story.kubelet()
+    assert len(deleted(story)) == 2
+    now = {name(worker) for worker in story.workers()}
+    assert (len(now), len(now & before)) == (4, 2)
+    assert not now & set(deleted(story))
+
+
+def test_workers_that_another_scheduler_let_go_stay_where_nobody_is_too_many() -> None:
+    story = grown(4)
+    patch_replicas(story, 2)
+    story.one_pass(DEFAULT)
+    patch_replicas(story, 4)
+    # As before: the one that answers now knows nothing of a retirement.
+    story.kubelet()
+    assert deleted(story) == []
+
+
+def test_workers_that_were_told_to_go_before_a_restart_go_before_idle_ones() -> None:
+    story = grown(4)
+    told = sorted(known(story).workers, key=lambda worker: worker.memory)[2:]
+    rest = [worker for worker in known(story).workers if worker not in told]
+    say(story, *rest, *(replace(worker, processing=3, retiring=True) for worker in told))
+    scale(story, 2)
+    assert set(deleted(story)) == {worker.name for worker in told}

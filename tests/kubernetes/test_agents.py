@@ -241,3 +241,78 @@ def test_another_life_of_the_scheduler_has_another_state() -> None:
             await until(lambda: agents.state("c"))
 
     asyncio.run(story())
+
+
+def test_what_one_of_them_asks_beyond_the_others_is_asked_for_all_and_at_once() -> None:
+    routes: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        routes.append(request.path_qs)
+        wanted = {"more": 3} if request.query.get("groups") == "[1]" else {}
+        return web.json_response({"target": {"default": 1, **wanted}})
+
+    async def story() -> None:
+        async with running(answer) as (agents, endpoint, _):
+            agents.follow("c", endpoint, WHO, 30.0)
+            await until(lambda: agents.state("c"))
+            assert not agents.answered("c", "state?groups=%5B1%5D")
+            assert set(agents.demands("c")) == {"default"}
+            agents.follow("c", endpoint, OTHER, 30.0, "state?groups=%5B1%5D")
+            await until(lambda: agents.answered("c", "state?groups=%5B1%5D"))
+            assert {name: d.workers for name, d in agents.demands("c").items()} == {
+                "default": 1,
+                "more": 3,
+            }
+            assert agents.demands("c")["default"].since < agents.demands("c")["more"].since
+            agents.follow("c", endpoint, WHO, 30.0)
+            assert await agents.fresh("c", endpoint)
+            assert routes[1:] == ["/prefix/daskjob/v1/state?groups=%5B1%5D"] * 2
+
+    asyncio.run(story())
+
+
+def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> None:
+    silent = False
+
+    async def answer(request: web.Request) -> web.Response:
+        del request
+        if silent:
+            raise web.HTTPServiceUnavailable
+        return web.json_response({"target": {"default": 1}})
+
+    async def story() -> None:
+        nonlocal silent
+        async with running(answer) as (agents, endpoint, told):
+            agents.follow("c", endpoint, WHO, 0.02)
+            await until(lambda: agents.demands("c"))
+            assert not agents.silent("c")
+            since = agents.demands("c")["default"].since
+            silent = True
+            await until(lambda: agents.silent("c"))
+            assert agents.demands("c") == {}
+            silent = False
+            await until(lambda: agents.demands("c"))
+            assert not agents.silent("c")
+            assert agents.demands("c")["default"].since > since
+            assert told == ["c"] * 3
+
+    asyncio.run(story())
+
+
+def test_scheduler_that_never_answered_is_told_of_once() -> None:
+    count = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal count
+        del request
+        count += 1
+        raise web.HTTPServiceUnavailable
+
+    async def story() -> None:
+        async with running(answer) as (agents, endpoint, told):
+            agents.follow("c", endpoint, WHO, 0.02)
+            await until(lambda: count >= 8)
+            assert agents.silent("c")
+            assert told == ["c"]
+
+    asyncio.run(story())

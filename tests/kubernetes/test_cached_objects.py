@@ -52,7 +52,10 @@ def objects(draw: st.DrawFn) -> list[Manifest]:
             "labels": labels,
             "ownerReferences": owners,
         }
-        found.append({"kind": kind, "apiVersion": "v1", "metadata": meta, "spec": {}})
+        spec = {}
+        if kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
+            spec = draw(st.sampled_from([{}, {"cluster": "sums"}, {"cluster": "other"}]))
+        found.append({"kind": kind, "apiVersion": "v1", "metadata": meta, "spec": spec})
     # A uid is one object's.
     by_uid: dict[str, Manifest] = {metadata(o)["uid"]: o for o in found}
     return list(by_uid.values())
@@ -74,6 +77,9 @@ def answers(found: Objects) -> dict[str, Any]:
     for name in ("sums", "other", "none"):
         asked[f"runners on {name}"] = {pod.ref for pod in found.labelled_runners(name)}
         asked[f"orphans of {name}"] = set(found.orphans(name))
+        for kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
+            speaking = {metadata(o)["uid"] for o in found.speaking(kind, name)}
+            asked[f"{kind} that speaks of {name}"] = speaking
     return asked
 
 

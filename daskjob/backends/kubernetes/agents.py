@@ -13,12 +13,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 
 import aiohttp
 import msgspec
 
 from daskjob.core.dask import DaskState, dask_state
+from daskjob.core.demand import Demands, demands_after
 from daskjob.core.manifests import Key, Manifest
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ TIMEOUT_SECONDS = 2.0
 LIMIT_BYTES = 256 * 1024
 #: Questions in flight at once: schedulers that do not answer must not hold up the others for long.
 QUESTIONS = 64
+#: What is asked where nobody says more.
+STATE = "state"
 #: Answers in a row that did not come before the state that was known is known no more.
 PATIENCE = 3
 
@@ -53,7 +57,13 @@ class _Followed:
     endpoint: Endpoint
     #: How often each pass wants its state, in seconds.
     wanted: dict[Key, float] = field(default_factory=dict)
+    #: The question for its state; the one that was asked last; the one that was answered last.
+    route: str = STATE
+    asked: str = ""
+    answered: str = ""
     state: DaskState | None = None
+    #: What it has wanted of each group, as long as it has answered.
+    demands: Demands = field(default_factory=dict)
     asked_at: float = float("-inf")
     #: When it is asked next; never, while nobody wants to know or an answer is awaited.
     due: float = float("inf")
@@ -65,15 +75,28 @@ class _Followed:
         """The shortest of all wishes."""
         return min(self.wanted.values())
 
+    def said(self, state: DaskState | None, route: str, at: datetime) -> None:
+        """Take in what it says now; ``None``: nothing is known of it any more."""
+        self.state, self.answered = state, route
+        self.demands = demands_after(self.demands, state.targets, at) if state else {}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
 
 class Agents:
     """The agents of all schedulers; ``told`` hears of a cluster whose state has changed."""
 
     def __init__(
-        self, told: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        told: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = _now,
     ) -> None:
         self._told = told
         self._clock = clock
+        self._now = now
         self._session: aiohttp.ClientSession | None = None
         self._in_flight = asyncio.Semaphore(QUESTIONS)
         self._followed: dict[str, _Followed] = {}
@@ -112,24 +135,48 @@ class Agents:
         found = self._followed.get(cluster_uid)
         return found.state if found else None
 
+    def demands(self, cluster_uid: str) -> Demands:
+        """Return what a cluster's scheduler has wanted of each group, as far as it is known."""
+        found = self._followed.get(cluster_uid)
+        return found.demands if found else {}
+
+    def answered(self, cluster_uid: str, route: str) -> bool:
+        """Say whether what is known of a cluster's scheduler answers this question."""
+        found = self._followed.get(cluster_uid)
+        return found is not None and found.answered == route
+
+    def silent(self, cluster_uid: str) -> bool:
+        """Say whether a cluster's scheduler has been asked in vain, again and again."""
+        found = self._followed.get(cluster_uid)
+        return found is not None and found.silences >= PATIENCE
+
     async def fresh(self, cluster_uid: str, endpoint: Endpoint) -> DaskState | None:
         """Return what a cluster's scheduler says now; ``None``: it cannot be asked."""
+        found = self._followed.get(cluster_uid)
+        route = found.route if found else STATE
         try:
-            state = dask_state(await self.ask(endpoint, "state"))
+            state = dask_state(await self.ask(endpoint, route))
         except NoAnswer as error:
             logger.debug("the scheduler at %s: %s", endpoint.url, error)
             return None
-        self.said(cluster_uid, endpoint, state)
+        self.said(cluster_uid, endpoint, state, route)
         return state
 
-    def follow(self, cluster_uid: str, endpoint: Endpoint, who: Key, every: float) -> None:
-        """Ask a cluster's scheduler so often on behalf of a pass, in seconds."""
+    def follow(
+        self, cluster_uid: str, endpoint: Endpoint, who: Key, every: float, route: str = ""
+    ) -> None:
+        """Ask a cluster's scheduler so often on behalf of a pass, in seconds.
+
+        A route that one of them names, for more than the others want to know, is asked for all.
+        """
         found = self._followed.get(cluster_uid)
         if found is None or found.endpoint != endpoint:
-            wanted = found.wanted if found else {}
-            found = self._followed[cluster_uid] = _Followed(endpoint, wanted)
+            kept = (found.wanted, found.route) if found else ({}, STATE)
+            found = self._followed[cluster_uid] = _Followed(endpoint, *kept)
         found.wanted[who] = every
-        due = max(found.asked_at + found.every, self._clock())
+        found.route = route or found.route
+        is_new = found.route != found.asked
+        due = self._clock() if is_new else max(found.asked_at + found.every, self._clock())
         if not found.asking and due < found.due:
             self._schedule(cluster_uid, found, due)
 
@@ -139,12 +186,15 @@ class Agents:
         if found is not None:
             found.wanted.pop(who, None)
 
-    def said(self, cluster_uid: str, endpoint: Endpoint, state: DaskState) -> None:
+    def said(
+        self, cluster_uid: str, endpoint: Endpoint, state: DaskState, route: str = STATE
+    ) -> None:
         """Take in a state that was asked for beside the others."""
         found = self._followed.get(cluster_uid)
         if found is None:
             self._followed[cluster_uid] = found = _Followed(endpoint)
-        found.state = state
+        found.silences = 0
+        found.said(state, route, self._now())
 
     def forget(self, cluster_uid: str) -> None:
         """Let go of a cluster."""
@@ -182,19 +232,23 @@ class Agents:
 
     async def _question(self, cluster_uid: str, followed: _Followed) -> None:
         answer: DaskState | None
+        route = followed.asked = followed.route
         try:
-            answer = dask_state(await self.ask(followed.endpoint, "state"))
+            answer = dask_state(await self.ask(followed.endpoint, route))
             followed.silences = 0
         except NoAnswer as error:
             followed.silences += 1
             logger.debug("the scheduler at %s: %s", followed.endpoint.url, error)
-            answer = followed.state if followed.silences < PATIENCE else None
+            answer = None
         followed.asking = False
         followed.asked_at = self._clock()
         if self._followed.get(cluster_uid) is not followed:
             return
-        changed = followed.state != answer
-        followed.state = answer
+        # A silence or two say nothing; the third says that nothing is known any more.
+        changed = followed.silences == PATIENCE
+        if not 0 < followed.silences < PATIENCE:
+            changed |= (followed.state, followed.answered) != (answer, route)
+            followed.said(answer, route, self._now())
         if followed.wanted:
             self._schedule(cluster_uid, followed, followed.asked_at + followed.every)
         if changed:

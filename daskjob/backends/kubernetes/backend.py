@@ -16,8 +16,9 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
+from urllib.parse import quote
 
-from daskjob.backends.kubernetes.agents import Agents, Endpoint, NoAnswer
+from daskjob.backends.kubernetes.agents import STATE, Agents, Endpoint, NoAnswer
 from daskjob.backends.kubernetes.answers import AlreadyExists
 from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.cache import Cache
@@ -31,6 +32,8 @@ from daskjob.backends.kubernetes.pod_words import PodWords
 from daskjob.backends.kubernetes.refusals import Refusals
 from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
 from daskjob.core import names
+from daskjob.core.build.agent import groups_json
+from daskjob.core.build.agent_groups import agent_groups
 from daskjob.core.build.pods import dashboard_prefix
 from daskjob.core.build.service import dashboard_container_port
 from daskjob.core.dask import Retirement, dask_state
@@ -41,14 +44,17 @@ from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, obj
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
+    ObservedAutoscaler,
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
     Refusal,
     Site,
+    autoscaler_observed,
     cluster_observed,
     group_observed,
     job_observed,
+    joined_groups,
 )
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.pacing import next_try
@@ -102,7 +108,7 @@ class KubernetesBackend:
         self.clock = clock
         self.cache = Cache()
         self.informers = informers(api, self.cache, namespaces, watch_broke)
-        self.agents = Agents(self._dask_changed)
+        self.agents = Agents(self._dask_changed, now=clock)
         self._api = api
         self._own = CachedApi(api, self.cache)
         self._refusals = Refusals(clock)
@@ -224,6 +230,9 @@ class KubernetesBackend:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
             self._refusals.forget(key)
             self._refused_statuses.forget(key)
+            spoken_of = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.speaks_of)
+            if spoken_of is not None:
+                self.agents.leave(spoken_of.ref.uid, key)
             self._own.own_writes.forget(key)
 
     def _dask_changed(self, cluster_uid: str) -> None:
@@ -259,6 +268,8 @@ class KubernetesBackend:
                 return self._with_words(await self._cluster(key, item.manifest))
             case names.Kind.GROUP:
                 return self._with_words(await self._group(key, item.manifest))
+            case names.Kind.AUTOSCALER:
+                return self._autoscaler(key, item.manifest)
         return None
 
     def _with_words(self, observed: Observed) -> Observed:
@@ -311,8 +322,10 @@ class KubernetesBackend:
         observed = group_observed(manifest, self.cache.objects(key.namespace))
         cluster, group = observed.cluster, observed.group
         alive = sum(1 for pod in observed.workers if pod.alive and not pod.deleting)
-        dask = None
-        if cluster is not None and alive > group.replicas:
+        dask, answer = None, self._retirements.get(group.meta.uid)
+        if cluster is not None and (
+            alive > group.replicas or (answer and concerns(answer, observed.workers))
+        ):
             # A worker that has registered since an older answer may hold data by now.
             endpoint = self._endpoint(cluster.meta.ref, observed.scheduler)
             dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
@@ -321,9 +334,30 @@ class KubernetesBackend:
             refusals=self._refusals.of([key]),
             status_refusal=self._status_refusal(key),
             dask=dask,
-            retirement=self._retirements.get(group.meta.uid),
+            retirement=answer,
             entropy=secrets.token_hex(16),
             site=self.site,
+        )
+
+    def _autoscaler(self, key: Key, manifest: Manifest) -> ObservedAutoscaler:
+        objects = self.cache.objects(key.namespace)
+        observed = replace(
+            autoscaler_observed(manifest, objects), status_refusal=self._status_refusal(key)
+        )
+        cluster, scheduler = observed.cluster, observed.scheduler
+        if cluster is None:
+            return observed
+        uid, every = cluster.meta.uid, float(observed.autoscaler.interval_seconds)
+        idle = observed.autoscaler.meta.deleting or observed.mistakes or observed.elder
+        groups = groups_json(agent_groups(cluster, joined_groups(cluster, objects)))
+        route = f"{STATE}?groups={quote(groups, safe='')}"
+        ref = cluster.meta.ref
+        self._follow(key, ref, scheduler, None if idle or observed.left_alone else every, route)
+        return replace(
+            observed,
+            dask=self.agents.state(uid) if self.agents.answered(uid, route) else None,
+            silent=self.agents.silent(uid) or self._endpoint(ref, scheduler) is None,
+            demands=self.agents.demands(uid),
         )
 
     def _passes_below(self, key: Key) -> Iterator[Key]:
@@ -354,7 +388,12 @@ class KubernetesBackend:
     # The schedulers
 
     def _follow(
-        self, key: Key, cluster: ObjectRef, scheduler: PodFacts | None, every: float | None
+        self,
+        key: Key,
+        cluster: ObjectRef,
+        scheduler: PodFacts | None,
+        every: float | None,
+        route: str = "",
     ) -> None:
         """Have a scheduler asked so often on behalf of a pass; ``None``: not at all."""
         if every is None:
@@ -365,7 +404,7 @@ class KubernetesBackend:
             # Not there, or not to be asked: what it said before is not so any more.
             self.agents.forget(cluster.uid)
         else:
-            self.agents.follow(cluster.uid, endpoint, key, every)
+            self.agents.follow(cluster.uid, endpoint, key, every, route)
 
     def _endpoint(self, ref: ObjectRef, scheduler: PodFacts | None) -> Endpoint | None:
         """Return where a cluster's agent listens; ``None``: there is no scheduler that has one."""
@@ -555,6 +594,14 @@ class KubernetesBackend:
                 self._told[ref.uid, event] = now
                 told = event_manifest(ref, event, self.clock(), secrets.token_hex(8))
                 self._background(self._api.tell(told))
+
+
+def concerns(answer: Retirement, pods: Iterable[PodFacts]) -> bool:
+    """Say whether a worker that was let go may still be there: its pod's address is."""
+    hosts = {
+        address.rpartition(":")[0].rpartition("/")[2].strip("[]") for address in answer.retired
+    }
+    return any(pod.ip in hosts for pod in pods if pod.alive and not pod.deleting)
 
 
 def _job_interval(observed: ObservedJob) -> float | None:

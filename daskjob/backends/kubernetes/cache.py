@@ -52,6 +52,8 @@ class Cache:
         #: By owner's uid, and by namespace and cluster's name; then by uid.
         self._controlled: defaultdict[str, _Items] = defaultdict(dict)
         self._labelled: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
+        #: By namespace and name of the cluster that a job's, group's or autoscaler's spec names.
+        self._speaking: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
         #: By uid: the version at which the object was seen to be gone, and when that was.
         self._gone: dict[str, tuple[int, float]] = {}
 
@@ -87,6 +89,10 @@ class Cache:
         """Return all objects that are labelled with a cluster's name."""
         where = (namespace, names.label_value(cluster))
         return list(self._labelled.get(where, _NOTHING).values())
+
+    def speaking(self, namespace: str, cluster: str) -> list[Item]:
+        """Return the jobs, groups and autoscalers whose spec names a cluster."""
+        return list(self._speaking.get((namespace, cluster), _NOTHING).values())
 
     def objects(self, namespace: str) -> CachedObjects:
         """Return a namespace as a pass looks at it."""
@@ -147,6 +153,8 @@ class Cache:
             self._controlled[item.owner_uid][ref.uid] = item
         if item.cluster:
             self._labelled[ref.namespace, item.cluster][ref.uid] = item
+        if item.speaks_of:
+            self._speaking[ref.namespace, item.speaks_of][ref.uid] = item
 
     def _unlink(self, item: Item | None) -> None:
         if item is None:
@@ -156,6 +164,7 @@ class Cache:
         del self._by_uid[ref.uid]
         _discard(self._controlled, item.owner_uid, ref.uid)
         _discard(self._labelled, (ref.namespace, item.cluster), ref.uid)
+        _discard(self._speaking, (ref.namespace, item.speaks_of), ref.uid)
 
     def _remember_gone(self, uid: str, version: int) -> None:
         now = self._clock()
@@ -197,6 +206,11 @@ class CachedObjects:
     def controlled(self, kind: str, owner_uid: str) -> Sequence[Manifest]:
         """Return the objects of a kind whose controller owner has this uid."""
         return [item.manifest for item in self._owned(kind, owner_uid) if item.manifest]
+
+    def speaking(self, kind: str, cluster: str) -> Sequence[Manifest]:
+        """Return the groups, or the autoscalers, whose spec names a cluster."""
+        found = self._cache.speaking(self._namespace, cluster)
+        return [item.manifest for item in found if item.ref.kind == kind and item.manifest]
 
     def pods(self, owner_uid: str) -> Sequence[PodFacts]:
         """Return the pods whose controller owner has this uid."""

@@ -38,6 +38,8 @@ class Item:
     owner_uid: str = ""
     #: Value of the label ``dask.org/cluster-name``; empty where there is none.
     cluster: str = ""
+    #: The cluster that a group's or an autoscaler's spec names, or a job's ``clusterRef``.
+    speaks_of: str = ""
     #: Whether it has a deletionTimestamp.
     deleting: bool = False
     #: An object of one of our four kinds, whole but for managedFields and tools' copies of it.
@@ -293,6 +295,7 @@ class ItemDecoder:
             owner_kind=owner.get("kind", ""),
             owner_uid=owner.get("uid", ""),
             cluster=(meta.get("labels") or {}).get(names.LABEL_CLUSTER_NAME, ""),
+            speaks_of=_spoken_of(kind, found.get("spec")),
             deleting=bool(meta.get("deletionTimestamp")),
             manifest=self._whole(found, meta) if self._decoder is _OWN else None,
             pod=pod,
@@ -323,6 +326,17 @@ def _controller(meta: Manifest) -> Manifest:
         if owner.get("controller"):
             return dict(owner)
     return {}
+
+
+def _spoken_of(kind: str, spec: object) -> str:
+    """Return the name of the cluster that the spec of one of our kinds names; empty: of none."""
+    name: object = None
+    if isinstance(spec, dict) and kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
+        name = spec.get("cluster")
+    elif isinstance(spec, dict) and kind == names.Kind.JOB:
+        reference = spec.get("clusterRef")
+        name = reference.get("name") if isinstance(reference, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _reference(kind: str, meta: Manifest) -> ObjectRef:

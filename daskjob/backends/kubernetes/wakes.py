@@ -1,23 +1,23 @@
 """Which passes a change calls for. No I/O here.
 
-A pass over a job looks at its cluster, groups and pods; one over a cluster at its groups and pods
-and at the runners that use it; one over a group at its cluster and pods. So a change wakes upwards
-by owner, and sidewards by the cluster's name that an object is labelled with or speaks of. Waking
-too many costs a pass that does nothing; waking too few would leave something undone for ever.
+A pass over a job looks at its cluster, groups and pods; one over a cluster at its groups, pods and
+autoscalers and at the runners that use it; one over a group at its cluster and pods; one over an
+autoscaler at its cluster, its group and its rivals. So a change wakes upwards by owner, and
+sidewards by the cluster's name that an object is labelled with or speaks of. Waking too many costs
+a pass that does nothing; waking too few would leave something undone for ever.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.items import Item
 from daskjob.core import names
-from daskjob.core.manifests import Key, Manifest
+from daskjob.core.manifests import Key
 
 #: The kinds that passes are about, owners first.
-PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP)
+PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP, names.Kind.AUTOSCALER)
 
 
 class Wakes:
@@ -26,12 +26,9 @@ class Wakes:
     def __init__(self, cache: Cache, wake: Callable[[Key], None]) -> None:
         self._cache = cache
         self._wake = wake
-        #: Jobs and groups by the namespace and name of the cluster that they speak of.
-        self._speakers: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
 
     def changed(self, old: Item | None, new: Item | None) -> None:
         """Take in a change; wake every pass that may see it, once."""
-        self._note(old, new)
         if old is not None and new is not None and _is_the_same_to_all(old, new):
             return
         for key in {key for item in (old, new) if item for key in self._seen_by(item)}:
@@ -48,18 +45,6 @@ class Wakes:
         for key in set(self._seen_by(pod)):
             self._wake(key)
 
-    def _note(self, old: Item | None, new: Item | None) -> None:
-        """Keep in mind which cluster a job or group speaks of."""
-        before, after = _spoken_of(old), _spoken_of(new)
-        if before == after:
-            return
-        if before and old:
-            self._speakers[before].discard(_key(old))
-            if not self._speakers[before]:
-                del self._speakers[before]
-        if after and new:
-            self._speakers[after].add(_key(new))
-
     def _seen_by(self, item: Item) -> Iterator[Key]:
         """Yield the keys of the objects whose passes look at this one."""
         namespace = item.ref.namespace
@@ -71,16 +56,16 @@ class Wakes:
                 if self._cache.get(kind, namespace, cluster):
                     yield Key(kind, namespace, cluster)
             if item.ref.kind != "Pod" or item.pod is None or item.pod.component == "scheduler":
-                # What a worker does is no business of other groups.
-                yield from self._speakers.get((namespace, cluster), ())
+                yield from map(_key, self._cache.speaking(namespace, cluster))
             else:
+                # What a worker does is no business of other groups.
                 yield from self._jobs_on(namespace, cluster)
 
     def _jobs_on(self, namespace: str, cluster: str) -> Iterator[Key]:
         """Yield the jobs that run on a cluster of another's (``clusterRef``)."""
-        for key in self._speakers.get((namespace, cluster), ()):
-            if key.kind == names.Kind.JOB:
-                yield key
+        for speaker in self._cache.speaking(namespace, cluster):
+            if speaker.ref.kind == names.Kind.JOB:
+                yield _key(speaker)
 
     def _owners(self, item: Item) -> Iterator[Key]:
         owner = self._cache.of_uid(item.owner_uid) if item.owner_uid else None
@@ -105,23 +90,4 @@ def _is_the_same_to_all(old: Item, new: Item) -> bool:
 
 def _cluster_of(item: Item) -> str:
     """Return the cluster that an object is itself, or speaks of."""
-    if item.ref.kind == names.Kind.CLUSTER:
-        return item.ref.name
-    spoken = _spoken_of(item)
-    return spoken[1] if spoken else ""
-
-
-def _spoken_of(item: Item | None) -> tuple[str, str] | None:
-    """Return the namespace and name of the cluster that a job's or group's spec names."""
-    if item is None or item.manifest is None:
-        return None
-    spec = item.manifest.get("spec")
-    if not isinstance(spec, dict):
-        return None
-    name: object = None
-    if item.ref.kind == names.Kind.GROUP:
-        name = spec.get("cluster")
-    elif item.ref.kind == names.Kind.JOB:
-        reference: Manifest | object = spec.get("clusterRef")
-        name = reference.get("name") if isinstance(reference, dict) else None
-    return (item.ref.namespace, name) if isinstance(name, str) and name else None
+    return item.ref.name if item.ref.kind == names.Kind.CLUSTER else item.speaks_of

@@ -34,6 +34,8 @@ from daskjob.core.spec.pod import PodTemplate
 STARTING_SECONDS = 0.1
 JOINING_SECONDS = 0.25
 RUNNING_SECONDS = 1.0
+#: Questions in a row without an answer before it is not known any more what is wanted.
+PATIENCE = 3
 #: What of a report a status may hold; the run's folder has all of it.
 REPORT_LIMIT_BYTES = 4096
 
@@ -51,6 +53,7 @@ class LocalBackend(InMemoryBackend):
         #: Problems with the run's folder, told once to the user; the job goes on.
         self.troubles: list[str] = []
         self._dashboard = dashboard
+        self._silences = 0
 
     async def observe(self, key: Key) -> Observed | None:
         """Return what there is to see, with the time of the runner's last words."""
@@ -122,9 +125,13 @@ class LocalBackend(InMemoryBackend):
         try:
             state = dask_state(await self._agent(scheduler).get("state"))
         except NoAnswer:
+            self._silences += 1
             if not scheduler.ready:
                 self._ready(set())
+            elif self._silences >= PATIENCE:
+                self.unanswered(scheduler.owner_uid)
             return STARTING_SECONDS
+        self._silences = 0
         if self._scheduler_uid() != scheduler.ref.uid:
             return STARTING_SECONDS
         known = {worker.name for worker in state.workers}
@@ -132,7 +139,7 @@ class LocalBackend(InMemoryBackend):
         ready = {w.ref.uid for w in workers if _is_registered(w.ref.name, known)}
         self._ready({scheduler.ref.uid, *ready})
         changed = self.dask.get(scheduler.owner_uid, DaskState()) != state
-        self.dask[scheduler.owner_uid] = state
+        self.said(scheduler.owner_uid, state)
         if changed:
             self.changed()
         return RUNNING_SECONDS if len(ready) == len(workers) else JOINING_SECONDS
@@ -170,7 +177,7 @@ class LocalBackend(InMemoryBackend):
             )
         except NoAnswer:
             return None
-        self.dask[scheduler.owner_uid] = dask_state(state)
+        self.said(scheduler.owner_uid, dask_state(state))
         try:
             self.folder.write("report.json", full)
         except OSError as error:

@@ -40,7 +40,7 @@ from daskjob.core.dask import DaskState
 from daskjob.core.errors import ApiError, Conflict, FieldError, Invalid
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.pods import pod_facts
-from daskjob.core.spec import DaskJob, parse_job
+from daskjob.core.spec import ClusterSpec, DaskJob, parse_job
 from daskjob.core.status import JobStatus, job_status_from
 
 #: How often the run looks whether another process asked it to cancel.
@@ -311,9 +311,23 @@ class LocalRun:
             environment=self._environment,
             cwd=self._cwd,
             memory_bytes=machine_memory_bytes(),
-            workers=cluster.desired_workers if cluster else 1,
+            workers=_most_workers(cluster) if cluster else 1,
             scratch=scratch,
         )
+
+
+def _most_workers(cluster: ClusterSpec) -> int:
+    """Return among how many workers the memory is shared out.
+
+    Those that may come as a group follows the scheduler count as far as there are processors.
+    """
+    processors = os.cpu_count() or 1
+    return sum(
+        max(group.replicas, min(group.autoscaling.maximum, processors))
+        if group.autoscaling
+        else group.replicas
+        for group in cluster.all_groups
+    )
 
 
 def _prepared(manifest: Manifest) -> Manifest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from daskjob.core import names
 from daskjob.core.build.agent import AgentGroup, agent_environment, bootstrap
+from daskjob.core.build.agent_groups import agent_groups
 from daskjob.core.build.metadata import inherited, object_metadata
 from daskjob.core.build.pods import base_labels, main_container_annotation, pod_spec
 from daskjob.core.manifests import Manifest, fingerprint
@@ -23,7 +24,7 @@ def scheduler_pod(cluster: DaskCluster, site: Site, token: str) -> Manifest:
     spec.setdefault("restartPolicy", "Always")
     for container in spec.get("containers") or ():
         if site.agent and container.get("name") == main:
-            _add_agent(container, site.agent, token, _agent_groups(cluster))
+            _add_agent(container, site.agent, token, agent_groups(cluster))
     base = base_labels(site, cluster.meta.name, names.Component.SCHEDULER)
     labels = inherited(cluster.meta.labels, template.labels, base)
     ours = {
@@ -39,55 +40,6 @@ def scheduler_pod(cluster: DaskCluster, site: Site, token: str) -> Manifest:
         ),
         "spec": spec,
     }
-
-
-def _agent_groups(cluster: DaskCluster) -> list[AgentGroup]:
-    """Return what the agent needs to know of the groups to split demand among them."""
-    return [
-        AgentGroup(
-            name=group.name,
-            prefix=names.worker_name(names.group_name(cluster.meta.name, group.name), ""),
-            nthreads=_option_number(group.template.containers, "--nthreads"),
-            resources=_resources(group.template.containers),
-        )
-        for group in cluster.spec.all_groups
-    ]
-
-
-def _words(containers: list[Manifest]) -> list[str]:
-    return [
-        word
-        for container in containers
-        for key in ("command", "args")
-        for word in container.get(key) or ()
-    ]
-
-
-def _option_number(containers: list[Manifest], name: str) -> int:
-    text = _option_text(containers, name)
-    return int(text) if text.isdigit() else 1
-
-
-def _option_text(containers: list[Manifest], name: str) -> str:
-    words = _words(containers)
-    for word, following in zip(words, [*words, ""][1:], strict=True):
-        if word == name:
-            return following
-        if word.startswith(name + "="):
-            return word.partition("=")[2]
-    return ""
-
-
-def _resources(containers: list[Manifest]) -> dict[str, float]:
-    """Return Dask's resources of a worker from ``--resources "GPU=1,MEMORY=32e9"``."""
-    found: dict[str, float] = {}
-    for part in _option_text(containers, "--resources").replace(",", " ").split():
-        key, _, amount = part.partition("=")
-        try:
-            found[key] = float(amount)
-        except ValueError:
-            continue
-    return found
 
 
 def _add_agent(container: Manifest, source: str, token: str, groups: list[AgentGroup]) -> None:

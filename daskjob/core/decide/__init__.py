@@ -8,13 +8,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
+from daskjob.core.decide.autoscaler import decide_autoscaler
 from daskjob.core.decide.cluster import decide_cluster
 from daskjob.core.decide.first_sight import first_patch
 from daskjob.core.decide.group import decide_group
 from daskjob.core.decide.job import decide_job
 from daskjob.core.decide.refused_status import held_back
 from daskjob.core.decision import Decision
-from daskjob.core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
+from daskjob.core.observed import (
+    Observed,
+    ObservedAutoscaler,
+    ObservedCluster,
+    ObservedGroup,
+    ObservedJob,
+)
 
 
 def decide(observed: Observed, now: datetime) -> Decision:
@@ -33,8 +40,10 @@ def _decided(observed: Observed, now: datetime) -> Decision:
             return decide_cluster(observed, now)
         case ObservedGroup():
             return decide_group(observed, now)
+        case ObservedAutoscaler():
+            return decide_autoscaler(observed, now)
         case _:
             assert_never(observed)
 
 
-__all__ = ["decide", "decide_cluster", "decide_group", "decide_job"]
+__all__ = ["decide", "decide_autoscaler", "decide_cluster", "decide_group", "decide_job"]

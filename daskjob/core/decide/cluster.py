@@ -13,6 +13,11 @@ from daskjob.core.build.group import worker_group
 from daskjob.core.build.pods import dashboard_url, scheduler_address
 from daskjob.core.build.scheduler import scheduler_pod
 from daskjob.core.build.service import dashboard_port, scheduler_service
+from daskjob.core.decide.cluster_autoscalers import (
+    autoscaler_patches,
+    missing_autoscalers,
+    superfluous_autoscalers,
+)
 from daskjob.core.decide.telling import (
     RESTLESS_SECONDS,
     STARTING,
@@ -68,7 +73,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
         status=_written(observed, status, due, now),
         create=tuple(m for m in create if _may_try(observed, m, now)),
         delete=_superfluous(observed),
-        patch=patches,
+        patch=(*patches, *autoscaler_patches(observed)),
         wake_at=earliest([idle, *waits], now),
     )
 
@@ -108,6 +113,7 @@ def _own_refusals(observed: ObservedCluster) -> dict[str, Refusal]:
     }
     for group in observed.cluster.spec.all_groups:
         own.add(f"{names.Kind.GROUP}/{names.group_name(name, group.name)}")
+        own.add(f"{names.Kind.AUTOSCALER}/{names.autoscaler_name(name, group.name)}")
     return {key: refusal for key, refusal in observed.refusals.items() if key in own}
 
 
@@ -129,7 +135,7 @@ def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
         for group in cluster.spec.all_groups:
             if names.group_name(cluster.meta.name, group.name) not in existing:
                 found.append(worker_group(cluster, group))
-    return tuple(found)
+    return (*found, *missing_autoscalers(observed))
 
 
 def _may_have_scheduler(observed: ObservedCluster) -> bool:
@@ -149,13 +155,13 @@ def _may_try(observed: ObservedCluster, manifest: Manifest, now: datetime) -> bo
 
 
 def _superfluous(observed: ObservedCluster) -> tuple[ObjectRef, ...]:
-    """Return a scheduler that ended for good, to be made anew, and groups that are to go."""
+    """Return a scheduler that ended for good, to be made anew, and what is to go."""
     gone: list[ObjectRef] = []
     if observed.scheduler and _is_replaced(observed):
         gone.append(observed.scheduler.ref)
     if observed.cluster.deletes_workers:
         gone += [group.ref for group in observed.groups if not group.deleting]
-    return tuple(gone)
+    return (*gone, *superfluous_autoscalers(observed))
 
 
 def _is_replaced(observed: ObservedCluster) -> bool:

@@ -10,7 +10,13 @@ from daskjob.core import names
 from daskjob.core.build.metadata import membership_reference
 from daskjob.core.decision import Patch
 from daskjob.core.manifests import Manifest
-from daskjob.core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
+from daskjob.core.observed import (
+    Observed,
+    ObservedAutoscaler,
+    ObservedCluster,
+    ObservedGroup,
+    ObservedJob,
+)
 from daskjob.core.spec import DaskCluster, Meta
 
 
@@ -24,7 +30,7 @@ def first_patch(observed: Observed) -> Patch | None:
     if len(kept) < len(meta.finalizers):
         # Its operator is gone, and without it the object, and its namespace, would never go.
         body["finalizers"] = kept or None
-    joined = _joined(observed) if isinstance(observed, ObservedGroup) else None
+    joined = _joined(observed)
     if joined is not None:
         body["ownerReferences"] = [*meta.owner_references, membership_reference(joined.meta)]
     if not body:
@@ -41,16 +47,26 @@ def _meta(observed: Observed) -> Meta | None:
             return observed.cluster.meta
         case ObservedGroup():
             return observed.group.meta
+        case ObservedAutoscaler():
+            return observed.autoscaler.meta
 
 
-def _joined(observed: ObservedGroup) -> DaskCluster | None:
-    """Return the cluster with which a group that a user made is to go, and does not yet.
+def _joined(observed: Observed) -> DaskCluster | None:
+    """Return the cluster with which an object that a user made is to go, and does not yet.
 
     One that refers to a cluster of this name has joined it, or one that is gone: then garbage
     collection is about to remove it, and must not be kept from that.
     """
-    cluster, meta = observed.cluster, observed.group.meta
-    if cluster is None or cluster.meta.deleting or meta.deleting or observed.left_alone:
+    if not isinstance(observed, ObservedGroup | ObservedAutoscaler):
+        return None
+    cluster, meta = observed.cluster, _meta(observed)
+    if (
+        meta is None
+        or cluster is None
+        or cluster.meta.deleting
+        or meta.deleting
+        or observed.left_alone
+    ):
         return None
     clusters = [o for o in meta.owner_references if o.get("kind") == names.Kind.CLUSTER]
     taken = any(o.get("controller") or o.get("name") == cluster.meta.name for o in clusters)

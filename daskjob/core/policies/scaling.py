@@ -45,8 +45,11 @@ def scaling(observed: ObservedGroup, failures: int, failed_at: datetime | None) 
     alive = [pod for pod in observed.workers if pod.alive and not pod.deleting]
     missing = observed.group.replicas - len(alive)
     if missing >= 0:
-        not_before = replaced_at(failures, failed_at)
-        return Scaling(add=missing, remove=ended, not_before=not_before if missing else None)
+        # What was to go, and is wanted again, takes no more tasks: another comes for it.
+        emptied = [pod for pod in _emptied(alive, observed) if _is_retiring(pod, observed)]
+        add = missing + len(emptied)
+        not_before = replaced_at(failures, failed_at) if add else None
+        return Scaling(add=add, remove=(*ended, *emptied), not_before=not_before)
     return _fewer(observed, ended, alive, -missing)
 
 
@@ -70,13 +73,7 @@ def _fewer(
     if unmapped:
         free = [pod for pod in free if not _ever_ran(pod)]
     free.sort(key=lambda pod: (pod.scheduled, pod.ready, pod.ref.name))
-    gone = [
-        pod
-        for pod in alive
-        if (workers := registered[pod.ref.name])
-        and all(_is_confirmed(worker, pod, observed.retirement) for worker in workers)
-    ]
-    remove = [*gone, *free][:surplus]
+    remove = [*_emptied(alive, observed), *free][:surplus]
     left = surplus - len(remove)
     candidates = [w for pod in alive if pod not in remove and (w := registered[pod.ref.name])]
     candidates.sort(key=_least_loss)
@@ -89,6 +86,23 @@ def _fewer(
         retire=tuple(worker.address for workers in candidates[:left] for worker in workers),
         blocked=blocked if left and (waiting or _refused(observed)) else "",
     )
+
+
+def _emptied(pods: list[PodFacts], observed: ObservedGroup) -> list[PodFacts]:
+    """Return the pods all of whose workers the scheduler let go: nothing would be missed."""
+    known = observed.dask.workers if observed.dask else ()
+    return [
+        pod
+        for pod in pods
+        if (workers := _workers_of(pod, known))
+        and all(_is_confirmed(worker, pod, observed.retirement) for worker in workers)
+    ]
+
+
+def _is_retiring(pod: PodFacts, observed: ObservedGroup) -> bool:
+    """Say whether the scheduler holds to it now: it may have been another one that let it go."""
+    known = observed.dask.workers if observed.dask else ()
+    return all(worker.retiring for worker in _workers_of(pod, known))
 
 
 def _is_of_another_group(worker: DaskWorker, ours: str) -> bool:
@@ -130,9 +144,13 @@ def _is_in(pod: PodFacts, worker: DaskWorker) -> bool:
     return worker.name == pod.ref.name or worker.name.startswith(f"{pod.ref.name}-")
 
 
-def _least_loss(workers: tuple[DaskWorker, ...]) -> tuple[int, int, str]:
-    """Order pods by what their workers do and hold: idle ones first, then those with least data."""
+def _least_loss(workers: tuple[DaskWorker, ...]) -> tuple[bool, int, int, str]:
+    """Order pods by what their workers do and hold: idle ones first, then those with least data.
+
+    Before them come those that were told to go, by an operator that died of it.
+    """
     return (
+        not all(worker.retiring for worker in workers),
         sum(worker.processing for worker in workers),
         sum(worker.memory for worker in workers),
         workers[0].name,

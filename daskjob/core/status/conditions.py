@@ -15,7 +15,7 @@ MESSAGE_LIMIT = 1024
 
 
 class ConditionType(StrEnum):
-    """The conditions of a job, in the order in which they are listed."""
+    """The conditions of our kinds, in the order in which they are listed."""
 
     SUSPENDED = "Suspended"
     SCHEDULER_READY = "SchedulerReady"
@@ -26,6 +26,8 @@ class ConditionType(StrEnum):
     COMPLETE = "Complete"
     FAILED = "Failed"
     CLEANUP_BLOCKED = "CleanupBlocked"
+    #: Of an autoscaler: whether the group follows the scheduler.
+    SCALING_ACTIVE = "ScalingActive"
 
 
 class Truth(StrEnum):

@@ -1,0 +1,198 @@
+"""Deciding about a DaskAutoscaler: which count its group gets, and what its status says.
+
+No I/O here. It writes the count of its group and nothing else: the cluster, whose count that may
+be too, follows by its own pass (design §4a). One that is deleted leaves the group as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from daskjob.core import names
+from daskjob.core.decide.telling import RESTLESS_SECONDS
+from daskjob.core.decision import NOTHING, Decision, Patch, earliest
+from daskjob.core.demand import Demand
+from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
+from daskjob.core.manifests import whole_seconds
+from daskjob.core.observed import ObservedAutoscaler
+from daskjob.core.policies.autoscaling import Autoscale, ScalingReason, autoscale
+from daskjob.core.spec import DaskWorkerGroup
+from daskjob.core.status import (
+    AutoscalerStatus,
+    Condition,
+    ConditionType,
+    find_condition,
+    with_condition,
+)
+from daskjob.core.worker_command import workers_per_pod
+
+#: Why a group does not follow its scheduler, as the reason of the condition ``ScalingActive``.
+INVALID_SPEC = "InvalidSpec"
+CLUSTER_MISSING = "ClusterMissing"
+GROUP_MISSING = "GroupMissing"
+#: The group's workers join another cluster than the one whose scheduler is to be asked.
+GROUP_ELSEWHERE = "GroupOfAnotherCluster"
+#: An older autoscaler scales the same group.
+ANOTHER_AUTOSCALER = "AnotherAutoscaler"
+SCHEDULER_MISSING = "SchedulerMissing"
+SCHEDULER_SILENT = "SchedulerUnreachable"
+#: The scheduler answers, and says nothing of this group.
+NO_TARGET = "NoTarget"
+#: What is part of a start, and told only where it lasts.
+_STARTS = (GROUP_MISSING, SCHEDULER_MISSING, SCHEDULER_SILENT)
+
+
+def decide_autoscaler(observed: ObservedAutoscaler, now: datetime) -> Decision:
+    """Return what a pass over an autoscaler is to do."""
+    if _is_going(observed):
+        return NOTHING
+    problem = _problem(observed)
+    if problem is not None:
+        return _held(observed, *problem, now)
+    group, demand = observed.group, observed.demand
+    if group is None or demand is None:
+        # The scheduler was not asked yet, since a start of ours: what was said before holds.
+        return NOTHING
+    return _scaled(observed, group, demand, now)
+
+
+def _is_going(observed: ObservedAutoscaler) -> bool:
+    """Say whether it goes, or its cluster does: garbage collection is on its way then."""
+    meta, cluster = observed.autoscaler.meta, observed.cluster
+    if meta.deleting or (cluster is not None and cluster.meta.deleting):
+        return True
+    joined = [
+        owner.get("uid")
+        for owner in meta.owner_references
+        if owner.get("kind") == names.Kind.CLUSTER
+        and owner.get("name") == observed.autoscaler.cluster
+    ]
+    return bool(joined) and (cluster is None or cluster.meta.uid not in joined)
+
+
+def _problem(observed: ObservedAutoscaler) -> tuple[str, str] | None:
+    """Return why the group does not follow the scheduler, in a word and in a sentence."""
+    autoscaler, group, scheduler = observed.autoscaler, observed.group, observed.scheduler
+    if observed.mistakes:
+        return INVALID_SPEC, "; ".join(str(mistake) for mistake in observed.mistakes)
+    cluster, name = f"DaskCluster {autoscaler.cluster}", autoscaler.group_name
+    if observed.cluster is None:
+        return CLUSTER_MISSING, f"{cluster} does not exist; the autoscaler waits for it."
+    if observed.left_alone:
+        return MADE_BY_DASK_KUBERNETES, (
+            f"dask-kubernetes made the scheduler of {cluster}: nothing is scaled until it is "
+            "deleted and created again."
+        )
+    if group is None or group.meta.deleting:
+        return GROUP_MISSING, f"DaskWorkerGroup {name} does not exist; the autoscaler waits for it."
+    if group.cluster != autoscaler.cluster:
+        return GROUP_ELSEWHERE, (
+            f"DaskWorkerGroup {name} joins DaskCluster {group.cluster}, not "
+            f"{autoscaler.cluster}. Correct spec.cluster or spec.workerGroup."
+        )
+    if observed.elder:
+        return ANOTHER_AUTOSCALER, (
+            f"DaskAutoscaler {observed.elder} is older and scales {name}. Delete one of the two."
+        )
+    if scheduler is None or scheduler.main is None or not scheduler.main.running:
+        return SCHEDULER_MISSING, f"no scheduler of {cluster} runs; {name} stays as it is."
+    if observed.silent:
+        return (
+            SCHEDULER_SILENT,
+            f"the scheduler of {cluster} does not answer; {name} stays as it is.",
+        )
+    if observed.dask is not None and observed.demand is None:
+        return NO_TARGET, f"the scheduler of {cluster} does not say what it wants of {name}."
+    return None
+
+
+def _held(observed: ObservedAutoscaler, reason: str, message: str, now: datetime) -> Decision:
+    """Say why nothing is scaled."""
+    due = _told_at(observed, reason)
+    if due is not None and now < due:
+        return Decision(wake_at=due)
+    status = _with_activity(observed, observed.status, now, active=False, why=(reason, message))
+    return _written(observed, status)
+
+
+def _told_at(observed: ObservedAutoscaler, reason: str) -> datetime | None:
+    """Return when a problem is told that may be part of the start; ``None``: at once."""
+    told = find_condition(observed.status.conditions, ConditionType.SCALING_ACTIVE)
+    if reason not in _STARTS or (told is not None and told.reason != CLUSTER_MISSING):
+        return None
+    made = [observed.autoscaler.meta.created_at]
+    made += [observed.cluster.meta.created_at] if observed.cluster else []
+    latest = max((moment for moment in made if moment is not None), default=None)
+    return None if latest is None else latest + timedelta(seconds=RESTLESS_SECONDS)
+
+
+def _scaled(
+    observed: ObservedAutoscaler, group: DaskWorkerGroup, demand: Demand, now: datetime
+) -> Decision:
+    """Give the group the count that the demand calls for, an interval after the last change.
+
+    The time of that change is all that has to be remembered. Where somebody else made it, it is
+    written down first, and so holds until the decision after it.
+    """
+    autoscaler, old, current = observed.autoscaler, observed.status, group.replicas
+    active = ("Following", f"{group.meta.name} follows the scheduler.")
+    status = _with_activity(observed, old, now, active=True, why=active)
+    if old.current is not None and old.current != current:
+        status = _scaled_by_others(status, current, now)
+    interval = timedelta(seconds=autoscaler.interval_seconds)
+    due = status.last_scale_time + interval if status.last_scale_time else now
+    if now < due:
+        return replace(_written(observed, status), wake_at=due)
+    verdict = autoscale(autoscaler, current, demand, now, per_pod=workers_per_pod(group.template))
+    decision = _written(observed, _judged(status, current, verdict, now))
+    if verdict.count != current:
+        body = {"spec": {"worker": {"replicas": verdict.count}}}
+        return replace(decision, patch=(Patch(group.meta.ref, body),), wake_at=now + interval)
+    moments = demand.changes(autoscaler.scale_down_delay_seconds, autoscaler.scale_up_delay_seconds)
+    return replace(decision, wake_at=earliest(moments, now))
+
+
+def _scaled_by_others(status: AutoscalerStatus, current: int, now: datetime) -> AutoscalerStatus:
+    return replace(
+        status,
+        current=current,
+        reason=ScalingReason.SCALED_BY_OTHERS,
+        message=f"somebody else scaled from {status.current} to {current}.",
+        last_scale_time=whole_seconds(now),
+    )
+
+
+def _judged(
+    status: AutoscalerStatus, current: int, verdict: Autoscale, now: datetime
+) -> AutoscalerStatus:
+    """Return the status after a judgement: of one that changes nothing only the first is told."""
+    status = replace(status, desired=verdict.desired, current=verdict.count)
+    if verdict.count != current:
+        return replace(
+            status,
+            reason=verdict.reason,
+            message=f"{verdict.why}: scaled from {current} to {verdict.count}.",
+            last_scale_time=whole_seconds(now),
+        )
+    if status.reason:
+        return status
+    return replace(status, reason=verdict.reason, message=f"{verdict.why}: stays at {current}.")
+
+
+def _with_activity(
+    observed: ObservedAutoscaler,
+    status: AutoscalerStatus,
+    now: datetime,
+    *,
+    active: bool,
+    why: tuple[str, str],
+) -> AutoscalerStatus:
+    generation = observed.autoscaler.meta.generation
+    condition = Condition(ConditionType.SCALING_ACTIVE, active, *why, generation)
+    conditions = with_condition(status.conditions, condition, whole_seconds(now))
+    return replace(status, observed_generation=generation, conditions=conditions)
+
+
+def _written(observed: ObservedAutoscaler, status: AutoscalerStatus) -> Decision:
+    return NOTHING if status == observed.status else Decision(status=status.to_manifest())

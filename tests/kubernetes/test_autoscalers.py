@@ -1,0 +1,176 @@
+"""An autoscaler at the Kubernetes backend: what wakes its pass, and when a scheduler is asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.backend import KubernetesBackend, concerns
+from daskjob.backends.kubernetes.connection import Access
+from daskjob.core import names
+from daskjob.core.dask import Retirement
+from daskjob.core.manifests import Key, Manifest
+from daskjob.core.observed import ObservedAutoscaler, Site
+from daskjob.core.pods import PodFacts
+from tests.core.manifests import autoscaler, cluster, group
+from tests.kubernetes.given import Plain, pod, run, seen
+
+SIMPLE = Key(names.Kind.AUTOSCALER, "default", "simple")
+RUNS: dict[str, Any] = {
+    "phase": "Running",
+    "podIP": "10.0.0.1",
+    "containerStatuses": [{"name": "main", "state": {"running": {}}, "containerID": "c"}],
+}
+
+
+class World:
+    """A backend whose cache a test fills, and the keys that it woke."""
+
+    def __init__(self) -> None:
+        self.backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Site())
+        self.woken: list[Key] = []
+        self.backend.subscribe(self.woken.append)
+        self._version = 0
+
+    def put(self, manifest: Manifest, **status: Any) -> None:
+        """Let the API server tell of an object."""
+        self._version += 1
+        uid = f"uid-{manifest['metadata']['name']}"
+        uid += "-autoscaler" if manifest["kind"] == names.Kind.AUTOSCALER else ""
+        self.backend.cache.put(seen(manifest, self._version, uid, **status))
+
+    def wakes(self, manifest: Manifest, **status: Any) -> bool:
+        """Say whether a change wakes the autoscaler."""
+        self.woken.clear()
+        self.put(manifest, **status)
+        return SIMPLE in self.woken
+
+    async def observed(self, key: Key = SIMPLE) -> ObservedAutoscaler:
+        """What a pass sees."""
+        found = await self.backend.observe(key)
+        assert isinstance(found, ObservedAutoscaler)
+        return found
+
+
+def scheduler(**status: Any) -> tuple[Manifest, dict[str, Any]]:
+    """The scheduler pod of the cluster, with a token for its agent."""
+    owner = {"kind": "DaskCluster", "name": "simple", "uid": "uid-simple", "controller": True}
+    found = pod("simple-scheduler", "default", cluster="simple", ownerReferences=[owner])
+    found["metadata"]["labels"][names.LABEL_COMPONENT] = "scheduler"
+    found["spec"]["containers"][0]["env"] = [{"name": names.ENV_AGENT_TOKEN, "value": "t"}]
+    return found, {**RUNS, **status}
+
+
+def filled(**spec: Any) -> World:
+    """A cluster with a scheduler that runs, a group, and an autoscaler."""
+    world = World()
+    world.put(cluster())
+    manifest, status = scheduler()
+    world.put(manifest, **status)
+    world.put(group("simple-default"))
+    world.put(autoscaler(**spec))
+    return world
+
+
+def wanted(world: World) -> dict[Key, float]:
+    """Who has the scheduler asked how often."""
+    followed = world.backend.agents._followed.get("uid-simple")
+    return dict(followed.wanted) if followed else {}
+
+
+def test_what_an_autoscaler_looks_at_wakes_its_pass() -> None:
+    async def story() -> None:
+        world = filled()
+        manifest, status = scheduler(podIP="10.0.0.2")
+        assert world.wakes(manifest, **status)
+        assert world.wakes(group("simple-default", replicas=7))
+        assert world.wakes(cluster())
+        assert world.wakes(autoscaler("another"))
+        assert not world.wakes(group("other-default", "other"))
+        worker = pod("simple-default-worker-1", "default", cluster="simple")
+        worker["metadata"]["labels"][names.LABEL_COMPONENT] = "worker"
+        assert not world.wakes(worker, **RUNS)
+
+    run(story())
+
+
+def test_an_answer_of_the_scheduler_wakes_the_autoscaler_of_its_cluster() -> None:
+    async def story() -> None:
+        world = filled()
+        world.woken.clear()
+        world.backend._dask_changed("uid-simple")
+        assert SIMPLE in world.woken
+
+    run(story())
+
+
+def test_the_scheduler_is_asked_on_the_autoscalers_interval_and_about_every_group() -> None:
+    async def story() -> None:
+        world = filled(intervalSeconds=7)
+        world.put(group("late"))
+        await world.observed()
+        assert wanted(world) == {SIMPLE: 7.0}
+        route = world.backend.agents._followed["uid-simple"].route
+        groups = json.loads(unquote(route.removeprefix("state?groups=")))
+        assert [g["name"] for g in groups] == ["simple-default", "late"]
+
+    run(story())
+
+
+def test_nobody_is_asked_any_more_for_an_autoscaler_that_is_gone() -> None:
+    async def story() -> None:
+        world = filled()
+        await world.observed()
+        item = world.backend.cache.get(SIMPLE.kind, SIMPLE.namespace, SIMPLE.name)
+        assert item is not None
+        world.backend.cache.remove(item.ref)
+        assert wanted(world) == {}
+
+    run(story())
+
+
+def test_nobody_is_asked_for_the_younger_of_two() -> None:
+    async def story() -> None:
+        world = filled()
+        world.put(autoscaler("younger"))
+        await world.observed()
+        younger = Key(SIMPLE.kind, SIMPLE.namespace, "younger")
+        assert (await world.observed(younger)).elder == "simple"
+        assert set(wanted(world)) == {SIMPLE}
+
+    run(story())
+
+
+def test_a_scheduler_without_an_agent_cannot_be_asked() -> None:
+    async def story() -> None:
+        world = filled()
+        assert not (await world.observed()).silent
+        manifest, status = scheduler()
+        manifest["spec"]["containers"][0]["env"] = []
+        world.put(manifest, **status)
+        assert (await world.observed()).silent
+        assert wanted(world) == {}
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("address", "ip", "same"),
+    [
+        ("tcp://10.0.0.1:4000", "10.0.0.1", True),
+        ("tls://[fd00::1]:4000", "fd00::1", True),
+        ("tcp://10.0.0.11:4000", "10.0.0.1", False),
+        ("tcp://10.0.0.1:4000", "", False),
+    ],
+)
+def test_a_worker_that_was_let_go_is_looked_for_by_its_pods_address(
+    address: str, ip: str, same: bool
+) -> None:
+    item = seen(pod("w", "default"), 1, "", **{**RUNS, "podIP": ip})
+    assert isinstance(item.pod, PodFacts)
+    assert concerns(Retirement(retired=frozenset([address])), [item.pod]) is same
+    assert not concerns(Retirement(remaining=frozenset([address])), [item.pod])

@@ -1,0 +1,224 @@
+"""Groups follow what a real scheduler wants, under the operator as users install it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
+from tests.core.manifests import DOCUMENTED
+from tests.operator.installed import Operator
+from tests.operator.jobs import condition, container, ended, pod_spec, python_job
+
+Manifest = dict[str, Any]
+Apply = Callable[..., None]
+Audit = Callable[[], AbstractContextManager[Audited]]
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+#: Tasks that take no processor, and of which a worker does only two or so at a time.
+TASKS = 48
+SQUARES = sum(n * n for n in range(TASKS))
+COMPUTES = f"""
+import os, time
+from distributed import Client
+def square(n):
+    time.sleep(2)
+    return n * n
+with Client("tcp://simple-scheduler:8786") as client:
+    futures = client.map(square, range({TASKS}))
+    print("the sum is", sum(client.gather(futures)), flush=True)
+    while not os.path.exists("/tmp/again"):
+        time.sleep(0.2)
+    print("it still is", sum(client.gather(futures)), flush=True)
+"""
+#: How long the documented autoscaler waits before workers go, and how often it asks.
+WINDOW_SECONDS = 60
+INTERVAL_SECONDS = 5
+
+
+@pytest.fixture
+def image(kubernetes: Kubernetes) -> str:
+    return kubernetes.image("dask")
+
+
+def documented(name: str, image: str) -> Manifest:
+    """A manifest as the documentation prints it, but for its image."""
+    text = (DOCUMENTED / f"{name}.yaml").read_text().replace("ghcr.io/dask/dask:latest", image)
+    found: Manifest = yaml.safe_load(text)
+    return found
+
+
+def client_pod(image: str, code: str) -> Manifest:
+    """A pod that uses the cluster."""
+    spec = pod_spec(container(image, "client", "python", "-c", code), restartPolicy="Never")
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
+
+
+def replicas(kubectl: Kubectl, group: str = "simple-default") -> int:
+    """How many workers a group is to have."""
+    path = "jsonpath={.spec.worker.replicas}"
+    return int(kubectl("get", "daskworkergroup", group, "-o", path))
+
+
+def workers(kubectl: Kubectl, group: str = "simple-default") -> int:
+    """How many worker pods it has, those on their way out included."""
+    selector = f"--selector=dask.org/workergroup-name={group},dask.org/component=worker"
+    return len(kubectl("get", "pods", selector, "-o", "name").split())
+
+
+def followed(kubectl: Kubectl, until: Callable[[], object], seconds: float) -> set[int]:
+    """Wait until it is true; return the sizes that the default group has had meanwhile."""
+    sizes: set[int] = set()
+    give_up = time.monotonic() + seconds
+    while not until():
+        sizes.add(replicas(kubectl))
+        assert time.monotonic() < give_up, f"sizes so far: {sizes}\n{kubectl('get', 'pods')}"
+        time.sleep(0.3)
+    return sizes
+
+
+def says(kubectl: Kubectl, words: str) -> Callable[[], bool]:
+    """Whether the client has said something."""
+    return lambda: words in kubectl("logs", "client")
+
+
+def running(found: Manifest) -> bool:
+    return bool(found.get("status", {}).get("phase") == "Running")
+
+
+def asked(audited: Audited, operator: Operator, namespace: str) -> list[str]:
+    """What the operator asked about this namespace."""
+    return [
+        f"{r.verb} {r.resource} {r.name}"
+        for r in audited.of(operator.user)
+        if r.namespace == namespace
+    ]
+
+
+def test_documented_autoscaler_brings_workers_when_tasks_come_and_takes_them_after_its_window(
+    operator: Operator,
+    image: str,
+    apply: Apply,
+    kubectl: Kubectl,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    apply(documented("cluster", image), documented("autoscaler", image))
+    wait_for("daskcluster", "simple", running, seconds=120)
+    apply(client_pod(image, COMPUTES))
+    wait_for("pod", "client", running)
+    sizes = followed(kubectl, says(kubectl, f"the sum is {SQUARES}"), 240)
+    assert max(sizes) >= 4
+    assert max(sizes) <= 10
+    idle_since = time.monotonic()
+    peak = replicas(kubectl)
+    sizes = followed(kubectl, lambda: replicas(kubectl) == 1, WINDOW_SECONDS + 60)
+    waited = time.monotonic() - idle_since
+    # The scheduler's wish falls as the last tasks run, somewhat before the client has heard.
+    assert waited >= WINDOW_SECONDS - 4 * INTERVAL_SECONDS, f"from {peak}: {sizes}"
+    followed(kubectl, lambda: workers(kubectl) == 1, 90)
+    # What those who went had computed is still there.
+    kubectl("exec", "client", "--", "touch", "/tmp/again")
+    wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=60)
+    assert f"it still is {SQUARES}" in kubectl("logs", "client")
+
+    found = wait_for("daskautoscaler", "simple", lambda a: a["status"].get("current") == 1)
+    assert (found["status"]["desired"], found["status"]["reason"]) == (1, "FewerWanted")
+    assert condition(found, "ScalingActive")["status"] == "True"
+    [owner] = found["metadata"]["ownerReferences"]
+    assert (owner["name"], owner.get("controller", False)) == ("simple", False)
+    cluster = wait_for("daskcluster", "simple", lambda c: c["status"].get("syncedReplicas") == 1)
+    assert cluster["spec"]["worker"]["replicas"] == 1
+
+    # It is asked every 5 s all the same, and that is no request to the API server.
+    time.sleep(10)
+    with audit() as audited:
+        time.sleep(3 * INTERVAL_SECONDS)
+    assert asked(audited, operator, namespace) == []
+
+
+NEEDS_MEMORY = """
+from distributed import Client
+with Client("tcp://simple-scheduler:8786") as client:
+    future = client.submit(sum, [1, 2, 3], resources={"MEMORY": 1})
+    print("the sum is", future.result(timeout=150), flush=True)
+"""
+
+
+def test_group_of_a_user_at_0_comes_back_when_a_task_asks_for_what_only_it_offers(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    group = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {"name": "simple-highmem"},
+        "spec": {
+            "cluster": "simple",
+            "worker": {
+                "replicas": 0,
+                "spec": pod_spec(
+                    container(image, "worker", "dask", "worker", "--resources", "MEMORY=1")
+                ),
+            },
+        },
+    }
+    follows = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskAutoscaler",
+        "metadata": {"name": "highmem"},
+        "spec": {
+            "cluster": "simple",
+            "workerGroup": "simple-highmem",
+            "minimum": 0,
+            "maximum": 2,
+            "scaleDownDelaySeconds": 5,
+            "intervalSeconds": 1,
+        },
+    }
+    apply(documented("cluster", image))
+    wait_for("daskcluster", "simple", running, seconds=120)
+    # After the scheduler: its agent learns of the group with the first question.
+    apply(group, follows)
+    wait_for("daskautoscaler", "highmem", lambda a: a.get("status", {}).get("desired") == 0)
+    apply(client_pod(image, NEEDS_MEMORY))
+    wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=180)
+    assert kubectl("logs", "client") == "the sum is 6\n"
+    followed(kubectl, lambda: workers(kubectl, "simple-highmem") == 0, 90)
+    assert replicas(kubectl, "simple-highmem") == 0
+
+
+JOB_COMPUTES = """
+import time
+from distributed import Client
+def square(n):
+    time.sleep(2)
+    return n * n
+with Client() as client:
+    print("the sum is", client.submit(sum, client.map(square, range(30))).result())
+"""
+
+
+def test_workers_of_a_job_follow_the_scheduler_and_go_with_the_job(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    manifest = python_job(image, JOB_COMPUTES, workers=1, dask=True)
+    worker = manifest["spec"]["cluster"]["spec"]["worker"]
+    worker["autoscaling"] = {"minimum": 1, "maximum": 3}
+    apply(manifest)
+    wait_for("daskworkergroup", "sums-default", lambda g: g["spec"]["worker"]["replicas"] == 3)
+    job = wait_for("daskjob", "sums", ended, seconds=150)
+    assert job["status"]["jobStatus"] == "Successful"
+    assert kubectl("logs", "sums-runner") == f"the sum is {sum(n * n for n in range(30))}\n"
+    give_up = time.monotonic() + 60
+    kinds = "daskclusters,daskworkergroups,daskautoscalers,pods"
+    while (left := kubectl("get", kinds, "-o", "name").split()) != ["pod/sums-runner"]:
+        assert time.monotonic() < give_up, json.dumps(left)
+        time.sleep(0.3)
