@@ -138,6 +138,8 @@ def error_of(
             return Replaced(f"{subject}: it is another one than the one that was meant")
         case 400 | 403 | 413 | 422 if creating:
             return Refused(_kind_of_no(code, words), subject, words)
+        case 500 if creating and _is_too_large(words):
+            return Refused(RefusalKind.INVALID, subject, words)
     if code >= 500 or code == 408:
         # A time-out inside the server comes as 500 or 504, whatever happened to the object.
         return OutcomeUnknown(told) if creating else Unanswered(told)
@@ -146,6 +148,11 @@ def error_of(
 
 def _permission_is_missing(words: str) -> bool:
     return 'forbidden: User "' in words and " cannot " in words
+
+
+def _is_too_large(words: str) -> bool:
+    """Say whether the store behind the server will never take an object, which comes as a 500."""
+    return "request is too large" in words or "send message larger than max" in words
 
 
 def _is_another_one(status: Status) -> bool:

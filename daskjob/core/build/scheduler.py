@@ -6,7 +6,7 @@ from daskjob.core import names
 from daskjob.core.build.agent import AgentGroup, agent_environment, bootstrap
 from daskjob.core.build.metadata import inherited, object_metadata
 from daskjob.core.build.pods import base_labels, main_container_annotation, pod_spec
-from daskjob.core.manifests import Manifest, fingerprint
+from daskjob.core.manifests import Manifest, fingerprint, whole_number
 from daskjob.core.observed import Site
 from daskjob.core.spec import DaskCluster
 
@@ -64,8 +64,8 @@ def _words(containers: list[Manifest]) -> list[str]:
 
 
 def _option_number(containers: list[Manifest], name: str) -> int:
-    text = _option_text(containers, name)
-    return int(text) if text.isdigit() else 1
+    number = whole_number(_option_text(containers, name))
+    return 1 if number is None else number
 
 
 def _option_text(containers: list[Manifest], name: str) -> str:
