@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
-from tests.cluster.fake_nodes import ENDS_AFTER, FAILURES, fake_placement
-from tests.crash.history import Manifest, Server
-from tests.operator.jobs import condition, job
+from tests.cluster.fake_nodes import ENDS_AFTER
+from tests.operator.history import Manifest, Server
+from tests.operator.jobs import condition, fake_job
 
 JOB = "sums"
 Acts = Callable[[Server], Awaitable[None]]
@@ -26,18 +25,6 @@ class Scenario:
     manifest: Manifest
     #: What the user does after the job was created.
     acts: Acts
-
-
-def _job(ends_after: str = "", failures: int = 0, **spec: Any) -> Manifest:
-    manifest = job("none", "true", name=JOB, workers=2, **spec)
-    given = {ENDS_AFTER: ends_after} if ends_after else {}
-    manifest["spec"]["job"]["metadata"] = {"annotations": {**given, FAILURES: str(failures)}}
-    cluster = manifest["spec"]["cluster"]["spec"]
-    for part in (manifest["spec"]["job"], cluster["scheduler"], cluster["worker"]):
-        part["spec"].update(fake_placement())
-    # What depends on the moment is left out: how often progress is told.
-    manifest["spec"]["progress"] = {"intervalSeconds": 0}
-    return manifest
 
 
 async def _nothing(server: Server) -> None:
@@ -90,15 +77,15 @@ async def _delete(server: Server) -> None:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("succeeds", _job(ends_after="2s"), _nothing),
+        Scenario("succeeds", fake_job(ends_after="2s"), _nothing),
         Scenario(
             "fails-once",
-            _job(ends_after="1s", failures=1, backoff={"initialSeconds": 1}),
+            fake_job(ends_after="1s", failures=1, backoff={"initialSeconds": 1}),
             _nothing,
         ),
-        Scenario("deadline", _job(activeDeadlineSeconds=5), _nothing),
-        Scenario("cancel", _job(), _cancel),
-        Scenario("suspend-and-resume", _job(), _suspend_and_resume),
-        Scenario("delete", _job(), _delete),
+        Scenario("deadline", fake_job(activeDeadlineSeconds=5), _nothing),
+        Scenario("cancel", fake_job(), _cancel),
+        Scenario("suspend-and-resume", fake_job(), _suspend_and_resume),
+        Scenario("delete", fake_job(), _delete),
     )
 }

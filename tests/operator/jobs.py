@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.cluster.fake_nodes import ENDS_AFTER, FAILURES, fake_placement
+
 Manifest = dict[str, Any]
 
 SLEEPS = ["sleep", "3600"]
@@ -52,6 +54,21 @@ def job(
 def python_job(image: str, code: str, **more: Any) -> Manifest:
     """A DaskJob whose runner runs Python code."""
     return job(image, "python", "-c", code, **more)
+
+
+def fake_job(
+    name: str = "sums", ends_after: str = "", failures: int = 0, workers: int = 2, **spec: Any
+) -> Manifest:
+    """A DaskJob whose pods are placed on fake nodes; its runner ends when that is said."""
+    manifest = job("none", "true", name=name, workers=workers, **spec)
+    given = {ENDS_AFTER: ends_after} if ends_after else {}
+    manifest["spec"]["job"]["metadata"] = {"annotations": {**given, FAILURES: str(failures)}}
+    cluster = manifest["spec"]["cluster"]["spec"]
+    for part in (manifest["spec"]["job"], cluster["scheduler"], cluster["worker"]):
+        part["spec"].update(fake_placement())
+    # What depends on the moment is left out: how often progress is told.
+    manifest["spec"]["progress"] = {"intervalSeconds": 0}
+    return manifest
 
 
 def ended(found: Manifest) -> bool:
