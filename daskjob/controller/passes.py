@@ -16,7 +16,7 @@ from daskjob.controller.clock import Clock, machine_clock, utc_now
 from daskjob.controller.queue import SPACING_SECONDS, WorkQueue
 from daskjob.controller.world import World
 from daskjob.core.backend import Backend, reconcile
-from daskjob.core.errors import DaskJobError
+from daskjob.core.errors import DaskJobError, Invalid
 from daskjob.core.manifests import Key
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,8 @@ class Passes:
         except Exception as error:
             took = self._clock() - started
             self._told(key, False, took)
-            retryable = error.retryable if isinstance(error, DaskJobError) else False
+            # A missing permission, too, is most often an outage: of whoever grants it.
+            retryable = isinstance(error, DaskJobError) and not isinstance(error, Invalid)
             _log_failure(key, error, took, self.queue.failed(key, retryable=retryable))
         except asyncio.CancelledError:
             self.queue.put_back(key, 0.0)

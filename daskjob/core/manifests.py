@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 Manifest: TypeAlias = dict[str, Any]
+
+#: So many mappings and lists may stand within each other. No field of Kubernetes needs a quarter of
+#: that; Python gives up, in whatever walks a value, somewhere below 1,000.
+DEEPEST_LEVELS = 100
+#: Digits of a number that somebody may have written by hand.
+_LONGEST_NUMBER = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,36 @@ def format_time(moment: datetime | None) -> str | None:
 def whole_seconds(moment: datetime) -> datetime:
     """Return the time as a status can hold it: in whole seconds, rounded down."""
     return moment.replace(microsecond=0)
+
+
+def is_too_deep(value: object, levels: int = DEEPEST_LEVELS) -> bool:
+    """Say whether more levels than these are within each other; itself it recurses nowhere."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [inner for outer in layer for inner in _inside(outer)]
+        if not layer:
+            return False
+    return True
+
+
+def _inside(value: object) -> Iterable[object]:
+    """Return what a mapping or a list holds that may hold more itself."""
+    held: Iterable[object] = ()
+    if isinstance(value, dict):
+        held = value.values()
+    elif isinstance(value, list):
+        held = value
+    return [inner for inner in held if isinstance(inner, dict | list)]
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that stands in an annotation or an argument; ``None`` where none does.
+
+    Python takes more for digits than it can read: ``²``, and five thousand of them.
+    """
+    if len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text)
 
 
 def fingerprint(value: object) -> str:

@@ -24,6 +24,7 @@ from daskjob.core.manifests import (
     format_time,
     metadata,
     object_ref,
+    whole_number,
 )
 from daskjob.core.objects import Objects
 from daskjob.core.pods import PodFacts
@@ -39,6 +40,7 @@ from daskjob.core.spec import (
 )
 from daskjob.core.status import (
     AutoscalerStatus,
+    ClusterPhase,
     ClusterStatus,
     GroupStatus,
     JobStatus,
@@ -105,6 +107,8 @@ class ClusterOfJob:
     worker_failures: int = 0
     #: Whether dask-kubernetes made it: then nothing is known of its scheduler and workers.
     left_alone: bool = False
+    #: Whether its status says that a scheduler had answered that is gone.
+    scheduler_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,25 +331,28 @@ def _leftovers(cluster: str, objects: Objects) -> tuple[ObjectRef, ...]:
 
 
 def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Objects) -> ClusterOfJob:
-    cluster = read_cluster(manifest, [])
+    mistakes: list[FieldError] = []
+    cluster = read_cluster(manifest, mistakes)
+    phase = cluster_status_from(manifest.get("status")).phase
     groups = objects.controlled(names.Kind.GROUP, cluster.meta.uid)
     counts = [read_group(group, []).replicas for group in groups]
-    attempt = cluster.meta.annotations.get(names.ANNOTATION_ATTEMPT, "")
+    number = whole_number(cluster.meta.annotations.get(names.ANNOTATION_ATTEMPT, ""))
     # That of a job's own cluster is missing where dask-kubernetes made it, which tried only once.
     unsaid = 0 if cluster.meta.owner_uid == job.meta.uid else None
-    asked = cluster.meta.annotations.get(names.ANNOTATION_JOB_REPLICAS, "")
+    asked = whole_number(cluster.meta.annotations.get(names.ANNOTATION_JOB_REPLICAS, ""))
     return ClusterOfJob(
         ref=cluster.meta.ref,
-        attempt=int(attempt) if attempt.isdigit() else unsaid,
+        attempt=unsaid if number is None else number,
         deleting=cluster.meta.deleting,
         created_at=cluster.meta.created_at,
         desired_workers=sum(counts) if counts else cluster.spec.desired_workers,
-        asked_replicas=int(asked) if asked.isdigit() else cluster.spec.worker.replicas,
+        asked_replicas=cluster.spec.worker.replicas if asked is None else asked,
         deletes_workers=cluster.deletes_workers,
         worker_failures=min(
             (group_status_from(group.get("status")).failures for group in groups), default=0
         ),
         left_alone=_is_left_alone(manifest, cluster, objects),
+        scheduler_lost=phase is ClusterPhase.ERROR and not mistakes,
     )
 
 

@@ -18,6 +18,7 @@ from daskjob.core.manifests import (
     metadata,
     object_ref,
     parse_time,
+    whole_number,
 )
 from daskjob.core.spec.pod import PodTemplate
 
@@ -194,6 +195,9 @@ class PodFacts:
         return None if self.stop_reason == self.reason else self.deletion_asked_at
 
 
+#: Of a pod that has three centuries to end nobody needs to know when it was asked to.
+_LONGEST_GRACE_SECONDS = 10**10
+
 #: As plain words: an operator reads them of every change of every pod, and to look an enum's member
 #: up takes ten times as long.
 _STATES = [(str(state), state) for state in ContainerState]
@@ -222,7 +226,7 @@ def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFac
         owner_name=str(owner.get("name", "")),
         component=str(labels.get(names.LABEL_COMPONENT, "")),
         group=str(labels.get(names.LABEL_WORKERGROUP_NAME, "")),
-        attempt=int(attempt) if attempt.isdigit() else None,
+        attempt=whole_number(attempt),
         phase=str(status.get("phase") or "Pending"),
         restart_policy=str(spec.get("restartPolicy") or ""),
         reason=str(status.get("reason") or ""),
@@ -254,7 +258,9 @@ def _deletion_asked_at(meta: Manifest) -> datetime | None:
     grace = meta.get("deletionGracePeriodSeconds")
     if due is None:
         return None
-    return due - timedelta(seconds=grace if isinstance(grace, int) else 0)
+    if not isinstance(grace, int) or grace > _LONGEST_GRACE_SECONDS:
+        return due
+    return due - timedelta(seconds=grace)
 
 
 def _containers(status: Manifest, key: str) -> Iterator[ContainerFacts]:

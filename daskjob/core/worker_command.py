@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from daskjob.core.manifests import whole_number
 from daskjob.core.spec.pod import PodTemplate
 
 
@@ -21,9 +24,11 @@ def resources(template: PodTemplate) -> dict[str, float]:
     for part in _text(template, "--resources").replace(",", " ").split():
         key, _, amount = part.partition("=")
         try:
-            found[key] = float(amount)
+            number = float(amount)
         except ValueError:
             continue
+        if math.isfinite(number):
+            found[key] = number
     return found
 
 
@@ -34,8 +39,8 @@ def _words(template: PodTemplate) -> list[str]:
 
 
 def _number(template: PodTemplate, name: str) -> int:
-    text = _text(template, name)
-    return int(text) if text.isdecimal() else 1
+    number = whole_number(_text(template, name))
+    return 1 if number is None else number
 
 
 def _text(template: PodTemplate, name: str) -> str:

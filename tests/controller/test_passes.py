@@ -222,6 +222,18 @@ def test_all_goes_on_within_15_s_of_the_end_of_an_outage_of_10_minutes() -> None
     story(told)
 
 
+def test_a_permission_that_is_granted_after_5_minutes_is_used_within_15_s() -> None:
+    async def told(world: ScriptedWorld, _passes: Passes) -> None:
+        world.before_pass = fails_with(Forbidden("pods is forbidden"))
+        key = world.submit(manifests.job("bad"))
+        await asyncio.sleep(300)
+        world.before_pass = lambda _key: None
+        await asyncio.sleep(15)
+        assert world.job_status(key).job_status == "ClusterCreated"
+
+    story(told)
+
+
 def test_failure_is_one_line_that_names_the_object_and_what_comes_next(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

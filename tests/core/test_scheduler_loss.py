@@ -33,6 +33,17 @@ def test_the_loss_of_a_scheduler_that_answered_ends_the_attempt_at_once(how: str
     assert story.word == "JobCreated"
 
 
+def test_a_loss_before_the_jobs_status_named_the_scheduler_ends_the_attempt_too() -> None:
+    story = running()
+    unnamed = {k: v for k, v in story.status_of("DaskJob").items() if k != "schedulerIdentity"}
+    job = story.named("DaskJob")
+    assert job is not None
+    story.world.store.write_status(object_ref(job), unnamed)
+    story.world.lose(story.scheduler())
+    story.settle()
+    assert story.status.attempts[0].reason == "SchedulerLost"
+
+
 def test_the_loss_is_infrastructure_and_not_counted() -> None:
     story = running(backoffLimit=0)
     lose(story, "gone")

@@ -11,8 +11,6 @@ import asyncio
 import json
 import signal
 import time
-import uuid
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,19 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from daskjob.backends.kubernetes.connection import Access
-from tests.cluster.proxy import FaultProxy, Request, after, before
-from tests.crash.history import Manifest, Server, fresh_server
+from tests.cluster.proxy import Request, after, before
 from tests.crash.scenarios import JOB, Scenario
+from tests.operator.history import Manifest, Server
+from tests.operator.invariants import TERMINAL, violations
 from tests.operator.process import OperatorProcess
+from tests.operator.staged import Stage, counted, staged
 
-TERMINAL = ("Successful", "Failed")
 #: How long nothing may be written for a story to be over.
 QUIET_SECONDS = 1.0
 #: The same where it is not known yet how it ends: longer than any of its waits.
 UNKNOWN_QUIET_SECONDS = 4.0
 PATIENCE_SECONDS = 60.0
-#: What every namespace has, and what says nothing about a job.
-_NOT_COUNTED = {"leases"}
 
 
 @dataclass(frozen=True, order=True)
@@ -59,16 +56,19 @@ class End:
 class Story:
     """What happened."""
 
-    server: Server
-    proxy: FaultProxy
-    folder: Path
+    stage: Stage
     #: Exit codes of operators that were started again.
     deaths: list[int]
 
     @property
+    def server(self) -> Server:
+        """The namespace in which it happened."""
+        return self.stage.server
+
+    @property
     def writes(self) -> list[Request]:
         """What the operator wrote, or would have."""
-        return [request for request in self.proxy.seen if counted(request)]
+        return self.stage.writes
 
     @property
     def end(self) -> End:
@@ -90,9 +90,8 @@ class Story:
     def violations(self) -> list[str]:
         """Return what must never happen, and did."""
         return [
-            *_more_than_one_runner(self.server),
-            *_untrue_words(self.server),
-            *_careless_deletions(self.writes),
+            *violations(self.server, self.writes),
+            *_untimely_deletions(self.writes),
         ]
 
     def told(self) -> str:
@@ -103,12 +102,7 @@ class Story:
             for number, r in enumerate(self.writes, 1)
         ]
         status = json.dumps(self.server.objects.get(("DaskJob", JOB), {}).get("status"), indent=1)
-        return "\n".join([*lines, f"deaths: {self.deaths}", status, f"log: {self.folder}"])
-
-
-def counted(request: Request) -> bool:
-    """Whether a request is one of the writes at which the operator may die."""
-    return request.writes and request.resource not in _NOT_COUNTED
+        return "\n".join([*lines, f"deaths: {self.deaths}", status, f"log: {self.stage.folder}"])
 
 
 async def undisturbed(scenario: Scenario, access: Access, folder: Path) -> tuple[End, int]:
@@ -152,15 +146,12 @@ async def _begun(
     scenario: Scenario, access: Access, folder: Path, point: Point | None
 ) -> AsyncIterator[Story]:
     """Start the operator, create the job and let its user act."""
-    folder.mkdir(parents=True, exist_ok=True)
-    namespace = f"crash-{scenario.name}-{uuid.uuid4().hex[:8]}"
-    async with fresh_server(access, namespace) as server, FaultProxy(access) as proxy:
-        config = proxy.write_kubeconfig(folder / "kubeconfig")
-        operator = OperatorProcess(config, namespace, folder / "operator.log")
+    async with staged(access, folder, f"crash-{scenario.name}") as stage:
+        server, operator = stage.server, stage.operator
         if point is not None:
             fault = after if point.after else before
-            proxy.on(fault(operator.kill), when=counted, skip=point.write - 1)
-        story = Story(server, proxy, folder, [])
+            stage.proxy.on(fault(operator.kill), when=counted, skip=point.write - 1)
+        story = Story(stage, [])
         await operator.start()
         keeper = asyncio.create_task(_keep_alive(operator, story.deaths))
         try:
@@ -173,7 +164,6 @@ async def _begun(
         finally:
             keeper.cancel()
             await asyncio.wait([keeper])
-            await operator.stop()
 
 
 async def _keep_alive(operator: OperatorProcess, deaths: list[int]) -> None:
@@ -217,43 +207,14 @@ def _verdict(server: Server) -> Manifest:
 # What must never happen
 
 
-def _more_than_one_runner(server: Server) -> Iterator[str]:
-    uids = defaultdict(set)
-    for version in server.versions:
-        labels = version.object["metadata"].get("labels") or {}
-        if version.kind == "Pod" and labels.get("dask.org/component") == "job-runner":
-            uids[version.name].add(version.uid)
-    for name, found in uids.items():
-        if len(found) > 1:
-            yield f"runner {name} was created {len(found)} times"
-
-
-def _untrue_words(server: Server) -> Iterator[str]:
-    last = None
-    for version in server.versions:
-        status = version.object.get("status") or {}
-        if version.kind != "DaskJob":
-            continue
-        word = status.get("jobStatus")
-        if word in TERMINAL and not status.get("endTime"):
-            yield f"{word} without endTime"
-        if last in TERMINAL and word != last:
-            yield f"{last} became {word}"
-        last = word
-
-
-def _careless_deletions(writes: list[Request]) -> Iterator[str]:
-    """Yield deletions without a uid, and those before the status said why."""
+def _untimely_deletions(writes: list[Request]) -> Iterator[str]:
+    """Yield deletions that came before the status said why."""
     said = False
     for request in writes:
         if request.resource == "daskjobs" and request.subresource == "status":
             said = said or (request.forwarded and _tells_an_end(request.body))
-        if request.verb != "delete":
-            continue
-        if not said:
+        if request.verb == "delete" and not said:
             yield f"{request.resource} {request.name} was deleted before the verdict"
-        if not json.loads(request.body or b"{}").get("preconditions", {}).get("uid"):
-            yield f"{request.resource} {request.name} was deleted whatever its uid"
 
 
 def _tells_an_end(body: bytes) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.cluster.fake_nodes import ENDS_AFTER
-from tests.crash.history import Manifest, Server
+from tests.operator.history import Manifest, Server
 from tests.operator.jobs import condition, fake_job
 
 JOB = "sums"

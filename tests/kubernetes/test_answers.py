@@ -132,6 +132,23 @@ def test_a_status_that_could_not_be_written_now_is_not_refused(code: int) -> Non
     assert not isinstance(error(code, "", "not now", of_status=True), Refused)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "etcdserver: request is too large",
+        "rpc error: code = ResourceExhausted desc = trying to send message larger than max "
+        "(2100000 vs. 2097152)",
+    ],
+)
+def test_an_object_that_the_store_can_never_take_is_invalid_though_the_server_says_500(
+    words: str,
+) -> None:
+    found = error(500, "", words, creating=True)
+    assert type(found) is Refused
+    assert found.kind is RefusalKind.INVALID
+    assert type(error(500, "", words)) is Unanswered
+
+
 def test_what_is_refused_of_a_change_is_no_refused_creation() -> None:
     for code in (400, 403, 413, 422):
         assert type(error(code, "Invalid", "no", causes=[{"field": "spec"}])) is ApiError

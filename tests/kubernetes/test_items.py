@@ -17,7 +17,7 @@ from daskjob.backends.kubernetes.resources import (
     resource_of,
 )
 from daskjob.core.errors import ApiError, NotFound
-from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.manifests import Manifest, ObjectRef, is_too_deep
 from daskjob.core.pods import pod_facts
 
 OWNER = {"apiVersion": "v1", "kind": "DaskJob", "name": "sums", "uid": "job-uid"}
@@ -242,6 +242,35 @@ def test_the_answer_to_a_deletion_says_whether_the_object_is_still_there(
     answer: Manifest, there: bool
 ) -> None:
     assert still_there(json.dumps(answer).encode()) is there
+
+
+DEEP = b'{"a":' * 20_000 + b'"]}"' + b"}" * 20_000
+
+
+def test_an_object_that_is_too_deep_for_python_is_read_and_still_too_deep_for_a_spec() -> None:
+    meta = b'{"name":"sums","uid":"u","resourceVersion":"7","labels":{"a":"\\"}{["}}'
+    data = b'{"spec":{"cancel":true,"deep":%b},"metadata":%b}' % (DEEP, meta)
+    item = ItemDecoder(JOBS).item(data)
+    assert (item.ref.name, item.ref.uid, item.version) == ("sums", "u", 7)
+    assert item.manifest is not None
+    assert item.manifest["spec"]["cancel"] is True
+    assert item.manifest["metadata"]["labels"] == {"a": '"}{['}
+    assert is_too_deep(item.manifest["spec"])
+    assert not still_there(data)
+
+
+def test_one_such_object_keeps_nobody_from_reading_a_list_or_a_watch_with_others_in_it() -> None:
+    plain = b'{"metadata":{"name":"two","uid":"v","resourceVersion":"8"},"spec":{}}'
+    deep = b'{"metadata":{"name":"one","uid":"u","resourceVersion":"7"},"spec":%b}' % DEEP
+    page = ItemDecoder(JOBS).page(
+        b'{"metadata":{"resourceVersion":"9"},"items":[%b,%b]}' % (deep, plain)
+    )
+    assert [item.ref.name for item in page.items] == ["one", "two"]
+    change = ItemDecoder(JOBS).change(b'{"type":"ADDED","object":%b}' % deep)
+    assert change.item is not None
+    assert change.item.ref == page.items[0].ref
+    # Of other kinds nobody looks so deep.
+    assert ItemDecoder(PODS).item(deep).ref.name == "one"
 
 
 def test_paths_are_those_of_the_api() -> None:

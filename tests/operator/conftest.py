@@ -10,11 +10,11 @@ from tests.cluster.plugin import Kubernetes
 from tests.operator.installed import Operator, installed
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def operator(with_crds: Kubernetes) -> Iterator[Operator]:
     """The operator of this checkout, by its chart and its image.
 
-    It is taken away afterwards: other tests write what it would act on.
+    It is taken away afterwards: other tests have an operator of their own, or none.
     """
     operator = installed(with_crds)
     yield operator

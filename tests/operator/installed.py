@@ -20,17 +20,18 @@ class Operator:
 
     kubernetes: Kubernetes
     deployment: str
+    namespace: str = NAMESPACE
 
     @property
     def user(self) -> str:
         """As whom it asks the API server."""
         path = "jsonpath={.spec.template.spec.serviceAccountName}"
         account = self.kubectl("get", self.deployment, "-o", path)
-        return f"system:serviceaccount:{NAMESPACE}:{account}"
+        return f"system:serviceaccount:{self.namespace}:{account}"
 
     def kubectl(self, *arguments: str) -> str:
         """Run kubectl in the operator's namespace."""
-        return self.kubernetes.kubectl(f"--namespace={NAMESPACE}", *arguments)
+        return self.kubernetes.kubectl(f"--namespace={self.namespace}", *arguments)
 
     def stop(self) -> None:
         """End it, and return when it is gone."""
@@ -44,18 +45,18 @@ class Operator:
 
     def uninstall(self) -> None:
         """Take it away, as users do."""
-        subprocess.run([*_helm(self.kubernetes), "uninstall", RELEASE, "--wait"], check=True)
+        uninstalled(self.kubernetes, self.namespace)
 
     def logs(self) -> str:
         """Return what it has logged."""
         return self.kubectl("logs", self.deployment, "--tail=-1")
 
 
-def installed(kubernetes: Kubernetes) -> Operator:
+def installed(kubernetes: Kubernetes, *values: str, namespace: str = NAMESPACE) -> Operator:
     """Install the operator of this checkout, and return when it is ready."""
     name, _, tag = kubernetes.image("operator").rpartition(":")
-    values = [f"image.name={name}", f"image.tag={tag}"]
-    command = [*_helm(kubernetes), "upgrade", "--install", RELEASE, str(CHART)]
+    values = (f"image.name={name}", f"image.tag={tag}", *values)
+    command = [*_helm(kubernetes, namespace), "upgrade", "--install", RELEASE, str(CHART)]
     command += ["--create-namespace", "--wait", "--timeout=120s", "--skip-crds"]
     done = subprocess.run(
         [*command, *(word for value in values for word in ("--set", value))],
@@ -63,20 +64,26 @@ def installed(kubernetes: Kubernetes) -> Operator:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr + _why(kubernetes)
+    assert done.returncode == 0, done.stderr + _why(kubernetes, namespace)
     found = kubernetes.kubectl(
-        f"--namespace={NAMESPACE}", "get", "deployments", "--output=name"
+        f"--namespace={namespace}", "get", "deployments", "--output=name"
     ).split()
-    return Operator(kubernetes, found[0])
+    return Operator(kubernetes, found[0], namespace)
 
 
-def _helm(kubernetes: Kubernetes) -> list[str]:
-    where = [f"--kubeconfig={kubernetes.kubeconfig}", f"--namespace={NAMESPACE}"]
+def uninstalled(kubernetes: Kubernetes, namespace: str = NAMESPACE) -> None:
+    """Take an operator away, or what there is of one that did not come up."""
+    helm = _helm(kubernetes, namespace)
+    subprocess.run([*helm, "uninstall", RELEASE, "--wait", "--ignore-not-found"], check=True)
+
+
+def _helm(kubernetes: Kubernetes, namespace: str) -> list[str]:
+    where = [f"--kubeconfig={kubernetes.kubeconfig}", f"--namespace={namespace}"]
     return [str(binary("helm")), *where]
 
 
-def _why(kubernetes: Kubernetes) -> str:
-    where = f"--namespace={NAMESPACE}"
+def _why(kubernetes: Kubernetes, namespace: str) -> str:
+    where = f"--namespace={namespace}"
     return kubernetes.kubectl(where, "get", "pods,events") + kubernetes.kubectl(
         where, "logs", "--selector=app.kubernetes.io/name", "--tail=50"
     )

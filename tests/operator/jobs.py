@@ -57,7 +57,7 @@ def python_job(image: str, code: str, **more: Any) -> Manifest:
 
 
 def fake_job(
-    *, name: str = "sums", workers: int = 2, ends_after: str = "", failures: int = 0, **spec: Any
+    name: str = "sums", *, workers: int = 2, ends_after: str = "", failures: int = 0, **spec: Any
 ) -> Manifest:
     """A DaskJob whose pods are on fake nodes; its runner ends after a time, or never.
 

@@ -39,6 +39,11 @@ class OperatorProcess:
         assert self._process is not None, "it was not started"
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def kill(self) -> None:
         """End it by SIGKILL, and return when it is gone."""
         await self._end(signal.SIGKILL)
@@ -53,6 +58,6 @@ class OperatorProcess:
         return await self._process.wait()
 
     async def _end(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and self.running:
             self._process.send_signal(number)
             await self._process.wait()

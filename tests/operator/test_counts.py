@@ -18,7 +18,7 @@ from tests.cluster.audit import Request
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
 from tests.cluster.proxy import FaultProxy
 from tests.cluster.proxy import Request as Passed
-from tests.crash.history import fresh_server
+from tests.operator.history import fresh_server
 from tests.operator.installed import Operator
 from tests.operator.jobs import ended, fake_job, python_job, says
 from tests.operator.process import OperatorProcess

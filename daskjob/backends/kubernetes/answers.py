@@ -145,6 +145,8 @@ def error_of(
             judged = _is_rejected(code, words)
             kind = RefusalKind.REJECTED if judged else RefusalKind.INVALID
             return StatusRefused(kind, subject, words)
+        case 500 if creating and _is_too_large(words):
+            return Refused(RefusalKind.INVALID, subject, words)
     if code >= 500 or code == 408:
         # A time-out inside the server comes as 500 or 504, whatever happened to the object.
         return OutcomeUnknown(told) if creating else Unanswered(told)
@@ -153,6 +155,11 @@ def error_of(
 
 def _permission_is_missing(words: str) -> bool:
     return 'forbidden: User "' in words and " cannot " in words
+
+
+def _is_too_large(words: str) -> bool:
+    """Say whether the store behind the server will never take an object, which comes as a 500."""
+    return "request is too large" in words or "send message larger than max" in words
 
 
 def _is_another_one(status: Status) -> bool:

@@ -42,8 +42,11 @@ TRY_SECONDS = 15.0
 #: All tries of one request together, the waits between them included.
 BUDGET_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
-TRIES = 5
+TRIES = 4
+#: Before the second try, which finds most servers well again; then nothing is asked more often
+#: than once a second, whoever asks.
 FIRST_WAIT_SECONDS = 0.2
+NEXT_WAIT_SECONDS = 1.0
 #: Requests in flight; watches apart, of which each has a connection of its own.
 CONNECTIONS = 32
 #: The server keeps an idle connection for 90 s: to be the first to let go spares a lost request.
@@ -494,7 +497,8 @@ def _wait_before_next(request: _Request, error: ApiError, tries: int) -> float |
     One that surely did nothing may always be repeated. Of the others, those that a second time do
     what they did once.
     """
-    backoff = FIRST_WAIT_SECONDS * 2.0 ** (tries - 1) * random.uniform(0.5, 1.5)
+    backoff = FIRST_WAIT_SECONDS if tries == 1 else NEXT_WAIT_SECONDS * 2.0 ** (tries - 2)
+    backoff *= random.uniform(1.0, 1.5)
     if tries >= request.tries:
         return None
     if isinstance(error, Throttled):

@@ -19,7 +19,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from daskjob.backends.kubernetes.agents import STATE, Agents, Endpoint, NoAnswer
-from daskjob.backends.kubernetes.answers import AlreadyExists
+from daskjob.backends.kubernetes.answers import AlreadyExists, Replaced
 from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.cached_api import CachedApi
@@ -40,7 +40,7 @@ from daskjob.core.dask import Retirement, dask_state
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, StatusRefused
 from daskjob.core.event_words import silent_pods, with_words
-from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, object_ref
+from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, metadata, object_ref
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
@@ -285,6 +285,10 @@ class KubernetesBackend:
         if named and observed.runner(status.attempt) is None:
             await self._look_for(key.namespace, job.meta.uid, job.cluster_name, runner_name)
             observed = job_observed(manifest, objects)
+        if (loser := _lost_scheduler_of(observed)) is not None:
+            name = names.scheduler_pod_name(loser.name)
+            await self._look_for(key.namespace, loser.uid, loser.name, name)
+            observed = job_observed(manifest, objects)
         cluster, scheduler = observed.cluster, observed.scheduler
         if cluster is not None:
             self._follow(key, cluster.ref, scheduler, _job_interval(observed))
@@ -362,12 +366,15 @@ class KubernetesBackend:
 
     def _passes_below(self, key: Key) -> Iterator[Key]:
         """Yield a key and those of what it owns that passes are about too."""
-        yield key
-        item = self.cache.get(key.kind, key.namespace, key.name)
-        for owned in self.cache.controlled(item.ref.uid) if item else ():
-            if owned.ref.kind in PASS_KINDS:
+        found = [key]
+        # Grows as it is walked; owners written by hand may own each other.
+        for one in found:
+            item = self.cache.get(one.kind, one.namespace, one.name)
+            for owned in self.cache.controlled(item.ref.uid) if item else ():
                 below = Key(owned.ref.kind, owned.ref.namespace, owned.ref.name)
-                yield from self._passes_below(below)
+                if below.kind in PASS_KINDS and below not in found:
+                    found.append(below)
+        yield from found
 
     async def _look_for(self, namespace: str, owner_uid: str, cluster: str, pod: str) -> None:
         """Look for a runner or scheduler that the cache has not got, once.
@@ -503,6 +510,7 @@ class KubernetesBackend:
                 await self._accept(manifest)
         except Refused as error:
             self._refusals.refused(owner, ref, error)
+            self._wakes.refused(owner)
             raise
         except NotFound:
             # The namespace is gone, and the object that this was for.
@@ -539,7 +547,7 @@ class KubernetesBackend:
         """Delete an object and what it owns; one that is gone, or another one, is left alone."""
         try:
             await self._own.delete(ref)
-        except (NotFound, Conflict):
+        except (NotFound, Replaced):
             return
 
     async def stop(self, ref: ObjectRef) -> None:
@@ -550,8 +558,12 @@ class KubernetesBackend:
         """Merge a patch into an object; one that is gone, or another one, is left alone."""
         try:
             await self._own.patch(patch.ref, patch.body)
-        except (NotFound, Conflict):
+        except (NotFound, Replaced):
             return
+        except Conflict:
+            # What is only for the object as it was seen: its change calls for another pass.
+            if "resourceVersion" not in metadata(patch.body):
+                raise
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write the whole status of an object; one that is gone is left alone.
@@ -564,7 +576,7 @@ class KubernetesBackend:
         key = Key(ref.kind, ref.namespace, ref.name)
         try:
             await self._own.replace_status(ref, status)
-        except (NotFound, Conflict):
+        except (NotFound, Replaced):
             return
         except StatusRefused as error:
             self._refused_statuses.refused(key, ref, error)
@@ -602,6 +614,14 @@ def concerns(answer: Retirement, pods: Iterable[PodFacts]) -> bool:
         address.rpartition(":")[0].rpartition("/")[2].strip("[]") for address in answer.retired
     }
     return any(pod.ip in hosts for pod in pods if pod.alive and not pod.deleting)
+
+
+def _lost_scheduler_of(observed: ObservedJob) -> ObjectRef | None:
+    """Return the cluster of an attempt whose scheduler had answered, and is missing now."""
+    cluster, status = observed.cluster, observed.status
+    if cluster is None or cluster.deleting or observed.scheduler is not None:
+        return None
+    return cluster.ref if status.scheduler_identity and not status.finished else None
 
 
 def _job_interval(observed: ObservedJob) -> float | None:

@@ -8,16 +8,19 @@ the decoder skips the others without making anything of them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import msgspec
 
 from daskjob.backends.kubernetes.resources import Resource
 from daskjob.core import names
 from daskjob.core.errors import ApiError
-from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, ObjectRef, is_too_deep
 from daskjob.core.pods import PodFacts, pod_facts
+
+_Decoded = TypeVar("_Decoded")
 
 #: Annotations as large as the object itself, written by tools for themselves.
 _TOOLS_COPIES = (
@@ -204,6 +207,12 @@ class _Failure(TypedDict, total=False):
     message: str | None
 
 
+#: So many mappings and lists within each other are read; the specs allow half of that, so what is
+#: cut off is noticed there.
+READ_LEVELS = 2 * DEEPEST_LEVELS
+#: A string, in which brackets mean nothing, or a bracket.
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+
 _LIST = msgspec.json.Decoder(_List)
 _LINE = msgspec.json.Decoder(_Line)
 _FAILURE = msgspec.json.Decoder(_Failure)
@@ -235,14 +244,19 @@ class ItemDecoder:
 
     def _decoded(self, data: bytes | msgspec.Raw) -> Manifest:
         try:
-            return self._decoder.decode(data)
+            found = self._decoder.decode(data)
+            if self._decoder is _OWN and is_too_deep(found, READ_LEVELS):
+                raise RecursionError
+            return found
+        except RecursionError:
+            return self._decoder.decode(flattened(data))
         except msgspec.MsgspecError as error:
             raise Unreadable(f"not a {self._resource.kind}: {error}") from error
 
     def page(self, data: bytes) -> Page:
         """Return a page of a list."""
         try:
-            found = _LIST.decode(data)
+            found = _decoded(_LIST, data)
         except msgspec.MsgspecError as error:
             raise Unreadable(f"not a list of {self._resource.plural}: {error}") from error
         return Page(
@@ -260,7 +274,7 @@ class ItemDecoder:
             The line says that the watch cannot go on.
         """
         try:
-            found = _LINE.decode(line)
+            found = _decoded(_LINE, line)
         except msgspec.MsgspecError as error:
             raise Unreadable(f"not a line of a watch: {error}") from error
         if found.type == "ERROR":
@@ -314,11 +328,40 @@ def still_there(data: bytes) -> bool:
     it goes: in its grace period, or held by a finalizer. A pod that no node runs has neither.
     """
     try:
-        meta = _BARE.decode(data).get("metadata") or {}
+        meta = _decoded(_BARE, data).get("metadata") or {}
     except msgspec.MsgspecError:
         return False
     held = meta.get("deletionGracePeriodSeconds") or meta.get("finalizers")
     return bool(meta.get("deletionTimestamp") and held)
+
+
+def _decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes) -> _Decoded:
+    try:
+        return decoder.decode(data)
+    except RecursionError:
+        return decoder.decode(flattened(data))
+
+
+def flattened(data: bytes | msgspec.Raw) -> bytes:
+    """Return JSON without what is nested deeper than can be read; null stands there instead.
+
+    Anybody may write ten thousand brackets into a field that is kept whole. Without this nobody
+    could read the list in which that object stands, and every other job would stand still.
+    """
+    kept: list[bytes] = []
+    text = bytes(data)
+    depth = begin = 0
+    for token in _TOKEN.finditer(text):
+        mark = text[token.start()]
+        if mark in b"[{":
+            depth += 1
+            if depth == READ_LEVELS + 1:
+                kept += [text[begin : token.start()], b"null"]
+        elif mark in b"]}":
+            if depth == READ_LEVELS + 1:
+                begin = token.end()
+            depth -= 1
+    return b"".join([*kept, text[begin:]])
 
 
 def _controller(meta: Manifest) -> Manifest:

@@ -45,6 +45,12 @@ class Wakes:
         for key in set(self._seen_by(pod)):
             self._wake(key)
 
+    def refused(self, owner: Key) -> None:
+        """Wake every pass above the one that was told no: it may be its own end."""
+        item = self._cache.get(owner.kind, owner.namespace, owner.name)
+        for key in {*self._owners(item)} if item else ():
+            self._wake(key)
+
     def _seen_by(self, item: Item) -> Iterator[Key]:
         """Yield the keys of the objects whose passes look at this one."""
         namespace = item.ref.namespace
@@ -68,11 +74,14 @@ class Wakes:
                 yield _key(speaker)
 
     def _owners(self, item: Item) -> Iterator[Key]:
-        owner = self._cache.of_uid(item.owner_uid) if item.owner_uid else None
-        while owner is not None:
+        seen: set[str] = set()
+        owner = self._cache.of_uid(item.owner_uid)
+        # Owners written by hand may own each other.
+        while owner is not None and owner.ref.uid not in seen:
+            seen.add(owner.ref.uid)
             if _has_passes(owner):
                 yield _key(owner)
-            owner = self._cache.of_uid(owner.owner_uid) if owner.owner_uid else None
+            owner = self._cache.of_uid(owner.owner_uid)
 
 
 def _has_passes(item: Item) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 from daskjob.core.job_view import AttemptEnd, JobView
-from daskjob.core.manifests import whole_seconds
+from daskjob.core.manifests import DEEPEST_LEVELS, is_too_deep, whole_seconds
 from daskjob.core.policies.retry import Again, GiveUp, after_failure
 from daskjob.core.reasons import Reason
 from daskjob.core.status import (
@@ -131,9 +132,28 @@ def _result(view: JobView) -> tuple[object, str]:
     if len(text.encode()) > RESULT_LIMIT_BYTES:
         return None, f" Its result is longer than {RESULT_LIMIT_BYTES} bytes and {LEFT_OUT}"
     try:
-        return json.loads(text), ""
-    except ValueError:
+        result = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
+        # Half of a character pair is no text that can be written anywhere.
+        json.dumps(result, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         return None, f" Its result is no JSON and {LEFT_OUT}"
+    if is_too_deep(result):
+        return None, f" Its result is nested deeper than {DEEPEST_LEVELS} levels and {LEFT_OUT}"
+    return result, ""
+
+
+def _finite(text: str) -> float:
+    """Return a number; Python also reads those that JSON has no words for."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number of JSON")
+    return number
+
+
+def _whole(digits: str) -> int | float:
+    """Return a number as the API server keeps it: whole ones of up to 64 bits, others nearly."""
+    nearly, exactly = _finite(digits), int(digits)
+    return exactly if -(2**63) <= exactly < 2**63 else nearly
 
 
 def _failed(view: JobView, status: JobStatus, end: AttemptEnd, verdict: GiveUp) -> JobStatus:

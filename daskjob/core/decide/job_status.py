@@ -18,7 +18,7 @@ from daskjob.core.decide.telling import (
     troubles,
     without_wording,
 )
-from daskjob.core.diagnose import crash_loop, refused, waiting_for
+from daskjob.core.diagnose import Diagnosis, crash_loop, refused, waiting_for
 from daskjob.core.job_view import JobView
 from daskjob.core.manifests import whole_seconds
 from daskjob.core.observed import Refusal
@@ -192,7 +192,10 @@ def _dashboard(view: JobView) -> str:
 
 def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
     scheduler, now = view.scheduler, whole_seconds(view.now)
-    problem = crash_loop(scheduler) or waiting_for(scheduler) if scheduler else None
+    if scheduler is None:
+        problem = _no_to(view, names.scheduler_pod_name(view.job.cluster_name))
+    else:
+        problem = crash_loop(scheduler) or waiting_for(scheduler)
     if scheduler is not None and scheduler.ready:
         ready, reason, message = True, "Answers", f"pod {scheduler.ref.name} answers."
     elif problem:
@@ -264,10 +267,18 @@ def _refusals(view: JobView, *, of_workers: bool) -> dict[str, Refusal]:
     return {name: refusal for name, refusal in every if ("-worker-" in name) is of_workers}
 
 
+def _no_to(view: JobView, pod: str) -> Diagnosis | None:
+    """Say why a pod could not be made; ``None`` where nobody said no, or the name is free soon."""
+    found = view.observed.refusals.get(f"Pod/{pod}")
+    return refused({pod: found}) if found else None
+
+
 def _with_runner(view: JobView, status: JobStatus) -> JobStatus:
     runner, now = view.runner, whole_seconds(view.now)
     if runner is None:
-        ready, reason, message = False, STARTING, "there is no runner pod yet."
+        problem = _no_to(view, names.runner_name(view.job.meta.name, status.attempt))
+        ready, reason = False, str(problem.reason) if problem else STARTING
+        message = problem.message if problem else "there is no runner pod yet."
     elif view.runner_ever_ran:
         ready, reason, message = True, "Running", f"pod {runner.ref.name} runs."
     else:

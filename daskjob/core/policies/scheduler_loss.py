@@ -16,10 +16,10 @@ def scheduler_loss(view: JobView) -> AttemptEnd | None:
     """Say whether the attempt's scheduler is lost; ``None`` where it is not, or may be."""
     if view.policy.on_scheduler_loss is OnSchedulerLoss.IGNORE:
         return None
-    known = view.status.scheduler_identity
-    if not known or not view.attempt_runs:
+    if not view.attempt_runs:
         return None
-    what = _what_happened(view.scheduler, known)
+    known = view.status.scheduler_identity
+    what = _what_happened(view.scheduler, known) if known else _unseen(view)
     if not what:
         return None
     runner = view.runner
@@ -29,6 +29,16 @@ def scheduler_loss(view: JobView) -> AttemptEnd | None:
         "If it ran out of memory, raise its limit or send smaller graphs."
     )
     return AttemptEnd(Reason.SCHEDULER_LOST, message, exit_code)
+
+
+def _unseen(view: JobView) -> str:
+    """Say what became of a scheduler that was gone before the job's status named it.
+
+    An identity is told some seconds after the scheduler answers; its cluster has told of it before.
+    """
+    cluster = view.cluster
+    lost = cluster is not None and cluster.scheduler_lost and not view.job.cluster_ref
+    return "pod is gone" if lost and view.scheduler is None else ""
 
 
 def _what_happened(scheduler: PodFacts | None, known: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from daskjob.core import names
 from daskjob.core.fields import Reader
-from daskjob.core.manifests import Manifest, ObjectRef, parse_time
+from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, ObjectRef, is_too_deep, parse_time
 from daskjob.core.shapes import Rule, Text
 
 #: A name is judged once, when the object is made: one that was made before this rule was there
@@ -100,9 +100,12 @@ def read_meta(manifest: Reader, kind: str) -> Meta:
 
 
 def read_kind(manifest: Reader, kind: str) -> None:
-    """Note a manifest that is of another kind or version."""
+    """Note a manifest that is of another kind or version, or that nobody can walk through."""
     if manifest.text("kind") != kind:
         manifest.mistake("kind", manifest.fields.get("kind"), f"write {kind}")
     if manifest.text("apiVersion") != names.API_VERSION:
         found = manifest.fields.get("apiVersion")
         manifest.mistake("apiVersion", found, f"write {names.API_VERSION}")
+    if is_too_deep(manifest.fields.get("spec")):
+        allowed = f"write no more than {DEEPEST_LEVELS} mappings and lists within each other"
+        manifest.mistake("spec", "what is nested deeper", allowed)

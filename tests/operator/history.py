@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
 from daskjob.backends.kubernetes.connection import Access
+from daskjob.backends.kubernetes.items import flattened
 
 Manifest = dict[str, Any]
 
@@ -24,7 +26,16 @@ COLLECTIONS = {
     "Pod": ("/api/v1", "pods"),
     "Service": ("/api/v1", "services"),
 }
+#: Others that a test may make; what becomes of them is not told.
+_OTHERS = {
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "ResourceQuota": ("/api/v1", "resourcequotas"),
+}
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+
+
+class NotThere(Exception):
+    """What was asked about does not exist."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +69,26 @@ class Server:
     objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def create(self, kind: str, manifest: Manifest) -> Manifest:
-        """Create an object."""
-        return await self._ask("POST", self._path(kind), json=manifest)
+    async def create(self, kind: str, manifest: Manifest | str) -> Manifest:
+        """Create an object; as text where it is one that Python does not write."""
+        text = manifest if isinstance(manifest, str) else json.dumps(manifest)
+        # As a file, since aiohttp warns of large bodies that are none.
+        body, json_text = io.BytesIO(text.encode()), {"Content-Type": "application/json"}
+        return await self.ask("POST", self._path(kind), data=body, headers=json_text)
 
     async def patch(self, kind: str, name: str, patch: Manifest) -> Manifest:
         """Merge a patch into an object."""
         path = f"{self._path(kind)}/{name}"
-        return await self._ask("PATCH", path, data=json.dumps(patch), headers=MERGE_PATCH)
+        return await self.ask("PATCH", path, data=json.dumps(patch), headers=MERGE_PATCH)
 
     async def delete(self, kind: str, name: str) -> None:
         """Delete an object; it is gone when it is."""
-        await self._ask("DELETE", f"{self._path(kind)}/{name}")
+        await self.ask("DELETE", f"{self._path(kind)}/{name}")
+
+    async def remove_namespace(self) -> None:
+        """Delete the namespace, with all that is in it, if it is still there."""
+        with suppress(NotThere):
+            await self.ask("DELETE", f"/api/v1/namespaces/{self.namespace}")
 
     async def until(self, true: Callable[[], object], seconds: float = 60.0) -> None:
         """Wait until something is true of the objects, which is asked whenever they change.
@@ -83,30 +102,33 @@ class Server:
             await self.changed.wait_for(lambda: bool(true()))
 
     def _path(self, kind: str) -> str:
-        group, plural = COLLECTIONS[kind]
+        group, plural = {**COLLECTIONS, **_OTHERS}[kind]
         return f"{group}/namespaces/{self.namespace}/{plural}"
 
-    async def _ask(self, method: str, path: str, **more: Any) -> Manifest:
+    async def ask(self, method: str, path: str, **more: Any) -> Manifest:
+        """Ask for something else: with a path, and what aiohttp's requests take."""
         headers = {**self.access.headers, **more.pop("headers", {})}
         url = self.access.server + path
         async with self.session.request(
             method, url, ssl=self.access.tls, headers=headers, **more
         ) as answer:
-            found: Manifest = await answer.json()
+            found: Manifest = _read(await answer.read())
+            if answer.status == 404:
+                raise NotThere(f"{method} {path}")
             assert answer.status < 300, f"{method} {path}: {found}"
             return found
 
     async def _begin(self) -> None:
         space = {"metadata": {"name": self.namespace}}
-        await self._ask("POST", "/api/v1/namespaces", json=space)
+        await self.ask("POST", "/api/v1/namespaces", json=space)
         account = f"/api/v1/namespaces/{self.namespace}/serviceaccounts"
         # Pods are refused until the namespace has its service account.
         async with asyncio.timeout(30):
-            while not (await self._ask("GET", account))["items"]:
+            while not (await self.ask("GET", account))["items"]:
                 await asyncio.sleep(0.05)
 
     async def _follow(self, kind: str) -> None:
-        version = (await self._ask("GET", self._path(kind)))["metadata"]["resourceVersion"]
+        version = (await self.ask("GET", self._path(kind)))["metadata"]["resourceVersion"]
         while True:
             query = {"watch": "1", "resourceVersion": version}
             async with self.session.get(
@@ -118,7 +140,7 @@ class Server:
             ) as answer:
                 assert answer.status == 200, await answer.text()
                 async for line in answer.content:
-                    told = json.loads(line)
+                    told = _read(line)
                     version = told["object"]["metadata"]["resourceVersion"]
                     await self._note(kind, told)
 
@@ -131,6 +153,16 @@ class Server:
             else:
                 self.objects[kind, found.name] = found.object
             self.changed.notify_all()
+
+
+def _read(text: bytes) -> Manifest:
+    """Return a document; without its depths where they are too deep for Python."""
+    found: Manifest
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        found = json.loads(flattened(text))
+    return found
 
 
 @asynccontextmanager
@@ -147,7 +179,7 @@ async def fresh_server(access: Access, namespace: str) -> AsyncIterator[Server]:
             for watch in watches:
                 watch.cancel()
             broken = await asyncio.gather(*watches, return_exceptions=True)
-            await server._ask("DELETE", f"/api/v1/namespaces/{namespace}")
+            await server.remove_namespace()
         for error in broken:
             # A watch that broke has seen less than happened: nothing then holds.
             assert isinstance(error, asyncio.CancelledError), error

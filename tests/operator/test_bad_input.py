@@ -1,0 +1,422 @@
+"""Bad input fails alone, says why, and is not tried again and again; others do not notice.
+
+Each kind of it has a namespace, with a job that runs all the time and one that is created after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.cluster.fake_nodes import ENDS_AFTER, fake_placement
+from tests.cluster.plugin import Kubernetes
+from tests.operator.history import Manifest, Server
+from tests.operator.invariants import about, violations
+from tests.operator.jobs import condition, container, ended, fake_job, pod_spec, says
+from tests.operator.staged import Results, Stage, Story, assert_told, side_by_side
+
+#: How long a job may take that comes after bad ones: as long as without them, on a slow machine.
+GOOD_SECONDS = 15.0
+#: Six tries an hour: no earlier than this, after the first.
+RARELY_SECONDS = 100.0
+
+
+def bad(name: str = "bad", **more: Any) -> Manifest:
+    """A job with two workers, to be made worse."""
+    return fake_job(name, **more)
+
+
+def runner(job: Manifest) -> Manifest:
+    """The PodSpec of a job's runner."""
+    found: Manifest = job["spec"]["job"]["spec"]
+    return found
+
+
+def part(job: Manifest, name: str) -> Manifest:
+    """The PodSpec of a job's scheduler, or of its workers."""
+    found: Manifest = job["spec"]["cluster"]["spec"][name]["spec"]
+    return found
+
+
+# What can never be made
+
+
+def deep() -> str:
+    job = bad("deep")
+    runner(job)["depth"] = "HERE"
+    return nested(job)
+
+
+def nested(manifest: Manifest) -> str:
+    """Return the manifest as text, with 2,000 mappings within each other in one place.
+
+    Python gives up below 1,000; with ten thousand the API server itself takes seconds for a write.
+    """
+    return json.dumps(manifest).replace('"HERE"', '{"a":' * 2000 + "1" + "}" * 2000)
+
+
+def large() -> Manifest:
+    """A job that the store takes, and not its scheduler, to which the agent is added."""
+    job = bad("large")
+    part(job, "scheduler")["containers"][0]["env"] = [{"name": "DATA", "value": "x" * 1_565_000}]
+    return job
+
+
+def annotated() -> Manifest:
+    job = bad("annotated")
+    job["spec"]["job"]["metadata"]["annotations"]["data"] = "x" * 300_000
+    return job
+
+
+def misnamed() -> Manifest:
+    job = bad("misnamed")
+    runner(job)["containers"][0]["name"] = "Not a name"
+    return job
+
+
+def mistyped() -> Manifest:
+    job = bad("mistyped")
+    runner(job)["terminationGracePeriodSeconds"] = "soon"
+    return job
+
+
+def workers_mistyped() -> Manifest:
+    job = bad("workers-mistyped")
+    part(job, "worker")["terminationGracePeriodSeconds"] = "soon"
+    return job
+
+
+#: Jobs, and what their message names.
+NEVER: dict[str, tuple[Callable[[], Manifest | str], str]] = {
+    "deep": (deep, "no more than 100 mappings and lists within each other"),
+    "large": (large, "large-scheduler is refused: etcdserver: request is too large"),
+    "annotated": (annotated, "annotated-runner is refused.*may not be more than 262144 bytes"),
+    "misnamed": (misnamed, r"containers\[0\]\.name: Invalid value: \"Not a name\""),
+    "mistyped": (mistyped, "cannot unmarshal string into .*terminationGracePeriodSeconds"),
+    "workers-mistyped": (workers_mistyped, "-worker-.* is refused: .*cannot unmarshal string"),
+}
+
+
+async def never(stage: Stage) -> None:
+    """Specs that cannot be right fail their jobs at once, and only once."""
+    async with good_jobs(stage):
+        for manifest, _ in NEVER.values():
+            await stage.server.create("DaskJob", manifest())
+        jobs = [("DaskJob", name) for name in NEVER]
+        await stage.server.until(lambda: all(ended(stage.server.objects[key]) for key in jobs))
+    for name, (_, words) in NEVER.items():
+        status = stage.server.objects["DaskJob", name]["status"]
+        assert (status["jobStatus"], status["reason"]) == ("Failed", "InvalidSpec")
+        assert re.search(words, status["message"]), status["message"]
+        assert condition(stage.server.objects["DaskJob", name], "Failed")["status"] == "True"
+        assert most_tries(stage, f"{name}-") == (0 if name == "deep" else 1)
+
+
+async def clusters(stage: Stage) -> None:
+    """A cluster and a group that cannot be right say so, and are left alone."""
+    spec = bad()["spec"]["cluster"]["spec"]
+    meta = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster"}
+    spec["scheduler"]["spec"]["depth"] = "HERE"
+    worse = {**meta, "metadata": {"name": "deep"}, "spec": spec}
+    async with good_jobs(stage):
+        await stage.server.create("DaskCluster", nested(worse))
+        await stage.server.until(
+            lambda: said(stage, "DaskCluster", "deep", "SchedulerReady") == "InvalidSpec"
+        )
+    found = condition(stage.server.objects["DaskCluster", "deep"], "SchedulerReady")
+    assert "within each other" in found["message"]
+
+
+# Names that somebody else's objects have
+
+
+def foreign(kind: str, name: str) -> Manifest:
+    """An object of somebody else, labelled as if it were the job's."""
+    spec: Manifest = {"ports": [{"port": 80}]}
+    if kind == "Pod":
+        spec = {**pod_spec(container("none", "theirs")), **fake_placement()}
+    elif kind == "DaskCluster":
+        spec = bad()["spec"]["cluster"]["spec"]
+    elif kind == "DaskWorkerGroup":
+        spec = {"cluster": "nobody", "worker": bad()["spec"]["cluster"]["spec"]["worker"]}
+    ours = kind.startswith("Dask")
+    labels = {"dask.org/cluster-name": name.split("-")[0]}
+    return {
+        "apiVersion": "kubernetes.dask.org/v1" if ours else "v1",
+        "kind": kind,
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+    }
+
+
+#: The job, and what it finds that somebody else has.
+TAKEN = {
+    "one": ("Pod", "one-runner"),
+    "two": ("Pod", "two-scheduler"),
+    "three": ("Service", "three-scheduler"),
+    "four": ("DaskCluster", "four"),
+    "five": ("DaskWorkerGroup", "five-default"),
+}
+
+
+async def taken(stage: Stage) -> None:
+    """A job whose object's name is taken fails, and what is not its own is as it was."""
+    server = stage.server
+    for kind, name in TAKEN.values():
+        await server.create(kind, foreign(kind, name))
+    async with good_jobs(stage):
+        await stage.at_rest()
+        uids = {key: server.objects[key]["metadata"]["uid"] for key in TAKEN.values()}
+        for name in TAKEN:
+            await server.create("DaskJob", bad(name))
+        await server.until(lambda: all(ended(server.objects["DaskJob", n]) for n in TAKEN))
+    for name, key in TAKEN.items():
+        status = server.objects["DaskJob", name]["status"]
+        assert (status["jobStatus"], status["reason"]) == ("Failed", "NameConflict"), status
+        assert key[1] in status["message"]
+        found = server.objects[key]["metadata"]
+        assert (found["uid"], found.get("deletionTimestamp")) == (uids[key], None)
+        assert "ownerReferences" not in found
+        assert not [r for r in stage.writes if r.verb == "delete" and r.name == key[1]]
+        assert most_tries(stage, key[1]) == 1
+
+
+# What others have to allow
+
+
+async def quota(stage: Stage) -> None:
+    """What a quota has no room for waits: a queue is no failure."""
+    full = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
+    async with good_jobs(stage):
+        # Only pods that ask for something are counted.
+        scoped = {"hard": {"pods": "0"}, "scopes": ["NotBestEffort"]}
+        await stage.server.create("ResourceQuota", {**full, "spec": scoped})
+        await until_counted(stage.server, "few")
+        job = bad()
+        asks(job, {"requests": {"cpu": "1"}})
+        await stage.server.create("DaskJob", job)
+        await waits_with(stage, "QuotaExceeded", "exceeded quota: few")
+    assert most_tries(stage, "bad-") <= 3
+
+
+async def until_counted(server: Server, name: str) -> None:
+    """Wait until a quota has counted what there is: until then it lets everything in."""
+    path = f"/api/v1/namespaces/{server.namespace}/resourcequotas/{name}"
+    async with asyncio.timeout(30):
+        while not (await server.ask("GET", path)).get("status", {}).get("used"):
+            await asyncio.sleep(0.1)
+
+
+def asks(job: Manifest, resources: Manifest) -> None:
+    """Let all pods of a job ask for so much."""
+    for spec in (runner(job), part(job, "scheduler"), part(job, "worker")):
+        spec["containers"][0]["resources"] = resources
+
+
+async def pod_security(stage: Stage) -> None:
+    """What the namespace's Pod Security standard forbids is rejected, with its words."""
+    enforced = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}}
+    await stage.server.ask(
+        "PATCH",
+        f"/api/v1/namespaces/{stage.server.namespace}",
+        data=json.dumps(enforced),
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    job = bad()
+    runner(job)["containers"][0]["securityContext"] = {"privileged": True}
+    async with good_jobs(stage):
+        await stage.server.create("DaskJob", job)
+        await waits_with(stage, "Rejected", 'violates PodSecurity "baseline')
+    await rarely_tried(stage)
+
+
+async def policy(stage: Stage) -> None:
+    """What an admission policy denies is rejected, with its words."""
+    async with denying(stage.server):
+        job = bad()
+        job["spec"]["job"]["metadata"]["labels"] = {"team": "nobody"}
+        async with good_jobs(stage):
+            await stage.server.create("DaskJob", job)
+            await waits_with(stage, "Rejected", "no team is called nobody")
+        await rarely_tried(stage)
+
+
+@asynccontextmanager
+async def denying(server: Server) -> Any:
+    """Let a policy deny pods with a certain label in the namespace."""
+    path = "/apis/admissionregistration.k8s.io/v1"
+    name = f"teams-{uuid.uuid4().hex[:8]}"
+    here = {"matchLabels": {"kubernetes.io/metadata.name": server.namespace}}
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["pods"],
+    }
+    denies = {
+        "expression": "!has(object.metadata.labels) || !('team' in object.metadata.labels)"
+        " || object.metadata.labels['team'] != 'nobody'",
+        "message": "no team is called nobody",
+    }
+    admission = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
+    rules = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
+        "validations": [denies],
+    }
+    binding = {"policyName": name, "validationActions": ["Deny"]}
+    policies, bindings = (
+        f"{path}/validatingadmissionpolicies",
+        f"{path}/validatingadmissionpolicybindings",
+    )
+    made = {**admission, "kind": "ValidatingAdmissionPolicy", "spec": rules}
+    await server.ask("POST", policies, json=made)
+    made = {**admission, "kind": "ValidatingAdmissionPolicyBinding", "spec": binding}
+    await server.ask("POST", bindings, json=made)
+    try:
+        await until_denied(server)
+        yield
+    finally:
+        await server.ask("DELETE", f"{bindings}/{name}")
+        await server.ask("DELETE", f"{policies}/{name}")
+
+
+async def until_denied(server: Server) -> None:
+    """Wait until the API server has taken note of the policy."""
+    pod = foreign("Pod", "probe")
+    pod["metadata"]["labels"] = {"team": "nobody"}
+    path = f"/api/v1/namespaces/{server.namespace}/pods?dryRun=All"
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await server.ask("POST", path, json=pod)
+            except AssertionError:
+                return
+            await asyncio.sleep(0.1)
+
+
+# What only looks as if it were ours
+
+
+async def odd_pods(stage: Stage) -> None:
+    """Whatever people write on pods, the cache can be read, and nothing of theirs is touched."""
+    attempt = "kubernetes.dask.org/attempt"
+    names = ("odd-runner", "odd-2", "odd-3")
+    for name, text in zip(names, ("²", "9" * 5000, "-1"), strict=True):
+        pod = foreign("Pod", name)
+        pod["metadata"]["annotations"] = {attempt: text}
+        pod["metadata"]["labels"]["dask.org/component"] = "job-runner"
+        await stage.server.create("Pod", pod)
+    endless = foreign("Pod", "odd-4")
+    endless["spec"]["terminationGracePeriodSeconds"] = 2**53
+    async with good_jobs(stage):
+        await stage.server.create("Pod", endless)
+        await stage.server.until(lambda: ("Pod", "odd-4") in stage.server.objects)
+    assert "broke" not in stage.log
+    assert not [r for r in stage.writes if r.name in (*names, "odd-4")]
+
+
+# How all of them are told
+
+
+STORIES: dict[str, Story] = {
+    "never": never,
+    "clusters": clusters,
+    "taken": taken,
+    "quota": quota,
+    "pod-security": pod_security,
+    "policy": policy,
+    "odd-pods": odd_pods,
+}
+
+
+@pytest.fixture(scope="module")
+def results(
+    request: pytest.FixtureRequest, with_crds: Kubernetes, tmp_path_factory: pytest.TempPathFactory
+) -> Results:
+    """How each story went that a test of this run asks for."""
+    with_crds.provider.fake_nodes(2)
+    tests = {item.name for item in request.session.items}
+    wanted = {n: story for n, story in STORIES.items() if any(f"[{n}]" in t for t in tests)}
+    folder = tmp_path_factory.mktemp("bad-input")
+    return asyncio.run(side_by_side(wanted, with_crds.kubeconfig, folder, at_once=4))
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_bad_input_fails_alone_says_why_and_is_tried_at_most_6_times_an_hour(
+    story: str, results: Results
+) -> None:
+    assert_told(results[story])
+
+
+@asynccontextmanager
+async def good_jobs(stage: Stage) -> Any:
+    """Have a good job that runs while the block does, and after it one from start to end."""
+    server = stage.server
+    await stage.operator.start()
+    await server.create("DaskJob", fake_job("busy"))
+    await server.until(lambda: says("Running")(server.objects.get(("DaskJob", "busy"), {})))
+    await stage.at_rest()
+    yield
+    began = time.monotonic()
+    await server.create("DaskJob", fake_job("good", ends_after="0s"))
+    await server.until(lambda: ended(server.objects.get(("DaskJob", "good"), {})), GOOD_SECONDS)
+    print(f"{stage.folder.name:14} a good job took {time.monotonic() - began:.1f} s")
+    assert says("Running")(server.objects["DaskJob", "busy"])
+    await server.patch("Pod", "busy-runner", {"metadata": {"annotations": {ENDS_AFTER: "0s"}}})
+    await server.until(lambda: ended(server.objects["DaskJob", "busy"]), GOOD_SECONDS)
+    for name in ("busy", "good"):
+        status = server.objects["DaskJob", name]["status"]
+        assert (status["jobStatus"], status.get("failures", 0)) == ("Successful", 0)
+    assert stage.operator.running
+    assert violations(server, stage.writes) == []
+
+
+def said(stage: Stage, kind: str, name: str, which: str) -> str:
+    """Return the reason of an object's condition."""
+    return str(condition(stage.server.objects.get((kind, name), {}), which).get("reason", ""))
+
+
+async def waits_with(stage: Stage, reason: str, words: str) -> None:
+    """Wait until the bad job's condition says why its runner is not there, and it is no end."""
+    await stage.server.until(lambda: said(stage, "DaskJob", "bad", "RunnerReady") == reason)
+    found = stage.server.objects["DaskJob", "bad"]
+    assert words in condition(found, "RunnerReady")["message"], found["status"]["conditions"]
+    assert not ended(found)
+
+
+def tries(stage: Stage, words: str) -> dict[str, int]:
+    """Return how often each object was asked for whose name has these words in it."""
+    found: dict[str, int] = {}
+    for request in stage.proxy.seen:
+        what = about(request)
+        if what.startswith("create ") and "events" not in what and words in what:
+            found[what] = found.get(what, 0) + 1
+    return found
+
+
+def most_tries(stage: Stage, words: str) -> int:
+    """Return how often the same object was asked for at most."""
+    return max(tries(stage, words).values(), default=0)
+
+
+async def rarely_tried(stage: Stage) -> None:
+    """Assert that what was rejected was asked for once, and will be again much later."""
+
+    def planned() -> float:
+        looks = re.findall(r"DaskJob \S+/bad: looked at; again in ([\d.]+) s", stage.log)
+        return float(looks[-1])
+
+    # Counts are told first, some seconds later.
+    async with asyncio.timeout(20):
+        while planned() < RARELY_SECONDS:
+            await asyncio.sleep(0.2)
+    assert tries(stage, "bad-runner") == {"create pods bad-runner": 1}
