@@ -734,7 +734,12 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
     """
     scheduler = agent.scheduler
     addresses = list(dict.fromkeys(addresses))
+    deadline = time.monotonic() + timeout
+    turn = await in_turn(agent, addresses, deadline)
     known = [address for address in addresses if address in scheduler.workers]
+    if not turn:
+        unknown = [a for a in addresses if a not in scheduler.workers]
+        return {"retired": [], "remaining": known, "unknown": unknown}
     # A worker that is closing for a reason of its own must not be called back.
     ours = {
         address
@@ -746,7 +751,7 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
         agent.retiring[address] = agent.retiring.get(address, 0) + 1
     confirmed: list[str] = []
     try:
-        await empty(scheduler, known, timeout)
+        await empty(scheduler, known, deadline)
         confirmed = [a for a in known if a in scheduler.workers and retired(scheduler, a)]
     finally:
         for address in ours & agent.retiring.keys():
@@ -760,9 +765,23 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
     }
 
 
-async def empty(scheduler: Scheduler, addresses: list[str], timeout: float) -> None:
+async def in_turn(agent: Agent, addresses: list[str], deadline: float) -> bool:
+    """Wait until no other worker is on its way out; ``False``: time is up before that.
+
+    A worker that was confirmed counts on those that its data was moved to. If one of these were
+    asked to go while it is still there, the scheduler would take the two for two copies, and
+    might drop the one that stays longer (``ReduceReplicas``): then the data dies with the first.
+    """
+    while any(address not in addresses for address in agent.retiring):
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            return False
+        await asyncio.sleep(min(0.1, seconds))
+    return True
+
+
+async def empty(scheduler: Scheduler, addresses: list[str], deadline: float) -> None:
     """Have the scheduler move data off these workers until all is moved, or time is up."""
-    deadline = time.monotonic() + timeout
     while True:
         # Not all at once: what is retired need not be asked for again, which would log each time.
         left = [a for a in addresses if a in scheduler.workers and not retired(scheduler, a)]

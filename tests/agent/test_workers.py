@@ -182,6 +182,34 @@ def test_a_second_request_for_0_seconds_does_not_call_back_what_the_first_waits_
         assert first.result()[1]["retired"] == addresses
 
 
+def test_no_worker_is_asked_to_go_while_one_that_was_confirmed_before_is_still_there(
+    cluster: Cluster,
+) -> None:
+    """What the first has given to the second would be held by two that go, and by none that stays.
+
+    The scheduler would take that for one copy too many, and might drop the second's.
+    """
+    cluster.add_workers("a", "b", "c")
+    client = cluster.client()
+    futures = [client.submit(one, i, workers=["a"], key=f"one-{i}") for i in range(3)]
+    wait(futures)
+    first, second = cluster.addresses("a", "b")
+    assert cluster.ask("retire", {"workers": [first], "timeout": 15})[1]["retired"] == [first]
+    code, answer = cluster.ask("retire", {"workers": [second], "timeout": 1})
+    assert (code, answer) == (200, {"retired": [], "remaining": [second], "unknown": []})
+    assert status(cluster, "b") == "running"
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(cluster.ask, "retire", {"workers": [second], "timeout": 30})
+        time.sleep(0.5)
+        assert not waiting.done()
+        cluster.workers.pop("a").end(signal.SIGKILL)
+        assert waiting.result()[1]["retired"] == [second]
+    done = cluster.tasks()["done"]
+    cluster.workers.pop("b").end(signal.SIGKILL)
+    until(lambda: len(cluster.rows()) == 1, "the worker is removed")
+    assert cluster.tasks()["done"] == done
+
+
 def test_the_target_of_one_plain_group_is_the_schedulers_own(start: Start) -> None:
     cluster = agent_answers(start(groups=(AgentGroup("default", "x-default-worker-", 2),)))
     client = cluster.client()

@@ -129,6 +129,8 @@ def test_documented_autoscaler_brings_workers_when_tasks_come_and_takes_them_aft
     kubectl("exec", "client", "--", "touch", "/tmp/again")
     wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=60)
     assert f"it still is {SQUARES}" in kubectl("logs", "client")
+    # And none of it had to be computed again.
+    assert "caused the cluster to lose" not in kubectl("logs", "simple-scheduler")
 
     found = wait_for("daskautoscaler", "simple", lambda a: a["status"].get("current") == 1)
     assert (found["status"]["desired"], found["status"]["reason"]) == (1, "FewerWanted")
