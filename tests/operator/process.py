@@ -8,6 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
+#: As long as Kubernetes waits for a pod by default.
+GRACE_SECONDS = 30.0
+
 
 class OperatorProcess:
     """An operator for one namespace, which has one identity however often it is started.
@@ -49,8 +52,19 @@ class OperatorProcess:
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """End it as Kubernetes does, by SIGTERM, and return when it is gone."""
-        await self._end(signal.SIGTERM)
+        """End it as Kubernetes does, by SIGTERM, and return when it is gone.
+
+        Raises
+        ------
+        AssertionError
+            It did not end by itself in the time that a pod has.
+        """
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                await self._end(signal.SIGTERM)
+        except TimeoutError as error:
+            await self.kill()
+            raise AssertionError(f"it did not end within {GRACE_SECONDS:.0f} s") from error
 
     async def ended(self) -> int:
         """Wait for its end; return its exit code, or a signal's number below zero."""
