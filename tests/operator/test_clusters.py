@@ -1,0 +1,224 @@
+"""DaskClusters that live, scale and end, with real Dask, under the operator as users install it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
+from tests.core.manifests import DOCUMENTED
+from tests.operator.installed import Operator
+from tests.operator.jobs import condition, container, pod_spec
+
+Manifest = dict[str, Any]
+Apply = Callable[..., None]
+Audit = Callable[[], AbstractContextManager[Audited]]
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+KINDS = "daskclusters,daskworkergroups,daskautoscalers,pods,services"
+
+
+@pytest.fixture
+def image(kubernetes: Kubernetes) -> str:
+    return kubernetes.image("dask")
+
+
+def documented(name: str, image: str) -> Manifest:
+    """A manifest as the documentation prints it, but for its image."""
+    text = (DOCUMENTED / f"{name}.yaml").read_text().replace("ghcr.io/dask/dask:latest", image)
+    found: Manifest = yaml.safe_load(text)
+    return found
+
+
+def cluster(image: str, workers: int, **spec: Any) -> Manifest:
+    """A small cluster."""
+    scheduler = container(image, "scheduler", "dask", "scheduler")
+    worker = container(image, "worker", "dask", "worker", "--nthreads", "2")
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {"name": "simple"},
+        "spec": {
+            "scheduler": {"spec": pod_spec(scheduler)},
+            "worker": {"replicas": workers, "spec": pod_spec(worker)},
+            **spec,
+        },
+    }
+
+
+def client_pod(image: str, code: str) -> Manifest:
+    """A pod that uses the cluster."""
+    spec = pod_spec(container(image, "client", "python", "-c", code), restartPolicy="Never")
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
+
+
+def running(found: Manifest) -> bool:
+    return bool(found.get("status", {}).get("phase") == "Running")
+
+
+def all_ready(workers: int) -> Callable[[Manifest], bool]:
+    """Whether a cluster's or a group's status says that so many workers are there, and no more."""
+
+    def true(found: Manifest) -> bool:
+        status = found.get("status", {})
+        return (status.get("replicas"), status.get("readyReplicas")) == (workers, workers)
+
+    return true
+
+
+def logged(kubectl: Kubectl, words: str, seconds: float = 90) -> str:
+    """Wait until the client has said something; return all that it has said."""
+    give_up = time.monotonic() + seconds
+    while words not in (text := kubectl("logs", "client")):
+        assert time.monotonic() < give_up, text
+        time.sleep(0.3)
+    return text
+
+
+def until_nothing_is_left(kubectl: Kubectl, *apart_from: str) -> None:
+    give_up = time.monotonic() + 90
+    while (found := sorted(kubectl("get", KINDS, "-o", "name").split())) != sorted(apart_from):
+        assert time.monotonic() < give_up, f"still there: {found}"
+        time.sleep(0.3)
+
+
+def test_documented_cluster_and_group_run_scale_and_go_together(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(documented("cluster", image))
+    found = wait_for("daskcluster", "simple", all_ready(2), seconds=150)
+    assert found["status"]["phase"] == "Running"
+    service = json.loads(kubectl("get", "service", "simple-scheduler", "-o", "json"))
+    assert service["spec"]["type"] == "NodePort"
+    kubectl("scale", "daskcluster", "simple", "--replicas=3")
+    wait_for("daskworkergroup", "simple-default", all_ready(3))
+    kubectl("scale", "daskworkergroup", "simple-default", "--replicas=2")
+    wait_for("daskcluster", "simple", lambda c: c["spec"]["worker"]["replicas"] == 2)
+    wait_for("daskcluster", "simple", all_ready(2))
+
+    apply(documented("highmemworkers", image))
+    name = documented("highmemworkers", image)["metadata"]["name"]
+    group = wait_for("daskworkergroup", name, lambda g: g["metadata"].get("ownerReferences"))
+    [owner] = group["metadata"]["ownerReferences"]
+    assert (owner["name"], owner.get("controller", False)) == ("simple", False)
+
+    kubectl("delete", "daskcluster", "simple", "--timeout=60s")
+    until_nothing_is_left(kubectl)
+
+
+#: 1 GB that is nowhere else and can never be made again: another try would be other bytes.
+HOLDS_DATA = """
+import hashlib, os, pathlib, time
+from distributed import Client, wait
+def unique(n):
+    return os.urandom(25_000_000)
+def digest(blob):
+    return hashlib.sha256(blob).hexdigest()
+def digests(client, blobs):
+    return client.gather(client.map(digest, blobs, pure=False))
+def until(name):
+    while not pathlib.Path("/tmp", name).exists():
+        time.sleep(0.1)
+with Client("tcp://simple-scheduler:8786") as client:
+    client.wait_for_workers(4)
+    blobs = client.map(unique, range(40), pure=False)
+    wait(blobs)
+    before = digests(client, blobs)
+    holders = sum(1 for keys in client.has_what().values() if keys)
+    print("held by", holders, flush=True)
+    until("scaled")
+    after = digests(client, blobs)
+    lost = sum(one != other for one, other in zip(before, after, strict=True))
+    workers = len(client.scheduler_info(-1)["workers"])
+    print("lost", lost, "of", len(blobs), "on", workers, flush=True)
+"""
+
+
+def test_scaling_down_keeps_every_byte_of_1_gb_that_only_four_workers_had(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(cluster(image, 4))
+    wait_for("daskcluster", "simple", all_ready(4), seconds=150)
+    apply(client_pod(image, HOLDS_DATA))
+    wait_for("pod", "client", running)
+    assert "held by 4" in logged(kubectl, "held by", 120)
+    kubectl("scale", "daskcluster", "simple", "--replicas=2")
+    wait_for("daskworkergroup", "simple-default", all_ready(2), seconds=120)
+    kubectl("exec", "client", "--", "touch", "/tmp/scaled")
+    assert "lost 0 of 40 on 2" in logged(kubectl, "lost", 120)
+
+
+def test_cluster_that_nobody_uses_goes_after_its_idle_timeout(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(cluster(image, 1, idleTimeout=5))
+    wait_for("daskcluster", "simple", running, seconds=120)
+    until_nothing_is_left(kubectl)
+
+
+def test_cluster_in_use_outlives_its_idle_timeout(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    code = (
+        "from distributed import Client; import time\n"
+        "with Client('tcp://simple-scheduler:8786') as c:\n"
+        "    print(c.submit(lambda: time.sleep(20) or 'computed').result(), flush=True)\n"
+    )
+    apply(cluster(image, 1, idleTimeout=8))
+    wait_for("daskcluster", "simple", running, seconds=120)
+    apply(client_pod(image, code))
+    wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=90)
+    assert kubectl("logs", "client") == "computed\n"
+    until_nothing_is_left(kubectl, "pod/client")
+
+
+def test_scheduler_that_was_deleted_is_replaced_and_its_workers_come_back(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(cluster(image, 2))
+    wait_for("daskcluster", "simple", all_ready(2), seconds=150)
+    uid = kubectl("get", "pod", "simple-scheduler", "-o", "jsonpath={.metadata.uid}")
+    kubectl("delete", "pod", "simple-scheduler", "--wait=false")
+    wait_for(
+        "pod",
+        "simple-scheduler",
+        lambda pod: pod["metadata"]["uid"] != uid and pod["status"]["phase"] == "Running",
+    )
+    found = wait_for("daskcluster", "simple", running)
+    assert condition(found, "SchedulerReady")["status"] == "True"
+    code = (
+        "from distributed import Client\n"
+        "with Client('tcp://simple-scheduler:8786') as c:\n"
+        "    c.wait_for_workers(2, timeout=90); print(sum(c.gather(c.map(abs, range(9)))))\n"
+    )
+    apply(client_pod(image, code))
+    wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=120)
+    assert kubectl("logs", "client") == "36\n"
+
+
+def test_idle_clusters_cost_nothing_with_an_idle_timeout_or_without(
+    operator: Operator,
+    image: str,
+    apply: Apply,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    other = cluster(image, 1, idleTimeout=3600)
+    other["metadata"]["name"] = "other"
+    apply(cluster(image, 1), other)
+    for name in ("simple", "other"):
+        wait_for("daskcluster", name, all_ready(1), seconds=150)
+    # Counts are told within 5 s, and what was told is not told again.
+    time.sleep(12)
+    with audit() as audited:
+        time.sleep(20)
+    ours = [r for r in audited.of(operator.user) if r.namespace == namespace]
+    assert [f"{r.verb} {r.resource} {r.name}" for r in ours] == []
