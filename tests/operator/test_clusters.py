@@ -93,8 +93,7 @@ def test_documented_cluster_and_group_run_scale_and_go_together(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     apply(documented("cluster", image))
-    found = wait_for("daskcluster", "simple", all_ready(2), seconds=150)
-    assert found["status"]["phase"] == "Running"
+    wait_for("daskcluster", "simple", lambda c: running(c) and all_ready(2)(c), seconds=150)
     service = json.loads(kubectl("get", "service", "simple-scheduler", "-o", "json"))
     assert service["spec"]["type"] == "NodePort"
     kubectl("scale", "daskcluster", "simple", "--replicas=3")
