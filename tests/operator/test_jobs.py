@@ -191,6 +191,19 @@ def test_job_whose_image_has_an_impossible_name_fails_at_once_and_says_which(
     assert [attempt["number"] for attempt in status["attempts"]] == [0]
 
 
+def test_job_whose_runner_is_told_a_megabyte_says_why_it_cannot_start(
+    image: str, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    manifest = python_job(image, "pass", backoffLimit=0, failurePolicy={"maxIgnored": 0})
+    runner = manifest["spec"]["job"]["spec"]["containers"][0]
+    runner["env"] = [{"name": "DATA", "value": "x" * 1_000_000}]
+    # Not by "apply", which would keep the manifest a second time, in an annotation.
+    kubectl("create", "-f", "-", stdin=json.dumps(manifest))
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert status["jobStatus"] == "Failed"
+    assert "argument list too long" in status["message"]
+
+
 def test_quota_starves_the_workers_and_never_the_runner(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
