@@ -27,6 +27,9 @@ class Request:
     received: str
     uri: str
 
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource} {self.name}"
+
     @property
     def writes(self) -> bool:
         """Whether it could change something."""

@@ -6,8 +6,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.audit import Request
 from tests.cluster.binaries import binary
-from tests.cluster.plugin import Kubernetes
+from tests.cluster.plugin import Audited, Kubernetes
 
 CHART = Path(__file__).parents[2] / "operator-chart"
 NAMESPACE = "daskjob-system"
@@ -28,6 +29,10 @@ class Operator:
         path = "jsonpath={.spec.template.spec.serviceAccountName}"
         account = self.kubectl("get", self.deployment, "-o", path)
         return f"system:serviceaccount:{self.namespace}:{account}"
+
+    def asked(self, audited: Audited, namespace: str) -> list[Request]:
+        """Return what it asked the API server about a namespace."""
+        return [r for r in audited.of(self.user) if r.namespace == namespace]
 
     def kubectl(self, *arguments: str) -> str:
         """Run kubectl in the operator's namespace."""

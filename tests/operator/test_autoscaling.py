@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
-from tests.core.manifests import DOCUMENTED
+from tests.operator.clusters import client_pod, documented, running
 from tests.operator.installed import Operator
 from tests.operator.jobs import condition, container, ended, pod_spec, python_job
 
@@ -48,19 +47,6 @@ def image(kubernetes: Kubernetes) -> str:
     return kubernetes.image("dask")
 
 
-def documented(name: str, image: str) -> Manifest:
-    """A manifest as the documentation prints it, but for its image."""
-    text = (DOCUMENTED / f"{name}.yaml").read_text().replace("ghcr.io/dask/dask:latest", image)
-    found: Manifest = yaml.safe_load(text)
-    return found
-
-
-def client_pod(image: str, code: str) -> Manifest:
-    """A pod that uses the cluster."""
-    spec = pod_spec(container(image, "client", "python", "-c", code), restartPolicy="Never")
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
-
-
 def replicas(kubectl: Kubectl, group: str = "simple-default") -> int:
     """How many workers a group is to have."""
     path = "jsonpath={.spec.worker.replicas}"
@@ -87,19 +73,6 @@ def followed(kubectl: Kubectl, until: Callable[[], object], seconds: float) -> s
 def says(kubectl: Kubectl, words: str) -> Callable[[], bool]:
     """Whether the client has said something."""
     return lambda: words in kubectl("logs", "client")
-
-
-def running(found: Manifest) -> bool:
-    return bool(found.get("status", {}).get("phase") == "Running")
-
-
-def asked(audited: Audited, operator: Operator, namespace: str) -> list[str]:
-    """What the operator asked about this namespace."""
-    return [
-        f"{r.verb} {r.resource} {r.name}"
-        for r in audited.of(operator.user)
-        if r.namespace == namespace
-    ]
 
 
 def test_documented_autoscaler_brings_workers_when_tasks_come_and_takes_them_after_its_window(
@@ -144,7 +117,7 @@ def test_documented_autoscaler_brings_workers_when_tasks_come_and_takes_them_aft
     time.sleep(10)
     with audit() as audited:
         time.sleep(3 * INTERVAL_SECONDS)
-    assert asked(audited, operator, namespace) == []
+    assert [str(r) for r in operator.asked(audited, namespace)] == []
 
 
 NEEDS_MEMORY = """

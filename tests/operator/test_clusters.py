@@ -9,12 +9,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
-from tests.core.manifests import DOCUMENTED
+from tests.operator.clusters import client_pod, cluster, documented, running
 from tests.operator.installed import Operator
-from tests.operator.jobs import condition, container, pod_spec
+from tests.operator.jobs import condition
 
 Manifest = dict[str, Any]
 Apply = Callable[..., None]
@@ -28,39 +27,6 @@ KINDS = "daskclusters,daskworkergroups,daskautoscalers,pods,services"
 @pytest.fixture
 def image(kubernetes: Kubernetes) -> str:
     return kubernetes.image("dask")
-
-
-def documented(name: str, image: str) -> Manifest:
-    """A manifest as the documentation prints it, but for its image."""
-    text = (DOCUMENTED / f"{name}.yaml").read_text().replace("ghcr.io/dask/dask:latest", image)
-    found: Manifest = yaml.safe_load(text)
-    return found
-
-
-def cluster(image: str, workers: int, **spec: Any) -> Manifest:
-    """A small cluster."""
-    scheduler = container(image, "scheduler", "dask", "scheduler")
-    worker = container(image, "worker", "dask", "worker", "--nthreads", "2")
-    return {
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskCluster",
-        "metadata": {"name": "simple"},
-        "spec": {
-            "scheduler": {"spec": pod_spec(scheduler)},
-            "worker": {"replicas": workers, "spec": pod_spec(worker)},
-            **spec,
-        },
-    }
-
-
-def client_pod(image: str, code: str) -> Manifest:
-    """A pod that uses the cluster."""
-    spec = pod_spec(container(image, "client", "python", "-c", code), restartPolicy="Never")
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
-
-
-def running(found: Manifest) -> bool:
-    return bool(found.get("status", {}).get("phase") == "Running")
 
 
 def all_ready(workers: int) -> Callable[[Manifest], bool]:
@@ -219,5 +185,4 @@ def test_idle_clusters_cost_nothing_with_an_idle_timeout_or_without(
     time.sleep(12)
     with audit() as audited:
         time.sleep(20)
-    ours = [r for r in audited.of(operator.user) if r.namespace == namespace]
-    assert [f"{r.verb} {r.resource} {r.name}" for r in ours] == []
+    assert [str(r) for r in operator.asked(audited, namespace)] == []

@@ -37,11 +37,6 @@ def image(kubernetes: Kubernetes) -> str:
     return kubernetes.image("dask")
 
 
-def ours(audited: Audited, operator: Operator, namespace: str) -> list[Request]:
-    """What the operator asked about this namespace."""
-    return [r for r in audited.of(operator.user) if r.namespace == namespace]
-
-
 def within_budget(requests: list[Request], workers: int) -> None:
     """Fail where a job's life cost more than N + 13 requests, or read anything."""
     asked = [r for r in requests if r.resource != "events"]
@@ -75,7 +70,7 @@ def test_requests_for_a_job_of_6_real_workers_are_at_most_n_plus_13(
         apply(python_job(image, "import time; time.sleep(12)", workers=6))
         wait_for("daskjob", "sums", ended)
         until_cleaned_up(kubectl)
-    within_budget(ours(audited, operator, namespace), 6)
+    within_budget(operator.asked(audited, namespace), 6)
 
 
 @pytest.mark.parametrize("workers", [1, 10])
@@ -95,7 +90,7 @@ def test_requests_for_a_job_of_n_workers_are_at_most_n_plus_13(
         apply(fake_job(workers=workers, ends_after="12s"))
         wait_for("daskjob", "sums", ended)
         until_cleaned_up(kubectl)
-    within_budget(ours(audited, operator, namespace), workers)
+    within_budget(operator.asked(audited, namespace), workers)
 
 
 def test_restart_of_the_operator_writes_nothing_about_100_ended_and_20_running_jobs(
@@ -124,7 +119,7 @@ def test_restart_of_the_operator_writes_nothing_about_100_ended_and_20_running_j
         operator.stop()
         operator.start()
         time.sleep(3)
-    asked = [f"{r.verb} {r.resource} {r.name}" for r in ours(audited, operator, namespace)]
+    asked = [str(r) for r in operator.asked(audited, namespace)]
     assert asked == []
 
 
@@ -153,7 +148,7 @@ def test_running_job_costs_its_progress_and_nothing_else(
     time.sleep(COUNTS_TOLD_SECONDS)
     with audit() as audited:
         time.sleep(21)
-    asked = [f"{r.verb} {r.resource}" for r in ours(audited, operator, namespace)]
+    asked = [f"{r.verb} {r.resource}" for r in operator.asked(audited, namespace)]
     assert 1 <= len(asked) <= 3
     assert set(asked) == {"patch daskjobs/status"}
 
@@ -173,7 +168,7 @@ def test_running_job_with_nothing_new_costs_nothing(
     time.sleep(2 * COUNTS_TOLD_SECONDS)
     with audit() as audited:
         time.sleep(15)
-    asked = [f"{r.verb} {r.resource} {r.name}" for r in ours(audited, operator, namespace)]
+    asked = [str(r) for r in operator.asked(audited, namespace)]
     assert asked == []
 
 

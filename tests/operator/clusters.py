@@ -1,0 +1,44 @@
+"""DaskClusters for tests of the operator, and pods that use them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from tests.core.manifests import DOCUMENTED
+from tests.operator.jobs import Manifest, container, pod_spec
+
+
+def documented(name: str, image: str) -> Manifest:
+    """A manifest as the documentation prints it, but for its image."""
+    text = (DOCUMENTED / f"{name}.yaml").read_text().replace("ghcr.io/dask/dask:latest", image)
+    found: Manifest = yaml.safe_load(text)
+    return found
+
+
+def cluster(image: str, workers: int, **spec: Any) -> Manifest:
+    """A small cluster of real Dask."""
+    scheduler = container(image, "scheduler", "dask", "scheduler")
+    worker = container(image, "worker", "dask", "worker", "--nthreads", "2")
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {"name": "simple"},
+        "spec": {
+            "scheduler": {"spec": pod_spec(scheduler)},
+            "worker": {"replicas": workers, "spec": pod_spec(worker)},
+            **spec,
+        },
+    }
+
+
+def client_pod(image: str, code: str) -> Manifest:
+    """A pod that uses a cluster: Python code, once."""
+    spec = pod_spec(container(image, "client", "python", "-c", code), restartPolicy="Never")
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
+
+
+def running(found: Manifest) -> bool:
+    """Whether a cluster's scheduler answers, or a pod runs."""
+    return bool(found.get("status", {}).get("phase") == "Running")
