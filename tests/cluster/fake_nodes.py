@@ -69,6 +69,8 @@ def kwok_command(kubeconfig: Path, folder: Path) -> list[str]:
         str(programs / "kwok"),
         f"--kubeconfig={kubeconfig}",
         f"--manage-nodes-with-annotation-selector={ANNOTATION}=fake",
+        # Without Leases every node is lost after 40 s, for a moment, and with it all pods on it.
+        "--node-lease-duration-seconds=40",
         f"--config={config}",
     ]
 

@@ -216,6 +216,10 @@ def _kubectl(program: Path, kubeconfig: Path) -> list[str]:
 
 
 def _make_nodes(provider: Native | _ByKwokBeside, count: int) -> None:
+    selected = f"--selector={fake_nodes.LABEL}=fake"
+    existing = run([*provider.command, "get", "nodes", selected, "--output=name"]).split()
+    if len(existing) >= count:
+        return
     say(f"Making {count} fake nodes ...")
     subprocess.run(
         [*provider.command, "apply", "--server-side", "-f", "-"],

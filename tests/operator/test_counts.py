@@ -56,7 +56,7 @@ def until_cleaned_up(kubectl: Kubectl, jobs: int = 1) -> None:
     time.sleep(2)
 
 
-def test_requests_for_a_job_of_6_real_workers_are_at_most_n_plus_13(
+def test_requests_for_a_job_of_2_real_workers_are_at_most_n_plus_13(
     operator: Operator,
     image: str,
     apply: Apply,
@@ -65,12 +65,13 @@ def test_requests_for_a_job_of_6_real_workers_are_at_most_n_plus_13(
     audit: Audit,
     namespace: str,
 ) -> None:
-    # As many as one node of a small machine starts within the 5 s after which counts are told.
+    # As many as one node of a busy machine starts within the 5 s after which counts are told:
+    # where it takes longer, they are told twice. Many workers are on fake nodes, below.
     with audit() as audited:
-        apply(python_job(image, "import time; time.sleep(12)", workers=6))
+        apply(python_job(image, "import time; time.sleep(12)", workers=2))
         wait_for("daskjob", "sums", ended)
         until_cleaned_up(kubectl)
-    within_budget(operator.asked(audited, namespace), 6)
+    within_budget(operator.asked(audited, namespace), 2)
 
 
 @pytest.mark.parametrize("workers", [1, 10])
