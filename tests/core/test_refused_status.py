@@ -8,6 +8,7 @@ import pytest
 
 from daskjob.core.errors import RefusalKind
 from daskjob.core.manifests import metadata, object_ref
+from daskjob.core.policies.pacing import FIRST_STATUS_WAIT_SECONDS
 from tests.core.manifests import cluster, cluster_spec, job
 from tests.core.stories import CLUSTER, GROUP, Story, job_story, running
 
@@ -42,15 +43,28 @@ def test_a_pass_that_was_refused_is_made_again_when_the_status_may_be_tried() ->
     story = job_story()
     refused(story, "DaskJob/sums")
     story.settle()
-    wake_at = story.decision().wake_at
-    assert wake_at == story.world.now + timedelta(seconds=600)
+    soon = timedelta(seconds=FIRST_STATUS_WAIT_SECONDS)
+    assert story.decision().wake_at == story.world.now + soon
+    story.after(FIRST_STATUS_WAIT_SECONDS)
+    assert tries(story) == 2
+    assert story.decision().wake_at == story.world.now + timedelta(seconds=1200)
     assert story.decision().status is None
     story.world.refuse_status.clear()
-    story.after(599)
+    story.after(1199)
     assert story.word == "None"
     story.after(1)
     assert story.word == "ClusterCreated"
     assert story.world.status_refusals == {}
+
+
+def test_a_status_that_was_refused_by_a_passing_fault_is_written_within_15_s() -> None:
+    story = job_story()
+    refused(story, "DaskJob/sums")
+    story.settle()
+    story.after(5)
+    story.world.refuse_status.clear()
+    story.after(10)
+    assert story.word == "ClusterCreated"
 
 
 def test_an_object_whose_status_is_refused_fails_alone() -> None:
@@ -74,10 +88,10 @@ def test_the_end_of_a_job_is_told_and_cleaned_up_after_as_soon_as_its_status_is_
     story = running()
     refused(story, "DaskJob/sums")
     story.end_runner(0)
-    story.after(300)
+    story.after(600)
     assert (story.word, story.pod_names()) == ("Running", ["sums-runner", "sums-scheduler"])
     story.world.refuse_status.clear()
-    story.after(300)
+    story.after(1200)
     story.kubelet()
     assert (story.word, story.pod_names()) == ("Successful", ["sums-runner"])
 
@@ -111,5 +125,5 @@ def test_an_object_that_is_made_anew_is_not_held_back_for_its_predecessor() -> N
     assert item is not None
     story.world.store.remove(object_ref(item))
     again = story.world.submit(job())
-    story.after(30)
+    story.after(1)
     assert story.world.job_status(again).started

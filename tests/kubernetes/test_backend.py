@@ -8,6 +8,7 @@ import pytest
 
 from daskjob.core.errors import RefusalKind, StatusRefused
 from daskjob.core.manifests import Key, Manifest
+from daskjob.core.policies.pacing import FIRST_STATUS_WAIT_SECONDS
 from tests.cluster.proxy import answer
 from tests.core.manifests import job
 from tests.kubernetes.given import Cluster, run, until
@@ -98,8 +99,10 @@ def test_a_status_that_is_taken_at_last_is_told_with_all_that_was_held_back(
             await found.others.create(waiting("sums", namespace))
             await until(lambda: found.pod(key, "sums-runner"))
             await found.at_rest()
+            found.later(FIRST_STATUS_WAIT_SECONDS + 1)
+            await found.at_rest()
             rule.end()
-            found.later(119)
+            found.later(239)
             await found.at_rest()
             assert found.status(key) == {}
             found.later(2)

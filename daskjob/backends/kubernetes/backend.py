@@ -57,7 +57,7 @@ from daskjob.core.observed import (
     joined_groups,
 )
 from daskjob.core.pods import PodFacts
-from daskjob.core.policies.pacing import next_try
+from daskjob.core.policies.pacing import next_status_try
 from daskjob.core.spec import read_cluster
 from daskjob.core.status import ClusterPhase, JobStatusWord
 
@@ -588,7 +588,7 @@ class KubernetesBackend:
         """Say in the log what cannot be said on the object: its status is what was refused."""
         refusal = self._status_refusal(key)
         if refusal is not None:
-            wait = (next_try(refusal) - refusal.last_at).total_seconds()
+            wait = (next_status_try(refusal) - refusal.last_at).total_seconds()
             words = "its status was refused: %s; it stays as it is, trying again in %.0f s"
             logger.warning(words, error.words, wait, extra={"key": key})
 

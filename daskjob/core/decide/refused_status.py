@@ -7,7 +7,7 @@ from datetime import datetime
 
 from daskjob.core.decision import Decision, earliest
 from daskjob.core.observed import Refusal
-from daskjob.core.policies.pacing import next_try
+from daskjob.core.policies.pacing import next_status_try
 
 
 def held_back(decision: Decision, refusal: Refusal | None, now: datetime) -> Decision:
@@ -18,7 +18,7 @@ def held_back(decision: Decision, refusal: Refusal | None, now: datetime) -> Dec
     """
     if refusal is None or decision.status is None:
         return decision
-    due = next_try(refusal)
+    due = next_status_try(refusal)
     if now >= due:
         return decision
     wake_at = earliest([decision.wake_at, due], now)

@@ -21,8 +21,20 @@ _WAITS = {
 }
 
 
+#: A status that was refused for the first time may have met a fault of the way there, which has
+#: passed by then: it cannot be told from a lasting no.
+FIRST_STATUS_WAIT_SECONDS = 8
+
+
 def next_try(refusal: Refusal) -> datetime:
     """Return when the object may be asked for again."""
     first, longest = _WAITS[refusal.kind]
     seconds = min(first * 2 ** min(refusal.tries - 1, 20), longest)
     return refusal.last_at + timedelta(seconds=seconds)
+
+
+def next_status_try(refusal: Refusal) -> datetime:
+    """Return when a status may be written again: once soon, then as rarely as what is refused."""
+    if refusal.tries == 1:
+        return refusal.last_at + timedelta(seconds=FIRST_STATUS_WAIT_SECONDS)
+    return next_try(refusal)
