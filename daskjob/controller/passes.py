@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from daskjob.controller.clock import Clock, machine_clock, utc_now
-from daskjob.controller.queue import SPACING_SECONDS, WorkQueue
+from daskjob.controller.queue import WorkQueue
 from daskjob.controller.world import World
 from daskjob.core.backend import Backend, reconcile
 from daskjob.core.errors import DaskJobError, Invalid
@@ -62,7 +62,7 @@ class Passes:
         told: Told = _nobody,
         covers: Callable[[str], bool] = lambda _namespace: True,
     ) -> None:
-        self.queue: WorkQueue[Key] = WorkQueue(clock, spacing=SPACING_SECONDS)
+        self.queue: WorkQueue[Key] = WorkQueue(clock)
         self._world = world
         self._backend = world if backend is None else backend
         self._clock = clock

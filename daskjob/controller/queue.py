@@ -1,11 +1,10 @@
 """Which objects are due for a pass: each in line once, taken by one pass at a time.
 
 No I/O and no tasks here, and the clock is a parameter. What changes while a pass is made is due
-again after it. Passes over one key are a moment apart, so that what changes together, such as the
-pods of a group that start, is looked at together. A pass that fails is due again after a wait that
-grows, with jitter and a cap; what changes meanwhile shortens that wait, but never to less than a
-second. All that is due later stands in one heap, each key once: what a newer pass says replaces
-what an older one said. Of a key with nothing to come, nothing is remembered.
+again after it. A pass that fails is due again after a wait that grows, with jitter and a cap; what
+changes meanwhile shortens that wait, but never to less than a second. All that is due later stands
+in one heap, each key once: what a newer pass says replaces what an older one said. Of a key with
+nothing to come, nothing is remembered.
 """
 
 from __future__ import annotations
@@ -35,10 +34,6 @@ LONGEST_WAIT_SECONDS = 600.0
 CHANGED_WAIT_SECONDS = 30.0
 #: An object that wants another look at once, again and again, gets one a second at last.
 RESTLESS_WAIT_SECONDS = 0.05
-
-#: A pass comes no sooner after another one over the same key: ten workers change thirty times
-#: within a second or two, and each change is one of their group, of its cluster and of its job.
-SPACING_SECONDS = 0.1
 
 #: Tries of all failing objects together. A try that succeeds does not count, so that after an
 #: outage everything goes on as fast as it can.
@@ -86,21 +81,14 @@ class _Entry:
     not_before: float = 0.0
     #: Passes in a row that asked for another one at once.
     restless: int = 0
-    #: Until when no pass is made, so shortly after the last one.
-    rests_until: float = 0.0
-    #: Whether the timer is there only to forget the key when it has rested.
-    forgettable: bool = False
 
 
 class WorkQueue(Generic[K]):
     """Keys that are due, keys that are being looked at, and keys that are due later."""
 
-    def __init__(
-        self, clock: Clock, jitter: Callable[[], float] = _jitter, spacing: float = 0.0
-    ) -> None:
+    def __init__(self, clock: Clock, jitter: Callable[[], float] = _jitter) -> None:
         self._clock = clock
         self._jitter = jitter
-        self._spacing = spacing
         self._entries: dict[K, _Entry] = {}
         self._line: deque[K] = deque()
         #: Due as well, but failed before: taken as the budget for such tries allows.
@@ -151,15 +139,10 @@ class WorkQueue(Generic[K]):
             entry.failures = 0
         at_once = wake_in is not None and wake_in <= 0
         entry.restless = entry.restless + 1 if at_once else 0
-        entry.rests_until = self._clock() + self._spacing
         if entry.changed:
-            self._changed(key, entry)
+            self._line_up(key, entry)
         elif wake_in is not None:
-            due = self._clock() + max(wake_in, _rest(entry.restless))
-            self._set_timer(key, entry, due)
-        elif self._spacing:
-            self._set_timer(key, entry, entry.rests_until)
-            entry.forgettable = True
+            self._set_timer(key, entry, self._clock() + max(wake_in, _rest(entry.restless)))
         else:
             self._forget(key)
 
@@ -244,11 +227,11 @@ class WorkQueue(Generic[K]):
         return entry
 
     def _changed(self, key: K, entry: _Entry) -> None:
-        soonest = max(entry.not_before if entry.failures else 0.0, entry.rests_until)
-        if soonest <= self._clock():
+        now = self._clock()
+        if not entry.failures or entry.not_before <= now:
             self._line_up(key, entry)
-        elif not entry.timer or entry.forgettable or soonest < entry.due:
-            self._set_timer(key, entry, soonest)
+        elif not entry.timer or entry.not_before < entry.due:
+            self._set_timer(key, entry, entry.not_before)
 
     def _line_up(self, key: K, entry: _Entry) -> None:
         self._cancel_timer(entry)
@@ -270,7 +253,7 @@ class WorkQueue(Generic[K]):
 
     def _set_timer(self, key: K, entry: _Entry, due: float) -> None:
         self._cancel_timer(entry)
-        entry.due, entry.timer, entry.forgettable = due, next(self._numbers), False
+        entry.due, entry.timer = due, next(self._numbers)
         heapq.heappush(self._timers, (due, entry.timer, key))
 
     def _cancel_timer(self, entry: _Entry) -> None:
@@ -299,10 +282,7 @@ class WorkQueue(Generic[K]):
                 continue
             entry = self._entries[timer[2]]
             entry.timer = 0
-            if entry.forgettable:
-                self._forget(timer[2])
-            else:
-                self._line_up(timer[2], entry)
+            self._line_up(timer[2], entry)
 
 
 def _rest(restless: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daskjob.controller.queue import PATIENT_TRIES, SPACING_SECONDS, WorkQueue, wait_after
+from daskjob.controller.queue import PATIENT_TRIES, WorkQueue, wait_after
 
 
 class Time:
@@ -348,67 +348,3 @@ def test_queue_that_waits_for_a_timer_is_not_stuck(queue: WorkQueue[str], time: 
     queue.done("a", wake_in=3600.0)
     time.now = 3000.0
     assert queue.stuck_seconds == 0
-
-
-# Passes that are a moment apart
-
-
-@pytest.fixture
-def spaced(time: Time) -> WorkQueue[str]:
-    return WorkQueue(time, spacing=SPACING_SECONDS)
-
-
-def test_first_change_is_looked_at_at_once_and_the_next_thirty_together(
-    spaced: WorkQueue[str], time: Time
-) -> None:
-    spaced.add("a")
-    assert spaced.take() == "a"
-    spaced.done("a")
-    for _ in range(30):
-        spaced.add("a")
-        assert spaced.take() is None
-    assert spaced.seconds_until_due() == pytest.approx(SPACING_SECONDS)
-    time.now = SPACING_SECONDS
-    assert spaced.take() == "a"
-    spaced.done("a")
-    assert spaced.take() is None
-
-
-def test_change_during_a_pass_is_looked_at_after_a_rest(spaced: WorkQueue[str], time: Time) -> None:
-    spaced.add("a")
-    spaced.take()
-    spaced.add("a")
-    time.now = 5.0
-    spaced.done("a")
-    assert spaced.take() is None
-    time.now = 5.0 + SPACING_SECONDS
-    assert spaced.take() == "a"
-
-
-def test_change_after_a_rest_is_looked_at_at_once(spaced: WorkQueue[str], time: Time) -> None:
-    spaced.add("a")
-    spaced.take()
-    spaced.done("a")
-    time.now = SPACING_SECONDS
-    spaced.add("a")
-    assert spaced.take() == "a"
-
-
-def test_change_does_not_wait_for_a_timer_of_hours(spaced: WorkQueue[str], time: Time) -> None:
-    spaced.add("a")
-    spaced.take()
-    spaced.done("a", wake_in=7200.0)
-    spaced.add("a")
-    assert spaced.take() is None
-    time.now = SPACING_SECONDS
-    assert spaced.take() == "a"
-
-
-def test_key_that_has_rested_is_forgotten(spaced: WorkQueue[str], time: Time) -> None:
-    spaced.add("a")
-    spaced.take()
-    spaced.done("a")
-    time.now = SPACING_SECONDS
-    assert spaced.seconds_until_due() is None
-    assert len(spaced) == 0
-    assert spaced.timers == 0

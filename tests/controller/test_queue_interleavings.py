@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskjob.controller.queue import CHANGED_WAIT_SECONDS, SPACING_SECONDS, WorkQueue
+from daskjob.controller.queue import CHANGED_WAIT_SECONDS, WorkQueue
 from tests.controller.properties import STORIES
 
 KEYS = st.sampled_from("abc")
@@ -29,10 +29,9 @@ STEPS = st.lists(
 class Model:
     """What has to hold of a queue, told in the simplest way."""
 
-    def __init__(self, spacing: float) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
-        self.spacing = spacing
-        self.queue: WorkQueue[str] = WorkQueue(lambda: self.now, lambda: 1.0, spacing)
+        self.queue: WorkQueue[str] = WorkQueue(lambda: self.now, jitter=lambda: 1.0)
         self.taken: set[str] = set()
         #: Changes that no pass which began later has seen.
         self.unseen: set[str] = set()
@@ -40,8 +39,6 @@ class Model:
         self.wanted: dict[str, float] = {}
         self.failed_at: dict[str, float] = {}
         self.taken_at: dict[str, list[float]] = defaultdict(list)
-        #: Until when a key rests, by its last finished pass.
-        self.rests_until: dict[str, float] = {}
 
     def step(self, what: str, *arguments: object) -> None:
         getattr(self, what.replace(" ", "_"))(*arguments)
@@ -58,7 +55,6 @@ class Model:
         assert key not in self.taken, f"two passes over {key} at once"
         if key in self.failed_at:
             assert self.now >= self.failed_at[key] + 1.0, f"{key} was tried twice in a second"
-        assert self.now >= self.rests_until.get(key, 0.0), f"{key} has not rested"
         self.taken.add(key)
         self.unseen.discard(key)
         self.wanted.pop(key, None)
@@ -70,7 +66,6 @@ class Model:
             self.taken.discard(key)
             self.failed_at.pop(key, None)
             self.queue.done(key)
-            self.rests_until[key] = self.now + self.spacing
 
     def done_later(self, key: str, wake_in: float) -> None:
         if key in self.taken:
@@ -78,7 +73,6 @@ class Model:
             self.failed_at.pop(key, None)
             self.queue.done(key, wake_in)
             self.wanted[key] = self.now + wake_in
-            self.rests_until[key] = self.now + min(self.spacing, wake_in)
 
     def fail(self, key: str, retryable: bool) -> None:
         if key in self.taken:
@@ -129,11 +123,9 @@ class Model:
 
 
 @STORIES
-@given(STEPS, st.sampled_from([0.0, SPACING_SECONDS]))
-def test_no_key_is_taken_twice_at_once_and_no_change_is_lost(
-    steps: list[tuple[str]], spacing: float
-) -> None:
-    model = Model(spacing)
+@given(STEPS)
+def test_no_key_is_taken_twice_at_once_and_no_change_is_lost(steps: list[tuple[str]]) -> None:
+    model = Model()
     for step in steps:
         model.step(*step)
     model.settle()

@@ -12,7 +12,6 @@ from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.backend import KubernetesBackend
 from daskjob.backends.kubernetes.connection import Access, Kubeconfig
 from daskjob.controller.passes import Passes
-from daskjob.controller.queue import SPACING_SECONDS
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Site
 from daskjob.core.pods import PodFacts
@@ -76,10 +75,7 @@ class Passing:
     def _busy(self) -> bool:
         entries = self.passes.queue._entries.values()
         under_way = any(entry.taken or entry.since is not None for entry in entries)
-        due = self.passes.queue.seconds_until_due()
-        # A key that changed so shortly after its last pass rests for a moment.
-        rests = due is not None and due <= SPACING_SECONDS
-        return under_way or rests or bool(self.backend._tasks)
+        return under_way or bool(self.backend._tasks)
 
 
 @asynccontextmanager
