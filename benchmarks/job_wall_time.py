@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks._operators import Cluster, Manifest, benchmark_cluster, create, daskjob_operator
 from tests.cluster.images import image
+from tests.operator.jobs import python_job
 
 COMPUTES = """
 import time
@@ -35,27 +36,12 @@ SERVERS_OWN = ("uid", "resourceVersion", "creationTimestamp", "ownerReferences",
 
 
 def job(reference: str) -> Manifest:
-    """Return the job, whose image the node has."""
+    """Return the job, whose image the node has.
 
-    def pod(*args: str) -> Manifest:
-        container = {"name": "main", "image": reference, "imagePullPolicy": "IfNotPresent"}
-        return {"terminationGracePeriodSeconds": 1, "containers": [{**container, "args": [*args]}]}
-
-    cluster = {
-        "worker": {"replicas": 2, "spec": pod("dask", "worker")},
-        "scheduler": {"spec": pod("dask", "scheduler")},
-    }
-    return {
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskJob",
-        "metadata": {"name": "sums"},
-        "spec": {
-            "job": {"spec": pod("python", "-c", COMPUTES)},
-            "cluster": {"spec": cluster},
-            # What it made is still there to be looked at when it has ended.
-            "deletionPolicy": {"onSuccess": "Keep"},
-        },
-    }
+    What it made is still there to be looked at when it has ended.
+    """
+    keep = {"onSuccess": "Keep"}
+    return python_job(reference, COMPUTES, workers=2, dask=True, deletionPolicy=keep)
 
 
 def runner_ended(cluster: Cluster, namespace: str) -> bool:

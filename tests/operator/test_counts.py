@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,12 +15,10 @@ import pytest
 from daskjob.backends.kubernetes.connection import find_credentials
 from tests.cluster.audit import Request
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
-from tests.cluster.proxy import FaultProxy
 from tests.cluster.proxy import Request as Passed
-from tests.operator.history import fresh_server
 from tests.operator.installed import Operator
 from tests.operator.jobs import ended, fake_job, python_job, says
-from tests.operator.process import OperatorProcess
+from tests.operator.staged import staged
 
 Manifest = dict[str, Any]
 Apply = Callable[..., None]
@@ -197,23 +194,17 @@ def _waits(asked: list[Passed]) -> dict[str, list[str]]:
 async def _creations(kubeconfig: Path, folder: Path) -> list[Passed]:
     """Return all writes of an operator that is ready when a job is created, in their order."""
     access = await find_credentials(str(kubeconfig)).access()
-    namespace = f"sequence-{uuid.uuid4().hex[:6]}"
-    async with fresh_server(access, namespace) as server, FaultProxy(access) as proxy:
-        operator = OperatorProcess(
-            proxy.write_kubeconfig(folder / "kubeconfig"), namespace, folder / "operator.log"
-        )
-        await operator.start()
-        try:
-            async with asyncio.timeout(60):
-                while not proxy.requests("create", "leases"):
-                    await asyncio.sleep(0.1)
-            await asyncio.sleep(1)
-            await server.create("DaskJob", fake_job())
-            # Two workers, a scheduler and a runner.
-            await server.until(lambda: sum(kind == "Pod" for kind, _ in server.objects) == 4)
-        finally:
-            await operator.stop()
-        return [r for r in proxy.seen if r.writes and r.resource not in ("leases", "events")]
+    async with staged(access, folder, "sequence") as stage:
+        server, proxy = stage.server, stage.proxy
+        await stage.operator.start()
+        async with asyncio.timeout(60):
+            while not proxy.requests("create", "leases"):
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
+        await server.create("DaskJob", fake_job())
+        # Two workers, a scheduler and a runner.
+        await server.until(lambda: sum(kind == "Pod" for kind, _ in server.objects) == 4)
+    return [request for request in stage.writes if request.resource != "events"]
 
 
 def _component(request: Passed) -> str:
