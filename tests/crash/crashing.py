@@ -224,7 +224,9 @@ def _tells_an_end(body: bytes) -> bool:
 
 def _tells(value: Manifest) -> bool:
     suspended = value.get("type") == "Suspended" and value.get("status") == "True"
-    return suspended or value.get("jobStatus") in TERMINAL or bool(value.get("attempts"))
+    # The summary has attempts too: as a number, and from the first one on.
+    ended = isinstance(value.get("attempts"), list) and bool(value["attempts"])
+    return suspended or ended or value.get("jobStatus") in TERMINAL
 
 
 def _within(value: Any) -> Iterator[Manifest]:
