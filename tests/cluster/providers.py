@@ -93,6 +93,9 @@ class _ByKwokBeside:
     command: list[str]
     _kwok: subprocess.Popen[bytes] | None = None
 
+    def __init__(self) -> None:
+        self._made: set[str] = set()
+
     def fake_nodes(self, count: int) -> None:
         """Start kwok where it does not run yet, and make nodes for it."""
         if self._kwok is None:
@@ -101,14 +104,15 @@ class _ByKwokBeside:
                 self._kwok = subprocess.Popen(
                     fake_nodes.kwok_command(self.kubeconfig, folder), stdout=log, stderr=log
                 )
-        _make_nodes(self, count)
+        self._made |= _make_nodes(self, count)
 
     def _stop_kwok(self) -> None:
         if self._kwok is not None:
             self._kwok.terminate()
             self._kwok.wait(timeout=20)
-            selected = f"{fake_nodes.LABEL}=fake"
-            run([*self.command, "delete", "nodes", "--selector", selected, "--wait=false"])
+        if self._made:
+            # Those that were there before serve whoever made them.
+            run([*self.command, "delete", "--wait=false", *sorted(self._made)])
 
 
 class Kind(_ByKwokBeside):
@@ -117,6 +121,7 @@ class Kind(_ByKwokBeside):
     def __init__(self, name: str) -> None:
         from pytest_kind.cluster import KindCluster
 
+        super().__init__()
         self._kind = KindCluster(name)
         self._kind.create()
         self._kind.ensure_kubectl()
@@ -141,6 +146,7 @@ class External(_ByKwokBeside):
     audit_log: Path | None = None
 
     def __init__(self, kubeconfig: Path) -> None:
+        super().__init__()
         if not kubeconfig.is_file():
             raise Missing(f"{KUBECONFIG_VARIABLE}={kubeconfig}: there is no such file.")
         self.kubeconfig = kubeconfig
@@ -215,11 +221,13 @@ def _kubectl(program: Path, kubeconfig: Path) -> list[str]:
     return [str(program), f"--kubeconfig={kubeconfig}"]
 
 
-def _make_nodes(provider: Native | _ByKwokBeside, count: int) -> None:
+def _make_nodes(provider: Native | _ByKwokBeside, count: int) -> set[str]:
+    """Make what is missing of so many nodes; return those, as ``node/NAME``."""
     selected = f"--selector={fake_nodes.LABEL}=fake"
-    existing = run([*provider.command, "get", "nodes", selected, "--output=name"]).split()
-    if len(existing) >= count:
-        return
+    listed = [*provider.command, "get", "nodes", selected, "--output=name"]
+    before = set(run(listed).split())
+    if len(before) >= count:
+        return set()
     say(f"Making {count} fake nodes ...")
     subprocess.run(
         [*provider.command, "apply", "--server-side", "-f", "-"],
@@ -230,3 +238,4 @@ def _make_nodes(provider: Native | _ByKwokBeside, count: int) -> None:
     )
     ready = ["wait", "node", "--selector", f"{fake_nodes.LABEL}=fake"]
     run([*provider.command, *ready, "--for=condition=Ready", "--timeout=60s"])
+    return set(run(listed).split()) - before

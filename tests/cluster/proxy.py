@@ -38,6 +38,7 @@ from aiohttp import web
 from yarl import URL
 
 from daskjob.backends.kubernetes.connection import Access
+from daskjob.backends.kubernetes.connector import Connector
 
 LOOPBACK = "127.0.0.1"
 #: Headers that speak of one connection, or that the two libraries write themselves.
@@ -189,8 +190,7 @@ class FaultProxy:
 
     async def __aenter__(self) -> FaultProxy:
         self.closing = asyncio.Event()
-        connector = aiohttp.TCPConnector(limit=0)
-        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        self._session = aiohttp.ClientSession(connector=Connector(), auto_decompress=False)
         self._server = web.Server(self._serve, access_log=None)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
         await self._runner.setup()

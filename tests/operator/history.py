@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from daskjob.backends.kubernetes.connection import Access
+from daskjob.backends.kubernetes.connector import Connector
 from daskjob.backends.kubernetes.items import flattened
 
 Manifest = dict[str, Any]
@@ -169,7 +170,7 @@ def _read(text: bytes) -> Manifest:
 async def fresh_server(access: Access, namespace: str) -> AsyncIterator[Server]:
     """Make a namespace and watch it; it is deleted afterwards, with all that is in it."""
     # Objects of a test may be of any size, and so may the lines that tell of them.
-    async with aiohttp.ClientSession(read_bufsize=1 << 22) as session:
+    async with aiohttp.ClientSession(connector=Connector(), read_bufsize=1 << 22) as session:
         server = Server(session, access, namespace)
         await server._begin()
         watches = [asyncio.create_task(server._follow(kind)) for kind in COLLECTIONS]

@@ -19,6 +19,7 @@ from types import TracebackType
 import aiohttp
 import msgspec
 
+from daskjob.backends.kubernetes.connector import Connector
 from daskjob.core.dask import DaskState, dask_state
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.manifests import Key, Manifest
@@ -108,7 +109,7 @@ class Agents:
 
     async def __aenter__(self) -> Agents:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
+            connector=Connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             # What is compressed is as large as it likes.
             headers={"User-Agent": "daskjob", "Accept-Encoding": "identity"},

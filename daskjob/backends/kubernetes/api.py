@@ -30,6 +30,7 @@ from daskjob.backends.kubernetes.answers import (
     error_of,
 )
 from daskjob.backends.kubernetes.connection import Access, Credentials
+from daskjob.backends.kubernetes.connector import Connector
 from daskjob.backends.kubernetes.limiter import Limiter
 from daskjob.backends.kubernetes.resources import LEASES, Resource, resource_of
 from daskjob.core.errors import ApiError, DaskJobError
@@ -147,10 +148,8 @@ class Api:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Api:
-        # No limit here: watches would use it up, and then nothing could be asked any more.
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=Connector(keepalive_timeout=KEEP_ALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"daskjob/{__version__}"},
         )
