@@ -142,6 +142,19 @@ def fingerprint(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def merge_patch(old: Manifest, new: Manifest) -> Manifest:
+    """Return the JSON merge patch (RFC 7386) that makes the new mapping of the old one."""
+    patch: Manifest = {key: None for key in old if old[key] is not None and new.get(key) is None}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            below = merge_patch(before, value)
+            patch |= {key: below} if below else {}
+        elif value is not None and value != before:
+            patch[key] = value
+    return patch
+
+
 def without_nones(mapping: Mapping[str, object]) -> Manifest:
     """Return the mapping without its ``None`` values: absent, never null (design §2.3)."""
     return {key: value for key, value in mapping.items() if value is not None}

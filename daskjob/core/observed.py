@@ -159,6 +159,10 @@ class GroupOfCluster:
     ref: ObjectRef
     replicas: int
     deleting: bool
+    #: Its ``spec.worker`` as it is.
+    worker: Manifest = field(default_factory=dict)
+    #: What tells which template of its cluster it has got; empty where nothing says so.
+    template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +230,11 @@ class ObservedGroup:
     def ref(self) -> ObjectRef:
         """The object that the pass is about."""
         return self.group.meta.ref
+
+    @property
+    def staying(self) -> list[PodFacts]:
+        """The worker pods that have not ended and that nobody has asked to go."""
+        return [pod for pod in self.workers if pod.alive and not pod.deleting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,18 +425,26 @@ def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
         left_alone=_is_left_alone(manifest, cluster, objects),
         service=services[0] if services else None,
         groups=tuple(
-            GroupOfCluster(
-                ref=object_ref(group),
-                replicas=read_group(group, []).replicas,
-                deleting=bool(metadata(group).get("deletionTimestamp")),
-            )
-            for group in objects.controlled(names.Kind.GROUP, uid)
+            _group_of_cluster(group) for group in objects.controlled(names.Kind.GROUP, uid)
         ),
         autoscalers=tuple(
             read_autoscaler(item, []) for item in objects.controlled(names.Kind.AUTOSCALER, uid)
         ),
         workers=_workers_of_cluster(uid, objects),
         runner_alive=any(pod.alive for pod in _users(cluster, objects)),
+    )
+
+
+def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
+    group = read_group(manifest, [])
+    spec = manifest.get("spec")
+    worker = spec.get("worker") if isinstance(spec, dict) else None
+    return GroupOfCluster(
+        ref=group.meta.ref,
+        replicas=group.replicas,
+        deleting=group.meta.deleting,
+        worker=worker if isinstance(worker, dict) else {},
+        template=group.meta.annotations.get(names.ANNOTATION_TEMPLATE, ""),
     )
 
 

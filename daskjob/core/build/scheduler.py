@@ -7,7 +7,7 @@ from daskjob.core.build.agent import AgentGroup, agent_environment, bootstrap
 from daskjob.core.build.agent_groups import agent_groups
 from daskjob.core.build.metadata import inherited, object_metadata
 from daskjob.core.build.pods import base_labels, main_container_annotation, pod_spec
-from daskjob.core.manifests import Manifest, fingerprint
+from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Site
 from daskjob.core.spec import DaskCluster
 
@@ -29,7 +29,7 @@ def scheduler_pod(cluster: DaskCluster, site: Site, token: str) -> Manifest:
     labels = inherited(cluster.meta.labels, template.labels, base)
     ours = {
         **main_container_annotation(template, "scheduler"),
-        names.ANNOTATION_TEMPLATE: fingerprint(template.spec),
+        names.ANNOTATION_TEMPLATE: template.fingerprint,
     }
     annotations = inherited(cluster.meta.annotations, template.annotations, ours)
     return {

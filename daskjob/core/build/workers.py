@@ -10,7 +10,7 @@ from daskjob.core.build.pods import (
     pod_spec,
     scheduler_address,
 )
-from daskjob.core.manifests import Manifest, fingerprint
+from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Site
 from daskjob.core.spec import DaskCluster, DaskWorkerGroup
 
@@ -29,7 +29,7 @@ def worker_pod(group: DaskWorkerGroup, cluster: DaskCluster, name: str, site: Si
     labels = inherited(meta.labels, template.labels, base)
     ours = {
         **main_container_annotation(template, "worker"),
-        names.ANNOTATION_TEMPLATE: fingerprint(template.spec),
+        names.ANNOTATION_TEMPLATE: template.fingerprint,
     }
     annotations = inherited(meta.annotations, template.annotations, ours)
     return {

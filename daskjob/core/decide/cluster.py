@@ -18,6 +18,7 @@ from daskjob.core.decide.cluster_autoscalers import (
     missing_autoscalers,
     superfluous_autoscalers,
 )
+from daskjob.core.decide.cluster_templates import template_patches
 from daskjob.core.decide.telling import (
     RESTLESS_SECONDS,
     STARTING,
@@ -73,7 +74,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
         status=_written(observed, status, due, now),
         create=tuple(m for m in create if _may_try(observed, m, now)),
         delete=_superfluous(observed),
-        patch=(*patches, *autoscaler_patches(observed)),
+        patch=(*patches, *template_patches(observed), *autoscaler_patches(observed)),
         wake_at=earliest([idle, *waits], now),
     )
 

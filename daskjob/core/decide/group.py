@@ -25,7 +25,14 @@ from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Refusal
 from daskjob.core.policies.allocation import allocated
 from daskjob.core.policies.pacing import next_try
-from daskjob.core.policies.scaling import RETIRE_SECONDS, STABLE_SECONDS, Scaling, scaling
+from daskjob.core.policies.renewal import Renewal, renewal
+from daskjob.core.policies.scaling import (
+    RETIRE_SECONDS,
+    STABLE_SECONDS,
+    Scaling,
+    replacing,
+    scaling,
+)
 from daskjob.core.status import (
     Condition,
     ConditionType,
@@ -48,8 +55,9 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     if observed.left_alone:
         return _left_alone(observed, now)
     status = _with_failures(observed, now)
-    verdict = scaling(observed, status.failures, status.last_failure_time)
-    status = _told(observed, status, verdict, now)
+    changed = renewal(observed)
+    verdict = _scaling(observed, status, changed)
+    status = _told(observed, status, verdict, changed, now)
     create, wait = _new_workers(observed, verdict, now)
     due = _told_at(observed, status, creating=bool(create), now=now)
     looks = [wait, *(next_try(refusal) for refusal in observed.refusals.values())]
@@ -66,6 +74,19 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
         delete=tuple(pod.ref for pod in verdict.remove),
         retire=_retire(observed, verdict, now),
         wake_at=earliest(looks, now),
+    )
+
+
+def _scaling(observed: ObservedGroup, status: GroupStatus, changed: Renewal | None) -> Scaling:
+    if changed is None:
+        return scaling(observed, status.failures, status.last_failure_time)
+    return replacing(
+        observed,
+        changed.old,
+        add=changed.add,
+        go=changed.go,
+        failures=status.failures,
+        failed_at=status.last_failure_time,
     )
 
 
@@ -170,13 +191,16 @@ def _with_failures(observed: ObservedGroup, now: datetime) -> GroupStatus:
 
 
 def _told(
-    observed: ObservedGroup, status: GroupStatus, verdict: Scaling, now: datetime
+    observed: ObservedGroup,
+    status: GroupStatus,
+    verdict: Scaling,
+    changed: Renewal | None,
+    now: datetime,
 ) -> GroupStatus:
-    meta = observed.group.meta
-    alive = [pod for pod in observed.workers if pod.alive and not pod.deleting]
+    meta, alive = observed.group.meta, observed.staying
     ready = sum(1 for pod in alive if pod.ready)
     wanted = observed.group.replicas
-    reason, message = _why(observed, verdict, ready, wanted)
+    reason, message = _why(observed, verdict, changed, ready)
     condition = Condition(
         ConditionType.WORKERS_READY, ready == wanted, reason, message, meta.generation
     )
@@ -230,7 +254,10 @@ def _written(
     return replace(status, updated_at=whole_seconds(now)).to_manifest()
 
 
-def _why(observed: ObservedGroup, verdict: Scaling, ready: int, wanted: int) -> tuple[str, str]:
+def _why(
+    observed: ObservedGroup, verdict: Scaling, changed: Renewal | None, ready: int
+) -> tuple[str, str]:
+    wanted = observed.group.replicas
     if observed.mistakes:
         return "InvalidSpec", "; ".join(str(mistake) for mistake in observed.mistakes)
     if observed.cluster is None:
@@ -238,7 +265,7 @@ def _why(observed: ObservedGroup, verdict: Scaling, ready: int, wanted: int) -> 
         return "ClusterMissing", f"DaskCluster {name} does not exist; the group waits for it."
     if verdict.blocked:
         return "ScaleDownBlocked", f"{verdict.blocked}; no worker is removed until then."
-    if ready == wanted:
+    if ready == wanted and changed is None:
         return "AllReady", f"{ready} of {wanted} workers are ready."
     no = refused(observed.refusals)
     if no:
@@ -247,4 +274,7 @@ def _why(observed: ObservedGroup, verdict: Scaling, ready: int, wanted: int) -> 
         problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
         if problem:
             return str(problem.reason), problem.message
+    if changed is not None:
+        new = len(observed.staying) - len(changed.old)
+        return "Updating", f"{new} of {wanted} workers have the changed template so far."
     return STARTING, f"{ready} of {wanted} workers are ready."

@@ -8,7 +8,8 @@ scheduler that cannot be asked means no scale-down.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from daskjob.core.dask import DaskWorker, Retirement
@@ -41,8 +42,7 @@ class Scaling:
 
 def scaling(observed: ObservedGroup, failures: int, failed_at: datetime | None) -> Scaling:
     """Judge a group's pods against the count that its spec asks for."""
-    ended = tuple(pod for pod in observed.workers if pod.ended and not pod.deleting)
-    alive = [pod for pod in observed.workers if pod.alive and not pod.deleting]
+    ended, alive = _ended(observed), observed.staying
     missing = observed.group.replicas - len(alive)
     if missing >= 0:
         # What was to go, and is wanted again, takes no more tasks: another comes for it.
@@ -50,17 +50,40 @@ def scaling(observed: ObservedGroup, failures: int, failed_at: datetime | None) 
         add = missing + len(emptied)
         not_before = replaced_at(failures, failed_at) if add else None
         return Scaling(add=add, remove=(*ended, *emptied), not_before=not_before)
-    return _fewer(observed, ended, alive, -missing)
+    return _fewer(observed, ended, alive, alive, -missing)
+
+
+def replacing(
+    observed: ObservedGroup,
+    old: Sequence[PodFacts],
+    *,
+    add: int,
+    go: int,
+    failures: int,
+    failed_at: datetime | None,
+) -> Scaling:
+    """Judge which of the old pods go, as many as may, while new ones come."""
+    fewer = _fewer(observed, _ended(observed), observed.staying, old, go)
+    return replace(fewer, add=add, not_before=replaced_at(failures, failed_at) if add else None)
+
+
+def _ended(observed: ObservedGroup) -> tuple[PodFacts, ...]:
+    return tuple(pod for pod in observed.workers if pod.ended and not pod.deleting)
 
 
 def _fewer(
-    observed: ObservedGroup, ended: tuple[PodFacts, ...], alive: list[PodFacts], surplus: int
+    observed: ObservedGroup,
+    ended: tuple[PodFacts, ...],
+    alive: Sequence[PodFacts],
+    choice: Sequence[PodFacts],
+    surplus: int,
 ) -> Scaling:
+    """Judge which of a choice of the pods go, when so many of them are too many."""
     if observed.scheduler is None or observed.scheduler.ended:
         # Nobody holds data without a scheduler: every task is lost already.
-        return Scaling(remove=(*ended, *alive[:surplus]))
+        return Scaling(remove=(*ended, *choice[:surplus]))
     if observed.dask is None:
-        never_placed = [pod for pod in alive if not pod.scheduled][:surplus]
+        never_placed = [pod for pod in choice if not pod.scheduled][:surplus]
         blocked = "" if len(never_placed) == surplus else "the scheduler cannot be asked"
         return Scaling(remove=(*ended, *never_placed), blocked=blocked)
     registered = {pod.ref.name: _workers_of(pod, observed.dask.workers) for pod in alive}
@@ -69,13 +92,13 @@ def _fewer(
     unmapped = any(
         w.address not in mapped and not _is_of_another_group(w, ours) for w in observed.dask.workers
     )
-    free = [pod for pod in alive if not registered[pod.ref.name]]
+    free = [pod for pod in choice if not registered[pod.ref.name]]
     if unmapped:
         free = [pod for pod in free if not _ever_ran(pod)]
     free.sort(key=lambda pod: (pod.scheduled, pod.ready, pod.ref.name))
-    remove = [*_emptied(alive, observed), *free][:surplus]
+    remove = [*_emptied(choice, observed), *free][:surplus]
     left = surplus - len(remove)
-    candidates = [w for pod in alive if pod not in remove and (w := registered[pod.ref.name])]
+    candidates = [w for pod in choice if pod not in remove and (w := registered[pod.ref.name])]
     candidates.sort(key=_least_loss)
     waiting = observed.retirement is not None and not observed.retirement.answered
     blocked = "the scheduler did not confirm that the data of enough workers is safe"
@@ -88,7 +111,7 @@ def _fewer(
     )
 
 
-def _emptied(pods: list[PodFacts], observed: ObservedGroup) -> list[PodFacts]:
+def _emptied(pods: Sequence[PodFacts], observed: ObservedGroup) -> list[PodFacts]:
     """Return the pods all of whose workers the scheduler let go: nothing would be missed."""
     known = observed.dask.workers if observed.dask else ()
     return [

@@ -2,7 +2,14 @@
 
 from daskjob.core.spec.autoscaler import DaskAutoscaler, parse_autoscaler, read_autoscaler
 from daskjob.core.spec.cluster import ClusterSpec, DaskCluster, parse_cluster, read_cluster
-from daskjob.core.spec.group import Autoscaling, DaskWorkerGroup, GroupSpec, parse_group, read_group
+from daskjob.core.spec.group import (
+    Autoscaling,
+    DaskWorkerGroup,
+    GroupSpec,
+    UpdateStrategy,
+    parse_group,
+    read_group,
+)
 from daskjob.core.spec.job import DaskJob, parse_job, read_job
 from daskjob.core.spec.meta import Meta
 from daskjob.core.spec.pod import PodTemplate
@@ -19,6 +26,7 @@ __all__ = [
     "Meta",
     "PodTemplate",
     "Policy",
+    "UpdateStrategy",
     "parse_autoscaler",
     "parse_cluster",
     "parse_group",

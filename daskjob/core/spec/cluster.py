@@ -14,6 +14,7 @@ from daskjob.core.spec.group import (
     AUTOSCALING,
     REPLICAS,
     SCALED_REPLICAS,
+    UPDATE_STRATEGY,
     GroupSpec,
     read_group_spec,
 )
@@ -52,7 +53,7 @@ SCHEDULER = Record(
 WORKER = Record(
     "worker",
     "The workers of the default group.",
-    (REPLICAS, *TEMPLATE, AUTOSCALING),
+    (REPLICAS, *TEMPLATE, AUTOSCALING, UPDATE_STRATEGY),
     required="write the workers' pod: spec.containers",
 )
 GROUP_NAME = Text(
@@ -75,7 +76,7 @@ GROUP_NAME = Text(
 GROUPS = Many(
     "workerGroups",
     "Further groups of workers, each of its own shape.",
-    Record("", "A further group.", (GROUP_NAME, REPLICAS, *TEMPLATE, AUTOSCALING)),
+    Record("", "A further group.", (GROUP_NAME, REPLICAS, *TEMPLATE, AUTOSCALING, UPDATE_STRATEGY)),
     at_most=MOST_GROUPS,
     key="name",
 )
@@ -94,7 +95,7 @@ SPEC = replace(
     CLUSTER_SPEC,
     fields=(
         SCHEDULER,
-        replace(WORKER, fields=(SCALED_REPLICAS, *TEMPLATE, AUTOSCALING)),
+        replace(WORKER, fields=(SCALED_REPLICAS, *TEMPLATE, AUTOSCALING, UPDATE_STRATEGY)),
         GROUPS,
         IDLE_TIMEOUT,
     ),

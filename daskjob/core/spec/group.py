@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.fields import INT32, Reader
 from daskjob.core.manifests import Manifest
-from daskjob.core.shapes import Integer, Record, Rule
+from daskjob.core.shapes import Choice, Integer, Record, Rule
 from daskjob.core.spec.meta import Meta, name_of, read_kind, read_meta
 from daskjob.core.spec.pod import TEMPLATE, PodTemplate, read_template
 
@@ -16,6 +17,14 @@ from daskjob.core.spec.pod import TEMPLATE, PodTemplate, read_template
 DEFAULT_REPLICAS = 1
 #: How long fewer workers must have been enough before any goes.
 DEFAULT_SCALE_DOWN_DELAY_SECONDS = 60
+
+
+class UpdateStrategy(StrEnum):
+    """What becomes of the workers that there are when their template changes."""
+
+    ON_DELETE = "OnDelete"
+    RETIRE = "Retire"
+
 
 #: Absent means something in a job: then nothing overrides a count that somebody scaled.
 REPLICAS = Integer("replicas", f"The number of worker pods; absent: {DEFAULT_REPLICAS}.")
@@ -46,6 +55,14 @@ AUTOSCALING = Record(
     rules=(BOUNDS,),
 )
 
+UPDATE_STRATEGY = Choice(
+    "updateStrategy",
+    "What becomes of the workers that there are when their template changes. OnDelete: they stay "
+    "until they go for another reason. Retire: they are replaced, a quarter at a time, each when "
+    "the scheduler has confirmed that its data is elsewhere. Absent: OnDelete.",
+    UpdateStrategy,
+)
+
 CLUSTER_NAME = name_of(names.Kind.CLUSTER, "cluster", "The DaskCluster that the group joins.")
 WORKER = Record(
     "worker",
@@ -56,7 +73,7 @@ WORKER = Record(
 SPEC = Record(
     "spec",
     "Workers of one shape.",
-    (CLUSTER_NAME, WORKER),
+    (CLUSTER_NAME, WORKER, UPDATE_STRATEGY),
     required="write spec.cluster and spec.worker",
 )
 
@@ -80,6 +97,7 @@ class GroupSpec:
     autoscaling: Autoscaling | None = None
     #: False where the manifest leaves ``replicas`` out: then nothing overrides a scaled count.
     replicas_given: bool = False
+    update_strategy: UpdateStrategy = UpdateStrategy.ON_DELETE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +108,7 @@ class DaskWorkerGroup:
     cluster: str
     replicas: int
     template: PodTemplate
+    update_strategy: UpdateStrategy = UpdateStrategy.ON_DELETE
 
 
 def read_group_spec(reader: Reader, name: str) -> GroupSpec:
@@ -101,6 +120,7 @@ def read_group_spec(reader: Reader, name: str) -> GroupSpec:
         template=read_template(reader),
         autoscaling=_read_autoscaling(reader),
         replicas_given=replicas is not None,
+        update_strategy=UPDATE_STRATEGY.read(reader) or UpdateStrategy.ON_DELETE,
     )
 
 
@@ -133,7 +153,8 @@ def read_group(
     spec = SPEC.read(root)
     cluster = CLUSTER_NAME.read(spec)
     group = read_group_spec(WORKER.read(spec), meta.name)
-    return DaskWorkerGroup(meta, cluster, group.replicas, group.template)
+    strategy = UPDATE_STRATEGY.read(spec) or UpdateStrategy.ON_DELETE
+    return DaskWorkerGroup(meta, cluster, group.replicas, group.template, strategy)
 
 
 def parse_group(manifest: Manifest) -> DaskWorkerGroup:

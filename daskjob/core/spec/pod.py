@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from daskjob.core import names
 from daskjob.core.fields import Reader
-from daskjob.core.manifests import Manifest
+from daskjob.core.manifests import Manifest, fingerprint
 from daskjob.core.shapes import Choice, Many, Record, Text, Texts
 
 
@@ -89,6 +89,11 @@ class PodTemplate:
     def containers(self) -> list[Manifest]:
         """The containers, without those that are only for the start."""
         return [c for c in self.spec.get("containers") or () if isinstance(c, dict)]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell it from another template."""
+        return fingerprint([self.spec, dict(self.labels), dict(self.annotations)])
 
     def main_container(self, *fallbacks: str) -> str:
         """Return the name of the container that matters.
