@@ -184,9 +184,9 @@ class Operator:
                 logger.info("the API server answers again: what failed is tried again")
                 self._passes.hurry()
 
-    def _wake(self, key: Key) -> None:
+    def _wake(self, key: Key, within: float = 0.0) -> None:
         if self._passes is not None:
-            self._passes.wake(key)
+            self._passes.wake(key, within)
 
     # What is answered to those who ask.
 

@@ -74,10 +74,10 @@ class Passes:
         #: Objects whose last write the cache has not seen: since when, and how often it was asked.
         self._behind: dict[Key, tuple[float, int]] = {}
 
-    def wake(self, key: Key) -> None:
-        """Have a pass made over an object soon."""
+    def wake(self, key: Key, within: float = 0.0) -> None:
+        """Have a pass made over an object soon: within so many seconds."""
         if self._covers(key.namespace):
-            self.queue.add(key)
+            self.queue.add(key, within)
             self._stirred.set()
 
     def hurry(self) -> None:

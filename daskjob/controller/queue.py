@@ -70,8 +70,8 @@ class _Entry:
     since: float | None = None
     #: Whether a pass is being made.
     taken: bool = False
-    #: Whether it changed since that pass began.
-    changed: bool = False
+    #: It changed since that pass began, and is due within so many seconds; ``None``: it did not.
+    changed: float | None = None
     #: When it is due by itself, and the number of that timer; 0: there is none.
     due: float = 0.0
     timer: int = 0
@@ -106,15 +106,18 @@ class WorkQueue(Generic[K]):
 
     # What happens.
 
-    def add(self, key: K) -> None:
-        """Take note that something of a key has changed."""
+    def add(self, key: K, within: float = 0.0) -> None:
+        """Take note that something of a key has changed; it is due within so many seconds.
+
+        What changes in the meantime is seen by the same pass.
+        """
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = _Entry()
         if entry.taken:
-            entry.changed = True
+            entry.changed = within if entry.changed is None else min(entry.changed, within)
         elif entry.since is None:
-            self._changed(key, entry)
+            self._changed(key, entry, within)
 
     def take(self) -> K | None:
         """Return the next key that is due, for a pass; ``None``: there is none now."""
@@ -127,7 +130,7 @@ class WorkQueue(Generic[K]):
         else:
             return None
         entry = self._entries[key]
-        entry.since, entry.taken, entry.changed = None, True, False
+        entry.since, entry.taken, entry.changed = None, True, None
         self._moved_at = now
         return key
 
@@ -139,10 +142,14 @@ class WorkQueue(Generic[K]):
             entry.failures = 0
         at_once = wake_in is not None and wake_in <= 0
         entry.restless = entry.restless + 1 if at_once else 0
-        if entry.changed:
+        waits = [] if entry.changed is None else [entry.changed]
+        if entry.changed is not None and entry.changed <= 0:
             self._line_up(key, entry)
-        elif wake_in is not None:
-            self._set_timer(key, entry, self._clock() + max(wake_in, _rest(entry.restless)))
+            return
+        if wake_in is not None:
+            waits.append(max(wake_in, _rest(entry.restless)))
+        if waits:
+            self._set_timer(key, entry, self._clock() + min(waits))
         else:
             self._forget(key)
 
@@ -153,17 +160,17 @@ class WorkQueue(Generic[K]):
         wait = wait_after(entry.failures, retryable=retryable) * self._jitter()
         now = entry.failed_at = self._clock()
         entry.not_before = now + min(wait, CHANGED_WAIT_SECONDS)
-        due = entry.not_before if entry.changed else now + wait
+        due = now + wait if entry.changed is None else entry.not_before
         self._set_timer(key, entry, due)
         return due - now
 
     def put_back(self, key: K, wait: float) -> None:
         """Take note that no pass could be made yet; try after a wait, or when something changes."""
         entry = self._returned(key)
-        if entry.changed:
-            self._changed(key, entry)
-        else:
+        if entry.changed is None:
             self._set_timer(key, entry, self._clock() + wait)
+        else:
+            self._changed(key, entry, entry.changed)
 
     def hurry(self) -> None:
         """Let all that failed be tried again now, as fast as the budget for that allows."""
@@ -226,12 +233,15 @@ class WorkQueue(Generic[K]):
         self._moved_at = self._clock()
         return entry
 
-    def _changed(self, key: K, entry: _Entry) -> None:
+    def _changed(self, key: K, entry: _Entry, within: float) -> None:
         now = self._clock()
-        if not entry.failures or entry.not_before <= now:
+        due = now + max(within, 0.0)
+        if entry.failures:
+            due = max(due, entry.not_before)
+        if due <= now:
             self._line_up(key, entry)
-        elif not entry.timer or entry.not_before < entry.due:
-            self._set_timer(key, entry, entry.not_before)
+        elif not entry.timer or due < entry.due:
+            self._set_timer(key, entry, due)
 
     def _line_up(self, key: K, entry: _Entry) -> None:
         self._cancel_timer(entry)

@@ -7,12 +7,9 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from daskjob.controller.lease import Leases
-from daskjob.core.backend import Backend
+from daskjob.core.backend import Backend, Wake
 from daskjob.core.manifests import Key
 from daskjob.core.observed import Site
-
-#: Called with an object that a pass may see differently now. Takes no time and never fails.
-Wake = Callable[[Key], None]
 
 
 class World(Backend, Protocol):

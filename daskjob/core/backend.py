@@ -18,6 +18,14 @@ from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Observed
 
 
+class Wake(Protocol):
+    """Called with an object that a pass may see differently now. Takes no time and never fails."""
+
+    def __call__(self, key: Key, within: float = 0.0) -> None:
+        """Have a pass made over the object; within so many seconds is soon enough."""
+        ...
+
+
 class Backend(Protocol):
     """What a pass needs of the world.
 

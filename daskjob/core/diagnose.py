@@ -94,7 +94,7 @@ class Diagnosis:
 
 def waiting_for(pod: PodFacts) -> Diagnosis | None:
     """Say what a pod that does not run yet waits for; ``None`` where nothing is known of it."""
-    if pod.ended:
+    if pod.ended or pod.ready:
         return None
     return (
         _check_unschedulable(pod)

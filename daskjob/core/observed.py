@@ -28,15 +28,21 @@ from daskjob.core.manifests import (
 )
 from daskjob.core.objects import Objects
 from daskjob.core.pods import PodFacts
+from daskjob.core.readings import (
+    autoscaler_in,
+    autoscaler_status_in,
+    cluster_in,
+    cluster_status_in,
+    group_in,
+    group_status_in,
+    job_in,
+    job_status_in,
+)
 from daskjob.core.spec import (
     DaskAutoscaler,
     DaskCluster,
     DaskJob,
     DaskWorkerGroup,
-    read_autoscaler,
-    read_cluster,
-    read_group,
-    read_job,
 )
 from daskjob.core.status import (
     AutoscalerStatus,
@@ -44,10 +50,6 @@ from daskjob.core.status import (
     ClusterStatus,
     GroupStatus,
     JobStatus,
-    autoscaler_status_from,
-    cluster_status_from,
-    group_status_from,
-    job_status_from,
 )
 
 
@@ -279,18 +281,17 @@ Observed: TypeAlias = ObservedJob | ObservedCluster | ObservedGroup | ObservedAu
 
 def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
     """Return what there is to see of a job; the caller adds what is not in objects."""
-    mistakes: list[FieldError] = []
-    job = read_job(manifest, mistakes)
+    job, mistakes = job_in(manifest)
     cluster = objects.named(names.Kind.CLUSTER, job.cluster_name)
     if cluster is not None and not job.cluster_ref and controller_uid(cluster) != job.meta.uid:
         cluster = None
     cluster_uid = object_ref(cluster).uid if cluster else ""
     runners = _pods(objects.pods(job.meta.uid), names.Component.RUNNER)
-    status = job_status_from(manifest.get("status"))
+    status = job_status_in(manifest)
     return ObservedJob(
         job=job,
         status=status,
-        mistakes=tuple(mistakes),
+        mistakes=mistakes,
         runners=_by_attempt(job, runners),
         cluster=_cluster_of_job(job, cluster, objects) if cluster else None,
         scheduler=_scheduler(job.cluster_name, cluster_uid, objects),
@@ -340,11 +341,10 @@ def _leftovers(cluster: str, objects: Objects) -> tuple[ObjectRef, ...]:
 
 
 def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Objects) -> ClusterOfJob:
-    mistakes: list[FieldError] = []
-    cluster = read_cluster(manifest, mistakes)
-    phase = cluster_status_from(manifest.get("status")).phase
+    cluster, mistakes = cluster_in(manifest)
+    phase = cluster_status_in(manifest).phase
     groups = objects.controlled(names.Kind.GROUP, cluster.meta.uid)
-    counts = [read_group(group, []).replicas for group in groups]
+    counts = [group_in(group)[0].replicas for group in groups]
     number = whole_number(cluster.meta.annotations.get(names.ANNOTATION_ATTEMPT, ""))
     # That of a job's own cluster is missing where dask-kubernetes made it, which tried only once.
     unsaid = 0 if cluster.meta.owner_uid == job.meta.uid else None
@@ -357,9 +357,7 @@ def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Objects) -> Clust
         desired_workers=sum(counts) if counts else cluster.spec.desired_workers,
         asked_replicas=cluster.spec.worker.replicas if asked is None else asked,
         deletes_workers=cluster.deletes_workers,
-        worker_failures=min(
-            (group_status_from(group.get("status")).failures for group in groups), default=0
-        ),
+        worker_failures=min((group_status_in(group).failures for group in groups), default=0),
         left_alone=_is_left_alone(manifest, cluster, objects),
         scheduler_lost=phase is ClusterPhase.ERROR and not mistakes,
     )
@@ -371,7 +369,7 @@ def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Objects) -
         # A job of ours made it.
         return False
     schedulers = _deployed(name, objects)
-    status = cluster_status_from(manifest.get("status"))
+    status = cluster_status_in(manifest)
     return left_alone(status, cluster.meta.created_at, schedulers)
 
 
@@ -412,14 +410,13 @@ def _pods(pods: Iterable[PodFacts], component: str) -> list[PodFacts]:
 
 def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
     """Return what there is to see of a cluster; the caller adds what is not in objects."""
-    mistakes: list[FieldError] = []
-    cluster = read_cluster(manifest, mistakes)
+    cluster, mistakes = cluster_in(manifest)
     uid = cluster.meta.uid
     services = objects.references("Service", uid)
     return ObservedCluster(
         cluster=cluster,
-        status=cluster_status_from(manifest.get("status")),
-        mistakes=tuple(mistakes),
+        status=cluster_status_in(manifest),
+        mistakes=mistakes,
         scheduler=_scheduler(cluster.meta.name, uid, objects),
         deployed=_deployed(cluster.meta.name, objects),
         left_alone=_is_left_alone(manifest, cluster, objects),
@@ -428,7 +425,7 @@ def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
             _group_of_cluster(group) for group in objects.controlled(names.Kind.GROUP, uid)
         ),
         autoscalers=tuple(
-            read_autoscaler(item, []) for item in objects.controlled(names.Kind.AUTOSCALER, uid)
+            autoscaler_in(item)[0] for item in objects.controlled(names.Kind.AUTOSCALER, uid)
         ),
         workers=_workers_of_cluster(uid, objects),
         runner_alive=any(pod.alive for pod in _users(cluster, objects)),
@@ -436,7 +433,7 @@ def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
 
 
 def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
-    group = read_group(manifest, [])
+    group, _ = group_in(manifest)
     spec = manifest.get("spec")
     worker = spec.get("worker") if isinstance(spec, dict) else None
     return GroupOfCluster(
@@ -459,16 +456,15 @@ def _users(cluster: DaskCluster, objects: Objects) -> list[PodFacts]:
 
 def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
     """Return what there is to see of a worker group; the caller adds what is not in objects."""
-    mistakes: list[FieldError] = []
-    group = read_group(manifest, mistakes)
+    group, mistakes = group_in(manifest)
     found = objects.named(names.Kind.CLUSTER, group.cluster)
-    cluster = read_cluster(found, []) if found else None
+    cluster = cluster_in(found)[0] if found else None
     uid = cluster.meta.uid if cluster else ""
     workers = _workers_of_group(manifest, objects)
     return ObservedGroup(
         group=group,
-        status=group_status_from(manifest.get("status")),
-        mistakes=tuple(mistakes),
+        status=group_status_in(manifest),
+        mistakes=mistakes,
         cluster=cluster,
         left_alone=bool(found and cluster and _is_left_alone(found, cluster, objects)),
         scheduler=_scheduler(group.cluster, uid, objects),
@@ -479,20 +475,19 @@ def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
 
 def autoscaler_observed(manifest: Manifest, objects: Objects) -> ObservedAutoscaler:
     """Return what there is to see of an autoscaler; the caller adds what is not in objects."""
-    mistakes: list[FieldError] = []
-    autoscaler = read_autoscaler(manifest, mistakes)
+    autoscaler, mistakes = autoscaler_in(manifest)
     found = objects.named(names.Kind.CLUSTER, autoscaler.cluster)
-    cluster = read_cluster(found, []) if found else None
+    cluster = cluster_in(found)[0] if found else None
     group = objects.named(names.Kind.GROUP, autoscaler.group_name)
     uid = cluster.meta.uid if cluster else ""
     return ObservedAutoscaler(
         autoscaler=autoscaler,
-        status=autoscaler_status_from(manifest.get("status")),
-        mistakes=tuple(mistakes),
+        status=autoscaler_status_in(manifest),
+        mistakes=mistakes,
         cluster=cluster,
         left_alone=bool(found and cluster and _is_left_alone(found, cluster, objects)),
         scheduler=_scheduler(autoscaler.cluster, uid, objects),
-        group=read_group(group, []) if group else None,
+        group=group_in(group)[0] if group else None,
         elder=_elder(autoscaler, objects),
     )
 
@@ -501,8 +496,7 @@ def _elder(autoscaler: DaskAutoscaler, objects: Objects) -> str:
     """Return the oldest autoscaler of the same group, where that is another one."""
     rivals = [autoscaler]
     for item in objects.speaking(names.Kind.AUTOSCALER, autoscaler.cluster):
-        mistakes: list[FieldError] = []
-        other = read_autoscaler(item, mistakes)
+        other, mistakes = autoscaler_in(item)
         if other.group_name == autoscaler.group_name and not mistakes and not other.meta.deleting:
             rivals.append(other)
     oldest = min(rivals, key=lambda one: (format_time(one.meta.created_at) or "", one.meta.name))
@@ -513,8 +507,7 @@ def joined_groups(cluster: DaskCluster, objects: Objects) -> list[DaskWorkerGrou
     """Return the groups that name a cluster and are not its own, those with mistakes left out."""
     joined: list[DaskWorkerGroup] = []
     for item in objects.speaking(names.Kind.GROUP, cluster.meta.name):
-        mistakes: list[FieldError] = []
-        group = read_group(item, mistakes)
+        group, mistakes = group_in(item)
         if not mistakes and group.meta.owner_uid != cluster.meta.uid and not group.meta.deleting:
             joined.append(group)
     return sorted(joined, key=lambda group: group.meta.name)

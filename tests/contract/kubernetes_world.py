@@ -90,7 +90,8 @@ class KubernetesWorld:
         async with self._kube:
             await self._kube.run()
 
-    def _note(self, _key: Key) -> None:
+    def _note(self, key: Key, within: float = 0.0) -> None:
+        del key, within
         self._moved = time.monotonic()
 
     async def _kubectl(self, *arguments: str, stdin: str | None = None) -> str:

@@ -46,6 +46,51 @@ def failing(time: Time, count: int) -> WorkQueue[int]:
 # In line
 
 
+def test_change_that_can_wait_is_due_a_little_later_with_all_that_comes_until_then(
+    queue: WorkQueue[str], time: Time
+) -> None:
+    queue.add("a", within=0.25)
+    time.now = 0.2
+    queue.add("a", within=0.25)
+    assert queue.take() is None
+    assert queue.seconds_until_due() == pytest.approx(0.05)
+    time.now = 0.25
+    assert queue.take() == "a"
+    queue.done("a")
+    assert len(queue) == 0
+
+
+def test_change_that_cannot_wait_takes_along_what_could(queue: WorkQueue[str]) -> None:
+    queue.add("a", within=0.25)
+    queue.add("a")
+    assert queue.take() == "a"
+    queue.done("a")
+    assert len(queue) == 0
+
+
+def test_change_that_can_wait_and_comes_during_a_pass_is_due_a_little_after_it(
+    queue: WorkQueue[str], time: Time
+) -> None:
+    queue.add("a")
+    assert queue.take() == "a"
+    queue.add("a", within=0.25)
+    queue.done("a", wake_in=100.0)
+    assert queue.take() is None
+    time.now = 0.25
+    assert queue.take() == "a"
+
+
+def test_change_that_can_wait_does_not_put_off_what_is_due_sooner(
+    queue: WorkQueue[str], time: Time
+) -> None:
+    queue.add("a")
+    assert queue.take() == "a"
+    queue.done("a", wake_in=0.1)
+    queue.add("a", within=0.25)
+    time.now = 0.1
+    assert queue.take() == "a"
+
+
 def test_key_that_changes_three_times_is_taken_once(queue: WorkQueue[str]) -> None:
     for _ in range(3):
         queue.add("a")

@@ -13,7 +13,7 @@ from tests.controller.properties import STORIES
 KEYS = st.sampled_from("abc")
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), KEYS),
+        st.tuples(st.just("add"), KEYS, st.sampled_from([0.0, 0.25, 5.0])),
         st.tuples(st.just("take"), KEYS),
         st.tuples(st.just("done"), KEYS),
         st.tuples(st.just("done later"), KEYS, st.sampled_from([-1.0, 0.0, 0.5, 3.0, 1000.0])),
@@ -35,6 +35,10 @@ class Model:
         self.taken: set[str] = set()
         #: Changes that no pass which began later has seen.
         self.unseen: set[str] = set()
+        #: Within how many seconds each of them has to be seen: from its coming, or from the end of
+        #: the pass in which it came.
+        self.within: dict[str, float] = {}
+        self.since: dict[str, float] = {}
         #: When the key asked to be looked at, by its last finished pass.
         self.wanted: dict[str, float] = {}
         self.failed_at: dict[str, float] = {}
@@ -44,9 +48,11 @@ class Model:
         getattr(self, what.replace(" ", "_"))(*arguments)
         assert self.queue.depth + len(self.taken) <= len(self.queue)
 
-    def add(self, key: str) -> None:
-        self.queue.add(key)
+    def add(self, key: str, within: float) -> None:
+        self.queue.add(key, within)
         self.unseen.add(key)
+        self.within[key] = min(self.within.get(key, within), within)
+        self.since[key] = self.now
 
     def take(self, _key: str = "") -> str | None:
         key = self.queue.take()
@@ -57,6 +63,7 @@ class Model:
             assert self.now >= self.failed_at[key] + 1.0, f"{key} was tried twice in a second"
         self.taken.add(key)
         self.unseen.discard(key)
+        self.within.pop(key, None)
         self.wanted.pop(key, None)
         self.taken_at[key].append(self.now)
         return key
@@ -64,6 +71,7 @@ class Model:
     def done(self, key: str) -> None:
         if key in self.taken:
             self.taken.discard(key)
+            self.since[key] = self.now
             self.failed_at.pop(key, None)
             self.queue.done(key)
 
@@ -72,12 +80,14 @@ class Model:
             self.taken.discard(key)
             self.failed_at.pop(key, None)
             self.queue.done(key, wake_in)
+            self.since[key] = self.now
             self.wanted[key] = self.now + wake_in
 
     def fail(self, key: str, retryable: bool) -> None:
         if key in self.taken:
             self.taken.discard(key)
             wait = self.queue.failed(key, retryable=retryable)
+            self.since[key] = self.now
             self.failed_at[key] = self.now
             self.wanted[key] = self.now + wait
 
@@ -85,6 +95,7 @@ class Model:
         if key in self.taken:
             self.taken.discard(key)
             self.queue.put_back(key, 0.05)
+            self.since[key] = self.now
             self.wanted[key] = self.now + 0.05
 
     def wait(self, seconds: float) -> None:
@@ -99,8 +110,8 @@ class Model:
             self.done(key)
         for key in sorted(self.unseen):
             seen = len(self.taken_at[key])
-            until = self.now + CHANGED_WAIT_SECONDS
-            self._run(until)
+            wait = CHANGED_WAIT_SECONDS if key in self.failed_at else self.within.get(key, 0.0)
+            self._run(max(self.now, self.since[key] + wait))
             assert len(self.taken_at[key]) > seen or key not in self.unseen, f"{key}: lost"
         for key, moment in sorted(self.wanted.items()):
             # A second more for a key that wants to be looked at again and again, at once.

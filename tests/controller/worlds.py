@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from daskjob.backends.fake import START, FakeBackend
 from daskjob.backends.in_memory import PASS_KINDS
-from daskjob.controller.world import Wake
+from daskjob.core.backend import Wake
 from daskjob.core.errors import ApiError, Conflict, NotFound
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from tests.controller import virtual_time

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.backend import KubernetesBackend
 from daskjob.backends.kubernetes.connection import Access, Kubeconfig
+from daskjob.backends.kubernetes.wakes import SOON_SECONDS
 from daskjob.controller.passes import Passes
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Site
@@ -73,8 +74,13 @@ class Passing:
         await until(lambda: not self._busy())
 
     def _busy(self) -> bool:
-        entries = self.passes.queue._entries.values()
-        under_way = any(entry.taken or entry.since is not None for entry in entries)
+        queue = self.passes.queue
+        # What is due soon only waits for more of its kind.
+        soon = queue._clock() + SOON_SECONDS
+        under_way = any(
+            entry.taken or entry.since is not None or (entry.timer and entry.due <= soon)
+            for entry in queue._entries.values()
+        )
         return under_way or bool(self.backend._tasks)
 
 

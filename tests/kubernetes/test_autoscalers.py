@@ -33,8 +33,12 @@ class World:
     def __init__(self) -> None:
         self.backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Site())
         self.woken: list[Key] = []
-        self.backend.subscribe(self.woken.append)
+        self.backend.subscribe(self._note)
         self._version = 0
+
+    def _note(self, key: Key, within: float = 0.0) -> None:
+        del within
+        self.woken.append(key)
 
     def put(self, manifest: Manifest, **status: Any) -> None:
         """Let the API server tell of an object."""

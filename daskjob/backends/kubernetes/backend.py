@@ -32,6 +32,7 @@ from daskjob.backends.kubernetes.pod_words import PodWords
 from daskjob.backends.kubernetes.refusals import Refusals
 from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
 from daskjob.core import names
+from daskjob.core.backend import Wake
 from daskjob.core.build.agent import groups_json
 from daskjob.core.build.agent_groups import agent_groups
 from daskjob.core.build.pods import dashboard_prefix
@@ -58,7 +59,7 @@ from daskjob.core.observed import (
 )
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.pacing import next_status_try
-from daskjob.core.spec import read_cluster
+from daskjob.core.readings import cluster_in
 from daskjob.core.status import ClusterPhase, JobStatusWord
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class KubernetesBackend:
         self._refusals = Refusals(clock)
         #: Apart, since a pass looks at the refusals of all that its object owns.
         self._refused_statuses = Refusals(clock)
-        self._subscribers: list[Callable[[Key], None]] = []
+        self._subscribers: list[Wake] = []
         self._wakes = Wakes(self.cache, self._wake)
         self.cache.watch(self._changed)
         #: By the scheduler pod's uid.
@@ -178,7 +179,7 @@ class KubernetesBackend:
         for informer in self.informers:
             await informer.synced.wait()
 
-    def subscribe(self, wake: Callable[[Key], None]) -> None:
+    def subscribe(self, wake: Wake) -> None:
         """Call this with the key of every object whose pass may see something new."""
         self._subscribers.append(wake)
 
@@ -207,9 +208,9 @@ class KubernetesBackend:
         """Return for how long the informer was not heard that was heard of last longest ago."""
         return time.monotonic() - min(informer.last_heard for informer in self.informers)
 
-    def _wake(self, key: Key) -> None:
+    def _wake(self, key: Key, within: float = 0.0) -> None:
         for wake in self._subscribers:
-            wake(key)
+            wake(key, within)
 
     def _changed(self, old: Item | None, new: Item | None) -> None:
         self._wakes.changed(old, new)
@@ -421,7 +422,7 @@ class KubernetesBackend:
         found = self.cache.get(ref.kind, ref.namespace, ref.name)
         if found is None or found.manifest is None:
             return None
-        spec = read_cluster(found.manifest, []).spec
+        spec = cluster_in(found.manifest)[0].spec
         port = dashboard_container_port(spec.service, spec.scheduler)
         host = f"[{scheduler.ip}]" if ":" in scheduler.ip else scheduler.ip
         url = f"http://{host}:{port}{dashboard_prefix(spec.scheduler)}"

@@ -9,21 +9,27 @@ a pass that does nothing; waking too few would leave something undone for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.items import Item
 from daskjob.core import names
+from daskjob.core.backend import Wake
 from daskjob.core.manifests import Key
 
 #: The kinds that passes are about, owners first.
 PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP, names.Kind.AUTOSCALER)
 
 
+#: What a worker does is soon told in a count, and nothing more follows from it for its cluster and
+#: its job; workers come by the dozen, and one pass sees what all of them did until then.
+SOON_SECONDS = 0.25
+
+
 class Wakes:
     """Tells, for each change in the cache, the keys of the passes that may see it."""
 
-    def __init__(self, cache: Cache, wake: Callable[[Key], None]) -> None:
+    def __init__(self, cache: Cache, wake: Wake) -> None:
         self._cache = cache
         self._wake = wake
 
@@ -31,8 +37,11 @@ class Wakes:
         """Take in a change; wake every pass that may see it, once."""
         if old is not None and new is not None and _is_the_same_to_all(old, new):
             return
+        worker, loss = _is_worker(new or old), _is_loss(new)
         for key in {key for item in (old, new) if item for key in self._seen_by(item)}:
-            self._wake(key)
+            # A lost worker is replaced at once, by its group.
+            at_once = not worker or (loss and key.kind == names.Kind.GROUP)
+            self._wake(key, 0.0 if at_once else SOON_SECONDS)
 
     def scheduler_spoke(self, cluster: Item) -> None:
         """Wake every pass that may see what a cluster's scheduler says now."""
@@ -95,6 +104,15 @@ def _key(item: Item) -> Key:
 def _is_the_same_to_all(old: Item, new: Item) -> bool:
     """Say whether a change is none to any pass: in a field of a pod that nobody looks at."""
     return old.pod is not None and old.pod == new.pod and old.cluster == new.cluster
+
+
+def _is_worker(item: Item | None) -> bool:
+    return item is not None and item.pod is not None and item.pod.component == "worker"
+
+
+def _is_loss(now: Item | None) -> bool:
+    """Say whether of a pod nothing is left that serves."""
+    return now is None or now.deleting or (now.pod is not None and now.pod.ended)
 
 
 def _cluster_of(item: Item) -> str:

@@ -47,13 +47,14 @@ from daskjob.core.status import (
     ConditionType,
     with_condition,
 )
+from daskjob.core.values import updated
 
 _COUNTS = ("replicas", "readyReplicas")
 
 
 def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     """Return what a pass over a cluster is to do."""
-    observed = replace(observed, refusals=_own_refusals(observed))
+    observed = updated(observed, refusals=_own_refusals(observed))
     cluster = observed.cluster
     if cluster.meta.deleting:
         return NOTHING
@@ -107,6 +108,8 @@ def _left_alone(observed: ObservedCluster, now: datetime) -> Decision:
 
 def _own_refusals(observed: ObservedCluster) -> dict[str, Refusal]:
     """Return the refusals of this cluster's objects; a backend shows those of the namespace."""
+    if not observed.refusals:
+        return {}
     name = observed.cluster.meta.name
     own = {
         f"Pod/{names.scheduler_pod_name(name)}",
@@ -211,7 +214,7 @@ def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterS
     asked_for = group is None and not observed.mistakes and not cluster.deletes_workers
     agreed = asked_for or (group is not None and group.replicas == spec.worker.replicas)
     port = dashboard_port(spec.service)
-    return replace(
+    return updated(
         old,
         observed_generation=meta.generation,
         phase=_phase(observed),
@@ -274,7 +277,7 @@ def _must_be_told(old: ClusterStatus, new: ClusterStatus) -> bool:
 def _decided(status: ClusterStatus) -> ClusterStatus:
     """Return the status without what only follows the pods: counts, and how far a start is."""
     starts = status.phase in (ClusterPhase.PENDING, ClusterPhase.RUNNING)
-    return replace(
+    return updated(
         status,
         observed_generation=0,
         phase=ClusterPhase.CREATED if starts else status.phase,

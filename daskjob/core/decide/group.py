@@ -40,6 +40,7 @@ from daskjob.core.status import (
     is_true,
     with_condition,
 )
+from daskjob.core.values import updated
 
 _COUNTS = ("replicas", "readyReplicas")
 #: How long a scheduler that did not confirm a retirement is left in peace.
@@ -48,7 +49,7 @@ RETRY_SECONDS = 5
 
 def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     """Return what a pass over a worker group is to do."""
-    observed = replace(observed, refusals=_own_refusals(observed))
+    observed = updated(observed, refusals=_own_refusals(observed))
     group = observed.group
     if group.meta.deleting or _is_going(observed):
         return NOTHING
@@ -156,6 +157,8 @@ def _new_workers(
 
 def _own_refusals(observed: ObservedGroup) -> dict[str, Refusal]:
     """Return the refusals of this group's pods; a backend shows those of the whole namespace."""
+    if not observed.refusals:
+        return {}
     prefix = f"Pod/{names.worker_name(observed.group.meta.name, '')}"
     return {name: r for name, r in observed.refusals.items() if name.startswith(prefix)}
 
@@ -204,7 +207,7 @@ def _told(
     condition = Condition(
         ConditionType.WORKERS_READY, ready == wanted, reason, message, meta.generation
     )
-    return replace(
+    return updated(
         status,
         observed_generation=meta.generation,
         replicas=len(alive),

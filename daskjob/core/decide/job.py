@@ -47,6 +47,7 @@ from daskjob.core.policies.ttl import expires_at
 from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import RunnerStart, followed, frozen, thawed
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
+from daskjob.core.values import updated
 
 #: How soon a runner is looked at again that is still to end.
 LOOK_SECONDS = SIDECAR_SECONDS + 1
@@ -54,7 +55,7 @@ LOOK_SECONDS = SIDECAR_SECONDS + 1
 
 def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     """Return what a pass over a job is to do."""
-    observed = replace(observed, refusals=_own_refusals(observed))
+    observed = updated(observed, refusals=_own_refusals(observed))
     job = observed.job
     if job.meta.deleting or job.managed_by != names.MANAGED_BY:
         return NOTHING
@@ -76,6 +77,8 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
 
 def _own_refusals(observed: ObservedJob) -> dict[str, Refusal]:
     """Return the refusals of this job's objects; a backend shows those of the whole namespace."""
+    if not observed.refusals:
+        return {}
     job, cluster = observed.job, observed.job.cluster_name
     groups = [group.name for group in job.cluster.all_groups] if job.cluster else ["default"]
     exact = {
@@ -94,9 +97,9 @@ def _view(observed: ObservedJob, now: datetime) -> JobView:
     status = observed.status if observed.status.started else _begun(observed)
     cluster_ref = bool(observed.job.cluster_ref)
     policy = followed(status.policy or {}, observed.job.raw)
-    status = replace(status, policy=policy, observed_generation=observed.job.meta.generation)
+    status = updated(status, policy=policy, observed_generation=observed.job.meta.generation)
     if status.attempt_start_time is None:
-        status = replace(status, attempt_start_time=_begun_unwritten(observed))
+        status = updated(status, attempt_start_time=_begun_unwritten(observed))
     view = JobView(observed, status, thawed(policy, cluster_ref=cluster_ref), now)
     return replace(view, status=_resumed_or_held(view))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
@@ -34,6 +33,7 @@ from daskjob.core.status import (
     derived_phase,
     shortened_message,
 )
+from daskjob.core.values import updated
 
 
 def told(view: JobView) -> JobStatus:
@@ -41,7 +41,7 @@ def told(view: JobView) -> JobStatus:
     status = _with_template_note(view)
     if not view.attempt_runs:
         status = _with_blocked(view, status)
-        return replace(status, phase=str(derived_phase(status)))
+        return updated(status, phase=str(derived_phase(status)))
     status = status.without_condition(ConditionType.CLEANUP_BLOCKED)
     status = _with_objects(view, status)
     if view.cluster is None or not view.cluster.left_alone:
@@ -51,8 +51,8 @@ def told(view: JobView) -> JobStatus:
     status = _with_stall(view, status)
     status = _with_progress(view, status)
     reason, message = _trouble(view)
-    status = replace(status, reason=reason, message=shortened_message(message))
-    return replace(status, phase=str(derived_phase(status)))
+    status = updated(status, reason=reason, message=shortened_message(message))
+    return updated(status, phase=str(derived_phase(status)))
 
 
 def told_at(view: JobView, new: JobStatus) -> datetime | None:
@@ -87,7 +87,7 @@ def _must_be_told(old: JobStatus, new: JobStatus) -> bool:
 def _decided(status: JobStatus) -> tuple[JobStatus, object]:
     """Return the status without what only follows the pods: counts, and how far a start is."""
     started = status.job_status is JobStatusWord.RUNNING
-    rest = replace(
+    rest = updated(
         status,
         observed_generation=0,
         job_status=JobStatusWord.CLUSTER_CREATED if started else status.job_status,
@@ -116,7 +116,7 @@ def _is_whole(status: JobStatus) -> bool:
 
 
 def _without_wording(status: JobStatus) -> tuple[JobStatus, object]:
-    bare = replace(status, message="", conditions=(), updated_at=None)
+    bare = updated(status, message="", conditions=(), updated_at=None)
     return bare, without_wording(status.conditions)
 
 
@@ -125,7 +125,7 @@ def _with_template_note(view: JobView) -> JobStatus:
     status, current = view.status, view.job.template_hash
     if not view.observed.status.started or current == status.spec_hash:
         return status
-    return replace(status, ignored_spec_hash=current)
+    return updated(status, ignored_spec_hash=current)
 
 
 def _with_blocked(view: JobView, status: JobStatus) -> JobStatus:
@@ -147,14 +147,14 @@ def _with_blocked(view: JobView, status: JobStatus) -> JobStatus:
 def _with_objects(view: JobView, status: JobStatus) -> JobStatus:
     cluster, runner = view.cluster, view.runner
     if cluster is not None:
-        status = replace(
+        status = updated(
             status,
             cluster_name=cluster.ref.name,
             scheduler_address=_address(view),
             dashboard_url=_dashboard(view),
         )
     if runner is not None:
-        status = replace(status, job_runner_pod_name=runner.ref.name)
+        status = updated(status, job_runner_pod_name=runner.ref.name)
     word = JobStatusWord.JOB_CREATED
     if view.runner_ever_ran:
         word = JobStatusWord.RUNNING
@@ -168,7 +168,7 @@ def _with_objects(view: JobView, status: JobStatus) -> JobStatus:
             message=f"attempt {status.attempt} has started.",
             now=whole_seconds(view.now),
         )
-    return replace(status, job_status=word)
+    return updated(status, job_status=word)
 
 
 def _address(view: JobView) -> str:
@@ -208,7 +208,7 @@ def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
         lasting = status.scheduler_identity
         follows = view.policy.on_scheduler_loss is OnSchedulerLoss.IGNORE
         identity = scheduler.identity if follows or not lasting else lasting
-        status = replace(status, scheduler_identity=identity)
+        status = updated(status, scheduler_identity=identity)
     return status.with_condition(
         ConditionType.SCHEDULER_READY, status=ready, reason=reason, message=message, now=now
     )
@@ -217,9 +217,9 @@ def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
 def _with_workers(view: JobView, status: JobStatus) -> JobStatus:
     cluster, now = view.cluster, whole_seconds(view.now)
     if cluster is None:
-        return replace(status, workers=None)
+        return updated(status, workers=None)
     desired, ready = cluster.desired_workers, view.ready_workers
-    status = replace(status, workers=Workers(desired, ready))
+    status = updated(status, workers=Workers(desired, ready))
     enough = ready >= desired and not _too_few(view)
     if enough:
         reason, message = "AllReady", f"{ready} of {desired} workers are ready."
@@ -326,7 +326,7 @@ def _with_progress(view: JobView, status: JobStatus) -> JobStatus:
             return status
     elif not tasks.total:
         return status
-    return replace(status, progress=Progress(*counts, updated_at=whole_seconds(view.now)))
+    return updated(status, progress=Progress(*counts, updated_at=whole_seconds(view.now)))
 
 
 def _trouble(view: JobView) -> tuple[str, str]:

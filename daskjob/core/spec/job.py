@@ -29,6 +29,7 @@ from daskjob.core.spec.pod import (
 )
 from daskjob.core.spec.policy import Policy, read_policy
 from daskjob.core.spec.policy_fields import MIN_AVAILABLE_WORKERS, POLICY_FIELDS, POLICY_RULES
+from daskjob.core.values import kept
 
 #: All files together, in bytes: a ConfigMap holds 1 MiB with its keys and metadata.
 FILES_LIMIT_BYTES = 900 * 1024
@@ -174,9 +175,14 @@ class DaskJob:
     @property
     def template_hash(self) -> str:
         """A fingerprint of what an attempt is made of: a change after the start is ignored."""
-        cluster = self.cluster.raw if self.cluster else {}
-        parts = (self.runner.spec, dict(self.files), _without_replicas(cluster), self.cluster_ref)
-        return fingerprint(parts)
+        return _template_hash(self)
+
+
+@kept
+def _template_hash(job: DaskJob) -> str:
+    cluster = job.cluster.raw if job.cluster else {}
+    parts = (job.runner.spec, dict(job.files), _without_replicas(cluster), job.cluster_ref)
+    return fingerprint(parts)
 
 
 def _without_replicas(cluster: Manifest) -> Manifest:

@@ -14,6 +14,7 @@ from daskjob.core import names
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest, fingerprint
 from daskjob.core.shapes import Choice, Many, Record, Text, Texts
+from daskjob.core.values import kept
 
 
 class RestartPolicy(StrEnum):
@@ -93,7 +94,7 @@ class PodTemplate:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that tell it from another template."""
-        return fingerprint([self.spec, dict(self.labels), dict(self.annotations)])
+        return _fingerprint(self)
 
     def main_container(self, *fallbacks: str) -> str:
         """Return the name of the container that matters.
@@ -104,6 +105,11 @@ class PodTemplate:
         existing = [str(c.get("name")) for c in self.containers]
         wanted = (self.annotations.get(names.ANNOTATION_DEFAULT_CONTAINER, ""), *fallbacks)
         return next((name for name in wanted if name in existing), existing[0] if existing else "")
+
+
+@kept
+def _fingerprint(template: PodTemplate) -> str:
+    return fingerprint([template.spec, dict(template.labels), dict(template.annotations)])
 
 
 def read_template(reader: Reader) -> PodTemplate:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from daskjob.core.fields import Reader
-from daskjob.core.manifests import Manifest
+from daskjob.core.manifests import Manifest, without_nones
 from daskjob.core.reasons import Reason
 from daskjob.core.spec.pod import RestartPolicy
 from daskjob.core.spec.policy_fields import (
@@ -69,6 +69,7 @@ from daskjob.core.spec.policy_fields import (
     RunnerStart,
     StallAction,
 )
+from daskjob.core.values import kept
 
 __all__ = [
     "Action",
@@ -296,18 +297,41 @@ def _frozen_rule(rule: FailureRule) -> Manifest:
     return manifest
 
 
-def followed(frozen_policy: Mapping[str, object], spec: Mapping[str, object]) -> Manifest:
+def followed(frozen_policy: Manifest, spec: Mapping[str, object]) -> Manifest:
     """Return the frozen policy with what the spec now says explicitly of its mutable fields.
 
     All of them are seconds above zero; what cannot be meant leaves the frozen value.
     """
+    said = _said(spec)
+    if all(frozen_policy.get(key) == value for key, value in said.items()):
+        return frozen_policy
+    return {**frozen_policy, **said}
+
+
+@kept
+def _said(spec: Mapping[str, object]) -> Manifest:
+    """Return what a spec says explicitly of the fields that a running job still follows."""
     now = Reader(spec, "spec", [])
     said = {field.name: field.read(now) for field in MUTABLE_FIELDS}
-    return {**frozen_policy, **{key: value for key, value in said.items() if value is not None}}
+    return without_nones(said)
 
 
 def thawed(frozen_policy: Mapping[str, object], *, cluster_ref: bool) -> Policy:
     """Return the policy that ``status.policy`` holds; what cannot be read takes its default."""
+    return _of_a_reference(frozen_policy) if cluster_ref else _of_own_cluster(frozen_policy)
+
+
+@kept
+def _of_a_reference(frozen_policy: Mapping[str, object]) -> Policy:
+    return _read_frozen(frozen_policy, cluster_ref=True)
+
+
+@kept
+def _of_own_cluster(frozen_policy: Mapping[str, object]) -> Policy:
+    return _read_frozen(frozen_policy, cluster_ref=False)
+
+
+def _read_frozen(frozen_policy: Mapping[str, object], *, cluster_ref: bool) -> Policy:
     reader = Reader(
         {k: v for k, v in frozen_policy.items() if k != "deletionPolicy" or not cluster_ref},
         "status.policy",

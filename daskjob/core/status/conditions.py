@@ -109,6 +109,8 @@ def with_condition(conditions: Conditions, new: Condition, now: datetime) -> Con
     stamped = replace(new, message=shortened_message(new.message), last_transition_time=since)
     if old is None:
         return _ordered((*conditions, stamped))
+    if stamped == old:
+        return conditions
     return tuple(stamped if c.type == new.type else c for c in conditions)
 
 

@@ -7,7 +7,7 @@ The five legacy fields and the five words of ``jobStatus`` are outside readers' 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -26,6 +26,7 @@ from daskjob.core.status.conditions import (
     with_condition,
 )
 from daskjob.core.status.values import integer, mappings, optional_integer, text
+from daskjob.core.values import updated
 
 #: How many ended attempts a status remembers.
 ATTEMPTS_KEPT = 10
@@ -280,11 +281,11 @@ class JobStatus:
     ) -> JobStatus:
         """Return the status with one condition replaced or added."""
         new = Condition(kind, status, reason, message, self.observed_generation)
-        return replace(self, conditions=with_condition(self.conditions, new, now))
+        return updated(self, conditions=with_condition(self.conditions, new, now))
 
     def without_condition(self, kind: ConditionType) -> JobStatus:
         """Return the status without a condition."""
-        return replace(self, conditions=tuple(c for c in self.conditions if c.type != kind))
+        return updated(self, conditions=tuple(c for c in self.conditions if c.type != kind))
 
     def to_manifest(self) -> Manifest:
         """Return the status as the API holds it: absent, never null or empty."""

@@ -1,0 +1,75 @@
+"""Which passes a change of a worker calls for, and how soon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.wakes import SOON_SECONDS, Wakes
+from daskjob.core import names
+from daskjob.core.manifests import Key, Manifest
+from tests.core.manifests import cluster, group
+from tests.kubernetes.given import pod, seen
+
+CLUSTER = Key(names.Kind.CLUSTER, "default", "simple")
+GROUP = Key(names.Kind.GROUP, "default", "simple-more")
+
+
+class Given:
+    """A cluster with a group, whose workers a test changes, and what that wakes."""
+
+    def __init__(self) -> None:
+        self.woken: dict[Key, float] = {}
+        self.cache = Cache()
+        self._version = 0
+        self.put(cluster())
+        of = {"kind": "DaskCluster", "name": "simple", "uid": "uid-simple", "controller": True}
+        made = group()
+        made["metadata"]["ownerReferences"] = [of]
+        self.put(made)
+        self.cache.watch(Wakes(self.cache, self._note).changed)
+
+    def _note(self, key: Key, within: float = 0.0) -> None:
+        self.woken[key] = min(within, self.woken.get(key, within))
+
+    def put(self, manifest: Manifest, **status: Any) -> dict[Key, float]:
+        """Let the API server tell of an object; return who was woken, within how many seconds."""
+        self.woken.clear()
+        self._version += 1
+        self.cache.put(seen(manifest, self._version, **status))
+        return self.woken
+
+    def worker(self, **metadata: Any) -> Manifest:
+        """A worker of the group."""
+        of = {"kind": "DaskWorkerGroup", "uid": "uid-simple-more", "controller": True}
+        found = pod("w", "default", cluster="simple", ownerReferences=[of], **metadata)
+        found["metadata"]["labels"][names.LABEL_COMPONENT] = "worker"
+        return found
+
+
+def test_worker_that_comes_or_moves_on_is_seen_soon_with_others() -> None:
+    given = Given()
+    soon = {CLUSTER: SOON_SECONDS, GROUP: SOON_SECONDS}
+    assert given.put(given.worker()) == soon
+    assert given.put(given.worker(), phase="Running", podIP="10.0.0.1") == soon
+
+
+def test_worker_that_is_lost_is_seen_at_once_by_its_group() -> None:
+    given = Given()
+    given.put(given.worker(), phase="Running")
+    lost = {CLUSTER: SOON_SECONDS, GROUP: 0.0}
+    assert given.put(given.worker(), phase="Failed") == lost
+    going = given.worker(deletionTimestamp="2026-01-01T00:00:00Z")
+    assert given.put(going, phase="Running") == lost
+    item = given.cache.get("Pod", "default", "w")
+    assert item is not None
+    given.woken.clear()
+    given.cache.remove(item.ref)
+    assert given.woken == lost
+
+
+def test_scheduler_is_seen_at_once_by_all() -> None:
+    given = Given()
+    scheduler = given.worker()
+    scheduler["metadata"]["labels"][names.LABEL_COMPONENT] = "scheduler"
+    assert given.put(scheduler) == {CLUSTER: 0.0, GROUP: 0.0}
