@@ -56,6 +56,7 @@ _CONTAINER_REASONS = frozenset(
 _REFUSED = {
     RefusalKind.QUOTA: Reason.QUOTA_EXCEEDED,
     RefusalKind.REJECTED: Reason.REJECTED,
+    RefusalKind.UNREACHED: Reason.REJECTED,
     RefusalKind.INVALID: Reason.INVALID_SPEC,
     RefusalKind.CONFLICT: Reason.NAME_CONFLICT,
 }

@@ -89,6 +89,8 @@ class RefusalKind(StrEnum):
     INVALID = "Invalid"
     #: 403 by an admission plugin or webhook: whoever runs it may change their mind.
     REJECTED = "Rejected"
+    #: 500: a webhook that the API server has to ask first does not answer; it may any moment.
+    UNREACHED = "Unreached"
     #: 403 "exceeded quota": room may come.
     QUOTA = "Quota"
     #: 409 and the name belongs to a live object that is not ours.

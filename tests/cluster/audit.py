@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_DECISION = "authorization.k8s.io/decision"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -26,6 +28,14 @@ class Request:
     #: When it came, as text that sorts (RFC 3339 with microseconds).
     received: str
     uri: str
+    #: Whether the asker had the right to ask that; what admission or a quota thought is no matter.
+    allowed: bool = True
+
+    @property
+    def group(self) -> str:
+        """The API group; empty for the core's."""
+        parts = self.uri.partition("?")[0].split("/")
+        return parts[2] if parts[1:2] == ["apis"] and len(parts) > 2 else ""
 
     def __str__(self) -> str:
         return f"{self.verb} {self.resource} {self.name}"
@@ -54,6 +64,10 @@ class AuditLog:
             found.setdefault(str(entry["auditID"]), _request(entry))
         return sorted(found.values(), key=lambda request: request.received)
 
+    def each(self) -> Iterator[Request]:
+        """Yield what was logged from the first request on; a watch comes twice."""
+        return map(_request, self._entries(0))
+
     def _entries(self, position: int) -> Iterator[dict[str, Any]]:
         if not self.path.exists():
             return
@@ -79,6 +93,7 @@ def _request(entry: dict[str, Any]) -> Request:
         user_agent=str(entry.get("userAgent", "")),
         received=str(entry.get("requestReceivedTimestamp", "")),
         uri=uri,
+        allowed=(entry.get("annotations") or {}).get(_DECISION) != "forbid",
     )
 
 

@@ -25,11 +25,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.cluster import images
+from tests.cluster.packages import ensure_packages
+from tests.cluster.providers import wanted
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into an image here"),
-    pytest.mark.skipif(bool(images.missing_programs()), reason="lacks what builds images"),
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into an image here")
 
 NAMES = ("dask", "operator")
 #: How long a program in an image may take, on a machine that does much else.
@@ -43,6 +42,15 @@ mount --bind "$root" "$root" && mount -o remount,bind,ro "$root" &&
 mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" &&
 mount -t tmpfs tmpfs "$root/tmp" && exec chroot --userspec="$user:$user" --groups= "$root" "$@"
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def builders() -> None:
+    """What builds images: installed by the first test that needs it, on a fresh machine."""
+    if images.missing_programs() and wanted() and not images.docker_answers():
+        ensure_packages()
+    if missing := images.missing_programs():
+        pytest.skip(f"images cannot be built without {', '.join(missing)}")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -145,13 +144,6 @@ def test_missing_credentials_are_said_and_tried_again(folder: Path) -> None:
         assert process.end()[0] == 0, process.text
 
 
-def _real_backend() -> bool:
-    with contextlib.suppress(ModuleNotFoundError):
-        return importlib.util.find_spec("daskjob.backends.kubernetes.backend") is not None
-    return False
-
-
-@pytest.mark.skipif(not _real_backend(), reason="there is no Kubernetes backend yet")
 def test_real_backend_waits_for_an_api_server_that_is_not_there(folder: Path) -> None:
     with operator(folder, LIVENESS, world="real") as process:
         process.until("127.0.0.1:9|[Cc]onnect")

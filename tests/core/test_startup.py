@@ -368,7 +368,11 @@ def test_workers_that_worked_and_cannot_come_again_do_not_end_what_they_have_don
 
 @pytest.mark.parametrize(
     ("kind", "seconds", "reason"),
-    [(RefusalKind.INVALID, 0, "InvalidSpec"), (RefusalKind.REJECTED, 600, "Rejected")],
+    [
+        (RefusalKind.INVALID, 0, "InvalidSpec"),
+        (RefusalKind.REJECTED, 600, "Rejected"),
+        (RefusalKind.UNREACHED, 600, "Rejected"),
+    ],
 )
 def test_workers_none_of_which_can_be_made_end_the_attempt(
     kind: RefusalKind, seconds: int, reason: str
@@ -431,6 +435,16 @@ def test_an_admission_policy_is_asked_at_most_6_times_an_hour() -> None:
         story.world.advance(10)
     windows = [sum(1 for at in asked_at if start <= at < start + 3600) for start in asked_at]
     assert max(windows) <= 6
+
+
+def test_a_webhook_that_is_down_is_told_and_asked_again_within_a_minute() -> None:
+    story = refused("runner", RefusalKind.UNREACHED, 'failed calling webhook "v.x.io"')
+    assert (story.status.reason, "v.x.io" in story.status.message) == ("Rejected", True)
+    story.after(200)
+    story.world.refuse.clear()
+    story.after(60)
+    story.bring_up()
+    assert (story.word, story.status.failures) == ("Running", 0)
 
 
 def test_a_rejection_that_is_taken_back_lets_the_job_go_on() -> None:

@@ -96,6 +96,8 @@ def test_a_missing_permission_is_forbidden() -> None:
         (400, 'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal string',
          RefusalKind.INVALID),
         (413, "Request entity too large: limit is 3145728", RefusalKind.INVALID),
+        (500, 'Internal error occurred: failed calling webhook "v.x.io": failed to call webhook: '
+         'Post "https://v.x.svc:443/?timeout=10s": service "v" not found', RefusalKind.UNREACHED),
     ],
 )  # fmt: skip
 def test_a_refused_creation_is_refused_in_its_class(

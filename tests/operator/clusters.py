@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from tests.cluster.fake_nodes import fake_placement
 from tests.core.manifests import DOCUMENTED
 from tests.operator.jobs import Manifest, container, pod_spec
 
@@ -33,9 +34,19 @@ def cluster(image: str, workers: int, **spec: Any) -> Manifest:
     }
 
 
-def client_pod(image: str, code: str) -> Manifest:
+def fake_cluster(workers: int) -> Manifest:
+    """A cluster whose pods are on fake nodes, where nobody answers."""
+    manifest = cluster("none", workers)
+    for part in ("scheduler", "worker"):
+        manifest["spec"][part]["spec"].update(fake_placement())
+    return manifest
+
+
+def client_pod(image: str, code: str, **environment: str) -> Manifest:
     """A pod that uses a cluster: Python code, once."""
-    spec = pod_spec(container(image, "client", "python", "-c", code), restartPolicy="Never")
+    env = [{"name": name, "value": value} for name, value in environment.items()]
+    client = container(image, "client", "python", "-c", code, env=env)
+    spec = pod_spec(client, restartPolicy="Never")
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 #: As long as Kubernetes waits for a pod by default.
@@ -18,13 +19,20 @@ class OperatorProcess:
     As a container that is started again in its pod, it need not wait for its own Lease to run out.
     """
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        namespace: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._namespace = namespace
         self._log = log
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("KUBE")},
             "KUBECONFIG": str(kubeconfig),
             "DASKJOB_POD_UID": namespace,
+            **(environment or {}),
         }
         self._process: asyncio.subprocess.Process | None = None
 

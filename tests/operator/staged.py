@@ -77,13 +77,15 @@ def assert_told(result: BaseException | None) -> None:
 
 
 @asynccontextmanager
-async def staged(access: Access, folder: Path, name: str) -> AsyncIterator[Stage]:
+async def staged(
+    access: Access, folder: Path, name: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Stage]:
     """Make the namespace and the proxy; the operator, which the block starts, ends with it."""
     folder.mkdir(parents=True, exist_ok=True)
     namespace = f"{name[:40]}-{uuid.uuid4().hex[:8]}"
     async with fresh_server(access, namespace) as server, FaultProxy(access) as proxy:
         config = proxy.write_kubeconfig(folder / "kubeconfig")
-        operator = OperatorProcess(config, namespace, folder / "operator.log")
+        operator = OperatorProcess(config, namespace, folder / "operator.log", environment)
         try:
             yield Stage(server, proxy, operator, folder)
         finally:

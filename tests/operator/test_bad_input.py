@@ -289,6 +289,53 @@ async def denying(server: Server) -> Any:
         await server.ask("DELETE", f"{policies}/{name}")
 
 
+async def webhook(stage: Stage) -> None:
+    """What a webhook has to see that is down is told of, and made as soon as it need not."""
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    name = f"down-{uuid.uuid4().hex[:8]}"
+    service = {"namespace": stage.server.namespace, "name": "nobody"}
+    hook = {
+        "name": "down.example.com",
+        "clientConfig": {"service": service},
+        "namespaceSelector": {
+            "matchLabels": {"kubernetes.io/metadata.name": stage.server.namespace}
+        },
+        "objectSelector": {"matchLabels": {"team": "nobody"}},
+        "rules": [
+            {
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "operations": ["CREATE"],
+                "resources": ["pods"],
+            }
+        ],
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    made = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [hook],
+    }
+    await stage.server.ask("POST", path, json=made)
+    try:
+        await until_denied(stage.server)
+        job = fake_job("bad", ends_after="0s")
+        job["spec"]["job"]["metadata"]["labels"] = {"team": "nobody"}
+        async with good_jobs(stage):
+            await stage.server.create("DaskJob", job)
+            await waits_with(stage, "Rejected", 'failed calling webhook "down.example.com"')
+    finally:
+        await stage.server.ask("DELETE", f"{path}/{name}")
+    await stage.server.until(
+        lambda: ended(stage.server.objects["DaskJob", "bad"]), 70 + GOOD_SECONDS
+    )
+    status = stage.server.objects["DaskJob", "bad"]["status"]
+    assert (status["jobStatus"], status.get("failures", 0)) == ("Successful", 0)
+
+
 async def until_denied(server: Server) -> None:
     """Wait until the API server has taken note of the policy."""
     pod = foreign("Pod", "probe")
@@ -334,6 +381,7 @@ STORIES: dict[str, Story] = {
     "quota": quota,
     "pod-security": pod_security,
     "policy": policy,
+    "webhook": webhook,
     "odd-pods": odd_pods,
 }
 

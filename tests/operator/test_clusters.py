@@ -78,9 +78,10 @@ def test_documented_cluster_and_group_run_scale_and_go_together(
     until_nothing_is_left(kubectl)
 
 
-#: 1 GB that is nowhere else and can never be made again: another try would be other bytes.
+#: Data that is nowhere else and can never be made again: another try would be other bytes.
 HOLDS_DATA = """
 import hashlib, os, pathlib, time
+WORKERS, PIECES = int(os.environ["WORKERS"]), int(os.environ["PIECES"])
 from distributed import Client, wait
 def unique(n):
     return os.urandom(25_000_000)
@@ -92,13 +93,13 @@ def until(name):
     while not pathlib.Path("/tmp", name).exists():
         time.sleep(0.1)
 with Client("tcp://simple-scheduler:8786") as client:
-    client.wait_for_workers(4)
-    blobs = client.map(unique, range(40), pure=False)
+    client.wait_for_workers(WORKERS)
+    blobs = client.map(unique, range(PIECES), pure=False)
     wait(blobs)
     before = digests(client, blobs)
     holders = sum(1 for keys in client.has_what().values() if keys)
     print("held by", holders, flush=True)
-    until("scaled")
+    until("changed")
     after = digests(client, blobs)
     lost = sum(one != other for one, other in zip(before, after, strict=True))
     workers = len(client.scheduler_info(-1)["workers"])
@@ -111,13 +112,45 @@ def test_scaling_down_keeps_every_byte_of_1_gb_that_only_four_workers_had(
 ) -> None:
     apply(cluster(image, 4))
     wait_for("daskcluster", "simple", all_ready(4), seconds=150)
-    apply(client_pod(image, HOLDS_DATA))
+    # 1 GB in pieces of 25 MB.
+    apply(client_pod(image, HOLDS_DATA, WORKERS="4", PIECES="40"))
     wait_for("pod", "client", running)
     assert "held by 4" in logged(kubectl, "held by", 120)
     kubectl("scale", "daskcluster", "simple", "--replicas=2")
     wait_for("daskworkergroup", "simple-default", all_ready(2), seconds=120)
-    kubectl("exec", "client", "--", "touch", "/tmp/scaled")
+    kubectl("exec", "client", "--", "touch", "/tmp/changed")
     assert "lost 0 of 40 on 2" in logged(kubectl, "lost", 120)
+
+
+def test_workers_of_a_changed_template_are_replaced_and_every_byte_of_theirs_is_kept(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    manifest = cluster(image, 2)
+    manifest["spec"]["worker"]["updateStrategy"] = "Retire"
+    apply(manifest)
+    wait_for("daskcluster", "simple", all_ready(2), seconds=150)
+    apply(client_pod(image, HOLDS_DATA, WORKERS="2", PIECES="8"))
+    wait_for("pod", "client", running)
+    assert "held by 2" in logged(kubectl, "held by", 120)
+    of = ("get", "pods", "--selector=dask.org/component=worker", "-o", "name")
+    before = set(kubectl(*of).split())
+
+    worker = manifest["spec"]["worker"]["spec"]
+    worker["containers"][0]["env"] = [{"name": "RELEASE", "value": "next"}]
+    apply(manifest)
+    wait_for("daskworkergroup", "simple-default", lambda g: _is_next(g) and all_ready(2)(g))
+    assert set(kubectl(*of).split()) & before == set()
+    kubectl("exec", "client", "--", "touch", "/tmp/changed")
+    assert "lost 0 of 8 on 2" in logged(kubectl, "lost", 120)
+
+
+def _is_next(group: Manifest) -> bool:
+    """Whether all workers are of the template that the group has now."""
+    [container] = group["spec"]["worker"]["spec"]["containers"]
+    told = condition(group, "WorkersReady")
+    is_new = {"name": "RELEASE", "value": "next"} in container.get("env", [])
+    seen = told.get("observedGeneration") == group["metadata"]["generation"]
+    return is_new and seen and told.get("reason") == "AllReady"
 
 
 def test_cluster_that_nobody_uses_goes_after_its_idle_timeout(

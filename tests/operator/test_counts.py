@@ -16,6 +16,7 @@ from daskjob.backends.kubernetes.connection import find_credentials
 from tests.cluster.audit import Request
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
 from tests.cluster.proxy import Request as Passed
+from tests.operator.clusters import cluster, fake_cluster, running
 from tests.operator.installed import Operator
 from tests.operator.jobs import ended, fake_job, python_job, says
 from tests.operator.staged import staged
@@ -168,6 +169,49 @@ def test_running_job_with_nothing_new_costs_nothing(
         time.sleep(15)
     asked = [str(r) for r in operator.asked(audited, namespace)]
     assert asked == []
+
+
+def test_scaling_from_0_to_1000_workers_is_1000_creations_and_at_most_3_other_requests(
+    operator: Operator,
+    fake_nodes: FakeNodes,
+    apply: Apply,
+    kubectl: Kubectl,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    fake_nodes(2)
+    apply(fake_cluster(0))
+    wait_for("daskcluster", "simple", running)
+    time.sleep(COUNTS_TOLD_SECONDS)
+    with audit() as audited:
+        kubectl("scale", "daskcluster", "simple", "--replicas=1000")
+        wait_for("daskcluster", "simple", lambda c: c["status"].get("readyReplicas") == 1000)
+        time.sleep(COUNTS_TOLD_SECONDS)
+    asked = [f"{r.verb} {r.resource}" for r in operator.asked(audited, namespace)]
+    others = [one for one in asked if one != "create pods"]
+    assert (asked.count("create pods"), len(others) <= 3) == (1000, True), others
+
+
+def test_scaling_down_by_3_is_at_most_6_requests(
+    operator: Operator,
+    image: str,
+    apply: Apply,
+    kubectl: Kubectl,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    apply(cluster(image, 4))
+    wait_for("daskcluster", "simple", lambda c: c.get("status", {}).get("readyReplicas") == 4)
+    time.sleep(2 * COUNTS_TOLD_SECONDS)
+    with audit() as audited:
+        kubectl("scale", "daskcluster", "simple", "--replicas=1")
+        wait_for("daskcluster", "simple", lambda c: c["status"].get("replicas") == 1)
+        time.sleep(COUNTS_TOLD_SECONDS)
+    asked = [f"{r.verb} {r.resource}" for r in operator.asked(audited, namespace)]
+    assert asked.count("delete pods") == 3
+    assert len(asked) <= 6, asked
 
 
 def test_runner_scheduler_and_first_worker_are_asked_for_within_2_round_trips(

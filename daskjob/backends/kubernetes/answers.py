@@ -93,6 +93,8 @@ _STATUS = msgspec.json.Decoder(Status)
 _TEST_FAILED = "the server rejected our request due to an error in our request"
 #: How a deletion of another uid is refused.
 _UID_DIFFERS = "UID in the precondition"
+#: How the API server says that a webhook, without which it makes nothing, did not answer.
+_WEBHOOK_IS_DOWN = "failed calling webhook"
 #: What of a proxy's page is shown.
 _SHOWN = 400
 
@@ -147,6 +149,8 @@ def error_of(
             return StatusRefused(kind, subject, words)
         case 500 if creating and _is_too_large(words):
             return Refused(RefusalKind.INVALID, subject, words)
+        case 500 if creating and _WEBHOOK_IS_DOWN in words:
+            return Refused(RefusalKind.UNREACHED, subject, words)
     if code >= 500 or code == 408:
         # A time-out inside the server comes as 500 or 504, whatever happened to the object.
         return OutcomeUnknown(told) if creating else Unanswered(told)

@@ -82,7 +82,7 @@ def startup_deadline_at(view: JobView) -> datetime | None:
 
 def _because(view: JobView) -> str:
     for refusal in view.observed.refusals.values():
-        if refusal.kind in (RefusalKind.QUOTA, RefusalKind.REJECTED):
+        if refusal.kind in (RefusalKind.QUOTA, RefusalKind.REJECTED, RefusalKind.UNREACHED):
             return f", because {refusal.name} could not be created: {refusal.words}"
     for pod in (view.runner, view.scheduler, *view.workers):
         diagnosis = waiting_for(pod) if pod else None

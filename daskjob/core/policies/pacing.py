@@ -15,6 +15,7 @@ from daskjob.core.observed import Refusal
 _WAITS = {
     RefusalKind.TERMINATING: (0.1, 10.0),
     RefusalKind.QUOTA: (5.0, 60.0),
+    RefusalKind.UNREACHED: (2.0, 60.0),
     RefusalKind.REJECTED: (120.0, 1200.0),
     RefusalKind.CONFLICT: (60.0, 600.0),
     RefusalKind.INVALID: (600.0, 3600.0),

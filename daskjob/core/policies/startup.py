@@ -87,12 +87,17 @@ def _refused(view: JobView) -> AttemptEnd | None:
             case RefusalKind.TERMINATING if waited:
                 step = "Find out what keeps that object."
                 return AttemptEnd(Reason.NAME_CONFLICT, _words(refusal, "is still taken", step))
-            case RefusalKind.REJECTED if waited:
-                step = "Ask whoever runs the admission policy."
+            case RefusalKind.REJECTED | RefusalKind.UNREACHED if waited:
+                step = _admission_step(refusal)
                 return AttemptEnd(Reason.REJECTED, _words(refusal, "is rejected", step))
             case _:
                 continue
     return None
+
+
+def _admission_step(refusal: Refusal) -> str:
+    down = refusal.kind is RefusalKind.UNREACHED
+    return f"Ask whoever runs the {'webhook' if down else 'admission policy'}."
 
 
 def _name_stays_taken(view: JobView) -> AttemptEnd | None:
@@ -163,8 +168,8 @@ def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
         if refusal.kind is RefusalKind.INVALID:
             step = "Correct the workers' spec and submit it again."
             return AttemptEnd(Reason.INVALID_SPEC, _words(refusal, "is refused", step))
-        if refusal.kind is RefusalKind.REJECTED and waited:
-            step = "Ask whoever runs the admission policy."
+        if refusal.kind in (RefusalKind.REJECTED, RefusalKind.UNREACHED) and waited:
+            step = _admission_step(refusal)
             return AttemptEnd(Reason.REJECTED, _words(refusal, "is rejected", step))
     return None
 

@@ -1,0 +1,33 @@
+"""Give every Dask scheduler's Service the host name by which ExternalDNS publishes it.
+
+https://kubernetes-sigs.github.io/external-dns reads that from an annotation of the Service. The
+operator loads this module when it starts, since the package names it as an entry point of the
+group ``dask_operator_plugin``; all that kopf offers may stand here.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+
+ANNOTATION = "external-dns.alpha.kubernetes.io/hostname"
+DOMAIN = os.environ.get("DASK_DNS_DOMAIN", "dask.example.com")
+
+
+@kopf.on.create("service", labels={"dask.org/component": "scheduler"})
+async def name_the_scheduler(
+    meta: Mapping[str, Any],
+    namespace: str | None,
+    patch: kopf.Patch,
+    logger: logging.Logger | logging.LoggerAdapter[Any],
+    **_: Any,
+) -> None:
+    """Put the name into the Service's annotations, unless somebody has put one there."""
+    if ANNOTATION in meta.get("annotations", {}):
+        return
+    cluster = meta["labels"]["dask.org/cluster-name"]
+    host = f"{cluster}.{namespace}.{DOMAIN}"
+    patch.metadata.annotations[ANNOTATION] = host
+    logger.info("the scheduler of %s is %s", cluster, host)

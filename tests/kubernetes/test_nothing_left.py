@@ -1,0 +1,76 @@
+"""Clusters that came and went: nothing of them is remembered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sized
+
+import pytest
+
+from daskjob.core.manifests import Manifest
+from tests.core.manifests import cluster as cluster_manifest
+from tests.kubernetes.given import Cluster, Kubectl, run, until
+from tests.kubernetes.passing import Passing, passing
+
+CLUSTERS = 40
+#: What forgets by time alone, each of at most ten minutes: who is gone, and what was told of it.
+BY_TIME = {"cache._gone", "backend._told"}
+
+
+@pytest.fixture
+def cluster(with_crds: Cluster) -> Cluster:
+    return with_crds
+
+
+def waiting(name: str, namespace: str) -> Manifest:
+    """A cluster whose pods wait for a Kubernetes scheduler that there is not."""
+    manifest = cluster_manifest(name)
+    manifest["metadata"]["namespace"] = namespace
+    for part in ("scheduler", "worker"):
+        manifest["spec"][part]["spec"]["schedulerName"] = "nobody"
+    return manifest
+
+
+def remembered(found: Passing) -> dict[str, int]:
+    """How much stands in each of the structures that passes, and what is below them, keep."""
+    backend = found.backend
+    parts = {
+        "passes": found.passes,
+        "queue": found.passes.queue,
+        "backend": backend,
+        "cache": backend.cache,
+        "agents": backend.agents,
+        "own": backend._own,
+        "own writes": backend._own.own_writes,
+        "words": backend._pod_words,
+        "refusals": backend._refusals,
+        "refused statuses": backend._refused_statuses,
+    }
+    sizes = {
+        f"{part}.{name}": len(value)
+        for part, owner in parts.items()
+        for name, value in vars(owner).items()
+        if isinstance(value, Sized) and not isinstance(value, str)
+    }
+    return {name: size for name, size in sizes.items() if name not in BY_TIME}
+
+
+def test_clusters_that_were_deleted_leave_nothing_behind(
+    cluster: Cluster, kubectl: Kubectl, namespace: str
+) -> None:
+    async def story() -> None:
+        async with passing(cluster, namespace) as found:
+            await found.at_rest()
+            before = remembered(found)
+            for number in range(CLUSTERS):
+                await found.others.create(waiting(f"c{number}", namespace))
+            # Of each: itself, a group, a scheduler, two workers and a Service.
+            await until(lambda: len(found.backend.cache) == 6 * CLUSTERS)
+            assert sum(remembered(found).values()) > sum(before.values()) + 6 * CLUSTERS
+            kubectl("delete", "daskclusters", "--all", "--wait=false")
+            kubectl("delete", "pods", "--all", "--force", "--wait=false")
+            await until(lambda: len(found.backend.cache) == 0)
+            await found.at_rest()
+            assert remembered(found) == before, json.dumps(remembered(found), indent=1)
+
+    run(story())

@@ -1,0 +1,37 @@
+"""Every right that the chart grants the operator is one that it uses, by the audit log."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from tests.chart.test_rights import ALLOWED, LEASE
+from tests.cluster.audit import AuditLog
+from tests.cluster.plugin import Kubernetes
+
+#: What the operator says that it is, whoever it asks as.
+AGENT = "daskjob/"
+
+
+@pytest.mark.last
+def test_operator_uses_all_that_it_may_and_is_never_told_that_it_may_not(
+    kubernetes: Kubernetes, pytestconfig: pytest.Config
+) -> None:
+    path = kubernetes.provider.audit_log
+    if path is None:
+        pytest.skip("the cluster's audit log cannot be read")
+    used: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    refused = set()
+    for request in AuditLog(path).each():
+        if not request.user_agent.startswith(AGENT):
+            continue
+        used[request.group, request.resource].add(request.verb)
+        if not request.allowed and request.user.startswith("system:serviceaccount:"):
+            refused.add((request.user, request.verb, request.resource, request.namespace))
+    assert refused == set()
+    if pytestconfig.args_source is pytest.Config.ArgsSource.ARGS or pytestconfig.option.keyword:
+        pytest.skip("only a run of all tests tells which rights nothing uses")
+    granted = ALLOWED | LEASE
+    unused = {what: verbs - used[what] for what, verbs in granted.items() if verbs - used[what]}
+    assert unused == {}

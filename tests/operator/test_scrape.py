@@ -1,0 +1,69 @@
+"""What Prometheus reads of the operator as it is installed, by Prometheus' own parser."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.cluster.plugin import WaitFor
+from tests.operator.installed import Operator
+from tests.operator.jobs import ended, fake_job
+
+Manifest = dict[str, Any]
+
+
+def scraped(operator: Operator) -> dict[str, Metric]:
+    """The operator's metrics, by name, through the port of that name."""
+    [pod] = json.loads(operator.kubectl("get", "pods", "-o", "json"))["items"]
+    [port] = [p for c in pod["spec"]["containers"] for p in c["ports"] if p["name"] == "http"]
+    where = f"{pod['metadata']['name']}:{port['containerPort']}"
+    path = f"/api/v1/namespaces/{operator.namespace}/pods/{where}/proxy/metrics"
+    text = operator.kubectl("get", "--raw", path)
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def value(found: dict[str, Metric], name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    family = found[name.removesuffix("_total").removesuffix("_count")]
+    return sum(
+        sample.value
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def test_scrape_tells_of_a_job_that_succeeded_and_of_one_that_failed(
+    operator: Operator,
+    fake_nodes: Callable[[int], None],
+    apply: Callable[..., None],
+    wait_for: WaitFor,
+) -> None:
+    fake_nodes(2)
+    before = scraped(operator)
+    good = fake_job("good", ends_after="0s")
+    bad = fake_job(
+        "bad", ends_after="0s", failures=9, backoffLimit=1, backoff={"initialSeconds": 1}
+    )
+    apply(good, bad)
+    for name in ("good", "bad"):
+        wait_for("daskjob", name, ended)
+    # Jobs that ended are counted by what the watch tells of them.
+    time.sleep(1)
+    after = scraped(operator)
+
+    def more(name: str, **labels: str) -> float:
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    assert more("daskjob_jobs", phase="Succeeded") == 1
+    assert more("daskjob_jobs", phase="Failed") == 1
+    assert more("daskjob_attempts_total", reason="ExitCode") == 2
+    assert more("daskjob_job_finished_seconds_count") == 2
+    assert more("daskjob_api_requests_total", verb="POST", kind="Pod", code="201") >= 6
+    assert value(after, "daskjob_leader") == 1
+    names = {label for family in after.values() for s in family.samples for label in s.labels}
+    assert not names & {"name", "namespace", "job", "cluster", "pod"}
