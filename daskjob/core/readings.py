@@ -1,4 +1,4 @@
-"""What the manifests of our four kinds say: read once for each state of an object.
+"""What manifests of our four kinds, and pods, say: read once for each state of an object.
 
 No I/O here. A pass reads its object, what that owns and what owns it, and most of it stands as it
 stood in the pass before. Nobody may change a manifest that was read here.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from daskjob.core.errors import FieldError
 from daskjob.core.manifests import Manifest
+from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.spec import (
     DaskAutoscaler,
     DaskCluster,
@@ -81,3 +82,9 @@ def autoscaler_in(manifest: Manifest) -> tuple[DaskAutoscaler, tuple[FieldError,
 def autoscaler_status_in(manifest: Manifest) -> AutoscalerStatus:
     """Return the status that stands in an autoscaler's manifest."""
     return autoscaler_status_from(manifest.get("status"))
+
+
+@kept
+def pod_in(manifest: Manifest) -> PodFacts:
+    """Return the facts of a pod."""
+    return pod_facts(manifest)
