@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from daskjob.core.errors import RefusalKind
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.policies.replicas import merged_replicas
 from tests.core.manifests import cluster, cluster_spec, job
@@ -291,3 +292,33 @@ def test_the_tokens_of_a_scheduler_is_not_changed_by_a_later_pass() -> None:
     before = story.scheduler()["spec"]
     story.after(1000)
     assert story.scheduler()["spec"] == before
+
+
+def in_the_way(story: Story) -> tuple[str, str, str]:
+    """Status, reason and message of what a cluster says of its workers."""
+    found = {c["type"]: c for c in story.status_of(CLUSTER)["conditions"]}
+    told = found["WorkersReady"]
+    return told["status"], told["reason"], told["message"]
+
+
+def test_a_group_whose_name_is_taken_is_told_on_the_cluster_until_it_is_free() -> None:
+    story = Story(cluster())
+    taken = "DaskWorkerGroup default/simple-default already exists and is not the cluster's"
+    story.world.refuse["simple-default"] = (RefusalKind.CONFLICT, taken)
+    story.bring_up()
+    status, reason, message = in_the_way(story)
+    assert (status, reason, taken in message) == ("False", "NameConflict", True)
+    story.world.refuse.clear()
+    story.after(600)
+    story.after(600)
+    assert [c["type"] for c in story.status_of(CLUSTER)["conditions"]] == ["SchedulerReady"]
+
+
+def test_an_autoscaler_whose_name_is_taken_is_told_beside_a_scheduler_that_answers() -> None:
+    story = up()
+    taken = "DaskAutoscaler default/simple-default already exists and is not the cluster's"
+    story.world.refuse["simple-default"] = (RefusalKind.CONFLICT, taken)
+    story.edit(worker={"autoscaling": {"minimum": 1, "maximum": 3}})
+    status, reason, message = in_the_way(story)
+    assert (status, reason, taken in message) == ("False", "NameConflict", True)
+    assert story.status_of(CLUSTER)["conditions"][0]["reason"] == "Answers"

@@ -44,6 +44,7 @@ from daskjob.core.status import (
     ClusterPhase,
     ClusterStatus,
     Condition,
+    Conditions,
     ConditionType,
     with_condition,
 )
@@ -229,8 +230,21 @@ def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterS
             observed.site, meta.name, meta.namespace, spec.scheduler
         ),
         dashboard_url=dashboard_url(observed.site, meta.name, meta.namespace, spec.scheduler, port),
-        conditions=with_condition(old.conditions, condition, now),
+        conditions=_with_groups(observed, with_condition(old.conditions, condition, now), now),
     )
+
+
+def _with_groups(observed: ObservedCluster, conditions: Conditions, now: datetime) -> Conditions:
+    """Return the conditions with what is in the way of groups and autoscalers; else without."""
+    kinds = (f"{names.Kind.GROUP}/", f"{names.Kind.AUTOSCALER}/")
+    no = refused({key: no for key, no in observed.refusals.items() if key.startswith(kinds)})
+    if no is None:
+        return tuple(c for c in conditions if c.type != ConditionType.WORKERS_READY)
+    generation = observed.cluster.meta.generation
+    condition = Condition(
+        ConditionType.WORKERS_READY, False, str(no.reason), no.message, generation
+    )
+    return with_condition(conditions, condition, now)
 
 
 def _told_at(observed: ObservedCluster, new: ClusterStatus, now: datetime) -> datetime | None:
