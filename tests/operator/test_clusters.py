@@ -122,6 +122,23 @@ def test_scaling_down_keeps_every_byte_of_1_gb_that_only_four_workers_had(
     assert "lost 0 of 40 on 2" in logged(kubectl, "lost", 120)
 
 
+def test_pod_with_two_workers_goes_when_the_data_of_both_is_elsewhere(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    manifest = cluster(image, 2)
+    [container] = manifest["spec"]["worker"]["spec"]["containers"]
+    container["args"] = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nworkers", "2"]
+    apply(manifest)
+    wait_for("daskcluster", "simple", all_ready(2), seconds=150)
+    apply(client_pod(image, HOLDS_DATA, WORKERS="4", PIECES="8"))
+    wait_for("pod", "client", running)
+    assert "held by 4" in logged(kubectl, "held by", 120)
+    kubectl("scale", "daskcluster", "simple", "--replicas=1")
+    wait_for("daskworkergroup", "simple-default", all_ready(1), seconds=120)
+    kubectl("exec", "client", "--", "touch", "/tmp/changed")
+    assert "lost 0 of 8 on 2" in logged(kubectl, "lost", 120)
+
+
 def test_workers_of_a_changed_template_are_replaced_and_every_byte_of_theirs_is_kept(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:

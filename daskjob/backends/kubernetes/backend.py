@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -59,7 +59,7 @@ from daskjob.core.observed import (
 )
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.pacing import next_status_try
-from daskjob.core.readings import cluster_in
+from daskjob.core.readings import cluster_in, group_in
 from daskjob.core.status import ClusterPhase, JobStatusWord
 
 logger = logging.getLogger(__name__)
@@ -125,6 +125,8 @@ class KubernetesBackend:
         self._retiring: dict[str, asyncio.Task[None]] = {}
         #: Runners and schedulers that were looked for in vain, by their owner's uid.
         self._looked_for: dict[str, set[str]] = {}
+        #: Workers that vanished though nobody had asked them to go, by their group's uid.
+        self._vanished: dict[str, list[ObjectRef]] = {}
         self._told: dict[tuple[str, Event], float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pod_words = PodWords(api.warnings, self._words_came, self._background, clock)
@@ -216,8 +218,23 @@ class KubernetesBackend:
         self._wakes.changed(old, new)
         if new is None and old is not None:
             self._let_go(old)
+            self._note_vanished(old)
         elif new is not None and new.owner_uid in self._looked_for:
             self._looked_for[new.owner_uid].discard(new.ref.name)
+
+    def _note_vanished(self, gone: Item) -> None:
+        """Remember a worker that may only have lost the label by which it is watched.
+
+        Whoever is deleted together with its group or its cluster, or ended, or went by our own
+        word, needs no second look.
+        """
+        pod, group = gone.pod, self.cache.of_uid(gone.owner_uid)
+        if pod is None or group is None or group.ref.kind != names.Kind.GROUP:
+            return
+        cluster = self.cache.get(names.Kind.CLUSTER, group.ref.namespace, group.speaks_of)
+        stays = cluster is not None and not (cluster.deleting or group.deleting)
+        if stays and not (gone.deleting or pod.ended or self.cache.is_gone_for_good(gone.ref.uid)):
+            self._vanished.setdefault(group.ref.uid, []).append(gone.ref)
 
     def _let_go(self, gone: Item) -> None:
         """Keep nothing of an object that is gone."""
@@ -225,6 +242,7 @@ class KubernetesBackend:
         self._reports.pop(uid, None)
         self._retirements.pop(uid, None)
         self._looked_for.pop(uid, None)
+        self._vanished.pop(uid, None)
         self._pod_words.forget(uid)
         self.agents.forget(uid)
         if gone.ref.kind in PASS_KINDS:
@@ -324,6 +342,7 @@ class KubernetesBackend:
         )
 
     async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
+        await self._give_labels_back(manifest)
         observed = group_observed(manifest, self.cache.objects(key.namespace))
         cluster, group = observed.cluster, observed.group
         alive = sum(1 for pod in observed.workers if pod.alive and not pod.deleting)
@@ -392,6 +411,23 @@ class KubernetesBackend:
         if not found.cluster:
             value = names.label_value(cluster)
             await self._own.label(found.ref, names.LABEL_CLUSTER_NAME, value)
+
+    async def _give_labels_back(self, group: Manifest) -> None:
+        """Give workers that only look gone their label back: they are the group's, by its uid.
+
+        Without it one would work on unseen, beside the one that was made in its place.
+        """
+        of, _ = group_in(group)
+        value = names.label_value(of.cluster)
+        vanished = self._vanished.get(of.meta.uid)
+        if vanished is None:
+            return
+        while vanished:
+            # The first stays first, whoever vanishes meanwhile.
+            with suppress(NotFound, Replaced, Refused):
+                await self._own.label(vanished[0], names.LABEL_CLUSTER_NAME, value)
+            del vanished[0]
+        self._vanished.pop(of.meta.uid, None)
 
     # The schedulers
 

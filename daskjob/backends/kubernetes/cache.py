@@ -102,6 +102,10 @@ class Cache:
         """Say whether an object was seen to be gone, lately."""
         return uid in self._gone
 
+    def is_gone_for_good(self, uid: str) -> bool:
+        """Say whether an object went by a deletion of ours, or is known not to exist."""
+        return self._gone.get(uid, (0, 0.0))[0] == FOR_GOOD
+
     # What changes.
 
     def put(self, item: Item) -> bool:
