@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks._operators import Cluster, benchmark_cluster, create, daskjob_operator
+from benchmarks._operators import Cluster, Manifest, benchmark_cluster, create, daskjob_operator
 from tests.cluster.fake_nodes import fake_placement
 
 #: Of each cluster: a scheduler and a worker.
@@ -23,7 +23,7 @@ PODS = 2
 PATIENCE_SECONDS = 600.0
 
 
-def fake_cluster(name: str) -> dict[str, object]:
+def fake_cluster(name: str) -> Manifest:
     """Return a cluster whose pods exist by name only."""
     container = {"name": "main", "image": "none", "args": ["true"]}
     pods = {"containers": [container], "terminationGracePeriodSeconds": 0, **fake_placement()}

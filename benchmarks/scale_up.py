@@ -1,0 +1,121 @@
+"""How fast 0 workers become 1,000, and what a small job that comes meanwhile notices of it.
+
+By turns, all on fake nodes: as many pods are posted as fast as the API server takes them; a job
+with 3 workers runs alone; a cluster is scaled up, and the same job is submitted into that.
+
+    python benchmarks/scale_up.py --workers 1000 --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks._operators import Cluster, Manifest, benchmark_cluster, create, daskjob_operator
+from benchmarks._operators import fake_job as job
+from benchmarks.cluster_pods import IN_FLIGHT, Poster, pod
+from benchmarks.many_clusters import fake_cluster, until
+from tests.cluster.audit import AuditLog
+from tests.cluster.fake_nodes import fake_placement
+
+JOB_WORKERS = 3
+PATIENCE_SECONDS = 600.0
+
+
+def moment(received: str) -> float:
+    """Return the time of day, in seconds, that an audit log tells."""
+    hours, minutes, seconds = received.partition("T")[2].rstrip("Z").split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def raw_seconds(cluster: Cluster, workers: int) -> float:
+    """Post as many pods by hand, and delete them; return how long the posting took."""
+    bodies = [pod(f"raw-{n}", "none.invalid/x", **fake_placement()) for n in range(workers)]
+    poster = Poster(cluster.native)
+    started = time.monotonic()
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        list(pool.map(poster, bodies))
+    took = time.monotonic() - started
+    cluster.kubectl("delete", "pods", "--all", "--namespace=default", "--wait=false")
+    until(cluster, "default", "pods", 0)
+    return took
+
+
+def job_seconds(cluster: Cluster, namespace: str, name: str) -> float:
+    """Submit a job; return after how many seconds it ran on all its workers."""
+    started = time.monotonic()
+    create(cluster, namespace, [job(name, JOB_WORKERS, ends_after="")])
+    words = ["get", "daskjob", name, f"--namespace={namespace}", "-o", "json"]
+    while True:
+        status: Manifest = json.loads(cluster.kubectl(*words)).get("status", {})
+        runs = status.get("jobStatus") == "Running"
+        if runs and status.get("workers", {}).get("ready") == JOB_WORKERS:
+            return time.monotonic() - started
+        if time.monotonic() - started > PATIENCE_SECONDS:
+            raise TimeoutError(json.dumps(status))
+        time.sleep(0.1)
+
+
+def scaled_seconds(
+    cluster: Cluster, namespace: str, name: str, workers: int
+) -> tuple[float, float]:
+    """Scale a cluster up, and submit a job; return how long the POSTs took, and the job."""
+    log = AuditLog(cluster.native.cluster.site.audit_log)
+    position = log.end()
+    where = f"--namespace={namespace}"
+    cluster.kubectl("scale", "daskcluster", name, f"--replicas={workers}", where)
+    took = job_seconds(cluster, namespace, f"{name}-job")
+    until(cluster, namespace, "pods", 1 + workers + 2 + JOB_WORKERS)
+    posts = [
+        moment(request.received)
+        for request in log.since(position)
+        if (request.verb, request.resource) == ("create", "pods") and request.namespace == namespace
+    ]
+    return max(posts) - min(posts), took
+
+
+def main() -> None:
+    """Take turns, and print medians and their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    raw, alone, posts, beside = [], [], [], []
+    with benchmark_cluster() as cluster:
+        for number in range(arguments.rounds):
+            namespace = cluster.namespace()
+            with daskjob_operator(cluster, namespace):
+                time.sleep(5)
+                raw.append(raw_seconds(cluster, arguments.workers))
+                alone.append(job_seconds(cluster, namespace, "alone"))
+                cluster.kubectl("delete", "daskjob", "alone", f"--namespace={namespace}")
+                until(cluster, namespace, "pods", 0)
+                name = f"c-{number}"
+                manifest = fake_cluster(name)
+                manifest["spec"]["worker"]["replicas"] = 0
+                create(cluster, namespace, [manifest])
+                until(cluster, namespace, "pods", 1)
+                time.sleep(3)
+                posted, took = scaled_seconds(cluster, namespace, name, arguments.workers)
+                posts.append(posted)
+                beside.append(took)
+                print(
+                    f"round {number}: by hand {raw[-1]:.1f} s, scaled {posted:.1f} s; "
+                    f"job alone {alone[-1]:.1f} s, meanwhile {took:.1f} s"
+                )
+                cluster.kubectl("delete", "namespace", namespace, "--timeout=300s")
+    print(
+        f"POSTs {statistics.median(posts) / statistics.median(raw):.2f} times by hand, "
+        f"a job {statistics.median(beside) / statistics.median(alone):.2f} times as long"
+    )
+
+
+if __name__ == "__main__":
+    main()
