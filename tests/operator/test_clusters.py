@@ -107,6 +107,18 @@ with Client("tcp://simple-scheduler:8786") as client:
 """
 
 
+def until_held(kubectl: Kubectl, wait_for: WaitFor, workers: int) -> None:
+    """Wait until so many workers hold the data."""
+    wait_for("pod", "client", running)
+    assert f"held by {workers}" in logged(kubectl, "held by", 120)
+
+
+def what_is_lost(kubectl: Kubectl) -> str:
+    """Have all data looked at; return how much of it is not what it was, and who has it."""
+    kubectl("exec", "client", "--", "touch", "/tmp/changed")
+    return logged(kubectl, "lost", 120).splitlines()[-1]
+
+
 def test_scaling_down_keeps_every_byte_of_1_gb_that_only_four_workers_had(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
@@ -114,12 +126,10 @@ def test_scaling_down_keeps_every_byte_of_1_gb_that_only_four_workers_had(
     wait_for("daskcluster", "simple", all_ready(4), seconds=150)
     # 1 GB in pieces of 25 MB.
     apply(client_pod(image, HOLDS_DATA, WORKERS="4", PIECES="40"))
-    wait_for("pod", "client", running)
-    assert "held by 4" in logged(kubectl, "held by", 120)
+    until_held(kubectl, wait_for, 4)
     kubectl("scale", "daskcluster", "simple", "--replicas=2")
     wait_for("daskworkergroup", "simple-default", all_ready(2), seconds=120)
-    kubectl("exec", "client", "--", "touch", "/tmp/changed")
-    assert "lost 0 of 40 on 2" in logged(kubectl, "lost", 120)
+    assert what_is_lost(kubectl) == "lost 0 of 40 on 2"
 
 
 def test_pod_with_two_workers_goes_when_the_data_of_both_is_elsewhere(
@@ -131,12 +141,10 @@ def test_pod_with_two_workers_goes_when_the_data_of_both_is_elsewhere(
     apply(manifest)
     wait_for("daskcluster", "simple", all_ready(2), seconds=150)
     apply(client_pod(image, HOLDS_DATA, WORKERS="4", PIECES="8"))
-    wait_for("pod", "client", running)
-    assert "held by 4" in logged(kubectl, "held by", 120)
+    until_held(kubectl, wait_for, 4)
     kubectl("scale", "daskcluster", "simple", "--replicas=1")
     wait_for("daskworkergroup", "simple-default", all_ready(1), seconds=120)
-    kubectl("exec", "client", "--", "touch", "/tmp/changed")
-    assert "lost 0 of 8 on 2" in logged(kubectl, "lost", 120)
+    assert what_is_lost(kubectl) == "lost 0 of 8 on 2"
 
 
 def test_workers_of_a_changed_template_are_replaced_and_every_byte_of_theirs_is_kept(
@@ -147,8 +155,7 @@ def test_workers_of_a_changed_template_are_replaced_and_every_byte_of_theirs_is_
     apply(manifest)
     wait_for("daskcluster", "simple", all_ready(2), seconds=150)
     apply(client_pod(image, HOLDS_DATA, WORKERS="2", PIECES="8"))
-    wait_for("pod", "client", running)
-    assert "held by 2" in logged(kubectl, "held by", 120)
+    until_held(kubectl, wait_for, 2)
     of = ("get", "pods", "--selector=dask.org/component=worker", "-o", "name")
     before = set(kubectl(*of).split())
 
@@ -157,8 +164,7 @@ def test_workers_of_a_changed_template_are_replaced_and_every_byte_of_theirs_is_
     apply(manifest)
     wait_for("daskworkergroup", "simple-default", lambda g: _is_next(g) and all_ready(2)(g))
     assert set(kubectl(*of).split()) & before == set()
-    kubectl("exec", "client", "--", "touch", "/tmp/changed")
-    assert "lost 0 of 8 on 2" in logged(kubectl, "lost", 120)
+    assert what_is_lost(kubectl) == "lost 0 of 8 on 2"
 
 
 def _is_next(group: Manifest) -> bool:
