@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
-from tests.operator.clusters import client_pod, cluster, documented, running
+from tests.operator.clusters import client_pod, cluster, documented, fake_cluster, running
 from tests.operator.installed import Operator
 from tests.operator.jobs import condition
 
@@ -222,6 +222,27 @@ def test_scheduler_that_was_deleted_is_replaced_and_its_workers_come_back(
     apply(client_pod(image, code))
     wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=120)
     assert kubectl("logs", "client") == "36\n"
+
+
+def test_horizontal_pod_autoscaler_drives_a_group_and_the_cluster_follows(
+    fake_nodes: Callable[[int], None], apply: Apply, wait_for: WaitFor
+) -> None:
+    fake_nodes(2)
+    apply(fake_cluster(1))
+    wait_for("daskworkergroup", "simple-default", all_ready(1))
+    # Without metrics it still keeps to its own bounds, by the scale subresource.
+    target = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup"}
+    cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
+    spec = {
+        "scaleTargetRef": {**target, "name": "simple-default"},
+        "minReplicas": 3,
+        "maxReplicas": 5,
+        "metrics": [{"type": "Resource", "resource": cpu}],
+    }
+    kind = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
+    apply({**kind, "metadata": {"name": "simple"}, "spec": spec})
+    wait_for("daskworkergroup", "simple-default", all_ready(3), seconds=120)
+    wait_for("daskcluster", "simple", lambda c: c["spec"]["worker"]["replicas"] == 3)
 
 
 def test_idle_clusters_cost_nothing_with_an_idle_timeout_or_without(
