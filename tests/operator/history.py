@@ -29,6 +29,8 @@ COLLECTIONS = {
 }
 #: Others that a test may make; what becomes of them is not told.
 _OTHERS = {
+    "ConfigMap": ("/api/v1", "configmaps"),
+    "DaskAutoscaler": (DASK, "daskautoscalers"),
     "Deployment": ("/apis/apps/v1", "deployments"),
     "ResourceQuota": ("/api/v1", "resourcequotas"),
 }
@@ -85,6 +87,11 @@ class Server:
     async def delete(self, kind: str, name: str) -> None:
         """Delete an object; it is gone when it is."""
         await self.ask("DELETE", f"{self._path(kind)}/{name}")
+
+    async def get(self, manifest: Manifest) -> Manifest:
+        """Return an object as it is now."""
+        name = manifest["metadata"]["name"]
+        return await self.ask("GET", f"{self._path(manifest['kind'])}/{name}")
 
     async def remove_namespace(self) -> None:
         """Delete the namespace, with all that is in it, if it is still there."""

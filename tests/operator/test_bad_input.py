@@ -189,6 +189,37 @@ async def taken(stage: Stage) -> None:
         assert most_tries(stage, key[1]) == 1
 
 
+async def taken_beside(stage: Stage) -> None:
+    """The same of a job's files, and of an autoscaler, which is told on its cluster."""
+    server = stage.server
+    config_map = {**foreign("ConfigMap", "files-files"), "data": {"theirs.py": ""}}
+    del config_map["spec"]
+    autoscaler = foreign("DaskAutoscaler", "scaled-default")
+    autoscaler["spec"] = {"cluster": "nobody", "minimum": 1, "maximum": 2}
+    made = [await server.create(m["kind"], m) for m in (config_map, autoscaler)]
+
+    job = bad("files")
+    job["spec"]["job"]["files"] = {"ours.py": ""}
+    cluster = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster"}
+    spec = bad()["spec"]["cluster"]["spec"]
+    spec["worker"]["autoscaling"] = {"minimum": 1, "maximum": 2}
+    async with good_jobs(stage):
+        await server.create("DaskJob", job)
+        await server.create(
+            "DaskCluster", {**cluster, "metadata": {"name": "scaled"}, "spec": spec}
+        )
+        await server.until(lambda: ended(server.objects["DaskJob", "files"]))
+        await server.until(
+            lambda: said(stage, "DaskCluster", "scaled", "WorkersReady") == "NameConflict"
+        )
+    status = server.objects["DaskJob", "files"]["status"]
+    assert (status["reason"], "files-files" in status["message"]) == ("NameConflict", True)
+    told = condition(server.objects["DaskCluster", "scaled"], "WorkersReady")["message"]
+    assert "scaled-default" in told
+    for before in made:
+        assert (await server.get(before))["metadata"] == before["metadata"]
+
+
 # What others have to allow
 
 
@@ -378,6 +409,7 @@ STORIES: dict[str, Story] = {
     "never": never,
     "clusters": clusters,
     "taken": taken,
+    "taken-beside": taken_beside,
     "quota": quota,
     "pod-security": pod_security,
     "policy": policy,
