@@ -111,7 +111,7 @@ async def never(stage: Stage) -> None:
         for manifest, _ in NEVER.values():
             await stage.server.create("DaskJob", manifest())
         jobs = [("DaskJob", name) for name in NEVER]
-        await stage.server.until(lambda: all(ended(stage.server.objects[key]) for key in jobs))
+        await stage.server.until(lambda: all(ended(stage.server.objects.get(j, {})) for j in jobs))
     for name, (_, words) in NEVER.items():
         status = stage.server.objects["DaskJob", name]["status"]
         assert (status["jobStatus"], status["reason"]) == ("Failed", "InvalidSpec")
@@ -177,7 +177,9 @@ async def taken(stage: Stage) -> None:
         uids = {key: server.objects[key]["metadata"]["uid"] for key in TAKEN.values()}
         for name in TAKEN:
             await server.create("DaskJob", bad(name))
-        await server.until(lambda: all(ended(server.objects["DaskJob", n]) for n in TAKEN))
+        await server.until(
+            lambda: all(ended(server.objects.get(("DaskJob", n), {})) for n in TAKEN)
+        )
     for name, key in TAKEN.items():
         status = server.objects["DaskJob", name]["status"]
         assert (status["jobStatus"], status["reason"]) == ("Failed", "NameConflict"), status
@@ -208,7 +210,7 @@ async def taken_beside(stage: Stage) -> None:
         await server.create(
             "DaskCluster", {**cluster, "metadata": {"name": "scaled"}, "spec": spec}
         )
-        await server.until(lambda: ended(server.objects["DaskJob", "files"]))
+        await server.until(lambda: ended(server.objects.get(("DaskJob", "files"), {})))
         await server.until(
             lambda: said(stage, "DaskCluster", "scaled", "WorkersReady") == "NameConflict"
         )
@@ -217,7 +219,12 @@ async def taken_beside(stage: Stage) -> None:
     told = condition(server.objects["DaskCluster", "scaled"], "WorkersReady")["message"]
     assert "scaled-default" in told
     for before in made:
-        assert (await server.get(before))["metadata"] == before["metadata"]
+        now = await server.get(before)
+        assert now["metadata"]["uid"] == before["metadata"]["uid"]
+        assert "ownerReferences" not in now["metadata"]
+        assert [now.get(part) for part in ("spec", "data")] == [
+            before.get(part) for part in ("spec", "data")
+        ]
 
 
 # What others have to allow
