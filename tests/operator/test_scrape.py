@@ -63,7 +63,7 @@ def test_scrape_tells_of_a_job_that_succeeded_and_of_one_that_failed(
     assert more("daskjob_jobs", phase="Failed") == 1
     assert more("daskjob_attempts_total", reason="ExitCode") == 2
     assert more("daskjob_job_finished_seconds_count") == 2
-    assert more("daskjob_api_requests_total", verb="POST", kind="Pod", code="201") >= 6
+    assert more("daskjob_api_requests_total", verb="create", kind="Pod", code="201") >= 6
     assert value(after, "daskjob_leader") == 1
     names = {label for family in after.values() for s in family.samples for label in s.labels}
     assert not names & {"name", "namespace", "job", "cluster", "pod"}
