@@ -44,6 +44,9 @@ ANNOTATION_DELETE_WORKERS = f"{API_GROUP}/delete-workers"
 #: On a DaskCluster: the count of workers that its job's spec last asked for. A job hands a count
 #: on only when it differs from this, so that a cluster which somebody scaled stays scaled.
 ANNOTATION_JOB_REPLICAS = f"{API_GROUP}/job-replicas"
+#: On a cluster's default group: the count that both last agreed on. It is set in the same write as
+#: the group's count, so that nothing can come between the two.
+ANNOTATION_SYNCED_REPLICAS = f"{API_GROUP}/synced-replicas"
 #: On a scheduler or worker pod: fingerprint of the template that it was made from.
 ANNOTATION_TEMPLATE = f"{API_GROUP}/template"
 ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -60,7 +63,7 @@ PRIVATE_PREFIXES = (
     "argocd.argoproj.io/",
     f"{API_GROUP}/",
 )
-PRIVATE_KEYS = frozenset({"app.kubernetes.io/instance"})
+PRIVATE_KEYS = frozenset({"app.kubernetes.io/instance", ANNOTATION_SYNCED_REPLICAS})
 
 PORT_COMM = 8786
 PORT_DASHBOARD = 8787

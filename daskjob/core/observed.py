@@ -48,6 +48,7 @@ from daskjob.core.status import (
     AutoscalerStatus,
     ClusterPhase,
     ClusterStatus,
+    Conditions,
     GroupStatus,
     JobStatus,
 )
@@ -165,6 +166,10 @@ class GroupOfCluster:
     worker: Manifest = field(default_factory=dict)
     #: What tells which template of its cluster it has got; empty where nothing says so.
     template: str = ""
+    #: The count that it and its cluster last agreed on; ``None`` where nothing says so.
+    synced_replicas: int | None = None
+    #: What it says of itself.
+    conditions: Conditions = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +447,10 @@ def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
         deleting=group.meta.deleting,
         worker=worker if isinstance(worker, dict) else {},
         template=group.meta.annotations.get(names.ANNOTATION_TEMPLATE, ""),
+        synced_replicas=whole_number(
+            group.meta.annotations.get(names.ANNOTATION_SYNCED_REPLICAS, "")
+        ),
+        conditions=group_status_in(manifest).conditions,
     )
 
 

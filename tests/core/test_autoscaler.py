@@ -106,14 +106,16 @@ def test_the_documented_autoscaler_follows_the_scheduler_within_its_bounds() -> 
     assert len(story.workers()) == 1
 
 
-def test_it_writes_the_group_once_and_its_cluster_follows() -> None:
+def test_it_writes_the_group_once_and_its_cluster_follows_and_notes_it() -> None:
     story = scaled()
     before = len(story.writes)
     wants(story, 5)
-    writes = story.writes[before:]
-    assert writes.count(PATCH) == 1
+    writes = [w for w in story.writes[before:] if w.startswith("patch")]
+    assert writes == [PATCH, "patch DaskCluster/simple", PATCH]
     assert (replicas(story), replicas(story, "simple", CLUSTER)) == (5, 5)
-    assert story.status_of(CLUSTER)["syncedReplicas"] == 5
+    group = story.named(GROUP, "simple-default")
+    noted = metadata(group or {})["annotations"]["kubernetes.dask.org/synced-replicas"]
+    assert noted == "5"
 
 
 def test_an_autoscaler_that_a_user_made_gets_an_owner_that_is_no_controller_and_nothing_else() -> (
@@ -510,7 +512,7 @@ def test_the_status_says_how_many_why_and_when() -> None:
 # What it costs
 
 
-def test_a_decision_costs_a_patch_a_status_and_the_workers() -> None:
+def test_a_decision_costs_3_patches_a_status_and_the_workers() -> None:
     story = scaled(2)
     after(story, 30)
     before = len(story.writes)
@@ -519,14 +521,13 @@ def test_a_decision_costs_a_patch_a_status_and_the_workers() -> None:
     writes = story.writes[before:]
     of_workers = [w for w in writes if w.startswith("create Pod/")]
     assert len(of_workers) == 6
-    # The cluster's own count, and its base, follow (design §4a).
-    assert sorted(set(writes) - set(of_workers)) == [
+    # The cluster's own count, and the note of what both agree on, follow (design §4a).
+    assert sorted(w for w in writes if w not in of_workers) == [
         "patch DaskCluster/simple",
         PATCH,
+        PATCH,
         "status DaskAutoscaler/simple",
-        "status DaskCluster/simple",
     ]
-    assert writes.count("status DaskAutoscaler/simple") == 1
 
 
 def test_a_steady_group_costs_nothing_though_the_scheduler_is_asked_every_5_s() -> None:

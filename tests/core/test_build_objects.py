@@ -233,7 +233,7 @@ def test_the_whole_default_group_of_a_cluster() -> None:
             "name": "simple-default",
             "namespace": "default",
             "labels": {"dask.org/cluster-name": "simple", "dask.org/component": "workergroup"},
-            "annotations": {},
+            "annotations": {"kubernetes.dask.org/synced-replicas": "2"},
             "ownerReferences": [owner("DaskCluster", "simple")],
         },
         "spec": {"cluster": "simple", "worker": {"replicas": 2, "spec": spec}},

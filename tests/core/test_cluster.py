@@ -56,6 +56,7 @@ def test_the_first_pass_says_created_and_asks_for_everything_at_once() -> None:
 def test_the_phases_are_created_pending_running() -> None:
     story = Story(cluster())
     story.one_pass()
+    story.settle()
     assert phase(story) == "Created"
     story.after(5)
     assert phase(story) == "Pending"
@@ -160,7 +161,42 @@ def test_whoever_is_scaled_the_other_follows(kind: str, name: str, replicas: int
     story.settle()
     assert spec_replicas(story, CLUSTER, "simple") == replicas
     assert spec_replicas(story, GROUP, "simple-default") == replicas
+    assert agreed_on(story) == replicas
+    story.bring_up()
+    story.world.say()
+    story.after(30)
+    story.after(30)
     assert story.status_of(CLUSTER)["syncedReplicas"] == replicas
+
+
+def agreed_on(story: Story) -> int:
+    """The count that the group notes as agreed on."""
+    item = story.named(GROUP, "simple-default")
+    assert item is not None
+    return int(item["metadata"]["annotations"]["kubernetes.dask.org/synced-replicas"])
+
+
+def test_scaling_the_cluster_is_one_patch_and_what_is_agreed_on_is_in_it() -> None:
+    story = up()
+    patch(story, CLUSTER, "simple", 5)
+    assert story.one_pass(SIMPLE) == ["patch DaskWorkerGroup/simple-default"]
+    assert (spec_replicas(story, GROUP, "simple-default"), agreed_on(story)) == (5, 5)
+    # What the group is scaled to next counts as its own wish, whatever was told meanwhile.
+    patch(story, GROUP, "simple-default", 3)
+    story.settle()
+    assert spec_replicas(story, CLUSTER, "simple") == 3
+
+
+def test_group_that_notes_nothing_is_compared_with_what_the_cluster_tells() -> None:
+    story = up()
+    item = story.named(GROUP, "simple-default")
+    assert item is not None
+    nothing = {"metadata": {"annotations": {"kubernetes.dask.org/synced-replicas": None}}}
+    story.world.store.patch(object_ref(item), nothing)
+    story.settle()
+    patch(story, GROUP, "simple-default", 4)
+    story.settle()
+    assert (spec_replicas(story, CLUSTER, "simple"), agreed_on(story)) == (4, 4)
 
 
 def test_where_both_were_scaled_the_cluster_wins() -> None:

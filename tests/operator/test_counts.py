@@ -171,7 +171,7 @@ def test_running_job_with_nothing_new_costs_nothing(
     assert asked == []
 
 
-def test_scaling_from_0_to_1000_workers_is_1000_creations_and_at_most_3_other_requests(
+def test_scaling_from_0_to_300_workers_is_300_creations_and_at_most_3_other_requests(
     operator: Operator,
     fake_nodes: FakeNodes,
     apply: Apply,
@@ -185,12 +185,13 @@ def test_scaling_from_0_to_1000_workers_is_1000_creations_and_at_most_3_other_re
     wait_for("daskcluster", "simple", running)
     time.sleep(COUNTS_TOLD_SECONDS)
     with audit() as audited:
-        kubectl("scale", "daskcluster", "simple", "--replicas=1000")
-        wait_for("daskcluster", "simple", lambda c: c["status"].get("readyReplicas") == 1000)
+        kubectl("scale", "daskcluster", "simple", "--replicas=300")
+        wait_for("daskcluster", "simple", lambda c: c["status"].get("readyReplicas") == 300)
         time.sleep(COUNTS_TOLD_SECONDS)
     asked = [f"{r.verb} {r.resource}" for r in operator.asked(audited, namespace)]
     others = [one for one in asked if one != "create pods"]
-    assert (asked.count("create pods"), len(others) <= 3) == (1000, True), others
+    # More of them take longer than counts are held back: benchmarks/scale_up.py has 1,000.
+    assert (asked.count("create pods"), len(others) <= 3) == (300, True), others
 
 
 def test_scaling_down_by_3_is_at_most_6_requests(

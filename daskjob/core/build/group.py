@@ -17,7 +17,10 @@ def worker_group(cluster: DaskCluster, group: GroupSpec) -> Manifest:
         names.LABEL_CLUSTER_NAME: names.label_value(cluster.meta.name),
         names.LABEL_COMPONENT: str(names.Component.GROUP),
     }
-    ours = {names.ANNOTATION_TEMPLATE: template_of(group)}
+    ours = {
+        names.ANNOTATION_TEMPLATE: template_of(group),
+        names.ANNOTATION_SYNCED_REPLICAS: str(group.replicas),
+    }
     annotations = inherited(cluster.meta.annotations, group.template.annotations, ours)
     labels = inherited(cluster.meta.labels, group.template.labels, base)
     return {

@@ -25,6 +25,7 @@ from daskjob.core.decide.telling import (
     a_while_after,
     counted_at,
     rephrased_at,
+    settled_at,
     soonest,
     still_at,
     troubles,
@@ -34,7 +35,7 @@ from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.diagnose import asked_after_at, crash_loop, refused, waiting_for
 from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
-from daskjob.core.observed import ObservedCluster, Refusal
+from daskjob.core.observed import GroupOfCluster, ObservedCluster, Refusal
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.idle import idle_until
 from daskjob.core.policies.pacing import next_try
@@ -195,12 +196,22 @@ def _counts(observed: ObservedCluster) -> tuple[int, tuple[Patch, ...]]:
     group = next((g for g in observed.groups if g.ref.name == name), None)
     if group is None:
         return wanted, ()
-    count = merged_replicas(wanted, group.replicas, observed.status.synced_replicas)
+    base = _agreed_on(observed, group)
+    count = merged_replicas(wanted, group.replicas, base)
     body: Manifest = {"spec": {"worker": {"replicas": count}}}
-    patches = [Patch(group.ref, body)] if group.replicas != count else []
+    agreed: Manifest = {"metadata": {"annotations": {names.ANNOTATION_SYNCED_REPLICAS: str(count)}}}
+    if group.replicas != count:
+        return count, (Patch(group.ref, agreed | body),)
     if wanted != count:
-        patches.append(Patch(cluster.meta.ref, body))
-    return count, tuple(patches)
+        # The group's change, which is agreed on once the cluster has it: not before.
+        return count, (Patch(cluster.meta.ref, body),)
+    return count, (Patch(group.ref, agreed),) if base != count else ()
+
+
+def _agreed_on(observed: ObservedCluster, group: GroupOfCluster) -> int | None:
+    """Return the merge base: the group's note, else what the cluster's status tells of it."""
+    noted = group.synced_replicas
+    return observed.status.synced_replicas if noted is None else noted
 
 
 def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterStatus:
@@ -260,10 +271,25 @@ def _told_at(observed: ObservedCluster, new: ClusterStatus, now: datetime) -> da
         return None
     if _without_wording(old) == _without_wording(new):
         return rephrased_at(old.updated_at)
+    if not starts and _is_at_work(observed):
+        return settled_at(observed.workers, old.updated_at, now)
     pending = (old.phase, new.phase) == (ClusterPhase.CREATED, ClusterPhase.PENDING)
     if of_job and pending and meta.created_at:
         return meta.created_at + timedelta(seconds=RESTLESS_SECONDS)
     return _counted_at(observed, new, now, starts=starts)
+
+
+def _is_at_work(observed: ObservedCluster) -> bool:
+    """Whether a group brings, or takes, workers right now, and nothing is in its way."""
+    if observed.refusals or observed.mistakes or observed.cluster.deletes_workers:
+        return False
+    for group in observed.groups:
+        label = names.label_value(group.ref.name)
+        staying = [pod for pod in observed.workers if pod.group == label and pod.alive]
+        count = sum(1 for pod in staying if not pod.deleting)
+        if count != group.replicas and not troubles(group.conditions):
+            return True
+    return False
 
 
 def _counted_at(
@@ -297,6 +323,7 @@ def _decided(status: ClusterStatus) -> ClusterStatus:
         phase=ClusterPhase.CREATED if starts else status.phase,
         replicas=0,
         ready_replicas=0,
+        synced_replicas=None,
         updated_at=None,
         conditions=(),
     )

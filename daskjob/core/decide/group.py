@@ -13,6 +13,7 @@ from daskjob.core.decide.telling import (
     a_while_after,
     counted_at,
     rephrased_at,
+    settled_at,
     soonest,
     still_at,
     troubles,
@@ -60,7 +61,8 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     verdict = _scaling(observed, status, changed)
     status = _told(observed, status, verdict, changed, now)
     create, wait = _new_workers(observed, verdict, now)
-    due = _told_at(observed, status, creating=bool(create), now=now)
+    at_work = bool(create or verdict.remove or verdict.retire)
+    due = _told_at(observed, status, at_work=at_work, now=now)
     looks = [wait, *(next_try(refusal) for refusal in observed.refusals.values())]
     looks += [asked_after_at(pod, now) for pod in observed.workers]
     if verdict.blocked:
@@ -218,16 +220,15 @@ def _told(
 
 
 def _told_at(
-    observed: ObservedGroup, new: GroupStatus, *, creating: bool, now: datetime
+    observed: ObservedGroup, new: GroupStatus, *, at_work: bool, now: datetime
 ) -> datetime | None:
     """Return when a status is written that says something new; ``None``: at once."""
     old, pods = observed.status, observed.workers
     first = not old.observed_generation
     if _must_be_told(old, new) or (first and is_true(new.conditions, ConditionType.WORKERS_READY)):
         return None
-    if creating:
-        # What there is now is not so any more in a moment, and the next pass sees it.
-        return a_while_after(now)
+    if at_work:
+        return settled_at(pods, old.updated_at, now)
     if _without_wording(old) == _without_wording(new):
         return rephrased_at(old.updated_at)
     made = observed.group.meta.created_at

@@ -74,6 +74,18 @@ def still_at(
     return latest if more_to_come else min(a_while_after(max(moments)), latest)
 
 
+def settled_at(pods: Iterable[PodFacts], written_at: datetime | None, now: datetime) -> datetime:
+    """Return when counts are told while more pods are about to come or to go.
+
+    A moment later there are others; where that goes on and on, 30 s after the first that is not
+    told yet.
+    """
+    moments = _past((moment for pod in pods for moment in pod.moved_at), now)
+    untold = [m for m in moments if written_at is None or m > written_at]
+    soon = a_while_after(now)
+    return min(soon, min(untold) + timedelta(seconds=RESTLESS_SECONDS)) if untold else soon
+
+
 def counted_at(pods: Iterable[PodFacts], now: datetime) -> datetime | None:
     """Return when a changed number of pods is told: HPA and ``kubectl scale`` rely on it."""
     moments = _past((moment for pod in pods for moment in pod.counted_at), now)

@@ -1,6 +1,6 @@
 """One count with two writers: the cluster's and its default group's. No I/O here.
 
-``syncedReplicas`` in the cluster's status is the merge base (design §4a): the side that differs
+What both last agreed on is the merge base (design §4a): the side that differs
 from it wins; where both differ, the cluster's.
 """
 
