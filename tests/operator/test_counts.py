@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daskjob.backends.kubernetes.connection import find_credentials
 from tests.cluster.audit import Request
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
-from tests.cluster.proxy import Request as Passed
 from tests.operator.clusters import cluster, fake_cluster, running
 from tests.operator.installed import Operator
 from tests.operator.jobs import ended, fake_job, python_job, says
-from tests.operator.staged import staged
 
 Manifest = dict[str, Any]
 Apply = Callable[..., None]
@@ -213,59 +207,3 @@ def test_scaling_down_by_3_is_at_most_6_requests(
     asked = [f"{r.verb} {r.resource}" for r in operator.asked(audited, namespace)]
     assert asked.count("delete pods") == 3
     assert len(asked) <= 6, asked
-
-
-def test_runner_scheduler_and_first_worker_are_asked_for_within_2_round_trips(
-    with_crds: Kubernetes, fake_nodes: FakeNodes, tmp_path: Path
-) -> None:
-    fake_nodes(2)
-    # What merely happens to be over before another begins is in sequence by chance alone: what has
-    # to be waited for is so each time.
-    waits = [_waits(asyncio.run(_creations(with_crds.kubeconfig, tmp_path))) for _ in range(3)]
-    for component in ("job-runner", "scheduler", "worker"):
-        # Two whole round trips at most, and then the POST itself.
-        assert min(len(wait[component]) for wait in waits) <= 2, waits
-
-
-def _waits(asked: list[Passed]) -> dict[str, list[str]]:
-    """Return what each component's first pod waited for."""
-    first = {_component(r): number for number, r in reversed([*enumerate(asked)])}
-    return {
-        component: [f"{r.verb} {r.resource}" for r in _in_sequence(asked, number)]
-        for component, number in first.items()
-    }
-
-
-async def _creations(kubeconfig: Path, folder: Path) -> list[Passed]:
-    """Return all writes of an operator that is ready when a job is created, in their order."""
-    access = await find_credentials(str(kubeconfig)).access()
-    async with staged(access, folder, "sequence") as stage:
-        server, proxy = stage.server, stage.proxy
-        await stage.operator.start()
-        async with asyncio.timeout(60):
-            while not proxy.requests("create", "leases"):
-                await asyncio.sleep(0.1)
-        await asyncio.sleep(1)
-        await server.create("DaskJob", fake_job())
-        # Two workers, a scheduler and a runner.
-        await server.until(lambda: sum(kind == "Pod" for kind, _ in server.objects) == 4)
-    return [request for request in stage.writes if request.resource != "events"]
-
-
-def _component(request: Passed) -> str:
-    if (request.verb, request.resource) != ("create", "pods"):
-        return ""
-    return str(json.loads(request.body)["metadata"]["labels"]["dask.org/component"])
-
-
-def _in_sequence(asked: list[Passed], number: int) -> list[Passed]:
-    """Return the longest chain of requests, each answered before the next, that precedes one."""
-    chains: list[list[Passed]] = []
-    for position, request in enumerate(asked[: number + 1]):
-        earlier = [
-            chain
-            for chain, before in zip(chains, asked[:position], strict=True)
-            if before.ended_at <= request.at
-        ]
-        chains.append([*max(earlier, key=len, default=[]), request])
-    return chains[number][:-1]

@@ -71,7 +71,8 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     waits: list[datetime | None] = [next_try(r) for r in observed.refusals.values()]
     waits += [moment] if (moment := _scheduler_due(status)) else []
     waits += [asked_after_at(observed.scheduler, now)] if observed.scheduler else []
-    due = _told_at(observed, status, now)
+    at_work = bool(patches) or _is_at_work(observed)
+    due = _told_at(observed, status, at_work=at_work, now=now)
     waits += [due] if due and status != observed.status else []
     return Decision(
         status=_written(observed, status, due, now),
@@ -258,7 +259,9 @@ def _with_groups(observed: ObservedCluster, conditions: Conditions, now: datetim
     return with_condition(conditions, condition, now)
 
 
-def _told_at(observed: ObservedCluster, new: ClusterStatus, now: datetime) -> datetime | None:
+def _told_at(
+    observed: ObservedCluster, new: ClusterStatus, *, at_work: bool, now: datetime
+) -> datetime | None:
     """Return when a status is written that says something new; ``None``: at once.
 
     A cluster that somebody waits for says at once that its scheduler answers. That of a job is
@@ -271,7 +274,7 @@ def _told_at(observed: ObservedCluster, new: ClusterStatus, now: datetime) -> da
         return None
     if _without_wording(old) == _without_wording(new):
         return rephrased_at(old.updated_at)
-    if not starts and _is_at_work(observed):
+    if not starts and at_work:
         return settled_at(observed.workers, old.updated_at, now)
     pending = (old.phase, new.phase) == (ClusterPhase.CREATED, ClusterPhase.PENDING)
     if of_job and pending and meta.created_at:
