@@ -64,7 +64,7 @@ class Counters(Protocol):
     """What a world reports of its requests; calls take no time and never fail."""
 
     def request(self, verb: str, kind: str, code: int, seconds: float) -> None:
-        """Count a request: ``GET``, ``Pod``, 200; code 0 where no answer came."""
+        """Count a request: ``get``, ``Pod``, 200; code 0 where no answer came."""
         ...
 
     def watch_restarted(self, kind: str) -> None:

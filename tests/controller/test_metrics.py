@@ -63,19 +63,19 @@ def test_label_values_are_quoted() -> None:
 
 def test_requests_are_counted_by_verb_kind_and_code() -> None:
     counters = RequestCounters()
-    counters.request("POST", "Pod", 201, 0.01)
-    counters.request("POST", "Pod", 0, 15.0)
+    counters.request("create", "Pod", 201, 0.01)
+    counters.request("create", "Pod", 0, 15.0)
     counters.watch_restarted("Pod")
-    assert counters.requests.value("POST", "Pod", "201") == 1
-    assert counters.requests.value("POST", "Pod", "0") == 1
-    assert counters.seconds.count("POST") == 2
+    assert counters.requests.value("create", "Pod", "201") == 1
+    assert counters.requests.value("create", "Pod", "0") == 1
+    assert counters.seconds.count("create") == 2
     assert counters.watches.value("Pod") == 1
 
 
 def test_text_is_what_prometheus_reads() -> None:
     telemetry = Telemetry()
     telemetry.passed(Key("DaskJob", "secret-namespace", "secret-name"), True, 0.003)
-    telemetry.requests.request("GET", "Pod", 200, 0.001)
+    telemetry.requests.request("get", "Pod", 200, 0.001)
     text = telemetry.text()
     assert text.endswith("\n")
     names = set()
