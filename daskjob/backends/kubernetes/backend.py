@@ -59,6 +59,7 @@ from daskjob.core.observed import (
 )
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.pacing import next_status_try
+from daskjob.core.policies.renewal import renewal
 from daskjob.core.readings import cluster_in, group_in
 from daskjob.core.status import ClusterPhase, JobStatusWord
 
@@ -345,11 +346,9 @@ class KubernetesBackend:
         await self._give_labels_back(manifest)
         observed = group_observed(manifest, self.cache.objects(key.namespace))
         cluster, group = observed.cluster, observed.group
-        alive = sum(1 for pod in observed.workers if pod.alive and not pod.deleting)
         dask, answer = None, self._retirements.get(group.meta.uid)
-        if cluster is not None and (
-            alive > group.replicas or (answer and concerns(answer, observed.workers))
-        ):
+        may_shrink = len(observed.staying) > group.replicas or renewal(observed) is not None
+        if cluster is not None and (may_shrink or (answer and concerns(answer, observed.workers))):
             # A worker that has registered since an older answer may hold data by now.
             endpoint = self._endpoint(cluster.meta.ref, observed.scheduler)
             dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
