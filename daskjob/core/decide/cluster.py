@@ -288,8 +288,8 @@ def _is_at_work(observed: ObservedCluster) -> bool:
         return False
     for group in observed.groups:
         label = names.label_value(group.ref.name)
-        staying = [pod for pod in observed.workers if pod.group == label and pod.alive]
-        count = sum(1 for pod in staying if not pod.deleting)
+        mine = (pod for pod in observed.workers if pod.group == label)
+        count = sum(1 for pod in mine if pod.alive and not pod.deleting)
         if count != group.replicas and not troubles(group.conditions):
             return True
     return False
