@@ -358,3 +358,15 @@ def test_an_autoscaler_whose_name_is_taken_is_told_beside_a_scheduler_that_answe
     status, reason, message = in_the_way(story)
     assert (status, reason, taken in message) == ("False", "NameConflict", True)
     assert story.status_of(CLUSTER)["conditions"][0]["reason"] == "Answers"
+
+
+def test_scaling_a_cluster_that_stood_still_tells_its_counts_once_when_all_is_done() -> None:
+    story = up()
+    story.after(600)
+    before = len(story.writes)
+    patch(story, CLUSTER, "simple", 5)
+    story.bring_up()
+    story.after(60)
+    statuses = [w for w in story.writes[before:] if w == "status DaskCluster/simple"]
+    assert len(statuses) == 1
+    assert story.status_of(CLUSTER)["readyReplicas"] == 5
