@@ -37,6 +37,21 @@ def value(found: dict[str, Metric], name: str, **labels: str) -> float:
     )
 
 
+def without_jobs(operator: Operator) -> dict[str, Metric]:
+    """The operator's metrics, once the jobs of earlier tests are gone, and it knows.
+
+    A namespace ends with its pods, then its jobs: they may outlive a test by some seconds, and the
+    operator looks at all namespaces.
+    """
+    gone = ("--all", "--all-namespaces", "--for=delete", "--timeout=120s")
+    operator.kubectl("wait", "daskjobs", *gone)
+    give_up = time.monotonic() + 30
+    while value(found := scraped(operator), "daskjob_jobs"):
+        assert time.monotonic() < give_up, "it still counts jobs that are gone"
+        time.sleep(0.5)
+    return found
+
+
 def test_scrape_tells_of_a_job_that_succeeded_and_of_one_that_failed(
     operator: Operator,
     fake_nodes: Callable[[int], None],
@@ -44,7 +59,7 @@ def test_scrape_tells_of_a_job_that_succeeded_and_of_one_that_failed(
     wait_for: WaitFor,
 ) -> None:
     fake_nodes(2)
-    before = scraped(operator)
+    before = without_jobs(operator)
     good = fake_job("good", ends_after="0s")
     bad = fake_job(
         "bad", ends_after="0s", failures=9, backoffLimit=1, backoff={"initialSeconds": 1}
