@@ -59,6 +59,9 @@ BODY_LIMIT_BYTES = 128 * 1024
 #: Above this many workers a state row carries only what a decision needs.
 FULL_ROWS_LIMIT = 1000
 RETIRE_LIMIT_SECONDS = 60.0
+#: For how long a worker that was confirmed waits to be stopped. Who asked may have died of it: then
+#: the worker would take no task for ever, and no other one could be asked to go.
+CONFIRMED_SECONDS = 300.0
 #: Workers report their memory every 0.5 s at the most (distributed's heartbeat).
 SAMPLE_SECONDS = 0.5
 #: Workers that left are remembered only if they are among these by peak memory.
@@ -321,6 +324,8 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         self.lost = 0
         #: Addresses that we set to be retired, and how many requests are at it (0: confirmed).
         self.retiring: dict[str, int] = {}
+        #: What calls the confirmed ones back.
+        self.holds: dict[str, asyncio.TimerHandle] = {}
         self.hidden: Any = None
         self.moved_at: float | None = None
         self._moves = scheduler.transition_counter
@@ -337,6 +342,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             self.live[worker] = ws
             self.seen += 1
             self.retiring.pop(worker, None)
+            let_go(self, worker)
             self.history.add(time.time(), len(scheduler.workers))
 
     def remove_worker(
@@ -347,6 +353,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         self.history.add(time.time(), len(scheduler.workers))
         if ws is not None:
             self._see_memory(ws)
+        let_go(self, worker)
         if worker in self.retiring:
             del self.retiring[worker]
         elif stimulus_id.startswith(UNANNOUNCED) and not announced(scheduler, worker):
@@ -730,7 +737,8 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
 
     They stay registered, take no more work, and are not closed: a kubelet would start a closed
     worker again. What could not be confirmed within `timeout` seconds works on as before, also when
-    this coroutine is cancelled.
+    this coroutine is cancelled; what was confirmed does so too if it is still there after
+    `CONFIRMED_SECONDS`.
     """
     scheduler = agent.scheduler
     addresses = list(dict.fromkeys(addresses))
@@ -756,6 +764,8 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
     finally:
         for address in ours & agent.retiring.keys():
             agent.retiring[address] -= 1
+        for address in ours.intersection(confirmed):
+            hold(agent, address)
         # What another request is still waiting for is that one's to call back.
         call_back(agent, [a for a in ours if a not in confirmed and not agent.retiring.get(a)])
     return {
@@ -808,6 +818,28 @@ async def empty(scheduler: Scheduler, addresses: list[str], deadline: float) -> 
         await asyncio.sleep(min(0.1, max(0.0, deadline - time.monotonic())))
 
 
+def hold(agent: Agent, address: str) -> None:
+    """Call a confirmed worker back unless it is stopped, or asked for again, within the time."""
+    let_go(agent, address)
+    loop = asyncio.get_running_loop()
+    agent.holds[address] = loop.call_later(CONFIRMED_SECONDS, end_of_hold, agent, address)
+
+
+def let_go(agent: Agent, address: str) -> None:
+    """Forget when a confirmed worker was to be called back."""
+    timer = agent.holds.pop(address, None)
+    if timer is not None:
+        timer.cancel()
+
+
+def end_of_hold(agent: Agent, address: str) -> None:
+    """Have a worker that nobody stopped work again, unless a request is at it."""
+    agent.holds.pop(address, None)
+    if agent.retiring.get(address) == 0:
+        logger.info("daskjob agent: %s was confirmed and not stopped; it works again", address)
+        call_back(agent, [address])
+
+
 def call_back(agent: Agent, addresses: list[str]) -> None:
     """Undo a retirement: no policy drains these workers any more, and they take work again."""
     scheduler = agent.scheduler
@@ -818,6 +850,7 @@ def call_back(agent: Agent, addresses: list[str]) -> None:
                 manager.policies.discard(policy)
     for address in addresses:
         agent.retiring.pop(address, None)
+        let_go(agent, address)
         ws = scheduler.workers.get(address)
         if ws is None or ws.status != Status.closing_gracefully:
             continue

@@ -225,6 +225,14 @@ class FakeBackend(InMemoryBackend):
             conditions=[{"type": "PodScheduled", "status": "True"}],
         )
 
+    def evict(self, pod: Manifest, reason: str = "TerminationByKubelet") -> None:
+        """Let a node that goes end a pod, as kubelets of spot nodes do."""
+        self.exit(pod, 143, pod_reason="Terminated")
+        evicted = self._fresh(pod)
+        disrupted = {"type": "DisruptionTarget", "status": "True", "reason": reason}
+        told = [*evicted["status"]["conditions"], disrupted]
+        self._set(evicted, conditions=told)
+
     def wait_with(self, pod: Manifest, reason: str, message: str = "") -> None:
         """Let a pod's containers wait, with Kubernetes' word for why."""
         waiting = {"reason": reason, "message": message}

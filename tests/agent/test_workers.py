@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -13,10 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from distributed import wait
+from distributed import Client, Scheduler, Worker, wait
 from distributed.core import Status
 
-from daskjob.agent import at_risk
+from daskjob.agent import Agent, at_risk, retire
 from daskjob.core.build.agent import AgentGroup, groups_json
 from tests.agent.conftest import TOKEN, Cluster, Start, agent_answers, until
 
@@ -137,6 +138,42 @@ def test_a_worker_not_empty_after_1_second_runs_again_and_takes_work(
     again = client.submit(one, 1, workers=["a"], key="one-again")
     assert again.result(timeout=20) == 1
     until(lambda: status(cluster, "a") == "running", "it stays running")
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+def test_a_worker_that_was_confirmed_and_not_stopped_works_again_and_others_can_go(
+    asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked may have died of it."""
+    monkeypatch.setattr("daskjob.agent.CONFIRMED_SECONDS", 3.0)
+    asyncio.run(_confirmed_and_forgotten(asked))
+
+
+async def _confirmed_and_forgotten(asked: int) -> None:
+    local: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    async with (
+        Scheduler(port=0, **local) as scheduler,
+        Worker(scheduler.address, name="a", nthreads=1, **local),
+        Worker(scheduler.address, name="b", nthreads=1, **local),
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        agent = Agent(scheduler, [])
+        scheduler.add_plugin(agent)
+        a, b = (scheduler.aliases[name] for name in "ab")
+        for _ in range(asked):
+            # Asked again, it is held for the whole time again.
+            assert (await retire(agent, [a], 5))["retired"] == [a]
+            await asyncio.sleep(1.6)
+            assert scheduler.workers[a].status == Status.closing_gracefully
+        assert (await retire(agent, [b], 0.05))["retired"] == []
+        async with asyncio.timeout(20):
+            while scheduler.workers[a].status != Status.running:
+                await asyncio.sleep(0.05)
+        assert await client.submit(one, workers=[a]) == 1
+        assert (await retire(agent, [b], 5))["retired"] == [b]
+        # Nothing is left to call back those that are stopped.
+        await scheduler.remove_worker(b, stimulus_id="stopped")
+        assert not agent.holds
 
 
 def _policies(dask_scheduler: Any) -> int:

@@ -166,6 +166,20 @@ def test_a_worker_that_left_with_0_is_no_failure_and_replaced_at_once() -> None:
     assert "failures" not in story.status_of(GROUP, "simple-default")
 
 
+def test_workers_that_nodes_push_out_again_and_again_are_no_failures_and_replaced_at_once() -> None:
+    story = grown(2)
+    for _ in range(6):
+        evicted = story.workers()[0]
+        story.world.evict(evicted)
+        story.settle()
+        story.kubelet()
+        assert len(story.workers()) == 2
+        assert name(evicted) not in {name(worker) for worker in story.workers()}
+        story.world.start_all()
+        story.settle()
+    assert "failures" not in story.status_of(GROUP, "simple-default")
+
+
 def test_a_quota_that_refuses_workers_is_told_and_asked_again_under_the_same_names() -> None:
     story = Story(cluster(**cluster_spec(2)))
     story.world.refuse["-worker-"] = (RefusalKind.QUOTA, "exceeded quota: small")
@@ -343,6 +357,22 @@ def test_a_confirmation_does_not_hold_for_a_later_pod_with_the_same_address() ->
     story.world.retirements[uid] = Retirement(retired=frozenset({address}), at=before)
     scale(story, 0)
     assert deleted(story) == []
+
+
+@pytest.mark.parametrize(("age", "goes"), [(110, 1), (130, 0)])
+def test_a_confirmation_holds_for_120_s(age: int, goes: int) -> None:
+    """Later the worker may have been called back, and hold data again."""
+    story = grown(1)
+    story.after(300)
+    group = story.named(GROUP, "simple-default")
+    assert group is not None
+    story.world.retires = False
+    address = known(story).workers[0].address
+    then = story.world.now - timedelta(seconds=age)
+    uid = str(metadata(group)["uid"])
+    story.world.retirements[uid] = Retirement(retired=frozenset({address}), at=then)
+    scale(story, 0)
+    assert len(deleted(story)) == goes
 
 
 def test_without_a_scheduler_pod_there_is_no_data_and_nobody_to_ask() -> None:

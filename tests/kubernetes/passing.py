@@ -81,7 +81,7 @@ class Passing:
             entry.taken or entry.since is not None or (entry.timer and entry.due <= soon)
             for entry in queue._entries.values()
         )
-        return under_way or bool(self.backend._tasks)
+        return under_way or bool(self.backend._background)
 
 
 @asynccontextmanager

@@ -9,8 +9,9 @@ from urllib.parse import unquote
 import pytest
 
 from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.backend import KubernetesBackend, concerns
+from daskjob.backends.kubernetes.backend import KubernetesBackend
 from daskjob.backends.kubernetes.connection import Access
+from daskjob.backends.kubernetes.retirements import concerns
 from daskjob.core import names
 from daskjob.core.dask import Retirement
 from daskjob.core.manifests import Key, Manifest

@@ -16,7 +16,7 @@ CLUSTERS = 40
 #: Garbage collection asks for 20 things a second.
 GONE_SECONDS = 90.0
 #: What forgets by time alone, each of at most ten minutes: who is gone, and what was told of it.
-BY_TIME = {"cache._gone", "backend._told"}
+BY_TIME = {"cache._gone", "writer._told"}
 
 
 @pytest.fixture
@@ -35,18 +35,21 @@ def waiting(name: str, namespace: str) -> Manifest:
 
 def remembered(found: Passing) -> dict[str, int]:
     """How much stands in each of the structures that passes, and what is below them, keep."""
-    backend = found.backend
+    backend, writer = found.backend, found.backend._writer
     parts = {
         "passes": found.passes,
         "queue": found.passes.queue,
         "backend": backend,
         "cache": backend.cache,
         "agents": backend.agents,
-        "own": backend._own,
-        "own writes": backend._own.own_writes,
+        "writer": writer,
+        "own": writer.own,
+        "own writes": writer.own.own_writes,
+        "retirements": backend._retirements,
+        "missing pods": backend._missing_pods,
         "words": backend._pod_words,
-        "refusals": backend._refusals,
-        "refused statuses": backend._refused_statuses,
+        "refusals": writer.refusals,
+        "refused statuses": writer.refused_statuses,
     }
     sizes = {
         f"{part}.{name}": len(value)

@@ -43,9 +43,10 @@ class Desk:
     def __post_init__(self) -> None:
         self.words = PodWords(self._ask, self.told.append, self._start, lambda: self.now)
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self.tasks.add(task)
+        return task
 
     async def _ask(self, ref: ObjectRef) -> bytes:
         self.asked.append(ref.name)

@@ -224,6 +224,48 @@ def test_scheduler_that_was_deleted_is_replaced_and_its_workers_come_back(
     assert kubectl("logs", "client") == "36\n"
 
 
+EVICTION = {"apiVersion": "policy/v1", "kind": "Eviction"}
+#: As the kubelet of a spot node leaves a pod when its node goes.
+TAKEN_ALONG = {
+    "phase": "Failed",
+    "reason": "Terminated",
+    "message": "Pod was terminated in response to imminent node shutdown.",
+    "conditions": [
+        {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"},
+        {"type": "Ready", "status": "False"},
+    ],
+}
+
+
+def test_workers_that_are_evicted_again_and_again_are_replaced_at_once_and_are_no_failures(
+    fake_nodes: Callable[[int], None],
+    apply: Apply,
+    kubectl: Kubectl,
+    wait_for: WaitFor,
+    namespace: str,
+) -> None:
+    fake_nodes(2)
+    apply(fake_cluster(4))
+    wait_for("daskworkergroup", "simple-default", all_ready(4))
+    alive = "--field-selector=status.phase=Running"
+    workers = ("get", "pods", "--selector=dask.org/component=worker", alive, "-o", "name")
+    for _ in range(4):
+        names = [name.removeprefix("pod/") for name in kubectl(*workers).split()]
+        path = f"/api/v1/namespaces/{namespace}/pods/{names[0]}/eviction"
+        eviction = {**EVICTION, "metadata": {"name": names[0]}}
+        kubectl("create", f"--raw={path}", "-f", "-", stdin=json.dumps(eviction))
+        patch = f"--patch={json.dumps({'status': TAKEN_ALONG})}"
+        kubectl("patch", "pod", names[1], "--subresource=status", "--type=merge", patch)
+        give_up = time.monotonic() + 30
+        while len(there := kubectl(*workers).split()) != 4 or f"pod/{names[0]}" in there:
+            assert time.monotonic() < give_up, there
+            time.sleep(0.2)
+    # Time to tell of failures, if there were any.
+    time.sleep(6)
+    status = wait_for("daskworkergroup", "simple-default", all_ready(4))["status"]
+    assert "failures" not in status
+
+
 def test_horizontal_pod_autoscaler_drives_a_group_and_the_cluster_follows(
     fake_nodes: Callable[[int], None], apply: Apply, wait_for: WaitFor
 ) -> None:

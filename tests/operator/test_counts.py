@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.audit import Request
+from tests.cluster.fake_nodes import fake_placement
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
 from tests.operator.clusters import cluster, fake_cluster, running
 from tests.operator.installed import Operator
@@ -207,3 +208,39 @@ def test_scaling_down_by_3_is_at_most_6_requests(
     asked = [f"{r.verb} {r.resource}" for r in operator.asked(audited, namespace)]
     assert asked.count("delete pods") == 3
     assert len(asked) <= 6, asked
+
+
+def test_pods_of_others_that_come_and_go_cost_nothing_and_are_not_even_watched(
+    operator: Operator,
+    fake_nodes: FakeNodes,
+    apply: Apply,
+    kubectl: Kubectl,
+    wait_for: WaitFor,
+    audit: Audit,
+    namespace: str,
+) -> None:
+    fake_nodes(2)
+    apply(fake_cluster(1))
+    wait_for("daskcluster", "simple", running)
+    time.sleep(2 * COUNTS_TOLD_SECONDS)
+    spec = {"containers": [{"name": "theirs", "image": "none"}], **fake_placement()}
+    theirs = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"theirs-{n}", "labels": {"app": "theirs"}},
+            "spec": spec,
+        }
+        for n in range(100)
+    ]
+    with audit() as audited:
+        apply(*theirs)
+        kubectl("delete", "pods", "--selector=app=theirs", "--grace-period=1")
+    assert [str(r) for r in operator.asked(audited, namespace)] == []
+    # What no watch tells costs nothing, however much of it there is.
+    with audit() as audited:
+        operator.stop()
+        operator.start()
+    watched = [r.uri for r in audited.of(operator.user) if r.resource in ("pods", "services")]
+    assert {r.partition("?")[0] for r in watched} == {"/api/v1/pods", "/api/v1/services"}
+    assert all("labelSelector=dask.org" in uri for uri in watched), watched

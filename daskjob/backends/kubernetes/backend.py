@@ -11,37 +11,36 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import quote
 
 from daskjob.backends.kubernetes.agents import STATE, Agents, Endpoint, NoAnswer
-from daskjob.backends.kubernetes.answers import AlreadyExists, Replaced
 from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.background import BackgroundTasks
 from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.cached_api import CachedApi
 from daskjob.backends.kubernetes.connection import find_credentials
-from daskjob.backends.kubernetes.events import event_manifest
 from daskjob.backends.kubernetes.informer import Broke, informers, nobody
 from daskjob.backends.kubernetes.items import Item
 from daskjob.backends.kubernetes.leases import Leases
+from daskjob.backends.kubernetes.missing_pods import MissingPods
 from daskjob.backends.kubernetes.pod_words import PodWords
-from daskjob.backends.kubernetes.refusals import Refusals
+from daskjob.backends.kubernetes.retirements import Retirements, concerns
 from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
+from daskjob.backends.kubernetes.writing import Writer
 from daskjob.core import names
 from daskjob.core.backend import Wake
 from daskjob.core.build.agent import groups_json
 from daskjob.core.build.agent_groups import agent_groups
 from daskjob.core.build.pods import dashboard_prefix
 from daskjob.core.build.service import dashboard_container_port
-from daskjob.core.dask import Retirement, dask_state
+from daskjob.core.dask import dask_state
 from daskjob.core.decision import Event, Patch, Retire
-from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, StatusRefused
 from daskjob.core.event_words import silent_pods, with_words
-from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, metadata, object_ref
+from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
@@ -49,7 +48,6 @@ from daskjob.core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
-    Refusal,
     Site,
     autoscaler_observed,
     cluster_observed,
@@ -58,9 +56,8 @@ from daskjob.core.observed import (
     joined_groups,
 )
 from daskjob.core.pods import PodFacts
-from daskjob.core.policies.pacing import next_status_try
 from daskjob.core.policies.renewal import renewal
-from daskjob.core.readings import cluster_in, group_in
+from daskjob.core.readings import cluster_in
 from daskjob.core.status import ClusterPhase, JobStatusWord
 
 logger = logging.getLogger(__name__)
@@ -69,10 +66,6 @@ logger = logging.getLogger(__name__)
 STALL_SECONDS = 10.0
 IDLE_SECONDS = 15.0
 OFTEN_SECONDS = 1.0
-#: The same Event is not told again for so long.
-EVENT_SECONDS = 600.0
-#: A retirement's own bound is the agent's; beyond it, so much for the way there and back.
-RETIRE_SLACK_SECONDS = 5.0
 
 
 def _now() -> datetime:
@@ -112,25 +105,18 @@ class KubernetesBackend:
         self.informers = informers(api, self.cache, namespaces, watch_broke)
         self.agents = Agents(self._dask_changed, now=clock)
         self._api = api
-        self._own = CachedApi(api, self.cache)
-        self._refusals = Refusals(clock)
-        #: Apart, since a pass looks at the refusals of all that its object owns.
-        self._refused_statuses = Refusals(clock)
+        self._background = BackgroundTasks()
         self._subscribers: list[Wake] = []
         self._wakes = Wakes(self.cache, self._wake)
         self.cache.watch(self._changed)
+        self._writer = Writer(api, self.cache, self._wakes.refused, self._background.start, clock)
+        self._missing_pods = MissingPods(self._writer.own, self.cache)
+        self._retirements = Retirements(
+            self.agents, self._wake, self._exists, self._background.start, clock
+        )
         #: By the scheduler pod's uid.
         self._reports: dict[str, CollectedReport] = {}
-        #: By the group's uid: the last answer, and the question that is on its way.
-        self._retirements: dict[str, Retirement] = {}
-        self._retiring: dict[str, asyncio.Task[None]] = {}
-        #: Runners and schedulers that were looked for in vain, by their owner's uid.
-        self._looked_for: dict[str, set[str]] = {}
-        #: Workers that vanished though nobody had asked them to go, by their group's uid.
-        self._vanished: dict[str, list[ObjectRef]] = {}
-        self._told: dict[tuple[str, Event], float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._pod_words = PodWords(api.warnings, self._words_came, self._background, clock)
+        self._pod_words = PodWords(api.warnings, self._words_came, self._background.start, clock)
         self._open = AsyncExitStack()
 
     @classmethod
@@ -158,9 +144,7 @@ class KubernetesBackend:
 
     async def close(self) -> None:
         """Let go of all connections, and of what goes on beside the passes."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.end()
         await self._open.aclose()
 
     @property
@@ -217,43 +201,26 @@ class KubernetesBackend:
 
     def _changed(self, old: Item | None, new: Item | None) -> None:
         self._wakes.changed(old, new)
+        self._missing_pods.changed(old, new)
         if new is None and old is not None:
             self._let_go(old)
-            self._note_vanished(old)
-        elif new is not None and new.owner_uid in self._looked_for:
-            self._looked_for[new.owner_uid].discard(new.ref.name)
-
-    def _note_vanished(self, gone: Item) -> None:
-        """Remember a worker that may only have lost the label by which it is watched.
-
-        Whoever is deleted together with its group or its cluster, or ended, or went by our own
-        word, needs no second look.
-        """
-        pod, group = gone.pod, self.cache.of_uid(gone.owner_uid)
-        if pod is None or group is None or group.ref.kind != names.Kind.GROUP:
-            return
-        cluster = self.cache.get(names.Kind.CLUSTER, group.ref.namespace, group.speaks_of)
-        stays = cluster is not None and not (cluster.deleting or group.deleting)
-        if stays and not (gone.deleting or pod.ended or self.cache.is_gone_for_good(gone.ref.uid)):
-            self._vanished.setdefault(group.ref.uid, []).append(gone.ref)
 
     def _let_go(self, gone: Item) -> None:
         """Keep nothing of an object that is gone."""
         uid = gone.ref.uid
         self._reports.pop(uid, None)
-        self._retirements.pop(uid, None)
-        self._looked_for.pop(uid, None)
-        self._vanished.pop(uid, None)
+        self._retirements.forget(uid)
         self._pod_words.forget(uid)
         self.agents.forget(uid)
         if gone.ref.kind in PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
-            self._refusals.forget(key)
-            self._refused_statuses.forget(key)
+            self._writer.forget(key)
             spoken_of = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.speaks_of)
             if spoken_of is not None:
                 self.agents.leave(spoken_of.ref.uid, key)
-            self._own.own_writes.forget(key)
+
+    def _exists(self, uid: str) -> bool:
+        return self.cache.of_uid(uid) is not None
 
     def _dask_changed(self, cluster_uid: str) -> None:
         """Wake the passes that may see what a cluster's scheduler says now."""
@@ -277,7 +244,7 @@ class KubernetesBackend:
         ApiError
             What became of an earlier creation is not known yet, or a look was not answered.
         """
-        await self._own.settle(key)
+        await self._writer.own.settle(key)
         item = self.cache.get(key.kind, key.namespace, key.name)
         if item is None or item.manifest is None:
             return None
@@ -298,24 +265,27 @@ class KubernetesBackend:
 
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
         objects = self.cache.objects(key.namespace)
+        look_for = self._missing_pods.look_for
         observed = job_observed(manifest, objects)
         status, job = observed.status, observed.job
         runner_name = names.runner_name(job.meta.name, status.attempt)
         named = status.job_runner_pod_name == runner_name and not status.finished
         if named and observed.runner(status.attempt) is None:
-            await self._look_for(key.namespace, job.meta.uid, job.cluster_name, runner_name)
+            await self._missing_pods.look_for(
+                key.namespace, job.meta.uid, job.cluster_name, runner_name
+            )
             observed = job_observed(manifest, objects)
         if (loser := _lost_scheduler_of(observed)) is not None:
             name = names.scheduler_pod_name(loser.name)
-            await self._look_for(key.namespace, loser.uid, loser.name, name)
+            await look_for(key.namespace, loser.uid, loser.name, name)
             observed = job_observed(manifest, objects)
         cluster, scheduler = observed.cluster, observed.scheduler
         if cluster is not None:
             self._follow(key, cluster.ref, scheduler, _job_interval(observed))
         return replace(
             observed,
-            refusals=self._refusals.of(self._passes_below(key)),
-            status_refusal=self._status_refusal(key),
+            refusals=self._writer.refusals.of(self._passes_below(key)),
+            status_refusal=self._writer.status_refusal(key),
             dask=self.agents.state(cluster.ref.uid) if cluster else None,
             report=self._reports.get(scheduler.ref.uid) if scheduler else None,
             site=self.site,
@@ -328,25 +298,25 @@ class KubernetesBackend:
         was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
         if observed.scheduler is None and was_there and not meta.deleting:
             name = names.scheduler_pod_name(meta.name)
-            await self._look_for(key.namespace, meta.uid, meta.name, name)
+            await self._missing_pods.look_for(key.namespace, meta.uid, meta.name, name)
             observed = cluster_observed(manifest, objects)
         limit = observed.cluster.spec.idle_timeout_seconds
         every = min(IDLE_SECONDS, max(limit / 4, OFTEN_SECONDS)) if limit else None
         self._follow(key, meta.ref, observed.scheduler, every)
         return replace(
             observed,
-            refusals=self._refusals.of(self._passes_below(key)),
-            status_refusal=self._status_refusal(key),
+            refusals=self._writer.refusals.of(self._passes_below(key)),
+            status_refusal=self._writer.status_refusal(key),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
             site=self.site,
         )
 
     async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
-        await self._give_labels_back(manifest)
+        await self._missing_pods.give_labels_back(manifest)
         observed = group_observed(manifest, self.cache.objects(key.namespace))
         cluster, group = observed.cluster, observed.group
-        dask, answer = None, self._retirements.get(group.meta.uid)
+        dask, answer = None, self._retirements.of(group.meta.uid)
         may_shrink = len(observed.staying) > group.replicas or renewal(observed) is not None
         if cluster is not None and (may_shrink or (answer and concerns(answer, observed.workers))):
             # A worker that has registered since an older answer may hold data by now.
@@ -354,8 +324,8 @@ class KubernetesBackend:
             dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
         return replace(
             observed,
-            refusals=self._refusals.of([key]),
-            status_refusal=self._status_refusal(key),
+            refusals=self._writer.refusals.of([key]),
+            status_refusal=self._writer.status_refusal(key),
             dask=dask,
             retirement=answer,
             entropy=secrets.token_hex(16),
@@ -365,7 +335,7 @@ class KubernetesBackend:
     def _autoscaler(self, key: Key, manifest: Manifest) -> ObservedAutoscaler:
         objects = self.cache.objects(key.namespace)
         observed = replace(
-            autoscaler_observed(manifest, objects), status_refusal=self._status_refusal(key)
+            autoscaler_observed(manifest, objects), status_refusal=self._writer.status_refusal(key)
         )
         cluster, scheduler = observed.cluster, observed.scheduler
         if cluster is None:
@@ -394,39 +364,6 @@ class KubernetesBackend:
                 if below.kind in PASS_KINDS and below not in found:
                     found.append(below)
         yield from found
-
-    async def _look_for(self, namespace: str, owner_uid: str, cluster: str, pod: str) -> None:
-        """Look for a runner or scheduler that the cache has not got, once.
-
-        A pod whose label was taken off looks deleted to a watch. It is given its label back: it
-        is ours, as its owner says, and nothing would tell us of its end otherwise.
-        """
-        if pod in self._looked_for.get(owner_uid, ()):
-            return
-        found = await self._own.look(ObjectRef("Pod", namespace, pod))
-        if found is None or found.owner_uid != owner_uid:
-            self._looked_for.setdefault(owner_uid, set()).add(pod)
-            return
-        if not found.cluster:
-            value = names.label_value(cluster)
-            await self._own.label(found.ref, names.LABEL_CLUSTER_NAME, value)
-
-    async def _give_labels_back(self, group: Manifest) -> None:
-        """Give workers that only look gone their label back: they are the group's, by its uid.
-
-        Without it one would work on unseen, beside the one that was made in its place.
-        """
-        of, _ = group_in(group)
-        value = names.label_value(of.cluster)
-        vanished = self._vanished.get(of.meta.uid)
-        if vanished is None:
-            return
-        while vanished:
-            # The first stays first, whoever vanishes meanwhile.
-            with suppress(NotFound, Replaced, Refused):
-                await self._own.label(vanished[0], names.LABEL_CLUSTER_NAME, value)
-            del vanished[0]
-        self._vanished.pop(of.meta.uid, None)
 
     # The schedulers
 
@@ -485,48 +422,15 @@ class KubernetesBackend:
         self._wake(owner)
 
     async def retire(self, owner: Key, retire: Retire) -> None:
-        """Ask the scheduler to move workers' data away; its answer wakes the group's pass.
-
-        It may take a minute, in which other passes go on. While it does, nothing else is asked.
-        """
+        """Ask the scheduler to move workers' data away; its answer wakes the group's pass."""
         item = self.cache.get(owner.kind, owner.namespace, owner.name)
-        if item is None or item.manifest is None or item.ref.uid in self._retiring:
+        if item is None or item.manifest is None:
             return
         observed = group_observed(item.manifest, self.cache.objects(owner.namespace))
         endpoint = None
         if observed.cluster is not None:
             endpoint = self._endpoint(observed.cluster.meta.ref, observed.scheduler)
-        question = self._retire(owner, item.ref.uid, endpoint, retire)
-        self._retiring[item.ref.uid] = self._background(question)
-
-    async def _retire(
-        self, owner: Key, uid: str, endpoint: Endpoint | None, retire: Retire
-    ) -> None:
-        asked = frozenset(retire.addresses)
-        body = {"workers": sorted(asked), "timeout": retire.timeout_seconds}
-        bound = retire.timeout_seconds + RETIRE_SLACK_SECONDS
-        try:
-            if endpoint is None:
-                raise NoAnswer("there is no scheduler")
-            answer = await self.agents.tell(endpoint, "retire", body, bound)
-            retired = answer.get("retired")
-            confirmed = frozenset(map(str, retired)) if isinstance(retired, list) else frozenset()
-            result = Retirement(retired=confirmed & asked, remaining=asked - confirmed)
-        except NoAnswer as error:
-            logger.info("%s: its scheduler was asked to retire workers: %s", owner, error)
-            result = Retirement(remaining=asked, answered=False)
-        finally:
-            self._retiring.pop(uid, None)
-        if self.cache.of_uid(uid) is not None:
-            self._retirements[uid] = replace(result, at=self.clock())
-            self._wake(owner)
-
-    def _background(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Let something go on beside the passes; it ends with the backend."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self._retirements.ask(owner, item.ref.uid, endpoint, retire)
 
     # Writing
 
@@ -538,68 +442,19 @@ class KubernetesBackend:
         Refused
             The server said no to the object, or its name is taken.
         """
-        ref = object_ref(manifest)
-        try:
-            try:
-                await self._own.create(owner, manifest)
-            except AlreadyExists:
-                await self._accept(manifest)
-        except Refused as error:
-            self._refusals.refused(owner, ref, error)
-            self._wakes.refused(owner)
-            raise
-        except NotFound:
-            # The namespace is gone, and the object that this was for.
-            return
-        self._refusals.succeeded(owner, ref)
-
-    async def _accept(self, manifest: Manifest) -> None:
-        """Judge the object that has our object's name (design §4.2)."""
-        ref = object_ref(manifest)
-        found = await self._own.look(ref)
-        if found is None:
-            raise Refused(RefusalKind.TERMINATING, str(ref), "the old one went just now")
-        if found.deleting:
-            raise Refused(RefusalKind.TERMINATING, str(ref), "the old one is still going")
-        if found.owner_uid and found.owner_uid == controller_uid(manifest):
-            await self._label(found, manifest)
-            return
-        if found.owner_uid and self._is_no_more(found):
-            raise Refused(RefusalKind.TERMINATING, str(ref), "its owner is gone, it is going too")
-        raise Refused(RefusalKind.CONFLICT, str(ref), f"{ref} already exists and is not the job's")
-
-    async def _label(self, found: Item, manifest: Manifest) -> None:
-        """Give an object of ours its label back, without which no watch shows it."""
-        label = (manifest["metadata"].get("labels") or {}).get(names.LABEL_CLUSTER_NAME)
-        if label and not found.cluster:
-            await self._own.label(found.ref, names.LABEL_CLUSTER_NAME, label)
-
-    def _is_no_more(self, found: Item) -> bool:
-        """Say whether an object's owner, one of our kinds, exists no more."""
-        kinds = {str(kind) for kind in names.Kind}
-        return found.owner_kind in kinds and self.cache.of_uid(found.owner_uid) is None
+        await self._writer.create(owner, manifest)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and what it owns; one that is gone, or another one, is left alone."""
-        try:
-            await self._own.delete(ref)
-        except (NotFound, Replaced):
-            return
+        await self._writer.delete(ref)
 
     async def stop(self, ref: ObjectRef) -> None:
         """Stop a pod so that its log stays: its deadline is now."""
-        await self.patch(Patch(ref, {"spec": {"activeDeadlineSeconds": 1}}))
+        await self._writer.stop(ref)
 
     async def patch(self, patch: Patch) -> None:
         """Merge a patch into an object; one that is gone, or another one, is left alone."""
-        try:
-            await self._own.patch(patch.ref, patch.body)
-        except (NotFound, Replaced):
-            return
-        except Conflict:
-            # What is only for the object as it was seen: its change calls for another pass.
-            if "resourceVersion" not in metadata(patch.body):
-                raise
+        await self._writer.patch(patch)
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write the whole status of an object; one that is gone is left alone.
@@ -609,47 +464,11 @@ class KubernetesBackend:
         StatusRefused
             The server said no to what it says.
         """
-        key = Key(ref.kind, ref.namespace, ref.name)
-        try:
-            await self._own.replace_status(ref, status)
-        except (NotFound, Replaced):
-            return
-        except StatusRefused as error:
-            self._refused_statuses.refused(key, ref, error)
-            self._say_refused(key, error)
-            raise
-        self._refused_statuses.succeeded(key, ref)
-
-    def _say_refused(self, key: Key, error: StatusRefused) -> None:
-        """Say in the log what cannot be said on the object: its status is what was refused."""
-        refusal = self._status_refusal(key)
-        if refusal is not None:
-            wait = (next_status_try(refusal) - refusal.last_at).total_seconds()
-            words = "its status was refused: %s; it stays as it is, trying again in %.0f s"
-            logger.warning(words, error.words, wait, extra={"key": key})
-
-    def _status_refusal(self, key: Key) -> Refusal | None:
-        return next(iter(self._refused_statuses.of([key]).values()), None)
+        await self._writer.write_status(ref, status)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Tell events of an object, each once in a while; nobody waits for that."""
-        now = time.monotonic()
-        # They stand in the order in which they were told.
-        while self._told and now - next(iter(self._told.values())) >= EVENT_SECONDS:
-            del self._told[next(iter(self._told))]
-        for event in events:
-            if (ref.uid, event) not in self._told:
-                self._told[ref.uid, event] = now
-                told = event_manifest(ref, event, self.clock(), secrets.token_hex(8))
-                self._background(self._api.tell(told))
-
-
-def concerns(answer: Retirement, pods: Iterable[PodFacts]) -> bool:
-    """Say whether a worker that was let go may still be there: its pod's address is."""
-    hosts = {
-        address.rpartition(":")[0].rpartition("/")[2].strip("[]") for address in answer.retired
-    }
-    return any(pod.ip in hosts for pod in pods if pod.alive and not pod.deleting)
+        await self._writer.emit(ref, events)
 
 
 def _lost_scheduler_of(observed: ObservedJob) -> ObjectRef | None:

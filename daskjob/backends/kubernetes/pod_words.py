@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from daskjob.backends.kubernetes.background import Background
 from daskjob.backends.kubernetes.items import Unreadable
 from daskjob.core.diagnose import AGAIN_SECONDS
 from daskjob.core.errors import DaskJobError
@@ -30,8 +31,6 @@ QUESTIONS = 4
 
 #: Returns a list of the warnings that Events tell of a pod, as the API server writes it.
 Ask = Callable[[ObjectRef], Awaitable[bytes]]
-#: Lets something go on beside the passes.
-Background = Callable[[Coroutine[object, object, None]], object]
 
 
 class _Events(msgspec.Struct):

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from daskjob.core import names
 from daskjob.core.build.workers import worker_pod
+from daskjob.core.dask import Retirement
 from daskjob.core.decide.telling import (
     STARTING,
     a_while_after,
@@ -28,6 +29,7 @@ from daskjob.core.policies.allocation import allocated
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.renewal import Renewal, renewal
 from daskjob.core.policies.scaling import (
+    CONFIRMED_SECONDS,
     RETIRE_SECONDS,
     STABLE_SECONDS,
     Scaling,
@@ -50,7 +52,9 @@ RETRY_SECONDS = 5
 
 def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     """Return what a pass over a worker group is to do."""
-    observed = updated(observed, refusals=_own_refusals(observed))
+    observed = updated(
+        observed, refusals=_own_refusals(observed), retirement=_valid(observed.retirement, now)
+    )
     group = observed.group
     if group.meta.deleting or _is_going(observed):
         return NOTHING
@@ -157,6 +161,13 @@ def _new_workers(
     return tuple(pods), wait
 
 
+def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:
+    """Return a scheduler's answer while it holds: workers that nobody stopped take tasks again."""
+    if answer is None or answer.at is None:
+        return answer
+    return answer if now < answer.at + timedelta(seconds=CONFIRMED_SECONDS) else None
+
+
 def _own_refusals(observed: ObservedGroup) -> dict[str, Refusal]:
     """Return the refusals of this group's pods; a backend shows those of the whole namespace."""
     if not observed.refusals:
@@ -176,7 +187,9 @@ def _with_failures(observed: ObservedGroup, now: datetime) -> GroupStatus:
     """Return the status with workers counted that ended for good since the last pass.
 
     A pod that is to be removed is counted in the pass that removes it. A worker that retired, or
-    reached its ``--lifetime``, exits with 0 and is no failure.
+    reached its ``--lifetime``, exits with 0 and is no failure; nor is one that its node pushed out
+    or that a spot node took along (``DisruptionTarget``: Kubernetes' word that the pod is not to
+    blame), however many go one after the other.
     """
     status, now = observed.status, whole_seconds(now)
     stable = status.last_failure_time is not None and (
@@ -185,7 +198,9 @@ def _with_failures(observed: ObservedGroup, now: datetime) -> GroupStatus:
     failed = [
         pod
         for pod in observed.workers
-        if pod.ended and not pod.deleting and not (pod.main and pod.main.exit_code == 0)
+        if pod.ended
+        and not (pod.deleting or pod.disruption)
+        and not (pod.main and pod.main.exit_code == 0)
     ]
     if failed:
         before = 0 if stable else status.failures

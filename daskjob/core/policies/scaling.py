@@ -18,6 +18,9 @@ from daskjob.core.pods import PodFacts
 
 #: How long workers may take to hand over their data.
 RETIRE_SECONDS = 60
+#: For how long a confirmation holds: well below the time after which the agent has a worker that
+#: nobody stopped work again (``daskjob.agent.CONFIRMED_SECONDS``).
+CONFIRMED_SECONDS = 120
 #: The wait before a lost worker is replaced: none at first, then doubling up to this.
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LONGEST_SECONDS = 300.0

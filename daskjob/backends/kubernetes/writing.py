@@ -1,0 +1,176 @@
+"""What passes write to the API server, and what becomes of it that they must know: refusals.
+
+An object that is gone, or another one under its name, is left alone without a word: the next pass
+sees that. What the server says no to is remembered for the object that asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from daskjob.backends.kubernetes.answers import AlreadyExists, Replaced
+from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.background import Background
+from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.cached_api import CachedApi
+from daskjob.backends.kubernetes.events import event_manifest
+from daskjob.backends.kubernetes.items import Item
+from daskjob.backends.kubernetes.refusals import Refusals
+from daskjob.core import names
+from daskjob.core.decision import Event, Patch
+from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, StatusRefused
+from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, metadata, object_ref
+from daskjob.core.observed import Refusal
+from daskjob.core.policies.pacing import next_status_try
+
+logger = logging.getLogger(__name__)
+
+#: The same Event is not told again for so long.
+EVENT_SECONDS = 600.0
+
+
+class Writer:
+    """Writes for passes; ``was_refused`` hears the key of each object that was told no."""
+
+    def __init__(
+        self,
+        api: Api,
+        cache: Cache,
+        was_refused: Callable[[Key], None],
+        background: Background,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.own = CachedApi(api, cache)
+        self.refusals = Refusals(clock)
+        #: Apart, since a pass looks at the refusals of all that its object owns.
+        self.refused_statuses = Refusals(clock)
+        self._api = api
+        self._cache = cache
+        self._was_refused = was_refused
+        self._background = background
+        self._clock = clock
+        self._told: dict[tuple[str, Event], float] = {}
+
+    def forget(self, key: Key) -> None:
+        """Let go of an object that is gone."""
+        self.refusals.forget(key)
+        self.refused_statuses.forget(key)
+        self.own.own_writes.forget(key)
+
+    def status_refusal(self, key: Key) -> Refusal | None:
+        """Return why an object's status could not be written; ``None``: it could."""
+        return next(iter(self.refused_statuses.of([key]).values()), None)
+
+    async def create(self, owner: Key, manifest: Manifest) -> None:
+        """Create an object; one of this name with the same controller is success.
+
+        Raises
+        ------
+        Refused
+            The server said no to the object, or its name is taken.
+        """
+        ref = object_ref(manifest)
+        try:
+            try:
+                await self.own.create(owner, manifest)
+            except AlreadyExists:
+                await self._accept(manifest)
+        except Refused as error:
+            self.refusals.refused(owner, ref, error)
+            self._was_refused(owner)
+            raise
+        except NotFound:
+            # The namespace is gone, and the object that this was for.
+            return
+        self.refusals.succeeded(owner, ref)
+
+    async def _accept(self, manifest: Manifest) -> None:
+        """Judge the object that has our object's name (design §4.2)."""
+        ref = object_ref(manifest)
+        found = await self.own.look(ref)
+        if found is None:
+            raise Refused(RefusalKind.TERMINATING, str(ref), "the old one went just now")
+        if found.deleting:
+            raise Refused(RefusalKind.TERMINATING, str(ref), "the old one is still going")
+        if found.owner_uid and found.owner_uid == controller_uid(manifest):
+            await self._label(found, manifest)
+            return
+        if found.owner_uid and self._is_no_more(found):
+            raise Refused(RefusalKind.TERMINATING, str(ref), "its owner is gone, it is going too")
+        raise Refused(RefusalKind.CONFLICT, str(ref), f"{ref} already exists and is not the job's")
+
+    async def _label(self, found: Item, manifest: Manifest) -> None:
+        """Give an object of ours its label back, without which no watch shows it."""
+        label = (manifest["metadata"].get("labels") or {}).get(names.LABEL_CLUSTER_NAME)
+        if label and not found.cluster:
+            await self.own.label(found.ref, names.LABEL_CLUSTER_NAME, label)
+
+    def _is_no_more(self, found: Item) -> bool:
+        """Say whether an object's owner, one of our kinds, exists no more."""
+        kinds = {str(kind) for kind in names.Kind}
+        return found.owner_kind in kinds and self._cache.of_uid(found.owner_uid) is None
+
+    async def delete(self, ref: ObjectRef) -> None:
+        """Delete an object and what it owns; one that is gone, or another one, is left alone."""
+        try:
+            await self.own.delete(ref)
+        except (NotFound, Replaced):
+            return
+
+    async def stop(self, ref: ObjectRef) -> None:
+        """Stop a pod so that its log stays: its deadline is now."""
+        await self.patch(Patch(ref, {"spec": {"activeDeadlineSeconds": 1}}))
+
+    async def patch(self, patch: Patch) -> None:
+        """Merge a patch into an object; one that is gone, or another one, is left alone."""
+        try:
+            await self.own.patch(patch.ref, patch.body)
+        except (NotFound, Replaced):
+            return
+        except Conflict:
+            # What is only for the object as it was seen: its change calls for another pass.
+            if "resourceVersion" not in metadata(patch.body):
+                raise
+
+    async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
+        """Write the whole status of an object; one that is gone is left alone.
+
+        Raises
+        ------
+        StatusRefused
+            The server said no to what it says.
+        """
+        key = Key(ref.kind, ref.namespace, ref.name)
+        try:
+            await self.own.replace_status(ref, status)
+        except (NotFound, Replaced):
+            return
+        except StatusRefused as error:
+            self.refused_statuses.refused(key, ref, error)
+            self._say_refused(key, error)
+            raise
+        self.refused_statuses.succeeded(key, ref)
+
+    def _say_refused(self, key: Key, error: StatusRefused) -> None:
+        """Say in the log what cannot be said on the object: its status is what was refused."""
+        refusal = self.status_refusal(key)
+        if refusal is not None:
+            wait = (next_status_try(refusal) - refusal.last_at).total_seconds()
+            words = "its status was refused: %s; it stays as it is, trying again in %.0f s"
+            logger.warning(words, error.words, wait, extra={"key": key})
+
+    async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
+        """Tell events of an object, each once in a while; nobody waits for that."""
+        now = time.monotonic()
+        # They stand in the order in which they were told.
+        while self._told and now - next(iter(self._told.values())) >= EVENT_SECONDS:
+            del self._told[next(iter(self._told))]
+        for event in events:
+            if (ref.uid, event) not in self._told:
+                self._told[ref.uid, event] = now
+                told = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
+                self._background(self._api.tell(told))
