@@ -17,7 +17,7 @@ from daskjob.backends.kubernetes.answers import (
     Unanswered,
     Unreachable,
 )
-from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.api import CONNECTIONS, Api
 from daskjob.backends.kubernetes.connection import Access
 from daskjob.backends.kubernetes.items import Item, ItemDecoder, Unreadable
 from daskjob.backends.kubernetes.leases import Leases
@@ -25,7 +25,7 @@ from daskjob.backends.kubernetes.limiter import Limiter
 from daskjob.backends.kubernetes.resources import PODS
 from daskjob.controller.guard import NotLeading
 from daskjob.core.errors import ApiError, Forbidden, NotFound
-from daskjob.core.manifests import ObjectRef
+from daskjob.core.manifests import Manifest, ObjectRef
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
 from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, run, side, until
@@ -55,6 +55,16 @@ FINAL: dict[str, Fault] = {
 async def one(found: Side, namespace: str) -> Item:
     """A pod that exists."""
     return ItemDecoder(PODS).item(await found.api.create(pod("one", namespace)))
+
+
+def lease(namespace: str) -> Manifest:
+    """What says who leads."""
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "lead", "namespace": namespace},
+        "spec": {"holderIdentity": "me"},
+    }
 
 
 def writes(found: Side, item: Item) -> dict[str, Callable[[], Awaitable[bytes]]]:
@@ -363,6 +373,27 @@ def change(found: Side, item: Item, namespace: str) -> dict[str, Callable[[], Aw
     }
 
 
+def test_a_lease_is_renewed_though_a_thousand_pods_are_to_be_made(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    """Behind them it would come too late, and whoever makes them lead no longer."""
+
+    async def story() -> None:
+        async with side(kubernetes, limiter=Limiter(rate=10)) as found:
+            found.proxy.on(faults.hang(), verb="create", resource="pods", times=None)
+            pods = [pod(f"one-{n}", namespace) for n in range(1000)]
+            made = [asyncio.create_task(found.api.create(manifest)) for manifest in pods]
+            await until(lambda: len(found.proxy.requests("create", "pods")) >= CONNECTIONS)
+            async with asyncio.timeout(5):
+                await Leases(found.api).create(lease(namespace))
+            assert not any(task.done() for task in made)
+            for task in made:
+                task.cancel()
+            await asyncio.gather(*made, return_exceptions=True)
+
+    run(story())
+
+
 @pytest.mark.parametrize("verb", CHANGES)
 def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lost_meanwhile(
     verb: str, kubernetes: Cluster, namespace: str
@@ -421,14 +452,7 @@ def test_a_lease_is_written_without_the_lead_since_it_is_how_to_get_it(
         lead.held = False
         async with side(kubernetes, before_write=lead.check) as found:
             leases = Leases(found.api)
-            made = await leases.create(
-                {
-                    "apiVersion": "coordination.k8s.io/v1",
-                    "kind": "Lease",
-                    "metadata": {"name": "lead", "namespace": namespace},
-                    "spec": {"holderIdentity": "me"},
-                }
-            )
+            made = await leases.create(lease(namespace))
             await leases.update({**made, "spec": {"holderIdentity": ""}})
             with pytest.raises(NotLeading):
                 await found.api.create(pod("one", namespace))

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from urllib.parse import urlencode
@@ -48,7 +48,7 @@ TRIES = 4
 #: than once a second, whoever asks.
 FIRST_WAIT_SECONDS = 0.2
 NEXT_WAIT_SECONDS = 1.0
-#: Requests in flight; watches apart, of which each has a connection of its own.
+#: Requests in flight; Leases apart, and watches, of which each has a connection of its own.
 CONNECTIONS = 32
 #: The server keeps an idle connection for 90 s: to be the first to let go spares a lost request.
 KEEP_ALIVE_SECONDS = 30.0
@@ -110,6 +110,14 @@ class _Request:
     def writes(self) -> bool:
         """Whether it changes the world. A Lease is none of it: it says who may."""
         return self.verb in _WRITES and self.resource != LEASES
+
+    @property
+    def in_line(self) -> bool:
+        """Whether it takes its turn. A Lease cannot wait for a thousand pods: the lead would end.
+
+        Nor can it at the API server, whose own flow control has a level for Leases apart.
+        """
+        return self.resource != LEASES
 
     @property
     def headers(self) -> dict[str, str]:
@@ -408,7 +416,8 @@ class Api:
         ends_at = 0.0
         tries = 0
         while True:
-            await self.limiter.turn()
+            if request.in_line:
+                await self.limiter.turn()
             now = time.monotonic()
             # Time in the line does not count: nobody waits for the server there.
             ends_at = ends_at or now + self._budget_seconds
@@ -424,7 +433,8 @@ class Api:
     async def _try(self, request: _Request, seconds: float) -> bytes:
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
         with _losses(request):
-            async with self._in_flight, asyncio.timeout(seconds):
+            slot = self._in_flight if request.in_line else nullcontext()
+            async with slot, asyncio.timeout(seconds):
                 answer = await self._answer(request, timeout)
                 async with answer:
                     return await answer.read()

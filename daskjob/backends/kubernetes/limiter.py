@@ -15,7 +15,7 @@ REQUESTS_PER_SECOND = 300.0
 SLOWEST_PER_SECOND = 1.0
 #: From half to full takes five seconds without a 429.
 RECOVERY_PER_SECOND = 30.0
-#: So long all requests wait at most for one that was refused: renewing a lease is among them.
+#: So long all requests wait at most for one that was refused.
 LONGEST_STOP_SECONDS = 60.0
 #: Requests that were sent together are refused together: that is one reason to slow down.
 ONE_REASON_SECONDS = 1.0
