@@ -7,7 +7,7 @@ A ``Backend`` is Kubernetes, this machine, or a fake; all three pass the same co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +16,9 @@ from daskjob.core.decision import Decision, Event, Patch, Retire
 from daskjob.core.errors import Refused, StatusRefused
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Observed
+
+#: Steps of one pass that are under way at once.
+STEPS_AT_ONCE = 32
 
 
 class Wake(Protocol):
@@ -166,7 +169,25 @@ async def _create(backend: Backend, owner: Key, manifest: Manifest, refused: lis
         refused.append(refusal)
 
 
-async def _all(steps: Iterable[Coroutine[object, object, None]]) -> list[Exception]:
-    """Take all the steps at once; return what went wrong, so that one does not stop the others."""
-    results = await asyncio.gather(*steps, return_exceptions=True)
-    return [result for result in results if isinstance(result, Exception)]
+async def _all(steps: Sequence[Coroutine[object, object, None]]) -> list[Exception]:
+    """Take all the steps, some at once; return what went wrong: one does not stop the others.
+
+    Not a thousand at once: a pass over another object would stand in line behind all of them.
+    """
+    failures: list[Exception] = []
+    waiting = iter(steps)
+
+    async def some() -> None:
+        for step in waiting:
+            try:
+                await step
+            except Exception as error:
+                failures.append(error)
+
+    try:
+        await asyncio.gather(*(some() for _ in steps[:STEPS_AT_ONCE]))
+    finally:
+        # Of a pass that is given up: nobody will take them.
+        for step in waiting:
+            step.close()
+    return failures
