@@ -139,13 +139,37 @@ def test_cancel_stops_the_runner_keeps_its_log_and_latches(
     assert wait_for("daskjob", "sums", ended)["status"]["reason"] == "Cancelled"
 
 
+EXITS_WITH_0_WHEN_STOPPED = """
+import signal, sys, time
+signal.signal(15, lambda *_: sys.exit(0))
+time.sleep(600)
+"""
+
+
 def test_deadline_ends_a_job_whose_script_handles_sigterm_and_exits_with_0(
     image: str, apply: Apply, wait_for: WaitFor
 ) -> None:
-    code = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(0))\ntime.sleep(600)"
-    apply(python_job(image, code, activeDeadlineSeconds=4))
+    apply(python_job(image, EXITS_WITH_0_WHEN_STOPPED, activeDeadlineSeconds=4))
     status = wait_for("daskjob", "sums", ended)["status"]
     assert (status["jobStatus"], status["reason"]) == ("Failed", "DeadlineExceeded")
+
+
+def test_runner_that_was_stopped_while_the_operator_was_dead_has_failed_though_it_exited_with_0(
+    operator: Operator, image: str, apply: Apply, wait_for: WaitFor
+) -> None:
+    job = {"backoffLimit": 0, "failurePolicy": {"maxIgnored": 0}, "attemptDeadlineSeconds": 15}
+    apply(python_job(image, EXITS_WITH_0_WHEN_STOPPED, **job))
+    wait_for("daskjob", "sums", says("Running"))
+    # The deadline of an attempt is the pod's too, and holds without an operator.
+    operator.stop()
+    try:
+        wait_for("pod", "sums-runner", lambda pod: pod["status"]["phase"] == "Failed")
+    finally:
+        operator.start()
+    status = wait_for("daskjob", "sums", ended)["status"]
+    assert status["jobStatus"] == "Failed"
+    [attempt] = status["attempts"]
+    assert (attempt["reason"], attempt["exitCode"]) == ("AttemptDeadlineExceeded", 0)
 
 
 def test_suspended_job_has_no_live_pods_and_a_resumed_one_begins_a_new_attempt(
