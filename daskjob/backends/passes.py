@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from daskjob.backends.in_memory import InMemoryBackend
@@ -78,7 +79,7 @@ class Passes:
         timeout = None
         if soonest is not None:
             timeout = max((soonest - self._backend.clock()).total_seconds(), 0.001)
-        try:
-            await asyncio.wait_for(self._changed.wait(), timeout)
-        except TimeoutError:
-            return
+        # Not wait_for: until Python 3.12 a cancellation that comes with the event is lost.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()

@@ -175,6 +175,26 @@ def test_scheduler_is_asked_as_often_as_the_one_who_wants_it_most_often() -> Non
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("steps", range(4))
+def test_an_end_that_comes_together_with_work_is_an_end(steps: int) -> None:
+    async def story() -> None:
+        nobody = Endpoint("http://127.0.0.1:1", "", "")
+        async with Agents(lambda _uid: None) as agents:
+            life = asyncio.create_task(agents.run())
+            agents.follow("b", nobody, WHO, 30.0)
+            await until(lambda: not agents._questions and agents._due)
+            await asyncio.sleep(0.01)
+            # So that the loop wakes right before, at and after the moment at which it is ended.
+            agents.follow("c", nobody, WHO, 30.0)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            life.cancel()
+            done, _ = await asyncio.wait([life], timeout=10)
+            assert done == {life}
+
+    asyncio.run(story())
+
+
 def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
     count = 0
 

@@ -12,6 +12,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -220,10 +221,10 @@ class Agents:
                 if followed.wanted:
                     self._start(cluster_uid, followed)
             timeout = max(self._due[0][0] - now, 0.001) if self._due else None
-            try:
-                await asyncio.wait_for(self._changed.wait(), timeout)
-            except TimeoutError:
-                continue
+            # Not wait_for: until Python 3.12 a cancellation that comes with the event is lost.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._changed.wait()
 
     def _start(self, cluster_uid: str, followed: _Followed) -> None:
         followed.asking = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -131,10 +132,10 @@ class Kubelet:
                 timeout = None
                 if next_at is not None:
                     timeout = max((next_at - self._clock()).total_seconds(), 0.001)
-                try:
-                    await asyncio.wait_for(self._changed.wait(), timeout)
-                except TimeoutError:
-                    continue
+                # Not wait_for: until Python 3.12 a cancellation that comes with the event is lost.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await self._changed.wait()
         finally:
             events.cancel()
             memory.cancel()
