@@ -21,6 +21,8 @@ from tests.cluster.fake_nodes import fake_placement
 #: Of each cluster: a scheduler and a worker.
 PODS = 2
 PATIENCE_SECONDS = 600.0
+#: Connections that nobody uses are kept for 30 s, a quarter of a megabyte each.
+REST_SECONDS = 40.0
 
 
 def fake_cluster(name: str) -> Manifest:
@@ -64,7 +66,7 @@ def main() -> None:
                     "delete", "daskclusters", "--all", "--wait=false", f"--namespace={namespace}"
                 )
                 until(cluster, namespace, "daskclusters,daskworkergroups,pods", 0)
-                time.sleep(5)
+                time.sleep(REST_SECONDS)
                 told[f"empty {number}"] = round(operator.rss_mib())
             print("MiB", json.dumps(told))
 

@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -27,6 +28,8 @@ from tests.cluster.fake_nodes import fake_placement
 
 JOB_WORKERS = 3
 PATIENCE_SECONDS = 600.0
+#: After the last pod runs, all counts have been told.
+TOLD_SECONDS = 40.0
 
 
 def moment(received: str) -> float:
@@ -63,22 +66,33 @@ def job_seconds(cluster: Cluster, namespace: str, name: str) -> float:
         time.sleep(0.1)
 
 
-def scaled_seconds(
-    cluster: Cluster, namespace: str, name: str, workers: int
-) -> tuple[float, float]:
-    """Scale a cluster up, and submit a job; return how long the POSTs took, and the job."""
+@dataclass(frozen=True)
+class Scaled:
+    """What a scale-up took: from its first POST to its last, a job meanwhile, other requests."""
+
+    posts_seconds: float
+    job_seconds: float
+    others: int
+
+
+def scaled(cluster: Cluster, namespace: str, name: str, workers: int) -> Scaled:
+    """Scale a cluster up, and submit a job into that; wait until all of it is told."""
     log = AuditLog(cluster.native.cluster.site.audit_log)
     position = log.end()
     where = f"--namespace={namespace}"
     cluster.kubectl("scale", "daskcluster", name, f"--replicas={workers}", where)
     took = job_seconds(cluster, namespace, f"{name}-job")
     until(cluster, namespace, "pods", 1 + workers + 2 + JOB_WORKERS)
-    posts = [
-        moment(request.received)
+    time.sleep(TOLD_SECONDS)
+    asked = [
+        request
         for request in log.since(position)
-        if (request.verb, request.resource) == ("create", "pods") and request.namespace == namespace
+        if request.namespace == namespace and request.user_agent.startswith("daskjob/")
     ]
-    return max(posts) - min(posts), took
+    posts = [moment(r.received) for r in asked if (r.verb, r.resource) == ("create", "pods")]
+    about = (name, f"{name}-default")
+    others = [r for r in asked if r.name in about and r.resource != "events"]
+    return Scaled(max(posts) - min(posts), took, len(others))
 
 
 def main() -> None:
@@ -103,12 +117,13 @@ def main() -> None:
                 create(cluster, namespace, [manifest])
                 until(cluster, namespace, "pods", 1)
                 time.sleep(3)
-                posted, took = scaled_seconds(cluster, namespace, name, arguments.workers)
-                posts.append(posted)
-                beside.append(took)
+                found = scaled(cluster, namespace, name, arguments.workers)
+                posts.append(found.posts_seconds)
+                beside.append(found.job_seconds)
                 print(
-                    f"round {number}: by hand {raw[-1]:.1f} s, scaled {posted:.1f} s; "
-                    f"job alone {alone[-1]:.1f} s, meanwhile {took:.1f} s"
+                    f"round {number}: by hand {raw[-1]:.1f} s, scaled {posts[-1]:.1f} s and "
+                    f"{found.others} requests more; job alone {alone[-1]:.1f} s, "
+                    f"meanwhile {beside[-1]:.1f} s"
                 )
                 cluster.kubectl("delete", "namespace", namespace, "--timeout=300s")
     print(

@@ -16,7 +16,7 @@ from daskjob.controller.clock import Clock, machine_clock, utc_now
 from daskjob.controller.queue import WorkQueue
 from daskjob.controller.world import World
 from daskjob.core.backend import Backend, reconcile
-from daskjob.core.errors import DaskJobError, Invalid
+from daskjob.core.errors import DaskJobError, Invalid, RefusalKind, Refused
 from daskjob.core.manifests import Key
 
 logger = logging.getLogger(__name__)
@@ -136,9 +136,8 @@ class Passes:
         except Exception as error:
             took = self._clock() - started
             self._told(key, False, took)
-            # A missing permission, too, is most often an outage: of whoever grants it.
-            retryable = isinstance(error, DaskJobError) and not isinstance(error, Invalid)
-            _log_failure(key, error, took, self.queue.failed(key, retryable=retryable))
+            wait = self.queue.failed(key, retryable=_may_pass(error))
+            _log_failure(key, error, took, wait)
         except asyncio.CancelledError:
             self.queue.put_back(key, 0.0)
             raise
@@ -180,6 +179,17 @@ class Passes:
                 await asyncio.sleep(RESYNC_SECONDS / RESYNC_STEPS)
                 for key in keys[step * share : (step + 1) * share]:
                     self.wake(key)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Say whether an error is most likely an outage, after which all must soon go on.
+
+    A missing permission is one too, of whoever grants it. A no to the very thing that was asked
+    for, as of an admission policy that guards what exists, is none.
+    """
+    if isinstance(error, Refused):
+        return error.kind not in (RefusalKind.INVALID, RefusalKind.REJECTED)
+    return isinstance(error, DaskJobError) and not isinstance(error, Invalid)
 
 
 def _next_look(wake_in: float | None) -> str:

@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 
 from daskjob.controller.passes import PASS_SECONDS, PASSES_AT_ONCE, Passes
-from daskjob.core.errors import ApiError, Forbidden
+from daskjob.core.errors import ApiError, Forbidden, RefusalKind, Refused
 from daskjob.core.manifests import Key, object_ref
 from daskjob.core.observed import Observed
 from tests.controller import virtual_time
@@ -204,7 +204,25 @@ def test_object_whose_status_cannot_be_written_is_tried_ever_more_rarely() -> No
         await asyncio.sleep(3 * 3600)
         early = [moment for moment in seconds(world) if moment < 60]
         late = [moment for moment in seconds(world) if moment > 2 * 3600]
-        assert len(early) <= 8
+        # At 0, 1, 3, 7, 15, and then every 10 s: nine where chance never lengthens a wait.
+        assert len(early) <= 9
+        assert len(late) <= 2 * 6  # by its wait, and by the look every 10 minutes
+
+    story(told)
+
+
+@pytest.mark.parametrize("kind", [RefusalKind.INVALID, RefusalKind.REJECTED])
+def test_object_that_is_told_no_is_tried_a_dozen_times_in_the_first_quarter_of_an_hour(
+    kind: RefusalKind,
+) -> None:
+    """And 6 times an hour later on: a policy that lets nobody patch is no outage."""
+
+    async def told(world: ScriptedWorld, _passes: Passes) -> None:
+        world.before_pass = fails_with(Refused(kind, "Pod/bad-runner", "denied by a policy"))
+        world.submit(manifests.job("bad"))
+        await asyncio.sleep(3 * 3600)
+        assert len([moment for moment in seconds(world) if moment < 900]) <= 12
+        late = [moment for moment in seconds(world) if moment > 2 * 3600]
         assert len(late) <= 2 * 6  # by its wait, and by the look every 10 minutes
 
     story(told)
