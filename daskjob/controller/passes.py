@@ -16,7 +16,7 @@ from daskjob.controller.clock import Clock, machine_clock, utc_now
 from daskjob.controller.queue import WorkQueue
 from daskjob.controller.world import World
 from daskjob.core.backend import Backend, reconcile
-from daskjob.core.errors import DaskJobError, Invalid, RefusalKind, Refused
+from daskjob.core.errors import DaskJobError, Denied, Invalid
 from daskjob.core.manifests import Key
 
 logger = logging.getLogger(__name__)
@@ -184,12 +184,10 @@ class Passes:
 def _may_pass(error: Exception) -> bool:
     """Say whether an error is most likely an outage, after which all must soon go on.
 
-    A missing permission is one too, of whoever grants it. A no to the very thing that was asked
+    A missing permission is one too, of whoever grants it. A no to the very change that was asked
     for, as of an admission policy that guards what exists, is none.
     """
-    if isinstance(error, Refused):
-        return error.kind not in (RefusalKind.INVALID, RefusalKind.REJECTED)
-    return isinstance(error, DaskJobError) and not isinstance(error, Invalid)
+    return isinstance(error, DaskJobError) and not isinstance(error, Invalid | Denied)
 
 
 def _next_look(wake_in: float | None) -> str:

@@ -119,6 +119,10 @@ class StatusRefused(Refused):
         return f"the status of {self.name} was refused: {self.words}"
 
 
+class Denied(DaskJobError):
+    """The API said no to a change of an object, and says so again until somebody changes that."""
+
+
 class Timeout(DaskJobError):
     """The wait ended, the job did not: it goes on and can be waited for again."""
 

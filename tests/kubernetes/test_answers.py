@@ -24,6 +24,7 @@ from daskjob.core.errors import (
     ApiError,
     Conflict,
     DaskJobError,
+    Denied,
     Forbidden,
     NotFound,
     RefusalKind,
@@ -152,8 +153,20 @@ def test_an_object_that_the_store_can_never_take_is_invalid_though_the_server_sa
 
 
 def test_what_is_refused_of_a_change_is_no_refused_creation() -> None:
-    for code in (400, 403, 413, 422):
+    for code in (400, 403, 413):
         assert type(error(code, "Invalid", "no", causes=[{"field": "spec"}])) is ApiError
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (422, 'Pod "p1" is invalid: spec: Forbidden: pod updates may not change fields'),
+        (422, "ValidatingAdmissionPolicy 'no' with binding 'no' denied request: not here"),
+        (403, 'admission webhook "no.example.com" denied the request: not here'),
+    ],
+)
+def test_a_change_that_is_judged_and_refused_is_denied(code: int, words: str) -> None:
+    assert type(error(code, "Invalid", words, causes=[{"field": "spec"}])) is Denied
 
 
 def test_a_name_that_is_taken_is_told_from_a_conflict_of_versions() -> None:
@@ -180,7 +193,7 @@ def test_another_object_of_the_name_is_told_however_the_server_says_it(body: byt
 
 def test_a_status_that_the_schema_refuses_is_no_other_object() -> None:
     words = 'DaskJob "j" is invalid: status.attempt: Invalid value: "string"'
-    assert type(error(422, "Invalid", words, causes=[{"field": "status.attempt"}])) is ApiError
+    assert type(error(422, "Invalid", words, causes=[{"field": "status.attempt"}])) is Denied
 
 
 def test_too_many_requests_carries_when_to_come_back() -> None:

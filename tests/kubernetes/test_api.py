@@ -20,7 +20,7 @@ from daskjob.backends.kubernetes.resources import (
     Resource,
 )
 from daskjob.core.decision import Event
-from daskjob.core.errors import ApiError, Conflict, NotFound, RefusalKind, Refused
+from daskjob.core.errors import ApiError, Conflict, Denied, NotFound, RefusalKind, Refused
 from daskjob.core.manifests import Manifest, ObjectRef
 from tests.core.manifests import job
 from tests.kubernetes.given import KEY, Cluster, Kubectl, pod, run, side, until
@@ -234,6 +234,18 @@ def test_a_pod_is_told_to_stop_by_its_deadline(kubernetes: Cluster, namespace: s
             stopped = await found.writes.patch(item.ref, {"spec": {"activeDeadlineSeconds": 1}})
             assert stopped.pod is not None
             assert stopped.pod.stop_asked
+
+    run(story())
+
+
+def test_a_change_that_may_not_be_is_denied(kubernetes: Cluster, namespace: str) -> None:
+    async def story() -> None:
+        async with side(kubernetes) as found:
+            item = await found.writes.create(KEY, pod("one", namespace))
+            with pytest.raises(Denied) as no:
+                await found.writes.patch(item.ref, {"spec": {"hostNetwork": True}})
+            assert "pod updates may not change fields" in str(no.value)
+            assert len(found.proxy.requests("patch")) == 1
 
     run(story())
 

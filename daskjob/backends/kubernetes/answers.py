@@ -15,6 +15,7 @@ from daskjob.core.errors import (
     ApiError,
     Conflict,
     DaskJobError,
+    Denied,
     Forbidden,
     NotFound,
     RefusalKind,
@@ -147,6 +148,8 @@ def error_of(
             judged = _is_rejected(code, words)
             kind = RefusalKind.REJECTED if judged else RefusalKind.INVALID
             return StatusRefused(kind, subject, words)
+        case 403 | 422 if code == 422 or _speaks_of_admission(words):
+            return Denied(told)
         case 500 if creating and _is_too_large(words):
             return Refused(RefusalKind.INVALID, subject, words)
         case 500 if creating and _WEBHOOK_IS_DOWN in words:
@@ -182,7 +185,11 @@ def _kind_of_no(code: int, words: str) -> RefusalKind:
 
 def _is_rejected(code: int, words: str) -> bool:
     """Say whether it was admission that said no, which may come to think better of it."""
-    return code == 403 or "ValidatingAdmissionPolicy" in words or "admission webhook" in words
+    return code == 403 or _speaks_of_admission(words)
+
+
+def _speaks_of_admission(words: str) -> bool:
+    return "ValidatingAdmissionPolicy" in words or "admission webhook" in words
 
 
 def _retry_after(status: Status, headers: Mapping[str, str]) -> float | None:
