@@ -22,9 +22,12 @@ class Kubernetes(Protocol):
         ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
-    """Fresh namespaces, whose service accounts are there; all are deleted in the end."""
+    """Fresh namespaces, whose service accounts are there; a module's are deleted after it.
+
+    An operator that other tests install would make passes over all that is left in them.
+    """
     run = uuid.uuid4().hex[:6]
     made: list[str] = []
     unused: list[str] = []

@@ -43,9 +43,10 @@ def without_jobs(operator: Operator) -> dict[str, Metric]:
     A namespace ends with its pods, then its jobs: they may outlive a test by some seconds, and the
     operator looks at all namespaces.
     """
-    gone = ("--all", "--all-namespaces", "--for=delete", "--timeout=120s")
-    operator.kubectl("wait", "daskjobs", *gone)
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 180
+    while left := operator.kubectl("get", "daskjobs", "--all-namespaces", "--output=name"):
+        assert time.monotonic() < give_up, f"still there: {left}"
+        time.sleep(1)
     while value(found := scraped(operator), "daskjob_jobs"):
         assert time.monotonic() < give_up, "it still counts jobs that are gone"
         time.sleep(0.5)
