@@ -271,9 +271,7 @@ class KubernetesBackend:
         runner_name = names.runner_name(job.meta.name, status.attempt)
         named = status.job_runner_pod_name == runner_name and not status.finished
         if named and observed.runner(status.attempt) is None:
-            await self._missing_pods.look_for(
-                key.namespace, job.meta.uid, job.cluster_name, runner_name
-            )
+            await look_for(key.namespace, job.meta.uid, job.cluster_name, runner_name)
             observed = job_observed(manifest, objects)
         if (loser := _lost_scheduler_of(observed)) is not None:
             name = names.scheduler_pod_name(loser.name)
