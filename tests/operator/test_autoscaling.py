@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
-from tests.operator.clusters import client_pod, documented, running
+from tests.operator.clusters import client_pod, documented, fake_cluster, running
 from tests.operator.installed import Operator
 from tests.operator.jobs import condition, container, ended, pod_spec, python_job
 
@@ -197,3 +197,18 @@ def test_workers_of_a_job_follow_the_scheduler_and_go_with_the_job(
     while (left := kubectl("get", kinds, "-o", "name").split()) != ["pod/sums-runner"]:
         assert time.monotonic() < give_up, json.dumps(left)
         time.sleep(0.3)
+
+
+def test_group_keeps_its_size_when_its_cluster_is_to_follow_the_scheduler_no_more(
+    apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    manifest = fake_cluster(2)
+    manifest["spec"]["worker"]["autoscaling"] = {"minimum": 1, "maximum": 3}
+    apply(manifest)
+    kubectl("wait", "daskautoscaler/simple-default", "--for=create", "--timeout=30s")
+    wait_for("daskworkergroup", "simple-default", lambda g: g["spec"]["worker"]["replicas"] == 2)
+    no_more = json.dumps({"spec": {"worker": {"autoscaling": None}}})
+    kubectl("patch", "daskcluster", "simple", "--type=merge", f"--patch={no_more}")
+    kubectl("wait", "daskautoscaler/simple-default", "--for=delete", "--timeout=30s")
+    followed(kubectl, lambda: workers(kubectl) == 2, 30)
+    assert replicas(kubectl) == 2

@@ -111,6 +111,15 @@ def test_job_that_fails_says_its_exit_code_and_the_last_of_its_log(
     assert 1 <= len(events.split()) <= 4
 
 
+def test_cluster_of_an_ended_job_may_stay_without_its_workers(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(python_job(image, "pass", workers=2, deletionPolicy={"onSuccess": "DeleteWorkers"}))
+    assert wait_for("daskjob", "sums", ended)["status"]["jobStatus"] == "Successful"
+    kept = ("daskjob.kubernetes.dask.org/sums", "daskcluster.kubernetes.dask.org/sums")
+    until_only(kubectl, *kept, "pod/sums-runner", "pod/sums-scheduler", "service/sums-scheduler")
+
+
 def test_job_is_tried_again_on_a_fresh_cluster_and_each_attempt_keeps_its_pod(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
