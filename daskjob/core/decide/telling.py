@@ -21,6 +21,8 @@ from daskjob.core.status import Condition, Conditions, ConditionType
 STILL_SECONDS = 5
 #: How long pods that never stand still, or that come one by one, are waited for.
 RESTLESS_SECONDS = 30
+#: The same for each of many pods, where that is longer: no API server creates 1,000 within 30 s.
+RESTLESS_SECONDS_A_POD = 0.06
 #: How often a changed wording alone is written.
 WORDING_SECONDS = 60
 
@@ -64,26 +66,28 @@ def still_at(
     """Return when pods have stood still for long enough; ``None``: nothing tells that they moved.
 
     Those that never do, or of which more are about to be ready, are waited for no longer than 30 s
-    after the first that is not told yet.
+    (60 ms a pod where they are more than 500) after the first that is not told yet.
     """
-    moments = _past((moment for pod in pods for moment in pod.moved_at), now)
+    looked_at = list(pods)
+    moments = _past((moment for pod in looked_at for moment in pod.moved_at), now)
     if not moments:
         return None
     untold = [m for m in moments if written_at is None or m > written_at] or moments
-    latest = min(untold) + timedelta(seconds=RESTLESS_SECONDS)
+    latest = min(untold) + _patience(len(looked_at))
     return latest if more_to_come else min(a_while_after(max(moments)), latest)
 
 
 def settled_at(pods: Iterable[PodFacts], written_at: datetime | None, now: datetime) -> datetime:
     """Return when counts are told while more pods are about to come or to go.
 
-    A moment later there are others; where that goes on and on, 30 s after the first that is not
-    told yet.
+    A moment later there are others; where that goes on and on, 30 s (60 ms a pod where they are
+    more than 500) after the first that is not told yet.
     """
-    moments = _past((moment for pod in pods for moment in pod.moved_at), now)
+    looked_at = list(pods)
+    moments = _past((moment for pod in looked_at for moment in pod.moved_at), now)
     untold = [m for m in moments if written_at is None or m > written_at]
     soon = a_while_after(now)
-    return min(soon, min(untold) + timedelta(seconds=RESTLESS_SECONDS)) if untold else soon
+    return min(soon, min(untold) + _patience(len(looked_at))) if untold else soon
 
 
 def counted_at(pods: Iterable[PodFacts], now: datetime) -> datetime | None:
@@ -101,6 +105,10 @@ def soonest(moments: Iterable[datetime | None]) -> datetime | None:
     """Return the first of some moments; ``None``, at once, comes before all others."""
     found = list(moments)
     return None if None in found else min(moment for moment in found if moment is not None)
+
+
+def _patience(pods: int) -> timedelta:
+    return timedelta(seconds=max(RESTLESS_SECONDS, pods * RESTLESS_SECONDS_A_POD))
 
 
 def _past(moments: Iterable[datetime], now: datetime) -> list[datetime]:
