@@ -13,7 +13,7 @@ from typing import Protocol
 
 from daskjob.core.decide import decide
 from daskjob.core.decision import Decision, Event, Patch, Retire
-from daskjob.core.errors import Refused, StatusRefused
+from daskjob.core.errors import Denied, Refused, StatusRefused
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Observed
 
@@ -139,6 +139,12 @@ async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectR
         ]
     )
     if failures:
+        denials = [failure for failure in failures if isinstance(failure, Denied)]
+        if denials:
+            # No status speaks of single changes: whoever looks at the object learns it here.
+            await backend.emit(
+                ref, [Event("ChangeDenied", str(no), warning=True) for no in denials]
+            )
         raise failures[0]
     return not refused
 

@@ -9,8 +9,8 @@ import pytest
 
 from daskjob.backends.fake import FakeBackend
 from daskjob.core.backend import STEPS_AT_ONCE, carry_out
-from daskjob.core.decision import Decision
-from daskjob.core.errors import ApiError
+from daskjob.core.decision import Decision, Event, Patch
+from daskjob.core.errors import ApiError, Denied
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 
 KEY = Key("DaskWorkerGroup", "default", "simple")
@@ -71,6 +71,25 @@ def test_one_that_fails_stops_none_of_the_others_and_fails_the_pass() -> None:
         with pytest.raises(ApiError):
             await carry_out(world, KEY, creating(100), REF)
         assert len(world.made) == 99
+
+    asyncio.run(story())
+
+
+def test_a_change_that_is_denied_is_told_on_the_object_beside_what_else_is_done() -> None:
+    class Denying(FakeBackend):
+        async def patch(self, patch: Patch) -> None:
+            raise Denied(f"{patch.ref.name}: a policy says no")
+
+    async def story() -> None:
+        world = Denying()
+        doomed = ObjectRef("DaskWorkerGroup", "default", "simple-2")
+        decision = Decision(patch=(Patch(REF, {}), Patch(doomed, {})))
+        with pytest.raises(Denied):
+            await carry_out(world, KEY, decision, REF)
+        assert [(told.ref, told.event) for told in world.events] == [
+            (REF, Event("ChangeDenied", "simple: a policy says no", warning=True)),
+            (REF, Event("ChangeDenied", "simple-2: a policy says no", warning=True)),
+        ]
 
     asyncio.run(story())
 

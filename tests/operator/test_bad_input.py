@@ -18,6 +18,7 @@ import pytest
 
 from tests.cluster.fake_nodes import ENDS_AFTER, fake_placement
 from tests.cluster.plugin import Kubernetes
+from tests.operator.clusters import fake_cluster
 from tests.operator.history import Manifest, Server
 from tests.operator.invariants import about, violations
 from tests.operator.jobs import condition, container, ended, fake_job, pod_spec, says
@@ -287,28 +288,63 @@ async def policy(stage: Stage) -> None:
         await rarely_tried(stage)
 
 
+async def denied_change(stage: Stage) -> None:
+    """A change that an admission policy denies is told on the object, with its words, and waits."""
+    server = stage.server
+    events = f"/api/v1/namespaces/{server.namespace}/events?fieldSelector=reason=ChangeDenied"
+
+    def workers() -> int | None:
+        group = server.objects.get(("DaskWorkerGroup", "simple-default"))
+        return group["spec"]["worker"]["replicas"] if group else None
+
+    async with denying(server):
+        async with good_jobs(stage):
+            await server.create("DaskCluster", fake_cluster(1))
+            await server.until(lambda: workers() == 1)
+            await server.patch("DaskCluster", "simple", {"spec": {"worker": {"replicas": 7}}})
+            async with asyncio.timeout(30):
+                while not (told := (await server.ask("GET", events))["items"]):
+                    await asyncio.sleep(0.2)
+        about = told[0]["involvedObject"]
+        assert (about["kind"], about["name"]) == ("DaskCluster", "simple")
+        assert re.search("simple-default.*nobody may have 7 workers", told[0]["message"]), told
+        assert workers() == 1
+    await server.patch("DaskCluster", "simple", {"spec": {"worker": {"replicas": 2}}})
+    await server.until(lambda: workers() == 2)
+
+
 @asynccontextmanager
 async def denying(server: Server) -> Any:
-    """Let a policy deny pods with a certain label in the namespace."""
+    """Let a policy deny pods with a certain label, and 7 workers, in the namespace."""
     path = "/apis/admissionregistration.k8s.io/v1"
     name = f"teams-{uuid.uuid4().hex[:8]}"
     here = {"matchLabels": {"kubernetes.io/metadata.name": server.namespace}}
-    rule = {
+    pods = {
         "apiGroups": [""],
         "apiVersions": ["v1"],
         "operations": ["CREATE"],
         "resources": ["pods"],
     }
-    denies = {
+    groups = {
+        "apiGroups": ["kubernetes.dask.org"],
+        "apiVersions": ["v1"],
+        "operations": ["UPDATE"],
+        "resources": ["daskworkergroups"],
+    }
+    teams = {
         "expression": "!has(object.metadata.labels) || !('team' in object.metadata.labels)"
         " || object.metadata.labels['team'] != 'nobody'",
         "message": "no team is called nobody",
     }
+    sizes = {
+        "expression": "object.kind != 'DaskWorkerGroup' || object.spec.worker.replicas != 7",
+        "message": "nobody may have 7 workers",
+    }
     admission = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
     rules = {
         "failurePolicy": "Fail",
-        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
-        "validations": [denies],
+        "matchConstraints": {"resourceRules": [pods, groups], "namespaceSelector": here},
+        "validations": [teams, sizes],
     }
     binding = {"policyName": name, "validationActions": ["Deny"]}
     policies, bindings = (
@@ -420,6 +456,7 @@ STORIES: dict[str, Story] = {
     "quota": quota,
     "pod-security": pod_security,
     "policy": policy,
+    "denied-change": denied_change,
     "webhook": webhook,
     "odd-pods": odd_pods,
 }

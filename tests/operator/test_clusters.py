@@ -163,7 +163,7 @@ def test_workers_of_a_changed_template_are_replaced_and_every_byte_of_theirs_is_
     worker["containers"][0]["env"] = [{"name": "RELEASE", "value": "next"}]
     apply(manifest)
     wait_for("daskworkergroup", "simple-default", lambda g: _is_next(g) and all_ready(2)(g))
-    assert set(kubectl(*of).split()) & before == set()
+    kubectl("wait", *before, "--for=delete", "--timeout=60s")
     assert what_is_lost(kubectl) == "lost 0 of 8 on 2"
 
 
