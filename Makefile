@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
 export PYTHON
+# Whole files, since the tests of one share an operator; by their number of tests, the longest ones
+# would come last.
+SIDE_BY_SIDE = --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-oldest check lint types contracts format crds benchmarks crash clean \
@@ -15,8 +18,8 @@ run: ## Run a real job on this machine: Python's own source files, counted on se
 	"$$bin/daskjob" run --name $$name examples/stdlib_census/census.py --top 10 && \
 	echo && "$$bin/daskjob" report $$name
 
-test: ## Run all tests
-	@bin=$(BIN) && "$$bin/python" -m pytest $(ARGS)
+test: ## Run all tests; JOBS=2 shares them out to two processes, each with a Kubernetes of its own
+	@bin=$(BIN) && "$$bin/python" -m pytest $(if $(JOBS),$(SIDE_BY_SIDE) --numprocesses=$(JOBS)) $(ARGS)
 
 test-oldest: ## Run the agent's tests on the oldest distributed that it supports
 	@bin=$$(PYTHON="$(PYTHON)" scripts/venv dask==2024.1.0 distributed==2024.1.0)/bin && \

@@ -27,6 +27,8 @@ KUBECONFIG_VARIABLE = "DASKJOB_TEST_KUBECONFIG"
 CHOICE_VARIABLE = "DASKJOB_TEST_CLUSTER"
 #: Where images are pushed to for a cluster that is given.
 REGISTRY_VARIABLE = "DASKJOB_TEST_REGISTRY"
+#: Set by pytest-xdist where several processes share out the tests: the name of this one.
+PROCESS_VARIABLE = "PYTEST_XDIST_WORKER"
 
 
 class Provider(Protocol):
@@ -196,9 +198,15 @@ def provide(root: Path) -> Provider:
     Missing
         There is no way to get one; with what is missing for each.
     """
-    # One for each checkout: two that are tested at the same time do not meet.
-    name = f"test-{zlib.crc32(str(root).encode()):08x}"
+    # One for each checkout and process of tests: those that go on at the same time do not meet.
+    process = os.environ.get(PROCESS_VARIABLE, "")
+    name = f"test-{zlib.crc32(str(root).encode()):08x}{process}"
     match os.environ.get(CHOICE_VARIABLE) or _found():
+        case "external" if process:
+            raise Missing(
+                f"{KUBECONFIG_VARIABLE} names one cluster, and processes that test side by side "
+                "need one each: leave out either it or JOBS."
+            )
         case "external":
             return External(Path(os.environ.get(KUBECONFIG_VARIABLE, "")))
         case "kind":

@@ -18,7 +18,7 @@ from tests.cluster import images
 from tests.cluster.components import Unit
 from tests.cluster.native import CLUSTERS, NativeCluster, NotUp, _hierarchies, _mounts, clusters
 from tests.cluster.packages import Missing, program
-from tests.cluster.providers import External, provide, wanted
+from tests.cluster.providers import PROCESS_VARIABLE, External, provide, wanted
 
 pytestmark = pytest.mark.skipif(
     not wanted() or os.geteuid() != 0, reason="native clusters need root"
@@ -196,7 +196,7 @@ def test_cluster_that_is_given_by_its_kubeconfig_is_used_and_left_running(
     pair: tuple[NativeCluster, NativeCluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DASKJOB_TEST_KUBECONFIG", str(pair[0].kubeconfig))
-    monkeypatch.delenv("DASKJOB_TEST_CLUSTER", raising=False)
+    _leave_the_choice_open(monkeypatch)
     provider = provide(Path("/anywhere"))
     assert provider.kubeconfig == pair[0].kubeconfig
     assert provider.load(images.pause()) == images.pause().reference
@@ -207,7 +207,7 @@ def test_cluster_that_is_given_by_its_kubeconfig_is_used_and_left_running(
 def test_kubeconfig_that_leads_nowhere_is_an_error_and_no_skip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("DASKJOB_TEST_CLUSTER", raising=False)
+    _leave_the_choice_open(monkeypatch)
     missing = tmp_path / "none"
     monkeypatch.setenv("DASKJOB_TEST_KUBECONFIG", str(missing))
     with pytest.raises(Missing, match="there is no such file"):
@@ -215,6 +215,22 @@ def test_kubeconfig_that_leads_nowhere_is_an_error_and_no_skip(
     missing.write_text("{}")
     with pytest.raises(Missing, match="does not answer"):
         provide(Path("/anywhere"))
+
+
+def test_processes_that_test_side_by_side_do_not_share_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _leave_the_choice_open(monkeypatch)
+    monkeypatch.setenv("DASKJOB_TEST_KUBECONFIG", str(tmp_path))
+    monkeypatch.setenv(PROCESS_VARIABLE, "gw0")
+    with pytest.raises(Missing, match="need one each: leave out either it or JOBS"):
+        provide(Path("/anywhere"))
+
+
+def _leave_the_choice_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what was chosen for the run of which this test is one."""
+    monkeypatch.delenv("DASKJOB_TEST_CLUSTER", raising=False)
+    monkeypatch.delenv(PROCESS_VARIABLE, raising=False)
 
 
 def test_unknown_choice_of_a_cluster_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
