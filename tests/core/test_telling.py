@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from daskjob.core.decide.telling import settled_at, still_at
+from daskjob.core.decide.telling import counted_at, settled_at, still_at
 from daskjob.core.pods import PodFacts, pod_facts
 
 CREATED = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -51,3 +51,10 @@ def test_many_pods_that_stand_still_are_told_5_s_later() -> None:
     still = pods_every(1, 1000)
     last = CREATED + timedelta(milliseconds=999)
     assert still_at(still, None, LATER, more_to_come=False) == last + timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(("pods", "seconds"), [(3, 5), (250, 5), (300, 6), (1000, 20)])
+def test_another_number_of_pods_is_told_5_s_later_or_20_ms_a_pod(pods: int, seconds: int) -> None:
+    [first, *_] = came = pods_every(0, pods)
+    assert first.created_at == CREATED
+    assert counted_at(came, LATER) == CREATED + timedelta(seconds=seconds)

@@ -23,6 +23,8 @@ STILL_SECONDS = 5
 RESTLESS_SECONDS = 30
 #: The same for each of many pods, where that is longer: no API server creates 1,000 within 30 s.
 RESTLESS_SECONDS_A_POD = 0.06
+#: How long, for each of many pods, a changed number waits for what else they are about to tell.
+COUNTED_SECONDS_A_POD = 0.02
 #: How often a changed wording alone is written.
 WORDING_SECONDS = 60
 
@@ -91,9 +93,15 @@ def settled_at(pods: Iterable[PodFacts], written_at: datetime | None, now: datet
 
 
 def counted_at(pods: Iterable[PodFacts], now: datetime) -> datetime | None:
-    """Return when a changed number of pods is told: HPA and ``kubectl scale`` rely on it."""
-    moments = _past((moment for pod in pods for moment in pod.counted_at), now)
-    return a_while_after(max(moments)) if moments else None
+    """Return when a changed number of pods is told: HPA and ``kubectl scale`` rely on it.
+
+    5 s after the last one came or went, 20 ms a pod where they are more than 250: it takes that
+    long until 1,000 are ready, too, and then both are told in one.
+    """
+    looked_at = list(pods)
+    moments = _past((moment for pod in looked_at for moment in pod.counted_at), now)
+    wait = timedelta(seconds=max(STILL_SECONDS, len(looked_at) * COUNTED_SECONDS_A_POD))
+    return max(moments) + wait if moments else None
 
 
 def rephrased_at(written_at: datetime | None) -> datetime | None:
