@@ -47,6 +47,7 @@ def until_only(kubectl: Kubectl, *left: str, seconds: float = 60) -> None:
     give_up = time.monotonic() + seconds
     while (found := sorted(kubectl("get", kinds, "-o", "name").split())) != sorted(left):
         assert time.monotonic() < give_up, f"still there: {found}"
+        time.sleep(0.2)
 
 
 def test_documented_job_runs_unchanged_but_for_its_image(
