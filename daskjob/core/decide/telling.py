@@ -11,7 +11,7 @@ ones held back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from daskjob.core.pods import PodFacts
@@ -63,44 +63,41 @@ def a_while_after(moment: datetime) -> datetime:
 
 
 def still_at(
-    pods: Iterable[PodFacts], written_at: datetime | None, now: datetime, *, more_to_come: bool
+    pods: Collection[PodFacts], written_at: datetime | None, now: datetime, *, more_to_come: bool
 ) -> datetime | None:
     """Return when pods have stood still for long enough; ``None``: nothing tells that they moved.
 
     Those that never do, or of which more are about to be ready, are waited for no longer than 30 s
     (60 ms a pod where they are more than 500) after the first that is not told yet.
     """
-    looked_at = list(pods)
-    moments = _past((moment for pod in looked_at for moment in pod.moved_at), now)
+    moments = _past((moment for pod in pods for moment in pod.moved_at), now)
     if not moments:
         return None
     untold = [m for m in moments if written_at is None or m > written_at] or moments
-    latest = min(untold) + _patience(len(looked_at))
+    latest = min(untold) + _patience(len(pods))
     return latest if more_to_come else min(a_while_after(max(moments)), latest)
 
 
-def settled_at(pods: Iterable[PodFacts], written_at: datetime | None, now: datetime) -> datetime:
+def settled_at(pods: Collection[PodFacts], written_at: datetime | None, now: datetime) -> datetime:
     """Return when counts are told while more pods are about to come or to go.
 
     A moment later there are others; where that goes on and on, 30 s (60 ms a pod where they are
     more than 500) after the first that is not told yet.
     """
-    looked_at = list(pods)
-    moments = _past((moment for pod in looked_at for moment in pod.moved_at), now)
+    moments = _past((moment for pod in pods for moment in pod.moved_at), now)
     untold = [m for m in moments if written_at is None or m > written_at]
     soon = a_while_after(now)
-    return min(soon, min(untold) + _patience(len(looked_at))) if untold else soon
+    return min(soon, min(untold) + _patience(len(pods))) if untold else soon
 
 
-def counted_at(pods: Iterable[PodFacts], now: datetime) -> datetime | None:
+def counted_at(pods: Collection[PodFacts], now: datetime) -> datetime | None:
     """Return when a changed number of pods is told: HPA and ``kubectl scale`` rely on it.
 
     5 s after the last one came or went, 20 ms a pod where they are more than 250: it takes that
     long until 1,000 are ready, too, and then both are told in one.
     """
-    looked_at = list(pods)
-    moments = _past((moment for pod in looked_at for moment in pod.counted_at), now)
-    wait = timedelta(seconds=max(STILL_SECONDS, len(looked_at) * COUNTED_SECONDS_A_POD))
+    moments = _past((moment for pod in pods for moment in pod.counted_at), now)
+    wait = timedelta(seconds=max(STILL_SECONDS, len(pods) * COUNTED_SECONDS_A_POD))
     return max(moments) + wait if moments else None
 
 
