@@ -367,10 +367,11 @@ def _mounts(kind: str = "") -> list[str]:
 
 
 def _hierarchies() -> list[Path]:
-    """Return the roots of the control groups: one with version 2, one a controller with 1."""
-    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        return [Path("/sys/fs/cgroup")]
-    return [Path(path) for path in _mounts("cgroup")]
+    """Return the roots of the control groups: one with version 2, one a controller with 1.
+
+    A machine that has both has groups in both: container runtimes make them in version 2 as well.
+    """
+    return [Path(path) for kind in ("cgroup", "cgroup2") for path in _mounts(kind)]
 
 
 def _make_groups(name: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.cluster import images
 from tests.cluster.components import Unit
-from tests.cluster.native import CLUSTERS, NativeCluster, NotUp, _hierarchies, _mounts, clusters
+from tests.cluster.native import CLUSTERS, NativeCluster, NotUp, _mounts, clusters
 from tests.cluster.packages import Missing, program
 from tests.cluster.providers import PROCESS_VARIABLE, External, provide, wanted
 
@@ -80,8 +80,8 @@ def traces(name: str) -> dict[str, list[str]]:
         "interfaces": lines(ip, "-o", "link", "show"),
         "routes": lines(ip, "route", "show", "table", "all"),
         "rules": lines(program("iptables-save")),
-        "groups": [str(root / f"daskjob-{name}") for root in _hierarchies()
-                   if (root / f"daskjob-{name}").exists()],
+        "groups": [str(path) for path in (*Path("/sys/fs/cgroup").glob(f"daskjob-{name}"),
+                                          *Path("/sys/fs/cgroup").glob(f"*/daskjob-{name}"))],
         "files": [str(path) for path in CLUSTERS.glob(f"{name}*")],
     }  # fmt: skip
 
