@@ -2,9 +2,14 @@
 PYTHON ?= python3
 BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
 export PYTHON
+# How many processes share out the tests, each with a Kubernetes of its own; a cluster that was given
+# is one.
+JOBS ?= $(if $(ARGS)$(DASKJOB_TEST_KUBECONFIG),1,2)
 # Whole files, since the tests of one share an operator; by their number of tests, the longest ones
 # would come last.
-SIDE_BY_SIDE = --dist=loadfile --no-loadscope-reorder
+SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder)
+# What looks at all that the other tests have done, in whichever process.
+AFTERWARDS = tests/operator/test_rights_used.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-oldest check lint types contracts format crds benchmarks crash clean \
@@ -18,12 +23,19 @@ run: ## Run a real job on this machine: Python's own source files, counted on se
 	"$$bin/daskjob" run --name $$name examples/stdlib_census/census.py --top 10 && \
 	echo && "$$bin/daskjob" report $$name
 
-test: ## Run all tests; JOBS=2 shares them out to two processes, each with a Kubernetes of its own
-	@bin=$(BIN) && "$$bin/python" -m pytest $(if $(JOBS),$(SIDE_BY_SIDE) --numprocesses=$(JOBS)) $(ARGS)
+test: ## Run all tests, JOBS=2 side by side; or those that ARGS="tests/core -x" says
+ifeq ($(strip $(ARGS)),)
+	@bin=$(BIN) && export DASKJOB_TEST_AUDIT="$$(mktemp -d)" && \
+	trap 'rm -rf "$$DASKJOB_TEST_AUDIT"' EXIT && \
+	"$$bin/python" -m pytest $(SIDE_BY_SIDE) --ignore=$(AFTERWARDS) && \
+	"$$bin/python" -m pytest $(AFTERWARDS)
+else
+	@bin=$(BIN) && "$$bin/python" -m pytest $(SIDE_BY_SIDE) $(ARGS)
+endif
 
 test-oldest: ## Run the agent's tests on the oldest distributed that it supports
 	@bin=$$(PYTHON="$(PYTHON)" scripts/venv dask==2024.1.0 distributed==2024.1.0)/bin && \
-	"$$bin/python" -m pytest tests/agent $(ARGS)
+	"$$bin/python" -m pytest $(SIDE_BY_SIDE) tests/agent $(ARGS)
 
 crash: ## Kill the operator before and after each of its writes (a sample of it is in "make test")
 	@bin=$(BIN) && DASKJOB_CRASH_POINTS=all "$$bin/python" -m pytest tests/crash $(ARGS)

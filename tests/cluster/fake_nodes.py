@@ -17,6 +17,7 @@ from tests.cluster.binaries import MODULES, built
 from tests.cluster.cache import input_hash
 
 LABEL = "daskjob.test/node"
+NAME_PREFIX = "fake-"
 ANNOTATION = "kwok.x-k8s.io/node"
 #: kwok's own rules for nodes, and for pods that are deleted; ours say what else pods do.
 STAGES = ("pod/fast/pod-delete.yaml", "node/fast/*.yaml", "node/heartbeat-with-lease/*.yaml")
@@ -30,7 +31,7 @@ FAILURES = "daskjob.test/failures"
 def node(number: int) -> dict[str, Any]:
     """Return a fake node that has room for 10,000 pods."""
     room = {"cpu": "10000", "memory": "100Ti", "pods": "10000", "ephemeral-storage": "100Ti"}
-    name = f"fake-{number}"
+    name = f"{NAME_PREFIX}{number}"
     return {
         "apiVersion": "v1",
         "kind": "Node",

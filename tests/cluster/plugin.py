@@ -2,7 +2,8 @@
 
 ``kubernetes`` is the cluster of the whole run, ``namespace`` a fresh namespace of one test. What a
 failed test leaves is collected before its namespace goes, beside the test's report: in the folder
-that ``DASKJOB_TEST_REPORTS`` names, else ``.test-reports``.
+that ``DASKJOB_TEST_REPORTS`` names, else ``.test-reports``. Where ``DASKJOB_TEST_AUDIT`` names a
+folder, the cluster's audit log is kept there.
 """
 
 from __future__ import annotations
@@ -10,29 +11,33 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+from tests.cluster.access import Access, Refused
 from tests.cluster.audit import AuditLog, Request
+from tests.cluster.fake_nodes import NAME_PREFIX
 from tests.cluster.images import image
 from tests.cluster.providers import CHOICE_VARIABLE, Provider, provide, wanted
-from tests.cluster.watching import watched
 
 Manifest = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 #: The project's kinds.
-KINDS = "daskjobs,daskclusters,daskworkergroups,daskautoscalers"
+KINDS = ("daskjobs", "daskclusters", "daskworkergroups", "daskautoscalers")
 #: How long things may take that a cluster does by itself, unless a test says otherwise.
 PATIENCE_SECONDS = 90.0
+AUDIT_VARIABLE = "DASKJOB_TEST_AUDIT"
 REPORT_KEY = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 
@@ -76,6 +81,16 @@ class Kubernetes:
             raise KubectlFailed(arguments, done.returncode, done.stderr)
         return done.stdout
 
+    @cached_property
+    def access(self) -> Access:
+        """What fixtures ask the API server by; users' ways are kubectl's."""
+        return Access(self.provider.command)
+
+    def close(self) -> None:
+        """End what it has started beside the cluster."""
+        if "access" in self.__dict__:
+            self.access.close()
+
     def image(self, name: str) -> str:
         """Return the reference of an image of the project, which the nodes then have."""
         if name not in self._images:
@@ -83,12 +98,36 @@ class Kubernetes:
         return self._images[name]
 
 
-class Kubectl(Protocol):
+@dataclass(frozen=True)
+class Kubectl:
     """kubectl as administrator, in the namespace of the test."""
+
+    kubernetes: Kubernetes
+    namespace: str
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
         """Run it; return what it prints, or raise `KubectlFailed`."""
-        ...
+        return self.kubernetes.kubectl(f"--namespace={self.namespace}", *arguments, stdin=stdin)
+
+    # What is asked again and again, without a process each time
+
+    def items(self, kind: str, **query: str) -> list[Manifest]:
+        """Return what there is of a kind."""
+        return self.kubernetes.access.items(kind, self.namespace, **query)
+
+    def there(self, *kinds: str, **query: str) -> list[str]:
+        """Return what there is of some kinds, sorted, as ``kubectl get -o name`` prints it."""
+        return sorted(_named(item) for kind in kinds for item in self.items(kind, **query))
+
+    def log(self, pod: str) -> str:
+        """Return what the only container of a pod has said."""
+        return self.kubernetes.access.log(self.namespace, pod)
+
+
+def _named(item: Manifest) -> str:
+    group, slash, _ = item["apiVersion"].partition("/")
+    kind = ".".join([item["kind"].lower(), *([group] if slash else [])])
+    return f"{kind}/{item['metadata']['name']}"
 
 
 class WaitFor(Protocol):
@@ -126,10 +165,19 @@ def kubernetes() -> Iterator[Kubernetes]:
     if not wanted():
         pytest.skip(f"{CHOICE_VARIABLE}=none leaves out what needs a cluster")
     provider = provide(ROOT)
+    cluster = Kubernetes(provider)
     try:
-        yield Kubernetes(provider)
+        yield cluster
     finally:
+        cluster.close()
+        _keep_audit_log(provider)
         provider.stop()
+
+
+def _keep_audit_log(provider: Provider) -> None:
+    folder, log = os.environ.get(AUDIT_VARIABLE), provider.audit_log
+    if folder and log is not None:
+        shutil.copy(log, Path(folder) / f"{uuid.uuid4().hex}.log")
 
 
 @pytest.fixture(scope="session")
@@ -148,8 +196,9 @@ def _until_stored(kubernetes: Kubernetes, give_up: float) -> None:
     """Wait until the kinds can be listed: "Established" they are before they have a storage."""
     while True:
         try:
-            kubernetes.kubectl("get", KINDS, "--all-namespaces")
-        except KubectlFailed:
+            for kind in KINDS:
+                kubernetes.access.get(f"/apis/kubernetes.dask.org/v1/{kind}")
+        except Refused:
             if time.monotonic() > give_up:
                 raise
             time.sleep(0.2)
@@ -169,26 +218,22 @@ def fresh_namespace(kubernetes: Kubernetes, node: pytest.Item) -> Iterator[str]:
     """Make a namespace for a test; collect what a failed test left in it, and delete it."""
     plain = re.sub(r"[^a-z0-9]+", "-", node.name.removeprefix("test_").lower()).strip("-")
     name = f"t-{plain[:40].strip('-')}-{uuid.uuid4().hex[:6]}"
-    kubernetes.kubectl("create", "namespace", name)
+    access = kubernetes.access
+    access.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
     try:
         # Pods are refused until the namespace has its service account.
-        given = ["--for=create", "--timeout=30s", "serviceaccount/default"]
-        kubernetes.kubectl("wait", "--namespace", name, *given)
+        assert any(access.watched("serviceaccount", name, "default", seconds=30))
         yield name
     finally:
         if _failed(node):
             collect(kubernetes, name, node)
-        kubernetes.kubectl("delete", "namespace", name, "--wait=false")
+        access.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
 def kubectl(kubernetes: Kubernetes, namespace: str) -> Kubectl:
     """kubectl in the test's namespace; another one is reached by ``--namespace``."""
-
-    def run(*arguments: str, stdin: str | None = None) -> str:
-        return kubernetes.kubectl(f"--namespace={namespace}", *arguments, stdin=stdin)
-
-    return run
+    return Kubectl(kubernetes, namespace)
 
 
 @pytest.fixture
@@ -213,9 +258,8 @@ def wait_for(kubernetes: Kubernetes, namespace: str) -> WaitFor:
         *,
         seconds: float = PATIENCE_SECONDS,
     ) -> Manifest:
-        selected = [kind, f"--field-selector=metadata.name={name}", f"--namespace={namespace}"]
         last: Manifest | None = None
-        for last in watched(kubernetes.command("get", *selected), seconds):
+        for last in kubernetes.access.watched(kind, namespace, name, seconds):
             if true(last):
                 return last
         seen = json.dumps(last, indent=1) if last else "it never existed"
@@ -248,7 +292,7 @@ def audit(kubernetes: Kubernetes) -> Callable[[], AbstractContextManager[Audited
 def _mark(kubernetes: Kubernetes, log: AuditLog, position: int) -> Request:
     """Send a request that can be found again in the log; return its entry."""
     mark = f"/version?mark={uuid.uuid4().hex}"
-    kubernetes.kubectl("get", "--raw", mark)
+    kubernetes.access.request("GET", mark)
     give_up = time.monotonic() + 10
     while time.monotonic() < give_up:
         for request in reversed(log.since(position)):
@@ -302,12 +346,14 @@ def collect(kubernetes: Kubernetes, namespace: str, node: pytest.Item) -> None:
     )
     (folder / "events.txt").write_text(events)
     (folder / "summary.txt").write_text(summary)
-    for pod in ask("get", "pods", "--output=name").split():
-        if pod.startswith("pod/"):
+    for pod in kubernetes.access.items("pods", namespace):
+        # Those on fake nodes have said nothing, and may be a thousand.
+        if not pod["spec"].get("nodeName", "").startswith(NAME_PREFIX):
+            name = pod["metadata"]["name"]
             for previous in ("", "--previous"):
                 options = ["--all-containers", "--prefix", *filter(None, [previous])]
-                name = f"{pod.removeprefix('pod/')}{previous.replace('--', '.')}.log"
-                (folder / name).write_text(ask("logs", pod, *options))
+                file = folder / f"{name}{previous.replace('--', '.')}.log"
+                file.write_text(ask("logs", name, *options))
     text = f"all of it, with logs, is in {folder}\n\n{summary}\n{events[-4000:]}"
     node.add_report_section("teardown", f"left in namespace {namespace}", text)
 

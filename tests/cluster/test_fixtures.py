@@ -15,7 +15,15 @@ import pytest
 from tests.cluster import images
 from tests.cluster.audit import Request, counted, table
 from tests.cluster.fake_nodes import fake_placement
-from tests.cluster.plugin import Audited, Kubectl, KubectlFailed, Kubernetes, WaitFor
+from tests.cluster.plugin import (
+    AUDIT_VARIABLE,
+    Audited,
+    Kubectl,
+    KubectlFailed,
+    Kubernetes,
+    WaitFor,
+)
+from tests.cluster.providers import PROCESS_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,11 +118,12 @@ def test_that_fails(kubectl, wait_for):
 
 def run_pytest(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a test file as if it were one of the project's."""
+    others = {k: v for k, v in os.environ.items() if k not in (PROCESS_VARIABLE, AUDIT_VARIABLE)}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml",
          f"--rootdir={ROOT}", "-p", "tests.cluster.plugin", str(path)],
         cwd=ROOT,
-        env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
+        env={**others, **environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from importlib import resources
-from typing import Any
+from itertools import chain
 
 from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.backend import KubernetesBackend
@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 150.0
 WAITS = "while [ ! -e /tmp/code ]; do sleep 0.05; done; exit $(cat /tmp/code)"
 #: How long nothing may happen for the world to be called at rest.
 QUIET_SECONDS = 1.0
-KINDS = "pods,services,configmaps,daskjobs,daskclusters,daskworkergroups,daskautoscalers"
+KINDS = ("Pod", "Service", "ConfigMap", *names.Kind)
 #: What Kubernetes itself puts into every namespace.
 GIVEN = {"ConfigMap/kube-root-ca.crt"}
 
@@ -115,15 +115,15 @@ class KubernetesWorld:
 
     async def get(self, kind: str, name: str) -> Manifest | None:
         """Return an object as the API server holds it."""
-        text = await self._kubectl("get", kind, name, "--ignore-not-found", "-o", "json")
-        found: Manifest | None = json.loads(text) if text else None
-        return found
+        return await asyncio.to_thread(self._kubernetes.access.find, kind, self.namespace, name)
 
     async def exists(self) -> set[str]:
         """Return what exists in the namespace, but for what Kubernetes puts into each."""
-        text = await self._kubectl("get", KINDS, "-o", "json")
-        items: list[dict[str, Any]] = json.loads(text)["items"]
-        return {f"{o['kind']}/{metadata(o)['name']}" for o in items} - GIVEN
+        return await asyncio.to_thread(self._exists)
+
+    def _exists(self) -> set[str]:
+        items = (self._kubernetes.access.items(kind, self.namespace) for kind in KINDS)
+        return {f"{o['kind']}/{metadata(o)['name']}" for o in chain(*items)} - GIVEN
 
     async def settle(self) -> None:
         """Make passes until nothing changes and every pod has got where it was told to."""

@@ -403,8 +403,9 @@ def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lost_mea
         async with side(kubernetes, before_write=lead.check) as found:
             item = await one(found, namespace)
             found.proxy.on(answer(429, retry_after=1), verb="get")
+            usual = found.api.limiter.rate
             got = asyncio.create_task(found.api.get(item.ref))
-            await until(lambda: found.proxy.requests("get"))
+            await until(lambda: found.api.limiter.rate < usual)
             sent = len(found.proxy.seen)
             written = asyncio.ensure_future(change(found, item, namespace)[verb]())
             await asyncio.sleep(0)

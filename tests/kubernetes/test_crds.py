@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,7 @@ def crds(kubernetes: Kubernetes) -> Kubernetes:
 @pytest.fixture
 def kubectl(crds: Kubernetes, namespace: str) -> Kubectl:
     """kubectl in the test's namespace, on a cluster that has our kinds."""
-    return partial(crds.kubectl, f"--namespace={namespace}")
+    return Kubectl(crds, namespace)
 
 
 def files(paths: list[Path]) -> list[str]:

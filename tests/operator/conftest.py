@@ -19,8 +19,3 @@ def operator(with_crds: Kubernetes) -> Iterator[Operator]:
     operator = installed(with_crds)
     yield operator
     operator.uninstall()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put at the end what looks at all the others."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)

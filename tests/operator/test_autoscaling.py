@@ -49,14 +49,14 @@ def image(kubernetes: Kubernetes) -> str:
 
 def replicas(kubectl: Kubectl, group: str = "simple-default") -> int:
     """How many workers a group is to have."""
-    path = "jsonpath={.spec.worker.replicas}"
-    return int(kubectl("get", "daskworkergroup", group, "-o", path))
+    [found] = kubectl.items("daskworkergroups", fieldSelector=f"metadata.name={group}")
+    return int(found["spec"]["worker"]["replicas"])
 
 
 def workers(kubectl: Kubectl, group: str = "simple-default") -> int:
     """How many worker pods it has, those on their way out included."""
-    selector = f"--selector=dask.org/workergroup-name={group},dask.org/component=worker"
-    return len(kubectl("get", "pods", selector, "-o", "name").split())
+    selector = f"dask.org/workergroup-name={group},dask.org/component=worker"
+    return len(kubectl.there("pods", labelSelector=selector))
 
 
 def followed(kubectl: Kubectl, until: Callable[[], object], seconds: float) -> set[int]:
@@ -72,7 +72,7 @@ def followed(kubectl: Kubectl, until: Callable[[], object], seconds: float) -> s
 
 def says(kubectl: Kubectl, words: str) -> Callable[[], bool]:
     """Whether the client has said something."""
-    return lambda: words in kubectl("logs", "client")
+    return lambda: words in kubectl.log("client")
 
 
 def test_documented_autoscaler_brings_workers_when_tasks_come_and_takes_them_after_its_window(
@@ -101,7 +101,7 @@ def test_documented_autoscaler_brings_workers_when_tasks_come_and_takes_them_aft
     # What those who went had computed is still there.
     kubectl("exec", "client", "--", "touch", "/tmp/again")
     wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=60)
-    assert f"it still is {SQUARES}" in kubectl("logs", "client")
+    assert f"it still is {SQUARES}" in kubectl.log("client")
     # And none of it had to be computed again.
     assert "caused the cluster to lose" not in kubectl("logs", "simple-scheduler")
 
@@ -165,7 +165,7 @@ def test_group_of_a_user_at_0_comes_back_when_a_task_asks_for_what_only_it_offer
     wait_for("daskautoscaler", "highmem", lambda a: a.get("status", {}).get("desired") == 0)
     apply(client_pod(image, NEEDS_MEMORY))
     wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=180)
-    assert kubectl("logs", "client") == "the sum is 6\n"
+    assert kubectl.log("client") == "the sum is 6\n"
     followed(kubectl, lambda: workers(kubectl, "simple-highmem") == 0, 90)
     assert replicas(kubectl, "simple-highmem") == 0
 
@@ -193,8 +193,8 @@ def test_workers_of_a_job_follow_the_scheduler_and_go_with_the_job(
     assert job["status"]["jobStatus"] == "Successful"
     assert kubectl("logs", "sums-runner") == f"the sum is {sum(n * n for n in range(30))}\n"
     give_up = time.monotonic() + 60
-    kinds = "daskclusters,daskworkergroups,daskautoscalers,pods"
-    while (left := kubectl("get", kinds, "-o", "name").split()) != ["pod/sums-runner"]:
+    kinds = ("daskclusters", "daskworkergroups", "daskautoscalers", "pods")
+    while (left := kubectl.there(*kinds)) != ["pod/sums-runner"]:
         assert time.monotonic() < give_up, json.dumps(left)
         time.sleep(0.3)
 

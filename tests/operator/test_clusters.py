@@ -21,7 +21,7 @@ Audit = Callable[[], AbstractContextManager[Audited]]
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-KINDS = "daskclusters,daskworkergroups,daskautoscalers,pods,services"
+KINDS = ("daskclusters", "daskworkergroups", "daskautoscalers", "pods", "services")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def all_ready(workers: int) -> Callable[[Manifest], bool]:
 def logged(kubectl: Kubectl, words: str, seconds: float = 90) -> str:
     """Wait until the client has said something; return all that it has said."""
     give_up = time.monotonic() + seconds
-    while words not in (text := kubectl("logs", "client")):
+    while words not in (text := kubectl.log("client")):
         assert time.monotonic() < give_up, text
         time.sleep(0.3)
     return text
@@ -50,7 +50,7 @@ def logged(kubectl: Kubectl, words: str, seconds: float = 90) -> str:
 
 def until_nothing_is_left(kubectl: Kubectl, *apart_from: str) -> None:
     give_up = time.monotonic() + 90
-    while (found := sorted(kubectl("get", KINDS, "-o", "name").split())) != sorted(apart_from):
+    while (found := kubectl.there(*KINDS)) != sorted(apart_from):
         assert time.monotonic() < give_up, f"still there: {found}"
         time.sleep(0.3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -42,8 +43,8 @@ def within_budget(requests: list[Request], workers: int) -> None:
 def until_cleaned_up(kubectl: Kubectl, jobs: int = 1) -> None:
     """Wait until of so many jobs, and of all they made, only their runners are left."""
     give_up = time.monotonic() + 120
-    while len(kubectl("get", "daskclusters,pods", "-o", "name").split()) > jobs:
-        assert time.monotonic() < give_up, kubectl("get", "daskclusters,pods")
+    while len(found := kubectl.there("daskclusters", "pods")) > jobs:
+        assert time.monotonic() < give_up, f"still there: {found}"
         time.sleep(0.2)
     # What comes too late would be missed: the next pass of everything.
     time.sleep(2)
@@ -98,13 +99,12 @@ def test_restart_of_the_operator_writes_nothing_about_100_ended_and_20_running_j
     fake_nodes(2)
     apply(*(fake_job(name=f"done-{n}", workers=1, ends_after="0s") for n in range(100)))
     apply(*(fake_job(name=f"busy-{n}") for n in range(20)))
-    words = "jsonpath={.items[*].status.jobStatus}"
     give_up = time.monotonic() + 180
     while True:
-        found = kubectl("get", "daskjobs", "-o", words).split()
+        found = [job.get("status", {}).get("jobStatus") for job in kubectl.items("daskjobs")]
         if (found.count("Successful"), found.count("Running")) == (100, 20):
             break
-        assert time.monotonic() < give_up, kubectl("get", "daskjobs")
+        assert time.monotonic() < give_up, Counter(found)
         time.sleep(1)
     # The runners of all, and the schedulers and workers of those that run.
     until_cleaned_up(kubectl, 100 + 20 * 4 + 20)

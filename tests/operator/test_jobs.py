@@ -37,15 +37,14 @@ def image(kubernetes: Kubernetes) -> str:
 
 
 def pods(kubectl: Kubectl) -> dict[str, Manifest]:
-    found = json.loads(kubectl("get", "pods", "-o", "json"))["items"]
-    return {pod["metadata"]["name"]: pod for pod in found}
+    return {pod["metadata"]["name"]: pod for pod in kubectl.items("pods")}
 
 
 def until_only(kubectl: Kubectl, *left: str, seconds: float = 60) -> None:
     """Wait until nothing of a job exists but this, as ``kind/name``."""
-    kinds = "daskjobs,daskclusters,daskworkergroups,pods,services"
+    kinds = ("daskjobs", "daskclusters", "daskworkergroups", "pods", "services")
     give_up = time.monotonic() + seconds
-    while (found := sorted(kubectl("get", kinds, "-o", "name").split())) != sorted(left):
+    while (found := kubectl.there(*kinds)) != sorted(left):
         assert time.monotonic() < give_up, f"still there: {found}"
         time.sleep(0.2)
 

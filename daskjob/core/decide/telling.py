@@ -24,7 +24,7 @@ RESTLESS_SECONDS = 30
 #: The same for each of many pods, where that is longer: no API server creates 1,000 within 30 s.
 RESTLESS_SECONDS_A_POD = 0.06
 #: How long, for each of many pods, a changed number waits for what else they are about to tell.
-COUNTED_SECONDS_A_POD = 0.02
+COUNTED_SECONDS_A_POD = 0.04
 #: How often a changed wording alone is written.
 WORDING_SECONDS = 60
 
@@ -93,8 +93,8 @@ def settled_at(pods: Collection[PodFacts], written_at: datetime | None, now: dat
 def counted_at(pods: Collection[PodFacts], now: datetime) -> datetime | None:
     """Return when a changed number of pods is told: HPA and ``kubectl scale`` rely on it.
 
-    5 s after the last one came or went, 20 ms a pod where they are more than 250: it takes that
-    long until 1,000 are ready, too, and then both are told in one.
+    5 s after the last one came or went, 40 ms a pod where they are more than 125: it takes up to
+    that long until all of them are ready, too, and then both are told in one.
     """
     moments = _past((moment for pod in pods for moment in pod.counted_at), now)
     wait = timedelta(seconds=max(STILL_SECONDS, len(pods) * COUNTED_SECONDS_A_POD))
