@@ -189,12 +189,18 @@ def test_a_real_scheduler_and_its_dashboard_listen_at_reserved_ports(
             env={**os.environ, "PYTHONWARNINGS": "ignore"},
         )
         try:
+            told = f"tcp://127.0.0.1:{comm}"
+            # It says so a moment after it listens.
             eventually(
-                lambda: scheduler.poll() is not None or (accepts(comm) and accepts(dashboard))
+                lambda: (
+                    scheduler.poll() is not None
+                    or (accepts(dashboard) and told in (tmp_path / "log").read_text())
+                )
             )
             said = (tmp_path / "log").read_text()
             assert scheduler.poll() is None, said
-            assert f"tcp://127.0.0.1:{comm}" in said
+            assert told in said
+            assert accepts(comm)
             assert "already in use" not in said
             health = f"http://127.0.0.1:{dashboard}/health"
             with urllib.request.urlopen(health, timeout=10) as answer:
