@@ -2,9 +2,8 @@
 PYTHON ?= python3
 BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
 export PYTHON
-# How many processes share out the tests, each with a Kubernetes of its own; a cluster that was given
-# is one.
-JOBS ?= $(if $(ARGS)$(DASKJOB_TEST_KUBECONFIG),1,2)
+# How many processes share out the tests, each with a Kubernetes of its own.
+JOBS ?= 1
 # Whole files, since the tests of one share an operator; by their number of tests, the longest ones
 # would come last.
 SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder)
@@ -23,7 +22,7 @@ run: ## Run a real job on this machine: Python's own source files, counted on se
 	"$$bin/daskjob" run --name $$name examples/stdlib_census/census.py --top 10 && \
 	echo && "$$bin/daskjob" report $$name
 
-test: ## Run all tests, JOBS=2 side by side; or those that ARGS="tests/core -x" says
+test: ## Run all tests, or those that ARGS says; JOBS=2 shares them out to two processes
 ifeq ($(strip $(ARGS)),)
 	@bin=$(BIN) && export DASKJOB_TEST_AUDIT="$$(mktemp -d)" && \
 	trap 'rm -rf "$$DASKJOB_TEST_AUDIT"' EXIT && \
