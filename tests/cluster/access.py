@@ -110,10 +110,19 @@ class Access:
         return self.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log")
 
     def path(self, kind: str, namespace: str) -> str:
-        """Return the path of a collection; its kind by any name that kubectl knows."""
-        if kind.lower() not in self._paths:
+        """Return the path of a collection; its kind by any name that kubectl knows.
+
+        Raises
+        ------
+        LookupError
+            There is no such kind.
+        """
+        known = kind.lower()
+        if known not in self._paths:
             self._paths = self._discovered()
-        return self._paths[kind.lower()].format(namespace=namespace)
+        if known not in self._paths:
+            raise LookupError(f"the API server knows no {kind}")
+        return self._paths[known].format(namespace=namespace)
 
     def watched(self, kind: str, namespace: str, name: str, seconds: float) -> Iterator[Manifest]:
         """Yield an object as it is, and whenever it changes, until the time is over.
