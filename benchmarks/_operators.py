@@ -74,16 +74,15 @@ class Cluster:
 def benchmark_cluster(fake_nodes: int = 5) -> Iterator[Cluster]:
     """Start a cluster, and end it with the block."""
     native = Native("benchmark")
-    cluster = Cluster(native)
     try:
-        folder = str(ROOT / "operator-chart" / "crds")
-        cluster.kubectl("apply", "--server-side", "-f", folder)
-        cluster.kubectl("wait", "-f", folder, "--for=condition=Established", "--timeout=30s")
-        if fake_nodes:
-            native.fake_nodes(fake_nodes)
-        yield cluster
+        with contextlib.closing(Cluster(native)) as cluster:
+            folder = str(ROOT / "operator-chart" / "crds")
+            cluster.kubectl("apply", "--server-side", "-f", folder)
+            cluster.kubectl("wait", "-f", folder, "--for=condition=Established", "--timeout=30s")
+            if fake_nodes:
+                native.fake_nodes(fake_nodes)
+            yield cluster
     finally:
-        cluster.close()
         native.stop()
 
 

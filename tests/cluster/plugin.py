@@ -16,7 +16,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -125,9 +125,8 @@ class Kubectl:
 
 
 def _named(item: Manifest) -> str:
-    group, slash, _ = item["apiVersion"].partition("/")
-    kind = ".".join([item["kind"].lower(), *([group] if slash else [])])
-    return f"{kind}/{item['metadata']['name']}"
+    kind, group = item["kind"].lower(), item["apiVersion"].rpartition("/")[0]
+    return f"{kind}{'.' if group else ''}{group}/{item['metadata']['name']}"
 
 
 class WaitFor(Protocol):
@@ -165,12 +164,11 @@ def kubernetes() -> Iterator[Kubernetes]:
     if not wanted():
         pytest.skip(f"{CHOICE_VARIABLE}=none leaves out what needs a cluster")
     provider = provide(ROOT)
-    cluster = Kubernetes(provider)
     try:
-        yield cluster
-    finally:
-        cluster.close()
+        with closing(Kubernetes(provider)) as cluster:
+            yield cluster
         _keep_audit_log(provider)
+    finally:
         provider.stop()
 
 

@@ -201,7 +201,7 @@ def provide(root: Path) -> Provider:
     # One for each checkout and process of tests: those that go on at the same time do not meet.
     process = os.environ.get(PROCESS_VARIABLE, "")
     name = f"test-{zlib.crc32(str(root).encode()):08x}{process}"
-    match os.environ.get(CHOICE_VARIABLE) or _found():
+    match chosen():
         case "external" if process:
             raise Missing(
                 f"{KUBECONFIG_VARIABLE} names one cluster, and processes that test side by side "
@@ -217,6 +217,11 @@ def provide(root: Path) -> Provider:
             raise Missing(
                 f"{CHOICE_VARIABLE}={other}: it is one of external, kind, native and none."
             )
+
+
+def chosen() -> str:
+    """Return which kind of cluster a run has: what was insisted on, else what is there."""
+    return os.environ.get(CHOICE_VARIABLE) or _found()
 
 
 def _found() -> str:
