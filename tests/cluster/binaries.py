@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,27 @@ PROGRESS_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """One place of a module's source that is built otherwise than it was published."""
+
+    module: str
+    path: str
+    published: str
+    built: str
+
+
+#: A kubelet takes away the pod of a uid. kwok takes away whatever has the name by now, and asks
+#: twice when a pod changes while it ends: the pod that follows under the name then vanishes.
+DELETES_BY_UID = Edit(
+    "sigs.k8s.io/kwok",
+    "pkg/kwok/controllers/pod_controller.go",
+    "Delete(ctx, pod.Name, deleteOpt)",
+    "Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: deleteOpt.GracePeriodSeconds,"
+    " Preconditions: metav1.NewUIDPreconditions(string(pod.UID))})",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Module:
     """A Go module of ``tools``: the programs that are built from it, by their packages."""
 
@@ -33,6 +55,7 @@ class Module:
     variables: tuple[str, ...] = ()
     #: A Go module, and a folder of it that is kept beside the programs.
     data: tuple[str, str] | None = None
+    edit: Edit | None = None
 
     @property
     def folder(self) -> Path:
@@ -80,6 +103,7 @@ MODULES = (
         "kwok",
         {"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
         data=("sigs.k8s.io/kwok", "kustomize/stage"),
+        edit=DELETES_BY_UID,
     ),
     Module("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}),
 )
@@ -106,7 +130,8 @@ def build_all() -> None:
 def built(module: Module) -> Path:
     """Return the folder with a module's programs."""
     inputs = [module.folder / "go.mod", module.folder / "go.sum"]
-    key = input_hash(*inputs, " ".join(module.flags()), " ".join(module.programs.values()))
+    programs, edit = " ".join(module.programs.values()), str(module.edit or "")
+    key = input_hash(*inputs, " ".join(module.flags()), programs + edit)
     return kept(f"go-{module.name}", key, lambda folder: _build(module, folder))
 
 
@@ -116,20 +141,52 @@ def _build(module: Module, folder: Path) -> None:
     programs = module.name if count == 1 else f"{count} programs of {module.name}"
     say(f"Building {programs} (once; all of them take about 10 minutes on 2 cores) ...")
     environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
-    for name, package in module.programs.items():
-        started = time.monotonic()
-        command = [go, "build", "-v", *module.flags(), "-o", str(folder / name), package]
-        _run(command, module.folder, environment, name)
-        say(f"  {name}: {time.monotonic() - started:.0f} s")
-    if module.data is not None:
-        source, below = module.data
-        command = [go, "list", "-m", "-f", "{{.Dir}}", source]
+
+    def source(name: str) -> Path:
+        """Return where Go has the source of a module that is built from."""
+        # The folder's name is known before anything is in it.
+        fetched = [go, "mod", "download", name]
+        subprocess.run(fetched, cwd=module.folder, env=environment, check=True)
+        command = [go, "list", "-m", "-f", "{{.Dir}}", name]
         where = subprocess.check_output(command, cwd=module.folder, env=environment, text=True)
-        for path in Path(where.strip(), below).rglob("*.yaml"):
-            copy = folder / "data" / path.relative_to(Path(where.strip(), below))
+        return Path(where.strip())
+
+    with tempfile.TemporaryDirectory() as edited:
+        flags = module.flags()
+        if module.edit is not None:
+            flags += _edited(module, module.edit, source(module.edit.module), Path(edited))
+        for name, package in module.programs.items():
+            started = time.monotonic()
+            command = [go, "build", "-v", *flags, "-o", str(folder / name), package]
+            _run(command, module.folder, environment, name)
+            say(f"  {name}: {time.monotonic() - started:.0f} s")
+    if module.data is not None:
+        name, below = module.data
+        top = source(name) / below
+        for path in top.rglob("*.yaml"):
+            copy = folder / "data" / path.relative_to(top)
             copy.parent.mkdir(parents=True, exist_ok=True)
             # Its text alone: the module cache is read-only, and so would a copied file be.
             copy.write_bytes(path.read_bytes())
+
+
+def _edited(module: Module, edit: Edit, source: Path, folder: Path) -> list[str]:
+    """Return the flags that have ``go build`` read a copy of the source, with the edit in it."""
+    copy = folder / "source"
+    for path in (path for path in source.rglob("*") if path.is_file()):
+        place = copy / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+    file = copy / edit.path
+    text = file.read_text()
+    if text.count(edit.published) != 1:
+        raise Missing(f"{source / edit.path} has no {edit.published} any more: is {edit} needed?")
+    file.write_text(text.replace(edit.published, edit.built))
+    for name in ("go.mod", "go.sum"):
+        (folder / name).write_bytes((module.folder / name).read_bytes())
+    with (folder / "go.mod").open("a") as pins:
+        pins.write(f"\nreplace {edit.module} => {copy}\n")
+    return [f"-modfile={folder / 'go.mod'}"]
 
 
 def _run(command: list[str], cwd: Path, environment: dict[str, str], name: str) -> None:

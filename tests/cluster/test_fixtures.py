@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import images
+from tests.cluster.access import Refused
 from tests.cluster.audit import Request, counted, table
 from tests.cluster.fake_nodes import fake_placement
 from tests.cluster.plugin import (
@@ -106,6 +109,35 @@ def test_pods_on_fake_nodes_run_without_running(
     running = wait_for("pod", "fake", lambda p: p["status"].get("phase") == "Running")
     assert running["spec"]["nodeName"].startswith("fake-")
     kubectl("delete", "pod", "fake", "--timeout=30s")
+
+
+def test_a_pod_that_follows_under_a_name_on_fake_nodes_lives(
+    kubernetes: Kubernetes, namespace: str, wait_for: WaitFor, fake_nodes: Callable[[int], None]
+) -> None:
+    fake_nodes(2)
+    pods, access = kubernetes.access.path("pod", namespace), kubernetes.access
+    container = {"name": "main", "image": "nowhere.invalid/nothing"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "again"},
+        "spec": {"containers": [container], **fake_placement()},
+    }
+    uid = ""
+    for _ in range(20):
+        while True:
+            try:
+                uid = json.loads(access.request("POST", pods, body=pod))["metadata"]["uid"]
+                break
+            except Refused as error:
+                if error.code != 409:
+                    raise
+        wait_for("pod", "again", lambda pod: pod["status"].get("phase") == "Running", seconds=20)
+        time.sleep(0.1)
+        there = access.find("pod", namespace, "again")
+        assert there is not None
+        assert (there["metadata"]["uid"], "deletionTimestamp" in there["metadata"]) == (uid, False)
+        access.request("DELETE", f"{pods}/again")
 
 
 FAILING = """
