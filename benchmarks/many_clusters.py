@@ -21,8 +21,9 @@ from tests.cluster.fake_nodes import fake_placement
 #: Of each cluster: a scheduler and a worker.
 PODS = 2
 PATIENCE_SECONDS = 600.0
-#: Connections that nobody uses are kept for 30 s, a quarter of a megabyte each.
-REST_SECONDS = 40.0
+#: Connections that nobody uses are kept for 30 s, what is known of objects that went for 2 min; and
+#: memory goes back to the machine once a minute.
+REST_SECONDS = 240.0
 
 
 def fake_cluster(name: str) -> Manifest:

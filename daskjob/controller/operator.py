@@ -25,6 +25,7 @@ from daskjob.controller.lease import (
     LeaseHolder,
     Leases,
 )
+from daskjob.controller.memory import kept_small
 from daskjob.controller.metrics import CONTENT_TYPE
 from daskjob.controller.options import Options
 from daskjob.controller.passes import Passes
@@ -87,7 +88,11 @@ class Operator:
         async with serving(self._options.addresses, routes) as addresses:
             for address in addresses:
                 logger.info("answers probes at %s%s", address, address.path)
-            async with _beside(self._told_to_end.wait()) as told, _beside(self._work()) as work:
+            async with (
+                _beside(self._told_to_end.wait()) as told,
+                _beside(self._work()) as work,
+                _beside(kept_small()),
+            ):
                 await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
                 if work.done():
                     await work

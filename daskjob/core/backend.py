@@ -17,8 +17,10 @@ from daskjob.core.errors import Denied, Refused, StatusRefused
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Observed
 
-#: Steps of one pass that are under way at once.
-STEPS_AT_ONCE = 32
+#: Steps of one pass that are under way at once. More are no faster on a fast API server; on one at
+#: its limit, whoever else asks waits behind them. With 32, a small job that came into a scale-up to
+#: 1,000 workers ran after 13 s; with 12, after 3 s, and the scale-up took 15 % longer.
+STEPS_AT_ONCE = 12
 
 
 class Wake(Protocol):

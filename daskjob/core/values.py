@@ -21,6 +21,7 @@ Value = TypeVar("Value", bound="DataclassInstance")
 #: So much of what one function made is kept: more than there are passes under way, far less than
 #: there may be objects.
 KEPT = 512
+_forgetful: list[Callable[[], None]] = []
 
 
 class _Same(Generic[Given]):
@@ -49,11 +50,19 @@ def kept(function: Callable[[Given], Made]) -> Callable[[Given], Made]:
     def of_the_same(given: _Same[Given]) -> Made:
         return function(given.value)
 
+    _forgetful.append(of_the_same.cache_clear)
+
     @wraps(function)
     def kept_function(given: Given) -> Made:
         return of_the_same(_Same(given))
 
     return kept_function
+
+
+def forget() -> None:
+    """Let go of all that is kept: the values that it was made of may be nobody's any more."""
+    for let_go in _forgetful:
+        let_go()
 
 
 def updated(value: Value, **changes: object) -> Value:

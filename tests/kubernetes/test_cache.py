@@ -135,6 +135,10 @@ def test_who_is_gone_is_remembered_for_a_while_only() -> None:
     assert not cache.is_gone("uid-0")
     assert cache.is_gone("uid-99")
     assert len(cache._gone) <= 51
+    # Also where nothing else goes any more.
+    now += REMEMBERED_SECONDS
+    cache.forget_gone()
+    assert not cache.is_gone("uid-99")
 
 
 def test_objects_are_found_by_their_controller(cache: Cache) -> None:

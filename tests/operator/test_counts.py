@@ -205,9 +205,10 @@ def test_scaling_down_by_3_is_at_most_6_requests(
         kubectl("scale", "daskcluster", "simple", "--replicas=1")
         wait_for("daskcluster", "simple", lambda c: c["status"].get("replicas") == 1)
         time.sleep(COUNTS_TOLD_SECONDS)
-    asked = [f"{r.verb} {r.resource}" for r in operator.asked(audited, namespace)]
-    assert asked.count("delete pods") == 3
-    assert len(asked) <= 6, asked
+    asked = operator.asked(audited, namespace)
+    assert sum((r.verb, r.resource) == ("delete", "pods") for r in asked) == 3
+    # The retirement says in the log why it took more than one try.
+    assert len(asked) <= 6, "\n".join([*(f"{r.received} {r}" for r in asked), operator.logs()])
 
 
 def test_pods_of_others_that_come_and_go_cost_nothing_and_are_not_even_watched(

@@ -66,6 +66,7 @@ logger = logging.getLogger(__name__)
 STALL_SECONDS = 10.0
 IDLE_SECONDS = 15.0
 OFTEN_SECONDS = 1.0
+FORGET_SECONDS = 30.0
 
 
 def _now() -> datetime:
@@ -160,6 +161,13 @@ class KubernetesBackend:
             for informer in self.informers:
                 group.create_task(informer.run())
             group.create_task(self.agents.run())
+            group.create_task(self._forget())
+
+    async def _forget(self) -> None:
+        """Let go of what went, also when nothing else goes any more."""
+        while True:
+            await asyncio.sleep(FORGET_SECONDS)
+            self.cache.forget_gone()
 
     async def synced(self) -> None:
         """Return once the cache has all that there is."""

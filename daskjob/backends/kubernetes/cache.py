@@ -30,8 +30,9 @@ _NOTHING: Mapping[str, Item] = {}
 
 #: The version of an object that will not come back, whoever still tells of it.
 FOR_GOOD = 2**63
-#: So long an answer, or a watch that was interrupted, may still tell of an object that is gone.
-REMEMBERED_SECONDS = 600.0
+#: So long an answer (30 s), or a watch that fell silent (75 s), may still tell of an object that is
+#: gone.
+REMEMBERED_SECONDS = 120.0
 
 _Items = dict[str, Item]
 
@@ -171,9 +172,13 @@ class Cache:
         _discard(self._speaking, (ref.namespace, item.speaks_of), ref.uid)
 
     def _remember_gone(self, uid: str, version: int) -> None:
-        now = self._clock()
         before, _ = self._gone.pop(uid, (-1, 0.0))
-        self._gone[uid] = (max(before, version), now)
+        self._gone[uid] = (max(before, version), self._clock())
+        self.forget_gone()
+
+    def forget_gone(self) -> None:
+        """Let go of what is remembered of objects that went long ago."""
+        now = self._clock()
         # They stand in the order in which they went.
         while self._gone:
             oldest = next(iter(self._gone))
