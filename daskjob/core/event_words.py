@@ -69,16 +69,22 @@ def latest_warning(events: Iterable[Manifest], now: datetime) -> EventWords | No
     trouble may be over, and an image be on its way.
     """
     since = now - timedelta(seconds=FRESH_SECONDS)
-    found = [words for words in _warnings(events) if words.at >= since]
-    return max(found, key=lambda words: words.at, default=None)
+    found = [(words, order) for words, order in _warnings(events) if words.at >= since]
+    # Times are whole seconds, in which a kubelet says of a volume first that it knows nothing yet,
+    # and then what is wrong with it: of one second, what was written last is the latest.
+    latest = max(found, key=lambda one: (one[0].at, one[1]), default=None)
+    return None if latest is None else latest[0]
 
 
-def _warnings(events: Iterable[Manifest]) -> Iterator[EventWords]:
+def _warnings(events: Iterable[Manifest]) -> Iterator[tuple[EventWords, int]]:
+    """Yield the warnings that tell something, each with its place in the order of writes."""
     for event in events:
         reason, at = event.get("reason"), _told_at(event)
         if event.get("type") == "Warning" and reason in TELLING_WARNINGS and at is not None:
             message = event.get("message") or event.get("note") or ""
-            yield EventWords(str(reason), str(message), at)
+            version = str(metadata(event).get("resourceVersion", ""))
+            order = int(version) if version.isdecimal() else 0
+            yield EventWords(str(reason), str(message), at), order
 
 
 def _told_at(event: Manifest) -> datetime | None:

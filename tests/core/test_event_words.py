@@ -109,6 +109,24 @@ def test_when_a_warning_was_told_is_read_from_either_api_group(time: Manifest) -
     assert found.at.replace(microsecond=0) == START - timedelta(seconds=1)
 
 
+def test_of_one_second_what_was_written_last_is_taken_wherever_it_stands() -> None:
+    def mount(words: str, version: int) -> Manifest:
+        return {
+            "type": "Warning",
+            "reason": "FailedMount",
+            "message": words,
+            "lastTimestamp": format_time(START),
+            "metadata": {"resourceVersion": str(version)},
+        }
+
+    at_first = mount("failed to sync configmap cache: timed out waiting for the condition", 998)
+    then = mount('configmap "nope" not found', 1002)
+    for events in ([at_first, then], [then, at_first]):
+        words = latest_warning(events, START)
+        assert words is not None
+        assert words.message == 'configmap "nope" not found'
+
+
 @pytest.mark.parametrize("events", [[], [event("FailedMount", 301)], [{"reason": "FailedMount"}]])
 def test_what_was_not_said_for_5_minutes_is_over(events: list[Manifest]) -> None:
     assert latest_warning(events, START) is None
