@@ -162,21 +162,22 @@ def _build(module: Module, folder: Path) -> None:
             say(f"  {name}: {time.monotonic() - started:.0f} s")
     if module.data is not None:
         name, below = module.data
-        top = source(name) / below
-        for path in top.rglob("*.yaml"):
-            copy = folder / "data" / path.relative_to(top)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            # Its text alone: the module cache is read-only, and so would a copied file be.
-            copy.write_bytes(path.read_bytes())
+        _copy(source(name) / below, folder / "data", "**/*.yaml")
+
+
+def _copy(source: Path, folder: Path, pattern: str) -> None:
+    """Copy the files below a folder that a pattern names."""
+    for path in (path for path in source.glob(pattern) if path.is_file()):
+        copy = folder / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # Its text alone: the module cache is read-only, and so would a copied file be.
+        copy.write_bytes(path.read_bytes())
 
 
 def _edited(module: Module, edit: Edit, source: Path, folder: Path) -> list[str]:
     """Return the flags that have ``go build`` read a copy of the source, with the edit in it."""
     copy = folder / "source"
-    for path in (path for path in source.rglob("*") if path.is_file()):
-        place = copy / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(path.read_bytes())
+    _copy(source, copy, "**/*")
     file = copy / edit.path
     text = file.read_text()
     if text.count(edit.published) != 1:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from daskjob.controller import memory
 from daskjob.controller.guard import NotLeading
 from daskjob.controller.lease import AllLeases, Alone
 from daskjob.controller.operator import Operator, kept_running, leadership
@@ -283,6 +284,21 @@ def test_operator_without_a_lease_asks_for_none() -> None:
             await asyncio.sleep(100)
             assert operator.readyz().text == "leader\n"
         assert story.world.leases.requests == []
+
+    told(tell)
+
+
+def test_operator_lets_go_of_what_nobody_uses_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moments: list[float] = []
+    monkeypatch.setattr(memory, "give_back", lambda _: moments.append(virtual_time.clock()))
+
+    async def tell(story: Story) -> None:
+        started = virtual_time.clock()
+        async with story.operator():
+            await asyncio.sleep(150)
+        assert [round(moment - started) for moment in moments] == [60, 120]
 
     told(tell)
 

@@ -7,7 +7,7 @@ from collections.abc import Sized
 
 import pytest
 
-from daskjob.core.manifests import Manifest
+from daskjob.core.manifests import Manifest, ObjectRef
 from tests.core.manifests import cluster as cluster_manifest
 from tests.kubernetes.given import Cluster, Kubectl, run, until
 from tests.kubernetes.passing import Passing, passing
@@ -76,5 +76,21 @@ def test_clusters_that_were_deleted_leave_nothing_behind(
             await until(lambda: len(found.backend.cache) == 0, GONE_SECONDS)
             await found.at_rest()
             assert remembered(found) == before, json.dumps(remembered(found), indent=1)
+
+    run(story())
+
+
+def test_who_went_is_forgotten_also_when_nobody_else_goes(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daskjob.backends.kubernetes.cache.REMEMBERED_SECONDS", 0.3)
+    monkeypatch.setattr("daskjob.backends.kubernetes.backend.FORGET_SECONDS", 0.1)
+
+    async def story() -> None:
+        async with passing(cluster, namespace) as found:
+            cache = found.backend.cache
+            cache.remove(ObjectRef("Pod", namespace, "one", "uid-1"))
+            assert cache.is_gone("uid-1")
+            await until(lambda: not cache.is_gone("uid-1"))
 
     run(story())
