@@ -18,6 +18,7 @@ from daskjob.controller.world import World
 from daskjob.core.backend import Backend, reconcile
 from daskjob.core.errors import DaskJobError, Denied, Invalid
 from daskjob.core.manifests import Key
+from daskjob.core.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Passes:
         self._now = now
         self._told = told
         self._covers = covers
+        self._turns = Turns(clock)
         self._stirred = asyncio.Event()
         self._stopping = False
         #: Objects whose last write the cache has not seen: since when, and how often it was asked.
@@ -132,7 +134,7 @@ class Passes:
                 self.queue.put_back(key, wait)
                 return
             async with asyncio.timeout(PASS_SECONDS):
-                wake_at = await reconcile(self._backend, key, self._now())
+                wake_at = await reconcile(self._backend, key, self._now(), self._turns)
         except Exception as error:
             took = self._clock() - started
             self._told(key, False, took)

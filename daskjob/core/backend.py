@@ -7,20 +7,18 @@ A ``Backend`` is Kubernetes, this machine, or a fake; all three pass the same co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from daskjob.core.decide import decide
 from daskjob.core.decision import Decision, Event, Patch, Retire
 from daskjob.core.errors import Denied, Refused, StatusRefused
-from daskjob.core.manifests import Key, Manifest, ObjectRef
+from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata
+from daskjob.core.names import LABEL_CLUSTER_NAME
 from daskjob.core.observed import Observed
-
-#: Steps of one pass that are under way at once. More are no faster on a fast API server; on one at
-#: its limit, whoever else asks waits behind them. With 32, a small job that came into a scale-up to
-#: 1,000 workers ran after 13 s; with 12, after 3 s, and the scale-up took 15 % longer.
-STEPS_AT_ONCE = 12
+from daskjob.core.turns import Turns
 
 
 class Wake(Protocol):
@@ -98,8 +96,12 @@ class Backend(Protocol):
         ...
 
 
-async def reconcile(backend: Backend, key: Key, now: datetime) -> datetime | None:
+async def reconcile(
+    backend: Backend, key: Key, now: datetime, turns: Turns | None = None
+) -> datetime | None:
     """Make one pass over an object; return when time alone calls for the next one.
+
+    Passes that may be made at the same time share their ``turns``.
 
     Raises
     ------
@@ -111,13 +113,15 @@ async def reconcile(backend: Backend, key: Key, now: datetime) -> datetime | Non
     if observed is None:
         return None
     decision = decide(observed, now)
-    if await carry_out(backend, key, decision, observed.ref):
+    if await carry_out(backend, key, decision, observed.ref, turns or Turns()):
         return decision.wake_at
     # What was refused is to be decided about, and when to ask again: no other change may follow.
     return now
 
 
-async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectRef) -> bool:
+async def carry_out(
+    backend: Backend, key: Key, decision: Decision, ref: ObjectRef, turns: Turns
+) -> bool:
     """Do what was decided: the status and its events beside the creations, then what removes.
 
     Return whether nothing was refused. Nothing is removed on the strength of a status that is
@@ -128,18 +132,19 @@ async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectR
     steps = [_create(backend, key, manifest, refused) for manifest in decision.create]
     if decision.status is not None:
         steps.append(_report(backend, ref, decision.status, decision.events, refused))
-    failures = await _all(steps)
+    cluster = _cluster(key, decision)
+    with turns.creating(len(decision.create), cluster):
+        failures = await _all(steps, partial(turns.at_once, len(steps), cluster))
     if decision.collect_report:
         await backend.collect_report(key)
     if decision.retire is not None:
         await backend.retire(key, decision.retire)
-    failures += await _all(
-        [
-            *(backend.patch(patch) for patch in decision.patch),
-            *(backend.stop(pod) for pod in decision.stop),
-            *(backend.delete(doomed) for doomed in decision.delete),
-        ]
-    )
+    steps = [
+        *(backend.patch(patch) for patch in decision.patch),
+        *(backend.stop(pod) for pod in decision.stop),
+        *(backend.delete(doomed) for doomed in decision.delete),
+    ]
+    failures += await _all(steps, partial(turns.at_once, len(steps), cluster))
     if failures:
         denials = [failure for failure in failures if isinstance(failure, Denied)]
         if denials:
@@ -149,6 +154,13 @@ async def carry_out(backend: Backend, key: Key, decision: Decision, ref: ObjectR
             )
         raise failures[0]
     return not refused
+
+
+def _cluster(key: Key, decision: Decision) -> str:
+    """Return which cluster it is that objects are to be created of; empty where there are none."""
+    labels = (metadata(manifest).get("labels") or {} for manifest in decision.create)
+    named = (label[LABEL_CLUSTER_NAME] for label in labels if LABEL_CLUSTER_NAME in label)
+    return f"{key.namespace}/{next(named, key.name)}" if decision.create else ""
 
 
 async def _report(
@@ -177,23 +189,40 @@ async def _create(backend: Backend, owner: Key, manifest: Manifest, refused: lis
         refused.append(refusal)
 
 
-async def _all(steps: Sequence[Coroutine[object, object, None]]) -> list[Exception]:
+async def _all(
+    steps: Sequence[Coroutine[object, object, None]], at_once: Callable[[], int]
+) -> list[Exception]:
     """Take all the steps, some at once; return what went wrong: one does not stop the others.
 
     Not a thousand at once: a pass over another object would stand in line behind all of them.
     """
     failures: list[Exception] = []
     waiting = iter(steps)
+    takers = 0
 
-    async def some() -> None:
-        for step in waiting:
+    async def take(others: asyncio.TaskGroup) -> None:
+        """Take one step after the other, for as long as so many may be under way."""
+        nonlocal takers
+        while takers <= at_once():
+            step = next(waiting, None)
+            if step is None:
+                break
+            call_another(others)
             try:
                 await step
             except Exception as error:
                 failures.append(error)
+        takers -= 1
+
+    def call_another(others: asyncio.TaskGroup) -> None:
+        nonlocal takers
+        if takers < min(at_once(), len(steps)):
+            takers += 1
+            others.create_task(take(others))
 
     try:
-        await asyncio.gather(*(some() for _ in steps[:STEPS_AT_ONCE]))
+        async with asyncio.TaskGroup() as group:
+            call_another(group)
     finally:
         # Of a pass that is given up: nobody will take them.
         for step in waiting:

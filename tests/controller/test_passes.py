@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
@@ -14,8 +15,9 @@ import pytest
 
 from daskjob.controller.passes import PASS_SECONDS, PASSES_AT_ONCE, Passes
 from daskjob.core.errors import ApiError, Denied, Forbidden
-from daskjob.core.manifests import Key, object_ref
+from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.observed import Observed
+from daskjob.core.turns import STEPS_ALONE, STEPS_BESIDE
 from tests.controller import virtual_time
 from tests.controller.worlds import ScriptedWorld
 from tests.core import manifests
@@ -157,6 +159,33 @@ def test_16_passes_are_made_at_a_time_and_one_of_an_object() -> None:
         assert len(passes.queue) == 0
 
     story(told, Slow())
+
+
+def test_a_big_pass_leaves_room_for_a_job_that_comes_meanwhile() -> None:
+    class Slow(ScriptedWorld):
+        def __init__(self) -> None:
+            super().__init__()
+            self.under_way: Counter[Key] = Counter()
+
+        async def create(self, owner: Key, manifest: Manifest) -> None:
+            self.under_way[owner] += 1
+            await asyncio.sleep(0.1)
+            self.under_way[owner] -= 1
+            await super().create(owner, manifest)
+
+    world, group = Slow(), Key("DaskWorkerGroup", "default", "simple-default")
+
+    async def told(_world: ScriptedWorld, _passes: Passes) -> None:
+        world.submit(manifests.cluster(**manifests.cluster_spec(replicas=1000)))
+        await asyncio.sleep(1)
+        assert world.under_way[group] == STEPS_ALONE
+        world.submit(manifests.job("good"))
+        await asyncio.sleep(0.5)
+        assert world.under_way[group] == STEPS_BESIDE
+        await asyncio.sleep(1.5)
+        assert world.under_way[group] == STEPS_ALONE
+
+    story(told, world)
 
 
 def test_namespaces_that_are_none_of_ours_are_not_looked_at() -> None:

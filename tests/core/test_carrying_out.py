@@ -8,10 +8,12 @@ import gc
 import pytest
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.core.backend import STEPS_AT_ONCE, carry_out
+from daskjob.core.backend import carry_out
 from daskjob.core.decision import Decision, Event, Patch
 from daskjob.core.errors import ApiError, Denied
 from daskjob.core.manifests import Key, Manifest, ObjectRef
+from daskjob.core.names import LABEL_CLUSTER_NAME
+from daskjob.core.turns import AFTERWARDS_SECONDS, SMALL_STEPS, STEPS_ALONE, STEPS_BESIDE, Turns
 
 KEY = Key("DaskWorkerGroup", "default", "simple")
 REF = ObjectRef("DaskWorkerGroup", "default", "simple")
@@ -39,37 +41,91 @@ class Gated(FakeBackend):
             raise ApiError(500, "no")
         self.made.append(name)
 
+    def open_once(self) -> None:
+        """Let those through that wait, and nobody after them."""
+        gate, self.gate = self.gate, asyncio.Event()
+        gate.set()
 
-def creating(count: int) -> Decision:
-    """A decision to create so many pods."""
-    names = [f"p{number}" for number in range(count)]
-    return Decision(create=tuple({"kind": "Pod", "metadata": {"name": name}} for name in names))
+
+def creating(count: int, cluster: str = "big") -> Decision:
+    """A decision to create so many pods of a cluster."""
+    labels = {LABEL_CLUSTER_NAME: cluster}
+    names = [f"{cluster}-{number}" for number in range(count)]
+    pods = ({"kind": "Pod", "metadata": {"name": name, "labels": labels}} for name in names)
+    return Decision(create=tuple(pods))
 
 
-async def until_full(world: Gated) -> None:
-    """Wait until as many creations are under way as may be."""
-    while len(world.under_way) < STEPS_AT_ONCE:
+async def made(world: FakeBackend, decision: Decision, turns: Turns | None = None) -> bool:
+    """Carry out a decision."""
+    return await carry_out(world, KEY, decision, REF, turns or Turns())
+
+
+async def until_full(world: Gated, count: int = STEPS_ALONE) -> None:
+    """Wait until so many creations are under way, and no more begin."""
+    while len(world.under_way) != count:
         await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(world.under_way) == count
 
 
-def test_of_1000_pods_12_are_made_at_once_and_in_the_end_all_of_them() -> None:
+def test_of_1000_pods_32_are_made_at_once_and_in_the_end_all_of_them() -> None:
     async def story() -> None:
         world = Gated()
-        passing = asyncio.create_task(carry_out(world, KEY, creating(1000), REF))
+        passing = asyncio.create_task(made(world, creating(1000)))
         await until_full(world)
         world.gate.set()
         assert await passing
-        assert (world.most, len(world.made)) == (12, 1000)
+        assert (world.most, len(world.made)) == (STEPS_ALONE, 1000)
 
     asyncio.run(story())
 
 
+def test_a_big_pass_gives_way_to_a_small_one_and_for_a_while_after_it() -> None:
+    async def story() -> None:
+        now = 0.0
+        big, small, turns = Gated(), Gated(), Turns(lambda: now)
+        passing = asyncio.create_task(made(big, creating(1000), turns))
+        await until_full(big)
+        beside = asyncio.create_task(made(small, creating(SMALL_STEPS, "small"), turns))
+        # All of the small one is under way at once.
+        await until_full(small, SMALL_STEPS)
+        big.open_once()
+        await until_full(big, STEPS_BESIDE)
+        small.gate.set()
+        await beside
+        now = AFTERWARDS_SECONDS - 0.1
+        big.open_once()
+        await until_full(big, STEPS_BESIDE)
+        now = AFTERWARDS_SECONDS
+        big.open_once()
+        await until_full(big)
+        big.gate.set()
+        await passing
+        assert len(set(big.made)) == len(big.made) == 1000
+        assert big.most == STEPS_ALONE
+
+    asyncio.run(story())
+
+
+def test_way_is_given_only_to_small_passes_that_create_something_of_another_cluster() -> None:
+    turns = Turns(lambda: 0.0)
+    small = ((SMALL_STEPS + 1, "a"), (0, "a"), (SMALL_STEPS, "big"))
+    for objects, cluster in small:
+        with turns.creating(objects, cluster):
+            assert turns.at_once(1000, "big") == STEPS_ALONE
+    assert turns.at_once(1000, "big") == STEPS_ALONE
+    with turns.creating(SMALL_STEPS, "a"):
+        assert turns.at_once(1000, "big") == STEPS_BESIDE
+        assert turns.at_once(SMALL_STEPS, "b") == STEPS_ALONE
+
+
 def test_one_that_fails_stops_none_of_the_others_and_fails_the_pass() -> None:
     async def story() -> None:
-        world = Gated(fails="p3")
+        world = Gated(fails="big-3")
         world.gate.set()
         with pytest.raises(ApiError):
-            await carry_out(world, KEY, creating(100), REF)
+            await made(world, creating(100))
         assert len(world.made) == 99
 
     asyncio.run(story())
@@ -85,7 +141,7 @@ def test_a_change_that_is_denied_is_told_on_the_object_beside_what_else_is_done(
         doomed = ObjectRef("DaskWorkerGroup", "default", "simple-2")
         decision = Decision(patch=(Patch(REF, {}), Patch(doomed, {})))
         with pytest.raises(Denied):
-            await carry_out(world, KEY, decision, REF)
+            await made(world, decision)
         assert [(told.ref, told.event) for told in world.events] == [
             (REF, Event("ChangeDenied", "simple: a policy says no", warning=True)),
             (REF, Event("ChangeDenied", "simple-2: a policy says no", warning=True)),
@@ -97,7 +153,7 @@ def test_a_change_that_is_denied_is_told_on_the_object_beside_what_else_is_done(
 def test_a_pass_that_is_given_up_makes_no_more_and_leaves_nothing_half_begun() -> None:
     async def story() -> None:
         world = Gated()
-        passing = asyncio.create_task(carry_out(world, KEY, creating(100), REF))
+        passing = asyncio.create_task(made(world, creating(100)))
         await until_full(world)
         passing.cancel()
         with pytest.raises(asyncio.CancelledError):
