@@ -216,6 +216,19 @@ def test_operator_image_has_the_project(unpacked: Callable[[str], Unpacked]) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_processes_find_all_code_compiled(unpacked: Callable[[str], Unpacked], name: str) -> None:
+    sources = [*(unpacked(name).root / "opt").rglob("site-packages/**/*.py")]
+    assert len(sources) > 500
+    assert [source for source in sources if not is_compiled(source)] == []
+
+
+def is_compiled(source: Path) -> bool:
+    """Whether there is compiled code that is taken whatever the time of the source (PEP 552)."""
+    found = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
+    return any(path.read_bytes()[4:8] == b"\1\0\0\0" for path in found)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_how_packages_were_reached_is_not_in_an_image(
     unpacked: Callable[[str], Unpacked], name: str
 ) -> None:
