@@ -68,7 +68,7 @@ cluster-env: ## Print shell lines for it: eval "$$(make cluster-env)"
 cluster-down: ## End it; nothing of it stays
 	@bin=$(BIN) && "$$bin/python" -m tests.cluster down
 
-cluster-tools: ## Build Kubernetes' programs and the images that clusters need (once: 12 minutes)
+cluster-tools: ## Build Kubernetes' programs and the images that clusters need (once: 13 minutes)
 	@bin=$(BIN) && "$$bin/python" -m tests.cluster tools
 
 clean: ## Remove the Python environment and what tools left in the checkout

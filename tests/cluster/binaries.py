@@ -1,7 +1,8 @@
 """Kubernetes' own programs, built from their Go modules and kept in the cache.
 
-What is built is pinned by ``tools/*/go.mod`` and ``go.sum``; the cache's key is those files, the
-flags and Go's version. The first build of all takes about ten minutes on two cores.
+``tools/go.mod`` and ``go.sum`` pin what is built. It is one module, of versions that go with each
+other, so that what several programs have in common is compiled once: Kubernetes, and the etcd,
+CoreDNS, Helm and kwok of its time.
 """
 
 from __future__ import annotations
@@ -19,93 +20,62 @@ from tests.cluster.cache import input_hash, kept, say
 from tests.cluster.packages import Missing
 
 TOOLS = Path(__file__).parent / "tools"
-#: What the newest of the modules asks for.
-GO_MINIMUM = (1, 26)
+#: What the module asks for.
+GO_MINIMUM = (1, 24)
 #: How long a build may be silent to whoever waits for it.
 PROGRESS_SECONDS = 30.0
+#: How long it usually takes.
+USUAL_MINUTES = 10
+#: The programs, by the packages that they are built from.
+PROGRAMS = {
+    "coredns": "./coredns",
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "helm": "helm.sh/helm/v3/cmd/helm",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+}
+#: The folder beside the programs with the rules that kwok brings along.
+KWOK_STAGES = "stages"
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One place of a module's source that is built otherwise than it was published."""
+    """One place of kwok's source that is built otherwise than it was published."""
 
-    module: str
     path: str
     published: str
     built: str
 
 
-#: A kubelet takes away the pod of a uid. kwok takes away whatever has the name by now, and asks
-#: twice when a pod changes while it ends: the pod that follows under the name then vanishes.
-DELETES_BY_UID = Edit(
-    "sigs.k8s.io/kwok",
-    "pkg/kwok/controllers/pod_controller.go",
-    "Delete(ctx, pod.Name, deleteOpt)",
-    "Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: deleteOpt.GracePeriodSeconds,"
-    " Preconditions: metav1.NewUIDPreconditions(string(pod.UID))})",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """A Go module of ``tools``: the programs that are built from it, by their packages."""
-
-    name: str
-    programs: dict[str, str]
-    variables: tuple[str, ...] = ()
-    #: A Go module, and a folder of it that is kept beside the programs.
-    data: tuple[str, str] | None = None
-    edit: Edit | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The folder with its go.mod and go.sum."""
-        return TOOLS / self.name
-
-    def flags(self) -> list[str]:
-        """The flags of ``go build``: static, without paths and debugging tables."""
-        stamps = "".join(f" -X {variable}" for variable in self.variables)
-        return ["-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", f"-s -w{stamps}"]
-
-
-def _kubernetes() -> Module:
-    """Return Kubernetes' module; without its version, clients and kubelet refuse each other."""
-    text = (TOOLS / "kubernetes" / "go.mod").read_text()
-    found = re.search(r"k8s\.io/kubernetes (v1\.(\d+)\.\d+)", text)
-    assert found, "tools/kubernetes/go.mod names no version of k8s.io/kubernetes"
-    version, minor = found.groups()
-    base = "k8s.io/component-base/version"
-    names = (
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-        "kubelet",
-        "kube-proxy",
-        "kubectl",
-    )
-    return Module(
-        "kubernetes",
-        {name: f"k8s.io/kubernetes/cmd/{name}" for name in names},
-        (
-            f"{base}.gitVersion={version}",
-            f"{base}.gitMajor=1",
-            f"{base}.gitMinor={minor}",
-            f"k8s.io/client-go/pkg/version.gitVersion={version}",
-        ),
-    )
-
-
-MODULES = (
-    _kubernetes(),
-    Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}),
-    Module("coredns", {"coredns": "github.com/coredns/coredns"}),
-    Module(
-        "kwok",
-        {"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
-        data=("sigs.k8s.io/kwok", "kustomize/stage"),
-        edit=DELETES_BY_UID,
+KWOK = "sigs.k8s.io/kwok"
+KWOK_EDITS = (
+    # A kubelet takes away the pod of a uid. kwok takes away whatever has the name by now, and asks
+    # twice when a pod changes while it ends: the pod that follows under the name then vanishes.
+    Edit(
+        "pkg/kwok/controllers/pod_controller.go",
+        "Delete(ctx, pod.Name, deleteOpt)",
+        "Delete(ctx, pod.Name, metav1.DeleteOptions{"
+        "GracePeriodSeconds: deleteOpt.GracePeriodSeconds,"
+        " Preconditions: metav1.NewUIDPreconditions(string(pod.UID))})",
     ),
-    Module("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}),
+    # Since 1.34, Kubernetes knows no such annotation any more.
+    Edit(
+        "pkg/utils/informer/informer.go",
+        """\
+\t\t\t\t\tbase64EncodedInitialEventsListBlueprint := \
+meta.GetAnnotations()[metav1.InitialEventsListBlueprintAnnotationKey]
+\t\t\t\t\tif len(base64EncodedInitialEventsListBlueprint) == 0 {
+\t\t\t\t\t\treturn fmt.Errorf("%q annotation is missing content", \
+metav1.InitialEventsListBlueprintAnnotationKey)
+\t\t\t\t\t}
+""",
+        "",
+    ),
 )
 
 
@@ -117,52 +87,55 @@ def binary(name: str) -> Path:
     Missing
         Go is not there, is too old, or could not build it.
     """
-    module = next(module for module in MODULES if name in module.programs)
-    return built(module) / name
+    return build_all() / name
 
 
-def build_all() -> None:
-    """Build every program that is not in the cache yet."""
-    for module in MODULES:
-        built(module)
+def build_all() -> Path:
+    """Return the folder with all programs, built now where they never were."""
+    key = input_hash(TOOLS, " ".join(_flags()), str(PROGRAMS), str(KWOK_EDITS))
+    return kept("programs", key, _build)
 
 
-def built(module: Module) -> Path:
-    """Return the folder with a module's programs."""
-    inputs = [module.folder / "go.mod", module.folder / "go.sum"]
-    programs, edit = " ".join(module.programs.values()), str(module.edit or "")
-    key = input_hash(*inputs, " ".join(module.flags()), programs + edit)
-    return kept(f"go-{module.name}", key, lambda folder: _build(module, folder))
+def _flags() -> list[str]:
+    """Return the flags of ``go build``: static, without paths and debugging tables."""
+    return ["-trimpath", "-mod=readonly", "-buildvcs=false", f"-ldflags=-s -w{_stamps()}"]
 
 
-def _build(module: Module, folder: Path) -> None:
+def _stamps() -> str:
+    """Return what tells Kubernetes its version: else clients and kubelet refuse each other."""
+    text = (TOOLS / "go.mod").read_text()
+    found = re.search(r"k8s\.io/kubernetes (v1\.(\d+)\.\d+)", text)
+    assert found, f"{TOOLS / 'go.mod'} names no version of k8s.io/kubernetes"
+    version, minor = found.groups()
+    base = "k8s.io/component-base/version"
+    variables = {
+        f"{base}.gitVersion": version,
+        f"{base}.gitMajor": "1",
+        f"{base}.gitMinor": minor,
+        "k8s.io/client-go/pkg/version.gitVersion": version,
+    }
+    return "".join(f" -X {name}={value}" for name, value in variables.items())
+
+
+def _build(folder: Path) -> None:
     go = _go()
-    count = len(module.programs)
-    programs = module.name if count == 1 else f"{count} programs of {module.name}"
-    say(f"Building {programs} (once; all of them take about 10 minutes on 2 cores) ...")
+    say(f"Building {', '.join(PROGRAMS)} (once, {USUAL_MINUTES} minutes on 2 cores) ...")
     environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
-
-    def source(name: str) -> Path:
-        """Return where Go has the source of a module that is built from."""
-        # The folder's name is known before anything is in it.
-        fetched = [go, "mod", "download", name]
-        subprocess.run(fetched, cwd=module.folder, env=environment, check=True)
-        command = [go, "list", "-m", "-f", "{{.Dir}}", name]
-        where = subprocess.check_output(command, cwd=module.folder, env=environment, text=True)
-        return Path(where.strip())
-
+    kwok = _source(go, KWOK, environment)
     with tempfile.TemporaryDirectory() as edited:
-        flags = module.flags()
-        if module.edit is not None:
-            flags += _edited(module, module.edit, source(module.edit.module), Path(edited))
-        for name, package in module.programs.items():
-            started = time.monotonic()
-            command = [go, "build", "-v", *flags, "-o", str(folder / name), package]
-            _run(command, module.folder, environment, name)
-            say(f"  {name}: {time.monotonic() - started:.0f} s")
-    if module.data is not None:
-        name, below = module.data
-        _copy(source(name) / below, folder / "data", "**/*.yaml")
+        flags = [*_flags(), *_edited(kwok, Path(edited))]
+        _run([go, "build", "-v", *flags, "-o", f"{folder}/", *PROGRAMS.values()], environment)
+    (folder / "server").rename(folder / "etcd")
+    _copy(kwok / "kustomize" / "stage", folder / KWOK_STAGES, "**/*.yaml")
+
+
+def _source(go: str, module: str, environment: dict[str, str]) -> Path:
+    """Return the folder in which Go has the source of a module."""
+    # The folder's name is known before anything is in it.
+    subprocess.run([go, "mod", "download", module], cwd=TOOLS, env=environment, check=True)
+    command = [go, "list", "-m", "-f", "{{.Dir}}", module]
+    where = subprocess.check_output(command, cwd=TOOLS, env=environment, text=True)
+    return Path(where.strip())
 
 
 def _copy(source: Path, folder: Path, pattern: str) -> None:
@@ -174,37 +147,38 @@ def _copy(source: Path, folder: Path, pattern: str) -> None:
         copy.write_bytes(path.read_bytes())
 
 
-def _edited(module: Module, edit: Edit, source: Path, folder: Path) -> list[str]:
-    """Return the flags that have ``go build`` read a copy of the source, with the edit in it."""
+def _edited(kwok: Path, folder: Path) -> list[str]:
+    """Return the flags for ``go build`` to read a copy of kwok's source, with the edits in it."""
     copy = folder / "source"
-    _copy(source, copy, "**/*")
-    file = copy / edit.path
-    text = file.read_text()
-    if text.count(edit.published) != 1:
-        raise Missing(f"{source / edit.path} has no {edit.published} any more: is {edit} needed?")
-    file.write_text(text.replace(edit.published, edit.built))
+    _copy(kwok, copy, "**/*")
+    for edit in KWOK_EDITS:
+        file = copy / edit.path
+        text = file.read_text()
+        if text.count(edit.published) != 1:
+            raise Missing(f"{kwok / edit.path} reads otherwise: is {edit} needed?")
+        file.write_text(text.replace(edit.published, edit.built))
     for name in ("go.mod", "go.sum"):
-        (folder / name).write_bytes((module.folder / name).read_bytes())
+        (folder / name).write_bytes((TOOLS / name).read_bytes())
     with (folder / "go.mod").open("a") as pins:
-        pins.write(f"\nreplace {edit.module} => {copy}\n")
+        pins.write(f"\nreplace {KWOK} => {copy}\n")
     return [f"-modfile={folder / 'go.mod'}"]
 
 
-def _run(command: list[str], cwd: Path, environment: dict[str, str], name: str) -> None:
+def _run(command: list[str], environment: dict[str, str]) -> None:
     """Run ``go build -v``, which names every package that it has compiled."""
     lines: list[str] = []
     told = time.monotonic()
     with subprocess.Popen(
-        command, cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True
+        command, cwd=TOOLS, env=environment, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             lines.append(line)
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
-                say(f"  {name}: {len(lines)} packages so far")
+                say(f"  {len(lines)} packages so far")
     if process.returncode:
-        raise Missing(f"{' '.join(command)} failed in {cwd}:\n{''.join(lines[-20:])}")
+        raise Missing(f"{' '.join(command)} failed in {TOOLS}:\n{''.join(lines[-20:])}")
 
 
 def _go() -> str:

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.binaries import MODULES, built
+from tests.cluster.binaries import KWOK_STAGES, binary
 from tests.cluster.cache import input_hash
 
 LABEL = "daskjob.test/node"
 NAME_PREFIX = "fake-"
 ANNOTATION = "kwok.x-k8s.io/node"
-#: kwok's own rules for nodes, and for pods that are deleted; ours say what else pods do.
-STAGES = ("pod/fast/pod-delete.yaml", "node/fast/*.yaml", "node/heartbeat-with-lease/*.yaml")
+#: kwok's own rules for nodes; ours say what pods do.
+STAGES = ("node/fast/*.yaml", "node/heartbeat-with-lease/*.yaml")
 OUR_STAGES = Path(__file__).with_name("stages.yaml")
 #: After what time a pod ends by itself, as ``500ms``.
 ENDS_AFTER = "daskjob.test/ends-after"
@@ -55,19 +55,18 @@ def fake_placement() -> dict[str, Any]:
 
 def kwok_command(kubeconfig: Path, folder: Path) -> list[str]:
     """Return how kwok is started for the fake nodes of a cluster; its stages go to the folder."""
-    module = next(module for module in MODULES if module.name == "kwok")
-    programs = built(module)
+    kwok = binary("kwok")
     documents = [
         path.read_text()
         for stages in STAGES
-        for path in sorted((programs / "data").glob(stages))
+        for path in sorted(kwok.with_name(KWOK_STAGES).glob(stages))
         if "kind: Stage" in path.read_text()
     ]
     documents.append(OUR_STAGES.read_text())
     config = folder / f"kwok-{input_hash(*documents)}.yaml"
     config.write_text("\n---\n".join(documents))
     return [
-        str(programs / "kwok"),
+        str(kwok),
         f"--kubeconfig={kubeconfig}",
         f"--manage-nodes-with-annotation-selector={ANNOTATION}=fake",
         # Without Leases every node is lost after 40 s, for a moment, and with it all pods on it.

@@ -30,6 +30,9 @@ from tests.cluster.packages import Missing, ensure_packages, program
 #: Short, since a Unix socket's path has to fit 107 characters; on a disk, since images are large.
 CLUSTERS = Path(os.environ.get("DASKJOB_CLUSTERS", "/var/tmp/daskjob-clusters"))
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
+#: How much garbage Kubernetes' programs let grow, in percent of what they use: memory is there, and
+#: with Go's usual 100 they spend much of their time on collecting it.
+GARBAGE_PERCENT = "300"
 #: The environment variable that marks every process of a cluster but those in its pods.
 MARK = "DASKJOB_CLUSTER"
 READY_SECONDS = 60.0
@@ -189,7 +192,7 @@ class NativeCluster:
                     *(program("setsid"), "--fork", program("unshare"), *separate),
                     *(sys.executable, "-I", str(SUPERVISOR), str(self.folder)),
                 ],
-                env={**os.environ, MARK: str(self.folder)},
+                env={"GOGC": GARBAGE_PERCENT, **os.environ, MARK: str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
