@@ -32,6 +32,11 @@ def slow(path: str, *_: Any) -> int:
     return 1
 
 
+def began(path: str) -> Path:
+    """Where it shows that a worker is stuck."""
+    return Path(f"{path}.began")
+
+
 class Stuck:
     """A value that cannot leave its worker: pickling it takes until the file is there."""
 
@@ -39,6 +44,7 @@ class Stuck:
         self.path = path
 
     def __reduce__(self) -> Any:
+        began(self.path).touch()
         slow(self.path)
         return Stuck, (self.path,)
 
@@ -196,6 +202,10 @@ def test_a_retirement_nobody_waits_for_any_more_is_called_off(
     with socket.create_connection(("127.0.0.1", cluster.port)) as connection:
         connection.sendall(head.encode() + body)
         until(lambda: status(cluster, "a") == "closing_gracefully", "the retirement began")
+        # The worker repeats what it was told. If that came after it is called back, only its next
+        # word would put it right, and stuck as it is it has none.
+        until(began(str(gate)).exists, "its value is to be moved")
+        assert status(cluster, "a") == "closing_gracefully"
     until(lambda: status(cluster, "a") == "running", "the worker is called back")
     gate.touch()
 
