@@ -30,8 +30,8 @@ from tests.cluster.packages import Missing, ensure_packages, program
 #: Short, since a Unix socket's path has to fit 107 characters; on a disk, since images are large.
 CLUSTERS = Path(os.environ.get("DASKJOB_CLUSTERS", "/var/tmp/daskjob-clusters"))
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
-#: How much garbage Kubernetes' programs let grow, in percent of what they use: memory is there, and
-#: with Go's usual 100 they spend much of their time on collecting it.
+#: How much garbage Kubernetes' programs let grow, in percent of what they use. Go's usual 100
+#: spares memory, of which tests have enough, and costs processor time, of which they have not.
 GARBAGE_PERCENT = "300"
 #: The environment variable that marks every process of a cluster but those in its pods.
 MARK = "DASKJOB_CLUSTER"
