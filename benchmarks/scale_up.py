@@ -1,7 +1,8 @@
 """How fast 0 workers become 1,000, and what a small job that comes meanwhile notices of it.
 
-By turns, all on fake nodes: as many pods are posted as fast as the API server takes them; a job
-with 3 workers runs alone; a cluster is scaled up, and the same job is submitted into that.
+By turns, all on fake nodes: a job with 3 workers runs alone; a cluster is scaled up; another one
+is, and the same job is submitted into that; as many pods as the first had workers, and the same
+ones, are posted by hand as fast as the API server takes them.
 
     python benchmarks/scale_up.py --workers 1000 --rounds 3
 """
@@ -22,10 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks._operators import Cluster, Manifest, benchmark_cluster, create, daskjob_operator
 from benchmarks._operators import fake_job as job
-from benchmarks.cluster_pods import IN_FLIGHT, Poster, pod
+from benchmarks.cluster_pods import IN_FLIGHT, Poster
 from benchmarks.many_clusters import fake_cluster, until
 from tests.cluster.audit import AuditLog
-from tests.cluster.fake_nodes import fake_placement
 
 JOB_WORKERS = 3
 PATIENCE_SECONDS = 600.0
@@ -39,9 +39,24 @@ def moment(received: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def raw_seconds(cluster: Cluster, workers: int) -> float:
-    """Post as many pods by hand, and delete them; return how long the posting took."""
-    bodies = [pod(f"raw-{n}", "none.invalid/x", **fake_placement()) for n in range(workers)]
+def by_hand(cluster: Cluster, like: Manifest, count: int) -> float:
+    """Post so many pods like one that the operator made, and delete them; return the seconds."""
+    labels, spec = like["metadata"]["labels"], like["spec"]
+    for given_by_the_server in ("nodeName", "serviceAccount", "serviceAccountName", "volumes"):
+        spec.pop(given_by_the_server, None)
+    for container in spec["containers"]:
+        container.pop("volumeMounts", None)
+    bodies = [
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": f"{like['metadata']['name']}-{n}", "labels": labels},
+                "spec": spec,
+            }
+        ).encode()
+        for n in range(count)
+    ]
     poster = Poster(cluster.native)
     started = time.monotonic()
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
@@ -94,20 +109,27 @@ def _seconds_until_it_runs(cluster: Cluster, namespace: str, name: str) -> float
 
 @dataclass(frozen=True)
 class Scaled:
-    """What a scale-up took: from its first POST to its last, a job meanwhile, other requests."""
+    """What a scale-up took: from its first POST to its last, requests other than these, a job."""
 
     posts_seconds: float
-    job: Started
     others: int
+    job: Started | None
+    #: One of the workers.
+    worker: Manifest
 
 
-def scaled(cluster: Cluster, namespace: str, name: str, workers: int) -> Scaled:
-    """Scale a cluster up, and submit a job into that; wait until all of it is told."""
+def scaled(cluster: Cluster, namespace: str, name: str, workers: int, *, with_job: bool) -> Scaled:
+    """Make a cluster, scale it up, maybe with a job submitted into that; wait until all is told."""
+    manifest = fake_cluster(name)
+    manifest["spec"]["worker"]["replicas"] = 0
+    create(cluster, namespace, [manifest])
+    until(cluster, namespace, "pods", 1)
+    time.sleep(3)
     log = AuditLog(cluster.native.cluster.site.audit_log)
     position = log.end()
     where = f"--namespace={namespace}"
     cluster.kubectl("scale", "daskcluster", name, f"--replicas={workers}", where)
-    job = started_job(cluster, namespace, f"{name}-job")
+    job = started_job(cluster, namespace, f"{name}-job") if with_job else None
     # Told to the end: requests that are still to come would count for nothing.
     ready = f"--for=jsonpath={{.status.readyReplicas}}={workers}"
     for kind, which in (("daskcluster", name), ("daskworkergroup", f"{name}-default")):
@@ -118,10 +140,18 @@ def scaled(cluster: Cluster, namespace: str, name: str, workers: int) -> Scaled:
         for request in log.since(position)
         if request.namespace == namespace and request.user_agent.startswith("daskjob/")
     ]
-    posts = [moment(r.received) for r in asked if (r.verb, r.resource) == ("create", "pods")]
-    about = (name, f"{name}-default")
-    others = [r for r in asked if r.name in about and r.resource != "events"]
-    return Scaled(max(posts) - min(posts), job, len(others))
+    group = f"{name}-default"
+    posts = [
+        moment(request.received)
+        for request in asked
+        if (request.verb, request.resource) == ("create", "pods") and request.name.startswith(group)
+    ]
+    others = [r for r in asked if r.name in (name, group) and r.resource != "events"]
+    pods = cluster.access.items("pods", namespace)
+    worker = next(pod for pod in pods if pod["metadata"]["name"].startswith(group))
+    cluster.kubectl("delete", "daskclusters,daskjobs", "--all", "--wait=false", where)
+    until(cluster, namespace, "pods", 0)
+    return Scaled(max(posts) - min(posts), len(others), job, worker)
 
 
 def main() -> None:
@@ -130,40 +160,45 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    raw, posts = [], []
+    raw, quiet, busy = [], [], []
     alone: list[Started] = []
     beside: list[Started] = []
     with benchmark_cluster() as cluster:
-        for number in range(arguments.rounds):
-            namespace = cluster.namespace()
-            with daskjob_operator(cluster, namespace):
-                time.sleep(5)
-                raw.append(raw_seconds(cluster, arguments.workers))
-                alone.append(started_job(cluster, namespace, "alone"))
-                cluster.kubectl("delete", "daskjob", "alone", f"--namespace={namespace}")
+        namespace = cluster.namespace()
+        with daskjob_operator(cluster, namespace):
+            time.sleep(5)
+            for number in range(arguments.rounds):
+                alone.append(started_job(cluster, namespace, f"alone-{number}"))
+                cluster.kubectl("delete", "daskjobs", "--all", f"--namespace={namespace}")
                 until(cluster, namespace, "pods", 0)
-                name = f"c-{number}"
-                manifest = fake_cluster(name)
-                manifest["spec"]["worker"]["replicas"] = 0
-                create(cluster, namespace, [manifest])
-                until(cluster, namespace, "pods", 1)
-                time.sleep(3)
-                found = scaled(cluster, namespace, name, arguments.workers)
-                posts.append(found.posts_seconds)
-                beside.append(found.job)
-                print(
-                    f"round {number}: by hand {raw[-1]:.1f} s, scaled {posts[-1]:.1f} s and "
-                    f"{found.others} requests more; job alone posted {alone[-1].posted:.2f} s, "
-                    f"ran {alone[-1].ran:.1f} s; meanwhile {found.job.posted:.2f}, "
-                    f"{found.job.ran:.1f} s"
+                first, second = (
+                    scaled(
+                        cluster, namespace, f"c-{number}-{int(w)}", arguments.workers, with_job=w
+                    )
+                    for w in (False, True)
                 )
-                cluster.kubectl("delete", "namespace", namespace, "--timeout=300s")
-    print(f"POSTs took {statistics.median(posts) / statistics.median(raw):.2f} times by hand's")
+                raw.append(by_hand(cluster, first.worker, arguments.workers))
+                quiet.append(first.posts_seconds)
+                busy.append(second.posts_seconds)
+                if second.job:
+                    beside.append(second.job)
+                print(
+                    f"round {number}: by hand {raw[-1]:.1f} s, scaled {quiet[-1]:.1f} s, with a "
+                    f"job {busy[-1]:.1f} s; {first.others} and {second.others} requests more; job "
+                    f"alone posted {alone[-1].posted:.2f} s, ran {alone[-1].ran:.1f} s; "
+                    f"meanwhile {beside[-1].posted:.2f}, {beside[-1].ran:.1f} s",
+                    flush=True,
+                )
+    usual = statistics.median(raw)
+    print(
+        f"POSTs took {statistics.median(quiet) / usual:.2f} times by hand's, "
+        f"{statistics.median(busy) / usual:.2f} times with a job that comes meanwhile"
+    )
     for what in ("posted", "ran"):
-        usual, late = (
+        early, late = (
             statistics.median(getattr(j, what) for j in jobs) for jobs in (alone, beside)
         )
-        print(f"a job's pods {what} after {late:.2f} s, {late / usual:.2f} times as long as alone")
+        print(f"a job's pods {what} after {late:.2f} s, {late / early:.2f} times as long as alone")
 
 
 if __name__ == "__main__":

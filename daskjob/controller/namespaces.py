@@ -11,6 +11,8 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from daskjob.core.values import kept_by_value
+
 _PATTERN_CHARACTERS = frozenset("*?![]")
 
 
@@ -35,7 +37,7 @@ class Namespaces:
 
     def cover(self, namespace: str) -> bool:
         """Say whether the operator looks at a namespace."""
-        return self.everywhere or any(_matches(namespace, one) for one in self.patterns)
+        return self.everywhere or _covered(self.patterns, namespace)
 
     def __str__(self) -> str:
         if self.everywhere:
@@ -47,6 +49,12 @@ class Namespaces:
 def namespaces_of(words: Iterable[str]) -> Namespaces:
     """Return the namespaces that somebody named, each word once and none of them empty."""
     return Namespaces(tuple(dict.fromkeys(word.strip() for word in words if word.strip(" ,"))))
+
+
+@kept_by_value(4096)
+def _covered(patterns: tuple[str, ...], namespace: str) -> bool:
+    # Kept, since it is asked of every change of every object.
+    return any(_matches(namespace, one) for one in patterns)
 
 
 def _parts(pattern: str) -> list[str]:

@@ -78,8 +78,7 @@ class Passes:
 
     def wake(self, key: Key, within: float = 0.0) -> None:
         """Have a pass made over an object soon: within so many seconds."""
-        if self._covers(key.namespace):
-            self.queue.add(key, within)
+        if self._covers(key.namespace) and self.queue.add(key, within):
             self._stirred.set()
 
     def hurry(self) -> None:

@@ -106,10 +106,11 @@ class WorkQueue(Generic[K]):
 
     # What happens.
 
-    def add(self, key: K, within: float = 0.0) -> None:
+    def add(self, key: K, within: float = 0.0) -> bool:
         """Take note that something of a key has changed; it is due within so many seconds.
 
-        What changes in the meantime is seen by the same pass.
+        What changes in the meantime is seen by the same pass. Return whether it is due sooner now
+        than it was: where it is not, who waits for what is due need not look again.
         """
         entry = self._entries.get(key)
         if entry is None:
@@ -117,7 +118,8 @@ class WorkQueue(Generic[K]):
         if entry.taken:
             entry.changed = within if entry.changed is None else min(entry.changed, within)
         elif entry.since is None:
-            self._changed(key, entry, within)
+            return self._changed(key, entry, within)
+        return False
 
     def take(self) -> K | None:
         """Return the next key that is due, for a pass; ``None``: there is none now."""
@@ -233,7 +235,7 @@ class WorkQueue(Generic[K]):
         self._moved_at = self._clock()
         return entry
 
-    def _changed(self, key: K, entry: _Entry, within: float) -> None:
+    def _changed(self, key: K, entry: _Entry, within: float) -> bool:
         now = self._clock()
         due = now + max(within, 0.0)
         if entry.failures:
@@ -242,6 +244,9 @@ class WorkQueue(Generic[K]):
             self._line_up(key, entry)
         elif not entry.timer or due < entry.due:
             self._set_timer(key, entry, due)
+        else:
+            return False
+        return True
 
     def _line_up(self, key: K, entry: _Entry) -> None:
         self._cancel_timer(entry)

@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, TypeAlias
+
+from daskjob.core.values import kept_by_value
 
 Manifest: TypeAlias = dict[str, Any]
 
@@ -84,7 +85,7 @@ def parse_time(text: object) -> datetime | None:
     return _parsed(text) if isinstance(text, str) and text else None
 
 
-@lru_cache(maxsize=4096)
+@kept_by_value(4096)
 def _parsed(text: str) -> datetime | None:
     # Cached, since the pods of a job come and change together: most of their times are the same.
     try:

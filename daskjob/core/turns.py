@@ -32,6 +32,11 @@ class Turns:
         #: Until when a cluster that a small pass was about has others give way.
         self._until: dict[str, float] = {}
 
+    @property
+    def remembered(self) -> int:
+        """Of how many clusters it knows that others give way to them, or did lately."""
+        return len(self._until.keys() | self._small)
+
     @contextmanager
     def creating(self, objects: int, cluster: str) -> Iterator[None]:
         """Have big passes give way while a small one creates objects, and for a while after it.
@@ -46,14 +51,19 @@ class Turns:
             yield
         finally:
             self._small.remove(cluster)
+            self._forget_past()
             self._until[cluster] = self._clock() + AFTERWARDS_SECONDS
 
     def at_once(self, steps: int, cluster: str) -> int:
         """Return how many of so many steps, about a cluster, may be under way at this moment."""
         if steps <= SMALL_STEPS:
             return STEPS_ALONE
+        self._forget_past()
+        beside = (self._until.keys() | self._small) - {cluster}
+        return STEPS_BESIDE if beside else STEPS_ALONE
+
+    def _forget_past(self) -> None:
+        """Keep nothing of a cluster that nobody gives way to any more."""
         now = self._clock()
         for past in [other for other, until in self._until.items() if until <= now]:
             del self._until[past]
-        beside = (self._until.keys() | self._small) - {cluster}
-        return STEPS_BESIDE if beside else STEPS_ALONE

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+Asked = ParamSpec("Asked")
 Value = TypeVar("Value", bound="DataclassInstance")
 
 #: So much of what one function made is kept: more than there are passes under way, far less than
@@ -46,17 +47,30 @@ def kept(function: Callable[[Given], Made]) -> Callable[[Given], Made]:
     is another mapping.
     """
 
-    @lru_cache(maxsize=KEPT)
+    @kept_by_value(KEPT)
     def of_the_same(given: _Same[Given]) -> Made:
         return function(given.value)
-
-    _forgetful.append(of_the_same.cache_clear)
 
     @wraps(function)
     def kept_function(given: Given) -> Made:
         return of_the_same(_Same(given))
 
     return kept_function
+
+
+def kept_by_value(most: int) -> Callable[[Callable[Asked, Made]], Callable[Asked, Made]]:
+    """Return a decorator that keeps what a function made last, so many of them, for equal values.
+
+    For values that have a hash and are small: words, moments.
+    """
+
+    def keeping(function: Callable[Asked, Made]) -> Callable[Asked, Made]:
+        found = lru_cache(maxsize=most)(function)
+        _forgetful.append(found.cache_clear)
+        # Its own type takes any hashable arguments, and so would hide mistakes from a checker.
+        return cast("Callable[Asked, Made]", found)
+
+    return keeping
 
 
 def forget() -> None:

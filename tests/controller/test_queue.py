@@ -68,6 +68,21 @@ def test_change_that_cannot_wait_takes_along_what_could(queue: WorkQueue[str]) -
     assert len(queue) == 0
 
 
+def test_change_says_whether_it_is_due_sooner_now(queue: WorkQueue[str], time: Time) -> None:
+    assert queue.add("a", within=10)
+    assert not queue.add("a", within=10)
+    assert queue.add("a", within=5)
+    assert queue.add("a")
+    assert not queue.add("a"), "it is in line already"
+    queue.take()
+    assert not queue.add("a"), "it is looked at; whoever does that says when it is done"
+    queue.done("a")
+    assert queue.take() == "a"
+    queue.failed("a", retryable=True)
+    time.now += 60
+    assert queue.add("a"), "it is in line again, with those that failed"
+
+
 def test_change_that_can_wait_and_comes_during_a_pass_is_due_a_little_after_it(
     queue: WorkQueue[str], time: Time
 ) -> None:

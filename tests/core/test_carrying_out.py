@@ -120,6 +120,15 @@ def test_way_is_given_only_to_small_passes_that_create_something_of_another_clus
         assert turns.at_once(SMALL_STEPS, "b") == STEPS_ALONE
 
 
+def test_nothing_is_kept_of_clusters_that_nobody_gives_way_to_any_more() -> None:
+    now = 0.0
+    turns = Turns(lambda: now)
+    for number in range(500):
+        with turns.creating(SMALL_STEPS, f"c-{number}"):
+            now += AFTERWARDS_SECONDS / 2
+        assert turns.remembered <= 3
+
+
 def test_one_that_fails_stops_none_of_the_others_and_fails_the_pass() -> None:
     async def story() -> None:
         world = Gated(fails="big-3")

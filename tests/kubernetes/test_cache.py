@@ -126,6 +126,20 @@ def test_whatever_the_order_the_end_is_the_same() -> None:
         assert not cache.labelled("here", "sums")
 
 
+def test_what_is_known_is_just_what_would_be_no_news() -> None:
+    steps = [("put", 3), ("put", 5), ("remove", 4), ("remove", 7), ("put", 8)]
+    for count, version in itertools.product(range(4), range(10)):
+        for order in itertools.permutations(steps, count):
+            cache = Cache()
+            for what, at in order:
+                if what == "put":
+                    cache.put(one(at))
+                else:
+                    cache.remove(one(0).ref, at)
+            known = cache.knows("uid-one", version)
+            assert cache.put(one(version)) is not known, (order, version)
+
+
 def test_who_is_gone_is_remembered_for_a_while_only() -> None:
     now = 0.0
     cache = Cache(clock=lambda: now)

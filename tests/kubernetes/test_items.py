@@ -194,13 +194,25 @@ def change(kind: str, thing: Manifest) -> Change:
 def test_lines_of_a_watch_say_what_changed_what_went_and_how_far_it_is() -> None:
     assert change("ADDED", POD) == Change(1234, item(PODS, POD))
     assert change("MODIFIED", POD) == Change(1234, item(PODS, POD))
-    assert change("DELETED", POD) == Change(1234, item(PODS, POD), gone=True)
+    assert change("DELETED", POD) == Change(1234, gone=item(PODS, POD).ref)
     bookmark = {
         "kind": "Pod",
         "metadata": {"resourceVersion": "2000"},
         "spec": {"containers": None},
     }
     assert change("BOOKMARK", bookmark) == Change(2000)
+
+
+def test_what_is_known_already_is_not_read_again() -> None:
+    line = json.dumps({"type": "MODIFIED", "object": POD}).encode()
+    asked: list[tuple[str, int]] = []
+
+    def known(uid: str, version: int) -> bool:
+        asked.append((uid, version))
+        return True
+
+    assert ItemDecoder(PODS).change(line, known) == Change(1234)
+    assert asked == [(POD["metadata"]["uid"], 1234)]
 
 
 def test_an_error_within_a_watch_is_told_with_its_code() -> None:

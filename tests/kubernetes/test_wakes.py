@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.wakes import SOON_SECONDS, Wakes
+from daskjob.backends.kubernetes.wakes import SOON_SECONDS, SOON_SECONDS_A_WORKER, Wakes
 from daskjob.core import names
 from daskjob.core.manifests import Key, Manifest
 from tests.core.manifests import cluster, group
@@ -39,10 +39,10 @@ class Given:
         self.cache.put(seen(manifest, self._version, **status))
         return self.woken
 
-    def worker(self, **metadata: Any) -> Manifest:
+    def worker(self, name: str = "w", **metadata: Any) -> Manifest:
         """A worker of the group."""
         of = {"kind": "DaskWorkerGroup", "uid": "uid-simple-more", "controller": True}
-        found = pod("w", "default", cluster="simple", ownerReferences=[of], **metadata)
+        found = pod(name, "default", cluster="simple", ownerReferences=[of], **metadata)
         found["metadata"]["labels"][names.LABEL_COMPONENT] = "worker"
         return found
 
@@ -52,6 +52,15 @@ def test_worker_that_comes_or_moves_on_is_seen_soon_with_others() -> None:
     soon = {CLUSTER: SOON_SECONDS, GROUP: SOON_SECONDS}
     assert given.put(given.worker()) == soon
     assert given.put(given.worker(), phase="Running", podIP="10.0.0.1") == soon
+
+
+def test_one_of_many_workers_is_seen_later_with_more_of_them() -> None:
+    given = Given()
+    for number in range(999):
+        given.put(given.worker(f"w-{number}"))
+    later = 1000 * SOON_SECONDS_A_WORKER
+    assert given.put(given.worker()) == {CLUSTER: later, GROUP: later}
+    assert given.put(given.worker(), phase="Failed") == {CLUSTER: later, GROUP: 0.0}
 
 
 def test_worker_that_is_lost_is_seen_at_once_by_its_group() -> None:

@@ -168,6 +168,7 @@ class KubernetesBackend:
         while True:
             await asyncio.sleep(FORGET_SECONDS)
             self.cache.forget_gone()
+            self._writer.forget_told()
 
     async def synced(self) -> None:
         """Return once the cache has all that there is."""

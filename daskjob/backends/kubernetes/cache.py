@@ -91,6 +91,10 @@ class Cache:
         where = (namespace, names.label_value(cluster))
         return list(self._labelled.get(where, _NOTHING).values())
 
+    def count_labelled(self, namespace: str, cluster: str) -> int:
+        """Return how many objects are labelled with a cluster's name."""
+        return len(self._labelled.get((namespace, names.label_value(cluster)), _NOTHING))
+
     def speaking(self, namespace: str, cluster: str) -> list[Item]:
         """Return the jobs, groups and autoscalers whose spec names a cluster."""
         return list(self._speaking.get((namespace, cluster), _NOTHING).values())
@@ -98,6 +102,14 @@ class Cache:
     def objects(self, namespace: str) -> CachedObjects:
         """Return a namespace as a pass looks at it."""
         return CachedObjects(self, namespace)
+
+    def knows(self, uid: str, version: int) -> bool:
+        """Say whether an object is here as it was at a version, or as it was later, or went later.
+
+        What is told of it at that version is no news.
+        """
+        here = self._by_uid.get(uid)
+        return version <= (here.version if here else self._gone.get(uid, (-1, 0.0))[0])
 
     def is_gone(self, uid: str) -> bool:
         """Say whether an object was seen to be gone, lately."""

@@ -168,7 +168,7 @@ class Informer:
         ) as lines:
             self._fruitless += 1
             async for line in lines:
-                self._take(self._decoder.change(line))
+                self._take(self._decoder.change(line, self._cache.knows))
         if self._fruitless and self._clock() - self._asked_at < self._pace.sound:
             raise ApiError("the watch ended at once, and told nothing")
 
@@ -177,9 +177,9 @@ class Informer:
         self.last_heard = self._clock()
         self._fruitless = 0
         self._succeeded()
-        if change.item is not None and change.gone:
-            self._cache.remove(change.item.ref, change.version)
-        elif change.item is not None:
+        if change.gone is not None:
+            self._cache.remove(change.gone, change.version)
+        if change.item is not None:
             self._cache.put(change.item)
         self._version = max(change.version, self._version or 0)
 

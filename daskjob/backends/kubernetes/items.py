@@ -9,6 +9,7 @@ the decoder skips the others without making anything of them.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar
 
@@ -67,9 +68,19 @@ class Change:
     """One line of a watch: an object that changed or went, or only how far the watch has come."""
 
     version: int
-    #: ``None``: a bookmark, nothing has changed.
+    #: The object as it is now; ``None``: it went, or the line tells nothing new.
     item: Item | None = None
-    gone: bool = False
+    #: The object that went.
+    gone: ObjectRef | None = None
+
+
+#: Says whether an object of this uid is known as it was at a version, or as it was later.
+Known = Callable[[str, int], bool]
+
+
+def nothing_known(_uid: str, _version: int) -> bool:
+    """Say that all is news."""
+    return False
 
 
 class Unreadable(ApiError):
@@ -110,6 +121,17 @@ class _Metadata(TypedDict, total=False):
     annotations: dict[str, str] | None
     ownerReferences: list[_Owner] | None
     finalizers: list[str] | None
+
+
+class _HeadMetadata(msgspec.Struct):
+    name: str = ""
+    namespace: str | None = None
+    uid: str = ""
+    resourceVersion: str = ""  # noqa: N815 - Kubernetes' names
+
+
+class _Head(msgspec.Struct):
+    metadata: _HeadMetadata
 
 
 class _Bare(TypedDict, total=False):
@@ -215,6 +237,7 @@ _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 
 _LIST = msgspec.json.Decoder(_List)
 _LINE = msgspec.json.Decoder(_Line)
+_HEAD = msgspec.json.Decoder(_Head)
 _FAILURE = msgspec.json.Decoder(_Failure)
 _POD: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Pod)
 _BARE: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Bare)
@@ -265,8 +288,11 @@ class ItemDecoder:
             proceed=found.metadata.proceed,
         )
 
-    def change(self, line: bytes) -> Change:
+    def change(self, line: bytes, known: Known = nothing_known) -> Change:
         """Return what a line of a watch tells.
+
+        Most of an object is not even looked at where it went, or is known: the watch tells of each
+        write of our own, too, whose answer told as much.
 
         Raises
         ------
@@ -275,19 +301,25 @@ class ItemDecoder:
         """
         try:
             found = _decoded(_LINE, line)
+            if found.type == "ERROR":
+                raise self._failure(found.object)
+            head = _HEAD.decode(found.object).metadata
         except msgspec.MsgspecError as error:
             raise Unreadable(f"not a line of a watch: {error}") from error
-        if found.type == "ERROR":
-            raise self._failure(found.object)
+        version = _number(head.resourceVersion)
+        if found.type == "BOOKMARK":
+            return Change(version)
+        if not head.uid:
+            raise Unreadable(f"not a {self._resource.kind}: it has no uid")
         match found.type:
-            case "BOOKMARK":
-                return Change(self._item(self._decoded(found.object)).version)
             case "ADDED" | "MODIFIED":
-                item = self.item(found.object)
-                return Change(item.version, item)
+                return Change(
+                    version, None if known(head.uid, version) else self.item(found.object)
+                )
             case "DELETED":
-                item = self.item(found.object)
-                return Change(item.version, item, gone=True)
+                namespace = head.namespace or "default"
+                gone = ObjectRef(self._resource.kind, namespace, head.name, head.uid)
+                return Change(version, gone=gone)
         raise Unreadable(f"not an event of a watch: {found.type}")
 
     def _failure(self, data: msgspec.Raw) -> ApiError:

@@ -22,8 +22,10 @@ PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP, names.Kind.A
 
 
 #: What a worker does is soon told in a count, and nothing more follows from it for its cluster and
-#: its job; workers come by the dozen, and one pass sees what all of them did until then.
+#: its job; workers come by the dozen, and one pass sees what all of them did until then. A pass
+#: over many takes longer, and more of them are on their way: for each one, it waits a bit more.
 SOON_SECONDS = 0.25
+SOON_SECONDS_A_WORKER = 0.001
 
 
 class Wakes:
@@ -38,10 +40,11 @@ class Wakes:
         if old is not None and new is not None and _is_the_same_to_all(old, new):
             return
         worker, loss = _is_worker(new or old), _is_loss(new)
+        soon = self._soon(new or old)
         for key in {key for item in (old, new) if item for key in self._seen_by(item)}:
             # A lost worker is replaced at once, by its group.
             at_once = not worker or (loss and key.kind == names.Kind.GROUP)
-            self._wake(key, 0.0 if at_once else SOON_SECONDS)
+            self._wake(key, 0.0 if at_once else soon)
 
     def scheduler_spoke(self, cluster: Item) -> None:
         """Wake every pass that may see what a cluster's scheduler says now."""
@@ -59,6 +62,11 @@ class Wakes:
         item = self._cache.get(owner.kind, owner.namespace, owner.name)
         for key in {*self._owners(item)} if item else ():
             self._wake(key)
+
+    def _soon(self, item: Item | None) -> float:
+        """Return within how many seconds passes see what a worker of a cluster does."""
+        workers = self._cache.count_labelled(item.ref.namespace, item.cluster) if item else 0
+        return max(SOON_SECONDS, workers * SOON_SECONDS_A_WORKER)
 
     def _seen_by(self, item: Item) -> Iterator[Key]:
         """Yield the keys of the objects whose passes look at this one."""

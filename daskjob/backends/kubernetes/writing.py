@@ -165,12 +165,16 @@ class Writer:
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Tell events of an object, each once in a while; nobody waits for that."""
+        self.forget_told()
+        for event in events:
+            if (ref.uid, event) not in self._told:
+                self._told[ref.uid, event] = time.monotonic()
+                told = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
+                self._background(self._api.tell(told))
+
+    def forget_told(self) -> None:
+        """Let go of what was told of Events so long ago that it may be told again."""
         now = time.monotonic()
         # They stand in the order in which they were told.
         while self._told and now - next(iter(self._told.values())) >= EVENT_SECONDS:
             del self._told[next(iter(self._told))]
-        for event in events:
-            if (ref.uid, event) not in self._told:
-                self._told[ref.uid, event] = now
-                told = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
-                self._background(self._api.tell(told))

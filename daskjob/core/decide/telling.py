@@ -118,4 +118,5 @@ def _patience(pods: int) -> timedelta:
 
 def _past(moments: Iterable[datetime], now: datetime) -> list[datetime]:
     """Leave out what a node's clock, far ahead, has happen later: it must hold nothing back."""
-    return [moment for moment in moments if moment <= now + timedelta(seconds=STILL_SECONDS)]
+    latest = now + timedelta(seconds=STILL_SECONDS)
+    return [moment for moment in moments if moment <= latest]
