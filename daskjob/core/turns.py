@@ -19,7 +19,7 @@ STEPS_BESIDE = 4
 SMALL_STEPS = 16
 #: What a small pass has created is scheduled and starts for about so long, by the same API server;
 #: the next pass, which creates what it needs next, comes within it.
-AFTERWARDS_SECONDS = 1.0
+AFTERWARDS_SECONDS = 0.5
 
 
 class Turns:

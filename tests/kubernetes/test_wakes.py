@@ -77,6 +77,16 @@ def test_worker_that_is_lost_is_seen_at_once_by_its_group() -> None:
     assert given.woken == lost
 
 
+def test_worker_that_changes_its_owner_is_seen_by_both() -> None:
+    given = Given()
+    other = group("other")
+    given.put(other)
+    given.put(given.worker())
+    moved = given.worker()
+    moved["metadata"]["ownerReferences"][0]["uid"] = "uid-other"
+    assert given.put(moved).keys() == {CLUSTER, GROUP, Key(names.Kind.GROUP, "default", "other")}
+
+
 def test_scheduler_is_seen_at_once_by_all() -> None:
     given = Given()
     scheduler = given.worker()

@@ -41,7 +41,7 @@ class Wakes:
             return
         worker, loss = _is_worker(new or old), _is_loss(new)
         soon = self._soon(new or old)
-        for key in {key for item in (old, new) if item for key in self._seen_by(item)}:
+        for key in {key for item in _states(old, new) for key in self._seen_by(item)}:
             # A lost worker is replaced at once, by its group.
             at_once = not worker or (loss and key.kind == names.Kind.GROUP)
             self._wake(key, 0.0 if at_once else soon)
@@ -107,6 +107,19 @@ def _has_passes(item: Item) -> bool:
 
 def _key(item: Item) -> Key:
     return Key(item.ref.kind, item.ref.namespace, item.ref.name)
+
+
+def _states(old: Item | None, new: Item | None) -> list[Item]:
+    """Return an object as it was and as it is: once where the same passes see it."""
+    if old is not None and new is not None and _place(old) == _place(new):
+        return [new]
+    return [item for item in (old, new) if item is not None]
+
+
+def _place(item: Item) -> tuple[str, ...]:
+    """Return what decides which passes see an object."""
+    component = item.pod.component if item.pod else ""
+    return (item.ref.uid, item.owner_uid, item.cluster, item.speaks_of, component)
 
 
 def _is_the_same_to_all(old: Item, new: Item) -> bool:
