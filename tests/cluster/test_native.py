@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from tests.cluster import images
-from tests.cluster.cache import cache_folder
 from tests.cluster.components import Unit
 from tests.cluster.native import CLUSTERS, NativeCluster, NotUp, _mounts, clusters
 from tests.cluster.packages import Missing, program
@@ -97,7 +96,8 @@ def environment(pid: str) -> bytes:
 
 
 def is_of_a_build(mount: str) -> bool:
-    return Path(mount).is_relative_to(cache_folder()) or "mmdebstrap" in mount
+    # Tests of images that run beside this have a cache of their own.
+    return "/daskjob/buildah/" in mount or "mmdebstrap" in mount
 
 
 def cables(line: str) -> set[str]:
