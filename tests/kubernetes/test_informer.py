@@ -6,6 +6,8 @@ import asyncio
 import gc
 import itertools
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +17,9 @@ from aiohttp import web
 from daskjob.backends.kubernetes.answers import NoSuchResource
 from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.connection import Kubeconfig
+from daskjob.backends.kubernetes.connection import Kubeconfig, find_credentials
 from daskjob.backends.kubernetes.informer import PACE, Informer, informers
-from daskjob.backends.kubernetes.items import ItemDecoder
+from daskjob.backends.kubernetes.items import Item, ItemDecoder
 from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED, Resource
 from daskjob.core import names
 from daskjob.core.errors import Forbidden, RefusalKind, Refused
@@ -33,6 +35,7 @@ from tests.kubernetes.given import (
     informed,
     pod,
     run,
+    seen,
     side,
     until,
 )
@@ -178,6 +181,42 @@ def test_what_we_write_shows_at_once_and_the_watch_tells_nothing_new(
             assert len(set(versions)) == len(versions) <= 5
 
     run(story())
+
+
+def test_what_an_answer_told_already_is_not_read_again_of_the_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, two = (seen(pod(name, "default"), 7) for name in ("one", "two"))
+    lines = [
+        b'{"type":"ADDED","object":{"metadata":{"uid":"%b","resourceVersion":"7"}}}'
+        % item.ref.uid.encode()
+        for item in (one, two)
+    ]
+
+    class Telling(Api):
+        """One that has a watch tell these lines; who asks for them is the informer's business."""
+
+        @asynccontextmanager
+        async def watch(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+            async def told() -> AsyncIterator[bytes]:
+                for line in lines:
+                    yield line
+
+            yield told()
+
+    read: list[str] = []
+
+    def item(_: ItemDecoder, data: bytes) -> Item:
+        read.append(bytes(data).decode())
+        return two
+
+    cache = Cache()
+    cache.put(one)
+    monkeypatch.setattr(ItemDecoder, "item", item)
+    asyncio.run(Informer(Telling(find_credentials()), cache, PODS)._watch(1))
+    assert len(read) == 1
+    assert two.ref.uid in read[0]
+    assert {item.ref.name for item in cache.all("Pod")} == {"one", "two"}
 
 
 def test_a_list_from_before_our_write_does_not_undo_it(kubernetes: Cluster, namespace: str) -> None:
