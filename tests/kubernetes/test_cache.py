@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import pytest
 
@@ -24,6 +25,17 @@ def one(version: int, uid: str = "uid-one") -> Item:
 def owned(name: str, owner: str, version: int = 1, namespace: str = "here") -> Item:
     reference = {"kind": "DaskJob", "name": "j", "uid": owner, "controller": True}
     return seen(pod(name, namespace, ownerReferences=[reference]), version)
+
+
+def after(steps: Iterable[tuple[str, int]]) -> Cache:
+    """A cache that was told of one object: that it is there (``put``), or is gone, at versions."""
+    cache = Cache()
+    for what, version in steps:
+        if what == "put":
+            cache.put(one(version))
+        else:
+            cache.remove(one(0).ref, version)
+    return cache
 
 
 def names_of(items: list[Item]) -> list[str]:
@@ -115,12 +127,7 @@ def test_a_list_of_all_namespaces_ends_what_is_gone_in_any(cache: Cache) -> None
 def test_whatever_the_order_the_end_is_the_same() -> None:
     steps = [("put", 3), ("put", 5), ("remove", 7)]
     for order in itertools.permutations([*steps, *steps]):
-        cache = Cache()
-        for what, version in order:
-            if what == "put":
-                cache.put(one(version))
-            else:
-                cache.remove(one(0).ref, version)
+        cache = after(order)
         assert cache.get("Pod", "here", "one") is None, order
         assert not cache.controlled("owner")
         assert not cache.labelled("here", "sums")
@@ -130,12 +137,7 @@ def test_what_is_known_is_just_what_would_be_no_news() -> None:
     steps = [("put", 3), ("put", 5), ("remove", 4), ("remove", 7), ("put", 8)]
     for count, version in itertools.product(range(4), range(10)):
         for order in itertools.permutations(steps, count):
-            cache = Cache()
-            for what, at in order:
-                if what == "put":
-                    cache.put(one(at))
-                else:
-                    cache.remove(one(0).ref, at)
+            cache = after(order)
             known = cache.knows("uid-one", version)
             assert cache.put(one(version)) is not known, (order, version)
 
