@@ -58,15 +58,15 @@ def until(cluster: Cluster, namespace: str, kind: str, count: int) -> None:
 
 def come_and_go(
     cluster: Cluster, operator: Operator, namespace: str, count: int
-) -> tuple[int, int]:
+) -> tuple[float, float]:
     """Create and delete so many clusters; return what the operator had with them, and after."""
     create(cluster, namespace, [fake_cluster(f"c-{n}") for n in range(count)])
     until(cluster, namespace, "pods", PODS * count)
-    full = round(operator.rss_mib())
+    full = operator.rss_mib()
     cluster.kubectl("delete", "daskclusters", "--all", "--wait=false", f"--namespace={namespace}")
     until(cluster, namespace, "daskclusters,daskworkergroups,pods", 0)
     time.sleep(REST_SECONDS)
-    return full, round(operator.rss_mib())
+    return full, operator.rss_mib()
 
 
 def main() -> None:
@@ -79,10 +79,12 @@ def main() -> None:
         namespace = cluster.namespace()
         with daskjob_operator(cluster, namespace) as operator:
             time.sleep(5)
-            print(f"idle: {operator.rss_mib():.0f} MiB")
+            print(f"idle: {operator.rss_mib():.1f} MiB")
             for count in [WARM_UP, *[arguments.clusters] * arguments.rounds]:
                 full, after = come_and_go(cluster, operator, namespace, count)
-                print(f"{count} clusters: {full} MiB with them, {after} MiB after", flush=True)
+                print(
+                    f"{count} clusters: {full:.1f} MiB with them, {after:.1f} MiB after", flush=True
+                )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from daskjob.core.values import kept_by_value
+from daskjob.core.values import kept_by_value, shared
 
 Manifest: TypeAlias = dict[str, Any]
 
@@ -60,7 +60,7 @@ def object_ref(manifest: Manifest) -> ObjectRef:
     meta = metadata(manifest)
     return ObjectRef(
         kind=str(manifest.get("kind", "")),
-        namespace=str(meta.get("namespace") or "default"),
+        namespace=shared(str(meta.get("namespace") or "default")),
         name=str(meta.get("name", "")),
         uid=str(meta.get("uid", "")),
     )
@@ -85,7 +85,7 @@ def parse_time(text: object) -> datetime | None:
     return _parsed(text) if isinstance(text, str) and text else None
 
 
-@kept_by_value(4096)
+@kept_by_value(512)
 def _parsed(text: str) -> datetime | None:
     # Cached, since the pods of a job come and change together: most of their times are the same.
     try:

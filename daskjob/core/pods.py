@@ -21,6 +21,7 @@ from daskjob.core.manifests import (
     whole_number,
 )
 from daskjob.core.spec.pod import PodTemplate
+from daskjob.core.values import shared
 
 
 class ContainerState(StrEnum):
@@ -221,14 +222,14 @@ def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFac
     deadline = spec.get("activeDeadlineSeconds")
     return PodFacts(
         ref=object_ref({**pod, "kind": "Pod"}),
-        owner_uid=str(owner.get("uid", "")),
-        owner_kind=str(owner.get("kind", "")),
-        owner_name=str(owner.get("name", "")),
-        component=str(labels.get(names.LABEL_COMPONENT, "")),
-        group=str(labels.get(names.LABEL_WORKERGROUP_NAME, "")),
+        owner_uid=shared(str(owner.get("uid", ""))),
+        owner_kind=shared(str(owner.get("kind", ""))),
+        owner_name=shared(str(owner.get("name", ""))),
+        component=shared(str(labels.get(names.LABEL_COMPONENT, ""))),
+        group=shared(str(labels.get(names.LABEL_WORKERGROUP_NAME, ""))),
         attempt=whole_number(attempt),
-        phase=str(status.get("phase") or "Pending"),
-        restart_policy=str(spec.get("restartPolicy") or ""),
+        phase=shared(str(status.get("phase") or "Pending")),
+        restart_policy=shared(str(spec.get("restartPolicy") or "")),
         reason=str(status.get("reason") or ""),
         message=str(status.get("message") or ""),
         created_at=parse_time(meta.get("creationTimestamp")),
@@ -246,7 +247,7 @@ def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFac
         ip=str(status.get("podIP") or ""),
         main=containers.get(main, ContainerFacts(main) if main else None),
         init_containers=tuple(_containers(status, "initContainerStatuses")),
-        template=str(annotations.get(names.ANNOTATION_TEMPLATE, "")),
+        template=shared(str(annotations.get(names.ANNOTATION_TEMPLATE, ""))),
         token=_environment_value(template, names.ENV_AGENT_TOKEN),
         warnings=tuple(warnings),
     )
@@ -269,7 +270,7 @@ def _containers(status: Manifest, key: str) -> Iterator[ContainerFacts]:
         last = _mapping(_mapping(raw.get("lastState")).get("terminated"))
         restarts = raw.get("restartCount")
         yield ContainerFacts(
-            name=str(raw.get("name", "")),
+            name=shared(str(raw.get("name", ""))),
             state=kind,
             reason=str(now.get("reason") or ""),
             message=str(now.get("message") or ""),

@@ -19,9 +19,12 @@ Made = TypeVar("Made")
 Asked = ParamSpec("Asked")
 Value = TypeVar("Value", bound="DataclassInstance")
 
-#: So much of what one function made is kept: more than there are passes under way, far less than
-#: there may be objects.
-KEPT = 512
+#: So much of what one function made is kept: more than there are passes under way, each of which
+#: reads a few objects of a kind, and far less than there may be objects: what is kept of hundreds
+#: is memory that is in pieces when they are gone.
+KEPT = 64
+#: So many words are shared by all who have them.
+SHARED = 1024
 _forgetful: list[Callable[[], None]] = []
 
 
@@ -71,6 +74,15 @@ def kept_by_value(most: int) -> Callable[[Callable[Asked, Made]], Callable[Asked
         return cast("Callable[Asked, Made]", found)
 
     return keeping
+
+
+@kept_by_value(SHARED)
+def shared(text: str) -> str:
+    """Return the same text, as one that others have too.
+
+    For words that many objects hold, each as it was read: without this each holds its own.
+    """
+    return text
 
 
 def forget() -> None:

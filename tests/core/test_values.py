@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from daskjob.core import values
 from daskjob.core.manifests import parse_time
+from daskjob.core.pods import pod_facts
 
 
 def test_what_was_made_of_a_value_is_made_anew_once_it_is_forgotten() -> None:
@@ -45,3 +47,38 @@ def test_of_moments_that_were_read_none_is_held_once_they_are_forgotten() -> Non
     assert parse_time(text) is first
     values.forget()
     assert parse_time(text) is not first
+
+
+def test_a_word_that_many_have_is_one_in_memory() -> None:
+    read = ["".join(["Run", "ning"]) for _ in range(2)]
+    assert read[0] is not read[1]
+    assert values.shared(read[0]) is values.shared(read[1])
+
+
+def test_what_is_said_of_many_pods_alike_is_one_in_memory() -> None:
+    owner = {"kind": "DaskWorkerGroup", "name": "sums-default", "uid": "group", "controller": True}
+    text = json.dumps(
+        {
+            "metadata": {
+                "namespace": "here",
+                "labels": {"dask.org/component": "worker", "dask.org/workergroup-name": "sums"},
+                "ownerReferences": [owner],
+                "annotations": {"kubernetes.dask.org/template": "a3d976ab4b7a6141"},
+            },
+            "spec": {"restartPolicy": "Always"},
+            "status": {"phase": "Running", "containerStatuses": [{"name": "worker"}]},
+        }
+    )
+    one, other = (pod_facts(json.loads(text)) for _ in range(2))
+    assert one.ref.namespace is other.ref.namespace
+    for name in (
+        "owner_uid",
+        "owner_kind",
+        "owner_name",
+        "component",
+        "group",
+        "template",
+        "phase",
+    ):
+        assert getattr(one, name)
+        assert getattr(one, name) is getattr(other, name), name

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 
 from daskjob.backends.kubernetes.items import Change, ItemDecoder, WatchFailed, still_there
 from daskjob.backends.kubernetes.resources import (
+    CLUSTERS,
     CONFIG_MAPS,
+    GROUPS,
     JOBS,
     PODS,
     WATCHED,
@@ -19,6 +22,7 @@ from daskjob.backends.kubernetes.resources import (
 from daskjob.core.errors import ApiError, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef, is_too_deep
 from daskjob.core.pods import pod_facts
+from daskjob.core.values import forget
 
 OWNER = {"apiVersion": "v1", "kind": "DaskJob", "name": "sums", "uid": "job-uid"}
 POD: Manifest = {
@@ -166,10 +170,48 @@ def test_one_of_our_kinds_is_kept_whole_without_what_tools_wrote_beside_it() -> 
     kept = item(JOBS, job).manifest
     assert kept["metadata"]["annotations"] == {"mine": "stays"}
     assert "managedFields" not in kept["metadata"]
+    assert kept["metadata"]["generation"] == 3
     assert kept["metadata"]["finalizers"] == ["kopf.zalando.org/KopfFinalizerMarker"]
     assert (kept["spec"], kept["status"]) == (job["spec"], job["status"])
     # In a list, objects come without these.
     assert (kept["apiVersion"], kept["kind"]) == ("kubernetes.dask.org/v1", "DaskJob")
+
+
+def test_one_of_our_kinds_is_read_when_somebody_looks_and_once_for_all_who_look() -> None:
+    found = item(JOBS, {"metadata": {"name": "sums", "uid": "u"}, "spec": {"cancel": True}})
+    first = found.manifest
+    assert first["spec"] == {"cancel": True}
+    assert "status" not in first
+    assert found.manifest is first
+    # Nobody looks any more: what is left are a few bytes.
+    before = sys.getrefcount(first)
+    forget()
+    assert sys.getrefcount(first) == before - 1
+    assert found.manifest == first
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec", "cluster"),
+    [
+        (JOBS, {"clusterRef": {"name": "sums"}, "cluster": {"spec": {}}}, "sums"),
+        (JOBS, {"cluster": {"spec": {}}}, ""),
+        (JOBS, {"clusterRef": None}, ""),
+        (JOBS, {"clusterRef": {"name": 5}}, ""),
+        (JOBS, {"clusterRef": "sums"}, ""),
+        (GROUPS, {"cluster": "sums", "worker": {}}, "sums"),
+        (GROUPS, {"cluster": {"name": "sums"}}, ""),
+        (GROUPS, {}, ""),
+        (GROUPS, None, ""),
+        (GROUPS, "sums", ""),
+        (CLUSTERS, {"cluster": "sums", "clusterRef": {"name": "sums"}}, ""),
+    ],
+)
+def test_the_cluster_that_a_spec_names_is_known_and_what_is_no_name_is_none(
+    resource: Resource, spec: object, cluster: str
+) -> None:
+    found = item(resource, {"metadata": {"name": "one", "uid": "u"}, "spec": spec})
+    assert found.speaks_of == cluster
+    assert found.manifest["spec"] == spec
 
 
 def test_of_a_config_map_only_that_it_is_there() -> None:

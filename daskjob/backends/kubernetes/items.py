@@ -2,8 +2,8 @@
 
 No I/O here. Ten thousand pods of 6 KB each would be half a gigabyte of dictionaries. Of a pod
 only the facts are kept that a pass reads, of a Service or ConfigMap that it is there, of our own
-kinds everything but what others wrote beside it. The types below say which fields are decoded;
-the decoder skips the others without making anything of them.
+kinds everything but what others wrote beside it: as bytes, until somebody reads them. The types
+below say which fields are decoded; the decoder skips the others without making anything of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
 import msgspec
 
@@ -20,6 +20,7 @@ from daskjob.core import names
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, ObjectRef, is_too_deep
 from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.values import kept, shared
 
 _Decoded = TypeVar("_Decoded")
 
@@ -46,10 +47,19 @@ class Item:
     speaks_of: str = ""
     #: Whether it has a deletionTimestamp.
     deleting: bool = False
-    #: An object of one of our four kinds, whole but for managedFields and tools' copies of it.
-    manifest: Manifest | None = None
+    #: The JSON of an object of one of our four kinds, but for managedFields and tools' copies of
+    #: it; empty for others.
+    data: bytes = b""
     #: The facts of a pod.
     pod: PodFacts | None = None
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """An object of one of our four kinds, as it is read while passes look at it.
+
+        Raises ``Unreadable`` for what is no JSON of an object.
+        """
+        return _manifest(self.data) if self.data else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +148,32 @@ class _Bare(TypedDict, total=False):
     metadata: _Metadata
 
 
-class _Own(TypedDict, total=False):
-    metadata: _Metadata
-    spec: Any
-    status: Any
+#: The text of a field that is not there.
+_ABSENT = msgspec.Raw(b"")
+
+
+class _Own(msgspec.Struct, omit_defaults=True):
+    apiVersion: str = ""  # noqa: N815 - Kubernetes' names
+    kind: str = ""
+    metadata: _Metadata = {}
+    spec: msgspec.Raw = _ABSENT
+    status: msgspec.Raw = _ABSENT
+
+
+class _Reference(msgspec.Struct):
+    name: str = ""
+
+
+class _WithReference(msgspec.Struct):
+    """The spec of a job, as far as it names a cluster."""
+
+    clusterRef: _Reference  # noqa: N815 - Kubernetes' names
+
+
+class _WithName(msgspec.Struct):
+    """The spec of a group or an autoscaler, as far as it names a cluster."""
+
+    cluster: str
 
 
 class _Variable(TypedDict, total=False):
@@ -241,7 +273,10 @@ _HEAD = msgspec.json.Decoder(_Head)
 _FAILURE = msgspec.json.Decoder(_Failure)
 _POD: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Pod)
 _BARE: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Bare)
-_OWN: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Own)
+_OWN = msgspec.json.Decoder(_Own)
+_WHOLE: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(dict[str, Any])
+_WITH_REFERENCE = msgspec.json.Decoder(_WithReference)
+_WITH_NAME = msgspec.json.Decoder(_WithName)
 
 
 class ItemDecoder:
@@ -252,29 +287,21 @@ class ItemDecoder:
 
     def __init__(self, resource: Resource) -> None:
         self._resource = resource
-        self._decoder = _OWN
+        self._item = self._other
         if resource.kind == "Pod":
-            self._decoder = _POD
-        elif resource.metadata_only:
-            self._decoder = _BARE
+            self._item = self._pod
+        elif not resource.metadata_only:
+            self._item = self._own
 
     def item(self, data: bytes | msgspec.Raw) -> Item:
         """Return the item of an object."""
-        item = self._item(self._decoded(data))
+        try:
+            item = self._item(data)
+        except msgspec.MsgspecError as error:
+            raise Unreadable(f"not a {self._resource.kind}: {error}") from error
         if not item.ref.uid:
             raise Unreadable(f"not a {self._resource.kind}: it has no uid")
         return item
-
-    def _decoded(self, data: bytes | msgspec.Raw) -> Manifest:
-        try:
-            found = self._decoder.decode(data)
-            if self._decoder is _OWN and is_too_deep(found, READ_LEVELS):
-                raise RecursionError
-            return found
-        except RecursionError:
-            return self._decoder.decode(flattened(data))
-        except msgspec.MsgspecError as error:
-            raise Unreadable(f"not a {self._resource.kind}: {error}") from error
 
     def page(self, data: bytes) -> Page:
         """Return a page of a list."""
@@ -329,28 +356,56 @@ class ItemDecoder:
             return Unreadable(f"not a line of a watch: {error}")
         return WatchFailed(status.get("code") or 0, status.get("message") or "no reason given")
 
-    def _item(self, found: Manifest) -> Item:
-        meta = found.get("metadata") or {}
+    def _other(self, data: bytes | msgspec.Raw) -> Item:
+        return self._of(_decoded(_BARE, data).get("metadata") or {})
+
+    def _pod(self, data: bytes | msgspec.Raw) -> Item:
+        found = _decoded(_POD, data)
+        return self._of(found.get("metadata") or {}, pod=pod_facts(found))
+
+    def _own(self, data: bytes | msgspec.Raw) -> Item:
+        found = _decoded(_OWN, data)
+        for annotation in _TOOLS_COPIES:
+            (found.metadata.get("annotations") or {}).pop(annotation, None)
+        # Objects of a list come without these.
+        found.apiVersion, found.kind = self._resource.api_version, self._resource.kind
+        speaks_of = _spoken_of(found.kind, found.spec)
+        data = msgspec.json.encode(found)
+        return self._of(cast("Manifest", found.metadata), speaks_of=speaks_of, data=data)
+
+    def _of(
+        self,
+        meta: Manifest,
+        *,
+        speaks_of: str = "",
+        data: bytes = b"",
+        pod: PodFacts | None = None,
+    ) -> Item:
         owner = _controller(meta)
-        kind = self._resource.kind
-        pod = pod_facts(found) if kind == "Pod" else None
-        ref = pod.ref if pod else _reference(kind, meta)
         return Item(
-            ref=ref,
+            ref=pod.ref if pod else _reference(self._resource.kind, meta),
             version=_number(meta.get("resourceVersion", "")),
-            owner_kind=owner.get("kind", ""),
-            owner_uid=owner.get("uid", ""),
-            cluster=(meta.get("labels") or {}).get(names.LABEL_CLUSTER_NAME, ""),
-            speaks_of=_spoken_of(kind, found.get("spec")),
+            owner_kind=shared(owner.get("kind", "")),
+            owner_uid=shared(owner.get("uid", "")),
+            cluster=shared((meta.get("labels") or {}).get(names.LABEL_CLUSTER_NAME, "")),
+            speaks_of=speaks_of,
             deleting=bool(meta.get("deletionTimestamp")),
-            manifest=self._whole(found, meta) if self._decoder is _OWN else None,
+            data=data,
             pod=pod,
         )
 
-    def _whole(self, found: Manifest, meta: Manifest) -> Manifest:
-        for annotation in _TOOLS_COPIES:
-            (meta.get("annotations") or {}).pop(annotation, None)
-        return {"apiVersion": self._resource.api_version, "kind": self._resource.kind, **found}
+
+@kept
+def _manifest(data: bytes) -> Manifest:
+    try:
+        found = _WHOLE.decode(data)
+        if is_too_deep(found, READ_LEVELS):
+            raise RecursionError
+        return found
+    except RecursionError:
+        return _WHOLE.decode(flattened(data))
+    except msgspec.MsgspecError as error:
+        raise Unreadable(f"not an object of ours: {error}") from error
 
 
 def still_there(data: bytes) -> bool:
@@ -367,7 +422,7 @@ def still_there(data: bytes) -> bool:
     return bool(meta.get("deletionTimestamp") and held)
 
 
-def _decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes) -> _Decoded:
+def _decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes | msgspec.Raw) -> _Decoded:
     try:
         return decoder.decode(data)
     except RecursionError:
@@ -403,20 +458,22 @@ def _controller(meta: Manifest) -> Manifest:
     return {}
 
 
-def _spoken_of(kind: str, spec: object) -> str:
+def _spoken_of(kind: str, spec: msgspec.Raw) -> str:
     """Return the name of the cluster that the spec of one of our kinds names; empty: of none."""
-    name: object = None
-    if isinstance(spec, dict) and kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
-        name = spec.get("cluster")
-    elif isinstance(spec, dict) and kind == names.Kind.JOB:
-        reference = spec.get("clusterRef")
-        name = reference.get("name") if isinstance(reference, dict) else None
-    return name if isinstance(name, str) else ""
+    try:
+        if kind == names.Kind.JOB:
+            return _WITH_REFERENCE.decode(spec).clusterRef.name
+        if kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
+            return _WITH_NAME.decode(spec).cluster
+    except msgspec.MsgspecError:
+        # It is not there, or is no name: the readers of specs tell of that.
+        pass
+    return ""
 
 
 def _reference(kind: str, meta: Manifest) -> ObjectRef:
     return ObjectRef(
-        kind, meta.get("namespace") or "default", meta.get("name", ""), meta.get("uid", "")
+        kind, shared(meta.get("namespace") or "default"), meta.get("name", ""), meta.get("uid", "")
     )
 
 
