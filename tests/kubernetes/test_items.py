@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from daskjob.backends.kubernetes.items import Change, ItemDecoder, WatchFailed, still_there
+from daskjob.backends.kubernetes.items import (
+    READ_LEVELS,
+    Change,
+    ItemDecoder,
+    WatchFailed,
+    still_there,
+)
 from daskjob.backends.kubernetes.resources import (
     CLUSTERS,
     CONFIG_MAPS,
@@ -311,6 +317,14 @@ def test_an_object_that_is_too_deep_for_python_is_read_and_still_too_deep_for_a_
     assert item.manifest["metadata"]["labels"] == {"a": '"}{['}
     assert is_too_deep(item.manifest["spec"])
     assert not still_there(data)
+
+
+def test_of_what_python_could_just_read_no_more_levels_are_kept_than_of_others() -> None:
+    deep = b'{"a":' * 400 + b"1" + b"}" * 400
+    item = ItemDecoder(JOBS).item(b'{"metadata":{"uid":"u"},"spec":%b}' % deep)
+    assert item.manifest is not None
+    assert is_too_deep(item.manifest["spec"])
+    assert not is_too_deep(item.manifest, READ_LEVELS)
 
 
 def test_one_such_object_keeps_nobody_from_reading_a_list_or_a_watch_with_others_in_it() -> None:
