@@ -92,7 +92,7 @@ def test_job_computes_on_its_workers_and_its_result_and_report_outlive_the_clust
     assert status["report"]["tasks"]["total"] >= 101
     assert status["progress"]["done"] >= 101
     until_only(kubectl, "daskjob.kubernetes.dask.org/sums", "pod/sums-runner")
-    assert kubectl("logs", "sums-runner").startswith("the sum is 328350")
+    assert "the sum is 328350" in kubectl.log("sums-runner").splitlines()
 
 
 def test_job_that_fails_says_its_exit_code_and_the_last_of_its_log(
