@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from daskjob.controller.queue import PATIENT_TRIES, WorkQueue, wait_after
@@ -373,6 +375,7 @@ def test_500_clusters_created_and_deleted_leave_nothing(queue: WorkQueue[str]) -
         queue.done(f"cluster-{number}")
     assert (len(queue), queue.timers, len(queue._timers), queue.depth) == (0, 0, 0, 0)
     assert queue.seconds_until_due() is None
+    assert sys.getsizeof(queue._entries) == sys.getsizeof({})
 
 
 def test_timers_that_are_replaced_again_and_again_do_not_pile_up(queue: WorkQueue[str]) -> None:

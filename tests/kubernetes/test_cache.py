@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -153,8 +154,34 @@ def test_who_is_gone_is_remembered_for_a_while_only() -> None:
     assert len(cache._gone) <= 51
     # Also where nothing else goes any more.
     now += REMEMBERED_SECONDS
-    cache.forget_gone()
+    cache.tidy()
     assert not cache.is_gone("uid-99")
+
+
+def test_room_that_many_objects_had_is_given_back_when_few_are_left() -> None:
+    now = 0.0
+    cache = Cache(clock=lambda: now)
+    few = [owned(f"few-{number}", f"job-{number}") for number in range(10)]
+    for item in few:
+        cache.put(item)
+    small = _room(cache)
+    many = [owned(f"many-{number}", f"many-job-{number}") for number in range(1000)]
+    for item in many:
+        cache.put(item)
+    for item in many:
+        cache.remove(item.ref)
+    now = REMEMBERED_SECONDS
+    cache.tidy()
+    assert _room(cache) == small
+    assert names_of(cache.controlled("job-3")) == ["few-3"]
+    assert [cache.get("Pod", "here", item.ref.name) for item in few] == few
+
+
+def _room(cache: Cache) -> int:
+    """Return the size in bytes of all that a cache finds objects by."""
+    indexes = [found for found in vars(cache).values() if isinstance(found, dict)]
+    indexes += [names for kinds in cache._named.values() for names in kinds.values()]
+    return sum(map(sys.getsizeof, indexes))
 
 
 def test_objects_are_found_by_their_controller(cache: Cache) -> None:

@@ -167,8 +167,8 @@ class KubernetesBackend:
         """Let go of what went, also when nothing else goes any more."""
         while True:
             await asyncio.sleep(FORGET_SECONDS)
-            self.cache.forget_gone()
-            self._writer.forget_told()
+            self.cache.tidy()
+            self._writer.told.tidy()
 
     async def synced(self) -> None:
         """Return once the cache has all that there is."""
@@ -219,6 +219,7 @@ class KubernetesBackend:
         uid = gone.ref.uid
         self._reports.pop(uid, None)
         self._retirements.forget(uid)
+        self._writer.told.forget(uid)
         self._pod_words.forget(uid)
         self.agents.forget(uid)
         if gone.ref.kind in PASS_KINDS:

@@ -198,6 +198,19 @@ class Cache:
                 return
             del self._gone[oldest]
 
+    def tidy(self) -> None:
+        """Let go of what went long ago, and of the room that it had.
+
+        A dictionary never shrinks by itself: that of many objects stays as large when few are left.
+        """
+        self.forget_gone()
+        self._gone, self._by_uid = dict(self._gone), dict(self._by_uid)
+        for of_kind in self._named.values():
+            of_kind.update({namespace: dict(items) for namespace, items in of_kind.items()})
+        self._controlled = defaultdict(dict, self._controlled)
+        self._labelled = defaultdict(dict, self._labelled)
+        self._speaking = defaultdict(dict, self._speaking)
+
     def _tell(self, old: Item | None, new: Item | None) -> None:
         for sink in self._sinks:
             sink(old, new)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
@@ -20,6 +19,7 @@ from daskjob.backends.kubernetes.cached_api import CachedApi
 from daskjob.backends.kubernetes.events import event_manifest
 from daskjob.backends.kubernetes.items import Item
 from daskjob.backends.kubernetes.refusals import Refusals
+from daskjob.backends.kubernetes.told_events import ToldEvents
 from daskjob.core import names
 from daskjob.core.decision import Event, Patch
 from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, StatusRefused
@@ -28,9 +28,6 @@ from daskjob.core.observed import Refusal
 from daskjob.core.policies.pacing import next_status_try
 
 logger = logging.getLogger(__name__)
-
-#: The same Event is not told again for so long.
-EVENT_SECONDS = 600.0
 
 
 class Writer:
@@ -53,7 +50,8 @@ class Writer:
         self._was_refused = was_refused
         self._background = background
         self._clock = clock
-        self._told: dict[tuple[str, Event], float] = {}
+        #: The Events that were told of late.
+        self.told = ToldEvents()
 
     def forget(self, key: Key) -> None:
         """Let go of an object that is gone."""
@@ -165,16 +163,6 @@ class Writer:
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Tell events of an object, each once in a while; nobody waits for that."""
-        self.forget_told()
-        for event in events:
-            if (ref.uid, event) not in self._told:
-                self._told[ref.uid, event] = time.monotonic()
-                told = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
-                self._background(self._api.tell(told))
-
-    def forget_told(self) -> None:
-        """Let go of what was told of Events so long ago that it may be told again."""
-        now = time.monotonic()
-        # They stand in the order in which they were told.
-        while self._told and now - next(iter(self._told.values())) >= EVENT_SECONDS:
-            del self._told[next(iter(self._told))]
+        for event in self.told.news(ref.uid, events):
+            told = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
+            self._background(self._api.tell(told))
