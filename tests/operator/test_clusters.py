@@ -102,6 +102,8 @@ with Client("tcp://simple-scheduler:8786") as client:
     until("changed")
     after = digests(client, blobs)
     lost = sum(one != other for one, other in zip(before, after, strict=True))
+    # A pod that runs may have a worker that is still on its way to the scheduler.
+    client.wait_for_workers(2, timeout=60)
     workers = len(client.scheduler_info(-1)["workers"])
     print("lost", lost, "of", len(blobs), "on", workers, flush=True)
 """
