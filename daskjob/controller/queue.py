@@ -226,7 +226,7 @@ class WorkQueue(Generic[K]):
     def _forget(self, key: K) -> None:
         del self._entries[key]
         if not self._entries:
-            # Also of a dictionary: one that was large stays large by itself.
+            # A dictionary that was large stays large, however empty, until it is cleared.
             self._entries.clear()
             self._timers.clear()
             self._stale = 0

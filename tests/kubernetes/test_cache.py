@@ -11,6 +11,7 @@ import pytest
 from daskjob.backends.kubernetes.cache import REMEMBERED_SECONDS, Cache
 from daskjob.backends.kubernetes.items import Item
 from daskjob.core.manifests import Manifest
+from tests.core.manifests import group
 from tests.kubernetes.given import pod, seen
 
 
@@ -161,11 +162,11 @@ def test_who_is_gone_is_remembered_for_a_while_only() -> None:
 def test_room_that_many_objects_had_is_given_back_when_few_are_left() -> None:
     now = 0.0
     cache = Cache(clock=lambda: now)
-    few = [owned(f"few-{number}", f"job-{number}") for number in range(10)]
+    few = [item for number in range(5) for item in one_of_each(f"few-{number}")]
     for item in few:
         cache.put(item)
     small = _room(cache)
-    many = [owned(f"many-{number}", f"many-job-{number}") for number in range(1000)]
+    many = [item for number in range(500) for item in one_of_each(f"many-{number}")]
     for item in many:
         cache.put(item)
     for item in many:
@@ -173,8 +174,20 @@ def test_room_that_many_objects_had_is_given_back_when_few_are_left() -> None:
     now = REMEMBERED_SECONDS
     cache.tidy()
     assert _room(cache) == small
-    assert names_of(cache.controlled("job-3")) == ["few-3"]
-    assert [cache.get("Pod", "here", item.ref.name) for item in few] == few
+    for number in range(5):
+        found, spoken = one_of_each(f"few-{number}")
+        assert cache.controlled(f"job-few-{number}") == cache.labelled("here", found.cluster)
+        assert cache.controlled(f"job-few-{number}") == [found]
+        assert cache.speaking("here", spoken.speaks_of) == [spoken]
+
+
+def one_of_each(name: str) -> list[Item]:
+    """A pod of a job's on a cluster, and a group that speaks of a cluster; all of their own."""
+    reference = {"kind": "DaskJob", "name": "j", "uid": f"job-{name}", "controller": True}
+    found = pod(name, "here", cluster=name, ownerReferences=[reference])
+    spoken = group(f"{name}-more", cluster=name)
+    spoken["metadata"]["namespace"] = "here"
+    return [seen(found, 1), seen(spoken, 1)]
 
 
 def _room(cache: Cache) -> int:

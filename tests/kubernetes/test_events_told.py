@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime
 
 import pytest
 
 from daskjob.backends.kubernetes import backend, told_events
 from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.connection import find_credentials
 from daskjob.backends.kubernetes.told_events import EVENT_SECONDS, ToldEvents
+from daskjob.backends.kubernetes.writing import Writer
 from daskjob.core.decision import Event
+from daskjob.core.manifests import ObjectRef
 from daskjob.core.observed import Site
 from tests.kubernetes.given import pod, seen
 
+JOB = ObjectRef("DaskJob", "default", "sums", "uid-sums")
 COMPLETED = Event("Completed", "the runner exited with code 0.")
 FAILED = Event("Failed", "the runner exited with code 1.")
 
@@ -25,10 +31,29 @@ def test_an_event_is_told_again_after_ten_minutes() -> None:
         assert told.news("uid-sums", [COMPLETED, COMPLETED]) == news, now
 
 
+def test_writer_tells_an_event_once() -> None:
+    told: list[object] = []
+
+    async def story() -> None:
+        writer = Writer(api, Cache(), lambda _key: None, background, lambda: datetime.now(UTC))
+        await writer.emit(JOB, [COMPLETED])
+        await writer.emit(JOB, [COMPLETED, FAILED])
+
+    def background(telling: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        told.append(telling)
+        telling.close()
+        return asyncio.create_task(asyncio.sleep(0))
+
+    api = Api(find_credentials())
+    asyncio.run(story())
+    assert len(told) == 2
+
+
 def test_other_words_and_other_objects_are_news() -> None:
     told = ToldEvents()
     told.news("uid-sums", [COMPLETED])
     assert told.news("uid-sums", [COMPLETED, FAILED]) == [FAILED]
+    assert told.news("uid-sums", [COMPLETED, FAILED]) == []
     assert told.news("uid-other", [COMPLETED]) == [COMPLETED]
 
 

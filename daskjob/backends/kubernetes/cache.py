@@ -186,9 +186,9 @@ class Cache:
     def _remember_gone(self, uid: str, version: int) -> None:
         before, _ = self._gone.pop(uid, (-1, 0.0))
         self._gone[uid] = (max(before, version), self._clock())
-        self.forget_gone()
+        self._forget_gone()
 
-    def forget_gone(self) -> None:
+    def _forget_gone(self) -> None:
         """Let go of what is remembered of objects that went long ago."""
         now = self._clock()
         # They stand in the order in which they went.
@@ -203,7 +203,7 @@ class Cache:
 
         A dictionary never shrinks by itself: that of many objects stays as large when few are left.
         """
-        self.forget_gone()
+        self._forget_gone()
         self._gone, self._by_uid = dict(self._gone), dict(self._by_uid)
         for of_kind in self._named.values():
             of_kind.update({namespace: dict(items) for namespace, items in of_kind.items()})
