@@ -12,7 +12,7 @@ from daskjob.core.build.files import files_config_map
 from daskjob.core.build.group import worker_group
 from daskjob.core.build.pods import dashboard_url
 from daskjob.core.build.service import dashboard_port, scheduler_service
-from daskjob.core.build.workers import worker_pod
+from daskjob.core.build.workers import worker_pods
 from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Site
 from tests.core import manifests
@@ -246,7 +246,7 @@ def test_the_documented_metadata_of_workers_reaches_their_group_and_pods() -> No
     manifest["spec"]["worker"]["metadata"] = {"annotations": {"foo": "bar"}}
     group = built_group(manifest)
     assert {"hello": "world", "foo": "bar"}.items() <= group["metadata"]["annotations"].items()
-    worker = worker_pod(read_group(group), read_cluster(manifest), "w", Site())
+    [worker] = worker_pods(read_group(group), read_cluster(manifest), ["w"], Site())
     assert {"hello": "world", "foo": "bar"}.items() <= worker["metadata"]["annotations"].items()
 
 
@@ -256,7 +256,7 @@ def test_a_default_container_of_the_workers_reaches_their_pods() -> None:
     manifest["spec"]["worker"]["spec"] = pod(container("worker"), container("mine"))
     manifest["spec"]["worker"]["metadata"] = {"annotations": {key: "mine"}}
     group = built_group(manifest)
-    worker = worker_pod(read_group(group), read_cluster(manifest), "w", Site())
+    [worker] = worker_pods(read_group(group), read_cluster(manifest), ["w"], Site())
     assert worker["metadata"]["annotations"][key] == "mine"
 
 

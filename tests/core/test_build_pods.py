@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from daskjob.core.build.runner import runner_pod
 from daskjob.core.build.scheduler import scheduler_pod
-from daskjob.core.build.workers import worker_pod
+from daskjob.core.build.workers import worker_pods
 from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Site
 from daskjob.core.spec.policy import Policy
@@ -42,7 +43,8 @@ def built_worker(
 ) -> Manifest:
     """A worker pod of a DaskWorkerGroup."""
     manifest["metadata"].setdefault("uid", "group-uid")
-    return worker_pod(read_group(manifest), read_cluster(of or cluster()), name, site)
+    [pod] = worker_pods(read_group(manifest), read_cluster(of or cluster()), [name], site)
+    return pod
 
 
 def environment(pod: Manifest, index: int = 0) -> list[str]:
@@ -555,13 +557,28 @@ def test_no_builder_changes_what_it_is_given() -> None:
     job, of, workers = manifests.job(), cluster(), group()
     job["metadata"]["uid"] = of["metadata"]["uid"] = workers["metadata"]["uid"] = "uid"
     job["spec"]["job"]["files"] = FILES
-    job["spec"]["job"]["spec"]["containers"][0]["env"] = [{"name": "PYTHONPATH", "value": "/m"}]
+    runner = job["spec"]["job"]["spec"]
+    runner["volumes"] = [{"name": "scratch", "emptyDir": {}}]
+    runner["containers"][0]["volumeMounts"] = [{"name": "scratch", "mountPath": "/scratch"}]
+    runner["containers"][0]["env"] = [{"name": "PYTHONPATH", "value": "/m"}]
+    workers["spec"]["worker"]["spec"] = pod(
+        container("worker", "dask-worker", env=[{"name": "A", "value": "1"}])
+    )
     of["spec"]["scheduler"]["spec"] = pod(container("scheduler", "dask-scheduler", "--preload=a"))
     before = copy.deepcopy((job, of, workers))
     built_runner(job)
     built_scheduler(of, AGENT)
     built_worker(workers, of)
     assert (job, of, workers) == before
+
+
+def test_workers_of_a_group_differ_in_their_names_only() -> None:
+    manifest = group()
+    read = (read_group(manifest), read_cluster(cluster()))
+    first, second = worker_pods(*read, ["w-1", "w-2"], PLAIN)
+    assert [pod["metadata"]["name"] for pod in (first, second)] == ["w-1", "w-2"]
+    assert environment(first)[0] == "DASK_WORKER_NAME=w-1"
+    assert json.dumps(first).replace("w-1", "w-2") == json.dumps(second)
 
 
 def test_building_twice_gives_the_same_object() -> None:

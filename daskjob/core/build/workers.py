@@ -1,6 +1,8 @@
-"""A worker pod. No I/O here."""
+"""Worker pods. No I/O here."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from daskjob.core import names
 from daskjob.core.build.metadata import inherited, object_metadata
@@ -15,13 +17,12 @@ from daskjob.core.observed import Site
 from daskjob.core.spec import DaskCluster, DaskWorkerGroup
 
 
-def worker_pod(group: DaskWorkerGroup, cluster: DaskCluster, name: str, site: Site) -> Manifest:
-    """Return a worker pod of the given name."""
+def worker_pods(
+    group: DaskWorkerGroup, cluster: DaskCluster, pod_names: Iterable[str], site: Site
+) -> tuple[Manifest, ...]:
+    """Return worker pods of the given names, which share what they have in common."""
     meta, template = group.meta, group.template
     address = scheduler_address(site, cluster.meta.name, meta.namespace, cluster.spec.scheduler)
-    environment = {names.ENV_WORKER_NAME: name, names.ENV_SCHEDULER_ADDRESS: address}
-    spec = pod_spec(template, site, environment)
-    spec.setdefault("restartPolicy", "Always")
     base = {
         **base_labels(site, cluster.meta.name, names.Component.WORKER),
         names.LABEL_WORKERGROUP_NAME: names.label_value(meta.name),
@@ -32,9 +33,16 @@ def worker_pod(group: DaskWorkerGroup, cluster: DaskCluster, name: str, site: Si
         names.ANNOTATION_TEMPLATE: template.fingerprint,
     }
     annotations = inherited(meta.annotations, template.annotations, ours)
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": object_metadata(name, meta, labels, annotations),
-        "spec": spec,
-    }
+
+    def pod(name: str) -> Manifest:
+        environment = {names.ENV_WORKER_NAME: name, names.ENV_SCHEDULER_ADDRESS: address}
+        spec = pod_spec(template, site, environment)
+        spec.setdefault("restartPolicy", "Always")
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": object_metadata(name, meta, labels, annotations),
+            "spec": spec,
+        }
+
+    return tuple(pod(name) for name in pod_names)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.build.workers import worker_pod
+from daskjob.core.build.workers import worker_pods
 from daskjob.core.dask import Retirement
 from daskjob.core.decide.telling import (
     STARTING,
@@ -157,8 +157,7 @@ def _new_workers(
     # A name that was refused is asked for again: a new one would forget how often it was tried.
     refused = sorted(name.removeprefix("Pod/") for name in observed.refusals)
     fresh = [*refused, *(_fresh_name(observed, index) for index in range(count))]
-    pods = (worker_pod(observed.group, cluster, n, observed.site) for n in fresh[:count])
-    return tuple(pods), wait
+    return worker_pods(observed.group, cluster, fresh[:count], observed.site), wait
 
 
 def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:

@@ -103,7 +103,7 @@ def _made_by(document: Manifest) -> list[Manifest]:
     from daskjob.core.build.runner import runner_pod
     from daskjob.core.build.scheduler import scheduler_pod
     from daskjob.core.build.service import scheduler_service
-    from daskjob.core.build.workers import worker_pod
+    from daskjob.core.build.workers import worker_pods
     from daskjob.core.observed import Site
     from daskjob.core.spec import read_cluster, read_group
 
@@ -119,7 +119,6 @@ def _made_by(document: Manifest) -> list[Manifest]:
         group_manifest = worker_group(cluster, group)
         objects.append(group_manifest)
         made = read_group(group_manifest, [])
-        for number in range(group.replicas):
-            name = names.worker_name(made.meta.name, f"{number:010x}")
-            objects.append(worker_pod(made, cluster, name, site))
+        workers = [names.worker_name(made.meta.name, f"{n:010x}") for n in range(group.replicas)]
+        objects += worker_pods(made, cluster, workers, site)
     return objects
