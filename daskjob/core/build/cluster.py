@@ -6,7 +6,7 @@ import copy
 
 from daskjob.core import names
 from daskjob.core.build.metadata import inherited, object_metadata
-from daskjob.core.build.pods import with_files
+from daskjob.core.build.pods import add_files
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import DaskJob, Policy
 from daskjob.core.spec.group import DEFAULT_REPLICAS
@@ -25,7 +25,7 @@ def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
         parts = [spec.get("scheduler"), spec.get("worker"), *(spec.get("workerGroups") or ())]
         for part in parts:
             if isinstance(part, dict):
-                part["spec"] = with_files(part["spec"], config_map)
+                add_files(part["spec"], config_map)
     labels = inherited(
         job.meta.labels,
         job.cluster.labels,

@@ -25,20 +25,15 @@ def pod_spec(template: PodTemplate, site: Site, environment: Mapping[str, str]) 
     Ours come first, so that ``$(DASKJOB_ATTEMPT)`` expands in the user's own, and never replace
     one that the user set (design §2.2).
     """
-    spec = _with_own_containers(template.spec)
+    # No whole copy: of a PodSpec that becomes 1,000 workers, that is most of what a pass takes.
+    spec: Manifest = {**template.spec}
+    if spec.get("containers"):
+        spec["containers"] = [{**container} for container in spec["containers"]]
     for container in spec.get("containers") or ():
         _add_environment(container, environment)
         if site.legacy_commands:
             _modernise(container)
     return spec
-
-
-def _with_own_containers(spec: Manifest) -> Manifest:
-    # No whole copy: of a PodSpec that becomes 1,000 workers, that is most of what a pass takes.
-    own: Manifest = {**spec}
-    if own.get("containers"):
-        own["containers"] = [{**container} for container in own["containers"]]
-    return own
 
 
 def _add_environment(container: Manifest, environment: Mapping[str, str]) -> None:
@@ -74,20 +69,18 @@ def main_container_annotation(template: PodTemplate, *fallbacks: str) -> dict[st
     return {names.ANNOTATION_DEFAULT_CONTAINER: main} if main else {}
 
 
-def with_files(spec: Manifest, config_map: str) -> Manifest:
-    """Return a PodSpec, and its containers, copied so that each of them sees the job's files.
+def add_files(spec: Manifest, config_map: str) -> None:
+    """Have every container of a PodSpec, which is the caller's to change, see the job's files.
 
     They are mounted read-only at ``/daskjob/files`` and put on ``PYTHONPATH`` behind what the
     user set there; the working directory stays the image's (design §3.1).
     """
-    mounted = _with_own_containers(spec)
     volume = {"name": _FILES_VOLUME, "configMap": {"name": config_map}}
-    mounted["volumes"] = [*(mounted.get("volumes") or ()), volume]
-    for container in mounted.get("containers") or ():
+    spec["volumes"] = [*(spec.get("volumes") or ()), volume]
+    for container in spec.get("containers") or ():
         mount = {"name": _FILES_VOLUME, "mountPath": names.FILES_PATH, "readOnly": True}
         container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
         container["env"] = _with_python_path(container.get("env") or [])
-    return mounted
 
 
 def _with_python_path(env: list[Manifest]) -> list[Manifest]:

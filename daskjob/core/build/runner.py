@@ -5,11 +5,11 @@ from __future__ import annotations
 from daskjob.core import names
 from daskjob.core.build.metadata import inherited, object_metadata
 from daskjob.core.build.pods import (
+    add_files,
     base_labels,
     main_container_annotation,
     pod_spec,
     scheduler_address,
-    with_files,
 )
 from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Site
@@ -37,7 +37,7 @@ def runner_pod(job: DaskJob, policy: Policy, attempt: int, site: Site) -> Manife
     }
     spec = pod_spec(job.runner, site, environment)
     if job.files:
-        spec = with_files(spec, names.files_name(job.meta.name))
+        add_files(spec, names.files_name(job.meta.name))
     spec["restartPolicy"] = "Never"
     deadline = _deadline(spec.get("activeDeadlineSeconds"), policy.attempt_deadline_seconds)
     if deadline is not None:
