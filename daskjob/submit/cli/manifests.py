@@ -81,11 +81,12 @@ def render_command(file: Path, args: tuple[str, ...]) -> None:
         objects = [made for document in read_documents(file) for made in _made_of(document)]
     else:
         from daskjob.submit.cli.run import cpu_count
-        from daskjob.submit.script import ScriptOptions, default_shape, script_job
+        from daskjob.submit.local import local_script_job
+        from daskjob.submit.script import ScriptOptions, default_shape
 
         workers, threads = default_shape(cpu_count())
         command = ["python", str(file), *args]
-        objects = [script_job(command, ScriptOptions(workers, threads), file.stem)]
+        objects = [local_script_job(command, ScriptOptions(workers, threads), file.stem)]
     click.echo(as_yaml(objects))
 
 

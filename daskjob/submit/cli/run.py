@@ -150,7 +150,8 @@ def _as_a_path(script: str) -> str:
 
 
 def _script_manifest(script: Path, command: list[str], options: RunOptions) -> Manifest:
-    from daskjob.submit.script import ScriptOptions, default_shape, script_job
+    from daskjob.submit.local import local_script_job
+    from daskjob.submit.script import ScriptOptions, default_shape
 
     workers, threads = default_shape(cpu_count())
     if options.threads is not None:
@@ -167,7 +168,7 @@ def _script_manifest(script: Path, command: list[str], options: RunOptions) -> M
         env=dict(options.env),
         python_path=f"{folder}:{inherited}" if inherited else folder,
     )
-    return script_job(command, wanted, script.stem)
+    return local_script_job(command, wanted, script.stem)
 
 
 def _interpreter(script: Path) -> list[str]:
