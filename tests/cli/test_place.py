@@ -134,9 +134,9 @@ def test_cancel_stops_what_runs_and_says_how_the_others_ended(
 
 
 def test_delete_leaves_what_runs_unless_it_is_forced(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
-    refused = daskjob("delete", "busy")
-    assert refused.exit_code == 2
-    assert "busy still runs; cancel it first, or say --force" in refused.stderr
+    rejected = daskjob("delete", "busy")
+    assert rejected.exit_code == 2
+    assert "busy still runs; cancel it first, or say --force" in rejected.stderr
     assert daskjob("delete", "--all").stdout == "failing deleted\nsums deleted\n"
     assert daskjob("delete", "--force", "busy").stdout == "busy deleted\n"
     assert jobs.list() == ()
