@@ -109,7 +109,7 @@ def resident_bytes(ws: WorkerState) -> int:
 # --- tasks -----------------------------------------------------------------------------------
 
 
-class TaskCounts:
+class TaskCounter:
     """Exact numbers of tasks, kept from transitions alone.
 
     A task is *done* while its result is in memory, and stays so when the result is released or
@@ -312,7 +312,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self, scheduler: Scheduler, groups: list[Group]):
         self.scheduler = scheduler
         self.groups = groups
-        self.counts = TaskCounts(scheduler.tasks)
+        self.counts = TaskCounter(scheduler.tasks)
         # An attribute, not a method: see TaskCounts._counter.
         self.transition = self.counts.transition
         self.prefixes = PrefixTimes(scheduler)

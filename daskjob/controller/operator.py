@@ -22,8 +22,8 @@ from daskjob.controller.lease import (
     AllLeases,
     Alone,
     Leadership,
+    LeaseApi,
     LeaseHolder,
-    Leases,
 )
 from daskjob.controller.memory import kept_small
 from daskjob.controller.metrics import CONTENT_TYPE
@@ -212,7 +212,7 @@ class Operator:
         return Answer(200, self.telemetry.text(), CONTENT_TYPE)
 
 
-def leadership(leases: Leases, options: Options, clock: Clock = machine_clock) -> Leadership:
+def leadership(leases: LeaseApi, options: Options, clock: Clock = machine_clock) -> Leadership:
     """Return what says whether this operator leads: a Lease in each namespace, or in kube-system.
 
     So two releases that look at the same namespace meet, whatever they are called; one that looks

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from daskjob.controller.lease import Leases
+from daskjob.controller.lease import LeaseApi
 from daskjob.core.backend import Backend, Wake
 from daskjob.core.manifests import Key
 from daskjob.core.observed import Site
@@ -16,7 +16,7 @@ class World(Backend, Protocol):
     """A backend that says what changes: a cache of the cluster's objects, kept true by watches."""
 
     @property
-    def leases(self) -> Leases:
+    def leases(self) -> LeaseApi:
         """The Leases of this cluster, for the election of the one that makes the passes."""
         ...
 

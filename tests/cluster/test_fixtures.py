@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import images
-from tests.cluster.access import Refused
+from tests.cluster.access import RequestRejected
 from tests.cluster.audit import Request, counted, table
 from tests.cluster.fake_nodes import fake_placement
 from tests.cluster.plugin import (
@@ -129,7 +129,7 @@ def test_a_pod_that_follows_under_a_name_on_fake_nodes_lives(
             try:
                 uid = json.loads(access.request("POST", pods, body=pod))["metadata"]["uid"]
                 break
-            except Refused as error:
+            except RequestRejected as error:
                 if error.code != 409:
                     raise
         wait_for("pod", "again", lambda pod: pod["status"].get("phase") == "Running", seconds=20)

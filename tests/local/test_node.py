@@ -27,11 +27,11 @@ import pytest
 from daskjob.backends.local import node as node_module
 from daskjob.backends.local.processes import (
     Command,
-    Event,
     Exited,
     NodeLost,
+    NotRunning,
     Processes,
-    Refused,
+    ProcessEvent,
     Started,
     sweep,
 )
@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, processes: Processes, folder: Path) -> None:
         self.processes = processes
         self.folder = folder
-        self.events: list[Event] = []
+        self.events: list[ProcessEvent] = []
         self.news = asyncio.Condition()
 
     async def listen(self) -> None:
@@ -69,7 +69,7 @@ class Bench:
         cwd: Path | None = None,
         log: Path | None = None,
         stdin: Literal["null", "inherit"] = "null",
-    ) -> Started | Refused:
+    ) -> Started | NotRunning:
         command = Command(
             id=name,
             argv=argv,
@@ -80,7 +80,7 @@ class Bench:
         )
         return await self.processes.start(command)
 
-    async def python(self, script: str, **how: Any) -> Started | Refused:
+    async def python(self, script: str, **how: Any) -> Started | NotRunning:
         return await self.start(*PYTHON, textwrap.dedent(script), **how)
 
     async def end_of(self, name: str = "a") -> Exited | NodeLost:
@@ -275,7 +275,7 @@ def test_a_refusal_says_what_stands_in_the_way(on_bench: OnBench, tmp_path: Path
     async def test(bench: Bench) -> None:
         async def why(*argv: str, **how: Any) -> str:
             answer = await bench.start(*argv, **how)
-            assert isinstance(answer, Refused)
+            assert isinstance(answer, NotRunning)
             return answer.error
 
         missing = os.strerror(errno.ENOENT)
@@ -291,7 +291,7 @@ def test_a_refusal_says_what_stands_in_the_way(on_bench: OnBench, tmp_path: Path
         assert "NUL" in await why("true", "a\0b")
         assert "'A=B' cannot be the name of a variable" in await why("true", env={"A=B": "c"})
         assert not bench.processes.running
-        assert all(isinstance(event, Refused) for event in bench.events)
+        assert all(isinstance(event, NotRunning) for event in bench.events)
 
     on_bench(test)
 
@@ -300,9 +300,9 @@ def test_an_id_that_still_runs_is_refused_and_can_be_used_again_later(on_bench: 
     async def test(bench: Bench) -> None:
         first, second = await asyncio.gather(bench.start("sleep", LONG), bench.start("sleep", LONG))
         assert isinstance(first, Started)
-        assert isinstance(second, Refused)
+        assert isinstance(second, NotRunning)
         third = await bench.start("sleep", LONG)
-        assert isinstance(third, Refused)
+        assert isinstance(third, NotRunning)
         assert third.error == "a still runs"
         await bench.processes.stop("a", grace_seconds=0)
         await bench.end_of()
@@ -315,7 +315,7 @@ def test_nothing_starts_after_the_end(run: str, tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(run, tmp_path) as made:
             await made.processes.close()
-            assert isinstance(await made.start("true"), Refused)
+            assert isinstance(await made.start("true"), NotRunning)
             await made.processes.close()
 
     asyncio.run(test())
@@ -707,7 +707,7 @@ def test_a_killed_node_is_reported_for_each_process_and_nothing_remains(
         assert alive(run) == []
         assert not bench.processes.running
         refused = await bench.start("true", name="c")
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, NotRunning)
 
     on_bench(test)
 
@@ -720,7 +720,7 @@ def test_a_start_that_the_node_did_not_survive_is_refused(on_bench: OnBench) -> 
         await asyncio.sleep(0)
         os.kill(bench.processes.node_pid, signal.SIGKILL)
         refused = await asyncio.wait_for(start, 15)
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, NotRunning)
         assert "SIGKILL" in refused.error
 
     on_bench(test)

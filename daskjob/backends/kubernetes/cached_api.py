@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from daskjob.backends.kubernetes.answers import AlreadyExists, OutcomeUnknown, Replaced
 from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.items import Item, ItemDecoder, Unreadable, still_there
+from daskjob.backends.kubernetes.items import Item, ItemDecoder, UnexpectedObject, still_there
 from daskjob.backends.kubernetes.own_writes import OwnWrites
 from daskjob.backends.kubernetes.resources import resource_of
 from daskjob.core import names
@@ -52,7 +52,7 @@ class CachedApi:
         ref = object_ref(manifest)
         try:
             item = _decoded(ref.kind, await self.api.create(manifest))
-        except (OutcomeUnknown, Unreadable, asyncio.CancelledError):
+        except (OutcomeUnknown, UnexpectedObject, asyncio.CancelledError):
             self.own_writes.lost(owner, manifest)
             raise
         if _is_as_asked(item, manifest):

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from daskjob.backends.kubernetes.background import Background
-from daskjob.backends.kubernetes.items import Unreadable
+from daskjob.backends.kubernetes.items import UnexpectedObject
 from daskjob.core.diagnose import AGAIN_SECONDS
 from daskjob.core.errors import DaskJobError
 from daskjob.core.event_words import EventWords, latest_warning
@@ -101,4 +101,4 @@ def _events(data: bytes) -> list[dict[str, Any]]:
     try:
         return _EVENTS.decode(data).items or []
     except msgspec.MsgspecError as error:
-        raise Unreadable(f"not a list of Events: {error}") from error
+        raise UnexpectedObject(f"not a list of Events: {error}") from error

@@ -71,7 +71,7 @@ SWEEP_PAUSE_SECONDS = 0.02
 #: The longest sleep: epoll takes no more than 24 days. Waking up once a day costs nothing.
 LONGEST_SLEEP_SECONDS = 86400.0
 #: How long a parent that does not read may keep a node alive that is otherwise done.
-FAREWELL_SECONDS = 2.0
+LAST_REPORT_SECONDS = 2.0
 #: The longest request: an environment and arguments fill at most 6 MiB on Linux (ARG_MAX).
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 
@@ -93,7 +93,7 @@ class NotStarted(Exception):
     """A process could not be started; the text says why, for the user."""
 
 
-class Command:
+class StartRequest:
     """A validated start request. Text is bytes here, because that is what the kernel takes."""
 
     __slots__ = ("argv", "cwd", "env", "id", "inherits_stdin", "log")
@@ -316,7 +316,7 @@ class Node:
                 raise Malformed("a request is a JSON object")
             operation = request.get("op")
             if operation == "start":
-                self.start(Command(request, self.run))
+                self.start(StartRequest(request, self.run))
             elif operation == "stop":
                 self.stop(identity(request), grace(request))
             elif operation == "shutdown":
@@ -354,7 +354,7 @@ class Node:
 
     # --- starting ------------------------------------------------------------------------------
 
-    def start(self, command: Command) -> None:
+    def start(self, command: StartRequest) -> None:
         """Start a process and say so, or raise NotStarted."""
         if self.ending:
             raise NotStarted("the run is being shut down")
@@ -369,7 +369,7 @@ class Node:
         more = {} if log_error is None else {"logError": log_error}
         self.send(event="started", id=command.id, pid=pid, at=time.time(), **more)
 
-    def spawn(self, command: Command, log: int) -> int:
+    def spawn(self, command: StartRequest, log: int) -> int:
         """Fork and exec; the pid, or NotStarted with what went wrong in the child.
 
         A plain fork is safe: the node has one thread. The pipe closes by itself on exec, so an
@@ -408,7 +408,7 @@ class Node:
         stage, number = answer.decode().split()
         raise NotStarted(why_not(command, stage, int(number)))
 
-    def become(self, command: Command, stdin: int, log: int, tell: int, node: int) -> NoReturn:
+    def become(self, command: StartRequest, stdin: int, log: int, tell: int, node: int) -> NoReturn:
         """In the forked child: become the program, or tell what stands in the way."""
         stage, failure = "setup", errno.EINVAL
         try:
@@ -511,7 +511,7 @@ class Node:
         left = self.owners().keys()
         kill(left)
         if self.farewell_until is None and (not left or now > self.last_sweep_until):
-            self.farewell_until = now + FAREWELL_SECONDS
+            self.farewell_until = now + LAST_REPORT_SECONDS
 
     def report(self, child: Child, left: int) -> None:
         """Say how a process ended."""
@@ -640,7 +640,7 @@ def opened_log(path: bytes) -> tuple[int, str | None]:
         return log, f"cannot write the log {shown(path)}: {why.strerror}"
 
 
-def execute(command: Command) -> int:
+def execute(command: StartRequest) -> int:
     """Replace this process by the program; returns only the errno of why not."""
     failure = errno.ENOENT
     for path in command.programs():
@@ -654,7 +654,7 @@ def execute(command: Command) -> int:
     return failure
 
 
-def why_not(command: Command, stage: str, number: int) -> str:
+def why_not(command: StartRequest, stage: str, number: int) -> str:
     """What stood in the way of a start, as a sentence that names the path and the remedy."""
     reason = os.strerror(number)
     if stage == "cwd":

@@ -28,8 +28,8 @@ import psutil
 
 from daskjob.backends.local.node import (
     ALL_GONE,
-    FAREWELL_SECONDS,
     GRACE_SECONDS,
+    LAST_REPORT_SECONDS,
     MARKER,
     NODE_MARKER,
     ORPHANED_GRACE_SECONDS,
@@ -44,7 +44,7 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 NODE_EXIT_SECONDS = 5.0
 #: What the node may need beyond the grace: killing what is left (main processes, then their
 #: orphans, then a last look) and its farewell. After that it is taken for stuck.
-MARGIN_SECONDS = 3 * SWEEP_SECONDS + FAREWELL_SECONDS
+MARGIN_SECONDS = 3 * SWEEP_SECONDS + LAST_REPORT_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class NotRunning:
     """The program does not run, and why, as a sentence for the user."""
 
     id: str
@@ -104,7 +104,7 @@ class NodeLost:
     at: datetime
 
 
-Event = Started | Refused | Exited | NodeLost
+ProcessEvent = Started | NotRunning | Exited | NodeLost
 
 
 class Processes:
@@ -121,9 +121,9 @@ class Processes:
         self._node: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._listener: asyncio.Task[None] | None = None
-        self._answers: dict[str, asyncio.Future[Started | Refused]] = {}
+        self._answers: dict[str, asyncio.Future[Started | NotRunning]] = {}
         self._running: dict[str, Started] = {}
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._events: asyncio.Queue[ProcessEvent | None] = asyncio.Queue()
         self._closing = False
         self._trouble = ""
 
@@ -172,7 +172,7 @@ class Processes:
             self._listen(reader, self._node), name=f"node of run {self._run}"
         )
 
-    async def start(self, command: Command) -> Started | Refused:
+    async def start(self, command: Command) -> Started | NotRunning:
         """Start a process; the answer is also among the events.
 
         If this call is cancelled, the process is killed should it have been started.
@@ -200,7 +200,7 @@ class Processes:
         """
         await self._send({"op": "stop", "id": name, "graceSeconds": grace_seconds})
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncIterator[ProcessEvent]:
         """Everything that happens, until the node has ended. For one reader."""
         while (event := await self._events.get()) is not None:
             yield event
@@ -264,7 +264,7 @@ class Processes:
                 self._running[id] = started
                 self._answer(started)
             case {"event": "refused", "id": id, "error": error}:
-                self._answer(Refused(id=id, error=error))
+                self._answer(NotRunning(id=id, error=error))
             case {"event": "exited", "id": id, "exitCode": code, "signal": number, "at": at}:
                 self._running.pop(id, None)
                 left = event.get("left", 0)
@@ -275,14 +275,14 @@ class Processes:
                 self._trouble = str(event.get("error", event))
                 logger.warning("The node process of run %s says: %s", self._run, self._trouble)
 
-    def _answer(self, answer: Started | Refused) -> None:
+    def _answer(self, answer: Started | NotRunning) -> None:
         self._events.put_nowait(answer)
         waiting = self._answers.pop(answer.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
-    def _refuse(self, name: str, why: str) -> Refused:
-        refused = Refused(id=name, error=why)
+    def _refuse(self, name: str, why: str) -> NotRunning:
+        refused = NotRunning(id=name, error=why)
         self._events.put_nowait(refused)
         return refused
 
@@ -303,7 +303,7 @@ class Processes:
         if self._trouble:
             error += f" ({self._trouble})"
         for name in list(self._answers):
-            self._answer(Refused(id=name, error=error))
+            self._answer(NotRunning(id=name, error=error))
         now = datetime.now(UTC)
         for name in self._running:
             self._events.put_nowait(NodeLost(id=name, error=error, at=now))

@@ -28,13 +28,13 @@ def validate_command(files: tuple[Path, ...]) -> int:
 
     Objects of other kinds are left alone. The exit code is 125 where anything is wrong.
     """
-    from daskjob.submit.cli.documents import Unreadable, read_documents
+    from daskjob.submit.cli.documents import UnreadableFile, read_documents
 
     good = True
     for path in files:
         try:
             documents = read_documents(path)
-        except (Unreadable, Invalid) as error:
+        except (UnreadableFile, Invalid) as error:
             click.echo(str(error), err=True)
             good = False
             continue
