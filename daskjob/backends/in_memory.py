@@ -15,7 +15,7 @@ from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.demand import Demands, demands_after
-from daskjob.core.errors import Conflict, NotFound, Refused
+from daskjob.core.errors import Conflict, CreateRejected, NotFound
 from daskjob.core.event_words import EventWords, silent_pods, with_words
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
 from daskjob.core.objects import GatheredObjects
@@ -26,7 +26,7 @@ from daskjob.core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
-    Refusal,
+    Rejection,
     Site,
     autoscaler_observed,
     cluster_observed,
@@ -57,9 +57,9 @@ class InMemoryBackend:
         self._watchers: list[Callable[[], None]] = []
         self.store.watch(lambda _old, _new: self.changed())
         self.events: list[ToldEvent] = []
-        self.refusals: dict[tuple[str, str], Refusal] = {}
+        self.rejections: dict[tuple[str, str], Rejection] = {}
         #: By the object's uid.
-        self.status_refusals: dict[str, Refusal] = {}
+        self.status_rejections: dict[str, Rejection] = {}
         #: What each scheduler last said, by its cluster's uid.
         self.dask: dict[str, DaskState] = {}
         #: What they have wanted, and which of them were asked in vain, by the same.
@@ -109,8 +109,8 @@ class InMemoryBackend:
         scheduler = observed.scheduler
         return replace(
             observed,
-            refusals=self._refusals(observed.job.meta.namespace),
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            rejections=self._rejections(observed.job.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(cluster.ref.uid) if cluster else None,
             report=self.reports.get(scheduler.ref.uid) if scheduler else None,
             site=self.site,
@@ -119,8 +119,8 @@ class InMemoryBackend:
     def _cluster(self, observed: ObservedCluster) -> ObservedCluster:
         return replace(
             observed,
-            refusals=self._refusals(observed.cluster.meta.namespace),
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            rejections=self._rejections(observed.cluster.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(observed.cluster.meta.uid),
             entropy=self.entropy(),
             site=self.site,
@@ -130,8 +130,8 @@ class InMemoryBackend:
         cluster = observed.cluster
         return replace(
             observed,
-            refusals=self._refusals(observed.group.meta.namespace),
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            rejections=self._rejections(observed.group.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(cluster.meta.uid) if cluster else None,
             retirement=self.retirements.get(observed.group.meta.uid),
             entropy=self.entropy(),
@@ -142,7 +142,7 @@ class InMemoryBackend:
         uid = observed.cluster.meta.uid if observed.cluster else ""
         return replace(
             observed,
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(uid),
             silent=uid in self.mute,
             demands=self.demands.get(uid, {}),
@@ -166,8 +166,8 @@ class InMemoryBackend:
         """Return fresh randomness."""
         return secrets.token_hex(16)
 
-    def _refusals(self, namespace: str) -> dict[str, Refusal]:
-        return {name: r for (where, name), r in self.refusals.items() if where == namespace}
+    def _rejections(self, namespace: str) -> dict[str, Rejection]:
+        return {name: r for (where, name), r in self.rejections.items() if where == namespace}
 
     async def create(self, owner: Key, manifest: Manifest) -> None:  # noqa: ARG002
         """Create an object, or remember why it was refused."""
@@ -175,15 +175,15 @@ class InMemoryBackend:
         where = (ref.namespace, f"{ref.kind}/{ref.name}")
         try:
             self.store.create(manifest)
-        except Refused as error:
-            self.refusals[where] = self._refusal(self.refusals.get(where), error)
+        except CreateRejected as error:
+            self.rejections[where] = self._rejection(self.rejections.get(where), error)
             raise
-        self.refusals.pop(where, None)
+        self.rejections.pop(where, None)
 
-    def _refusal(self, before: Refusal | None, error: Refused) -> Refusal:
+    def _rejection(self, before: Rejection | None, error: CreateRejected) -> Rejection:
         now = self.clock()
         if before is None or before.kind != error.kind:
-            return Refusal(error.kind, error.name, error.words, now, now)
+            return Rejection(error.kind, error.name, error.words, now, now)
         return replace(before, words=error.words, last_at=now, tries=before.tries + 1)
 
     async def delete(self, ref: ObjectRef) -> None:
@@ -233,7 +233,7 @@ class InMemoryBackend:
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write the whole status of an object."""
         self.store.write_status(ref, status)
-        self.status_refusals.pop(ref.uid, None)
+        self.status_rejections.pop(ref.uid, None)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Keep events of an object."""

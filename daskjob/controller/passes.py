@@ -16,7 +16,7 @@ from daskjob.controller.clock import Clock, machine_clock, utc_now
 from daskjob.controller.queue import WorkQueue
 from daskjob.controller.world import World
 from daskjob.core.backend import Backend, reconcile
-from daskjob.core.errors import DaskJobError, Denied, Invalid
+from daskjob.core.errors import ChangeDenied, DaskJobError, Invalid
 from daskjob.core.manifests import Key
 from daskjob.core.turns import Turns
 
@@ -188,7 +188,7 @@ def _may_pass(error: Exception) -> bool:
     A missing permission is one too, of whoever grants it. A no to the very change that was asked
     for, as of an admission policy that guards what exists, is none.
     """
-    return isinstance(error, DaskJobError) and not isinstance(error, Invalid | Denied)
+    return isinstance(error, DaskJobError) and not isinstance(error, Invalid | ChangeDenied)
 
 
 def _next_look(wake_in: float | None) -> str:

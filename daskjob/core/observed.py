@@ -15,7 +15,7 @@ from typing import TypeAlias
 from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.demand import Demand, Demands
-from daskjob.core.errors import FieldError, RefusalKind
+from daskjob.core.errors import FieldError, RejectionKind
 from daskjob.core.legacy import deployed, left_alone
 from daskjob.core.manifests import (
     Manifest,
@@ -55,10 +55,10 @@ from daskjob.core.status import (
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """An object that could not be made: who said no, and since when."""
 
-    kind: RefusalKind
+    kind: RejectionKind
     name: str
     words: str
     first_at: datetime
@@ -136,9 +136,9 @@ class ObservedJob:
     leftovers: tuple[ObjectRef, ...] = ()
     #: Whether the ConfigMap with the job's files exists.
     files_exist: bool = False
-    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    rejections: Mapping[str, Rejection] = field(default_factory=dict)
     #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_refusal: Refusal | None = None
+    status_rejection: Rejection | None = None
     dask: DaskState | None = None
     report: CollectedReport | None = None
     #: When the runner last wrote to its log; only where that costs nothing (on this machine).
@@ -193,9 +193,9 @@ class ObservedCluster:
     workers: tuple[PodFacts, ...] = ()
     #: Whether a runner that uses the cluster is alive: then it is never idle.
     runner_alive: bool = False
-    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    rejections: Mapping[str, Rejection] = field(default_factory=dict)
     #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_refusal: Refusal | None = None
+    status_rejection: Rejection | None = None
     dask: DaskState | None = None
     #: Fresh randomness: the agent's token of a scheduler that has none yet.
     entropy: str = ""
@@ -224,9 +224,9 @@ class ObservedGroup:
     service_exists: bool = False
     #: The worker pods that this group's uid controls.
     workers: tuple[PodFacts, ...] = ()
-    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    rejections: Mapping[str, Rejection] = field(default_factory=dict)
     #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_refusal: Refusal | None = None
+    status_rejection: Rejection | None = None
     dask: DaskState | None = None
     retirement: Retirement | None = None
     #: Fresh randomness for new names, so that deciding itself stays a function of values.
@@ -268,7 +268,7 @@ class ObservedAutoscaler:
     #: What it has wanted of every group since that is known.
     demands: Demands = field(default_factory=dict)
     #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_refusal: Refusal | None = None
+    status_rejection: Rejection | None = None
 
     @property
     def ref(self) -> ObjectRef:

@@ -56,8 +56,8 @@ def test_audit_counts_by_user_as_whom_it_was_asked(
     with audit() as audited, pytest.raises(KubectlFailed, match="Forbidden"):
         kubectl("delete", "pod", "none", "--as", user)
     # kubectl looks first, and is not allowed to.
-    refused = [r for r in audited.requests if r.uri.endswith("/pods/none")]
-    assert {(r.verb, r.resource, r.code) for r in refused} == {("delete", "pods", 403)}
+    rejected = [r for r in audited.requests if r.uri.endswith("/pods/none")]
+    assert {(r.verb, r.resource, r.code) for r in rejected} == {("delete", "pods", 403)}
 
 
 def test_table_of_counts_has_the_most_frequent_first() -> None:

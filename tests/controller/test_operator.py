@@ -440,7 +440,7 @@ def test_api_server_that_does_not_answer_keeps_nobody_from_leaving() -> None:
 def test_plugins_are_loaded_where_the_operator_leads_and_nowhere_else() -> None:
     loaded: list[str] = []
 
-    def refuse() -> None:
+    def reject() -> None:
         loaded.append("plugin")
         raise ImportError("no such module")
 
@@ -453,7 +453,7 @@ def test_plugins_are_loaded_where_the_operator_leads_and_nowhere_else() -> None:
                 "spec": {"holderIdentity": "other", "leaseDurationSeconds": 3600},
             }
         )
-        shell = Shell([Plugin("broken", refuse)], options.namespaces)
+        shell = Shell([Plugin("broken", reject)], options.namespaces)
         operator = Operator(options, story.connect, shell)
         task = asyncio.create_task(operator.run())
         await asyncio.sleep(0.2)

@@ -10,7 +10,7 @@ import pytest
 from daskjob.backends.fake import FakeBackend
 from daskjob.core.backend import carry_out
 from daskjob.core.decision import Decision, Event, Patch
-from daskjob.core.errors import ApiError, Denied
+from daskjob.core.errors import ApiError, ChangeDenied
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.names import LABEL_CLUSTER_NAME
 from daskjob.core.turns import AFTERWARDS_SECONDS, SMALL_STEPS, STEPS_ALONE, STEPS_BESIDE, Turns
@@ -143,13 +143,13 @@ def test_one_that_fails_stops_none_of_the_others_and_fails_the_pass() -> None:
 def test_a_change_that_is_denied_is_told_on_the_object_beside_what_else_is_done() -> None:
     class Denying(FakeBackend):
         async def patch(self, patch: Patch) -> None:
-            raise Denied(f"{patch.ref.name}: a policy says no")
+            raise ChangeDenied(f"{patch.ref.name}: a policy says no")
 
     async def story() -> None:
         world = Denying()
         doomed = ObjectRef("DaskWorkerGroup", "default", "simple-2")
         decision = Decision(patch=(Patch(REF, {}), Patch(doomed, {})))
-        with pytest.raises(Denied):
+        with pytest.raises(ChangeDenied):
             await made(world, decision)
         assert [(told.ref, told.event) for told in world.events] == [
             (REF, Event("ChangeDenied", "simple: a policy says no", warning=True)),

@@ -49,8 +49,8 @@ def remembered(found: Passing) -> dict[str, int]:
         "retirements": backend._retirements,
         "missing pods": backend._missing_pods,
         "words": backend._pod_words,
-        "refusals": writer.refusals,
-        "refused statuses": writer.refused_statuses,
+        "refusals": writer.rejections,
+        "refused statuses": writer.rejected_statuses,
     }
     sizes = {
         f"{part}.{name}": len(value)

@@ -706,8 +706,8 @@ def test_a_killed_node_is_reported_for_each_process_and_nothing_remains(
             assert end.error == "the process that ran it was killed by SIGKILL"
         assert alive(run) == []
         assert not bench.processes.running
-        refused = await bench.start("true", name="c")
-        assert isinstance(refused, NotRunning)
+        rejected = await bench.start("true", name="c")
+        assert isinstance(rejected, NotRunning)
 
     on_bench(test)
 
@@ -719,9 +719,9 @@ def test_a_start_that_the_node_did_not_survive_is_refused(on_bench: OnBench) -> 
         start = asyncio.create_task(bench.start("sleep", LONG))
         await asyncio.sleep(0)
         os.kill(bench.processes.node_pid, signal.SIGKILL)
-        refused = await asyncio.wait_for(start, 15)
-        assert isinstance(refused, NotRunning)
-        assert "SIGKILL" in refused.error
+        rejected = await asyncio.wait_for(start, 15)
+        assert isinstance(rejected, NotRunning)
+        assert "SIGKILL" in rejected.error
 
     on_bench(test)
 
@@ -990,8 +990,8 @@ def test_the_protocol_is_as_documented(wire: Wire, tmp_path: Path) -> None:
     assert psutil.Process(pid).cmdline() == ["/bin/sleep", LONG]
     assert abs(at - time.time()) < 15
     wire.send({**start, "cwd": "/", "log": str(tmp_path / "log")})
-    refused = wire.receive()
-    assert refused == {
+    rejected = wire.receive()
+    assert rejected == {
         "event": "refused",
         "id": "pod/main",
         "error": f"pod/main still runs (pid {pid})",

@@ -110,7 +110,7 @@ class KubernetesBackend:
         self._subscribers: list[Wake] = []
         self._wakes = Wakes(self.cache, self._wake)
         self.cache.watch(self._changed)
-        self._writer = Writer(api, self.cache, self._wakes.refused, self._background.start, clock)
+        self._writer = Writer(api, self.cache, self._wakes.rejected, self._background.start, clock)
         self._missing_pods = MissingPods(self._writer.own, self.cache)
         self._retirements = Retirements(
             self.agents, self._wake, self._exists, self._background.start, clock
@@ -292,8 +292,8 @@ class KubernetesBackend:
             self._follow(key, cluster.ref, scheduler, _job_interval(observed))
         return replace(
             observed,
-            refusals=self._writer.refusals.of(self._passes_below(key)),
-            status_refusal=self._writer.status_refusal(key),
+            rejections=self._writer.rejections.of(self._passes_below(key)),
+            status_rejection=self._writer.status_rejection(key),
             dask=self.agents.state(cluster.ref.uid) if cluster else None,
             report=self._reports.get(scheduler.ref.uid) if scheduler else None,
             site=self.site,
@@ -313,8 +313,8 @@ class KubernetesBackend:
         self._follow(key, meta.ref, observed.scheduler, every)
         return replace(
             observed,
-            refusals=self._writer.refusals.of(self._passes_below(key)),
-            status_refusal=self._writer.status_refusal(key),
+            rejections=self._writer.rejections.of(self._passes_below(key)),
+            status_rejection=self._writer.status_rejection(key),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
             site=self.site,
@@ -332,8 +332,8 @@ class KubernetesBackend:
             dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
         return replace(
             observed,
-            refusals=self._writer.refusals.of([key]),
-            status_refusal=self._writer.status_refusal(key),
+            rejections=self._writer.rejections.of([key]),
+            status_rejection=self._writer.status_rejection(key),
             dask=dask,
             retirement=answer,
             entropy=secrets.token_hex(16),
@@ -343,7 +343,8 @@ class KubernetesBackend:
     def _autoscaler(self, key: Key, manifest: Manifest) -> ObservedAutoscaler:
         objects = self.cache.objects(key.namespace)
         observed = replace(
-            autoscaler_observed(manifest, objects), status_refusal=self._writer.status_refusal(key)
+            autoscaler_observed(manifest, objects),
+            status_rejection=self._writer.status_rejection(key),
         )
         cluster, scheduler = observed.cluster, observed.scheduler
         if cluster is None:
@@ -469,7 +470,7 @@ class KubernetesBackend:
 
         Raises
         ------
-        StatusRefused
+        StatusRejected
             The server said no to what it says.
         """
         await self._writer.write_status(ref, status)

@@ -18,7 +18,7 @@ from daskjob.backends.kubernetes.items import Item, ItemDecoder, UnexpectedObjec
 from daskjob.backends.kubernetes.own_writes import OwnWrites
 from daskjob.backends.kubernetes.resources import resource_of
 from daskjob.core import names
-from daskjob.core.errors import NotFound, RefusalKind, Refused
+from daskjob.core.errors import CreateRejected, NotFound, RejectionKind
 from daskjob.core.manifests import (
     Key,
     Manifest,
@@ -120,7 +120,7 @@ class CachedApi:
         for manifest in self.own_writes.unsettled(owner):
             try:
                 await self.create(owner, manifest)
-            except (AlreadyExists, Refused):
+            except (AlreadyExists, CreateRejected):
                 # Refused may mean that it exists: it is itself what fills the quota.
                 await self.look(object_ref(manifest))
             except NotFound:
@@ -155,8 +155,8 @@ _TAKEN_OFF = (
 )
 
 
-def _changed(ref: ObjectRef, more: str = "") -> Refused:
-    return Refused(RefusalKind.REJECTED, str(ref), _TAKEN_OFF + more)
+def _changed(ref: ObjectRef, more: str = "") -> CreateRejected:
+    return CreateRejected(RejectionKind.REJECTED, str(ref), _TAKEN_OFF + more)
 
 
 def _ownerless(ref: ObjectRef) -> str:

@@ -57,7 +57,7 @@ class Wakes:
         for key in set(self._seen_by(pod)):
             self._wake(key)
 
-    def refused(self, owner: Key) -> None:
+    def rejected(self, owner: Key) -> None:
         """Wake every pass above the one that was told no: it may be its own end."""
         item = self._cache.get(owner.kind, owner.namespace, owner.name)
         for key in {*self._owners(item)} if item else ():

@@ -19,7 +19,7 @@ Events:
     {"event": "exited", "id", "exitCode", "signal", "at", "left"?}
     {"event": "error", "error"}                 a request that made no sense
 
-Every start is answered by exactly one `started` or `refused`, every `started` is followed by one
+Every start is answered by exactly one `started` or `rejected`, every `started` is followed by one
 `exited`. `at` is in seconds since the epoch. Text is UTF-8 with surrogate escapes.
 
 `exited` is sent when nothing of the id lives any more: what the main process left behind (forked,

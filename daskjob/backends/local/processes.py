@@ -179,9 +179,9 @@ class Processes:
         """
         name = command.id
         if self._listener is None or self._listener.done() or self._closing:
-            return self._refuse(name, "the run is closed, or its node process is gone")
+            return self._reject(name, "the run is closed, or its node process is gone")
         if name in self._running or name in self._answers:
-            return self._refuse(name, f"{name} still runs")
+            return self._reject(name, f"{name} still runs")
         answer = asyncio.get_running_loop().create_future()
         self._answers[name] = answer
         await self._send(start_request(command))
@@ -281,10 +281,10 @@ class Processes:
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
-    def _refuse(self, name: str, why: str) -> NotRunning:
-        refused = NotRunning(id=name, error=why)
-        self._events.put_nowait(refused)
-        return refused
+    def _reject(self, name: str, why: str) -> NotRunning:
+        rejected = NotRunning(id=name, error=why)
+        self._events.put_nowait(rejected)
+        return rejected
 
     def _end_node(self, node: subprocess.Popen[bytes]) -> None:
         """Wait for the node, and sweep unless it promises that nothing is left. Blocks."""

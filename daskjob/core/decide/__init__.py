@@ -13,7 +13,7 @@ from daskjob.core.decide.cluster import decide_cluster
 from daskjob.core.decide.first_sight import first_patch
 from daskjob.core.decide.group import decide_group
 from daskjob.core.decide.job import decide_job
-from daskjob.core.decide.refused_status import held_back
+from daskjob.core.decide.rejected_status import held_back
 from daskjob.core.decision import Decision
 from daskjob.core.observed import (
     Observed,
@@ -29,7 +29,7 @@ def decide(observed: Observed, now: datetime) -> Decision:
     first = first_patch(observed)
     if first is not None:
         return Decision(patch=(first,))
-    return held_back(_decided(observed, now), observed.status_refusal, now)
+    return held_back(_decided(observed, now), observed.status_rejection, now)
 
 
 def _decided(observed: Observed, now: datetime) -> Decision:

@@ -19,7 +19,7 @@ from daskjob.core.decide.job_status import told, told_at
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
-from daskjob.core.observed import ObservedJob, Refusal
+from daskjob.core.observed import ObservedJob, Rejection
 from daskjob.core.policies import startup
 from daskjob.core.policies.cancel import cancelled
 from daskjob.core.policies.cleanup import (
@@ -55,7 +55,7 @@ LOOK_SECONDS = SIDECAR_SECONDS + 1
 
 def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     """Return what a pass over a job is to do."""
-    observed = updated(observed, refusals=_own_refusals(observed))
+    observed = updated(observed, rejections=_own_rejections(observed))
     job = observed.job
     if job.meta.deleting or job.managed_by != names.MANAGED_BY:
         return NOTHING
@@ -75,9 +75,9 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     return _write(view, ended(view, end))
 
 
-def _own_refusals(observed: ObservedJob) -> dict[str, Refusal]:
+def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
     """Return the refusals of this job's objects; a backend shows those of the whole namespace."""
-    if not observed.refusals:
+    if not observed.rejections:
         return {}
     job, cluster = observed.job, observed.job.cluster_name
     groups = [group.name for group in job.cluster.all_groups] if job.cluster else ["default"]
@@ -90,7 +90,7 @@ def _own_refusals(observed: ObservedJob) -> dict[str, Refusal]:
         *(f"{names.Kind.GROUP}/{names.group_name(cluster, group)}" for group in groups),
     }
     workers = tuple(f"Pod/{names.worker_name(names.group_name(cluster, g), '')}" for g in groups)
-    return {n: r for n, r in observed.refusals.items() if n in exact or n.startswith(workers)}
+    return {n: r for n, r in observed.rejections.items() if n in exact or n.startswith(workers)}
 
 
 def _view(observed: ObservedJob, now: datetime) -> JobView:
@@ -277,8 +277,8 @@ def _runner_may_start(view: JobView) -> bool:
 
 
 def _may_try(view: JobView, manifest: Manifest) -> bool:
-    refusal = view.observed.refusals.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
-    return refusal is None or view.now >= next_try(refusal)
+    rejection = view.observed.rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
+    return rejection is None or view.now >= next_try(rejection)
 
 
 def _scaled(view: JobView) -> tuple[Patch, ...]:
@@ -320,7 +320,7 @@ def _next_looks(view: JobView) -> list[datetime | None]:
         status.next_attempt_time,
         stood_still.due if stood_still else None,
         blocked_until(view) if in_the_way(view) else None,
-        *(next_try(refusal) for refusal in view.observed.refusals.values()),
+        *(next_try(rejection) for rejection in view.observed.rejections.values()),
     ]
     if follows_progress:
         since = progress or view.now
