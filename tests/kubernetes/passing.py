@@ -93,7 +93,7 @@ async def passing(cluster: Cluster, namespace: str) -> AsyncIterator[Passing]:
         others = await stack.enter_async_context(Api(Plain(direct)))
         clock, broken = Clock(), list[str]()
         backend = KubernetesBackend(
-            Api(Plain(Access(proxy.url))), Site(), [namespace], clock, watch_broke=broken.append
+            Api(Plain(Access(proxy.url))), Site(), [namespace], clock, on_watch_broken=broken.append
         )
         await stack.enter_async_context(backend)
         passes = Passes(backend, now=clock)

@@ -23,7 +23,7 @@ from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.background import BackgroundTasks
 from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.connection import find_credentials
-from daskjob.backends.kubernetes.informer import Broke, informers, nobody
+from daskjob.backends.kubernetes.informer import OnWatchBroken, ignore_broken_watch, informers
 from daskjob.backends.kubernetes.items import Item
 from daskjob.backends.kubernetes.leases import Leases
 from daskjob.backends.kubernetes.missing_pods import MissingPods
@@ -98,12 +98,12 @@ class KubernetesBackend:
         site: Site,
         namespaces: Sequence[str] = (),
         clock: Callable[[], datetime] = _now,
-        watch_broke: Broke = nobody,
+        on_watch_broken: OnWatchBroken = ignore_broken_watch,
     ) -> None:
         self.site = site
         self.clock = clock
         self.cache = Cache()
-        self.informers = informers(api, self.cache, namespaces, watch_broke)
+        self.informers = informers(api, self.cache, namespaces, on_watch_broken)
         self.agents = Agents(self._dask_changed, now=clock)
         self._api = api
         self._background = BackgroundTasks()
@@ -132,7 +132,7 @@ class KubernetesBackend:
             There are no credentials, or they cannot be read.
         """
         api = Api(find_credentials(), told=counters.request)
-        backend = cls(api, site, namespaces, watch_broke=counters.watch_restarted)
+        backend = cls(api, site, namespaces, on_watch_broken=counters.watch_restarted)
         return await backend.__aenter__()
 
     async def __aenter__(self) -> KubernetesBackend:
