@@ -16,7 +16,6 @@ from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.errors import Conflict, CreateRejected, NotFound
-from daskjob.core.event_words import EventWords, silent_pods, with_words
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
 from daskjob.core.objects import GatheredObjects
 from daskjob.core.observed import (
@@ -33,6 +32,7 @@ from daskjob.core.observed import (
     group_observed,
     job_observed,
 )
+from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
 
 #: The kinds that passes are about.
 PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP, names.Kind.AUTOSCALER)
@@ -68,7 +68,7 @@ class InMemoryBackend:
         self.reports: dict[str, CollectedReport] = {}
         self.retirements: dict[str, Retirement] = {}
         #: What Events say of pods that are stuck, by the pod's uid.
-        self.pod_words: dict[str, EventWords] = {}
+        self.pod_warnings: dict[str, PodWarning] = {}
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call the watcher whenever something has changed that a pass may see."""
@@ -98,11 +98,11 @@ class InMemoryBackend:
 
     def _with_words(self, observed: Observed) -> Observed:
         """Tell what Events say, as far as anybody would ask for it."""
-        if not self.pod_words:
+        if not self.pod_warnings:
             return observed
         asked = {pod.ref.uid for pod in silent_pods(observed, self.clock())}
-        words = {uid: words for uid, words in self.pod_words.items() if uid in asked}
-        return with_words(observed, words)
+        words = {uid: words for uid, words in self.pod_warnings.items() if uid in asked}
+        return with_warnings(observed, words)
 
     def _job(self, observed: ObservedJob) -> ObservedJob:
         cluster = observed.cluster

@@ -32,8 +32,8 @@ from hypothesis.stateful import (
 
 from daskjob.core import names
 from daskjob.core.errors import RejectionKind
-from daskjob.core.event_words import EventWords
 from daskjob.core.manifests import Key, Manifest, controller_uid, metadata, object_ref
+from daskjob.core.pod_warnings import PodWarning
 from daskjob.core.pods import pod_facts
 from tests.core import manifests
 from tests.core.dask_kubernetes import left, old_job
@@ -296,8 +296,8 @@ class World(WatchedWorld):
         elif self.mood is Mood.NO_VOLUME:
             if facts.main is None or facts.main.reason != "ContainerCreating":
                 self.wait_with(pod, "ContainerCreating")
-                words = EventWords("FailedMount", "exit status 32", self.now)
-                self.pod_words[facts.ref.uid] = words
+                words = PodWarning("FailedMount", "exit status 32", self.now)
+                self.pod_warnings[facts.ref.uid] = words
         else:
             self.start(pod, ready=False)
 
@@ -659,8 +659,8 @@ class JobLife(RuleBasedStateMachine):
     def event_is_told_of_a_pod(self, index: int, reason: str) -> None:
         pod = self._one(self._pods("", "Pending"), index)
         if pod:
-            words = EventWords(reason, LONG_WORDS, self.world.now)
-            self.world.pod_words[str(metadata(pod)["uid"])] = words
+            words = PodWarning(reason, LONG_WORDS, self.world.now)
+            self.world.pod_warnings[str(metadata(pod)["uid"])] = words
 
     @rule(index=which)
     def pod_finds_no_node(self, index: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from daskjob.core.errors import RejectionKind
-from daskjob.core.event_words import EventWords
 from daskjob.core.manifests import Manifest, format_time, metadata, object_ref
+from daskjob.core.pod_warnings import PodWarning
 from tests.core.manifests import job
 from tests.core.stories import Story, job_story, running
 
@@ -153,7 +153,7 @@ def silent(component: str = "runner", **spec: object) -> tuple[Story, Manifest]:
 
 def say(story: Story, pod: Manifest, reason: str, message: str) -> None:
     """Let an Event be told about a pod."""
-    story.world.pod_words[metadata(pod)["uid"]] = EventWords(reason, message, story.world.now)
+    story.world.pod_warnings[metadata(pod)["uid"]] = PodWarning(reason, message, story.world.now)
 
 
 @pytest.mark.parametrize("component", ["runner", "scheduler"])

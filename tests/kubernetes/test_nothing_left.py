@@ -48,7 +48,7 @@ def remembered(found: Passing) -> dict[str, int]:
         "own writes": writer.own.own_writes,
         "retirements": backend._retirements,
         "missing pods": backend._missing_pods,
-        "words": backend._pod_words,
+        "words": backend._pod_warnings,
         "refusals": writer.rejections,
         "refused statuses": writer.rejected_statuses,
     }

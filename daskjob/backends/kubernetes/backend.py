@@ -2,7 +2,7 @@
 
 A pass reads nothing from the API server but what the cache cannot know: whether a runner or a
 scheduler that is missing is really gone. Schedulers are asked beside the passes (``agents``), and
-so are the Events of pods that are stuck (``pod_words``): the answers wake the passes.
+so are the Events of pods that are stuck (``pod_warnings``): the answers wake the passes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from daskjob.backends.kubernetes.informer import OnWatchBroken, ignore_broken_wa
 from daskjob.backends.kubernetes.items import Item
 from daskjob.backends.kubernetes.leases import Leases
 from daskjob.backends.kubernetes.missing_pods import MissingPods
-from daskjob.backends.kubernetes.pod_words import PodWords
+from daskjob.backends.kubernetes.pod_warnings import PodWarnings
 from daskjob.backends.kubernetes.retirements import Retirements, concerns
 from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
 from daskjob.backends.kubernetes.writing import Writer
@@ -39,7 +39,6 @@ from daskjob.core.build.pods import dashboard_prefix
 from daskjob.core.build.service import dashboard_container_port
 from daskjob.core.dask import dask_state
 from daskjob.core.decision import Event, Patch, Retire
-from daskjob.core.event_words import silent_pods, with_words
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import (
     CollectedReport,
@@ -55,6 +54,7 @@ from daskjob.core.observed import (
     job_observed,
     joined_groups,
 )
+from daskjob.core.pod_warnings import silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.renewal import renewal
 from daskjob.core.readings import cluster_in
@@ -117,7 +117,9 @@ class KubernetesBackend:
         )
         #: By the scheduler pod's uid.
         self._reports: dict[str, CollectedReport] = {}
-        self._pod_words = PodWords(api.warnings, self._words_came, self._background.start, clock)
+        self._pod_warnings = PodWarnings(
+            api.warnings, self._words_came, self._background.start, clock
+        )
         self._open = AsyncExitStack()
 
     @classmethod
@@ -220,7 +222,7 @@ class KubernetesBackend:
         self._reports.pop(uid, None)
         self._retirements.forget(uid)
         self._writer.told.forget(uid)
-        self._pod_words.forget(uid)
+        self._pod_warnings.forget(uid)
         self.agents.forget(uid)
         if gone.ref.kind in PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
@@ -271,7 +273,7 @@ class KubernetesBackend:
 
     def _with_words(self, observed: Observed) -> Observed:
         """Add what Events say of pods whose nodes have been at work on them for too long."""
-        return with_words(observed, self._pod_words.of(silent_pods(observed, self.clock())))
+        return with_warnings(observed, self._pod_warnings.of(silent_pods(observed, self.clock())))
 
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
         objects = self.cache.objects(key.namespace)
