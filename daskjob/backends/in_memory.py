@@ -16,8 +16,8 @@ from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.errors import Conflict, CreateRejected, NotFound
+from daskjob.core.lookup import ListLookup
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
-from daskjob.core.objects import GatheredObjects
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
@@ -84,7 +84,7 @@ class InMemoryBackend:
         item = self.store.get(key)
         if item is None:
             return None
-        objects = GatheredObjects(self.store.all(key.namespace))
+        objects = ListLookup(self.store.all(key.namespace))
         match key.kind:
             case names.Kind.JOB:
                 return self._with_words(self._job(job_observed(item, objects)))

@@ -17,6 +17,7 @@ from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.demand import Demand, Demands
 from daskjob.core.errors import FieldError, RejectionKind
 from daskjob.core.legacy import deployed, left_alone
+from daskjob.core.lookup import Lookup
 from daskjob.core.manifests import (
     Manifest,
     ObjectRef,
@@ -26,7 +27,6 @@ from daskjob.core.manifests import (
     object_ref,
     whole_number,
 )
-from daskjob.core.objects import Objects
 from daskjob.core.pods import PodFacts
 from daskjob.core.readings import (
     autoscaler_in,
@@ -284,7 +284,7 @@ class ObservedAutoscaler:
 Observed: TypeAlias = ObservedJob | ObservedCluster | ObservedGroup | ObservedAutoscaler
 
 
-def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
+def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
     """Return what there is to see of a job; the caller adds what is not in objects."""
     job, mistakes = job_in(manifest)
     cluster = objects.named(names.Kind.CLUSTER, job.cluster_name)
@@ -335,7 +335,7 @@ def _is_from_dask_kubernetes(
     return made_cluster or any(pod.attempt is None for pod in runners)
 
 
-def _leftovers(cluster: str, objects: Objects) -> tuple[ObjectRef, ...]:
+def _leftovers(cluster: str, objects: Lookup) -> tuple[ObjectRef, ...]:
     """Return what of an earlier cluster of this name is still there.
 
     As long as one is there its name is taken, and a new scheduler beside an old one would be two
@@ -345,7 +345,7 @@ def _leftovers(cluster: str, objects: Objects) -> tuple[ObjectRef, ...]:
     return (*objects.orphans(cluster), *(pod.ref for pod in schedulers))
 
 
-def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Objects) -> ClusterOfJob:
+def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Lookup) -> ClusterOfJob:
     cluster, mistakes = cluster_in(manifest)
     phase = cluster_status_in(manifest).phase
     groups = objects.controlled(names.Kind.GROUP, cluster.meta.uid)
@@ -368,7 +368,7 @@ def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Objects) -> Clust
     )
 
 
-def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Objects) -> bool:
+def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Lookup) -> bool:
     name = cluster.meta.name
     if names.ANNOTATION_ATTEMPT in cluster.meta.annotations:
         # A job of ours made it.
@@ -378,11 +378,11 @@ def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Objects) -
     return left_alone(status, cluster.meta.created_at, schedulers)
 
 
-def _deployed(cluster: str, objects: Objects) -> tuple[PodFacts, ...]:
+def _deployed(cluster: str, objects: Lookup) -> tuple[PodFacts, ...]:
     return deployed(objects.labelled_schedulers(cluster), cluster)
 
 
-def _workers_of_cluster(cluster_uid: str, objects: Objects) -> tuple[PodFacts, ...]:
+def _workers_of_cluster(cluster_uid: str, objects: Lookup) -> tuple[PodFacts, ...]:
     return tuple(
         pod
         for group in objects.controlled(names.Kind.GROUP, cluster_uid)
@@ -390,14 +390,14 @@ def _workers_of_cluster(cluster_uid: str, objects: Objects) -> tuple[PodFacts, .
     )
 
 
-def _workers_of_group(group: Manifest, objects: Objects) -> list[PodFacts]:
+def _workers_of_group(group: Manifest, objects: Lookup) -> list[PodFacts]:
     ref = object_ref(group)
     label = names.label_value(ref.name)
     pods = _pods(objects.pods(ref.uid), names.Component.WORKER)
     return [pod if pod.group == label else replace(pod, group=label) for pod in pods]
 
 
-def _scheduler(cluster_name: str, cluster_uid: str, objects: Objects) -> PodFacts | None:
+def _scheduler(cluster_name: str, cluster_uid: str, objects: Lookup) -> PodFacts | None:
     name = names.scheduler_pod_name(cluster_name)
     pods = _pods(objects.pods(cluster_uid), names.Component.SCHEDULER)
     return next((pod for pod in pods if pod.ref.name == name), None)
@@ -413,7 +413,7 @@ def _pods(pods: Iterable[PodFacts], component: str) -> list[PodFacts]:
     ]
 
 
-def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
+def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
     """Return what there is to see of a cluster; the caller adds what is not in objects."""
     cluster, mistakes = cluster_in(manifest)
     uid = cluster.meta.uid
@@ -454,7 +454,7 @@ def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
     )
 
 
-def _users(cluster: DaskCluster, objects: Objects) -> list[PodFacts]:
+def _users(cluster: DaskCluster, objects: Lookup) -> list[PodFacts]:
     """Return the runners that use a cluster: its job's, and those of jobs that refer to it.
 
     The latter are known by their label alone: enough to let a cluster be, never to touch a pod.
@@ -463,7 +463,7 @@ def _users(cluster: DaskCluster, objects: Objects) -> list[PodFacts]:
     return [*own, *objects.labelled_runners(cluster.meta.name)]
 
 
-def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
+def group_observed(manifest: Manifest, objects: Lookup) -> ObservedGroup:
     """Return what there is to see of a worker group; the caller adds what is not in objects."""
     group, mistakes = group_in(manifest)
     found = objects.named(names.Kind.CLUSTER, group.cluster)
@@ -482,7 +482,7 @@ def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
     )
 
 
-def autoscaler_observed(manifest: Manifest, objects: Objects) -> ObservedAutoscaler:
+def autoscaler_observed(manifest: Manifest, objects: Lookup) -> ObservedAutoscaler:
     """Return what there is to see of an autoscaler; the caller adds what is not in objects."""
     autoscaler, mistakes = autoscaler_in(manifest)
     found = objects.named(names.Kind.CLUSTER, autoscaler.cluster)
@@ -501,10 +501,10 @@ def autoscaler_observed(manifest: Manifest, objects: Objects) -> ObservedAutosca
     )
 
 
-def _elder(autoscaler: DaskAutoscaler, objects: Objects) -> str:
+def _elder(autoscaler: DaskAutoscaler, objects: Lookup) -> str:
     """Return the oldest autoscaler of the same group, where that is another one."""
     rivals = [autoscaler]
-    for item in objects.speaking(names.Kind.AUTOSCALER, autoscaler.cluster):
+    for item in objects.referring_to(names.Kind.AUTOSCALER, autoscaler.cluster):
         other, mistakes = autoscaler_in(item)
         if other.group_name == autoscaler.group_name and not mistakes and not other.meta.deleting:
             rivals.append(other)
@@ -512,10 +512,10 @@ def _elder(autoscaler: DaskAutoscaler, objects: Objects) -> str:
     return "" if oldest.meta.name == autoscaler.meta.name else oldest.meta.name
 
 
-def joined_groups(cluster: DaskCluster, objects: Objects) -> list[DaskWorkerGroup]:
+def joined_groups(cluster: DaskCluster, objects: Lookup) -> list[DaskWorkerGroup]:
     """Return the groups that name a cluster and are not its own, those with mistakes left out."""
     joined: list[DaskWorkerGroup] = []
-    for item in objects.speaking(names.Kind.GROUP, cluster.meta.name):
+    for item in objects.referring_to(names.Kind.GROUP, cluster.meta.name):
         group, mistakes = group_in(item)
         if not mistakes and group.meta.owner_uid != cluster.meta.uid and not group.meta.deleting:
             joined.append(group)

@@ -227,9 +227,9 @@ class KubernetesBackend:
         if gone.ref.kind in PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
             self._writer.forget(key)
-            spoken_of = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.speaks_of)
-            if spoken_of is not None:
-                self.agents.leave(spoken_of.ref.uid, key)
+            referred_cluster = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.cluster_ref)
+            if referred_cluster is not None:
+                self.agents.leave(referred_cluster.ref.uid, key)
 
     def _exists(self, uid: str) -> bool:
         return self.cache.of_uid(uid) is not None

@@ -44,7 +44,7 @@ class Item:
     #: Value of the label ``dask.org/cluster-name``; empty where there is none.
     cluster: str = ""
     #: The cluster that a group's or an autoscaler's spec names, or a job's ``clusterRef``.
-    speaks_of: str = ""
+    cluster_ref: str = ""
     #: Whether it has a deletionTimestamp.
     deleting: bool = False
     #: The JSON of an object of one of our four kinds, but for managedFields and tools' copies of
@@ -369,15 +369,15 @@ class ItemDecoder:
             (found.metadata.get("annotations") or {}).pop(annotation, None)
         # Objects of a list come without these.
         found.apiVersion, found.kind = self._resource.api_version, self._resource.kind
-        speaks_of = _spoken_of(found.kind, found.spec)
+        cluster_ref = _cluster_ref(found.kind, found.spec)
         data = msgspec.json.encode(found)
-        return self._of(cast("Manifest", found.metadata), speaks_of=speaks_of, data=data)
+        return self._of(cast("Manifest", found.metadata), cluster_ref=cluster_ref, data=data)
 
     def _of(
         self,
         meta: Manifest,
         *,
-        speaks_of: str = "",
+        cluster_ref: str = "",
         data: bytes = b"",
         pod: PodFacts | None = None,
     ) -> Item:
@@ -388,7 +388,7 @@ class ItemDecoder:
             owner_kind=shared(owner.get("kind", "")),
             owner_uid=shared(owner.get("uid", "")),
             cluster=shared((meta.get("labels") or {}).get(names.LABEL_CLUSTER_NAME, "")),
-            speaks_of=speaks_of,
+            cluster_ref=cluster_ref,
             deleting=bool(meta.get("deletionTimestamp")),
             data=data,
             pod=pod,
@@ -458,7 +458,7 @@ def _controller(meta: Manifest) -> Manifest:
     return {}
 
 
-def _spoken_of(kind: str, spec: msgspec.Raw) -> str:
+def _cluster_ref(kind: str, spec: msgspec.Raw) -> str:
     """Return the name of the cluster that the spec of one of our kinds names; empty: of none."""
     try:
         if kind == names.Kind.JOB:

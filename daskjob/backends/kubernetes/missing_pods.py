@@ -46,7 +46,7 @@ class MissingPods:
         pod, group = gone.pod, self._cache.of_uid(gone.owner_uid)
         if pod is None or group is None or group.ref.kind != names.Kind.GROUP:
             return
-        cluster = self._cache.get(names.Kind.CLUSTER, group.ref.namespace, group.speaks_of)
+        cluster = self._cache.get(names.Kind.CLUSTER, group.ref.namespace, group.cluster_ref)
         stays = cluster is not None and not (cluster.deleting or group.deleting)
         if stays and not (gone.deleting or pod.ended or self._cache.is_gone_for_good(gone.ref.uid)):
             self._vanished.setdefault(group.ref.uid, []).append(gone.ref)
