@@ -18,7 +18,7 @@ from daskjob.core.dask import DaskState, DaskWorker, Retirement, TaskCounts
 from daskjob.core.decision import Patch, Retire
 from daskjob.core.errors import ApiError, CreateRejected, RejectionKind, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time, metadata, object_ref
-from daskjob.core.observed import ObservedJob, Site
+from daskjob.core.observed import ObservedJob, Platform
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.status import JobStatus, job_status_from
 
@@ -31,7 +31,7 @@ class FakeBackend(InMemoryBackend):
 
     def __init__(self) -> None:
         self.now = START
-        super().__init__(lambda: self.now, Site(agent="", istio_excluded=False))
+        super().__init__(lambda: self.now, Platform(agent="", istio_excluded=False))
         self.store.slow_to_go = {"Pod"}
         self._entropy = itertools.count()
         self._containers = itertools.count(1)

@@ -25,8 +25,8 @@ from daskjob.core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
+    Platform,
     Rejection,
-    Site,
     autoscaler_observed,
     cluster_observed,
     group_observed,
@@ -50,9 +50,9 @@ class ToldEvent:
 class InMemoryBackend:
     """A backend over an object store; ``asked`` answers for the schedulers."""
 
-    def __init__(self, clock: Callable[[], datetime], site: Site) -> None:
+    def __init__(self, clock: Callable[[], datetime], platform: Platform) -> None:
         self.clock = clock
-        self.site = site
+        self.platform = platform
         self.store = ObjectStore(clock)
         self._watchers: list[Callable[[], None]] = []
         self.store.watch(lambda _old, _new: self.changed())
@@ -113,7 +113,7 @@ class InMemoryBackend:
             status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(cluster.ref.uid) if cluster else None,
             report=self.reports.get(scheduler.ref.uid) if scheduler else None,
-            site=self.site,
+            platform=self.platform,
         )
 
     def _cluster(self, observed: ObservedCluster) -> ObservedCluster:
@@ -123,7 +123,7 @@ class InMemoryBackend:
             status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(observed.cluster.meta.uid),
             entropy=self.entropy(),
-            site=self.site,
+            platform=self.platform,
         )
 
     def _group(self, observed: ObservedGroup) -> ObservedGroup:
@@ -135,7 +135,7 @@ class InMemoryBackend:
             dask=self.dask.get(cluster.meta.uid) if cluster else None,
             retirement=self.retirements.get(observed.group.meta.uid),
             entropy=self.entropy(),
-            site=self.site,
+            platform=self.platform,
         )
 
     def _autoscaler(self, observed: ObservedAutoscaler) -> ObservedAutoscaler:

@@ -35,7 +35,7 @@ from daskjob.controller.telemetry import Telemetry
 from daskjob.controller.world import Counters, World
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Key
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ OUTAGE_LOOK_SECONDS = 5.0
 PATIENCE_SECONDS = 10.0
 
 #: How the world is reached; ``world.connect``.
-Connect = Callable[[tuple[str, ...], Site, Counters], Awaitable[World]]
+Connect = Callable[[tuple[str, ...], Platform, Counters], Awaitable[World]]
 
 
 class Operator:
@@ -115,7 +115,7 @@ class Operator:
         while True:
             try:
                 return await self._connect(
-                    options.namespaces.names, options.site, self.telemetry.requests
+                    options.namespaces.names, options.platform, self.telemetry.requests
                 )
             except DaskJobError as error:
                 logger.error("no way to a Kubernetes: %s; trying again in %.0f s", error, wait)

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from daskjob.controller.lease import LeaseApi
 from daskjob.core.backend import Backend, Wake
 from daskjob.core.manifests import Key
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 
 
 class World(Backend, Protocol):
@@ -76,11 +76,11 @@ class _Connects(Protocol):
     """The class of the Kubernetes backend."""
 
     async def connect(
-        self, namespaces: tuple[str, ...], site: Site, counters: Counters
+        self, namespaces: tuple[str, ...], platform: Platform, counters: Counters
     ) -> World: ...
 
 
-async def connect(namespaces: tuple[str, ...], site: Site, counters: Counters) -> World:
+async def connect(namespaces: tuple[str, ...], platform: Platform, counters: Counters) -> World:
     """Return the Kubernetes of this process' credentials; no namespaces: all of them.
 
     Raises
@@ -92,4 +92,4 @@ async def connect(namespaces: tuple[str, ...], site: Site, counters: Counters) -
     # Here and not above: the command line is read, and a signal obeyed, before this is loaded.
     module = importlib.import_module("daskjob.backends.kubernetes.backend")
     backend = cast(_Connects, module.KubernetesBackend)
-    return await backend.connect(namespaces, site, counters)
+    return await backend.connect(namespaces, platform, counters)

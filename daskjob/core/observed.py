@@ -74,7 +74,7 @@ class CollectedReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Platform:
     """What differs from one world to the next, as far as an object's text depends on it."""
 
     #: Source of the scheduler agent (design §5.4); empty: schedulers get none.
@@ -143,7 +143,7 @@ class ObservedJob:
     report: CollectedReport | None = None
     #: When the runner last wrote to its log; only where that costs nothing (on this machine).
     last_log_at: datetime | None = None
-    site: Site = Site()
+    platform: Platform = Platform()
 
     @property
     def ref(self) -> ObjectRef:
@@ -199,7 +199,7 @@ class ObservedCluster:
     dask: DaskState | None = None
     #: Fresh randomness: the agent's token of a scheduler that has none yet.
     entropy: str = ""
-    site: Site = Site()
+    platform: Platform = Platform()
 
     @property
     def ref(self) -> ObjectRef:
@@ -231,7 +231,7 @@ class ObservedGroup:
     retirement: Retirement | None = None
     #: Fresh randomness for new names, so that deciding itself stays a function of values.
     entropy: str = ""
-    site: Site = Site()
+    platform: Platform = Platform()
 
     @property
     def ref(self) -> ObjectRef:

@@ -21,7 +21,7 @@ from daskjob.controller.shell import Shell
 from daskjob.controller.world import Counters, World
 from daskjob.core.errors import ApiError, DaskJobError
 from daskjob.core.manifests import Key
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from tests.controller import virtual_time
 from tests.controller.worlds import ScriptedWorld
 from tests.core import manifests
@@ -39,7 +39,9 @@ class Story:
         self.trouble: DaskJobError | None = None
         self.asked_for: tuple[str, ...] | None = None
 
-    async def connect(self, namespaces: tuple[str, ...], _site: Site, _counters: Counters) -> World:
+    async def connect(
+        self, namespaces: tuple[str, ...], _platform: Platform, _counters: Counters
+    ) -> World:
         self.attempts += 1
         if self.trouble is not None:
             raise self.trouble

@@ -323,7 +323,7 @@ def test_a_cluster_that_is_being_deleted_is_left_alone() -> None:
 
 def test_the_tokens_of_a_scheduler_is_not_changed_by_a_later_pass() -> None:
     story = Story(cluster())
-    story.world.site = replace(story.world.site, agent="x = 1")
+    story.world.platform = replace(story.world.platform, agent="x = 1")
     story.bring_up()
     before = story.scheduler()["spec"]
     story.after(1000)

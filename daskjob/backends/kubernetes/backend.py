@@ -47,7 +47,7 @@ from daskjob.core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
-    Site,
+    Platform,
     autoscaler_observed,
     cluster_observed,
     group_observed,
@@ -95,12 +95,12 @@ class KubernetesBackend:
     def __init__(
         self,
         api: Api,
-        site: Site,
+        platform: Platform,
         namespaces: Sequence[str] = (),
         clock: Callable[[], datetime] = _now,
         on_watch_broken: OnWatchBroken = ignore_broken_watch,
     ) -> None:
-        self.site = site
+        self.platform = platform
         self.clock = clock
         self.cache = Cache()
         self.informers = informers(api, self.cache, namespaces, on_watch_broken)
@@ -124,7 +124,7 @@ class KubernetesBackend:
 
     @classmethod
     async def connect(
-        cls, namespaces: Sequence[str], site: Site, counters: Counters
+        cls, namespaces: Sequence[str], platform: Platform, counters: Counters
     ) -> KubernetesBackend:
         """Return the cluster of this process' credentials, open; no namespaces: all of them.
 
@@ -134,7 +134,7 @@ class KubernetesBackend:
             There are no credentials, or they cannot be read.
         """
         api = Api(find_credentials(), told=counters.request)
-        backend = cls(api, site, namespaces, on_watch_broken=counters.watch_restarted)
+        backend = cls(api, platform, namespaces, on_watch_broken=counters.watch_restarted)
         return await backend.__aenter__()
 
     async def __aenter__(self) -> KubernetesBackend:
@@ -298,7 +298,7 @@ class KubernetesBackend:
             status_rejection=self._writer.status_rejection(key),
             dask=self.agents.state(cluster.ref.uid) if cluster else None,
             report=self._reports.get(scheduler.ref.uid) if scheduler else None,
-            site=self.site,
+            platform=self.platform,
         )
 
     async def _cluster(self, key: Key, manifest: Manifest) -> ObservedCluster:
@@ -319,7 +319,7 @@ class KubernetesBackend:
             status_rejection=self._writer.status_rejection(key),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
-            site=self.site,
+            platform=self.platform,
         )
 
     async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
@@ -339,7 +339,7 @@ class KubernetesBackend:
             dask=dask,
             retirement=answer,
             entropy=secrets.token_hex(16),
-            site=self.site,
+            platform=self.platform,
         )
 
     def _autoscaler(self, key: Key, manifest: Manifest) -> ObservedAutoscaler:

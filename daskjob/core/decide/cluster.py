@@ -134,7 +134,7 @@ def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
     due = _scheduler_due(observed.status)
     waits = bool(observed.deployed) or (due is not None and now < due)
     if observed.scheduler is None and _may_have_scheduler(observed) and not waits:
-        found.append(scheduler_pod(cluster, observed.site, token=observed.entropy))
+        found.append(scheduler_pod(cluster, observed.platform, token=observed.entropy))
     if observed.service is None:
         found.append(scheduler_service(cluster))
     if not cluster.deletes_workers:
@@ -239,9 +239,11 @@ def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterS
         selector=f"{names.LABEL_CLUSTER_NAME}={names.label_value(meta.name)},"
         f"{names.LABEL_WORKERGROUP_NAME}={default}",
         scheduler_address=scheduler_address(
-            observed.site, meta.name, meta.namespace, spec.scheduler
+            observed.platform, meta.name, meta.namespace, spec.scheduler
         ),
-        dashboard_url=dashboard_url(observed.site, meta.name, meta.namespace, spec.scheduler, port),
+        dashboard_url=dashboard_url(
+            observed.platform, meta.name, meta.namespace, spec.scheduler, port
+        ),
         conditions=_with_groups(observed, with_condition(old.conditions, condition, now), now),
     )
 

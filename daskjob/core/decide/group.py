@@ -157,7 +157,7 @@ def _new_workers(
     # A name that was refused is asked for again: a new one would forget how often it was tried.
     rejected = sorted(name.removeprefix("Pod/") for name in observed.rejections)
     fresh = [*rejected, *(_fresh_name(observed, index) for index in range(count))]
-    return worker_pods(observed.group, cluster, fresh[:count], observed.site), wait
+    return worker_pods(observed.group, cluster, fresh[:count], observed.platform), wait
 
 
 def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:

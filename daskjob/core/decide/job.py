@@ -247,11 +247,11 @@ def _may_start(view: JobView) -> bool:
 def _next_objects(view: JobView) -> tuple[Manifest, ...]:
     """Return what the attempt still lacks, the runner first, so that no quota starves it."""
     status = view.status
-    site, job, found = view.observed.site, view.job, []
+    platform, job, found = view.observed.platform, view.job, []
     if job.files and not view.observed.files_exist:
         found.append(files_config_map(job))
     if view.runner is None and not view.runner_was_seen and _runner_may_start(view):
-        found.append(runner_pod(job, view.policy, status.attempt, site))
+        found.append(runner_pod(job, view.policy, status.attempt, platform))
     if job.cluster is not None and view.observed.cluster is None:
         found.append(job_cluster(job, view.policy, status.attempt))
     return tuple(found)

@@ -177,8 +177,8 @@ def _address(view: JobView) -> str:
         return (
             f"tcp://{names.scheduler_service_name(job.cluster_ref)}.{job.meta.namespace}.svc:8786"
         )
-    site, namespace = view.observed.site, job.meta.namespace
-    return scheduler_address(site, job.cluster_name, namespace, job.cluster.scheduler)
+    platform, namespace = view.observed.platform, job.meta.namespace
+    return scheduler_address(platform, job.cluster_name, namespace, job.cluster.scheduler)
 
 
 def _dashboard(view: JobView) -> str:
@@ -186,8 +186,8 @@ def _dashboard(view: JobView) -> str:
     if job.cluster is None:
         return ""
     port = dashboard_port(job.cluster.service)
-    site, namespace = view.observed.site, job.meta.namespace
-    return dashboard_url(site, job.cluster_name, namespace, job.cluster.scheduler, port)
+    platform, namespace = view.observed.platform, job.meta.namespace
+    return dashboard_url(platform, job.cluster_name, namespace, job.cluster.scheduler, port)
 
 
 def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:

@@ -104,21 +104,21 @@ def _made_by(document: Manifest) -> list[Manifest]:
     from daskjob.core.build.scheduler import scheduler_pod
     from daskjob.core.build.service import scheduler_service
     from daskjob.core.build.workers import worker_pods
-    from daskjob.core.observed import Site
+    from daskjob.core.observed import Platform
     from daskjob.core.spec import read_cluster, read_group
 
-    job, site = parse_job(document), Site()
+    job, platform = parse_job(document), Platform()
     objects = [files_config_map(job)] if job.files else []
-    objects.append(runner_pod(job, job.policy, 0, site))
+    objects.append(runner_pod(job, job.policy, 0, platform))
     if job.cluster is None:
         return objects
     manifest = job_cluster(job, job.policy, 0)
     cluster = read_cluster(manifest, [])
-    objects += [manifest, scheduler_pod(cluster, site, "TOKEN"), scheduler_service(cluster)]
+    objects += [manifest, scheduler_pod(cluster, platform, "TOKEN"), scheduler_service(cluster)]
     for group in cluster.spec.all_groups:
         group_manifest = worker_group(cluster, group)
         objects.append(group_manifest)
         made = read_group(group_manifest, [])
         workers = [names.worker_name(made.meta.name, f"{n:010x}") for n in range(group.replicas)]
-        objects += worker_pods(made, cluster, workers, site)
+        objects += worker_pods(made, cluster, workers, platform)
     return objects

@@ -27,8 +27,8 @@ class KubernetesBackend:
     leases = LeaseApi()
 
     @classmethod
-    async def connect(cls, namespaces: object, site: object, counters: object) -> object:
-        del namespaces, site, counters
+    async def connect(cls, namespaces: object, platform: object, counters: object) -> object:
+        del namespaces, platform, counters
         if os.environ["STUB"] == "no credentials":
             from daskjob.core.errors import ApiError
 
