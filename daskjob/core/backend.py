@@ -12,13 +12,13 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
+from daskjob.core.concurrency import PassConcurrency
 from daskjob.core.decide import decide
 from daskjob.core.decision import Decision, Event, Patch, Retire
 from daskjob.core.errors import ChangeDenied, CreateRejected, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata
 from daskjob.core.names import LABEL_CLUSTER_NAME
 from daskjob.core.observed import Observed
-from daskjob.core.turns import Turns
 
 
 class Wake(Protocol):
@@ -97,11 +97,11 @@ class Backend(Protocol):
 
 
 async def reconcile(
-    backend: Backend, key: Key, now: datetime, turns: Turns | None = None
+    backend: Backend, key: Key, now: datetime, concurrency: PassConcurrency | None = None
 ) -> datetime | None:
     """Make one pass over an object; return when time alone calls for the next one.
 
-    Passes that may be made at the same time share their ``turns``.
+    Passes that may be made at the same time share their ``concurrency``.
 
     Raises
     ------
@@ -113,14 +113,14 @@ async def reconcile(
     if observed is None:
         return None
     decision = decide(observed, now)
-    if await carry_out(backend, key, decision, observed.ref, turns or Turns()):
+    if await carry_out(backend, key, decision, observed.ref, concurrency or PassConcurrency()):
         return decision.wake_at
     # What was refused is to be decided about, and when to ask again: no other change may follow.
     return now
 
 
 async def carry_out(
-    backend: Backend, key: Key, decision: Decision, ref: ObjectRef, turns: Turns
+    backend: Backend, key: Key, decision: Decision, ref: ObjectRef, concurrency: PassConcurrency
 ) -> bool:
     """Do what was decided: the status and its events beside the creations, then what removes.
 
@@ -133,8 +133,8 @@ async def carry_out(
     if decision.status is not None:
         steps.append(_report(backend, ref, decision.status, decision.events, rejected))
     cluster = _cluster(key, decision)
-    with turns.creating(len(decision.create), cluster):
-        failures = await _all(steps, partial(turns.at_once, len(steps), cluster))
+    with concurrency.creating(len(decision.create), cluster):
+        failures = await _all(steps, partial(concurrency.at_once, len(steps), cluster))
     if decision.collect_report:
         await backend.collect_report(key)
     if decision.retire is not None:
@@ -144,7 +144,7 @@ async def carry_out(
         *(backend.stop(pod) for pod in decision.stop),
         *(backend.delete(doomed) for doomed in decision.delete),
     ]
-    failures += await _all(steps, partial(turns.at_once, len(steps), cluster))
+    failures += await _all(steps, partial(concurrency.at_once, len(steps), cluster))
     if failures:
         denials = [failure for failure in failures if isinstance(failure, ChangeDenied)]
         if denials:

@@ -14,10 +14,10 @@ from datetime import timedelta
 import pytest
 
 from daskjob.controller.passes import PASS_SECONDS, PASSES_AT_ONCE, Passes
+from daskjob.core.concurrency import STEPS_ALONE, STEPS_BESIDE
 from daskjob.core.errors import ApiError, ChangeDenied, Forbidden
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.observed import Observed
-from daskjob.core.turns import STEPS_ALONE, STEPS_BESIDE
 from tests.controller import virtual_time
 from tests.controller.worlds import ScriptedWorld
 from tests.core import manifests
