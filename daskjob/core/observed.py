@@ -16,7 +16,6 @@ from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.demand import Demand, Demands
 from daskjob.core.errors import FieldError, RejectionKind
-from daskjob.core.legacy import deployed, left_alone
 from daskjob.core.lookup import Lookup
 from daskjob.core.manifests import (
     Manifest,
@@ -52,6 +51,7 @@ from daskjob.core.status import (
     GroupStatus,
     JobStatus,
 )
+from daskjob.core.upstream import deployed, unmanaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class ClusterOfJob:
     #: Workers that ended for good one after the other, in the group with the fewest.
     worker_failures: int = 0
     #: Whether dask-kubernetes made it: then nothing is known of its scheduler and workers.
-    left_alone: bool = False
+    unmanaged: bool = False
     #: Whether its status says that a scheduler had answered that is gone.
     scheduler_lost: bool = False
 
@@ -183,7 +183,7 @@ class ObservedCluster:
     #: Scheduler pods of this name that a Deployment has made, as dask-kubernetes' have.
     deployed: tuple[PodFacts, ...] = ()
     #: Whether the cluster is dask-kubernetes' own.
-    left_alone: bool = False
+    unmanaged: bool = False
     #: The Service that this cluster's uid controls.
     service: ObjectRef | None = None
     #: The groups that this cluster's uid controls.
@@ -217,7 +217,7 @@ class ObservedGroup:
     #: The cluster that it names; ``None``: there is none (yet).
     cluster: DaskCluster | None = None
     #: Whether that cluster is dask-kubernetes' own.
-    left_alone: bool = False
+    unmanaged: bool = False
     #: The scheduler pod of that cluster.
     scheduler: PodFacts | None = None
     #: Whether that cluster's Service exists: workers dial it from their first second on.
@@ -254,7 +254,7 @@ class ObservedAutoscaler:
     #: The cluster that it names; ``None``: there is none (yet).
     cluster: DaskCluster | None = None
     #: Whether that cluster is dask-kubernetes' own.
-    left_alone: bool = False
+    unmanaged: bool = False
     #: The scheduler pod of that cluster.
     scheduler: PodFacts | None = None
     #: The group that it scales; ``None``: there is none (yet).
@@ -363,7 +363,7 @@ def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Lookup) -> Cluste
         asked_replicas=cluster.spec.worker.replicas if asked is None else asked,
         deletes_workers=cluster.deletes_workers,
         worker_failures=min((group_status_in(group).failures for group in groups), default=0),
-        left_alone=_is_left_alone(manifest, cluster, objects),
+        unmanaged=_is_left_alone(manifest, cluster, objects),
         scheduler_lost=phase is ClusterPhase.ERROR and not mistakes,
     )
 
@@ -375,7 +375,7 @@ def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Lookup) ->
         return False
     schedulers = _deployed(name, objects)
     status = cluster_status_in(manifest)
-    return left_alone(status, cluster.meta.created_at, schedulers)
+    return unmanaged(status, cluster.meta.created_at, schedulers)
 
 
 def _deployed(cluster: str, objects: Lookup) -> tuple[PodFacts, ...]:
@@ -424,7 +424,7 @@ def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
         mistakes=mistakes,
         scheduler=_scheduler(cluster.meta.name, uid, objects),
         deployed=_deployed(cluster.meta.name, objects),
-        left_alone=_is_left_alone(manifest, cluster, objects),
+        unmanaged=_is_left_alone(manifest, cluster, objects),
         service=services[0] if services else None,
         groups=tuple(
             _group_of_cluster(group) for group in objects.controlled(names.Kind.GROUP, uid)
@@ -475,7 +475,7 @@ def group_observed(manifest: Manifest, objects: Lookup) -> ObservedGroup:
         status=group_status_in(manifest),
         mistakes=mistakes,
         cluster=cluster,
-        left_alone=bool(found and cluster and _is_left_alone(found, cluster, objects)),
+        unmanaged=bool(found and cluster and _is_left_alone(found, cluster, objects)),
         scheduler=_scheduler(group.cluster, uid, objects),
         service_exists=bool(objects.references("Service", uid)),
         workers=tuple(sorted(workers, key=lambda pod: pod.ref.name)),
@@ -494,7 +494,7 @@ def autoscaler_observed(manifest: Manifest, objects: Lookup) -> ObservedAutoscal
         status=autoscaler_status_in(manifest),
         mistakes=mistakes,
         cluster=cluster,
-        left_alone=bool(found and cluster and _is_left_alone(found, cluster, objects)),
+        unmanaged=bool(found and cluster and _is_left_alone(found, cluster, objects)),
         scheduler=_scheduler(autoscaler.cluster, uid, objects),
         group=group_in(group)[0] if group else None,
         elder=_elder(autoscaler, objects),

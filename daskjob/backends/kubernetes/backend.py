@@ -356,7 +356,7 @@ class KubernetesBackend:
         groups = groups_json(agent_groups(cluster, joined_groups(cluster, objects)))
         route = f"{STATE}?groups={quote(groups, safe='')}"
         ref = cluster.meta.ref
-        self._follow(key, ref, scheduler, None if idle or observed.left_alone else every, route)
+        self._follow(key, ref, scheduler, None if idle or observed.unmanaged else every, route)
         return replace(
             observed,
             dask=self.agents.state(uid) if self.agents.answered(uid, route) else None,

@@ -33,7 +33,6 @@ from daskjob.core.decide.telling import (
 )
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
-from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
 from daskjob.core.observed import GroupOfCluster, ObservedCluster, Rejection
 from daskjob.core.pods import PodFacts
@@ -49,6 +48,7 @@ from daskjob.core.status import (
     ConditionType,
     with_condition,
 )
+from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.values import updated
 
 _COUNTS = ("replicas", "readyReplicas")
@@ -60,8 +60,8 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     cluster = observed.cluster
     if cluster.meta.deleting:
         return NOTHING
-    if observed.left_alone:
-        return _left_alone(observed, now)
+    if observed.unmanaged:
+        return _unmanaged(observed, now)
     idle = idle_until(observed)
     if idle is not None and now >= idle:
         return Decision(delete=(cluster.meta.ref,))
@@ -83,7 +83,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     )
 
 
-def _left_alone(observed: ObservedCluster, now: datetime) -> Decision:
+def _unmanaged(observed: ObservedCluster, now: datetime) -> Decision:
     """Say of a cluster of dask-kubernetes that nothing is done about it, and how it is."""
     cluster, old = observed.cluster, observed.status
     answers = any(pod.ready for pod in observed.deployed)

@@ -22,7 +22,6 @@ from daskjob.core.decide.telling import (
 )
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
-from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Rejection
 from daskjob.core.policies.allocation import allocated
@@ -43,6 +42,7 @@ from daskjob.core.status import (
     is_true,
     with_condition,
 )
+from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.values import updated
 
 _COUNTS = ("replicas", "readyReplicas")
@@ -58,8 +58,8 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     group = observed.group
     if group.meta.deleting or _is_going(observed):
         return NOTHING
-    if observed.left_alone:
-        return _left_alone(observed, now)
+    if observed.unmanaged:
+        return _unmanaged(observed, now)
     status = _with_failures(observed, now)
     changed = renewal(observed)
     verdict = _scaling(observed, status, changed)
@@ -105,7 +105,7 @@ def _is_going(observed: ObservedGroup) -> bool:
     return cluster is not None and cluster.meta.deleting
 
 
-def _left_alone(observed: ObservedGroup, now: datetime) -> Decision:
+def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
     """Say of a group in a cluster of dask-kubernetes that nothing is done about it."""
     old, meta = observed.status, observed.group.meta
     condition = Condition(

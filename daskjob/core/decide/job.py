@@ -261,7 +261,7 @@ def _runner_may_start(view: JobView) -> bool:
     if view.job.cluster_ref and view.observed.cluster is None:
         return False
     scheduler = view.scheduler
-    if view.cluster is not None and view.cluster.left_alone:
+    if view.cluster is not None and view.cluster.unmanaged:
         # Whether its scheduler and workers are there is not known.
         return True
     match view.policy.runner_start:
@@ -284,7 +284,7 @@ def _may_try(view: JobView, manifest: Manifest) -> bool:
 def _scaled(view: JobView) -> tuple[Patch, ...]:
     """Hand a count of workers that the job's spec says explicitly on to its cluster."""
     cluster, spec = view.cluster, view.job.cluster
-    if cluster is None or spec is None or not spec.worker.replicas_given or cluster.left_alone:
+    if cluster is None or spec is None or not spec.worker.replicas_given or cluster.unmanaged:
         return ()
     count = spec.worker.replicas
     if spec.worker.autoscaling or count == cluster.asked_replicas:

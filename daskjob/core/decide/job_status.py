@@ -44,7 +44,7 @@ def told(view: JobView) -> JobStatus:
         return updated(status, phase=str(derived_phase(status)))
     status = status.without_condition(ConditionType.CLEANUP_BLOCKED)
     status = _with_objects(view, status)
-    if view.cluster is None or not view.cluster.left_alone:
+    if view.cluster is None or not view.cluster.unmanaged:
         status = _with_scheduler(view, status)
         status = _with_workers(view, status)
     status = _with_runner(view, status)
@@ -345,7 +345,7 @@ def _trouble(view: JobView) -> tuple[str, str]:
         if loop:
             return str(loop.reason), loop.message
     cluster = view.cluster
-    if cluster is not None and cluster.left_alone:
+    if cluster is not None and cluster.unmanaged:
         return "", ""
     missing = cluster is not None and view.ready_workers < cluster.desired_workers
     if missing or _too_few(view):

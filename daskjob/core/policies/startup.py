@@ -112,7 +112,7 @@ def _name_stays_taken(view: JobView) -> AttemptEnd | None:
 
 def _name_given_up_at(view: JobView) -> datetime | None:
     cluster = view.cluster
-    if cluster is None or cluster.created_at is None or cluster.left_alone:
+    if cluster is None or cluster.created_at is None or cluster.unmanaged:
         return None
     never_there = view.scheduler is None and not view.status.scheduler_identity
     return cluster.created_at + _patience() if never_there and view.observed.leftovers else None
