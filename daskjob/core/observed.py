@@ -260,7 +260,7 @@ class ObservedAutoscaler:
     #: The group that it scales; ``None``: there is none (yet).
     group: DaskWorkerGroup | None = None
     #: The name of an older autoscaler of the same group, which acts in its stead; empty: none.
-    elder: str = ""
+    older_autoscaler: str = ""
     #: What the scheduler said last; ``None``: it cannot be asked, or was not yet.
     dask: DaskState | None = None
     #: Whether it was asked in vain: then it cannot be.
@@ -497,11 +497,11 @@ def autoscaler_observed(manifest: Manifest, objects: Lookup) -> ObservedAutoscal
         unmanaged=bool(found and cluster and _is_left_alone(found, cluster, objects)),
         scheduler=_scheduler(autoscaler.cluster, uid, objects),
         group=group_in(group)[0] if group else None,
-        elder=_elder(autoscaler, objects),
+        older_autoscaler=_older_autoscaler(autoscaler, objects),
     )
 
 
-def _elder(autoscaler: DaskAutoscaler, objects: Lookup) -> str:
+def _older_autoscaler(autoscaler: DaskAutoscaler, objects: Lookup) -> str:
     """Return the oldest autoscaler of the same group, where that is another one."""
     rivals = [autoscaler]
     for item in objects.referring_to(names.Kind.AUTOSCALER, autoscaler.cluster):

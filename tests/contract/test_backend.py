@@ -396,7 +396,7 @@ def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_older_one(
     async def story() -> None:
         key = await world.submit(autoscaler(workerGroup="simple-more"))
         alone = await observed_autoscaler(world, key)
-        assert (alone.cluster, alone.group, alone.elder) == (None, None, "")
+        assert (alone.cluster, alone.group, alone.older_autoscaler) == (None, None, "")
         await world.submit(cluster())
         await world.submit(group())
         seen = await observed_autoscaler(world, key)
@@ -405,8 +405,8 @@ def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_older_one(
         assert (seen.cluster.meta.name, seen.group.meta.name) == ("simple", "simple-more")
         # Where both were made in one second, the name decides.
         later = await world.submit(autoscaler("younger", workerGroup="simple-more"))
-        assert (await observed_autoscaler(world, later)).elder == "simple"
-        assert (await observed_autoscaler(world, key)).elder == ""
+        assert (await observed_autoscaler(world, later)).older_autoscaler == "simple"
+        assert (await observed_autoscaler(world, key)).older_autoscaler == ""
 
     run(world, story())
 

@@ -144,7 +144,7 @@ def test_nobody_is_asked_for_the_younger_of_two() -> None:
         world.put(autoscaler("younger"))
         await world.observed()
         younger = Key(SIMPLE.kind, SIMPLE.namespace, "younger")
-        assert (await world.observed(younger)).elder == "simple"
+        assert (await world.observed(younger)).older_autoscaler == "simple"
         assert set(wanted(world)) == {SIMPLE}
 
     run(story())

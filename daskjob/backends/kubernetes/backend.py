@@ -352,7 +352,7 @@ class KubernetesBackend:
         if cluster is None:
             return observed
         uid, every = cluster.meta.uid, float(observed.autoscaler.interval_seconds)
-        idle = observed.autoscaler.meta.deleting or observed.mistakes or observed.elder
+        idle = observed.autoscaler.meta.deleting or observed.mistakes or observed.older_autoscaler
         groups = groups_json(agent_groups(cluster, joined_groups(cluster, objects)))
         route = f"{STATE}?groups={quote(groups, safe='')}"
         ref = cluster.meta.ref
