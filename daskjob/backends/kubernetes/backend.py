@@ -111,7 +111,7 @@ class KubernetesBackend:
         self._wakes = Wakes(self.cache, self._wake)
         self.cache.watch(self._changed)
         self._writer = Writer(api, self.cache, self._wakes.rejected, self._background.start, clock)
-        self._missing_pods = MissingPods(self._writer.own, self.cache)
+        self._missing_pods = MissingPods(self._writer.api, self.cache)
         self._retirements = Retirements(
             self.agents, self._wake, self._exists, self._background.start, clock
         )
@@ -256,7 +256,7 @@ class KubernetesBackend:
         ApiError
             What became of an earlier creation is not known yet, or a look was not answered.
         """
-        await self._writer.own.settle(key)
+        await self._writer.api.settle(key)
         item = self.cache.get(key.kind, key.namespace, key.name)
         if item is None or item.manifest is None:
             return None

@@ -41,7 +41,7 @@ class Writer:
         background: Background,
         clock: Callable[[], datetime],
     ) -> None:
-        self.own = CachedApi(api, cache)
+        self.api = CachedApi(api, cache)
         self.rejections = Rejections(clock)
         #: Apart, since a pass looks at the refusals of all that its object owns.
         self.rejected_statuses = Rejections(clock)
@@ -57,7 +57,7 @@ class Writer:
         """Let go of an object that is gone."""
         self.rejections.forget(key)
         self.rejected_statuses.forget(key)
-        self.own.own_writes.forget(key)
+        self.api.unsettled.forget(key)
 
     def status_rejection(self, key: Key) -> Rejection | None:
         """Return why an object's status could not be written; ``None``: it could."""
@@ -74,7 +74,7 @@ class Writer:
         ref = object_ref(manifest)
         try:
             try:
-                await self.own.create(owner, manifest)
+                await self.api.create(owner, manifest)
             except AlreadyExists:
                 await self._accept(manifest)
         except CreateRejected as error:
@@ -89,7 +89,7 @@ class Writer:
     async def _accept(self, manifest: Manifest) -> None:
         """Judge the object that has our object's name (design §4.2)."""
         ref = object_ref(manifest)
-        found = await self.own.look(ref)
+        found = await self.api.look(ref)
         if found is None:
             raise CreateRejected(RejectionKind.TERMINATING, str(ref), "the old one went just now")
         if found.deleting:
@@ -109,7 +109,7 @@ class Writer:
         """Give an object of ours its label back, without which no watch shows it."""
         label = (manifest["metadata"].get("labels") or {}).get(names.LABEL_CLUSTER_NAME)
         if label and not found.cluster:
-            await self.own.label(found.ref, names.LABEL_CLUSTER_NAME, label)
+            await self.api.label(found.ref, names.LABEL_CLUSTER_NAME, label)
 
     def _is_no_more(self, found: Item) -> bool:
         """Say whether an object's owner, one of our kinds, exists no more."""
@@ -119,7 +119,7 @@ class Writer:
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and what it owns; one that is gone, or another one, is left alone."""
         try:
-            await self.own.delete(ref)
+            await self.api.delete(ref)
         except (NotFound, Replaced):
             return
 
@@ -130,7 +130,7 @@ class Writer:
     async def patch(self, patch: Patch) -> None:
         """Merge a patch into an object; one that is gone, or another one, is left alone."""
         try:
-            await self.own.patch(patch.ref, patch.body)
+            await self.api.patch(patch.ref, patch.body)
         except (NotFound, Replaced):
             return
         except Conflict:
@@ -148,7 +148,7 @@ class Writer:
         """
         key = Key(ref.kind, ref.namespace, ref.name)
         try:
-            await self.own.replace_status(ref, status)
+            await self.api.replace_status(ref, status)
         except (NotFound, Replaced):
             return
         except StatusRejected as error:
