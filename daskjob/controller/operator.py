@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 from daskjob import __version__
 from daskjob.controller.clock import Clock, machine_clock
-from daskjob.controller.guard import Guard
+from daskjob.controller.leader_only import LeaderOnly
 from daskjob.controller.lease import (
     CLUSTER_LEASE_NAMESPACE,
     AllLeases,
@@ -151,12 +151,12 @@ class Operator:
     async def _lead(self, world: World, lead: Leadership) -> None:
         """Make passes, and run the plugins, until the lead is lost."""
         telemetry = self.telemetry
-        guard = Guard(world, lead.held, telemetry.jobs)
+        leader_only = LeaderOnly(world, lead.held, telemetry.jobs)
         # It stays after this term, and says no until the next one: what waits must not be sent.
-        world.before_writes(guard.check)
+        world.before_writes(leader_only.check)
         passes = self._passes = Passes(
             world,
-            backend=guard,
+            backend=leader_only,
             clock=self._clock,
             told=telemetry.passed,
             covers=self._options.namespaces.cover,

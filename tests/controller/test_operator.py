@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from daskjob.controller import memory
-from daskjob.controller.guard import NotLeading
+from daskjob.controller.leader_only import NotLeading
 from daskjob.controller.lease import AllLeases, Alone
 from daskjob.controller.operator import Operator, kept_running, leadership
 from daskjob.controller.options import Options, parse

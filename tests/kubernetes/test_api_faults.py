@@ -23,7 +23,7 @@ from daskjob.backends.kubernetes.items import Item, ItemDecoder, UnexpectedObjec
 from daskjob.backends.kubernetes.leases import Leases
 from daskjob.backends.kubernetes.limiter import Limiter
 from daskjob.backends.kubernetes.resources import PODS
-from daskjob.controller.guard import NotLeading
+from daskjob.controller.leader_only import NotLeading
 from daskjob.core.errors import ApiError, Forbidden, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
 from tests.cluster import proxy as faults
