@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 from daskjob import __version__
 from daskjob.controller.clock import Clock, machine_clock
+from daskjob.controller.kopf_runner import KopfRunner
 from daskjob.controller.leader_only import LeaderOnly
 from daskjob.controller.lease import (
     CLUSTER_LEASE_NAMESPACE,
@@ -30,7 +31,6 @@ from daskjob.controller.metrics import CONTENT_TYPE
 from daskjob.controller.options import Options
 from daskjob.controller.passes import Passes
 from daskjob.controller.probes import HEALTHZ, METRICS, READYZ, Answer, health, serving
-from daskjob.controller.shell import Shell
 from daskjob.controller.telemetry import Telemetry
 from daskjob.controller.world import Counters, World
 from daskjob.core.errors import DaskJobError
@@ -59,12 +59,16 @@ class Operator:
     """One operator process."""
 
     def __init__(
-        self, options: Options, connect: Connect, shell: Shell, clock: Clock = machine_clock
+        self,
+        options: Options,
+        connect: Connect,
+        kopf_runner: KopfRunner,
+        clock: Clock = machine_clock,
     ) -> None:
         self.telemetry = Telemetry()
         self._options = options
         self._connect = connect
-        self._shell = shell
+        self._kopf_runner = kopf_runner
         self._clock = clock
         self._started_at = clock()
         self._told_to_end = asyncio.Event()
@@ -165,7 +169,7 @@ class Operator:
         logger.info("leads: makes passes")
         try:
             async with (
-                _beside(kept_running("plugins", self._shell.run)) as plugins,
+                _beside(kept_running("plugins", self._kopf_runner.run)) as plugins,
                 _beside(kept_running("passes", passes.run)) as running,
             ):
                 try:

@@ -12,12 +12,12 @@ from dataclasses import replace
 import pytest
 
 from daskjob.controller import memory
+from daskjob.controller.kopf_runner import KopfRunner
 from daskjob.controller.leader_only import NotLeading
 from daskjob.controller.lease import AllLeases, Alone
 from daskjob.controller.operator import Operator, kept_running, leadership
 from daskjob.controller.options import Options, parse
 from daskjob.controller.plugins import Plugin
-from daskjob.controller.shell import Shell
 from daskjob.controller.world import Counters, World
 from daskjob.core.errors import ApiError, DaskJobError
 from daskjob.core.manifests import Key
@@ -53,7 +53,7 @@ class Story:
         """Run an operator as long as the block runs, and end it as a signal does."""
         options = replace(parse(words, {}), identity=name)
         operator = Operator(
-            options, self.connect, Shell([], options.namespaces), virtual_time.clock
+            options, self.connect, KopfRunner([], options.namespaces), virtual_time.clock
         )
         task = asyncio.create_task(operator.run())
         try:
@@ -455,8 +455,8 @@ def test_plugins_are_loaded_where_the_operator_leads_and_nowhere_else() -> None:
                 "spec": {"holderIdentity": "other", "leaseDurationSeconds": 3600},
             }
         )
-        shell = Shell([Plugin("broken", reject)], options.namespaces)
-        operator = Operator(options, story.connect, shell)
+        kopf_runner = KopfRunner([Plugin("broken", reject)], options.namespaces)
+        operator = Operator(options, story.connect, kopf_runner)
         task = asyncio.create_task(operator.run())
         await asyncio.sleep(0.2)
         assert loaded == []
