@@ -18,11 +18,11 @@ import psutil
 from daskjob.backends.local.processes import (
     Command,
     Exited,
-    NodeLost,
     NotRunning,
     Processes,
     ProcessEvent,
     Started,
+    SupervisorLost,
 )
 from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import ContainerProcess, Machine, Paths, container_process
@@ -191,7 +191,7 @@ class Kubelet:
                     limit = format_bytes(container.memory_limit_bytes)
                     reason, message = "OOMKilled", f"it outgrew its memory limit of {limit}"
                 self._end(pod, container, code, reason, message, event.at)
-            case NodeLost():
+            case SupervisorLost():
                 container.running = False
                 self._end(pod, container, 137, "Error", event.error, event.at)
         self._changed.set()
