@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from daskjob.agent import TaskCounter  # noqa: E402 - the checkout, not what is installed
-from daskjob.core.build.agent import agent_environment  # noqa: E402
+from daskjob.core.desired.agent import agent_environment  # noqa: E402
 
 TOKEN = "benchmark"
 START_SECONDS = 30.0

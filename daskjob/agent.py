@@ -1,7 +1,7 @@
 """The scheduler agent: what daskjob may ask a Dask scheduler, as JSON over its own HTTP server.
 
 This one file is injected as *text* into every scheduler that daskjob builds (see
-``daskjob.core.build.agent``), so that no image needs daskjob. Its rules:
+``daskjob.core.desired.agent``), so that no image needs daskjob. Its rules:
 
 - It imports the standard library, distributed and tornado only, and works with distributed from
   2024.1 and Python from 3.9 on.

@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from daskjob.core.build.cluster import job_cluster
-from daskjob.core.build.files import files_config_map
-from daskjob.core.build.group import worker_group
-from daskjob.core.build.pods import dashboard_url
-from daskjob.core.build.service import dashboard_port, scheduler_service
-from daskjob.core.build.workers import worker_pods
+from daskjob.core.desired.cluster import job_cluster
+from daskjob.core.desired.files import files_config_map
+from daskjob.core.desired.group import worker_group
+from daskjob.core.desired.pods import dashboard_url
+from daskjob.core.desired.service import dashboard_port, scheduler_service
+from daskjob.core.desired.workers import worker_pods
 from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Platform
 from tests.core import manifests

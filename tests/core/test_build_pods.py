@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from daskjob.core.build.runner import runner_pod
-from daskjob.core.build.scheduler import scheduler_pod
-from daskjob.core.build.workers import worker_pods
+from daskjob.core.desired.runner import runner_pod
+from daskjob.core.desired.scheduler import scheduler_pod
+from daskjob.core.desired.workers import worker_pods
 from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Platform
 from daskjob.core.spec.policy import Policy

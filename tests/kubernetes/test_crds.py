@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from daskjob.core import names
-from daskjob.core.build.cluster import job_cluster
-from daskjob.core.build.group import worker_group
+from daskjob.core.desired.cluster import job_cluster
+from daskjob.core.desired.group import worker_group
 from daskjob.core.errors import FieldError
 from daskjob.core.manifests import Manifest
 from daskjob.core.names import Kind

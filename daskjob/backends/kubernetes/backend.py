@@ -33,12 +33,12 @@ from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
 from daskjob.backends.kubernetes.writing import Writer
 from daskjob.core import names
 from daskjob.core.backend import Wake
-from daskjob.core.build.agent import groups_json
-from daskjob.core.build.agent_groups import agent_groups
-from daskjob.core.build.pods import dashboard_prefix
-from daskjob.core.build.service import dashboard_container_port
 from daskjob.core.dask import dask_state
 from daskjob.core.decision import Event, Patch, Retire
+from daskjob.core.desired.agent import groups_json
+from daskjob.core.desired.agent_groups import agent_groups
+from daskjob.core.desired.pods import dashboard_prefix
+from daskjob.core.desired.service import dashboard_container_port
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import (
     CollectedReport,

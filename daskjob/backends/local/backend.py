@@ -14,9 +14,9 @@ from daskjob.backends.local.agent_client import AgentClient, NoAnswer
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.state import RunFolder
 from daskjob.core import names
-from daskjob.core.build.pods import dashboard_prefix
 from daskjob.core.dask import DaskState, Retirement, dask_state
 from daskjob.core.decision import Event, Retire
+from daskjob.core.desired.pods import dashboard_prefix
 from daskjob.core.manifests import (
     Key,
     Manifest,

@@ -7,8 +7,8 @@ holds only for the object as it was seen (its ``resourceVersion``), which any ot
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.metadata import membership_reference
 from daskjob.core.decision import Patch
+from daskjob.core.desired.metadata import membership_reference
 from daskjob.core.manifests import Manifest
 from daskjob.core.observed import (
     Observed,

@@ -9,10 +9,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.build.group import worker_group
-from daskjob.core.build.pods import dashboard_url, scheduler_address
-from daskjob.core.build.scheduler import scheduler_pod
-from daskjob.core.build.service import dashboard_port, scheduler_service
 from daskjob.core.decide.cluster_autoscalers import (
     autoscaler_patches,
     missing_autoscalers,
@@ -32,6 +28,10 @@ from daskjob.core.decide.telling import (
     without_wording,
 )
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
+from daskjob.core.desired.group import worker_group
+from daskjob.core.desired.pods import dashboard_url, scheduler_address
+from daskjob.core.desired.scheduler import scheduler_pod
+from daskjob.core.desired.service import dashboard_port, scheduler_service
 from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
 from daskjob.core.observed import GroupOfCluster, ObservedCluster, Rejection

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.build.workers import worker_pods
 from daskjob.core.dask import Retirement
 from daskjob.core.decide.telling import (
     STARTING,
@@ -21,6 +20,7 @@ from daskjob.core.decide.telling import (
     without_wording,
 )
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
+from daskjob.core.desired.workers import worker_pods
 from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Rejection

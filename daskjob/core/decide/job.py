@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.build.cluster import job_cluster
-from daskjob.core.build.files import files_config_map
-from daskjob.core.build.runner import runner_pod
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
 from daskjob.core.decide.job_status import told, told_at
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
+from daskjob.core.desired.cluster import job_cluster
+from daskjob.core.desired.files import files_config_map
+from daskjob.core.desired.runner import runner_pod
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedJob, Rejection

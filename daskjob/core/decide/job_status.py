@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.build.pods import dashboard_url, scheduler_address
-from daskjob.core.build.service import dashboard_port
 from daskjob.core.decide.telling import (
     STARTING,
     a_while_after,
@@ -17,6 +15,8 @@ from daskjob.core.decide.telling import (
     troubles,
     without_wording,
 )
+from daskjob.core.desired.pods import dashboard_url, scheduler_address
+from daskjob.core.desired.service import dashboard_port
 from daskjob.core.diagnose import Diagnosis, crash_loop, rejected, waiting_for
 from daskjob.core.job_view import JobView
 from daskjob.core.manifests import whole_seconds

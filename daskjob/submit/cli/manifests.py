@@ -97,13 +97,13 @@ def render_command(file: Path, args: tuple[str, ...]) -> None:
 
 def _made_by(document: Manifest) -> list[Manifest]:
     """Return what passes over a job, and over what it makes, create at once."""
-    from daskjob.core.build.cluster import job_cluster
-    from daskjob.core.build.files import files_config_map
-    from daskjob.core.build.group import worker_group
-    from daskjob.core.build.runner import runner_pod
-    from daskjob.core.build.scheduler import scheduler_pod
-    from daskjob.core.build.service import scheduler_service
-    from daskjob.core.build.workers import worker_pods
+    from daskjob.core.desired.cluster import job_cluster
+    from daskjob.core.desired.files import files_config_map
+    from daskjob.core.desired.group import worker_group
+    from daskjob.core.desired.runner import runner_pod
+    from daskjob.core.desired.scheduler import scheduler_pod
+    from daskjob.core.desired.service import scheduler_service
+    from daskjob.core.desired.workers import worker_pods
     from daskjob.core.observed import Platform
     from daskjob.core.spec import read_cluster, read_group
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.metadata import inherited, object_metadata
-from daskjob.core.build.pods import (
+from daskjob.core.desired.metadata import inherited, object_metadata
+from daskjob.core.desired.pods import (
     add_files,
     base_labels,
     main_container_annotation,

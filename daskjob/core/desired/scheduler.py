@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.agent import AgentGroup, agent_environment, bootstrap
-from daskjob.core.build.agent_groups import agent_groups
-from daskjob.core.build.metadata import inherited, object_metadata
-from daskjob.core.build.pods import base_labels, main_container_annotation, pod_spec
+from daskjob.core.desired.agent import AgentGroup, agent_environment, bootstrap
+from daskjob.core.desired.agent_groups import agent_groups
+from daskjob.core.desired.metadata import inherited, object_metadata
+from daskjob.core.desired.pods import base_labels, main_container_annotation, pod_spec
 from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Platform
 from daskjob.core.spec import DaskCluster
