@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from daskjob.core.desired.lookup import desired_objects
+from daskjob.core.desired.job_objects import desired_objects
 from daskjob.core.manifests import Manifest, metadata
 from tests.core import manifests
 from tests.core.stories import Story

@@ -94,6 +94,6 @@ def _made_of(document: Manifest) -> list[Manifest]:
     """Return what a job makes; an object of another kind stands for itself."""
     if document.get("kind") != names.Kind.JOB:
         return [document]
-    from daskjob.core.desired.lookup import desired_objects
+    from daskjob.core.desired.job_objects import desired_objects
 
     return desired_objects(parse_job(document))
