@@ -132,7 +132,7 @@ def asked_after_at(pod: PodFacts, now: datetime) -> datetime | None:
 
 
 def rejected(rejections: Mapping[str, Rejection]) -> Diagnosis | None:
-    """Return why an object could not be created, the first by name; ``None`` if nothing lasts.
+    """Return why an object cannot be created, the first by name; ``None`` if there is none.
 
     A name whose previous object is terminating does not count: it will soon be free.
     """
