@@ -1,4 +1,4 @@
-"""The contract of a backend: what a pass may rely on, in every world (style §21)."""
+"""The contract of a backend: what a pass may rely on, on each of them; fakes drift without it."""
 
 from __future__ import annotations
 
