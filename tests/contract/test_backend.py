@@ -1,4 +1,4 @@
-"""The contract of a backend: what a pass may rely on, on each of them; fakes drift without it."""
+"""The contract of a backend: what a pass may rely on. All run it, since fakes drift otherwise."""
 
 from __future__ import annotations
 
