@@ -17,7 +17,7 @@ from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from daskjob.core.pods import pod_facts
 
 
-class World(Protocol):
+class ContractWorld(Protocol):
     """A backend, and the hands that a test has in its world."""
 
     #: The namespace in which a test may make what it likes.
