@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,14 @@ import time
 import pytest
 
 
+open_loops = []
+
+
 @contextlib.asynccontextmanager
 async def opened():
-    yield asyncio.get_running_loop()
-    assert not asyncio.get_running_loop().is_closed()
+    open_loops.append(asyncio.get_running_loop())
+    yield open_loops[0]
+    open_loops.clear()
 
 
 @pytest.fixture
@@ -31,6 +36,11 @@ async def test_passes_in_the_loop_of_its_fixture(loop, number):
     await asyncio.sleep(0)
     assert number
     assert loop is asyncio.get_running_loop()
+
+
+@pytest.mark.usefixtures("loop")
+async def test_passes_inside_its_fixture():
+    assert open_loops == [asyncio.get_running_loop()]
 
 
 @pytest.mark.usefixtures("loop")
@@ -72,13 +82,25 @@ class TestOfAClass:
 def test_async_tests_are_run_and_fail_as_others_do(tmp_path: Path) -> None:
     file = tmp_path / "test_these.py"
     file.write_text(TESTS)
-    options = ["-c", "/dev/null", "--rootdir", tmp_path, "-p", "tests.conftest", "-W", "error"]
+    options = [
+        "-p",
+        "pytest_timeout",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        tmp_path,
+        "-p",
+        "tests.conftest",
+        "-W",
+        "error",
+    ]
     options += ["-p", "no:cacheprovider", "-vv", "--tb=short", "-o", "timeout_func_only=true"]
     command = [sys.executable, "-m", "pytest", *map(str, options), str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
     results = [
         line.split()[:2] for line in done.stdout.splitlines() if " [" in line and "::" in line
     ]
-    assert len(results) == 8, done.stdout
+    assert len(results) == 9, done.stdout
     for name, result in results:
         assert result == ("FAILED" if "test_fails" in name else "PASSED"), done.stdout
