@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,8 @@ from tests.controller import virtual_time
 from tests.controller.properties import STORIES
 from tests.controller.worlds import LeaseStore, Line
 
+L = TypeVar("L", bound=Leadership)
+
 pytestmark = pytest.mark.virtual_time
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -48,7 +51,7 @@ def one(leases: Leases, identity: str, namespace: str = "kube-system") -> LeaseH
 
 
 @contextlib.asynccontextmanager
-async def operator(lead: Leadership) -> AsyncIterator[None]:
+async def operator(lead: L) -> AsyncIterator[L]:
     """An operator that leads whenever it may, until the block ends; then it is dead at once."""
 
     async def live() -> None:
@@ -58,10 +61,21 @@ async def operator(lead: Leadership) -> AsyncIterator[None]:
 
     task = asyncio.create_task(live())
     try:
-        yield
+        yield lead
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+@pytest.fixture
+def leases() -> LeaseStore:
+    return LeaseStore()
+
+
+@pytest.fixture
+def me(leases: LeaseStore) -> contextlib.AbstractAsyncContextManager[LeaseHolder]:
+    """An operator that runs as long as the test."""
+    return operator(one(leases, "me"))
 
 
 async def seconds_until(true: Callable[[], bool], longest: float = 120.0) -> float:
@@ -141,53 +155,49 @@ def test_lease_that_was_renewed_is_seen_anew_whatever_time_stands_in_it() -> Non
 # One operator
 
 
-async def test_free_lease_is_taken_at_once_with_two_requests_and_renewed_every_10_s() -> None:
-    leases = LeaseStore()
-    me = one(leases, "me")
-    async with operator(me):
-        assert await seconds_until(me.held) < 0.1
-        assert len(leases.requests) == 2
-        await asyncio.sleep(600)
+async def test_free_lease_is_taken_at_once_with_two_requests_and_renewed_every_10_s(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    assert await seconds_until(me.held) < 0.1
+    assert len(leases.requests) == 2
+    await asyncio.sleep(600)
+    assert me.held()
+    assert leases.holder() == "me"
+    assert 58 <= len(leases.requests) - 2 <= 60
+
+
+async def test_operator_that_cannot_renew_leads_no_longer_before_others_may(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    await asyncio.sleep(10.5)
+    leases.trouble = ApiError("503")
+    assert 2.0 < await seconds_until(lambda: not me.held()) <= 13.0
+    leases.trouble = None
+    assert await seconds_until(me.held) <= 5.0
+
+
+async def test_short_trouble_at_a_renewal_costs_nothing(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    await asyncio.sleep(9.9)
+    leases.trouble = ApiError("503")
+    await asyncio.sleep(1.5)
+    leases.trouble = None
+    for _ in range(100):
+        await asyncio.sleep(0.1)
         assert me.held()
-        assert leases.holder() == "me"
-        assert 58 <= len(leases.requests) - 2 <= 60
 
 
-async def test_operator_that_cannot_renew_leads_no_longer_before_others_may() -> None:
-    leases = LeaseStore()
-    me = one(leases, "me")
-    async with operator(me):
-        await seconds_until(me.held)
-        await asyncio.sleep(10.5)
-        leases.trouble = ApiError("503")
-        assert 2.0 < await seconds_until(lambda: not me.held()) <= 13.0
-        leases.trouble = None
-        assert await seconds_until(me.held) <= 5.0
-
-
-async def test_short_trouble_at_a_renewal_costs_nothing() -> None:
-    leases = LeaseStore()
-    me = one(leases, "me")
-    async with operator(me):
-        await seconds_until(me.held)
-        await asyncio.sleep(9.9)
-        leases.trouble = ApiError("503")
-        await asyncio.sleep(1.5)
-        leases.trouble = None
-        for _ in range(100):
-            await asyncio.sleep(0.1)
-            assert me.held()
-
-
-async def test_request_that_is_never_answered_does_not_keep_the_lead() -> None:
-    leases = LeaseStore()
-    me = one(leases, "me")
-    async with operator(me):
-        await seconds_until(me.held)
-        leases.seconds = 3600.0
-        await seconds_until(lambda: not me.held(), 14.0)
-        leases.seconds = 0.0
-        assert await seconds_until(me.held) <= 10.0
+async def test_request_that_is_never_answered_does_not_keep_the_lead(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    leases.seconds = 3600.0
+    await seconds_until(lambda: not me.held(), 14.0)
+    leases.seconds = 0.0
+    assert await seconds_until(me.held) <= 10.0
 
 
 async def test_process_that_was_stopped_for_a_minute_does_not_lead_when_it_wakes_up() -> None:
@@ -200,43 +210,40 @@ async def test_process_that_was_stopped_for_a_minute_does_not_lead_when_it_wakes
     assert not me.held()
 
 
-async def test_lease_that_somebody_annotated_is_still_ours() -> None:
-    leases = LeaseStore()
-    me = one(leases, "me")
-    async with operator(me):
-        await seconds_until(me.held)
-        where, there = next(iter(leases.leases.items()))
-        leases.leases[where] = {
-            **there,
-            "metadata": {**there["metadata"], "resourceVersion": "x", "labels": {"a": "b"}},
-        }
-        for _ in range(300):
-            await asyncio.sleep(0.1)
-            assert me.held()
+async def test_lease_that_somebody_annotated_is_still_ours(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    where, there = next(iter(leases.leases.items()))
+    leases.leases[where] = {
+        **there,
+        "metadata": {**there["metadata"], "resourceVersion": "x", "labels": {"a": "b"}},
+    }
+    for _ in range(300):
+        await asyncio.sleep(0.1)
+        assert me.held()
 
 
-async def test_lease_that_somebody_deleted_is_made_again() -> None:
-    leases = LeaseStore()
-    me = one(leases, "me")
-    async with operator(me):
-        await seconds_until(me.held)
-        leases.leases.clear()
-        for _ in range(300):
-            await asyncio.sleep(0.1)
-            assert me.held()
-        assert leases.holder() == "me"
+async def test_lease_that_somebody_deleted_is_made_again(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    leases.leases.clear()
+    for _ in range(300):
+        await asyncio.sleep(0.1)
+        assert me.held()
+    assert leases.holder() == "me"
 
 
-async def test_lease_that_somebody_else_took_is_lost_at_the_next_renewal() -> None:
-    leases = LeaseStore()
-    me = one(leases, "me")
-    async with operator(me):
-        await seconds_until(me.held)
-        where, there = next(iter(leases.leases.items()))
-        stolen = taken(there, "kube-system", "thief", TERM, NOW)
-        stolen["metadata"] = {**stolen["metadata"], "resourceVersion": "x"}
-        leases.leases[where] = stolen
-        assert await seconds_until(lambda: not me.held()) <= 10.1
+async def test_lease_that_somebody_else_took_is_lost_at_the_next_renewal(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    where, there = next(iter(leases.leases.items()))
+    stolen = taken(there, "kube-system", "thief", TERM, NOW)
+    stolen["metadata"] = {**stolen["metadata"], "resourceVersion": "x"}
+    leases.leases[where] = stolen
+    assert await seconds_until(lambda: not me.held()) <= 10.1
 
 
 async def test_missing_right_is_said_once_and_tried_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -254,8 +261,7 @@ async def test_missing_right_is_said_once_and_tried_on(caplog: pytest.LogCapture
     assert "leases is forbidden" in said[0]
 
 
-async def test_container_that_is_started_again_in_its_pod_need_not_wait() -> None:
-    leases = LeaseStore()
+async def test_container_that_is_started_again_in_its_pod_need_not_wait(leases: LeaseStore) -> None:
     async with operator(one(leases, "pod_uid-1")):
         await asyncio.sleep(1)
     again = one(leases, "pod_uid-1")
@@ -267,8 +273,9 @@ async def test_container_that_is_started_again_in_its_pod_need_not_wait() -> Non
 
 
 @pytest.mark.parametrize("age", [0.1, 3.0, 6.0, 9.9, 11.0])
-async def test_of_two_one_leads_and_when_it_dies_the_other_does_within_20_s(age: float) -> None:
-    leases = LeaseStore()
+async def test_of_two_one_leads_and_when_it_dies_the_other_does_within_20_s(
+    leases: LeaseStore, age: float
+) -> None:
     first = _Life(leases, "first")
     await asyncio.sleep(1)
     second = _Life(leases, "second")
@@ -279,8 +286,7 @@ async def test_of_two_one_leads_and_when_it_dies_the_other_does_within_20_s(age:
     await second.die()
 
 
-async def test_operator_that_ends_lets_the_other_lead_within_5_s() -> None:
-    leases = LeaseStore()
+async def test_operator_that_ends_lets_the_other_lead_within_5_s(leases: LeaseStore) -> None:
     me, you = one(leases, "me"), one(leases, "you")
     async with operator(me):
         await asyncio.sleep(1)
@@ -388,8 +394,9 @@ async def _never_two(lives: dict[str, _Life]) -> None:
 # Several namespaces
 
 
-async def test_operator_of_two_namespaces_leads_when_it_holds_both_leases() -> None:
-    leases = LeaseStore()
+async def test_operator_of_two_namespaces_leads_when_it_holds_both_leases(
+    leases: LeaseStore,
+) -> None:
     ours = AllLeases([one(leases, "me", "a"), one(leases, "me", "b")])
     theirs = one(leases, "you", "b")
     async with operator(theirs):
