@@ -1,4 +1,4 @@
-"""What these tests add to the fixtures of the cluster: namespaces by the dozen."""
+"""What these tests add to the fixtures of the cluster: namespaces by the dozen, a client's side."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import pytest
+
+from tests.kubernetes.given import Cluster, Side, side_of
 
 #: So many namespaces are made at once, at most: one by one takes longer than the tests in them.
 DOZENS = 48
@@ -57,6 +60,12 @@ def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
         for start in range(0, len(made), 12):
             some = made[start : start + 12]
             pool.submit(kubernetes.kubectl, "delete", "namespace", "--wait=false", *some)
+
+
+@pytest.fixture
+def side(kubernetes: Cluster) -> AbstractAsyncContextManager[Side]:
+    """A client's side, open while an async test runs."""
+    return side_of(kubernetes)
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ class Side:
 
 
 @asynccontextmanager
-async def side(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
+async def side_of(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
     """Open a client's side behind a proxy that lets everything through, until it is told."""
     async with AsyncExitStack() as stack:
         direct = await Kubeconfig(str(cluster.kubeconfig)).access()

@@ -15,7 +15,7 @@ from daskjob.core.errors import Conflict
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.observed import Site
 from tests.cluster.proxy import answer
-from tests.kubernetes.given import Cluster, Side, pod, side
+from tests.kubernetes.given import Cluster, Side, pod, side_of
 
 Write = Callable[[KubernetesBackend, ObjectRef], Awaitable[None]]
 
@@ -36,7 +36,7 @@ async def one_pod(
     cluster: Cluster, namespace: str
 ) -> AsyncIterator[tuple[Side, KubernetesBackend, ObjectRef]]:
     """Open a backend in whose namespace there is a pod."""
-    async with side(cluster) as found:
+    async with side_of(cluster) as found:
         ref = ItemDecoder(PODS).item(await found.api.create(pod("one", namespace))).ref
         yield found, KubernetesBackend(found.api, Site(), [namespace]), ref
 

@@ -11,7 +11,7 @@ from tests.kubernetes.given import (
     Cluster,
     Side,
     informed,
-    side,
+    side_of,
     until,
 )
 
@@ -67,7 +67,7 @@ async def assert_same(found: Side, namespace: str, *expected: str) -> None:
 async def test_a_list_that_fails_three_times_is_made_all_the_same(
     fault: str, kubernetes: Cluster, namespace: str
 ) -> None:
-    async with side(kubernetes, try_seconds=1.0) as found:
+    async with side_of(kubernetes, try_seconds=1.0) as found:
         await found.others.create("one", namespace=namespace)
         found.proxy.on(ANSWERS[fault], verb="list", times=3)
         async with informed(found, namespace) as informer:
@@ -81,7 +81,7 @@ async def test_a_list_that_fails_three_times_is_made_all_the_same(
 async def test_a_watch_that_fails_three_times_goes_on_and_nothing_was_missed(
     fault: str, kubernetes: Cluster, namespace: str
 ) -> None:
-    async with side(kubernetes, try_seconds=1.0) as found:
+    async with side_of(kubernetes, try_seconds=1.0) as found:
         await found.others.create("stays", "goes", namespace=namespace)
         async with informed(found, namespace):
             await until(lambda: found.proxy.watching)
