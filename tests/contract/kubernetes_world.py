@@ -25,6 +25,7 @@ from daskjob.core.manifests import Key, Manifest, metadata
 from daskjob.core.observed import Site
 from daskjob.core.pods import PodFacts
 from tests.cluster.plugin import Kubernetes
+from tests.waiting import until
 
 #: How long a cluster may take for what it was told, pods that start and end included.
 PATIENCE_SECONDS = 150.0
@@ -157,12 +158,12 @@ class KubernetesWorld:
         await self._until(true)
 
     async def _until(self, true: Callable[[], object]) -> None:
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        while not true():
+        async def true_and_alive() -> object:
             if self._life is not None and self._life.done():
                 await self._life
-            assert time.monotonic() < give_up, f"still not true after {PATIENCE_SECONDS} s"
-            await asyncio.sleep(0.05)
+            return true()
+
+        await until(true_and_alive, PATIENCE_SECONDS, pause=0.05)
 
     async def moment(self) -> None:
         """Wait until pods are where they were told to be, and nothing has happened for a while."""

@@ -20,6 +20,7 @@ import pytest
 from daskjob.controller.namespaces import namespaces_of
 from daskjob.controller.plugins import Plugin
 from daskjob.controller.shell import FINALIZER, Backoffs, KopfThread, Shell, harden
+from tests.waiting import until
 
 #: Nobody listens there.
 KUBECONFIG = """\
@@ -49,14 +50,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daskjob.controller.shell.BEAT_SECONDS", 0.2)
     # kopf waits for 5 s for its search for an API server that is not there.
     monkeypatch.setattr("daskjob.controller.shell.STOP_SECONDS", 1.0)
-
-
-async def until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait, at most so long, until it is true."""
-    ends_at = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < ends_at, "it never gets true"
-        await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

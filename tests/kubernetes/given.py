@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from daskjob.backends.kubernetes.resources import PODS, Resource, resource_of
 from daskjob.core import names
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from tests.cluster.proxy import FaultProxy
+from tests.waiting import until
 
 T = TypeVar("T")
 
@@ -147,16 +147,8 @@ async def informed(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until it is true, and no longer than so many seconds."""
-    give_up = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < give_up, f"still not so after {seconds:.0f} s"
-        await asyncio.sleep(0.005)
-
-
 def run(story: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
-    """Run a test's story to its end."""
+    """Run a coroutine to its end, from a test that is not async."""
 
     async def told() -> T:
         return await story

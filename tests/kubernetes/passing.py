@@ -17,7 +17,8 @@ from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Site
 from daskjob.core.pods import PodFacts
 from tests.cluster.proxy import FaultProxy
-from tests.kubernetes.given import Cluster, Plain, until
+from tests.kubernetes.given import Cluster, Plain
+from tests.waiting import until
 
 
 @dataclass

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from daskjob.backends.kubernetes.agents import LIMIT_BYTES, Agents, Endpoint, NoAnswer
 from daskjob.core.manifests import Key
+from tests.waiting import until
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WHO = Key("DaskJob", "default", "sums")
@@ -129,12 +130,6 @@ async def test_nobody_who_listens_is_no_answer() -> None:
     async with Agents(lambda _uid: None) as agents:
         with pytest.raises(NoAnswer):
             await agents.ask(Endpoint("http://127.0.0.1:1", "", ""), "state")
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,7 +22,8 @@ from daskjob.core.decision import Event
 from daskjob.core.errors import ApiError, Conflict, Denied, NotFound, RefusalKind, Refused
 from daskjob.core.manifests import Manifest, ObjectRef
 from tests.core.manifests import job
-from tests.kubernetes.given import KEY, Cluster, Kubectl, Side, pod, run, side_of, until
+from tests.kubernetes.given import KEY, Cluster, Kubectl, Side, pod, side_of
+from tests.waiting import until
 
 ANOTHER = "00000000-0000-0000-0000-000000000000"
 
@@ -92,23 +92,16 @@ async def test_a_quota_that_is_full_is_told_from_other_refusals(
         "metadata": {"name": "files", "namespace": namespace},
     }
 
-    async def refused() -> Refused | None:
+    async def by_the_quota() -> Refused | None:
         try:
             await side.api.create(files)
         except Refused as error:
-            return error
+            return error if error.kind is RefusalKind.QUOTA else None
         await side.api.delete(ObjectRef("ConfigMap", namespace, "files"))
         return None
 
     # The server takes notice of a quota in its own time.
-    error = await refused()
-    for _ in range(200):
-        if error is not None and error.kind is RefusalKind.QUOTA:
-            break
-        await asyncio.sleep(0.05)
-        error = await refused()
-    assert error is not None
-    assert error.kind is RefusalKind.QUOTA
+    error = await until(by_the_quota, pause=0.05)
     assert "exceeded quota: few" in error.words
 
 
@@ -122,8 +115,8 @@ async def test_a_pod_that_admission_refuses_is_rejected(
     assert no.value.kind is RefusalKind.REJECTED
 
 
-def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_code_is_422(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+async def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_code_is_422(
+    side: Side, namespace: str, kubectl: Kubectl
 ) -> None:
     name = f"no-pods-{namespace}"
     rules = [
@@ -148,35 +141,24 @@ def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_code_is_4
     listed = {"apiVersion": "v1", "kind": "List", "items": [policy, binding]}
     kubectl("apply", "-f", "-", stdin=json.dumps(listed))
 
-    async def story() -> None:
-        async with side_of(kubernetes) as found:
-
-            async def refused() -> Refused | None:
-                try:
-                    await found.api.create(pod("one", namespace))
-                except Refused as error:
-                    return error
-                await found.api.delete(ObjectRef("Pod", namespace, "one"))
-                return None
-
-            error = await refused()
-            for _ in range(200):
-                if error is not None:
-                    break
-                await asyncio.sleep(0.05)
-                error = await refused()
-            assert error is not None
-            assert "not here" in error.words
-            assert error.kind is RefusalKind.REJECTED
+    async def by_the_policy() -> Refused | None:
+        try:
+            await side.api.create(pod("one", namespace))
+        except Refused as error:
+            return error
+        await side.api.delete(ObjectRef("Pod", namespace, "one"))
+        return None
 
     try:
-        run(story())
+        error = await until(by_the_policy, pause=0.05)
+        assert "not here" in error.words
+        assert error.kind is RefusalKind.REJECTED
     finally:
         kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
 
 
 async def test_a_namespace_that_is_not_there_is_not_found(side: Side, namespace: str) -> None:
-    with pytest.raises(NotFound, match="not side"):
+    with pytest.raises(NotFound, match="not found"):
         await side.api.create(pod("one", f"{namespace}-none"))
 
 

@@ -28,7 +28,8 @@ from daskjob.core.errors import ApiError, Forbidden, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
-from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, side_of, until
+from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, side_of
+from tests.waiting import until
 
 #: What may pass.
 PASSING: dict[str, Fault] = {

@@ -11,8 +11,9 @@ from daskjob.core.manifests import Key, Manifest
 from daskjob.core.policies.pacing import FIRST_STATUS_WAIT_SECONDS
 from tests.cluster.proxy import answer
 from tests.core.manifests import job
-from tests.kubernetes.given import Cluster, until
+from tests.kubernetes.given import Cluster
 from tests.kubernetes.passing import passing, ref_of
+from tests.waiting import until
 
 NO = 'admission webhook "statuses.example.com" denied the request: not today'
 

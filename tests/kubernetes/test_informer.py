@@ -37,9 +37,8 @@ from tests.kubernetes.given import (
     pod,
     run,
     seen,
-    side_of,
-    until,
 )
+from tests.waiting import until
 
 # Listing and watching
 
@@ -446,8 +445,8 @@ async def test_a_server_that_is_away_is_waited_for_and_not_listed_again(
         assert informer.trouble is None
 
 
-def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+async def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
+    side: Side, namespace: str, kubectl: Kubectl
 ) -> None:
     group = f"{namespace}.tests.daskjob.dev"
     things = Resource("Thing", f"{group}/v1", "things")
@@ -461,22 +460,19 @@ def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
         thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": name}}
         kubectl("create", "-f", "-", stdin=json.dumps(thing))
 
-    async def story() -> None:
-        async with side_of(kubernetes) as found, informed(found, namespace, things) as informer:
+    install()
+    try:
+        async with informed(side, namespace, things) as informer:
             await asyncio.to_thread(make, "first")
-            await until(lambda: found.cache.get("Thing", namespace, "first"))
+            await until(lambda: side.cache.get("Thing", namespace, "first"))
             await asyncio.to_thread(kubectl, "delete", "crd", f"things.{group}")
             await until(lambda: isinstance(informer.trouble, NoSuchResource))
             await asyncio.to_thread(install)
             await asyncio.to_thread(make, "second")
-            await until(lambda: found.cache.get("Thing", namespace, "second"))
-            assert [item.ref.name for item in found.cache.all("Thing")] == ["second"]
-            times = [request.at for request in found.proxy.requests("list")]
+            await until(lambda: side.cache.get("Thing", namespace, "second"))
+            assert [item.ref.name for item in side.cache.all("Thing")] == ["second"]
+            times = [request.at for request in side.proxy.requests("list")]
             assert len(times) <= (times[-1] - times[0]) / QUICK.shortest + 1
-
-    install()
-    try:
-        run(story())
     finally:
         kubectl("delete", "crd", f"things.{group}", "--ignore-not-found", "--wait=false")
 

@@ -12,8 +12,8 @@ from tests.kubernetes.given import (
     Side,
     informed,
     side_of,
-    until,
 )
+from tests.waiting import until
 
 #: Everything that a server, or what stands before it, may answer a list or a watch with.
 ANSWERS: dict[str, Fault] = {

@@ -9,8 +9,9 @@ import pytest
 
 from daskjob.core.manifests import Manifest, ObjectRef
 from tests.core.manifests import cluster as cluster_manifest
-from tests.kubernetes.given import Cluster, Kubectl, until
+from tests.kubernetes.given import Cluster, Kubectl
 from tests.kubernetes.passing import Passing, passing
+from tests.waiting import until
 
 CLUSTERS = 40
 #: Garbage collection asks for 20 things a second.

@@ -19,8 +19,8 @@ from daskjob.core.pods import PodFacts
 from tests.cluster.plugin import Kubernetes
 from tests.cluster.proxy import Request, answer
 from tests.core.manifests import job
-from tests.kubernetes.given import until
 from tests.kubernetes.passing import Passing, passing
+from tests.waiting import until
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -198,9 +198,11 @@ async def until_an_event_says(found: Passing, key: Key, words: str) -> None:
     """Wait until Kubernetes has told of the runner what its node is stuck at."""
     item = found.backend.cache.get("Pod", key.namespace, "sums-runner")
     assert item is not None
-    async with asyncio.timeout(60):
-        while words.encode() not in await found.others.warnings(item.ref):
-            await asyncio.sleep(0.1)
+
+    async def told() -> bool:
+        return words.encode() in await found.others.warnings(item.ref)
+
+    await until(told, 60, pause=0.1)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from daskjob.backends.local.processes import (
     Started,
     sweep,
 )
+from tests.waiting import until
 
 Eventually = Callable[[Callable[[], object]], None]
 Alive = Callable[[str], list[int]]
@@ -98,10 +99,8 @@ class Bench:
         return (self.folder / f"{name}.log").read_bytes()
 
     async def has_said(self, text: bytes, name: str = "a") -> None:
-        give_up = time.monotonic() + 15
-        while not (self.folder / f"{name}.log").exists() or text not in self.said(name):
-            assert time.monotonic() < give_up, f"{name} never said {text!r}"
-            await asyncio.sleep(0.005)
+        log = self.folder / f"{name}.log"
+        await until(lambda: log.exists() and text in self.said(name), 15, f"{name} said {text!r}")
 
 
 @contextlib.asynccontextmanager
@@ -714,7 +713,7 @@ async def test_two_runs_side_by_side_never_meet(
 ) -> None:
     one, two = make_run(), make_run()
 
-    async with bench(one, tmp_path) as first, bench(two, tmp_path) as second:
+    async with bench_of(one, tmp_path) as first, bench_of(two, tmp_path) as second:
         for made in (first, second):
             assert isinstance(await made.start("sleep", LONG), Started)
         await first.processes.close(grace_seconds=5)
