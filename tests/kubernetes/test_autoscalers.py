@@ -28,7 +28,7 @@ RUNS: dict[str, Any] = {
 }
 
 
-class World:
+class WokenBackend:
     """A backend whose cache a test fills, and the keys that it woke."""
 
     def __init__(self) -> None:
@@ -70,9 +70,9 @@ def scheduler(**status: Any) -> tuple[Manifest, dict[str, Any]]:
     return found, {**RUNS, **status}
 
 
-def filled(**spec: Any) -> World:
+def filled(**spec: Any) -> WokenBackend:
     """A cluster with a scheduler that runs, a group, and an autoscaler."""
-    world = World()
+    world = WokenBackend()
     world.put(cluster())
     manifest, status = scheduler()
     world.put(manifest, **status)
@@ -81,7 +81,7 @@ def filled(**spec: Any) -> World:
     return world
 
 
-def wanted(world: World) -> dict[Key, float]:
+def wanted(world: WokenBackend) -> dict[Key, float]:
     """Who has the scheduler asked how often."""
     followed = world.backend.agents._followed.get("uid-simple")
     return dict(followed.wanted) if followed else {}
