@@ -7,22 +7,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 
 import pytest
 
+from tests.cluster.plugin import Kubernetes
 from tests.kubernetes.given import Cluster, Side, side_of
 
 #: So many namespaces are made at once, at most: one by one takes longer than the tests in them.
 DOZENS = 48
-
-
-class Kubernetes(Protocol):
-    """The fixture ``kubernetes``."""
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl; return what it prints."""
-        ...
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +42,8 @@ def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
         if not unused:
             make()
         name = unused.pop(0)
-        # Pods are refused until the namespace has its service account.
-        there = ["--for=create", "--timeout=60s", "serviceaccount/default"]
-        kubernetes.kubectl("wait", "--namespace", name, *there)
+        # Pods are rejected until the namespace has its service account.
+        assert any(kubernetes.access.watched("serviceaccount", name, "default", seconds=60))
         return name
 
     yield take

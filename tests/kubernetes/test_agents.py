@@ -204,7 +204,7 @@ async def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
         assert agents.state("c") is None
 
 
-def test_scheduler_that_falls_silent_is_unknown_after_three_questions() -> None:
+async def test_scheduler_that_falls_silent_is_unknown_after_three_questions() -> None:
     silent = False
     count = 0
 
@@ -216,17 +216,13 @@ def test_scheduler_that_falls_silent_is_unknown_after_three_questions() -> None:
             raise web.HTTPServiceUnavailable
         return state(1)
 
-    async def story() -> None:
-        nonlocal silent
-        async with running(answer) as (agents, endpoint, told):
-            agents.follow("c", endpoint, WHO, 0.02)
-            await until(lambda: agents.state("c"))
-            silent, before = True, count
-            await until(lambda: agents.state("c") is None)
-            assert count - before >= 3
-            assert told == ["c", "c"]
-
-    asyncio.run(story())
+    async with running(answer) as (agents, endpoint, told):
+        agents.follow("c", endpoint, WHO, 0.02)
+        await until(lambda: agents.state("c"))
+        silent, before = True, count
+        await until(lambda: agents.state("c") is None)
+        assert count - before >= 3
+        assert told == ["c", "c"]
 
 
 async def test_another_life_of_the_scheduler_has_another_state() -> None:
@@ -268,7 +264,7 @@ async def test_what_one_of_them_asks_beyond_the_others_is_asked_for_all_and_at_o
         assert routes[1:] == ["/prefix/daskjob/v1/state?groups=%5B1%5D"] * 2
 
 
-def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> None:
+async def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> None:
     silent = False
 
     async def answer(request: web.Request) -> web.Response:
@@ -277,23 +273,19 @@ def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> Non
             raise web.HTTPServiceUnavailable
         return web.json_response({"target": {"default": 1}})
 
-    async def story() -> None:
-        nonlocal silent
-        async with running(answer) as (agents, endpoint, told):
-            agents.follow("c", endpoint, WHO, 0.02)
-            await until(lambda: agents.demands("c"))
-            assert not agents.silent("c")
-            since = agents.demands("c")["default"].since
-            silent = True
-            await until(lambda: agents.silent("c"))
-            assert agents.demands("c") == {}
-            silent = False
-            await until(lambda: agents.demands("c"))
-            assert not agents.silent("c")
-            assert agents.demands("c")["default"].since > since
-            assert told == ["c"] * 3
-
-    asyncio.run(story())
+    async with running(answer) as (agents, endpoint, told):
+        agents.follow("c", endpoint, WHO, 0.02)
+        await until(lambda: agents.demands("c"))
+        assert not agents.silent("c")
+        since = agents.demands("c")["default"].since
+        silent = True
+        await until(lambda: agents.silent("c"))
+        assert agents.demands("c") == {}
+        silent = False
+        await until(lambda: agents.demands("c"))
+        assert not agents.silent("c")
+        assert agents.demands("c")["default"].since > since
+        assert told == ["c"] * 3
 
 
 async def test_scheduler_that_never_answered_is_told_of_once() -> None:
