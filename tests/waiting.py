@@ -32,7 +32,9 @@ async def until(
     while True:
         value = true()
         if inspect.isawaitable(value):
-            value = await value
+            # One that never ends is bounded too.
+            async with asyncio.timeout_at(give_up):
+                value = await value
         if value:
             return value
         assert clock() < give_up, _timed_out(seconds, shows, value)
