@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from daskjob.core.build.agent import AgentGroup, agent_environment
+from daskjob.core.desired.agent import AgentGroup, agent_environment
 from tests.waiting import wait_until
 
 SOURCE = (Path(__file__).parents[2] / "daskjob" / "agent.py").read_text()

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.controller.plugin_packages import install
-from tests.controller.test_shell import KUBECONFIG
+from tests.controller.test_kopf_runner import KUBECONFIG
 from tests.waiting import wait_until
 
 HERE = Path(__file__).parent

@@ -19,7 +19,14 @@ from daskjob.backends.kubernetes.resources import (
     Resource,
 )
 from daskjob.core.decision import Event
-from daskjob.core.errors import ApiError, Conflict, Denied, NotFound, RefusalKind, Refused
+from daskjob.core.errors import (
+    ApiError,
+    ChangeDenied,
+    Conflict,
+    CreateRejected,
+    NotFound,
+    RejectionKind,
+)
 from daskjob.core.manifests import Manifest, ObjectRef
 from tests.core.manifests import job
 from tests.kubernetes.given import KEY, Cluster, Kubectl, Side, pod, side_of
@@ -65,14 +72,16 @@ async def test_a_pod_that_can_never_be_is_invalid_in_kubernetes_words(
 ) -> None:
     manifest = pod("one", namespace)
     manifest["spec"]["containers"][0]["name"] = "A_B"
-    with pytest.raises(Refused, match=r"spec.containers\[0\].name: Invalid value") as no:
+    with pytest.raises(
+        CreateRejected, match=r"spec.containers\[0\].name: Invalid value"
+    ) as rejection:
         await side.api.create(manifest)
-    assert no.value.kind is RefusalKind.INVALID
-    assert no.value.name == f"Pod {namespace}/one"
+    assert rejection.value.kind is RejectionKind.INVALID
+    assert rejection.value.name == f"Pod {namespace}/one"
     manifest["spec"]["containers"] = "none"
-    with pytest.raises(Refused, match="cannot be handled as a Pod") as no:
+    with pytest.raises(CreateRejected, match="cannot be handled as a Pod") as rejection:
         await side.api.create(manifest)
-    assert no.value.kind is RefusalKind.INVALID
+    assert rejection.value.kind is RejectionKind.INVALID
     assert len(side.proxy.requests("create")) == 2
 
 
@@ -92,11 +101,11 @@ async def test_a_quota_that_is_full_is_told_from_other_refusals(
         "metadata": {"name": "files", "namespace": namespace},
     }
 
-    async def by_the_quota() -> Refused | None:
+    async def by_the_quota() -> CreateRejected | None:
         try:
             await side.api.create(files)
-        except Refused as error:
-            return error if error.kind is RefusalKind.QUOTA else None
+        except CreateRejected as error:
+            return error if error.kind is RejectionKind.QUOTA else None
         await side.api.delete(ObjectRef("ConfigMap", namespace, "files"))
         return None
 
@@ -110,9 +119,9 @@ async def test_a_pod_that_admission_refuses_is_rejected(
 ) -> None:
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
 
-    with pytest.raises(Refused, match='violates PodSecurity "restricted') as no:
+    with pytest.raises(CreateRejected, match='violates PodSecurity "restricted') as rejection:
         await side.api.create(pod("one", namespace))
-    assert no.value.kind is RefusalKind.REJECTED
+    assert rejection.value.kind is RejectionKind.REJECTED
 
 
 async def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_code_is_422(
@@ -141,10 +150,10 @@ async def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_cod
     listed = {"apiVersion": "v1", "kind": "List", "items": [policy, binding]}
     kubectl("apply", "-f", "-", stdin=json.dumps(listed))
 
-    async def by_the_policy() -> Refused | None:
+    async def by_the_policy() -> CreateRejected | None:
         try:
             await side.api.create(pod("one", namespace))
-        except Refused as error:
+        except CreateRejected as error:
             return error
         await side.api.delete(ObjectRef("Pod", namespace, "one"))
         return None
@@ -152,7 +161,7 @@ async def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_cod
     try:
         error = await until(by_the_policy, pause=0.05)
         assert "not here" in error.words
-        assert error.kind is RefusalKind.REJECTED
+        assert error.kind is RejectionKind.REJECTED
     finally:
         kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
 
@@ -190,9 +199,9 @@ async def test_a_pod_is_told_to_stop_by_its_deadline(side: Side, namespace: str)
 
 async def test_a_change_that_may_not_be_is_denied(side: Side, namespace: str) -> None:
     item = await side.writes.create(KEY, pod("one", namespace))
-    with pytest.raises(Denied) as no:
+    with pytest.raises(ChangeDenied) as rejection:
         await side.writes.patch(item.ref, {"spec": {"hostNetwork": True}})
-    assert "pod updates may not change fields" in str(no.value)
+    assert "pod updates may not change fields" in str(rejection.value)
     assert len(side.proxy.requests("patch")) == 1
 
 

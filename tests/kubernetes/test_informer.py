@@ -22,7 +22,7 @@ from daskjob.backends.kubernetes.informer import PACE, Informer, informers
 from daskjob.backends.kubernetes.items import Item, ItemDecoder
 from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED, Resource
 from daskjob.core import names
-from daskjob.core.errors import Forbidden, RefusalKind, Refused
+from daskjob.core.errors import CreateRejected, Forbidden, RejectionKind
 from daskjob.core.manifests import ObjectRef
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
@@ -272,9 +272,9 @@ async def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
     async with informed(side, namespace):
         side.proxy.on(webhook(taken), verb="create", times=None)
         manifest = pod("one", namespace, ownerReferences=[OWNER])
-        with pytest.raises(Refused, match="mutating webhook") as no:
+        with pytest.raises(CreateRejected, match="mutating webhook") as rejection:
             await side.writes.create(KEY, manifest)
-        assert no.value.kind is RefusalKind.REJECTED
+        assert rejection.value.kind is RejectionKind.REJECTED
         assert side.writes.caught_up(KEY)
         assert await side.writes.look(ObjectRef("Pod", namespace, "one")) is None
         assert side.names == set()
@@ -294,9 +294,9 @@ async def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which
         "metadata": pod("one", namespace, ownerReferences=[OWNER])["metadata"],
         **({"spec": {"ports": [{"port": 8786}]}} if kind == "Service" else {}),
     }
-    with pytest.raises(Refused, match=words) as no:
+    with pytest.raises(CreateRejected, match=words) as rejection:
         await side.writes.create(KEY, manifest)
-    assert no.value.kind is RefusalKind.REJECTED
+    assert rejection.value.kind is RejectionKind.REJECTED
     assert side.writes.caught_up(KEY)
     assert [request.verb for request in side.proxy.seen] == ["create"]
 
@@ -306,7 +306,7 @@ async def test_a_label_that_is_put_back_and_taken_off_at_once_is_refused(
 ) -> None:
     item = await side.writes.create(KEY, pod("bare", namespace, cluster=""))
     rule = side.proxy.on(webhook("labels"), verb="patch", times=None)
-    with pytest.raises(Refused, match="mutating webhook"):
+    with pytest.raises(CreateRejected, match="mutating webhook"):
         await side.writes.label(item.ref, names.LABEL_CLUSTER_NAME, "sums")
     assert side.names == set()
     rule.end()

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.backends.passes import Passes
+from daskjob.backends.passes import SerialPasses
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Key
 from daskjob.core.observed import Observed
@@ -37,6 +37,6 @@ async def test_object_that_is_gone_does_not_keep_the_loop_awake(
     world = Failing()
 
     with caplog.at_level(logging.WARNING), pytest.raises(TimeoutError):
-        await asyncio.wait_for(Passes(world).run(lambda: False), 0.5)
+        await asyncio.wait_for(SerialPasses(world).run(lambda: False), 0.5)
     assert world.rounds <= 3
     assert "gone cannot be seen; trying again in" in caplog.text
