@@ -316,7 +316,7 @@ def test_groups_in_a_question_that_are_not_understood_are_a_mistake(
     cluster: Cluster, groups: str
 ) -> None:
     status, answer = cluster.ask(f"state?groups={quote(groups, safe='')}")
-    assert (status, answer) == (400, {"error": "groups is not understood"})
+    assert (status, answer) == (400, {"error": "groups is not a list of groups"})
 
 
 def test_2_idle_gpu_workers_are_given_up_while_the_busy_default_worker_stays(

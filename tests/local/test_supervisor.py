@@ -305,7 +305,7 @@ def test_an_id_that_still_runs_is_refused_and_can_be_used_again_later(on_bench: 
         assert isinstance(second, NotRunning)
         third = await bench.start("sleep", LONG)
         assert isinstance(third, NotRunning)
-        assert third.error == "a still runs"
+        assert third.error == "a is still running"
         await bench.processes.stop("a", grace_seconds=0)
         await bench.end_of()
         assert isinstance(await bench.start("true"), Started)
@@ -999,9 +999,9 @@ def test_the_protocol_is_as_documented(wire: Wire, tmp_path: Path) -> None:
     wire.send({**start, "cwd": "/", "log": str(tmp_path / "log")})
     rejected = wire.receive()
     assert rejected == {
-        "event": "refused",
+        "event": "rejected",
         "id": "pod/main",
-        "error": f"pod/main still runs (pid {pid})",
+        "error": f"pod/main is still running (pid {pid})",
     }
     wire.send({"op": "stop", "id": "pod/main", "graceSeconds": 5})
     exited = wire.receive()
@@ -1067,7 +1067,7 @@ def test_a_malformed_request_is_answered_and_harmless(wire: Wire, request_: obje
 def test_a_malformed_start_is_refused(wire: Wire, change: dict[str, object]) -> None:
     wire.send({**GOOD, **change})
     event = wire.receive()
-    assert (event["event"], event["id"]) == ("refused", "a")
+    assert (event["event"], event["id"]) == ("rejected", "a")
     assert event["error"].startswith("malformed request: ")
 
 
