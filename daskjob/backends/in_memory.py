@@ -62,7 +62,7 @@ class InMemoryBackend:
         self.status_rejections: dict[str, Rejection] = {}
         #: Each scheduler's last answer, by its cluster's uid.
         self.dask: dict[str, DaskState] = {}
-        #: Their recent demands, and those that no longer answer, by the same uid.
+        #: The schedulers' recent demands, and the unresponsive schedulers, by the same uid.
         self.demands: dict[str, Demands] = {}
         self.mute: set[str] = set()
         self.reports: dict[str, CollectedReport] = {}
