@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.core import names
-from daskjob.core.backend import reconcile
 from daskjob.core.dask import DaskState, DaskWorker, Retirement, TaskCounts
 from daskjob.core.decision import Patch, Retire
 from daskjob.core.errors import ApiError, RefusalKind, Refused, StatusRefused
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time, metadata, object_ref
 from daskjob.core.observed import ObservedJob, Site
 from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.reconcile import reconcile
 from daskjob.core.status import JobStatus, job_status_from
 
 #: When every fake world begins.

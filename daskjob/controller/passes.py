@@ -15,9 +15,10 @@ from datetime import datetime
 from daskjob.controller.clock import Clock, machine_clock, utc_now
 from daskjob.controller.queue import WorkQueue
 from daskjob.controller.world import World
-from daskjob.core.backend import Backend, reconcile
+from daskjob.core.backend import Backend
 from daskjob.core.errors import DaskJobError, Denied, Invalid
 from daskjob.core.manifests import Key
+from daskjob.core.reconcile import reconcile
 from daskjob.core.turns import Turns
 
 logger = logging.getLogger(__name__)

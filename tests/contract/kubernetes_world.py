@@ -19,11 +19,12 @@ from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.backend import KubernetesBackend
 from daskjob.backends.kubernetes.connection import find_credentials
 from daskjob.core import names
-from daskjob.core.backend import Backend, reconcile
+from daskjob.core.backend import Backend
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Key, Manifest, metadata
 from daskjob.core.observed import Site
 from daskjob.core.pods import PodFacts
+from daskjob.core.reconcile import reconcile
 from tests.cluster.plugin import Kubernetes
 
 #: How long a cluster may take for what it was told, pods that start and end included.

@@ -11,10 +11,10 @@ from daskjob.backends.fake import FakeBackend
 from daskjob.controller.guard import Guard, NotLeading
 from daskjob.controller.jobs import Jobs
 from daskjob.controller.metrics import Sample
-from daskjob.core.backend import reconcile
 from daskjob.core.decision import Patch, Retire
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Key, ObjectRef, object_ref
+from daskjob.core.reconcile import reconcile
 from tests.core import manifests
 
 

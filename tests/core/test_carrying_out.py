@@ -8,11 +8,11 @@ import gc
 import pytest
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.core.backend import carry_out
 from daskjob.core.decision import Decision, Event, Patch
 from daskjob.core.errors import ApiError, Denied
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.names import LABEL_CLUSTER_NAME
+from daskjob.core.reconcile import carry_out
 from daskjob.core.turns import AFTERWARDS_SECONDS, SMALL_STEPS, STEPS_ALONE, STEPS_BESIDE, Turns
 
 KEY = Key("DaskWorkerGroup", "default", "simple")

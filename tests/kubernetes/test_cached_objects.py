@@ -12,10 +12,10 @@ from daskjob.backends.fake import FakeBackend
 from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.resources import WATCHED
 from daskjob.core import names
-from daskjob.core.backend import reconcile
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.objects import GatheredObjects, Objects
 from daskjob.core.observed import cluster_observed, group_observed, job_observed
+from daskjob.core.reconcile import reconcile
 from tests.core.manifests import cluster, container, group, job
 from tests.kubernetes.given import run, seen
 
