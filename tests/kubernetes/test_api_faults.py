@@ -10,22 +10,23 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from daskjob.backends.kubernetes.answers import (
+from daskjob.backends.kubernetes.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.kinds import PODS
+from daskjob.controller.guard import NotLeading
+from daskjob.core.errors import ApiError, Forbidden, NotFound
+from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.access import Access
+from daskjob.kube.api import CONNECTIONS, Api
+from daskjob.kube.errors import (
     AlreadyExists,
     OutcomeUnknown,
     Throttled,
     Unanswered,
     Unreachable,
+    Unreadable,
 )
-from daskjob.backends.kubernetes.api import CONNECTIONS, Api
-from daskjob.backends.kubernetes.connection import Access
-from daskjob.backends.kubernetes.items import Item, ItemDecoder, Unreadable
-from daskjob.backends.kubernetes.leases import Leases
-from daskjob.backends.kubernetes.limiter import Limiter
-from daskjob.backends.kubernetes.resources import PODS
-from daskjob.controller.guard import NotLeading
-from daskjob.core.errors import ApiError, Forbidden, NotFound
-from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.leases import Leases
+from daskjob.kube.limiter import Limiter
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
 from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, run, side, until
@@ -479,7 +480,7 @@ def test_many_watches_leave_room_for_requests(kubernetes: Cluster, namespace: st
 
             async def watch() -> None:
                 async with found.api.watch(
-                    PODS, namespace, item.version, idle_seconds=30, duration_seconds=30
+                    PODS.within(namespace), item.version, idle_seconds=30, duration_seconds=30
                 ) as lines:
                     async for _ in lines:
                         pass

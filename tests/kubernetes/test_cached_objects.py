@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from daskjob.backends.fake import FakeBackend
 from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.resources import WATCHED
+from daskjob.backends.kubernetes.kinds import WATCHED
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.objects import GatheredObjects, Objects

@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from daskjob.backends.kubernetes.answers import NoSuchResource
-from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.connection import Kubeconfig, find_credentials
 from daskjob.backends.kubernetes.informer import PACE, Informer, informers
 from daskjob.backends.kubernetes.items import Item, ItemDecoder
-from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED, Resource
+from daskjob.backends.kubernetes.kinds import JOBS, PODS, WATCHED, Watched
 from daskjob.core import names
 from daskjob.core.errors import Forbidden, RefusalKind, Refused
 from daskjob.core.manifests import ObjectRef
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import find_credentials
+from daskjob.kube.errors import NoSuchResource
+from daskjob.kube.kubeconfig import Kubeconfig
+from daskjob.kube.resources import Resource
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
 from tests.core.manifests import job
@@ -139,12 +141,12 @@ def test_a_label_that_is_taken_off_looks_like_a_deletion_and_back_on_like_a_crea
 
 
 def test_there_is_an_informer_for_each_kind_and_namespace() -> None:
-    kinds = [resource.kind for resource in WATCHED]
+    kinds = [watched.kind for watched in WATCHED]
 
     async def story() -> None:
         nothing: object = None
         made = informers(nothing, nothing)  # type: ignore[arg-type]
-        assert [informer.resource.kind for informer in made] == kinds
+        assert [informer.watched.kind for informer in made] == kinds
         assert {informer.namespace for informer in made} == {None}
         two = informers(nothing, nothing, ["a", "b"])  # type: ignore[arg-type]
         assert len(two) == 2 * len(kinds)
@@ -536,7 +538,7 @@ def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
     kubernetes: Cluster, namespace: str, kubectl: Kubectl
 ) -> None:
     group = f"{namespace}.tests.daskjob.dev"
-    things = Resource("Thing", f"{group}/v1", "things")
+    things = Watched(Resource("Thing", f"{group}/v1", "things"))
     definition = json.dumps(_definition(group))
 
     def install() -> None:
@@ -595,7 +597,7 @@ def test_informers_that_end_with_their_loop_leave_no_connection_open(
     async def live() -> None:
         async with Api(Kubeconfig(str(kubernetes.kubeconfig)), told=told) as api:
             made = informers(api, Cache(), [namespace])
-            await asyncio.gather(*(i.run() for i in made if i.resource.selector))
+            await asyncio.gather(*(i.run() for i in made if i.watched.selector))
 
     async def story() -> asyncio.Task[None]:
         task = asyncio.create_task(live())

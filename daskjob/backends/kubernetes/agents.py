@@ -20,10 +20,10 @@ from types import TracebackType
 import aiohttp
 import msgspec
 
-from daskjob.backends.kubernetes.connector import Connector
 from daskjob.core.dask import DaskState, dask_state
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.manifests import Key, Manifest
+from daskjob.kube.connector import Connector
 
 logger = logging.getLogger(__name__)
 

@@ -19,13 +19,10 @@ from typing import Protocol
 from urllib.parse import quote
 
 from daskjob.backends.kubernetes.agents import STATE, Agents, Endpoint, NoAnswer
-from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.background import BackgroundTasks
 from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.connection import find_credentials
 from daskjob.backends.kubernetes.informer import Broke, informers, nobody
 from daskjob.backends.kubernetes.items import Item
-from daskjob.backends.kubernetes.leases import Leases
 from daskjob.backends.kubernetes.missing_pods import MissingPods
 from daskjob.backends.kubernetes.pod_words import PodWords
 from daskjob.backends.kubernetes.retirements import Retirements, concerns
@@ -59,6 +56,9 @@ from daskjob.core.pods import PodFacts
 from daskjob.core.policies.renewal import renewal
 from daskjob.core.readings import cluster_in
 from daskjob.core.status import ClusterPhase, JobStatusWord
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import find_credentials
+from daskjob.kube.leases import Leases
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from daskjob.backends.kubernetes.answers import Replaced
 from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.cached_api import CachedApi
 from daskjob.backends.kubernetes.items import Item
@@ -12,6 +11,7 @@ from daskjob.core import names
 from daskjob.core.errors import Denied, NotFound, Refused
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.readings import group_in
+from daskjob.kube.errors import Replaced
 
 
 class MissingPods:

@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 
 from daskjob.backends.kubernetes.background import Background
-from daskjob.backends.kubernetes.items import Unreadable
 from daskjob.core.diagnose import AGAIN_SECONDS
 from daskjob.core.errors import DaskJobError
 from daskjob.core.event_words import EventWords, latest_warning
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.pods import PodFacts
+from daskjob.kube.errors import Unreadable
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,6 @@ import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from daskjob.backends.kubernetes.answers import AlreadyExists, Replaced
-from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.background import Background
 from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.cached_api import CachedApi
@@ -26,6 +24,8 @@ from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, Status
 from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, metadata, object_ref
 from daskjob.core.observed import Refusal
 from daskjob.core.policies.pacing import next_status_try
+from daskjob.kube.api import Api
+from daskjob.kube.errors import AlreadyExists, Replaced
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from daskjob.backends.kubernetes.api import Api
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.api import Api
 
 
 class Leases:
