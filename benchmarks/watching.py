@@ -25,9 +25,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from daskjob.backends.kubernetes.cache import Cache  # noqa: E402
-from daskjob.backends.kubernetes.informer import informers  # noqa: E402
-from daskjob.backends.kubernetes.items import Item  # noqa: E402
+from daskjob.backends.kubernetes.watching.cache import Cache  # noqa: E402
+from daskjob.backends.kubernetes.watching.informer import informers  # noqa: E402
+from daskjob.backends.kubernetes.watching.items import Item  # noqa: E402
 from daskjob.core import names  # noqa: E402
 from daskjob.core.manifests import Manifest  # noqa: E402
 from daskjob.core.observed import job_observed  # noqa: E402

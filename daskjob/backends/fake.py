@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from daskjob.backends.in_memory import InMemoryBackend
+from daskjob.backends.refusals import counted
 from daskjob.core import names
 from daskjob.core.dask import DaskState, DaskWorker, Retirement, TaskCounts
 from daskjob.core.decision import Patch, Retire
@@ -67,7 +68,7 @@ class FakeBackend(InMemoryBackend):
             if part in ref.name:
                 where = (ref.namespace, f"{ref.kind}/{ref.name}")
                 refused = Refused(kind, str(ref), words)
-                self.refusals[where] = self._refusal(self.refusals.get(where), refused)
+                self.refusals[where] = counted(self.refusals.get(where), refused, self.clock())
                 raise refused
         with _Write(self, f"create {ref.kind}/{ref.name}"):
             await super().create(owner, manifest)
@@ -93,7 +94,7 @@ class FakeBackend(InMemoryBackend):
             if part in f"{ref.kind}/{ref.name}":
                 error = StatusRefused(kind, str(ref), words)
                 before = self.status_refusals.get(ref.uid)
-                self.status_refusals[ref.uid] = self._refusal(before, error)
+                self.status_refusals[ref.uid] = counted(before, error, self.clock())
                 raise error
         with _Write(self, f"status {ref.kind}/{ref.name}"):
             await super().write_status(ref, status)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from daskjob.backends.fake import START, FakeBackend
-from daskjob.backends.in_memory import PASS_KINDS
+from daskjob.core import names
 from daskjob.core.backend import Wake
 from daskjob.core.errors import ApiError, Conflict, NotFound
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
@@ -176,5 +176,5 @@ class ScriptedWorld(FakeBackend):
 
     def _tell(self, old: Manifest | None, new: Manifest | None) -> None:
         ref = object_ref(old or {})
-        if new is None and ref.kind in PASS_KINDS:
+        if new is None and ref.kind in names.PASS_KINDS:
             self.wake(Key(ref.kind, ref.namespace, ref.name))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from daskjob.backends.kubernetes.backend import KubernetesBackend
-from daskjob.backends.kubernetes.wakes import SOON_SECONDS
+from daskjob.backends.kubernetes.watching.wakes import SOON_SECONDS
 from daskjob.controller.passes import Passes
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Site

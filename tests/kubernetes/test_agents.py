@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from daskjob.backends.kubernetes.agents import LIMIT_BYTES, Agents, Endpoint, NoAnswer
+from daskjob.backends.kubernetes.asking.agents import LIMIT_BYTES, Agents, Endpoint, NoAnswer
 from daskjob.core.manifests import Key
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

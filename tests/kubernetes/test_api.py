@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from daskjob.backends.kubernetes.events import event_manifest
-from daskjob.backends.kubernetes.items import Item, ItemDecoder
-from daskjob.backends.kubernetes.kinds import CONFIG_MAPS, JOBS, PODS, SERVICES, Watched
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import CONFIG_MAPS, JOBS, PODS, SERVICES, Watched
+from daskjob.backends.kubernetes.writing.events import event_manifest
 from daskjob.core.decision import Event
 from daskjob.core.errors import ApiError, Conflict, Denied, NotFound, RefusalKind, Refused
 from daskjob.core.manifests import Manifest, ObjectRef

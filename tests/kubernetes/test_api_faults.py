@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from daskjob.backends.kubernetes.items import Item, ItemDecoder
-from daskjob.backends.kubernetes.kinds import PODS
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import PODS
 from daskjob.controller.guard import NotLeading
 from daskjob.core.errors import ApiError, Forbidden, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef

@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from daskjob.backends.kubernetes.asking.retirements import concerns
 from daskjob.backends.kubernetes.backend import KubernetesBackend
-from daskjob.backends.kubernetes.retirements import concerns
 from daskjob.core import names
 from daskjob.core.dask import Retirement
 from daskjob.core.manifests import Key, Manifest

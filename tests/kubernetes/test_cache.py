@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from daskjob.backends.kubernetes.cache import REMEMBERED_SECONDS, Cache
-from daskjob.backends.kubernetes.items import Item
+from daskjob.backends.kubernetes.watching.cache import REMEMBERED_SECONDS, Cache
+from daskjob.backends.kubernetes.watching.items import Item
 from daskjob.core.manifests import Manifest
 from tests.core.manifests import group
 from tests.kubernetes.given import pod, seen

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.kinds import WATCHED
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.kinds import WATCHED
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.objects import GatheredObjects, Objects

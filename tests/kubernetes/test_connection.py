@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.cached_api import CachedApi
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.core.errors import ApiError, Forbidden
 from daskjob.core.manifests import ObjectRef
 from daskjob.kube import credentials
@@ -293,7 +293,7 @@ def test_a_kubeconfig_that_somebody_names_comes_before_the_pods_own_files(
 
 LIGHT = """
 import asyncio, pathlib, sys
-import daskjob.backends.kubernetes.cached_api, daskjob.backends.kubernetes.informer
+import daskjob.backends.kubernetes.writing.cached_api, daskjob.backends.kubernetes.watching.informer
 from daskjob.kube.credentials import ServiceAccount
 asyncio.run(ServiceAccount(pathlib.Path(sys.argv[1])).access())
 loaded = {"kr8s", "kopf", "distributed", "dask", "click", "httpx", "yaml"} & set(sys.modules)

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from daskjob.backends.kubernetes import backend, told_events
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.told_events import EVENT_SECONDS, ToldEvents
-from daskjob.backends.kubernetes.writing import Writer
+from daskjob.backends.kubernetes import backend
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.writing import told_events
+from daskjob.backends.kubernetes.writing.told_events import EVENT_SECONDS, ToldEvents
+from daskjob.backends.kubernetes.writing.writer import Writer
 from daskjob.core.decision import Event
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.observed import Site

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.informer import PACE, Informer, informers
-from daskjob.backends.kubernetes.items import Item, ItemDecoder
-from daskjob.backends.kubernetes.kinds import JOBS, PODS, WATCHED, Watched
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.informer import PACE, Informer, informers
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import JOBS, PODS, WATCHED, Watched
 from daskjob.core import names
 from daskjob.core.errors import Forbidden, RefusalKind, Refused
 from daskjob.core.manifests import ObjectRef

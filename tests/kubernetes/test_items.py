@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
-from daskjob.backends.kubernetes.items import Change, ItemDecoder, still_there
-from daskjob.backends.kubernetes.kinds import CLUSTERS, CONFIG_MAPS, GROUPS, JOBS, PODS, Watched
+from daskjob.backends.kubernetes.watching.items import Change, ItemDecoder, still_there
+from daskjob.backends.kubernetes.watching.kinds import (
+    CLUSTERS,
+    CONFIG_MAPS,
+    GROUPS,
+    JOBS,
+    PODS,
+    Watched,
+)
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Manifest, ObjectRef, is_too_deep
 from daskjob.core.pods import pod_facts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.own_writes import OwnWrites
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.writing.own_writes import OwnWrites
 from daskjob.core.manifests import Key, Manifest
 from tests.kubernetes.given import KEY, pod, seen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daskjob.backends.kubernetes.kinds import watched_kind
+from daskjob.backends.kubernetes.watching.kinds import watched_kind
 from daskjob.core.errors import NotFound
 from daskjob.kube.resources import JOBS, PODS, resource_of
 

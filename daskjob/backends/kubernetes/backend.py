@@ -18,16 +18,16 @@ from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import quote
 
-from daskjob.backends.kubernetes.agents import STATE, Agents, Endpoint, NoAnswer
-from daskjob.backends.kubernetes.background import BackgroundTasks
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.informer import Broke, informers, nobody
-from daskjob.backends.kubernetes.items import Item
-from daskjob.backends.kubernetes.missing_pods import MissingPods
-from daskjob.backends.kubernetes.pod_words import PodWords
-from daskjob.backends.kubernetes.retirements import Retirements, concerns
-from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
-from daskjob.backends.kubernetes.writing import Writer
+from daskjob.backends.kubernetes.asking.agents import STATE, Agents, Endpoint, NoAnswer
+from daskjob.backends.kubernetes.asking.background import BackgroundTasks
+from daskjob.backends.kubernetes.asking.pod_words import PodWords
+from daskjob.backends.kubernetes.asking.retirements import Retirements, concerns
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.informer import Broke, informers, nobody
+from daskjob.backends.kubernetes.watching.items import Item
+from daskjob.backends.kubernetes.watching.wakes import Wakes
+from daskjob.backends.kubernetes.writing.missing_pods import MissingPods
+from daskjob.backends.kubernetes.writing.writer import Writer
 from daskjob.core import names
 from daskjob.core.backend import Wake
 from daskjob.core.build.agent import groups_json
@@ -187,7 +187,7 @@ class KubernetesBackend:
         """Return the keys of all objects that passes are about, owners first."""
         return [
             Key(item.ref.kind, item.ref.namespace, item.ref.name)
-            for kind in PASS_KINDS
+            for kind in names.PASS_KINDS
             for item in self.cache.all(kind)
         ]
 
@@ -222,7 +222,7 @@ class KubernetesBackend:
         self._writer.told.forget(uid)
         self._pod_words.forget(uid)
         self.agents.forget(uid)
-        if gone.ref.kind in PASS_KINDS:
+        if gone.ref.kind in names.PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
             self._writer.forget(key)
             spoken_of = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.speaks_of)
@@ -369,7 +369,7 @@ class KubernetesBackend:
             item = self.cache.get(one.kind, one.namespace, one.name)
             for owned in self.cache.controlled(item.ref.uid) if item else ():
                 below = Key(owned.ref.kind, owned.ref.namespace, owned.ref.name)
-                if below.kind in PASS_KINDS and below not in found:
+                if below.kind in names.PASS_KINDS and below not in found:
                     found.append(below)
         yield from found
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.cached_api import CachedApi
-from daskjob.backends.kubernetes.items import Item
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.items import Item
+from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.core import names
 from daskjob.core.errors import Denied, NotFound, Refused
 from daskjob.core.manifests import Manifest, ObjectRef

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.core.manifests import Key, Manifest, controller_uid, object_ref
 
 

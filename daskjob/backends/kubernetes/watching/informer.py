@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.items import Change, ItemDecoder
-from daskjob.backends.kubernetes.kinds import WATCHED, Watched
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.items import Change, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import WATCHED, Watched
 from daskjob.core.errors import ApiError, DaskJobError, Forbidden
 from daskjob.kube.api import Api
 from daskjob.kube.errors import Expired, NoSuchResource, WatchFailed

@@ -11,13 +11,13 @@ import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from daskjob.backends.kubernetes.background import Background
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.cached_api import CachedApi
-from daskjob.backends.kubernetes.events import event_manifest
-from daskjob.backends.kubernetes.items import Item
-from daskjob.backends.kubernetes.refusals import Refusals
-from daskjob.backends.kubernetes.told_events import ToldEvents
+from daskjob.backends.kubernetes.asking.background import Background
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.items import Item
+from daskjob.backends.kubernetes.writing.cached_api import CachedApi
+from daskjob.backends.kubernetes.writing.events import event_manifest
+from daskjob.backends.kubernetes.writing.told_events import ToldEvents
+from daskjob.backends.refusals import Refusals
 from daskjob.core import names
 from daskjob.core.decision import Event, Patch
 from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, StatusRefused

@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.items import Item, ItemDecoder, still_there
-from daskjob.backends.kubernetes.kinds import watched_kind
-from daskjob.backends.kubernetes.own_writes import OwnWrites
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder, still_there
+from daskjob.backends.kubernetes.watching.kinds import watched_kind
+from daskjob.backends.kubernetes.writing.own_writes import OwnWrites
 from daskjob.core import names
 from daskjob.core.errors import NotFound, RefusalKind, Refused
 from daskjob.core.manifests import (

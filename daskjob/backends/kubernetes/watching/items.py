@@ -14,7 +14,7 @@ from typing import TypedDict, cast
 
 import msgspec
 
-from daskjob.backends.kubernetes.kinds import Watched
+from daskjob.backends.kubernetes.watching.kinds import Watched
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.pods import PodFacts, pod_facts

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from daskjob.backends.kubernetes.agents import Agents, Endpoint, NoAnswer
-from daskjob.backends.kubernetes.background import Background
+from daskjob.backends.kubernetes.asking.agents import Agents, Endpoint, NoAnswer
+from daskjob.backends.kubernetes.asking.background import Background
 from daskjob.core.dask import Retirement
 from daskjob.core.decision import Retire
 from daskjob.core.manifests import Key

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from daskjob.backends.kubernetes.items import Item
+from daskjob.backends.kubernetes.watching.items import Item
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.objects import CLUSTER_KINDS, ORPHAN_KINDS
