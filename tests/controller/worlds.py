@@ -109,8 +109,6 @@ class ScriptedWorld(FakeBackend):
         self.closed = False
         #: What a world asks right before it sends a write.
         self.check: Callable[[], None] = lambda: None
-        #: Objects whose last write the cache has not seen.
-        self.behind: set[Key] = set()
         #: Every observation of a pass: when, and of what.
         self.observed: list[tuple[float, Key]] = []
         #: Called before each observation; may raise, or wait.
@@ -141,9 +139,6 @@ class ScriptedWorld(FakeBackend):
 
     def before_writes(self, check: Callable[[], None]) -> None:
         self.check = check
-
-    def caught_up(self, key: Key) -> bool:
-        return key not in self.behind
 
     def silent_seconds(self) -> float:
         return self.silent

@@ -274,7 +274,7 @@ def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_it_bac
             found.proxy.on(faults.delayed(deleted), verb="patch")
             await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
             assert found.names == set()
-            assert found.writes.caught_up(KEY)
+            assert not found.writes.own_writes.unsettled(KEY)
 
     run(story())
 
@@ -318,7 +318,7 @@ def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
             with pytest.raises(Refused, match="mutating webhook") as no:
                 await found.writes.create(KEY, manifest)
             assert no.value.kind is RefusalKind.REJECTED
-            assert found.writes.caught_up(KEY)
+            assert not found.writes.own_writes.unsettled(KEY)
             assert await found.writes.look(ObjectRef("Pod", namespace, "one")) is None
             assert found.names == set()
 
@@ -344,7 +344,7 @@ def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which_we_ha
             with pytest.raises(Refused, match=words) as no:
                 await found.writes.create(KEY, manifest)
             assert no.value.kind is RefusalKind.REJECTED
-            assert found.writes.caught_up(KEY)
+            assert not found.writes.own_writes.unsettled(KEY)
             assert [request.verb for request in found.proxy.seen] == ["create"]
 
     run(story())

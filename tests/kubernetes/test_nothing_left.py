@@ -91,7 +91,7 @@ def test_who_went_is_forgotten_also_when_nobody_else_goes(
         async with passing(cluster, namespace) as found:
             cache = found.backend.cache
             cache.remove(ObjectRef("Pod", namespace, "one", "uid-1"))
-            assert cache.is_gone("uid-1")
-            await until(lambda: not cache.is_gone("uid-1"))
+            assert cache.knows("uid-1", 5)
+            await until(lambda: not cache.knows("uid-1", 5))
 
     run(story())

@@ -191,15 +191,6 @@ class KubernetesBackend:
             for item in self.cache.all(kind)
         ]
 
-    def caught_up(self, key: Key) -> bool:
-        """Say whether the cache shows all that passes over this object wrote.
-
-        Answers enter it at once. What is left are creations of unknown outcome, and ``observe``
-        settles those before it returns anything.
-        """
-        del key
-        return True
-
     def silent_seconds(self) -> float:
         """Return for how long the informer was not heard that was heard of last longest ago."""
         return time.monotonic() - min(informer.last_heard for informer in self.informers)

@@ -111,10 +111,6 @@ class Cache:
         here = self._by_uid.get(uid)
         return version <= (here.version if here else self._gone.get(uid, (-1, 0.0))[0])
 
-    def is_gone(self, uid: str) -> bool:
-        """Say whether an object was seen to be gone, lately."""
-        return uid in self._gone
-
     def is_gone_for_good(self, uid: str) -> bool:
         """Say whether an object went by a deletion of ours, or is known not to exist."""
         return self._gone.get(uid, (0, 0.0))[0] == FOR_GOOD

@@ -1,8 +1,8 @@
 """Writes whose answers enter the cache at once, so that the next pass sees what the last one did.
 
-A creation takes the key of the pass that it is for: ``caught_up`` says whether the cache shows
-what became of all of them (see ``own_writes``). What the server says no to is the caller's to
-judge; what its noes tell about the world, an object that is gone, the cache learns here.
+A creation takes the key of the pass that it is for: ``settle`` finds out what became of those
+whose outcome is unknown (see ``own_writes``). Rejections are the caller's to judge; a 404 or a uid
+conflict also updates the cache: the object is gone.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class CachedApi:
         Raises
         ------
         ApiError
-            It is not known yet; ``caught_up`` stays false.
+            It is not known yet, and no pass over this key may run.
         """
         for manifest in self.own_writes.unsettled(owner):
             try:
@@ -128,10 +128,6 @@ class CachedApi:
                 # Its namespace is gone.
                 pass
             self.own_writes.settled(owner, manifest)
-
-    def caught_up(self, owner: Key) -> bool:
-        """Say whether the cache shows all that was written for an object."""
-        return self.own_writes.caught_up(owner)
 
     def _kept(self, item: Item) -> Item:
         """Let the cache have an object, unless no watch would ever tell of its end."""
