@@ -417,6 +417,8 @@ def test_the_connection_of_a_watch_ends_with_its_context(
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.3):
                         await anext(changes)
+            # The proxy notices when it has something to pass on.
+            await write(found, "one", namespace, "b")
             await until(lambda: not found.proxy.watching)
 
     run(story())
