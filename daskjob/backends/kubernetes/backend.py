@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import quote
 
-from daskjob.backends.kubernetes.asking.agents import STATE, Agents, Endpoint, NoAnswer
+from daskjob.backends.agent_answers import NoAnswer
+from daskjob.backends.kubernetes.asking.agents import STATE, Agents, Endpoint
 from daskjob.backends.kubernetes.asking.background import BackgroundTasks
 from daskjob.backends.kubernetes.asking.pod_words import PodWords
 from daskjob.backends.kubernetes.asking.retirements import Retirements, concerns
