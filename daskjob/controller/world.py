@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from daskjob.controller.lease import Leases
+from daskjob.controller.lease import LeaseApi
 from daskjob.core.backend import Backend, Wake
 from daskjob.core.manifests import Key
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 
 
 class World(Backend, Protocol):
     """A backend that says what changes: a cache of the cluster's objects, kept true by watches."""
 
     @property
-    def leases(self) -> Leases:
+    def leases(self) -> LeaseApi:
         """The Leases of this cluster, for the election of the one that makes the passes."""
         ...
 
@@ -67,7 +67,7 @@ class Counters(Protocol):
         ...
 
 
-async def connect(namespaces: tuple[str, ...], site: Site, counters: Counters) -> World:
+async def connect(namespaces: tuple[str, ...], platform: Platform, counters: Counters) -> World:
     """Return the Kubernetes of this process' credentials; no namespaces: all of them.
 
     Raises
@@ -79,4 +79,4 @@ async def connect(namespaces: tuple[str, ...], site: Site, counters: Counters) -
     # Imported late: the command line is read, and signals are handled, before this is loaded.
     from daskjob.backends.kubernetes.backend import KubernetesBackend
 
-    return await KubernetesBackend.connect(namespaces, site, counters)
+    return await KubernetesBackend.connect(namespaces, platform, counters)

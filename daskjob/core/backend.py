@@ -44,7 +44,7 @@ class Backend(Protocol):
         Raises
         ------
         Refused
-            The world said no; the backend shows it in ``observed.refusals`` until a later try
+            The world said no; the backend shows it in ``observed.rejections`` until a later try
             succeeds.
         """
         ...
@@ -78,8 +78,8 @@ class Backend(Protocol):
 
         Raises
         ------
-        StatusRefused
-            The world said no to it; the backend shows it in ``observed.status_refusal`` until a
+        StatusRejected
+            The world said no to it; the backend shows it in ``observed.status_rejection`` until a
             later one is written.
         """
         ...

@@ -37,7 +37,7 @@ class Credentials(Protocol):
         """Return the access that is valid now, as far as anybody knows."""
         ...
 
-    async def renew(self, refused: Access) -> Access:
+    async def renew(self, rejected: Access) -> Access:
         """Return another access after a 401 to this one; the same where there is none (yet)."""
         ...
 

@@ -49,10 +49,10 @@ class ServiceAccount:
             self._access = self._read(self._access)
         return self._access
 
-    async def renew(self, refused: Access) -> Access:
+    async def renew(self, rejected: Access) -> Access:
         """Read the files at once, unless that was done since the refused access was given out."""
-        if self._access is refused:
-            self._access = self._read(refused)
+        if self._access is rejected:
+            self._access = self._read(rejected)
         return await self.access()
 
     async def namespace(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, is_too_deep
-from daskjob.kube.errors import Unreadable, WatchFailed
+from daskjob.kube.errors import UnexpectedObject, WatchFailed
 
 _Decoded = TypeVar("_Decoded")
 
@@ -101,7 +101,7 @@ def read_object(data: bytes | msgspec.Raw) -> Manifest:
     except RecursionError:
         return _OBJECT.decode(flattened(data))
     except msgspec.MsgspecError as error:
-        raise Unreadable(f"not an object: {error}") from error
+        raise UnexpectedObject(f"not an object: {error}") from error
 
 
 def read_page(data: bytes, plural: str) -> RawPage:
@@ -115,7 +115,7 @@ def read_page(data: bytes, plural: str) -> RawPage:
     try:
         found = decoded(_LIST, data)
     except msgspec.MsgspecError as error:
-        raise Unreadable(f"not a list of {plural}: {error}") from error
+        raise UnexpectedObject(f"not a list of {plural}: {error}") from error
     version = version_number(found.metadata.resourceVersion)
     return RawPage(found.items or [], version, found.metadata.proceed)
 
@@ -136,19 +136,19 @@ def read_line(data: bytes) -> Line:
             raise _failure(found.object)
         head = _HEAD.decode(found.object).metadata
     except msgspec.MsgspecError as error:
-        raise Unreadable(f"not a line of a watch: {error}") from error
+        raise UnexpectedObject(f"not a line of a watch: {error}") from error
     if found.type not in _TYPES:
-        raise Unreadable(f"not an event of a watch: {found.type}")
+        raise UnexpectedObject(f"not an event of a watch: {found.type}")
     version = version_number(head.resourceVersion)
     namespace = head.namespace or "default"
     return Line(found.type, version, namespace, head.name, head.uid, found.object)
 
 
-def _failure(data: msgspec.Raw) -> Unreadable | WatchFailed:
+def _failure(data: msgspec.Raw) -> UnexpectedObject | WatchFailed:
     try:
         status = _FAILURE.decode(data)
     except msgspec.MsgspecError as error:
-        return Unreadable(f"not a line of a watch: {error}")
+        return UnexpectedObject(f"not a line of a watch: {error}")
     return WatchFailed(status.code or 0, status.message or "no reason given")
 
 

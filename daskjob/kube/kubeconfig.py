@@ -41,11 +41,11 @@ class Kubeconfig:
         async with self._lock:
             return self._access or await self._read()
 
-    async def renew(self, refused: Access) -> Access:
+    async def renew(self, rejected: Access) -> Access:
         """Read the file again, and run the plugin that it names; once for all who were refused."""
         async with self._lock:
             recently = self._clock() - self._read_at < RENEWAL_PAUSE_SECONDS
-            if self._access is not None and (self._access is not refused or recently):
+            if self._access is not None and (self._access is not rejected or recently):
                 return self._access
             return await self._read()
 

@@ -36,8 +36,8 @@ from daskjob.kube.errors import (
     NoSuchResource,
     Throttled,
     Unanswered,
+    UnexpectedObject,
     Unreachable,
-    Unreadable,
     WatchFailed,
 )
 from daskjob.kube.requests import TRIES
@@ -57,7 +57,7 @@ TRANSIENT = (
     Throttled,
     Unanswered,
     Unreachable,
-    Unreadable,
+    UnexpectedObject,
     WatchFailed,
 )
 

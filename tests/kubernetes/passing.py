@@ -12,7 +12,7 @@ from daskjob.backends.kubernetes.backend import KubernetesBackend
 from daskjob.backends.kubernetes.watching.wakes import SOON_SECONDS
 from daskjob.controller.passes import Passes
 from daskjob.core.manifests import Key, Manifest, ObjectRef
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from daskjob.core.pods import PodFacts
 from daskjob.kube.access import Access
 from daskjob.kube.api import Api
@@ -94,7 +94,11 @@ async def passing(cluster: Cluster, namespace: str) -> AsyncIterator[Passing]:
         others = await stack.enter_async_context(Api(Plain(direct)))
         clock, broken = Clock(), list[str]()
         backend = KubernetesBackend(
-            Api(Plain(Access(proxy.url))), Site(), [namespace], clock, watch_broke=broken.append
+            Api(Plain(Access(proxy.url))),
+            Platform(),
+            [namespace],
+            clock,
+            on_watch_broken=broken.append,
         )
         await stack.enter_async_context(backend)
         passes = Passes(backend, now=clock)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
 from daskjob.backends.kubernetes.watching.kinds import PODS
-from daskjob.controller.guard import NotLeading
+from daskjob.controller.leader_only import NotLeading
 from daskjob.core.errors import ApiError, Forbidden, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.kube.access import Access
@@ -22,8 +22,8 @@ from daskjob.kube.errors import (
     OutcomeUnknown,
     Throttled,
     Unanswered,
+    UnexpectedObject,
     Unreachable,
-    Unreadable,
 )
 from daskjob.kube.leases import Leases
 from daskjob.kube.limiter import Limiter
@@ -178,9 +178,9 @@ def test_a_creation_of_unknown_outcome_that_happened_is_settled_under_its_name(
             found.proxy.on(faults.lose_answer(), verb="create")
             with pytest.raises(OutcomeUnknown):
                 await found.writes.create(KEY, pod("one", namespace))
-            assert found.writes.own_writes.unsettled(KEY)
+            assert found.writes.unsettled.unsettled(KEY)
             await found.writes.settle(KEY)
-            assert not found.writes.own_writes.unsettled(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
             assert found.names == {"one"}
             asked = [(r.verb, r.code) for r in found.proxy.seen]
             assert asked == [("create", 0), ("create", 409), ("get", 200)]
@@ -198,9 +198,9 @@ def test_a_creation_of_unknown_outcome_that_did_not_happen_is_made_up_for(
                 await found.writes.create(KEY, pod("one", namespace))
             with pytest.raises(OutcomeUnknown):
                 await found.writes.settle(KEY)
-            assert found.writes.own_writes.unsettled(KEY)
+            assert found.writes.unsettled.unsettled(KEY)
             await found.writes.settle(KEY)
-            assert not found.writes.own_writes.unsettled(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
             assert found.names == {"one"}
             assert rule.hits == 2
 
@@ -218,7 +218,7 @@ def test_a_creation_that_is_refused_when_it_is_repeated_may_have_happened_before
             with pytest.raises(OutcomeUnknown):
                 await found.writes.create(KEY, pod("one", namespace))
             await found.writes.settle(KEY)
-            assert not found.writes.own_writes.unsettled(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
             assert found.names == {"one"}
 
     run(story())
@@ -230,17 +230,17 @@ def test_a_creation_whose_answer_makes_no_sense_or_was_not_waited_for_is_settled
     async def story() -> None:
         async with side(kubernetes) as found:
             found.proxy.on(answer(200, "not what was asked for"), verb="create")
-            with pytest.raises(Unreadable):
+            with pytest.raises(UnexpectedObject):
                 await found.writes.create(KEY, pod("one", namespace))
-            assert found.writes.own_writes.unsettled(KEY)
+            assert found.writes.unsettled.unsettled(KEY)
             found.proxy.on(faults.hang(), verb="create")
             settling = asyncio.create_task(found.writes.settle(KEY))
             await until(lambda: len(found.proxy.requests("create")) == 2)
             settling.cancel()
             await asyncio.gather(settling, return_exceptions=True)
-            assert found.writes.own_writes.unsettled(KEY)
+            assert found.writes.unsettled.unsettled(KEY)
             await found.writes.settle(KEY)
-            assert not found.writes.own_writes.unsettled(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
             assert found.names == {"one"}
 
     run(story())
@@ -416,7 +416,7 @@ def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lost_mea
             # Who only looks goes on, and is the only one who does.
             await got
             assert [request.verb for request in found.proxy.seen[sent:]] == ["get"]
-            assert not found.writes.own_writes.unsettled(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
 
     run(story())
 
@@ -531,6 +531,6 @@ def test_a_name_that_is_taken_is_not_asked_for_again(kubernetes: Cluster, namesp
             with pytest.raises(AlreadyExists):
                 await found.writes.create(KEY, pod("one", namespace))
             assert len(found.proxy.seen) == 2
-            assert not found.writes.own_writes.unsettled(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
 
     run(story())

@@ -19,7 +19,7 @@ from daskjob.backends.kubernetes.watching.informer import PACE, Informer, inform
 from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
 from daskjob.backends.kubernetes.watching.kinds import JOBS, PODS, WATCHED, Watched
 from daskjob.core import names
-from daskjob.core.errors import Forbidden, RefusalKind, Refused
+from daskjob.core.errors import CreateRejected, Forbidden, RejectionKind
 from daskjob.core.manifests import ObjectRef
 from daskjob.kube.api import Api
 from daskjob.kube.credentials import find_credentials
@@ -274,7 +274,7 @@ def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_it_bac
             found.proxy.on(faults.delayed(deleted), verb="patch")
             await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
             assert found.names == set()
-            assert not found.writes.own_writes.unsettled(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
 
     run(story())
 
@@ -315,10 +315,10 @@ def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
         async with side(kubernetes) as found, informed(found, namespace):
             found.proxy.on(webhook(taken), verb="create", times=None)
             manifest = pod("one", namespace, ownerReferences=[OWNER])
-            with pytest.raises(Refused, match="mutating webhook") as no:
+            with pytest.raises(CreateRejected, match="mutating webhook") as rejection:
                 await found.writes.create(KEY, manifest)
-            assert no.value.kind is RefusalKind.REJECTED
-            assert not found.writes.own_writes.unsettled(KEY)
+            assert rejection.value.kind is RejectionKind.REJECTED
+            assert not found.writes.unsettled.unsettled(KEY)
             assert await found.writes.look(ObjectRef("Pod", namespace, "one")) is None
             assert found.names == set()
 
@@ -341,10 +341,10 @@ def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which_we_ha
                 "metadata": pod("one", namespace, ownerReferences=[OWNER])["metadata"],
                 **({"spec": {"ports": [{"port": 8786}]}} if kind == "Service" else {}),
             }
-            with pytest.raises(Refused, match=words) as no:
+            with pytest.raises(CreateRejected, match=words) as rejection:
                 await found.writes.create(KEY, manifest)
-            assert no.value.kind is RefusalKind.REJECTED
-            assert not found.writes.own_writes.unsettled(KEY)
+            assert rejection.value.kind is RejectionKind.REJECTED
+            assert not found.writes.unsettled.unsettled(KEY)
             assert [request.verb for request in found.proxy.seen] == ["create"]
 
     run(story())
@@ -357,7 +357,7 @@ def test_a_label_that_is_put_back_and_taken_off_at_once_is_refused(
         async with side(kubernetes) as found:
             item = await found.writes.create(KEY, pod("bare", namespace, cluster=""))
             rule = found.proxy.on(webhook("labels"), verb="patch", times=None)
-            with pytest.raises(Refused, match="mutating webhook"):
+            with pytest.raises(CreateRejected, match="mutating webhook"):
                 await found.writes.label(item.ref, names.LABEL_CLUSTER_NAME, "sums")
             assert found.names == set()
             rule.end()

@@ -210,7 +210,7 @@ def test_the_cluster_that_a_spec_names_is_known_and_what_is_no_name_is_none(
     watched: Watched, spec: object, cluster: str
 ) -> None:
     found = item(watched, {"metadata": {"name": "one", "uid": "u"}, "spec": spec})
-    assert found.speaks_of == cluster
+    assert found.cluster_ref == cluster
     assert found.manifest["spec"] == spec
 
 

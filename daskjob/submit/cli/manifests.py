@@ -28,13 +28,13 @@ def validate_command(files: tuple[Path, ...]) -> int:
 
     Objects of other kinds are left alone. The exit code is 125 where anything is wrong.
     """
-    from daskjob.submit.cli.documents import Unreadable, read_documents
+    from daskjob.submit.cli.documents import UnreadableFile, read_documents
 
     good = True
     for path in files:
         try:
             documents = read_documents(path)
-        except (Unreadable, Invalid) as error:
+        except (UnreadableFile, Invalid) as error:
             click.echo(str(error), err=True)
             good = False
             continue
@@ -97,28 +97,28 @@ def render_command(file: Path, args: tuple[str, ...]) -> None:
 
 def _made_by(document: Manifest) -> list[Manifest]:
     """Return what passes over a job, and over what it makes, create at once."""
-    from daskjob.core.build.cluster import job_cluster
-    from daskjob.core.build.files import files_config_map
-    from daskjob.core.build.group import worker_group
-    from daskjob.core.build.runner import runner_pod
-    from daskjob.core.build.scheduler import scheduler_pod
-    from daskjob.core.build.service import scheduler_service
-    from daskjob.core.build.workers import worker_pods
-    from daskjob.core.observed import Site
+    from daskjob.core.desired.cluster import job_cluster
+    from daskjob.core.desired.files import files_config_map
+    from daskjob.core.desired.group import worker_group
+    from daskjob.core.desired.runner import runner_pod
+    from daskjob.core.desired.scheduler import scheduler_pod
+    from daskjob.core.desired.service import scheduler_service
+    from daskjob.core.desired.workers import worker_pods
+    from daskjob.core.observed import Platform
     from daskjob.core.spec import read_cluster, read_group
 
-    job, site = parse_job(document), Site()
+    job, platform = parse_job(document), Platform()
     objects = [files_config_map(job)] if job.files else []
-    objects.append(runner_pod(job, job.policy, 0, site))
+    objects.append(runner_pod(job, job.policy, 0, platform))
     if job.cluster is None:
         return objects
     manifest = job_cluster(job, job.policy, 0)
     cluster = read_cluster(manifest, [])
-    objects += [manifest, scheduler_pod(cluster, site, "TOKEN"), scheduler_service(cluster)]
+    objects += [manifest, scheduler_pod(cluster, platform, "TOKEN"), scheduler_service(cluster)]
     for group in cluster.spec.all_groups:
         group_manifest = worker_group(cluster, group)
         objects.append(group_manifest)
         made = read_group(group_manifest, [])
         workers = [names.worker_name(made.meta.name, f"{n:010x}") for n in range(group.replicas)]
-        objects += worker_pods(made, cluster, workers, site)
+        objects += worker_pods(made, cluster, workers, platform)
     return objects

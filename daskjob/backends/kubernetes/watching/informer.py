@@ -51,10 +51,10 @@ PAGE_LIMIT = 500
 FRUITLESS_WATCHES = 2
 
 #: Told the kind of each watch that broke; takes no time and never fails.
-Broke = Callable[[str], None]
+OnWatchBroken = Callable[[str], None]
 
 
-def nobody(_kind: str) -> None:
+def ignore_broken_watch(_kind: str) -> None:
     """Tell nobody."""
 
 
@@ -71,7 +71,7 @@ class Informer:
         pace: Pace = PACE,
         page_limit: int = PAGE_LIMIT,
         clock: Callable[[], float] = time.monotonic,
-        broke: Broke = nobody,
+        on_watch_broken: OnWatchBroken = ignore_broken_watch,
     ) -> None:
         self.watched = watched
         self.namespace = namespace
@@ -89,7 +89,7 @@ class Informer:
         self._pace = pace
         self._page_limit = page_limit
         self._clock = clock
-        self._broke = broke
+        self._on_watch_broken = on_watch_broken
         self._selection = watched.within(namespace)
         self._decoder = ItemDecoder(watched)
         #: From where to watch on; ``None``: list first.
@@ -151,7 +151,7 @@ class Informer:
         try:
             await self._watch(version)
         except DaskJobError:
-            self._broke(self.watched.kind)
+            self._on_watch_broken(self.watched.kind)
             raise
 
     async def _watch(self, version: int) -> None:
@@ -205,12 +205,15 @@ def _needs_list(error: DaskJobError) -> bool:
 
 
 def informers(
-    api: Api, cache: Cache, namespaces: Iterable[str] = (), broke: Broke = nobody
+    api: Api,
+    cache: Cache,
+    namespaces: Iterable[str] = (),
+    on_watch_broken: OnWatchBroken = ignore_broken_watch,
 ) -> list[Informer]:
     """Return the informers of all that passes look at, in these namespaces or everywhere."""
     where: Sequence[str | None] = tuple(namespaces) or (None,)
     return [
-        Informer(api, cache, watched, namespace=namespace, broke=broke)
+        Informer(api, cache, watched, namespace=namespace, on_watch_broken=on_watch_broken)
         for watched in WATCHED
         for namespace in where
     ]

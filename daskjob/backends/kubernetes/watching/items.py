@@ -28,7 +28,7 @@ from daskjob.kube.decoding import (
     read_page,
     version_number,
 )
-from daskjob.kube.errors import Unreadable
+from daskjob.kube.errors import UnexpectedObject
 
 #: Annotations as large as the object itself, written by tools for themselves.
 _TOOLS_COPIES = (
@@ -50,7 +50,7 @@ class Item:
     #: Value of the label ``dask.org/cluster-name``; empty where there is none.
     cluster: str = ""
     #: The cluster that a group's or an autoscaler's spec names, or a job's ``clusterRef``.
-    speaks_of: str = ""
+    cluster_ref: str = ""
     #: Whether it has a deletionTimestamp.
     deleting: bool = False
     #: The JSON of an object of one of our four kinds, but for managedFields and tools' copies of
@@ -63,7 +63,7 @@ class Item:
     def manifest(self) -> Manifest | None:
         """An object of one of our four kinds, as it is read while passes look at it.
 
-        Raises ``Unreadable`` for what is no JSON of an object.
+        Raises ``UnexpectedObject`` for what is no JSON of an object.
         """
         return _manifest(self.data) if self.data else None
 
@@ -230,7 +230,7 @@ _WITH_NAME = msgspec.json.Decoder(_WithName)
 class ItemDecoder:
     """Makes items of the bytes in which the API server speaks of one kind.
 
-    Raises ``Unreadable`` for what is no JSON of that kind.
+    Raises ``UnexpectedObject`` for what is no JSON of that kind.
     """
 
     def __init__(self, kind: Watched) -> None:
@@ -246,9 +246,9 @@ class ItemDecoder:
         try:
             item = self._item(data)
         except msgspec.MsgspecError as error:
-            raise Unreadable(f"not a {self._kind.kind}: {error}") from error
+            raise UnexpectedObject(f"not a {self._kind.kind}: {error}") from error
         if not item.ref.uid:
-            raise Unreadable(f"not a {self._kind.kind}: it has no uid")
+            raise UnexpectedObject(f"not a {self._kind.kind}: it has no uid")
         return item
 
     def page(self, data: bytes) -> Page:
@@ -276,7 +276,7 @@ class ItemDecoder:
         if found.type == BOOKMARK:
             return Change(version)
         if not found.uid:
-            raise Unreadable(f"not a {self._kind.kind}: it has no uid")
+            raise UnexpectedObject(f"not a {self._kind.kind}: it has no uid")
         if found.type == DELETED:
             gone = ObjectRef(self._kind.kind, found.namespace, found.name, found.uid)
             return Change(version, gone=gone)
@@ -295,15 +295,15 @@ class ItemDecoder:
             (found.metadata.get("annotations") or {}).pop(annotation, None)
         # Objects of a list come without these.
         found.apiVersion, found.kind = self._kind.resource.api_version, self._kind.kind
-        speaks_of = _spoken_of(found.kind, found.spec)
+        cluster_ref = _cluster_ref(found.kind, found.spec)
         data = msgspec.json.encode(found)
-        return self._of(cast("Manifest", found.metadata), speaks_of=speaks_of, data=data)
+        return self._of(cast("Manifest", found.metadata), cluster_ref=cluster_ref, data=data)
 
     def _of(
         self,
         meta: Manifest,
         *,
-        speaks_of: str = "",
+        cluster_ref: str = "",
         data: bytes = b"",
         pod: PodFacts | None = None,
     ) -> Item:
@@ -314,7 +314,7 @@ class ItemDecoder:
             owner_kind=shared(owner.get("kind", "")),
             owner_uid=shared(owner.get("uid", "")),
             cluster=shared((meta.get("labels") or {}).get(names.LABEL_CLUSTER_NAME, "")),
-            speaks_of=speaks_of,
+            cluster_ref=cluster_ref,
             deleting=bool(meta.get("deletionTimestamp")),
             data=data,
             pod=pod,
@@ -347,7 +347,7 @@ def _controller(meta: Manifest) -> Manifest:
     return {}
 
 
-def _spoken_of(kind: str, spec: msgspec.Raw) -> str:
+def _cluster_ref(kind: str, spec: msgspec.Raw) -> str:
     """Return the name of the cluster that the spec of one of our kinds names; empty: of none."""
     try:
         if kind == names.Kind.JOB:

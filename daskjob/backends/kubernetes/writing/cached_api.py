@@ -1,7 +1,7 @@
 """Writes whose answers enter the cache at once, so that the next pass sees what the last one did.
 
 A creation takes the key of the pass that it is for: ``settle`` finds out what became of those
-whose outcome is unknown (see ``own_writes``). Rejections are the caller's to judge; a 404 or a uid
+whose outcome is unknown (see ``unsettled``). Rejections are the caller's to judge; a 404 or a uid
 conflict also updates the cache: the object is gone.
 """
 
@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder, still_there
 from daskjob.backends.kubernetes.watching.kinds import watched_kind
-from daskjob.backends.kubernetes.writing.own_writes import OwnWrites
+from daskjob.backends.kubernetes.writing.unsettled import UnsettledCreates
 from daskjob.core import names
-from daskjob.core.errors import NotFound, RefusalKind, Refused
+from daskjob.core.errors import CreateRejected, NotFound, RejectionKind
 from daskjob.core.manifests import (
     Key,
     Manifest,
@@ -26,16 +26,16 @@ from daskjob.core.manifests import (
     object_ref,
 )
 from daskjob.kube.api import Api
-from daskjob.kube.errors import AlreadyExists, OutcomeUnknown, Replaced, Unreadable
+from daskjob.kube.errors import AlreadyExists, OutcomeUnknown, Replaced, UnexpectedObject
 
 
 class CachedApi:
     """The API with the cache beside it."""
 
-    def __init__(self, api: Api, cache: Cache, own_writes: OwnWrites | None = None) -> None:
+    def __init__(self, api: Api, cache: Cache, unsettled: UnsettledCreates | None = None) -> None:
         self.api = api
         self.cache = cache
-        self.own_writes = own_writes or OwnWrites(cache)
+        self.unsettled = unsettled or UnsettledCreates(cache)
 
     async def create(self, owner: Key, manifest: Manifest) -> Item:
         """Create an object; errors as of ``Api.create``.
@@ -52,8 +52,8 @@ class CachedApi:
         ref = object_ref(manifest)
         try:
             item = _decoded(ref.kind, await self.api.create(manifest, metadata_only=_bare(ref)))
-        except (OutcomeUnknown, Unreadable, asyncio.CancelledError):
-            self.own_writes.lost(owner, manifest)
+        except (OutcomeUnknown, UnexpectedObject, asyncio.CancelledError):
+            self.unsettled.lost(owner, manifest)
             raise
         if _is_as_asked(item, manifest):
             return self._kept(item)
@@ -118,16 +118,16 @@ class CachedApi:
         ApiError
             It is not known yet, and no pass over this key may run.
         """
-        for manifest in self.own_writes.unsettled(owner):
+        for manifest in self.unsettled.unsettled(owner):
             try:
                 await self.create(owner, manifest)
-            except (AlreadyExists, Refused):
+            except (AlreadyExists, CreateRejected):
                 # Refused may mean that it exists: it is itself what fills the quota.
                 await self.look(object_ref(manifest))
             except NotFound:
                 # Its namespace is gone.
                 pass
-            self.own_writes.settled(owner, manifest)
+            self.unsettled.settled(owner, manifest)
 
     def _kept(self, item: Item) -> Item:
         """Let the cache have an object, unless no watch would ever tell of its end."""
@@ -152,8 +152,8 @@ _TAKEN_OFF = (
 )
 
 
-def _changed(ref: ObjectRef, more: str = "") -> Refused:
-    return Refused(RefusalKind.REJECTED, str(ref), _TAKEN_OFF + more)
+def _changed(ref: ObjectRef, more: str = "") -> CreateRejected:
+    return CreateRejected(RejectionKind.REJECTED, str(ref), _TAKEN_OFF + more)
 
 
 def _ownerless(ref: ObjectRef) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from daskjob.core import names
 from daskjob.core.manifests import Manifest
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from daskjob.core.spec.pod import PodTemplate
 
 _LEGACY_COMMANDS = {"dask-scheduler": "scheduler", "dask-worker": "worker"}
@@ -18,7 +18,7 @@ _ISTIO = "sidecar.istio.io/inject"
 _FILES_VOLUME = "daskjob-files"
 
 
-def pod_spec(template: PodTemplate, site: Site, environment: Mapping[str, str]) -> Manifest:
+def pod_spec(template: PodTemplate, platform: Platform, environment: Mapping[str, str]) -> Manifest:
     """Return a template's PodSpec with our variables in every container.
 
     The PodSpec and its containers are the caller's to change, what is in them is the template's.
@@ -31,7 +31,7 @@ def pod_spec(template: PodTemplate, site: Site, environment: Mapping[str, str]) 
         spec["containers"] = [{**container} for container in spec["containers"]]
     for container in spec.get("containers") or ():
         _add_environment(container, environment)
-        if site.legacy_commands:
+        if platform.legacy_commands:
             _modernise(container)
     return spec
 
@@ -54,13 +54,13 @@ def _modernise(container: Manifest) -> None:
             return
 
 
-def base_labels(site: Site, cluster: str, component: names.Component) -> dict[str, str]:
+def base_labels(platform: Platform, cluster: str, component: names.Component) -> dict[str, str]:
     """Return the labels that are ours on every pod."""
     labels = {
         names.LABEL_CLUSTER_NAME: names.label_value(cluster),
         names.LABEL_COMPONENT: str(component),
     }
-    return {**labels, _ISTIO: "false"} if site.istio_excluded else labels
+    return {**labels, _ISTIO: "false"} if platform.istio_excluded else labels
 
 
 def main_container_annotation(template: PodTemplate, *fallbacks: str) -> dict[str, str]:
@@ -95,14 +95,16 @@ def _with_python_path(env: list[Manifest]) -> list[Manifest]:
     return [{"name": "PYTHONPATH", "value": names.FILES_PATH}, *env]
 
 
-def scheduler_host(site: Site, cluster: str, namespace: str) -> str:
+def scheduler_host(platform: Platform, cluster: str, namespace: str) -> str:
     """Return ``host:port`` at which a cluster's scheduler is reached."""
-    if site.comm:
-        return site.comm
+    if platform.comm:
+        return platform.comm
     return f"{names.scheduler_service_name(cluster)}.{namespace}.svc:{names.PORT_COMM}"
 
 
-def scheduler_address(site: Site, cluster: str, namespace: str, template: PodTemplate) -> str:
+def scheduler_address(
+    platform: Platform, cluster: str, namespace: str, template: PodTemplate
+) -> str:
     """Return the Dask address of a cluster's scheduler; ``tls`` where its arguments say so."""
     words = [
         word
@@ -116,14 +118,14 @@ def scheduler_address(site: Site, cluster: str, namespace: str, template: PodTem
         for pair in pairs
         for word in pair[:1]
     )
-    return f"{'tls' if secure else 'tcp'}://{scheduler_host(site, cluster, namespace)}"
+    return f"{'tls' if secure else 'tcp'}://{scheduler_host(platform, cluster, namespace)}"
 
 
 def dashboard_url(
-    site: Site, cluster: str, namespace: str, template: PodTemplate, port: int
+    platform: Platform, cluster: str, namespace: str, template: PodTemplate, port: int
 ) -> str:
     """Return the URL of a cluster's dashboard, with the prefix that its arguments give it."""
-    host = site.dashboard or f"{names.scheduler_service_name(cluster)}.{namespace}.svc:{port}"
+    host = platform.dashboard or f"{names.scheduler_service_name(cluster)}.{namespace}.svc:{port}"
     prefix = dashboard_prefix(template)
     return f"http://{host}{prefix}/status"
 

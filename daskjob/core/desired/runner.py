@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.metadata import inherited, object_metadata
-from daskjob.core.build.pods import (
+from daskjob.core.desired.metadata import inherited, object_metadata
+from daskjob.core.desired.pods import (
     add_files,
     base_labels,
     main_container_annotation,
@@ -12,7 +12,7 @@ from daskjob.core.build.pods import (
     scheduler_address,
 )
 from daskjob.core.manifests import Manifest
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from daskjob.core.spec import DaskJob, PodTemplate, Policy
 
 #: How long the runner's client waits for the scheduler: it may be created after the runner.
@@ -20,14 +20,14 @@ CONNECT_TIMEOUT = "600s"
 _TERMINATION_LOG = "/dev/termination-log"
 
 
-def runner_pod(job: DaskJob, policy: Policy, attempt: int, site: Site) -> Manifest:
+def runner_pod(job: DaskJob, policy: Policy, attempt: int, platform: Platform) -> Manifest:
     """Return the runner pod of an attempt.
 
     It is never restarted in place: a further try is a further attempt, with its own pod, log and
     exit code (design §3.1).
     """
     environment = {
-        names.ENV_SCHEDULER_ADDRESS: _scheduler_address(job, site),
+        names.ENV_SCHEDULER_ADDRESS: _scheduler_address(job, platform),
         names.ENV_CONNECT_TIMEOUT: CONNECT_TIMEOUT,
         names.ENV_JOB_NAME: job.meta.name,
         names.ENV_JOB_NAMESPACE: job.meta.namespace,
@@ -35,7 +35,7 @@ def runner_pod(job: DaskJob, policy: Policy, attempt: int, site: Site) -> Manife
         names.ENV_ATTEMPT: str(attempt),
         names.ENV_RESULT_FILE: _result_file(job),
     }
-    spec = pod_spec(job.runner, site, environment)
+    spec = pod_spec(job.runner, platform, environment)
     if job.files:
         add_files(spec, names.files_name(job.meta.name))
     spec["restartPolicy"] = "Never"
@@ -46,7 +46,7 @@ def runner_pod(job: DaskJob, policy: Policy, attempt: int, site: Site) -> Manife
         if container.get("name") == job.main_container:
             # After a failure without a result the pod's own status carries the log's last lines.
             container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
-    base = base_labels(site, job.cluster_name, names.Component.RUNNER)
+    base = base_labels(platform, job.cluster_name, names.Component.RUNNER)
     labels = inherited(job.meta.labels, job.runner.labels, base)
     annotations = inherited(
         job.meta.annotations,
@@ -65,9 +65,9 @@ def runner_pod(job: DaskJob, policy: Policy, attempt: int, site: Site) -> Manife
     }
 
 
-def _scheduler_address(job: DaskJob, site: Site) -> str:
+def _scheduler_address(job: DaskJob, platform: Platform) -> str:
     scheduler = job.cluster.scheduler if job.cluster else PodTemplate()
-    return scheduler_address(site, job.cluster_name, job.meta.namespace, scheduler)
+    return scheduler_address(platform, job.cluster_name, job.meta.namespace, scheduler)
 
 
 def _result_file(job: DaskJob) -> str:

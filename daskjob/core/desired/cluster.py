@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 
 from daskjob.core import names
-from daskjob.core.build.metadata import inherited, object_metadata
-from daskjob.core.build.pods import add_files
+from daskjob.core.desired.metadata import inherited, object_metadata
+from daskjob.core.desired.pods import add_files
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import DaskJob, Policy
 from daskjob.core.spec.group import DEFAULT_REPLICAS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.metadata import object_metadata
+from daskjob.core.desired.metadata import object_metadata
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import DaskJob
 

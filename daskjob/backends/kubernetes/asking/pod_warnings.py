@@ -1,6 +1,6 @@
 """Kubernetes' own words on pods that are stuck: their Events, asked for beside the passes.
 
-A pod's status does not say why it is being created for ever; Events do (``core.event_words``). To
+A pod's status does not say why it is being created for ever; Events do (``core.pod_warnings``). To
 watch them all would be the largest of all watches, for pods that are nearly always well. So those
 of a stuck pod alone are asked for, once a minute, a few pods at a time. No pass waits for that, nor
 fails because of it: the answer wakes it.
@@ -19,10 +19,10 @@ import msgspec
 from daskjob.backends.kubernetes.asking.background import Background
 from daskjob.core.diagnose import AGAIN_SECONDS
 from daskjob.core.errors import DaskJobError
-from daskjob.core.event_words import EventWords, latest_warning
 from daskjob.core.manifests import ObjectRef
+from daskjob.core.pod_warnings import PodWarning, latest_warning
 from daskjob.core.pods import PodFacts
-from daskjob.kube.errors import Unreadable
+from daskjob.kube.errors import UnexpectedObject
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class _Events(msgspec.Struct):
 _EVENTS = msgspec.json.Decoder(_Events)
 
 
-class PodWords:
+class PodWarnings:
     """What Events said last of each stuck pod; ``told`` hears a pod's uid with each answer."""
 
     def __init__(
@@ -56,23 +56,23 @@ class PodWords:
         self._clock = clock
         self._in_flight = asyncio.Semaphore(QUESTIONS)
         #: By the pod's uid; ``None``: nothing was said, or not yet.
-        self._words: dict[str, EventWords | None] = {}
+        self._warnings_of: dict[str, PodWarning | None] = {}
         #: By the owner's uid: pods of one group are made alike, and ask as one.
         self._asked_at: dict[str, datetime] = {}
 
-    def of(self, pods: Iterable[PodFacts]) -> dict[str, EventWords]:
+    def of(self, pods: Iterable[PodFacts]) -> dict[str, PodWarning]:
         """Return what is known of stuck pods, by their uid, and ask for what is not, or not now."""
-        found: dict[str, EventWords] = {}
+        found: dict[str, PodWarning] = {}
         for pod in pods:
             self._ask_if_due(pod)
-            words = self._words.get(pod.ref.uid)
-            if words is not None:
-                found[pod.ref.uid] = words
+            warnings = self._warnings_of.get(pod.ref.uid)
+            if warnings is not None:
+                found[pod.ref.uid] = warnings
         return found
 
     def forget(self, uid: str) -> None:
         """Let go of a pod, or of an owner of pods, that is gone."""
-        self._words.pop(uid, None)
+        self._warnings_of.pop(uid, None)
         self._asked_at.pop(uid, None)
 
     def _ask_if_due(self, pod: PodFacts) -> None:
@@ -81,19 +81,19 @@ class PodWords:
         if last is not None and last <= now < last + timedelta(seconds=AGAIN_SECONDS):
             return
         self._asked_at[pod.owner_uid] = now
-        self._words.setdefault(pod.ref.uid, None)
+        self._warnings_of.setdefault(pod.ref.uid, None)
         self._background(self._question(pod.ref))
 
     async def _question(self, ref: ObjectRef) -> None:
         try:
             async with self._in_flight:
-                words = latest_warning(_events(await self._ask(ref)), self._clock())
+                warnings = latest_warning(_events(await self._ask(ref)), self._clock())
         except DaskJobError as error:
             # What was known stays known; it is asked again in a minute.
             logger.info("what Events say of %s is not known: %s", ref, error)
             return
-        if ref.uid in self._words:
-            self._words[ref.uid] = words
+        if ref.uid in self._warnings_of:
+            self._warnings_of[ref.uid] = warnings
             self._told(ref.uid)
 
 
@@ -101,4 +101,4 @@ def _events(data: bytes) -> list[dict[str, Any]]:
     try:
         return _EVENTS.decode(data).items or []
     except msgspec.MsgspecError as error:
-        raise Unreadable(f"not a list of Events: {error}") from error
+        raise UnexpectedObject(f"not a list of Events: {error}") from error

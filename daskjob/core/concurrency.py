@@ -22,7 +22,7 @@ SMALL_STEPS = 16
 AFTERWARDS_SECONDS = 0.5
 
 
-class Turns:
+class PassConcurrency:
     """What the passes of one process know of each other."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -25,7 +25,7 @@ from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.core.manifests import Key, Manifest, controller_uid, object_ref
 
 
-class OwnWrites:
+class UnsettledCreates:
     """Creations of each key of which nobody knows whether they happened; nearly always none."""
 
     def __init__(self, cache: Cache) -> None:

@@ -7,8 +7,8 @@ holds only for the object as it was seen (its ``resourceVersion``), which any ot
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.metadata import membership_reference
 from daskjob.core.decision import Patch
+from daskjob.core.desired.metadata import membership_reference
 from daskjob.core.manifests import Manifest
 from daskjob.core.observed import (
     Observed,
@@ -20,7 +20,7 @@ from daskjob.core.observed import (
 from daskjob.core.spec import DaskCluster, Meta
 
 
-def first_patch(observed: Observed) -> Patch | None:
+def adoption_patch(observed: Observed) -> Patch | None:
     """Return the patch that an object needs before all else; ``None`` where it needs none."""
     meta = _meta(observed)
     if meta is None:
@@ -65,7 +65,7 @@ def _joined(observed: Observed) -> DaskCluster | None:
         or cluster is None
         or cluster.meta.deleting
         or meta.deleting
-        or observed.left_alone
+        or observed.unmanaged
     ):
         return None
     clusters = [o for o in meta.owner_references if o.get("kind") == names.Kind.CLUSTER]

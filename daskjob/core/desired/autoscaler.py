@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.metadata import inherited, object_metadata
+from daskjob.core.desired.metadata import inherited, object_metadata
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import Autoscaling, DaskCluster, GroupSpec
 

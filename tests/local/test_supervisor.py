@@ -1,7 +1,7 @@
-"""Processes of a run: real ones, through the node, whatever they do and however their parent ends.
+"""Processes of a run: real ones, through the supervisor, whatever they do and however their parent ends.
 
-`Processes` and the node are tested together, since neither is of use alone; a few tests speak to
-the node's socket directly, to send what `Processes` never would.
+`Processes` and the supervisor are tested together, since neither is of use alone; a few tests speak
+to the supervisor's socket directly, to send what `Processes` never would.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from typing import Any, Literal
 import psutil
 import pytest
 
-from daskjob.backends.local import node as node_module
+from daskjob.backends.local import supervisor as supervisor_module
 from daskjob.backends.local.processes import (
     Command,
-    Event,
     Exited,
-    NodeLost,
+    NotRunning,
     Processes,
-    Refused,
+    ProcessEvent,
     Started,
+    SupervisorLost,
     sweep,
 )
 
@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, processes: Processes, folder: Path) -> None:
         self.processes = processes
         self.folder = folder
-        self.events: list[Event] = []
+        self.events: list[ProcessEvent] = []
         self.news = asyncio.Condition()
 
     async def listen(self) -> None:
@@ -69,7 +69,7 @@ class Bench:
         cwd: Path | None = None,
         log: Path | None = None,
         stdin: Literal["null", "inherit"] = "null",
-    ) -> Started | Refused:
+    ) -> Started | NotRunning:
         command = Command(
             id=name,
             argv=argv,
@@ -80,14 +80,16 @@ class Bench:
         )
         return await self.processes.start(command)
 
-    async def python(self, script: str, **how: Any) -> Started | Refused:
+    async def python(self, script: str, **how: Any) -> Started | NotRunning:
         return await self.start(*PYTHON, textwrap.dedent(script), **how)
 
-    async def end_of(self, name: str = "a") -> Exited | NodeLost:
-        found: list[Exited | NodeLost] = []
+    async def end_of(self, name: str = "a") -> Exited | SupervisorLost:
+        found: list[Exited | SupervisorLost] = []
 
         def ended() -> bool:
-            found[:] = [e for e in self.events if isinstance(e, Exited | NodeLost) and e.id == name]
+            found[:] = [
+                e for e in self.events if isinstance(e, Exited | SupervisorLost) and e.id == name
+            ]
             return bool(found)
 
         async with self.news:
@@ -246,12 +248,12 @@ def test_a_terminals_interrupt_reaches_neither_the_node_nor_its_processes(
     async def test(bench: Bench) -> None:
         started = await bench.start("sleep", LONG)
         assert isinstance(started, Started)
-        node = bench.processes.node_pid
-        assert node is not None
-        sessions = {os.getsid(0), os.getsid(node), os.getsid(started.pid)}
+        supervisor = bench.processes.supervisor_pid
+        assert supervisor is not None
+        sessions = {os.getsid(0), os.getsid(supervisor), os.getsid(started.pid)}
         assert len(sessions) == 3
-        os.kill(node, signal.SIGINT)
-        os.kill(node, signal.SIGHUP)
+        os.kill(supervisor, signal.SIGINT)
+        os.kill(supervisor, signal.SIGHUP)
         await bench.start("true", name="b")
         await bench.end_of("b")
         assert list(bench.processes.running) == ["a"]
@@ -275,7 +277,7 @@ def test_a_refusal_says_what_stands_in_the_way(on_bench: OnBench, tmp_path: Path
     async def test(bench: Bench) -> None:
         async def why(*argv: str, **how: Any) -> str:
             answer = await bench.start(*argv, **how)
-            assert isinstance(answer, Refused)
+            assert isinstance(answer, NotRunning)
             return answer.error
 
         missing = os.strerror(errno.ENOENT)
@@ -291,7 +293,7 @@ def test_a_refusal_says_what_stands_in_the_way(on_bench: OnBench, tmp_path: Path
         assert "NUL" in await why("true", "a\0b")
         assert "'A=B' cannot be the name of a variable" in await why("true", env={"A=B": "c"})
         assert not bench.processes.running
-        assert all(isinstance(event, Refused) for event in bench.events)
+        assert all(isinstance(event, NotRunning) for event in bench.events)
 
     on_bench(test)
 
@@ -300,9 +302,9 @@ def test_an_id_that_still_runs_is_refused_and_can_be_used_again_later(on_bench: 
     async def test(bench: Bench) -> None:
         first, second = await asyncio.gather(bench.start("sleep", LONG), bench.start("sleep", LONG))
         assert isinstance(first, Started)
-        assert isinstance(second, Refused)
+        assert isinstance(second, NotRunning)
         third = await bench.start("sleep", LONG)
-        assert isinstance(third, Refused)
+        assert isinstance(third, NotRunning)
         assert third.error == "a still runs"
         await bench.processes.stop("a", grace_seconds=0)
         await bench.end_of()
@@ -315,7 +317,7 @@ def test_nothing_starts_after_the_end(run: str, tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(run, tmp_path) as made:
             await made.processes.close()
-            assert isinstance(await made.start("true"), Refused)
+            assert isinstance(await made.start("true"), NotRunning)
             await made.processes.close()
 
     asyncio.run(test())
@@ -513,7 +515,7 @@ def test_what_a_process_left_behind_is_gone_when_its_end_is_reported(
         assert pids
         assert not any(map(lives, pids))
         assert list(bench.processes.running) == ["other"]
-        assert len(psutil.Process(bench.processes.node_pid).children()) == 1
+        assert len(psutil.Process(bench.processes.supervisor_pid).children()) == 1
 
     on_bench(test)
 
@@ -553,13 +555,13 @@ def test_orphans_that_end_by_themselves_leave_no_zombie(
     on_bench: OnBench, eventually: Eventually
 ) -> None:
     async def test(bench: Bench) -> None:
-        # 200 orphans: their parents end first, so that they become children of the node.
+        # 200 orphans: their parents end first, so that they become children of the supervisor.
         orphan = "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.0$i &) ; done"
         await bench.start("sh", "-c", f"for n in $(seq 20); do {orphan}; done; echo ok; sleep 60")
         await bench.has_said(b"ok")
-        node = psutil.Process(bench.processes.node_pid)
-        await asyncio.to_thread(eventually, lambda: len(node.children(recursive=True)) == 2)
-        assert len(node.children()) == 1
+        supervisor = psutil.Process(bench.processes.supervisor_pid)
+        await asyncio.to_thread(eventually, lambda: len(supervisor.children(recursive=True)) == 2)
+        assert len(supervisor.children()) == 1
 
     on_bench(test)
 
@@ -585,7 +587,8 @@ def test_a_run_inside_a_run_goes_with_it(
     on_bench(test)
 
 
-# --- how the parent and the node end ---------------------------------------------------------
+# --- how the parent and the supervisor end
+# ---------------------------------------------------------
 
 
 def project() -> Path:
@@ -675,12 +678,13 @@ def test_a_killed_node_takes_its_processes_along_even_without_a_parent(
     run: str, tmp_path: Path, alive: Alive, eventually: Eventually
 ) -> None:
     with parent(run, tmp_path) as process:
-        node = next(child for child in psutil.Process(process.pid).children())
-        # A daemon that the node adopted is none of its direct children; sweeping is for those.
-        mains = [child for child in node.children() if os.getsid(child.pid) == child.pid]
+        supervisor = next(child for child in psutil.Process(process.pid).children())
+        # A daemon that the supervisor adopted is none of its direct children; sweeping is for
+        # those.
+        mains = [child for child in supervisor.children() if os.getsid(child.pid) == child.pid]
         assert len(mains) >= 3
         process.send_signal(signal.SIGSTOP)  # it cannot help
-        node.kill()
+        supervisor.kill()
         eventually(lambda: not any(lives(main.pid) for main in mains))
         process.kill()
         sweep(run)
@@ -698,30 +702,30 @@ def test_a_killed_node_is_reported_for_each_process_and_nothing_remains(
         await bench.start("sh", "-c", IGNORES_TERM, name="b")
         await bench.has_said(b"ready", "b")
         await asyncio.to_thread(eventually, lambda: report.exists() and report.stat().st_size)
-        assert bench.processes.node_pid is not None
-        os.kill(bench.processes.node_pid, signal.SIGKILL)
+        assert bench.processes.supervisor_pid is not None
+        os.kill(bench.processes.supervisor_pid, signal.SIGKILL)
         for name in ("a", "b"):
             end = await bench.end_of(name)
-            assert isinstance(end, NodeLost)
+            assert isinstance(end, SupervisorLost)
             assert end.error == "the process that ran it was killed by SIGKILL"
         assert alive(run) == []
         assert not bench.processes.running
-        refused = await bench.start("true", name="c")
-        assert isinstance(refused, Refused)
+        rejected = await bench.start("true", name="c")
+        assert isinstance(rejected, NotRunning)
 
     on_bench(test)
 
 
 def test_a_start_that_the_node_did_not_survive_is_refused(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
-        assert bench.processes.node_pid is not None
-        os.kill(bench.processes.node_pid, signal.SIGSTOP)
+        assert bench.processes.supervisor_pid is not None
+        os.kill(bench.processes.supervisor_pid, signal.SIGSTOP)
         start = asyncio.create_task(bench.start("sleep", LONG))
         await asyncio.sleep(0)
-        os.kill(bench.processes.node_pid, signal.SIGKILL)
-        refused = await asyncio.wait_for(start, 15)
-        assert isinstance(refused, Refused)
-        assert "SIGKILL" in refused.error
+        os.kill(bench.processes.supervisor_pid, signal.SIGKILL)
+        rejected = await asyncio.wait_for(start, 15)
+        assert isinstance(rejected, NotRunning)
+        assert "SIGKILL" in rejected.error
 
     on_bench(test)
 
@@ -729,8 +733,8 @@ def test_a_start_that_the_node_did_not_survive_is_refused(on_bench: OnBench) -> 
 def test_a_terminated_node_ends_its_processes_and_says_how(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sleep", LONG)
-        assert bench.processes.node_pid is not None
-        os.kill(bench.processes.node_pid, signal.SIGTERM)
+        assert bench.processes.supervisor_pid is not None
+        os.kill(bench.processes.supervisor_pid, signal.SIGTERM)
         end = await bench.end_of()
         assert isinstance(end, Exited)
         assert end.signal == signal.SIGTERM
@@ -884,10 +888,10 @@ def test_sweeping_spares_an_unmarked_session_in_which_a_marked_process_was_start
 def test_a_process_of_ours_in_a_foreign_session_makes_nobody_else_ours(
     monkeypatch: pytest.MonkeyPatch, session: int
 ) -> None:
-    node = node_module.Node.__new__(node_module.Node)
-    node.run, node.keeps_orphans = "r1", False
-    node.children = {"a": node_module.Child("a", 501)}
-    process = node_module.Process
+    supervisor = supervisor_module.Supervisor.__new__(supervisor_module.Supervisor)
+    supervisor.run, supervisor.keeps_orphans = "r1", False
+    supervisor.children = {"a": supervisor_module.Child("a", 501)}
+    process = supervisor_module.Process
     table = {
         700: process(700, 1, 700, True),  # a shell of somebody
         701: process(701, 700, session, True),  # what runs in it
@@ -896,9 +900,9 @@ def test_a_process_of_ours_in_a_foreign_session_makes_nobody_else_ours(
     }
     for row in table.values():
         row.marker = b""
-    monkeypatch.setattr(node_module, "process_table", lambda: table)
+    monkeypatch.setattr(supervisor_module, "process_table", lambda: table)
     for _ in range(2):  # nothing is learned for the second time either
-        assert node.owners() == {501: "a", 502: "a"}
+        assert supervisor.owners() == {501: "a", 502: "a"}
 
 
 def test_50_processes_start_run_and_end(on_bench: OnBench, alive: Alive, run: str) -> None:
@@ -922,9 +926,9 @@ def test_the_node_keeps_no_descriptor_and_uses_no_time_for_what_is_over(
     on_bench: OnBench,
 ) -> None:
     async def test(bench: Bench) -> None:
-        node = psutil.Process(bench.processes.node_pid)
+        supervisor = psutil.Process(bench.processes.supervisor_pid)
         await bench.start("sleep", LONG, name="other")
-        before = node.num_fds()
+        before = supervisor.num_fds()
         for n in range(20):
             await bench.start("sh", "-c", "sleep 60 &", name=f"p{n}")
             await bench.start("/no/such/program", name=f"r{n}")
@@ -932,26 +936,29 @@ def test_the_node_keeps_no_descriptor_and_uses_no_time_for_what_is_over(
         for n in range(20):
             await bench.end_of(f"p{n}")
             await bench.end_of(f"l{n}")
-        assert node.num_fds() == before
-        assert len(node.children()) == 1
-        wakes = node.num_ctx_switches().voluntary
-        await asyncio.sleep(0.3)  # what is measured, not waited for: an idle node does not wake
-        assert node.num_ctx_switches().voluntary - wakes <= 1
+        assert supervisor.num_fds() == before
+        assert len(supervisor.children()) == 1
+        wakes = supervisor.num_ctx_switches().voluntary
+        await asyncio.sleep(
+            0.3
+        )  # what is measured, not waited for: an idle supervisor does not wake
+        assert supervisor.num_ctx_switches().voluntary - wakes <= 1
 
     on_bench(test)
 
 
-# --- the node itself -------------------------------------------------------------------------
+# --- the supervisor itself
+# -------------------------------------------------------------------------
 
 
 class Wire:
-    """A node, spoken to by hand."""
+    """A supervisor, spoken to by hand."""
 
     def __init__(self, run: str) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", node_module.__file__, str(theirs.fileno()), run],
+                [sys.executable, "-I", "-S", supervisor_module.__file__, str(theirs.fileno()), run],
                 pass_fds=[theirs.fileno()],
                 stdout=subprocess.DEVNULL,
             )
@@ -990,8 +997,8 @@ def test_the_protocol_is_as_documented(wire: Wire, tmp_path: Path) -> None:
     assert psutil.Process(pid).cmdline() == ["/bin/sleep", LONG]
     assert abs(at - time.time()) < 15
     wire.send({**start, "cwd": "/", "log": str(tmp_path / "log")})
-    refused = wire.receive()
-    assert refused == {
+    rejected = wire.receive()
+    assert rejected == {
         "event": "refused",
         "id": "pod/main",
         "error": f"pod/main still runs (pid {pid})",
@@ -1079,7 +1086,7 @@ def test_a_parent_that_does_not_listen_holds_nothing_up(wire: Wire) -> None:
 
 
 def test_a_request_without_end_is_dropped_and_the_next_one_heard(wire: Wire) -> None:
-    wire.send(b"x" * (node_module.MAX_REQUEST_BYTES + 5_000_000))
+    wire.send(b"x" * (supervisor_module.MAX_REQUEST_BYTES + 5_000_000))
     assert "exceeds" in wire.receive()["error"]
     wire.send(GOOD)
     assert wire.receive()["event"] == "started"
@@ -1108,7 +1115,7 @@ def test_processes_are_found_in_what_ps_prints_on_macos(monkeypatch: pytest.Monk
       504   501 R    /bin/ps -axEww
       505   501 S    ended-meanwhile
     """
-    table = node_module.table_from_ps(output, 504)
+    table = supervisor_module.table_from_ps(output, 504)
     assert sorted(table) == [1, 501, 502, 503]
     assert table[501].marker == b"r1/pod/main"
     assert (table[502].parent, table[502].alive) == (501, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from daskjob.core import names
-from daskjob.core.build.agent import AgentGroup
+from daskjob.core.desired.agent import AgentGroup
 from daskjob.core.spec import DaskCluster, DaskWorkerGroup, PodTemplate
 from daskjob.core.worker_command import resources, threads
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from daskjob.core import names
-from daskjob.core.build.metadata import inherited, object_metadata
+from daskjob.core.desired.metadata import inherited, object_metadata
 from daskjob.core.manifests import Manifest, fingerprint
 from daskjob.core.spec import DaskCluster, GroupSpec, UpdateStrategy
 

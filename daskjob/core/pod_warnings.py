@@ -2,7 +2,7 @@
 
 No I/O here. A pod whose volume cannot be mounted, or that gets no network, is ``ContainerCreating``
 for ever and says no more. A backend asks for the Events of the pods that ``silent_pods`` names,
-makes words of the answer with ``latest_warning``, and hands them on with ``with_words``.
+makes words of the answer with ``latest_warning``, and hands them on with ``with_warnings``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FRESH_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class EventWords:
+class PodWarning:
     """The latest warning about a pod."""
 
     #: Kubernetes' word: ``FailedMount``, ``FailedCreatePodSandBox``.
@@ -62,21 +62,21 @@ def _is_silent(pod: PodFacts, now: datetime) -> bool:
     return since is not None and now >= since + timedelta(seconds=SILENT_SECONDS)
 
 
-def latest_warning(events: Iterable[Manifest], now: datetime) -> EventWords | None:
+def latest_warning(events: Iterable[Manifest], now: datetime) -> PodWarning | None:
     """Return the latest warning among a pod's Events that says what its node is stuck at.
 
     They may be of either API group: ``v1`` or ``events.k8s.io/v1``. An old one says nothing: its
     trouble may be over, and an image be on its way.
     """
     since = now - timedelta(seconds=FRESH_SECONDS)
-    found = [(words, order) for words, order in _warnings(events) if words.at >= since]
+    found = [(warnings, order) for warnings, order in _warnings(events) if warnings.at >= since]
     # Times are whole seconds, in which a kubelet says of a volume first that it knows nothing yet,
     # and then what is wrong with it: of one second, what was written last is the latest.
     latest = max(found, key=lambda one: (one[0].at, one[1]), default=None)
     return None if latest is None else latest[0]
 
 
-def _warnings(events: Iterable[Manifest]) -> Iterator[tuple[EventWords, int]]:
+def _warnings(events: Iterable[Manifest]) -> Iterator[tuple[PodWarning, int]]:
     """Yield the warnings that tell something, each with its place in the order of writes."""
     for event in events:
         reason, at = event.get("reason"), _told_at(event)
@@ -84,7 +84,7 @@ def _warnings(events: Iterable[Manifest]) -> Iterator[tuple[EventWords, int]]:
             message = event.get("message") or event.get("note") or ""
             version = str(metadata(event).get("resourceVersion", ""))
             order = int(version) if version.isdecimal() else 0
-            yield EventWords(str(reason), str(message), at), order
+            yield PodWarning(str(reason), str(message), at), order
 
 
 def _told_at(event: Manifest) -> datetime | None:
@@ -101,31 +101,33 @@ def _told_at(event: Manifest) -> datetime | None:
     return max(moments, default=None)
 
 
-def with_words(observed: Observed, words: Mapping[str, EventWords]) -> Observed:
+def with_warnings(observed: Observed, warnings: Mapping[str, PodWarning]) -> Observed:
     """Return what was observed with the latest warning about each pod, by the pod's uid."""
-    if not words:
+    if not warnings:
         return observed
     match observed:
         case ObservedJob():
             return replace(
                 observed,
-                runners=tuple(_worded(pod, words) for pod in observed.runners),
-                scheduler=_worded_or_none(observed.scheduler, words),
-                workers=tuple(_worded(pod, words) for pod in observed.workers),
+                runners=tuple(_with_warning(pod, warnings) for pod in observed.runners),
+                scheduler=_with_warning_or_none(observed.scheduler, warnings),
+                workers=tuple(_with_warning(pod, warnings) for pod in observed.workers),
             )
         case ObservedCluster():
-            return replace(observed, scheduler=_worded_or_none(observed.scheduler, words))
+            return replace(observed, scheduler=_with_warning_or_none(observed.scheduler, warnings))
         case ObservedGroup():
-            workers = tuple(_worded(pod, words) for pod in observed.workers)
+            workers = tuple(_with_warning(pod, warnings) for pod in observed.workers)
             return replace(observed, workers=workers)
         case ObservedAutoscaler():
             return observed
 
 
-def _worded(pod: PodFacts, words: Mapping[str, EventWords]) -> PodFacts:
-    found = words.get(pod.ref.uid)
+def _with_warning(pod: PodFacts, warnings: Mapping[str, PodWarning]) -> PodFacts:
+    found = warnings.get(pod.ref.uid)
     return replace(pod, warnings=((found.reason, found.message),)) if found else pod
 
 
-def _worded_or_none(pod: PodFacts | None, words: Mapping[str, EventWords]) -> PodFacts | None:
-    return None if pod is None else _worded(pod, words)
+def _with_warning_or_none(
+    pod: PodFacts | None, warnings: Mapping[str, PodWarning]
+) -> PodFacts | None:
+    return None if pod is None else _with_warning(pod, warnings)

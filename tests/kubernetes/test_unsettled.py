@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daskjob.backends.kubernetes.watching.cache import Cache
-from daskjob.backends.kubernetes.writing.own_writes import OwnWrites
+from daskjob.backends.kubernetes.writing.unsettled import UnsettledCreates
 from daskjob.core.manifests import Key, Manifest
 from tests.kubernetes.given import KEY, pod, seen
 
@@ -23,7 +23,7 @@ def worker(name: str = "w", owner: str = "group-uid") -> Manifest:
 
 
 def test_a_creation_of_unknown_outcome_is_to_be_repeated_under_its_name(cache: Cache) -> None:
-    writes = OwnWrites(cache)
+    writes = UnsettledCreates(cache)
     writes.lost(KEY, worker("w-1"))
     writes.lost(KEY, worker("w-1"))
     writes.lost(KEY, worker("w-2"))
@@ -38,7 +38,7 @@ def test_a_creation_of_unknown_outcome_is_to_be_repeated_under_its_name(cache: C
 
 
 def test_a_creation_that_a_watch_tells_of_has_happened(cache: Cache) -> None:
-    writes = OwnWrites(cache)
+    writes = UnsettledCreates(cache)
     writes.lost(KEY, worker())
     cache.put(seen(worker(owner="a stranger"), 6, "foreign"))
     assert writes.unsettled(KEY) == [worker()]
@@ -47,7 +47,7 @@ def test_a_creation_that_a_watch_tells_of_has_happened(cache: Cache) -> None:
 
 
 def test_what_was_written_for_an_object_that_is_gone_is_forgotten(cache: Cache) -> None:
-    writes = OwnWrites(cache)
+    writes = UnsettledCreates(cache)
     writes.lost(KEY, worker())
     writes.forget(KEY)
     assert not writes.unsettled(KEY)

@@ -1,9 +1,9 @@
-"""The node process: the parent of all processes of one run, and the last one to leave.
+"""The supervisor: the parent of all processes of one run, and the last one to leave.
 
 It is to a local run what a kubelet is to a pod: it starts processes, tells how they ended, and
-leaves nothing of them behind. It runs as a script, `python -I -S node.py FD RUN`, in a session of
-its own, and imports little of the standard library and nothing else, because every run waits for
-it (hence plain classes here: importing `dataclasses` alone costs as much as all of this).
+leaves nothing of them behind. It runs as a script, `python -I -S supervisor.py FD RUN`, in a
+session of its own, and imports little of the standard library and nothing else, because every run
+waits for it (hence plain classes here: importing `dataclasses` alone costs as much as all of this).
 
 FD is an inherited AF_UNIX stream socket that carries JSON, one object a line, both ways. RUN is
 the run's marker. Requests:
@@ -19,7 +19,7 @@ Events:
     {"event": "exited", "id", "exitCode", "signal", "at", "left"?}
     {"event": "error", "error"}                 a request that made no sense
 
-Every start is answered by exactly one `started` or `refused`, every `started` is followed by one
+Every start is answered by exactly one `started` or `rejected`, every `started` is followed by one
 `exited`. `at` is in seconds since the epoch. Text is UTF-8 with surrogate escapes.
 
 `exited` is sent when nothing of the id lives any more: what the main process left behind (forked,
@@ -28,14 +28,15 @@ double-forked, in a session of its own) is killed first, as the end of PID 1 end
 kernel). A process belongs to an id, in this order, by its session, by its ancestors, or by the
 variable `DASKJOB_PROCESS=<run>/<id>` that is added to the environment of each process:
 
-- On Linux the node is the child subreaper, so nothing below it can leave its tree. A process that
+- On Linux the supervisor is the child subreaper, so nothing below it can leave its tree. A process
+that
   has shed its session, its parents and its environment cannot be attributed while other ids run;
-  it is killed with the last of them. Direct children die with the node (PDEATHSIG), however it
-  dies; what those had forked is found by its variable (`processes.sweep`).
+  it is killed with the last of them. Direct children die with the supervisor (PDEATHSIG), however
+  it dies; what those had forked is found by its variable (`processes.sweep`).
 - On macOS there is neither a subreaper nor PDEATHSIG nor /proc. Orphans are found in the output
   of `ps`, by session and, as far as the system shows it (not for its own binaries), by variable.
 
-The node ends when it is told to, when FD reaches its end or its parent is gone (however that
+The supervisor ends when it is told to, when FD reaches its end or its parent is gone (however that
 died), and on SIGTERM. It never waits for anyone without a limit, and never wakes without a cause.
 """
 
@@ -56,12 +57,12 @@ if TYPE_CHECKING:
 
 #: The environment variable that marks the processes of a run: `<run>/<id>`.
 MARKER = "DASKJOB_PROCESS"
-#: The one that marks the node itself: `<run>`. A variable of its own, because the node of a run
-#: inside a run must keep the marker by which the outer node finds it.
-NODE_MARKER = "DASKJOB_NODE"
+#: The one that marks the supervisor itself: `<run>`. A variable of its own, because the supervisor
+#: of a run inside a run must keep the marker by which the outer supervisor finds it.
+SUPERVISOR_MARKER = "DASKJOB_NODE"
 #: Grace of a stop that names none: Kubernetes' terminationGracePeriodSeconds.
 GRACE_SECONDS = 30.0
-#: Grace when nobody is left to ask: the parent is gone, or the node itself was told to end.
+#: Grace when nobody is left to ask: the parent is gone, or the supervisor itself was told to end.
 ORPHANED_GRACE_SECONDS = 3.0
 #: How long killing what an id left behind may take. SIGKILL works at once, save on processes of
 #: other users and those stuck in the kernel, for which nobody can wait.
@@ -70,18 +71,18 @@ SWEEP_SECONDS = 5.0
 SWEEP_PAUSE_SECONDS = 0.02
 #: The longest sleep: epoll takes no more than 24 days. Waking up once a day costs nothing.
 LONGEST_SLEEP_SECONDS = 86400.0
-#: How long a parent that does not read may keep a node alive that is otherwise done.
-FAREWELL_SECONDS = 2.0
+#: How long a parent that does not read may keep a supervisor alive that is otherwise done.
+LAST_REPORT_SECONDS = 2.0
 #: The longest request: an environment and arguments fill at most 6 MiB on Linux (ARG_MAX).
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 
-#: The node's own exit codes. 0 promises that nothing of the run is left.
+#: The supervisor's own exit codes. 0 promises that nothing of the run is left.
 ALL_GONE, SOME_LEFT, BROKEN = 0, 3, 70
 
 #: From <linux/prctl.h>.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
-#: A process below the node that no id can be found for; no id is empty.
+#: A process below the supervisor that no id can be found for; no id is empty.
 UNCLAIMED = ""
 
 
@@ -93,7 +94,7 @@ class NotStarted(Exception):
     """A process could not be started; the text says why, for the user."""
 
 
-class Command:
+class StartRequest:
     """A validated start request. Text is bytes here, because that is what the kernel takes."""
 
     __slots__ = ("argv", "cwd", "env", "id", "inherits_stdin", "log")
@@ -163,7 +164,7 @@ class Process:
         self.marker: bytes | None = None
 
 
-class Node:
+class Supervisor:
     """All there is to know about a run's processes, and the loop that keeps it true."""
 
     def __init__(self, control: int, run: str) -> None:
@@ -316,7 +317,7 @@ class Node:
                 raise Malformed("a request is a JSON object")
             operation = request.get("op")
             if operation == "start":
-                self.start(Command(request, self.run))
+                self.start(StartRequest(request, self.run))
             elif operation == "stop":
                 self.stop(identity(request), grace(request))
             elif operation == "shutdown":
@@ -334,7 +335,7 @@ class Node:
                 self.send(event="error", error=f"malformed request: {why}")
 
     def send(self, **event: object) -> None:
-        """Queue one event. The parent may be slow or gone; neither holds the node up."""
+        """Queue one event. The parent may be slow or gone; neither holds the supervisor up."""
         if self.connected:
             self.output += json.dumps(event).encode() + b"\n"
 
@@ -354,7 +355,7 @@ class Node:
 
     # --- starting ------------------------------------------------------------------------------
 
-    def start(self, command: Command) -> None:
+    def start(self, command: StartRequest) -> None:
         """Start a process and say so, or raise NotStarted."""
         if self.ending:
             raise NotStarted("the run is being shut down")
@@ -369,11 +370,11 @@ class Node:
         more = {} if log_error is None else {"logError": log_error}
         self.send(event="started", id=command.id, pid=pid, at=time.time(), **more)
 
-    def spawn(self, command: Command, log: int) -> int:
+    def spawn(self, command: StartRequest, log: int) -> int:
         """Fork and exec; the pid, or NotStarted with what went wrong in the child.
 
-        A plain fork is safe: the node has one thread. The pipe closes by itself on exec, so an
-        empty answer means that the program runs, in its own session.
+        A plain fork is safe: the supervisor has one thread. The pipe closes by itself on exec, so
+        an empty answer means that the program runs, in its own session.
         """
         try:
             stdin = 0 if command.inherits_stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -382,11 +383,11 @@ class Node:
             raise NotStarted(f"cannot start a process: {why.strerror}") from why
         # No signal may reach the child while it still has our handlers.
         mask = signal.pthread_sigmask(signal.SIG_SETMASK, self.signals)
-        node = os.getpid()
+        supervisor = os.getpid()
         try:
             pid = os.fork()
             if pid == 0:
-                self.become(command, stdin, log, tell, node)
+                self.become(command, stdin, log, tell, supervisor)
         except OSError as why:
             os.close(told)
             raise NotStarted(
@@ -408,14 +409,16 @@ class Node:
         stage, number = answer.decode().split()
         raise NotStarted(why_not(command, stage, int(number)))
 
-    def become(self, command: Command, stdin: int, log: int, tell: int, node: int) -> NoReturn:
+    def become(
+        self, command: StartRequest, stdin: int, log: int, tell: int, supervisor: int
+    ) -> NoReturn:
         """In the forked child: become the program, or tell what stands in the way."""
         stage, failure = "setup", errno.EINVAL
         try:
             os.setsid()
             if self.prctl is not None:
                 self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-                if os.getppid() != node:  # it died before we asked to die with it
+                if os.getppid() != supervisor:  # it died before we asked to die with it
                     os._exit(1)
             if stdin:
                 os.dup2(stdin, 0)
@@ -504,14 +507,14 @@ class Node:
             self.sweep_all()
 
     def sweep_all(self) -> None:
-        """The last act: nothing below the node may live when it ends."""
+        """The last act: nothing below the supervisor may live when it ends."""
         now = time.monotonic()
         if self.last_sweep_until is None:
             self.last_sweep_until = now + SWEEP_SECONDS
         left = self.owners().keys()
         kill(left)
         if self.farewell_until is None and (not left or now > self.last_sweep_until):
-            self.farewell_until = now + FAREWELL_SECONDS
+            self.farewell_until = now + LAST_REPORT_SECONDS
 
     def report(self, child: Child, left: int) -> None:
         """Say how a process ended."""
@@ -530,13 +533,13 @@ class Node:
     def owners(self) -> dict[int, str]:
         """The id of every process of this run; UNCLAIMED if only the run is known.
 
-        Where the node is the subreaper, a process that is not below it is never ours, whatever
-        else speaks for it: what is returned here gets killed.
+        Where the supervisor is the subreaper, a process that is not below it is never ours,
+        whatever else speaks for it: what is returned here gets killed.
         """
         table = process_table()
         running = {c.pid: c.id for c in self.children.values() if c.status is None}
         sessions = {s: child.id for child in self.children.values() for s in child.sessions}
-        # None: not of this run. Everything below the node is.
+        # None: not of this run. Everything below the supervisor is.
         owner: dict[int, str | None] = {os.getpid(): UNCLAIMED}
         for start in table:
             chain: list[int] = []
@@ -624,7 +627,7 @@ def shown(text: bytes) -> str:
 def opened_log(path: bytes) -> tuple[int, str | None]:
     """A descriptor to write the log to; without one the job runs all the same, unheard."""
     try:
-        # O_NONBLOCK: a named pipe that nobody reads must not hold up the node.
+        # O_NONBLOCK: a named pipe that nobody reads must not hold up the supervisor.
         log = os.open(
             path,
             os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK,
@@ -640,7 +643,7 @@ def opened_log(path: bytes) -> tuple[int, str | None]:
         return log, f"cannot write the log {shown(path)}: {why.strerror}"
 
 
-def execute(command: Command) -> int:
+def execute(command: StartRequest) -> int:
     """Replace this process by the program; returns only the errno of why not."""
     failure = errno.ENOENT
     for path in command.programs():
@@ -654,7 +657,7 @@ def execute(command: Command) -> int:
     return failure
 
 
-def why_not(command: Command, stage: str, number: int) -> str:
+def why_not(command: StartRequest, stage: str, number: int) -> str:
     """What stood in the way of a start, as a sentence that names the path and the remedy."""
     reason = os.strerror(number)
     if stage == "cwd":
@@ -701,7 +704,7 @@ def signal_group(child: Child, number: int) -> None:
 def kill(pids: Iterable[int]) -> None:
     """SIGKILL to processes that were seen a moment ago.
 
-    A pid seen below the node can only be reused after its parent reaped it and all other pids
+    A pid seen below the supervisor can only be reused after its parent reaped it and all other pids
     were used up, which takes longer than getting here.
     """
     for pid in pids:
@@ -841,19 +844,19 @@ def keep_descriptors_to_ourselves() -> None:
 
 
 def main() -> int:
-    """Be the node of a run; the exit code."""
+    """Be the supervisor of a run; the exit code."""
     control, run = int(sys.argv[1]), sys.argv[2]
     keep_descriptors_to_ourselves()
-    node = Node(control, run)
+    supervisor = Supervisor(control, run)
     try:
-        return node.serve()
+        return supervisor.serve()
     except BaseException as why:
         # A bug. Say so, and take everything along: nobody will watch over it any more.
-        for child in node.children.values():
+        for child in supervisor.children.values():
             if child.status is None:
                 signal_group(child, signal.SIGKILL)
-        node.send(event="error", error=f"the node failed: {type(why).__name__}: {why}")
-        node.flush()
+        supervisor.send(event="error", error=f"the supervisor failed: {type(why).__name__}: {why}")
+        supervisor.flush()
         return BROKEN
 
 

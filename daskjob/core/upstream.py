@@ -27,7 +27,7 @@ def deployed(pods: Iterable[PodFacts], cluster: str) -> tuple[PodFacts, ...]:
     )
 
 
-def left_alone(
+def unmanaged(
     status: ClusterStatus, created_at: datetime | None, schedulers: Iterable[PodFacts]
 ) -> bool:
     """Say whether a cluster, with these ``deployed`` schedulers, is dask-kubernetes' own.

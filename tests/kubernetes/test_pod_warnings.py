@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from daskjob.backends.kubernetes.asking.pod_words import QUESTIONS, PodWords
+from daskjob.backends.kubernetes.asking.pod_warnings import QUESTIONS, PodWarnings
 from daskjob.core.errors import Forbidden
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time
 from daskjob.core.pods import PodFacts
@@ -41,7 +41,7 @@ class Desk:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.words = PodWords(self._ask, self.told.append, self._start, lambda: self.now)
+        self.warnings = PodWarnings(self._ask, self.told.append, self._start, lambda: self.now)
 
     def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -64,9 +64,9 @@ class Desk:
 
     async def look(self, *pods: PodFacts) -> list[str]:
         """What a pass gets to know, and what is answered by the next one."""
-        found = self.words.of(pods)
+        found = self.warnings.of(pods)
         await asyncio.gather(*self.tasks)
-        return [words.message for words in found.values()]
+        return [warnings.message for warnings in found.values()]
 
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -79,7 +79,7 @@ def worker(number: int, group: str = "group") -> PodFacts:
 def test_a_pass_does_not_wait_for_an_answer_and_is_woken_by_it() -> None:
     async def story() -> None:
         desk = Desk(gate=asyncio.Event())
-        assert desk.words.of([worker(1)]) == {}
+        assert desk.warnings.of([worker(1)]) == {}
         await asyncio.sleep(0)
         assert (desk.asked, desk.told) == (["w1"], [])
         assert desk.gate is not None
@@ -154,7 +154,7 @@ def test_a_question_that_fails_is_one_line_and_fails_nothing(
 def test_a_thousand_stuck_pods_are_asked_after_a_few_at_a_time() -> None:
     async def story() -> None:
         desk = Desk(gate=asyncio.Event())
-        desk.words.of([worker(number, f"group-{number}") for number in range(1000)])
+        desk.warnings.of([worker(number, f"group-{number}") for number in range(1000)])
         for _ in range(5):
             await asyncio.sleep(0)
         assert len(desk.asked) == QUESTIONS
@@ -169,14 +169,14 @@ def test_a_thousand_stuck_pods_are_asked_after_a_few_at_a_time() -> None:
 def test_nothing_is_kept_of_pods_and_owners_that_are_gone() -> None:
     async def story() -> None:
         desk = Desk(gate=asyncio.Event())
-        desk.words.of([worker(1)])
+        desk.warnings.of([worker(1)])
         await asyncio.sleep(0)
         for uid in ("uid-1", "group"):
-            desk.words.forget(uid)
+            desk.warnings.forget(uid)
         assert desk.gate is not None
         desk.gate.set()
         await asyncio.gather(*desk.tasks)
-        assert (desk.words._words, desk.words._asked_at, desk.told) == ({}, {}, [])
+        assert (desk.warnings._warnings_of, desk.warnings._asked_at, desk.told) == ({}, {}, [])
 
     run(story())
 
@@ -215,12 +215,12 @@ def _waits_with(found: Passing, key: Key, reason: str) -> bool:
     return runner is not None and runner.main is not None and runner.main.reason == reason
 
 
-async def until_an_event_says(found: Passing, key: Key, words: str) -> None:
+async def until_an_event_says(found: Passing, key: Key, warnings: str) -> None:
     """Wait until Kubernetes has told of the runner what its node is stuck at."""
     item = found.backend.cache.get("Pod", key.namespace, "sums-runner")
     assert item is not None
     async with asyncio.timeout(60):
-        while words.encode() not in await found.others.warnings(item.ref):
+        while warnings.encode() not in await found.others.warnings(item.ref):
             await asyncio.sleep(0.1)
 
 
@@ -233,7 +233,7 @@ async def until_an_event_says(found: Passing, key: Key, words: str) -> None:
     ids=["Secret", "ConfigMap"],
 )
 def test_a_volume_that_cannot_be_had_is_told_of_the_job_in_the_words_of_an_event(
-    volume: Manifest, words: str, with_crds: Kubernetes, namespace: str
+    volume: Manifest, warnings: str, with_crds: Kubernetes, namespace: str
 ) -> None:
     async def story() -> None:
         async with passing(with_crds, namespace) as found:
@@ -241,14 +241,14 @@ def test_a_volume_that_cannot_be_had_is_told_of_the_job_in_the_words_of_an_event
             volumes = [{"name": "data", **volume}]
             await found.others.create(stuck(namespace, "nowhere.invalid/no", volumes=volumes))
             await until_node_is_at_work(found, key, "ContainerCreating")
-            await until_an_event_says(found, key, words.replace('"', '\\"'))
+            await until_an_event_says(found, key, warnings.replace('"', '\\"'))
             found.look()
             await found.at_rest()
             assert questions(found) == [], "nobody is asked after for the first 30 s"
             found.later(31)
             await until(lambda: found.condition(key, "RunnerReady")[0] == "ConfigMissing")
-            assert words in found.condition(key, "RunnerReady")[1]
-            assert words in found.status(key)["message"]
+            assert warnings in found.condition(key, "RunnerReady")[1]
+            assert warnings in found.status(key)["message"]
             assert found.status(key)["reason"] == "ConfigMissing"
             for _ in range(5):
                 found.look()

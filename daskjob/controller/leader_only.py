@@ -16,7 +16,7 @@ class NotLeading(ApiError):
     """The lead is lost; another operator makes the passes."""
 
 
-class Guard:
+class LeaderOnly:
     """A backend whose writes need the lead at the moment of each one.
 
     A process that was stopped for a while, or whose machine was, wakes up in the middle of a pass

@@ -17,9 +17,9 @@ from pathlib import Path
 import kopf
 import pytest
 
+from daskjob.controller.kopf_runner import FINALIZER, Backoffs, KopfRunner, KopfThread, harden
 from daskjob.controller.namespaces import namespaces_of
 from daskjob.controller.plugins import Plugin
-from daskjob.controller.shell import FINALIZER, Backoffs, KopfThread, Shell, harden
 
 #: Nobody listens there.
 KUBECONFIG = """\
@@ -45,10 +45,10 @@ def _kopf_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daskjob.controller.shell.FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr("daskjob.controller.shell.BEAT_SECONDS", 0.2)
+    monkeypatch.setattr("daskjob.controller.kopf_runner.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("daskjob.controller.kopf_runner.BEAT_SECONDS", 0.2)
     # kopf waits for 5 s for its search for an API server that is not there.
-    monkeypatch.setattr("daskjob.controller.shell.STOP_SECONDS", 1.0)
+    monkeypatch.setattr("daskjob.controller.kopf_runner.STOP_SECONDS", 1.0)
 
 
 async def until(true: Callable[[], object], seconds: float = 60.0) -> None:
@@ -60,15 +60,17 @@ async def until(true: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(*plugins: Callable[[], object], words: str = "default") -> AsyncIterator[Shell]:
+async def running(
+    *plugins: Callable[[], object], words: str = "default"
+) -> AsyncIterator[KopfRunner]:
     """Run a shell with these plugins as long as the block runs."""
-    shell = Shell(
+    kopf_runner = KopfRunner(
         [Plugin(getattr(load, "__name__", "plugin"), load) for load in plugins],
         namespaces_of([words]),
     )
-    task = asyncio.create_task(shell.run())
+    task = asyncio.create_task(kopf_runner.run())
     try:
-        yield shell
+        yield kopf_runner
     finally:
         task.cancel()
         await asyncio.wait([task], timeout=20)
@@ -109,7 +111,7 @@ def test_handlers_of_plugins_start_and_clean_up_in_a_thread_of_their_own() -> No
 
 def test_without_plugins_there_is_no_kopf() -> None:
     async def tell() -> None:
-        await Shell([], namespaces_of([])).run()
+        await KopfRunner([], namespaces_of([])).run()
         assert kopf_threads() == []
 
     asyncio.run(tell())
@@ -120,9 +122,9 @@ def test_plugins_that_cannot_be_loaded_leave_no_kopf(caplog: pytest.LogCaptureFi
         raise RuntimeError("no")
 
     async def tell() -> None:
-        shell = Shell([Plugin("broken", plugin)], namespaces_of([]))
+        kopf_runner = KopfRunner([Plugin("broken", plugin)], namespaces_of([]))
         async with asyncio.timeout(20):
-            await shell.run()
+            await kopf_runner.run()
         assert kopf_threads() == []
 
     asyncio.run(tell())
@@ -164,9 +166,9 @@ def test_plugins_are_loaded_once_however_often_kopf_starts() -> None:
             starts.append("start")
 
     async def tell() -> None:
-        shell = Shell([Plugin("plugin", plugin)], namespaces_of(["default"]))
+        kopf_runner = KopfRunner([Plugin("plugin", plugin)], namespaces_of(["default"]))
         for count in (1, 2):
-            task = asyncio.create_task(shell.run())
+            task = asyncio.create_task(kopf_runner.run())
             await until(lambda count=count: len(starts) == count)  # type: ignore[misc]
             task.cancel()
             await asyncio.wait([task])
@@ -191,7 +193,7 @@ def test_plugin_that_blocks_when_it_is_loaded_blocks_nobody_else(
 def test_plugin_that_blocks_kopfs_loop_is_said_to_and_left_behind(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daskjob.controller.shell.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("daskjob.controller.kopf_runner.STOP_SECONDS", 0.2)
     free = threading.Event()
     started = threading.Event()
 
@@ -215,7 +217,7 @@ def test_plugin_that_blocks_kopfs_loop_is_said_to_and_left_behind(
 def test_kopf_that_was_left_behind_is_waited_for_before_another_one_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("daskjob.controller.shell.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("daskjob.controller.kopf_runner.STOP_SECONDS", 0.1)
     free = threading.Event()
     starts: list[float] = []
 
@@ -226,12 +228,12 @@ def test_kopf_that_was_left_behind_is_waited_for_before_another_one_starts(
             free.wait()
 
     async def tell() -> None:
-        shell = Shell([Plugin("plugin", plugin)], namespaces_of(["default"]))
-        task = asyncio.create_task(shell.run())
+        kopf_runner = KopfRunner([Plugin("plugin", plugin)], namespaces_of(["default"]))
+        task = asyncio.create_task(kopf_runner.run())
         await until(lambda: starts)
         task.cancel()
         await asyncio.wait([task])
-        task = asyncio.create_task(shell.run())
+        task = asyncio.create_task(kopf_runner.run())
         await asyncio.sleep(0.3)
         assert len(starts) == len(kopf_threads()) == 1
         free.set()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.agent import AgentGroup, agent_environment, bootstrap
-from daskjob.core.build.agent_groups import agent_groups
-from daskjob.core.build.metadata import inherited, object_metadata
-from daskjob.core.build.pods import base_labels, main_container_annotation, pod_spec
+from daskjob.core.desired.agent import AgentGroup, agent_environment, bootstrap
+from daskjob.core.desired.agent_groups import agent_groups
+from daskjob.core.desired.metadata import inherited, object_metadata
+from daskjob.core.desired.pods import base_labels, main_container_annotation, pod_spec
 from daskjob.core.manifests import Manifest
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from daskjob.core.spec import DaskCluster
 
 
-def scheduler_pod(cluster: DaskCluster, site: Site, token: str) -> Manifest:
+def scheduler_pod(cluster: DaskCluster, platform: Platform, token: str) -> Manifest:
     """Return a cluster's scheduler pod, with the agent and its token in the environment.
 
     The user's own preloads are kept: those of the environment are merged here; arguments hide the
@@ -20,12 +20,12 @@ def scheduler_pod(cluster: DaskCluster, site: Site, token: str) -> Manifest:
     """
     template = cluster.spec.scheduler
     main = template.main_container("scheduler")
-    spec = pod_spec(template, site, {})
+    spec = pod_spec(template, platform, {})
     spec.setdefault("restartPolicy", "Always")
     for container in spec.get("containers") or ():
-        if site.agent and container.get("name") == main:
-            _add_agent(container, site.agent, token, agent_groups(cluster))
-    base = base_labels(site, cluster.meta.name, names.Component.SCHEDULER)
+        if platform.agent and container.get("name") == main:
+            _add_agent(container, platform.agent, token, agent_groups(cluster))
+    base = base_labels(platform, cluster.meta.name, names.Component.SCHEDULER)
     labels = inherited(cluster.meta.labels, template.labels, base)
     ours = {
         **main_container_annotation(template, "scheduler"),

@@ -78,7 +78,7 @@ def harden(settings: kopf.OperatorSettings, namespaces: Namespaces) -> None:
     settings.process.ultimate_exiting_timeout = None
 
 
-class Shell:
+class KopfRunner:
     """kopf with users' plugins, under a supervisor."""
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from daskjob.core import names
-from daskjob.core.build.metadata import inherited, object_metadata
+from daskjob.core.desired.metadata import inherited, object_metadata
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import DaskCluster
 from daskjob.core.spec.pod import PodTemplate

@@ -2,7 +2,7 @@
 
 No I/O here. To look things up costs a backend no more than what is found: a pass over one job
 among ten thousand must not walk the others. A world of a handful of objects may walk them all
-(``GatheredObjects``).
+(``ListLookup``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ORPHAN_KINDS = ("Pod", "Service", str(names.Kind.GROUP))
 CLUSTER_KINDS = (str(names.Kind.CLUSTER), str(names.Kind.GROUP))
 
 
-class Objects(Protocol):
+class Lookup(Protocol):
     """The objects of one namespace. To whom one belongs is said by its controller owner's uid."""
 
     def named(self, kind: str, name: str) -> Manifest | None:
@@ -33,7 +33,7 @@ class Objects(Protocol):
         """Return the objects of one of our four kinds that an owner controls."""
         ...
 
-    def speaking(self, kind: str, cluster: str) -> Sequence[Manifest]:
+    def referring_to(self, kind: str, cluster: str) -> Sequence[Manifest]:
         """Return the groups, or the autoscalers, whose spec names a cluster."""
         ...
 
@@ -62,7 +62,7 @@ class Objects(Protocol):
         ...
 
 
-class GatheredObjects:
+class ListLookup:
     """Objects gathered in a list, walked at each question: for worlds of one run, and for tests."""
 
     def __init__(self, objects: Iterable[Manifest]) -> None:
@@ -81,7 +81,7 @@ class GatheredObjects:
         """Return the objects of a kind whose controller owner has this uid."""
         return [o for o in self._of_kind(kind) if owner_uid and controller_uid(o) == owner_uid]
 
-    def speaking(self, kind: str, cluster: str) -> Sequence[Manifest]:
+    def referring_to(self, kind: str, cluster: str) -> Sequence[Manifest]:
         """Return the objects of a kind whose spec names a cluster."""
         return [o for o in self._of_kind(kind) if (o.get("spec") or {}).get("cluster") == cluster]
 
