@@ -179,9 +179,15 @@ def test_a_name_that_is_taken_is_told_from_a_conflict_of_versions() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        rejection(409, "Conflict", "Operation cannot be fulfilled: the UID in the precondition (a) does "
-           "not match the UID in record (b)"),
-        rejection(422, "Invalid", IMMUTABLE, causes=[{"field": "metadata.uid", "message": "immutable"}]),
+        rejection(
+            409,
+            "Conflict",
+            "Operation cannot be fulfilled: the UID in the precondition (a) does "
+            "not match the UID in record (b)",
+        ),
+        rejection(
+            422, "Invalid", IMMUTABLE, causes=[{"field": "metadata.uid", "message": "immutable"}]
+        ),
         rejection(422, "Invalid", "the server rejected our request due to an error in our request"),
     ],
     ids=["delete", "merge patch", "test of a JSON patch"],

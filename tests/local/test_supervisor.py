@@ -1,4 +1,4 @@
-"""Processes of a run: real ones, through the supervisor, whatever they do and however their parent ends.
+"""Processes of a run: real ones, through the supervisor, whatever they do, however it ends.
 
 `Processes` and the supervisor are tested together, since neither is of use alone; a few tests speak
 to the supervisor's socket directly, to send what `Processes` never would.

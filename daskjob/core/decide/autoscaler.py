@@ -93,7 +93,8 @@ def _problem(observed: ObservedAutoscaler) -> tuple[str, str] | None:
         )
     if observed.older_autoscaler:
         return ANOTHER_AUTOSCALER, (
-            f"DaskAutoscaler {observed.older_autoscaler} is older and scales {name}. Delete one of the two."
+            f"DaskAutoscaler {observed.older_autoscaler} is older and scales {name}. "
+            "Delete one of the two."
         )
     if scheduler is None or scheduler.main is None or not scheduler.main.running:
         return SCHEDULER_MISSING, f"no scheduler of {cluster} runs; {name} stays as it is."
