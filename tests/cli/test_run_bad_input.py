@@ -189,7 +189,10 @@ spec:
     [
         ({"suspend": True}, "could never be resumed on this machine"),
         ({"managedBy": "kueue.x-k8s.io/multikueue"}, "runs jobs on this machine"),
-        ({"cluster": None, "clusterRef": {"name": "shared"}}, "no clusters on this machine to refer to"),
+        (
+            {"cluster": None, "clusterRef": {"name": "shared"}},
+            "no clusters on this machine to refer to",
+        ),
     ],
 )
 def test_what_a_machine_can_never_do_is_125(
