@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from daskjob.core.values import kept_by_value, shared
+from daskjob.core.caching import cached, shared
 
 Manifest: TypeAlias = dict[str, Any]
 
@@ -85,7 +85,7 @@ def parse_time(text: object) -> datetime | None:
     return _parsed(text) if isinstance(text, str) and text else None
 
 
-@kept_by_value(512)
+@cached(512)
 def _parsed(text: str) -> datetime | None:
     # Cached, since the pods of a job come and change together: most of their times are the same.
     try:

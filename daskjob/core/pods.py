@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from daskjob.core import names
+from daskjob.core.caching import shared
 from daskjob.core.manifests import (
     Manifest,
     ObjectRef,
@@ -21,7 +22,6 @@ from daskjob.core.manifests import (
     whole_number,
 )
 from daskjob.core.spec.pod import PodTemplate
-from daskjob.core.values import shared
 
 
 class ContainerState(StrEnum):

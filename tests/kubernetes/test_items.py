@@ -25,10 +25,10 @@ from daskjob.backends.kubernetes.resources import (
     Resource,
     resource_of,
 )
+from daskjob.core.caching import forget
 from daskjob.core.errors import ApiError, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef, is_too_deep
 from daskjob.core.pods import pod_facts
-from daskjob.core.values import forget
 
 OWNER = {"apiVersion": "v1", "kind": "DaskJob", "name": "sums", "uid": "job-uid"}
 POD: Manifest = {

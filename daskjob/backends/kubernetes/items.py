@@ -17,10 +17,10 @@ import msgspec
 
 from daskjob.backends.kubernetes.resources import Resource
 from daskjob.core import names
+from daskjob.core.caching import cached_by_identity, shared
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, ObjectRef, is_too_deep
 from daskjob.core.pods import PodFacts, pod_facts
-from daskjob.core.values import kept, shared
 
 _Decoded = TypeVar("_Decoded")
 
@@ -395,7 +395,7 @@ class ItemDecoder:
         )
 
 
-@kept
+@cached_by_identity
 def _manifest(data: bytes) -> Manifest:
     try:
         found = _WHOLE.decode(data)

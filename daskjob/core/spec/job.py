@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from daskjob.core import names
+from daskjob.core.caching import cached_by_identity
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest, fingerprint
@@ -29,7 +30,6 @@ from daskjob.core.spec.pod import (
 )
 from daskjob.core.spec.policy import Policy, read_policy
 from daskjob.core.spec.policy_fields import MIN_AVAILABLE_WORKERS, POLICY_FIELDS, POLICY_RULES
-from daskjob.core.values import kept
 
 #: All files together, in bytes: a ConfigMap holds 1 MiB with its keys and metadata.
 FILES_LIMIT_BYTES = 900 * 1024
@@ -178,7 +178,7 @@ class DaskJob:
         return _template_hash(self)
 
 
-@kept
+@cached_by_identity
 def _template_hash(job: DaskJob) -> str:
     cluster = job.cluster.raw if job.cluster else {}
     parts = (job.runner.spec, dict(job.files), _without_replicas(cluster), job.cluster_ref)

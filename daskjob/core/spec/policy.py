@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from daskjob.core.caching import cached_by_identity
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest, without_nones
 from daskjob.core.reasons import Reason
@@ -69,7 +70,6 @@ from daskjob.core.spec.policy_fields import (
     RunnerStart,
     StallAction,
 )
-from daskjob.core.values import kept
 
 __all__ = [
     "Action",
@@ -308,7 +308,7 @@ def followed(frozen_policy: Manifest, spec: Mapping[str, object]) -> Manifest:
     return {**frozen_policy, **said}
 
 
-@kept
+@cached_by_identity
 def _said(spec: Mapping[str, object]) -> Manifest:
     """Return what a spec says explicitly of the fields that a running job still follows."""
     now = Reader(spec, "spec", [])
@@ -321,12 +321,12 @@ def thawed(frozen_policy: Mapping[str, object], *, cluster_ref: bool) -> Policy:
     return _of_a_reference(frozen_policy) if cluster_ref else _of_own_cluster(frozen_policy)
 
 
-@kept
+@cached_by_identity
 def _of_a_reference(frozen_policy: Mapping[str, object]) -> Policy:
     return _read_frozen(frozen_policy, cluster_ref=True)
 
 
-@kept
+@cached_by_identity
 def _of_own_cluster(frozen_policy: Mapping[str, object]) -> Policy:
     return _read_frozen(frozen_policy, cluster_ref=False)
 

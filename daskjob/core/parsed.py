@@ -6,6 +6,7 @@ stood in the pass before. Nobody may change a manifest that was read here.
 
 from __future__ import annotations
 
+from daskjob.core.caching import cached_by_identity
 from daskjob.core.errors import FieldError
 from daskjob.core.manifests import Manifest
 from daskjob.core.pods import PodFacts, pod_facts
@@ -29,62 +30,61 @@ from daskjob.core.status import (
     group_status_from,
     job_status_from,
 )
-from daskjob.core.values import kept
 
 
-@kept
-def job_in(manifest: Manifest) -> tuple[DaskJob, tuple[FieldError, ...]]:
+@cached_by_identity
+def parsed_job(manifest: Manifest) -> tuple[DaskJob, tuple[FieldError, ...]]:
     """Return a job, with defaults where its manifest is wrong, and every mistake of that."""
     mistakes: list[FieldError] = []
     return read_job(manifest, mistakes), tuple(mistakes)
 
 
-@kept
-def job_status_in(manifest: Manifest) -> JobStatus:
+@cached_by_identity
+def parsed_job_status(manifest: Manifest) -> JobStatus:
     """Return the status that stands in a job's manifest."""
     return job_status_from(manifest.get("status"))
 
 
-@kept
-def cluster_in(manifest: Manifest) -> tuple[DaskCluster, tuple[FieldError, ...]]:
+@cached_by_identity
+def parsed_cluster(manifest: Manifest) -> tuple[DaskCluster, tuple[FieldError, ...]]:
     """Return a cluster, with defaults where its manifest is wrong, and every mistake of that."""
     mistakes: list[FieldError] = []
     return read_cluster(manifest, mistakes), tuple(mistakes)
 
 
-@kept
-def cluster_status_in(manifest: Manifest) -> ClusterStatus:
+@cached_by_identity
+def parsed_cluster_status(manifest: Manifest) -> ClusterStatus:
     """Return the status that stands in a cluster's manifest."""
     return cluster_status_from(manifest.get("status"))
 
 
-@kept
-def group_in(manifest: Manifest) -> tuple[DaskWorkerGroup, tuple[FieldError, ...]]:
+@cached_by_identity
+def parsed_group(manifest: Manifest) -> tuple[DaskWorkerGroup, tuple[FieldError, ...]]:
     """Return a worker group, with defaults where its manifest is wrong, and every mistake."""
     mistakes: list[FieldError] = []
     return read_group(manifest, mistakes), tuple(mistakes)
 
 
-@kept
-def group_status_in(manifest: Manifest) -> GroupStatus:
+@cached_by_identity
+def parsed_group_status(manifest: Manifest) -> GroupStatus:
     """Return the status that stands in a worker group's manifest."""
     return group_status_from(manifest.get("status"))
 
 
-@kept
-def autoscaler_in(manifest: Manifest) -> tuple[DaskAutoscaler, tuple[FieldError, ...]]:
+@cached_by_identity
+def parsed_autoscaler(manifest: Manifest) -> tuple[DaskAutoscaler, tuple[FieldError, ...]]:
     """Return an autoscaler, with defaults where its manifest is wrong, and every mistake."""
     mistakes: list[FieldError] = []
     return read_autoscaler(manifest, mistakes), tuple(mistakes)
 
 
-@kept
-def autoscaler_status_in(manifest: Manifest) -> AutoscalerStatus:
+@cached_by_identity
+def parsed_autoscaler_status(manifest: Manifest) -> AutoscalerStatus:
     """Return the status that stands in an autoscaler's manifest."""
     return autoscaler_status_from(manifest.get("status"))
 
 
-@kept
-def pod_in(manifest: Manifest) -> PodFacts:
+@cached_by_identity
+def parsed_pod(manifest: Manifest) -> PodFacts:
     """Return the facts of a pod."""
     return pod_facts(manifest)
