@@ -1,90 +1,49 @@
-"""What manifests of our four kinds, and pods, say: read once for each state of an object.
+"""Parsed manifests of our four kinds and of pods: each parsed once for each state of its object.
 
-No I/O here. A pass reads its object, what that owns and what owns it, and most of it stands as it
-stood in the pass before. Nobody may change a manifest that was read here.
+No I/O here. A pass reads its object, what that owns and what owns it, and most of it is as it was
+in the pass before. A manifest that was parsed here must never be changed.
+
+Each ``parsed_…`` returns the object, with defaults where its manifest is wrong, and every mistake;
+each ``parsed_…_status`` the status in the manifest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from daskjob.core.caching import cached_by_identity
 from daskjob.core.errors import FieldError
 from daskjob.core.manifests import Manifest
-from daskjob.core.pods import PodFacts, pod_facts
-from daskjob.core.spec import (
-    DaskAutoscaler,
-    DaskCluster,
-    DaskJob,
-    DaskWorkerGroup,
-    read_autoscaler,
-    read_cluster,
-    read_group,
-    read_job,
-)
-from daskjob.core.status import (
-    AutoscalerStatus,
-    ClusterStatus,
-    GroupStatus,
-    JobStatus,
-    autoscaler_status_from,
-    cluster_status_from,
-    group_status_from,
-    job_status_from,
-)
+from daskjob.core.pods import pod_facts
+from daskjob.core.spec import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, read
+from daskjob.core.spec.parse import Object
+from daskjob.core.status import AutoscalerStatus, ClusterStatus, GroupStatus, JobStatus
+from daskjob.core.status.part import StatusPart
+
+Status = TypeVar("Status", bound=StatusPart)
 
 
-@cached_by_identity
-def parsed_job(manifest: Manifest) -> tuple[DaskJob, tuple[FieldError, ...]]:
-    """Return a job, with defaults where its manifest is wrong, and every mistake of that."""
-    mistakes: list[FieldError] = []
-    return read_job(manifest, mistakes), tuple(mistakes)
+def _parsed(kind: type[Object]) -> Callable[[Manifest], tuple[Object, tuple[FieldError, ...]]]:
+    def parsed(manifest: Manifest) -> tuple[Object, tuple[FieldError, ...]]:
+        return read(kind, manifest)
+
+    return cached_by_identity(parsed)
 
 
-@cached_by_identity
-def parsed_job_status(manifest: Manifest) -> JobStatus:
-    """Return the status that stands in a job's manifest."""
-    return job_status_from(manifest.get("status"))
+def _parsed_status(kind: type[Status]) -> Callable[[Manifest], Status]:
+    def parsed(manifest: Manifest) -> Status:
+        return kind.from_manifest(manifest.get("status"))
+
+    return cached_by_identity(parsed)
 
 
-@cached_by_identity
-def parsed_cluster(manifest: Manifest) -> tuple[DaskCluster, tuple[FieldError, ...]]:
-    """Return a cluster, with defaults where its manifest is wrong, and every mistake of that."""
-    mistakes: list[FieldError] = []
-    return read_cluster(manifest, mistakes), tuple(mistakes)
-
-
-@cached_by_identity
-def parsed_cluster_status(manifest: Manifest) -> ClusterStatus:
-    """Return the status that stands in a cluster's manifest."""
-    return cluster_status_from(manifest.get("status"))
-
-
-@cached_by_identity
-def parsed_group(manifest: Manifest) -> tuple[DaskWorkerGroup, tuple[FieldError, ...]]:
-    """Return a worker group, with defaults where its manifest is wrong, and every mistake."""
-    mistakes: list[FieldError] = []
-    return read_group(manifest, mistakes), tuple(mistakes)
-
-
-@cached_by_identity
-def parsed_group_status(manifest: Manifest) -> GroupStatus:
-    """Return the status that stands in a worker group's manifest."""
-    return group_status_from(manifest.get("status"))
-
-
-@cached_by_identity
-def parsed_autoscaler(manifest: Manifest) -> tuple[DaskAutoscaler, tuple[FieldError, ...]]:
-    """Return an autoscaler, with defaults where its manifest is wrong, and every mistake."""
-    mistakes: list[FieldError] = []
-    return read_autoscaler(manifest, mistakes), tuple(mistakes)
-
-
-@cached_by_identity
-def parsed_autoscaler_status(manifest: Manifest) -> AutoscalerStatus:
-    """Return the status that stands in an autoscaler's manifest."""
-    return autoscaler_status_from(manifest.get("status"))
-
-
-@cached_by_identity
-def parsed_pod(manifest: Manifest) -> PodFacts:
-    """Return the facts of a pod."""
-    return pod_facts(manifest)
+parsed_job = _parsed(DaskJob)
+parsed_job_status = _parsed_status(JobStatus)
+parsed_cluster = _parsed(DaskCluster)
+parsed_cluster_status = _parsed_status(ClusterStatus)
+parsed_group = _parsed(DaskWorkerGroup)
+parsed_group_status = _parsed_status(GroupStatus)
+parsed_autoscaler = _parsed(DaskAutoscaler)
+parsed_autoscaler_status = _parsed_status(AutoscalerStatus)
+parsed_pod = cached_by_identity(pod_facts)

@@ -1,7 +1,7 @@
 """Fields of ours, each declared once: the row of a dataclass that says how manifests hold it.
 
 No I/O here. A row is the default of a dataclass' field. Readers, writers and the CRDs follow from
-it (``core.status.part``, ``core.spec.rows``), so that a field is added in one place; its static
+it (``core.status.part``, ``core.spec.fields``), so that a field is added in one place; its static
 type stays that of the dataclass.
 """
 
@@ -90,7 +90,7 @@ def parsed_row(
     shape: Shape,
     absent: T,
     read: Callable[[Reader], T],
-    write: Callable[[T], object],
+    write: Callable[[T], object] | None = None,
     *,
     within: Record | None = None,
 ) -> T:

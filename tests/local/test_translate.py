@@ -18,7 +18,7 @@ from daskjob.backends.local.translate import (
     ungiven,
     without,
 )
-from daskjob.core.spec import parse_job
+from daskjob.core.spec import DaskJob, parse
 from tests.cli.command import job
 
 MACHINE = Machine(
@@ -131,7 +131,7 @@ def test_without_drops_an_option_with_its_value_in_both_spellings() -> None:
 
 
 def test_nothing_is_ungiven_of_a_plain_job() -> None:
-    assert ungiven(parse_job(job("pass"))) == []
+    assert ungiven(parse(DaskJob, job("pass"))) == []
 
 
 def test_what_is_ungiven_is_named_by_its_name_and_its_pod() -> None:
@@ -142,7 +142,7 @@ def test_what_is_ungiven_is_named_by_its_name_and_its_pod() -> None:
     }
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
     manifest = job("pass", worker=worker, pod={"volumes": [claim], "nodeSelector": {"a": "b"}})
-    assert ungiven(parse_job(manifest)) == [
+    assert ungiven(parse(DaskJob, manifest)) == [
         "image gpu:1 (this Python runs instead)",
         "node selector of the runner",
         "volume data (persistentVolumeClaim; its path is this machine's own)",
