@@ -35,7 +35,7 @@ class Options(TypedDict, total=False):
     write: Callable[[Any], object]
     #: The mapping of the manifest in which the field stands, where the dataclass is flat.
     within: Record
-    #: Whether a running job still follows the field after its policy is frozen.
+    #: Whether a running job still follows the field once its policy is frozen; not with ``within``.
     followed: bool
 
 

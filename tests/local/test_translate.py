@@ -14,9 +14,7 @@ from daskjob.backends.local.translate import (
     Paths,
     container_process,
     expanded,
-    has_option,
     ungiven,
-    without,
 )
 from daskjob.core.spec import DaskJob, parse
 from tests.cli.command import job
@@ -121,13 +119,6 @@ def test_paths_of_mounts_are_folders_and_only_whole_paths_are() -> None:
 def test_working_directory_is_the_containers_where_it_exists() -> None:
     assert process({"args": ["a"], "workingDir": "/"}).cwd == Path("/")
     assert process({"args": ["a"], "workingDir": "/no/such"}).cwd == Path("/work")
-
-
-def test_without_drops_an_option_with_its_value_in_both_spellings() -> None:
-    words = ["--port", "1", "--port=2", "--portal", "3"]
-    assert without(words, ["--port"]) == ["--portal", "3"]
-    assert has_option(["--name=x"], "--name")
-    assert not has_option(["--names", "x"], "--name")
 
 
 def test_nothing_is_ungiven_of_a_plain_job() -> None:

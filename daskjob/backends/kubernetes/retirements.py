@@ -10,7 +10,7 @@ from datetime import datetime
 
 from daskjob.backends.kubernetes.agents import Agents, Endpoint, NoAnswer
 from daskjob.backends.kubernetes.background import Background
-from daskjob.core.dask import Retirement
+from daskjob.core.dask import Retirement, host_of
 from daskjob.core.decision import Retire
 from daskjob.core.manifests import Key
 from daskjob.core.pods import PodFacts
@@ -86,7 +86,5 @@ class Retirements:
 
 def concerns(answer: Retirement, pods: Iterable[PodFacts]) -> bool:
     """Say whether a worker that was let go may still be there: its pod's address is."""
-    hosts = {
-        address.rpartition(":")[0].rpartition("/")[2].strip("[]") for address in answer.retired
-    }
+    hosts = {host_of(address) for address in answer.retired}
     return any(pod.ip in hosts for pod in pods if pod.alive and not pod.deleting)
