@@ -1,7 +1,7 @@
 """The scheduler agent: what daskjob may ask a Dask scheduler, as JSON over its own HTTP server.
 
 This one file is injected as *text* into every scheduler that daskjob builds (see
-``daskjob.core.build.agent``), so that no image needs daskjob. Its rules:
+``daskjob.core.desired.agent``), so that no image needs daskjob. Its rules:
 
 - It imports the standard library, distributed and tornado only, and works with distributed from
   2024.1 and Python from 3.9 on.
@@ -109,7 +109,7 @@ def resident_bytes(ws: WorkerState) -> int:
 # --- tasks -----------------------------------------------------------------------------------
 
 
-class TaskCounts:
+class TaskCounter:
     """Exact numbers of tasks, kept from transitions alone.
 
     A task is *done* while its result is in memory, and stays so when the result is released or
@@ -312,7 +312,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self, scheduler: Scheduler, groups: list[Group]):
         self.scheduler = scheduler
         self.groups = groups
-        self.counts = TaskCounts(scheduler.tasks)
+        self.counts = TaskCounter(scheduler.tasks)
         # An attribute, not a method: see TaskCounts._counter.
         self.transition = self.counts.transition
         self.prefixes = PrefixTimes(scheduler)

@@ -16,9 +16,9 @@ from daskjob.core import names
 from daskjob.core.backend import reconcile
 from daskjob.core.dask import DaskState, DaskWorker, Retirement, TaskCounts
 from daskjob.core.decision import Patch, Retire
-from daskjob.core.errors import ApiError, RefusalKind, Refused, StatusRefused
+from daskjob.core.errors import ApiError, CreateRejected, RejectionKind, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time, metadata, object_ref
-from daskjob.core.observed import ObservedJob, Site
+from daskjob.core.observed import ObservedJob, Platform
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.status import JobStatus, job_status_from
 
@@ -31,14 +31,14 @@ class FakeBackend(InMemoryBackend):
 
     def __init__(self) -> None:
         self.now = START
-        super().__init__(lambda: self.now, Site(agent="", istio_excluded=False))
+        super().__init__(lambda: self.now, Platform(agent="", istio_excluded=False))
         self.store.slow_to_go = {"Pod"}
         self._entropy = itertools.count()
         self._containers = itertools.count(1)
         #: Parts of names of objects that are refused, and why.
-        self.refuse: dict[str, tuple[RefusalKind, str]] = {}
+        self.reject: dict[str, tuple[RejectionKind, str]] = {}
         #: The same of objects, as Kind/name, whose status is refused.
-        self.refuse_status: dict[str, tuple[RefusalKind, str]] = {}
+        self.reject_status: dict[str, tuple[RejectionKind, str]] = {}
         #: What happens to the next writes: ``None`` nothing, false lost, true its answer is lost.
         self.faults: list[bool | None] = []
         #: Every write that took effect, as "verb Kind/name", in order.
@@ -63,12 +63,12 @@ class FakeBackend(InMemoryBackend):
     async def create(self, owner: Key, manifest: Manifest) -> None:
         """Create an object, unless a test has it refused."""
         ref = object_ref(manifest)
-        for part, (kind, words) in self.refuse.items():
+        for part, (kind, words) in self.reject.items():
             if part in ref.name:
                 where = (ref.namespace, f"{ref.kind}/{ref.name}")
-                refused = Refused(kind, str(ref), words)
-                self.refusals[where] = self._refusal(self.refusals.get(where), refused)
-                raise refused
+                rejected = CreateRejected(kind, str(ref), words)
+                self.rejections[where] = self._rejection(self.rejections.get(where), rejected)
+                raise rejected
         with _Write(self, f"create {ref.kind}/{ref.name}"):
             await super().create(owner, manifest)
 
@@ -89,11 +89,11 @@ class FakeBackend(InMemoryBackend):
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write a status, unless a test has it refused."""
-        for part, (kind, words) in self.refuse_status.items():
+        for part, (kind, words) in self.reject_status.items():
             if part in f"{ref.kind}/{ref.name}":
-                error = StatusRefused(kind, str(ref), words)
-                before = self.status_refusals.get(ref.uid)
-                self.status_refusals[ref.uid] = self._refusal(before, error)
+                error = StatusRejected(kind, str(ref), words)
+                before = self.status_rejections.get(ref.uid)
+                self.status_rejections[ref.uid] = self._rejection(before, error)
                 raise error
         with _Write(self, f"status {ref.kind}/{ref.name}"):
             await super().write_status(ref, status)
@@ -115,8 +115,8 @@ class FakeBackend(InMemoryBackend):
 
     def forget(self) -> None:
         """Lose all that a crash of whoever makes the passes would lose."""
-        self.refusals.clear()
-        self.status_refusals.clear()
+        self.rejections.clear()
+        self.status_rejections.clear()
         self.dask.clear()
         self.demands.clear()
         self.mute.clear()
@@ -134,13 +134,13 @@ class FakeBackend(InMemoryBackend):
             The world does not come to rest: two passes undo each other.
         """
         for _ in range(rounds):
-            before = (len(self.writes), dict(self.refusals), dict(self.status_refusals))
+            before = (len(self.writes), dict(self.rejections), dict(self.status_rejections))
             for key in self.subjects():
                 try:
                     await reconcile(self, key, self.now)
                 except ApiError:
                     self.writes.append(f"fault {key}")
-            if (len(self.writes), self.refusals, self.status_refusals) == before:
+            if (len(self.writes), self.rejections, self.status_rejections) == before:
                 return
         raise AssertionError(f"no rest after {rounds} rounds: {self.writes[-10:]}")
 

@@ -15,10 +15,9 @@ from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.demand import Demands, demands_after
-from daskjob.core.errors import Conflict, NotFound, Refused
-from daskjob.core.event_words import EventWords, silent_pods, with_words
+from daskjob.core.errors import Conflict, CreateRejected, NotFound
+from daskjob.core.lookup import ListLookup
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
-from daskjob.core.objects import GatheredObjects
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
@@ -26,13 +25,14 @@ from daskjob.core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
-    Refusal,
-    Site,
+    Platform,
+    Rejection,
     autoscaler_observed,
     cluster_observed,
     group_observed,
     job_observed,
 )
+from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
 
 #: The kinds that passes are about.
 PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP, names.Kind.AUTOSCALER)
@@ -50,16 +50,16 @@ class ToldEvent:
 class InMemoryBackend:
     """A backend over an object store; ``asked`` answers for the schedulers."""
 
-    def __init__(self, clock: Callable[[], datetime], site: Site) -> None:
+    def __init__(self, clock: Callable[[], datetime], platform: Platform) -> None:
         self.clock = clock
-        self.site = site
+        self.platform = platform
         self.store = ObjectStore(clock)
         self._watchers: list[Callable[[], None]] = []
         self.store.watch(lambda _old, _new: self.changed())
         self.events: list[ToldEvent] = []
-        self.refusals: dict[tuple[str, str], Refusal] = {}
+        self.rejections: dict[tuple[str, str], Rejection] = {}
         #: By the object's uid.
-        self.status_refusals: dict[str, Refusal] = {}
+        self.status_rejections: dict[str, Rejection] = {}
         #: What each scheduler last said, by its cluster's uid.
         self.dask: dict[str, DaskState] = {}
         #: What they have wanted, and which of them were asked in vain, by the same.
@@ -68,7 +68,7 @@ class InMemoryBackend:
         self.reports: dict[str, CollectedReport] = {}
         self.retirements: dict[str, Retirement] = {}
         #: What Events say of pods that are stuck, by the pod's uid.
-        self.pod_words: dict[str, EventWords] = {}
+        self.pod_warnings: dict[str, PodWarning] = {}
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call the watcher whenever something has changed that a pass may see."""
@@ -84,7 +84,7 @@ class InMemoryBackend:
         item = self.store.get(key)
         if item is None:
             return None
-        objects = GatheredObjects(self.store.all(key.namespace))
+        objects = ListLookup(self.store.all(key.namespace))
         match key.kind:
             case names.Kind.JOB:
                 return self._with_words(self._job(job_observed(item, objects)))
@@ -98,51 +98,51 @@ class InMemoryBackend:
 
     def _with_words(self, observed: Observed) -> Observed:
         """Tell what Events say, as far as anybody would ask for it."""
-        if not self.pod_words:
+        if not self.pod_warnings:
             return observed
         asked = {pod.ref.uid for pod in silent_pods(observed, self.clock())}
-        words = {uid: words for uid, words in self.pod_words.items() if uid in asked}
-        return with_words(observed, words)
+        words = {uid: words for uid, words in self.pod_warnings.items() if uid in asked}
+        return with_warnings(observed, words)
 
     def _job(self, observed: ObservedJob) -> ObservedJob:
         cluster = observed.cluster
         scheduler = observed.scheduler
         return replace(
             observed,
-            refusals=self._refusals(observed.job.meta.namespace),
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            rejections=self._rejections(observed.job.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(cluster.ref.uid) if cluster else None,
             report=self.reports.get(scheduler.ref.uid) if scheduler else None,
-            site=self.site,
+            platform=self.platform,
         )
 
     def _cluster(self, observed: ObservedCluster) -> ObservedCluster:
         return replace(
             observed,
-            refusals=self._refusals(observed.cluster.meta.namespace),
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            rejections=self._rejections(observed.cluster.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(observed.cluster.meta.uid),
             entropy=self.entropy(),
-            site=self.site,
+            platform=self.platform,
         )
 
     def _group(self, observed: ObservedGroup) -> ObservedGroup:
         cluster = observed.cluster
         return replace(
             observed,
-            refusals=self._refusals(observed.group.meta.namespace),
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            rejections=self._rejections(observed.group.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(cluster.meta.uid) if cluster else None,
             retirement=self.retirements.get(observed.group.meta.uid),
             entropy=self.entropy(),
-            site=self.site,
+            platform=self.platform,
         )
 
     def _autoscaler(self, observed: ObservedAutoscaler) -> ObservedAutoscaler:
         uid = observed.cluster.meta.uid if observed.cluster else ""
         return replace(
             observed,
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(uid),
             silent=uid in self.mute,
             demands=self.demands.get(uid, {}),
@@ -166,8 +166,8 @@ class InMemoryBackend:
         """Return fresh randomness."""
         return secrets.token_hex(16)
 
-    def _refusals(self, namespace: str) -> dict[str, Refusal]:
-        return {name: r for (where, name), r in self.refusals.items() if where == namespace}
+    def _rejections(self, namespace: str) -> dict[str, Rejection]:
+        return {name: r for (where, name), r in self.rejections.items() if where == namespace}
 
     async def create(self, owner: Key, manifest: Manifest) -> None:  # noqa: ARG002
         """Create an object, or remember why it was refused."""
@@ -175,15 +175,15 @@ class InMemoryBackend:
         where = (ref.namespace, f"{ref.kind}/{ref.name}")
         try:
             self.store.create(manifest)
-        except Refused as error:
-            self.refusals[where] = self._refusal(self.refusals.get(where), error)
+        except CreateRejected as error:
+            self.rejections[where] = self._rejection(self.rejections.get(where), error)
             raise
-        self.refusals.pop(where, None)
+        self.rejections.pop(where, None)
 
-    def _refusal(self, before: Refusal | None, error: Refused) -> Refusal:
+    def _rejection(self, before: Rejection | None, error: CreateRejected) -> Rejection:
         now = self.clock()
         if before is None or before.kind != error.kind:
-            return Refusal(error.kind, error.name, error.words, now, now)
+            return Rejection(error.kind, error.name, error.words, now, now)
         return replace(before, words=error.words, last_at=now, tries=before.tries + 1)
 
     async def delete(self, ref: ObjectRef) -> None:
@@ -233,7 +233,7 @@ class InMemoryBackend:
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write the whole status of an object."""
         self.store.write_status(ref, status)
-        self.status_refusals.pop(ref.uid, None)
+        self.status_rejections.pop(ref.uid, None)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Keep events of an object."""

@@ -24,7 +24,7 @@ FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 30.0
 
 
-class Passes:
+class SerialPasses:
     """Passes over every object of a backend, whenever one changes or a moment has come."""
 
     def __init__(self, backend: InMemoryBackend) -> None:

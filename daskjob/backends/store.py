@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused
+from daskjob.core.errors import Conflict, CreateRejected, NotFound, RejectionKind
 from daskjob.core.manifests import (
     Key,
     Manifest,
@@ -76,7 +76,7 @@ class ObjectStore:
         key = Key(ref.kind, ref.namespace, ref.name)
         existing = self._objects.get(key)
         if existing is not None:
-            return self._same_or_refused(existing, manifest, ref)
+            return self._same_or_rejected(existing, manifest, ref)
         item = copy.deepcopy(manifest)
         meta = item.setdefault("metadata", {})
         meta.setdefault("namespace", ref.namespace)
@@ -88,15 +88,19 @@ class ObjectStore:
         self._tell(None, item)
         return item
 
-    def _same_or_refused(self, existing: Manifest, manifest: Manifest, ref: ObjectRef) -> Manifest:
+    def _same_or_rejected(self, existing: Manifest, manifest: Manifest, ref: ObjectRef) -> Manifest:
         meta, owner = metadata(existing), controller_uid(existing)
         if meta.get("deletionTimestamp"):
-            raise Refused(RefusalKind.TERMINATING, str(ref), "the old one is still going")
+            raise CreateRejected(RejectionKind.TERMINATING, str(ref), "the old one is still going")
         if owner and owner == controller_uid(manifest):
             return existing
         if owner and not any(metadata(o).get("uid") == owner for o in self._objects.values()):
-            raise Refused(RefusalKind.TERMINATING, str(ref), "its owner is gone, it is going too")
-        raise Refused(RefusalKind.CONFLICT, str(ref), f"{ref} already exists and is not the job's")
+            raise CreateRejected(
+                RejectionKind.TERMINATING, str(ref), "its owner is gone, it is going too"
+            )
+        raise CreateRejected(
+            RejectionKind.CONFLICT, str(ref), f"{ref} already exists and is not the job's"
+        )
 
     def delete(self, ref: ObjectRef) -> None:
         """Delete an object and what it owns; one that is gone, or another one, is left alone."""

@@ -16,9 +16,9 @@ from daskjob.controller.clock import Clock, machine_clock, utc_now
 from daskjob.controller.queue import WorkQueue
 from daskjob.controller.world import World
 from daskjob.core.backend import Backend, reconcile
-from daskjob.core.errors import DaskJobError, Denied, Invalid
+from daskjob.core.concurrency import PassConcurrency
+from daskjob.core.errors import ChangeDenied, DaskJobError, Invalid
 from daskjob.core.manifests import Key
-from daskjob.core.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Passes:
         self._now = now
         self._told = told
         self._covers = covers
-        self._turns = Turns(clock)
+        self._concurrency = PassConcurrency(clock)
         self._stirred = asyncio.Event()
         self._stopping = False
         #: Objects whose last write the cache has not seen: since when, and how often it was asked.
@@ -133,7 +133,7 @@ class Passes:
                 self.queue.put_back(key, wait)
                 return
             async with asyncio.timeout(PASS_SECONDS):
-                wake_at = await reconcile(self._backend, key, self._now(), self._turns)
+                wake_at = await reconcile(self._backend, key, self._now(), self._concurrency)
         except Exception as error:
             took = self._clock() - started
             self._told(key, False, took)
@@ -188,7 +188,7 @@ def _may_pass(error: Exception) -> bool:
     A missing permission is one too, of whoever grants it. A no to the very change that was asked
     for, as of an admission policy that guards what exists, is none.
     """
-    return isinstance(error, DaskJobError) and not isinstance(error, Invalid | Denied)
+    return isinstance(error, DaskJobError) and not isinstance(error, Invalid | ChangeDenied)
 
 
 def _next_look(wake_in: float | None) -> str:

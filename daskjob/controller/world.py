@@ -6,17 +6,17 @@ import importlib
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from daskjob.controller.lease import Leases
+from daskjob.controller.lease import LeaseApi
 from daskjob.core.backend import Backend, Wake
 from daskjob.core.manifests import Key
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 
 
 class World(Backend, Protocol):
     """A backend that says what changes: a cache of the cluster's objects, kept true by watches."""
 
     @property
-    def leases(self) -> Leases:
+    def leases(self) -> LeaseApi:
         """The Leases of this cluster, for the election of the one that makes the passes."""
         ...
 
@@ -76,11 +76,11 @@ class _Connects(Protocol):
     """The class of the Kubernetes backend."""
 
     async def connect(
-        self, namespaces: tuple[str, ...], site: Site, counters: Counters
+        self, namespaces: tuple[str, ...], platform: Platform, counters: Counters
     ) -> World: ...
 
 
-async def connect(namespaces: tuple[str, ...], site: Site, counters: Counters) -> World:
+async def connect(namespaces: tuple[str, ...], platform: Platform, counters: Counters) -> World:
     """Return the Kubernetes of this process' credentials; no namespaces: all of them.
 
     Raises
@@ -92,4 +92,4 @@ async def connect(namespaces: tuple[str, ...], site: Site, counters: Counters) -
     # Here and not above: the command line is read, and a signal obeyed, before this is loaded.
     module = importlib.import_module("daskjob.backends.kubernetes.backend")
     backend = cast(_Connects, module.KubernetesBackend)
-    return await backend.connect(namespaces, site, counters)
+    return await backend.connect(namespaces, platform, counters)

@@ -12,13 +12,13 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
+from daskjob.core.concurrency import PassConcurrency
 from daskjob.core.decide import decide
 from daskjob.core.decision import Decision, Event, Patch, Retire
-from daskjob.core.errors import Denied, Refused, StatusRefused
+from daskjob.core.errors import ChangeDenied, CreateRejected, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata
 from daskjob.core.names import LABEL_CLUSTER_NAME
 from daskjob.core.observed import Observed
-from daskjob.core.turns import Turns
 
 
 class Wake(Protocol):
@@ -51,7 +51,7 @@ class Backend(Protocol):
         Raises
         ------
         Refused
-            The world said no; the backend shows it in ``observed.refusals`` until a later try
+            The world said no; the backend shows it in ``observed.rejections`` until a later try
             succeeds.
         """
         ...
@@ -85,8 +85,8 @@ class Backend(Protocol):
 
         Raises
         ------
-        StatusRefused
-            The world said no to it; the backend shows it in ``observed.status_refusal`` until a
+        StatusRejected
+            The world said no to it; the backend shows it in ``observed.status_rejection`` until a
             later one is written.
         """
         ...
@@ -97,11 +97,11 @@ class Backend(Protocol):
 
 
 async def reconcile(
-    backend: Backend, key: Key, now: datetime, turns: Turns | None = None
+    backend: Backend, key: Key, now: datetime, concurrency: PassConcurrency | None = None
 ) -> datetime | None:
     """Make one pass over an object; return when time alone calls for the next one.
 
-    Passes that may be made at the same time share their ``turns``.
+    Passes that may be made at the same time share their ``concurrency``.
 
     Raises
     ------
@@ -113,28 +113,28 @@ async def reconcile(
     if observed is None:
         return None
     decision = decide(observed, now)
-    if await carry_out(backend, key, decision, observed.ref, turns or Turns()):
+    if await carry_out(backend, key, decision, observed.ref, concurrency or PassConcurrency()):
         return decision.wake_at
     # What was refused is to be decided about, and when to ask again: no other change may follow.
     return now
 
 
 async def carry_out(
-    backend: Backend, key: Key, decision: Decision, ref: ObjectRef, turns: Turns
+    backend: Backend, key: Key, decision: Decision, ref: ObjectRef, concurrency: PassConcurrency
 ) -> bool:
     """Do what was decided: the status and its events beside the creations, then what removes.
 
     Return whether nothing was refused. Nothing is removed on the strength of a status that is
     not written yet: a decision that removes follows from a status that was observed (design §4.3).
     """
-    refused: list[Refused] = []
+    rejected: list[CreateRejected] = []
     steps: list[Coroutine[object, object, None]]
-    steps = [_create(backend, key, manifest, refused) for manifest in decision.create]
+    steps = [_create(backend, key, manifest, rejected) for manifest in decision.create]
     if decision.status is not None:
-        steps.append(_report(backend, ref, decision.status, decision.events, refused))
+        steps.append(_report(backend, ref, decision.status, decision.events, rejected))
     cluster = _cluster(key, decision)
-    with turns.creating(len(decision.create), cluster):
-        failures = await _all(steps, partial(turns.at_once, len(steps), cluster))
+    with concurrency.creating(len(decision.create), cluster):
+        failures = await _all(steps, partial(concurrency.at_once, len(steps), cluster))
     if decision.collect_report:
         await backend.collect_report(key)
     if decision.retire is not None:
@@ -144,16 +144,16 @@ async def carry_out(
         *(backend.stop(pod) for pod in decision.stop),
         *(backend.delete(doomed) for doomed in decision.delete),
     ]
-    failures += await _all(steps, partial(turns.at_once, len(steps), cluster))
+    failures += await _all(steps, partial(concurrency.at_once, len(steps), cluster))
     if failures:
-        denials = [failure for failure in failures if isinstance(failure, Denied)]
+        denials = [failure for failure in failures if isinstance(failure, ChangeDenied)]
         if denials:
             # No status speaks of single changes: whoever looks at the object learns it here.
             await backend.emit(
-                ref, [Event("ChangeDenied", str(no), warning=True) for no in denials]
+                ref, [Event("ChangeDenied", str(rejection), warning=True) for rejection in denials]
             )
         raise failures[0]
-    return not refused
+    return not rejected
 
 
 def _cluster(key: Key, decision: Decision) -> str:
@@ -168,25 +168,27 @@ async def _report(
     ref: ObjectRef,
     status: Manifest,
     events: Iterable[Event],
-    refused: list[Refused],
+    rejected: list[CreateRejected],
 ) -> None:
     """Write the status, then tell its events: whatever becomes of the pass' other writes."""
     try:
         await backend.write_status(ref, status)
-    except StatusRefused as refusal:
+    except StatusRejected as rejection:
         # As for objects: observed from now on, and held back for a while.
-        refused.append(refusal)
+        rejected.append(rejection)
         return
     if events:
         await backend.emit(ref, events)
 
 
-async def _create(backend: Backend, owner: Key, manifest: Manifest, refused: list[Refused]) -> None:
+async def _create(
+    backend: Backend, owner: Key, manifest: Manifest, rejected: list[CreateRejected]
+) -> None:
     try:
         await backend.create(owner, manifest)
-    except Refused as refusal:
+    except CreateRejected as rejection:
         # No error of the pass: the refusal is observed from now on, and decided about.
-        refused.append(refusal)
+        rejected.append(rejection)
 
 
 async def _all(

@@ -9,7 +9,7 @@
     ├── Forbidden          the permission is missing
     ├── ApiError           the API (or this machine) did not do what was asked
     │   └── Refused        it said no to an object, and why
-    │       └── StatusRefused  it said no to what an object's status says
+    │       └── StatusRejected  it said no to what an object's status says
     ├── Timeout            the wait ended, the job did not
     └── Failed          the job ended without success
         ├── UserFailure            what the job itself did
@@ -83,7 +83,7 @@ class ApiError(DaskJobError):
     retryable = True
 
 
-class RefusalKind(StrEnum):
+class RejectionKind(StrEnum):
     """Why an object could not be made, in the classes that a decision tells apart."""
 
     #: 422: the object can never be made as it is.
@@ -100,10 +100,10 @@ class RefusalKind(StrEnum):
     TERMINATING = "Terminating"
 
 
-class Refused(ApiError):
+class CreateRejected(ApiError):
     """The API said no to an object. ``kind`` is the class of the no, ``words`` are its own."""
 
-    def __init__(self, kind: RefusalKind, name: str, words: str) -> None:
+    def __init__(self, kind: RejectionKind, name: str, words: str) -> None:
         super().__init__(kind, name, words)
         self.kind = kind
         self.name = name
@@ -113,14 +113,14 @@ class Refused(ApiError):
         return f"{self.name} could not be created: {self.words}"
 
 
-class StatusRefused(Refused):
+class StatusRejected(CreateRejected):
     """The API said no to the status of an object, which stays as it was."""
 
     def __str__(self) -> str:
         return f"the status of {self.name} was refused: {self.words}"
 
 
-class Denied(DaskJobError):
+class ChangeDenied(DaskJobError):
     """The API said no to a change of an object, and says so again until somebody changes that."""
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from daskjob.core.build.agent import AgentGroup, agent_environment
+from daskjob.core.desired.agent import AgentGroup, agent_environment
 
 SOURCE = (Path(__file__).parents[2] / "daskjob" / "agent.py").read_text()
 TOKEN = "a token of 23 characters"

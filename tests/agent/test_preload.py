@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskjob.core.build.agent import (
+from daskjob.core.desired.agent import (
     PRELOAD_ARGV_VARIABLE,
     PRELOAD_VARIABLE,
     agent_environment,

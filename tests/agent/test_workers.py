@@ -18,7 +18,7 @@ from distributed import Client, Scheduler, Worker, wait
 from distributed.core import Status
 
 from daskjob.agent import Agent, at_risk, retire
-from daskjob.core.build.agent import AgentGroup, groups_json
+from daskjob.core.desired.agent import AgentGroup, groups_json
 from tests.agent.conftest import TOKEN, Cluster, Start, agent_answers, until
 
 

@@ -121,7 +121,7 @@ def test_down_leaves_no_process_mount_interface_route_rule_group_or_file(
     during = traces(alone.name)
     assert all(during[kind] != before[kind] for kind in ("processes", "interfaces", "routes"))
     assert during["groups"]
-    cable = alone.site.network.interface
+    cable = alone.platform.network.interface
     alone.down()
     after = traces(alone.name)
     for found in (before, after):
@@ -204,7 +204,7 @@ def test_component_that_never_starts_is_said_with_its_last_words(
 ) -> None:
     monkeypatch.setattr("tests.cluster.native.READY_SECONDS", 3.0)
     broken = Unit("etcd", ["sh", "-c", "echo the disk is full; exit 1"])
-    monkeypatch.setattr("tests.cluster.components.etcd", lambda _site: broken)
+    monkeypatch.setattr("tests.cluster.components.etcd", lambda _platform: broken)
     with pytest.raises(NotUp, match="not within 3 s: the API server") as raised:
         alone.up()
     assert "etcd.log\nthe disk is full" in str(raised.value)

@@ -22,7 +22,7 @@ from daskjob.core import names
 from daskjob.core.backend import Backend, reconcile
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Key, Manifest, metadata
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from daskjob.core.pods import PodFacts
 from tests.cluster.plugin import Kubernetes
 
@@ -70,7 +70,7 @@ class KubernetesWorld:
         self._moved = time.monotonic()
         agent = resources.files("daskjob").joinpath("agent.py").read_text()
         self._image = kubernetes.image("dask")
-        self._site = Site(agent=agent)
+        self._platform = Platform(agent=agent)
 
     @property
     def backend(self) -> Backend:
@@ -80,7 +80,7 @@ class KubernetesWorld:
     async def opened(self) -> None:
         """Open the backend in the loop of the test."""
         credentials = find_credentials(str(self._kubernetes.kubeconfig))
-        self._kube = _Backend(Api(credentials), self._site, [self.namespace])
+        self._kube = _Backend(Api(credentials), self._platform, [self.namespace])
         self._kube.image = self._image
         self._kube.subscribe(self._note)
         self._life = asyncio.create_task(self._live())

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from daskjob.core.decision import Patch
-from daskjob.core.errors import RefusalKind, Refused
+from daskjob.core.errors import CreateRejected, RejectionKind
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
 from daskjob.core.observed import ObservedAutoscaler, ObservedCluster, ObservedJob
 from daskjob.core.pods import PodFacts
@@ -152,12 +152,12 @@ def test_a_name_that_a_foreign_object_has_is_refused_as_a_conflict_and_seen(worl
         _, other = await made(world, "other")
         foreign = child(other, "sums-runner")
         await world.backend.create(Key("DaskJob", world.namespace, "other"), foreign)
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(CreateRejected) as caught:
             await world.backend.create(key, child(owner))
-        assert caught.value.kind is RefusalKind.CONFLICT
-        refusals = (await observed_job(world, key)).refusals
-        assert refusals["Pod/sums-runner"].kind is RefusalKind.CONFLICT
-        assert refusals["Pod/sums-runner"].words
+        assert caught.value.kind is RejectionKind.CONFLICT
+        rejections = (await observed_job(world, key)).rejections
+        assert rejections["Pod/sums-runner"].kind is RejectionKind.CONFLICT
+        assert rejections["Pod/sums-runner"].words
 
     run(world, story())
 
@@ -168,14 +168,14 @@ def test_a_refusal_is_counted_and_gone_once_the_object_could_be_made(world: Worl
         other_key, other = await made(world, "other")
         await world.backend.create(other_key, child(other, "sums-runner"))
         for _ in range(2):
-            with pytest.raises(Refused):
+            with pytest.raises(CreateRejected):
                 await world.backend.create(key, child(owner))
-        refusal = (await observed_job(world, key)).refusals["Pod/sums-runner"]
-        assert refusal.tries == 2
+        rejection = (await observed_job(world, key)).rejections["Pod/sums-runner"]
+        assert rejection.tries == 2
         await world.remove(other_key)
         await world.moment()
         await world.backend.create(key, child(owner))
-        assert "Pod/sums-runner" not in (await observed_job(world, key)).refusals
+        assert "Pod/sums-runner" not in (await observed_job(world, key)).rejections
 
     run(world, story())
 
@@ -396,7 +396,7 @@ def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_older_one(
     async def story() -> None:
         key = await world.submit(autoscaler(workerGroup="simple-more"))
         alone = await observed_autoscaler(world, key)
-        assert (alone.cluster, alone.group, alone.elder) == (None, None, "")
+        assert (alone.cluster, alone.group, alone.older_autoscaler) == (None, None, "")
         await world.submit(cluster())
         await world.submit(group())
         seen = await observed_autoscaler(world, key)
@@ -405,8 +405,8 @@ def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_older_one(
         assert (seen.cluster.meta.name, seen.group.meta.name) == ("simple", "simple-more")
         # Where both were made in one second, the name decides.
         later = await world.submit(autoscaler("younger", workerGroup="simple-more"))
-        assert (await observed_autoscaler(world, later)).elder == "simple"
-        assert (await observed_autoscaler(world, key)).elder == ""
+        assert (await observed_autoscaler(world, later)).older_autoscaler == "simple"
+        assert (await observed_autoscaler(world, key)).older_autoscaler == ""
 
     run(world, story())
 

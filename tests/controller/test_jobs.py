@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.controller.guard import Guard, NotLeading
 from daskjob.controller.jobs import Jobs
+from daskjob.controller.leader_only import LeaderOnly, NotLeading
 from daskjob.controller.metrics import Sample
 from daskjob.core.backend import reconcile
 from daskjob.core.decision import Patch, Retire
@@ -25,7 +25,7 @@ class Counted:
         self.world = world or FakeBackend()
         self.leads = True
         self.jobs = Jobs(lambda: self.world.now)
-        self.guard = Guard(self.world, lambda: self.leads, self.jobs)
+        self.leader_only = LeaderOnly(self.world, lambda: self.leads, self.jobs)
 
     def settle(self, seconds: float = 0.0) -> None:
         """Let time pass, and make passes until nothing changes."""
@@ -35,7 +35,7 @@ class Counted:
             before = len(self.world.writes)
             for key in self.world.subjects():
                 try:
-                    asyncio.run(reconcile(self.guard, key, self.world.now))
+                    asyncio.run(reconcile(self.leader_only, key, self.world.now))
                 except ApiError:
                     continue
             if len(self.world.writes) == before:
@@ -79,7 +79,7 @@ def test_job_that_is_deleted_is_counted_no_more(counted: Counted) -> None:
     item = counted.world.store.get(key)
     assert item is not None
     counted.world.store.delete(object_ref(item))
-    asyncio.run(reconcile(counted.guard, key, counted.world.now))
+    asyncio.run(reconcile(counted.leader_only, key, counted.world.now))
     assert counted.places() == {}
 
 
@@ -179,22 +179,22 @@ def test_operator_that_leads_no_longer_writes_nothing(counted: Counted) -> None:
     key = counted.world.submit(manifests.job())
     counted.leads = False
     with pytest.raises(NotLeading):
-        asyncio.run(reconcile(counted.guard, key, counted.world.now))
+        asyncio.run(reconcile(counted.leader_only, key, counted.world.now))
     assert counted.world.writes == []
 
 
 def test_every_kind_of_write_needs_the_lead(counted: Counted) -> None:
     counted.leads = False
-    guard, ref = counted.guard, ObjectRef("Pod", "default", "a", "uid")
+    leader_only, ref = counted.leader_only, ObjectRef("Pod", "default", "a", "uid")
     key = Key("DaskJob", "default", "a")
     for write in (
-        guard.create(key, manifests.job()),
-        guard.delete(ref),
-        guard.stop(ref),
-        guard.patch(Patch(ref, {})),
-        guard.retire(key, Retire((), 60)),
-        guard.write_status(ref, {}),
-        guard.emit(ref, ()),
+        leader_only.create(key, manifests.job()),
+        leader_only.delete(ref),
+        leader_only.stop(ref),
+        leader_only.patch(Patch(ref, {})),
+        leader_only.retire(key, Retire((), 60)),
+        leader_only.write_status(ref, {}),
+        leader_only.emit(ref, ()),
     ):
         with pytest.raises(NotLeading):
             asyncio.run(write)

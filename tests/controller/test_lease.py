@@ -17,8 +17,8 @@ from daskjob.controller.lease import (
     AllLeases,
     Alone,
     Leadership,
+    LeaseApi,
     LeaseHolder,
-    Leases,
     holder,
     may_take,
     released,
@@ -41,7 +41,7 @@ def lease(identity: str = "other", version: str = "1", **spec: object) -> Manife
     }
 
 
-def one(leases: Leases, identity: str, namespace: str = "kube-system") -> LeaseHolder:
+def one(leases: LeaseApi, identity: str, namespace: str = "kube-system") -> LeaseHolder:
     return LeaseHolder(leases, namespace, identity, clock=virtual_time.clock, now=lambda: NOW)
 
 

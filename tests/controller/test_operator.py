@@ -12,16 +12,16 @@ from dataclasses import replace
 import pytest
 
 from daskjob.controller import memory
-from daskjob.controller.guard import NotLeading
+from daskjob.controller.kopf_runner import KopfRunner
+from daskjob.controller.leader_only import NotLeading
 from daskjob.controller.lease import AllLeases, Alone
 from daskjob.controller.operator import Operator, kept_running, leadership
 from daskjob.controller.options import Options, parse
 from daskjob.controller.plugins import Plugin
-from daskjob.controller.shell import Shell
 from daskjob.controller.world import Counters, World
 from daskjob.core.errors import ApiError, DaskJobError
 from daskjob.core.manifests import Key
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from tests.controller import virtual_time
 from tests.controller.worlds import ScriptedWorld
 from tests.core import manifests
@@ -39,7 +39,9 @@ class Story:
         self.trouble: DaskJobError | None = None
         self.asked_for: tuple[str, ...] | None = None
 
-    async def connect(self, namespaces: tuple[str, ...], _site: Site, _counters: Counters) -> World:
+    async def connect(
+        self, namespaces: tuple[str, ...], _platform: Platform, _counters: Counters
+    ) -> World:
         self.attempts += 1
         if self.trouble is not None:
             raise self.trouble
@@ -51,7 +53,7 @@ class Story:
         """Run an operator as long as the block runs, and end it as a signal does."""
         options = replace(parse(words, {}), identity=name)
         operator = Operator(
-            options, self.connect, Shell([], options.namespaces), virtual_time.clock
+            options, self.connect, KopfRunner([], options.namespaces), virtual_time.clock
         )
         task = asyncio.create_task(operator.run())
         try:
@@ -440,7 +442,7 @@ def test_api_server_that_does_not_answer_keeps_nobody_from_leaving() -> None:
 def test_plugins_are_loaded_where_the_operator_leads_and_nowhere_else() -> None:
     loaded: list[str] = []
 
-    def refuse() -> None:
+    def reject() -> None:
         loaded.append("plugin")
         raise ImportError("no such module")
 
@@ -453,8 +455,8 @@ def test_plugins_are_loaded_where_the_operator_leads_and_nowhere_else() -> None:
                 "spec": {"holderIdentity": "other", "leaseDurationSeconds": 3600},
             }
         )
-        shell = Shell([Plugin("broken", refuse)], options.namespaces)
-        operator = Operator(options, story.connect, shell)
+        kopf_runner = KopfRunner([Plugin("broken", reject)], options.namespaces)
+        operator = Operator(options, story.connect, kopf_runner)
         task = asyncio.create_task(operator.run())
         await asyncio.sleep(0.2)
         assert loaded == []

@@ -14,10 +14,10 @@ from datetime import timedelta
 import pytest
 
 from daskjob.controller.passes import PASS_SECONDS, PASSES_AT_ONCE, Passes
-from daskjob.core.errors import ApiError, Denied, Forbidden
+from daskjob.core.concurrency import STEPS_ALONE, STEPS_BESIDE
+from daskjob.core.errors import ApiError, ChangeDenied, Forbidden
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.observed import Observed
-from daskjob.core.turns import STEPS_ALONE, STEPS_BESIDE
 from tests.controller import virtual_time
 from tests.controller.worlds import ScriptedWorld
 from tests.core import manifests
@@ -246,7 +246,7 @@ def test_object_whose_change_is_denied_is_tried_a_dozen_times_in_the_first_quart
     """And 6 times an hour later on: a policy that lets nobody patch is no outage."""
 
     async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        world.before_pass = fails_with(Denied("Pod bad-runner: denied by a policy"))
+        world.before_pass = fails_with(ChangeDenied("Pod bad-runner: denied by a policy"))
         world.submit(manifests.job("bad"))
         await asyncio.sleep(3 * 3600)
         assert len([moment for moment in seconds(world) if moment < 900]) <= 12

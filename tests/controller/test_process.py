@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.controller.plugin_packages import install
-from tests.controller.test_shell import KUBECONFIG
+from tests.controller.test_kopf_runner import KUBECONFIG
 
 HERE = Path(__file__).parent
 #: The busy machine of a test may take this long to start a process.

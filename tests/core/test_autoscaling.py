@@ -265,10 +265,10 @@ def test_load_that_changes_faster_than_the_window_creates_8_pods_in_an_hour_and_
 def test_load_that_changes_slower_creates_and_deletes_8_pods_in_each_of_its_turns(
     period: int,
 ) -> None:
-    turns = 3600 // (2 * period) + 1
+    concurrency = 3600 // (2 * period) + 1
     created, deleted = lived(period)
-    assert created <= 8 * turns
-    assert deleted <= 8 * turns
+    assert created <= 8 * concurrency
+    assert deleted <= 8 * concurrency
     # No pod is deleted before the window is over: so many fit into an hour at the most.
     assert deleted <= 8 * (3600 // 60)
 

@@ -98,7 +98,7 @@ class Story:
         """Return all of it in words, for whom a test failed."""
         lines = [
             f"{number:3} {r.verb} {r.resource}/{r.subresource or '-'} {r.name} "
-            f"{'' if r.forwarded else 'not sent '}{r.code or 'no answer'} {r.body[:300]!r}"
+            f"{'' if r.forwarded else 'not sent '}{r.code or 'rejection answer'} {r.body[:300]!r}"
             for number, r in enumerate(self.writes, 1)
         ]
         status = json.dumps(self.server.objects.get(("DaskJob", JOB), {}).get("status"), indent=1)

@@ -55,8 +55,8 @@ class Plain:
     async def access(self) -> Access:
         return self._access
 
-    async def renew(self, refused: Access) -> Access:
-        del refused
+    async def renew(self, rejected: Access) -> Access:
+        del rejected
         self.renewals += 1
         return self._access
 

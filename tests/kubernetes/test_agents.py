@@ -26,8 +26,8 @@ async def scheduler(handler: Handler) -> AsyncIterator[Endpoint]:
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    platform = web.TCPSite(runner, "127.0.0.1", 0)
+    await platform.start()
     port = runner.addresses[0][1]
     try:
         yield Endpoint(f"http://127.0.0.1:{port}/prefix", "the-token", "uid/container")

@@ -22,21 +22,21 @@ from daskjob.backends.kubernetes.answers import (
 from daskjob.backends.kubernetes.items import WatchFailed
 from daskjob.core.errors import (
     ApiError,
+    ChangeDenied,
     Conflict,
+    CreateRejected,
     DaskJobError,
-    Denied,
     Forbidden,
     NotFound,
-    RefusalKind,
-    Refused,
-    StatusRefused,
+    RejectionKind,
+    StatusRejected,
 )
 
 UID = "00000000-0000-0000-0000-000000000000"
 IMMUTABLE = f'Pod "p1" is invalid: metadata.uid: Invalid value: "{UID}": field is immutable'
 
 
-def no(code: int, reason: str, message: str, **details: Any) -> bytes:
+def rejection(code: int, reason: str, message: str, **details: Any) -> bytes:
     """A Status as a server writes it."""
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
     found = {**status, "code": code, "reason": reason, "message": message}
@@ -52,7 +52,7 @@ def error(
     of_status: bool = False,
     **details: Any,
 ) -> Any:
-    body = no(code, reason, message, **details)
+    body = rejection(code, reason, message, **details)
     return error_of("Pod default/p1", code, body, creating=creating, of_status=of_status)
 
 
@@ -83,56 +83,56 @@ def test_a_missing_permission_is_forbidden() -> None:
     ("code", "words", "kind"),
     [
         (403, 'pods "p1" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, '
-         "limited: pods=2", RefusalKind.QUOTA),
+         "limited: pods=2", RejectionKind.QUOTA),
         (403, 'pods "p1" is forbidden: violates PodSecurity "restricted:latest": allowPrivilege…',
-         RefusalKind.REJECTED),
-        (403, 'admission webhook "v.x.io" denied the request: no', RefusalKind.REJECTED),
-        (400, 'admission webhook "v.x.io" denied the request: no', RefusalKind.REJECTED),
+         RejectionKind.REJECTED),
+        (403, 'admission webhook "v.x.io" denied the request: no', RejectionKind.REJECTED),
+        (400, 'admission webhook "v.x.io" denied the request: no', RejectionKind.REJECTED),
         (403, 'pods "p1" is forbidden: unable to create new content in namespace ns because it '
-         "is being terminated", RefusalKind.REJECTED),
+         "is being terminated", RejectionKind.REJECTED),
         (422, "pods \"p1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied "
-         "request: no", RefusalKind.REJECTED),
+         "request: no", RejectionKind.REJECTED),
         (422, 'Pod "p1" is invalid: spec.containers[0].name: Invalid value: "A_B"',
-         RefusalKind.INVALID),
+         RejectionKind.INVALID),
         (400, 'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal string',
-         RefusalKind.INVALID),
-        (413, "Request entity too large: limit is 3145728", RefusalKind.INVALID),
+         RejectionKind.INVALID),
+        (413, "Request entity too large: limit is 3145728", RejectionKind.INVALID),
         (500, 'Internal error occurred: failed calling webhook "v.x.io": failed to call webhook: '
-         'Post "https://v.x.svc:443/?timeout=10s": service "v" not found', RefusalKind.UNREACHED),
+         'Post "https://v.x.svc:443/?timeout=10s": service "v" not found', RejectionKind.UNREACHED),
     ],
 )  # fmt: skip
 def test_a_refused_creation_is_refused_in_its_class(
-    code: int, words: str, kind: RefusalKind
+    code: int, words: str, kind: RejectionKind
 ) -> None:
     found = error(code, "", words, creating=True)
-    assert type(found) is Refused
+    assert type(found) is CreateRejected
     assert (found.kind, found.name, found.words) == (kind, "Pod default/p1", words)
 
 
 @pytest.mark.parametrize(
     ("code", "words", "kind"),
     [
-        (400, "json: cannot unmarshal string", RefusalKind.INVALID),
-        (400, 'admission webhook "v.x.io" denied the request: no', RefusalKind.REJECTED),
-        (403, 'admission webhook "v.x.io" denied the request: no', RefusalKind.REJECTED),
-        (405, "the server does not allow this method", RefusalKind.INVALID),
-        (413, "Request entity too large: limit is 3145728", RefusalKind.INVALID),
-        (415, "the body of the request was in an unknown format", RefusalKind.INVALID),
+        (400, "json: cannot unmarshal string", RejectionKind.INVALID),
+        (400, 'admission webhook "v.x.io" denied the request: no', RejectionKind.REJECTED),
+        (403, 'admission webhook "v.x.io" denied the request: no', RejectionKind.REJECTED),
+        (405, "the server does not allow this method", RejectionKind.INVALID),
+        (413, "Request entity too large: limit is 3145728", RejectionKind.INVALID),
+        (415, "the body of the request was in an unknown format", RejectionKind.INVALID),
         (422, 'DaskJob "j" is invalid: status.message: Invalid value: "exceeded quota: q"',
-         RefusalKind.INVALID),
+         RejectionKind.INVALID),
     ],
 )  # fmt: skip
 def test_a_refused_status_is_refused_in_its_class_and_never_as_a_quota(
-    code: int, words: str, kind: RefusalKind
+    code: int, words: str, kind: RejectionKind
 ) -> None:
     found = error(code, "", words, causes=[{"field": "status"}], of_status=True)
-    assert type(found) is StatusRefused
+    assert type(found) is StatusRejected
     assert (found.kind, found.name, found.words) == (kind, "Pod default/p1", words)
 
 
 @pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429, 500, 503])
 def test_a_status_that_could_not_be_written_now_is_not_refused(code: int) -> None:
-    assert not isinstance(error(code, "", "not now", of_status=True), Refused)
+    assert not isinstance(error(code, "", "not now", of_status=True), CreateRejected)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_an_object_that_the_store_can_never_take_is_invalid_though_the_server_sa
     words: str,
 ) -> None:
     found = error(500, "", words, creating=True)
-    assert type(found) is Refused
-    assert found.kind is RefusalKind.INVALID
+    assert type(found) is CreateRejected
+    assert found.kind is RejectionKind.INVALID
     assert type(error(500, "", words)) is Unanswered
 
 
@@ -166,7 +166,7 @@ def test_what_is_refused_of_a_change_is_no_refused_creation() -> None:
     ],
 )
 def test_a_change_that_is_judged_and_refused_is_denied(code: int, words: str) -> None:
-    assert type(error(code, "Invalid", words, causes=[{"field": "spec"}])) is Denied
+    assert type(error(code, "Invalid", words, causes=[{"field": "spec"}])) is ChangeDenied
 
 
 def test_a_name_that_is_taken_is_told_from_a_conflict_of_versions() -> None:
@@ -179,10 +179,16 @@ def test_a_name_that_is_taken_is_told_from_a_conflict_of_versions() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        no(409, "Conflict", "Operation cannot be fulfilled: the UID in the precondition (a) does "
-           "not match the UID in record (b)"),
-        no(422, "Invalid", IMMUTABLE, causes=[{"field": "metadata.uid", "message": "immutable"}]),
-        no(422, "Invalid", "the server rejected our request due to an error in our request"),
+        rejection(
+            409,
+            "Conflict",
+            "Operation cannot be fulfilled: the UID in the precondition (a) does "
+            "not match the UID in record (b)",
+        ),
+        rejection(
+            422, "Invalid", IMMUTABLE, causes=[{"field": "metadata.uid", "message": "immutable"}]
+        ),
+        rejection(422, "Invalid", "the server rejected our request due to an error in our request"),
     ],
     ids=["delete", "merge patch", "test of a JSON patch"],
 )  # fmt: skip
@@ -193,11 +199,11 @@ def test_another_object_of_the_name_is_told_however_the_server_says_it(body: byt
 
 def test_a_status_that_the_schema_refuses_is_no_other_object() -> None:
     words = 'DaskJob "j" is invalid: status.attempt: Invalid value: "string"'
-    assert type(error(422, "Invalid", words, causes=[{"field": "status.attempt"}])) is Denied
+    assert type(error(422, "Invalid", words, causes=[{"field": "status.attempt"}])) is ChangeDenied
 
 
 def test_too_many_requests_carries_when_to_come_back() -> None:
-    body = no(429, "TooManyRequests", "too many requests", retryAfterSeconds=3)
+    body = rejection(429, "TooManyRequests", "too many requests", retryAfterSeconds=3)
     assert error_of("x", 429, body).retry_after == 3  # type: ignore[attr-defined]
     header = error_of("x", 429, b"slow down", {"Retry-After": "5"})
     assert isinstance(header, Throttled)

@@ -20,7 +20,14 @@ from daskjob.backends.kubernetes.resources import (
     Resource,
 )
 from daskjob.core.decision import Event
-from daskjob.core.errors import ApiError, Conflict, Denied, NotFound, RefusalKind, Refused
+from daskjob.core.errors import (
+    ApiError,
+    ChangeDenied,
+    Conflict,
+    CreateRejected,
+    NotFound,
+    RejectionKind,
+)
 from daskjob.core.manifests import Manifest, ObjectRef
 from tests.core.manifests import job
 from tests.kubernetes.given import KEY, Cluster, Kubectl, pod, run, side, until
@@ -75,14 +82,16 @@ def test_a_pod_that_can_never_be_is_invalid_in_kubernetes_words(
         async with side(kubernetes) as found:
             manifest = pod("one", namespace)
             manifest["spec"]["containers"][0]["name"] = "A_B"
-            with pytest.raises(Refused, match=r"spec.containers\[0\].name: Invalid value") as no:
+            with pytest.raises(
+                CreateRejected, match=r"spec.containers\[0\].name: Invalid value"
+            ) as rejection:
                 await found.api.create(manifest)
-            assert no.value.kind is RefusalKind.INVALID
-            assert no.value.name == f"Pod {namespace}/one"
+            assert rejection.value.kind is RejectionKind.INVALID
+            assert rejection.value.name == f"Pod {namespace}/one"
             manifest["spec"]["containers"] = "none"
-            with pytest.raises(Refused, match="cannot be handled as a Pod") as no:
+            with pytest.raises(CreateRejected, match="cannot be handled as a Pod") as rejection:
                 await found.api.create(manifest)
-            assert no.value.kind is RefusalKind.INVALID
+            assert rejection.value.kind is RejectionKind.INVALID
             assert len(found.proxy.requests("create")) == 2
 
     run(story())
@@ -106,23 +115,23 @@ def test_a_quota_that_is_full_is_told_from_other_refusals(
                 "metadata": {"name": "files", "namespace": namespace},
             }
 
-            async def refused() -> Refused | None:
+            async def rejected() -> CreateRejected | None:
                 try:
                     await found.api.create(files)
-                except Refused as error:
+                except CreateRejected as error:
                     return error
                 await found.api.delete(ObjectRef("ConfigMap", namespace, "files"))
                 return None
 
             # The server takes notice of a quota in its own time.
-            error = await refused()
+            error = await rejected()
             for _ in range(200):
-                if error is not None and error.kind is RefusalKind.QUOTA:
+                if error is not None and error.kind is RejectionKind.QUOTA:
                     break
                 await asyncio.sleep(0.05)
-                error = await refused()
+                error = await rejected()
             assert error is not None
-            assert error.kind is RefusalKind.QUOTA
+            assert error.kind is RejectionKind.QUOTA
             assert "exceeded quota: few" in error.words
 
     run(story())
@@ -135,9 +144,11 @@ def test_a_pod_that_admission_refuses_is_rejected(
 
     async def story() -> None:
         async with side(kubernetes) as found:
-            with pytest.raises(Refused, match='violates PodSecurity "restricted') as no:
+            with pytest.raises(
+                CreateRejected, match='violates PodSecurity "restricted'
+            ) as rejection:
                 await found.api.create(pod("one", namespace))
-            assert no.value.kind is RefusalKind.REJECTED
+            assert rejection.value.kind is RejectionKind.REJECTED
 
     run(story())
 
@@ -171,23 +182,23 @@ def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_code_is_4
     async def story() -> None:
         async with side(kubernetes) as found:
 
-            async def refused() -> Refused | None:
+            async def rejected() -> CreateRejected | None:
                 try:
                     await found.api.create(pod("one", namespace))
-                except Refused as error:
+                except CreateRejected as error:
                     return error
                 await found.api.delete(ObjectRef("Pod", namespace, "one"))
                 return None
 
-            error = await refused()
+            error = await rejected()
             for _ in range(200):
                 if error is not None:
                     break
                 await asyncio.sleep(0.05)
-                error = await refused()
+                error = await rejected()
             assert error is not None
             assert "not here" in error.words
-            assert error.kind is RefusalKind.REJECTED
+            assert error.kind is RejectionKind.REJECTED
 
     try:
         run(story())
@@ -242,9 +253,9 @@ def test_a_change_that_may_not_be_is_denied(kubernetes: Cluster, namespace: str)
     async def story() -> None:
         async with side(kubernetes) as found:
             item = await found.writes.create(KEY, pod("one", namespace))
-            with pytest.raises(Denied) as no:
+            with pytest.raises(ChangeDenied) as rejection:
                 await found.writes.patch(item.ref, {"spec": {"hostNetwork": True}})
-            assert "pod updates may not change fields" in str(no.value)
+            assert "pod updates may not change fields" in str(rejection.value)
             assert len(found.proxy.requests("patch")) == 1
 
     run(story())

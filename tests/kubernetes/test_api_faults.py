@@ -19,11 +19,11 @@ from daskjob.backends.kubernetes.answers import (
 )
 from daskjob.backends.kubernetes.api import CONNECTIONS, Api
 from daskjob.backends.kubernetes.connection import Access
-from daskjob.backends.kubernetes.items import Item, ItemDecoder, Unreadable
+from daskjob.backends.kubernetes.items import Item, ItemDecoder, UnexpectedObject
 from daskjob.backends.kubernetes.leases import Leases
 from daskjob.backends.kubernetes.limiter import Limiter
 from daskjob.backends.kubernetes.resources import PODS
-from daskjob.controller.guard import NotLeading
+from daskjob.controller.leader_only import NotLeading
 from daskjob.core.errors import ApiError, Forbidden, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
 from tests.cluster import proxy as faults
@@ -229,7 +229,7 @@ def test_a_creation_whose_answer_makes_no_sense_or_was_not_waited_for_is_settled
     async def story() -> None:
         async with side(kubernetes) as found:
             found.proxy.on(answer(200, "not what was asked for"), verb="create")
-            with pytest.raises(Unreadable):
+            with pytest.raises(UnexpectedObject):
                 await found.writes.create(KEY, pod("one", namespace))
             assert not found.writes.caught_up(KEY)
             found.proxy.on(faults.hang(), verb="create")

@@ -15,7 +15,7 @@ from daskjob.backends.kubernetes.retirements import concerns
 from daskjob.core import names
 from daskjob.core.dask import Retirement
 from daskjob.core.manifests import Key, Manifest
-from daskjob.core.observed import ObservedAutoscaler, Site
+from daskjob.core.observed import ObservedAutoscaler, Platform
 from daskjob.core.pods import PodFacts
 from tests.core.manifests import autoscaler, cluster, group
 from tests.kubernetes.given import Plain, pod, run, seen
@@ -32,7 +32,7 @@ class World:
     """A backend whose cache a test fills, and the keys that it woke."""
 
     def __init__(self) -> None:
-        self.backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Site())
+        self.backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Platform())
         self.woken: list[Key] = []
         self.backend.subscribe(self._note)
         self._version = 0
@@ -144,7 +144,7 @@ def test_nobody_is_asked_for_the_younger_of_two() -> None:
         world.put(autoscaler("younger"))
         await world.observed()
         younger = Key(SIMPLE.kind, SIMPLE.namespace, "younger")
-        assert (await world.observed(younger)).elder == "simple"
+        assert (await world.observed(younger)).older_autoscaler == "simple"
         assert set(wanted(world)) == {SIMPLE}
 
     run(story())

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from daskjob.core.errors import RefusalKind, StatusRefused
+from daskjob.core.errors import RejectionKind, StatusRejected
 from daskjob.core.manifests import Key, Manifest
 from daskjob.core.policies.pacing import FIRST_STATUS_WAIT_SECONDS
 from tests.cluster.proxy import answer
@@ -41,10 +41,10 @@ def test_a_status_that_the_schema_refuses_is_refused_in_its_words(
             key = Key("DaskJob", namespace, "sums")
             await found.others.create(waiting("sums", namespace))
             await until(lambda: found.status(key).get("clusterName"))
-            with pytest.raises(StatusRefused, match=r"status\.attempt") as no:
+            with pytest.raises(StatusRejected, match=r"status\.attempt") as rejection:
                 await found.backend.write_status(ref_of(found, key), {"attempt": "one"})
-            assert no.value.kind is RefusalKind.INVALID
-            assert no.value.name == f"DaskJob {namespace}/sums"
+            assert rejection.value.kind is RejectionKind.INVALID
+            assert rejection.value.name == f"DaskJob {namespace}/sums"
 
     run(story())
 

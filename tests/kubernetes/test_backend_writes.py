@@ -13,7 +13,7 @@ from daskjob.backends.kubernetes.resources import PODS
 from daskjob.core.decision import Patch
 from daskjob.core.errors import Conflict
 from daskjob.core.manifests import Manifest, ObjectRef
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from tests.cluster.proxy import answer
 from tests.kubernetes.given import Cluster, Side, pod, run, side
 
@@ -38,7 +38,7 @@ async def one_pod(
     """Open a backend in whose namespace there is a pod."""
     async with side(cluster) as found:
         ref = ItemDecoder(PODS).item(await found.api.create(pod("one", namespace))).ref
-        yield found, KubernetesBackend(found.api, Site(), [namespace]), ref
+        yield found, KubernetesBackend(found.api, Platform(), [namespace]), ref
 
 
 @pytest.mark.parametrize("write", WRITES)

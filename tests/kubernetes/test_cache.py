@@ -178,7 +178,7 @@ def test_room_that_many_objects_had_is_given_back_when_few_are_left() -> None:
         found, spoken = one_of_each(f"few-{number}")
         assert cache.controlled(f"job-few-{number}") == cache.labelled("here", found.cluster)
         assert cache.controlled(f"job-few-{number}") == [found]
-        assert cache.speaking("here", spoken.speaks_of) == [spoken]
+        assert cache.referring_to("here", spoken.cluster_ref) == [spoken]
 
 
 def one_of_each(name: str) -> list[Item]:

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from daskjob.core import names
-from daskjob.core.build.cluster import job_cluster
-from daskjob.core.build.group import worker_group
+from daskjob.core.desired.cluster import job_cluster
+from daskjob.core.desired.group import worker_group
 from daskjob.core.errors import FieldError
 from daskjob.core.manifests import Manifest
 from daskjob.core.names import Kind
@@ -200,12 +200,12 @@ def test_crd_fits_where_another_stands_and_judges_names_only_at_creation(
     install(kubernetes, ours)
 
     new = {**old, "metadata": {"name": "2025-run"}}
-    until(lambda: refused(lambda: create(kubectl, new)))
+    until(lambda: rejected(lambda: create(kubectl, new)))
     patched(kubectl, old, {"metadata": {"labels": {"a": "b"}}})
     patched(kubectl, old, {"status": {"reason": "Old"}}, "--subresource=status")
     kubectl("delete", kind, "2024-run", "--wait=false")
     patched(kubectl, old, {"metadata": {"finalizers": None}})
-    assert refused(lambda: get(kubectl, old))
+    assert rejected(lambda: get(kubectl, old))
 
 
 def of_another_group(crd: Manifest) -> Manifest:
@@ -223,7 +223,7 @@ def install(kubernetes: Kubernetes, crd: Manifest) -> None:
     kubernetes.kubectl("wait", "--for=condition=Established", "--timeout=30s", name)
 
 
-def refused(send: Callable[[], object]) -> bool:
+def rejected(send: Callable[[], object]) -> bool:
     """Say whether the API server refuses something."""
     try:
         send()
@@ -631,7 +631,7 @@ def test_kubectl_scales_clusters_and_groups(kubectl: Kubectl, kind: Kind) -> Non
 
 def test_kubectl_explains_every_field(crds: Kubernetes) -> None:
     """What kubectl explains is published a moment after a CRD is there."""
-    until(lambda: not refused(lambda: crds.kubectl("explain", "djb.spec.backoffLimit")))
+    until(lambda: not rejected(lambda: crds.kubectl("explain", "djb.spec.backoffLimit")))
     text = " ".join(crds.kubectl("explain", "djb.spec.backoffLimit").split())
     assert "How many failed attempts are tried again; absent: 6" in text
 

@@ -16,7 +16,7 @@ from daskjob.backends.kubernetes.told_events import EVENT_SECONDS, ToldEvents
 from daskjob.backends.kubernetes.writing import Writer
 from daskjob.core.decision import Event
 from daskjob.core.manifests import ObjectRef
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from tests.kubernetes.given import pod, seen
 
 JOB = ObjectRef("DaskJob", "default", "sums", "uid-sums")
@@ -71,7 +71,7 @@ def test_what_may_be_told_again_is_not_remembered() -> None:
 
 def test_events_that_were_told_are_let_go_of_by_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        world = backend.KubernetesBackend(Api(find_credentials()), Site())
+        world = backend.KubernetesBackend(Api(find_credentials()), Platform())
         world._writer.told.news("uid-sums", [COMPLETED])
         forgetting = asyncio.create_task(world._forget())
         async with asyncio.timeout(10):
@@ -85,7 +85,7 @@ def test_events_that_were_told_are_let_go_of_by_time_alone(monkeypatch: pytest.M
 
 
 def test_events_of_an_object_that_is_gone_are_let_go_of_with_it() -> None:
-    world = backend.KubernetesBackend(Api(find_credentials()), Site())
+    world = backend.KubernetesBackend(Api(find_credentials()), Platform())
     found = seen(pod("sums", "default"), 1)
     world.cache.put(found)
     world._writer.told.news(found.ref.uid, [COMPLETED])

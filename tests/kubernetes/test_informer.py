@@ -22,7 +22,7 @@ from daskjob.backends.kubernetes.informer import PACE, Informer, informers
 from daskjob.backends.kubernetes.items import Item, ItemDecoder
 from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED, Resource
 from daskjob.core import names
-from daskjob.core.errors import Forbidden, RefusalKind, Refused
+from daskjob.core.errors import CreateRejected, Forbidden, RejectionKind
 from daskjob.core.manifests import ObjectRef
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
@@ -313,9 +313,9 @@ def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
         async with side(kubernetes) as found, informed(found, namespace):
             found.proxy.on(webhook(taken), verb="create", times=None)
             manifest = pod("one", namespace, ownerReferences=[OWNER])
-            with pytest.raises(Refused, match="mutating webhook") as no:
+            with pytest.raises(CreateRejected, match="mutating webhook") as rejection:
                 await found.writes.create(KEY, manifest)
-            assert no.value.kind is RefusalKind.REJECTED
+            assert rejection.value.kind is RejectionKind.REJECTED
             assert found.writes.caught_up(KEY)
             assert await found.writes.look(ObjectRef("Pod", namespace, "one")) is None
             assert found.names == set()
@@ -339,9 +339,9 @@ def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which_we_ha
                 "metadata": pod("one", namespace, ownerReferences=[OWNER])["metadata"],
                 **({"spec": {"ports": [{"port": 8786}]}} if kind == "Service" else {}),
             }
-            with pytest.raises(Refused, match=words) as no:
+            with pytest.raises(CreateRejected, match=words) as rejection:
                 await found.writes.create(KEY, manifest)
-            assert no.value.kind is RefusalKind.REJECTED
+            assert rejection.value.kind is RejectionKind.REJECTED
             assert found.writes.caught_up(KEY)
             assert [request.verb for request in found.proxy.seen] == ["create"]
 
@@ -355,7 +355,7 @@ def test_a_label_that_is_put_back_and_taken_off_at_once_is_refused(
         async with side(kubernetes) as found:
             item = await found.writes.create(KEY, pod("bare", namespace, cluster=""))
             rule = found.proxy.on(webhook("labels"), verb="patch", times=None)
-            with pytest.raises(Refused, match="mutating webhook"):
+            with pytest.raises(CreateRejected, match="mutating webhook"):
                 await found.writes.label(item.ref, names.LABEL_CLUSTER_NAME, "sums")
             assert found.names == set()
             rule.end()

@@ -216,7 +216,7 @@ def test_the_cluster_that_a_spec_names_is_known_and_what_is_no_name_is_none(
     resource: Resource, spec: object, cluster: str
 ) -> None:
     found = item(resource, {"metadata": {"name": "one", "uid": "u"}, "spec": spec})
-    assert found.speaks_of == cluster
+    assert found.cluster_ref == cluster
     assert found.manifest["spec"] == spec
 
 

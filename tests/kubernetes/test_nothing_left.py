@@ -16,7 +16,7 @@ CLUSTERS = 40
 #: Garbage collection asks for 20 things a second.
 GONE_SECONDS = 90.0
 #: What forgets by time alone, each of at most ten minutes: who is gone, and what was told of it.
-BY_TIME = {"cache._gone", "turns._until", "writer._told"}
+BY_TIME = {"cache._gone", "concurrency._until", "writer._told"}
 
 
 @pytest.fixture
@@ -39,18 +39,18 @@ def remembered(found: Passing) -> dict[str, int]:
     parts = {
         "passes": found.passes,
         "queue": found.passes.queue,
-        "turns": found.passes._turns,
+        "concurrency": found.passes._concurrency,
         "backend": backend,
         "cache": backend.cache,
         "agents": backend.agents,
         "writer": writer,
-        "own": writer.own,
-        "own writes": writer.own.own_writes,
+        "own": writer.api,
+        "own writes": writer.api.unsettled,
         "retirements": backend._retirements,
         "missing pods": backend._missing_pods,
-        "words": backend._pod_words,
-        "refusals": writer.refusals,
-        "refused statuses": writer.refused_statuses,
+        "words": backend._pod_warnings,
+        "refusals": writer.rejections,
+        "refused statuses": writer.rejected_statuses,
     }
     sizes = {
         f"{part}.{name}": len(value)

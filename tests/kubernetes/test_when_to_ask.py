@@ -11,7 +11,7 @@ from daskjob.backends.kubernetes.backend import KubernetesBackend
 from daskjob.backends.kubernetes.connection import Access
 from daskjob.core import names
 from daskjob.core.manifests import Key, Manifest
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from tests.core.manifests import cluster, group
 from tests.kubernetes.given import Plain, pod, run, seen
 
@@ -44,7 +44,7 @@ def test_scheduler_is_asked_where_there_are_too_many_workers_or_old_ones(
     strategy: str, template: str, workers: int, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> None:
-        backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Site())
+        backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Platform())
         manifest = group(replicas=2)
         manifest["spec"]["updateStrategy"] = strategy
         scheduler = owned(

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.backends.passes import Passes
+from daskjob.backends.passes import SerialPasses
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Key
 from daskjob.core.observed import Observed
@@ -38,7 +38,7 @@ def test_object_that_is_gone_does_not_keep_the_loop_awake(
 
     async def story() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(Passes(world).run(lambda: False), 0.5)
+            await asyncio.wait_for(SerialPasses(world).run(lambda: False), 0.5)
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(story())

@@ -49,7 +49,10 @@ class Stage:
     def told(self) -> str:
         """Return all of it in words, for whom a test failed."""
         start = self.proxy.seen[0].at if self.proxy.seen else 0.0
-        asked = [f"{r.at - start:6.2f} {about(r)} {r.code or 'no answer'}" for r in self.proxy.seen]
+        asked = [
+            f"{r.at - start:6.2f} {about(r)} {r.code or 'rejection answer'}"
+            for r in self.proxy.seen
+        ]
         jobs = {
             name: found.get("status")
             for (kind, name), found in self.server.objects.items()

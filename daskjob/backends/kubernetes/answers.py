@@ -13,14 +13,14 @@ import msgspec
 
 from daskjob.core.errors import (
     ApiError,
+    ChangeDenied,
     Conflict,
+    CreateRejected,
     DaskJobError,
-    Denied,
     Forbidden,
     NotFound,
-    RefusalKind,
-    Refused,
-    StatusRefused,
+    RejectionKind,
+    StatusRejected,
 )
 
 
@@ -142,18 +142,18 @@ def error_of(
         case 422 if _is_another_one(status):
             return Replaced(f"{subject}: it is another one than the one that was meant")
         case 400 | 403 | 413 | 422 if creating:
-            return Refused(_kind_of_no(code, words), subject, words)
+            return CreateRejected(_rejection_kind(code, words), subject, words)
         case _ if of_status and 400 <= code < 500 and code not in (401, 408):
             # A quota that its words may speak of is what the status tells of.
             judged = _is_rejected(code, words)
-            kind = RefusalKind.REJECTED if judged else RefusalKind.INVALID
-            return StatusRefused(kind, subject, words)
+            kind = RejectionKind.REJECTED if judged else RejectionKind.INVALID
+            return StatusRejected(kind, subject, words)
         case 403 | 422 if code == 422 or _speaks_of_admission(words):
-            return Denied(told)
+            return ChangeDenied(told)
         case 500 if creating and _is_too_large(words):
-            return Refused(RefusalKind.INVALID, subject, words)
+            return CreateRejected(RejectionKind.INVALID, subject, words)
         case 500 if creating and _WEBHOOK_IS_DOWN in words:
-            return Refused(RefusalKind.UNREACHED, subject, words)
+            return CreateRejected(RejectionKind.UNREACHED, subject, words)
     if code >= 500 or code == 408:
         # A time-out inside the server comes as 500 or 504, whatever happened to the object.
         return OutcomeUnknown(told) if creating else Unanswered(told)
@@ -177,10 +177,10 @@ def _is_another_one(status: Status) -> bool:
     return not causes and status.message == _TEST_FAILED
 
 
-def _kind_of_no(code: int, words: str) -> RefusalKind:
+def _rejection_kind(code: int, words: str) -> RejectionKind:
     if "exceeded quota" in words:
-        return RefusalKind.QUOTA
-    return RefusalKind.REJECTED if _is_rejected(code, words) else RefusalKind.INVALID
+        return RejectionKind.QUOTA
+    return RejectionKind.REJECTED if _is_rejected(code, words) else RejectionKind.INVALID
 
 
 def _is_rejected(code: int, words: str) -> bool:

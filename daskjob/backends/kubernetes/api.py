@@ -356,7 +356,7 @@ class Api:
         ------
         NotFound, Conflict
             The object is gone; another one has its name.
-        StatusRefused
+        StatusRejected
             The server says no to what it says.
         """
         operations = [
@@ -451,7 +451,7 @@ class Api:
             answer = await self._sent(request, renewed, timeout)
         if answer.status >= 300:
             async with answer:
-                raise self._refused(request, answer.status, await answer.read(), answer.headers)
+                raise self._rejected(request, answer.status, await answer.read(), answer.headers)
         return answer
 
     async def _sent(
@@ -484,7 +484,7 @@ class Api:
                 kind = request.resource.kind
                 self._told(request.verb, kind, code, time.monotonic() - started)
 
-    def _refused(
+    def _rejected(
         self, request: _Request, code: int, body: bytes, headers: Mapping[str, str]
     ) -> DaskJobError:
         error = error_of(
@@ -496,7 +496,7 @@ class Api:
             of_status=request.of_status,
         )
         if isinstance(error, Throttled):
-            self.limiter.refused(error.retry_after or FIRST_WAIT_SECONDS)
+            self.limiter.rejected(error.retry_after or FIRST_WAIT_SECONDS)
         return error
 
 

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from daskjob.backends.kubernetes.items import Item
 from daskjob.core import names
+from daskjob.core.lookup import CLUSTER_KINDS, ORPHAN_KINDS
 from daskjob.core.manifests import Manifest, ObjectRef
-from daskjob.core.objects import CLUSTER_KINDS, ORPHAN_KINDS
 from daskjob.core.pods import PodFacts
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -54,7 +54,7 @@ class Cache:
         self._controlled: defaultdict[str, _Items] = defaultdict(dict)
         self._labelled: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
         #: By namespace and name of the cluster that a job's, group's or autoscaler's spec names.
-        self._speaking: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
+        self._referring_to: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
         #: By uid: the version at which the object was seen to be gone, and when that was.
         self._gone: dict[str, tuple[int, float]] = {}
 
@@ -95,13 +95,13 @@ class Cache:
         """Return how many objects are labelled with a cluster's name."""
         return len(self._labelled.get((namespace, names.label_value(cluster)), _NOTHING))
 
-    def speaking(self, namespace: str, cluster: str) -> list[Item]:
+    def referring_to(self, namespace: str, cluster: str) -> list[Item]:
         """Return the jobs, groups and autoscalers whose spec names a cluster."""
-        return list(self._speaking.get((namespace, cluster), _NOTHING).values())
+        return list(self._referring_to.get((namespace, cluster), _NOTHING).values())
 
-    def objects(self, namespace: str) -> CachedObjects:
+    def objects(self, namespace: str) -> CachedLookup:
         """Return a namespace as a pass looks at it."""
-        return CachedObjects(self, namespace)
+        return CachedLookup(self, namespace)
 
     def knows(self, uid: str, version: int) -> bool:
         """Say whether an object is here as it was at a version, or as it was later, or went later.
@@ -170,8 +170,8 @@ class Cache:
             self._controlled[item.owner_uid][ref.uid] = item
         if item.cluster:
             self._labelled[ref.namespace, item.cluster][ref.uid] = item
-        if item.speaks_of:
-            self._speaking[ref.namespace, item.speaks_of][ref.uid] = item
+        if item.cluster_ref:
+            self._referring_to[ref.namespace, item.cluster_ref][ref.uid] = item
 
     def _unlink(self, item: Item | None) -> None:
         if item is None:
@@ -181,7 +181,7 @@ class Cache:
         del self._by_uid[ref.uid]
         _discard(self._controlled, item.owner_uid, ref.uid)
         _discard(self._labelled, (ref.namespace, item.cluster), ref.uid)
-        _discard(self._speaking, (ref.namespace, item.speaks_of), ref.uid)
+        _discard(self._referring_to, (ref.namespace, item.cluster_ref), ref.uid)
 
     def _remember_gone(self, uid: str, version: int) -> None:
         before, _ = self._gone.pop(uid, (-1, 0.0))
@@ -209,7 +209,7 @@ class Cache:
             of_kind.update({namespace: dict(items) for namespace, items in of_kind.items()})
         self._controlled = defaultdict(dict, self._controlled)
         self._labelled = defaultdict(dict, self._labelled)
-        self._speaking = defaultdict(dict, self._speaking)
+        self._referring_to = defaultdict(dict, self._referring_to)
 
     def _tell(self, old: Item | None, new: Item | None) -> None:
         for sink in self._sinks:
@@ -225,8 +225,8 @@ def _discard(index: dict[_Key, _Items], key: _Key, below: str) -> None:
             del index[key]
 
 
-class CachedObjects:
-    """One namespace of the cache, as ``core.objects.Objects``."""
+class CachedLookup:
+    """One namespace of the cache, as ``core.objects.Lookup``."""
 
     def __init__(self, cache: Cache, namespace: str) -> None:
         self._cache = cache
@@ -241,9 +241,9 @@ class CachedObjects:
         """Return the objects of a kind whose controller owner has this uid."""
         return [item.manifest for item in self._owned(kind, owner_uid) if item.manifest]
 
-    def speaking(self, kind: str, cluster: str) -> Sequence[Manifest]:
+    def referring_to(self, kind: str, cluster: str) -> Sequence[Manifest]:
         """Return the groups, or the autoscalers, whose spec names a cluster."""
-        found = self._cache.speaking(self._namespace, cluster)
+        found = self._cache.referring_to(self._namespace, cluster)
         return [item.manifest for item in found if item.ref.kind == kind and item.manifest]
 
     def pods(self, owner_uid: str) -> Sequence[PodFacts]:

@@ -1,7 +1,7 @@
 """Writes whose answers enter the cache at once, so that the next pass sees what the last one did.
 
 A creation takes the key of the pass that it is for: ``caught_up`` says whether the cache shows
-what became of all of them (see ``own_writes``). What the server says no to is the caller's to
+what became of all of them (see ``unsettled``). What the server says no to is the caller's to
 judge; what its noes tell about the world, an object that is gone, the cache learns here.
 """
 
@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from daskjob.backends.kubernetes.answers import AlreadyExists, OutcomeUnknown, Replaced
 from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.items import Item, ItemDecoder, Unreadable, still_there
-from daskjob.backends.kubernetes.own_writes import OwnWrites
+from daskjob.backends.kubernetes.items import Item, ItemDecoder, UnexpectedObject, still_there
 from daskjob.backends.kubernetes.resources import resource_of
+from daskjob.backends.kubernetes.unsettled import UnsettledCreates
 from daskjob.core import names
-from daskjob.core.errors import NotFound, RefusalKind, Refused
+from daskjob.core.errors import CreateRejected, NotFound, RejectionKind
 from daskjob.core.manifests import (
     Key,
     Manifest,
@@ -32,10 +32,10 @@ from daskjob.core.manifests import (
 class CachedApi:
     """The API with the cache beside it."""
 
-    def __init__(self, api: Api, cache: Cache, own_writes: OwnWrites | None = None) -> None:
+    def __init__(self, api: Api, cache: Cache, unsettled: UnsettledCreates | None = None) -> None:
         self.api = api
         self.cache = cache
-        self.own_writes = own_writes or OwnWrites(cache)
+        self.unsettled = unsettled or UnsettledCreates(cache)
 
     async def create(self, owner: Key, manifest: Manifest) -> Item:
         """Create an object; errors as of ``Api.create``.
@@ -52,8 +52,8 @@ class CachedApi:
         ref = object_ref(manifest)
         try:
             item = _decoded(ref.kind, await self.api.create(manifest))
-        except (OutcomeUnknown, Unreadable, asyncio.CancelledError):
-            self.own_writes.lost(owner, manifest)
+        except (OutcomeUnknown, UnexpectedObject, asyncio.CancelledError):
+            self.unsettled.lost(owner, manifest)
             raise
         if _is_as_asked(item, manifest):
             return self._kept(item)
@@ -117,20 +117,20 @@ class CachedApi:
         ApiError
             It is not known yet; ``caught_up`` stays false.
         """
-        for manifest in self.own_writes.unsettled(owner):
+        for manifest in self.unsettled.unsettled(owner):
             try:
                 await self.create(owner, manifest)
-            except (AlreadyExists, Refused):
+            except (AlreadyExists, CreateRejected):
                 # Refused may mean that it exists: it is itself what fills the quota.
                 await self.look(object_ref(manifest))
             except NotFound:
                 # Its namespace is gone.
                 pass
-            self.own_writes.settled(owner, manifest)
+            self.unsettled.settled(owner, manifest)
 
     def caught_up(self, owner: Key) -> bool:
         """Say whether the cache shows all that was written for an object."""
-        return self.own_writes.caught_up(owner)
+        return self.unsettled.caught_up(owner)
 
     def _kept(self, item: Item) -> Item:
         """Let the cache have an object, unless no watch would ever tell of its end."""
@@ -155,8 +155,8 @@ _TAKEN_OFF = (
 )
 
 
-def _changed(ref: ObjectRef, more: str = "") -> Refused:
-    return Refused(RefusalKind.REJECTED, str(ref), _TAKEN_OFF + more)
+def _changed(ref: ObjectRef, more: str = "") -> CreateRejected:
+    return CreateRejected(RejectionKind.REJECTED, str(ref), _TAKEN_OFF + more)
 
 
 def _ownerless(ref: ObjectRef) -> str:

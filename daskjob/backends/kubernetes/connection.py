@@ -52,7 +52,7 @@ class Credentials(Protocol):
         """Return the access that is valid now, as far as anybody knows."""
         ...
 
-    async def renew(self, refused: Access) -> Access:
+    async def renew(self, rejected: Access) -> Access:
         """Return another access after a 401 to this one; the same where there is none (yet)."""
         ...
 
@@ -94,10 +94,10 @@ class ServiceAccount:
             self._access = self._read(self._access)
         return self._access
 
-    async def renew(self, refused: Access) -> Access:
+    async def renew(self, rejected: Access) -> Access:
         """Read the files at once, unless that was done since the refused access was given out."""
-        if self._access is refused:
-            self._access = self._read(refused)
+        if self._access is rejected:
+            self._access = self._read(rejected)
         return await self.access()
 
     async def namespace(self) -> str:
@@ -162,11 +162,11 @@ class Kubeconfig:
         async with self._lock:
             return self._access or await self._read()
 
-    async def renew(self, refused: Access) -> Access:
+    async def renew(self, rejected: Access) -> Access:
         """Read the file again, and run the plugin that it names; once for all who were refused."""
         async with self._lock:
             recently = self._clock() - self._read_at < RENEWAL_PAUSE_SECONDS
-            if self._access is not None and (self._access is not refused or recently):
+            if self._access is not None and (self._access is not rejected or recently):
                 return self._access
             return await self._read()
 

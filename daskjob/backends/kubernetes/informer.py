@@ -51,10 +51,10 @@ PAGE_LIMIT = 500
 FRUITLESS_WATCHES = 2
 
 #: Told the kind of each watch that broke; takes no time and never fails.
-Broke = Callable[[str], None]
+OnWatchBroken = Callable[[str], None]
 
 
-def nobody(_kind: str) -> None:
+def ignore_broken_watch(_kind: str) -> None:
     """Tell nobody."""
 
 
@@ -71,7 +71,7 @@ class Informer:
         pace: Pace = PACE,
         page_limit: int = PAGE_LIMIT,
         clock: Callable[[], float] = time.monotonic,
-        broke: Broke = nobody,
+        on_watch_broken: OnWatchBroken = ignore_broken_watch,
     ) -> None:
         self.resource = resource
         self.namespace = namespace
@@ -89,7 +89,7 @@ class Informer:
         self._pace = pace
         self._page_limit = page_limit
         self._clock = clock
-        self._broke = broke
+        self._on_watch_broken = on_watch_broken
         self._decoder = ItemDecoder(resource)
         #: From where to watch on; ``None``: list first.
         self._version: int | None = None
@@ -152,7 +152,7 @@ class Informer:
         try:
             await self._watch(version)
         except DaskJobError:
-            self._broke(self.resource.kind)
+            self._on_watch_broken(self.resource.kind)
             raise
 
     async def _watch(self, version: int) -> None:
@@ -207,12 +207,15 @@ def _needs_list(error: DaskJobError) -> bool:
 
 
 def informers(
-    api: Api, cache: Cache, namespaces: Iterable[str] = (), broke: Broke = nobody
+    api: Api,
+    cache: Cache,
+    namespaces: Iterable[str] = (),
+    on_watch_broken: OnWatchBroken = ignore_broken_watch,
 ) -> list[Informer]:
     """Return the informers of all that passes look at, in these namespaces or everywhere."""
     where: Sequence[str | None] = tuple(namespaces) or (None,)
     return [
-        Informer(api, cache, resource, namespace=namespace, broke=broke)
+        Informer(api, cache, resource, namespace=namespace, on_watch_broken=on_watch_broken)
         for resource in WATCHED
         for namespace in where
     ]

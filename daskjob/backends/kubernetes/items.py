@@ -44,7 +44,7 @@ class Item:
     #: Value of the label ``dask.org/cluster-name``; empty where there is none.
     cluster: str = ""
     #: The cluster that a group's or an autoscaler's spec names, or a job's ``clusterRef``.
-    speaks_of: str = ""
+    cluster_ref: str = ""
     #: Whether it has a deletionTimestamp.
     deleting: bool = False
     #: The JSON of an object of one of our four kinds, but for managedFields and tools' copies of
@@ -57,7 +57,7 @@ class Item:
     def manifest(self) -> Manifest | None:
         """An object of one of our four kinds, as it is read while passes look at it.
 
-        Raises ``Unreadable`` for what is no JSON of an object.
+        Raises ``UnexpectedObject`` for what is no JSON of an object.
         """
         return _manifest(self.data) if self.data else None
 
@@ -93,7 +93,7 @@ def nothing_known(_uid: str, _version: int) -> bool:
     return False
 
 
-class Unreadable(ApiError):
+class UnexpectedObject(ApiError):
     """What came is nothing that the API server says of objects of this kind."""
 
 
@@ -282,7 +282,7 @@ _WITH_NAME = msgspec.json.Decoder(_WithName)
 class ItemDecoder:
     """Makes items of the bytes in which the API server speaks of one kind.
 
-    Raises ``Unreadable`` for what is no JSON of that kind.
+    Raises ``UnexpectedObject`` for what is no JSON of that kind.
     """
 
     def __init__(self, resource: Resource) -> None:
@@ -298,9 +298,9 @@ class ItemDecoder:
         try:
             item = self._item(data)
         except msgspec.MsgspecError as error:
-            raise Unreadable(f"not a {self._resource.kind}: {error}") from error
+            raise UnexpectedObject(f"not a {self._resource.kind}: {error}") from error
         if not item.ref.uid:
-            raise Unreadable(f"not a {self._resource.kind}: it has no uid")
+            raise UnexpectedObject(f"not a {self._resource.kind}: it has no uid")
         return item
 
     def page(self, data: bytes) -> Page:
@@ -308,7 +308,7 @@ class ItemDecoder:
         try:
             found = _decoded(_LIST, data)
         except msgspec.MsgspecError as error:
-            raise Unreadable(f"not a list of {self._resource.plural}: {error}") from error
+            raise UnexpectedObject(f"not a list of {self._resource.plural}: {error}") from error
         return Page(
             items=[self.item(raw) for raw in found.items or ()],
             version=_number(found.metadata.resourceVersion),
@@ -332,12 +332,12 @@ class ItemDecoder:
                 raise self._failure(found.object)
             head = _HEAD.decode(found.object).metadata
         except msgspec.MsgspecError as error:
-            raise Unreadable(f"not a line of a watch: {error}") from error
+            raise UnexpectedObject(f"not a line of a watch: {error}") from error
         version = _number(head.resourceVersion)
         if found.type == "BOOKMARK":
             return Change(version)
         if not head.uid:
-            raise Unreadable(f"not a {self._resource.kind}: it has no uid")
+            raise UnexpectedObject(f"not a {self._resource.kind}: it has no uid")
         match found.type:
             case "ADDED" | "MODIFIED":
                 return Change(
@@ -347,13 +347,13 @@ class ItemDecoder:
                 namespace = head.namespace or "default"
                 gone = ObjectRef(self._resource.kind, namespace, head.name, head.uid)
                 return Change(version, gone=gone)
-        raise Unreadable(f"not an event of a watch: {found.type}")
+        raise UnexpectedObject(f"not an event of a watch: {found.type}")
 
     def _failure(self, data: msgspec.Raw) -> ApiError:
         try:
             status = _FAILURE.decode(data)
         except msgspec.MsgspecError as error:
-            return Unreadable(f"not a line of a watch: {error}")
+            return UnexpectedObject(f"not a line of a watch: {error}")
         return WatchFailed(status.get("code") or 0, status.get("message") or "no reason given")
 
     def _other(self, data: bytes | msgspec.Raw) -> Item:
@@ -369,15 +369,15 @@ class ItemDecoder:
             (found.metadata.get("annotations") or {}).pop(annotation, None)
         # Objects of a list come without these.
         found.apiVersion, found.kind = self._resource.api_version, self._resource.kind
-        speaks_of = _spoken_of(found.kind, found.spec)
+        cluster_ref = _cluster_ref(found.kind, found.spec)
         data = msgspec.json.encode(found)
-        return self._of(cast("Manifest", found.metadata), speaks_of=speaks_of, data=data)
+        return self._of(cast("Manifest", found.metadata), cluster_ref=cluster_ref, data=data)
 
     def _of(
         self,
         meta: Manifest,
         *,
-        speaks_of: str = "",
+        cluster_ref: str = "",
         data: bytes = b"",
         pod: PodFacts | None = None,
     ) -> Item:
@@ -388,7 +388,7 @@ class ItemDecoder:
             owner_kind=shared(owner.get("kind", "")),
             owner_uid=shared(owner.get("uid", "")),
             cluster=shared((meta.get("labels") or {}).get(names.LABEL_CLUSTER_NAME, "")),
-            speaks_of=speaks_of,
+            cluster_ref=cluster_ref,
             deleting=bool(meta.get("deletionTimestamp")),
             data=data,
             pod=pod,
@@ -405,7 +405,7 @@ def _manifest(data: bytes) -> Manifest:
     except RecursionError:
         return _WHOLE.decode(flattened(data))
     except msgspec.MsgspecError as error:
-        raise Unreadable(f"not an object of ours: {error}") from error
+        raise UnexpectedObject(f"not an object of ours: {error}") from error
 
 
 def still_there(data: bytes) -> bool:
@@ -458,7 +458,7 @@ def _controller(meta: Manifest) -> Manifest:
     return {}
 
 
-def _spoken_of(kind: str, spec: msgspec.Raw) -> str:
+def _cluster_ref(kind: str, spec: msgspec.Raw) -> str:
     """Return the name of the cluster that the spec of one of our kinds names; empty: of none."""
     try:
         if kind == names.Kind.JOB:

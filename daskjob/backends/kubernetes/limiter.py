@@ -54,7 +54,7 @@ class Limiter:
                 await self._sleep(wait)
             self._tokens -= 1
 
-    def refused(self, retry_after: float) -> None:
+    def rejected(self, retry_after: float) -> None:
         """Give way after a 429: half the rate, and nothing at all for so many seconds."""
         now = self._clock()
         self._count(now)

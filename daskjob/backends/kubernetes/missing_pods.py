@@ -9,7 +9,7 @@ from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.cached_api import CachedApi
 from daskjob.backends.kubernetes.items import Item
 from daskjob.core import names
-from daskjob.core.errors import Denied, NotFound, Refused
+from daskjob.core.errors import ChangeDenied, CreateRejected, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.parsed import parsed_group
 
@@ -46,7 +46,7 @@ class MissingPods:
         pod, group = gone.pod, self._cache.of_uid(gone.owner_uid)
         if pod is None or group is None or group.ref.kind != names.Kind.GROUP:
             return
-        cluster = self._cache.get(names.Kind.CLUSTER, group.ref.namespace, group.speaks_of)
+        cluster = self._cache.get(names.Kind.CLUSTER, group.ref.namespace, group.cluster_ref)
         stays = cluster is not None and not (cluster.deleting or group.deleting)
         if stays and not (gone.deleting or pod.ended or self._cache.is_gone_for_good(gone.ref.uid)):
             self._vanished.setdefault(group.ref.uid, []).append(gone.ref)
@@ -79,7 +79,7 @@ class MissingPods:
             return
         while vanished:
             # The first stays first, whoever vanishes meanwhile.
-            with suppress(NotFound, Replaced, Refused, Denied):
+            with suppress(NotFound, Replaced, CreateRejected, ChangeDenied):
                 await self._own.label(vanished[0], names.LABEL_CLUSTER_NAME, value)
             del vanished[0]
         self._vanished.pop(of.meta.uid, None)

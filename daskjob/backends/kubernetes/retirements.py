@@ -24,20 +24,20 @@ SLACK_SECONDS = 5.0
 class Retirements:
     """The last answer and the question on its way, by the group's uid.
 
-    ``answered`` hears the key of a group that has an answer; ``exists`` says whether the object of
+    ``on_answer`` hears the key of a group that has an answer; ``exists`` says whether the object of
     a uid is still there.
     """
 
     def __init__(
         self,
         agents: Agents,
-        answered: Callable[[Key], None],
+        on_answer: Callable[[Key], None],
         exists: Callable[[str], bool],
         background: Background,
         clock: Callable[[], datetime],
     ) -> None:
         self._agents = agents
-        self._was_answered = answered
+        self._on_answer = on_answer
         self._exists = exists
         self._background = background
         self._clock = clock
@@ -81,7 +81,7 @@ class Retirements:
             self._under_way.pop(group_uid, None)
         if self._exists(group_uid):
             self._answers[group_uid] = replace(result, at=self._clock())
-            self._was_answered(group)
+            self._on_answer(group)
 
 
 def concerns(answer: Retirement, pods: Iterable[PodFacts]) -> bool:

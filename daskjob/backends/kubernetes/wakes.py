@@ -57,7 +57,7 @@ class Wakes:
         for key in set(self._seen_by(pod)):
             self._wake(key)
 
-    def refused(self, owner: Key) -> None:
+    def rejected(self, owner: Key) -> None:
         """Wake every pass above the one that was told no: it may be its own end."""
         item = self._cache.get(owner.kind, owner.namespace, owner.name)
         for key in {*self._owners(item)} if item else ():
@@ -79,14 +79,14 @@ class Wakes:
                 if self._cache.get(kind, namespace, cluster):
                     yield Key(kind, namespace, cluster)
             if item.ref.kind != "Pod" or item.pod is None or item.pod.component == "scheduler":
-                yield from map(_key, self._cache.speaking(namespace, cluster))
+                yield from map(_key, self._cache.referring_to(namespace, cluster))
             else:
                 # What a worker does is no business of other groups.
                 yield from self._jobs_on(namespace, cluster)
 
     def _jobs_on(self, namespace: str, cluster: str) -> Iterator[Key]:
         """Yield the jobs that run on a cluster of another's (``clusterRef``)."""
-        for speaker in self._cache.speaking(namespace, cluster):
+        for speaker in self._cache.referring_to(namespace, cluster):
             if speaker.ref.kind == names.Kind.JOB:
                 yield _key(speaker)
 
@@ -119,7 +119,7 @@ def _states(old: Item | None, new: Item | None) -> list[Item]:
 def _place(item: Item) -> tuple[str, ...]:
     """Return what decides which passes see an object."""
     component = item.pod.component if item.pod else ""
-    return (item.ref.uid, item.owner_uid, item.cluster, item.speaks_of, component)
+    return (item.ref.uid, item.owner_uid, item.cluster, item.cluster_ref, component)
 
 
 def _is_the_same_to_all(old: Item, new: Item) -> bool:
@@ -138,4 +138,4 @@ def _is_loss(now: Item | None) -> bool:
 
 def _cluster_of(item: Item) -> str:
     """Return the cluster that an object is itself, or speaks of."""
-    return item.ref.name if item.ref.kind == names.Kind.CLUSTER else item.speaks_of
+    return item.ref.name if item.ref.kind == names.Kind.CLUSTER else item.cluster_ref

@@ -18,36 +18,36 @@ from daskjob.backends.kubernetes.cache import Cache
 from daskjob.backends.kubernetes.cached_api import CachedApi
 from daskjob.backends.kubernetes.events import event_manifest
 from daskjob.backends.kubernetes.items import Item
-from daskjob.backends.kubernetes.refusals import Refusals
+from daskjob.backends.kubernetes.rejections import Rejections
 from daskjob.backends.kubernetes.told_events import ToldEvents
 from daskjob.core import names
 from daskjob.core.decision import Event, Patch
-from daskjob.core.errors import Conflict, NotFound, RefusalKind, Refused, StatusRefused
+from daskjob.core.errors import Conflict, CreateRejected, NotFound, RejectionKind, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, metadata, object_ref
-from daskjob.core.observed import Refusal
+from daskjob.core.observed import Rejection
 from daskjob.core.policies.pacing import next_status_try
 
 logger = logging.getLogger(__name__)
 
 
 class Writer:
-    """Writes for passes; ``was_refused`` hears the key of each object that was told no."""
+    """Writes for passes; ``on_rejected`` hears the key of each object that was told no."""
 
     def __init__(
         self,
         api: Api,
         cache: Cache,
-        was_refused: Callable[[Key], None],
+        on_rejected: Callable[[Key], None],
         background: Background,
         clock: Callable[[], datetime],
     ) -> None:
-        self.own = CachedApi(api, cache)
-        self.refusals = Refusals(clock)
+        self.api = CachedApi(api, cache)
+        self.rejections = Rejections(clock)
         #: Apart, since a pass looks at the refusals of all that its object owns.
-        self.refused_statuses = Refusals(clock)
+        self.rejected_statuses = Rejections(clock)
         self._api = api
         self._cache = cache
-        self._was_refused = was_refused
+        self._on_rejected = on_rejected
         self._background = background
         self._clock = clock
         #: The Events that were told of late.
@@ -55,13 +55,13 @@ class Writer:
 
     def forget(self, key: Key) -> None:
         """Let go of an object that is gone."""
-        self.refusals.forget(key)
-        self.refused_statuses.forget(key)
-        self.own.own_writes.forget(key)
+        self.rejections.forget(key)
+        self.rejected_statuses.forget(key)
+        self.api.unsettled.forget(key)
 
-    def status_refusal(self, key: Key) -> Refusal | None:
+    def status_rejection(self, key: Key) -> Rejection | None:
         """Return why an object's status could not be written; ``None``: it could."""
-        return next(iter(self.refused_statuses.of([key]).values()), None)
+        return next(iter(self.rejected_statuses.of([key]).values()), None)
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
         """Create an object; one of this name with the same controller is success.
@@ -74,38 +74,42 @@ class Writer:
         ref = object_ref(manifest)
         try:
             try:
-                await self.own.create(owner, manifest)
+                await self.api.create(owner, manifest)
             except AlreadyExists:
                 await self._accept(manifest)
-        except Refused as error:
-            self.refusals.refused(owner, ref, error)
-            self._was_refused(owner)
+        except CreateRejected as error:
+            self.rejections.rejected(owner, ref, error)
+            self._on_rejected(owner)
             raise
         except NotFound:
             # The namespace is gone, and the object that this was for.
             return
-        self.refusals.succeeded(owner, ref)
+        self.rejections.succeeded(owner, ref)
 
     async def _accept(self, manifest: Manifest) -> None:
         """Judge the object that has our object's name (design §4.2)."""
         ref = object_ref(manifest)
-        found = await self.own.look(ref)
+        found = await self.api.look(ref)
         if found is None:
-            raise Refused(RefusalKind.TERMINATING, str(ref), "the old one went just now")
+            raise CreateRejected(RejectionKind.TERMINATING, str(ref), "the old one went just now")
         if found.deleting:
-            raise Refused(RefusalKind.TERMINATING, str(ref), "the old one is still going")
+            raise CreateRejected(RejectionKind.TERMINATING, str(ref), "the old one is still going")
         if found.owner_uid and found.owner_uid == controller_uid(manifest):
             await self._label(found, manifest)
             return
         if found.owner_uid and self._is_no_more(found):
-            raise Refused(RefusalKind.TERMINATING, str(ref), "its owner is gone, it is going too")
-        raise Refused(RefusalKind.CONFLICT, str(ref), f"{ref} already exists and is not the job's")
+            raise CreateRejected(
+                RejectionKind.TERMINATING, str(ref), "its owner is gone, it is going too"
+            )
+        raise CreateRejected(
+            RejectionKind.CONFLICT, str(ref), f"{ref} already exists and is not the job's"
+        )
 
     async def _label(self, found: Item, manifest: Manifest) -> None:
         """Give an object of ours its label back, without which no watch shows it."""
         label = (manifest["metadata"].get("labels") or {}).get(names.LABEL_CLUSTER_NAME)
         if label and not found.cluster:
-            await self.own.label(found.ref, names.LABEL_CLUSTER_NAME, label)
+            await self.api.label(found.ref, names.LABEL_CLUSTER_NAME, label)
 
     def _is_no_more(self, found: Item) -> bool:
         """Say whether an object's owner, one of our kinds, exists no more."""
@@ -115,7 +119,7 @@ class Writer:
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and what it owns; one that is gone, or another one, is left alone."""
         try:
-            await self.own.delete(ref)
+            await self.api.delete(ref)
         except (NotFound, Replaced):
             return
 
@@ -126,7 +130,7 @@ class Writer:
     async def patch(self, patch: Patch) -> None:
         """Merge a patch into an object; one that is gone, or another one, is left alone."""
         try:
-            await self.own.patch(patch.ref, patch.body)
+            await self.api.patch(patch.ref, patch.body)
         except (NotFound, Replaced):
             return
         except Conflict:
@@ -139,25 +143,25 @@ class Writer:
 
         Raises
         ------
-        StatusRefused
+        StatusRejected
             The server said no to what it says.
         """
         key = Key(ref.kind, ref.namespace, ref.name)
         try:
-            await self.own.replace_status(ref, status)
+            await self.api.replace_status(ref, status)
         except (NotFound, Replaced):
             return
-        except StatusRefused as error:
-            self.refused_statuses.refused(key, ref, error)
-            self._say_refused(key, error)
+        except StatusRejected as error:
+            self.rejected_statuses.rejected(key, ref, error)
+            self._report_rejected(key, error)
             raise
-        self.refused_statuses.succeeded(key, ref)
+        self.rejected_statuses.succeeded(key, ref)
 
-    def _say_refused(self, key: Key, error: StatusRefused) -> None:
+    def _report_rejected(self, key: Key, error: StatusRejected) -> None:
         """Say in the log what cannot be said on the object: its status is what was refused."""
-        refusal = self.status_refusal(key)
-        if refusal is not None:
-            wait = (next_status_try(refusal) - refusal.last_at).total_seconds()
+        rejection = self.status_rejection(key)
+        if rejection is not None:
+            wait = (next_status_try(rejection) - rejection.last_at).total_seconds()
             words = "its status was refused: %s; it stays as it is, trying again in %.0f s"
             logger.warning(words, error.words, wait, extra={"key": key})
 

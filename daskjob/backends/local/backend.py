@@ -14,9 +14,9 @@ from daskjob.backends.local.agent_client import AgentClient, NoAnswer
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.state import RunFolder
 from daskjob.core import names
-from daskjob.core.build.pods import dashboard_prefix
 from daskjob.core.dask import DaskState, Retirement, dask_state
 from daskjob.core.decision import Event, Retire
+from daskjob.core.desired.pods import dashboard_prefix
 from daskjob.core.manifests import (
     Key,
     Manifest,
@@ -25,7 +25,7 @@ from daskjob.core.manifests import (
     format_time,
     metadata,
 )
-from daskjob.core.observed import Observed, ObservedJob, Site
+from daskjob.core.observed import Observed, ObservedJob, Platform
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.spec.pod import PodTemplate
 
@@ -45,8 +45,8 @@ class LocalBackend(InMemoryBackend):
 
     def __init__(self, folder: RunFolder, comm: str, dashboard: str) -> None:
         agent = resources.files("daskjob").joinpath("agent.py").read_text()
-        site = Site(agent=agent, comm=comm, dashboard=dashboard, istio_excluded=False)
-        super().__init__(lambda: datetime.now(UTC), site)
+        platform = Platform(agent=agent, comm=comm, dashboard=dashboard, istio_excluded=False)
+        super().__init__(lambda: datetime.now(UTC), platform)
         self.store.slow_to_go = {"Pod"}
         self.folder = folder
         self.kubelet: Kubelet | None = None

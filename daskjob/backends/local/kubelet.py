@@ -15,8 +15,15 @@ from pathlib import Path
 
 import psutil
 
-from daskjob.backends.local.processes import Command, Exited, NodeLost, Processes, Refused, Started
-from daskjob.backends.local.processes import Event as ProcessEvent
+from daskjob.backends.local.processes import (
+    Command,
+    Exited,
+    NotRunning,
+    Processes,
+    ProcessEvent,
+    Started,
+    SupervisorLost,
+)
 from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import ContainerProcess, Machine, Paths, container_process
 from daskjob.backends.store import ObjectStore
@@ -29,7 +36,7 @@ from daskjob.core.quantity import format_bytes
 DEFAULT_GRACE_SECONDS = 30.0
 #: What a worker gets whose cluster is gone, for the teardown of its plugins. Its scheduler gets
 #: nothing: nobody needs what it could still say.
-FAREWELL_SECONDS = 0.25
+TEARDOWN_SECONDS = 0.25
 #: The wait before a container is started again: doubling, until it has run for a while.
 FIRST_RESTART_SECONDS = 0.2
 LONGEST_RESTART_SECONDS = 30.0
@@ -171,7 +178,7 @@ class Kubelet:
                 container.ended = None
                 if event.log_error:
                     self.log_errors.append(event.log_error)
-            case Refused():
+            case NotRunning():
                 container.starting = container.running = False
                 self._end(pod, container, 127, "StartError", event.error, self._clock())
             case Exited():
@@ -184,7 +191,7 @@ class Kubelet:
                     limit = format_bytes(container.memory_limit_bytes)
                     reason, message = "OOMKilled", f"it outgrew its memory limit of {limit}"
                 self._end(pod, container, code, reason, message, event.at)
-            case NodeLost():
+            case SupervisorLost():
                 container.running = False
                 self._end(pod, container, 137, "Error", event.error, event.at)
         self._changed.set()
@@ -400,7 +407,7 @@ class Kubelet:
         owner = controller_uid(manifest)
         if not any(metadata(item).get("uid") == owner for item in self._store.all()):
             is_worker = pod_facts(manifest).component == names.Component.WORKER
-            return FAREWELL_SECONDS if is_worker else 0.0
+            return TEARDOWN_SECONDS if is_worker else 0.0
         seconds = manifest["spec"].get("terminationGracePeriodSeconds")
         return float(seconds) if isinstance(seconds, int) else DEFAULT_GRACE_SECONDS
 

@@ -34,7 +34,7 @@ from daskjob.backends.local.state import (
     run_marker,
 )
 from daskjob.backends.local.translate import Machine, ungiven
-from daskjob.backends.passes import Passes
+from daskjob.backends.passes import SerialPasses
 from daskjob.core import names
 from daskjob.core.dask import DaskState
 from daskjob.core.errors import ApiError, Conflict, FieldError, Invalid
@@ -228,7 +228,7 @@ class LocalRun:
 
     async def _run(self, backend: LocalBackend, comm: str, dashboard: str, scratch: Path) -> None:
         self._backend = backend
-        passes = Passes(backend)
+        passes = SerialPasses(backend)
         async with Processes(run_marker(self.job.meta.uid)) as processes:
             self._kubelet = Kubelet(
                 backend.store,
@@ -258,7 +258,7 @@ class LocalRun:
                 await processes.close(grace_seconds=0)
                 self._last = self.manifest
 
-    async def _until_over(self, passes: Passes, helpers: list[asyncio.Task[None]]) -> None:
+    async def _until_over(self, passes: SerialPasses, helpers: list[asyncio.Task[None]]) -> None:
         """Make passes until the job is over; a helper that fails fails the run, loudly."""
         loop = asyncio.create_task(passes.run(self._over), name="passes")
         try:

@@ -16,7 +16,7 @@ def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
     """Return what is worth an Event in the change from one status to the next."""
     events = [
         *_ends(old, new),
-        *_turns(old, new),
+        *_concurrency(old, new),
         *_troubles(old, new),
     ]
     return tuple(
@@ -39,7 +39,7 @@ def _ends(old: JobStatus, new: JobStatus) -> list[Event]:
     return []
 
 
-def _turns(old: JobStatus, new: JobStatus) -> list[Event]:
+def _concurrency(old: JobStatus, new: JobStatus) -> list[Event]:
     events = []
     started = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
     if started:

@@ -110,7 +110,7 @@ def _fewer(
     return Scaling(
         remove=(*ended, *remove),
         retire=tuple(worker.address for workers in candidates[:left] for worker in workers),
-        blocked=blocked if left and (waiting or _refused(observed)) else "",
+        blocked=blocked if left and (waiting or _rejected(observed)) else "",
     )
 
 
@@ -150,7 +150,7 @@ def _is_confirmed(worker: DaskWorker, pod: PodFacts, answer: Retirement | None) 
     return answer.at is None or pod.created_at is None or pod.created_at <= answer.at
 
 
-def _refused(observed: ObservedGroup) -> bool:
+def _rejected(observed: ObservedGroup) -> bool:
     return observed.retirement is not None and bool(observed.retirement.remaining)
 
 
