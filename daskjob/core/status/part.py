@@ -87,6 +87,7 @@ def _table(kind: type[Any]) -> _Table:
             (row.shape.name, row.always or row.absent is None, row.write or _writer(row))
             for row in rows.values()
         ],
+        # A tuple only of two names or more, which every part of a status has.
         values=attrgetter(*rows),
     )
 
