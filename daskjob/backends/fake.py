@@ -12,14 +12,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from daskjob.backends.in_memory import InMemoryBackend
+from daskjob.backends.rejections import counted
 from daskjob.core import names
-from daskjob.core.backend import reconcile
 from daskjob.core.dask import DaskState, DaskWorker, Retirement, TaskCounts
 from daskjob.core.decision import Patch, Retire
 from daskjob.core.errors import ApiError, CreateRejected, RejectionKind, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time, metadata, object_ref
 from daskjob.core.observed import ObservedJob, Platform
 from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.reconcile import reconcile
 from daskjob.core.status import JobStatus, job_status_from
 
 #: When every fake world begins.
@@ -67,7 +68,7 @@ class FakeBackend(InMemoryBackend):
             if part in ref.name:
                 where = (ref.namespace, f"{ref.kind}/{ref.name}")
                 rejected = CreateRejected(kind, str(ref), words)
-                self.rejections[where] = self._rejection(self.rejections.get(where), rejected)
+                self.rejections[where] = counted(self.rejections.get(where), rejected, self.clock())
                 raise rejected
         with _Write(self, f"create {ref.kind}/{ref.name}"):
             await super().create(owner, manifest)
@@ -93,7 +94,7 @@ class FakeBackend(InMemoryBackend):
             if part in f"{ref.kind}/{ref.name}":
                 error = StatusRejected(kind, str(ref), words)
                 before = self.status_rejections.get(ref.uid)
-                self.status_rejections[ref.uid] = self._rejection(before, error)
+                self.status_rejections[ref.uid] = counted(before, error, self.clock())
                 raise error
         with _Write(self, f"status {ref.kind}/{ref.name}"):
             await super().write_status(ref, status)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from daskjob.backends.rejections import counted
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
@@ -33,9 +34,6 @@ from daskjob.core.observed import (
     job_observed,
 )
 from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
-
-#: The kinds that passes are about.
-PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP, names.Kind.AUTOSCALER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +174,9 @@ class InMemoryBackend:
         try:
             self.store.create(manifest)
         except CreateRejected as error:
-            self.rejections[where] = self._rejection(self.rejections.get(where), error)
+            self.rejections[where] = counted(self.rejections.get(where), error, self.clock())
             raise
         self.rejections.pop(where, None)
-
-    def _rejection(self, before: Rejection | None, error: CreateRejected) -> Rejection:
-        now = self.clock()
-        if before is None or before.kind != error.kind:
-            return Rejection(error.kind, error.name, error.words, now, now)
-        return replace(before, words=error.words, last_at=now, tries=before.tries + 1)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and what it owns."""
@@ -243,5 +235,5 @@ class InMemoryBackend:
     def subjects(self) -> list[Key]:
         """Return the keys of every object that passes are about, owners first."""
         found = [object_ref(item) for item in self.store.all()]
-        refs = [ref for kind in PASS_KINDS for ref in found if ref.kind == kind]
+        refs = [ref for kind in names.PASS_KINDS for ref in found if ref.kind == kind]
         return [Key(ref.kind, ref.namespace, ref.name) for ref in refs]

@@ -14,9 +14,9 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from daskjob.backends.in_memory import InMemoryBackend
-from daskjob.core.backend import reconcile
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Key
+from daskjob.core.reconcile import reconcile
 
 logger = logging.getLogger(__name__)
 

@@ -66,6 +66,18 @@ class Retirement:
     at: datetime | None = None
 
 
+def retirement_from(answer: Mapping[str, object], asked: frozenset[str]) -> Retirement:
+    """Return what an answer to ``POST retire`` says of the workers that were asked for."""
+    retired = answer.get("retired")
+    confirmed = frozenset(map(str, retired)) if isinstance(retired, list) else frozenset()
+    return Retirement(retired=confirmed & asked, remaining=asked - confirmed)
+
+
+def host_of(address: str) -> str:
+    """Return the host in an address such as ``tls://10.1.2.3:40123``, IPv6 without brackets."""
+    return address.rpartition(":")[0].rpartition("/")[2].strip("[]")
+
+
 def dask_state(answer: Mapping[str, object]) -> DaskState:
     """Return the state that an answer to ``GET state`` tells."""
     tasks = mapping(answer.get("tasks"))
@@ -124,8 +136,3 @@ def _moment(value: object) -> datetime | None:
         return datetime.fromtimestamp(value, UTC)
     except (OverflowError, ValueError, OSError):
         return None
-
-
-def host_of(address: str) -> str:
-    """Return the host of a Dask address: ``10.0.0.1`` of ``tcp://10.0.0.1:8786``."""
-    return address.rpartition(":")[0].rpartition("/")[2].strip("[]")

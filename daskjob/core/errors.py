@@ -7,6 +7,7 @@
     ├── NotFound           the named object does not exist
     ├── Conflict           the name or the submission belongs to something else
     ├── Forbidden          the permission is missing
+    ├── Denied             the API rejected a change of an object
     ├── ApiError           the API (or this machine) did not do what was asked
     │   └── Refused        it said no to an object, and why
     │       └── StatusRejected  it said no to what an object's status says

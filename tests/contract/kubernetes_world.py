@@ -15,15 +15,16 @@ from contextlib import AbstractContextManager
 from importlib import resources
 from itertools import chain
 
-from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.backend import KubernetesBackend
-from daskjob.backends.kubernetes.connection import find_credentials
 from daskjob.core import names
-from daskjob.core.backend import Backend, reconcile
+from daskjob.core.backend import Backend
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Key, Manifest, metadata
 from daskjob.core.observed import Platform
 from daskjob.core.pods import PodFacts
+from daskjob.core.reconcile import reconcile
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import find_credentials
 from tests.cluster.plugin import Kubernetes
 
 #: How long a cluster may take for what it was told, pods that start and end included.

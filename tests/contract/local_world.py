@@ -22,10 +22,11 @@ from daskjob.backends.local.processes import Processes
 from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import Machine
 from daskjob.core import names
-from daskjob.core.backend import Backend, reconcile
+from daskjob.core.backend import Backend
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.reconcile import reconcile
 
 #: How long processes may take for what they were told.
 PATIENCE_SECONDS = 20.0

@@ -11,10 +11,11 @@ from typing import Protocol
 
 from daskjob.backends.fake import FakeBackend
 from daskjob.core import names
-from daskjob.core.backend import Backend, reconcile
+from daskjob.core.backend import Backend
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from daskjob.core.pods import pod_facts
+from daskjob.core.reconcile import reconcile
 
 
 class World(Protocol):

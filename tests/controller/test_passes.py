@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -350,12 +349,13 @@ def test_loop_that_breaks_and_is_started_again_loses_no_object() -> None:
     virtual_time.run(tell())
 
 
-def test_cache_that_breaks_fails_the_object_that_it_was_asked_about() -> None:
+def test_cache_that_breaks_fails_the_object_that_is_observed() -> None:
     class Broken(ScriptedWorld):
-        def caught_up(self, key: Key) -> bool:
+        async def observe(self, key: Key) -> Observed | None:
             if key == BAD:
                 raise KeyError("version")
-            return True
+            found: Observed | None = await super().observe(key)
+            return found
 
     async def told(world: ScriptedWorld, passes: Passes) -> None:
         world.submit(manifests.job("bad"))
@@ -365,54 +365,6 @@ def test_cache_that_breaks_fails_the_object_that_it_was_asked_about() -> None:
         assert passes.queue.failing == 1
 
     story(told, Broken())
-
-
-# Our own last write
-
-
-def test_no_pass_is_made_before_the_cache_has_seen_our_own_last_write() -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        world.behind.add(GOOD)
-        world.submit(manifests.job("good"))
-        await asyncio.sleep(5)
-        assert world.times(GOOD) == []
-        world.behind.clear()
-        await asyncio.sleep(1)
-        assert world.job_status(GOOD).started
-
-    story(told)
-
-
-def test_the_cache_catching_up_is_seen_at_once_when_it_is_told() -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        world.behind.add(GOOD)
-        world.submit(manifests.job("good"))
-        await asyncio.sleep(5.01)
-        world.behind.clear()
-        world.wake(GOOD)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0.001)
-        assert world.times(GOOD)[0] == pytest.approx(5.01)
-
-    story(told)
-
-
-def test_cache_that_never_catches_up_is_believed_for_30_s(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        world.behind.add(GOOD)
-        world.submit(manifests.job("good"))
-        for _ in range(2900):
-            await asyncio.sleep(0.01)
-            world.wake(GOOD)
-        assert world.times(GOOD) == []
-        await asyncio.sleep(3)
-        assert world.times(GOOD) != []
-
-    with caplog.at_level(logging.WARNING):
-        story(told)
-    assert re.search("its last write has not come back for 3[01] s", caplog.text)
 
 
 # The end
@@ -465,7 +417,7 @@ def test_clusters_that_are_created_and_deleted_leave_nothing() -> None:
             await asyncio.sleep(60)
         assert world.subjects() == []
         await asyncio.sleep(7200)
-        assert (len(passes.queue), passes.queue.timers, len(passes._behind)) == (0, 0, 0)
+        assert (len(passes.queue), passes.queue.timers) == (0, 0)
 
     story(told)
 

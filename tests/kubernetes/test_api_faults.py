@@ -10,22 +10,23 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from daskjob.backends.kubernetes.answers import (
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import PODS
+from daskjob.controller.leader_only import NotLeading
+from daskjob.core.errors import ApiError, Forbidden, NotFound
+from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.access import Access
+from daskjob.kube.api import CONNECTIONS, Api
+from daskjob.kube.errors import (
     AlreadyExists,
     OutcomeUnknown,
     Throttled,
     Unanswered,
+    UnexpectedObject,
     Unreachable,
 )
-from daskjob.backends.kubernetes.api import CONNECTIONS, Api
-from daskjob.backends.kubernetes.connection import Access
-from daskjob.backends.kubernetes.items import Item, ItemDecoder, UnexpectedObject
-from daskjob.backends.kubernetes.leases import Leases
-from daskjob.backends.kubernetes.limiter import Limiter
-from daskjob.backends.kubernetes.resources import PODS
-from daskjob.controller.leader_only import NotLeading
-from daskjob.core.errors import ApiError, Forbidden, NotFound
-from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.leases import Leases
+from daskjob.kube.limiter import Limiter
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
 from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, run, side, until
@@ -177,9 +178,9 @@ def test_a_creation_of_unknown_outcome_that_happened_is_settled_under_its_name(
             found.proxy.on(faults.lose_answer(), verb="create")
             with pytest.raises(OutcomeUnknown):
                 await found.writes.create(KEY, pod("one", namespace))
-            assert not found.writes.caught_up(KEY)
+            assert found.writes.unsettled.unsettled(KEY)
             await found.writes.settle(KEY)
-            assert found.writes.caught_up(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
             assert found.names == {"one"}
             asked = [(r.verb, r.code) for r in found.proxy.seen]
             assert asked == [("create", 0), ("create", 409), ("get", 200)]
@@ -197,9 +198,9 @@ def test_a_creation_of_unknown_outcome_that_did_not_happen_is_made_up_for(
                 await found.writes.create(KEY, pod("one", namespace))
             with pytest.raises(OutcomeUnknown):
                 await found.writes.settle(KEY)
-            assert not found.writes.caught_up(KEY)
+            assert found.writes.unsettled.unsettled(KEY)
             await found.writes.settle(KEY)
-            assert found.writes.caught_up(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
             assert found.names == {"one"}
             assert rule.hits == 2
 
@@ -217,7 +218,7 @@ def test_a_creation_that_is_refused_when_it_is_repeated_may_have_happened_before
             with pytest.raises(OutcomeUnknown):
                 await found.writes.create(KEY, pod("one", namespace))
             await found.writes.settle(KEY)
-            assert found.writes.caught_up(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
             assert found.names == {"one"}
 
     run(story())
@@ -231,15 +232,15 @@ def test_a_creation_whose_answer_makes_no_sense_or_was_not_waited_for_is_settled
             found.proxy.on(answer(200, "not what was asked for"), verb="create")
             with pytest.raises(UnexpectedObject):
                 await found.writes.create(KEY, pod("one", namespace))
-            assert not found.writes.caught_up(KEY)
+            assert found.writes.unsettled.unsettled(KEY)
             found.proxy.on(faults.hang(), verb="create")
             settling = asyncio.create_task(found.writes.settle(KEY))
             await until(lambda: len(found.proxy.requests("create")) == 2)
             settling.cancel()
             await asyncio.gather(settling, return_exceptions=True)
-            assert not found.writes.caught_up(KEY)
+            assert found.writes.unsettled.unsettled(KEY)
             await found.writes.settle(KEY)
-            assert found.writes.caught_up(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
             assert found.names == {"one"}
 
     run(story())
@@ -415,7 +416,7 @@ def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lost_mea
             # Who only looks goes on, and is the only one who does.
             await got
             assert [request.verb for request in found.proxy.seen[sent:]] == ["get"]
-            assert found.writes.caught_up(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
 
     run(story())
 
@@ -479,7 +480,7 @@ def test_many_watches_leave_room_for_requests(kubernetes: Cluster, namespace: st
 
             async def watch() -> None:
                 async with found.api.watch(
-                    PODS, namespace, item.version, idle_seconds=30, duration_seconds=30
+                    PODS.within(namespace), item.version, idle_seconds=30, duration_seconds=30
                 ) as lines:
                     async for _ in lines:
                         pass
@@ -530,6 +531,6 @@ def test_a_name_that_is_taken_is_not_asked_for_again(kubernetes: Cluster, namesp
             with pytest.raises(AlreadyExists):
                 await found.writes.create(KEY, pod("one", namespace))
             assert len(found.proxy.seen) == 2
-            assert found.writes.caught_up(KEY)
+            assert not found.writes.unsettled.unsettled(KEY)
 
     run(story())

@@ -6,15 +6,8 @@ import asyncio
 import http.client
 import json
 
+from daskjob.backends.agent_answers import LIMIT_BYTES, TIMEOUT_SECONDS, NoAnswer, check_answer
 from daskjob.core.manifests import Manifest
-
-#: The bounds that hold for every question to a scheduler (design §5.4).
-TIMEOUT_SECONDS = 2.0
-LIMIT_BYTES = 256 * 1024
-
-
-class NoAnswer(Exception):
-    """The scheduler did not answer, or not in a way that can be used."""
 
 
 class AgentClient:
@@ -47,10 +40,7 @@ class AgentClient:
             connection.request(method, f"{self._prefix}/daskjob/v1/{route}", body, headers)
             response = connection.getresponse()
             text = response.read(LIMIT_BYTES + 1)
-            if response.status != 200:
-                raise NoAnswer(f"HTTP {response.status}")
-            if len(text) > LIMIT_BYTES:
-                raise NoAnswer(f"an answer of more than {LIMIT_BYTES} bytes")
+            check_answer(response.status, text)
             answer = json.loads(text)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise NoAnswer(str(error)) from error

@@ -9,12 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 
+from daskjob.backends.agent_answers import NoAnswer
 from daskjob.backends.in_memory import InMemoryBackend
-from daskjob.backends.local.agent_client import AgentClient, NoAnswer
+from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.state import RunFolder
 from daskjob.core import names
-from daskjob.core.dask import DaskState, Retirement, dask_state
+from daskjob.core.dask import DaskState, Retirement, dask_state, retirement_from
 from daskjob.core.decision import Event, Retire
 from daskjob.core.desired.pods import dashboard_prefix
 from daskjob.core.manifests import (
@@ -195,9 +196,7 @@ class LocalBackend(InMemoryBackend):
             answer = await self._agent(scheduler).post("retire", body, retire.timeout_seconds + 5)
         except NoAnswer:
             return Retirement(remaining=asked, answered=False, at=self.clock())
-        retired = answer.get("retired")
-        confirmed = frozenset(map(str, retired)) if isinstance(retired, list) else frozenset()
-        return Retirement(retired=confirmed & asked, remaining=asked - confirmed, at=self.clock())
+        return replace(retirement_from(answer, asked), at=self.clock())
 
 
 def _is(pod: Manifest, component: names.Component) -> bool:

@@ -1,8 +1,8 @@
-"""Requests to the API server: each with a time-out, at a limited rate, its noes as our errors.
+"""Requests to the API server: timeouts, rate limiting, and error responses as daskjob exceptions.
 
-Bodies go out as JSON and come back as the bytes that they are: whoever asked knows how much of
-them to decode. What may be repeated is repeated while its time lasts; a creation is not, unless
-it surely never happened, because only who knows the object can say whether it did.
+Bodies go out as JSON and come back as bytes: the caller knows how much of them to decode. What may
+be repeated is repeated while its time lasts; a creation is not, unless it surely never happened,
+because only a caller who knows the object can find out whether it did.
 """
 
 from __future__ import annotations
@@ -13,28 +13,22 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import replace
 from types import TracebackType
 from urllib.parse import urlencode
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from daskjob import __version__
-from daskjob.backends.kubernetes.answers import (
-    OutcomeUnknown,
-    Throttled,
-    Unanswered,
-    Unreachable,
-    error_of,
-)
-from daskjob.backends.kubernetes.connection import Access, Credentials
-from daskjob.backends.kubernetes.connector import Connector
-from daskjob.backends.kubernetes.limiter import Limiter
-from daskjob.backends.kubernetes.resources import LEASES, Resource, resource_of
 from daskjob.core.errors import ApiError, DaskJobError
 from daskjob.core.manifests import Manifest, ObjectRef, object_ref
+from daskjob.kube.access import Access, Credentials
+from daskjob.kube.connector import Connector
+from daskjob.kube.errors import OutcomeUnknown, Throttled, Unanswered, Unreachable, error_of
+from daskjob.kube.limiter import Limiter
+from daskjob.kube.requests import JSON_PATCH, MERGE_PATCH, Request
+from daskjob.kube.resources import EVENTS, Selection
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +37,6 @@ TRY_SECONDS = 15.0
 #: All tries of one request together, the waits between them included.
 BUDGET_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
-TRIES = 4
 #: Before the second try, which finds most servers well again; then nothing is asked more often
 #: than once a second, whoever asks.
 FIRST_WAIT_SECONDS = 0.2
@@ -56,21 +49,6 @@ KEEP_ALIVE_SECONDS = 30.0
 #: Events of one pod. What is said again and again is one Event; few pods have ten.
 WARNINGS_LIMIT = 50
 
-MERGE_PATCH = "application/merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
-_METHODS = {
-    "get": "GET",
-    "list": "GET",
-    "watch": "GET",
-    "create": "POST",
-    "update": "PUT",
-    "patch": "PATCH",
-    "delete": "DELETE",
-}
-_METADATA_ONLY = "application/json;as={};g=meta.k8s.io;v=v1"
-
-_WRITES = frozenset({"create", "update", "patch", "delete"})
-
 #: Called after each answer with Kubernetes' verb, kind, code (0: none came) and seconds.
 Told = Callable[[str, str, int, float], None]
 #: Called right before a write is sent; what it raises, the write raises instead of being sent.
@@ -79,54 +57,6 @@ BeforeWrite = Callable[[], None]
 
 def _let_pass() -> None:
     """Let every write be sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One request, and what may be done when it goes wrong."""
-
-    #: Kubernetes' verb, as roles name it.
-    verb: str
-    resource: Resource
-    path: str
-    #: What it is about, for people.
-    subject: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    content_type: str = "application/json"
-    #: What a metadata-only kind is asked for.
-    metadata_form: str = "PartialObjectMetadata"
-    #: Whether the same request a second time does what it did once.
-    repeatable: bool = True
-    #: Whether it writes an object's status, and nothing else of it.
-    of_status: bool = False
-    tries: int = TRIES
-
-    @property
-    def creating(self) -> bool:
-        return self.verb == "create"
-
-    @property
-    def writes(self) -> bool:
-        """Whether it changes the world. A Lease is none of it: it says who may."""
-        return self.verb in _WRITES and self.resource != LEASES
-
-    @property
-    def in_line(self) -> bool:
-        """Whether it takes its turn. A Lease cannot wait for a thousand pods: the lead would end.
-
-        Nor can it at the API server, whose own flow control has a level for Leases apart.
-        """
-        return self.resource != LEASES
-
-    @property
-    def headers(self) -> dict[str, str]:
-        accept = "application/json"
-        if self.resource.metadata_only:
-            accept = _METADATA_ONLY.format(self.metadata_form)
-        # Compressed lists would cost both sides more time than the bytes do.
-        headers = {"Accept": accept, "Accept-Encoding": "identity"}
-        return headers if self.body is None else {**headers, "Content-Type": self.content_type}
 
 
 class Api:
@@ -172,7 +102,7 @@ class Api:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, ref: ObjectRef) -> bytes:
+    async def get(self, ref: ObjectRef, *, metadata_only: bool = False) -> bytes:
         """Return an object by its name, whatever its uid.
 
         Raises
@@ -180,15 +110,12 @@ class Api:
         NotFound
             There is none.
         """
-        resource = resource_of(ref.kind)
-        return await self._ask(
-            _Request("get", resource, resource.path(ref.namespace, ref.name), str(ref))
-        )
+        return await self._ask(Request.about("get", ref, metadata_only=metadata_only))
 
     async def list_page(
-        self, resource: Resource, namespace: str | None, *, limit: int, proceed: str = ""
+        self, selection: Selection, *, limit: int, proceed: str = "", tries: int = 1
     ) -> bytes:
-        """Return one page of a list, of a namespace or of all; tried once.
+        """Return one page of a list.
 
         The first page is asked for without a resourceVersion: its answer is as new as the store
         behind the server, and never older than what this server said before.
@@ -199,31 +126,13 @@ class Api:
             The list that ``proceed`` belongs to is forgotten: begin again.
         """
         query = {"limit": str(limit)}
-        if resource.selector:
-            query["labelSelector"] = resource.selector
         if proceed:
             query["continue"] = proceed
-        return await self._ask(
-            _Request(
-                "list",
-                resource,
-                resource.path(namespace),
-                f"list of {resource.plural}",
-                query,
-                metadata_form="PartialObjectMetadataList",
-                tries=1,
-            )
-        )
+        return await self._ask(replace(Request.over("list", selection, query), tries=tries))
 
     @asynccontextmanager
     async def watch(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        version: int,
-        *,
-        idle_seconds: float,
-        duration_seconds: int,
+        self, selection: Selection, version: int, *, idle_seconds: float, duration_seconds: int
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a watch from a resourceVersion on; tried once. Yields its lines as they come.
 
@@ -243,10 +152,7 @@ class Api:
             "resourceVersion": str(version),
             "timeoutSeconds": str(duration_seconds),
         }
-        if resource.selector:
-            query["labelSelector"] = resource.selector
-        subject = f"watch of {resource.plural}"
-        request = _Request("watch", resource, resource.path(namespace), subject, query, tries=1)
+        request = Request.over("watch", selection, query)
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         await self.limiter.turn()
         with _losses(request):
@@ -258,7 +164,7 @@ class Api:
             finally:
                 _break_off(answer)
 
-    async def create(self, manifest: Manifest) -> bytes:
+    async def create(self, manifest: Manifest, *, metadata_only: bool = False) -> bytes:
         """Create an object and return it.
 
         Raises
@@ -266,51 +172,33 @@ class Api:
         AlreadyExists
             The name is taken, by whatever it is.
         Refused
-            The server says no to this object (``INVALID``, ``REJECTED`` or ``QUOTA``).
+            The server rejects this object (``INVALID``, ``REJECTED`` or ``QUOTA``).
         NotFound
             Its namespace does not exist.
         OutcomeUnknown
             The request was sent and no answer came: repeat it under the same name.
         """
         ref = object_ref(manifest)
-        resource = resource_of(ref.kind)
         return await self._ask(
-            _Request(
-                "create",
-                resource,
-                resource.path(ref.namespace),
-                str(ref),
-                body=msgspec.json.encode(manifest),
-                repeatable=False,
-            )
+            Request.about("create", ref, body=manifest, metadata_only=metadata_only)
         )
 
     async def tell(self, event: Manifest) -> None:
         """Create an Event, in one try; whatever goes wrong is logged and fails nothing."""
-        resource = resource_of("Event")
-        path = resource.path(object_ref(event).namespace)
-        body = msgspec.json.encode(event)
-        request = _Request(
-            "create", resource, path, "an Event", body=body, repeatable=False, tries=1
-        )
+        request = Request.about("create", object_ref(event), body=event)
         try:
-            await self._ask(request)
+            await self._ask(replace(request, subject="an Event", tries=1))
         except DaskJobError as error:
             logger.info("an Event was not told: %s", error)
 
     async def warnings(self, ref: ObjectRef, *, limit: int = WARNINGS_LIMIT) -> bytes:
-        """Return a list of the warnings that Events tell of an object of this uid; tried once."""
-        resource = resource_of("Event")
-        query = {
-            "fieldSelector": f"involvedObject.uid={ref.uid},type=Warning",
-            "limit": str(limit),
-        }
-        subject = f"Events of {ref}"
-        return await self._ask(
-            _Request("list", resource, resource.path(ref.namespace), subject, query, tries=1)
-        )
+        """Return a list of the warning Events of an object of this uid; tried once."""
+        about = f"involvedObject.uid={ref.uid},type=Warning"
+        selection = Selection(EVENTS, ref.namespace, fields=about)
+        request = Request.over("list", selection, {"limit": str(limit)})
+        return await self._ask(replace(request, subject=f"Events of {ref}"))
 
-    async def patch(self, ref: ObjectRef, body: Manifest) -> bytes:
+    async def patch(self, ref: ObjectRef, body: Manifest, *, metadata_only: bool = False) -> bytes:
         """Merge a patch into an object of this uid, its status apart, and return the object.
 
         A ``metadata.resourceVersion`` in the body is a precondition too.
@@ -321,7 +209,14 @@ class Api:
             The object is gone; another one has its name, or it is newer than the body says.
         """
         meta = {**(body.get("metadata") or {}), **({"uid": ref.uid} if ref.uid else {})}
-        return await self._patch(ref, {**body, "metadata": meta}, MERGE_PATCH)
+        request = Request.about(
+            "patch",
+            ref,
+            body={**body, "metadata": meta},
+            content_type=MERGE_PATCH,
+            metadata_only=metadata_only,
+        )
+        return await self._ask(request)
 
     async def replace(self, manifest: Manifest) -> bytes:
         """Replace a whole object of this very resourceVersion, and return it.
@@ -331,19 +226,7 @@ class Api:
         NotFound, Conflict
             The object is gone; it has changed since.
         """
-        ref = object_ref(manifest)
-        resource = resource_of(ref.kind)
-        return await self._ask(
-            _Request(
-                "update",
-                resource,
-                resource.path(ref.namespace, ref.name),
-                str(ref),
-                body=msgspec.json.encode(manifest),
-                # A second time it would be refused as a conflict with itself.
-                repeatable=False,
-            )
-        )
+        return await self._ask(Request.about("update", object_ref(manifest), body=manifest))
 
     async def replace_status(self, ref: ObjectRef, status: Manifest) -> bytes:
         """Replace the whole status of an object of this uid, and return the object.
@@ -357,31 +240,20 @@ class Api:
         NotFound, Conflict
             The object is gone; another one has its name.
         StatusRejected
-            The server says no to what it says.
+            The server rejects the status.
         """
         operations = [
             {"op": "test", "path": "/metadata/uid", "value": ref.uid},
             {"op": "add", "path": "/status", "value": status},
         ]
-        return await self._patch(ref, operations, JSON_PATCH, "status")
-
-    async def _patch(
-        self, ref: ObjectRef, body: object, content_type: str, subresource: str = ""
-    ) -> bytes:
-        resource = resource_of(ref.kind)
-        return await self._ask(
-            _Request(
-                "patch",
-                resource,
-                resource.path(ref.namespace, ref.name, subresource),
-                str(ref),
-                body=msgspec.json.encode(body),
-                content_type=content_type,
-                of_status=subresource == "status",
-            )
+        request = Request.about(
+            "patch", ref, subresource="status", body=operations, content_type=JSON_PATCH
         )
+        return await self._ask(request)
 
-    async def delete(self, ref: ObjectRef, *, grace_seconds: int | None = None) -> bytes:
+    async def delete(
+        self, ref: ObjectRef, *, grace_seconds: int | None = None, metadata_only: bool = False
+    ) -> bytes:
         """Delete an object of this uid; what it owns goes in the background.
 
         Returns the object as it goes, or a Status where it is gone at once.
@@ -400,18 +272,10 @@ class Api:
             options["preconditions"] = {"uid": ref.uid}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        resource = resource_of(ref.kind)
-        return await self._ask(
-            _Request(
-                "delete",
-                resource,
-                resource.path(ref.namespace, ref.name),
-                str(ref),
-                body=msgspec.json.encode(options),
-            )
-        )
+        request = Request.about("delete", ref, body=options, metadata_only=metadata_only)
+        return await self._ask(request)
 
-    async def _ask(self, request: _Request) -> bytes:
+    async def _ask(self, request: Request) -> bytes:
         """Send a request until it is answered, its time is up, or asking again is no use."""
         ends_at = 0.0
         tries = 0
@@ -430,7 +294,7 @@ class Api:
                     raise
             await asyncio.sleep(wait)
 
-    async def _try(self, request: _Request, seconds: float) -> bytes:
+    async def _try(self, request: Request, seconds: float) -> bytes:
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
         with _losses(request):
             slot = self._in_flight if request.in_line else nullcontext()
@@ -440,7 +304,7 @@ class Api:
                     return await answer.read()
 
     async def _answer(
-        self, request: _Request, timeout: aiohttp.ClientTimeout
+        self, request: Request, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         """Return the answer if it is a yes; renew the credentials once where they are refused."""
         access = await self.credentials.access()
@@ -455,7 +319,7 @@ class Api:
         return answer
 
     async def _sent(
-        self, request: _Request, access: Access, timeout: aiohttp.ClientTimeout
+        self, request: Request, access: Access, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("open the Api with 'async with' first")
@@ -466,7 +330,7 @@ class Api:
         code = 0
         try:
             answer = await self._session.request(
-                _METHODS[request.verb],
+                request.method,
                 URL(access.server + request.path + query, encoded=True),
                 data=request.body,
                 headers={**request.headers, **access.headers},
@@ -485,7 +349,7 @@ class Api:
                 self._told(request.verb, kind, code, time.monotonic() - started)
 
     def _rejected(
-        self, request: _Request, code: int, body: bytes, headers: Mapping[str, str]
+        self, request: Request, code: int, body: bytes, headers: Mapping[str, str]
     ) -> DaskJobError:
         error = error_of(
             request.subject,
@@ -500,7 +364,7 @@ class Api:
         return error
 
 
-def _wait_before_next(request: _Request, error: ApiError, tries: int) -> float | None:
+def _wait_before_next(request: Request, error: ApiError, tries: int) -> float | None:
     """Return how long to wait before the same request is sent again; ``None``: never.
 
     One that surely did nothing may always be repeated. Of the others, those that a second time do
@@ -527,7 +391,7 @@ def _break_off(answer: aiohttp.ClientResponse) -> None:
         connection.transport.abort()
 
 
-async def _lines(request: _Request, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(request: Request, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Yield whole lines; not by ``readline``, which refuses lines over 64 KiB."""
     rest = b""
     with _losses(request):
@@ -539,7 +403,7 @@ async def _lines(request: _Request, content: aiohttp.StreamReader) -> AsyncItera
 
 
 @contextmanager
-def _losses(request: _Request) -> Iterator[None]:
+def _losses(request: Request) -> Iterator[None]:
     """Say in our words what it means that no whole answer came."""
     try:
         yield
@@ -547,7 +411,7 @@ def _losses(request: _Request) -> Iterator[None]:
         raise _lost(request, error) from error
 
 
-def _lost(request: _Request, error: Exception) -> ApiError:
+def _lost(request: Request, error: Exception) -> ApiError:
     """Return what it means that no whole answer came."""
     told = f"{request.subject}: {_words(error)}"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):

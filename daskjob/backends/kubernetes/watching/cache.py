@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from daskjob.backends.kubernetes.items import Item
+from daskjob.backends.kubernetes.watching.items import Item
 from daskjob.core import names
 from daskjob.core.lookup import CLUSTER_KINDS, ORPHAN_KINDS
 from daskjob.core.manifests import Manifest, ObjectRef
@@ -110,10 +110,6 @@ class Cache:
         """
         here = self._by_uid.get(uid)
         return version <= (here.version if here else self._gone.get(uid, (-1, 0.0))[0])
-
-    def is_gone(self, uid: str) -> bool:
-        """Say whether an object was seen to be gone, lately."""
-        return uid in self._gone
 
     def is_gone_for_good(self, uid: str) -> bool:
         """Say whether an object went by a deletion of ours, or is known not to exist."""

@@ -13,19 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from daskjob.backends.kubernetes import connection
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.cached_api import CachedApi
-from daskjob.backends.kubernetes.connection import (
-    Access,
-    Kubeconfig,
-    NoCredentials,
-    ServiceAccount,
-    find_credentials,
-)
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.core.errors import ApiError, Forbidden
 from daskjob.core.manifests import ObjectRef
+from daskjob.kube import credentials
+from daskjob.kube.access import Access, NoCredentials
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import ServiceAccount, find_credentials
+from daskjob.kube.kubeconfig import Kubeconfig
 from tests.kubernetes.given import Cluster, Kubectl, pod, run, seen
 
 AUTHORITY = """\
@@ -284,21 +280,21 @@ def test_keys_do_not_stay_behind_in_temporary_files(
 def test_a_kubeconfig_that_somebody_names_comes_before_the_pods_own_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "SERVICE_ACCOUNT", folder)
+    monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", folder)
     monkeypatch.delenv("KUBECONFIG", raising=False)
     assert isinstance(find_credentials(), ServiceAccount)
     assert isinstance(find_credentials("some/file"), Kubeconfig)
     monkeypatch.setenv("KUBECONFIG", "some/file")
     assert isinstance(find_credentials(), Kubeconfig)
     monkeypatch.delenv("KUBECONFIG")
-    monkeypatch.setattr(connection, "SERVICE_ACCOUNT", folder / "none")
+    monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", folder / "none")
     assert isinstance(find_credentials(), Kubeconfig)
 
 
 LIGHT = """
 import asyncio, pathlib, sys
-import daskjob.backends.kubernetes.cached_api, daskjob.backends.kubernetes.informer
-from daskjob.backends.kubernetes.connection import ServiceAccount
+import daskjob.backends.kubernetes.writing.cached_api, daskjob.backends.kubernetes.watching.informer
+from daskjob.kube.credentials import ServiceAccount
 asyncio.run(ServiceAccount(pathlib.Path(sys.argv[1])).access())
 loaded = {"kr8s", "kopf", "distributed", "dask", "click", "httpx", "yaml"} & set(sys.modules)
 assert not loaded, loaded

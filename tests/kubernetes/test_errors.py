@@ -8,18 +8,6 @@ from typing import Any
 
 import pytest
 
-from daskjob.backends.kubernetes.answers import (
-    AlreadyExists,
-    Expired,
-    NoSuchResource,
-    OutcomeUnknown,
-    Replaced,
-    Throttled,
-    Unanswered,
-    Unreachable,
-    error_of,
-)
-from daskjob.backends.kubernetes.items import WatchFailed
 from daskjob.core.errors import (
     ApiError,
     ChangeDenied,
@@ -30,6 +18,18 @@ from daskjob.core.errors import (
     NotFound,
     RejectionKind,
     StatusRejected,
+)
+from daskjob.kube.errors import (
+    AlreadyExists,
+    Expired,
+    NoSuchResource,
+    OutcomeUnknown,
+    Replaced,
+    Throttled,
+    Unanswered,
+    Unreachable,
+    WatchFailed,
+    error_of,
 )
 
 UID = "00000000-0000-0000-0000-000000000000"

@@ -16,13 +16,13 @@ from typing import Any
 
 import msgspec
 
-from daskjob.backends.kubernetes.background import Background
-from daskjob.backends.kubernetes.items import UnexpectedObject
+from daskjob.backends.kubernetes.asking.background import Background
 from daskjob.core.diagnose import AGAIN_SECONDS
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.pod_warnings import PodWarning, latest_warning
 from daskjob.core.pods import PodFacts
+from daskjob.kube.errors import UnexpectedObject
 
 logger = logging.getLogger(__name__)
 

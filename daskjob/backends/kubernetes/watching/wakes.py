@@ -11,15 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.items import Item
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.items import Item
 from daskjob.core import names
 from daskjob.core.backend import Wake
 from daskjob.core.manifests import Key
-
-#: The kinds that passes are about, owners first.
-PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP, names.Kind.AUTOSCALER)
-
 
 #: What a worker does is soon told in a count, and nothing more follows from it for its cluster and
 #: its job; workers come by the dozen, and one pass sees what all of them did until then. A pass
@@ -102,7 +98,7 @@ class Wakes:
 
 
 def _has_passes(item: Item) -> bool:
-    return item.ref.kind in PASS_KINDS
+    return item.ref.kind in names.PASS_KINDS
 
 
 def _key(item: Item) -> Key:

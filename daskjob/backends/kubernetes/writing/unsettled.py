@@ -1,15 +1,15 @@
-"""The gate before a pass: whether the cache shows all that we wrote for this object.
+"""Creations of unknown outcome, which are settled before the next pass over their object.
 
-No I/O here. A pass that decides by a cache from before our own writes makes them a second time:
-twice the workers, a second verdict. Other controllers remember the resourceVersion of each write
-and wait for their watch to come to it. Here the answer to a write enters the cache before whoever
-wrote goes on, and the cache never takes anything older back, deletions included: once a write was
-answered, the cache shows it or something newer, and there is no version left to wait for.
+A pass that decides by a cache from before our own writes makes them a second time: twice the
+workers, a second verdict. Other controllers remember the resourceVersion of each write and wait
+for their watch to reach it. Here the answer to a write enters the cache before the writer goes on,
+and the cache never takes anything older back, deletions included: once a write was answered, the
+cache shows it or something newer, and there is no version left to wait for.
 
 What is left is a write that was not answered: the connection broke after it was sent, or the
 server timed out inside. It may have happened, may not, and may be about to.
 
-- **A patch or a deletion** needs no gate. The next pass decides it again, from the same state,
+- **A patch or a deletion** needs no settling. The next pass decides it again, from the same state,
   and doing so twice does it once.
 - **A creation** does: for a worker the next pass would think of another name. A GET cannot settle
   it, since one that finds nothing only says "not yet". To create it again under the same name
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from daskjob.backends.kubernetes.cache import Cache
+from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.core.manifests import Key, Manifest, controller_uid, object_ref
 
 
@@ -55,10 +55,6 @@ class UnsettledCreates:
             if self._has_come(manifest):
                 self.settled(owner, manifest)
         return list(self._unsettled.get(owner, {}).values())
-
-    def caught_up(self, owner: Key) -> bool:
-        """Say whether the cache shows all that was written for an object."""
-        return not self.unsettled(owner)
 
     def forget(self, owner: Key) -> None:
         """Let go of an object that is gone: what was made for it goes too."""

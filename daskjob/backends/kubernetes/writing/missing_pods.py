@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from daskjob.backends.kubernetes.answers import Replaced
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.cached_api import CachedApi
-from daskjob.backends.kubernetes.items import Item
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.items import Item
+from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.core import names
 from daskjob.core.errors import ChangeDenied, CreateRejected, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.parsed import parsed_group
+from daskjob.kube.errors import Replaced
 
 
 class MissingPods:
@@ -20,8 +20,8 @@ class MissingPods:
     To a watch, a pod whose label was taken off looks deleted.
     """
 
-    def __init__(self, own: CachedApi, cache: Cache) -> None:
-        self._own = own
+    def __init__(self, api: CachedApi, cache: Cache) -> None:
+        self._own = api
         self._cache = cache
         #: Runners and schedulers that were looked for in vain, by their owner's uid.
         self._looked_for: dict[str, set[str]] = {}

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from daskjob.backends.kubernetes.answers import Expired, NoSuchResource
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.items import Change, ItemDecoder, WatchFailed
-from daskjob.backends.kubernetes.resources import WATCHED, Resource
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.items import Change, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import WATCHED, Watched
 from daskjob.core.errors import ApiError, DaskJobError, Forbidden
+from daskjob.kube.api import Api
+from daskjob.kube.errors import Expired, NoSuchResource, WatchFailed
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Informer:
         self,
         api: Api,
         cache: Cache,
-        resource: Resource,
+        watched: Watched,
         *,
         namespace: str | None = None,
         pace: Pace = PACE,
@@ -73,7 +73,7 @@ class Informer:
         clock: Callable[[], float] = time.monotonic,
         on_watch_broken: OnWatchBroken = ignore_broken_watch,
     ) -> None:
-        self.resource = resource
+        self.watched = watched
         self.namespace = namespace
         #: Set once the cache has all that there was at one moment.
         self.synced = asyncio.Event()
@@ -90,7 +90,8 @@ class Informer:
         self._page_limit = page_limit
         self._clock = clock
         self._on_watch_broken = on_watch_broken
-        self._decoder = ItemDecoder(resource)
+        self._selection = watched.within(namespace)
+        self._decoder = ItemDecoder(watched)
         #: From where to watch on; ``None``: list first.
         self._version: int | None = None
         #: Failures in a row, and watches in a row that told nothing.
@@ -100,7 +101,7 @@ class Informer:
 
     def __str__(self) -> str:
         where = f"namespace {self.namespace}" if self.namespace else "all namespaces"
-        return f"{self.resource.plural} of {where}"
+        return f"{self.watched.resource.plural} of {where}"
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -130,9 +131,7 @@ class Informer:
         proceed = ""
         while True:
             page = self._decoder.page(
-                await self._api.list_page(
-                    self.resource, self.namespace, limit=self._page_limit, proceed=proceed
-                )
+                await self._api.list_page(self._selection, limit=self._page_limit, proceed=proceed)
             )
             self.last_heard = self._clock()
             for item in page.items:
@@ -142,7 +141,7 @@ class Informer:
             if not proceed:
                 break
         # Deletions that no watch told us of. What came after the list is newer, and stays.
-        self._cache.keep_only(self.resource.kind, self.namespace, seen, page.version)
+        self._cache.keep_only(self.watched.kind, self.namespace, seen, page.version)
         self._fruitless = 0
         self.synced.set()
         return page.version
@@ -152,7 +151,7 @@ class Informer:
         try:
             await self._watch(version)
         except DaskJobError:
-            self._on_watch_broken(self.resource.kind)
+            self._on_watch_broken(self.watched.kind)
             raise
 
     async def _watch(self, version: int) -> None:
@@ -160,8 +159,7 @@ class Informer:
         self._asked_at = self._clock()
         self.watches += 1
         async with self._api.watch(
-            self.resource,
-            self.namespace,
+            self._selection,
             version,
             idle_seconds=self._pace.idle,
             duration_seconds=round(self._pace.duration * random.uniform(0.8, 1.0)),
@@ -215,7 +213,7 @@ def informers(
     """Return the informers of all that passes look at, in these namespaces or everywhere."""
     where: Sequence[str | None] = tuple(namespaces) or (None,)
     return [
-        Informer(api, cache, resource, namespace=namespace, on_watch_broken=on_watch_broken)
-        for resource in WATCHED
+        Informer(api, cache, watched, namespace=namespace, on_watch_broken=on_watch_broken)
+        for watched in WATCHED
         for namespace in where
     ]

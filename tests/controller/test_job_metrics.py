@@ -8,13 +8,13 @@ import logging
 import pytest
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.controller.jobs import Jobs
+from daskjob.controller.job_metrics import Jobs
 from daskjob.controller.leader_only import LeaderOnly, NotLeading
 from daskjob.controller.metrics import Sample
-from daskjob.core.backend import reconcile
 from daskjob.core.decision import Patch, Retire
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Key, ObjectRef, object_ref
+from daskjob.core.reconcile import reconcile
 from tests.core import manifests
 
 
@@ -150,7 +150,7 @@ def test_status_whose_write_got_no_answer_is_counted_when_it_is_seen(counted: Co
 def test_what_happens_to_a_job_is_logged_without_what_it_printed(
     counted: Counted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "daskjob.controller.jobs"):
+    with caplog.at_level(logging.INFO, "daskjob.controller.job_metrics"):
         counted.world.submit(manifests.job(backoffLimit=0))
         counted.run()
         counted.world.exit(counted.world.pod("sums-runner"), 3, message="token=hunter2")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from daskjob.backends.kubernetes.agents import Agents, Endpoint, NoAnswer
-from daskjob.backends.kubernetes.background import Background
-from daskjob.core.dask import Retirement, host_of
+from daskjob.backends.agent_answers import NoAnswer
+from daskjob.backends.kubernetes.asking.agents import Agents, Endpoint
+from daskjob.backends.kubernetes.asking.background import Background
+from daskjob.core.dask import Retirement, host_of, retirement_from
 from daskjob.core.decision import Retire
 from daskjob.core.manifests import Key
 from daskjob.core.pods import PodFacts
@@ -71,9 +72,7 @@ class Retirements:
             if endpoint is None:
                 raise NoAnswer("there is no scheduler")
             answer = await self._agents.tell(endpoint, "retire", body, bound)
-            retired = answer.get("retired")
-            confirmed = frozenset(map(str, retired)) if isinstance(retired, list) else frozenset()
-            result = Retirement(retired=confirmed & asked, remaining=asked - confirmed)
+            result = retirement_from(answer, asked)
         except NoAnswer as error:
             logger.info("%s: its scheduler was asked to retire workers: %s", group, error)
             result = Retirement(remaining=asked, answered=False)
@@ -86,5 +85,5 @@ class Retirements:
 
 def concerns(answer: Retirement, pods: Iterable[PodFacts]) -> bool:
     """Say whether a worker that was let go may still be there: its pod's address is."""
-    hosts = {host_of(address) for address in answer.retired}
+    hosts = set(map(host_of, answer.retired))
     return any(pod.ip in hosts for pod in pods if pod.alive and not pod.deleting)

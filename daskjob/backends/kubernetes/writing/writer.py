@@ -11,21 +11,21 @@ import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from daskjob.backends.kubernetes.answers import AlreadyExists, Replaced
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.background import Background
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.cached_api import CachedApi
-from daskjob.backends.kubernetes.events import event_manifest
-from daskjob.backends.kubernetes.items import Item
-from daskjob.backends.kubernetes.rejections import Rejections
-from daskjob.backends.kubernetes.told_events import ToldEvents
+from daskjob.backends.kubernetes.asking.background import Background
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.items import Item
+from daskjob.backends.kubernetes.writing.cached_api import CachedApi
+from daskjob.backends.kubernetes.writing.events import event_manifest
+from daskjob.backends.kubernetes.writing.told_events import ToldEvents
+from daskjob.backends.rejections import Rejections
 from daskjob.core import names
 from daskjob.core.decision import Event, Patch
 from daskjob.core.errors import Conflict, CreateRejected, NotFound, RejectionKind, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, metadata, object_ref
 from daskjob.core.observed import Rejection
 from daskjob.core.policies.pacing import next_status_try
+from daskjob.kube.api import Api
+from daskjob.kube.errors import AlreadyExists, Replaced
 
 logger = logging.getLogger(__name__)
 

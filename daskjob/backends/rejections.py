@@ -1,4 +1,4 @@
-"""Objects that the API server refused: in whose pass, who said no, since when. No I/O here."""
+"""Rejected objects: in whose pass, by whom, since when, and how often."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from daskjob.core.manifests import Key, ObjectRef
 from daskjob.core.observed import Rejection
 
 
+def counted(before: Rejection | None, error: CreateRejected, now: datetime) -> Rejection:
+    """Return a rejection, counted with those before it that were of the same kind."""
+    if before is None or before.kind != error.kind:
+        return Rejection(error.kind, error.name, error.words, now, now)
+    return replace(before, words=error.words, last_at=now, tries=before.tries + 1)
+
+
 class Rejections:
-    """What was refused and has not succeeded since, by the key of the pass that asked."""
+    """What was rejected and has not succeeded since, by the key of the pass that asked."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._by_key: dict[Key, dict[str, Rejection]] = {}
 
     def rejected(self, owner: Key, ref: ObjectRef, error: CreateRejected) -> None:
-        """Take note of a no."""
+        """Record a rejection."""
         found = self._by_key.setdefault(owner, {})
-        now, name = self._clock(), f"{ref.kind}/{ref.name}"
-        before = found.get(name)
-        if before is None or before.kind != error.kind:
-            found[name] = Rejection(error.kind, error.name, error.words, now, now)
-        else:
-            tries = before.tries + 1
-            found[name] = replace(before, words=error.words, last_at=now, tries=tries)
+        name = f"{ref.kind}/{ref.name}"
+        found[name] = counted(found.get(name), error, self._clock())
 
     def succeeded(self, owner: Key, ref: ObjectRef) -> None:
-        """Forget a no that became a yes."""
+        """Clear a rejection after a success."""
         found = self._by_key.get(owner)
         if found is not None:
             found.pop(f"{ref.kind}/{ref.name}", None)
@@ -38,11 +40,11 @@ class Rejections:
                 del self._by_key[owner]
 
     def forget(self, owner: Key) -> None:
-        """Let go of an object that is gone."""
+        """Discard what is recorded of an object that is gone."""
         self._by_key.pop(owner, None)
 
     def of(self, owners: Iterable[Key]) -> dict[str, Rejection]:
-        """Return the refusals of some passes together, as ``observed.rejections`` has them."""
+        """Return the rejections of some passes together, as ``observed.rejections`` has them."""
         found: dict[str, Rejection] = {}
         for owner in owners:
             found.update(self._by_key.get(owner, {}))

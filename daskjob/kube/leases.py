@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from daskjob.backends.kubernetes.api import Api
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.api import Api
+from daskjob.kube.decoding import read_object
 
 
 class Leases:
@@ -18,7 +17,7 @@ class Leases:
     async def get(self, namespace: str, name: str) -> Manifest | None:
         """Return a Lease as the API server has it now; ``None``: there is none."""
         try:
-            return _lease(await self._api.get(ObjectRef("Lease", namespace, name)))
+            return read_object(await self._api.get(ObjectRef("Lease", namespace, name)))
         except NotFound:
             return None
 
@@ -30,7 +29,7 @@ class Leases:
         Conflict
             There is one of this name.
         """
-        return _lease(await self._api.create(manifest))
+        return read_object(await self._api.create(manifest))
 
     async def update(self, manifest: Manifest) -> Manifest:
         """Replace a Lease of this very resourceVersion, and return it.
@@ -40,9 +39,4 @@ class Leases:
         NotFound, Conflict
             It is gone; it has changed since.
         """
-        return _lease(await self._api.replace(manifest))
-
-
-def _lease(data: bytes) -> Manifest:
-    found: Manifest = msgspec.json.decode(data)
-    return found
+        return read_object(await self._api.replace(manifest))

@@ -1,8 +1,8 @@
-"""What the API server's answers mean: its noes as daskjob's errors, in its own words.
+"""Error responses of the API server as daskjob exceptions, with the server's own message.
 
-No I/O here. Words are the only thing that tells a missing permission from a refused object, both
-403, and an admission policy from a field that cannot be right, both 422. They have not changed
-since those features exist; ``tests/kubernetes`` asks a real server.
+Only the message distinguishes a missing permission from a rejected object, both 403, and an
+admission policy from an invalid field, both 422. These messages have not changed since those
+features exist; ``tests/kubernetes`` checks them on a real server.
 """
 
 from __future__ import annotations
@@ -62,6 +62,22 @@ class Throttled(ApiError):
 
     def __str__(self) -> str:
         return self.words
+
+
+class UnexpectedObject(ApiError):
+    """The response is not what the API server sends for objects of this kind."""
+
+
+class WatchFailed(ApiError):
+    """The server ended a watch with an ERROR event; ``code`` is its reason."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(code, words)
+        self.code = code
+        self.words = words
+
+    def __str__(self) -> str:
+        return f"the watch ended with {self.code}: {self.words}"
 
 
 class Cause(msgspec.Struct):

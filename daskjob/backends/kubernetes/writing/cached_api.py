@@ -1,8 +1,8 @@
 """Writes whose answers enter the cache at once, so that the next pass sees what the last one did.
 
-A creation takes the key of the pass that it is for: ``caught_up`` says whether the cache shows
-what became of all of them (see ``unsettled``). What the server says no to is the caller's to
-judge; what its noes tell about the world, an object that is gone, the cache learns here.
+A creation takes the key of the pass that it is for: ``settle`` finds out what became of those
+whose outcome is unknown (see ``unsettled``). Rejections are the caller's to judge; a 404 or a uid
+conflict also updates the cache: the object is gone.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from daskjob.backends.kubernetes.answers import AlreadyExists, OutcomeUnknown, Replaced
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.items import Item, ItemDecoder, UnexpectedObject, still_there
-from daskjob.backends.kubernetes.resources import resource_of
-from daskjob.backends.kubernetes.unsettled import UnsettledCreates
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder, still_there
+from daskjob.backends.kubernetes.watching.kinds import watched_kind
+from daskjob.backends.kubernetes.writing.unsettled import UnsettledCreates
 from daskjob.core import names
 from daskjob.core.errors import CreateRejected, NotFound, RejectionKind
 from daskjob.core.manifests import (
@@ -27,6 +25,8 @@ from daskjob.core.manifests import (
     metadata,
     object_ref,
 )
+from daskjob.kube.api import Api
+from daskjob.kube.errors import AlreadyExists, OutcomeUnknown, Replaced, UnexpectedObject
 
 
 class CachedApi:
@@ -51,13 +51,13 @@ class CachedApi:
         """
         ref = object_ref(manifest)
         try:
-            item = _decoded(ref.kind, await self.api.create(manifest))
+            item = _decoded(ref.kind, await self.api.create(manifest, metadata_only=_bare(ref)))
         except (OutcomeUnknown, UnexpectedObject, asyncio.CancelledError):
             self.unsettled.lost(owner, manifest)
             raise
         if _is_as_asked(item, manifest):
             return self._kept(item)
-        if resource_of(ref.kind).goes_with_owner:
+        if watched_kind(ref.kind).goes_with_owner:
             raise _changed(ref, "" if item.owner_uid else _ownerless(ref))
         with suppress(NotFound, Replaced):
             await self.delete(item.ref)
@@ -66,7 +66,8 @@ class CachedApi:
     async def patch(self, ref: ObjectRef, body: Manifest) -> Item:
         """Merge a patch into an object; errors as of ``Api.patch``."""
         with self._learning(ref):
-            return self._kept(_decoded(ref.kind, await self.api.patch(ref, body)))
+            data = await self.api.patch(ref, body, metadata_only=_bare(ref))
+            return self._kept(_decoded(ref.kind, data))
 
     async def label(self, ref: ObjectRef, label: str, value: str) -> Item:
         """Give an object a label by which it is watched; errors as of ``Api.patch``.
@@ -89,7 +90,7 @@ class CachedApi:
     async def delete(self, ref: ObjectRef, *, grace_seconds: int | None = None) -> None:
         """Delete an object; errors as of ``Api.delete``."""
         with self._learning(ref):
-            data = await self.api.delete(ref, grace_seconds=grace_seconds)
+            data = await self.api.delete(ref, grace_seconds=grace_seconds, metadata_only=_bare(ref))
         if still_there(data):
             self._kept(_decoded(ref.kind, data))
         else:
@@ -102,7 +103,7 @@ class CachedApi:
         """
         before = self.cache.get(ref.kind, ref.namespace, ref.name)
         try:
-            data = await self.api.get(ref)
+            data = await self.api.get(ref, metadata_only=_bare(ref))
         except NotFound:
             if before is not None:
                 self.cache.remove(before.ref)
@@ -115,7 +116,7 @@ class CachedApi:
         Raises
         ------
         ApiError
-            It is not known yet; ``caught_up`` stays false.
+            It is not known yet, and no pass over this key may run.
         """
         for manifest in self.unsettled.unsettled(owner):
             try:
@@ -128,13 +129,9 @@ class CachedApi:
                 pass
             self.unsettled.settled(owner, manifest)
 
-    def caught_up(self, owner: Key) -> bool:
-        """Say whether the cache shows all that was written for an object."""
-        return self.unsettled.caught_up(owner)
-
     def _kept(self, item: Item) -> Item:
         """Let the cache have an object, unless no watch would ever tell of its end."""
-        if item.cluster or not resource_of(item.ref.kind).selector:
+        if item.cluster or not watched_kind(item.ref.kind).selector:
             self.cache.put(item)
         return item
 
@@ -164,8 +161,13 @@ def _ownerless(ref: ObjectRef) -> str:
     return f", then kubectl delete --namespace {ref.namespace} {ref.kind.lower()} {ref.name}"
 
 
+def _bare(ref: ObjectRef) -> bool:
+    """Return whether answers need no more than the object's metadata."""
+    return watched_kind(ref.kind).metadata_only
+
+
 def _decoded(kind: str, data: bytes) -> Item:
-    return ItemDecoder(resource_of(kind)).item(data)
+    return ItemDecoder(watched_kind(kind)).item(data)
 
 
 def _is_as_asked(item: Item, manifest: Manifest) -> bool:

@@ -8,21 +8,27 @@ below say which fields are decoded; the decoder skips the others without making 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict, TypeVar, cast
+from typing import TypedDict, cast
 
 import msgspec
 
-from daskjob.backends.kubernetes.resources import Resource
+from daskjob.backends.kubernetes.watching.kinds import Watched
 from daskjob.core import names
 from daskjob.core.caching import cached_by_identity, shared
-from daskjob.core.errors import ApiError
-from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, ObjectRef, is_too_deep
+from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.pods import PodFacts, pod_facts
-
-_Decoded = TypeVar("_Decoded")
+from daskjob.kube.decoding import (
+    BOOKMARK,
+    DELETED,
+    decoded,
+    read_line,
+    read_object,
+    read_page,
+    version_number,
+)
+from daskjob.kube.errors import UnexpectedObject
 
 #: Annotations as large as the object itself, written by tools for themselves.
 _TOOLS_COPIES = (
@@ -93,22 +99,6 @@ def nothing_known(_uid: str, _version: int) -> bool:
     return False
 
 
-class UnexpectedObject(ApiError):
-    """What came is nothing that the API server says of objects of this kind."""
-
-
-class WatchFailed(ApiError):
-    """The server says within a watch that it cannot go on; ``code`` is its reason."""
-
-    def __init__(self, code: int, words: str) -> None:
-        super().__init__(code, words)
-        self.code = code
-        self.words = words
-
-    def __str__(self) -> str:
-        return f"the watch ended with {self.code}: {self.words}"
-
-
 class _Owner(TypedDict, total=False):
     apiVersion: str
     kind: str
@@ -131,17 +121,6 @@ class _Metadata(TypedDict, total=False):
     annotations: dict[str, str] | None
     ownerReferences: list[_Owner] | None
     finalizers: list[str] | None
-
-
-class _HeadMetadata(msgspec.Struct):
-    name: str = ""
-    namespace: str | None = None
-    uid: str = ""
-    resourceVersion: str = ""  # noqa: N815 - Kubernetes' names
-
-
-class _Head(msgspec.Struct):
-    metadata: _HeadMetadata
 
 
 class _Bare(TypedDict, total=False):
@@ -241,40 +220,9 @@ class _Pod(TypedDict, total=False):
     status: _PodStatus | None
 
 
-class _ListMetadata(msgspec.Struct):
-    resourceVersion: str = ""  # noqa: N815 - Kubernetes' names
-    proceed: str = msgspec.field(default="", name="continue")
-
-
-class _List(msgspec.Struct):
-    metadata: _ListMetadata
-    items: list[msgspec.Raw] | None = None
-
-
-class _Line(msgspec.Struct):
-    type: str
-    object: msgspec.Raw
-
-
-class _Failure(TypedDict, total=False):
-    code: int | None
-    message: str | None
-
-
-#: So many mappings and lists within each other are read; the specs allow half of that, so what is
-#: cut off is noticed there.
-READ_LEVELS = 2 * DEEPEST_LEVELS
-#: A string, in which brackets mean nothing, or a bracket.
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
-
-_LIST = msgspec.json.Decoder(_List)
-_LINE = msgspec.json.Decoder(_Line)
-_HEAD = msgspec.json.Decoder(_Head)
-_FAILURE = msgspec.json.Decoder(_Failure)
 _POD: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Pod)
 _BARE: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(_Bare)
 _OWN = msgspec.json.Decoder(_Own)
-_WHOLE: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(dict[str, Any])
 _WITH_REFERENCE = msgspec.json.Decoder(_WithReference)
 _WITH_NAME = msgspec.json.Decoder(_WithName)
 
@@ -285,12 +233,12 @@ class ItemDecoder:
     Raises ``UnexpectedObject`` for what is no JSON of that kind.
     """
 
-    def __init__(self, resource: Resource) -> None:
-        self._resource = resource
+    def __init__(self, kind: Watched) -> None:
+        self._kind = kind
         self._item = self._other
-        if resource.kind == "Pod":
+        if kind.kind == "Pod":
             self._item = self._pod
-        elif not resource.metadata_only:
+        elif not kind.metadata_only:
             self._item = self._own
 
     def item(self, data: bytes | msgspec.Raw) -> Item:
@@ -298,21 +246,18 @@ class ItemDecoder:
         try:
             item = self._item(data)
         except msgspec.MsgspecError as error:
-            raise UnexpectedObject(f"not a {self._resource.kind}: {error}") from error
+            raise UnexpectedObject(f"not a {self._kind.kind}: {error}") from error
         if not item.ref.uid:
-            raise UnexpectedObject(f"not a {self._resource.kind}: it has no uid")
+            raise UnexpectedObject(f"not a {self._kind.kind}: it has no uid")
         return item
 
     def page(self, data: bytes) -> Page:
         """Return a page of a list."""
-        try:
-            found = _decoded(_LIST, data)
-        except msgspec.MsgspecError as error:
-            raise UnexpectedObject(f"not a list of {self._resource.plural}: {error}") from error
+        found = read_page(data, self._kind.resource.plural)
         return Page(
-            items=[self.item(raw) for raw in found.items or ()],
-            version=_number(found.metadata.resourceVersion),
-            proceed=found.metadata.proceed,
+            items=[self.item(raw) for raw in found.items],
+            version=found.version,
+            proceed=found.proceed,
         )
 
     def change(self, line: bytes, known: Known = nothing_known) -> Change:
@@ -326,49 +271,30 @@ class ItemDecoder:
         WatchFailed
             The line says that the watch cannot go on.
         """
-        try:
-            found = _decoded(_LINE, line)
-            if found.type == "ERROR":
-                raise self._failure(found.object)
-            head = _HEAD.decode(found.object).metadata
-        except msgspec.MsgspecError as error:
-            raise UnexpectedObject(f"not a line of a watch: {error}") from error
-        version = _number(head.resourceVersion)
-        if found.type == "BOOKMARK":
+        found = read_line(line)
+        version = found.version
+        if found.type == BOOKMARK:
             return Change(version)
-        if not head.uid:
-            raise UnexpectedObject(f"not a {self._resource.kind}: it has no uid")
-        match found.type:
-            case "ADDED" | "MODIFIED":
-                return Change(
-                    version, None if known(head.uid, version) else self.item(found.object)
-                )
-            case "DELETED":
-                namespace = head.namespace or "default"
-                gone = ObjectRef(self._resource.kind, namespace, head.name, head.uid)
-                return Change(version, gone=gone)
-        raise UnexpectedObject(f"not an event of a watch: {found.type}")
-
-    def _failure(self, data: msgspec.Raw) -> ApiError:
-        try:
-            status = _FAILURE.decode(data)
-        except msgspec.MsgspecError as error:
-            return UnexpectedObject(f"not a line of a watch: {error}")
-        return WatchFailed(status.get("code") or 0, status.get("message") or "no reason given")
+        if not found.uid:
+            raise UnexpectedObject(f"not a {self._kind.kind}: it has no uid")
+        if found.type == DELETED:
+            gone = ObjectRef(self._kind.kind, found.namespace, found.name, found.uid)
+            return Change(version, gone=gone)
+        return Change(version, None if known(found.uid, version) else self.item(found.object))
 
     def _other(self, data: bytes | msgspec.Raw) -> Item:
-        return self._of(_decoded(_BARE, data).get("metadata") or {})
+        return self._of(decoded(_BARE, data).get("metadata") or {})
 
     def _pod(self, data: bytes | msgspec.Raw) -> Item:
-        found = _decoded(_POD, data)
+        found = decoded(_POD, data)
         return self._of(found.get("metadata") or {}, pod=pod_facts(found))
 
     def _own(self, data: bytes | msgspec.Raw) -> Item:
-        found = _decoded(_OWN, data)
+        found = decoded(_OWN, data)
         for annotation in _TOOLS_COPIES:
             (found.metadata.get("annotations") or {}).pop(annotation, None)
         # Objects of a list come without these.
-        found.apiVersion, found.kind = self._resource.api_version, self._resource.kind
+        found.apiVersion, found.kind = self._kind.resource.api_version, self._kind.kind
         cluster_ref = _cluster_ref(found.kind, found.spec)
         data = msgspec.json.encode(found)
         return self._of(cast("Manifest", found.metadata), cluster_ref=cluster_ref, data=data)
@@ -383,8 +309,8 @@ class ItemDecoder:
     ) -> Item:
         owner = _controller(meta)
         return Item(
-            ref=pod.ref if pod else _reference(self._resource.kind, meta),
-            version=_number(meta.get("resourceVersion", "")),
+            ref=pod.ref if pod else _reference(self._kind.kind, meta),
+            version=version_number(meta.get("resourceVersion", "")),
             owner_kind=shared(owner.get("kind", "")),
             owner_uid=shared(owner.get("uid", "")),
             cluster=shared((meta.get("labels") or {}).get(names.LABEL_CLUSTER_NAME, "")),
@@ -397,15 +323,7 @@ class ItemDecoder:
 
 @cached_by_identity
 def _manifest(data: bytes) -> Manifest:
-    try:
-        found = _WHOLE.decode(data)
-        if is_too_deep(found, READ_LEVELS):
-            raise RecursionError
-        return found
-    except RecursionError:
-        return _WHOLE.decode(flattened(data))
-    except msgspec.MsgspecError as error:
-        raise UnexpectedObject(f"not an object of ours: {error}") from error
+    return read_object(data)
 
 
 def still_there(data: bytes) -> bool:
@@ -415,40 +333,11 @@ def still_there(data: bytes) -> bool:
     it goes: in its grace period, or held by a finalizer. A pod that no node runs has neither.
     """
     try:
-        meta = _decoded(_BARE, data).get("metadata") or {}
+        meta = decoded(_BARE, data).get("metadata") or {}
     except msgspec.MsgspecError:
         return False
     held = meta.get("deletionGracePeriodSeconds") or meta.get("finalizers")
     return bool(meta.get("deletionTimestamp") and held)
-
-
-def _decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes | msgspec.Raw) -> _Decoded:
-    try:
-        return decoder.decode(data)
-    except RecursionError:
-        return decoder.decode(flattened(data))
-
-
-def flattened(data: bytes | msgspec.Raw) -> bytes:
-    """Return JSON without what is nested deeper than can be read; null stands there instead.
-
-    Anybody may write ten thousand brackets into a field that is kept whole. Without this nobody
-    could read the list in which that object stands, and every other job would stand still.
-    """
-    kept: list[bytes] = []
-    text = bytes(data)
-    depth = begin = 0
-    for token in _TOKEN.finditer(text):
-        mark = text[token.start()]
-        if mark in b"[{":
-            depth += 1
-            if depth == READ_LEVELS + 1:
-                kept += [text[begin : token.start()], b"null"]
-        elif mark in b"]}":
-            if depth == READ_LEVELS + 1:
-                begin = token.end()
-            depth -= 1
-    return b"".join([*kept, text[begin:]])
 
 
 def _controller(meta: Manifest) -> Manifest:
@@ -475,8 +364,3 @@ def _reference(kind: str, meta: Manifest) -> ObjectRef:
     return ObjectRef(
         kind, shared(meta.get("namespace") or "default"), meta.get("name", ""), meta.get("uid", "")
     )
-
-
-def _number(version: str) -> int:
-    """Return a resourceVersion as the number that it is in etcd; 0 where it is none."""
-    return int(version) if version.isdigit() else 0

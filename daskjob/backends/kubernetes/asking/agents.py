@@ -20,25 +20,20 @@ from types import TracebackType
 import aiohttp
 import msgspec
 
-from daskjob.backends.kubernetes.connector import Connector
+from daskjob.backends.agent_answers import LIMIT_BYTES, TIMEOUT_SECONDS, NoAnswer, check_answer
 from daskjob.core.dask import DaskState, dask_state
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.manifests import Key, Manifest
+from daskjob.kube.connector import Connector
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 2.0
-LIMIT_BYTES = 256 * 1024
 #: Questions in flight at once: schedulers that do not answer must not hold up the others for long.
 QUESTIONS = 64
 #: What is asked where nobody says more.
 STATE = "state"
 #: Answers in a row that did not come before the state that was known is known no more.
 PATIENCE = 3
-
-
-class NoAnswer(Exception):
-    """The scheduler did not answer, or not in a way that can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,10 +316,7 @@ async def _bounded(content: aiohttp.StreamReader) -> bytes:
 
 
 def _decoded(status: int, text: bytes) -> Manifest:
-    if status != 200:
-        raise NoAnswer(f"HTTP {status}")
-    if len(text) > LIMIT_BYTES:
-        raise NoAnswer(f"an answer of more than {LIMIT_BYTES} bytes")
+    check_answer(status, text)
     try:
         answer = msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
