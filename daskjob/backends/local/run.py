@@ -40,7 +40,7 @@ from daskjob.core.dask import DaskState
 from daskjob.core.errors import ApiError, Conflict, FieldError, Invalid
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.pods import pod_facts
-from daskjob.core.spec import ClusterSpec, DaskJob, parse_job
+from daskjob.core.spec import ClusterSpec, DaskJob, parse
 from daskjob.core.status import JobStatus, job_status_from
 
 #: How often the run checks whether another process asked it to cancel.
@@ -75,7 +75,7 @@ def prepare_run(
         A job of this name is already running here.
     """
     prepared = _prepared(manifest)
-    job = parse_job(prepared)
+    job = parse(DaskJob, prepared)
     _check_for_this_machine(job)
     _check_name_is_free(root, job.meta.name)
     things = ungiven(job)
@@ -110,7 +110,7 @@ class LocalRun:
         notes: list[str],
     ) -> None:
         self._manifest = manifest
-        self.job: DaskJob = parse_job(manifest)
+        self.job: DaskJob = parse(DaskJob, manifest)
         self.folder = folder
         #: Notes for the user before the job starts, one sentence each.
         self.notes = notes

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daskjob.core.command_line import has_option, option, without_options, words
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.names import ENV_WORKER_NAME
 from daskjob.core.quantity import parse_bytes, parse_quantity
@@ -95,13 +96,9 @@ def container_process(
     paths = Paths({**paths.mounts, message_path: message_file})
     declared = _declared(container, pod)
     env = {name: paths.here(value) for name, value in declared.items()}
-    words = [
-        paths.here(expanded(str(word), declared))
-        for key in ("command", "args")
-        for word in container.get(key) or ()
-    ]
-    argv = _argv(words, container, pod, machine)
-    without_nanny = words[:2] == ["dask", "worker"] and "--no-nanny" in argv
+    command_line = [paths.here(expanded(word, declared)) for word in words(container)]
+    argv = _argv(command_line, container, pod, machine)
+    without_nanny = command_line[:2] == ["dask", "worker"] and "--no-nanny" in argv
     working = container.get("workingDir")
     cwd = Path(working) if working and Path(working).is_dir() else machine.cwd
     return ContainerProcess(
@@ -175,7 +172,7 @@ def _scheduler(options: Sequence[str], machine: Machine) -> list[str]:
     host, _, port = machine.comm.rpartition(":")
     return [
         *(sys.executable, "-m", "distributed.cli.dask_scheduler"),
-        *without(options, _SCHEDULER_ADDRESSES),
+        *without_options(options, _SCHEDULER_ADDRESSES),
         *("--host", host, "--port", port, "--dashboard-address", machine.dashboard),
     ]
 
@@ -183,7 +180,8 @@ def _scheduler(options: Sequence[str], machine: Machine) -> list[str]:
 def _worker(
     options: Sequence[str], container: Manifest, pod: Manifest, machine: Machine
 ) -> list[str]:
-    kept = [word for word in without(options, _WORKER_ADDRESSES) if word not in _WORKER_FLAGS]
+    kept = without_options(options, _WORKER_ADDRESSES)
+    kept = [word for word in kept if word not in _WORKER_FLAGS]
     limits = (container.get("resources") or {}).get("limits") or {}
     added = ["--host", machine.comm.rpartition(":")[0], "--no-dashboard"]
     if not has_option(kept, "--name"):
@@ -205,7 +203,7 @@ def _worker(
 
 def _memory_limit(argv: Sequence[str], machine: Machine) -> int:
     """Return a worker's memory limit in bytes as Dask reads it; 0 for none, or nonsense."""
-    text = _option(argv, "--memory-limit")
+    text = option(argv, "--memory-limit")
     try:
         number = float(text)
     except ValueError:
@@ -218,41 +216,11 @@ def _memory_limit(argv: Sequence[str], machine: Machine) -> int:
         return 0
 
 
-def _option(words: Sequence[str], name: str) -> str:
-    """Return an option's value, the last one where it is given twice; empty where it is not."""
-    found = ""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == name:
-            found = following
-        elif word.startswith(f"{name}="):
-            found = word.partition("=")[2]
-    return found
-
-
 def _variable(container: Manifest, name: str) -> str:
     for variable in container.get("env") or ():
         if variable.get("name") == name:
             return str(variable.get("value") or "")
     return ""
-
-
-def has_option(words: Sequence[str], name: str) -> bool:
-    """Say whether a command line gives an option, as ``--name x`` or ``--name=x``."""
-    return any(word == name or word.startswith(f"{name}=") for word in words)
-
-
-def without(words: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return a command line without some options that take a value."""
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word in names:
-            skip = True
-        elif word.partition("=")[0] not in names:
-            kept.append(word)
-    return kept
 
 
 def ungiven(job: DaskJob) -> list[str]:
