@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from daskjob.backends.kubernetes.connection import Kubeconfig
+from daskjob.kube.kubeconfig import Kubeconfig
 from tests.cluster import proxy as faults
 from tests.cluster.plugin import Kubernetes
 from tests.cluster.proxy import FaultProxy, Request, answer, error_line

@@ -1,4 +1,4 @@
-"""The contract of a backend: what a pass may rely on, in every world (style §21)."""
+"""The contract of a backend: what a pass may rely on, checked in every world."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ async def opened(world: ContractWorld) -> AsyncIterator[ContractWorld]:
 
 
 async def observed_job(world: ContractWorld, key: Key) -> ObservedJob:
-    """What the backend sees of a job."""
+    """Return what the backend observes of a job."""
     found = await world.backend.observe(key)
     assert isinstance(found, ObservedJob)
     return found
 
 
 async def made(world: ContractWorld, name: str = "sums") -> tuple[Key, ObservedJob]:
-    """A job that no pass has seen yet."""
+    """Create a job without running a pass."""
     key = await world.submit(job(name=name))
     return key, await observed_job(world, key)
 
 
 def child(owner: ObservedJob, name: str = "sums-runner", attempt: int = 0) -> Manifest:
-    """A runner pod that a job owns."""
+    """Return a runner pod that a job owns."""
     meta = owner.job.meta
     reference = {
         "apiVersion": "kubernetes.dask.org/v1",
@@ -81,7 +81,7 @@ def child(owner: ObservedJob, name: str = "sums-runner", attempt: int = 0) -> Ma
 
 
 async def with_runner(world: ContractWorld) -> tuple[Key, PodFacts]:
-    """A job with the runner pod of attempt 0."""
+    """Create a job with the runner pod of attempt 0."""
     key, owner = await made(world)
     await world.backend.create(key, child(owner))
     runner = (await observed_job(world, key)).runner(0)
@@ -90,7 +90,7 @@ async def with_runner(world: ContractWorld) -> tuple[Key, PodFacts]:
 
 
 async def brought_up(world: ContractWorld) -> Key:
-    """A job that runs."""
+    """Create a job and bring it up."""
     key = await world.submit(job())
     for _ in range(3):
         await world.settle()
@@ -105,11 +105,11 @@ async def brought_up(world: ContractWorld) -> Key:
     return key
 
 
-async def test_what_does_not_exist_is_observed_as_none(world: ContractWorld) -> None:
-    assert await world.backend.observe(Key("DaskJob", world.namespace, "nobody")) is None
+async def test_a_missing_object_is_observed_as_none(world: ContractWorld) -> None:
+    assert await world.backend.observe(Key("DaskJob", world.namespace, "missing")) is None
 
 
-async def test_an_object_is_observed_with_the_uid_that_its_world_gave_it(
+async def test_an_object_is_observed_with_the_uid_assigned_by_its_world(
     world: ContractWorld,
 ) -> None:
     key, seen = await made(world)
@@ -126,7 +126,7 @@ async def test_a_create_shows_in_the_next_observe(world: ContractWorld) -> None:
     assert runner.alive
 
 
-async def test_to_create_twice_with_the_same_controller_is_success_and_makes_one(
+async def test_creating_twice_with_the_same_controller_succeeds_and_creates_one(
     world: ContractWorld,
 ) -> None:
     key, runner = await with_runner(world)
@@ -136,7 +136,7 @@ async def test_to_create_twice_with_the_same_controller_is_success_and_makes_one
     assert [pod.ref for pod in again] == [runner.ref]
 
 
-async def test_a_name_that_a_foreign_object_has_is_refused_as_a_conflict_and_seen(
+async def test_a_name_taken_by_a_foreign_object_is_rejected_as_a_conflict_and_observed(
     world: ContractWorld,
 ) -> None:
     key, owner = await made(world)
@@ -151,7 +151,7 @@ async def test_a_name_that_a_foreign_object_has_is_refused_as_a_conflict_and_see
     assert rejections["Pod/sums-runner"].words
 
 
-async def test_a_refusal_is_counted_and_gone_once_the_object_could_be_made(
+async def test_a_rejection_is_counted_and_cleared_once_the_object_is_created(
     world: ContractWorld,
 ) -> None:
     key, owner = await made(world)
@@ -179,7 +179,7 @@ async def test_a_foreign_object_is_not_observed_as_the_jobs_whatever_its_labels(
     assert (await observed_job(world, key)).runners == ()
 
 
-async def test_a_delete_with_a_wrong_uid_does_nothing(world: ContractWorld) -> None:
+async def test_a_delete_with_a_wrong_uid_has_no_effect(world: ContractWorld) -> None:
     key, runner = await with_runner(world)
     await world.backend.delete(replace(runner.ref, uid="00000000-0000-0000-0000-000000000000"))
     after = (await observed_job(world, key)).runner(0)
@@ -187,7 +187,7 @@ async def test_a_delete_with_a_wrong_uid_does_nothing(world: ContractWorld) -> N
     assert not after.deleting
 
 
-async def test_a_delete_of_an_object_that_is_gone_is_fine(world: ContractWorld) -> None:
+async def test_a_delete_of_an_object_that_is_gone_succeeds(world: ContractWorld) -> None:
     key, runner = await with_runner(world)
     await world.backend.delete(runner.ref)
     await world.moment()
@@ -234,7 +234,7 @@ async def test_a_stop_of_a_pod_that_is_gone_or_another_one_does_nothing(
     assert not seen.stop_asked
 
 
-async def test_a_status_that_was_written_shows_in_the_next_observe(world: ContractWorld) -> None:
+async def test_a_written_status_shows_in_the_next_observe(world: ContractWorld) -> None:
     key, seen = await made(world)
     status = {"jobStatus": "JobCreated", "policy": {"backoffLimit": 3}, "attempt": 0}
     await world.backend.write_status(seen.ref, status)
@@ -242,7 +242,7 @@ async def test_a_status_that_was_written_shows_in_the_next_observe(world: Contra
     assert (after.job_status, after.policy) == ("JobCreated", {"backoffLimit": 3})
 
 
-async def test_a_status_is_replaced_whole_so_that_what_is_absent_goes(
+async def test_a_status_is_replaced_completely_so_that_absent_fields_are_removed(
     world: ContractWorld,
 ) -> None:
     key, seen = await made(world)
@@ -305,7 +305,7 @@ async def test_a_patch_of_an_earlier_version_does_nothing(world: ContractWorld) 
         assert after.cluster.spec.worker.replicas == expected
 
 
-async def test_after_a_report_was_collected_it_is_observed_even_if_nobody_answered(
+async def test_a_collected_report_is_observed_even_if_no_agent_answered(
     world: ContractWorld,
 ) -> None:
     key = await brought_up(world)
@@ -337,7 +337,7 @@ async def test_a_job_whose_runner_exits_with_3_has_failed_with_exit_code_3(
 
 
 async def observed_autoscaler(world: ContractWorld, key: Key) -> ObservedAutoscaler:
-    """What the backend sees of an autoscaler."""
+    """Return what the backend observes of an autoscaler."""
     found = await world.backend.observe(key)
     assert isinstance(found, ObservedAutoscaler)
     return found
@@ -361,7 +361,7 @@ async def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_olde
     assert (await observed_autoscaler(world, key)).older_autoscaler == ""
 
 
-async def test_an_autoscaled_group_gets_as_many_workers_as_its_minimum_and_the_scheduler_is_asked(
+async def test_an_autoscaled_group_gets_its_minimum_of_workers_and_the_scheduler_is_asked(
     world: ContractWorld,
 ) -> None:
     await brought_up(world)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -323,12 +322,13 @@ async def test_loop_that_breaks_and_is_started_again_loses_no_object(world: Scri
     await task
 
 
-async def test_cache_that_breaks_fails_the_object_that_it_was_asked_about() -> None:
+async def test_cache_that_breaks_fails_the_object_that_is_observed() -> None:
     class Broken(ScriptedWorld):
-        def caught_up(self, key: Key) -> bool:
+        async def observe(self, key: Key) -> Observed | None:
             if key == BAD:
                 raise KeyError("version")
-            return True
+            found: Observed | None = await super().observe(key)
+            return found
 
     world = Broken()
     async with passes_over(world) as passes:
@@ -337,53 +337,6 @@ async def test_cache_that_breaks_fails_the_object_that_it_was_asked_about() -> N
         await asyncio.sleep(0.5)
         assert world.job_status(good).started
         assert passes.queue.failing == 1
-
-
-# Our own last write
-
-
-@pytest.mark.usefixtures("passes")
-async def test_no_pass_is_made_before_the_cache_has_seen_our_own_last_write(
-    world: ScriptedWorld,
-) -> None:
-    world.behind.add(GOOD)
-    world.submit(manifests.job("good"))
-    await asyncio.sleep(5)
-    assert world.times(GOOD) == []
-    world.behind.clear()
-    await asyncio.sleep(1)
-    assert world.job_status(GOOD).started
-
-
-@pytest.mark.usefixtures("passes")
-async def test_the_cache_catching_up_is_seen_at_once_when_it_is_told(world: ScriptedWorld) -> None:
-    world.behind.add(GOOD)
-    world.submit(manifests.job("good"))
-    await asyncio.sleep(5.01)
-    world.behind.clear()
-    world.wake(GOOD)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0.001)
-    assert world.times(GOOD)[0] == pytest.approx(5.01)
-
-
-@pytest.mark.usefixtures("passes")
-async def test_cache_that_never_catches_up_is_believed_for_30_s(
-    world: ScriptedWorld, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        world.behind.add(GOOD)
-        world.submit(manifests.job("good"))
-        for _ in range(2900):
-            await asyncio.sleep(0.01)
-            world.wake(GOOD)
-        assert world.times(GOOD) == []
-        await asyncio.sleep(3)
-        assert world.times(GOOD) != []
-    assert re.search("its last write has not come back for 3[01] s", caplog.text)
-
-
-# The end
 
 
 async def test_passes_under_way_are_finished_and_no_other_begins(world: ScriptedWorld) -> None:
@@ -426,7 +379,7 @@ async def test_clusters_that_are_created_and_deleted_leave_nothing(
         await asyncio.sleep(60)
     assert world.subjects() == []
     await asyncio.sleep(7200)
-    assert (len(passes.queue), passes.queue.timers, len(passes._behind)) == (0, 0, 0)
+    assert (len(passes.queue), passes.queue.timers) == (0, 0)
 
 
 @pytest.mark.usefixtures("passes")

@@ -10,10 +10,10 @@ from typing import Any
 
 from daskjob.backends.fake import FakeBackend
 from daskjob.core import names
-from daskjob.core.backend import reconcile
 from daskjob.core.decide import decide
 from daskjob.core.decision import Decision
 from daskjob.core.manifests import Key, Manifest, metadata
+from daskjob.core.reconcile import reconcile
 from daskjob.core.status import JobStatus
 from tests.core import manifests
 

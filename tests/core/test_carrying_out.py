@@ -8,7 +8,6 @@ import gc
 import pytest
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.core.backend import carry_out
 from daskjob.core.concurrency import (
     AFTERWARDS_SECONDS,
     SMALL_STEPS,
@@ -20,6 +19,7 @@ from daskjob.core.decision import Decision, Event, Patch
 from daskjob.core.errors import ApiError, ChangeDenied
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.names import LABEL_CLUSTER_NAME
+from daskjob.core.reconcile import carry_out
 
 KEY = Key("DaskWorkerGroup", "default", "simple")
 REF = ObjectRef("DaskWorkerGroup", "default", "simple")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daskjob.backends.kubernetes.connection import Access
+from daskjob.kube.access import Access
 from tests.cluster.proxy import Request, after, before
 from tests.crash.scenarios import JOB, Scenario
 from tests.operator.history import Manifest, Server

@@ -11,15 +11,16 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.cached_api import CachedApi
-from daskjob.backends.kubernetes.connection import Access, Kubeconfig
-from daskjob.backends.kubernetes.informer import Informer, Pace
-from daskjob.backends.kubernetes.items import Item, ItemDecoder
-from daskjob.backends.kubernetes.resources import PODS, Resource, resource_of
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.informer import Informer, Pace
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import PODS, Watched, watched_kind
+from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.core import names
 from daskjob.core.manifests import Key, Manifest, ObjectRef
+from daskjob.kube.access import Access
+from daskjob.kube.api import Api
+from daskjob.kube.kubeconfig import Kubeconfig
 from tests.cluster.proxy import FaultProxy
 from tests.waiting import until
 
@@ -88,7 +89,7 @@ class Others:
 
     async def see(self, namespace: str) -> list[str]:
         """Return the pods that the server has with our label, each as ``name=version``."""
-        page = ItemDecoder(PODS).page(await self.api.list_page(PODS, namespace, limit=500))
+        page = ItemDecoder(PODS).page(await self.api.list_page(PODS.within(namespace), limit=500))
         return sorted(f"{item.ref.name}={item.version}" for item in page.items)
 
 
@@ -133,10 +134,10 @@ async def side_of(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
 
 @asynccontextmanager
 async def informed(
-    found: Side, namespace: str, resource: Resource = PODS, pace: Pace = QUICK, **options: Any
+    found: Side, namespace: str, watched: Watched = PODS, pace: Pace = QUICK, **options: Any
 ) -> AsyncIterator[Informer]:
     """Let an informer run, and wait for its first list."""
-    informer = Informer(found.api, found.cache, resource, namespace=namespace, pace=pace, **options)
+    informer = Informer(found.api, found.cache, watched, namespace=namespace, pace=pace, **options)
     task = asyncio.create_task(informer.run())
     try:
         await until(lambda: informer.synced.is_set() or task.done())
@@ -180,4 +181,4 @@ def seen(manifest: Manifest, version: int, uid: str = "", **status: Any) -> Item
     data = msgspec.json.encode(
         {**manifest, "metadata": meta, **({"status": status} if status else {})}
     )
-    return ItemDecoder(resource_of(manifest["kind"])).item(data)
+    return ItemDecoder(watched_kind(manifest["kind"])).item(data)

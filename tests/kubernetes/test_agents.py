@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from daskjob.backends.kubernetes.agents import LIMIT_BYTES, Agents, Endpoint, NoAnswer
+from daskjob.backends.agent_answers import LIMIT_BYTES, NoAnswer
+from daskjob.backends.kubernetes.asking.agents import Agents, Endpoint
 from daskjob.core.manifests import Key
 from tests.waiting import until
 

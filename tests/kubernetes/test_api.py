@@ -8,16 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from daskjob.backends.kubernetes.answers import AlreadyExists, NoSuchResource, Replaced
-from daskjob.backends.kubernetes.events import event_manifest
-from daskjob.backends.kubernetes.items import Item, ItemDecoder
-from daskjob.backends.kubernetes.resources import (
-    CONFIG_MAPS,
-    JOBS,
-    PODS,
-    SERVICES,
-    Resource,
-)
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import CONFIG_MAPS, JOBS, PODS, SERVICES, Watched
+from daskjob.backends.kubernetes.writing.events import event_manifest
 from daskjob.core.decision import Event
 from daskjob.core.errors import (
     ApiError,
@@ -28,6 +21,8 @@ from daskjob.core.errors import (
     RejectionKind,
 )
 from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.errors import AlreadyExists, NoSuchResource, Replaced
+from daskjob.kube.resources import Resource, Selection
 from tests.core.manifests import job
 from tests.kubernetes.given import KEY, Cluster, Kubectl, Side, pod, side_of
 from tests.waiting import until
@@ -327,18 +322,20 @@ async def test_a_list_comes_in_pages_that_tell_of_one_moment(side: Side, namespa
         await side.api.create(pod(f"p{number}", namespace))
     await side.api.create(pod("unlabelled", namespace, cluster=""))
     decoder = ItemDecoder(PODS)
-    first = decoder.page(await side.api.list_page(PODS, namespace, limit=3))
+    first = decoder.page(await side.api.list_page(PODS.within(namespace), limit=3))
     await side.api.create(pod("later", namespace))
-    second = decoder.page(await side.api.list_page(PODS, namespace, limit=3, proceed=first.proceed))
+    second = decoder.page(
+        await side.api.list_page(PODS.within(namespace), limit=3, proceed=first.proceed)
+    )
     assert [i.ref.name for i in first.items] == ["p0", "p1", "p2"]
     assert [i.ref.name for i in second.items] == ["p3", "p4"]
     assert (first.version, second.proceed) == (second.version, "")
     assert "resourceVersion" not in side.proxy.requests("list")[0].query
 
 
-@pytest.mark.parametrize("resource", [SERVICES, CONFIG_MAPS], ids=lambda r: r.plural)
+@pytest.mark.parametrize("watched", [SERVICES, CONFIG_MAPS], ids=lambda w: w.resource.plural)
 async def test_of_services_and_config_maps_no_more_than_metadata_is_sent(
-    side: Side, resource: Resource, namespace: str
+    side: Side, watched: Watched, namespace: str
 ) -> None:
     big = {
         "apiVersion": "v1",
@@ -346,18 +343,18 @@ async def test_of_services_and_config_maps_no_more_than_metadata_is_sent(
         "metadata": {**service(namespace)["metadata"], "name": "files"},
         "data": {"big.py": "x" * 500_000},
     }
-    made = service(namespace) if resource is SERVICES else big
-    assert len(await side.api.create(made)) < 2000
-    data = await side.api.list_page(resource, namespace, limit=10)
+    made = service(namespace) if watched is SERVICES else big
+    assert len(await side.api.create(made, metadata_only=True)) < 2000
+    data = await side.api.list_page(watched.within(namespace), limit=10)
     assert len(data) < 2000
-    (item,) = ItemDecoder(resource).page(data).items
-    assert item.ref.kind == resource.kind
+    (item,) = ItemDecoder(watched).page(data).items
+    assert item.ref.kind == watched.kind
     async with side.api.watch(
-        resource, namespace, item.version - 1, idle_seconds=5, duration_seconds=5
+        watched.within(namespace), item.version - 1, idle_seconds=5, duration_seconds=5
     ) as lines:
         line = await anext(lines)
     assert len(line) < 2000
-    assert ItemDecoder(resource).change(line).item == item
+    assert ItemDecoder(watched).change(line).item == item
 
 
 async def test_a_kind_that_the_server_does_not_know_is_told_as_such(
@@ -365,7 +362,7 @@ async def test_a_kind_that_the_server_does_not_know_is_told_as_such(
 ) -> None:
     nothing = Resource("Nothing", "none.kubernetes.dask.org/v1", "nothings")
     with pytest.raises(NoSuchResource):
-        await side.api.list_page(nothing, namespace, limit=1)
+        await side.api.list_page(Selection(nothing, namespace), limit=1)
 
 
 # Events
@@ -409,9 +406,9 @@ async def test_every_answer_is_told_with_its_verb_kind_and_code(
         item = await found.writes.create(KEY, pod("one", namespace))
         await found.writes.look(item.ref)
         await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
-        await found.api.list_page(PODS, namespace, limit=5)
+        await found.api.list_page(PODS.within(namespace), limit=5)
         async with found.api.watch(
-            PODS, namespace, item.version, idle_seconds=5, duration_seconds=5
+            PODS.within(namespace), item.version, idle_seconds=5, duration_seconds=5
         ):
             pass
         await found.writes.delete(item.ref)

@@ -10,22 +10,23 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from daskjob.backends.kubernetes.answers import (
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import PODS
+from daskjob.controller.leader_only import NotLeading
+from daskjob.core.errors import ApiError, Forbidden, NotFound
+from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.access import Access
+from daskjob.kube.api import CONNECTIONS, Api
+from daskjob.kube.errors import (
     AlreadyExists,
     OutcomeUnknown,
     Throttled,
     Unanswered,
+    UnexpectedObject,
     Unreachable,
 )
-from daskjob.backends.kubernetes.api import CONNECTIONS, Api
-from daskjob.backends.kubernetes.connection import Access
-from daskjob.backends.kubernetes.items import Item, ItemDecoder, UnexpectedObject
-from daskjob.backends.kubernetes.leases import Leases
-from daskjob.backends.kubernetes.limiter import Limiter
-from daskjob.backends.kubernetes.resources import PODS
-from daskjob.controller.leader_only import NotLeading
-from daskjob.core.errors import ApiError, Forbidden, NotFound
-from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.leases import Leases
+from daskjob.kube.limiter import Limiter
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
 from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, side_of
@@ -153,9 +154,9 @@ async def test_a_creation_of_unknown_outcome_that_happened_is_settled_under_its_
     side.proxy.on(faults.lose_answer(), verb="create")
     with pytest.raises(OutcomeUnknown):
         await side.writes.create(KEY, pod("one", namespace))
-    assert not side.writes.caught_up(KEY)
+    assert side.writes.unsettled.unsettled(KEY)
     await side.writes.settle(KEY)
-    assert side.writes.caught_up(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)
     assert side.names == {"one"}
     asked = [(r.verb, r.code) for r in side.proxy.seen]
     assert asked == [("create", 0), ("create", 409), ("get", 200)]
@@ -169,9 +170,9 @@ async def test_a_creation_of_unknown_outcome_that_did_not_happen_is_made_up_for(
         await side.writes.create(KEY, pod("one", namespace))
     with pytest.raises(OutcomeUnknown):
         await side.writes.settle(KEY)
-    assert not side.writes.caught_up(KEY)
+    assert side.writes.unsettled.unsettled(KEY)
     await side.writes.settle(KEY)
-    assert side.writes.caught_up(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)
     assert side.names == {"one"}
     assert rule.hits == 2
 
@@ -185,7 +186,7 @@ async def test_a_creation_that_is_refused_when_it_is_repeated_may_have_happened_
     with pytest.raises(OutcomeUnknown):
         await side.writes.create(KEY, pod("one", namespace))
     await side.writes.settle(KEY)
-    assert side.writes.caught_up(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)
     assert side.names == {"one"}
 
 
@@ -195,15 +196,15 @@ async def test_a_creation_whose_answer_makes_no_sense_or_was_not_waited_for_is_s
     side.proxy.on(answer(200, "not what was asked for"), verb="create")
     with pytest.raises(UnexpectedObject):
         await side.writes.create(KEY, pod("one", namespace))
-    assert not side.writes.caught_up(KEY)
+    assert side.writes.unsettled.unsettled(KEY)
     side.proxy.on(faults.hang(), verb="create")
     settling = asyncio.create_task(side.writes.settle(KEY))
     await until(lambda: len(side.proxy.requests("create")) == 2)
     settling.cancel()
     await asyncio.gather(settling, return_exceptions=True)
-    assert not side.writes.caught_up(KEY)
+    assert side.writes.unsettled.unsettled(KEY)
     await side.writes.settle(KEY)
-    assert side.writes.caught_up(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)
     assert side.names == {"one"}
 
 
@@ -347,7 +348,7 @@ async def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lo
         # Who only looks goes on, and is the only one who does.
         await got
         assert [request.verb for request in found.proxy.seen[sent:]] == ["get"]
-        assert found.writes.caught_up(KEY)
+        assert not found.writes.unsettled.unsettled(KEY)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +399,7 @@ async def test_many_watches_leave_room_for_requests(side: Side, namespace: str) 
 
     async def watch() -> None:
         async with side.api.watch(
-            PODS, namespace, item.version, idle_seconds=30, duration_seconds=30
+            PODS.within(namespace), item.version, idle_seconds=30, duration_seconds=30
         ) as lines:
             async for _ in lines:
                 pass
@@ -437,4 +438,4 @@ async def test_a_name_that_is_taken_is_not_asked_for_again(side: Side, namespace
     with pytest.raises(AlreadyExists):
         await side.writes.create(KEY, pod("one", namespace))
     assert len(side.proxy.seen) == 2
-    assert side.writes.caught_up(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)

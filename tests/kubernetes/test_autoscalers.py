@@ -8,15 +8,15 @@ from urllib.parse import unquote
 
 import pytest
 
-from daskjob.backends.kubernetes.api import Api
+from daskjob.backends.kubernetes.asking.retirements import concerns
 from daskjob.backends.kubernetes.backend import KubernetesBackend
-from daskjob.backends.kubernetes.connection import Access
-from daskjob.backends.kubernetes.retirements import concerns
 from daskjob.core import names
 from daskjob.core.dask import Retirement
 from daskjob.core.manifests import Key, Manifest
 from daskjob.core.observed import ObservedAutoscaler, Platform
 from daskjob.core.pods import PodFacts
+from daskjob.kube.access import Access
+from daskjob.kube.api import Api
 from tests.core.manifests import autoscaler, cluster, group
 from tests.kubernetes.given import Plain, pod, seen
 

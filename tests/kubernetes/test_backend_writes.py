@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from daskjob.backends.kubernetes.backend import KubernetesBackend
-from daskjob.backends.kubernetes.items import ItemDecoder
-from daskjob.backends.kubernetes.resources import PODS
+from daskjob.backends.kubernetes.watching.items import ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import PODS
 from daskjob.core.decision import Patch
 from daskjob.core.errors import Conflict
 from daskjob.core.manifests import Manifest, ObjectRef

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.resources import WATCHED
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.kinds import WATCHED
 from daskjob.core import names
-from daskjob.core.backend import reconcile
 from daskjob.core.lookup import ListLookup, Lookup
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.observed import cluster_observed, group_observed, job_observed
+from daskjob.core.reconcile import reconcile
 from tests.core.manifests import cluster, container, group, job
 from tests.kubernetes.given import run, seen
 

@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from daskjob.backends.kubernetes import backend, told_events
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.connection import find_credentials
-from daskjob.backends.kubernetes.told_events import EVENT_SECONDS, ToldEvents
-from daskjob.backends.kubernetes.writing import Writer
+from daskjob.backends.kubernetes import backend
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.writing import told_events
+from daskjob.backends.kubernetes.writing.told_events import EVENT_SECONDS, ToldEvents
+from daskjob.backends.kubernetes.writing.writer import Writer
 from daskjob.core.decision import Event
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.observed import Platform
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import find_credentials
 from tests.kubernetes.given import pod, seen
 
 JOB = ObjectRef("DaskJob", "default", "sums", "uid-sums")

@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from daskjob.backends.kubernetes.answers import NoSuchResource
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.connection import Kubeconfig, find_credentials
-from daskjob.backends.kubernetes.informer import PACE, Informer, informers
-from daskjob.backends.kubernetes.items import Item, ItemDecoder
-from daskjob.backends.kubernetes.resources import JOBS, PODS, WATCHED, Resource
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.informer import PACE, Informer, informers
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import JOBS, PODS, WATCHED, Watched
 from daskjob.core import names
 from daskjob.core.errors import CreateRejected, Forbidden, RejectionKind
 from daskjob.core.manifests import ObjectRef
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import find_credentials
+from daskjob.kube.errors import NoSuchResource
+from daskjob.kube.kubeconfig import Kubeconfig
+from daskjob.kube.resources import Resource
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
 from tests.core.manifests import job
@@ -120,11 +122,11 @@ async def test_a_label_that_is_taken_off_looks_like_a_deletion_and_back_on_like_
 
 
 async def test_there_is_an_informer_for_each_kind_and_namespace() -> None:
-    kinds = [resource.kind for resource in WATCHED]
+    kinds = [watched.kind for watched in WATCHED]
 
     nothing: object = None
     made = informers(nothing, nothing)  # type: ignore[arg-type]
-    assert [informer.resource.kind for informer in made] == kinds
+    assert [informer.watched.kind for informer in made] == kinds
     assert {informer.namespace for informer in made} == {None}
     two = informers(nothing, nothing, ["a", "b"])  # type: ignore[arg-type]
     assert len(two) == 2 * len(kinds)
@@ -238,7 +240,7 @@ async def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_
         side.proxy.on(faults.delayed(deleted), verb="patch")
         await side.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
         assert side.names == set()
-        assert side.writes.caught_up(KEY)
+        assert not side.writes.unsettled.unsettled(KEY)
 
 
 async def test_an_object_without_our_label_is_not_kept_since_nobody_would_tell_of_its_end(
@@ -275,7 +277,7 @@ async def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
         with pytest.raises(CreateRejected, match="mutating webhook") as rejection:
             await side.writes.create(KEY, manifest)
         assert rejection.value.kind is RejectionKind.REJECTED
-        assert side.writes.caught_up(KEY)
+        assert not side.writes.unsettled.unsettled(KEY)
         assert await side.writes.look(ObjectRef("Pod", namespace, "one")) is None
         assert side.names == set()
 
@@ -297,7 +299,7 @@ async def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which
     with pytest.raises(CreateRejected, match=words) as rejection:
         await side.writes.create(KEY, manifest)
     assert rejection.value.kind is RejectionKind.REJECTED
-    assert side.writes.caught_up(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)
     assert [request.verb for request in side.proxy.seen] == ["create"]
 
 
@@ -449,7 +451,7 @@ async def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
     side: Side, namespace: str, kubectl: Kubectl
 ) -> None:
     group = f"{namespace}.tests.daskjob.dev"
-    things = Resource("Thing", f"{group}/v1", "things")
+    things = Watched(Resource("Thing", f"{group}/v1", "things"))
     definition = json.dumps(_definition(group))
 
     def install() -> None:
@@ -505,7 +507,7 @@ def test_informers_that_end_with_their_loop_leave_no_connection_open(
     async def live() -> None:
         async with Api(Kubeconfig(str(kubernetes.kubeconfig)), told=told) as api:
             made = informers(api, Cache(), [namespace])
-            await asyncio.gather(*(i.run() for i in made if i.resource.selector))
+            await asyncio.gather(*(i.run() for i in made if i.watched.selector))
 
     async def story() -> asyncio.Task[None]:
         task = asyncio.create_task(live())

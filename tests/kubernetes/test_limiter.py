@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from daskjob.backends.kubernetes.limiter import Limiter
+from daskjob.kube.limiter import Limiter
 
 
 class Clock:

@@ -82,11 +82,11 @@ async def test_clusters_that_were_deleted_leave_nothing_behind(
 async def test_who_went_is_forgotten_also_when_nobody_else_goes(
     cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daskjob.backends.kubernetes.cache.REMEMBERED_SECONDS", 0.3)
+    monkeypatch.setattr("daskjob.backends.kubernetes.watching.cache.REMEMBERED_SECONDS", 0.3)
     monkeypatch.setattr("daskjob.backends.kubernetes.backend.FORGET_SECONDS", 0.1)
 
     async with passing(cluster, namespace) as found:
         cache = found.backend.cache
         cache.remove(ObjectRef("Pod", namespace, "one", "uid-1"))
-        assert cache.is_gone("uid-1")
-        await until(lambda: not cache.is_gone("uid-1"))
+        assert cache.knows("uid-1", 5)
+        await until(lambda: not cache.knows("uid-1", 5))

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from daskjob.backends.kubernetes.pod_warnings import QUESTIONS, PodWarnings
+from daskjob.backends.kubernetes.asking.pod_warnings import QUESTIONS, PodWarnings
 from daskjob.core.errors import Forbidden
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time
 from daskjob.core.pods import PodFacts

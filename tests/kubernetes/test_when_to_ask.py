@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.backend import KubernetesBackend
-from daskjob.backends.kubernetes.connection import Access
 from daskjob.core import names
 from daskjob.core.manifests import Key, Manifest
 from daskjob.core.observed import Platform
+from daskjob.kube.access import Access
+from daskjob.kube.api import Api
 from tests.core.manifests import cluster, group
 from tests.kubernetes.given import Plain, pod, seen
 

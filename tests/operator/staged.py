@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from daskjob.backends.kubernetes.connection import Access, find_credentials
+from daskjob.kube.access import Access
+from daskjob.kube.credentials import find_credentials
 from tests.cluster.proxy import FaultProxy, Request
 from tests.operator.history import NotThere, Server, fresh_server
 from tests.operator.invariants import about

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from daskjob.backends.kubernetes.connection import find_credentials
+from daskjob.kube.credentials import find_credentials
 from tests.cluster.plugin import Kubernetes
 from tests.cluster.proxy import Request
 from tests.operator.jobs import fake_job
