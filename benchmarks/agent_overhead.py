@@ -33,8 +33,8 @@ from distributed import Client
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from daskjob.agent import TaskCounts  # noqa: E402 - the checkout, not what is installed
-from daskjob.core.build.agent import agent_environment  # noqa: E402
+from daskjob.agent import TaskCounter  # noqa: E402 - the checkout, not what is installed
+from daskjob.core.desired.agent import agent_environment  # noqa: E402
 
 TOKEN = "benchmark"
 START_SECONDS = 30.0
@@ -152,7 +152,7 @@ def check(port: int, tasks: int) -> None:
 
 def microseconds_a_task() -> float:
     """What the agent's function itself takes for the transitions of one task."""
-    counts = TaskCounts({"key": SimpleNamespace(run_spec=1, state="waiting")})
+    counts = TaskCounter({"key": SimpleNamespace(run_spec=1, state="waiting")})
     transition = counts.transition
     finished = {"nbytes": 1, "type": b"", "typename": "", "worker": "", "startstops": []}
     more = {"thread": 1, "metadata": {}, "run_id": 1}

@@ -44,10 +44,10 @@ class Poster:
     """Posts pods as the administrator, each thread over a connection of its own."""
 
     def __init__(self, cluster: Native) -> None:
-        site = cluster.cluster.site
-        self._address = site.api_server
-        self._tls = ssl.create_default_context(cafile=str(site.pki.authority))
-        self._tls.load_cert_chain(site.pki.certificate("admin"), site.pki.key("admin"))
+        platform = cluster.cluster.platform
+        self._address = platform.api_server
+        self._tls = ssl.create_default_context(cafile=str(platform.pki.authority))
+        self._tls.load_cert_chain(platform.pki.certificate("admin"), platform.pki.key("admin"))
         self._own = threading.local()
 
     def __call__(self, body: bytes) -> None:

@@ -92,7 +92,7 @@ class Started:
 
 def started_job(cluster: Cluster, namespace: str, name: str) -> Started:
     """Submit a job, wait until it tells that it runs on all its workers, and look when it did."""
-    log = AuditLog(cluster.native.cluster.site.audit_log)
+    log = AuditLog(cluster.native.cluster.platform.audit_log)
     position = log.end()
     _submit_and_wait(cluster, namespace, name)
     made: defaultdict[str, list[float]] = defaultdict(list)
@@ -141,7 +141,7 @@ def scaled(cluster: Cluster, namespace: str, name: str, workers: int, *, with_jo
     create(cluster, namespace, [manifest])
     until(cluster, namespace, "pods", 1)
     time.sleep(3)
-    log = AuditLog(cluster.native.cluster.site.audit_log)
+    log = AuditLog(cluster.native.cluster.platform.audit_log)
     position = log.end()
     where = f"--namespace={namespace}"
     cluster.kubectl("scale", "daskcluster", name, f"--replicas={workers}", where)

@@ -1,6 +1,6 @@
-"""The part of a backend that worlds without an API server share: passes over an object store.
+"""The common part of backends without an API server: an object store that passes work on.
 
-What pods do, and what a scheduler answers, is the business of the world that builds on it.
+Subclasses run the pods and ask the schedulers.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from daskjob.backends.rejections import counted
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.demand import Demands, demands_after
-from daskjob.core.errors import Conflict, NotFound, Refused
-from daskjob.core.event_words import EventWords, silent_pods, with_words
+from daskjob.core.errors import Conflict, CreateRejected, NotFound
+from daskjob.core.lookup import ListLookup
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
-from daskjob.core.objects import GatheredObjects
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
@@ -26,21 +26,19 @@ from daskjob.core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
-    Refusal,
-    Site,
+    Platform,
+    Rejection,
     autoscaler_observed,
     cluster_observed,
     group_observed,
     job_observed,
 )
-
-#: The kinds that passes are about.
-PASS_KINDS = (names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP, names.Kind.AUTOSCALER)
+from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
 
 
 @dataclass(frozen=True, slots=True)
-class ToldEvent:
-    """An event that was told, and of which object."""
+class EmittedEvent:
+    """An event that a pass emitted, and its object."""
 
     at: datetime
     ref: ObjectRef
@@ -48,115 +46,115 @@ class ToldEvent:
 
 
 class InMemoryBackend:
-    """A backend over an object store; ``asked`` answers for the schedulers."""
+    """A backend over an object store."""
 
-    def __init__(self, clock: Callable[[], datetime], site: Site) -> None:
+    def __init__(self, clock: Callable[[], datetime], platform: Platform) -> None:
         self.clock = clock
-        self.site = site
+        self.platform = platform
         self.store = ObjectStore(clock)
         self._watchers: list[Callable[[], None]] = []
         self.store.watch(lambda _old, _new: self.changed())
-        self.events: list[ToldEvent] = []
-        self.refusals: dict[tuple[str, str], Refusal] = {}
+        self.events: list[EmittedEvent] = []
+        self.rejections: dict[tuple[str, str], Rejection] = {}
         #: By the object's uid.
-        self.status_refusals: dict[str, Refusal] = {}
-        #: What each scheduler last said, by its cluster's uid.
+        self.status_rejections: dict[str, Rejection] = {}
+        #: Each scheduler's last answer, by its cluster's uid.
         self.dask: dict[str, DaskState] = {}
-        #: What they have wanted, and which of them were asked in vain, by the same.
+        #: The schedulers' recent demands, and the unresponsive schedulers, by the same uid.
         self.demands: dict[str, Demands] = {}
         self.mute: set[str] = set()
         self.reports: dict[str, CollectedReport] = {}
         self.retirements: dict[str, Retirement] = {}
-        #: What Events say of pods that are stuck, by the pod's uid.
-        self.pod_words: dict[str, EventWords] = {}
+        #: Warnings of Events about stuck pods, by the pod's uid.
+        self.pod_warnings: dict[str, PodWarning] = {}
 
     def watch(self, watcher: Callable[[], None]) -> None:
-        """Call the watcher whenever something has changed that a pass may see."""
+        """Call the watcher after every change that a pass may observe."""
         self._watchers.append(watcher)
 
     def changed(self) -> None:
-        """Tell every watcher that something has changed."""
+        """Notify every watcher of a change."""
         for watcher in self._watchers:
             watcher()
 
     async def observe(self, key: Key) -> Observed | None:
-        """Return what there is to see of an object."""
+        """Return the observed state of an object."""
         item = self.store.get(key)
         if item is None:
             return None
-        objects = GatheredObjects(self.store.all(key.namespace))
+        objects = ListLookup(self.store.all(key.namespace))
         match key.kind:
             case names.Kind.JOB:
-                return self._with_words(self._job(job_observed(item, objects)))
+                return self._with_warnings(self._job(job_observed(item, objects)))
             case names.Kind.CLUSTER:
-                return self._with_words(self._cluster(cluster_observed(item, objects)))
+                return self._with_warnings(self._cluster(cluster_observed(item, objects)))
             case names.Kind.GROUP:
-                return self._with_words(self._group(group_observed(item, objects)))
+                return self._with_warnings(self._group(group_observed(item, objects)))
             case names.Kind.AUTOSCALER:
                 return self._autoscaler(autoscaler_observed(item, objects))
         return None
 
-    def _with_words(self, observed: Observed) -> Observed:
-        """Tell what Events say, as far as anybody would ask for it."""
-        if not self.pod_words:
+    def _with_warnings(self, observed: Observed) -> Observed:
+        """Add the warnings of Events about the pods whose status explains nothing."""
+        if not self.pod_warnings:
             return observed
-        asked = {pod.ref.uid for pod in silent_pods(observed, self.clock())}
-        words = {uid: words for uid, words in self.pod_words.items() if uid in asked}
-        return with_words(observed, words)
+        silent = {pod.ref.uid for pod in silent_pods(observed, self.clock())}
+        warnings = {uid: found for uid, found in self.pod_warnings.items() if uid in silent}
+        return with_warnings(observed, warnings)
 
     def _job(self, observed: ObservedJob) -> ObservedJob:
         cluster = observed.cluster
         scheduler = observed.scheduler
         return replace(
             observed,
-            refusals=self._refusals(observed.job.meta.namespace),
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            rejections=self._rejections(observed.job.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(cluster.ref.uid) if cluster else None,
             report=self.reports.get(scheduler.ref.uid) if scheduler else None,
-            site=self.site,
+            platform=self.platform,
         )
 
     def _cluster(self, observed: ObservedCluster) -> ObservedCluster:
         return replace(
             observed,
-            refusals=self._refusals(observed.cluster.meta.namespace),
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            rejections=self._rejections(observed.cluster.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(observed.cluster.meta.uid),
             entropy=self.entropy(),
-            site=self.site,
+            platform=self.platform,
         )
 
     def _group(self, observed: ObservedGroup) -> ObservedGroup:
         cluster = observed.cluster
         return replace(
             observed,
-            refusals=self._refusals(observed.group.meta.namespace),
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            rejections=self._rejections(observed.group.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(cluster.meta.uid) if cluster else None,
             retirement=self.retirements.get(observed.group.meta.uid),
             entropy=self.entropy(),
-            site=self.site,
+            platform=self.platform,
         )
 
     def _autoscaler(self, observed: ObservedAutoscaler) -> ObservedAutoscaler:
         uid = observed.cluster.meta.uid if observed.cluster else ""
         return replace(
             observed,
-            status_refusal=self.status_refusals.get(observed.ref.uid),
+            status_rejection=self.status_rejections.get(observed.ref.uid),
             dask=self.dask.get(uid),
             silent=uid in self.mute,
             demands=self.demands.get(uid, {}),
         )
 
     def said(self, cluster_uid: str, state: DaskState) -> None:
-        """Take in what a cluster's scheduler says now."""
+        """Record the answer of a cluster's scheduler."""
         before = self.demands.get(cluster_uid, {})
         self.dask[cluster_uid] = state
         self.demands[cluster_uid] = demands_after(before, state.targets, self.clock())
         self.mute.discard(cluster_uid)
 
     def unanswered(self, cluster_uid: str) -> None:
-        """Take in that a cluster's scheduler was asked in vain: what it wants is not known."""
+        """Record that a cluster's scheduler does not answer: its demand is unknown."""
         if cluster_uid not in self.mute:
             self.mute.add(cluster_uid)
             self.demands.pop(cluster_uid, None)
@@ -166,32 +164,26 @@ class InMemoryBackend:
         """Return fresh randomness."""
         return secrets.token_hex(16)
 
-    def _refusals(self, namespace: str) -> dict[str, Refusal]:
-        return {name: r for (where, name), r in self.refusals.items() if where == namespace}
+    def _rejections(self, namespace: str) -> dict[str, Rejection]:
+        return {name: r for (where, name), r in self.rejections.items() if where == namespace}
 
     async def create(self, owner: Key, manifest: Manifest) -> None:  # noqa: ARG002
-        """Create an object, or remember why it was refused."""
+        """Create an object, or record its rejection."""
         ref = object_ref(manifest)
         where = (ref.namespace, f"{ref.kind}/{ref.name}")
         try:
             self.store.create(manifest)
-        except Refused as error:
-            self.refusals[where] = self._refusal(self.refusals.get(where), error)
+        except CreateRejected as error:
+            self.rejections[where] = counted(self.rejections.get(where), error, self.clock())
             raise
-        self.refusals.pop(where, None)
-
-    def _refusal(self, before: Refusal | None, error: Refused) -> Refusal:
-        now = self.clock()
-        if before is None or before.kind != error.kind:
-            return Refusal(error.kind, error.name, error.words, now, now)
-        return replace(before, words=error.words, last_at=now, tries=before.tries + 1)
+        self.rejections.pop(where, None)
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object and what it owns."""
+        """Delete an object and its dependents."""
         self.store.delete(ref)
 
     async def stop(self, ref: ObjectRef) -> None:
-        """Stop a pod so that its log stays, in Kubernetes' way: its deadline is now."""
+        """Stop a pod but keep its log, as on Kubernetes: by a deadline that has passed."""
         try:
             self.store.patch(ref, {"spec": {"activeDeadlineSeconds": 1}})
         except NotFound:
@@ -233,15 +225,15 @@ class InMemoryBackend:
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write the whole status of an object."""
         self.store.write_status(ref, status)
-        self.status_refusals.pop(ref.uid, None)
+        self.status_rejections.pop(ref.uid, None)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
-        """Keep events of an object."""
+        """Record events of an object."""
         now = self.clock()
-        self.events += [ToldEvent(now, ref, event) for event in events]
+        self.events += [EmittedEvent(now, ref, event) for event in events]
 
     def subjects(self) -> list[Key]:
         """Return the keys of every object that passes are about, owners first."""
         found = [object_ref(item) for item in self.store.all()]
-        refs = [ref for kind in PASS_KINDS for ref in found if ref.kind == kind]
+        refs = [ref for kind in names.PASS_KINDS for ref in found if ref.kind == kind]
         return [Key(ref.kind, ref.namespace, ref.name) for ref in refs]

@@ -34,16 +34,16 @@ def main(words: Sequence[str] | None = None) -> int:
     for remark in options.remarks:
         logger.info("%s", remark)
 
+    from daskjob.controller.kopf_runner import KopfRunner
     from daskjob.controller.operator import Operator
     from daskjob.controller.plugins import find_plugins
-    from daskjob.controller.shell import Shell
     from daskjob.controller.world import connect
 
     plugins = find_plugins(options.modules, options.paths)
-    shell = Shell(plugins, options.namespaces, options.plugins_liveness)
+    kopf_runner = KopfRunner(plugins, options.namespaces, options.plugins_liveness)
 
     async def run() -> None:
-        operator = Operator(options, connect, shell)
+        operator = Operator(options, connect, kopf_runner)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, operator.end)

@@ -49,7 +49,7 @@ class Term:
 TERM = Term()
 
 
-class Leases(Protocol):
+class LeaseApi(Protocol):
     """The Leases of a cluster. Each request is bounded in time by whoever asks."""
 
     async def get(self, namespace: str, name: str) -> Manifest | None:
@@ -198,7 +198,7 @@ class LeaseHolder:
 
     def __init__(
         self,
-        leases: Leases,
+        leases: LeaseApi,
         namespace: str,
         identity: str,
         *,

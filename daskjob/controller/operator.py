@@ -16,26 +16,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 from daskjob import __version__
 from daskjob.controller.clock import Clock, machine_clock
-from daskjob.controller.guard import Guard
+from daskjob.controller.kopf_runner import KopfRunner
+from daskjob.controller.leader_only import LeaderOnly
 from daskjob.controller.lease import (
     CLUSTER_LEASE_NAMESPACE,
     AllLeases,
     Alone,
     Leadership,
+    LeaseApi,
     LeaseHolder,
-    Leases,
 )
 from daskjob.controller.memory import kept_small
 from daskjob.controller.metrics import CONTENT_TYPE
 from daskjob.controller.options import Options
 from daskjob.controller.passes import Passes
 from daskjob.controller.probes import HEALTHZ, METRICS, READYZ, Answer, health, serving
-from daskjob.controller.shell import Shell
 from daskjob.controller.telemetry import Telemetry
 from daskjob.controller.world import Counters, World
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Key
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 
 logger = logging.getLogger(__name__)
 
@@ -52,19 +52,23 @@ OUTAGE_LOOK_SECONDS = 5.0
 PATIENCE_SECONDS = 10.0
 
 #: How the world is reached; ``world.connect``.
-Connect = Callable[[tuple[str, ...], Site, Counters], Awaitable[World]]
+Connect = Callable[[tuple[str, ...], Platform, Counters], Awaitable[World]]
 
 
 class Operator:
     """One operator process."""
 
     def __init__(
-        self, options: Options, connect: Connect, shell: Shell, clock: Clock = machine_clock
+        self,
+        options: Options,
+        connect: Connect,
+        kopf_runner: KopfRunner,
+        clock: Clock = machine_clock,
     ) -> None:
         self.telemetry = Telemetry()
         self._options = options
         self._connect = connect
-        self._shell = shell
+        self._kopf_runner = kopf_runner
         self._clock = clock
         self._started_at = clock()
         self._told_to_end = asyncio.Event()
@@ -115,7 +119,7 @@ class Operator:
         while True:
             try:
                 return await self._connect(
-                    options.namespaces.names, options.site, self.telemetry.requests
+                    options.namespaces.names, options.platform, self.telemetry.requests
                 )
             except DaskJobError as error:
                 logger.error("no way to a Kubernetes: %s; trying again in %.0f s", error, wait)
@@ -151,12 +155,12 @@ class Operator:
     async def _lead(self, world: World, lead: Leadership) -> None:
         """Make passes, and run the plugins, until the lead is lost."""
         telemetry = self.telemetry
-        guard = Guard(world, lead.held, telemetry.jobs)
+        leader_only = LeaderOnly(world, lead.held, telemetry.jobs)
         # It stays after this term, and says no until the next one: what waits must not be sent.
-        world.before_writes(guard.check)
+        world.before_writes(leader_only.check)
         passes = self._passes = Passes(
             world,
-            backend=guard,
+            backend=leader_only,
             clock=self._clock,
             told=telemetry.passed,
             covers=self._options.namespaces.cover,
@@ -165,7 +169,7 @@ class Operator:
         logger.info("leads: makes passes")
         try:
             async with (
-                _beside(kept_running("plugins", self._shell.run)) as plugins,
+                _beside(kept_running("plugins", self._kopf_runner.run)) as plugins,
                 _beside(kept_running("passes", passes.run)) as running,
             ):
                 try:
@@ -212,7 +216,7 @@ class Operator:
         return Answer(200, self.telemetry.text(), CONTENT_TYPE)
 
 
-def leadership(leases: Leases, options: Options, clock: Clock = machine_clock) -> Leadership:
+def leadership(leases: LeaseApi, options: Options, clock: Clock = machine_clock) -> Leadership:
     """Return what says whether this operator leads: a Lease in each namespace, or in kube-system.
 
     So two releases that look at the same namespace meet, whatever they are called; one that looks

@@ -19,7 +19,7 @@ from daskjob import __version__
 from daskjob.controller.logs import LogFormat
 from daskjob.controller.namespaces import Namespaces, namespaces_of
 from daskjob.controller.probes import METRICS, Address, address_of
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 
 ENV_LEGACY_COMMANDS = "DASKJOB_LEGACY_COMMANDS"
 ENV_ISTIO_EXCLUDED = "DASKJOB_ISTIO_EXCLUDED"
@@ -37,7 +37,7 @@ class Options:
     """All that the operator is told."""
 
     namespaces: Namespaces
-    site: Site
+    platform: Platform
     #: Who this process is to others that want to lead.
     identity: str
     #: Where probes and numbers are answered.
@@ -66,7 +66,7 @@ def parse(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> 
     if given.all_namespaces and not namespaces.everywhere:
         parser.error("give either --namespace or --all-namespaces, not both")
     try:
-        site = _site(environment)
+        platform = _platform(environment)
         addresses = _addresses(given)
         if given.plugins_liveness:
             address_of(given.plugins_liveness)
@@ -74,7 +74,7 @@ def parse(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> 
         parser.error(str(error))
     return Options(
         namespaces=namespaces,
-        site=site,
+        platform=platform,
         identity=_identity(environment),
         addresses=addresses,
         plugins_liveness=given.plugins_liveness,
@@ -177,8 +177,8 @@ def _addresses(given: argparse.Namespace) -> tuple[Address, ...]:
     return tuple(found)
 
 
-def _site(environment: Mapping[str, str]) -> Site:
-    return Site(
+def _platform(environment: Mapping[str, str]) -> Platform:
+    return Platform(
         agent=resources.files("daskjob").joinpath("agent.py").read_text(),
         legacy_commands=_truth(environment, ENV_LEGACY_COMMANDS),
         istio_excluded=_truth(environment, ENV_ISTIO_EXCLUDED),

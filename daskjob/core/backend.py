@@ -1,24 +1,17 @@
-"""The seam to the world, and the one sentence that a pass is: observe, decide, carry out, report.
+"""The protocols between a pass and the world.
 
 A ``Backend`` is Kubernetes, this machine, or a fake; all three pass the same contract suite
-(``tests/contract``). No I/O here: only the order in which it happens.
+(``tests/contract``).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import datetime
-from functools import partial
+from collections.abc import Iterable
 from typing import Protocol
 
-from daskjob.core.decide import decide
-from daskjob.core.decision import Decision, Event, Patch, Retire
-from daskjob.core.errors import Denied, Refused, StatusRefused
-from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata
-from daskjob.core.names import LABEL_CLUSTER_NAME
+from daskjob.core.decision import Event, Patch, Retire
+from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Observed
-from daskjob.core.turns import Turns
 
 
 class Wake(Protocol):
@@ -51,7 +44,7 @@ class Backend(Protocol):
         Raises
         ------
         Refused
-            The world said no; the backend shows it in ``observed.refusals`` until a later try
+            The world said no; the backend shows it in ``observed.rejections`` until a later try
             succeeds.
         """
         ...
@@ -85,8 +78,8 @@ class Backend(Protocol):
 
         Raises
         ------
-        StatusRefused
-            The world said no to it; the backend shows it in ``observed.status_refusal`` until a
+        StatusRejected
+            The world said no to it; the backend shows it in ``observed.status_rejection`` until a
             later one is written.
         """
         ...
@@ -94,137 +87,3 @@ class Backend(Protocol):
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Tell events of an object; a failure to tell fails nothing."""
         ...
-
-
-async def reconcile(
-    backend: Backend, key: Key, now: datetime, turns: Turns | None = None
-) -> datetime | None:
-    """Make one pass over an object; return when time alone calls for the next one.
-
-    Passes that may be made at the same time share their ``turns``.
-
-    Raises
-    ------
-    ApiError
-        The world did not do what was asked. The status was written all the same; the next pass,
-        after a back-off, sees what is so.
-    """
-    observed = await backend.observe(key)
-    if observed is None:
-        return None
-    decision = decide(observed, now)
-    if await carry_out(backend, key, decision, observed.ref, turns or Turns()):
-        return decision.wake_at
-    # What was refused is to be decided about, and when to ask again: no other change may follow.
-    return now
-
-
-async def carry_out(
-    backend: Backend, key: Key, decision: Decision, ref: ObjectRef, turns: Turns
-) -> bool:
-    """Do what was decided: the status and its events beside the creations, then what removes.
-
-    Return whether nothing was refused. Nothing is removed on the strength of a status that is
-    not written yet: a decision that removes follows from a status that was observed (design §4.3).
-    """
-    refused: list[Refused] = []
-    steps: list[Coroutine[object, object, None]]
-    steps = [_create(backend, key, manifest, refused) for manifest in decision.create]
-    if decision.status is not None:
-        steps.append(_report(backend, ref, decision.status, decision.events, refused))
-    cluster = _cluster(key, decision)
-    with turns.creating(len(decision.create), cluster):
-        failures = await _all(steps, partial(turns.at_once, len(steps), cluster))
-    if decision.collect_report:
-        await backend.collect_report(key)
-    if decision.retire is not None:
-        await backend.retire(key, decision.retire)
-    steps = [
-        *(backend.patch(patch) for patch in decision.patch),
-        *(backend.stop(pod) for pod in decision.stop),
-        *(backend.delete(doomed) for doomed in decision.delete),
-    ]
-    failures += await _all(steps, partial(turns.at_once, len(steps), cluster))
-    if failures:
-        denials = [failure for failure in failures if isinstance(failure, Denied)]
-        if denials:
-            # No status speaks of single changes: whoever looks at the object learns it here.
-            await backend.emit(
-                ref, [Event("ChangeDenied", str(no), warning=True) for no in denials]
-            )
-        raise failures[0]
-    return not refused
-
-
-def _cluster(key: Key, decision: Decision) -> str:
-    """Return which cluster it is that objects are to be created of; empty where there are none."""
-    labels = (metadata(manifest).get("labels") or {} for manifest in decision.create)
-    named = (label[LABEL_CLUSTER_NAME] for label in labels if LABEL_CLUSTER_NAME in label)
-    return f"{key.namespace}/{next(named, key.name)}" if decision.create else ""
-
-
-async def _report(
-    backend: Backend,
-    ref: ObjectRef,
-    status: Manifest,
-    events: Iterable[Event],
-    refused: list[Refused],
-) -> None:
-    """Write the status, then tell its events: whatever becomes of the pass' other writes."""
-    try:
-        await backend.write_status(ref, status)
-    except StatusRefused as refusal:
-        # As for objects: observed from now on, and held back for a while.
-        refused.append(refusal)
-        return
-    if events:
-        await backend.emit(ref, events)
-
-
-async def _create(backend: Backend, owner: Key, manifest: Manifest, refused: list[Refused]) -> None:
-    try:
-        await backend.create(owner, manifest)
-    except Refused as refusal:
-        # No error of the pass: the refusal is observed from now on, and decided about.
-        refused.append(refusal)
-
-
-async def _all(
-    steps: Sequence[Coroutine[object, object, None]], at_once: Callable[[], int]
-) -> list[Exception]:
-    """Take all the steps, some at once; return what went wrong: one does not stop the others.
-
-    Not a thousand at once: a pass over another object would stand in line behind all of them.
-    """
-    failures: list[Exception] = []
-    waiting = iter(steps)
-    takers = 0
-
-    async def take(others: asyncio.TaskGroup) -> None:
-        """Take one step after the other, for as long as so many may be under way."""
-        nonlocal takers
-        while takers <= at_once():
-            step = next(waiting, None)
-            if step is None:
-                break
-            call_another(others)
-            try:
-                await step
-            except Exception as error:
-                failures.append(error)
-        takers -= 1
-
-    def call_another(others: asyncio.TaskGroup) -> None:
-        nonlocal takers
-        if takers < min(at_once(), len(steps)):
-            takers += 1
-            others.create_task(take(others))
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            call_another(group)
-    finally:
-        # Of a pass that is given up: nobody will take them.
-        for step in waiting:
-            step.close()
-    return failures

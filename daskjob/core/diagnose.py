@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from daskjob.core.errors import RefusalKind
+from daskjob.core.errors import RejectionKind
+from daskjob.core.messages import cut
 from daskjob.core.names import Component
-from daskjob.core.observed import Refusal
+from daskjob.core.observed import Rejection
 from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
 
@@ -53,12 +54,12 @@ _CONTAINER_REASONS = frozenset(
         "PostStartHookError",
     }
 )
-_REFUSED = {
-    RefusalKind.QUOTA: Reason.QUOTA_EXCEEDED,
-    RefusalKind.REJECTED: Reason.REJECTED,
-    RefusalKind.UNREACHED: Reason.REJECTED,
-    RefusalKind.INVALID: Reason.INVALID_SPEC,
-    RefusalKind.CONFLICT: Reason.NAME_CONFLICT,
+_REJECTED = {
+    RejectionKind.QUOTA: Reason.QUOTA_EXCEEDED,
+    RejectionKind.REJECTED: Reason.REJECTED,
+    RejectionKind.UNREACHED: Reason.REJECTED,
+    RejectionKind.INVALID: Reason.INVALID_SPEC,
+    RejectionKind.CONFLICT: Reason.NAME_CONFLICT,
 }
 #: What a container ended with that its node could not start at all.
 _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
@@ -131,15 +132,15 @@ def asked_after_at(pod: PodFacts, now: datetime) -> datetime | None:
     return first if now < first else now + timedelta(seconds=AGAIN_SECONDS)
 
 
-def refused(refusals: Mapping[str, Refusal]) -> Diagnosis | None:
+def rejected(rejections: Mapping[str, Rejection]) -> Diagnosis | None:
     """Say which object could not be made, the first by name; ``None``: all could be, or soon can.
 
     A name whose old holder is about to go is free in a moment.
     """
-    for _, refusal in sorted(refusals.items()):
-        reason = _REFUSED.get(refusal.kind)
+    for _, rejection in sorted(rejections.items()):
+        reason = _REJECTED.get(rejection.kind)
         if reason is not None:
-            return Diagnosis(reason, f"{refusal.name} could not be created", refusal.words)
+            return Diagnosis(reason, f"{rejection.name} could not be created", rejection.words)
     return None
 
 
@@ -367,5 +368,4 @@ def _last_line(text: str) -> str:
     if text.lstrip().startswith(("{", "[")):
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    last = lines[-1] if lines else ""
-    return last if len(last) <= LINE_LENGTH else last[: LINE_LENGTH - 1] + "…"
+    return cut(lines[-1], LINE_LENGTH) if lines else ""

@@ -7,9 +7,10 @@
     ├── NotFound           the named object does not exist
     ├── Conflict           the name or the submission belongs to something else
     ├── Forbidden          the permission is missing
+    ├── Denied             the API rejected a change of an object
     ├── ApiError           the API (or this machine) did not do what was asked
     │   └── Refused        it said no to an object, and why
-    │       └── StatusRefused  it said no to what an object's status says
+    │       └── StatusRejected  it said no to what an object's status says
     ├── Timeout            the wait ended, the job did not
     └── Failed          the job ended without success
         ├── UserFailure            what the job itself did
@@ -26,6 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+
+from daskjob.core.messages import cut
 
 
 class DaskJobError(Exception):
@@ -46,8 +49,7 @@ class FieldError:
     def __str__(self) -> str:
         if self.value is None:
             return f"{self.path}: is missing; {self.allowed}"
-        text = repr(self.value)
-        shown = text if len(text) <= 80 else text[:77] + "..."
+        shown = cut(repr(self.value), 80, "...")
         return f"{self.path}: {shown} is not allowed; {self.allowed}"
 
 
@@ -82,7 +84,7 @@ class ApiError(DaskJobError):
     retryable = True
 
 
-class RefusalKind(StrEnum):
+class RejectionKind(StrEnum):
     """Why an object could not be made, in the classes that a decision tells apart."""
 
     #: 422: the object can never be made as it is.
@@ -99,10 +101,10 @@ class RefusalKind(StrEnum):
     TERMINATING = "Terminating"
 
 
-class Refused(ApiError):
+class CreateRejected(ApiError):
     """The API said no to an object. ``kind`` is the class of the no, ``words`` are its own."""
 
-    def __init__(self, kind: RefusalKind, name: str, words: str) -> None:
+    def __init__(self, kind: RejectionKind, name: str, words: str) -> None:
         super().__init__(kind, name, words)
         self.kind = kind
         self.name = name
@@ -112,14 +114,14 @@ class Refused(ApiError):
         return f"{self.name} could not be created: {self.words}"
 
 
-class StatusRefused(Refused):
+class StatusRejected(CreateRejected):
     """The API said no to the status of an object, which stays as it was."""
 
     def __str__(self) -> str:
         return f"the status of {self.name} was refused: {self.words}"
 
 
-class Denied(DaskJobError):
+class ChangeDenied(DaskJobError):
     """The API said no to a change of an object, and says so again until somebody changes that."""
 
 

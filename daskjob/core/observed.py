@@ -15,8 +15,8 @@ from typing import TypeAlias
 from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.demand import Demand, Demands
-from daskjob.core.errors import FieldError, RefusalKind
-from daskjob.core.legacy import deployed, left_alone
+from daskjob.core.errors import FieldError, RejectionKind
+from daskjob.core.lookup import Lookup
 from daskjob.core.manifests import (
     Manifest,
     ObjectRef,
@@ -26,18 +26,17 @@ from daskjob.core.manifests import (
     object_ref,
     whole_number,
 )
-from daskjob.core.objects import Objects
-from daskjob.core.pods import PodFacts
-from daskjob.core.readings import (
-    autoscaler_in,
-    autoscaler_status_in,
-    cluster_in,
-    cluster_status_in,
-    group_in,
-    group_status_in,
-    job_in,
-    job_status_in,
+from daskjob.core.parsed import (
+    parsed_autoscaler,
+    parsed_autoscaler_status,
+    parsed_cluster,
+    parsed_cluster_status,
+    parsed_group,
+    parsed_group_status,
+    parsed_job,
+    parsed_job_status,
 )
+from daskjob.core.pods import PodFacts
 from daskjob.core.spec import (
     DaskAutoscaler,
     DaskCluster,
@@ -52,13 +51,14 @@ from daskjob.core.status import (
     GroupStatus,
     JobStatus,
 )
+from daskjob.core.upstream import deployed, unmanaged
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """An object that could not be made: who said no, and since when."""
 
-    kind: RefusalKind
+    kind: RejectionKind
     name: str
     words: str
     first_at: datetime
@@ -74,7 +74,7 @@ class CollectedReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Platform:
     """What differs from one world to the next, as far as an object's text depends on it."""
 
     #: Source of the scheduler agent (design §5.4); empty: schedulers get none.
@@ -109,7 +109,7 @@ class ClusterOfJob:
     #: Workers that ended for good one after the other, in the group with the fewest.
     worker_failures: int = 0
     #: Whether dask-kubernetes made it: then nothing is known of its scheduler and workers.
-    left_alone: bool = False
+    unmanaged: bool = False
     #: Whether its status says that a scheduler had answered that is gone.
     scheduler_lost: bool = False
 
@@ -136,14 +136,14 @@ class ObservedJob:
     leftovers: tuple[ObjectRef, ...] = ()
     #: Whether the ConfigMap with the job's files exists.
     files_exist: bool = False
-    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    rejections: Mapping[str, Rejection] = field(default_factory=dict)
     #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_refusal: Refusal | None = None
+    status_rejection: Rejection | None = None
     dask: DaskState | None = None
     report: CollectedReport | None = None
     #: When the runner last wrote to its log; only where that costs nothing (on this machine).
     last_log_at: datetime | None = None
-    site: Site = Site()
+    platform: Platform = Platform()
 
     @property
     def ref(self) -> ObjectRef:
@@ -183,7 +183,7 @@ class ObservedCluster:
     #: Scheduler pods of this name that a Deployment has made, as dask-kubernetes' have.
     deployed: tuple[PodFacts, ...] = ()
     #: Whether the cluster is dask-kubernetes' own.
-    left_alone: bool = False
+    unmanaged: bool = False
     #: The Service that this cluster's uid controls.
     service: ObjectRef | None = None
     #: The groups that this cluster's uid controls.
@@ -193,13 +193,13 @@ class ObservedCluster:
     workers: tuple[PodFacts, ...] = ()
     #: Whether a runner that uses the cluster is alive: then it is never idle.
     runner_alive: bool = False
-    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    rejections: Mapping[str, Rejection] = field(default_factory=dict)
     #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_refusal: Refusal | None = None
+    status_rejection: Rejection | None = None
     dask: DaskState | None = None
     #: Fresh randomness: the agent's token of a scheduler that has none yet.
     entropy: str = ""
-    site: Site = Site()
+    platform: Platform = Platform()
 
     @property
     def ref(self) -> ObjectRef:
@@ -217,21 +217,21 @@ class ObservedGroup:
     #: The cluster that it names; ``None``: there is none (yet).
     cluster: DaskCluster | None = None
     #: Whether that cluster is dask-kubernetes' own.
-    left_alone: bool = False
+    unmanaged: bool = False
     #: The scheduler pod of that cluster.
     scheduler: PodFacts | None = None
     #: Whether that cluster's Service exists: workers dial it from their first second on.
     service_exists: bool = False
     #: The worker pods that this group's uid controls.
     workers: tuple[PodFacts, ...] = ()
-    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    rejections: Mapping[str, Rejection] = field(default_factory=dict)
     #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_refusal: Refusal | None = None
+    status_rejection: Rejection | None = None
     dask: DaskState | None = None
     retirement: Retirement | None = None
     #: Fresh randomness for new names, so that deciding itself stays a function of values.
     entropy: str = ""
-    site: Site = Site()
+    platform: Platform = Platform()
 
     @property
     def ref(self) -> ObjectRef:
@@ -254,13 +254,13 @@ class ObservedAutoscaler:
     #: The cluster that it names; ``None``: there is none (yet).
     cluster: DaskCluster | None = None
     #: Whether that cluster is dask-kubernetes' own.
-    left_alone: bool = False
+    unmanaged: bool = False
     #: The scheduler pod of that cluster.
     scheduler: PodFacts | None = None
     #: The group that it scales; ``None``: there is none (yet).
     group: DaskWorkerGroup | None = None
     #: The name of an older autoscaler of the same group, which acts in its stead; empty: none.
-    elder: str = ""
+    older_autoscaler: str = ""
     #: What the scheduler said last; ``None``: it cannot be asked, or was not yet.
     dask: DaskState | None = None
     #: Whether it was asked in vain: then it cannot be.
@@ -268,7 +268,7 @@ class ObservedAutoscaler:
     #: What it has wanted of every group since that is known.
     demands: Demands = field(default_factory=dict)
     #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_refusal: Refusal | None = None
+    status_rejection: Rejection | None = None
 
     @property
     def ref(self) -> ObjectRef:
@@ -284,15 +284,15 @@ class ObservedAutoscaler:
 Observed: TypeAlias = ObservedJob | ObservedCluster | ObservedGroup | ObservedAutoscaler
 
 
-def job_observed(manifest: Manifest, objects: Objects) -> ObservedJob:
+def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
     """Return what there is to see of a job; the caller adds what is not in objects."""
-    job, mistakes = job_in(manifest)
+    job, mistakes = parsed_job(manifest)
     cluster = objects.named(names.Kind.CLUSTER, job.cluster_name)
     if cluster is not None and not job.cluster_ref and controller_uid(cluster) != job.meta.uid:
         cluster = None
     cluster_uid = object_ref(cluster).uid if cluster else ""
     runners = _pods(objects.pods(job.meta.uid), names.Component.RUNNER)
-    status = job_status_in(manifest)
+    status = parsed_job_status(manifest)
     return ObservedJob(
         job=job,
         status=status,
@@ -335,7 +335,7 @@ def _is_from_dask_kubernetes(
     return made_cluster or any(pod.attempt is None for pod in runners)
 
 
-def _leftovers(cluster: str, objects: Objects) -> tuple[ObjectRef, ...]:
+def _leftovers(cluster: str, objects: Lookup) -> tuple[ObjectRef, ...]:
     """Return what of an earlier cluster of this name is still there.
 
     As long as one is there its name is taken, and a new scheduler beside an old one would be two
@@ -345,11 +345,11 @@ def _leftovers(cluster: str, objects: Objects) -> tuple[ObjectRef, ...]:
     return (*objects.orphans(cluster), *(pod.ref for pod in schedulers))
 
 
-def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Objects) -> ClusterOfJob:
-    cluster, mistakes = cluster_in(manifest)
-    phase = cluster_status_in(manifest).phase
+def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Lookup) -> ClusterOfJob:
+    cluster, mistakes = parsed_cluster(manifest)
+    phase = parsed_cluster_status(manifest).phase
     groups = objects.controlled(names.Kind.GROUP, cluster.meta.uid)
-    counts = [group_in(group)[0].replicas for group in groups]
+    counts = [parsed_group(group)[0].replicas for group in groups]
     number = whole_number(cluster.meta.annotations.get(names.ANNOTATION_ATTEMPT, ""))
     # That of a job's own cluster is missing where dask-kubernetes made it, which tried only once.
     unsaid = 0 if cluster.meta.owner_uid == job.meta.uid else None
@@ -362,27 +362,27 @@ def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Objects) -> Clust
         desired_workers=sum(counts) if counts else cluster.spec.desired_workers,
         asked_replicas=cluster.spec.worker.replicas if asked is None else asked,
         deletes_workers=cluster.deletes_workers,
-        worker_failures=min((group_status_in(group).failures for group in groups), default=0),
-        left_alone=_is_left_alone(manifest, cluster, objects),
+        worker_failures=min((parsed_group_status(group).failures for group in groups), default=0),
+        unmanaged=_is_left_alone(manifest, cluster, objects),
         scheduler_lost=phase is ClusterPhase.ERROR and not mistakes,
     )
 
 
-def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Objects) -> bool:
+def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Lookup) -> bool:
     name = cluster.meta.name
     if names.ANNOTATION_ATTEMPT in cluster.meta.annotations:
         # A job of ours made it.
         return False
     schedulers = _deployed(name, objects)
-    status = cluster_status_in(manifest)
-    return left_alone(status, cluster.meta.created_at, schedulers)
+    status = parsed_cluster_status(manifest)
+    return unmanaged(status, cluster.meta.created_at, schedulers)
 
 
-def _deployed(cluster: str, objects: Objects) -> tuple[PodFacts, ...]:
+def _deployed(cluster: str, objects: Lookup) -> tuple[PodFacts, ...]:
     return deployed(objects.labelled_schedulers(cluster), cluster)
 
 
-def _workers_of_cluster(cluster_uid: str, objects: Objects) -> tuple[PodFacts, ...]:
+def _workers_of_cluster(cluster_uid: str, objects: Lookup) -> tuple[PodFacts, ...]:
     return tuple(
         pod
         for group in objects.controlled(names.Kind.GROUP, cluster_uid)
@@ -390,14 +390,14 @@ def _workers_of_cluster(cluster_uid: str, objects: Objects) -> tuple[PodFacts, .
     )
 
 
-def _workers_of_group(group: Manifest, objects: Objects) -> list[PodFacts]:
+def _workers_of_group(group: Manifest, objects: Lookup) -> list[PodFacts]:
     ref = object_ref(group)
     label = names.label_value(ref.name)
     pods = _pods(objects.pods(ref.uid), names.Component.WORKER)
     return [pod if pod.group == label else replace(pod, group=label) for pod in pods]
 
 
-def _scheduler(cluster_name: str, cluster_uid: str, objects: Objects) -> PodFacts | None:
+def _scheduler(cluster_name: str, cluster_uid: str, objects: Lookup) -> PodFacts | None:
     name = names.scheduler_pod_name(cluster_name)
     pods = _pods(objects.pods(cluster_uid), names.Component.SCHEDULER)
     return next((pod for pod in pods if pod.ref.name == name), None)
@@ -413,24 +413,24 @@ def _pods(pods: Iterable[PodFacts], component: str) -> list[PodFacts]:
     ]
 
 
-def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
+def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
     """Return what there is to see of a cluster; the caller adds what is not in objects."""
-    cluster, mistakes = cluster_in(manifest)
+    cluster, mistakes = parsed_cluster(manifest)
     uid = cluster.meta.uid
     services = objects.references("Service", uid)
     return ObservedCluster(
         cluster=cluster,
-        status=cluster_status_in(manifest),
+        status=parsed_cluster_status(manifest),
         mistakes=mistakes,
         scheduler=_scheduler(cluster.meta.name, uid, objects),
         deployed=_deployed(cluster.meta.name, objects),
-        left_alone=_is_left_alone(manifest, cluster, objects),
+        unmanaged=_is_left_alone(manifest, cluster, objects),
         service=services[0] if services else None,
         groups=tuple(
             _group_of_cluster(group) for group in objects.controlled(names.Kind.GROUP, uid)
         ),
         autoscalers=tuple(
-            autoscaler_in(item)[0] for item in objects.controlled(names.Kind.AUTOSCALER, uid)
+            parsed_autoscaler(item)[0] for item in objects.controlled(names.Kind.AUTOSCALER, uid)
         ),
         workers=_workers_of_cluster(uid, objects),
         runner_alive=any(pod.alive for pod in _users(cluster, objects)),
@@ -438,7 +438,7 @@ def cluster_observed(manifest: Manifest, objects: Objects) -> ObservedCluster:
 
 
 def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
-    group, _ = group_in(manifest)
+    group, _ = parsed_group(manifest)
     spec = manifest.get("spec")
     worker = spec.get("worker") if isinstance(spec, dict) else None
     return GroupOfCluster(
@@ -450,11 +450,11 @@ def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
         synced_replicas=whole_number(
             group.meta.annotations.get(names.ANNOTATION_SYNCED_REPLICAS, "")
         ),
-        conditions=group_status_in(manifest).conditions,
+        conditions=parsed_group_status(manifest).conditions,
     )
 
 
-def _users(cluster: DaskCluster, objects: Objects) -> list[PodFacts]:
+def _users(cluster: DaskCluster, objects: Lookup) -> list[PodFacts]:
     """Return the runners that use a cluster: its job's, and those of jobs that refer to it.
 
     The latter are known by their label alone: enough to let a cluster be, never to touch a pod.
@@ -463,60 +463,60 @@ def _users(cluster: DaskCluster, objects: Objects) -> list[PodFacts]:
     return [*own, *objects.labelled_runners(cluster.meta.name)]
 
 
-def group_observed(manifest: Manifest, objects: Objects) -> ObservedGroup:
+def group_observed(manifest: Manifest, objects: Lookup) -> ObservedGroup:
     """Return what there is to see of a worker group; the caller adds what is not in objects."""
-    group, mistakes = group_in(manifest)
+    group, mistakes = parsed_group(manifest)
     found = objects.named(names.Kind.CLUSTER, group.cluster)
-    cluster = cluster_in(found)[0] if found else None
+    cluster = parsed_cluster(found)[0] if found else None
     uid = cluster.meta.uid if cluster else ""
     workers = _workers_of_group(manifest, objects)
     return ObservedGroup(
         group=group,
-        status=group_status_in(manifest),
+        status=parsed_group_status(manifest),
         mistakes=mistakes,
         cluster=cluster,
-        left_alone=bool(found and cluster and _is_left_alone(found, cluster, objects)),
+        unmanaged=bool(found and cluster and _is_left_alone(found, cluster, objects)),
         scheduler=_scheduler(group.cluster, uid, objects),
         service_exists=bool(objects.references("Service", uid)),
         workers=tuple(sorted(workers, key=lambda pod: pod.ref.name)),
     )
 
 
-def autoscaler_observed(manifest: Manifest, objects: Objects) -> ObservedAutoscaler:
+def autoscaler_observed(manifest: Manifest, objects: Lookup) -> ObservedAutoscaler:
     """Return what there is to see of an autoscaler; the caller adds what is not in objects."""
-    autoscaler, mistakes = autoscaler_in(manifest)
+    autoscaler, mistakes = parsed_autoscaler(manifest)
     found = objects.named(names.Kind.CLUSTER, autoscaler.cluster)
-    cluster = cluster_in(found)[0] if found else None
+    cluster = parsed_cluster(found)[0] if found else None
     group = objects.named(names.Kind.GROUP, autoscaler.group_name)
     uid = cluster.meta.uid if cluster else ""
     return ObservedAutoscaler(
         autoscaler=autoscaler,
-        status=autoscaler_status_in(manifest),
+        status=parsed_autoscaler_status(manifest),
         mistakes=mistakes,
         cluster=cluster,
-        left_alone=bool(found and cluster and _is_left_alone(found, cluster, objects)),
+        unmanaged=bool(found and cluster and _is_left_alone(found, cluster, objects)),
         scheduler=_scheduler(autoscaler.cluster, uid, objects),
-        group=group_in(group)[0] if group else None,
-        elder=_elder(autoscaler, objects),
+        group=parsed_group(group)[0] if group else None,
+        older_autoscaler=_older_autoscaler(autoscaler, objects),
     )
 
 
-def _elder(autoscaler: DaskAutoscaler, objects: Objects) -> str:
+def _older_autoscaler(autoscaler: DaskAutoscaler, objects: Lookup) -> str:
     """Return the oldest autoscaler of the same group, where that is another one."""
     rivals = [autoscaler]
-    for item in objects.speaking(names.Kind.AUTOSCALER, autoscaler.cluster):
-        other, mistakes = autoscaler_in(item)
+    for item in objects.referring_to(names.Kind.AUTOSCALER, autoscaler.cluster):
+        other, mistakes = parsed_autoscaler(item)
         if other.group_name == autoscaler.group_name and not mistakes and not other.meta.deleting:
             rivals.append(other)
     oldest = min(rivals, key=lambda one: (format_time(one.meta.created_at) or "", one.meta.name))
     return "" if oldest.meta.name == autoscaler.meta.name else oldest.meta.name
 
 
-def joined_groups(cluster: DaskCluster, objects: Objects) -> list[DaskWorkerGroup]:
+def joined_groups(cluster: DaskCluster, objects: Lookup) -> list[DaskWorkerGroup]:
     """Return the groups that name a cluster and are not its own, those with mistakes left out."""
     joined: list[DaskWorkerGroup] = []
-    for item in objects.speaking(names.Kind.GROUP, cluster.meta.name):
-        group, mistakes = group_in(item)
+    for item in objects.referring_to(names.Kind.GROUP, cluster.meta.name):
+        group, mistakes = parsed_group(item)
         if not mistakes and group.meta.owner_uid != cluster.meta.uid and not group.meta.deleting:
             joined.append(group)
     return sorted(joined, key=lambda group: group.meta.name)

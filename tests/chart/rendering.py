@@ -53,12 +53,12 @@ def objects(text: str) -> list[Manifest]:
     return [item for item in yaml.safe_load_all(text) if item]
 
 
-def refusal(values: Values) -> str:
+def rejection(values: Values) -> str:
     """Return why Helm does not render these values."""
     try:
         render(values)
-    except NotRendered as refused:
-        return str(refused)
+    except NotRendered as rejected:
+        return str(rejected)
     raise AssertionError(f"Helm renders {values}")
 
 

@@ -11,7 +11,7 @@ from tests.chart.rendering import (
     Manifest,
     find,
     operator,
-    refusal,
+    rejection,
     render,
     rendered,
 )
@@ -181,7 +181,7 @@ def test_pattern_of_namespaces_is_watched_with_the_rights_of_a_cluster_wide_oper
 
 
 def test_pattern_of_namespaces_without_a_cluster_role_is_refused_with_what_to_do() -> None:
-    said = refusal({**NAMESPACED, "kopfArgs": ["--namespace=team-*"]})
+    said = rejection({**NAMESPACED, "kopfArgs": ["--namespace=team-*"]})
     assert '"team-*"' in said
     assert "set rbac.cluster=true, or give each namespace a --namespace=NAME" in said
 
@@ -220,7 +220,7 @@ def test_operator_of_named_namespaces_has_its_rights_there_and_no_object_elsewhe
 
 
 def test_pattern_is_no_name_of_a_namespace_to_watch() -> None:
-    assert "'team-*' does not match pattern" in refusal({"watchNamespaces": ["team-*"]})
+    assert "'team-*' does not match pattern" in rejection({"watchNamespaces": ["team-*"]})
 
 
 def test_who_may_view_a_namespace_sees_the_four_kinds_and_changes_none() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import CHART, defaults, nested, refusal, render
+from tests.chart.rendering import CHART, defaults, nested, rejection, render
 
 
 def type_of(name: str) -> str:
@@ -22,7 +22,7 @@ def type_of(name: str) -> str:
 @pytest.mark.parametrize("name", defaults())
 def test_value_of_a_wrong_type_is_refused_by_its_name(name: str) -> None:
     right = type_of(name)
-    said = refusal(nested(name, {"a": 1} if right == "array" else ["word"]))
+    said = rejection(nested(name, {"a": 1} if right == "array" else ["word"]))
     assert f"at '/{name.replace('.', '/')}': got " in said
     assert f"want {right}" in said or f"want null or {right}" in said
 
@@ -52,7 +52,7 @@ def test_value_of_a_wrong_type_is_refused_by_its_name(name: str) -> None:
     ],
 )
 def test_refusal_says_what_is_wrong_and_what_is_right(values: dict[str, Any], said: str) -> None:
-    assert said in refusal(values)
+    assert said in rejection(values)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_refusal_says_what_is_wrong_and_what_is_right(values: dict[str, Any], sa
 def test_value_that_does_not_exist_is_refused_since_it_would_do_nothing(
     name: str, unknown: str
 ) -> None:
-    assert f"additional properties '{unknown}' not allowed" in refusal(nested(name, "x"))
+    assert f"additional properties '{unknown}' not allowed" in rejection(nested(name, "x"))
 
 
 def test_chart_can_be_a_part_of_another_one() -> None:

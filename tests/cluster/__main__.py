@@ -95,7 +95,7 @@ def _fake_nodes(arguments: argparse.Namespace) -> None:
 
 
 def _audit(arguments: argparse.Namespace) -> None:
-    print(table(AuditLog(_running(arguments).site.audit_log).since(0)))
+    print(table(AuditLog(_running(arguments).platform.audit_log).since(0)))
 
 
 def _tools(arguments: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ ANSWER_SECONDS = 60.0
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
-class Refused(Exception):
+class RequestRejected(Exception):
     """The API server did not do it; with its answer."""
 
     def __init__(self, asked: str, code: int, said: str) -> None:
@@ -83,7 +83,7 @@ class Access:
         """
         answer = self._client.request(method, path, json=body, params=query or None)
         if answer.is_error:
-            raise Refused(f"{method} {path}", answer.status_code, answer.text)
+            raise RequestRejected(f"{method} {path}", answer.status_code, answer.text)
         return answer.text
 
     def get(self, path: str, **query: str) -> Manifest:
@@ -94,7 +94,7 @@ class Access:
         """Return an object; None where there is none of this name."""
         try:
             return self.get(f"{self.path(kind, namespace)}/{name}")
-        except Refused as error:
+        except RequestRejected as error:
             if error.code != 404:
                 raise
             return None
@@ -138,8 +138,8 @@ class Access:
             }
             try:
                 yield from self._one_watch(path, query, left)
-            except (httpx.TransportError, Refused) as error:
-                if isinstance(error, Refused) and error.code < 500:
+            except (httpx.TransportError, RequestRejected) as error:
+                if isinstance(error, RequestRejected) and error.code < 500:
                     raise
                 # The API server is away for a moment: it is asked again.
             time.sleep(0.1)
@@ -147,7 +147,7 @@ class Access:
     def _one_watch(self, path: str, query: dict[str, str], seconds: float) -> Iterator[Manifest]:
         with self._client.stream("GET", path, params=query, timeout=seconds + 5) as answer:
             if answer.is_error:
-                raise Refused(f"watch {path}", answer.status_code, answer.read().decode())
+                raise RequestRejected(f"watch {path}", answer.status_code, answer.read().decode())
             for line in answer.iter_lines():
                 change = json.loads(line)
                 if change["type"] == "ERROR":

@@ -35,7 +35,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Platform:
     """Where a cluster's files are, and its addresses."""
 
     folder: Path
@@ -91,9 +91,9 @@ USERS = {
 }
 
 
-def make_identities(site: Site) -> None:
+def make_identities(platform: Platform) -> None:
     """Make the certificates of everybody, and kubeconfigs with them."""
-    pki, network = site.pki, site.network
+    pki, network = platform.pki, platform.network
     pki.make_authority()
     names = ["localhost", "kubernetes.default.svc", "kubernetes.default"]
     addresses = ["127.0.0.1", network.node, network.kubernetes_service, *names]
@@ -101,18 +101,18 @@ def make_identities(site: Site) -> None:
     for user, subject in USERS.items():
         # The kubelet listens too, for logs and exec.
         pki.issue(user, subject, [network.node, NODE] if user == "kubelet" else ())
-        site.kubeconfig(user).touch(mode=0o600)
-        site.kubeconfig(user).write_text(_kubeconfig(site, user))
+        platform.kubeconfig(user).touch(mode=0o600)
+        platform.kubeconfig(user).write_text(_kubeconfig(platform, user))
 
 
-def _kubeconfig(site: Site, user: str) -> str:
-    pki = site.pki
+def _kubeconfig(platform: Platform, user: str) -> str:
+    pki = platform.pki
     who = {
         "client-certificate": str(pki.certificate(user)),
         "client-key": str(pki.key(user)),
     }
     where = {
-        "server": f"https://{site.api_server}",
+        "server": f"https://{platform.api_server}",
         "certificate-authority": str(pki.authority),
     }
     value = {
@@ -126,14 +126,14 @@ def _kubeconfig(site: Site, user: str) -> str:
     return json.dumps(value, indent=1)
 
 
-def etcd(site: Site) -> Unit:
+def etcd(platform: Platform) -> Unit:
     """The store. It does not wait for the disk: a test's cluster need not survive a power cut."""
     peer = "http://127.0.0.1:2380"
     return Unit(
         "etcd",
         [
             str(binary("etcd")),
-            f"--data-dir={site.folder / 'etcd'}",
+            f"--data-dir={platform.folder / 'etcd'}",
             f"--listen-client-urls=http://{ETCD}",
             f"--advertise-client-urls=http://{ETCD}",
             f"--listen-peer-urls={peer}",
@@ -146,9 +146,9 @@ def etcd(site: Site) -> Unit:
     )
 
 
-def kube_apiserver(site: Site) -> Unit:
+def kube_apiserver(platform: Platform) -> Unit:
     """The API server, with an audit log that has every request exactly."""
-    pki = site.pki
+    pki = platform.pki
     policy = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
@@ -161,11 +161,11 @@ def kube_apiserver(site: Site) -> Unit:
             str(binary("kube-apiserver")),
             f"--etcd-servers=http://{ETCD}",
             "--secure-port=6443",
-            f"--advertise-address={site.network.node}",
+            f"--advertise-address={platform.network.node}",
             f"--client-ca-file={pki.authority}",
             f"--tls-cert-file={pki.certificate('apiserver')}",
             f"--tls-private-key-file={pki.key('apiserver')}",
-            f"--service-cluster-ip-range={site.network.services}",
+            f"--service-cluster-ip-range={platform.network.services}",
             f"--service-account-issuer=https://kubernetes.default.svc.{DOMAIN}",
             f"--service-account-key-file={pki.folder / 'accounts.pub'}",
             f"--service-account-signing-key-file={pki.key('accounts')}",
@@ -176,8 +176,8 @@ def kube_apiserver(site: Site) -> Unit:
             f"--kubelet-client-key={pki.key('admin')}",
             f"--kubelet-certificate-authority={pki.authority}",
             "--kubelet-preferred-address-types=InternalIP",
-            f"--audit-policy-file={site.write_json('audit-policy.json', policy)}",
-            f"--audit-log-path={site.audit_log}",
+            f"--audit-policy-file={platform.write_json('audit-policy.json', policy)}",
+            f"--audit-log-path={platform.audit_log}",
             # In megabytes: a log that is rotated away could not be counted.
             "--audit-log-maxsize=100000",
             "--v=1",
@@ -186,9 +186,9 @@ def kube_apiserver(site: Site) -> Unit:
     )
 
 
-def kube_controller_manager(site: Site) -> Unit:
+def kube_controller_manager(platform: Platform) -> Unit:
     """The controllers, among them garbage collection."""
-    pki, config = site.pki, str(site.kubeconfig("kube-controller-manager"))
+    pki, config = platform.pki, str(platform.kubeconfig("kube-controller-manager"))
     return Unit(
         "kube-controller-manager",
         [
@@ -200,17 +200,17 @@ def kube_controller_manager(site: Site) -> Unit:
             "--use-service-account-credentials=true",
             f"--root-ca-file={pki.authority}",
             f"--service-account-private-key-file={pki.key('accounts')}",
-            f"--cluster-cidr={site.network.pods}",
+            f"--cluster-cidr={platform.network.pods}",
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
         ],
-        after=(site.api_server,),
+        after=(platform.api_server,),
     )
 
 
-def kube_scheduler(site: Site) -> Unit:
+def kube_scheduler(platform: Platform) -> Unit:
     """The scheduler of pods."""
-    config = str(site.kubeconfig("kube-scheduler"))
+    config = str(platform.kubeconfig("kube-scheduler"))
     return Unit(
         "kube-scheduler",
         [
@@ -222,37 +222,37 @@ def kube_scheduler(site: Site) -> Unit:
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
         ],
-        after=(site.api_server,),
+        after=(platform.api_server,),
     )
 
 
-def containerd(site: Site, pause: str) -> Unit:
+def containerd(platform: Platform, pause: str) -> Unit:
     """The container runtime; ``pause`` names the image that holds a pod's namespaces."""
     config = f"""\
 version = 2
-root = "{site.folder / "containerd"}"
-state = "{site.folder / "containerd-state"}"
+root = "{platform.folder / "containerd"}"
+state = "{platform.folder / "containerd-state"}"
 [grpc]
-  address = "{site.containerd_socket}"
+  address = "{platform.containerd_socket}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
   # Without CAP_SYS_RESOURCE no process may get a score below its parent's, and no pod starts.
   restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
-  conf_dir = "{site.folder / "cni"}"
+  conf_dir = "{platform.folder / "cni"}"
 """
-    (site.folder / "cni").mkdir(exist_ok=True)
-    (site.folder / "cni" / "10-bridge.conflist").write_text(_cni(site))
+    (platform.folder / "cni").mkdir(exist_ok=True)
+    (platform.folder / "cni" / "10-bridge.conflist").write_text(_cni(platform))
     return Unit(
         "containerd",
-        [program("containerd"), "--config", site.write("containerd.toml", config)],
+        [program("containerd"), "--config", platform.write("containerd.toml", config)],
     )
 
 
-def _cni(site: Site) -> str:
+def _cni(platform: Platform) -> str:
     """The pods' network: one bridge, made beforehand since the cluster's DNS listens on it."""
-    ranges = [[{"subnet": site.network.pods, "gateway": site.network.gateway}]]
+    ranges = [[{"subnet": platform.network.pods, "gateway": platform.network.gateway}]]
     bridge = {
         "type": "bridge",
         "bridge": "cni0",
@@ -261,7 +261,7 @@ def _cni(site: Site) -> str:
         "hairpinMode": True,
         "ipam": {
             "type": "host-local",
-            "dataDir": str(site.folder / "ipam"),
+            "dataDir": str(platform.folder / "ipam"),
             "ranges": ranges,
             "routes": [{"dst": "0.0.0.0/0"}],
         },
@@ -270,29 +270,29 @@ def _cni(site: Site) -> str:
     return json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": plugins})
 
 
-def kubelet(site: Site) -> Unit:
+def kubelet(platform: Platform) -> Unit:
     """The kubelet of the one real node."""
-    resolv = site.write("resolv.conf", f"nameserver {site.network.gateway}\n")
+    resolv = platform.write("resolv.conf", f"nameserver {platform.network.gateway}\n")
     config = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "containerRuntimeEndpoint": f"unix://{site.containerd_socket}",
+        "containerRuntimeEndpoint": f"unix://{platform.containerd_socket}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": site.cgroup,
+        "cgroupRoot": platform.cgroup,
         "failSwapOn": False,
         "authentication": {
             "anonymous": {"enabled": False},
             "webhook": {"enabled": True},
-            "x509": {"clientCAFile": str(site.pki.authority)},
+            "x509": {"clientCAFile": str(platform.pki.authority)},
         },
         "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(site.pki.certificate("kubelet")),
-        "tlsPrivateKeyFile": str(site.pki.key("kubelet")),
-        "clusterDNS": [site.network.gateway],
+        "tlsCertFile": str(platform.pki.certificate("kubelet")),
+        "tlsPrivateKeyFile": str(platform.pki.key("kubelet")),
+        "clusterDNS": [platform.network.gateway],
         "clusterDomain": DOMAIN,
         "resolvConf": resolv,
         "maxPods": 240,
-        "podLogsDir": str(site.folder / "pod-logs"),
+        "podLogsDir": str(platform.folder / "pod-logs"),
         # Pods' logs and files must not be evicted for a disk that others fill.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
@@ -301,26 +301,26 @@ def kubelet(site: Site) -> Unit:
         "kubelet",
         [
             str(binary("kubelet")),
-            f"--config={site.write_json('kubelet.json', config)}",
-            f"--kubeconfig={site.kubeconfig('kubelet')}",
-            f"--root-dir={site.folder / 'kubelet'}",
+            f"--config={platform.write_json('kubelet.json', config)}",
+            f"--kubeconfig={platform.kubeconfig('kubelet')}",
+            f"--root-dir={platform.folder / 'kubelet'}",
             f"--hostname-override={NODE}",
-            f"--node-ip={site.network.node}",
+            f"--node-ip={platform.network.node}",
             "--node-labels=daskjob.test/node=real",
         ],
         # Without containerd it gives up; without the API server it waits for its next try.
-        after=(str(site.containerd_socket), site.api_server),
+        after=(str(platform.containerd_socket), platform.api_server),
     )
 
 
-def kube_proxy(site: Site) -> Unit:
+def kube_proxy(platform: Platform) -> Unit:
     """What makes Services' addresses work."""
     config = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "clientConnection": {"kubeconfig": str(site.kubeconfig("kube-proxy"))},
+        "clientConnection": {"kubeconfig": str(platform.kubeconfig("kube-proxy"))},
         "mode": "iptables",
-        "clusterCIDR": site.network.pods,
+        "clusterCIDR": platform.network.pods,
         "hostnameOverride": NODE,
         # The machine's own settings are not ours to change.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s"}
@@ -328,26 +328,26 @@ def kube_proxy(site: Site) -> Unit:
     }
     return Unit(
         "kube-proxy",
-        [str(binary("kube-proxy")), f"--config={site.write_json('kube-proxy.json', config)}"],
-        after=(site.api_server,),
+        [str(binary("kube-proxy")), f"--config={platform.write_json('kube-proxy.json', config)}"],
+        after=(platform.api_server,),
     )
 
 
-def coredns(site: Site) -> Unit:
+def coredns(platform: Platform) -> Unit:
     """The cluster's DNS. It caches nothing: a name exists as soon as its Service does."""
     corefile = f"""\
 .:53 {{
-    bind {site.network.gateway}
+    bind {platform.network.gateway}
     errors
     ready 127.0.0.1:8181
     kubernetes {DOMAIN} in-addr.arpa {{
-        kubeconfig {site.kubeconfig("coredns")}
+        kubeconfig {platform.kubeconfig("coredns")}
         ttl 1
     }}
 }}
 """
     return Unit(
         "coredns",
-        [str(binary("coredns")), "-conf", site.write("Corefile", corefile)],
-        after=(site.api_server,),
+        [str(binary("coredns")), "-conf", platform.write("Corefile", corefile)],
+        after=(platform.api_server,),
     )

@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.cluster import components, images
 from tests.cluster.binaries import binary
 from tests.cluster.cache import exclusive
-from tests.cluster.components import Site
+from tests.cluster.components import Platform
 from tests.cluster.network import SLOTS, Network, connect, disconnect, run
 from tests.cluster.packages import Missing, ensure_packages, program
 
@@ -74,15 +74,15 @@ class NativeCluster:
         self.folder = CLUSTERS / name
 
     @property
-    def site(self) -> Site:
+    def platform(self) -> Platform:
         """Its files and addresses; it must have been started once."""
         slot = int((self.folder / "slot").read_text())
-        return Site(self.folder, Network(slot), f"/daskjob-{self.name}")
+        return Platform(self.folder, Network(slot), f"/daskjob-{self.name}")
 
     @property
     def kubeconfig(self) -> Path:
         """The kubeconfig of its administrator."""
-        return self.site.kubeconfig("admin")
+        return self.platform.kubeconfig("admin")
 
     def up(self) -> None:
         """Start it, or see to it that it runs; return when its node is ready.
@@ -135,8 +135,10 @@ class NativeCluster:
 
     def load_image(self, image: images.Image) -> None:
         """Give an image to the node, where it has not got it yet."""
-        ctr = [program("ctr"), "--address", str(self.site.containerd_socket), "-n", "k8s.io"]
-        _until(lambda: self.site.containerd_socket.exists(), READY_SECONDS, "containerd listens")
+        ctr = [program("ctr"), "--address", str(self.platform.containerd_socket), "-n", "k8s.io"]
+        _until(
+            lambda: self.platform.containerd_socket.exists(), READY_SECONDS, "containerd listens"
+        )
         known = run([*ctr, "images", "list", "--quiet", f"name=={image.reference}"])
         if not known.strip():
             run([*ctr, "images", "import", str(image.archive)])
@@ -148,29 +150,29 @@ class NativeCluster:
         return self.running and (self.folder / "started").exists()
 
     def _start(self, pause: str) -> None:
-        site = self._claim()
-        components.make_identities(site)
+        platform = self._claim()
+        components.make_identities(platform)
         for folder in ("units", "logs"):
             (self.folder / folder).mkdir()
         units = [
-            components.etcd(site),
-            components.kube_apiserver(site),
-            components.kube_controller_manager(site),
-            components.kube_scheduler(site),
-            components.containerd(site, pause),
-            components.kubelet(site),
-            components.kube_proxy(site),
-            components.coredns(site),
+            components.etcd(platform),
+            components.kube_apiserver(platform),
+            components.kube_controller_manager(platform),
+            components.kube_scheduler(platform),
+            components.containerd(platform, pause),
+            components.kubelet(platform),
+            components.kube_proxy(platform),
+            components.coredns(platform),
         ]
-        _make_groups(site.cgroup)
+        _make_groups(platform.cgroup)
         pid = self._start_supervisor()
         self._make_private(pid)
-        connect(site.network, pid)
+        connect(platform.network, pid)
         for unit in units:
             self.add_component(unit)
         (self.folder / "started").touch()
 
-    def _claim(self) -> Site:
+    def _claim(self) -> Platform:
         """Make the folder, with a slot that no other cluster has."""
         with exclusive("cluster-slots"):
             taken = {int(path.read_text()) for path in CLUSTERS.glob("*/slot")}
@@ -181,7 +183,7 @@ class NativeCluster:
                 raise NotUp(f"all {SLOTS} networks are taken by the clusters in {CLUSTERS}")
             self.folder.mkdir(parents=True)
             (self.folder / "slot").write_text(str(free))
-        return self.site
+        return self.platform
 
     def _start_supervisor(self) -> int:
         """Start process 1 of the cluster's own namespaces; return its pid on the machine."""
@@ -225,10 +227,14 @@ class NativeCluster:
     def _await_ready(self) -> None:
         """Wait until pods can be made, started and named."""
         try:
-            _until(lambda: _listens(self.site.network.node, 6443), READY_SECONDS, "the API server")
+            _until(
+                lambda: _listens(self.platform.network.node, 6443), READY_SECONDS, "the API server"
+            )
             _until(self._node_ready, READY_SECONDS, "node-1 is Ready")
             _until(self._accounts_ready, READY_SECONDS, "service accounts are made")
-            _until(lambda: _listens(self.site.network.gateway, 53), READY_SECONDS, "DNS answers")
+            _until(
+                lambda: _listens(self.platform.network.gateway, 53), READY_SECONDS, "DNS answers"
+            )
         except NotUp as error:
             raise NotUp(f"{error}\n{self.last_words()}") from None
 
@@ -257,7 +263,7 @@ class NativeCluster:
     def _remove(self) -> None:
         self._end_processes()
         if (self.folder / "slot").exists():
-            disconnect(self.site.network)
+            disconnect(self.platform.network)
         _remove_groups(f"/daskjob-{self.name}")
         below = [line for line in _mounts() if Path(line).is_relative_to(self.folder)]
         if below:

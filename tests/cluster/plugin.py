@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.cluster.access import Access, Refused
+from tests.cluster.access import Access, RequestRejected
 from tests.cluster.audit import AuditLog, Request
 from tests.cluster.fake_nodes import NAME_PREFIX
 from tests.cluster.images import image
@@ -196,7 +196,7 @@ def _until_stored(kubernetes: Kubernetes, give_up: float) -> None:
         try:
             for kind in KINDS:
                 kubernetes.access.get(f"/apis/kubernetes.dask.org/v1/{kind}")
-        except Refused:
+        except RequestRejected:
             if time.monotonic() > give_up:
                 raise
             time.sleep(0.2)

@@ -70,7 +70,7 @@ class Native:
         self.cluster.up()
         self.kubeconfig = self.cluster.kubeconfig
         self.command = _kubectl(binary("kubectl"), self.kubeconfig)
-        self.audit_log: Path | None = self.cluster.site.audit_log
+        self.audit_log: Path | None = self.cluster.platform.audit_log
 
     def load(self, image: Image) -> str:
         """Give an image to the node."""
@@ -79,7 +79,9 @@ class Native:
 
     def fake_nodes(self, count: int) -> None:
         """Let kwok run in the cluster's own namespaces, and make nodes for it."""
-        command = fake_nodes.kwok_command(self.cluster.site.kubeconfig("kwok"), self.cluster.folder)
+        command = fake_nodes.kwok_command(
+            self.cluster.platform.kubeconfig("kwok"), self.cluster.folder
+        )
         self.cluster.add_component(components.Unit("kwok", command))
         _make_nodes(self, count)
 
@@ -164,7 +166,7 @@ class External(_ByKwokBeside):
         #: A native cluster that somebody started beforehand is one whose log can be read.
         self._native = NativeCluster(native.parent.name) if native else None
         if self._native is not None:
-            self.audit_log = self._native.site.audit_log
+            self.audit_log = self._native.platform.audit_log
 
     def load(self, image: Image) -> str:
         """Push an image to where the cluster pulls from."""

@@ -37,8 +37,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from daskjob.backends.kubernetes.connection import Access
-from daskjob.backends.kubernetes.connector import Connector
+from daskjob.kube.access import Access
+from daskjob.kube.connector import Connector
 
 LOOPBACK = "127.0.0.1"
 #: Headers that speak of one connection, or that the two libraries write themselves.
@@ -198,8 +198,8 @@ class FaultProxy:
         return self
 
     async def _listen(self) -> None:
-        self._site = web.TCPSite(self._runner, LOOPBACK, self.port)
-        await self._site.start()
+        self._platform = web.TCPSite(self._runner, LOOPBACK, self.port)
+        await self._platform.start()
         self.port = self._runner.addresses[0][1]
 
     async def __aexit__(
@@ -216,7 +216,7 @@ class FaultProxy:
     @asynccontextmanager
     async def away(self) -> AsyncIterator[None]:
         """Be gone for a while: nobody listens, and every connection breaks."""
-        await self._site.stop()
+        await self._platform.stop()
         for handler in self._server.connections:
             if handler.transport is not None:
                 handler.transport.abort()

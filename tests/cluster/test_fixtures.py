@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import images
-from tests.cluster.access import Refused
+from tests.cluster.access import RequestRejected
 from tests.cluster.audit import Request, counted, table
 from tests.cluster.fake_nodes import fake_placement
 from tests.cluster.plugin import (
@@ -56,8 +56,8 @@ def test_audit_counts_by_user_as_whom_it_was_asked(
     with audit() as audited, pytest.raises(KubectlFailed, match="Forbidden"):
         kubectl("delete", "pod", "none", "--as", user)
     # kubectl looks first, and is not allowed to.
-    refused = [r for r in audited.requests if r.uri.endswith("/pods/none")]
-    assert {(r.verb, r.resource, r.code) for r in refused} == {("delete", "pods", 403)}
+    rejected = [r for r in audited.requests if r.uri.endswith("/pods/none")]
+    assert {(r.verb, r.resource, r.code) for r in rejected} == {("delete", "pods", 403)}
 
 
 def test_table_of_counts_has_the_most_frequent_first() -> None:
@@ -129,7 +129,7 @@ def test_a_pod_that_follows_under_a_name_on_fake_nodes_lives(
             try:
                 uid = json.loads(access.request("POST", pods, body=pod))["metadata"]["uid"]
                 break
-            except Refused as error:
+            except RequestRejected as error:
                 if error.code != 409:
                     raise
         wait_for("pod", "again", lambda pod: pod["status"].get("phase") == "Running", seconds=20)

@@ -29,9 +29,9 @@ def test_nothing_said_means_all_namespaces_a_lease_and_lines_for_people() -> Non
     assert found.lease
     assert found.addresses == ()
     assert (found.level, found.log_format, found.traces) == (logging.INFO, LogFormat.FULL, False)
-    assert found.site.legacy_commands
-    assert found.site.istio_excluded
-    assert "def dask_setup" in found.site.agent
+    assert found.platform.legacy_commands
+    assert found.platform.istio_excluded
+    assert "def dask_setup" in found.platform.agent
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_metrics_may_have_an_address_of_their_own() -> None:
 @pytest.mark.parametrize(("word", "truth"), [("false", False), ("True", True), ("0", False)])
 def test_chart_says_what_pods_are_like(word: str, truth: bool) -> None:
     found = options(DASKJOB_LEGACY_COMMANDS=word, DASKJOB_ISTIO_EXCLUDED=word)
-    assert found.site.legacy_commands is truth
-    assert found.site.istio_excluded is truth
+    assert found.platform.legacy_commands is truth
+    assert found.platform.istio_excluded is truth
 
 
 def test_identity_is_the_pods_where_that_is_known_and_else_never_the_same() -> None:

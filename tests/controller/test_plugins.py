@@ -13,7 +13,7 @@ from tests.controller.plugin_packages import install
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder into which packages can be installed."""
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
@@ -23,17 +23,17 @@ def test_without_plugins_there_are_none() -> None:
     assert find_plugins() == []
 
 
-def test_installed_plugins_are_found_without_loading_them(site: Path) -> None:
-    install(site, "second", "raise RuntimeError('loaded')")
-    install(site, "first", "raise RuntimeError('loaded')")
+def test_installed_plugins_are_found_without_loading_them(platform: Path) -> None:
+    install(platform, "second", "raise RuntimeError('loaded')")
+    install(platform, "first", "raise RuntimeError('loaded')")
     assert [plugin.name for plugin in find_plugins()] == [
         "first (first.plugin)",
         "second (second.plugin)",
     ]
 
 
-def test_plugin_is_its_module_as_documented(site: Path) -> None:
-    install(site, "my_controller_plugin", "LOADED = True")
+def test_plugin_is_its_module_as_documented(platform: Path) -> None:
+    install(platform, "my_controller_plugin", "LOADED = True")
     assert load_plugins(find_plugins()) == 1
     assert sys.modules["my_controller_plugin.plugin"].LOADED
 
@@ -48,11 +48,11 @@ def test_plugin_is_its_module_as_documented(site: Path) -> None:
     ],
 )
 def test_plugin_that_cannot_be_loaded_is_said_and_left_out(
-    site: Path, text: str, said: str, caplog: pytest.LogCaptureFixture
+    platform: Path, text: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = f"broken_{abs(hash(text))}"
-    install(site, name, text)
-    install(site, f"{name}_well", "LOADED = True")
+    install(platform, name, text)
+    install(platform, f"{name}_well", "LOADED = True")
     with caplog.at_level(logging.INFO):
         assert load_plugins(find_plugins()) == 1
     assert f"plugin {name} ({name}.plugin) could not be loaded and is left out: {said}" in (
@@ -60,9 +60,9 @@ def test_plugin_that_cannot_be_loaded_is_said_and_left_out(
     )
 
 
-def test_modules_and_files_of_the_command_line_are_plugins_too(site: Path) -> None:
-    (site / "handlers_of_mine.py").write_text("LOADED = True")
-    folder = site / "apart"
+def test_modules_and_files_of_the_command_line_are_plugins_too(platform: Path) -> None:
+    (platform / "handlers_of_mine.py").write_text("LOADED = True")
+    folder = platform / "apart"
     folder.mkdir()
     (folder / "beside_the_file.py").write_text("WORD = 'found'")
     (folder / "file.py").write_text("from beside_the_file import WORD")

@@ -8,7 +8,7 @@ import pytest
 
 from daskjob.backends.fake import START, FakeBackend
 from daskjob.core import names
-from daskjob.core.build.autoscaler import autoscaler as built
+from daskjob.core.desired.autoscaler import autoscaler as built
 from daskjob.core.manifests import Key, Manifest, format_time, metadata, object_ref
 from daskjob.core.pods import pod_facts
 from tests.core.lives import Life

@@ -12,7 +12,7 @@ from daskjob.backends.fake import START
 from daskjob.core.dask import dask_state
 from daskjob.core.demand import MOST_LEVELS, Demand, demands_after
 from daskjob.core.policies.autoscaling import Autoscale, ScalingReason, autoscale
-from daskjob.core.spec import parse_autoscaler
+from daskjob.core.spec import DaskAutoscaler, parse
 from tests.core.manifests import autoscaler
 
 
@@ -34,7 +34,7 @@ def judged(
     current: int, demand: Demand, seconds: float, per_pod: int = 1, **spec: Any
 ) -> Autoscale:
     """The judgement of a group of so many, so long after the beginning."""
-    found = parse_autoscaler(autoscaler(**spec))
+    found = parse(DaskAutoscaler, autoscaler(**spec))
     return autoscale(found, current, demand, at(seconds), per_pod=per_pod)
 
 
@@ -242,7 +242,7 @@ def test_a_group_of_which_the_scheduler_says_nothing_is_known_no_more() -> None:
 
 def lived(period: int, seconds: int = 3600, **spec: Any) -> tuple[int, int]:
     """How many pods such a load has created and deleted, of a group that began with 1."""
-    found = parse_autoscaler(autoscaler(**spec))
+    found = parse(DaskAutoscaler, autoscaler(**spec))
     points = oscillating(1, 9, period, seconds)
     demand, current, created, deleted = Demand(1, at(-1000)), 1, 0, 0
     for t, workers in points:
@@ -265,10 +265,10 @@ def test_load_that_changes_faster_than_the_window_creates_8_pods_in_an_hour_and_
 def test_load_that_changes_slower_creates_and_deletes_8_pods_in_each_of_its_turns(
     period: int,
 ) -> None:
-    turns = 3600 // (2 * period) + 1
+    concurrency = 3600 // (2 * period) + 1
     created, deleted = lived(period)
-    assert created <= 8 * turns
-    assert deleted <= 8 * turns
+    assert created <= 8 * concurrency
+    assert deleted <= 8 * concurrency
     # No pod is deleted before the window is over: so many fit into an hour at the most.
     assert deleted <= 8 * (3600 // 60)
 

@@ -7,14 +7,14 @@ import re
 
 import pytest
 
-from daskjob.core.build.cluster import job_cluster
-from daskjob.core.build.files import files_config_map
-from daskjob.core.build.group import worker_group
-from daskjob.core.build.pods import dashboard_url
-from daskjob.core.build.service import dashboard_port, scheduler_service
-from daskjob.core.build.workers import worker_pods
+from daskjob.core.desired.cluster import job_cluster
+from daskjob.core.desired.files import files_config_map
+from daskjob.core.desired.group import worker_group
+from daskjob.core.desired.pods import dashboard_url
+from daskjob.core.desired.service import dashboard_port, scheduler_service
+from daskjob.core.desired.workers import worker_pods
 from daskjob.core.manifests import Manifest
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from tests.core import manifests
 from tests.core.manifests import (
     cluster,
@@ -141,7 +141,7 @@ def test_a_dashboard_prefix_among_the_arguments_is_part_of_the_url(
     manifest = cluster()
     manifest["spec"]["scheduler"]["spec"] = pod(container("scheduler", "dask-scheduler", *words))
     template = read_cluster(manifest).spec.scheduler
-    url = dashboard_url(Site(), "simple", "ns", template, 8787)
+    url = dashboard_url(Platform(), "simple", "ns", template, 8787)
     assert url == f"http://simple-scheduler.ns.svc:8787{path}"
 
 
@@ -246,7 +246,7 @@ def test_the_documented_metadata_of_workers_reaches_their_group_and_pods() -> No
     manifest["spec"]["worker"]["metadata"] = {"annotations": {"foo": "bar"}}
     group = built_group(manifest)
     assert {"hello": "world", "foo": "bar"}.items() <= group["metadata"]["annotations"].items()
-    [worker] = worker_pods(read_group(group), read_cluster(manifest), ["w"], Site())
+    [worker] = worker_pods(read_group(group), read_cluster(manifest), ["w"], Platform())
     assert {"hello": "world", "foo": "bar"}.items() <= worker["metadata"]["annotations"].items()
 
 
@@ -256,7 +256,7 @@ def test_a_default_container_of_the_workers_reaches_their_pods() -> None:
     manifest["spec"]["worker"]["spec"] = pod(container("worker"), container("mine"))
     manifest["spec"]["worker"]["metadata"] = {"annotations": {key: "mine"}}
     group = built_group(manifest)
-    [worker] = worker_pods(read_group(group), read_cluster(manifest), ["w"], Site())
+    [worker] = worker_pods(read_group(group), read_cluster(manifest), ["w"], Platform())
     assert worker["metadata"]["annotations"][key] == "mine"
 
 

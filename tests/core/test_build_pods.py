@@ -10,40 +10,46 @@ from typing import Any
 
 import pytest
 
-from daskjob.core.build.runner import runner_pod
-from daskjob.core.build.scheduler import scheduler_pod
-from daskjob.core.build.workers import worker_pods
+from daskjob.core.desired.runner import runner_pod
+from daskjob.core.desired.scheduler import scheduler_pod
+from daskjob.core.desired.workers import worker_pods
 from daskjob.core.manifests import Manifest
-from daskjob.core.observed import Site
+from daskjob.core.observed import Platform
 from daskjob.core.spec.policy import Policy
 from tests.core import manifests
 from tests.core.manifests import IMAGE, cluster, container, group, pod, read_cluster, read_group
 
-PLAIN = Site(istio_excluded=False)
+PLAIN = Platform(istio_excluded=False)
 FILES = {"sums.py": "print(1)"}
 
 
 def built_runner(
-    manifest: Manifest, *, attempt: int = 0, site: Site = PLAIN, policy: Policy | None = None
+    manifest: Manifest,
+    *,
+    attempt: int = 0,
+    platform: Platform = PLAIN,
+    policy: Policy | None = None,
 ) -> Manifest:
     """The runner pod of a DaskJob."""
     manifest["metadata"].setdefault("uid", "job-uid")
     job = manifests.read_job(manifest)
-    return runner_pod(job, policy or job.policy, attempt, site)
+    return runner_pod(job, policy or job.policy, attempt, platform)
 
 
-def built_scheduler(manifest: Manifest, site: Site = PLAIN, token: str = "secret") -> Manifest:
+def built_scheduler(
+    manifest: Manifest, platform: Platform = PLAIN, token: str = "secret"
+) -> Manifest:
     """The scheduler pod of a DaskCluster."""
     manifest["metadata"].setdefault("uid", "cluster-uid")
-    return scheduler_pod(read_cluster(manifest), site, token)
+    return scheduler_pod(read_cluster(manifest), platform, token)
 
 
 def built_worker(
-    manifest: Manifest, of: Manifest | None = None, name: str = "w", site: Site = PLAIN
+    manifest: Manifest, of: Manifest | None = None, name: str = "w", platform: Platform = PLAIN
 ) -> Manifest:
     """A worker pod of a DaskWorkerGroup."""
     manifest["metadata"].setdefault("uid", "group-uid")
-    [pod] = worker_pods(read_group(manifest), read_cluster(of or cluster()), [name], site)
+    [pod] = worker_pods(read_group(manifest), read_cluster(of or cluster()), [name], platform)
     return pod
 
 
@@ -267,11 +273,11 @@ def test_a_default_container_in_the_templates_own_metadata_is_kept() -> None:
 
 @pytest.mark.parametrize("excluded", [True, False])
 def test_the_istio_label_is_a_switch_of_the_site(excluded: bool) -> None:
-    site = Site(istio_excluded=excluded)
+    platform = Platform(istio_excluded=excluded)
     for found in (
-        built_runner(manifests.job(), site=site),
-        built_scheduler(cluster(), site),
-        built_worker(group(), site=site),
+        built_runner(manifests.job(), platform=platform),
+        built_scheduler(cluster(), platform),
+        built_worker(group(), platform=platform),
     ):
         label = found["metadata"]["labels"].get("sidecar.istio.io/inject")
         assert label == ("false" if excluded else None)
@@ -400,8 +406,8 @@ def test_dask_worker_as_the_first_word_is_run_as_dask_worker(
 
 
 def test_legacy_commands_stay_where_the_site_switches_that_off() -> None:
-    site = replace(PLAIN, legacy_commands=False)
-    found = built_worker(group(), site=site)["spec"]["containers"][0]
+    platform = replace(PLAIN, legacy_commands=False)
+    found = built_worker(group(), platform=platform)["spec"]["containers"][0]
     assert found["args"] == ["dask-worker"]
 
 

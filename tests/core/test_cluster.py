@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from daskjob.core.errors import RefusalKind
+from daskjob.core.decision import NOTHING
+from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.policies.replicas import merged_replicas
 from tests.core.manifests import cluster, cluster_spec, job
@@ -318,12 +319,12 @@ def test_a_cluster_that_is_being_deleted_is_left_alone() -> None:
     assert item is not None
     mark = {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["a.org/b"]}}
     story.world.store.patch(object_ref(item), mark)
-    assert story.decision().does_nothing
+    assert story.decision() == NOTHING
 
 
 def test_the_tokens_of_a_scheduler_is_not_changed_by_a_later_pass() -> None:
     story = Story(cluster())
-    story.world.site = replace(story.world.site, agent="x = 1")
+    story.world.platform = replace(story.world.platform, agent="x = 1")
     story.bring_up()
     before = story.scheduler()["spec"]
     story.after(1000)
@@ -340,11 +341,11 @@ def in_the_way(story: Story) -> tuple[str, str, str]:
 def test_a_group_whose_name_is_taken_is_told_on_the_cluster_until_it_is_free() -> None:
     story = Story(cluster())
     taken = "DaskWorkerGroup default/simple-default already exists and is not the cluster's"
-    story.world.refuse["simple-default"] = (RefusalKind.CONFLICT, taken)
+    story.world.reject["simple-default"] = (RejectionKind.CONFLICT, taken)
     story.bring_up()
     status, reason, message = in_the_way(story)
     assert (status, reason, taken in message) == ("False", "NameConflict", True)
-    story.world.refuse.clear()
+    story.world.reject.clear()
     story.after(600)
     story.after(600)
     assert [c["type"] for c in story.status_of(CLUSTER)["conditions"]] == ["SchedulerReady"]
@@ -353,7 +354,7 @@ def test_a_group_whose_name_is_taken_is_told_on_the_cluster_until_it_is_free() -
 def test_an_autoscaler_whose_name_is_taken_is_told_beside_a_scheduler_that_answers() -> None:
     story = up()
     taken = "DaskAutoscaler default/simple-default already exists and is not the cluster's"
-    story.world.refuse["simple-default"] = (RefusalKind.CONFLICT, taken)
+    story.world.reject["simple-default"] = (RejectionKind.CONFLICT, taken)
     story.edit(worker={"autoscaling": {"minimum": 1, "maximum": 3}})
     status, reason, message = in_the_way(story)
     assert (status, reason, taken in message) == ("False", "NameConflict", True)

@@ -8,9 +8,10 @@ import pytest
 
 from daskjob.core.errors import (
     ApiError,
+    ChangeDenied,
     Conflict,
+    CreateRejected,
     DaskJobError,
-    Denied,
     Failed,
     FieldError,
     Forbidden,
@@ -19,9 +20,8 @@ from daskjob.core.errors import (
     InvalidFailure,
     NotFound,
     PolicyFailure,
-    RefusalKind,
-    Refused,
-    StatusRefused,
+    RejectionKind,
+    StatusRejected,
     Timeout,
     UserFailure,
 )
@@ -33,9 +33,9 @@ EXAMPLES: list[DaskJobError] = [
     Conflict("taken"),
     Forbidden("pods is forbidden"),
     ApiError("500"),
-    Refused(RefusalKind.QUOTA, "Pod default/a", "exceeded quota: small"),
-    StatusRefused(RefusalKind.INVALID, "DaskJob default/a", "status.attempt: Invalid value"),
-    Denied("Pod default/a: denied by a policy"),
+    CreateRejected(RejectionKind.QUOTA, "Pod default/a", "exceeded quota: small"),
+    StatusRejected(RejectionKind.INVALID, "DaskJob default/a", "status.attempt: Invalid value"),
+    ChangeDenied("Pod default/a: denied by a policy"),
     Timeout("after 5 s"),
     Failed("ExitCode", "exited with 3", 3, "Traceback"),
     UserFailure("ExitCode", "exited with 3", 3, "Traceback"),
@@ -63,8 +63,8 @@ def test_exactly_what_may_go_better_by_itself_is_retryable() -> None:
     retryable = {type(e).__name__ for e in EXAMPLES if e.retryable}
     assert retryable == {
         "ApiError",
-        "Refused",
-        "StatusRefused",
+        "CreateRejected",
+        "StatusRejected",
         "Timeout",
         "InfrastructureFailure",
     }
@@ -99,5 +99,5 @@ def test_a_value_of_1000_characters_is_cut_to_80_in_a_message() -> None:
 
 
 def test_a_refusal_says_which_object_and_in_whose_words() -> None:
-    refused = Refused(RefusalKind.QUOTA, "Pod default/a", "exceeded quota: small")
-    assert str(refused) == "Pod default/a could not be created: exceeded quota: small"
+    rejected = CreateRejected(RejectionKind.QUOTA, "Pod default/a", "exceeded quota: small")
+    assert str(rejected) == "Pod default/a could not be created: exceeded quota: small"

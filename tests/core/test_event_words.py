@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from daskjob.backends.fake import START
-from daskjob.core.event_words import EventWords, latest_warning, silent_pods, with_words
 from daskjob.core.manifests import Key, Manifest, format_time
 from daskjob.core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
+from daskjob.core.pod_warnings import PodWarning, latest_warning, silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
 from tests.core.stories import CLUSTER, GROUP, JOB, Story, job_story
 
@@ -88,7 +88,7 @@ def test_the_latest_warning_that_says_what_is_stuck_is_taken() -> None:
         event("Pulling", 1, type="Normal"),
     ]
     at = START - timedelta(seconds=10)
-    assert latest_warning(events, START) == EventWords("FailedAttachVolume", "later", at)
+    assert latest_warning(events, START) == PodWarning("FailedAttachVolume", "later", at)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_words_reach_the_pod_with_their_uid_and_no_other(key: Key) -> None:
     story = creating()
     before = observed(story, key)
     pods = _pods(before)
-    words = {pods[0].ref.uid: EventWords("FailedMount", "words", START)}
-    after = _pods(with_words(before, words))
+    words = {pods[0].ref.uid: PodWarning("FailedMount", "words", START)}
+    after = _pods(with_warnings(before, words))
     assert [pod.warnings for pod in after] == [
         (("FailedMount", "words"),) if pod.ref.uid == pods[0].ref.uid else () for pod in pods
     ]
-    assert with_words(before, {}) is before
+    assert with_warnings(before, {}) is before
 
 
 def _pods(seen: Observed) -> list[PodFacts]:

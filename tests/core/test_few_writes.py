@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from daskjob.core.decide.telling import RESTLESS_SECONDS, STILL_SECONDS, WORDING_SECONDS
-from daskjob.core.errors import RefusalKind
+from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, object_ref
 from daskjob.core.names import Component
 from tests.core.lives import Life
@@ -261,7 +261,7 @@ def test_a_trouble_is_told_at_once_and_takes_what_was_held_back_with_it() -> Non
 
 def test_a_full_quota_is_told_at_once() -> None:
     life = Life(job())
-    life.world.refuse["-worker-"] = (RefusalKind.QUOTA, "exceeded quota: small")
+    life.world.reject["-worker-"] = (RejectionKind.QUOTA, "exceeded quota: small")
     life.until(0.1)
     assert life.condition("WorkersReady") == (False, "QuotaExceeded")
     conditions = life.status_of(GROUP, "sums-default")["conditions"]

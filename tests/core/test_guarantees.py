@@ -31,9 +31,9 @@ from hypothesis.stateful import (
 )
 
 from daskjob.core import names
-from daskjob.core.errors import RefusalKind
-from daskjob.core.event_words import EventWords
+from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, Manifest, controller_uid, metadata, object_ref
+from daskjob.core.pod_warnings import PodWarning
 from daskjob.core.pods import pod_facts
 from tests.core import manifests
 from tests.core.dask_kubernetes import left, old_job
@@ -250,7 +250,7 @@ class Mood(StrEnum):
     HANGS = "the runner runs for ever"
 
 
-class World(WatchedWorld):
+class MoodyWorld(WatchedWorld):
     """The world of one story, and what happens in each mood of it."""
 
     mood = Mood.KIND
@@ -296,8 +296,8 @@ class World(WatchedWorld):
         elif self.mood is Mood.NO_VOLUME:
             if facts.main is None or facts.main.reason != "ContainerCreating":
                 self.wait_with(pod, "ContainerCreating")
-                words = EventWords("FailedMount", "exit status 32", self.now)
-                self.pod_words[facts.ref.uid] = words
+                words = PodWarning("FailedMount", "exit status 32", self.now)
+                self.pod_warnings[facts.ref.uid] = words
         else:
             self.start(pod, ready=False)
 
@@ -346,7 +346,7 @@ MOST_LOOKS = 3000
 class Operator:
     """An operator that makes a pass when something changed, or when a pass has named the time."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: MoodyWorld) -> None:
         self.world = world
         self.due: dict[Key, datetime] = {}
 
@@ -401,7 +401,7 @@ class JobLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.world = World()
+        self.world = MoodyWorld()
         self.world.check_purity_every = self.purity_every
         self.failed = False
 
@@ -659,8 +659,8 @@ class JobLife(RuleBasedStateMachine):
     def event_is_told_of_a_pod(self, index: int, reason: str) -> None:
         pod = self._one(self._pods("", "Pending"), index)
         if pod:
-            words = EventWords(reason, LONG_WORDS, self.world.now)
-            self.world.pod_words[str(metadata(pod)["uid"])] = words
+            words = PodWarning(reason, LONG_WORDS, self.world.now)
+            self.world.pod_warnings[str(metadata(pod)["uid"])] = words
 
     @rule(index=which)
     def pod_finds_no_node(self, index: int) -> None:
@@ -698,15 +698,15 @@ class JobLife(RuleBasedStateMachine):
     @precondition(lambda self: self.harsh)
     @rule(
         part=st.sampled_from(["-runner", "-scheduler", "-worker-", "-default", NAME]),
-        kind=st.sampled_from([k for k in RefusalKind if k is not RefusalKind.TERMINATING]),
+        kind=st.sampled_from([k for k in RejectionKind if k is not RejectionKind.TERMINATING]),
     )
-    def objects_are_refused(self, part: str, kind: RefusalKind) -> None:
-        self.world.refuse[part] = (kind, LONG_WORDS)
+    def objects_are_refused(self, part: str, kind: RejectionKind) -> None:
+        self.world.reject[part] = (kind, LONG_WORDS)
 
-    @precondition(lambda self: self.world.refuse)
+    @precondition(lambda self: self.world.reject)
     @rule()
     def objects_are_allowed_again(self) -> None:
-        self.world.refuse.clear()
+        self.world.reject.clear()
 
     @rule(index=which, other=st.booleans())
     def dask_kubernetes_left_its_finalizer(self, index: int, other: bool) -> None:
@@ -812,22 +812,22 @@ class JobLife(RuleBasedStateMachine):
     async def _end(self) -> None:
         world = self.world
         world.faults, world.crash_after, world.status_first = [], None, False
-        world.refuse.clear()
+        world.reject.clear()
         self._others_let_go()
         self.garbage_collection(paused=False)
         await self._comes_to_rest()
         world.mood = self.mood
-        refusals = {
-            Mood.NO_QUOTA: (RefusalKind.QUOTA, "exceeded quota"),
-            Mood.REJECTED: (RefusalKind.REJECTED, "denied by webhook"),
+        rejections = {
+            Mood.NO_QUOTA: (RejectionKind.QUOTA, "exceeded quota"),
+            Mood.REJECTED: (RejectionKind.REJECTED, "denied by webhook"),
         }
-        if self.mood in refusals:
-            world.refuse["-runner"] = refusals[self.mood]
+        if self.mood in rejections:
+            world.reject["-runner"] = rejections[self.mood]
         operator = Operator(world)
         await self._lives_on(operator)
         if self._is_told_why_it_waits():
             world.mood = Mood.KIND
-            world.refuse.clear()
+            world.reject.clear()
             await self._lives_on(operator)
             assert not self._is_told_why_it_waits(), "what it waited for has come"
         self._is_cleaned_up()
@@ -859,7 +859,7 @@ class JobLife(RuleBasedStateMachine):
         for key in world.subjects():
             finalizers = metadata(world.store.get(key) or {}).get("finalizers") or ()
             assert names.LEGACY_FINALIZER not in finalizers, f"{key} is held by who is gone"
-        if not world.refusals:
+        if not world.rejections:
             world.forget()
             await self._does_nothing("after a restart")
 
@@ -977,15 +977,15 @@ def test_deciding_is_a_function_of_its_input_and_changes_nothing() -> None:
 # What the stories have found, each told once more
 
 
-def world_with(manifest: Manifest, mood: Mood = Mood.KIND) -> World:
+def world_with(manifest: Manifest, mood: Mood = Mood.KIND) -> MoodyWorld:
     """A world with one object in it."""
-    world = World()
+    world = MoodyWorld()
     world.mood = mood
     world.submit(manifest)
     return world
 
 
-def lives(world: World, *, hours: float = 24) -> Operator:
+def lives(world: MoodyWorld, *, hours: float = 24) -> Operator:
     """Let a world live, woken by changes and by the times that passes name, until all is said."""
     operator = Operator(world)
     goes_on(operator, hours=hours)
@@ -997,7 +997,7 @@ def goes_on(operator: Operator, *, hours: float = 24) -> None:
     assert not operator.world.broken, "; ".join(operator.world.broken)
 
 
-def status_of(world: World) -> Manifest:
+def status_of(world: MoodyWorld) -> Manifest:
     item = world.store.get(JOB)
     assert item is not None
     return dict(item["status"])
@@ -1062,11 +1062,11 @@ def test_attempt_without_a_runner_names_none() -> None:
 
 def test_object_that_is_refused_again_and_again_is_asked_for_again_and_again() -> None:
     world = world_with(manifests.job(NAME, progress={"intervalSeconds": 0}))
-    world.refuse["-runner"] = (RefusalKind.QUOTA, "exceeded quota")
+    world.reject["-runner"] = (RejectionKind.QUOTA, "exceeded quota")
     operator = lives(world, hours=3)
     assert status_of(world)["reason"] == "QuotaExceeded"
 
-    world.refuse.clear()
+    world.reject.clear()
     goes_on(operator)
 
     assert status_of(world)["jobStatus"] == "Successful"
@@ -1074,10 +1074,10 @@ def test_object_that_is_refused_again_and_again_is_asked_for_again_and_again() -
 
 def test_refusal_of_another_kind_is_acted_upon() -> None:
     world = world_with(manifests.job(NAME, progress={"intervalSeconds": 0}))
-    world.refuse["-runner"] = (RefusalKind.QUOTA, "exceeded quota")
+    world.reject["-runner"] = (RejectionKind.QUOTA, "exceeded quota")
     operator = lives(world, hours=1)
 
-    world.refuse["-runner"] = (RefusalKind.INVALID, "spec.containers[0].image: Required value")
+    world.reject["-runner"] = (RejectionKind.INVALID, "spec.containers[0].image: Required value")
     goes_on(operator)
 
     assert status_of(world)["reason"] == "InvalidSpec"

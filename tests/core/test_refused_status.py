@@ -6,32 +6,32 @@ from datetime import timedelta
 
 import pytest
 
-from daskjob.core.errors import RefusalKind
+from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import metadata, object_ref
 from daskjob.core.policies.pacing import FIRST_STATUS_WAIT_SECONDS
 from tests.core.manifests import cluster, cluster_spec, job
 from tests.core.stories import CLUSTER, GROUP, Story, job_story, running
 
 WORDS = 'DaskJob.kubernetes.dask.org "sums" is invalid: status.attempt: Invalid value: "x"'
-KINDS = [RefusalKind.INVALID, RefusalKind.REJECTED]
+KINDS = [RejectionKind.INVALID, RejectionKind.REJECTED]
 
 
-def refused(story: Story, what: str, kind: RefusalKind = RefusalKind.INVALID) -> None:
+def rejected(story: Story, what: str, kind: RejectionKind = RejectionKind.INVALID) -> None:
     """Let the statuses of an object be refused from now on."""
-    story.world.refuse_status[what] = (kind, WORDS)
+    story.world.reject_status[what] = (kind, WORDS)
 
 
 def tries(story: Story) -> int:
     """How often statuses were tried in vain, in a row."""
-    return sum(refusal.tries for refusal in story.world.status_refusals.values())
+    return sum(rejection.tries for rejection in story.world.status_rejections.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_refused_status_is_tried_at_most_6_times_an_hour_however_often_something_changes(
-    kind: RefusalKind,
+    kind: RejectionKind,
 ) -> None:
     story = job_story()
-    refused(story, "DaskJob/sums", kind)
+    rejected(story, "DaskJob/sums", kind)
     story.settle()
     for done in range(119):
         story.world.say(total=200, done=done)
@@ -41,7 +41,7 @@ def test_a_refused_status_is_tried_at_most_6_times_an_hour_however_often_somethi
 
 def test_a_pass_that_was_refused_is_made_again_when_the_status_may_be_tried() -> None:
     story = job_story()
-    refused(story, "DaskJob/sums")
+    rejected(story, "DaskJob/sums")
     story.settle()
     soon = timedelta(seconds=FIRST_STATUS_WAIT_SECONDS)
     assert story.decision().wake_at == story.world.now + soon
@@ -49,20 +49,20 @@ def test_a_pass_that_was_refused_is_made_again_when_the_status_may_be_tried() ->
     assert tries(story) == 2
     assert story.decision().wake_at == story.world.now + timedelta(seconds=1200)
     assert story.decision().status is None
-    story.world.refuse_status.clear()
+    story.world.reject_status.clear()
     story.after(1199)
     assert story.word == "None"
     story.after(1)
     assert story.word == "ClusterCreated"
-    assert story.world.status_refusals == {}
+    assert story.world.status_rejections == {}
 
 
 def test_a_status_that_was_refused_by_a_passing_fault_is_written_within_15_s() -> None:
     story = job_story()
-    refused(story, "DaskJob/sums")
+    rejected(story, "DaskJob/sums")
     story.settle()
     story.after(5)
-    story.world.refuse_status.clear()
+    story.world.reject_status.clear()
     story.after(10)
     assert story.word == "ClusterCreated"
 
@@ -70,7 +70,7 @@ def test_a_status_that_was_refused_by_a_passing_fault_is_written_within_15_s() -
 def test_an_object_whose_status_is_refused_fails_alone() -> None:
     story = job_story()
     other = story.world.submit(job(name="other"))
-    refused(story, "DaskJob/sums")
+    rejected(story, "DaskJob/sums")
     story.bring_up()
     assert story.word == "None"
     assert story.world.job_status(other).job_status == "Running"
@@ -78,7 +78,7 @@ def test_an_object_whose_status_is_refused_fails_alone() -> None:
 
 def test_what_the_object_needs_is_made_though_nothing_can_be_told_of_it() -> None:
     story = job_story()
-    refused(story, "DaskJob/sums")
+    rejected(story, "DaskJob/sums")
     story.bring_up()
     assert story.pod_names() == ["sums-runner", "sums-scheduler"]
     assert story.event_reasons() == []
@@ -86,11 +86,11 @@ def test_what_the_object_needs_is_made_though_nothing_can_be_told_of_it() -> Non
 
 def test_the_end_of_a_job_is_told_and_cleaned_up_after_as_soon_as_its_status_is_taken() -> None:
     story = running()
-    refused(story, "DaskJob/sums")
+    rejected(story, "DaskJob/sums")
     story.end_runner(0)
     story.after(600)
     assert (story.word, story.pod_names()) == ("Running", ["sums-runner", "sums-scheduler"])
-    story.world.refuse_status.clear()
+    story.world.reject_status.clear()
     story.after(1200)
     story.kubelet()
     assert (story.word, story.pod_names()) == ("Successful", ["sums-runner"])
@@ -105,7 +105,7 @@ def test_what_crashes_is_not_replaced_again_and_again_where_failures_cannot_be_c
 ) -> None:
     story = Story(cluster(**cluster_spec(1)))
     story.bring_up()
-    refused(story, f"{kind}/{name}")
+    rejected(story, f"{kind}/{name}")
     seen: set[str] = set()
     for _ in range(60):
         for pod in story.world.pods(component):
@@ -118,9 +118,9 @@ def test_what_crashes_is_not_replaced_again_and_again_where_failures_cannot_be_c
 
 def test_an_object_that_is_made_anew_is_not_held_back_for_its_predecessor() -> None:
     story = job_story()
-    refused(story, "DaskJob/sums")
+    rejected(story, "DaskJob/sums")
     story.settle()
-    story.world.refuse_status.clear()
+    story.world.reject_status.clear()
     item = story.named("DaskJob")
     assert item is not None
     story.world.store.remove(object_ref(item))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from daskjob.core.errors import RefusalKind
-from daskjob.core.event_words import EventWords
+from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Manifest, format_time, metadata, object_ref
+from daskjob.core.pod_warnings import PodWarning
 from tests.core.manifests import job
 from tests.core.stories import Story, job_story, running
 
@@ -20,17 +20,17 @@ def starting(**spec: object) -> Story:
     return story
 
 
-def refused(part: str, kind: RefusalKind, words: str = "no", **spec: object) -> Story:
+def rejected(part: str, kind: RejectionKind, words: str = "no", **spec: object) -> Story:
     """A job of which one object is refused."""
     story = job_story(**{"backoffLimit": 0, "failurePolicy": {"maxIgnored": 0}, **spec})
-    story.world.refuse[part] = (kind, words)
+    story.world.reject[part] = (kind, words)
     story.settle()
     return story
 
 
 def tries(story: Story) -> int:
     """How often the refused object was asked for."""
-    return sum(refusal.tries for refusal in story.world.refusals.values())
+    return sum(rejection.tries for rejection in story.world.rejections.values())
 
 
 @pytest.mark.parametrize("component", ["runner", "scheduler"])
@@ -153,7 +153,7 @@ def silent(component: str = "runner", **spec: object) -> tuple[Story, Manifest]:
 
 def say(story: Story, pod: Manifest, reason: str, message: str) -> None:
     """Let an Event be told about a pod."""
-    story.world.pod_words[metadata(pod)["uid"]] = EventWords(reason, message, story.world.now)
+    story.world.pod_warnings[metadata(pod)["uid"]] = PodWarning(reason, message, story.world.now)
 
 
 @pytest.mark.parametrize("component", ["runner", "scheduler"])
@@ -369,15 +369,15 @@ def test_workers_that_worked_and_cannot_come_again_do_not_end_what_they_have_don
 @pytest.mark.parametrize(
     ("kind", "seconds", "reason"),
     [
-        (RefusalKind.INVALID, 0, "InvalidSpec"),
-        (RefusalKind.REJECTED, 600, "Rejected"),
-        (RefusalKind.UNREACHED, 600, "Rejected"),
+        (RejectionKind.INVALID, 0, "InvalidSpec"),
+        (RejectionKind.REJECTED, 600, "Rejected"),
+        (RejectionKind.UNREACHED, 600, "Rejected"),
     ],
 )
 def test_workers_none_of_which_can_be_made_end_the_attempt(
-    kind: RefusalKind, seconds: int, reason: str
+    kind: RejectionKind, seconds: int, reason: str
 ) -> None:
-    story = refused("-worker-", kind, "spec.containers[0].image: Required value")
+    story = rejected("-worker-", kind, "spec.containers[0].image: Required value")
     if seconds:
         story.after(seconds - 1)
         assert not story.status.finished
@@ -389,7 +389,7 @@ def test_workers_none_of_which_can_be_made_end_the_attempt(
 
 def test_a_refusal_of_one_more_worker_ends_no_job_that_has_some() -> None:
     story = running()
-    story.world.refuse["-worker-"] = (RefusalKind.INVALID, "no")
+    story.world.reject["-worker-"] = (RejectionKind.INVALID, "no")
     story.edit(cluster={"spec": {"worker": {"replicas": 3}}})
     story.after(10_000)
     assert story.word == "Running"
@@ -397,7 +397,7 @@ def test_a_refusal_of_one_more_worker_ends_no_job_that_has_some() -> None:
 
 
 def test_a_name_that_is_free_in_a_moment_is_no_trouble_of_a_cluster() -> None:
-    story = refused("scheduler", RefusalKind.TERMINATING, "the old one is still going")
+    story = rejected("scheduler", RejectionKind.TERMINATING, "the old one is still going")
     found = story.status_of("DaskCluster")["conditions"][0]
     assert found["reason"] == "Starting"
 
@@ -405,18 +405,18 @@ def test_a_name_that_is_free_in_a_moment_is_no_trouble_of_a_cluster() -> None:
 @pytest.mark.parametrize("part", ["runner", "scheduler", "sums-default"])
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [(RefusalKind.INVALID, "InvalidSpec"), (RefusalKind.CONFLICT, "NameConflict")],
+    [(RejectionKind.INVALID, "InvalidSpec"), (RejectionKind.CONFLICT, "NameConflict")],
 )
 def test_a_refusal_that_nothing_can_change_ends_the_job_at_once(
-    part: str, kind: RefusalKind, reason: str
+    part: str, kind: RejectionKind, reason: str
 ) -> None:
-    story = refused(part, kind, "spec.containers[0].image: Required value")
+    story = rejected(part, kind, "spec.containers[0].image: Required value")
     assert (story.word, story.status.reason) == ("Failed", reason)
     assert "spec.containers[0].image: Required value" in story.status.message
 
 
 def test_a_rejection_by_admission_is_waited_for_600_s() -> None:
-    story = refused("runner", RefusalKind.REJECTED, "denied by policy no-latest")
+    story = rejected("runner", RejectionKind.REJECTED, "denied by policy no-latest")
     story.after(599)
     assert not story.status.finished
     assert (story.status.reason, "no-latest" in story.status.message) == ("Rejected", True)
@@ -425,8 +425,8 @@ def test_a_rejection_by_admission_is_waited_for_600_s() -> None:
 
 
 def test_an_admission_policy_is_asked_at_most_6_times_an_hour() -> None:
-    story = refused("-worker-", RefusalKind.REJECTED)
-    story.world.refuse["-worker-"] = (RefusalKind.REJECTED, "no")
+    story = rejected("-worker-", RejectionKind.REJECTED)
+    story.world.reject["-worker-"] = (RejectionKind.REJECTED, "no")
     asked_at = []
     for second in range(0, 7200, 10):
         before = tries(story)
@@ -438,18 +438,18 @@ def test_an_admission_policy_is_asked_at_most_6_times_an_hour() -> None:
 
 
 def test_a_webhook_that_is_down_is_told_and_asked_again_within_a_minute() -> None:
-    story = refused("runner", RefusalKind.UNREACHED, 'failed calling webhook "v.x.io"')
+    story = rejected("runner", RejectionKind.UNREACHED, 'failed calling webhook "v.x.io"')
     assert (story.status.reason, "v.x.io" in story.status.message) == ("Rejected", True)
     story.after(200)
-    story.world.refuse.clear()
+    story.world.reject.clear()
     story.after(60)
     story.bring_up()
     assert (story.word, story.status.failures) == ("Running", 0)
 
 
 def test_a_rejection_that_is_taken_back_lets_the_job_go_on() -> None:
-    story = refused("runner", RefusalKind.REJECTED)
-    story.world.refuse.clear()
+    story = rejected("runner", RejectionKind.REJECTED)
+    story.world.reject.clear()
     story.after(120)
     story.bring_up()
     assert story.word == "Running"
@@ -457,7 +457,7 @@ def test_a_rejection_that_is_taken_back_lets_the_job_go_on() -> None:
 
 
 def test_a_full_quota_is_waited_for_as_long_as_it_takes() -> None:
-    story = refused("runner", RefusalKind.QUOTA, MANY)
+    story = rejected("runner", RejectionKind.QUOTA, MANY)
     story.after(1_000_000)
     assert not story.status.finished
     assert story.status.reason == "QuotaExceeded"
@@ -465,7 +465,7 @@ def test_a_full_quota_is_waited_for_as_long_as_it_takes() -> None:
 
 
 def test_a_full_quota_is_asked_once_a_minute() -> None:
-    story = refused("runner", RefusalKind.QUOTA, MANY)
+    story = rejected("runner", RejectionKind.QUOTA, MANY)
     for _ in range(600):
         story.after(1)
     asked = tries(story)
@@ -475,14 +475,14 @@ def test_a_full_quota_is_asked_once_a_minute() -> None:
 
 
 def test_a_startup_deadline_ends_the_wait_for_quota_and_names_it() -> None:
-    story = refused("runner", RefusalKind.QUOTA, MANY, startupDeadlineSeconds=30)
+    story = rejected("runner", RejectionKind.QUOTA, MANY, startupDeadlineSeconds=30)
     story.after(30)
     assert story.status.reason == "StartupDeadlineExceeded"
     assert MANY in story.status.message
 
 
 def test_a_name_that_is_about_to_be_free_is_waited_for_600_s() -> None:
-    story = refused("runner", RefusalKind.TERMINATING, "its owner is gone")
+    story = rejected("runner", RejectionKind.TERMINATING, "its owner is gone")
     story.after(599)
     assert not story.status.finished
     story.after(1)
@@ -491,7 +491,7 @@ def test_a_name_that_is_about_to_be_free_is_waited_for_600_s() -> None:
 
 def test_another_jobs_refusal_is_not_told_of_this_one() -> None:
     story = running()
-    story.world.refuse["greedy"] = (RefusalKind.QUOTA, MANY)
+    story.world.reject["greedy"] = (RejectionKind.QUOTA, MANY)
     other = story.world.submit(job(name="greedy"))
     story.settle()
     assert story.world.job_status(other).reason == "QuotaExceeded"

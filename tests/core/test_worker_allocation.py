@@ -14,8 +14,8 @@ DEFAULT = Key(GROUP, "default", "simple-default")
 def begun(replicas: int, size: int, seconds: int = 1) -> Story:
     """A cluster that wants so many workers, and has made those that may come at once."""
     story = Story(cluster(**cluster_spec(replicas)))
-    site = replace(story.world.site, worker_batch_size=size, worker_batch_seconds=seconds)
-    story.world.site = site
+    platform = replace(story.world.platform, worker_batch_size=size, worker_batch_seconds=seconds)
+    story.world.platform = platform
     story.settle()
     return story
 

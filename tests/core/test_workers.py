@@ -10,7 +10,8 @@ import pytest
 
 from daskjob.core.dask import DaskState, DaskWorker, Retirement
 from daskjob.core.decide import decide
-from daskjob.core.errors import RefusalKind
+from daskjob.core.decision import NOTHING
+from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from daskjob.core.observed import ObservedGroup
 from tests.core.manifests import cluster, cluster_spec, container, group, pod
@@ -92,10 +93,10 @@ def test_no_worker_comes_before_the_schedulers_pod_and_service() -> None:
     story.settle()
     assert story.workers() == []
     key = story.world.submit(cluster())
-    story.world.refuse["simple-scheduler"] = (RefusalKind.QUOTA, "full")
+    story.world.reject["simple-scheduler"] = (RejectionKind.QUOTA, "full")
     story.settle()
     assert story.workers() == []
-    story.world.refuse.clear()
+    story.world.reject.clear()
     story.after(5)
     assert len(story.workers()) == 4
     assert story.world.store.get(key) is not None
@@ -182,16 +183,16 @@ def test_workers_that_nodes_push_out_again_and_again_are_no_failures_and_replace
 
 def test_a_quota_that_refuses_workers_is_told_and_asked_again_under_the_same_names() -> None:
     story = Story(cluster(**cluster_spec(2)))
-    story.world.refuse["-worker-"] = (RefusalKind.QUOTA, "exceeded quota: small")
+    story.world.reject["-worker-"] = (RejectionKind.QUOTA, "exceeded quota: small")
     story.settle()
     assert "exceeded quota: small" in condition(story)[1]
-    refused = set(story.world.refusals)
+    rejected = set(story.world.rejections)
     story.after(5)
-    assert set(story.world.refusals) == refused
-    story.world.refuse.clear()
+    assert set(story.world.rejections) == rejected
+    story.world.reject.clear()
     story.after(60)
-    assert {name(w) for w in story.workers()} == {n.removeprefix("Pod/") for _, n in refused}
-    assert story.world.refusals == {}
+    assert {name(w) for w in story.workers()} == {n.removeprefix("Pod/") for _, n in rejected}
+    assert story.world.rejections == {}
 
 
 # Going
@@ -377,7 +378,7 @@ def test_a_confirmation_holds_for_120_s(age: int, goes: int) -> None:
 
 def test_without_a_scheduler_pod_there_is_no_data_and_nobody_to_ask() -> None:
     story = grown(3)
-    story.world.refuse["simple-scheduler"] = (RefusalKind.QUOTA, "full")
+    story.world.reject["simple-scheduler"] = (RejectionKind.QUOTA, "full")
     story.world.lose(story.scheduler())
     story.world.dask.clear()
     scale(story, 1)
@@ -391,7 +392,7 @@ def test_a_group_that_is_being_deleted_does_nothing() -> None:
     mark = {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["a.org/b"]}}
     story.world.store.patch(object_ref(group), mark)
     scale(story, 0)
-    assert story.decision(DEFAULT).does_nothing
+    assert story.decision(DEFAULT) == NOTHING
 
 
 def test_scaling_down_and_up_again_before_anything_was_confirmed_changes_nothing() -> None:

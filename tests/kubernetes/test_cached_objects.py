@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.resources import WATCHED
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.kinds import WATCHED
 from daskjob.core import names
-from daskjob.core.backend import reconcile
+from daskjob.core.lookup import ListLookup, Lookup
 from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.objects import GatheredObjects, Objects
 from daskjob.core.observed import cluster_observed, group_observed, job_observed
+from daskjob.core.reconcile import reconcile
 from tests.core.manifests import cluster, container, group, job
 from tests.kubernetes.given import run, seen
 
@@ -61,7 +61,7 @@ def objects(draw: st.DrawFn) -> list[Manifest]:
     return list(by_uid.values())
 
 
-def answers(found: Objects) -> dict[str, Any]:
+def answers(found: Lookup) -> dict[str, Any]:
     """All that a pass may ask."""
     asked: dict[str, Any] = {}
     for kind in KINDS[:4]:
@@ -78,8 +78,8 @@ def answers(found: Objects) -> dict[str, Any]:
         asked[f"runners on {name}"] = {pod.ref for pod in found.labelled_runners(name)}
         asked[f"orphans of {name}"] = set(found.orphans(name))
         for kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
-            speaking = {metadata(o)["uid"] for o in found.speaking(kind, name)}
-            asked[f"{kind} that speaks of {name}"] = speaking
+            referring_to = {metadata(o)["uid"] for o in found.referring_to(kind, name)}
+            asked[f"{kind} that speaks of {name}"] = referring_to
     return asked
 
 
@@ -89,7 +89,7 @@ def test_the_cache_answers_as_a_walk_over_all_objects_does(manifests: list[Manif
     cache = Cache()
     for manifest in manifests:
         cache.put(seen(manifest, int(manifest["metadata"]["resourceVersion"])))
-    assert answers(cache.objects(NAMESPACE)) == answers(GatheredObjects(manifests))
+    assert answers(cache.objects(NAMESPACE)) == answers(ListLookup(manifests))
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_pass_observes_the_same_by_the_cache_as_by_the_whole(brought_up: FakeB
     everything = list(brought_up.store.all())
     for manifest in everything:
         cache.put(seen(manifest, int(metadata(manifest)["resourceVersion"])))
-    whole, cached = GatheredObjects(everything), cache.objects(NAMESPACE)
+    whole, cached = ListLookup(everything), cache.objects(NAMESPACE)
     observers = {"DaskJob": job_observed, "DaskCluster": cluster_observed}
     compared = 0
     for manifest in everything:
@@ -149,19 +149,16 @@ def test_every_object_that_is_made_matches_the_selector_by_which_it_is_watched(
         assert not selector or metadata(manifest)["labels"][selector], manifest["metadata"]
 
 
-def test_objects_of_a_cluster_or_group_that_users_made_can_be_watched_too() -> None:
+async def test_objects_of_a_cluster_or_group_that_users_made_can_be_watched_too() -> None:
     backend = FakeBackend()
     backend.submit(cluster("simple"))
     backend.submit(group("simple-extra", "simple"))
 
-    async def passes() -> None:
-        for _ in range(10):
-            for key in backend.subjects():
-                await reconcile(backend, key, backend.now)
-            backend.kubelet()
-            backend.advance(1)
-
-    run(passes())
+    for _ in range(10):
+        for key in backend.subjects():
+            await reconcile(backend, key, backend.now)
+        backend.kubelet()
+        backend.advance(1)
     pods = [o for o in backend.store.all() if o["kind"] in ("Pod", "Service")]
     assert len(pods) > 3
     for manifest in pods:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from daskjob.backends.kubernetes.limiter import Limiter
+from daskjob.kube.limiter import Limiter
 
 
 class Clock:
@@ -54,7 +54,7 @@ def test_time_that_nobody_used_is_saved_for_one_burst_only(clock: Clock) -> None
 
 def test_a_429_halves_the_rate_and_it_grows_back_by_30_a_second(clock: Clock) -> None:
     found = limiter(clock)
-    found.refused(0)
+    found.rejected(0)
     assert found.rate == 150
     clock.now += 2
     asyncio.run(take(found, 1))
@@ -67,39 +67,39 @@ def test_a_429_halves_the_rate_and_it_grows_back_by_30_a_second(clock: Clock) ->
 def test_refusals_within_a_second_are_one_reason_to_slow_down(clock: Clock) -> None:
     found = limiter(clock)
     for _ in range(32):
-        found.refused(0)
+        found.rejected(0)
     assert found.rate == 150
 
 
 def test_the_rate_never_gets_slower_than_one_a_second(clock: Clock) -> None:
     found = Limiter(1.5, clock=clock, sleep=clock.sleep)
-    found.refused(0)
+    found.rejected(0)
     assert found.rate == 1
 
 
 def test_nothing_is_sent_before_the_server_said_so(clock: Clock) -> None:
     found = limiter(clock)
-    found.refused(7)
+    found.rejected(7)
     asyncio.run(take(found, 1))
     assert clock.now == pytest.approx(1007)
 
 
 def test_a_shorter_retry_after_does_not_end_a_longer_one(clock: Clock) -> None:
     found = limiter(clock)
-    found.refused(7)
-    found.refused(1)
+    found.rejected(7)
+    found.rejected(1)
     asyncio.run(take(found, 1))
     assert clock.now == pytest.approx(1007)
 
 
 def test_no_answer_can_stop_everything_for_longer_than_a_minute(clock: Clock) -> None:
     found = limiter(clock)
-    found.refused(3600)
+    found.rejected(3600)
     asyncio.run(take(found, 1))
     assert clock.now == pytest.approx(1060)
 
 
-def test_turns_are_given_in_the_order_in_which_they_were_asked_for(clock: Clock) -> None:
+async def test_turns_are_given_in_the_order_in_which_they_were_asked_for(clock: Clock) -> None:
     found = limiter(clock, rate=10, burst=1)
     order: list[int] = []
 
@@ -107,22 +107,16 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for(clock: Clock)
         await found.turn()
         order.append(number)
 
-    async def story() -> None:
-        await asyncio.gather(*(one(number) for number in range(20)))
-
-    asyncio.run(story())
+    await asyncio.gather(*(one(number) for number in range(20)))
     assert order == list(range(20))
     assert clock.now == pytest.approx(1001.9)
 
 
-def test_whoever_gives_up_waiting_takes_no_turn() -> None:
-    async def story() -> None:
-        found = Limiter(1000.0, 1)
-        found.refused(0.05)
-        waiting = asyncio.create_task(found.turn())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        await asyncio.wait_for(found.turn(), 5)
-
-    asyncio.run(story())
+async def test_whoever_gives_up_waiting_takes_no_turn() -> None:
+    found = Limiter(1000.0, 1)
+    found.rejected(0.05)
+    waiting = asyncio.create_task(found.turn())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.wait_for(found.turn(), 5)

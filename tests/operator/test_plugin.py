@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from daskjob.backends.kubernetes.connection import find_credentials
+from daskjob.kube.credentials import find_credentials
 from tests.cluster.plugin import Kubernetes
 from tests.core.manifests import cluster
 from tests.operator.staged import staged
@@ -19,10 +19,19 @@ HOSTNAME = "external-dns.alpha.kubernetes.io/hostname"
 def test_sample_plugin_names_the_scheduler_of_every_cluster(
     with_crds: Kubernetes, tmp_path: Path
 ) -> None:
-    site = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
+    platform = tmp_path / "site"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(platform),
+    ]
     subprocess.run([*pip, str(PACKAGE)], check=True)
-    environment = {"PYTHONPATH": str(site), "DASK_DNS_DOMAIN": "dask.test"}
+    environment = {"PYTHONPATH": str(platform), "DASK_DNS_DOMAIN": "dask.test"}
     asyncio.run(_named(with_crds.kubeconfig, tmp_path, environment))
 
 

@@ -2,7 +2,7 @@
 
 A pass reads nothing from the API server but what the cache cannot know: whether a runner or a
 scheduler that is missing is really gone. Schedulers are asked beside the passes (``agents``), and
-so are the Events of pods that are stuck (``pod_words``): the answers wake the passes.
+so are the Events of pods that are stuck (``pod_warnings``): the answers wake the passes.
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import quote
 
-from daskjob.backends.kubernetes.agents import STATE, Agents, Endpoint, NoAnswer
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.background import BackgroundTasks
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.connection import find_credentials
-from daskjob.backends.kubernetes.informer import Broke, informers, nobody
-from daskjob.backends.kubernetes.items import Item
-from daskjob.backends.kubernetes.leases import Leases
-from daskjob.backends.kubernetes.missing_pods import MissingPods
-from daskjob.backends.kubernetes.pod_words import PodWords
-from daskjob.backends.kubernetes.retirements import Retirements, concerns
-from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
-from daskjob.backends.kubernetes.writing import Writer
+from daskjob.backends.agent_answers import NoAnswer
+from daskjob.backends.kubernetes.asking.agents import STATE, Agents, Endpoint
+from daskjob.backends.kubernetes.asking.background import BackgroundTasks
+from daskjob.backends.kubernetes.asking.pod_warnings import PodWarnings
+from daskjob.backends.kubernetes.asking.retirements import Retirements, concerns
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.informer import (
+    OnWatchBroken,
+    ignore_broken_watch,
+    informers,
+)
+from daskjob.backends.kubernetes.watching.items import Item
+from daskjob.backends.kubernetes.watching.wakes import Wakes
+from daskjob.backends.kubernetes.writing.missing_pods import MissingPods
+from daskjob.backends.kubernetes.writing.writer import Writer
 from daskjob.core import names
 from daskjob.core.backend import Wake
-from daskjob.core.build.agent import groups_json
-from daskjob.core.build.agent_groups import agent_groups
-from daskjob.core.build.pods import dashboard_prefix
-from daskjob.core.build.service import dashboard_container_port
 from daskjob.core.dask import dask_state
 from daskjob.core.decision import Event, Patch, Retire
-from daskjob.core.event_words import silent_pods, with_words
+from daskjob.core.desired.agent import groups_json
+from daskjob.core.desired.agent_groups import agent_groups
+from daskjob.core.desired.pods import dashboard_prefix
+from daskjob.core.desired.service import dashboard_container_port
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import (
     CollectedReport,
@@ -48,17 +49,21 @@ from daskjob.core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
-    Site,
+    Platform,
     autoscaler_observed,
     cluster_observed,
     group_observed,
     job_observed,
     joined_groups,
 )
+from daskjob.core.parsed import parsed_cluster
+from daskjob.core.pod_warnings import silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.renewal import renewal
-from daskjob.core.readings import cluster_in
 from daskjob.core.status import ClusterPhase, JobStatusWord
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import find_credentials
+from daskjob.kube.leases import Leases
 
 logger = logging.getLogger(__name__)
 
@@ -95,34 +100,36 @@ class KubernetesBackend:
     def __init__(
         self,
         api: Api,
-        site: Site,
+        platform: Platform,
         namespaces: Sequence[str] = (),
         clock: Callable[[], datetime] = _now,
-        watch_broke: Broke = nobody,
+        on_watch_broken: OnWatchBroken = ignore_broken_watch,
     ) -> None:
-        self.site = site
+        self.platform = platform
         self.clock = clock
         self.cache = Cache()
-        self.informers = informers(api, self.cache, namespaces, watch_broke)
+        self.informers = informers(api, self.cache, namespaces, on_watch_broken)
         self.agents = Agents(self._dask_changed, now=clock)
         self._api = api
         self._background = BackgroundTasks()
         self._subscribers: list[Wake] = []
         self._wakes = Wakes(self.cache, self._wake)
         self.cache.watch(self._changed)
-        self._writer = Writer(api, self.cache, self._wakes.refused, self._background.start, clock)
-        self._missing_pods = MissingPods(self._writer.own, self.cache)
+        self._writer = Writer(api, self.cache, self._wakes.rejected, self._background.start, clock)
+        self._missing_pods = MissingPods(self._writer.api, self.cache)
         self._retirements = Retirements(
             self.agents, self._wake, self._exists, self._background.start, clock
         )
         #: By the scheduler pod's uid.
         self._reports: dict[str, CollectedReport] = {}
-        self._pod_words = PodWords(api.warnings, self._words_came, self._background.start, clock)
+        self._pod_warnings = PodWarnings(
+            api.warnings, self._words_came, self._background.start, clock
+        )
         self._open = AsyncExitStack()
 
     @classmethod
     async def connect(
-        cls, namespaces: Sequence[str], site: Site, counters: Counters
+        cls, namespaces: Sequence[str], platform: Platform, counters: Counters
     ) -> KubernetesBackend:
         """Return the cluster of this process' credentials, open; no namespaces: all of them.
 
@@ -132,7 +139,7 @@ class KubernetesBackend:
             There are no credentials, or they cannot be read.
         """
         api = Api(find_credentials(), told=counters.request)
-        backend = cls(api, site, namespaces, watch_broke=counters.watch_restarted)
+        backend = cls(api, platform, namespaces, on_watch_broken=counters.watch_restarted)
         return await backend.__aenter__()
 
     async def __aenter__(self) -> KubernetesBackend:
@@ -187,18 +194,9 @@ class KubernetesBackend:
         """Return the keys of all objects that passes are about, owners first."""
         return [
             Key(item.ref.kind, item.ref.namespace, item.ref.name)
-            for kind in PASS_KINDS
+            for kind in names.PASS_KINDS
             for item in self.cache.all(kind)
         ]
-
-    def caught_up(self, key: Key) -> bool:
-        """Say whether the cache shows all that passes over this object wrote.
-
-        Answers enter it at once. What is left are creations of unknown outcome, and ``observe``
-        settles those before it returns anything.
-        """
-        del key
-        return True
 
     def silent_seconds(self) -> float:
         """Return for how long the informer was not heard that was heard of last longest ago."""
@@ -220,14 +218,14 @@ class KubernetesBackend:
         self._reports.pop(uid, None)
         self._retirements.forget(uid)
         self._writer.told.forget(uid)
-        self._pod_words.forget(uid)
+        self._pod_warnings.forget(uid)
         self.agents.forget(uid)
-        if gone.ref.kind in PASS_KINDS:
+        if gone.ref.kind in names.PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
             self._writer.forget(key)
-            spoken_of = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.speaks_of)
-            if spoken_of is not None:
-                self.agents.leave(spoken_of.ref.uid, key)
+            referred_cluster = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.cluster_ref)
+            if referred_cluster is not None:
+                self.agents.leave(referred_cluster.ref.uid, key)
 
     def _exists(self, uid: str) -> bool:
         return self.cache.of_uid(uid) is not None
@@ -254,7 +252,7 @@ class KubernetesBackend:
         ApiError
             What became of an earlier creation is not known yet, or a look was not answered.
         """
-        await self._writer.own.settle(key)
+        await self._writer.api.settle(key)
         item = self.cache.get(key.kind, key.namespace, key.name)
         if item is None or item.manifest is None:
             return None
@@ -271,7 +269,7 @@ class KubernetesBackend:
 
     def _with_words(self, observed: Observed) -> Observed:
         """Add what Events say of pods whose nodes have been at work on them for too long."""
-        return with_words(observed, self._pod_words.of(silent_pods(observed, self.clock())))
+        return with_warnings(observed, self._pod_warnings.of(silent_pods(observed, self.clock())))
 
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
         objects = self.cache.objects(key.namespace)
@@ -292,11 +290,11 @@ class KubernetesBackend:
             self._follow(key, cluster.ref, scheduler, _job_interval(observed))
         return replace(
             observed,
-            refusals=self._writer.refusals.of(self._passes_below(key)),
-            status_refusal=self._writer.status_refusal(key),
+            rejections=self._writer.rejections.of(self._passes_below(key)),
+            status_rejection=self._writer.status_rejection(key),
             dask=self.agents.state(cluster.ref.uid) if cluster else None,
             report=self._reports.get(scheduler.ref.uid) if scheduler else None,
-            site=self.site,
+            platform=self.platform,
         )
 
     async def _cluster(self, key: Key, manifest: Manifest) -> ObservedCluster:
@@ -313,11 +311,11 @@ class KubernetesBackend:
         self._follow(key, meta.ref, observed.scheduler, every)
         return replace(
             observed,
-            refusals=self._writer.refusals.of(self._passes_below(key)),
-            status_refusal=self._writer.status_refusal(key),
+            rejections=self._writer.rejections.of(self._passes_below(key)),
+            status_rejection=self._writer.status_rejection(key),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
-            site=self.site,
+            platform=self.platform,
         )
 
     async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
@@ -332,28 +330,29 @@ class KubernetesBackend:
             dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
         return replace(
             observed,
-            refusals=self._writer.refusals.of([key]),
-            status_refusal=self._writer.status_refusal(key),
+            rejections=self._writer.rejections.of([key]),
+            status_rejection=self._writer.status_rejection(key),
             dask=dask,
             retirement=answer,
             entropy=secrets.token_hex(16),
-            site=self.site,
+            platform=self.platform,
         )
 
     def _autoscaler(self, key: Key, manifest: Manifest) -> ObservedAutoscaler:
         objects = self.cache.objects(key.namespace)
         observed = replace(
-            autoscaler_observed(manifest, objects), status_refusal=self._writer.status_refusal(key)
+            autoscaler_observed(manifest, objects),
+            status_rejection=self._writer.status_rejection(key),
         )
         cluster, scheduler = observed.cluster, observed.scheduler
         if cluster is None:
             return observed
         uid, every = cluster.meta.uid, float(observed.autoscaler.interval_seconds)
-        idle = observed.autoscaler.meta.deleting or observed.mistakes or observed.elder
+        idle = observed.autoscaler.meta.deleting or observed.mistakes or observed.older_autoscaler
         groups = groups_json(agent_groups(cluster, joined_groups(cluster, objects)))
         route = f"{STATE}?groups={quote(groups, safe='')}"
         ref = cluster.meta.ref
-        self._follow(key, ref, scheduler, None if idle or observed.left_alone else every, route)
+        self._follow(key, ref, scheduler, None if idle or observed.unmanaged else every, route)
         return replace(
             observed,
             dask=self.agents.state(uid) if self.agents.answered(uid, route) else None,
@@ -369,7 +368,7 @@ class KubernetesBackend:
             item = self.cache.get(one.kind, one.namespace, one.name)
             for owned in self.cache.controlled(item.ref.uid) if item else ():
                 below = Key(owned.ref.kind, owned.ref.namespace, owned.ref.name)
-                if below.kind in PASS_KINDS and below not in found:
+                if below.kind in names.PASS_KINDS and below not in found:
                     found.append(below)
         yield from found
 
@@ -402,7 +401,7 @@ class KubernetesBackend:
         found = self.cache.get(ref.kind, ref.namespace, ref.name)
         if found is None or found.manifest is None:
             return None
-        spec = cluster_in(found.manifest)[0].spec
+        spec = parsed_cluster(found.manifest)[0].spec
         port = dashboard_container_port(spec.service, spec.scheduler)
         host = f"[{scheduler.ip}]" if ":" in scheduler.ip else scheduler.ip
         url = f"http://{host}:{port}{dashboard_prefix(spec.scheduler)}"
@@ -469,7 +468,7 @@ class KubernetesBackend:
 
         Raises
         ------
-        StatusRefused
+        StatusRejected
             The server said no to what it says.
         """
         await self._writer.write_status(ref, status)

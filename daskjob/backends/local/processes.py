@@ -1,9 +1,9 @@
-"""Processes of one run: start them, stop them, hear how they ended, leave none behind.
+"""Processes of one run: start them, stop them, report how they ended, leave none behind.
 
-The asyncio side of the node process (`node.py`), which does the work. Rule of this module: however
-it ends, by `close`, by cancellation or because the node died, no process of the run remains. If
-this process itself dies, the node sees to that; if both are killed at once, what is left carries
-the run's marker and is found by `sweep`.
+The asyncio client of the supervisor (`supervisor.py`), which does the work. Invariant: however it
+ends, by `close`, by cancellation or because the supervisor died, no process of the run remains. If
+this process itself dies, the supervisor ensures that; if both are killed at once, the remaining
+processes carry the run's marker, by which `sweep` finds them.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from typing import Any, Literal, Self
 
 import psutil
 
-from daskjob.backends.local.node import (
+from daskjob.backends.local.supervisor import (
     ALL_GONE,
-    FAREWELL_SECONDS,
     GRACE_SECONDS,
+    LAST_REPORT_SECONDS,
     MARKER,
-    NODE_MARKER,
     ORPHANED_GRACE_SECONDS,
+    SUPERVISOR_MARKER,
     SWEEP_SECONDS,
 )
 
 logger = logging.getLogger(__name__)
 
-#: The longest line the node may send: a refusal can quote a whole PATH.
+#: The longest line the supervisor may send: a rejection can quote a whole PATH.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
-#: How long the node may take to exit after it closed its socket; it has nothing left to do.
-NODE_EXIT_SECONDS = 5.0
-#: What the node may need beyond the grace: killing what is left (main processes, then their
-#: orphans, then a last look) and its farewell. After that it is taken for stuck.
-MARGIN_SECONDS = 3 * SWEEP_SECONDS + FAREWELL_SECONDS
+#: How long the supervisor may take to exit after it closed its socket: all its work is done.
+SUPERVISOR_EXIT_SECONDS = 5.0
+#: What the supervisor may need beyond the grace: killing main processes, then their orphans, then a
+#: last sweep, and sending its last events. After that it is considered stuck.
+MARGIN_SECONDS = 3 * SWEEP_SECONDS + LAST_REPORT_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run, and for whom. `env` is complete: nothing of ours is added but the marker."""
+    """A process to start. `env` is complete: only the marker is added to it."""
 
     #: Unique among the running processes of the run; by convention `pod/container`.
     id: str
@@ -59,24 +59,24 @@ class Command:
     cwd: Path
     #: Standard output and error are appended to it. Its folder must exist.
     log: Path
-    #: `null`: at its end at once; `inherit`: the standard input of this process.
+    #: `null`: end of file at once; `inherit`: the standard input of this process.
     stdin: Literal["null", "inherit"] = "null"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The program runs."""
+    """The program is running."""
 
     id: str
     pid: int
     at: datetime
-    #: Why there is no log, as a sentence: the process runs all the same, unheard.
+    #: Why there is no log, as a sentence: the process runs without one.
     log_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """The program does not run, and why, as a sentence for the user."""
+class NotRunning:
+    """The program was not started; `error` is a sentence for the user."""
 
     id: str
     error: str
@@ -84,46 +84,46 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exited:
-    """The main process has ended, and everything that it left behind is gone."""
+    """The main process has ended, and all its leftovers are gone."""
 
     id: str
     #: None if a signal ended it; exactly one of the two is set.
     exit_code: int | None
     signal: int | None
     at: datetime
-    #: How many processes could not be killed within 5 s: another user's, or stuck in the kernel.
+    #: Processes that could not be killed within 5 s: another user's, or stuck in the kernel.
     left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeLost:
-    """The node died and took the process along; how that ended cannot be known."""
+class SupervisorLost:
+    """The supervisor died and the process with it; its exit status is unknown."""
 
     id: str
     error: str
     at: datetime
 
 
-Event = Started | Refused | Exited | NodeLost
+ProcessEvent = Started | NotRunning | Exited | SupervisorLost
 
 
 class Processes:
     """All processes of one run, as an async context manager.
 
     Leaving it stops them with a grace of 3 s; `close` with another grace may be called before.
-    Events arrive in the order in which things happened, every `Started` is followed by exactly one
-    `Exited` or `NodeLost`.
+    Events arrive in order; every `Started` is followed by exactly one `Exited` or
+    `SupervisorLost`.
     """
 
     def __init__(self, run: str) -> None:
-        """`run` is the run's marker: unique for all times on this machine, and without slash."""
+        """`run` is the run's marker: unique on this machine, forever, and without a slash."""
         self._run = checked(run)
-        self._node: subprocess.Popen[bytes] | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._listener: asyncio.Task[None] | None = None
-        self._answers: dict[str, asyncio.Future[Started | Refused]] = {}
+        self._answers: dict[str, asyncio.Future[Started | NotRunning]] = {}
         self._running: dict[str, Started] = {}
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._events: asyncio.Queue[ProcessEvent | None] = asyncio.Queue()
         self._closing = False
         self._trouble = ""
 
@@ -134,13 +134,13 @@ class Processes:
 
     @property
     def running(self) -> Mapping[str, Started]:
-        """What runs now, by id; an id is in it until its `Exited` or `NodeLost`."""
+        """The running processes by id; each stays until its `Exited` or `SupervisorLost`."""
         return dict(self._running)
 
     @property
-    def node_pid(self) -> int | None:
-        """The pid of the node process; None before `open`."""
-        return None if self._node is None else self._node.pid
+    def supervisor_pid(self) -> int | None:
+        """The pid of the supervisor; None before `open`."""
+        return None if self._supervisor is None else self._supervisor.pid
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -150,38 +150,38 @@ class Processes:
         await self.close(grace_seconds=ORPHANED_GRACE_SECONDS)
 
     async def open(self) -> None:
-        """Start the node. Returns before it is ready: requests wait for it in the socket.
+        """Start the supervisor. Returns before it is ready: the socket buffers requests.
 
         Raises OSError if it cannot be started.
         """
-        if self._node is not None:
-            raise RuntimeError("a Processes object is opened once")
+        if self._supervisor is not None:
+            raise RuntimeError("a Processes object can be opened only once")
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._node = start_node(self._run, theirs)
+                self._supervisor = start_supervisor(self._run, theirs)
             reader, self._writer = await asyncio.open_unix_connection(
                 sock=ours, limit=MAX_EVENT_BYTES
             )
         except BaseException:
-            ours.close()  # the node ends by itself when its socket does
-            if self._node is not None:
-                self._node.wait()
+            ours.close()  # the supervisor exits when its socket is closed
+            if self._supervisor is not None:
+                self._supervisor.wait()
             raise
         self._listener = asyncio.create_task(
-            self._listen(reader, self._node), name=f"node of run {self._run}"
+            self._listen(reader, self._supervisor), name=f"supervisor of run {self._run}"
         )
 
-    async def start(self, command: Command) -> Started | Refused:
+    async def start(self, command: Command) -> Started | NotRunning:
         """Start a process; the answer is also among the events.
 
-        If this call is cancelled, the process is killed should it have been started.
+        If this call is cancelled, the process is killed if it was started.
         """
         name = command.id
         if self._listener is None or self._listener.done() or self._closing:
-            return self._refuse(name, "the run is closed, or its node process is gone")
+            return self._reject(name, "the run is closed, or its supervisor is gone")
         if name in self._running or name in self._answers:
-            return self._refuse(name, f"{name} still runs")
+            return self._reject(name, f"{name} is still running")
         answer = asyncio.get_running_loop().create_future()
         self._answers[name] = answer
         await self._send(start_request(command))
@@ -194,42 +194,41 @@ class Processes:
     async def stop(self, name: str, *, grace_seconds: float = GRACE_SECONDS) -> None:
         """Ask the process of an id to end: SIGTERM to its group, SIGKILL after the grace.
 
-        A grace of 0 is SIGKILL at once. Does not wait: `Exited` follows. Asking again with a
-        shorter grace shortens it. An id that does not run is no error: it has what it was asked
-        for.
+        A grace of 0 is SIGKILL at once. Does not wait: `Exited` follows. A repeated call with a
+        shorter grace shortens it. An id that is not running is not an error: it has ended already.
         """
         await self._send({"op": "stop", "id": name, "graceSeconds": grace_seconds})
 
-    async def events(self) -> AsyncIterator[Event]:
-        """Everything that happens, until the node has ended. For one reader."""
+    async def events(self) -> AsyncIterator[ProcessEvent]:
+        """Yield all events until the supervisor has ended. For one reader."""
         while (event := await self._events.get()) is not None:
             yield event
-        self._events.put_nowait(None)  # whoever asks again finds the end again
+        self._events.put_nowait(None)  # a later call ends at once
 
     async def close(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Stop everything and return when nothing of the run is left.
+        """Stop everything and return when no process of the run is left.
 
         May be called again, also while it waits, to shorten the grace.
         """
         self._closing = True
-        if self._listener is None or self._node is None:
+        if self._listener is None or self._supervisor is None:
             return
         await self._send({"op": "shutdown", "graceSeconds": grace_seconds})
         try:
             await asyncio.wait({self._listener}, timeout=grace_seconds + MARGIN_SECONDS)
         finally:
-            # Stuck, or we are cancelled: without its node, the listener sweeps.
+            # Stuck, or we are cancelled: once the supervisor is dead, the listener sweeps.
             if not self._listener.done():
-                self._node.kill()
+                self._supervisor.kill()
         await asyncio.wait({self._listener})
         self._listener.result()
 
-    # --- the conversation with the node --------------------------------------------------------
+    # --- the connection to the supervisor ------------------------------------------------------
 
     async def _send(self, request: Mapping[str, Any]) -> None:
         self._write(request)
         if self._writer is not None:
-            # A node that is gone is noticed by the listener, which tells everyone.
+            # The listener notices that the supervisor is gone, and reports it.
             with contextlib.suppress(ConnectionError):
                 await self._writer.drain()
 
@@ -237,21 +236,23 @@ class Processes:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(json.dumps(request).encode() + b"\n")
 
-    async def _listen(self, reader: asyncio.StreamReader, node: subprocess.Popen[bytes]) -> None:
-        """Own the node: report what it says and, when it has ended, see that all is gone."""
+    async def _listen(
+        self, reader: asyncio.StreamReader, supervisor: subprocess.Popen[bytes]
+    ) -> None:
+        """Forward the supervisor's events; when it has ended, kill the remaining processes."""
         try:
-            # A node that was killed may leave half a line, or a connection reset.
+            # A killed supervisor may leave half a line, or reset the connection.
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while True:
                     self._receive(json.loads(await reader.readuntil(b"\n")))
-            await asyncio.to_thread(self._end_node, node)
+            await asyncio.to_thread(self._end_supervisor, supervisor)
         except BaseException:
-            # Cancelled (the loop is closing) or a bug: no time for threads.
-            node.kill()
-            self._end_node(node)
+            # Cancelled (the loop is closing) or a bug: do not wait for a thread.
+            supervisor.kill()
+            self._end_supervisor(supervisor)
             raise
         finally:
-            self._report_lost(node)
+            self._report_lost(supervisor)
             if self._writer is not None:
                 self._writer.close()
                 with contextlib.suppress(ConnectionError):
@@ -263,8 +264,8 @@ class Processes:
                 started = Started(id=id, pid=pid, at=moment(at), log_error=event.get("logError"))
                 self._running[id] = started
                 self._answer(started)
-            case {"event": "refused", "id": id, "error": error}:
-                self._answer(Refused(id=id, error=error))
+            case {"event": "rejected", "id": id, "error": error}:
+                self._answer(NotRunning(id=id, error=error))
             case {"event": "exited", "id": id, "exitCode": code, "signal": number, "at": at}:
                 self._running.pop(id, None)
                 left = event.get("left", 0)
@@ -273,67 +274,67 @@ class Processes:
                 )
             case _:
                 self._trouble = str(event.get("error", event))
-                logger.warning("The node process of run %s says: %s", self._run, self._trouble)
+                logger.warning("supervisor of run %s: %s", self._run, self._trouble)
 
-    def _answer(self, answer: Started | Refused) -> None:
+    def _answer(self, answer: Started | NotRunning) -> None:
         self._events.put_nowait(answer)
         waiting = self._answers.pop(answer.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
-    def _refuse(self, name: str, why: str) -> Refused:
-        refused = Refused(id=name, error=why)
-        self._events.put_nowait(refused)
-        return refused
+    def _reject(self, name: str, why: str) -> NotRunning:
+        rejected = NotRunning(id=name, error=why)
+        self._events.put_nowait(rejected)
+        return rejected
 
-    def _end_node(self, node: subprocess.Popen[bytes]) -> None:
-        """Wait for the node, and sweep unless it promises that nothing is left. Blocks."""
+    def _end_supervisor(self, supervisor: subprocess.Popen[bytes]) -> None:
+        """Wait for the supervisor, and sweep unless it guarantees that none is left. Blocks."""
         try:
-            node.wait(NODE_EXIT_SECONDS)
+            supervisor.wait(SUPERVISOR_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
-            node.kill()
-            node.wait()
-        # Without a subreaper, the node itself cannot be sure.
-        if node.returncode != ALL_GONE or sys.platform != "linux":
+            supervisor.kill()
+            supervisor.wait()
+        # Without a subreaper, the supervisor itself cannot be sure.
+        if supervisor.returncode != ALL_GONE or sys.platform != "linux":
             kill_all(self._run, {started.pid for started in self._running.values()})
 
-    def _report_lost(self, node: subprocess.Popen[bytes]) -> None:
-        """Tell everyone who waits that nothing more will come."""
-        error = f"the process that ran it {how_it_ended(node.returncode)}"
+    def _report_lost(self, supervisor: subprocess.Popen[bytes]) -> None:
+        """Complete all pending starts and processes: no more events will arrive."""
+        error = f"the process that ran it {how_it_ended(supervisor.returncode)}"
         if self._trouble:
             error += f" ({self._trouble})"
         for name in list(self._answers):
-            self._answer(Refused(id=name, error=error))
+            self._answer(NotRunning(id=name, error=error))
         now = datetime.now(UTC)
         for name in self._running:
-            self._events.put_nowait(NodeLost(id=name, error=error, at=now))
+            self._events.put_nowait(SupervisorLost(id=name, error=error, at=now))
         self._running.clear()
         self._events.put_nowait(None)
 
 
-def start_node(run: str, control: socket.socket) -> subprocess.Popen[bytes]:
-    """The node as a process of its own session, so that Ctrl-C in a terminal is ours alone.
+def start_supervisor(run: str, control: socket.socket) -> subprocess.Popen[bytes]:
+    """Start the supervisor in its own session, so that Ctrl-C in a terminal reaches only us.
 
-    It gets our environment, because the interpreter may need it (LD_LIBRARY_PATH), but passes
-    nothing of it on. Its own output goes nowhere: it says what it has to say in the socket, and
-    would keep open a pipe that somebody reads to its end.
+    It gets our environment, because the interpreter may need it (LD_LIBRARY_PATH), but does not
+    pass it on. Its output is discarded: it reports over the socket, and would keep open a pipe
+    that another program reads to its end.
     """
     return subprocess.Popen(
         [
-            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("node.py"))),
+            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))),
             *(str(control.fileno()), run),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        env={**os.environ, NODE_MARKER: run},
+        env={**os.environ, SUPERVISOR_MARKER: run},
         pass_fds=[control.fileno()],
         start_new_session=True,
     )
 
 
 def start_request(command: Command) -> dict[str, Any]:
-    """The node's `start` request for a command."""
+    """Return the supervisor's `start` request for a command."""
     return {
         "op": "start",
         "id": command.id,
@@ -346,24 +347,24 @@ def start_request(command: Command) -> dict[str, Any]:
 
 
 def plain(text: str | Path) -> str:
-    """Text whose UTF-8 (with surrogate escapes) is what this process' locale would write."""
+    """Return text whose UTF-8 (with surrogate escapes) equals its encoding in our locale."""
     return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def moment(seconds: float) -> datetime:
-    """A time as the node gives it, in UTC."""
+    """Return a timestamp of the supervisor, in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def how_it_ended(returncode: int | None) -> str:
-    """The end of a process, for a sentence."""
+    """Return how a process ended, as part of a sentence."""
     if returncode is None or returncode >= 0:
         return f"ended with exit code {returncode}"
     return f"was killed by {signal.Signals(-returncode).name}"
 
 
 def checked(run: str) -> str:
-    """A run's marker that can be told from what follows it in the variable, or ValueError."""
+    """Return a run's marker if it can be parsed out of the variable, else raise ValueError."""
     if not run or "/" in run or not run.isprintable():
         raise ValueError(f"a run's marker is printable text without a slash, not {run!r}")
     return run
@@ -373,17 +374,17 @@ def checked(run: str) -> str:
 
 
 def sweep(run: str) -> int:
-    """Kill every process of a run, its node included, wherever it came from; how many.
+    """Kill every process of a run, its supervisor included; return the number killed.
 
-    For a run whose own processes are dead: a live node would report the deaths as failures. What
-    belongs to another run is never touched, nor is the caller or any of its ancestors. Takes up to
-    5 s if something resists; blocks.
+    For a run whose `daskjob run` is dead: a live supervisor would report the deaths as failures.
+    Never touches processes of another run, the caller or its ancestors. Blocks; takes up to 5 s if
+    a process cannot be killed.
     """
     return kill_all(checked(run), ())
 
 
 def kill_all(run: str, sessions: Iterable[int]) -> int:
-    """`sweep`, of a run that is known to have had these sessions."""
+    """Sweep a run that is known to have had these sessions."""
     killed: set[psutil.Process] = set()
     known = set(sessions)
     give_up = time.monotonic() + SWEEP_SECONDS
@@ -392,16 +393,16 @@ def kill_all(run: str, sessions: Iterable[int]) -> int:
             with contextlib.suppress(psutil.Error):
                 process.kill()
                 killed.add(process)
-        time.sleep(0.005)  # dying takes a moment, and what was forked meanwhile is found next time
+        time.sleep(0.005)  # processes take time to die, and later forks are found next time
     return len(killed)
 
 
 def members(run: str, sessions: set[int]) -> list[psutil.Process]:
-    """The living processes of a run; adds their sessions to `sessions`.
+    """Return the living processes of a run; add their sessions to `sessions`.
 
     They carry its marker, or (since a process can overwrite its environment: setproctitle does)
-    descend from one that does, or are in a session that one of the run made. What is returned
-    gets killed, so a session counts only if its leader is of the run, or gone: a marked process
+    descend from one that does, or are in a session that one of the run created. All of them get
+    killed, so a session counts only if its leader belongs to the run, or is gone: a marked process
     may have been started by hand from a user's own shell. Sessions 0 and 1 are the system's.
     """
     spared = {0, 1, os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
@@ -437,11 +438,11 @@ def members(run: str, sessions: set[int]) -> list[psutil.Process]:
 
 
 def run_of(environ: Mapping[str, str]) -> str | None:
-    """The run that a process belongs to by its environment.
+    """Return the run that a process belongs to by its environment.
 
-    A node belongs to its own run, not to the one that it was started in.
+    A supervisor belongs to its own run, not to the run in which it was started.
     """
-    node, marker = environ.get(NODE_MARKER), environ.get(MARKER)
-    if node is not None:
-        return node
+    supervisor, marker = environ.get(SUPERVISOR_MARKER), environ.get(MARKER)
+    if supervisor is not None:
+        return supervisor
     return None if marker is None else marker.partition("/")[0]

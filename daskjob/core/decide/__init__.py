@@ -8,12 +8,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
+from daskjob.core.decide.adoption import adoption_patch
 from daskjob.core.decide.autoscaler import decide_autoscaler
 from daskjob.core.decide.cluster import decide_cluster
-from daskjob.core.decide.first_sight import first_patch
 from daskjob.core.decide.group import decide_group
 from daskjob.core.decide.job import decide_job
-from daskjob.core.decide.refused_status import held_back
+from daskjob.core.decide.rejected_status import held_back
 from daskjob.core.decision import Decision
 from daskjob.core.observed import (
     Observed,
@@ -26,10 +26,10 @@ from daskjob.core.observed import (
 
 def decide(observed: Observed, now: datetime) -> Decision:
     """Return what a pass over this object is to do, at this time."""
-    first = first_patch(observed)
+    first = adoption_patch(observed)
     if first is not None:
         return Decision(patch=(first,))
-    return held_back(_decided(observed, now), observed.status_refusal, now)
+    return held_back(_decided(observed, now), observed.status_rejection, now)
 
 
 def _decided(observed: Observed, now: datetime) -> Decision:

@@ -13,7 +13,6 @@ from daskjob.core import names
 from daskjob.core.decide.telling import RESTLESS_SECONDS
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.demand import Demand
-from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
 from daskjob.core.manifests import whole_seconds
 from daskjob.core.observed import ObservedAutoscaler
 from daskjob.core.policies.autoscaling import Autoscale, ScalingReason, autoscale
@@ -25,6 +24,7 @@ from daskjob.core.status import (
     find_condition,
     with_condition,
 )
+from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.worker_command import workers_per_pod
 
 #: Why a group does not follow its scheduler, as the reason of the condition ``ScalingActive``.
@@ -79,7 +79,7 @@ def _problem(observed: ObservedAutoscaler) -> tuple[str, str] | None:
     cluster, name = f"DaskCluster {autoscaler.cluster}", autoscaler.group_name
     if observed.cluster is None:
         return CLUSTER_MISSING, f"{cluster} does not exist; the autoscaler waits for it."
-    if observed.left_alone:
+    if observed.unmanaged:
         return MADE_BY_DASK_KUBERNETES, (
             f"dask-kubernetes made the scheduler of {cluster}: nothing is scaled until it is "
             "deleted and created again."
@@ -91,9 +91,10 @@ def _problem(observed: ObservedAutoscaler) -> tuple[str, str] | None:
             f"DaskWorkerGroup {name} joins DaskCluster {group.cluster}, not "
             f"{autoscaler.cluster}. Correct spec.cluster or spec.workerGroup."
         )
-    if observed.elder:
+    if observed.older_autoscaler:
         return ANOTHER_AUTOSCALER, (
-            f"DaskAutoscaler {observed.elder} is older and scales {name}. Delete one of the two."
+            f"DaskAutoscaler {observed.older_autoscaler} is older and scales {name}. "
+            "Delete one of the two."
         )
     if scheduler is None or scheduler.main is None or not scheduler.main.running:
         return SCHEDULER_MISSING, f"no scheduler of {cluster} runs; {name} stays as it is."

@@ -9,10 +9,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.build.group import worker_group
-from daskjob.core.build.pods import dashboard_url, scheduler_address
-from daskjob.core.build.scheduler import scheduler_pod
-from daskjob.core.build.service import dashboard_port, scheduler_service
 from daskjob.core.decide.cluster_autoscalers import (
     autoscaler_patches,
     missing_autoscalers,
@@ -32,10 +28,13 @@ from daskjob.core.decide.telling import (
     without_wording,
 )
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
-from daskjob.core.diagnose import asked_after_at, crash_loop, refused, waiting_for
-from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
+from daskjob.core.desired.group import worker_group
+from daskjob.core.desired.pods import dashboard_url, scheduler_address
+from daskjob.core.desired.scheduler import scheduler_pod
+from daskjob.core.desired.service import dashboard_port, scheduler_service
+from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
-from daskjob.core.observed import GroupOfCluster, ObservedCluster, Refusal
+from daskjob.core.observed import GroupOfCluster, ObservedCluster, Rejection
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.idle import idle_until
 from daskjob.core.policies.pacing import next_try
@@ -49,6 +48,7 @@ from daskjob.core.status import (
     ConditionType,
     with_condition,
 )
+from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.values import updated
 
 _COUNTS = ("replicas", "readyReplicas")
@@ -56,19 +56,19 @@ _COUNTS = ("replicas", "readyReplicas")
 
 def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     """Return what a pass over a cluster is to do."""
-    observed = updated(observed, refusals=_own_refusals(observed))
+    observed = updated(observed, rejections=_own_rejections(observed))
     cluster = observed.cluster
     if cluster.meta.deleting:
         return NOTHING
-    if observed.left_alone:
-        return _left_alone(observed, now)
+    if observed.unmanaged:
+        return _unmanaged(observed, now)
     idle = idle_until(observed)
     if idle is not None and now >= idle:
         return Decision(delete=(cluster.meta.ref,))
     replicas, patches = _counts(observed)
     status = _status(observed, replicas, now)
     create = () if observed.mistakes else _missing(observed, now)
-    waits: list[datetime | None] = [next_try(r) for r in observed.refusals.values()]
+    waits: list[datetime | None] = [next_try(r) for r in observed.rejections.values()]
     waits += [moment] if (moment := _scheduler_due(status)) else []
     waits += [asked_after_at(observed.scheduler, now)] if observed.scheduler else []
     at_work = bool(patches) or _is_at_work(observed)
@@ -83,7 +83,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     )
 
 
-def _left_alone(observed: ObservedCluster, now: datetime) -> Decision:
+def _unmanaged(observed: ObservedCluster, now: datetime) -> Decision:
     """Say of a cluster of dask-kubernetes that nothing is done about it, and how it is."""
     cluster, old = observed.cluster, observed.status
     answers = any(pod.ready for pod in observed.deployed)
@@ -109,9 +109,9 @@ def _left_alone(observed: ObservedCluster, now: datetime) -> Decision:
     return Decision(status={k: v for k, v in manifest.items() if k not in _COUNTS})
 
 
-def _own_refusals(observed: ObservedCluster) -> dict[str, Refusal]:
+def _own_rejections(observed: ObservedCluster) -> dict[str, Rejection]:
     """Return the refusals of this cluster's objects; a backend shows those of the namespace."""
-    if not observed.refusals:
+    if not observed.rejections:
         return {}
     name = observed.cluster.meta.name
     own = {
@@ -121,7 +121,7 @@ def _own_refusals(observed: ObservedCluster) -> dict[str, Refusal]:
     for group in observed.cluster.spec.all_groups:
         own.add(f"{names.Kind.GROUP}/{names.group_name(name, group.name)}")
         own.add(f"{names.Kind.AUTOSCALER}/{names.autoscaler_name(name, group.name)}")
-    return {key: refusal for key, refusal in observed.refusals.items() if key in own}
+    return {key: rejection for key, rejection in observed.rejections.items() if key in own}
 
 
 def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
@@ -134,7 +134,7 @@ def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
     due = _scheduler_due(observed.status)
     waits = bool(observed.deployed) or (due is not None and now < due)
     if observed.scheduler is None and _may_have_scheduler(observed) and not waits:
-        found.append(scheduler_pod(cluster, observed.site, token=observed.entropy))
+        found.append(scheduler_pod(cluster, observed.platform, token=observed.entropy))
     if observed.service is None:
         found.append(scheduler_service(cluster))
     if not cluster.deletes_workers:
@@ -157,8 +157,8 @@ def _scheduler_due(status: ClusterStatus) -> datetime | None:
 
 
 def _may_try(observed: ObservedCluster, manifest: Manifest, now: datetime) -> bool:
-    refusal = observed.refusals.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
-    return refusal is None or now >= next_try(refusal)
+    rejection = observed.rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
+    return rejection is None or now >= next_try(rejection)
 
 
 def _superfluous(observed: ObservedCluster) -> tuple[ObjectRef, ...]:
@@ -239,9 +239,11 @@ def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterS
         selector=f"{names.LABEL_CLUSTER_NAME}={names.label_value(meta.name)},"
         f"{names.LABEL_WORKERGROUP_NAME}={default}",
         scheduler_address=scheduler_address(
-            observed.site, meta.name, meta.namespace, spec.scheduler
+            observed.platform, meta.name, meta.namespace, spec.scheduler
         ),
-        dashboard_url=dashboard_url(observed.site, meta.name, meta.namespace, spec.scheduler, port),
+        dashboard_url=dashboard_url(
+            observed.platform, meta.name, meta.namespace, spec.scheduler, port
+        ),
         conditions=_with_groups(observed, with_condition(old.conditions, condition, now), now),
     )
 
@@ -249,12 +251,14 @@ def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterS
 def _with_groups(observed: ObservedCluster, conditions: Conditions, now: datetime) -> Conditions:
     """Return the conditions with what is in the way of groups and autoscalers; else without."""
     kinds = (f"{names.Kind.GROUP}/", f"{names.Kind.AUTOSCALER}/")
-    no = refused({key: no for key, no in observed.refusals.items() if key.startswith(kinds)})
-    if no is None:
+    rejection = rejected(
+        {key: rejection for key, rejection in observed.rejections.items() if key.startswith(kinds)}
+    )
+    if rejection is None:
         return tuple(c for c in conditions if c.type != ConditionType.WORKERS_READY)
     generation = observed.cluster.meta.generation
     condition = Condition(
-        ConditionType.WORKERS_READY, False, str(no.reason), no.message, generation
+        ConditionType.WORKERS_READY, False, str(rejection.reason), rejection.message, generation
     )
     return with_condition(conditions, condition, now)
 
@@ -284,7 +288,7 @@ def _told_at(
 
 def _is_at_work(observed: ObservedCluster) -> bool:
     """Whether a group brings, or takes, workers right now, and nothing is in its way."""
-    if observed.refusals or observed.mistakes or observed.cluster.deletes_workers:
+    if observed.rejections or observed.mistakes or observed.cluster.deletes_workers:
         return False
     for group in observed.groups:
         label = names.label_value(group.ref.name)
@@ -380,9 +384,9 @@ def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
     if observed.mistakes:
         return False, "InvalidSpec", "; ".join(str(mistake) for mistake in observed.mistakes)
     if scheduler is None:
-        no = refused(observed.refusals)
-        if no:
-            return False, str(no.reason), no.message
+        rejection = rejected(observed.rejections)
+        if rejection:
+            return False, str(rejection.reason), rejection.message
         for pod in observed.deployed:
             words = f"{pod.ref.name}, a Deployment's pod of an earlier cluster, is still there."
             return False, "NameTaken", f"{words} Two schedulers would answer under one name."

@@ -7,8 +7,8 @@ somebody writes into the autoscaler, such as ``maximumStep``, stays.
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.autoscaler import autoscaler, bounds_of
 from daskjob.core.decision import Patch
+from daskjob.core.desired.autoscaler import autoscaler, bounds_of
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.observed import ObservedCluster
 from daskjob.core.spec import Autoscaling

@@ -7,8 +7,8 @@ changes in the group itself stands until the cluster's changes.
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.build.group import template_of, worker
 from daskjob.core.decision import Patch
+from daskjob.core.desired.group import template_of, worker
 from daskjob.core.manifests import merge_patch
 from daskjob.core.observed import GroupOfCluster, ObservedCluster
 from daskjob.core.spec import GroupSpec

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.build.workers import worker_pods
 from daskjob.core.dask import Retirement
 from daskjob.core.decide.telling import (
     STARTING,
@@ -21,10 +20,10 @@ from daskjob.core.decide.telling import (
     without_wording,
 )
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
-from daskjob.core.diagnose import asked_after_at, crash_loop, refused, waiting_for
-from daskjob.core.legacy import MADE_BY_DASK_KUBERNETES
+from daskjob.core.desired.workers import worker_pods
+from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
 from daskjob.core.manifests import Manifest, whole_seconds
-from daskjob.core.observed import ObservedGroup, Refusal
+from daskjob.core.observed import ObservedGroup, Rejection
 from daskjob.core.policies.allocation import allocated
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.renewal import Renewal, renewal
@@ -43,6 +42,7 @@ from daskjob.core.status import (
     is_true,
     with_condition,
 )
+from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.values import updated
 
 _COUNTS = ("replicas", "readyReplicas")
@@ -53,13 +53,13 @@ RETRY_SECONDS = 5
 def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     """Return what a pass over a worker group is to do."""
     observed = updated(
-        observed, refusals=_own_refusals(observed), retirement=_valid(observed.retirement, now)
+        observed, rejections=_own_rejections(observed), retirement=_valid(observed.retirement, now)
     )
     group = observed.group
     if group.meta.deleting or _is_going(observed):
         return NOTHING
-    if observed.left_alone:
-        return _left_alone(observed, now)
+    if observed.unmanaged:
+        return _unmanaged(observed, now)
     status = _with_failures(observed, now)
     changed = renewal(observed)
     verdict = _scaling(observed, status, changed)
@@ -67,7 +67,7 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     create, wait = _new_workers(observed, verdict, now)
     at_work = bool(create or verdict.remove or verdict.retire)
     due = _told_at(observed, status, at_work=at_work, now=now)
-    looks = [wait, *(next_try(refusal) for refusal in observed.refusals.values())]
+    looks = [wait, *(next_try(rejection) for rejection in observed.rejections.values())]
     looks += [asked_after_at(pod, now) for pod in observed.workers]
     if verdict.blocked:
         looks.append(now + timedelta(seconds=RETRY_SECONDS))
@@ -105,7 +105,7 @@ def _is_going(observed: ObservedGroup) -> bool:
     return cluster is not None and cluster.meta.deleting
 
 
-def _left_alone(observed: ObservedGroup, now: datetime) -> Decision:
+def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
     """Say of a group in a cluster of dask-kubernetes that nothing is done about it."""
     old, meta = observed.status, observed.group.meta
     condition = Condition(
@@ -149,15 +149,15 @@ def _new_workers(
         return (), None
     if verdict.not_before is not None and now < verdict.not_before:
         return (), verdict.not_before
-    if observed.refusals:
-        soonest = max(next_try(refusal) for refusal in observed.refusals.values())
+    if observed.rejections:
+        soonest = max(next_try(rejection) for rejection in observed.rejections.values())
         if now < soonest:
             return (), soonest
     count, wait = allocated(observed, verdict.add, now)
     # A name that was refused is asked for again: a new one would forget how often it was tried.
-    refused = sorted(name.removeprefix("Pod/") for name in observed.refusals)
-    fresh = [*refused, *(_fresh_name(observed, index) for index in range(count))]
-    return worker_pods(observed.group, cluster, fresh[:count], observed.site), wait
+    rejected = sorted(name.removeprefix("Pod/") for name in observed.rejections)
+    fresh = [*rejected, *(_fresh_name(observed, index) for index in range(count))]
+    return worker_pods(observed.group, cluster, fresh[:count], observed.platform), wait
 
 
 def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:
@@ -167,12 +167,12 @@ def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:
     return answer if now < answer.at + timedelta(seconds=CONFIRMED_SECONDS) else None
 
 
-def _own_refusals(observed: ObservedGroup) -> dict[str, Refusal]:
+def _own_rejections(observed: ObservedGroup) -> dict[str, Rejection]:
     """Return the refusals of this group's pods; a backend shows those of the whole namespace."""
-    if not observed.refusals:
+    if not observed.rejections:
         return {}
     prefix = f"Pod/{names.worker_name(observed.group.meta.name, '')}"
-    return {name: r for name, r in observed.refusals.items() if name.startswith(prefix)}
+    return {name: r for name, r in observed.rejections.items() if name.startswith(prefix)}
 
 
 def _fresh_name(observed: ObservedGroup, index: int) -> str:
@@ -285,9 +285,9 @@ def _why(
         return "ScaleDownBlocked", f"{verdict.blocked}; no worker is removed until then."
     if ready == wanted and changed is None:
         return "AllReady", f"{ready} of {wanted} workers are ready."
-    no = refused(observed.refusals)
-    if no:
-        return str(no.reason), no.message
+    rejection = rejected(observed.rejections)
+    if rejection:
+        return str(rejection.reason), rejection.message
     for pod in observed.workers:
         problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
         if problem:

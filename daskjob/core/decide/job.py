@@ -10,16 +10,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.build.cluster import job_cluster
-from daskjob.core.build.files import files_config_map
-from daskjob.core.build.runner import runner_pod
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
 from daskjob.core.decide.job_status import told, told_at
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
+from daskjob.core.desired.cluster import job_cluster
+from daskjob.core.desired.files import files_config_map
+from daskjob.core.desired.runner import runner_pod
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
-from daskjob.core.observed import ObservedJob, Refusal
+from daskjob.core.observed import ObservedJob, Rejection
 from daskjob.core.policies import startup
 from daskjob.core.policies.cancel import cancelled
 from daskjob.core.policies.cleanup import (
@@ -55,7 +55,7 @@ LOOK_SECONDS = SIDECAR_SECONDS + 1
 
 def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     """Return what a pass over a job is to do."""
-    observed = updated(observed, refusals=_own_refusals(observed))
+    observed = updated(observed, rejections=_own_rejections(observed))
     job = observed.job
     if job.meta.deleting or job.managed_by != names.MANAGED_BY:
         return NOTHING
@@ -75,9 +75,9 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     return _write(view, ended(view, end))
 
 
-def _own_refusals(observed: ObservedJob) -> dict[str, Refusal]:
+def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
     """Return the refusals of this job's objects; a backend shows those of the whole namespace."""
-    if not observed.refusals:
+    if not observed.rejections:
         return {}
     job, cluster = observed.job, observed.job.cluster_name
     groups = [group.name for group in job.cluster.all_groups] if job.cluster else ["default"]
@@ -90,7 +90,7 @@ def _own_refusals(observed: ObservedJob) -> dict[str, Refusal]:
         *(f"{names.Kind.GROUP}/{names.group_name(cluster, group)}" for group in groups),
     }
     workers = tuple(f"Pod/{names.worker_name(names.group_name(cluster, g), '')}" for g in groups)
-    return {n: r for n, r in observed.refusals.items() if n in exact or n.startswith(workers)}
+    return {n: r for n, r in observed.rejections.items() if n in exact or n.startswith(workers)}
 
 
 def _view(observed: ObservedJob, now: datetime) -> JobView:
@@ -247,11 +247,11 @@ def _may_start(view: JobView) -> bool:
 def _next_objects(view: JobView) -> tuple[Manifest, ...]:
     """Return what the attempt still lacks, the runner first, so that no quota starves it."""
     status = view.status
-    site, job, found = view.observed.site, view.job, []
+    platform, job, found = view.observed.platform, view.job, []
     if job.files and not view.observed.files_exist:
         found.append(files_config_map(job))
     if view.runner is None and not view.runner_was_seen and _runner_may_start(view):
-        found.append(runner_pod(job, view.policy, status.attempt, site))
+        found.append(runner_pod(job, view.policy, status.attempt, platform))
     if job.cluster is not None and view.observed.cluster is None:
         found.append(job_cluster(job, view.policy, status.attempt))
     return tuple(found)
@@ -261,7 +261,7 @@ def _runner_may_start(view: JobView) -> bool:
     if view.job.cluster_ref and view.observed.cluster is None:
         return False
     scheduler = view.scheduler
-    if view.cluster is not None and view.cluster.left_alone:
+    if view.cluster is not None and view.cluster.unmanaged:
         # Whether its scheduler and workers are there is not known.
         return True
     match view.policy.runner_start:
@@ -277,14 +277,14 @@ def _runner_may_start(view: JobView) -> bool:
 
 
 def _may_try(view: JobView, manifest: Manifest) -> bool:
-    refusal = view.observed.refusals.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
-    return refusal is None or view.now >= next_try(refusal)
+    rejection = view.observed.rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
+    return rejection is None or view.now >= next_try(rejection)
 
 
 def _scaled(view: JobView) -> tuple[Patch, ...]:
     """Hand a count of workers that the job's spec says explicitly on to its cluster."""
     cluster, spec = view.cluster, view.job.cluster
-    if cluster is None or spec is None or not spec.worker.replicas_given or cluster.left_alone:
+    if cluster is None or spec is None or not spec.worker.replicas_given or cluster.unmanaged:
         return ()
     count = spec.worker.replicas
     if spec.worker.autoscaling or count == cluster.asked_replicas:
@@ -320,7 +320,7 @@ def _next_looks(view: JobView) -> list[datetime | None]:
         status.next_attempt_time,
         stood_still.due if stood_still else None,
         blocked_until(view) if in_the_way(view) else None,
-        *(next_try(refusal) for refusal in view.observed.refusals.values()),
+        *(next_try(rejection) for rejection in view.observed.rejections.values()),
     ]
     if follows_progress:
         since = progress or view.now

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from daskjob.core.decision import Event
 from daskjob.core.manifests import format_time
+from daskjob.core.messages import cut
 from daskjob.core.reasons import Reason
-from daskjob.core.status import ConditionType, JobStatus, JobStatusWord, shortened_message
+from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
 
 #: What Kubernetes keeps of an Event's message.
 EVENT_LIMIT = 1000
@@ -15,12 +16,11 @@ def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
     """Return what is worth an Event in the change from one status to the next."""
     events = [
         *_ends(old, new),
-        *_turns(old, new),
+        *_concurrency(old, new),
         *_troubles(old, new),
     ]
     return tuple(
-        Event(event.reason, shortened_message(event.message, EVENT_LIMIT), event.warning)
-        for event in events
+        Event(event.reason, cut(event.message, EVENT_LIMIT), event.warning) for event in events
     )
 
 
@@ -39,7 +39,7 @@ def _ends(old: JobStatus, new: JobStatus) -> list[Event]:
     return []
 
 
-def _turns(old: JobStatus, new: JobStatus) -> list[Event]:
+def _concurrency(old: JobStatus, new: JobStatus) -> list[Event]:
     events = []
     started = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
     if started:

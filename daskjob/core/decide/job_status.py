@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.build.pods import dashboard_url, scheduler_address
-from daskjob.core.build.service import dashboard_port
 from daskjob.core.decide.telling import (
     STARTING,
     a_while_after,
@@ -17,10 +15,12 @@ from daskjob.core.decide.telling import (
     troubles,
     without_wording,
 )
-from daskjob.core.diagnose import Diagnosis, crash_loop, refused, waiting_for
+from daskjob.core.desired.pods import dashboard_url, scheduler_address
+from daskjob.core.desired.service import dashboard_port
+from daskjob.core.diagnose import Diagnosis, crash_loop, rejected, waiting_for
 from daskjob.core.job_view import JobView
 from daskjob.core.manifests import whole_seconds
-from daskjob.core.observed import Refusal
+from daskjob.core.observed import Rejection
 from daskjob.core.policies.cleanup import blocked_since, in_the_way
 from daskjob.core.policies.stall import stall
 from daskjob.core.spec.policy import OnSchedulerLoss
@@ -44,7 +44,7 @@ def told(view: JobView) -> JobStatus:
         return updated(status, phase=str(derived_phase(status)))
     status = status.without_condition(ConditionType.CLEANUP_BLOCKED)
     status = _with_objects(view, status)
-    if view.cluster is None or not view.cluster.left_alone:
+    if view.cluster is None or not view.cluster.unmanaged:
         status = _with_scheduler(view, status)
         status = _with_workers(view, status)
     status = _with_runner(view, status)
@@ -177,8 +177,8 @@ def _address(view: JobView) -> str:
         return (
             f"tcp://{names.scheduler_service_name(job.cluster_ref)}.{job.meta.namespace}.svc:8786"
         )
-    site, namespace = view.observed.site, job.meta.namespace
-    return scheduler_address(site, job.cluster_name, namespace, job.cluster.scheduler)
+    platform, namespace = view.observed.platform, job.meta.namespace
+    return scheduler_address(platform, job.cluster_name, namespace, job.cluster.scheduler)
 
 
 def _dashboard(view: JobView) -> str:
@@ -186,14 +186,14 @@ def _dashboard(view: JobView) -> str:
     if job.cluster is None:
         return ""
     port = dashboard_port(job.cluster.service)
-    site, namespace = view.observed.site, job.meta.namespace
-    return dashboard_url(site, job.cluster_name, namespace, job.cluster.scheduler, port)
+    platform, namespace = view.observed.platform, job.meta.namespace
+    return dashboard_url(platform, job.cluster_name, namespace, job.cluster.scheduler, port)
 
 
 def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
     scheduler, now = view.scheduler, whole_seconds(view.now)
     if scheduler is None:
-        problem = _no_to(view, names.scheduler_pod_name(view.job.cluster_name))
+        problem = _rejection_of(view, names.scheduler_pod_name(view.job.cluster_name))
     else:
         problem = crash_loop(scheduler) or waiting_for(scheduler)
     if scheduler is not None and scheduler.ready:
@@ -252,9 +252,9 @@ def _why_not_ready(view: JobView) -> tuple[str, str]:
     if minimum := _too_few(view):
         text = f"The runner waits for {minimum}, as minAvailableWorkers says: scale the workers up."
         return "TooFewWorkers", text
-    no = refused(_refusals(view, of_workers=True))
-    if no:
-        return str(no.reason), no.message
+    rejection = rejected(_rejections(view, of_workers=True))
+    if rejection:
+        return str(rejection.reason), rejection.message
     for pod in sorted(view.workers, key=lambda pod: pod.ref.name):
         problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
         if problem:
@@ -262,21 +262,21 @@ def _why_not_ready(view: JobView) -> tuple[str, str]:
     return STARTING, ""
 
 
-def _refusals(view: JobView, *, of_workers: bool) -> dict[str, Refusal]:
-    every = view.observed.refusals.items()
-    return {name: refusal for name, refusal in every if ("-worker-" in name) is of_workers}
+def _rejections(view: JobView, *, of_workers: bool) -> dict[str, Rejection]:
+    every = view.observed.rejections.items()
+    return {name: rejection for name, rejection in every if ("-worker-" in name) is of_workers}
 
 
-def _no_to(view: JobView, pod: str) -> Diagnosis | None:
+def _rejection_of(view: JobView, pod: str) -> Diagnosis | None:
     """Say why a pod could not be made; ``None`` where nobody said no, or the name is free soon."""
-    found = view.observed.refusals.get(f"Pod/{pod}")
-    return refused({pod: found}) if found else None
+    found = view.observed.rejections.get(f"Pod/{pod}")
+    return rejected({pod: found}) if found else None
 
 
 def _with_runner(view: JobView, status: JobStatus) -> JobStatus:
     runner, now = view.runner, whole_seconds(view.now)
     if runner is None:
-        problem = _no_to(view, names.runner_name(view.job.meta.name, status.attempt))
+        problem = _rejection_of(view, names.runner_name(view.job.meta.name, status.attempt))
         ready, reason = False, str(problem.reason) if problem else STARTING
         message = problem.message if problem else "there is no runner pod yet."
     elif view.runner_ever_ran:
@@ -331,9 +331,9 @@ def _with_progress(view: JobView, status: JobStatus) -> JobStatus:
 
 def _trouble(view: JobView) -> tuple[str, str]:
     """Return what the attempt waits for, as reason and message; empty where it is well."""
-    no = refused(_refusals(view, of_workers=False))
-    if no:
-        return str(no.reason), no.message
+    rejection = rejected(_rejections(view, of_workers=False))
+    if rejection:
+        return str(rejection.reason), rejection.message
     if view.job.cluster_ref and view.observed.cluster is None:
         return "WaitingForCluster", f"DaskCluster {view.job.cluster_ref} does not exist yet."
     for pod in (view.runner, view.scheduler):
@@ -345,7 +345,7 @@ def _trouble(view: JobView) -> tuple[str, str]:
         if loop:
             return str(loop.reason), loop.message
     cluster = view.cluster
-    if cluster is not None and cluster.left_alone:
+    if cluster is not None and cluster.unmanaged:
         return "", ""
     missing = cluster is not None and view.ready_workers < cluster.desired_workers
     if missing or _too_few(view):

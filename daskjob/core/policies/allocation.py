@@ -17,11 +17,11 @@ def allocated(observed: ObservedGroup, missing: int, now: datetime) -> tuple[int
     What came already is seen by when the pods were created, so that a restart of the operator
     begins no batch anew.
     """
-    site = observed.site
-    if not site.worker_batch_size:
+    platform = observed.platform
+    if not platform.worker_batch_size:
         return missing, None
-    apart = timedelta(seconds=site.worker_batch_seconds)
+    apart = timedelta(seconds=platform.worker_batch_seconds)
     created = (pod.created_at for pod in observed.workers if pod.created_at)
     recent = [moment for moment in created if now < moment + apart]
-    count = max(0, min(missing, site.worker_batch_size - len(recent)))
+    count = max(0, min(missing, platform.worker_batch_size - len(recent)))
     return count, None if count == missing else min([*recent, now]) + apart

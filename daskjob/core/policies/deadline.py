@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from daskjob.core.diagnose import waiting_for
-from daskjob.core.errors import RefusalKind
+from daskjob.core.errors import RejectionKind
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.reasons import Reason
 
@@ -81,9 +81,9 @@ def startup_deadline_at(view: JobView) -> datetime | None:
 
 
 def _because(view: JobView) -> str:
-    for refusal in view.observed.refusals.values():
-        if refusal.kind in (RefusalKind.QUOTA, RefusalKind.REJECTED, RefusalKind.UNREACHED):
-            return f", because {refusal.name} could not be created: {refusal.words}"
+    for rejection in view.observed.rejections.values():
+        if rejection.kind in (RejectionKind.QUOTA, RejectionKind.REJECTED, RejectionKind.UNREACHED):
+            return f", because {rejection.name} could not be created: {rejection.words}"
     for pod in (view.runner, view.scheduler, *view.workers):
         diagnosis = waiting_for(pod) if pod else None
         if diagnosis:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from daskjob.core.errors import RefusalKind
-from daskjob.core.observed import Refusal
+from daskjob.core.errors import RejectionKind
+from daskjob.core.observed import Rejection
 
 #: First wait and longest wait, in seconds, by the kind of the refusal.
 _WAITS = {
-    RefusalKind.TERMINATING: (0.1, 10.0),
-    RefusalKind.QUOTA: (5.0, 60.0),
-    RefusalKind.UNREACHED: (2.0, 60.0),
-    RefusalKind.REJECTED: (120.0, 1200.0),
-    RefusalKind.CONFLICT: (60.0, 600.0),
-    RefusalKind.INVALID: (600.0, 3600.0),
+    RejectionKind.TERMINATING: (0.1, 10.0),
+    RejectionKind.QUOTA: (5.0, 60.0),
+    RejectionKind.UNREACHED: (2.0, 60.0),
+    RejectionKind.REJECTED: (120.0, 1200.0),
+    RejectionKind.CONFLICT: (60.0, 600.0),
+    RejectionKind.INVALID: (600.0, 3600.0),
 }
 
 
@@ -27,15 +27,15 @@ _WAITS = {
 FIRST_STATUS_WAIT_SECONDS = 8
 
 
-def next_try(refusal: Refusal) -> datetime:
+def next_try(rejection: Rejection) -> datetime:
     """Return when the object may be asked for again."""
-    first, longest = _WAITS[refusal.kind]
-    seconds = min(first * 2 ** min(refusal.tries - 1, 20), longest)
-    return refusal.last_at + timedelta(seconds=seconds)
+    first, longest = _WAITS[rejection.kind]
+    seconds = min(first * 2 ** min(rejection.tries - 1, 20), longest)
+    return rejection.last_at + timedelta(seconds=seconds)
 
 
-def next_status_try(refusal: Refusal) -> datetime:
+def next_status_try(rejection: Rejection) -> datetime:
     """Return when a status may be written again: once soon, then as rarely as what is refused."""
-    if refusal.tries == 1:
-        return refusal.last_at + timedelta(seconds=FIRST_STATUS_WAIT_SECONDS)
-    return next_try(refusal)
+    if rejection.tries == 1:
+        return rejection.last_at + timedelta(seconds=FIRST_STATUS_WAIT_SECONDS)
+    return next_try(rejection)

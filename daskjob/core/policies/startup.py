@@ -17,9 +17,9 @@ from daskjob.core.diagnose import (
     crash_loop,
     waiting_for,
 )
-from daskjob.core.errors import RefusalKind
+from daskjob.core.errors import RejectionKind
 from daskjob.core.job_view import AttemptEnd, JobView
-from daskjob.core.observed import Refusal
+from daskjob.core.observed import Rejection
 from daskjob.core.pods import PodFacts
 from daskjob.core.reasons import Reason
 
@@ -32,7 +32,7 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
     if not view.attempt_runs:
         return None
     return (
-        _refused(view)
+        _rejected(view)
         or _name_stays_taken(view)
         or _waited_too_long(view)
         or _scheduler_never_answers(view)
@@ -44,8 +44,8 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
 
 def next_look(view: JobView) -> datetime | None:
     """Return when the judgement may change without anything else changing."""
-    refusals = view.observed.refusals.values()
-    moments = [refusal.first_at + _patience() for refusal in refusals]
+    rejections = view.observed.rejections.values()
+    moments = [rejection.first_at + _patience() for rejection in rejections]
     for pod in (*_pods(view), *view.workers):
         if given_up := _given_up_at(pod):
             moments.append(given_up)
@@ -60,7 +60,7 @@ def next_look(view: JobView) -> datetime | None:
     return min((m for m in moments if m > view.now), default=None)
 
 
-def refusals_of(view: JobView) -> list[Refusal]:
+def rejections_of(view: JobView) -> list[Rejection]:
     """Return the refusals of objects that the attempt cannot do without."""
     cluster = view.job.cluster_name
     wanted = {
@@ -71,32 +71,32 @@ def refusals_of(view: JobView) -> list[Refusal]:
         f"Service/{names.scheduler_service_name(cluster)}",
         f"{names.Kind.GROUP}/{names.group_name(cluster)}",
     }
-    return [refusal for name, refusal in view.observed.refusals.items() if name in wanted]
+    return [rejection for name, rejection in view.observed.rejections.items() if name in wanted]
 
 
-def _refused(view: JobView) -> AttemptEnd | None:
-    for refusal in refusals_of(view):
-        waited = view.now - refusal.first_at >= _patience()
-        match refusal.kind:
-            case RefusalKind.INVALID:
+def _rejected(view: JobView) -> AttemptEnd | None:
+    for rejection in rejections_of(view):
+        waited = view.now - rejection.first_at >= _patience()
+        match rejection.kind:
+            case RejectionKind.INVALID:
                 step = "Correct the spec and submit it again."
-                return AttemptEnd(Reason.INVALID_SPEC, _words(refusal, "is refused", step))
-            case RefusalKind.CONFLICT:
+                return AttemptEnd(Reason.INVALID_SPEC, _words(rejection, "is refused", step))
+            case RejectionKind.CONFLICT:
                 step = "Choose another name for the job, or remove that object."
-                return AttemptEnd(Reason.NAME_CONFLICT, _words(refusal, "is taken", step))
-            case RefusalKind.TERMINATING if waited:
+                return AttemptEnd(Reason.NAME_CONFLICT, _words(rejection, "is taken", step))
+            case RejectionKind.TERMINATING if waited:
                 step = "Find out what keeps that object."
-                return AttemptEnd(Reason.NAME_CONFLICT, _words(refusal, "is still taken", step))
-            case RefusalKind.REJECTED | RefusalKind.UNREACHED if waited:
-                step = _admission_step(refusal)
-                return AttemptEnd(Reason.REJECTED, _words(refusal, "is rejected", step))
+                return AttemptEnd(Reason.NAME_CONFLICT, _words(rejection, "is still taken", step))
+            case RejectionKind.REJECTED | RejectionKind.UNREACHED if waited:
+                step = _admission_step(rejection)
+                return AttemptEnd(Reason.REJECTED, _words(rejection, "is rejected", step))
             case _:
                 continue
     return None
 
 
-def _admission_step(refusal: Refusal) -> str:
-    down = refusal.kind is RefusalKind.UNREACHED
+def _admission_step(rejection: Rejection) -> str:
+    down = rejection.kind is RejectionKind.UNREACHED
     return f"Ask whoever runs the {'webhook' if down else 'admission policy'}."
 
 
@@ -112,14 +112,14 @@ def _name_stays_taken(view: JobView) -> AttemptEnd | None:
 
 def _name_given_up_at(view: JobView) -> datetime | None:
     cluster = view.cluster
-    if cluster is None or cluster.created_at is None or cluster.left_alone:
+    if cluster is None or cluster.created_at is None or cluster.unmanaged:
         return None
     never_there = view.scheduler is None and not view.status.scheduler_identity
     return cluster.created_at + _patience() if never_there and view.observed.leftovers else None
 
 
-def _words(refusal: Refusal, what: str, step: str) -> str:
-    return f"{refusal.name} {what}: {refusal.words}. {step}".replace("..", ".")
+def _words(rejection: Rejection, what: str, step: str) -> str:
+    return f"{rejection.name} {what}: {rejection.words}. {step}".replace("..", ".")
 
 
 def _waited_too_long(view: JobView) -> AttemptEnd | None:
@@ -161,16 +161,16 @@ def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
     """Say whether the API takes none of the workers: then a client waits for its first for ever."""
     if view.cluster is None or view.workers:
         return None
-    for name, refusal in sorted(view.observed.refusals.items()):
-        waited = view.now - refusal.first_at >= _patience()
+    for name, rejection in sorted(view.observed.rejections.items()):
+        waited = view.now - rejection.first_at >= _patience()
         if "-worker-" not in name:
             continue
-        if refusal.kind is RefusalKind.INVALID:
+        if rejection.kind is RejectionKind.INVALID:
             step = "Correct the workers' spec and submit it again."
-            return AttemptEnd(Reason.INVALID_SPEC, _words(refusal, "is refused", step))
-        if refusal.kind in (RefusalKind.REJECTED, RefusalKind.UNREACHED) and waited:
-            step = _admission_step(refusal)
-            return AttemptEnd(Reason.REJECTED, _words(refusal, "is rejected", step))
+            return AttemptEnd(Reason.INVALID_SPEC, _words(rejection, "is refused", step))
+        if rejection.kind in (RejectionKind.REJECTED, RejectionKind.UNREACHED) and waited:
+            step = _admission_step(rejection)
+            return AttemptEnd(Reason.REJECTED, _words(rejection, "is rejected", step))
     return None
 
 

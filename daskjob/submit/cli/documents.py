@@ -34,7 +34,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[object, o
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-class Unreadable(DaskJobError):
+class UnreadableFile(DaskJobError):
     """A file that is no manifest: it cannot be read, or is no YAML."""
 
 
@@ -51,16 +51,18 @@ def read_documents(path: Path) -> list[Manifest]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         words = f"byte {error.start} is not UTF-8; save it as UTF-8"
-        raise Unreadable(f"{path} is no text that can be read: {words}") from error
+        raise UnreadableFile(f"{path} is no text that can be read: {words}") from error
     try:
         documents = _loaded(text, path)
     except yaml.YAMLError as error:
-        raise Unreadable(f"{path} is no YAML: {error}") from error
+        raise UnreadableFile(f"{path} is no YAML: {error}") from error
     except RecursionError as error:
-        raise Unreadable(f"{path} is no YAML that can be read: it is nested too deeply") from error
+        raise UnreadableFile(
+            f"{path} is no YAML that can be read: it is nested too deeply"
+        ) from error
     manifests: list[Manifest] = []
     for number, document in enumerate(documents, start=1):
         if not isinstance(document, dict):
@@ -95,13 +97,13 @@ def read_job(path: Path) -> tuple[Manifest, list[str]]:
     jobs = [document for document in documents if document.get("kind") == Kind.JOB]
     others = [str(document.get("kind")) for document in documents if document not in jobs]
     if not documents:
-        raise Unreadable(f"{path} is empty; write one DaskJob into it")
+        raise UnreadableFile(f"{path} is empty; write one DaskJob into it")
     if not jobs:
         kinds = ", ".join(others)
-        raise Unreadable(f"{path} holds no DaskJob (it holds {kinds}); write one into it")
+        raise UnreadableFile(f"{path} holds no DaskJob (it holds {kinds}); write one into it")
     if len(jobs) > 1:
         named = ", ".join(str(metadata(job).get("name", "(unnamed)")) for job in jobs)
         words = f"{path} holds {len(jobs)} DaskJobs ({named}); a file to run holds exactly one"
-        raise Unreadable(words)
+        raise UnreadableFile(words)
     notes = [f"not on this machine: {', '.join(others)} of {path}"] if others else []
     return jobs[0], notes

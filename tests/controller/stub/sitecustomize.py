@@ -8,7 +8,7 @@ import sys
 import types
 
 
-class Leases:
+class LeaseApi:
     """A Lease that is always free."""
 
     async def get(self, namespace: str, name: str) -> None:
@@ -24,11 +24,11 @@ class Leases:
 class KubernetesBackend:
     """A Kubernetes without objects, that can be reached or not."""
 
-    leases = Leases()
+    leases = LeaseApi()
 
     @classmethod
-    async def connect(cls, namespaces: object, site: object, counters: object) -> object:
-        del namespaces, site, counters
+    async def connect(cls, namespaces: object, platform: object, counters: object) -> object:
+        del namespaces, platform, counters
         if os.environ["STUB"] == "no credentials":
             from daskjob.core.errors import ApiError
 
@@ -50,10 +50,6 @@ class KubernetesBackend:
 
     def subjects(self) -> list[object]:
         return []
-
-    def caught_up(self, key: object) -> bool:
-        del key
-        return True
 
     def silent_seconds(self) -> float:
         return 0.0

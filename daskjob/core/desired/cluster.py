@@ -1,0 +1,82 @@
+"""The DaskCluster of a job: fresh for every attempt. No I/O here."""
+
+from __future__ import annotations
+
+import copy
+
+from daskjob.core import names
+from daskjob.core.desired.metadata import inherited, object_metadata
+from daskjob.core.desired.pods import add_files
+from daskjob.core.manifests import Manifest
+from daskjob.core.spec import DaskJob, Policy
+from daskjob.core.spec.group import DEFAULT_REPLICAS
+from daskjob.core.spec.policy import OnSchedulerLoss, Restart, RunnerStart
+
+
+def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
+    """Return the DaskCluster of one attempt; the job must have a cluster of its own."""
+    if job.cluster is None:
+        raise ValueError(f"DaskJob {job.meta.name} runs on the cluster {job.cluster_ref!r}")
+    spec: Manifest = copy.deepcopy(job.cluster.raw)
+    _see_to_workers(spec, policy)
+    if job.files:
+        config_map = names.files_name(job.meta.name)
+        # The scheduler too: it unpickles the graphs, and so needs the modules they name.
+        parts = [spec.get("scheduler"), spec.get("worker"), *(spec.get("workerGroups") or ())]
+        for part in parts:
+            if isinstance(part, dict):
+                add_files(part["spec"], config_map)
+    labels = inherited(
+        job.meta.labels,
+        job.cluster.labels,
+        {names.LABEL_CLUSTER_NAME: names.label_value(job.meta.name)},
+    )
+    annotations = inherited(
+        job.meta.annotations,
+        job.cluster.annotations,
+        {
+            names.ANNOTATION_JOB_REPLICAS: str(job.cluster.worker.replicas),
+            names.ANNOTATION_ATTEMPT: str(attempt),
+            names.ANNOTATION_ON_SCHEDULER_LOSS: str(_on_scheduler_loss(policy)),
+        },
+    )
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": str(names.Kind.CLUSTER),
+        "metadata": object_metadata(job.meta.name, job.meta, labels, annotations),
+        "spec": spec,
+    }
+
+
+def _see_to_workers(spec: Manifest, policy: Policy) -> None:
+    """Raise the minima of groups that follow the scheduler to what the runner waits for.
+
+    Before there is a runner there are no tasks: the scheduler would want no workers, and both
+    would wait for ever.
+    """
+    if policy.runner_start is not RunnerStart.AFTER_WORKERS or not policy.min_available_workers:
+        return
+    groups = [spec.get("worker") or {}, *(spec.get("workerGroups") or ())]
+    missing = policy.min_available_workers - sum(
+        _replicas(group) for group in groups if not group.get("autoscaling")
+    )
+    for group in (group for group in groups if group.get("autoscaling")):
+        bounds = group["autoscaling"]
+        least = max(bounds.get("minimum") or 0, min(missing, bounds["maximum"]))
+        bounds["minimum"], group["replicas"] = least, max(_replicas(group), least)
+        missing -= least
+
+
+def _replicas(group: Manifest) -> int:
+    count = group.get("replicas")
+    return DEFAULT_REPLICAS if count is None else int(count)
+
+
+def _on_scheduler_loss(policy: Policy) -> OnSchedulerLoss:
+    """Return whether the cluster may replace its scheduler: needed where it outlives an attempt.
+
+    The attempt that lost the scheduler fails all the same; the next one needs another.
+    """
+    if policy.restart is Restart.RUNNER:
+        return OnSchedulerLoss.IGNORE
+    return policy.on_scheduler_loss

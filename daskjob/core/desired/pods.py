@@ -1,0 +1,133 @@
+"""What the pods that daskjob builds have in common: environment, files, commands.
+
+No I/O here. A template is never changed; fields that nobody here knows stay as they are. What is
+not ours to change is not copied either: the pods of a group share it, and nobody may change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from daskjob.core import names
+from daskjob.core.command_line import option, words
+from daskjob.core.manifests import Manifest
+from daskjob.core.observed import Platform
+from daskjob.core.spec.pod import PodTemplate
+
+_LEGACY_COMMANDS = {"dask-scheduler": "scheduler", "dask-worker": "worker"}
+_ISTIO = "sidecar.istio.io/inject"
+_FILES_VOLUME = "daskjob-files"
+
+
+def pod_spec(template: PodTemplate, platform: Platform, environment: Mapping[str, str]) -> Manifest:
+    """Return a template's PodSpec with our variables in every container.
+
+    The PodSpec and its containers are the caller's to change, what is in them is the template's.
+    Ours come first, so that ``$(DASKJOB_ATTEMPT)`` expands in the user's own, and never replace
+    one that the user set (design §2.2).
+    """
+    # No whole copy: of a PodSpec that becomes 1,000 workers, that is most of what a pass takes.
+    spec: Manifest = {**template.spec}
+    if spec.get("containers"):
+        spec["containers"] = [{**container} for container in spec["containers"]]
+    for container in spec.get("containers") or ():
+        _add_environment(container, environment)
+        if platform.legacy_commands:
+            _modernise(container)
+    return spec
+
+
+def _add_environment(container: Manifest, environment: Mapping[str, str]) -> None:
+    own = [variable for variable in container.get("env") or () if isinstance(variable, dict)]
+    taken = {variable.get("name") for variable in own}
+    ours = [{"name": n, "value": v} for n, v in environment.items() if n not in taken]
+    if ours or own:
+        container["env"] = [*ours, *own]
+
+
+def _modernise(container: Manifest) -> None:
+    """Run ``dask-worker`` as ``dask worker``: distributed 2026.6 ships the former no more."""
+    for key in ("command", "args"):
+        given = container.get(key)
+        if given:
+            if given[0] in _LEGACY_COMMANDS:
+                container[key] = ["dask", _LEGACY_COMMANDS[given[0]], *given[1:]]
+            return
+
+
+def base_labels(platform: Platform, cluster: str, component: names.Component) -> dict[str, str]:
+    """Return the labels that are ours on every pod."""
+    labels = {
+        names.LABEL_CLUSTER_NAME: names.label_value(cluster),
+        names.LABEL_COMPONENT: str(component),
+    }
+    return {**labels, _ISTIO: "false"} if platform.istio_excluded else labels
+
+
+def main_container_annotation(template: PodTemplate, *fallbacks: str) -> dict[str, str]:
+    """Return the annotation that names the container that matters, for kubectl, Flyte and us."""
+    main = template.main_container(*fallbacks)
+    return {names.ANNOTATION_DEFAULT_CONTAINER: main} if main else {}
+
+
+def add_files(spec: Manifest, config_map: str) -> None:
+    """Have every container of a PodSpec, which is the caller's to change, see the job's files.
+
+    They are mounted read-only at ``/daskjob/files`` and put on ``PYTHONPATH`` behind what the
+    user set there; the working directory stays the image's (design §3.1).
+    """
+    volume = {"name": _FILES_VOLUME, "configMap": {"name": config_map}}
+    spec["volumes"] = [*(spec.get("volumes") or ()), volume]
+    for container in spec.get("containers") or ():
+        mount = {"name": _FILES_VOLUME, "mountPath": names.FILES_PATH, "readOnly": True}
+        container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
+        container["env"] = _with_python_path(container.get("env") or [])
+
+
+def _with_python_path(env: list[Manifest]) -> list[Manifest]:
+    for index, variable in enumerate(env):
+        if variable.get("name") == "PYTHONPATH" and isinstance(variable.get("value"), str):
+            value = (
+                f"{variable['value']}:{names.FILES_PATH}" if variable["value"] else names.FILES_PATH
+            )
+            return [*env[:index], {**variable, "value": value}, *env[index + 1 :]]
+        if variable.get("name") == "PYTHONPATH":
+            return env
+    return [{"name": "PYTHONPATH", "value": names.FILES_PATH}, *env]
+
+
+def scheduler_host(platform: Platform, cluster: str, namespace: str) -> str:
+    """Return ``host:port`` at which a cluster's scheduler is reached."""
+    if platform.comm:
+        return platform.comm
+    return f"{names.scheduler_service_name(cluster)}.{namespace}.svc:{names.PORT_COMM}"
+
+
+def scheduler_address(
+    platform: Platform, cluster: str, namespace: str, template: PodTemplate
+) -> str:
+    """Return the Dask address of a cluster's scheduler; ``tls`` where its arguments say so."""
+    secure = any(_uses_tls(words(container)) for container in template.containers)
+    return f"{'tls' if secure else 'tcp'}://{scheduler_host(platform, cluster, namespace)}"
+
+
+def _uses_tls(command_line: list[str]) -> bool:
+    if any(word.startswith("--tls-") for word in command_line):
+        return True
+    return option(command_line, "--protocol") == "tls"
+
+
+def dashboard_url(
+    platform: Platform, cluster: str, namespace: str, template: PodTemplate, port: int
+) -> str:
+    """Return the URL of a cluster's dashboard, with the prefix that its arguments give it."""
+    host = platform.dashboard or f"{names.scheduler_service_name(cluster)}.{namespace}.svc:{port}"
+    prefix = dashboard_prefix(template)
+    return f"http://{host}{prefix}/status"
+
+
+def dashboard_prefix(template: PodTemplate) -> str:
+    """Return ``/prefix`` from a ``--dashboard-prefix`` argument; empty where there is none."""
+    found = (option(words(c), "--dashboard-prefix").strip("/") for c in template.containers)
+    prefix = next(filter(None, found), "")
+    return f"/{prefix}" if prefix else ""

@@ -1,0 +1,128 @@
+"""Where a pass looks things up: the objects of one namespace, by name, by owner, by cluster.
+
+No I/O here. To look things up costs a backend no more than what is found: a pass over one job
+among ten thousand must not walk the others. A world of a handful of objects may walk them all
+(``ListLookup``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from daskjob.core import names
+from daskjob.core.manifests import Manifest, ObjectRef, controller_uid, metadata, object_ref
+from daskjob.core.parsed import parsed_pod
+from daskjob.core.pods import PodFacts
+
+#: Kinds of which a cluster's name may still be taken after the cluster is gone.
+ORPHAN_KINDS = ("Pod", "Service", str(names.Kind.GROUP))
+#: Kinds of owners whose children are leftovers once they are gone.
+CLUSTER_KINDS = (str(names.Kind.CLUSTER), str(names.Kind.GROUP))
+
+
+class Lookup(Protocol):
+    """The objects of one namespace. To whom one belongs is said by its controller owner's uid."""
+
+    def named(self, kind: str, name: str) -> Manifest | None:
+        """Return the object of one of our four kinds that has this name."""
+        ...
+
+    def controlled(self, kind: str, owner_uid: str) -> Sequence[Manifest]:
+        """Return the objects of one of our four kinds that an owner controls."""
+        ...
+
+    def referring_to(self, kind: str, cluster: str) -> Sequence[Manifest]:
+        """Return the groups, or the autoscalers, whose spec names a cluster."""
+        ...
+
+    def pods(self, owner_uid: str) -> Sequence[PodFacts]:
+        """Return the pods that an owner controls."""
+        ...
+
+    def references(self, kind: str, owner_uid: str) -> Sequence[ObjectRef]:
+        """Return the Services or ConfigMaps that an owner controls: nobody looks into them."""
+        ...
+
+    def labelled_runners(self, cluster: str) -> Sequence[PodFacts]:
+        """Return the pods whose labels call them runners on a cluster of this name."""
+        ...
+
+    def labelled_schedulers(self, cluster: str) -> Sequence[PodFacts]:
+        """Return the pods whose labels call them schedulers of a cluster of this name."""
+        ...
+
+    def orphans(self, cluster: str) -> Sequence[ObjectRef]:
+        """Return objects labelled with a cluster's name whose owner is gone.
+
+        Only those that a DaskCluster or a DaskWorkerGroup controlled: garbage collection is about
+        to remove them.
+        """
+        ...
+
+
+class ListLookup:
+    """Objects gathered in a list, walked at each question: for worlds of one run, and for tests."""
+
+    def __init__(self, objects: Iterable[Manifest]) -> None:
+        self._by_kind: dict[str, list[Manifest]] = defaultdict(list)
+        for item in objects:
+            self._by_kind[str(item.get("kind", ""))].append(item)
+
+    def _of_kind(self, kind: str) -> Sequence[Manifest]:
+        return self._by_kind.get(kind, ())
+
+    def named(self, kind: str, name: str) -> Manifest | None:
+        """Return the object of a kind and name."""
+        return next((o for o in self._of_kind(kind) if metadata(o).get("name") == name), None)
+
+    def controlled(self, kind: str, owner_uid: str) -> Sequence[Manifest]:
+        """Return the objects of a kind whose controller owner has this uid."""
+        return [o for o in self._of_kind(kind) if owner_uid and controller_uid(o) == owner_uid]
+
+    def referring_to(self, kind: str, cluster: str) -> Sequence[Manifest]:
+        """Return the objects of a kind whose spec names a cluster."""
+        return [o for o in self._of_kind(kind) if (o.get("spec") or {}).get("cluster") == cluster]
+
+    def pods(self, owner_uid: str) -> Sequence[PodFacts]:
+        """Return the facts of the pods whose controller owner has this uid."""
+        return [parsed_pod(pod) for pod in self.controlled("Pod", owner_uid)]
+
+    def references(self, kind: str, owner_uid: str) -> Sequence[ObjectRef]:
+        """Return references to the objects whose controller owner has this uid."""
+        return [object_ref(item) for item in self.controlled(kind, owner_uid)]
+
+    def labelled_runners(self, cluster: str) -> Sequence[PodFacts]:
+        """Return the facts of the pods that are labelled as runners on this cluster."""
+        return self._labelled(cluster, names.Component.RUNNER)
+
+    def labelled_schedulers(self, cluster: str) -> Sequence[PodFacts]:
+        """Return the facts of the pods that are labelled as this cluster's schedulers."""
+        return self._labelled(cluster, names.Component.SCHEDULER)
+
+    def _labelled(self, cluster: str, component: str) -> Sequence[PodFacts]:
+        label = names.label_value(cluster)
+        wanted = {names.LABEL_CLUSTER_NAME: label, names.LABEL_COMPONENT: component}
+        return [
+            parsed_pod(pod)
+            for pod in self._of_kind("Pod")
+            if wanted.items() <= (metadata(pod).get("labels") or {}).items()
+        ]
+
+    def orphans(self, cluster: str) -> Sequence[ObjectRef]:
+        """Return objects of this cluster's name whose controlling cluster or group is gone."""
+        live = {object_ref(o).uid for kind in CLUSTER_KINDS for o in self._of_kind(kind)}
+        label = names.label_value(cluster)
+        return [
+            object_ref(item)
+            for kind in ORPHAN_KINDS
+            for item in self._of_kind(kind)
+            if (metadata(item).get("labels") or {}).get(names.LABEL_CLUSTER_NAME) == label
+            and any(
+                owner.get("controller")
+                and owner.get("kind") in CLUSTER_KINDS
+                and owner.get("uid") not in live
+                for owner in metadata(item).get("ownerReferences") or ()
+            )
+        ]
