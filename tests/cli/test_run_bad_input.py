@@ -187,9 +187,12 @@ spec:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"suspend": True}, "nobody would ever resume it here"),
-        ({"managedBy": "kueue.x-k8s.io/multikueue"}, "runs jobs here"),
-        ({"cluster": None, "clusterRef": {"name": "shared"}}, "no clusters here to refer to"),
+        ({"suspend": True}, "could never be resumed on this machine"),
+        ({"managedBy": "kueue.x-k8s.io/multikueue"}, "runs jobs on this machine"),
+        (
+            {"cluster": None, "clusterRef": {"name": "shared"}},
+            "no clusters on this machine to refer to",
+        ),
     ],
 )
 def test_spec_that_no_machine_can_run_is_125(
