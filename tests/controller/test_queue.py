@@ -335,10 +335,12 @@ def test_hurry_retries_failed_keys_but_not_within_a_second(
     assert queue.seconds_until_due() == 1.0
 
 
-# Put back
+# Not yet
 
 
-def test_key_put_back_is_due_after_its_wait_or_a_change(queue: WorkQueue[str], time: Time) -> None:
+def test_key_that_was_put_back_is_due_after_its_wait_or_a_change(
+    queue: WorkQueue[str], time: Time
+) -> None:
     queue.add("a")
     queue.take()
     queue.put_back("a", 0.5)
