@@ -55,7 +55,7 @@ def test_ten_mistakes_are_ten_messages_and_nothing_starts(daskjob: Daskjob) -> N
         (["missing.py"], "there is no file 'missing.py'"),
         (["."], "is a folder"),
         ([], "Missing argument 'SCRIPT'"),
-        (["--memory", "plenty", "a.py"], "'plenty' is no size: write one such as 512Mi"),
+        (["--memory", "plenty", "a.py"], "'plenty' is not a size: write one such as 512Mi"),
         (["--memory", "1MiB", "a.py"], "a worker alone needs 128"),
         (["--timeout", "0", "a.py"], "'0' is no duration"),
         (["--timeout", "soon", "a.py"], "write one such as 90, 90s"),
