@@ -8,17 +8,7 @@ from datetime import datetime, timedelta
 
 from daskjob.core import names
 from daskjob.core.dask import Retirement
-from daskjob.core.decide.telling import (
-    STARTING,
-    a_while_after,
-    counted_at,
-    rephrased_at,
-    settled_at,
-    soonest,
-    still_at,
-    troubles,
-    without_wording,
-)
+from daskjob.core.decide.status_timing import STARTING, Change, compared, due_at
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.desired.workers import worker_pods
 from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
@@ -63,10 +53,10 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     status = _with_failures(observed, now)
     changed = renewal(observed)
     verdict = _scaling(observed, status, changed)
-    status = _told(observed, status, verdict, changed, now)
+    status = _reported_status(observed, status, verdict, changed, now)
     create, wait = _new_workers(observed, verdict, now)
     at_work = bool(create or verdict.remove or verdict.retire)
-    due = _told_at(observed, status, at_work=at_work, now=now)
+    due = _write_due_at(observed, status, at_work=at_work, now=now)
     looks = [wait, *(next_try(rejection) for rejection in observed.rejections.values())]
     looks += [asked_after_at(pod, now) for pod in observed.workers]
     if verdict.blocked:
@@ -209,7 +199,7 @@ def _with_failures(observed: ObservedGroup, now: datetime) -> GroupStatus:
     return status
 
 
-def _told(
+def _reported_status(
     observed: ObservedGroup,
     status: GroupStatus,
     verdict: Scaling,
@@ -233,41 +223,35 @@ def _told(
     )
 
 
-def _told_at(
+def _write_due_at(
     observed: ObservedGroup, new: GroupStatus, *, at_work: bool, now: datetime
-) -> datetime | None:
-    """Return when a status is written that says something new; ``None``: at once."""
-    old, pods = observed.status, observed.workers
+) -> datetime:
+    """Return when a changed status is written; the first one counts from the group's creation."""
+    old, wanted = observed.status, observed.group.replicas
     first = not old.observed_generation
-    if _must_be_told(old, new) or (first and is_true(new.conditions, ConditionType.WORKERS_READY)):
-        return None
-    if at_work:
-        return settled_at(pods, old.updated_at, now)
-    if _without_wording(old) == _without_wording(new):
-        return rephrased_at(old.updated_at)
-    made = observed.group.meta.created_at
-    more = old.ready_replicas < new.ready_replicas < observed.group.replicas
-    still = still_at(pods, old.updated_at or made, now, more_to_come=more)
-    moments = [a_while_after(made) if first and made and not still else still]
-    if new.replicas != old.replicas:
-        moments.append(counted_at(pods, now))
-    return soonest(moments)
+    change = compared(old, new, _decided)
+    if first and is_true(new.conditions, ConditionType.WORKERS_READY):
+        change = Change.URGENT
+    return due_at(
+        change,
+        observed.workers,
+        now,
+        written_at=old.updated_at or observed.group.meta.created_at,
+        at_work=at_work,
+        more_to_come=old.ready_replicas < new.ready_replicas < wanted,
+        recounted=new.replicas != old.replicas,
+    )
 
 
-def _must_be_told(old: GroupStatus, new: GroupStatus) -> bool:
-    failures = (new.failures, new.last_failure_time) != (old.failures, old.last_failure_time)
-    return failures or bool(troubles(new.conditions) - troubles(old.conditions))
-
-
-def _without_wording(status: GroupStatus) -> tuple[GroupStatus, object]:
-    bare = replace(status, conditions=(), updated_at=None)
-    return bare, without_wording(status.conditions)
+def _decided(status: GroupStatus) -> GroupStatus:
+    """Return the status without what only follows the pods."""
+    return updated(status, replicas=0, ready_replicas=0, selector="")
 
 
 def _written(
-    observed: ObservedGroup, status: GroupStatus, due: datetime | None, now: datetime
+    observed: ObservedGroup, status: GroupStatus, due: datetime, now: datetime
 ) -> Manifest | None:
-    if status == observed.status or (due is not None and now < due):
+    if status == observed.status or now < due:
         return None
     return replace(status, updated_at=whole_seconds(now)).to_manifest()
 

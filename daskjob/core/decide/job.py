@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from daskjob.core import names
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
-from daskjob.core.decide.job_status import told, told_at
+from daskjob.core.decide.job_status import reported_status, write_due_at
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.desired.cluster import job_cluster
 from daskjob.core.desired.files import files_config_map
@@ -71,7 +71,7 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
         return Decision(collect_report=True)
     if view.attempt_runs:
         # What was held back until now is so all the same.
-        view = replace(view, status=told(view))
+        view = replace(view, status=reported_status(view))
     return _write(view, ended(view, end))
 
 
@@ -225,7 +225,7 @@ def _carry_on(view: JobView) -> Decision:
         started = replace(view.status, attempt_start_time=now, next_attempt_time=None)
         view = replace(view, status=started)
     create = tuple(manifest for manifest in create if _may_try(view, manifest))
-    decision = _write(view, told(view))
+    decision = _write(view, reported_status(view))
     return replace(
         decision,
         create=create,
@@ -298,8 +298,8 @@ def _write(view: JobView, status: JobStatus) -> Decision:
     old = view.observed.status
     if status == old:
         return NOTHING
-    due = told_at(view, status)
-    if due is not None and view.now < due:
+    due = write_due_at(view, status)
+    if view.now < due:
         return Decision(wake_at=due)
     written = replace(status, updated_at=whole_seconds(view.now))
     return Decision(status=written.to_manifest(), events=events_between(old, status))
