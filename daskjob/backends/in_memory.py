@@ -28,6 +28,7 @@ from daskjob.core.observed import (
     ObservedJob,
     Platform,
     Rejection,
+    Seen,
     autoscaler_observed,
     cluster_observed,
     group_observed,
@@ -103,47 +104,33 @@ class InMemoryBackend:
         return with_warnings(observed, warnings)
 
     def _job(self, observed: ObservedJob) -> ObservedJob:
-        cluster = observed.cluster
-        scheduler = observed.scheduler
-        return replace(
-            observed,
-            rejections=self._rejections(observed.job.meta.namespace),
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(cluster.ref.uid) if cluster else None,
-            report=self.reports.get(scheduler.ref.uid) if scheduler else None,
-            platform=self.platform,
-        )
+        cluster, scheduler = observed.cluster, observed.scheduler
+        report = self.reports.get(scheduler.ref.uid) if scheduler else None
+        return replace(self._completed(observed, cluster.ref.uid if cluster else ""), report=report)
 
     def _cluster(self, observed: ObservedCluster) -> ObservedCluster:
-        return replace(
-            observed,
-            rejections=self._rejections(observed.cluster.meta.namespace),
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(observed.cluster.meta.uid),
-            entropy=self.entropy(),
-            platform=self.platform,
-        )
+        return replace(self._completed(observed, observed.meta.uid), entropy=self.entropy())
 
     def _group(self, observed: ObservedGroup) -> ObservedGroup:
-        cluster = observed.cluster
+        uid = observed.cluster.meta.uid if observed.cluster else ""
+        retirement = self.retirements.get(observed.meta.uid)
         return replace(
-            observed,
-            rejections=self._rejections(observed.group.meta.namespace),
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(cluster.meta.uid) if cluster else None,
-            retirement=self.retirements.get(observed.group.meta.uid),
-            entropy=self.entropy(),
-            platform=self.platform,
+            self._completed(observed, uid), retirement=retirement, entropy=self.entropy()
         )
 
     def _autoscaler(self, observed: ObservedAutoscaler) -> ObservedAutoscaler:
         uid = observed.cluster.meta.uid if observed.cluster else ""
+        demands = self.demands.get(uid, {})
+        return replace(self._completed(observed, uid), silent=uid in self.mute, demands=demands)
+
+    def _completed(self, observed: Seen, cluster_uid: str) -> Seen:
+        """Add what every pass sees that no object shows."""
         return replace(
             observed,
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(uid),
-            silent=uid in self.mute,
-            demands=self.demands.get(uid, {}),
+            rejections=self._rejections(observed.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.meta.uid),
+            dask=self.dask.get(cluster_uid),
+            platform=self.platform,
         )
 
     def said(self, cluster_uid: str, state: DaskState) -> None:

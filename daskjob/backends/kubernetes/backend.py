@@ -50,6 +50,7 @@ from daskjob.core.observed import (
     ObservedGroup,
     ObservedJob,
     Platform,
+    Seen,
     autoscaler_observed,
     cluster_observed,
     group_observed,
@@ -289,12 +290,9 @@ class KubernetesBackend:
         if cluster is not None:
             self._follow(key, cluster.ref, scheduler, _job_interval(observed))
         return replace(
-            observed,
-            rejections=self._writer.rejections.of(self._passes_below(key)),
-            status_rejection=self._writer.status_rejection(key),
+            self._completed(key, observed, self._passes_below(key)),
             dask=self.agents.state(cluster.ref.uid) if cluster else None,
             report=self._reports.get(scheduler.ref.uid) if scheduler else None,
-            platform=self.platform,
         )
 
     async def _cluster(self, key: Key, manifest: Manifest) -> ObservedCluster:
@@ -310,12 +308,9 @@ class KubernetesBackend:
         every = min(IDLE_SECONDS, max(limit / 4, OFTEN_SECONDS)) if limit else None
         self._follow(key, meta.ref, observed.scheduler, every)
         return replace(
-            observed,
-            rejections=self._writer.rejections.of(self._passes_below(key)),
-            status_rejection=self._writer.status_rejection(key),
+            self._completed(key, observed, self._passes_below(key)),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
-            platform=self.platform,
         )
 
     async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
@@ -329,21 +324,15 @@ class KubernetesBackend:
             endpoint = self._endpoint(cluster.meta.ref, observed.scheduler)
             dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
         return replace(
-            observed,
-            rejections=self._writer.rejections.of([key]),
-            status_rejection=self._writer.status_rejection(key),
+            self._completed(key, observed, [key]),
             dask=dask,
             retirement=answer,
             entropy=secrets.token_hex(16),
-            platform=self.platform,
         )
 
     def _autoscaler(self, key: Key, manifest: Manifest) -> ObservedAutoscaler:
         objects = self.cache.objects(key.namespace)
-        observed = replace(
-            autoscaler_observed(manifest, objects),
-            status_rejection=self._writer.status_rejection(key),
-        )
+        observed = self._completed(key, autoscaler_observed(manifest, objects), [key])
         cluster, scheduler = observed.cluster, observed.scheduler
         if cluster is None:
             return observed
@@ -358,6 +347,15 @@ class KubernetesBackend:
             dask=self.agents.state(uid) if self.agents.answered(uid, route) else None,
             silent=self.agents.silent(uid) or self._endpoint(ref, scheduler) is None,
             demands=self.agents.demands(uid),
+        )
+
+    def _completed(self, key: Key, observed: Seen, passes: Iterable[Key]) -> Seen:
+        """Add what every pass sees that no object shows; rejections are those of these passes."""
+        return replace(
+            observed,
+            rejections=self._writer.rejections.of(passes),
+            status_rejection=self._writer.status_rejection(key),
+            platform=self.platform,
         )
 
     def _passes_below(self, key: Key) -> Iterator[Key]:

@@ -15,6 +15,7 @@ from daskjob.core.decide.cluster_autoscalers import (
     superfluous_autoscalers,
 )
 from daskjob.core.decide.cluster_templates import template_patches
+from daskjob.core.decide.common import may_try, own_rejections, unmanaged, written
 from daskjob.core.decide.status_timing import (
     PATIENCE,
     STARTING,
@@ -48,8 +49,6 @@ from daskjob.core.status import (
 from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.values import updated
 
-_COUNTS = ("replicas", "readyReplicas")
-
 
 def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     """Return what a pass over a cluster is to do."""
@@ -72,8 +71,8 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     due = _write_due_at(observed, status, at_work=at_work, now=now)
     waits += [due] if status != observed.status else []
     return Decision(
-        status=_written(observed, status, due, now),
-        create=tuple(m for m in create if _may_try(observed, m, now)),
+        status=written(observed.status, status, due, now),
+        create=tuple(m for m in create if may_try(observed.rejections, m, now)),
         delete=_superfluous(observed),
         patch=(*patches, *template_patches(observed), *autoscaler_patches(observed)),
         wake_at=earliest([idle, *waits], now),
@@ -81,7 +80,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
 
 
 def _unmanaged(observed: ObservedCluster, now: datetime) -> Decision:
-    """Say of a cluster of dask-kubernetes that nothing is done about it, and how it is."""
+    """Report the state of a cluster of dask-kubernetes; nothing else is done about it."""
     cluster, old = observed.cluster, observed.status
     answers = any(pod.ready for pod in observed.deployed)
     condition = Condition(
@@ -99,15 +98,10 @@ def _unmanaged(observed: ObservedCluster, now: datetime) -> Decision:
         phase=ClusterPhase.RUNNING if answers else old.phase or ClusterPhase.PENDING,
         conditions=with_condition(old.conditions, condition, whole_seconds(now)),
     )
-    if status == old:
-        return NOTHING
-    manifest = replace(status, updated_at=whole_seconds(now)).to_manifest()
-    # How many workers it has is not known, which is not the same as none.
-    return Decision(status={k: v for k, v in manifest.items() if k not in _COUNTS})
+    return unmanaged(old, status, now)
 
 
 def _own_rejections(observed: ObservedCluster) -> dict[str, Rejection]:
-    """Return the refusals of this cluster's objects; a backend shows those of the namespace."""
     if not observed.rejections:
         return {}
     name = observed.cluster.meta.name
@@ -118,7 +112,7 @@ def _own_rejections(observed: ObservedCluster) -> dict[str, Rejection]:
     for group in observed.cluster.spec.all_groups:
         own.add(f"{names.Kind.GROUP}/{names.group_name(name, group.name)}")
         own.add(f"{names.Kind.AUTOSCALER}/{names.autoscaler_name(name, group.name)}")
-    return {key: rejection for key, rejection in observed.rejections.items() if key in own}
+    return own_rejections(observed.rejections, own)
 
 
 def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
@@ -151,11 +145,6 @@ def _may_have_scheduler(observed: ObservedCluster) -> bool:
 def _scheduler_due(status: ClusterStatus) -> datetime | None:
     """Return when a scheduler that ended may be made anew: at once, then later and later."""
     return replaced_at(status.scheduler_failures, status.last_failure_time)
-
-
-def _may_try(observed: ObservedCluster, manifest: Manifest, now: datetime) -> bool:
-    rejection = observed.rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
-    return rejection is None or now >= next_try(rejection)
 
 
 def _superfluous(observed: ObservedCluster) -> tuple[ObjectRef, ...]:
@@ -323,14 +312,6 @@ def _is_whole(observed: ObservedCluster, status: ClusterStatus) -> bool:
 
 def _wanted(observed: ObservedCluster) -> int:
     return observed.cluster.spec.worker.replicas
-
-
-def _written(
-    observed: ObservedCluster, status: ClusterStatus, due: datetime, now: datetime
-) -> Manifest | None:
-    if status == observed.status or now < due:
-        return None
-    return replace(status, updated_at=whole_seconds(now)).to_manifest()
 
 
 def _phase(observed: ObservedCluster) -> ClusterPhase:

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 
 from daskjob.core import names
 from daskjob.core.dask import Retirement
+from daskjob.core.decide.common import first_problem, own_rejections, unmanaged, written
 from daskjob.core.decide.status_timing import STARTING, Change, compared, due_at
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.desired.workers import worker_pods
-from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
+from daskjob.core.diagnose import asked_after_at, rejected
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Rejection
 from daskjob.core.policies.allocation import allocated
@@ -35,7 +36,6 @@ from daskjob.core.status import (
 from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.values import updated
 
-_COUNTS = ("replicas", "readyReplicas")
 #: How long a scheduler that did not confirm a retirement is left in peace.
 RETRY_SECONDS = 5
 
@@ -66,7 +66,7 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     if status != observed.status:
         looks.append(due)
     return Decision(
-        status=_written(observed, status, due, now),
+        status=written(observed.status, status, due, now),
         create=create,
         delete=tuple(pod.ref for pod in verdict.remove),
         retire=_retire(observed, verdict, now),
@@ -96,7 +96,7 @@ def _is_going(observed: ObservedGroup) -> bool:
 
 
 def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
-    """Say of a group in a cluster of dask-kubernetes that nothing is done about it."""
+    """Report that nothing is done about a group in a cluster of dask-kubernetes."""
     old, meta = observed.status, observed.group.meta
     condition = Condition(
         ConditionType.WORKERS_READY,
@@ -108,11 +108,7 @@ def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
     )
     conditions = with_condition(old.conditions, condition, whole_seconds(now))
     status = replace(old, observed_generation=meta.generation, conditions=conditions)
-    if status == old:
-        return NOTHING
-    manifest = replace(status, updated_at=whole_seconds(now)).to_manifest()
-    # How many workers it has is not known, which is not the same as none.
-    return Decision(status={k: v for k, v in manifest.items() if k not in _COUNTS})
+    return unmanaged(old, status, now)
 
 
 def _retire(observed: ObservedGroup, verdict: Scaling, now: datetime) -> Retire | None:
@@ -158,11 +154,10 @@ def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:
 
 
 def _own_rejections(observed: ObservedGroup) -> dict[str, Rejection]:
-    """Return the refusals of this group's pods; a backend shows those of the whole namespace."""
     if not observed.rejections:
         return {}
     prefix = f"Pod/{names.worker_name(observed.group.meta.name, '')}"
-    return {name: r for name, r in observed.rejections.items() if name.startswith(prefix)}
+    return own_rejections(observed.rejections, (), (prefix,))
 
 
 def _fresh_name(observed: ObservedGroup, index: int) -> str:
@@ -248,14 +243,6 @@ def _decided(status: GroupStatus) -> GroupStatus:
     return updated(status, replicas=0, ready_replicas=0, selector="")
 
 
-def _written(
-    observed: ObservedGroup, status: GroupStatus, due: datetime, now: datetime
-) -> Manifest | None:
-    if status == observed.status or now < due:
-        return None
-    return replace(status, updated_at=whole_seconds(now)).to_manifest()
-
-
 def _why(
     observed: ObservedGroup, verdict: Scaling, changed: Renewal | None, ready: int
 ) -> tuple[str, str]:
@@ -272,10 +259,8 @@ def _why(
     rejection = rejected(observed.rejections)
     if rejection:
         return str(rejection.reason), rejection.message
-    for pod in observed.workers:
-        problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
-        if problem:
-            return str(problem.reason), problem.message
+    if problem := first_problem(observed.workers):
+        return str(problem.reason), problem.message
     if changed is not None:
         new = len(observed.staying) - len(changed.old)
         return "Updating", f"{new} of {wanted} workers have the changed template so far."

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
+from daskjob.core.decide.common import may_try, own_rejections, written
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
 from daskjob.core.decide.job_status import reported_status, write_due_at
@@ -76,7 +77,6 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
 
 
 def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
-    """Return the refusals of this job's objects; a backend shows those of the whole namespace."""
     if not observed.rejections:
         return {}
     job, cluster = observed.job, observed.job.cluster_name
@@ -90,7 +90,7 @@ def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
         *(f"{names.Kind.GROUP}/{names.group_name(cluster, group)}" for group in groups),
     }
     workers = tuple(f"Pod/{names.worker_name(names.group_name(cluster, g), '')}" for g in groups)
-    return {n: r for n, r in observed.rejections.items() if n in exact or n.startswith(workers)}
+    return own_rejections(observed.rejections, exact, workers)
 
 
 def _view(observed: ObservedJob, now: datetime) -> JobView:
@@ -224,7 +224,9 @@ def _carry_on(view: JobView) -> Decision:
         now = whole_seconds(view.now)
         started = replace(view.status, attempt_start_time=now, next_attempt_time=None)
         view = replace(view, status=started)
-    create = tuple(manifest for manifest in create if _may_try(view, manifest))
+    create = tuple(
+        manifest for manifest in create if may_try(view.observed.rejections, manifest, view.now)
+    )
     decision = _write(view, reported_status(view))
     return replace(
         decision,
@@ -276,11 +278,6 @@ def _runner_may_start(view: JobView) -> bool:
             return view.ready_workers >= wanted
 
 
-def _may_try(view: JobView, manifest: Manifest) -> bool:
-    rejection = view.observed.rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
-    return rejection is None or view.now >= next_try(rejection)
-
-
 def _scaled(view: JobView) -> tuple[Patch, ...]:
     """Hand a count of workers that the job's spec says explicitly on to its cluster."""
     cluster, spec = view.cluster, view.job.cluster
@@ -299,10 +296,10 @@ def _write(view: JobView, status: JobStatus) -> Decision:
     if status == old:
         return NOTHING
     due = write_due_at(view, status)
-    if view.now < due:
+    manifest = written(old, status, due, view.now)
+    if manifest is None:
         return Decision(wake_at=due)
-    written = replace(status, updated_at=whole_seconds(view.now))
-    return Decision(status=written.to_manifest(), events=events_between(old, status))
+    return Decision(status=manifest, events=events_between(old, status))
 
 
 def _next_looks(view: JobView) -> list[datetime | None]:

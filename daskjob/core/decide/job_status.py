@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from daskjob.core import names
+from daskjob.core.decide.common import first_problem
 from daskjob.core.decide.status_timing import STARTING, STILL, Change, compared, due_at
 from daskjob.core.desired.pods import dashboard_url, scheduler_address
 from daskjob.core.desired.service import dashboard_port
@@ -229,10 +230,8 @@ def _why_not_ready(view: JobView) -> tuple[str, str]:
     rejection = rejected(_rejections(view, of_workers=True))
     if rejection:
         return str(rejection.reason), rejection.message
-    for pod in sorted(view.workers, key=lambda pod: pod.ref.name):
-        problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
-        if problem:
-            return str(problem.reason), problem.message
+    if problem := first_problem(sorted(view.workers, key=lambda pod: pod.ref.name)):
+        return str(problem.reason), problem.message
     return STARTING, ""
 
 

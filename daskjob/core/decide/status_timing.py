@@ -20,14 +20,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TypeVar
 
 from daskjob.core.pods import PodFacts
-from daskjob.core.status import Conditions, ConditionType
+from daskjob.core.status import ClusterStatus, Conditions, ConditionType, GroupStatus, JobStatus
 from daskjob.core.values import updated
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 #: How long pods have to stand still before a status counts them, and the least between two counts.
 STILL = timedelta(seconds=5)
@@ -58,14 +55,8 @@ class Change(Enum):
     WORDING = auto()
 
 
-if TYPE_CHECKING:
-
-    class _Status(DataclassInstance, Protocol):
-        @property
-        def conditions(self) -> Conditions: ...
-
-
-Status = TypeVar("Status", bound="_Status")
+#: The kinds of status that have conditions and the moment of their last write.
+Status = TypeVar("Status", JobStatus, ClusterStatus, GroupStatus)
 
 
 def compared(
