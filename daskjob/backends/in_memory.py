@@ -13,12 +13,12 @@ from datetime import datetime
 from daskjob.backends.rejections import counted
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
-from daskjob.core.dask import DaskState, Retirement
+from daskjob.core.dask import DaskState, Retirement, retirement_from
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.errors import Conflict, CreateRejected, NotFound
 from daskjob.core.lookup import ListLookup
-from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
+from daskjob.core.manifests import Key, Manifest, ObjectRef, object_ref
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
@@ -35,6 +35,7 @@ from daskjob.core.observed import (
     job_observed,
 )
 from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
+from daskjob.core.pods import PodFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,30 +184,26 @@ class InMemoryBackend:
         except (NotFound, Conflict):
             return
 
-    async def retire(self, owner: Key, retire: Retire) -> None:
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler of a group's cluster to move its workers' data away."""
-        group = self.store.get(owner)
-        if group is not None:
-            answer = await self.ask_to_retire(group, retire)
-            self.retirements[str(metadata(group).get("uid"))] = answer
-            self.changed()
+        answer = await self.ask_to_retire(retire)
+        self.retirements[group.uid] = retirement_from(answer, retire.addresses, self.clock())
+        self.changed()
 
-    async def ask_to_retire(self, group: Manifest, retire: Retire) -> Retirement:
+    async def ask_to_retire(self, retire: Retire) -> Manifest | None:
         """Return the scheduler's answer; a world without one cannot be asked."""
-        del group
-        return Retirement(remaining=frozenset(retire.addresses), answered=False, at=self.clock())
+        del retire
+        return None
 
-    async def collect_report(self, owner: Key) -> None:
-        """Ask the agent of a job's scheduler for its last words."""
-        observed = await self.observe(owner)
-        if isinstance(observed, ObservedJob) and observed.scheduler is not None:
-            report = await self.ask_for_report(observed)
-            self.reports[observed.scheduler.ref.uid] = CollectedReport(report)
-            self.changed()
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
+        """Ask the agent of a job's scheduler for its report."""
+        del job
+        self.reports[scheduler.ref.uid] = CollectedReport(await self.ask_for_report(scheduler))
+        self.changed()
 
-    async def ask_for_report(self, observed: ObservedJob) -> Manifest | None:
+    async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
         """Return the agent's report; a world without one has none."""
-        del observed
+        del scheduler
         return None
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:

@@ -5,7 +5,7 @@ No I/O here. An answer comes from a tenant's pod: every field may be missing or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -66,11 +66,17 @@ class Retirement:
     at: datetime | None = None
 
 
-def retirement_from(answer: Mapping[str, object], asked: frozenset[str]) -> Retirement:
-    """Return what an answer to ``POST retire`` says of the workers that were asked for."""
+def retirement_from(
+    answer: Mapping[str, object] | None, asked: Collection[str], at: datetime
+) -> Retirement:
+    """Return what an answer to ``POST retire`` confirms; ``None``: there was no answer."""
+    if answer is None:
+        return Retirement(remaining=frozenset(asked), answered=False, at=at)
     retired = answer.get("retired")
-    confirmed = frozenset(map(str, retired)) if isinstance(retired, list) else frozenset()
-    return Retirement(retired=confirmed & asked, remaining=asked - confirmed)
+    confirmed = frozenset(asked).intersection(
+        map(str, retired if isinstance(retired, list) else ())
+    )
+    return Retirement(retired=confirmed, remaining=frozenset(asked) - confirmed, at=at)
 
 
 def host_of(address: str) -> str:

@@ -405,37 +405,30 @@ class KubernetesBackend:
         url = f"http://{host}:{port}{dashboard_prefix(spec.scheduler)}"
         return Endpoint(url, scheduler.token, scheduler.identity)
 
-    async def collect_report(self, owner: Key) -> None:
-        """Ask the agent of a job's scheduler for its last words, for 2 s at most."""
-        item = self.cache.get(owner.kind, owner.namespace, owner.name)
-        if item is None or item.manifest is None:
-            return
-        observed = job_observed(item.manifest, self.cache.objects(owner.namespace))
-        if observed.cluster is None or observed.scheduler is None:
-            return
-        endpoint = self._endpoint(observed.cluster.ref, observed.scheduler)
+    def _endpoint_of(self, scheduler: PodFacts) -> Endpoint | None:
+        cluster = self.cache.of_uid(scheduler.owner_uid)
+        return self._endpoint(cluster.ref, scheduler) if cluster else None
+
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
+        """Ask the agent of a job's scheduler for its report, for 2 s at most."""
+        endpoint = self._endpoint_of(scheduler)
         report: Manifest | None = None
         if endpoint is not None:
             try:
                 report, state = await asyncio.gather(
                     self.agents.ask(endpoint, "report"), self.agents.ask(endpoint, "state")
                 )
-                self.agents.said(observed.cluster.ref.uid, endpoint, dask_state(state))
+                self.agents.said(scheduler.owner_uid, endpoint, dask_state(state))
             except NoAnswer as error:
-                logger.info("%s: no report of its scheduler: %s", owner, error)
-        self._reports[observed.scheduler.ref.uid] = CollectedReport(report)
-        self._wake(owner)
+                logger.info("%s: no report of its scheduler: %s", job, error)
+        self._reports[scheduler.ref.uid] = CollectedReport(report)
+        self._wake(Key(job.kind, job.namespace, job.name))
 
-    async def retire(self, owner: Key, retire: Retire) -> None:
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler to move workers' data away; its answer wakes the group's pass."""
-        item = self.cache.get(owner.kind, owner.namespace, owner.name)
-        if item is None or item.manifest is None:
-            return
-        observed = group_observed(item.manifest, self.cache.objects(owner.namespace))
-        endpoint = None
-        if observed.cluster is not None:
-            endpoint = self._endpoint(observed.cluster.meta.ref, observed.scheduler)
-        self._retirements.ask(owner, item.ref.uid, endpoint, retire)
+        endpoint = self._endpoint_of(retire.scheduler) if retire.scheduler else None
+        key = Key(group.kind, group.namespace, group.name)
+        self._retirements.ask(key, group.uid, endpoint, retire)
 
     # Writing
 

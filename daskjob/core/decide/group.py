@@ -112,12 +112,12 @@ def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
 
 
 def _retire(observed: ObservedGroup, verdict: Scaling, now: datetime) -> Retire | None:
-    """Return the call to the scheduler; what it just refused is asked for again a little later."""
+    """Return the request to the scheduler; one that was not confirmed is repeated 5 s later."""
     last = observed.retirement
     just_asked = last and last.at and now < last.at + timedelta(seconds=RETRY_SECONDS)
     if not verdict.retire or (last and just_asked and set(verdict.retire) <= last.remaining):
         return None
-    return Retire(verdict.retire, RETIRE_SECONDS)
+    return Retire(verdict.retire, RETIRE_SECONDS, observed.scheduler)
 
 
 def _new_workers(

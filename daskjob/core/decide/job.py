@@ -21,6 +21,7 @@ from daskjob.core.desired.runner import runner_pod
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedJob, Rejection
+from daskjob.core.pods import PodFacts
 from daskjob.core.policies import startup
 from daskjob.core.policies.cancel import cancelled
 from daskjob.core.policies.cleanup import (
@@ -68,8 +69,8 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     end = _judged(view)
     if end is None:
         return _carry_on(view)
-    if _report_is_to_come(view):
-        return Decision(collect_report=True)
+    if scheduler := _scheduler_with_report(view):
+        return Decision(report_from=scheduler)
     if view.attempt_runs:
         # What was held back until now is so all the same.
         view = replace(view, status=reported_status(view))
@@ -203,17 +204,17 @@ def _blocked_too_long(view: JobView) -> AttemptEnd | None:
     return AttemptEnd(Reason.NODE_LOST, message)
 
 
-def _report_is_to_come(view: JobView) -> bool:
-    """Say whether the scheduler can still be asked for its report: it goes with the cluster.
+def _scheduler_with_report(view: JobView) -> PodFacts | None:
+    """Return the scheduler that is still to be asked for its report: it goes with the cluster.
 
     A probe's initial delay may outlast a short job: one that runs is asked, ready or not.
     """
     scheduler = view.scheduler
     if scheduler is None or scheduler.deleting or view.job.cluster_ref:
-        return False
+        return None
     if scheduler.main is None or not scheduler.main.running:
-        return False
-    return view.observed.report is None
+        return None
+    return scheduler if view.observed.report is None else None
 
 
 def _carry_on(view: JobView) -> Decision:
