@@ -86,6 +86,15 @@ def test_slow_workers_of_a_long_job_cost_3_more_requests_once_all_are_ready(
     assert len(lived(workers, spread, end=600).requests()) <= workers + BUDGET + 3
 
 
+@pytest.mark.parametrize(("end", "more"), [(62, 3), (600, 6)])
+def test_10_workers_that_come_over_a_minute_cost_3_or_6_more_requests(
+    end: float, more: int
+) -> None:
+    """One each for the job, its cluster and its group after 30 s, and once all are ready."""
+    life = lived(10, spread=60, end=end)
+    assert len(life.requests()) == 10 + BUDGET + more
+
+
 @pytest.mark.parametrize(("seconds", "more"), [(20, 1), (600, 2)])
 def test_images_that_have_to_be_pulled_first_cost_1_or_2_more_requests(
     seconds: float, more: int

@@ -62,7 +62,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     if idle is not None and now >= idle:
         return Decision(delete=(cluster.meta.ref,))
     replicas, patches = _counts(observed)
-    status = _status(observed, replicas, now)
+    status = _reported_status(observed, replicas, now)
     create = () if observed.mistakes else _missing(observed, now)
     waits: list[datetime | None] = [next_try(r) for r in observed.rejections.values()]
     waits += [moment] if (moment := _scheduler_due(status)) else []
@@ -201,7 +201,7 @@ def _agreed_on(observed: ObservedCluster, group: GroupOfCluster) -> int | None:
     return observed.status.synced_replicas if noted is None else noted
 
 
-def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterStatus:
+def _reported_status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterStatus:
     cluster, now = observed.cluster, whole_seconds(now)
     meta, spec, old = cluster.meta, cluster.spec, _with_failures(observed, now)
     default = names.label_value(names.group_name(meta.name))
