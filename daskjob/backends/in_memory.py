@@ -1,6 +1,6 @@
-"""The part of a backend that worlds without an API server share: passes over an object store.
+"""The common part of backends without an API server: an object store that passes work on.
 
-What pods do, and what a scheduler answers, is the business of the world that builds on it.
+Subclasses run the pods and ask the schedulers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from datetime import datetime
 from daskjob.backends.rejections import counted
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
-from daskjob.core.dask import DaskState, Retirement
+from daskjob.core.dask import DaskState, Retirement, retirement_from
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.errors import Conflict, CreateRejected, NotFound
 from daskjob.core.lookup import ListLookup
-from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
+from daskjob.core.manifests import Key, Manifest, ObjectRef, object_ref
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
@@ -28,17 +28,19 @@ from daskjob.core.observed import (
     ObservedJob,
     Platform,
     Rejection,
+    Seen,
     autoscaler_observed,
     cluster_observed,
     group_observed,
     job_observed,
 )
 from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
+from daskjob.core.pods import PodFacts
 
 
 @dataclass(frozen=True, slots=True)
-class ToldEvent:
-    """An event that was told, and of which object."""
+class EmittedEvent:
+    """An event that a pass emitted, and its object."""
 
     at: datetime
     ref: ObjectRef
@@ -46,7 +48,7 @@ class ToldEvent:
 
 
 class InMemoryBackend:
-    """A backend over an object store; ``asked`` answers for the schedulers."""
+    """A backend over an object store."""
 
     def __init__(self, clock: Callable[[], datetime], platform: Platform) -> None:
         self.clock = clock
@@ -54,107 +56,93 @@ class InMemoryBackend:
         self.store = ObjectStore(clock)
         self._watchers: list[Callable[[], None]] = []
         self.store.watch(lambda _old, _new: self.changed())
-        self.events: list[ToldEvent] = []
+        self.events: list[EmittedEvent] = []
         self.rejections: dict[tuple[str, str], Rejection] = {}
         #: By the object's uid.
         self.status_rejections: dict[str, Rejection] = {}
-        #: What each scheduler last said, by its cluster's uid.
+        #: Each scheduler's last answer, by its cluster's uid.
         self.dask: dict[str, DaskState] = {}
-        #: What they have wanted, and which of them were asked in vain, by the same.
+        #: The schedulers' recent demands, and the unresponsive schedulers, by the same uid.
         self.demands: dict[str, Demands] = {}
         self.mute: set[str] = set()
         self.reports: dict[str, CollectedReport] = {}
         self.retirements: dict[str, Retirement] = {}
-        #: What Events say of pods that are stuck, by the pod's uid.
+        #: Warnings of Events about stuck pods, by the pod's uid.
         self.pod_warnings: dict[str, PodWarning] = {}
 
     def watch(self, watcher: Callable[[], None]) -> None:
-        """Call the watcher whenever something has changed that a pass may see."""
+        """Call the watcher after every change that a pass may observe."""
         self._watchers.append(watcher)
 
     def changed(self) -> None:
-        """Tell every watcher that something has changed."""
+        """Notify every watcher of a change."""
         for watcher in self._watchers:
             watcher()
 
     async def observe(self, key: Key) -> Observed | None:
-        """Return what there is to see of an object."""
+        """Return the observed state of an object."""
         item = self.store.get(key)
         if item is None:
             return None
         objects = ListLookup(self.store.all(key.namespace))
         match key.kind:
             case names.Kind.JOB:
-                return self._with_words(self._job(job_observed(item, objects)))
+                return self._with_warnings(self._job(job_observed(item, objects)))
             case names.Kind.CLUSTER:
-                return self._with_words(self._cluster(cluster_observed(item, objects)))
+                return self._with_warnings(self._cluster(cluster_observed(item, objects)))
             case names.Kind.GROUP:
-                return self._with_words(self._group(group_observed(item, objects)))
+                return self._with_warnings(self._group(group_observed(item, objects)))
             case names.Kind.AUTOSCALER:
                 return self._autoscaler(autoscaler_observed(item, objects))
         return None
 
-    def _with_words(self, observed: Observed) -> Observed:
-        """Tell what Events say, as far as anybody would ask for it."""
+    def _with_warnings(self, observed: Observed) -> Observed:
+        """Add the warnings of Events about the pods whose status explains nothing."""
         if not self.pod_warnings:
             return observed
-        asked = {pod.ref.uid for pod in silent_pods(observed, self.clock())}
-        words = {uid: words for uid, words in self.pod_warnings.items() if uid in asked}
-        return with_warnings(observed, words)
+        silent = {pod.ref.uid for pod in silent_pods(observed, self.clock())}
+        warnings = {uid: found for uid, found in self.pod_warnings.items() if uid in silent}
+        return with_warnings(observed, warnings)
 
     def _job(self, observed: ObservedJob) -> ObservedJob:
-        cluster = observed.cluster
-        scheduler = observed.scheduler
-        return replace(
-            observed,
-            rejections=self._rejections(observed.job.meta.namespace),
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(cluster.ref.uid) if cluster else None,
-            report=self.reports.get(scheduler.ref.uid) if scheduler else None,
-            platform=self.platform,
-        )
+        cluster, scheduler = observed.cluster, observed.scheduler
+        report = self.reports.get(scheduler.ref.uid) if scheduler else None
+        return replace(self._completed(observed, cluster.ref.uid if cluster else ""), report=report)
 
     def _cluster(self, observed: ObservedCluster) -> ObservedCluster:
-        return replace(
-            observed,
-            rejections=self._rejections(observed.cluster.meta.namespace),
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(observed.cluster.meta.uid),
-            entropy=self.entropy(),
-            platform=self.platform,
-        )
+        return replace(self._completed(observed, observed.meta.uid), entropy=self.entropy())
 
     def _group(self, observed: ObservedGroup) -> ObservedGroup:
-        cluster = observed.cluster
+        uid = observed.cluster.meta.uid if observed.cluster else ""
+        retirement = self.retirements.get(observed.meta.uid)
         return replace(
-            observed,
-            rejections=self._rejections(observed.group.meta.namespace),
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(cluster.meta.uid) if cluster else None,
-            retirement=self.retirements.get(observed.group.meta.uid),
-            entropy=self.entropy(),
-            platform=self.platform,
+            self._completed(observed, uid), retirement=retirement, entropy=self.entropy()
         )
 
     def _autoscaler(self, observed: ObservedAutoscaler) -> ObservedAutoscaler:
         uid = observed.cluster.meta.uid if observed.cluster else ""
+        demands = self.demands.get(uid, {})
+        return replace(self._completed(observed, uid), silent=uid in self.mute, demands=demands)
+
+    def _completed(self, observed: Seen, cluster_uid: str) -> Seen:
+        """Add what every pass sees that no object shows."""
         return replace(
             observed,
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(uid),
-            silent=uid in self.mute,
-            demands=self.demands.get(uid, {}),
+            rejections=self._rejections(observed.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.meta.uid),
+            dask=self.dask.get(cluster_uid),
+            platform=self.platform,
         )
 
     def said(self, cluster_uid: str, state: DaskState) -> None:
-        """Take in what a cluster's scheduler says now."""
+        """Record the answer of a cluster's scheduler."""
         before = self.demands.get(cluster_uid, {})
         self.dask[cluster_uid] = state
         self.demands[cluster_uid] = demands_after(before, state.targets, self.clock())
         self.mute.discard(cluster_uid)
 
     def unanswered(self, cluster_uid: str) -> None:
-        """Take in that a cluster's scheduler was asked in vain: what it wants is not known."""
+        """Record that a cluster's scheduler does not answer: its demand is unknown."""
         if cluster_uid not in self.mute:
             self.mute.add(cluster_uid)
             self.demands.pop(cluster_uid, None)
@@ -168,7 +156,7 @@ class InMemoryBackend:
         return {name: r for (where, name), r in self.rejections.items() if where == namespace}
 
     async def create(self, owner: Key, manifest: Manifest) -> None:  # noqa: ARG002
-        """Create an object, or remember why it was refused."""
+        """Create an object, or record its rejection."""
         ref = object_ref(manifest)
         where = (ref.namespace, f"{ref.kind}/{ref.name}")
         try:
@@ -179,11 +167,11 @@ class InMemoryBackend:
         self.rejections.pop(where, None)
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object and what it owns."""
+        """Delete an object and its dependents."""
         self.store.delete(ref)
 
     async def stop(self, ref: ObjectRef) -> None:
-        """Stop a pod so that its log stays, in Kubernetes' way: its deadline is now."""
+        """Stop a pod but keep its log, as on Kubernetes: by a deadline that has passed."""
         try:
             self.store.patch(ref, {"spec": {"activeDeadlineSeconds": 1}})
         except NotFound:
@@ -196,30 +184,26 @@ class InMemoryBackend:
         except (NotFound, Conflict):
             return
 
-    async def retire(self, owner: Key, retire: Retire) -> None:
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler of a group's cluster to move its workers' data away."""
-        group = self.store.get(owner)
-        if group is not None:
-            answer = await self.ask_to_retire(group, retire)
-            self.retirements[str(metadata(group).get("uid"))] = answer
-            self.changed()
+        answer = await self.ask_to_retire(retire)
+        self.retirements[group.uid] = retirement_from(answer, retire.addresses, self.clock())
+        self.changed()
 
-    async def ask_to_retire(self, group: Manifest, retire: Retire) -> Retirement:
+    async def ask_to_retire(self, retire: Retire) -> Manifest | None:
         """Return the scheduler's answer; a world without one cannot be asked."""
-        del group
-        return Retirement(remaining=frozenset(retire.addresses), answered=False, at=self.clock())
+        del retire
+        return None
 
-    async def collect_report(self, owner: Key) -> None:
-        """Ask the agent of a job's scheduler for its last words."""
-        observed = await self.observe(owner)
-        if isinstance(observed, ObservedJob) and observed.scheduler is not None:
-            report = await self.ask_for_report(observed)
-            self.reports[observed.scheduler.ref.uid] = CollectedReport(report)
-            self.changed()
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
+        """Ask the agent of a job's scheduler for its report."""
+        del job
+        self.reports[scheduler.ref.uid] = CollectedReport(await self.ask_for_report(scheduler))
+        self.changed()
 
-    async def ask_for_report(self, observed: ObservedJob) -> Manifest | None:
+    async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
         """Return the agent's report; a world without one has none."""
-        del observed
+        del scheduler
         return None
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
@@ -228,9 +212,9 @@ class InMemoryBackend:
         self.status_rejections.pop(ref.uid, None)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
-        """Keep events of an object."""
+        """Record events of an object."""
         now = self.clock()
-        self.events += [ToldEvent(now, ref, event) for event in events]
+        self.events += [EmittedEvent(now, ref, event) for event in events]
 
     def subjects(self) -> list[Key]:
         """Return the keys of every object that passes are about, owners first."""

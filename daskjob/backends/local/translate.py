@@ -1,8 +1,8 @@
-"""A pod as processes of this machine: commands, environment, paths, and what cannot be given.
+"""Translates a pod to processes of this machine: commands, environment, paths, unsupported fields.
 
-No I/O here. Kubernetes' rules hold where a machine can follow them: ``$(VAR)`` is expanded,
-``command`` and ``args`` are one command line, a later variable sees the earlier ones. Ports are
-loopback ports of the run; paths of ConfigMaps and empty volumes are folders of the run.
+Kubernetes' rules apply where a machine can follow them: ``$(VAR)`` is expanded, ``command`` and
+``args`` are one command line, a later variable sees the earlier ones. Ports are loopback ports of
+the run; paths of ConfigMaps and emptyDir volumes are folders of the run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from daskjob.core.quantity import parse_bytes, parse_quantity
 from daskjob.core.spec import DaskJob, PodTemplate
 
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
-#: Options of ``dask scheduler`` and ``dask worker`` that name addresses: the run's own stand there.
+#: Address options of ``dask scheduler`` and ``dask worker``: replaced by the run's own.
 _SCHEDULER_ADDRESSES = ("--host", "--port", "--interface", "--dashboard-address")
 _WORKER_ADDRESSES = (
     "--host",
@@ -32,10 +32,10 @@ _WORKER_ADDRESSES = (
     "--contact-address",
 )
 _WORKER_FLAGS = ("--dashboard", "--no-dashboard")
-#: Options with which a worker wants, or does not want, a nanny.
+#: Options that decide whether a worker has a nanny.
 _NANNY_OPTIONS = ("--nanny", "--no-nanny", "--nworkers", "--nprocs", "--lifetime-restart")
-#: What a nanny would set for its worker (distributed.nanny.pre-spawn-environ): threads of a
-#: library within threads of a worker would fight for the same CPUs.
+#: What a nanny would set for its worker (distributed.nanny.pre-spawn-environ): otherwise threads of
+#: libraries and of the worker would compete for the same CPUs.
 _WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "MKL_NUM_THREADS": "1",
@@ -46,7 +46,7 @@ _WORKER_ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the processes of one run get from their machine."""
+    """What the machine provides to the processes of one run."""
 
     #: ``host:port`` of the run's scheduler, and of its dashboard.
     comm: str
@@ -54,10 +54,10 @@ class Machine:
     #: The environment that processes start from: the user's own.
     environment: Mapping[str, str]
     cwd: Path
-    #: Memory of the machine and how many workers share it.
+    #: Memory of the machine and the number of workers that share it.
     memory_bytes: int
     workers: int
-    #: A folder for what processes write and nobody keeps.
+    #: A folder for temporary files.
     scratch: Path
 
 
@@ -75,12 +75,12 @@ class ContainerProcess:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Folders of this machine that stand for paths in a pod."""
+    """Folders of this machine that replace paths in a pod."""
 
     mounts: Mapping[str, Path] = field(default_factory=dict)
 
     def here(self, text: str) -> str:
-        """Return a text with every path of a mount replaced by its folder."""
+        """Return the text with every mount path replaced by its folder."""
         for mount in sorted(self.mounts, key=len, reverse=True):
             pattern = rf"(?<![\w./-]){re.escape(mount)}(?=[/:,;\s'\"]|$)"
             folder = str(self.mounts[mount]).replace("\\", r"\\")
@@ -91,7 +91,7 @@ class Paths:
 def container_process(
     container: Manifest, pod: Manifest, machine: Machine, paths: Paths, message_file: Path
 ) -> ContainerProcess:
-    """Return how a container of a pod runs here."""
+    """Return a container of a pod as a process of this machine."""
     message_path = str(container.get("terminationMessagePath") or "/dev/termination-log")
     paths = Paths({**paths.mounts, message_path: message_file})
     declared = _declared(container, pod)
@@ -108,7 +108,7 @@ def container_process(
             **(_WORKER_ENVIRONMENT if without_nanny else {}),
             **machine.environment,
             "PYTHONUNBUFFERED": "1",
-            # setproctitle would wipe the environment in which a process of the run is recognised.
+            # setproctitle would erase the environment by which the run's processes are recognized.
             "SPT_NOENV": "1",
             "DASK_TEMPORARY_DIRECTORY": str(machine.scratch),
             **env,
@@ -119,7 +119,7 @@ def container_process(
 
 
 def _declared(container: Manifest, pod: Manifest) -> dict[str, str]:
-    """Return the container's own variables, each expanded by those before it."""
+    """Return the container's own variables, each expanded by the preceding ones."""
     found: dict[str, str] = {}
     for variable in container.get("env") or ():
         name = str(variable["name"])
@@ -133,7 +133,7 @@ def _declared(container: Manifest, pod: Manifest) -> dict[str, str]:
 
 
 def _field(source: Manifest, pod: Manifest) -> str | None:
-    """Return a field of the pod's metadata; ``None`` for what only Kubernetes knows."""
+    """Return a field of the pod's metadata; ``None`` for fields that only Kubernetes knows."""
     path = str((source.get("fieldRef") or {}).get("fieldPath") or "")
     if not path.startswith("metadata."):
         return None
@@ -193,8 +193,8 @@ def _worker(
     if not has_option(kept, "--nthreads") and limits.get("cpu"):
         added += ["--nthreads", str(max(1, round(parse_quantity(limits["cpu"]))))]
     if not any(has_option(kept, option) for option in _NANNY_OPTIONS):
-        # A nanny is a second Python for every worker; what it is for, restarts and the memory
-        # limit, the kubelet of this machine does itself.
+        # A nanny is a second Python for every worker; its tasks, restarts and the memory limit, are
+        # done by the local kubelet.
         added += ["--no-nanny"]
     if not has_option(kept, "--local-directory"):
         added += ["--local-directory", str(machine.scratch)]
@@ -224,7 +224,7 @@ def _variable(container: Manifest, name: str) -> str:
 
 
 def ungiven(job: DaskJob) -> list[str]:
-    """Name what the job asks for and this machine cannot give, each thing once."""
+    """Return what the job asks for and this machine cannot provide, each thing once."""
     templates = {"runner": job.runner}
     if job.cluster is not None:
         templates["scheduler"] = job.cluster.scheduler
@@ -250,7 +250,7 @@ _POD_FIELDS = {
 
 def _ungiven(role: str, template: PodTemplate) -> list[str]:
     spec = template.spec
-    things = [f"{words} of the {role}" for key, words in _POD_FIELDS.items() if spec.get(key)]
+    things = [f"{name} of the {role}" for key, name in _POD_FIELDS.items() if spec.get(key)]
     for volume in spec.get("volumes") or ():
         kind = next((key for key in volume if key not in ("name", "configMap", "emptyDir")), None)
         if kind:
