@@ -1,4 +1,4 @@
-"""Phrases that are not plain English, and that had better not come back: see docs/style in CONTRIBUTING."""
+"""Phrases that are not plain English, and must not come back."""
 
 from __future__ import annotations
 
