@@ -5,7 +5,7 @@ A response comes from a tenant's pod: every field may be missing or of any type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -66,11 +66,17 @@ class Retirement:
     at: datetime | None = None
 
 
-def retirement_from(answer: Mapping[str, object], asked: frozenset[str]) -> Retirement:
-    """Return which of the workers in a request the response to ``POST retire`` confirms."""
+def retirement_from(
+    answer: Mapping[str, object] | None, asked: Collection[str], at: datetime
+) -> Retirement:
+    """Return what an answer to ``POST retire`` confirms; ``None``: there was no answer."""
+    if answer is None:
+        return Retirement(remaining=frozenset(asked), answered=False, at=at)
     retired = answer.get("retired")
-    confirmed = frozenset(map(str, retired)) if isinstance(retired, list) else frozenset()
-    return Retirement(retired=confirmed & asked, remaining=asked - confirmed)
+    confirmed = frozenset(asked).intersection(
+        map(str, retired if isinstance(retired, list) else ())
+    )
+    return Retirement(retired=confirmed, remaining=frozenset(asked) - confirmed, at=at)
 
 
 def host_of(address: str) -> str:
