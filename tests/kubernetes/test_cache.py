@@ -92,7 +92,7 @@ def test_a_deletion_removes_no_other_object_of_the_name(cache: Cache) -> None:
     assert cache.get("Pod", "here", "one") == one(9, "second")
 
 
-def test_a_new_object_of_a_name_implies_the_deletion_of_the_old_one(cache: Cache) -> None:
+def test_a_new_object_of_a_name_shows_that_the_old_one_went(cache: Cache) -> None:
     told: list[tuple[Item | None, Item | None]] = []
     cache.put(one(5, "first"))
     cache.watch(lambda old, new: told.append((old, new)))
@@ -237,7 +237,7 @@ def test_lookups_leave_nothing_behind(cache: Cache) -> None:
     assert not cache._labelled
 
 
-def test_a_change_is_reported_once_with_the_old_and_the_new_object(cache: Cache) -> None:
+def test_a_change_is_told_once_with_what_was_and_what_is(cache: Cache) -> None:
     told: list[tuple[Item | None, Item | None]] = []
     cache.watch(lambda old, new: told.append((old, new)))
     cache.put(one(1))

@@ -101,7 +101,9 @@ def test_a_missing_permission_is_forbidden() -> None:
          'Post "https://v.x.svc:443/?timeout=10s": service "v" not found', RejectionKind.UNREACHED),
     ],
 )  # fmt: skip
-def test_a_rejected_create_has_its_kind(code: int, words: str, kind: RejectionKind) -> None:
+def test_a_refused_creation_is_refused_in_its_class(
+    code: int, words: str, kind: RejectionKind
+) -> None:
     found = error(code, "", words, creating=True)
     assert type(found) is CreateRejected
     assert (found.kind, found.name, found.words) == (kind, "Pod default/p1", words)
@@ -120,7 +122,7 @@ def test_a_rejected_create_has_its_kind(code: int, words: str, kind: RejectionKi
          RejectionKind.INVALID),
     ],
 )  # fmt: skip
-def test_a_rejected_status_has_its_kind_and_is_never_a_quota(
+def test_a_refused_status_is_refused_in_its_class_and_never_as_a_quota(
     code: int, words: str, kind: RejectionKind
 ) -> None:
     found = error(code, "", words, causes=[{"field": "status"}], of_status=True)
@@ -141,7 +143,7 @@ def test_a_transient_failure_of_a_status_is_no_rejection(code: int) -> None:
         "(2100000 vs. 2097152)",
     ],
 )
-def test_an_object_too_large_for_etcd_is_invalid_though_the_code_is_500(
+def test_an_object_that_the_store_can_never_take_is_invalid_though_the_server_says_500(
     words: str,
 ) -> None:
     found = error(500, "", words, creating=True)
@@ -195,7 +197,7 @@ def test_another_object_of_the_name_is_recognized_in_every_form(body: bytes) -> 
     assert type(error_of("Pod default/p1", code, body)) is Replaced
 
 
-def test_a_status_rejected_by_the_schema_is_no_other_object() -> None:
+def test_a_status_that_the_schema_refuses_is_no_other_object() -> None:
     words = 'DaskJob "j" is invalid: status.attempt: Invalid value: "string"'
     assert type(error(422, "Invalid", words, causes=[{"field": "status.attempt"}])) is ChangeDenied
 

@@ -154,7 +154,7 @@ async def test_our_writes_show_at_once_and_the_watch_adds_nothing(
         await side.api.create(pod("two", namespace))
         await until(lambda: side.names == {"two"})
         versions = [new.version if new else None for _, new in side.told]
-        # A deletion marks the pod before it is removed; the watch may report that first.
+        # A deletion marks the pod before it takes it away; the watch may tell that first.
         assert versions[:2] == [item.version, changed.version]
         assert versions[-2] is None
         assert len(set(versions)) == len(versions) <= 5

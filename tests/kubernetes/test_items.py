@@ -292,7 +292,7 @@ def test_a_malformed_line_of_a_watch_is_an_error_of_ours(line: bytes) -> None:
     ],
     ids=["Status", "Service", "pod in its grace period", "pod that no node runs", "finalizer"],
 )
-def test_the_answer_to_a_delete_shows_whether_the_object_still_exists(
+def test_the_answer_to_a_deletion_says_whether_the_object_is_still_there(
     answer: Manifest, there: bool
 ) -> None:
     assert still_there(json.dumps(answer).encode()) is there

@@ -34,7 +34,7 @@ class Desk:
     now: datetime = START
     asked: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
-    message: str = 'secret "nope" not found'
+    said: str = 'secret "nope" not found'
     trouble: Exception | None = None
     #: Awaited by every answer.
     gate: asyncio.Event | None = None
@@ -57,10 +57,10 @@ class Desk:
         event = {
             "type": "Warning",
             "reason": "FailedMount",
-            "message": self.message,
+            "message": self.said,
             "lastTimestamp": format_time(self.now),
         }
-        return msgspec.json.encode({"items": [event] if self.message else None})
+        return msgspec.json.encode({"items": [event] if self.said else None})
 
     async def look(self, *pods: PodFacts) -> list[str]:
         """Return the warnings of a pass, and let the requests be answered before the next one."""
@@ -114,7 +114,7 @@ async def test_an_expired_event_is_no_longer_reported() -> None:
     desk = Desk()
     await desk.look(worker(1))
     assert await desk.look(worker(1))
-    desk.message = ""
+    desk.said = ""
     desk.later(60)
     await desk.look(worker(1))
     assert await desk.look(worker(1)) == []
