@@ -42,7 +42,7 @@ def about_to_end(how: str) -> Story:
 def test_the_pass_that_writes_the_verdict_deletes_and_stops_nothing(how: str) -> None:
     story = about_to_end(how)
     assert not story.status.attempts
-    story.until_something_goes()
+    story.until_a_destructive_step()
     assert story.status.attempts, "an object was deleted before the end was written"
 
 

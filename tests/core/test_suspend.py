@@ -55,7 +55,7 @@ def test_a_running_jobs_runner_is_stopped_not_deleted_and_its_cluster_deleted() 
 def test_the_status_is_suspended_before_anything_is_stopped_or_deleted() -> None:
     story = running()
     story.world.edit(story.key, suspend=True)
-    story.until_something_goes()
+    story.until_a_destructive_step()
     assert story.condition("Suspended") == (True, "Suspended")
 
 

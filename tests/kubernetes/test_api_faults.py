@@ -262,11 +262,11 @@ async def test_no_request_is_sent_before_the_servers_retry_after(
     side.proxy.on(answer(429, retry_after=1), verb="get", times=1)
     got = asyncio.create_task(side.api.get(item.ref))
     await until(lambda: side.proxy.requests("get"))
-    refused_at = side.proxy.requests("get")[0].at
+    throttled_at = side.proxy.requests("get")[0].at
     await asyncio.gather(got, writes(side, item)["patch"]())
-    later = [r.at for r in side.proxy.seen if r.at > refused_at]
+    later = [r.at for r in side.proxy.seen if r.at > throttled_at]
     assert len(later) == 2
-    assert min(later) - refused_at >= 1
+    assert min(later) - throttled_at >= 1
 
 
 async def test_a_retry_after_beyond_the_remaining_time_is_reported(

@@ -50,8 +50,8 @@ def remembered(found: Passing) -> dict[str, int]:
         "retirements": backend._retirements,
         "missing pods": backend._missing_pods,
         "words": backend._pod_warnings,
-        "refusals": writer.rejections,
-        "refused statuses": writer.rejected_statuses,
+        "rejections": writer.rejections,
+        "rejected statuses": writer.rejected_statuses,
     }
     sizes = {
         f"{part}.{name}": len(value)
