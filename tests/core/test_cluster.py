@@ -164,7 +164,7 @@ def test_whoever_is_scaled_the_other_follows(kind: str, name: str, replicas: int
     assert spec_replicas(story, GROUP, "simple-default") == replicas
     assert agreed_on(story) == replicas
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     story.after(30)
     story.after(30)
     assert story.status_of(CLUSTER)["syncedReplicas"] == replicas
@@ -253,7 +253,7 @@ def test_a_jobs_cluster_that_somebody_scaled_stays_scaled(kind: str, name: str) 
 def idle(seconds: int = 60) -> Story:
     """A cluster with an idle timeout whose scheduler has nothing to do."""
     story = up(idleTimeout=seconds)
-    story.world.say(total=3, done=3)
+    story.world.schedulers_answer(total=3, done=3)
     return story
 
 
@@ -267,7 +267,7 @@ def test_a_cluster_that_is_idle_for_60_s_goes() -> None:
 
 def test_a_busy_cluster_stays() -> None:
     story = up(idleTimeout=60)
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(1000)
     assert story.named(CLUSTER) is not None
 
@@ -286,7 +286,7 @@ def test_without_an_idle_timeout_a_cluster_stays() -> None:
 
 def test_the_cluster_of_a_live_runner_is_never_idle() -> None:
     story = running(cluster={"spec": cluster_spec(idleTimeout=60)})
-    story.world.say(total=3, done=3)
+    story.world.schedulers_answer(total=3, done=3)
     story.after(1000)
     assert story.word == "Running"
     assert story.named(CLUSTER) is not None

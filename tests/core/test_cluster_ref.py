@@ -89,7 +89,7 @@ def test_the_cluster_may_not_be_asked_for_its_report_since_it_is_not_the_jobs() 
 
 def test_a_stall_is_not_looked_for_since_its_tasks_cannot_be_told_from_others() -> None:
     story = on_a_cluster(stallDeadlineSeconds=60, stallAction="Fail")
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(1000)
     assert story.word == "Running"
     assert story.condition("Stalled") == (False, "NotKnown")

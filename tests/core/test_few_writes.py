@@ -335,7 +335,7 @@ def test_replicas_are_right_5_s_after_somebody_scaled(kind: str, name: str, repl
     life = Life(cluster())
     life.until(0.1)
     life.world.start_all()
-    life.world.say()
+    life.world.schedulers_answer()
     life.until(100)
     life.at(100, lambda: _scale(life, kind, name, replicas))
     life.at(101, life.world.kubelet)
@@ -411,11 +411,11 @@ def status_writes(story: Story, kind: str = JOB) -> int:
 
 def test_progress_is_written_every_30_s_at_the_most() -> None:
     story = with_10_workers()
-    story.world.say(total=1000, processing=2)
+    story.world.schedulers_answer(total=1000, processing=2)
     story.after(5)
     before = status_writes(story)
     for done in range(60):
-        story.world.say(total=1000, done=done, processing=2)
+        story.world.schedulers_answer(total=1000, done=done, processing=2)
         story.after(1)
     assert status_writes(story) - before == 2
 
@@ -424,7 +424,7 @@ def test_progress_is_told_from_the_first_task_on() -> None:
     story = with_10_workers()
     moments = []
     for done in range(90):
-        story.world.say(total=1000, done=done, processing=2)
+        story.world.schedulers_answer(total=1000, done=done, processing=2)
         story.after(1)
         progress = story.status.progress
         moments += [progress.updated_at] if progress and progress.updated_at else []
@@ -435,6 +435,6 @@ def test_progress_is_told_from_the_first_task_on() -> None:
 def test_with_an_interval_of_0_no_progress_is_written() -> None:
     story = job_story(progress={"intervalSeconds": 0})
     story.bring_up()
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(60)
     assert story.status.progress is None

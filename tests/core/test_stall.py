@@ -10,7 +10,7 @@ from tests.core.stories import Story, running
 def moving(**spec: object) -> Story:
     """A running job whose scheduler has just moved a task."""
     story = running(stallDeadlineSeconds=60, **spec)
-    story.world.say(total=10, processing=2)
+    story.world.schedulers_answer(total=10, processing=2)
     story.settle()
     return story
 
@@ -27,7 +27,7 @@ def test_no_task_moved_for_60_s_is_a_condition_and_the_job_runs_on() -> None:
 def test_a_task_that_moves_ends_the_stall() -> None:
     story = moving()
     story.after(60)
-    story.world.say(total=10, processing=1, done=1)
+    story.world.schedulers_answer(total=10, processing=1, done=1)
     story.settle()
     assert story.condition("Stalled") == (False, "Progress")
 
@@ -56,14 +56,14 @@ def test_before_the_runner_runs_nothing_is_stalled() -> None:
     story = moving(stallAction="Fail")
     story.end_runner(1)
     story.after(1000)
-    story.world.say()
+    story.world.schedulers_answer()
     story.after(1000)
     assert all(a.reason != "Stalled" for a in story.status.attempts)
 
 
 def test_a_stall_counts_from_the_runners_start_where_no_task_ever_moved() -> None:
     story = running(stallDeadlineSeconds=60, stallAction="Fail", backoffLimit=0)
-    story.world.say()
+    story.world.schedulers_answer()
     story.after(59)
     assert story.word == "Running"
     story.after(1)
@@ -73,6 +73,6 @@ def test_a_stall_counts_from_the_runners_start_where_no_task_ever_moved() -> Non
 @pytest.mark.parametrize("seconds", [60, 6000])
 def test_without_a_stall_deadline_nobody_judges(seconds: int) -> None:
     story = running()
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(seconds)
     assert story.condition("Stalled") is None

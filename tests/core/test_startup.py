@@ -356,7 +356,7 @@ def test_one_worker_that_may_still_come_is_waited_for() -> None:
 
 def test_workers_that_worked_and_cannot_come_again_do_not_end_what_they_have_done() -> None:
     story = running(backoffLimit=0, failurePolicy={"maxIgnored": 0})
-    story.world.say(total=10, done=3)
+    story.world.schedulers_answer(total=10, done=3)
     for worker in story.workers():
         story.world.wait_with(worker, "ImagePullBackOff", "no such image")
     story.after(1000)
