@@ -357,7 +357,7 @@ def test_a_scheduler_that_cannot_be_asked_changes_nothing_and_is_told_of() -> No
     story.settle()
     state, reason, message = why(story)
     assert (state, reason) == ("False", "SchedulerUnreachable")
-    assert "DaskCluster simple does not answer; simple-default stays as it is" in message
+    assert "DaskCluster simple does not respond; simple-default is not scaled" in message
     set_replicas(story, 6)
     after(story, 100)
     assert replicas(story) == 6
@@ -415,7 +415,11 @@ def test_a_scheduler_that_says_nothing_of_the_group_is_told_of() -> None:
     [
         ({"cluster": "nobody"}, "ClusterMissing", "DaskCluster nobody does not exist"),
         ({"minimum": 5, "maximum": 2}, "InvalidSpec", "spec.maximum"),
-        ({"workerGroup": "other-default"}, "GroupOfAnotherCluster", "joins DaskCluster other, not"),
+        (
+            {"workerGroup": "other-default"},
+            "GroupOfAnotherCluster",
+            "belongs to DaskCluster other, not",
+        ),
     ],
     ids=["no cluster", "bounds", "another's group"],
 )

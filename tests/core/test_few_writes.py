@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from daskjob.core.decide.status_timing import PATIENCE, STILL, WORDING
+from daskjob.core.decide.status_timing import PATIENCE, SETTLED, WORDING
 from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, object_ref
 from daskjob.core.names import Component
@@ -377,7 +377,7 @@ def test_a_pass_that_holds_something_back_asks_to_be_woken_to_tell_it(key: Key) 
     decision = life.decision(key)
     assert decision.status is None
     assert decision.wake_at is not None
-    assert 0 < (decision.wake_at - life.world.now).total_seconds() <= STILL.seconds
+    assert 0 < (decision.wake_at - life.world.now).total_seconds() <= SETTLED.seconds
 
 
 def test_pods_of_a_node_whose_clock_is_an_hour_ahead_hold_nothing_back() -> None:
