@@ -337,7 +337,7 @@ def test_who_stands_by_says_once_who_leads(caplog: pytest.LogCaptureFixture) -> 
 
     with caplog.at_level(logging.INFO):
         virtual_time.run(tell())
-    said = "stands by: Lease kube-system/daskjob-operator is held by me"
+    said = "standby: Lease kube-system/daskjob-operator is held by me"
     assert [r.getMessage() for r in caplog.records] == [said]
 
 

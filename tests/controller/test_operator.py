@@ -117,7 +117,7 @@ def test_one_line_says_that_it_is_ready(caplog: pytest.LogCaptureFixture) -> Non
         told(tell)
     ready = [line for line in messages(caplog) if "ready" in line]
     assert len(ready) == 1
-    assert "is ready after 0.0 s: looks at namespace default, 1 objects" in ready[0]
+    assert "is ready after 0.0 s: managing namespace default, 1 objects" in ready[0]
 
 
 def test_world_that_cannot_be_reached_is_tried_again_and_again(
@@ -138,7 +138,9 @@ def test_world_that_cannot_be_reached_is_tried_again_and_again(
 
     with caplog.at_level(logging.INFO):
         told(tell)
-    assert "no way to a Kubernetes: there is no kubeconfig; trying again in 1 s" in messages(caplog)
+    assert "cannot connect to Kubernetes: there is no kubeconfig; trying again in 1 s" in messages(
+        caplog
+    )
 
 
 def test_operator_that_reaches_no_world_ends_when_it_is_told_to() -> None:
@@ -169,7 +171,7 @@ def test_nothing_is_done_before_the_first_lists_are_complete(
 
     with caplog.at_level(logging.WARNING):
         told(tell)
-    waiting = "still waiting for the first lists of the API server"
+    waiting = "still waiting for the first lists from the API server"
     assert 2 <= messages(caplog).count(waiting) <= 5
 
 
@@ -231,7 +233,7 @@ def test_operator_that_cannot_renew_its_lease_makes_no_passes_until_it_can(
 
     with caplog.at_level(logging.WARNING):
         told(tell)
-    assert any("could not be renewed in time; standing by" in line for line in messages(caplog))
+    assert any("could not be renewed in time; now a standby" in line for line in messages(caplog))
 
 
 def test_write_of_a_pass_that_outlives_the_lead_is_not_sent() -> None:
@@ -368,7 +370,7 @@ def test_what_failed_in_a_long_outage_is_tried_again_when_it_ends(
 
     with caplog.at_level(logging.INFO):
         told(tell)
-    assert "the API server answers again: what failed is tried again" in messages(caplog)
+    assert "the API server responds again: retrying what failed" in messages(caplog)
 
 
 def test_watches_that_break_are_started_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -383,7 +385,7 @@ def test_watches_that_break_are_started_again(caplog: pytest.LogCaptureFixture) 
     assert len(starts) == 4
     waits = [round(later - earlier) for earlier, later in itertools.pairwise(starts)]
     assert waits == sorted(waits)
-    assert "the watches broke: KeyError: 'kind'; starting again in 1 s" in caplog.text
+    assert "the watches failed: KeyError: 'kind'; restarting in 1 s" in caplog.text
 
 
 # The end

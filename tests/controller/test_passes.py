@@ -304,7 +304,7 @@ def test_bug_is_logged_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         story(told)
     (record,) = caplog.records
-    assert "the pass broke: KeyError: 'spec' (" in record.getMessage()
+    assert "the pass failed: KeyError: 'spec' (" in record.getMessage()
     assert "test_passes.py:" in record.getMessage()
     assert record.exc_info is not None
 
@@ -326,7 +326,7 @@ def test_pass_that_hangs_is_given_up_after_5_minutes(caplog: pytest.LogCaptureFi
 
     with caplog.at_level(logging.ERROR):
         story(told)
-    assert "took more than 300 s and was given up; trying again in" in caplog.text
+    assert "took more than 300 s and was cancelled; trying again in" in caplog.text
 
 
 def test_loop_that_breaks_and_is_started_again_loses_no_object() -> None:

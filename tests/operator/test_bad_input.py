@@ -536,7 +536,7 @@ async def rarely_tried(stage: Stage) -> None:
     """Assert that what was rejected was asked for once, and will be again much later."""
 
     def planned() -> float:
-        looks = re.findall(r"DaskJob \S+/bad: looked at; again in ([\d.]+) s", stage.log)
+        looks = re.findall(r"DaskJob \S+/bad: pass done; next in ([\d.]+) s", stage.log)
         return float(looks[-1])
 
     # Counts are told first, some seconds later.
