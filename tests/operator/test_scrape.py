@@ -1,4 +1,4 @@
-"""What Prometheus reads of the operator as it is installed, by Prometheus' own parser."""
+"""The metrics of the installed operator, read with Prometheus' own parser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Manifest = dict[str, Any]
 
 
 def scraped(operator: Operator) -> dict[str, Metric]:
-    """The operator's metrics, by name, through the port of that name."""
+    """Return the operator's metrics by name, through its port ``metrics``."""
     [pod] = json.loads(operator.kubectl("get", "pods", "-o", "json"))["items"]
     [port] = [p for c in pod["spec"]["containers"] for p in c["ports"] if p["name"] == "http"]
     where = f"{pod['metadata']['name']}:{port['containerPort']}"
@@ -28,7 +28,7 @@ def scraped(operator: Operator) -> dict[str, Metric]:
 
 
 def value(found: dict[str, Metric], name: str, **labels: str) -> float:
-    """The sum of a metric's samples that have these labels."""
+    """Return the sum of a metric's samples with these labels."""
     family = found[name.removesuffix("_total").removesuffix("_count")]
     return sum(
         sample.value
@@ -38,22 +38,22 @@ def value(found: dict[str, Metric], name: str, **labels: str) -> float:
 
 
 def without_jobs(operator: Operator) -> dict[str, Metric]:
-    """The operator's metrics, once the jobs of earlier tests are gone, and it knows.
+    """Return the operator's metrics, once it has seen that the jobs of earlier tests are gone.
 
-    A namespace ends with its pods, then its jobs: they may outlive a test by some seconds, and the
-    operator looks at all namespaces.
+    Deleting a namespace deletes its pods, then its jobs: they may outlive a test by some seconds,
+    and the operator manages all namespaces.
     """
     give_up = time.monotonic() + 180
     while left := operator.kubectl("get", "daskjobs", "--all-namespaces", "--output=name"):
-        assert time.monotonic() < give_up, f"still there: {left}"
+        assert time.monotonic() < give_up, f"still existing: {left}"
         time.sleep(1)
     while value(found := scraped(operator), "daskjob_jobs"):
-        assert time.monotonic() < give_up, "it still counts jobs that are gone"
+        assert time.monotonic() < give_up, "it still counts deleted jobs"
         time.sleep(0.5)
     return found
 
 
-def test_scrape_tells_of_a_job_that_succeeded_and_of_one_that_failed(
+def test_scrape_counts_a_job_that_succeeded_and_one_that_failed(
     operator: Operator,
     fake_nodes: Callable[[int], None],
     apply: Callable[..., None],
@@ -68,7 +68,7 @@ def test_scrape_tells_of_a_job_that_succeeded_and_of_one_that_failed(
     apply(good, bad)
     for name in ("good", "bad"):
         wait_for("daskjob", name, ended)
-    # Jobs that ended are counted by what the watch tells of them.
+    # Ended jobs are counted after their watch events.
     time.sleep(1)
     after = scraped(operator)
 
