@@ -19,7 +19,7 @@ from tests.operator.staged import Results, Stage, Story, assert_told, side_by_si
 INCARNATIONS = 20
 #: Time limit for garbage collection and for the start and end of the last one together.
 LAST_SECONDS = 90.0
-#: The same request is made at most this often in any 5 s: waiting for a name begins with fast polls.
+#: The most repetitions of a request in any 5 s: waiting for a name begins with fast polls.
 WINDOW_SECONDS = 5.0
 MOST_IN_WINDOW = 10
 

@@ -18,7 +18,7 @@ Manifest = dict[str, Any]
 
 
 def scraped(operator: Operator) -> dict[str, Metric]:
-    """Return the operator's metrics by name, through its port ``metrics``."""
+    """Return the operator's metrics by name, through its port ``http``."""
     [pod] = json.loads(operator.kubectl("get", "pods", "-o", "json"))["items"]
     [port] = [p for c in pod["spec"]["containers"] for p in c["ports"] if p["name"] == "http"]
     where = f"{pod['metadata']['name']}:{port['containerPort']}"
