@@ -94,7 +94,7 @@ class Story:
             *_untimely_deletions(self.writes),
         ]
 
-    def told(self) -> str:
+    def transcript(self) -> str:
         """Return the writes and the log as text, for the message of a failed test."""
         lines = [
             f"{number:3} {r.verb} {r.resource}/{r.subresource or '-'} {r.name} "
@@ -114,8 +114,8 @@ async def undisturbed(scenario: Scenario, access: Access, folder: Path) -> tuple
         while story.quiet_seconds() < UNKNOWN_QUIET_SECONDS:
             await asyncio.sleep(0.1)
         violations = story.violations()
-        assert not violations, f"{violations}\n{story.told()}"
-        assert not story.deaths, story.told()
+        assert not violations, f"{violations}\n{story.transcript()}"
+        assert not story.deaths, story.transcript()
         return story.end, len(story.writes)
 
 
@@ -133,11 +133,13 @@ async def killed(
         patience = time.monotonic() + PATIENCE_SECONDS
         while story.end != expected or story.quiet_seconds() < QUIET_SECONDS:
             found = story.end
-            assert time.monotonic() < patience, f"ends with {found}, not {expected}\n{story.told()}"
+            assert time.monotonic() < patience, (
+                f"ends with {found}, not {expected}\n{story.transcript()}"
+            )
             await asyncio.sleep(0.05)
         violations = story.violations()
-        assert not violations, f"{violations}\n{story.told()}"
-        assert set(story.deaths) <= {-signal.SIGKILL}, story.told()
+        assert not violations, f"{violations}\n{story.transcript()}"
+        assert set(story.deaths) <= {-signal.SIGKILL}, story.transcript()
         return bool(story.deaths)
 
 
@@ -160,7 +162,7 @@ async def _begun(
             await scenario.acts(server)
             yield story
         except TimeoutError as error:
-            raise AssertionError(f"the user's wait timed out\n{story.told()}") from error
+            raise AssertionError(f"the user's wait timed out\n{story.transcript()}") from error
         finally:
             keeper.cancel()
             await asyncio.wait([keeper])
@@ -212,17 +214,17 @@ def _untimely_deletions(writes: list[Request]) -> Iterator[str]:
     said = False
     for request in writes:
         if request.resource == "daskjobs" and request.subresource == "status":
-            said = said or (request.forwarded and _tells_an_end(request.body))
+            said = said or (request.forwarded and _reports_an_end(request.body))
         if request.verb == "delete" and not said:
             yield f"{request.resource} {request.name} was deleted before the verdict"
 
 
-def _tells_an_end(body: bytes) -> bool:
+def _reports_an_end(body: bytes) -> bool:
     """Return whether a status write reports the end of a job or an attempt, or a suspension."""
-    return any(_tells(value) for value in _within(json.loads(body)))
+    return any(_reports(value) for value in _within(json.loads(body)))
 
 
-def _tells(value: Manifest) -> bool:
+def _reports(value: Manifest) -> bool:
     suspended = value.get("type") == "Suspended" and value.get("status") == "True"
     # The summary has attempts too, but as a number, and already during the first one.
     ended = isinstance(value.get("attempts"), list) and bool(value["attempts"])
