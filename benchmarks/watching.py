@@ -25,14 +25,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from daskjob.backends.kubernetes.api import Api  # noqa: E402 - the checkout, not what is installed
-from daskjob.backends.kubernetes.cache import Cache  # noqa: E402
-from daskjob.backends.kubernetes.connection import Kubeconfig  # noqa: E402
-from daskjob.backends.kubernetes.informer import informers  # noqa: E402
-from daskjob.backends.kubernetes.items import Item  # noqa: E402
+from daskjob.backends.kubernetes.watching.cache import Cache  # noqa: E402
+from daskjob.backends.kubernetes.watching.informer import informers  # noqa: E402
+from daskjob.backends.kubernetes.watching.items import Item  # noqa: E402
 from daskjob.core import names  # noqa: E402
 from daskjob.core.manifests import Manifest  # noqa: E402
 from daskjob.core.observed import job_observed  # noqa: E402
+from daskjob.kube.api import Api  # noqa: E402 - the checkout, not what is installed
+from daskjob.kube.kubeconfig import Kubeconfig  # noqa: E402
 
 NAMESPACE = "benchmark-watching"
 IN_FLIGHT = 32
@@ -80,7 +80,7 @@ def _prepare(kubernetes: Any) -> None:
 
 
 async def _fill(kubeconfig: str, jobs: int, pods: int) -> None:
-    from daskjob.backends.kubernetes.limiter import Limiter
+    from daskjob.kube.limiter import Limiter
 
     started = time.monotonic()
     async with Api(Kubeconfig(kubeconfig), limiter=Limiter(1e6)) as api:
@@ -199,11 +199,11 @@ def _watched_by_another(kubernetes: Any, arguments: argparse.Namespace) -> None:
 
 async def _let_run(kubeconfig: str) -> None:
     """Change every pod once."""
-    from daskjob.backends.kubernetes.limiter import Limiter
+    from daskjob.kube.limiter import Limiter
 
     async with Api(Kubeconfig(kubeconfig), limiter=Limiter(1e6)) as api:
         cache = Cache()
-        found = [i for i in informers(api, cache, [NAMESPACE]) if i.resource.kind == "Pod"]
+        found = [i for i in informers(api, cache, [NAMESPACE]) if i.watched.kind == "Pod"]
         task = asyncio.create_task(found[0].run())
         await found[0].synced.wait()
         task.cancel()

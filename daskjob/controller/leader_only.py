@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from daskjob.controller.jobs import Jobs
+from daskjob.controller.job_metrics import Jobs
 from daskjob.core.backend import Backend
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.errors import ApiError

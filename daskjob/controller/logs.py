@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import TextIO
 
 from daskjob.core.manifests import Key
+from daskjob.core.messages import cut
 
 #: The longest message: it may quote text of any length, and log storage costs money.
 MESSAGE_LIMIT = 4096
@@ -142,8 +143,7 @@ def _message(record: logging.LogRecord) -> str:
         # A plugin's format string does not fit its arguments: log it all the same.
         text = str(record.msg)
     # Cut twice: a secret split by the first cut is beyond the second one.
-    text = without_secrets(text[: 2 * MESSAGE_LIMIT])
-    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+    return cut(without_secrets(text[: 2 * MESSAGE_LIMIT]), MESSAGE_LIMIT)
 
 
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:

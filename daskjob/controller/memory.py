@@ -11,7 +11,7 @@ import asyncio
 import ctypes
 from collections.abc import Callable
 
-from daskjob.core.values import forget
+from daskjob.core.caching import forget
 
 #: It takes some milliseconds, and memory that is returned must be allocated again later.
 EVERY_SECONDS = 60.0

@@ -15,10 +15,11 @@ from datetime import datetime
 from daskjob.controller.clock import Clock, machine_clock, utc_now
 from daskjob.controller.queue import WorkQueue
 from daskjob.controller.world import World
-from daskjob.core.backend import Backend, reconcile
+from daskjob.core.backend import Backend
 from daskjob.core.concurrency import PassConcurrency
 from daskjob.core.errors import ChangeDenied, DaskJobError, Invalid
 from daskjob.core.manifests import Key
+from daskjob.core.reconcile import reconcile
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +27,6 @@ logger = logging.getLogger(__name__)
 PASSES_AT_ONCE = 16
 #: The longest pass: creating 1,000 workers on a slow API server may take minutes.
 PASS_SECONDS = 300.0
-
-#: How often the cache is asked whether it has seen our own last write, at first and at last, and
-#: how long it is believed that it will: a pass over an old picture is better than none for ever,
-#: since names are fixed, and writes are for one uid.
-GATE_SECONDS = 0.05
-GATE_LONGEST_SECONDS = 1.0
-GATE_PATIENCE_SECONDS = 30.0
 
 #: Interval of a pass over every object, changed or not: a lost change delays a job but does not
 #: lose it. Spread over the interval, so that other passes need not wait.
@@ -73,8 +67,6 @@ class Passes:
         self._concurrency = PassConcurrency(clock)
         self._changed = asyncio.Event()
         self._stopping = False
-        #: Objects whose last write the cache has not seen: since when, and how often it was asked.
-        self._behind: dict[Key, tuple[float, int]] = {}
 
     def wake(self, key: Key, within: float = 0.0) -> None:
         """Have a pass made over an object within this many seconds."""
@@ -128,10 +120,6 @@ class Passes:
         """Make a pass over an object, and record when the next one is due."""
         started = self._clock()
         try:
-            wait = self._gate(key)
-            if wait is not None:
-                self.queue.put_back(key, wait)
-                return
             async with asyncio.timeout(PASS_SECONDS):
                 wake_at = await reconcile(self._backend, key, self._now(), self._concurrency)
         except Exception as error:
@@ -152,24 +140,6 @@ class Passes:
         wake_in = None if wake_at is None else (wake_at - self._now()).total_seconds()
         self.queue.done(key, wake_in)
         logger.debug("pass done; %s", _next_pass(wake_in), extra={"key": key})
-
-    def _gate(self, key: Key) -> float | None:
-        """Return how long to wait for the cache to see our own last write; ``None``: it has."""
-        if self._world.caught_up(key):
-            self._behind.pop(key, None)
-            return None
-        now = self._clock()
-        since, tries = self._behind.get(key, (now, 0))
-        if now - since >= GATE_PATIENCE_SECONDS:
-            del self._behind[key]
-            logger.warning(
-                "its last write has not come back for %.0f s; looking at what the cache has",
-                now - since,
-                extra={"key": key},
-            )
-            return None
-        self._behind[key] = (since, tries + 1)
-        return min(GATE_SECONDS * 2.0 ** min(tries, 10), GATE_LONGEST_SECONDS)
 
     async def _resync(self) -> None:
         """Wake every object once per interval, a few at a time."""

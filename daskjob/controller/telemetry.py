@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from daskjob import __version__
-from daskjob.controller.jobs import Jobs
+from daskjob.controller.job_metrics import Jobs
 from daskjob.controller.metrics import (
     Counter,
     Gauge,

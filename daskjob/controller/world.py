@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol
 
 from daskjob.controller.lease import LeaseApi
 from daskjob.core.backend import Backend, Wake
@@ -47,10 +46,6 @@ class World(Backend, Protocol):
         """Return the keys of all objects that need passes, owners first."""
         ...
 
-    def caught_up(self, key: Key) -> bool:
-        """Say whether the cache has seen our own last write about this key."""
-        ...
-
     def silent_seconds(self) -> float:
         """Return how long the quietest watch has been silent, in seconds."""
         ...
@@ -72,14 +67,6 @@ class Counters(Protocol):
         ...
 
 
-class _Connects(Protocol):
-    """The class of the Kubernetes backend."""
-
-    async def connect(
-        self, namespaces: tuple[str, ...], platform: Platform, counters: Counters
-    ) -> World: ...
-
-
 async def connect(namespaces: tuple[str, ...], platform: Platform, counters: Counters) -> World:
     """Return the world of this process' credentials; no namespaces: all of them.
 
@@ -89,7 +76,7 @@ async def connect(namespaces: tuple[str, ...], platform: Platform, counters: Cou
         There are no credentials, or they cannot be read. Whether the API server responds is known
         only when the world runs.
     """
-    # Here and not above: the command line is read, and a signal obeyed, before this is loaded.
-    module = importlib.import_module("daskjob.backends.kubernetes.backend")
-    backend = cast(_Connects, module.KubernetesBackend)
-    return await backend.connect(namespaces, platform, counters)
+    # Imported late: the command line is read, and signals are handled, before this is loaded.
+    from daskjob.backends.kubernetes.backend import KubernetesBackend
+
+    return await KubernetesBackend.connect(namespaces, platform, counters)

@@ -1,23 +1,16 @@
-"""The seam to the world, and the one sentence that a pass is: observe, decide, carry out, report.
+"""The protocols between a pass and the world.
 
 A ``Backend`` is Kubernetes, this machine, or a fake; all three pass the same contract suite
-(``tests/contract``). No I/O here: only the order in which it happens.
+(``tests/contract``).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import datetime
-from functools import partial
+from collections.abc import Iterable
 from typing import Protocol
 
-from daskjob.core.concurrency import PassConcurrency
-from daskjob.core.decide import decide
-from daskjob.core.decision import Decision, Event, Patch, Retire
-from daskjob.core.errors import ChangeDenied, CreateRejected, StatusRejected
-from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata
-from daskjob.core.names import LABEL_CLUSTER_NAME
+from daskjob.core.decision import Event, Patch, Retire
+from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Observed
 
 
@@ -94,139 +87,3 @@ class Backend(Protocol):
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Tell events of an object; a failure to tell fails nothing."""
         ...
-
-
-async def reconcile(
-    backend: Backend, key: Key, now: datetime, concurrency: PassConcurrency | None = None
-) -> datetime | None:
-    """Make one pass over an object; return when time alone calls for the next one.
-
-    Passes that may be made at the same time share their ``concurrency``.
-
-    Raises
-    ------
-    ApiError
-        The world did not do what was asked. The status was written all the same; the next pass,
-        after a back-off, sees what is so.
-    """
-    observed = await backend.observe(key)
-    if observed is None:
-        return None
-    decision = decide(observed, now)
-    if await carry_out(backend, key, decision, observed.ref, concurrency or PassConcurrency()):
-        return decision.wake_at
-    # What was refused is to be decided about, and when to ask again: no other change may follow.
-    return now
-
-
-async def carry_out(
-    backend: Backend, key: Key, decision: Decision, ref: ObjectRef, concurrency: PassConcurrency
-) -> bool:
-    """Do what was decided: the status and its events beside the creations, then what removes.
-
-    Return whether nothing was refused. Nothing is removed on the strength of a status that is
-    not written yet: a decision that removes follows from a status that was observed (design §4.3).
-    """
-    rejected: list[CreateRejected] = []
-    steps: list[Coroutine[object, object, None]]
-    steps = [_create(backend, key, manifest, rejected) for manifest in decision.create]
-    if decision.status is not None:
-        steps.append(_report(backend, ref, decision.status, decision.events, rejected))
-    cluster = _cluster(key, decision)
-    with concurrency.creating(len(decision.create), cluster):
-        failures = await _all(steps, partial(concurrency.at_once, len(steps), cluster))
-    if decision.collect_report:
-        await backend.collect_report(key)
-    if decision.retire is not None:
-        await backend.retire(key, decision.retire)
-    steps = [
-        *(backend.patch(patch) for patch in decision.patch),
-        *(backend.stop(pod) for pod in decision.stop),
-        *(backend.delete(doomed) for doomed in decision.delete),
-    ]
-    failures += await _all(steps, partial(concurrency.at_once, len(steps), cluster))
-    if failures:
-        denials = [failure for failure in failures if isinstance(failure, ChangeDenied)]
-        if denials:
-            # No status speaks of single changes: whoever looks at the object learns it here.
-            await backend.emit(
-                ref, [Event("ChangeDenied", str(rejection), warning=True) for rejection in denials]
-            )
-        raise failures[0]
-    return not rejected
-
-
-def _cluster(key: Key, decision: Decision) -> str:
-    """Return which cluster it is that objects are to be created of; empty where there are none."""
-    labels = (metadata(manifest).get("labels") or {} for manifest in decision.create)
-    named = (label[LABEL_CLUSTER_NAME] for label in labels if LABEL_CLUSTER_NAME in label)
-    return f"{key.namespace}/{next(named, key.name)}" if decision.create else ""
-
-
-async def _report(
-    backend: Backend,
-    ref: ObjectRef,
-    status: Manifest,
-    events: Iterable[Event],
-    rejected: list[CreateRejected],
-) -> None:
-    """Write the status, then tell its events: whatever becomes of the pass' other writes."""
-    try:
-        await backend.write_status(ref, status)
-    except StatusRejected as rejection:
-        # As for objects: observed from now on, and held back for a while.
-        rejected.append(rejection)
-        return
-    if events:
-        await backend.emit(ref, events)
-
-
-async def _create(
-    backend: Backend, owner: Key, manifest: Manifest, rejected: list[CreateRejected]
-) -> None:
-    try:
-        await backend.create(owner, manifest)
-    except CreateRejected as rejection:
-        # No error of the pass: the refusal is observed from now on, and decided about.
-        rejected.append(rejection)
-
-
-async def _all(
-    steps: Sequence[Coroutine[object, object, None]], at_once: Callable[[], int]
-) -> list[Exception]:
-    """Take all the steps, some at once; return what went wrong: one does not stop the others.
-
-    Not a thousand at once: a pass over another object would stand in line behind all of them.
-    """
-    failures: list[Exception] = []
-    waiting = iter(steps)
-    takers = 0
-
-    async def take(others: asyncio.TaskGroup) -> None:
-        """Take one step after the other, for as long as so many may be under way."""
-        nonlocal takers
-        while takers <= at_once():
-            step = next(waiting, None)
-            if step is None:
-                break
-            call_another(others)
-            try:
-                await step
-            except Exception as error:
-                failures.append(error)
-        takers -= 1
-
-    def call_another(others: asyncio.TaskGroup) -> None:
-        nonlocal takers
-        if takers < min(at_once(), len(steps)):
-            takers += 1
-            others.create_task(take(others))
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            call_another(group)
-    finally:
-        # Of a pass that is given up: nobody will take them.
-        for step in waiting:
-            step.close()
-    return failures

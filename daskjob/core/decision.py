@@ -52,19 +52,6 @@ class Decision:
     #: When time alone may change the decision.
     wake_at: datetime | None = None
 
-    @property
-    def does_nothing(self) -> bool:
-        """Whether the pass would change nothing in the world."""
-        return not (
-            self.status is not None
-            or self.create
-            or self.delete
-            or self.stop
-            or self.patch
-            or self.retire
-            or self.collect_report
-        )
-
 
 NOTHING = Decision()
 

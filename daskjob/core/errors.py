@@ -7,6 +7,7 @@
     ├── NotFound           the named object does not exist
     ├── Conflict           the name or the submission belongs to something else
     ├── Forbidden          the permission is missing
+    ├── Denied             the API rejected a change of an object
     ├── ApiError           the API (or this machine) did not do what was asked
     │   └── Refused        it said no to an object, and why
     │       └── StatusRejected  it said no to what an object's status says
@@ -27,6 +28,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from daskjob.core.messages import cut
+
 
 class DaskJobError(Exception):
     """The base of all: catch it to catch everything that daskjob raises on purpose."""
@@ -46,8 +49,7 @@ class FieldError:
     def __str__(self) -> str:
         if self.value is None:
             return f"{self.path}: is missing; {self.allowed}"
-        text = repr(self.value)
-        shown = text if len(text) <= 80 else text[:77] + "..."
+        shown = cut(repr(self.value), 80, "...")
         return f"{self.path}: {shown} is not allowed; {self.allowed}"
 
 

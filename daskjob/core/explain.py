@@ -9,18 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.core.reasons import Reason
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord, job_status_from
 
 #: Lines of a log that are shown as evidence.
 EVIDENCE_LINES = 12
 
+#: What to do, by reason; a place where jobs run puts it in its own commands (``next_steps``).
 _NEXT_STEPS: Mapping[str, str] = {
-    Reason.EXIT_CODE: "Read the end of the log: daskjob logs {name}.",
+    Reason.EXIT_CODE: "Read the end of the log.",
     Reason.OOM_KILLED: "Give the runner more memory, or leave the data on the workers.",
-    Reason.SCHEDULER_FAILED: "Read the scheduler's log: daskjob logs {name} --pod scheduler.",
-    Reason.WORKERS_FAILED: "Read a worker's log: daskjob logs {name} --pod worker.",
+    Reason.SCHEDULER_FAILED: "Read the scheduler's log.",
+    Reason.WORKERS_FAILED: "Read a worker's log.",
     Reason.EVICTED: "Request what the pod needs, or run it where nothing is evicted.",
     Reason.NODE_LOST: "Look at the node; then run the job again.",
     Reason.RUNNER_LOST: "Run the job again; find out what killed it.",
@@ -31,8 +32,8 @@ _NEXT_STEPS: Mapping[str, str] = {
     Reason.REJECTED: "Ask whoever runs the admission policy.",
     Reason.VOLUME_MOUNT: "Look at the volume claim.",
     Reason.CONFIG_MISSING: "Create the Secret or ConfigMap that is named.",
-    Reason.CONTAINER_FAILED: "Look at the pod's spec and its node: kubectl describe pod.",
-    Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds (--timeout), or add workers.",
+    Reason.CONTAINER_FAILED: "Look at the pod's spec and its node.",
+    Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds, or add workers.",
     Reason.ATTEMPT_DEADLINE_EXCEEDED: "Raise attemptDeadlineSeconds, or add workers.",
     Reason.STARTUP_DEADLINE_EXCEEDED: "Remove what is in the way, or raise startupDeadlineSeconds.",
     Reason.STALLED: "Look for tasks that no worker can run.",
@@ -51,23 +52,34 @@ class Explanation:
     next_step: str = ""
 
 
-def explain(job: Manifest, *, log_tail: str = "") -> Explanation:
-    """Return the best answer to "why is the job as it is?"."""
+def explain(
+    job: Manifest, *, log_tail: str = "", next_steps: Mapping[str, str] | None = None
+) -> Explanation:
+    """Return the best answer to "why is the job as it is?".
+
+    ``next_steps`` replaces what to do for some reasons; ``{name}`` in it is the job's name.
+    """
     name = str(metadata(job).get("name", ""))
+    steps = {
+        reason: step.format(name=name)
+        for reason, step in {**_NEXT_STEPS, **(next_steps or {})}.items()
+    }
     status = job_status_from(job.get("status"))
     evidence = [*_attempts(status), *_conditions(status), *_report(status)]
     if status.succeeded:
         return Explanation(f"{name} succeeded{_took(status)}.", tuple(_report(status)))
     if status.job_status is JobStatusWord.FAILED:
         reason = _root_reason(status)
-        step = _NEXT_STEPS.get(reason, "").format(name=name)
+        step = steps.get(reason, "")
         lines = _log_evidence(log_tail) if reason in (Reason.EXIT_CODE, Reason.OOM_KILLED) else []
         headline = f"{name} failed ({status.reason}): {status.message}"
         return Explanation(headline, (*lines, *evidence), step)
-    return _unfinished(name, status, evidence)
+    return _unfinished(name, status, evidence, steps)
 
 
-def _unfinished(name: str, status: JobStatus, evidence: list[str]) -> Explanation:
+def _unfinished(
+    name: str, status: JobStatus, evidence: list[str], steps: Mapping[str, str]
+) -> Explanation:
     if status.job_status is None:
         step = "Is an operator running that watches its namespace?"
         return Explanation(f"{name} was not looked at by anybody yet.", (), step)
@@ -75,18 +87,16 @@ def _unfinished(name: str, status: JobStatus, evidence: list[str]) -> Explanatio
         step = "Set spec.suspend to false."
         return Explanation(f"{name} is suspended and holds no pods.", tuple(evidence), step)
     if status.reason and status.message and status.attempt_start_time:
-        step = _NEXT_STEPS.get(status.reason, "").format(name=name)
+        step = steps.get(status.reason, "")
         headline = f"{name} waits ({status.reason}): {status.message}"
         return Explanation(headline, tuple(evidence), step)
     if status.attempts and status.attempt_start_time is None:
         last = status.attempts[-1]
         headline = f"{name} waits for attempt {status.attempt}: {last.reason}: {last.message}"
-        return Explanation(
-            headline, tuple(evidence), _NEXT_STEPS.get(last.reason, "").format(name=name)
-        )
+        return Explanation(headline, tuple(evidence), steps.get(last.reason, ""))
     stalled = status.condition(ConditionType.STALLED)
     if stalled and stalled.status:
-        step = _NEXT_STEPS[Reason.STALLED]
+        step = steps[Reason.STALLED]
         return Explanation(
             f"{name} runs and stands still: {stalled.message}", tuple(evidence), step
         )
@@ -129,7 +139,7 @@ def _conditions(status: JobStatus) -> list[str]:
 def _report(status: JobStatus) -> list[str]:
     report = status.report or {}
     found = []
-    tasks, workers = _mapping(report.get("tasks")), _mapping(report.get("workers"))
+    tasks, workers = mapping(report.get("tasks")), mapping(report.get("workers"))
     if tasks.get("total"):
         found.append(
             f"tasks: {tasks.get('done')} of {tasks.get('total')} done, {tasks.get('erred')} erred"
@@ -145,7 +155,3 @@ def _log_evidence(log_tail: str) -> list[str]:
     starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call")]
     shown: Sequence[str] = lines[starts[-1] :] if starts else lines
     return [f"log: {line}" for line in shown[-EVIDENCE_LINES:]]
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}

@@ -99,6 +99,10 @@ class Kind(StrEnum):
         return f"{self.lower()}s"
 
 
+#: The kinds that passes are about, owners first.
+PASS_KINDS = tuple(Kind)
+
+
 class Component(StrEnum):
     """Values of the label ``dask.org/component``."""
 

@@ -1,4 +1,4 @@
-"""A script as a DaskJob manifest: what ``daskjob run my_script.py`` runs. No I/O here."""
+"""A script as a DaskJob manifest, for this machine or for a cluster. No I/O here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before a retry: doubled from one to the next."""
+
+    initial_seconds: int
+    max_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class ScriptOptions:
-    """How a script is to be run; ``None`` leaves it to the default."""
+    """How a script is to be run; ``None`` leaves it to the default of DaskJobs."""
 
     workers: int
     threads: int
-    #: Memory of one worker as Dask reads it; ``None``: an equal share of the machine.
+    #: Memory of one worker as Dask reads it; ``None``: what Dask finds where it runs.
     memory: str | None = None
     name: str = ""
     retries: int = 0
@@ -27,6 +35,11 @@ class ScriptOptions:
     #: What is put on the PYTHONPATH of workers, and of the scheduler, which unpickles graphs: the
     #: script's folder, as Python does for the script.
     python_path: str = ""
+    #: The image of the runner, the scheduler and the workers; empty where none is pulled.
+    image: str = ""
+    backoff: Backoff | None = None
+    #: How many infrastructure failures are retried without being counted.
+    max_ignored: int | None = None
 
 
 def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Manifest:
@@ -47,6 +60,7 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     worker: Manifest = {"name": "worker", "args": words}
     runner: Manifest = {"name": "job-runner", "command": [_literal(word) for word in command]}
     for container, variables in ((scheduler, path), (worker, [*env, *path]), (runner, env)):
+        container |= {"image": options.image} if options.image else {}
         container |= {"env": variables} if variables else {}
     spec: Manifest = {
         "backoffLimit": options.retries,
@@ -67,12 +81,13 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
             }
         },
     }
-    if options.retries:
-        # Here nobody else waits for the machine, so a retry need not wait long either.
-        spec["backoff"] = {"initialSeconds": 1, "maxSeconds": 60}
-    else:
-        # Nothing is tried again behind the user's back, lost schedulers included.
-        spec["failurePolicy"] = {"maxIgnored": 0}
+    if options.backoff:
+        spec["backoff"] = {
+            "initialSeconds": options.backoff.initial_seconds,
+            "maxSeconds": options.backoff.max_seconds,
+        }
+    if options.max_ignored is not None:
+        spec["failurePolicy"] = {"maxIgnored": options.max_ignored}
     if options.timeout_seconds:
         spec["activeDeadlineSeconds"] = options.timeout_seconds
     return {

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ import pytest
 from distributed import Client
 
 from daskjob.core.desired.agent import AgentGroup, agent_environment
+from tests.waiting import wait_until
 
 SOURCE = (Path(__file__).parents[2] / "daskjob" / "agent.py").read_text()
 TOKEN = "a token of 23 characters"
@@ -28,17 +28,8 @@ DEADLINE_SECONDS = 20.0
 Answer = dict[str, Any]
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
-    """The first true value of the condition; fails the test after the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-    return value
-
-
 class Process:
-    """A child process whose output goes to a file, killed at the end if it is still there."""
+    """A child process with its output in a file, killed at the end if it is still running."""
 
     def __init__(self, log: Path, arguments: list[str], environment: Mapping[str, str]):
         self.log = log
@@ -62,7 +53,7 @@ class Process:
 
 
 class Cluster:
-    """A scheduler with the agent, its workers, and a way to ask it."""
+    """A scheduler with the agent, its workers, and a client of the agent."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -87,13 +78,13 @@ class Cluster:
 
         def ready() -> bool:
             assert self.scheduler.child.poll() is None, self.scheduler.output
-            # Its last line of the start comes after the preloads; the file may be half written.
+            # The file may be half written.
             with contextlib.suppress(OSError, ValueError):
                 self.identity = json.loads(information.read_text())
                 return True
             return False
 
-        until(ready, "the scheduler listens")
+        wait_until(ready, shows="the scheduler listens")
         self.address = self.identity["address"]
         self.port = self.identity["services"]["dashboard"]
         return self
@@ -116,7 +107,7 @@ class Cluster:
                 {},
             )
         wanted = set(self.workers)
-        until(lambda: wanted <= self.rows().keys(), f"{sorted(wanted)} are registered")
+        wait_until(lambda: wanted <= self.rows().keys(), shows=f"{sorted(wanted)} are registered")
 
     def client(self) -> Client:
         client = Client(self.address, timeout=DEADLINE_SECONDS)
@@ -131,7 +122,7 @@ class Cluster:
         token: str | None = TOKEN,
         method: str | None = None,
     ) -> tuple[int, Answer]:
-        """(HTTP status, JSON) of one request; bytes are sent as they are."""
+        """Send one request, bytes as they are; return (HTTP status, JSON)."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{self.prefix}/daskjob/v1/{path}",
             data=body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),
@@ -162,7 +153,7 @@ class Cluster:
         return tasks
 
     def rows(self) -> dict[str, Answer]:
-        """Workers by name."""
+        """Return the workers by name."""
         with contextlib.suppress(urllib.error.URLError):
             workers = self.state()["workers"]
             rows = [dict(zip(workers["columns"], row, strict=True)) for row in workers["rows"]]
@@ -174,17 +165,14 @@ class Cluster:
         return [rows[name]["address"] for name in names]
 
     def settled(self, **expected: int) -> Answer:
-        """The tasks, as soon as these numbers are what is asked for; fails with what they are."""
+        """Return the tasks as soon as they have the expected counts, or fail with the last ones."""
         last: Answer = {}
 
         def reached() -> bool:
             last.update(self.tasks())
             return all(last[key] == value for key, value in expected.items())
 
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not reached():
-            assert time.monotonic() < deadline, f"wanted {expected}, got {last}"
-            time.sleep(0.02)
+        wait_until(reached, DEADLINE_SECONDS, lambda: f"wanted {expected}, got {last}")
         return last
 
     def end(self) -> None:
@@ -199,7 +187,7 @@ Start = Callable[..., Cluster]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a scheduler with the agent: ``start(*arguments, source=…, groups=…, own=…)``."""
+    """Start a scheduler with the agent: ``start(*arguments, source=…, groups=…, own=…)``."""
     clusters: list[Cluster] = []
 
     def starter(
@@ -224,7 +212,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def agent_answers(cluster: Cluster) -> Cluster:
-    """The cluster, once its agent answers: preloads run after the scheduler's file is written."""
+    """Return the cluster once its agent answers: preloads run after the file is written."""
 
     def answered() -> bool:
         try:
@@ -232,19 +220,19 @@ def agent_answers(cluster: Cluster) -> Cluster:
         except (urllib.error.URLError, ValueError):
             return False
 
-    until(answered, "the agent answers: " + cluster.scheduler.output[-2000:])
+    wait_until(answered, shows="the agent answers: " + cluster.scheduler.output[-2000:])
     return cluster
 
 
 @pytest.fixture
 def cluster(start: Start) -> Cluster:
-    """A scheduler with the agent and no workers."""
+    """A scheduler with the agent, without workers."""
     return agent_answers(start())
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One scheduler for tests that only ask and change nothing."""
+    """One scheduler for read-only tests."""
     cluster = Cluster(tmp_path_factory.mktemp("shared"))
     try:
         cluster.start(environment=agent_environment(SOURCE, token=TOKEN))

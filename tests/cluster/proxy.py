@@ -37,8 +37,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from daskjob.backends.kubernetes.connection import Access
-from daskjob.backends.kubernetes.connector import Connector
+from daskjob.kube.access import Access
+from daskjob.kube.connector import Connector
 
 LOOPBACK = "127.0.0.1"
 #: Headers of a single connection, or that the two libraries write themselves.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from daskjob.backends.fake import START, FakeBackend
-from daskjob.backends.in_memory import PASS_KINDS
+from daskjob.core import names
 from daskjob.core.backend import Wake
 from daskjob.core.errors import ApiError, Conflict, NotFound
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
@@ -109,8 +109,6 @@ class ScriptedWorld(FakeBackend):
         self.closed = False
         #: What a world asks right before it sends a write.
         self.check: Callable[[], None] = lambda: None
-        #: Objects whose last write the cache has not seen.
-        self.behind: set[Key] = set()
         #: Every observation of a pass: when, and of what.
         self.observed: list[tuple[float, Key]] = []
         #: Called before each observation; may raise, or wait.
@@ -141,9 +139,6 @@ class ScriptedWorld(FakeBackend):
 
     def before_writes(self, check: Callable[[], None]) -> None:
         self.check = check
-
-    def caught_up(self, key: Key) -> bool:
-        return key not in self.behind
 
     def silent_seconds(self) -> float:
         return self.silent
@@ -176,5 +171,5 @@ class ScriptedWorld(FakeBackend):
 
     def _tell(self, old: Manifest | None, new: Manifest | None) -> None:
         ref = object_ref(old or {})
-        if new is None and ref.kind in PASS_KINDS:
+        if new is None and ref.kind in names.PASS_KINDS:
             self.wake(Key(ref.kind, ref.namespace, ref.name))

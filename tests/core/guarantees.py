@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 
 from daskjob.backends.fake import FakeBackend
 from daskjob.core import names
-from daskjob.core.backend import reconcile
 from daskjob.core.decide import decide
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.errors import ApiError
@@ -36,6 +35,7 @@ from daskjob.core.manifests import (
 from daskjob.core.observed import Observed, ObservedJob
 from daskjob.core.pods import pod_facts
 from daskjob.core.reasons import Reason
+from daskjob.core.reconcile import reconcile
 
 WORDS = {"JobCreated", "ClusterCreated", "Running", "Successful", "Failed"}
 TERMINAL = {"Successful", "Failed"}

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 
 from daskjob.backends.fake import START, FakeBackend
 from daskjob.core import names
-from daskjob.core.backend import reconcile
 from daskjob.core.manifests import Key, Manifest
 from daskjob.core.pods import pod_facts
+from daskjob.core.reconcile import reconcile
 from tests.core.stories import JOB, Story
 
 #: What counts as a request to an API server; the scheduler's agent is asked past it.

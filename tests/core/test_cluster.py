@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from daskjob.core.decision import NOTHING
 from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.policies.replicas import merged_replicas
@@ -318,7 +319,7 @@ def test_a_cluster_that_is_being_deleted_is_left_alone() -> None:
     assert item is not None
     mark = {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["a.org/b"]}}
     story.world.store.patch(object_ref(item), mark)
-    assert story.decision().does_nothing
+    assert story.decision() == NOTHING
 
 
 def test_the_tokens_of_a_scheduler_is_not_changed_by_a_later_pass() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import pytest
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.core.backend import reconcile
 from daskjob.core.decision import Event
 from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.reconcile import reconcile
 from tests.core.manifests import cluster_spec, job
 from tests.core.stories import Story, job_story, running
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from daskjob.core.backend import reconcile
 from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import object_ref
+from daskjob.core.reconcile import reconcile
 from tests.core.manifests import cluster, cluster_spec, group
 from tests.core.stories import GROUP, Story, ended, job_story, running
 

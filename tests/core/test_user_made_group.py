@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from daskjob.core.decision import NOTHING
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from tests.core.manifests import cluster, group, job
 from tests.core.stories import CLUSTER, GROUP, JOB, Story
@@ -157,7 +158,7 @@ def test_nobody_joins_what_is_being_deleted(kind: str) -> None:
     assert item is not None
     mark = {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["a.org/b"]}}
     story.world.store.patch(object_ref(item), mark)
-    assert story.decision(MORE).does_nothing
+    assert story.decision(MORE) == NOTHING
 
 
 def test_the_default_group_of_a_cluster_is_not_patched() -> None:

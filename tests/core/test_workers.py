@@ -10,6 +10,7 @@ import pytest
 
 from daskjob.core.dask import DaskState, DaskWorker, Retirement
 from daskjob.core.decide import decide
+from daskjob.core.decision import NOTHING
 from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from daskjob.core.observed import ObservedGroup
@@ -391,7 +392,7 @@ def test_a_group_that_is_being_deleted_does_nothing() -> None:
     mark = {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["a.org/b"]}}
     story.world.store.patch(object_ref(group), mark)
     scale(story, 0)
-    assert story.decision(DEFAULT).does_nothing
+    assert story.decision(DEFAULT) == NOTHING
 
 
 def test_scaling_down_and_up_again_before_anything_was_confirmed_changes_nothing() -> None:

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daskjob.backends.kubernetes.connection import Access
+from daskjob.kube.access import Access
 from tests.cluster.proxy import Request, after, before
 from tests.crash.scenarios import JOB, Scenario
 from tests.operator.history import Manifest, Server
 from tests.operator.invariants import TERMINAL, violations
 from tests.operator.process import OperatorProcess
 from tests.operator.staged import Stage, counted, staged
+from tests.waiting import until
 
 #: A story is over when nothing was written for this time.
 QUIET_SECONDS = 1.0
@@ -130,13 +131,12 @@ async def killed(
         It did not end as expected, or an invariant was violated.
     """
     async with _begun(scenario, access, folder, point) as story:
-        patience = time.monotonic() + PATIENCE_SECONDS
-        while story.end != expected or story.quiet_seconds() < QUIET_SECONDS:
-            found = story.end
-            assert time.monotonic() < patience, (
-                f"ends with {found}, not {expected}\n{story.transcript()}"
-            )
-            await asyncio.sleep(0.05)
+        await until(
+            lambda: story.end == expected and story.quiet_seconds() >= QUIET_SECONDS,
+            PATIENCE_SECONDS,
+            lambda: f"ends with {story.end}, not {expected}\n{story.transcript()}",
+            pause=0.05,
+        )
         violations = story.violations()
         assert not violations, f"{violations}\n{story.transcript()}"
         assert set(story.deaths) <= {-signal.SIGKILL}, story.transcript()

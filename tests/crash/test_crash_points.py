@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from daskjob.backends.kubernetes.connection import find_credentials
+from daskjob.kube.credentials import find_credentials
 from tests.cluster.plugin import Kubernetes
 from tests.crash.crashing import Point, killed, undisturbed
 from tests.crash.scenarios import SCENARIOS, Scenario

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +11,18 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.cached_api import CachedApi
-from daskjob.backends.kubernetes.connection import Access, Kubeconfig
-from daskjob.backends.kubernetes.informer import Informer, Pace
-from daskjob.backends.kubernetes.items import Item, ItemDecoder
-from daskjob.backends.kubernetes.resources import PODS, Resource, resource_of
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.informer import Informer, Pace
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder
+from daskjob.backends.kubernetes.watching.kinds import PODS, Watched, watched_kind
+from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.core import names
 from daskjob.core.manifests import Key, Manifest, ObjectRef
+from daskjob.kube.access import Access
+from daskjob.kube.api import Api
+from daskjob.kube.kubeconfig import Kubeconfig
 from tests.cluster.proxy import FaultProxy
+from tests.waiting import until
 
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ class Others:
 
     async def see(self, namespace: str) -> list[str]:
         """Return the pods that the server has with our label, each as ``name=version``."""
-        page = ItemDecoder(PODS).page(await self.api.list_page(PODS, namespace, limit=500))
+        page = ItemDecoder(PODS).page(await self.api.list_page(PODS.within(namespace), limit=500))
         return sorted(f"{item.ref.name}={item.version}" for item in page.items)
 
 
@@ -117,7 +118,7 @@ class Side:
 
 
 @asynccontextmanager
-async def side(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
+async def side_of(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
     """Open a client's side behind a proxy that lets everything through, until it is told."""
     async with AsyncExitStack() as stack:
         direct = await Kubeconfig(str(cluster.kubeconfig)).access()
@@ -133,10 +134,10 @@ async def side(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
 
 @asynccontextmanager
 async def informed(
-    found: Side, namespace: str, resource: Resource = PODS, pace: Pace = QUICK, **options: Any
+    found: Side, namespace: str, watched: Watched = PODS, pace: Pace = QUICK, **options: Any
 ) -> AsyncIterator[Informer]:
     """Let an informer run, and wait for its first list."""
-    informer = Informer(found.api, found.cache, resource, namespace=namespace, pace=pace, **options)
+    informer = Informer(found.api, found.cache, watched, namespace=namespace, pace=pace, **options)
     task = asyncio.create_task(informer.run())
     try:
         await until(lambda: informer.synced.is_set() or task.done())
@@ -147,16 +148,8 @@ async def informed(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until it is true, and no longer than so many seconds."""
-    give_up = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < give_up, f"still not so after {seconds:.0f} s"
-        await asyncio.sleep(0.005)
-
-
 def run(story: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
-    """Run a test's story to its end."""
+    """Run a coroutine to its end, from a test that is not async."""
 
     async def told() -> T:
         return await story
@@ -188,4 +181,4 @@ def seen(manifest: Manifest, version: int, uid: str = "", **status: Any) -> Item
     data = msgspec.json.encode(
         {**manifest, "metadata": meta, **({"status": status} if status else {})}
     )
-    return ItemDecoder(resource_of(manifest["kind"])).item(data)
+    return ItemDecoder(watched_kind(manifest["kind"])).item(data)

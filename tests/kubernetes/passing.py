@@ -8,16 +8,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from daskjob.backends.kubernetes.api import Api
 from daskjob.backends.kubernetes.backend import KubernetesBackend
-from daskjob.backends.kubernetes.connection import Access, Kubeconfig
-from daskjob.backends.kubernetes.wakes import SOON_SECONDS
+from daskjob.backends.kubernetes.watching.wakes import SOON_SECONDS
 from daskjob.controller.passes import Passes
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Platform
 from daskjob.core.pods import PodFacts
+from daskjob.kube.access import Access
+from daskjob.kube.api import Api
+from daskjob.kube.kubeconfig import Kubeconfig
 from tests.cluster.proxy import FaultProxy
-from tests.kubernetes.given import Cluster, Plain, until
+from tests.kubernetes.given import Cluster, Plain
+from tests.waiting import until
 
 
 @dataclass

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from daskjob.backends.kubernetes.cache import REMEMBERED_SECONDS, Cache
-from daskjob.backends.kubernetes.items import Item
+from daskjob.backends.kubernetes.watching.cache import REMEMBERED_SECONDS, Cache
+from daskjob.backends.kubernetes.watching.items import Item
 from daskjob.core.manifests import Manifest
 from tests.core.manifests import group
 from tests.kubernetes.given import pod, seen
@@ -62,14 +62,14 @@ def test_an_object_that_is_gone_is_not_brought_back_by_what_is_told_late(cache: 
     assert cache.remove(one(0).ref, 8)
     assert not cache.put(one(7)), "the answer to a patch from before the deletion"
     assert cache.get("Pod", "here", "one") is None
-    assert cache.is_gone("uid-one")
+    assert cache.knows("uid-one", 5)
 
 
 def test_an_object_whose_label_came_back_is_there_again(cache: Cache) -> None:
     cache.put(one(5))
     cache.remove(one(0).ref, 8)
     assert cache.put(one(9))
-    assert not cache.is_gone("uid-one")
+    assert cache.of_uid("uid-one") == one(9)
 
 
 def test_an_object_that_we_deleted_does_not_come_back(cache: Cache) -> None:
@@ -98,7 +98,7 @@ def test_a_new_object_of_a_name_shows_that_the_old_one_went(cache: Cache) -> Non
     cache.watch(lambda old, new: told.append((old, new)))
     cache.put(one(9, "second"))
     assert told == [(one(5, "first"), None), (None, one(9, "second"))]
-    assert cache.is_gone("first")
+    assert cache.knows("first", 5)
     assert cache.of_uid("first") is None
     assert len(cache) == 1
 
@@ -150,13 +150,13 @@ def test_who_is_gone_is_remembered_for_a_while_only() -> None:
     for number in range(100):
         cache.remove(one(0, f"uid-{number}").ref, 5)
         now += REMEMBERED_SECONDS / 50
-    assert not cache.is_gone("uid-0")
-    assert cache.is_gone("uid-99")
+    assert not cache.knows("uid-0", 5)
+    assert cache.knows("uid-99", 5)
     assert len(cache._gone) <= 51
     # Also where nothing else goes any more.
     now += REMEMBERED_SECONDS
     cache.tidy()
-    assert not cache.is_gone("uid-99")
+    assert not cache.knows("uid-99", 5)
 
 
 def test_room_that_many_objects_had_is_given_back_when_few_are_left() -> None:

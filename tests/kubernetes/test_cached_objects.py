@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskjob.backends.fake import FakeBackend
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.resources import WATCHED
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.kinds import WATCHED
 from daskjob.core import names
-from daskjob.core.backend import reconcile
 from daskjob.core.lookup import ListLookup, Lookup
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.observed import cluster_observed, group_observed, job_observed
+from daskjob.core.reconcile import reconcile
 from tests.core.manifests import cluster, container, group, job
 from tests.kubernetes.given import run, seen
 
@@ -149,19 +149,16 @@ def test_every_object_that_is_made_matches_the_selector_by_which_it_is_watched(
         assert not selector or metadata(manifest)["labels"][selector], manifest["metadata"]
 
 
-def test_objects_of_a_cluster_or_group_that_users_made_can_be_watched_too() -> None:
+async def test_objects_of_a_cluster_or_group_that_users_made_can_be_watched_too() -> None:
     backend = FakeBackend()
     backend.submit(cluster("simple"))
     backend.submit(group("simple-extra", "simple"))
 
-    async def passes() -> None:
-        for _ in range(10):
-            for key in backend.subjects():
-                await reconcile(backend, key, backend.now)
-            backend.kubelet()
-            backend.advance(1)
-
-    run(passes())
+    for _ in range(10):
+        for key in backend.subjects():
+            await reconcile(backend, key, backend.now)
+        backend.kubelet()
+        backend.advance(1)
     pods = [o for o in backend.store.all() if o["kind"] in ("Pod", "Service")]
     assert len(pods) > 3
     for manifest in pods:

@@ -7,8 +7,8 @@ import asyncio
 import aiohttp
 import pytest
 
-from daskjob.backends.kubernetes.connection import find_credentials
-from daskjob.backends.kubernetes.connector import Connector
+from daskjob.kube.connector import Connector
+from daskjob.kube.credentials import find_credentials
 from tests.cluster.plugin import Kubernetes
 
 

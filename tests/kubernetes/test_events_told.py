@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from daskjob.backends.kubernetes import backend, told_events
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.connection import find_credentials
-from daskjob.backends.kubernetes.told_events import EVENT_SECONDS, ToldEvents
-from daskjob.backends.kubernetes.writing import Writer
+from daskjob.backends.kubernetes import backend
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.writing import told_events
+from daskjob.backends.kubernetes.writing.told_events import EVENT_SECONDS, ToldEvents
+from daskjob.backends.kubernetes.writing.writer import Writer
 from daskjob.core.decision import Event
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.observed import Platform
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import find_credentials
 from tests.kubernetes.given import pod, seen
 
 JOB = ObjectRef("DaskJob", "default", "sums", "uid-sums")
@@ -31,13 +32,8 @@ def test_an_event_is_told_again_after_ten_minutes() -> None:
         assert told.news("uid-sums", [COMPLETED, COMPLETED]) == news, now
 
 
-def test_writer_tells_an_event_once() -> None:
+async def test_writer_tells_an_event_once() -> None:
     told: list[object] = []
-
-    async def story() -> None:
-        writer = Writer(api, Cache(), lambda _key: None, background, lambda: datetime.now(UTC))
-        await writer.emit(JOB, [COMPLETED])
-        await writer.emit(JOB, [COMPLETED, FAILED])
 
     def background(telling: Coroutine[object, object, None]) -> asyncio.Task[None]:
         told.append(telling)
@@ -45,7 +41,9 @@ def test_writer_tells_an_event_once() -> None:
         return asyncio.create_task(asyncio.sleep(0))
 
     api = Api(find_credentials())
-    asyncio.run(story())
+    writer = Writer(api, Cache(), lambda _key: None, background, lambda: datetime.now(UTC))
+    await writer.emit(JOB, [COMPLETED])
+    await writer.emit(JOB, [COMPLETED, FAILED])
     assert len(told) == 2
 
 
@@ -69,19 +67,18 @@ def test_what_may_be_told_again_is_not_remembered() -> None:
     assert len(told) == 0
 
 
-def test_events_that_were_told_are_let_go_of_by_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story() -> None:
-        world = backend.KubernetesBackend(Api(find_credentials()), Platform())
-        world._writer.told.news("uid-sums", [COMPLETED])
-        forgetting = asyncio.create_task(world._forget())
-        async with asyncio.timeout(10):
-            while len(world._writer.told):
-                await asyncio.sleep(0.001)
-        forgetting.cancel()
-
+async def test_events_that_were_told_are_let_go_of_by_time_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(backend, "FORGET_SECONDS", 0.001)
     monkeypatch.setattr(told_events, "EVENT_SECONDS", 0.0)
-    asyncio.run(story())
+    world = backend.KubernetesBackend(Api(find_credentials()), Platform())
+    world._writer.told.news("uid-sums", [COMPLETED])
+    forgetting = asyncio.create_task(world._forget())
+    async with asyncio.timeout(10):
+        while len(world._writer.told):
+            await asyncio.sleep(0.001)
+    forgetting.cancel()
 
 
 def test_events_of_an_object_that_is_gone_are_let_go_of_with_it() -> None:

@@ -8,27 +8,21 @@ from typing import Any
 
 import pytest
 
-from daskjob.backends.kubernetes.items import (
-    READ_LEVELS,
-    Change,
-    ItemDecoder,
-    WatchFailed,
-    still_there,
-)
-from daskjob.backends.kubernetes.resources import (
+from daskjob.backends.kubernetes.watching.items import Change, ItemDecoder, still_there
+from daskjob.backends.kubernetes.watching.kinds import (
     CLUSTERS,
     CONFIG_MAPS,
     GROUPS,
     JOBS,
     PODS,
-    WATCHED,
-    Resource,
-    resource_of,
+    Watched,
 )
-from daskjob.core.errors import ApiError, NotFound
+from daskjob.core.caching import forget
+from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Manifest, ObjectRef, is_too_deep
 from daskjob.core.pods import pod_facts
-from daskjob.core.values import forget
+from daskjob.kube.decoding import READ_LEVELS
+from daskjob.kube.errors import WatchFailed
 
 OWNER = {"apiVersion": "v1", "kind": "DaskJob", "name": "sums", "uid": "job-uid"}
 POD: Manifest = {
@@ -99,8 +93,8 @@ POD: Manifest = {
 }
 
 
-def item(resource: Resource, manifest: Manifest) -> Any:
-    return ItemDecoder(resource).item(json.dumps(manifest).encode())
+def item(watched: Watched, manifest: Manifest) -> Any:
+    return ItemDecoder(watched).item(json.dumps(manifest).encode())
 
 
 def test_a_pod_is_kept_as_the_same_facts_that_its_whole_text_has() -> None:
@@ -197,7 +191,7 @@ def test_one_of_our_kinds_is_read_when_somebody_looks_and_once_for_all_who_look(
 
 
 @pytest.mark.parametrize(
-    ("resource", "spec", "cluster"),
+    ("watched", "spec", "cluster"),
     [
         (JOBS, {"clusterRef": {"name": "sums"}, "cluster": {"spec": {}}}, "sums"),
         (JOBS, {"cluster": {"spec": {}}}, ""),
@@ -213,9 +207,9 @@ def test_one_of_our_kinds_is_read_when_somebody_looks_and_once_for_all_who_look(
     ],
 )
 def test_the_cluster_that_a_spec_names_is_known_and_what_is_no_name_is_none(
-    resource: Resource, spec: object, cluster: str
+    watched: Watched, spec: object, cluster: str
 ) -> None:
-    found = item(resource, {"metadata": {"name": "one", "uid": "u"}, "spec": spec})
+    found = item(watched, {"metadata": {"name": "one", "uid": "u"}, "spec": spec})
     assert found.cluster_ref == cluster
     assert found.manifest["spec"] == spec
 
@@ -339,26 +333,3 @@ def test_one_such_object_keeps_nobody_from_reading_a_list_or_a_watch_with_others
     assert change.item.ref == page.items[0].ref
     # Of other kinds nobody looks so deep.
     assert ItemDecoder(PODS).item(deep).ref.name == "one"
-
-
-def test_paths_are_those_of_the_api() -> None:
-    assert PODS.path("here", "a") == "/api/v1/namespaces/here/pods/a"
-    assert PODS.path(None) == "/api/v1/pods"
-    jobs = "/apis/kubernetes.dask.org/v1/namespaces/here/daskjobs"
-    assert JOBS.path("here", "a", "status") == f"{jobs}/a/status"
-    lease = resource_of("Lease").path("kube-system", "daskjob")
-    assert lease == "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/daskjob"
-
-
-def test_a_name_never_leads_to_another_path() -> None:
-    assert JOBS.path("here", "../../secrets/s").endswith("/daskjobs/..%2F..%2Fsecrets%2Fs")
-    assert JOBS.path("here", "a?watch=1").endswith("/daskjobs/a%3Fwatch%3D1")
-    for name in (".", ".."):
-        with pytest.raises(NotFound):
-            JOBS.path("here", name)
-
-
-def test_a_kind_that_is_none_of_ours_has_no_resource() -> None:
-    with pytest.raises(NotFound, match="Secret"):
-        resource_of("Secret")
-    assert "Secret" not in {resource.kind for resource in WATCHED}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.wakes import SOON_SECONDS, SOON_SECONDS_A_WORKER, Wakes
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.wakes import SOON_SECONDS, SOON_SECONDS_A_WORKER, Wakes
 from daskjob.core import names
 from daskjob.core.manifests import Key, Manifest
 from tests.core.manifests import cluster, group

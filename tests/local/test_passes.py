@@ -1,4 +1,4 @@
-"""The loop of passes: it rests when nothing changes, and outlives passes that fail."""
+"""The loop of passes: it sleeps while nothing changes, and survives failed passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GONE = Key("DaskCluster", "default", "gone")
 
 
 class Failing(FakeBackend):
-    """A world in which the first pass over an object fails, and then the object is gone."""
+    """A backend in which the first pass over an object fails, and then the object is gone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,16 +31,12 @@ class Failing(FakeBackend):
         raise ApiError(f"{key.name} cannot be seen")
 
 
-def test_object_that_is_gone_does_not_keep_the_loop_awake(
+async def test_object_that_is_gone_does_not_keep_the_loop_awake(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world = Failing()
 
-    async def story() -> None:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(SerialPasses(world).run(lambda: False), 0.5)
-
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(story())
+    with caplog.at_level(logging.WARNING), pytest.raises(TimeoutError):
+        await asyncio.wait_for(SerialPasses(world).run(lambda: False), 0.5)
     assert world.rounds <= 3
     assert "gone cannot be seen; trying again in" in caplog.text

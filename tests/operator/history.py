@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 
-from daskjob.backends.kubernetes.connection import Access
-from daskjob.backends.kubernetes.connector import Connector
-from daskjob.backends.kubernetes.items import flattened
+from daskjob.kube.access import Access
+from daskjob.kube.connector import Connector
+from daskjob.kube.decoding import flattened
 
 Manifest = dict[str, Any]
 

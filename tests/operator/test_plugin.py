@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from daskjob.backends.kubernetes.connection import find_credentials
+from daskjob.kube.credentials import find_credentials
 from tests.cluster.plugin import Kubernetes
 from tests.core.manifests import cluster
 from tests.operator.staged import staged

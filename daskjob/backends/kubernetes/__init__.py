@@ -1,6 +1,7 @@
-"""Jobs on a Kubernetes: its API, a cache of what daskjob watches, and what is written.
+"""Jobs on a Kubernetes: a cache of what daskjob watches, and what is written to the API server.
 
-From below: ``connection`` says where the API server is and who we are; ``api`` sends one request;
-``items`` says what of an object is kept, ``cache`` keeps it, an ``informer`` keeps the cache true;
-``cached_api`` writes so that the cache shows it at once.
+Three rooms, each may use those before it: ``watching`` keeps a cache true and says which passes a
+change calls for; ``asking`` asks schedulers, and Events about stuck pods, beside the passes;
+``writing`` writes so that the cache shows it at once. ``backend`` is all of it as the world of
+passes.
 """

@@ -18,19 +18,21 @@ from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import quote
 
-from daskjob.backends.kubernetes.agents import STATE, Agents, Endpoint, NoAnswer
-from daskjob.backends.kubernetes.api import Api
-from daskjob.backends.kubernetes.background import BackgroundTasks
-from daskjob.backends.kubernetes.cache import Cache
-from daskjob.backends.kubernetes.connection import find_credentials
-from daskjob.backends.kubernetes.informer import OnWatchBroken, ignore_broken_watch, informers
-from daskjob.backends.kubernetes.items import Item
-from daskjob.backends.kubernetes.leases import Leases
-from daskjob.backends.kubernetes.missing_pods import MissingPods
-from daskjob.backends.kubernetes.pod_warnings import PodWarnings
-from daskjob.backends.kubernetes.retirements import Retirements, concerns
-from daskjob.backends.kubernetes.wakes import PASS_KINDS, Wakes
-from daskjob.backends.kubernetes.writing import Writer
+from daskjob.backends.agent_answers import NoAnswer
+from daskjob.backends.kubernetes.asking.agents import STATE, Agents, Endpoint
+from daskjob.backends.kubernetes.asking.background import BackgroundTasks
+from daskjob.backends.kubernetes.asking.pod_warnings import PodWarnings
+from daskjob.backends.kubernetes.asking.retirements import Retirements, concerns
+from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.informer import (
+    OnWatchBroken,
+    ignore_broken_watch,
+    informers,
+)
+from daskjob.backends.kubernetes.watching.items import Item
+from daskjob.backends.kubernetes.watching.wakes import Wakes
+from daskjob.backends.kubernetes.writing.missing_pods import MissingPods
+from daskjob.backends.kubernetes.writing.writer import Writer
 from daskjob.core import names
 from daskjob.core.backend import Wake
 from daskjob.core.dask import dask_state
@@ -54,11 +56,14 @@ from daskjob.core.observed import (
     job_observed,
     joined_groups,
 )
+from daskjob.core.parsed import parsed_cluster
 from daskjob.core.pod_warnings import silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.renewal import renewal
-from daskjob.core.readings import cluster_in
 from daskjob.core.status import ClusterPhase, JobStatusWord
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import find_credentials
+from daskjob.kube.leases import Leases
 
 logger = logging.getLogger(__name__)
 
@@ -189,18 +194,9 @@ class KubernetesBackend:
         """Return the keys of all objects that passes are about, owners first."""
         return [
             Key(item.ref.kind, item.ref.namespace, item.ref.name)
-            for kind in PASS_KINDS
+            for kind in names.PASS_KINDS
             for item in self.cache.all(kind)
         ]
-
-    def caught_up(self, key: Key) -> bool:
-        """Say whether the cache shows all that passes over this object wrote.
-
-        Answers enter it at once. What is left are creations of unknown outcome, and ``observe``
-        settles those before it returns anything.
-        """
-        del key
-        return True
 
     def silent_seconds(self) -> float:
         """Return for how long the informer was not heard that was heard of last longest ago."""
@@ -224,7 +220,7 @@ class KubernetesBackend:
         self._writer.told.forget(uid)
         self._pod_warnings.forget(uid)
         self.agents.forget(uid)
-        if gone.ref.kind in PASS_KINDS:
+        if gone.ref.kind in names.PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
             self._writer.forget(key)
             referred_cluster = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.cluster_ref)
@@ -372,7 +368,7 @@ class KubernetesBackend:
             item = self.cache.get(one.kind, one.namespace, one.name)
             for owned in self.cache.controlled(item.ref.uid) if item else ():
                 below = Key(owned.ref.kind, owned.ref.namespace, owned.ref.name)
-                if below.kind in PASS_KINDS and below not in found:
+                if below.kind in names.PASS_KINDS and below not in found:
                     found.append(below)
         yield from found
 
@@ -405,7 +401,7 @@ class KubernetesBackend:
         found = self.cache.get(ref.kind, ref.namespace, ref.name)
         if found is None or found.manifest is None:
             return None
-        spec = cluster_in(found.manifest)[0].spec
+        spec = parsed_cluster(found.manifest)[0].spec
         port = dashboard_container_port(spec.service, spec.scheduler)
         host = f"[{scheduler.ip}]" if ":" in scheduler.ip else scheduler.ip
         url = f"http://{host}:{port}{dashboard_prefix(spec.scheduler)}"

@@ -1,4 +1,4 @@
-"""Asking the scheduler's agent over HTTP: bounded in time and size, never trusting the answer."""
+"""HTTP client of the scheduler's agent: bounded in time and size; answers are not trusted."""
 
 from __future__ import annotations
 
@@ -6,15 +6,8 @@ import asyncio
 import http.client
 import json
 
+from daskjob.backends.agent_answers import LIMIT_BYTES, TIMEOUT_SECONDS, NoAnswer, check_answer
 from daskjob.core.manifests import Manifest
-
-#: The bounds that hold for every question to a scheduler (design §5.4).
-TIMEOUT_SECONDS = 2.0
-LIMIT_BYTES = 256 * 1024
-
-
-class NoAnswer(Exception):
-    """The scheduler did not answer, or not in a way that can be used."""
 
 
 class AgentClient:
@@ -26,17 +19,18 @@ class AgentClient:
         self._prefix = prefix
 
     async def get(self, route: str) -> Manifest:
-        """Return the answer to a question.
+        """Return the answer to a GET request.
 
         Raises
         ------
         NoAnswer
-            Nobody listens, the answer took longer than 2 s, is larger than 256 KiB or no JSON.
+            No server listens, or the answer took longer than 2 s, is larger than 256 KiB or is
+            not JSON.
         """
         return await asyncio.to_thread(self._ask, "GET", route, None, TIMEOUT_SECONDS)
 
     async def post(self, route: str, body: Manifest, timeout_seconds: float) -> Manifest:
-        """Return the answer to a request that may take a while."""
+        """Return the answer to a POST request that may take up to the given time."""
         data = json.dumps(body).encode()
         return await asyncio.to_thread(self._ask, "POST", route, data, timeout_seconds)
 
@@ -47,15 +41,12 @@ class AgentClient:
             connection.request(method, f"{self._prefix}/daskjob/v1/{route}", body, headers)
             response = connection.getresponse()
             text = response.read(LIMIT_BYTES + 1)
-            if response.status != 200:
-                raise NoAnswer(f"HTTP {response.status}")
-            if len(text) > LIMIT_BYTES:
-                raise NoAnswer(f"an answer of more than {LIMIT_BYTES} bytes")
+            check_answer(response.status, text)
             answer = json.loads(text)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise NoAnswer(str(error)) from error
         finally:
             connection.close()
         if not isinstance(answer, dict):
-            raise NoAnswer("an answer that is no JSON object")
+            raise NoAnswer("the answer is not a JSON object")
         return answer

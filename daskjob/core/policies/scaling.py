@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from daskjob.core.dask import DaskWorker, Retirement
+from daskjob.core.dask import DaskWorker, Retirement, host_of
 from daskjob.core.observed import ObservedGroup
 from daskjob.core.pods import PodFacts
 
@@ -163,7 +163,7 @@ def _workers_of(pod: PodFacts, workers: tuple[DaskWorker, ...]) -> tuple[DaskWor
 
 
 def _is_in(pod: PodFacts, worker: DaskWorker) -> bool:
-    host = worker.address.rpartition(":")[0].rpartition("/")[2].strip("[]")
+    host = host_of(worker.address)
     # On loopback every worker has the same address.
     if pod.ip and host == pod.ip and not pod.ip.startswith("127."):
         return True

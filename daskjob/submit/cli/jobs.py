@@ -1,22 +1,20 @@
-"""Commands about jobs that run, or ran, on this machine."""
+"""Commands about jobs, of any place: they parse, call ``Jobs`` and print."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from daskjob.backends.local.state import RunFolder, find_folder, folders, state_root
-from daskjob.core import names
 from daskjob.core.errors import NotFound
-from daskjob.core.explain import explain
-from daskjob.core.manifests import Manifest, metadata, parse_time
+from daskjob.core.explain import Explanation, explain
+from daskjob.core.manifests import Manifest
 from daskjob.core.quantity import format_bytes
-from daskjob.core.status import JobStatus, job_status_from
+from daskjob.core.status import JobStatus
 from daskjob.submit.cli.output import (
     Format,
     age,
@@ -26,40 +24,36 @@ from daskjob.submit.cli.output import (
     print_table,
 )
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, JobName
-
-#: How often a log or a job that is followed is looked at again.
-FOLLOW_SECONDS = 0.2
-#: How long a job that is deleted may take to end.
-DELETE_SECONDS = 60.0
-#: What ``why`` reads of a log's end.
-TAIL_BYTES = 16 * 1024
+from daskjob.submit.cli.place import pass_jobs
+from daskjob.submit.jobs import Job, Jobs, StillRunning
 
 
 @click.command("list")
 @output_option
-def list_command(output: str | None) -> None:
+@pass_jobs
+def list_command(jobs: Jobs, output: str | None) -> None:
     """List the jobs that ran here, newest first."""
-    jobs = [folder.job() for folder in folders(state_root())]
+    found = jobs.list()
     if output not in (None, Format.TABLE):
-        print_objects(jobs, Format(output), as_list=True)
+        print_objects([job.manifest for job in found], Format(output), as_list=True)
         return
-    if not jobs:
-        click.echo(f"No job has run here yet ({state_root()}).", err=True)
+    if not found:
+        click.echo(jobs.place.empty, err=True)
         return
     header = ("NAME", "STATUS", "REASON", "PROGRESS", "WORKERS", "ATTEMPTS", "AGE", "TOOK")
-    print_table(header, [_row(job) for job in jobs])
+    print_table(header, [_row(job) for job in found])
 
 
-def _row(job: Manifest) -> tuple[str, ...]:
-    status = job_status_from(job.get("status"))
+def _row(job: Job) -> tuple[str, ...]:
+    status = job.status
     return (
-        str(metadata(job).get("name")),
+        job.name,
         status.phase or "Pending",
         status.reason,
         _progress(status),
         "" if status.finished else _workers(status),
         str(status.attempts_begun),
-        age(job),
+        age(job.manifest),
         _took(status),
     )
 
@@ -81,16 +75,22 @@ def _took(status: JobStatus) -> str:
 @click.command("status")
 @click.argument("name", required=False, default="", type=JobName())
 @output_option
-def status_command(name: str, output: str | None) -> None:
+@pass_jobs
+def status_command(jobs: Jobs, name: str, output: str | None) -> None:
     """Show how a job stands: the one of that name, or the newest."""
-    folder = find_folder(state_root(), name)
-    job = folder.job()
+    job = jobs.find(name)
     if output not in (None, Format.TABLE):
-        print_objects([job], Format(output), as_list=False)
+        print_objects([job.manifest], Format(output), as_list=False)
         return
-    status = job_status_from(job.get("status"))
+    _print_facts(job)
+    _print_attempts(job.status)
+    _print_events(jobs, job)
+
+
+def _print_facts(job: Job) -> None:
+    status = job.status
     facts = {
-        "Name": str(metadata(job).get("name")),
+        "Name": job.name,
         "Status": status.phase or "Pending",
         "Reason": status.reason,
         "Message": status.message,
@@ -102,22 +102,28 @@ def status_command(name: str, output: str | None) -> None:
         "Ended": _local(status.end_time),
         "Took": _took(status),
         "Result": "" if status.result is None else json.dumps(status.result),
-        "Folder": str(folder.path),
+        **dict(job.details),
     }
     for title, text in facts.items():
         if text:
             click.echo(f"{title + ':':<12}{text}")
-    if len(status.attempts) > 1:
-        click.echo("Attempts:")
-        for attempt in status.attempts:
-            code = "" if attempt.exit_code is None else f" (exit code {attempt.exit_code})"
-            click.echo(f"  {attempt.number}: {attempt.reason}{code}: {attempt.message}")
-    events = folder.events()
+
+
+def _print_attempts(status: JobStatus) -> None:
+    if len(status.attempts) < 2:
+        return
+    click.echo("Attempts:")
+    for attempt in status.attempts:
+        code = "" if attempt.exit_code is None else f" (exit code {attempt.exit_code})"
+        click.echo(f"  {attempt.number}: {attempt.reason}{code}: {attempt.message}")
+
+
+def _print_events(jobs: Jobs, job: Job) -> None:
+    events = jobs.events(job.ref)
     if events:
         click.echo("Events:")
-        for event in events:
-            when = _local(parse_time(event.get("time")))
-            click.echo(f"  {when}  {event.get('reason')}: {event.get('message')}")
+    for event in events:
+        click.echo(f"  {_local(event.time)}  {event.reason}: {event.message}")
 
 
 def _local(moment: datetime | None) -> str:
@@ -132,131 +138,32 @@ def _local(moment: datetime | None) -> str:
 )
 @click.option("--pod", help="Another pod: scheduler, worker, or its name.")
 @click.option("--tail", type=click.IntRange(0), help="Only so many last lines.")
+@pass_jobs
 def logs_command(
-    name: str, follow: bool, attempt: int | None, pod: str | None, tail: int | None
+    jobs: Jobs, name: str, follow: bool, attempt: int | None, pod: str | None, tail: int | None
 ) -> None:
     """Print the log of a job's runner, scheduler or worker; of the newest job without a NAME.
 
     With --follow the log is followed from attempt to attempt until the job ends.
     """
-    folder = find_folder(state_root(), name)
-    if pod is not None or attempt is not None or not follow:
-        path = _log(folder, attempt, pod)
-        _print_log(folder, path, follow=follow, tail=tail)
-        return
-    number = job_status_from(folder.job().get("status")).attempt
-    while True:
-        _print_log(folder, _runner_log(folder, number), follow=True, tail=tail)
-        status = job_status_from(folder.job().get("status"))
-        if status.finished or status.attempt == number:
-            return
-        number += 1
-
-
-def _runner_log(folder: RunFolder, attempt: int) -> Path:
-    job = str(metadata(folder.job()).get("name"))
-    return folder.log(names.runner_name(job, attempt))
-
-
-def _log(folder: RunFolder, attempt: int | None, pod: str | None) -> Path:
-    """Return the log that is meant.
-
-    Raises
-    ------
-    NotFound
-        There is none; the message names those that there are.
-    """
-    if pod is None:
-        if attempt is None:
-            status = job_status_from(folder.job().get("status"))
-            attempt = status.attempt
-            while attempt and not _runner_log(folder, attempt).exists():
-                attempt -= 1
-        path = _runner_log(folder, attempt)
-        if path.exists() or folder.is_live():
-            return path
-    known = sorted(path.stem for path in folder.logs.glob("*.log"))
-    wanted = f"-{pod}" if pod in ("scheduler", "runner") else "-worker-" if pod == "worker" else pod
-    for stem in known:
-        if pod is not None and (stem == pod or (wanted and wanted in stem)):
-            return folder.logs / f"{stem}.log"
-    there = ", ".join(known) or "none"
-    raise NotFound(f"there is no such log; logs of this job: {there}")
-
-
-def _print_log(folder: RunFolder, path: Path, *, follow: bool, tail: int | None) -> None:
-    """Print a log as it is, byte by byte; following ends with the job, or its next attempt."""
+    ref = jobs.find(name).ref
     out = sys.stdout.buffer
-    job = job_status_from(folder.job().get("status"))
-    while follow and not path.exists() and not job.finished:
-        time.sleep(FOLLOW_SECONDS)
-        job = job_status_from(folder.job().get("status"))
-    if not path.exists():
-        return
-    with path.open("rb") as log:
-        if tail is not None:
-            log.seek(_offset_of_tail(path, tail))
-        while True:
-            ended = not follow or _is_over(folder, path)
-            while data := log.read(1 << 20):
-                out.write(data)
-            out.flush()
-            if ended:
-                return
-            time.sleep(FOLLOW_SECONDS)
-
-
-def _is_over(folder: RunFolder, path: Path) -> bool:
-    """Say whether nothing more will come: the job has ended, or this attempt has."""
-    status = job_status_from(folder.job().get("status"))
-    ended = {attempt.runner_pod_name for attempt in status.attempts}
-    return status.finished or path.stem in ended
-
-
-def _offset_of_tail(path: Path, lines: int) -> int:
-    """Return where a file's last lines begin."""
-    if lines == 0:
-        return path.stat().st_size
-    with path.open("rb") as file:
-        end = file.seek(0, 2)
-        position, found = end, 0
-        while position > 0:
-            step = min(65536, position)
-            position -= step
-            file.seek(position)
-            block = file.read(step)
-            # A newline at the very end closes the last line and begins none.
-            stop = len(block) - 1 if position + step == end else len(block)
-            while (index := block.rfind(b"\n", 0, stop)) >= 0:
-                found += 1
-                if found == lines:
-                    return position + index + 1
-                stop = index
-    return 0
-
-
-def tail_of(path: Path) -> str:
-    """Return the end of a log as text."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(size - TAIL_BYTES, 0))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
+    for chunk in jobs.logs(ref, attempt=attempt, pod=pod or "", follow=follow, tail=tail):
+        out.write(chunk.data)
+        out.flush()
 
 
 @click.command("why")
 @click.argument("name", metavar="[NAME|FILE]", required=False, default="", type=JobName())
 @output_option
-def why_command(name: str, output: str | None) -> None:
+@pass_jobs
+def why_command(jobs: Jobs, name: str, output: str | None) -> None:
     """Say why a job is as it is, and what to do next.
 
     NAME is a job that ran here, the newest where it is not given; FILE is a DaskJob with its
     status, saved from anywhere: `kubectl get daskjob NAME -o yaml`.
     """
-    job, log_tail = _job_and_log(name)
-    answer = explain(job, log_tail=log_tail)
+    answer = _explanation(jobs, name)
     if output in (Format.JSON, Format.YAML):
         found = {
             "headline": answer.headline,
@@ -272,33 +179,30 @@ def why_command(name: str, output: str | None) -> None:
         click.echo(f"Next: {answer.next_step}")
 
 
-def _job_and_log(name: str) -> tuple[Manifest, str]:
+def _explanation(jobs: Jobs, name: str) -> Explanation:
     from daskjob.submit.cli.documents import read_job
 
     path = Path(name)
     if path.suffix in MANIFEST_SUFFIXES and path.is_file():
-        return read_job(path)[0], ""
-    folder = find_folder(state_root(), name)
-    job = folder.job()
-    status = job_status_from(job.get("status"))
-    return job, tail_of(folder.logs / f"{status.job_runner_pod_name}.log")
+        return explain(read_job(path)[0], next_steps=jobs.place.next_steps)
+    return jobs.why(jobs.find(name).ref)
 
 
 @click.command("report")
 @click.argument("name", required=False, default="", type=JobName())
 @output_option
-def report_command(name: str, output: str | None) -> None:
+@pass_jobs
+def report_command(jobs: Jobs, name: str, output: str | None) -> None:
     """Show what a job's cluster did: tasks, times, memory. Without NAME: the newest job's."""
-    folder = find_folder(state_root(), name)
-    status = job_status_from(folder.job().get("status"))
-    report = folder.report() or status.report
+    job = jobs.find(name)
+    report = jobs.report(job.ref)
     if report is None:
-        running = "" if status.finished else " yet: it is written when an attempt ends"
-        raise NotFound(f"there is no report of {folder.name}{running}")
+        running = "" if job.status.finished else " yet: it is written when an attempt ends"
+        raise NotFound(f"there is no report of {job.name}{running}")
     if output in (Format.JSON, Format.YAML):
         print_objects([report], Format(output), as_list=False)
         return
-    _print_report(folder.name, status, report)
+    _print_report(job.name, job.status, report)
 
 
 def _print_report(name: str, status: JobStatus, report: Manifest) -> None:
@@ -346,46 +250,39 @@ def _table(report: Manifest, key: str) -> list[list[float]]:
 @click.command("cancel")
 @click.argument("names_", metavar="NAME...", nargs=-1, required=True, type=JobName())
 @click.option("--wait", is_flag=True, help="Return when they have ended.")
-def cancel_command(names_: tuple[str, ...], wait: bool) -> None:
+@pass_jobs
+def cancel_command(jobs: Jobs, names_: tuple[str, ...], wait: bool) -> None:
     """Stop jobs that run here: their runners get SIGTERM and 10 s."""
-    found = [(name, find_folder(state_root(), name)) for name in names_]
-    for name, folder in found:
-        if not folder.is_live():
-            status = job_status_from(folder.job().get("status"))
-            click.echo(f"{name} has ended already: {status.phase}")
-            continue
-        folder.ask_to_cancel()
-        click.echo(f"{name} is being cancelled")
-    while wait and any(folder.is_live() for _, folder in found):
-        time.sleep(FOLLOW_SECONDS)
+    found = [(name, jobs.find(name).ref) for name in names_]
+    for name, ref in found:
+        if jobs.cancel(ref):
+            click.echo(f"{name} is being cancelled")
+        else:
+            click.echo(f"{name} has ended already: {jobs.get(ref).status.phase}")
+    for _, ref in found if wait else ():
+        # A job that is deleted meanwhile has ended, too.
+        with contextlib.suppress(NotFound):
+            jobs.wait(ref)
 
 
 @click.command("delete")
 @click.argument("names_", metavar="NAME...", nargs=-1, type=JobName())
 @click.option("--all", "everything", is_flag=True, help="Every job that has ended.")
 @click.option("--force", is_flag=True, help="Also jobs that still run: they are cancelled first.")
-def delete_command(names_: tuple[str, ...], everything: bool, force: bool) -> None:
+@pass_jobs
+def delete_command(jobs: Jobs, names_: tuple[str, ...], everything: bool, force: bool) -> None:
     """Delete jobs that ran here, with their logs and reports."""
     if not names_ and not everything:
         raise click.UsageError("name jobs to delete, or say --all")
-    root = state_root()
-    found = (
-        folders(root) if everything else [find_folder(root, name, exact=True) for name in names_]
-    )
-    for folder in found:
-        name = folder.name
-        if folder.is_live() and not (force and _ended(folder)):
+    found = jobs.list() if everything else [jobs.find(name, exact=True) for name in names_]
+    for job in found:
+        try:
+            # A job that is named twice, or that another command deletes, is as it should be.
+            with contextlib.suppress(NotFound):
+                jobs.delete(job.ref, force=force)
+        except StillRunning as error:
             if not everything:
-                raise click.UsageError(f"{name} still runs; cancel it first, or say --force")
+                text = f"{job.name} still runs; cancel it first, or say --force"
+                raise click.UsageError(text) from error
             continue
-        folder.remove()
-        click.echo(f"{name} deleted")
-
-
-def _ended(folder: RunFolder) -> bool:
-    """Cancel a job and say whether it ended in time."""
-    folder.ask_to_cancel()
-    give_up = time.monotonic() + DELETE_SECONDS
-    while folder.is_live() and time.monotonic() < give_up:
-        time.sleep(FOLLOW_SECONDS)
-    return not folder.is_live()
+        click.echo(f"{job.name} deleted")

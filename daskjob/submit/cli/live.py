@@ -10,89 +10,53 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
-from daskjob.backends.local.run import LocalRun, Snapshot
 from daskjob.core.decide.job_end import LEFT_OUT
 from daskjob.core.errors import ApiError
 from daskjob.core.quantity import format_bytes
 from daskjob.core.status import JobStatus
 from daskjob.submit.cli.output import duration
+from daskjob.submit.jobs import JobSnapshot, LiveJob
 
-#: Bytes of a log that are passed on in one go.
-CHUNK_BYTES = 1 << 20
 #: How often a run without a terminal says how its tasks stand.
 QUIET_SECONDS = 30.0
 
 
-class LogTail:
-    """The bytes that are appended to a log, from attempt to attempt."""
-
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self._file: BinaryIO | None = None
-
-    def read(self, path: Path) -> bytes:
-        """Return what was appended since the last call, one chunk at the most."""
-        if path != self._path:
-            rest = self._rest()
-            self.close()
-            self._path = path
-            if rest:
-                return rest
-        if self._file is None:
-            try:
-                self._file = path.open("rb")
-            except OSError:
-                return b""
-        return self._file.read(CHUNK_BYTES)
-
-    def _rest(self) -> bytes:
-        return self._file.read() if self._file is not None else b""
-
-    def close(self) -> None:
-        """Let the file go."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
 class View:
-    """A run on a screen, or in a file."""
+    """A job on a screen, or in a file."""
 
-    def __init__(self, run: LocalRun, *, quiet: bool, log: TextIO) -> None:
-        self._run = run
+    def __init__(self, job: LiveJob, *, quiet: bool, log: TextIO) -> None:
+        self._job = job
         self._quiet = quiet
         self._log = log
-        self._tail = LogTail()
         self._told: set[str] = set()
         self._started = time.monotonic()
         self._last_progress = time.monotonic()
         self._ends_line = True
 
-    def begin(self) -> None:
-        """Say what the user should know before the job starts."""
-        for note in self._run.notes:
+    def begin(self, notes: Iterable[str] = ()) -> None:
+        """Print what the user should know before the job starts."""
+        for note in notes:
             self.say(note)
 
     def update(self) -> None:
         """Pass on what the script has said, and say how the run stands."""
-        snapshot = self._run.snapshot()
-        self._pass_on(snapshot)
+        snapshot = self._job.snapshot()
+        self._pass_on()
         self._tell_turns(snapshot)
         self.draw(snapshot)
 
     def end(self) -> None:
         """Pass on the last of the log and say how the run ended."""
-        snapshot = self._run.snapshot()
-        while self._pass_on(snapshot):
+        snapshot = self._job.snapshot()
+        while self._pass_on():
             continue
-        self._tail.close()
         self.finish()
         self._tell_turns(snapshot)
-        for trouble in self._run.troubles:
+        for trouble in snapshot.troubles:
             self.say(trouble, even_quiet=True)
         if snapshot.status.finished:
             self._tell_end(snapshot)
@@ -125,12 +89,12 @@ class View:
             self._ends_line = True
         print(line, file=sys.stderr, flush=True)
 
-    def draw(self, snapshot: Snapshot) -> None:
+    def draw(self, snapshot: JobSnapshot) -> None:
         """Say how the tasks stand, now and then."""
         if time.monotonic() - self._last_progress < QUIET_SECONDS:
             return
         self._last_progress = time.monotonic()
-        tasks = snapshot.dask.tasks if snapshot.dask else None
+        tasks = snapshot.tasks
         if tasks and tasks.total:
             workers = f"{snapshot.ready_workers} of {snapshot.desired_workers} workers"
             self.say(f"{tasks.done} of {tasks.total} tasks done, {workers}")
@@ -140,15 +104,13 @@ class View:
 
     # How a run is told
 
-    def _pass_on(self, snapshot: Snapshot) -> bool:
-        if snapshot.log is None:
-            return False
-        data = self._tail.read(snapshot.log)
+    def _pass_on(self) -> bool:
+        data = self._job.log()
         if data:
             self.write_log(data)
         return bool(data)
 
-    def _tell_turns(self, snapshot: Snapshot) -> None:
+    def _tell_turns(self, snapshot: JobSnapshot) -> None:
         status = snapshot.status
         if status.scheduler_identity:
             self._once(f"up {status.attempt}", self._up(snapshot))
@@ -163,11 +125,11 @@ class View:
         if status.message and not status.finished and status.attempt_start_time:
             self._once(f"trouble {status.reason}", status.message)
 
-    def _up(self, snapshot: Snapshot) -> str:
+    def _up(self, snapshot: JobSnapshot) -> str:
         again = f" (attempt {snapshot.status.attempt})" if snapshot.status.attempt else ""
         count = snapshot.desired_workers
         workers = f"{count} worker" + ("s" if count != 1 else "")
-        name = self._run.job.meta.name
+        name = snapshot.name
         return f"{name}{again} runs with {workers}, dashboard {snapshot.status.dashboard_url}"
 
     def _once(self, key: str, text: str) -> None:
@@ -175,8 +137,8 @@ class View:
             self._told.add(key)
             self.say(text)
 
-    def _tell_end(self, snapshot: Snapshot) -> None:
-        status, name = snapshot.status, self._run.job.meta.name
+    def _tell_end(self, snapshot: JobSnapshot) -> None:
+        status, name = snapshot.status, snapshot.name
         took = duration(timedelta(seconds=time.monotonic() - self._started))
         if status.succeeded:
             self.say(f"{name} succeeded in {took}{_work(status)}")
@@ -195,8 +157,8 @@ class View:
 class TerminalView(View):
     """A run on a terminal: the log streams above one line that stays."""
 
-    def __init__(self, run: LocalRun, *, log: TextIO) -> None:
-        super().__init__(run, quiet=False, log=log)
+    def __init__(self, job: LiveJob, *, log: TextIO) -> None:
+        super().__init__(job, quiet=False, log=log)
         from rich.console import Console
         from rich.live import Live
 
@@ -204,10 +166,10 @@ class TerminalView(View):
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._rest = b""
 
-    def begin(self) -> None:
+    def begin(self, notes: Iterable[str] = ()) -> None:
         """Begin to draw."""
         self._live.start()
-        super().begin()
+        super().begin(notes)
 
     def write_log(self, data: bytes) -> None:
         """Write whole lines above the line that stays; a line that is not whole waits."""
@@ -223,7 +185,7 @@ class TerminalView(View):
         """Write a line of daskjob's own above the line that stays."""
         self._console.out(line, style="dim")
 
-    def draw(self, snapshot: Snapshot) -> None:
+    def draw(self, snapshot: JobSnapshot) -> None:
         """Draw the line: phase, workers, a bar of tasks."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -233,10 +195,10 @@ class TerminalView(View):
         attempt = f" attempt {status.attempt}" if status.attempt else ""
         clock = duration(timedelta(seconds=time.monotonic() - self._started))
         cells: list[object] = [
-            f"[bold]{self._run.job.meta.name}[/bold] {status.phase or 'Pending'}{attempt} {clock}",
+            f"[bold]{snapshot.name}[/bold] {status.phase or 'Pending'}{attempt} {clock}",
             f"{snapshot.ready_workers}/{snapshot.desired_workers} workers",
         ]
-        tasks = snapshot.dask.tasks if snapshot.dask else None
+        tasks = snapshot.tasks
         if tasks and tasks.total:
             cells.append(ProgressBar(total=tasks.total, completed=tasks.done, width=30))
             erred = f" [red]{tasks.erred} erred[/red]" if tasks.erred else ""
@@ -252,12 +214,12 @@ class TerminalView(View):
             self._rest = b""
 
 
-def view_of(run: LocalRun, *, quiet: bool, log_to_stderr: bool) -> View:
+def view_of(job: LiveJob, *, quiet: bool, log_to_stderr: bool) -> View:
     """Return the view that fits where the output goes."""
     log = sys.stderr if log_to_stderr else sys.stdout
     if sys.stderr.isatty() and not quiet and os.environ.get("TERM") != "dumb":
-        return TerminalView(run, log=log)
-    return View(run, quiet=quiet, log=log)
+        return TerminalView(job, log=log)
+    return View(job, quiet=quiet, log=log)
 
 
 def write_all(stream: TextIO, data: bytes) -> None:

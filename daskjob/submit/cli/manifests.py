@@ -10,15 +10,8 @@ from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.exit_codes import ExitCode
 from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.spec import parse_autoscaler, parse_cluster, parse_group, parse_job
+from daskjob.core.spec import CLASSES, DaskJob, parse
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
-
-_PARSERS = {
-    names.Kind.JOB: parse_job,
-    names.Kind.CLUSTER: parse_cluster,
-    names.Kind.GROUP: parse_group,
-    names.Kind.AUTOSCALER: parse_autoscaler,
-}
 
 
 @click.command("validate")
@@ -48,7 +41,7 @@ def validate_command(files: tuple[Path, ...]) -> int:
 
 def _check(path: Path, document: Manifest) -> bool:
     kind, name = document.get("kind"), metadata(document).get("name", "(unnamed)")
-    if kind not in [str(k) for k in _PARSERS]:
+    if kind not in list(names.Kind):
         if document.get("apiVersion") == names.API_VERSION:
             mistake = FieldError("kind", kind, "write one of " + ", ".join(names.Kind))
             click.echo(f"{path}: {Invalid(str(name), [mistake])}", err=True)
@@ -56,7 +49,7 @@ def _check(path: Path, document: Manifest) -> bool:
         click.echo(f"{path}: {kind} {name} is not daskjob's to check")
         return True
     try:
-        _PARSERS[names.Kind(kind)](document)
+        parse(CLASSES[names.Kind(kind)], document)
     except Invalid as error:
         click.echo(f"{path}: {error}", err=True)
         return False
@@ -78,47 +71,22 @@ def render_command(file: Path, args: tuple[str, ...]) -> None:
     from daskjob.submit.cli.output import as_yaml
 
     if file.suffix in MANIFEST_SUFFIXES:
-        objects = [
-            made
-            for document in read_documents(file)
-            for made in (
-                _made_by(document) if document.get("kind") == names.Kind.JOB else [document]
-            )
-        ]
+        objects = [made for document in read_documents(file) for made in _made_of(document)]
     else:
         from daskjob.submit.cli.run import cpu_count
-        from daskjob.submit.script import ScriptOptions, default_shape, script_job
+        from daskjob.submit.local import local_script_job
+        from daskjob.submit.script import ScriptOptions, default_shape
 
         workers, threads = default_shape(cpu_count())
         command = ["python", str(file), *args]
-        objects = [script_job(command, ScriptOptions(workers, threads), file.stem)]
+        objects = [local_script_job(command, ScriptOptions(workers, threads), file.stem)]
     click.echo(as_yaml(objects))
 
 
-def _made_by(document: Manifest) -> list[Manifest]:
-    """Return what passes over a job, and over what it makes, create at once."""
-    from daskjob.core.desired.cluster import job_cluster
-    from daskjob.core.desired.files import files_config_map
-    from daskjob.core.desired.group import worker_group
-    from daskjob.core.desired.runner import runner_pod
-    from daskjob.core.desired.scheduler import scheduler_pod
-    from daskjob.core.desired.service import scheduler_service
-    from daskjob.core.desired.workers import worker_pods
-    from daskjob.core.observed import Platform
-    from daskjob.core.spec import read_cluster, read_group
+def _made_of(document: Manifest) -> list[Manifest]:
+    """Return what a job makes; an object of another kind stands for itself."""
+    if document.get("kind") != names.Kind.JOB:
+        return [document]
+    from daskjob.core.desired.job_objects import desired_objects
 
-    job, platform = parse_job(document), Platform()
-    objects = [files_config_map(job)] if job.files else []
-    objects.append(runner_pod(job, job.policy, 0, platform))
-    if job.cluster is None:
-        return objects
-    manifest = job_cluster(job, job.policy, 0)
-    cluster = read_cluster(manifest, [])
-    objects += [manifest, scheduler_pod(cluster, platform, "TOKEN"), scheduler_service(cluster)]
-    for group in cluster.spec.all_groups:
-        group_manifest = worker_group(cluster, group)
-        objects.append(group_manifest)
-        made = read_group(group_manifest, [])
-        workers = [names.worker_name(made.meta.name, f"{n:010x}") for n in range(group.replicas)]
-        objects += worker_pods(made, cluster, workers, platform)
-    return objects
+    return desired_objects(parse(DaskJob, document))

@@ -98,7 +98,7 @@ class NewName(click.ParamType):  # type: ignore[type-arg]
 
 
 class JobName(click.ParamType):  # type: ignore[type-arg]
-    """The name of a job that ran here."""
+    """The name of a job of the place that was chosen."""
 
     name = "name"
 
@@ -106,9 +106,8 @@ class JobName(click.ParamType):  # type: ignore[type-arg]
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Return the jobs whose names begin so, newest first."""
-        del ctx, param
-        from daskjob.backends.local.state import folders, state_root
+        del param
+        from daskjob.submit.cli.place import jobs_of
 
-        names = [folder.name for folder in folders(state_root())]
-        matching = [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
-        return [CompletionItem(name) for name in matching]
+        names = jobs_of(ctx).names()
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -25,8 +25,8 @@ from daskjob.submit.cli.parameters import (
 )
 
 if TYPE_CHECKING:
-    from daskjob.backends.local.run import LocalRun
     from daskjob.submit.cli.live import View
+    from daskjob.submit.local_run import ForegroundJob
 
 #: How often the script's output is passed on and the screen brought up to date, in seconds.
 TICK_SECONDS = 0.2
@@ -97,12 +97,9 @@ def run_command(script: str, args: tuple[str, ...], **given: object) -> int:
     manifest, notes = _manifest(script, args, options)
     import asyncio
 
-    from daskjob.backends.local.run import prepare_run
-    from daskjob.backends.local.state import state_root
+    from daskjob.submit.local_run import foreground_job
 
-    run = prepare_run(manifest, root=state_root(), cwd=Path.cwd(), environment=os.environ)
-    run.notes[:0] = notes
-    return asyncio.run(_run(run, options))
+    return asyncio.run(_run(foreground_job(manifest), notes, options))
 
 
 def _check_result_file(path: Path | None) -> None:
@@ -150,7 +147,8 @@ def _as_a_path(script: str) -> str:
 
 
 def _script_manifest(script: Path, command: list[str], options: RunOptions) -> Manifest:
-    from daskjob.submit.script import ScriptOptions, default_shape, script_job
+    from daskjob.submit.local import local_script_job
+    from daskjob.submit.script import ScriptOptions, default_shape
 
     workers, threads = default_shape(cpu_count())
     if options.threads is not None:
@@ -167,7 +165,7 @@ def _script_manifest(script: Path, command: list[str], options: RunOptions) -> M
         env=dict(options.env),
         python_path=f"{folder}:{inherited}" if inherited else folder,
     )
-    return script_job(command, wanted, script.stem)
+    return local_script_job(command, wanted, script.stem)
 
 
 def _interpreter(script: Path) -> list[str]:
@@ -229,7 +227,7 @@ def _containers(spec: Manifest) -> list[Manifest]:
     return found
 
 
-async def _run(run: LocalRun, options: RunOptions) -> int:
+async def _run(run: ForegroundJob, notes: list[str], options: RunOptions) -> int:
     import asyncio
 
     from daskjob.core.exit_codes import exit_code
@@ -239,7 +237,7 @@ async def _run(run: LocalRun, options: RunOptions) -> int:
     to_stderr = options.output is not None
     view = view_of(run, quiet=options.quiet, log_to_stderr=to_stderr)
     _on_signals(run, view.interrupted)
-    view.begin()
+    view.begin([*notes, *run.notes])
     ticking = asyncio.create_task(_tick(view))
     # A script whose reader has gone would be told so by its next write; ours writes to a file.
     ticking.add_done_callback(lambda task: None if task.cancelled() else run.cancel())
@@ -249,6 +247,7 @@ async def _run(run: LocalRun, options: RunOptions) -> int:
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)
         view.end()
+        run.close()
     status = job_status_from(job.get("status"))
     if options.result_file is not None:
         options.result_file.write_text(json.dumps(status.result, indent=2) + "\n")
@@ -267,7 +266,7 @@ async def _tick(view: View) -> None:
         await asyncio.sleep(TICK_SECONDS)
 
 
-def _on_signals(run: LocalRun, tell: Callable[[str, int], None]) -> None:
+def _on_signals(run: ForegroundJob, tell: Callable[[str, int], None]) -> None:
     """Cancel at the first signal, kill at the second."""
     import asyncio
 

@@ -51,10 +51,6 @@ class KubernetesBackend:
     def subjects(self) -> list[object]:
         return []
 
-    def caught_up(self, key: object) -> bool:
-        del key
-        return True
-
     def silent_seconds(self) -> float:
         return 0.0
 

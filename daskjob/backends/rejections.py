@@ -1,0 +1,51 @@
+"""Rejected objects: in whose pass, by whom, since when, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from daskjob.core.errors import CreateRejected
+from daskjob.core.manifests import Key, ObjectRef
+from daskjob.core.observed import Rejection
+
+
+def counted(before: Rejection | None, error: CreateRejected, now: datetime) -> Rejection:
+    """Return a rejection, counted with those before it that were of the same kind."""
+    if before is None or before.kind != error.kind:
+        return Rejection(error.kind, error.name, error.words, now, now)
+    return replace(before, words=error.words, last_at=now, tries=before.tries + 1)
+
+
+class Rejections:
+    """What was rejected and has not succeeded since, by the key of the pass that asked."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._by_key: dict[Key, dict[str, Rejection]] = {}
+
+    def rejected(self, owner: Key, ref: ObjectRef, error: CreateRejected) -> None:
+        """Record a rejection."""
+        found = self._by_key.setdefault(owner, {})
+        name = f"{ref.kind}/{ref.name}"
+        found[name] = counted(found.get(name), error, self._clock())
+
+    def succeeded(self, owner: Key, ref: ObjectRef) -> None:
+        """Clear a rejection after a success."""
+        found = self._by_key.get(owner)
+        if found is not None:
+            found.pop(f"{ref.kind}/{ref.name}", None)
+            if not found:
+                del self._by_key[owner]
+
+    def forget(self, owner: Key) -> None:
+        """Discard what is recorded of an object that is gone."""
+        self._by_key.pop(owner, None)
+
+    def of(self, owners: Iterable[Key]) -> dict[str, Rejection]:
+        """Return the rejections of some passes together, as ``observed.rejections`` has them."""
+        found: dict[str, Rejection] = {}
+        for owner in owners:
+            found.update(self._by_key.get(owner, {}))
+        return found

@@ -1,0 +1,426 @@
+"""Requests to the API server: timeouts, rate limiting, and error responses as daskjob exceptions.
+
+Bodies go out as JSON and come back as bytes: the caller knows how much of them to decode. What may
+be repeated is repeated while its time lasts; a creation is not, unless it surely never happened,
+because only a caller who knows the object can find out whether it did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import replace
+from types import TracebackType
+from urllib.parse import urlencode
+
+import aiohttp
+from yarl import URL
+
+from daskjob import __version__
+from daskjob.core.errors import ApiError, DaskJobError
+from daskjob.core.manifests import Manifest, ObjectRef, object_ref
+from daskjob.kube.access import Access, Credentials
+from daskjob.kube.connector import Connector
+from daskjob.kube.errors import OutcomeUnknown, Throttled, Unanswered, Unreachable, error_of
+from daskjob.kube.limiter import Limiter
+from daskjob.kube.requests import JSON_PATCH, MERGE_PATCH, Request
+from daskjob.kube.resources import EVENTS, Selection
+
+logger = logging.getLogger(__name__)
+
+#: One try. The server itself makes a request wait for its turn for up to 15 s.
+TRY_SECONDS = 15.0
+#: All tries of one request together, the waits between them included.
+BUDGET_SECONDS = 30.0
+CONNECT_SECONDS = 5.0
+#: Before the second try, which finds most servers well again; then nothing is asked more often
+#: than once a second, whoever asks.
+FIRST_WAIT_SECONDS = 0.2
+NEXT_WAIT_SECONDS = 1.0
+#: Requests in flight; Leases apart, and watches, of which each has a connection of its own.
+CONNECTIONS = 32
+#: The server keeps an idle connection for 90 s: to be the first to let go spares a lost request.
+KEEP_ALIVE_SECONDS = 30.0
+
+#: Events of one pod. What is said again and again is one Event; few pods have ten.
+WARNINGS_LIMIT = 50
+
+#: Called after each answer with Kubernetes' verb, kind, code (0: none came) and seconds.
+Told = Callable[[str, str, int, float], None]
+#: Called right before a write is sent; what it raises, the write raises instead of being sent.
+BeforeWrite = Callable[[], None]
+
+
+def _let_pass() -> None:
+    """Let every write be sent."""
+
+
+class Api:
+    """One API server. Open it with ``async with``; it keeps connections until the end.
+
+    A request may stand in line for a minute. ``before_write`` is asked when a write's turn has
+    come, each time that it is sent: what held when it was asked for may hold no longer.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        limiter: Limiter | None = None,
+        told: Told | None = None,
+        before_write: BeforeWrite = _let_pass,
+        try_seconds: float = TRY_SECONDS,
+        budget_seconds: float = BUDGET_SECONDS,
+    ) -> None:
+        self.credentials = credentials
+        self.limiter = limiter or Limiter()
+        self.before_write = before_write
+        self._told = told
+        self._try_seconds = try_seconds
+        self._budget_seconds = budget_seconds
+        self._in_flight = asyncio.Semaphore(CONNECTIONS)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Api:
+        self._session = aiohttp.ClientSession(
+            connector=Connector(keepalive_timeout=KEEP_ALIVE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"daskjob/{__version__}"},
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, ref: ObjectRef, *, metadata_only: bool = False) -> bytes:
+        """Return an object by its name, whatever its uid.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        return await self._ask(Request.about("get", ref, metadata_only=metadata_only))
+
+    async def list_page(
+        self, selection: Selection, *, limit: int, proceed: str = "", tries: int = 1
+    ) -> bytes:
+        """Return one page of a list.
+
+        The first page is asked for without a resourceVersion: its answer is as new as the store
+        behind the server, and never older than what this server said before.
+
+        Raises
+        ------
+        Expired
+            The list that ``proceed`` belongs to is forgotten: begin again.
+        """
+        query = {"limit": str(limit)}
+        if proceed:
+            query["continue"] = proceed
+        return await self._ask(replace(Request.over("list", selection, query), tries=tries))
+
+    @asynccontextmanager
+    async def watch(
+        self, selection: Selection, version: int, *, idle_seconds: float, duration_seconds: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a watch from a resourceVersion on; tried once. Yields its lines as they come.
+
+        The lines end when the server ends them, after ``duration_seconds`` or sooner. A line that
+        is cut off is none.
+
+        Raises
+        ------
+        Expired
+            The version is too old: list again.
+        ApiError
+            The watch broke, or nothing came for ``idle_seconds``: not even a bookmark.
+        """
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": str(version),
+            "timeoutSeconds": str(duration_seconds),
+        }
+        request = Request.over("watch", selection, query)
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
+        await self.limiter.turn()
+        with _losses(request):
+            async with asyncio.timeout(self._try_seconds):
+                answer = await self._answer(request, timeout)
+        async with answer:
+            try:
+                yield _lines(request, answer.content)
+            finally:
+                _break_off(answer)
+
+    async def create(self, manifest: Manifest, *, metadata_only: bool = False) -> bytes:
+        """Create an object and return it.
+
+        Raises
+        ------
+        AlreadyExists
+            The name is taken, by whatever it is.
+        Refused
+            The server rejects this object (``INVALID``, ``REJECTED`` or ``QUOTA``).
+        NotFound
+            Its namespace does not exist.
+        OutcomeUnknown
+            The request was sent and no answer came: repeat it under the same name.
+        """
+        ref = object_ref(manifest)
+        return await self._ask(
+            Request.about("create", ref, body=manifest, metadata_only=metadata_only)
+        )
+
+    async def tell(self, event: Manifest) -> None:
+        """Create an Event, in one try; whatever goes wrong is logged and fails nothing."""
+        request = Request.about("create", object_ref(event), body=event)
+        try:
+            await self._ask(replace(request, subject="an Event", tries=1))
+        except DaskJobError as error:
+            logger.info("an Event was not told: %s", error)
+
+    async def warnings(self, ref: ObjectRef, *, limit: int = WARNINGS_LIMIT) -> bytes:
+        """Return a list of the warning Events of an object of this uid; tried once."""
+        about = f"involvedObject.uid={ref.uid},type=Warning"
+        selection = Selection(EVENTS, ref.namespace, fields=about)
+        request = Request.over("list", selection, {"limit": str(limit)})
+        return await self._ask(replace(request, subject=f"Events of {ref}"))
+
+    async def patch(self, ref: ObjectRef, body: Manifest, *, metadata_only: bool = False) -> bytes:
+        """Merge a patch into an object of this uid, its status apart, and return the object.
+
+        A ``metadata.resourceVersion`` in the body is a precondition too.
+
+        Raises
+        ------
+        NotFound, Conflict
+            The object is gone; another one has its name, or it is newer than the body says.
+        """
+        meta = {**(body.get("metadata") or {}), **({"uid": ref.uid} if ref.uid else {})}
+        request = Request.about(
+            "patch",
+            ref,
+            body={**body, "metadata": meta},
+            content_type=MERGE_PATCH,
+            metadata_only=metadata_only,
+        )
+        return await self._ask(request)
+
+    async def replace(self, manifest: Manifest) -> bytes:
+        """Replace a whole object of this very resourceVersion, and return it.
+
+        Raises
+        ------
+        NotFound, Conflict
+            The object is gone; it has changed since.
+        """
+        return await self._ask(Request.about("update", object_ref(manifest), body=manifest))
+
+    async def replace_status(self, ref: ObjectRef, status: Manifest) -> bytes:
+        """Replace the whole status of an object of this uid, and return the object.
+
+        As a JSON patch: a merge would leave what the new status has no more, and in a patch of a
+        status the server ignores the uid of a custom object (seen with 1.34), so that an object
+        made anew under the same name would get its predecessor's end.
+
+        Raises
+        ------
+        NotFound, Conflict
+            The object is gone; another one has its name.
+        StatusRejected
+            The server rejects the status.
+        """
+        operations = [
+            {"op": "test", "path": "/metadata/uid", "value": ref.uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        request = Request.about(
+            "patch", ref, subresource="status", body=operations, content_type=JSON_PATCH
+        )
+        return await self._ask(request)
+
+    async def delete(
+        self, ref: ObjectRef, *, grace_seconds: int | None = None, metadata_only: bool = False
+    ) -> bytes:
+        """Delete an object of this uid; what it owns goes in the background.
+
+        Returns the object as it goes, or a Status where it is gone at once.
+
+        Raises
+        ------
+        NotFound, Conflict
+            The object is gone already; another one has its name.
+        """
+        options: Manifest = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+        }
+        if ref.uid:
+            options["preconditions"] = {"uid": ref.uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        request = Request.about("delete", ref, body=options, metadata_only=metadata_only)
+        return await self._ask(request)
+
+    async def _ask(self, request: Request) -> bytes:
+        """Send a request until it is answered, its time is up, or asking again is no use."""
+        ends_at = 0.0
+        tries = 0
+        while True:
+            if request.in_line:
+                await self.limiter.turn()
+            now = time.monotonic()
+            # Time in the line does not count: nobody waits for the server there.
+            ends_at = ends_at or now + self._budget_seconds
+            tries += 1
+            try:
+                return await self._try(request, min(self._try_seconds, ends_at - now))
+            except ApiError as error:
+                wait = _wait_before_next(request, error, tries)
+                if wait is None or time.monotonic() + wait >= ends_at:
+                    raise
+            await asyncio.sleep(wait)
+
+    async def _try(self, request: Request, seconds: float) -> bytes:
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
+        with _losses(request):
+            slot = self._in_flight if request.in_line else nullcontext()
+            async with slot, asyncio.timeout(seconds):
+                answer = await self._answer(request, timeout)
+                async with answer:
+                    return await answer.read()
+
+    async def _answer(
+        self, request: Request, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Return the answer if it is a yes; renew the credentials once where they are refused."""
+        access = await self.credentials.access()
+        answer = await self._sent(request, access, timeout)
+        if answer.status == 401:
+            answer.release()
+            renewed = await self.credentials.renew(access)
+            answer = await self._sent(request, renewed, timeout)
+        if answer.status >= 300:
+            async with answer:
+                raise self._rejected(request, answer.status, await answer.read(), answer.headers)
+        return answer
+
+    async def _sent(
+        self, request: Request, access: Access, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise RuntimeError("open the Api with 'async with' first")
+        if request.writes:
+            self.before_write()
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        started = time.monotonic()
+        code = 0
+        try:
+            answer = await self._session.request(
+                request.method,
+                URL(access.server + request.path + query, encoded=True),
+                data=request.body,
+                headers={**request.headers, **access.headers},
+                ssl=access.tls,
+                proxy=access.proxy,
+                server_hostname=access.server_name,
+                timeout=timeout,
+                # A redirect would carry the token to somebody else.
+                allow_redirects=False,
+            )
+            code = answer.status
+            return answer
+        finally:
+            if self._told is not None:
+                kind = request.resource.kind
+                self._told(request.verb, kind, code, time.monotonic() - started)
+
+    def _rejected(
+        self, request: Request, code: int, body: bytes, headers: Mapping[str, str]
+    ) -> DaskJobError:
+        error = error_of(
+            request.subject,
+            code,
+            body,
+            headers,
+            creating=request.creating,
+            of_status=request.of_status,
+        )
+        if isinstance(error, Throttled):
+            self.limiter.rejected(error.retry_after or FIRST_WAIT_SECONDS)
+        return error
+
+
+def _wait_before_next(request: Request, error: ApiError, tries: int) -> float | None:
+    """Return how long to wait before the same request is sent again; ``None``: never.
+
+    One that surely did nothing may always be repeated. Of the others, those that a second time do
+    what they did once.
+    """
+    backoff = FIRST_WAIT_SECONDS if tries == 1 else NEXT_WAIT_SECONDS * 2.0 ** (tries - 2)
+    backoff *= random.uniform(1.0, 1.5)
+    if tries >= request.tries:
+        return None
+    if isinstance(error, Throttled):
+        return max(error.retry_after or 0.0, backoff)
+    harmless = isinstance(error, Unreachable)
+    return backoff if harmless or (request.repeatable and isinstance(error, Unanswered)) else None
+
+
+def _break_off(answer: aiohttp.ClientResponse) -> None:
+    """End the connection of a watch that was not read to its end.
+
+    At once: a polite end of TLS waits for the other side, and a loop that ends meanwhile leaves
+    the socket open.
+    """
+    connection = answer.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+
+
+async def _lines(request: Request, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield whole lines; not by ``readline``, which refuses lines over 64 KiB."""
+    rest = b""
+    with _losses(request):
+        async for chunk in content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line:
+                    yield line
+
+
+@contextmanager
+def _losses(request: Request) -> Iterator[None]:
+    """Say in our words what it means that no whole answer came."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _lost(request, error) from error
+
+
+def _lost(request: Request, error: Exception) -> ApiError:
+    """Return what it means that no whole answer came."""
+    told = f"{request.subject}: {_words(error)}"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return Unreachable(told)
+    return OutcomeUnknown(told) if request.creating else Unanswered(told)
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says; some say nothing but their name."""
+    if isinstance(error, TimeoutError):
+        return "the API server did not answer in time"
+    return str(error) or type(error).__name__

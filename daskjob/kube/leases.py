@@ -1,0 +1,42 @@
+"""Leases, by which operators agree on who makes the passes: read and written past the cache."""
+
+from __future__ import annotations
+
+from daskjob.core.errors import NotFound
+from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.api import Api
+from daskjob.kube.decoding import read_object
+
+
+class Leases:
+    """The Leases of a cluster."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def get(self, namespace: str, name: str) -> Manifest | None:
+        """Return a Lease as the API server has it now; ``None``: there is none."""
+        try:
+            return read_object(await self._api.get(ObjectRef("Lease", namespace, name)))
+        except NotFound:
+            return None
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create a Lease and return it.
+
+        Raises
+        ------
+        Conflict
+            There is one of this name.
+        """
+        return read_object(await self._api.create(manifest))
+
+    async def update(self, manifest: Manifest) -> Manifest:
+        """Replace a Lease of this very resourceVersion, and return it.
+
+        Raises
+        ------
+        NotFound, Conflict
+            It is gone; it has changed since.
+        """
+        return read_object(await self._api.replace(manifest))

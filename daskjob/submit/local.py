@@ -1,0 +1,234 @@
+"""The jobs of this machine, over the folders that their runs leave; light to import."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from daskjob.backends.local.state import RunFolder, find_folder, folders, state_root
+from daskjob.core.errors import NotFound, Timeout
+from daskjob.core.explain import Explanation, explain
+from daskjob.core.manifests import Manifest, metadata, parse_time
+from daskjob.core.reasons import Reason
+from daskjob.core.status import job_status_from
+from daskjob.submit.jobs import (
+    Job,
+    JobEvent,
+    JobRef,
+    LogChunk,
+    Place,
+    StillRunning,
+    Unsupported,
+    Verb,
+)
+from daskjob.submit.local_logs import followed, printed, tail_of, wanted_log
+from daskjob.submit.script import Backoff, ScriptOptions, script_job
+
+#: How often a job that is waited for is looked at again.
+POLL_SECONDS = 0.2
+#: How long a job that is deleted by force may take to end.
+DELETE_SECONDS = 60.0
+#: Hex digits of a job's uid in the name of its folder.
+UID_DIGITS = 8
+
+_NAME = "this machine"
+
+#: A run belongs to the process that started it: when that has ended, nothing is left to go on.
+_LACKS: Mapping[Verb, str] = {
+    Verb.SUSPEND: "cancel the job, and run it again later",
+    Verb.RESUME: "run the script or the manifest again",
+    Verb.RETRY: "run the script or the manifest again",
+    Verb.SCALE: "cancel the job, and run it again with --workers N",
+}
+
+_NEXT_STEPS: Mapping[str, str] = {
+    Reason.EXIT_CODE: "Read the end of the log: daskjob logs {name}.",
+    Reason.SCHEDULER_FAILED: "Read the scheduler's log: daskjob logs {name} --pod scheduler.",
+    Reason.WORKERS_FAILED: "Read a worker's log: daskjob logs {name} --pod worker.",
+    Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds (--timeout), or add workers.",
+}
+
+#: No other job waits for this machine, so a retry need not wait long.
+_BACKOFF = Backoff(initial_seconds=1, max_seconds=60)
+
+
+class LocalJobs:
+    """The jobs of one state directory; the user's own where none is given."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._root = state_root() if root is None else root
+
+    @property
+    def place(self) -> Place:
+        """The machine that this process runs on."""
+        return Place(
+            name=_NAME,
+            empty=f"No job has run here yet ({self._root}).",
+            lacks=_LACKS,
+            next_steps=_NEXT_STEPS,
+        )
+
+    # Finding jobs
+
+    def list(self) -> tuple[Job, ...]:
+        """Return all jobs, newest first."""
+        found = []
+        for folder in folders(self._root):
+            # Another process may delete it meanwhile.
+            with suppress(NotFound):
+                found.append(_job(folder))
+        return tuple(found)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all jobs, newest first and each once."""
+        return tuple(dict.fromkeys(folder.name for folder in folders(self._root)))
+
+    def find(self, name: str = "", *, exact: bool = False) -> Job:
+        """Return the newest job of a name, of a script's name, or of all; or that of a folder."""
+        return _job(find_folder(self._root, name, exact=exact))
+
+    def get(self, ref: JobRef) -> Job:
+        """Return the job as it is now."""
+        return _job(self._folder(ref))
+
+    def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
+        """Return the job once its run has ended, with all its processes."""
+        folder = self._folder(ref)
+        if not _ended(folder, timeout_seconds):
+            raise Timeout(f"{ref.name} has not ended within {timeout_seconds} s")
+        return self.get(ref)
+
+    # Asking about a job
+
+    def logs(
+        self,
+        ref: JobRef,
+        *,
+        attempt: int | None = None,
+        pod: str = "",
+        follow: bool = False,
+        tail: int | None = None,
+    ) -> Iterator[LogChunk]:
+        """Return the log of one pod, or follow the runners from attempt to attempt."""
+        folder = self._folder(ref)
+        if follow and not pod and attempt is None:
+            return followed(folder, tail=tail)
+        path = wanted_log(folder, attempt, pod)
+        return printed(folder, path, follow=follow, tail=tail)
+
+    def events(self, ref: JobRef) -> tuple[JobEvent, ...]:
+        """Return the job's events, oldest first."""
+        return tuple(_event(event) for event in self._folder(ref).events())
+
+    def why(self, ref: JobRef) -> Explanation:
+        """Return why the job is as it is, with the end of its runner's log as evidence."""
+        folder = self._folder(ref)
+        job = folder.job()
+        runner = job_status_from(job.get("status")).job_runner_pod_name
+        return explain(job, log_tail=tail_of(folder.log(runner)), next_steps=_NEXT_STEPS)
+
+    def report(self, ref: JobRef) -> Manifest | None:
+        """Return the full report, or the short one of the status."""
+        folder = self._folder(ref)
+        return folder.report() or _job(folder).status.report
+
+    def result(self, ref: JobRef) -> object:
+        """Return what the script left as its result."""
+        return self.get(ref).status.result
+
+    # Changing a job
+
+    def cancel(self, ref: JobRef) -> bool:
+        """Ask the process that runs the job to cancel it."""
+        folder = self._folder(ref)
+        if not folder.is_live():
+            return False
+        folder.ask_to_cancel()
+        return True
+
+    def delete(self, ref: JobRef, *, force: bool = False) -> None:
+        """Remove the folder of a job that has ended."""
+        folder = self._folder(ref)
+        if folder.is_live() and force:
+            folder.ask_to_cancel()
+            _ended(folder, DELETE_SECONDS)
+        if folder.is_live():
+            raise StillRunning(f"{ref.name} still runs")
+        folder.remove()
+
+    def suspend(self, ref: JobRef) -> None:
+        """Raise ``Unsupported``."""
+        raise _unsupported(Verb.SUSPEND, ref)
+
+    def resume(self, ref: JobRef) -> None:
+        """Raise ``Unsupported``."""
+        raise _unsupported(Verb.RESUME, ref)
+
+    def retry(self, ref: JobRef) -> JobRef:
+        """Raise ``Unsupported``."""
+        raise _unsupported(Verb.RETRY, ref)
+
+    def scale(self, ref: JobRef, workers: int) -> None:
+        """Raise ``Unsupported``."""
+        del workers
+        raise _unsupported(Verb.SCALE, ref)
+
+    def _folder(self, ref: JobRef) -> RunFolder:
+        for uid in (ref.uid[:UID_DIGITS], ref.uid):
+            folder = RunFolder(self._root / f"{ref.name}.{uid}")
+            if folder.path.is_dir():
+                return folder
+        raise NotFound(f"the job {ref.name} was deleted from this machine")
+
+
+def _job(folder: RunFolder) -> Job:
+    manifest = folder.job()
+    return Job(_ref(folder, manifest), manifest, details=(("Folder", str(folder.path)),))
+
+
+def _ref(folder: RunFolder, manifest: Manifest) -> JobRef:
+    """Return the reference by which the folder is found again.
+
+    A job that was copied by hand may have the uid of another folder: then its own folder's counts.
+    """
+    meta = metadata(manifest)
+    uid, suffix = str(meta.get("uid", "")), folder.path.name.rpartition(".")[2]
+    known = uid[:UID_DIGITS] == suffix
+    return JobRef(folder.name, str(meta.get("namespace") or "default"), uid if known else suffix)
+
+
+def _event(raw: Manifest) -> JobEvent:
+    return JobEvent(
+        time=parse_time(raw.get("time")),
+        type=str(raw.get("type", "")),
+        reason=str(raw.get("reason", "")),
+        message=str(raw.get("message", "")),
+    )
+
+
+def _ended(folder: RunFolder, timeout_seconds: float | None) -> bool:
+    """Wait for the run to end; return whether it did in time."""
+    give_up = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while folder.is_live():
+        if give_up is not None and time.monotonic() >= give_up:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _unsupported(verb: Verb, ref: JobRef) -> Unsupported:
+    return Unsupported(verb, ref.name, _NAME, _LACKS[verb])
+
+
+def local_script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Manifest:
+    """Return the DaskJob of a script with the habits of a run in the foreground.
+
+    Retries follow at once, and without ``retries`` a failure is the end, a lost scheduler included:
+    nothing is tried again behind the user's back.
+    """
+    if options.retries:
+        return script_job(command, replace(options, backoff=_BACKOFF), label)
+    return script_job(command, replace(options, max_ignored=0), label)

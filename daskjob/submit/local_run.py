@@ -1,0 +1,116 @@
+"""A job that runs on this machine in the foreground: to run it, show it and cancel it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from daskjob.backends.local.run import LocalRun, prepare_run
+from daskjob.backends.local.state import state_root
+from daskjob.core.manifests import Manifest
+from daskjob.submit.jobs import JobSnapshot
+from daskjob.submit.local_logs import CHUNK_BYTES
+
+
+class ForegroundJob:
+    """A job that lives as long as the process that runs it; ``foreground_job`` makes one."""
+
+    def __init__(self, run: LocalRun) -> None:
+        self._run = run
+        self._log = LogTail()
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self._run.job.meta.name
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before the job starts, one sentence each."""
+        return tuple(self._run.notes)
+
+    def snapshot(self) -> JobSnapshot:
+        """Return how the job stands."""
+        seen = self._run.snapshot()
+        return JobSnapshot(
+            name=self.name,
+            status=seen.status,
+            desired_workers=seen.desired_workers,
+            ready_workers=seen.ready_workers,
+            tasks=seen.dask.tasks if seen.dask else None,
+            troubles=tuple(self._run.troubles),
+        )
+
+    def log(self) -> bytes:
+        """Return what the runners have written since the last call; a chunk at most."""
+        path = self._run.snapshot().log
+        return b"" if path is None else self._log.read(path)
+
+    def cancel(self) -> None:
+        """Cancel the job: its runner gets SIGTERM, and its grace period."""
+        self._run.cancel()
+
+    def kill(self) -> None:
+        """Cancel the job and give nothing time to end."""
+        self._run.kill()
+
+    async def run(self) -> Manifest:
+        """Run the job to its end and return it with its terminal status.
+
+        Raises
+        ------
+        ApiError
+            This machine has no ports or processes to give.
+        """
+        return await self._run.run()
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()
+
+
+def foreground_job(manifest: Manifest) -> ForegroundJob:
+    """Return the job of a manifest, ready to run in this folder and with this environment.
+
+    Raises
+    ------
+    Invalid
+        The manifest is wrong, or asks for what a machine can never do.
+    Conflict
+        A job of this name runs here now.
+    """
+    root, cwd = state_root(), Path.cwd()
+    return ForegroundJob(prepare_run(manifest, root=root, cwd=cwd, environment=os.environ))
+
+
+class LogTail:
+    """The bytes that are appended to a log, from attempt to attempt."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+
+    def read(self, path: Path) -> bytes:
+        """Return what was appended since the last call, one chunk at the most."""
+        if path != self._path:
+            rest = self._rest()
+            self.close()
+            self._path = path
+            if rest:
+                return rest
+        if self._file is None:
+            try:
+                self._file = path.open("rb")
+            except OSError:
+                return b""
+        return self._file.read(CHUNK_BYTES)
+
+    def _rest(self) -> bytes:
+        return self._file.read() if self._file is not None else b""
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,194 @@
+"""The commands about jobs work on any implementation of ``Jobs``: here, on one in memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
+
+from daskjob.core.errors import NotFound
+from daskjob.core.manifests import Manifest
+from daskjob.core.status import JobStatus, JobStatusWord
+from daskjob.submit.cli import cli
+from daskjob.submit.cli.live import View
+from daskjob.submit.jobs import JobEvent, JobSnapshot
+from tests.submit.in_memory_jobs import InMemoryJobs
+from tests.submit.places import FAILED, RUNNING, SUCCEEDED, manifest
+
+STARTED = "2026-01-01T10:00:00Z"
+REPORT: Manifest = {
+    "tasks": {"done": 3, "total": 4, "erred": 1},
+    "workers": {"peak": 2, "seen": 3, "lost": 1},
+    "computeSeconds": 1.5,
+}
+EVENT = JobEvent(datetime(2026, 1, 1, 10, tzinfo=UTC), "Normal", "Started", "attempt 0 started.")
+LOGS = {"sums-runner": b"one\ntwo\n\xff", "sums-scheduler": b"Scheduler at: tcp://\n"}
+
+Daskjob = Callable[..., Result]
+
+
+@pytest.fixture
+def jobs() -> InMemoryJobs:
+    """An ended job, a newer one that failed, and the newest, which runs."""
+    place = InMemoryJobs()
+    times = {"startTime": STARTED, "endTime": "2026-01-01T10:00:42Z"}
+    attempts = [{"number": 0, "reason": "Completed", "endTime": STARTED}]
+    done = {**SUCCEEDED, **times, "attempts": attempts, "progress": {"total": 4, "done": 3}}
+    place.add(manifest(status=done), logs=LOGS, events=(EVENT,), report=REPORT)
+    place.add(manifest("failing", uid="b", status=FAILED))
+    place.add(manifest("busy", uid="c", status=RUNNING), logs={"busy-runner": b"ready\n"})
+    return place
+
+
+@pytest.fixture
+def daskjob(jobs: InMemoryJobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Daskjob:
+    """The command line with that place; the state directory of this machine must stay unused."""
+    state = tmp_path / "state"
+    state.touch()
+    monkeypatch.setenv("DASKJOB_STATE_DIR", str(state))
+
+    def call(*words: str) -> Result:
+        return CliRunner().invoke(cli, list(words), obj=jobs)
+
+    return call
+
+
+def test_list_shows_the_jobs_of_the_place(daskjob: Daskjob) -> None:
+    lines = [line.split() for line in daskjob("list").stdout.splitlines()]
+    assert lines[0][:3] == ["NAME", "STATUS", "REASON"]
+    assert [line[:2] for line in lines[1:]] == [
+        ["busy", "Running"],
+        ["failing", "Failed"],
+        ["sums", "Succeeded"],
+    ]
+    assert (lines[3][3], lines[3][-1]) == ("3/4", "42s")
+    assert daskjob("list", "-o", "name").stdout.split() == [
+        "daskjob/busy",
+        "daskjob/failing",
+        "daskjob/sums",
+    ]
+
+
+def test_list_of_an_empty_place_prints_its_message(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
+    jobs.held.clear()
+    done = daskjob("list")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No job in memory.\n")
+
+
+def test_status_shows_the_details_and_the_events_of_the_place(daskjob: Daskjob) -> None:
+    text = daskjob("status", "sums").stdout
+    for line in ("Name:       sums\n", "Shelf:      7\n", 'Result:     {"total": 3}\n'):
+        assert line in text
+    assert "Started: attempt 0 started." in text
+    assert daskjob("status").stdout.startswith("Name:       busy\n")
+    found = json.loads(daskjob("status", "-o", "json", "sums").stdout)
+    assert found["metadata"]["uid"] == "aaaaaaaa-1"
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (("sums",), LOGS["sums-runner"]),
+        (("sums", "--tail", "1"), b"\xff"),
+        (("sums", "--pod", "scheduler"), LOGS["sums-scheduler"]),
+        (("-f", "sums"), LOGS["sums-runner"]),
+        ((), b"ready\n"),
+    ],
+)
+def test_logs_are_printed_byte_by_byte(
+    daskjob: Daskjob, words: tuple[str, ...], printed: bytes
+) -> None:
+    assert daskjob("logs", *words).stdout_bytes == printed
+
+
+def test_why_gives_the_next_step_of_the_place(daskjob: Daskjob, tmp_path: Path) -> None:
+    text = "failing failed (ExitCode): the runner exited with 3.\nNext: Ask memory about failing.\n"
+    assert daskjob("why", "failing").stdout == text
+    saved = tmp_path / "saved.json"
+    saved.write_text(daskjob("status", "-o", "json", "failing").stdout)
+    assert daskjob("why", str(saved)).stdout == text
+
+
+def test_report_is_that_of_the_place(daskjob: Daskjob) -> None:
+    text = daskjob("report", "sums").stdout
+    assert text.startswith("sums: Succeeded in 42s, attempt 0\n")
+    assert "3 of 4 done, 1 erred, 1.5 s of computing" in text
+    assert json.loads(daskjob("report", "-o", "json", "sums").stdout) == REPORT
+    missing = daskjob("report", "busy").exception
+    assert str(missing) == ("there is no report of busy yet: it is written when an attempt ends")
+
+
+def test_cancel_stops_what_runs_and_says_how_the_others_ended(
+    daskjob: Daskjob, jobs: InMemoryJobs
+) -> None:
+    done = daskjob("cancel", "--wait", "busy", "failing")
+    assert done.stdout == "busy is being cancelled\nfailing has ended already: Failed\n"
+    assert [held.job.name for held in jobs.held if held.cancelled] == ["busy"]
+
+
+def test_delete_leaves_what_runs_unless_it_is_forced(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
+    rejected = daskjob("delete", "busy")
+    assert rejected.exit_code == 2
+    assert "busy still runs; cancel it first, or say --force" in rejected.stderr
+    assert daskjob("delete", "--all").stdout == "failing deleted\nsums deleted\n"
+    assert daskjob("delete", "--force", "busy").stdout == "busy deleted\n"
+    assert jobs.list() == ()
+
+
+def test_job_that_is_named_twice_is_deleted_all_the_same(daskjob: Daskjob) -> None:
+    done = daskjob("delete", "sums", "sums", "failing")
+    assert done.stdout == "sums deleted\nsums deleted\nfailing deleted\n"
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "why", "report", "cancel", "delete"])
+def test_unknown_name_is_the_places_error(daskjob: Daskjob, command: str) -> None:
+    error = daskjob(command, "nowhere").exception
+    assert isinstance(error, NotFound)
+    assert str(error) == "memory holds no job 'nowhere'; it holds busy, failing, sums"
+
+
+def test_completion_offers_the_names_of_the_place(jobs: InMemoryJobs) -> None:
+    complete = ShellComplete(cli, {"obj": jobs}, "daskjob", "_DASKJOB_COMPLETE")
+    assert [item.value for item in complete.get_completions(["logs"], "")] == [
+        "busy",
+        "failing",
+        "sums",
+    ]
+    assert [item.value for item in complete.get_completions(["delete", "busy"], "f")] == ["failing"]
+
+
+class Scripted:
+    """A job whose log and snapshots are scripted: all that a screen needs of a place."""
+
+    def __init__(self) -> None:
+        self.chunks = [b"one\n", b"two"]
+        self.seen = JobSnapshot("sums", JobStatus(), desired_workers=2, ready_workers=1)
+
+    def snapshot(self) -> JobSnapshot:
+        return self.seen
+
+    def log(self) -> bytes:
+        return self.chunks.pop(0) if self.chunks else b""
+
+
+def test_screen_needs_snapshots_and_a_log_only(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Scripted()
+    view = View(job, quiet=False, log=sys.stdout)
+    view.begin(["a note"])
+    view.update()
+    failed = JobStatus(job_status=JobStatusWord.FAILED, reason="ExitCode", message="it failed.")
+    job.seen = replace(job.seen, status=failed, troubles=("the disk is full",))
+    view.end()
+    out, err = capfd.readouterr()
+    assert out == "one\ntwo"
+    assert err.startswith("daskjob: a note\ndaskjob: the disk is full\ndaskjob: sums failed in ")
+    assert err.endswith(
+        "(ExitCode): it failed.\ndaskjob: more: daskjob why sums, daskjob logs sums\n"
+    )

@@ -1,0 +1,250 @@
+"""What the API server's noes mean, from answers as servers gave them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from daskjob.core.errors import (
+    ApiError,
+    ChangeDenied,
+    Conflict,
+    CreateRejected,
+    DaskJobError,
+    Forbidden,
+    NotFound,
+    RejectionKind,
+    StatusRejected,
+)
+from daskjob.kube.errors import (
+    AlreadyExists,
+    Expired,
+    NoSuchResource,
+    OutcomeUnknown,
+    Replaced,
+    Throttled,
+    Unanswered,
+    Unreachable,
+    WatchFailed,
+    error_of,
+)
+
+UID = "00000000-0000-0000-0000-000000000000"
+IMMUTABLE = f'Pod "p1" is invalid: metadata.uid: Invalid value: "{UID}": field is immutable'
+
+
+def rejection(code: int, reason: str, message: str, **details: Any) -> bytes:
+    """A Status as a server writes it."""
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+    found = {**status, "code": code, "reason": reason, "message": message}
+    return json.dumps({**found, "details": details} if details else found).encode()
+
+
+def error(
+    code: int,
+    reason: str,
+    message: str,
+    *,
+    creating: bool = False,
+    of_status: bool = False,
+    **details: Any,
+) -> Any:
+    body = rejection(code, reason, message, **details)
+    return error_of("Pod default/p1", code, body, creating=creating, of_status=of_status)
+
+
+def test_an_object_that_is_not_there_is_not_found_in_kubernetes_words() -> None:
+    found = error(404, "NotFound", 'pods "p1" not found', name="p1", kind="pods")
+    assert type(found) is NotFound
+    assert str(found) == 'Pod default/p1: pods "p1" not found'
+
+
+def test_a_kind_that_is_not_served_is_no_object_that_is_gone() -> None:
+    found = error(404, "NotFound", "the server could not find the requested resource")
+    assert type(found) is NoSuchResource
+    plain = error_of("list of daskjobs", 404, b"404 page not found\n")
+    assert type(plain) is NoSuchResource
+    assert str(plain) == "list of daskjobs: 404 page not found"
+
+
+def test_a_missing_permission_is_forbidden() -> None:
+    words = (
+        'pods is forbidden: User "system:serviceaccount:ns:op" cannot create resource "pods" in '
+        'API group "" in the namespace "default"'
+    )
+    assert type(error(403, "Forbidden", words, creating=True)) is Forbidden
+    assert type(error(403, "Forbidden", words)) is Forbidden
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "kind"),
+    [
+        (403, 'pods "p1" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, '
+         "limited: pods=2", RejectionKind.QUOTA),
+        (403, 'pods "p1" is forbidden: violates PodSecurity "restricted:latest": allowPrivilege…',
+         RejectionKind.REJECTED),
+        (403, 'admission webhook "v.x.io" denied the request: no', RejectionKind.REJECTED),
+        (400, 'admission webhook "v.x.io" denied the request: no', RejectionKind.REJECTED),
+        (403, 'pods "p1" is forbidden: unable to create new content in namespace ns because it '
+         "is being terminated", RejectionKind.REJECTED),
+        (422, "pods \"p1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied "
+         "request: no", RejectionKind.REJECTED),
+        (422, 'Pod "p1" is invalid: spec.containers[0].name: Invalid value: "A_B"',
+         RejectionKind.INVALID),
+        (400, 'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal string',
+         RejectionKind.INVALID),
+        (413, "Request entity too large: limit is 3145728", RejectionKind.INVALID),
+        (500, 'Internal error occurred: failed calling webhook "v.x.io": failed to call webhook: '
+         'Post "https://v.x.svc:443/?timeout=10s": service "v" not found', RejectionKind.UNREACHED),
+    ],
+)  # fmt: skip
+def test_a_refused_creation_is_refused_in_its_class(
+    code: int, words: str, kind: RejectionKind
+) -> None:
+    found = error(code, "", words, creating=True)
+    assert type(found) is CreateRejected
+    assert (found.kind, found.name, found.words) == (kind, "Pod default/p1", words)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "kind"),
+    [
+        (400, "json: cannot unmarshal string", RejectionKind.INVALID),
+        (400, 'admission webhook "v.x.io" denied the request: no', RejectionKind.REJECTED),
+        (403, 'admission webhook "v.x.io" denied the request: no', RejectionKind.REJECTED),
+        (405, "the server does not allow this method", RejectionKind.INVALID),
+        (413, "Request entity too large: limit is 3145728", RejectionKind.INVALID),
+        (415, "the body of the request was in an unknown format", RejectionKind.INVALID),
+        (422, 'DaskJob "j" is invalid: status.message: Invalid value: "exceeded quota: q"',
+         RejectionKind.INVALID),
+    ],
+)  # fmt: skip
+def test_a_refused_status_is_refused_in_its_class_and_never_as_a_quota(
+    code: int, words: str, kind: RejectionKind
+) -> None:
+    found = error(code, "", words, causes=[{"field": "status"}], of_status=True)
+    assert type(found) is StatusRejected
+    assert (found.kind, found.name, found.words) == (kind, "Pod default/p1", words)
+
+
+@pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429, 500, 503])
+def test_a_status_that_could_not_be_written_now_is_not_refused(code: int) -> None:
+    assert not isinstance(error(code, "", "not now", of_status=True), CreateRejected)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "etcdserver: request is too large",
+        "rpc error: code = ResourceExhausted desc = trying to send message larger than max "
+        "(2100000 vs. 2097152)",
+    ],
+)
+def test_an_object_that_the_store_can_never_take_is_invalid_though_the_server_says_500(
+    words: str,
+) -> None:
+    found = error(500, "", words, creating=True)
+    assert type(found) is CreateRejected
+    assert found.kind is RejectionKind.INVALID
+    assert type(error(500, "", words)) is Unanswered
+
+
+def test_what_is_refused_of_a_change_is_no_refused_creation() -> None:
+    for code in (400, 403, 413):
+        assert type(error(code, "Invalid", "no", causes=[{"field": "spec"}])) is ApiError
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (422, 'Pod "p1" is invalid: spec: Forbidden: pod updates may not change fields'),
+        (422, "ValidatingAdmissionPolicy 'no' with binding 'no' denied request: not here"),
+        (403, 'admission webhook "no.example.com" denied the request: not here'),
+    ],
+)
+def test_a_change_that_is_judged_and_refused_is_denied(code: int, words: str) -> None:
+    assert type(error(code, "Invalid", words, causes=[{"field": "spec"}])) is ChangeDenied
+
+
+def test_a_name_that_is_taken_is_told_from_a_conflict_of_versions() -> None:
+    taken = error(409, "AlreadyExists", 'pods "p1" already exists', creating=True)
+    assert type(taken) is AlreadyExists
+    modified = error(409, "Conflict", "the object has been modified; please apply your changes")
+    assert type(modified) is Conflict
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rejection(
+            409,
+            "Conflict",
+            "Operation cannot be fulfilled: the UID in the precondition (a) does "
+            "not match the UID in record (b)",
+        ),
+        rejection(
+            422, "Invalid", IMMUTABLE, causes=[{"field": "metadata.uid", "message": "immutable"}]
+        ),
+        rejection(422, "Invalid", "the server rejected our request due to an error in our request"),
+    ],
+    ids=["delete", "merge patch", "test of a JSON patch"],
+)  # fmt: skip
+def test_another_object_of_the_name_is_told_however_the_server_says_it(body: bytes) -> None:
+    code = json.loads(body)["code"]
+    assert type(error_of("Pod default/p1", code, body)) is Replaced
+
+
+def test_a_status_that_the_schema_refuses_is_no_other_object() -> None:
+    words = 'DaskJob "j" is invalid: status.attempt: Invalid value: "string"'
+    assert type(error(422, "Invalid", words, causes=[{"field": "status.attempt"}])) is ChangeDenied
+
+
+def test_too_many_requests_carries_when_to_come_back() -> None:
+    body = rejection(429, "TooManyRequests", "too many requests", retryAfterSeconds=3)
+    assert error_of("x", 429, body).retry_after == 3  # type: ignore[attr-defined]
+    header = error_of("x", 429, b"slow down", {"Retry-After": "5"})
+    assert isinstance(header, Throttled)
+    assert (header.retry_after, str(header)) == (5, "x: slow down")
+    none = error_of("x", 429, b"")
+    assert isinstance(none, Throttled)
+    assert none.retry_after is None
+
+
+@pytest.mark.parametrize("code", [408, 500, 502, 503, 504])
+def test_a_server_that_fails_leaves_the_outcome_of_a_creation_unknown(code: int) -> None:
+    assert type(error(code, "", "no")) is Unanswered
+    assert type(error(code, "", "no", creating=True)) is OutcomeUnknown
+
+
+def test_what_is_too_old_has_expired() -> None:
+    assert type(error(410, "Expired", "too old resource version: 1 (214)")) is Expired
+
+
+def test_a_page_of_some_proxy_is_shown_in_short() -> None:
+    found = error_of("x", 502, b"<html>\n  <h1>Bad   Gateway</h1>\n" + b"x" * 10_000)
+    assert str(found).startswith("x: <html> <h1>Bad Gateway</h1> xxx")
+    assert len(str(found)) < 500
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        AlreadyExists("a"),
+        Replaced("a"),
+        Expired("a"),
+        NoSuchResource("a"),
+        OutcomeUnknown("a"),
+        Unanswered("a"),
+        Unreachable("a"),
+        Throttled("a", 3.0),
+        WatchFailed(410, "too old"),
+    ],
+    ids=lambda found: type(found).__name__,
+)
+def test_every_error_survives_pickling_and_is_one_of_ours(found: DaskJobError) -> None:
+    again = pickle.loads(pickle.dumps(found))
+    assert type(again) is type(found)
+    assert (str(again), again.__dict__) == (str(found), found.__dict__)

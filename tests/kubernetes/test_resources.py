@@ -1,0 +1,33 @@
+"""Kinds, and the paths under which the API server has their objects."""
+
+from __future__ import annotations
+
+import pytest
+
+from daskjob.backends.kubernetes.watching.kinds import watched_kind
+from daskjob.core.errors import NotFound
+from daskjob.kube.resources import JOBS, PODS, resource_of
+
+
+def test_paths_are_those_of_the_api() -> None:
+    assert PODS.path("here", "a") == "/api/v1/namespaces/here/pods/a"
+    assert PODS.path(None) == "/api/v1/pods"
+    jobs = "/apis/kubernetes.dask.org/v1/namespaces/here/daskjobs"
+    assert JOBS.path("here", "a", "status") == f"{jobs}/a/status"
+    lease = resource_of("Lease").path("kube-system", "daskjob")
+    assert lease == "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/daskjob"
+
+
+def test_a_name_never_leads_to_another_path() -> None:
+    assert JOBS.path("here", "../../secrets/s").endswith("/daskjobs/..%2F..%2Fsecrets%2Fs")
+    assert JOBS.path("here", "a?watch=1").endswith("/daskjobs/a%3Fwatch%3D1")
+    for name in (".", ".."):
+        with pytest.raises(NotFound):
+            JOBS.path("here", name)
+
+
+def test_a_kind_that_is_none_of_ours_has_no_resource() -> None:
+    with pytest.raises(NotFound, match="Secret"):
+        resource_of("Secret")
+    with pytest.raises(NotFound, match="Secret"):
+        watched_kind("Secret")

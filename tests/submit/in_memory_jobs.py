@@ -1,0 +1,140 @@
+"""A place whose jobs are values in memory and which offers every verb: no folder, no API server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from daskjob.core.errors import NotFound, Timeout
+from daskjob.core.explain import Explanation, explain
+from daskjob.core.manifests import Manifest, object_ref
+from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, StillRunning
+
+
+@dataclass
+class Held:
+    """What the place holds of a job."""
+
+    job: Job
+    logs: dict[str, bytes] = field(default_factory=dict)
+    events: tuple[JobEvent, ...] = ()
+    report: Manifest | None = None
+    cancelled: bool = False
+
+    @property
+    def running(self) -> bool:
+        return not self.job.status.finished
+
+
+class InMemoryJobs:
+    """The protocol ``Jobs``, newest job last in ``held``."""
+
+    def __init__(self) -> None:
+        self.held: list[Held] = []
+        self.place = Place(
+            name="memory",
+            empty="No job in memory.",
+            next_steps={"ExitCode": "Ask memory about {name}."},
+        )
+
+    def add(
+        self,
+        manifest: Manifest,
+        *,
+        logs: dict[str, bytes] | None = None,
+        events: tuple[JobEvent, ...] = (),
+        report: Manifest | None = None,
+    ) -> JobRef:
+        found = object_ref(manifest)
+        ref = JobRef(found.name, found.namespace, found.uid)
+        job = Job(ref, manifest, details=(("Shelf", "7"),))
+        self.held.append(Held(job, dict(logs or {}), events, report))
+        return ref
+
+    def list(self) -> tuple[Job, ...]:
+        return tuple(held.job for held in reversed(self.held))
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(job.name for job in self.list()))
+
+    def find(self, name: str = "", *, exact: bool = False) -> Job:
+        for job in self.list():
+            if job.name == name or not (name or exact):
+                return job
+        raise NotFound(f"memory holds no job {name!r}; it holds {', '.join(self.names())}")
+
+    def get(self, ref: JobRef) -> Job:
+        return self._held(ref).job
+
+    def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
+        held = self._held(ref)
+        if held.running and not held.cancelled:
+            raise Timeout(f"{ref.name} has not ended within {timeout_seconds} s")
+        return held.job
+
+    def logs(
+        self,
+        ref: JobRef,
+        *,
+        attempt: int | None = None,
+        pod: str = "",
+        follow: bool = False,
+        tail: int | None = None,
+    ) -> Iterator[LogChunk]:
+        del follow  # nothing is written here any more
+        held = self._held(ref)
+        part = pod or (f"runner-{attempt}" if attempt else "runner")
+        for name, data in held.logs.items():
+            if part in name:
+                lines = data.splitlines(keepends=True)
+                shown = lines[-tail:] if tail else [] if tail == 0 else lines
+                return iter([LogChunk(name, line) for line in shown])
+        raise NotFound(f"there is no such log; logs of this job: {', '.join(held.logs) or 'none'}")
+
+    def events(self, ref: JobRef) -> tuple[JobEvent, ...]:
+        return self._held(ref).events
+
+    def why(self, ref: JobRef) -> Explanation:
+        return explain(self.get(ref).manifest, next_steps=self.place.next_steps)
+
+    def report(self, ref: JobRef) -> Manifest | None:
+        return self._held(ref).report
+
+    def result(self, ref: JobRef) -> object:
+        return self.get(ref).status.result
+
+    def cancel(self, ref: JobRef) -> bool:
+        held = self._held(ref)
+        held.cancelled = held.running
+        return held.running
+
+    def delete(self, ref: JobRef, *, force: bool = False) -> None:
+        held = self._held(ref)
+        if held.running and not force:
+            raise StillRunning(f"{ref.name} still runs")
+        self.held.remove(held)
+
+    def suspend(self, ref: JobRef) -> None:
+        self._set(ref, {"suspend": True})
+
+    def resume(self, ref: JobRef) -> None:
+        self._set(ref, {"suspend": False})
+
+    def retry(self, ref: JobRef) -> JobRef:
+        manifest = self.get(ref).manifest
+        meta = {**manifest["metadata"], "name": f"{ref.name}-again", "uid": "again"}
+        return self.add({**manifest, "metadata": meta, "status": {}})
+
+    def scale(self, ref: JobRef, workers: int) -> None:
+        self._set(ref, {"cluster": {"spec": {"worker": {"replicas": workers}}}})
+
+    def _set(self, ref: JobRef, spec: Manifest) -> None:
+        held = self._held(ref)
+        manifest = {**held.job.manifest, "spec": {**held.job.manifest["spec"], **spec}}
+        held.job = replace(held.job, manifest=manifest)
+
+    def _held(self, ref: JobRef) -> Held:
+        for held in self.held:
+            if held.job.ref == ref:
+                return held
+        raise NotFound(f"memory does not hold {ref.name} any more")
