@@ -302,7 +302,7 @@ async def test_pass_that_hangs_is_given_up_after_5_minutes(
         world.wake(key)
         await asyncio.sleep(PASS_SECONDS + 0.5)
         assert passes.queue.failing == 1
-    assert "took more than 300 s and was given up; trying again in" in caplog.text
+    assert "took more than 300 s and was cancelled; trying again in" in caplog.text
 
 
 async def test_loop_that_breaks_and_is_started_again_loses_no_object(world: ScriptedWorld) -> None:
