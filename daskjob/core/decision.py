@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.pods import PodFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,12 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """A call to a cluster's scheduler: move the data of these workers away."""
+    """A request to a cluster's scheduler: move the data of these workers away."""
 
     addresses: tuple[str, ...]
     timeout_seconds: int
+    #: The scheduler pod that the pass saw; ``None``: there is none to ask.
+    scheduler: PodFacts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ class Decision:
     stop: tuple[ObjectRef, ...] = ()
     patch: tuple[Patch, ...] = ()
     retire: Retire | None = None
-    #: Ask the agent for its report before anything is decided about an attempt that ended.
-    collect_report: bool = False
+    #: The scheduler pod to ask for its report before the end of an attempt is decided.
+    report_from: PodFacts | None = None
     events: tuple[Event, ...] = ()
     #: When time alone may change the decision.
     wake_at: datetime | None = None

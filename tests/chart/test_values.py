@@ -333,4 +333,4 @@ def test_notes_name_the_service_account_that_needs_permissions_if_the_chart_crea
     tmp_path: Path,
 ) -> None:
     said = notes({"rbac": {"create": False}}, tmp_path)
-    assert f"{NAMESPACE}/rel-daskjob-operator may do" in said
+    assert f"{NAMESPACE}/rel-daskjob-operator has the rules in" in said
