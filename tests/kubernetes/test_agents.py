@@ -110,12 +110,12 @@ async def _error(request: web.Request) -> web.Response:
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
-        (_too_long, f"an answer of more than {LIMIT_BYTES} bytes"),
+        (_too_long, f"the answer is longer than {LIMIT_BYTES} bytes"),
         (_never, "no answer within 2 s"),
         (_elsewhere, "HTTP 302"),
-        (_text, "no JSON"),
-        (_deep, "no JSON"),
-        (_list, "no JSON object"),
+        (_text, "not JSON"),
+        (_deep, "not JSON"),
+        (_list, "not a JSON object"),
         (_error, "HTTP 403"),
     ],
     ids=["endless", "silent", "redirect", "html", "deep", "list", "forbidden"],

@@ -1,4 +1,4 @@
-"""Which Events were told of an object, so that none is told again a moment later. No I/O here."""
+"""Recently emitted Events, so that the same Event is not emitted again too soon."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterable
 
 from daskjob.core.decision import Event
 
-#: For so long, in seconds, the same words about the same object are no news.
+#: The same Event on the same object is emitted once within this time.
 EVENT_SECONDS = 600.0
 
 
 class ToldEvents:
-    """When which Event was told, by the uid of its object."""
+    """When each Event was last emitted, by the uid of its object."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._told: dict[str, dict[Event, float]] = {}
 
     def __len__(self) -> int:
-        """Return of how many objects something is remembered."""
+        """Return the number of objects with recent Events."""
         return len(self._told)
 
     def news(self, uid: str, events: Iterable[Event]) -> list[Event]:
-        """Return those events of an object that are to be told, and take note that they were."""
+        """Return the events that were not emitted recently, and record them as emitted now."""
         now = self._clock()
         told = self._told.get(uid, {})
         news = [event for event in dict.fromkeys(events) if not _is_recent(told.get(event), now)]
@@ -32,11 +32,11 @@ class ToldEvents:
         return news
 
     def forget(self, uid: str) -> None:
-        """Let go of an object that is gone: nothing more is told of it."""
+        """Discard the Events of an object that is gone."""
         self._told.pop(uid, None)
 
     def tidy(self) -> None:
-        """Let go of what was told so long ago that it may be told again."""
+        """Discard Events that may be emitted again."""
         now = self._clock()
         recent = {
             uid: {event: at for event, at in told.items() if _is_recent(at, now)}
