@@ -1,4 +1,4 @@
-"""What a pass decided: everything that it does is visible here. No I/O here."""
+"""The decision of a pass: everything that it will do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daskjob.core.manifests import Manifest, ObjectRef
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A Kubernetes Event on the object of the pass; told after its status was written."""
+    """A Kubernetes Event on the object of the pass, emitted after its status was written."""
 
     reason: str
     message: str
@@ -28,7 +28,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """A call to a cluster's scheduler: move the data of these workers away."""
+    """A request to a cluster's scheduler to move data away from these workers."""
 
     addresses: tuple[str, ...]
     timeout_seconds: int
@@ -36,9 +36,9 @@ class Retire:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome of deciding: what to create, delete, stop, tell, and when to look again."""
+    """What to create, delete, stop and report, and when to look again."""
 
-    #: The whole new status; ``None``: it stands as it is.
+    #: The whole new status; ``None``: unchanged.
     status: Manifest | None = None
     create: tuple[Manifest, ...] = ()
     delete: tuple[ObjectRef, ...] = ()
@@ -46,7 +46,7 @@ class Decision:
     stop: tuple[ObjectRef, ...] = ()
     patch: tuple[Patch, ...] = ()
     retire: Retire | None = None
-    #: Ask the agent for its report before anything is decided about an attempt that ended.
+    #: Collect the agent's report before anything is decided about an ended attempt.
     collect_report: bool = False
     events: tuple[Event, ...] = ()
     #: When time alone may change the decision.
@@ -57,5 +57,5 @@ NOTHING = Decision()
 
 
 def earliest(moments: Iterable[datetime | None], now: datetime) -> datetime | None:
-    """Return the next of some moments that is still to come."""
+    """Return the earliest of these moments that is after now."""
     return min((m for m in moments if m is not None and m > now), default=None)
