@@ -1,14 +1,13 @@
-"""The scheduler agent: what daskjob may ask a Dask scheduler, as JSON over its own HTTP server.
+"""The scheduler agent: a JSON API for daskjob on a Dask scheduler's own HTTP server.
 
 This one file is injected as *text* into every scheduler that daskjob builds (see
 ``daskjob.core.desired.agent``), so that no image needs daskjob. Its rules:
 
 - It imports the standard library, distributed and tornado only, and works with distributed from
   2024.1 and Python from 3.9 on.
-- It never makes a scheduler fail: whatever goes wrong is logged in one line, and the scheduler goes
-  on without the agent.
-- It counts, it does not look: a transition costs a few dictionary operations, and no request walks
-  the tasks.
+- It never makes a scheduler fail: an error is logged in one line, and the scheduler continues
+  without the agent.
+- It counts transitions: each costs a few dictionary operations, and no request walks the tasks.
 
 Routes, below the scheduler's ``--dashboard-prefix`` and guarded by a token (``Authorization:
 Bearer``): ``GET daskjob/v1/state``, ``POST daskjob/v1/retire``, ``GET daskjob/v1/report``.
@@ -40,8 +39,8 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 logger = logging.getLogger("distributed.scheduler")
 
-#: distributed's Scheduler, WorkerState and TaskState: their attributes differ by version, and what
-#: is used of them is what the tests run on the oldest and the newest one.
+#: distributed's Scheduler, WorkerState and TaskState: their attributes differ by version; the tests
+#: check those used here on the oldest and the newest one.
 Scheduler = Any
 WorkerState = Any
 TaskState = Any
@@ -50,24 +49,24 @@ TOKEN_VARIABLE = "DASKJOB_AGENT_TOKEN"
 GROUPS_VARIABLE = "DASKJOB_AGENT_GROUPS"
 PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 
-#: The reader (the operator) takes no answer above 256 KiB.
+#: The reader (the operator) rejects answers above 256 KiB.
 ANSWER_LIMIT_BYTES = 256 * 1024
-#: The report is kept in a DaskJob's status, which has 4 KiB for it and for what the reader adds.
+#: The report is kept in a DaskJob's status, which has 4 KiB for it and the reader's additions.
 REPORT_LIMIT_BYTES = 3584
-#: 2,000 addresses fit; a larger body is a mistake.
+#: 2,000 addresses fit; a larger body is an error.
 BODY_LIMIT_BYTES = 128 * 1024
-#: Above this many workers a state row carries only what a decision needs.
+#: Above this number of workers a state row carries only what a decision needs.
 FULL_ROWS_LIMIT = 1000
 RETIRE_LIMIT_SECONDS = 60.0
-#: For how long a worker that was confirmed waits to be stopped. Who asked may have died of it: then
-#: the worker would take no task for ever, and no other one could be asked to go.
+#: How long a confirmed worker waits to be stopped. If the caller died meanwhile, the worker would
+#: otherwise take no task ever again, and block the retirement of all others.
 CONFIRMED_SECONDS = 300.0
-#: Workers report their memory every 0.5 s at the most (distributed's heartbeat).
+#: Workers report their memory at most every 0.5 s (distributed's heartbeat).
 SAMPLE_SECONDS = 0.5
-#: Workers that left are remembered only if they are among these by peak memory.
+#: The number of departed workers whose peak memory is kept: those with the highest.
 PEAKS_KEPT = 50
 HISTORY_LIMIT = 200
-#: How many tasks of one kind are looked at before the rest is taken to be like them
+#: The number of tasks sampled from a list; the rest is assumed to be like them
 #: (distributed's own adaptive_target samples 100 too).
 SAMPLE_TASKS = 100
 
@@ -97,12 +96,12 @@ CELLS: dict[str, Callable[[WorkerState], Any]] = {
 
 
 def encode(answer: Any) -> bytes:
-    """The answer as compact ASCII JSON."""
+    """Return the answer as compact ASCII JSON."""
     return json.dumps(answer, separators=(",", ":")).encode("ascii")
 
 
 def resident_bytes(ws: WorkerState) -> int:
-    """Memory of the worker's process at its last heartbeat; 0 before the first."""
+    """Return the memory of the worker's process at its last heartbeat; 0 before the first."""
     return int(ws.metrics.get("memory", 0))
 
 
@@ -110,20 +109,19 @@ def resident_bytes(ws: WorkerState) -> int:
 
 
 class TaskCounter:
-    """Exact numbers of tasks, kept from transitions alone.
+    """Exact numbers of tasks, maintained from transitions alone.
 
     A task is *done* while its result is in memory, and stays so when the result is released or
-    forgotten because nobody needs it any more. It is no longer done while it must be computed again
-    (its worker was lost). It is *erred* while in that state, and when forgotten in it. A task that
-    disappears without ever having been done or erred leaves the total. Data that a client scattered
-    is no task.
+    forgotten because no client needs it any more. It is no longer done while it must be computed
+    again (its worker was lost). It is *erred* while in that state, and when forgotten in it. A task
+    that disappears without ever having been done or erred leaves the total. Scattered data is not a
+    task.
     """
 
     def __init__(self, tasks: dict[Any, TaskState]):
-        #: Tasks by state, as far as transitions brought them there. Scattered data is put in
-        #: memory without one; it leaves with one, for one of the sums below. So what is true of
-        #: "memory" is only its sum with those, which data never changes: that costs no look at
-        #: the task.
+        #: Tasks by state, counting transitions only. Scattered data enters "memory" without one
+        #: and leaves with one, into one of the sums below. So only the sum of "memory" and those
+        #: is exact; data never changes it, so that no task has to be inspected.
         self.now = {
             "released": 0,
             "waiting": 0,
@@ -136,13 +134,13 @@ class TaskCounter:
         }
         #: Done and released, but still part of a graph.
         self.released: set[Any] = set()
-        #: Were done, and have to be computed again.
+        #: Were done, and must be computed again.
         self.again: set[Any] = set()
-        #: Released after having erred, and not tried again since.
+        #: Released after having erred, and not retried since.
         self.failed: set[Any] = set()
         self.forgotten_done = 0
         self.forgotten_erred = 0
-        # A preload before ours may have awaited while a client was already sending tasks.
+        # While an earlier preload was awaiting, a client may already have sent tasks.
         for ts in tasks.values():
             if ts.run_spec is not None:
                 self.now[ts.state] = self.now.get(ts.state, 0) + 1
@@ -151,9 +149,9 @@ class TaskCounter:
     def _counter(self) -> Callable[..., None]:
         """The function to call for every transition.
 
-        distributed calls it some five times a task, in the scheduler's only thread. So it is a
-        closure (no bound method, no attribute of self on the way), and the common transitions
-        leave it after one look at their start.
+        distributed calls it about five times per task, in the scheduler's only thread. So it is a
+        closure (no bound method, no attribute lookup on self), and common transitions return after
+        one comparison of their start state.
         """
         now, released, again, failed = self.now, self.released, self.again, self.failed
         #: Lost actors that distributed 2024.1 moves from memory to erred by way of
@@ -162,7 +160,7 @@ class TaskCounter:
 
         def transition(key: Any, start: str, finish: str, **_: Any) -> None:
             if start == finish:
-                # Waiting tasks that cannot be placed are "moved" to where they are, also actors.
+                # Waiting tasks that cannot be placed "move" to the same state, also actors.
                 if start == "memory":
                     lost_actors.add(key)
                 return
@@ -183,7 +181,7 @@ class TaskCounter:
                         again.discard(key)
                         self.forgotten_erred += 1
                     elif key in again:
-                        # It was done once, and whoever wanted it does not any more.
+                        # It was done once, and no client wants it any more.
                         again.remove(key)
                         self.forgotten_done += 1
                     return
@@ -209,7 +207,7 @@ class TaskCounter:
         return transition
 
     def snapshot(self) -> dict[str, int]:
-        """The numbers as the routes give them."""
+        """Return the numbers as the routes report them."""
         now = self.now
         active = now["processing"] + now["waiting"] + now["queued"] + now["no-worker"]
         done = now["memory"] + len(self.released) + self.forgotten_done
@@ -226,10 +224,10 @@ class TaskCounter:
 
 
 class PrefixTimes:
-    """Runs, seconds and failures by task prefix, from the scheduler's own books.
+    """Runs, seconds and failures by task prefix, from the scheduler's own counters.
 
-    distributed keeps them for every prefix already, but clears them on ``client.restart()``; the
-    prefixes are remembered here, and those that were replaced are added up.
+    distributed keeps them for every prefix, but clears them on ``client.restart()``; so prefixes
+    are remembered here, and the counters of replaced ones are added up.
     """
 
     def __init__(self, scheduler: Scheduler):
@@ -238,7 +236,7 @@ class PrefixTimes:
         self.past: dict[str, tuple[int, float, int]] = {}
 
     def look(self) -> None:
-        """Remember the prefixes that exist now; O(prefixes)."""
+        """Record the prefixes that exist now; O(prefixes)."""
         for name, prefix in self.scheduler.task_prefixes.items():
             known = self.seen.get(name)
             if known is not prefix:
@@ -247,25 +245,25 @@ class PrefixTimes:
                 self.seen[name] = prefix
 
     def rows(self) -> list[tuple[str, int, float, int]]:
-        """(name, runs, seconds, erred) of every prefix, the longest first."""
+        """Return (name, runs, seconds, erred) of every prefix, the longest first."""
         self.look()
         rows = [
             (str(name), *add(self.past.get(name), figures(prefix)))
             for name, prefix in self.seen.items()
-            # Scattered data has a prefix too; nothing of it ever ran.
+            # Scattered data has a prefix too, but never ran.
             if name in self.past or prefix.state_counts.get("waiting", 0)
         ]
         return sorted(rows, key=lambda row: (-row[2], -row[1], row[0]))
 
 
 def figures(prefix: Any) -> tuple[int, float, int]:
-    """(runs, seconds, erred) of one of distributed's TaskPrefix."""
+    """Return (runs, seconds, erred) of a distributed TaskPrefix."""
     counts = prefix.state_counts
     return counts.get("memory", 0), prefix.all_durations.get("compute", 0.0), counts.get("erred", 0)
 
 
 def add(one: tuple[int, float, int] | None, two: tuple[int, float, int]) -> tuple[int, float, int]:
-    """Both figures together."""
+    """Return the sum of both figures."""
     return two if one is None else (one[0] + two[0], one[1] + two[1], one[2] + two[2])
 
 
@@ -305,7 +303,7 @@ def thinned(points: list[tuple[float, int]], distance: float) -> list[tuple[floa
 
 
 class Agent(SchedulerPlugin):  # type: ignore[misc]
-    """Watches one scheduler, and answers for it."""
+    """Watches one scheduler and answers questions about it."""
 
     name = "daskjob-agent"
 
@@ -313,18 +311,18 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         self.scheduler = scheduler
         self.groups = groups
         self.counts = TaskCounter(scheduler.tasks)
-        # An attribute, not a method: see TaskCounts._counter.
+        # An attribute, not a method: see TaskCounter._counter.
         self.transition = self.counts.transition
         self.prefixes = PrefixTimes(scheduler)
         self.history = History()
         self.live: dict[str, WorkerState] = {}
-        #: Peak memory in bytes by worker name: a worker that comes back is the same worker.
+        #: Peak memory in bytes by worker name: a worker that returns is the same worker.
         self.peaks: dict[str, int] = {}
         self.seen = 0
         self.lost = 0
-        #: Addresses that we set to be retired, and how many requests are at it (0: confirmed).
+        #: Addresses that we are retiring, and the number of requests for each (0: confirmed).
         self.retiring: dict[str, int] = {}
-        #: What calls the confirmed ones back.
+        #: Timers that call confirmed workers back.
         self.holds: dict[str, asyncio.TimerHandle] = {}
         self.hidden: Any = None
         self.moved_at: float | None = None
@@ -333,27 +331,27 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         for address in list(scheduler.workers):
             self.add_worker(scheduler, address)
 
-    # What distributed calls.
+    # Called by distributed.
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
-        """A worker registered."""
+        """Count a worker that registered."""
         ws = scheduler.workers.get(worker)
         if ws is not None:
             self.live[worker] = ws
             self.seen += 1
             self.retiring.pop(worker, None)
-            let_go(self, worker)
+            cancel_hold(self, worker)
             self.history.add(time.time(), len(scheduler.workers))
 
     def remove_worker(
         self, scheduler: Scheduler, worker: str, *, stimulus_id: str = "", **_: Any
     ) -> None:
-        """A worker is gone, for whatever reason."""
+        """Record that a worker is gone, for any reason."""
         ws = self.live.pop(worker, None)
         self.history.add(time.time(), len(scheduler.workers))
         if ws is not None:
             self._see_memory(ws)
-        let_go(self, worker)
+        cancel_hold(self, worker)
         if worker in self.retiring:
             del self.retiring[worker]
         elif stimulus_id.startswith(UNANNOUNCED) and not announced(scheduler, worker):
@@ -362,13 +360,13 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             self._forget_peaks()
 
     def restart(self, scheduler: Scheduler) -> None:  # noqa: ARG002
-        """``client.restart()``: every task is forgotten by transitions, only prefixes are not."""
+        """``client.restart()``: tasks are forgotten by transitions, but prefixes without any."""
         self.prefixes.look()
 
-    # What is sampled.
+    # Sampling.
 
     def sample(self) -> None:
-        """Look at memory and prefixes; O(workers + prefixes), at most 500 workers a second."""
+        """Sample memory and prefixes; O(workers + prefixes), at most 500 workers a second."""
         now = time.time()
         if self._moves != self.scheduler.transition_counter:
             self._moves = self.scheduler.transition_counter
@@ -391,16 +389,16 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         largest = dict(nlargest(PEAKS_KEPT, gone, key=lambda item: item[1]))
         self.peaks = {n: peak for n, peak in self.peaks.items() if n in here or n in largest}
 
-    # What is answered.
+    # Answers.
 
     def last_transition(self) -> float | None:
-        """When a task last moved (epoch seconds), or None."""
+        """Return when a task last moved (epoch seconds), or None."""
         log = self.scheduler.transition_log
-        # The log can be configured to keep nothing; then it is the last sample that saw a move.
+        # The log can be configured to keep nothing; then use the last sample that saw a move.
         return float(log[-1][-1]) if log else self.moved_at
 
     def idle_since(self, tasks: dict[str, int]) -> float | None:
-        """Since when there is nothing to compute, as ``Scheduler.check_idle`` judges it."""
+        """Return since when there is nothing to compute, by ``Scheduler.check_idle``'s rules."""
         if tasks["processing"] or tasks["queued"] or tasks["noWorker"]:
             return None
         if getattr(self.scheduler, "_active_graph_updates", 0):
@@ -408,16 +406,16 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         return max(self.last_transition() or 0.0, float(self.scheduler.time_started))
 
     def clients(self) -> int:
-        """Connected clients, without those that tasks opened on workers."""
+        """Return the number of connected clients, without those that tasks opened on workers."""
         return sum(not str(c).startswith("Client-worker-") for c in self.scheduler.client_comms)
 
     def state(self, groups: list[Group] | None = None) -> bytes:
-        """The answer to ``GET state``: always below the limit, in one format for any size.
+        """Return the answer to ``GET state``: below the limit, in one format for any size.
 
-        ``target`` is of these groups, or else of those that there were at the start.
-        ``workers.columns`` names what each of ``workers.rows`` carries: everything up to 1,000
-        workers, then what a decision needs, then names and addresses. ``workers.total`` counts
-        those left out too.
+        ``target`` is about these groups, or else about those known at the start.
+        ``workers.columns`` names the values in each of ``workers.rows``: all of them up to 1,000
+        workers, then what a decision needs, then names and addresses. ``workers.total`` also counts
+        omitted workers.
         """
         tasks = self.counts.snapshot()
         workers = list(self.scheduler.workers.values())
@@ -451,7 +449,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         return body
 
     def target(self, groups: list[Group]) -> dict[str, int]:
-        """How many workers each group should have; empty if that could not be found out."""
+        """Return the number of workers each group should have; empty if that is not known."""
         try:
             return targets(self.scheduler, groups)
         except Exception as error:
@@ -459,7 +457,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             return {}
 
     def report(self, limit: int) -> bytes:
-        """The answer to ``GET report``, in at most `limit` bytes: the longest lists give way."""
+        """Return the answer to ``GET report``, at most `limit` bytes: the longest lists are cut."""
         self.sample()
         now, start = time.time(), self.scheduler.time_started
         many = limit > REPORT_LIMIT_BYTES
@@ -507,27 +505,27 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
 
 
 def shortened(name: str) -> str:
-    """The name, of which the middle is left out if it is longer than a label may be (63)."""
+    """Return the name, without its middle if it is longer than a label may be (63)."""
     return name if len(name) <= 63 else name[:40] + "..." + name[-20:]
 
 
 def halved(points: list[Any]) -> list[Any]:
-    """Every second point, the first and the last among them."""
+    """Return every second point, including the first and the last."""
     return points[:-1:2] + points[-1:] if len(points) > 2 else points[:-1]
 
 
 def without_last(rows: list[Any]) -> list[Any]:
-    """A tenth less at the end, at least one."""
+    """Return the rows without the last tenth, at least one fewer."""
     return rows[: len(rows) - max(1, len(rows) // 10)]
 
 
-#: How distributed begins the stimulus of a removal that nobody asked for: the stream broke (an
-#: orderly close without a nanny looks the same), the nanny saw its process end, no heartbeat came.
+#: Prefixes of distributed's stimulus for an unrequested removal: the stream broke (an orderly
+#: close without a nanny looks the same), the nanny saw its process end, or no heartbeat arrived.
 UNANNOUNCED = ("handle-worker-cleanup", "nanny-close", "check-worker-ttl")
 
 
 def announced(scheduler: Scheduler, address: str) -> bool:
-    """Whether the worker had said that it was about to close."""
+    """Return whether the worker had announced that it was closing."""
     for _, event in reversed(scheduler.get_events(address)):
         if isinstance(event, dict) and event.get("action") == "worker-status-change":
             return str(event.get("status", "")).startswith("clos")
@@ -540,8 +538,8 @@ def announced(scheduler: Scheduler, address: str) -> bool:
 class Group:
     """A worker group as the operator describes it.
 
-    `prefix`: what the names of its workers begin with; `nthreads`: threads of one worker;
-    `resources`: what one worker offers, as ``--resources`` says.
+    `prefix`: prefix of its workers' names; `nthreads`: threads of one worker; `resources`: the
+    ``--resources`` of one worker.
     """
 
     def __init__(self, name: str, prefix: str, nthreads: float, resources: dict[str, float]):
@@ -552,7 +550,7 @@ class Group:
 
 
 def parse_groups(text: str) -> list[Group]:
-    """The groups of the environment variable, or of a question.
+    """Return the groups of the environment variable, or of a query.
 
     Raises ValueError, TypeError, KeyError or AttributeError.
     """
@@ -568,47 +566,47 @@ def parse_groups(text: str) -> list[Group]:
 
 
 class Demand:
-    """What one group is asked for, while that is being added up."""
+    """Accumulates the demand for one group."""
 
     def __init__(self, group: Group):
         self.group = group
         self.members: list[WorkerState] = []
         self.resources = dict(group.resources)
         self.nthreads = group.nthreads
-        #: Seconds of work, and tasks, each divided by how many of them one worker does at a time.
+        #: Seconds of work, and tasks, each divided by the number one worker runs concurrently.
         self.seconds = 0.0
         self.tasks = 0.0
 
     def add_member(self, ws: WorkerState) -> None:
-        """A registered worker of this group; what it really offers counts too."""
+        """Add a registered worker of this group; the resources it really offers count too."""
         self.members.append(ws)
         for key, amount in ws.resources.items():
             self.resources[key] = max(amount, self.resources.get(key, 0.0))
 
     def satisfies(self, needs: dict[str, float]) -> bool:
-        """Whether one worker of the group could run a task that needs this."""
+        """Return whether one worker of the group could run a task with these needs."""
         return all(self.resources.get(key, 0.0) >= amount for key, amount in needs.items())
 
     def slots(self, needs: dict[str, float]) -> float:
-        """How many tasks that need this one worker runs at a time."""
+        """Return how many tasks with these needs one worker runs concurrently."""
         fits = [self.resources.get(key, 0.0) // amount for key, amount in needs.items() if amount]
         return max(1.0, min([self.nthreads, *fits]))
 
     def add_tasks(self, needs: dict[str, float], tasks: float, seconds: float) -> None:
-        """So many tasks, and so many seconds for all of them together."""
+        """Add a number of tasks, and the seconds that all of them take together."""
         slots = self.slots(needs)
         self.tasks += tasks / slots
         self.seconds += seconds / slots
 
 
 def targets(scheduler: Scheduler, groups: list[Group]) -> dict[str, int]:
-    """Workers wanted, by group.
+    """Return the number of workers wanted, by group.
 
-    One group without resources: exactly ``Scheduler.adaptive_target``. Otherwise in its spirit, by
-    group: seconds of work over the target duration, no more workers than tasks, twice as many when
-    60 % of the memory is used, and idle workers are given up only while the rest holds the data
-    twice. Tasks whose resources only another group offers are that group's; everything else is the
-    first group's. O(workers), and at most 100 tasks are looked at for each list of them.
+    For one group without resources exactly ``Scheduler.adaptive_target``. Otherwise the same rules
+    by group: seconds of work over the target duration, no more workers than tasks, twice as many
+    when 60 % of the memory is used, and idle workers are given up only while the rest can hold the
+    data twice. Tasks whose resources only another group offers belong to that group; all others to
+    the first group. O(workers), and at most 100 tasks are sampled from each list.
     """
     if not groups:
         return {}
@@ -632,13 +630,13 @@ def targets(scheduler: Scheduler, groups: list[Group]) -> dict[str, int]:
 
 
 def member_of(ws: WorkerState, demands: list[Demand]) -> Demand:
-    """The group of a worker: by the longest prefix of its name, else the first."""
+    """Return the group of a worker: by the longest prefix of its name, else the first."""
     matching = [d for d in demands if str(ws.name).startswith(d.group.prefix)]
     return max(matching, key=lambda d: len(d.group.prefix)) if matching else demands[0]
 
 
 def owner_of(needs: dict[str, float] | None, demands: list[Demand]) -> Demand:
-    """The group that tasks with these needs ask for."""
+    """Return the group that tasks with these needs belong to."""
     if needs and not demands[0].satisfies(needs):
         for demand in demands[1:]:
             if demand.satisfies(needs):
@@ -647,12 +645,12 @@ def owner_of(needs: dict[str, float] | None, demands: list[Demand]) -> Demand:
 
 
 def add_placed(scheduler: Scheduler, demands: list[Demand]) -> None:
-    """Add what workers already have to do, as the scheduler estimates it."""
+    """Add the work already assigned to workers, as the scheduler estimates it."""
     for ws in scheduler.workers.values():
         if not ws.processing:
             continue
         if not ws.resources:
-            # Nothing with needs can be here, so nothing has to be looked at.
+            # No task with needs can be here, so there is no need to sample.
             demands[0].add_tasks({}, len(ws.processing), ws.occupancy)
             continue
         sample = list(islice(ws.processing, SAMPLE_TASKS))
@@ -665,7 +663,7 @@ def add_placed(scheduler: Scheduler, demands: list[Demand]) -> None:
 
 
 def add_unplaced(scheduler: Scheduler, demands: list[Demand]) -> None:
-    """Add the tasks for which there is no worker, or none free."""
+    """Add the tasks that have no worker, or no free one."""
     for tasks in (scheduler.queued, scheduler.unrunnable):
         sample = list(islice(tasks, SAMPLE_TASKS))
         for ts in sample:
@@ -677,7 +675,7 @@ def add_unplaced(scheduler: Scheduler, demands: list[Demand]) -> None:
 
 
 def expected_seconds(scheduler: Scheduler, prefix: Any) -> float:
-    """How long a task of this prefix is expected to take, as adaptive_target takes it."""
+    """Return the expected seconds of a task of this prefix, as in adaptive_target."""
     if prefix.duration_average >= 0:
         return float(prefix.duration_average)
     if prefix.max_exec_time > 0:
@@ -686,13 +684,13 @@ def expected_seconds(scheduler: Scheduler, prefix: Any) -> float:
 
 
 def spare_memory(scheduler: Scheduler) -> float:
-    """Bytes that may go while twice the stored data still fits in the rest."""
+    """Return the bytes that can be removed while the rest still fits twice the stored data."""
     limit = sum(ws.memory_limit for ws in scheduler.workers.values())
     return float(limit - 2 * sum(ws.nbytes for ws in scheduler.workers.values()))
 
 
 def workers_wanted(demand: Demand, target_seconds: float, spare: float) -> tuple[int, float]:
-    """Workers for this demand, and the memory that may still go after that."""
+    """Return the workers for this demand, and the spare memory after that."""
     here = len(demand.members)
     wanted = min(math.ceil(demand.seconds / target_seconds), math.ceil(demand.tasks))
     if demand.tasks and not here:
@@ -717,28 +715,27 @@ def workers_wanted(demand: Demand, target_seconds: float, spare: float) -> tuple
 
 
 def at_risk(ws: WorkerState) -> bool:
-    """Whether data would be lost with this worker: a key that no worker that stays holds.
+    """Return whether data would be lost with this worker: a key that no staying worker holds.
 
-    Stricter than distributed's own policy, for which two replicas are enough even if both are on
-    workers that are being retired.
+    Stricter than distributed's own policy, which accepts two replicas even if both are on workers
+    being retired.
     """
     staying = (Status.running, Status.paused)
     return any(not any(holder.status in staying for holder in ts.who_has) for ts in ws.has_what)
 
 
 def retired(scheduler: Scheduler, address: str) -> bool:
-    """Whether the worker takes no more work and holds nothing that would be missed."""
+    """Return whether the worker takes no more work and holds no data at risk."""
     ws = scheduler.workers[address]
     return ws.status == Status.closing_gracefully and not at_risk(ws)
 
 
 async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str, list[str]]:
-    """Empty the workers, and say which of them may be stopped.
+    """Empty the workers, and return which of them may be stopped.
 
-    They stay registered, take no more work, and are not closed: a kubelet would start a closed
-    worker again. What could not be confirmed within `timeout` seconds works on as before, also when
-    this coroutine is cancelled; what was confirmed does so too if it is still there after
-    `CONFIRMED_SECONDS`.
+    They stay registered, take no more work, and are not closed: a kubelet would restart a closed
+    worker. Workers not confirmed within `timeout` seconds resume work, also when this coroutine is
+    cancelled; confirmed workers resume if they are still there after `CONFIRMED_SECONDS`.
     """
     scheduler = agent.scheduler
     addresses = list(dict.fromkeys(addresses))
@@ -748,7 +745,7 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
     if not turn:
         unknown = [a for a in addresses if a not in scheduler.workers]
         return {"retired": [], "remaining": known, "unknown": unknown}
-    # A worker that is closing for a reason of its own must not be called back.
+    # A worker that is closing for another reason must not be called back.
     ours = {
         address
         for address in known
@@ -766,7 +763,7 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
             agent.retiring[address] -= 1
         for address in ours.intersection(confirmed):
             hold(agent, address)
-        # What another request is still waiting for is that one's to call back.
+        # Workers that another request still waits for are called back by that request.
         call_back(agent, [a for a in ours if a not in confirmed and not agent.retiring.get(a)])
     return {
         "retired": confirmed,
@@ -776,11 +773,11 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
 
 
 async def in_turn(agent: Agent, addresses: list[str], deadline: float) -> bool:
-    """Wait until no other worker is on its way out; ``False``: time is up before that.
+    """Wait until no other worker is being retired; ``False``: time is up before that.
 
-    A worker that was confirmed counts on those that its data was moved to. If one of these were
-    asked to go while it is still there, the scheduler would take the two for two copies, and
-    might drop the one that stays longer (``ReduceReplicas``): then the data dies with the first.
+    A confirmed worker relies on those that its data was moved to. If one of them were retired
+    while the first is still there, the scheduler would count two replicas and might drop the one
+    that stays longer (``ReduceReplicas``): then the data is lost with the first.
     """
     while any(address not in addresses for address in agent.retiring):
         seconds = deadline - time.monotonic()
@@ -791,9 +788,9 @@ async def in_turn(agent: Agent, addresses: list[str], deadline: float) -> bool:
 
 
 async def empty(scheduler: Scheduler, addresses: list[str], deadline: float) -> None:
-    """Have the scheduler move data off these workers until all is moved, or time is up."""
+    """Have the scheduler move data off these workers until none is left, or time is up."""
     while True:
-        # Not all at once: what is retired need not be asked for again, which would log each time.
+        # Only those not yet retired: asking again for the others would log each time.
         left = [a for a in addresses if a in scheduler.workers and not retired(scheduler, a)]
         seconds = deadline - time.monotonic()
         if not left or seconds <= 0:
@@ -811,37 +808,37 @@ async def empty(scheduler: Scheduler, addresses: list[str], deadline: float) -> 
         except asyncio.TimeoutError:  # noqa: UP041 - two classes before Python 3.11, in old images
             return
         if not set(left) & set(moved):
-            # Nobody can take the data: that is not for us to wait for.
+            # No worker can take the data: waiting would not help.
             return
-        # The policy is content with two replicas on two workers that both retire; then the moves
-        # that it asked for are still under way.
+        # The policy accepts two replicas on two workers that both retire; then the moves that it
+        # requested are still in progress.
         await asyncio.sleep(min(0.1, max(0.0, deadline - time.monotonic())))
 
 
 def hold(agent: Agent, address: str) -> None:
-    """Call a confirmed worker back unless it is stopped, or asked for again, within the time."""
-    let_go(agent, address)
+    """Call a confirmed worker back unless it is stopped, or requested again, within the time."""
+    cancel_hold(agent, address)
     loop = asyncio.get_running_loop()
     agent.holds[address] = loop.call_later(CONFIRMED_SECONDS, end_of_hold, agent, address)
 
 
-def let_go(agent: Agent, address: str) -> None:
-    """Forget when a confirmed worker was to be called back."""
+def cancel_hold(agent: Agent, address: str) -> None:
+    """Cancel the timer that would call a confirmed worker back."""
     timer = agent.holds.pop(address, None)
     if timer is not None:
         timer.cancel()
 
 
 def end_of_hold(agent: Agent, address: str) -> None:
-    """Have a worker that nobody stopped work again, unless a request is at it."""
+    """Have a worker that was not stopped resume work, unless a request is retiring it."""
     agent.holds.pop(address, None)
     if agent.retiring.get(address) == 0:
-        logger.info("daskjob agent: %s was confirmed and not stopped; it works again", address)
+        logger.info("daskjob agent: %s was confirmed but not stopped; it resumes work", address)
         call_back(agent, [address])
 
 
 def call_back(agent: Agent, addresses: list[str]) -> None:
-    """Undo a retirement: no policy drains these workers any more, and they take work again."""
+    """Undo a retirement: stop the policies that drain these workers, and have them take work."""
     scheduler = agent.scheduler
     manager = scheduler.extensions.get("amm")
     if manager is not None and addresses:
@@ -850,13 +847,13 @@ def call_back(agent: Agent, addresses: list[str]) -> None:
                 manager.policies.discard(policy)
     for address in addresses:
         agent.retiring.pop(address, None)
-        let_go(agent, address)
+        cancel_hold(agent, address)
         ws = scheduler.workers.get(address)
         if ws is None or ws.status != Status.closing_gracefully:
             continue
         stimulus_id = f"daskjob-call-back-{time.time()}"
-        # The worker must be told too, or it would go on refusing to start what it is given; and
-        # told first, or it would be given work while it still refuses.
+        # The worker must be notified too, or it would keep rejecting tasks; and notified first, or
+        # it would get tasks while it still rejects them.
         scheduler.stream_comms[address].send(
             {"op": "worker-status-change", "status": "running", "stimulus_id": stimulus_id}
         )
@@ -866,23 +863,23 @@ def call_back(agent: Agent, addresses: list[str]) -> None:
 # --- HTTP ------------------------------------------------------------------------------------
 
 
-# A streamed body is limited here; otherwise tornado keeps 100 MB before it asks who is there.
+# A streamed body is limited here; otherwise tornado buffers 100 MB before the token is checked.
 @stream_request_body
 class Handler(RequestHandler):  # type: ignore[misc]
-    """Checks the token, bounds the body, and answers in JSON, errors included."""
+    """Checks the token, limits the body, and answers in JSON, errors included."""
 
     agent: Agent
     token: str
 
     def initialize(self, agent: Agent, token: str) -> None:
-        """Called by tornado with what the route was made with."""
+        """Called by tornado with the arguments of the route."""
         self.agent = agent
         self.token = token
         self.body = bytearray()
         self.task: asyncio.Task[Any] | None = None
 
     def prepare(self) -> None:
-        """Before the method, and before the body is read."""
+        """Called by tornado before the method, and before the body is read."""
         given = self.request.headers.get("Authorization", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, b"Bearer " + self.token.encode()):
             self.set_header("WWW-Authenticate", "Bearer")
@@ -892,12 +889,12 @@ class Handler(RequestHandler):  # type: ignore[misc]
             raise too_large()
 
     def data_received(self, chunk: bytes) -> None:
-        """A piece of the body; beyond the limit nothing is kept (a chunked body has no length)."""
+        """Keep a piece of the body up to the limit (a chunked body declares no length)."""
         if len(self.body) <= BODY_LIMIT_BYTES:
             self.body += chunk
 
     def check_xsrf_cookie(self) -> None:
-        """There are no cookies here."""
+        """Accept every request: there are no cookies."""
 
     def answer(self, body: bytes) -> None:
         """Send this JSON."""
@@ -906,33 +903,33 @@ class Handler(RequestHandler):  # type: ignore[misc]
         self.finish(body)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002
-        """Called by tornado for any error: never a traceback, always JSON."""
+        """Called by tornado for any error: always JSON, never a traceback."""
         self.answer(encode({"error": self._reason}))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ARG002
-        """One line at most, and none for a caller's mistake."""
+        """Log at most one line, and none for a caller's error."""
         if not isinstance(value, HTTPError):
             logger.warning("daskjob agent: %s failed: %r", self.request.path, value)
 
 
 def too_large() -> HTTPError:
-    """The error for a body beyond the limit."""
+    """Return the error for a body beyond the limit."""
     return HTTPError(413, reason=f"the body is larger than {BODY_LIMIT_BYTES // 1024} KiB")
 
 
 class StateHandler(Handler):
-    """``GET daskjob/v1/state``; ``?groups=`` names the groups, as the environment does.
+    """``GET daskjob/v1/state``; ``?groups=`` names the groups, like the environment variable.
 
-    Groups may come after the scheduler has started.
+    Groups may be added after the scheduler has started.
     """
 
     def get(self) -> None:
-        """Everything that a decision needs."""
+        """Send everything that a decision needs."""
         text = self.get_query_argument("groups", "")
         try:
             groups = parse_groups(text) if text else None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise HTTPError(400, reason="groups is not understood") from None
+            raise HTTPError(400, reason="groups is not a list of groups") from None
         self.answer(self.agent.state(groups))
 
 
@@ -940,7 +937,7 @@ class ReportHandler(Handler):
     """``GET daskjob/v1/report``."""
 
     def get(self) -> None:
-        """What is worth keeping of a run; ``?full=1`` for all of it."""
+        """Send a summary of a run; ``?full=1`` for all of it."""
         full = self.get_query_argument("full", "") in ("1", "true")
         self.answer(self.agent.report(ANSWER_LIMIT_BYTES if full else REPORT_LIMIT_BYTES))
 
@@ -949,21 +946,21 @@ class RetireHandler(Handler):
     """``POST daskjob/v1/retire``."""
 
     async def post(self) -> None:
-        """Empty workers; answers when that is confirmed or the time is up."""
+        """Empty workers; answer when that is confirmed or the time is up."""
         addresses, timeout = self.parsed()
         self.task = asyncio.ensure_future(retire(self.agent, addresses, timeout))
         try:
             self.answer(encode(await self.task))
         except asyncio.CancelledError:
-            logger.info("daskjob agent: retirement called off, nobody waits for it any more")
+            logger.info("daskjob agent: retirement cancelled, the caller has disconnected")
 
     def on_connection_close(self) -> None:
-        """Whoever asked is gone and will not hear that workers are retired: they work on."""
+        """The caller is gone and will not learn which workers retired: they resume work."""
         if self.task is not None:
             self.task.cancel()
 
     def parsed(self) -> tuple[list[str], float]:
-        """(addresses, seconds) of the body, or a 4xx that says what it should be."""
+        """Return (addresses, seconds) of the body, or raise a 4xx that says what it should be."""
         if len(self.body) > BODY_LIMIT_BYTES:
             raise too_large()
         try:
@@ -982,9 +979,9 @@ class RetireHandler(Handler):
 
 
 def mounted_prefix(scheduler: Scheduler) -> str:
-    """What the scheduler's own routes begin with: "/", or "/<dashboard prefix>/".
+    """Return the prefix of the scheduler's own routes: "/", or "/<dashboard prefix>/".
 
-    The scheduler does not keep its prefix, so it is read off a route that it has mounted itself.
+    The scheduler does not keep its prefix, so it is derived from a route that it mounted.
     """
     mounted = [
         (rule.target, rule.matcher.regex.pattern)
@@ -1003,8 +1000,8 @@ def mounted_prefix(scheduler: Scheduler) -> str:
 def add_routes(agent: Agent, token: str) -> str:
     """Mount the routes and return their prefix.
 
-    Handlers added to a tornado application are asked before those that it was made with, and
-    bokeh's application only after both: the order of preloads and dashboard does not matter.
+    tornado matches added handlers before those given to the constructor, and bokeh's application
+    after both: the order of preloads and dashboard does not matter.
     """
     prefix = mounted_prefix(agent.scheduler) + "daskjob/v1/"
     given = {"agent": agent, "token": token}
@@ -1023,10 +1020,10 @@ def add_routes(agent: Agent, token: str) -> str:
 
 
 def hidden_preloads(scheduler: Scheduler) -> tuple[Any, Any]:
-    """(preload, arguments) that the image's YAML files ask for and our variable hides.
+    """Return the (preload, arguments) of the image's YAML files that our variable hides.
 
-    If the user's own ``--preload`` or variable names others beside us, it was that which hid the
-    files, and Dask would not have loaded them either.
+    If the user's own ``--preload`` or variable names other preloads, that already hides the files,
+    and Dask would not have loaded them either.
     """
     if PRELOAD_VARIABLE not in os.environ or len(scheduler.preloads) != 1:
         return [], []
@@ -1041,7 +1038,7 @@ def hidden_preloads(scheduler: Scheduler) -> tuple[Any, Any]:
 
 
 def guarded(function: Callable[[], None], callbacks: dict[str, PeriodicCallback], name: str) -> Any:
-    """The function, which is not called again after it has failed once."""
+    """Return a function that calls this one until it fails once."""
 
     def call() -> None:
         try:
@@ -1058,7 +1055,7 @@ def start_agent(scheduler: Scheduler, token: str) -> Agent:
     try:
         groups = parse_groups(os.environ.get(GROUPS_VARIABLE, ""))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        logger.warning("daskjob agent: %s is not understood: %r", GROUPS_VARIABLE, error)
+        logger.warning("daskjob agent: invalid %s: %r", GROUPS_VARIABLE, error)
         groups = []
     agent = Agent(scheduler, groups)
     scheduler.add_plugin(agent, name=Agent.name)
@@ -1076,7 +1073,7 @@ started: list[Any] = []
 
 
 async def dask_setup(scheduler: Scheduler) -> None:
-    """Called by the scheduler when it has started to listen."""
+    """Called by the scheduler once it listens."""
     try:
         token = os.environ.get(TOKEN_VARIABLE, "")
         if token:
@@ -1096,9 +1093,9 @@ async def dask_setup(scheduler: Scheduler) -> None:
 
 
 async def dask_teardown(scheduler: Scheduler) -> None:  # noqa: ARG001
-    """Called by the scheduler when it begins to close."""
+    """Called by the scheduler when it starts to close."""
     while started:
         try:
             await started.pop().teardown()
         except Exception as error:
-            logger.warning("daskjob agent: preloads of the YAML files did not end: %r", error)
+            logger.warning("daskjob agent: teardown of the YAML files' preloads failed: %r", error)

@@ -1,8 +1,7 @@
-"""A world in memory, with a clock of its own, scripted pods and faults on demand: for tests.
+"""A backend in memory, with its own clock, scripted pods and faults on demand: for tests.
 
-It passes the same contract suite as the real worlds, and decides nothing that a test claims about
-them. Nothing happens by itself: a test says when a pod runs, ends or is lost, and when a second
-has passed.
+It passes the same contract suite as the real backends, but no claim of a test about them relies on
+it. Nothing happens by itself: the test starts, ends and loses pods, and advances the clock.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.reconcile import reconcile
 from daskjob.core.status import JobStatus, job_status_from
 
-#: When every fake world begins.
+#: The initial time of every fake.
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
 class FakeBackend(InMemoryBackend):
-    """A world that a test scripts."""
+    """A backend that a test scripts."""
 
     def __init__(self) -> None:
         self.now = START
         super().__init__(lambda: self.now, Platform(agent="", istio_excluded=False))
-        self.store.slow_to_go = {"Pod"}
+        self.store.slow_to_delete = {"Pod"}
         self._entropy = itertools.count()
         self._containers = itertools.count(1)
-        #: Parts of names of objects that are refused, and why.
+        #: Objects to reject, by a part of their name, and why.
         self.reject: dict[str, tuple[RejectionKind, str]] = {}
-        #: The same of objects, as Kind/name, whose status is refused.
+        #: Statuses to reject, by a part of their object's Kind/name, and why.
         self.reject_status: dict[str, tuple[RejectionKind, str]] = {}
-        #: What happens to the next writes: ``None`` nothing, false lost, true its answer is lost.
+        #: Faults of the next writes: ``None`` none, false the write is lost, true its answer.
         self.faults: list[bool | None] = []
         #: Every write that took effect, as "verb Kind/name", in order.
         self.writes: list[str] = []
@@ -52,17 +51,17 @@ class FakeBackend(InMemoryBackend):
     # The clock
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += timedelta(seconds=seconds)
 
     def entropy(self) -> str:
-        """Return what no earlier call returned, the same in every run of a test."""
+        """Return a value that is unique, but the same in every run of a test."""
         return f"entropy-{next(self._entropy)}"
 
     # Writes: counted, and with faults
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
-        """Create an object, unless a test has it refused."""
+        """Create an object, unless the test rejects it."""
         ref = object_ref(manifest)
         for part, (kind, words) in self.reject.items():
             if part in ref.name:
@@ -89,7 +88,7 @@ class FakeBackend(InMemoryBackend):
             await super().patch(patch)
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Write a status, unless a test has it refused."""
+        """Write a status, unless the test rejects it."""
         for part, (kind, words) in self.reject_status.items():
             if part in f"{ref.kind}/{ref.name}":
                 error = StatusRejected(kind, str(ref), words)
@@ -115,7 +114,7 @@ class FakeBackend(InMemoryBackend):
         return self.report
 
     def forget(self) -> None:
-        """Lose all that a crash of whoever makes the passes would lose."""
+        """Lose everything that a crash of the operator would lose."""
         self.rejections.clear()
         self.status_rejections.clear()
         self.dask.clear()
@@ -127,12 +126,12 @@ class FakeBackend(InMemoryBackend):
     # Passes
 
     async def settle(self, rounds: int = 50) -> None:
-        """Make passes over every object until a round changes nothing.
+        """Run passes over every object until a round changes nothing.
 
         Raises
         ------
         AssertionError
-            The world does not come to rest: two passes undo each other.
+            The passes do not converge: two of them undo each other.
         """
         for _ in range(rounds):
             before = (len(self.writes), dict(self.rejections), dict(self.status_rejections))
@@ -143,7 +142,7 @@ class FakeBackend(InMemoryBackend):
                     self.writes.append(f"fault {key}")
             if (len(self.writes), self.rejections, self.status_rejections) == before:
                 return
-        raise AssertionError(f"no rest after {rounds} rounds: {self.writes[-10:]}")
+        raise AssertionError(f"not settled after {rounds} rounds: {self.writes[-10:]}")
 
     # What pods do
 
@@ -159,7 +158,7 @@ class FakeBackend(InMemoryBackend):
         return [pod for pod in found if component in ("", pod_facts(pod).component)]
 
     def start(self, pod: Manifest, *, ready: bool = True) -> None:
-        """Let a pod run: on a node, its containers started."""
+        """Run a pod: on a node, with its containers started."""
         facts = pod_facts(pod)
         now = format_time(self.now)
         statuses = [
@@ -182,13 +181,13 @@ class FakeBackend(InMemoryBackend):
         )
 
     def becomes_ready(self, pod: Manifest, *, ready: bool = True) -> None:
-        """Let a pod that runs pass its readiness probe, or fail it; its containers go on."""
+        """Have a running pod pass or fail its readiness probe; its containers keep running."""
         old = (self._fresh(pod).get("status") or {}).get("containerStatuses") or ()
         statuses = [{**status, "ready": ready} for status in old]
         self._set(pod, containerStatuses=statuses, conditions=self._conditions(pod, ready=ready))
 
     def _conditions(self, pod: Manifest, *, ready: bool) -> list[Manifest]:
-        """Return the conditions of a pod on a node, with the time since when it is (not) ready."""
+        """Return the conditions of a pod on a node, with its last change of readiness."""
         facts = pod_facts(self._fresh(pod))
         since = facts.ready_changed_at if facts.ready is ready else self.now
         return [
@@ -203,7 +202,7 @@ class FakeBackend(InMemoryBackend):
     def exit(
         self, pod: Manifest, code: int, *, message: str = "", reason: str = "", pod_reason: str = ""
     ) -> None:
-        """Let a pod's containers end for good, all with one exit code."""
+        """End all containers of a pod with one exit code, without a restart."""
         pod = self._fresh(pod)
         ended = {"exitCode": code, "finishedAt": format_time(self.now)}
         ended["reason"] = reason or ("Completed" if code == 0 else "Error")
@@ -227,15 +226,15 @@ class FakeBackend(InMemoryBackend):
         )
 
     def evict(self, pod: Manifest, reason: str = "TerminationByKubelet") -> None:
-        """Let a node that goes end a pod, as kubelets of spot nodes do."""
+        """End a pod because its node shuts down, as kubelets of spot nodes do."""
         self.exit(pod, 143, pod_reason="Terminated")
         evicted = self._fresh(pod)
         disrupted = {"type": "DisruptionTarget", "status": "True", "reason": reason}
-        told = [*evicted["status"]["conditions"], disrupted]
-        self._set(evicted, conditions=told)
+        conditions = [*evicted["status"]["conditions"], disrupted]
+        self._set(evicted, conditions=conditions)
 
     def wait_with(self, pod: Manifest, reason: str, message: str = "") -> None:
-        """Let a pod's containers wait, with Kubernetes' word for why."""
+        """Have a pod's containers wait, for a reason of Kubernetes."""
         waiting = {"reason": reason, "message": message}
         statuses = [
             {"name": c["name"], "ready": False, "restartCount": 0, "state": {"waiting": waiting}}
@@ -249,11 +248,11 @@ class FakeBackend(InMemoryBackend):
         )
 
     def schedule(self, pod: Manifest) -> None:
-        """Let a pod be given a node that has not looked at it yet."""
+        """Bind a pod to a node whose kubelet has not picked it up yet."""
         self._set(pod, conditions=[{"type": "PodScheduled", "status": "True"}])
 
     def unschedulable(self, pod: Manifest, message: str) -> None:
-        """Let no node fit a pod."""
+        """Make a pod unschedulable."""
         condition = {
             "type": "PodScheduled",
             "status": "False",
@@ -263,7 +262,7 @@ class FakeBackend(InMemoryBackend):
         self._set(pod, phase="Pending", conditions=[condition])
 
     def restart(self, pod: Manifest, code: int = 1, *, ready: bool = False) -> None:
-        """Let a pod's main container crash and be started again by its kubelet."""
+        """Have a pod's main container crash, and its kubelet restart it."""
         facts = pod_facts(self._fresh(pod))
         restarts = (facts.main.restarts if facts.main else 0) + 1
         self.start(pod, ready=ready)
@@ -276,11 +275,11 @@ class FakeBackend(InMemoryBackend):
         self._set(fresh, containerStatuses=statuses)
 
     def lose(self, pod: Manifest) -> None:
-        """Let a pod vanish without a trace."""
+        """Remove a pod without a trace."""
         self.store.remove(object_ref(pod))
 
     def kubelet(self, *, exit_code_when_stopped: int = 143) -> None:
-        """Let the kubelet do its part: remove deleted pods, stop those whose deadline is over."""
+        """Act as the kubelet: remove terminating pods, end those past their deadline."""
         for pod in self.pods():
             facts = pod_facts(pod)
             if facts.deleting:
@@ -291,14 +290,14 @@ class FakeBackend(InMemoryBackend):
                     self.exit(pod, exit_code_when_stopped, pod_reason="DeadlineExceeded")
 
     def start_all(self) -> None:
-        """Let every pod that waits run; schedulers answer, workers are ready."""
+        """Run every pending pod; schedulers answer, workers are ready."""
         for pod in self.pods():
             facts = pod_facts(pod)
             if facts.phase == "Pending" and not facts.deleting:
                 self.start(pod)
 
     def say(self, **tasks: int) -> None:
-        """Let every scheduler say how its tasks stand, with all ready workers registered."""
+        """Have every scheduler report these tasks, with all ready workers registered."""
         for item in self.store.all():
             if item["kind"] != names.Kind.CLUSTER:
                 continue
@@ -321,7 +320,7 @@ class FakeBackend(InMemoryBackend):
         return DaskWorker(pod.ref.name, address, memory, retiring=address in self._retired)
 
     def want(self, **workers: int) -> None:
-        """Let the schedulers want so many workers of their groups (``simple_default=3``)."""
+        """Set the schedulers' demand for workers by group (``simple_default=3``)."""
         targets = {name.replace("_", "-"): count for name, count in workers.items()}
         for item in self.store.all():
             if item["kind"] == names.Kind.CLUSTER:
@@ -331,7 +330,7 @@ class FakeBackend(InMemoryBackend):
         self.changed()
 
     def fall_silent(self) -> None:
-        """Let no scheduler answer any more."""
+        """Have all schedulers stop answering."""
         for uid in list(self.dask):
             del self.dask[uid]
             self.unanswered(uid)
@@ -350,7 +349,7 @@ class FakeBackend(InMemoryBackend):
     # Jobs
 
     def submit(self, manifest: Manifest) -> Key:
-        """Put a job, cluster or group into the world."""
+        """Create a job, cluster or group."""
         ref = object_ref(self.store.create(manifest))
         return Key(ref.kind, ref.namespace, ref.name)
 
@@ -368,7 +367,7 @@ class FakeBackend(InMemoryBackend):
 
 
 class _Write:
-    """A write that may fail before or after it took effect, as a test has planned."""
+    """A write that may fail before or after it took effect, as the test planned."""
 
     def __init__(self, world: FakeBackend, what: str) -> None:
         self._world = world

@@ -1,6 +1,6 @@
-"""The part of a backend that worlds without an API server share: passes over an object store.
+"""The common part of backends without an API server: an object store that passes work on.
 
-What pods do, and what a scheduler answers, is the business of the world that builds on it.
+Subclasses run the pods and ask the schedulers.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
 
 
 @dataclass(frozen=True, slots=True)
-class ToldEvent:
-    """An event that was told, and of which object."""
+class EmittedEvent:
+    """An event that a pass emitted, and its object."""
 
     at: datetime
     ref: ObjectRef
@@ -46,7 +46,7 @@ class ToldEvent:
 
 
 class InMemoryBackend:
-    """A backend over an object store; ``asked`` answers for the schedulers."""
+    """A backend over an object store."""
 
     def __init__(self, clock: Callable[[], datetime], platform: Platform) -> None:
         self.clock = clock
@@ -54,53 +54,53 @@ class InMemoryBackend:
         self.store = ObjectStore(clock)
         self._watchers: list[Callable[[], None]] = []
         self.store.watch(lambda _old, _new: self.changed())
-        self.events: list[ToldEvent] = []
+        self.events: list[EmittedEvent] = []
         self.rejections: dict[tuple[str, str], Rejection] = {}
         #: By the object's uid.
         self.status_rejections: dict[str, Rejection] = {}
-        #: What each scheduler last said, by its cluster's uid.
+        #: Each scheduler's last answer, by its cluster's uid.
         self.dask: dict[str, DaskState] = {}
-        #: What they have wanted, and which of them were asked in vain, by the same.
+        #: The schedulers' recent demands, and the unresponsive schedulers, by the same uid.
         self.demands: dict[str, Demands] = {}
         self.mute: set[str] = set()
         self.reports: dict[str, CollectedReport] = {}
         self.retirements: dict[str, Retirement] = {}
-        #: What Events say of pods that are stuck, by the pod's uid.
+        #: Warnings of Events about stuck pods, by the pod's uid.
         self.pod_warnings: dict[str, PodWarning] = {}
 
     def watch(self, watcher: Callable[[], None]) -> None:
-        """Call the watcher whenever something has changed that a pass may see."""
+        """Call the watcher after every change that a pass may observe."""
         self._watchers.append(watcher)
 
     def changed(self) -> None:
-        """Tell every watcher that something has changed."""
+        """Notify every watcher of a change."""
         for watcher in self._watchers:
             watcher()
 
     async def observe(self, key: Key) -> Observed | None:
-        """Return what there is to see of an object."""
+        """Return the observed state of an object."""
         item = self.store.get(key)
         if item is None:
             return None
         objects = ListLookup(self.store.all(key.namespace))
         match key.kind:
             case names.Kind.JOB:
-                return self._with_words(self._job(job_observed(item, objects)))
+                return self._with_warnings(self._job(job_observed(item, objects)))
             case names.Kind.CLUSTER:
-                return self._with_words(self._cluster(cluster_observed(item, objects)))
+                return self._with_warnings(self._cluster(cluster_observed(item, objects)))
             case names.Kind.GROUP:
-                return self._with_words(self._group(group_observed(item, objects)))
+                return self._with_warnings(self._group(group_observed(item, objects)))
             case names.Kind.AUTOSCALER:
                 return self._autoscaler(autoscaler_observed(item, objects))
         return None
 
-    def _with_words(self, observed: Observed) -> Observed:
-        """Tell what Events say, as far as anybody would ask for it."""
+    def _with_warnings(self, observed: Observed) -> Observed:
+        """Add the warnings of Events about the pods whose status explains nothing."""
         if not self.pod_warnings:
             return observed
-        asked = {pod.ref.uid for pod in silent_pods(observed, self.clock())}
-        words = {uid: words for uid, words in self.pod_warnings.items() if uid in asked}
-        return with_warnings(observed, words)
+        silent = {pod.ref.uid for pod in silent_pods(observed, self.clock())}
+        warnings = {uid: found for uid, found in self.pod_warnings.items() if uid in silent}
+        return with_warnings(observed, warnings)
 
     def _job(self, observed: ObservedJob) -> ObservedJob:
         cluster = observed.cluster
@@ -147,14 +147,14 @@ class InMemoryBackend:
         )
 
     def said(self, cluster_uid: str, state: DaskState) -> None:
-        """Take in what a cluster's scheduler says now."""
+        """Record the answer of a cluster's scheduler."""
         before = self.demands.get(cluster_uid, {})
         self.dask[cluster_uid] = state
         self.demands[cluster_uid] = demands_after(before, state.targets, self.clock())
         self.mute.discard(cluster_uid)
 
     def unanswered(self, cluster_uid: str) -> None:
-        """Take in that a cluster's scheduler was asked in vain: what it wants is not known."""
+        """Record that a cluster's scheduler does not answer: its demand is unknown."""
         if cluster_uid not in self.mute:
             self.mute.add(cluster_uid)
             self.demands.pop(cluster_uid, None)
@@ -168,7 +168,7 @@ class InMemoryBackend:
         return {name: r for (where, name), r in self.rejections.items() if where == namespace}
 
     async def create(self, owner: Key, manifest: Manifest) -> None:  # noqa: ARG002
-        """Create an object, or remember why it was refused."""
+        """Create an object, or record its rejection."""
         ref = object_ref(manifest)
         where = (ref.namespace, f"{ref.kind}/{ref.name}")
         try:
@@ -179,11 +179,11 @@ class InMemoryBackend:
         self.rejections.pop(where, None)
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object and what it owns."""
+        """Delete an object and its dependents."""
         self.store.delete(ref)
 
     async def stop(self, ref: ObjectRef) -> None:
-        """Stop a pod so that its log stays, in Kubernetes' way: its deadline is now."""
+        """Stop a pod but keep its log, as on Kubernetes: by a deadline that has passed."""
         try:
             self.store.patch(ref, {"spec": {"activeDeadlineSeconds": 1}})
         except NotFound:
@@ -228,9 +228,9 @@ class InMemoryBackend:
         self.status_rejections.pop(ref.uid, None)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
-        """Keep events of an object."""
+        """Record events of an object."""
         now = self.clock()
-        self.events += [ToldEvent(now, ref, event) for event in events]
+        self.events += [EmittedEvent(now, ref, event) for event in events]
 
     def subjects(self) -> list[Key]:
         """Return the keys of every object that passes are about, owners first."""

@@ -1,7 +1,7 @@
-"""The loop of a world without an API server: passes over its objects until nothing changes.
+"""The loop of passes without an API server: passes over all objects until nothing changes.
 
-A world of one run holds a handful of objects, so every change wakes a pass over each of them. A
-pass that fails is repeated with a growing wait; it never ends the loop.
+One run has few objects, so every change triggers a pass over each of them. A failed pass is retried
+with exponential backoff; it never ends the loop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONGEST_BACKOFF_SECONDS = 30.0
 
 
 class SerialPasses:
-    """Passes over every object of a backend, whenever one changes or a moment has come."""
+    """Passes over every object of a backend, whenever one changes or is due."""
 
     def __init__(self, backend: InMemoryBackend) -> None:
         self._backend = backend
@@ -36,7 +36,7 @@ class SerialPasses:
         backend.watch(self._changed.set)
 
     async def run(self, until: Callable[[], bool]) -> None:
-        """Make passes until the condition holds; it is asked after every round."""
+        """Run passes until the condition is true; it is checked after every round."""
         while True:
             self._changed.clear()
             await self.round()
@@ -45,15 +45,15 @@ class SerialPasses:
             await self._wait()
 
     async def round(self) -> None:
-        """Make one pass over every object."""
+        """Run one pass over every object."""
         subjects = self._backend.subjects()
         for key in self._due.keys() - set(subjects):
-            # Its moment would lie in the past for ever, and the loop would never rest.
+            # Its due time would stay in the past, and the loop would never sleep.
             del self._due[key]
             self._failures.pop(key, None)
         for key in subjects:
             await self._pass(key)
-            # What this pass created may start while the next one decides.
+            # Objects that this pass created may start while the next one decides.
             await asyncio.sleep(0)
 
     async def _pass(self, key: Key) -> None:
@@ -79,7 +79,7 @@ class SerialPasses:
         timeout = None
         if soonest is not None:
             timeout = max((soonest - self._backend.clock()).total_seconds(), 0.001)
-        # Not wait_for: until Python 3.12 a cancellation that comes with the event is lost.
+        # Not wait_for: before Python 3.12 it loses a cancellation along with the event.
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._changed.wait()

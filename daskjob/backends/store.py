@@ -1,7 +1,7 @@
-"""Objects in memory, kept as an API server keeps them: uids, owners, garbage collection.
+"""An object store in memory with the rules of an API server: uids, owners, garbage collection.
 
-For worlds that have no API server: this machine and the fake. It decides nothing that a test
-claims about Kubernetes; it gives the passes the objects that they are about.
+For the backends without an API server: this machine and the fake. No claim of a test about
+Kubernetes relies on it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from daskjob.core.manifests import (
     object_ref,
 )
 
-#: Called after every change with the object as it was and as it is; ``None`` for not there.
+#: Called after every change with the old and the new object; ``None`` where there is none.
 Watcher = Callable[[Manifest | None, Manifest | None], None]
 
 
 class ObjectStore:
-    """The objects of one world.
+    """The objects of one backend.
 
-    Objects that are returned are the store's own: read them, and copy before you change one.
+    Returned objects belong to the store: copy one before you change it.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -38,9 +38,9 @@ class ObjectStore:
         self._objects: dict[Key, Manifest] = {}
         self._versions = itertools.count(1)
         self._watchers: list[Watcher] = []
-        #: Kinds whose deletion takes time: they stay, marked, until ``remove`` is called.
-        self.slow_to_go: set[str] = set()
-        #: While true, children of deleted owners stay, as garbage collection is not instant.
+        #: Kinds whose deletion takes time: objects are terminating until ``remove`` is called.
+        self.slow_to_delete: set[str] = set()
+        #: While true, dependents of deleted owners stay: garbage collection is not instant.
         self.collection_paused = False
 
     def watch(self, watcher: Watcher) -> None:
@@ -52,7 +52,7 @@ class ObjectStore:
         return self._objects.get(key)
 
     def found(self, ref: ObjectRef) -> Manifest | None:
-        """Return the object of a reference, where it is still the one with that uid."""
+        """Return the object of a reference if it still has that uid."""
         item = self._objects.get(Key(ref.kind, ref.namespace, ref.name))
         if item is None or (ref.uid and metadata(item).get("uid") != ref.uid):
             return None
@@ -65,12 +65,12 @@ class ObjectStore:
                 yield item
 
     def create(self, manifest: Manifest) -> Manifest:
-        """Add an object; return it, or the one that is there where it has the same controller.
+        """Add an object; return it, or the existing one if that has the same controller.
 
         Raises
         ------
-        Refused
-            The name is taken (``Conflict``), or its holder is about to go (``Terminating``).
+        CreateRejected
+            The name is taken (``Conflict``), or by a terminating object (``Terminating``).
         """
         ref = object_ref(manifest)
         key = Key(ref.kind, ref.namespace, ref.name)
@@ -85,29 +85,29 @@ class ObjectStore:
         meta["generation"] = 1
         meta["resourceVersion"] = str(next(self._versions))
         self._objects[key] = item
-        self._tell(None, item)
+        self._notify(None, item)
         return item
 
     def _same_or_rejected(self, existing: Manifest, manifest: Manifest, ref: ObjectRef) -> Manifest:
         meta, owner = metadata(existing), controller_uid(existing)
         if meta.get("deletionTimestamp"):
-            raise CreateRejected(RejectionKind.TERMINATING, str(ref), "the old one is still going")
+            message = "the previous object of this name is still being deleted"
+            raise CreateRejected(RejectionKind.TERMINATING, str(ref), message)
         if owner and owner == controller_uid(manifest):
             return existing
         if owner and not any(metadata(o).get("uid") == owner for o in self._objects.values()):
-            raise CreateRejected(
-                RejectionKind.TERMINATING, str(ref), "its owner is gone, it is going too"
-            )
+            message = "the existing object has lost its owner and will be deleted"
+            raise CreateRejected(RejectionKind.TERMINATING, str(ref), message)
         raise CreateRejected(
             RejectionKind.CONFLICT, str(ref), f"{ref} already exists and is not the job's"
         )
 
     def delete(self, ref: ObjectRef) -> None:
-        """Delete an object and what it owns; one that is gone, or another one, is left alone."""
+        """Delete an object and its dependents; ignore one that is gone or has another uid."""
         item = self.found(ref)
         if item is None:
             return
-        if ref.kind in self.slow_to_go or metadata(item).get("finalizers"):
+        if ref.kind in self.slow_to_delete or metadata(item).get("finalizers"):
             if not metadata(item).get("deletionTimestamp"):
                 mark = {"deletionTimestamp": format_time(self._clock())}
                 self._change(item, {"metadata": {**mark, "deletionGracePeriodSeconds": 0}})
@@ -115,12 +115,12 @@ class ObjectStore:
         self.remove(ref)
 
     def remove(self, ref: ObjectRef) -> None:
-        """Take an object away for good, and delete what it owns."""
+        """Remove an object from the store, and delete its dependents."""
         item = self.found(ref)
         if item is None:
             return
         del self._objects[Key(ref.kind, ref.namespace, ref.name)]
-        self._tell(item, None)
+        self._notify(item, None)
         if not self.collection_paused:
             self.collect()
 
@@ -133,30 +133,30 @@ class ObjectStore:
                 self.delete(object_ref(item))
 
     def patch(self, ref: ObjectRef, body: Manifest) -> Manifest:
-        """Merge a patch into an object, null removing a field.
+        """Merge a patch into an object; null removes a field.
 
         Raises
         ------
         NotFound
             The object is gone.
         Conflict
-            It is not of the ``resourceVersion`` that the patch names.
+            Its ``resourceVersion`` differs from the patch's.
         """
         item = self.found(ref)
         if item is None:
             raise NotFound(f"{ref} does not exist")
         version = metadata(body).get("resourceVersion")
         if version is not None and version != metadata(item)["resourceVersion"]:
-            raise Conflict(f"{ref} has changed since it was seen")
+            raise Conflict(f"{ref} has changed since it was read")
         changed = self._change(item, body)
         meta = metadata(changed)
-        held = ref.kind in self.slow_to_go or meta.get("finalizers")
+        held = ref.kind in self.slow_to_delete or meta.get("finalizers")
         if meta.get("deletionTimestamp") and not held:
             self.remove(ref)
         return changed
 
     def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Replace an object's status; one that is gone is left alone."""
+        """Replace an object's status; ignore an object that is gone."""
         item = self.found(ref)
         if item is not None:
             self._replace(item, {**item, "status": copy.deepcopy(status)})
@@ -172,16 +172,16 @@ class ObjectStore:
         new = {**new, "metadata": {**metadata(new), "resourceVersion": str(next(self._versions))}}
         ref = object_ref(old)
         self._objects[Key(ref.kind, ref.namespace, ref.name)] = new
-        self._tell(old, new)
+        self._notify(old, new)
         return new
 
-    def _tell(self, old: Manifest | None, new: Manifest | None) -> None:
+    def _notify(self, old: Manifest | None, new: Manifest | None) -> None:
         for watcher in self._watchers:
             watcher(old, new)
 
 
 def _merged(target: Manifest, body: Manifest) -> Manifest:
-    """Return a JSON merge patch applied (RFC 7386), as Kubernetes applies it."""
+    """Return the object with a JSON merge patch applied (RFC 7386), as Kubernetes does."""
     merged = dict(target)
     for key, value in body.items():
         if value is None:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import TextIO
 
 from daskjob.core.manifests import Key
+from daskjob.core.messages import cut
 
 #: No line is longer: messages may quote what others wrote, and each line is somebody's storage.
 MESSAGE_LIMIT = 4096
@@ -142,8 +143,7 @@ def _message(record: logging.LogRecord) -> str:
         # A plugin's format does not fit its arguments: that must not cost the line.
         text = str(record.msg)
     # Cut twice: a secret that the first cut parts lies behind the second one.
-    text = without_secrets(text[: 2 * MESSAGE_LIMIT])
-    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+    return cut(without_secrets(text[: 2 * MESSAGE_LIMIT]), MESSAGE_LIMIT)
 
 
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:

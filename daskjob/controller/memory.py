@@ -11,7 +11,7 @@ import asyncio
 import ctypes
 from collections.abc import Callable
 
-from daskjob.core.values import forget
+from daskjob.core.caching import forget
 
 #: It takes some milliseconds, and what is given back has to be had again.
 EVERY_SECONDS = 60.0

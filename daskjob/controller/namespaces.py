@@ -11,7 +11,7 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from daskjob.core.values import kept_by_value
+from daskjob.core.caching import cached
 
 _PATTERN_CHARACTERS = frozenset("*?![]")
 
@@ -51,7 +51,7 @@ def namespaces_of(words: Iterable[str]) -> Namespaces:
     return Namespaces(tuple(dict.fromkeys(word.strip() for word in words if word.strip(" ,"))))
 
 
-@kept_by_value(4096)
+@cached(4096)
 def _covered(patterns: tuple[str, ...], namespace: str) -> bool:
     # Kept, since it is asked of every change of every object.
     return any(_matches(namespace, one) for one in patterns)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from daskjob.core.manifests import integer, mapping
+
 
 @dataclass(frozen=True, slots=True)
 class TaskCounts:
@@ -78,7 +80,7 @@ def host_of(address: str) -> str:
 
 def dask_state(answer: Mapping[str, object]) -> DaskState:
     """Return the state that an answer to ``GET state`` tells."""
-    tasks = _mapping(answer.get("tasks"))
+    tasks = mapping(answer.get("tasks"))
     return DaskState(
         tasks=TaskCounts(
             total=_count(tasks, "total"),
@@ -91,13 +93,13 @@ def dask_state(answer: Mapping[str, object]) -> DaskState:
         idle_since=_moment(answer.get("idleSince")),
         workers=tuple(_workers(answer.get("workers"))),
         clients=_count(answer, "clients"),
-        targets=_targets(_mapping(answer.get("target"))),
+        targets=_targets(mapping(answer.get("target"))),
     )
 
 
 def _workers(table: object) -> list[DaskWorker]:
     """Return the workers of a table with ``columns`` and ``rows``; columns may come and go."""
-    columns, rows = _mapping(table).get("columns"), _mapping(table).get("rows")
+    columns, rows = mapping(table).get("columns"), mapping(table).get("rows")
     if not isinstance(columns, list) or not isinstance(rows, list):
         return []
     found = []
@@ -119,20 +121,12 @@ def _workers(table: object) -> list[DaskWorker]:
 
 def _targets(wanted: Mapping[str, object]) -> dict[str, int]:
     """Return the counts among the wishes; of what is no count nothing is known."""
-    return {
-        str(group): count
-        for group, count in wanted.items()
-        if isinstance(count, int) and not isinstance(count, bool) and count >= 0
-    }
+    counts = {str(group): integer(count) for group, count in wanted.items()}
+    return {group: count for group, count in counts.items() if count is not None and count >= 0}
 
 
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _count(mapping: Mapping[str, object], key: str) -> int:
-    value = mapping.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+def _count(answer: Mapping[str, object], key: str) -> int:
+    return max(integer(answer.get(key)) or 0, 0)
 
 
 def _moment(value: object) -> datetime | None:

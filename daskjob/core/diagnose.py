@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daskjob.core.errors import RejectionKind
+from daskjob.core.messages import cut
 from daskjob.core.names import Component
 from daskjob.core.observed import Rejection
 from daskjob.core.pods import ContainerFacts, PodFacts
@@ -367,5 +368,4 @@ def _last_line(text: str) -> str:
     if text.lstrip().startswith(("{", "[")):
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    last = lines[-1] if lines else ""
-    return last if len(last) <= LINE_LENGTH else last[: LINE_LENGTH - 1] + "…"
+    return cut(lines[-1], LINE_LENGTH) if lines else ""

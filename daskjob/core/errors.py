@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from daskjob.core.messages import cut
+
 
 class DaskJobError(Exception):
     """The base of all: catch it to catch everything that daskjob raises on purpose."""
@@ -47,8 +49,7 @@ class FieldError:
     def __str__(self) -> str:
         if self.value is None:
             return f"{self.path}: is missing; {self.allowed}"
-        text = repr(self.value)
-        shown = text if len(text) <= 80 else text[:77] + "..."
+        shown = cut(repr(self.value), 80, "...")
         return f"{self.path}: {shown} is not allowed; {self.allowed}"
 
 

@@ -27,12 +27,11 @@ class ExitCode(IntEnum):
     DASKJOB = 125
 
 
+#: Reasons of a policy that are no deadlines.
 _BY_REASON = {
     Reason.CANCELLED: ExitCode.CANCELLED,
-    Reason.DEADLINE_EXCEEDED: ExitCode.DEADLINE,
-    Reason.ATTEMPT_DEADLINE_EXCEEDED: ExitCode.DEADLINE,
-    Reason.STARTUP_DEADLINE_EXCEEDED: ExitCode.DEADLINE,
-    Reason.STALLED: ExitCode.DEADLINE,
+    Reason.BACKOFF_LIMIT_EXCEEDED: ExitCode.INFRASTRUCTURE,
+    Reason.SUSPENDED: ExitCode.INFRASTRUCTURE,
 }
 
 
@@ -55,7 +54,9 @@ def exit_code(status: JobStatus) -> int:
     match known.reason_class:
         case ReasonClass.USER:
             return status.exit_code or ExitCode.INFRASTRUCTURE
+        case ReasonClass.INFRASTRUCTURE:
+            return ExitCode.INFRASTRUCTURE
+        case ReasonClass.POLICY:
+            return ExitCode.DEADLINE
         case ReasonClass.INVALID:
             return ExitCode.DASKJOB
-        case _:
-            return ExitCode.INFRASTRUCTURE

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.core.reasons import Reason
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord, job_status_from
 
@@ -139,7 +139,7 @@ def _conditions(status: JobStatus) -> list[str]:
 def _report(status: JobStatus) -> list[str]:
     report = status.report or {}
     found = []
-    tasks, workers = _mapping(report.get("tasks")), _mapping(report.get("workers"))
+    tasks, workers = mapping(report.get("tasks")), mapping(report.get("workers"))
     if tasks.get("total"):
         found.append(
             f"tasks: {tasks.get('done')} of {tasks.get('total')} done, {tasks.get('erred')} erred"
@@ -155,7 +155,3 @@ def _log_evidence(log_tail: str) -> list[str]:
     starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call")]
     shown: Sequence[str] = lines[starts[-1] :] if starts else lines
     return [f"log: {line}" for line in shown[-EVIDENCE_LINES:]]
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}

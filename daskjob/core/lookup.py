@@ -13,8 +13,8 @@ from typing import Protocol
 
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, ObjectRef, controller_uid, metadata, object_ref
+from daskjob.core.parsed import parsed_pod
 from daskjob.core.pods import PodFacts
-from daskjob.core.readings import pod_in
 
 #: Kinds of which a cluster's name may still be taken after the cluster is gone.
 ORPHAN_KINDS = ("Pod", "Service", str(names.Kind.GROUP))
@@ -87,7 +87,7 @@ class ListLookup:
 
     def pods(self, owner_uid: str) -> Sequence[PodFacts]:
         """Return the facts of the pods whose controller owner has this uid."""
-        return [pod_in(pod) for pod in self.controlled("Pod", owner_uid)]
+        return [parsed_pod(pod) for pod in self.controlled("Pod", owner_uid)]
 
     def references(self, kind: str, owner_uid: str) -> Sequence[ObjectRef]:
         """Return references to the objects whose controller owner has this uid."""
@@ -105,7 +105,7 @@ class ListLookup:
         label = names.label_value(cluster)
         wanted = {names.LABEL_CLUSTER_NAME: label, names.LABEL_COMPONENT: component}
         return [
-            pod_in(pod)
+            parsed_pod(pod)
             for pod in self._of_kind("Pod")
             if wanted.items() <= (metadata(pod).get("labels") or {}).items()
         ]

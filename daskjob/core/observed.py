@@ -26,17 +26,17 @@ from daskjob.core.manifests import (
     object_ref,
     whole_number,
 )
-from daskjob.core.pods import PodFacts
-from daskjob.core.readings import (
-    autoscaler_in,
-    autoscaler_status_in,
-    cluster_in,
-    cluster_status_in,
-    group_in,
-    group_status_in,
-    job_in,
-    job_status_in,
+from daskjob.core.parsed import (
+    parsed_autoscaler,
+    parsed_autoscaler_status,
+    parsed_cluster,
+    parsed_cluster_status,
+    parsed_group,
+    parsed_group_status,
+    parsed_job,
+    parsed_job_status,
 )
+from daskjob.core.pods import PodFacts
 from daskjob.core.spec import (
     DaskAutoscaler,
     DaskCluster,
@@ -286,13 +286,13 @@ Observed: TypeAlias = ObservedJob | ObservedCluster | ObservedGroup | ObservedAu
 
 def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
     """Return what there is to see of a job; the caller adds what is not in objects."""
-    job, mistakes = job_in(manifest)
+    job, mistakes = parsed_job(manifest)
     cluster = objects.named(names.Kind.CLUSTER, job.cluster_name)
     if cluster is not None and not job.cluster_ref and controller_uid(cluster) != job.meta.uid:
         cluster = None
     cluster_uid = object_ref(cluster).uid if cluster else ""
     runners = _pods(objects.pods(job.meta.uid), names.Component.RUNNER)
-    status = job_status_in(manifest)
+    status = parsed_job_status(manifest)
     return ObservedJob(
         job=job,
         status=status,
@@ -346,10 +346,10 @@ def _leftovers(cluster: str, objects: Lookup) -> tuple[ObjectRef, ...]:
 
 
 def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Lookup) -> ClusterOfJob:
-    cluster, mistakes = cluster_in(manifest)
-    phase = cluster_status_in(manifest).phase
+    cluster, mistakes = parsed_cluster(manifest)
+    phase = parsed_cluster_status(manifest).phase
     groups = objects.controlled(names.Kind.GROUP, cluster.meta.uid)
-    counts = [group_in(group)[0].replicas for group in groups]
+    counts = [parsed_group(group)[0].replicas for group in groups]
     number = whole_number(cluster.meta.annotations.get(names.ANNOTATION_ATTEMPT, ""))
     # That of a job's own cluster is missing where dask-kubernetes made it, which tried only once.
     unsaid = 0 if cluster.meta.owner_uid == job.meta.uid else None
@@ -362,7 +362,7 @@ def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Lookup) -> Cluste
         desired_workers=sum(counts) if counts else cluster.spec.desired_workers,
         asked_replicas=cluster.spec.worker.replicas if asked is None else asked,
         deletes_workers=cluster.deletes_workers,
-        worker_failures=min((group_status_in(group).failures for group in groups), default=0),
+        worker_failures=min((parsed_group_status(group).failures for group in groups), default=0),
         unmanaged=_is_left_alone(manifest, cluster, objects),
         scheduler_lost=phase is ClusterPhase.ERROR and not mistakes,
     )
@@ -374,7 +374,7 @@ def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Lookup) ->
         # A job of ours made it.
         return False
     schedulers = _deployed(name, objects)
-    status = cluster_status_in(manifest)
+    status = parsed_cluster_status(manifest)
     return unmanaged(status, cluster.meta.created_at, schedulers)
 
 
@@ -415,12 +415,12 @@ def _pods(pods: Iterable[PodFacts], component: str) -> list[PodFacts]:
 
 def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
     """Return what there is to see of a cluster; the caller adds what is not in objects."""
-    cluster, mistakes = cluster_in(manifest)
+    cluster, mistakes = parsed_cluster(manifest)
     uid = cluster.meta.uid
     services = objects.references("Service", uid)
     return ObservedCluster(
         cluster=cluster,
-        status=cluster_status_in(manifest),
+        status=parsed_cluster_status(manifest),
         mistakes=mistakes,
         scheduler=_scheduler(cluster.meta.name, uid, objects),
         deployed=_deployed(cluster.meta.name, objects),
@@ -430,7 +430,7 @@ def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
             _group_of_cluster(group) for group in objects.controlled(names.Kind.GROUP, uid)
         ),
         autoscalers=tuple(
-            autoscaler_in(item)[0] for item in objects.controlled(names.Kind.AUTOSCALER, uid)
+            parsed_autoscaler(item)[0] for item in objects.controlled(names.Kind.AUTOSCALER, uid)
         ),
         workers=_workers_of_cluster(uid, objects),
         runner_alive=any(pod.alive for pod in _users(cluster, objects)),
@@ -438,7 +438,7 @@ def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
 
 
 def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
-    group, _ = group_in(manifest)
+    group, _ = parsed_group(manifest)
     spec = manifest.get("spec")
     worker = spec.get("worker") if isinstance(spec, dict) else None
     return GroupOfCluster(
@@ -450,7 +450,7 @@ def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
         synced_replicas=whole_number(
             group.meta.annotations.get(names.ANNOTATION_SYNCED_REPLICAS, "")
         ),
-        conditions=group_status_in(manifest).conditions,
+        conditions=parsed_group_status(manifest).conditions,
     )
 
 
@@ -465,14 +465,14 @@ def _users(cluster: DaskCluster, objects: Lookup) -> list[PodFacts]:
 
 def group_observed(manifest: Manifest, objects: Lookup) -> ObservedGroup:
     """Return what there is to see of a worker group; the caller adds what is not in objects."""
-    group, mistakes = group_in(manifest)
+    group, mistakes = parsed_group(manifest)
     found = objects.named(names.Kind.CLUSTER, group.cluster)
-    cluster = cluster_in(found)[0] if found else None
+    cluster = parsed_cluster(found)[0] if found else None
     uid = cluster.meta.uid if cluster else ""
     workers = _workers_of_group(manifest, objects)
     return ObservedGroup(
         group=group,
-        status=group_status_in(manifest),
+        status=parsed_group_status(manifest),
         mistakes=mistakes,
         cluster=cluster,
         unmanaged=bool(found and cluster and _is_left_alone(found, cluster, objects)),
@@ -484,19 +484,19 @@ def group_observed(manifest: Manifest, objects: Lookup) -> ObservedGroup:
 
 def autoscaler_observed(manifest: Manifest, objects: Lookup) -> ObservedAutoscaler:
     """Return what there is to see of an autoscaler; the caller adds what is not in objects."""
-    autoscaler, mistakes = autoscaler_in(manifest)
+    autoscaler, mistakes = parsed_autoscaler(manifest)
     found = objects.named(names.Kind.CLUSTER, autoscaler.cluster)
-    cluster = cluster_in(found)[0] if found else None
+    cluster = parsed_cluster(found)[0] if found else None
     group = objects.named(names.Kind.GROUP, autoscaler.group_name)
     uid = cluster.meta.uid if cluster else ""
     return ObservedAutoscaler(
         autoscaler=autoscaler,
-        status=autoscaler_status_in(manifest),
+        status=parsed_autoscaler_status(manifest),
         mistakes=mistakes,
         cluster=cluster,
         unmanaged=bool(found and cluster and _is_left_alone(found, cluster, objects)),
         scheduler=_scheduler(autoscaler.cluster, uid, objects),
-        group=group_in(group)[0] if group else None,
+        group=parsed_group(group)[0] if group else None,
         older_autoscaler=_older_autoscaler(autoscaler, objects),
     )
 
@@ -505,7 +505,7 @@ def _older_autoscaler(autoscaler: DaskAutoscaler, objects: Lookup) -> str:
     """Return the oldest autoscaler of the same group, where that is another one."""
     rivals = [autoscaler]
     for item in objects.referring_to(names.Kind.AUTOSCALER, autoscaler.cluster):
-        other, mistakes = autoscaler_in(item)
+        other, mistakes = parsed_autoscaler(item)
         if other.group_name == autoscaler.group_name and not mistakes and not other.meta.deleting:
             rivals.append(other)
     oldest = min(rivals, key=lambda one: (format_time(one.meta.created_at) or "", one.meta.name))
@@ -516,7 +516,7 @@ def joined_groups(cluster: DaskCluster, objects: Lookup) -> list[DaskWorkerGroup
     """Return the groups that name a cluster and are not its own, those with mistakes left out."""
     joined: list[DaskWorkerGroup] = []
     for item in objects.referring_to(names.Kind.GROUP, cluster.meta.name):
-        group, mistakes = group_in(item)
+        group, mistakes = parsed_group(item)
         if not mistakes and group.meta.owner_uid != cluster.meta.uid and not group.meta.deleting:
             joined.append(group)
     return sorted(joined, key=lambda group: group.meta.name)

@@ -11,17 +11,20 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from daskjob.core import names
+from daskjob.core.caching import shared
 from daskjob.core.manifests import (
     Manifest,
     ObjectRef,
     controller,
+    integer,
+    mapping,
+    mappings,
     metadata,
     object_ref,
     parse_time,
     whole_number,
 )
 from daskjob.core.spec.pod import PodTemplate
-from daskjob.core.values import shared
 
 
 class ContainerState(StrEnum):
@@ -207,13 +210,13 @@ _STATES = [(str(state), state) for state in ContainerState]
 def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFacts:
     """Return the facts of a pod as the API (or a backend in the API's shape) returns it."""
     meta = metadata(pod)
-    labels, annotations = _mapping(meta.get("labels")), _mapping(meta.get("annotations"))
-    spec, status = _mapping(pod.get("spec")), _mapping(pod.get("status"))
+    labels, annotations = mapping(meta.get("labels")), mapping(meta.get("annotations"))
+    spec, status = mapping(pod.get("spec")), mapping(pod.get("status"))
     template = PodTemplate(spec=spec, annotations=annotations)
     main = template.main_container("job-runner", "job", "scheduler", "worker")
     containers = {c.name: c for c in _containers(status, "containerStatuses")}
     attempt = str(annotations.get(names.ANNOTATION_ATTEMPT, ""))
-    conditions = {str(c.get("type")): c for c in _mappings(status.get("conditions"))}
+    conditions = {str(c.get("type")): c for c in mappings(status.get("conditions"))}
     scheduled = conditions.get("PodScheduled", {})
     disruption = conditions.get("DisruptionTarget", {})
     disrupted = disruption.get("status") == "True"
@@ -265,22 +268,22 @@ def _deletion_asked_at(meta: Manifest) -> datetime | None:
 
 
 def _containers(status: Manifest, key: str) -> Iterator[ContainerFacts]:
-    for raw in _mappings(status.get(key)):
-        kind, now = _state(_mapping(raw.get("state")))
-        last = _mapping(_mapping(raw.get("lastState")).get("terminated"))
+    for raw in mappings(status.get(key)):
+        kind, now = _state(mapping(raw.get("state")))
+        last = mapping(mapping(raw.get("lastState")).get("terminated"))
         restarts = raw.get("restartCount")
         yield ContainerFacts(
             name=shared(str(raw.get("name", ""))),
             state=kind,
             reason=str(now.get("reason") or ""),
             message=str(now.get("message") or ""),
-            exit_code=_integer(now.get("exitCode")),
+            exit_code=integer(now.get("exitCode")),
             started_at=parse_time(now.get("startedAt")),
             finished_at=parse_time(now.get("finishedAt")),
             container_id=str(raw.get("containerID") or ""),
             restarts=restarts if isinstance(restarts, int) else 0,
             ready=raw.get("ready") is True,
-            last_exit_code=_integer(last.get("exitCode")),
+            last_exit_code=integer(last.get("exitCode")),
             last_reason=str(last.get("reason") or ""),
             last_message=str(last.get("message") or ""),
         )
@@ -290,25 +293,13 @@ def _state(state: Manifest) -> tuple[ContainerState, Manifest]:
     """Return which of its three states a container is in, and what is said of it."""
     for word, kind in _STATES:
         if state.get(word) is not None:
-            return kind, _mapping(state[word])
+            return kind, mapping(state[word])
     return ContainerState.WAITING, {}
 
 
 def _environment_value(template: PodTemplate, name: str) -> str:
     for container in template.containers:
-        for variable in _mappings(container.get("env")):
+        for variable in mappings(container.get("env")):
             if variable.get("name") == name:
                 return str(variable.get("value") or "")
     return ""
-
-
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _mapping(value: object) -> Manifest:
-    return value if isinstance(value, dict) else {}
-
-
-def _mappings(value: object) -> list[Manifest]:
-    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []

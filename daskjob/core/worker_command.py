@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from daskjob.core.manifests import Manifest, whole_number
+from daskjob.core.command_line import option, words
+from daskjob.core.manifests import Manifest, mapping, whole_number
 from daskjob.core.spec.pod import PodTemplate
 
 #: Kubernetes' name, as a resource, of what dask-cuda makes a worker of.
@@ -31,7 +32,7 @@ def workers_per_pod(template: PodTemplate) -> int:
 def resources(template: PodTemplate) -> dict[str, float]:
     """Return Dask's resources of one worker from ``--resources "GPU=1,MEMORY=32e9"``."""
     found: dict[str, float] = {}
-    for part in _text(template, "--resources").replace(",", " ").split():
+    for part in _option(template, "--resources").replace(",", " ").split():
         key, _, amount = part.partition("=")
         try:
             number = float(amount)
@@ -43,34 +44,19 @@ def resources(template: PodTemplate) -> dict[str, float]:
 
 
 def _gpus(container: Manifest) -> int:
-    """Return of how many GPUs a container of dask-cuda is to make workers; 0 of any other."""
-    if not _CUDA_WORKER.search(" ".join(_words_of(container))):
+    """Return how many GPU workers a dask-cuda container starts; 0 for other containers."""
+    if not _CUDA_WORKER.search(" ".join(words(container))):
         return 0
-    resources = container.get("resources")
-    limits = resources.get("limits") if isinstance(resources, dict) else None
-    return (whole_number(str(limits.get(GPU))) or 0) if isinstance(limits, dict) else 0
-
-
-def _words(template: PodTemplate) -> list[str]:
-    return [word for container in template.containers for word in _words_of(container)]
-
-
-def _words_of(container: Manifest) -> list[str]:
-    """Return a container's words; what is no list of strings is somebody else's mistake."""
-    lists = [container.get(key) for key in ("command", "args")]
-    return [w for words in lists if isinstance(words, list) for w in words if isinstance(w, str)]
+    limits = mapping(mapping(container.get("resources")).get("limits"))
+    return whole_number(str(limits.get(GPU))) or 0
 
 
 def _number(template: PodTemplate, name: str) -> int:
-    number = whole_number(_text(template, name))
+    number = whole_number(_option(template, name))
     return 1 if number is None else number
 
 
-def _text(template: PodTemplate, name: str) -> str:
-    words = _words(template)
-    for word, following in zip(words, [*words, ""][1:], strict=True):
-        if word == name:
-            return following
-        if word.startswith(name + "="):
-            return word.partition("=")[2]
-    return ""
+def _option(template: PodTemplate, name: str) -> str:
+    """Return an option of the first container that gives it a value."""
+    found = (option(words(container), name) for container in template.containers)
+    return next(filter(None, found), "")

@@ -29,7 +29,7 @@ Answer = dict[str, Any]
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
-    """The first true value of the condition; fails the test after the deadline."""
+    """Return the first true value of the condition; fail the test after the deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -38,7 +38,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SEC
 
 
 class Process:
-    """A child process whose output goes to a file, killed at the end if it is still there."""
+    """A child process with its output in a file, killed at the end if it is still running."""
 
     def __init__(self, log: Path, arguments: list[str], environment: Mapping[str, str]):
         self.log = log
@@ -62,7 +62,7 @@ class Process:
 
 
 class Cluster:
-    """A scheduler with the agent, its workers, and a way to ask it."""
+    """A scheduler with the agent, its workers, and a client of the agent."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -87,7 +87,7 @@ class Cluster:
 
         def ready() -> bool:
             assert self.scheduler.child.poll() is None, self.scheduler.output
-            # Its last line of the start comes after the preloads; the file may be half written.
+            # The file may be half written.
             with contextlib.suppress(OSError, ValueError):
                 self.identity = json.loads(information.read_text())
                 return True
@@ -131,7 +131,7 @@ class Cluster:
         token: str | None = TOKEN,
         method: str | None = None,
     ) -> tuple[int, Answer]:
-        """(HTTP status, JSON) of one request; bytes are sent as they are."""
+        """Send one request, bytes as they are; return (HTTP status, JSON)."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{self.prefix}/daskjob/v1/{path}",
             data=body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),
@@ -162,7 +162,7 @@ class Cluster:
         return tasks
 
     def rows(self) -> dict[str, Answer]:
-        """Workers by name."""
+        """Return the workers by name."""
         with contextlib.suppress(urllib.error.URLError):
             workers = self.state()["workers"]
             rows = [dict(zip(workers["columns"], row, strict=True)) for row in workers["rows"]]
@@ -174,7 +174,7 @@ class Cluster:
         return [rows[name]["address"] for name in names]
 
     def settled(self, **expected: int) -> Answer:
-        """The tasks, as soon as these numbers are what is asked for; fails with what they are."""
+        """Return the tasks as soon as they have the expected counts, or fail with the last ones."""
         last: Answer = {}
 
         def reached() -> bool:
@@ -199,7 +199,7 @@ Start = Callable[..., Cluster]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a scheduler with the agent: ``start(*arguments, source=…, groups=…, own=…)``."""
+    """Start a scheduler with the agent: ``start(*arguments, source=…, groups=…, own=…)``."""
     clusters: list[Cluster] = []
 
     def starter(
@@ -224,7 +224,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def agent_answers(cluster: Cluster) -> Cluster:
-    """The cluster, once its agent answers: preloads run after the scheduler's file is written."""
+    """Return the cluster once its agent answers: preloads run after the file is written."""
 
     def answered() -> bool:
         try:
@@ -238,13 +238,13 @@ def agent_answers(cluster: Cluster) -> Cluster:
 
 @pytest.fixture
 def cluster(start: Start) -> Cluster:
-    """A scheduler with the agent and no workers."""
+    """A scheduler with the agent, without workers."""
     return agent_answers(start())
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One scheduler for tests that only ask and change nothing."""
+    """One scheduler for read-only tests."""
     cluster = Cluster(tmp_path_factory.mktemp("shared"))
     try:
         cluster.start(environment=agent_environment(SOURCE, token=TOKEN))

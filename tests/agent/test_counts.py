@@ -30,7 +30,7 @@ def wait_for_file(path: str) -> int:
 
 
 def states(dask_scheduler: Any) -> dict[str, int]:
-    """What the scheduler itself holds, by walking all tasks, data left out."""
+    """Count the scheduler's tasks by state, by walking all of them, without data."""
     found: dict[str, int] = {}
     for ts in dask_scheduler.tasks.values():
         if ts.run_spec is not None:
@@ -79,7 +79,7 @@ def test_2000_done_tasks_stay_done_when_they_are_released_and_forgotten(cluster:
     future = client.get(graph, "sum-x", sync=False)
     assert future.result() == 1999
     assert cluster.settled(done=2000)["total"] == 2000
-    # All but the last are released already: nothing but the counts remembers them as done.
+    # All but the last are released already: only the counts still have them as done.
     assert truth(client).get("memory") == 1
     del future
     until(lambda: not truth(client), "every task is forgotten")
@@ -172,7 +172,7 @@ def test_5_erred_tasks_stay_erred_when_forgotten(cluster: Cluster) -> None:
     assert (tasks["total"], tasks["erred"], tasks["done"]) == (5, 5, 0)
 
 
-def test_8_scattered_values_are_no_tasks_and_2_tasks_that_use_them_are(cluster: Cluster) -> None:
+def test_8_scattered_values_are_not_counted_but_2_tasks_that_use_them_are(cluster: Cluster) -> None:
     cluster.add_workers("a")
     client = cluster.client()
     data = client.scatter(list(range(8)))
@@ -181,7 +181,7 @@ def test_8_scattered_values_are_no_tasks_and_2_tasks_that_use_them_are(cluster: 
     wait(results)
     assert cluster.settled(done=2)["total"] == 2
     del data
-    until(lambda: len(_all_keys(client)) <= 4, "the values that nobody uses are forgotten")
+    until(lambda: len(_all_keys(client)) <= 4, "the unused values are forgotten")
     tasks = cluster.tasks()
     assert (tasks["total"], tasks["done"]) == (2, 2)
     assert [row[0] for row in cluster.report()["prefixes"]["rows"]] == ["one"]
@@ -211,7 +211,7 @@ def test_restart_keeps_9_done_tasks_and_drops_4_that_never_ran(cluster: Cluster)
     wait(done)
     waiting = [client.submit(one, -i, resources={"nowhere": 1}, pure=False) for i in range(4)]
     cluster.settled(total=13, noWorker=4)
-    # The prefixes are sampled: without that, a restart would take them away unseen.
+    # The prefixes are sampled: a restart before the first sample would drop them.
     until(lambda: cluster.report()["prefixes"]["rows"], "the prefixes are known")
     client.restart(timeout=20)
     del waiting

@@ -1,4 +1,4 @@
-"""The agent comes in as text, beside other preloads, and never keeps a scheduler from starting."""
+"""The agent is a preload as text, along with others, and never prevents a scheduler's start."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def other(path: Path) -> str:
 
 
 def healthy(cluster: Cluster) -> bool:
-    """Whether the scheduler itself answers."""
+    """Return whether the scheduler itself answers."""
     try:
         url = f"http://127.0.0.1:{cluster.port}/health"
         with urllib.request.urlopen(url, timeout=5) as response:
@@ -47,10 +47,10 @@ def healthy(cluster: Cluster) -> bool:
 
 
 def written(path: Path, text: str) -> None:
-    until(lambda: path.exists() and path.read_text() == text, f"{path} says {text!r}")
+    until(lambda: path.exists() and path.read_text() == text, f"{path} contains {text!r}")
 
 
-def test_the_bootstrap_is_one_line_under_12_kib_that_kubernetes_and_dask_leave_alone() -> None:
+def test_the_bootstrap_is_one_line_under_12_kib_that_kubernetes_and_dask_do_not_change() -> None:
     text = bootstrap(SOURCE)
     assert len(text) < 12 * 1024
     assert "$" not in text
@@ -61,7 +61,7 @@ def test_the_bootstrap_is_one_line_under_12_kib_that_kubernetes_and_dask_leave_a
 
 
 @given(st.lists(st.text()))
-def test_the_list_of_preloads_is_read_back_as_it_was_given(others: list[str]) -> None:
+def test_the_list_of_preloads_survives_a_round_trip(others: list[str]) -> None:
     assert ast.literal_eval(preloads("x = 1", others)) == [*others, bootstrap("x = 1")]
 
 
@@ -98,7 +98,7 @@ def test_arguments_of_preloads_get_an_empty_entry_for_the_agent(
     assert ast.literal_eval(preload_argv(value, others)) == expected
 
 
-def test_a_preload_of_the_environment_is_kept_beside_the_agent(
+def test_a_preload_of_the_environment_is_kept_along_with_the_agent(
     start: Start, tmp_path: Path
 ) -> None:
     agent_answers(start(own={PRELOAD_VARIABLE: other(tmp_path / "own")}))
@@ -115,7 +115,7 @@ def test_preloads_and_arguments_of_the_yaml_files_are_loaded_by_the_agent(
                 "distributed": {
                     "scheduler": {
                         "preload": [other(tmp_path / "one"), other(tmp_path / "two")],
-                        # One list for each: beside our single preload this would be a
+                        # One list for each: with our single preload this would be a
                         # mismatch that ends the scheduler.
                         "preload-argv": [[], []],
                     }
@@ -144,7 +144,7 @@ def test_yaml_preloads_stay_hidden_where_the_users_own_variable_hides_them(
     assert not (tmp_path / "yaml").exists()
 
 
-def test_the_agent_is_taken_as_an_argument_beside_another_preload(
+def test_the_agent_works_as_an_argument_along_with_another_preload(
     start: Start, tmp_path: Path
 ) -> None:
     arguments = ("--preload", other(tmp_path / "own"), "--preload", bootstrap(SOURCE))
@@ -155,14 +155,14 @@ def test_the_agent_is_taken_as_an_argument_beside_another_preload(
 @pytest.mark.parametrize(
     "source",
     [
-        "this is no python",
+        "this is not python",
         "raise RuntimeError('at import')",
         "import sys; sys.exit(3)",
         "import a_module_that_does_not_exist",
         "def dask_setup(scheduler): raise RuntimeError('in setup')",
     ],
 )
-def test_a_scheduler_starts_though_the_agent_is_broken(start: Start, source: str) -> None:
+def test_a_scheduler_starts_even_if_the_agent_is_broken(start: Start, source: str) -> None:
     cluster = start(source=source)
     until(lambda: healthy(cluster), "the scheduler answers")
     assert cluster.scheduler.child.poll() is None
@@ -176,13 +176,13 @@ def test_a_broken_yaml_preload_stops_neither_agent_nor_scheduler(
     cluster = agent_answers(start(own={"DASK_CONFIG": str(config)}))
     until(
         lambda: "preloads of the YAML files were not loaded" in cluster.scheduler.output,
-        "one line says so",
+        "it is logged",
     )
 
 
 def test_without_a_token_there_are_no_routes(start: Start) -> None:
     cluster = start(more={"DASKJOB_AGENT_TOKEN": ""})
-    until(lambda: "DASKJOB_AGENT_TOKEN is not set" in cluster.scheduler.output, "it says so")
+    until(lambda: "DASKJOB_AGENT_TOKEN is not set" in cluster.scheduler.output, "it is logged")
     request = urllib.request.Request(
         f"http://127.0.0.1:{cluster.port}/daskjob/v1/state",
         headers={"Authorization": f"Bearer {TOKEN}"},

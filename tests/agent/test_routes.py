@@ -1,4 +1,4 @@
-"""Who may ask, what is refused and how, and where the routes are mounted."""
+"""Authentication, rejected requests, and the prefix of the routes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_missing_or_wrong_token_is_401(
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "says"),
+    ("body", "code", "message"),
     [
         (b"", 400, "not JSON"),
         (b"{", 400, "not JSON"),
@@ -39,12 +39,12 @@ def test_a_missing_or_wrong_token_is_401(
         (b'{"workers": [], "timeout": true}', 400, "number of seconds"),
     ],
 )
-def test_a_bad_body_is_a_4xx_that_says_what_is_wrong(
-    shared: Cluster, body: bytes, code: int, says: str
+def test_a_bad_body_is_a_4xx_that_names_the_error(
+    shared: Cluster, body: bytes, code: int, message: str
 ) -> None:
     status, answer = shared.ask("retire", body)
     assert status == code
-    assert says in answer["error"]
+    assert message in answer["error"]
     assert shared.ask("state")[0] == 200
 
 
@@ -63,7 +63,7 @@ def test_a_chunked_body_of_300_kib_is_413_too(shared: Cluster) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "state"), ("POST", "retire")])
 def test_a_body_of_1_mb_is_413_before_it_is_sent(shared: Cluster, method: str, path: str) -> None:
-    # Only announced: who sends it all may find the connection reset before the answer is read.
+    # Only announced: after sending it all, the connection may be reset before the answer is read.
     connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=20)
     with contextlib.closing(connection):
         connection.putrequest(method, f"/daskjob/v1/{path}")

@@ -1,4 +1,4 @@
-"""However many workers and names there are, an answer stays below its limit."""
+"""Answers stay below their limit for any number of workers and names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from daskjob.agent import Agent, History
 
 
 def state_of(count: int) -> bytes:
-    """The state of a real scheduler to whose books so many workers were added."""
+    """Return the state of a real scheduler with this number of fake workers."""
 
-    async def asked() -> bytes:
+    async def answer() -> bytes:
         async with Scheduler(
             host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0"
         ) as scheduler:
@@ -29,7 +29,7 @@ def state_of(count: int) -> bytes:
             finally:
                 scheduler.workers.clear()
 
-    return asyncio.run(asked())
+    return asyncio.run(answer())
 
 
 def worker(i: int) -> Any:
@@ -49,7 +49,7 @@ def worker(i: int) -> Any:
 @pytest.mark.parametrize(
     ("count", "columns"), [(0, 8), (1000, 8), (1001, 5), (2000, 5), (3000, 2), (6000, 2)]
 )
-def test_a_state_stays_below_256_kib_and_tells_its_columns(count: int, columns: int) -> None:
+def test_a_state_stays_below_256_kib_and_names_its_columns(count: int, columns: int) -> None:
     body = state_of(count)
     assert len(body) <= 256 * 1024
     workers = json.loads(body)["workers"]

@@ -1,4 +1,4 @@
-"""Retirement moves data and is confirmed; targets and reports are what they say."""
+"""Retirement moves data and is confirmed; targets and reports are correct."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def slow(path: str, *_: Any) -> int:
 
 
 def began(path: str) -> Path:
-    """Where it shows that a worker is stuck."""
+    """Return the file that exists once a worker is stuck."""
     return Path(f"{path}.began")
 
 
 class Stuck:
-    """A value that cannot leave its worker: pickling it takes until the file is there."""
+    """A value that cannot leave its worker: pickling it blocks until the file exists."""
 
     def __init__(self, path: str):
         self.path = path
@@ -68,7 +68,7 @@ def test_retire_moves_3_unique_values_and_confirms_the_address(cluster: Cluster)
         {"retired": [retiring], "remaining": [], "unknown": ["tcp://127.0.0.1:1"]},
     )
     assert all(staying in holders for holders in client.who_has(futures).values())
-    # It was neither closed nor removed, it takes no work, and its end costs nothing.
+    # It was neither closed nor removed, it takes no work, and its end loses nothing.
     assert status(cluster, "a") == "closing_gracefully"
     assert cluster.workers["a"].child.poll() is None
     done = cluster.tasks()["done"]
@@ -106,8 +106,8 @@ def test_2_workers_that_share_a_value_which_cannot_move_are_not_both_retired(
     client.replicate([future], workers=two)
     until(lambda: len(client.who_has([future])["stuck-shared"]) == 2, "both hold it")
     gate.unlink()
-    # To distributed's policy two replicas are enough, though both would be gone. One of them may
-    # be dropped meanwhile as one too many, and its worker retired.
+    # distributed's policy accepts two replicas, though both would be gone. One of them may be
+    # dropped meanwhile as superfluous, and its worker retired.
     code, answer = cluster.ask("retire", {"workers": two, "timeout": 1})
     (holders,) = client.who_has([future]).values()
     assert code == 200
@@ -115,7 +115,7 @@ def test_2_workers_that_share_a_value_which_cannot_move_are_not_both_retired(
     gate.touch()
 
 
-def test_the_only_worker_with_data_remains_and_works_on(cluster: Cluster) -> None:
+def test_the_only_worker_with_data_remains_and_keeps_working(cluster: Cluster) -> None:
     cluster.add_workers("a")
     client = cluster.client()
     future = client.submit(one, 1)
@@ -127,9 +127,7 @@ def test_the_only_worker_with_data_remains_and_works_on(cluster: Cluster) -> Non
     assert status(cluster, "a") == "running"
 
 
-def test_a_worker_not_empty_after_1_second_runs_again_and_takes_work(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_a_worker_not_empty_after_1_second_resumes_work(cluster: Cluster, tmp_path: Path) -> None:
     cluster.add_workers("a", "b", arguments=("--no-nanny", "--nthreads=2"))
     client = cluster.client()
     gate = str(tmp_path / "gate")
@@ -147,10 +145,10 @@ def test_a_worker_not_empty_after_1_second_runs_again_and_takes_work(
 
 
 @pytest.mark.parametrize("asked", [1, 2])
-def test_a_worker_that_was_confirmed_and_not_stopped_works_again_and_others_can_go(
+def test_a_worker_confirmed_but_not_stopped_resumes_work_and_others_can_retire(
     asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who asked may have died of it."""
+    """The caller may have died meanwhile."""
     monkeypatch.setattr("daskjob.agent.CONFIRMED_SECONDS", 3.0)
     asyncio.run(_confirmed_and_forgotten(asked))
 
@@ -167,7 +165,7 @@ async def _confirmed_and_forgotten(asked: int) -> None:
         scheduler.add_plugin(agent)
         a, b = (scheduler.aliases[name] for name in "ab")
         for _ in range(asked):
-            # Asked again, it is held for the whole time again.
+            # A repeated request starts the full time again.
             assert (await retire(agent, [a], 5))["retired"] == [a]
             await asyncio.sleep(1.6)
             assert scheduler.workers[a].status == Status.closing_gracefully
@@ -177,7 +175,7 @@ async def _confirmed_and_forgotten(asked: int) -> None:
                 await asyncio.sleep(0.05)
         assert await client.submit(one, workers=[a]) == 1
         assert (await retire(agent, [b], 5))["retired"] == [b]
-        # Nothing is left to call back those that are stopped.
+        # No timer is left for stopped workers.
         await scheduler.remove_worker(b, stimulus_id="stopped")
         assert not agent.holds
 
@@ -186,7 +184,7 @@ def _policies(dask_scheduler: Any) -> int:
     return sum("RetireWorker" in repr(p) for p in dask_scheduler.extensions["amm"].policies)
 
 
-def test_a_retirement_nobody_waits_for_any_more_is_called_off(
+def test_a_retirement_is_cancelled_when_its_caller_disconnects(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     cluster.add_workers("a", "b", arguments=("--no-nanny", "--nthreads=2"))
@@ -202,15 +200,15 @@ def test_a_retirement_nobody_waits_for_any_more_is_called_off(
     with socket.create_connection(("127.0.0.1", cluster.port)) as connection:
         connection.sendall(head.encode() + body)
         until(lambda: status(cluster, "a") == "closing_gracefully", "the retirement began")
-        # The worker repeats what it was told. If that came after it is called back, only its next
-        # word would put it right, and stuck as it is it has none.
-        until(began(str(gate)).exists, "its value is to be moved")
+        # The worker echoes its new status. If the echo came after the call back, only its next
+        # message would correct it, and a stuck worker sends none.
+        until(began(str(gate)).exists, "its value is being moved")
         assert status(cluster, "a") == "closing_gracefully"
     until(lambda: status(cluster, "a") == "running", "the worker is called back")
     gate.touch()
 
 
-def test_a_second_request_for_0_seconds_does_not_call_back_what_the_first_waits_for(
+def test_a_second_request_for_0_seconds_does_not_call_back_workers_of_the_first(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     cluster.add_workers("a", "b", arguments=("--no-nanny", "--nthreads=2"))
@@ -229,12 +227,12 @@ def test_a_second_request_for_0_seconds_does_not_call_back_what_the_first_waits_
         assert first.result()[1]["retired"] == addresses
 
 
-def test_no_worker_is_asked_to_go_while_one_that_was_confirmed_before_is_still_there(
+def test_no_worker_is_retired_while_one_confirmed_before_is_still_there(
     cluster: Cluster,
 ) -> None:
-    """What the first has given to the second would be held by two that go, and by none that stays.
+    """Data moved from the first to the second would be on two retiring workers and no other.
 
-    The scheduler would take that for one copy too many, and might drop the second's.
+    The scheduler would count one replica too many, and might drop the second's.
     """
     cluster.add_workers("a", "b", "c")
     client = cluster.client()
@@ -283,12 +281,12 @@ def test_6_tasks_that_need_a_gpu_ask_for_6_gpu_workers_and_plain_ones_for_the_de
     assert cluster.state()["target"] == {"default": 0, "gpu": 0}
     gpu = [client.submit(one, i, resources={"GPU": 1}, key=f"long-{i}") for i in range(6)]
     cluster.settled(total=6)
-    # One GPU a worker, so one task at a time each, whatever the threads.
+    # One GPU per worker, so one task at a time each, whatever the threads.
     assert cluster.state()["target"] == {"default": 0, "gpu": 6}
     plain = [client.submit(one, i, key=f"plain-{i}") for i in range(8)]
     cluster.settled(total=14)
     assert cluster.state()["target"] == {"default": 2, "gpu": 6}
-    # What no group offers is the default group's, and moves nothing else.
+    # A resource that no group offers counts for the default group, and changes no other target.
     none = client.submit(one, 9, resources={"FPGA": 1}, key="long-none")
     cluster.settled(total=15)
     assert cluster.state()["target"]["gpu"] == 6
@@ -297,7 +295,7 @@ def test_6_tasks_that_need_a_gpu_ask_for_6_gpu_workers_and_plain_ones_for_the_de
     assert cluster.state()["target"] == {"default": 0, "gpu": 0}
 
 
-def test_a_group_that_came_after_the_scheduler_is_named_in_the_question(start: Start) -> None:
+def test_a_group_added_after_the_scheduler_is_named_in_the_query(start: Start) -> None:
     default = AgentGroup("default", "x-default-worker-", 4)
     late = AgentGroup("späte/gruppe & mehr", "x-gpu-worker-", 4, {"GPU": 1})
     cluster = agent_answers(start(groups=(default,)))
@@ -312,11 +310,9 @@ def test_a_group_that_came_after_the_scheduler_is_named_in_the_question(start: S
 
 
 @pytest.mark.parametrize("groups", ["[", "3", "[3]", '[{"name": "a"}]', "[" * 10_000])
-def test_groups_in_a_question_that_are_not_understood_are_a_mistake(
-    cluster: Cluster, groups: str
-) -> None:
+def test_malformed_groups_in_the_query_are_a_400(cluster: Cluster, groups: str) -> None:
     status, answer = cluster.ask(f"state?groups={quote(groups, safe='')}")
-    assert (status, answer) == (400, {"error": "groups is not understood"})
+    assert (status, answer) == (400, {"error": "groups is not a list of groups"})
 
 
 def test_2_idle_gpu_workers_are_given_up_while_the_busy_default_worker_stays(
@@ -341,7 +337,7 @@ def test_2_idle_gpu_workers_are_given_up_while_the_busy_default_worker_stays(
     wait([future, busy])
 
 
-def test_groups_that_are_not_json_leave_the_target_empty_and_the_rest_working(
+def test_groups_that_are_not_json_leave_only_the_target_empty(
     start: Start,
 ) -> None:
     cluster = agent_answers(start(more={"DASKJOB_AGENT_GROUPS": "[not json"}))
@@ -379,7 +375,7 @@ def test_workers_over_time_are_1_2_1(cluster: Cluster) -> None:
     assert (workers["peak"], workers["now"], workers["seen"], workers["lost"]) == (2, 1, 2, 1)
 
 
-def test_a_worker_stopped_in_order_by_its_nanny_is_not_lost(cluster: Cluster) -> None:
+def test_a_worker_stopped_orderly_by_its_nanny_is_not_lost(cluster: Cluster) -> None:
     cluster.add_workers("a", arguments=("--nanny",))
     cluster.workers.pop("a").end(signal.SIGTERM)
     until(lambda: not cluster.rows(), "the worker is removed")
@@ -396,7 +392,7 @@ def test_a_worker_stopped_in_order_by_its_nanny_is_not_lost(cluster: Cluster) ->
         ([Status.closing_gracefully, Status.paused], False),
     ],
 )
-def test_a_value_is_at_risk_unless_a_worker_that_stays_holds_it(
+def test_a_value_is_at_risk_unless_a_staying_worker_holds_it(
     holders: list[Status], expected: bool
 ) -> None:
     workers = [SimpleNamespace(status=each) for each in holders]

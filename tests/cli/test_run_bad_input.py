@@ -187,9 +187,12 @@ spec:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"suspend": True}, "nobody would ever resume it here"),
-        ({"managedBy": "kueue.x-k8s.io/multikueue"}, "runs jobs here"),
-        ({"cluster": None, "clusterRef": {"name": "shared"}}, "no clusters here to refer to"),
+        ({"suspend": True}, "could never be resumed on this machine"),
+        ({"managedBy": "kueue.x-k8s.io/multikueue"}, "runs jobs on this machine"),
+        (
+            {"cluster": None, "clusterRef": {"name": "shared"}},
+            "no clusters on this machine to refer to",
+        ),
     ],
 )
 def test_what_a_machine_can_never_do_is_125(

@@ -326,7 +326,7 @@ def test_two_runs_side_by_side_never_meet(daskjob: Daskjob) -> None:
     assert two.poll() is None
     again = daskjob("run", "-w", 0, "--name", "two", script)
     assert again.code == 125
-    assert "a job 'two' runs on this machine now" in again.err
+    assert "a job 'two' is already running on this machine" in again.err
     (daskjob.work / "end-two").touch()
     assert finish(two, timeout=20).code == 0
 

@@ -1,7 +1,7 @@
-"""A real Kubernetes as a world of the contract suite: real pods of a real Dask image.
+"""A real Kubernetes in the contract suite: real pods of a real Dask image.
 
-Only the runner is not what its manifest says: it waits until the test says with which code it is
-to end. What a user does is done by kubectl, past the backend.
+Only the runner differs from its manifest: it waits until the test sets its exit code. A user's
+actions go through kubectl, bypassing the backend.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from daskjob.kube.api import Api
 from daskjob.kube.credentials import find_credentials
 from tests.cluster.plugin import Kubernetes
 
-#: How long a cluster may take for what it was told, pods that start and end included.
+#: How long a cluster may take for a change, including the start and end of pods.
 PATIENCE_SECONDS = 150.0
 WAITS = "while [ ! -e /tmp/code ]; do sleep 0.05; done; exit $(cat /tmp/code)"
-#: How long nothing may happen for the world to be called at rest.
+#: How long there must be no change before the world counts as settled.
 QUIET_SECONDS = 1.0
 KINDS = ("Pod", "Service", "ConfigMap", *names.Kind)
-#: What Kubernetes itself puts into every namespace.
+#: Objects that Kubernetes itself creates in every namespace.
 GIVEN = {"ConfigMap/kube-root-ca.crt"}
 
 
 class _Backend(KubernetesBackend):
-    """The backend, whose pods run the tests' image, and whose runners wait for the test."""
+    """The backend, with pods of the tests' image, and runners that wait for the test."""
 
     image = ""
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
-        """Create an object, with what differs here."""
+        """Create an object, a pod with the changes above."""
         if manifest["kind"] == "Pod":
             manifest = self._here(copy.deepcopy(manifest))
         await super().create(owner, manifest)
@@ -101,7 +101,7 @@ class KubernetesWorld:
         )
 
     async def submit(self, manifest: Manifest) -> Key:
-        """Apply a manifest; wait until the backend has heard of it."""
+        """Create an object; wait until the backend's cache has it."""
         manifest = copy.deepcopy(manifest)
         manifest["metadata"]["namespace"] = self.namespace
         await self._kubectl("create", "-f", "-", stdin=json.dumps(manifest))
@@ -110,16 +110,16 @@ class KubernetesWorld:
         return key
 
     async def remove(self, key: Key) -> None:
-        """Delete an object; wait until the backend has heard of it."""
+        """Delete an object; wait until the backend's cache has dropped it."""
         await self._kubectl("delete", key.kind, key.name, "--wait=false")
         await self._until(lambda: not self._kube.cache.get(key.kind, key.namespace, key.name))
 
     async def get(self, kind: str, name: str) -> Manifest | None:
-        """Return an object as the API server holds it."""
+        """Return an object as the API server has it."""
         return await asyncio.to_thread(self._kubernetes.access.find, kind, self.namespace, name)
 
     async def exists(self) -> set[str]:
-        """Return what exists in the namespace, but for what Kubernetes puts into each."""
+        """Return what exists in the namespace, except Kubernetes' own objects."""
         return await asyncio.to_thread(self._exists)
 
     def _exists(self) -> set[str]:
@@ -127,7 +127,7 @@ class KubernetesWorld:
         return {f"{o['kind']}/{metadata(o)['name']}" for o in chain(*items)} - GIVEN
 
     async def settle(self) -> None:
-        """Make passes until nothing changes and every pod has got where it was told to."""
+        """Run passes until nothing changes and every pod has started or ended."""
         while True:
             before = self._moved
             for key in self._kube.subjects():
@@ -143,18 +143,18 @@ class KubernetesWorld:
         return (item.pod for item in self._kube.cache.all("Pod") if item.pod)
 
     async def run_pod(self, name: str) -> None:
-        """Wait until the pod runs, as it does by itself."""
+        """Wait until the pod runs, which it does by itself."""
         await self._until(lambda: any(p.ref.name == name and p.ready for p in self._pods()))
 
     async def end_pod(self, name: str, exit_code: int) -> None:
-        """Tell the runner to end."""
-        # A little later: this very command would end with the container.
+        """Have the runner exit."""
+        # With a delay: otherwise this command would end with the container.
         written = f"echo {exit_code} > /tmp/new; (sleep 0.5; mv /tmp/new /tmp/code) > /dev/null &"
         await self._kubectl("exec", name, "--", "sh", "-c", written)
         await self._until(lambda: any(p.ref.name == name and p.ended for p in self._pods()))
 
     async def until(self, true: Callable[[], object]) -> None:
-        """Wait for it, a bounded while."""
+        """Wait for the condition, up to the limit."""
         await self._until(true)
 
     async def _until(self, true: Callable[[], object]) -> None:
@@ -166,18 +166,18 @@ class KubernetesWorld:
             await asyncio.sleep(0.05)
 
     async def moment(self) -> None:
-        """Wait until pods are where they were told to be, and nothing has happened for a while."""
+        """Wait until every pod has started or ended, and nothing has changed for a second."""
         await self._until(lambda: self._is_quiet() and all(map(self._at_rest, self._pods())))
 
     def _is_quiet(self) -> bool:
         return time.monotonic() - self._moved > QUIET_SECONDS
 
     async def close(self) -> None:
-        """Delete the namespace; the backend ended with the loop that it ran in."""
+        """Delete the namespace; the backend ended with its event loop."""
         self._fresh.__exit__(None, None, None)
 
     def _at_rest(self, pod: PodFacts) -> bool:
         if self._kube.cache.of_uid(pod.owner_uid) is None:
-            # Garbage collection is on its way.
+            # Garbage collection will delete it.
             return False
         return pod.ended or (pod.ready and not pod.deleting and not pod.stop_asked)

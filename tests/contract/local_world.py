@@ -1,7 +1,6 @@
-"""This machine as a world of the contract suite: real processes, a real scheduler, real workers.
+"""The local backend in the contract suite: real processes, a real scheduler, real workers.
 
-Only the runner is not what its manifest says: it waits until the test says with which code it is
-to end.
+Only the runner differs from its manifest: it waits until the test sets its exit code.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.reconcile import reconcile
 
-#: How long processes may take for what they were told.
+#: How long processes may take to start or end.
 PATIENCE_SECONDS = 20.0
 WAITS = 'while [ ! -e "$0" ]; do sleep 0.02; done; exit $(cat "$0")'
 
 
 class _Backend(LocalBackend):
-    """The backend of this machine, whose runners wait for the test."""
+    """The local backend, with runners that wait for the test."""
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
-        """Create an object; a runner ends when its file says how."""
+        """Create an object; a runner ends with the exit code in its file."""
         if (metadata(manifest).get("labels") or {}).get(names.LABEL_COMPONENT) == "job-runner":
             manifest = copy.deepcopy(manifest)
             for container in manifest["spec"]["containers"]:
@@ -46,12 +45,12 @@ class _Backend(LocalBackend):
         await super().create(owner, manifest)
 
     def code_file(self, pod: Manifest) -> Path:
-        """The file that says with which code a runner is to end."""
+        """Return the file with a runner's exit code."""
         return self.folder.path / f"{metadata(pod)['name']}.code"
 
 
 class LocalWorld:
-    """The world of this machine; all of it ends with the event loop of the test."""
+    """The local backend; all of it ends with the event loop of the test."""
 
     namespace = "default"
 
@@ -75,11 +74,11 @@ class LocalWorld:
 
     @property
     def backend(self) -> Backend:
-        """The backend of this machine."""
+        """The local backend."""
         return self._local
 
     async def opened(self) -> None:
-        """Start what runs processes."""
+        """Start the processes and the kubelet."""
         processes = Processes(f"contract-{uuid.uuid4().hex}")
         await processes.open()
         self._local.kubelet = Kubelet(
@@ -97,7 +96,7 @@ class LocalWorld:
         ]
 
     async def submit(self, manifest: Manifest) -> Key:
-        """Put an object into the store."""
+        """Create an object in the store."""
         ref = object_ref(self._local.store.create(manifest))
         return Key(ref.kind, ref.namespace, ref.name)
 
@@ -113,11 +112,11 @@ class LocalWorld:
         return self._local.store.get(Key(kind, self.namespace, name))
 
     async def exists(self) -> set[str]:
-        """Return all that is in the store."""
+        """Return everything in the store."""
         return {f"{o['kind']}/{metadata(o)['name']}" for o in self._local.store.all()}
 
     async def settle(self) -> None:
-        """Make passes until nothing changes and every pod has got where it was told to."""
+        """Run passes until nothing changes and every pod has started or ended."""
         while True:
             before = self._versions()
             for key in self._local.subjects():
@@ -130,7 +129,7 @@ class LocalWorld:
                 return
 
     def _versions(self) -> set[tuple[str, str]]:
-        """What a pass may have changed: objects, and the reports that it collected."""
+        """Return the versions of objects, and the collected reports: whatever a pass may change."""
         found = [metadata(item) for item in self._local.store.all()]
         reports = {(uid, "report") for uid in self._local.reports}
         return reports | {(str(meta["uid"]), str(meta["resourceVersion"])) for meta in found}
@@ -139,28 +138,28 @@ class LocalWorld:
         return [pod_facts(o) for o in self._local.store.all() if o["kind"] == "Pod"]
 
     async def run_pod(self, name: str) -> None:
-        """Wait until the pod runs, as it does by itself."""
+        """Wait until the pod runs, which it does by itself."""
         await self.until(lambda: any(p.ref.name == name and p.ready for p in self._pods()))
 
     async def end_pod(self, name: str, exit_code: int) -> None:
-        """Tell the runner to end."""
+        """Have the runner exit."""
         (self._path / "code.new").write_text(str(exit_code))
         (self._path / "code.new").replace(self._path / f"{name}.code")
         await self.until(lambda: any(p.ref.name == name and p.ended for p in self._pods()))
 
     async def until(self, true: Callable[[], object]) -> None:
-        """Wait for it, a bounded while."""
+        """Wait for the condition, up to the limit."""
         give_up = time.monotonic() + PATIENCE_SECONDS
         while not true():
             assert time.monotonic() < give_up, f"still not true after {PATIENCE_SECONDS} s"
             await asyncio.sleep(0.02)
 
     async def moment(self) -> None:
-        """Wait until every pod has got where it was told to."""
+        """Wait until every pod has started or ended."""
         await self.until(lambda: all(_at_rest(pod) for pod in self._pods()))
 
     async def close(self) -> None:
-        """Give the ports and the folder back; processes ended with the loop that they ran in."""
+        """Release the ports and the folder; the processes ended with their event loop."""
         self._ports.release()
         self._temporary.cleanup()
 

@@ -1,4 +1,4 @@
-"""The contract of a backend: what a pass may rely on, in every world (style §21)."""
+"""The contract of a backend: what a pass may rely on, checked in every world."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORLDS: dict[str, Callable[[], World]] = {"fake": FakeWorld, "local": LocalWorld
 
 @pytest.fixture(params=[*sorted(WORLDS), "kubernetes"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """A world of each kind, of which nothing stays behind."""
+    """A world of each kind, closed after the test."""
     if request.param in WORLDS:
         made = WORLDS[request.param]()
     else:
@@ -45,20 +45,20 @@ def run(world: World, story: Awaitable[None]) -> None:
 
 
 async def observed_job(world: World, key: Key) -> ObservedJob:
-    """What the backend sees of a job."""
+    """Return what the backend observes of a job."""
     found = await world.backend.observe(key)
     assert isinstance(found, ObservedJob)
     return found
 
 
 async def made(world: World, name: str = "sums") -> tuple[Key, ObservedJob]:
-    """A job that no pass has seen yet."""
+    """Create a job without running a pass."""
     key = await world.submit(job(name=name))
     return key, await observed_job(world, key)
 
 
 def child(owner: ObservedJob, name: str = "sums-runner", attempt: int = 0) -> Manifest:
-    """A runner pod that a job owns."""
+    """Return a runner pod that a job owns."""
     meta = owner.job.meta
     reference = {
         "apiVersion": "kubernetes.dask.org/v1",
@@ -83,7 +83,7 @@ def child(owner: ObservedJob, name: str = "sums-runner", attempt: int = 0) -> Ma
 
 
 async def with_runner(world: World) -> tuple[Key, PodFacts]:
-    """A job with the runner pod of attempt 0."""
+    """Create a job with the runner pod of attempt 0."""
     key, owner = await made(world)
     await world.backend.create(key, child(owner))
     runner = (await observed_job(world, key)).runner(0)
@@ -92,7 +92,7 @@ async def with_runner(world: World) -> tuple[Key, PodFacts]:
 
 
 async def brought_up(world: World) -> Key:
-    """A job that runs."""
+    """Create a job and bring it up."""
     key = await world.submit(job())
     for _ in range(3):
         await world.settle()
@@ -107,14 +107,14 @@ async def brought_up(world: World) -> Key:
     return key
 
 
-def test_what_does_not_exist_is_observed_as_none(world: World) -> None:
+def test_a_missing_object_is_observed_as_none(world: World) -> None:
     async def story() -> None:
-        assert await world.backend.observe(Key("DaskJob", world.namespace, "nobody")) is None
+        assert await world.backend.observe(Key("DaskJob", world.namespace, "missing")) is None
 
     run(world, story())
 
 
-def test_an_object_is_observed_with_the_uid_that_its_world_gave_it(world: World) -> None:
+def test_an_object_is_observed_with_the_uid_assigned_by_its_world(world: World) -> None:
     async def story() -> None:
         key, seen = await made(world)
         item = await world.get(key.kind, key.name)
@@ -135,7 +135,7 @@ def test_a_create_shows_in_the_next_observe(world: World) -> None:
     run(world, story())
 
 
-def test_to_create_twice_with_the_same_controller_is_success_and_makes_one(world: World) -> None:
+def test_creating_twice_with_the_same_controller_succeeds_and_creates_one(world: World) -> None:
     async def story() -> None:
         key, runner = await with_runner(world)
         owner = await observed_job(world, key)
@@ -146,7 +146,9 @@ def test_to_create_twice_with_the_same_controller_is_success_and_makes_one(world
     run(world, story())
 
 
-def test_a_name_that_a_foreign_object_has_is_refused_as_a_conflict_and_seen(world: World) -> None:
+def test_a_name_taken_by_a_foreign_object_is_rejected_as_a_conflict_and_observed(
+    world: World,
+) -> None:
     async def story() -> None:
         key, owner = await made(world)
         _, other = await made(world, "other")
@@ -162,7 +164,7 @@ def test_a_name_that_a_foreign_object_has_is_refused_as_a_conflict_and_seen(worl
     run(world, story())
 
 
-def test_a_refusal_is_counted_and_gone_once_the_object_could_be_made(world: World) -> None:
+def test_a_rejection_is_counted_and_cleared_once_the_object_is_created(world: World) -> None:
     async def story() -> None:
         key, owner = await made(world)
         other_key, other = await made(world, "other")
@@ -192,7 +194,7 @@ def test_a_foreign_object_is_not_observed_as_the_jobs_whatever_its_labels(world:
     run(world, story())
 
 
-def test_a_delete_with_a_wrong_uid_does_nothing(world: World) -> None:
+def test_a_delete_with_a_wrong_uid_has_no_effect(world: World) -> None:
     async def story() -> None:
         key, runner = await with_runner(world)
         await world.backend.delete(replace(runner.ref, uid="00000000-0000-0000-0000-000000000000"))
@@ -203,7 +205,7 @@ def test_a_delete_with_a_wrong_uid_does_nothing(world: World) -> None:
     run(world, story())
 
 
-def test_a_delete_of_an_object_that_is_gone_is_fine(world: World) -> None:
+def test_a_delete_of_an_object_that_is_gone_succeeds(world: World) -> None:
     async def story() -> None:
         key, runner = await with_runner(world)
         await world.backend.delete(runner.ref)
@@ -260,7 +262,7 @@ def test_a_stop_of_a_pod_that_is_gone_or_another_one_does_nothing(world: World) 
     run(world, story())
 
 
-def test_a_status_that_was_written_shows_in_the_next_observe(world: World) -> None:
+def test_a_written_status_shows_in_the_next_observe(world: World) -> None:
     async def story() -> None:
         key, seen = await made(world)
         status = {"jobStatus": "JobCreated", "policy": {"backoffLimit": 3}, "attempt": 0}
@@ -271,7 +273,7 @@ def test_a_status_that_was_written_shows_in_the_next_observe(world: World) -> No
     run(world, story())
 
 
-def test_a_status_is_replaced_whole_so_that_what_is_absent_goes(world: World) -> None:
+def test_a_status_is_replaced_completely_so_that_absent_fields_are_removed(world: World) -> None:
     async def story() -> None:
         key, seen = await made(world)
         await world.backend.write_status(seen.ref, {"reason": "Evicted", "attempt": 1})
@@ -345,7 +347,7 @@ def test_a_patch_of_an_earlier_version_does_nothing(world: World) -> None:
     run(world, story())
 
 
-def test_after_a_report_was_collected_it_is_observed_even_if_nobody_answered(
+def test_a_collected_report_is_observed_even_if_no_agent_answered(
     world: World,
 ) -> None:
     async def story() -> None:
@@ -384,7 +386,7 @@ def test_a_job_whose_runner_exits_with_3_has_failed_with_exit_code_3(world: Worl
 
 
 async def observed_autoscaler(world: World, key: Key) -> ObservedAutoscaler:
-    """What the backend sees of an autoscaler."""
+    """Return what the backend observes of an autoscaler."""
     found = await world.backend.observe(key)
     assert isinstance(found, ObservedAutoscaler)
     return found
@@ -403,7 +405,7 @@ def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_older_one(
         assert seen.cluster is not None
         assert seen.group is not None
         assert (seen.cluster.meta.name, seen.group.meta.name) == ("simple", "simple-more")
-        # Where both were made in one second, the name decides.
+        # If both were created in one second, the name decides.
         later = await world.submit(autoscaler("younger", workerGroup="simple-more"))
         assert (await observed_autoscaler(world, later)).older_autoscaler == "simple"
         assert (await observed_autoscaler(world, key)).older_autoscaler == ""
@@ -411,7 +413,7 @@ def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_older_one(
     run(world, story())
 
 
-def test_an_autoscaled_group_gets_as_many_workers_as_its_minimum_and_the_scheduler_is_asked(
+def test_an_autoscaled_group_gets_its_minimum_of_workers_and_the_scheduler_is_asked(
     world: World,
 ) -> None:
     async def story() -> None:

@@ -1,7 +1,7 @@
-"""What the contract suite needs of a world beyond the ``Backend`` protocol: how to make it move.
+"""What the contract suite needs beyond the ``Backend`` protocol: control over pods and time.
 
-A world is a backend in which pods can be made to run and to end. The fake one obeys at once;
-a world of processes, or a Kubernetes, gets there in its own time: that is what ``until`` is for.
+A world is a backend in which a test can start and end pods. The fake does so at once; processes and
+a Kubernetes take time, hence ``until``.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from daskjob.core.reconcile import reconcile
 
 
 class World(Protocol):
-    """A backend, and the hands that a test has in its world."""
+    """A backend, and a test's control over it."""
 
-    #: The namespace in which a test may make what it likes.
+    #: The namespace in which a test may create objects.
     namespace: str
 
     @property
     def backend(self) -> Backend:
-        """The backend that is tested."""
+        """The backend under test."""
         ...
 
     async def opened(self) -> None:
-        """Begin, in the event loop of the test."""
+        """Open the world in the event loop of the test."""
         ...
 
     async def submit(self, manifest: Manifest) -> Key:
-        """Put an object into the world as a user does."""
+        """Create an object as a user does."""
         ...
 
     async def remove(self, key: Key) -> None:
@@ -42,7 +42,7 @@ class World(Protocol):
         ...
 
     async def get(self, kind: str, name: str) -> Manifest | None:
-        """Return an object as the world holds it, past the backend."""
+        """Return an object as stored, bypassing the backend."""
         ...
 
     async def exists(self) -> set[str]:
@@ -50,23 +50,23 @@ class World(Protocol):
         ...
 
     async def settle(self) -> None:
-        """Let passes be made over everything until nothing changes at this moment."""
+        """Run passes over everything until nothing changes, without advancing time."""
         ...
 
     async def run_pod(self, name: str) -> None:
-        """See to it that a pod's containers run (and are ready)."""
+        """Make a pod's containers run (and be ready)."""
         ...
 
     async def end_pod(self, name: str, exit_code: int) -> None:
-        """See to it that a pod's main container ends with this code."""
+        """Make a pod's main container end with this code."""
         ...
 
     async def until(self, true: Callable[[], object]) -> None:
-        """Let time pass, a bounded while, until it is true; fail where it never is."""
+        """Let time pass until the condition is true; fail after a limit."""
         ...
 
     async def moment(self) -> None:
-        """Let a moment pass in which whoever runs pods does its part."""
+        """Let time pass in which the kubelet acts."""
         ...
 
     async def close(self) -> None:
@@ -75,7 +75,7 @@ class World(Protocol):
 
 
 class FakeWorld:
-    """The world in memory."""
+    """The fake backend in the contract suite."""
 
     namespace = "default"
 
@@ -88,14 +88,14 @@ class FakeWorld:
         return self._fake
 
     async def opened(self) -> None:
-        """There is nothing to begin."""
+        """Nothing to open."""
 
     async def submit(self, manifest: Manifest) -> Key:
-        """Put an object into the store."""
+        """Create an object in the store."""
         return self._fake.submit(manifest)
 
     async def remove(self, key: Key) -> None:
-        """Delete an object and let its pods go."""
+        """Delete an object and its pods."""
         item = self._fake.store.get(key)
         if item is not None:
             self._fake.store.delete(object_ref(item))
@@ -106,11 +106,11 @@ class FakeWorld:
         return self._fake.store.get(Key(kind, self.namespace, name))
 
     async def exists(self) -> set[str]:
-        """Return all that is in the store."""
+        """Return everything in the store."""
         return {f"{o['kind']}/{metadata(o)['name']}" for o in self._fake.store.all()}
 
     async def settle(self) -> None:
-        """Make passes until nothing changes, pods that are to go gone."""
+        """Run passes until nothing changes and terminating pods are gone."""
         for _ in range(4):
             for _ in range(30):
                 before = len(self._fake.writes)
@@ -124,7 +124,7 @@ class FakeWorld:
             self._fake.kubelet()
 
     async def run_pod(self, name: str) -> None:
-        """Start the pod; a scheduler that has nothing to do wants no workers."""
+        """Start the pod; an idle scheduler wants no workers."""
         self._fake.start(self._fake.pod(name))
         if name in self.schedulers():
             groups = [o for o in self._fake.store.all() if o["kind"] == names.Kind.GROUP]
@@ -135,7 +135,7 @@ class FakeWorld:
         self._fake.exit(self._fake.pod(name), exit_code)
 
     async def until(self, true: Callable[[], object]) -> None:
-        """Let up to a minute pass, a second at a time."""
+        """Advance up to a minute, a second at a time."""
         for _ in range(60):
             if true():
                 return
@@ -143,14 +143,14 @@ class FakeWorld:
         assert true(), "still not true after 60 s"
 
     async def moment(self) -> None:
-        """Let a second pass, and the kubelet do its part."""
+        """Advance a second, and act as the kubelet."""
         self._fake.advance(1)
         self._fake.kubelet()
 
     async def close(self) -> None:
-        """Nothing is left: it was all in memory."""
+        """Nothing to close: all of it was in memory."""
 
     def schedulers(self) -> list[str]:
-        """The names of the scheduler pods."""
+        """Return the names of the scheduler pods."""
         pods = map(pod_facts, self._fake.pods(names.Component.SCHEDULER))
         return [pod.ref.name for pod in pods]

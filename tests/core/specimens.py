@@ -17,9 +17,9 @@ import yaml
 from daskjob.core import names
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import cluster as cluster_spec
+from daskjob.core.spec import failure_rules, policy
 from daskjob.core.spec import group as group_spec
 from daskjob.core.spec import job as job_spec
-from daskjob.core.spec import policy_fields as policy
 from tests.core.manifests import (
     DOCUMENTED,
     autoscaler,
@@ -486,7 +486,7 @@ WRONG = [
         "rule about nothing",
         with_rule(action="Ignore"),
         "spec.failurePolicy.rules[0]",
-        policy.ABOUT_SOMETHING.says,
+        failure_rules.ABOUT_SOMETHING.says,
         with_rule(action="Ignore", onReasons=["Evicted"]),
     ),
     Wrong(
@@ -507,7 +507,7 @@ WRONG = [
         "rule about success",
         with_rule(action="Count", onExitCodes={"operator": "In", "values": [3, 0]}),
         "spec.failurePolicy.rules[0].onExitCodes.values",
-        policy.FAILURES_ONLY.says,
+        failure_rules.FAILURES_ONLY.says,
         with_rule(action="Count", onExitCodes={"operator": "NotIn", "values": [3, 0]}),
     ),
     Wrong(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from daskjob.core.names import Kind
 from daskjob.core.shapes import Record
-from daskjob.core.spec import parse_job
+from daskjob.core.spec import DaskJob, parse
 from daskjob.core.spec.policy import frozen
 from daskjob.core.status import (
     AUTOSCALER_STATUS,
@@ -55,7 +55,7 @@ FULL_JOB = JobStatus(
     scheduler_address="tcp://s:8786",
     result={"sum": 3, "parts": [1, 2.5, None, {"deep": [True]}]},
     report={"tasks": {"total": 3}, "workers": [{"name": "w", "memory": 2**40}], "log": None},
-    policy=frozen(parse_job(full_job()).policy),
+    policy=frozen(parse(DaskJob, full_job()).policy),
     spec_hash="abc",
     ignored_spec_hash="abd",
     updated_at=LATER,

@@ -12,7 +12,7 @@ from daskjob.backends.fake import START
 from daskjob.core.dask import dask_state
 from daskjob.core.demand import MOST_LEVELS, Demand, demands_after
 from daskjob.core.policies.autoscaling import Autoscale, ScalingReason, autoscale
-from daskjob.core.spec import parse_autoscaler
+from daskjob.core.spec import DaskAutoscaler, parse
 from tests.core.manifests import autoscaler
 
 
@@ -34,7 +34,7 @@ def judged(
     current: int, demand: Demand, seconds: float, per_pod: int = 1, **spec: Any
 ) -> Autoscale:
     """The judgement of a group of so many, so long after the beginning."""
-    found = parse_autoscaler(autoscaler(**spec))
+    found = parse(DaskAutoscaler, autoscaler(**spec))
     return autoscale(found, current, demand, at(seconds), per_pod=per_pod)
 
 
@@ -242,7 +242,7 @@ def test_a_group_of_which_the_scheduler_says_nothing_is_known_no_more() -> None:
 
 def lived(period: int, seconds: int = 3600, **spec: Any) -> tuple[int, int]:
     """How many pods such a load has created and deleted, of a group that began with 1."""
-    found = parse_autoscaler(autoscaler(**spec))
+    found = parse(DaskAutoscaler, autoscaler(**spec))
     points = oscillating(1, 9, period, seconds)
     demand, current, created, deleted = Demand(1, at(-1000)), 1, 0, 0
     for t, workers in points:

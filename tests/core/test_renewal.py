@@ -12,7 +12,7 @@ from daskjob.core import names
 from daskjob.core.errors import Invalid
 from daskjob.core.manifests import Manifest, merge_patch, metadata, object_ref
 from daskjob.core.pods import pod_facts
-from daskjob.core.spec import parse_group
+from daskjob.core.spec import DaskWorkerGroup, parse
 from tests.core.manifests import cluster, cluster_spec, container, group, pod
 from tests.core.stories import GROUP, Story
 
@@ -189,7 +189,7 @@ def test_strategy_that_nobody_knows_is_a_mistake_that_says_which_there_are() -> 
     mine = group()
     mine["spec"]["updateStrategy"] = "RollingUpdate"
     with pytest.raises(Invalid, match=r"spec\.updateStrategy.*write one of OnDelete, Retire"):
-        parse_group(mine)
+        parse(DaskWorkerGroup, mine)
 
 
 @pytest.mark.parametrize(

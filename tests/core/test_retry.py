@@ -11,7 +11,8 @@ import pytest
 from daskjob.core.job_view import AttemptEnd
 from daskjob.core.policies.retry import Again, GiveUp, after_failure, backoff
 from daskjob.core.reasons import FINAL_REASONS, Reason, ReasonClass
-from daskjob.core.spec.policy import Action, FailureRule, Operator, Policy
+from daskjob.core.spec.failure_rules import Action, FailureRule, Operator
+from daskjob.core.spec.policy import Policy
 from daskjob.core.status import JobStatus
 from tests.core.stories import Story, running
 

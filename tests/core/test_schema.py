@@ -15,8 +15,7 @@ from daskjob.core.reasons import Reason
 from daskjob.core.schema import crds
 from daskjob.core.shapes import Many, Record, Shape
 from daskjob.core.spec.job import NEVER_CHANGES
-from daskjob.core.spec.policy import Deletion, Restart, RunnerStart
-from daskjob.core.spec.policy_fields import POLICY_FIELDS
+from daskjob.core.spec.policy import POLICY_FIELDS, Deletion, Restart, RunnerStart
 from daskjob.core.status import JobStatusWord
 from tests.core.specimens import WRONG
 from tests.core.statuses import FULL, FULL_JOB, RECORDS

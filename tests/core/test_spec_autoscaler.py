@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from daskjob.core.errors import FieldError, Invalid
-from daskjob.core.spec import DaskAutoscaler, parse_autoscaler, read_autoscaler
+from daskjob.core.spec import DaskAutoscaler, parse, read_autoscaler
 from tests.core.manifests import autoscaler, documented
 from tests.core.specimens import full_autoscaler
 
@@ -15,13 +15,13 @@ from tests.core.specimens import full_autoscaler
 def test_the_documented_autoscaler_parses_without_a_mistake() -> None:
     manifest = documented("autoscaler")
     before = copy.deepcopy(manifest)
-    found = parse_autoscaler(manifest)
+    found = parse(DaskAutoscaler, manifest)
     assert (found.cluster, found.minimum, found.maximum) == ("simple", 1, 10)
     assert manifest == before
 
 
 def test_what_an_autoscaler_leaves_out_has_its_default() -> None:
-    found = parse_autoscaler(documented("autoscaler"))
+    found = parse(DaskAutoscaler, documented("autoscaler"))
     assert found.group_name == "simple-default"
     assert found.interval_seconds == 5
     assert found.scale_down_delay_seconds == 60
@@ -30,7 +30,7 @@ def test_what_an_autoscaler_leaves_out_has_its_default() -> None:
 
 
 def test_what_an_autoscaler_says_is_read() -> None:
-    found = parse_autoscaler(full_autoscaler())
+    found = parse(DaskAutoscaler, full_autoscaler())
     assert found == DaskAutoscaler(
         meta=found.meta,
         cluster="simple",
@@ -46,13 +46,13 @@ def test_what_an_autoscaler_says_is_read() -> None:
 
 
 def test_delays_of_0_are_no_delay() -> None:
-    found = parse_autoscaler(autoscaler(scaleDownDelaySeconds=0, scaleUpDelaySeconds=0))
+    found = parse(DaskAutoscaler, autoscaler(scaleDownDelaySeconds=0, scaleUpDelaySeconds=0))
     assert (found.scale_down_delay_seconds, found.scale_up_delay_seconds) == (0, 0)
 
 
 def test_every_mistake_of_an_autoscaler_is_told_at_once() -> None:
     with pytest.raises(Invalid) as caught:
-        parse_autoscaler(autoscaler("A", cluster="", minimum=-1, maximum="all", step=1))
+        parse(DaskAutoscaler, autoscaler("A", cluster="", minimum=-1, maximum="all", step=1))
     assert sorted(mistake.path for mistake in caught.value.errors) == [
         "metadata.name",
         "spec.cluster",

@@ -9,15 +9,14 @@ import pytest
 
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.manifests import Manifest
-from daskjob.core.spec import parse_cluster, parse_group
+from daskjob.core.spec import CLASSES, DaskCluster, DaskWorkerGroup, parse
 from tests.core.manifests import cluster, container, documented, group, pod
 
 
 def only_mistake(manifest: Manifest) -> FieldError:
     """The one mistake of a manifest."""
-    parse = parse_cluster if manifest["kind"] == "DaskCluster" else parse_group
     with pytest.raises(Invalid) as caught:
-        parse(manifest)
+        parse(CLASSES[manifest["kind"]], manifest)
     assert len(caught.value.errors) == 1, str(caught.value)
     return caught.value.errors[0]
 
@@ -31,34 +30,34 @@ def test_the_documented_clusters_parse_without_a_mistake(
 ) -> None:
     manifest = documented(name)
     before = copy.deepcopy(manifest)
-    found = parse_cluster(manifest)
+    found = parse(DaskCluster, manifest)
     assert found.meta.name == expected
     assert found.spec.desired_workers == workers
     assert manifest == before
 
 
 def test_the_documented_worker_group_parses_without_a_mistake() -> None:
-    found = parse_group(documented("highmemworkers"))
+    found = parse(DaskWorkerGroup, documented("highmemworkers"))
     assert (found.cluster, found.replicas) == ("simple", 2)
 
 
 def test_a_cluster_without_replicas_has_1_worker() -> None:
     manifest = cluster()
     del manifest["spec"]["worker"]["replicas"]
-    assert parse_cluster(manifest).spec.desired_workers == 1
+    assert parse(DaskCluster, manifest).spec.desired_workers == 1
 
 
 def test_0_replicas_are_0_workers() -> None:
     manifest = cluster()
     manifest["spec"]["worker"]["replicas"] = 0
-    assert parse_cluster(manifest).spec.desired_workers == 0
+    assert parse(DaskCluster, manifest).spec.desired_workers == 0
 
 
 _MORE = {"name": "gpu", "replicas": 3, "spec": pod(container("worker", "dask-worker"))}
 
 
 def test_further_groups_are_counted_with_the_default_one() -> None:
-    found = parse_cluster(cluster(workerGroups=[_MORE])).spec
+    found = parse(DaskCluster, cluster(workerGroups=[_MORE])).spec
     assert [g.name for g in found.all_groups] == ["default", "gpu"]
     assert found.desired_workers == 5
 
@@ -132,4 +131,4 @@ def test_a_negative_idle_timeout_is_refused() -> None:
 
 
 def test_a_null_idle_timeout_is_none_at_all() -> None:
-    assert parse_cluster(cluster(idleTimeout=None)).spec.idle_timeout_seconds == 0
+    assert parse(DaskCluster, cluster(idleTimeout=None)).spec.idle_timeout_seconds == 0

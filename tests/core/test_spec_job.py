@@ -9,16 +9,16 @@ import pytest
 
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.manifests import Manifest
-from daskjob.core.spec import parse_job
+from daskjob.core.spec import DaskJob, parse
 from daskjob.core.spec import read_job as read
-from daskjob.core.spec.policy import Action, Operator
+from daskjob.core.spec.failure_rules import Action, Operator
 from tests.core.manifests import cluster_spec, container, documented, job, pod, read_job
 
 
 def mistakes(manifest: Manifest) -> list[FieldError]:
     """The mistakes that a person is told of."""
     with pytest.raises(Invalid) as caught:
-        parse_job(manifest)
+        parse(DaskJob, manifest)
     return list(caught.value.errors)
 
 
@@ -30,7 +30,7 @@ def only_mistake(manifest: Manifest) -> FieldError:
 
 
 def test_the_documented_job_parses_without_a_mistake() -> None:
-    found = parse_job(documented("job"))
+    found = parse(DaskJob, documented("job"))
     assert found.meta.name == "simple-job"
     assert found.main_container == "job"
     assert found.cluster is not None
@@ -41,7 +41,7 @@ def test_the_documented_job_parses_without_a_mistake() -> None:
 def test_parsing_does_not_change_the_manifest() -> None:
     manifest = documented("job")
     before = copy.deepcopy(manifest)
-    parse_job(manifest)
+    parse(DaskJob, manifest)
     assert manifest == before
 
 
@@ -76,7 +76,7 @@ FLYTE: Manifest = {
 
 
 def test_flytes_nulls_and_empty_status_are_accepted_also_from_a_file() -> None:
-    assert parse_job(FLYTE).main_container == "job-runner"
+    assert parse(DaskJob, FLYTE).main_container == "job-runner"
 
 
 def test_null_replicas_mean_the_documented_default_of_1() -> None:
@@ -276,7 +276,7 @@ def test_a_name_that_cannot_work_is_refused(name: str, allowed: str) -> None:
 def test_generate_name_stands_for_a_name() -> None:
     manifest = job()
     manifest["metadata"] = {"generateName": "run-"}
-    assert parse_job(manifest).meta.name == ""
+    assert parse(DaskJob, manifest).meta.name == ""
 
 
 def _with(field: str) -> Manifest:
@@ -349,11 +349,12 @@ def test_a_cluster_of_a_job_needs_scheduler_and_workers(missing: str) -> None:
 def test_with_autoscaling_more_workers_may_be_waited_for_than_are_asked_for_at_first() -> None:
     spec = cluster_spec()
     spec["worker"]["autoscaling"] = {"minimum": 1, "maximum": 10}
-    parse_job(job(cluster={"spec": spec}, runnerStart="AfterWorkers", minAvailableWorkers=5))
+    parse(DaskJob, job(cluster={"spec": spec}, runnerStart="AfterWorkers", minAvailableWorkers=5))
 
 
 def test_a_failure_policy_is_read_in_its_order() -> None:
-    policy = parse_job(
+    policy = parse(
+        DaskJob,
         job(
             failurePolicy={
                 "rules": [
@@ -363,7 +364,7 @@ def test_a_failure_policy_is_read_in_its_order() -> None:
                 ],
                 "maxIgnored": 2,
             }
-        )
+        ),
     ).policy
     assert [(r.name, r.action, r.exit_codes) for r in policy.rules] == [
         ("bad input", Action.FAIL_JOB, (3,)),
@@ -378,7 +379,7 @@ def test_pod_fields_that_nobody_here_knows_are_kept_and_no_mistake() -> None:
     spec = pod(container("job", resizePolicy=[{"x": 1}]), schedulingGates=[{"name": "g"}])
     manifest = job()
     manifest["spec"]["job"]["spec"] = spec
-    assert parse_job(manifest).runner.spec == spec
+    assert parse(DaskJob, manifest).runner.spec == spec
 
 
 def test_the_fingerprint_of_a_template_does_not_follow_its_replicas() -> None:

@@ -17,10 +17,10 @@ from daskjob.backends.kubernetes.watching.kinds import (
     PODS,
     Watched,
 )
+from daskjob.core.caching import forget
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Manifest, ObjectRef, is_too_deep
 from daskjob.core.pods import pod_facts
-from daskjob.core.values import forget
 from daskjob.kube.decoding import READ_LEVELS
 from daskjob.kube.errors import WatchFailed
 

@@ -1,4 +1,4 @@
-"""What all tests of the local backend share: a run of their own, and the proof that it is over."""
+"""Fixtures of the local backend's tests: a run each, and a check that none of it is left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEADLINE_SECONDS = 15.0
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    """Return as soon as it is true; fail the test if that takes too long."""
+    """Return as soon as the condition is true; fail the test after the deadline."""
     give_up = time.monotonic() + DEADLINE_SECONDS
     while not true():
         assert time.monotonic() < give_up, f"still not true after {DEADLINE_SECONDS} s: {true}"
@@ -25,13 +25,13 @@ def wait_until(true: Callable[[], object]) -> None:
 
 
 def alive_in(run: str) -> list[int]:
-    """The pids that carry a run's marker, read independently of the code under test."""
+    """Return the pids with a run's marker, independently of the code under test."""
     found = []
     for process in psutil.process_iter(["environ", "status"]):
         environ = process.info["environ"] or {}
         marked = environ.get("DASKJOB_PROCESS", "").startswith(f"{run}/")
-        node = environ.get("DASKJOB_NODE") == run
-        if (marked or node) and process.info["status"] != psutil.STATUS_ZOMBIE:
+        supervisor = environ.get("DASKJOB_SUPERVISOR") == run
+        if (marked or supervisor) and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process.pid)
     return found
 
@@ -48,7 +48,7 @@ def alive() -> Callable[[str], list[int]]:
 
 @pytest.fixture
 def make_run() -> Iterator[Callable[[], str]]:
-    """Markers of new runs, of which nothing may be left when the test ends."""
+    """Return markers of new runs; no process of them may be left when the test ends."""
     runs: list[str] = []
 
     def new_run() -> str:
@@ -69,7 +69,7 @@ def run(make_run: Callable[[], str]) -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_leaks() -> Iterator[None]:
-    """No test leaves a descriptor open, a child running or a zombie in this process."""
+    """Check that the test leaves no open descriptor, running child or zombie in this process."""
     before = len(os.listdir("/dev/fd"))
     children = set(psutil.Process().children())
     yield

@@ -1,4 +1,4 @@
-"""The loop of passes: it rests when nothing changes, and outlives passes that fail."""
+"""The loop of passes: it sleeps while nothing changes, and survives failed passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GONE = Key("DaskCluster", "default", "gone")
 
 
 class Failing(FakeBackend):
-    """A world in which the first pass over an object fails, and then the object is gone."""
+    """A backend in which the first pass over an object fails, and then the object is gone."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reserved ports: nobody else gets them, the process they are meant for does."""
+"""Reserved ports: only the process that they are reserved for gets them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from daskjob.backends.local import ports
 linux_only = pytest.mark.skipif(
     not ports.HELD_WHILE_USED, reason="only Linux lets a bound port be used by another socket"
 )
-#: From <linux/in.h>: the range of ports one socket may be given, since Linux 6.3.
+#: From <linux/in.h>: restricts the ports that one socket can get, since Linux 6.3.
 IP_LOCAL_PORT_RANGE = 51
 
 
@@ -31,7 +31,7 @@ def tcp(*, reuse: bool) -> Iterator[socket.socket]:
 
 
 def only(port: int) -> bytes:
-    """The range that consists of this port."""
+    """Return the range that consists of this port."""
     return struct.pack("=I", port << 16 | port)
 
 
@@ -56,7 +56,7 @@ def test_reserved_ports_of_two_runs_are_different() -> None:
         assert not set(one.ports) & set(other.ports)
 
 
-def test_nobody_listens_at_a_reserved_port() -> None:
+def test_no_socket_listens_at_a_reserved_port() -> None:
     with ports.reserve(1) as reserved:
         assert not accepts(reserved.ports[0])
 
@@ -73,7 +73,7 @@ def test_a_socket_with_reuseaddr_can_listen_at_a_reserved_port(address: str) -> 
 
 
 @linux_only
-def test_a_second_listener_at_a_used_port_is_refused() -> None:
+def test_a_second_listener_at_a_used_port_is_rejected() -> None:
     with ports.reserve(1) as reserved, tcp(reuse=True) as server, tcp(reuse=True) as second:
         server.bind(("127.0.0.1", reserved.ports[0]))
         server.listen()
@@ -81,7 +81,7 @@ def test_a_second_listener_at_a_used_port_is_refused() -> None:
             second.bind(("127.0.0.1", reserved.ports[0]))
 
 
-def test_a_socket_without_reuseaddr_is_refused() -> None:
+def test_a_socket_without_reuseaddr_is_rejected() -> None:
     with (
         ports.reserve(1) as reserved,
         tcp(reuse=False) as other,
@@ -93,7 +93,9 @@ def test_a_socket_without_reuseaddr_is_refused() -> None:
 @linux_only
 @pytest.mark.parametrize("reuse", [False, True])
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
-def test_the_kernel_never_gives_a_reserved_port_to_4000_others(reuse: bool, address: str) -> None:
+def test_the_kernel_assigns_a_reserved_port_to_none_of_4000_others(
+    reuse: bool, address: str
+) -> None:
     with ports.reserve(20) as reserved, contextlib.ExitStack() as others:
         given = set()
         for _ in range(4000):
@@ -108,7 +110,7 @@ def test_the_kernel_never_gives_a_reserved_port_to_4000_others(reuse: bool, addr
 @linux_only
 @pytest.mark.parametrize("reuse", [False, True])
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
-def test_the_kernel_rather_fails_than_gives_away_the_last_free_port(
+def test_the_kernel_fails_rather_than_assign_a_reserved_last_port(
     reuse: bool, address: str
 ) -> None:
     with ports.reserve(1) as reserved, tcp(reuse=reuse) as other:
@@ -148,7 +150,7 @@ def test_a_released_port_can_be_used_without_reuseaddr() -> None:
             third.bind(("127.0.0.1", second))
 
 
-def test_making_way_holds_the_port_where_the_system_lets_it(
+def test_making_way_keeps_the_port_reserved_where_the_system_can(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with ports.reserve(1) as reserved, tcp(reuse=False) as other:
@@ -189,19 +191,19 @@ def test_a_real_scheduler_and_its_dashboard_listen_at_reserved_ports(
             env={**os.environ, "PYTHONWARNINGS": "ignore"},
         )
         try:
-            told = f"tcp://127.0.0.1:{comm}"
-            # It says so a moment after it listens.
+            address = f"tcp://127.0.0.1:{comm}"
+            # It logs its address shortly after it listens.
             eventually(
                 lambda: (
                     scheduler.poll() is not None
-                    or (accepts(dashboard) and told in (tmp_path / "log").read_text())
+                    or (accepts(dashboard) and address in (tmp_path / "log").read_text())
                 )
             )
-            said = (tmp_path / "log").read_text()
-            assert scheduler.poll() is None, said
-            assert told in said
+            output = (tmp_path / "log").read_text()
+            assert scheduler.poll() is None, output
+            assert address in output
             assert accepts(comm)
-            assert "already in use" not in said
+            assert "already in use" not in output
             health = f"http://127.0.0.1:{dashboard}/health"
             with urllib.request.urlopen(health, timeout=10) as answer:
                 assert answer.status == 200

@@ -1,4 +1,4 @@
-"""Folders of runs: whole files, one holder, the truth about runs that were killed."""
+"""Folders of runs: atomic writes, one lock holder, the final status of killed runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def made(root: Path, name: str = "sums", uid: str = "12345678-0000", **more: str
     return folder
 
 
-def test_run_that_nobody_holds_was_killed_and_says_so_for_ever(tmp_path: Path) -> None:
+def test_run_without_a_holder_was_killed_and_stays_failed(tmp_path: Path) -> None:
     folder = made(tmp_path)
     first = folder.job()["status"]
     assert (first["jobStatus"], first["reason"]) == ("Failed", "RunnerLost")
@@ -48,7 +48,9 @@ def test_run_that_nobody_holds_was_killed_and_says_so_for_ever(tmp_path: Path) -
     assert folder.job()["status"] == first
 
 
-def test_what_a_killed_run_left_running_is_ended_by_whoever_asks_for_it(tmp_path: Path) -> None:
+def test_processes_of_a_killed_run_are_killed_by_the_first_reader_of_its_job(
+    tmp_path: Path,
+) -> None:
     uid = str(uuid.uuid4())
     folder = new_folder(tmp_path, "sums", uid)
     job = manifest()
@@ -65,7 +67,7 @@ def test_what_a_killed_run_left_running_is_ended_by_whoever_asks_for_it(tmp_path
         assert left.wait(10) == -signal.SIGKILL
 
 
-def test_run_that_is_held_still_runs(tmp_path: Path) -> None:
+def test_run_with_a_holder_is_running(tmp_path: Path) -> None:
     folder = made(tmp_path)
     with folder.held():
         assert folder.is_live()
@@ -88,7 +90,7 @@ def test_newest_run_of_a_name_is_found_and_an_older_one_by_its_folder(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["my_script", "my_script.py", "My_Script", "my-script"])
-def test_name_of_a_script_stands_for_the_run_whose_name_was_made_from_it(
+def test_name_of_a_script_finds_the_run_whose_name_was_generated_from_it(
     tmp_path: Path, name: str
 ) -> None:
     folder = new_folder(tmp_path, "my-script-x2k9f", "12345678-0000")
@@ -100,13 +102,13 @@ def test_name_of_a_script_stands_for_the_run_whose_name_was_made_from_it(
         find_folder(tmp_path, name, exact=True)
 
 
-def test_name_that_begins_another_name_is_not_that_one(tmp_path: Path) -> None:
+def test_prefix_of_a_name_does_not_find_the_run(tmp_path: Path) -> None:
     made(tmp_path, "sums-2")
     with pytest.raises(NotFound, match="jobs here: sums-2"):
         find_folder(tmp_path, "sums")
 
 
-def test_foreign_things_in_the_state_directory_are_left_alone(tmp_path: Path) -> None:
+def test_foreign_files_in_the_state_directory_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.1").mkdir()
@@ -117,11 +119,11 @@ def test_foreign_things_in_the_state_directory_are_left_alone(tmp_path: Path) ->
     assert folders(tmp_path / "missing") == []
 
 
-def test_folder_is_its_owners_alone(tmp_path: Path) -> None:
+def test_folder_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     assert made(tmp_path).path.stat().st_mode & 0o777 == 0o700
 
 
-def test_event_that_was_half_written_is_skipped(tmp_path: Path) -> None:
+def test_partially_written_event_is_skipped(tmp_path: Path) -> None:
     folder = made(tmp_path)
     folder.append_event({"reason": "Started"})
     with (folder.path / "events.jsonl").open("a") as file:
@@ -129,7 +131,7 @@ def test_event_that_was_half_written_is_skipped(tmp_path: Path) -> None:
     assert folder.events() == [{"reason": "Started"}]
 
 
-def test_scratch_of_a_killed_run_is_removed_and_nothing_that_is_not_ours(tmp_path: Path) -> None:
+def test_scratch_of_a_killed_run_is_removed_and_no_foreign_folder(tmp_path: Path) -> None:
     folder = made(tmp_path / "state")
     ours, other = tmp_path / "daskjob-sums-x", tmp_path / "home"
     for path in (ours, other):
@@ -143,7 +145,7 @@ def test_scratch_of_a_killed_run_is_removed_and_nothing_that_is_not_ours(tmp_pat
     assert not folder.path.exists()
 
 
-def test_state_directory_is_where_the_environment_says(
+def test_state_directory_follows_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DASKJOB_STATE_DIR", str(tmp_path / "own"))

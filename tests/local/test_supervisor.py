@@ -1,7 +1,7 @@
-"""Processes of a run: real ones, through the supervisor, whatever they do, however it ends.
+"""Processes of a run: real ones under a real supervisor, with every way to fork and to end.
 
-`Processes` and the supervisor are tested together, since neither is of use alone; a few tests speak
-to the supervisor's socket directly, to send what `Processes` never would.
+`Processes` and the supervisor are tested together, since neither is of use alone; a few tests use
+the supervisor's socket directly, to send requests that `Processes` never would.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ Eventually = Callable[[Callable[[], object]], None]
 Alive = Callable[[str], list[int]]
 
 PYTHON = (sys.executable, "-I", "-S", "-c")
-#: For processes that a test stops itself: nothing waits that long.
+#: Seconds for processes that the test stops itself: no test waits that long.
 LONG = "60"
 PATH = os.environ.get("PATH", os.defpath)
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
 class Bench:
-    """A run whose events are collected, and in which starting something takes one line."""
+    """A run that collects its events, and starts a process in one line."""
 
     def __init__(self, processes: Processes, folder: Path) -> None:
         self.processes = processes
         self.folder = folder
         self.events: list[ProcessEvent] = []
-        self.news = asyncio.Condition()
+        self.arrived = asyncio.Condition()
 
     async def listen(self) -> None:
         async for event in self.processes.events():
-            async with self.news:
+            async with self.arrived:
                 self.events.append(event)
-                self.news.notify_all()
+                self.arrived.notify_all()
 
     async def start(
         self,
@@ -92,17 +92,17 @@ class Bench:
             ]
             return bool(found)
 
-        async with self.news:
-            await asyncio.wait_for(self.news.wait_for(ended), 15)
+        async with self.arrived:
+            await asyncio.wait_for(self.arrived.wait_for(ended), 15)
         return found[-1]
 
-    def said(self, name: str = "a") -> bytes:
+    def output(self, name: str = "a") -> bytes:
         return (self.folder / f"{name}.log").read_bytes()
 
-    async def has_said(self, text: bytes, name: str = "a") -> None:
+    async def has_written(self, text: bytes, name: str = "a") -> None:
         give_up = time.monotonic() + 15
-        while not (self.folder / f"{name}.log").exists() or text not in self.said(name):
-            assert time.monotonic() < give_up, f"{name} never said {text!r}"
+        while not (self.folder / f"{name}.log").exists() or text not in self.output(name):
+            assert time.monotonic() < give_up, f"{name} never wrote {text!r}"
             await asyncio.sleep(0.005)
 
 
@@ -120,7 +120,7 @@ async def bench(run: str, folder: Path) -> AsyncIterator[Bench]:
 
 @pytest.fixture
 def on_bench(run: str, tmp_path: Path) -> Callable[[Callable[[Bench], Awaitable[None]]], None]:
-    """Run an async test on a bench of its own."""
+    """Run an async test with its own bench."""
 
     def go(test: Callable[[Bench], Awaitable[None]]) -> None:
         async def with_bench() -> None:
@@ -173,15 +173,15 @@ def test_the_signal_that_ended_a_process_is_reported(on_bench: OnBench, number: 
     on_bench(test)
 
 
-def test_a_stopped_process_gets_sigterm_and_may_end_well(on_bench: OnBench) -> None:
+def test_a_stopped_process_gets_sigterm_and_can_exit_by_itself(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sh", "-c", "trap 'echo bye; exit 5' TERM; echo ready; sleep 60 & wait")
-        await bench.has_said(b"ready")
+        await bench.has_written(b"ready")
         await bench.processes.stop("a", grace_seconds=30)
         end = await bench.end_of()
         assert isinstance(end, Exited)
         assert end.exit_code == 5
-        assert bench.said() == b"ready\nbye\n"
+        assert bench.output() == b"ready\nbye\n"
 
     on_bench(test)
 
@@ -192,7 +192,7 @@ IGNORES_TERM = f"trap '' TERM; echo ready; while :; do sleep {LONG}; done"
 def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sh", "-c", IGNORES_TERM)
-        await bench.has_said(b"ready")
+        await bench.has_written(b"ready")
         before = time.monotonic()
         await bench.processes.stop("a", grace_seconds=0.4)
         end = await bench.end_of()
@@ -203,10 +203,10 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(on_bench: OnBe
     on_bench(test)
 
 
-def test_a_second_stop_shortens_the_grace_and_none_lengthens_it(on_bench: OnBench) -> None:
+def test_a_repeated_stop_can_shorten_the_grace_but_not_lengthen_it(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sh", "-c", IGNORES_TERM)
-        await bench.has_said(b"ready")
+        await bench.has_written(b"ready")
         before = time.monotonic()
         await bench.processes.stop("a", grace_seconds=60)
         await bench.processes.stop("a", grace_seconds=0.2)
@@ -220,7 +220,7 @@ def test_a_second_stop_shortens_the_grace_and_none_lengthens_it(on_bench: OnBenc
 def test_a_stop_without_grace_kills_at_once(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 60 & wait")
-        await bench.has_said(b"ready")
+        await bench.has_written(b"ready")
         await bench.processes.stop("a", grace_seconds=0)
         end = await bench.end_of()
         assert isinstance(end, Exited)
@@ -229,7 +229,7 @@ def test_a_stop_without_grace_kills_at_once(on_bench: OnBench) -> None:
     on_bench(test)
 
 
-def test_stopping_what_does_not_run_changes_nothing(on_bench: OnBench) -> None:
+def test_stopping_an_id_that_is_not_running_has_no_effect(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.processes.stop("never-started")
         await bench.start("true")
@@ -242,7 +242,7 @@ def test_stopping_what_does_not_run_changes_nothing(on_bench: OnBench) -> None:
     on_bench(test)
 
 
-def test_a_terminals_interrupt_reaches_neither_the_node_nor_its_processes(
+def test_a_terminals_interrupt_reaches_neither_the_supervisor_nor_its_processes(
     on_bench: OnBench,
 ) -> None:
     async def test(bench: Bench) -> None:
@@ -261,10 +261,10 @@ def test_a_terminals_interrupt_reaches_neither_the_node_nor_its_processes(
     on_bench(test)
 
 
-# --- what is refused -------------------------------------------------------------------------
+# --- rejected starts -------------------------------------------------------------------------
 
 
-def test_a_refusal_says_what_stands_in_the_way(on_bench: OnBench, tmp_path: Path) -> None:
+def test_a_rejected_start_names_its_cause(on_bench: OnBench, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("#!/bin/sh\n")
     broken = tmp_path / "broken"
@@ -298,14 +298,14 @@ def test_a_refusal_says_what_stands_in_the_way(on_bench: OnBench, tmp_path: Path
     on_bench(test)
 
 
-def test_an_id_that_still_runs_is_refused_and_can_be_used_again_later(on_bench: OnBench) -> None:
+def test_a_running_id_is_rejected_and_can_be_reused_after_its_end(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         first, second = await asyncio.gather(bench.start("sleep", LONG), bench.start("sleep", LONG))
         assert isinstance(first, Started)
         assert isinstance(second, NotRunning)
         third = await bench.start("sleep", LONG)
         assert isinstance(third, NotRunning)
-        assert third.error == "a still runs"
+        assert third.error == "a is still running"
         await bench.processes.stop("a", grace_seconds=0)
         await bench.end_of()
         assert isinstance(await bench.start("true"), Started)
@@ -313,7 +313,7 @@ def test_an_id_that_still_runs_is_refused_and_can_be_used_again_later(on_bench: 
     on_bench(test)
 
 
-def test_nothing_starts_after_the_end(run: str, tmp_path: Path) -> None:
+def test_nothing_starts_after_close(run: str, tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(run, tmp_path) as made:
             await made.processes.close()
@@ -323,10 +323,10 @@ def test_nothing_starts_after_the_end(run: str, tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-# --- what a process sees ---------------------------------------------------------------------
+# --- the environment of a process -------------------------------------------------------------
 
 
-def test_the_environment_is_the_given_one_and_the_marker(
+def test_the_environment_is_the_given_one_plus_the_marker(
     on_bench: OnBench, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_PARENT", "1")
@@ -335,9 +335,9 @@ def test_the_environment_is_the_given_one_and_the_marker(
     async def test(bench: Bench) -> None:
         assert isinstance(await bench.start("env", "-0", name="pod/main", env=given), Started)
         await bench.end_of("pod/main")
-        said = bench.said("pod-main").rstrip(b"\0").split(b"\0")
+        found = bench.output("pod-main").rstrip(b"\0").split(b"\0")
         wanted = [os.fsencode(f"{name}={value}") for name, value in given.items()]
-        assert sorted(said) == sorted([*wanted, f"DASKJOB_PROCESS={run}/pod/main".encode()])
+        assert sorted(found) == sorted([*wanted, f"DASKJOB_PROCESS={run}/pod/main".encode()])
 
     on_bench(test)
 
@@ -346,12 +346,12 @@ def test_standard_input_is_at_its_end(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sh", "-c", "cat; echo end")
         await bench.end_of()
-        assert bench.said() == b"end\n"
+        assert bench.output() == b"end\n"
 
     on_bench(test)
 
 
-def test_standard_input_is_inherited_where_asked_for(run: str, tmp_path: Path) -> None:
+def test_standard_input_is_inherited_on_request(run: str, tmp_path: Path) -> None:
     script = f"""
         import asyncio, pathlib
         from daskjob.backends.local.processes import Command, Exited, Processes
@@ -379,12 +379,12 @@ def test_output_of_any_bytes_is_appended_to_the_log(on_bench: OnBench) -> None:
             await bench.start("sh", "-c", r"printf '\377\000'; printf '\200\n' >&2")
             await bench.end_of()
             bench.events.clear()
-        assert bench.said() == b"\xff\0\x80\n" * 2
+        assert bench.output() == b"\xff\0\x80\n" * 2
 
     on_bench(test)
 
 
-def test_100_mb_of_output_are_all_in_the_log(on_bench: OnBench) -> None:
+def test_100_mb_of_output_reach_the_log(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sh", "-c", "head -c 100000000 /dev/zero")
         end = await bench.end_of()
@@ -397,10 +397,10 @@ def test_100_mb_of_output_are_all_in_the_log(on_bench: OnBench) -> None:
     on_bench(test)
 
 
-def test_a_process_runs_without_a_log_that_cannot_be_opened(on_bench: OnBench) -> None:
+def test_a_process_runs_even_if_its_log_cannot_be_opened(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         nowhere = bench.folder / "gone" / "log"
-        started = await bench.start("sh", "-c", "echo unheard; exit 4", log=nowhere)
+        started = await bench.start("sh", "-c", "echo lost; exit 4", log=nowhere)
         assert isinstance(started, Started)
         missing = os.strerror(errno.ENOENT)
         assert started.log_error == f"cannot write the log {nowhere}: {missing}"
@@ -411,7 +411,7 @@ def test_a_process_runs_without_a_log_that_cannot_be_opened(on_bench: OnBench) -
     on_bench(test)
 
 
-def test_a_named_pipe_as_log_that_nobody_reads_holds_nothing_up(on_bench: OnBench) -> None:
+def test_a_named_pipe_without_a_reader_as_log_does_not_block(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         pipe = bench.folder / "pipe"
         os.mkfifo(pipe)
@@ -423,7 +423,7 @@ def test_a_named_pipe_as_log_that_nobody_reads_holds_nothing_up(on_bench: OnBenc
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_the_processs_own_trouble(on_bench: OnBench) -> None:
+def test_a_full_disk_fails_only_the_process_that_writes(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sh", "-c", "echo lost || exit 9", log=Path("/dev/full"))
         end = await bench.end_of()
@@ -445,10 +445,10 @@ def test_a_process_inherits_three_descriptors_and_default_signals(on_bench: OnBe
             os.set_inheritable(another.fileno(), True)
             await bench.start("sh", "-c", show)
             await bench.end_of()
-        *status, descriptors = bench.said().decode().splitlines()
+        *status, descriptors = bench.output().decode().splitlines()
         assert descriptors == "['0', '1', '2', '3']"  # 3: the folder that is being listed
         masks = dict(line.split(": ") for line in status if line.startswith("Sig"))
-        # 32 and 33 are the C library's own: nobody can set them through it.
+        # 32 and 33 are reserved by the C library, which does not let programs set them.
         reachable = ~(0b11 << 31)
         assert int(masks["SigBlk"], 16) & reachable == 0
         assert int(masks["SigIgn"], 16) & reachable == 0
@@ -456,11 +456,11 @@ def test_a_process_inherits_three_descriptors_and_default_signals(on_bench: OnBe
     on_bench(test)
 
 
-# --- what a process leaves behind ------------------------------------------------------------
+# --- leftovers of a process ------------------------------------------------------------------
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs: a zombie that init has not collected yet does not."""
+    """Return whether a process is running: a zombie that init has not reaped yet is not."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -499,18 +499,18 @@ FORKS = {
 
 
 @pytest.mark.parametrize("what", FORKS)
-def test_what_a_process_left_behind_is_gone_when_its_end_is_reported(
+def test_leftovers_of_a_process_are_gone_when_its_end_is_reported(
     on_bench: OnBench, what: str
 ) -> None:
     async def test(bench: Bench) -> None:
         report = bench.folder / "report"
         env = {"PATH": PATH, "REPORT": str(report)}
-        # A second process, so that nothing is attributed for lack of another owner.
+        # A second process, so that leftovers are not attributed for lack of another owner.
         await bench.start("sleep", LONG, name="other")
         await bench.start("sh", "-c", f"{FORKS[what]}\nexit 6", env=env)
         end = await bench.end_of()
         assert isinstance(end, Exited)
-        assert (end.exit_code, end.left) == (6, 0), bench.said()
+        assert (end.exit_code, end.left) == (6, 0), bench.output()
         pids = [int(line) for line in report.read_text().split()]
         assert pids
         assert not any(map(lives, pids))
@@ -558,7 +558,7 @@ def test_orphans_that_end_by_themselves_leave_no_zombie(
         # 200 orphans: their parents end first, so that they become children of the supervisor.
         orphan = "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.0$i &) ; done"
         await bench.start("sh", "-c", f"for n in $(seq 20); do {orphan}; done; echo ok; sleep 60")
-        await bench.has_said(b"ok")
+        await bench.has_written(b"ok")
         supervisor = psutil.Process(bench.processes.supervisor_pid)
         await asyncio.to_thread(eventually, lambda: len(supervisor.children(recursive=True)) == 2)
         assert len(supervisor.children()) == 1
@@ -567,7 +567,7 @@ def test_orphans_that_end_by_themselves_leave_no_zombie(
 
 
 @linux_only
-def test_a_run_inside_a_run_goes_with_it(
+def test_a_run_inside_a_run_ends_with_it(
     on_bench: OnBench, make_run: Callable[[], str], alive: Alive, eventually: Eventually
 ) -> None:
     inner = make_run()
@@ -587,8 +587,7 @@ def test_a_run_inside_a_run_goes_with_it(
     on_bench(test)
 
 
-# --- how the parent and the supervisor end
-# ---------------------------------------------------------
+# --- the end of the parent and of the supervisor ---------------------------------------------
 
 
 def project() -> Path:
@@ -596,7 +595,7 @@ def project() -> Path:
 
 
 def parent_script(run: str, folder: Path, *, stubborn: bool = False, fork: bool = False) -> str:
-    """A program that starts processes of several kinds and waits for ever."""
+    """Return a program that starts several kinds of processes and waits indefinitely."""
     daemon = folder / "daemon.py"
     daemon.write_text(DAEMON + "time.sleep(60)\n")
     return textwrap.dedent(f"""
@@ -627,7 +626,7 @@ def parent_script(run: str, folder: Path, *, stubborn: bool = False, fork: bool 
 
 @contextlib.contextmanager
 def parent(run: str, folder: Path, **how: bool) -> Iterator[subprocess.Popen[bytes]]:
-    """A parent that has started its processes; killed in the end."""
+    """Run a parent until its processes are started; kill it in the end."""
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", parent_script(run, folder, **how)],
         stdout=subprocess.PIPE,
@@ -655,7 +654,7 @@ def test_nothing_remains_when_the_parent_is_killed(
         eventually(lambda: not alive(run))
 
 
-def test_an_interrupted_parent_takes_everything_along(
+def test_nothing_remains_when_the_parent_is_interrupted(
     run: str, tmp_path: Path, alive: Alive
 ) -> None:
     with parent(run, tmp_path) as process:
@@ -674,16 +673,15 @@ def test_nothing_remains_when_a_fork_of_the_killed_parent_holds_the_socket(
 
 
 @linux_only
-def test_a_killed_node_takes_its_processes_along_even_without_a_parent(
+def test_processes_die_with_a_killed_supervisor_even_without_a_parent(
     run: str, tmp_path: Path, alive: Alive, eventually: Eventually
 ) -> None:
     with parent(run, tmp_path) as process:
         supervisor = next(child for child in psutil.Process(process.pid).children())
-        # A daemon that the supervisor adopted is none of its direct children; sweeping is for
-        # those.
+        # An adopted daemon is killed by the sweep instead.
         mains = [child for child in supervisor.children() if os.getsid(child.pid) == child.pid]
         assert len(mains) >= 3
-        process.send_signal(signal.SIGSTOP)  # it cannot help
+        process.send_signal(signal.SIGSTOP)  # so that it does not sweep
         supervisor.kill()
         eventually(lambda: not any(lives(main.pid) for main in mains))
         process.kill()
@@ -691,7 +689,7 @@ def test_a_killed_node_takes_its_processes_along_even_without_a_parent(
         assert alive(run) == []
 
 
-def test_a_killed_node_is_reported_for_each_process_and_nothing_remains(
+def test_a_killed_supervisor_is_reported_for_each_process_and_nothing_remains(
     on_bench: OnBench, run: str, alive: Alive, eventually: Eventually
 ) -> None:
     async def test(bench: Bench) -> None:
@@ -700,7 +698,7 @@ def test_a_killed_node_is_reported_for_each_process_and_nothing_remains(
         report = bench.folder / "report"
         await bench.start(sys.executable, "-IS", str(daemon), str(report))
         await bench.start("sh", "-c", IGNORES_TERM, name="b")
-        await bench.has_said(b"ready", "b")
+        await bench.has_written(b"ready", "b")
         await asyncio.to_thread(eventually, lambda: report.exists() and report.stat().st_size)
         assert bench.processes.supervisor_pid is not None
         os.kill(bench.processes.supervisor_pid, signal.SIGKILL)
@@ -716,7 +714,7 @@ def test_a_killed_node_is_reported_for_each_process_and_nothing_remains(
     on_bench(test)
 
 
-def test_a_start_that_the_node_did_not_survive_is_refused(on_bench: OnBench) -> None:
+def test_a_start_is_rejected_when_the_supervisor_is_killed_meanwhile(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         assert bench.processes.supervisor_pid is not None
         os.kill(bench.processes.supervisor_pid, signal.SIGSTOP)
@@ -730,7 +728,9 @@ def test_a_start_that_the_node_did_not_survive_is_refused(on_bench: OnBench) -> 
     on_bench(test)
 
 
-def test_a_terminated_node_ends_its_processes_and_says_how(on_bench: OnBench) -> None:
+def test_a_terminated_supervisor_stops_its_processes_and_reports_their_ends(
+    on_bench: OnBench,
+) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sleep", LONG)
         assert bench.processes.supervisor_pid is not None
@@ -747,7 +747,7 @@ def test_closing_stops_everything_within_the_grace(run: str, tmp_path: Path, ali
         async with bench(run, tmp_path) as made:
             await made.start("sh", "-c", IGNORES_TERM)
             await made.start("sleep", LONG, name="b")
-            await made.has_said(b"ready")
+            await made.has_written(b"ready")
             before = time.monotonic()
             await made.processes.close(grace_seconds=0.3)
             assert 0.3 <= time.monotonic() - before < 3
@@ -763,7 +763,7 @@ def test_closing_stops_everything_within_the_grace(run: str, tmp_path: Path, ali
 def test_closing_again_shortens_the_grace(on_bench: OnBench) -> None:
     async def test(bench: Bench) -> None:
         await bench.start("sh", "-c", IGNORES_TERM)
-        await bench.has_said(b"ready")
+        await bench.has_written(b"ready")
         patient = asyncio.create_task(bench.processes.close(grace_seconds=60))
         await asyncio.sleep(0)
         await asyncio.wait_for(bench.processes.close(grace_seconds=0), 10)
@@ -776,7 +776,7 @@ def test_a_cancelled_close_leaves_nothing(run: str, tmp_path: Path, alive: Alive
     async def test() -> None:
         async with bench(run, tmp_path) as made:
             await made.start("sh", "-c", IGNORES_TERM)
-            await made.has_said(b"ready")
+            await made.has_written(b"ready")
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(made.processes.close(grace_seconds=60), 0.05)
             await made.end_of()
@@ -817,7 +817,7 @@ def test_a_cancelled_start_leaves_nothing(on_bench: OnBench) -> None:
 # --- many -------------------------------------------------------------------------------------
 
 
-def test_two_runs_side_by_side_never_meet(
+def test_concurrent_runs_do_not_affect_each_other(
     make_run: Callable[[], str], tmp_path: Path, alive: Alive
 ) -> None:
     one, two = make_run(), make_run()
@@ -830,7 +830,7 @@ def test_two_runs_side_by_side_never_meet(
             assert alive(one) == []
             assert len(alive(two)) == 2
             assert sweep(one) == 0
-            # A marker that begins like another one is another one.
+            # A marker that is a prefix of another one is a different one.
             assert sweep(two[:-1]) == 0
             assert list(second.processes.running) == ["a"]
             assert not any(isinstance(event, Exited) for event in second.events)
@@ -838,7 +838,7 @@ def test_two_runs_side_by_side_never_meet(
     asyncio.run(test())
 
 
-def test_sweeping_kills_what_carries_the_marker_its_session_and_its_descendants(
+def test_sweeping_kills_marked_processes_their_sessions_and_descendants(
     make_run: Callable[[], str],
 ) -> None:
     run, other = make_run(), make_run()
@@ -869,7 +869,7 @@ def test_sweeping_kills_what_carries_the_marker_its_session_and_its_descendants(
 def test_sweeping_spares_an_unmarked_session_in_which_a_marked_process_was_started(
     run: str, eventually: Eventually
 ) -> None:
-    # Somebody's own shell, in which the environment of a job was tried by hand.
+    # A user's own shell, in which the environment of a job was tried by hand.
     script = f"env DASKJOB_PROCESS={run}/a sleep 60 & sleep 60 & echo $! $$; wait; echo no"
     with subprocess.Popen(
         ["sh", "-c", f"{script}; sleep 60"], stdout=subprocess.PIPE, start_new_session=True
@@ -877,7 +877,7 @@ def test_sweeping_spares_an_unmarked_session_in_which_a_marked_process_was_start
         try:
             assert shell.stdout is not None
             pids = [int(pid) for pid in shell.stdout.readline().split()]
-            eventually(lambda: sweep(run) == 1)  # as soon as env has set it
+            eventually(lambda: sweep(run) == 1)  # as soon as env has set the variable
             assert sweep(run) == 0
             assert all(map(lives, pids))
         finally:
@@ -885,7 +885,7 @@ def test_sweeping_spares_an_unmarked_session_in_which_a_marked_process_was_start
 
 
 @pytest.mark.parametrize("session", [-1, 0, 1, 700])
-def test_a_process_of_ours_in_a_foreign_session_makes_nobody_else_ours(
+def test_a_process_of_ours_in_a_foreign_session_makes_no_other_process_ours(
     monkeypatch: pytest.MonkeyPatch, session: int
 ) -> None:
     supervisor = supervisor_module.Supervisor.__new__(supervisor_module.Supervisor)
@@ -893,15 +893,15 @@ def test_a_process_of_ours_in_a_foreign_session_makes_nobody_else_ours(
     supervisor.children = {"a": supervisor_module.Child("a", 501)}
     process = supervisor_module.Process
     table = {
-        700: process(700, 1, 700, True),  # a shell of somebody
-        701: process(701, 700, session, True),  # what runs in it
+        700: process(700, 1, 700, True),  # a user's shell
+        701: process(701, 700, session, True),  # a process in it
         501: process(501, 1, 501, True),  # ours
-        502: process(502, 501, session, True),  # its child, in a session that it did not make
+        502: process(502, 501, session, True),  # its child, in a session that it did not create
     }
     for row in table.values():
         row.marker = b""
     monkeypatch.setattr(supervisor_module, "process_table", lambda: table)
-    for _ in range(2):  # nothing is learned for the second time either
+    for _ in range(2):  # the second time, too, no session is learned
         assert supervisor.owners() == {501: "a", 502: "a"}
 
 
@@ -922,7 +922,7 @@ def test_50_processes_start_run_and_end(on_bench: OnBench, alive: Alive, run: st
 
 
 @linux_only
-def test_the_node_keeps_no_descriptor_and_uses_no_time_for_what_is_over(
+def test_the_supervisor_keeps_no_descriptor_of_ended_processes_and_sleeps(
     on_bench: OnBench,
 ) -> None:
     async def test(bench: Bench) -> None:
@@ -939,20 +939,17 @@ def test_the_node_keeps_no_descriptor_and_uses_no_time_for_what_is_over(
         assert supervisor.num_fds() == before
         assert len(supervisor.children()) == 1
         wakes = supervisor.num_ctx_switches().voluntary
-        await asyncio.sleep(
-            0.3
-        )  # what is measured, not waited for: an idle supervisor does not wake
+        await asyncio.sleep(0.3)  # the measured period: an idle supervisor does not wake
         assert supervisor.num_ctx_switches().voluntary - wakes <= 1
 
     on_bench(test)
 
 
-# --- the supervisor itself
-# -------------------------------------------------------------------------
+# --- the supervisor itself -------------------------------------------------------------------
 
 
 class Wire:
-    """A supervisor, spoken to by hand."""
+    """A supervisor with a raw connection to its socket."""
 
     def __init__(self, run: str) -> None:
         ours, theirs = socket.socketpair()
@@ -999,9 +996,9 @@ def test_the_protocol_is_as_documented(wire: Wire, tmp_path: Path) -> None:
     wire.send({**start, "cwd": "/", "log": str(tmp_path / "log")})
     rejected = wire.receive()
     assert rejected == {
-        "event": "refused",
+        "event": "rejected",
         "id": "pod/main",
-        "error": f"pod/main still runs (pid {pid})",
+        "error": f"pod/main is still running (pid {pid})",
     }
     wire.send({"op": "stop", "id": "pod/main", "graceSeconds": 5})
     exited = wire.receive()
@@ -1064,35 +1061,35 @@ def test_a_malformed_request_is_answered_and_harmless(wire: Wire, request_: obje
         {"stdin": "tty"},
     ],
 )
-def test_a_malformed_start_is_refused(wire: Wire, change: dict[str, object]) -> None:
+def test_a_malformed_start_is_rejected(wire: Wire, change: dict[str, object]) -> None:
     wire.send({**GOOD, **change})
     event = wire.receive()
-    assert (event["event"], event["id"]) == ("refused", "a")
+    assert (event["event"], event["id"]) == ("rejected", "a")
     assert event["error"].startswith("malformed request: ")
 
 
-def test_a_grace_beyond_all_clocks_is_no_error(wire: Wire) -> None:
+def test_a_grace_that_overflows_the_clock_is_accepted(wire: Wire) -> None:
     wire.send({**GOOD, "argv": ["/bin/sleep", LONG]})
     assert wire.receive()["event"] == "started"
     wire.send(b'{"op": "stop", "id": "a", "graceSeconds": 1' + b"0" * 400 + b"}")
     assert wire.receive()["signal"] == signal.SIGTERM
 
 
-def test_a_parent_that_does_not_listen_holds_nothing_up(wire: Wire) -> None:
-    for n in range(5000):  # the answers do not fit the socket
+def test_a_parent_that_does_not_read_does_not_block_the_supervisor(wire: Wire) -> None:
+    for n in range(5000):  # the answers exceed the socket's buffer
         wire.send({**GOOD, "id": f"{n}-" + "x" * 200, "argv": []})
     for n in range(5000):
         assert wire.receive()["id"].startswith(f"{n}-")
 
 
-def test_a_request_without_end_is_dropped_and_the_next_one_heard(wire: Wire) -> None:
+def test_an_endless_request_is_dropped_and_the_next_one_accepted(wire: Wire) -> None:
     wire.send(b"x" * (supervisor_module.MAX_REQUEST_BYTES + 5_000_000))
     assert "exceeds" in wire.receive()["error"]
     wire.send(GOOD)
     assert wire.receive()["event"] == "started"
 
 
-def test_a_node_whose_parent_hangs_up_ends_well(run: str, alive: Alive) -> None:
+def test_a_supervisor_whose_parent_hangs_up_exits_with_0(run: str, alive: Alive) -> None:
     wire = Wire(run)
     wire.send({**GOOD, "argv": ["/bin/sleep", LONG]})
     assert wire.receive()["event"] == "started"

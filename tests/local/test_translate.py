@@ -1,4 +1,4 @@
-"""A container as a process of this machine: command line, environment, paths. No process here."""
+"""A container as a process of this machine: command line, environment, paths."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from daskjob.backends.local.translate import (
     Paths,
     container_process,
     expanded,
-    has_option,
     ungiven,
-    without,
 )
-from daskjob.core.spec import parse_job
+from daskjob.core.spec import DaskJob, parse
 from tests.cli.command import job
 
 MACHINE = Machine(
@@ -34,8 +32,8 @@ MACHINE = Machine(
 
 def process(container: dict[str, Any], paths: Paths | None = None) -> ContainerProcess:
     pod = {"metadata": {"name": "a-worker-1", "namespace": "default", "labels": {}}}
-    whole = {"name": "main", **container}
-    return container_process(whole, pod, MACHINE, paths or Paths(), Path("/tmp/message"))
+    complete = {"name": "main", **container}
+    return container_process(complete, pod, MACHINE, paths or Paths(), Path("/tmp/message"))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +61,7 @@ def test_python_is_this_one_and_other_programs_stay() -> None:
     assert process({"args": ["/opt/python", "a.py"]}).argv == ("/opt/python", "a.py")
 
 
-def test_scheduler_listens_at_the_runs_ports_whatever_it_was_told() -> None:
+def test_scheduler_listens_at_the_runs_ports_whatever_its_options() -> None:
     words = ["dask", "scheduler", "--port", "8786", "--host=0.0.0.0", "--dashboard-prefix", "/a"]
     argv = process({"args": words}).argv
     assert argv[3:] == (
@@ -123,18 +121,11 @@ def test_working_directory_is_the_containers_where_it_exists() -> None:
     assert process({"args": ["a"], "workingDir": "/no/such"}).cwd == Path("/work")
 
 
-def test_without_drops_an_option_with_its_value_in_both_spellings() -> None:
-    words = ["--port", "1", "--port=2", "--portal", "3"]
-    assert without(words, ["--port"]) == ["--portal", "3"]
-    assert has_option(["--name=x"], "--name")
-    assert not has_option(["--names", "x"], "--name")
+def test_a_plain_job_asks_for_nothing_unsupported() -> None:
+    assert ungiven(parse(DaskJob, job("pass"))) == []
 
 
-def test_nothing_is_ungiven_of_a_plain_job() -> None:
-    assert ungiven(parse_job(job("pass"))) == []
-
-
-def test_what_is_ungiven_is_named_by_its_name_and_its_pod() -> None:
+def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
     worker = {
         "image": "gpu:1",
         "resources": {"limits": {"nvidia.com/gpu": 1}},
@@ -142,7 +133,7 @@ def test_what_is_ungiven_is_named_by_its_name_and_its_pod() -> None:
     }
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
     manifest = job("pass", worker=worker, pod={"volumes": [claim], "nodeSelector": {"a": "b"}})
-    assert ungiven(parse_job(manifest)) == [
+    assert ungiven(parse(DaskJob, manifest)) == [
         "image gpu:1 (this Python runs instead)",
         "node selector of the runner",
         "volume data (persistentVolumeClaim; its path is this machine's own)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from daskjob.core.manifests import Manifest
-from daskjob.core.spec import parse_job
+from daskjob.core.spec import DaskJob, parse
 from daskjob.submit.local import local_script_job
 from daskjob.submit.script import Backoff, ScriptOptions, script_job
 
@@ -19,7 +19,7 @@ def containers(job: Manifest) -> list[Manifest]:
 def test_image_is_that_of_runner_scheduler_and_workers() -> None:
     job = script_job(COMMAND, ScriptOptions(2, 1, name="sums", image="registry/dask:1"), "a")
     assert [container["image"] for container in containers(job)] == ["registry/dask:1"] * 3
-    assert parse_job(job).meta.name == "sums"
+    assert parse(DaskJob, job).meta.name == "sums"
 
 
 def test_without_options_a_place_decides_on_images_and_retries() -> None:

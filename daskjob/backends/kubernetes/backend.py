@@ -56,10 +56,10 @@ from daskjob.core.observed import (
     job_observed,
     joined_groups,
 )
+from daskjob.core.parsed import parsed_cluster
 from daskjob.core.pod_warnings import silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.renewal import renewal
-from daskjob.core.readings import cluster_in
 from daskjob.core.status import ClusterPhase, JobStatusWord
 from daskjob.kube.api import Api
 from daskjob.kube.credentials import find_credentials
@@ -402,7 +402,7 @@ class KubernetesBackend:
         found = self.cache.get(ref.kind, ref.namespace, ref.name)
         if found is None or found.manifest is None:
             return None
-        spec = cluster_in(found.manifest)[0].spec
+        spec = parsed_cluster(found.manifest)[0].spec
         port = dashboard_container_port(spec.service, spec.scheduler)
         host = f"[{scheduler.ip}]" if ":" in scheduler.ip else scheduler.ip
         url = f"http://{host}:{port}{dashboard_prefix(spec.scheduler)}"

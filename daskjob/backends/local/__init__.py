@@ -1,1 +1,1 @@
-"""The world of this machine: pods are processes, a Service is a port, an image is this Python."""
+"""The local backend: pods are processes, a Service is a port, the image is this Python."""

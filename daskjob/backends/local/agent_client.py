@@ -1,4 +1,4 @@
-"""Asking the scheduler's agent over HTTP: bounded in time and size, never trusting the answer."""
+"""HTTP client of the scheduler's agent: bounded in time and size; answers are not trusted."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ class AgentClient:
         self._prefix = prefix
 
     async def get(self, route: str) -> Manifest:
-        """Return the answer to a question.
+        """Return the answer to a GET request.
 
         Raises
         ------
         NoAnswer
-            Nobody listens, the answer took longer than 2 s, is larger than 256 KiB or no JSON.
+            No server listens, or the answer took longer than 2 s, is larger than 256 KiB or is
+            not JSON.
         """
         return await asyncio.to_thread(self._ask, "GET", route, None, TIMEOUT_SECONDS)
 
     async def post(self, route: str, body: Manifest, timeout_seconds: float) -> Manifest:
-        """Return the answer to a request that may take a while."""
+        """Return the answer to a POST request that may take up to the given time."""
         data = json.dumps(body).encode()
         return await asyncio.to_thread(self._ask, "POST", route, data, timeout_seconds)
 
@@ -47,5 +48,5 @@ class AgentClient:
         finally:
             connection.close()
         if not isinstance(answer, dict):
-            raise NoAnswer("an answer that is no JSON object")
+            raise NoAnswer("the answer is not a JSON object")
         return answer

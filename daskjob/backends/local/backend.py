@@ -30,34 +30,34 @@ from daskjob.core.observed import Observed, ObservedJob, Platform
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.spec.pod import PodTemplate
 
-#: How often a scheduler is asked: until it answers, until its workers are there, and then, when
-#: every question takes time from its tasks.
+#: How often a scheduler is polled: until it answers, until its workers have registered, and then,
+#: when every request takes time from its tasks.
 STARTING_SECONDS = 0.1
 JOINING_SECONDS = 0.25
 RUNNING_SECONDS = 1.0
-#: Questions in a row without an answer before it is not known any more what is wanted.
+#: Consecutive requests without an answer before the scheduler's demand counts as unknown.
 PATIENCE = 3
-#: What of a report a status may hold; the run's folder has all of it.
+#: The size of a report in a status; the run's folder has the full report.
 REPORT_LIMIT_BYTES = 4096
 
 
 class LocalBackend(InMemoryBackend):
-    """The world of one run on this machine."""
+    """The backend of one run on this machine."""
 
     def __init__(self, folder: RunFolder, comm: str, dashboard: str) -> None:
         agent = resources.files("daskjob").joinpath("agent.py").read_text()
         platform = Platform(agent=agent, comm=comm, dashboard=dashboard, istio_excluded=False)
         super().__init__(lambda: datetime.now(UTC), platform)
-        self.store.slow_to_go = {"Pod"}
+        self.store.slow_to_delete = {"Pod"}
         self.folder = folder
         self.kubelet: Kubelet | None = None
-        #: Problems with the run's folder, told once to the user; the job goes on.
+        #: Problems with the run's folder, reported once to the user; the job continues.
         self.troubles: list[str] = []
         self._dashboard = dashboard
         self._silences = 0
 
     async def observe(self, key: Key) -> Observed | None:
-        """Return what there is to see, with the time of the runner's last words."""
+        """Return the observed state, with the time of the runner's last output."""
         observed = await super().observe(key)
         if not isinstance(observed, ObservedJob):
             return observed
@@ -65,18 +65,18 @@ class LocalBackend(InMemoryBackend):
         if runner is None or observed.job.policy.stall_deadline_seconds is None:
             return observed
         with contextlib.suppress(OSError):
-            spoken = self.folder.log(runner.ref.name).stat().st_mtime
-            return replace(observed, last_log_at=datetime.fromtimestamp(spoken, UTC))
+            written = self.folder.log(runner.ref.name).stat().st_mtime
+            return replace(observed, last_log_at=datetime.fromtimestamp(written, UTC))
         return observed
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Write a status; a job's goes to its folder too."""
+        """Write a status; save a job's in its folder too."""
         await super().write_status(ref, status)
         if ref.kind == names.Kind.JOB:
             self.save_job(ref)
 
     def save_job(self, ref: ObjectRef) -> None:
-        """Write the job to its folder; where that fails, say so once and go on."""
+        """Write the job to its folder; if that fails, report it once and continue."""
         job = self.store.found(ref)
         if job is None:
             return
@@ -88,37 +88,37 @@ class LocalBackend(InMemoryBackend):
             )
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
-        """Keep events, a job's in its folder too."""
+        """Keep events; save a job's in its folder too."""
         events = tuple(events)
         await super().emit(ref, events)
         for event in events if ref.kind == names.Kind.JOB else ():
-            told = {
+            record = {
                 "time": format_time(self.clock()),
                 "type": "Warning" if event.warning else "Normal",
                 "reason": event.reason,
                 "message": event.message,
             }
             try:
-                self.folder.append_event(told)
+                self.folder.append_event(record)
             except OSError as error:
                 self._trouble(f"events cannot be saved in {self.folder.path}: {error.strerror}")
 
-    def _trouble(self, words: str) -> None:
-        if words not in self.troubles:
-            self.troubles.append(words)
+    def _trouble(self, message: str) -> None:
+        if message not in self.troubles:
+            self.troubles.append(message)
 
     # The scheduler
 
     async def watch_schedulers(self) -> None:
-        """Ask the run's scheduler again and again, until cancelled.
+        """Poll the run's scheduler until cancelled.
 
-        Its answers say which pods are ready, and how the tasks stand.
+        Its answers show which pods are ready, and the counts of tasks.
         """
         while True:
             await asyncio.sleep(await self._ask_scheduler())
 
     async def _ask_scheduler(self) -> float:
-        """Ask once; return in how many seconds to ask again."""
+        """Ask once; return the seconds until the next request."""
         scheduler = self._scheduler()
         if scheduler is None or scheduler.main is None or not scheduler.main.running:
             self._ready(set())

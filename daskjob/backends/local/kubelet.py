@@ -1,6 +1,6 @@
-"""Pods as processes: started, restarted, stopped and told of as a kubelet does it.
+"""Pods as processes: starts, restarts and stops them and writes their status, as a kubelet does.
 
-Level-triggered, like a pass: ``sync`` compares every pod of the store with what runs, and acts.
+Level-triggered, like a pass: ``sync`` compares every pod of the store with its processes, and acts.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from daskjob.core.quantity import format_bytes
 
 #: Kubernetes' default time between SIGTERM and SIGKILL.
 DEFAULT_GRACE_SECONDS = 30.0
-#: What a worker gets whose cluster is gone, for the teardown of its plugins. Its scheduler gets
-#: nothing: nobody needs what it could still say.
+#: The grace period of a worker whose cluster is gone, for the teardown of its plugins. A scheduler
+#: gets none: its last output is of no use.
 TEARDOWN_SECONDS = 0.25
-#: The wait before a container is started again: doubling, until it has run for a while.
+#: The backoff before a container restarts: doubling, and reset after it has run for 60 s.
 FIRST_RESTART_SECONDS = 0.2
 LONGEST_RESTART_SECONDS = 30.0
 STABLE_SECONDS = 60.0
-#: How often the memory of workers is looked at, and at which share of their limit they are killed
+#: How often the memory of workers is checked, and at which share of their limit they are killed
 #: (distributed.worker.memory.terminate).
 MEMORY_LOOK_SECONDS = 0.2
 MEMORY_TERMINATE = 0.95
-#: What of a log a failed container's status tells.
+#: The end of the log that becomes a failed container's message.
 LOG_TAIL_BYTES = 2048
-#: What a message file may hold before it is cut: more than a result may be, so that it is noticed.
+#: Where a message file is cut: above the limit of a result, so that a longer one is detected.
 MESSAGE_BYTES = 8192
 
 
 @dataclass(slots=True)
 class _Container:
-    """One container of a pod, as it stands now."""
+    """The state of one container of a pod."""
 
     manifest: Manifest
     init: bool = False
@@ -76,15 +76,15 @@ class _Container:
 
 @dataclass(slots=True)
 class _Pod:
-    """One pod, as it stands now."""
+    """The state of one pod."""
 
     uid: str
     containers: list[_Container]
     scratch: Path
     started_at: datetime | None = None
-    #: Why the pod is being stopped for good: its own reason, in Kubernetes' word.
+    #: Why the pod is being stopped permanently: a pod reason of Kubernetes.
     stopped: str = ""
-    #: Whether it is ready, and since when it is or is not.
+    #: Whether it is ready, and when that last changed.
     ready: bool = False
     ready_changed_at: datetime | None = None
     paths: Paths = field(default_factory=Paths)
@@ -114,9 +114,9 @@ class Kubelet:
         self._pods: dict[str, _Pod] = {}
         self._ready: set[str] = set()
         self._changed = asyncio.Event()
-        #: Set by a second Ctrl-C: nothing is given time to end.
+        #: Set by a second Ctrl-C: all grace periods are 0.
         self.at_once = False
-        #: What could not be logged, told once to the user.
+        #: Logs that could not be written, reported once to the user.
         self.log_errors: list[str] = []
         store.watch(self._store_changed)
 
@@ -125,11 +125,11 @@ class Kubelet:
             self._changed.set()
 
     def wake(self) -> None:
-        """Ask for a look at every pod."""
+        """Request a sync of every pod."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Keep the processes in step with the pods, until cancelled."""
+        """Keep the processes in sync with the pods, until cancelled."""
         events = asyncio.create_task(self._listen())
         memory = asyncio.create_task(self._watch_memory())
         try:
@@ -139,7 +139,7 @@ class Kubelet:
                 timeout = None
                 if next_at is not None:
                     timeout = max((next_at - self._clock()).total_seconds(), 0.001)
-                # Not wait_for: until Python 3.12 a cancellation that comes with the event is lost.
+                # Not wait_for: before Python 3.12 it loses a cancellation along with the event.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(timeout):
                         await self._changed.wait()
@@ -150,10 +150,10 @@ class Kubelet:
 
     async def _listen(self) -> None:
         async for event in self._processes.events():
-            self._happened(event)
+            self._handle(event)
 
     async def _watch_memory(self) -> None:
-        """Kill workers that outgrow their limit, as their nannies would; they start again."""
+        """Kill workers that exceed their memory limit, as nannies would; they are restarted."""
         while True:
             await asyncio.sleep(MEMORY_LOOK_SECONDS)
             for pod in list(self._pods.values()):
@@ -164,9 +164,9 @@ class Kubelet:
                         name = f"{pod.uid}+{container.name}"
                         await self._processes.stop(name, grace_seconds=0)
 
-    # What processes did
+    # Events of processes
 
-    def _happened(self, event: ProcessEvent) -> None:
+    def _handle(self, event: ProcessEvent) -> None:
         found = self._container(event.id)
         if found is None:
             return
@@ -189,7 +189,7 @@ class Kubelet:
                 if container.out_of_memory:
                     container.out_of_memory = False
                     limit = format_bytes(container.memory_limit_bytes)
-                    reason, message = "OOMKilled", f"it outgrew its memory limit of {limit}"
+                    reason, message = "OOMKilled", f"it exceeded its memory limit of {limit}"
                 self._end(pod, container, code, reason, message, event.at)
             case SupervisorLost():
                 container.running = False
@@ -232,7 +232,7 @@ class Kubelet:
     def _message(self, pod: _Pod, container: _Container, code: int) -> str:
         """Return the container's termination message: what it wrote, or why it failed.
 
-        Whatever its policy says, a failure without words of its own is told by its log's end.
+        Whatever its policy, a failed container without a message gets the end of its log.
         """
         written = _read(self._message_file(pod, container), MESSAGE_BYTES, from_end=False)
         if written or code == 0:
@@ -251,10 +251,10 @@ class Kubelet:
         name = "" if container.name == main else container.name
         return self._folder.log(facts.ref.name, name)
 
-    # What pods ask for
+    # Sync
 
     async def sync(self) -> datetime | None:
-        """Bring every pod a step further; return when time alone calls for the next look."""
+        """Take the next step for every pod; return when the next sync is due by time alone."""
         moments: list[datetime | None] = []
         for manifest in [item for item in self._store.all() if item.get("kind") == "Pod"]:
             moments.append(await self._sync_pod(manifest))
@@ -288,7 +288,7 @@ class Kubelet:
         else:
             restart = await self._start_what_is_due(manifest, pod, now)
             moment = min((m for m in (moment, restart) if m is not None), default=None)
-        self._tell(manifest, pod)
+        self._write_status(manifest, pod)
         return moment
 
     def _prepare(self, manifest: Manifest) -> _Pod:
@@ -347,8 +347,8 @@ class Kubelet:
             self._end(pod, container, 128, "StartError", str(error), self._clock())
             return
         if not process.argv:
-            words = "neither command nor args say what to run, and there is no image here"
-            self._end(pod, container, 128, "StartError", words, self._clock())
+            message = "there is neither a command nor args, and images are not used here"
+            self._end(pod, container, 128, "StartError", message, self._clock())
             return
         container.starting = True
         container.memory_limit_bytes = process.memory_limit_bytes
@@ -359,7 +359,7 @@ class Kubelet:
     ) -> Command:
         facts = pod_facts(manifest)
         main = facts.main is not None and facts.main.name == container.name
-        # A later attempt would find what is left of it: nothing, or half a line.
+        # A later attempt would find only the rest of it: nothing, or half a line.
         first_runner = facts.component == names.Component.RUNNER and facts.attempt == 0
         return Command(
             id=f"{pod.uid}+{container.name}",
@@ -371,7 +371,7 @@ class Kubelet:
         )
 
     def _mounts(self, manifest: Manifest, container: Manifest, pod: _Pod) -> Paths:
-        """Return the folders that stand for the container's ConfigMap and empty volumes."""
+        """Return the folders that replace the container's ConfigMap and emptyDir volumes."""
         volumes = {v.get("name"): v for v in manifest["spec"].get("volumes") or ()}
         mounts: dict[str, Path] = {}
         for mount in container.get("volumeMounts") or ():
@@ -426,10 +426,10 @@ class Kubelet:
         self._ready.discard(uid)
         shutil.rmtree(pod.scratch, ignore_errors=True)
 
-    # What is told of pods
+    # Status
 
     def set_ready(self, uids: set[str]) -> None:
-        """Say which pods are ready: schedulers that answer, workers that they know."""
+        """Set which pods are ready: schedulers that answer, workers registered with them."""
         if uids != self._ready:
             self._ready = uids
             self._changed.set()
@@ -437,7 +437,7 @@ class Kubelet:
     def _manifest(self, uid: str) -> Manifest | None:
         return next((i for i in self._store.all() if metadata(i).get("uid") == uid), None)
 
-    def _tell(self, manifest: Manifest, pod: _Pod) -> None:
+    def _write_status(self, manifest: Manifest, pod: _Pod) -> None:
         status = self._status(manifest, pod)
         current = self._manifest(pod.uid)
         if current is not None and current.get("status") != status:
@@ -485,7 +485,7 @@ class Kubelet:
 
 
 def _restarts(manifest: Manifest, container: _Container, code: int) -> bool:
-    """Say whether a container that ended is started again, by its pod's restart policy."""
+    """Return whether an ended container is restarted, by its pod's restart policy."""
     policy = manifest["spec"].get("restartPolicy") or "Always"
     if container.init:
         return code != 0 and policy != "Never"

@@ -1,18 +1,19 @@
-"""Free loopback ports that stay ours until, and while, a process of ours listens at them.
+"""Free loopback ports that stay reserved until, and while, our process listens at them.
 
-Finding a free port and passing its number on is a race: the next socket of anybody may get it. So
-a reserved port is *bound*, with SO_REUSEADDR, and never listened at. What that means on Linux:
+Finding a free port and passing its number on is a race: another process may get the port first. So
+a reserved port is *bound*, with SO_REUSEADDR, but never listened at. On Linux:
 
-- the kernel gives the port to nobody who asks for any port (bind to 0, with or without
-  SO_REUSEADDR, or connect): those look for a port that no other socket of the address has;
-- who asks for this very port with SO_REUSEADDR gets it, and may listen, because no socket listens
-  there yet. tornado (so the scheduler, workers and dashboards), asyncio and http.server ask so;
-- who asks for it without SO_REUSEADDR is refused, and so is a second listener;
-- a process that restarts finds its port free, whatever connections linger (TIME_WAIT).
+- the kernel never assigns the port to a socket that asks for any port (bind to 0, with or without
+  SO_REUSEADDR, or connect): it assigns only ports that no other socket of the address has;
+- a socket that asks for this port with SO_REUSEADDR gets it, and may listen, because no socket
+  listens there yet. tornado (so the scheduler, workers and dashboards), asyncio and http.server set
+  that option;
+- a socket without SO_REUSEADDR cannot bind it, nor can a second listener;
+- a process that restarts finds its port free, even if connections linger (TIME_WAIT).
 
 On macOS, as on other BSDs, SO_REUSEADDR does not let two sockets have the same address and port,
 whether they listen or not, and SO_REUSEPORT would be needed on both, which tornado does not set.
-There the port is let go right before the start (`make_way`), and the race is short, not gone.
+There the port is released right before the start (`make_way`), so the race is short, not gone.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ class ReservedPorts:
         self.release()
 
     def make_way(self, *ports: int) -> None:
-        """To call right before a process is started that listens at these ports.
+        """Prepare for the start of a process that listens at these ports; call it right before.
 
-        Does nothing on Linux; elsewhere it releases them, since nothing else works there.
+        Does nothing on Linux; elsewhere it releases them, because nothing else works there.
         """
         if not HELD_WHILE_USED:
             self.release(*ports)
 
     def release(self, *ports: int) -> None:
-        """Give up these ports, or all. What is not held any more is no error."""
+        """Release these ports, or all. A port that is no longer held is not an error."""
         for port in ports or self.ports:
             held = self._sockets.pop(port, None)
             if held is not None:
@@ -62,7 +63,7 @@ class ReservedPorts:
 
 
 def reserve(count: int) -> ReservedPorts:
-    """Reserve so many different ports. Raises OSError if there are not as many, keeping none."""
+    """Reserve `count` different ports. Raises OSError if there are too few, keeping none."""
     sockets: list[socket.socket] = []
     try:
         for _ in range(count):

@@ -1,9 +1,9 @@
-"""Processes of one run: start them, stop them, hear how they ended, leave none behind.
+"""Processes of one run: start them, stop them, report how they ended, leave none behind.
 
-The asyncio side of the supervisor (`supervisor.py`), which does the work. Rule of this module:
-however it ends, by `close`, by cancellation or because the supervisor died, no process of the run
-remains. If this process itself dies, the supervisor sees to that; if both are killed at once, what
-is left carries the run's marker and is found by `sweep`.
+The asyncio client of the supervisor (`supervisor.py`), which does the work. Invariant: however it
+ends, by `close`, by cancellation or because the supervisor died, no process of the run remains. If
+this process itself dies, the supervisor ensures that; if both are killed at once, the remaining
+processes carry the run's marker, by which `sweep` finds them.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from daskjob.backends.local.supervisor import (
 
 logger = logging.getLogger(__name__)
 
-#: The longest line the supervisor may send: a refusal can quote a whole PATH.
+#: The longest line the supervisor may send: a rejection can quote a whole PATH.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
-#: How long the supervisor may take to exit after it closed its socket; it has nothing left to do.
+#: How long the supervisor may take to exit after it closed its socket: all its work is done.
 SUPERVISOR_EXIT_SECONDS = 5.0
-#: What the supervisor may need beyond the grace: killing what is left (main processes, then their
-#: orphans, then a last look) and its farewell. After that it is taken for stuck.
+#: What the supervisor may need beyond the grace: killing main processes, then their orphans, then a
+#: last sweep, and sending its last events. After that it is considered stuck.
 MARGIN_SECONDS = 3 * SWEEP_SECONDS + LAST_REPORT_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run, and for whom. `env` is complete: nothing of ours is added but the marker."""
+    """A process to start. `env` is complete: only the marker is added to it."""
 
     #: Unique among the running processes of the run; by convention `pod/container`.
     id: str
@@ -59,24 +59,24 @@ class Command:
     cwd: Path
     #: Standard output and error are appended to it. Its folder must exist.
     log: Path
-    #: `null`: at its end at once; `inherit`: the standard input of this process.
+    #: `null`: end of file at once; `inherit`: the standard input of this process.
     stdin: Literal["null", "inherit"] = "null"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The program runs."""
+    """The program is running."""
 
     id: str
     pid: int
     at: datetime
-    #: Why there is no log, as a sentence: the process runs all the same, unheard.
+    #: Why there is no log, as a sentence: the process runs without one.
     log_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotRunning:
-    """The program does not run, and why, as a sentence for the user."""
+    """The program was not started; `error` is a sentence for the user."""
 
     id: str
     error: str
@@ -84,20 +84,20 @@ class NotRunning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exited:
-    """The main process has ended, and everything that it left behind is gone."""
+    """The main process has ended, and all its leftovers are gone."""
 
     id: str
     #: None if a signal ended it; exactly one of the two is set.
     exit_code: int | None
     signal: int | None
     at: datetime
-    #: How many processes could not be killed within 5 s: another user's, or stuck in the kernel.
+    #: Processes that could not be killed within 5 s: another user's, or stuck in the kernel.
     left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorLost:
-    """The supervisor died and took the process along; how that ended cannot be known."""
+    """The supervisor died and the process with it; its exit status is unknown."""
 
     id: str
     error: str
@@ -111,12 +111,12 @@ class Processes:
     """All processes of one run, as an async context manager.
 
     Leaving it stops them with a grace of 3 s; `close` with another grace may be called before.
-    Events arrive in the order in which things happened, every `Started` is followed by exactly one
-    `Exited` or `SupervisorLost`.
+    Events arrive in order; every `Started` is followed by exactly one `Exited` or
+    `SupervisorLost`.
     """
 
     def __init__(self, run: str) -> None:
-        """`run` is the run's marker: unique for all times on this machine, and without slash."""
+        """`run` is the run's marker: unique on this machine, forever, and without a slash."""
         self._run = checked(run)
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -134,7 +134,7 @@ class Processes:
 
     @property
     def running(self) -> Mapping[str, Started]:
-        """What runs now, by id; an id is in it until its `Exited` or `SupervisorLost`."""
+        """The running processes by id; each stays until its `Exited` or `SupervisorLost`."""
         return dict(self._running)
 
     @property
@@ -150,12 +150,12 @@ class Processes:
         await self.close(grace_seconds=ORPHANED_GRACE_SECONDS)
 
     async def open(self) -> None:
-        """Start the supervisor. Returns before it is ready: requests wait for it in the socket.
+        """Start the supervisor. Returns before it is ready: the socket buffers requests.
 
         Raises OSError if it cannot be started.
         """
         if self._supervisor is not None:
-            raise RuntimeError("a Processes object is opened once")
+            raise RuntimeError("a Processes object can be opened only once")
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -164,7 +164,7 @@ class Processes:
                 sock=ours, limit=MAX_EVENT_BYTES
             )
         except BaseException:
-            ours.close()  # the supervisor ends by itself when its socket does
+            ours.close()  # the supervisor exits when its socket is closed
             if self._supervisor is not None:
                 self._supervisor.wait()
             raise
@@ -175,13 +175,13 @@ class Processes:
     async def start(self, command: Command) -> Started | NotRunning:
         """Start a process; the answer is also among the events.
 
-        If this call is cancelled, the process is killed should it have been started.
+        If this call is cancelled, the process is killed if it was started.
         """
         name = command.id
         if self._listener is None or self._listener.done() or self._closing:
             return self._reject(name, "the run is closed, or its supervisor is gone")
         if name in self._running or name in self._answers:
-            return self._reject(name, f"{name} still runs")
+            return self._reject(name, f"{name} is still running")
         answer = asyncio.get_running_loop().create_future()
         self._answers[name] = answer
         await self._send(start_request(command))
@@ -194,20 +194,19 @@ class Processes:
     async def stop(self, name: str, *, grace_seconds: float = GRACE_SECONDS) -> None:
         """Ask the process of an id to end: SIGTERM to its group, SIGKILL after the grace.
 
-        A grace of 0 is SIGKILL at once. Does not wait: `Exited` follows. Asking again with a
-        shorter grace shortens it. An id that does not run is no error: it has what it was asked
-        for.
+        A grace of 0 is SIGKILL at once. Does not wait: `Exited` follows. A repeated call with a
+        shorter grace shortens it. An id that is not running is not an error: it has ended already.
         """
         await self._send({"op": "stop", "id": name, "graceSeconds": grace_seconds})
 
     async def events(self) -> AsyncIterator[ProcessEvent]:
-        """Everything that happens, until the supervisor has ended. For one reader."""
+        """Yield all events until the supervisor has ended. For one reader."""
         while (event := await self._events.get()) is not None:
             yield event
-        self._events.put_nowait(None)  # whoever asks again finds the end again
+        self._events.put_nowait(None)  # a later call ends at once
 
     async def close(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Stop everything and return when nothing of the run is left.
+        """Stop everything and return when no process of the run is left.
 
         May be called again, also while it waits, to shorten the grace.
         """
@@ -218,19 +217,18 @@ class Processes:
         try:
             await asyncio.wait({self._listener}, timeout=grace_seconds + MARGIN_SECONDS)
         finally:
-            # Stuck, or we are cancelled: without its supervisor, the listener sweeps.
+            # Stuck, or we are cancelled: once the supervisor is dead, the listener sweeps.
             if not self._listener.done():
                 self._supervisor.kill()
         await asyncio.wait({self._listener})
         self._listener.result()
 
-    # --- the conversation with the supervisor
-    # --------------------------------------------------------
+    # --- the connection to the supervisor ------------------------------------------------------
 
     async def _send(self, request: Mapping[str, Any]) -> None:
         self._write(request)
         if self._writer is not None:
-            # A supervisor that is gone is noticed by the listener, which tells everyone.
+            # The listener notices that the supervisor is gone, and reports it.
             with contextlib.suppress(ConnectionError):
                 await self._writer.drain()
 
@@ -241,15 +239,15 @@ class Processes:
     async def _listen(
         self, reader: asyncio.StreamReader, supervisor: subprocess.Popen[bytes]
     ) -> None:
-        """Own the supervisor: report what it says and, when it has ended, see that all is gone."""
+        """Forward the supervisor's events; when it has ended, kill the remaining processes."""
         try:
-            # A supervisor that was killed may leave half a line, or a connection reset.
+            # A killed supervisor may leave half a line, or reset the connection.
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while True:
                     self._receive(json.loads(await reader.readuntil(b"\n")))
             await asyncio.to_thread(self._end_supervisor, supervisor)
         except BaseException:
-            # Cancelled (the loop is closing) or a bug: no time for threads.
+            # Cancelled (the loop is closing) or a bug: do not wait for a thread.
             supervisor.kill()
             self._end_supervisor(supervisor)
             raise
@@ -266,7 +264,7 @@ class Processes:
                 started = Started(id=id, pid=pid, at=moment(at), log_error=event.get("logError"))
                 self._running[id] = started
                 self._answer(started)
-            case {"event": "refused", "id": id, "error": error}:
+            case {"event": "rejected", "id": id, "error": error}:
                 self._answer(NotRunning(id=id, error=error))
             case {"event": "exited", "id": id, "exitCode": code, "signal": number, "at": at}:
                 self._running.pop(id, None)
@@ -276,7 +274,7 @@ class Processes:
                 )
             case _:
                 self._trouble = str(event.get("error", event))
-                logger.warning("The supervisor of run %s says: %s", self._run, self._trouble)
+                logger.warning("supervisor of run %s: %s", self._run, self._trouble)
 
     def _answer(self, answer: Started | NotRunning) -> None:
         self._events.put_nowait(answer)
@@ -290,7 +288,7 @@ class Processes:
         return rejected
 
     def _end_supervisor(self, supervisor: subprocess.Popen[bytes]) -> None:
-        """Wait for the supervisor, and sweep unless it promises that nothing is left. Blocks."""
+        """Wait for the supervisor, and sweep unless it guarantees that none is left. Blocks."""
         try:
             supervisor.wait(SUPERVISOR_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -301,7 +299,7 @@ class Processes:
             kill_all(self._run, {started.pid for started in self._running.values()})
 
     def _report_lost(self, supervisor: subprocess.Popen[bytes]) -> None:
-        """Tell everyone who waits that nothing more will come."""
+        """Complete all pending starts and processes: no more events will arrive."""
         error = f"the process that ran it {how_it_ended(supervisor.returncode)}"
         if self._trouble:
             error += f" ({self._trouble})"
@@ -315,11 +313,11 @@ class Processes:
 
 
 def start_supervisor(run: str, control: socket.socket) -> subprocess.Popen[bytes]:
-    """The supervisor as a process of its own session, so that Ctrl-C in a terminal is ours alone.
+    """Start the supervisor in its own session, so that Ctrl-C in a terminal reaches only us.
 
-    It gets our environment, because the interpreter may need it (LD_LIBRARY_PATH), but passes
-    nothing of it on. Its own output goes nowhere: it says what it has to say in the socket, and
-    would keep open a pipe that somebody reads to its end.
+    It gets our environment, because the interpreter may need it (LD_LIBRARY_PATH), but does not
+    pass it on. Its output is discarded: it reports over the socket, and would keep open a pipe
+    that another program reads to its end.
     """
     return subprocess.Popen(
         [
@@ -336,7 +334,7 @@ def start_supervisor(run: str, control: socket.socket) -> subprocess.Popen[bytes
 
 
 def start_request(command: Command) -> dict[str, Any]:
-    """The supervisor's `start` request for a command."""
+    """Return the supervisor's `start` request for a command."""
     return {
         "op": "start",
         "id": command.id,
@@ -349,24 +347,24 @@ def start_request(command: Command) -> dict[str, Any]:
 
 
 def plain(text: str | Path) -> str:
-    """Text whose UTF-8 (with surrogate escapes) is what this process' locale would write."""
+    """Return text whose UTF-8 (with surrogate escapes) equals its encoding in our locale."""
     return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def moment(seconds: float) -> datetime:
-    """A time as the supervisor gives it, in UTC."""
+    """Return a timestamp of the supervisor, in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def how_it_ended(returncode: int | None) -> str:
-    """The end of a process, for a sentence."""
+    """Return how a process ended, as part of a sentence."""
     if returncode is None or returncode >= 0:
         return f"ended with exit code {returncode}"
     return f"was killed by {signal.Signals(-returncode).name}"
 
 
 def checked(run: str) -> str:
-    """A run's marker that can be told from what follows it in the variable, or ValueError."""
+    """Return a run's marker if it can be parsed out of the variable, else raise ValueError."""
     if not run or "/" in run or not run.isprintable():
         raise ValueError(f"a run's marker is printable text without a slash, not {run!r}")
     return run
@@ -376,17 +374,17 @@ def checked(run: str) -> str:
 
 
 def sweep(run: str) -> int:
-    """Kill every process of a run, its supervisor included, wherever it came from; how many.
+    """Kill every process of a run, its supervisor included; return the number killed.
 
-    For a run whose own processes are dead: a live supervisor would report the deaths as failures.
-    What belongs to another run is never touched, nor is the caller or any of its ancestors. Takes
-    up to 5 s if something resists; blocks.
+    For a run whose `daskjob run` is dead: a live supervisor would report the deaths as failures.
+    Never touches processes of another run, the caller or its ancestors. Blocks; takes up to 5 s if
+    a process cannot be killed.
     """
     return kill_all(checked(run), ())
 
 
 def kill_all(run: str, sessions: Iterable[int]) -> int:
-    """`sweep`, of a run that is known to have had these sessions."""
+    """Sweep a run that is known to have had these sessions."""
     killed: set[psutil.Process] = set()
     known = set(sessions)
     give_up = time.monotonic() + SWEEP_SECONDS
@@ -395,16 +393,16 @@ def kill_all(run: str, sessions: Iterable[int]) -> int:
             with contextlib.suppress(psutil.Error):
                 process.kill()
                 killed.add(process)
-        time.sleep(0.005)  # dying takes a moment, and what was forked meanwhile is found next time
+        time.sleep(0.005)  # processes take time to die, and later forks are found next time
     return len(killed)
 
 
 def members(run: str, sessions: set[int]) -> list[psutil.Process]:
-    """The living processes of a run; adds their sessions to `sessions`.
+    """Return the living processes of a run; add their sessions to `sessions`.
 
     They carry its marker, or (since a process can overwrite its environment: setproctitle does)
-    descend from one that does, or are in a session that one of the run made. What is returned
-    gets killed, so a session counts only if its leader is of the run, or gone: a marked process
+    descend from one that does, or are in a session that one of the run created. All of them get
+    killed, so a session counts only if its leader belongs to the run, or is gone: a marked process
     may have been started by hand from a user's own shell. Sessions 0 and 1 are the system's.
     """
     spared = {0, 1, os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
@@ -440,9 +438,9 @@ def members(run: str, sessions: set[int]) -> list[psutil.Process]:
 
 
 def run_of(environ: Mapping[str, str]) -> str | None:
-    """The run that a process belongs to by its environment.
+    """Return the run that a process belongs to by its environment.
 
-    A supervisor belongs to its own run, not to the one that it was started in.
+    A supervisor belongs to its own run, not to the run in which it was started.
     """
     supervisor, marker = environ.get(SUPERVISOR_MARKER), environ.get(MARKER)
     if supervisor is not None:

@@ -1,7 +1,7 @@
 """One job from its first to its last process on this machine.
 
-``LocalRun`` owns everything that the job has here: its folder and lock, its ports, its processes.
-When ``run`` returns, however it returns, none of the processes remains.
+``LocalRun`` owns the job's folder and lock, its ports and its processes. When ``run`` returns or
+raises, none of the processes remains.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from daskjob.core.dask import DaskState
 from daskjob.core.errors import ApiError, Conflict, FieldError, Invalid
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.pods import pod_facts
-from daskjob.core.spec import ClusterSpec, DaskJob, parse_job
+from daskjob.core.spec import ClusterSpec, DaskJob, parse
 from daskjob.core.status import JobStatus, job_status_from
 
-#: How often the run looks whether another process asked it to cancel.
+#: How often the run checks whether another process asked it to cancel.
 CANCEL_LOOK_SECONDS = 0.2
-#: How long what is left of an ended job may take to go before it is killed.
+#: How long the objects of an ended job may take to terminate before they are killed.
 CLEANUP_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How a run stands, for whoever shows it."""
+    """The state of a run, for display."""
 
     status: JobStatus
     dask: DaskState | None
@@ -65,17 +65,17 @@ class Snapshot:
 def prepare_run(
     manifest: Manifest, *, root: Path, cwd: Path, environment: Mapping[str, str]
 ) -> LocalRun:
-    """Return a run of a manifest that is valid, with its folder; nothing is started yet.
+    """Return a run of a valid manifest, with its folder; no process is started yet.
 
     Raises
     ------
     Invalid
-        The manifest is wrong, or asks for what a machine can never do.
+        The manifest is invalid, or asks for something that a machine can never do.
     Conflict
-        A job of this name runs here now.
+        A job of this name is already running here.
     """
     prepared = _prepared(manifest)
-    job = parse_job(prepared)
+    job = parse(DaskJob, prepared)
     _check_for_this_machine(job)
     _check_name_is_free(root, job.meta.name)
     things = ungiven(job)
@@ -85,7 +85,7 @@ def prepare_run(
 
 
 def _make_folder(root: Path, job: DaskJob, notes: list[str]) -> RunFolder:
-    """Return the run's folder; where it cannot be among the others, in one of its own."""
+    """Return the run's folder; a temporary one where the state directory cannot be used."""
     try:
         return new_folder(root, job.meta.name, job.meta.uid)
     except OSError as error:
@@ -98,7 +98,7 @@ def _make_folder(root: Path, job: DaskJob, notes: list[str]) -> RunFolder:
 
 
 class LocalRun:
-    """A job on this machine; ``prepare_run`` makes one."""
+    """A job on this machine; ``prepare_run`` creates it."""
 
     def __init__(
         self,
@@ -110,9 +110,9 @@ class LocalRun:
         notes: list[str],
     ) -> None:
         self._manifest = manifest
-        self.job: DaskJob = parse_job(manifest)
+        self.job: DaskJob = parse(DaskJob, manifest)
         self.folder = folder
-        #: What the user should know before the job starts, one sentence each.
+        #: Notes for the user before the job starts, one sentence each.
         self.notes = notes
         self._environment = dict(environment)
         self._cwd = cwd
@@ -128,7 +128,7 @@ class LocalRun:
 
     @property
     def manifest(self) -> Manifest:
-        """The job with its status as it stands."""
+        """The job with its current status."""
         if self._backend is not None:
             found = self._backend.store.get(self.key)
             if found is not None:
@@ -137,26 +137,26 @@ class LocalRun:
 
     @property
     def troubles(self) -> list[str]:
-        """What went wrong beside the job: logs or a status that could not be written."""
+        """Problems outside the job itself: logs or a status that could not be written."""
         found = list(self._backend.troubles) if self._backend else []
         return found + (self._kubelet.log_errors if self._kubelet else [])
 
     def cancel(self) -> None:
-        """Cancel the job: its runner gets SIGTERM, and its grace period."""
+        """Cancel the job: its runner gets SIGTERM and its grace period."""
         self._cancelled = True
         job = self._backend.store.get(self.key) if self._backend else None
         if self._backend and job is not None and not job["spec"].get("cancel"):
             self._backend.store.patch(object_ref(job), {"spec": {"cancel": True}})
 
     def kill(self) -> None:
-        """Cancel the job and give nothing time to end."""
+        """Cancel the job without any grace period."""
         self.cancel()
         if self._kubelet is not None:
             self._kubelet.at_once = True
             self._kubelet.wake()
 
     def snapshot(self) -> Snapshot:
-        """Return how the run stands."""
+        """Return the state of the run."""
         status = job_status_from(self.manifest.get("status"))
         backend = self._backend
         pods = [p for p in backend.store.all() if p.get("kind") == "Pod"] if backend else []
@@ -183,7 +183,7 @@ class LocalRun:
         Raises
         ------
         ApiError
-            This machine has no ports or processes to give.
+            This machine cannot provide the ports or processes.
         """
         scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{self.job.meta.name}-"))
         with contextlib.suppress(OSError):
@@ -195,7 +195,7 @@ class LocalRun:
                 ports.make_way(*ports.ports)
                 await self._run(backend, comm, dashboard, scratch)
         except OSError as error:
-            raise ApiError(f"this machine did not start the job: {error}") from error
+            raise ApiError(f"this machine cannot start the job: {error}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             self.folder.remove_scratch()
@@ -203,7 +203,7 @@ class LocalRun:
 
     @contextlib.contextmanager
     def _registered(self) -> Iterator[None]:
-        """Hold the job's folder, and with it the job's name; two of a name never run at once.
+        """Hold the job's folder, and with it its name: no two jobs of a name run concurrently.
 
         Raises
         ------
@@ -222,7 +222,7 @@ class LocalRun:
                     raise
                 held.enter_context(self.folder.held())
                 with contextlib.suppress(OSError):
-                    # From now on others find the name taken.
+                    # From now on the name is taken for others.
                     self.folder.write_job(self._manifest)
             yield
 
@@ -244,26 +244,26 @@ class LocalRun:
             backend.save_job(object_ref(created))
             if self._cancelled:
                 self.cancel()
-            helpers = [
+            background = [
                 asyncio.create_task(self._kubelet.run(), name="kubelet"),
                 asyncio.create_task(backend.watch_schedulers(), name="schedulers"),
                 asyncio.create_task(self._watch_for_cancellation(), name="cancellation"),
             ]
             try:
-                await self._until_over(passes, helpers)
+                await self._until_over(passes, background)
             finally:
-                for helper in helpers:
-                    helper.cancel()
-                await asyncio.gather(*helpers, return_exceptions=True)
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
                 await processes.close(grace_seconds=0)
                 self._last = self.manifest
 
-    async def _until_over(self, passes: SerialPasses, helpers: list[asyncio.Task[None]]) -> None:
-        """Make passes until the job is over; a helper that fails fails the run, loudly."""
+    async def _until_over(self, passes: SerialPasses, background: list[asyncio.Task[None]]) -> None:
+        """Run passes until the job is over; an exception in a background task ends the run."""
         loop = asyncio.create_task(passes.run(self._over), name="passes")
         try:
-            await asyncio.wait([loop, *helpers], return_when=asyncio.FIRST_COMPLETED)
-            for task in (loop, *helpers):
+            await asyncio.wait([loop, *background], return_when=asyncio.FIRST_COMPLETED)
+            for task in (loop, *background):
                 if task.done():
                     task.result()
         finally:
@@ -271,7 +271,7 @@ class LocalRun:
             await asyncio.gather(loop, return_exceptions=True)
 
     def _over(self) -> bool:
-        """Say whether the job has ended and what goes with it is gone."""
+        """Return whether the job has ended and its dependents are deleted."""
         backend = self._backend
         if backend is None:
             return False
@@ -317,9 +317,9 @@ class LocalRun:
 
 
 def _most_workers(cluster: ClusterSpec) -> int:
-    """Return among how many workers the memory is shared out.
+    """Return the number of workers that share the memory.
 
-    Those that may come as a group follows the scheduler count as far as there are processors.
+    Autoscaled workers count up to the number of processors.
     """
     processors = os.cpu_count() or 1
     return sum(
@@ -331,7 +331,7 @@ def _most_workers(cluster: ClusterSpec) -> int:
 
 
 def _prepared(manifest: Manifest) -> Manifest:
-    """Return the manifest as a new object of this machine: a name, an identity, no status."""
+    """Return the manifest as a new object of this machine: with a name and a uid, no status."""
     job: Manifest = copy.deepcopy(manifest)
     job.pop("status", None)
     meta = job.get("metadata")
@@ -348,7 +348,7 @@ def _prepared(manifest: Manifest) -> Manifest:
 
 
 def random_suffix() -> str:
-    """Return five characters, as Kubernetes appends them to a generated name."""
+    """Return five random characters, as Kubernetes appends them to a generated name."""
     letters = string.ascii_lowercase + string.digits
     return "".join(secrets.choice(letters) for _ in range(5))
 
@@ -356,12 +356,12 @@ def random_suffix() -> str:
 def _check_for_this_machine(job: DaskJob) -> None:
     errors = []
     if job.cluster_ref:
-        allowed = "there are no clusters here to refer to: write cluster"
+        allowed = "there are no clusters on this machine to refer to: use spec.cluster"
         errors.append(FieldError("spec.clusterRef", job.cluster_ref, allowed))
     if job.suspend:
-        errors.append(FieldError("spec.suspend", True, "nobody would ever resume it here"))
+        errors.append(FieldError("spec.suspend", True, "it could never be resumed on this machine"))
     if job.managed_by != names.MANAGED_BY:
-        allowed = f"only {names.MANAGED_BY} runs jobs here"
+        allowed = f"only {names.MANAGED_BY} runs jobs on this machine"
         errors.append(FieldError("spec.managedBy", job.managed_by, allowed))
     if errors:
         raise Invalid(f"DaskJob {job.meta.name}", errors)
@@ -371,7 +371,7 @@ def _check_name_is_free(root: Path, name: str) -> None:
     for folder in folders(root):
         if folder.name == name and folder.is_live():
             raise Conflict(
-                f"a job {name!r} runs on this machine now. "
+                f"a job {name!r} is already running on this machine. "
                 f"Wait for it, cancel it (daskjob cancel {name}), or choose another --name."
             )
 
@@ -384,7 +384,7 @@ def _is_terminal(descriptor: int) -> bool:
 
 
 def machine_memory_bytes() -> int:
-    """Return the memory that processes may use here: the machine's, or its control group's."""
+    """Return the memory available to processes: the machine's, or its control group's."""
     total = int(psutil.virtual_memory().total)
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -1,8 +1,8 @@
-"""What stays of the jobs of this machine: one folder each, so that they can be asked about later.
+"""The records of the jobs of this machine: one folder each, for later commands.
 
-A run's folder holds the job with its status, its events, its logs and its full report. Whoever
-runs the job holds the folder's lock: a folder that says "running" and is not locked tells of a run
-that was killed, and is settled by whoever reads it first.
+A run's folder holds the job with its status, its events, its logs and its full report. The process
+that runs the job holds the folder's lock: a job that is "running" in an unlocked folder was killed,
+and the first process that reads it writes its final status.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from daskjob.core.status import (
     job_status_from,
 )
 
-#: How the names of folders in the system's temporary folder begin.
+#: Prefix of the names of folders in the system's temporary folder.
 SCRATCH_PREFIX = "daskjob-"
 
 
@@ -60,7 +60,7 @@ class RunFolder:
 
     @property
     def logs(self) -> Path:
-        """Where the logs of the pods are."""
+        """The folder of the pods' logs."""
         return self.path / "logs"
 
     @property
@@ -70,11 +70,11 @@ class RunFolder:
 
     @property
     def cancel_file(self) -> Path:
-        """Its existence asks whoever runs the job to cancel it."""
+        """If it exists, the process that runs the job cancels it."""
         return self.path / "cancel"
 
     def remember_scratch(self, scratch: Path) -> None:
-        """Note where the run's processes write, for whoever finds that the run was killed.
+        """Record where the run's processes write, for the process that cleans up a killed run.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class RunFolder:
         (self.path / "scratch").write_text(str(scratch))
 
     def remove_scratch(self) -> None:
-        """Remove what the processes of a run that is over wrote and nobody keeps."""
+        """Remove the temporary files of a run that is over."""
         note = self.path / "scratch"
         try:
             scratch = Path(note.read_text())
@@ -100,7 +100,7 @@ class RunFolder:
         return self.logs / (f"{pod}.{container}.log" if container else f"{pod}.log")
 
     def write_job(self, manifest: Manifest) -> None:
-        """Write the job; readers see the old one or the new one, never half of it.
+        """Write the job atomically: readers see the old one or the new one.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class RunFolder:
         self.write("job.json", manifest)
 
     def write(self, name: str, content: object) -> None:
-        """Write a JSON file so that readers see the old one or the new one.
+        """Write a JSON file atomically: readers see the old one or the new one.
 
         Raises
         ------
@@ -122,12 +122,12 @@ class RunFolder:
         temporary.replace(self.path / name)
 
     def job(self) -> Manifest:
-        """Return the job as it was last written, settled where its run was killed.
+        """Return the job as last written; if its run was killed, with its final status.
 
         Raises
         ------
         NotFound
-            The folder holds no job that can be read.
+            The folder holds no readable job.
         """
         manifest = self._read_job()
         status = job_status_from(manifest.get("status"))
@@ -145,13 +145,13 @@ class RunFolder:
                 self.write_job(manifest)
                 self.remove_scratch()
         except (OSError, BlockingIOError):
-            # Told all the same; whoever can write settles it.
+            # Returned all the same; a process that can write will save it.
             return manifest
         return manifest
 
     def _sweep(self, manifest: Manifest) -> None:
-        """End what a killed run left: nothing, unless its node process was killed with it."""
-        # Here, so that who only asks for a job does not pay for psutil and asyncio.
+        """Kill the processes of a killed run: none, unless its supervisor was killed with it."""
+        # Imported here, so that other commands do not load psutil and asyncio.
         from daskjob.backends.local.processes import sweep
 
         uid = str(metadata(manifest).get("uid", ""))
@@ -162,21 +162,21 @@ class RunFolder:
         try:
             manifest = json.loads((self.path / "job.json").read_text())
         except (OSError, ValueError) as error:
-            raise NotFound(f"{self.path} holds no job that can be read: {error}") from error
+            raise NotFound(f"{self.path} holds no readable job: {error}") from error
         if not isinstance(manifest, dict):
-            raise NotFound(f"{self.path} holds no job that can be read")
+            raise NotFound(f"{self.path} holds no readable job")
         return manifest
 
     @property
     def generated_from(self) -> str:
-        """What the job's name was generated from; empty where the user gave it."""
+        """The job's generateName; empty where the user gave the name."""
         try:
             return str(metadata(self._read_job()).get("generateName") or "")
         except NotFound:
             return ""
 
     def is_live(self) -> bool:
-        """Say whether somebody runs the job now."""
+        """Return whether a process is running the job."""
         try:
             with self.held():
                 return False
@@ -187,19 +187,19 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder's lock; it goes with the process, however that ends.
+        """Hold the folder's lock; it is released when the process ends, however it ends.
 
         Raises
         ------
         BlockingIOError
-            Somebody else holds it.
+            Another process holds it.
         """
         with (self.path / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
 
     def append_event(self, event: Manifest) -> None:
-        """Add an event to the job's story.
+        """Append an event of the job.
 
         Raises
         ------
@@ -226,7 +226,7 @@ class RunFolder:
         return found if isinstance(found, dict) else None
 
     def ask_to_cancel(self) -> None:
-        """Ask whoever runs the job to cancel it.
+        """Ask the process that runs the job to cancel it.
 
         Raises
         ------
@@ -236,18 +236,18 @@ class RunFolder:
         self.cancel_file.touch()
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it."""
+        """Remove the folder and all its content."""
         self.remove_scratch()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def run_marker(uid: str) -> str:
-    """Return what marks the processes of a job's run in their environment."""
+    """Return the marker in the environment of the processes of a job's run."""
     return f"daskjob-{uid}"
 
 
 def killed(status: JobStatus, now: datetime) -> JobStatus:
-    """Return the status of a job whose ``daskjob run`` was killed before it could say so."""
+    """Return the status of a job whose ``daskjob run`` was killed before it could write one."""
     now = whole_seconds(now)
     message = (
         "the daskjob process that ran the job was killed; all of the job's processes ended with it."
@@ -269,7 +269,7 @@ def killed(status: JobStatus, now: datetime) -> JobStatus:
 
 @contextmanager
 def exclusive(root: Path) -> Iterator[None]:
-    """Be the only one who takes a name in the state directory; waits for others, who are quick.
+    """Be the only process that takes a name in the state directory; waits briefly for others.
 
     Raises
     ------
@@ -282,7 +282,7 @@ def exclusive(root: Path) -> Iterator[None]:
 
 
 def new_folder(root: Path, name: str, uid: str) -> RunFolder:
-    """Make the folder of a new run, readable by its owner only.
+    """Create the folder of a new run, readable by its owner only.
 
     Raises
     ------
@@ -297,7 +297,7 @@ def new_folder(root: Path, name: str, uid: str) -> RunFolder:
 
 
 def folders(root: Path) -> list[RunFolder]:
-    """Return the folders of all runs that can be read, newest first."""
+    """Return the readable folders of runs, newest first."""
     if not root.is_dir():
         return []
     found = []
@@ -309,9 +309,9 @@ def folders(root: Path) -> list[RunFolder]:
 
 
 def _created(path: Path) -> tuple[float, float] | None:
-    """Return when a folder's job was made; ``None`` where the folder holds none.
+    """Return when a folder's job was created; ``None`` where the folder holds none.
 
-    A manifest tells whole seconds; of two jobs of one second, the lock's age tells the newer.
+    A manifest has whole seconds; the time of the lock orders jobs of the same second.
     """
     try:
         manifest = json.loads((path / "job.json").read_text())
@@ -328,13 +328,13 @@ def _created(path: Path) -> tuple[float, float] | None:
 def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder:
     """Return the newest run of a name, or the one whose folder's name begins with it.
 
-    Unless it must be exact, a script's name stands for the newest run whose name was made from
-    it, and none for the newest run of all.
+    Unless ``exact``, a script's name stands for the newest run whose name was generated from it,
+    and no name for the newest run of all.
 
     Raises
     ------
     NotFound
-        There is no such run; the message names what there is.
+        There is no such run; the message lists the existing jobs.
     """
     known = folders(root)
     if not name and known and not exact:

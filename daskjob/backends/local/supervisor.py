@@ -1,11 +1,11 @@
-"""The supervisor: the parent of all processes of one run, and the last one to leave.
+"""The supervisor: the parent of all processes of one run, and the last of them to exit.
 
-It is to a local run what a kubelet is to a pod: it starts processes, tells how they ended, and
-leaves nothing of them behind. It runs as a script, `python -I -S supervisor.py FD RUN`, in a
-session of its own, and imports little of the standard library and nothing else, because every run
-waits for it (hence plain classes here: importing `dataclasses` alone costs as much as all of this).
+It is to a local run what a kubelet is to a pod: it starts processes, reports how they ended, and
+leaves none of them behind. It runs as a script, `python -I -S supervisor.py FD RUN`, in its own
+session, and imports little of the standard library and nothing else, because every run waits for
+it (hence plain classes: importing `dataclasses` alone costs as much as all of this module).
 
-FD is an inherited AF_UNIX stream socket that carries JSON, one object a line, both ways. RUN is
+FD is an inherited AF_UNIX stream socket that carries JSON, one object per line, both ways. RUN is
 the run's marker. Requests:
 
     {"op": "start", "id", "argv": [..], "env": {..}, "cwd", "log", "stdin": "null" | "inherit"}
@@ -15,29 +15,28 @@ the run's marker. Requests:
 Events:
 
     {"event": "started", "id", "pid", "at", "logError"?}
-    {"event": "refused", "id", "error"}         the answer to a start that did not happen
+    {"event": "rejected", "id", "error"}        a start that failed
     {"event": "exited", "id", "exitCode", "signal", "at", "left"?}
-    {"event": "error", "error"}                 a request that made no sense
+    {"event": "error", "error"}                 a malformed request
 
 Every start is answered by exactly one `started` or `rejected`, every `started` is followed by one
 `exited`. `at` is in seconds since the epoch. Text is UTF-8 with surrogate escapes.
 
-`exited` is sent when nothing of the id lives any more: what the main process left behind (forked,
-double-forked, in a session of its own) is killed first, as the end of PID 1 ends a container.
-`left` counts what could not be killed within `SWEEP_SECONDS` (another user's, or stuck in the
+`exited` is sent when no process of the id is alive: descendants of the main process (forked,
+double-forked, in another session) are killed first, as the end of PID 1 ends a container. `left`
+counts those that could not be killed within `SWEEP_SECONDS` (another user's, or stuck in the
 kernel). A process belongs to an id, in this order, by its session, by its ancestors, or by the
 variable `DASKJOB_PROCESS=<run>/<id>` that is added to the environment of each process:
 
-- On Linux the supervisor is the child subreaper, so nothing below it can leave its tree. A process
-that
-  has shed its session, its parents and its environment cannot be attributed while other ids run;
-  it is killed with the last of them. Direct children die with the supervisor (PDEATHSIG), however
-  it dies; what those had forked is found by its variable (`processes.sweep`).
+- On Linux the supervisor is the child subreaper, so no descendant can leave its tree. A process
+  that has shed its session, its parents and its environment cannot be attributed while other ids
+  run; it is killed with the last of them. Direct children die with the supervisor (PDEATHSIG),
+  however it dies; their descendants are found by their variable (`processes.sweep`).
 - On macOS there is neither a subreaper nor PDEATHSIG nor /proc. Orphans are found in the output
-  of `ps`, by session and, as far as the system shows it (not for its own binaries), by variable.
+  of `ps`, by session and, where the system shows it (not for its own binaries), by variable.
 
-The supervisor ends when it is told to, when FD reaches its end or its parent is gone (however that
-died), and on SIGTERM. It never waits for anyone without a limit, and never wakes without a cause.
+The supervisor exits after a shutdown request, at the end of FD, when its parent is gone (however it
+died), and on SIGTERM. It never waits without a limit, and never wakes without a cause.
 """
 
 from __future__ import annotations
@@ -50,52 +49,52 @@ import signal
 import sys
 import time
 
-TYPE_CHECKING = False  # what typing.TYPE_CHECKING is, without the import
+TYPE_CHECKING = False  # typing.TYPE_CHECKING without the import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
 #: The environment variable that marks the processes of a run: `<run>/<id>`.
 MARKER = "DASKJOB_PROCESS"
-#: The one that marks the supervisor itself: `<run>`. A variable of its own, because the supervisor
-#: of a run inside a run must keep the marker by which the outer supervisor finds it.
-SUPERVISOR_MARKER = "DASKJOB_NODE"
-#: Grace of a stop that names none: Kubernetes' terminationGracePeriodSeconds.
+#: The variable that marks the supervisor itself: `<run>`. A separate one, because the supervisor of
+#: a run inside a run must keep the marker by which the outer supervisor finds it.
+SUPERVISOR_MARKER = "DASKJOB_SUPERVISOR"
+#: Default grace of a stop: Kubernetes' terminationGracePeriodSeconds.
 GRACE_SECONDS = 30.0
-#: Grace when nobody is left to ask: the parent is gone, or the supervisor itself was told to end.
+#: Grace when the parent is gone, or the supervisor itself was asked to exit.
 ORPHANED_GRACE_SECONDS = 3.0
-#: How long killing what an id left behind may take. SIGKILL works at once, save on processes of
-#: other users and those stuck in the kernel, for which nobody can wait.
+#: How long killing the leftovers of an id may take. SIGKILL works at once, except on processes of
+#: other users and those stuck in the kernel, which may never end.
 SWEEP_SECONDS = 5.0
-#: How soon to look again at processes that were sent SIGKILL, if none of them reports its end.
+#: How soon to check processes again after SIGKILL, if no SIGCHLD arrives.
 SWEEP_PAUSE_SECONDS = 0.02
-#: The longest sleep: epoll takes no more than 24 days. Waking up once a day costs nothing.
+#: The longest sleep: epoll accepts at most 24 days. Waking up once a day costs nothing.
 LONGEST_SLEEP_SECONDS = 86400.0
-#: How long a parent that does not read may keep a supervisor alive that is otherwise done.
+#: How long to wait for a parent that does not read, when everything else is done.
 LAST_REPORT_SECONDS = 2.0
 #: The longest request: an environment and arguments fill at most 6 MiB on Linux (ARG_MAX).
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 
-#: The supervisor's own exit codes. 0 promises that nothing of the run is left.
+#: The supervisor's own exit codes. 0 guarantees that no process of the run is left.
 ALL_GONE, SOME_LEFT, BROKEN = 0, 3, 70
 
 #: From <linux/prctl.h>.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
-#: A process below the supervisor that no id can be found for; no id is empty.
+#: The owner of a process below the supervisor that belongs to no known id; no id is empty.
 UNCLAIMED = ""
 
 
 class Malformed(Exception):
-    """A request that cannot be understood; the text says why."""
+    """A request is malformed; the text says why."""
 
 
 class NotStarted(Exception):
-    """A process could not be started; the text says why, for the user."""
+    """A process could not be started; the text explains it to the user."""
 
 
 class StartRequest:
-    """A validated start request. Text is bytes here, because that is what the kernel takes."""
+    """A validated start request. Text is bytes here, because the kernel takes bytes."""
 
     __slots__ = ("argv", "cwd", "env", "id", "inherits_stdin", "log")
 
@@ -121,7 +120,7 @@ class StartRequest:
         self.inherits_stdin = stdin == "inherit"
 
     def programs(self) -> list[bytes]:
-        """The paths at which the program may be, in the order of PATH (of *its* environment)."""
+        """Return the possible paths of the program, in the order of PATH (of *its* environment)."""
         program = self.argv[0]
         if b"/" in program:
             return [program]
@@ -130,23 +129,23 @@ class StartRequest:
 
 
 class Child:
-    """A process that was started for an id, until nothing of that id is left."""
+    """A process that was started for an id, until no process of that id is left."""
 
     __slots__ = ("ended_at", "id", "kill_at", "killed", "pid", "sessions", "status", "sweep_until")
 
     def __init__(self, name: str, pid: int) -> None:
         self.id = name
         self.pid = pid
-        #: All sessions that were seen to hold processes of this id; its own has its pid.
+        #: All sessions known to belong to this id; the main process's session has its pid.
         self.sessions = {pid}
-        #: When to send SIGKILL (monotonic); None: nobody asked it to stop.
+        #: When to send SIGKILL (monotonic); None: no stop was requested.
         self.kill_at: float | None = None
-        #: SIGKILL was sent; from then on `kill_at` says when to stop believing in it.
+        #: SIGKILL was sent; from then on `kill_at` is when to give up on it.
         self.killed = False
         #: The wait status of the main process, once it has ended.
         self.status: int | None = None
         self.ended_at = 0.0
-        #: When to stop waiting for what it left behind (monotonic).
+        #: When to stop waiting for its leftovers (monotonic).
         self.sweep_until = 0.0
 
 
@@ -160,18 +159,18 @@ class Process:
         self.parent = parent
         self.session = session
         self.alive = alive
-        #: The value of its marker, where reading the table already told it (macOS).
+        #: The value of its marker, where the process table already contains it (macOS).
         self.marker: bytes | None = None
 
 
 class Supervisor:
-    """All there is to know about a run's processes, and the loop that keeps it true."""
+    """The state of a run's processes, and the loop that keeps it current."""
 
     def __init__(self, control: int, run: str) -> None:
         self.run = run
         self.control = control
         self.children: dict[str, Child] = {}
-        self.told_to_end = False
+        self.asked_to_end = False
         self.ending = False
         self.last_sweep_until: float | None = None
         self.farewell_until: float | None = None
@@ -191,27 +190,27 @@ class Supervisor:
     # --- waking up -----------------------------------------------------------------------------
 
     def watch_signals(self) -> None:
-        """Let SIGCHLD and SIGTERM wake the loop; a terminal's signals are none of our business."""
+        """Let SIGCHLD and SIGTERM wake the loop; ignore the signals of a terminal."""
         awake, wake = os.pipe()
         os.set_blocking(awake, False)
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self.selector.register(awake, selectors.EVENT_READ, lambda _: drain(awake))
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, self.heard_term)
+        signal.signal(signal.SIGTERM, self.on_sigterm)
         for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(ignored, signal.SIG_IGN)
 
-    def heard_term(self, *_: object) -> None:
-        """Note a SIGTERM; the loop acts on it."""
-        self.told_to_end = True
+    def on_sigterm(self, *_: object) -> None:
+        """Record a SIGTERM; the loop acts on it."""
+        self.asked_to_end = True
 
     def watch_parent(self) -> None:
         """Wake up when the parent ends, even if the other end of the socket outlives it.
 
         A child that the parent forked without exec (multiprocessing) holds a copy of that end.
-        PDEATHSIG would not do: it fires when the parent's *thread* ends. Best effort: the end of
-        the socket is what counts, and it is watched everywhere.
+        PDEATHSIG is unsuitable: it fires when the parent's *thread* ends. Best effort: the end of
+        the socket is authoritative, and it is watched everywhere.
         """
         parent = os.getppid()
         try:
@@ -237,17 +236,17 @@ class Supervisor:
             return
 
     def lost_parent(self, watched: int) -> None:
-        """Note that the parent is gone, once."""
+        """Record, once, that the parent is gone."""
         self.selector.unregister(watched)
-        self.told_to_end = True
+        self.asked_to_end = True
 
     def serve(self) -> int:
-        """Work until told to end and all is gone; the exit code."""
+        """Work until asked to end and no process is left; return the exit code."""
         while True:
             for key, _ in self.selector.select(self.patience()):
                 key.data(key.fd)
-            if self.told_to_end:
-                self.told_to_end = False
+            if self.asked_to_end:
+                self.asked_to_end = False
                 self.shut_down(ORPHANED_GRACE_SECONDS)
             self.reap()
             self.kill_overdue()
@@ -257,8 +256,8 @@ class Supervisor:
                 return SOME_LEFT if self.owners() else ALL_GONE
 
     def patience(self) -> float | None:
-        """Seconds until something is due; None: nothing is."""
-        if self.told_to_end:
+        """Return the seconds until something is due; None: nothing is."""
+        if self.asked_to_end:
             return 0.0
         due = [c.kill_at for c in self.children.values() if c.kill_at is not None]
         now = time.monotonic()
@@ -268,14 +267,14 @@ class Supervisor:
         return min(max(0.0, min(due) - now), LONGEST_SLEEP_SECONDS) if due else None
 
     def said_farewell(self) -> bool:
-        """Whether all events are out, or nobody seems to want them."""
+        """Return whether all events are sent, or the parent has had time enough to read them."""
         late = self.farewell_until is not None and time.monotonic() > self.farewell_until
         return late or not self.output
 
     # --- requests and events -------------------------------------------------------------------
 
     def converse(self, _: int) -> None:
-        """Read what there is to read; the end of the stream means that nobody needs us."""
+        """Read and carry out requests; the end of the stream ends the run."""
         try:
             received = os.read(self.control, 1 << 20)
         except BlockingIOError:
@@ -300,16 +299,16 @@ class Supervisor:
             self.input.clear()
 
     def disconnect(self) -> None:
-        """Take the end of the conversation for the end of the run."""
+        """Treat the end of the connection as the end of the run."""
         if not self.connected:
             return
         self.connected = False
         self.output.clear()
         self.selector.unregister(self.control)
-        self.told_to_end = True
+        self.asked_to_end = True
 
     def obey(self, line: bytes) -> None:
-        """Carry out one request, or say what is wrong with it."""
+        """Carry out one request, or report what is wrong with it."""
         request: Any = None
         try:
             request = json.loads(line)
@@ -325,22 +324,22 @@ class Supervisor:
             else:
                 raise Malformed(f"unknown op {operation!r}: it is start, stop or shutdown")
         except NotStarted as why:
-            self.send(event="refused", id=request["id"], error=str(why))
+            self.send(event="rejected", id=request["id"], error=str(why))
         except (Malformed, ValueError, RecursionError) as why:
-            # ValueError: not JSON, or not UTF-8. Whoever waits for an answer to a start gets one.
+            # ValueError: not JSON, or not UTF-8. Every start is answered, even a malformed one.
             start = isinstance(request, dict) and request.get("op") == "start"
             if start and isinstance(request.get("id"), str):
-                self.send(event="refused", id=request["id"], error=f"malformed request: {why}")
+                self.send(event="rejected", id=request["id"], error=f"malformed request: {why}")
             else:
                 self.send(event="error", error=f"malformed request: {why}")
 
     def send(self, **event: object) -> None:
-        """Queue one event. The parent may be slow or gone; neither holds the supervisor up."""
+        """Queue one event. A slow or absent parent does not block the supervisor."""
         if self.connected:
             self.output += json.dumps(event).encode() + b"\n"
 
     def flush(self) -> None:
-        """Send as much as the socket takes, and have the loop wake up for the rest."""
+        """Send as much as the socket accepts, and have the loop wake up for the rest."""
         try:
             while self.output:
                 del self.output[: os.write(self.control, self.output[: 1 << 16])]
@@ -356,11 +355,11 @@ class Supervisor:
     # --- starting ------------------------------------------------------------------------------
 
     def start(self, command: StartRequest) -> None:
-        """Start a process and say so, or raise NotStarted."""
+        """Start a process and report it, or raise NotStarted."""
         if self.ending:
             raise NotStarted("the run is being shut down")
         if command.id in self.children:
-            raise NotStarted(f"{command.id} still runs (pid {self.children[command.id].pid})")
+            raise NotStarted(f"{command.id} is still running (pid {self.children[command.id].pid})")
         log, log_error = opened_log(command.log)
         try:
             pid = self.spawn(command, log)
@@ -371,14 +370,14 @@ class Supervisor:
         self.send(event="started", id=command.id, pid=pid, at=time.time(), **more)
 
     def spawn(self, command: StartRequest, log: int) -> int:
-        """Fork and exec; the pid, or NotStarted with what went wrong in the child.
+        """Fork and exec; return the pid, or raise NotStarted with the child's error.
 
-        A plain fork is safe: the supervisor has one thread. The pipe closes by itself on exec, so
-        an empty answer means that the program runs, in its own session.
+        A plain fork is safe: the supervisor has one thread. The pipe closes on exec, so an empty
+        answer means that the program runs, in its own session.
         """
         try:
             stdin = 0 if command.inherits_stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            told, tell = os.pipe()
+            answers, failures = os.pipe()
         except OSError as why:
             raise NotStarted(f"cannot start a process: {why.strerror}") from why
         # No signal may reach the child while it still has our handlers.
@@ -387,22 +386,22 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self.become(command, stdin, log, tell, supervisor)
+                self.become(command, stdin, log, failures, supervisor)
         except OSError as why:
-            os.close(told)
+            os.close(answers)
             raise NotStarted(
                 f"cannot start a process: {why.strerror}; too many processes (ulimit -u) or too "
                 "little memory"
             ) from why
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(tell)
+            os.close(failures)
             if stdin:
                 os.close(stdin)
         answer = b""
-        while part := os.read(told, 4096):
+        while part := os.read(answers, 4096):
             answer += part
-        os.close(told)
+        os.close(answers)
         if not answer:
             return pid
         os.waitpid(pid, 0)
@@ -410,15 +409,15 @@ class Supervisor:
         raise NotStarted(why_not(command, stage, int(number)))
 
     def become(
-        self, command: StartRequest, stdin: int, log: int, tell: int, supervisor: int
+        self, command: StartRequest, stdin: int, log: int, failures: int, supervisor: int
     ) -> NoReturn:
-        """In the forked child: become the program, or tell what stands in the way."""
+        """Become the program, in the forked child, or report the error to the parent."""
         stage, failure = "setup", errno.EINVAL
         try:
             os.setsid()
             if self.prctl is not None:
                 self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-                if os.getppid() != supervisor:  # it died before we asked to die with it
+                if os.getppid() != supervisor:  # it died before prctl took effect
                     os._exit(1)
             if stdin:
                 os.dup2(stdin, 0)
@@ -435,13 +434,13 @@ class Supervisor:
         except OSError as why:
             failure = why.errno or errno.EINVAL
         finally:
-            os.write(tell, f"{stage} {failure}".encode())
+            os.write(failures, f"{stage} {failure}".encode())
             os._exit(127)
 
     # --- stopping ------------------------------------------------------------------------------
 
     def stop(self, name: str, grace_seconds: float) -> None:
-        """TERM now, KILL after the grace. Asking again can only shorten the grace."""
+        """Send TERM now, KILL after the grace. A repeated stop can only shorten the grace."""
         child = self.children.get(name)
         if child is None or child.status is not None or child.killed:
             return
@@ -451,13 +450,13 @@ class Supervisor:
         child.kill_at = kill_at if child.kill_at is None else min(child.kill_at, kill_at)
 
     def shut_down(self, grace_seconds: float) -> None:
-        """Stop everything and start nothing more; the loop ends when all is gone."""
+        """Stop everything and start nothing more; the loop ends when no process is left."""
         self.ending = True
         for name in self.children:
             self.stop(name, grace_seconds)
 
     def kill_overdue(self) -> None:
-        """SIGKILL where the grace is over; a run that ends does not wait for the unkillable."""
+        """Send SIGKILL where the grace is over; a run that ends skips unkillable processes."""
         now = time.monotonic()
         for child in list(self.children.values()):
             if child.status is not None or child.kill_at is None or child.kill_at > now:
@@ -472,7 +471,7 @@ class Supervisor:
                 child.kill_at = None
 
     def reap(self) -> None:
-        """Collect everything that ended, orphans included: no zombie outlives a turn."""
+        """Reap everything that ended, orphans included: no zombie outlives one iteration."""
         mains = {child.pid: child for child in self.children.values() if child.status is None}
         while True:
             try:
@@ -490,7 +489,7 @@ class Supervisor:
     # --- sweeping ------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Kill what ended ids left behind; report those of which nothing is left."""
+        """Kill the leftovers of ended ids; report the ids without any."""
         ended = [child for child in self.children.values() if child.status is not None]
         if ended:
             owners = self.owners()
@@ -507,7 +506,7 @@ class Supervisor:
             self.sweep_all()
 
     def sweep_all(self) -> None:
-        """The last act: nothing below the supervisor may live when it ends."""
+        """Kill everything below the supervisor, as its last step before it exits."""
         now = time.monotonic()
         if self.last_sweep_until is None:
             self.last_sweep_until = now + SWEEP_SECONDS
@@ -517,7 +516,7 @@ class Supervisor:
             self.farewell_until = now + LAST_REPORT_SECONDS
 
     def report(self, child: Child, left: int) -> None:
-        """Say how a process ended."""
+        """Report how a process ended."""
         status = child.status or 0
         killed = os.WIFSIGNALED(status)
         more = {"left": left} if left else {}
@@ -531,10 +530,10 @@ class Supervisor:
         )
 
     def owners(self) -> dict[int, str]:
-        """The id of every process of this run; UNCLAIMED if only the run is known.
+        """Return the id of every process of this run; UNCLAIMED if only the run is known.
 
-        Where the supervisor is the subreaper, a process that is not below it is never ours,
-        whatever else speaks for it: what is returned here gets killed.
+        Callers kill by this result. So where the supervisor is the subreaper, a process that is
+        not below it is never ours, whatever its session or marker.
         """
         table = process_table()
         running = {c.pid: c.id for c in self.children.values() if c.status is None}
@@ -556,8 +555,8 @@ class Supervisor:
                     inherited = owner[pid] = found or self.marked(process) or found
         self.learn_sessions(table, owner)
         del owner[os.getpid()]
-        # A zombie below us is ours to collect, so it counts until it has been: a reported end
-        # leaves no trace. Elsewhere it is init's affair.
+        # A zombie below us counts until we have reaped it: after a reported end no trace is left.
+        # Elsewhere init reaps it.
         return {
             pid: found
             for pid, found in owner.items()
@@ -565,12 +564,12 @@ class Supervisor:
         }
 
     def learn_sessions(self, table: dict[int, Process], owner: dict[int, str | None]) -> None:
-        """Remember the sessions that an id's processes made, to know what they fork later.
+        """Record the sessions that an id's processes created, to recognize their later forks.
 
-        A session is theirs if its leader is, or was (it is gone). Nothing else may be learned: a
-        process of ours in somebody's session must not make that somebody's processes ours. 0 and
-        1 are those of the system itself: kernel threads, and what init or a container's runtime
-        started without a session of its own.
+        A session is theirs if its leader is, or if the leader is gone. No other session may be
+        learned: a process of ours in a foreign session must not make that session's processes
+        ours. Sessions 0 and 1 are the system's: kernel threads, and processes that init or a
+        container runtime started without a new session.
         """
         for pid, found in owner.items():
             session = table[pid].session if pid in table else 0
@@ -580,7 +579,7 @@ class Supervisor:
                     child.sessions.add(session)
 
     def marked(self, process: Process) -> str | None:
-        """The id in a process's marker, if it is one of this run."""
+        """Return the id in a process's marker, if the marker names this run."""
         marker = process.marker if process.marker is not None else marker_in_proc(process.pid)
         run, _, name = (marker or b"").decode("utf-8", "surrogateescape").partition("/")
         return (name or None) if run == self.run else None
@@ -590,34 +589,34 @@ class Supervisor:
 
 
 def identity(request: dict[str, Any]) -> str:
-    """The id that a request speaks of."""
+    """Return the id in a request."""
     name = request.get("id")
     if not isinstance(name, str) or not name:
-        raise Malformed("id must be a string that is not empty")
+        raise Malformed("id must be a non-empty string")
     encoded(name, "id")
     return name
 
 
 def grace(request: dict[str, Any]) -> float:
-    """The grace that a request gives, in seconds."""
+    """Return the grace in a request, in seconds."""
     seconds = request.get("graceSeconds", GRACE_SECONDS)
-    # Written so that NaN is refused too.
+    # Written so that NaN is rejected too.
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
-        raise Malformed("graceSeconds must be a number that is not negative")
-    return float(min(seconds, 1e9))  # more than that cannot be added to a clock
+        raise Malformed("graceSeconds must be a non-negative number")
+    return float(min(seconds, 1e9))  # larger values overflow the clock
 
 
 def encoded(text: object, field: str) -> bytes:
-    """A string of a request as the kernel takes it."""
+    """Return a string of a request as bytes for the kernel."""
     if not isinstance(text, str):
-        raise Malformed(f"{field} must be made of strings")
+        raise Malformed(f"{field}: expected a string")
     if "\0" in text:
         raise Malformed(f"{field} contains a NUL character")
     return text.encode("utf-8", "surrogateescape")
 
 
 def shown(text: bytes) -> str:
-    """Text of the kernel's for a sentence to the user."""
+    """Return bytes as text for a message to the user."""
     return text.decode("utf-8", "backslashreplace")
 
 
@@ -625,9 +624,9 @@ def shown(text: bytes) -> str:
 
 
 def opened_log(path: bytes) -> tuple[int, str | None]:
-    """A descriptor to write the log to; without one the job runs all the same, unheard."""
+    """Return a descriptor for the log; if it cannot be opened, output goes to /dev/null."""
     try:
-        # O_NONBLOCK: a named pipe that nobody reads must not hold up the supervisor.
+        # O_NONBLOCK: a named pipe without a reader must not block the supervisor.
         log = os.open(
             path,
             os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK,
@@ -644,21 +643,21 @@ def opened_log(path: bytes) -> tuple[int, str | None]:
 
 
 def execute(command: StartRequest) -> int:
-    """Replace this process by the program; returns only the errno of why not."""
+    """Replace this process by the program; return an errno only if that failed."""
     failure = errno.ENOENT
     for path in command.programs():
         try:
             os.execve(path, command.argv, command.env)
         except OSError as why:
             if why.errno == errno.EACCES:
-                failure = errno.EACCES  # keep looking, as a shell does, but remember
+                failure = errno.EACCES  # keep searching, as a shell does, but remember it
             elif why.errno not in (errno.ENOENT, errno.ENOTDIR):
                 return why.errno or errno.EINVAL
     return failure
 
 
 def why_not(command: StartRequest, stage: str, number: int) -> str:
-    """What stood in the way of a start, as a sentence that names the path and the remedy."""
+    """Return why a start failed, as a sentence that names the path and the remedy."""
     reason = os.strerror(number)
     if stage == "cwd":
         return f"cannot use the working directory {shown(command.cwd)}: {reason}"
@@ -691,21 +690,21 @@ def why_not(command: StartRequest, stage: str, number: int) -> str:
 
 
 def signal_group(child: Child, number: int) -> None:
-    """Signal the group of a main process. It has not been reaped, so the pid is still its own."""
+    """Signal the group of a main process. It is not reaped yet, so the pid is still its own."""
     try:
         os.killpg(child.pid, number)
     except ProcessLookupError:
         pass
     except PermissionError:
-        # macOS answers so for a group of zombies; elsewhere a setuid program's own affair.
+        # macOS: a group of zombies. Elsewhere: a setuid program, which cannot be signalled.
         pass
 
 
 def kill(pids: Iterable[int]) -> None:
-    """SIGKILL to processes that were seen a moment ago.
+    """Send SIGKILL to processes that were just seen.
 
-    A pid seen below the supervisor can only be reused after its parent reaped it and all other pids
-    were used up, which takes longer than getting here.
+    A pid below the supervisor can only be reused after its parent reaped it and all other pids were
+    used, which takes longer than this call.
     """
     for pid in pids:
         try:
@@ -716,7 +715,7 @@ def kill(pids: Iterable[int]) -> None:
 
 
 def drain(descriptor: int) -> None:
-    """Empty a pipe whose only message is that there is one."""
+    """Empty the wake-up pipe; its content does not matter."""
     try:
         while len(os.read(descriptor, 4096)) == 4096:
             pass
@@ -725,7 +724,7 @@ def drain(descriptor: int) -> None:
 
 
 def linux_prctl() -> Callable[[int, int], int] | None:
-    """prctl(2) with one argument, or None where the system has none."""
+    """Return prctl(2) with one argument, or None where the system has none."""
     try:
         import ctypes
 
@@ -741,12 +740,12 @@ def linux_prctl() -> Callable[[int, int], int] | None:
 
 
 def process_table() -> dict[int, Process]:
-    """All processes that can be seen."""
+    """Return all visible processes."""
     return table_from_proc() if os.path.isdir("/proc/self") else table_from_ps(*ps())
 
 
 def table_from_proc() -> dict[int, Process]:
-    """Read Linux' process table; what ends while it is read may be missing."""
+    """Read Linux' process table; processes that end meanwhile may be missing."""
     table = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -755,17 +754,17 @@ def table_from_proc() -> dict[int, Process]:
             with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
                 stat = file.read()
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has ended
         # The name, in parentheses, may itself contain anything.
         fields = stat[stat.rindex(b")") + 2 :].split()
-        # A zombie with threads is a process whose main thread has ended: it lives.
+        # A zombie with threads is a process whose main thread has ended: it is alive.
         alive = fields[0] not in b"ZXx" or int(fields[17]) > 1
         table[int(name)] = Process(int(name), int(fields[1]), int(fields[3]), alive)
     return table
 
 
 def marker_in_proc(pid: int) -> bytes | None:
-    """The marker in the environment a process was started with; None: none, or unreadable."""
+    """Return the marker in a process's initial environment; None: none, or unreadable."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             environment = file.read()
@@ -779,7 +778,7 @@ def marker_in_proc(pid: int) -> bytes | None:
 
 
 def ps() -> tuple[bytes, int]:
-    """The process table with environments as macOS' ps prints it, and the pid of that ps."""
+    """Return the process table with environments from macOS' ps, and the pid of that ps."""
     import subprocess  # only where there is no /proc: it is a slow import
 
     try:
@@ -796,9 +795,9 @@ def ps() -> tuple[bytes, int]:
 
 
 def table_from_ps(output: bytes, ps_pid: int) -> dict[int, Process]:
-    """Parse `pid ppid stat command and environment`, one process a line, but for ps itself.
+    """Parse `pid ppid stat command and environment`, one process per line, except ps itself.
 
-    A marker in the arguments cannot be told from one in the environment; runs have random names.
+    A marker in the arguments looks like one in the environment, but runs have random names.
     """
     table = {}
     for line in output.splitlines():
@@ -811,7 +810,7 @@ def table_from_ps(output: bytes, ps_pid: int) -> dict[int, Process]:
         try:
             session = os.getsid(pid)
         except OSError:
-            continue  # it ended meanwhile: what has no session must not seem to share one
+            continue  # it has ended; without a session it must not seem to share one
         process = Process(pid, int(fields[1]), session, not fields[2].startswith(b"Z"))
         _, marked, rest = (fields[3] if len(fields) > 3 else b"").partition(
             b" " + MARKER.encode() + b"="
@@ -825,9 +824,9 @@ def table_from_ps(output: bytes, ps_pid: int) -> dict[int, Process]:
 
 
 def keep_descriptors_to_ourselves() -> None:
-    """Let no child inherit anything but 0, 1 and 2, and make sure that those three exist.
+    """Let children inherit only descriptors 0, 1 and 2, and make sure that these exist.
 
-    A descriptor that we open must not become 0, 1 or 2, which a child replaces.
+    Otherwise a descriptor opened later could become 0, 1 or 2, which a child replaces.
     """
     for wanted in range(3):
         try:
@@ -840,18 +839,18 @@ def keep_descriptors_to_ourselves() -> None:
             if int(name) > 2:
                 os.set_inheritable(int(name), False)
         except OSError:
-            continue  # the one that listed the folder
+            continue  # the descriptor that listed the directory
 
 
 def main() -> int:
-    """Be the supervisor of a run; the exit code."""
+    """Supervise a run; return the exit code."""
     control, run = int(sys.argv[1]), sys.argv[2]
     keep_descriptors_to_ourselves()
     supervisor = Supervisor(control, run)
     try:
         return supervisor.serve()
     except BaseException as why:
-        # A bug. Say so, and take everything along: nobody will watch over it any more.
+        # A bug. Report it, and kill everything: no process would supervise it any more.
         for child in supervisor.children.values():
             if child.status is None:
                 signal_group(child, signal.SIGKILL)

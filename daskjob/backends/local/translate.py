@@ -1,8 +1,8 @@
-"""A pod as processes of this machine: commands, environment, paths, and what cannot be given.
+"""Translates a pod to processes of this machine: commands, environment, paths, unsupported fields.
 
-No I/O here. Kubernetes' rules hold where a machine can follow them: ``$(VAR)`` is expanded,
-``command`` and ``args`` are one command line, a later variable sees the earlier ones. Ports are
-loopback ports of the run; paths of ConfigMaps and empty volumes are folders of the run.
+Kubernetes' rules apply where a machine can follow them: ``$(VAR)`` is expanded, ``command`` and
+``args`` are one command line, a later variable sees the earlier ones. Ports are loopback ports of
+the run; paths of ConfigMaps and emptyDir volumes are folders of the run.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daskjob.core.command_line import has_option, option, without_options, words
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.names import ENV_WORKER_NAME
 from daskjob.core.quantity import parse_bytes, parse_quantity
 from daskjob.core.spec import DaskJob, PodTemplate
 
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
-#: Options of ``dask scheduler`` and ``dask worker`` that name addresses: the run's own stand there.
+#: Address options of ``dask scheduler`` and ``dask worker``: replaced by the run's own.
 _SCHEDULER_ADDRESSES = ("--host", "--port", "--interface", "--dashboard-address")
 _WORKER_ADDRESSES = (
     "--host",
@@ -31,10 +32,10 @@ _WORKER_ADDRESSES = (
     "--contact-address",
 )
 _WORKER_FLAGS = ("--dashboard", "--no-dashboard")
-#: Options with which a worker wants, or does not want, a nanny.
+#: Options that decide whether a worker has a nanny.
 _NANNY_OPTIONS = ("--nanny", "--no-nanny", "--nworkers", "--nprocs", "--lifetime-restart")
-#: What a nanny would set for its worker (distributed.nanny.pre-spawn-environ): threads of a
-#: library within threads of a worker would fight for the same CPUs.
+#: What a nanny would set for its worker (distributed.nanny.pre-spawn-environ): otherwise threads of
+#: libraries and of the worker would compete for the same CPUs.
 _WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "MKL_NUM_THREADS": "1",
@@ -45,7 +46,7 @@ _WORKER_ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the processes of one run get from their machine."""
+    """What the machine provides to the processes of one run."""
 
     #: ``host:port`` of the run's scheduler, and of its dashboard.
     comm: str
@@ -53,10 +54,10 @@ class Machine:
     #: The environment that processes start from: the user's own.
     environment: Mapping[str, str]
     cwd: Path
-    #: Memory of the machine and how many workers share it.
+    #: Memory of the machine and the number of workers that share it.
     memory_bytes: int
     workers: int
-    #: A folder for what processes write and nobody keeps.
+    #: A folder for temporary files.
     scratch: Path
 
 
@@ -74,12 +75,12 @@ class ContainerProcess:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Folders of this machine that stand for paths in a pod."""
+    """Folders of this machine that replace paths in a pod."""
 
     mounts: Mapping[str, Path] = field(default_factory=dict)
 
     def here(self, text: str) -> str:
-        """Return a text with every path of a mount replaced by its folder."""
+        """Return the text with every mount path replaced by its folder."""
         for mount in sorted(self.mounts, key=len, reverse=True):
             pattern = rf"(?<![\w./-]){re.escape(mount)}(?=[/:,;\s'\"]|$)"
             folder = str(self.mounts[mount]).replace("\\", r"\\")
@@ -90,18 +91,14 @@ class Paths:
 def container_process(
     container: Manifest, pod: Manifest, machine: Machine, paths: Paths, message_file: Path
 ) -> ContainerProcess:
-    """Return how a container of a pod runs here."""
+    """Return a container of a pod as a process of this machine."""
     message_path = str(container.get("terminationMessagePath") or "/dev/termination-log")
     paths = Paths({**paths.mounts, message_path: message_file})
     declared = _declared(container, pod)
     env = {name: paths.here(value) for name, value in declared.items()}
-    words = [
-        paths.here(expanded(str(word), declared))
-        for key in ("command", "args")
-        for word in container.get(key) or ()
-    ]
-    argv = _argv(words, container, pod, machine)
-    without_nanny = words[:2] == ["dask", "worker"] and "--no-nanny" in argv
+    command_line = [paths.here(expanded(word, declared)) for word in words(container)]
+    argv = _argv(command_line, container, pod, machine)
+    without_nanny = command_line[:2] == ["dask", "worker"] and "--no-nanny" in argv
     working = container.get("workingDir")
     cwd = Path(working) if working and Path(working).is_dir() else machine.cwd
     return ContainerProcess(
@@ -111,7 +108,7 @@ def container_process(
             **(_WORKER_ENVIRONMENT if without_nanny else {}),
             **machine.environment,
             "PYTHONUNBUFFERED": "1",
-            # setproctitle would wipe the environment in which a process of the run is recognised.
+            # setproctitle would erase the environment by which the run's processes are recognized.
             "SPT_NOENV": "1",
             "DASK_TEMPORARY_DIRECTORY": str(machine.scratch),
             **env,
@@ -122,7 +119,7 @@ def container_process(
 
 
 def _declared(container: Manifest, pod: Manifest) -> dict[str, str]:
-    """Return the container's own variables, each expanded by those before it."""
+    """Return the container's own variables, each expanded by the preceding ones."""
     found: dict[str, str] = {}
     for variable in container.get("env") or ():
         name = str(variable["name"])
@@ -136,7 +133,7 @@ def _declared(container: Manifest, pod: Manifest) -> dict[str, str]:
 
 
 def _field(source: Manifest, pod: Manifest) -> str | None:
-    """Return a field of the pod's metadata; ``None`` for what only Kubernetes knows."""
+    """Return a field of the pod's metadata; ``None`` for fields that only Kubernetes knows."""
     path = str((source.get("fieldRef") or {}).get("fieldPath") or "")
     if not path.startswith("metadata."):
         return None
@@ -175,7 +172,7 @@ def _scheduler(options: Sequence[str], machine: Machine) -> list[str]:
     host, _, port = machine.comm.rpartition(":")
     return [
         *(sys.executable, "-m", "distributed.cli.dask_scheduler"),
-        *without(options, _SCHEDULER_ADDRESSES),
+        *without_options(options, _SCHEDULER_ADDRESSES),
         *("--host", host, "--port", port, "--dashboard-address", machine.dashboard),
     ]
 
@@ -183,7 +180,8 @@ def _scheduler(options: Sequence[str], machine: Machine) -> list[str]:
 def _worker(
     options: Sequence[str], container: Manifest, pod: Manifest, machine: Machine
 ) -> list[str]:
-    kept = [word for word in without(options, _WORKER_ADDRESSES) if word not in _WORKER_FLAGS]
+    kept = without_options(options, _WORKER_ADDRESSES)
+    kept = [word for word in kept if word not in _WORKER_FLAGS]
     limits = (container.get("resources") or {}).get("limits") or {}
     added = ["--host", machine.comm.rpartition(":")[0], "--no-dashboard"]
     if not has_option(kept, "--name"):
@@ -195,8 +193,8 @@ def _worker(
     if not has_option(kept, "--nthreads") and limits.get("cpu"):
         added += ["--nthreads", str(max(1, round(parse_quantity(limits["cpu"]))))]
     if not any(has_option(kept, option) for option in _NANNY_OPTIONS):
-        # A nanny is a second Python for every worker; what it is for, restarts and the memory
-        # limit, the kubelet of this machine does itself.
+        # A nanny is a second Python for every worker; its tasks, restarts and the memory limit, are
+        # done by the local kubelet.
         added += ["--no-nanny"]
     if not has_option(kept, "--local-directory"):
         added += ["--local-directory", str(machine.scratch)]
@@ -205,7 +203,7 @@ def _worker(
 
 def _memory_limit(argv: Sequence[str], machine: Machine) -> int:
     """Return a worker's memory limit in bytes as Dask reads it; 0 for none, or nonsense."""
-    text = _option(argv, "--memory-limit")
+    text = option(argv, "--memory-limit")
     try:
         number = float(text)
     except ValueError:
@@ -218,17 +216,6 @@ def _memory_limit(argv: Sequence[str], machine: Machine) -> int:
         return 0
 
 
-def _option(words: Sequence[str], name: str) -> str:
-    """Return an option's value, the last one where it is given twice; empty where it is not."""
-    found = ""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == name:
-            found = following
-        elif word.startswith(f"{name}="):
-            found = word.partition("=")[2]
-    return found
-
-
 def _variable(container: Manifest, name: str) -> str:
     for variable in container.get("env") or ():
         if variable.get("name") == name:
@@ -236,27 +223,8 @@ def _variable(container: Manifest, name: str) -> str:
     return ""
 
 
-def has_option(words: Sequence[str], name: str) -> bool:
-    """Say whether a command line gives an option, as ``--name x`` or ``--name=x``."""
-    return any(word == name or word.startswith(f"{name}=") for word in words)
-
-
-def without(words: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return a command line without some options that take a value."""
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word in names:
-            skip = True
-        elif word.partition("=")[0] not in names:
-            kept.append(word)
-    return kept
-
-
 def ungiven(job: DaskJob) -> list[str]:
-    """Name what the job asks for and this machine cannot give, each thing once."""
+    """Return what the job asks for and this machine cannot provide, each thing once."""
     templates = {"runner": job.runner}
     if job.cluster is not None:
         templates["scheduler"] = job.cluster.scheduler
@@ -282,7 +250,7 @@ _POD_FIELDS = {
 
 def _ungiven(role: str, template: PodTemplate) -> list[str]:
     spec = template.spec
-    things = [f"{words} of the {role}" for key, words in _POD_FIELDS.items() if spec.get(key)]
+    things = [f"{name} of the {role}" for key, name in _POD_FIELDS.items() if spec.get(key)]
     for volume in spec.get("volumes") or ():
         kind = next((key for key in volume if key not in ("name", "configMap", "emptyDir")), None)
         if kind:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from daskjob.core.decision import Event
 from daskjob.core.manifests import format_time
+from daskjob.core.messages import cut
 from daskjob.core.reasons import Reason
-from daskjob.core.status import ConditionType, JobStatus, JobStatusWord, shortened_message
+from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
 
 #: What Kubernetes keeps of an Event's message.
 EVENT_LIMIT = 1000
@@ -19,8 +20,7 @@ def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
         *_troubles(old, new),
     ]
     return tuple(
-        Event(event.reason, shortened_message(event.message, EVENT_LIMIT), event.warning)
-        for event in events
+        Event(event.reason, cut(event.message, EVENT_LIMIT), event.warning) for event in events
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from daskjob.core import names
+from daskjob.core.command_line import option, words
 from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Platform
 from daskjob.core.spec.pod import PodTemplate
@@ -47,10 +48,10 @@ def _add_environment(container: Manifest, environment: Mapping[str, str]) -> Non
 def _modernise(container: Manifest) -> None:
     """Run ``dask-worker`` as ``dask worker``: distributed 2026.6 ships the former no more."""
     for key in ("command", "args"):
-        words = container.get(key)
-        if words:
-            if words[0] in _LEGACY_COMMANDS:
-                container[key] = ["dask", _LEGACY_COMMANDS[words[0]], *words[1:]]
+        given = container.get(key)
+        if given:
+            if given[0] in _LEGACY_COMMANDS:
+                container[key] = ["dask", _LEGACY_COMMANDS[given[0]], *given[1:]]
             return
 
 
@@ -106,19 +107,14 @@ def scheduler_address(
     platform: Platform, cluster: str, namespace: str, template: PodTemplate
 ) -> str:
     """Return the Dask address of a cluster's scheduler; ``tls`` where its arguments say so."""
-    words = [
-        word
-        for container in template.containers
-        for key in ("command", "args")
-        for word in container.get(key) or ()
-    ]
-    pairs = list(zip(words, [*words, ""][1:], strict=True))
-    secure = any(
-        word.startswith("--tls-") or word == "--protocol=tls" or pair == ("--protocol", "tls")
-        for pair in pairs
-        for word in pair[:1]
-    )
+    secure = any(_uses_tls(words(container)) for container in template.containers)
     return f"{'tls' if secure else 'tcp'}://{scheduler_host(platform, cluster, namespace)}"
+
+
+def _uses_tls(command_line: list[str]) -> bool:
+    if any(word.startswith("--tls-") for word in command_line):
+        return True
+    return option(command_line, "--protocol") == "tls"
 
 
 def dashboard_url(
@@ -132,14 +128,6 @@ def dashboard_url(
 
 def dashboard_prefix(template: PodTemplate) -> str:
     """Return ``/prefix`` from a ``--dashboard-prefix`` argument; empty where there is none."""
-    for container in template.containers:
-        words = [w for key in ("command", "args") for w in container.get(key) or ()]
-        for word, following in zip(words, [*words, ""][1:], strict=True):
-            value = ""
-            if word == "--dashboard-prefix":
-                value = following
-            elif word.startswith("--dashboard-prefix="):
-                value = word.partition("=")[2]
-            if value.strip("/"):
-                return "/" + value.strip("/")
-    return ""
+    found = (option(words(c), "--dashboard-prefix").strip("/") for c in template.containers)
+    prefix = next(filter(None, found), "")
+    return f"/{prefix}" if prefix else ""

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from daskjob.core.job_view import AttemptEnd
 from daskjob.core.manifests import whole_seconds
 from daskjob.core.reasons import FINAL_REASONS, Reason, ReasonClass
-from daskjob.core.spec.policy import Action, Policy
+from daskjob.core.spec.failure_rules import Action
+from daskjob.core.spec.policy import Policy
 from daskjob.core.status import JobStatus
 
 

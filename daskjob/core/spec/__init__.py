@@ -1,21 +1,22 @@
 """What users ask for, typed and frozen: parse, default, validate, with every mistake at once."""
 
-from daskjob.core.spec.autoscaler import DaskAutoscaler, parse_autoscaler, read_autoscaler
-from daskjob.core.spec.cluster import ClusterSpec, DaskCluster, parse_cluster, read_cluster
+from daskjob.core.spec.autoscaler import DaskAutoscaler, read_autoscaler
+from daskjob.core.spec.cluster import ClusterSpec, DaskCluster, read_cluster
 from daskjob.core.spec.group import (
     Autoscaling,
     DaskWorkerGroup,
     GroupSpec,
     UpdateStrategy,
-    parse_group,
     read_group,
 )
-from daskjob.core.spec.job import DaskJob, parse_job, read_job
+from daskjob.core.spec.job import DaskJob, read_job
 from daskjob.core.spec.meta import Meta
+from daskjob.core.spec.parse import CLASSES, parse, read
 from daskjob.core.spec.pod import PodTemplate
 from daskjob.core.spec.policy import Policy
 
 __all__ = [
+    "CLASSES",
     "Autoscaling",
     "ClusterSpec",
     "DaskAutoscaler",
@@ -27,10 +28,8 @@ __all__ = [
     "PodTemplate",
     "Policy",
     "UpdateStrategy",
-    "parse_autoscaler",
-    "parse_cluster",
-    "parse_group",
-    "parse_job",
+    "parse",
+    "read",
     "read_autoscaler",
     "read_cluster",
     "read_group",

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from daskjob.core import names
-from daskjob.core.errors import FieldError, Invalid
+from daskjob.core.errors import FieldError
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest
+from daskjob.core.rows import row, shapes_of
 from daskjob.core.shapes import Integer, Many, Record, Rule, Text
+from daskjob.core.spec.fields import read_fields
 from daskjob.core.spec.group import (
-    AUTOSCALING,
     REPLICAS,
     SCALED_REPLICAS,
-    UPDATE_STRATEGY,
     GroupSpec,
+    group_fields,
     read_group_spec,
 )
 from daskjob.core.spec.meta import Meta, read_kind, read_meta
@@ -53,7 +54,7 @@ SCHEDULER = Record(
 WORKER = Record(
     "worker",
     "The workers of the default group.",
-    (REPLICAS, *TEMPLATE, AUTOSCALING, UPDATE_STRATEGY),
+    group_fields(REPLICAS),
     required="write the workers' pod: spec.containers",
 )
 GROUP_NAME = Text(
@@ -76,29 +77,9 @@ GROUP_NAME = Text(
 GROUPS = Many(
     "workerGroups",
     "Further groups of workers, each of its own shape.",
-    Record("", "A further group.", (GROUP_NAME, REPLICAS, *TEMPLATE, AUTOSCALING, UPDATE_STRATEGY)),
+    Record("", "A further group.", (GROUP_NAME, *group_fields(REPLICAS))),
     at_most=MOST_GROUPS,
     key="name",
-)
-IDLE_TIMEOUT = Integer(
-    "idleTimeout", "Seconds without work after which the cluster is deleted; 0 or absent: never."
-)
-#: A cluster as a job asks for it.
-CLUSTER_SPEC = Record(
-    "spec",
-    "A scheduler and its workers.",
-    (SCHEDULER, WORKER, GROUPS, IDLE_TIMEOUT),
-    required="write the cluster: scheduler and worker",
-)
-#: The same of a DaskCluster, whose default group is scaled through it.
-SPEC = replace(
-    CLUSTER_SPEC,
-    fields=(
-        SCHEDULER,
-        replace(WORKER, fields=(SCALED_REPLICAS, *TEMPLATE, AUTOSCALING, UPDATE_STRATEGY)),
-        GROUPS,
-        IDLE_TIMEOUT,
-    ),
 )
 
 
@@ -110,8 +91,13 @@ class ClusterSpec:
     service: Manifest = field(default_factory=dict)
     worker: GroupSpec = field(default_factory=GroupSpec)
     groups: tuple[GroupSpec, ...] = ()
-    #: Seconds without work after which the cluster goes; 0: never.
-    idle_timeout_seconds: int = 0
+    idle_timeout_seconds: int = row(
+        Integer(
+            "idleTimeout",
+            "Seconds without work after which the cluster is deleted; 0 or absent: never.",
+        ),
+        0,
+    )
     #: Labels and annotations of the DaskCluster itself, where a job asks for it.
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -127,6 +113,25 @@ class ClusterSpec:
     def desired_workers(self) -> int:
         """How many worker pods all groups together ask for."""
         return sum(group.replicas for group in self.all_groups)
+
+
+#: A cluster as a job asks for it.
+CLUSTER_SPEC = Record(
+    "spec",
+    "A scheduler and its workers.",
+    (SCHEDULER, WORKER, GROUPS, *shapes_of(ClusterSpec)),
+    required="write the cluster: scheduler and worker",
+)
+#: The same of a DaskCluster, whose default group is scaled through it.
+SPEC = replace(
+    CLUSTER_SPEC,
+    fields=(
+        SCHEDULER,
+        replace(WORKER, fields=group_fields(SCALED_REPLICAS)),
+        GROUPS,
+        *shapes_of(ClusterSpec),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +160,8 @@ def read_cluster_spec(spec: Reader) -> ClusterSpec:
         service=_read_service(scheduler),
         worker=read_group_spec(worker, names.DEFAULT_GROUP),
         groups=tuple(_read_groups(spec)),
-        idle_timeout_seconds=IDLE_TIMEOUT.read(spec) or 0,
         raw=dict(spec.fields),
+        **read_fields(ClusterSpec, spec),
     )
 
 
@@ -191,18 +196,3 @@ def read_cluster(
     read_kind(root, names.Kind.CLUSTER)
     meta = read_meta(root, names.Kind.CLUSTER)
     return DaskCluster(meta, read_cluster_spec(SPEC.read(root)))
-
-
-def parse_cluster(manifest: Manifest) -> DaskCluster:
-    """Return a DaskCluster.
-
-    Raises
-    ------
-    Invalid
-        With every mistake of the manifest.
-    """
-    errors: list[FieldError] = []
-    cluster = read_cluster(manifest, errors, strict=True)
-    if errors:
-        raise Invalid(f"DaskCluster {cluster.meta.name or '(unnamed)'}", errors)
-    return cluster

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from daskjob.core import names
-from daskjob.core.errors import FieldError, Invalid
+from daskjob.core.errors import FieldError
 from daskjob.core.fields import INT32, Reader
 from daskjob.core.manifests import Manifest
-from daskjob.core.shapes import Choice, Integer, Record, Rule
+from daskjob.core.rows import parsed_row, required, row, shapes_of
+from daskjob.core.shapes import Choice, Integer, Record, Rule, Shape
+from daskjob.core.spec.fields import read_fields
 from daskjob.core.spec.meta import Meta, name_of, read_kind, read_meta
 from daskjob.core.spec.pod import TEMPLATE, PodTemplate, read_template
 
@@ -31,6 +33,7 @@ REPLICAS = Integer("replicas", f"The number of worker pods; absent: {DEFAULT_REP
 #: Of an object that is scaled by itself; ``kubectl scale`` needs a number to stand there.
 SCALED_REPLICAS = replace(REPLICAS, default=DEFAULT_REPLICAS)
 
+#: Bounds, of a group in a job and of a DaskAutoscaler.
 MINIMUM = Integer("minimum", "The smallest number of workers; absent: 0.")
 MAXIMUM = Integer(
     "maximum",
@@ -48,13 +51,6 @@ BOUNDS = Rule(
     "write at least the minimum",
     ".maximum",
 )
-AUTOSCALING = Record(
-    "autoscaling",
-    "Lets the group follow what the scheduler wants, within bounds.",
-    (MINIMUM, MAXIMUM, SCALE_DOWN_DELAY_SECONDS),
-    rules=(BOUNDS,),
-)
-
 UPDATE_STRATEGY = Choice(
     "updateStrategy",
     "What becomes of the workers that there are when their template changes. OnDelete: they stay "
@@ -63,28 +59,35 @@ UPDATE_STRATEGY = Choice(
     UpdateStrategy,
 )
 
-CLUSTER_NAME = name_of(names.Kind.CLUSTER, "cluster", "The DaskCluster that the group joins.")
-WORKER = Record(
-    "worker",
-    "The workers.",
-    (SCALED_REPLICAS, *TEMPLATE),
-    required="write the workers' pod: spec.containers",
-)
-SPEC = Record(
-    "spec",
-    "Workers of one shape.",
-    (CLUSTER_NAME, WORKER, UPDATE_STRATEGY),
-    required="write spec.cluster and spec.worker",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Autoscaling:
     """Bounds within which a group of a job follows the scheduler's wishes."""
 
-    minimum: int
-    maximum: int
-    scale_down_delay_seconds: int = DEFAULT_SCALE_DOWN_DELAY_SECONDS
+    minimum: int = field(metadata=required(MINIMUM, 0))
+    maximum: int = field(metadata=required(MAXIMUM, INT32))
+    scale_down_delay_seconds: int = row(SCALE_DOWN_DELAY_SECONDS, DEFAULT_SCALE_DOWN_DELAY_SECONDS)
+
+
+AUTOSCALING = Record(
+    "autoscaling",
+    "Lets the group follow what the scheduler wants, within bounds.",
+    shapes_of(Autoscaling),
+    rules=(BOUNDS,),
+)
+
+
+def _read_autoscaling(spec: Reader) -> Autoscaling:
+    bounds = AUTOSCALING.read(spec)
+    found = Autoscaling(**read_fields(Autoscaling, bounds))
+    check_bounds(bounds, found.minimum, found.maximum)
+    return found
+
+
+def check_bounds(bounds: Reader, minimum: int, maximum: int) -> None:
+    """Note a largest number of workers that is below the smallest."""
+    if maximum < minimum:
+        bounds.mistake(MAXIMUM.name, maximum, f"{BOUNDS.says}, {minimum}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +97,24 @@ class GroupSpec:
     name: str = names.DEFAULT_GROUP
     replicas: int = DEFAULT_REPLICAS
     template: PodTemplate = field(default_factory=PodTemplate)
-    autoscaling: Autoscaling | None = None
     #: False where the manifest leaves ``replicas`` out: then nothing overrides a scaled count.
     replicas_given: bool = False
-    update_strategy: UpdateStrategy = UpdateStrategy.ON_DELETE
+    autoscaling: Autoscaling | None = parsed_row(AUTOSCALING, None, _read_autoscaling)
+    update_strategy: UpdateStrategy = row(UPDATE_STRATEGY, UpdateStrategy.ON_DELETE)
+
+
+def group_fields(replicas: Integer) -> tuple[Shape, ...]:
+    """Return the fields of a group in a cluster's spec."""
+    return (replicas, *TEMPLATE, *shapes_of(GroupSpec))
+
+
+CLUSTER_NAME = name_of(names.Kind.CLUSTER, "cluster", "The DaskCluster that the group joins.")
+WORKER = Record(
+    "worker",
+    "The workers.",
+    (SCALED_REPLICAS, *TEMPLATE),
+    required="write the workers' pod: spec.containers",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +125,15 @@ class DaskWorkerGroup:
     cluster: str
     replicas: int
     template: PodTemplate
-    update_strategy: UpdateStrategy = UpdateStrategy.ON_DELETE
+    update_strategy: UpdateStrategy = row(UPDATE_STRATEGY, UpdateStrategy.ON_DELETE)
+
+
+SPEC = Record(
+    "spec",
+    "Workers of one shape.",
+    (CLUSTER_NAME, WORKER, *shapes_of(DaskWorkerGroup)),
+    required="write spec.cluster and spec.worker",
+)
 
 
 def read_group_spec(reader: Reader, name: str) -> GroupSpec:
@@ -118,29 +143,9 @@ def read_group_spec(reader: Reader, name: str) -> GroupSpec:
         name=name,
         replicas=DEFAULT_REPLICAS if replicas is None else replicas,
         template=read_template(reader),
-        autoscaling=_read_autoscaling(reader),
         replicas_given=replicas is not None,
-        update_strategy=UPDATE_STRATEGY.read(reader) or UpdateStrategy.ON_DELETE,
+        **read_fields(GroupSpec, reader),
     )
-
-
-def _read_autoscaling(reader: Reader) -> Autoscaling | None:
-    if not reader.has(AUTOSCALING.name):
-        return None
-    bounds = AUTOSCALING.read(reader)
-    minimum, maximum = read_bounds(bounds, MINIMUM, MAXIMUM)
-    delay = SCALE_DOWN_DELAY_SECONDS.read(bounds)
-    return Autoscaling(
-        minimum, maximum, DEFAULT_SCALE_DOWN_DELAY_SECONDS if delay is None else delay
-    )
-
-
-def read_bounds(bounds: Reader, minimum: Integer, maximum: Integer) -> tuple[int, int]:
-    """Return the smallest and the largest number of workers."""
-    least, most = minimum.read(bounds) or 0, maximum.read(bounds)
-    if most is not None and most < least:
-        bounds.mistake(maximum.name, most, f"{BOUNDS.says}, {least}")
-    return least, INT32 if most is None else most
 
 
 def read_group(
@@ -153,20 +158,5 @@ def read_group(
     spec = SPEC.read(root)
     cluster = CLUSTER_NAME.read(spec)
     group = read_group_spec(WORKER.read(spec), meta.name)
-    strategy = UPDATE_STRATEGY.read(spec) or UpdateStrategy.ON_DELETE
-    return DaskWorkerGroup(meta, cluster, group.replicas, group.template, strategy)
-
-
-def parse_group(manifest: Manifest) -> DaskWorkerGroup:
-    """Return a DaskWorkerGroup.
-
-    Raises
-    ------
-    Invalid
-        With every mistake of the manifest.
-    """
-    errors: list[FieldError] = []
-    group = read_group(manifest, errors, strict=True)
-    if errors:
-        raise Invalid(f"DaskWorkerGroup {group.meta.name or '(unnamed)'}", errors)
-    return group
+    found = read_fields(DaskWorkerGroup, spec)
+    return DaskWorkerGroup(meta, cluster, group.replicas, group.template, **found)

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from daskjob.core import names
-from daskjob.core.errors import FieldError, Invalid
+from daskjob.core.caching import cached_by_identity
+from daskjob.core.errors import FieldError
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest, fingerprint
+from daskjob.core.rows import row, shapes_of
 from daskjob.core.shapes import Boolean, Choice, Record, Rule, Text, Texts
 from daskjob.core.spec.cluster import CLUSTER_SPEC, ClusterSpec, read_cluster_spec
+from daskjob.core.spec.fields import read_fields
 from daskjob.core.spec.group import DEFAULT_REPLICAS
 from daskjob.core.spec.meta import Meta, name_of, read_kind, read_meta
 from daskjob.core.spec.pod import (
@@ -27,9 +30,7 @@ from daskjob.core.spec.pod import (
     RestartPolicy,
     read_template,
 )
-from daskjob.core.spec.policy import Policy, read_policy
-from daskjob.core.spec.policy_fields import MIN_AVAILABLE_WORKERS, POLICY_FIELDS, POLICY_RULES
-from daskjob.core.values import kept
+from daskjob.core.spec.policy import POLICY_FIELDS, POLICY_RULES, Policy, read_policy
 
 #: All files together, in bytes: a ConfigMap holds 1 MiB with its keys and metadata.
 FILES_LIMIT_BYTES = 900 * 1024
@@ -82,29 +83,9 @@ CLUSTER_REF = Record(
     "The DaskCluster of the namespace to run on, which is never deleted, instead of a cluster.",
     (CLUSTER_REF_NAME,),
 )
-SUSPEND = Boolean(
-    "suspend",
-    "True: the job holds no pods; only an explicit false resumes it, with an attempt that is not "
-    "counted.",
-)
-CANCEL = Boolean("cancel", "True: the job ends now as Failed, with reason Cancelled, for good.")
 #: Judged only where both the old and the new object say something: an Update through older types
 #: drops the field, and absent means what it was.
 NEVER_CHANGES = Rule("self == oldSelf", "it never changes: make another DaskJob")
-SUBMISSION_ID = Text(
-    "submissionID",
-    "The caller's token: submitting it again finds this job.",
-    longest=LONGEST_TOKEN,
-    says=f"write at most {LONGEST_TOKEN} characters",
-    rules=(NEVER_CHANGES,),
-)
-MANAGED_BY = Text(
-    "managedBy",
-    f"The controller that runs the job; absent: {names.MANAGED_BY}. Another's is left alone.",
-    longest=LONGEST_TOKEN,
-    says=f"write at most {LONGEST_TOKEN} characters",
-    rules=(NEVER_CHANGES,),
-)
 
 EXACTLY_ONE = Rule(
     "has(self.cluster) != has(self.clusterRef)",
@@ -124,22 +105,6 @@ ENOUGH_WORKERS = Rule(
     "write at most as many as the cluster has workers",
     ".minAvailableWorkers",
 )
-SPEC = Record(
-    "spec",
-    "A runner, the cluster that it runs on, and the policy by which it is tried.",
-    (
-        JOB,
-        CLUSTER,
-        CLUSTER_REF,
-        *POLICY_FIELDS,
-        SUSPEND,
-        CANCEL,
-        SUBMISSION_ID,
-        MANAGED_BY,
-    ),
-    required="write spec.job and spec.cluster",
-    rules=(EXACTLY_ONE, ENOUGH_WORKERS, *POLICY_RULES),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +119,41 @@ class DaskJob:
     cluster: ClusterSpec | None = None
     #: The DaskCluster of the namespace to run on; empty with ``cluster``.
     cluster_ref: str = ""
-    #: ``None``: not said, which neither suspends nor resumes.
-    suspend: bool | None = None
-    cancel: bool = False
-    submission_id: str = ""
-    managed_by: str = names.MANAGED_BY
     #: The spec as it stands, for the fields that a running job still follows.
     raw: Mapping[str, object] = field(default_factory=dict)
+    #: ``None``: not said, which neither suspends nor resumes.
+    suspend: bool | None = row(
+        Boolean(
+            "suspend",
+            "True: the job holds no pods; only an explicit false resumes it, with an attempt that "
+            "is not counted.",
+        )
+    )
+    cancel: bool = row(
+        Boolean("cancel", "True: the job ends now as Failed, with reason Cancelled, for good."),
+        False,
+    )
+    submission_id: str = row(
+        Text(
+            "submissionID",
+            "The caller's token: submitting it again finds this job.",
+            longest=LONGEST_TOKEN,
+            says=f"write at most {LONGEST_TOKEN} characters",
+            rules=(NEVER_CHANGES,),
+        ),
+        "",
+    )
+    managed_by: str = row(
+        Text(
+            "managedBy",
+            f"The controller that runs the job; absent: {names.MANAGED_BY}. Another's is left "
+            "alone.",
+            longest=LONGEST_TOKEN,
+            says=f"write at most {LONGEST_TOKEN} characters",
+            rules=(NEVER_CHANGES,),
+        ),
+        names.MANAGED_BY,
+    )
 
     @property
     def cluster_name(self) -> str:
@@ -178,7 +171,22 @@ class DaskJob:
         return _template_hash(self)
 
 
-@kept
+SPEC = Record(
+    "spec",
+    "A runner, the cluster that it runs on, and the policy by which it is tried.",
+    (
+        JOB,
+        CLUSTER,
+        CLUSTER_REF,
+        *POLICY_FIELDS,
+        *shapes_of(DaskJob),
+    ),
+    required="write spec.job and spec.cluster",
+    rules=(EXACTLY_ONE, ENOUGH_WORKERS, *POLICY_RULES),
+)
+
+
+@cached_by_identity
 def _template_hash(job: DaskJob) -> str:
     cluster = job.cluster.raw if job.cluster else {}
     parts = (job.runner.spec, dict(job.files), _without_replicas(cluster), job.cluster_ref)
@@ -215,27 +223,9 @@ def read_job(manifest: Manifest, errors: list[FieldError], *, strict: bool = Fal
         files=_read_files(job),
         cluster=cluster,
         cluster_ref=cluster_ref,
-        suspend=SUSPEND.read(spec),
-        cancel=bool(CANCEL.read(spec)),
-        submission_id=SUBMISSION_ID.read(spec),
-        managed_by=MANAGED_BY.read(spec) or names.MANAGED_BY,
         raw=dict(spec.fields),
+        **read_fields(DaskJob, spec),
     )
-
-
-def parse_job(manifest: Manifest) -> DaskJob:
-    """Return the DaskJob that a person's manifest asks for.
-
-    Raises
-    ------
-    Invalid
-        With every mistake of the manifest: its path, the value, and what is allowed.
-    """
-    errors: list[FieldError] = []
-    job = read_job(manifest, errors, strict=True)
-    if errors:
-        raise Invalid(f"DaskJob {job.meta.name or '(unnamed)'}", errors)
-    return job
 
 
 def _restart_policy(job: Reader, runner: PodTemplate) -> RestartPolicy:
@@ -282,7 +272,7 @@ def _check_minimum_workers(spec: Reader, policy: Policy, cluster: ClusterSpec | 
         return
     if policy.min_available_workers > cluster.desired_workers:
         spec.mistake(
-            MIN_AVAILABLE_WORKERS.name,
+            "minAvailableWorkers",
             policy.min_available_workers,
             f"at most the {cluster.desired_workers} workers that the cluster has",
         )

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from daskjob.core import names
+from daskjob.core.caching import cached_by_identity
 from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest, fingerprint
 from daskjob.core.shapes import Choice, Many, Record, Text, Texts
-from daskjob.core.values import kept
 
 
 class RestartPolicy(StrEnum):
@@ -107,7 +107,7 @@ class PodTemplate:
         return next((name for name in wanted if name in existing), existing[0] if existing else "")
 
 
-@kept
+@cached_by_identity
 def _fingerprint(template: PodTemplate) -> str:
     return fingerprint([template.spec, dict(template.labels), dict(template.annotations)])
 

@@ -3,239 +3,291 @@
 At a job's start the policy is resolved and frozen in ``status.policy``, in the very shape that it
 has in the spec, because an outside client may send an Update through old types that drops every
 field that it does not know (design §2.3). ``read_policy`` reads both.
+
+A field is one row of ``Policy``: that it is read, frozen, followed and in the CRD follows from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from enum import StrEnum
 
+from daskjob.core.caching import cached_by_identity
 from daskjob.core.fields import Reader
-from daskjob.core.manifests import Manifest, without_nones
-from daskjob.core.reasons import Reason
+from daskjob.core.manifests import Manifest, mapping
+from daskjob.core.rows import parsed_row, row, shapes_of
+from daskjob.core.shapes import Choice, Integer, Number, Record, Rule
+from daskjob.core.spec.failure_rules import RULES, FailureRule, read_rules, written_rules
+from daskjob.core.spec.fields import followed_fields, read_fields, written_fields
 from daskjob.core.spec.pod import RestartPolicy
-from daskjob.core.spec.policy_fields import (
-    ABOUT_SOMETHING,
-    ACTION,
-    ACTIVE_DEADLINE_SECONDS,
-    AFTER_WORKERS,
-    ATTEMPT_DEADLINE_SECONDS,
-    BACKOFF,
-    BACKOFF_LIMIT,
-    CLUSTER_REF_STARTUP_SECONDS,
-    DEFAULT_BACKOFF_FACTOR,
-    DEFAULT_BACKOFF_INITIAL_SECONDS,
-    DEFAULT_BACKOFF_LIMIT,
-    DEFAULT_BACKOFF_MAX_SECONDS,
-    DEFAULT_MAX_IGNORED,
-    DEFAULT_PROGRESS_SECONDS,
-    DELETION_POLICY,
-    FACTOR,
-    FAILURE_POLICY,
-    INITIAL_SECONDS,
-    INTERVAL_SECONDS,
-    LARGEST_EXIT_CODE,
-    LONGEST_IS_LONGER,
-    MAX_IGNORED,
-    MAX_SECONDS,
-    MIN_AVAILABLE_WORKERS,
-    MOST_EXIT_CODES,
-    MUTABLE_FIELDS,
-    NEVER_DELETED,
-    ON_EXIT_CODES,
-    ON_FAILURE,
-    ON_REASONS,
-    ON_SCHEDULER_LOSS,
-    ON_SUCCESS,
-    ONLY_RUNNER,
-    OPERATOR,
-    PROGRESS,
-    RESTART,
-    RULE_NAME,
-    RULE_REASONS,
-    RULES,
-    RUNNER_START,
-    STALL_ACTION,
-    STALL_DEADLINE_SECONDS,
-    STARTUP_DEADLINE_SECONDS,
-    TTL_SECONDS_AFTER_FINISHED,
-    VALUES,
-    Action,
-    Deletion,
-    OnSchedulerLoss,
-    Operator,
-    Restart,
-    RunnerStart,
-    StallAction,
+
+
+class Restart(StrEnum):
+    """On what the next attempt runs."""
+
+    CLUSTER = "Cluster"
+    RUNNER = "Runner"
+
+
+class OnSchedulerLoss(StrEnum):
+    """What the loss of a scheduler means for an attempt."""
+
+    FAIL = "Fail"
+    IGNORE = "Ignore"
+
+
+class StallAction(StrEnum):
+    """What a stall leads to."""
+
+    REPORT = "Report"
+    FAIL = "Fail"
+
+
+class Deletion(StrEnum):
+    """What goes when a job has ended."""
+
+    DELETE_CLUSTER = "DeleteCluster"
+    DELETE_WORKERS = "DeleteWorkers"
+    KEEP = "Keep"
+
+
+class RunnerStart(StrEnum):
+    """When the runner is created."""
+
+    AT_ONCE = "AtOnce"
+    AFTER_SCHEDULER = "AfterScheduler"
+    AFTER_WORKERS = "AfterWorkers"
+
+
+#: batch/v1's default, for jobs whose documented restart policy is OnFailure.
+DEFAULT_BACKOFF_LIMIT = 6
+DEFAULT_BACKOFF_INITIAL_SECONDS = 10
+DEFAULT_BACKOFF_FACTOR = 2.0
+DEFAULT_BACKOFF_MAX_SECONDS = 360
+#: Infrastructure failures that are tried again without being counted.
+DEFAULT_MAX_IGNORED = 10
+DEFAULT_PROGRESS_SECONDS = 30
+#: How long a job waits for the DaskCluster that its ``clusterRef`` names.
+CLUSTER_REF_STARTUP_SECONDS = 60
+
+LONGEST_IS_LONGER = Rule(
+    f"(has(self.maxSeconds) ? self.maxSeconds : {DEFAULT_BACKOFF_MAX_SECONDS}) >="
+    f" (has(self.initialSeconds) ? self.initialSeconds : {DEFAULT_BACKOFF_INITIAL_SECONDS})",
+    "write at least initialSeconds",
+    ".maxSeconds",
 )
-from daskjob.core.values import kept
-
-__all__ = [
-    "Action",
-    "Deletion",
-    "FailureRule",
-    "OnSchedulerLoss",
-    "Operator",
-    "Policy",
-    "Restart",
-    "RunnerStart",
-    "StallAction",
-    "followed",
-    "frozen",
-    "read_policy",
-    "thawed",
-]
-
-T = TypeVar("T")
-D = TypeVar("D")
-
-
-@dataclass(frozen=True, slots=True)
-class FailureRule:
-    """A rule of ``failurePolicy``: matches by exit code, or by reason, or by both."""
-
-    action: Action
-    name: str = ""
-    exit_codes: tuple[int, ...] = ()
-    operator: Operator | None = None
-    reasons: tuple[Reason, ...] = ()
-
-    def matches(self, reason: Reason, exit_code: int | None) -> bool:
-        """Say whether an attempt with this end falls under the rule."""
-        if self.reasons and reason not in self.reasons:
-            return False
-        if self.operator is None:
-            return bool(self.reasons)
-        if exit_code is None:
-            return False
-        return (exit_code in self.exit_codes) is (self.operator is Operator.IN)
+BACKOFF = Record(
+    "backoff",
+    "How long a failed job waits before it is tried again.",
+    rules=(LONGEST_IS_LONGER,),
+)
+FAILURE_POLICY = Record("failurePolicy", "Which failures are tried again, and how.")
+DELETION_POLICY = Record(
+    "deletionPolicy", "What goes when the job has ended; its runner stays with it."
+)
+PROGRESS = Record("progress", "How the job's progress is told.")
+AFTER_WORKERS = Rule(
+    "!has(self.minAvailableWorkers) ||"
+    f" (has(self.runnerStart) && self.runnerStart == '{RunnerStart.AFTER_WORKERS}')",
+    f"it goes with runnerStart: {RunnerStart.AFTER_WORKERS}",
+    ".minAvailableWorkers",
+)
+ONLY_RUNNER = Rule(
+    "!has(self.clusterRef) || !has(self.failurePolicy) || !has(self.failurePolicy.restart)"
+    f" || self.failurePolicy.restart == '{Restart.RUNNER}'",
+    f"with clusterRef only {Restart.RUNNER}: the cluster stays",
+    ".failurePolicy.restart",
+)
+NEVER_DELETED = Rule(
+    "!has(self.clusterRef) || !has(self.deletionPolicy)",
+    "leave it out: a cluster that clusterRef names is never deleted",
+    ".deletionPolicy",
+)
+#: Rules over several of the policy's fields.
+POLICY_RULES = (AFTER_WORKERS, ONLY_RUNNER, NEVER_DELETED)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything about a job that is decided at its start; times in seconds."""
+    """Everything about a job that is decided at its start; times in seconds.
 
-    backoff_limit: int = DEFAULT_BACKOFF_LIMIT
-    backoff_initial_seconds: int = DEFAULT_BACKOFF_INITIAL_SECONDS
-    backoff_factor: float = DEFAULT_BACKOFF_FACTOR
-    backoff_max_seconds: int = DEFAULT_BACKOFF_MAX_SECONDS
-    rules: tuple[FailureRule, ...] = ()
-    max_ignored: int = DEFAULT_MAX_IGNORED
-    restart: Restart = Restart.CLUSTER
-    on_scheduler_loss: OnSchedulerLoss = OnSchedulerLoss.FAIL
-    active_deadline_seconds: int | None = None
-    attempt_deadline_seconds: int | None = None
-    startup_deadline_seconds: int | None = None
-    stall_deadline_seconds: int | None = None
-    stall_action: StallAction = StallAction.REPORT
-    ttl_seconds_after_finished: int | None = None
-    on_success: Deletion = Deletion.DELETE_CLUSTER
-    on_failure: Deletion = Deletion.DELETE_CLUSTER
-    runner_start: RunnerStart = RunnerStart.AT_ONCE
-    min_available_workers: int | None = None
-    #: 0: no progress is written.
-    progress_interval_seconds: int = DEFAULT_PROGRESS_SECONDS
+    With ``followed``, a running job follows the field where its spec gives it (design §3.1).
+    """
+
+    backoff_limit: int = row(
+        Integer(
+            "backoffLimit",
+            f"How many failed attempts are tried again; absent: {DEFAULT_BACKOFF_LIMIT} with "
+            "restartPolicy OnFailure, 0 with Never.",
+        ),
+        DEFAULT_BACKOFF_LIMIT,
+    )
+    backoff_initial_seconds: int = row(
+        Integer(
+            "initialSeconds",
+            f"Seconds before the second attempt; absent: {DEFAULT_BACKOFF_INITIAL_SECONDS}.",
+        ),
+        DEFAULT_BACKOFF_INITIAL_SECONDS,
+        within=BACKOFF,
+    )
+    backoff_factor: float = row(
+        Number(
+            "factor",
+            f"By what the wait grows with every failure; absent: {DEFAULT_BACKOFF_FACTOR:g}.",
+            minimum=1,
+        ),
+        DEFAULT_BACKOFF_FACTOR,
+        within=BACKOFF,
+    )
+    backoff_max_seconds: int = row(
+        Integer(
+            "maxSeconds",
+            f"The longest wait in seconds; absent: {DEFAULT_BACKOFF_MAX_SECONDS}.",
+        ),
+        DEFAULT_BACKOFF_MAX_SECONDS,
+        within=BACKOFF,
+    )
+    rules: tuple[FailureRule, ...] = parsed_row(
+        RULES, (), read_rules, written_rules, within=FAILURE_POLICY
+    )
+    max_ignored: int = row(
+        Integer(
+            "maxIgnored",
+            "How many infrastructure failures are tried again uncounted; absent: "
+            f"{DEFAULT_MAX_IGNORED}.",
+        ),
+        DEFAULT_MAX_IGNORED,
+        within=FAILURE_POLICY,
+    )
+    restart: Restart = row(
+        Choice(
+            "restart",
+            "On what the next attempt runs: Cluster (absent): a fresh one; Runner: the same "
+            "cluster.",
+            Restart,
+        ),
+        Restart.CLUSTER,
+        within=FAILURE_POLICY,
+    )
+    on_scheduler_loss: OnSchedulerLoss = row(
+        Choice(
+            "onSchedulerLoss",
+            "Whether the loss of the scheduler, and with it of every task, fails the attempt; "
+            "absent: Fail.",
+            OnSchedulerLoss,
+        ),
+        OnSchedulerLoss.FAIL,
+    )
+    active_deadline_seconds: int | None = row(
+        Integer(
+            "activeDeadlineSeconds",
+            "How long all attempts together may take; the clock stands still while suspended.",
+            minimum=1,
+        ),
+        followed=True,
+    )
+    attempt_deadline_seconds: int | None = row(
+        Integer("attemptDeadlineSeconds", "How long one attempt may take.", minimum=1),
+        followed=True,
+    )
+    startup_deadline_seconds: int | None = row(
+        Integer(
+            "startupDeadlineSeconds",
+            "How long an attempt may take until its runner runs; absent: for ever, with clusterRef "
+            f"{CLUSTER_REF_STARTUP_SECONDS}.",
+            minimum=1,
+        ),
+        followed=True,
+    )
+    stall_deadline_seconds: int | None = row(
+        Integer(
+            "stallDeadlineSeconds",
+            "How long no task may move, while the runner runs, until the job counts as stalled.",
+            minimum=1,
+        ),
+        followed=True,
+    )
+    stall_action: StallAction = row(
+        Choice(
+            "stallAction",
+            "What a stall leads to: Report (absent) a condition; Fail the job.",
+            StallAction,
+        ),
+        StallAction.REPORT,
+    )
+    ttl_seconds_after_finished: int | None = row(
+        Integer(
+            "ttlSecondsAfterFinished",
+            "How long after its end the job is deleted, its runner and log with it; absent: never.",
+            minimum=1,
+        ),
+        followed=True,
+    )
+    on_success: Deletion = row(
+        Choice("onSuccess", "What goes after success; absent: DeleteCluster.", Deletion),
+        Deletion.DELETE_CLUSTER,
+        within=DELETION_POLICY,
+    )
+    on_failure: Deletion = row(
+        Choice("onFailure", "What goes after a failure; absent: DeleteCluster.", Deletion),
+        Deletion.DELETE_CLUSTER,
+        within=DELETION_POLICY,
+    )
+    runner_start: RunnerStart = row(
+        Choice(
+            "runnerStart",
+            "When the runner is created: AtOnce (absent), AfterScheduler answers, AfterWorkers are "
+            "ready.",
+            RunnerStart,
+        ),
+        RunnerStart.AT_ONCE,
+    )
+    min_available_workers: int | None = row(
+        Integer(
+            "minAvailableWorkers",
+            "With runnerStart AfterWorkers, how many workers have to be ready; absent: all.",
+            minimum=1,
+        )
+    )
+    progress_interval_seconds: int = row(
+        Integer(
+            "intervalSeconds",
+            "How often progress is written into the status; 0: never; absent: "
+            f"{DEFAULT_PROGRESS_SECONDS}.",
+        ),
+        DEFAULT_PROGRESS_SECONDS,
+        within=PROGRESS,
+    )
+
+
+#: Fields of the spec that make up the policy.
+POLICY_FIELDS = shapes_of(Policy)
 
 
 def read_policy(spec: Reader, *, restart_policy: RestartPolicy, cluster_ref: bool) -> Policy:
     """Return the policy that a spec (or a frozen policy) asks for, defaults filled in."""
-    failure, backoff = FAILURE_POLICY.read(spec), BACKOFF.read(spec)
-    deletion, progress = DELETION_POLICY.read(spec), PROGRESS.read(spec)
-    rules = tuple(_read_rules(failure))
-    default_limit, default_ignored = _default_limits(spec, restart_policy, has_rules=bool(rules))
-    base = Policy()
-    policy = Policy(
-        backoff_limit=_or(BACKOFF_LIMIT.read(spec), default_limit),
-        backoff_initial_seconds=_or(INITIAL_SECONDS.read(backoff), base.backoff_initial_seconds),
-        backoff_factor=_or(FACTOR.read(backoff), base.backoff_factor),
-        backoff_max_seconds=_or(MAX_SECONDS.read(backoff), base.backoff_max_seconds),
-        rules=rules,
-        max_ignored=_or(MAX_IGNORED.read(failure), default_ignored),
-        restart=_or(RESTART.read(failure), Restart.RUNNER if cluster_ref else base.restart),
-        on_scheduler_loss=_or(ON_SCHEDULER_LOSS.read(spec), base.on_scheduler_loss),
-        active_deadline_seconds=ACTIVE_DEADLINE_SECONDS.read(spec),
-        attempt_deadline_seconds=ATTEMPT_DEADLINE_SECONDS.read(spec),
-        startup_deadline_seconds=_or(
-            STARTUP_DEADLINE_SECONDS.read(spec),
-            CLUSTER_REF_STARTUP_SECONDS if cluster_ref else None,
-        ),
-        stall_deadline_seconds=STALL_DEADLINE_SECONDS.read(spec),
-        stall_action=_or(STALL_ACTION.read(spec), base.stall_action),
-        ttl_seconds_after_finished=TTL_SECONDS_AFTER_FINISHED.read(spec),
-        on_success=_or(ON_SUCCESS.read(deletion), base.on_success),
-        on_failure=_or(ON_FAILURE.read(deletion), base.on_failure),
-        runner_start=_or(RUNNER_START.read(spec), base.runner_start),
-        min_available_workers=MIN_AVAILABLE_WORKERS.read(spec),
-        progress_interval_seconds=_or(
-            INTERVAL_SECONDS.read(progress), base.progress_interval_seconds
-        ),
-    )
+    defaults: dict[str, object] = {**_default_limits(spec, restart_policy)}
+    if cluster_ref:
+        defaults["restart"] = Restart.RUNNER
+        defaults["startup_deadline_seconds"] = CLUSTER_REF_STARTUP_SECONDS
+    policy = Policy(**read_fields(Policy, spec, **defaults))
     _check_together(spec, policy, cluster_ref=cluster_ref)
     return policy
 
 
-def _or(value: T | None, default: D) -> T | D:
-    return default if value is None else value
-
-
-def _default_limits(
-    spec: Reader, restart_policy: RestartPolicy, *, has_rules: bool
-) -> tuple[int, int]:
-    """Return the defaults of backoffLimit and maxIgnored.
+def _default_limits(spec: Reader, restart_policy: RestartPolicy) -> dict[str, int]:
+    """Return the defaults of backoffLimit and maxIgnored where they are not the usual ones.
 
     With ``restartPolicy: Never`` and neither a limit nor a rule nothing is tried again, not even
-    after an infrastructure failure: whoever writes that (Flyte does) tries again itself.
+    after an infrastructure failure: a caller that writes that (Flyte does) tries again itself.
     """
     if restart_policy is not RestartPolicy.NEVER:
-        return DEFAULT_BACKOFF_LIMIT, DEFAULT_MAX_IGNORED
-    said = spec.has(BACKOFF_LIMIT.name) or has_rules
-    return 0, DEFAULT_MAX_IGNORED if said else 0
-
-
-def _read_rules(failure: Reader) -> list[FailureRule]:
-    rules: list[FailureRule] = []
-    for item in RULES.read(failure):
-        action, codes = ACTION.read(item), ON_EXIT_CODES.read(item)
-        operator = OPERATOR.read(codes)
-        reasons = _read_reasons(item)
-        if item.given and not item.has(ON_EXIT_CODES.name) and not item.has(ON_REASONS.name):
-            item.mistake("", dict(item.fields), ABOUT_SOMETHING.says)
-        if action is not None:
-            values = _read_codes(codes, operator)
-            rules.append(FailureRule(action, RULE_NAME.read(item), values, operator, reasons))
-    return rules
-
-
-def _read_codes(codes: Reader, operator: Operator | None) -> tuple[int, ...]:
-    if not codes.given:
-        return ()
-    values = codes.fields.get(VALUES.name)
-    if not isinstance(values, list) or not values:
-        codes.mistake(VALUES.name, values, VALUES.required)
-        return ()
-    if len(values) > MOST_EXIT_CODES:
-        codes.mistake(VALUES.name, f"{len(values)} items", f"write at most {MOST_EXIT_CODES}")
-    lowest = 1 if operator is Operator.IN else 0
-    good = [
-        v
-        for v in values
-        if isinstance(v, int) and not isinstance(v, bool) and lowest <= v <= LARGEST_EXIT_CODE
-    ]
-    if len(good) != len(values):
-        allowed = f"write exit codes from {lowest} to {LARGEST_EXIT_CODE} (0 is no failure)"
-        codes.mistake(VALUES.name, values, allowed)
-    return tuple(good)
-
-
-def _read_reasons(item: Reader) -> tuple[Reason, ...]:
-    values = item.fields.get(ON_REASONS.name)
-    if values is None:
-        return ()
-    if not isinstance(values, list) or not all(value in RULE_REASONS for value in values):
-        item.mistake(ON_REASONS.name, values, "write a list of " + ", ".join(RULE_REASONS))
-        return ()
-    return tuple(Reason(value) for value in values)
+        return {}
+    has_rules = bool(mapping(spec.fields.get(FAILURE_POLICY.name)).get(RULES.name))
+    if spec.has("backoffLimit") or has_rules:
+        return {"backoff_limit": 0}
+    return {"backoff_limit": 0, "max_ignored": 0}
 
 
 def _check_together(spec: Reader, policy: Policy, *, cluster_ref: bool) -> None:
@@ -246,7 +298,7 @@ def _check_together(spec: Reader, policy: Policy, *, cluster_ref: bool) -> None:
             f"{LONGEST_IS_LONGER.says}, {policy.backoff_initial_seconds}",
         )
     if policy.min_available_workers and policy.runner_start is not RunnerStart.AFTER_WORKERS:
-        spec.mistake(MIN_AVAILABLE_WORKERS.name, policy.min_available_workers, AFTER_WORKERS.says)
+        spec.mistake("minAvailableWorkers", policy.min_available_workers, AFTER_WORKERS.says)
     if cluster_ref and policy.restart is Restart.CLUSTER:
         spec.mistake("failurePolicy.restart", str(policy.restart), ONLY_RUNNER.says)
     if cluster_ref and spec.has(DELETION_POLICY.name):
@@ -256,45 +308,7 @@ def _check_together(spec: Reader, policy: Policy, *, cluster_ref: bool) -> None:
 
 def frozen(policy: Policy) -> Manifest:
     """Return the policy as ``status.policy`` holds it: resolved, in the spec's own shape."""
-    manifest: Manifest = {
-        "backoffLimit": policy.backoff_limit,
-        "backoff": {
-            "initialSeconds": policy.backoff_initial_seconds,
-            "factor": policy.backoff_factor,
-            "maxSeconds": policy.backoff_max_seconds,
-        },
-        "failurePolicy": {
-            "rules": [_frozen_rule(rule) for rule in policy.rules],
-            "maxIgnored": policy.max_ignored,
-            "restart": str(policy.restart),
-        },
-        "onSchedulerLoss": str(policy.on_scheduler_loss),
-        "activeDeadlineSeconds": policy.active_deadline_seconds,
-        "attemptDeadlineSeconds": policy.attempt_deadline_seconds,
-        "startupDeadlineSeconds": policy.startup_deadline_seconds,
-        "stallDeadlineSeconds": policy.stall_deadline_seconds,
-        "stallAction": str(policy.stall_action),
-        "ttlSecondsAfterFinished": policy.ttl_seconds_after_finished,
-        "deletionPolicy": {
-            "onSuccess": str(policy.on_success),
-            "onFailure": str(policy.on_failure),
-        },
-        "runnerStart": str(policy.runner_start),
-        "minAvailableWorkers": policy.min_available_workers,
-        "progress": {"intervalSeconds": policy.progress_interval_seconds},
-    }
-    return {key: value for key, value in manifest.items() if value is not None}
-
-
-def _frozen_rule(rule: FailureRule) -> Manifest:
-    manifest: Manifest = {"action": str(rule.action)}
-    if rule.name:
-        manifest["name"] = rule.name
-    if rule.operator is not None:
-        manifest["onExitCodes"] = {"operator": str(rule.operator), "values": list(rule.exit_codes)}
-    if rule.reasons:
-        manifest["onReasons"] = [str(reason) for reason in rule.reasons]
-    return manifest
+    return written_fields(policy)
 
 
 def followed(frozen_policy: Manifest, spec: Mapping[str, object]) -> Manifest:
@@ -308,12 +322,10 @@ def followed(frozen_policy: Manifest, spec: Mapping[str, object]) -> Manifest:
     return {**frozen_policy, **said}
 
 
-@kept
+@cached_by_identity
 def _said(spec: Mapping[str, object]) -> Manifest:
     """Return what a spec says explicitly of the fields that a running job still follows."""
-    now = Reader(spec, "spec", [])
-    said = {field.name: field.read(now) for field in MUTABLE_FIELDS}
-    return without_nones(said)
+    return followed_fields(Policy, spec)
 
 
 def thawed(frozen_policy: Mapping[str, object], *, cluster_ref: bool) -> Policy:
@@ -321,19 +333,19 @@ def thawed(frozen_policy: Mapping[str, object], *, cluster_ref: bool) -> Policy:
     return _of_a_reference(frozen_policy) if cluster_ref else _of_own_cluster(frozen_policy)
 
 
-@kept
+@cached_by_identity
 def _of_a_reference(frozen_policy: Mapping[str, object]) -> Policy:
     return _read_frozen(frozen_policy, cluster_ref=True)
 
 
-@kept
+@cached_by_identity
 def _of_own_cluster(frozen_policy: Mapping[str, object]) -> Policy:
     return _read_frozen(frozen_policy, cluster_ref=False)
 
 
 def _read_frozen(frozen_policy: Mapping[str, object], *, cluster_ref: bool) -> Policy:
     reader = Reader(
-        {k: v for k, v in frozen_policy.items() if k != "deletionPolicy" or not cluster_ref},
+        {k: v for k, v in frozen_policy.items() if k != DELETION_POLICY.name or not cluster_ref},
         "status.policy",
         [],
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from daskjob.core.manifests import Manifest, format_time, parse_time, without_nones
-from daskjob.core.shapes import Choice, Many, Record, Text, Time, count
+from daskjob.core.messages import cut
+from daskjob.core.rows import nested_list, required, row
+from daskjob.core.shapes import Choice, Text, Time, count
+from daskjob.core.status.part import StatusPart
 
 #: What a condition's or a status' message may take, so that a status stays small.
 MESSAGE_LIMIT = 1024
@@ -38,65 +39,61 @@ class Truth(StrEnum):
     UNKNOWN = "Unknown"
 
 
-CONDITIONS = Many(
-    "conditions",
-    "Facts, each with the reason for it.",
-    Record(
-        "",
-        "A fact.",
-        (
-            Text("type", "What it is about.", required="write the condition's type"),
-            Choice("status", "Whether it holds.", Truth, required="write True or False"),
-            Text("reason", "Why, in a word."),
-            Text("message", "Why, in a sentence."),
-            count("observedGeneration", "The generation of the spec that it speaks of."),
-            Time("lastTransitionTime", "Since when it holds, or does not."),
-        ),
-        open=True,
-    ),
-    key="type",
-)
+def _truth(status: bool) -> str:
+    return str(Truth.TRUE if status else Truth.FALSE)
+
+
+def _is_true(status: object) -> bool:
+    return status == Truth.TRUE
+
+
+def shortened_message(text: str) -> str:
+    """Return a message that fits a status."""
+    return cut(text, MESSAGE_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(StatusPart):
     """One condition, as Kubernetes means them: a fact with the reason for it."""
 
-    type: str
-    status: bool
-    reason: str
-    message: str = ""
-    observed_generation: int = 0
-    last_transition_time: datetime | None = None
-
-    def to_manifest(self) -> Manifest:
-        """Return the condition as the API holds it."""
-        return without_nones(
-            {
-                "type": str(self.type),
-                "status": str(Truth.TRUE if self.status else Truth.FALSE),
-                "reason": self.reason,
-                "message": self.message,
-                "observedGeneration": self.observed_generation,
-                "lastTransitionTime": format_time(self.last_transition_time),
-            }
+    type: str = field(
+        metadata=required(
+            Text("type", "What it is about.", required="write the condition's type"),
+            "",
+            always=True,
+            write=str,
         )
-
-
-def condition_from(manifest: Mapping[str, object]) -> Condition:
-    """Return a condition from what the API holds."""
-    generation = manifest.get("observedGeneration")
-    return Condition(
-        type=str(manifest.get("type", "")),
-        status=manifest.get("status") == Truth.TRUE,
-        reason=str(manifest.get("reason") or ""),
-        message=str(manifest.get("message") or ""),
-        observed_generation=generation if isinstance(generation, int) else 0,
-        last_transition_time=parse_time(manifest.get("lastTransitionTime")),
+    )
+    status: bool = field(
+        metadata=required(
+            Choice("status", "Whether it holds.", Truth, required="write True or False"),
+            False,
+            always=True,
+            read=_is_true,
+            write=_truth,
+        )
+    )
+    reason: str = field(metadata=required(Text("reason", "Why, in a word."), "", always=True))
+    message: str = row(Text("message", "Why, in a sentence."), "", always=True)
+    observed_generation: int = row(
+        count("observedGeneration", "The generation of the spec that it speaks of."),
+        0,
+        always=True,
+    )
+    last_transition_time: datetime | None = row(
+        Time("lastTransitionTime", "Since when it holds, or does not.")
     )
 
 
+condition_from = Condition.from_manifest
 Conditions = tuple[Condition, ...]
+
+
+def conditions_row() -> Conditions:
+    """Return the field of a status that holds its conditions."""
+    return nested_list(
+        "conditions", "Facts, each with the reason for it.", Condition, "A fact.", key="type"
+    )
 
 
 def with_condition(conditions: Conditions, new: Condition, now: datetime) -> Conditions:
@@ -129,8 +126,3 @@ def _ordered(conditions: Conditions) -> Conditions:
     known = [str(t) for t in ConditionType]
     rank = {name: index for index, name in enumerate(known)}
     return tuple(sorted(conditions, key=lambda c: rank.get(c.type, len(rank))))
-
-
-def shortened_message(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Return a message that fits a status, cut with an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -10,15 +10,8 @@ from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.exit_codes import ExitCode
 from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.spec import parse_autoscaler, parse_cluster, parse_group, parse_job
+from daskjob.core.spec import CLASSES, DaskJob, parse
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
-
-_PARSERS = {
-    names.Kind.JOB: parse_job,
-    names.Kind.CLUSTER: parse_cluster,
-    names.Kind.GROUP: parse_group,
-    names.Kind.AUTOSCALER: parse_autoscaler,
-}
 
 
 @click.command("validate")
@@ -48,7 +41,7 @@ def validate_command(files: tuple[Path, ...]) -> int:
 
 def _check(path: Path, document: Manifest) -> bool:
     kind, name = document.get("kind"), metadata(document).get("name", "(unnamed)")
-    if kind not in [str(k) for k in _PARSERS]:
+    if kind not in list(names.Kind):
         if document.get("apiVersion") == names.API_VERSION:
             mistake = FieldError("kind", kind, "write one of " + ", ".join(names.Kind))
             click.echo(f"{path}: {Invalid(str(name), [mistake])}", err=True)
@@ -56,7 +49,7 @@ def _check(path: Path, document: Manifest) -> bool:
         click.echo(f"{path}: {kind} {name} is not daskjob's to check")
         return True
     try:
-        _PARSERS[names.Kind(kind)](document)
+        parse(CLASSES[names.Kind(kind)], document)
     except Invalid as error:
         click.echo(f"{path}: {error}", err=True)
         return False
@@ -96,4 +89,4 @@ def _made_of(document: Manifest) -> list[Manifest]:
         return [document]
     from daskjob.core.desired.job_objects import desired_objects
 
-    return desired_objects(parse_job(document))
+    return desired_objects(parse(DaskJob, document))

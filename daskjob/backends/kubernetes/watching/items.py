@@ -16,9 +16,9 @@ import msgspec
 
 from daskjob.backends.kubernetes.watching.kinds import Watched
 from daskjob.core import names
+from daskjob.core.caching import cached_by_identity, shared
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.pods import PodFacts, pod_facts
-from daskjob.core.values import kept, shared
 from daskjob.kube.decoding import (
     BOOKMARK,
     DELETED,
@@ -321,7 +321,7 @@ class ItemDecoder:
         )
 
 
-@kept
+@cached_by_identity
 def _manifest(data: bytes) -> Manifest:
     return read_object(data)
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from daskjob.core import names
 from daskjob.core.decision import Event
 from daskjob.core.manifests import Manifest, ObjectRef, format_time
+from daskjob.core.messages import cut
 
 COMPONENT = "daskjob"
 #: The limits of Kubernetes' own event recorders.
@@ -36,7 +37,7 @@ def event_manifest(ref: ObjectRef, event: Event, now: datetime, suffix: str) -> 
             "uid": ref.uid,
         },
         "reason": event.reason,
-        "message": _shortened(event.message),
+        "message": cut(event.message, MESSAGE_LIMIT, "..."),
         "type": "Warning" if event.warning else "Normal",
         "source": {"component": COMPONENT},
         "reportingComponent": COMPONENT,
@@ -44,7 +45,3 @@ def event_manifest(ref: ObjectRef, event: Event, now: datetime, suffix: str) -> 
         "lastTimestamp": when,
         "count": 1,
     }
-
-
-def _shortened(message: str) -> str:
-    return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 3] + "..."

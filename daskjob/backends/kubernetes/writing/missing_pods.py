@@ -10,7 +10,7 @@ from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.core import names
 from daskjob.core.errors import ChangeDenied, CreateRejected, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
-from daskjob.core.readings import group_in
+from daskjob.core.parsed import parsed_group
 from daskjob.kube.errors import Replaced
 
 
@@ -71,7 +71,7 @@ class MissingPods:
 
         Without it such a worker would keep working unseen, alongside its replacement.
         """
-        of, _ = group_in(group)
+        of, _ = parsed_group(group)
         value = names.label_value(of.cluster)
         vanished = self._vanished.get(of.meta.uid)
         if vanished is None:

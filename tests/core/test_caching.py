@@ -1,19 +1,19 @@
-"""What is made of values that nobody changes is kept, until it is forgotten."""
+"""Results of values that never change are cached, until the caches are cleared."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-from daskjob.core import values
+from daskjob.core import caching
 from daskjob.core.manifests import parse_time
 from daskjob.core.pods import pod_facts
 
 
-def test_what_was_made_of_a_value_is_made_anew_once_it_is_forgotten() -> None:
+def test_result_of_the_same_value_is_computed_again_once_caches_are_cleared() -> None:
     made: list[int] = []
 
-    @values.kept
+    @caching.cached_by_identity
     def length(given: list[int]) -> int:
         made.append(len(given))
         return len(given)
@@ -21,41 +21,41 @@ def test_what_was_made_of_a_value_is_made_anew_once_it_is_forgotten() -> None:
     value = [1, 2]
     assert (length(value), length(value), made) == (2, 2, [2])
     before = sys.getrefcount(value)
-    values.forget()
+    caching.forget()
     assert sys.getrefcount(value) == before - 1
     assert (length(value), made) == (2, [2, 2])
 
 
-def test_what_was_made_of_equal_values_is_made_anew_once_it_is_forgotten() -> None:
+def test_result_of_equal_values_is_computed_again_once_caches_are_cleared() -> None:
     made: list[str] = []
 
-    @values.kept_by_value(8)
+    @caching.cached(8)
     def length(given: str) -> int:
         made.append(given)
         return len(given)
 
     word = "word" * 2
     assert (length(word), length("wordword"), len(made)) == (8, 8, 1)
-    values.forget()
+    caching.forget()
     assert (length(word), len(made)) == (8, 2)
 
 
-def test_of_moments_that_were_read_none_is_held_once_they_are_forgotten() -> None:
+def test_no_parsed_time_is_held_once_caches_are_cleared() -> None:
     # One of them is enough to keep a mebibyte of memory from going back to the machine.
     text = "2026-01-01T00:00:01Z"
     first = parse_time(text)
     assert parse_time(text) is first
-    values.forget()
+    caching.forget()
     assert parse_time(text) is not first
 
 
-def test_a_word_that_many_have_is_one_in_memory() -> None:
+def test_equal_strings_of_many_objects_are_one_in_memory() -> None:
     read = ["".join(["Run", "ning"]) for _ in range(2)]
     assert read[0] is not read[1]
-    assert values.shared(read[0]) is values.shared(read[1])
+    assert caching.shared(read[0]) is caching.shared(read[1])
 
 
-def test_what_is_said_of_many_pods_alike_is_one_in_memory() -> None:
+def test_strings_that_pods_have_in_common_are_one_in_memory() -> None:
     owner = {"kind": "DaskWorkerGroup", "name": "sums-default", "uid": "group", "controller": True}
     text = json.dumps(
         {

@@ -1,0 +1,49 @@
+"""Parsed manifests of our four kinds and of pods: each parsed once for each state of its object.
+
+No I/O here. A pass reads its object, what that owns and what owns it, and most of it is as it was
+in the pass before. A manifest that was parsed here must never be changed.
+
+Each ``parsed_…`` returns the object, with defaults where its manifest is wrong, and every mistake;
+each ``parsed_…_status`` the status in the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from daskjob.core.caching import cached_by_identity
+from daskjob.core.errors import FieldError
+from daskjob.core.manifests import Manifest
+from daskjob.core.pods import pod_facts
+from daskjob.core.spec import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, read
+from daskjob.core.spec.parse import Object
+from daskjob.core.status import AutoscalerStatus, ClusterStatus, GroupStatus, JobStatus
+from daskjob.core.status.part import StatusPart
+
+Status = TypeVar("Status", bound=StatusPart)
+
+
+def _parsed(kind: type[Object]) -> Callable[[Manifest], tuple[Object, tuple[FieldError, ...]]]:
+    def parsed(manifest: Manifest) -> tuple[Object, tuple[FieldError, ...]]:
+        return read(kind, manifest)
+
+    return cached_by_identity(parsed)
+
+
+def _parsed_status(kind: type[Status]) -> Callable[[Manifest], Status]:
+    def parsed(manifest: Manifest) -> Status:
+        return kind.from_manifest(manifest.get("status"))
+
+    return cached_by_identity(parsed)
+
+
+parsed_job = _parsed(DaskJob)
+parsed_job_status = _parsed_status(JobStatus)
+parsed_cluster = _parsed(DaskCluster)
+parsed_cluster_status = _parsed_status(ClusterStatus)
+parsed_group = _parsed(DaskWorkerGroup)
+parsed_group_status = _parsed_status(GroupStatus)
+parsed_autoscaler = _parsed(DaskAutoscaler)
+parsed_autoscaler_status = _parsed_status(AutoscalerStatus)
+parsed_pod = cached_by_identity(pod_facts)
