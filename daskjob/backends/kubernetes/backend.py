@@ -176,7 +176,7 @@ class KubernetesBackend:
         while True:
             await asyncio.sleep(FORGET_SECONDS)
             self.cache.tidy()
-            self._writer.told.tidy()
+            self._writer.recent_events.tidy()
 
     async def synced(self) -> None:
         """Return once the cache has listed all kinds."""
@@ -218,7 +218,7 @@ class KubernetesBackend:
         uid = gone.ref.uid
         self._reports.pop(uid, None)
         self._retirements.forget(uid)
-        self._writer.told.forget(uid)
+        self._writer.recent_events.forget(uid)
         self._pod_warnings.forget(uid)
         self.agents.forget(uid)
         if gone.ref.kind in names.PASS_KINDS:

@@ -16,7 +16,7 @@ from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.backends.kubernetes.watching.items import Item
 from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.backends.kubernetes.writing.events import event_manifest
-from daskjob.backends.kubernetes.writing.told_events import ToldEvents
+from daskjob.backends.kubernetes.writing.recent_events import RecentEvents
 from daskjob.backends.rejections import Rejections
 from daskjob.core import names
 from daskjob.core.decision import Event, Patch
@@ -51,7 +51,7 @@ class Writer:
         self._background = background
         self._clock = clock
         #: The Events that were emitted recently.
-        self.told = ToldEvents()
+        self.recent_events = RecentEvents()
 
     def forget(self, key: Key) -> None:
         """Discard what is recorded of an object that is gone."""
@@ -168,6 +168,6 @@ class Writer:
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Emit Events on an object in the background, skipping recent duplicates."""
-        for event in self.told.news(ref.uid, events):
+        for event in self.recent_events.record_new(ref.uid, events):
             told = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
             self._background(self._api.tell(told))
