@@ -50,7 +50,7 @@ KEEP_ALIVE_SECONDS = 30.0
 WARNINGS_LIMIT = 50
 
 #: Called after each request with Kubernetes' verb, kind, status code (0: no response) and seconds.
-Told = Callable[[str, str, int, float], None]
+OnRequest = Callable[[str, str, int, float], None]
 #: Called right before a write is sent. If it raises, the write is not sent and raises the same.
 BeforeWrite = Callable[[], None]
 
@@ -71,7 +71,7 @@ class Api:
         credentials: Credentials,
         *,
         limiter: Limiter | None = None,
-        told: Told | None = None,
+        on_request: OnRequest | None = None,
         before_write: BeforeWrite = _allow_all,
         try_seconds: float = TRY_SECONDS,
         budget_seconds: float = BUDGET_SECONDS,
@@ -79,7 +79,7 @@ class Api:
         self.credentials = credentials
         self.limiter = limiter or Limiter()
         self.before_write = before_write
-        self._told = told
+        self._on_request = on_request
         self._try_seconds = try_seconds
         self._budget_seconds = budget_seconds
         self._in_flight = asyncio.Semaphore(CONNECTIONS)
@@ -183,7 +183,7 @@ class Api:
             Request.about("create", ref, body=manifest, metadata_only=metadata_only)
         )
 
-    async def tell(self, event: Manifest) -> None:
+    async def emit(self, event: Manifest) -> None:
         """Create an Event, without retries; errors are only logged."""
         request = Request.about("create", object_ref(event), body=event)
         try:
@@ -345,9 +345,9 @@ class Api:
             code = answer.status
             return answer
         finally:
-            if self._told is not None:
+            if self._on_request is not None:
                 kind = request.resource.kind
-                self._told(request.verb, kind, code, time.monotonic() - started)
+                self._on_request(request.verb, kind, code, time.monotonic() - started)
 
     def _rejected(
         self, request: Request, code: int, body: bytes, headers: Mapping[str, str]

@@ -473,7 +473,7 @@ def test_an_event_shows_in_kubectl_with_its_time_and_its_object(
         async with side(kubernetes) as found:
             item = await found.writes.create(KEY, daskjob(namespace))
             event = Event("ImagePull", "image x cannot be pulled. " + "y" * 2000, warning=True)
-            await found.api.tell(event_manifest(item.ref, event, datetime.now(UTC), "0123abcd"))
+            await found.api.emit(event_manifest(item.ref, event, datetime.now(UTC), "0123abcd"))
 
     run(story())
     (event,) = json.loads(kubectl("get", "events", "-o", "json"))["items"]
@@ -481,32 +481,30 @@ def test_an_event_shows_in_kubectl_with_its_time_and_its_object(
     assert event["involvedObject"]["name"] == "sums"
     assert len(event["message"]) == 1024
     assert "image x cannot be pulled" in kubectl("describe", "daskjob", "sums")
-    told = kubectl("get", "events").splitlines()[1].split()
-    assert told[0].endswith("s")
+    columns = kubectl("get", "events").splitlines()[1].split()
+    assert columns[0].endswith("s")
 
 
-def test_an_event_that_cannot_be_told_fails_nothing(kubernetes: Cluster, namespace: str) -> None:
+def test_an_event_that_cannot_be_emitted_fails_nothing(kubernetes: Cluster, namespace: str) -> None:
     async def story() -> None:
         async with side(kubernetes) as found:
             ref = ObjectRef(JOBS.kind, f"{namespace}-none", "sums", "u")
             event = event_manifest(ref, Event("A", "b"), datetime.now(UTC), "0123abcd")
-            await found.api.tell(event)
+            await found.api.emit(event)
             assert [r.code for r in found.proxy.requests("create", "events")] == [404]
 
     run(story())
 
 
-def test_every_answer_is_told_with_its_verb_kind_and_code(
-    kubernetes: Cluster, namespace: str
-) -> None:
-    told: list[tuple[str, str, int]] = []
+def test_on_request_is_called_with_verb_kind_and_code(kubernetes: Cluster, namespace: str) -> None:
+    requests: list[tuple[str, str, int]] = []
 
-    def tell(verb: str, kind: str, code: int, seconds: float) -> None:
+    def count(verb: str, kind: str, code: int, seconds: float) -> None:
         assert 0 <= seconds < 10
-        told.append((verb, kind, code))
+        requests.append((verb, kind, code))
 
     async def story() -> None:
-        async with side(kubernetes, told=tell) as found:
+        async with side(kubernetes, on_request=count) as found:
             item = await found.writes.create(KEY, pod("one", namespace))
             await found.writes.look(item.ref)
             await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
@@ -520,7 +518,7 @@ def test_every_answer_is_told_with_its_verb_kind_and_code(
             await until(lambda: not found.proxy.watching)
 
     run(story())
-    assert told == [
+    assert requests == [
         ("create", "Pod", 201),
         ("get", "Pod", 200),
         ("patch", "Pod", 200),

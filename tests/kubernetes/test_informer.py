@@ -590,12 +590,12 @@ def test_informers_that_end_with_their_loop_leave_no_connection_open(
 ) -> None:
     opened: list[str] = []
 
-    def told(verb: str, kind: str, code: int, seconds: float) -> None:
+    def on_request(verb: str, kind: str, code: int, seconds: float) -> None:
         del kind, code, seconds
         opened.append(verb)
 
     async def live() -> None:
-        async with Api(Kubeconfig(str(kubernetes.kubeconfig)), told=told) as api:
+        async with Api(Kubeconfig(str(kubernetes.kubeconfig)), on_request=on_request) as api:
             made = informers(api, Cache(), [namespace])
             await asyncio.gather(*(i.run() for i in made if i.watched.selector))
 

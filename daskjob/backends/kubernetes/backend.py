@@ -139,7 +139,7 @@ class KubernetesBackend:
         DaskJobError
             There are no credentials, or they cannot be read.
         """
-        api = Api(find_credentials(), told=counters.request)
+        api = Api(find_credentials(), on_request=counters.request)
         backend = cls(api, platform, namespaces, on_watch_broken=counters.watch_restarted)
         return await backend.__aenter__()
 

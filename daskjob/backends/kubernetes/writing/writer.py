@@ -169,5 +169,5 @@ class Writer:
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Emit Events on an object in the background, skipping recent duplicates."""
         for event in self.recent_events.record_new(ref.uid, events):
-            told = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
-            self._background(self._api.tell(told))
+            manifest = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
+            self._background(self._api.emit(manifest))
