@@ -14,8 +14,8 @@ from daskjob.core.observed import Rejection
 def counted(before: Rejection | None, error: CreateRejected, now: datetime) -> Rejection:
     """Return a rejection, counted together with the previous ones of the same kind."""
     if before is None or before.kind != error.kind:
-        return Rejection(error.kind, error.name, error.words, now, now)
-    return replace(before, words=error.words, last_at=now, tries=before.tries + 1)
+        return Rejection(error.kind, error.name, error.message, now, now)
+    return replace(before, message=error.message, last_at=now, tries=before.tries + 1)
 
 
 class Rejections:

@@ -159,7 +159,7 @@ def test_a_name_taken_by_a_foreign_object_is_rejected_as_a_conflict_and_observed
         assert caught.value.kind is RejectionKind.CONFLICT
         rejections = (await observed_job(world, key)).rejections
         assert rejections["Pod/sums-runner"].kind is RejectionKind.CONFLICT
-        assert rejections["Pod/sums-runner"].words
+        assert rejections["Pod/sums-runner"].message
 
     run(world, story())
 

@@ -127,7 +127,7 @@ def test_a_quota_that_is_full_is_told_from_other_refusals(
                 error = await rejected()
             assert error is not None
             assert error.kind is RejectionKind.QUOTA
-            assert "exceeded quota: few" in error.words
+            assert "exceeded quota: few" in error.message
 
     run(story())
 
@@ -192,7 +192,7 @@ def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_code_is_4
                 await asyncio.sleep(0.05)
                 error = await rejected()
             assert error is not None
-            assert "not here" in error.words
+            assert "not here" in error.message
             assert error.kind is RejectionKind.REJECTED
 
     try:

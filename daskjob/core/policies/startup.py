@@ -119,7 +119,7 @@ def _name_given_up_at(view: JobView) -> datetime | None:
 
 
 def _words(rejection: Rejection, what: str, step: str) -> str:
-    return f"{rejection.name} {what}: {rejection.words}. {step}".replace("..", ".")
+    return f"{rejection.name} {what}: {rejection.message}. {step}".replace("..", ".")
 
 
 def _waited_too_long(view: JobView) -> AttemptEnd | None:

@@ -164,7 +164,7 @@ class Writer:
         if rejection is not None:
             wait = (next_status_try(rejection) - rejection.last_at).total_seconds()
             message = "its status was rejected and stays as it was: %s; trying again in %.0f s"
-            logger.warning(message, error.words, wait, extra={"key": key})
+            logger.warning(message, error.message, wait, extra={"key": key})
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Emit Events on an object in the background, skipping recent duplicates."""
