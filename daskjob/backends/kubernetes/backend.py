@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 from urllib.parse import quote
 
 from daskjob.backends.agent_answers import NoAnswer
@@ -64,6 +63,7 @@ from daskjob.core.status import ClusterPhase, JobStatusWord
 from daskjob.kube.api import Api
 from daskjob.kube.credentials import find_credentials
 from daskjob.kube.leases import Leases
+from daskjob.kube.request_metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -77,18 +77,6 @@ FORGET_SECONDS = 30.0
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-class Counters(Protocol):
-    """Who counts requests; calls take no time and never fail."""
-
-    def request(self, verb: str, kind: str, code: int, seconds: float) -> None:
-        """Count a request: ``get``, ``Pod``, 200; code 0 where no answer came."""
-        ...
-
-    def watch_restarted(self, kind: str) -> None:
-        """Count a watch that broke, by an error, by a 410, or since nothing came any more."""
-        ...
 
 
 class KubernetesBackend:
@@ -130,7 +118,7 @@ class KubernetesBackend:
 
     @classmethod
     async def connect(
-        cls, namespaces: Sequence[str], platform: Platform, counters: Counters
+        cls, namespaces: Sequence[str], platform: Platform, metrics: RequestMetrics
     ) -> KubernetesBackend:
         """Return an open backend with this process' credentials; no namespaces: all of them.
 
@@ -139,8 +127,8 @@ class KubernetesBackend:
         DaskJobError
             There are no credentials, or they cannot be read.
         """
-        api = Api(find_credentials(), on_request=counters.request)
-        backend = cls(api, platform, namespaces, on_watch_broken=counters.watch_restarted)
+        api = Api(find_credentials(), on_request=metrics.request)
+        backend = cls(api, platform, namespaces, on_watch_broken=metrics.watch_restarted)
         return await backend.__aenter__()
 
     async def __aenter__(self) -> KubernetesBackend:
