@@ -164,7 +164,7 @@ def error_of(
             by_admission = _is_rejected(code, message)
             kind = RejectionKind.REJECTED if by_admission else RejectionKind.INVALID
             return StatusRejected(kind, subject, message)
-        case 403 | 422 if code == 422 or _speaks_of_admission(message):
+        case 403 | 422 if code == 422 or _names_admission(message):
             return ChangeDenied(full_message)
         case 500 if creating and _is_too_large(message):
             return CreateRejected(RejectionKind.INVALID, subject, message)
@@ -201,10 +201,10 @@ def _rejection_kind(code: int, message: str) -> RejectionKind:
 
 def _is_rejected(code: int, message: str) -> bool:
     """Return whether admission rejected it; that may change, so it is worth retrying."""
-    return code == 403 or _speaks_of_admission(message)
+    return code == 403 or _names_admission(message)
 
 
-def _speaks_of_admission(message: str) -> bool:
+def _names_admission(message: str) -> bool:
     return "ValidatingAdmissionPolicy" in message or "admission webhook" in message
 
 

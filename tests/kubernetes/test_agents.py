@@ -143,10 +143,10 @@ async def until(true: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def running(handler: Handler) -> AsyncIterator[tuple[Agents, Endpoint, list[str]]]:
-    told: list[str] = []
-    async with scheduler(handler) as endpoint, Agents(told.append) as agents:
+    changed: list[str] = []
+    async with scheduler(handler) as endpoint, Agents(changed.append) as agents:
         life = asyncio.create_task(agents.run())
-        yield agents, endpoint, told
+        yield agents, endpoint, changed
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
 
@@ -160,9 +160,9 @@ def test_scheduler_is_asked_as_often_as_the_one_who_wants_it_most_often() -> Non
         return state(len(times))
 
     async def story() -> None:
-        async with running(answer) as (agents, endpoint, told):
+        async with running(answer) as (agents, endpoint, changed):
             agents.follow("c", endpoint, WHO, 30.0)
-            await until(lambda: told)
+            await until(lambda: changed)
             agents.follow("c", endpoint, OTHER, 0.2)
             await until(lambda: len(times) >= 4)
             agents.leave("c", OTHER)
@@ -206,10 +206,10 @@ def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
         return state(7)
 
     async def story() -> None:
-        async with running(answer) as (agents, endpoint, told):
+        async with running(answer) as (agents, endpoint, changed):
             agents.follow("c", endpoint, WHO, 0.02)
             await until(lambda: count >= 5)
-            assert told == ["c"]
+            assert changed == ["c"]
             agents.leave("c", WHO)
             await until(lambda: not agents._questions)
             before = count
@@ -236,13 +236,13 @@ def test_scheduler_that_falls_silent_is_unknown_after_three_questions() -> None:
 
     async def story() -> None:
         nonlocal silent
-        async with running(answer) as (agents, endpoint, told):
+        async with running(answer) as (agents, endpoint, changed):
             agents.follow("c", endpoint, WHO, 0.02)
             await until(lambda: agents.state("c"))
             silent, before = True, count
             await until(lambda: agents.state("c") is None)
             assert count - before >= 3
-            assert told == ["c", "c"]
+            assert changed == ["c", "c"]
 
     asyncio.run(story())
 
@@ -303,7 +303,7 @@ def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> Non
 
     async def story() -> None:
         nonlocal silent
-        async with running(answer) as (agents, endpoint, told):
+        async with running(answer) as (agents, endpoint, changed):
             agents.follow("c", endpoint, WHO, 0.02)
             await until(lambda: agents.demands("c"))
             assert not agents.silent("c")
@@ -315,7 +315,7 @@ def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> Non
             await until(lambda: agents.demands("c"))
             assert not agents.silent("c")
             assert agents.demands("c")["default"].since > since
-            assert told == ["c"] * 3
+            assert changed == ["c"] * 3
 
     asyncio.run(story())
 
@@ -330,10 +330,10 @@ def test_scheduler_that_never_answered_is_told_of_once() -> None:
         raise web.HTTPServiceUnavailable
 
     async def story() -> None:
-        async with running(answer) as (agents, endpoint, told):
+        async with running(answer) as (agents, endpoint, changed):
             agents.follow("c", endpoint, WHO, 0.02)
             await until(lambda: count >= 8)
             assert agents.silent("c")
-            assert told == ["c"]
+            assert changed == ["c"]
 
     asyncio.run(story())

@@ -176,7 +176,7 @@ def test_what_we_write_shows_at_once_and_the_watch_tells_nothing_new(
             # A write of somebody else comes after ours in the watch.
             await found.api.create(pod("two", namespace))
             await until(lambda: found.names == {"two"})
-            versions = [new.version if new else None for _, new in found.told]
+            versions = [new.version if new else None for _, new in found.changes]
             # A deletion marks the pod before it takes it away; the watch may tell that first.
             assert versions[:2] == [item.version, changed.version]
             assert versions[-2] is None
@@ -200,11 +200,11 @@ def test_what_an_answer_told_already_is_not_read_again_of_the_watch(
 
         @asynccontextmanager
         async def watch(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[bytes]]:
-            async def told() -> AsyncIterator[bytes]:
+            async def recorded() -> AsyncIterator[bytes]:
                 for line in lines:
                     yield line
 
-            yield told()
+            yield recorded()
 
     read: list[str] = []
 
@@ -391,8 +391,8 @@ def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
 def test_a_watch_that_broke_is_counted_once(how: str, kubernetes: Cluster, namespace: str) -> None:
     async def story() -> None:
         broken: list[str] = []
-        told: dict[str, Any] = {"broke": broken.append}
-        async with side(kubernetes) as found, informed(found, namespace, **told) as informer:
+        options: dict[str, Any] = {"on_watch_broken": broken.append}
+        async with side(kubernetes) as found, informed(found, namespace, **options) as informer:
             await until(lambda: found.proxy.watching)
             match how:
                 case "an error":
@@ -412,10 +412,10 @@ def test_a_watch_that_the_server_ends_in_its_time_is_renewed_and_not_counted_as_
 ) -> None:
     async def story() -> None:
         broken: list[str] = []
-        # The server ends each after one second, in good order; that it told nothing is no fault.
+        # The server ends each after one second; a watch without events is no failure.
         pace = replace(QUICK, idle=20.0, duration=1.0, sound=0.1)
-        told: dict[str, Any] = {"pace": pace, "broke": broken.append}
-        async with side(kubernetes) as found, informed(found, namespace, **told) as informer:
+        options: dict[str, Any] = {"pace": pace, "on_watch_broken": broken.append}
+        async with side(kubernetes) as found, informed(found, namespace, **options) as informer:
             await until(lambda: informer.watches >= 3)
             assert (broken, informer.trouble, informer.lists) == ([], None, 1)
 
@@ -441,7 +441,9 @@ def test_changes_that_nobody_told_of_show_after_a_410(kubernetes: Cluster, names
                 assert before
                 assert after
                 assert before.ref.uid != after.ref.uid
-                ends = [(old and old.ref.name, new and new.ref.name) for old, new in found.told[3:]]
+                ends = [
+                    (old and old.ref.name, new and new.ref.name) for old, new in found.changes[3:]
+                ]
                 assert sorted(ends, key=str) == [
                     ("goes", None),
                     ("is-made-anew", None),

@@ -282,7 +282,7 @@ def test_what_is_no_line_of_a_watch_is_an_error_and_nothing_else(line: bytes) ->
 
 
 @pytest.mark.parametrize(
-    ("answer", "there"),
+    ("answer", "exists"),
     [
         ({"kind": "Status", "status": "Success", "details": {"uid": "u"}}, False),
         ({"kind": "Service", "metadata": {"name": "s", "uid": "u"}}, False),
@@ -293,9 +293,9 @@ def test_what_is_no_line_of_a_watch_is_an_error_and_nothing_else(line: bytes) ->
     ids=["Status", "Service", "pod in its grace period", "pod that no node runs", "finalizer"],
 )
 def test_the_answer_to_a_deletion_says_whether_the_object_is_still_there(
-    answer: Manifest, there: bool
+    answer: Manifest, exists: bool
 ) -> None:
-    assert is_terminating(json.dumps(answer).encode()) is there
+    assert is_terminating(json.dumps(answer).encode()) is exists
 
 
 DEEP = b'{"a":' * 20_000 + b'"]}"' + b"}" * 20_000

@@ -33,7 +33,7 @@ class Desk:
 
     now: datetime = START
     asked: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
     said: str = 'secret "nope" not found'
     trouble: Exception | None = None
     #: What every answer waits for.
@@ -41,7 +41,7 @@ class Desk:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.warnings = PodWarnings(self._ask, self.told.append, self._start, lambda: self.now)
+        self.warnings = PodWarnings(self._ask, self.answered.append, self._start, lambda: self.now)
 
     def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -81,11 +81,11 @@ def test_a_pass_does_not_wait_for_an_answer_and_is_woken_by_it() -> None:
         desk = Desk(gate=asyncio.Event())
         assert desk.warnings.of([worker(1)]) == {}
         await asyncio.sleep(0)
-        assert (desk.asked, desk.told) == (["w1"], [])
+        assert (desk.asked, desk.answered) == (["w1"], [])
         assert desk.gate is not None
         desk.gate.set()
         await asyncio.gather(*desk.tasks)
-        assert desk.told == ["uid-1"]
+        assert desk.answered == ["uid-1"]
         assert await desk.look(worker(1)) == ['secret "nope" not found']
 
     run(story())
@@ -142,7 +142,7 @@ def test_a_question_that_fails_is_one_line_and_fails_nothing(
         desk.later(60)
         await desk.look(worker(1))
         assert await desk.look(worker(1)) == ['secret "nope" not found']
-        assert desk.told == ["uid-1"]
+        assert desk.answered == ["uid-1"]
 
     with caplog.at_level(logging.INFO):
         run(story())
@@ -161,7 +161,7 @@ def test_a_thousand_stuck_pods_are_asked_after_a_few_at_a_time() -> None:
         assert desk.gate is not None
         desk.gate.set()
         await asyncio.gather(*desk.tasks)
-        assert len(desk.told) == 1000
+        assert len(desk.answered) == 1000
 
     run(story())
 
@@ -176,7 +176,7 @@ def test_nothing_is_kept_of_pods_and_owners_that_are_gone() -> None:
         assert desk.gate is not None
         desk.gate.set()
         await asyncio.gather(*desk.tasks)
-        assert (desk.warnings._warnings_of, desk.warnings._asked_at, desk.told) == ({}, {}, [])
+        assert (desk.warnings._warnings_of, desk.warnings._asked_at, desk.answered) == ({}, {}, [])
 
     run(story())
 

@@ -290,8 +290,8 @@ class KubernetesBackend:
         objects = self.cache.objects(key.namespace)
         observed = cluster_observed(manifest, objects)
         meta = observed.cluster.meta
-        was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
-        if observed.scheduler is None and was_there and not meta.deleting:
+        had_scheduler = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
+        if observed.scheduler is None and had_scheduler and not meta.deleting:
             name = names.scheduler_pod_name(meta.name)
             await self._missing_pods.look_for(key.namespace, meta.uid, meta.name, name)
             observed = cluster_observed(manifest, objects)
@@ -411,7 +411,7 @@ class KubernetesBackend:
                 report, state = await asyncio.gather(
                     self.agents.ask(endpoint, "report"), self.agents.ask(endpoint, "state")
                 )
-                self.agents.said(observed.cluster.ref.uid, endpoint, dask_state(state))
+                self.agents.record(observed.cluster.ref.uid, endpoint, dask_state(state))
             except NoAnswer as error:
                 logger.info("%s: no report from its scheduler: %s", owner, error)
         self._reports[observed.scheduler.ref.uid] = CollectedReport(report)

@@ -72,7 +72,7 @@ class _Followed:
         """The shortest interval that a pass wants."""
         return min(self.wanted.values())
 
-    def said(self, state: DaskState | None, route: str, at: datetime) -> None:
+    def record(self, state: DaskState | None, route: str, at: datetime) -> None:
         """Store its state; ``None``: its state is no longer known."""
         self.state, self.answered = state, route
         self.demands = demands_after(self.demands, state.targets, at) if state else {}
@@ -156,7 +156,7 @@ class Agents:
         except NoAnswer as error:
             logger.debug("the scheduler at %s: %s", endpoint.url, error)
             return None
-        self.said(cluster_uid, endpoint, state, route)
+        self.record(cluster_uid, endpoint, state, route)
         return state
 
     def follow(
@@ -183,7 +183,7 @@ class Agents:
         if found is not None:
             found.wanted.pop(who, None)
 
-    def said(
+    def record(
         self, cluster_uid: str, endpoint: Endpoint, state: DaskState, route: str = STATE
     ) -> None:
         """Store a state that was queried outside the schedule."""
@@ -191,7 +191,7 @@ class Agents:
         if found is None:
             self._followed[cluster_uid] = found = _Followed(endpoint)
         found.silences = 0
-        found.said(state, route, self._now())
+        found.record(state, route, self._now())
 
     def forget(self, cluster_uid: str) -> None:
         """Discard the state of a cluster."""
@@ -245,7 +245,7 @@ class Agents:
         changed = followed.silences == PATIENCE
         if not 0 < followed.silences < PATIENCE:
             changed |= (followed.state, followed.answered) != (answer, route)
-            followed.said(answer, route, self._now())
+            followed.record(answer, route, self._now())
         if followed.wanted:
             self._schedule(cluster_uid, followed, followed.asked_at + followed.every)
         if changed:
