@@ -2,19 +2,19 @@
 PYTHON ?= python3
 BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
 export PYTHON
-# How many processes share out the tests, each with a Kubernetes of its own.
+# The number of processes that run the tests, each with its own Kubernetes.
 JOBS ?= 1
-# Whole files, since the tests of one share an operator; by their number of tests, the longest ones
-# would come last.
+# Distribute whole files, since the tests of a file share an operator. Sorting by the number of tests
+# would start the longest files last.
 SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder)
-# What looks at all that the other tests have done, in whichever process.
+# These tests check what all other tests have done, so they run after them, in one process.
 AFTERWARDS = tests/operator/test_rights_used.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-oldest check lint types contracts format crds benchmarks crash clean \
 	cluster cluster-env cluster-down cluster-tools
 
-help: ## List what can be made
+help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Run a real job on this machine: Python's own source files, counted on several workers
@@ -22,7 +22,7 @@ run: ## Run a real job on this machine: Python's own source files, counted on se
 	"$$bin/daskjob" run --name $$name examples/stdlib_census/census.py --top 10 && \
 	echo && "$$bin/daskjob" report $$name
 
-test: ## Run all tests, or those that ARGS says; JOBS=2 shares them out to two processes
+test: ## Run all tests, or those in ARGS; JOBS=2 uses two processes
 ifeq ($(strip $(ARGS)),)
 	@bin=$(BIN) && export DASKJOB_TEST_AUDIT="$$(mktemp -d)" && \
 	trap 'rm -rf "$$DASKJOB_TEST_AUDIT"' EXIT && \
@@ -32,14 +32,14 @@ else
 	@bin=$(BIN) && "$$bin/python" -m pytest $(SIDE_BY_SIDE) $(ARGS)
 endif
 
-test-oldest: ## Run the agent's tests on the oldest distributed that it supports
+test-oldest: ## Run the agent's tests on the oldest supported distributed
 	@bin=$$(PYTHON="$(PYTHON)" scripts/venv dask==2024.1.0 distributed==2024.1.0)/bin && \
 	"$$bin/python" -m pytest $(SIDE_BY_SIDE) tests/agent $(ARGS)
 
-crash: ## Kill the operator before and after each of its writes (a sample of it is in "make test")
+crash: ## Kill the operator before and after each of its writes ("make test" runs a sample)
 	@bin=$(BIN) && DASKJOB_CRASH_POINTS=all "$$bin/python" -m pytest tests/crash $(ARGS)
 
-check: lint types contracts test ## Everything that has to be green: style, types, imports, tests
+check: lint types contracts test ## Run everything that must be green: style, types, imports, tests
 
 lint: ## Check format and style
 	@bin=$(BIN) && "$$bin/ruff" format --check . && "$$bin/ruff" check .
@@ -47,30 +47,30 @@ lint: ## Check format and style
 types: ## Check types
 	@bin=$(BIN) && "$$bin/mypy"
 
-contracts: ## Check who may import whom
+contracts: ## Check the rules for imports
 	@bin=$(BIN) && "$$bin/lint-imports"
 
-format: ## Format the code and mend what can be mended
+format: ## Format the code and fix what can be fixed automatically
 	@bin=$(BIN) && "$$bin/ruff" format . && "$$bin/ruff" check --fix .
 
-crds: ## Write the chart's CustomResourceDefinitions, which are generated from daskjob/core
+crds: ## Generate the chart's CustomResourceDefinitions from daskjob/core
 	@bin=$(BIN) && "$$bin/python" scripts/crds.py
 
-benchmarks: ## Print how fast daskjob is, as ratios against its peers in the same run
+benchmarks: ## Measure daskjob against its peers in the same run, and print the ratios
 	@bin=$(BIN) && for file in benchmarks/[a-z]*.py; do echo "== $$file" && "$$bin/python" $$file || exit; done
 
-cluster: ## Start a real Kubernetes on this machine, for you to try things on
+cluster: ## Start a real Kubernetes on this machine, to experiment with
 	@bin=$(BIN) && "$$bin/python" -m tests.cluster up
 
-cluster-env: ## Print shell lines for it: eval "$$(make cluster-env)"
+cluster-env: ## Print its environment for a shell: eval "$$(make cluster-env)"
 	@bin=$(BIN) && "$$bin/python" -m tests.cluster env
 
-cluster-down: ## End it; nothing of it stays
+cluster-down: ## Stop it and remove everything of it
 	@bin=$(BIN) && "$$bin/python" -m tests.cluster down
 
-cluster-tools: ## Build Kubernetes' programs and the images that clusters need (once: 13 minutes)
+cluster-tools: ## Build Kubernetes and the images that clusters need (once: 13 minutes)
 	@bin=$(BIN) && "$$bin/python" -m tests.cluster tools
 
-clean: ## Remove the Python environment and what tools left in the checkout
+clean: ## Remove the Python environment and the files that tools left in the checkout
 	rm -rf "$$(PYTHON="$(PYTHON)" scripts/venv)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .test-reports
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

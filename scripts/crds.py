@@ -1,4 +1,4 @@
-"""Writes the chart's CustomResourceDefinitions, which are generated from daskjob's own fields.
+"""Generates the chart's CustomResourceDefinitions from the fields in daskjob/core.
 
 make crds
 """
@@ -16,7 +16,7 @@ HEADER = "# Made by `make crds` from daskjob/core: change the fields there.\n"
 
 
 def files() -> dict[str, str]:
-    """Return the text of each file by its name."""
+    """Return the text of each file, by file name."""
     return {
         f"{crd['spec']['names']['singular']}.yaml": HEADER
         + yaml.safe_dump(crd, sort_keys=False, allow_unicode=True, width=100)
@@ -25,7 +25,7 @@ def files() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write what is to be there, and nothing else."""
+    """Write the files, and delete any other file of the folder."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     texts = files()
     for path in FOLDER.iterdir():

@@ -1,8 +1,20 @@
-"""What every test may use: the fixtures of a real Kubernetes, started where a test asks for it."""
+"""What every test may use: a real Kubernetes, started where a test asks for it, and ``async def``.
+
+An ``async def test_…`` runs in an event loop of its own. Where it is marked ``virtual_time``, that
+is the loop of `tests.controller.virtual_time`.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import signal
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
+
+import pytest
+
+from tests.controller import virtual_time
 
 pytest_plugins = ["tests.cluster.plugin"]
 
@@ -14,3 +26,27 @@ for number, handler in (
 ):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "virtual_time: async tests for which time never has to pass")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an async test in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    in_virtual_time = pyfuncitem.get_closest_marker("virtual_time") is not None
+    (virtual_time.run if in_virtual_time else asyncio.run)(_run(pyfuncitem))
+    return True
+
+
+async def _run(test: pytest.Function) -> None:
+    """Run a test; where a fixture is an async context manager, inside it, with what it yields."""
+    found: dict[str, Any] = dict(test.funcargs)
+    async with AsyncExitStack() as stack:
+        for name, value in found.items():
+            if isinstance(value, AbstractAsyncContextManager):
+                found[name] = await stack.enter_async_context(value)
+        await test.obj(**{name: found[name] for name in test._fixtureinfo.argnames})

@@ -1,17 +1,17 @@
 """Survives a killed attempt: measures, chunk by chunk, how well Python's library compresses.
 
-Every finished chunk is written to a checkpoint. When the process dies, the next attempt takes
+Every finished chunk is written to a checkpoint. If the process is killed, the next attempt reads
 the finished chunks from there and computes only the others.
 
     python compress.py --checkpoint DIR                          # without daskjob
     daskjob run compress.py --checkpoint DIR --fail-on-attempt 0 # is killed once, then finishes
 
 `--fail-on-attempt 0` makes the failure certain: on that attempt, once half of the missing chunks
-are saved, the process is sent SIGKILL, which is what the kernel does to a process that is out of
-memory. No handler and no clean-up runs; only what is in the checkpoint is left.
+are saved, the process gets SIGKILL, as it does from the kernel when memory runs out. No handler and
+no cleanup runs; only the checkpoint is left.
 
 The workers read the library themselves, so they need the same Python installation as the runner.
-The checkpoint is written by the runner alone: on Kubernetes that is a volume that outlives a pod.
+Only the runner writes the checkpoint: on Kubernetes, to a volume that outlives the pod.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def source_files(root: Path) -> list[str]:
 
 
 def chunks_of(files: Sequence[str], count: int) -> list[list[str]]:
-    """Deals the files out, so that the chunks are of about the same size; none is empty."""
+    """Distributes the files to chunks of about the same size; none is empty."""
     return [list(files[start::count]) for start in range(min(count, len(files)))]
 
 
@@ -124,7 +124,7 @@ class Checkpoint:
         }
 
     def save(self, number: int, measures: Measures) -> None:
-        """Writes one chunk whole or not at all, whenever the process or the machine stops."""
+        """Writes one chunk completely or not at all, even if the process or the machine stops."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({package: asdict(measure) for package, measure in measures.items()})
         unfinished = self.folder / f"{number:04}.tmp"
@@ -160,14 +160,14 @@ def compute(
 
 
 def die(saved: int) -> NoReturn:
-    """Ends this process as the kernel does when memory runs out: at once, with nothing tidied."""
+    """Ends this process as the kernel does when memory runs out: at once, without cleanup."""
     print(f"{saved} chunks saved; --fail-on-attempt: SIGKILL to this process", flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     os._exit(KILLED)  # The first process of a container cannot kill itself with a signal.
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Plain text columns: numbers to the right, the rest to the left."""
+    """Plain text columns: numbers right-aligned, the rest left-aligned."""
     cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [
@@ -189,7 +189,7 @@ def largest(measures: Measures, top: int) -> list[tuple[str, Measure]]:
 
 
 def report(measures: Measures, *, top: int) -> str:
-    """What the script prints at its end."""
+    """The text that the script prints at its end."""
     rows = [
         (package, m.files, m.lines, m.size_bytes // 1024, m.percent)
         for package, m in [*largest(measures, top), ("all", sum(measures.values(), Measure()))]
@@ -198,7 +198,7 @@ def report(measures: Measures, *, top: int) -> str:
 
 
 def result(measures: Measures, *, attempt: int, computed: int, loaded: int) -> dict[str, object]:
-    """The same in numbers, for `status.result`."""
+    """The same as numbers, for `status.result`."""
     return {
         "attempt": attempt,
         "chunks": {"computed": computed, "fromCheckpoint": loaded},
@@ -210,7 +210,7 @@ def result(measures: Measures, *, attempt: int, computed: int, loaded: int) -> d
 
 
 def write_result(values: dict[str, object]) -> None:
-    """Leaves the result where daskjob looks for it; without daskjob there is no such place."""
+    """Writes the result to the file that daskjob reads; without daskjob there is no such file."""
     place = os.environ.get("DASKJOB_RESULT_FILE")
     if place:
         Path(place).write_text(json.dumps(values), encoding="utf-8")
@@ -240,7 +240,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Takes what earlier attempts finished, computes the rest, and tells which was which."""
+    """Reads the chunks of earlier attempts, computes the others, and prints the number of each."""
     options = arguments()
     attempt = int(os.environ.get("DASKJOB_ATTEMPT", "0"))
     root = Path(sysconfig.get_path("stdlib"))

@@ -8,8 +8,8 @@ quantiles are exact; a join adds the country's name.
     python airports.py                       # on this machine, without daskjob
     daskjob run airports.py                  # the same, to a truthful end
 
-The workers read the packages' files themselves, so they need the packages as well, at the same
-place as the runner: one machine or one image.
+The workers read the packages' files themselves, so they need the packages too, at the same path as
+the runner: one machine or one image.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COLUMNS = {
     "elevation": "float64",
     "tz": "string",
 }
-#: What `summary` makes of each country; dask plans with it before any data is read.
+#: The columns that `summary` returns; dask plans with them before it reads any data.
 SUMMARY = {
     "airports": "int64",
     "with_iata": "int64",
@@ -132,7 +132,7 @@ def ranked(joined: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Plain text columns: numbers to the right, the rest to the left."""
+    """Plain text columns: numbers right-aligned, the rest left-aligned."""
     cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [
@@ -154,7 +154,7 @@ def metres(height: float) -> str:
 
 
 def report(rows: pd.DataFrame, *, top: int) -> str:
-    """What the script prints; heights in metres above the sea."""
+    """The text that the script prints; heights in metres above sea level."""
     shown = [
         (
             row.country_name,
@@ -173,7 +173,7 @@ def report(rows: pd.DataFrame, *, top: int) -> str:
 
 
 def result(rows: pd.DataFrame) -> dict[str, object]:
-    """The same in numbers, for `status.result`."""
+    """The same as numbers, for `status.result`."""
     columns = ["country", "airports", "with_iata", "time_zones", "median_m", "p90_m"]
     first = rows.head(RESULT_ENTRIES)[columns].round({"median_m": 1, "p90_m": 1})
     return {
@@ -185,7 +185,7 @@ def result(rows: pd.DataFrame) -> dict[str, object]:
 
 
 def write_result(values: dict[str, object]) -> None:
-    """Leaves the result where daskjob looks for it; without daskjob there is no such place."""
+    """Writes the result to the file that daskjob reads; without daskjob there is no such file."""
     place = os.environ.get("DASKJOB_RESULT_FILE")
     if place:
         Path(place).write_text(json.dumps(values), encoding="utf-8")
@@ -207,7 +207,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Plans the job, runs it on the cluster, and tells."""
+    """Plans the job, runs it on the cluster, and prints the result."""
     options = arguments()
     plan = by_country(airports())
     with Client():

@@ -69,7 +69,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Census:
-    """What was counted in one file or in many."""
+    """The counts of one file or of many."""
 
     files: int = 0
     lines: int = 0
@@ -199,7 +199,7 @@ def top_names(counted: Census, top: int) -> list[tuple[str, int]]:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Plain text columns: numbers to the right, the rest to the left."""
+    """Plain text columns: numbers right-aligned, the rest left-aligned."""
     cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [
@@ -216,7 +216,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def report(counted: Census, *, top: int) -> str:
-    """What the script prints."""
+    """The text that the script prints."""
     functions = [(f.complexity, f.name, f"{f.file}:{f.line}") for f in counted.most_complex]
     return "\n".join(
         [
@@ -232,7 +232,7 @@ def report(counted: Census, *, top: int) -> str:
 
 
 def result(counted: Census) -> dict[str, object]:
-    """The same in numbers, for `status.result`."""
+    """The same as numbers, for `status.result`."""
     return {
         "files": counted.files,
         "lines": counted.lines,
@@ -248,7 +248,7 @@ def result(counted: Census) -> dict[str, object]:
 
 
 def write_result(values: dict[str, object]) -> None:
-    """Leaves the result where daskjob looks for it; without daskjob there is no such place."""
+    """Writes the result to the file that daskjob reads; without daskjob there is no such file."""
     place = os.environ.get("DASKJOB_RESULT_FILE")
     if place:
         Path(place).write_text(json.dumps(values), encoding="utf-8")
@@ -272,7 +272,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Finds the files, counts them on the cluster, and tells."""
+    """Finds the files, counts them on the cluster, and prints the result."""
     options = arguments()
     root = Path(sysconfig.get_path("stdlib"))
     files = source_files(root, with_tests=not options.no_tests)[: options.limit]

@@ -1,8 +1,8 @@
-{{- /* What the operator is told to watch. */ -}}
+{{- /* The namespaces that the operator watches, and its command line. */ -}}
 
 {{- /*
-watchNamespaces, and the words after --namespace in kopfArgs, patterns among them, as a JSON array;
-empty: all namespaces. As the operator reads them: --namespace=a, --namespace a, -n a, and a,b for both.
+watchNamespaces and the values of --namespace in kopfArgs, including patterns, as a JSON array; empty:
+all namespaces. Parsed as the operator does: --namespace=a, --namespace a, -n a, and a,b for two.
 */ -}}
 {{- define "daskjob.namedNamespaces" -}}
 {{- $words := .Values.watchNamespaces | default list }}
@@ -24,7 +24,7 @@ empty: all namespaces. As the operator reads them: --namespace=a, --namespace a,
 {{- without $names "" | uniq | toJson }}
 {{- end }}
 
-{{- /* Those of them that are patterns: team-*, !team-test. */ -}}
+{{- /* The patterns among them: team-*, !team-test. */ -}}
 {{- define "daskjob.namespacePatterns" -}}
 {{- $patterns := list }}
 {{- range include "daskjob.namedNamespaces" . | fromJsonArray }}
@@ -35,7 +35,7 @@ empty: all namespaces. As the operator reads them: --namespace=a, --namespace a,
 {{- $patterns | toJson }}
 {{- end }}
 
-{{- /* Where the Leases are by which operators agree on one; empty: none, as --no-lease says. */ -}}
+{{- /* The namespaces of the Leases for leader election; empty: none, because of --no-lease. */ -}}
 {{- define "daskjob.leaseNamespaces" -}}
 {{- $namespaces := include "daskjob.namedNamespaces" . | fromJsonArray | default (list "kube-system") }}
 {{- if include "daskjob.namespacePatterns" . | fromJsonArray }}
@@ -44,14 +44,14 @@ empty: all namespaces. As the operator reads them: --namespace=a, --namespace a,
 {{- ternary list $namespaces (has "--no-lease" .Values.kopfArgs) | toJson }}
 {{- end }}
 
-{{- /* Whether the operator has a ClusterRole; empty: not. */ -}}
+{{- /* "true" if the operator has a ClusterRole, else empty. */ -}}
 {{- define "daskjob.clusterWide" -}}
 {{- if and .Values.rbac.cluster (not .Values.watchNamespaces) }}true{{ end }}
 {{- end }}
 
 {{- /*
-kopfArgs as a JSON array, with a --namespace for each of watchNamespaces. An operator that has a Role only cannot watch all namespaces: where none
-is named, it is the release's.
+kopfArgs as a JSON array, with a --namespace for each of watchNamespaces. An operator with a Role only
+cannot watch all namespaces: if none is given, it watches the release's.
 */ -}}
 {{- define "daskjob.arguments" -}}
 {{- $arguments := .Values.kopfArgs | default list }}

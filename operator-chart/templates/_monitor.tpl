@@ -1,6 +1,6 @@
 {{- /*
 A PodMonitor or ServiceMonitor. Takes chart (the root context), kind, component, port, selector
-(labels, as a dictionary) and settings (the part of values.yaml that is about it).
+(labels, as a dictionary) and settings (its part of values.yaml).
 */ -}}
 {{- define "daskjob.monitor" -}}
 apiVersion: monitoring.coreos.com/v1

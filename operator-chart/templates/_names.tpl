@@ -1,4 +1,4 @@
-{{- /* What the objects are called. */ -}}
+{{- /* Names and labels of the objects. */ -}}
 
 {{- define "daskjob.name" -}}
 {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
@@ -25,7 +25,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
-{{- /* A Deployment's selector can never change: neither can these. */ -}}
+{{- /* The selector of a Deployment is immutable, so these labels must not change. */ -}}
 {{- define "daskjob.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "daskjob.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -20,21 +19,13 @@ import pytest
 from distributed import Client
 
 from daskjob.core.desired.agent import AgentGroup, agent_environment
+from tests.waiting import wait_until
 
 SOURCE = (Path(__file__).parents[2] / "daskjob" / "agent.py").read_text()
 TOKEN = "a token of 23 characters"
 DEADLINE_SECONDS = 20.0
 
 Answer = dict[str, Any]
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
-    """Return the first true value of the condition; fail the test after the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-    return value
 
 
 class Process:
@@ -93,7 +84,7 @@ class Cluster:
                 return True
             return False
 
-        until(ready, "the scheduler listens")
+        wait_until(ready, shows="the scheduler listens")
         self.address = self.identity["address"]
         self.port = self.identity["services"]["dashboard"]
         return self
@@ -116,7 +107,7 @@ class Cluster:
                 {},
             )
         wanted = set(self.workers)
-        until(lambda: wanted <= self.rows().keys(), f"{sorted(wanted)} are registered")
+        wait_until(lambda: wanted <= self.rows().keys(), shows=f"{sorted(wanted)} are registered")
 
     def client(self) -> Client:
         client = Client(self.address, timeout=DEADLINE_SECONDS)
@@ -181,10 +172,7 @@ class Cluster:
             last.update(self.tasks())
             return all(last[key] == value for key, value in expected.items())
 
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not reached():
-            assert time.monotonic() < deadline, f"wanted {expected}, got {last}"
-            time.sleep(0.02)
+        wait_until(reached, DEADLINE_SECONDS, lambda: f"wanted {expected}, got {last}")
         return last
 
     def end(self) -> None:
@@ -232,7 +220,7 @@ def agent_answers(cluster: Cluster) -> Cluster:
         except (urllib.error.URLError, ValueError):
             return False
 
-    until(answered, "the agent answers: " + cluster.scheduler.output[-2000:])
+    wait_until(answered, shows="the agent answers: " + cluster.scheduler.output[-2000:])
     return cluster
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from distributed import Client, wait
 
-from tests.agent.conftest import Cluster, until
+from tests.agent.conftest import Cluster
+from tests.waiting import wait_until
 
 MANY = 20_000
 
@@ -67,7 +68,7 @@ def test_2001_tasks_that_fail_with_their_common_input_are_all_erred(cluster: Clu
     futures = client.get(graph, keys, sync=False)
     assert cluster.settled(erred=2001)["total"] == 2001
     del futures
-    until(lambda: not truth(client), "every task is forgotten")
+    wait_until(lambda: not truth(client), shows="every task is forgotten")
     assert cluster.settled(erred=2001)["total"] == 2001
 
 
@@ -82,7 +83,7 @@ def test_2000_done_tasks_stay_done_when_they_are_released_and_forgotten(cluster:
     # All but the last are released already: only the counts still have them as done.
     assert truth(client).get("memory") == 1
     del future
-    until(lambda: not truth(client), "every task is forgotten")
+    wait_until(lambda: not truth(client), shows="every task is forgotten")
     tasks = cluster.tasks()
     assert (tasks["total"], tasks["done"]) == (2000, 2000)
     rows = {row[0]: row for row in cluster.report()["prefixes"]["rows"]}
@@ -106,7 +107,7 @@ def test_20_results_on_a_killed_worker_are_not_done_until_computed_again(
     assert lost["total"] == 20
     assert lost["queued"] + lost["noWorker"] + lost["waiting"] == 20
     cluster.add_workers("b")
-    until(lambda: cluster.tasks()["processing"], "they are computed again")
+    wait_until(lambda: cluster.tasks()["processing"], shows="they are computed again")
     assert cluster.tasks()["done"] == 0
     gate.touch()
     wait(futures)
@@ -167,7 +168,7 @@ def test_5_erred_tasks_stay_erred_when_forgotten(cluster: Cluster) -> None:
     futures = client.map(fail, range(5))
     wait(futures)
     del futures
-    until(lambda: not truth(client), "they are forgotten")
+    wait_until(lambda: not truth(client), shows="they are forgotten")
     tasks = cluster.tasks()
     assert (tasks["total"], tasks["erred"], tasks["done"]) == (5, 5, 0)
 
@@ -181,7 +182,7 @@ def test_8_scattered_values_are_not_counted_but_2_tasks_that_use_them_are(cluste
     wait(results)
     assert cluster.settled(done=2)["total"] == 2
     del data
-    until(lambda: len(_all_keys(client)) <= 4, "the unused values are forgotten")
+    wait_until(lambda: len(_all_keys(client)) <= 4, shows="unused values are forgotten")
     tasks = cluster.tasks()
     assert (tasks["total"], tasks["done"]) == (2, 2)
     assert [row[0] for row in cluster.report()["prefixes"]["rows"]] == ["one"]
@@ -199,7 +200,7 @@ def test_a_scattered_value_lost_with_its_worker_changes_no_count(cluster: Cluste
     wait(future)
     client.scatter([1], workers=["a"])
     cluster.workers.pop("a").end(signal.SIGKILL)
-    until(lambda: len(cluster.rows()) == 1, "the worker is removed")
+    wait_until(lambda: len(cluster.rows()) == 1, shows="the worker is removed")
     tasks = cluster.tasks()
     assert (tasks["total"], tasks["done"]) == (1, 1)
 
@@ -212,7 +213,7 @@ def test_restart_keeps_9_done_tasks_and_drops_4_that_never_ran(cluster: Cluster)
     waiting = [client.submit(one, -i, resources={"nowhere": 1}, pure=False) for i in range(4)]
     cluster.settled(total=13, noWorker=4)
     # The prefixes are sampled: a restart before the first sample would drop them.
-    until(lambda: cluster.report()["prefixes"]["rows"], "the prefixes are known")
+    wait_until(lambda: cluster.report()["prefixes"]["rows"], shows="the prefixes are known")
     client.restart(timeout=20)
     del waiting
     tasks = cluster.settled(total=9)
@@ -237,7 +238,7 @@ def test_a_lost_actor_is_counted_once_as_erred_and_the_total_stays_1(
         assert cluster.tasks()["done"] == 0
     else:
         del actor
-        until(lambda: not truth(client), "it is forgotten")
+        wait_until(lambda: not truth(client), shows="it is forgotten")
         assert cluster.tasks()["done"] == 1
 
 

@@ -21,7 +21,8 @@ from daskjob.core.desired.agent import (
     preload_argv,
     preloads,
 )
-from tests.agent.conftest import SOURCE, TOKEN, Cluster, Start, agent_answers, until
+from tests.agent.conftest import SOURCE, TOKEN, Cluster, Start, agent_answers
+from tests.waiting import wait_until
 
 OTHER = """
 import pathlib
@@ -47,7 +48,9 @@ def healthy(cluster: Cluster) -> bool:
 
 
 def written(path: Path, text: str) -> None:
-    until(lambda: path.exists() and path.read_text() == text, f"{path} contains {text!r}")
+    wait_until(
+        lambda: path.exists() and path.read_text() == text, shows=f"{path} contains {text!r}"
+    )
 
 
 def test_the_bootstrap_is_one_line_under_12_kib_that_kubernetes_and_dask_do_not_change() -> None:
@@ -164,7 +167,7 @@ def test_the_agent_works_as_an_argument_along_with_another_preload(
 )
 def test_a_scheduler_starts_even_if_the_agent_is_broken(start: Start, source: str) -> None:
     cluster = start(source=source)
-    until(lambda: healthy(cluster), "the scheduler answers")
+    wait_until(lambda: healthy(cluster), shows="the scheduler answers")
     assert cluster.scheduler.child.poll() is None
 
 
@@ -174,15 +177,15 @@ def test_a_broken_yaml_preload_stops_neither_agent_nor_scheduler(
     config = tmp_path / "image.yaml"
     config.write_text('{"distributed": {"scheduler": {"preload": "no_such_module"}}}')
     cluster = agent_answers(start(own={"DASK_CONFIG": str(config)}))
-    until(
+    wait_until(
         lambda: "preloads of the YAML files were not loaded" in cluster.scheduler.output,
-        "it is logged",
+        shows="it is logged",
     )
 
 
 def test_without_a_token_there_are_no_routes(start: Start) -> None:
     cluster = start(more={"DASKJOB_AGENT_TOKEN": ""})
-    until(lambda: "DASKJOB_AGENT_TOKEN is not set" in cluster.scheduler.output, "it is logged")
+    wait_until(lambda: "DASKJOB_AGENT_TOKEN is not set" in cluster.scheduler.output)
     request = urllib.request.Request(
         f"http://127.0.0.1:{cluster.port}/daskjob/v1/state",
         headers={"Authorization": f"Bearer {TOKEN}"},

@@ -19,7 +19,8 @@ from distributed.core import Status
 
 from daskjob.agent import Agent, at_risk, retire
 from daskjob.core.desired.agent import AgentGroup, groups_json
-from tests.agent.conftest import TOKEN, Cluster, Start, agent_answers, until
+from tests.agent.conftest import TOKEN, Cluster, Start, agent_answers
+from tests.waiting import wait_until
 
 
 def one(*_: Any) -> int:
@@ -73,7 +74,7 @@ def test_retire_moves_3_unique_values_and_confirms_the_address(cluster: Cluster)
     assert cluster.workers["a"].child.poll() is None
     done = cluster.tasks()["done"]
     cluster.workers.pop("a").end(signal.SIGKILL)
-    until(lambda: len(cluster.rows()) == 1, "the worker is removed")
+    wait_until(lambda: len(cluster.rows()) == 1, shows="the worker is removed")
     assert cluster.tasks()["done"] == done
     assert cluster.report()["workers"]["lost"] == 0
 
@@ -104,7 +105,7 @@ def test_2_workers_that_share_a_value_which_cannot_move_are_not_both_retired(
     wait(future)
     two = cluster.addresses("a", "b")
     client.replicate([future], workers=two)
-    until(lambda: len(client.who_has([future])["stuck-shared"]) == 2, "both hold it")
+    wait_until(lambda: len(client.who_has([future])["stuck-shared"]) == 2, shows="both hold it")
     gate.unlink()
     # distributed's policy accepts two replicas, though both would be gone. One of them may be
     # dropped meanwhile as superfluous, and its worker retired.
@@ -141,7 +142,7 @@ def test_a_worker_not_empty_after_1_second_resumes_work(cluster: Cluster, tmp_pa
     Path(gate).touch()
     again = client.submit(one, 1, workers=["a"], key="one-again")
     assert again.result(timeout=20) == 1
-    until(lambda: status(cluster, "a") == "running", "it stays running")
+    wait_until(lambda: status(cluster, "a") == "running", shows="it stays running")
 
 
 @pytest.mark.parametrize("asked", [1, 2])
@@ -199,12 +200,12 @@ def test_a_retirement_is_cancelled_when_its_caller_disconnects(
     )
     with socket.create_connection(("127.0.0.1", cluster.port)) as connection:
         connection.sendall(head.encode() + body)
-        until(lambda: status(cluster, "a") == "closing_gracefully", "the retirement began")
+        wait_until(lambda: status(cluster, "a") == "closing_gracefully", shows="it began")
         # The worker echoes its new status. If the echo came after the call back, only its next
         # message would correct it, and a stuck worker sends none.
-        until(began(str(gate)).exists, "its value is being moved")
+        wait_until(began(str(gate)).exists, shows="its value is being moved")
         assert status(cluster, "a") == "closing_gracefully"
-    until(lambda: status(cluster, "a") == "running", "the worker is called back")
+    wait_until(lambda: status(cluster, "a") == "running", shows="the worker is called back")
     gate.touch()
 
 
@@ -219,7 +220,7 @@ def test_a_second_request_for_0_seconds_does_not_call_back_workers_of_the_first(
     addresses = cluster.addresses("a")
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(cluster.ask, "retire", {"workers": addresses, "timeout": 15})
-        until(lambda: status(cluster, "a") == "closing_gracefully", "the first began")
+        wait_until(lambda: status(cluster, "a") == "closing_gracefully", shows="the first began")
         second = cluster.ask("retire", {"workers": addresses, "timeout": 0})
         assert second == (200, {"retired": [], "remaining": addresses, "unknown": []})
         assert status(cluster, "a") == "closing_gracefully"
@@ -251,7 +252,7 @@ def test_no_worker_is_retired_while_one_confirmed_before_is_still_there(
         assert waiting.result()[1]["retired"] == [second]
     done = cluster.tasks()["done"]
     cluster.workers.pop("b").end(signal.SIGKILL)
-    until(lambda: len(cluster.rows()) == 1, "the worker is removed")
+    wait_until(lambda: len(cluster.rows()) == 1, shows="the worker is removed")
     assert cluster.tasks()["done"] == done
 
 
@@ -369,7 +370,7 @@ def test_workers_over_time_are_1_2_1(cluster: Cluster) -> None:
     cluster.add_workers("a")
     cluster.add_workers("b")
     cluster.workers.pop("b").end(signal.SIGKILL)
-    until(lambda: len(cluster.rows()) == 1, "the worker is removed")
+    wait_until(lambda: len(cluster.rows()) == 1, shows="the worker is removed")
     workers = cluster.report()["workers"]
     assert [count for _, count in workers["overTime"]] == [1, 2, 1]
     assert (workers["peak"], workers["now"], workers["seen"], workers["lost"]) == (2, 1, 2, 1)
@@ -378,7 +379,7 @@ def test_workers_over_time_are_1_2_1(cluster: Cluster) -> None:
 def test_a_worker_stopped_orderly_by_its_nanny_is_not_lost(cluster: Cluster) -> None:
     cluster.add_workers("a", arguments=("--nanny",))
     cluster.workers.pop("a").end(signal.SIGTERM)
-    until(lambda: not cluster.rows(), "the worker is removed")
+    wait_until(lambda: not cluster.rows(), shows="the worker is removed")
     assert cluster.report()["workers"]["lost"] == 0
 
 

@@ -331,4 +331,4 @@ def test_notes_of_a_pattern_of_namespaces_take_it_for_no_name(tmp_path: Path) ->
 
 def test_notes_say_who_has_to_get_rights_where_the_chart_makes_none(tmp_path: Path) -> None:
     said = notes({"rbac": {"create": False}}, tmp_path)
-    assert f"{NAMESPACE}/rel-daskjob-operator may do" in said
+    assert f"{NAMESPACE}/rel-daskjob-operator has the rules in" in said

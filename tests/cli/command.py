@@ -11,9 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ PATIENCE_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
 
 Job = dict[str, Any]
-
-
-def wait_until(true: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
-    """Return as soon as it is true; fail the test if that takes too long."""
-    give_up = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < give_up, f"still not true after {seconds} s: {true}"
-        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

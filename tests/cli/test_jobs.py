@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.command import Daskjob, Done, finish, wait_until
+from tests.cli.command import Daskjob, Done, finish
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("succeeded", "failed")
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import Daskjob, Done, finish, job, wait_until
+from tests.cli.command import Daskjob, Done, finish, job
+from tests.waiting import wait_until
 
 DOCUMENTED = Path(__file__).parents[1] / "data" / "documented" / "job.yaml"
 

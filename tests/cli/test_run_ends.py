@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import Daskjob, Done, finish, job, wait_until
+from tests.cli.command import Daskjob, Done, finish, job
+from tests.waiting import wait_until
 
 WAITS = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
 

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.cli.command import Daskjob, finish, job, wait_until
+from tests.cli.command import Daskjob, finish, job
+from tests.waiting import wait_until
 
 KILLS_ITS_PARENT = (
     "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(600)\n"

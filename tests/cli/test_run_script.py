@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Daskjob, finish, job, wait_until
+from tests.cli.command import Daskjob, finish, job
+from tests.waiting import wait_until
 
 
 def test_output_is_byte_identical_to_python_script_py(daskjob: Daskjob) -> None:

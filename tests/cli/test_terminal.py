@@ -10,11 +10,11 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.cli.command import Daskjob, wait_until
+from tests.cli.command import Daskjob
+from tests.waiting import wait_until
 
 
 class Terminal:
@@ -53,9 +53,7 @@ class Terminal:
 
     def end(self) -> int:
         """The exit code, once all is read."""
-        give_up = time.monotonic() + 30
-        while self.read():
-            assert time.monotonic() < give_up, self.seen
+        wait_until(lambda: not self.read(), 30, lambda: repr(self.seen), pause=0)
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import tomllib
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ import pytest
 from tests.cluster import images
 from tests.cluster.packages import ensure_packages
 from tests.cluster.providers import wanted
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into an image here")
 
@@ -306,11 +306,8 @@ def children(pid: int) -> list[int]:
 
 def children_when(pid: int, count: int) -> list[int]:
     """Return the children of a process as soon as it has so many; zombies are children."""
-    give_up = time.monotonic() + PATIENCE_SECONDS
-    while len(found := children(pid)) != count:
-        assert time.monotonic() < give_up, f"process {pid} has the children {found}"
-        time.sleep(0.01)
-    return found
+    wait_until(lambda: len(children(pid)) == count, shows=lambda: children(pid))
+    return children(pid)
 
 
 # When they are built

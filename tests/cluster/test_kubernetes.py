@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.plugin import Kubectl, KubectlFailed, Kubernetes, WaitFor
+from tests.waiting import wait_until
 
 Manifest = dict[str, Any]
 Apply = Callable[..., None]
@@ -201,9 +201,7 @@ def test_stopped_pod_keeps_its_log_and_exit_code(
     apply(python("runner", image, code, terminationGracePeriodSeconds=20))
     wait_for("pod", "runner", phase("Running"))
     kubectl("wait", "pod/runner", "--for=condition=Ready", "--timeout=30s")
-    give_up = time.monotonic() + 20
-    while "works" not in kubectl("logs", "runner"):
-        assert time.monotonic() < give_up
+    wait_until(lambda: "works" in kubectl("logs", "runner"), 20)
     kubectl("patch", "pod", "runner", "-p", json.dumps({"spec": {"activeDeadlineSeconds": 1}}))
     ended = wait_for("pod", "runner", lambda p: phase("Failed")(p) and terminated(p))
     assert ended["status"]["reason"] == "DeadlineExceeded"

@@ -8,8 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tests.cluster.components import Unit
 from tests.cluster.native import CLUSTERS, NativeCluster, NotUp, _mounts, clusters
 from tests.cluster.packages import Missing, program
 from tests.cluster.providers import PROCESS_VARIABLE, External, provide, wanted
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
     not wanted() or os.geteuid() != 0, reason="native clusters need root"
@@ -62,13 +62,6 @@ def run_pod(cluster: NativeCluster, name: str) -> dict[str, Any]:
     kubectl(cluster, "wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
     found: dict[str, Any] = json.loads(kubectl(cluster, "get", "pod", name, "-o", "json"))
     return found
-
-
-def until(true: Callable[[], object], what: str, seconds: float = 30) -> None:
-    give_up = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.05)
 
 
 def traces(name: str) -> dict[str, list[str]]:
@@ -162,9 +155,9 @@ def test_up_after_a_component_was_killed_goes_on_with_what_was_there(
     killed = next(part for part in cluster.parts() if part.name == name)
     os.kill(killed.pid, signal.SIGKILL)
     cluster.up()
-    until(
+    wait_until(
         lambda: any(p.name == name and p.pid != killed.pid for p in cluster.parts()),
-        f"{name} is started again",
+        shows=f"{name} is started again",
     )
     kubectl(cluster, "wait", "node", "--all", "--for=condition=Ready", "--timeout=60s")
     run_pod(cluster, f"after-{name}")
@@ -177,7 +170,7 @@ def test_up_after_the_whole_cluster_was_killed_starts_a_new_one(alone: NativeClu
     supervisor = alone._supervisor()
     assert supervisor
     os.kill(supervisor, signal.SIGKILL)
-    until(lambda: not traces(alone.name)["processes"], "all of it ends with its supervisor")
+    wait_until(lambda: not traces(alone.name)["processes"], shows="it ends with its supervisor")
     alone.up()
     assert kubectl(alone, "get", "pods", "-o", "name") == ""
     run_pod(alone, "new")
@@ -186,7 +179,7 @@ def test_up_after_the_whole_cluster_was_killed_starts_a_new_one(alone: NativeClu
 def test_up_that_was_killed_half_way_is_started_anew(alone: NativeCluster) -> None:
     command = [sys.executable, "-m", "tests.cluster", "--name", alone.name, "up"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        until(lambda: (alone.folder / "up").exists(), "the supervisor runs")
+        wait_until(lambda: (alone.folder / "up").exists(), shows="the supervisor runs")
         process.kill()
     alone.up()
     run_pod(alone, "works")

@@ -43,21 +43,18 @@ async def kubectl(proxy: FaultProxy, folder: Path, kubernetes: Kubernetes, *argu
     return out.decode()
 
 
-def test_whoever_uses_the_kubeconfig_of_the_proxy_reaches_the_server(
+async def test_whoever_uses_the_kubeconfig_of_the_proxy_reaches_the_server(
     kubernetes: Kubernetes, namespace: str, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        async with proxied(kubernetes) as proxy:
-            here = f"--namespace={namespace}"
-            await kubectl(proxy, tmp_path, kubernetes, here, "create", "configmap", "one")
-            listed = await kubectl(proxy, tmp_path, kubernetes, here, "get", "cm", "-o", "name")
-            assert "configmap/one" in listed.split()
-            (made,) = proxy.requests("create", "configmaps")
-            assert (made.namespace, made.name, made.code, made.writes) == (namespace, "", 201, True)
-            assert b"one" in made.body  # kubectl does not speak JSON.
-            assert proxy.requests("list", "configmaps")[0].writes is False
-
-    asyncio.run(story())
+    async with proxied(kubernetes) as proxy:
+        here = f"--namespace={namespace}"
+        await kubectl(proxy, tmp_path, kubernetes, here, "create", "configmap", "one")
+        listed = await kubectl(proxy, tmp_path, kubernetes, here, "get", "cm", "-o", "name")
+        assert "configmap/one" in listed.split()
+        (made,) = proxy.requests("create", "configmaps")
+        assert (made.namespace, made.name, made.code, made.writes) == (namespace, "", 201, True)
+        assert b"one" in made.body  # kubectl does not speak JSON.
+        assert proxy.requests("list", "configmaps")[0].writes is False
 
 
 Ask = Callable[..., Awaitable[int]]
@@ -80,38 +77,32 @@ async def asking(proxy: FaultProxy, namespace: str) -> AsyncIterator[Ask]:
         yield ask
 
 
-def test_a_rule_spoils_the_requests_it_is_for_and_counts_them(
+async def test_a_rule_spoils_the_requests_it_is_for_and_counts_them(
     kubernetes: Kubernetes, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
-            rule = proxy.on(answer(503), verb="get", skip=1, times=2)
-            codes = [await ask("GET", "none") for _ in range(5)]
-            assert codes == [404, 503, 503, 404, 404]
-            assert rule.hits == 2
-            endless = proxy.on(answer(500), when=lambda request: request.name == "b", times=None)
-            assert [await ask("GET", name) for name in "aabb"] == [404, 404, 500, 500]
-            endless.end()
-            assert await ask("GET", "b") == 404
-            assert [r.code for r in proxy.requests("get")][-5:] == [404, 404, 500, 500, 404]
-
-    asyncio.run(story())
+    async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
+        rule = proxy.on(answer(503), verb="get", skip=1, times=2)
+        codes = [await ask("GET", "none") for _ in range(5)]
+        assert codes == [404, 503, 503, 404, 404]
+        assert rule.hits == 2
+        endless = proxy.on(answer(500), when=lambda request: request.name == "b", times=None)
+        assert [await ask("GET", name) for name in "aabb"] == [404, 404, 500, 500]
+        endless.end()
+        assert await ask("GET", "b") == 404
+        assert [r.code for r in proxy.requests("get")][-5:] == [404, 404, 500, 500, 404]
 
 
-def test_a_request_is_lost_before_the_server_has_it_or_after(
+async def test_a_request_is_lost_before_the_server_has_it_or_after(
     kubernetes: Kubernetes, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
-            proxy.on(faults.reset(), verb="create")
-            assert await ask("POST", body=CONFIG_MAP) == 0
-            assert await ask("GET", "one") == 404
-            proxy.on(faults.lose_answer(), verb="create")
-            assert await ask("POST", body=CONFIG_MAP) == 0
-            assert await ask("GET", "one") == 200
-            assert [r.forwarded for r in proxy.requests("create")] == [False, True]
-
-    asyncio.run(story())
+    async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
+        proxy.on(faults.reset(), verb="create")
+        assert await ask("POST", body=CONFIG_MAP) == 0
+        assert await ask("GET", "one") == 404
+        proxy.on(faults.lose_answer(), verb="create")
+        assert await ask("POST", body=CONFIG_MAP) == 0
+        assert await ask("GET", "one") == 200
+        assert [r.forwarded for r in proxy.requests("create")] == [False, True]
 
 
 WRITER = """
@@ -124,63 +115,54 @@ for number in range(5):
 
 
 @pytest.mark.parametrize(("when", "made"), [("before", 2), ("after", 3)])
-def test_a_client_is_killed_at_its_third_write_before_or_after_it_happened(
+async def test_a_client_is_killed_at_its_third_write_before_or_after_it_happened(
     when: str, made: int, kubernetes: Kubernetes, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
-            url = f"{proxy.url}/api/v1/namespaces/{namespace}/configmaps"
-            client = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, url)
+    async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
+        url = f"{proxy.url}/api/v1/namespaces/{namespace}/configmaps"
+        client = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, url)
 
-            async def kill() -> None:
-                os.kill(client.pid, signal.SIGKILL)
-                await client.wait()
+        async def kill() -> None:
+            os.kill(client.pid, signal.SIGKILL)
+            await client.wait()
 
-            fault = {"before": faults.before, "after": faults.after}[when](kill)
-            proxy.on(fault, when=lambda request: request.writes, skip=2)
-            assert await client.wait() == -signal.SIGKILL
-            codes = [await ask("GET", f"c{number}") for number in range(5)]
-            assert codes == [200] * made + [404] * (5 - made)
-            assert len(proxy.requests("create")) == 3
-
-    asyncio.run(story())
+        fault = {"before": faults.before, "after": faults.after}[when](kill)
+        proxy.on(fault, when=lambda request: request.writes, skip=2)
+        assert await client.wait() == -signal.SIGKILL
+        codes = [await ask("GET", f"c{number}") for number in range(5)]
+        assert codes == [200] * made + [404] * (5 - made)
+        assert len(proxy.requests("create")) == 3
 
 
-def test_an_open_watch_is_silenced_spoken_into_and_cut(
+async def test_an_open_watch_is_silenced_spoken_into_and_cut(
     kubernetes: Kubernetes, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
-            path = f"/api/v1/namespaces/{namespace}/configmaps?watch=1&resourceVersion=0"
-            async with aiohttp.ClientSession() as session, session.get(proxy.url + path) as watch:
-                await ask("POST", body=CONFIG_MAP)
-                names = []
-                while "one" not in names:
-                    line = json.loads(await watch.content.readline())
-                    names.append(line["object"]["metadata"]["name"])
-                (passage,) = proxy.watching
-                assert passage.request.query["resourceVersion"] == "0"
-                proxy.silence_watches("configmaps")
-                await ask("DELETE", "one")
-                await proxy.say_in_watches(error_line(410))
+    async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
+        path = f"/api/v1/namespaces/{namespace}/configmaps?watch=1&resourceVersion=0"
+        async with aiohttp.ClientSession() as session, session.get(proxy.url + path) as watch:
+            await ask("POST", body=CONFIG_MAP)
+            names = []
+            while "one" not in names:
                 line = json.loads(await watch.content.readline())
-                assert (line["type"], line["object"]["code"]) == ("ERROR", 410)
-                with pytest.raises(aiohttp.ClientPayloadError):
-                    await watch.content.readline()
+                names.append(line["object"]["metadata"]["name"])
+            (passage,) = proxy.watching
+            assert passage.request.query["resourceVersion"] == "0"
+            proxy.silence_watches("configmaps")
+            await ask("DELETE", "one")
+            await proxy.say_in_watches(error_line(410))
+            line = json.loads(await watch.content.readline())
+            assert (line["type"], line["object"]["code"]) == ("ERROR", 410)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await watch.content.readline()
 
-    asyncio.run(story())
 
-
-def test_a_proxy_that_is_away_is_refused_and_comes_back_at_its_port(
+async def test_a_proxy_that_is_away_is_refused_and_comes_back_at_its_port(
     kubernetes: Kubernetes, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
-            async with proxy.away():
-                assert await ask("GET", "one") == 0
-            assert await ask("GET", "one") == 404
-
-    asyncio.run(story())
+    async with proxied(kubernetes) as proxy, asking(proxy, namespace) as ask:
+        async with proxy.away():
+            assert await ask("GET", "one") == 0
+        assert await ask("GET", "one") == 404
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_until
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -27,15 +28,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
         for unit in (tmp_path / "units").glob("*.json"):
             unit.unlink()
-        until(lambda: not Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        wait_until(lambda: not Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
         process.kill()
-
-
-def until(true: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def add(folder: Path, name: str, script: str, *after: str) -> None:
@@ -52,21 +46,21 @@ def said(folder: Path, name: str) -> list[str]:
 def test_component_starts_when_what_it_needs_is_there(folder: Path) -> None:
     add(folder, "late", "echo started; exec sleep 600", str(folder / "needed"))
     add(folder, "early", f"touch {folder / 'needed'}; exec sleep 600")
-    until(lambda: said(folder, "late") == ["started"])
+    wait_until(lambda: said(folder, "late") == ["started"])
 
 
 def test_component_that_ends_is_started_again_and_others_are_not(folder: Path) -> None:
     add(folder, "steady", "echo $$; exec sleep 600")
     add(folder, "killed", "echo $$; exec sleep 600")
-    until(lambda: said(folder, "killed") and said(folder, "steady"))
+    wait_until(lambda: said(folder, "killed") and said(folder, "steady"))
     os.kill(int(said(folder, "killed")[0]), signal.SIGKILL)
-    until(lambda: len(said(folder, "killed")) == 2)
+    wait_until(lambda: len(said(folder, "killed")) == 2)
     assert len(said(folder, "steady")) == 1
 
 
 def test_component_that_fails_at_once_is_started_later_each_time(folder: Path) -> None:
     add(folder, "failing", "date +%s.%N; exit 1")
-    until(lambda: len(said(folder, "failing")) == 4)
+    wait_until(lambda: len(said(folder, "failing")) == 4)
     moments = [float(line) for line in said(folder, "failing")]
     waits = [after - before for before, after in itertools.pairwise(moments)]
     assert waits == sorted(waits)
@@ -78,14 +72,14 @@ def test_program_that_does_not_exist_ends_nothing(folder: Path) -> None:
     new = folder / "units" / "wrong.new"
     new.write_text(json.dumps({"argv": ["/no/such/program"]}))
     new.rename(new.with_suffix(".json"))
-    until(lambda: "cannot be started" in "".join(said(folder, "wrong")))
+    wait_until(lambda: "cannot be started" in "".join(said(folder, "wrong")))
     add(folder, "right", "echo started; exec sleep 600")
-    until(lambda: said(folder, "right") == ["started"])
+    wait_until(lambda: said(folder, "right") == ["started"])
 
 
 def test_component_whose_file_goes_is_ended(folder: Path) -> None:
     add(folder, "removed", "echo $$; exec sleep 600")
-    until(lambda: said(folder, "removed"))
+    wait_until(lambda: said(folder, "removed"))
     pid = said(folder, "removed")[0]
     (folder / "units" / "removed.json").unlink()
-    until(lambda: not Path("/proc", pid).exists())
+    wait_until(lambda: not Path("/proc", pid).exists())

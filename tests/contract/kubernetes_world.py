@@ -26,6 +26,7 @@ from daskjob.core.reconcile import reconcile
 from daskjob.kube.api import Api
 from daskjob.kube.credentials import find_credentials
 from tests.cluster.plugin import Kubernetes
+from tests.waiting import until
 
 #: How long a cluster may take for a change, including the start and end of pods.
 PATIENCE_SECONDS = 150.0
@@ -158,12 +159,12 @@ class KubernetesWorld:
         await self._until(true)
 
     async def _until(self, true: Callable[[], object]) -> None:
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        while not true():
+        async def true_and_alive() -> object:
             if self._life is not None and self._life.done():
                 await self._life
-            assert time.monotonic() < give_up, f"still not true after {PATIENCE_SECONDS} s"
-            await asyncio.sleep(0.05)
+            return true()
+
+        await until(true_and_alive, PATIENCE_SECONDS, pause=0.05)
 
     async def moment(self) -> None:
         """Wait until every pod has started or ended, and nothing has changed for a second."""

@@ -9,7 +9,6 @@ import asyncio
 import copy
 import os
 import tempfile
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.reconcile import reconcile
+from tests.waiting import until
 
 #: How long processes may take to start or end.
 PATIENCE_SECONDS = 20.0
@@ -149,10 +149,7 @@ class LocalWorld:
 
     async def until(self, true: Callable[[], object]) -> None:
         """Wait for the condition, up to the limit."""
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        while not true():
-            assert time.monotonic() < give_up, f"still not true after {PATIENCE_SECONDS} s"
-            await asyncio.sleep(0.02)
+        await until(true, PATIENCE_SECONDS)
 
     async def moment(self) -> None:
         """Wait until every pod has started or ended."""

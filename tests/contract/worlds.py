@@ -18,7 +18,7 @@ from daskjob.core.pods import pod_facts
 from daskjob.core.reconcile import reconcile
 
 
-class World(Protocol):
+class ContractWorld(Protocol):
     """A backend, and a test's control over it."""
 
     #: The namespace in which a test may create objects.

@@ -20,6 +20,7 @@ import pytest
 from daskjob.controller.kopf_runner import FINALIZER, Backoffs, KopfRunner, KopfThread, harden
 from daskjob.controller.namespaces import namespaces_of
 from daskjob.controller.plugins import Plugin
+from tests.waiting import until
 
 #: Nobody listens there.
 KUBECONFIG = """\
@@ -51,14 +52,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daskjob.controller.kopf_runner.STOP_SECONDS", 1.0)
 
 
-async def until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait, at most so long, until it is true."""
-    ends_at = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < ends_at, "it never gets true"
-        await asyncio.sleep(0.01)
-
-
 @contextlib.asynccontextmanager
 async def running(
     *plugins: Callable[[], object], words: str = "default"
@@ -81,7 +74,7 @@ def kopf_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "kopf"]
 
 
-def test_handlers_of_plugins_start_and_clean_up_in_a_thread_of_their_own() -> None:
+async def test_handlers_of_plugins_start_and_clean_up_in_a_thread_of_their_own() -> None:
     happened: list[str] = []
 
     def plugin() -> None:
@@ -99,42 +92,35 @@ def test_handlers_of_plugins_start_and_clean_up_in_a_thread_of_their_own() -> No
         async def handle(**_: object) -> None:
             """Never called: there is no API server."""
 
-    async def tell() -> None:
-        async with running(plugin):
-            await until(lambda: happened == ["start"])
-            await asyncio.sleep(0.2)
-        assert happened == ["start", "clean up"]
-        await until(lambda: not kopf_threads())
-
-    asyncio.run(tell())
+    async with running(plugin):
+        await until(lambda: happened == ["start"])
+        await asyncio.sleep(0.2)
+    assert happened == ["start", "clean up"]
+    await until(lambda: not kopf_threads())
 
 
-def test_without_plugins_there_is_no_kopf() -> None:
-    async def tell() -> None:
-        await KopfRunner([], namespaces_of([])).run()
-        assert kopf_threads() == []
-
-    asyncio.run(tell())
+async def test_without_plugins_there_is_no_kopf() -> None:
+    await KopfRunner([], namespaces_of([])).run()
+    assert kopf_threads() == []
 
 
-def test_plugins_that_cannot_be_loaded_leave_no_kopf(caplog: pytest.LogCaptureFixture) -> None:
+async def test_plugins_that_cannot_be_loaded_leave_no_kopf(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def plugin() -> None:
         raise RuntimeError("no")
 
-    async def tell() -> None:
-        kopf_runner = KopfRunner([Plugin("broken", plugin)], namespaces_of([]))
-        async with asyncio.timeout(20):
-            await kopf_runner.run()
-        assert kopf_threads() == []
-
-    asyncio.run(tell())
+    kopf_runner = KopfRunner([Plugin("broken", plugin)], namespaces_of([]))
+    async with asyncio.timeout(20):
+        await kopf_runner.run()
+    assert kopf_threads() == []
     assert "plugin broken could not be loaded and is left out: RuntimeError: no" in caplog.text
     assert "no plugin could be loaded: kopf is not started" in caplog.text
 
 
 # kopf leaves some of its own coroutines where they are when a start-up handler fails.
 @pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")
-def test_kopf_that_ends_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_kopf_that_ends_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
     starts: list[float] = []
 
     def plugin() -> None:
@@ -144,17 +130,14 @@ def test_kopf_that_ends_is_started_again(caplog: pytest.LogCaptureFixture) -> No
             if len(starts) < 2:
                 raise kopf.PermanentError("the plugin cannot start")
 
-    async def tell() -> None:
+    with caplog.at_level(logging.WARNING):
         async with running(plugin):
             await until(lambda: len(starts) == 2)
-
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(tell())
     assert "kopf ended: ActivityError: " in caplog.text
     assert "the plugins' handlers are started again in" in caplog.text
 
 
-def test_plugins_are_loaded_once_however_often_kopf_starts() -> None:
+async def test_plugins_are_loaded_once_however_often_kopf_starts() -> None:
     loads: list[str] = []
     starts: list[str] = []
 
@@ -165,32 +148,26 @@ def test_plugins_are_loaded_once_however_often_kopf_starts() -> None:
         async def start(**_: object) -> None:
             starts.append("start")
 
-    async def tell() -> None:
-        kopf_runner = KopfRunner([Plugin("plugin", plugin)], namespaces_of(["default"]))
-        for count in (1, 2):
-            task = asyncio.create_task(kopf_runner.run())
-            await until(lambda count=count: len(starts) == count)  # type: ignore[misc]
-            task.cancel()
-            await asyncio.wait([task])
-
-    asyncio.run(tell())
+    kopf_runner = KopfRunner([Plugin("plugin", plugin)], namespaces_of(["default"]))
+    for count in (1, 2):
+        task = asyncio.create_task(kopf_runner.run())
+        await until(lambda count=count: len(starts) == count)  # type: ignore[misc]
+        task.cancel()
+        await asyncio.wait([task])
     assert loads == ["plugin"]
 
 
-def test_plugin_that_blocks_when_it_is_loaded_blocks_nobody_else(
+async def test_plugin_that_blocks_when_it_is_loaded_blocks_nobody_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     free = threading.Event()
 
-    async def tell() -> None:
-        async with running(free.wait):
-            await until(lambda: "one is still being loaded" in caplog.text)
-        free.set()
-
-    asyncio.run(tell())
+    async with running(free.wait):
+        await until(lambda: "one is still being loaded" in caplog.text)
+    free.set()
 
 
-def test_plugin_that_blocks_kopfs_loop_is_said_to_and_left_behind(
+async def test_plugin_that_blocks_kopfs_loop_is_said_to_and_left_behind(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daskjob.controller.kopf_runner.STOP_SECONDS", 0.2)
@@ -203,18 +180,15 @@ def test_plugin_that_blocks_kopfs_loop_is_said_to_and_left_behind(
             started.set()
             free.wait()
 
-    async def tell() -> None:
-        async with running(plugin):
-            await until(started.is_set)
-            await until(lambda: "a plugin blocks kopf's loop" in caplog.text)
-        assert "a plugin keeps kopf from ending; it is left behind" in caplog.text
-        free.set()
-        await until(lambda: not kopf_threads())
-
-    asyncio.run(tell())
+    async with running(plugin):
+        await until(started.is_set)
+        await until(lambda: "a plugin blocks kopf's loop" in caplog.text)
+    assert "a plugin keeps kopf from ending; it is left behind" in caplog.text
+    free.set()
+    await until(lambda: not kopf_threads())
 
 
-def test_kopf_that_was_left_behind_is_waited_for_before_another_one_starts(
+async def test_kopf_that_was_left_behind_is_waited_for_before_another_one_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("daskjob.controller.kopf_runner.STOP_SECONDS", 0.1)
@@ -227,50 +201,41 @@ def test_kopf_that_was_left_behind_is_waited_for_before_another_one_starts(
             starts.append(time.monotonic())
             free.wait()
 
-    async def tell() -> None:
-        kopf_runner = KopfRunner([Plugin("plugin", plugin)], namespaces_of(["default"]))
-        task = asyncio.create_task(kopf_runner.run())
-        await until(lambda: starts)
-        task.cancel()
-        await asyncio.wait([task])
-        task = asyncio.create_task(kopf_runner.run())
-        await asyncio.sleep(0.3)
-        assert len(starts) == len(kopf_threads()) == 1
-        free.set()
-        await until(lambda: len(starts) == 2)
-        task.cancel()
-        await asyncio.wait([task])
-        await until(lambda: not kopf_threads())
-
-    asyncio.run(tell())
+    kopf_runner = KopfRunner([Plugin("plugin", plugin)], namespaces_of(["default"]))
+    task = asyncio.create_task(kopf_runner.run())
+    await until(lambda: starts)
+    task.cancel()
+    await asyncio.wait([task])
+    task = asyncio.create_task(kopf_runner.run())
+    await asyncio.sleep(0.3)
+    assert len(starts) == len(kopf_threads()) == 1
+    free.set()
+    await until(lambda: len(starts) == 2)
+    task.cancel()
+    await asyncio.wait([task])
+    await until(lambda: not kopf_threads())
 
 
-def test_thread_that_is_told_to_stop_before_it_runs_does_nothing() -> None:
+async def test_thread_that_is_told_to_stop_before_it_runs_does_nothing() -> None:
     ran: list[str] = []
 
     async def operator(_stop: asyncio.Event) -> None:
         ran.append("operator")
 
-    async def tell() -> None:
-        thread = KopfThread(operator)
-        await thread.stop(0.01)
-        thread.start()
-        assert await thread.ended() is None
-        assert ran == []
-
-    asyncio.run(tell())
+    thread = KopfThread(operator)
+    await thread.stop(0.01)
+    thread.start()
+    assert await thread.ended() is None
+    assert ran == []
 
 
-def test_whatever_ends_the_thread_is_told() -> None:
+async def test_whatever_ends_the_thread_is_told() -> None:
     async def operator(_stop: asyncio.Event) -> None:
         raise SystemExit(3)
 
-    async def tell() -> None:
-        thread = KopfThread(operator)
-        thread.start()
-        assert isinstance(await thread.ended(), SystemExit)
-
-    asyncio.run(tell())
+    thread = KopfThread(operator)
+    thread.start()
+    assert isinstance(await thread.ended(), SystemExit)
 
 
 # Settings

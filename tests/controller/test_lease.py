@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,10 @@ from tests.controller import virtual_time
 from tests.controller.properties import STORIES
 from tests.controller.worlds import LeaseStore, Line
 
+L = TypeVar("L", bound=Leadership)
+
+pytestmark = pytest.mark.virtual_time
+
 NOW = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
@@ -46,7 +51,7 @@ def one(leases: LeaseApi, identity: str, namespace: str = "kube-system") -> Leas
 
 
 @contextlib.asynccontextmanager
-async def operator(lead: Leadership) -> AsyncIterator[None]:
+async def operator(lead: L) -> AsyncIterator[L]:
     """An operator that leads whenever it may, until the block ends; then it is dead at once."""
 
     async def live() -> None:
@@ -56,10 +61,21 @@ async def operator(lead: Leadership) -> AsyncIterator[None]:
 
     task = asyncio.create_task(live())
     try:
-        yield
+        yield lead
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+@pytest.fixture
+def leases() -> LeaseStore:
+    return LeaseStore()
+
+
+@pytest.fixture
+def me(leases: LeaseStore) -> contextlib.AbstractAsyncContextManager[LeaseHolder]:
+    """An operator that runs as long as the test."""
+    return operator(one(leases, "me"))
 
 
 async def seconds_until(true: Callable[[], bool], longest: float = 120.0) -> float:
@@ -139,130 +155,99 @@ def test_lease_that_was_renewed_is_seen_anew_whatever_time_stands_in_it() -> Non
 # One operator
 
 
-def test_free_lease_is_taken_at_once_with_two_requests_and_renewed_every_10_s() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        me = one(leases, "me")
-        async with operator(me):
-            assert await seconds_until(me.held) < 0.1
-            assert len(leases.requests) == 2
-            await asyncio.sleep(600)
-            assert me.held()
-            assert leases.holder() == "me"
-            assert 58 <= len(leases.requests) - 2 <= 60
-
-    virtual_time.run(tell())
+async def test_free_lease_is_taken_at_once_with_two_requests_and_renewed_every_10_s(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    assert await seconds_until(me.held) < 0.1
+    assert len(leases.requests) == 2
+    await asyncio.sleep(600)
+    assert me.held()
+    assert leases.holder() == "me"
+    assert 58 <= len(leases.requests) - 2 <= 60
 
 
-def test_operator_that_cannot_renew_leads_no_longer_before_others_may() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        me = one(leases, "me")
-        async with operator(me):
-            await seconds_until(me.held)
-            await asyncio.sleep(10.5)
-            leases.trouble = ApiError("503")
-            assert 2.0 < await seconds_until(lambda: not me.held()) <= 13.0
-            leases.trouble = None
-            assert await seconds_until(me.held) <= 5.0
-
-    virtual_time.run(tell())
+async def test_operator_that_cannot_renew_leads_no_longer_before_others_may(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    await asyncio.sleep(10.5)
+    leases.trouble = ApiError("503")
+    assert 2.0 < await seconds_until(lambda: not me.held()) <= 13.0
+    leases.trouble = None
+    assert await seconds_until(me.held) <= 5.0
 
 
-def test_short_trouble_at_a_renewal_costs_nothing() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        me = one(leases, "me")
-        async with operator(me):
-            await seconds_until(me.held)
-            await asyncio.sleep(9.9)
-            leases.trouble = ApiError("503")
-            await asyncio.sleep(1.5)
-            leases.trouble = None
-            for _ in range(100):
-                await asyncio.sleep(0.1)
-                assert me.held()
-
-    virtual_time.run(tell())
-
-
-def test_request_that_is_never_answered_does_not_keep_the_lead() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        me = one(leases, "me")
-        async with operator(me):
-            await seconds_until(me.held)
-            leases.seconds = 3600.0
-            await seconds_until(lambda: not me.held(), 14.0)
-            leases.seconds = 0.0
-            assert await seconds_until(me.held) <= 10.0
-
-    virtual_time.run(tell())
-
-
-def test_process_that_was_stopped_for_a_minute_does_not_lead_when_it_wakes_up() -> None:
-    async def tell() -> None:
-        me = one(LeaseStore(), "me")
-        await me.acquire()
+async def test_short_trouble_at_a_renewal_costs_nothing(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    await asyncio.sleep(9.9)
+    leases.trouble = ApiError("503")
+    await asyncio.sleep(1.5)
+    leases.trouble = None
+    for _ in range(100):
+        await asyncio.sleep(0.1)
         assert me.held()
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, virtual_time.VirtualLoop)
-        loop.now += 60.0
-        assert not me.held()
-
-    virtual_time.run(tell())
 
 
-def test_lease_that_somebody_annotated_is_still_ours() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        me = one(leases, "me")
-        async with operator(me):
-            await seconds_until(me.held)
-            where, there = next(iter(leases.leases.items()))
-            leases.leases[where] = {
-                **there,
-                "metadata": {**there["metadata"], "resourceVersion": "x", "labels": {"a": "b"}},
-            }
-            for _ in range(300):
-                await asyncio.sleep(0.1)
-                assert me.held()
-
-    virtual_time.run(tell())
+async def test_request_that_is_never_answered_does_not_keep_the_lead(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    leases.seconds = 3600.0
+    await seconds_until(lambda: not me.held(), 14.0)
+    leases.seconds = 0.0
+    assert await seconds_until(me.held) <= 10.0
 
 
-def test_lease_that_somebody_deleted_is_made_again() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        me = one(leases, "me")
-        async with operator(me):
-            await seconds_until(me.held)
-            leases.leases.clear()
-            for _ in range(300):
-                await asyncio.sleep(0.1)
-                assert me.held()
-            assert leases.holder() == "me"
-
-    virtual_time.run(tell())
+async def test_process_that_was_stopped_for_a_minute_does_not_lead_when_it_wakes_up() -> None:
+    me = one(LeaseStore(), "me")
+    await me.acquire()
+    assert me.held()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, virtual_time.VirtualLoop)
+    loop.now += 60.0
+    assert not me.held()
 
 
-def test_lease_that_somebody_else_took_is_lost_at_the_next_renewal() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        me = one(leases, "me")
-        async with operator(me):
-            await seconds_until(me.held)
-            where, there = next(iter(leases.leases.items()))
-            stolen = taken(there, "kube-system", "thief", TERM, NOW)
-            stolen["metadata"] = {**stolen["metadata"], "resourceVersion": "x"}
-            leases.leases[where] = stolen
-            assert await seconds_until(lambda: not me.held()) <= 10.1
+async def test_lease_that_somebody_annotated_is_still_ours(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    where, there = next(iter(leases.leases.items()))
+    leases.leases[where] = {
+        **there,
+        "metadata": {**there["metadata"], "resourceVersion": "x", "labels": {"a": "b"}},
+    }
+    for _ in range(300):
+        await asyncio.sleep(0.1)
+        assert me.held()
 
-    virtual_time.run(tell())
+
+async def test_lease_that_somebody_deleted_is_made_again(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    leases.leases.clear()
+    for _ in range(300):
+        await asyncio.sleep(0.1)
+        assert me.held()
+    assert leases.holder() == "me"
 
 
-def test_missing_right_is_said_once_and_tried_on(caplog: pytest.LogCaptureFixture) -> None:
-    async def tell() -> None:
+async def test_lease_that_somebody_else_took_is_lost_at_the_next_renewal(
+    leases: LeaseStore, me: LeaseHolder
+) -> None:
+    await seconds_until(me.held)
+    where, there = next(iter(leases.leases.items()))
+    stolen = taken(there, "kube-system", "thief", TERM, NOW)
+    stolen["metadata"] = {**stolen["metadata"], "resourceVersion": "x"}
+    leases.leases[where] = stolen
+    assert await seconds_until(lambda: not me.held()) <= 10.1
+
+
+async def test_missing_right_is_said_once_and_tried_on(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
         leases = LeaseStore()
         leases.trouble = Forbidden("leases is forbidden: ... cannot get")
         me = one(leases, "me")
@@ -271,72 +256,56 @@ def test_missing_right_is_said_once_and_tried_on(caplog: pytest.LogCaptureFixtur
             assert not me.held()
             leases.trouble = None
             assert await seconds_until(me.held) <= 4.1
-
-    with caplog.at_level(logging.INFO):
-        virtual_time.run(tell())
     said = [r.getMessage() for r in caplog.records if "cannot be read or written" in r.getMessage()]
     assert len(said) == 1
     assert "leases is forbidden" in said[0]
 
 
-def test_container_that_is_started_again_in_its_pod_need_not_wait() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        async with operator(one(leases, "pod_uid-1")):
-            await asyncio.sleep(1)
-        again = one(leases, "pod_uid-1")
-        async with operator(again):
-            assert await seconds_until(again.held) < 0.1
-
-    virtual_time.run(tell())
+async def test_container_that_is_started_again_in_its_pod_need_not_wait(leases: LeaseStore) -> None:
+    async with operator(one(leases, "pod_uid-1")):
+        await asyncio.sleep(1)
+    again = one(leases, "pod_uid-1")
+    async with operator(again):
+        assert await seconds_until(again.held) < 0.1
 
 
 # Two operators
 
 
 @pytest.mark.parametrize("age", [0.1, 3.0, 6.0, 9.9, 11.0])
-def test_of_two_one_leads_and_when_it_dies_the_other_does_within_20_s(age: float) -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        first = _Life(leases, "first")
+async def test_of_two_one_leads_and_when_it_dies_the_other_does_within_20_s(
+    leases: LeaseStore, age: float
+) -> None:
+    first = _Life(leases, "first")
+    await asyncio.sleep(1)
+    second = _Life(leases, "second")
+    await asyncio.sleep(100 + age)
+    assert (first.lead.held(), second.lead.held()) == (True, False)
+    await first.die()
+    assert await seconds_until(second.lead.held) <= 20.0
+    await second.die()
+
+
+async def test_operator_that_ends_lets_the_other_lead_within_5_s(leases: LeaseStore) -> None:
+    me, you = one(leases, "me"), one(leases, "you")
+    async with operator(me):
         await asyncio.sleep(1)
-        second = _Life(leases, "second")
-        await asyncio.sleep(100 + age)
-        assert (first.lead.held(), second.lead.held()) == (True, False)
-        await first.die()
-        assert await seconds_until(second.lead.held) <= 20.0
-        await second.die()
-
-    virtual_time.run(tell())
+        async with operator(you):
+            await asyncio.sleep(30)
+            assert me.held()
+            await me.release()
+            assert not me.held()
+            assert await seconds_until(you.held) <= 5.0
 
 
-def test_operator_that_ends_lets_the_other_lead_within_5_s() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        me, you = one(leases, "me"), one(leases, "you")
-        async with operator(me):
-            await asyncio.sleep(1)
-            async with operator(you):
-                await asyncio.sleep(30)
-                assert me.held()
-                await me.release()
-                assert not me.held()
-                assert await seconds_until(you.held) <= 5.0
-
-    virtual_time.run(tell())
-
-
-def test_who_stands_by_says_once_who_leads(caplog: pytest.LogCaptureFixture) -> None:
-    async def tell() -> None:
+async def test_who_stands_by_says_once_who_leads(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
         leases = LeaseStore()
         async with operator(one(leases, "me")):
             await asyncio.sleep(1)
             async with operator(one(leases, "you")):
                 await asyncio.sleep(300)
         assert len(leases.requests) < 300 / 4 + 300 / 10 + 10
-
-    with caplog.at_level(logging.INFO):
-        virtual_time.run(tell())
     said = "stands by: Lease kube-system/daskjob-operator is held by me"
     assert [r.getMessage() for r in caplog.records] == [said]
 
@@ -425,49 +394,43 @@ async def _never_two(lives: dict[str, _Life]) -> None:
 # Several namespaces
 
 
-def test_operator_of_two_namespaces_leads_when_it_holds_both_leases() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        ours = AllLeases([one(leases, "me", "a"), one(leases, "me", "b")])
-        theirs = one(leases, "you", "b")
-        async with operator(theirs):
-            await asyncio.sleep(1)
-            async with operator(ours):
-                await asyncio.sleep(60)
-                assert leases.holder("a") == "me"
-                assert not ours.held()
-                await theirs.release()
-                assert await seconds_until(ours.held) <= 5.0
-                await asyncio.sleep(100)
-                assert ours.held()
-                await ours.release()
-                assert (leases.holder("a"), leases.holder("b")) == ("", "")
-
-    virtual_time.run(tell())
+async def test_operator_of_two_namespaces_leads_when_it_holds_both_leases(
+    leases: LeaseStore,
+) -> None:
+    ours = AllLeases([one(leases, "me", "a"), one(leases, "me", "b")])
+    theirs = one(leases, "you", "b")
+    async with operator(theirs):
+        await asyncio.sleep(1)
+        async with operator(ours):
+            await asyncio.sleep(60)
+            assert leases.holder("a") == "me"
+            assert not ours.held()
+            await theirs.release()
+            assert await seconds_until(ours.held) <= 5.0
+            await asyncio.sleep(100)
+            assert ours.held()
+            await ours.release()
+            assert (leases.holder("a"), leases.holder("b")) == ("", "")
 
 
-def test_two_operators_of_overlapping_namespaces_do_not_wait_for_each_other_for_ever() -> None:
-    async def tell() -> None:
-        leases = LeaseStore()
-        me = AllLeases([one(leases, "me", name) for name in ("a", "b")])
-        you = AllLeases([one(leases, "you", name) for name in ("a", "b")])
-        async with operator(me), operator(you):
-            for _ in range(1000):
-                await asyncio.sleep(0.1)
-                assert not (me.held() and you.held())
-            assert me.held() or you.held()
+async def test_two_operators_of_overlapping_namespaces_do_not_wait_for_each_other_for_ever() -> (
+    None
+):
+    leases = LeaseStore()
+    me = AllLeases([one(leases, "me", name) for name in ("a", "b")])
+    you = AllLeases([one(leases, "you", name) for name in ("a", "b")])
+    async with operator(me), operator(you):
+        for _ in range(1000):
+            await asyncio.sleep(0.1)
+            assert not (me.held() and you.held())
+        assert me.held() or you.held()
 
-    virtual_time.run(tell())
 
-
-def test_operator_without_a_lease_leads_from_the_start_to_the_end() -> None:
-    async def tell() -> None:
-        alone = Alone()
-        await alone.acquire()
-        assert alone.held()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(3600):
-                await alone.keep()
-        await alone.release()
-
-    virtual_time.run(tell())
+async def test_operator_without_a_lease_leads_from_the_start_to_the_end() -> None:
+    alone = Alone()
+    await alone.acquire()
+    assert alone.held()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3600):
+            await alone.keep()
+    await alone.release()

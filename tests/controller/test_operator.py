@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -26,6 +26,8 @@ from daskjob.kube.request_metrics import RequestMetrics
 from tests.controller import virtual_time
 from tests.controller.worlds import ScriptedWorld
 from tests.core import manifests
+
+pytestmark = pytest.mark.virtual_time
 
 KEY = Key("DaskJob", "default", "sums")
 
@@ -73,20 +75,16 @@ class Story:
         await asyncio.sleep(1)
 
 
-def told(tell: Callable[[Story], object]) -> Story:
-    """Tell a story with an operator in it."""
-    found: list[Story] = []
+@pytest.fixture
+def story() -> contextlib.AbstractAsyncContextManager[Story]:
+    return _ended(Story())
 
-    async def main() -> None:
-        story = Story()
-        found.append(story)
-        result = tell(story)
-        assert asyncio.iscoroutine(result)
-        await result
-        assert asyncio.all_tasks() == {asyncio.current_task()}, "something still runs"
 
-    virtual_time.run(main())
-    return found[0]
+@contextlib.asynccontextmanager
+async def _ended(story: Story) -> AsyncIterator[Story]:
+    """A story after which nothing runs any more."""
+    yield story
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "something still runs"
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -96,35 +94,31 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 # The start
 
 
-def test_operator_runs_jobs_from_its_start_to_its_end() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator():
-            story.world.submit(manifests.job())
-            await story.run_job()
-            assert story.world.job_status(KEY).job_status == "Running"
-        assert story.world.closed
-        assert story.ended_in < 0.1
-
-    told(tell)
+async def test_operator_runs_jobs_from_its_start_to_its_end(story: Story) -> None:
+    async with story.operator():
+        story.world.submit(manifests.job())
+        await story.run_job()
+        assert story.world.job_status(KEY).job_status == "Running"
+    assert story.world.closed
+    assert story.ended_in < 0.1
 
 
-def test_one_line_says_that_it_is_ready(caplog: pytest.LogCaptureFixture) -> None:
-    async def tell(story: Story) -> None:
+async def test_one_line_says_that_it_is_ready(
+    story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
         story.world.submit(manifests.job())
         async with story.operator("-n", "default"):
             await asyncio.sleep(1)
-
-    with caplog.at_level(logging.INFO):
-        told(tell)
     ready = [line for line in messages(caplog) if "ready" in line]
     assert len(ready) == 1
     assert "is ready after 0.0 s: looks at namespace default, 1 objects" in ready[0]
 
 
-def test_world_that_cannot_be_reached_is_tried_again_and_again(
-    caplog: pytest.LogCaptureFixture,
+async def test_world_that_cannot_be_reached_is_tried_again_and_again(
+    story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def tell(story: Story) -> None:
+    with caplog.at_level(logging.INFO):
         story.trouble = ApiError("there is no kubeconfig")
         async with story.operator() as operator:
             await asyncio.sleep(100)
@@ -136,26 +130,20 @@ def test_world_that_cannot_be_reached_is_tried_again_and_again(
             story.trouble = None
             await asyncio.sleep(31)
             assert (operator.readyz().text, operator.healthz().code) == ("leader\n", 200)
-
-    with caplog.at_level(logging.INFO):
-        told(tell)
     assert "no way to a Kubernetes: there is no kubeconfig; trying again in 1 s" in messages(caplog)
 
 
-def test_operator_that_reaches_no_world_ends_when_it_is_told_to() -> None:
-    async def tell(story: Story) -> None:
-        story.trouble = ApiError("there is no kubeconfig")
-        async with story.operator():
-            await asyncio.sleep(100)
-        assert story.ended_in < 0.1
-
-    told(tell)
+async def test_operator_that_reaches_no_world_ends_when_it_is_told_to(story: Story) -> None:
+    story.trouble = ApiError("there is no kubeconfig")
+    async with story.operator():
+        await asyncio.sleep(100)
+    assert story.ended_in < 0.1
 
 
-def test_nothing_is_done_before_the_first_lists_are_complete(
-    caplog: pytest.LogCaptureFixture,
+async def test_nothing_is_done_before_the_first_lists_are_complete(
+    story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def tell(story: Story) -> None:
+    with caplog.at_level(logging.WARNING):
         story.world.first_lists.clear()
         story.world.submit(manifests.job())
         async with story.operator() as operator:
@@ -167,56 +155,49 @@ def test_nothing_is_done_before_the_first_lists_are_complete(
             await asyncio.sleep(1)
             assert operator.readyz().code == 200
             assert story.world.writes != []
-
-    with caplog.at_level(logging.WARNING):
-        told(tell)
     waiting = "still waiting for the first lists of the API server"
     assert 2 <= messages(caplog).count(waiting) <= 5
 
 
-def test_named_namespaces_are_watched_and_a_pattern_is_looked_at_in_part() -> None:
-    async def tell(story: Story) -> None:
-        story.world.submit(manifests.job())
-        async with story.operator("-n", "a", "-n", "b"):
-            await asyncio.sleep(1)
-        assert story.asked_for == ("a", "b")
-        story.asked_for = None
-        async with story.operator("-n", "team-*"):
-            await asyncio.sleep(1)
-        assert not story.asked_for
-        assert story.world.writes == []
-
-    told(tell)
+async def test_named_namespaces_are_watched_and_a_pattern_is_looked_at_in_part(
+    story: Story,
+) -> None:
+    story.world.submit(manifests.job())
+    async with story.operator("-n", "a", "-n", "b"):
+        await asyncio.sleep(1)
+    assert story.asked_for == ("a", "b")
+    story.asked_for = None
+    async with story.operator("-n", "team-*"):
+        await asyncio.sleep(1)
+    assert not story.asked_for
+    assert story.world.writes == []
 
 
 # Leading
 
 
-def test_of_two_operators_one_makes_passes_and_the_other_follows_it() -> None:
-    async def tell(story: Story) -> None:
-        story.world.submit(manifests.job())
-        async with story.operator(name="first") as first:
-            await story.run_job()
-            async with story.operator(name="second") as second:
-                await asyncio.sleep(30)
-                assert (first.readyz().text, second.readyz().text) == ("leader\n", "standby\n")
-                assert "daskjob_leader 0" in second.numbers().text
-                writes = len(story.world.writes)
-                first.end()
-                await asyncio.sleep(5)
-                assert second.readyz().text == "leader\n"
-                assert len(story.world.writes) == writes, "to take over is no reason to write"
-                story.world.exit(story.world.pod("sums-runner"), 0)
-                await asyncio.sleep(1)
-                assert story.world.job_status(KEY).finished
-
-    told(tell)
+async def test_of_two_operators_one_makes_passes_and_the_other_follows_it(story: Story) -> None:
+    story.world.submit(manifests.job())
+    async with story.operator(name="first") as first:
+        await story.run_job()
+        async with story.operator(name="second") as second:
+            await asyncio.sleep(30)
+            assert (first.readyz().text, second.readyz().text) == ("leader\n", "standby\n")
+            assert "daskjob_leader 0" in second.numbers().text
+            writes = len(story.world.writes)
+            first.end()
+            await asyncio.sleep(5)
+            assert second.readyz().text == "leader\n"
+            assert len(story.world.writes) == writes, "to take over is no reason to write"
+            story.world.exit(story.world.pod("sums-runner"), 0)
+            await asyncio.sleep(1)
+            assert story.world.job_status(KEY).finished
 
 
-def test_operator_that_cannot_renew_its_lease_makes_no_passes_until_it_can(
-    caplog: pytest.LogCaptureFixture,
+async def test_operator_that_cannot_renew_its_lease_makes_no_passes_until_it_can(
+    story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def tell(story: Story) -> None:
+    with caplog.at_level(logging.WARNING):
         async with story.operator() as operator:
             await asyncio.sleep(5)
             story.world.leases.trouble = ApiError("503")
@@ -229,47 +210,40 @@ def test_operator_that_cannot_renew_its_lease_makes_no_passes_until_it_can(
             await asyncio.sleep(5)
             assert operator.readyz().text == "leader\n"
             assert story.world.job_status(KEY).started
-
-    with caplog.at_level(logging.WARNING):
-        told(tell)
     assert any("could not be renewed in time; standing by" in line for line in messages(caplog))
 
 
-def test_write_of_a_pass_that_outlives_the_lead_is_not_sent() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator():
-            await asyncio.sleep(1)
-            story.world.hold = asyncio.Event()
-            story.world.submit(manifests.job())
+async def test_write_of_a_pass_that_outlives_the_lead_is_not_sent(story: Story) -> None:
+    async with story.operator():
+        await asyncio.sleep(1)
+        story.world.hold = asyncio.Event()
+        story.world.submit(manifests.job())
+        await asyncio.sleep(0)
+        # The process is stopped in the middle of a pass, for a minute.
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, virtual_time.VirtualLoop)
+        await asyncio.sleep(0.1)
+        loop.now += 60.0
+        story.world.hold.set()
+        story.world.hold = None
+        for _ in range(20):
             await asyncio.sleep(0)
-            # The process is stopped in the middle of a pass, for a minute.
-            loop = asyncio.get_running_loop()
-            assert isinstance(loop, virtual_time.VirtualLoop)
-            await asyncio.sleep(0.1)
-            loop.now += 60.0
-            story.world.hold.set()
-            story.world.hold = None
-            for _ in range(20):
-                await asyncio.sleep(0)
-            assert story.world.writes == []
-
-    told(tell)
+        assert story.world.writes == []
 
 
-def test_world_is_told_to_ask_for_the_lead_once_more_right_before_it_sends() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator():
-            await asyncio.sleep(1)
+async def test_world_is_told_to_ask_for_the_lead_once_more_right_before_it_sends(
+    story: Story,
+) -> None:
+    async with story.operator():
+        await asyncio.sleep(1)
+        story.world.check()
+        story.world.leases.trouble = ApiError("503")
+        await asyncio.sleep(14)
+        with pytest.raises(NotLeading):
             story.world.check()
-            story.world.leases.trouble = ApiError("503")
-            await asyncio.sleep(14)
-            with pytest.raises(NotLeading):
-                story.world.check()
-            story.world.leases.trouble = None
-            await asyncio.sleep(20)
-            story.world.check()
-
-    told(tell)
+        story.world.leases.trouble = None
+        await asyncio.sleep(20)
+        story.world.check()
 
 
 def test_leases_are_in_the_watched_namespaces_or_in_kube_system() -> None:
@@ -281,81 +255,66 @@ def test_leases_are_in_the_watched_namespaces_or_in_kube_system() -> None:
         assert [one.namespace for one in lead._holders] == where
 
 
-def test_operator_without_a_lease_asks_for_none() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator("--no-lease") as operator:
-            await asyncio.sleep(100)
-            assert operator.readyz().text == "leader\n"
-        assert story.world.leases.requests == []
-
-    told(tell)
+async def test_operator_without_a_lease_asks_for_none(story: Story) -> None:
+    async with story.operator("--no-lease") as operator:
+        await asyncio.sleep(100)
+        assert operator.readyz().text == "leader\n"
+    assert story.world.leases.requests == []
 
 
-def test_operator_lets_go_of_what_nobody_uses_once_a_minute(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_operator_lets_go_of_what_nobody_uses_once_a_minute(
+    story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments: list[float] = []
     monkeypatch.setattr(memory, "give_back", lambda _: moments.append(virtual_time.clock()))
 
-    async def tell(story: Story) -> None:
-        started = virtual_time.clock()
-        async with story.operator():
-            await asyncio.sleep(150)
-        assert [round(moment - started) for moment in moments] == [60, 120]
-
-    told(tell)
+    started = virtual_time.clock()
+    async with story.operator():
+        await asyncio.sleep(150)
+    assert [round(moment - started) for moment in moments] == [60, 120]
 
 
-def test_idle_operator_asks_for_nothing_but_its_lease() -> None:
-    async def tell(story: Story) -> None:
-        story.world.submit(manifests.cluster())
-        async with story.operator():
-            await story.run_job()
-            await asyncio.sleep(60)
-            writes, requests = len(story.world.writes), len(story.world.leases.requests)
-            await asyncio.sleep(3600)
-            assert len(story.world.writes) == writes
-            assert len(story.world.leases.requests) - requests <= 361
-
-    told(tell)
+async def test_idle_operator_asks_for_nothing_but_its_lease(story: Story) -> None:
+    story.world.submit(manifests.cluster())
+    async with story.operator():
+        await story.run_job()
+        await asyncio.sleep(60)
+        writes, requests = len(story.world.writes), len(story.world.leases.requests)
+        await asyncio.sleep(3600)
+        assert len(story.world.writes) == writes
+        assert len(story.world.leases.requests) - requests <= 361
 
 
 # Trouble
 
 
-def test_operator_is_not_alive_when_the_watches_are_silent() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator() as operator:
-            await asyncio.sleep(1)
-            story.world.silent = 121.0
-            assert operator.healthz().code == 503
-
-    told(tell)
+async def test_operator_is_not_alive_when_the_watches_are_silent(story: Story) -> None:
+    async with story.operator() as operator:
+        await asyncio.sleep(1)
+        story.world.silent = 121.0
+        assert operator.healthz().code == 503
 
 
-def test_operator_is_not_alive_when_all_passes_hang() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator() as operator:
-            await asyncio.sleep(1)
-            story.world.hold = asyncio.Event()
-            for number in range(20):
-                story.world.submit(manifests.job(f"job-{number}"))
-            await asyncio.sleep(119)
-            assert operator.healthz().code == 200
-            await asyncio.sleep(5)
-            assert operator.healthz().code == 503
-            story.world.hold.set()
-
-    told(tell)
+async def test_operator_is_not_alive_when_all_passes_hang(story: Story) -> None:
+    async with story.operator() as operator:
+        await asyncio.sleep(1)
+        story.world.hold = asyncio.Event()
+        for number in range(20):
+            story.world.submit(manifests.job(f"job-{number}"))
+        await asyncio.sleep(119)
+        assert operator.healthz().code == 200
+        await asyncio.sleep(5)
+        assert operator.healthz().code == 503
+        story.world.hold.set()
 
 
-def test_what_failed_in_a_long_outage_is_tried_again_when_it_ends(
-    caplog: pytest.LogCaptureFixture,
+async def test_what_failed_in_a_long_outage_is_tried_again_when_it_ends(
+    story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_key: Key) -> None:
         raise ApiError("503")
 
-    async def tell(story: Story) -> None:
+    with caplog.at_level(logging.INFO):
         story.world.submit(manifests.job())
         story.world.before_pass = broken
         async with story.operator():
@@ -366,13 +325,10 @@ def test_what_failed_in_a_long_outage_is_tried_again_when_it_ends(
             story.world.silent = 0.0
             await asyncio.sleep(7)
             assert story.world.job_status(KEY).started
-
-    with caplog.at_level(logging.INFO):
-        told(tell)
     assert "the API server answers again: what failed is tried again" in messages(caplog)
 
 
-def test_watches_that_break_are_started_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_watches_that_break_are_started_again(caplog: pytest.LogCaptureFixture) -> None:
     starts = []
 
     async def run() -> None:
@@ -380,7 +336,7 @@ def test_watches_that_break_are_started_again(caplog: pytest.LogCaptureFixture) 
         if len(starts) < 4:
             raise KeyError("kind")
 
-    virtual_time.run(kept_running("the watches", run))
+    await kept_running("the watches", run)
     assert len(starts) == 4
     waits = [round(later - earlier) for earlier, later in itertools.pairwise(starts)]
     assert waits == sorted(waits)
@@ -390,51 +346,39 @@ def test_watches_that_break_are_started_again(caplog: pytest.LogCaptureFixture) 
 # The end
 
 
-def test_passes_under_way_have_3_s_to_finish() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator():
-            await asyncio.sleep(1)
-            story.world.hold = asyncio.Event()
-            story.world.submit(manifests.job())
-            await asyncio.sleep(1)
-            asyncio.get_running_loop().call_later(2.0, story.world.hold.set)
-        assert story.ended_in == pytest.approx(2.0, abs=0.1)
-        assert story.world.job_status(KEY).started
-
-    told(tell)
+async def test_passes_under_way_have_3_s_to_finish(story: Story) -> None:
+    async with story.operator():
+        await asyncio.sleep(1)
+        story.world.hold = asyncio.Event()
+        story.world.submit(manifests.job())
+        await asyncio.sleep(1)
+        asyncio.get_running_loop().call_later(2.0, story.world.hold.set)
+    assert story.ended_in == pytest.approx(2.0, abs=0.1)
+    assert story.world.job_status(KEY).started
 
 
-def test_pass_that_hangs_keeps_nobody_from_leaving() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator():
-            await asyncio.sleep(1)
-            story.world.hold = asyncio.Event()
-            story.world.submit(manifests.job())
-            await asyncio.sleep(1)
-        assert story.ended_in <= 5.0
-        assert story.world.writes == []
-
-    told(tell)
+async def test_pass_that_hangs_keeps_nobody_from_leaving(story: Story) -> None:
+    async with story.operator():
+        await asyncio.sleep(1)
+        story.world.hold = asyncio.Event()
+        story.world.submit(manifests.job())
+        await asyncio.sleep(1)
+    assert story.ended_in <= 5.0
+    assert story.world.writes == []
 
 
-def test_operator_that_ends_lets_its_lease_go() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator():
-            await asyncio.sleep(1)
-            assert story.world.leases.holder() == "me"
-        assert story.world.leases.holder() == ""
-
-    told(tell)
+async def test_operator_that_ends_lets_its_lease_go(story: Story) -> None:
+    async with story.operator():
+        await asyncio.sleep(1)
+        assert story.world.leases.holder() == "me"
+    assert story.world.leases.holder() == ""
 
 
-def test_api_server_that_does_not_answer_keeps_nobody_from_leaving() -> None:
-    async def tell(story: Story) -> None:
-        async with story.operator():
-            await asyncio.sleep(1)
-            story.world.leases.seconds = 3600.0
-        assert story.ended_in <= 5.0
-
-    told(tell)
+async def test_api_server_that_does_not_answer_keeps_nobody_from_leaving(story: Story) -> None:
+    async with story.operator():
+        await asyncio.sleep(1)
+        story.world.leases.seconds = 3600.0
+    assert story.ended_in <= 5.0
 
 
 # Plugins
@@ -464,4 +408,5 @@ def test_plugins_are_loaded_where_the_operator_leads_and_nowhere_else() -> None:
         operator.end()
         await task
 
+    # In real time: a thread that loads plugins needs some.
     asyncio.run(main())

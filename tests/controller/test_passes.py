@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
@@ -20,6 +20,8 @@ from daskjob.core.observed import Observed
 from tests.controller import virtual_time
 from tests.controller.worlds import ScriptedWorld
 from tests.core import manifests
+
+pytestmark = pytest.mark.virtual_time
 
 GOOD, BAD = Key("DaskJob", "default", "good"), Key("DaskJob", "default", "bad")
 
@@ -38,20 +40,15 @@ async def passes_over(world: ScriptedWorld) -> AsyncIterator[Passes]:
             await task
 
 
-def story(
-    told: Callable[[ScriptedWorld, Passes], Awaitable[None]], world: ScriptedWorld | None = None
-) -> ScriptedWorld:
-    """Tell a story of a world in which passes are made; return the world as it is then."""
-    found: list[ScriptedWorld] = []
+@pytest.fixture
+def world() -> ScriptedWorld:
+    return ScriptedWorld()
 
-    async def tell() -> None:
-        the_world = world or ScriptedWorld()
-        found.append(the_world)
-        async with passes_over(the_world) as passes:
-            await told(the_world, passes)
 
-    virtual_time.run(tell())
-    return found[0]
+@pytest.fixture
+def passes(world: ScriptedWorld) -> contextlib.AbstractAsyncContextManager[Passes]:
+    """The passes over ``world``, made while the test runs."""
+    return passes_over(world)
 
 
 def seconds(world: ScriptedWorld, key: Key = BAD) -> list[int]:
@@ -69,69 +66,62 @@ def fails_with(error: Exception, *keys: Key) -> Callable[[Key], None]:
 # What passes do
 
 
-def test_job_runs_from_its_creation_to_its_end_and_then_nothing_happens() -> None:
-    async def told(world: ScriptedWorld, passes: Passes) -> None:
-        key = world.submit(manifests.job("good"))
-        for _ in range(5):
-            await asyncio.sleep(1)
-            world.start_all()
-        world.exit(world.pod("good-runner"), 0)
+async def test_job_runs_from_its_creation_to_its_end_and_then_nothing_happens(
+    world: ScriptedWorld, passes: Passes
+) -> None:
+    key = world.submit(manifests.job("good"))
+    for _ in range(5):
         await asyncio.sleep(1)
-        assert world.job_status(key).job_status == "Successful"
-        await asyncio.sleep(60)
-        for _ in range(3):
-            world.kubelet()
-            await asyncio.sleep(10)
-        writes = len(world.writes)
-        assert (len(passes.queue), passes.queue.timers) == (0, 0)
-        await asyncio.sleep(86400)
-        assert len(world.writes) == writes
-
-    story(told)
-
-
-def test_what_there_is_at_the_start_is_looked_at() -> None:
-    async def tell() -> None:
-        world = ScriptedWorld()
-        world.submit(manifests.job("good"))
-        async with passes_over(world):
-            await asyncio.sleep(1)
-        assert "create DaskCluster/good" in world.writes
-
-    virtual_time.run(tell())
-
-
-def test_pass_is_made_when_time_alone_calls_for_it() -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        key = world.submit(manifests.job("good", activeDeadlineSeconds=100))
-        for _ in range(5):
-            await asyncio.sleep(1)
-            world.start_all()
-        await asyncio.sleep(90)
-        assert not world.job_status(key).finished
+        world.start_all()
+    world.exit(world.pod("good-runner"), 0)
+    await asyncio.sleep(1)
+    assert world.job_status(key).job_status == "Successful"
+    await asyncio.sleep(60)
+    for _ in range(3):
+        world.kubelet()
         await asyncio.sleep(10)
-        assert world.job_status(key).reason == "DeadlineExceeded"
-
-    story(told)
-
-
-def test_every_object_is_looked_at_within_10_minutes_whatever_went_missing() -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        for number in range(20):
-            world.submit(manifests.cluster(f"c{number}"))
-        # Counts are told 5 s after the start, all of these at once.
-        await asyncio.sleep(20)
-        world.observed.clear()
-        await asyncio.sleep(1205)
-        keys = {key for _, key in world.observed}
-        assert set(world.subjects()) <= keys
-        moments = [at for at, _ in world.observed]
-        assert max(moments.count(moment) for moment in set(moments)) <= 4
-
-    story(told)
+    writes = len(world.writes)
+    assert (len(passes.queue), passes.queue.timers) == (0, 0)
+    await asyncio.sleep(86400)
+    assert len(world.writes) == writes
 
 
-def test_16_passes_are_made_at_a_time_and_one_of_an_object() -> None:
+async def test_what_there_is_at_the_start_is_looked_at(world: ScriptedWorld) -> None:
+    world.submit(manifests.job("good"))
+    async with passes_over(world):
+        await asyncio.sleep(1)
+    assert "create DaskCluster/good" in world.writes
+
+
+@pytest.mark.usefixtures("passes")
+async def test_pass_is_made_when_time_alone_calls_for_it(world: ScriptedWorld) -> None:
+    key = world.submit(manifests.job("good", activeDeadlineSeconds=100))
+    for _ in range(5):
+        await asyncio.sleep(1)
+        world.start_all()
+    await asyncio.sleep(90)
+    assert not world.job_status(key).finished
+    await asyncio.sleep(10)
+    assert world.job_status(key).reason == "DeadlineExceeded"
+
+
+@pytest.mark.usefixtures("passes")
+async def test_every_object_is_looked_at_within_10_minutes_whatever_went_missing(
+    world: ScriptedWorld,
+) -> None:
+    for number in range(20):
+        world.submit(manifests.cluster(f"c{number}"))
+    # Counts are told 5 s after the start, all of these at once.
+    await asyncio.sleep(20)
+    world.observed.clear()
+    await asyncio.sleep(1205)
+    keys = {key for _, key in world.observed}
+    assert set(world.subjects()) <= keys
+    moments = [at for at, _ in world.observed]
+    assert max(moments.count(moment) for moment in set(moments)) <= 4
+
+
+async def test_16_passes_are_made_at_a_time_and_one_of_an_object() -> None:
     class Slow(ScriptedWorld):
         def __init__(self) -> None:
             super().__init__()
@@ -147,20 +137,18 @@ def test_16_passes_are_made_at_a_time_and_one_of_an_object() -> None:
             self.busy.remove(key)
             return None
 
-    async def told(world: ScriptedWorld, passes: Passes) -> None:
+    world = Slow()
+    async with passes_over(world) as passes:
         for tick in range(40):
             for number in range(50):
                 passes.wake(Key("DaskJob", "default", f"j{number}"))
             await asyncio.sleep(0.1 * (tick % 3))
         await asyncio.sleep(60)
-        assert isinstance(world, Slow)
         assert (world.most, world.twice) == (PASSES_AT_ONCE, False)
         assert len(passes.queue) == 0
 
-    story(told, Slow())
 
-
-def test_a_big_pass_leaves_room_for_a_job_that_comes_meanwhile() -> None:
+async def test_a_big_pass_leaves_room_for_a_job_that_comes_meanwhile() -> None:
     class Slow(ScriptedWorld):
         def __init__(self) -> None:
             super().__init__()
@@ -174,7 +162,7 @@ def test_a_big_pass_leaves_room_for_a_job_that_comes_meanwhile() -> None:
 
     world, group = Slow(), Key("DaskWorkerGroup", "default", "simple-default")
 
-    async def told(_world: ScriptedWorld, _passes: Passes) -> None:
+    async with passes_over(world):
         world.submit(manifests.cluster(**manifests.cluster_spec(replicas=1000)))
         await asyncio.sleep(1)
         assert world.under_way[group] == STEPS_ALONE
@@ -184,132 +172,124 @@ def test_a_big_pass_leaves_room_for_a_job_that_comes_meanwhile() -> None:
         await asyncio.sleep(1.5)
         assert world.under_way[group] == STEPS_ALONE
 
-    story(told, world)
 
-
-def test_namespaces_that_are_none_of_ours_are_not_looked_at() -> None:
-    async def tell() -> None:
-        world = ScriptedWorld()
-        passes = Passes(
-            world, clock=virtual_time.clock, now=lambda: world.now, covers=lambda n: n != "default"
-        )
-        world.submit(manifests.job("good"))
-        task = asyncio.create_task(passes.run())
-        passes.wake(GOOD)
-        await asyncio.sleep(1)
-        passes.stop()
-        await task
-        assert world.observed == []
-
-    virtual_time.run(tell())
+async def test_namespaces_that_are_none_of_ours_are_not_looked_at(world: ScriptedWorld) -> None:
+    passes = Passes(
+        world, clock=virtual_time.clock, now=lambda: world.now, covers=lambda n: n != "default"
+    )
+    world.submit(manifests.job("good"))
+    task = asyncio.create_task(passes.run())
+    passes.wake(GOOD)
+    await asyncio.sleep(1)
+    passes.stop()
+    await task
+    assert world.observed == []
 
 
 # What goes wrong
 
 
 @pytest.mark.parametrize("error", [ApiError("no answer"), KeyError("spec"), RecursionError("deep")])
-def test_error_of_any_kind_fails_its_object_alone(error: Exception) -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        world.before_pass = fails_with(error)
-        world.submit(manifests.job("bad"))
-        good = world.submit(manifests.job("good"))
-        for _ in range(5):
-            await asyncio.sleep(1)
-            world.start_all()
-        assert world.job_status(good).job_status == "Running"
-
-    world = story(told)
+@pytest.mark.usefixtures("passes")
+async def test_error_of_any_kind_fails_its_object_alone(
+    world: ScriptedWorld, error: Exception
+) -> None:
+    world.before_pass = fails_with(error)
+    world.submit(manifests.job("bad"))
+    good = world.submit(manifests.job("good"))
+    for _ in range(5):
+        await asyncio.sleep(1)
+        world.start_all()
+    assert world.job_status(good).job_status == "Running"
     # Every start of a pod changed what the bad job is in: it is tried once a second at the most.
     moments = world.times(BAD)
     assert all(later - earlier >= 1.0 for earlier, later in itertools.pairwise(moments))
     assert len(moments) <= 4
 
 
-def test_object_whose_status_cannot_be_written_is_tried_ever_more_rarely() -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        world.before_pass = fails_with(Forbidden("daskjobs/status is forbidden"))
-        world.submit(manifests.job("bad"))
-        await asyncio.sleep(3 * 3600)
-        early = [moment for moment in seconds(world) if moment < 60]
-        late = [moment for moment in seconds(world) if moment > 2 * 3600]
-        # At 0, 1, 3, 7, 15, and then every 10 s: nine where chance never lengthens a wait.
-        assert len(early) <= 9
-        assert len(late) <= 2 * 6  # by its wait, and by the look every 10 minutes
+@pytest.mark.usefixtures("passes")
+async def test_object_whose_status_cannot_be_written_is_tried_ever_more_rarely(
+    world: ScriptedWorld,
+) -> None:
+    world.before_pass = fails_with(Forbidden("daskjobs/status is forbidden"))
+    world.submit(manifests.job("bad"))
+    await asyncio.sleep(3 * 3600)
+    early = [moment for moment in seconds(world) if moment < 60]
+    late = [moment for moment in seconds(world) if moment > 2 * 3600]
+    # At 0, 1, 3, 7, 15, and then every 10 s: nine where chance never lengthens a wait.
+    assert len(early) <= 9
+    assert len(late) <= 2 * 6  # by its wait, and by the look every 10 minutes
 
-    story(told)
 
-
-def test_object_whose_change_is_denied_is_tried_a_dozen_times_in_the_first_quarter_of_an_hour() -> (
-    None
-):
+@pytest.mark.usefixtures("passes")
+async def test_object_whose_change_is_denied_is_tried_a_dozen_times_in_the_first_quarter_of_an_hour(
+    world: ScriptedWorld,
+) -> None:
     """And 6 times an hour later on: a policy that lets nobody patch is no outage."""
 
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        world.before_pass = fails_with(ChangeDenied("Pod bad-runner: denied by a policy"))
-        world.submit(manifests.job("bad"))
-        await asyncio.sleep(3 * 3600)
-        assert len([moment for moment in seconds(world) if moment < 900]) <= 12
-        late = [moment for moment in seconds(world) if moment > 2 * 3600]
-        assert len(late) <= 2 * 6  # by its wait, and by the look every 10 minutes
-
-    story(told)
+    world.before_pass = fails_with(ChangeDenied("Pod bad-runner: denied by a policy"))
+    world.submit(manifests.job("bad"))
+    await asyncio.sleep(3 * 3600)
+    assert len([moment for moment in seconds(world) if moment < 900]) <= 12
+    late = [moment for moment in seconds(world) if moment > 2 * 3600]
+    assert len(late) <= 2 * 6  # by its wait, and by the look every 10 minutes
 
 
-def test_all_goes_on_within_15_s_of_the_end_of_an_outage_of_10_minutes() -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        world.before_pass = fails_with(ApiError("503"), BAD, GOOD)
-        keys = [world.submit(manifests.job(name)) for name in ("bad", "good")]
-        await asyncio.sleep(600)
-        world.before_pass = lambda _key: None
-        await asyncio.sleep(15)
-        assert [str(world.job_status(key).job_status) for key in keys] == ["ClusterCreated"] * 2
-
-    story(told)
-
-
-def test_a_permission_that_is_granted_after_5_minutes_is_used_within_15_s() -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        world.before_pass = fails_with(Forbidden("pods is forbidden"))
-        key = world.submit(manifests.job("bad"))
-        await asyncio.sleep(300)
-        world.before_pass = lambda _key: None
-        await asyncio.sleep(15)
-        assert world.job_status(key).job_status == "ClusterCreated"
-
-    story(told)
-
-
-def test_failure_is_one_line_that_names_the_object_and_what_comes_next(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.usefixtures("passes")
+async def test_all_goes_on_within_15_s_of_the_end_of_an_outage_of_10_minutes(
+    world: ScriptedWorld,
 ) -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
+    world.before_pass = fails_with(ApiError("503"), BAD, GOOD)
+    keys = [world.submit(manifests.job(name)) for name in ("bad", "good")]
+    await asyncio.sleep(600)
+    world.before_pass = lambda _key: None
+    await asyncio.sleep(15)
+    assert [str(world.job_status(key).job_status) for key in keys] == ["ClusterCreated"] * 2
+
+
+@pytest.mark.usefixtures("passes")
+async def test_a_permission_that_is_granted_after_5_minutes_is_used_within_15_s(
+    world: ScriptedWorld,
+) -> None:
+    world.before_pass = fails_with(Forbidden("pods is forbidden"))
+    key = world.submit(manifests.job("bad"))
+    await asyncio.sleep(300)
+    world.before_pass = lambda _key: None
+    await asyncio.sleep(15)
+    assert world.job_status(key).job_status == "ClusterCreated"
+
+
+@pytest.mark.usefixtures("passes")
+async def test_failure_is_one_line_that_names_the_object_and_what_comes_next(
+    world: ScriptedWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
         world.before_pass = fails_with(ApiError("Pod default/bad: the API server answered 500"))
         world.submit(manifests.job("bad"))
         await asyncio.sleep(0.5)
-
-    with caplog.at_level(logging.WARNING):
-        story(told)
     (record,) = caplog.records
     words = "Pod default/bad: the API server answered 500; trying again in 1 s"
     assert (record.getMessage(), record.__dict__["key"]) == (words, BAD)
 
 
-def test_bug_is_logged_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
+@pytest.mark.usefixtures("passes")
+async def test_bug_is_logged_with_its_place(
+    world: ScriptedWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
         world.before_pass = fails_with(KeyError("spec"))
         world.submit(manifests.job("bad"))
         await asyncio.sleep(0.5)
-
-    with caplog.at_level(logging.ERROR):
-        story(told)
     (record,) = caplog.records
     assert "the pass broke: KeyError: 'spec' (" in record.getMessage()
     assert "test_passes.py:" in record.getMessage()
     assert record.exc_info is not None
 
 
-def test_pass_that_hangs_is_given_up_after_5_minutes(caplog: pytest.LogCaptureFixture) -> None:
-    async def told(world: ScriptedWorld, passes: Passes) -> None:
+async def test_pass_that_hangs_is_given_up_after_5_minutes(
+    world: ScriptedWorld, passes: Passes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
         world.hold = asyncio.Event()
         key = world.submit(manifests.job("good"))
         await asyncio.sleep(PASS_SECONDS - 1)
@@ -322,34 +302,27 @@ def test_pass_that_hangs_is_given_up_after_5_minutes(caplog: pytest.LogCaptureFi
         world.wake(key)
         await asyncio.sleep(PASS_SECONDS + 0.5)
         assert passes.queue.failing == 1
-
-    with caplog.at_level(logging.ERROR):
-        story(told)
     assert "took more than 300 s and was given up; trying again in" in caplog.text
 
 
-def test_loop_that_breaks_and_is_started_again_loses_no_object() -> None:
-    async def tell() -> None:
-        world = ScriptedWorld()
-        passes = Passes(world, clock=virtual_time.clock, now=lambda: world.now)
-        world.subscribe(passes.wake)
-        world.submit(manifests.job("good"))
-        world.hold = asyncio.Event()
-        task = asyncio.create_task(passes.run())
-        await asyncio.sleep(1)
-        task.cancel()
-        await asyncio.wait([task])
-        world.hold = None
-        task = asyncio.create_task(passes.run())
-        await asyncio.sleep(1)
-        assert world.job_status(GOOD).started
-        passes.stop()
-        await task
-
-    virtual_time.run(tell())
+async def test_loop_that_breaks_and_is_started_again_loses_no_object(world: ScriptedWorld) -> None:
+    passes = Passes(world, clock=virtual_time.clock, now=lambda: world.now)
+    world.subscribe(passes.wake)
+    world.submit(manifests.job("good"))
+    world.hold = asyncio.Event()
+    task = asyncio.create_task(passes.run())
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.wait([task])
+    world.hold = None
+    task = asyncio.create_task(passes.run())
+    await asyncio.sleep(1)
+    assert world.job_status(GOOD).started
+    passes.stop()
+    await task
 
 
-def test_cache_that_breaks_fails_the_object_that_is_observed() -> None:
+async def test_cache_that_breaks_fails_the_object_that_is_observed() -> None:
     class Broken(ScriptedWorld):
         async def observe(self, key: Key) -> Observed | None:
             if key == BAD:
@@ -357,79 +330,66 @@ def test_cache_that_breaks_fails_the_object_that_is_observed() -> None:
             found: Observed | None = await super().observe(key)
             return found
 
-    async def told(world: ScriptedWorld, passes: Passes) -> None:
+    world = Broken()
+    async with passes_over(world) as passes:
         world.submit(manifests.job("bad"))
         good = world.submit(manifests.job("good"))
         await asyncio.sleep(0.5)
         assert world.job_status(good).started
         assert passes.queue.failing == 1
 
-    story(told, Broken())
+
+async def test_passes_under_way_are_finished_and_no_other_begins(world: ScriptedWorld) -> None:
+    world.submit(manifests.job("good"))
+    world.hold = asyncio.Event()
+    passes = Passes(world, clock=virtual_time.clock, now=lambda: world.now)
+    task = asyncio.create_task(passes.run())
+    await asyncio.sleep(1)
+    world.submit(manifests.job("bad"))
+    passes.wake(BAD)
+    passes.stop()
+    await asyncio.sleep(1)
+    assert not task.done()
+    world.hold.set()
+    await task
+    assert world.job_status(GOOD).started
+    assert world.times(BAD) in ([], [1.0])
 
 
-# The end
-
-
-def test_passes_under_way_are_finished_and_no_other_begins() -> None:
-    async def tell() -> None:
-        world = ScriptedWorld()
-        world.submit(manifests.job("good"))
-        world.hold = asyncio.Event()
-        passes = Passes(world, clock=virtual_time.clock, now=lambda: world.now)
-        task = asyncio.create_task(passes.run())
+async def test_cancelled_loop_leaves_no_task(world: ScriptedWorld) -> None:
+    world.submit(manifests.job("good"))
+    world.hold = asyncio.Event()
+    async with passes_over(world):
         await asyncio.sleep(1)
-        world.submit(manifests.job("bad"))
-        passes.wake(BAD)
-        passes.stop()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_clusters_that_are_created_and_deleted_leave_nothing(
+    world: ScriptedWorld, passes: Passes
+) -> None:
+    keys = [world.submit(manifests.cluster(f"c{number}")) for number in range(20)]
+    await asyncio.sleep(2)
+    assert len(world.subjects()) == 40
+    for key in keys:
+        item = world.store.get(key)
+        assert item is not None
+        world.store.delete(object_ref(item))
+    for _ in range(5):
+        world.kubelet()
+        await asyncio.sleep(60)
+    assert world.subjects() == []
+    await asyncio.sleep(7200)
+    assert (len(passes.queue), passes.queue.timers) == (0, 0)
+
+
+@pytest.mark.usefixtures("passes")
+async def test_deadline_is_met_10_minutes_late_at_most_when_the_time_of_day_is_set_forward(
+    world: ScriptedWorld,
+) -> None:
+    key = world.submit(manifests.job("good", activeDeadlineSeconds=3600))
+    for _ in range(5):
         await asyncio.sleep(1)
-        assert not task.done()
-        world.hold.set()
-        await task
-        assert world.job_status(GOOD).started
-        assert world.times(BAD) in ([], [1.0])
-
-    virtual_time.run(tell())
-
-
-def test_cancelled_loop_leaves_no_task() -> None:
-    async def tell() -> None:
-        world = ScriptedWorld()
-        world.submit(manifests.job("good"))
-        world.hold = asyncio.Event()
-        async with passes_over(world):
-            await asyncio.sleep(1)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    virtual_time.run(tell())
-
-
-def test_clusters_that_are_created_and_deleted_leave_nothing() -> None:
-    async def told(world: ScriptedWorld, passes: Passes) -> None:
-        keys = [world.submit(manifests.cluster(f"c{number}")) for number in range(20)]
-        await asyncio.sleep(2)
-        assert len(world.subjects()) == 40
-        for key in keys:
-            item = world.store.get(key)
-            assert item is not None
-            world.store.delete(object_ref(item))
-        for _ in range(5):
-            world.kubelet()
-            await asyncio.sleep(60)
-        assert world.subjects() == []
-        await asyncio.sleep(7200)
-        assert (len(passes.queue), passes.queue.timers) == (0, 0)
-
-    story(told)
-
-
-def test_deadline_is_met_10_minutes_late_at_most_when_the_time_of_day_is_set_forward() -> None:
-    async def told(world: ScriptedWorld, _passes: Passes) -> None:
-        key = world.submit(manifests.job("good", activeDeadlineSeconds=3600))
-        for _ in range(5):
-            await asyncio.sleep(1)
-            world.start_all()
-        world.now = world._base + timedelta(hours=2)
-        await asyncio.sleep(601)
-        assert world.job_status(key).reason == "DeadlineExceeded"
-
-    story(told)
+        world.start_all()
+    world.now = world._base + timedelta(hours=2)
+    await asyncio.sleep(601)
+    assert world.job_status(key).reason == "DeadlineExceeded"

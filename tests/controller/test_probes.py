@@ -56,46 +56,34 @@ async def server(address: Address = ANY_PORT) -> AsyncIterator[Address]:
         yield used
 
 
-def test_probes_and_numbers_are_answered() -> None:
-    async def tell() -> None:
-        async with server() as address:
-            assert await get(address, "/healthz") == (200, "ok\n")
-            assert await get(address, "/readyz") == (503, "the first lists are not complete\n")
-            assert await get(address, "/metrics?name=a") == (200, "depth 1\n")
-            assert await get(address, "/healthz", "HEAD") == (200, "")
-
-    asyncio.run(tell())
+async def test_probes_and_numbers_are_answered() -> None:
+    async with server() as address:
+        assert await get(address, "/healthz") == (200, "ok\n")
+        assert await get(address, "/readyz") == (503, "the first lists are not complete\n")
+        assert await get(address, "/metrics?name=a") == (200, "depth 1\n")
+        assert await get(address, "/healthz", "HEAD") == (200, "")
 
 
-def test_answer_says_its_type_and_length_and_is_not_kept() -> None:
-    async def tell() -> None:
-        async with server() as address:
-            answer = await send(address, b"GET /metrics HTTP/1.1\r\n\r\n")
-        assert "Content-Type: text/plain; version=0.0.4\r\n" in answer
-        assert "Content-Length: 8\r\n" in answer
-        assert "Cache-Control: no-store\r\n" in answer
-
-    asyncio.run(tell())
+async def test_answer_says_its_type_and_length_and_is_not_kept() -> None:
+    async with server() as address:
+        answer = await send(address, b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert "Content-Type: text/plain; version=0.0.4\r\n" in answer
+    assert "Content-Length: 8\r\n" in answer
+    assert "Cache-Control: no-store\r\n" in answer
 
 
-def test_liveness_is_answered_under_the_path_that_was_asked_for_too() -> None:
-    async def tell() -> None:
-        async with server(Address("127.0.0.1", 0, "/alive")) as address:
-            assert await get(address, "/alive") == (200, "ok\n")
-            assert await get(address, "/healthz") == (200, "ok\n")
-
-    asyncio.run(tell())
+async def test_liveness_is_answered_under_the_path_that_was_asked_for_too() -> None:
+    async with server(Address("127.0.0.1", 0, "/alive")) as address:
+        assert await get(address, "/alive") == (200, "ok\n")
+        assert await get(address, "/healthz") == (200, "ok\n")
 
 
-def test_two_addresses_are_two_servers_and_the_same_one_is_one() -> None:
-    async def tell() -> None:
-        first = Address("127.0.0.1", 0)
-        async with serving([first, first, Address("localhost", 0)], ROUTES) as used:
-            assert len(used) == 2
-            for address in used:
-                assert (await get(address, "/healthz"))[0] == 200
-
-    asyncio.run(tell())
+async def test_two_addresses_are_two_servers_and_the_same_one_is_one() -> None:
+    first = Address("127.0.0.1", 0)
+    async with serving([first, first, Address("localhost", 0)], ROUTES) as used:
+        assert len(used) == 2
+        for address in used:
+            assert (await get(address, "/healthz"))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -109,45 +97,33 @@ def test_two_addresses_are_two_servers_and_the_same_one_is_one() -> None:
         (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
     ],
 )
-def test_other_requests_are_refused(request_bytes: bytes, code: int) -> None:
-    async def tell() -> None:
-        async with server() as address:
-            assert (await send(address, request_bytes)).startswith(f"HTTP/1.1 {code} ")
-
-    asyncio.run(tell())
+async def test_other_requests_are_refused(request_bytes: bytes, code: int) -> None:
+    async with server() as address:
+        assert (await send(address, request_bytes)).startswith(f"HTTP/1.1 {code} ")
 
 
-def test_request_that_is_too_long_gets_no_answer_and_does_no_harm() -> None:
-    async def tell() -> None:
-        async with server() as address:
-            assert await send(address, b"GET /" + b"a" * 100_000) == ""
-            assert await get(address, "/healthz") == (200, "ok\n")
-
-    asyncio.run(tell())
+async def test_request_that_is_too_long_gets_no_answer_and_does_no_harm() -> None:
+    async with server() as address:
+        assert await send(address, b"GET /" + b"a" * 100_000) == ""
+        assert await get(address, "/healthz") == (200, "ok\n")
 
 
-def test_whoever_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daskjob.controller.probes.REQUEST_SECONDS", 0.05)
 
-    async def tell() -> None:
-        async with server() as address:
-            assert await send(address, b"GET /heal") == ""
-
-    asyncio.run(tell())
+    async with server() as address:
+        assert await send(address, b"GET /heal") == ""
 
 
-def test_a_crowd_that_says_nothing_does_not_hold_the_server(
+async def test_a_crowd_that_says_nothing_does_not_hold_the_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("daskjob.controller.probes.REQUEST_SECONDS", 0.2)
 
-    async def tell() -> None:
-        async with server() as address:
-            crowd = [asyncio.create_task(send(address, b"GET")) for _ in range(100)]
-            await asyncio.gather(*crowd)
-            assert await get(address, "/healthz") == (200, "ok\n")
-
-    asyncio.run(tell())
+    async with server() as address:
+        crowd = [asyncio.create_task(send(address, b"GET")) for _ in range(100)]
+        await asyncio.gather(*crowd)
+        assert await get(address, "/healthz") == (200, "ok\n")
 
 
 def test_connection_that_is_open_at_the_end_is_closed(caplog: pytest.LogCaptureFixture) -> None:
@@ -161,14 +137,11 @@ def test_connection_that_is_open_at_the_end_is_closed(caplog: pytest.LogCaptureF
     assert "Exception" not in caplog.text
 
 
-def test_address_that_is_taken_is_an_error_at_the_start() -> None:
-    async def tell() -> None:
-        async with server() as address:
-            with pytest.raises(OSError, match="address already in use"):
-                async with serving([address], ROUTES):
-                    pass
-
-    asyncio.run(tell())
+async def test_address_that_is_taken_is_an_error_at_the_start() -> None:
+    async with server() as address:
+        with pytest.raises(OSError, match="address already in use"):
+            async with serving([address], ROUTES):
+                pass
 
 
 @pytest.mark.parametrize(

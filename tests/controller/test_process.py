@@ -19,6 +19,7 @@ import pytest
 
 from tests.controller.plugin_packages import install
 from tests.controller.test_kopf_runner import KUBECONFIG
+from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
 #: The busy machine of a test may take this long to start a process.
@@ -52,14 +53,17 @@ class Process:
 
     def until(self, words: str) -> str:
         """Wait until the log says something; return the line that does."""
-        ends_at = time.monotonic() + PATIENCE_SECONDS
-        while True:
+
+        def said() -> str | None:
             for line in self.text.splitlines():
                 if re.search(words, line):
                     return line
             assert self.process.poll() is None, f"it has ended\n{self.text}"
-            assert time.monotonic() < ends_at, f"it never says {words!r}\n{self.text}"
-            time.sleep(0.02)
+            return None
+
+        line = wait_until(said, PATIENCE_SECONDS, lambda: f"it never says {words!r}\n{self.text}")
+        assert line is not None
+        return line
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, float]:
         """End it by a signal; return its exit code, and how long that took."""

@@ -127,6 +127,15 @@ class Story:
         found = next((c for c in self.status.conditions if c.type == kind), None)
         return (found.status, found.reason) if found else None
 
+    def until_something_goes(self) -> None:
+        """Make passes until the next one would stop, delete or patch something."""
+        for _ in range(5):
+            decision = self.decision()
+            if decision.stop or decision.delete or decision.patch:
+                return
+            self.one_pass()
+        raise AssertionError("nothing was ever stopped, deleted or patched")
+
 
 def job_story(**spec: Any) -> Story:
     """A job's story."""
@@ -175,3 +184,13 @@ def _check_job_status(status: Manifest) -> None:
         if key.endswith("Time"):
             assert value.endswith("Z"), f"status.{key} is {value}"
             assert "." not in value, f"status.{key} is {value}"
+
+
+def assert_runner_is_deleted_after_90_s(story: Story) -> None:
+    """Check it of a runner that was asked to stop, and that does not end."""
+    story.world.advance(89)
+    story.settle()
+    assert "delete Pod/sums-runner" not in story.writes
+    story.world.advance(1)
+    story.settle()
+    assert "delete Pod/sums-runner" in story.writes

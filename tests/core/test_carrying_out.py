@@ -77,43 +77,37 @@ async def until_full(world: Gated, count: int = STEPS_ALONE) -> None:
     assert len(world.under_way) == count
 
 
-def test_of_1000_pods_32_are_made_at_once_and_in_the_end_all_of_them() -> None:
-    async def story() -> None:
-        world = Gated()
-        passing = asyncio.create_task(made(world, creating(1000)))
-        await until_full(world)
-        world.gate.set()
-        assert await passing
-        assert (world.most, len(world.made)) == (STEPS_ALONE, 1000)
-
-    asyncio.run(story())
+async def test_of_1000_pods_32_are_made_at_once_and_in_the_end_all_of_them() -> None:
+    world = Gated()
+    passing = asyncio.create_task(made(world, creating(1000)))
+    await until_full(world)
+    world.gate.set()
+    assert await passing
+    assert (world.most, len(world.made)) == (STEPS_ALONE, 1000)
 
 
-def test_a_big_pass_gives_way_to_a_small_one_and_for_a_while_after_it() -> None:
-    async def story() -> None:
-        now = 0.0
-        big, small, concurrency = Gated(), Gated(), PassConcurrency(lambda: now)
-        passing = asyncio.create_task(made(big, creating(1000), concurrency))
-        await until_full(big)
-        beside = asyncio.create_task(made(small, creating(SMALL_STEPS, "small"), concurrency))
-        # All of the small one is under way at once.
-        await until_full(small, SMALL_STEPS)
-        big.open_once()
-        await until_full(big, STEPS_BESIDE)
-        small.gate.set()
-        await beside
-        now = AFTERWARDS_SECONDS - 0.1
-        big.open_once()
-        await until_full(big, STEPS_BESIDE)
-        now = AFTERWARDS_SECONDS
-        big.open_once()
-        await until_full(big)
-        big.gate.set()
-        await passing
-        assert len(set(big.made)) == len(big.made) == 1000
-        assert big.most == STEPS_ALONE
-
-    asyncio.run(story())
+async def test_a_big_pass_gives_way_to_a_small_one_and_for_a_while_after_it() -> None:
+    now = 0.0
+    big, small, concurrency = Gated(), Gated(), PassConcurrency(lambda: now)
+    passing = asyncio.create_task(made(big, creating(1000), concurrency))
+    await until_full(big)
+    beside = asyncio.create_task(made(small, creating(SMALL_STEPS, "small"), concurrency))
+    # All of the small one is under way at once.
+    await until_full(small, SMALL_STEPS)
+    big.open_once()
+    await until_full(big, STEPS_BESIDE)
+    small.gate.set()
+    await beside
+    now = AFTERWARDS_SECONDS - 0.1
+    big.open_once()
+    await until_full(big, STEPS_BESIDE)
+    now = AFTERWARDS_SECONDS
+    big.open_once()
+    await until_full(big)
+    big.gate.set()
+    await passing
+    assert len(set(big.made)) == len(big.made) == 1000
+    assert big.most == STEPS_ALONE
 
 
 def test_way_is_given_only_to_small_passes_that_create_something_of_another_cluster() -> None:
@@ -137,48 +131,39 @@ def test_nothing_is_kept_of_clusters_that_nobody_gives_way_to_any_more() -> None
         assert concurrency.remembered <= 3
 
 
-def test_one_that_fails_stops_none_of_the_others_and_fails_the_pass() -> None:
-    async def story() -> None:
-        world = Gated(fails="big-3")
-        world.gate.set()
-        with pytest.raises(ApiError):
-            await made(world, creating(100))
-        assert len(world.made) == 99
-
-    asyncio.run(story())
+async def test_one_that_fails_stops_none_of_the_others_and_fails_the_pass() -> None:
+    world = Gated(fails="big-3")
+    world.gate.set()
+    with pytest.raises(ApiError):
+        await made(world, creating(100))
+    assert len(world.made) == 99
 
 
-def test_a_change_that_is_denied_is_told_on_the_object_beside_what_else_is_done() -> None:
+async def test_a_change_that_is_denied_is_told_on_the_object_beside_what_else_is_done() -> None:
     class Denying(FakeBackend):
         async def patch(self, patch: Patch) -> None:
             raise ChangeDenied(f"{patch.ref.name}: a policy says no")
 
-    async def story() -> None:
-        world = Denying()
-        doomed = ObjectRef("DaskWorkerGroup", "default", "simple-2")
-        decision = Decision(patch=(Patch(REF, {}), Patch(doomed, {})))
-        with pytest.raises(ChangeDenied):
-            await made(world, decision)
-        assert [(told.ref, told.event) for told in world.events] == [
-            (REF, Event("ChangeDenied", "simple: a policy says no", warning=True)),
-            (REF, Event("ChangeDenied", "simple-2: a policy says no", warning=True)),
-        ]
-
-    asyncio.run(story())
+    world = Denying()
+    doomed = ObjectRef("DaskWorkerGroup", "default", "simple-2")
+    decision = Decision(patch=(Patch(REF, {}), Patch(doomed, {})))
+    with pytest.raises(ChangeDenied):
+        await made(world, decision)
+    assert [(told.ref, told.event) for told in world.events] == [
+        (REF, Event("ChangeDenied", "simple: a policy says no", warning=True)),
+        (REF, Event("ChangeDenied", "simple-2: a policy says no", warning=True)),
+    ]
 
 
-def test_a_pass_that_is_given_up_makes_no_more_and_leaves_nothing_half_begun() -> None:
-    async def story() -> None:
-        world = Gated()
-        passing = asyncio.create_task(made(world, creating(100)))
-        await until_full(world)
-        passing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await passing
-        world.gate.set()
-        await asyncio.sleep(0)
-        assert world.made == []
-
-    asyncio.run(story())
+async def test_a_pass_that_is_given_up_makes_no_more_and_leaves_nothing_half_begun() -> None:
+    world = Gated()
+    passing = asyncio.create_task(made(world, creating(100)))
+    await until_full(world)
+    passing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await passing
+    world.gate.set()
+    await asyncio.sleep(0)
+    assert world.made == []
     # A coroutine that nobody awaited warns when it is collected, and warnings are errors here.
     gc.collect()

@@ -8,7 +8,13 @@ import pytest
 
 from daskjob.core.manifests import metadata
 from tests.core import manifests
-from tests.core.stories import Story, ended, job_story, running
+from tests.core.stories import (
+    Story,
+    assert_runner_is_deleted_after_90_s,
+    ended,
+    job_story,
+    running,
+)
 
 WAYS_TO_END: dict[str, dict[str, Any]] = {
     "success": {"code": 0},
@@ -35,16 +41,9 @@ def about_to_end(how: str) -> Story:
 @pytest.mark.parametrize("how", WAYS_TO_END)
 def test_the_pass_that_writes_the_verdict_deletes_and_stops_nothing(how: str) -> None:
     story = about_to_end(how)
-    told = False
-    for _ in range(5):
-        before, decision = story.status, story.decision()
-        if decision.delete or decision.stop or decision.patch:
-            assert before.attempts, "something went before the end stood written"
-            assert told
-            return
-        story.one_pass()
-        told = told or bool(story.status.attempts)
-    raise AssertionError("nothing was ever cleaned up")
+    assert not story.status.attempts
+    story.until_something_goes()
+    assert story.status.attempts, "something went before the end stood written"
 
 
 @pytest.mark.parametrize("how", ["success", "failure", "cancel", "deadline"])
@@ -103,12 +102,7 @@ def test_a_runner_is_asked_to_stop_only_once() -> None:
 def test_a_stopped_runner_that_does_not_end_for_90_s_is_deleted() -> None:
     story = about_to_end("cancel")
     story.settle()
-    story.world.advance(89)
-    story.settle()
-    assert "delete Pod/sums-runner" not in story.writes
-    story.world.advance(1)
-    story.settle()
-    assert "delete Pod/sums-runner" in story.writes
+    assert_runner_is_deleted_after_90_s(story)
 
 
 def test_cleanup_that_failed_is_tried_again_and_never_changes_the_verdict() -> None:

@@ -57,6 +57,13 @@ OBJECTS = pytest.mark.parametrize(
 )
 
 
+def unmanaged_cluster(**how: Any) -> Inherited:
+    """A cluster of dask-kubernetes of which daskjob has seen that it does not manage it."""
+    story = inherited_cluster(**how)
+    story.settle()
+    return story
+
+
 def with_finalizers(manifest: Manifest, *extra: str) -> Story:
     """A story whose object has dask-kubernetes' finalizer, among others."""
     meta = {**manifest["metadata"], "finalizers": [*extra, FINALIZER]}
@@ -154,15 +161,13 @@ def test_a_cluster_with_its_deployment_is_left_alone_and_says_so_once() -> None:
 
 
 def test_how_many_workers_such_a_cluster_has_is_not_known_and_not_told() -> None:
-    story = inherited_cluster()
-    story.settle()
+    story = unmanaged_cluster()
     for kind, name in ((CLUSTER, "simple"), (GROUP, "simple-default")):
         assert "replicas" not in story.status_of(kind, name)
 
 
 def test_its_groups_are_left_alone_too() -> None:
-    story = inherited_cluster()
-    story.settle()
+    story = unmanaged_cluster()
     assert condition(story, GROUP, "simple-default")["reason"] == REASON
 
 
@@ -176,8 +181,7 @@ def test_a_group_that_joins_such_a_cluster_waits_and_is_not_patched() -> None:
 
 
 def test_scaling_such_a_cluster_changes_nothing() -> None:
-    story = inherited_cluster()
-    story.settle()
+    story = unmanaged_cluster()
     story.edit(worker={**cluster_spec()["worker"], "replicas": 5})
     assert len(story.workers()) == 2
     item = story.named(GROUP, "simple-default")
@@ -198,15 +202,13 @@ def test_a_deployment_that_has_no_pod_at_the_moment_counts_all_the_same(phase: s
 def test_a_cluster_of_which_it_had_told_little_is_known_by_its_schedulers_pod(
     phase: str | None,
 ) -> None:
-    story = inherited_cluster(phase=phase)
-    story.settle()
+    story = unmanaged_cluster(phase=phase)
     assert condition(story, CLUSTER)["reason"] == REASON
     assert story.status_of(CLUSTER)["phase"] == "Running"
 
 
 def test_what_was_told_stays_so_when_the_schedulers_pod_is_gone() -> None:
-    story = inherited_cluster()
-    story.settle()
+    story = unmanaged_cluster()
     story.world.lose(story.scheduler())
     story.after(1000)
     found = condition(story, CLUSTER)
@@ -215,8 +217,7 @@ def test_what_was_told_stays_so_when_the_schedulers_pod_is_gone() -> None:
 
 
 def test_a_cluster_that_is_made_anew_is_ours() -> None:
-    story = inherited_cluster()
-    story.settle()
+    story = unmanaged_cluster()
     item = story.named(CLUSTER)
     assert item is not None
     story.world.store.delete(object_ref(item))
@@ -229,8 +230,7 @@ def test_a_cluster_that_is_made_anew_is_ours() -> None:
 
 
 def test_a_cluster_made_anew_waits_for_the_old_schedulers_pod_to_go() -> None:
-    story = inherited_cluster()
-    story.settle()
+    story = unmanaged_cluster()
     item = story.named(CLUSTER)
     assert item is not None
     story.world.store.delete(object_ref(item))
@@ -272,8 +272,7 @@ def test_a_pod_of_another_deployment_makes_no_cluster_dask_kubernetes() -> None:
 
 
 def test_a_cluster_that_is_left_alone_can_be_deleted() -> None:
-    story = inherited_cluster()
-    story.settle()
+    story = unmanaged_cluster()
     item = story.named(CLUSTER)
     assert item is not None
     story.world.store.delete(object_ref(item))

@@ -250,7 +250,7 @@ class Mood(StrEnum):
     HANGS = "the runner runs for ever"
 
 
-class World(WatchedWorld):
+class MoodyWorld(WatchedWorld):
     """The world of one story, and what happens in each mood of it."""
 
     mood = Mood.KIND
@@ -346,7 +346,7 @@ MOST_LOOKS = 3000
 class Operator:
     """An operator that makes a pass when something changed, or when a pass has named the time."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: MoodyWorld) -> None:
         self.world = world
         self.due: dict[Key, datetime] = {}
 
@@ -401,7 +401,7 @@ class JobLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.world = World()
+        self.world = MoodyWorld()
         self.world.check_purity_every = self.purity_every
         self.failed = False
 
@@ -977,15 +977,15 @@ def test_deciding_is_a_function_of_its_input_and_changes_nothing() -> None:
 # What the stories have found, each told once more
 
 
-def world_with(manifest: Manifest, mood: Mood = Mood.KIND) -> World:
+def world_with(manifest: Manifest, mood: Mood = Mood.KIND) -> MoodyWorld:
     """A world with one object in it."""
-    world = World()
+    world = MoodyWorld()
     world.mood = mood
     world.submit(manifest)
     return world
 
 
-def lives(world: World, *, hours: float = 24) -> Operator:
+def lives(world: MoodyWorld, *, hours: float = 24) -> Operator:
     """Let a world live, woken by changes and by the times that passes name, until all is said."""
     operator = Operator(world)
     goes_on(operator, hours=hours)
@@ -997,7 +997,7 @@ def goes_on(operator: Operator, *, hours: float = 24) -> None:
     assert not operator.world.broken, "; ".join(operator.world.broken)
 
 
-def status_of(world: World) -> Manifest:
+def status_of(world: MoodyWorld) -> Manifest:
     item = world.store.get(JOB)
     assert item is not None
     return dict(item["status"])

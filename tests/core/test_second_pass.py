@@ -1,4 +1,4 @@
-"""Running a pass twice does nothing the second time: for every phase of every kind (style §3)."""
+"""Running a pass twice does nothing the second time: for every phase of every kind."""
 
 from __future__ import annotations
 

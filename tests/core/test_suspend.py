@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.core.stories import Story, job_story, running
+from tests.core.stories import Story, assert_runner_is_deleted_after_90_s, job_story, running
 
 
 def suspended() -> Story:
@@ -55,13 +55,8 @@ def test_a_running_jobs_runner_is_stopped_not_deleted_and_its_cluster_goes() -> 
 def test_the_status_says_suspended_before_anything_is_stopped_or_deleted() -> None:
     story = running()
     story.world.edit(story.key, suspend=True)
-    for _ in range(5):
-        decision = story.decision()
-        if decision.stop or decision.delete:
-            assert story.condition("Suspended") == (True, "Suspended")
-            return
-        story.one_pass()
-    raise AssertionError("nothing was ever stopped")
+    story.until_something_goes()
+    assert story.condition("Suspended") == (True, "Suspended")
 
 
 def test_the_attempt_that_was_torn_down_is_not_counted() -> None:
@@ -141,12 +136,7 @@ def test_a_suspension_of_hours_is_no_wait_for_earlier_objects() -> None:
 def test_a_runner_that_does_not_stop_for_90_s_is_deleted() -> None:
     story = running()
     story.edit(suspend=True)
-    story.world.advance(89)
-    story.settle()
-    assert "delete Pod/sums-runner" not in story.writes
-    story.world.advance(1)
-    story.settle()
-    assert "delete Pod/sums-runner" in story.writes
+    assert_runner_is_deleted_after_90_s(story)
 
 
 def test_the_active_seconds_of_several_suspensions_are_added_up() -> None:

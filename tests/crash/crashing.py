@@ -24,6 +24,7 @@ from tests.operator.history import Manifest, Server
 from tests.operator.invariants import TERMINAL, violations
 from tests.operator.process import OperatorProcess
 from tests.operator.staged import Stage, counted, staged
+from tests.waiting import until
 
 #: How long nothing may be written for a story to be over.
 QUIET_SECONDS = 1.0
@@ -130,11 +131,12 @@ async def killed(
         It did not end as expected, or something happened that must never happen.
     """
     async with _begun(scenario, access, folder, point) as story:
-        patience = time.monotonic() + PATIENCE_SECONDS
-        while story.end != expected or story.quiet_seconds() < QUIET_SECONDS:
-            found = story.end
-            assert time.monotonic() < patience, f"ends with {found}, not {expected}\n{story.told()}"
-            await asyncio.sleep(0.05)
+        await until(
+            lambda: story.end == expected and story.quiet_seconds() >= QUIET_SECONDS,
+            PATIENCE_SECONDS,
+            lambda: f"ends with {story.end}, not {expected}\n{story.told()}",
+            pause=0.05,
+        )
         violations = story.violations()
         assert not violations, f"{violations}\n{story.told()}"
         assert set(story.deaths) <= {-signal.SIGKILL}, story.told()

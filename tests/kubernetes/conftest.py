@@ -1,4 +1,4 @@
-"""What these tests add to the fixtures of the cluster: namespaces by the dozen."""
+"""What these tests add to the fixtures of the cluster: namespaces by the dozen, a client's side."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from tests.cluster.plugin import Kubernetes
+from tests.kubernetes.given import Cluster, Side, side_of
+
 #: So many namespaces are made at once, at most: one by one takes longer than the tests in them.
 DOZENS = 48
-
-
-class Kubernetes(Protocol):
-    """The fixture ``kubernetes``."""
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl; return what it prints."""
-        ...
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +42,8 @@ def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
         if not unused:
             make()
         name = unused.pop(0)
-        # Pods are refused until the namespace has its service account.
-        there = ["--for=create", "--timeout=60s", "serviceaccount/default"]
-        kubernetes.kubectl("wait", "--namespace", name, *there)
+        # Pods are rejected until the namespace has its service account.
+        assert any(kubernetes.access.watched("serviceaccount", name, "default", seconds=60))
         return name
 
     yield take
@@ -57,6 +51,12 @@ def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
         for start in range(0, len(made), 12):
             some = made[start : start + 12]
             pool.submit(kubernetes.kubectl, "delete", "namespace", "--wait=false", *some)
+
+
+@pytest.fixture
+def side(kubernetes: Cluster) -> AbstractAsyncContextManager[Side]:
+    """A client's side, open while an async test runs."""
+    return side_of(kubernetes)
 
 
 @pytest.fixture

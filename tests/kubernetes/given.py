@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from daskjob.kube.access import Access
 from daskjob.kube.api import Api
 from daskjob.kube.kubeconfig import Kubeconfig
 from tests.cluster.proxy import FaultProxy
+from tests.waiting import until
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class Side:
 
 
 @asynccontextmanager
-async def side(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
+async def side_of(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
     """Open a client's side behind a proxy that passes everything on until given rules."""
     async with AsyncExitStack() as stack:
         direct = await Kubeconfig(str(cluster.kubeconfig)).access()
@@ -148,16 +148,8 @@ async def informed(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until it is true, and no longer than so many seconds."""
-    give_up = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < give_up, f"still not so after {seconds:.0f} s"
-        await asyncio.sleep(0.005)
-
-
 def run(story: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
-    """Run a test's story to its end."""
+    """Run a coroutine to its end, from a test that is not async."""
 
     async def ended() -> T:
         return await story

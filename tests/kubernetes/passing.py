@@ -18,7 +18,8 @@ from daskjob.kube.access import Access
 from daskjob.kube.api import Api
 from daskjob.kube.kubeconfig import Kubeconfig
 from tests.cluster.proxy import FaultProxy
-from tests.kubernetes.given import Cluster, Plain, until
+from tests.kubernetes.given import Cluster, Plain
+from tests.waiting import until
 
 
 @dataclass

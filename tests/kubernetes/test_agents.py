@@ -14,6 +14,7 @@ from aiohttp import web
 from daskjob.backends.agent_answers import LIMIT_BYTES, NoAnswer
 from daskjob.backends.kubernetes.asking.agents import Agents, Endpoint
 from daskjob.core.manifests import Key
+from tests.waiting import until
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WHO = Key("DaskJob", "default", "sums")
@@ -126,19 +127,10 @@ def test_answer_that_cannot_be_used_is_no_answer(handler: Handler, words: str) -
     assert time.monotonic() - started < 10
 
 
-def test_nobody_who_listens_is_no_answer() -> None:
-    async def story() -> None:
-        async with Agents(lambda _uid: None) as agents:
-            with pytest.raises(NoAnswer):
-                await agents.ask(Endpoint("http://127.0.0.1:1", "", ""), "state")
-
-    asyncio.run(story())
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0.01)
+async def test_nobody_who_listens_is_no_answer() -> None:
+    async with Agents(lambda _uid: None) as agents:
+        with pytest.raises(NoAnswer):
+            await agents.ask(Endpoint("http://127.0.0.1:1", "", ""), "state")
 
 
 @asynccontextmanager
@@ -151,7 +143,7 @@ async def running(handler: Handler) -> AsyncIterator[tuple[Agents, Endpoint, lis
         await asyncio.gather(life, return_exceptions=True)
 
 
-def test_scheduler_is_asked_as_often_as_the_one_who_wants_it_most_often() -> None:
+async def test_scheduler_is_asked_as_often_as_the_one_who_wants_it_most_often() -> None:
     times: list[float] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -159,44 +151,38 @@ def test_scheduler_is_asked_as_often_as_the_one_who_wants_it_most_often() -> Non
         times.append(time.monotonic())
         return state(len(times))
 
-    async def story() -> None:
-        async with running(answer) as (agents, endpoint, changed):
-            agents.follow("c", endpoint, WHO, 30.0)
-            await until(lambda: changed)
-            agents.follow("c", endpoint, OTHER, 0.2)
-            await until(lambda: len(times) >= 4)
-            agents.leave("c", OTHER)
-            await asyncio.sleep(0)
-            seen = len(times)
-            found = agents.state("c")
-            assert found is not None
-            assert found.tasks.total >= seen - 1
-            assert times[3] - times[1] >= 0.3
-
-    asyncio.run(story())
+    async with running(answer) as (agents, endpoint, changed):
+        agents.follow("c", endpoint, WHO, 30.0)
+        await until(lambda: changed)
+        agents.follow("c", endpoint, OTHER, 0.2)
+        await until(lambda: len(times) >= 4)
+        agents.leave("c", OTHER)
+        await asyncio.sleep(0)
+        seen = len(times)
+        found = agents.state("c")
+        assert found is not None
+        assert found.tasks.total >= seen - 1
+        assert times[3] - times[1] >= 0.3
 
 
 @pytest.mark.parametrize("steps", range(4))
-def test_an_end_that_comes_together_with_work_is_an_end(steps: int) -> None:
-    async def story() -> None:
-        nobody = Endpoint("http://127.0.0.1:1", "", "")
-        async with Agents(lambda _uid: None) as agents:
-            life = asyncio.create_task(agents.run())
-            agents.follow("b", nobody, WHO, 30.0)
-            await until(lambda: not agents._questions and agents._due)
-            await asyncio.sleep(0.01)
-            # So that the loop wakes right before, at and after the moment at which it is ended.
-            agents.follow("c", nobody, WHO, 30.0)
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            life.cancel()
-            done, _ = await asyncio.wait([life], timeout=10)
-            assert done == {life}
-
-    asyncio.run(story())
+async def test_an_end_that_comes_together_with_work_is_an_end(steps: int) -> None:
+    nobody = Endpoint("http://127.0.0.1:1", "", "")
+    async with Agents(lambda _uid: None) as agents:
+        life = asyncio.create_task(agents.run())
+        agents.follow("b", nobody, WHO, 30.0)
+        await until(lambda: not agents._questions and agents._due)
+        await asyncio.sleep(0.01)
+        # So that the loop wakes right before, at and after the moment at which it is ended.
+        agents.follow("c", nobody, WHO, 30.0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        life.cancel()
+        done, _ = await asyncio.wait([life], timeout=10)
+        assert done == {life}
 
 
-def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
+async def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
     count = 0
 
     async def answer(request: web.Request) -> web.Response:
@@ -205,24 +191,21 @@ def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
         count += 1
         return state(7)
 
-    async def story() -> None:
-        async with running(answer) as (agents, endpoint, changed):
-            agents.follow("c", endpoint, WHO, 0.02)
-            await until(lambda: count >= 5)
-            assert changed == ["c"]
-            agents.leave("c", WHO)
-            await until(lambda: not agents._questions)
-            before = count
-            await asyncio.sleep(0.2)
-            assert count <= before + 1
-            assert agents.state("c") is not None
-            agents.forget("c")
-            assert agents.state("c") is None
-
-    asyncio.run(story())
+    async with running(answer) as (agents, endpoint, changed):
+        agents.follow("c", endpoint, WHO, 0.02)
+        await until(lambda: count >= 5)
+        assert changed == ["c"]
+        agents.leave("c", WHO)
+        await until(lambda: not agents._questions)
+        before = count
+        await asyncio.sleep(0.2)
+        assert count <= before + 1
+        assert agents.state("c") is not None
+        agents.forget("c")
+        assert agents.state("c") is None
 
 
-def test_scheduler_that_falls_silent_is_unknown_after_three_questions() -> None:
+async def test_scheduler_that_falls_silent_is_unknown_after_three_questions() -> None:
     silent = False
     count = 0
 
@@ -234,37 +217,30 @@ def test_scheduler_that_falls_silent_is_unknown_after_three_questions() -> None:
             raise web.HTTPServiceUnavailable
         return state(1)
 
-    async def story() -> None:
-        nonlocal silent
-        async with running(answer) as (agents, endpoint, changed):
-            agents.follow("c", endpoint, WHO, 0.02)
-            await until(lambda: agents.state("c"))
-            silent, before = True, count
-            await until(lambda: agents.state("c") is None)
-            assert count - before >= 3
-            assert changed == ["c", "c"]
-
-    asyncio.run(story())
+    async with running(answer) as (agents, endpoint, changed):
+        agents.follow("c", endpoint, WHO, 0.02)
+        await until(lambda: agents.state("c"))
+        silent, before = True, count
+        await until(lambda: agents.state("c") is None)
+        assert count - before >= 3
+        assert changed == ["c", "c"]
 
 
-def test_another_life_of_the_scheduler_has_another_state() -> None:
+async def test_another_life_of_the_scheduler_has_another_state() -> None:
     async def answer(request: web.Request) -> web.Response:
         del request
         return state(1)
 
-    async def story() -> None:
-        async with running(answer) as (agents, endpoint, _):
-            agents.follow("c", endpoint, WHO, 30.0)
-            await until(lambda: agents.state("c"))
-            reborn = Endpoint(endpoint.url, endpoint.token, "uid/other")
-            agents.follow("c", reborn, WHO, 30.0)
-            assert agents.state("c") is None
-            await until(lambda: agents.state("c"))
-
-    asyncio.run(story())
+    async with running(answer) as (agents, endpoint, _):
+        agents.follow("c", endpoint, WHO, 30.0)
+        await until(lambda: agents.state("c"))
+        reborn = Endpoint(endpoint.url, endpoint.token, "uid/other")
+        agents.follow("c", reborn, WHO, 30.0)
+        assert agents.state("c") is None
+        await until(lambda: agents.state("c"))
 
 
-def test_what_one_of_them_asks_beyond_the_others_is_asked_for_all_and_at_once() -> None:
+async def test_what_one_of_them_asks_beyond_the_others_is_asked_for_all_and_at_once() -> None:
     routes: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -272,27 +248,24 @@ def test_what_one_of_them_asks_beyond_the_others_is_asked_for_all_and_at_once() 
         wanted = {"more": 3} if request.query.get("groups") == "[1]" else {}
         return web.json_response({"target": {"default": 1, **wanted}})
 
-    async def story() -> None:
-        async with running(answer) as (agents, endpoint, _):
-            agents.follow("c", endpoint, WHO, 30.0)
-            await until(lambda: agents.state("c"))
-            assert not agents.answered("c", "state?groups=%5B1%5D")
-            assert set(agents.demands("c")) == {"default"}
-            agents.follow("c", endpoint, OTHER, 30.0, "state?groups=%5B1%5D")
-            await until(lambda: agents.answered("c", "state?groups=%5B1%5D"))
-            assert {name: d.workers for name, d in agents.demands("c").items()} == {
-                "default": 1,
-                "more": 3,
-            }
-            assert agents.demands("c")["default"].since < agents.demands("c")["more"].since
-            agents.follow("c", endpoint, WHO, 30.0)
-            assert await agents.fresh("c", endpoint)
-            assert routes[1:] == ["/prefix/daskjob/v1/state?groups=%5B1%5D"] * 2
-
-    asyncio.run(story())
+    async with running(answer) as (agents, endpoint, _):
+        agents.follow("c", endpoint, WHO, 30.0)
+        await until(lambda: agents.state("c"))
+        assert not agents.answered("c", "state?groups=%5B1%5D")
+        assert set(agents.demands("c")) == {"default"}
+        agents.follow("c", endpoint, OTHER, 30.0, "state?groups=%5B1%5D")
+        await until(lambda: agents.answered("c", "state?groups=%5B1%5D"))
+        assert {name: d.workers for name, d in agents.demands("c").items()} == {
+            "default": 1,
+            "more": 3,
+        }
+        assert agents.demands("c")["default"].since < agents.demands("c")["more"].since
+        agents.follow("c", endpoint, WHO, 30.0)
+        assert await agents.fresh("c", endpoint)
+        assert routes[1:] == ["/prefix/daskjob/v1/state?groups=%5B1%5D"] * 2
 
 
-def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> None:
+async def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> None:
     silent = False
 
     async def answer(request: web.Request) -> web.Response:
@@ -301,26 +274,22 @@ def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> Non
             raise web.HTTPServiceUnavailable
         return web.json_response({"target": {"default": 1}})
 
-    async def story() -> None:
-        nonlocal silent
-        async with running(answer) as (agents, endpoint, changed):
-            agents.follow("c", endpoint, WHO, 0.02)
-            await until(lambda: agents.demands("c"))
-            assert not agents.silent("c")
-            since = agents.demands("c")["default"].since
-            silent = True
-            await until(lambda: agents.silent("c"))
-            assert agents.demands("c") == {}
-            silent = False
-            await until(lambda: agents.demands("c"))
-            assert not agents.silent("c")
-            assert agents.demands("c")["default"].since > since
-            assert changed == ["c"] * 3
-
-    asyncio.run(story())
+    async with running(answer) as (agents, endpoint, changed):
+        agents.follow("c", endpoint, WHO, 0.02)
+        await until(lambda: agents.demands("c"))
+        assert not agents.silent("c")
+        since = agents.demands("c")["default"].since
+        silent = True
+        await until(lambda: agents.silent("c"))
+        assert agents.demands("c") == {}
+        silent = False
+        await until(lambda: agents.demands("c"))
+        assert not agents.silent("c")
+        assert agents.demands("c")["default"].since > since
+        assert changed == ["c"] * 3
 
 
-def test_scheduler_that_never_answered_is_told_of_once() -> None:
+async def test_scheduler_that_never_answered_is_told_of_once() -> None:
     count = 0
 
     async def answer(request: web.Request) -> web.Response:
@@ -329,11 +298,8 @@ def test_scheduler_that_never_answered_is_told_of_once() -> None:
         count += 1
         raise web.HTTPServiceUnavailable
 
-    async def story() -> None:
-        async with running(answer) as (agents, endpoint, changed):
-            agents.follow("c", endpoint, WHO, 0.02)
-            await until(lambda: count >= 8)
-            assert agents.silent("c")
-            assert changed == ["c"]
-
-    asyncio.run(story())
+    async with running(answer) as (agents, endpoint, changed):
+        agents.follow("c", endpoint, WHO, 0.02)
+        await until(lambda: count >= 8)
+        assert agents.silent("c")
+        assert changed == ["c"]

@@ -29,7 +29,8 @@ from daskjob.kube.leases import Leases
 from daskjob.kube.limiter import Limiter
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, Passage, answer
-from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, run, side, until
+from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, side_of
+from tests.waiting import until
 
 #: What may pass.
 PASSING: dict[str, Fault] = {
@@ -79,274 +80,209 @@ def writes(found: Side, item: Item) -> dict[str, Callable[[], Awaitable[bytes]]]
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("verb", ["get", "patch"])
-def test_what_may_be_repeated_is_repeated_until_it_succeeds(
-    verb: str, fault: str, kubernetes: Cluster, namespace: str
+async def test_what_may_be_repeated_is_repeated_until_it_succeeds(
+    side: Side, verb: str, fault: str, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            item = await one(found, namespace)
-            rule = found.proxy.on(PASSING[fault], verb=verb, times=2)
-            changed = ItemDecoder(PODS).item(await writes(found, item)[verb]())
-            assert changed.ref == item.ref
-            assert rule.hits == 2
-
-    run(story())
+    item = await one(side, namespace)
+    rule = side.proxy.on(PASSING[fault], verb=verb, times=2)
+    changed = ItemDecoder(PODS).item(await writes(side, item)[verb]())
+    assert changed.ref == item.ref
+    assert rule.hits == 2
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_deletion_whose_answer_was_lost_is_found_to_have_happened(
-    fault: str, kubernetes: Cluster, namespace: str
+async def test_a_deletion_whose_answer_was_lost_is_found_to_have_happened(
+    side: Side, fault: str, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            item = await found.writes.create(KEY, pod("one", namespace))
-            found.proxy.on(PASSING[fault], verb="delete", times=2)
-            if fault == "lost answer":
-                with pytest.raises(NotFound):
-                    await found.writes.delete(item.ref)
-            else:
-                await found.writes.delete(item.ref)
-            assert found.cache.of_uid(item.ref.uid) is None
-            assert await found.writes.look(item.ref) is None
-
-    run(story())
+    item = await side.writes.create(KEY, pod("one", namespace))
+    side.proxy.on(PASSING[fault], verb="delete", times=2)
+    if fault == "lost answer":
+        with pytest.raises(NotFound):
+            await side.writes.delete(item.ref)
+    else:
+        await side.writes.delete(item.ref)
+    assert side.cache.of_uid(item.ref.uid) is None
+    assert await side.writes.look(item.ref) is None
 
 
 @pytest.mark.parametrize("fault", FINAL)
-def test_what_is_refused_for_good_is_asked_once(
-    fault: str, kubernetes: Cluster, namespace: str
+async def test_what_is_refused_for_good_is_asked_once(
+    side: Side, fault: str, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            item = await one(found, namespace)
-            found.proxy.on(FINAL[fault], verb="patch", times=None)
-            with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is told elsewhere
-                await writes(found, item)["patch"]()
-            assert isinstance(caught.value, ApiError) or not caught.value.retryable  # type: ignore[attr-defined]
-            assert len(found.proxy.requests("patch")) == 1
-
-    run(story())
+    item = await one(side, namespace)
+    side.proxy.on(FINAL[fault], verb="patch", times=None)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is told elsewhere
+        await writes(side, item)["patch"]()
+    assert isinstance(caught.value, ApiError) or not caught.value.retryable  # type: ignore[attr-defined]
+    assert len(side.proxy.requests("patch")) == 1
 
 
 # Creations
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "504", "reset", "lost answer"])
-def test_a_creation_of_unknown_outcome_is_not_repeated_but_told_as_such(
-    fault: str, kubernetes: Cluster, namespace: str
+async def test_a_creation_of_unknown_outcome_is_not_repeated_but_told_as_such(
+    side: Side, fault: str, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(PASSING[fault], verb="create", times=None)
-            with pytest.raises(OutcomeUnknown):
-                await found.api.create(pod("one", namespace))
-            assert len(found.proxy.requests("create")) == 1
-
-    run(story())
+    side.proxy.on(PASSING[fault], verb="create", times=None)
+    with pytest.raises(OutcomeUnknown):
+        await side.api.create(pod("one", namespace))
+    assert len(side.proxy.requests("create")) == 1
 
 
-def test_a_creation_that_is_throttled_surely_did_nothing_and_is_repeated(
-    kubernetes: Cluster, namespace: str
+async def test_a_creation_that_is_throttled_surely_did_nothing_and_is_repeated(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(answer(429), verb="create", times=2)
-            await found.api.create(pod("one", namespace))
-            assert len(found.proxy.requests("create")) == 3
-
-    run(story())
+    side.proxy.on(answer(429), verb="create", times=2)
+    await side.api.create(pod("one", namespace))
+    assert len(side.proxy.requests("create")) == 3
 
 
-def test_a_create_that_was_never_sent_is_repeated() -> None:
-    async def story() -> None:
-        codes: list[int] = []
-        nowhere = Plain(Access("http://127.0.0.1:9"))
-        async with Api(nowhere, budget_seconds=1, on_request=lambda *a: codes.append(a[2])) as api:
-            with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
-                await api.create(pod("one", "default"))
-        assert len(codes) > 1
-        assert set(codes) == {0}
-
-    run(story())
+async def test_a_create_that_was_never_sent_is_repeated() -> None:
+    codes: list[int] = []
+    nowhere = Plain(Access("http://127.0.0.1:9"))
+    async with Api(nowhere, budget_seconds=1, on_request=lambda *a: codes.append(a[2])) as api:
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
+            await api.create(pod("one", "default"))
+    assert len(codes) > 1
+    assert set(codes) == {0}
 
 
-def test_a_creation_of_unknown_outcome_that_happened_is_settled_under_its_name(
-    kubernetes: Cluster, namespace: str
+async def test_a_creation_of_unknown_outcome_that_happened_is_settled_under_its_name(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(faults.lose_answer(), verb="create")
-            with pytest.raises(OutcomeUnknown):
-                await found.writes.create(KEY, pod("one", namespace))
-            assert found.writes.unsettled.unsettled(KEY)
-            await found.writes.settle(KEY)
-            assert not found.writes.unsettled.unsettled(KEY)
-            assert found.names == {"one"}
-            asked = [(r.verb, r.code) for r in found.proxy.seen]
-            assert asked == [("create", 0), ("create", 409), ("get", 200)]
-
-    run(story())
+    side.proxy.on(faults.lose_answer(), verb="create")
+    with pytest.raises(OutcomeUnknown):
+        await side.writes.create(KEY, pod("one", namespace))
+    assert side.writes.unsettled.unsettled(KEY)
+    await side.writes.settle(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)
+    assert side.names == {"one"}
+    asked = [(r.verb, r.code) for r in side.proxy.seen]
+    assert asked == [("create", 0), ("create", 409), ("get", 200)]
 
 
-def test_a_creation_of_unknown_outcome_that_did_not_happen_is_made_up_for(
-    kubernetes: Cluster, namespace: str
+async def test_a_creation_of_unknown_outcome_that_did_not_happen_is_made_up_for(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            rule = found.proxy.on(faults.reset(), verb="create", times=2)
-            with pytest.raises(OutcomeUnknown):
-                await found.writes.create(KEY, pod("one", namespace))
-            with pytest.raises(OutcomeUnknown):
-                await found.writes.settle(KEY)
-            assert found.writes.unsettled.unsettled(KEY)
-            await found.writes.settle(KEY)
-            assert not found.writes.unsettled.unsettled(KEY)
-            assert found.names == {"one"}
-            assert rule.hits == 2
-
-    run(story())
+    rule = side.proxy.on(faults.reset(), verb="create", times=2)
+    with pytest.raises(OutcomeUnknown):
+        await side.writes.create(KEY, pod("one", namespace))
+    with pytest.raises(OutcomeUnknown):
+        await side.writes.settle(KEY)
+    assert side.writes.unsettled.unsettled(KEY)
+    await side.writes.settle(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)
+    assert side.names == {"one"}
+    assert rule.hits == 2
 
 
-def test_a_creation_that_is_refused_when_it_is_repeated_may_have_happened_before(
-    kubernetes: Cluster, namespace: str
+async def test_a_creation_that_is_refused_when_it_is_repeated_may_have_happened_before(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(faults.lose_answer(), verb="create")
-            full = 'pods "one" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1'
-            found.proxy.on(answer(403, full, "Forbidden"), verb="create")
-            with pytest.raises(OutcomeUnknown):
-                await found.writes.create(KEY, pod("one", namespace))
-            await found.writes.settle(KEY)
-            assert not found.writes.unsettled.unsettled(KEY)
-            assert found.names == {"one"}
-
-    run(story())
+    side.proxy.on(faults.lose_answer(), verb="create")
+    full = 'pods "one" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1'
+    side.proxy.on(answer(403, full, "Forbidden"), verb="create")
+    with pytest.raises(OutcomeUnknown):
+        await side.writes.create(KEY, pod("one", namespace))
+    await side.writes.settle(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)
+    assert side.names == {"one"}
 
 
-def test_a_creation_whose_answer_makes_no_sense_or_was_not_waited_for_is_settled_too(
-    kubernetes: Cluster, namespace: str
+async def test_a_creation_whose_answer_makes_no_sense_or_was_not_waited_for_is_settled_too(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(answer(200, "not what was asked for"), verb="create")
-            with pytest.raises(UnexpectedObject):
-                await found.writes.create(KEY, pod("one", namespace))
-            assert found.writes.unsettled.unsettled(KEY)
-            found.proxy.on(faults.hang(), verb="create")
-            settling = asyncio.create_task(found.writes.settle(KEY))
-            await until(lambda: len(found.proxy.requests("create")) == 2)
-            settling.cancel()
-            await asyncio.gather(settling, return_exceptions=True)
-            assert found.writes.unsettled.unsettled(KEY)
-            await found.writes.settle(KEY)
-            assert not found.writes.unsettled.unsettled(KEY)
-            assert found.names == {"one"}
-
-    run(story())
+    side.proxy.on(answer(200, "not what was asked for"), verb="create")
+    with pytest.raises(UnexpectedObject):
+        await side.writes.create(KEY, pod("one", namespace))
+    assert side.writes.unsettled.unsettled(KEY)
+    side.proxy.on(faults.hang(), verb="create")
+    settling = asyncio.create_task(side.writes.settle(KEY))
+    await until(lambda: len(side.proxy.requests("create")) == 2)
+    settling.cancel()
+    await asyncio.gather(settling, return_exceptions=True)
+    assert side.writes.unsettled.unsettled(KEY)
+    await side.writes.settle(KEY)
+    assert not side.writes.unsettled.unsettled(KEY)
+    assert side.names == {"one"}
 
 
 # Credentials
 
 
-def test_a_401_renews_the_credentials_once_and_sends_the_same_again(
-    kubernetes: Cluster, namespace: str
+async def test_a_401_renews_the_credentials_once_and_sends_the_same_again(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(answer(401), verb="create")
-            await found.api.create(pod("one", namespace))
-            assert found.credentials.renewals == 1
-            first, second = found.proxy.requests("create")
-            assert first.body == second.body
-
-    run(story())
+    side.proxy.on(answer(401), verb="create")
+    await side.api.create(pod("one", namespace))
+    assert side.credentials.renewals == 1
+    first, second = side.proxy.requests("create")
+    assert first.body == second.body
 
 
-def test_who_is_not_known_even_then_is_told_so(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(answer(401, "Unauthorized"), times=None)
-            with pytest.raises(ApiError, match="Unauthorized"):
-                await found.api.get(ObjectRef("Pod", namespace, "one"))
-            assert (found.credentials.renewals, len(found.proxy.seen)) == (1, 2)
-
-    run(story())
+async def test_who_is_not_known_even_then_is_told_so(side: Side, namespace: str) -> None:
+    side.proxy.on(answer(401, "Unauthorized"), times=None)
+    with pytest.raises(ApiError, match="Unauthorized"):
+        await side.api.get(ObjectRef("Pod", namespace, "one"))
+    assert (side.credentials.renewals, len(side.proxy.seen)) == (1, 2)
 
 
-def test_a_missing_permission_is_asked_for_once(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(FINAL["403"], times=None)
-            with pytest.raises(Forbidden):
-                await found.api.get(ObjectRef("Pod", namespace, "one"))
-            assert len(found.proxy.seen) == 1
-
-    run(story())
+async def test_a_missing_permission_is_asked_for_once(side: Side, namespace: str) -> None:
+    side.proxy.on(FINAL["403"], times=None)
+    with pytest.raises(Forbidden):
+        await side.api.get(ObjectRef("Pod", namespace, "one"))
+    assert len(side.proxy.seen) == 1
 
 
 # Time
 
 
-def test_a_server_that_never_answers_is_given_up(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes, try_seconds=0.2, budget_seconds=0.5) as found:
-            found.proxy.on(faults.hang(), times=None)
-            started = time.monotonic()
-            with pytest.raises(Unanswered, match="did not answer in time"):
-                await found.api.get(ObjectRef("Pod", namespace, "one"))
-            assert time.monotonic() - started < 2
-            with pytest.raises(OutcomeUnknown):
-                await found.api.create(pod("one", namespace))
-
-    run(story())
+async def test_a_server_that_never_answers_is_given_up(kubernetes: Cluster, namespace: str) -> None:
+    async with side_of(kubernetes, try_seconds=0.2, budget_seconds=0.5) as found:
+        found.proxy.on(faults.hang(), times=None)
+        started = time.monotonic()
+        with pytest.raises(Unanswered, match="did not answer in time"):
+            await found.api.get(ObjectRef("Pod", namespace, "one"))
+        assert time.monotonic() - started < 2
+        with pytest.raises(OutcomeUnknown):
+            await found.api.create(pod("one", namespace))
 
 
-def test_a_server_that_fails_for_long_is_given_up_after_a_few_tries(
+async def test_a_server_that_fails_for_long_is_given_up_after_a_few_tries(
     kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes, budget_seconds=1) as found:
-            found.proxy.on(answer(503, "starting"), times=None)
-            started = time.monotonic()
-            with pytest.raises(Unanswered, match="starting"):
-                await found.api.get(ObjectRef("Pod", namespace, "one"))
-            assert time.monotonic() - started < 3
-            assert 2 <= len(found.proxy.seen) <= 5
-
-    run(story())
+    async with side_of(kubernetes, budget_seconds=1) as found:
+        found.proxy.on(answer(503, "starting"), times=None)
+        started = time.monotonic()
+        with pytest.raises(Unanswered, match="starting"):
+            await found.api.get(ObjectRef("Pod", namespace, "one"))
+        assert time.monotonic() - started < 3
+        assert 2 <= len(found.proxy.seen) <= 5
 
 
-def test_no_request_at_all_is_sent_before_the_server_said_so(
-    kubernetes: Cluster, namespace: str
+async def test_no_request_at_all_is_sent_before_the_server_said_so(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            item = await one(found, namespace)
-            found.proxy.on(answer(429, retry_after=1), verb="get", times=1)
-            got = asyncio.create_task(found.api.get(item.ref))
-            await until(lambda: found.proxy.requests("get"))
-            refused_at = found.proxy.requests("get")[0].at
-            await asyncio.gather(got, writes(found, item)["patch"]())
-            later = [r.at for r in found.proxy.seen if r.at > refused_at]
-            assert len(later) == 2
-            assert min(later) - refused_at >= 1
-
-    run(story())
+    item = await one(side, namespace)
+    side.proxy.on(answer(429, retry_after=1), verb="get", times=1)
+    got = asyncio.create_task(side.api.get(item.ref))
+    await until(lambda: side.proxy.requests("get"))
+    refused_at = side.proxy.requests("get")[0].at
+    await asyncio.gather(got, writes(side, item)["patch"]())
+    later = [r.at for r in side.proxy.seen if r.at > refused_at]
+    assert len(later) == 2
+    assert min(later) - refused_at >= 1
 
 
-def test_a_retry_after_longer_than_the_time_left_is_told_with_it(
-    kubernetes: Cluster, namespace: str
+async def test_a_retry_after_longer_than_the_time_left_is_told_with_it(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(answer(429, retry_after=3600), times=None)
-            with pytest.raises(Throttled) as caught:
-                await found.api.get(ObjectRef("Pod", namespace, "one"))
-            assert caught.value.retry_after == 3600
-            assert len(found.proxy.seen) == 1
-
-    run(story())
+    side.proxy.on(answer(429, retry_after=3600), times=None)
+    with pytest.raises(Throttled) as caught:
+        await side.api.get(ObjectRef("Pod", namespace, "one"))
+    assert caught.value.retry_after == 3600
+    assert len(side.proxy.seen) == 1
 
 
 # The lead
@@ -374,163 +310,132 @@ def change(found: Side, item: Item, namespace: str) -> dict[str, Callable[[], Aw
     }
 
 
-def test_a_lease_is_renewed_though_a_thousand_pods_are_to_be_made(
+async def test_a_lease_is_renewed_though_a_thousand_pods_are_to_be_made(
     kubernetes: Cluster, namespace: str
 ) -> None:
     """Behind them it would come too late, and whoever makes them lead no longer."""
 
-    async def story() -> None:
-        async with side(kubernetes, limiter=Limiter(rate=10)) as found:
-            found.proxy.on(faults.hang(), verb="create", resource="pods", times=None)
-            pods = [pod(f"one-{n}", namespace) for n in range(1000)]
-            made = [asyncio.create_task(found.api.create(manifest)) for manifest in pods]
-            await until(lambda: len(found.proxy.requests("create", "pods")) >= CONNECTIONS)
-            async with asyncio.timeout(5):
-                await Leases(found.api).create(lease(namespace))
-            assert not any(task.done() for task in made)
-            for task in made:
-                task.cancel()
-            await asyncio.gather(*made, return_exceptions=True)
-
-    run(story())
+    async with side_of(kubernetes, limiter=Limiter(rate=10)) as found:
+        found.proxy.on(faults.hang(), verb="create", resource="pods", times=None)
+        pods = [pod(f"one-{n}", namespace) for n in range(1000)]
+        made = [asyncio.create_task(found.api.create(manifest)) for manifest in pods]
+        await until(lambda: len(found.proxy.requests("create", "pods")) >= CONNECTIONS)
+        async with asyncio.timeout(5):
+            await Leases(found.api).create(lease(namespace))
+        assert not any(task.done() for task in made)
+        for task in made:
+            task.cancel()
+        await asyncio.gather(*made, return_exceptions=True)
 
 
 @pytest.mark.parametrize("verb", CHANGES)
-def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lost_meanwhile(
+async def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lost_meanwhile(
     verb: str, kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        lead = Lead()
-        async with side(kubernetes, before_write=lead.check) as found:
-            item = await one(found, namespace)
-            found.proxy.on(answer(429, retry_after=1), verb="get")
-            usual = found.api.limiter.rate
-            got = asyncio.create_task(found.api.get(item.ref))
-            await until(lambda: found.api.limiter.rate < usual)
-            sent = len(found.proxy.seen)
-            written = asyncio.ensure_future(change(found, item, namespace)[verb]())
-            await asyncio.sleep(0)
-            lead.held = False
-            with pytest.raises(NotLeading):
-                await written
-            # Who only looks goes on, and is the only one who does.
-            await got
-            assert [request.verb for request in found.proxy.seen[sent:]] == ["get"]
-            assert not found.writes.unsettled.unsettled(KEY)
-
-    run(story())
+    lead = Lead()
+    async with side_of(kubernetes, before_write=lead.check) as found:
+        item = await one(found, namespace)
+        found.proxy.on(answer(429, retry_after=1), verb="get")
+        usual = found.api.limiter.rate
+        got = asyncio.create_task(found.api.get(item.ref))
+        await until(lambda: found.api.limiter.rate < usual)
+        sent = len(found.proxy.seen)
+        written = asyncio.ensure_future(change(found, item, namespace)[verb]())
+        await asyncio.sleep(0)
+        lead.held = False
+        with pytest.raises(NotLeading):
+            await written
+        # Who only looks goes on, and is the only one who does.
+        await got
+        assert [request.verb for request in found.proxy.seen[sent:]] == ["get"]
+        assert not found.writes.unsettled.unsettled(KEY)
 
 
 @pytest.mark.parametrize(
     "fault", [answer(429), answer(503), answer(401)], ids=["429", "503", "401"]
 )
-def test_a_write_is_not_repeated_when_the_lead_was_lost_since_the_first_try(
+async def test_a_write_is_not_repeated_when_the_lead_was_lost_since_the_first_try(
     fault: Fault, kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        lead = Lead()
+    lead = Lead()
 
-        async def lost(passage: Passage) -> web.StreamResponse:
-            lead.held = False
-            return await fault(passage)
+    async def lost(passage: Passage) -> web.StreamResponse:
+        lead.held = False
+        return await fault(passage)
 
-        async with side(kubernetes, before_write=lead.check) as found:
-            item = await one(found, namespace)
-            found.proxy.on(lost, verb="patch")
-            with pytest.raises(NotLeading):
-                await writes(found, item)["patch"]()
-            assert len(found.proxy.requests("patch")) == 1
-            lead.held = True
+    async with side_of(kubernetes, before_write=lead.check) as found:
+        item = await one(found, namespace)
+        found.proxy.on(lost, verb="patch")
+        with pytest.raises(NotLeading):
             await writes(found, item)["patch"]()
+        assert len(found.proxy.requests("patch")) == 1
+        lead.held = True
+        await writes(found, item)["patch"]()
 
-    run(story())
 
-
-def test_a_lease_is_written_without_the_lead_since_it_is_how_to_get_it(
+async def test_a_lease_is_written_without_the_lead_since_it_is_how_to_get_it(
     kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        lead = Lead()
-        lead.held = False
-        async with side(kubernetes, before_write=lead.check) as found:
-            leases = Leases(found.api)
-            made = await leases.create(lease(namespace))
-            await leases.update({**made, "spec": {"holderIdentity": ""}})
-            with pytest.raises(NotLeading):
-                await found.api.create(pod("one", namespace))
-
-    run(story())
+    lead = Lead()
+    lead.held = False
+    async with side_of(kubernetes, before_write=lead.check) as found:
+        leases = Leases(found.api)
+        made = await leases.create(lease(namespace))
+        await leases.update({**made, "spec": {"holderIdentity": ""}})
+        with pytest.raises(NotLeading):
+            await found.api.create(pod("one", namespace))
 
 
-def test_requests_keep_to_the_rate(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes, limiter=Limiter(100, burst=1)) as found:
-            item = await one(found, namespace)
-            await asyncio.gather(*(found.api.get(item.ref) for _ in range(50)))
-            times = [request.at for request in found.proxy.seen]
-            assert times[-1] - times[0] >= 0.49
-
-    run(story())
+async def test_requests_keep_to_the_rate(kubernetes: Cluster, namespace: str) -> None:
+    async with side_of(kubernetes, limiter=Limiter(100, burst=1)) as found:
+        item = await one(found, namespace)
+        await asyncio.gather(*(found.api.get(item.ref) for _ in range(50)))
+        times = [request.at for request in found.proxy.seen]
+        assert times[-1] - times[0] >= 0.49
 
 
-def test_many_watches_leave_room_for_requests(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            item = await one(found, namespace)
+async def test_many_watches_leave_room_for_requests(side: Side, namespace: str) -> None:
+    item = await one(side, namespace)
 
-            async def watch() -> None:
-                async with found.api.watch(
-                    PODS.within(namespace), item.version, idle_seconds=30, duration_seconds=30
-                ) as lines:
-                    async for _ in lines:
-                        pass
+    async def watch() -> None:
+        async with side.api.watch(
+            PODS.within(namespace), item.version, idle_seconds=30, duration_seconds=30
+        ) as lines:
+            async for _ in lines:
+                pass
 
-            watches = [asyncio.create_task(watch()) for _ in range(150)]
-            await until(lambda: len(found.proxy.watching) == 150)
-            await asyncio.gather(*(found.api.get(item.ref) for _ in range(100)))
-            for task in watches:
-                task.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
-
-    run(story())
+    watches = [asyncio.create_task(watch()) for _ in range(150)]
+    await until(lambda: len(side.proxy.watching) == 150)
+    await asyncio.gather(*(side.api.get(item.ref) for _ in range(100)))
+    for task in watches:
+        task.cancel()
+    await asyncio.gather(*watches, return_exceptions=True)
 
 
-def test_a_redirect_is_not_followed_with_our_token(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            elsewhere = {"Location": f"{found.proxy.url}/elsewhere"}
-            found.proxy.on(answer(302, headers=elsewhere), times=None)
-            with pytest.raises(ApiError):
-                await found.api.get(ObjectRef("Pod", namespace, "one"))
-            assert len(found.proxy.seen) == 1
-
-    run(story())
+async def test_a_redirect_is_not_followed_with_our_token(side: Side, namespace: str) -> None:
+    elsewhere = {"Location": f"{side.proxy.url}/elsewhere"}
+    side.proxy.on(answer(302, headers=elsewhere), times=None)
+    with pytest.raises(ApiError):
+        await side.api.get(ObjectRef("Pod", namespace, "one"))
+    assert len(side.proxy.seen) == 1
 
 
-def test_who_gives_up_leaves_nothing_behind(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(faults.hang(), times=40)
-            ref = ObjectRef("Pod", namespace, "one")
-            tasks = [asyncio.create_task(found.api.get(ref)) for _ in range(40)]
-            await until(lambda: len(found.proxy.seen) == 32)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            found.proxy.rules.clear()
-            with pytest.raises(NotFound):
-                await found.api.get(replace(ref, name="two"))
-
-    run(story())
+async def test_who_gives_up_leaves_nothing_behind(side: Side, namespace: str) -> None:
+    side.proxy.on(faults.hang(), times=40)
+    ref = ObjectRef("Pod", namespace, "one")
+    tasks = [asyncio.create_task(side.api.get(ref)) for _ in range(40)]
+    await until(lambda: len(side.proxy.seen) == 32)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    side.proxy.rules.clear()
+    with pytest.raises(NotFound):
+        await side.api.get(replace(ref, name="two"))
 
 
-def test_a_name_that_is_taken_is_not_asked_for_again(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await one(found, namespace)
-            with pytest.raises(AlreadyExists):
-                await found.writes.create(KEY, pod("one", namespace))
-            assert len(found.proxy.seen) == 2
-            assert not found.writes.unsettled.unsettled(KEY)
-
-    run(story())
+async def test_a_name_that_is_taken_is_not_asked_for_again(side: Side, namespace: str) -> None:
+    await one(side, namespace)
+    with pytest.raises(AlreadyExists):
+        await side.writes.create(KEY, pod("one", namespace))
+    assert len(side.proxy.seen) == 2
+    assert not side.writes.unsettled.unsettled(KEY)

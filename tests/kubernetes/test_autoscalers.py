@@ -18,7 +18,7 @@ from daskjob.core.pods import PodFacts
 from daskjob.kube.access import Access
 from daskjob.kube.api import Api
 from tests.core.manifests import autoscaler, cluster, group
-from tests.kubernetes.given import Plain, pod, run, seen
+from tests.kubernetes.given import Plain, pod, seen
 
 SIMPLE = Key(names.Kind.AUTOSCALER, "default", "simple")
 RUNS: dict[str, Any] = {
@@ -28,7 +28,7 @@ RUNS: dict[str, Any] = {
 }
 
 
-class World:
+class WokenBackend:
     """A backend whose cache a test fills, and the keys that it woke."""
 
     def __init__(self) -> None:
@@ -70,9 +70,9 @@ def scheduler(**status: Any) -> tuple[Manifest, dict[str, Any]]:
     return found, {**RUNS, **status}
 
 
-def filled(**spec: Any) -> World:
+def filled(**spec: Any) -> WokenBackend:
     """A cluster with a scheduler that runs, a group, and an autoscaler."""
-    world = World()
+    world = WokenBackend()
     world.put(cluster())
     manifest, status = scheduler()
     world.put(manifest, **status)
@@ -81,86 +81,68 @@ def filled(**spec: Any) -> World:
     return world
 
 
-def wanted(world: World) -> dict[Key, float]:
+def wanted(world: WokenBackend) -> dict[Key, float]:
     """Who has the scheduler asked how often."""
     followed = world.backend.agents._followed.get("uid-simple")
     return dict(followed.wanted) if followed else {}
 
 
-def test_what_an_autoscaler_looks_at_wakes_its_pass() -> None:
-    async def story() -> None:
-        world = filled()
-        manifest, status = scheduler(podIP="10.0.0.2")
-        assert world.wakes(manifest, **status)
-        assert world.wakes(group("simple-default", replicas=7))
-        assert world.wakes(cluster())
-        assert world.wakes(autoscaler("another"))
-        assert not world.wakes(group("other-default", "other"))
-        worker = pod("simple-default-worker-1", "default", cluster="simple")
-        worker["metadata"]["labels"][names.LABEL_COMPONENT] = "worker"
-        assert not world.wakes(worker, **RUNS)
-
-    run(story())
+async def test_what_an_autoscaler_looks_at_wakes_its_pass() -> None:
+    world = filled()
+    manifest, status = scheduler(podIP="10.0.0.2")
+    assert world.wakes(manifest, **status)
+    assert world.wakes(group("simple-default", replicas=7))
+    assert world.wakes(cluster())
+    assert world.wakes(autoscaler("another"))
+    assert not world.wakes(group("other-default", "other"))
+    worker = pod("simple-default-worker-1", "default", cluster="simple")
+    worker["metadata"]["labels"][names.LABEL_COMPONENT] = "worker"
+    assert not world.wakes(worker, **RUNS)
 
 
-def test_an_answer_of_the_scheduler_wakes_the_autoscaler_of_its_cluster() -> None:
-    async def story() -> None:
-        world = filled()
-        world.woken.clear()
-        world.backend._dask_changed("uid-simple")
-        assert SIMPLE in world.woken
-
-    run(story())
+async def test_an_answer_of_the_scheduler_wakes_the_autoscaler_of_its_cluster() -> None:
+    world = filled()
+    world.woken.clear()
+    world.backend._dask_changed("uid-simple")
+    assert SIMPLE in world.woken
 
 
-def test_the_scheduler_is_asked_on_the_autoscalers_interval_and_about_every_group() -> None:
-    async def story() -> None:
-        world = filled(intervalSeconds=7)
-        world.put(group("late"))
-        await world.observed()
-        assert wanted(world) == {SIMPLE: 7.0}
-        route = world.backend.agents._followed["uid-simple"].route
-        groups = json.loads(unquote(route.removeprefix("state?groups=")))
-        assert [g["name"] for g in groups] == ["simple-default", "late"]
-
-    run(story())
+async def test_the_scheduler_is_asked_on_the_autoscalers_interval_and_about_every_group() -> None:
+    world = filled(intervalSeconds=7)
+    world.put(group("late"))
+    await world.observed()
+    assert wanted(world) == {SIMPLE: 7.0}
+    route = world.backend.agents._followed["uid-simple"].route
+    groups = json.loads(unquote(route.removeprefix("state?groups=")))
+    assert [g["name"] for g in groups] == ["simple-default", "late"]
 
 
-def test_nobody_is_asked_any_more_for_an_autoscaler_that_is_gone() -> None:
-    async def story() -> None:
-        world = filled()
-        await world.observed()
-        item = world.backend.cache.get(SIMPLE.kind, SIMPLE.namespace, SIMPLE.name)
-        assert item is not None
-        world.backend.cache.remove(item.ref)
-        assert wanted(world) == {}
-
-    run(story())
+async def test_nobody_is_asked_any_more_for_an_autoscaler_that_is_gone() -> None:
+    world = filled()
+    await world.observed()
+    item = world.backend.cache.get(SIMPLE.kind, SIMPLE.namespace, SIMPLE.name)
+    assert item is not None
+    world.backend.cache.remove(item.ref)
+    assert wanted(world) == {}
 
 
-def test_nobody_is_asked_for_the_younger_of_two() -> None:
-    async def story() -> None:
-        world = filled()
-        world.put(autoscaler("younger"))
-        await world.observed()
-        younger = Key(SIMPLE.kind, SIMPLE.namespace, "younger")
-        assert (await world.observed(younger)).older_autoscaler == "simple"
-        assert set(wanted(world)) == {SIMPLE}
-
-    run(story())
+async def test_nobody_is_asked_for_the_younger_of_two() -> None:
+    world = filled()
+    world.put(autoscaler("younger"))
+    await world.observed()
+    younger = Key(SIMPLE.kind, SIMPLE.namespace, "younger")
+    assert (await world.observed(younger)).older_autoscaler == "simple"
+    assert set(wanted(world)) == {SIMPLE}
 
 
-def test_a_scheduler_without_an_agent_cannot_be_asked() -> None:
-    async def story() -> None:
-        world = filled()
-        assert not (await world.observed()).silent
-        manifest, status = scheduler()
-        manifest["spec"]["containers"][0]["env"] = []
-        world.put(manifest, **status)
-        assert (await world.observed()).silent
-        assert wanted(world) == {}
-
-    run(story())
+async def test_a_scheduler_without_an_agent_cannot_be_asked() -> None:
+    world = filled()
+    assert not (await world.observed()).silent
+    manifest, status = scheduler()
+    manifest["spec"]["containers"][0]["env"] = []
+    world.put(manifest, **status)
+    assert (await world.observed()).silent
+    assert wanted(world) == {}
 
 
 @pytest.mark.parametrize(

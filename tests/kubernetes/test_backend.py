@@ -11,8 +11,9 @@ from daskjob.core.manifests import Key, Manifest
 from daskjob.core.policies.pacing import FIRST_STATUS_WAIT_SECONDS
 from tests.cluster.proxy import answer
 from tests.core.manifests import job
-from tests.kubernetes.given import Cluster, run, until
+from tests.kubernetes.given import Cluster
 from tests.kubernetes.passing import passing, ref_of
+from tests.waiting import until
 
 NO = 'admission webhook "statuses.example.com" denied the request: not today'
 
@@ -33,27 +34,24 @@ def cluster(with_crds: Cluster) -> Cluster:
     return with_crds
 
 
-def test_a_status_that_the_schema_refuses_is_refused_in_its_words(
+async def test_a_status_that_the_schema_refuses_is_refused_in_its_words(
     cluster: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with passing(cluster, namespace) as found:
-            key = Key("DaskJob", namespace, "sums")
-            await found.others.create(waiting("sums", namespace))
-            await until(lambda: found.status(key).get("clusterName"))
-            with pytest.raises(StatusRejected, match=r"status\.attempt") as rejection:
-                await found.backend.write_status(ref_of(found, key), {"attempt": "one"})
-            assert rejection.value.kind is RejectionKind.INVALID
-            assert rejection.value.name == f"DaskJob {namespace}/sums"
-
-    run(story())
+    async with passing(cluster, namespace) as found:
+        key = Key("DaskJob", namespace, "sums")
+        await found.others.create(waiting("sums", namespace))
+        await until(lambda: found.status(key).get("clusterName"))
+        with pytest.raises(StatusRejected, match=r"status\.attempt") as rejection:
+            await found.backend.write_status(ref_of(found, key), {"attempt": "one"})
+        assert rejection.value.kind is RejectionKind.INVALID
+        assert rejection.value.name == f"DaskJob {namespace}/sums"
 
 
 @pytest.mark.parametrize("code", [400, 422])
-def test_an_object_whose_status_is_refused_fails_alone_and_is_tried_at_most_6_times_an_hour(
+async def test_an_object_whose_status_is_refused_fails_alone_and_is_tried_at_most_6_times_an_hour(
     code: int, cluster: Cluster, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story() -> None:
+    with caplog.at_level(logging.WARNING):
         async with passing(cluster, namespace) as found:
             bad, good = (Key("DaskJob", namespace, name) for name in ("bad", "good"))
             found.proxy.on(
@@ -81,31 +79,25 @@ def test_an_object_whose_status_is_refused_fails_alone_and_is_tried_at_most_6_ti
             assert all(NO in record.getMessage() for record in told)
             assert "trying again in" in told[0].getMessage()
 
-    with caplog.at_level(logging.WARNING):
-        run(story())
 
-
-def test_a_status_that_is_taken_at_last_is_told_with_all_that_was_held_back(
+async def test_a_status_that_is_taken_at_last_is_told_with_all_that_was_held_back(
     cluster: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with passing(cluster, namespace) as found:
-            key = Key("DaskJob", namespace, "sums")
-            rule = found.proxy.on(
-                answer(403, NO, "Forbidden"),
-                when=lambda request: request.subresource == "status",
-                times=None,
-            )
-            await found.others.create(waiting("sums", namespace))
-            await until(lambda: found.pod(key, "sums-runner"))
-            await found.at_rest()
-            found.later(FIRST_STATUS_WAIT_SECONDS + 1)
-            await found.at_rest()
-            rule.end()
-            found.later(239)
-            await found.at_rest()
-            assert found.status(key) == {}
-            found.later(2)
-            await until(lambda: found.status(key).get("jobRunnerPodName") == "sums-runner")
-
-    run(story())
+    async with passing(cluster, namespace) as found:
+        key = Key("DaskJob", namespace, "sums")
+        rule = found.proxy.on(
+            answer(403, NO, "Forbidden"),
+            when=lambda request: request.subresource == "status",
+            times=None,
+        )
+        await found.others.create(waiting("sums", namespace))
+        await until(lambda: found.pod(key, "sums-runner"))
+        await found.at_rest()
+        found.later(FIRST_STATUS_WAIT_SECONDS + 1)
+        await found.at_rest()
+        rule.end()
+        found.later(239)
+        await found.at_rest()
+        assert found.status(key) == {}
+        found.later(2)
+        await until(lambda: found.status(key).get("jobRunnerPodName") == "sums-runner")

@@ -15,7 +15,7 @@ from daskjob.core.errors import Conflict
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.observed import Platform
 from tests.cluster.proxy import answer
-from tests.kubernetes.given import Cluster, Side, pod, run, side
+from tests.kubernetes.given import Cluster, Side, pod, side_of
 
 Write = Callable[[KubernetesBackend, ObjectRef], Awaitable[None]]
 
@@ -36,46 +36,37 @@ async def one_pod(
     cluster: Cluster, namespace: str
 ) -> AsyncIterator[tuple[Side, KubernetesBackend, ObjectRef]]:
     """Open a backend in whose namespace there is a pod."""
-    async with side(cluster) as found:
+    async with side_of(cluster) as found:
         ref = ItemDecoder(PODS).item(await found.api.create(pod("one", namespace))).ref
         yield found, KubernetesBackend(found.api, Platform(), [namespace]), ref
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_write_that_met_a_conflict_fails_its_pass_which_is_made_again(
+async def test_a_write_that_met_a_conflict_fails_its_pass_which_is_made_again(
     write: str, kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with one_pod(kubernetes, namespace) as (found, backend, ref):
-            found.proxy.on(CONFLICT, when=lambda request: request.writes)
-            with pytest.raises(Conflict):
-                await WRITES[write](backend, ref)
+    async with one_pod(kubernetes, namespace) as (found, backend, ref):
+        found.proxy.on(CONFLICT, when=lambda request: request.writes)
+        with pytest.raises(Conflict):
             await WRITES[write](backend, ref)
-
-    run(story())
+        await WRITES[write](backend, ref)
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_an_object_that_has_another_ones_name_is_left_alone(
+async def test_an_object_that_has_another_ones_name_is_left_alone(
     write: str, kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with one_pod(kubernetes, namespace) as (found, backend, ref):
-            before = await found.others.see(namespace)
-            await WRITES[write](backend, ObjectRef("Pod", namespace, "one", "another-uid"))
-            await WRITES[write](backend, ObjectRef("Pod", namespace, "none", ref.uid))
-            assert await found.others.see(namespace) == before
-
-    run(story())
+    async with one_pod(kubernetes, namespace) as (found, backend, ref):
+        before = await found.others.see(namespace)
+        await WRITES[write](backend, ObjectRef("Pod", namespace, "one", "another-uid"))
+        await WRITES[write](backend, ObjectRef("Pod", namespace, "none", ref.uid))
+        assert await found.others.see(namespace) == before
 
 
-def test_a_patch_for_an_object_as_it_was_seen_leaves_a_newer_one_to_its_next_pass(
+async def test_a_patch_for_an_object_as_it_was_seen_leaves_a_newer_one_to_its_next_pass(
     kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with one_pod(kubernetes, namespace) as (found, backend, ref):
-            before = await found.others.see(namespace)
-            await backend.patch(Patch(ref, AS_SEEN))
-            assert await found.others.see(namespace) == before
-
-    run(story())
+    async with one_pod(kubernetes, namespace) as (found, backend, ref):
+        before = await found.others.see(namespace)
+        await backend.patch(Patch(ref, AS_SEEN))
+        assert await found.others.see(namespace) == before

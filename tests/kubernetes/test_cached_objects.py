@@ -149,19 +149,16 @@ def test_every_object_that_is_made_matches_the_selector_by_which_it_is_watched(
         assert not selector or metadata(manifest)["labels"][selector], manifest["metadata"]
 
 
-def test_objects_of_a_cluster_or_group_that_users_made_can_be_watched_too() -> None:
+async def test_objects_of_a_cluster_or_group_that_users_made_can_be_watched_too() -> None:
     backend = FakeBackend()
     backend.submit(cluster("simple"))
     backend.submit(group("simple-extra", "simple"))
 
-    async def passes() -> None:
-        for _ in range(10):
-            for key in backend.subjects():
-                await reconcile(backend, key, backend.now)
-            backend.kubelet()
-            backend.advance(1)
-
-    run(passes())
+    for _ in range(10):
+        for key in backend.subjects():
+            await reconcile(backend, key, backend.now)
+        backend.kubelet()
+        backend.advance(1)
     pods = [o for o in backend.store.all() if o["kind"] in ("Pod", "Service")]
     assert len(pods) > 3
     for manifest in pods:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -46,6 +45,7 @@ from tests.core.specimens import (
     sloppy_job,
 )
 from tests.core.statuses import FULL, FULL_JOB
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 CRDS = sorted((ROOT / "operator-chart" / "crds").glob("*.yaml"))
@@ -200,7 +200,7 @@ def test_crd_fits_where_another_stands_and_judges_names_only_at_creation(
     install(kubernetes, ours)
 
     new = {**old, "metadata": {"name": "2025-run"}}
-    until(lambda: rejected(lambda: create(kubectl, new)))
+    wait_until(lambda: rejected(lambda: create(kubectl, new)))
     patched(kubectl, old, {"metadata": {"labels": {"a": "b"}}})
     patched(kubectl, old, {"status": {"reason": "Old"}}, "--subresource=status")
     kubectl("delete", kind, "2024-run", "--wait=false")
@@ -230,14 +230,6 @@ def rejected(send: Callable[[], object]) -> bool:
     except KubectlFailed:
         return True
     return False
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait until something is so: a changed CRD is served a moment after it was written."""
-    give_up = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
 
 
 # What is accepted
@@ -631,7 +623,7 @@ def test_kubectl_scales_clusters_and_groups(kubectl: Kubectl, kind: Kind) -> Non
 
 def test_kubectl_explains_every_field(crds: Kubernetes) -> None:
     """What kubectl explains is published a moment after a CRD is there."""
-    until(lambda: not rejected(lambda: crds.kubectl("explain", "djb.spec.backoffLimit")))
+    wait_until(lambda: not rejected(lambda: crds.kubectl("explain", "djb.spec.backoffLimit")))
     text = " ".join(crds.kubectl("explain", "djb.spec.backoffLimit").split())
     assert "How many failed attempts are tried again; absent: 6" in text
 

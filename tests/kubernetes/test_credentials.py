@@ -212,33 +212,31 @@ def plugin(tmp_path: Path) -> str:
     return written(tmp_path, {"exec": command})
 
 
-def test_a_plugin_is_run_once_and_again_for_all_who_were_refused_together(plugin: str) -> None:
+async def test_a_plugin_is_run_once_and_again_for_all_who_were_refused_together(
+    plugin: str,
+) -> None:
     clock = Clock()
 
-    async def story() -> None:
-        found = Kubeconfig(plugin, clock=clock)
-        first, again = await asyncio.gather(found.access(), found.access())
-        assert bearer(first) == bearer(again) == "Bearer token-1"
-        clock.now = 5.0
-        renewed = await asyncio.gather(*(found.renew(first) for _ in range(5)))
-        assert {bearer(access) for access in renewed} == {"Bearer token-2"}
-
-    run(story())
+    found = Kubeconfig(plugin, clock=clock)
+    first, again = await asyncio.gather(found.access(), found.access())
+    assert bearer(first) == bearer(again) == "Bearer token-1"
+    clock.now = 5.0
+    renewed = await asyncio.gather(*(found.renew(first) for _ in range(5)))
+    assert {bearer(access) for access in renewed} == {"Bearer token-2"}
 
 
-def test_a_plugin_whose_token_is_refused_at_once_is_not_run_again_and_again(plugin: str) -> None:
+async def test_a_plugin_whose_token_is_refused_at_once_is_not_run_again_and_again(
+    plugin: str,
+) -> None:
     clock = Clock()
 
-    async def story() -> None:
-        found = Kubeconfig(plugin, clock=clock)
-        access = await found.access()
-        for _ in range(10):
-            access = await found.renew(access)
-        assert bearer(access) == "Bearer token-1"
-        clock.now = 5.0
-        assert bearer(await found.renew(access)) == "Bearer token-2"
-
-    run(story())
+    found = Kubeconfig(plugin, clock=clock)
+    access = await found.access()
+    for _ in range(10):
+        access = await found.renew(access)
+    assert bearer(access) == "Bearer token-1"
+    clock.now = 5.0
+    assert bearer(await found.renew(access)) == "Bearer token-2"
 
 
 def test_a_plugin_that_fails_is_an_error_that_may_pass(tmp_path: Path) -> None:
@@ -247,21 +245,18 @@ def test_a_plugin_that_fails_is_an_error_that_may_pass(tmp_path: Path) -> None:
         run(Kubeconfig(written(tmp_path, {"exec": command})).access())
 
 
-def test_a_kubeconfig_that_is_gone_is_no_object_that_is_gone(tmp_path: Path) -> None:
+async def test_a_kubeconfig_that_is_gone_is_no_object_that_is_gone(tmp_path: Path) -> None:
     cache = Cache()
     item = seen(pod("one", "default"), 7)
     cache.put(item)
 
-    async def story() -> None:
-        credentials = Kubeconfig(str(tmp_path / "none"))
-        async with Api(credentials) as api:
-            writes = CachedApi(api, cache)
-            with pytest.raises(NoCredentials):
-                await writes.delete(item.ref)
-            with pytest.raises(NoCredentials):
-                await writes.look(item.ref)
-
-    run(story())
+    credentials = Kubeconfig(str(tmp_path / "none"))
+    async with Api(credentials) as api:
+        writes = CachedApi(api, cache)
+        with pytest.raises(NoCredentials):
+            await writes.delete(item.ref)
+        with pytest.raises(NoCredentials):
+            await writes.look(item.ref)
     assert cache.of_uid(item.ref.uid) == item
 
 
@@ -326,34 +321,28 @@ def _authority(cluster: dict[str, str]) -> str:
     return base64.b64decode(cluster["certificate-authority-data"]).decode()
 
 
-def test_a_real_service_account_is_known_even_after_its_token_changed(
+async def test_a_real_service_account_is_known_even_after_its_token_changed(
     kubernetes: Cluster, kubectl: Kubectl, namespace: str, folder: Path
 ) -> None:
     kubectl("create", "serviceaccount", "robot")
     environment = server_of(kubernetes)
     (folder / "ca.crt").write_text(environment["authority"])
 
-    async def story() -> None:
-        async with Api(ServiceAccount(folder, environment)) as api:
-            with pytest.raises(ApiError, match="Unauthorized"):
-                await api.get(ObjectRef("Pod", namespace, "any"))
-            # The old one is still in memory: it is refused once, and the new one is read.
-            token = await asyncio.to_thread(kubectl, "create", "token", "robot")
-            (folder / "token").write_text(token)
-            robot = f'User "system:serviceaccount:{namespace}:robot" cannot get'
-            with pytest.raises(Forbidden, match=robot):
-                await api.get(ObjectRef("Pod", namespace, "any"))
-
-    run(story())
+    async with Api(ServiceAccount(folder, environment)) as api:
+        with pytest.raises(ApiError, match="Unauthorized"):
+            await api.get(ObjectRef("Pod", namespace, "any"))
+        # The old one is still in memory: it is refused once, and the new one is read.
+        token = await asyncio.to_thread(kubectl, "create", "token", "robot")
+        (folder / "token").write_text(token)
+        robot = f'User "system:serviceaccount:{namespace}:robot" cannot get'
+        with pytest.raises(Forbidden, match=robot):
+            await api.get(ObjectRef("Pod", namespace, "any"))
 
 
-def test_a_server_of_another_authority_is_not_talked_to(
+async def test_a_server_of_another_authority_is_not_talked_to(
     kubernetes: Cluster, namespace: str, folder: Path
 ) -> None:
-    async def story() -> None:
-        credentials = ServiceAccount(folder, server_of(kubernetes))
-        async with Api(credentials, budget_seconds=0.5) as api:
-            with pytest.raises(ApiError, match=r"(?i)certificate"):
-                await api.get(ObjectRef("Pod", namespace, "any"))
-
-    run(story())
+    credentials = ServiceAccount(folder, server_of(kubernetes))
+    async with Api(credentials, budget_seconds=0.5) as api:
+        with pytest.raises(ApiError, match=r"(?i)certificate"):
+            await api.get(ObjectRef("Pod", namespace, "any"))

@@ -34,155 +34,130 @@ from tests.kubernetes.given import (
     QUICK,
     Cluster,
     Kubectl,
+    Side,
     informed,
     pod,
     run,
     seen,
-    side,
-    until,
 )
+from tests.waiting import until
 
 # Listing and watching
 
 
-def test_what_was_there_is_listed_in_pages_and_what_comes_is_watched(
-    kubernetes: Cluster, namespace: str
+async def test_what_was_there_is_listed_in_pages_and_what_comes_is_watched(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            for number in range(7):
-                await found.api.create(pod(f"p{number}", namespace))
-            async with informed(found, namespace, page_limit=3) as informer:
-                assert found.held == await found.others.see(namespace)
-                assert [r.query.get("limit") for r in found.proxy.requests("list")] == ["3"] * 3
-                await found.others.delete("p3", namespace=namespace)
-                await found.others.label("p4", namespace, a="b")
-                await found.api.create(pod("p7", namespace))
-                await until(lambda: "p7" in found.names and "p3" not in found.names)
-                assert found.held == await found.others.see(namespace)
-                assert (informer.lists, informer.watches) == (1, 1)
-
-    run(story())
+    for number in range(7):
+        await side.api.create(pod(f"p{number}", namespace))
+    async with informed(side, namespace, page_limit=3) as informer:
+        assert side.held == await side.others.see(namespace)
+        assert [r.query.get("limit") for r in side.proxy.requests("list")] == ["3"] * 3
+        await side.others.delete("p3", namespace=namespace)
+        await side.others.label("p4", namespace, a="b")
+        await side.api.create(pod("p7", namespace))
+        await until(lambda: "p7" in side.names and "p3" not in side.names)
+        assert side.held == await side.others.see(namespace)
+        assert (informer.lists, informer.watches) == (1, 1)
 
 
-def test_only_what_has_our_label_is_asked_for(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await found.api.create(pod("foreign", namespace, cluster=""))
-            async with informed(found, namespace):
-                await found.api.create(pod("ours", namespace))
-                await until(lambda: found.names)
-                assert found.names == {"ours"}
-                for request in found.proxy.requests("list") + found.proxy.requests("watch"):
-                    assert request.query["labelSelector"] == "dask.org/cluster-name"
-
-    run(story())
+async def test_only_what_has_our_label_is_asked_for(side: Side, namespace: str) -> None:
+    await side.api.create(pod("foreign", namespace, cluster=""))
+    async with informed(side, namespace):
+        await side.api.create(pod("ours", namespace))
+        await until(lambda: side.names)
+        assert side.names == {"ours"}
+        for request in side.proxy.requests("list") + side.proxy.requests("watch"):
+            assert request.query["labelSelector"] == "dask.org/cluster-name"
 
 
-def test_all_namespaces_are_watched_in_one_watch(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await found.api.create(pod("listed", namespace))
-            informer = Informer(found.api, found.cache, PODS, pace=QUICK)
-            task = asyncio.create_task(informer.run())
-            await until(lambda: informer.synced.is_set() and found.proxy.watching)
-            await found.api.create(pod("watched", namespace))
+async def test_all_namespaces_are_watched_in_one_watch(side: Side, namespace: str) -> None:
+    await side.api.create(pod("listed", namespace))
+    informer = Informer(side.api, side.cache, PODS, pace=QUICK)
+    task = asyncio.create_task(informer.run())
+    await until(lambda: informer.synced.is_set() and side.proxy.watching)
+    await side.api.create(pod("watched", namespace))
 
-            def here() -> set[str]:
-                return {item.ref.name for item in found.cache.all("Pod", namespace)}
+    def here() -> set[str]:
+        return {item.ref.name for item in side.cache.all("Pod", namespace)}
 
-            await until(lambda: here() == {"listed", "watched"})
-            assert found.proxy.requests("watch")[0].namespace == ""
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    run(story())
+    await until(lambda: here() == {"listed", "watched"})
+    assert side.proxy.requests("watch")[0].namespace == ""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
-def test_one_of_our_kinds_is_watched_whole(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl, with_crds: object
+async def test_one_of_our_kinds_is_watched_whole(
+    side: Side, namespace: str, kubectl: Kubectl, with_crds: object
 ) -> None:
     del with_crds
 
-    async def story() -> None:
-        async with side(kubernetes) as found, informed(found, namespace, JOBS):
-            manifest = job("sums")
-            await asyncio.to_thread(kubectl, "apply", "-f", "-", stdin=_here(manifest, namespace))
-            await until(lambda: found.cache.get("DaskJob", namespace, "sums"))
-            kept = found.cache.objects(namespace).named("DaskJob", "sums")
-            assert kept is not None
-            assert kept["spec"]["job"] == manifest["spec"]["job"]
-            assert "managedFields" not in kept["metadata"]
-            # What kubectl apply wrote beside it is as large as the object.
-            assert not kept["metadata"].get("annotations")
-
-    run(story())
+    async with informed(side, namespace, JOBS):
+        manifest = job("sums")
+        await asyncio.to_thread(kubectl, "apply", "-f", "-", stdin=_here(manifest, namespace))
+        await until(lambda: side.cache.get("DaskJob", namespace, "sums"))
+        kept = side.cache.objects(namespace).named("DaskJob", "sums")
+        assert kept is not None
+        assert kept["spec"]["job"] == manifest["spec"]["job"]
+        assert "managedFields" not in kept["metadata"]
+        # What kubectl apply wrote beside it is as large as the object.
+        assert not kept["metadata"].get("annotations")
 
 
 def _here(manifest: dict[str, object], namespace: str) -> str:
     return json.dumps({**manifest, "metadata": {"name": "sums", "namespace": namespace}})
 
 
-def test_a_label_that_is_taken_off_looks_like_a_deletion_and_back_on_like_a_creation(
-    kubernetes: Cluster, namespace: str
+async def test_a_label_that_is_taken_off_looks_like_a_deletion_and_back_on_like_a_creation(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await found.api.create(pod("one", namespace))
-            async with informed(found, namespace):
-                await until(lambda: found.proxy.watching)
-                await found.others.label_ours("one", namespace, None)
-                await until(lambda: not found.names)
-                await found.others.label_ours("one", namespace, "x")
-                await until(lambda: found.names)
-                assert found.held == await found.others.see(namespace)
-
-    run(story())
+    await side.api.create(pod("one", namespace))
+    async with informed(side, namespace):
+        await until(lambda: side.proxy.watching)
+        await side.others.label_ours("one", namespace, None)
+        await until(lambda: not side.names)
+        await side.others.label_ours("one", namespace, "x")
+        await until(lambda: side.names)
+        assert side.held == await side.others.see(namespace)
 
 
-def test_there_is_an_informer_for_each_kind_and_namespace() -> None:
+async def test_there_is_an_informer_for_each_kind_and_namespace() -> None:
     kinds = [watched.kind for watched in WATCHED]
 
-    async def story() -> None:
-        nothing: object = None
-        made = informers(nothing, nothing)  # type: ignore[arg-type]
-        assert [informer.watched.kind for informer in made] == kinds
-        assert {informer.namespace for informer in made} == {None}
-        two = informers(nothing, nothing, ["a", "b"])  # type: ignore[arg-type]
-        assert len(two) == 2 * len(kinds)
-        assert [str(informer) for informer in two[:2]] == [
-            "daskjobs of namespace a",
-            "daskjobs of namespace b",
-        ]
-
-    run(story())
+    nothing: object = None
+    made = informers(nothing, nothing)  # type: ignore[arg-type]
+    assert [informer.watched.kind for informer in made] == kinds
+    assert {informer.namespace for informer in made} == {None}
+    two = informers(nothing, nothing, ["a", "b"])  # type: ignore[arg-type]
+    assert len(two) == 2 * len(kinds)
+    assert [str(informer) for informer in two[:2]] == [
+        "daskjobs of namespace a",
+        "daskjobs of namespace b",
+    ]
 
 
 # Our own writes
 
 
-def test_what_we_write_shows_at_once_and_the_watch_tells_nothing_new(
-    kubernetes: Cluster, namespace: str
+async def test_what_we_write_shows_at_once_and_the_watch_tells_nothing_new(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found, informed(found, namespace):
-            await until(lambda: found.proxy.watching)
-            item = await found.writes.create(KEY, pod("one", namespace))
-            assert found.held == [f"one={item.version}"]
-            changed = await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
-            assert found.held == [f"one={changed.version}"]
-            await found.writes.delete(item.ref)
-            assert found.held == []
-            # A write of somebody else comes after ours in the watch.
-            await found.api.create(pod("two", namespace))
-            await until(lambda: found.names == {"two"})
-            versions = [new.version if new else None for _, new in found.changes]
-            # A deletion marks the pod before it takes it away; the watch may tell that first.
-            assert versions[:2] == [item.version, changed.version]
-            assert versions[-2] is None
-            assert len(set(versions)) == len(versions) <= 5
-
-    run(story())
+    async with informed(side, namespace):
+        await until(lambda: side.proxy.watching)
+        item = await side.writes.create(KEY, pod("one", namespace))
+        assert side.held == [f"one={item.version}"]
+        changed = await side.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
+        assert side.held == [f"one={changed.version}"]
+        await side.writes.delete(item.ref)
+        assert side.held == []
+        # A write of somebody else comes after ours in the watch.
+        await side.api.create(pod("two", namespace))
+        await until(lambda: side.names == {"two"})
+        versions = [new.version if new else None for _, new in side.changes]
+        # A deletion marks the pod before it takes it away; the watch may tell that first.
+        assert versions[:2] == [item.version, changed.version]
+        assert versions[-2] is None
+        assert len(set(versions)) == len(versions) <= 5
 
 
 def test_what_an_answer_told_already_is_not_read_again_of_the_watch(
@@ -221,75 +196,60 @@ def test_what_an_answer_told_already_is_not_read_again_of_the_watch(
     assert {item.ref.name for item in cache.all("Pod")} == {"one", "two"}
 
 
-def test_a_list_from_before_our_write_does_not_undo_it(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
+async def test_a_list_from_before_our_write_does_not_undo_it(side: Side, namespace: str) -> None:
 
-            async def write() -> None:
-                await found.writes.create(KEY, pod("ours", namespace))
+    async def write() -> None:
+        await side.writes.create(KEY, pod("ours", namespace))
 
-            found.proxy.on(faults.delayed(write), verb="list")
-            async with informed(found, namespace) as informer:
-                assert found.names == {"ours"}
-                await until(lambda: found.proxy.watching)
-                await found.api.create(pod("more", namespace))
-                await until(lambda: found.names == {"ours", "more"})
-                assert informer.lists == 1
-
-    run(story())
+    side.proxy.on(faults.delayed(write), verb="list")
+    async with informed(side, namespace) as informer:
+        assert side.names == {"ours"}
+        await until(lambda: side.proxy.watching)
+        await side.api.create(pod("more", namespace))
+        await until(lambda: side.names == {"ours", "more"})
+        assert informer.lists == 1
 
 
-def test_a_list_from_before_our_deletion_does_not_bring_the_object_back(
-    kubernetes: Cluster, namespace: str
+async def test_a_list_from_before_our_deletion_does_not_bring_the_object_back(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            item = await found.writes.create(KEY, pod("ours", namespace))
+    item = await side.writes.create(KEY, pod("ours", namespace))
 
-            async def delete() -> None:
-                await found.writes.delete(item.ref)
+    async def delete() -> None:
+        await side.writes.delete(item.ref)
 
-            found.proxy.on(faults.delayed(delete), verb="list")
-            async with informed(found, namespace):
-                assert found.names == set()
-                await until(lambda: found.proxy.watching)
-                await found.api.create(pod("more", namespace))
-                await until(lambda: found.names == {"more"})
-
-    run(story())
+    side.proxy.on(faults.delayed(delete), verb="list")
+    async with informed(side, namespace):
+        assert side.names == set()
+        await until(lambda: side.proxy.watching)
+        await side.api.create(pod("more", namespace))
+        await until(lambda: side.names == {"more"})
 
 
-def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_it_back(
-    kubernetes: Cluster, namespace: str
+async def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_it_back(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found, informed(found, namespace):
-            await until(lambda: found.proxy.watching)
-            item = await found.writes.create(KEY, pod("ours", namespace))
+    async with informed(side, namespace):
+        await until(lambda: side.proxy.watching)
+        item = await side.writes.create(KEY, pod("ours", namespace))
 
-            async def deleted() -> None:
-                await found.others.delete("ours", namespace=namespace)
-                await until(lambda: not found.names)
+        async def deleted() -> None:
+            await side.others.delete("ours", namespace=namespace)
+            await until(lambda: not side.names)
 
-            found.proxy.on(faults.delayed(deleted), verb="patch")
-            await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
-            assert found.names == set()
-            assert not found.writes.unsettled.unsettled(KEY)
-
-    run(story())
+        side.proxy.on(faults.delayed(deleted), verb="patch")
+        await side.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
+        assert side.names == set()
+        assert not side.writes.unsettled.unsettled(KEY)
 
 
-def test_an_object_without_our_label_is_not_kept_since_nobody_would_tell_of_its_end(
-    kubernetes: Cluster, namespace: str
+async def test_an_object_without_our_label_is_not_kept_since_nobody_would_tell_of_its_end(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            item = await found.writes.create(KEY, pod("bare", namespace, cluster=""))
-            assert await found.writes.look(item.ref) == item
-            await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
-            assert found.names == set()
-
-    run(story())
+    item = await side.writes.create(KEY, pod("bare", namespace, cluster=""))
+    assert await side.writes.look(item.ref) == item
+    await side.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
+    assert side.names == set()
 
 
 OWNER = {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": True}
@@ -308,236 +268,187 @@ def webhook(taken: str) -> Fault:
 
 
 @pytest.mark.parametrize("taken", ["labels", "ownerReferences"])
-def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
-    taken: str, kubernetes: Cluster, namespace: str
+async def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
+    side: Side, taken: str, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found, informed(found, namespace):
-            found.proxy.on(webhook(taken), verb="create", times=None)
-            manifest = pod("one", namespace, ownerReferences=[OWNER])
-            with pytest.raises(CreateRejected, match="mutating webhook") as rejection:
-                await found.writes.create(KEY, manifest)
-            assert rejection.value.kind is RejectionKind.REJECTED
-            assert not found.writes.unsettled.unsettled(KEY)
-            assert await found.writes.look(ObjectRef("Pod", namespace, "one")) is None
-            assert found.names == set()
-
-    run(story())
+    async with informed(side, namespace):
+        side.proxy.on(webhook(taken), verb="create", times=None)
+        manifest = pod("one", namespace, ownerReferences=[OWNER])
+        with pytest.raises(CreateRejected, match="mutating webhook") as rejection:
+            await side.writes.create(KEY, manifest)
+        assert rejection.value.kind is RejectionKind.REJECTED
+        assert not side.writes.unsettled.unsettled(KEY)
+        assert await side.writes.look(ObjectRef("Pod", namespace, "one")) is None
+        assert side.names == set()
 
 
 @pytest.mark.parametrize("kind", ["Service", "ConfigMap"])
 @pytest.mark.parametrize(
     ("taken", "words"), [("labels", "policy$"), ("ownerReferences", "then kubectl delete .* one$")]
 )
-def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which_we_have_no_right(
-    taken: str, words: str, kind: str, kubernetes: Cluster, namespace: str
+async def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which_we_have_no_right(
+    side: Side, taken: str, words: str, kind: str, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(webhook(taken), verb="create", times=None)
-            manifest = {
-                "apiVersion": "v1",
-                "kind": kind,
-                "metadata": pod("one", namespace, ownerReferences=[OWNER])["metadata"],
-                **({"spec": {"ports": [{"port": 8786}]}} if kind == "Service" else {}),
-            }
-            with pytest.raises(CreateRejected, match=words) as rejection:
-                await found.writes.create(KEY, manifest)
-            assert rejection.value.kind is RejectionKind.REJECTED
-            assert not found.writes.unsettled.unsettled(KEY)
-            assert [request.verb for request in found.proxy.seen] == ["create"]
-
-    run(story())
+    side.proxy.on(webhook(taken), verb="create", times=None)
+    manifest = {
+        "apiVersion": "v1",
+        "kind": kind,
+        "metadata": pod("one", namespace, ownerReferences=[OWNER])["metadata"],
+        **({"spec": {"ports": [{"port": 8786}]}} if kind == "Service" else {}),
+    }
+    with pytest.raises(CreateRejected, match=words) as rejection:
+        await side.writes.create(KEY, manifest)
+    assert rejection.value.kind is RejectionKind.REJECTED
+    assert not side.writes.unsettled.unsettled(KEY)
+    assert [request.verb for request in side.proxy.seen] == ["create"]
 
 
-def test_a_label_that_is_put_back_and_taken_off_at_once_is_refused(
-    kubernetes: Cluster, namespace: str
+async def test_a_label_that_is_put_back_and_taken_off_at_once_is_refused(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            item = await found.writes.create(KEY, pod("bare", namespace, cluster=""))
-            rule = found.proxy.on(webhook("labels"), verb="patch", times=None)
-            with pytest.raises(CreateRejected, match="mutating webhook"):
-                await found.writes.label(item.ref, names.LABEL_CLUSTER_NAME, "sums")
-            assert found.names == set()
-            rule.end()
-            await found.writes.label(item.ref, names.LABEL_CLUSTER_NAME, "sums")
-            assert found.names == {"bare"}
-
-    run(story())
+    item = await side.writes.create(KEY, pod("bare", namespace, cluster=""))
+    rule = side.proxy.on(webhook("labels"), verb="patch", times=None)
+    with pytest.raises(CreateRejected, match="mutating webhook"):
+        await side.writes.label(item.ref, names.LABEL_CLUSTER_NAME, "sums")
+    assert side.names == set()
+    rule.end()
+    await side.writes.label(item.ref, names.LABEL_CLUSTER_NAME, "sums")
+    assert side.names == {"bare"}
 
 
 # Going on
 
 
-def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
-    kubernetes: Cluster, namespace: str
+async def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await found.api.create(pod("goes", namespace))
-            async with informed(found, namespace) as informer:
-                await until(lambda: found.proxy.watching)
-                found.proxy.silence_watches()
-                await found.others.delete("goes", namespace=namespace)
-                await found.api.create(pod("comes", namespace))
-                await until(lambda: found.names == {"comes"})
-                assert (informer.lists, informer.watches) == (1, 2)
-
-    run(story())
+    await side.api.create(pod("goes", namespace))
+    async with informed(side, namespace) as informer:
+        await until(lambda: side.proxy.watching)
+        side.proxy.silence_watches()
+        await side.others.delete("goes", namespace=namespace)
+        await side.api.create(pod("comes", namespace))
+        await until(lambda: side.names == {"comes"})
+        assert (informer.lists, informer.watches) == (1, 2)
 
 
 @pytest.mark.parametrize("how", ["an error", "a 410", "silence"])
-def test_a_watch_that_broke_is_counted_once(how: str, kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        broken: list[str] = []
-        options: dict[str, Any] = {"on_watch_broken": broken.append}
-        async with side(kubernetes) as found, informed(found, namespace, **options) as informer:
-            await until(lambda: found.proxy.watching)
-            match how:
-                case "an error":
-                    found.proxy.cut_watches()
-                case "a 410":
-                    await found.proxy.say_in_watches(faults.error_line(410))
-                case "silence":
-                    found.proxy.silence_watches()
-            await until(lambda: informer.watches == 2 and found.proxy.watching)
-            assert broken == ["Pod"]
-
-    run(story())
+async def test_a_watch_that_broke_is_counted_once(side: Side, how: str, namespace: str) -> None:
+    broken: list[str] = []
+    options: dict[str, Any] = {"on_watch_broken": broken.append}
+    async with informed(side, namespace, **options) as informer:
+        await until(lambda: side.proxy.watching)
+        match how:
+            case "an error":
+                side.proxy.cut_watches()
+            case "a 410":
+                await side.proxy.say_in_watches(faults.error_line(410))
+            case "silence":
+                side.proxy.silence_watches()
+        await until(lambda: informer.watches == 2 and side.proxy.watching)
+        assert broken == ["Pod"]
 
 
-def test_a_watch_that_the_server_ends_in_its_time_is_renewed_and_not_counted_as_broken(
-    kubernetes: Cluster, namespace: str
+async def test_a_watch_that_the_server_ends_in_its_time_is_renewed_and_not_counted_as_broken(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        broken: list[str] = []
-        # The server ends each after one second; a watch without events is no failure.
-        pace = replace(QUICK, idle=20.0, duration=1.0, sound=0.1)
-        options: dict[str, Any] = {"pace": pace, "on_watch_broken": broken.append}
-        async with side(kubernetes) as found, informed(found, namespace, **options) as informer:
-            await until(lambda: informer.watches >= 3)
-            assert (broken, informer.trouble, informer.lists) == ([], None, 1)
-
-    run(story())
+    broken: list[str] = []
+    # The server ends each after one second; a watch without events is no failure.
+    pace = replace(QUICK, idle=20.0, duration=1.0, sound=0.1)
+    options: dict[str, Any] = {"pace": pace, "on_watch_broken": broken.append}
+    async with informed(side, namespace, **options) as informer:
+        await until(lambda: informer.watches >= 3)
+        assert (broken, informer.trouble, informer.lists) == ([], None, 1)
 
 
-def test_changes_that_nobody_told_of_show_after_a_410(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            for name in ("goes", "is made anew", "stays"):
-                await found.api.create(pod(name.replace(" ", "-"), namespace))
-            async with informed(found, namespace) as informer:
-                await until(lambda: found.proxy.watching)
-                before = found.cache.get("Pod", namespace, "is-made-anew")
-                found.proxy.silence_watches()
-                await found.others.delete("goes", "is-made-anew", namespace=namespace)
-                await found.api.create(pod("is-made-anew", namespace))
-                await found.proxy.say_in_watches(faults.error_line(410))
-                await until(lambda: found.names == {"is-made-anew", "stays"})
-                await until(lambda: informer.lists == 2)
-                assert found.held == await found.others.see(namespace)
-                after = found.cache.get("Pod", namespace, "is-made-anew")
-                assert before
-                assert after
-                assert before.ref.uid != after.ref.uid
-                ends = [
-                    (old and old.ref.name, new and new.ref.name) for old, new in found.changes[3:]
-                ]
-                assert sorted(ends, key=str) == [
-                    ("goes", None),
-                    ("is-made-anew", None),
-                    (None, "is-made-anew"),
-                ]
-
-    run(story())
+async def test_changes_that_nobody_told_of_show_after_a_410(side: Side, namespace: str) -> None:
+    for name in ("goes", "is made anew", "stays"):
+        await side.api.create(pod(name.replace(" ", "-"), namespace))
+    async with informed(side, namespace) as informer:
+        await until(lambda: side.proxy.watching)
+        before = side.cache.get("Pod", namespace, "is-made-anew")
+        side.proxy.silence_watches()
+        await side.others.delete("goes", "is-made-anew", namespace=namespace)
+        await side.api.create(pod("is-made-anew", namespace))
+        await side.proxy.say_in_watches(faults.error_line(410))
+        await until(lambda: side.names == {"is-made-anew", "stays"})
+        await until(lambda: informer.lists == 2)
+        assert side.held == await side.others.see(namespace)
+        after = side.cache.get("Pod", namespace, "is-made-anew")
+        assert before
+        assert after
+        assert before.ref.uid != after.ref.uid
+        ends = [(old and old.ref.name, new and new.ref.name) for old, new in side.changes[3:]]
+        assert sorted(ends, key=str) == [
+            ("goes", None),
+            ("is-made-anew", None),
+            (None, "is-made-anew"),
+        ]
 
 
-def test_a_list_whose_next_page_has_expired_is_made_again_from_the_first(
-    kubernetes: Cluster, namespace: str
+async def test_a_list_whose_next_page_has_expired_is_made_again_from_the_first(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            for number in range(5):
-                await found.api.create(pod(f"p{number}", namespace))
-            expired = answer(410, "the provided continue parameter is too old", "Expired")
-            found.proxy.on(expired, when=lambda request: "continue" in request.query)
-            async with informed(found, namespace, page_limit=2) as informer:
-                assert found.held == await found.others.see(namespace)
-                assert informer.lists == 2
-                continued = ["continue" in r.query for r in found.proxy.requests("list")]
-                assert continued == [False, True, False, True, True]
-
-    run(story())
+    for number in range(5):
+        await side.api.create(pod(f"p{number}", namespace))
+    expired = answer(410, "the provided continue parameter is too old", "Expired")
+    side.proxy.on(expired, when=lambda request: "continue" in request.query)
+    async with informed(side, namespace, page_limit=2) as informer:
+        assert side.held == await side.others.see(namespace)
+        assert informer.lists == 2
+        continued = ["continue" in r.query for r in side.proxy.requests("list")]
+        assert continued == [False, True, False, True, True]
 
 
-def test_an_informer_is_in_sync_only_when_a_whole_list_has_come(
-    kubernetes: Cluster, namespace: str
+async def test_an_informer_is_in_sync_only_when_a_whole_list_has_come(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            for number in range(3):
-                await found.api.create(pod(f"p{number}", namespace))
-            expired = answer(410, "too old", "Expired")
-            rule = found.proxy.on(
-                expired, when=lambda request: "continue" in request.query, times=None
-            )
-            informer = Informer(
-                found.api, found.cache, PODS, namespace=namespace, pace=QUICK, page_limit=2
-            )
-            task = asyncio.create_task(informer.run())
-            await until(lambda: rule.hits >= 2)
-            assert not informer.synced.is_set()
-            rule.end()
-            await until(informer.synced.is_set)
-            assert len(found.cache) == 3
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    run(story())
+    for number in range(3):
+        await side.api.create(pod(f"p{number}", namespace))
+    expired = answer(410, "too old", "Expired")
+    rule = side.proxy.on(expired, when=lambda request: "continue" in request.query, times=None)
+    informer = Informer(side.api, side.cache, PODS, namespace=namespace, pace=QUICK, page_limit=2)
+    task = asyncio.create_task(informer.run())
+    await until(lambda: rule.hits >= 2)
+    assert not informer.synced.is_set()
+    rule.end()
+    await until(informer.synced.is_set)
+    assert len(side.cache) == 3
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
-def test_a_watch_goes_on_from_the_bookmark(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            item = ItemDecoder(PODS).item(await found.api.create(pod("one", namespace)))
-            bookmark = {"metadata": {"resourceVersion": str(item.version + 1000)}}
-            line = {"type": "BOOKMARK", "object": {"kind": "Pod", **bookmark}}
-            found.proxy.on(faults.watch_says(line), verb="watch")
-            async with informed(found, namespace) as informer:
-                await until(lambda: len(found.proxy.requests("watch")) == 2)
-                versions = [r.query["resourceVersion"] for r in found.proxy.requests("watch")]
-                assert int(versions[0]) >= item.version
-                assert versions[1] == str(item.version + 1000)
-                assert informer.lists == 1
-                assert {r.query["allowWatchBookmarks"] for r in found.proxy.requests("watch")} == {
-                    "true"
-                }
-
-    run(story())
+async def test_a_watch_goes_on_from_the_bookmark(side: Side, namespace: str) -> None:
+    item = ItemDecoder(PODS).item(await side.api.create(pod("one", namespace)))
+    bookmark = {"metadata": {"resourceVersion": str(item.version + 1000)}}
+    line = {"type": "BOOKMARK", "object": {"kind": "Pod", **bookmark}}
+    side.proxy.on(faults.watch_says(line), verb="watch")
+    async with informed(side, namespace) as informer:
+        await until(lambda: len(side.proxy.requests("watch")) == 2)
+        versions = [r.query["resourceVersion"] for r in side.proxy.requests("watch")]
+        assert int(versions[0]) >= item.version
+        assert versions[1] == str(item.version + 1000)
+        assert informer.lists == 1
+        assert {r.query["allowWatchBookmarks"] for r in side.proxy.requests("watch")} == {"true"}
 
 
-def test_a_server_that_is_away_is_waited_for_and_not_listed_again(
-    kubernetes: Cluster, namespace: str
+async def test_a_server_that_is_away_is_waited_for_and_not_listed_again(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await found.api.create(pod("one", namespace))
-            async with informed(found, namespace) as informer:
-                await until(lambda: found.proxy.watching)
-                async with found.proxy.away():
-                    await until(lambda: informer.watches >= 5)
-                    assert informer.trouble is not None
-                    await found.others.delete("one", namespace=namespace)
-                await until(lambda: not found.names)
-                assert informer.lists == 1
-                assert informer.trouble is None
-
-    run(story())
+    await side.api.create(pod("one", namespace))
+    async with informed(side, namespace) as informer:
+        await until(lambda: side.proxy.watching)
+        async with side.proxy.away():
+            await until(lambda: informer.watches >= 5)
+            assert informer.trouble is not None
+            await side.others.delete("one", namespace=namespace)
+        await until(lambda: not side.names)
+        assert informer.lists == 1
+        assert informer.trouble is None
 
 
-def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
-    kubernetes: Cluster, namespace: str, kubectl: Kubectl
+async def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
+    side: Side, namespace: str, kubectl: Kubectl
 ) -> None:
     group = f"{namespace}.tests.daskjob.dev"
     things = Watched(Resource("Thing", f"{group}/v1", "things"))
@@ -551,22 +462,19 @@ def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
         thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": name}}
         kubectl("create", "-f", "-", stdin=json.dumps(thing))
 
-    async def story() -> None:
-        async with side(kubernetes) as found, informed(found, namespace, things) as informer:
+    install()
+    try:
+        async with informed(side, namespace, things) as informer:
             await asyncio.to_thread(make, "first")
-            await until(lambda: found.cache.get("Thing", namespace, "first"))
+            await until(lambda: side.cache.get("Thing", namespace, "first"))
             await asyncio.to_thread(kubectl, "delete", "crd", f"things.{group}")
             await until(lambda: isinstance(informer.trouble, NoSuchResource))
             await asyncio.to_thread(install)
             await asyncio.to_thread(make, "second")
-            await until(lambda: found.cache.get("Thing", namespace, "second"))
-            assert [item.ref.name for item in found.cache.all("Thing")] == ["second"]
-            times = [request.at for request in found.proxy.requests("list")]
+            await until(lambda: side.cache.get("Thing", namespace, "second"))
+            assert [item.ref.name for item in side.cache.all("Thing")] == ["second"]
+            times = [request.at for request in side.proxy.requests("list")]
             assert len(times) <= (times[-1] - times[0]) / QUICK.shortest + 1
-
-    install()
-    try:
-        run(story())
     finally:
         kubectl("delete", "crd", f"things.{group}", "--ignore-not-found", "--wait=false")
 
@@ -614,23 +522,17 @@ def test_informers_that_end_with_their_loop_leave_no_connection_open(
 # Pace and health
 
 
-def test_the_longer_a_server_fails_the_less_it_is_asked(
-    kubernetes: Cluster, namespace: str
-) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(answer(500, "no"), times=None)
-            informer = Informer(found.api, found.cache, PODS, namespace=namespace, pace=QUICK)
-            task = asyncio.create_task(informer.run())
-            await until(lambda: len(found.proxy.seen) == 6)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            times = [request.at for request in found.proxy.seen]
-            gaps = [after - before for before, after in itertools.pairwise(times)]
-            for gap, least in zip(gaps, (0.05, 0.1, 0.2, 0.4, 0.4), strict=True):
-                assert least <= gap < 2 * least + 0.3
-
-    run(story())
+async def test_the_longer_a_server_fails_the_less_it_is_asked(side: Side, namespace: str) -> None:
+    side.proxy.on(answer(500, "no"), times=None)
+    informer = Informer(side.api, side.cache, PODS, namespace=namespace, pace=QUICK)
+    task = asyncio.create_task(informer.run())
+    await until(lambda: len(side.proxy.seen) == 6)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    times = [request.at for request in side.proxy.seen]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    for gap, least in zip(gaps, (0.05, 0.1, 0.2, 0.4, 0.4), strict=True):
+        assert least <= gap < 2 * least + 0.3
 
 
 def test_a_real_informer_asks_at_most_once_a_second_and_recovers_within_fifteen() -> None:
@@ -639,71 +541,59 @@ def test_a_real_informer_asks_at_most_once_a_second_and_recovers_within_fifteen(
     assert PACE.idle == 70
 
 
-def test_a_watch_that_the_server_ends_at_once_does_not_make_a_hot_loop(
-    kubernetes: Cluster, namespace: str
+async def test_a_watch_that_the_server_ends_at_once_does_not_make_a_hot_loop(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(faults.watch_ends(), verb="watch", times=None)
-            async with informed(found, namespace) as informer:
-                await until(lambda: informer.lists == 3)
-                times = [request.at for request in found.proxy.requests("watch")]
-                gaps = [after - before for before, after in itertools.pairwise(times)]
-                assert min(gaps) >= QUICK.shortest
-                # What two watches in a row do not tell, a list is asked for.
-                assert len(times) <= 6
-
-    run(story())
+    side.proxy.on(faults.watch_ends(), verb="watch", times=None)
+    async with informed(side, namespace) as informer:
+        await until(lambda: informer.lists == 3)
+        times = [request.at for request in side.proxy.requests("watch")]
+        gaps = [after - before for before, after in itertools.pairwise(times)]
+        assert min(gaps) >= QUICK.shortest
+        # What two watches in a row do not tell, a list is asked for.
+        assert len(times) <= 6
 
 
-def test_who_lost_its_permission_goes_on_when_it_has_it_again(
-    kubernetes: Cluster, namespace: str
+async def test_who_lost_its_permission_goes_on_when_it_has_it_again(
+    side: Side, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await found.api.create(pod("one", namespace))
-            async with informed(found, namespace) as informer:
-                await until(lambda: found.proxy.watching)
-                words = 'pods is forbidden: User "x" cannot watch resource "pods"'
-                rule = found.proxy.on(answer(403, words, "Forbidden"), times=None)
-                found.proxy.cut_watches()
-                await until(lambda: rule.hits >= 3)
-                assert isinstance(informer.trouble, Forbidden)
-                await found.others.delete("one", namespace=namespace)
-                rule.end()
-                await until(lambda: not found.names)
-
-    run(story())
+    await side.api.create(pod("one", namespace))
+    async with informed(side, namespace) as informer:
+        await until(lambda: side.proxy.watching)
+        words = 'pods is forbidden: User "x" cannot watch resource "pods"'
+        rule = side.proxy.on(answer(403, words, "Forbidden"), times=None)
+        side.proxy.cut_watches()
+        await until(lambda: rule.hits >= 3)
+        assert isinstance(informer.trouble, Forbidden)
+        await side.others.delete("one", namespace=namespace)
+        rule.end()
+        await until(lambda: not side.names)
 
 
-def test_when_the_server_was_last_heard_of_is_known(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        now = 100.0
-        async with side(kubernetes) as found:
-            found.proxy.on(answer(500), verb="list", times=1)
-            clock = Clock(now)
-            informer = Informer(
-                found.api,
-                found.cache,
-                PODS,
-                namespace=namespace,
-                pace=replace(QUICK, shortest=0.0),
-                clock=clock,
-            )
-            assert informer.last_heard == 100.0
-            task = asyncio.create_task(informer.run())
-            clock.now = 200.0
-            await until(informer.synced.is_set)
-            assert informer.last_heard == 200.0
-            await until(lambda: found.proxy.watching)
-            clock.now = 300.0
-            await found.api.create(pod("one", namespace))
-            await until(lambda: found.names)
-            assert informer.last_heard == 300.0
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    run(story())
+async def test_when_the_server_was_last_heard_of_is_known(side: Side, namespace: str) -> None:
+    now = 100.0
+    side.proxy.on(answer(500), verb="list", times=1)
+    clock = Clock(now)
+    informer = Informer(
+        side.api,
+        side.cache,
+        PODS,
+        namespace=namespace,
+        pace=replace(QUICK, shortest=0.0),
+        clock=clock,
+    )
+    assert informer.last_heard == 100.0
+    task = asyncio.create_task(informer.run())
+    clock.now = 200.0
+    await until(informer.synced.is_set)
+    assert informer.last_heard == 200.0
+    await until(lambda: side.proxy.watching)
+    clock.now = 300.0
+    await side.api.create(pod("one", namespace))
+    await until(lambda: side.names)
+    assert informer.last_heard == 300.0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 class Clock:
@@ -715,19 +605,16 @@ class Clock:
 
 
 @pytest.mark.parametrize("size", [70_000, 900_000])
-def test_a_line_longer_than_any_buffer_is_read_whole(
-    size: int, kubernetes: Cluster, namespace: str, with_crds: object
+async def test_a_line_longer_than_any_buffer_is_read_whole(
+    side: Side, size: int, namespace: str, with_crds: object
 ) -> None:
     del with_crds
 
-    async def story() -> None:
-        async with side(kubernetes) as found, informed(found, namespace, JOBS) as informer:
-            await until(lambda: found.proxy.watching)
-            manifest = job("sums")
-            manifest["metadata"]["namespace"] = namespace
-            manifest["spec"]["job"]["files"] = {"big.py": "x" * size}
-            await found.api.create(manifest)
-            await until(lambda: found.cache.get("DaskJob", namespace, "sums"))
-            assert (informer.lists, informer.watches) == (1, 1)
-
-    run(story())
+    async with informed(side, namespace, JOBS) as informer:
+        await until(lambda: side.proxy.watching)
+        manifest = job("sums")
+        manifest["metadata"]["namespace"] = namespace
+        manifest["spec"]["job"]["files"] = {"big.py": "x" * size}
+        await side.api.create(manifest)
+        await until(lambda: side.cache.get("DaskJob", namespace, "sums"))
+        assert (informer.lists, informer.watches) == (1, 1)

@@ -11,10 +11,9 @@ from tests.kubernetes.given import (
     Cluster,
     Side,
     informed,
-    run,
-    side,
-    until,
+    side_of,
 )
+from tests.waiting import until
 
 #: Everything that a server, or what stands before it, may answer a list or a watch with.
 ANSWERS: dict[str, Fault] = {
@@ -65,43 +64,37 @@ async def assert_same(found: Side, namespace: str, *expected: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ANSWERS)
-def test_a_list_that_fails_three_times_is_made_all_the_same(
+async def test_a_list_that_fails_three_times_is_made_all_the_same(
     fault: str, kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes, try_seconds=1.0) as found:
-            await found.others.create("one", namespace=namespace)
-            found.proxy.on(ANSWERS[fault], verb="list", times=3)
-            async with informed(found, namespace) as informer:
-                await assert_same(found, namespace, "one")
-                await until(lambda: informer.watches)
-                assert found.proxy.rules[0].hits == 3
-                assert_no_hot_loop(found, SECOND_TRIES.get(fault, 0))
-
-    run(story())
+    async with side_of(kubernetes, try_seconds=1.0) as found:
+        await found.others.create("one", namespace=namespace)
+        found.proxy.on(ANSWERS[fault], verb="list", times=3)
+        async with informed(found, namespace) as informer:
+            await assert_same(found, namespace, "one")
+            await until(lambda: informer.watches)
+            assert found.proxy.rules[0].hits == 3
+            assert_no_hot_loop(found, SECOND_TRIES.get(fault, 0))
 
 
 @pytest.mark.parametrize("fault", [*ANSWERS, *WATCHES])
-def test_a_watch_that_fails_three_times_goes_on_and_nothing_was_missed(
+async def test_a_watch_that_fails_three_times_goes_on_and_nothing_was_missed(
     fault: str, kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes, try_seconds=1.0) as found:
-            await found.others.create("stays", "goes", namespace=namespace)
-            async with informed(found, namespace):
-                await until(lambda: found.proxy.watching)
-                rule = found.proxy.on({**ANSWERS, **WATCHES}[fault], verb="watch", times=None)
-                found.proxy.cut_watches()
-                await until(lambda: rule.hits)
-                # While nobody watches, one goes and one comes.
-                await found.others.delete("goes", namespace=namespace)
-                await found.others.create("comes", namespace=namespace)
-                await until(lambda: rule.hits >= 3)
-                rule.end()
-                await assert_same(found, namespace, "stays", "comes")
-                await until(lambda: found.proxy.watching)
-                await found.others.label("stays", namespace, seen="too")
-                await assert_same(found, namespace, "stays", "comes")
-                assert_no_hot_loop(found, SECOND_TRIES.get(fault, 0))
-
-    run(story())
+    async with side_of(kubernetes, try_seconds=1.0) as found:
+        await found.others.create("stays", "goes", namespace=namespace)
+        async with informed(found, namespace):
+            await until(lambda: found.proxy.watching)
+            rule = found.proxy.on({**ANSWERS, **WATCHES}[fault], verb="watch", times=None)
+            found.proxy.cut_watches()
+            await until(lambda: rule.hits)
+            # While nobody watches, one goes and one comes.
+            await found.others.delete("goes", namespace=namespace)
+            await found.others.create("comes", namespace=namespace)
+            await until(lambda: rule.hits >= 3)
+            rule.end()
+            await assert_same(found, namespace, "stays", "comes")
+            await until(lambda: found.proxy.watching)
+            await found.others.label("stays", namespace, seen="too")
+            await assert_same(found, namespace, "stays", "comes")
+            assert_no_hot_loop(found, SECOND_TRIES.get(fault, 0))

@@ -99,7 +99,7 @@ def test_no_answer_can_stop_everything_for_longer_than_a_minute(clock: Clock) ->
     assert clock.now == pytest.approx(1060)
 
 
-def test_turns_are_given_in_the_order_in_which_they_were_asked_for(clock: Clock) -> None:
+async def test_turns_are_given_in_the_order_in_which_they_were_asked_for(clock: Clock) -> None:
     found = limiter(clock, rate=10, burst=1)
     order: list[int] = []
 
@@ -107,22 +107,16 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for(clock: Clock)
         await found.turn()
         order.append(number)
 
-    async def story() -> None:
-        await asyncio.gather(*(one(number) for number in range(20)))
-
-    asyncio.run(story())
+    await asyncio.gather(*(one(number) for number in range(20)))
     assert order == list(range(20))
     assert clock.now == pytest.approx(1001.9)
 
 
-def test_whoever_gives_up_waiting_takes_no_turn() -> None:
-    async def story() -> None:
-        found = Limiter(1000.0, 1)
-        found.rejected(0.05)
-        waiting = asyncio.create_task(found.turn())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        await asyncio.wait_for(found.turn(), 5)
-
-    asyncio.run(story())
+async def test_whoever_gives_up_waiting_takes_no_turn() -> None:
+    found = Limiter(1000.0, 1)
+    found.rejected(0.05)
+    waiting = asyncio.create_task(found.turn())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.wait_for(found.turn(), 5)

@@ -9,8 +9,9 @@ import pytest
 
 from daskjob.core.manifests import Manifest, ObjectRef
 from tests.core.manifests import cluster as cluster_manifest
-from tests.kubernetes.given import Cluster, Kubectl, run, until
+from tests.kubernetes.given import Cluster, Kubectl
 from tests.kubernetes.passing import Passing, passing
+from tests.waiting import until
 
 CLUSTERS = 40
 #: Garbage collection asks for 20 things a second.
@@ -48,7 +49,7 @@ def remembered(found: Passing) -> dict[str, int]:
         "own writes": writer.api.unsettled,
         "retirements": backend._retirements,
         "missing pods": backend._missing_pods,
-        "words": backend._pod_warnings,
+        "pod warnings": backend._pod_warnings,
         "refusals": writer.rejections,
         "refused statuses": writer.rejected_statuses,
     }
@@ -61,37 +62,31 @@ def remembered(found: Passing) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if name not in BY_TIME}
 
 
-def test_clusters_that_were_deleted_leave_nothing_behind(
+async def test_clusters_that_were_deleted_leave_nothing_behind(
     cluster: Cluster, kubectl: Kubectl, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with passing(cluster, namespace) as found:
-            await found.at_rest()
-            before = remembered(found)
-            for number in range(CLUSTERS):
-                await found.others.create(waiting(f"c{number}", namespace))
-            # Of each: itself, a group, a scheduler, two workers and a Service.
-            await until(lambda: len(found.backend.cache) == 6 * CLUSTERS)
-            assert sum(remembered(found).values()) > sum(before.values()) + 6 * CLUSTERS
-            kubectl("delete", "daskclusters", "--all", "--wait=false")
-            await until(lambda: len(found.backend.cache) == 0, GONE_SECONDS)
-            await found.at_rest()
-            assert remembered(found) == before, json.dumps(remembered(found), indent=1)
-
-    run(story())
+    async with passing(cluster, namespace) as found:
+        await found.at_rest()
+        before = remembered(found)
+        for number in range(CLUSTERS):
+            await found.others.create(waiting(f"c{number}", namespace))
+        # Of each: itself, a group, a scheduler, two workers and a Service.
+        await until(lambda: len(found.backend.cache) == 6 * CLUSTERS)
+        assert sum(remembered(found).values()) > sum(before.values()) + 6 * CLUSTERS
+        kubectl("delete", "daskclusters", "--all", "--wait=false")
+        await until(lambda: len(found.backend.cache) == 0, GONE_SECONDS)
+        await found.at_rest()
+        assert remembered(found) == before, json.dumps(remembered(found), indent=1)
 
 
-def test_who_went_is_forgotten_also_when_nobody_else_goes(
+async def test_who_went_is_forgotten_also_when_nobody_else_goes(
     cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daskjob.backends.kubernetes.watching.cache.REMEMBERED_SECONDS", 0.3)
     monkeypatch.setattr("daskjob.backends.kubernetes.backend.FORGET_SECONDS", 0.1)
 
-    async def story() -> None:
-        async with passing(cluster, namespace) as found:
-            cache = found.backend.cache
-            cache.remove(ObjectRef("Pod", namespace, "one", "uid-1"))
-            assert cache.knows("uid-1", 5)
-            await until(lambda: not cache.knows("uid-1", 5))
-
-    run(story())
+    async with passing(cluster, namespace) as found:
+        cache = found.backend.cache
+        cache.remove(ObjectRef("Pod", namespace, "one", "uid-1"))
+        assert cache.knows("uid-1", 5)
+        await until(lambda: not cache.knows("uid-1", 5))

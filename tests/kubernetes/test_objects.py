@@ -24,7 +24,8 @@ from daskjob.kube.objects import (
 from daskjob.kube.resources import CONFIG_MAPS, PODS, Resource, Selection, selection_of
 from tests.cluster import proxy as faults
 from tests.cluster.proxy import Fault, answer, error_line
-from tests.kubernetes.given import Cluster, Side, run, side, until
+from tests.kubernetes.given import Cluster, Side, run, side_of
+from tests.waiting import until
 
 QUICK = Pace(idle=2.0, duration=60.0, shortest=0.02, longest=0.2, sound=5.0)
 
@@ -128,236 +129,203 @@ def selected(namespace: str, name: str = "one") -> Selection:
 # Get and list
 
 
-def test_an_object_is_read_whole_and_by_its_uid(kubernetes: Cluster, namespace: str) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            uid = await make(found, "one", namespace, "x" * 5000)
-            ref = ObjectRef("ConfigMap", namespace, "one", uid)
-            read = await get_object(found.api, ref)
-            assert (read["kind"], read["apiVersion"]) == ("ConfigMap", "v1")
-            assert read["data"]["text"] == "x" * 5000
-            await remove(found, "one", namespace)
-            await make(found, "one", namespace)
-            with pytest.raises(NotFound, match="another object"):
-                await get_object(found.api, ref)
-            await remove(found, "one", namespace)
-            with pytest.raises(NotFound):
-                await get_object(found.api, ref)
-
-    run(story())
+async def test_an_object_is_read_whole_and_by_its_uid(kubernetes: Cluster, namespace: str) -> None:
+    async with side_of(kubernetes) as found:
+        uid = await make(found, "one", namespace, "x" * 5000)
+        ref = ObjectRef("ConfigMap", namespace, "one", uid)
+        read = await get_object(found.api, ref)
+        assert (read["kind"], read["apiVersion"]) == ("ConfigMap", "v1")
+        assert read["data"]["text"] == "x" * 5000
+        await remove(found, "one", namespace)
+        await make(found, "one", namespace)
+        with pytest.raises(NotFound, match="another object"):
+            await get_object(found.api, ref)
+        await remove(found, "one", namespace)
+        with pytest.raises(NotFound):
+            await get_object(found.api, ref)
 
 
-def test_a_list_has_all_pages_and_only_what_is_selected(
+async def test_a_list_has_all_pages_and_only_what_is_selected(
     kubernetes: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daskjob.kube.objects.PAGE_LIMIT", 2)
 
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            for number in range(5):
-                await make(found, f"f{number}", namespace, str(number), mine="yes")
-            await make(found, "other", namespace)
-            listed = await list_objects(found.api, Selection(CONFIG_MAPS, namespace, labels="mine"))
-            assert [item["data"]["text"] for item in listed.items] == list("01234")
-            assert {item["kind"] for item in listed.items} == {"ConfigMap"}
-            assert len(found.proxy.requests("list")) == 3
-            named = Selection(CONFIG_MAPS, namespace, fields="metadata.name=f3")
-            (item,) = (await list_objects(found.api, named)).items
-            assert item["metadata"]["name"] == "f3"
-
-    run(story())
+    async with side_of(kubernetes) as found:
+        for number in range(5):
+            await make(found, f"f{number}", namespace, str(number), mine="yes")
+        await make(found, "other", namespace)
+        listed = await list_objects(found.api, Selection(CONFIG_MAPS, namespace, labels="mine"))
+        assert [item["data"]["text"] for item in listed.items] == list("01234")
+        assert {item["kind"] for item in listed.items} == {"ConfigMap"}
+        assert len(found.proxy.requests("list")) == 3
+        named = Selection(CONFIG_MAPS, namespace, fields="metadata.name=f3")
+        (item,) = (await list_objects(found.api, named)).items
+        assert item["metadata"]["name"] == "f3"
 
 
-def test_a_list_that_the_server_forgot_between_two_pages_is_begun_again(
+async def test_a_list_that_the_server_forgot_between_two_pages_is_begun_again(
     kubernetes: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daskjob.kube.objects.PAGE_LIMIT", 1)
 
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await make(found, "one", namespace, mine="yes")
-            await make(found, "two", namespace, mine="yes")
-            found.proxy.on(FAILURES["410"], verb="list", when=lambda r: "continue" in r.query)
-            listed = await list_objects(found.api, Selection(CONFIG_MAPS, namespace, labels="mine"))
-            assert [item["metadata"]["name"] for item in listed.items] == ["one", "two"]
-
-    run(story())
+    async with side_of(kubernetes) as found:
+        await make(found, "one", namespace, mine="yes")
+        await make(found, "two", namespace, mine="yes")
+        found.proxy.on(FAILURES["410"], verb="list", when=lambda r: "continue" in r.query)
+        listed = await list_objects(found.api, Selection(CONFIG_MAPS, namespace, labels="mine"))
+        assert [item["metadata"]["name"] for item in listed.items] == ["one", "two"]
 
 
 # Watch
 
 
-def test_a_watch_of_one_object_shows_it_and_each_change_of_it_and_no_other(
+async def test_a_watch_of_one_object_shows_it_and_each_change_of_it_and_no_other(
     kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            uid = await make(found, "one", namespace, "a")
-            await make(found, "two", namespace, "other")
-            async with watched(found, selected(namespace)) as seen:
-                await until(lambda: seen.texts == ["one=a"])
-                await opened(found)
-                await write(found, "one", namespace, "b")
-                await write(found, "two", namespace, "other still")
-                await write(found, "one", namespace, "c")
-                await until(lambda: seen.texts == ["one=a", "one=b", "one=c"])
-                await remove(found, "one", namespace)
-                await until(lambda: len(seen.changes) == 4)
-            assert set(seen.uids) == {uid}
-            last = seen.changes[-1]
-            assert last.gone
-            assert last.manifest is not None
-            assert last.manifest["data"]["text"] == "c"
-            assert [len(found.proxy.requests(verb)) for verb in ("list", "watch")] == [1, 1]
-            assert found.proxy.requests("watch")[0].query["fieldSelector"] == "metadata.name=one"
-
-    run(story())
-
-
-def test_an_object_that_is_not_there_yet_shows_when_it_comes(
-    kubernetes: Cluster, namespace: str
-) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found, watched(found, selected(namespace)) as seen:
-            await opened(found)
-            assert seen.changes == []
-            await make(found, "one", namespace, "a")
+    async with side_of(kubernetes) as found:
+        uid = await make(found, "one", namespace, "a")
+        await make(found, "two", namespace, "other")
+        async with watched(found, selected(namespace)) as seen:
             await until(lambda: seen.texts == ["one=a"])
+            await opened(found)
+            await write(found, "one", namespace, "b")
+            await write(found, "two", namespace, "other still")
+            await write(found, "one", namespace, "c")
+            await until(lambda: seen.texts == ["one=a", "one=b", "one=c"])
+            await remove(found, "one", namespace)
+            await until(lambda: len(seen.changes) == 4)
+        assert set(seen.uids) == {uid}
+        last = seen.changes[-1]
+        assert last.gone
+        assert last.manifest is not None
+        assert last.manifest["data"]["text"] == "c"
+        assert [len(found.proxy.requests(verb)) for verb in ("list", "watch")] == [1, 1]
+        assert found.proxy.requests("watch")[0].query["fieldSelector"] == "metadata.name=one"
 
-    run(story())
+
+async def test_an_object_that_is_not_there_yet_shows_when_it_comes(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async with side_of(kubernetes) as found, watched(found, selected(namespace)) as seen:
+        await opened(found)
+        assert seen.changes == []
+        await make(found, "one", namespace, "a")
+        await until(lambda: seen.texts == ["one=a"])
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_no_change_is_missed_while_a_watch_fails_three_times(
+async def test_no_change_is_missed_while_a_watch_fails_three_times(
     failure: str, kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes, try_seconds=2.0) as found:
-            await make(found, "one", namespace, "a")
-            async with watched(found, selected(namespace)) as seen:
-                await opened(found)
-                rule = found.proxy.on(FAILURES[failure], verb="watch", times=None)
-                found.proxy.cut_watches()
-                await until(lambda: rule.hits)
-                await write(found, "one", namespace, "b")
-                await until(lambda: rule.hits >= 3)
-                rule.end()
-                await until(lambda: seen.texts == ["one=a", "one=b"])
-                await opened(found)
-                await write(found, "one", namespace, "c")
-                await until(lambda: seen.texts == ["one=a", "one=b", "one=c"])
-            assert seen.failed == []
-            # A list after every failure. (A connection that breaks is tried twice by aiohttp.)
-            verbs = " ".join(request.verb for request in found.proxy.seen)
-            assert "watch watch" not in verbs or failure == "reset"
-
-    run(story())
+    async with side_of(kubernetes, try_seconds=2.0) as found:
+        await make(found, "one", namespace, "a")
+        async with watched(found, selected(namespace)) as seen:
+            await opened(found)
+            rule = found.proxy.on(FAILURES[failure], verb="watch", times=None)
+            found.proxy.cut_watches()
+            await until(lambda: rule.hits)
+            await write(found, "one", namespace, "b")
+            await until(lambda: rule.hits >= 3)
+            rule.end()
+            await until(lambda: seen.texts == ["one=a", "one=b"])
+            await opened(found)
+            await write(found, "one", namespace, "c")
+            await until(lambda: seen.texts == ["one=a", "one=b", "one=c"])
+        assert seen.failed == []
+        # A list after every failure. (A connection that breaks is tried twice by aiohttp.)
+        verbs = " ".join(request.verb for request in found.proxy.seen)
+        assert "watch watch" not in verbs or failure == "reset"
 
 
 @pytest.mark.parametrize("between", ["one watch", "two watches"])
-def test_deletion_and_creation_under_one_name_are_two_objects(
+async def test_deletion_and_creation_under_one_name_are_two_objects(
     between: str, kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            first = await make(found, "one", namespace, "a")
-            async with watched(found, selected(namespace)) as seen:
-                await opened(found)
-                if between == "two watches":
-                    rule = found.proxy.on(answer(503), verb="watch", times=None)
-                    blind = found.proxy.on(answer(503), verb="list", times=None)
-                    found.proxy.cut_watches()
-                    await until(lambda: rule.hits + blind.hits)
-                await remove(found, "one", namespace)
-                second = await make(found, "one", namespace, "a")
-                if between == "two watches":
-                    rule.end()
-                    blind.end()
-                await until(lambda: seen.texts == ["one=a", "-one", "one=a"])
-            assert first != second
-            assert seen.uids == [first, first, second]
-
-    run(story())
+    async with side_of(kubernetes) as found:
+        first = await make(found, "one", namespace, "a")
+        async with watched(found, selected(namespace)) as seen:
+            await opened(found)
+            if between == "two watches":
+                rule = found.proxy.on(answer(503), verb="watch", times=None)
+                blind = found.proxy.on(answer(503), verb="list", times=None)
+                found.proxy.cut_watches()
+                await until(lambda: rule.hits + blind.hits)
+            await remove(found, "one", namespace)
+            second = await make(found, "one", namespace, "a")
+            if between == "two watches":
+                rule.end()
+                blind.end()
+            await until(lambda: seen.texts == ["one=a", "-one", "one=a"])
+        assert first != second
+        assert seen.uids == [first, first, second]
 
 
-def test_a_watch_that_the_server_ends_in_its_time_is_resumed_without_a_list(
+async def test_a_watch_that_the_server_ends_in_its_time_is_resumed_without_a_list(
     kubernetes: Cluster, namespace: str
 ) -> None:
     pace = Pace(idle=5.0, duration=1.0, shortest=0.02, longest=0.2, sound=5.0)
 
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await make(found, "one", namespace, "a")
-            async with watched(found, selected(namespace), pace=pace) as seen:
-                await until(lambda: len(found.proxy.requests("watch")) == 3)
-                await write(found, "one", namespace, "b")
-                await until(lambda: seen.texts == ["one=a", "one=b"])
-                await until(lambda: len(found.proxy.requests("watch")) >= 5)
-            assert len(found.proxy.requests("list")) == 1
-            versions = [int(r.query["resourceVersion"]) for r in found.proxy.requests("watch")]
-            assert versions == sorted(versions)
-            assert versions[-1] > versions[0]
-
-    run(story())
-
-
-def test_a_bookmark_moves_the_version_from_which_a_watch_is_resumed(
-    kubernetes: Cluster, namespace: str
-) -> None:
-    pace = Pace(idle=5.0, duration=1.0, shortest=0.02, longest=0.2, sound=5.0)
-
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await make(found, "one", namespace, "a")
-            async with watched(found, selected(namespace), pace=pace) as seen:
-                await opened(found)
-                # Others' writes move the server's version, but show nothing of ours.
-                await make(found, "two", namespace)
-                now = await list_objects(found.others.api, selected(namespace))
-                bookmark = {"metadata": {"resourceVersion": str(now.version)}}
-                for passage in found.proxy.watching:
-                    await passage.say({"type": "BOOKMARK", "object": bookmark})
-                watches = len(found.proxy.requests("watch"))
-                await until(lambda: len(found.proxy.requests("watch")) > watches)
-                again = found.proxy.requests("watch")[watches]
-                assert int(again.query["resourceVersion"]) >= now.version
-                assert seen.texts == ["one=a"]
-
-    run(story())
-
-
-def test_a_watch_since_a_list_shows_only_what_came_later(
-    kubernetes: Cluster, namespace: str
-) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await make(found, "one", namespace, "a")
-            await make(found, "two", namespace, "b")
-            everything = Selection(CONFIG_MAPS, namespace, fields="metadata.name!=kube-root-ca.crt")
-            listed = await list_objects(found.api, everything)
-            await write(found, "one", namespace, "c")
-            await remove(found, "two", namespace)
-            async with watched(found, everything, since=listed) as seen:
-                await until(lambda: seen.texts == ["one=c", "-two"])
-            assert len(found.proxy.requests("list")) == 1
-
-    run(story())
-
-
-def test_a_watch_since_a_version_that_is_too_old_lists_and_shows_the_difference(
-    kubernetes: Cluster, namespace: str
-) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await make(found, "one", namespace, "a")
-            listed = await list_objects(found.api, selected(namespace))
+    async with side_of(kubernetes) as found:
+        await make(found, "one", namespace, "a")
+        async with watched(found, selected(namespace), pace=pace) as seen:
+            await until(lambda: len(found.proxy.requests("watch")) == 3)
             await write(found, "one", namespace, "b")
-            found.proxy.on(FAILURES["410 within"], verb="watch")
-            async with watched(found, selected(namespace), since=listed) as seen:
-                await until(lambda: seen.texts == ["one=b"])
-            assert len(found.proxy.requests("list")) == 2
+            await until(lambda: seen.texts == ["one=a", "one=b"])
+            await until(lambda: len(found.proxy.requests("watch")) >= 5)
+        assert len(found.proxy.requests("list")) == 1
+        versions = [int(r.query["resourceVersion"]) for r in found.proxy.requests("watch")]
+        assert versions == sorted(versions)
+        assert versions[-1] > versions[0]
 
-    run(story())
+
+async def test_a_bookmark_moves_the_version_from_which_a_watch_is_resumed(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    pace = Pace(idle=5.0, duration=1.0, shortest=0.02, longest=0.2, sound=5.0)
+
+    async with side_of(kubernetes) as found:
+        await make(found, "one", namespace, "a")
+        async with watched(found, selected(namespace), pace=pace) as seen:
+            await opened(found)
+            # Others' writes move the server's version, but show nothing of ours.
+            await make(found, "two", namespace)
+            now = await list_objects(found.others.api, selected(namespace))
+            bookmark = {"metadata": {"resourceVersion": str(now.version)}}
+            for passage in found.proxy.watching:
+                await passage.say({"type": "BOOKMARK", "object": bookmark})
+            watches = len(found.proxy.requests("watch"))
+            await until(lambda: len(found.proxy.requests("watch")) > watches)
+            again = found.proxy.requests("watch")[watches]
+            assert int(again.query["resourceVersion"]) >= now.version
+            assert seen.texts == ["one=a"]
+
+
+async def test_a_watch_since_a_list_shows_only_what_came_later(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async with side_of(kubernetes) as found:
+        await make(found, "one", namespace, "a")
+        await make(found, "two", namespace, "b")
+        everything = Selection(CONFIG_MAPS, namespace, fields="metadata.name!=kube-root-ca.crt")
+        listed = await list_objects(found.api, everything)
+        await write(found, "one", namespace, "c")
+        await remove(found, "two", namespace)
+        async with watched(found, everything, since=listed) as seen:
+            await until(lambda: seen.texts == ["one=c", "-two"])
+        assert len(found.proxy.requests("list")) == 1
+
+
+async def test_a_watch_since_a_version_that_is_too_old_lists_and_shows_the_difference(
+    kubernetes: Cluster, namespace: str
+) -> None:
+    async with side_of(kubernetes) as found:
+        await make(found, "one", namespace, "a")
+        listed = await list_objects(found.api, selected(namespace))
+        await write(found, "one", namespace, "b")
+        found.proxy.on(FAILURES["410 within"], verb="watch")
+        async with watched(found, selected(namespace), since=listed) as seen:
+            await until(lambda: seen.texts == ["one=b"])
+        assert len(found.proxy.requests("list")) == 2
 
 
 FINAL: dict[str, tuple[Fault, type[Exception]]] = {
@@ -370,58 +338,49 @@ FINAL: dict[str, tuple[Fault, type[Exception]]] = {
 
 
 @pytest.mark.parametrize("code", FINAL)
-def test_what_does_not_pass_by_itself_is_raised(
+async def test_what_does_not_pass_by_itself_is_raised(
     code: str, kubernetes: Cluster, namespace: str
 ) -> None:
     fault, error = FINAL[code]
 
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            found.proxy.on(fault, verb="list", times=None)
-            async with watched(found, selected(namespace)) as seen:
-                await until(lambda: seen.failed)
-            assert [type(failed) for failed in seen.failed] == [error]
-
-    run(story())
+    async with side_of(kubernetes) as found:
+        found.proxy.on(fault, verb="list", times=None)
+        async with watched(found, selected(namespace)) as seen:
+            await until(lambda: seen.failed)
+        assert [type(failed) for failed in seen.failed] == [error]
 
 
-def test_a_server_that_cannot_be_asked_at_first_is_an_error_and_later_is_waited_for(
+async def test_a_server_that_cannot_be_asked_at_first_is_an_error_and_later_is_waited_for(
     kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes, budget_seconds=0.5) as found:
-            await make(found, "one", namespace, "a")
-            rule = found.proxy.on(answer(503), times=None)
-            async with watched(found, selected(namespace)) as seen:
-                await until(lambda: seen.failed)
-            assert isinstance(seen.failed[0], Unanswered)
-            rule.end()
-            async with watched(found, selected(namespace)) as seen:
-                await opened(found)
-                async with found.proxy.away():
-                    await write(found, "one", namespace, "b")
-                await until(lambda: seen.texts == ["one=a", "one=b"])
-            assert seen.failed == []
-
-    run(story())
+    async with side_of(kubernetes, budget_seconds=0.5) as found:
+        await make(found, "one", namespace, "a")
+        rule = found.proxy.on(answer(503), times=None)
+        async with watched(found, selected(namespace)) as seen:
+            await until(lambda: seen.failed)
+        assert isinstance(seen.failed[0], Unanswered)
+        rule.end()
+        async with watched(found, selected(namespace)) as seen:
+            await opened(found)
+            async with found.proxy.away():
+                await write(found, "one", namespace, "b")
+            await until(lambda: seen.texts == ["one=a", "one=b"])
+        assert seen.failed == []
 
 
-def test_the_connection_of_a_watch_ends_with_its_context(
+async def test_the_connection_of_a_watch_ends_with_its_context(
     kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            await make(found, "one", namespace, "a")
-            async with watching(found.api, selected(namespace)) as changes:
-                await anext(changes)
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.3):
-                        await anext(changes)
-            # The proxy notices when it has something to pass on.
-            await write(found, "one", namespace, "b")
-            await until(lambda: not found.proxy.watching)
-
-    run(story())
+    async with side_of(kubernetes) as found:
+        await make(found, "one", namespace, "a")
+        async with watching(found.api, selected(namespace)) as changes:
+            await anext(changes)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await anext(changes)
+        # The proxy notices when it has something to pass on.
+        await write(found, "one", namespace, "b")
+        await until(lambda: not found.proxy.watching)
 
 
 def test_waits_grow_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,16 +416,13 @@ def test_waits_grow_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> No
     assert min(waits[10:]) >= objects.PACE.longest / 2
 
 
-def test_a_kind_of_which_nothing_is_served_is_told_from_an_empty_list(
+async def test_a_kind_of_which_nothing_is_served_is_told_from_an_empty_list(
     kubernetes: Cluster, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with side(kubernetes) as found:
-            nothing = Resource("Nothing", "none.kubernetes.dask.org/v1", "nothings")
-            with pytest.raises(NoSuchResource):
-                await list_objects(found.api, Selection(nothing, namespace))
-            empty = await list_objects(found.api, Selection(PODS, namespace))
-            assert empty.items == ()
-            assert empty.version > 0
-
-    run(story())
+    async with side_of(kubernetes) as found:
+        nothing = Resource("Nothing", "none.kubernetes.dask.org/v1", "nothings")
+        with pytest.raises(NoSuchResource):
+            await list_objects(found.api, Selection(nothing, namespace))
+        empty = await list_objects(found.api, Selection(PODS, namespace))
+        assert empty.items == ()
+        assert empty.version > 0

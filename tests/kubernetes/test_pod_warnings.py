@@ -19,8 +19,8 @@ from daskjob.core.pods import PodFacts
 from tests.cluster.plugin import Kubernetes
 from tests.cluster.proxy import Request, answer
 from tests.core.manifests import job
-from tests.kubernetes.given import run, until
 from tests.kubernetes.passing import Passing, passing
+from tests.waiting import until
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -76,66 +76,54 @@ def worker(number: int, group: str = "group") -> PodFacts:
     return PodFacts(ObjectRef("Pod", "default", f"w{number}", f"uid-{number}"), owner_uid=group)
 
 
-def test_a_pass_does_not_wait_for_an_answer_and_is_woken_by_it() -> None:
-    async def story() -> None:
-        desk = Desk(gate=asyncio.Event())
-        assert desk.warnings.of([worker(1)]) == {}
-        await asyncio.sleep(0)
-        assert (desk.asked, desk.answered) == (["w1"], [])
-        assert desk.gate is not None
-        desk.gate.set()
-        await asyncio.gather(*desk.tasks)
-        assert desk.answered == ["uid-1"]
-        assert await desk.look(worker(1)) == ['secret "nope" not found']
-
-    run(story())
+async def test_a_pass_does_not_wait_for_an_answer_and_is_woken_by_it() -> None:
+    desk = Desk(gate=asyncio.Event())
+    assert desk.warnings.of([worker(1)]) == {}
+    await asyncio.sleep(0)
+    assert (desk.asked, desk.answered) == (["w1"], [])
+    assert desk.gate is not None
+    desk.gate.set()
+    await asyncio.gather(*desk.tasks)
+    assert desk.answered == ["uid-1"]
+    assert await desk.look(worker(1)) == ['secret "nope" not found']
 
 
-def test_a_pod_is_asked_after_once_a_minute_and_pods_of_one_group_together() -> None:
-    async def story() -> None:
-        desk = Desk()
-        for _ in range(59):
-            await desk.look(worker(1))
-            desk.later(1)
-        await desk.look(worker(2))
-        assert desk.asked == ["w1"]
-        await desk.look(worker(3, "another"))
-        assert desk.asked == ["w1", "w3"]
+async def test_a_pod_is_asked_after_once_a_minute_and_pods_of_one_group_together() -> None:
+    desk = Desk()
+    for _ in range(59):
+        await desk.look(worker(1))
         desk.later(1)
-        await desk.look(worker(2))
-        assert desk.asked == ["w1", "w3", "w2"]
-
-    run(story())
-
-
-def test_a_time_of_day_that_was_set_back_silences_nobody() -> None:
-    async def story() -> None:
-        desk = Desk()
-        await desk.look(worker(1))
-        desk.later(-86400)
-        await desk.look(worker(1))
-        assert desk.asked == ["w1", "w1"]
-
-    run(story())
+    await desk.look(worker(2))
+    assert desk.asked == ["w1"]
+    await desk.look(worker(3, "another"))
+    assert desk.asked == ["w1", "w3"]
+    desk.later(1)
+    await desk.look(worker(2))
+    assert desk.asked == ["w1", "w3", "w2"]
 
 
-def test_what_is_said_no_more_is_not_told_any_more() -> None:
-    async def story() -> None:
-        desk = Desk()
-        await desk.look(worker(1))
-        assert await desk.look(worker(1))
-        desk.said = ""
-        desk.later(60)
-        await desk.look(worker(1))
-        assert await desk.look(worker(1)) == []
-
-    run(story())
+async def test_a_time_of_day_that_was_set_back_silences_nobody() -> None:
+    desk = Desk()
+    await desk.look(worker(1))
+    desk.later(-86400)
+    await desk.look(worker(1))
+    assert desk.asked == ["w1", "w1"]
 
 
-def test_a_question_that_fails_is_one_line_and_fails_nothing(
+async def test_what_is_said_no_more_is_not_told_any_more() -> None:
+    desk = Desk()
+    await desk.look(worker(1))
+    assert await desk.look(worker(1))
+    desk.said = ""
+    desk.later(60)
+    await desk.look(worker(1))
+    assert await desk.look(worker(1)) == []
+
+
+async def test_a_question_that_fails_is_one_line_and_fails_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def story() -> None:
+    with caplog.at_level(logging.INFO):
         desk = Desk()
         await desk.look(worker(1))
         desk.trouble = Forbidden('events is forbidden: User "op" cannot list resource "events"')
@@ -143,42 +131,33 @@ def test_a_question_that_fails_is_one_line_and_fails_nothing(
         await desk.look(worker(1))
         assert await desk.look(worker(1)) == ['secret "nope" not found']
         assert desk.answered == ["uid-1"]
-
-    with caplog.at_level(logging.INFO):
-        run(story())
     (line,) = [r.getMessage() for r in caplog.records if r.name.startswith("daskjob")]
     assert "Pod default/w1" in line
     assert "events is forbidden" in line
 
 
-def test_a_thousand_stuck_pods_are_asked_after_a_few_at_a_time() -> None:
-    async def story() -> None:
-        desk = Desk(gate=asyncio.Event())
-        desk.warnings.of([worker(number, f"group-{number}") for number in range(1000)])
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert len(desk.asked) == QUESTIONS
-        assert desk.gate is not None
-        desk.gate.set()
-        await asyncio.gather(*desk.tasks)
-        assert len(desk.answered) == 1000
-
-    run(story())
-
-
-def test_nothing_is_kept_of_pods_and_owners_that_are_gone() -> None:
-    async def story() -> None:
-        desk = Desk(gate=asyncio.Event())
-        desk.warnings.of([worker(1)])
+async def test_a_thousand_stuck_pods_are_asked_after_a_few_at_a_time() -> None:
+    desk = Desk(gate=asyncio.Event())
+    desk.warnings.of([worker(number, f"group-{number}") for number in range(1000)])
+    for _ in range(5):
         await asyncio.sleep(0)
-        for uid in ("uid-1", "group"):
-            desk.warnings.forget(uid)
-        assert desk.gate is not None
-        desk.gate.set()
-        await asyncio.gather(*desk.tasks)
-        assert (desk.warnings._warnings_of, desk.warnings._asked_at, desk.answered) == ({}, {}, [])
+    assert len(desk.asked) == QUESTIONS
+    assert desk.gate is not None
+    desk.gate.set()
+    await asyncio.gather(*desk.tasks)
+    assert len(desk.answered) == 1000
 
-    run(story())
+
+async def test_nothing_is_kept_of_pods_and_owners_that_are_gone() -> None:
+    desk = Desk(gate=asyncio.Event())
+    desk.warnings.of([worker(1)])
+    await asyncio.sleep(0)
+    for uid in ("uid-1", "group"):
+        desk.warnings.forget(uid)
+    assert desk.gate is not None
+    desk.gate.set()
+    await asyncio.gather(*desk.tasks)
+    assert (desk.warnings._warnings_of, desk.warnings._asked_at, desk.answered) == ({}, {}, [])
 
 
 # On a real cluster
@@ -216,95 +195,88 @@ def _waits_with(found: Passing, key: Key, reason: str) -> bool:
 
 
 async def until_an_event_says(found: Passing, key: Key, warnings: str) -> None:
-    """Wait until Kubernetes has told of the runner what its node is stuck at."""
+    """Wait until an Event of the runner has this text."""
     item = found.backend.cache.get("Pod", key.namespace, "sums-runner")
     assert item is not None
-    async with asyncio.timeout(60):
-        while warnings.encode() not in await found.others.warnings(item.ref):
-            await asyncio.sleep(0.1)
+
+    async def emitted() -> bool:
+        return warnings.encode() in await found.others.warnings(item.ref)
+
+    await until(emitted, 60, pause=0.1)
 
 
 @pytest.mark.parametrize(
-    ("volume", "words"),
+    ("volume", "warnings"),
     [
         ({"secret": {"secretName": "nope"}}, 'secret "nope" not found'),
         ({"configMap": {"name": "nope"}}, 'configmap "nope" not found'),
     ],
     ids=["Secret", "ConfigMap"],
 )
-def test_a_volume_that_cannot_be_had_is_told_of_the_job_in_the_words_of_an_event(
+async def test_a_volume_that_cannot_be_had_is_told_of_the_job_in_the_words_of_an_event(
     volume: Manifest, warnings: str, with_crds: Kubernetes, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with passing(with_crds, namespace) as found:
-            key = Key("DaskJob", namespace, "sums")
-            volumes = [{"name": "data", **volume}]
-            await found.others.create(stuck(namespace, "nowhere.invalid/no", volumes=volumes))
-            await until_node_is_at_work(found, key, "ContainerCreating")
-            await until_an_event_says(found, key, warnings.replace('"', '\\"'))
+    async with passing(with_crds, namespace) as found:
+        key = Key("DaskJob", namespace, "sums")
+        volumes = [{"name": "data", **volume}]
+        await found.others.create(stuck(namespace, "nowhere.invalid/no", volumes=volumes))
+        await until_node_is_at_work(found, key, "ContainerCreating")
+        await until_an_event_says(found, key, warnings.replace('"', '\\"'))
+        found.look()
+        await found.at_rest()
+        assert questions(found) == [], "nobody is asked after for the first 30 s"
+        found.later(31)
+        await until(lambda: found.condition(key, "RunnerReady")[0] == "ConfigMissing")
+        assert warnings in found.condition(key, "RunnerReady")[1]
+        assert warnings in found.status(key)["message"]
+        assert found.status(key)["reason"] == "ConfigMissing"
+        for _ in range(5):
             found.look()
             await found.at_rest()
-            assert questions(found) == [], "nobody is asked after for the first 30 s"
-            found.later(31)
-            await until(lambda: found.condition(key, "RunnerReady")[0] == "ConfigMissing")
-            assert warnings in found.condition(key, "RunnerReady")[1]
-            assert warnings in found.status(key)["message"]
-            assert found.status(key)["reason"] == "ConfigMissing"
-            for _ in range(5):
-                found.look()
-                await found.at_rest()
-            (asked,) = questions(found)
-            assert asked.query["fieldSelector"].startswith("involvedObject.uid=")
-            assert asked.query["fieldSelector"].endswith(",type=Warning")
-            assert asked.query["limit"] == "50"
-            found.later(61)
-            await until(lambda: len(questions(found)) == 2)
-            await found.at_rest()
-            assert len(questions(found)) == 2
-
-    run(story())
+        (asked,) = questions(found)
+        assert asked.query["fieldSelector"].startswith("involvedObject.uid=")
+        assert asked.query["fieldSelector"].endswith(",type=Warning")
+        assert asked.query["limit"] == "50"
+        found.later(61)
+        await until(lambda: len(questions(found)) == 2)
+        await found.at_rest()
+        assert len(questions(found)) == 2
 
 
-def test_an_api_server_that_does_not_tell_its_events_fails_no_pass(
+async def test_an_api_server_that_does_not_tell_its_events_fails_no_pass(
     with_crds: Kubernetes, namespace: str
 ) -> None:
-    async def story() -> None:
-        async with passing(with_crds, namespace) as found:
-            key = Key("DaskJob", namespace, "sums")
-            rule = found.proxy.on(answer(503), verb="list", resource="events", times=None)
-            volumes = [{"name": "data", "secret": {"secretName": "nope"}}]
-            await found.others.create(stuck(namespace, "nowhere.invalid/no", volumes=volumes))
-            await until_node_is_at_work(found, key, "ContainerCreating")
-            await until_an_event_says(found, key, "nope")
-            found.later(31)
-            await until(lambda: len(questions(found)) == 1)
-            await found.at_rest()
-            assert found.passes.queue.failing == 0
-            assert found.condition(key, "RunnerReady")[0] == "Starting"
-            rule.end()
-            found.later(61)
-            await until(lambda: found.condition(key, "RunnerReady")[0] == "ConfigMissing")
-
-    run(story())
+    async with passing(with_crds, namespace) as found:
+        key = Key("DaskJob", namespace, "sums")
+        rule = found.proxy.on(answer(503), verb="list", resource="events", times=None)
+        volumes = [{"name": "data", "secret": {"secretName": "nope"}}]
+        await found.others.create(stuck(namespace, "nowhere.invalid/no", volumes=volumes))
+        await until_node_is_at_work(found, key, "ContainerCreating")
+        await until_an_event_says(found, key, "nope")
+        found.later(31)
+        await until(lambda: len(questions(found)) == 1)
+        await found.at_rest()
+        assert found.passes.queue.failing == 0
+        assert found.condition(key, "RunnerReady")[0] == "Starting"
+        rule.end()
+        found.later(61)
+        await until(lambda: found.condition(key, "RunnerReady")[0] == "ConfigMissing")
 
 
-def test_what_the_pods_status_tells_is_told_without_asking_for_an_event(
+async def test_what_the_pods_status_tells_is_told_without_asking_for_an_event(
     with_crds: Kubernetes, namespace: str
 ) -> None:
     image = with_crds.image("dask")
 
-    async def story() -> None:
-        async with passing(with_crds, namespace) as found:
-            key = Key("DaskJob", namespace, "sums")
-            manifest = stuck(namespace, image)
-            runner = manifest["spec"]["job"]["spec"]["containers"][0]
-            runner["envFrom"] = [{"configMapRef": {"name": "nope"}}]
-            await found.others.create(manifest)
-            await until_node_is_at_work(found, key, "CreateContainerConfigError")
-            await until(lambda: found.condition(key, "RunnerReady")[0] == "ConfigMissing")
-            assert 'configmap "nope" not found' in found.condition(key, "RunnerReady")[1]
-            found.later(31)
-            await found.at_rest()
-            assert questions(found) == []
-
-    run(story())
+    async with passing(with_crds, namespace) as found:
+        key = Key("DaskJob", namespace, "sums")
+        manifest = stuck(namespace, image)
+        runner = manifest["spec"]["job"]["spec"]["containers"][0]
+        runner["envFrom"] = [{"configMapRef": {"name": "nope"}}]
+        await found.others.create(manifest)
+        await until_node_is_at_work(found, key, "CreateContainerConfigError")
+        await until(lambda: found.condition(key, "RunnerReady")[0] == "ConfigMissing")
+        assert 'configmap "nope" not found' in found.condition(key, "RunnerReady")[1]
+        found.later(31)
+        await found.at_rest()
+        assert questions(found) == []

@@ -32,13 +32,8 @@ def test_an_event_is_emitted_again_after_ten_minutes() -> None:
         assert recent.record_new("uid-sums", [COMPLETED, COMPLETED]) == new, now
 
 
-def test_writer_emits_an_event_once() -> None:
+async def test_writer_emits_an_event_once() -> None:
     emitted: list[object] = []
-
-    async def story() -> None:
-        writer = Writer(api, Cache(), lambda _key: None, background, lambda: datetime.now(UTC))
-        await writer.emit(JOB, [COMPLETED])
-        await writer.emit(JOB, [COMPLETED, FAILED])
 
     def background(emitting: Coroutine[object, object, None]) -> asyncio.Task[None]:
         emitted.append(emitting)
@@ -46,7 +41,9 @@ def test_writer_emits_an_event_once() -> None:
         return asyncio.create_task(asyncio.sleep(0))
 
     api = Api(find_credentials())
-    asyncio.run(story())
+    writer = Writer(api, Cache(), lambda _key: None, background, lambda: datetime.now(UTC))
+    await writer.emit(JOB, [COMPLETED])
+    await writer.emit(JOB, [COMPLETED, FAILED])
     assert len(emitted) == 2
 
 
@@ -70,19 +67,18 @@ def test_events_that_may_be_emitted_again_are_discarded() -> None:
     assert len(recent) == 0
 
 
-def test_old_events_are_discarded_by_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story() -> None:
-        world = backend.KubernetesBackend(Api(find_credentials()), Platform())
-        world._writer.recent_events.record_new("uid-sums", [COMPLETED])
-        forgetting = asyncio.create_task(world._forget())
-        async with asyncio.timeout(10):
-            while len(world._writer.recent_events):
-                await asyncio.sleep(0.001)
-        forgetting.cancel()
-
+async def test_old_events_are_discarded_by_time_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(backend, "FORGET_SECONDS", 0.001)
     monkeypatch.setattr(recent_events, "EVENT_SECONDS", 0.0)
-    asyncio.run(story())
+    world = backend.KubernetesBackend(Api(find_credentials()), Platform())
+    world._writer.recent_events.record_new("uid-sums", [COMPLETED])
+    forgetting = asyncio.create_task(world._forget())
+    async with asyncio.timeout(10):
+        while len(world._writer.recent_events):
+            await asyncio.sleep(0.001)
+    forgetting.cancel()
 
 
 def test_events_of_a_deleted_object_are_discarded() -> None:

@@ -13,7 +13,7 @@ from daskjob.core.observed import Platform
 from daskjob.kube.access import Access
 from daskjob.kube.api import Api
 from tests.core.manifests import cluster, group
-from tests.kubernetes.given import Plain, pod, run, seen
+from tests.kubernetes.given import Plain, pod, seen
 
 GROUP = Key(names.Kind.GROUP, "default", "simple-more")
 RUNS: dict[str, Any] = {
@@ -40,36 +40,33 @@ def owned(manifest: Manifest, kind: str, uid: str, component: str) -> Manifest:
         ("OnDelete", "another", 3, True),
     ],
 )
-def test_scheduler_is_asked_where_there_are_too_many_workers_or_old_ones(
+async def test_scheduler_is_asked_where_there_are_too_many_workers_or_old_ones(
     strategy: str, template: str, workers: int, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story() -> None:
-        backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Platform())
-        manifest = group(replicas=2)
-        manifest["spec"]["updateStrategy"] = strategy
-        scheduler = owned(
-            pod("simple-scheduler", "default", cluster="simple"),
-            "DaskCluster",
-            "uid-simple",
-            "scheduler",
-        )
-        scheduler["spec"]["containers"][0]["env"] = [{"name": names.ENV_AGENT_TOKEN, "value": "t"}]
-        pods = [scheduler]
-        for number in range(workers):
-            worker = pod(f"w{number}", "default", cluster="simple")
-            worker["metadata"]["annotations"] = {names.ANNOTATION_TEMPLATE: template}
-            pods.append(owned(worker, "DaskWorkerGroup", "uid-simple-more", "worker"))
-        for version, item in enumerate([cluster(), manifest], 1):
-            backend.cache.put(seen(item, version))
-        for version, item in enumerate(pods, 3):
-            backend.cache.put(seen(item, version, **RUNS))
-        questions = []
+    backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Platform())
+    manifest = group(replicas=2)
+    manifest["spec"]["updateStrategy"] = strategy
+    scheduler = owned(
+        pod("simple-scheduler", "default", cluster="simple"),
+        "DaskCluster",
+        "uid-simple",
+        "scheduler",
+    )
+    scheduler["spec"]["containers"][0]["env"] = [{"name": names.ENV_AGENT_TOKEN, "value": "t"}]
+    pods = [scheduler]
+    for number in range(workers):
+        worker = pod(f"w{number}", "default", cluster="simple")
+        worker["metadata"]["annotations"] = {names.ANNOTATION_TEMPLATE: template}
+        pods.append(owned(worker, "DaskWorkerGroup", "uid-simple-more", "worker"))
+    for version, item in enumerate([cluster(), manifest], 1):
+        backend.cache.put(seen(item, version))
+    for version, item in enumerate(pods, 3):
+        backend.cache.put(seen(item, version, **RUNS))
+    questions = []
 
-        async def fresh(uid: str, _endpoint: object) -> None:
-            questions.append(uid)
+    async def fresh(uid: str, _endpoint: object) -> None:
+        questions.append(uid)
 
-        monkeypatch.setattr(backend.agents, "fresh", fresh)
-        await backend.observe(GROUP)
-        assert questions == (["uid-simple"] if asked else [])
-
-    run(story())
+    monkeypatch.setattr(backend.agents, "fresh", fresh)
+    await backend.observe(GROUP)
+    assert questions == (["uid-simple"] if asked else [])

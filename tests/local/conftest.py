@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,17 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-Eventually = Callable[[Callable[[], object]], None]
+from tests.waiting import wait_until
+
+Eventually = Callable[[Callable[[], object]], object]
 
 DEADLINE_SECONDS = 15.0
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    """Return as soon as the condition is true; fail the test after the deadline."""
-    give_up = time.monotonic() + DEADLINE_SECONDS
-    while not true():
-        assert time.monotonic() < give_up, f"still not true after {DEADLINE_SECONDS} s: {true}"
-        time.sleep(0.01)
 
 
 def alive_in(run: str) -> list[int]:

@@ -31,16 +31,12 @@ class Failing(FakeBackend):
         raise ApiError(f"{key.name} cannot be seen")
 
 
-def test_object_that_is_gone_does_not_keep_the_loop_awake(
+async def test_object_that_is_gone_does_not_keep_the_loop_awake(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world = Failing()
 
-    async def story() -> None:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(SerialPasses(world).run(lambda: False), 0.5)
-
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(story())
+    with caplog.at_level(logging.WARNING), pytest.raises(TimeoutError):
+        await asyncio.wait_for(SerialPasses(world).run(lambda: False), 0.5)
     assert world.rounds <= 3
     assert "gone cannot be seen; trying again in" in caplog.text

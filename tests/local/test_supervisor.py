@@ -17,7 +17,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ from daskjob.backends.local.processes import (
     SupervisorLost,
     sweep,
 )
+from tests.waiting import until
 
 Eventually = Callable[[Callable[[], object]], None]
 Alive = Callable[[str], list[int]]
@@ -100,14 +101,12 @@ class Bench:
         return (self.folder / f"{name}.log").read_bytes()
 
     async def has_written(self, text: bytes, name: str = "a") -> None:
-        give_up = time.monotonic() + 15
-        while not (self.folder / f"{name}.log").exists() or text not in self.output(name):
-            assert time.monotonic() < give_up, f"{name} never wrote {text!r}"
-            await asyncio.sleep(0.005)
+        log = self.folder / f"{name}.log"
+        await until(lambda: log.exists() and text in self.output(name), 15, f"{name} said {text!r}")
 
 
 @contextlib.asynccontextmanager
-async def bench(run: str, folder: Path) -> AsyncIterator[Bench]:
+async def bench_of(run: str, folder: Path) -> AsyncIterator[Bench]:
     async with Processes(run) as processes:
         made = Bench(processes, folder)
         listening = asyncio.create_task(made.listen())
@@ -119,152 +118,114 @@ async def bench(run: str, folder: Path) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-def on_bench(run: str, tmp_path: Path) -> Callable[[Callable[[Bench], Awaitable[None]]], None]:
-    """Run an async test with its own bench."""
-
-    def go(test: Callable[[Bench], Awaitable[None]]) -> None:
-        async def with_bench() -> None:
-            async with bench(run, tmp_path) as made:
-                await test(made)
-
-        asyncio.run(with_bench())
-
-    return go
-
-
-OnBench = Callable[[Callable[[Bench], Awaitable[None]]], None]
+def bench(run: str, tmp_path: Path) -> contextlib.AbstractAsyncContextManager[Bench]:
+    """A bench of its own for an async test."""
+    return bench_of(run, tmp_path)
 
 
 # --- how processes end -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 127, 255])
-def test_the_exit_code_is_reported(on_bench: OnBench, code: int) -> None:
-    async def test(bench: Bench) -> None:
-        started = await bench.start("sh", "-c", f"exit {code}")
-        assert isinstance(started, Started)
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert (end.exit_code, end.signal, end.left) == (code, None, 0)
-        assert started.at <= end.at
-        assert bench.events == [started, end]
-
-    on_bench(test)
+async def test_the_exit_code_is_reported(bench: Bench, code: int) -> None:
+    started = await bench.start("sh", "-c", f"exit {code}")
+    assert isinstance(started, Started)
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert (end.exit_code, end.signal, end.left) == (code, None, 0)
+    assert started.at <= end.at
+    assert bench.events == [started, end]
 
 
-def test_an_exit_without_cleanup_has_its_code(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.python("import os; os._exit(7)")
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert (end.exit_code, end.signal) == (7, None)
-
-    on_bench(test)
+async def test_an_exit_without_cleanup_has_its_code(bench: Bench) -> None:
+    await bench.python("import os; os._exit(7)")
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert (end.exit_code, end.signal) == (7, None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGINT, signal.SIGPIPE])
-def test_the_signal_that_ended_a_process_is_reported(on_bench: OnBench, number: int) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sh", "-c", f"kill -{int(number)} $$")
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert (end.exit_code, end.signal) == (None, number)
-
-    on_bench(test)
+async def test_the_signal_that_ended_a_process_is_reported(bench: Bench, number: int) -> None:
+    await bench.start("sh", "-c", f"kill -{int(number)} $$")
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert (end.exit_code, end.signal) == (None, number)
 
 
-def test_a_stopped_process_gets_sigterm_and_can_exit_by_itself(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sh", "-c", "trap 'echo bye; exit 5' TERM; echo ready; sleep 60 & wait")
-        await bench.has_written(b"ready")
-        await bench.processes.stop("a", grace_seconds=30)
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert end.exit_code == 5
-        assert bench.output() == b"ready\nbye\n"
-
-    on_bench(test)
+async def test_a_stopped_process_gets_sigterm_and_can_exit_by_itself(bench: Bench) -> None:
+    await bench.start("sh", "-c", "trap 'echo bye; exit 5' TERM; echo ready; sleep 60 & wait")
+    await bench.has_written(b"ready")
+    await bench.processes.stop("a", grace_seconds=30)
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.exit_code == 5
+    assert bench.output() == b"ready\nbye\n"
 
 
 IGNORES_TERM = f"trap '' TERM; echo ready; while :; do sleep {LONG}; done"
 
 
-def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sh", "-c", IGNORES_TERM)
-        await bench.has_written(b"ready")
-        before = time.monotonic()
-        await bench.processes.stop("a", grace_seconds=0.4)
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert end.signal == signal.SIGKILL
-        assert 0.4 <= time.monotonic() - before < 3
-
-    on_bench(test)
+async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(bench: Bench) -> None:
+    await bench.start("sh", "-c", IGNORES_TERM)
+    await bench.has_written(b"ready")
+    before = time.monotonic()
+    await bench.processes.stop("a", grace_seconds=0.4)
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.signal == signal.SIGKILL
+    assert 0.4 <= time.monotonic() - before < 3
 
 
-def test_a_repeated_stop_can_shorten_the_grace_but_not_lengthen_it(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sh", "-c", IGNORES_TERM)
-        await bench.has_written(b"ready")
-        before = time.monotonic()
-        await bench.processes.stop("a", grace_seconds=60)
-        await bench.processes.stop("a", grace_seconds=0.2)
-        await bench.processes.stop("a", grace_seconds=60)
-        await bench.end_of()
-        assert 0.2 <= time.monotonic() - before < 3
-
-    on_bench(test)
+async def test_a_repeated_stop_can_shorten_the_grace_but_not_lengthen_it(bench: Bench) -> None:
+    await bench.start("sh", "-c", IGNORES_TERM)
+    await bench.has_written(b"ready")
+    before = time.monotonic()
+    await bench.processes.stop("a", grace_seconds=60)
+    await bench.processes.stop("a", grace_seconds=0.2)
+    await bench.processes.stop("a", grace_seconds=60)
+    await bench.end_of()
+    assert 0.2 <= time.monotonic() - before < 3
 
 
-def test_a_stop_without_grace_kills_at_once(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 60 & wait")
-        await bench.has_written(b"ready")
-        await bench.processes.stop("a", grace_seconds=0)
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert end.signal == signal.SIGKILL
-
-    on_bench(test)
+async def test_a_stop_without_grace_kills_at_once(bench: Bench) -> None:
+    await bench.start("sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 60 & wait")
+    await bench.has_written(b"ready")
+    await bench.processes.stop("a", grace_seconds=0)
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.signal == signal.SIGKILL
 
 
-def test_stopping_an_id_that_is_not_running_has_no_effect(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.processes.stop("never-started")
-        await bench.start("true")
-        await bench.end_of()
-        await bench.processes.stop("a")
-        await bench.start("true", name="b")
-        await bench.end_of("b")
-        assert [type(event) for event in bench.events] == [Started, Exited] * 2
-
-    on_bench(test)
+async def test_stopping_an_id_that_is_not_running_has_no_effect(bench: Bench) -> None:
+    await bench.processes.stop("never-started")
+    await bench.start("true")
+    await bench.end_of()
+    await bench.processes.stop("a")
+    await bench.start("true", name="b")
+    await bench.end_of("b")
+    assert [type(event) for event in bench.events] == [Started, Exited] * 2
 
 
-def test_a_terminals_interrupt_reaches_neither_the_supervisor_nor_its_processes(
-    on_bench: OnBench,
+async def test_a_terminals_interrupt_reaches_neither_the_supervisor_nor_its_processes(
+    bench: Bench,
 ) -> None:
-    async def test(bench: Bench) -> None:
-        started = await bench.start("sleep", LONG)
-        assert isinstance(started, Started)
-        supervisor = bench.processes.supervisor_pid
-        assert supervisor is not None
-        sessions = {os.getsid(0), os.getsid(supervisor), os.getsid(started.pid)}
-        assert len(sessions) == 3
-        os.kill(supervisor, signal.SIGINT)
-        os.kill(supervisor, signal.SIGHUP)
-        await bench.start("true", name="b")
-        await bench.end_of("b")
-        assert list(bench.processes.running) == ["a"]
-
-    on_bench(test)
+    started = await bench.start("sleep", LONG)
+    assert isinstance(started, Started)
+    supervisor = bench.processes.supervisor_pid
+    assert supervisor is not None
+    sessions = {os.getsid(0), os.getsid(supervisor), os.getsid(started.pid)}
+    assert len(sessions) == 3
+    os.kill(supervisor, signal.SIGINT)
+    os.kill(supervisor, signal.SIGHUP)
+    await bench.start("true", name="b")
+    await bench.end_of("b")
+    assert list(bench.processes.running) == ["a"]
 
 
 # --- rejected starts -------------------------------------------------------------------------
 
 
-def test_a_rejected_start_names_its_cause(on_bench: OnBench, tmp_path: Path) -> None:
+async def test_a_rejected_start_names_its_cause(bench: Bench, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("#!/bin/sh\n")
     broken = tmp_path / "broken"
@@ -274,81 +235,66 @@ def test_a_rejected_start_names_its_cause(on_bench: OnBench, tmp_path: Path) -> 
     text.write_text("just text\n")
     text.chmod(0o755)
 
-    async def test(bench: Bench) -> None:
-        async def why(*argv: str, **how: Any) -> str:
-            answer = await bench.start(*argv, **how)
-            assert isinstance(answer, NotRunning)
-            return answer.error
+    async def why(*argv: str, **how: Any) -> str:
+        answer = await bench.start(*argv, **how)
+        assert isinstance(answer, NotRunning)
+        return answer.error
 
-        missing = os.strerror(errno.ENOENT)
-        assert await why("/no/such/program") == f"cannot run /no/such/program: {missing}"
-        assert "no such program in PATH (/nowhere)" in await why("ls", env={"PATH": "/nowhere"})
-        assert f"{plain} is not executable (chmod +x)" in await why(str(plain))
-        assert "it is a directory" in await why(str(tmp_path))
-        assert "interpreter or loader that it names does not exist" in await why(str(broken))
-        assert "neither a program for this machine nor a script" in await why(str(text))
-        assert "too long" in await why("true", "x" * 5_000_000)
-        nowhere = await why("true", cwd=tmp_path / "gone")
-        assert nowhere == f"cannot use the working directory {tmp_path / 'gone'}: {missing}"
-        assert "NUL" in await why("true", "a\0b")
-        assert "'A=B' cannot be the name of a variable" in await why("true", env={"A=B": "c"})
-        assert not bench.processes.running
-        assert all(isinstance(event, NotRunning) for event in bench.events)
-
-    on_bench(test)
+    missing = os.strerror(errno.ENOENT)
+    assert await why("/no/such/program") == f"cannot run /no/such/program: {missing}"
+    assert "no such program in PATH (/nowhere)" in await why("ls", env={"PATH": "/nowhere"})
+    assert f"{plain} is not executable (chmod +x)" in await why(str(plain))
+    assert "it is a directory" in await why(str(tmp_path))
+    assert "interpreter or loader that it names does not exist" in await why(str(broken))
+    assert "neither a program for this machine nor a script" in await why(str(text))
+    assert "too long" in await why("true", "x" * 5_000_000)
+    nowhere = await why("true", cwd=tmp_path / "gone")
+    assert nowhere == f"cannot use the working directory {tmp_path / 'gone'}: {missing}"
+    assert "NUL" in await why("true", "a\0b")
+    assert "'A=B' cannot be the name of a variable" in await why("true", env={"A=B": "c"})
+    assert not bench.processes.running
+    assert all(isinstance(event, NotRunning) for event in bench.events)
 
 
-def test_a_running_id_is_rejected_and_can_be_reused_after_its_end(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        first, second = await asyncio.gather(bench.start("sleep", LONG), bench.start("sleep", LONG))
-        assert isinstance(first, Started)
-        assert isinstance(second, NotRunning)
-        third = await bench.start("sleep", LONG)
-        assert isinstance(third, NotRunning)
-        assert third.error == "a is still running"
-        await bench.processes.stop("a", grace_seconds=0)
-        await bench.end_of()
-        assert isinstance(await bench.start("true"), Started)
-
-    on_bench(test)
+async def test_a_running_id_is_rejected_and_can_be_reused_after_its_end(bench: Bench) -> None:
+    first, second = await asyncio.gather(bench.start("sleep", LONG), bench.start("sleep", LONG))
+    assert isinstance(first, Started)
+    assert isinstance(second, NotRunning)
+    third = await bench.start("sleep", LONG)
+    assert isinstance(third, NotRunning)
+    assert third.error == "a still runs"
+    await bench.processes.stop("a", grace_seconds=0)
+    await bench.end_of()
+    assert isinstance(await bench.start("true"), Started)
 
 
-def test_nothing_starts_after_close(run: str, tmp_path: Path) -> None:
-    async def test() -> None:
-        async with bench(run, tmp_path) as made:
-            await made.processes.close()
-            assert isinstance(await made.start("true"), NotRunning)
-            await made.processes.close()
-
-    asyncio.run(test())
+async def test_nothing_starts_after_close(run: str, tmp_path: Path) -> None:
+    async with bench_of(run, tmp_path) as made:
+        await made.processes.close()
+        assert isinstance(await made.start("true"), NotRunning)
+        await made.processes.close()
 
 
 # --- the environment of a process -------------------------------------------------------------
 
 
-def test_the_environment_is_the_given_one_plus_the_marker(
-    on_bench: OnBench, run: str, monkeypatch: pytest.MonkeyPatch
+async def test_the_environment_is_the_given_one_plus_the_marker(
+    bench: Bench, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_PARENT", "1")
     given = {"PATH": PATH, "GREETING": "grüß $HOME\nzwei", "EMPTY": "", "BYTES": "\udcff\udcfe"}
 
-    async def test(bench: Bench) -> None:
-        assert isinstance(await bench.start("env", "-0", name="pod/main", env=given), Started)
-        await bench.end_of("pod/main")
-        found = bench.output("pod-main").rstrip(b"\0").split(b"\0")
-        wanted = [os.fsencode(f"{name}={value}") for name, value in given.items()]
-        assert sorted(found) == sorted([*wanted, f"DASKJOB_PROCESS={run}/pod/main".encode()])
-
-    on_bench(test)
+    assert isinstance(await bench.start("env", "-0", name="pod/main", env=given), Started)
+    await bench.end_of("pod/main")
+    found = bench.output("pod-main").rstrip(b"\0").split(b"\0")
+    wanted = [os.fsencode(f"{name}={value}") for name, value in given.items()]
+    assert sorted(found) == sorted([*wanted, f"DASKJOB_PROCESS={run}/pod/main".encode()])
 
 
-def test_standard_input_is_at_its_end(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sh", "-c", "cat; echo end")
-        await bench.end_of()
-        assert bench.output() == b"end\n"
-
-    on_bench(test)
+async def test_standard_input_is_at_its_end(bench: Bench) -> None:
+    await bench.start("sh", "-c", "cat; echo end")
+    await bench.end_of()
+    assert bench.output() == b"end\n"
 
 
 def test_standard_input_is_inherited_on_request(run: str, tmp_path: Path) -> None:
@@ -373,87 +319,69 @@ def test_standard_input_is_inherited_on_request(run: str, tmp_path: Path) -> Non
     assert (tmp_path / "log").read_bytes() == b"piped\xff"
 
 
-def test_output_of_any_bytes_is_appended_to_the_log(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        for _ in range(2):
-            await bench.start("sh", "-c", r"printf '\377\000'; printf '\200\n' >&2")
-            await bench.end_of()
-            bench.events.clear()
-        assert bench.output() == b"\xff\0\x80\n" * 2
-
-    on_bench(test)
+async def test_output_of_any_bytes_is_appended_to_the_log(bench: Bench) -> None:
+    for _ in range(2):
+        await bench.start("sh", "-c", r"printf '\377\000'; printf '\200\n' >&2")
+        await bench.end_of()
+        bench.events.clear()
+    assert bench.output() == b"\xff\0\x80\n" * 2
 
 
-def test_100_mb_of_output_reach_the_log(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sh", "-c", "head -c 100000000 /dev/zero")
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert end.exit_code == 0
-        log = bench.folder / "a.log"
-        assert log.stat().st_size == 100_000_000
-        log.unlink()
-
-    on_bench(test)
+async def test_100_mb_of_output_reach_the_log(bench: Bench) -> None:
+    await bench.start("sh", "-c", "head -c 100000000 /dev/zero")
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.exit_code == 0
+    log = bench.folder / "a.log"
+    assert log.stat().st_size == 100_000_000
+    log.unlink()
 
 
-def test_a_process_runs_even_if_its_log_cannot_be_opened(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        nowhere = bench.folder / "gone" / "log"
-        started = await bench.start("sh", "-c", "echo lost; exit 4", log=nowhere)
-        assert isinstance(started, Started)
-        missing = os.strerror(errno.ENOENT)
-        assert started.log_error == f"cannot write the log {nowhere}: {missing}"
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert end.exit_code == 4
-
-    on_bench(test)
+async def test_a_process_runs_even_if_its_log_cannot_be_opened(bench: Bench) -> None:
+    nowhere = bench.folder / "gone" / "log"
+    started = await bench.start("sh", "-c", "echo lost; exit 4", log=nowhere)
+    assert isinstance(started, Started)
+    missing = os.strerror(errno.ENOENT)
+    assert started.log_error == f"cannot write the log {nowhere}: {missing}"
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.exit_code == 4
 
 
-def test_a_named_pipe_without_a_reader_as_log_does_not_block(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        pipe = bench.folder / "pipe"
-        os.mkfifo(pipe)
-        started = await bench.start("true", log=pipe)
-        assert isinstance(started, Started)
-        assert started.log_error is not None
-
-    on_bench(test)
+async def test_a_named_pipe_without_a_reader_as_log_does_not_block(bench: Bench) -> None:
+    pipe = bench.folder / "pipe"
+    os.mkfifo(pipe)
+    started = await bench.start("true", log=pipe)
+    assert isinstance(started, Started)
+    assert started.log_error is not None
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_fails_only_the_process_that_writes(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sh", "-c", "echo lost || exit 9", log=Path("/dev/full"))
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert end.exit_code == 9
-
-    on_bench(test)
+async def test_a_full_disk_fails_only_the_process_that_writes(bench: Bench) -> None:
+    await bench.start("sh", "-c", "echo lost || exit 9", log=Path("/dev/full"))
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.exit_code == 9
 
 
 @linux_only
-def test_a_process_inherits_three_descriptors_and_default_signals(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        # The shell's builtins do not fork, so what is shown is the process itself; Python, which
-        # changes the signals, then takes its place.
-        show = "while read -r line; do echo $line; done < /proc/$$/status; exec "
-        show += f"{sys.executable} -I -S -c 'import os; print(os.listdir(\"/proc/self/fd\"))'"
-        with socket.socket() as ours, open(os.devnull) as another:
-            os.set_inheritable(ours.fileno(), True)
-            os.set_inheritable(another.fileno(), True)
-            await bench.start("sh", "-c", show)
-            await bench.end_of()
-        *status, descriptors = bench.output().decode().splitlines()
-        assert descriptors == "['0', '1', '2', '3']"  # 3: the folder that is being listed
-        masks = dict(line.split(": ") for line in status if line.startswith("Sig"))
-        # 32 and 33 are reserved by the C library, which does not let programs set them.
-        reachable = ~(0b11 << 31)
-        assert int(masks["SigBlk"], 16) & reachable == 0
-        assert int(masks["SigIgn"], 16) & reachable == 0
-
-    on_bench(test)
+async def test_a_process_inherits_three_descriptors_and_default_signals(bench: Bench) -> None:
+    # The shell's builtins do not fork, so what is shown is the process itself; Python, which
+    # changes the signals, then takes its place.
+    show = "while read -r line; do echo $line; done < /proc/$$/status; exec "
+    show += f"{sys.executable} -I -S -c 'import os; print(os.listdir(\"/proc/self/fd\"))'"
+    with socket.socket() as ours, open(os.devnull) as another:
+        os.set_inheritable(ours.fileno(), True)
+        os.set_inheritable(another.fileno(), True)
+        await bench.start("sh", "-c", show)
+        await bench.end_of()
+    *status, descriptors = bench.output().decode().splitlines()
+    assert descriptors == "['0', '1', '2', '3']"  # 3: the folder that is being listed
+    masks = dict(line.split(": ") for line in status if line.startswith("Sig"))
+    # 32 and 33 are reserved by the C library, which does not let programs set them.
+    reachable = ~(0b11 << 31)
+    assert int(masks["SigBlk"], 16) & reachable == 0
+    assert int(masks["SigIgn"], 16) & reachable == 0
 
 
 # --- leftovers of a process ------------------------------------------------------------------
@@ -499,36 +427,32 @@ FORKS = {
 
 
 @pytest.mark.parametrize("what", FORKS)
-def test_leftovers_of_a_process_are_gone_when_its_end_is_reported(
-    on_bench: OnBench, what: str
+async def test_leftovers_of_a_process_are_gone_when_its_end_is_reported(
+    bench: Bench, what: str
 ) -> None:
-    async def test(bench: Bench) -> None:
-        report = bench.folder / "report"
-        env = {"PATH": PATH, "REPORT": str(report)}
-        # A second process, so that leftovers are not attributed for lack of another owner.
-        await bench.start("sleep", LONG, name="other")
-        await bench.start("sh", "-c", f"{FORKS[what]}\nexit 6", env=env)
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert (end.exit_code, end.left) == (6, 0), bench.output()
-        pids = [int(line) for line in report.read_text().split()]
-        assert pids
-        assert not any(map(lives, pids))
-        assert list(bench.processes.running) == ["other"]
-        assert len(psutil.Process(bench.processes.supervisor_pid).children()) == 1
-
-    on_bench(test)
+    report = bench.folder / "report"
+    env = {"PATH": PATH, "REPORT": str(report)}
+    # A second process, so that nothing is attributed for lack of another owner.
+    await bench.start("sleep", LONG, name="other")
+    await bench.start("sh", "-c", f"{FORKS[what]}\nexit 6", env=env)
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert (end.exit_code, end.left) == (6, 0), bench.output()
+    pids = [int(line) for line in report.read_text().split()]
+    assert pids
+    assert not any(map(lives, pids))
+    assert list(bench.processes.running) == ["other"]
+    assert len(psutil.Process(bench.processes.supervisor_pid).children()) == 1
 
 
 @linux_only
-def test_a_daemon_that_shed_its_environment_is_gone_when_the_last_process_ends(
-    on_bench: OnBench,
+async def test_a_daemon_that_shed_its_environment_is_gone_when_the_last_process_ends(
+    bench: Bench,
 ) -> None:
-    async def test(bench: Bench) -> None:
-        report = bench.folder / "report"
-        await bench.start("sleep", LONG, name="other")
-        await bench.python(
-            f"""
+    report = bench.folder / "report"
+    await bench.start("sleep", LONG, name="other")
+    await bench.python(
+        f"""
             import os, time
             if os.fork() == 0:
                 os.setsid()
@@ -539,52 +463,42 @@ def test_a_daemon_that_shed_its_environment_is_gone_when_the_last_process_ends(
             while not os.fstat(1).st_size:
                 time.sleep(0.001)
             """,
-            log=report,
-        )
-        await bench.end_of()
-        daemon = psutil.Process(int(report.read_text()))
-        await bench.processes.stop("other", grace_seconds=0)
-        await bench.end_of("other")
-        assert not lives(daemon.pid)
-
-    on_bench(test)
+        log=report,
+    )
+    await bench.end_of()
+    daemon = psutil.Process(int(report.read_text()))
+    await bench.processes.stop("other", grace_seconds=0)
+    await bench.end_of("other")
+    assert not lives(daemon.pid)
 
 
 @linux_only
-def test_orphans_that_end_by_themselves_leave_no_zombie(
-    on_bench: OnBench, eventually: Eventually
+async def test_orphans_that_end_by_themselves_leave_no_zombie(
+    bench: Bench, eventually: Eventually
 ) -> None:
-    async def test(bench: Bench) -> None:
-        # 200 orphans: their parents end first, so that they become children of the supervisor.
-        orphan = "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.0$i &) ; done"
-        await bench.start("sh", "-c", f"for n in $(seq 20); do {orphan}; done; echo ok; sleep 60")
-        await bench.has_written(b"ok")
-        supervisor = psutil.Process(bench.processes.supervisor_pid)
-        await asyncio.to_thread(eventually, lambda: len(supervisor.children(recursive=True)) == 2)
-        assert len(supervisor.children()) == 1
-
-    on_bench(test)
+    # 200 orphans: their parents end first, so that they become children of the supervisor.
+    orphan = "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.0$i &) ; done"
+    await bench.start("sh", "-c", f"for n in $(seq 20); do {orphan}; done; echo ok; sleep 60")
+    await bench.has_written(b"ok")
+    supervisor = psutil.Process(bench.processes.supervisor_pid)
+    await asyncio.to_thread(eventually, lambda: len(supervisor.children(recursive=True)) == 2)
+    assert len(supervisor.children()) == 1
 
 
 @linux_only
-def test_a_run_inside_a_run_ends_with_it(
-    on_bench: OnBench, make_run: Callable[[], str], alive: Alive, eventually: Eventually
+async def test_a_run_inside_a_run_ends_with_it(
+    bench: Bench, make_run: Callable[[], str], alive: Alive, eventually: Eventually
 ) -> None:
     inner = make_run()
 
-    async def test(bench: Bench) -> None:
-        await bench.start("sleep", LONG, name="other")
-        await bench.start(
-            *(sys.executable, "-c", parent_script(inner, bench.folder)), cwd=project()
-        )
-        await asyncio.to_thread(eventually, lambda: len(alive(inner)) >= 4)
-        await bench.processes.stop("a", grace_seconds=0)
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert end.left == 0
-        assert alive(inner) == []
-
-    on_bench(test)
+    await bench.start("sleep", LONG, name="other")
+    await bench.start(*(sys.executable, "-c", parent_script(inner, bench.folder)), cwd=project())
+    await asyncio.to_thread(eventually, lambda: len(alive(inner)) >= 4)
+    await bench.processes.stop("a", grace_seconds=0)
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.left == 0
+    assert alive(inner) == []
 
 
 # --- the end of the parent and of the supervisor ---------------------------------------------
@@ -689,100 +603,84 @@ def test_processes_die_with_a_killed_supervisor_even_without_a_parent(
         assert alive(run) == []
 
 
-def test_a_killed_supervisor_is_reported_for_each_process_and_nothing_remains(
-    on_bench: OnBench, run: str, alive: Alive, eventually: Eventually
+async def test_a_killed_supervisor_is_reported_for_each_process_and_nothing_remains(
+    bench: Bench, run: str, alive: Alive, eventually: Eventually
 ) -> None:
-    async def test(bench: Bench) -> None:
-        daemon = bench.folder / "daemon.py"
-        daemon.write_text(DAEMON + "time.sleep(60)\n")
-        report = bench.folder / "report"
-        await bench.start(sys.executable, "-IS", str(daemon), str(report))
-        await bench.start("sh", "-c", IGNORES_TERM, name="b")
-        await bench.has_written(b"ready", "b")
-        await asyncio.to_thread(eventually, lambda: report.exists() and report.stat().st_size)
-        assert bench.processes.supervisor_pid is not None
-        os.kill(bench.processes.supervisor_pid, signal.SIGKILL)
-        for name in ("a", "b"):
-            end = await bench.end_of(name)
-            assert isinstance(end, SupervisorLost)
-            assert end.error == "the process that ran it was killed by SIGKILL"
+    daemon = bench.folder / "daemon.py"
+    daemon.write_text(DAEMON + "time.sleep(60)\n")
+    report = bench.folder / "report"
+    await bench.start(sys.executable, "-IS", str(daemon), str(report))
+    await bench.start("sh", "-c", IGNORES_TERM, name="b")
+    await bench.has_written(b"ready", "b")
+    await asyncio.to_thread(eventually, lambda: report.exists() and report.stat().st_size)
+    assert bench.processes.supervisor_pid is not None
+    os.kill(bench.processes.supervisor_pid, signal.SIGKILL)
+    for name in ("a", "b"):
+        end = await bench.end_of(name)
+        assert isinstance(end, SupervisorLost)
+        assert end.error == "the process that ran it was killed by SIGKILL"
+    assert alive(run) == []
+    assert not bench.processes.running
+    rejected = await bench.start("true", name="c")
+    assert isinstance(rejected, NotRunning)
+
+
+async def test_a_start_is_rejected_when_the_supervisor_is_killed_meanwhile(bench: Bench) -> None:
+    assert bench.processes.supervisor_pid is not None
+    os.kill(bench.processes.supervisor_pid, signal.SIGSTOP)
+    start = asyncio.create_task(bench.start("sleep", LONG))
+    await asyncio.sleep(0)
+    os.kill(bench.processes.supervisor_pid, signal.SIGKILL)
+    rejected = await asyncio.wait_for(start, 15)
+    assert isinstance(rejected, NotRunning)
+    assert "SIGKILL" in rejected.error
+
+
+async def test_a_terminated_supervisor_stops_its_processes_and_reports_their_ends(
+    bench: Bench,
+) -> None:
+    await bench.start("sleep", LONG)
+    assert bench.processes.supervisor_pid is not None
+    os.kill(bench.processes.supervisor_pid, signal.SIGTERM)
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.signal == signal.SIGTERM
+
+
+async def test_closing_stops_everything_within_the_grace(
+    run: str, tmp_path: Path, alive: Alive
+) -> None:
+    async with bench_of(run, tmp_path) as made:
+        await made.start("sh", "-c", IGNORES_TERM)
+        await made.start("sleep", LONG, name="b")
+        await made.has_written(b"ready")
+        before = time.monotonic()
+        await made.processes.close(grace_seconds=0.3)
+        assert 0.3 <= time.monotonic() - before < 3
         assert alive(run) == []
-        assert not bench.processes.running
-        rejected = await bench.start("true", name="c")
-        assert isinstance(rejected, NotRunning)
-
-    on_bench(test)
-
-
-def test_a_start_is_rejected_when_the_supervisor_is_killed_meanwhile(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        assert bench.processes.supervisor_pid is not None
-        os.kill(bench.processes.supervisor_pid, signal.SIGSTOP)
-        start = asyncio.create_task(bench.start("sleep", LONG))
-        await asyncio.sleep(0)
-        os.kill(bench.processes.supervisor_pid, signal.SIGKILL)
-        rejected = await asyncio.wait_for(start, 15)
-        assert isinstance(rejected, NotRunning)
-        assert "SIGKILL" in rejected.error
-
-    on_bench(test)
+        first, second = await made.end_of("a"), await made.end_of("b")
+        assert isinstance(first, Exited)
+        assert isinstance(second, Exited)
+        assert (first.signal, second.signal) == (signal.SIGKILL, signal.SIGTERM)
 
 
-def test_a_terminated_supervisor_stops_its_processes_and_reports_their_ends(
-    on_bench: OnBench,
-) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sleep", LONG)
-        assert bench.processes.supervisor_pid is not None
-        os.kill(bench.processes.supervisor_pid, signal.SIGTERM)
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert end.signal == signal.SIGTERM
-
-    on_bench(test)
+async def test_closing_again_shortens_the_grace(bench: Bench) -> None:
+    await bench.start("sh", "-c", IGNORES_TERM)
+    await bench.has_written(b"ready")
+    patient = asyncio.create_task(bench.processes.close(grace_seconds=60))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(bench.processes.close(grace_seconds=0), 10)
+    await asyncio.wait_for(patient, 10)
 
 
-def test_closing_stops_everything_within_the_grace(run: str, tmp_path: Path, alive: Alive) -> None:
-    async def test() -> None:
-        async with bench(run, tmp_path) as made:
-            await made.start("sh", "-c", IGNORES_TERM)
-            await made.start("sleep", LONG, name="b")
-            await made.has_written(b"ready")
-            before = time.monotonic()
-            await made.processes.close(grace_seconds=0.3)
-            assert 0.3 <= time.monotonic() - before < 3
-            assert alive(run) == []
-            first, second = await made.end_of("a"), await made.end_of("b")
-            assert isinstance(first, Exited)
-            assert isinstance(second, Exited)
-            assert (first.signal, second.signal) == (signal.SIGKILL, signal.SIGTERM)
-
-    asyncio.run(test())
-
-
-def test_closing_again_shortens_the_grace(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start("sh", "-c", IGNORES_TERM)
-        await bench.has_written(b"ready")
-        patient = asyncio.create_task(bench.processes.close(grace_seconds=60))
-        await asyncio.sleep(0)
-        await asyncio.wait_for(bench.processes.close(grace_seconds=0), 10)
-        await asyncio.wait_for(patient, 10)
-
-    on_bench(test)
-
-
-def test_a_cancelled_close_leaves_nothing(run: str, tmp_path: Path, alive: Alive) -> None:
-    async def test() -> None:
-        async with bench(run, tmp_path) as made:
-            await made.start("sh", "-c", IGNORES_TERM)
-            await made.has_written(b"ready")
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(made.processes.close(grace_seconds=60), 0.05)
-            await made.end_of()
-            assert alive(run) == []
-
-    asyncio.run(test())
+async def test_a_cancelled_close_leaves_nothing(run: str, tmp_path: Path, alive: Alive) -> None:
+    async with bench_of(run, tmp_path) as made:
+        await made.start("sh", "-c", IGNORES_TERM)
+        await made.has_written(b"ready")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(made.processes.close(grace_seconds=60), 0.05)
+        await made.end_of()
+        assert alive(run) == []
 
 
 def test_a_loop_that_ends_without_closing_leaves_nothing(
@@ -800,42 +698,36 @@ def test_a_loop_that_ends_without_closing_leaves_nothing(
     assert alive(run) == []
 
 
-def test_a_cancelled_start_leaves_nothing(on_bench: OnBench) -> None:
-    async def test(bench: Bench) -> None:
-        start = asyncio.create_task(bench.start("sleep", LONG))
-        await asyncio.sleep(0)
-        start.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await start
-        end = await bench.end_of()
-        assert isinstance(end, Exited)
-        assert end.signal == signal.SIGKILL
-
-    on_bench(test)
+async def test_a_cancelled_start_leaves_nothing(bench: Bench) -> None:
+    start = asyncio.create_task(bench.start("sleep", LONG))
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.signal == signal.SIGKILL
 
 
 # --- many -------------------------------------------------------------------------------------
 
 
-def test_concurrent_runs_do_not_affect_each_other(
+async def test_concurrent_runs_do_not_affect_each_other(
     make_run: Callable[[], str], tmp_path: Path, alive: Alive
 ) -> None:
     one, two = make_run(), make_run()
 
-    async def test() -> None:
-        async with bench(one, tmp_path) as first, bench(two, tmp_path) as second:
-            for made in (first, second):
-                assert isinstance(await made.start("sleep", LONG), Started)
-            await first.processes.close(grace_seconds=5)
-            assert alive(one) == []
-            assert len(alive(two)) == 2
-            assert sweep(one) == 0
-            # A marker that is a prefix of another one is a different one.
-            assert sweep(two[:-1]) == 0
-            assert list(second.processes.running) == ["a"]
-            assert not any(isinstance(event, Exited) for event in second.events)
-
-    asyncio.run(test())
+    async with bench_of(one, tmp_path) as first, bench_of(two, tmp_path) as second:
+        for made in (first, second):
+            assert isinstance(await made.start("sleep", LONG), Started)
+        await first.processes.close(grace_seconds=5)
+        assert alive(one) == []
+        assert len(alive(two)) == 2
+        assert sweep(one) == 0
+        # A marker that is a prefix of another one is a different one.
+        assert sweep(two[:-1]) == 0
+        assert list(second.processes.running) == ["a"]
+        assert not any(isinstance(event, Exited) for event in second.events)
 
 
 def test_sweeping_kills_marked_processes_their_sessions_and_descendants(
@@ -905,44 +797,38 @@ def test_a_process_of_ours_in_a_foreign_session_makes_no_other_process_ours(
         assert supervisor.owners() == {501: "a", 502: "a"}
 
 
-def test_50_processes_start_run_and_end(on_bench: OnBench, alive: Alive, run: str) -> None:
-    async def test(bench: Bench) -> None:
-        names = [f"w{n}" for n in range(50)]
-        answers = await asyncio.gather(
-            *(bench.start("sh", "-c", f"exit {n}", name=name) for n, name in enumerate(names))
-        )
-        assert all(isinstance(answer, Started) for answer in answers)
-        codes = [await bench.end_of(name) for name in names]
-        assert [end.exit_code for end in codes if isinstance(end, Exited)] == list(range(50))
-        await asyncio.gather(*(bench.start("sleep", LONG, name=name) for name in names))
-        assert len(bench.processes.running) == 50
-        assert len(alive(run)) == 51
-
-    on_bench(test)
+async def test_50_processes_start_run_and_end(bench: Bench, alive: Alive, run: str) -> None:
+    names = [f"w{n}" for n in range(50)]
+    answers = await asyncio.gather(
+        *(bench.start("sh", "-c", f"exit {n}", name=name) for n, name in enumerate(names))
+    )
+    assert all(isinstance(answer, Started) for answer in answers)
+    codes = [await bench.end_of(name) for name in names]
+    assert [end.exit_code for end in codes if isinstance(end, Exited)] == list(range(50))
+    await asyncio.gather(*(bench.start("sleep", LONG, name=name) for name in names))
+    assert len(bench.processes.running) == 50
+    assert len(alive(run)) == 51
 
 
 @linux_only
-def test_the_supervisor_keeps_no_descriptor_of_ended_processes_and_sleeps(
-    on_bench: OnBench,
+async def test_the_supervisor_keeps_no_descriptor_of_ended_processes_and_sleeps(
+    bench: Bench,
 ) -> None:
-    async def test(bench: Bench) -> None:
-        supervisor = psutil.Process(bench.processes.supervisor_pid)
-        await bench.start("sleep", LONG, name="other")
-        before = supervisor.num_fds()
-        for n in range(20):
-            await bench.start("sh", "-c", "sleep 60 &", name=f"p{n}")
-            await bench.start("/no/such/program", name=f"r{n}")
-            await bench.start("true", name=f"l{n}", log=Path("/no/such/log"))
-        for n in range(20):
-            await bench.end_of(f"p{n}")
-            await bench.end_of(f"l{n}")
-        assert supervisor.num_fds() == before
-        assert len(supervisor.children()) == 1
-        wakes = supervisor.num_ctx_switches().voluntary
-        await asyncio.sleep(0.3)  # the measured period: an idle supervisor does not wake
-        assert supervisor.num_ctx_switches().voluntary - wakes <= 1
-
-    on_bench(test)
+    supervisor = psutil.Process(bench.processes.supervisor_pid)
+    await bench.start("sleep", LONG, name="other")
+    before = supervisor.num_fds()
+    for n in range(20):
+        await bench.start("sh", "-c", "sleep 60 &", name=f"p{n}")
+        await bench.start("/no/such/program", name=f"r{n}")
+        await bench.start("true", name=f"l{n}", log=Path("/no/such/log"))
+    for n in range(20):
+        await bench.end_of(f"p{n}")
+        await bench.end_of(f"l{n}")
+    assert supervisor.num_fds() == before
+    assert len(supervisor.children()) == 1
+    wakes = supervisor.num_ctx_switches().voluntary
+    await asyncio.sleep(0.3)  # the measured period: an idle supervisor does not wake
+    assert supervisor.num_ctx_switches().voluntary - wakes <= 1
 
 
 # --- the supervisor itself -------------------------------------------------------------------

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tests.cluster.fake_nodes import ENDS_AFTER, FAILURES, fake_placement
+from tests.cluster.plugin import Kubectl
+from tests.waiting import wait_until
 
 Manifest = dict[str, Any]
 
+#: A job, and what daskjob makes for it.
+KINDS_OF_A_JOB = ("daskjobs", "daskclusters", "daskworkergroups", "pods", "services")
 SLEEPS = ["sleep", "3600"]
 
 
@@ -87,3 +92,14 @@ def condition(found: Manifest, kind: str) -> Manifest:
     """A condition of an object; empty where it has none of this type."""
     conditions = found.get("status", {}).get("conditions") or []
     return next((c for c in conditions if c["type"] == kind), {})
+
+
+def until_only(
+    kubectl: Kubectl, *left: str, kinds: Sequence[str] = KINDS_OF_A_JOB, seconds: float = 60
+) -> None:
+    """Wait until of some kinds nothing exists but this, as ``kind/name``."""
+
+    def there() -> list[str]:
+        return kubectl.there(*kinds)
+
+    wait_until(lambda: there() == sorted(left), seconds, there, pause=0.2)

@@ -17,6 +17,7 @@ from tests.cluster.proxy import FaultProxy, Request
 from tests.operator.history import NotThere, Server, fresh_server
 from tests.operator.invariants import about
 from tests.operator.process import OperatorProcess
+from tests.waiting import until
 
 #: What an operator writes that is about no job.
 _NOT_COUNTED = {"leases"}
@@ -63,10 +64,11 @@ class Stage:
 
     async def at_rest(self, seconds: float = 1.0) -> None:
         """Wait until the operator has written nothing for so long."""
-        give_up = time.monotonic() + 30
-        while time.monotonic() - max((r.at for r in self.writes), default=0.0) < seconds:
-            assert time.monotonic() < give_up, f"it writes on and on\n{self.told()}"
-            await asyncio.sleep(0.05)
+
+        def at_rest() -> bool:
+            return time.monotonic() - max((r.at for r in self.writes), default=0.0) >= seconds
+
+        await until(at_rest, 30, self.told, pause=0.05)
 
 
 Story = Callable[[Stage], Awaitable[None]]

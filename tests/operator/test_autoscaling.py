@@ -13,7 +13,8 @@ import pytest
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
 from tests.operator.clusters import client_pod, documented, fake_cluster, running
 from tests.operator.installed import Operator
-from tests.operator.jobs import condition, container, ended, pod_spec, python_job
+from tests.operator.jobs import condition, container, ended, pod_spec, python_job, until_only
+from tests.waiting import wait_until
 
 Manifest = dict[str, Any]
 Apply = Callable[..., None]
@@ -59,14 +60,17 @@ def workers(kubectl: Kubectl, group: str = "simple-default") -> int:
     return len(kubectl.there("pods", labelSelector=selector))
 
 
-def followed(kubectl: Kubectl, until: Callable[[], object], seconds: float) -> set[int]:
+def followed(kubectl: Kubectl, true: Callable[[], object], seconds: float) -> set[int]:
     """Wait until it is true; return the sizes that the default group has had meanwhile."""
     sizes: set[int] = set()
-    give_up = time.monotonic() + seconds
-    while not until():
+
+    def reached() -> bool:
+        if true():
+            return True
         sizes.add(replicas(kubectl))
-        assert time.monotonic() < give_up, f"sizes so far: {sizes}\n{kubectl('get', 'pods')}"
-        time.sleep(0.3)
+        return False
+
+    wait_until(reached, seconds, lambda: f"{sizes}\n{kubectl('get', 'pods')}", pause=0.3)
     return sizes
 
 
@@ -193,11 +197,8 @@ def test_workers_of_a_job_follow_the_scheduler_and_go_with_the_job(
     assert job["status"]["jobStatus"] == "Successful"
     said = kubectl.log("sums-runner").splitlines()
     assert f"the sum is {sum(n * n for n in range(30))}" in said
-    give_up = time.monotonic() + 60
     kinds = ("daskclusters", "daskworkergroups", "daskautoscalers", "pods")
-    while (left := kubectl.there(*kinds)) != ["pod/sums-runner"]:
-        assert time.monotonic() < give_up, json.dumps(left)
-        time.sleep(0.3)
+    until_only(kubectl, "pod/sums-runner", kinds=kinds)
 
 
 def test_group_keeps_its_size_when_its_cluster_is_to_follow_the_scheduler_no_more(

@@ -23,6 +23,7 @@ from tests.operator.history import Manifest, Server
 from tests.operator.invariants import about, violations
 from tests.operator.jobs import condition, container, ended, fake_job, pod_spec, says
 from tests.operator.staged import Results, Stage, Story, assert_told, side_by_side
+from tests.waiting import until
 
 #: How long a job may take that comes after bad ones: as long as without them, on a slow machine.
 GOOD_SECONDS = 15.0
@@ -249,9 +250,11 @@ async def quota(stage: Stage) -> None:
 async def until_counted(server: Server, name: str) -> None:
     """Wait until a quota has counted what there is: until then it lets everything in."""
     path = f"/api/v1/namespaces/{server.namespace}/resourcequotas/{name}"
-    async with asyncio.timeout(30):
-        while not (await server.ask("GET", path)).get("status", {}).get("used"):
-            await asyncio.sleep(0.1)
+
+    async def counted() -> object:
+        return (await server.ask("GET", path)).get("status", {}).get("used")
+
+    await until(counted, 30, pause=0.1)
 
 
 def asks(job: Manifest, resources: Manifest) -> None:
@@ -540,7 +543,5 @@ async def rarely_tried(stage: Stage) -> None:
         return float(looks[-1])
 
     # Counts are told first, some seconds later.
-    async with asyncio.timeout(20):
-        while planned() < RARELY_SECONDS:
-            await asyncio.sleep(0.2)
+    await until(lambda: planned() >= RARELY_SECONDS, 20, planned, pause=0.2)
     assert tries(stage, "bad-runner") == {"create pods bad-runner": 1}

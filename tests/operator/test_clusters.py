@@ -13,7 +13,8 @@ import pytest
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
 from tests.operator.clusters import client_pod, cluster, documented, fake_cluster, running
 from tests.operator.installed import Operator
-from tests.operator.jobs import condition
+from tests.operator.jobs import condition, until_only
+from tests.waiting import wait_until
 
 Manifest = dict[str, Any]
 Apply = Callable[..., None]
@@ -41,18 +42,16 @@ def all_ready(workers: int) -> Callable[[Manifest], bool]:
 
 def logged(kubectl: Kubectl, words: str, seconds: float = 90) -> str:
     """Wait until the client has said something; return all that it has said."""
-    give_up = time.monotonic() + seconds
-    while words not in (text := kubectl.log("client")):
-        assert time.monotonic() < give_up, text
-        time.sleep(0.3)
-    return text
+
+    def text() -> str:
+        return kubectl.log("client")
+
+    wait_until(lambda: words in text(), seconds, text, pause=0.3)
+    return text()
 
 
 def until_nothing_is_left(kubectl: Kubectl, *apart_from: str) -> None:
-    give_up = time.monotonic() + 90
-    while (found := kubectl.there(*KINDS)) != sorted(apart_from):
-        assert time.monotonic() < give_up, f"still there: {found}"
-        time.sleep(0.3)
+    until_only(kubectl, *apart_from, kinds=KINDS, seconds=90)
 
 
 def test_documented_cluster_and_group_run_scale_and_go_together(
@@ -258,10 +257,12 @@ def test_workers_that_are_evicted_again_and_again_are_replaced_at_once_and_are_n
         kubectl("create", f"--raw={path}", "-f", "-", stdin=json.dumps(eviction))
         patch = f"--patch={json.dumps({'status': TAKEN_ALONG})}"
         kubectl("patch", "pod", names[1], "--subresource=status", "--type=merge", patch)
-        give_up = time.monotonic() + 30
-        while len(there := kubectl(*workers).split()) != 4 or f"pod/{names[0]}" in there:
-            assert time.monotonic() < give_up, there
-            time.sleep(0.2)
+
+        def replaced(name: str = f"pod/{names[0]}") -> bool:
+            there = kubectl(*workers).split()
+            return len(there) == 4 and name not in there
+
+        wait_until(replaced, 30, lambda: kubectl(*workers), pause=0.2)
     # Time to tell of failures, if there were any.
     time.sleep(6)
     status = wait_for("daskworkergroup", "simple-default", all_ready(4))["status"]

@@ -16,6 +16,7 @@ from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
 from tests.operator.clusters import cluster, fake_cluster, running
 from tests.operator.installed import Operator
 from tests.operator.jobs import ended, fake_job, python_job, says
+from tests.waiting import wait_until
 
 Manifest = dict[str, Any]
 Apply = Callable[..., None]
@@ -42,10 +43,11 @@ def within_budget(requests: list[Request], workers: int) -> None:
 
 def until_cleaned_up(kubectl: Kubectl, jobs: int = 1) -> None:
     """Wait until of so many jobs, and of all they made, only their runners are left."""
-    give_up = time.monotonic() + 120
-    while len(found := kubectl.there("daskclusters", "pods")) > jobs:
-        assert time.monotonic() < give_up, f"still there: {found}"
-        time.sleep(0.2)
+
+    def there() -> list[str]:
+        return kubectl.there("daskclusters", "pods")
+
+    wait_until(lambda: len(there()) <= jobs, 120, there, pause=0.2)
     # What comes too late would be missed: the next pass of everything.
     time.sleep(2)
 
@@ -99,13 +101,11 @@ def test_restart_of_the_operator_writes_nothing_about_100_ended_and_20_running_j
     fake_nodes(2)
     apply(*(fake_job(name=f"done-{n}", workers=1, ends_after="0s") for n in range(100)))
     apply(*(fake_job(name=f"busy-{n}") for n in range(20)))
-    give_up = time.monotonic() + 180
-    while True:
-        found = [job.get("status", {}).get("jobStatus") for job in kubectl.items("daskjobs")]
-        if (found.count("Successful"), found.count("Running")) == (100, 20):
-            break
-        assert time.monotonic() < give_up, Counter(found)
-        time.sleep(1)
+
+    def states() -> Counter[str | None]:
+        return Counter(job.get("status", {}).get("jobStatus") for job in kubectl.items("daskjobs"))
+
+    wait_until(lambda: states() == {"Successful": 100, "Running": 20}, 180, states, pause=1)
     # The runners of all, and the schedulers and workers of those that run.
     until_cleaned_up(kubectl, 100 + 20 * 4 + 20)
     time.sleep(COUNTS_TOLD_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -22,6 +21,7 @@ from tests.operator.jobs import (
     pod_spec,
     python_job,
     says,
+    until_only,
 )
 
 Manifest = dict[str, Any]
@@ -38,15 +38,6 @@ def image(kubernetes: Kubernetes) -> str:
 
 def pods(kubectl: Kubectl) -> dict[str, Manifest]:
     return {pod["metadata"]["name"]: pod for pod in kubectl.items("pods")}
-
-
-def until_only(kubectl: Kubectl, *left: str, seconds: float = 60) -> None:
-    """Wait until nothing of a job exists but this, as ``kind/name``."""
-    kinds = ("daskjobs", "daskclusters", "daskworkergroups", "pods", "services")
-    give_up = time.monotonic() + seconds
-    while (found := kubectl.there(*kinds)) != sorted(left):
-        assert time.monotonic() < give_up, f"still there: {found}"
-        time.sleep(0.2)
 
 
 def test_documented_job_runs_unchanged_but_for_its_image(

@@ -15,6 +15,7 @@ from tests.cluster.plugin import Kubernetes
 from tests.cluster.proxy import Request
 from tests.operator.jobs import fake_job
 from tests.operator.staged import staged
+from tests.waiting import until
 
 FakeNodes = Callable[[int], None]
 
@@ -46,9 +47,7 @@ async def _creations(kubeconfig: Path, folder: Path) -> list[Request]:
     async with staged(access, folder, "sequence") as stage:
         server, proxy = stage.server, stage.proxy
         await stage.operator.start()
-        async with asyncio.timeout(60):
-            while not proxy.requests("create", "leases"):
-                await asyncio.sleep(0.1)
+        await until(lambda: proxy.requests("create", "leases"), 60, pause=0.1)
         await asyncio.sleep(1)
         await server.create("DaskJob", fake_job())
         # Two workers, a scheduler and a runner.

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cluster.plugin import WaitFor
 from tests.operator.installed import Operator
 from tests.operator.jobs import ended, fake_job
+from tests.waiting import wait_until
 
 Manifest = dict[str, Any]
 
@@ -43,14 +44,11 @@ def without_jobs(operator: Operator) -> dict[str, Metric]:
     A namespace ends with its pods, then its jobs: they may outlive a test by some seconds, and the
     operator looks at all namespaces.
     """
-    give_up = time.monotonic() + 180
-    while left := operator.kubectl("get", "daskjobs", "--all-namespaces", "--output=name"):
-        assert time.monotonic() < give_up, f"still there: {left}"
-        time.sleep(1)
-    while value(found := scraped(operator), "daskjob_jobs"):
-        assert time.monotonic() < give_up, "it still counts jobs that are gone"
-        time.sleep(0.5)
-    return found
+    left = ("get", "daskjobs", "--all-namespaces", "--output=name")
+    wait_until(lambda: not operator.kubectl(*left), 180, lambda: operator.kubectl(*left), pause=1)
+    gone = "it still counts jobs that are gone"
+    wait_until(lambda: not value(scraped(operator), "daskjob_jobs"), 180, gone, pause=0.5)
+    return scraped(operator)
 
 
 def test_scrape_tells_of_a_job_that_succeeded_and_of_one_that_failed(

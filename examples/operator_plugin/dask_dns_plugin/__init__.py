@@ -1,1 +1,1 @@
-"""A plugin of the operator: every Dask scheduler gets a name in DNS."""
+"""A plugin of the operator: gives every Dask scheduler a name in DNS."""

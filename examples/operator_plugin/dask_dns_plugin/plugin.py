@@ -1,8 +1,8 @@
-"""Give every Dask scheduler's Service the host name by which ExternalDNS publishes it.
+"""Annotate every Dask scheduler's Service with a host name, which ExternalDNS publishes.
 
-https://kubernetes-sigs.github.io/external-dns reads that from an annotation of the Service. The
-operator loads this module when it starts, since the package names it as an entry point of the
-group ``dask_operator_plugin``; all that kopf offers may stand here.
+https://kubernetes-sigs.github.io/external-dns reads it from an annotation of the Service. The
+operator loads this module at start, because the package declares it as an entry point of the group
+``dask_operator_plugin``. A plugin may use all features of kopf.
 """
 
 import logging
@@ -24,7 +24,7 @@ async def name_the_scheduler(
     logger: logging.Logger | logging.LoggerAdapter[Any],
     **_: Any,
 ) -> None:
-    """Put the name into the Service's annotations, unless somebody has put one there."""
+    """Set the Service's annotation, unless it has one already."""
     if ANNOTATION in meta.get("annotations", {}):
         return
     cluster = meta["labels"]["dask.org/cluster-name"]
