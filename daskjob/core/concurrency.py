@@ -14,7 +14,7 @@ from contextlib import contextmanager
 #: Steps at once of a pass that delays no other. More are no faster, and need more connections.
 STEPS_ALONE = 32
 #: Steps at once of a big pass during a small one, and for ``AFTERWARDS_SECONDS`` after it.
-STEPS_BESIDE = 4
+STEPS_GIVING_WAY = 4
 #: A pass with up to this number of steps is small: a job and its cluster, or a group with a few
 #: workers.
 SMALL_STEPS = 16
@@ -60,8 +60,8 @@ class PassConcurrency:
         if steps <= SMALL_STEPS:
             return STEPS_ALONE
         self._forget_past()
-        beside = (self._until.keys() | self._small) - {cluster}
-        return STEPS_BESIDE if beside else STEPS_ALONE
+        others = (self._until.keys() | self._small) - {cluster}
+        return STEPS_GIVING_WAY if others else STEPS_ALONE
 
     def _forget_past(self) -> None:
         """Discard clusters to which others no longer give way."""

@@ -18,7 +18,7 @@ ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 _TYPES = frozenset({ADDED, MODIFIED, DELETED, BOOKMARK})
 
 #: Levels of nested mappings and lists that are read. The specs allow half of that, so they notice
-#: what is cut off here.
+#: the values cut off here.
 READ_LEVELS = 2 * DEEPEST_LEVELS
 #: A string, whose brackets do not count, or a bracket.
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')

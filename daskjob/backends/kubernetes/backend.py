@@ -167,7 +167,7 @@ class KubernetesBackend:
             self._writer.recent_events.tidy()
 
     async def synced(self) -> None:
-        """Return once the cache has listed all kinds."""
+        """Return once the first list of every kind is in the cache."""
         for informer in self.informers:
             await informer.synced.wait()
 

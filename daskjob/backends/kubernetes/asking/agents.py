@@ -64,7 +64,7 @@ class _Followed:
     asked_at: float = float("-inf")
     #: The time of the next query; infinite while no pass follows it or an answer is pending.
     due: float = float("inf")
-    silences: int = 0
+    failures: int = 0
     asking: bool = False
 
     @property
@@ -145,7 +145,7 @@ class Agents:
     def silent(self, cluster_uid: str) -> bool:
         """Return whether a cluster's scheduler has failed to answer ``PATIENCE`` times in a row."""
         found = self._followed.get(cluster_uid)
-        return found is not None and found.silences >= PATIENCE
+        return found is not None and found.failures >= PATIENCE
 
     async def fresh(self, cluster_uid: str, endpoint: Endpoint) -> DaskState | None:
         """Return the current state of a cluster's scheduler; ``None`` if it does not answer."""
@@ -190,7 +190,7 @@ class Agents:
         found = self._followed.get(cluster_uid)
         if found is None:
             self._followed[cluster_uid] = found = _Followed(endpoint)
-        found.silences = 0
+        found.failures = 0
         found.record(state, route, self._now())
 
     def forget(self, cluster_uid: str) -> None:
@@ -232,9 +232,9 @@ class Agents:
         route = followed.asked = followed.route
         try:
             answer = dask_state(await self.ask(followed.endpoint, route))
-            followed.silences = 0
+            followed.failures = 0
         except NoAnswer as error:
-            followed.silences += 1
+            followed.failures += 1
             logger.debug("the scheduler at %s: %s", followed.endpoint.url, error)
             answer = None
         followed.asking = False
@@ -242,8 +242,8 @@ class Agents:
         if self._followed.get(cluster_uid) is not followed:
             return
         # One or two failures keep the last state; the third discards it.
-        changed = followed.silences == PATIENCE
-        if not 0 < followed.silences < PATIENCE:
+        changed = followed.failures == PATIENCE
+        if not 0 < followed.failures < PATIENCE:
             changed |= (followed.state, followed.answered) != (answer, route)
             followed.record(answer, route, self._now())
         if followed.wanted:

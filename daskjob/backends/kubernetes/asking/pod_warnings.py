@@ -71,7 +71,7 @@ class PodWarnings:
         return found
 
     def forget(self, uid: str) -> None:
-        """Discard what is recorded of a pod, or of an owner of pods, that is gone."""
+        """Discard the records of a pod, or of an owner of pods, that is gone."""
         self._warnings_of.pop(uid, None)
         self._asked_at.pop(uid, None)
 

@@ -54,7 +54,7 @@ class Wakes:
             self._wake(key)
 
     def rejected(self, owner: Key) -> None:
-        """Wake the passes over all owners of a rejected object: it may decide their outcome."""
+        """Wake the passes over all owners of this object after a rejection: it may end them."""
         item = self._cache.get(owner.kind, owner.namespace, owner.name)
         for key in {*self._owners(item)} if item else ():
             self._wake(key)

@@ -47,7 +47,7 @@ class CachedApi:
         CreateRejected
             Also if a webhook or policy removed labels or owners, so that we could not watch the
             object, or not recognize it as ours. It is deleted again, if we may: a pass that never
-            sees what it created would create more and more.
+            sees its own objects would create more and more.
         """
         ref = object_ref(manifest)
         try:

@@ -54,7 +54,7 @@ class Writer:
         self.recent_events = RecentEvents()
 
     def forget(self, key: Key) -> None:
-        """Discard what is recorded of an object that is gone."""
+        """Discard the records of an object that is gone."""
         self.rejections.forget(key)
         self.rejected_statuses.forget(key)
         self.api.unsettled.forget(key)
