@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.rejections import counted
 from daskjob.core import names
-from daskjob.core.dask import DaskState, DaskWorker, Retirement, TaskCounts
+from daskjob.core.dask import DaskState, DaskWorker, TaskCounts
 from daskjob.core.decision import Patch, Retire
 from daskjob.core.errors import ApiError, CreateRejected, RejectionKind, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time, metadata, object_ref
-from daskjob.core.observed import ObservedJob, Platform
+from daskjob.core.observed import Platform
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.reconcile import reconcile
 from daskjob.core.status import JobStatus, job_status_from
@@ -98,19 +98,16 @@ class FakeBackend(InMemoryBackend):
         with _Write(self, f"status {ref.kind}/{ref.name}"):
             await super().write_status(ref, status)
 
-    async def ask_to_retire(self, group: Manifest, retire: Retire) -> Retirement:
+    async def ask_to_retire(self, retire: Retire) -> Manifest | None:
         """Confirm, or not, as the test has it."""
-        del group
         self.writes.append("retire " + " ".join(sorted(retire.addresses)))
-        addresses = frozenset(retire.addresses)
-        if self.retires:
-            self._retired |= addresses
-            return Retirement(retired=addresses, at=self.now)
-        return Retirement(remaining=addresses, at=self.now)
+        confirmed = retire.addresses if self.retires else ()
+        self._retired.update(confirmed)
+        return {"retired": list(confirmed)}
 
-    async def ask_for_report(self, observed: ObservedJob) -> Manifest | None:
+    async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
         """Return the report that the test has set."""
-        self.writes.append(f"report {observed.ref.name}")
+        self.writes.append(f"report {scheduler.ref.name}")
         return self.report
 
     def forget(self) -> None:

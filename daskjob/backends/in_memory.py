@@ -13,12 +13,12 @@ from datetime import datetime
 from daskjob.backends.rejections import counted
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
-from daskjob.core.dask import DaskState, Retirement
+from daskjob.core.dask import DaskState, Retirement, retirement_from
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.errors import Conflict, CreateRejected, NotFound
 from daskjob.core.lookup import ListLookup
-from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata, object_ref
+from daskjob.core.manifests import Key, Manifest, ObjectRef, object_ref
 from daskjob.core.observed import (
     CollectedReport,
     Observed,
@@ -28,12 +28,14 @@ from daskjob.core.observed import (
     ObservedJob,
     Platform,
     Rejection,
+    Seen,
     autoscaler_observed,
     cluster_observed,
     group_observed,
     job_observed,
 )
 from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
+from daskjob.core.pods import PodFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,47 +105,33 @@ class InMemoryBackend:
         return with_warnings(observed, warnings)
 
     def _job(self, observed: ObservedJob) -> ObservedJob:
-        cluster = observed.cluster
-        scheduler = observed.scheduler
-        return replace(
-            observed,
-            rejections=self._rejections(observed.job.meta.namespace),
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(cluster.ref.uid) if cluster else None,
-            report=self.reports.get(scheduler.ref.uid) if scheduler else None,
-            platform=self.platform,
-        )
+        cluster, scheduler = observed.cluster, observed.scheduler
+        report = self.reports.get(scheduler.ref.uid) if scheduler else None
+        return replace(self._completed(observed, cluster.ref.uid if cluster else ""), report=report)
 
     def _cluster(self, observed: ObservedCluster) -> ObservedCluster:
-        return replace(
-            observed,
-            rejections=self._rejections(observed.cluster.meta.namespace),
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(observed.cluster.meta.uid),
-            entropy=self.entropy(),
-            platform=self.platform,
-        )
+        return replace(self._completed(observed, observed.meta.uid), entropy=self.entropy())
 
     def _group(self, observed: ObservedGroup) -> ObservedGroup:
-        cluster = observed.cluster
+        uid = observed.cluster.meta.uid if observed.cluster else ""
+        retirement = self.retirements.get(observed.meta.uid)
         return replace(
-            observed,
-            rejections=self._rejections(observed.group.meta.namespace),
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(cluster.meta.uid) if cluster else None,
-            retirement=self.retirements.get(observed.group.meta.uid),
-            entropy=self.entropy(),
-            platform=self.platform,
+            self._completed(observed, uid), retirement=retirement, entropy=self.entropy()
         )
 
     def _autoscaler(self, observed: ObservedAutoscaler) -> ObservedAutoscaler:
         uid = observed.cluster.meta.uid if observed.cluster else ""
+        demands = self.demands.get(uid, {})
+        return replace(self._completed(observed, uid), silent=uid in self.mute, demands=demands)
+
+    def _completed(self, observed: Seen, cluster_uid: str) -> Seen:
+        """Add what every pass sees that no object shows."""
         return replace(
             observed,
-            status_rejection=self.status_rejections.get(observed.ref.uid),
-            dask=self.dask.get(uid),
-            silent=uid in self.mute,
-            demands=self.demands.get(uid, {}),
+            rejections=self._rejections(observed.meta.namespace),
+            status_rejection=self.status_rejections.get(observed.meta.uid),
+            dask=self.dask.get(cluster_uid),
+            platform=self.platform,
         )
 
     def said(self, cluster_uid: str, state: DaskState) -> None:
@@ -196,30 +184,26 @@ class InMemoryBackend:
         except (NotFound, Conflict):
             return
 
-    async def retire(self, owner: Key, retire: Retire) -> None:
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler of a group's cluster to move its workers' data away."""
-        group = self.store.get(owner)
-        if group is not None:
-            answer = await self.ask_to_retire(group, retire)
-            self.retirements[str(metadata(group).get("uid"))] = answer
-            self.changed()
+        answer = await self.ask_to_retire(retire)
+        self.retirements[group.uid] = retirement_from(answer, retire.addresses, self.clock())
+        self.changed()
 
-    async def ask_to_retire(self, group: Manifest, retire: Retire) -> Retirement:
+    async def ask_to_retire(self, retire: Retire) -> Manifest | None:
         """Return the scheduler's answer; a world without one cannot be asked."""
-        del group
-        return Retirement(remaining=frozenset(retire.addresses), answered=False, at=self.clock())
+        del retire
+        return None
 
-    async def collect_report(self, owner: Key) -> None:
-        """Ask the agent of a job's scheduler for its last words."""
-        observed = await self.observe(owner)
-        if isinstance(observed, ObservedJob) and observed.scheduler is not None:
-            report = await self.ask_for_report(observed)
-            self.reports[observed.scheduler.ref.uid] = CollectedReport(report)
-            self.changed()
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
+        """Ask the agent of a job's scheduler for its report."""
+        del job
+        self.reports[scheduler.ref.uid] = CollectedReport(await self.ask_for_report(scheduler))
+        self.changed()
 
-    async def ask_for_report(self, observed: ObservedJob) -> Manifest | None:
+    async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
         """Return the agent's report; a world without one has none."""
-        del observed
+        del scheduler
         return None
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:

@@ -10,6 +10,7 @@ from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Observed
+from daskjob.core.pods import PodFacts
 
 
 class NotLeading(ApiError):
@@ -55,14 +56,14 @@ class LeaderOnly:
         self.check()
         await self._backend.patch(patch)
 
-    async def retire(self, owner: Key, retire: Retire) -> None:
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask a scheduler to move workers' data away."""
         self.check()
-        await self._backend.retire(owner, retire)
+        await self._backend.retire(group, retire)
 
-    async def collect_report(self, owner: Key) -> None:
-        """Ask a job's scheduler for its last words; that changes nothing."""
-        await self._backend.collect_report(owner)
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
+        """Ask a job's scheduler for its report; that changes nothing."""
+        await self._backend.collect_report(job, scheduler)
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write a status."""

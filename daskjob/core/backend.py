@@ -12,6 +12,7 @@ from typing import Protocol
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import Observed
+from daskjob.core.pods import PodFacts
 
 
 class Wake(Protocol):
@@ -65,12 +66,12 @@ class Backend(Protocol):
         """
         ...
 
-    async def retire(self, owner: Key, retire: Retire) -> None:
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler to move workers' data away; ``observed.retirement`` has its answer."""
         ...
 
-    async def collect_report(self, owner: Key) -> None:
-        """Ask the agent for its final report, for 2 s at most; ``observed.report`` has it."""
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
+        """Ask a scheduler's agent for its report, for 2 s at most; ``observed.report`` has it."""
         ...
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:

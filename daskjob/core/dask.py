@@ -1,11 +1,11 @@
-"""What the scheduler says of itself: the agent's answers as values.
+"""The state of a scheduler: parsed responses of its agent.
 
-No I/O here. An answer comes from a tenant's pod: every field may be missing or of any type.
+A response comes from a tenant's pod: every field may be missing or of any type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ from daskjob.core.manifests import integer, mapping
 
 @dataclass(frozen=True, slots=True)
 class TaskCounts:
-    """Tasks of a scheduler. ``total`` are all that were, are or will be computed."""
+    """Tasks of a scheduler. ``total`` counts all: computed, running and waiting."""
 
     total: int = 0
     done: int = 0
@@ -29,48 +29,54 @@ class DaskWorker:
 
     name: str
     address: str
-    #: Bytes that its process takes.
+    #: Memory of its process in bytes.
     memory: int = 0
-    #: Tasks that it works on.
+    #: Number of tasks that it is running.
     processing: int = 0
-    #: Whether it was told to go: it takes no more tasks.
+    #: Whether it is retiring: it gets no more tasks.
     retiring: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DaskState:
-    """One answer of the scheduler's agent."""
+    """One response of the scheduler's agent."""
 
     tasks: TaskCounts = TaskCounts()
-    #: When a task last changed its state; ``None``: never yet.
+    #: When a task last changed its state; ``None``: never.
     last_transition: datetime | None = None
-    #: Since when there is nothing to do; ``None`` while there is.
+    #: Since when it has had no tasks; ``None`` while it has.
     idle_since: datetime | None = None
     workers: tuple[DaskWorker, ...] = ()
-    #: Connected clients.
+    #: Number of connected clients.
     clients: int = 0
-    #: How many workers it wants of each group, by the name of the DaskWorkerGroup.
+    #: The number of workers that it wants in each group, by the name of the DaskWorkerGroup.
     targets: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """The scheduler's word on workers that it was asked to retire, by address."""
+    """The scheduler's response to a request to retire workers, by address."""
 
-    #: Confirmed: they hold no data that is nowhere else, and get no more tasks.
+    #: Confirmed: all their data is elsewhere too, and they get no more tasks.
     retired: frozenset[str] = frozenset()
-    #: Not confirmed within the bound: they work on.
+    #: Not confirmed in time: they continue to work.
     remaining: frozenset[str] = frozenset()
-    #: False: the scheduler could not be asked, and nobody may be deleted on its word.
+    #: False: the scheduler did not respond, so no worker is confirmed.
     answered: bool = True
     at: datetime | None = None
 
 
-def retirement_from(answer: Mapping[str, object], asked: frozenset[str]) -> Retirement:
-    """Return what an answer to ``POST retire`` says of the workers that were asked for."""
+def retirement_from(
+    answer: Mapping[str, object] | None, asked: Collection[str], at: datetime
+) -> Retirement:
+    """Return what an answer to ``POST retire`` confirms; ``None``: there was no answer."""
+    if answer is None:
+        return Retirement(remaining=frozenset(asked), answered=False, at=at)
     retired = answer.get("retired")
-    confirmed = frozenset(map(str, retired)) if isinstance(retired, list) else frozenset()
-    return Retirement(retired=confirmed & asked, remaining=asked - confirmed)
+    confirmed = frozenset(asked).intersection(
+        map(str, retired if isinstance(retired, list) else ())
+    )
+    return Retirement(retired=confirmed, remaining=frozenset(asked) - confirmed, at=at)
 
 
 def host_of(address: str) -> str:
@@ -79,7 +85,7 @@ def host_of(address: str) -> str:
 
 
 def dask_state(answer: Mapping[str, object]) -> DaskState:
-    """Return the state that an answer to ``GET state`` tells."""
+    """Return the state in a response to ``GET state``."""
     tasks = mapping(answer.get("tasks"))
     return DaskState(
         tasks=TaskCounts(
@@ -98,7 +104,7 @@ def dask_state(answer: Mapping[str, object]) -> DaskState:
 
 
 def _workers(table: object) -> list[DaskWorker]:
-    """Return the workers of a table with ``columns`` and ``rows``; columns may come and go."""
+    """Return the workers of a table with ``columns`` and ``rows``; the columns may vary."""
     columns, rows = mapping(table).get("columns"), mapping(table).get("rows")
     if not isinstance(columns, list) or not isinstance(rows, list):
         return []
@@ -120,7 +126,7 @@ def _workers(table: object) -> list[DaskWorker]:
 
 
 def _targets(wanted: Mapping[str, object]) -> dict[str, int]:
-    """Return the counts among the wishes; of what is no count nothing is known."""
+    """Return the valid counts; ignore any other value."""
     counts = {str(group): integer(count) for group, count in wanted.items()}
     return {group: count for group, count in counts.items() if count is not None and count >= 0}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.pods import PodFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Retire:
 
     addresses: tuple[str, ...]
     timeout_seconds: int
+    #: The scheduler pod that the pass observed; ``None`` if there is none.
+    scheduler: PodFacts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ class Decision:
     stop: tuple[ObjectRef, ...] = ()
     patch: tuple[Patch, ...] = ()
     retire: Retire | None = None
-    #: Collect the agent's report before anything is decided about an ended attempt.
-    collect_report: bool = False
+    #: The scheduler pod to ask for its report before the end of an attempt is decided.
+    report_from: PodFacts | None = None
     events: tuple[Event, ...] = ()
     #: When time alone may change the decision.
     wake_at: datetime | None = None

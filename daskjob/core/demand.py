@@ -1,12 +1,12 @@
-"""How many workers a scheduler has wanted of a group, and since when that is known. No I/O here.
+"""The number of workers that a scheduler has wanted in a group, over time.
 
-A stabilisation window asks for the most, or the fewest, that was wanted within it. A scheduler is
-asked once in a while, so what it said holds until it says something else. Of what it said before
-only that is kept which may still be the most or the fewest of some window: of an hour in which the
-wish went up and down a thousand times, a handful of levels.
+A stabilisation window needs the maximum, or the minimum, of the number wanted within it. The
+scheduler is polled, so each value holds until the next one. Past values are kept only while they
+can still be the maximum or minimum of some window: even an hour with a thousand changes leaves a
+handful of levels.
 
-Nothing of this is written anywhere. Who knows nothing of the past, after a restart or a silence,
-begins anew: a window that reaches back further than what is known has no answer.
+Nothing is persisted. After a restart or a gap the history starts again, and a window that begins
+before the history has no result.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-#: Levels that are kept on each side. Of more, the two oldest are taken for one that was wanted by
-#: both until the later's end, which makes a window longer, never shorter.
+#: Maximum number of levels on each side. Beyond it, the two oldest are merged into one that lasts
+#: until the later's end; this can only make a window longer, never shorter.
 MOST_LEVELS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A number of workers that was wanted, until a moment."""
+    """A number of workers that was wanted until a time."""
 
     workers: int
     until: datetime
@@ -31,18 +31,18 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a scheduler wants of one group now, and has wanted since it is known."""
+    """The number of workers that a scheduler wants in one group, now and in the known past."""
 
-    #: Workers that are wanted now.
+    #: The number of workers wanted now.
     workers: int
     since: datetime
-    #: More was wanted before: each more than what came after it, so each the most of some window.
+    #: Higher past values: each exceeds all later ones, so each is the maximum of some window.
     highs: tuple[Level, ...] = ()
-    #: Fewer were wanted before, likewise.
+    #: Lower past values, likewise.
     lows: tuple[Level, ...] = ()
 
     def then(self, workers: int, at: datetime) -> Demand:
-        """Return the demand after the scheduler has said what it wants now."""
+        """Return the demand after a new value from the scheduler."""
         if workers == self.workers:
             return self
         left = Level(self.workers, at)
@@ -51,21 +51,21 @@ class Demand:
         return replace(self, workers=workers, highs=_thinned(highs), lows=_thinned(lows))
 
     def most(self, seconds: int, now: datetime) -> int | None:
-        """Return the most that was wanted in the last seconds; ``None``: that is not known."""
+        """Return the maximum of the last seconds; ``None`` if the history is too short."""
         start = now - timedelta(seconds=seconds)
         if start < self.since:
             return None
         return max([self.workers, *(high.workers for high in self.highs if high.until > start)])
 
     def fewest(self, seconds: int, now: datetime) -> int | None:
-        """Return the fewest that were wanted in the last seconds; ``None``: that is not known."""
+        """Return the minimum of the last seconds; ``None`` if the history is too short."""
         start = now - timedelta(seconds=seconds)
         if start < self.since:
             return None
         return min([self.workers, *(low.workers for low in self.lows if low.until > start)])
 
     def changes(self, down_seconds: int, up_seconds: int) -> Iterator[datetime]:
-        """Yield the moments at which time alone changes what windows of this length tell."""
+        """Yield the times at which the result of these windows changes by itself."""
         for levels, seconds in ((self.highs, down_seconds), (self.lows, up_seconds)):
             window = timedelta(seconds=seconds)
             yield self.since + window
@@ -80,14 +80,14 @@ def _thinned(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     return (Level(oldest.workers, older.until), *rest)
 
 
-#: What a scheduler wants of each group, by the name of the DaskWorkerGroup.
+#: The demand in each group, by the name of the DaskWorkerGroup.
 Demands: TypeAlias = Mapping[str, Demand]
 
 
 def demands_after(before: Demands, targets: Mapping[str, int], at: datetime) -> Demands:
-    """Return what is wanted of each group after an answer of the scheduler.
+    """Return the demand in each group after a response of the scheduler.
 
-    A group of which it says nothing is known no more; one that is new is known from now on.
+    A group missing from it loses its history; a new one starts its history.
     """
     return {
         group: before[group].then(workers, at) if group in before else Demand(workers, at)

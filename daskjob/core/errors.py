@@ -3,22 +3,22 @@
 ::
 
     DaskJobError
-    ├── Invalid            the input cannot be right; every field error at once
-    ├── NotFound           the named object does not exist
-    ├── Conflict           the name or the submission belongs to something else
-    ├── Forbidden          the permission is missing
-    ├── Denied             the API rejected a change of an object
-    ├── ApiError           the API (or this machine) did not do what was asked
-    │   └── Refused        it said no to an object, and why
-    │       └── StatusRejected  it said no to what an object's status says
-    ├── Timeout            the wait ended, the job did not
-    └── Failed          the job ended without success
-        ├── UserFailure            what the job itself did
-        ├── InfrastructureFailure  what happened to it
-        ├── PolicyFailure          a limit that its spec sets
+    ├── Invalid            the input is invalid; lists every mistake
+    ├── NotFound           the object does not exist
+    ├── Conflict           the name or the submission belongs to another object
+    ├── Forbidden          a permission is missing
+    ├── ApiError           a request to the API (or to this machine) failed
+    │   └── CreateRejected      it rejected an object
+    │       └── StatusRejected  it rejected the status of an object
+    ├── ChangeDenied       the API rejected a change of an object
+    ├── Timeout            the wait ended before the job
+    └── Failed             the job ended without success
+        ├── UserFailure            caused by the job itself
+        ├── InfrastructureFailure  caused by its environment
+        ├── PolicyFailure          a limit set by its spec
         └── InvalidFailure         a spec that cannot work
 
-Every class says in ``retryable`` whether the same call may succeed later, and can be pickled.
+``retryable`` of every class is whether the same call may succeed later. All can be pickled.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from daskjob.core.messages import cut
 
 
 class DaskJobError(Exception):
-    """The base of all: catch it to catch everything that daskjob raises on purpose."""
+    """The base class: catch it to catch every exception that daskjob defines."""
 
-    #: Whether the same call may succeed later without anybody changing anything.
+    #: Whether the same call may succeed later without any change by a user.
     retryable: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing that is wrong with a manifest: where, what stands there, and what may stand."""
+    """One mistake in a manifest: its path, the value found, and what is allowed."""
 
     path: str
     value: object
@@ -54,7 +54,7 @@ class FieldError:
 
 
 class Invalid(DaskJobError):
-    """The input cannot be right; nothing was started. ``errors`` holds every mistake at once."""
+    """The input is invalid, and nothing was started. ``errors`` lists every mistake."""
 
     def __init__(self, subject: str, errors: Sequence[FieldError]) -> None:
         super().__init__(subject, tuple(errors))
@@ -67,37 +67,37 @@ class Invalid(DaskJobError):
 
 
 class NotFound(DaskJobError):
-    """The named object does not exist (any more)."""
+    """The object does not exist, or no longer."""
 
 
 class Conflict(DaskJobError):
-    """The name, or the submission, belongs to something else that we must not touch."""
+    """The name, or the submission, belongs to another object, which must stay unchanged."""
 
 
 class Forbidden(DaskJobError):
-    """The permission is missing; somebody has to grant it."""
+    """A permission is missing; an administrator has to grant it."""
 
 
 class ApiError(DaskJobError):
-    """The API, or this machine, did not do what was asked; trying again may help."""
+    """A request to the API, or to this machine, failed; a retry may succeed."""
 
     retryable = True
 
 
 class RejectionKind(StrEnum):
-    """Why an object could not be made, in the classes that a decision tells apart."""
+    """Why an object could not be created, as far as decisions differ."""
 
-    #: 422: the object can never be made as it is.
+    #: 422: the object can never be created as it is.
     INVALID = "Invalid"
-    #: 403 by an admission plugin or webhook: whoever runs it may change their mind.
+    #: 403 by an admission plugin or webhook: its policy may change.
     REJECTED = "Rejected"
-    #: 500: a webhook that the API server has to ask first does not answer; it may any moment.
+    #: 500: an admission webhook does not respond; it may at any moment.
     UNREACHED = "Unreached"
-    #: 403 "exceeded quota": room may come.
+    #: 403 "exceeded quota": quota may become available.
     QUOTA = "Quota"
-    #: 409 and the name belongs to a live object that is not ours.
+    #: 409: the name belongs to an existing object that is not ours.
     CONFLICT = "Conflict"
-    #: 409 and the name belongs to an object that is about to go: wait for it.
+    #: 409: the name belongs to an object that is terminating; wait for its deletion.
     TERMINATING = "Terminating"
 
 
@@ -115,24 +115,24 @@ class CreateRejected(ApiError):
 
 
 class StatusRejected(CreateRejected):
-    """The API said no to the status of an object, which stays as it was."""
+    """The API rejected the status of an object; the old status stays."""
 
     def __str__(self) -> str:
-        return f"the status of {self.name} was refused: {self.message}"
+        return f"the status of {self.name} was rejected: {self.message}"
 
 
 class ChangeDenied(DaskJobError):
-    """The API said no to a change of an object, and says so again until somebody changes that."""
+    """The API rejected a change of an object, and will until a user changes something."""
 
 
 class Timeout(DaskJobError):
-    """The wait ended, the job did not: it goes on and can be waited for again."""
+    """The wait ended before the job, which continues and can be waited for again."""
 
     retryable = True
 
 
 class Failed(DaskJobError):
-    """The job ended without success: raised by whoever waited for it."""
+    """The job ended without success; raised by calls that wait for it."""
 
     def __init__(
         self, reason: str, message: str = "", exit_code: int | None = None, log_tail: str = ""
@@ -148,18 +148,18 @@ class Failed(DaskJobError):
 
 
 class UserFailure(Failed):
-    """The job's own doing: an exit code, too much memory."""
+    """The job itself failed: an exit code, too much memory."""
 
 
 class InfrastructureFailure(Failed):
-    """What happened to the job: eviction, a lost node, an image that cannot be pulled."""
+    """The environment failed: eviction, a lost node, an image that cannot be pulled."""
 
     retryable = True
 
 
 class PolicyFailure(Failed):
-    """A limit that the spec sets was reached, or somebody cancelled."""
+    """A limit set by the spec was reached, or the job was cancelled."""
 
 
 class InvalidFailure(Failed):
-    """The spec cannot work, however often it is tried."""
+    """The spec cannot work; a retry would fail the same way."""

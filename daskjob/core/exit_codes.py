@@ -1,6 +1,6 @@
-"""What a command's exit code says: the same on this machine and on Kubernetes (design §5.5).
+"""Exit codes of commands: the same on this machine and on Kubernetes (design §5.5).
 
-No I/O here. A script's own exit code is passed on; ours stay out of its way at 121 and above.
+A script's own exit code is passed on; daskjob's are 121 and above, to avoid confusion.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from daskjob.core.status import JobStatus
 
 
 class ExitCode(IntEnum):
-    """Exit codes that are daskjob's, not the script's."""
+    """Exit codes of daskjob, not of the script."""
 
     SUCCESS = 0
     USAGE = 2
-    #: What the job ran on failed it: a node, an image, the scheduler.
+    #: The infrastructure failed: a node, an image, the scheduler.
     INFRASTRUCTURE = 121
-    #: A deadline of the job, of an attempt, of a start, or of movement.
+    #: A deadline was exceeded: of the job, an attempt, a start, or a stall.
     DEADLINE = 122
     CANCELLED = 123
-    #: The wait ended, the job did not.
+    #: The wait timed out; the job has not ended.
     WAIT_TIMEOUT = 124
-    #: daskjob itself: an invalid manifest, a missing permission, no API.
+    #: daskjob failed: an invalid manifest, a missing permission, no API.
     DASKJOB = 125
 
 
@@ -38,8 +38,8 @@ _BY_REASON = {
 def exit_code(status: JobStatus) -> int:
     """Return the exit code of a command that waited for a job to end.
 
-    A script's own code is passed on where it ended the job; where attempts were used up, the code
-    of the last one.
+    It is the script's own code if that ended the job; after ``backoffLimit``, that of the last
+    attempt.
     """
     if status.succeeded:
         return ExitCode.SUCCESS

@@ -1,6 +1,6 @@
-"""Why a job is as it is: one ranked answer with evidence and the next step.
+"""Why a job failed or is waiting: the most relevant answer, with evidence and the next step.
 
-No I/O here, so that it works on a saved object as well as on a live one.
+It reads only the object, so it works on a saved one as well as on a live one.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.core.reasons import Reason
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord, job_status_from
 
-#: Lines of a log that are shown as evidence.
+#: Maximum number of log lines shown as evidence.
 EVIDENCE_LINES = 12
 
-#: What to do, by reason; a place where jobs run puts it in its own commands (``next_steps``).
+#: What to do, by reason; places replace some with their own commands (``next_steps``).
 _NEXT_STEPS: Mapping[str, str] = {
     Reason.EXIT_CODE: "Read the end of the log.",
-    Reason.OOM_KILLED: "Give the runner more memory, or leave the data on the workers.",
+    Reason.OOM_KILLED: "Give the runner more memory, or keep the data on the workers.",
     Reason.SCHEDULER_FAILED: "Read the scheduler's log.",
     Reason.WORKERS_FAILED: "Read a worker's log.",
-    Reason.EVICTED: "Request what the pod needs, or run it where nothing is evicted.",
-    Reason.NODE_LOST: "Look at the node; then run the job again.",
-    Reason.RUNNER_LOST: "Run the job again; find out what killed it.",
+    Reason.EVICTED: "Request what the pod needs, or run it where pods are not evicted.",
+    Reason.NODE_LOST: "Check the node, then run the job again.",
+    Reason.RUNNER_LOST: "Find out what killed the runner, then run the job again.",
     Reason.SCHEDULER_LOST: "Give the scheduler more memory, or send it smaller graphs.",
     Reason.IMAGE_PULL: "Check the image's name and the pull secrets.",
-    Reason.UNSCHEDULABLE: "Ask for less, or add nodes.",
-    Reason.QUOTA_EXCEEDED: "Ask for less, or for a larger quota.",
-    Reason.REJECTED: "Ask whoever runs the admission policy.",
-    Reason.VOLUME_MOUNT: "Look at the volume claim.",
-    Reason.CONFIG_MISSING: "Create the Secret or ConfigMap that is named.",
-    Reason.CONTAINER_FAILED: "Look at the pod's spec and its node.",
+    Reason.UNSCHEDULABLE: "Request less, or add nodes.",
+    Reason.QUOTA_EXCEEDED: "Request less, or ask for a larger quota.",
+    Reason.REJECTED: "Ask the administrator of the admission policy.",
+    Reason.VOLUME_MOUNT: "Check the volume claim.",
+    Reason.CONFIG_MISSING: "Create the missing Secret or ConfigMap.",
+    Reason.CONTAINER_FAILED: "Check the pod's spec and its node.",
     Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds, or add workers.",
     Reason.ATTEMPT_DEADLINE_EXCEEDED: "Raise attemptDeadlineSeconds, or add workers.",
-    Reason.STARTUP_DEADLINE_EXCEEDED: "Remove what is in the way, or raise startupDeadlineSeconds.",
+    Reason.STARTUP_DEADLINE_EXCEEDED: "Fix what delays the start, or raise startupDeadlineSeconds.",
     Reason.STALLED: "Look for tasks that no worker can run.",
-    Reason.CANCELLED: "Run it again when it is wanted.",
+    Reason.CANCELLED: "Run it again if needed.",
     Reason.INVALID_SPEC: "Correct the manifest: daskjob validate FILE.",
     Reason.NAME_CONFLICT: "Choose another name.",
 }
@@ -45,7 +45,7 @@ _NEXT_STEPS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What is so, what shows it, and what to do."""
+    """The answer, the evidence for it, and what to do."""
 
     headline: str
     evidence: tuple[str, ...] = ()
@@ -55,9 +55,9 @@ class Explanation:
 def explain(
     job: Manifest, *, log_tail: str = "", next_steps: Mapping[str, str] | None = None
 ) -> Explanation:
-    """Return the best answer to "why is the job as it is?".
+    """Return the best explanation of the job's state.
 
-    ``next_steps`` replaces what to do for some reasons; ``{name}`` in it is the job's name.
+    ``next_steps`` replaces the steps for some reasons; ``{name}`` in them is the job's name.
     """
     name = str(metadata(job).get("name", ""))
     steps = {
@@ -81,30 +81,30 @@ def _unfinished(
     name: str, status: JobStatus, evidence: list[str], steps: Mapping[str, str]
 ) -> Explanation:
     if status.job_status is None:
-        step = "Is an operator running that watches its namespace?"
-        return Explanation(f"{name} was not looked at by anybody yet.", (), step)
+        step = "On Kubernetes, check that an operator is running and watches the job's namespace."
+        return Explanation(f"{name} has not been picked up yet: it has no status.", (), step)
     if status.suspended:
-        step = "Set spec.suspend to false."
-        return Explanation(f"{name} is suspended and holds no pods.", tuple(evidence), step)
+        step = "To resume it, set spec.suspend of the DaskJob to false."
+        return Explanation(f"{name} is suspended and has no pods.", tuple(evidence), step)
     if status.reason and status.message and status.attempt_start_time:
         step = steps.get(status.reason, "")
-        headline = f"{name} waits ({status.reason}): {status.message}"
+        headline = f"{name} is waiting ({status.reason}): {status.message}"
         return Explanation(headline, tuple(evidence), step)
     if status.attempts and status.attempt_start_time is None:
         last = status.attempts[-1]
-        headline = f"{name} waits for attempt {status.attempt}: {last.reason}: {last.message}"
+        headline = f"{name} is waiting for attempt {status.attempt}: {last.reason}: {last.message}"
         return Explanation(headline, tuple(evidence), steps.get(last.reason, ""))
     stalled = status.condition(ConditionType.STALLED)
     if stalled and stalled.status:
         step = steps[Reason.STALLED]
-        return Explanation(
-            f"{name} runs and stands still: {stalled.message}", tuple(evidence), step
-        )
-    return Explanation(f"{name} is {status.phase or 'Pending'}; nothing is wrong.", tuple(evidence))
+        headline = f"{name} is running but making no progress: {stalled.message}"
+        return Explanation(headline, tuple(evidence), step)
+    headline = f"{name} is {status.phase or 'Pending'}; no problems found."
+    return Explanation(headline, tuple(evidence))
 
 
 def _root_reason(status: JobStatus) -> str:
-    """Return the reason behind ``BackoffLimitExceeded``: that of the last attempt."""
+    """Return the reason; for ``BackoffLimitExceeded``, that of the last attempt."""
     if status.reason == Reason.BACKOFF_LIMIT_EXCEEDED and status.attempts:
         return status.attempts[-1].reason
     return status.reason
@@ -128,11 +128,11 @@ def _attempts(status: JobStatus) -> list[str]:
 
 
 def _conditions(status: JobStatus) -> list[str]:
-    quiet = ("Starting", "Ended", "Started", "Resumed", "Progress")
+    expected = ("Starting", "Ended", "Started", "Resumed", "Progress")
     return [
         f"{c.type} is false ({c.reason}): {c.message}"
         for c in status.conditions
-        if not c.status and c.reason not in quiet and not status.succeeded
+        if not c.status and c.reason not in expected and not status.succeeded
     ]
 
 
@@ -150,7 +150,7 @@ def _report(status: JobStatus) -> list[str]:
 
 
 def _log_evidence(log_tail: str) -> list[str]:
-    """Return the last traceback of a log's end, or its last lines."""
+    """Return the last traceback in the end of a log, or else its last lines."""
     lines = [line.rstrip() for line in log_tail.splitlines() if line.strip()]
     starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call")]
     shown: Sequence[str] = lines[starts[-1] :] if starts else lines

@@ -1,6 +1,6 @@
-"""One look at a job, as its policies judge it: spec, status, what is observed, and the time.
+"""The input of a job's policies: spec, status, observed state, and the time.
 
-No I/O here. ``JobView`` gives names to what several policies ask; ``AttemptEnd`` is what they say.
+``JobView`` names what several policies need; ``AttemptEnd`` is their result.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class AttemptEnd:
     reason: Reason | None
     message: str
     exit_code: int | None = None
-    #: Whether another attempt must end the same way: a name that can never be an image's.
+    #: Whether another attempt must end the same way, such as with an invalid image name.
     final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """What a job's policies judge; all of it values."""
+    """The input of a job's policies; immutable."""
 
     observed: ObservedJob
     status: JobStatus
@@ -39,7 +39,7 @@ class JobView:
 
     @property
     def job(self) -> DaskJob:
-        """The job as its spec stands now."""
+        """The job with its current spec."""
         return self.observed.job
 
     @property
@@ -54,19 +54,19 @@ class JobView:
 
     @property
     def runner_was_seen(self) -> bool:
-        """Whether a pass has seen the current attempt's runner exist."""
+        """Whether a pass has observed the current attempt's runner."""
         name = names.runner_name(self.job.meta.name, self.status.attempt)
         return self.status.job_runner_pod_name == name
 
     @property
     def runner_ever_ran(self) -> bool:
-        """Whether the main container of the current attempt runs or ran."""
+        """Whether the main container of the current attempt is running or has run."""
         runner = self.runner
         return runner is not None and runner.main is not None and runner.main.ever_ran
 
     @property
     def cluster_is_stale(self) -> bool:
-        """Whether the cluster that exists is an earlier attempt's and has to go first."""
+        """Whether the existing cluster is an earlier attempt's and must be deleted first."""
         cluster = self.observed.cluster
         if cluster is None or self.job.cluster_ref or self.policy.restart is Restart.RUNNER:
             return cluster is not None and cluster.deleting
@@ -89,17 +89,17 @@ class JobView:
 
     @property
     def ready_workers(self) -> int:
-        """How many worker pods are ready and stay."""
+        """The number of worker pods that are ready and not terminating."""
         return sum(1 for pod in self.workers if pod.ready and pod.alive and not pod.deleting)
 
     @property
     def attempt_runs(self) -> bool:
-        """Whether an attempt is under way: its first object was asked for."""
+        """Whether an attempt has started: its first object was requested."""
         return self.status.attempt_start_time is not None
 
     @property
     def active_time(self) -> timedelta:
-        """How long the job was active, without the time for which it was suspended."""
+        """How long the job has been active; time spent suspended does not count."""
         before = timedelta(seconds=self.status.active_seconds)
         since = self.status.start_time
         return before + (self.now - since if since and not self.status.suspended else timedelta())

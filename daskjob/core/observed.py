@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
@@ -42,6 +42,7 @@ from daskjob.core.spec import (
     DaskCluster,
     DaskJob,
     DaskWorkerGroup,
+    Meta,
 )
 from daskjob.core.status import (
     AutoscalerStatus,
@@ -114,14 +115,36 @@ class ClusterOfJob:
     scheduler_lost: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedObject:
+    """What a pass sees whatever its object is."""
+
+    #: What is wrong with the spec, as far as daskjob itself relies on it.
+    mistakes: tuple[FieldError, ...] = ()
+    rejections: Mapping[str, Rejection] = field(default_factory=dict)
+    #: The rejection of the object's own status; ``None`` while it can be written.
+    status_rejection: Rejection | None = None
+    #: The scheduler's last answer; ``None``: it cannot be asked, or was not yet.
+    dask: DaskState | None = None
+    platform: Platform = Platform()
+
+    @property
+    def meta(self) -> Meta:
+        """The metadata of the object that the pass is about."""
+        raise NotImplementedError
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object that the pass is about."""
+        return self.meta.ref
+
+
 @dataclass(frozen=True, slots=True)
-class ObservedJob:
+class ObservedJob(ObservedObject):
     """All that a pass over a DaskJob sees."""
 
     job: DaskJob
     status: JobStatus
-    #: What is wrong with the spec, as far as daskjob itself relies on it.
-    mistakes: tuple[FieldError, ...] = ()
     #: Every runner pod that this job's uid controls, by attempt.
     runners: tuple[PodFacts, ...] = ()
     #: The job's own cluster (controlled by its uid), or the one that ``clusterRef`` names.
@@ -136,19 +159,14 @@ class ObservedJob:
     leftovers: tuple[ObjectRef, ...] = ()
     #: Whether the ConfigMap with the job's files exists.
     files_exist: bool = False
-    rejections: Mapping[str, Rejection] = field(default_factory=dict)
-    #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_rejection: Rejection | None = None
-    dask: DaskState | None = None
     report: CollectedReport | None = None
     #: When the runner last wrote to its log; only where that costs nothing (on this machine).
     last_log_at: datetime | None = None
-    platform: Platform = Platform()
 
     @property
-    def ref(self) -> ObjectRef:
-        """The object that the pass is about."""
-        return self.job.meta.ref
+    def meta(self) -> Meta:
+        """The metadata of the job."""
+        return self.job.meta
 
     def runner(self, attempt: int) -> PodFacts | None:
         """Return the runner pod of an attempt."""
@@ -173,12 +191,11 @@ class GroupOfCluster:
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedCluster:
+class ObservedCluster(ObservedObject):
     """All that a pass over a DaskCluster sees."""
 
     cluster: DaskCluster
     status: ClusterStatus
-    mistakes: tuple[FieldError, ...] = ()
     scheduler: PodFacts | None = None
     #: Scheduler pods of this name that a Deployment has made, as dask-kubernetes' have.
     deployed: tuple[PodFacts, ...] = ()
@@ -193,27 +210,21 @@ class ObservedCluster:
     workers: tuple[PodFacts, ...] = ()
     #: Whether a runner that uses the cluster is alive: then it is never idle.
     runner_alive: bool = False
-    rejections: Mapping[str, Rejection] = field(default_factory=dict)
-    #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_rejection: Rejection | None = None
-    dask: DaskState | None = None
     #: Fresh randomness: the agent's token of a scheduler that has none yet.
     entropy: str = ""
-    platform: Platform = Platform()
 
     @property
-    def ref(self) -> ObjectRef:
-        """The object that the pass is about."""
-        return self.cluster.meta.ref
+    def meta(self) -> Meta:
+        """The metadata of the cluster."""
+        return self.cluster.meta
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedGroup:
+class ObservedGroup(ObservedObject):
     """All that a pass over a DaskWorkerGroup sees."""
 
     group: DaskWorkerGroup
     status: GroupStatus
-    mistakes: tuple[FieldError, ...] = ()
     #: The cluster that it names; ``None``: there is none (yet).
     cluster: DaskCluster | None = None
     #: Whether that cluster is dask-kubernetes' own.
@@ -224,19 +235,14 @@ class ObservedGroup:
     service_exists: bool = False
     #: The worker pods that this group's uid controls.
     workers: tuple[PodFacts, ...] = ()
-    rejections: Mapping[str, Rejection] = field(default_factory=dict)
-    #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_rejection: Rejection | None = None
-    dask: DaskState | None = None
     retirement: Retirement | None = None
     #: Fresh randomness for new names, so that deciding itself stays a function of values.
     entropy: str = ""
-    platform: Platform = Platform()
 
     @property
-    def ref(self) -> ObjectRef:
-        """The object that the pass is about."""
-        return self.group.meta.ref
+    def meta(self) -> Meta:
+        """The metadata of the group."""
+        return self.group.meta
 
     @property
     def staying(self) -> list[PodFacts]:
@@ -245,12 +251,11 @@ class ObservedGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedAutoscaler:
+class ObservedAutoscaler(ObservedObject):
     """All that a pass over a DaskAutoscaler sees."""
 
     autoscaler: DaskAutoscaler
     status: AutoscalerStatus
-    mistakes: tuple[FieldError, ...] = ()
     #: The cluster that it names; ``None``: there is none (yet).
     cluster: DaskCluster | None = None
     #: Whether that cluster is dask-kubernetes' own.
@@ -261,19 +266,15 @@ class ObservedAutoscaler:
     group: DaskWorkerGroup | None = None
     #: The name of an older autoscaler of the same group, which acts in its stead; empty: none.
     older_autoscaler: str = ""
-    #: What the scheduler said last; ``None``: it cannot be asked, or was not yet.
-    dask: DaskState | None = None
     #: Whether it was asked in vain: then it cannot be.
     silent: bool = False
     #: What it has wanted of every group since that is known.
     demands: Demands = field(default_factory=dict)
-    #: Who said no to the object's own status, and since when; ``None`` while it can be written.
-    status_rejection: Rejection | None = None
 
     @property
-    def ref(self) -> ObjectRef:
-        """The object that the pass is about."""
-        return self.autoscaler.meta.ref
+    def meta(self) -> Meta:
+        """The metadata of the autoscaler."""
+        return self.autoscaler.meta
 
     @property
     def demand(self) -> Demand | None:
@@ -282,6 +283,7 @@ class ObservedAutoscaler:
 
 
 Observed: TypeAlias = ObservedJob | ObservedCluster | ObservedGroup | ObservedAutoscaler
+Seen = TypeVar("Seen", ObservedJob, ObservedCluster, ObservedGroup, ObservedAutoscaler)
 
 
 def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:

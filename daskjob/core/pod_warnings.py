@@ -1,8 +1,8 @@
-"""What Kubernetes' own Events say of a pod that is stuck: words that its status does not hold.
+"""Warnings about stuck pods that only Kubernetes' Events report, not the pods' status.
 
-No I/O here. A pod whose volume cannot be mounted, or that gets no network, is ``ContainerCreating``
-for ever and says no more. A backend asks for the Events of the pods that ``silent_pods`` names,
-makes words of the answer with ``latest_warning``, and hands them on with ``with_warnings``.
+A pod whose volume cannot be mounted, or that gets no network, stays ``ContainerCreating``
+indefinitely, without a message. A backend reads the Events of the pods that ``silent_pods``
+returns, picks one with ``latest_warning``, and adds it to the facts with ``with_warnings``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from daskjob.core.diagnose import SILENT_SECONDS, TELLING_WARNINGS, creating_since
+from daskjob.core.diagnose import SILENT_SECONDS, STARTUP_WARNINGS, creating_since
 from daskjob.core.manifests import Manifest, metadata, parse_time
 from daskjob.core.observed import (
     Observed,
@@ -22,7 +22,7 @@ from daskjob.core.observed import (
 )
 from daskjob.core.pods import PodFacts
 
-#: How long a warning holds: what still goes on is said again within about two minutes.
+#: How long a warning is valid: a problem that persists is reported again within two minutes.
 FRESH_SECONDS = 300
 
 
@@ -30,16 +30,16 @@ FRESH_SECONDS = 300
 class PodWarning:
     """The latest warning about a pod."""
 
-    #: Kubernetes' word: ``FailedMount``, ``FailedCreatePodSandBox``.
+    #: Kubernetes' reason: ``FailedMount``, ``FailedCreatePodSandBox``.
     reason: str
     message: str
     at: datetime
 
 
 def silent_pods(observed: Observed, now: datetime) -> tuple[PodFacts, ...]:
-    """Return the pods whose Events are to be asked for: their nodes have been at work too long.
+    """Return the pods whose Events should be read: their nodes are taking too long to create them.
 
-    Of workers, which are made alike, it is one.
+    Workers of a group are alike, so one of them is enough.
     """
     match observed:
         case ObservedJob():
@@ -50,7 +50,7 @@ def silent_pods(observed: Observed, now: datetime) -> tuple[PodFacts, ...]:
         case ObservedGroup():
             singles, workers = [], observed.workers
         case ObservedAutoscaler():
-            # Whether its workers start is their group's to say.
+            # Its group reports whether the workers start.
             return ()
     silent = [pod for pod in singles if pod is not None and _is_silent(pod, now)]
     others = sorted((pod for pod in workers if _is_silent(pod, now)), key=lambda pod: pod.ref.name)
@@ -63,46 +63,46 @@ def _is_silent(pod: PodFacts, now: datetime) -> bool:
 
 
 def latest_warning(events: Iterable[Manifest], now: datetime) -> PodWarning | None:
-    """Return the latest warning among a pod's Events that says what its node is stuck at.
+    """Return the latest of a pod's Events that explains why its start is stuck.
 
-    They may be of either API group: ``v1`` or ``events.k8s.io/v1``. An old one says nothing: its
-    trouble may be over, and an image be on its way.
+    Events may be of either API group: ``v1`` or ``events.k8s.io/v1``. Old ones do not count: the
+    problem may be solved, and the node may be pulling the image.
     """
     since = now - timedelta(seconds=FRESH_SECONDS)
     found = [(warnings, order) for warnings, order in _warnings(events) if warnings.at >= since]
-    # Times are whole seconds, in which a kubelet says of a volume first that it knows nothing yet,
-    # and then what is wrong with it: of one second, what was written last is the latest.
+    # Times are whole seconds. Within one, a kubelet first reports that it knows nothing about a
+    # volume yet, then the actual error: of the same second, the one written last is the latest.
     latest = max(found, key=lambda one: (one[0].at, one[1]), default=None)
     return None if latest is None else latest[0]
 
 
 def _warnings(events: Iterable[Manifest]) -> Iterator[tuple[PodWarning, int]]:
-    """Yield the warnings that tell something, each with its place in the order of writes."""
+    """Yield the relevant warnings, each with its position in the order of writes."""
     for event in events:
-        reason, at = event.get("reason"), _told_at(event)
-        if event.get("type") == "Warning" and reason in TELLING_WARNINGS and at is not None:
+        reason, at = event.get("reason"), _last_seen_at(event)
+        if event.get("type") == "Warning" and reason in STARTUP_WARNINGS and at is not None:
             message = event.get("message") or event.get("note") or ""
             version = str(metadata(event).get("resourceVersion", ""))
             order = int(version) if version.isdecimal() else 0
             yield PodWarning(str(reason), str(message), at), order
 
 
-def _told_at(event: Manifest) -> datetime | None:
-    """Return when an Event was told last: a repeated one is told again by a later time in it."""
+def _last_seen_at(event: Manifest) -> datetime | None:
+    """Return when an Event last occurred; a repeated one is updated with a later time."""
     series = event.get("series") or {}
-    told = (
+    times = (
         series.get("lastObservedTime"),
         event.get("lastTimestamp"),
         event.get("deprecatedLastTimestamp"),
         event.get("eventTime"),
         metadata(event).get("creationTimestamp"),
     )
-    moments = [moment for text in told if (moment := parse_time(text)) is not None]
+    moments = [moment for text in times if (moment := parse_time(text)) is not None]
     return max(moments, default=None)
 
 
 def with_warnings(observed: Observed, warnings: Mapping[str, PodWarning]) -> Observed:
-    """Return what was observed with the latest warning about each pod, by the pod's uid."""
+    """Return the observed state with warnings added to its pods, by the pod's uid."""
     if not warnings:
         return observed
     match observed:

@@ -1,6 +1,6 @@
-"""What a pass sees of a pod: facts with names, made from the pod as the world returns it.
+"""The facts that a pass uses of a pod, parsed from the pod as the API returns it.
 
-No I/O here. Raw dictionaries stop here (design §5.1): everything above speaks of ``PodFacts``.
+Raw dictionaries stop here (design §5.1): all other code uses ``PodFacts``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class ContainerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ContainerFacts:
-    """One container: its state now, and how it ended the last time."""
+    """One container: its current state, and how it ended the last time."""
 
     name: str
     state: ContainerState = ContainerState.WAITING
-    #: Kubernetes' word for why it waits or ended: ``ImagePullBackOff``, ``OOMKilled``.
+    #: Kubernetes' reason for waiting or ending: ``ImagePullBackOff``, ``OOMKilled``.
     reason: str = ""
     message: str = ""
     exit_code: int | None = None
@@ -56,7 +56,7 @@ class ContainerFacts:
 
     @property
     def terminated(self) -> bool:
-        """Whether it has ended and was not started again."""
+        """Whether it has ended and was not restarted."""
         return self.state is ContainerState.TERMINATED
 
     @property
@@ -66,56 +66,56 @@ class ContainerFacts:
 
     @property
     def ever_ran(self) -> bool:
-        """Whether it ran at any time."""
+        """Whether it has ever run."""
         return self.running or self.terminated or self.restarts > 0
 
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """A pod of ours."""
+    """A pod created by daskjob."""
 
     ref: ObjectRef
-    #: uid of the controller owner: what decides to whom the pod belongs.
+    #: uid of the controller owner, which decides to which object the pod belongs.
     owner_uid: str = ""
     owner_kind: str = ""
     owner_name: str = ""
     component: str = ""
     #: Name of the worker group in the pod's label; empty for others.
     group: str = ""
-    #: The attempt of a runner; ``None`` where nothing says so.
+    #: The attempt of a runner; ``None`` if unknown.
     attempt: int | None = None
     phase: str = "Pending"
-    #: Kubernetes' restart policy of its containers; empty where nothing says so.
+    #: Kubernetes' restart policy of its containers; empty if unknown.
     restart_policy: str = ""
     reason: str = ""
     message: str = ""
     created_at: datetime | None = None
-    #: When the kubelet saw the pod: its ``activeDeadlineSeconds`` count from here.
+    #: When the kubelet first saw the pod: ``activeDeadlineSeconds`` counts from here.
     started_at: datetime | None = None
-    #: When somebody asked for the deletion; ``None`` while nobody has.
+    #: When the deletion was requested; ``None`` if it was not.
     deletion_asked_at: datetime | None = None
     active_deadline_seconds: int | None = None
     scheduled: bool = False
-    #: The scheduler's words on why no node will do; empty where one was found.
+    #: The kube-scheduler's message on why no node fits; empty if one does.
     unschedulable: str = ""
     #: ``DisruptionTarget``'s reason and time: preemption, taint, API eviction.
     disruption: str = ""
     disrupted_at: datetime | None = None
     ready: bool = False
-    #: Since when it is ready, or is not; ``None`` where nothing tells the time.
+    #: Since when it has been ready or not ready; ``None`` if unknown.
     ready_changed_at: datetime | None = None
     ip: str = ""
     main: ContainerFacts | None = None
     init_containers: tuple[ContainerFacts, ...] = ()
-    #: Fingerprint of the template that it was made from; empty where nothing says so.
+    #: Fingerprint of the template that it was created from; empty if unknown.
     template: str = ""
     token: str = ""
-    #: Warnings about the pod that only Kubernetes' Events tell, such as FailedMount.
+    #: Warnings about the pod that only Kubernetes' Events report, such as FailedMount.
     warnings: tuple[tuple[str, str], ...] = ()
 
     @property
     def deleting(self) -> bool:
-        """Whether the pod is on its way out."""
+        """Whether the pod is terminating."""
         return self.deletion_asked_at is not None
 
     @property
@@ -125,14 +125,14 @@ class PodFacts:
 
     @property
     def alive(self) -> bool:
-        """Whether something of the pod may still run."""
+        """Whether a container of the pod may still run."""
         return not self.ended
 
     @property
     def main_ended(self) -> bool:
-        """Whether its main container has ended for good, whatever its other containers do.
+        """Whether its main container has ended for good, regardless of its other containers.
 
-        Runners of ours are never restarted in place; those that dask-kubernetes made are.
+        Our runners are never restarted in place; those created by dask-kubernetes are.
         """
         if self.main is None or not self.main.terminated:
             return False
@@ -142,44 +142,44 @@ class PodFacts:
 
     @property
     def stop_asked(self) -> bool:
-        """Whether the pod was told to stop while its log stays (``activeDeadlineSeconds: 1``)."""
+        """Whether it was asked to stop and keep its log (``activeDeadlineSeconds: 1``)."""
         return self.active_deadline_seconds is not None and self.active_deadline_seconds <= 1
 
     @property
     def starting_containers(self) -> tuple[ContainerFacts, ...]:
-        """The containers that still have to run for the pod to start, in their order."""
+        """The containers that must still run before the pod has started, in order."""
         left = [c for c in self.init_containers if not (c.terminated and c.exit_code == 0)]
         main = () if self.main is None or self.main.ever_ran else (self.main,)
         return (*left, *main) if main else ()
 
     @property
     def restarts(self) -> int:
-        """How often what has to run was started again: its main container, or what precedes it."""
+        """The number of restarts of its main container, or of the containers before it."""
         before = max((c.restarts for c in self.starting_containers), default=0)
         return max(self.main.restarts if self.main else 0, before)
 
     @property
     def counted_at(self) -> tuple[datetime, ...]:
-        """When it came to be one more pod, or one fewer."""
+        """The times at which the number of pods changed by it."""
         ended = self.main.finished_at if self.main and self.ended else None
         moments = (self.created_at, self.deletion_asked_at, ended)
         return tuple(moment for moment in moments if moment is not None)
 
     @property
     def moved_at(self) -> tuple[datetime, ...]:
-        """When something of it changed that a status counts or tells."""
+        """The times of changes that a status counts or reports."""
         moments = (self.ready_changed_at, self.main.started_at if self.main else None)
         return (*self.counted_at, *(moment for moment in moments if moment is not None))
 
     @property
     def identity(self) -> str:
-        """What tells one life of the main container from the next: pod uid and container id."""
+        """The identity of one run of the main container: pod uid and container id."""
         container = self.main.container_id if self.main else ""
         return f"{self.ref.uid}/{container}"
 
     @property
     def stop_reason(self) -> str:
-        """Why Kubernetes, or we, stopped the pod; empty where nobody did."""
+        """Why Kubernetes or daskjob stopped the pod; empty if neither did."""
         if self.reason in ("DeadlineExceeded", "Evicted", "Preempting", "NodeLost", "Terminated"):
             return self.reason
         if self.disruption:
@@ -188,22 +188,22 @@ class PodFacts:
 
     @property
     def stopped_at(self) -> datetime | None:
-        """When the stop came; ``None`` where nobody stopped the pod or nothing tells the time."""
+        """When the pod was stopped; ``None`` if it was not, or the time is unknown."""
         if self.reason == "DeadlineExceeded":
             if self.started_at is None or self.active_deadline_seconds is None:
                 return None
             return self.started_at + timedelta(seconds=self.active_deadline_seconds)
         if self.disrupted_at is not None:
             return self.disrupted_at
-        # A deletion after an eviction says nothing of when the eviction was.
+        # The time of a deletion after an eviction is not the time of the eviction.
         return None if self.stop_reason == self.reason else self.deletion_asked_at
 
 
-#: Of a pod that has three centuries to end nobody needs to know when it was asked to.
+#: Ignore absurd grace periods; subtracting them would overflow the date.
 _LONGEST_GRACE_SECONDS = 10**10
 
-#: As plain words: an operator reads them of every change of every pod, and to look an enum's member
-#: up takes ten times as long.
+#: As plain strings: an operator reads them at every change of every pod, and looking up the member
+#: of an enum takes ten times as long.
 _STATES = [(str(state), state) for state in ContainerState]
 
 
@@ -257,7 +257,7 @@ def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFac
 
 
 def _deletion_asked_at(meta: Manifest) -> datetime | None:
-    """Return when the deletion was asked for: the timestamp is that plus the grace period."""
+    """Return when the deletion was requested: the timestamp minus the grace period."""
     due = parse_time(meta.get("deletionTimestamp"))
     grace = meta.get("deletionGracePeriodSeconds")
     if due is None:
@@ -290,7 +290,7 @@ def _containers(status: Manifest, key: str) -> Iterator[ContainerFacts]:
 
 
 def _state(state: Manifest) -> tuple[ContainerState, Manifest]:
-    """Return which of its three states a container is in, and what is said of it."""
+    """Return the state of a container, and the fields of that state."""
     for word, kind in _STATES:
         if state.get(word) is not None:
             return kind, mapping(state[word])

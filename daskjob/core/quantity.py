@@ -59,7 +59,7 @@ def parse_bytes(text: str | int | float) -> int:
     try:
         size = int(parse_quantity(plain))
     except ValueError:
-        raise ValueError(f"{text!r} is no size: write one such as 512Mi, 4Gi or 4GB") from None
+        raise ValueError(f"{text!r} is not a size: write one such as 512Mi, 4Gi or 4GB") from None
     if size <= 0:
         raise ValueError(f"{text!r} is no size: it must be above zero")
     return size

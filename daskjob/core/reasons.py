@@ -1,8 +1,7 @@
-"""Why an attempt or a job ended, or what it waits for: one enum, each word with its situation.
+"""Why an attempt or a job ended or is waiting: one enum, with the meaning of each reason.
 
-No I/O here. ``jobStatus`` never takes one of these: outside readers know five words only (design
-§2.3). Reasons are for ``status.reason``, conditions, events, ``failurePolicy.rules[].onReasons``
-and exit codes.
+``jobStatus`` never has one of these values: its readers know only five (design §2.3). Reasons
+are for ``status.reason``, conditions, events, ``failurePolicy.rules[].onReasons`` and exit codes.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from enum import StrEnum
 
 
 class ReasonClass(StrEnum):
-    """Whose doing an end was; it decides whether a failure is counted, and the exit code."""
+    """Who or what caused an end; it decides whether a failure is counted, and the exit code."""
 
     USER = "User"
     INFRASTRUCTURE = "Infrastructure"
@@ -22,35 +21,35 @@ class ReasonClass(StrEnum):
 class Reason(StrEnum):
     """The documented reasons (design §3.2)."""
 
-    #: The runner's main container exited with a code other than 0, of its own accord.
+    #: The runner's main container exited by itself with a code other than 0.
     EXIT_CODE = "ExitCode"
-    #: The runner's main container needed more memory than its limit and was killed by the kernel.
+    #: The runner's main container exceeded its memory limit and was killed by the kernel.
     OOM_KILLED = "OOMKilled"
-    #: The scheduler never answered: it crashed again and again, or its command is wrong.
+    #: The scheduler never became ready: it crashed repeatedly, or its command is wrong.
     SCHEDULER_FAILED = "SchedulerFailed"
-    #: No worker ever became ready and they crash again and again: the job can never run a task.
+    #: No worker ever became ready, and all crash repeatedly: the job can never run a task.
     WORKERS_FAILED = "WorkersFailed"
-    #: The node pushed the runner out, or never let it in: memory, disk, preemption, capacity.
+    #: The node evicted or did not admit the runner: memory, disk, preemption, capacity.
     EVICTED = "Evicted"
-    #: The node of the runner is gone or does not answer.
+    #: The node of the runner is gone or does not respond.
     NODE_LOST = "NodeLost"
     #: The runner was deleted or killed from outside before it had an exit code.
     RUNNER_LOST = "RunnerLost"
-    #: The scheduler had answered and is gone or has restarted: every task and result is lost.
+    #: The scheduler was ready and is gone or has restarted: all tasks and results are lost.
     SCHEDULER_LOST = "SchedulerLost"
-    #: An image does not exist, may not be pulled, or its registry does not answer.
+    #: An image does not exist or may not be pulled, or its registry does not respond.
     IMAGE_PULL = "ImagePull"
-    #: No node has room for a pod, or none fits its constraints.
+    #: No node has room for a pod, or none satisfies its constraints.
     UNSCHEDULABLE = "Unschedulable"
     #: The namespace's quota has no room for a pod.
     QUOTA_EXCEEDED = "QuotaExceeded"
-    #: An admission plugin or webhook refuses a pod.
+    #: An admission plugin or webhook rejects a pod.
     REJECTED = "Rejected"
     #: A volume cannot be attached or mounted.
     VOLUME_MOUNT = "VolumeMount"
-    #: A Secret or ConfigMap that a container needs does not exist, or lacks a key.
+    #: A Secret or ConfigMap that a container needs does not exist, or has no such key.
     CONFIG_MISSING = "ConfigMissing"
-    #: A node cannot create or start a container, or gives its pod no network.
+    #: A node cannot create or start a container, or set up the network of its pod.
     CONTAINER_FAILED = "ContainerFailed"
     #: Attempts failed more often than ``backoffLimit`` allows.
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
@@ -58,22 +57,22 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     #: One attempt took longer than ``attemptDeadlineSeconds``.
     ATTEMPT_DEADLINE_EXCEEDED = "AttemptDeadlineExceeded"
-    #: The runner's container did not run within ``startupDeadlineSeconds``.
+    #: The runner's container did not start within ``startupDeadlineSeconds``.
     STARTUP_DEADLINE_EXCEEDED = "StartupDeadlineExceeded"
-    #: No task moved for ``stallDeadlineSeconds`` while the runner ran, and stallAction is Fail.
+    #: No task made progress for ``stallDeadlineSeconds`` while the runner ran; stallAction is Fail.
     STALLED = "Stalled"
-    #: Somebody set ``cancel``.
+    #: ``cancel`` was set.
     CANCELLED = "Cancelled"
-    #: Somebody set ``suspend``: the attempt was torn down and is not counted.
+    #: ``suspend`` was set: the attempt was stopped and is not counted.
     SUSPENDED = "Suspended"
-    #: The spec cannot work, however often it is tried.
+    #: The spec cannot work; a retry would fail the same way.
     INVALID_SPEC = "InvalidSpec"
-    #: A name that the job needs belongs to an object that is not the job's.
+    #: A name that the job needs belongs to another object.
     NAME_CONFLICT = "NameConflict"
 
     @property
     def reason_class(self) -> ReasonClass:
-        """Whose doing an end with this reason was."""
+        """Who or what caused an end with this reason."""
         return _CLASSES[self]
 
 
@@ -104,7 +103,7 @@ _CLASSES = {
     Reason.NAME_CONFLICT: ReasonClass.INVALID,
 }
 
-#: An attempt with such an end ends the job: trying again cannot change it, or nobody wants it.
+#: An attempt that ends like this ends the job: a retry would not help, or is not wanted.
 FINAL_REASONS = frozenset(
     {
         Reason.DEADLINE_EXCEEDED,

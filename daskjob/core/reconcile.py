@@ -55,10 +55,10 @@ async def carry_out(
     cluster = _cluster(key, decision)
     with concurrency.creating(len(decision.create), cluster):
         failures = await _all(steps, partial(concurrency.at_once, len(steps), cluster))
-    if decision.collect_report:
-        await backend.collect_report(key)
+    if decision.report_from is not None:
+        await backend.collect_report(ref, decision.report_from)
     if decision.retire is not None:
-        await backend.retire(key, decision.retire)
+        await backend.retire(ref, decision.retire)
     steps = [
         *(backend.patch(patch) for patch in decision.patch),
         *(backend.stop(pod) for pod in decision.stop),

@@ -1,1 +1,1 @@
-"""What people and programs call: the command line, and how a script becomes a job."""
+"""The interfaces for users and programs: the command line, and scripts as jobs."""

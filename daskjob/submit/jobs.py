@@ -1,12 +1,13 @@
-"""The seam to jobs, wherever they run: the same verbs for this machine and for a cluster.
+"""The interface to jobs, wherever they run: the same verbs for this machine and for a cluster.
 
-Commands and programs call ``Jobs`` and know nothing else of a place: no folder, no API server.
-``submit.local`` implements it over the folders of this machine. No I/O here.
+Commands and programs call ``Jobs`` and know nothing else about a place: no folder, no API server.
+``submit.local`` implements it with the folders of this machine.
 
-The protocol is synchronous, since its callers are a command line and scripts. The cluster's side is
-the synchronous twin of an asynchronous client (design §5.3): each method runs the coroutine of the
-same name on the loop of ``submit.sync``, and ``logs`` pulls an asynchronous iterator through it.
-Every method may be called from any thread and keeps nothing open when it returns or raises.
+The protocol is synchronous, since its callers are a command line and scripts. The implementation
+for clusters is the synchronous twin of an asynchronous client (design §5.3): each method runs the
+coroutine of the same name on the loop of ``submit.sync``, and ``logs`` drives an asynchronous
+iterator. Every method may be called from any thread and leaves nothing open when it returns or
+raises.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from daskjob.core.status import JobStatus, job_status_from
 
 
 class Verb(StrEnum):
-    """Verbs that a place may lack; it offers all the others."""
+    """Verbs that a place may not support; it supports all the others."""
 
     SUSPEND = "suspend"
     RESUME = "resume"
@@ -35,19 +36,19 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where jobs run, as far as its users see a difference."""
+    """Where jobs run, as far as users see a difference."""
 
-    #: As users refer to it: ``this machine``.
+    #: Its name in messages, such as ``this machine``.
     name: str
-    #: The message where it holds no jobs.
+    #: The message if it has no jobs.
     empty: str
-    #: Verbs that it lacks, each with what to do instead.
+    #: Unsupported verbs, each with what to do instead.
     lacks: Mapping[Verb, str] = field(default_factory=dict)
     #: Next steps by reason, in the commands of this place; ``{name}`` is the job's name.
     next_steps: Mapping[str, str] = field(default_factory=dict)
 
     def offers(self, verb: Verb) -> bool:
-        """Return whether jobs of this place have the verb."""
+        """Return whether the place supports the verb."""
         return verb not in self.lacks
 
 
@@ -65,9 +66,9 @@ class Job:
     """A job as its place last recorded it."""
 
     ref: JobRef
-    #: The whole DaskJob, with its status.
+    #: The complete DaskJob, with its status.
     manifest: Manifest
-    #: What only this place knows of it, as titles and texts for people.
+    #: Facts that only this place has, as titles and texts for people.
     details: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -94,7 +95,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """A piece of one pod's log: bytes as they were written, which may end within a line."""
+    """A piece of one pod's log: bytes as written; it may end in the middle of a line."""
 
     pod: str
     data: bytes
@@ -102,20 +103,20 @@ class LogChunk:
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """How a job stands, for a screen that shows it while it runs."""
+    """The current state of a job, for a screen that shows it while it runs."""
 
     name: str
     status: JobStatus
     desired_workers: int
     ready_workers: int
-    #: The scheduler's last answer; ``None`` before the first.
+    #: The task counts last reported by the scheduler; ``None`` before the first report.
     tasks: TaskCounts | None = None
-    #: What went wrong beside the job, such as a status that could not be written.
+    #: Problems outside the job itself, such as a status that could not be written.
     troubles: tuple[str, ...] = ()
 
 
 class Unsupported(DaskJobError):
-    """The place does not offer the verb; ``instead`` is what to do there."""
+    """The place does not support the verb; ``instead`` is what to do there."""
 
     def __init__(self, verb: Verb, name: str, place: str, instead: str) -> None:
         super().__init__(verb, name, place, instead)
@@ -125,31 +126,31 @@ class Unsupported(DaskJobError):
         self.instead = instead
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.name}: {self.place} does not offer this; {self.instead}"
+        return f"cannot {self.verb} {self.name}: not supported on {self.place}; {self.instead}"
 
 
 class StillRunning(Conflict):
-    """The job has not ended, so it is not deleted."""
+    """The job has not ended, so it cannot be deleted."""
 
 
 class LiveJob(Protocol):
-    """A job that a screen shows while it runs."""
+    """A running job, as a screen shows it."""
 
     def snapshot(self) -> JobSnapshot:
-        """Return how the job stands."""
+        """Return the current state of the job."""
 
     def log(self) -> bytes:
-        """Return what the runners have written since the last call; a chunk at most.
+        """Return what the runners have written since the last call, at most one chunk.
 
-        The log goes on from attempt to attempt; empty: there is nothing new.
+        The logs of the attempts follow each other; empty: there is nothing new.
         """
 
 
 class Jobs(Protocol):
     """The jobs of one place.
 
-    A method that takes a ``JobRef`` means that very job: once it is deleted they raise
-    ``NotFound``, also where a new job has taken the name.
+    Methods that take a ``JobRef`` act on exactly that job: once it is deleted, they raise
+    ``NotFound``, even if a new job has the same name.
     """
 
     @property
@@ -162,22 +163,22 @@ class Jobs(Protocol):
         """Return all jobs, newest first."""
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all jobs, newest first and each once; quick, for completion."""
+        """Return the names of all jobs without duplicates, newest first; fast, for completion."""
 
     def find(self, name: str = "", *, exact: bool = False) -> Job:
-        """Return the job that a user means by a name.
+        """Return the job to which a user refers by a name.
 
-        Unless ``exact``, a script's name stands for the newest job that was named after it, and
-        the empty name for the newest job of all.
+        Unless ``exact``, the name of a script refers to the newest job named after it, and the
+        empty name to the newest job of all.
 
         Raises
         ------
         NotFound
-            There is no such job; the message names those that there are.
+            There is no such job; the message names the existing ones.
         """
 
     def get(self, ref: JobRef) -> Job:
-        """Return the job as it is now.
+        """Return the current state of the job.
 
         Raises
         ------
@@ -186,12 +187,12 @@ class Jobs(Protocol):
         """
 
     def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
-        """Return the job once it has ended and its place runs nothing of it any more.
+        """Wait until the job has ended and nothing of it runs any more; return it.
 
         Raises
         ------
         Timeout
-            The job goes on.
+            The job has not ended; it continues.
         NotFound
             The job was deleted.
         """
@@ -210,13 +211,13 @@ class Jobs(Protocol):
         """Return the log of one pod: the runner of an attempt, the last one by default.
 
         ``pod`` is a component (``scheduler``, ``worker``, ``runner``) or a pod's name. ``follow``
-        goes on until the job ends; without ``attempt`` and ``pod`` it starts at the current attempt
-        and goes on from attempt to attempt. ``tail`` starts at this many last lines.
+        continues until the job ends; without ``attempt`` and ``pod`` it starts at the current
+        attempt and continues with the next ones. ``tail`` limits the output to the last N lines.
 
         Raises
         ------
         NotFound
-            There is no such log; the message names those that there are.
+            There is no such log; the message names the existing ones.
         """
 
     def events(self, ref: JobRef) -> tuple[JobEvent, ...]:
@@ -229,7 +230,7 @@ class Jobs(Protocol):
         """
 
     def why(self, ref: JobRef) -> Explanation:
-        """Return why the job is as it is, with evidence and the next step at this place.
+        """Explain the job's state, with evidence and the next step at this place.
 
         Raises
         ------
@@ -238,7 +239,7 @@ class Jobs(Protocol):
         """
 
     def report(self, ref: JobRef) -> Manifest | None:
-        """Return what the job's cluster did, in full where that was kept; ``None``: no report yet.
+        """Return the report on the job's cluster, in full if it was kept; ``None``: none yet.
 
         Raises
         ------
@@ -247,7 +248,7 @@ class Jobs(Protocol):
         """
 
     def result(self, ref: JobRef) -> object:
-        """Return what the script left as its result; ``None``: nothing.
+        """Return the result that the script wrote; ``None``: it wrote none.
 
         Raises
         ------
@@ -258,7 +259,7 @@ class Jobs(Protocol):
     # Changing a job
 
     def cancel(self, ref: JobRef) -> bool:
-        """Ask the job to stop; return whether it was still running.
+        """Cancel the job; return whether it was still running.
 
         Raises
         ------
@@ -272,43 +273,43 @@ class Jobs(Protocol):
         Raises
         ------
         StillRunning
-            The job has not ended, or not in time after it was cancelled.
+            The job has not ended, or did not end in time after it was cancelled.
         NotFound
-            The job was deleted already.
+            The job has already been deleted.
         """
 
     def suspend(self, ref: JobRef) -> None:
-        """Stop the job's pods; ``resume`` starts it again.
+        """Stop the job's pods until it is resumed.
 
         Raises
         ------
         Unsupported
-            ``place.lacks`` the verb.
+            The place does not support the verb.
         """
 
     def resume(self, ref: JobRef) -> None:
-        """Start a suspended job again.
+        """Resume a suspended job.
 
         Raises
         ------
         Unsupported
-            ``place.lacks`` the verb.
+            The place does not support the verb.
         """
 
     def retry(self, ref: JobRef) -> JobRef:
-        """Run an ended job again, as a new job of the same spec, and return that.
+        """Run an ended job again as a new job with the same spec; return the new job.
 
         Raises
         ------
         Unsupported
-            ``place.lacks`` the verb.
+            The place does not support the verb.
         """
 
     def scale(self, ref: JobRef, workers: int) -> None:
-        """Set how many workers the job's default group has.
+        """Set the number of workers of the job's default group.
 
         Raises
         ------
         Unsupported
-            ``place.lacks`` the verb.
+            The place does not support the verb.
         """

@@ -1,4 +1,4 @@
-"""The jobs of this machine, over the folders that their runs leave; light to import."""
+"""The jobs of this machine, read from the folders of their runs; cheap to import."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from daskjob.submit.jobs import (
 from daskjob.submit.local_logs import followed, printed, tail_of, wanted_log
 from daskjob.submit.script import Backoff, ScriptOptions, script_job
 
-#: How often a job that is waited for is looked at again.
+#: How often to check whether a job has ended, in seconds.
 POLL_SECONDS = 0.2
-#: How long a job that is deleted by force may take to end.
+#: How long a job may take to end when it is deleted with ``force``.
 DELETE_SECONDS = 60.0
-#: Hex digits of a job's uid in the name of its folder.
+#: Number of hex digits of a job's uid in the name of its folder.
 UID_DIGITS = 8
 
 _NAME = "this machine"
 
-#: A run belongs to the process that started it: when that has ended, nothing is left to go on.
+#: A run belongs to the process that started it; once that has ended, nothing can continue the run.
 _LACKS: Mapping[Verb, str] = {
-    Verb.SUSPEND: "cancel the job, and run it again later",
+    Verb.SUSPEND: "cancel the job and run it again later",
     Verb.RESUME: "run the script or the manifest again",
     Verb.RETRY: "run the script or the manifest again",
-    Verb.SCALE: "cancel the job, and run it again with --workers N",
+    Verb.SCALE: "cancel the job and run it again with --workers N",
 }
 
 _NEXT_STEPS: Mapping[str, str] = {
@@ -51,12 +51,12 @@ _NEXT_STEPS: Mapping[str, str] = {
     Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds (--timeout), or add workers.",
 }
 
-#: No other job waits for this machine, so a retry need not wait long.
+#: No other job is queued for this machine, so a retry need not wait long.
 _BACKOFF = Backoff(initial_seconds=1, max_seconds=60)
 
 
 class LocalJobs:
-    """The jobs of one state directory; the user's own where none is given."""
+    """The jobs of one state directory, by default the user's."""
 
     def __init__(self, root: Path | None = None) -> None:
         self._root = state_root() if root is None else root
@@ -77,25 +77,25 @@ class LocalJobs:
         """Return all jobs, newest first."""
         found = []
         for folder in folders(self._root):
-            # Another process may delete it meanwhile.
+            # Another process may delete it in the meantime.
             with suppress(NotFound):
                 found.append(_job(folder))
         return tuple(found)
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all jobs, newest first and each once."""
+        """Return the names of all jobs without duplicates, newest first."""
         return tuple(dict.fromkeys(folder.name for folder in folders(self._root)))
 
     def find(self, name: str = "", *, exact: bool = False) -> Job:
-        """Return the newest job of a name, of a script's name, or of all; or that of a folder."""
+        """Return the newest job of this name, script name, or of all; or the job of a folder."""
         return _job(find_folder(self._root, name, exact=exact))
 
     def get(self, ref: JobRef) -> Job:
-        """Return the job as it is now."""
+        """Return the current state of the job."""
         return _job(self._folder(ref))
 
     def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
-        """Return the job once its run has ended, with all its processes."""
+        """Wait until the run and all its processes have ended; return the job."""
         folder = self._folder(ref)
         if not _ended(folder, timeout_seconds):
             raise Timeout(f"{ref.name} has not ended within {timeout_seconds} s")
@@ -112,7 +112,7 @@ class LocalJobs:
         follow: bool = False,
         tail: int | None = None,
     ) -> Iterator[LogChunk]:
-        """Return the log of one pod, or follow the runners from attempt to attempt."""
+        """Return the log of one pod, or follow the runners of all attempts."""
         folder = self._folder(ref)
         if follow and not pod and attempt is None:
             return followed(folder, tail=tail)
@@ -124,7 +124,7 @@ class LocalJobs:
         return tuple(_event(event) for event in self._folder(ref).events())
 
     def why(self, ref: JobRef) -> Explanation:
-        """Return why the job is as it is, with the end of its runner's log as evidence."""
+        """Explain the job's state, with the end of its runner's log as evidence."""
         folder = self._folder(ref)
         job = folder.job()
         runner = job_status_from(job.get("status")).job_runner_pod_name
@@ -136,7 +136,7 @@ class LocalJobs:
         return folder.report() or _job(folder).status.report
 
     def result(self, ref: JobRef) -> object:
-        """Return what the script left as its result."""
+        """Return the result that the script wrote."""
         return self.get(ref).status.result
 
     # Changing a job
@@ -156,7 +156,7 @@ class LocalJobs:
             folder.ask_to_cancel()
             _ended(folder, DELETE_SECONDS)
         if folder.is_live():
-            raise StillRunning(f"{ref.name} still runs")
+            raise StillRunning(f"{ref.name} is still running")
         folder.remove()
 
     def suspend(self, ref: JobRef) -> None:
@@ -190,9 +190,9 @@ def _job(folder: RunFolder) -> Job:
 
 
 def _ref(folder: RunFolder, manifest: Manifest) -> JobRef:
-    """Return the reference by which the folder is found again.
+    """Return the reference with which the folder can be found again.
 
-    A job that was copied by hand may have the uid of another folder: then its own folder's counts.
+    A folder that was copied by hand has the uid of another one; then the folder's suffix counts.
     """
     meta = metadata(manifest)
     uid, suffix = str(meta.get("uid", "")), folder.path.name.rpartition(".")[2]
@@ -210,7 +210,7 @@ def _event(raw: Manifest) -> JobEvent:
 
 
 def _ended(folder: RunFolder, timeout_seconds: float | None) -> bool:
-    """Wait for the run to end; return whether it did in time."""
+    """Wait for the run to end; return whether it ended in time."""
     give_up = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while folder.is_live():
         if give_up is not None and time.monotonic() >= give_up:
@@ -224,10 +224,10 @@ def _unsupported(verb: Verb, ref: JobRef) -> Unsupported:
 
 
 def local_script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Manifest:
-    """Return the DaskJob of a script with the habits of a run in the foreground.
+    """Return the DaskJob of a script with the defaults of a run in the foreground.
 
-    Retries follow at once, and without ``retries`` a failure is the end, a lost scheduler included:
-    nothing is tried again behind the user's back.
+    Retries start after a second, and without ``retries`` any failure ends the job, even a lost
+    scheduler: nothing is retried behind the user's back.
     """
     if options.retries:
         return script_job(command, replace(options, backoff=_BACKOFF), label)

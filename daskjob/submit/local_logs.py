@@ -1,4 +1,4 @@
-"""The logs of a job of this machine: which file is meant, its end, and what is appended to it."""
+"""The logs of a job on this machine: finding a log file, reading its end, following it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from daskjob.core.manifests import metadata
 from daskjob.core.status import JobStatus, job_status_from
 from daskjob.submit.jobs import LogChunk
 
-#: How often a log that is followed is looked at again.
+#: How often a followed log is read, in seconds.
 FOLLOW_SECONDS = 0.2
-#: Bytes of a log in one chunk.
+#: Maximum bytes in one chunk of a log.
 CHUNK_BYTES = 1 << 20
-#: What an explanation reads of a log's end.
+#: Bytes that an explanation reads from the end of a log.
 TAIL_BYTES = 16 * 1024
 
 
 def wanted_log(folder: RunFolder, attempt: int | None, pod: str) -> Path:
-    """Return the log that is meant; it may not exist yet while the job runs.
+    """Return the path of the requested log; it may not exist yet while the job runs.
 
     Raises
     ------
     NotFound
-        There is none; the message names those that there are.
+        There is no such log; the message names the existing ones.
     """
     if not pod:
         path = _runner_log(folder, _last_attempt(folder) if attempt is None else attempt)
@@ -39,8 +39,8 @@ def wanted_log(folder: RunFolder, attempt: int | None, pod: str) -> Path:
         for stem in known:
             if part in stem:
                 return folder.logs / f"{stem}.log"
-    there = ", ".join(known) or "none"
-    raise NotFound(f"there is no such log; logs of this job: {there}")
+    existing = ", ".join(known) or "none"
+    raise NotFound(f"there is no such log; logs of this job: {existing}")
 
 
 def _last_attempt(folder: RunFolder) -> int:
@@ -72,7 +72,7 @@ def followed(folder: RunFolder, *, tail: int | None) -> Iterator[LogChunk]:
 
 
 def printed(folder: RunFolder, path: Path, *, follow: bool, tail: int | None) -> Iterator[LogChunk]:
-    """Yield a log as it is, byte by byte; following ends with the job, or its next attempt."""
+    """Yield a log unchanged; following ends with the job, or with the log's attempt."""
     while follow and not path.exists() and not _status(folder).finished:
         time.sleep(FOLLOW_SECONDS)
     if not path.exists():
@@ -81,7 +81,7 @@ def printed(folder: RunFolder, path: Path, *, follow: bool, tail: int | None) ->
         if tail is not None:
             log.seek(_offset_of_tail(path, tail))
         while True:
-            # Asked before the last read, so that what is written until the end is read.
+            # Checked before the last read, so that everything written until the end is read.
             ended = not follow or _is_over(folder, path)
             while data := log.read(CHUNK_BYTES):
                 yield LogChunk(path.stem, data)
@@ -91,14 +91,14 @@ def printed(folder: RunFolder, path: Path, *, follow: bool, tail: int | None) ->
 
 
 def _is_over(folder: RunFolder, path: Path) -> bool:
-    """Return whether nothing more will come: the job has ended, or this attempt has."""
+    """Return whether the log is complete: the job has ended, or this attempt has."""
     status = _status(folder)
     ended = {attempt.runner_pod_name for attempt in status.attempts}
     return status.finished or path.stem in ended
 
 
 def _offset_of_tail(path: Path, lines: int) -> int:
-    """Return where a file's last lines begin."""
+    """Return the offset at which the last lines of a file begin."""
     if lines == 0:
         return path.stat().st_size
     with path.open("rb") as file:
@@ -109,7 +109,7 @@ def _offset_of_tail(path: Path, lines: int) -> int:
             position -= step
             file.seek(position)
             block = file.read(step)
-            # A newline at the very end closes the last line and begins none.
+            # A newline at the very end closes the last line and does not begin another.
             stop = len(block) - 1 if position + step == end else len(block)
             while (index := block.rfind(b"\n", 0, stop)) >= 0:
                 found += 1

@@ -1,4 +1,4 @@
-"""A job that runs on this machine in the foreground: to run it, show it and cancel it."""
+"""A job that runs on this machine in the foreground: run it, show it, cancel it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daskjob.submit.local_logs import CHUNK_BYTES
 
 
 class ForegroundJob:
-    """A job that lives as long as the process that runs it; ``foreground_job`` makes one."""
+    """A job that lives as long as the process that runs it; created by ``foreground_job``."""
 
     def __init__(self, run: LocalRun) -> None:
         self._run = run
@@ -31,7 +31,7 @@ class ForegroundJob:
         return tuple(self._run.notes)
 
     def snapshot(self) -> JobSnapshot:
-        """Return how the job stands."""
+        """Return the current state of the job."""
         seen = self._run.snapshot()
         return JobSnapshot(
             name=self.name,
@@ -43,16 +43,16 @@ class ForegroundJob:
         )
 
     def log(self) -> bytes:
-        """Return what the runners have written since the last call; a chunk at most."""
+        """Return what the runners have written since the last call, at most one chunk."""
         path = self._run.snapshot().log
         return b"" if path is None else self._log.read(path)
 
     def cancel(self) -> None:
-        """Cancel the job: its runner gets SIGTERM, and its grace period."""
+        """Cancel the job: its runner gets SIGTERM and its grace period."""
         self._run.cancel()
 
     def kill(self) -> None:
-        """Cancel the job and give nothing time to end."""
+        """Cancel the job without any grace period."""
         self._run.kill()
 
     async def run(self) -> Manifest:
@@ -61,7 +61,7 @@ class ForegroundJob:
         Raises
         ------
         ApiError
-            This machine has no ports or processes to give.
+            This machine cannot provide the ports or processes.
         """
         return await self._run.run()
 
@@ -76,23 +76,23 @@ def foreground_job(manifest: Manifest) -> ForegroundJob:
     Raises
     ------
     Invalid
-        The manifest is wrong, or asks for what a machine can never do.
+        The manifest is invalid, or needs something that one machine can never provide.
     Conflict
-        A job of this name runs here now.
+        A job of this name is running on this machine.
     """
     root, cwd = state_root(), Path.cwd()
     return ForegroundJob(prepare_run(manifest, root=root, cwd=cwd, environment=os.environ))
 
 
 class LogTail:
-    """The bytes that are appended to a log, from attempt to attempt."""
+    """The bytes appended to the logs of a job, attempt after attempt."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
         self._file: BinaryIO | None = None
 
     def read(self, path: Path) -> bytes:
-        """Return what was appended since the last call, one chunk at the most."""
+        """Return what was appended since the last call, at most one chunk."""
         if path != self._path:
             rest = self._rest()
             self.close()

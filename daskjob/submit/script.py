@@ -1,4 +1,4 @@
-"""A script as a DaskJob manifest, for this machine or for a cluster. No I/O here."""
+"""A script as a DaskJob manifest, for this machine or for a cluster."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from daskjob.core import names
 from daskjob.core.manifests import Manifest
 
-#: Seconds between SIGTERM and SIGKILL for a script that is cancelled.
+#: Seconds between SIGTERM and SIGKILL when a script is cancelled.
 GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to wait before a retry: doubled from one to the next."""
+    """The wait before a retry; it doubles from one retry to the next."""
 
     initial_seconds: int
     max_seconds: int
@@ -22,30 +22,30 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class ScriptOptions:
-    """How a script is to be run; ``None`` leaves it to the default of DaskJobs."""
+    """How to run a script; ``None`` means the default of DaskJobs."""
 
     workers: int
     threads: int
-    #: Memory of one worker as Dask reads it; ``None``: what Dask finds where it runs.
+    #: Memory limit of one worker in Dask's syntax; ``None``: Dask detects it.
     memory: str | None = None
     name: str = ""
     retries: int = 0
     timeout_seconds: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-    #: What is put on the PYTHONPATH of workers, and of the scheduler, which unpickles graphs: the
-    #: script's folder, as Python does for the script.
+    #: PYTHONPATH of the workers, and of the scheduler, which unpickles graphs: the script's folder,
+    #: which Python itself adds for the script.
     python_path: str = ""
-    #: The image of the runner, the scheduler and the workers; empty where none is pulled.
+    #: The image of the runner, the scheduler and the workers; empty if none is pulled.
     image: str = ""
     backoff: Backoff | None = None
-    #: How many infrastructure failures are retried without being counted.
+    #: The number of infrastructure failures that are retried without being counted.
     max_ignored: int | None = None
 
 
 def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Manifest:
     """Return the DaskJob that runs a command against a cluster of its own.
 
-    ``label`` names the job where the options do not; it may be any text.
+    ``label`` names the job if the options do not; it may be any text.
     """
     generated = {"generateName": names.generated_prefix(label)}
     metadata = {"name": options.name} if options.name else generated
@@ -53,11 +53,11 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     path = []
     if options.python_path and "PYTHONPATH" not in options.env:
         path = [{"name": "PYTHONPATH", "value": _literal(options.python_path)}]
-    words = ["dask", "worker", "--nthreads", str(options.threads)]
+    worker_args = ["dask", "worker", "--nthreads", str(options.threads)]
     if options.memory:
-        words += ["--memory-limit", options.memory]
+        worker_args += ["--memory-limit", options.memory]
     scheduler: Manifest = {"name": "scheduler", "args": ["dask", "scheduler"]}
-    worker: Manifest = {"name": "worker", "args": words}
+    worker: Manifest = {"name": "worker", "args": worker_args}
     runner: Manifest = {"name": "job-runner", "command": [_literal(word) for word in command]}
     for container, variables in ((scheduler, path), (worker, [*env, *path]), (runner, env)):
         container |= {"image": options.image} if options.image else {}
@@ -99,14 +99,14 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
 
 
 def _literal(text: str) -> str:
-    """Return a text that Kubernetes' ``$(VAR)`` expansion leaves as it is."""
+    """Escape a text so that Kubernetes' ``$(VAR)`` expansion leaves it unchanged."""
     return text.replace("$", "$$")
 
 
 def default_shape(cpus: int) -> tuple[int, int]:
-    """Return workers and threads for a number of CPUs, as ``LocalCluster`` chooses them.
+    """Return workers and threads per worker for a number of CPUs, like ``LocalCluster``.
 
-    Up to 4 CPUs a process each; above, about as many processes as threads in each.
+    Up to 4 CPUs: one process per CPU; above: about as many processes as threads in each.
     """
     if cpus <= 4:
         return max(cpus, 1), 1

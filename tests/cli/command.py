@@ -1,7 +1,7 @@
-"""The ``daskjob`` command as a user has it: a process of its own, in a home of its own.
+"""The ``daskjob`` command as a user has it: a separate process with a separate home.
 
-Every process that a test's command starts, directly or not, inherits a mark in its environment:
-what is left behind is found by it, independently of the code under test.
+Every process that a test's command starts, directly or not, inherits a mark in its environment;
+by it leftovers are found independently of the code under test.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import psutil
 
 #: The variable that carries a test's mark.
 MARK = "DASKJOB_TEST_MARK"
-#: How long anything may take before a test gives up: this machine is shared and slow.
+#: How long a test waits before it fails: test machines may be shared and slow.
 PATIENCE_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
 
@@ -42,12 +42,12 @@ class Done:
         return self.out.decode()
 
     @property
-    def told(self) -> list[str]:
-        """What daskjob itself had to say, line by line."""
+    def messages(self) -> list[str]:
+        """The messages of daskjob itself, line by line."""
         return [line for line in self.err.splitlines() if line.startswith("daskjob: ")]
 
     def object(self) -> Job:
-        """Standard output as the JSON object that it is."""
+        """Standard output, parsed as a JSON object."""
         found = json.loads(self.out)
         assert isinstance(found, dict)
         return found
@@ -110,7 +110,7 @@ class Daskjob:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            bufsize=0,  # what a test reads by line must not be lost to communicate()
+            bufsize=0,  # communicate() must get everything that a test has not read by line
             **more,
         )
 
@@ -127,7 +127,7 @@ class Daskjob:
         return finish(self.start(*words, **more), input=input, timeout=timeout)
 
     def run(self, *words: object, **more: Any) -> Done:
-        """Run ``daskjob run`` without workers, which most questions do not need."""
+        """Run ``daskjob run`` without workers, which most tests do not need."""
         return self("run", "--workers", 0, *words, **more)
 
     # Files
@@ -144,20 +144,20 @@ class Daskjob:
         path.write_text(json.dumps(job))
         return path
 
-    # What is left
+    # Leftovers
 
     def jobs(self) -> list[Job]:
-        """The jobs in the state directory, as they stand in their files."""
+        """The jobs in the state directory, as their files contain them."""
         return [json.loads(path.read_text()) for path in self.state.glob("*/job.json")]
 
     def job(self, name: str = "") -> Job:
-        """The only job there, or the only one of a name."""
+        """The only job, or the only one with this name."""
         (found,) = [job for job in self.jobs() if name in ("", job["metadata"]["name"])]
         assert isinstance(found, dict)
         return found
 
     def status(self, name: str = "") -> Job:
-        """The status of the only job there, or of the only one of a name; may be empty."""
+        """The status of the only job, or of the only one with this name; may be empty."""
         return dict(self.job(name).get("status") or {})
 
     def log(self, pod: str) -> Path:
@@ -175,12 +175,12 @@ class Daskjob:
         return found
 
     def left_over(self) -> list[str]:
-        """What a run must not leave: processes, and temporary folders."""
+        """Leftovers of a run: processes and temporary folders."""
         processes = [f"{p.pid}: {' '.join(cmdline(p))[:200]}" for p in self.alive()]
         return processes + [str(path) for path in self.temporary.glob("daskjob-*")]
 
     def end(self) -> None:
-        """End what a failed test left running."""
+        """Kill the processes that a failed test left running."""
         for process in self.alive():
             try:
                 process.kill()
@@ -194,18 +194,18 @@ def finish(
     input: bytes | None = None,  # noqa: A002
     timeout: float = PATIENCE_SECONDS,
 ) -> Done:
-    """Wait for a command and return what it said."""
+    """Wait for a command to end and return its output."""
     try:
         out, err = process.communicate(input, timeout=timeout)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)
         out, err = process.communicate()
-        raise AssertionError(f"still running after {timeout} s; it said: {err!r}") from None
+        raise AssertionError(f"still running after {timeout} s; standard error: {err!r}") from None
     return Done(process.returncode, out or b"", (err or b"").decode(errors="replace"))
 
 
 def cmdline(process: psutil.Process) -> list[str]:
-    """The command line of a process that may have gone."""
+    """The command line of a process; empty if it is gone."""
     try:
         return process.cmdline()
     except psutil.Error:
@@ -223,7 +223,7 @@ def job(
     cluster: Job | None = None,
     **spec: Any,
 ) -> Job:
-    """A DaskJob whose runner is a command, or the text of a Python script."""
+    """A DaskJob whose runner is a command or the text of a Python script."""
     words = ["python", "-c", command] if isinstance(command, str) else command
     runner = {"name": "job-runner", "args": words}
     return {

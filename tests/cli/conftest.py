@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a user, and the proof that nothing is left of runs."""
+"""Fixtures of the tests of the command line: a user, and the check that runs leave nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cli.command import Daskjob, Done
 
 @pytest.fixture
 def daskjob(tmp_path: Path) -> Iterator[Daskjob]:
-    """A user with an empty home; when the test ends, no process and no folder may be left."""
+    """A user with an empty home; after the test, no process and no folder may be left."""
     user = Daskjob(tmp_path)
     yield user
     left = user.left_over()
@@ -22,13 +22,13 @@ def daskjob(tmp_path: Path) -> Iterator[Daskjob]:
 
 @pytest.fixture(scope="session")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daskjob]:
-    """A user whose runs have ended, for tests that only ask about them."""
+    """A user whose runs have ended, for tests that only read them."""
     user = Daskjob(tmp_path_factory.mktemp("user"))
     yield user
     user.end()
 
 
-#: A script with tasks, a result, and words on both streams.
+#: A script with tasks, a result, and output on both streams.
 SQUARES = """\
 import json, os, pathlib, sys
 from distributed import Client
@@ -51,7 +51,7 @@ def succeeded(user: Daskjob) -> Done:
 
 @pytest.fixture(scope="session")
 def failed(user: Daskjob) -> Done:
-    """The run ``failing`` of ``user``: two attempts, each ends with an exception."""
+    """The run ``failing`` of ``user``: two attempts that end with an exception."""
     script = user.script(
         "import os\n"
         "print('attempt', os.environ['DASKJOB_ATTEMPT'])\n"

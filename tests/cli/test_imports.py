@@ -1,4 +1,4 @@
-"""``daskjob --help`` and completion are light: what they import, and the CPU they take."""
+"""``daskjob --help`` and completion are cheap: their imports and their CPU time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.command import Daskjob
 
-#: All that is imported from outside the standard library.
+#: The only imports from outside the standard library.
 ALLOWED = {"click", "daskjob"}
 #: Parts of the standard library that are slow to import and not needed to print a help text.
 SLOW = {"asyncio", "concurrent", "http", "multiprocessing", "ssl", "xml"}
@@ -39,7 +39,7 @@ finally:
         ["--version"],
     ],
 )
-def test_help_and_completion_import_click_and_nothing_else(user: Daskjob, words: list[str]) -> None:
+def test_help_and_completion_import_only_click(user: Daskjob, words: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRINTS_IMPORTS, *words],
         env=user.environment,
@@ -49,7 +49,7 @@ def test_help_and_completion_import_click_and_nothing_else(user: Daskjob, words:
     )
     imported = set(done.stderr.split())
     if words[0] == "completion":
-        # click's own bash completion asks for bash's version by asyncio.
+        # click's bash completion uses asyncio to get bash's version.
         imported.discard("asyncio")
     outside = imported - sys.stdlib_module_names
     assert outside == ALLOWED
@@ -61,7 +61,7 @@ def test_help_takes_less_than_0_3_s_of_cpu(user: Daskjob) -> None:
 
 
 def cpu_seconds(user: Daskjob, *words: str) -> float:
-    """The CPU time of a command, by its own count."""
+    """The CPU time of a command, from its rusage."""
     process = user.start(*words)
     assert process.stdout is not None
     process.stdout.read()

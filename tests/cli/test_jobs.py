@@ -16,19 +16,19 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.usefixtures("succeeded", "failed")
 
 
-def test_run_tells_its_dashboard_its_tasks_and_its_end(succeeded: Done) -> None:
+def test_run_reports_its_dashboard_its_tasks_and_its_end(succeeded: Done) -> None:
     assert succeeded.code == 0
     assert succeeded.text == "the first line\nto standard error\nthe sum is 2470\n"
-    up, end = succeeded.told
-    assert up.startswith("daskjob: squares runs with 1 worker, dashboard http://127.0.0.1:")
+    up, end = succeeded.messages
+    assert up.startswith("daskjob: squares is running with 1 worker, dashboard http://127.0.0.1:")
     assert end.startswith("daskjob: squares succeeded in ")
-    assert ": 20 tasks, at most " in end
+    assert ": 20 tasks, peak worker memory " in end
 
 
 # list
 
 
-def test_list_of_nothing_says_where_it_looked(daskjob: Daskjob) -> None:
+def test_empty_list_names_the_state_directory(daskjob: Daskjob) -> None:
     done = daskjob("list")
     assert (done.code, done.out) == (0, b"")
     assert "No job has run here yet" in done.err
@@ -59,7 +59,7 @@ def test_list_for_programs(user: Daskjob, output: str) -> None:
 # status
 
 
-def test_status_tells_the_story_of_a_job(user: Daskjob) -> None:
+def test_status_shows_attempts_and_events(user: Daskjob) -> None:
     text = user("status", "failing").text
     for words in ("Failed", "BackoffLimitExceeded", "Attempts:", "ValueError: no data for 2024"):
         assert words in text
@@ -81,14 +81,14 @@ def test_status_as_json_is_the_object_itself(user: Daskjob) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "why", "report", "cancel", "delete"])
-def test_unknown_name_is_125_and_names_what_there_is(user: Daskjob, command: str) -> None:
+def test_unknown_name_is_125_and_the_message_lists_the_jobs(user: Daskjob, command: str) -> None:
     done = user(command, "nowhere")
     assert (done.code, done.out) == (125, b"")
     assert "there is no job 'nowhere' on this machine" in done.err
     assert "squares" in done.err
 
 
-def test_without_a_name_the_newest_job_is_meant(daskjob: Daskjob) -> None:
+def test_default_is_the_newest_job(daskjob: Daskjob) -> None:
     assert "no job has run here yet" in daskjob("status").err
     for name in ("one", "two"):
         daskjob.run("--name", name, daskjob.script(f"print('{name}')"))
@@ -97,7 +97,7 @@ def test_without_a_name_the_newest_job_is_meant(daskjob: Daskjob) -> None:
     assert daskjob("why").text.startswith("two succeeded")
 
 
-def test_name_of_a_script_stands_for_its_newest_run_save_to_delete(daskjob: Daskjob) -> None:
+def test_name_of_a_script_refers_to_its_newest_run_except_in_delete(daskjob: Daskjob) -> None:
     script = daskjob.script("import sys\nprint(sys.argv[1])", "Report_2.py")
     for word in ("first", "second"):
         daskjob.run(script, word)
@@ -113,7 +113,7 @@ def test_logs_print_the_runners_log_byte_by_byte(user: Daskjob, succeeded: Done)
     assert user("logs", "squares").out == succeeded.out
 
 
-def test_logs_print_the_last_attempt_or_the_one_that_is_named(user: Daskjob) -> None:
+def test_logs_print_the_last_attempt_or_a_given_one(user: Daskjob) -> None:
     assert user("logs", "failing").text.startswith("attempt 1\n")
     assert user("logs", "failing", "--attempt", 0).text.startswith("attempt 0\n")
 
@@ -122,15 +122,15 @@ def test_following_an_ended_job_prints_its_last_attempt_and_returns(user: Daskjo
     assert user("logs", "-f", "failing", timeout=20).out == user("logs", "failing").out
 
 
-def test_logs_of_an_attempt_that_never_was_names_those_that_were(user: Daskjob) -> None:
+def test_logs_of_an_unknown_attempt_fails_with_the_existing_logs(user: Daskjob) -> None:
     done = user("logs", "failing", "--attempt", 7)
     assert done.code == 125
     assert "failing-runner" in done.err
 
 
-@pytest.mark.parametrize(("pod", "said"), [("scheduler", "Scheduler at:"), ("worker", "Start")])
-def test_logs_of_scheduler_and_worker(user: Daskjob, pod: str, said: str) -> None:
-    assert said in user("logs", "squares", "--pod", pod).text
+@pytest.mark.parametrize(("pod", "text"), [("scheduler", "Scheduler at:"), ("worker", "Start")])
+def test_logs_of_scheduler_and_worker(user: Daskjob, pod: str, text: str) -> None:
+    assert text in user("logs", "squares", "--pod", pod).text
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_logs_of_scheduler_and_worker(user: Daskjob, pod: str, said: str) -> Non
         (99, "the first line\nto standard error\nthe sum is 2470\n"),
     ],
 )
-def test_tail_prints_so_many_last_lines(user: Daskjob, tail: int, text: str) -> None:
+def test_tail_prints_the_last_n_lines(user: Daskjob, tail: int, text: str) -> None:
     assert user("logs", "squares", "--tail", tail).text == text
 
 
@@ -157,14 +157,14 @@ def test_follow_prints_everything_once_across_attempts_while_the_job_runs(
         "print(attempt, 'end')\n"
         "raise SystemExit(attempt == '0')\n"
     )
-    run = daskjob.start("run", "-w", 0, "--name", "told", "--retries", 1, script)
+    run = daskjob.start("run", "-w", 0, "--name", "followed", "--retries", 1, script)
     assert run.stdout is not None
     assert run.stdout.readline() == b"0 0\n"
-    follower = daskjob.start("logs", "-f", "told")
+    follower = daskjob.start("logs", "-f", "followed")
     assert follower.stdout is not None
     assert follower.stdout.readline() == b"0 0\n"
     (daskjob.work / "go-0").touch()
-    wait_until(lambda: daskjob.log("told-runner-1").exists())
+    wait_until(lambda: daskjob.log("followed-runner-1").exists())
     (daskjob.work / "go-1").touch()
     assert finish(run, timeout=20).code == 0
     rest = finish(follower, timeout=20)
@@ -174,14 +174,14 @@ def test_follow_prints_everything_once_across_attempts_while_the_job_runs(
 
 def test_follow_ends_when_the_run_is_killed(daskjob: Daskjob) -> None:
     script = daskjob.script("import time\nprint('ready', flush=True)\ntime.sleep(600)")
-    run = daskjob.start("run", "-w", 0, "--name", "told", script)
+    run = daskjob.start("run", "-w", 0, "--name", "followed", script)
     assert run.stdout is not None
     assert run.stdout.readline() == b"ready\n"
-    follower = daskjob.start("logs", "-f", "told")
+    follower = daskjob.start("logs", "-f", "followed")
     assert follower.stdout is not None
     assert follower.stdout.readline() == b"ready\n"
-    assert "nothing is wrong" in daskjob("why", "told").text
-    assert "still runs" in daskjob("delete", "told").err
+    assert "no problems found" in daskjob("why", "followed").text
+    assert "is still running" in daskjob("delete", "followed").err
     run.kill()
     finish(run)
     assert finish(follower, timeout=20).code == 0
@@ -191,7 +191,7 @@ def test_follow_ends_when_the_run_is_killed(daskjob: Daskjob) -> None:
 # why
 
 
-def test_why_tells_the_exception_the_attempts_and_the_next_step(user: Daskjob) -> None:
+def test_why_shows_the_exception_the_attempts_and_the_next_step(user: Daskjob) -> None:
     text = user("why", "failing").text
     assert text.startswith("failing failed (BackoffLimitExceeded): 2 attempts failed")
     assert "log: ValueError: no data for 2024" in text
@@ -199,7 +199,7 @@ def test_why_tells_the_exception_the_attempts_and_the_next_step(user: Daskjob) -
     assert "Next: Read the end of the log: daskjob logs failing." in text
 
 
-def test_why_of_a_success_says_so(user: Daskjob) -> None:
+def test_why_of_a_success(user: Daskjob) -> None:
     text = user("why", "squares").text
     assert text.startswith("squares succeeded after ")
     assert "tasks: 20 of 20 done, 0 erred" in text
@@ -220,22 +220,22 @@ def test_why_as_json(user: Daskjob) -> None:
 # report
 
 
-def test_report_tells_tasks_times_and_memory(user: Daskjob) -> None:
+def test_report_shows_tasks_times_and_memory(user: Daskjob) -> None:
     text = user("report", "squares").text
     assert "20 of 20 done, 0 erred" in text
-    assert "1 at most, 1 in all, 0 lost" in text
+    assert "1 at peak, 1 in total, 0 lost" in text
     assert "PEAK MEMORY" in text
     assert "MiB" in text
 
 
-def test_report_as_json_is_the_agents(user: Daskjob) -> None:
+def test_report_as_json_is_that_of_the_agent(user: Daskjob) -> None:
     assert user("report", "-o", "json", "squares").object()["tasks"]["done"] == 20
 
 
 # delete
 
 
-def test_deleted_jobs_are_gone_and_others_stay(daskjob: Daskjob) -> None:
+def test_delete_removes_only_the_given_jobs(daskjob: Daskjob) -> None:
     script = daskjob.script("print(1)")
     for name in ("one", "two"):
         assert daskjob.run("--name", name, script).code == 0
@@ -247,7 +247,7 @@ def test_deleted_jobs_are_gone_and_others_stay(daskjob: Daskjob) -> None:
     assert daskjob.jobs() == []
 
 
-def test_delete_all_leaves_a_job_that_runs_and_force_ends_it(daskjob: Daskjob) -> None:
+def test_delete_all_skips_a_running_job_and_force_ends_it(daskjob: Daskjob) -> None:
     script = daskjob.script("import time\nprint('ready', flush=True)\ntime.sleep(600)")
     run = daskjob.start("run", "-w", 0, "--name", "busy", script)
     assert run.stdout is not None
@@ -258,7 +258,7 @@ def test_delete_all_leaves_a_job_that_runs_and_force_ends_it(daskjob: Daskjob) -
     assert daskjob.jobs() == []
 
 
-def test_name_of_many_runs_means_the_newest_and_a_folders_name_that_one(
+def test_name_of_many_runs_refers_to_the_newest_and_a_folders_name_to_its_run(
     daskjob: Daskjob,
 ) -> None:
     script = daskjob.script("import sys\nprint(sys.argv[1])")
@@ -284,7 +284,7 @@ def test_completion_of_names_offers_jobs(user: Daskjob) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_what_a_shell_reads(user: Daskjob, shell: str) -> None:
+def test_completion_prints_a_valid_shell_script(user: Daskjob, shell: str) -> None:
     done = user("completion", shell)
     assert done.code == 0
     assert "_DASKJOB_COMPLETE" in done.text
@@ -292,7 +292,7 @@ def test_completion_prints_what_a_shell_reads(user: Daskjob, shell: str) -> None
         assert subprocess.run(["bash", "-n"], input=done.out, check=False).returncode == 0
 
 
-def test_version_names_what_it_runs_on(user: Daskjob) -> None:
+def test_version_names_dask_and_python(user: Daskjob) -> None:
     done = user("version")
     for package in ("daskjob", "dask", "distributed", "python"):
         assert f"\n{package} " in f"\n{done.text}"

@@ -1,4 +1,4 @@
-"""validate and render: what is wrong with manifests, and what they make."""
+"""validate and render: the mistakes of manifests, and the objects that they create."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_documented_manifests_and_examples_are_valid(user: Daskjob) -> None:
     assert "DaskJob simple-job is valid" in done.text
 
 
-def test_mistakes_of_every_file_are_told_at_once(daskjob: Daskjob) -> None:
+def test_mistakes_of_every_file_are_reported_at_once(daskjob: Daskjob) -> None:
     first, second = job("pass", backoffLimit=-1), job("pass", name="B", stallAction="No")
     paths = [daskjob.manifest(first, "a.json"), daskjob.manifest(second, "b.json")]
     good = daskjob.manifest(job("pass"), "c.json")

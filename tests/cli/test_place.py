@@ -36,7 +36,7 @@ Daskjob = Callable[..., Result]
 
 @pytest.fixture
 def jobs() -> InMemoryJobs:
-    """An ended job, a newer one that failed, and the newest, which runs."""
+    """An ended job, a newer one that failed, and the newest, which is running."""
     place = InMemoryJobs()
     times = {"startTime": STARTED, "endTime": "2026-01-01T10:00:42Z"}
     attempts = [{"number": 0, "reason": "Completed", "endTime": STARTED}]
@@ -119,24 +119,24 @@ def test_why_gives_the_next_step_of_the_place(daskjob: Daskjob, tmp_path: Path) 
 def test_report_is_that_of_the_place(daskjob: Daskjob) -> None:
     text = daskjob("report", "sums").stdout
     assert text.startswith("sums: Succeeded in 42s, attempt 0\n")
-    assert "3 of 4 done, 1 erred, 1.5 s of computing" in text
+    assert "3 of 4 done, 1 erred, 1.5 s of compute time" in text
     assert json.loads(daskjob("report", "-o", "json", "sums").stdout) == REPORT
     missing = daskjob("report", "busy").exception
-    assert str(missing) == ("there is no report of busy yet: it is written when an attempt ends")
+    assert str(missing) == "busy has no report yet; it is written when an attempt ends"
 
 
-def test_cancel_stops_what_runs_and_says_how_the_others_ended(
+def test_cancel_stops_running_jobs_and_reports_how_the_others_ended(
     daskjob: Daskjob, jobs: InMemoryJobs
 ) -> None:
     done = daskjob("cancel", "--wait", "busy", "failing")
-    assert done.stdout == "busy is being cancelled\nfailing has ended already: Failed\n"
+    assert done.stdout == "busy is being cancelled\nfailing has already ended: Failed\n"
     assert [held.job.name for held in jobs.held if held.cancelled] == ["busy"]
 
 
-def test_delete_leaves_what_runs_unless_it_is_forced(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
+def test_delete_skips_running_jobs_unless_forced(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
     rejected = daskjob("delete", "busy")
     assert rejected.exit_code == 2
-    assert "busy still runs; cancel it first, or say --force" in rejected.stderr
+    assert "busy is still running; cancel it first, or use --force" in rejected.stderr
     assert daskjob("delete", "--all").stdout == "failing deleted\nsums deleted\n"
     assert daskjob("delete", "--force", "busy").stdout == "busy deleted\n"
     assert jobs.list() == ()
@@ -165,7 +165,7 @@ def test_completion_offers_the_names_of_the_place(jobs: InMemoryJobs) -> None:
 
 
 class Scripted:
-    """A job whose log and snapshots are scripted: all that a screen needs of a place."""
+    """A job whose log and snapshots are scripted: all that a screen needs from a place."""
 
     def __init__(self) -> None:
         self.chunks = [b"one\n", b"two"]
@@ -190,5 +190,5 @@ def test_screen_needs_snapshots_and_a_log_only(capfd: pytest.CaptureFixture[str]
     assert out == "one\ntwo"
     assert err.startswith("daskjob: a note\ndaskjob: the disk is full\ndaskjob: sums failed in ")
     assert err.endswith(
-        "(ExitCode): it failed.\ndaskjob: more: daskjob why sums, daskjob logs sums\n"
+        "(ExitCode): it failed.\ndaskjob: for details: daskjob why sums, daskjob logs sums\n"
     )

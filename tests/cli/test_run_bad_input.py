@@ -1,4 +1,4 @@
-"""What cannot run is told whole and at once, and nothing is started for it."""
+"""Invalid input: every mistake is reported at once, and nothing is started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cli.command import Daskjob, Done, job
 
 
 def nothing_started(daskjob: Daskjob, done: Done) -> bool:
-    """Whether the command left no trace of a run and raised nothing."""
+    """Whether the command left no trace of a run and raised no exception."""
     return not daskjob.state.exists() and not daskjob.alive() and "Traceback" not in done.err
 
 
@@ -50,14 +50,14 @@ def test_ten_mistakes_are_ten_messages_and_nothing_starts(daskjob: Daskjob) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["missing.py"], "there is no file 'missing.py'"),
         (["."], "is a folder"),
         ([], "Missing argument 'SCRIPT'"),
-        (["--memory", "plenty", "a.py"], "'plenty' is no size: write one such as 512Mi"),
-        (["--memory", "1MiB", "a.py"], "a worker alone needs 128"),
-        (["--timeout", "0", "a.py"], "'0' is no duration"),
+        (["--memory", "plenty", "a.py"], "'plenty' is not a size: write one such as 512Mi"),
+        (["--memory", "1MiB", "a.py"], "a worker needs at least 128"),
+        (["--timeout", "0", "a.py"], "'0' is not a duration"),
         (["--timeout", "soon", "a.py"], "write one such as 90, 90s"),
         (["--workers", "-1", "a.py"], "-1"),
         (["--threads", "0", "a.py"], "0"),
@@ -66,27 +66,25 @@ def test_ten_mistakes_are_ten_messages_and_nothing_starts(daskjob: Daskjob) -> N
         (["--name", "a" * 64, "a.py"], "63 characters"),
         (["--env", "1=2", "a.py"], "KEY=VALUE"),
         (["--env", "NOWHERE_TO_BE_FOUND", "a.py"], "is not set in this environment"),
-        (["--result-file", "missing/result.json", "a.py"], "no folder that can be written"),
+        (["--result-file", "missing/result.json", "a.py"], "is not a writable folder"),
         (["-o", "xml", "a.py"], "'xml' is not one of"),
         (["job.json", "--limit"], "takes no arguments"),
-        (["--memory", "1GiB", "job.json"], "a manifest says them itself"),
+        (["--memory", "1GiB", "job.json"], "set them in the manifest instead"),
     ],
 )
-def test_wrong_usage_is_2_and_says_what_is_wrong(
-    daskjob: Daskjob, words: list[str], said: str
-) -> None:
+def test_wrong_usage_is_2_with_a_message(daskjob: Daskjob, words: list[str], message: str) -> None:
     daskjob.script("print('never')", "a.py")
     daskjob.manifest(job("print('never')"))
     done = daskjob("run", *words)
     assert done.code == 2
-    assert said in done.err
+    assert message in done.err
     assert "daskjob run --help" in done.err
     assert done.out == b""
     assert nothing_started(daskjob, done)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
-def test_script_that_may_not_be_read_is_2(daskjob: Daskjob) -> None:
+def test_unreadable_script_is_2(daskjob: Daskjob) -> None:
     script = daskjob.script("print('never')")
     script.chmod(0)
     done = daskjob("run", script)
@@ -95,7 +93,7 @@ def test_script_that_may_not_be_read_is_2(daskjob: Daskjob) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["rum", "a.py"], "Did you mean 'run'"),
         (["a.py"], "daskjob run a.py"),
@@ -103,19 +101,21 @@ def test_script_that_may_not_be_read_is_2(daskjob: Daskjob) -> None:
         (["zzz"], "there is no command 'zzz'"),
     ],
 )
-def test_unknown_command_gets_a_suggestion(daskjob: Daskjob, words: list[str], said: str) -> None:
+def test_unknown_command_gets_a_suggestion(
+    daskjob: Daskjob, words: list[str], message: str
+) -> None:
     done = daskjob(*words)
     assert done.code == 2
-    assert said in done.err
+    assert message in done.err
 
 
 BROKEN = {
-    "duplicate": (b"kind: DaskJob\nspec: 1\nkind: DaskJob\n", ["'kind' stands twice", "line 3"]),
-    "syntax": (b"kind: DaskJob\nspec: [1,\nmetadata: x\n", ["is no YAML", "line 2"]),
-    "tabs": (b"kind: DaskJob\nspec:\n\tjob: 1\n", ["is no YAML", "line 3"]),
+    "duplicate": (b"kind: DaskJob\nspec: 1\nkind: DaskJob\n", ["'kind' appears twice", "line 3"]),
+    "syntax": (b"kind: DaskJob\nspec: [1,\nmetadata: x\n", ["is not valid YAML", "line 2"]),
+    "tabs": (b"kind: DaskJob\nspec:\n\tjob: 1\n", ["is not valid YAML", "line 3"]),
     "latin-1": ("kind: DaskJob # häßlich\n".encode("latin-1"), ["UTF-8"]),
-    "binary": (bytes(range(32)), ["is no YAML"]),
-    "python": (b"a: !!python/object/apply:os.system [echo]\n", ["is no YAML", "line 1"]),
+    "binary": (bytes(range(32)), ["is not valid YAML"]),
+    "python": (b"a: !!python/object/apply:os.system [echo]\n", ["is not valid YAML", "line 1"]),
     "deep": (b"[" * 100_000, ["nested too deeply"]),
     "empty": (b"", ["is empty"]),
     "comment": (b"# nothing\n---\n", ["is empty"]),
@@ -133,23 +133,23 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 @pytest.mark.parametrize("command", ["run", "validate"])
-def test_file_that_is_no_manifest_is_125_with_its_name_and_line(
+def test_file_that_is_not_a_manifest_is_125_with_its_name_and_line(
     daskjob: Daskjob, command: str, case: str
 ) -> None:
-    content, said = BROKEN[case]
+    content, messages = BROKEN[case]
     (daskjob.work / "job.yaml").write_bytes(content)
     done = daskjob(command, "job.yaml")
     if command == "validate" and case in ("other kind", "two jobs"):
         return
     assert done.code == 125
     assert "job.yaml" in done.err or case in ("nothing but a kind", "wrong types")
-    for words in said:
-        assert words in done.err
+    for message in messages:
+        assert message in done.err
     assert "unicode string" not in done.err
     assert nothing_started(daskjob, done)
 
 
-def test_options_on_a_manifest_that_is_no_such_thing_raise_nothing(daskjob: Daskjob) -> None:
+def test_options_on_a_malformed_manifest_raise_no_exception(daskjob: Daskjob) -> None:
     wrong = job("pass")
     wrong["metadata"] = ["name"]
     wrong["spec"]["job"]["spec"]["containers"] = [1, {"env": [2, {"name": "A"}]}, {"env": 3}]
@@ -185,7 +185,7 @@ spec:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ({"suspend": True}, "could never be resumed on this machine"),
         ({"managedBy": "kueue.x-k8s.io/multikueue"}, "runs jobs on this machine"),
@@ -195,18 +195,18 @@ spec:
         ),
     ],
 )
-def test_what_a_machine_can_never_do_is_125(
-    daskjob: Daskjob, spec: dict[str, Any], said: str
+def test_spec_that_no_machine_can_run_is_125(
+    daskjob: Daskjob, spec: dict[str, Any], message: str
 ) -> None:
     manifest = job("print('never')")
     manifest["spec"].update(spec)
     done = daskjob("run", daskjob.manifest(manifest))
     assert done.code == 125
-    assert said in done.err
+    assert message in done.err
     assert nothing_started(daskjob, done)
 
 
-def test_other_objects_of_a_file_are_named_once(daskjob: Daskjob) -> None:
+def test_ignored_objects_of_a_file_are_named_once(daskjob: Daskjob) -> None:
     import yaml
 
     documents = [{"kind": "ConfigMap"}, job("print(1)"), {"kind": "Secret"}]
@@ -214,12 +214,10 @@ def test_other_objects_of_a_file_are_named_once(daskjob: Daskjob) -> None:
     path.write_text(yaml.safe_dump_all(documents))
     done = daskjob("run", path)
     assert done.code == 0
-    assert done.err.count("not on this machine: ConfigMap, Secret of") == 1
+    assert done.err.count("ignored on this machine: ConfigMap, Secret in") == 1
 
 
-def test_script_named_like_a_folder_of_the_state_is_no_trouble(
-    daskjob: Daskjob, tmp_path: Path
-) -> None:
+def test_foreign_files_in_the_state_directory_are_ignored(daskjob: Daskjob, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "foreign").mkdir()
     (tmp_path / "state" / "note.txt").write_text("mine")

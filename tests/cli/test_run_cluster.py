@@ -1,4 +1,4 @@
-"""Scheduler and workers of a run: what they get, how they fail, who replaces them."""
+"""Scheduler and workers of a run: their environment, failures and replacement."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def on_worker(_):
 
 
 def worker_pod(*resources: str, name: str = "worker") -> dict[str, Any]:
-    """A worker's container with resources of Dask's own."""
+    """A worker's container with Dask resources."""
     words = ["dask", "worker", "--nthreads", "1", "--resources", " ".join(resources)]
     return {
         "name": name,
@@ -67,7 +67,7 @@ def worker_pod(*resources: str, name: str = "worker") -> dict[str, Any]:
 
 
 def whole_job() -> dict[str, Any]:
-    """A job that uses of a manifest what a machine can give."""
+    """A job that uses every feature of a manifest that one machine supports."""
     scratch = {"name": "scratch", "mountPath": "/scratch"}
     made = job(
         ["python"],
@@ -166,7 +166,7 @@ def test_init_container_ends_before_the_runner_starts(facts: dict[str, Any]) -> 
     assert facts["init"] == "fetched"
 
 
-def test_sidecar_that_never_ends_does_not_keep_the_job(whole: Done, user: Daskjob) -> None:
+def test_sidecar_that_never_ends_does_not_delay_the_end(whole: Done, user: Daskjob) -> None:
     assert whole.code == 0
     assert user.status("whole")["jobStatus"] == "Successful"
     assert not [p for p in user.alive() if "600" in p.cmdline()]
@@ -182,8 +182,8 @@ def test_workers_of_a_group_serve_its_resources(facts: dict[str, Any]) -> None:
     assert facts["big"]["env"] == facts["big"]["name"]
 
 
-def test_what_a_machine_cannot_give_is_named_once(whole: Done) -> None:
-    notes = [line for line in whole.told if "not on this machine" in line]
+def test_unsupported_features_are_named_once(whole: Done) -> None:
+    notes = [line for line in whole.messages if "not on this machine" in line]
     assert len(notes) == 1
     for thing in ("image envoy", "image ghcr.io/dask/dask", "node selector", "variable SECRET"):
         assert notes[0].count(thing) == 1, thing
@@ -244,39 +244,39 @@ CLIENT = "from distributed import Client\nClient().submit(sum, [1, 2]).result()\
 
 
 @pytest.mark.parametrize(
-    ("worker", "said"),
+    ("worker", "message"),
     [
         (["python", "-c", "raise SystemExit('no licence')"], "no licence"),
         (["no-such-worker"], "no such program in PATH"),
     ],
 )
 def test_workers_that_cannot_start_fail_the_job_within_30_s(
-    daskjob: Daskjob, worker: list[str], said: str
+    daskjob: Daskjob, worker: list[str], message: str
 ) -> None:
     began = time.monotonic()
     manifest = job(CLIENT, name="dead", workers=1, worker={"args": worker})
     done = daskjob("run", daskjob.manifest(manifest))
     assert time.monotonic() - began < 30
     assert daskjob.status()["reason"] == "WorkersFailed"
-    assert said in done.err
+    assert message in done.err
     assert done.code == 121
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "said"),
+    ("scheduler", "message"),
     [
         (["dask", "scheduler", "--no-such-option"], "--no-such-option"),
     ],
 )
 def test_scheduler_that_cannot_start_fails_the_job_within_30_s(
-    daskjob: Daskjob, scheduler: list[str], said: str
+    daskjob: Daskjob, scheduler: list[str], message: str
 ) -> None:
     began = time.monotonic()
     manifest = job(CLIENT, name="dead", scheduler={"args": scheduler})
     done = daskjob("run", daskjob.manifest(manifest))
     assert time.monotonic() - began < 30
     assert daskjob.status()["reason"] == "SchedulerFailed"
-    assert said in done.err
+    assert message in done.err
     assert done.code == 121
 
 
@@ -288,13 +288,13 @@ def test_init_container_that_fails_fails_the_job_with_its_code(daskjob: Daskjob)
     assert "no route" in done.err
 
 
-def test_runner_that_is_no_program_is_127_and_says_so(daskjob: Daskjob) -> None:
+def test_missing_program_of_the_runner_is_127_with_a_message(daskjob: Daskjob) -> None:
     done = daskjob("run", daskjob.manifest(job(["no-such-program"])))
     assert done.code == 127
     assert "there is no such program in PATH" in done.err
 
 
-# Side by side
+# In parallel
 
 MEETS = """\
 import pathlib, sys, time
@@ -309,14 +309,14 @@ with Client() as client:
 """
 
 
-def test_two_runs_side_by_side_never_meet(daskjob: Daskjob) -> None:
+def test_two_runs_in_parallel_are_isolated(daskjob: Daskjob) -> None:
     script = daskjob.script(MEETS)
     one = daskjob.start("run", "-w", 1, "--name", "one", script, "end-one")
     two = daskjob.start("run", "-w", 1, "--name", "two", script, "end-two")
     assert one.stdout is not None
     assert two.stdout is not None
     first, second = one.stdout.readline().split(), two.stdout.readline().split()
-    assert len(first) == len(second) == 3, "each sees its own worker only"
+    assert len(first) == len(second) == 3, "each sees only its own worker"
     assert not set(first) & set(second)
     assert first[2].startswith(b"one-")
     (daskjob.work / "end-one").touch()
@@ -377,13 +377,13 @@ def test_no_process_remains_10_s_after_daskjob_is_killed(daskjob: Daskjob) -> No
     status = daskjob.status()
     assert (status["jobStatus"], status["phase"]) == ("Failed", "Failed")
     assert status["endTime"]
-    assert daskjob.left_over() == [], "who asks about a killed run clears up after it"
+    assert daskjob.left_over() == [], "the commands clean up after a killed run"
 
 
-# State that cannot be kept
+# State that cannot be written
 
 
-def test_state_directory_that_is_a_file_is_said_and_the_job_succeeds(daskjob: Daskjob) -> None:
+def test_state_directory_that_is_a_file_is_reported_and_the_job_succeeds(daskjob: Daskjob) -> None:
     daskjob.state.write_text("mine")
     done = daskjob.run(daskjob.script("print('fine')"))
     assert (done.code, done.out) == (0, b"fine\n")
@@ -393,7 +393,7 @@ def test_state_directory_that_is_a_file_is_said_and_the_job_succeeds(daskjob: Da
         shutil.rmtree(left)
 
 
-def test_full_disk_under_the_state_directory_is_said_and_the_job_succeeds(
+def test_full_disk_under_the_state_directory_is_reported_and_the_job_succeeds(
     daskjob: Daskjob,
 ) -> None:
     mount = f"mount -t tmpfs -o size=64k tmpfs {daskjob.state}"
@@ -411,13 +411,13 @@ def test_full_disk_under_the_state_directory_is_said_and_the_job_succeeds(
         timeout=60,
         check=False,
     )
-    said = done.stderr.decode()
-    assert done.returncode == 0, said
-    assert "No space left on device" in said
-    assert "Traceback" not in said
+    errors = done.stderr.decode()
+    assert done.returncode == 0, errors
+    assert "No space left on device" in errors
+    assert "Traceback" not in errors
 
 
-#: Fills the disk of its own log, and goes on: Python's print would raise.
+#: Fills the disk of its own log, and continues: Python's print would raise.
 FILLS = """\
 import os
 try:

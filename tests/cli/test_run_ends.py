@@ -1,4 +1,4 @@
-"""How runs end: exit codes, deadlines, cancellation, retries, results. Numbers of design §5.5."""
+"""How runs end: exit codes (design §5.5), deadlines, cancellation, retries, results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAITS = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
 
 
 def started(daskjob: Daskjob, *words: object, **more: Any) -> subprocess.Popen[bytes]:
-    """A run whose script has said that it is ready."""
+    """A run whose script has printed that it is ready."""
     process = daskjob.start("run", "--workers", 0, *words, **more)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
@@ -32,7 +32,7 @@ def test_timeout_ends_the_run_with_122(daskjob: Daskjob) -> None:
     began = time.monotonic()
     done = daskjob.run("--timeout", "2s", "--name", "slow", daskjob.script(WAITS))
     assert done.code == 122
-    # Like Kubernetes' own deadlines, it counts from the beginning of the second of the start.
+    # Like deadlines of Kubernetes, it counts from the start rounded down to a second.
     assert 1 <= time.monotonic() - began < 15
     assert daskjob.status()["reason"] == "DeadlineExceeded"
     assert "DeadlineExceeded" in done.err
@@ -45,14 +45,14 @@ def test_attempt_deadline_of_1_s_ends_the_run_with_122(daskjob: Daskjob) -> None
     assert daskjob.status()["reason"] == "AttemptDeadlineExceeded"
 
 
-def test_stall_of_1_s_fails_where_the_spec_says_so(daskjob: Daskjob) -> None:
+def test_stall_of_1_s_fails_with_stall_action_fail(daskjob: Daskjob) -> None:
     manifest = job(WAITS, stallDeadlineSeconds=1, stallAction="Fail")
     done = daskjob("run", daskjob.manifest(manifest))
     assert done.code == 122
     assert daskjob.status()["reason"] == "Stalled"
 
 
-def test_lines_in_the_log_are_no_stall(daskjob: Daskjob) -> None:
+def test_lines_in_the_log_prevent_a_stall(daskjob: Daskjob) -> None:
     text = "import time\nfor n in range(12):\n    print(n, flush=True)\n    time.sleep(0.2)\n"
     manifest = job(text, stallDeadlineSeconds=1, stallAction="Fail")
     assert daskjob("run", daskjob.manifest(manifest)).code == 0
@@ -99,10 +99,10 @@ def test_cancel_from_another_terminal_ends_the_run_with_123(daskjob: Daskjob) ->
     assert "slow is being cancelled" in asked.text
     assert process.wait(10) == 123, "cancel --wait returned before the run had ended"
     finish(process)
-    assert "has ended already" in daskjob("cancel", "slow").text
+    assert "has already ended" in daskjob("cancel", "slow").text
 
 
-def test_nohup_keeps_the_run_alive_when_the_terminal_goes(daskjob: Daskjob) -> None:
+def test_nohup_keeps_the_run_alive_when_the_terminal_closes(daskjob: Daskjob) -> None:
     text = "import pathlib, time\nprint('ready', flush=True)\n"
     text += "while not pathlib.Path('go').exists(): time.sleep(0.02)\n"
     process = started(
@@ -124,7 +124,7 @@ sys.exit(0 if os.environ["DASKJOB_ATTEMPT"] == os.environ.get("GOOD") else 5)
 """
 
 
-def test_retries_go_on_until_an_attempt_succeeds(daskjob: Daskjob) -> None:
+def test_retries_continue_until_an_attempt_succeeds(daskjob: Daskjob) -> None:
     done = daskjob.run(
         *("--retries", 3, "--env", "GOOD=1", "--name", "second"), daskjob.script(COUNTS)
     )
@@ -138,7 +138,7 @@ def test_retries_go_on_until_an_attempt_succeeds(daskjob: Daskjob) -> None:
     assert names == ["second-runner", "second-runner-1"]
 
 
-def test_used_up_retries_end_with_the_scripts_own_code(daskjob: Daskjob) -> None:
+def test_exhausted_retries_end_with_the_scripts_exit_code(daskjob: Daskjob) -> None:
     done = daskjob.run("--retries", 1, daskjob.script(COUNTS))
     assert done.code == 5
     assert done.text == "attempt 0\nattempt 1\n"
@@ -147,7 +147,7 @@ def test_used_up_retries_end_with_the_scripts_own_code(daskjob: Daskjob) -> None
     assert "2 attempts failed" in status["message"]
 
 
-def test_backoff_of_1_s_and_factor_2_is_waited_for(daskjob: Daskjob) -> None:
+def test_backoff_of_1_s_and_factor_2_delays_the_attempts(daskjob: Daskjob) -> None:
     text = "import os, time\nprint(time.time(), flush=True)\n"
     text += "raise SystemExit(os.environ['DASKJOB_ATTEMPT'] != '2')\n"
     backoff = {"initialSeconds": 1, "factor": 2}
@@ -196,7 +196,7 @@ with Client() as client:
     assert (had, has) == ("False", "False")
 
 
-def test_restart_of_the_runner_alone_keeps_the_cluster(daskjob: Daskjob) -> None:
+def test_restart_of_only_the_runner_keeps_the_cluster(daskjob: Daskjob) -> None:
     text = """\
 import os
 from distributed import Client
@@ -227,7 +227,7 @@ def result_script(text: str) -> str:
     )
 
 
-def test_result_file_holds_what_the_script_left(daskjob: Daskjob) -> None:
+def test_result_file_holds_the_result_of_the_script(daskjob: Daskjob) -> None:
     script = daskjob.script(result_script('{"total": 3}'))
     done = daskjob.run("--result-file", "result.json", "--name", "sums", script)
     assert done.code == 0
@@ -236,18 +236,18 @@ def test_result_file_holds_what_the_script_left(daskjob: Daskjob) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x" * 5000, "longer than 4096 bytes and was left out"),
         ('"' + "ä" * 2048 + '"', "longer than 4096 bytes and was left out"),
         ("total: 3", "no JSON and was left out"),
     ],
 )
-def test_result_that_cannot_be_kept_is_said(daskjob: Daskjob, text: str, said: str) -> None:
+def test_result_that_cannot_be_kept_is_reported(daskjob: Daskjob, text: str, message: str) -> None:
     script = daskjob.script(result_script(text))
     done = daskjob.run("--result-file", "result.json", script)
     assert (done.code, done.out) == (0, b"mine\n")
-    assert said in done.err
+    assert message in done.err
     assert (daskjob.work / "result.json").read_text() == "null\n"
 
 
@@ -260,13 +260,13 @@ def test_result_of_a_failure_does_not_count(daskjob: Daskjob) -> None:
 
 @pytest.mark.parametrize(
     ("output", "begins"),
-    [("json", b"{"), ("yaml", b"apiVersion: "), ("name", b"daskjob/told\n")],
+    [("json", b"{"), ("yaml", b"apiVersion: "), ("name", b"daskjob/printed\n")],
 )
 def test_output_option_leaves_standard_output_to_the_object(
     daskjob: Daskjob, output: str, begins: bytes
 ) -> None:
     script = daskjob.script("print('mine')")
-    done = daskjob.run("-o", output, "--name", "told", script)
+    done = daskjob.run("-o", output, "--name", "printed", script)
     assert done.out.startswith(begins)
     assert b"mine" not in done.out
     assert "mine\n" in done.err
@@ -274,7 +274,7 @@ def test_output_option_leaves_standard_output_to_the_object(
         assert done.object()["status"]["jobStatus"] == "Successful"
 
 
-def test_full_disk_under_standard_output_is_said(daskjob: Daskjob) -> None:
+def test_full_disk_under_standard_output_is_reported(daskjob: Daskjob) -> None:
     with open("/dev/full", "wb") as full:
         done = daskjob.run(daskjob.script("print('mine')"), stdout=full)
     assert done.code == 125
@@ -282,10 +282,10 @@ def test_full_disk_under_standard_output_is_said(daskjob: Daskjob) -> None:
     assert "Traceback" not in done.err
 
 
-# What is left
+# Leftovers
 
 
-def test_nothing_is_left_of_a_run_but_its_folder(daskjob: Daskjob) -> None:
+def test_only_the_folder_of_a_run_is_left(daskjob: Daskjob) -> None:
     script = daskjob.script("print('mine')")
     assert daskjob.run("--name", "clean", script).code == 0
     assert daskjob.left_over() == []
@@ -296,7 +296,7 @@ def test_nothing_is_left_of_a_run_but_its_folder(daskjob: Daskjob) -> None:
 
 
 def ended_with(done: Done, code: int) -> bool:
-    """Whether a command ended as it should, without words of Python's own."""
+    """Whether a command ended with this code and without a traceback."""
     return done.code == code and "Traceback" not in done.err
 
 

@@ -1,4 +1,4 @@
-"""Odd runs: policies that keep things, scripts that turn against what runs them."""
+"""Odd runs: policies that keep objects, scripts that kill their parent, odd input and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KILLS_ITS_PARENT = (
 )
 
 
-def test_script_that_kills_what_runs_it_ends_the_run_with_a_failure(daskjob: Daskjob) -> None:
+def test_script_that_kills_its_parent_ends_the_run_with_a_failure(daskjob: Daskjob) -> None:
     done = daskjob.run("--name", "own", daskjob.script(KILLS_ITS_PARENT), timeout=30)
     assert done.code not in (0, 125), done.err
     assert "Traceback" not in done.err
@@ -35,7 +35,7 @@ def test_no_process_outlives_the_run_whatever_the_deletion_policy(
     assert daskjob.alive() == []
 
 
-def test_ttl_of_1_s_does_not_take_the_status_from_the_user(daskjob: Daskjob) -> None:
+def test_ttl_of_1_s_does_not_remove_the_status_before_it_is_printed(daskjob: Daskjob) -> None:
     done = daskjob("run", "-o", "json", daskjob.manifest(job("pass", ttlSecondsAfterFinished=1)))
     assert done.code == 0
     assert done.object()["status"]["jobStatus"] == "Successful"
@@ -55,7 +55,7 @@ def test_startup_deadline_ends_a_job_whose_workers_never_come_with_122(daskjob: 
     assert daskjob.status()["reason"] == "StartupDeadlineExceeded"
 
 
-def test_run_that_is_stopped_and_continued_goes_on(daskjob: Daskjob) -> None:
+def test_run_continues_after_sigstop_and_sigcont(daskjob: Daskjob) -> None:
     script = daskjob.script(
         "import pathlib, time\nprint('ready', flush=True)\n"
         "while not pathlib.Path('go').exists(): time.sleep(0.02)\n"

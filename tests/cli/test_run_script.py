@@ -34,13 +34,13 @@ def test_output_is_byte_identical_to_python_script_py(daskjob: Daskjob) -> None:
     assert done.out == plain.stdout
 
 
-def test_standard_error_carries_what_daskjob_says_and_standard_output_does_not(
+def test_messages_of_daskjob_go_to_standard_error_only(
     daskjob: Daskjob,
 ) -> None:
     done = daskjob.run(daskjob.script("print('mine')"))
     assert done.out == b"mine\n"
-    assert done.told
-    assert all("mine" not in line for line in done.told)
+    assert done.messages
+    assert all("mine" not in line for line in done.messages)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_exit_code_is_the_scripts_own_and_128_plus_a_signals_number(
         assert f"exited with code {code}" in done.err
 
 
-def test_failed_script_is_told_with_its_exception_and_the_next_step(daskjob: Daskjob) -> None:
+def test_failed_script_is_reported_with_its_exception_and_the_next_step(daskjob: Daskjob) -> None:
     done = daskjob.run("--name", "job", daskjob.script("raise ValueError('no data for 2024')"))
-    assert "ValueError: no data for 2024" in done.told[-2]
-    assert "daskjob why job" in done.told[-1]
+    assert "ValueError: no data for 2024" in done.messages[-2]
+    assert "daskjob why job" in done.messages[-1]
 
 
 def test_syntax_error_of_a_script_is_its_own_failure(daskjob: Daskjob) -> None:
@@ -90,7 +90,9 @@ def test_children_that_outlive_the_script_are_gone_when_the_run_ends(daskjob: Da
     assert daskjob.alive() == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a program's peak memory")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux reports the peak memory of a program"
+)
 def test_100_mb_of_output_come_through_within_150_mb_of_memory(daskjob: Daskjob) -> None:
     script = daskjob.script(
         "import sys\n"
@@ -116,7 +118,7 @@ def test_100_mb_of_output_come_through_within_150_mb_of_memory(daskjob: Daskjob)
 
 
 def peak_memory_kib(pid: int) -> int:
-    """Return the most memory that a program held; its rusage would count who forked it too."""
+    """Return the peak memory of a program; its rusage would include the process that forked it."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -124,7 +126,7 @@ def peak_memory_kib(pid: int) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
-def test_reader_that_goes_away_ends_the_run_like_any_pipe(daskjob: Daskjob) -> None:
+def test_broken_pipe_ends_the_run_as_usual(daskjob: Daskjob) -> None:
     script = daskjob.script("import itertools\nfor n in itertools.count(): print(n)")
     process = daskjob.start("run", "-w", 0, script, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
@@ -149,7 +151,7 @@ def test_script_reads_end_of_file_from_a_terminal(daskjob: Daskjob) -> None:
         os.close(theirs)
 
 
-def test_closed_input_is_no_trouble(daskjob: Daskjob) -> None:
+def test_closed_standard_input_works(daskjob: Daskjob) -> None:
     script = daskjob.script("print('fine')")
     command = f'exec "$0" -m daskjob run -w 0 {script} <&-'
     done = subprocess.run(
@@ -185,7 +187,7 @@ def test_relative_script_and_module_beside_it_are_found(daskjob: Daskjob) -> Non
     assert done.text.startswith("42 ")
 
 
-def test_executable_that_is_no_python_runs_as_it_says(daskjob: Daskjob) -> None:
+def test_executable_that_is_not_python_runs_with_its_own_interpreter(daskjob: Daskjob) -> None:
     script = daskjob.script("#!/bin/sh\necho shell $1 $DASKJOB_ATTEMPT\nexit 3\n", "work")
     script.chmod(0o755)
     done = daskjob.run(script.name, "yes")
@@ -198,10 +200,10 @@ def test_any_name_of_a_script_gives_a_valid_name_of_a_job(daskjob: Daskjob, name
     assert (done.code, done.out) == (0, b"1\n"), done.err
 
 
-def test_option_behind_the_script_is_the_scripts_and_that_is_said(daskjob: Daskjob) -> None:
+def test_option_after_the_script_goes_to_the_script_and_daskjob_says_so(daskjob: Daskjob) -> None:
     done = daskjob.run(daskjob.script("import sys\nprint(sys.argv[1:])"), "--workers", "3")
     assert done.text == "['--workers', '3']\n"
-    assert "--workers behind the script is the script's own option" in done.err
+    assert "--workers goes to the script; put options of daskjob before the script" in done.err
 
 
 def test_help_keeps_the_lines_of_its_examples(daskjob: Daskjob) -> None:
@@ -215,7 +217,7 @@ def test_quiet_leaves_standard_error_to_the_script(daskjob: Daskjob) -> None:
     assert (done.out, done.err) == (b"mine\n", "")
 
 
-def test_quiet_still_says_why_a_job_failed(daskjob: Daskjob) -> None:
+def test_quiet_still_reports_why_a_job_failed(daskjob: Daskjob) -> None:
     done = daskjob.run("--quiet", daskjob.script("raise SystemExit(3)"))
     assert "exited with code 3" in done.err
 
@@ -242,7 +244,7 @@ def test_output_of_a_script_that_is_cancelled_is_passed_on_to_the_end(daskjob: D
     script = daskjob.script(
         "import sys, signal, time\n"
         "def last(*_):\n"
-        "    print('last words')\n"
+        "    print('the last line')\n"
         "    sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, last)\n"
         "print('ready')\n"
@@ -253,17 +255,17 @@ def test_output_of_a_script_that_is_cancelled_is_passed_on_to_the_end(daskjob: D
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGTERM)
     done = finish(process, timeout=20)
-    assert done.out == b"last words\n"
-    assert done.code == 123, "an exit with 0 after SIGTERM is no success"
+    assert done.out == b"the last line\n"
+    assert done.code == 123, "an exit with 0 after SIGTERM is not a success"
 
 
-def test_read_only_working_directory_and_empty_home_do(daskjob: Daskjob) -> None:
+def test_read_only_working_directory_and_empty_home_work(daskjob: Daskjob) -> None:
     script = daskjob.script("print('fine')")
     done = daskjob.run(script, cwd=Path("/proc"), env={"HOME": ""})
     assert (done.code, done.out) == (0, b"fine\n"), done.err
 
 
-def test_without_a_state_directory_given_the_home_holds_it(daskjob: Daskjob) -> None:
+def test_default_state_directory_is_in_the_home(daskjob: Daskjob) -> None:
     script = daskjob.script("print('fine')")
     done = daskjob.run(script, env={"DASKJOB_STATE_DIR": ""})
     assert done.code == 0

@@ -1,4 +1,4 @@
-"""On a terminal the log streams above one line that stays, and Ctrl-C reaches daskjob alone."""
+"""On a terminal the log streams above a fixed line, and only daskjob gets a Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 
 class Terminal:
-    """A command on a terminal of 100 × 30, and all that it wrote there."""
+    """A command on a terminal of 100 × 30, and its output."""
 
     def __init__(self, daskjob: Daskjob, *words: object) -> None:
         self.pid, self.descriptor = pty.fork()
@@ -34,7 +34,7 @@ class Terminal:
         self.seen = b""
 
     def read(self) -> bool:
-        """Take in what is there; false once the terminal is closed."""
+        """Read available output; return false once the terminal is closed."""
         ready, _, _ = select.select([self.descriptor], [], [], 0.05)
         if not ready:
             return True
@@ -52,7 +52,7 @@ class Terminal:
         os.write(self.descriptor, keys)
 
     def end(self) -> int:
-        """The exit code, once all is read."""
+        """Read all output and return the exit code."""
         wait_until(lambda: not self.read(), 30, lambda: repr(self.seen), pause=0)
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
@@ -90,7 +90,7 @@ def test_ctrl_c_cancels_and_the_script_itself_is_not_interrupted(daskjob: Daskjo
     script = daskjob.script(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, lambda *_: print('interrupted', flush=True))\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit('told to end'))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit('got SIGTERM'))\n"
         "print('ready', flush=True)\n"
         "while True: time.sleep(0.05)\n"
     )
@@ -99,7 +99,7 @@ def test_ctrl_c_cancels_and_the_script_itself_is_not_interrupted(daskjob: Daskjo
         screen.press(b"\x03")
         assert screen.end() == 123
     assert b"cancelling" in screen.seen
-    assert b"told to end" in screen.seen
+    assert b"got SIGTERM" in screen.seen
     assert b"interrupted" not in screen.seen
 
 
@@ -149,7 +149,7 @@ def test_prompt_without_newline_of_a_long_line_loses_nothing(daskjob: Daskjob) -
     assert "äää".encode() in screen.seen
 
 
-def test_script_is_told_that_its_output_is_no_terminal(daskjob: Daskjob) -> None:
+def test_script_sees_that_its_output_is_not_a_terminal(daskjob: Daskjob) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys; print(sys.stdout.isatty())"],
         capture_output=True,

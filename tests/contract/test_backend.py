@@ -309,8 +309,10 @@ async def test_a_collected_report_is_observed_even_if_no_agent_answered(
     world: ContractWorld,
 ) -> None:
     key = await brought_up(world)
-    assert (await observed_job(world, key)).report is None
-    await world.backend.collect_report(key)
+    seen = await observed_job(world, key)
+    assert seen.report is None
+    assert seen.scheduler is not None
+    await world.backend.collect_report(seen.ref, seen.scheduler)
     assert (await observed_job(world, key)).report is not None
 
 

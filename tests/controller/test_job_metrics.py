@@ -192,7 +192,7 @@ def test_every_kind_of_write_needs_the_lead(counted: Counted) -> None:
         leader_only.delete(ref),
         leader_only.stop(ref),
         leader_only.patch(Patch(ref, {})),
-        leader_only.retire(key, Retire((), 60)),
+        leader_only.retire(ref, Retire((), 60, None)),
         leader_only.write_status(ref, {}),
         leader_only.emit(ref, ()),
     ):

@@ -33,7 +33,7 @@ from daskjob.core.manifests import (
     parse_time,
 )
 from daskjob.core.observed import Observed, ObservedJob
-from daskjob.core.pods import pod_facts
+from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.reasons import Reason
 from daskjob.core.reconcile import reconcile
 
@@ -242,15 +242,15 @@ class WatchedWorld(FakeBackend):
         same = group["spec"]["cluster"] == spec["cluster"]
         self.promise(same, f"{patch.ref} is scaled and joins another cluster")
 
-    async def retire(self, owner: Key, retire: Retire) -> None:
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler."""
         self._must_live()
-        await self._counted(super().retire(owner, retire))
+        await self._counted(super().retire(group, retire))
 
-    async def collect_report(self, owner: Key) -> None:
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
         """Ask the agent."""
         self._must_live()
-        await self._counted(super().collect_report(owner))
+        await self._counted(super().collect_report(job, scheduler))
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write a status, which must say something new."""

@@ -497,7 +497,7 @@ def test_while_its_cluster_starts_nothing_is_told_but_after_30_s_it_is() -> None
 
 def test_the_status_says_how_many_why_and_when() -> None:
     story = scaled(2)
-    assert status(story)["message"] == "the scheduler wants no other number: stays at 2."
+    assert status(story)["message"] == "no change is due: stays at 2."
     story.world.advance(100)
     wants(story, 50)
     found = status(story)

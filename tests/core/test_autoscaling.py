@@ -174,7 +174,7 @@ def test_pods_of_four_workers_are_as_many_as_hold_those_that_are_wanted(
         ),
         (0, 0, {}, "BelowMinimum", "the minimum is 1"),
         (12, 12, {}, "AboveMaximum", "the maximum is 10"),
-        (5, 5, {}, "AsFound", "the scheduler wants no other number"),
+        (5, 5, {}, "AsFound", "no change is due"),
     ],
 )
 def test_a_judgement_says_why(

@@ -358,7 +358,7 @@ def test_a_crash_loop_is_told_with_the_last_words(component: str, reason: Reason
     found = crash_loop(looping(4, component))
     assert found is not None
     assert found.reason is reason
-    assert "started again 4 times" in found.message
+    assert "restarted 4 times" in found.message
     assert "ValueError: no such column" in found.message
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from daskjob.core.decide.telling import RESTLESS_SECONDS, STILL_SECONDS, WORDING_SECONDS
+from daskjob.core.decide.status_timing import PATIENCE, STILL, WORDING
 from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, object_ref
 from daskjob.core.names import Component
@@ -84,6 +84,15 @@ def test_slow_workers_of_a_long_job_cost_3_more_requests_once_all_are_ready(
 ) -> None:
     """One for the job, its cluster and its group each: none of them says before what is not so."""
     assert len(lived(workers, spread, end=600).requests()) <= workers + BUDGET + 3
+
+
+@pytest.mark.parametrize(("end", "more"), [(62, 3), (600, 6)])
+def test_10_workers_that_come_over_a_minute_cost_3_or_6_more_requests(
+    end: float, more: int
+) -> None:
+    """One each for the job, its cluster and its group after 30 s, and once all are ready."""
+    life = lived(10, spread=60, end=end)
+    assert len(life.requests()) == 10 + BUDGET + more
 
 
 @pytest.mark.parametrize(("seconds", "more"), [(20, 1), (600, 2)])
@@ -291,7 +300,7 @@ def test_a_trouble_whose_words_change_every_5_s_is_written_once_a_minute() -> No
     story.world.unschedulable(story.runner(), "0/1 nodes are available")
     story.settle()
     before = len(story.writes)
-    for nodes in range(3 * WORDING_SECONDS // 5):
+    for nodes in range(3 * WORDING.seconds // 5):
         story.world.unschedulable(story.runner(), f"0/{nodes} nodes are available")
         story.after(5)
     statuses = [w for w in story.writes[before:] if w == f"status {JOB}/sums"]
@@ -368,7 +377,7 @@ def test_a_pass_that_holds_something_back_asks_to_be_woken_to_tell_it(key: Key) 
     decision = life.decision(key)
     assert decision.status is None
     assert decision.wake_at is not None
-    assert 0 < (decision.wake_at - life.world.now).total_seconds() <= STILL_SECONDS
+    assert 0 < (decision.wake_at - life.world.now).total_seconds() <= STILL.seconds
 
 
 def test_pods_of_a_node_whose_clock_is_an_hour_ahead_hold_nothing_back() -> None:
@@ -381,7 +390,7 @@ def test_pods_of_a_node_whose_clock_is_an_hour_ahead_hold_nothing_back() -> None
             condition["lastTransitionTime"] = ahead
         for container in status["containerStatuses"]:
             container["state"]["running"]["startedAt"] = ahead
-    life.until(RESTLESS_SECONDS + 1)
+    life.until(PATIENCE.seconds + 1)
     assert life.word == "Running"
 
 

@@ -58,7 +58,7 @@ def test_a_size_of_memory_is_read_as_kubernetes_and_as_dask_write_it(
 
 @pytest.mark.parametrize("text", ["0", "-1Gi", "1m", "lots", ""])
 def test_a_size_that_is_not_above_zero_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(ValueError, match="is not a size"):
         parse_bytes(text)
 
 

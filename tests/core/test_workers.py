@@ -242,7 +242,7 @@ def test_a_scheduler_that_cannot_be_asked_means_no_scale_down_and_a_condition() 
     story.after(1000)
     assert deleted(story) == []
     assert condition(story)[0] == "ScaleDownBlocked"
-    assert "cannot be asked" in condition(story)[1]
+    assert "does not respond" in condition(story)[1]
 
 
 def test_pods_that_never_had_a_node_go_even_if_the_scheduler_cannot_be_asked() -> None:

@@ -99,11 +99,11 @@ def workers_mistyped() -> Manifest:
 #: Jobs, and what their message names.
 NEVER: dict[str, tuple[Callable[[], Manifest | str], str]] = {
     "deep": (deep, "no more than 100 mappings and lists within each other"),
-    "large": (large, "large-scheduler is refused: etcdserver: request is too large"),
-    "annotated": (annotated, "annotated-runner is refused.*may not be more than 262144 bytes"),
+    "large": (large, "large-scheduler is rejected: etcdserver: request is too large"),
+    "annotated": (annotated, "annotated-runner is rejected.*may not be more than 262144 bytes"),
     "misnamed": (misnamed, r"containers\[0\]\.name: Invalid value: \"Not a name\""),
     "mistyped": (mistyped, "cannot unmarshal string into .*terminationGracePeriodSeconds"),
-    "workers-mistyped": (workers_mistyped, "-worker-.* is refused: .*cannot unmarshal string"),
+    "workers-mistyped": (workers_mistyped, "-worker-.* is rejected: .*cannot unmarshal string"),
 }
 
 

@@ -1,4 +1,4 @@
-"""A place whose jobs are values in memory and which offers every verb: no folder, no API server."""
+"""A place whose jobs are values in memory; it supports every verb, without folders or an API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, StillRun
 
 @dataclass
 class Held:
-    """What the place holds of a job."""
+    """A job, its logs, events and report."""
 
     job: Job
     logs: dict[str, bytes] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class InMemoryJobs:
         follow: bool = False,
         tail: int | None = None,
     ) -> Iterator[LogChunk]:
-        del follow  # nothing is written here any more
+        del follow  # logs in memory do not grow
         held = self._held(ref)
         part = pod or (f"runner-{attempt}" if attempt else "runner")
         for name, data in held.logs.items():
@@ -111,7 +111,7 @@ class InMemoryJobs:
     def delete(self, ref: JobRef, *, force: bool = False) -> None:
         held = self._held(ref)
         if held.running and not force:
-            raise StillRunning(f"{ref.name} still runs")
+            raise StillRunning(f"{ref.name} is still running")
         self.held.remove(held)
 
     def suspend(self, ref: JobRef) -> None:

@@ -1,4 +1,4 @@
-"""Jobs as a test wants them, at each place."""
+"""Jobs of a test, at each place."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def manifest(
 
 
 class AnyPlace(Protocol):
-    """A place into which a test puts jobs."""
+    """A place to which a test adds jobs."""
 
     @property
     def jobs(self) -> Jobs: ...
@@ -77,7 +77,7 @@ class Memory:
 
 
 class ThisMachine:
-    """Jobs in a state directory; those that run are held by this process."""
+    """Jobs in a state directory; this process holds the locks of running ones."""
 
     def __init__(self, root: Path, held: ExitStack) -> None:
         self.root = root
@@ -112,7 +112,7 @@ class ThisMachine:
         return RunFolder(self.root / f"{ref.name}.{ref.uid[:8]}")
 
     def end(self, ref: JobRef, status: Manifest = SUCCEEDED) -> None:
-        """End the jobs that run, this one with a status."""
+        """End the running jobs, this one with a status."""
         folder = self.folder(ref)
         folder.write_job({**folder.job(), "status": status})
         self._held.close()

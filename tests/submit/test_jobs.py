@@ -1,4 +1,4 @@
-"""What every place does with its jobs: each test runs on each implementation of ``Jobs``."""
+"""The behaviour of every place: each test runs on each implementation of ``Jobs``."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_empty_place_lists_nothing_and_has_a_message_for_it(jobs: Jobs) -> None:
         jobs.find()
 
 
-def test_unknown_name_is_not_found_and_the_message_names_what_there_is(
+def test_unknown_name_is_not_found_and_the_message_lists_the_jobs(
     place: AnyPlace, jobs: Jobs
 ) -> None:
     place.add(manifest())
@@ -82,7 +82,7 @@ def test_job_has_its_manifest_and_its_status(place: AnyPlace, jobs: Jobs) -> Non
     assert (job.status.phase, job.status.exit_code) == ("Failed", 3)
 
 
-# Asking
+# Reading
 
 
 def test_events_are_in_the_order_in_which_they_happened(place: AnyPlace, jobs: Jobs) -> None:
@@ -115,7 +115,7 @@ def test_tail_is_the_number_of_last_lines(
     assert b"".join(c.data for c in jobs.logs(ref, attempt=1, tail=tail)) == text
 
 
-def test_log_that_does_not_exist_is_not_found_and_the_message_names_the_others(
+def test_missing_log_is_not_found_and_the_message_lists_the_logs(
     place: AnyPlace, jobs: Jobs
 ) -> None:
     ref = place.add(manifest(), logs={"sums-runner": b""})
@@ -165,11 +165,11 @@ def test_running_job_is_not_deleted(place: AnyPlace, jobs: Jobs) -> None:
     assert jobs.get(ref).ref == ref
 
 
-ASKED = ["get", "wait", "logs", "events", "why", "report", "result", "cancel", "delete"]
+METHODS = ["get", "wait", "logs", "events", "why", "report", "result", "cancel", "delete"]
 
 
-@pytest.mark.parametrize("verb", ASKED)
-def test_reference_to_a_deleted_job_never_means_a_new_job_of_its_name(
+@pytest.mark.parametrize("verb", METHODS)
+def test_reference_to_a_deleted_job_never_refers_to_a_new_job_of_its_name(
     place: AnyPlace, jobs: Jobs, verb: str
 ) -> None:
     deleted = place.add(manifest())
@@ -200,5 +200,5 @@ def test_verb_that_a_place_lacks_raises_with_what_to_do_instead(
         VERBS[verb](jobs, ref)
     error = pickle.loads(pickle.dumps(raised.value))
     assert (error.verb, error.instead) == (verb, jobs.place.lacks[verb])
-    assert str(error).startswith(f"{verb} sums: {jobs.place.name} does not offer this; ")
+    assert str(error).startswith(f"cannot {verb} sums: not supported on {jobs.place.name}; ")
     assert not error.retryable

@@ -49,6 +49,7 @@ from daskjob.core.observed import (
     ObservedGroup,
     ObservedJob,
     Platform,
+    Seen,
     autoscaler_observed,
     cluster_observed,
     group_observed,
@@ -278,12 +279,9 @@ class KubernetesBackend:
         if cluster is not None:
             self._follow(key, cluster.ref, scheduler, _job_interval(observed))
         return replace(
-            observed,
-            rejections=self._writer.rejections.of(self._passes_below(key)),
-            status_rejection=self._writer.status_rejection(key),
+            self._completed(key, observed, self._passes_below(key)),
             dask=self.agents.state(cluster.ref.uid) if cluster else None,
             report=self._reports.get(scheduler.ref.uid) if scheduler else None,
-            platform=self.platform,
         )
 
     async def _cluster(self, key: Key, manifest: Manifest) -> ObservedCluster:
@@ -299,12 +297,9 @@ class KubernetesBackend:
         every = min(IDLE_SECONDS, max(limit / 4, OFTEN_SECONDS)) if limit else None
         self._follow(key, meta.ref, observed.scheduler, every)
         return replace(
-            observed,
-            rejections=self._writer.rejections.of(self._passes_below(key)),
-            status_rejection=self._writer.status_rejection(key),
+            self._completed(key, observed, self._passes_below(key)),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
-            platform=self.platform,
         )
 
     async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
@@ -318,21 +313,15 @@ class KubernetesBackend:
             endpoint = self._endpoint(cluster.meta.ref, observed.scheduler)
             dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
         return replace(
-            observed,
-            rejections=self._writer.rejections.of([key]),
-            status_rejection=self._writer.status_rejection(key),
+            self._completed(key, observed, [key]),
             dask=dask,
             retirement=answer,
             entropy=secrets.token_hex(16),
-            platform=self.platform,
         )
 
     def _autoscaler(self, key: Key, manifest: Manifest) -> ObservedAutoscaler:
         objects = self.cache.objects(key.namespace)
-        observed = replace(
-            autoscaler_observed(manifest, objects),
-            status_rejection=self._writer.status_rejection(key),
-        )
+        observed = self._completed(key, autoscaler_observed(manifest, objects), [key])
         cluster, scheduler = observed.cluster, observed.scheduler
         if cluster is None:
             return observed
@@ -347,6 +336,15 @@ class KubernetesBackend:
             dask=self.agents.state(uid) if self.agents.answered(uid, route) else None,
             silent=self.agents.silent(uid) or self._endpoint(ref, scheduler) is None,
             demands=self.agents.demands(uid),
+        )
+
+    def _completed(self, key: Key, observed: Seen, passes: Iterable[Key]) -> Seen:
+        """Add what no object shows: the rejections of these keys, and the platform."""
+        return replace(
+            observed,
+            rejections=self._writer.rejections.of(passes),
+            status_rejection=self._writer.status_rejection(key),
+            platform=self.platform,
         )
 
     def _passes_below(self, key: Key) -> Iterator[Key]:
@@ -396,37 +394,30 @@ class KubernetesBackend:
         url = f"http://{host}:{port}{dashboard_prefix(spec.scheduler)}"
         return Endpoint(url, scheduler.token, scheduler.identity)
 
-    async def collect_report(self, owner: Key) -> None:
-        """Ask the agent of a job's scheduler for its final report, for 2 s at most."""
-        item = self.cache.get(owner.kind, owner.namespace, owner.name)
-        if item is None or item.manifest is None:
-            return
-        observed = job_observed(item.manifest, self.cache.objects(owner.namespace))
-        if observed.cluster is None or observed.scheduler is None:
-            return
-        endpoint = self._endpoint(observed.cluster.ref, observed.scheduler)
+    def _endpoint_of(self, scheduler: PodFacts) -> Endpoint | None:
+        cluster = self.cache.of_uid(scheduler.owner_uid)
+        return self._endpoint(cluster.ref, scheduler) if cluster else None
+
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
+        """Ask the agent of a job's scheduler for its report, for 2 s at most."""
+        endpoint = self._endpoint_of(scheduler)
         report: Manifest | None = None
         if endpoint is not None:
             try:
                 report, state = await asyncio.gather(
                     self.agents.ask(endpoint, "report"), self.agents.ask(endpoint, "state")
                 )
-                self.agents.record(observed.cluster.ref.uid, endpoint, dask_state(state))
+                self.agents.record(scheduler.owner_uid, endpoint, dask_state(state))
             except NoAnswer as error:
-                logger.info("%s: no report from its scheduler: %s", owner, error)
-        self._reports[observed.scheduler.ref.uid] = CollectedReport(report)
-        self._wake(owner)
+                logger.info("%s: no report from its scheduler: %s", job, error)
+        self._reports[scheduler.ref.uid] = CollectedReport(report)
+        self._wake(Key(job.kind, job.namespace, job.name))
 
-    async def retire(self, owner: Key, retire: Retire) -> None:
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler to move workers' data away; its answer wakes the group's pass."""
-        item = self.cache.get(owner.kind, owner.namespace, owner.name)
-        if item is None or item.manifest is None:
-            return
-        observed = group_observed(item.manifest, self.cache.objects(owner.namespace))
-        endpoint = None
-        if observed.cluster is not None:
-            endpoint = self._endpoint(observed.cluster.meta.ref, observed.scheduler)
-        self._retirements.ask(owner, item.ref.uid, endpoint, retire)
+        endpoint = self._endpoint_of(retire.scheduler) if retire.scheduler else None
+        key = Key(group.kind, group.namespace, group.name)
+        self._retirements.ask(key, group.uid, endpoint, retire)
 
     # Writing
 

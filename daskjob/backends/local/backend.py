@@ -15,14 +15,13 @@ from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.state import RunFolder
 from daskjob.core import names
-from daskjob.core.dask import DaskState, Retirement, dask_state, retirement_from
+from daskjob.core.dask import DaskState, dask_state
 from daskjob.core.decision import Event, Retire
 from daskjob.core.desired.pods import dashboard_prefix
 from daskjob.core.manifests import (
     Key,
     Manifest,
     ObjectRef,
-    controller_uid,
     format_time,
     metadata,
 )
@@ -166,11 +165,8 @@ class LocalBackend(InMemoryBackend):
         template = PodTemplate(spec=pod.get("spec") or {})
         return AgentClient(self._dashboard, scheduler.token, dashboard_prefix(template))
 
-    async def ask_for_report(self, observed: ObservedJob) -> Manifest | None:
+    async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
         """Return the agent's report; all of it goes to the run's folder."""
-        scheduler = observed.scheduler
-        if scheduler is None:
-            return None
         agent = self._agent(scheduler)
         try:
             report, full, state = await asyncio.gather(
@@ -185,18 +181,16 @@ class LocalBackend(InMemoryBackend):
             self._trouble(f"the report cannot be saved in {self.folder.path}: {error.strerror}")
         return report
 
-    async def ask_to_retire(self, group: Manifest, retire: Retire) -> Retirement:
+    async def ask_to_retire(self, retire: Retire) -> Manifest | None:
         """Ask the scheduler to move workers' data away."""
-        scheduler = self._scheduler()
-        asked = frozenset(retire.addresses)
-        if scheduler is None or scheduler.owner_uid != controller_uid(group):
-            return Retirement(remaining=asked, answered=False, at=self.clock())
-        body = {"workers": sorted(asked), "timeout": retire.timeout_seconds}
+        if retire.scheduler is None:
+            return None
+        body = {"workers": sorted(retire.addresses), "timeout": retire.timeout_seconds}
+        agent = self._agent(retire.scheduler)
         try:
-            answer = await self._agent(scheduler).post("retire", body, retire.timeout_seconds + 5)
+            return await agent.post("retire", body, retire.timeout_seconds + 5)
         except NoAnswer:
-            return Retirement(remaining=asked, answered=False, at=self.clock())
-        return replace(retirement_from(answer, asked), at=self.clock())
+            return None
 
 
 def _is(pod: Manifest, component: names.Component) -> bool:

@@ -13,18 +13,17 @@ from daskjob.core.manifests import Manifest
 from daskjob.core.observed import (
     Observed,
     ObservedAutoscaler,
-    ObservedCluster,
     ObservedGroup,
     ObservedJob,
 )
-from daskjob.core.spec import DaskCluster, Meta
+from daskjob.core.spec import DaskCluster
 
 
 def adoption_patch(observed: Observed) -> Patch | None:
     """Return the patch that an object needs before all else; ``None`` where it needs none."""
-    meta = _meta(observed)
-    if meta is None:
+    if isinstance(observed, ObservedJob) and observed.job.managed_by != names.MANAGED_BY:
         return None
+    meta = observed.meta
     body: Manifest = {}
     kept = [finalizer for finalizer in meta.finalizers if finalizer != names.LEGACY_FINALIZER]
     if len(kept) < len(meta.finalizers):
@@ -38,19 +37,6 @@ def adoption_patch(observed: Observed) -> Patch | None:
     return Patch(meta.ref, {"metadata": {**body, "resourceVersion": meta.resource_version}})
 
 
-def _meta(observed: Observed) -> Meta | None:
-    match observed:
-        case ObservedJob():
-            ours = observed.job.managed_by == names.MANAGED_BY
-            return observed.job.meta if ours else None
-        case ObservedCluster():
-            return observed.cluster.meta
-        case ObservedGroup():
-            return observed.group.meta
-        case ObservedAutoscaler():
-            return observed.autoscaler.meta
-
-
 def _joined(observed: Observed) -> DaskCluster | None:
     """Return the cluster with which an object that a user made is to go, and does not yet.
 
@@ -59,14 +45,8 @@ def _joined(observed: Observed) -> DaskCluster | None:
     """
     if not isinstance(observed, ObservedGroup | ObservedAutoscaler):
         return None
-    cluster, meta = observed.cluster, _meta(observed)
-    if (
-        meta is None
-        or cluster is None
-        or cluster.meta.deleting
-        or meta.deleting
-        or observed.unmanaged
-    ):
+    cluster, meta = observed.cluster, observed.meta
+    if cluster is None or cluster.meta.deleting or meta.deleting or observed.unmanaged:
         return None
     clusters = [o for o in meta.owner_references if o.get("kind") == names.Kind.CLUSTER]
     taken = any(o.get("controller") or o.get("name") == cluster.meta.name for o in clusters)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.decide.telling import RESTLESS_SECONDS
+from daskjob.core.decide.status_timing import PATIENCE
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.demand import Demand
 from daskjob.core.manifests import whole_seconds
@@ -39,7 +39,7 @@ SCHEDULER_MISSING = "SchedulerMissing"
 SCHEDULER_SILENT = "SchedulerUnreachable"
 #: The scheduler answers, and says nothing of this group.
 NO_TARGET = "NoTarget"
-#: What is part of a start, and told only where it lasts.
+#: Problems that may be part of a start, and are reported only where they last.
 _STARTS = (GROUP_MISSING, SCHEDULER_MISSING, SCHEDULER_SILENT)
 
 
@@ -110,22 +110,22 @@ def _problem(observed: ObservedAutoscaler) -> tuple[str, str] | None:
 
 def _held(observed: ObservedAutoscaler, reason: str, message: str, now: datetime) -> Decision:
     """Say why nothing is scaled."""
-    due = _told_at(observed, reason)
-    if due is not None and now < due:
+    due = _write_due_at(observed, reason, now)
+    if now < due:
         return Decision(wake_at=due)
     status = _with_activity(observed, observed.status, now, active=False, why=(reason, message))
     return _written(observed, status)
 
 
-def _told_at(observed: ObservedAutoscaler, reason: str) -> datetime | None:
-    """Return when a problem is told that may be part of the start; ``None``: at once."""
-    told = find_condition(observed.status.conditions, ConditionType.SCALING_ACTIVE)
-    if reason not in _STARTS or (told is not None and told.reason != CLUSTER_MISSING):
-        return None
+def _write_due_at(observed: ObservedAutoscaler, reason: str, now: datetime) -> datetime:
+    """Return when a problem is reported: one that may be part of a start only where it lasts."""
+    reported = find_condition(observed.status.conditions, ConditionType.SCALING_ACTIVE)
+    if reason not in _STARTS or (reported is not None and reported.reason != CLUSTER_MISSING):
+        return now
     made = [observed.autoscaler.meta.created_at]
     made += [observed.cluster.meta.created_at] if observed.cluster else []
     latest = max((moment for moment in made if moment is not None), default=None)
-    return None if latest is None else latest + timedelta(seconds=RESTLESS_SECONDS)
+    return now if latest is None else latest + PATIENCE
 
 
 def _scaled(

@@ -15,17 +15,15 @@ from daskjob.core.decide.cluster_autoscalers import (
     superfluous_autoscalers,
 )
 from daskjob.core.decide.cluster_templates import template_patches
-from daskjob.core.decide.telling import (
-    RESTLESS_SECONDS,
+from daskjob.core.decide.common import may_try, own_rejections, unmanaged, written
+from daskjob.core.decide.status_timing import (
+    PATIENCE,
     STARTING,
-    a_while_after,
-    counted_at,
-    rephrased_at,
-    settled_at,
-    soonest,
-    still_at,
+    STILL,
+    Change,
+    compared,
+    due_at,
     troubles,
-    without_wording,
 )
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.desired.group import worker_group
@@ -51,8 +49,6 @@ from daskjob.core.status import (
 from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.values import updated
 
-_COUNTS = ("replicas", "readyReplicas")
-
 
 def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     """Return what a pass over a cluster is to do."""
@@ -66,17 +62,17 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     if idle is not None and now >= idle:
         return Decision(delete=(cluster.meta.ref,))
     replicas, patches = _counts(observed)
-    status = _status(observed, replicas, now)
+    status = _reported_status(observed, replicas, now)
     create = () if observed.mistakes else _missing(observed, now)
     waits: list[datetime | None] = [next_try(r) for r in observed.rejections.values()]
     waits += [moment] if (moment := _scheduler_due(status)) else []
     waits += [asked_after_at(observed.scheduler, now)] if observed.scheduler else []
     at_work = bool(patches) or _is_at_work(observed)
-    due = _told_at(observed, status, at_work=at_work, now=now)
-    waits += [due] if due and status != observed.status else []
+    due = _write_due_at(observed, status, at_work=at_work, now=now)
+    waits += [due] if status != observed.status else []
     return Decision(
-        status=_written(observed, status, due, now),
-        create=tuple(m for m in create if _may_try(observed, m, now)),
+        status=written(observed.status, status, due, now),
+        create=tuple(m for m in create if may_try(observed.rejections, m, now)),
         delete=_superfluous(observed),
         patch=(*patches, *template_patches(observed), *autoscaler_patches(observed)),
         wake_at=earliest([idle, *waits], now),
@@ -84,7 +80,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
 
 
 def _unmanaged(observed: ObservedCluster, now: datetime) -> Decision:
-    """Say of a cluster of dask-kubernetes that nothing is done about it, and how it is."""
+    """Report the state of a cluster of dask-kubernetes; nothing else is done about it."""
     cluster, old = observed.cluster, observed.status
     answers = any(pod.ready for pod in observed.deployed)
     condition = Condition(
@@ -102,15 +98,10 @@ def _unmanaged(observed: ObservedCluster, now: datetime) -> Decision:
         phase=ClusterPhase.RUNNING if answers else old.phase or ClusterPhase.PENDING,
         conditions=with_condition(old.conditions, condition, whole_seconds(now)),
     )
-    if status == old:
-        return NOTHING
-    manifest = replace(status, updated_at=whole_seconds(now)).to_manifest()
-    # How many workers it has is not known, which is not the same as none.
-    return Decision(status={k: v for k, v in manifest.items() if k not in _COUNTS})
+    return unmanaged(old, status, now)
 
 
 def _own_rejections(observed: ObservedCluster) -> dict[str, Rejection]:
-    """Return the refusals of this cluster's objects; a backend shows those of the namespace."""
     if not observed.rejections:
         return {}
     name = observed.cluster.meta.name
@@ -121,7 +112,7 @@ def _own_rejections(observed: ObservedCluster) -> dict[str, Rejection]:
     for group in observed.cluster.spec.all_groups:
         own.add(f"{names.Kind.GROUP}/{names.group_name(name, group.name)}")
         own.add(f"{names.Kind.AUTOSCALER}/{names.autoscaler_name(name, group.name)}")
-    return {key: rejection for key, rejection in observed.rejections.items() if key in own}
+    return own_rejections(observed.rejections, own)
 
 
 def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
@@ -154,11 +145,6 @@ def _may_have_scheduler(observed: ObservedCluster) -> bool:
 def _scheduler_due(status: ClusterStatus) -> datetime | None:
     """Return when a scheduler that ended may be made anew: at once, then later and later."""
     return replaced_at(status.scheduler_failures, status.last_failure_time)
-
-
-def _may_try(observed: ObservedCluster, manifest: Manifest, now: datetime) -> bool:
-    rejection = observed.rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
-    return rejection is None or now >= next_try(rejection)
 
 
 def _superfluous(observed: ObservedCluster) -> tuple[ObjectRef, ...]:
@@ -215,7 +201,7 @@ def _agreed_on(observed: ObservedCluster, group: GroupOfCluster) -> int | None:
     return observed.status.synced_replicas if noted is None else noted
 
 
-def _status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterStatus:
+def _reported_status(observed: ObservedCluster, replicas: int, now: datetime) -> ClusterStatus:
     cluster, now = observed.cluster, whole_seconds(now)
     meta, spec, old = cluster.meta, cluster.spec, _with_failures(observed, now)
     default = names.label_value(names.group_name(meta.name))
@@ -263,27 +249,35 @@ def _with_groups(observed: ObservedCluster, conditions: Conditions, now: datetim
     return with_condition(conditions, condition, now)
 
 
-def _told_at(
+def _write_due_at(
     observed: ObservedCluster, new: ClusterStatus, *, at_work: bool, now: datetime
-) -> datetime | None:
-    """Return when a status is written that says something new; ``None``: at once.
+) -> datetime:
+    """Return when a changed status is written.
 
-    A cluster that somebody waits for says at once that its scheduler answers. That of a job is
-    waited for by nobody, and says it together with its workers.
+    Users wait for their cluster: it reports at once that its scheduler answers. A job's cluster
+    reports it together with its workers, or else 5 s after the scheduler answered.
     """
-    old, meta = observed.status, observed.cluster.meta
+    old, scheduler, meta = observed.status, observed.scheduler, observed.cluster.meta
     starts = new.phase is ClusterPhase.RUNNING and old.phase is not new.phase
     of_job = meta.owner_kind == names.Kind.JOB
-    if _must_be_told(old, new) or (starts and (not of_job or _is_whole(observed, new))):
-        return None
-    if _without_wording(old) == _without_wording(new):
-        return rephrased_at(old.updated_at)
-    if not starts and at_work:
-        return settled_at(observed.workers, old.updated_at, now)
-    pending = (old.phase, new.phase) == (ClusterPhase.CREATED, ClusterPhase.PENDING)
-    if of_job and pending and meta.created_at:
-        return meta.created_at + timedelta(seconds=RESTLESS_SECONDS)
-    return _counted_at(observed, new, now, starts=starts)
+    change, latest = compared(old, new, _decided), None
+    if starts and (not of_job or _is_whole(observed, new)):
+        change = Change.URGENT
+    if starts and scheduler and scheduler.ready_changed_at:
+        latest = scheduler.ready_changed_at + STILL
+    pends = of_job and (old.phase, new.phase) == (ClusterPhase.CREATED, ClusterPhase.PENDING)
+    if pends and meta.created_at:
+        latest = meta.created_at + PATIENCE
+    return due_at(
+        change,
+        [*([scheduler] if scheduler else []), *observed.workers],
+        now,
+        written_at=old.updated_at,
+        at_work=at_work and not starts,
+        more_to_come=pends or old.ready_replicas < new.ready_replicas < _wanted(observed),
+        recounted=new.replicas != old.replicas and not (pends or starts),
+        latest=latest,
+    )
 
 
 def _is_at_work(observed: ObservedCluster) -> bool:
@@ -299,40 +293,15 @@ def _is_at_work(observed: ObservedCluster) -> bool:
     return False
 
 
-def _counted_at(
-    observed: ObservedCluster, new: ClusterStatus, now: datetime, *, starts: bool
-) -> datetime | None:
-    """Return when counts are told, and with them that the scheduler of a job's cluster answers."""
-    old, scheduler, wanted = observed.status, observed.scheduler, _wanted(observed)
-    pods = [*([scheduler] if scheduler else []), *observed.workers]
-    more = old.ready_replicas < new.ready_replicas < wanted
-    moments = [still_at(pods, old.updated_at, now, more_to_come=more)]
-    if starts:
-        answers = scheduler.ready_changed_at if scheduler else None
-        moments.append(a_while_after(answers) if answers else None)
-    elif new.replicas != old.replicas:
-        moments.append(counted_at(observed.workers, now))
-    return soonest(moments)
-
-
-def _must_be_told(old: ClusterStatus, new: ClusterStatus) -> bool:
-    return _decided(old) != _decided(new) or bool(
-        troubles(new.conditions) - troubles(old.conditions)
-    )
-
-
 def _decided(status: ClusterStatus) -> ClusterStatus:
     """Return the status without what only follows the pods: counts, and how far a start is."""
     starts = status.phase in (ClusterPhase.PENDING, ClusterPhase.RUNNING)
     return updated(
         status,
-        observed_generation=0,
         phase=ClusterPhase.CREATED if starts else status.phase,
         replicas=0,
         ready_replicas=0,
         synced_replicas=None,
-        updated_at=None,
-        conditions=(),
     )
 
 
@@ -343,19 +312,6 @@ def _is_whole(observed: ObservedCluster, status: ClusterStatus) -> bool:
 
 def _wanted(observed: ObservedCluster) -> int:
     return observed.cluster.spec.worker.replicas
-
-
-def _without_wording(status: ClusterStatus) -> tuple[ClusterStatus, object]:
-    bare = replace(status, conditions=(), updated_at=None)
-    return bare, without_wording(status.conditions)
-
-
-def _written(
-    observed: ObservedCluster, status: ClusterStatus, due: datetime | None, now: datetime
-) -> Manifest | None:
-    if status == observed.status or (due is not None and now < due):
-        return None
-    return replace(status, updated_at=whole_seconds(now)).to_manifest()
 
 
 def _phase(observed: ObservedCluster) -> ClusterPhase:

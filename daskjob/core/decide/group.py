@@ -8,20 +8,11 @@ from datetime import datetime, timedelta
 
 from daskjob.core import names
 from daskjob.core.dask import Retirement
-from daskjob.core.decide.telling import (
-    STARTING,
-    a_while_after,
-    counted_at,
-    rephrased_at,
-    settled_at,
-    soonest,
-    still_at,
-    troubles,
-    without_wording,
-)
+from daskjob.core.decide.common import first_problem, own_rejections, unmanaged, written
+from daskjob.core.decide.status_timing import STARTING, Change, compared, due_at
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.desired.workers import worker_pods
-from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
+from daskjob.core.diagnose import asked_after_at, rejected
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Rejection
 from daskjob.core.policies.allocation import allocated
@@ -45,7 +36,6 @@ from daskjob.core.status import (
 from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.values import updated
 
-_COUNTS = ("replicas", "readyReplicas")
 #: How long a scheduler that did not confirm a retirement is left in peace.
 RETRY_SECONDS = 5
 
@@ -63,10 +53,10 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     status = _with_failures(observed, now)
     changed = renewal(observed)
     verdict = _scaling(observed, status, changed)
-    status = _told(observed, status, verdict, changed, now)
+    status = _reported_status(observed, status, verdict, changed, now)
     create, wait = _new_workers(observed, verdict, now)
     at_work = bool(create or verdict.remove or verdict.retire)
-    due = _told_at(observed, status, at_work=at_work, now=now)
+    due = _write_due_at(observed, status, at_work=at_work, now=now)
     looks = [wait, *(next_try(rejection) for rejection in observed.rejections.values())]
     looks += [asked_after_at(pod, now) for pod in observed.workers]
     if verdict.blocked:
@@ -76,7 +66,7 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     if status != observed.status:
         looks.append(due)
     return Decision(
-        status=_written(observed, status, due, now),
+        status=written(observed.status, status, due, now),
         create=create,
         delete=tuple(pod.ref for pod in verdict.remove),
         retire=_retire(observed, verdict, now),
@@ -106,7 +96,7 @@ def _is_going(observed: ObservedGroup) -> bool:
 
 
 def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
-    """Say of a group in a cluster of dask-kubernetes that nothing is done about it."""
+    """Report that nothing is done about a group in a cluster of dask-kubernetes."""
     old, meta = observed.status, observed.group.meta
     condition = Condition(
         ConditionType.WORKERS_READY,
@@ -118,20 +108,16 @@ def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
     )
     conditions = with_condition(old.conditions, condition, whole_seconds(now))
     status = replace(old, observed_generation=meta.generation, conditions=conditions)
-    if status == old:
-        return NOTHING
-    manifest = replace(status, updated_at=whole_seconds(now)).to_manifest()
-    # How many workers it has is not known, which is not the same as none.
-    return Decision(status={k: v for k, v in manifest.items() if k not in _COUNTS})
+    return unmanaged(old, status, now)
 
 
 def _retire(observed: ObservedGroup, verdict: Scaling, now: datetime) -> Retire | None:
-    """Return the call to the scheduler; what it just refused is asked for again a little later."""
+    """Return the request to the scheduler; one that was not confirmed is repeated 5 s later."""
     last = observed.retirement
     just_asked = last and last.at and now < last.at + timedelta(seconds=RETRY_SECONDS)
     if not verdict.retire or (last and just_asked and set(verdict.retire) <= last.remaining):
         return None
-    return Retire(verdict.retire, RETIRE_SECONDS)
+    return Retire(verdict.retire, RETIRE_SECONDS, observed.scheduler)
 
 
 def _new_workers(
@@ -168,11 +154,10 @@ def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:
 
 
 def _own_rejections(observed: ObservedGroup) -> dict[str, Rejection]:
-    """Return the refusals of this group's pods; a backend shows those of the whole namespace."""
     if not observed.rejections:
         return {}
     prefix = f"Pod/{names.worker_name(observed.group.meta.name, '')}"
-    return {name: r for name, r in observed.rejections.items() if name.startswith(prefix)}
+    return own_rejections(observed.rejections, (), (prefix,))
 
 
 def _fresh_name(observed: ObservedGroup, index: int) -> str:
@@ -209,7 +194,7 @@ def _with_failures(observed: ObservedGroup, now: datetime) -> GroupStatus:
     return status
 
 
-def _told(
+def _reported_status(
     observed: ObservedGroup,
     status: GroupStatus,
     verdict: Scaling,
@@ -233,43 +218,29 @@ def _told(
     )
 
 
-def _told_at(
+def _write_due_at(
     observed: ObservedGroup, new: GroupStatus, *, at_work: bool, now: datetime
-) -> datetime | None:
-    """Return when a status is written that says something new; ``None``: at once."""
-    old, pods = observed.status, observed.workers
+) -> datetime:
+    """Return when a changed status is written; the first one counts from the group's creation."""
+    old, wanted = observed.status, observed.group.replicas
     first = not old.observed_generation
-    if _must_be_told(old, new) or (first and is_true(new.conditions, ConditionType.WORKERS_READY)):
-        return None
-    if at_work:
-        return settled_at(pods, old.updated_at, now)
-    if _without_wording(old) == _without_wording(new):
-        return rephrased_at(old.updated_at)
-    made = observed.group.meta.created_at
-    more = old.ready_replicas < new.ready_replicas < observed.group.replicas
-    still = still_at(pods, old.updated_at or made, now, more_to_come=more)
-    moments = [a_while_after(made) if first and made and not still else still]
-    if new.replicas != old.replicas:
-        moments.append(counted_at(pods, now))
-    return soonest(moments)
+    change = compared(old, new, _decided)
+    if first and is_true(new.conditions, ConditionType.WORKERS_READY):
+        change = Change.URGENT
+    return due_at(
+        change,
+        observed.workers,
+        now,
+        written_at=old.updated_at or observed.group.meta.created_at,
+        at_work=at_work,
+        more_to_come=old.ready_replicas < new.ready_replicas < wanted,
+        recounted=new.replicas != old.replicas,
+    )
 
 
-def _must_be_told(old: GroupStatus, new: GroupStatus) -> bool:
-    failures = (new.failures, new.last_failure_time) != (old.failures, old.last_failure_time)
-    return failures or bool(troubles(new.conditions) - troubles(old.conditions))
-
-
-def _without_wording(status: GroupStatus) -> tuple[GroupStatus, object]:
-    bare = replace(status, conditions=(), updated_at=None)
-    return bare, without_wording(status.conditions)
-
-
-def _written(
-    observed: ObservedGroup, status: GroupStatus, due: datetime | None, now: datetime
-) -> Manifest | None:
-    if status == observed.status or (due is not None and now < due):
-        return None
-    return replace(status, updated_at=whole_seconds(now)).to_manifest()
+def _decided(status: GroupStatus) -> GroupStatus:
+    """Return the status without what only follows the pods."""
+    return updated(status, replicas=0, ready_replicas=0, selector="")
 
 
 def _why(
@@ -288,10 +259,8 @@ def _why(
     rejection = rejected(observed.rejections)
     if rejection:
         return str(rejection.reason), rejection.message
-    for pod in observed.workers:
-        problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
-        if problem:
-            return str(problem.reason), problem.message
+    if problem := first_problem(observed.workers):
+        return str(problem.reason), problem.message
     if changed is not None:
         new = len(observed.staying) - len(changed.old)
         return "Updating", f"{new} of {wanted} workers have the changed template so far."

@@ -10,9 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
+from daskjob.core.decide.common import may_try, own_rejections, written
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
-from daskjob.core.decide.job_status import told, told_at
+from daskjob.core.decide.job_status import reported_status, write_due_at
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.desired.cluster import job_cluster
 from daskjob.core.desired.files import files_config_map
@@ -20,6 +21,7 @@ from daskjob.core.desired.runner import runner_pod
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedJob, Rejection
+from daskjob.core.pods import PodFacts
 from daskjob.core.policies import startup
 from daskjob.core.policies.cancel import cancelled
 from daskjob.core.policies.cleanup import (
@@ -67,16 +69,15 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     end = _judged(view)
     if end is None:
         return _carry_on(view)
-    if _report_is_to_come(view):
-        return Decision(collect_report=True)
+    if scheduler := _scheduler_with_report(view):
+        return Decision(report_from=scheduler)
     if view.attempt_runs:
         # What was held back until now is so all the same.
-        view = replace(view, status=told(view))
+        view = replace(view, status=reported_status(view))
     return _write(view, ended(view, end))
 
 
 def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
-    """Return the refusals of this job's objects; a backend shows those of the whole namespace."""
     if not observed.rejections:
         return {}
     job, cluster = observed.job, observed.job.cluster_name
@@ -90,7 +91,7 @@ def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
         *(f"{names.Kind.GROUP}/{names.group_name(cluster, group)}" for group in groups),
     }
     workers = tuple(f"Pod/{names.worker_name(names.group_name(cluster, g), '')}" for g in groups)
-    return {n: r for n, r in observed.rejections.items() if n in exact or n.startswith(workers)}
+    return own_rejections(observed.rejections, exact, workers)
 
 
 def _view(observed: ObservedJob, now: datetime) -> JobView:
@@ -203,17 +204,17 @@ def _blocked_too_long(view: JobView) -> AttemptEnd | None:
     return AttemptEnd(Reason.NODE_LOST, message)
 
 
-def _report_is_to_come(view: JobView) -> bool:
-    """Say whether the scheduler can still be asked for its report: it goes with the cluster.
+def _scheduler_with_report(view: JobView) -> PodFacts | None:
+    """Return the scheduler that is still to be asked for its report: it goes with the cluster.
 
     A probe's initial delay may outlast a short job: one that runs is asked, ready or not.
     """
     scheduler = view.scheduler
     if scheduler is None or scheduler.deleting or view.job.cluster_ref:
-        return False
+        return None
     if scheduler.main is None or not scheduler.main.running:
-        return False
-    return view.observed.report is None
+        return None
+    return scheduler if view.observed.report is None else None
 
 
 def _carry_on(view: JobView) -> Decision:
@@ -224,8 +225,10 @@ def _carry_on(view: JobView) -> Decision:
         now = whole_seconds(view.now)
         started = replace(view.status, attempt_start_time=now, next_attempt_time=None)
         view = replace(view, status=started)
-    create = tuple(manifest for manifest in create if _may_try(view, manifest))
-    decision = _write(view, told(view))
+    create = tuple(
+        manifest for manifest in create if may_try(view.observed.rejections, manifest, view.now)
+    )
+    decision = _write(view, reported_status(view))
     return replace(
         decision,
         create=create,
@@ -276,11 +279,6 @@ def _runner_may_start(view: JobView) -> bool:
             return view.ready_workers >= wanted
 
 
-def _may_try(view: JobView, manifest: Manifest) -> bool:
-    rejection = view.observed.rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
-    return rejection is None or view.now >= next_try(rejection)
-
-
 def _scaled(view: JobView) -> tuple[Patch, ...]:
     """Hand a count of workers that the job's spec says explicitly on to its cluster."""
     cluster, spec = view.cluster, view.job.cluster
@@ -298,11 +296,11 @@ def _write(view: JobView, status: JobStatus) -> Decision:
     old = view.observed.status
     if status == old:
         return NOTHING
-    due = told_at(view, status)
-    if due is not None and view.now < due:
+    due = write_due_at(view, status)
+    manifest = written(old, status, due, view.now)
+    if manifest is None:
         return Decision(wake_at=due)
-    written = replace(status, updated_at=whole_seconds(view.now))
-    return Decision(status=written.to_manifest(), events=events_between(old, status))
+    return Decision(status=manifest, events=events_between(old, status))
 
 
 def _next_looks(view: JobView) -> list[datetime | None]:

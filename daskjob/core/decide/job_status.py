@@ -1,20 +1,12 @@
-"""What a running job's status tells: words, conditions, counts, and why it waits. No I/O here."""
+"""What a running job's status reports: words, conditions, counts, and why it waits. No I/O here."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.decide.telling import (
-    STARTING,
-    a_while_after,
-    decided,
-    rephrased_at,
-    soonest,
-    still_at,
-    troubles,
-    without_wording,
-)
+from daskjob.core.decide.common import first_problem
+from daskjob.core.decide.status_timing import STARTING, STILL, Change, compared, due_at
 from daskjob.core.desired.pods import dashboard_url, scheduler_address
 from daskjob.core.desired.service import dashboard_port
 from daskjob.core.diagnose import Diagnosis, crash_loop, rejected, waiting_for
@@ -36,8 +28,8 @@ from daskjob.core.status import (
 from daskjob.core.values import updated
 
 
-def told(view: JobView) -> JobStatus:
-    """Return the status that says what the pass sees."""
+def reported_status(view: JobView) -> JobStatus:
+    """Return the status that reports what the pass sees."""
     status = _with_template_note(view)
     if not view.attempt_runs:
         status = _with_blocked(view, status)
@@ -55,41 +47,37 @@ def told(view: JobView) -> JobStatus:
     return updated(status, phase=str(derived_phase(status)))
 
 
-def told_at(view: JobView, new: JobStatus) -> datetime | None:
-    """Return when a status is written that says something new; ``None``: at once.
+def write_due_at(view: JobView, new: JobStatus) -> datetime:
+    """Return when a changed status is written.
 
-    ``Running`` is told together with the scheduler and the workers: at once where all of it is
-    there, or else a moment after the runner's start.
+    ``Running`` is reported together with the scheduler and the workers: at once where all of it is
+    ready, or else 5 s after the runner's start.
     """
-    old = view.observed.status
+    old, runner = view.observed.status, view.runner
     starts_to_run = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
-    if _must_be_told(old, new) or (starts_to_run and _is_whole(new)):
-        return None
-    if _without_wording(old) == _without_wording(new):
-        return rephrased_at(old.updated_at)
-    pods = [pod for pod in (view.runner, view.scheduler, *view.workers) if pod is not None]
-    more = _more_to_come(old.workers, new.workers)
-    moments = [still_at(pods, old.updated_at, view.now, more_to_come=more)]
-    if starts_to_run:
-        started = view.runner.main.started_at if view.runner and view.runner.main else None
-        moments.append(a_while_after(started) if started else None)
-    return soonest(moments)
+    change = compared(old, new, _decided, message="")
+    if (new.reason and new.reason != old.reason) or (starts_to_run and _is_whole(new)):
+        change = Change.URGENT
+    started = runner.main.started_at if starts_to_run and runner and runner.main else None
+    return due_at(
+        change,
+        [pod for pod in (runner, view.scheduler, *view.workers) if pod is not None],
+        view.now,
+        written_at=old.updated_at,
+        more_to_come=_more_to_come(old.workers, new.workers),
+        latest=started + STILL if started else None,
+    )
 
 
 def _more_to_come(old: Workers | None, new: Workers | None) -> bool:
     return new is not None and (old.ready if old else 0) < new.ready < new.desired
 
 
-def _must_be_told(old: JobStatus, new: JobStatus) -> bool:
-    return _decided(old) != _decided(new) or bool(_troubles(new) - _troubles(old))
-
-
-def _decided(status: JobStatus) -> tuple[JobStatus, object]:
+def _decided(status: JobStatus) -> JobStatus:
     """Return the status without what only follows the pods: counts, and how far a start is."""
     started = status.job_status is JobStatusWord.RUNNING
-    rest = updated(
+    return updated(
         status,
-        observed_generation=0,
         job_status=JobStatusWord.CLUSTER_CREATED if started else status.job_status,
         phase="",
         reason="",
@@ -97,27 +85,14 @@ def _decided(status: JobStatus) -> tuple[JobStatus, object]:
         scheduler_identity="",
         workers=None,
         progress=None,
-        updated_at=None,
-        conditions=(),
     )
-    return rest, decided(status.conditions)
-
-
-def _troubles(status: JobStatus) -> frozenset[tuple[str, str]]:
-    found = troubles(status.conditions)
-    return found | {("", status.reason)} if status.reason else found
 
 
 def _is_whole(status: JobStatus) -> bool:
-    """Say whether nothing is waited for any more."""
+    """Return whether scheduler and workers are ready, as far as the job has them."""
     parts = (ConditionType.SCHEDULER_READY, ConditionType.WORKERS_READY)
     conditions = [status.condition(part) for part in parts]
     return all(condition.status for condition in conditions if condition is not None)
-
-
-def _without_wording(status: JobStatus) -> tuple[JobStatus, object]:
-    bare = updated(status, message="", conditions=(), updated_at=None)
-    return bare, without_wording(status.conditions)
 
 
 def _with_template_note(view: JobView) -> JobStatus:
@@ -255,10 +230,8 @@ def _why_not_ready(view: JobView) -> tuple[str, str]:
     rejection = rejected(_rejections(view, of_workers=True))
     if rejection:
         return str(rejection.reason), rejection.message
-    for pod in sorted(view.workers, key=lambda pod: pod.ref.name):
-        problem = None if pod.ready else crash_loop(pod) or waiting_for(pod)
-        if problem:
-            return str(problem.reason), problem.message
+    if problem := first_problem(sorted(view.workers, key=lambda pod: pod.ref.name)):
+        return str(problem.reason), problem.message
     return STARTING, ""
 
 

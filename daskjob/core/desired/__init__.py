@@ -1,4 +1,4 @@
-"""Builders: one module for each object that daskjob creates; pure, whole, deterministic.
+"""Builders: one module for each object that daskjob creates; pure and deterministic.
 
-A builder returns the complete manifest, reads nothing but its arguments and changes none of them.
+A builder returns the complete manifest; it reads only its arguments and does not modify them.
 """

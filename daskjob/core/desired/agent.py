@@ -1,12 +1,12 @@
-"""The environment that brings the scheduler agent (``daskjob/agent.py``) into a scheduler.
+"""The environment that loads the scheduler agent (``daskjob/agent.py``) into a scheduler.
 
-No I/O here: whoever builds a scheduler reads the agent's source and passes it in.
+The caller reads the agent's source and passes it in.
 
-distributed takes the *text* of a module as a preload (``distributed.preloading``): a value with a
-space in it that does not end in ``.py``. It logs that text twice, so what is passed is one line
-with the agent stripped of comments and compressed. Kubernetes rewrites ``$(…)`` and ``$$`` in
-environment and arguments, so there is no ``$`` in it. An exception at import would end the
-scheduler, so it raises none.
+distributed accepts the *text* of a module as a preload (``distributed.preloading``): a value that
+contains a space and does not end in ``.py``. It logs that text twice, so the value is one line: the
+agent without comments, compressed. Kubernetes rewrites ``$(…)`` and ``$$`` in environment and
+arguments, so it contains no ``$``. An exception at import would end the scheduler, so it raises
+none.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-#: What dask reads as ``distributed.scheduler.preload`` and ``…preload-argv``.
+#: Read by dask as ``distributed.scheduler.preload`` and ``…preload-argv``.
 PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 PRELOAD_ARGV_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD_ARGV"
-#: What the agent reads.
+#: Read by the agent.
 TOKEN_VARIABLE = "DASKJOB_AGENT_TOKEN"
 GROUPS_VARIABLE = "DASKJOB_AGENT_GROUPS"
 
-# BaseException: a SystemExit would end the scheduler as surely as anything else.
+# BaseException: a SystemExit would end the scheduler, too.
 _LOADER = """try:
  import base64, zlib
  exec(compile(zlib.decompress(base64.b64decode('{packed}')), 'daskjob-agent', 'exec'))
@@ -38,40 +38,40 @@ except BaseException as error:
 
 @dataclass(frozen=True)
 class AgentGroup:
-    """A worker group, as the agent must know it to split the adaptive target.
+    """The facts of a worker group with which the agent splits the adaptive target.
 
-    The first group of a cluster is its default group: it gets all demand that no other group must
-    answer.
+    The first group of a cluster is its default group: it gets all demand that does not need another
+    group.
     """
 
     name: str
-    #: What the names of the group's workers begin with.
+    #: Prefix of the names of the group's workers.
     prefix: str
     #: Threads of one worker.
     nthreads: float = 1
-    #: What one worker offers, as its ``--resources`` say.
+    #: Resources of one worker, from its ``--resources``.
     resources: Mapping[str, float] = field(default_factory=dict)
 
 
-# The source is that of this release: to shorten it takes longer than all else that a job costs.
+# Cached: the source is always the same, and shortening it takes longer than the rest of a job.
 @lru_cache(maxsize=2)
 def bootstrap(source: str) -> str:
-    """The preload text for this agent source: one line, no ``$``, raises nothing when run."""
+    """The preload text for this agent source: one line, no ``$``, raises no exception."""
     packed = zlib.compress(_stripped(source).encode(), level=9)
     loader = _LOADER.format(packed=base64.b64encode(packed).decode("ascii"))
     return f"exec({loader!r})"
 
 
 def preloads(source: str, others: Sequence[str] = ()) -> str:
-    """The value of `PRELOAD_VARIABLE`: these other preloads, then the agent.
+    """The value of `PRELOAD_VARIABLE`: the other preloads, then the agent.
 
-    Always a list, as dask's config reads it (``ast.literal_eval``).
+    Always a list in the syntax of dask's config (``ast.literal_eval``).
     """
     return repr([*others, bootstrap(source)])
 
 
 def named_preloads(value: str | None) -> list[str]:
-    """The preloads that a value of `PRELOAD_VARIABLE` names, read as dask reads it."""
+    """The preloads in a value of `PRELOAD_VARIABLE`, parsed like dask does."""
     parsed = _as_dask_reads(value)
     if isinstance(parsed, str):
         return [parsed] if parsed else []
@@ -79,10 +79,10 @@ def named_preloads(value: str | None) -> list[str]:
 
 
 def preload_argv(value: str | None, others: int) -> str:
-    """The value of `PRELOAD_ARGV_VARIABLE` that goes with `preloads` of so many others.
+    """The value of `PRELOAD_ARGV_VARIABLE` for `preloads` with this number of others.
 
-    It must be set even if the user set none: arguments in the image's YAML files that are listed
-    preload by preload would not match our list in length, and the scheduler would not start.
+    It must be set even if the user did not: a list of arguments for each preload in the image's
+    YAML files would not match the length of our list, and the scheduler would not start.
     """
     parsed = _as_dask_reads(value)
     if not isinstance(parsed, (list, tuple)) or not parsed:
@@ -99,10 +99,10 @@ def agent_environment(
     groups: Sequence[AgentGroup] = (),
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The variables to set on a scheduler whose own `environment` is this.
+    """The variables to add to a scheduler with this `environment`.
 
-    The preloads that the user's environment names are kept. If the scheduler's arguments name
-    preloads, these hide the variable: append ``--preload`` and `bootstrap` to them as well.
+    Preloads in the user's environment are kept. Preloads in the scheduler's arguments override the
+    variable: append ``--preload`` and `bootstrap` to them as well.
     """
     own = environment or {}
     others = named_preloads(own.get(PRELOAD_VARIABLE))
@@ -138,11 +138,11 @@ def _as_dask_reads(value: str | None) -> object:
 
 
 def _stripped(source: str) -> str:
-    """The source without comments and docstrings: a third of it, compressed, is those."""
+    """The source without comments and docstrings, which are a third of its compressed size."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
-        # Whoever runs it will see the error; the scheduler starts all the same.
+        # Running it will report the error; the scheduler starts anyway.
         return source
     for node in ast.walk(tree):
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

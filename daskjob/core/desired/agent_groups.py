@@ -1,4 +1,4 @@
-"""What the scheduler's agent must know of the groups to split demand among them. No I/O here."""
+"""The worker groups as the scheduler's agent needs them to split the demand."""
 
 from __future__ import annotations
 

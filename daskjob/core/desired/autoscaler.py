@@ -1,4 +1,4 @@
-"""The DaskAutoscaler of one of a cluster's groups. No I/O here."""
+"""The DaskAutoscaler of one of a cluster's groups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from daskjob.core.spec import Autoscaling, DaskCluster, GroupSpec
 
 
 def autoscaler(cluster: DaskCluster, group: GroupSpec, bounds: Autoscaling) -> Manifest:
-    """Return the DaskAutoscaler that ``autoscaling`` in a cluster's spec asks for."""
+    """Return the DaskAutoscaler for ``autoscaling`` in a cluster's spec."""
     base = {names.LABEL_CLUSTER_NAME: names.label_value(cluster.meta.name)}
     return {
         "apiVersion": names.API_VERSION,
@@ -29,7 +29,7 @@ def autoscaler(cluster: DaskCluster, group: GroupSpec, bounds: Autoscaling) -> M
 
 
 def bounds_of(bounds: Autoscaling) -> Manifest:
-    """Return the part of its spec that follows the cluster's, as long as it lives."""
+    """Return the part of its spec that is kept in sync with the cluster's."""
     return {
         "minimum": bounds.minimum,
         "maximum": bounds.maximum,

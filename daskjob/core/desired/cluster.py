@@ -1,4 +1,4 @@
-"""The DaskCluster of a job: fresh for every attempt. No I/O here."""
+"""The DaskCluster of a job: a new one for every attempt."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from daskjob.core.spec.policy import OnSchedulerLoss, Restart, RunnerStart
 
 
 def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
-    """Return the DaskCluster of one attempt; the job must have a cluster of its own."""
+    """Return the DaskCluster of one attempt; the job must not use ``clusterRef``."""
     if job.cluster is None:
         raise ValueError(f"DaskJob {job.meta.name} runs on the cluster {job.cluster_ref!r}")
     spec: Manifest = copy.deepcopy(job.cluster.raw)
-    _see_to_workers(spec, policy)
+    _raise_minima(spec, policy)
     if job.files:
         config_map = names.files_name(job.meta.name)
-        # The scheduler too: it unpickles the graphs, and so needs the modules they name.
+        # The scheduler too: it unpickles the graphs, so it needs their modules.
         parts = [spec.get("scheduler"), spec.get("worker"), *(spec.get("workerGroups") or ())]
         for part in parts:
             if isinstance(part, dict):
@@ -48,11 +48,11 @@ def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
     }
 
 
-def _see_to_workers(spec: Manifest, policy: Policy) -> None:
-    """Raise the minima of groups that follow the scheduler to what the runner waits for.
+def _raise_minima(spec: Manifest, policy: Policy) -> None:
+    """Raise the minima of autoscaled groups to the number of workers that the runner waits for.
 
-    Before there is a runner there are no tasks: the scheduler would want no workers, and both
-    would wait for ever.
+    Before the runner starts there are no tasks: the scheduler would want no workers, and both would
+    wait indefinitely.
     """
     if policy.runner_start is not RunnerStart.AFTER_WORKERS or not policy.min_available_workers:
         return
@@ -73,9 +73,9 @@ def _replicas(group: Manifest) -> int:
 
 
 def _on_scheduler_loss(policy: Policy) -> OnSchedulerLoss:
-    """Return whether the cluster may replace its scheduler: needed where it outlives an attempt.
+    """Return whether the cluster may replace its scheduler, as a cluster for several attempts must.
 
-    The attempt that lost the scheduler fails all the same; the next one needs another.
+    The attempt that lost the scheduler fails anyway; the next one needs a new scheduler.
     """
     if policy.restart is Restart.RUNNER:
         return OnSchedulerLoss.IGNORE

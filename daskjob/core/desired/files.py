@@ -1,4 +1,4 @@
-"""The ConfigMap that carries a job's files to the runner and the workers. No I/O here."""
+"""The ConfigMap with a job's files for the runner, the scheduler and the workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A DaskWorkerGroup of a cluster. No I/O here."""
+"""A DaskWorkerGroup of a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daskjob.core.spec import DaskCluster, GroupSpec, UpdateStrategy
 
 
 def worker_group(cluster: DaskCluster, group: GroupSpec) -> Manifest:
-    """Return the DaskWorkerGroup that a cluster's spec asks for."""
+    """Return the DaskWorkerGroup for a group in a cluster's spec."""
     name = names.group_name(cluster.meta.name, group.name)
     base = {
         names.LABEL_CLUSTER_NAME: names.label_value(cluster.meta.name),
@@ -36,21 +36,21 @@ def worker_group(cluster: DaskCluster, group: GroupSpec) -> Manifest:
 
 
 def _strategy(group: GroupSpec) -> Manifest:
-    """Return what stands beside it only where somebody wants it: upstream knows no such field."""
+    """Return ``updateStrategy`` if it is not the default: upstream does not have the field."""
     strategy = group.update_strategy
     return {} if strategy is UpdateStrategy.ON_DELETE else {"updateStrategy": str(strategy)}
 
 
 def template_of(group: GroupSpec) -> str:
-    """Return what tells apart all that a group follows its cluster in, but for the count."""
+    """Return the fingerprint of all that a group takes from its cluster, except the count."""
     return fingerprint([group.template.fingerprint, group.update_strategy])
 
 
 def worker(group: GroupSpec) -> Manifest:
-    """Return the part of a group's ``spec.worker`` that follows the cluster's, as it lives on."""
+    """Return the part of a group's ``spec.worker`` that is kept in sync with the cluster's."""
     template: Manifest = {"spec": copy.deepcopy(group.template.spec)}
     main = group.template.annotations.get(names.ANNOTATION_DEFAULT_CONTAINER)
     if main:
-        # It speaks of the pods, and what is private to the group would not reach them.
+        # It is for the pods, which do not inherit private annotations of the group.
         template["metadata"] = {"annotations": {names.ANNOTATION_DEFAULT_CONTAINER: main}}
     return template

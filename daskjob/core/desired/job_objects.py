@@ -1,4 +1,4 @@
-"""Everything that a job makes at its start, as one list: what ``daskjob render`` prints."""
+"""All objects that a job creates at its start, as one list, for ``daskjob render``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Platform
 from daskjob.core.spec import DaskCluster, DaskJob, GroupSpec, read_cluster, read_group
 
-#: Stands for the scheduler's token, which is random.
+#: Placeholder for the scheduler's random token.
 TOKEN = "TOKEN"
 
 
 def desired_objects(job: DaskJob, platform: Platform | None = None) -> list[Manifest]:
-    """Return the objects of a job's first attempt, owners before what they own.
+    """Return the objects of a job's first attempt, owners before the objects they own.
 
     Tokens and workers' names are random in a pass; here they are ``TOKEN`` and ascending numbers,
-    so that equal jobs make equal objects.
+    so that equal jobs give equal objects.
     """
     platform = platform or Platform()
     files = [files_config_map(job)] if job.files else []

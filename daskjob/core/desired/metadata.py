@@ -1,4 +1,4 @@
-"""Labels, annotations and owners of what is built. No I/O here."""
+"""Labels, annotations and owners of the objects that daskjob creates."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from daskjob.core.spec.meta import Meta
 def inherited(*layers: Mapping[str, str]) -> dict[str, str]:
     """Return labels or annotations merged: later layers win (top level ≤ subresource ≤ base).
 
-    What is private to an object stays there (design §2.2): only the last layer, which is ours,
-    may set such a key.
+    Private keys of an object are not inherited (design §2.2): only the last layer, which is ours,
+    may set them.
     """
     merged: dict[str, str] = {}
     for layer in layers[:-1]:
@@ -22,10 +22,10 @@ def inherited(*layers: Mapping[str, str]) -> dict[str, str]:
 
 
 def owner_reference(owner: Meta) -> Manifest:
-    """Return the controller reference that makes garbage collection remove a child.
+    """Return the controller reference with which garbage collection removes a child.
 
-    ``blockOwnerDeletion`` is false: true needs rights on finalizers where the admission plugin
-    OwnerReferencesPermissionEnforcement is on, as on OpenShift.
+    ``blockOwnerDeletion`` is false: true needs permissions on finalizers if the admission plugin
+    OwnerReferencesPermissionEnforcement is enabled, as on OpenShift.
     """
     return {
         "apiVersion": names.API_VERSION,
@@ -38,9 +38,9 @@ def owner_reference(owner: Meta) -> Manifest:
 
 
 def membership_reference(cluster: Meta) -> Manifest:
-    """Return the reference by which a group that a user made goes with its cluster.
+    """Return the reference with which a user's group is deleted with its cluster.
 
-    No controller: it stays the user's, and whoever controls it already does so still.
+    It is not a controller reference: the group stays the user's, and keeps any controller it has.
     """
     return {**owner_reference(cluster), "controller": False}
 
@@ -48,7 +48,7 @@ def membership_reference(cluster: Meta) -> Manifest:
 def object_metadata(
     name: str, owner: Meta, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> Manifest:
-    """Return the metadata of a child of ours."""
+    """Return the metadata of an object that daskjob creates."""
     metadata: Manifest = {
         "name": name,
         "namespace": owner.namespace,

@@ -1,7 +1,7 @@
-"""What the pods that daskjob builds have in common: environment, files, commands.
+"""The common parts of the pods that daskjob creates: environment, files, commands.
 
-No I/O here. A template is never changed; fields that nobody here knows stay as they are. What is
-not ours to change is not copied either: the pods of a group share it, and nobody may change it.
+A template is never modified, and unknown fields are kept. Parts that daskjob does not change are
+not copied either: the pods of a group share them, so no code may modify them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _FILES_VOLUME = "daskjob-files"
 def pod_spec(template: PodTemplate, platform: Platform, environment: Mapping[str, str]) -> Manifest:
     """Return a template's PodSpec with our variables in every container.
 
-    The PodSpec and its containers are the caller's to change, what is in them is the template's.
-    Ours come first, so that ``$(DASKJOB_ATTEMPT)`` expands in the user's own, and never replace
-    one that the user set (design §2.2).
+    The caller may modify the PodSpec and its containers, but not the values in them. Our variables
+    come first, so that ``$(DASKJOB_ATTEMPT)`` expands in the user's, and never replace one that the
+    user set (design §2.2).
     """
-    # No whole copy: of a PodSpec that becomes 1,000 workers, that is most of what a pass takes.
+    # No deep copy: for a PodSpec of 1,000 workers it would take most of the time of a pass.
     spec: Manifest = {**template.spec}
     if spec.get("containers"):
         spec["containers"] = [{**container} for container in spec["containers"]]
@@ -46,7 +46,7 @@ def _add_environment(container: Manifest, environment: Mapping[str, str]) -> Non
 
 
 def _modernise(container: Manifest) -> None:
-    """Run ``dask-worker`` as ``dask worker``: distributed 2026.6 ships the former no more."""
+    """Run ``dask-worker`` as ``dask worker``: distributed 2026.6 no longer has the former."""
     for key in ("command", "args"):
         given = container.get(key)
         if given:
@@ -56,7 +56,7 @@ def _modernise(container: Manifest) -> None:
 
 
 def base_labels(platform: Platform, cluster: str, component: names.Component) -> dict[str, str]:
-    """Return the labels that are ours on every pod."""
+    """Return our labels of every pod."""
     labels = {
         names.LABEL_CLUSTER_NAME: names.label_value(cluster),
         names.LABEL_COMPONENT: str(component),
@@ -65,16 +65,16 @@ def base_labels(platform: Platform, cluster: str, component: names.Component) ->
 
 
 def main_container_annotation(template: PodTemplate, *fallbacks: str) -> dict[str, str]:
-    """Return the annotation that names the container that matters, for kubectl, Flyte and us."""
+    """Return the annotation that names the main container, for kubectl, Flyte and daskjob."""
     main = template.main_container(*fallbacks)
     return {names.ANNOTATION_DEFAULT_CONTAINER: main} if main else {}
 
 
 def add_files(spec: Manifest, config_map: str) -> None:
-    """Have every container of a PodSpec, which is the caller's to change, see the job's files.
+    """Add the job's files to every container of a PodSpec, in place.
 
-    They are mounted read-only at ``/daskjob/files`` and put on ``PYTHONPATH`` behind what the
-    user set there; the working directory stays the image's (design §3.1).
+    They are mounted read-only at ``/daskjob/files`` and appended to the ``PYTHONPATH`` of the user;
+    the working directory stays the image's (design §3.1).
     """
     volume = {"name": _FILES_VOLUME, "configMap": {"name": config_map}}
     spec["volumes"] = [*(spec.get("volumes") or ()), volume]
@@ -97,7 +97,7 @@ def _with_python_path(env: list[Manifest]) -> list[Manifest]:
 
 
 def scheduler_host(platform: Platform, cluster: str, namespace: str) -> str:
-    """Return ``host:port`` at which a cluster's scheduler is reached."""
+    """Return ``host:port`` of a cluster's scheduler."""
     if platform.comm:
         return platform.comm
     return f"{names.scheduler_service_name(cluster)}.{namespace}.svc:{names.PORT_COMM}"
@@ -106,7 +106,7 @@ def scheduler_host(platform: Platform, cluster: str, namespace: str) -> str:
 def scheduler_address(
     platform: Platform, cluster: str, namespace: str, template: PodTemplate
 ) -> str:
-    """Return the Dask address of a cluster's scheduler; ``tls`` where its arguments say so."""
+    """Return the Dask address of a cluster's scheduler; ``tls`` if its arguments select it."""
     secure = any(_uses_tls(words(container)) for container in template.containers)
     return f"{'tls' if secure else 'tcp'}://{scheduler_host(platform, cluster, namespace)}"
 
@@ -120,14 +120,14 @@ def _uses_tls(command_line: list[str]) -> bool:
 def dashboard_url(
     platform: Platform, cluster: str, namespace: str, template: PodTemplate, port: int
 ) -> str:
-    """Return the URL of a cluster's dashboard, with the prefix that its arguments give it."""
+    """Return the URL of a cluster's dashboard, with the prefix in its arguments."""
     host = platform.dashboard or f"{names.scheduler_service_name(cluster)}.{namespace}.svc:{port}"
     prefix = dashboard_prefix(template)
     return f"http://{host}{prefix}/status"
 
 
 def dashboard_prefix(template: PodTemplate) -> str:
-    """Return ``/prefix`` from a ``--dashboard-prefix`` argument; empty where there is none."""
+    """Return ``/prefix`` from a ``--dashboard-prefix`` argument; empty if there is none."""
     found = (option(words(c), "--dashboard-prefix").strip("/") for c in template.containers)
     prefix = next(filter(None, found), "")
     return f"/{prefix}" if prefix else ""

@@ -1,4 +1,4 @@
-"""The runner pod: one for each attempt. No I/O here."""
+"""The runner pod: one for each attempt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from daskjob.core.manifests import Manifest
 from daskjob.core.observed import Platform
 from daskjob.core.spec import DaskJob, PodTemplate, Policy
 
-#: How long the runner's client waits for the scheduler: it may be created after the runner.
+#: How long the runner's client waits for the scheduler, which may be created after the runner.
 CONNECT_TIMEOUT = "600s"
 _TERMINATION_LOG = "/dev/termination-log"
 
@@ -23,8 +23,8 @@ _TERMINATION_LOG = "/dev/termination-log"
 def runner_pod(job: DaskJob, policy: Policy, attempt: int, platform: Platform) -> Manifest:
     """Return the runner pod of an attempt.
 
-    It is never restarted in place: a further try is a further attempt, with its own pod, log and
-    exit code (design §3.1).
+    It is never restarted in place: a retry is a new attempt, with its own pod, log and exit code
+    (design §3.1).
     """
     environment = {
         names.ENV_SCHEDULER_ADDRESS: _scheduler_address(job, platform),
@@ -44,7 +44,7 @@ def runner_pod(job: DaskJob, policy: Policy, attempt: int, platform: Platform) -
         spec["activeDeadlineSeconds"] = deadline
     for container in spec.get("containers") or ():
         if container.get("name") == job.main_container:
-            # After a failure without a result the pod's own status carries the log's last lines.
+            # After a failure without a result the pod's status has the last lines of the log.
             container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     base = base_labels(platform, job.cluster_name, names.Component.RUNNER)
     labels = inherited(job.meta.labels, job.runner.labels, base)
@@ -78,6 +78,6 @@ def _result_file(job: DaskJob) -> str:
 
 
 def _deadline(own: object, policy: int | None) -> int | None:
-    """Return the smaller of the user's and the policy's; ``None`` where neither is given."""
+    """Return the smaller of the user's and the policy's; ``None`` if neither is set."""
     given = [value for value in (own, policy) if isinstance(value, int)]
     return min(given) if given else None

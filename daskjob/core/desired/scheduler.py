@@ -1,4 +1,4 @@
-"""The scheduler pod. No I/O here."""
+"""The scheduler pod."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from daskjob.core.spec import DaskCluster
 def scheduler_pod(cluster: DaskCluster, platform: Platform, token: str) -> Manifest:
     """Return a cluster's scheduler pod, with the agent and its token in the environment.
 
-    The user's own preloads are kept: those of the environment are merged here; arguments hide the
-    environment, so ``--preload`` among them gets ours appended.
+    The user's preloads are kept: those in the environment are merged; arguments override the
+    environment, so ours is appended to a ``--preload`` in them.
     """
     template = cluster.spec.scheduler
     main = template.main_container("scheduler")

@@ -1,4 +1,4 @@
-"""The scheduler's Service. No I/O here."""
+"""The scheduler's Service."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from daskjob.core.spec.pod import PodTemplate
 def scheduler_service(cluster: DaskCluster) -> Manifest:
     """Return the Service of a cluster's scheduler.
 
-    Its selector is set from the cluster's name whatever the manifest says: a ``generateName``
-    makes the manifest's own selector name another cluster. It publishes not-ready addresses, so
-    that workers and runner connect as soon as the scheduler listens (design §2.2).
+    Its selector is always set from the cluster's name: with a ``generateName``, the selector in the
+    manifest names another cluster. It publishes not-ready addresses, so that workers and runner
+    connect as soon as the scheduler listens (design §2.2).
     """
     spec: Manifest = copy.deepcopy(cluster.spec.service)
     spec.setdefault("type", "ClusterIP")
@@ -56,9 +56,9 @@ def dashboard_port(service: Manifest) -> int:
 
 
 def dashboard_container_port(service: Manifest, scheduler: PodTemplate) -> int:
-    """Return the port on which the scheduler's own pod has its dashboard.
+    """Return the port of the dashboard in the scheduler's pod.
 
-    It is where the Service's dashboard port leads: to a number, or to a container's named port.
+    It is the target of the Service's dashboard port: a number, or a container's named port.
     """
     target = _dashboard(service).get("targetPort")
     for container in scheduler.containers:
@@ -69,7 +69,7 @@ def dashboard_container_port(service: Manifest, scheduler: PodTemplate) -> int:
 
 
 def _dashboard(service: Manifest) -> Manifest:
-    """Return a Service's dashboard port as it is declared; empty where none is."""
+    """Return a Service's dashboard port as declared; empty if there is none."""
     ports = [p for p in service.get("ports") or () if isinstance(p, dict)]
     for name in names.PORT_NAMES_DASHBOARD:
         for port in ports:

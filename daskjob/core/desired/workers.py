@@ -1,4 +1,4 @@
-"""Worker pods. No I/O here."""
+"""Worker pods."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from daskjob.core.spec import DaskCluster, DaskWorkerGroup
 def worker_pods(
     group: DaskWorkerGroup, cluster: DaskCluster, pod_names: Iterable[str], platform: Platform
 ) -> tuple[Manifest, ...]:
-    """Return worker pods of the given names, which share what they have in common."""
+    """Return worker pods with these names; they share their common parts."""
     meta, template = group.meta, group.template
     address = scheduler_address(platform, cluster.meta.name, meta.namespace, cluster.spec.scheduler)
     base = {

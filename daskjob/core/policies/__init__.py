@@ -1,1 +1,1 @@
-"""Policies: one judgement each. ``verdict = f(view)``: no I/O, no clock, no memory."""
+"""Policies: one decision each. ``verdict = f(view)``: no I/O, no clock, no memory."""

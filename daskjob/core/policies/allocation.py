@@ -1,7 +1,7 @@
-"""How many workers of a group come at once. No I/O here.
+"""The number of workers of a group that are created at once.
 
-A thousand pods in one moment are more than some registries, networks and admission webhooks take.
-Whoever runs the operator may say how many come together (the chart's ``workerAllocation``).
+A thousand pods at once overload some registries, networks and admission webhooks. The chart's
+``workerAllocation`` limits the number of workers in a batch.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from daskjob.core.observed import ObservedGroup
 
 
 def allocated(observed: ObservedGroup, missing: int, now: datetime) -> tuple[int, datetime | None]:
-    """Return how many of the missing workers may come now, and when more may.
+    """Return how many missing workers may be created now, and when more may.
 
-    What came already is seen by when the pods were created, so that a restart of the operator
-    begins no batch anew.
+    Recent workers are counted by the creation times of the pods, so that a restart of the operator
+    does not start a new batch.
     """
     platform = observed.platform
     if not platform.worker_batch_size:

@@ -1,12 +1,12 @@
-"""How many workers a group is to have, of what its scheduler wants. No I/O here.
+"""The number of workers of a group, from what its scheduler wants.
 
-As a HorizontalPodAutoscaler stabilises: a group grows only to what was wanted at all times of the
-last ``scaleUpDelaySeconds``, and shrinks only to what was enough at all times of the last
-``scaleDownDelaySeconds``. In between it stays as it is. The bounds hold at once, whatever was
-wanted, and for every count that is written.
+The stabilisation is that of a HorizontalPodAutoscaler: a group grows only to the minimum wanted in
+the last ``scaleUpDelaySeconds``, and shrinks only to the maximum wanted in the last
+``scaleDownDelaySeconds``. In between it stays unchanged. The bounds apply immediately, and to every
+count that is written.
 
-Pods that do not run yet are counted like those that do: they are what was asked for. When a group
-shrinks they go first (``scaling``).
+Pods that do not run yet count like running ones, since they have been requested. When a group
+shrinks, they are removed first (``scaling``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from daskjob.core.spec import DaskAutoscaler
 
 
 class ScalingReason(StrEnum):
-    """Why a group has the count that it has."""
+    """Why a group has its current count."""
 
-    #: It has had it since before the autoscaler, and nothing called for another.
+    #: The count is that from before the autoscaler; no change was needed.
     AS_FOUND = "AsFound"
     #: The scheduler wanted more for as long as ``scaleUpDelaySeconds``.
     MORE_WANTED = "MoreWanted"
@@ -32,13 +32,13 @@ class ScalingReason(StrEnum):
     BELOW_MINIMUM = "BelowMinimum"
     #: It had more than ``maximum``.
     ABOVE_MAXIMUM = "AboveMaximum"
-    #: Somebody else scaled it; that holds until the next decision.
+    #: Another client scaled it; that count holds until the next decision.
     SCALED_BY_OTHERS = "ScaledByOthers"
 
 
 @dataclass(frozen=True, slots=True)
 class Autoscale:
-    """A judgement: the count for now, the one that it is on the way to, and why."""
+    """A decision: the count for now, the count that it moves towards, and why."""
 
     count: int
     desired: int
@@ -49,7 +49,7 @@ class Autoscale:
 def autoscale(
     autoscaler: DaskAutoscaler, current: int, demand: Demand, now: datetime, *, per_pod: int = 1
 ) -> Autoscale:
-    """Judge a group of so many pods, each of them so many workers, against the demand."""
+    """Decide the count of a group of ``current`` pods with ``per_pod`` workers each."""
     least, most = autoscaler.minimum, autoscaler.maximum
     up, down = autoscaler.scale_up_delay_seconds, autoscaler.scale_down_delay_seconds
     grown = _pods(demand.fewest(up, now), per_pod)
@@ -68,7 +68,7 @@ def autoscale(
         why = f"the scheduler wants no more than {_workers(shrunk, per_pod)}{_for(down)}"
         why += f", {_minimum(least)}" if shrunk < least else ""
     else:
-        wanted, reason, why = current, ScalingReason.AS_FOUND, "the scheduler wants no other number"
+        wanted, reason, why = current, ScalingReason.AS_FOUND, "no change is due"
     desired = _within(wanted, least, most)
     step = autoscaler.maximum_step
     count = desired if step is None else _within(desired, current - step, current + step)

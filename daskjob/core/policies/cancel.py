@@ -1,4 +1,4 @@
-"""Cancellation: stop now. No I/O here. It latches, because its end is terminal."""
+"""Cancellation: stop now. It cannot be undone, because the end of a job is final."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from daskjob.core.reasons import Reason
 
 
 def cancelled(view: JobView) -> AttemptEnd | None:
-    """Say whether somebody set ``spec.cancel``."""
+    """Return the end of an attempt if ``spec.cancel`` is set."""
     if not view.job.cancel:
         return None
     return AttemptEnd(Reason.CANCELLED, "the job was cancelled.")

@@ -1,7 +1,7 @@
-"""What goes when a job, or an attempt, has ended. No I/O here.
+"""The objects to delete when a job, or an attempt, has ended.
 
-Nothing here runs before the verdict was seen written (design §4.3): these functions look at the
-status that the world holds, not at the one that is about to be written.
+Nothing is deleted before the end is persisted (design §4.3): these functions read the stored
+status, not the one that this pass will write.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from daskjob.core.manifests import ObjectRef
 from daskjob.core.pods import PodFacts
 from daskjob.core.spec.policy import Deletion, Restart
 
-#: How long a runner may take to end after it was told to, before it is deleted.
+#: How long a runner may take to end after it was asked to, before it is deleted.
 STOP_SECONDS = 90
-#: How long a pod has to end after its main container did. Only a sidecar keeps it longer, and to
-#: stop every runner in that moment would be a request for nothing.
+#: How long a pod may take to end after its main container. Only a sidecar makes it take longer;
+#: stopping every runner right away would waste a request.
 SIDECAR_SECONDS = 5
-#: How long what is in the way of a new attempt is waited for, before the job fails.
+#: How long to wait for objects that block a new attempt, before the job fails.
 BLOCKED_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Cleanup:
-    """Runners to stop (their log stays), objects to delete, a cluster to strip of its workers."""
+    """Runners to stop (their logs stay), objects to delete, a cluster whose workers to delete."""
 
     stop: tuple[ObjectRef, ...] = ()
     delete: tuple[ObjectRef, ...] = ()
@@ -33,7 +33,7 @@ class Cleanup:
 
 
 def after_job(view: JobView) -> Cleanup:
-    """Return what is to go after the job's end; the runner pod is kept with the job."""
+    """Return what to remove after the job's end; the runner pod is kept with the job."""
     stops, deletes = _runners(view.observed.runners, view.now, view.status.end_time)
     cluster = view.observed.cluster
     if cluster is None or view.job.cluster_ref:
@@ -48,7 +48,7 @@ def after_job(view: JobView) -> Cleanup:
 
 
 def after_attempt(view: JobView) -> Cleanup:
-    """Return what of earlier attempts is to go before the next one starts."""
+    """Return the parts of earlier attempts to remove before the next one starts."""
     ended = view.status.attempts[-1].end_time if view.status.attempts else None
     stops, deletes = _runners(view.earlier_runners, view.now, ended)
     cluster = view.observed.cluster
@@ -62,7 +62,7 @@ def after_attempt(view: JobView) -> Cleanup:
 
 
 def in_the_way(view: JobView) -> list[str]:
-    """Name what has to be gone before the next attempt may start."""
+    """Return the names of objects that must be gone before the next attempt may start."""
     things = [f"pod {pod.ref.name}" for pod in view.earlier_runners if pod.alive]
     if view.cluster_is_stale and view.observed.cluster:
         things.append(f"DaskCluster {view.observed.cluster.ref.name}")
@@ -72,13 +72,13 @@ def in_the_way(view: JobView) -> list[str]:
 
 
 def blocked_until(view: JobView) -> datetime | None:
-    """Return when waiting for earlier objects ends: those of an attempt, or of another job."""
+    """Return when waiting for objects of an earlier attempt, or of another job, is given up."""
     since = blocked_since(view)
     return None if since is None else since + timedelta(seconds=BLOCKED_SECONDS)
 
 
 def blocked_since(view: JobView) -> datetime | None:
-    """Return since when the attempt could have gone on, were nothing in its way."""
+    """Return since when the attempt has been blocked, if it is."""
     moments = [view.status.start_time, view.status.attempt_start_time]
     if view.status.attempts:
         moments.append(view.status.attempts[-1].end_time)
@@ -90,8 +90,8 @@ def _runners(
 ) -> tuple[tuple[ObjectRef, ...], tuple[ObjectRef, ...]]:
     """Return the runners to stop and those to delete.
 
-    One that runs is stopped, so that its log stays. One that no node has seen has no log, and
-    nobody who could stop it. One that does not stop within the bound is deleted.
+    A running one is stopped, so that its log stays. One without a node has no log, and no kubelet
+    to stop it, so it is deleted; so is one that does not stop in time.
     """
     alive = [pod for pod in runners if pod.alive and not pod.deleting]
     overdue = ended is not None and now >= ended + timedelta(seconds=STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""The three deadlines: of the job, of one attempt, of one start. No I/O here."""
+"""The three deadlines: of the job, of one attempt, of one start."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from daskjob.core.reasons import Reason
 
 
 def job_deadline(view: JobView) -> AttemptEnd | None:
-    """Say whether all attempts together took too long; the clock stands while suspended."""
+    """Return the end if all attempts together took too long; suspended time does not count."""
     due = job_deadline_at(view)
     if due is None or view.now < due:
         return None
     limit = view.policy.active_deadline_seconds
     message = (
-        f"the job was active for longer than activeDeadlineSeconds, {limit} s. "
-        "Raise it, or find out what takes so long: daskjob why."
+        f"the job was active for longer than activeDeadlineSeconds ({limit} s). "
+        "Raise it, or find out what is slow: daskjob why."
     )
     return AttemptEnd(Reason.DEADLINE_EXCEEDED, message)
 
@@ -32,14 +32,14 @@ def job_deadline_at(view: JobView) -> datetime | None:
 
 
 def attempt_deadline(view: JobView) -> AttemptEnd | None:
-    """Say whether the current attempt took too long."""
+    """Return the end if the current attempt took too long."""
     due = attempt_deadline_at(view)
     if due is None or view.now < due:
         return None
     limit = view.policy.attempt_deadline_seconds
     message = (
-        f"attempt {view.status.attempt} took longer than attemptDeadlineSeconds, {limit} s. "
-        "Raise it, or find out what takes so long: daskjob why."
+        f"attempt {view.status.attempt} took longer than attemptDeadlineSeconds ({limit} s). "
+        "Raise it, or find out what is slow: daskjob why."
     )
     return AttemptEnd(Reason.ATTEMPT_DEADLINE_EXCEEDED, message)
 
@@ -51,20 +51,20 @@ def attempt_deadline_at(view: JobView) -> datetime | None:
 
 
 def startup_deadline(view: JobView) -> AttemptEnd | None:
-    """Say whether the current attempt's runner took too long to run."""
+    """Return the end if the current attempt's runner took too long to start."""
     due = startup_deadline_at(view)
     if due is None or view.now < due:
         return None
     if view.job.cluster_ref and view.observed.cluster is None:
         message = (
-            f"DaskCluster {view.job.cluster_ref}, which clusterRef names, does not exist. "
+            f"DaskCluster {view.job.cluster_ref} of clusterRef does not exist. "
             "Create it, or correct the name."
         )
         return AttemptEnd(Reason.INVALID_SPEC, message)
     limit = view.policy.startup_deadline_seconds
     message = (
-        f"the runner did not run within startupDeadlineSeconds, {limit} s{_because(view)}. "
-        "Raise it, or remove what is in the way."
+        f"the runner did not start within startupDeadlineSeconds ({limit} s){_because(view)}. "
+        "Fix what delays the start, or raise it."
     )
     return AttemptEnd(Reason.STARTUP_DEADLINE_EXCEEDED, message)
 
@@ -75,7 +75,7 @@ def startup_deadline_at(view: JobView) -> datetime | None:
     if limit is None or since is None or view.runner_ever_ran:
         return None
     if view.job.cluster_ref and view.runner is not None:
-        # It is the attempt's first object: what came before was the wait for the cluster.
+        # The runner is the attempt's first object; before it, the job waited for the cluster.
         since = view.runner.created_at or since
     return since + timedelta(seconds=limit)
 

@@ -1,7 +1,7 @@
 """The outcome of an attempt, from its runner: success has one source (design §4.1).
 
-No I/O here. Success is the exit code 0 of the main container, observed, before anybody stopped the
-pod. Everything else is a failure with a reason.
+Success is an observed exit code 0 of the main container, before anything stopped the pod.
+Everything else is a failure with a reason.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
 
-#: How long a deleted runner may take to go: far above any grace period.
+#: How long a deleted runner may take to terminate: far above any grace period.
 GONE_SECONDS = 600
 
 
 def outcome(view: JobView) -> AttemptEnd | None:
-    """Say how the current attempt's runner ended; ``None`` while it may still run."""
+    """Return how the current attempt's runner ended; ``None`` while it may still run."""
     runner = view.runner
     if runner is None:
         return _lost(view) if view.runner_was_seen else None
@@ -29,15 +29,15 @@ def outcome(view: JobView) -> AttemptEnd | None:
     overdue = overdue_at(view)
     if overdue is not None and view.now >= overdue:
         message = (
-            f"pod {runner.ref.name} was to go and did not for {GONE_SECONDS} s: its node does not "
-            "answer. Look at the node: kubectl describe node."
+            f"pod {runner.ref.name} is still terminating after {GONE_SECONDS} s; its node is not "
+            "responding. Check the node: kubectl describe node."
         )
         return AttemptEnd(Reason.NODE_LOST, message)
     return None
 
 
 def overdue_at(view: JobView) -> datetime | None:
-    """Return when a runner that is being deleted, and does not end, is given up with its node."""
+    """Return when a runner that does not terminate is given up, and its node counts as lost."""
     runner = view.runner
     if runner is None or runner.deletion_asked_at is None:
         return None
@@ -55,10 +55,10 @@ def _ended(runner: PodFacts, main: ContainerFacts) -> AttemptEnd:
 
 
 def _ended_after_the_stop(runner: PodFacts, main: ContainerFacts) -> bool:
-    """Say whether the container's end followed the stop: then its exit code says nothing.
+    """Return whether the container ended after the stop, so that its exit code does not count.
 
-    A script that handles SIGTERM exits with 0 when it is stopped half-way. Where no time is
-    known, the stop is believed: a false failure is tried again, a false success is not.
+    A script that handles SIGTERM exits with 0 when it is stopped half-way. If a time is unknown,
+    the stop counts: a false failure is retried, a false success is not.
     """
     if runner.stopped_at is None or main.finished_at is None:
         return True
@@ -73,16 +73,16 @@ def _never_ran(runner: PodFacts) -> AttemptEnd:
         if container.terminated and container.exit_code:
             diagnosis = container_end(runner, container)
             return AttemptEnd(diagnosis.reason, diagnosis.message, container.exit_code)
-    words = ": ".join(part for part in (runner.reason, runner.message) if part)
-    said = f" ({words})" if words else ""
-    message = f"pod {runner.ref.name} ended before its main container ran{said}."
+    detail = ": ".join(part for part in (runner.reason, runner.message) if part)
+    detail = f" ({detail})" if detail else ""
+    message = f"pod {runner.ref.name} ended before its main container ran{detail}."
     return AttemptEnd(Reason.EVICTED if runner.reason else Reason.RUNNER_LOST, message)
 
 
 def _lost(view: JobView) -> AttemptEnd:
     name = view.status.job_runner_pod_name
     message = (
-        f"pod {name} is gone and left no exit code: somebody deleted it, or its node was lost. "
+        f"pod {name} is gone without an exit code: it was deleted, or its node was lost. "
         "Find out who deletes pods; to stop a job, use daskjob cancel."
     )
     return AttemptEnd(Reason.RUNNER_LOST, message)

@@ -1,8 +1,8 @@
-"""How many workers of an old template go, and how many of the new one come. No I/O here.
+"""How many workers of an old template to remove, and how many of the new one to add.
 
-As a Deployment's rolling update by default: a quarter more than asked for may be there, rounded
-up, and a quarter fewer may be ready, rounded down. So a template whose pods never become ready
-stops after the first few, and of one worker alone the data has somewhere to go.
+The limits are the defaults of a Deployment's rolling update: up to a quarter more pods than
+replicas, rounded up, and up to a quarter fewer ready ones, rounded down. So an update whose pods
+never become ready stops after the first few, and the data of a single worker has a place to go.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """The pods of an old template, and how far one step goes."""
+    """The pods of an old template, and the size of one step."""
 
     old: tuple[PodFacts, ...]
-    #: So many pods of the new template are to be added.
+    #: The number of pods of the new template to add.
     add: int
-    #: So many old ones may go.
+    #: The number of old ones that may be removed.
     go: int
 
 
 def renewal(observed: ObservedGroup) -> Renewal | None:
-    """Judge a group's pods against its template; ``None``: none of them has to be replaced.
+    """Compare a group's pods with its template; ``None`` if none has to be replaced.
 
-    A pod that does not say what it was made from is left alone.
+    A pod without the fingerprint of its template is not touched.
     """
     group, alive = observed.group, observed.staying
     if group.update_strategy is not UpdateStrategy.RETIRE or observed.mistakes:

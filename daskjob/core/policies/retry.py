@@ -1,4 +1,4 @@
-"""Whether a failed attempt is tried again, when, and whether it counts. No I/O here."""
+"""Whether a failed attempt is retried, when, and whether it counts."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ class GiveUp:
 
     reason: Reason
     message: str
-    #: Whether the attempt counts as a failure: one that was cancelled does not.
+    #: Whether the attempt counts as a failure: a cancelled one does not.
     counted: bool = True
 
 
 def after_failure(
     end: AttemptEnd, reason: Reason, status: JobStatus, policy: Policy, now: datetime
 ) -> Again | GiveUp:
-    """Judge an attempt that failed; ``status`` is that before this failure is counted.
+    """Decide what follows a failed attempt; ``status`` does not count this failure yet.
 
-    The first rule that matches decides. Without one, an end that is final ends the job;
-    infrastructure failures are not counted, up to ``maxIgnored`` of them; everything else is, up to
-    ``backoffLimit``.
+    The first matching rule decides. Without one, a final end ends the job; up to ``maxIgnored``
+    infrastructure failures are not counted; all others are, up to ``backoffLimit``.
     """
     rule = next((r for r in policy.rules if r.matches(reason, end.exit_code)), None)
     action = rule.action if rule else None
@@ -55,7 +54,7 @@ def after_failure(
     if failures > policy.backoff_limit:
         return _given_up(end, reason, failures, policy)
     tries = status.failures + status.ignored
-    # A status tells whole seconds: rounded down, a wait of one second would be none.
+    # A status has whole seconds: if rounded down, a wait of one second could be none.
     at = whole_seconds(now + backoff(policy, tries) + timedelta(microseconds=999_999))
     return Again(at, counted)
 
@@ -68,7 +67,7 @@ def _given_up(end: AttemptEnd, reason: Reason, failures: int, policy: Policy) ->
 
 
 def backoff(policy: Policy, tries: int) -> timedelta:
-    """Return the wait before the next attempt after so many earlier retries."""
+    """Return the wait before the next attempt, after ``tries`` earlier retries."""
     seconds = float(policy.backoff_initial_seconds)
     for _ in range(tries):
         if seconds >= policy.backoff_max_seconds:

@@ -1,8 +1,8 @@
-"""Which workers of a group come and which go. No I/O here.
+"""Which workers of a group to add and which to remove.
 
-Scaling down never loses data (design §4.5): pods that never registered go first; a registered
-worker goes only after the scheduler confirmed that it holds nothing that is nowhere else. A
-scheduler that cannot be asked means no scale-down.
+Scaling down never loses data (design §4.5): pods that never registered are removed first; a
+registered worker only after the scheduler confirmed that all its data is elsewhere too. While the
+scheduler does not respond, there is no scale-down.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from daskjob.core.dask import DaskWorker, Retirement, host_of
 from daskjob.core.observed import ObservedGroup
 from daskjob.core.pods import PodFacts
 
-#: How long workers may take to hand over their data.
+#: How long workers may take to move their data.
 RETIRE_SECONDS = 60
-#: For how long a confirmation holds: well below the time after which the agent has a worker that
-#: nobody stopped work again (``daskjob.agent.CONFIRMED_SECONDS``).
+#: How long a confirmation is valid: well below the time after which the agent reactivates a retired
+#: worker that was not stopped (``daskjob.agent.CONFIRMED_SECONDS``).
 CONFIRMED_SECONDS = 120
-#: The wait before a lost worker is replaced: none at first, then doubling up to this.
+#: The wait before a lost worker is replaced: none at first, then doubling up to the longest.
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LONGEST_SECONDS = 300.0
-#: A worker that stayed this long ends a series of failures.
+#: A worker that lives this long ends a series of failures.
 STABLE_SECONDS = 60
 _WORKER_NAME = re.compile(r".+-worker-[0-9a-f]{10}(-.*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How many pods to add, which to remove, and which workers to ask about first."""
+    """How many pods to add, which to remove, and which workers to retire first."""
 
     add: int = 0
     remove: tuple[PodFacts, ...] = ()
     #: Addresses of registered workers to retire.
     retire: tuple[str, ...] = ()
-    #: Why fewer go than should; empty where nothing is in the way.
+    #: Why fewer are removed than should be; empty if nothing prevents it.
     blocked: str = ""
     #: When more may be added.
     not_before: datetime | None = None
 
 
 def scaling(observed: ObservedGroup, failures: int, failed_at: datetime | None) -> Scaling:
-    """Judge a group's pods against the count that its spec asks for."""
+    """Compare a group's pods with the replicas in its spec."""
     ended, alive = _ended(observed), observed.staying
     missing = observed.group.replicas - len(alive)
     if missing >= 0:
-        # What was to go, and is wanted again, takes no more tasks: another comes for it.
+        # A retired worker gets no more tasks; if it is needed again, another replaces it.
         emptied = [pod for pod in _emptied(alive, observed) if _is_retiring(pod, observed)]
         add = missing + len(emptied)
         not_before = replaced_at(failures, failed_at) if add else None
@@ -65,7 +65,7 @@ def replacing(
     failures: int,
     failed_at: datetime | None,
 ) -> Scaling:
-    """Judge which of the old pods go, as many as may, while new ones come."""
+    """Return which old pods to remove, up to ``go``, while ``add`` new ones are added."""
     fewer = _fewer(observed, _ended(observed), observed.staying, old, go)
     return replace(fewer, add=add, not_before=replaced_at(failures, failed_at) if add else None)
 
@@ -81,13 +81,13 @@ def _fewer(
     choice: Sequence[PodFacts],
     surplus: int,
 ) -> Scaling:
-    """Judge which of a choice of the pods go, when so many of them are too many."""
+    """Return which of the pods in ``choice`` to remove, ``surplus`` of them."""
     if observed.scheduler is None or observed.scheduler.ended:
-        # Nobody holds data without a scheduler: every task is lost already.
+        # Without a scheduler there is no data to keep: every task is already lost.
         return Scaling(remove=(*ended, *choice[:surplus]))
     if observed.dask is None:
         never_placed = [pod for pod in choice if not pod.scheduled][:surplus]
-        blocked = "" if len(never_placed) == surplus else "the scheduler cannot be asked"
+        blocked = "" if len(never_placed) == surplus else "the scheduler does not respond"
         return Scaling(remove=(*ended, *never_placed), blocked=blocked)
     registered = {pod.ref.name: _workers_of(pod, observed.dask.workers) for pod in alive}
     mapped = {worker.address for workers in registered.values() for worker in workers}
@@ -106,7 +106,7 @@ def _fewer(
     waiting = observed.retirement is not None and not observed.retirement.answered
     blocked = "the scheduler did not confirm that the data of enough workers is safe"
     if left > len(candidates):
-        blocked, waiting = "a worker of the scheduler belongs to no pod that is known", True
+        blocked, waiting = "a worker of the scheduler belongs to no known pod", True
     return Scaling(
         remove=(*ended, *remove),
         retire=tuple(worker.address for workers in candidates[:left] for worker in workers),
@@ -115,7 +115,7 @@ def _fewer(
 
 
 def _emptied(pods: Sequence[PodFacts], observed: ObservedGroup) -> list[PodFacts]:
-    """Return the pods all of whose workers the scheduler let go: nothing would be missed."""
+    """Return the pods whose workers are all confirmed as retired: removing them is safe."""
     known = observed.dask.workers if observed.dask else ()
     return [
         pod
@@ -126,13 +126,13 @@ def _emptied(pods: Sequence[PodFacts], observed: ObservedGroup) -> list[PodFacts
 
 
 def _is_retiring(pod: PodFacts, observed: ObservedGroup) -> bool:
-    """Say whether the scheduler holds to it now: it may have been another one that let it go."""
+    """Return whether the current scheduler retires it; an earlier one may have confirmed it."""
     known = observed.dask.workers if observed.dask else ()
     return all(worker.retiring for worker in _workers_of(pod, known))
 
 
 def _is_of_another_group(worker: DaskWorker, ours: str) -> bool:
-    """Say whether a worker bears the name of another group's pod; any other name may be ours."""
+    """Return whether a worker has the name of another group's pod; other names may be ours."""
     return not worker.name.startswith(ours) and bool(_WORKER_NAME.fullmatch(worker.name))
 
 
@@ -141,9 +141,9 @@ def _ever_ran(pod: PodFacts) -> bool:
 
 
 def _is_confirmed(worker: DaskWorker, pod: PodFacts, answer: Retirement | None) -> bool:
-    """Say whether the scheduler let this very pod's worker go.
+    """Return whether the scheduler confirmed the retirement of this very pod's worker.
 
-    A pod that came after the answer may have got the address of one that was retired before it.
+    A pod created after the response may have the address of one that was retired before.
     """
     if answer is None or worker.address not in answer.retired:
         return False
@@ -155,9 +155,9 @@ def _rejected(observed: ObservedGroup) -> bool:
 
 
 def _workers_of(pod: PodFacts, workers: tuple[DaskWorker, ...]) -> tuple[DaskWorker, ...]:
-    """Return the registered workers of a pod, several with ``--nworkers`` or dask-cuda.
+    """Return the registered workers of a pod: several with ``--nworkers`` or dask-cuda.
 
-    A worker is a pod's by its address, else by its name or a prefix of it.
+    A worker is matched by its address, else by its name or a prefix of it.
     """
     return tuple(worker for worker in workers if _is_in(pod, worker))
 
@@ -171,9 +171,9 @@ def _is_in(pod: PodFacts, worker: DaskWorker) -> bool:
 
 
 def _least_loss(workers: tuple[DaskWorker, ...]) -> tuple[bool, int, int, str]:
-    """Order pods by what their workers do and hold: idle ones first, then those with least data.
+    """Order pods by the cost of removal: idle ones first, then those with the least data.
 
-    Before them come those that were told to go, by an operator that died of it.
+    Workers that are already retiring, because an operator died in between, precede them.
     """
     return (
         not all(worker.retiring for worker in workers),
@@ -184,7 +184,7 @@ def _least_loss(workers: tuple[DaskWorker, ...]) -> tuple[bool, int, int, str]:
 
 
 def replaced_at(failures: int, failed_at: datetime | None) -> datetime | None:
-    """Return when a pod is replaced, after so many that ended one after the other."""
+    """Return when a pod is replaced, after this number of consecutive failures."""
     if not failures or failed_at is None:
         return None
     seconds = min(BACKOFF_FIRST_SECONDS * 2 ** min(failures - 1, 20), BACKOFF_LONGEST_SECONDS)

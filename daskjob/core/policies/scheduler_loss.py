@@ -1,7 +1,7 @@
-"""The loss of a scheduler that had answered: with it went every task and result.
+"""The loss of a scheduler that was ready: every task and result is lost with it.
 
-No I/O here. A restarted scheduler knows nothing of the job, so its client waits for ever; the
-identity that an attempt started with (pod uid and container id) tells one life from the next.
+A restarted scheduler does not know the job's tasks, so the client would wait indefinitely. The
+identity with which an attempt started (pod uid and container id) reveals the restart.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from daskjob.core.spec.policy import OnSchedulerLoss
 
 
 def scheduler_loss(view: JobView) -> AttemptEnd | None:
-    """Say whether the attempt's scheduler is lost; ``None`` where it is not, or may be."""
+    """Return the end if the attempt's scheduler is lost; ``None`` if not, or if unsure."""
     if view.policy.on_scheduler_loss is OnSchedulerLoss.IGNORE:
         return None
     if not view.attempt_runs:
@@ -32,9 +32,9 @@ def scheduler_loss(view: JobView) -> AttemptEnd | None:
 
 
 def _unseen(view: JobView) -> str:
-    """Say what became of a scheduler that was gone before the job's status named it.
+    """Return what happened to a scheduler that was lost before the job's status had its identity.
 
-    An identity is told some seconds after the scheduler answers; its cluster has told of it before.
+    The identity is written some seconds after the scheduler is ready; its cluster reports it first.
     """
     cluster = view.cluster
     lost = cluster is not None and cluster.scheduler_lost and not view.job.cluster_ref
@@ -52,5 +52,5 @@ def _what_happened(scheduler: PodFacts | None, known: str) -> str:
     if scheduler.deleting:
         return "pod was deleted"
     if scheduler.identity != known:
-        return "was started again"
+        return "was restarted"
     return ""

@@ -1,7 +1,7 @@
-"""Starts that cannot succeed: refused objects, images, crash loops. No I/O here.
+"""Starts that cannot succeed: rejected objects, images, crash loops.
 
-A queue is no failure: a pod that fits no node, or no quota, waits for as long as the startup
-deadline allows (design §3.1). All else is waited for as long as it may still come right.
+A queue is not a failure: a pod that does not fit on any node, or in the quota, waits as long as the
+startup deadline allows (design §3.1). Other problems get a limited time to resolve themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_RESTARTS = 5
 
 
 def hopeless_start(view: JobView) -> AttemptEnd | None:
-    """Say why the attempt can never start; ``None`` while it may."""
+    """Return why the attempt can never start; ``None`` while it may."""
     if not view.attempt_runs:
         return None
     return (
@@ -43,14 +43,14 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
 
 
 def next_look(view: JobView) -> datetime | None:
-    """Return when the judgement may change without anything else changing."""
+    """Return when the result may change by the passage of time alone."""
     rejections = view.observed.rejections.values()
     moments = [rejection.first_at + _patience() for rejection in rejections]
     for pod in (*_pods(view), *view.workers):
         if given_up := _given_up_at(pod):
             moments.append(given_up)
-        if asked := asked_after_at(pod, view.now):
-            moments.append(asked)
+        if due := asked_after_at(pod, view.now):
+            moments.append(due)
     if (due := _name_given_up_at(view)) is not None:
         moments.append(due)
     scheduler = view.scheduler
@@ -61,7 +61,7 @@ def next_look(view: JobView) -> datetime | None:
 
 
 def rejections_of(view: JobView) -> list[Rejection]:
-    """Return the refusals of objects that the attempt cannot do without."""
+    """Return the rejections of objects that the attempt needs."""
     cluster = view.job.cluster_name
     wanted = {
         f"Pod/{names.runner_name(view.job.meta.name, view.status.attempt)}",
@@ -80,16 +80,18 @@ def _rejected(view: JobView) -> AttemptEnd | None:
         match rejection.kind:
             case RejectionKind.INVALID:
                 step = "Correct the spec and submit it again."
-                return AttemptEnd(Reason.INVALID_SPEC, _words(rejection, "is refused", step))
+                return AttemptEnd(Reason.INVALID_SPEC, _message(rejection, "is rejected", step))
             case RejectionKind.CONFLICT:
                 step = "Choose another name for the job, or remove that object."
-                return AttemptEnd(Reason.NAME_CONFLICT, _words(rejection, "is taken", step))
+                return AttemptEnd(Reason.NAME_CONFLICT, _message(rejection, "is taken", step))
             case RejectionKind.TERMINATING if waited:
-                step = "Find out what keeps that object."
-                return AttemptEnd(Reason.NAME_CONFLICT, _words(rejection, "is still taken", step))
+                step = "Find out what keeps that object from being deleted."
+                return AttemptEnd(Reason.NAME_CONFLICT, _message(rejection, "is still taken", step))
             case RejectionKind.REJECTED | RejectionKind.UNREACHED if waited:
                 step = _admission_step(rejection)
-                return AttemptEnd(Reason.REJECTED, _words(rejection, "is rejected", step))
+                return AttemptEnd(
+                    Reason.REJECTED, _message(rejection, "is rejected by admission", step)
+                )
             case _:
                 continue
     return None
@@ -97,16 +99,18 @@ def _rejected(view: JobView) -> AttemptEnd | None:
 
 def _admission_step(rejection: Rejection) -> str:
     down = rejection.kind is RejectionKind.UNREACHED
-    return f"Ask whoever runs the {'webhook' if down else 'admission policy'}."
+    return f"Ask the administrator of the {'webhook' if down else 'admission policy'}."
 
 
 def _name_stays_taken(view: JobView) -> AttemptEnd | None:
-    """Say whether the scheduler cannot be made, since another's pod answers under its name."""
+    """Return the end if pods of an earlier cluster keep the scheduler from being created."""
     due = _name_given_up_at(view)
     if due is None or view.now < due:
         return None
     pods = ", ".join(ref.name for ref in view.observed.leftovers)
-    message = f"{pods} of an earlier cluster is still there. Find out what keeps it."
+    message = (
+        f"{pods} of an earlier cluster still exists. Find out what keeps it from being deleted."
+    )
     return AttemptEnd(Reason.NAME_CONFLICT, message)
 
 
@@ -118,7 +122,7 @@ def _name_given_up_at(view: JobView) -> datetime | None:
     return cluster.created_at + _patience() if never_there and view.observed.leftovers else None
 
 
-def _words(rejection: Rejection, what: str, step: str) -> str:
+def _message(rejection: Rejection, what: str, step: str) -> str:
     return f"{rejection.name} {what}: {rejection.message}. {step}".replace("..", ".")
 
 
@@ -135,7 +139,7 @@ def _end(diagnosis: Diagnosis) -> AttemptEnd:
 
 
 def _given_up_at(pod: PodFacts) -> datetime | None:
-    """Return when what a pod waits for is waited for no longer; ``None``: never, or for nothing."""
+    """Return when waiting for a pod is given up; ``None``: never, or it has no problem."""
     diagnosis, since = waiting_for(pod), _waits_since(pod)
     if diagnosis is None or diagnosis.patience_seconds is None or since is None:
         return None
@@ -153,12 +157,12 @@ def _scheduler_never_answers(view: JobView) -> AttemptEnd | None:
     too_long = started is not None and view.now - started >= _patience()
     if not (gone_for_good or too_often or too_long):
         return None
-    message = loop.message if loop else f"scheduler pod {scheduler.ref.name} never answered."
+    message = loop.message if loop else f"scheduler pod {scheduler.ref.name} never became ready."
     return AttemptEnd(Reason.SCHEDULER_FAILED, message)
 
 
 def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
-    """Say whether the API takes none of the workers: then a client waits for its first for ever."""
+    """Return the end if every worker is rejected: a client would wait indefinitely."""
     if view.cluster is None or view.workers:
         return None
     for name, rejection in sorted(view.observed.rejections.items()):
@@ -167,15 +171,17 @@ def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
             continue
         if rejection.kind is RejectionKind.INVALID:
             step = "Correct the workers' spec and submit it again."
-            return AttemptEnd(Reason.INVALID_SPEC, _words(rejection, "is refused", step))
+            return AttemptEnd(Reason.INVALID_SPEC, _message(rejection, "is rejected", step))
         if rejection.kind in (RejectionKind.REJECTED, RejectionKind.UNREACHED) and waited:
             step = _admission_step(rejection)
-            return AttemptEnd(Reason.REJECTED, _words(rejection, "is rejected", step))
+            return AttemptEnd(
+                Reason.REJECTED, _message(rejection, "is rejected by admission", step)
+            )
     return None
 
 
 def _workers_wait_too_long(view: JobView) -> AttemptEnd | None:
-    """Say whether no worker can start, each for want of its image, a volume or a name."""
+    """Return the end if no worker can start, since an image, a volume or a name is missing."""
     if not view.workers or _worked(view):
         return None
     troubles = [waiting_for(pod) for pod in view.workers]
@@ -187,15 +193,15 @@ def _workers_wait_too_long(view: JobView) -> AttemptEnd | None:
 
 
 def _worked(view: JobView) -> bool:
-    """Say whether some worker is, or was, there."""
+    """Return whether a worker is or was available."""
     dask = view.observed.dask
     return bool(view.ready_workers or (dask and (dask.workers or dask.tasks.done)))
 
 
 def _workers_never_come(view: JobView) -> AttemptEnd | None:
-    """Say whether workers crash again and again and not one was ever ready.
+    """Return the end if workers crash repeatedly and none was ever ready.
 
-    Without this a client would wait for its first worker for ever.
+    Without this a client would wait for its first worker indefinitely.
     """
     cluster = view.cluster
     if cluster is None or _worked(view):
@@ -216,19 +222,19 @@ def _pods(view: JobView) -> Iterator[PodFacts]:
 
 
 def _waits_since(pod: PodFacts) -> datetime | None:
-    """Return since when a pod's node is at work on it; the time in a queue is not counted.
+    """Return since when a pod's node has been starting it, without the time in a queue.
 
-    Nor is that in which it was ready, where it is to start again.
+    After a restart, the time in which it was ready does not count either.
     """
     moments = (pod.started_at or pod.created_at, pod.ready_changed_at)
     return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _started_at(pod: PodFacts) -> datetime | None:
-    """Return when a pod's main container first ran; the time to pull its image is not counted.
+    """Return when a pod's main container first ran, without the time to pull its image.
 
-    After a restart, of it or of an init container, that moment is known no more, and the kubelet's
-    first sight of the pod counts.
+    After a restart, of it or of an init container, that time is lost; then the time at which the
+    kubelet first saw the pod counts.
     """
     main = pod.main
     if main is None or not main.ever_ran:

@@ -1,6 +1,6 @@
-"""Suspension: no live pods while it lasts. No I/O here.
+"""Suspension: a suspended job has no live pods.
 
-Only an explicit ``false`` resumes: an Update by a client that does not know the field must not
+Only an explicit ``false`` resumes it: an update by a client that does not know the field must not
 start a queued job (design §2.3).
 """
 
@@ -11,14 +11,14 @@ from daskjob.core.reasons import Reason
 
 
 def wants_suspension(view: JobView) -> bool:
-    """Say whether the job is to hold no pods."""
+    """Return whether the job should be suspended."""
     if view.job.suspend is None:
         return view.status.suspended
     return view.job.suspend
 
 
 def interrupted(view: JobView) -> AttemptEnd | None:
-    """Say whether the current attempt is to be torn down, uncounted, for a suspension."""
+    """Return the end of the current attempt, uncounted, if the job should be suspended."""
     if not view.attempt_runs or not wants_suspension(view):
         return None
     return AttemptEnd(Reason.SUSPENDED, "the job was suspended; the attempt is not counted.")

@@ -1,4 +1,4 @@
-"""When a finished job is deleted: counted from its end, not from its creation. No I/O here."""
+"""When a finished job is deleted: counted from its end, not from its creation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from daskjob.core.job_view import JobView
 
 
 def expires_at(view: JobView) -> datetime | None:
-    """Return when the job goes; ``None``: never, or not finished."""
+    """Return when the job is deleted; ``None`` if never, or not finished."""
     limit, end = view.policy.ttl_seconds_after_finished, view.status.end_time
     if limit is None or end is None or not view.status.finished:
         return None

@@ -1,7 +1,7 @@
-"""The ``daskjob`` command. Only what a command needs is imported when it is called.
+"""The ``daskjob`` command. A command's module is imported only when the command is called.
 
-``daskjob --help`` and completion answer within 0.3 s of CPU, so this module imports click alone;
-``tests/cli/test_imports.py`` pins that.
+``daskjob --help`` and completion take less than 0.3 s of CPU, so this module imports only click;
+``tests/cli/test_imports.py`` checks that.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import click
 
 from daskjob import __version__
 
-#: Command → module that holds it, and what ``--help`` says of it.
+#: Command → the module that defines it, and its line in ``--help``.
 _COMMANDS = {
-    "run": ("run", "Run a script, or a DaskJob manifest, on this machine."),
-    "list": ("jobs", "List the jobs that ran here."),
-    "status": ("jobs", "Show how a job stands."),
+    "run": ("run", "Run a script or a DaskJob manifest on this machine."),
+    "list": ("jobs", "List the jobs of this machine."),
+    "status": ("jobs", "Show the status, attempts and events of a job."),
     "logs": ("jobs", "Print the log of a job's runner, scheduler or worker."),
-    "why": ("jobs", "Say why a job is as it is, and what to do next."),
-    "report": ("jobs", "Show what a job's cluster did: tasks, times, memory."),
-    "cancel": ("jobs", "Stop a job that runs here."),
-    "delete": ("jobs", "Delete jobs that ran here, with their logs."),
-    "validate": ("manifests", "Check manifests; every mistake is told at once."),
-    "render": ("manifests", "Print the objects that a manifest, or a script, makes."),
-    "completion": ("completion", "Print what makes a shell complete daskjob's commands."),
-    "version": ("completion", "Print the versions of daskjob and of what it runs on."),
+    "why": ("jobs", "Explain why a job failed or is waiting, and what to do next."),
+    "report": ("jobs", "Show the tasks, times and memory of a job's cluster."),
+    "cancel": ("jobs", "Cancel running jobs."),
+    "delete": ("jobs", "Delete jobs with their logs and reports."),
+    "validate": ("manifests", "Check manifests and report every mistake at once."),
+    "render": ("manifests", "Print the objects that a manifest or a script creates."),
+    "completion": ("completion", "Print the completion script for a shell."),
+    "version": ("completion", "Print the versions of daskjob, Dask and Python."),
 }
 
 
 class LazyCommands(click.Group):
-    """A group whose commands are imported when they are called."""
+    """A group that imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of a job's life."""
@@ -40,7 +40,7 @@ class LazyCommands(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; one that is only listed is not imported."""
+        """Return a command, imported; listing commands does not import them."""
         if cmd_name not in _COMMANDS:
             return None
         del ctx
@@ -50,13 +50,13 @@ class LazyCommands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing one of them."""
+        """Write the list of commands without importing them."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Return the command to call; for an unknown one, say which may be meant."""
+        """Return the command to call; suggest a similar one for an unknown name."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and name not in _COMMANDS:
             import difflib
@@ -75,15 +75,15 @@ class LazyCommands(click.Group):
 )
 @click.version_option(__version__, "-V", "--version", message="daskjob %(version)s")
 def cli() -> None:
-    """Run Dask jobs to a truthful end.
+    """Run Dask scripts and DaskJob manifests as jobs on this machine.
 
-    Replace `python my_script.py` by `daskjob run my_script.py` to give it workers, progress,
-    retries, deadlines, a diagnosis, and an exit code that can be trusted.
+    Replace `python my_script.py` with `daskjob run my_script.py` to get workers, progress, retries,
+    deadlines, a diagnosis of failures, and a reliable exit code.
     """
 
 
 def main() -> None:
-    """Run the command line; every error that daskjob raises on purpose ends it with its words."""
+    """Run the command line; an exception of daskjob ends it with its message, not a traceback."""
     from daskjob.submit.cli.errors import guarded
 
     sys.exit(guarded(cli))

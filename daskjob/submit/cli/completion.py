@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-#: ``\b`` keeps the lines of a paragraph as they are.
-_HELP = """Print what makes a shell complete daskjob's commands.
+#: ``\b`` keeps the line breaks of a paragraph.
+_HELP = """Print the completion script for a shell. To enable completion, add:
 
 \b
 bash:  eval "$(daskjob completion bash)"     in ~/.bashrc
@@ -17,20 +17,20 @@ fish:  daskjob completion fish | source      in ~/.config/fish/config.fish
 @click.command("completion", help=_HELP)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
-    """Print what makes a shell complete daskjob's commands."""
+    """Print the completion script for a shell."""
     from click.shell_completion import get_completion_class
 
     from daskjob.submit.cli import cli
 
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.UsageError(f"completion for {shell} is not there")
+        raise click.UsageError(f"there is no completion for {shell}")
     click.echo(kind(cli, {}, "daskjob", "_DASKJOB_COMPLETE").source())
 
 
 @click.command("version")
 def version_command() -> None:
-    """Print the versions of daskjob and of what it runs on."""
+    """Print the versions of daskjob, Dask and Python."""
     import platform
     from importlib import metadata
 

@@ -13,7 +13,7 @@ from daskjob.core.names import Kind
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML without surprises: a key that stands twice is a mistake, not a silent choice."""
+    """YAML without surprises: a duplicate key is an error; PyYAML would silently use the last."""
 
 
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[object, object]:
@@ -24,7 +24,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[object, o
         key = loader.construct_object(key_node, deep=True)
         if isinstance(key, str) and key in seen:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} stands twice", key_node.start_mark
+                None, None, f"the key {key!r} appears twice", key_node.start_mark
             )
         seen.add(key if isinstance(key, str) else str(key))
     loader.flatten_mapping(node)
@@ -35,7 +35,7 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 
 
 class UnreadableFile(DaskJobError):
-    """A file that is no manifest: it cannot be read, or is no YAML."""
+    """A file that is not a manifest: it cannot be read, or is not YAML."""
 
 
 def read_documents(path: Path) -> list[Manifest]:
@@ -43,26 +43,24 @@ def read_documents(path: Path) -> list[Manifest]:
 
     Raises
     ------
-    Unreadable
-        The file cannot be read, or is no YAML; with the line.
+    UnreadableFile
+        The file cannot be read, or is not YAML; the message names the line.
     Invalid
-        A document is no mapping of fields.
+        A document is not a mapping of fields.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        words = f"byte {error.start} is not UTF-8; save it as UTF-8"
-        raise UnreadableFile(f"{path} is no text that can be read: {words}") from error
+        message = f"{path} is not UTF-8 text (at byte {error.start}); save it as UTF-8"
+        raise UnreadableFile(message) from error
     try:
         documents = _loaded(text, path)
     except yaml.YAMLError as error:
-        raise UnreadableFile(f"{path} is no YAML: {error}") from error
+        raise UnreadableFile(f"{path} is not valid YAML: {error}") from error
     except RecursionError as error:
-        raise UnreadableFile(
-            f"{path} is no YAML that can be read: it is nested too deeply"
-        ) from error
+        raise UnreadableFile(f"{path} cannot be read: it is nested too deeply") from error
     manifests: list[Manifest] = []
     for number, document in enumerate(documents, start=1):
         if not isinstance(document, dict):
@@ -86,12 +84,12 @@ def _loaded(text: str, path: Path) -> list[object]:
 
 
 def read_job(path: Path) -> tuple[Manifest, list[str]]:
-    """Return the one DaskJob of a file, and notes on what else is in it.
+    """Return the only DaskJob of a file, and notes on other objects in it.
 
     Raises
     ------
-    Unreadable, Invalid
-        The file holds no DaskJob, or several.
+    UnreadableFile, Invalid
+        The file contains no DaskJob, or several.
     """
     documents = read_documents(path)
     jobs = [document for document in documents if document.get("kind") == Kind.JOB]
@@ -100,10 +98,10 @@ def read_job(path: Path) -> tuple[Manifest, list[str]]:
         raise UnreadableFile(f"{path} is empty; write one DaskJob into it")
     if not jobs:
         kinds = ", ".join(others)
-        raise UnreadableFile(f"{path} holds no DaskJob (it holds {kinds}); write one into it")
+        raise UnreadableFile(f"{path} contains no DaskJob, only {kinds}; add a DaskJob")
     if len(jobs) > 1:
         named = ", ".join(str(metadata(job).get("name", "(unnamed)")) for job in jobs)
-        words = f"{path} holds {len(jobs)} DaskJobs ({named}); a file to run holds exactly one"
-        raise UnreadableFile(words)
-    notes = [f"not on this machine: {', '.join(others)} of {path}"] if others else []
+        message = f"{path} contains {len(jobs)} DaskJobs ({named}); daskjob runs exactly one"
+        raise UnreadableFile(message)
+    notes = [f"ignored on this machine: {', '.join(others)} in {path}"] if others else []
     return jobs[0], notes

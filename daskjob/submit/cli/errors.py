@@ -1,4 +1,4 @@
-"""How the command line ends: with an exit code, and with words instead of a traceback."""
+"""How the command line ends: with an exit code, and with a message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import click
 
 
 def guarded(command: click.Command) -> int:
-    """Run a command, see its output written, and return its exit code (design §5.5)."""
+    """Run a command, flush its output, and return its exit code (design §5.5)."""
     code = _called(command)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        return _unheard()
+        return _broken_pipe()
     except OSError as error:
-        told = _told(error) if code == 0 else code
-        _unheard()
-        return told
+        code = _reported(error) if code == 0 else code
+        _broken_pipe()
+        return code
     return code
 
 
@@ -36,37 +36,37 @@ def _called(command: click.Command) -> int:
         error.show()
         return error.exit_code
     except SystemExit:
-        # So completion ends; else it is how click takes a reader of our output that has gone.
+        # Completion ends like this; otherwise it is click's reaction to a broken pipe.
         if "_DASKJOB_COMPLETE" in os.environ:
             raise
-        return _unheard()
+        return _broken_pipe()
     except BrokenPipeError:
-        return _unheard()
+        return _broken_pipe()
     except Exception as error:
-        return _told(error)
+        return _reported(error)
     return result if isinstance(result, int) else 0
 
 
-def _unheard() -> int:
-    """Write nothing more, since nobody reads it, and end as a process in a pipe does."""
+def _broken_pipe() -> int:
+    """Discard further output, which has no reader; return the exit code of a SIGPIPE."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return 128 + signal.SIGPIPE
 
 
-def _told(error: Exception) -> int:
-    """Print an error: the words of one that was raised on purpose, the trace of any other."""
+def _reported(error: Exception) -> int:
+    """Print an error: the message of an expected one, the traceback of any other."""
     from daskjob.core.errors import DaskJobError
     from daskjob.core.exit_codes import ExitCode
 
     if isinstance(error, DaskJobError):
         click.echo(f"daskjob: {error}", err=True)
     elif isinstance(error, OSError) and error.strerror:
-        # What this machine refuses: a full disk, a folder that may not be read.
+        # A failure of this machine: a full disk, a folder without read permission.
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"daskjob: {where}{error.strerror}", err=True)
     else:
         traceback.print_exception(error)
-        click.echo("daskjob: this is a mistake of daskjob's own; please report it.", err=True)
+        click.echo("daskjob: this is a bug in daskjob; please report it.", err=True)
     return int(ExitCode.DASKJOB)

@@ -1,4 +1,4 @@
-"""Commands about jobs, of any place: they parse, call ``Jobs`` and print."""
+"""Commands about jobs at any place: they parse, call ``Jobs`` and print."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from daskjob.submit.jobs import Job, Jobs, StillRunning
 @output_option
 @pass_jobs
 def list_command(jobs: Jobs, output: str | None) -> None:
-    """List the jobs that ran here, newest first."""
+    """List the jobs of this machine, newest first."""
     found = jobs.list()
     if output not in (None, Format.TABLE):
         print_objects([job.manifest for job in found], Format(output), as_list=True)
@@ -77,7 +77,7 @@ def _took(status: JobStatus) -> str:
 @output_option
 @pass_jobs
 def status_command(jobs: Jobs, name: str, output: str | None) -> None:
-    """Show how a job stands: the one of that name, or the newest."""
+    """Show the status, attempts and events of a job; without NAME, of the newest job."""
     job = jobs.find(name)
     if output not in (None, Format.TABLE):
         print_objects([job.manifest], Format(output), as_list=False)
@@ -132,19 +132,22 @@ def _local(moment: datetime | None) -> str:
 
 @click.command("logs")
 @click.argument("name", required=False, default="", type=JobName())
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until the job ends.")
 @click.option(
-    "--attempt", type=click.IntRange(0), help="The runner of this attempt; else the last."
+    "--attempt",
+    type=click.IntRange(0),
+    metavar="N",
+    help="The runner of this attempt; default: the last.",
 )
-@click.option("--pod", help="Another pod: scheduler, worker, or its name.")
-@click.option("--tail", type=click.IntRange(0), help="Only so many last lines.")
+@click.option("--pod", help="Another pod: scheduler, worker, or the name of a pod.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
 @pass_jobs
 def logs_command(
     jobs: Jobs, name: str, follow: bool, attempt: int | None, pod: str | None, tail: int | None
 ) -> None:
-    """Print the log of a job's runner, scheduler or worker; of the newest job without a NAME.
+    """Print the log of a job's runner, scheduler or worker; without NAME, of the newest job.
 
-    With --follow the log is followed from attempt to attempt until the job ends.
+    --follow continues with the logs of later attempts until the job ends.
     """
     ref = jobs.find(name).ref
     out = sys.stdout.buffer
@@ -158,10 +161,10 @@ def logs_command(
 @output_option
 @pass_jobs
 def why_command(jobs: Jobs, name: str, output: str | None) -> None:
-    """Say why a job is as it is, and what to do next.
+    """Explain why a job failed or is waiting, and what to do next.
 
-    NAME is a job that ran here, the newest where it is not given; FILE is a DaskJob with its
-    status, saved from anywhere: `kubectl get daskjob NAME -o yaml`.
+    NAME is a job of this machine, by default the newest; FILE is a DaskJob with its status, for
+    example the output of `kubectl get daskjob NAME -o yaml`.
     """
     answer = _explanation(jobs, name)
     if output in (Format.JSON, Format.YAML):
@@ -193,12 +196,12 @@ def _explanation(jobs: Jobs, name: str) -> Explanation:
 @output_option
 @pass_jobs
 def report_command(jobs: Jobs, name: str, output: str | None) -> None:
-    """Show what a job's cluster did: tasks, times, memory. Without NAME: the newest job's."""
+    """Show the tasks, times and memory of a job's cluster; without NAME, of the newest job."""
     job = jobs.find(name)
     report = jobs.report(job.ref)
     if report is None:
-        running = "" if job.status.finished else " yet: it is written when an attempt ends"
-        raise NotFound(f"there is no report of {job.name}{running}")
+        running = "" if job.status.finished else " yet; it is written when an attempt ends"
+        raise NotFound(f"{job.name} has no report{running}")
     if output in (Format.JSON, Format.YAML):
         print_objects([report], Format(output), as_list=False)
         return
@@ -214,10 +217,10 @@ def _print_report(name: str, status: JobStatus, report: Manifest) -> None:
     )
     click.echo(
         f"Tasks:    {tasks.get('done', 0)} of {tasks.get('total', 0)} done, "
-        f"{tasks.get('erred', 0)} erred, {report.get('computeSeconds', 0):.1f} s of computing"
+        f"{tasks.get('erred', 0)} erred, {report.get('computeSeconds', 0):.1f} s of compute time"
     )
     click.echo(
-        f"Workers:  {workers.get('peak', 0)} at most, {workers.get('seen', 0)} in all, "
+        f"Workers:  {workers.get('peak', 0)} at peak, {workers.get('seen', 0)} in total, "
         f"{workers.get('lost', 0)} lost"
     )
     prefixes = _table(report, "prefixes")
@@ -249,40 +252,40 @@ def _table(report: Manifest, key: str) -> list[list[float]]:
 
 @click.command("cancel")
 @click.argument("names_", metavar="NAME...", nargs=-1, required=True, type=JobName())
-@click.option("--wait", is_flag=True, help="Return when they have ended.")
+@click.option("--wait", is_flag=True, help="Wait until they have ended.")
 @pass_jobs
 def cancel_command(jobs: Jobs, names_: tuple[str, ...], wait: bool) -> None:
-    """Stop jobs that run here: their runners get SIGTERM and 10 s."""
+    """Cancel running jobs: scripts get SIGTERM, and SIGKILL after their grace period."""
     found = [(name, jobs.find(name).ref) for name in names_]
     for name, ref in found:
         if jobs.cancel(ref):
             click.echo(f"{name} is being cancelled")
         else:
-            click.echo(f"{name} has ended already: {jobs.get(ref).status.phase}")
+            click.echo(f"{name} has already ended: {jobs.get(ref).status.phase}")
     for _, ref in found if wait else ():
-        # A job that is deleted meanwhile has ended, too.
+        # A job that is deleted in the meantime has ended, too.
         with contextlib.suppress(NotFound):
             jobs.wait(ref)
 
 
 @click.command("delete")
 @click.argument("names_", metavar="NAME...", nargs=-1, type=JobName())
-@click.option("--all", "everything", is_flag=True, help="Every job that has ended.")
-@click.option("--force", is_flag=True, help="Also jobs that still run: they are cancelled first.")
+@click.option("--all", "everything", is_flag=True, help="Delete every job that has ended.")
+@click.option("--force", is_flag=True, help="Also delete running jobs; they are cancelled first.")
 @pass_jobs
 def delete_command(jobs: Jobs, names_: tuple[str, ...], everything: bool, force: bool) -> None:
-    """Delete jobs that ran here, with their logs and reports."""
+    """Delete jobs with their logs and reports."""
     if not names_ and not everything:
-        raise click.UsageError("name jobs to delete, or say --all")
+        raise click.UsageError("name the jobs to delete, or use --all")
     found = jobs.list() if everything else [jobs.find(name, exact=True) for name in names_]
     for job in found:
         try:
-            # A job that is named twice, or that another command deletes, is as it should be.
+            # A job named twice, or deleted by another command, is not an error.
             with contextlib.suppress(NotFound):
                 jobs.delete(job.ref, force=force)
         except StillRunning as error:
             if not everything:
-                text = f"{job.name} still runs; cancel it first, or say --force"
+                text = f"{job.name} is still running; cancel it first, or use --force"
                 raise click.UsageError(text) from error
             continue
         click.echo(f"{job.name} deleted")

@@ -1,8 +1,8 @@
-"""What a run looks like while it runs: the runner's log, and one line of how it stands.
+"""The display of a running job: the runner's log, and one line with the current state.
 
-On a terminal the line stays at the bottom and the log streams above it; elsewhere the turns of
-the job's life are told as lines. The script's output goes to standard output unchanged, byte by
-byte, so that ``daskjob run script.py > file`` writes what ``python script.py > file`` would.
+On a terminal the line stays at the bottom and the log streams above it; elsewhere each event of
+the job is printed as a line. The script's output goes to standard output unchanged, byte by byte,
+so that ``daskjob run script.py > file`` writes what ``python script.py > file`` would.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from daskjob.core.status import JobStatus
 from daskjob.submit.cli.output import duration
 from daskjob.submit.jobs import JobSnapshot, LiveJob
 
-#: How often a run without a terminal says how its tasks stand.
+#: How often a run without a terminal prints its progress.
 QUIET_SECONDS = 30.0
 
 
@@ -32,7 +32,7 @@ class View:
         self._job = job
         self._quiet = quiet
         self._log = log
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._started = time.monotonic()
         self._last_progress = time.monotonic()
         self._ends_line = True
@@ -43,39 +43,39 @@ class View:
             self.say(note)
 
     def update(self) -> None:
-        """Pass on what the script has said, and say how the run stands."""
+        """Copy new output of the script, and show the current state."""
         snapshot = self._job.snapshot()
-        self._pass_on()
-        self._tell_turns(snapshot)
+        self._copy_log()
+        self._report_events(snapshot)
         self.draw(snapshot)
 
     def end(self) -> None:
-        """Pass on the last of the log and say how the run ended."""
+        """Copy the rest of the log and report how the run ended."""
         snapshot = self._job.snapshot()
-        while self._pass_on():
+        while self._copy_log():
             continue
         self.finish()
-        self._tell_turns(snapshot)
+        self._report_events(snapshot)
         for trouble in snapshot.troubles:
             self.say(trouble, even_quiet=True)
         if snapshot.status.finished:
-            self._tell_end(snapshot)
+            self._report_end(snapshot)
 
     def interrupted(self, name: str, times: int) -> None:
-        """Say what a signal does."""
+        """Report what a signal does."""
         what = "Ctrl-C" if name == "SIGINT" else name
         if times == 1:
-            self.say(f"{what}: cancelling; a second one kills at once")
+            self.say(f"{what}: cancelling the job; a second one kills it at once")
         else:
-            self.say(f"{what}: killing")
+            self.say(f"{what}: killing the job")
 
     def say(self, text: str, *, even_quiet: bool = False) -> None:
-        """Print a line of daskjob's own."""
+        """Print a message of daskjob."""
         if self._quiet and not even_quiet:
             return
         self.write_line(f"daskjob: {text}")
 
-    # What a terminal does otherwise
+    # Overridden for a terminal
 
     def write_log(self, data: bytes) -> None:
         """Write the script's output, byte by byte."""
@@ -83,14 +83,14 @@ class View:
         write_all(self._log, data)
 
     def write_line(self, line: str) -> None:
-        """Write a line of daskjob's own to standard error."""
+        """Write a line of daskjob to standard error."""
         if not self._ends_line and self._log is sys.stderr:
             line = "\n" + line
             self._ends_line = True
         print(line, file=sys.stderr, flush=True)
 
     def draw(self, snapshot: JobSnapshot) -> None:
-        """Say how the tasks stand, now and then."""
+        """Print the progress every ``QUIET_SECONDS``."""
         if time.monotonic() - self._last_progress < QUIET_SECONDS:
             return
         self._last_progress = time.monotonic()
@@ -100,22 +100,22 @@ class View:
             self.say(f"{tasks.done} of {tasks.total} tasks done, {workers}")
 
     def finish(self) -> None:
-        """Clear what is drawn."""
+        """Clear the drawing."""
 
-    # How a run is told
+    # Reporting
 
-    def _pass_on(self) -> bool:
+    def _copy_log(self) -> bool:
         data = self._job.log()
         if data:
             self.write_log(data)
         return bool(data)
 
-    def _tell_turns(self, snapshot: JobSnapshot) -> None:
+    def _report_events(self, snapshot: JobSnapshot) -> None:
         status = snapshot.status
         if status.scheduler_identity:
             self._once(f"up {status.attempt}", self._up(snapshot))
         for attempt in status.attempts if not status.finished else status.attempts[:-1]:
-            then = f"Attempt {attempt.number + 1} follows"
+            then = f"Retrying as attempt {attempt.number + 1}"
             if not status.finished and status.next_attempt_time:
                 then += f" at {status.next_attempt_time.astimezone():%H:%M:%S}"
             self._once(
@@ -130,14 +130,14 @@ class View:
         count = snapshot.desired_workers
         workers = f"{count} worker" + ("s" if count != 1 else "")
         name = snapshot.name
-        return f"{name}{again} runs with {workers}, dashboard {snapshot.status.dashboard_url}"
+        return f"{name}{again} is running with {workers}, dashboard {snapshot.status.dashboard_url}"
 
     def _once(self, key: str, text: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._reported:
+            self._reported.add(key)
             self.say(text)
 
-    def _tell_end(self, snapshot: JobSnapshot) -> None:
+    def _report_end(self, snapshot: JobSnapshot) -> None:
         status, name = snapshot.status, snapshot.name
         took = duration(timedelta(seconds=time.monotonic() - self._started))
         if status.succeeded:
@@ -146,16 +146,16 @@ class View:
                 self.say(status.message, even_quiet=True)
             if snapshot.desired_workers and not _tasks(status):
                 self.say(
-                    "its cluster ran no task: a script uses the workers after "
+                    "the script ran no tasks on the workers; to use them, connect with "
                     "'from distributed import Client; client = Client()'"
                 )
             return
         self.say(f"{name} failed in {took} ({status.reason}): {status.message}", even_quiet=True)
-        self.say(f"more: daskjob why {name}, daskjob logs {name}")
+        self.say(f"for details: daskjob why {name}, daskjob logs {name}")
 
 
 class TerminalView(View):
-    """A run on a terminal: the log streams above one line that stays."""
+    """A run on a terminal: the log streams above a fixed line."""
 
     def __init__(self, job: LiveJob, *, log: TextIO) -> None:
         super().__init__(job, quiet=False, log=log)
@@ -167,22 +167,22 @@ class TerminalView(View):
         self._rest = b""
 
     def begin(self, notes: Iterable[str] = ()) -> None:
-        """Begin to draw."""
+        """Start drawing."""
         self._live.start()
         super().begin(notes)
 
     def write_log(self, data: bytes) -> None:
-        """Write whole lines above the line that stays; a line that is not whole waits."""
+        """Write complete lines above the fixed line; keep the rest until its line is complete."""
         if not self._log.isatty():
             write_all(self._log, data)
             return
-        whole, newline, rest = (self._rest + data).rpartition(b"\n")
+        lines, newline, rest = (self._rest + data).rpartition(b"\n")
         self._rest = rest
         if newline:
-            self._console.out(whole.decode(errors="replace"))
+            self._console.out(lines.decode(errors="replace"))
 
     def write_line(self, line: str) -> None:
-        """Write a line of daskjob's own above the line that stays."""
+        """Write a line of daskjob above the fixed line."""
         self._console.out(line, style="dim")
 
     def draw(self, snapshot: JobSnapshot) -> None:
@@ -207,7 +207,7 @@ class TerminalView(View):
         self._live.update(grid, refresh=True)
 
     def finish(self) -> None:
-        """Clear the line, and write what the script left without a newline."""
+        """Clear the line, and write output that ended without a newline."""
         self._live.stop()
         if self._rest:
             self._console.out(self._rest.decode(errors="replace"))
@@ -215,7 +215,7 @@ class TerminalView(View):
 
 
 def view_of(job: LiveJob, *, quiet: bool, log_to_stderr: bool) -> View:
-    """Return the view that fits where the output goes."""
+    """Return the view for a terminal, or the one for files and pipes."""
     log = sys.stderr if log_to_stderr else sys.stdout
     if sys.stderr.isatty() and not quiet and os.environ.get("TERM") != "dumb":
         return TerminalView(job, log=log)
@@ -223,14 +223,14 @@ def view_of(job: LiveJob, *, quiet: bool, log_to_stderr: bool) -> View:
 
 
 def write_all(stream: TextIO, data: bytes) -> None:
-    """Write bytes through a text stream as they are; bytes are what a script prints.
+    """Write bytes through a text stream unchanged: a script may print any bytes.
 
     Raises
     ------
     BrokenPipeError
-        Whoever read it has gone.
+        The reader is gone.
     ApiError
-        The disk that it goes to is full.
+        The write failed: for example, the disk is full.
     """
     try:
         stream.flush()
@@ -239,7 +239,7 @@ def write_all(stream: TextIO, data: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise ApiError(f"what the script prints cannot be written: {error.strerror}") from error
+        raise ApiError(f"cannot write the script's output: {error.strerror}") from error
 
 
 def _tasks(status: JobStatus) -> int:
@@ -247,11 +247,11 @@ def _tasks(status: JobStatus) -> int:
 
 
 def _work(status: JobStatus) -> str:
-    """Return what the cluster did, for the last line."""
+    """Return a summary of the cluster's work, for the last line."""
     parts = []
     if _tasks(status):
-        parts.append(f"{_tasks(status)} tasks")
+        parts.append(f"{_tasks(status)} task" + ("s" if _tasks(status) != 1 else ""))
     rows = ((status.report or {}).get("peakMemory") or {}).get("rows") or []
     if rows and _tasks(status):
-        parts.append(f"at most {format_bytes(max(row[1] for row in rows))} in a worker")
+        parts.append(f"peak worker memory {format_bytes(max(row[1] for row in rows))}")
     return f": {', '.join(parts)}" if parts else ""

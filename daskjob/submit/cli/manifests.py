@@ -1,4 +1,4 @@
-"""Commands about manifests: what is wrong with them, and what they make."""
+"""Commands about manifests: their mistakes, and the objects that they create."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
 @click.command("validate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def validate_command(files: tuple[Path, ...]) -> int:
-    """Check manifests; every mistake of every file is told at once.
+    """Check manifests and report every mistake in every file at once.
 
-    Objects of other kinds are left alone. The exit code is 125 where anything is wrong.
+    Objects of other kinds are skipped. The exit code is 125 if there is any mistake.
     """
     from daskjob.submit.cli.documents import UnreadableFile, read_documents
 
@@ -46,7 +46,7 @@ def _check(path: Path, document: Manifest) -> bool:
             mistake = FieldError("kind", kind, "write one of " + ", ".join(names.Kind))
             click.echo(f"{path}: {Invalid(str(name), [mistake])}", err=True)
             return False
-        click.echo(f"{path}: {kind} {name} is not daskjob's to check")
+        click.echo(f"{path}: {kind} {name} is skipped: not a kind of daskjob")
         return True
     try:
         parse(CLASSES[names.Kind(kind)], document)
@@ -63,15 +63,16 @@ def _check(path: Path, document: Manifest) -> bool:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def render_command(file: Path, args: tuple[str, ...]) -> None:
-    """Print the objects that a manifest makes on Kubernetes, or the DaskJob that a script is.
+    """Print the objects that a manifest creates on Kubernetes, or the DaskJob of a script.
 
-    The scheduler's token and the workers' names are random there; here they stand for themselves.
+    The scheduler's token and the workers' names are random on Kubernetes; here they are
+    placeholders.
     """
     from daskjob.submit.cli.documents import read_documents
     from daskjob.submit.cli.output import as_yaml
 
     if file.suffix in MANIFEST_SUFFIXES:
-        objects = [made for document in read_documents(file) for made in _made_of(document)]
+        objects = [made for document in read_documents(file) for made in _created_by(document)]
     else:
         from daskjob.submit.cli.run import cpu_count
         from daskjob.submit.local import local_script_job
@@ -83,8 +84,8 @@ def render_command(file: Path, args: tuple[str, ...]) -> None:
     click.echo(as_yaml(objects))
 
 
-def _made_of(document: Manifest) -> list[Manifest]:
-    """Return what a job makes; an object of another kind stands for itself."""
+def _created_by(document: Manifest) -> list[Manifest]:
+    """Return the objects that a job creates; an object of another kind is returned as it is."""
     if document.get("kind") != names.Kind.JOB:
         return [document]
     from daskjob.core.desired.job_objects import desired_objects

@@ -1,4 +1,4 @@
-"""Objects as people and programs want them: table, json, yaml, name."""
+"""Output formats for people and programs: table, json, yaml, name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ output_option = click.option(
     "--output",
     "output",
     type=click.Choice([str(item) for item in Format]),
-    help="How to print it.",
+    help="Output format.",
 )
 
 
@@ -42,11 +42,11 @@ def print_objects(objects: Sequence[Manifest], output: Format, *, as_list: bool)
         case Format.YAML:
             click.echo(as_yaml(objects))
         case Format.TABLE:
-            raise AssertionError("a table is printed by whoever knows its columns")
+            raise AssertionError("a command prints its own table")
 
 
 def as_yaml(objects: Sequence[Manifest]) -> str:
-    """Return objects as YAML documents, without anchors and without types of Python's own."""
+    """Return objects as YAML documents, without anchors and Python types."""
     import yaml
 
     plain = json.loads(json.dumps(list(objects)))

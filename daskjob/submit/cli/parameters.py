@@ -1,4 +1,4 @@
-"""Types of options and arguments: durations, sizes, names of jobs, KEY=VALUE."""
+"""Types of options and arguments: durations, sizes, job names, KEY=VALUE."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-#: Files that hold a manifest; every other one is a script.
+#: Suffixes of manifest files; every other file is a script.
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -28,11 +28,11 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         parts = _DURATION.findall(text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
             self.fail(
-                f"{value!r} is no duration: write one such as 90, 90s, 10m or 1h30m", param, ctx
+                f"{value!r} is not a duration; write one such as 90, 90s, 10m or 1h30m", param, ctx
             )
         seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
         if seconds < 1 or seconds > 2**31 - 1:
-            self.fail(f"{value!r} is no duration from 1 s on", param, ctx)
+            self.fail(f"{value!r} is not a duration of at least 1 s", param, ctx)
         return round(seconds)
 
 
@@ -42,18 +42,18 @@ class Memory(click.ParamType):  # type: ignore[type-arg]
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the size in bytes, as text that Dask reads."""
+        """Return the size in bytes, as text for Dask."""
         from daskjob.core.quantity import format_bytes, parse_bytes
 
         try:
             size = parse_bytes(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        # Below this a worker's own process does not fit, and it would be killed at its start.
+        # A worker's own process does not fit into less: it would be killed at its start.
         smallest = 128 * 2**20
         if size < smallest:
             self.fail(
-                f"{value!r} is too little: a worker alone needs {format_bytes(smallest)}",
+                f"{value!r} is too little; a worker needs at least {format_bytes(smallest)}",
                 param,
                 ctx,
             )
@@ -61,7 +61,7 @@ class Memory(click.ParamType):  # type: ignore[type-arg]
 
 
 class Assignment(click.ParamType):  # type: ignore[type-arg]
-    """A ``KEY=VALUE``, or a ``KEY`` alone for its value in this environment."""
+    """``KEY=VALUE``, or just ``KEY`` for its value in the current environment."""
 
     name = "key=value"
 
@@ -75,11 +75,11 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
             return value[0], value[1]
         key, sign, text = str(value).partition("=")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-            self.fail(f"{value!r} is no KEY=VALUE", param, ctx)
+            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
         if sign:
             return key, text
         if key not in os.environ:
-            self.fail(f"{key} is not set in this environment: write {key}=VALUE", param, ctx)
+            self.fail(f"{key} is not set in this environment; write {key}=VALUE", param, ctx)
         return key, os.environ[key]
 
 
@@ -89,23 +89,23 @@ class NewName(click.ParamType):  # type: ignore[type-arg]
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name, where a job may have it."""
+        """Return the name if it is valid for a job."""
         from daskjob.core.names import NAME_RULE, is_valid_name
 
         if not is_valid_name(str(value)):
-            self.fail(f"{value!r} cannot be a job's name; write {NAME_RULE}", param, ctx)
+            self.fail(f"{value!r} is not a valid job name; write {NAME_RULE}", param, ctx)
         return str(value)
 
 
 class JobName(click.ParamType):  # type: ignore[type-arg]
-    """The name of a job of the place that was chosen."""
+    """The name of a job at the chosen place."""
 
     name = "name"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the jobs whose names begin so, newest first."""
+        """Return the jobs whose names have this prefix, newest first."""
         del param
         from daskjob.submit.cli.place import jobs_of
 

@@ -1,6 +1,6 @@
-"""The place whose jobs a command is about; the commands themselves know ``Jobs`` only.
+"""The place whose jobs a command handles; the commands themselves use only ``Jobs``.
 
-``click`` hands ``Context.obj`` down from the group to its commands, and to completion.
+``click`` passes ``Context.obj`` from the group to its commands, and to completion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 def jobs_of(context: click.Context) -> Jobs:
-    """Return the jobs of the place that was chosen; of this machine where none was."""
+    """Return the jobs of the chosen place, by default this machine."""
     if context.obj is None:
         from daskjob.submit.local import LocalJobs
 

@@ -1,4 +1,4 @@
-"""``daskjob run``: a script or a manifest, on this machine, in the foreground."""
+"""``daskjob run``: a script or a manifest on this machine, in the foreground."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from daskjob.submit.cli.live import View
     from daskjob.submit.local_run import ForegroundJob
 
-#: How often the script's output is passed on and the screen brought up to date, in seconds.
+#: How often the script's output is copied and the screen updated, in seconds.
 TICK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options of ``daskjob run``; ``None`` for what was not given."""
+    """The options of ``daskjob run``; ``None`` if not given."""
 
     workers: int | None
     threads: int | None
@@ -48,20 +48,24 @@ class RunOptions:
     quiet: bool
 
 
-#: ``\b`` keeps the lines of a paragraph as they are.
-_HELP = """Run SCRIPT with ARGS, or the DaskJob of a YAML file, on this machine.
+#: ``\b`` keeps the line breaks of a paragraph.
+_HELP = """Run SCRIPT with ARGS, or the DaskJob in a YAML or JSON file, on this machine.
 
-The script finds its workers by `distributed.Client()`, as it would on a cluster. What it prints
-comes through on standard output; what daskjob has to say goes to standard error.
+In the script, `distributed.Client()` connects to the workers, as on a cluster. The script's output
+goes to standard output, messages of daskjob go to standard error.
 
 \b
-Options of daskjob come before SCRIPT; everything after it is the script's.
+Put the options of daskjob before SCRIPT; everything after SCRIPT is passed to it.
   daskjob run my_script.py
   daskjob run --workers 4 --retries 2 my_script.py --input data.csv
   daskjob run job.yaml
 
-Exit codes: the script's own; 121 infrastructure, 122 a deadline, 123 cancelled, 125 daskjob itself
-(such as an invalid manifest), 2 usage. Ctrl-C cancels, a second one kills at once.
+With -o, daskjob prints the DaskJob to standard output when it has ended, and the script's output
+goes to standard error.
+
+Ctrl-C cancels the job; a second Ctrl-C kills it at once. Exit codes: that of the script; 121
+infrastructure failure, 122 deadline exceeded, 123 cancelled, 125 error of daskjob (such as an
+invalid manifest), 2 wrong usage.
 """
 
 
@@ -70,28 +74,38 @@ Exit codes: the script's own; 121 infrastructure, 122 a deadline, 123 cancelled,
     help=_HELP,
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
-@click.option("-w", "--workers", type=click.IntRange(0, 1000), help="How many workers.")
-@click.option("-t", "--threads", type=click.IntRange(1, 1024), help="Threads of each worker.")
-@click.option("-m", "--memory", type=Memory(), help="Memory of each worker, such as 4GiB.")
 @click.option(
-    "--name", type=NewName(), help="The job's name; generated from the script's where not given."
+    "-w", "--workers", type=click.IntRange(0, 1000), metavar="N", help="Number of workers."
 )
-@click.option("--retries", type=click.IntRange(0, 1000), help="How often a failure is tried again.")
-@click.option("--timeout", type=Duration(), help="End the job after this long, such as 90s or 2h.")
 @click.option(
-    "-e", "--env", type=Assignment(), multiple=True, help="Set KEY=VALUE, or pass KEY on."
+    "-t", "--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads per worker."
+)
+@click.option("-m", "--memory", type=Memory(), help="Memory limit per worker, such as 4GiB.")
+@click.option(
+    "--name", type=NewName(), help="Name of the job; by default generated from the script's name."
+)
+@click.option(
+    "--retries", type=click.IntRange(0, 1000), metavar="N", help="Number of retries after failures."
+)
+@click.option("--timeout", type=Duration(), help="Time limit of the job, such as 90s or 2h.")
+@click.option(
+    "-e",
+    "--env",
+    type=Assignment(),
+    multiple=True,
+    help="Set KEY=VALUE for the script and the workers; KEY alone passes on its current value.",
 )
 @click.option(
     "--result-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the job's result here, as JSON.",
+    help="Write the job's result to this file, as JSON.",
 )
 @output_option
-@click.option("-q", "--quiet", is_flag=True, help="Print the script's output and errors only.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the script's output and errors.")
 @click.argument("script", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def run_command(script: str, args: tuple[str, ...], **given: object) -> int:
-    """Run a script, or the DaskJob of a file, and return the exit code."""
+    """Run a script, or the DaskJob in a file, and return the exit code."""
     options = RunOptions(**given)  # type: ignore[arg-type]
     _check_result_file(options.result_file)
     manifest, notes = _manifest(script, args, options)
@@ -103,23 +117,23 @@ def run_command(script: str, args: tuple[str, ...], **given: object) -> int:
 
 
 def _check_result_file(path: Path | None) -> None:
-    """Refuse a place for the result that cannot be written before anything is started."""
+    """Reject a result file that cannot be written, before anything is started."""
     if path is None:
         return
     folder = path.absolute().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise click.UsageError(f"--result-file {path}: {folder} is no folder that can be written")
+        raise click.UsageError(f"--result-file {path}: {folder} is not a writable folder")
 
 
 def _manifest(
     script: str, args: tuple[str, ...], options: RunOptions
 ) -> tuple[Manifest, list[str]]:
-    """Return the manifest to run, and what the user should know of it."""
+    """Return the manifest to run, and notes on it for the user."""
     path = Path(script)
     if not path.exists():
         raise click.UsageError(f"there is no file {script!r}")
     if path.is_dir():
-        raise click.UsageError(f"{script!r} is a folder, no script and no manifest")
+        raise click.UsageError(f"{script!r} is a folder, not a script or a manifest")
     if not os.access(path, os.R_OK):
         raise click.UsageError(f"{script!r} cannot be read: permission denied")
     if path.suffix in MANIFEST_SUFFIXES:
@@ -134,14 +148,16 @@ def _manifest(
 
 
 def _misplaced(args: tuple[str, ...]) -> list[str]:
-    """Return a note on options behind the script that may have been meant for daskjob."""
+    """Return a note on options after the script that may have been intended for daskjob."""
     ours = ("--workers", "--threads", "--memory", "--retries", "--timeout")
     found = [word for word in args if word.partition("=")[0] in ours]
-    return [f"{', '.join(found)} behind the script is the script's own option"] if found else []
+    if not found:
+        return []
+    return [f"{', '.join(found)} goes to the script; put options of daskjob before the script"]
 
 
 def _as_a_path(script: str) -> str:
-    """Return a script's path so that nobody takes it for an option, or for a program in PATH."""
+    """Return a script's path that is neither read as an option nor searched for in PATH."""
     plain = "/" not in script and (script.startswith("-") or not _interpreter(Path(script)))
     return f"./{script}" if plain else script
 
@@ -169,7 +185,7 @@ def _script_manifest(script: Path, command: list[str], options: RunOptions) -> M
 
 
 def _interpreter(script: Path) -> list[str]:
-    """Return what runs a script: this Python, or nothing for an executable that says itself."""
+    """Return the interpreter of a script: this Python, or none for other executables."""
     if script.suffix in (".py", ".pyw") or not os.access(script, os.X_OK):
         return ["python"]
     with script.open("rb") as file:
@@ -178,7 +194,7 @@ def _interpreter(script: Path) -> list[str]:
 
 
 def cpu_count() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:
@@ -186,12 +202,12 @@ def cpu_count() -> int:
 
 
 def _with_options(manifest: Manifest, options: RunOptions) -> Manifest:
-    """Return a manifest with the options that the command line gives for it."""
+    """Return a manifest with the options of the command line applied."""
     import copy
 
     if options.threads is not None or options.memory is not None:
         raise click.UsageError(
-            "--threads and --memory are for scripts; a manifest says them itself"
+            "--threads and --memory are for scripts only; set them in the manifest instead"
         )
     changed: Manifest = copy.deepcopy(manifest)
     if options.name:
@@ -216,7 +232,7 @@ def _with_options(manifest: Manifest, options: RunOptions) -> Manifest:
 
 
 def _containers(spec: Manifest) -> list[Manifest]:
-    """Return the containers of the runner and the workers; what is no container is left alone."""
+    """Return the containers of the runner and the workers; skip anything malformed."""
     found: list[Manifest] = []
     for path in (("job", "spec"), ("cluster", "spec", "worker", "spec")):
         place: object = spec
@@ -239,7 +255,7 @@ async def _run(run: ForegroundJob, notes: list[str], options: RunOptions) -> int
     _on_signals(run, view.interrupted)
     view.begin([*notes, *run.notes])
     ticking = asyncio.create_task(_tick(view))
-    # A script whose reader has gone would be told so by its next write; ours writes to a file.
+    # The script writes to a file, so it gets no SIGPIPE when the reader of our output is gone.
     ticking.add_done_callback(lambda task: None if task.cancelled() else run.cancel())
     try:
         job = await run.run()
@@ -266,8 +282,8 @@ async def _tick(view: View) -> None:
         await asyncio.sleep(TICK_SECONDS)
 
 
-def _on_signals(run: ForegroundJob, tell: Callable[[str, int], None]) -> None:
-    """Cancel at the first signal, kill at the second."""
+def _on_signals(run: ForegroundJob, report: Callable[[str, int], None]) -> None:
+    """Cancel the job at the first signal, kill it at the second."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -276,13 +292,13 @@ def _on_signals(run: ForegroundJob, tell: Callable[[str, int], None]) -> None:
     def interrupted(name: str) -> None:
         nonlocal seen
         seen += 1
-        tell(name, seen)
+        report(name, seen)
         if seen == 1:
             run.cancel()
         else:
             run.kill()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # A command that nohup started ignores SIGHUP, and goes on doing so.
+        # A command started by nohup ignores SIGHUP and must continue to.
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, interrupted, signal.Signals(number).name)

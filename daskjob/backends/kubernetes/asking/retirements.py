@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import datetime
 
 from daskjob.backends.agent_answers import NoAnswer
@@ -13,7 +12,7 @@ from daskjob.backends.kubernetes.asking.agents import Agents, Endpoint
 from daskjob.backends.kubernetes.asking.background import Background
 from daskjob.core.dask import Retirement, host_of, retirement_from
 from daskjob.core.decision import Retire
-from daskjob.core.manifests import Key
+from daskjob.core.manifests import Key, Manifest
 from daskjob.core.pods import PodFacts
 
 logger = logging.getLogger(__name__)
@@ -65,21 +64,19 @@ class Retirements:
     async def _question(
         self, group: Key, group_uid: str, endpoint: Endpoint | None, retire: Retire
     ) -> None:
-        asked = frozenset(retire.addresses)
-        body = {"workers": sorted(asked), "timeout": retire.timeout_seconds}
+        answer: Manifest | None = None
+        body = {"workers": sorted(retire.addresses), "timeout": retire.timeout_seconds}
         bound = retire.timeout_seconds + SLACK_SECONDS
         try:
             if endpoint is None:
                 raise NoAnswer("there is no scheduler")
             answer = await self._agents.post(endpoint, "retire", body, bound)
-            result = retirement_from(answer, asked)
         except NoAnswer as error:
             logger.info("%s: its scheduler did not retire workers: %s", group, error)
-            result = Retirement(remaining=asked, answered=False)
         finally:
             self._under_way.pop(group_uid, None)
         if self._exists(group_uid):
-            self._answers[group_uid] = replace(result, at=self._clock())
+            self._answers[group_uid] = retirement_from(answer, retire.addresses, self._clock())
             self._on_answer(group)
 
 
