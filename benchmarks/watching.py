@@ -227,12 +227,12 @@ async def watch(kubeconfig: str, pods: int) -> None:
         assert item is not None
         changes[item.ref.kind] += 1
 
-    def told(verb: str, kind: str, code: int, seconds: float) -> None:
+    def on_request(verb: str, kind: str, code: int, seconds: float) -> None:
         del kind, code, seconds
         requests[verb] += 1
 
     cache.watch(sink)
-    async with Api(Kubeconfig(kubeconfig), told=told) as api:
+    async with Api(Kubeconfig(kubeconfig), on_request=on_request) as api:
         await api.credentials.access()
         # The baseline, including modules that an operator in its pod does not import: kr8s.
         say(f"before: RSS {rss():.0f} MB")

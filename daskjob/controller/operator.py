@@ -32,10 +32,11 @@ from daskjob.controller.options import Options
 from daskjob.controller.passes import Passes
 from daskjob.controller.probes import HEALTHZ, METRICS, READYZ, Answer, health, serving
 from daskjob.controller.telemetry import Telemetry
-from daskjob.controller.world import Counters, World
+from daskjob.controller.world import World
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Key
 from daskjob.core.observed import Platform
+from daskjob.kube.request_metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ OUTAGE_LOOK_SECONDS = 5.0
 PATIENCE_SECONDS = 10.0
 
 #: Connects to the world; ``world.connect``.
-Connect = Callable[[tuple[str, ...], Platform, Counters], Awaitable[World]]
+Connect = Callable[[tuple[str, ...], Platform, RequestMetrics], Awaitable[World]]
 
 
 class Operator:

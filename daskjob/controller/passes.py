@@ -128,7 +128,7 @@ class Passes:
             wait = self.queue.failed(key, retryable=_is_outage(error))
             _log_failure(key, error, took, wait)
         except asyncio.CancelledError:
-            self.queue.put_back(key, 0.0)
+            self.queue.put_back(key)
             raise
         else:
             self._on_pass(key, True, self._clock() - started)

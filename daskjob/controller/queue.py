@@ -166,13 +166,9 @@ class WorkQueue(Generic[K]):
         self._set_timer(key, entry, due)
         return due - now
 
-    def put_back(self, key: K, wait: float) -> None:
-        """Record that no pass was possible; the key is due after a delay, or when it changes."""
-        entry = self._returned(key)
-        if entry.changed is None:
-            self._set_timer(key, entry, self._clock() + wait)
-        else:
-            self._changed(key, entry, entry.changed)
+    def put_back(self, key: K) -> None:
+        """Record that a pass was cancelled; the key is due again at once."""
+        self._line_up(key, self._returned(key))
 
     def hurry(self) -> None:
         """Make all failed keys due now; the budget for retries still applies."""

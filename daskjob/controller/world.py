@@ -9,6 +9,7 @@ from daskjob.controller.lease import LeaseApi
 from daskjob.core.backend import Backend, Wake
 from daskjob.core.manifests import Key
 from daskjob.core.observed import Platform
+from daskjob.kube.request_metrics import RequestMetrics
 
 
 class World(Backend, Protocol):
@@ -55,20 +56,10 @@ class World(Backend, Protocol):
         ...
 
 
-class Counters(Protocol):
-    """Receives reports about a world's requests; calls are fast and never fail."""
-
-    def request(self, verb: str, kind: str, code: int, seconds: float) -> None:
-        """Count a request: ``get``, ``Pod``, 200; code 0 if there was no response."""
-        ...
-
-    def watch_restarted(self, kind: str) -> None:
-        """Count a watch that broke: by an error, a 410, or silence."""
-        ...
-
-
-async def connect(namespaces: tuple[str, ...], platform: Platform, counters: Counters) -> World:
-    """Return the world of this process' credentials; no namespaces: all of them.
+async def connect(
+    namespaces: tuple[str, ...], platform: Platform, metrics: RequestMetrics
+) -> World:
+    """Return the Kubernetes of this process' credentials; no namespaces: all of them.
 
     Raises
     ------
@@ -79,4 +70,4 @@ async def connect(namespaces: tuple[str, ...], platform: Platform, counters: Cou
     # Imported late: the command line is read, and signals are handled, before this is loaded.
     from daskjob.backends.kubernetes.backend import KubernetesBackend
 
-    return await KubernetesBackend.connect(namespaces, platform, counters)
+    return await KubernetesBackend.connect(namespaces, platform, metrics)

@@ -18,10 +18,11 @@ from daskjob.controller.lease import AllLeases, Alone
 from daskjob.controller.operator import Operator, kept_running, leadership
 from daskjob.controller.options import Options, parse
 from daskjob.controller.plugins import Plugin
-from daskjob.controller.world import Counters, World
+from daskjob.controller.world import World
 from daskjob.core.errors import ApiError, DaskJobError
 from daskjob.core.manifests import Key
 from daskjob.core.observed import Platform
+from daskjob.kube.request_metrics import RequestMetrics
 from tests.controller import virtual_time
 from tests.controller.worlds import ScriptedWorld
 from tests.core import manifests
@@ -42,7 +43,7 @@ class Story:
         self.asked_for: tuple[str, ...] | None = None
 
     async def connect(
-        self, namespaces: tuple[str, ...], _platform: Platform, _counters: Counters
+        self, namespaces: tuple[str, ...], _platform: Platform, _metrics: RequestMetrics
     ) -> World:
         self.attempts += 1
         if self.trouble is not None:

@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 
 from daskjob.controller.passes import PASS_SECONDS, PASSES_AT_ONCE, Passes
-from daskjob.core.concurrency import STEPS_ALONE, STEPS_BESIDE
+from daskjob.core.concurrency import STEPS_ALONE, STEPS_GIVING_WAY
 from daskjob.core.errors import ApiError, ChangeDenied, Forbidden
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.observed import Observed
@@ -168,7 +168,7 @@ async def test_a_big_pass_leaves_room_for_a_job_that_comes_meanwhile() -> None:
         assert world.under_way[group] == STEPS_ALONE
         world.submit(manifests.job("good"))
         await asyncio.sleep(0.5)
-        assert world.under_way[group] == STEPS_BESIDE
+        assert world.under_way[group] == STEPS_GIVING_WAY
         await asyncio.sleep(1.5)
         assert world.under_way[group] == STEPS_ALONE
 
