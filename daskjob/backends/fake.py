@@ -63,10 +63,10 @@ class FakeBackend(InMemoryBackend):
     async def create(self, owner: Key, manifest: Manifest) -> None:
         """Create an object, unless the test rejects it."""
         ref = object_ref(manifest)
-        for part, (kind, words) in self.reject.items():
+        for part, (kind, message) in self.reject.items():
             if part in ref.name:
                 where = (ref.namespace, f"{ref.kind}/{ref.name}")
-                rejected = CreateRejected(kind, str(ref), words)
+                rejected = CreateRejected(kind, str(ref), message)
                 self.rejections[where] = counted(self.rejections.get(where), rejected, self.clock())
                 raise rejected
         with _Write(self, f"create {ref.kind}/{ref.name}"):
@@ -89,9 +89,9 @@ class FakeBackend(InMemoryBackend):
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write a status, unless the test rejects it."""
-        for part, (kind, words) in self.reject_status.items():
+        for part, (kind, message) in self.reject_status.items():
             if part in f"{ref.kind}/{ref.name}":
-                error = StatusRejected(kind, str(ref), words)
+                error = StatusRejected(kind, str(ref), message)
                 before = self.status_rejections.get(ref.uid)
                 self.status_rejections[ref.uid] = counted(before, error, self.clock())
                 raise error

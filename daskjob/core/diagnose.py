@@ -140,7 +140,7 @@ def rejected(rejections: Mapping[str, Rejection]) -> Diagnosis | None:
     for _, rejection in sorted(rejections.items()):
         reason = _REJECTED.get(rejection.kind)
         if reason is not None:
-            return Diagnosis(reason, f"{rejection.name} could not be created", rejection.words)
+            return Diagnosis(reason, f"{rejection.name} could not be created", rejection.message)
     return None
 
 

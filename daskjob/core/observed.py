@@ -61,7 +61,7 @@ class Rejection:
 
     kind: RejectionKind
     name: str
-    words: str
+    message: str
     first_at: datetime
     last_at: datetime
     tries: int = 1

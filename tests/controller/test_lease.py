@@ -306,7 +306,7 @@ async def test_who_stands_by_says_once_who_leads(caplog: pytest.LogCaptureFixtur
             async with operator(one(leases, "you")):
                 await asyncio.sleep(300)
         assert len(leases.requests) < 300 / 4 + 300 / 10 + 10
-    said = "stands by: Lease kube-system/daskjob-operator is held by me"
+    said = "standby: Lease kube-system/daskjob-operator is held by me"
     assert [r.getMessage() for r in caplog.records] == [said]
 
 

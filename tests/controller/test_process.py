@@ -74,7 +74,7 @@ class Process:
 
     def get(self, path: str) -> tuple[int, str]:
         """Return what it answers at a path of the address that its log names."""
-        url = self.until("answers probes at").rpartition(" ")[2]
+        url = self.until("serving probes at").rpartition(" ")[2]
         base = re.sub(r"(:\d+)/.*", r"\1", url)
         try:
             with urllib.request.urlopen(base + path, timeout=10) as answer:
@@ -115,16 +115,16 @@ def test_operator_says_that_it_is_ready_and_ends_with_0_on_a_signal(
 ) -> None:
     with operator(folder, "--all-namespaces") as process:
         process.until("is ready after")
-        process.until("leads: makes passes")
+        process.until("became the leader; making passes")
         code, seconds = process.end(number)
         assert (code, seconds < 5.0) == (0, True), process.text
-        assert "daskjob has ended, as it was told to" in process.text
+        assert "daskjob has shut down" in process.text
         assert "Traceback" not in process.text
 
 
 def test_operator_answers_probes_and_tells_its_numbers(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        process.until("leads: makes passes")
+        process.until("became the leader; making passes")
         assert process.get("/healthz") == (200, "ok\n")
         assert process.get("/readyz") == (200, "leader\n")
         code, text = process.get("/metrics")
@@ -142,7 +142,7 @@ def test_api_server_that_is_not_there_is_waited_for_and_the_signal_obeyed(folder
 
 def test_missing_credentials_are_said_and_tried_again(folder: Path) -> None:
     with operator(folder, world="no credentials") as process:
-        said = process.until("no way to a Kubernetes")
+        said = process.until("cannot connect to Kubernetes")
         assert "there is no service account here, and no kubeconfig; trying again in" in said
         process.until(r"trying again in 2 s")
         assert process.end()[0] == 0, process.text
@@ -168,7 +168,7 @@ def test_wrong_command_line_ends_with_2(folder: Path, words: list[str]) -> None:
 
 def test_address_that_is_taken_ends_with_1(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        port = process.until("answers probes at").rpartition(":")[2].partition("/")[0]
+        port = process.until("serving probes at").rpartition(":")[2].partition("/")[0]
         other = folder / "other"
         other.mkdir()
         with operator(other, f"--liveness=http://127.0.0.1:{port}/") as second:
@@ -179,11 +179,11 @@ def test_address_that_is_taken_ends_with_1(folder: Path) -> None:
 
 def test_logs_are_json_where_that_is_asked_for(folder: Path) -> None:
     with operator(folder, "--log-format=json", "--standalone") as process:
-        process.until("leads: makes passes")
+        process.until("became the leader; making passes")
         process.end()
         lines = [json.loads(line) for line in process.text.splitlines()]
         assert all({"timestamp", "severity", "logger", "message"} <= set(line) for line in lines)
-        assert any("--standalone means nothing here" in line["message"] for line in lines)
+        assert any("--standalone has no effect" in line["message"] for line in lines)
 
 
 def test_plugin_that_blocks_for_ever_keeps_nobody_from_leaving(folder: Path) -> None:
@@ -210,7 +210,7 @@ def test_plugin_that_blocks_for_ever_keeps_nobody_from_leaving(folder: Path) -> 
 
 def test_operator_without_plugins_stays_below_80_mb(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        process.until("leads: makes passes")
+        process.until("became the leader; making passes")
         assert process.get("/metrics")[0] == 200
         assert process.rss_megabytes() < 80.0
 

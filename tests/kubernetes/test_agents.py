@@ -111,12 +111,12 @@ async def _error(request: web.Request) -> web.Response:
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
-        (_too_long, f"an answer of more than {LIMIT_BYTES} bytes"),
+        (_too_long, f"the answer is longer than {LIMIT_BYTES} bytes"),
         (_never, "no answer within 2 s"),
         (_elsewhere, "HTTP 302"),
-        (_text, "no JSON"),
-        (_deep, "no JSON"),
-        (_list, "no JSON object"),
+        (_text, "not JSON"),
+        (_deep, "not JSON"),
+        (_list, "not a JSON object"),
         (_error, "HTTP 403"),
     ],
     ids=["endless", "silent", "redirect", "html", "deep", "list", "forbidden"],
@@ -135,10 +135,10 @@ async def test_nobody_who_listens_is_no_answer() -> None:
 
 @asynccontextmanager
 async def running(handler: Handler) -> AsyncIterator[tuple[Agents, Endpoint, list[str]]]:
-    told: list[str] = []
-    async with scheduler(handler) as endpoint, Agents(told.append) as agents:
+    changed: list[str] = []
+    async with scheduler(handler) as endpoint, Agents(changed.append) as agents:
         life = asyncio.create_task(agents.run())
-        yield agents, endpoint, told
+        yield agents, endpoint, changed
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
 
@@ -151,9 +151,9 @@ async def test_scheduler_is_asked_as_often_as_the_one_who_wants_it_most_often() 
         times.append(time.monotonic())
         return state(len(times))
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 30.0)
-        await until(lambda: told)
+        await until(lambda: changed)
         agents.follow("c", endpoint, OTHER, 0.2)
         await until(lambda: len(times) >= 4)
         agents.leave("c", OTHER)
@@ -191,10 +191,10 @@ async def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
         count += 1
         return state(7)
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 0.02)
         await until(lambda: count >= 5)
-        assert told == ["c"]
+        assert changed == ["c"]
         agents.leave("c", WHO)
         await until(lambda: not agents._questions)
         before = count
@@ -217,13 +217,13 @@ async def test_scheduler_that_falls_silent_is_unknown_after_three_questions() ->
             raise web.HTTPServiceUnavailable
         return state(1)
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 0.02)
         await until(lambda: agents.state("c"))
         silent, before = True, count
         await until(lambda: agents.state("c") is None)
         assert count - before >= 3
-        assert told == ["c", "c"]
+        assert changed == ["c", "c"]
 
 
 async def test_another_life_of_the_scheduler_has_another_state() -> None:
@@ -274,7 +274,7 @@ async def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() 
             raise web.HTTPServiceUnavailable
         return web.json_response({"target": {"default": 1}})
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 0.02)
         await until(lambda: agents.demands("c"))
         assert not agents.silent("c")
@@ -286,7 +286,7 @@ async def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() 
         await until(lambda: agents.demands("c"))
         assert not agents.silent("c")
         assert agents.demands("c")["default"].since > since
-        assert told == ["c"] * 3
+        assert changed == ["c"] * 3
 
 
 async def test_scheduler_that_never_answered_is_told_of_once() -> None:
@@ -298,8 +298,8 @@ async def test_scheduler_that_never_answered_is_told_of_once() -> None:
         count += 1
         raise web.HTTPServiceUnavailable
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 0.02)
         await until(lambda: count >= 8)
         assert agents.silent("c")
-        assert told == ["c"]
+        assert changed == ["c"]

@@ -153,7 +153,7 @@ async def test_what_we_write_shows_at_once_and_the_watch_tells_nothing_new(
         # A write of somebody else comes after ours in the watch.
         await side.api.create(pod("two", namespace))
         await until(lambda: side.names == {"two"})
-        versions = [new.version if new else None for _, new in side.told]
+        versions = [new.version if new else None for _, new in side.changes]
         # A deletion marks the pod before it takes it away; the watch may tell that first.
         assert versions[:2] == [item.version, changed.version]
         assert versions[-2] is None
@@ -175,11 +175,11 @@ def test_what_an_answer_told_already_is_not_read_again_of_the_watch(
 
         @asynccontextmanager
         async def watch(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[bytes]]:
-            async def told() -> AsyncIterator[bytes]:
+            async def recorded() -> AsyncIterator[bytes]:
                 for line in lines:
                     yield line
 
-            yield told()
+            yield recorded()
 
     read: list[str] = []
 
@@ -335,8 +335,8 @@ async def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
 @pytest.mark.parametrize("how", ["an error", "a 410", "silence"])
 async def test_a_watch_that_broke_is_counted_once(side: Side, how: str, namespace: str) -> None:
     broken: list[str] = []
-    told: dict[str, Any] = {"broke": broken.append}
-    async with informed(side, namespace, **told) as informer:
+    options: dict[str, Any] = {"on_watch_broken": broken.append}
+    async with informed(side, namespace, **options) as informer:
         await until(lambda: side.proxy.watching)
         match how:
             case "an error":
@@ -353,10 +353,10 @@ async def test_a_watch_that_the_server_ends_in_its_time_is_renewed_and_not_count
     side: Side, namespace: str
 ) -> None:
     broken: list[str] = []
-    # The server ends each after one second, in good order; that it told nothing is no fault.
+    # The server ends each after one second; a watch without events is no failure.
     pace = replace(QUICK, idle=20.0, duration=1.0, sound=0.1)
-    told: dict[str, Any] = {"pace": pace, "broke": broken.append}
-    async with informed(side, namespace, **told) as informer:
+    options: dict[str, Any] = {"pace": pace, "on_watch_broken": broken.append}
+    async with informed(side, namespace, **options) as informer:
         await until(lambda: informer.watches >= 3)
         assert (broken, informer.trouble, informer.lists) == ([], None, 1)
 
@@ -378,7 +378,7 @@ async def test_changes_that_nobody_told_of_show_after_a_410(side: Side, namespac
         assert before
         assert after
         assert before.ref.uid != after.ref.uid
-        ends = [(old and old.ref.name, new and new.ref.name) for old, new in side.told[3:]]
+        ends = [(old and old.ref.name, new and new.ref.name) for old, new in side.changes[3:]]
         assert sorted(ends, key=str) == [
             ("goes", None),
             ("is-made-anew", None),
@@ -500,12 +500,12 @@ def test_informers_that_end_with_their_loop_leave_no_connection_open(
 ) -> None:
     opened: list[str] = []
 
-    def told(verb: str, kind: str, code: int, seconds: float) -> None:
+    def on_request(verb: str, kind: str, code: int, seconds: float) -> None:
         del kind, code, seconds
         opened.append(verb)
 
     async def live() -> None:
-        async with Api(Kubeconfig(str(kubernetes.kubeconfig)), told=told) as api:
+        async with Api(Kubeconfig(str(kubernetes.kubeconfig)), on_request=on_request) as api:
             made = informers(api, Cache(), [namespace])
             await asyncio.gather(*(i.run() for i in made if i.watched.selector))
 

@@ -33,7 +33,7 @@ class Desk:
 
     now: datetime = START
     asked: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
     said: str = 'secret "nope" not found'
     trouble: Exception | None = None
     #: What every answer waits for.
@@ -41,7 +41,7 @@ class Desk:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.warnings = PodWarnings(self._ask, self.told.append, self._start, lambda: self.now)
+        self.warnings = PodWarnings(self._ask, self.answered.append, self._start, lambda: self.now)
 
     def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -80,11 +80,11 @@ async def test_a_pass_does_not_wait_for_an_answer_and_is_woken_by_it() -> None:
     desk = Desk(gate=asyncio.Event())
     assert desk.warnings.of([worker(1)]) == {}
     await asyncio.sleep(0)
-    assert (desk.asked, desk.told) == (["w1"], [])
+    assert (desk.asked, desk.answered) == (["w1"], [])
     assert desk.gate is not None
     desk.gate.set()
     await asyncio.gather(*desk.tasks)
-    assert desk.told == ["uid-1"]
+    assert desk.answered == ["uid-1"]
     assert await desk.look(worker(1)) == ['secret "nope" not found']
 
 
@@ -130,7 +130,7 @@ async def test_a_question_that_fails_is_one_line_and_fails_nothing(
         desk.later(60)
         await desk.look(worker(1))
         assert await desk.look(worker(1)) == ['secret "nope" not found']
-        assert desk.told == ["uid-1"]
+        assert desk.answered == ["uid-1"]
     (line,) = [r.getMessage() for r in caplog.records if r.name.startswith("daskjob")]
     assert "Pod default/w1" in line
     assert "events is forbidden" in line
@@ -145,7 +145,7 @@ async def test_a_thousand_stuck_pods_are_asked_after_a_few_at_a_time() -> None:
     assert desk.gate is not None
     desk.gate.set()
     await asyncio.gather(*desk.tasks)
-    assert len(desk.told) == 1000
+    assert len(desk.answered) == 1000
 
 
 async def test_nothing_is_kept_of_pods_and_owners_that_are_gone() -> None:
@@ -157,7 +157,7 @@ async def test_nothing_is_kept_of_pods_and_owners_that_are_gone() -> None:
     assert desk.gate is not None
     desk.gate.set()
     await asyncio.gather(*desk.tasks)
-    assert (desk.warnings._warnings_of, desk.warnings._asked_at, desk.told) == ({}, {}, [])
+    assert (desk.warnings._warnings_of, desk.warnings._asked_at, desk.answered) == ({}, {}, [])
 
 
 # On a real cluster
@@ -195,18 +195,18 @@ def _waits_with(found: Passing, key: Key, reason: str) -> bool:
 
 
 async def until_an_event_says(found: Passing, key: Key, warnings: str) -> None:
-    """Wait until Kubernetes has told of the runner what its node is stuck at."""
+    """Wait until an Event of the runner has this text."""
     item = found.backend.cache.get("Pod", key.namespace, "sums-runner")
     assert item is not None
 
-    async def told() -> bool:
+    async def emitted() -> bool:
         return warnings.encode() in await found.others.warnings(item.ref)
 
-    await until(told, 60, pause=0.1)
+    await until(emitted, 60, pause=0.1)
 
 
 @pytest.mark.parametrize(
-    ("volume", "words"),
+    ("volume", "warnings"),
     [
         ({"secret": {"secretName": "nope"}}, 'secret "nope" not found'),
         ({"configMap": {"name": "nope"}}, 'configmap "nope" not found'),

@@ -123,7 +123,7 @@ def _name_given_up_at(view: JobView) -> datetime | None:
 
 
 def _message(rejection: Rejection, what: str, step: str) -> str:
-    return f"{rejection.name} {what}: {rejection.words}. {step}".replace("..", ".")
+    return f"{rejection.name} {what}: {rejection.message}. {step}".replace("..", ".")
 
 
 def _waited_too_long(view: JobView) -> AttemptEnd | None:
