@@ -148,7 +148,7 @@ async def test_a_name_taken_by_a_foreign_object_is_rejected_as_a_conflict_and_ob
     assert caught.value.kind is RejectionKind.CONFLICT
     rejections = (await observed_job(world, key)).rejections
     assert rejections["Pod/sums-runner"].kind is RejectionKind.CONFLICT
-    assert rejections["Pod/sums-runner"].words
+    assert rejections["Pod/sums-runner"].message
 
 
 async def test_a_rejection_is_counted_and_cleared_once_the_object_is_created(

@@ -114,7 +114,7 @@ async def test_kopf_is_not_started_if_no_plugin_can_be_loaded(
     async with asyncio.timeout(20):
         await kopf_runner.run()
     assert kopf_threads() == []
-    assert "plugin broken could not be loaded and is left out: RuntimeError: no" in caplog.text
+    assert "plugin broken could not be loaded and is skipped: RuntimeError: no" in caplog.text
     assert "no plugin could be loaded: kopf is not started" in caplog.text
 
 
@@ -134,7 +134,7 @@ async def test_kopf_is_restarted_when_it_ends(caplog: pytest.LogCaptureFixture) 
         async with running(plugin):
             await until(lambda: len(starts) == 2)
     assert "kopf ended: ActivityError: " in caplog.text
-    assert "the plugins' handlers are started again in" in caplog.text
+    assert "restarting the plugins' handlers in" in caplog.text
 
 
 async def test_plugins_are_loaded_once_across_restarts_of_kopf() -> None:
@@ -183,7 +183,7 @@ async def test_plugin_that_blocks_kopfs_loop_is_logged_and_abandoned(
     async with running(plugin):
         await until(started.is_set)
         await until(lambda: "a plugin blocks kopf's loop" in caplog.text)
-    assert "a plugin keeps kopf from ending; it is left behind" in caplog.text
+    assert "a plugin prevents kopf from stopping; its thread is abandoned" in caplog.text
     free.set()
     await until(lambda: not kopf_threads())
 

@@ -308,7 +308,7 @@ async def test_standby_logs_the_leader_once(caplog: pytest.LogCaptureFixture) ->
             async with operator(one(leases, "you")):
                 await asyncio.sleep(300)
         assert len(leases.requests) < 300 / 4 + 300 / 10 + 10
-    expected = "stands by: Lease kube-system/daskjob-operator is held by me"
+    expected = "standby: Lease kube-system/daskjob-operator is held by me"
     assert [r.getMessage() for r in caplog.records] == [expected]
 
 

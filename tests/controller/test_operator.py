@@ -18,10 +18,11 @@ from daskjob.controller.lease import AllLeases, Alone
 from daskjob.controller.operator import Operator, kept_running, leadership
 from daskjob.controller.options import Options, parse
 from daskjob.controller.plugins import Plugin
-from daskjob.controller.world import Counters, World
+from daskjob.controller.world import World
 from daskjob.core.errors import ApiError, DaskJobError
 from daskjob.core.manifests import Key
 from daskjob.core.observed import Platform
+from daskjob.kube.request_metrics import RequestMetrics
 from tests.controller import virtual_time
 from tests.controller.worlds import ScriptedWorld
 from tests.core import manifests
@@ -42,7 +43,7 @@ class Story:
         self.asked_for: tuple[str, ...] | None = None
 
     async def connect(
-        self, namespaces: tuple[str, ...], _platform: Platform, _counters: Counters
+        self, namespaces: tuple[str, ...], _platform: Platform, _metrics: RequestMetrics
     ) -> World:
         self.attempts += 1
         if self.trouble is not None:
@@ -109,7 +110,7 @@ async def test_one_line_reports_readiness(story: Story, caplog: pytest.LogCaptur
             await asyncio.sleep(1)
     ready = [line for line in messages(caplog) if "ready" in line]
     assert len(ready) == 1
-    assert "is ready after 0.0 s: looks at namespace default, 1 objects" in ready[0]
+    assert "is ready after 0.0 s: managing namespace default, 1 objects" in ready[0]
 
 
 async def test_failed_connection_is_retried_until_it_succeeds(
@@ -127,7 +128,9 @@ async def test_failed_connection_is_retried_until_it_succeeds(
             story.trouble = None
             await asyncio.sleep(31)
             assert (operator.readyz().text, operator.healthz().code) == ("leader\n", 200)
-    assert "no way to a Kubernetes: there is no kubeconfig; trying again in 1 s" in messages(caplog)
+    assert "cannot connect to Kubernetes: there is no kubeconfig; trying again in 1 s" in messages(
+        caplog
+    )
 
 
 async def test_operator_without_a_connection_ends_on_request(story: Story) -> None:
@@ -152,7 +155,7 @@ async def test_no_pass_runs_before_the_first_lists_are_complete(
             await asyncio.sleep(1)
             assert operator.readyz().code == 200
             assert story.world.writes != []
-    waiting = "still waiting for the first lists of the API server"
+    waiting = "still waiting for the first lists from the API server"
     assert 2 <= messages(caplog).count(waiting) <= 5
 
 
@@ -207,7 +210,7 @@ async def test_operator_that_cannot_renew_its_lease_makes_no_passes_until_it_can
             await asyncio.sleep(5)
             assert operator.readyz().text == "leader\n"
             assert story.world.job_status(KEY).started
-    assert any("could not be renewed in time; standing by" in line for line in messages(caplog))
+    assert any("could not be renewed in time; now a standby" in line for line in messages(caplog))
 
 
 async def test_write_of_a_pass_that_outlasts_the_lead_is_not_sent(story: Story) -> None:
@@ -322,7 +325,7 @@ async def test_failed_passes_are_retried_when_a_long_outage_ends(
             story.world.silent = 0.0
             await asyncio.sleep(7)
             assert story.world.job_status(KEY).started
-    assert "the API server answers again: what failed is tried again" in messages(caplog)
+    assert "the API server responds again: retrying what failed" in messages(caplog)
 
 
 async def test_broken_watches_are_restarted(caplog: pytest.LogCaptureFixture) -> None:
@@ -337,7 +340,7 @@ async def test_broken_watches_are_restarted(caplog: pytest.LogCaptureFixture) ->
     assert len(starts) == 4
     waits = [round(later - earlier) for earlier, later in itertools.pairwise(starts)]
     assert waits == sorted(waits)
-    assert "the watches broke: KeyError: 'kind'; starting again in 1 s" in caplog.text
+    assert "the watches failed: KeyError: 'kind'; restarting in 1 s" in caplog.text
 
 
 # The end

@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 
 from daskjob.controller.passes import PASS_SECONDS, PASSES_AT_ONCE, Passes
-from daskjob.core.concurrency import STEPS_ALONE, STEPS_BESIDE
+from daskjob.core.concurrency import STEPS_ALONE, STEPS_GIVING_WAY
 from daskjob.core.errors import ApiError, ChangeDenied, Forbidden
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.observed import Observed
@@ -168,7 +168,7 @@ async def test_a_big_pass_does_not_delay_a_job_created_meanwhile() -> None:
         assert world.under_way[group] == STEPS_ALONE
         world.submit(manifests.job("good"))
         await asyncio.sleep(0.5)
-        assert world.under_way[group] == STEPS_BESIDE
+        assert world.under_way[group] == STEPS_GIVING_WAY
         await asyncio.sleep(1.5)
         assert world.under_way[group] == STEPS_ALONE
 
@@ -281,7 +281,7 @@ async def test_bug_is_logged_with_its_place(
         world.submit(manifests.job("bad"))
         await asyncio.sleep(0.5)
     (record,) = caplog.records
-    assert "the pass broke: KeyError: 'spec' (" in record.getMessage()
+    assert "the pass failed: KeyError: 'spec' (" in record.getMessage()
     assert "test_passes.py:" in record.getMessage()
     assert record.exc_info is not None
 
@@ -302,7 +302,7 @@ async def test_hanging_pass_is_cancelled_after_5_minutes(
         world.wake(key)
         await asyncio.sleep(PASS_SECONDS + 0.5)
         assert passes.queue.failing == 1
-    assert "took more than 300 s and was given up; trying again in" in caplog.text
+    assert "took more than 300 s and was cancelled; trying again in" in caplog.text
 
 
 async def test_loop_that_breaks_and_restarts_loses_no_object(world: ScriptedWorld) -> None:

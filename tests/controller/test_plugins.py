@@ -55,7 +55,7 @@ def test_plugin_that_cannot_be_loaded_is_logged_and_left_out(
     install(platform, f"{name}_well", "LOADED = True")
     with caplog.at_level(logging.INFO):
         assert load_plugins(find_plugins()) == 1
-    assert f"plugin {name} ({name}.plugin) could not be loaded and is left out: {error}" in (
+    assert f"plugin {name} ({name}.plugin) could not be loaded and is skipped: {error}" in (
         caplog.text
     )
 

@@ -172,10 +172,10 @@ def test_operator_is_alive_while_watches_receive_events_and_passes_run() -> None
 def test_operator_is_not_alive_when_a_watch_was_silent_for_2_minutes() -> None:
     answer = health(120.0, 0.0)
     assert answer.code == 503
-    assert answer.text == "a watch has neither told nor been listed anew for 120 s\n"
+    assert answer.text == "no watch event and no relist for 120 s\n"
 
 
 def test_operator_is_not_alive_when_work_waited_for_2_minutes() -> None:
     assert health(200.0, 121.0).text.splitlines()[1] == (
-        "what is due has not been looked at for 121 s"
+        "passes are due, but none has run for 121 s"
     )

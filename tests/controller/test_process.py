@@ -74,7 +74,7 @@ class Process:
 
     def get(self, path: str) -> tuple[int, str]:
         """Return its answer at a path of the address in its log."""
-        url = self.until("answers probes at").rpartition(" ")[2]
+        url = self.until("serving probes at").rpartition(" ")[2]
         base = re.sub(r"(:\d+)/.*", r"\1", url)
         try:
             with urllib.request.urlopen(base + path, timeout=10) as answer:
@@ -113,16 +113,16 @@ LIVENESS = "--liveness=http://127.0.0.1:0/healthz"
 def test_operator_logs_readiness_and_exits_with_0_on_a_signal(folder: Path, number: int) -> None:
     with operator(folder, "--all-namespaces") as process:
         process.until("is ready after")
-        process.until("leads: makes passes")
+        process.until("became the leader; making passes")
         code, seconds = process.end(number)
         assert (code, seconds < 5.0) == (0, True), process.text
-        assert "daskjob has ended, as it was told to" in process.text
+        assert "daskjob has shut down" in process.text
         assert "Traceback" not in process.text
 
 
 def test_operator_answers_probes_and_serves_metrics(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        process.until("leads: makes passes")
+        process.until("became the leader; making passes")
         assert process.get("/healthz") == (200, "ok\n")
         assert process.get("/readyz") == (200, "leader\n")
         code, text = process.get("/metrics")
@@ -140,7 +140,7 @@ def test_operator_waits_for_a_missing_api_server_and_still_obeys_the_signal(fold
 
 def test_missing_credentials_are_logged_and_retried(folder: Path) -> None:
     with operator(folder, world="no credentials") as process:
-        line = process.until("no way to a Kubernetes")
+        line = process.until("cannot connect to Kubernetes")
         assert "there is no service account here, and no kubeconfig; trying again in" in line
         process.until(r"trying again in 2 s")
         assert process.end()[0] == 0, process.text
@@ -167,7 +167,7 @@ def test_wrong_command_line_exits_with_2(folder: Path, arguments: list[str]) -> 
 
 def test_address_in_use_exits_with_1(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        port = process.until("answers probes at").rpartition(":")[2].partition("/")[0]
+        port = process.until("serving probes at").rpartition(":")[2].partition("/")[0]
         other = folder / "other"
         other.mkdir()
         with operator(other, f"--liveness=http://127.0.0.1:{port}/") as second:
@@ -178,11 +178,11 @@ def test_address_in_use_exits_with_1(folder: Path) -> None:
 
 def test_logs_are_json_on_request(folder: Path) -> None:
     with operator(folder, "--log-format=json", "--standalone") as process:
-        process.until("leads: makes passes")
+        process.until("became the leader; making passes")
         process.end()
         lines = [json.loads(line) for line in process.text.splitlines()]
         assert all({"timestamp", "severity", "logger", "message"} <= set(line) for line in lines)
-        assert any("--standalone means nothing here" in line["message"] for line in lines)
+        assert any("--standalone has no effect" in line["message"] for line in lines)
 
 
 def test_plugin_that_blocks_forever_does_not_block_the_exit(folder: Path) -> None:
@@ -209,7 +209,7 @@ def test_plugin_that_blocks_forever_does_not_block_the_exit(folder: Path) -> Non
 
 def test_operator_without_plugins_stays_below_80_mb(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        process.until("leads: makes passes")
+        process.until("became the leader; making passes")
         assert process.get("/metrics")[0] == 200
         assert process.rss_megabytes() < 80.0
 

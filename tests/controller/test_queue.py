@@ -335,24 +335,20 @@ def test_hurry_retries_failed_keys_but_not_within_a_second(
     assert queue.seconds_until_due() == 1.0
 
 
-# Not yet
+# Cancelled passes
 
 
-def test_key_that_was_put_back_is_due_after_its_wait_or_a_change(
-    queue: WorkQueue[str], time: Time
-) -> None:
+def test_key_that_was_put_back_is_due_once_at_once(queue: WorkQueue[str]) -> None:
     queue.add("a")
     queue.take()
-    queue.put_back("a", 0.5)
-    assert queue.seconds_until_due() == 0.5
-    queue.add("a")
+    queue.put_back("a")
+    assert queue.seconds_until_due() == 0.0
     assert queue.take() == "a"
-    queue.add("a")
-    queue.put_back("a", 0.5)
-    assert queue.take() == "a"
-    queue.put_back("a", 0.5)
-    time.now = 0.5
-    assert queue.take() == "a"
+    queue.add("a", 0.5)
+    queue.put_back("a")
+    assert [queue.take(), queue.take()] == ["a", None]
+    queue.done("a")
+    assert queue.seconds_until_due() is None
 
 
 # Leftovers

@@ -94,9 +94,9 @@ class Model:
     def put_back(self, key: str) -> None:
         if key in self.taken:
             self.taken.discard(key)
-            self.queue.put_back(key, 0.05)
+            self.queue.put_back(key)
             self.since[key] = self.now
-            self.wanted[key] = self.now + 0.05
+            self.wanted[key] = self.now
 
     def wait(self, seconds: float) -> None:
         self.now += seconds

@@ -65,7 +65,7 @@ def register(story: Story) -> None:
     """Let all pods start, and all workers register with the scheduler."""
     story.world.start_all()
     story.settle()
-    story.world.say()
+    story.world.schedulers_answer()
     story.settle()
 
 
@@ -355,7 +355,7 @@ def test_an_unreachable_scheduler_changes_nothing_and_is_reported() -> None:
     story.settle()
     state, reason, message = why(story)
     assert (state, reason) == ("False", "SchedulerUnreachable")
-    assert "DaskCluster simple does not answer; simple-default stays as it is" in message
+    assert "DaskCluster simple does not respond; simple-default is not scaled" in message
     set_replicas(story, 6)
     after(story, 100)
     assert replicas(story) == 6
@@ -394,7 +394,7 @@ def test_a_restart_writes_nothing() -> None:
     before = len(story.writes)
     story.world.forget()
     story.settle()
-    story.world.say()
+    story.world.schedulers_answer()
     story.world.want(simple_default=6)
     story.after(3)
     assert story.writes[before:] == []
@@ -413,7 +413,11 @@ def test_a_scheduler_that_does_not_know_the_group_is_reported() -> None:
     [
         ({"cluster": "missing"}, "ClusterMissing", "DaskCluster missing does not exist"),
         ({"minimum": 5, "maximum": 2}, "InvalidSpec", "spec.maximum"),
-        ({"workerGroup": "other-default"}, "GroupOfAnotherCluster", "joins DaskCluster other, not"),
+        (
+            {"workerGroup": "other-default"},
+            "GroupOfAnotherCluster",
+            "belongs to DaskCluster other, not",
+        ),
     ],
     ids=["no cluster", "bounds", "another's group"],
 )
@@ -532,7 +536,7 @@ def test_a_steady_group_needs_no_requests_though_the_scheduler_is_asked_every_5_
     life = autoscaled_life()
     before = len(life.requests())
     for second in range(200, 800, 5):
-        life.at(second, life.world.say)
+        life.at(second, life.world.schedulers_answer)
         life.at(second + 1, lambda: life.world.want(simple_default=3))
     life.until(800)
     assert life.requests()[before:] == []
@@ -564,7 +568,7 @@ def autoscaled_life() -> Life:
     life.world.submit(autoscaler())
     for second in range(1, 60):
         life.at(second, life.world.start_all)
-        life.at(second + 0.5, life.world.say)
+        life.at(second + 0.5, life.world.schedulers_answer)
     life.at(10, lambda: life.world.want(simple_default=3))
     life.until(200)
     assert replicas(life) == 3
@@ -585,7 +589,7 @@ def autoscaled_job(**spec: Any) -> Manifest:
 def test_a_job_does_not_undo_its_autoscalers_scaling() -> None:
     story = Story(autoscaled_job())
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     story.world.want(sums_default=6)
     story.after(5)
     register(story)
@@ -608,12 +612,12 @@ def test_an_idle_cluster_is_deleted_though_it_is_autoscaled() -> None:
     manifest["spec"]["worker"]["autoscaling"] = {"minimum": 0, "maximum": 4}
     story = Story(manifest)
     story.bring_up()
-    story.world.say(processing=5)
+    story.world.schedulers_answer(processing=5)
     story.world.want(simple_default=4)
     story.after(5)
     register(story)
     assert replicas(story) == 4
-    story.world.say(total=5, done=5, processing=0)
+    story.world.schedulers_answer(total=5, done=5, processing=0)
     story.world.want(simple_default=0)
     after(story, 61)
     assert replicas(story) == 0

@@ -12,7 +12,7 @@ from daskjob.core.concurrency import (
     AFTERWARDS_SECONDS,
     SMALL_STEPS,
     STEPS_ALONE,
-    STEPS_BESIDE,
+    STEPS_GIVING_WAY,
     PassConcurrency,
 )
 from daskjob.core.decision import Decision, Event, Patch
@@ -95,12 +95,12 @@ async def test_a_big_pass_gives_way_to_a_small_one_and_briefly_after_it() -> Non
     # All creates of the small one run at once.
     await until_full(small, SMALL_STEPS)
     big.open_once()
-    await until_full(big, STEPS_BESIDE)
+    await until_full(big, STEPS_GIVING_WAY)
     small.gate.set()
     await parallel
     now = AFTERWARDS_SECONDS - 0.1
     big.open_once()
-    await until_full(big, STEPS_BESIDE)
+    await until_full(big, STEPS_GIVING_WAY)
     now = AFTERWARDS_SECONDS
     big.open_once()
     await until_full(big)
@@ -118,7 +118,7 @@ def test_big_passes_give_way_only_to_small_ones_that_create_objects_of_another_c
             assert concurrency.at_once(1000, "big") == STEPS_ALONE
     assert concurrency.at_once(1000, "big") == STEPS_ALONE
     with concurrency.creating(SMALL_STEPS, "a"):
-        assert concurrency.at_once(1000, "big") == STEPS_BESIDE
+        assert concurrency.at_once(1000, "big") == STEPS_GIVING_WAY
         assert concurrency.at_once(SMALL_STEPS, "b") == STEPS_ALONE
 
 

@@ -166,7 +166,7 @@ def test_the_cluster_follows_its_group_and_the_group_its_cluster(
     assert spec_replicas(story, GROUP, "simple-default") == replicas
     assert agreed_on(story) == replicas
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     story.after(30)
     story.after(30)
     assert story.status_of(CLUSTER)["syncedReplicas"] == replicas
@@ -255,7 +255,7 @@ def test_a_jobs_cluster_scaled_by_a_user_stays_scaled(kind: str, name: str) -> N
 def idle(seconds: int = 60) -> Story:
     """Return a cluster with an idle timeout and an idle scheduler."""
     story = up(idleTimeout=seconds)
-    story.world.say(total=3, done=3)
+    story.world.schedulers_answer(total=3, done=3)
     return story
 
 
@@ -269,7 +269,7 @@ def test_a_cluster_idle_for_60_s_is_deleted() -> None:
 
 def test_a_busy_cluster_stays() -> None:
     story = up(idleTimeout=60)
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(1000)
     assert story.named(CLUSTER) is not None
 
@@ -288,7 +288,7 @@ def test_without_an_idle_timeout_a_cluster_stays() -> None:
 
 def test_the_cluster_of_a_running_runner_is_never_idle() -> None:
     story = running(cluster={"spec": cluster_spec(idleTimeout=60)})
-    story.world.say(total=3, done=3)
+    story.world.schedulers_answer(total=3, done=3)
     story.after(1000)
     assert story.word == "Running"
     assert story.named(CLUSTER) is not None

@@ -89,7 +89,7 @@ def test_no_report_is_requested_from_a_cluster_that_is_not_the_jobs() -> None:
 
 def test_stalls_are_not_detected_since_its_tasks_cannot_be_distinguished_from_others() -> None:
     story = on_a_cluster(stallDeadlineSeconds=60, stallAction="Fail")
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(1000)
     assert story.word == "Running"
     assert story.condition("Stalled") == (False, "NotKnown")

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from daskjob.core.decide.status_timing import PATIENCE, STILL, WORDING
+from daskjob.core.decide.status_timing import PATIENCE, SETTLED, WORDING
 from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, object_ref
 from daskjob.core.names import Component
@@ -333,7 +333,7 @@ def test_replicas_are_right_5_s_after_scaling(kind: str, name: str, replicas: in
     life = Life(cluster())
     life.until(0.1)
     life.world.start_all()
-    life.world.say()
+    life.world.schedulers_answer()
     life.until(100)
     life.at(100, lambda: _scale(life, kind, name, replicas))
     life.at(101, life.world.kubelet)
@@ -375,7 +375,7 @@ def test_a_pass_with_deferred_changes_asks_to_be_woken_to_write_them(key: Key) -
     decision = life.decision(key)
     assert decision.status is None
     assert decision.wake_at is not None
-    assert 0 < (decision.wake_at - life.world.now).total_seconds() <= STILL.seconds
+    assert 0 < (decision.wake_at - life.world.now).total_seconds() <= SETTLED.seconds
 
 
 def test_pods_of_a_node_with_a_clock_an_hour_ahead_defer_nothing() -> None:
@@ -409,11 +409,11 @@ def status_writes(story: Story, kind: str = JOB) -> int:
 
 def test_progress_is_written_at_most_every_30_s() -> None:
     story = with_10_workers()
-    story.world.say(total=1000, processing=2)
+    story.world.schedulers_answer(total=1000, processing=2)
     story.after(5)
     before = status_writes(story)
     for done in range(60):
-        story.world.say(total=1000, done=done, processing=2)
+        story.world.schedulers_answer(total=1000, done=done, processing=2)
         story.after(1)
     assert status_writes(story) - before == 2
 
@@ -422,7 +422,7 @@ def test_progress_is_written_from_the_first_task_on() -> None:
     story = with_10_workers()
     moments = []
     for done in range(90):
-        story.world.say(total=1000, done=done, processing=2)
+        story.world.schedulers_answer(total=1000, done=done, processing=2)
         story.after(1)
         progress = story.status.progress
         moments += [progress.updated_at] if progress and progress.updated_at else []
@@ -433,6 +433,6 @@ def test_progress_is_written_from_the_first_task_on() -> None:
 def test_with_an_interval_of_0_no_progress_is_written() -> None:
     story = job_story(progress={"intervalSeconds": 0})
     story.bring_up()
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(60)
     assert story.status.progress is None

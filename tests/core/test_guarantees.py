@@ -486,7 +486,7 @@ class JobLife(RuleBasedStateMachine):
         for pod in self.world.ours("Pending"):
             if not pod_facts(pod).deleting:
                 self.world.start(pod)
-        self.world.say()
+        self.world.schedulers_answer()
         self._settle()
 
     @rule(workers=st.integers(0, 5))
@@ -681,7 +681,7 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(done=st.integers(0, 3))
     def tasks_move(self, done: int) -> None:
-        self.world.say(total=3, done=done, processing=3 - done)
+        self.world.schedulers_answer(total=3, done=done, processing=3 - done)
 
     # Time, garbage collection, and rejections
 

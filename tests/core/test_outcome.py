@@ -200,7 +200,7 @@ def test_a_container_lost_by_the_kubelet_is_no_failure_of_the_user() -> None:
     [
         ('{"sum": 3}', 0, {"sum": 3}, "exited with code 0"),
         ("[1, 2]", 0, [1, 2], "exited with code 0"),
-        ("not json", 0, None, "is no JSON"),
+        ("not json", 0, None, "is not JSON"),
         ('"' + "x" * 4096 + '"', 0, None, "longer than 4096 bytes"),
         ("", 0, None, "exited with code 0"),
         ('{"sum": 3}', 1, None, "exited with code 1"),

@@ -34,7 +34,7 @@ def test_a_rejected_status_is_tried_at_most_6_times_an_hour_despite_changes(
     rejected(story, "DaskJob/sums", kind)
     story.settle()
     for done in range(119):
-        story.world.say(total=200, done=done)
+        story.world.schedulers_answer(total=200, done=done)
         story.after(30)
     assert 3 <= tries(story) <= 6
 

@@ -25,7 +25,7 @@ def grown(replicas: int = 4, **worker: Any) -> Story:
     spec["worker"] |= worker
     story = Story(cluster(**spec))
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     return story
 
 
@@ -47,7 +47,7 @@ def steps(story: Story, most: int = 40) -> Iterator[None]:
         story.world.start_all()
         story.settle()
         yield
-        story.world.say()
+        story.world.schedulers_answer()
         story.after(5)
         yield
         if len(story.writes) == before:
@@ -130,7 +130,7 @@ def test_old_workers_that_the_scheduler_does_not_release_stay() -> None:
     change(story)
     for _ in range(20):
         story.world.start_all()
-        story.world.say()
+        story.world.schedulers_answer()
         story.after(10)
     assert images(story).count(old_image()) == 4
     assert not [w for w in story.writes if w.startswith("delete Pod/")]
@@ -142,7 +142,7 @@ def test_replacement_stops_after_the_first_quarter_if_new_pods_never_become_read
     story = grown(8, **RETIRE)
     change(story)
     for _ in range(20):
-        story.world.say()
+        story.world.schedulers_answer()
         story.after(10)
     assert images(story).count(old_image()) == 6
     assert images(story).count("dask:next") == 4
@@ -176,7 +176,7 @@ def test_user_made_group_is_renewed_by_its_own_template() -> None:
     mine["spec"] |= RETIRE
     key = story.world.submit(mine)
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     changed = pod({**container("worker", "dask-worker"), "image": "dask:next"})
     story.world.edit(key, worker={"spec": changed})
     story.settle()

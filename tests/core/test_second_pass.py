@@ -50,13 +50,13 @@ def half_the_workers() -> Story:
 
 def with_progress() -> Story:
     story = running()
-    story.world.say(total=10, done=3, processing=2)
+    story.world.schedulers_answer(total=10, done=3, processing=2)
     return settled(story)
 
 
 def stalled() -> Story:
     story = running(stallDeadlineSeconds=60)
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(60)
     return story
 
@@ -177,7 +177,7 @@ def group_scaled_up() -> Story:
 
 def group_scaled_down() -> Story:
     story = cluster_running()
-    story.world.say()
+    story.world.schedulers_answer()
     _scale(story, 1)
     story.kubelet()
     return story
@@ -185,7 +185,7 @@ def group_scaled_down() -> Story:
 
 def group_blocked() -> Story:
     story = cluster_running()
-    story.world.say()
+    story.world.schedulers_answer()
     story.world.retires = False
     _scale(story, 1)
     return story

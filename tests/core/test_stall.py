@@ -10,7 +10,7 @@ from tests.core.stories import Story, running
 def moving(**spec: object) -> Story:
     """Return a running job whose scheduler has just reported progress."""
     story = running(stallDeadlineSeconds=60, **spec)
-    story.world.say(total=10, processing=2)
+    story.world.schedulers_answer(total=10, processing=2)
     story.settle()
     return story
 
@@ -27,7 +27,7 @@ def test_60_s_without_progress_set_a_condition_and_the_job_continues() -> None:
 def test_progress_ends_the_stall() -> None:
     story = moving()
     story.after(60)
-    story.world.say(total=10, processing=1, done=1)
+    story.world.schedulers_answer(total=10, processing=1, done=1)
     story.settle()
     assert story.condition("Stalled") == (False, "Progress")
 
@@ -56,14 +56,14 @@ def test_a_job_is_not_stalled_before_its_runner_runs() -> None:
     story = moving(stallAction="Fail")
     story.end_runner(1)
     story.after(1000)
-    story.world.say()
+    story.world.schedulers_answer()
     story.after(1000)
     assert all(a.reason != "Stalled" for a in story.status.attempts)
 
 
 def test_a_stall_without_any_progress_counts_from_the_runners_start() -> None:
     story = running(stallDeadlineSeconds=60, stallAction="Fail", backoffLimit=0)
-    story.world.say()
+    story.world.schedulers_answer()
     story.after(59)
     assert story.word == "Running"
     story.after(1)
@@ -73,6 +73,6 @@ def test_a_stall_without_any_progress_counts_from_the_runners_start() -> None:
 @pytest.mark.parametrize("seconds", [60, 6000])
 def test_without_a_stall_deadline_stalls_are_not_detected(seconds: int) -> None:
     story = running()
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(seconds)
     assert story.condition("Stalled") is None

@@ -356,7 +356,7 @@ def test_the_attempt_waits_while_one_worker_may_still_start() -> None:
 
 def test_workers_that_worked_and_cannot_restart_do_not_end_the_attempt() -> None:
     story = running(backoffLimit=0, failurePolicy={"maxIgnored": 0})
-    story.world.say(total=10, done=3)
+    story.world.schedulers_answer(total=10, done=3)
     for worker in story.workers():
         story.world.wait_with(worker, "ImagePullBackOff", "no such image")
     story.after(1000)

@@ -24,7 +24,7 @@ def grown(replicas: int = 3) -> Story:
     """Return a cluster whose workers are all ready and registered."""
     story = Story(cluster(**cluster_spec(replicas)))
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     assert len(story.workers()) == replicas
     return story
 
@@ -435,7 +435,7 @@ def test_retired_workers_that_are_wanted_again_are_replaced() -> None:
     patch_replicas(story, 2)
     assert [w.split()[0] for w in story.one_pass(DEFAULT)] == ["retire"]
     patch_replicas(story, 4)
-    story.world.say()
+    story.world.schedulers_answer()
     story.kubelet()
     story.kubelet()
     assert len(deleted(story)) == 2

@@ -95,7 +95,7 @@ class Others:
 
 @dataclass
 class Side:
-    """A client's side: requests, a cache, and what the cache told."""
+    """A client's side: requests, a cache, and the reported changes."""
 
     api: Api
     #: Another client, which talks to the server directly and patiently.
@@ -104,7 +104,7 @@ class Side:
     writes: CachedApi
     proxy: FaultProxy
     credentials: Plain
-    told: list[tuple[Item | None, Item | None]] = field(default_factory=list)
+    changes: list[tuple[Item | None, Item | None]] = field(default_factory=list)
 
     @property
     def names(self) -> set[str]:
@@ -119,7 +119,7 @@ class Side:
 
 @asynccontextmanager
 async def side_of(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
-    """Open a client's side behind a proxy that lets everything through, until it is told."""
+    """Open a client's side behind a proxy that passes everything on until given rules."""
     async with AsyncExitStack() as stack:
         direct = await Kubeconfig(str(cluster.kubeconfig)).access()
         proxy = await stack.enter_async_context(FaultProxy(direct))
@@ -128,7 +128,7 @@ async def side_of(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
         others = Others(await stack.enter_async_context(Api(Plain(direct))))
         cache = Cache()
         found = Side(api, others, cache, CachedApi(api, cache), proxy, credentials)
-        cache.watch(lambda old, new: found.told.append((old, new)))
+        cache.watch(lambda old, new: found.changes.append((old, new)))
         yield found
 
 
@@ -151,10 +151,10 @@ async def informed(
 def run(story: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
     """Run a coroutine to its end, from a test that is not async."""
 
-    async def told() -> T:
+    async def ended() -> T:
         return await story
 
-    return asyncio.run(told())
+    return asyncio.run(ended())
 
 
 def pod(name: str, namespace: str, *, cluster: str = "sums", **metadata: Any) -> Manifest:

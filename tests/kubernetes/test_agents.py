@@ -111,12 +111,12 @@ async def _error(request: web.Request) -> web.Response:
 @pytest.mark.parametrize(
     ("handler", "message"),
     [
-        (_too_long, f"an answer of more than {LIMIT_BYTES} bytes"),
+        (_too_long, f"the answer is longer than {LIMIT_BYTES} bytes"),
         (_never, "no answer within 2 s"),
         (_elsewhere, "HTTP 302"),
-        (_text, "no JSON"),
-        (_deep, "no JSON"),
-        (_list, "no JSON object"),
+        (_text, "not JSON"),
+        (_deep, "not JSON"),
+        (_list, "not a JSON object"),
         (_error, "HTTP 403"),
     ],
     ids=["endless", "silent", "redirect", "html", "deep", "list", "forbidden"],
@@ -135,10 +135,10 @@ async def test_refused_connection_is_no_answer() -> None:
 
 @asynccontextmanager
 async def running(handler: Handler) -> AsyncIterator[tuple[Agents, Endpoint, list[str]]]:
-    told: list[str] = []
-    async with scheduler(handler) as endpoint, Agents(told.append) as agents:
+    changed: list[str] = []
+    async with scheduler(handler) as endpoint, Agents(changed.append) as agents:
         life = asyncio.create_task(agents.run())
-        yield agents, endpoint, told
+        yield agents, endpoint, changed
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
 
@@ -151,9 +151,9 @@ async def test_scheduler_is_asked_at_the_shortest_interval_of_its_followers() ->
         times.append(time.monotonic())
         return state(len(times))
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 30.0)
-        await until(lambda: told)
+        await until(lambda: changed)
         agents.follow("c", endpoint, OTHER, 0.2)
         await until(lambda: len(times) >= 4)
         agents.leave("c", OTHER)
@@ -191,10 +191,10 @@ async def test_only_changes_are_reported_and_unfollowed_schedulers_are_no_longer
         count += 1
         return state(7)
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 0.02)
         await until(lambda: count >= 5)
-        assert told == ["c"]
+        assert changed == ["c"]
         agents.leave("c", WHO)
         await until(lambda: not agents._questions)
         before = count
@@ -217,13 +217,13 @@ async def test_state_of_a_silent_scheduler_is_unknown_after_three_requests() -> 
             raise web.HTTPServiceUnavailable
         return state(1)
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 0.02)
         await until(lambda: agents.state("c"))
         silent, before = True, count
         await until(lambda: agents.state("c") is None)
         assert count - before >= 3
-        assert told == ["c", "c"]
+        assert changed == ["c", "c"]
 
 
 async def test_restarted_scheduler_has_a_new_state() -> None:
@@ -274,7 +274,7 @@ async def test_demand_of_a_silent_scheduler_is_unknown() -> None:
             raise web.HTTPServiceUnavailable
         return web.json_response({"target": {"default": 1}})
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 0.02)
         await until(lambda: agents.demands("c"))
         assert not agents.silent("c")
@@ -286,7 +286,7 @@ async def test_demand_of_a_silent_scheduler_is_unknown() -> None:
         await until(lambda: agents.demands("c"))
         assert not agents.silent("c")
         assert agents.demands("c")["default"].since > since
-        assert told == ["c"] * 3
+        assert changed == ["c"] * 3
 
 
 async def test_scheduler_that_never_answered_is_reported_once() -> None:
@@ -298,8 +298,8 @@ async def test_scheduler_that_never_answered_is_reported_once() -> None:
         count += 1
         raise web.HTTPServiceUnavailable
 
-    async with running(answer) as (agents, endpoint, told):
+    async with running(answer) as (agents, endpoint, changed):
         agents.follow("c", endpoint, WHO, 0.02)
         await until(lambda: count >= 8)
         assert agents.silent("c")
-        assert told == ["c"]
+        assert changed == ["c"]

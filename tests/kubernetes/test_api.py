@@ -106,7 +106,7 @@ async def test_an_exceeded_quota_is_distinguished_from_other_rejections(
 
     # The server enforces a new quota with a delay.
     error = await until(by_the_quota, pause=0.05)
-    assert "exceeded quota: few" in error.words
+    assert "exceeded quota: few" in error.message
 
 
 async def test_a_pod_rejected_by_admission_is_rejected(
@@ -155,7 +155,7 @@ async def test_a_pod_denied_by_an_admission_policy_is_rejected_though_the_code_i
 
     try:
         error = await until(by_the_policy, pause=0.05)
-        assert "not here" in error.words
+        assert "not here" in error.message
         assert error.kind is RejectionKind.REJECTED
     finally:
         kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
@@ -374,33 +374,33 @@ async def test_an_event_shows_in_kubectl_with_its_time_and_its_object(
     async with side_of(kubernetes) as found:
         item = await found.writes.create(KEY, daskjob(namespace))
         event = Event("ImagePull", "image x cannot be pulled. " + "y" * 2000, warning=True)
-        await found.api.tell(event_manifest(item.ref, event, datetime.now(UTC), "0123abcd"))
+        await found.api.emit(event_manifest(item.ref, event, datetime.now(UTC), "0123abcd"))
     (event,) = json.loads(kubectl("get", "events", "-o", "json"))["items"]
     assert (event["type"], event["reason"]) == ("Warning", "ImagePull")
     assert event["involvedObject"]["name"] == "sums"
     assert len(event["message"]) == 1024
     assert "image x cannot be pulled" in kubectl("describe", "daskjob", "sums")
-    told = kubectl("get", "events").splitlines()[1].split()
-    assert told[0].endswith("s")
+    columns = kubectl("get", "events").splitlines()[1].split()
+    assert columns[0].endswith("s")
 
 
-async def test_an_event_that_cannot_be_told_fails_nothing(side: Side, namespace: str) -> None:
+async def test_an_event_that_cannot_be_emitted_fails_nothing(side: Side, namespace: str) -> None:
     ref = ObjectRef(JOBS.kind, f"{namespace}-none", "sums", "u")
     event = event_manifest(ref, Event("A", "b"), datetime.now(UTC), "0123abcd")
-    await side.api.tell(event)
+    await side.api.emit(event)
     assert [r.code for r in side.proxy.requests("create", "events")] == [404]
 
 
-async def test_every_answer_is_told_with_its_verb_kind_and_code(
+async def test_on_request_is_called_with_verb_kind_and_code(
     kubernetes: Cluster, namespace: str
 ) -> None:
-    told: list[tuple[str, str, int]] = []
+    requests: list[tuple[str, str, int]] = []
 
-    def tell(verb: str, kind: str, code: int, seconds: float) -> None:
+    def count(verb: str, kind: str, code: int, seconds: float) -> None:
         assert 0 <= seconds < 10
-        told.append((verb, kind, code))
+        requests.append((verb, kind, code))
 
-    async with side_of(kubernetes, told=tell) as found:
+    async with side_of(kubernetes, on_request=count) as found:
         item = await found.writes.create(KEY, pod("one", namespace))
         await found.writes.look(item.ref)
         await found.writes.patch(item.ref, {"metadata": {"labels": {"a": "b"}}})
@@ -412,7 +412,7 @@ async def test_every_answer_is_told_with_its_verb_kind_and_code(
         await found.writes.delete(item.ref)
         await found.writes.look(item.ref)
         await until(lambda: not found.proxy.watching)
-    assert told == [
+    assert requests == [
         ("create", "Pod", 201),
         ("get", "Pod", 200),
         ("patch", "Pod", 200),

@@ -134,14 +134,14 @@ async def test_a_throttled_create_had_no_effect_and_is_repeated(side: Side, name
     assert len(side.proxy.requests("create")) == 3
 
 
-async def test_a_creation_that_never_left_is_repeated_and_told_from_one_that_did() -> None:
-    told: list[int] = []
+async def test_a_create_that_was_never_sent_is_repeated() -> None:
+    codes: list[int] = []
     nowhere = Plain(Access("http://127.0.0.1:9"))
-    async with Api(nowhere, budget_seconds=1, told=lambda *a: told.append(a[2])) as api:
+    async with Api(nowhere, budget_seconds=1, on_request=lambda *a: codes.append(a[2])) as api:
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
             await api.create(pod("one", "default"))
-    assert len(told) > 1
-    assert set(told) == {0}
+    assert len(codes) > 1
+    assert set(codes) == {0}
 
 
 async def test_a_create_of_unknown_outcome_that_happened_is_settled_under_its_name(

@@ -92,12 +92,12 @@ def test_a_deletion_removes_no_other_object_of_the_name(cache: Cache) -> None:
     assert cache.get("Pod", "here", "one") == one(9, "second")
 
 
-def test_a_new_object_of_a_name_shows_that_the_old_one_went(cache: Cache) -> None:
-    told: list[tuple[Item | None, Item | None]] = []
+def test_a_new_object_of_a_name_implies_the_deletion_of_the_old_one(cache: Cache) -> None:
+    changes: list[tuple[Item | None, Item | None]] = []
     cache.put(one(5, "first"))
-    cache.watch(lambda old, new: told.append((old, new)))
+    cache.watch(lambda old, new: changes.append((old, new)))
     cache.put(one(9, "second"))
-    assert told == [(one(5, "first"), None), (None, one(9, "second"))]
+    assert changes == [(one(5, "first"), None), (None, one(9, "second"))]
     assert cache.knows("first", 5)
     assert cache.of_uid("first") is None
     assert len(cache) == 1
@@ -237,15 +237,15 @@ def test_lookups_leave_nothing_behind(cache: Cache) -> None:
     assert not cache._labelled
 
 
-def test_a_change_is_told_once_with_what_was_and_what_is(cache: Cache) -> None:
-    told: list[tuple[Item | None, Item | None]] = []
-    cache.watch(lambda old, new: told.append((old, new)))
+def test_a_change_is_reported_once_with_the_old_and_the_new_object(cache: Cache) -> None:
+    changes: list[tuple[Item | None, Item | None]] = []
+    cache.watch(lambda old, new: changes.append((old, new)))
     cache.put(one(1))
     cache.put(one(1))
     cache.put(one(2))
     cache.remove(one(0).ref, 3)
     cache.remove(one(0).ref, 3)
-    assert told == [(None, one(1)), (one(1), one(2)), (one(2), None)]
+    assert changes == [(None, one(1)), (one(1), one(2)), (one(2), None)]
 
 
 def test_our_kinds_are_kept_completely(cache: Cache) -> None:

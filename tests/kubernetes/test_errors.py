@@ -56,7 +56,7 @@ def error(
     return error_of("Pod default/p1", code, body, creating=creating, of_status=of_status)
 
 
-def test_an_object_that_is_not_there_is_not_found_in_kubernetes_words() -> None:
+def test_an_object_that_is_not_there_is_not_found_with_kubernetes_message() -> None:
     found = error(404, "NotFound", 'pods "p1" not found', name="p1", kind="pods")
     assert type(found) is NotFound
     assert str(found) == 'Pod default/p1: pods "p1" not found'
@@ -71,16 +71,16 @@ def test_an_unserved_kind_is_not_reported_as_a_missing_object() -> None:
 
 
 def test_a_missing_permission_is_forbidden() -> None:
-    words = (
+    message = (
         'pods is forbidden: User "system:serviceaccount:ns:op" cannot create resource "pods" in '
         'API group "" in the namespace "default"'
     )
-    assert type(error(403, "Forbidden", words, creating=True)) is Forbidden
-    assert type(error(403, "Forbidden", words)) is Forbidden
+    assert type(error(403, "Forbidden", message, creating=True)) is Forbidden
+    assert type(error(403, "Forbidden", message)) is Forbidden
 
 
 @pytest.mark.parametrize(
-    ("code", "words", "kind"),
+    ("code", "message", "kind"),
     [
         (403, 'pods "p1" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, '
          "limited: pods=2", RejectionKind.QUOTA),
@@ -101,16 +101,14 @@ def test_a_missing_permission_is_forbidden() -> None:
          'Post "https://v.x.svc:443/?timeout=10s": service "v" not found', RejectionKind.UNREACHED),
     ],
 )  # fmt: skip
-def test_a_refused_creation_is_refused_in_its_class(
-    code: int, words: str, kind: RejectionKind
-) -> None:
-    found = error(code, "", words, creating=True)
+def test_a_rejected_create_has_its_kind(code: int, message: str, kind: RejectionKind) -> None:
+    found = error(code, "", message, creating=True)
     assert type(found) is CreateRejected
-    assert (found.kind, found.name, found.words) == (kind, "Pod default/p1", words)
+    assert (found.kind, found.name, found.message) == (kind, "Pod default/p1", message)
 
 
 @pytest.mark.parametrize(
-    ("code", "words", "kind"),
+    ("code", "message", "kind"),
     [
         (400, "json: cannot unmarshal string", RejectionKind.INVALID),
         (400, 'admission webhook "v.x.io" denied the request: no', RejectionKind.REJECTED),
@@ -122,12 +120,12 @@ def test_a_refused_creation_is_refused_in_its_class(
          RejectionKind.INVALID),
     ],
 )  # fmt: skip
-def test_a_refused_status_is_refused_in_its_class_and_never_as_a_quota(
-    code: int, words: str, kind: RejectionKind
+def test_a_rejected_status_has_its_kind_and_is_never_a_quota(
+    code: int, message: str, kind: RejectionKind
 ) -> None:
-    found = error(code, "", words, causes=[{"field": "status"}], of_status=True)
+    found = error(code, "", message, causes=[{"field": "status"}], of_status=True)
     assert type(found) is StatusRejected
-    assert (found.kind, found.name, found.words) == (kind, "Pod default/p1", words)
+    assert (found.kind, found.name, found.message) == (kind, "Pod default/p1", message)
 
 
 @pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429, 500, 503])
@@ -136,20 +134,20 @@ def test_a_transient_failure_of_a_status_is_no_rejection(code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "message",
     [
         "etcdserver: request is too large",
         "rpc error: code = ResourceExhausted desc = trying to send message larger than max "
         "(2100000 vs. 2097152)",
     ],
 )
-def test_an_object_that_the_store_can_never_take_is_invalid_though_the_server_says_500(
-    words: str,
+def test_an_object_too_large_for_etcd_is_invalid_though_the_code_is_500(
+    message: str,
 ) -> None:
-    found = error(500, "", words, creating=True)
+    found = error(500, "", message, creating=True)
     assert type(found) is CreateRejected
     assert found.kind is RejectionKind.INVALID
-    assert type(error(500, "", words)) is Unanswered
+    assert type(error(500, "", message)) is Unanswered
 
 
 def test_a_rejected_change_is_no_rejected_create() -> None:
@@ -158,15 +156,15 @@ def test_a_rejected_change_is_no_rejected_create() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "message"),
     [
         (422, 'Pod "p1" is invalid: spec: Forbidden: pod updates may not change fields'),
         (422, "ValidatingAdmissionPolicy 'no' with binding 'no' denied request: not here"),
         (403, 'admission webhook "no.example.com" denied the request: not here'),
     ],
 )
-def test_a_change_that_is_judged_and_refused_is_denied(code: int, words: str) -> None:
-    assert type(error(code, "Invalid", words, causes=[{"field": "spec"}])) is ChangeDenied
+def test_a_change_rejected_after_validation_is_denied(code: int, message: str) -> None:
+    assert type(error(code, "Invalid", message, causes=[{"field": "spec"}])) is ChangeDenied
 
 
 def test_a_taken_name_is_distinguished_from_a_version_conflict() -> None:
@@ -197,9 +195,11 @@ def test_another_object_of_the_name_is_recognized_in_every_form(body: bytes) -> 
     assert type(error_of("Pod default/p1", code, body)) is Replaced
 
 
-def test_a_status_that_the_schema_refuses_is_no_other_object() -> None:
-    words = 'DaskJob "j" is invalid: status.attempt: Invalid value: "string"'
-    assert type(error(422, "Invalid", words, causes=[{"field": "status.attempt"}])) is ChangeDenied
+def test_a_status_rejected_by_the_schema_is_no_other_object() -> None:
+    message = 'DaskJob "j" is invalid: status.attempt: Invalid value: "string"'
+    assert (
+        type(error(422, "Invalid", message, causes=[{"field": "status.attempt"}])) is ChangeDenied
+    )
 
 
 def test_too_many_requests_carries_retry_after() -> None:

@@ -153,8 +153,8 @@ async def test_our_writes_show_at_once_and_the_watch_adds_nothing(
         # Another client's write follows ours in the watch.
         await side.api.create(pod("two", namespace))
         await until(lambda: side.names == {"two"})
-        versions = [new.version if new else None for _, new in side.told]
-        # A deletion marks the pod before it takes it away; the watch may tell that first.
+        versions = [new.version if new else None for _, new in side.changes]
+        # A deletion marks the pod before it is removed; the watch may report that first.
         assert versions[:2] == [item.version, changed.version]
         assert versions[-2] is None
         assert len(set(versions)) == len(versions) <= 5
@@ -175,11 +175,11 @@ def test_versions_known_from_answers_are_not_decoded_again_from_the_watch(
 
         @asynccontextmanager
         async def watch(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[bytes]]:
-            async def told() -> AsyncIterator[bytes]:
+            async def recorded() -> AsyncIterator[bytes]:
                 for line in lines:
                     yield line
 
-            yield told()
+            yield recorded()
 
     read: list[str] = []
 
@@ -336,8 +336,8 @@ async def test_a_half_open_watch_is_detected_and_its_lost_events_recovered(
 @pytest.mark.parametrize("how", ["an error", "a 410", "silence"])
 async def test_a_broken_watch_is_counted_once(side: Side, how: str, namespace: str) -> None:
     broken: list[str] = []
-    told: dict[str, Any] = {"broke": broken.append}
-    async with informed(side, namespace, **told) as informer:
+    options: dict[str, Any] = {"on_watch_broken": broken.append}
+    async with informed(side, namespace, **options) as informer:
         await until(lambda: side.proxy.watching)
         match how:
             case "an error":
@@ -354,10 +354,10 @@ async def test_a_watch_ended_by_the_server_on_time_is_renewed_and_not_counted_as
     side: Side, namespace: str
 ) -> None:
     broken: list[str] = []
-    # The server ends each after one second, in good order; that it told nothing is no fault.
+    # The server ends each after one second; a watch without events is no failure.
     pace = replace(QUICK, idle=20.0, duration=1.0, sound=0.1)
-    told: dict[str, Any] = {"pace": pace, "broke": broken.append}
-    async with informed(side, namespace, **told) as informer:
+    options: dict[str, Any] = {"pace": pace, "on_watch_broken": broken.append}
+    async with informed(side, namespace, **options) as informer:
         await until(lambda: informer.watches >= 3)
         assert (broken, informer.trouble, informer.lists) == ([], None, 1)
 
@@ -379,7 +379,7 @@ async def test_unreported_changes_show_after_a_410(side: Side, namespace: str) -
         assert before
         assert after
         assert before.ref.uid != after.ref.uid
-        ends = [(old and old.ref.name, new and new.ref.name) for old, new in side.told[3:]]
+        ends = [(old and old.ref.name, new and new.ref.name) for old, new in side.changes[3:]]
         assert sorted(ends, key=str) == [
             ("goes", None),
             ("is-recreated", None),
@@ -501,12 +501,12 @@ def test_informers_that_end_with_their_loop_leave_no_connection_open(
 ) -> None:
     opened: list[str] = []
 
-    def told(verb: str, kind: str, code: int, seconds: float) -> None:
+    def on_request(verb: str, kind: str, code: int, seconds: float) -> None:
         del kind, code, seconds
         opened.append(verb)
 
     async def live() -> None:
-        async with Api(Kubeconfig(str(kubernetes.kubeconfig)), told=told) as api:
+        async with Api(Kubeconfig(str(kubernetes.kubeconfig)), on_request=on_request) as api:
             made = informers(api, Cache(), [namespace])
             await asyncio.gather(*(i.run() for i in made if i.watched.selector))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from daskjob.backends.kubernetes.watching.items import Change, ItemDecoder, still_there
+from daskjob.backends.kubernetes.watching.items import Change, ItemDecoder, is_terminating
 from daskjob.backends.kubernetes.watching.kinds import (
     CLUSTERS,
     CONFIG_MAPS,
@@ -282,7 +282,7 @@ def test_a_malformed_line_of_a_watch_is_an_error_of_ours(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "there"),
+    ("answer", "exists"),
     [
         ({"kind": "Status", "status": "Success", "details": {"uid": "u"}}, False),
         ({"kind": "Service", "metadata": {"name": "s", "uid": "u"}}, False),
@@ -292,10 +292,10 @@ def test_a_malformed_line_of_a_watch_is_an_error_of_ours(line: bytes) -> None:
     ],
     ids=["Status", "Service", "pod in its grace period", "pod that no node runs", "finalizer"],
 )
-def test_the_answer_to_a_deletion_says_whether_the_object_is_still_there(
-    answer: Manifest, there: bool
+def test_the_answer_to_a_delete_shows_whether_the_object_still_exists(
+    answer: Manifest, exists: bool
 ) -> None:
-    assert still_there(json.dumps(answer).encode()) is there
+    assert is_terminating(json.dumps(answer).encode()) is exists
 
 
 DEEP = b'{"a":' * 20_000 + b'"]}"' + b"}" * 20_000
@@ -310,7 +310,7 @@ def test_an_object_too_deep_for_python_is_read_and_still_too_deep_for_a_spec() -
     assert item.manifest["spec"]["cancel"] is True
     assert item.manifest["metadata"]["labels"] == {"a": '"}{['}
     assert is_too_deep(item.manifest["spec"])
-    assert not still_there(data)
+    assert not is_terminating(data)
 
 
 def test_deep_objects_are_cut_to_the_same_depth_even_if_python_could_read_them() -> None:

@@ -49,7 +49,7 @@ def remembered(found: Passing) -> dict[str, int]:
         "own writes": writer.api.unsettled,
         "retirements": backend._retirements,
         "missing pods": backend._missing_pods,
-        "words": backend._pod_warnings,
+        "pod warnings": backend._pod_warnings,
         "rejections": writer.rejections,
         "rejected statuses": writer.rejected_statuses,
     }

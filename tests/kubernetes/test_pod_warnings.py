@@ -33,15 +33,15 @@ class Desk:
 
     now: datetime = START
     asked: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
-    said: str = 'secret "nope" not found'
+    answered: list[str] = field(default_factory=list)
+    message: str = 'secret "nope" not found'
     trouble: Exception | None = None
     #: Awaited by every answer.
     gate: asyncio.Event | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.warnings = PodWarnings(self._ask, self.told.append, self._start, lambda: self.now)
+        self.warnings = PodWarnings(self._ask, self.answered.append, self._start, lambda: self.now)
 
     def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -57,10 +57,10 @@ class Desk:
         event = {
             "type": "Warning",
             "reason": "FailedMount",
-            "message": self.said,
+            "message": self.message,
             "lastTimestamp": format_time(self.now),
         }
-        return msgspec.json.encode({"items": [event] if self.said else None})
+        return msgspec.json.encode({"items": [event] if self.message else None})
 
     async def look(self, *pods: PodFacts) -> list[str]:
         """Return the warnings of a pass, and let the requests be answered before the next one."""
@@ -80,11 +80,11 @@ async def test_a_pass_does_not_wait_for_an_answer_and_is_woken_by_it() -> None:
     desk = Desk(gate=asyncio.Event())
     assert desk.warnings.of([worker(1)]) == {}
     await asyncio.sleep(0)
-    assert (desk.asked, desk.told) == (["w1"], [])
+    assert (desk.asked, desk.answered) == (["w1"], [])
     assert desk.gate is not None
     desk.gate.set()
     await asyncio.gather(*desk.tasks)
-    assert desk.told == ["uid-1"]
+    assert desk.answered == ["uid-1"]
     assert await desk.look(worker(1)) == ['secret "nope" not found']
 
 
@@ -114,7 +114,7 @@ async def test_an_expired_event_is_no_longer_reported() -> None:
     desk = Desk()
     await desk.look(worker(1))
     assert await desk.look(worker(1))
-    desk.said = ""
+    desk.message = ""
     desk.later(60)
     await desk.look(worker(1))
     assert await desk.look(worker(1)) == []
@@ -130,7 +130,7 @@ async def test_a_failed_request_is_one_line_and_fails_no_pass(
         desk.later(60)
         await desk.look(worker(1))
         assert await desk.look(worker(1)) == ['secret "nope" not found']
-        assert desk.told == ["uid-1"]
+        assert desk.answered == ["uid-1"]
     (line,) = [r.getMessage() for r in caplog.records if r.name.startswith("daskjob")]
     assert "Pod default/w1" in line
     assert "events is forbidden" in line
@@ -145,7 +145,7 @@ async def test_events_of_a_thousand_stuck_pods_are_requested_a_few_at_a_time() -
     assert desk.gate is not None
     desk.gate.set()
     await asyncio.gather(*desk.tasks)
-    assert len(desk.told) == 1000
+    assert len(desk.answered) == 1000
 
 
 async def test_nothing_is_kept_of_deleted_pods_and_owners() -> None:
@@ -157,7 +157,7 @@ async def test_nothing_is_kept_of_deleted_pods_and_owners() -> None:
     assert desk.gate is not None
     desk.gate.set()
     await asyncio.gather(*desk.tasks)
-    assert (desk.warnings._warnings_of, desk.warnings._asked_at, desk.told) == ({}, {}, [])
+    assert (desk.warnings._warnings_of, desk.warnings._asked_at, desk.answered) == ({}, {}, [])
 
 
 # On a real cluster
@@ -195,14 +195,14 @@ def _waits_with(found: Passing, key: Key, reason: str) -> bool:
 
 
 async def until_an_event_says(found: Passing, key: Key, warnings: str) -> None:
-    """Wait until Kubernetes has told of the runner what its node is stuck at."""
+    """Wait until an Event of the runner has this text."""
     item = found.backend.cache.get("Pod", key.namespace, "sums-runner")
     assert item is not None
 
-    async def told() -> bool:
+    async def emitted() -> bool:
         return warnings.encode() in await found.others.warnings(item.ref)
 
-    await until(told, 60, pause=0.1)
+    await until(emitted, 60, pause=0.1)
 
 
 @pytest.mark.parametrize(

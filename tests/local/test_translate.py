@@ -14,7 +14,7 @@ from daskjob.backends.local.translate import (
     Paths,
     container_process,
     expanded,
-    ungiven,
+    unsupported,
 )
 from daskjob.core.spec import DaskJob, parse
 from tests.cli.command import job
@@ -122,7 +122,7 @@ def test_working_directory_is_the_containers_if_it_exists() -> None:
 
 
 def test_a_plain_job_asks_for_nothing_unsupported() -> None:
-    assert ungiven(parse(DaskJob, job("pass"))) == []
+    assert unsupported(parse(DaskJob, job("pass"))) == []
 
 
 def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
@@ -133,7 +133,7 @@ def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
     }
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
     manifest = job("pass", worker=worker, pod={"volumes": [claim], "nodeSelector": {"a": "b"}})
-    assert ungiven(parse(DaskJob, manifest)) == [
+    assert unsupported(parse(DaskJob, manifest)) == [
         "image gpu:1 (this Python runs instead)",
         "node selector of the runner",
         "volume data (persistentVolumeClaim; its path is this machine's own)",

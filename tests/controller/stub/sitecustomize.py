@@ -27,8 +27,8 @@ class KubernetesBackend:
     leases = LeaseApi()
 
     @classmethod
-    async def connect(cls, namespaces: object, platform: object, counters: object) -> object:
-        del namespaces, platform, counters
+    async def connect(cls, namespaces: object, platform: object, metrics: object) -> object:
+        del namespaces, platform, metrics
         if os.environ["STUB"] == "no credentials":
             from daskjob.core.errors import ApiError
 
