@@ -264,7 +264,7 @@ async def test_a_running_id_is_rejected_and_can_be_reused_after_its_end(bench: B
     assert isinstance(second, NotRunning)
     third = await bench.start("sleep", LONG)
     assert isinstance(third, NotRunning)
-    assert third.error == "a still runs"
+    assert third.error == "a is still running"
     await bench.processes.stop("a", grace_seconds=0)
     await bench.end_of()
     assert isinstance(await bench.start("true"), Started)
