@@ -115,7 +115,7 @@ def test_operator_says_that_it_is_ready_and_ends_with_0_on_a_signal(
 ) -> None:
     with operator(folder, "--all-namespaces") as process:
         process.until("is ready after")
-        process.until("became the leader; making passes")
+        process.until("became the leader of .*; making passes")
         code, seconds = process.end(number)
         assert (code, seconds < 5.0) == (0, True), process.text
         assert "daskjob has shut down" in process.text
@@ -124,7 +124,7 @@ def test_operator_says_that_it_is_ready_and_ends_with_0_on_a_signal(
 
 def test_operator_answers_probes_and_tells_its_numbers(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        process.until("became the leader; making passes")
+        process.until("became the leader of .*; making passes")
         assert process.get("/healthz") == (200, "ok\n")
         assert process.get("/readyz") == (200, "leader\n")
         code, text = process.get("/metrics")
@@ -179,7 +179,7 @@ def test_address_that_is_taken_ends_with_1(folder: Path) -> None:
 
 def test_logs_are_json_where_that_is_asked_for(folder: Path) -> None:
     with operator(folder, "--log-format=json", "--standalone") as process:
-        process.until("became the leader; making passes")
+        process.until("became the leader of .*; making passes")
         process.end()
         lines = [json.loads(line) for line in process.text.splitlines()]
         assert all({"timestamp", "severity", "logger", "message"} <= set(line) for line in lines)
@@ -210,7 +210,7 @@ def test_plugin_that_blocks_for_ever_keeps_nobody_from_leaving(folder: Path) -> 
 
 def test_operator_without_plugins_stays_below_80_mb(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        process.until("became the leader; making passes")
+        process.until("became the leader of .*; making passes")
         assert process.get("/metrics")[0] == 200
         assert process.rss_megabytes() < 80.0
 
