@@ -155,7 +155,8 @@ class Operator:
 
     async def _release(self) -> None:
         """Release all Leases, so that standbys take over at once."""
-        await asyncio.gather(*(scope.lead.release() for scope in self._scopes.values()))
+        releases = (scope.lead.release() for scope in self._scopes.values())
+        await asyncio.gather(*releases, return_exceptions=True)
 
     def _scope_of(self, namespace: str) -> Scope | None:
         return self._scopes.get(namespace) or self._scopes.get(None)
