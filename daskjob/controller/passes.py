@@ -1,7 +1,8 @@
 """The loop of passes: take the objects that are due, and make each due again when its pass says so.
 
-At most 16 passes run at a time, and one per object. A failed pass, whatever the error, affects only
-its object, which backs off, and is logged. This is the only place that catches ``Exception``.
+At most 16 passes run at a time, and one per object; each watched namespace has its own 16. A failed
+pass, whatever the error, affects only its object, which backs off, and is logged. This is the only
+place that catches ``Exception``.
 """
 
 from __future__ import annotations
