@@ -93,10 +93,10 @@ class Jobs:
             key = Key(ref.kind, ref.namespace, ref.name)
             self._advance(key, known, job_status_from(status))
 
-    def clear(self) -> None:
-        """Forget all jobs: another operator leads now."""
-        self._known.clear()
-        self._places.clear()
+    def clear(self, covers: Callable[[str], bool]) -> None:
+        """Forget all jobs of these namespaces: another operator leads there now."""
+        for key in [key for key in self._known if covers(key.namespace)]:
+            self._move(key, self._known.pop(key), None)
 
     def samples(self) -> list[Sample]:
         """Return the number of jobs by phase and reason."""

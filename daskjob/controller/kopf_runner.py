@@ -1,9 +1,10 @@
 """kopf alongside the operator, for the handlers of users' plugins.
 
 The operator itself has no kopf handlers, so without plugins kopf is not even imported and costs no
-memory and no requests. With plugins it runs in its own thread and event loop, and only while this
-operator leads: two operators would run each handler twice. If it exits, which cancels every task of
-its loop, it is restarted with a growing delay; a plugin that blocks stops only the other plugins.
+memory and no requests. With plugins it runs in its own thread and event loop, and only where this
+operator leads (``plugin_runs``): two operators would run each handler twice. If it exits, which
+cancels every task of its loop, it is restarted with a growing delay; a plugin that blocks stops
+only the other plugins.
 
 This is the only module that imports kopf, and it does so only to start it.
 """
@@ -94,10 +95,14 @@ class KopfRunner:
         #: Runs synchronous handlers; one for all runs, since it is never shut down.
         self._executor = ThreadPoolExecutor(thread_name_prefix="kopf-handler")
 
-    async def run(self) -> None:
-        """Run kopf until cancelled, and restart it if it exits; without plugins do nothing."""
+    async def run(self, namespaces: Namespaces | None = None) -> None:
+        """Run kopf until cancelled, and restart it if it exits; without plugins do nothing.
+
+        ``namespaces`` are those of this run, if not all of the operator's.
+        """
         if not self._plugins:
             return
+        where = namespaces or self._namespaces
         if self._loading is None:
             self._loading = asyncio.create_task(_in_thread(self._load, "plugins"))
         if not await asyncio.shield(self._loading):
@@ -105,7 +110,7 @@ class KopfRunner:
             return
         failures = 0
         while True:
-            lasted = await self._run_once()
+            lasted = await self._run_once(where)
             failures = 1 if lasted >= HEALTHY_SECONDS else failures + 1
             wait = min(FIRST_WAIT_SECONDS * 2.0 ** min(failures - 1, 20), LONGEST_WAIT_SECONDS)
             wait *= random.uniform(0.8, 1.2)
@@ -119,13 +124,13 @@ class KopfRunner:
         logging.getLogger("kopf._core.reactor.running").addFilter(_is_relevant)
         return load_plugins(self._plugins)
 
-    async def _run_once(self) -> float:
+    async def _run_once(self, namespaces: Namespaces) -> float:
         """Run kopf until it ends; return for how many seconds it ran."""
         loop = asyncio.get_running_loop()
         if self._last is not None:
             await self._last.ended()
         started = loop.time()
-        self._last = thread = KopfThread(self._operator)
+        self._last = thread = KopfThread(functools.partial(self._operator, namespaces))
         thread.start()
         try:
             error = await thread.ended()
@@ -135,18 +140,18 @@ class KopfRunner:
         logger.error("kopf ended: %s", reason, exc_info=error)
         return loop.time() - started
 
-    def _operator(self, stop: asyncio.Event) -> Coroutine[None, None, None]:
+    def _operator(self, namespaces: Namespaces, stop: asyncio.Event) -> Coroutine[None, None, None]:
         """Return kopf as a coroutine for the event loop of its thread."""
         import kopf
 
         settings = kopf.OperatorSettings()
         settings.execution.executor = self._executor
-        harden(settings, self._namespaces)
+        harden(settings, namespaces)
         return kopf.operator(
             settings=settings,
             standalone=True,
-            clusterwide=self._namespaces.everywhere,
-            namespaces=self._namespaces.names or self._namespaces.patterns,
+            clusterwide=namespaces.everywhere,
+            namespaces=namespaces.names or namespaces.patterns,
             liveness_endpoint=self._liveness or None,
             stop_flag=stop,
         )

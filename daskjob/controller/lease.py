@@ -1,4 +1,4 @@
-"""Leader election: only the operator that holds a Lease makes passes.
+"""Leader election: only the operator that holds the Lease of a namespace makes its passes.
 
 A ``coordination.k8s.io`` Lease names its holder, and the holder renews it every 10 s. A leader that
 cannot renew stops in time by itself. A standby takes over if it has not seen the Lease change for
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from daskjob.controller.clock import Clock, machine_clock, utc_now
 from daskjob.core.errors import Conflict, DaskJobError, NotFound
@@ -52,7 +52,13 @@ class LeaseApi(Protocol):
     """The Leases of a cluster. Callers set the timeout of each request."""
 
     async def get(self, namespace: str, name: str) -> Manifest | None:
-        """Return a Lease from the API server, not from a cache; ``None``: there is none."""
+        """Return a Lease from the API server, not from a cache; ``None``: there is none.
+
+        Raises
+        ------
+        DaskJobError
+            It cannot be read, or the answer is not a Lease.
+        """
         ...
 
     async def create(self, manifest: Manifest) -> Manifest:
@@ -78,21 +84,31 @@ class LeaseApi(Protocol):
         ...
 
 
-# The content of a Lease.
+# The content of a Lease. Others write it too: any value may be of any type.
+
+
+def _spec(lease: Manifest | None) -> dict[str, Any]:
+    spec = (lease or {}).get("spec")
+    return spec if isinstance(spec, dict) else {}
+
+
+def _number(value: object) -> int:
+    """Return a whole number; 0 if it is none, or not positive."""
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def holder(lease: Manifest) -> str:
     """Return the identity of a Lease's holder; empty: none."""
-    return str((lease.get("spec") or {}).get("holderIdentity") or "")
+    return str(_spec(lease).get("holderIdentity") or "")
 
 
 def taken(
     lease: Manifest | None, namespace: str, identity: str, term: Term, now: datetime
 ) -> Manifest:
     """Return the Lease as its new or renewing holder writes it."""
-    spec = (lease or {}).get("spec") or {}
+    spec = _spec(lease)
     moment = _micro_time(now)
-    changes = int(spec.get("leaseTransitions") or 0)
+    changes = _number(spec.get("leaseTransitions"))
     stays = holder(lease or {}) == identity
     base = lease or {
         "apiVersion": "coordination.k8s.io/v1",
@@ -114,7 +130,7 @@ def taken(
 
 def released(lease: Manifest, now: datetime) -> Manifest:
     """Return the Lease as its holder releases it: any operator may take it at once."""
-    spec = {**(lease.get("spec") or {}), "holderIdentity": "", "leaseDurationSeconds": 1}
+    spec = {**_spec(lease), "holderIdentity": "", "leaseDurationSeconds": 1}
     return {**lease, "spec": {**spec, "renewTime": _micro_time(now)}}
 
 
@@ -137,8 +153,7 @@ def sighted(lease: Manifest, before: Sighting | None, at: float) -> Sighting:
     version = str(metadata(lease).get("resourceVersion", ""))
     if before is not None and before.version == version:
         return before
-    duration = (lease.get("spec") or {}).get("leaseDurationSeconds")
-    seconds = float(duration) if isinstance(duration, int) and duration > 0 else TERM.duration
+    seconds = float(_number(_spec(lease).get("leaseDurationSeconds"))) or TERM.duration
     return Sighting(holder(lease), version, seconds, at)
 
 
@@ -248,7 +263,7 @@ class LeaseHolder:
         if may_take(lease, self._identity, sighting, started):
             try:
                 await self._write(lease)
-            except (Conflict, NotFound):
+            except Conflict:
                 # Another operator was faster: the next read shows which.
                 return Sighting("another operator", "", self._term.duration, started)
             return None
@@ -318,55 +333,6 @@ class LeaseHolder:
         if text != self._logged:
             logger.info("%s", text)
             self._logged = text
-
-
-class AllLeases:
-    """The leadership of several Leases, one in each namespace: all of them or none."""
-
-    def __init__(self, holders: Sequence[LeaseHolder]) -> None:
-        self._holders = holders
-
-    def held(self) -> bool:
-        """Return whether all Leases are ours."""
-        return all(one.held() for one in self._holders)
-
-    async def acquire(self) -> None:
-        """Take one after the other, always in the same order: that rules out a deadlock."""
-        while not self.held():
-            async with _Tasks() as keeping:
-                for one in self._holders:
-                    await one.acquire()
-                    keeping.start(one.keep())
-
-    async def keep(self) -> None:
-        """Renew all; when one is lost, release the others and return."""
-        async with _Tasks() as keeping:
-            for one in self._holders:
-                keeping.start(one.keep())
-            await asyncio.wait(keeping.tasks, return_when=asyncio.FIRST_COMPLETED)
-        await self.release()
-
-    async def release(self) -> None:
-        """Release all."""
-        await asyncio.gather(*(one.release() for one in self._holders))
-
-
-class _Tasks:
-    """Tasks that are cancelled at the end of their ``async with`` block."""
-
-    def __init__(self) -> None:
-        self.tasks: list[asyncio.Task[None]] = []
-
-    def start(self, work: Coroutine[None, None, None]) -> None:
-        self.tasks.append(asyncio.create_task(work))
-
-    async def __aenter__(self) -> _Tasks:
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 def _reason(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """The loop of passes: take the objects that are due, and make each due again when its pass says so.
 
-At most 16 passes run at a time, and one per object. A failed pass, whatever the error, affects only
-its object, which backs off, and is logged. This is the only place that catches ``Exception``.
+At most 16 passes run at a time, and one per object; each watched namespace has its own 16. A failed
+pass, whatever the error, affects only its object, which backs off, and is logged. This is the only
+place that catches ``Exception``.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def _ignore(_key: Key, _succeeded: bool, _seconds: float) -> None:
 class Passes:
     """Passes over all objects of a world, until stopped.
 
-    ``backend`` is the backend of the passes, if it is not the world itself.
+    ``backend`` is the backend of the passes, if it is not the world itself. ``concurrency`` is
+    shared by all passes of the process.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Passes:
         now: Callable[[], datetime] = utc_now,
         on_pass: OnPass = _ignore,
         covers: Callable[[str], bool] = lambda _namespace: True,
+        concurrency: PassConcurrency | None = None,
     ) -> None:
         self.queue: WorkQueue[Key] = WorkQueue(clock)
         self._world = world
@@ -64,7 +67,7 @@ class Passes:
         self._now = now
         self._on_pass = on_pass
         self._covers = covers
-        self._concurrency = PassConcurrency(clock)
+        self._concurrency = concurrency or PassConcurrency(clock)
         self._changed = asyncio.Event()
         self._stopping = False
 
@@ -85,7 +88,7 @@ class Passes:
 
     async def run(self) -> None:
         """Make passes over all objects, and over each one that changes, until stopped."""
-        for key in self._world.subjects():
+        for key in self._subjects():
             self.wake(key)
         async with asyncio.TaskGroup() as passes:
             resync = passes.create_task(self._resync())
@@ -141,10 +144,13 @@ class Passes:
         self.queue.done(key, wake_in)
         logger.debug("pass done; %s", _next_pass(wake_in), extra={"key": key})
 
+    def _subjects(self) -> list[Key]:
+        return [key for key in self._world.subjects() if self._covers(key.namespace)]
+
     async def _resync(self) -> None:
         """Wake every object once per interval, a few at a time."""
         while True:
-            keys = self._world.subjects()
+            keys = self._subjects()
             share = -(-len(keys) // RESYNC_STEPS)
             for step in range(RESYNC_STEPS):
                 await asyncio.sleep(RESYNC_SECONDS / RESYNC_STEPS)

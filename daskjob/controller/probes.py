@@ -176,5 +176,9 @@ class _Connections:
     def _find(self, method: str, target: str) -> Answer:
         if method not in ("GET", "HEAD"):
             return Answer(405, "only GET and HEAD are supported\n")
-        route = self._routes.get(urlsplit(target).path)
+        try:
+            path = urlsplit(target).path
+        except ValueError:
+            return Answer(400, "this is not a path\n")
+        route = self._routes.get(path)
         return route() if route else Answer(404, f"try {', '.join(self._routes)}\n")

@@ -1,8 +1,12 @@
-"""All metrics of the operator (``/metrics``), and the source of each."""
+"""All metrics of the operator (``/metrics``), and the source of each.
+
+Namespaces are a label only where the operator's own options name them: that bounds their number.
+Prometheus sets the label ``namespace`` itself, to that of the operator's pod.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from daskjob import __version__
 from daskjob.controller.job_metrics import Jobs
@@ -17,19 +21,22 @@ from daskjob.controller.metrics import (
     process_metrics,
 )
 from daskjob.controller.queue import WorkQueue
+from daskjob.controller.scope import Scope
 from daskjob.controller.world import World
 from daskjob.core.manifests import Key
+
+#: The label of a scope, and its value if the operator watches all namespaces.
+WATCHED_NAMESPACE, ALL_NAMESPACES = "watched_namespace", "*"
 
 PASS_BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
 
 
 class Telemetry:
-    """The metrics of one operator, which sets ``world`` and ``queue``."""
+    """The metrics of one operator, which sets ``world`` and ``scopes``."""
 
     def __init__(self) -> None:
         self.world: World | None = None
-        #: The queue of this term; ``None``: this operator does not lead.
-        self.queue: WorkQueue[Key] | None = None
+        self.scopes: Sequence[Scope] = ()
         self.jobs = Jobs()
         self.requests = RequestCounters()
         self._passes = Counter(
@@ -40,6 +47,11 @@ class Telemetry:
         )
         self._all = Metrics([*self._of_operator(), *self._of_jobs(), *self._of_passes()])
         self._all.add(*self._of_world(), *process_metrics())
+
+    @property
+    def queues(self) -> list[WorkQueue[Key]]:
+        """The queues of the namespaces that this operator leads."""
+        return [queue for scope in self.scopes if (queue := scope.queue) is not None]
 
     def text(self) -> str:
         """Return all metrics in Prometheus' text format."""
@@ -60,8 +72,20 @@ class Telemetry:
             ),
             Gauge(
                 "daskjob_leader",
-                "1 if this operator is the leader, else 0.",
-                lambda: float(self.queue is not None),
+                "1 if this operator is the leader, of at least one namespace, else 0.",
+                lambda: float(any(scope.leading for scope in self.scopes)),
+            ),
+            Gauge(
+                "daskjob_namespace_synced",
+                "1 if the first lists of a watched namespace are complete, else 0.",
+                self._of_scopes(lambda scope: scope.synced),
+                (WATCHED_NAMESPACE,),
+            ),
+            Gauge(
+                "daskjob_namespace_leader",
+                "1 if this operator is the leader of a watched namespace, else 0.",
+                self._of_scopes(lambda scope: scope.leading),
+                (WATCHED_NAMESPACE,),
             ),
         ]
 
@@ -80,22 +104,22 @@ class Telemetry:
             Gauge(
                 "daskjob_queue_depth",
                 "Objects waiting for a pass.",
-                self._of_queue(lambda queue: queue.depth),
+                self._of_queues(sum, lambda queue: queue.depth),
             ),
             Gauge(
                 "daskjob_queue_oldest_seconds",
                 "Longest time that any object has been waiting for a pass.",
-                self._of_queue(lambda queue: queue.oldest_seconds),
+                self._of_queues(_longest, lambda queue: queue.oldest_seconds),
             ),
             Gauge(
                 "daskjob_queue_timers",
                 "Objects with a scheduled later pass.",
-                self._of_queue(lambda queue: queue.timers),
+                self._of_queues(sum, lambda queue: queue.timers),
             ),
             Gauge(
                 "daskjob_queue_failing",
                 "Objects whose last pass failed.",
-                self._of_queue(lambda queue: queue.failing),
+                self._of_queues(sum, lambda queue: queue.failing),
             ),
             self._passes,
             self._pass_seconds,
@@ -104,10 +128,28 @@ class Telemetry:
     def _of_world(self) -> list[Metric]:
         silence = Gauge(
             "daskjob_watch_silent_seconds",
-            "Time since the last event or relist of the quietest watch.",
-            lambda: self.world.silent_seconds() if self.world else 0.0,
+            "Time since the last event or relist of a namespace's quietest watch.",
+            self._of_scopes(self._silent_seconds),
+            (WATCHED_NAMESPACE,),
         )
         return [self.requests.requests, self.requests.seconds, self.requests.watches, silence]
 
-    def _of_queue(self, read: Callable[[WorkQueue[Key]], float]) -> Callable[[], float]:
-        return lambda: float(read(self.queue)) if self.queue else 0.0
+    def _silent_seconds(self, scope: Scope) -> float:
+        return self.world.silent_seconds(scope.namespace) if self.world else 0.0
+
+    def _of_scopes(self, read: Callable[[Scope], float]) -> Callable[[], list[Sample]]:
+        return lambda: [
+            Sample((scope.namespace or ALL_NAMESPACES,), float(read(scope)))
+            for scope in self.scopes
+        ]
+
+    def _of_queues(
+        self,
+        joined: Callable[[Iterable[float]], float],
+        read: Callable[[WorkQueue[Key]], float],
+    ) -> Callable[[], float]:
+        return lambda: float(joined(read(queue) for queue in self.queues))
+
+
+def _longest(seconds: Iterable[float]) -> float:
+    return max(seconds, default=0.0)

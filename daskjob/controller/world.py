@@ -1,4 +1,7 @@
-"""The interface to the Kubernetes cluster of the operator, and how to connect to it."""
+"""The interface to the Kubernetes cluster of the operator, and how to connect to it.
+
+``namespace`` is one of those that were connected to; ``None`` if that was all of them.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,16 @@ class World(Backend, Protocol):
         """The Leases of this cluster, for leader election."""
         ...
 
-    async def run(self) -> None:
-        """Keep the cache up to date, until cancelled."""
+    async def run_watches(self, namespace: str | None) -> None:
+        """Keep the cache of a namespace up to date, until cancelled; ``None``: of all of them."""
         ...
 
-    async def synced(self) -> None:
-        """Wait until the first lists are complete."""
+    async def run_queries(self) -> None:
+        """Query schedulers, until cancelled."""
+        ...
+
+    async def synced(self, namespace: str | None) -> None:
+        """Wait until the first lists of a watched namespace are complete."""
         ...
 
     def subscribe(self, wake: Wake) -> None:
@@ -36,8 +43,8 @@ class World(Backend, Protocol):
         """
         ...
 
-    def before_writes(self, check: Callable[[], None]) -> None:
-        """Call this right before each write is sent, and before each retry.
+    def before_writes(self, check: Callable[[str], None]) -> None:
+        """Call this with its namespace right before each write is sent, and before each retry.
 
         If it raises, the write is not sent and raises the same error. Writes of Leases are exempt.
         """
@@ -47,8 +54,12 @@ class World(Backend, Protocol):
         """Return the keys of all objects that need passes, owners first."""
         ...
 
-    def silent_seconds(self) -> float:
-        """Return how long the quietest watch has been silent, in seconds."""
+    def silent_seconds(self, namespace: str | None) -> float:
+        """Return how long a namespace's quietest watch has had no event and no relist."""
+        ...
+
+    def unanswered_seconds(self, namespace: str | None) -> float:
+        """Return the same, where an answer that denies the request counts as an event."""
         ...
 
     async def close(self) -> None:

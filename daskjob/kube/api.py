@@ -51,11 +51,12 @@ WARNINGS_LIMIT = 50
 
 #: Called after each request with Kubernetes' verb, kind, status code (0: no response) and seconds.
 OnRequest = Callable[[str, str, int, float], None]
-#: Called right before a write is sent. If it raises, the write is not sent and raises the same.
-BeforeWrite = Callable[[], None]
+#: Called with its namespace right before a write is sent. If it raises, the write is not sent and
+#: raises the same.
+BeforeWrite = Callable[[str], None]
 
 
-def _allow_all() -> None:
+def _allow_all(_namespace: str) -> None:
     """Allow every write."""
 
 
@@ -325,7 +326,7 @@ class Api:
         if self._session is None:
             raise RuntimeError("open the Api with 'async with' first")
         if request.writes:
-            self.before_write()
+            self.before_write(request.namespace or "")
         query = f"?{urlencode(request.query)}" if request.query else ""
         started = time.monotonic()
         code = 0

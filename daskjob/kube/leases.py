@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from daskjob.core.errors import NotFound
-from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.manifests import Manifest, ObjectRef, object_ref
 from daskjob.kube.api import Api
 from daskjob.kube.decoding import read_object
+from daskjob.kube.errors import UnexpectedObject
 
 
 class Leases:
@@ -15,9 +16,16 @@ class Leases:
         self._api = api
 
     async def get(self, namespace: str, name: str) -> Manifest | None:
-        """Return the Lease as the API server has it now; ``None`` if there is none."""
+        """Return the Lease as the API server has it now; ``None`` if there is none.
+
+        Raises
+        ------
+        UnexpectedObject
+            The answer is not this Lease.
+        """
+        ref = ObjectRef("Lease", namespace, name)
         try:
-            return read_object(await self._api.get(ObjectRef("Lease", namespace, name)))
+            return _lease(await self._api.get(ref), ref)
         except NotFound:
             return None
 
@@ -28,8 +36,10 @@ class Leases:
         ------
         Conflict
             A Lease of this name exists.
+        UnexpectedObject
+            The answer is not this Lease; it may have been created.
         """
-        return read_object(await self._api.create(manifest))
+        return _lease(await self._api.create(manifest), object_ref(manifest))
 
     async def update(self, manifest: Manifest) -> Manifest:
         """Replace a Lease if it still has this resourceVersion, and return it.
@@ -38,5 +48,22 @@ class Leases:
         ------
         NotFound, Conflict
             It is gone; it has changed.
+        UnexpectedObject
+            The answer is not this Lease; it may have been replaced.
         """
-        return read_object(await self._api.replace(manifest))
+        return _lease(await self._api.replace(manifest), object_ref(manifest))
+
+
+def _lease(data: bytes, wanted: ObjectRef) -> Manifest:
+    """Return a Lease of an answer, if it is the one of this name.
+
+    Anything else, such as a proxy's page, would look like a Lease that nobody holds.
+    """
+    found = read_object(data)
+    meta = found.get("metadata")
+    if not isinstance(meta, dict) or not isinstance(meta.get("resourceVersion"), str):
+        raise UnexpectedObject(f"the answer is not {wanted}")
+    there = object_ref(found)
+    if (there.kind, there.namespace, there.name) != (wanted.kind, wanted.namespace, wanted.name):
+        raise UnexpectedObject(f"the answer is not {wanted}")
+    return found

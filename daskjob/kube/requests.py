@@ -43,6 +43,8 @@ class Request:
     path: str
     #: The object or list, for messages.
     subject: str
+    #: The namespace of the object or list; ``None``: all namespaces.
+    namespace: str | None
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     content_type: str = JSON
@@ -71,6 +73,7 @@ class Request:
             resource,
             resource.path(ref.namespace, name, subresource),
             str(ref),
+            ref.namespace,
             body=None if body is None else msgspec.json.encode(body),
             content_type=content_type,
             metadata_only=metadata_only,
@@ -85,6 +88,7 @@ class Request:
             selection.resource,
             selection.path,
             f"{verb} of {selection.resource.plural}",
+            selection.namespace,
             {**query, **selection.query},
             metadata_only=selection.metadata_only,
             tries=1,

@@ -17,6 +17,8 @@ from tests.cluster.binaries import binary
 CHART = Path(__file__).parents[2] / "operator-chart"
 RELEASE = "rel"
 NAMESPACE = "operators"
+#: Without a cluster, Helm renders for the Kubernetes that it was built with, or for an ancient one.
+FOR_KUBERNETES = "--kube-version=1.30.0"
 
 Manifest = dict[str, Any]
 Values = Mapping[str, Any]
@@ -45,7 +47,7 @@ def render(values: Values | None = None, *arguments: str) -> list[Manifest]:
 @cache
 def rendered(values: str, *arguments: str) -> str:
     """Return the text that Helm renders; cached."""
-    release = ["template", RELEASE, str(CHART), f"--namespace={NAMESPACE}"]
+    release = ["template", RELEASE, str(CHART), f"--namespace={NAMESPACE}", FOR_KUBERNETES]
     return helm(*release, "--values=-", *arguments, stdin=values)
 
 
@@ -70,7 +72,14 @@ def notes(values: Values, folder: Path) -> str:
     (chart / "templates" / "notes.yaml").write_text(
         'notes: {{ tpl (.Files.Get "notes") . | quote }}'
     )
-    release = ["template", RELEASE, str(chart), f"--namespace={NAMESPACE}", "--values=-"]
+    release = [
+        "template",
+        RELEASE,
+        str(chart),
+        f"--namespace={NAMESPACE}",
+        FOR_KUBERNETES,
+        "--values=-",
+    ]
     shown = helm(*release, "--show-only=templates/notes.yaml", stdin=json.dumps(values))
     return str(yaml.safe_load(shown)["notes"])
 

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import yaml
 
 import daskjob
-from tests.chart.rendering import CHART, defaults, helm, objects
+from tests.chart.rendering import CHART, FOR_KUBERNETES, NotRendered, defaults, helm, objects
 
 KEY = re.compile(r"(?P<indent> *)(?P<key>\w+):(?P<value>.*)")
 
@@ -62,9 +63,20 @@ def test_chart_has_the_version_of_the_operator_that_it_installs() -> None:
     assert chart["version"] == chart["appVersion"] == daskjob.__version__
 
 
+@pytest.mark.parametrize("version", ["1.30.0", "1.30.0-eks-1234", "1.34.1+k3s1"])
+def test_kubernetes_1_30_and_newer_is_accepted(version: str) -> None:
+    assert helm("template", "daskjob", str(CHART), f"--kube-version={version}")
+
+
+def test_kubernetes_before_1_30_is_rejected_since_it_rejects_the_crds() -> None:
+    with pytest.raises(NotRendered, match=r"requires kubeVersion: >=1\.30\.0-0"):
+        helm("template", "daskjob", str(CHART), "--kube-version=1.29.14")
+
+
 def test_static_manifests_name_their_namespace() -> None:
     """``kubectl apply`` would create objects without a namespace in the current one."""
-    shown = helm("template", "daskjob", str(CHART), "--namespace=dask-operator", "--include-crds")
+    where = ["--namespace=dask-operator", "--include-crds", FOR_KUBERNETES]
+    shown = helm("template", "daskjob", str(CHART), *where)
     items: list[dict[str, Any]] = objects(shown)
     namespaces = {
         item["kind"]: item["metadata"].get("namespace")

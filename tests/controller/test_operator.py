@@ -14,10 +14,11 @@ import pytest
 from daskjob.controller import memory
 from daskjob.controller.kopf_runner import KopfRunner
 from daskjob.controller.leader_only import NotLeading
-from daskjob.controller.lease import AllLeases, Alone
-from daskjob.controller.operator import Operator, kept_running, leadership
+from daskjob.controller.lease import Alone, LeaseHolder
+from daskjob.controller.operator import Operator, leadership
 from daskjob.controller.options import Options, parse
 from daskjob.controller.plugins import Plugin
+from daskjob.controller.tasks import kept_running
 from daskjob.controller.world import World
 from daskjob.core.errors import ApiError, DaskJobError
 from daskjob.core.manifests import Key
@@ -49,6 +50,8 @@ class Story:
         if self.trouble is not None:
             raise self.trouble
         self.asked_for = namespaces
+        for name in namespaces:
+            self.world.add(name)
         return self.world
 
     @contextlib.asynccontextmanager
@@ -144,18 +147,18 @@ async def test_no_pass_runs_before_the_first_lists_are_complete(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        story.world.first_lists.clear()
+        story.world.first_lists[None].clear()
         story.world.submit(manifests.job())
         async with story.operator() as operator:
             await asyncio.sleep(100)
             assert story.world.writes == []
             assert story.world.leases.requests == []
             assert operator.readyz().code == 503
-            story.world.first_lists.set()
+            story.world.first_lists[None].set()
             await asyncio.sleep(1)
             assert operator.readyz().code == 200
             assert story.world.writes != []
-    waiting = "still waiting for the first lists from the API server"
+    waiting = "still waiting for the first lists of all namespaces"
     assert 2 <= messages(caplog).count(waiting) <= 5
 
 
@@ -223,6 +226,8 @@ async def test_write_of_a_pass_that_outlasts_the_lead_is_not_sent(story: Story) 
         loop = asyncio.get_running_loop()
         assert isinstance(loop, virtual_time.VirtualLoop)
         await asyncio.sleep(0.1)
+        # Otherwise it would lead again at once, and write.
+        story.world.leases.trouble = ApiError("503")
         loop.now += 60.0
         story.world.hold.set()
         story.world.hold = None
@@ -236,23 +241,23 @@ async def test_backend_checks_the_lead_again_right_before_it_sends(
 ) -> None:
     async with story.operator():
         await asyncio.sleep(1)
-        story.world.check()
+        story.world.check("default")
         story.world.leases.trouble = ApiError("503")
         await asyncio.sleep(14)
         with pytest.raises(NotLeading):
-            story.world.check()
+            story.world.check("default")
         story.world.leases.trouble = None
         await asyncio.sleep(20)
-        story.world.check()
+        story.world.check("default")
 
 
 def test_leases_are_in_the_watched_namespaces_or_in_kube_system() -> None:
     leases = ScriptedWorld().leases
-    assert isinstance(leadership(leases, parse(["--no-lease"], {})), Alone)
-    for arguments, where in (([], ["kube-system"]), (["-n", "b,a"], ["a", "b"])):
-        lead = leadership(leases, parse(arguments, {}))
-        assert isinstance(lead, AllLeases)
-        assert [one.namespace for one in lead._holders] == where
+    assert isinstance(leadership(leases, None, parse(["--no-lease"], {})), Alone)
+    for namespace, where in ((None, "kube-system"), ("a", "a")):
+        lead = leadership(leases, namespace, parse([], {}))
+        assert isinstance(lead, LeaseHolder)
+        assert lead.namespace == where
 
 
 async def test_operator_without_a_lease_sends_no_lease_requests(story: Story) -> None:
@@ -291,7 +296,7 @@ async def test_idle_operator_sends_only_lease_requests(story: Story) -> None:
 async def test_operator_is_not_alive_when_the_watches_are_silent(story: Story) -> None:
     async with story.operator() as operator:
         await asyncio.sleep(1)
-        story.world.silent = 121.0
+        story.world.unanswered[None] = 121.0
         assert operator.healthz().code == 503
 
 
@@ -319,13 +324,13 @@ async def test_failed_passes_are_retried_when_a_long_outage_ends(
         story.world.before_pass = broken
         async with story.operator():
             await asyncio.sleep(3600)
-            story.world.silent = 3600.0
+            story.world.silent[None] = 3600.0
             await asyncio.sleep(60)
             story.world.before_pass = lambda _key: None
-            story.world.silent = 0.0
+            story.world.silent[None] = 0.0
             await asyncio.sleep(7)
             assert story.world.job_status(KEY).started
-    assert "the API server responds again: retrying what failed" in messages(caplog)
+    assert "the watches of all namespaces work again: retrying what failed" in messages(caplog)
 
 
 async def test_broken_watches_are_restarted(caplog: pytest.LogCaptureFixture) -> None:

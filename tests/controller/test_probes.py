@@ -95,6 +95,8 @@ async def test_two_addresses_get_two_servers_and_the_same_one_gets_one() -> None
         (b"hello\r\n\r\n", 400),
         (b"GET /healthz SPDY/3\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
+        (b"GET http://[ HTTP/1.1\r\n\r\n", 400),
+        (b"HEAD //[a] HTTP/1.1\r\n\r\n", 400),
     ],
 )
 async def test_other_requests_are_rejected(request_bytes: bytes, code: int) -> None:

@@ -113,7 +113,7 @@ LIVENESS = "--liveness=http://127.0.0.1:0/healthz"
 def test_operator_logs_readiness_and_exits_with_0_on_a_signal(folder: Path, number: int) -> None:
     with operator(folder, "--all-namespaces") as process:
         process.until("is ready after")
-        process.until("became the leader; making passes")
+        process.until("became the leader of .*; making passes")
         code, seconds = process.end(number)
         assert (code, seconds < 5.0) == (0, True), process.text
         assert "daskjob has shut down" in process.text
@@ -122,7 +122,7 @@ def test_operator_logs_readiness_and_exits_with_0_on_a_signal(folder: Path, numb
 
 def test_operator_answers_probes_and_serves_metrics(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        process.until("became the leader; making passes")
+        process.until("became the leader of .*; making passes")
         assert process.get("/healthz") == (200, "ok\n")
         assert process.get("/readyz") == (200, "leader\n")
         code, text = process.get("/metrics")
@@ -178,7 +178,7 @@ def test_address_in_use_exits_with_1(folder: Path) -> None:
 
 def test_logs_are_json_on_request(folder: Path) -> None:
     with operator(folder, "--log-format=json", "--standalone") as process:
-        process.until("became the leader; making passes")
+        process.until("became the leader of .*; making passes")
         process.end()
         lines = [json.loads(line) for line in process.text.splitlines()]
         assert all({"timestamp", "severity", "logger", "message"} <= set(line) for line in lines)
@@ -209,7 +209,7 @@ def test_plugin_that_blocks_forever_does_not_block_the_exit(folder: Path) -> Non
 
 def test_operator_without_plugins_stays_below_80_mb(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
-        process.until("became the leader; making passes")
+        process.until("became the leader of .*; making passes")
         assert process.get("/metrics")[0] == 200
         assert process.rss_megabytes() < 80.0
 

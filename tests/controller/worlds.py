@@ -25,23 +25,25 @@ class LeaseStore:
         self.requests: list[str] = []
         #: Raised by every request while it is set.
         self.trouble: Exception | None = None
+        #: The same for the requests of one namespace.
+        self.troubles: dict[str, Exception] = {}
         self.seconds = 0.0
         self._version = 0
 
     async def get(self, namespace: str, name: str) -> Manifest | None:
-        await self._asked(f"get {namespace}/{name}")
+        await self._asked("get", namespace, name)
         return self.leases.get((namespace, name))
 
     async def create(self, manifest: Manifest) -> Manifest:
         where = self._where(manifest)
-        await self._asked("create {}/{}".format(*where))
+        await self._asked("create", *where)
         if where in self.leases:
             raise Conflict("the lease exists already")
         return self._store(where, manifest)
 
     async def update(self, manifest: Manifest) -> Manifest:
         where = self._where(manifest)
-        await self._asked("update {}/{}".format(*where))
+        await self._asked("update", *where)
         if where not in self.leases:
             raise NotFound("there is no such lease")
         if self.leases[where]["metadata"] != manifest["metadata"]:
@@ -63,11 +65,12 @@ class LeaseStore:
         self.leases[where] = stored
         return stored
 
-    async def _asked(self, what: str) -> None:
-        self.requests.append(what)
+    async def _asked(self, verb: str, namespace: str, name: str) -> None:
+        self.requests.append(f"{verb} {namespace}/{name}")
         await asyncio.sleep(self.seconds)
-        if self.trouble is not None:
-            raise self.trouble
+        trouble = self.troubles.get(namespace, self.trouble)
+        if trouble is not None:
+            raise trouble
 
 
 class Line:
@@ -103,18 +106,30 @@ class ScriptedWorld(FakeBackend):
         super().__init__()
         self.leases = LeaseStore()
         self.store.watch(self._wake_related)
-        self.first_lists = asyncio.Event()
-        self.first_lists.set()
-        self.silent = 0.0
+        #: Set where the first lists are complete, by namespace; ``None``: all of them.
+        self.first_lists: dict[str | None, asyncio.Event] = {}
+        #: How long the watches are silent, and how long without even a denial.
+        self.silent: dict[str | None, float] = {}
+        self.unanswered: dict[str | None, float] = {}
+        #: Raised once by the watches of a namespace.
+        self.broken: dict[str | None, Exception] = {}
         self.closed = False
-        #: Called right before each write.
-        self.check: Callable[[], None] = lambda: None
+        self.add(None)
+        #: Called with its namespace right before each write.
+        self.check: Callable[[str], None] = lambda _namespace: None
         #: Every observation of a pass: its time and its key.
         self.observed: list[tuple[float, Key]] = []
         #: Called before each observation; may raise or wait.
         self.before_pass: Callable[[Key], None] = lambda _key: None
         #: Awaited by each observation.
         self.hold: asyncio.Event | None = None
+
+    def add(self, namespace: str | None) -> None:
+        """Watch a namespace, which is listed at once; ``None``: all of them."""
+        if namespace not in self.first_lists:
+            self.first_lists[namespace] = asyncio.Event()
+            self.first_lists[namespace].set()
+            self.silent[namespace] = self.unanswered[namespace] = 0.0
 
     @property
     def now(self) -> datetime:
@@ -128,20 +143,28 @@ class ScriptedWorld(FakeBackend):
     def now(self, moment: datetime) -> None:
         self._base = moment
 
-    async def run(self) -> None:
+    async def run_watches(self, namespace: str | None) -> None:
+        if namespace in self.broken:
+            raise self.broken.pop(namespace)
         await asyncio.Event().wait()
 
-    async def synced(self) -> None:
-        await self.first_lists.wait()
+    async def run_queries(self) -> None:
+        await asyncio.Event().wait()
+
+    async def synced(self, namespace: str | None) -> None:
+        await self.first_lists[namespace].wait()
 
     def subscribe(self, wake: Wake) -> None:
         self._wakes.append(wake)
 
-    def before_writes(self, check: Callable[[], None]) -> None:
+    def before_writes(self, check: Callable[[str], None]) -> None:
         self.check = check
 
-    def silent_seconds(self) -> float:
-        return self.silent
+    def silent_seconds(self, namespace: str | None) -> float:
+        return self.silent[namespace]
+
+    def unanswered_seconds(self, namespace: str | None) -> float:
+        return self.unanswered[namespace]
 
     async def close(self) -> None:
         self.closed = True

@@ -287,7 +287,7 @@ class Lead:
 
     held = True
 
-    def check(self) -> None:
+    def check(self, _namespace: str) -> None:
         if not self.held:
             raise NotLeading("this operator leads no longer, and writes nothing")
 

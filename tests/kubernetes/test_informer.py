@@ -597,6 +597,31 @@ async def test_the_time_of_the_last_message_from_the_server_is_known(
     await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "is_an_answer"),
+    [
+        (403, 'pods is forbidden: User "x" cannot list resource "pods"', True),
+        (404, "the server could not find the requested resource", True),
+        (429, "too many requests", True),
+        (503, "the server is currently unable to handle the request", False),
+    ],
+)
+async def test_answer_that_denies_a_list_shows_that_the_server_is_there(
+    code: int, message: str, is_an_answer: bool, side: Side, namespace: str
+) -> None:
+    rule = side.proxy.on(answer(code, message), verb="list", times=None)
+    clock = Clock(100.0)
+    pace = replace(QUICK, shortest=0.0)
+    informer = Informer(side.api, side.cache, PODS, namespace=namespace, pace=pace, clock=clock)
+    clock.now = 200.0
+    task = asyncio.create_task(informer.run())
+    await until(lambda: rule.hits and informer.trouble)
+    assert informer.last_heard == 100.0
+    assert (informer.last_answered == 200.0) is is_an_answer
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 class Clock:
     def __init__(self, now: float) -> None:
         self.now = now

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: The default grace period of Kubernetes.
@@ -14,7 +14,7 @@ GRACE_SECONDS = 30.0
 
 
 class OperatorProcess:
-    """An operator for one namespace, with the same identity after each start.
+    """An operator of a namespace, or of several (comma-separated), that keeps its identity.
 
     Like a container that is restarted in its pod, it need not wait until its own Lease expires.
     """
@@ -25,8 +25,11 @@ class OperatorProcess:
         namespace: str,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        *,
+        words: Sequence[str] = (),
     ) -> None:
         self._namespace = namespace
+        self._words = words
         self._log = log
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("KUBE")},
@@ -41,7 +44,7 @@ class OperatorProcess:
         command = [sys.executable, "-m", "daskjob.controller", f"--namespace={self._namespace}"]
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command, "--verbose", stdout=log, stderr=log, env=self._environment
+                *command, "--verbose", *self._words, stdout=log, stderr=log, env=self._environment
             )
 
     @property

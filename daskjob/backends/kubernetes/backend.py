@@ -24,6 +24,7 @@ from daskjob.backends.kubernetes.asking.pod_warnings import PodWarnings
 from daskjob.backends.kubernetes.asking.retirements import Retirements, concerns
 from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.backends.kubernetes.watching.informer import (
+    Informer,
     OnWatchBroken,
     ignore_broken_watch,
     informers,
@@ -153,10 +154,21 @@ class KubernetesBackend:
     # Lifecycle
 
     async def run(self) -> None:
-        """Watch the API server and query schedulers, until cancelled."""
+        """Watch all namespaces and query schedulers, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for informer in self.informers:
+            for namespace in {informer.namespace for informer in self.informers}:
+                group.create_task(self.run_watches(namespace))
+            group.create_task(self.run_queries())
+
+    async def run_watches(self, namespace: str | None) -> None:
+        """Watch a namespace (``None``: the watches of all namespaces), until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self._informers(namespace):
                 group.create_task(informer.run())
+
+    async def run_queries(self) -> None:
+        """Query schedulers, and discard what is no longer needed, until cancelled."""
+        async with asyncio.TaskGroup() as group:
             group.create_task(self.agents.run())
             group.create_task(self._forget())
 
@@ -167,17 +179,17 @@ class KubernetesBackend:
             self.cache.tidy()
             self._writer.recent_events.tidy()
 
-    async def synced(self) -> None:
-        """Return once the first list of every kind is in the cache."""
-        for informer in self.informers:
+    async def synced(self, namespace: str | None) -> None:
+        """Return once a namespace's first list of every kind is in the cache."""
+        for informer in self._informers(namespace):
             await informer.synced.wait()
 
     def subscribe(self, wake: Wake) -> None:
         """Register a callback for the key of each object whose pass may see a change."""
         self._subscribers.append(wake)
 
-    def before_writes(self, check: Callable[[], None]) -> None:
-        """Register a check that runs right before each write; if it raises, nothing is sent."""
+    def before_writes(self, check: Callable[[str], None]) -> None:
+        """Register a check of the namespace of each write; if it raises, nothing is sent."""
         self._api.before_write = check
 
     def subjects(self) -> list[Key]:
@@ -188,9 +200,18 @@ class KubernetesBackend:
             for item in self.cache.all(kind)
         ]
 
-    def silent_seconds(self) -> float:
-        """Return how long the quietest informer has been silent, in seconds."""
-        return time.monotonic() - min(informer.last_heard for informer in self.informers)
+    def silent_seconds(self, namespace: str | None) -> float:
+        """Return how long the quietest informer of a namespace has been silent, in seconds."""
+        heard = (informer.last_heard for informer in self._informers(namespace))
+        return time.monotonic() - min(heard)
+
+    def unanswered_seconds(self, namespace: str | None) -> float:
+        """Return the same, where an answer that denies the request counts as heard."""
+        answered = (informer.last_answered for informer in self._informers(namespace))
+        return time.monotonic() - min(answered)
+
+    def _informers(self, namespace: str | None) -> list[Informer]:
+        return [informer for informer in self.informers if informer.namespace == namespace]
 
     def _wake(self, key: Key, within: float = 0.0) -> None:
         for wake in self._subscribers:

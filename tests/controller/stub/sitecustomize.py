@@ -35,10 +35,15 @@ class KubernetesBackend:
             raise ApiError("there is no service account here, and no kubeconfig")
         return cls()
 
-    async def run(self) -> None:
+    async def run_watches(self, namespace: object) -> None:
+        del namespace
         await asyncio.Event().wait()
 
-    async def synced(self) -> None:
+    async def run_queries(self) -> None:
+        await asyncio.Event().wait()
+
+    async def synced(self, namespace: object) -> None:
+        del namespace
         if os.environ["STUB"] == "unreachable":
             await asyncio.Event().wait()
 
@@ -51,7 +56,12 @@ class KubernetesBackend:
     def subjects(self) -> list[object]:
         return []
 
-    def silent_seconds(self) -> float:
+    def silent_seconds(self, namespace: object) -> float:
+        del namespace
+        return 0.0
+
+    def unanswered_seconds(self, namespace: object) -> float:
+        del namespace
         return 0.0
 
     async def close(self) -> None:

@@ -21,7 +21,13 @@ from daskjob.backends.kubernetes.watching.items import Change, ItemDecoder
 from daskjob.backends.kubernetes.watching.kinds import WATCHED, Watched
 from daskjob.core.errors import ApiError, DaskJobError, Forbidden
 from daskjob.kube.api import Api
-from daskjob.kube.errors import Expired, NoSuchResource, WatchFailed
+from daskjob.kube.errors import (
+    Expired,
+    NoSuchResource,
+    Throttled,
+    UnexpectedObject,
+    WatchFailed,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +86,8 @@ class Informer:
         self.synced = asyncio.Event()
         #: When the server last answered, by the clock: a list, or a line of a watch.
         self.last_heard = clock()
+        #: The same, including answers such as a 403: the server is there, and so are we.
+        self.last_answered = self.last_heard
         #: The current failure; ``None`` after a success.
         self.trouble: DaskJobError | None = None
         #: The number of lists and watches, for metrics and tests.
@@ -134,7 +142,7 @@ class Informer:
             page = self._decoder.page(
                 await self._api.list_page(self._selection, limit=self._page_limit, proceed=proceed)
             )
-            self.last_heard = self._clock()
+            self._heard()
             for item in page.items:
                 seen.add(item.ref.uid)
                 self._cache.put(item)
@@ -173,7 +181,7 @@ class Informer:
 
     def _take(self, change: Change) -> None:
         """Apply one line of a watch."""
-        self.last_heard = self._clock()
+        self._heard()
         self._fruitless = 0
         self._succeeded()
         if change.gone is not None:
@@ -181,6 +189,9 @@ class Informer:
         if change.item is not None:
             self._cache.put(change.item)
         self._version = max(change.version, self._version or 0)
+
+    def _heard(self) -> None:
+        self.last_heard = self.last_answered = self._clock()
 
     def _succeeded(self) -> None:
         if self.trouble is not None:
@@ -194,6 +205,8 @@ class Informer:
             logger.warning("%s: %s; trying again", self, error)
         self.trouble = error
         self._failures += 1
+        if _is_answer(error):
+            self.last_answered = self._clock()
         if _needs_list(error) or self._fruitless >= FRUITLESS_WATCHES:
             self._version = None
 
@@ -203,6 +216,11 @@ def _needs_list(error: DaskJobError) -> bool:
     if isinstance(error, WatchFailed):
         return error.code == GONE
     return isinstance(error, Expired | NoSuchResource | Forbidden)
+
+
+def _is_answer(error: DaskJobError) -> bool:
+    """Return whether the server decided this: a restart of this process would change nothing."""
+    return _needs_list(error) or isinstance(error, WatchFailed | Throttled | UnexpectedObject)
 
 
 def informers(
