@@ -282,7 +282,7 @@ async def test_workers_that_do_not_fit_into_one_answer_are_asked_for_page_by_pag
         assert [worker.name for worker in state.workers] == ["w-1", "w-2", "w-3", "w-4", "w-5"]
         assert routes == ["", "tls://[fd00::2]:1", "tls://[fd00::4]:1"]
         rows[1:] = []
-        # The others never come: what is known is not whole, and nobody asks for ever.
+        # The others never come: the state is not whole, and the requests end.
         state = await agents.fresh("c", endpoint)
         assert state is not None
         assert not state.is_whole
