@@ -53,14 +53,24 @@ PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 ANSWER_LIMIT_BYTES = 256 * 1024
 #: The report is kept in a DaskJob's status, which has 4 KiB for it and the reader's additions.
 REPORT_LIMIT_BYTES = 3584
-#: 2,000 addresses fit; a larger body is an error.
-BODY_LIMIT_BYTES = 128 * 1024
+#: The operator asks for 500 workers at once: their addresses fit, whatever their length.
+BODY_LIMIT_BYTES = 256 * 1024
 #: Above this number of workers a state row carries only what a decision needs.
 FULL_ROWS_LIMIT = 1000
+#: At most this number of rows is encoded for one answer; hardly ever do as many fit.
+ROWS_LIMIT = 4000
 RETIRE_LIMIT_SECONDS = 60.0
+#: The share of a retirement's time in which running tasks may finish before they are handed back.
+FINISH_SHARE = 0.5
+#: A heartbeat that arrives this long after a worker was asked to stop names what it still runs.
+HEARTBEAT_MARGIN_SECONDS = 0.1
+#: The number of tasks handed back in one turn of the scheduler's loop.
+HANDED_BACK_AT_ONCE = 500
 #: How long a confirmed worker waits to be stopped. If the caller died meanwhile, the worker would
 #: otherwise take no task ever again, and block the retirement of all others.
 CONFIRMED_SECONDS = 300.0
+#: A worker confirms each change of its status, at the latest after this time.
+ECHO_SECONDS = 60.0
 #: Workers report their memory at most every 0.5 s (distributed's heartbeat).
 SAMPLE_SECONDS = 0.5
 #: The number of departed workers whose peak memory is kept: those with the highest.
@@ -81,7 +91,6 @@ FULL_COLUMNS = (
     "resources",
 )
 COMPACT_COLUMNS = ("name", "address", "memory", "processing", "status")
-LEAST_COLUMNS = ("name", "address")
 
 CELLS: dict[str, Callable[[WorkerState], Any]] = {
     "name": lambda ws: str(ws.name),
@@ -320,11 +329,14 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         self.peaks: dict[str, int] = {}
         self.seen = 0
         self.lost = 0
-        #: Addresses that we are retiring, and the number of requests for each (0: confirmed).
-        self.retiring: dict[str, int] = {}
+        #: Addresses that we are retiring, or that are confirmed and not stopped yet.
+        self.retiring: set[str] = set()
+        #: Whether a request is retiring workers: the next one waits for it.
+        self.busy = False
         #: Timers that call confirmed workers back.
         self.holds: dict[str, asyncio.TimerHandle] = {}
-        self.hidden: Any = None
+        #: When workers were called back (monotonic seconds), by address.
+        self.called_back: dict[str, float] = {}
         self.moved_at: float | None = None
         self._moves = scheduler.transition_counter
         self._sample_at = 0.0
@@ -339,7 +351,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         if ws is not None:
             self.live[worker] = ws
             self.seen += 1
-            self.retiring.pop(worker, None)
+            self.retiring.discard(worker)
             cancel_hold(self, worker)
             self.history.add(time.time(), len(scheduler.workers))
 
@@ -352,8 +364,9 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         if ws is not None:
             self._see_memory(ws)
         cancel_hold(self, worker)
+        self.called_back.pop(worker, None)
         if worker in self.retiring:
-            del self.retiring[worker]
+            self.retiring.remove(worker)
         elif stimulus_id.startswith(UNANNOUNCED) and not announced(scheduler, worker):
             self.lost += 1
         if len(self.peaks) > len(self.live) + 2 * PEAKS_KEPT:
@@ -362,6 +375,17 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
     def restart(self, scheduler: Scheduler) -> None:  # noqa: ARG002
         """``client.restart()``: tasks are forgotten by transitions, but prefixes without any."""
         self.prefixes.look()
+
+    def may_call_back(self, address: str) -> bool:
+        """Return whether a worker, if it is closing, does so because of a retirement.
+
+        The echo of a retirement may arrive after the call back, and hide it for a moment.
+        """
+        status = self.scheduler.workers[address].status
+        if address in self.retiring or status in (Status.running, Status.paused):
+            return True
+        called_back = self.called_back.get(address, -math.inf)
+        return time.monotonic() - called_back < ECHO_SECONDS
 
     # Sampling.
 
@@ -409,16 +433,18 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         """Return the number of connected clients, without those that tasks opened on workers."""
         return sum(not str(c).startswith("Client-worker-") for c in self.scheduler.client_comms)
 
-    def state(self, groups: list[Group] | None = None) -> bytes:
+    def state(self, groups: list[Group] | None = None, after: str = "") -> bytes:
         """Return the answer to ``GET state``: below the limit, in one format for any size.
 
         ``target`` is about these groups, or else about those known at the start.
         ``workers.columns`` names the values in each of ``workers.rows``: all of them up to 1,000
-        workers, then what a decision needs, then names and addresses. ``workers.total`` also counts
-        omitted workers.
+        workers, else what a decision needs. Rows are in the order of addresses, from the first
+        `after` this one on; those that do not fit are left to the next page, and
+        ``workers.total`` counts the workers of all pages.
         """
         tasks = self.counts.snapshot()
-        workers = list(self.scheduler.workers.values())
+        every = self.scheduler.workers
+        workers = [ws for address, ws in sorted(every.items()) if address > after]
         answer: dict[str, Any] = {
             "version": 1,
             "schedulerId": self.scheduler.id,
@@ -429,15 +455,12 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             "idleSince": self.idle_since(tasks),
             "clients": self.clients(),
             "target": self.target(self.groups if groups is None else groups),
-            "workers": {"total": len(workers), "columns": [], "rows": []},
         }
-        forms = [FULL_COLUMNS, COMPACT_COLUMNS, LEAST_COLUMNS]
+        forms = [FULL_COLUMNS, COMPACT_COLUMNS]
         body = b""
-        for columns in forms[len(workers) > FULL_ROWS_LIMIT :]:
-            answer["workers"].update(
-                columns=columns,
-                rows=[[CELLS[column](ws) for column in columns] for ws in workers],
-            )
+        for columns in forms[len(every) > FULL_ROWS_LIMIT :]:
+            rows = [[CELLS[column](ws) for column in columns] for ws in workers[:ROWS_LIMIT]]
+            answer["workers"] = {"total": len(every), "columns": columns, "rows": rows}
             body = encode(answer)
             if len(body) <= ANSWER_LIMIT_BYTES:
                 return body
@@ -725,8 +748,13 @@ def at_risk(ws: WorkerState) -> bool:
 
 
 def retired(scheduler: Scheduler, address: str) -> bool:
-    """Return whether the worker takes no more work and holds no data at risk."""
+    """Return whether the worker takes no more work, has none, and holds no data at risk."""
     ws = scheduler.workers[address]
+    return emptied(ws) and not ws.processing
+
+
+def emptied(ws: WorkerState) -> bool:
+    """Return whether the worker takes no more work and holds no data at risk."""
     return ws.status == Status.closing_gracefully and not at_risk(ws)
 
 
@@ -734,7 +762,8 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
     """Empty the workers, and return which of them may be stopped.
 
     They stay registered, take no more work, and are not closed: a kubelet would restart a closed
-    worker. Workers not confirmed within `timeout` seconds resume work, also when this coroutine is
+    worker. Tasks that run may finish within a share of the time; all others are handed back at
+    once. Workers not confirmed within `timeout` seconds resume work, also when this coroutine is
     cancelled; confirmed workers resume if they are still there after `CONFIRMED_SECONDS`.
     """
     scheduler = agent.scheduler
@@ -746,25 +775,20 @@ async def retire(agent: Agent, addresses: list[str], timeout: float) -> dict[str
         unknown = [a for a in addresses if a not in scheduler.workers]
         return {"retired": [], "remaining": known, "unknown": unknown}
     # A worker that is closing for another reason must not be called back.
-    ours = {
-        address
-        for address in known
-        if address in agent.retiring
-        or scheduler.workers[address].status in (Status.running, Status.paused)
-    }
+    ours = {address for address in known if agent.may_call_back(address)}
+    agent.busy = True
+    agent.retiring |= ours
     for address in ours:
-        agent.retiring[address] = agent.retiring.get(address, 0) + 1
+        cancel_hold(agent, address)
     confirmed: list[str] = []
     try:
         await empty(scheduler, known, deadline)
         confirmed = [a for a in known if a in scheduler.workers and retired(scheduler, a)]
     finally:
-        for address in ours & agent.retiring.keys():
-            agent.retiring[address] -= 1
-        for address in ours.intersection(confirmed):
+        agent.busy = False
+        for address in ours.intersection(confirmed, agent.retiring):
             hold(agent, address)
-        # Workers that another request still waits for are called back by that request.
-        call_back(agent, [a for a in ours if a not in confirmed and not agent.retiring.get(a)])
+        call_back(agent, [a for a in ours if a not in confirmed])
     return {
         "retired": confirmed,
         "remaining": [a for a in known if a in scheduler.workers and a not in confirmed],
@@ -778,8 +802,12 @@ async def in_turn(agent: Agent, addresses: list[str], deadline: float) -> bool:
     A confirmed worker relies on those that its data was moved to. If one of them were retired
     while the first is still there, the scheduler would count two replicas and might drop the one
     that stays longer (``ReduceReplicas``): then the data is lost with the first.
+
+    Two requests for the same worker take turns as well. distributed gives up a retirement by
+    restoring the status that it found, which the second one found as "closing_gracefully": the
+    worker would keep it, and take no task ever again.
     """
-    while any(address not in addresses for address in agent.retiring):
+    while agent.busy or any(address not in addresses for address in agent.retiring):
         seconds = deadline - time.monotonic()
         if seconds <= 0:
             return False
@@ -788,31 +816,87 @@ async def in_turn(agent: Agent, addresses: list[str], deadline: float) -> bool:
 
 
 async def empty(scheduler: Scheduler, addresses: list[str], deadline: float) -> None:
-    """Have the scheduler move data off these workers until none is left, or time is up."""
-    while True:
-        # Only those not yet retired: asking again for the others would log each time.
-        left = [a for a in addresses if a in scheduler.workers and not retired(scheduler, a)]
-        seconds = deadline - time.monotonic()
-        if not left or seconds <= 0:
-            return
-        try:
-            moved = await asyncio.wait_for(
-                scheduler.retire_workers(
-                    workers=left,
-                    close_workers=False,
-                    remove=False,
-                    stimulus_id=f"daskjob-retire-{time.time()}",
-                ),
-                seconds,
-            )
-        except asyncio.TimeoutError:  # noqa: UP041 - two classes before Python 3.11, in old images
-            return
-        if not set(left) & set(moved):
-            # No worker can take the data: waiting would not help.
-            return
-        # The policy accepts two replicas on two workers that both retire; then the moves that it
-        # requested are still in progress.
-        await asyncio.sleep(min(0.1, max(0.0, deadline - time.monotonic())))
+    """Have data and tasks move off these workers until none is left, or time is up."""
+    start = time.monotonic()
+    finish_by = start + FINISH_SHARE * (deadline - start)
+    stopped_at: dict[str, float] = {}
+    immovable: set[str] = set()
+    asked: list[str] = []
+    moving: asyncio.Future[Any] | None = None
+    ask_at = start
+    try:
+        while True:
+            if moving is not None and moving.done():
+                if not set(asked) & set(moving.result()):
+                    # No worker can take their data: waiting would not help.
+                    immovable.update(asked)
+                # The policy accepts two replicas on two workers that both retire; then the moves
+                # that it requested are still in progress.
+                moving, ask_at = None, time.monotonic() + 0.1
+            left = [
+                address
+                for address in addresses
+                if address in scheduler.workers
+                and address not in immovable
+                and not retired(scheduler, address)
+            ]
+            seconds = deadline - time.monotonic()
+            if not left or seconds <= 0:
+                return
+            if moving is None and time.monotonic() >= ask_at:
+                # Only those not yet emptied: asking again for the others would log each time.
+                asked = [address for address in left if not emptied(scheduler.workers[address])]
+                moving = asyncio.ensure_future(move_data(scheduler, asked)) if asked else None
+            hand_back(scheduler, left, stopped_at, unfinished=time.monotonic() >= finish_by)
+            if moving is None:
+                await asyncio.sleep(min(0.1, seconds))
+            else:
+                await asyncio.wait({moving}, timeout=min(0.1, seconds))
+    finally:
+        if moving is not None:
+            moving.cancel()
+
+
+async def move_data(scheduler: Scheduler, addresses: list[str]) -> Any:
+    """Have these workers take no more tasks and their data moved; return those that could."""
+    return await scheduler.retire_workers(
+        workers=addresses,
+        close_workers=False,
+        remove=False,
+        stimulus_id=f"daskjob-retire-{time.time()}",
+    )
+
+
+def hand_back(
+    scheduler: Scheduler, addresses: list[str], stopped_at: dict[str, float], *, unfinished: bool
+) -> None:
+    """Have the tasks of retiring workers computed elsewhere, without counting as failures.
+
+    A task that is lost with its worker counts as suspicious, and fails with ``KilledWorker`` after
+    a few times. Tasks that run are handed back only if `unfinished`, and if nothing else keeps the
+    worker: until then they may finish.
+    """
+    handed_back = 0
+    for address in addresses:
+        ws = scheduler.workers[address]
+        if ws.status != Status.closing_gracefully:
+            continue
+        since = stopped_at.setdefault(address, time.time())
+        for ts in tasks_to_hand_back(ws, since, unfinished=unfinished):
+            scheduler._reschedule(ts.key, address, stimulus_id=f"daskjob-hand-back-{time.time()}")
+            handed_back += 1
+            if handed_back == HANDED_BACK_AT_ONCE:
+                return
+
+
+def tasks_to_hand_back(ws: WorkerState, since: float, *, unfinished: bool) -> list[TaskState]:
+    """Return the tasks of a worker that it will not compute."""
+    if unfinished and not at_risk(ws):
+        return list(ws.processing)
+    if ws.last_seen < since + HEARTBEAT_MARGIN_SECONDS:
+        # What it runs is known from its heartbeats.
+        return []
+    return [ts for ts in ws.processing if ts not in ws.executing]
 
 
 def hold(agent: Agent, address: str) -> None:
@@ -830,11 +914,14 @@ def cancel_hold(agent: Agent, address: str) -> None:
 
 
 def end_of_hold(agent: Agent, address: str) -> None:
-    """Have a worker that was not stopped resume work, unless a request is retiring it."""
+    """Have a worker that was not stopped resume work."""
     agent.holds.pop(address, None)
-    if agent.retiring.get(address) == 0:
+    if address in agent.retiring:
         logger.info("daskjob agent: %s was confirmed but not stopped; it resumes work", address)
         call_back(agent, [address])
+
+
+RESUMABLE = (Status.running, Status.paused, Status.closing_gracefully)
 
 
 def call_back(agent: Agent, addresses: list[str]) -> None:
@@ -846,11 +933,14 @@ def call_back(agent: Agent, addresses: list[str]) -> None:
             if isinstance(policy, RetireWorker) and policy.address in addresses:
                 manager.policies.discard(policy)
     for address in addresses:
-        agent.retiring.pop(address, None)
+        agent.retiring.discard(address)
         cancel_hold(agent, address)
         ws = scheduler.workers.get(address)
-        if ws is None or ws.status != Status.closing_gracefully:
+        # Not only where the scheduler believes it to be retiring: the echo of an earlier status may
+        # hide that for a moment, and the worker would never resume.
+        if ws is None or ws.status not in RESUMABLE:
             continue
+        agent.called_back[address] = time.monotonic()
         stimulus_id = f"daskjob-call-back-{time.time()}"
         # The worker must be notified too, or it would keep rejecting tasks; and notified first, or
         # it would get tasks while it still rejects them.
@@ -920,7 +1010,8 @@ def too_large() -> HTTPError:
 class StateHandler(Handler):
     """``GET daskjob/v1/state``; ``?groups=`` names the groups, like the environment variable.
 
-    Groups may be added after the scheduler has started.
+    Groups may be added after the scheduler has started. ``?after=ADDRESS`` returns the workers
+    with a greater address: the next page of an answer that has fewer rows than workers.
     """
 
     def get(self) -> None:
@@ -930,7 +1021,7 @@ class StateHandler(Handler):
             groups = parse_groups(text) if text else None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise HTTPError(400, reason="groups is not a list of groups") from None
-        self.answer(self.agent.state(groups))
+        self.answer(self.agent.state(groups, self.get_query_argument("after", "")))
 
 
 class ReportHandler(Handler):

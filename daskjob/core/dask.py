@@ -8,8 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 from daskjob.core.manifests import integer, mapping
+
+#: A larger number is not a count: it would overflow in a status, which has 64-bit integers.
+LARGEST_COUNT = 2**53
+#: The year 2200: any limit of a spec (below 70 years) can be added to an earlier time.
+LATEST_SECONDS = 7_258_118_400
+#: What a scale-down must know of each worker.
+NEEDED_COLUMNS = frozenset({"name", "address", "memory", "processing", "status"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +55,17 @@ class DaskState:
     #: Since when it has had no tasks; ``None`` while it has.
     idle_since: datetime | None = None
     workers: tuple[DaskWorker, ...] = ()
+    #: The number of registered workers, those that a shortened response lacks included.
+    workers_total: int = 0
     #: Number of connected clients.
     clients: int = 0
     #: The number of workers that it wants in each group, by the name of the DaskWorkerGroup.
     targets: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all registered workers are known: otherwise it says nothing about the others."""
+        return len(self.workers) >= self.workers_total
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +88,8 @@ def retirement_from(
     if answer is None:
         return Retirement(remaining=frozenset(asked), answered=False, at=at)
     retired = answer.get("retired")
-    confirmed = frozenset(asked).intersection(
-        map(str, retired if isinstance(retired, list) else ())
-    )
+    found = retired if isinstance(retired, list) else []
+    confirmed = frozenset(asked).intersection(each for each in found if isinstance(each, str))
     return Retirement(retired=confirmed, remaining=frozenset(asked) - confirmed, at=at)
 
 
@@ -86,7 +100,7 @@ def host_of(address: str) -> str:
 
 def dask_state(answer: Mapping[str, object]) -> DaskState:
     """Return the state in a response to ``GET state``."""
-    tasks = mapping(answer.get("tasks"))
+    tasks, workers = mapping(answer.get("tasks")), mapping(answer.get("workers"))
     return DaskState(
         tasks=TaskCounts(
             total=_count(tasks, "total"),
@@ -97,48 +111,65 @@ def dask_state(answer: Mapping[str, object]) -> DaskState:
         ),
         last_transition=_moment(answer.get("lastTransition")),
         idle_since=_moment(answer.get("idleSince")),
-        workers=tuple(_workers(answer.get("workers"))),
+        workers=tuple(_workers(workers)),
+        workers_total=max(_count(workers, "total"), _length(workers.get("rows"))),
         clients=_count(answer, "clients"),
         targets=_targets(mapping(answer.get("target"))),
     )
 
 
-def _workers(table: object) -> list[DaskWorker]:
-    """Return the workers of a table with ``columns`` and ``rows``; the columns may vary."""
-    columns, rows = mapping(table).get("columns"), mapping(table).get("rows")
+def _workers(table: Mapping[str, object]) -> list[DaskWorker]:
+    """Return the workers of a table with ``columns`` and ``rows``; the columns may vary.
+
+    A table without the columns that a scale-down goes by has no usable row: its order would be that
+    of names, not of the work and data that each worker holds.
+    """
+    columns, rows = table.get("columns"), table.get("rows")
     if not isinstance(columns, list) or not isinstance(rows, list):
         return []
-    found = []
-    for row in rows:
-        if not isinstance(row, list):
-            continue
-        worker = dict(zip(map(str, columns), row, strict=False))
-        found.append(
-            DaskWorker(
-                name=str(worker.get("name", "")),
-                address=str(worker.get("address", "")),
-                memory=_count(worker, "memory"),
-                processing=_count(worker, "processing"),
-                retiring=worker.get("status") == "closing_gracefully",
-            )
-        )
-    return found
+    names = [name if isinstance(name, str) else "" for name in columns]
+    if not set(names) >= NEEDED_COLUMNS:
+        return []
+    return [_worker(dict(zip(names, row, strict=False))) for row in rows if isinstance(row, list)]
+
+
+def _worker(row: Mapping[str, object]) -> DaskWorker:
+    return DaskWorker(
+        name=_text(row.get("name")),
+        address=_text(row.get("address")),
+        memory=_count(row, "memory"),
+        processing=_count(row, "processing"),
+        retiring=row.get("status") == "closing_gracefully",
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _length(value: object) -> int:
+    return len(value) if isinstance(value, list) else 0
 
 
 def _targets(wanted: Mapping[str, object]) -> dict[str, int]:
     """Return the valid counts; ignore any other value."""
-    counts = {str(group): integer(count) for group, count in wanted.items()}
-    return {group: count for group, count in counts.items() if count is not None and count >= 0}
+    return {group: int(count) for group, count in wanted.items() if _is_count(count)}
 
 
 def _count(answer: Mapping[str, object], key: str) -> int:
-    return max(integer(answer.get(key)) or 0, 0)
+    count = answer.get(key)
+    return int(count) if _is_count(count) else 0
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    count = integer(value)
+    return count is not None and 0 <= count <= LARGEST_COUNT
 
 
 def _moment(value: object) -> datetime | None:
+    """Return the time of epoch seconds; ``None`` for any that arithmetic could not go on with."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    try:
-        return datetime.fromtimestamp(value, UTC)
-    except (OverflowError, ValueError, OSError):
+    if not 0 <= value <= LATEST_SECONDS:
         return None
+    return datetime.fromtimestamp(value, UTC)

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskjob.core.desired.agent import (
+    AGENT_VARIABLE,
+    PRELOAD,
     PRELOAD_ARGV_VARIABLE,
     PRELOAD_VARIABLE,
     agent_environment,
@@ -58,14 +60,21 @@ def test_the_bootstrap_is_one_line_under_12_kib_that_kubernetes_and_dask_do_not_
     assert len(text) < 12 * 1024
     assert "$" not in text
     assert "\n" not in text
-    assert " " in text
-    assert not text.endswith(".py")
-    assert named_preloads(text) == [text]
+
+
+def test_the_preload_is_a_line_of_100_characters_that_kubernetes_and_dask_do_not_change() -> None:
+    assert len(PRELOAD) < 120
+    assert "$" not in PRELOAD
+    assert "\n" not in PRELOAD
+    assert " " in PRELOAD
+    assert not PRELOAD.endswith(".py")
+    assert named_preloads(PRELOAD) == [PRELOAD]
+    assert named_preloads(preloads()) == [PRELOAD]
 
 
 @given(st.lists(st.text()))
 def test_the_list_of_preloads_survives_a_round_trip(others: list[str]) -> None:
-    assert ast.literal_eval(preloads("x = 1", others)) == [*others, bootstrap("x = 1")]
+    assert ast.literal_eval(preloads(others)) == [*others, PRELOAD]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +159,7 @@ def test_yaml_preloads_stay_hidden_where_the_users_own_variable_hides_them(
 def test_the_agent_works_as_an_argument_along_with_another_preload(
     start: Start, tmp_path: Path
 ) -> None:
-    arguments = ("--preload", other(tmp_path / "own"), "--preload", bootstrap(SOURCE))
+    arguments = ("--preload", other(tmp_path / "own"), "--preload", PRELOAD)
     agent_answers(start(*arguments, more={PRELOAD_VARIABLE: "[]", PRELOAD_ARGV_VARIABLE: "[]"}))
     written(tmp_path / "own", "set up")
 
@@ -183,6 +192,36 @@ def test_a_broken_yaml_preload_stops_neither_agent_nor_scheduler(
     )
 
 
+@pytest.mark.parametrize("agent", ["", "(", "raise SystemExit(3)"])
+def test_a_scheduler_starts_even_if_the_agents_variable_was_changed(
+    start: Start, agent: str
+) -> None:
+    cluster = start(more={AGENT_VARIABLE: agent})
+    wait_until(lambda: healthy(cluster), shows="the scheduler answers")
+    assert cluster.scheduler.child.poll() is None
+
+
+@pytest.mark.parametrize("how", ["environment", "arguments", "files"])
+def test_no_line_of_a_schedulers_log_has_the_agents_text(
+    start: Start, tmp_path: Path, how: str
+) -> None:
+    config = tmp_path / "image.yaml"
+    file = {"distributed": {"scheduler": {"preload": "json.tool"}}} if how == "files" else {}
+    config.write_text(json.dumps(file))
+    own = {"DASK_CONFIG": str(config)}
+    if how == "environment":
+        own[PRELOAD_VARIABLE] = "json.tool"
+    arguments = ("--preload", "json.tool", "--preload", PRELOAD) if how == "arguments" else ()
+    cluster = agent_answers(start(*arguments, own=own))
+    cluster.scheduler.end(15)
+    log = cluster.scheduler.output
+    assert f"Run preload setup: {PRELOAD}" in log
+    assert f"Run preload teardown: {PRELOAD}" in log
+    assert "Creating preload: json.tool" in log
+    assert "daskjob agent: answering below" in log
+    assert max(map(len, log.splitlines())) < 200
+
+
 def test_without_a_token_there_are_no_routes(start: Start) -> None:
     cluster = start(more={"DASKJOB_AGENT_TOKEN": ""})
     wait_until(lambda: "DASKJOB_AGENT_TOKEN is not set" in cluster.scheduler.output)
@@ -199,8 +238,9 @@ def test_without_a_token_there_are_no_routes(start: Start) -> None:
 def test_the_environment_names_token_groups_preloads_and_arguments() -> None:
     found = agent_environment("x = 1", token="t", environment={PRELOAD_VARIABLE: "mine"})
     assert found == {
+        AGENT_VARIABLE: bootstrap("x = 1"),
         "DASKJOB_AGENT_TOKEN": "t",
         "DASKJOB_AGENT_GROUPS": "[]",
-        PRELOAD_VARIABLE: repr(["mine", bootstrap("x = 1")]),
+        PRELOAD_VARIABLE: repr(["mine", PRELOAD]),
         PRELOAD_ARGV_VARIABLE: "[]",
     }

@@ -58,7 +58,7 @@ def test_a_chunked_body_of_300_kib_is_413_too(shared: Cluster) -> None:
         urllib.request.urlopen(request, timeout=20)
     with caught.value as error:
         assert error.code == 413
-        assert "128 KiB" in json.loads(error.read())["error"]
+        assert "256 KiB" in json.loads(error.read())["error"]
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "state"), ("POST", "retire")])
@@ -72,7 +72,7 @@ def test_a_body_of_1_mb_is_413_before_it_is_sent(shared: Cluster, method: str, p
         connection.endheaders()
         response = connection.getresponse()
         answer = json.loads(response.read())
-    assert (response.status, answer) == (413, {"error": "the body is larger than 128 KiB"})
+    assert (response.status, answer) == (413, {"error": "the body is larger than 256 KiB"})
 
 
 @pytest.mark.parametrize(

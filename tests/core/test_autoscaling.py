@@ -279,6 +279,6 @@ def test_without_a_window_the_same_load_creates_and_deletes_8_pods_in_each_perio
 
 def test_only_valid_counts_of_a_schedulers_answer_are_demand() -> None:
     targets = {"a": 3, "b": 0, "c": -1, "d": True, "e": "4", "f": None, "g": 2.5, "h": 10**30}
-    assert dask_state({"target": targets}).targets == {"a": 3, "b": 0, "h": 10**30}
+    assert dask_state({"target": targets}).targets == {"a": 3, "b": 0}
     assert dask_state({"target": [1]}).targets == {}
     assert dask_state({}).targets == {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from daskjob.core.dask import DaskWorker, dask_state
 from tests.core.stories import Story, running
 
 
@@ -50,6 +53,22 @@ def test_an_unreachable_scheduler_is_no_stall() -> None:
     story.after(1000)
     assert story.word == "Running"
     assert story.condition("Stalled") is None
+
+
+@pytest.mark.parametrize("last", [253402300799, 1e300, -5.0])
+def test_an_absurd_time_of_the_last_task_breaks_no_pass(last: float) -> None:
+    story = moving(stallAction="Fail", idleTimeout=300)
+    for uid in story.world.dask:
+        answer = {"lastTransition": last, "idleSince": last}
+        story.world.answered(uid, replace(dask_state(answer), workers=known_workers(story)))
+    story.after(30)
+    assert story.word == "Running"
+    story.end_runner(0)
+    assert story.word == "Successful"
+
+
+def known_workers(story: Story) -> tuple[DaskWorker, ...]:
+    return next(iter(story.world.dask.values())).workers
 
 
 def test_a_job_is_not_stalled_before_its_runner_runs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from daskjob.core.decision import NOTHING
 from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, Manifest, metadata, object_ref
 from daskjob.core.observed import ObservedGroup
+from daskjob.core.policies.scaling import scaling
 from tests.core.manifests import cluster, cluster_spec, container, group, pod
 from tests.core.stories import CLUSTER, GROUP, Story
 
@@ -286,6 +288,71 @@ def test_a_pod_that_never_ran_is_deleted_even_while_a_worker_matches_no_pod() ->
     say(story, *known(story).workers, DaskWorker("custom-name", "tcp://192.168.0.1:4000"))
     scale(story, 1)
     assert deleted(story) == [fresh]
+
+
+def test_while_an_answer_has_fewer_rows_than_workers_no_pod_that_ran_counts_as_unregistered() -> (
+    None
+):
+    story = grown(4)
+    first, *_ = known(story).workers
+    shorten(story, first)
+    scale(story, 1)
+    retired = [w for w in story.writes if w.startswith("retire")]
+    assert retired == [f"retire {first.address}"]
+    assert deleted(story) == [first.name]
+    shorten(story)
+    scale(story, 0)
+    assert deleted(story) == [first.name]
+    assert condition(story)[0] == "ScaleDownBlocked"
+    assert "did not report all of its workers" in condition(story)[1]
+
+
+def shorten(story: Story, *workers: DaskWorker) -> None:
+    """Have the scheduler's answer name these of its 4 workers only."""
+    for uid in story.world.dask:
+        story.world.answered(uid, DaskState(workers=workers, workers_total=4))
+
+
+def test_a_scale_down_by_5_proceeds_by_steps_of_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskjob.core.policies.scaling.RETIRE_ADDRESSES", 2)
+    story = grown(6)
+    scale(story, 1)
+    asked = [w.split()[1:] for w in story.writes if w.startswith("retire")]
+    assert [len(addresses) for addresses in asked] == [2, 2, 1]
+    assert len(deleted(story)) == 5
+
+
+def test_a_step_that_is_not_confirmed_gives_way_to_the_next_after_5_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("daskjob.core.policies.scaling.RETIRE_ADDRESSES", 2)
+    story = grown(5)
+    story.world.retires = False
+    scale(story, 1)
+    story.after(4)
+    assert len([w for w in story.writes if w.startswith("retire")]) == 1
+    story.after(1)
+    first, second = (set(w.split()[1:]) for w in story.writes if w.startswith("retire"))
+    assert len(first | second) == 4
+
+
+def test_10_000_workers_are_matched_to_their_pods_within_5_s() -> None:
+    story = grown(1)
+    observed = asyncio.run(story.world.observe(DEFAULT))
+    assert isinstance(observed, ObservedGroup)
+    pods, workers = [], []
+    for i in range(10_000):
+        address = f"10.{i // 65536}.{i // 256 % 256}.{i % 256}"
+        ref = replace(observed.workers[0].ref, name=f"simple-default-worker-{i:010x}")
+        pods.append(replace(observed.workers[0], ref=ref, ip=address))
+        workers.append(DaskWorker(ref.name, f"tcp://{address}:4000", processing=i % 3))
+    observed = replace(observed, workers=tuple(pods), dask=DaskState(workers=tuple(workers)))
+    observed = replace(observed, group=replace(observed.group, replicas=5_000))
+    start = time.perf_counter()
+    verdict = scaling(observed, 0, None)
+    assert time.perf_counter() - start < 5
+    assert len(verdict.retire) == 500
+    assert verdict.remove == ()
 
 
 def test_a_worker_of_another_group_matches_its_pod() -> None:

@@ -265,6 +265,30 @@ async def test_additional_query_of_one_follower_is_sent_for_all_and_at_once() ->
         assert routes[1:] == ["/prefix/daskjob/v1/state?groups=%5B1%5D"] * 2
 
 
+async def test_workers_that_do_not_fit_into_one_answer_are_asked_for_page_by_page() -> None:
+    columns = ["name", "address", "memory", "processing", "status"]
+    rows = [[f"w-{i}", f"tls://[fd00::{i}]:1", 0, 0, "running"] for i in range(1, 6)]
+    routes: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        routes.append(request.query.get("after", ""))
+        page = [row for row in rows if str(row[1]) > routes[-1]][:2]
+        return web.json_response({"workers": {"total": 5, "columns": columns, "rows": page}})
+
+    async with running(answer) as (agents, endpoint, _):
+        state = await agents.fresh("c", endpoint)
+        assert state is not None
+        assert state.is_whole
+        assert [worker.name for worker in state.workers] == ["w-1", "w-2", "w-3", "w-4", "w-5"]
+        assert routes == ["", "tls://[fd00::2]:1", "tls://[fd00::4]:1"]
+        rows[1:] = []
+        # The others never come: the state is not whole, and the requests end.
+        state = await agents.fresh("c", endpoint)
+        assert state is not None
+        assert not state.is_whole
+        assert len(routes) == 5
+
+
 async def test_demand_of_a_silent_scheduler_is_unknown() -> None:
     silent = False
 

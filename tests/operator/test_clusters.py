@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from daskjob.core.desired.agent import PRELOAD
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
 from tests.operator.clusters import client_pod, cluster, documented, fake_cluster, running
 from tests.operator.installed import Operator
@@ -66,6 +67,10 @@ def test_documented_cluster_and_group_run_scale_and_are_deleted_together(
     kubectl("scale", "daskworkergroup", "simple-default", "--replicas=2")
     wait_for("daskcluster", "simple", lambda c: c["spec"]["worker"]["replicas"] == 2)
     wait_for("daskcluster", "simple", all_ready(2))
+    log = kubectl.log("simple-scheduler")
+    assert f"Creating preload: {PRELOAD}" in log
+    assert "daskjob agent: answering" in log
+    assert "zlib" not in log
 
     apply(documented("highmemworkers", image))
     name = documented("highmemworkers", image)["metadata"]["name"]

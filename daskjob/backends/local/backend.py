@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 
-from daskjob.backends.agent_answers import NoAnswer
+from daskjob.backends.agent_answers import NoAnswer, whole_state
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.kubelet import Kubelet
@@ -123,7 +123,7 @@ class LocalBackend(InMemoryBackend):
             self._ready(set())
             return STARTING_SECONDS
         try:
-            state = dask_state(await self._agent(scheduler).get("state"))
+            state = await whole_state(self._agent(scheduler).get, "state")
         except NoAnswer:
             self._silences += 1
             if not scheduler.ready:

@@ -112,12 +112,21 @@ def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
 
 
 def _retire(observed: ObservedGroup, verdict: Scaling, now: datetime) -> Retire | None:
-    """Return the request to the scheduler; an unconfirmed one is repeated after 5 s."""
+    """Return the request to the scheduler; an unconfirmed one is repeated after 5 s.
+
+    The next step of a large scale-down follows at once, if some of the last one was confirmed.
+    """
     last = observed.retirement
-    just_asked = last and last.at and now < last.at + timedelta(seconds=RETRY_SECONDS)
-    if not verdict.retire or (last and just_asked and set(verdict.retire) <= last.remaining):
+    if not verdict.retire or (last is not None and _in_vain(last, verdict.retire, now)):
         return None
     return Retire(verdict.retire, RETIRE_SECONDS, observed.scheduler)
+
+
+def _in_vain(last: Retirement, retire: tuple[str, ...], now: datetime) -> bool:
+    """Return whether the scheduler has just failed to confirm the same workers, or any."""
+    if last.at is None or now >= last.at + timedelta(seconds=RETRY_SECONDS):
+        return False
+    return set(retire) <= last.remaining or (bool(last.remaining) and not last.retired)
 
 
 def _new_workers(

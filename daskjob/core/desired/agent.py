@@ -3,10 +3,10 @@
 The caller reads the agent's source and passes it in.
 
 distributed accepts the *text* of a module as a preload (``distributed.preloading``): a value that
-contains a space and does not end in ``.py``. It logs that text twice, so the value is one line: the
-agent without comments, compressed. Kubernetes rewrites ``$(…)`` and ``$$`` in environment and
-arguments, so it contains no ``$``. An exception at import would end the scheduler, so it raises
-none.
+contains a space and does not end in ``.py``. It logs that text several times, and a scheduler's log
+is for people: so the text is one short line that runs the agent, without comments and compressed,
+from another variable. Kubernetes rewrites ``$(…)`` and ``$$`` in environment and arguments, so
+neither contains a ``$``. An exception at import would end the scheduler, so neither raises one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,17 @@ from functools import lru_cache
 #: Read by dask as ``distributed.scheduler.preload`` and ``…preload-argv``.
 PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 PRELOAD_ARGV_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD_ARGV"
+#: Holds the agent; read by `PRELOAD`.
+AGENT_VARIABLE = "DASKJOB_AGENT"
 #: Read by the agent.
 TOKEN_VARIABLE = "DASKJOB_AGENT_TOKEN"
 GROUPS_VARIABLE = "DASKJOB_AGENT_GROUPS"
 
+#: The preload: one line, no ``$``, raises no exception, not even if the variable is not set.
+PRELOAD = (
+    'with __import__("contextlib").suppress(BaseException): '
+    f'exec(__import__("os").environ["{AGENT_VARIABLE}"])'
+)
 # BaseException: a SystemExit would end the scheduler, too.
 _LOADER = """try:
  import base64, zlib
@@ -56,18 +63,18 @@ class AgentGroup:
 # Cached: the source is always the same, and shortening it takes longer than the rest of a job.
 @lru_cache(maxsize=2)
 def bootstrap(source: str) -> str:
-    """The preload text for this agent source: one line, no ``$``, raises no exception."""
+    """The value of `AGENT_VARIABLE`: one line, no ``$``, raises no exception."""
     packed = zlib.compress(_stripped(source).encode(), level=9)
     loader = _LOADER.format(packed=base64.b64encode(packed).decode("ascii"))
     return f"exec({loader!r})"
 
 
-def preloads(source: str, others: Sequence[str] = ()) -> str:
+def preloads(others: Sequence[str] = ()) -> str:
     """The value of `PRELOAD_VARIABLE`: the other preloads, then the agent.
 
     Always a list in the syntax of dask's config (``ast.literal_eval``).
     """
-    return repr([*others, bootstrap(source)])
+    return repr([*others, PRELOAD])
 
 
 def named_preloads(value: str | None) -> list[str]:
@@ -102,14 +109,15 @@ def agent_environment(
     """The variables to add to a scheduler with this `environment`.
 
     Preloads in the user's environment are kept. Preloads in the scheduler's arguments override the
-    variable: append ``--preload`` and `bootstrap` to them as well.
+    variable: append ``--preload`` and `PRELOAD` to them as well.
     """
     own = environment or {}
     others = named_preloads(own.get(PRELOAD_VARIABLE))
     return {
+        AGENT_VARIABLE: bootstrap(source),
         TOKEN_VARIABLE: token,
         GROUPS_VARIABLE: groups_json(groups),
-        PRELOAD_VARIABLE: preloads(source, others),
+        PRELOAD_VARIABLE: preloads(others),
         PRELOAD_ARGV_VARIABLE: preload_argv(own.get(PRELOAD_ARGV_VARIABLE), len(others)),
     }
 

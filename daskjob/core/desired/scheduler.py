@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from daskjob.core import names
-from daskjob.core.desired.agent import AgentGroup, agent_environment, bootstrap
+from daskjob.core.desired.agent import PRELOAD, AgentGroup, agent_environment
 from daskjob.core.desired.agent_groups import agent_groups
 from daskjob.core.desired.metadata import inherited, object_metadata
 from daskjob.core.desired.pods import base_labels, main_container_annotation, pod_spec
@@ -54,4 +54,4 @@ def _add_agent(container: Manifest, source: str, token: str, groups: list[AgentG
     for key in ("command", "args"):
         words = container.get(key) or []
         if any(word == "--preload" or word.startswith("--preload=") for word in words):
-            container[key] = [*words, "--preload", bootstrap(source)]
+            container[key] = [*words, "--preload", PRELOAD]

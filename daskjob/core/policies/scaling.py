@@ -1,16 +1,17 @@
 """Which workers of a group to add and which to remove.
 
 Scaling down never loses data (design §4.5): pods that never registered are removed first; a
-registered worker only after the scheduler confirmed that all its data is elsewhere too. While the
-scheduler does not respond, there is no scale-down.
+registered worker only after the scheduler confirmed that all its data is elsewhere too, and that
+its tasks are handed back. While the scheduler does not respond, there is no scale-down.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from daskjob.core.dask import DaskWorker, Retirement, host_of
 from daskjob.core.observed import ObservedGroup
@@ -18,6 +19,9 @@ from daskjob.core.pods import PodFacts
 
 #: How long workers may take to move their data.
 RETIRE_SECONDS = 60
+#: How many workers are retired at once; a larger scale-down proceeds by steps. The body of such a
+#: request stays below the agent's limit, and one worker that cannot retire delays only its step.
+RETIRE_ADDRESSES = 500
 #: How long a confirmation is valid: well below the time after which the agent reactivates a retired
 #: worker that was not stopped (``daskjob.agent.CONFIRMED_SECONDS``).
 CONFIRMED_SECONDS = 120
@@ -27,6 +31,11 @@ BACKOFF_LONGEST_SECONDS = 300.0
 #: A worker that lives this long ends a series of failures.
 STABLE_SECONDS = 60
 _WORKER_NAME = re.compile(r".+-worker-[0-9a-f]{10}(-.*)?")
+#: Longer than the name of any pod with a suffix.
+_LONGEST_NAME = 300
+
+#: The registered workers of each pod, by the pod's name.
+Registered: TypeAlias = Mapping[str, Sequence[DaskWorker]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,10 @@ def scaling(observed: ObservedGroup, failures: int, failed_at: datetime | None) 
     missing = observed.group.replicas - len(alive)
     if missing >= 0:
         # A retired worker gets no more tasks; if it is needed again, another replaces it.
-        emptied = [pod for pod in _emptied(alive, observed) if _is_retiring(pod, observed)]
+        registered = _registered(alive, observed)
+        emptied = _emptied(alive, registered, observed.retirement)
+        # An earlier scheduler may have confirmed it.
+        emptied = [p for p in emptied if all(w.retiring for w in registered[p.ref.name])]
         add = missing + len(emptied)
         not_before = replaced_at(failures, failed_at) if add else None
         return Scaling(add=add, remove=(*ended, *emptied), not_before=not_before)
@@ -89,46 +101,60 @@ def _fewer(
         never_placed = [pod for pod in choice if not pod.scheduled][:surplus]
         blocked = "" if len(never_placed) == surplus else "the scheduler does not respond"
         return Scaling(remove=(*ended, *never_placed), blocked=blocked)
-    registered = {pod.ref.name: _workers_of(pod, observed.dask.workers) for pod in alive}
-    mapped = {worker.address for workers in registered.values() for worker in workers}
-    ours = f"{observed.group.meta.name}-worker-"
-    unmapped = any(
-        w.address not in mapped and not _is_of_another_group(w, ours) for w in observed.dask.workers
-    )
+    registered = _registered(alive, observed)
+    unknown = _unknown_workers(observed, registered)
     free = [pod for pod in choice if not registered[pod.ref.name]]
-    if unmapped:
+    if unknown:
         free = [pod for pod in free if not _ever_ran(pod)]
     free.sort(key=lambda pod: (pod.scheduled, pod.ready, pod.ref.name))
-    remove = [*_emptied(choice, observed), *free][:surplus]
-    left = surplus - len(remove)
-    candidates = [w for pod in choice if pod not in remove and (w := registered[pod.ref.name])]
-    candidates.sort(key=_least_loss)
+    remove = [*_emptied(choice, registered, observed.retirement), *free][:surplus]
+    left, removed = surplus - len(remove), {pod.ref.name for pod in remove}
+    candidates = [registered[pod.ref.name] for pod in choice if pod.ref.name not in removed]
+    candidates = sorted(filter(None, candidates), key=_least_loss)
     waiting = observed.retirement is not None and not observed.retirement.answered
     blocked = "the scheduler did not confirm that the data of enough workers is safe"
     if left > len(candidates):
-        blocked, waiting = "a worker of the scheduler belongs to no known pod", True
+        blocked, waiting = unknown, True
     return Scaling(
         remove=(*ended, *remove),
-        retire=tuple(worker.address for workers in candidates[:left] for worker in workers),
+        retire=tuple(_step(candidates[:left], observed.retirement)),
         blocked=blocked if left and (waiting or _rejected(observed)) else "",
     )
 
 
-def _emptied(pods: Sequence[PodFacts], observed: ObservedGroup) -> list[PodFacts]:
+def _unknown_workers(observed: ObservedGroup, registered: Registered) -> str:
+    """Return why a pod without a worker may have one all the same; empty if it has none."""
+    if observed.dask is None or not observed.dask.is_whole:
+        return "the scheduler did not report all of its workers"
+    mapped = {worker.address for workers in registered.values() for worker in workers}
+    ours = f"{observed.group.meta.name}-worker-"
+    for worker in observed.dask.workers:
+        if worker.address not in mapped and not _is_of_another_group(worker, ours):
+            return "a worker of the scheduler belongs to no known pod"
+    return ""
+
+
+def _step(candidates: Sequence[Sequence[DaskWorker]], last: Retirement | None) -> Iterator[str]:
+    """Yield the addresses to retire now: of whole pods, first those not asked for in vain."""
+    remaining = last.remaining if last else frozenset()
+    count = 0
+    for workers in sorted(candidates, key=lambda ws: any(w.address in remaining for w in ws)):
+        count += len(workers)
+        if count > RETIRE_ADDRESSES and count > len(workers):
+            return
+        yield from (worker.address for worker in workers)
+
+
+def _emptied(
+    pods: Sequence[PodFacts], registered: Registered, answer: Retirement | None
+) -> list[PodFacts]:
     """Return the pods whose workers are all confirmed as retired: removing them is safe."""
-    known = observed.dask.workers if observed.dask else ()
     return [
         pod
         for pod in pods
-        if (workers := _workers_of(pod, known))
-        and all(_is_confirmed(worker, pod, observed.retirement) for worker in workers)
+        if (workers := registered[pod.ref.name])
+        and all(_is_confirmed(worker, pod, answer) for worker in workers)
     ]
-
-
-def _is_retiring(pod: PodFacts, observed: ObservedGroup) -> bool:
-    """Return whether the current scheduler retires it; an earlier one may have confirmed it."""
-    known = observed.dask.workers if observed.dask else ()
-    return all(worker.retiring for worker in _workers_of(pod, known))
 
 
 def _is_of_another_group(worker: DaskWorker, ours: str) -> bool:
@@ -154,23 +180,34 @@ def _rejected(observed: ObservedGroup) -> bool:
     return observed.retirement is not None and bool(observed.retirement.remaining)
 
 
-def _workers_of(pod: PodFacts, workers: tuple[DaskWorker, ...]) -> tuple[DaskWorker, ...]:
-    """Return the registered workers of a pod: several with ``--nworkers`` or dask-cuda.
+def _registered(pods: Iterable[PodFacts], observed: ObservedGroup) -> Registered:
+    """Return the registered workers of each pod: several with ``--nworkers`` or dask-cuda.
 
     A worker is matched by its address, else by its name or a prefix of it.
     """
-    return tuple(worker for worker in workers if _is_in(pod, worker))
+    found: dict[str, list[DaskWorker]] = {}
+    at: dict[str, list[str]] = {}
+    for pod in pods:
+        found[pod.ref.name] = []
+        # On loopback every worker has the same address.
+        if pod.ip and not pod.ip.startswith("127."):
+            at.setdefault(pod.ip, []).append(pod.ref.name)
+    for worker in observed.dask.workers if observed.dask else ():
+        named = (stem for stem in _stems(worker.name) if stem in found)
+        for name in {*at.get(host_of(worker.address), ()), *named}:
+            found[name].append(worker)
+    return found
 
 
-def _is_in(pod: PodFacts, worker: DaskWorker) -> bool:
-    host = host_of(worker.address)
-    # On loopback every worker has the same address.
-    if pod.ip and host == pod.ip and not pod.ip.startswith("127."):
-        return True
-    return worker.name == pod.ref.name or worker.name.startswith(f"{pod.ref.name}-")
+def _stems(name: str) -> Iterator[str]:
+    """Yield the names of pods whose worker may have this name."""
+    stem = name if len(name) < _LONGEST_NAME else ""
+    while stem:
+        yield stem
+        stem = stem.rpartition("-")[0]
 
 
-def _least_loss(workers: tuple[DaskWorker, ...]) -> tuple[bool, int, int, str]:
+def _least_loss(workers: Sequence[DaskWorker]) -> tuple[bool, int, int, str]:
     """Order pods by the cost of removal: idle ones first, then those with the least data.
 
     Workers that are already retiring, because an operator died in between, precede them.

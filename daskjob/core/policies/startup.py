@@ -195,7 +195,9 @@ def _workers_wait_too_long(view: JobView) -> AttemptEnd | None:
 def _worked(view: JobView) -> bool:
     """Return whether a worker is or was available."""
     dask = view.observed.dask
-    return bool(view.ready_workers or (dask and (dask.workers or dask.tasks.done)))
+    return bool(
+        view.ready_workers or (dask and (dask.workers_total or dask.workers or dask.tasks.done))
+    )
 
 
 def _workers_never_come(view: JobView) -> AttemptEnd | None:

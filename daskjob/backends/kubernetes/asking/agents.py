@@ -15,12 +15,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 
 import aiohttp
 import msgspec
 
-from daskjob.backends.agent_answers import LIMIT_BYTES, TIMEOUT_SECONDS, NoAnswer, check_answer
+from daskjob.backends.agent_answers import (
+    LIMIT_BYTES,
+    TIMEOUT_SECONDS,
+    NoAnswer,
+    check_answer,
+    whole_state,
+)
 from daskjob.core.dask import DaskState, dask_state
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.manifests import Key, Manifest
@@ -148,11 +155,14 @@ class Agents:
         return found is not None and found.failures >= PATIENCE
 
     async def fresh(self, cluster_uid: str, endpoint: Endpoint) -> DaskState | None:
-        """Return the current state of a cluster's scheduler; ``None`` if it does not answer."""
+        """Return the current state of a cluster's scheduler, with all of its workers.
+
+        ``None``: it does not answer.
+        """
         found = self._followed.get(cluster_uid)
         route = found.route if found else STATE
         try:
-            state = dask_state(await self.ask(endpoint, route))
+            state = await whole_state(partial(self.ask, endpoint), route)
         except NoAnswer as error:
             logger.debug("the scheduler at %s: %s", endpoint.url, error)
             return None
