@@ -98,17 +98,17 @@ class FakeBackend(InMemoryBackend):
         with _Write(self, f"status {ref.kind}/{ref.name}"):
             await super().write_status(ref, status)
 
-    async def ask_to_retire(self, retire: Retire) -> Manifest | None:
-        """Confirm, or not, as the test has it."""
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
+        """Confirm at once, or not, as the test has it."""
         self.writes.append("retire " + " ".join(sorted(retire.addresses)))
         confirmed = retire.addresses if self.retires else ()
         self._retired.update(confirmed)
-        return {"retired": list(confirmed)}
+        self.retired(group, retire, {"retired": list(confirmed)})
 
-    async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
-        """Return the report that the test has set."""
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:  # noqa: ARG002
+        """Collect the report that the test has set."""
         self.writes.append(f"report {scheduler.ref.name}")
-        return self.report
+        self.collected(scheduler, self.report)
 
     def forget(self) -> None:
         """Lose everything that a crash of the operator would lose."""

@@ -255,6 +255,7 @@ class LocalRun:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
+                await backend.close()
                 await processes.close(grace_seconds=0)
                 self._last = self.manifest
 
