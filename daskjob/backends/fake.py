@@ -262,9 +262,14 @@ class FakeBackend(InMemoryBackend):
         """Have a pod's main container crash, and its kubelet restart it."""
         facts = pod_facts(self._fresh(pod))
         restarts = (facts.main.restarts if facts.main else 0) + 1
+        ended = {
+            "exitCode": code,
+            "reason": "Error" if code else "Completed",
+            "containerID": facts.main.container_id if facts.main else "",
+        }
         self.start(pod, ready=ready)
         fresh = self._fresh(pod)
-        last = {"terminated": {"exitCode": code, "reason": "Error"}}
+        last = {"terminated": ended}
         statuses = [
             {**status, "restartCount": restarts, "lastState": last}
             for status in fresh["status"]["containerStatuses"]

@@ -39,6 +39,7 @@ from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.replicas import merged_replicas
 from daskjob.core.policies.scaling import BACKOFF_LONGEST_SECONDS, replaced_at
 from daskjob.core.status import (
+    SHUT_DOWN,
     ClusterPhase,
     ClusterStatus,
     Condition,
@@ -138,8 +139,7 @@ def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
 
 def _may_have_scheduler(observed: ObservedCluster) -> bool:
     """Say whether a scheduler may be made: one attempt's is made once, its loss is the job's."""
-    was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
-    return observed.cluster.on_scheduler_loss != "Fail" or not was_there
+    return observed.cluster.on_scheduler_loss != "Fail" or not _has_answered(observed)
 
 
 def _scheduler_due(status: ClusterStatus) -> datetime | None:
@@ -328,11 +328,15 @@ def _phase(observed: ObservedCluster) -> ClusterPhase:
     return ClusterPhase.PENDING
 
 
+def _has_answered(observed: ObservedCluster) -> bool:
+    """Return whether a scheduler of the cluster has ever answered."""
+    return observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
+
+
 def _is_lost(observed: ObservedCluster, scheduler: PodFacts | None) -> bool:
     if observed.cluster.on_scheduler_loss != "Fail":
         return False
-    was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
-    return was_there and (scheduler is None or scheduler.ended)
+    return _has_answered(observed) and (scheduler is None or scheduler.ended)
 
 
 def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
@@ -346,11 +350,13 @@ def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
         for pod in observed.deployed:
             words = f"{pod.ref.name}, a Deployment's pod of an earlier cluster, is still there."
             return False, "NameTaken", f"{words} Two schedulers would answer under one name."
-        if observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR):
+        if _has_answered(observed):
             return False, "Missing", "the scheduler pod is gone."
         return False, STARTING, "the scheduler does not answer yet."
     if scheduler.ready:
         return True, "Answers", f"pod {scheduler.ref.name} answers."
+    if _has_answered(observed) and scheduler.last_exited_with_0:
+        return False, SHUT_DOWN, f"pod {scheduler.ref.name} was shut down: it exited with code 0."
     problem = crash_loop(scheduler) or waiting_for(scheduler)
     if problem:
         return False, str(problem.reason), problem.message
