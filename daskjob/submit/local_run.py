@@ -94,20 +94,20 @@ class LogTail:
     def read(self, path: Path) -> bytes:
         """Return what was appended since the last call, at most one chunk."""
         if path != self._path:
-            rest = self._rest()
+            if rest := self._chunk():
+                # The previous log comes first, to its end.
+                return rest
             self.close()
             self._path = path
-            if rest:
-                return rest
         if self._file is None:
             try:
                 self._file = path.open("rb")
             except OSError:
                 return b""
-        return self._file.read(CHUNK_BYTES)
+        return self._chunk()
 
-    def _rest(self) -> bytes:
-        return self._file.read() if self._file is not None else b""
+    def _chunk(self) -> bytes:
+        return self._file.read(CHUNK_BYTES) if self._file is not None else b""
 
     def close(self) -> None:
         """Close the file."""
