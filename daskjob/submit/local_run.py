@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -70,8 +71,13 @@ class ForegroundJob:
         self._log.close()
 
 
-def foreground_job(manifest: Manifest) -> ForegroundJob:
+def foreground_job(
+    manifest: Manifest, *, variables: Mapping[str, str] | None = None
+) -> ForegroundJob:
     """Return the job of a manifest, ready to run in this folder and with this environment.
+
+    ``variables`` are the values of environment variables that the manifest only names: they may
+    be secrets, and the manifest is kept on disk.
 
     Raises
     ------
@@ -81,7 +87,10 @@ def foreground_job(manifest: Manifest) -> ForegroundJob:
         A job of this name is running on this machine.
     """
     root, cwd = state_root(), Path.cwd()
-    return ForegroundJob(prepare_run(manifest, root=root, cwd=cwd, environment=os.environ))
+    run = prepare_run(
+        manifest, root=root, cwd=cwd, environment=os.environ, variables=variables or {}
+    )
+    return ForegroundJob(run)
 
 
 class LogTail:

@@ -179,6 +179,26 @@ def test_env_option_sets_and_passes_on_variables(daskjob: Daskjob) -> None:
     assert done.text == "$(B)=1 two\n"
 
 
+def test_values_of_the_env_option_are_not_kept_on_disk(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "import os\n"
+        "from distributed import Client\n"
+        "with Client() as client:\n"
+        "    assert client.submit(os.environ.get, 'A').result() == os.environ['A']\n"
+        "print(len(os.environ['A']), len(os.environ['B']))\n"
+    )
+    words = ("-e", "A=secret-of-a", "-e", "B", "--name", "quiet")
+    done = daskjob("run", "-w", 1, *words, script, env={"B": "secret-of-b"})
+    assert done.text == "11 11\n", done.err
+    manifest = job(["python", "-c", "import os; print(len(os.environ['A']))"], name="manifest")
+    done = daskjob("run", "-e", "A=secret-of-a", daskjob.manifest(manifest))
+    assert done.text == "11\n", done.err
+    for path in daskjob.state.rglob("*"):
+        assert not path.is_file() or b"secret-of" not in path.read_bytes(), path
+    runner = daskjob.job("quiet")["spec"]["job"]["spec"]["containers"][0]
+    assert runner["env"] == [{"name": "A"}, {"name": "B"}]
+
+
 def test_relative_script_and_module_beside_it_are_found(daskjob: Daskjob) -> None:
     daskjob.script("VALUE = 42", "beside.py")
     daskjob.script("import beside\nprint(beside.VALUE, __file__)", "main.py")

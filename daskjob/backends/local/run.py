@@ -63,9 +63,16 @@ class Snapshot:
 
 
 def prepare_run(
-    manifest: Manifest, *, root: Path, cwd: Path, environment: Mapping[str, str]
+    manifest: Manifest,
+    *,
+    root: Path,
+    cwd: Path,
+    environment: Mapping[str, str],
+    variables: Mapping[str, str],
 ) -> LocalRun:
     """Return a run of a valid manifest, with its folder; no process is started yet.
+
+    ``variables`` has the values of environment variables that the manifest only names.
 
     Raises
     ------
@@ -81,7 +88,9 @@ def prepare_run(
     things = ungiven(job)
     notes = ["not on this machine: " + "; ".join(things)] if things else []
     folder = _make_folder(root, job, notes)
-    return LocalRun(prepared, folder, cwd=cwd, environment=environment, notes=notes)
+    return LocalRun(
+        prepared, folder, cwd=cwd, environment=environment, variables=variables, notes=notes
+    )
 
 
 def _make_folder(root: Path, job: DaskJob, notes: list[str]) -> RunFolder:
@@ -107,6 +116,7 @@ class LocalRun:
         *,
         cwd: Path,
         environment: Mapping[str, str],
+        variables: Mapping[str, str],
         notes: list[str],
     ) -> None:
         self._manifest = manifest
@@ -115,6 +125,7 @@ class LocalRun:
         #: Notes for the user before the job starts, one sentence each.
         self.notes = notes
         self._environment = dict(environment)
+        self._variables = dict(variables)
         self._cwd = cwd
         self._cancelled = False
         self._backend: LocalBackend | None = None
@@ -310,6 +321,7 @@ class LocalRun:
             comm=comm,
             dashboard=dashboard,
             environment=self._environment,
+            variables=self._variables,
             cwd=self._cwd,
             memory_bytes=machine_memory_bytes(),
             workers=_most_workers(cluster) if cluster else 1,
