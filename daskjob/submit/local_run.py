@@ -67,8 +67,9 @@ class ForegroundJob:
         return await self._run.run()
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the log, and keep of this and earlier runs what the limits allow."""
         self._log.close()
+        self._run.tidy()
 
 
 def foreground_job(

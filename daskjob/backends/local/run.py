@@ -25,11 +25,12 @@ from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
+from daskjob.backends.local.retention import prune, shorten
 from daskjob.backends.local.state import (
     SCRATCH_PREFIX,
     RunFolder,
     exclusive,
-    folders,
+    folders_of,
     new_folder,
     run_marker,
 )
@@ -212,6 +213,14 @@ class LocalRun:
             self.folder.remove_scratch()
         return self._last
 
+    def tidy(self) -> None:
+        """Shorten the logs of the ended run, and remove the oldest runs above the limits."""
+        for log in self.folder.logs.glob("*.log"):
+            with contextlib.suppress(OSError):
+                shorten(log)
+        with contextlib.suppress(OSError):
+            prune(self.folder.path.parent)
+
     @contextlib.contextmanager
     def _registered(self) -> Iterator[None]:
         """Hold the job's folder, and with it its name: no two jobs of a name run concurrently.
@@ -381,8 +390,8 @@ def _check_for_this_machine(job: DaskJob) -> None:
 
 
 def _check_name_is_free(root: Path, name: str) -> None:
-    for folder in folders(root):
-        if folder.name == name and folder.is_live():
+    for folder in folders_of(root, name):
+        if folder.is_live():
             raise Conflict(
                 f"a job {name!r} is already running on this machine. "
                 f"Wait for it, cancel it (daskjob cancel {name}), or choose another --name."

@@ -8,6 +8,7 @@ and the first process that reads it writes its final status.
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -358,6 +359,12 @@ def new_folder(root: Path, name: str, uid: str) -> RunFolder:
     path.mkdir(mode=0o700)
     (path / "logs").mkdir()
     return RunFolder(path)
+
+
+def folders_of(root: Path, name: str) -> list[RunFolder]:
+    """Return the runs of exactly this name, in any order; reads no other run's files."""
+    found = [RunFolder(path) for path in root.glob(f"{glob.escape(name)}.*")]
+    return [run for run in found if run.name == name and (run.path / "job.json").exists()]
 
 
 def folders(root: Path) -> list[RunFolder]:
