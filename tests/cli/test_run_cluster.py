@@ -455,6 +455,12 @@ def test_script_that_shuts_its_cluster_down_and_goes_on_ends_with_its_own_code(
         assert "exits with code 0" not in text
 
 
+def test_script_that_runs_no_tasks_is_reported_as_such(daskjob: Daskjob) -> None:
+    done = daskjob("run", "-w", 1, daskjob.script("import time; time.sleep(3)"))
+    assert done.code == 0
+    assert "ran no tasks" in done.err
+
+
 def test_script_may_use_the_restarted_cluster_after_a_shutdown(daskjob: Daskjob) -> None:
     script = daskjob.script(
         "from distributed import Client\n"

@@ -146,7 +146,8 @@ class View:
             self.say(f"{name} succeeded in {took}{_work(status)}")
             if status.message.endswith(LEFT_OUT):
                 self.say(status.message, even_quiet=True)
-            if snapshot.desired_workers and not _tasks(status):
+            # Without a report, such as after client.shutdown(), that is not known.
+            if snapshot.desired_workers and status.report is not None and not _tasks(status):
                 self.say(
                     "the script ran no tasks on the workers; to use them, connect with "
                     "'from distributed import Client; client = Client()'"
