@@ -1,6 +1,6 @@
-"""What the benchmarks of the operator share: operators as processes, jobs on fake nodes, numbers.
+"""Shared code of the operator benchmarks: operators as processes, jobs on fake nodes, figures.
 
-Not a benchmark itself. Everything runs on a cluster of its own, which ends with the benchmark.
+Not a benchmark itself. Each benchmark starts its own cluster, and stops it at the end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Cluster:
     _made: list[str] = field(default_factory=list)
 
     def kubectl(self, *words: str, stdin: str | None = None) -> str:
-        """Run kubectl; return what it prints."""
+        """Run kubectl; return its output."""
         done = subprocess.run(
             [*self.native.command, *words], input=stdin, text=True, capture_output=True, check=False
         )
@@ -48,16 +48,16 @@ class Cluster:
 
     @cached_property
     def access(self) -> Access:
-        """Requests to its API server that cost next to nothing here."""
+        """Requests to its API server that cost this process next to nothing."""
         return Access(self.native.command)
 
     def close(self) -> None:
-        """End what it has started beside the cluster."""
+        """Stop everything that was started in addition to the cluster."""
         if "access" in self.__dict__:
             self.access.close()
 
     def namespace(self) -> str:
-        """Make a namespace that pods can be made in."""
+        """Create a namespace that is ready for pods."""
         name = f"benchmark-{uuid.uuid4().hex[:6]}"
         self.kubectl("create", "namespace", name)
         there = ["--for=create", "--timeout=30s", "serviceaccount/default"]
@@ -65,14 +65,14 @@ class Cluster:
         return name
 
     def count(self, namespace: str, kind: str) -> int:
-        """Return how many objects of a kind, or of several (``daskclusters,pods``), exist."""
+        """Return the number of objects of a kind, or of several (``daskclusters,pods``)."""
         kinds = kind.split(",")
         return sum(len(self.access.items(one, namespace)) for one in kinds)
 
 
 @contextlib.contextmanager
 def benchmark_cluster(fake_nodes: int = 5) -> Iterator[Cluster]:
-    """Start a cluster, and end it with the block."""
+    """Start a cluster, and stop it at the end of the block."""
     native = Native("benchmark")
     try:
         with contextlib.closing(Cluster(native)) as cluster:
@@ -87,7 +87,7 @@ def benchmark_cluster(fake_nodes: int = 5) -> Iterator[Cluster]:
 
 
 def fake_job(name: str, workers: int, ends_after: str = "0s") -> Manifest:
-    """Return a job whose pods exist by name only; without a time its runner never ends."""
+    """Return a job for fake nodes; its runner ends after this time, or never if that is empty."""
     container = {"name": "main", "image": "none", "args": ["true"]}
     pods = {"containers": [container], "terminationGracePeriodSeconds": 0, **fake_placement()}
     ends = {"annotations": {ENDS_AFTER: ends_after}} if ends_after else {}
@@ -101,7 +101,7 @@ def fake_job(name: str, workers: int, ends_after: str = "0s") -> Manifest:
             "cluster": {
                 "spec": {
                     "worker": {"replicas": workers, "spec": pods},
-                    # dask-kubernetes needs the Service written out.
+                    # dask-kubernetes needs an explicit Service.
                     "scheduler": {"spec": pods, "service": _service(name, ports)},
                 }
             },
@@ -115,14 +115,14 @@ def _service(name: str, ports: list[Manifest]) -> Manifest:
 
 
 def create(cluster: Cluster, namespace: str, jobs: Sequence[Manifest]) -> None:
-    """Create objects of ours, one after the other."""
+    """Create objects of daskjob's kinds, one after the other."""
     for job in jobs:
         path = cluster.access.path(job["kind"], namespace)
         cluster.access.request("POST", path, body=job)
 
 
 def until(cluster: Cluster, namespace: str, word: str, jobs: int, every: float = 1.0) -> None:
-    """Wait until so many jobs have this ``jobStatus``."""
+    """Wait until this number of jobs have this ``jobStatus``."""
     give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         there = cluster.access.items("daskjobs", namespace)
@@ -135,11 +135,11 @@ def until(cluster: Cluster, namespace: str, word: str, jobs: int, every: float =
 
 
 def until_cleaned_up(cluster: Cluster, namespace: str, jobs: int) -> None:
-    """Wait until of all jobs only their runners are left."""
+    """Wait until only the jobs' runners are left."""
     give_up = time.monotonic() + PATIENCE_SECONDS
     while cluster.count(namespace, "daskclusters,pods") > jobs:
         if time.monotonic() > give_up:
-            raise TimeoutError("clusters of jobs that have ended are still there")
+            raise TimeoutError("clusters of finished jobs still exist")
         time.sleep(1.0)
 
 
@@ -157,17 +157,17 @@ class Operator:
         )
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that it took so far."""
+        """Return the CPU time that it has used so far."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def rss_mib(self) -> float:
-        """Return the memory that it has, in MiB."""
+        """Return its resident memory, in MiB."""
         lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -202,7 +202,7 @@ def _running(operator: Operator) -> Iterator[Operator]:
 
 
 def _dask_kubernetes() -> Path:
-    """Return the programs of an environment with dask-kubernetes, made once."""
+    """Return the ``bin`` folder of an environment with dask-kubernetes, created once."""
     folder = cache_folder() / DASK_KUBERNETES.replace("==", "-")
     with exclusive("dask-kubernetes"):
         if not (folder / "complete").exists():

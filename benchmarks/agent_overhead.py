@@ -1,13 +1,13 @@
-"""Measures what the scheduler agent costs a scheduler that runs 100,000 trivial tasks.
+"""Measures the cost of the scheduler agent in a scheduler that runs 100,000 trivial tasks.
 
-Rounds alternate between a scheduler without and one with the agent, each a fresh process beside one
-fresh worker, and with the agent every task must have been counted. What counts is CPU time of the
-scheduler's process: the wall clock is the worker's, which is slower.
+Rounds alternate between a scheduler without and one with the agent, each a new process with one new
+worker; with the agent, every task must have been counted. The result is CPU time of the scheduler's
+process: wall time depends on the worker, which is slower.
 
-The ratio of two noisy numbers says little about 3 %: two runs of the same differ by more. So what
-the agent does for a transition is also measured amplified: a scheduler that does it 21 times over
-against one that does not, and the difference by 21, distributed's own calling of it included. Last,
-the agent's function is timed alone.
+The ratio of two noisy numbers cannot show 3 %: two equal runs differ by more. So the agent's work
+per transition is also measured amplified: a scheduler that does it 21 times against one that does
+not, and the difference divided by 21, including distributed's overhead of the call. Last, the
+agent's function is timed alone.
 
     python benchmarks/agent_overhead.py --tasks 100000 --rounds 3
 """
@@ -45,7 +45,7 @@ def trivial(*_: Any) -> None:
 
 
 def graph(tasks: int) -> dict[Any, Any]:
-    """So many tasks, the last of which needs all others."""
+    """A graph of this many tasks; the last one depends on all others."""
     keys: list[Any] = [("trivial-x", i) for i in range(tasks - 1)]
     return {**dict.fromkeys(keys, (trivial, 1)), "last-x": (trivial, keys)}
 
@@ -67,7 +67,7 @@ def started(
 
 
 def information(path: Path) -> dict[str, Any]:
-    """What the scheduler wrote about itself, once it has."""
+    """Wait for the scheduler file, and return its content."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -80,7 +80,7 @@ def information(path: Path) -> dict[str, Any]:
 
 
 def agent_source(copies: int) -> str:
-    """The agent, which does what it does for a transition so many times more."""
+    """The agent, with its work per transition repeated by this number of copies."""
     source = (ROOT / "daskjob" / "agent.py").read_text()
     plugged_in = "    scheduler.add_plugin(agent, name=Agent.name)\n"
     assert plugged_in in source
@@ -141,7 +141,7 @@ def run(tasks: int, *, with_agent: bool, copies: int = 0) -> tuple[float, float]
 
 
 def check(port: int, tasks: int) -> None:
-    """Fail unless the agent counted exactly what ran."""
+    """Fail unless the agent counted exactly the tasks that ran."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/daskjob/v1/state", headers={"Authorization": f"Bearer {TOKEN}"}
     )
@@ -151,7 +151,7 @@ def check(port: int, tasks: int) -> None:
 
 
 def microseconds_a_task() -> float:
-    """What the agent's function itself takes for the transitions of one task."""
+    """CPU time of the agent's function alone, for the transitions of one task."""
     counts = TaskCounter({"key": SimpleNamespace(run_spec=1, state="waiting")})
     transition = counts.transition
     finished = {"nbytes": 1, "type": b"", "typename": "", "worker": "", "startstops": []}
@@ -170,7 +170,7 @@ def microseconds_a_task() -> float:
 
 
 def amplified(tasks: int) -> float:
-    """Microseconds of scheduler CPU that the agent takes a task, from 21 times as much."""
+    """Scheduler CPU of the agent per task in microseconds, measured with 21 times the work."""
     copies = 20
     without, _ = run(tasks, with_agent=False)
     with_copies, _ = run(tasks, with_agent=True, copies=copies)
@@ -184,7 +184,7 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     for number in range(options.rounds):
-        # Who goes first changes, so that a machine that slows down favours neither.
+        # The order alternates, so that a machine that slows down favours neither.
         for with_agent in (False, True) if number % 2 == 0 else (True, False):
             cpu, wall = run(options.tasks, with_agent=with_agent)
             found[with_agent].append((cpu, wall))
@@ -197,11 +197,11 @@ def main() -> None:
     for index, what in enumerate(("scheduler CPU", "wall")):
         ratio = medians[True][index] / medians[False][index]
         print(f"ratio of medians, {what}: {ratio:.3f}")
-    whole = medians[False][0] / options.tasks * 1e6
+    total = medians[False][0] / options.tasks * 1e6
     more = statistics.median(amplified(options.tasks // 5) for _ in range(options.rounds))
-    print(f"amplified 21 times: {more:.1f} us of {whole:.0f} us a task ({more / whole:.1%})")
+    print(f"amplified 21 times: {more:.1f} us of {total:.0f} us per task ({more / total:.1%})")
     own = microseconds_a_task()
-    print(f"the agent's function: {own:.2f} us of {whole:.0f} us a task ({own / whole:.1%})")
+    print(f"the agent's function: {own:.2f} us of {total:.0f} us per task ({own / total:.1%})")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How fast the tests' Kubernetes brings pods to Running: what other figures are read against.
+"""How fast the tests' Kubernetes brings pods to Running: the baseline of other figures.
 
-1,000 pods are created on fake nodes, and as many as the real node has room for on the real one.
+1,000 pods are created on fake nodes, then 50 on the real one, which is as many as it has room for.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def pod(name: str, image: str, **spec: Any) -> bytes:
 
 
 class Poster:
-    """Posts pods as the administrator, each thread over a connection of its own."""
+    """Posts pods as the administrator, with one connection per thread."""
 
     def __init__(self, cluster: Native) -> None:
         platform = cluster.cluster.platform
@@ -58,9 +58,9 @@ class Poster:
         headers = {"Content-Type": "application/json"}
         connection.request("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", body, headers)
         answer = connection.getresponse()
-        said = answer.read()
+        text = answer.read()
         if answer.status != 201:
-            raise RuntimeError(said.decode())
+            raise RuntimeError(text.decode())
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""What an operator weighs that looks after 1,000 running jobs and 10,000 pods, and its restart.
+"""Memory and CPU of an operator with 1,000 running jobs and 10,000 pods, and of its restart.
 
-The jobs are real to the API server and to the operator, which made all of their objects; their
+The jobs are real to the API server and to the operator, which created all of their objects; their
 pods are on fake nodes.
 
     python benchmarks/full_cluster.py --jobs 1000 --workers 8
@@ -17,13 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks._operators import benchmark_cluster, create, daskjob_operator, fake_job, until
 
-#: After the last job runs, everything that is told late has been told, and garbage is collected.
+#: After the last job runs, delayed status writes finish in this time, and garbage is collected.
 SETTLE_SECONDS = 15.0
 READY_SECONDS = 20.0
 
 
 def main() -> None:
-    """Fill the cluster, and print what the operator has and used."""
+    """Fill the cluster, and print the operator's memory and CPU time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=8)
@@ -34,14 +34,14 @@ def main() -> None:
             fake_job(f"job-{n}", arguments.workers, ends_after="") for n in range(arguments.jobs)
         ]
         for job in jobs:
-            # Nobody asks the schedulers, which are not there.
+            # No progress queries: the schedulers do not exist.
             job["spec"]["progress"] = {"intervalSeconds": 0}
         with daskjob_operator(cluster, namespace) as operator:
             time.sleep(5)
             idle, started = operator.rss_mib(), time.monotonic()
             create(cluster, namespace, jobs)
             until(cluster, namespace, "Running", arguments.jobs, every=5.0)
-            print(f"all run after {time.monotonic() - started:.0f} s")
+            print(f"all running after {time.monotonic() - started:.0f} s")
             time.sleep(SETTLE_SECONDS)
             pods = cluster.count(namespace, "pods")
             print(
@@ -51,7 +51,7 @@ def main() -> None:
         with daskjob_operator(cluster, namespace) as operator:
             time.sleep(READY_SECONDS)
             print(
-                f"started anew: {operator.rss_mib():.0f} MiB, {operator.cpu_seconds():.1f} s CPU "
+                f"restarted: {operator.rss_mib():.0f} MiB, {operator.cpu_seconds():.1f} s CPU "
                 f"in {READY_SECONDS:.0f} s"
             )
 

@@ -1,7 +1,7 @@
 """How much longer a job takes than the same pods created by hand, all at once, on a real node.
 
-By turns: a DaskJob, from its creation to its runner's exit code; then its very pods, as the
-operator made them, until the same. The runner computes on its two workers for some seconds.
+Alternately: a DaskJob, from its creation to its runner's exit; then the same pods, as the operator
+created them, until the same point. The runner computes on its two workers for some seconds.
 
     python benchmarks/job_wall_time.py --rounds 5
 """
@@ -31,21 +31,21 @@ with Client() as client:
     print(client.submit(sum, client.map(lambda n: time.sleep(0.1) or n, range(60))).result())
 """
 PATIENCE_SECONDS = 120.0
-#: What of a pod's metadata was not the operator's.
+#: Metadata of a pod that the API server sets, or that ties the pod to its owner.
 SERVERS_OWN = ("uid", "resourceVersion", "creationTimestamp", "ownerReferences", "managedFields")
 
 
 def job(reference: str) -> Manifest:
-    """Return the job, whose image the node has.
+    """Return the job, whose image is on the node already.
 
-    What it made is still there to be looked at when it has ended.
+    Its objects are kept when it ends, so that they can be read.
     """
     keep = {"onSuccess": "Keep"}
     return python_job(reference, COMPUTES, workers=2, dask=True, deletionPolicy=keep)
 
 
 def runner_ended(cluster: Cluster, namespace: str) -> bool:
-    """Whether the runner has succeeded; a failure ends the benchmark."""
+    """Return whether the runner has succeeded; a failure ends the benchmark."""
     where = [f"--namespace={namespace}", "--ignore-not-found", "-o", "jsonpath={.status.phase}"]
     phase = cluster.kubectl("get", "pod", "sums-runner", *where).strip()
     if phase == "Failed":
@@ -54,16 +54,16 @@ def runner_ended(cluster: Cluster, namespace: str) -> bool:
 
 
 def until(true: Callable[[], bool]) -> None:
-    """Wait until something is true."""
+    """Wait until a condition is true."""
     give_up = time.monotonic() + PATIENCE_SECONDS
     while not true():
         if time.monotonic() > give_up:
-            raise TimeoutError("it never comes to its end")
+            raise TimeoutError(f"the runner has not ended after {PATIENCE_SECONDS:.0f} s")
         time.sleep(0.1)
 
 
 def seconds_to_run(cluster: Cluster, namespace: str, manifests: list[Manifest]) -> float:
-    """Create something, and return how long it takes until the runner has succeeded."""
+    """Create objects; return the seconds until the runner has succeeded."""
     started = time.monotonic()
     create(cluster, namespace, manifests)
     until(partial(runner_ended, cluster, namespace))
@@ -71,7 +71,7 @@ def seconds_to_run(cluster: Cluster, namespace: str, manifests: list[Manifest]) 
 
 
 def made_by(cluster: Cluster, namespace: str) -> list[Manifest]:
-    """Return the job's pods and its Service, as they can be created again."""
+    """Return the job's pods and its Service, stripped so that they can be created again."""
     words = ["get", "services,pods", f"--namespace={namespace}", "-o", "json"]
     found: list[Manifest] = json.loads(cluster.kubectl(*words))["items"]
     for manifest in found:
@@ -84,7 +84,7 @@ def made_by(cluster: Cluster, namespace: str) -> list[Manifest]:
 
 
 def main() -> None:
-    """Do both by turns, and print medians and their ratio."""
+    """Do both alternately, and print each round and the median ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
@@ -105,7 +105,7 @@ def main() -> None:
             cluster.kubectl("delete", "pods,services", "--all", where)
             print(f"job {jobs[-1]:5.1f} s, its pods by hand {by_hand[-1]:5.1f} s")
     ratio = statistics.median(j / p for j, p in zip(jobs, by_hand, strict=True))
-    print(f"a job takes {ratio:.2f} times as long as its pods by hand")
+    print(f"a job takes {ratio:.2f} times as long as its pods created by hand")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A script under ``daskjob run`` against the same script with ``LocalCluster`` in it.
+"""A script under ``daskjob run`` compared with the same script using ``LocalCluster``.
 
-Both run in turn, pair by pair, with the same workers and threads; what is printed are medians and
-ratios of one run on one machine. Run it with nothing else going on.
+Both run alternately, pair by pair, with the same workers and threads; the output is medians and
+ratios of one run on one machine. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def compare(name: str, body: str, workers: int, rounds: int, folder: Path) -> None:
-    """Run both forms of a script in turn and print the medians and their ratio."""
+    """Run both forms of a script alternately; print the medians and their ratio."""
     indented = "\n".join("        " + line for line in body.strip().splitlines())
     ours, theirs = folder / "ours.py", folder / "theirs.py"
     ours.write_text(WITH_CLIENT.format(body=indented))
@@ -118,7 +118,7 @@ def print_exit_time(folder: Path) -> None:
 
 
 def print_help() -> None:
-    """Print what ``daskjob --help`` costs."""
+    """Print CPU time and imported modules of ``daskjob --help``."""
     cpus = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

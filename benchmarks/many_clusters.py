@@ -1,9 +1,9 @@
-"""What is left in an operator of 500 clusters that came and went, in its memory.
+"""Memory of an operator after 500 clusters were created and deleted.
 
     python benchmarks/many_clusters.py --clusters 500 --rounds 3
 
-A few come and go first: with them comes what an operator needs that has ever done anything (code,
-connections, threads). What later rounds add is what would add up.
+A few come and go first, to allocate memory that any operator needs once it works (code,
+connections, threads). Growth in later rounds is a leak.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from benchmarks._operators import (
 )
 from tests.cluster.fake_nodes import fake_placement
 
-#: How many clusters come and go first.
+#: The number of clusters that come and go first.
 WARM_UP = 10
-#: Of each cluster: a scheduler and a worker.
+#: Pods of a cluster: a scheduler and a worker.
 PODS = 2
 PATIENCE_SECONDS = 600.0
-#: Connections that nobody uses are kept for 30 s, what is known of objects that went for 2 min; and
-#: memory goes back to the machine once a minute.
+#: Idle connections are kept for 30 s, the state of deleted objects for 2 min, and memory is
+#: returned to the machine once a minute.
 REST_SECONDS = 240.0
 
 
@@ -48,7 +48,7 @@ def fake_cluster(name: str) -> Manifest:
 
 
 def until(cluster: Cluster, namespace: str, kind: str, count: int) -> None:
-    """Wait until there are so many objects of a kind."""
+    """Wait until there are exactly this many objects of a kind."""
     give_up = time.monotonic() + PATIENCE_SECONDS
     while (found := cluster.count(namespace, kind)) != count:
         if time.monotonic() > give_up:
@@ -59,7 +59,7 @@ def until(cluster: Cluster, namespace: str, kind: str, count: int) -> None:
 def come_and_go(
     cluster: Cluster, operator: Operator, namespace: str, count: int
 ) -> tuple[float, float]:
-    """Create and delete so many clusters; return what the operator had with them, and after."""
+    """Create and delete clusters; return the operator's memory with them, and after."""
     create(cluster, namespace, [fake_cluster(f"c-{n}") for n in range(count)])
     until(cluster, namespace, "pods", PODS * count)
     full = operator.rss_mib()
@@ -70,7 +70,7 @@ def come_and_go(
 
 
 def main() -> None:
-    """Create and delete the clusters, and print what the operator has after each round."""
+    """Create and delete the clusters, and print the operator's memory after each round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clusters", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=2)

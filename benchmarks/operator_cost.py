@@ -1,7 +1,7 @@
-"""What a job costs the operator: CPU and memory, beside dask-kubernetes in the same run.
+"""CPU and memory that a job costs the operator, compared with dask-kubernetes in the same run.
 
-Each operator in turn runs jobs of ten workers on fake nodes, some at once, until everything is
-cleaned up. The figures are of its process alone, after a first job that warms it up.
+Each operator in turn runs jobs of ten workers on fake nodes, several at once, until everything is
+cleaned up. The figures are those of its process alone, after a first job that warms it up.
 
     python benchmarks/operator_cost.py --rounds 3 --jobs 10
 """
@@ -31,13 +31,13 @@ from benchmarks._operators import (
 )
 
 WORKERS = 10
-#: For how long an operator must have done nothing to be called idle.
+#: An operator that did nothing for this time is idle.
 IDLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an operator took in one round."""
+    """The cost of one round."""
 
     cpu_ms_a_job: float
     idle_mib: float
@@ -45,7 +45,7 @@ class Cost:
 
 
 def measured(cluster: Cluster, operator: Operator, namespace: str, jobs: int) -> Cost:
-    """Run a job to warm up, then all others at once."""
+    """Run one job to warm up, then all others at once; return the cost of these."""
     create(cluster, namespace, [fake_job("warm", WORKERS)])
     until(cluster, namespace, "Successful", 1)
     until_cleaned_up(cluster, namespace, 1)
@@ -57,13 +57,13 @@ def measured(cluster: Cluster, operator: Operator, namespace: str, jobs: int) ->
     time.sleep(IDLE_SECONDS)
     spent = operator.cpu_seconds() - before
     loaded = operator.rss_mib()
-    # While it runs: dask-kubernetes has finalizers, which nobody else takes away.
+    # While it runs: only dask-kubernetes itself removes its finalizers.
     cluster.kubectl("delete", "daskjobs", "--all", f"--namespace={namespace}", "--timeout=120s")
     return Cost(1000 * spent / jobs, idle, loaded)
 
 
 def main() -> None:
-    """Let both run jobs by turns, and print medians and their ratio."""
+    """Have both run jobs alternately, and print medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=10)
@@ -77,14 +77,14 @@ def main() -> None:
                     cost = measured(cluster, operator, namespace, arguments.jobs)
                 costs[operator.name].append(cost)
                 print(
-                    f"{operator.name:16} {cost.cpu_ms_a_job:7.1f} ms CPU a job, "
+                    f"{operator.name:16} {cost.cpu_ms_a_job:7.1f} ms CPU per job, "
                     f"{cost.idle_mib:6.1f} MiB idle, {cost.loaded_mib:6.1f} MiB after the jobs"
                 )
     ours, theirs = (
         statistics.median(cost.cpu_ms_a_job for cost in costs[name])
         for name in ("daskjob", "dask-kubernetes")
     )
-    print(f"a job: {ours:.1f} ms against {theirs:.1f} ms, {theirs / ours:.1f} times less")
+    print(f"per job: {ours:.1f} ms against {theirs:.1f} ms, a factor of {theirs / ours:.1f}")
 
 
 if __name__ == "__main__":

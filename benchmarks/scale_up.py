@@ -1,12 +1,12 @@
-"""How fast 0 workers become 1,000, and what a small job that comes meanwhile notices of it.
+"""How fast a cluster scales from 0 to 1,000 workers, and how that delays a small job.
 
-By turns, all on fake nodes: a job with 3 workers runs alone; a cluster is scaled up; another one
-is, and the same job is submitted into that; as many pods as the first had workers, and the same
-ones, are posted by hand as fast as the API server takes them.
+In each round, all on fake nodes: a job with 3 workers runs alone; a cluster is scaled up; another
+one is scaled up, and the same job is submitted during that; the same number of identical worker
+pods are posted by hand, as fast as the API server accepts them.
 
-Where the API server and its like share all processors with whoever posts, the operator's own work
-makes them slower, as it does not on machines of their own: with ``--apart``, they have all cores
-but one, and the operator, and what posts by hand, have that one.
+If the control plane shares all cores with its client, the operator's own work slows it down, which
+does not happen on separate machines. With ``--apart``, the control plane has all cores but one, and
+the operator, like the posting by hand, has that one.
 
     python benchmarks/scale_up.py --workers 1000 --rounds 3 --apart
 """
@@ -34,20 +34,20 @@ from tests.cluster.audit import AuditLog
 
 JOB_WORKERS = 3
 PATIENCE_SECONDS = 600.0
-#: Whatever else is told of it comes within this time.
-TOLD_SECONDS = 60.0
+#: All further requests about it are made within this time.
+SETTLE_SECONDS = 60.0
 
 
 def moment(received: str) -> float:
-    """Return the time of day, in seconds, that an audit log tells."""
+    """Return the time of day of an audit log entry, in seconds."""
     hours, minutes, seconds = received.partition("T")[2].rstrip("Z").split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def by_hand(cluster: Cluster, like: Manifest, count: int, cores: set[int]) -> float:
-    """Post so many pods like one that the operator made, on these cores, and delete them.
+    """Post copies of a pod that the operator created, on these cores, and delete them.
 
-    Return how many seconds the POSTs took.
+    Return the seconds that the POSTs took.
     """
     labels, spec = like["metadata"]["labels"], like["spec"]
     for given_by_the_server in ("nodeName", "serviceAccount", "serviceAccountName", "volumes"):
@@ -79,11 +79,11 @@ def by_hand(cluster: Cluster, like: Manifest, count: int, cores: set[int]) -> fl
 
 @dataclass(frozen=True)
 class Started:
-    """After how many seconds a job's pods were posted, all of them, and ran on the fake nodes.
+    """Seconds from a job's creation until all its pods were posted, and until all were running.
 
-    The first is the operator's part. The second has the pods wait for the scheduler and the nodes,
-    too, behind all that came before them. When the job's status tells of it says less: that waits
-    for more to tell, for 5 s where the runner was faster than its cluster.
+    The first is the operator's part. The second includes waiting for the scheduler and the fake
+    nodes, behind earlier pods. The time of the job's status would be less exact: its write is
+    delayed to include more changes, by 5 s if the runner was faster than its cluster.
     """
 
     posted: float
@@ -91,7 +91,7 @@ class Started:
 
 
 def started_job(cluster: Cluster, namespace: str, name: str) -> Started:
-    """Submit a job, wait until it tells that it runs on all its workers, and look when it did."""
+    """Submit a job, wait until it reports that it runs on all its workers; return its times."""
     log = AuditLog(cluster.native.cluster.platform.audit_log)
     position = log.end()
     _submit_and_wait(cluster, namespace, name)
@@ -110,8 +110,8 @@ def started_job(cluster: Cluster, namespace: str, name: str) -> Started:
 
 
 def _submit_and_wait(cluster: Cluster, namespace: str, name: str) -> None:
-    # By a watch of a connection that is there: a process of kubectl for every look would take as
-    # much of the processors as the operator.
+    # With a watch on an open connection: polling with kubectl processes would use as much CPU as
+    # the operator.
     path = cluster.access.path("daskjobs", namespace)
     cluster.access.request("POST", path, body=job(name, JOB_WORKERS, ends_after=""))
     status: Manifest = {}
@@ -125,7 +125,7 @@ def _submit_and_wait(cluster: Cluster, namespace: str, name: str) -> None:
 
 @dataclass(frozen=True)
 class Scaled:
-    """What a scale-up took: from its first POST to its last, requests other than these, a job."""
+    """The cost of a scale-up: seconds from its first to its last POST, other requests, a job."""
 
     posts_seconds: float
     others: int
@@ -135,7 +135,7 @@ class Scaled:
 
 
 def scaled(cluster: Cluster, namespace: str, name: str, workers: int, *, with_job: bool) -> Scaled:
-    """Make a cluster, scale it up, maybe with a job submitted into that; wait until all is told."""
+    """Create a cluster and scale it up, maybe submitting a job; wait for the last status write."""
     manifest = fake_cluster(name)
     manifest["spec"]["worker"]["replicas"] = 0
     create(cluster, namespace, [manifest])
@@ -146,11 +146,11 @@ def scaled(cluster: Cluster, namespace: str, name: str, workers: int, *, with_jo
     where = f"--namespace={namespace}"
     cluster.kubectl("scale", "daskcluster", name, f"--replicas={workers}", where)
     job = started_job(cluster, namespace, f"{name}-job") if with_job else None
-    # Told to the end: requests that are still to come would count for nothing.
+    # Wait for the last status write: later requests would not be counted.
     ready = f"--for=jsonpath={{.status.readyReplicas}}={workers}"
     for kind, which in (("daskcluster", name), ("daskworkergroup", f"{name}-default")):
         cluster.kubectl("wait", kind, which, ready, "--timeout=300s", where)
-    time.sleep(TOLD_SECONDS)
+    time.sleep(SETTLE_SECONDS)
     asked = [
         request
         for request in log.since(position)
@@ -171,7 +171,7 @@ def scaled(cluster: Cluster, namespace: str, name: str, workers: int, *, with_jo
 
 
 def main() -> None:
-    """Take turns, and print medians and their ratios."""
+    """Run the rounds, and print medians and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -180,7 +180,7 @@ def main() -> None:
     cores = os.sched_getaffinity(0)
     if arguments.apart:
         own = max(cores)
-        # What this process starts, the cluster before all, has what it has.
+        # Child processes, above all the cluster, inherit this.
         os.sched_setaffinity(0, cores - {own})
         cores = {own}
     raw, quiet, busy = [], [], []
@@ -207,15 +207,15 @@ def main() -> None:
                     beside.append(second.job)
                 print(
                     f"round {number}: by hand {raw[-1]:.1f} s, scaled {quiet[-1]:.1f} s, with a "
-                    f"job {busy[-1]:.1f} s; {first.others} and {second.others} requests more; job "
+                    f"job {busy[-1]:.1f} s; {first.others} and {second.others} other requests; job "
                     f"alone posted {alone[-1].posted:.2f} s, ran {alone[-1].ran:.2f} s; "
-                    f"meanwhile {beside[-1].posted:.2f}, {beside[-1].ran:.2f} s",
+                    f"during a scale-up {beside[-1].posted:.2f}, {beside[-1].ran:.2f} s",
                     flush=True,
                 )
     usual = statistics.median(raw)
     print(
-        f"POSTs took {statistics.median(quiet) / usual:.2f} times by hand's, "
-        f"{statistics.median(busy) / usual:.2f} times with a job that comes meanwhile"
+        f"POSTs took {statistics.median(quiet) / usual:.2f} times as long as by hand, "
+        f"{statistics.median(busy) / usual:.2f} times with a job submitted during the scale-up"
     )
     for what in ("posted", "ran"):
         early, late = (

@@ -1,8 +1,8 @@
-"""How many jobs a minute one operator on one core brings to their end, on fake nodes.
+"""How many jobs per minute one operator on one core completes, on fake nodes.
 
 All jobs are created at once, and each ends as soon as its runner runs. The API server, etcd, the
-scheduler and kwok share the machine: where the operator's share of its core is small, it is they
-who are measured.
+scheduler and kwok share the machine: if the operator uses little of its core, they are the
+bottleneck.
 
     python benchmarks/throughput.py --jobs 300 --workers 3
 """
@@ -29,7 +29,7 @@ from benchmarks._operators import (
 
 
 def main() -> None:
-    """Run the jobs, and print how long that took."""
+    """Run the jobs, and print the times and the rate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=300)
     parser.add_argument("--workers", type=int, default=3)
@@ -55,9 +55,9 @@ def main() -> None:
                 f"{arguments.jobs} jobs, {arguments.workers} workers each: "
                 f"created in {created:.0f} s, all ended in {seconds:.0f} s, "
                 f"cleaned up in {cleaned:.0f} s; "
-                f"{60 * arguments.jobs / seconds:.0f} jobs a minute; the operator used "
+                f"{60 * arguments.jobs / seconds:.0f} jobs per minute; the operator used "
                 f"{100 * used / cleaned:.0f} % of its core, {1000 * used / arguments.jobs:.1f} ms "
-                f"a job, and has {operator.rss_mib():.0f} MiB"
+                f"per job, and has {operator.rss_mib():.0f} MiB"
             )
 
 

@@ -1,8 +1,8 @@
-"""What it costs to watch a full cluster: CPU for each object, memory for all, requests.
+"""The cost of watching a full cluster: CPU per object, total memory, requests.
 
-1,000 jobs with their clusters, groups, Services and 10,000 pods are made, as the API server would
-have them with everything running. A process of its own syncs with them and then hears of a change
-of every pod; the figures are its own. Needs a Kubernetes (see CONTRIBUTING.md).
+1,000 jobs with their clusters, groups, Services and 10,000 pods are created, as if everything were
+running. A separate process syncs with them and then receives a change of every pod; the figures are
+those of this process. Needs a Kubernetes (see CONTRIBUTING.md).
 
     python benchmarks/watching.py --jobs 1000 --pods 10
 """
@@ -39,7 +39,7 @@ IN_FLIGHT = 32
 
 
 def main() -> None:
-    """Make the objects, let another process watch them, and print what it says."""
+    """Create the objects, have another process watch them, and print its figures."""
     arguments = _arguments()
     if arguments.watch:
         asyncio.run(watch(arguments.watch, arguments.pods * arguments.jobs))
@@ -62,7 +62,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--pods", type=int, default=10, help="of each job (%(default)s)")
+    parser.add_argument("--pods", type=int, default=10, help="per job (%(default)s)")
     parser.add_argument("--watch", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -76,7 +76,7 @@ def _prepare(kubernetes: Any) -> None:
     kubernetes.kubectl("wait", f"--namespace={NAMESPACE}", *there)
 
 
-# What is there
+# The objects
 
 
 async def _fill(kubeconfig: str, jobs: int, pods: int) -> None:
@@ -86,7 +86,7 @@ async def _fill(kubeconfig: str, jobs: int, pods: int) -> None:
     async with Api(Kubeconfig(kubeconfig), limiter=Limiter(1e6)) as api:
         await _all(lambda n: _one_job(api, f"job-{n:04}", pods), jobs)
     count = jobs * (pods + 4)
-    print(f"{count} objects made in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"{count} objects created in {time.monotonic() - started:.0f} s", flush=True)
 
 
 async def _all(make: Callable[[int], Awaitable[None]], count: int) -> None:
@@ -141,14 +141,14 @@ def _pod(name: str) -> Manifest:
         ],
         "resources": {"requests": amounts, "limits": amounts},
     }
-    # No scheduler is of that name: the pods stay as they are made.
+    # There is no scheduler of this name: the pods stay pending.
     spec = {"schedulerName": "nobody", "containers": [container]}
     meta = {"name": name, "labels": labels}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
 def _running(number: int) -> Manifest:
-    """The status of a pod that runs, as a kubelet writes it."""
+    """The status of a running pod, as a kubelet writes it."""
     moment = "2026-01-01T12:00:00Z"
     conditions = [
         {"type": kind, "status": "True", "lastProbeTime": None, "lastTransitionTime": moment}
@@ -182,7 +182,7 @@ def _running(number: int) -> Manifest:
     }
 
 
-# Who watches it
+# The watching process
 
 
 def _watched_by_another(kubernetes: Any, arguments: argparse.Namespace) -> None:
@@ -217,7 +217,7 @@ async def _let_run(kubeconfig: str) -> None:
 
 
 async def watch(kubeconfig: str, pods: int) -> None:
-    """Watch everything, and say what that takes."""
+    """Watch everything, and print the cost."""
     requests: Counter[str] = Counter()
     cache = Cache()
     changes: Counter[str] = Counter()
@@ -227,14 +227,14 @@ async def watch(kubeconfig: str, pods: int) -> None:
         assert item is not None
         changes[item.ref.kind] += 1
 
-    def told(verb: str, kind: str, code: int, seconds: float) -> None:
+    def on_request(verb: str, kind: str, code: int, seconds: float) -> None:
         del kind, code, seconds
         requests[verb] += 1
 
     cache.watch(sink)
-    async with Api(Kubeconfig(kubeconfig), told=told) as api:
+    async with Api(Kubeconfig(kubeconfig), on_request=on_request) as api:
         await api.credentials.access()
-        # What an operator in its pod does without: kr8s.
+        # The baseline, including modules that an operator in its pod does not import: kr8s.
         say(f"before: RSS {rss():.0f} MB")
         all_kinds = informers(api, cache, [NAMESPACE])
         began, before = time.process_time(), rss()
@@ -265,7 +265,7 @@ async def watch(kubeconfig: str, pods: int) -> None:
 
 
 def _observe(cache: Cache) -> None:
-    """Say what it takes to observe each job once."""
+    """Print the cost of observing each job once."""
     objects = cache.objects(NAMESPACE)
     jobs: Iterable[Item] = cache.all("DaskJob")
     began = time.process_time()
@@ -275,9 +275,9 @@ def _observe(cache: Cache) -> None:
     say(f"observed {len(seen)} jobs of {workers} workers: {cpu / len(seen) * 1e6:.0f} us each")
 
 
-def say(words: str) -> None:
-    """Tell whoever started this process."""
-    print(words, flush=True)
+def say(text: str) -> None:
+    """Print a line for the parent process at once."""
+    print(text, flush=True)
 
 
 def rss() -> float:

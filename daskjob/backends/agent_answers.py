@@ -1,6 +1,6 @@
-"""The bounds on every question to a scheduler's agent, wherever the scheduler runs.
+"""The limits of every query to a scheduler's agent, on all backends.
 
-An answer comes from a user's process: it is never trusted to be short, quick, or JSON.
+An answer comes from a user's process: it may be long, late, or not JSON.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ LIMIT_BYTES = 256 * 1024
 
 
 class NoAnswer(Exception):
-    """The scheduler did not answer, or not in a way that can be used."""
+    """The scheduler did not answer, or its answer cannot be used."""
 
 
 def check_answer(status: int, text: bytes) -> None:
@@ -18,4 +18,4 @@ def check_answer(status: int, text: bytes) -> None:
     if status != 200:
         raise NoAnswer(f"HTTP {status}")
     if len(text) > LIMIT_BYTES:
-        raise NoAnswer(f"an answer of more than {LIMIT_BYTES} bytes")
+        raise NoAnswer(f"the answer is longer than {LIMIT_BYTES} bytes")

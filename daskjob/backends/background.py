@@ -1,16 +1,16 @@
-"""Questions and writes beside the passes; no pass waits for them."""
+"""Background tasks that no pass waits for."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
 
-#: Starts work beside the passes; it ends with the backend.
+#: Starts a background task, which ends with the backend.
 Background = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 
 
 class BackgroundTasks:
-    """All tasks beside the passes; their work handles its own errors."""
+    """The running background tasks, which must not fail."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -19,14 +19,14 @@ class BackgroundTasks:
         return len(self._tasks)
 
     def start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Start work as a task."""
+        """Start a task."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def end(self) -> None:
-        """Cancel all tasks, and return when they have ended."""
+        """Cancel all tasks and wait for their end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

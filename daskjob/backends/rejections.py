@@ -1,4 +1,4 @@
-"""Rejected objects: in whose pass, by whom, since when, and how often."""
+"""Rejected objects, by the key of their pass, with times and counts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from daskjob.core.observed import Rejection
 
 
 def counted(before: Rejection | None, error: CreateRejected, now: datetime) -> Rejection:
-    """Return a rejection, counted with those before it that were of the same kind."""
+    """Return a rejection, counted together with the previous ones of the same kind."""
     if before is None or before.kind != error.kind:
-        return Rejection(error.kind, error.name, error.words, now, now)
-    return replace(before, words=error.words, last_at=now, tries=before.tries + 1)
+        return Rejection(error.kind, error.name, error.message, now, now)
+    return replace(before, message=error.message, last_at=now, tries=before.tries + 1)
 
 
 class Rejections:
-    """What was rejected and has not succeeded since, by the key of the pass that asked."""
+    """Rejected objects that have not succeeded since, by the key of their pass."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -40,11 +40,11 @@ class Rejections:
                 del self._by_key[owner]
 
     def forget(self, owner: Key) -> None:
-        """Discard what is recorded of an object that is gone."""
+        """Discard the rejections of an object that is gone."""
         self._by_key.pop(owner, None)
 
     def of(self, owners: Iterable[Key]) -> dict[str, Rejection]:
-        """Return the rejections of some passes together, as ``observed.rejections`` has them."""
+        """Return the rejections of several keys, in the form of ``observed.rejections``."""
         found: dict[str, Rejection] = {}
         for owner in owners:
             found.update(self._by_key.get(owner, {}))

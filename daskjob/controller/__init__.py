@@ -1,9 +1,9 @@
-"""The operator: it makes passes over the objects of a Kubernetes for as long as it runs.
+"""The operator: it makes passes over the objects of a Kubernetes cluster for as long as it runs.
 
-From below: a ``queue`` says which objects are due, ``passes`` makes a pass over each, a ``lease``
-says whether this process may, ``leader_only`` sees to it that nobody else does; ``kopf_runner``
-runs users' kopf plugins beside it; ``probes`` and ``metrics`` tell how it is, ``logs`` what it
-does. ``operator`` starts and ends all of it, ``options`` is what it was told on its command line.
+Bottom up: ``queue`` holds the objects that are due, ``passes`` makes a pass over each, ``lease``
+elects the leader, ``leader_only`` rejects writes of any other operator; ``kopf_runner`` runs users'
+kopf plugins alongside; ``probes`` and ``metrics`` report health, ``logs`` formats the log.
+``operator`` starts and stops all of it, ``options`` parses the command line.
 
-kopf is imported where there are plugins, and nowhere else; distributed never is.
+kopf is imported only if there are plugins; distributed never is.
 """

@@ -1,7 +1,6 @@
 """``python -m daskjob.controller``: the operator as a process.
 
-Ends with 0 on SIGTERM and SIGINT, with 2 when its command line is wrong, and with 1 when it cannot
-work at all.
+Exits with 0 on SIGTERM and SIGINT, 2 if its command line is invalid, 1 if it cannot start.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from types import FrameType
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the operator until a signal ends it; return its exit code."""
-    # Loading the rest takes a moment: who changes their mind in it gets the same 0.
+    # Importing the rest takes a moment: a signal during that time gives the same exit code.
     _on_signals(lambda *_: os._exit(0))
     from daskjob.controller.logs import configure
     from daskjob.controller.options import parse
@@ -55,9 +54,9 @@ def main(words: Sequence[str] | None = None) -> int:
         logger.error("daskjob cannot start: %s", error)
         return 1
     finally:
-        # It is leaving already: a second Ctrl-C changes nothing.
+        # Already shutting down: ignore a second Ctrl-C.
         _on_signals(signal.SIG_IGN)
-    logger.info("daskjob has ended, as it was told to")
+    logger.info("daskjob has shut down")
     return 0
 
 
@@ -71,6 +70,6 @@ if __name__ == "__main__":
     logging.shutdown()
     sys.stderr.flush()
     if threading.active_count() > 1:
-        # A plugin blocks in a thread, for which Python would wait for ever.
+        # A plugin blocks in a thread, and Python would wait for it forever.
         os._exit(code)
     sys.exit(code)

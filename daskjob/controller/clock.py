@@ -1,4 +1,4 @@
-"""The clock of waits and deadlines of the operator's own: seconds that never go back."""
+"""The monotonic clock for the operator's own waits and deadlines."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-#: Seconds since any moment.
+#: Returns seconds since an arbitrary moment.
 Clock: TypeAlias = Callable[[], float]
 
 
 def machine_clock() -> float:
-    """Return seconds that also count while the machine sleeps, where it can say."""
+    """Return monotonic seconds; where supported, they include the machine's sleep."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def utc_now() -> datetime:
-    """Return the time of day, for what is compared with times that Kubernetes wrote."""
+    """Return the wall-clock time, to compare with timestamps of Kubernetes."""
     return datetime.now(UTC)

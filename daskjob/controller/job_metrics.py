@@ -1,8 +1,8 @@
-"""What the operator tells of jobs as a whole: how many stand where, how long that took them.
+"""Metrics and log lines about jobs: how many are in which phase, and how long that took them.
 
-A job is known by its last status. What a newer one says that the last did not has just happened,
-and is counted and logged, once; what the first one says that is seen of a job after a start has
-happened before, and is not. No message of a job gets into a log: it may quote what users print.
+The last status of each job is remembered. A difference in a newer status has just happened: it is
+counted and logged, once. The first status seen after a start is history, and is not counted. No
+message of a job is logged: it may quote users' output.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ END_BUCKETS = (10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10800.0, 43200.0,
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is remembered of a job."""
+    """The last known state of a job."""
 
     uid: str
     created_at: datetime | None
     phase: str = Phase.PENDING
     reason: str = ""
-    #: Attempts that ended, in all.
+    #: Number of attempts that ended.
     ended: int = 0
     scheduler_was_ready: bool = False
     runner_started: bool = False
@@ -43,7 +43,7 @@ class _Known:
 
 
 class Jobs:
-    """All jobs that passes have looked at and that still exist."""
+    """All existing jobs that a pass has observed."""
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
         self._now = now
@@ -54,23 +54,23 @@ class Jobs:
         )
         self.to_scheduler = Histogram(
             "daskjob_job_scheduler_ready_seconds",
-            "From a job's creation to its first scheduler's answer.",
+            "Time from a job's creation to the first answer of its scheduler.",
             START_BUCKETS,
         )
         self.to_runner = Histogram(
             "daskjob_job_runner_started_seconds",
-            "From a job's creation to its first runner's start.",
+            "Time from a job's creation to the start of its first runner.",
             START_BUCKETS,
         )
         self.to_end = Histogram(
             "daskjob_job_finished_seconds",
-            "From a job's creation to its end.",
+            "Time from a job's creation to its end.",
             END_BUCKETS,
             ("phase",),
         )
 
     def saw(self, key: Key, observed: Observed | None) -> None:
-        """Take note of an object as a pass saw it; ``None``: it is gone."""
+        """Record an object as a pass observed it; ``None``: it is gone."""
         if key.kind != names.Kind.JOB:
             return
         if not isinstance(observed, ObservedJob):
@@ -87,19 +87,19 @@ class Jobs:
         self._advance(key, known, observed.status)
 
     def wrote(self, ref: ObjectRef, status: Manifest) -> None:
-        """Take note of a status that was written."""
+        """Record a status that was written."""
         known = self._known.get(Key(ref.kind, ref.namespace, ref.name))
         if known is not None and known.uid == ref.uid:
             key = Key(ref.kind, ref.namespace, ref.name)
             self._advance(key, known, job_status_from(status))
 
     def clear(self) -> None:
-        """Forget all jobs: somebody else looks at them now."""
+        """Forget all jobs: another operator leads now."""
         self._known.clear()
         self._places.clear()
 
     def samples(self) -> list[Sample]:
-        """Return how many jobs stand where."""
+        """Return the number of jobs by phase and reason."""
         return [Sample(place, float(count)) for place, count in sorted(self._places.items())]
 
     def _advance(self, key: Key, known: _Known, status: JobStatus) -> None:
@@ -136,7 +136,7 @@ class Jobs:
 
 
 def _with(known: _Known, status: JobStatus) -> _Known:
-    """Return what is known of a job after a status of it."""
+    """Return the known state of a job, updated by one of its statuses."""
     last = max((attempt.number + 1 for attempt in status.attempts), default=0)
     return replace(
         known,
@@ -152,11 +152,11 @@ def _with(known: _Known, status: JobStatus) -> _Known:
 
 
 def _log(key: Key, known: _Known, status: JobStatus) -> None:
-    words = [str(known.phase)]
+    parts = [str(known.phase)]
     if status.attempt:
-        words.append(f"attempt {status.attempt}")
+        parts.append(f"attempt {status.attempt}")
     if known.reason:
-        words.append(known.reason)
+        parts.append(known.reason)
     if status.exit_code is not None:
-        words.append(f"exit code {status.exit_code}")
-    logger.info("%s", ", ".join(words), extra={"key": key})
+        parts.append(f"exit code {status.exit_code}")
+    logger.info("%s", ", ".join(parts), extra={"key": key})

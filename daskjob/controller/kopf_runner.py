@@ -1,12 +1,11 @@
-"""kopf beside the operator, for users' plugins: their handlers, with all that kopf offers them.
+"""kopf alongside the operator, for the handlers of users' plugins.
 
-The operator itself has no kopf handlers, so without plugins kopf is not even imported: no memory,
-no request. With plugins it runs in a thread and a loop of its own, and only while this operator
-leads, since of two operators' handlers each would do the same work. It may do there what it likes:
-when it ends it takes every task of its loop with it, and it is started again, ever more rarely; a
-plugin that blocks stops the other plugins and nobody else.
+The operator itself has no kopf handlers, so without plugins kopf is not even imported and costs no
+memory and no requests. With plugins it runs in its own thread and event loop, and only while this
+operator leads: two operators would run each handler twice. If it exits, which cancels every task of
+its loop, it is restarted with a growing delay; a plugin that blocks stops only the other plugins.
 
-This is the one module that imports kopf, and only when it starts it.
+This is the only module that imports kopf, and it does so only to start it.
 """
 
 from __future__ import annotations
@@ -31,22 +30,22 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
-#: kopf that ran for so long was well: the next start comes soon again.
-SOUND_SECONDS = 60.0
-#: How long kopf has to end: clean-up handlers of plugins, requests under way.
+#: After a run of this length, the delay of the next restart is short again.
+HEALTHY_SECONDS = 60.0
+#: Time for kopf to stop: plugins' clean-up handlers and requests in flight.
 STOP_SECONDS = 3.0
-#: How often its loop is asked for a sign of life; without one the log says that a plugin blocks.
+#: Interval of the heartbeat of its loop; a missing one is logged: a plugin blocks.
 BEAT_SECONDS = 30.0
 
-#: kopf's own marker is what dask-kubernetes left on its objects, and the operator removes it there.
-#: So that of a plugin with deletion handlers has another name.
+#: Finalizer for plugins with deletion handlers. It is not kopf's default: dask-kubernetes left that
+#: one on its objects, and the operator removes it.
 FINALIZER = "kubernetes.dask.org/operator-plugin"
 
 
 class Backoffs:
-    """Waits between tries of a request, without an end: kopf gives up, and exits, after the last.
+    """Endless delays between retries of a request: kopf gives up, and exits, after the last one.
 
-    It has no length on purpose: that is how kopf knows. It may be iterated again and again.
+    It has no length on purpose: kopf takes that for endless. It can be iterated repeatedly.
     """
 
     def __iter__(self) -> Iterator[float]:
@@ -55,15 +54,15 @@ class Backoffs:
 
 
 def harden(settings: kopf.OperatorSettings, namespaces: Namespaces) -> None:
-    """Set what keeps kopf alive and its requests few; a plugin's start-up handler may change it.
+    """Keep kopf alive and its requests few; a plugin's start-up handler may change the settings.
 
-    Measured for the defaults of kopf 1.45: it exits on an error that lasts for 54 s, on a watch it
-    may not make, and waits for an answer for 5 minutes.
+    Measured with the defaults of kopf 1.45: it exits on an error that lasts 54 s and on a forbidden
+    watch, and waits 5 minutes for a response.
     """
     settings.peering.standalone = True
-    # Its watches of CRDs and namespaces need rights over the whole cluster. Patterns need them too.
+    # Its watches of CRDs and namespaces need cluster-wide permissions, as patterns do.
     settings.scanning.disabled = namespaces.everywhere or bool(namespaces.names)
-    # The same for a start that streams: objects were lost when a connection broke in it.
+    # A streaming start lost objects when a connection broke.
     settings.watching.initial_streaming = False
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 5
@@ -74,7 +73,7 @@ def harden(settings: kopf.OperatorSettings, namespaces: Namespaces) -> None:
     settings.networking.enforce_retry_after = True
     settings.networking.error_backoffs = Backoffs()
     settings.persistence.finalizer = FINALIZER
-    # It would kill the whole process, 10 minutes after it began to end.
+    # It would kill the whole process 10 minutes after kopf began to stop.
     settings.process.ultimate_exiting_timeout = None
 
 
@@ -86,17 +85,17 @@ class KopfRunner:
     ) -> None:
         self._plugins = plugins
         self._namespaces = namespaces
-        #: Where kopf answers liveness probes, with what the plugins' ``@kopf.on.probe`` say;
-        #: empty: nowhere. Those of the operator are its own.
+        #: Address for kopf's liveness probe, which returns the results of ``@kopf.on.probe``
+        #: handlers; empty: none. The operator has its own probes.
         self._liveness = liveness
         self._loading: asyncio.Task[int] | None = None
-        #: The run of kopf before this one: two would do everything twice.
+        #: The previous run of kopf, which must end first: two would run each handler twice.
         self._last: KopfThread | None = None
-        #: One for all runs, since nobody shuts it down: synchronous handlers run in it.
+        #: Runs synchronous handlers; one for all runs, since it is never shut down.
         self._executor = ThreadPoolExecutor(thread_name_prefix="kopf-handler")
 
     async def run(self) -> None:
-        """Run kopf until cancelled, again whenever it ends; without plugins do nothing."""
+        """Run kopf until cancelled, and restart it if it exits; without plugins do nothing."""
         if not self._plugins:
             return
         if self._loading is None:
@@ -107,17 +106,17 @@ class KopfRunner:
         failures = 0
         while True:
             lasted = await self._run_once()
-            failures = 1 if lasted >= SOUND_SECONDS else failures + 1
+            failures = 1 if lasted >= HEALTHY_SECONDS else failures + 1
             wait = min(FIRST_WAIT_SECONDS * 2.0 ** min(failures - 1, 20), LONGEST_WAIT_SECONDS)
             wait *= random.uniform(0.8, 1.2)
-            logger.warning("the plugins' handlers are started again in %.0f s", wait)
+            logger.warning("restarting the plugins' handlers in %.0f s", wait)
             await asyncio.sleep(wait)
 
     def _load(self) -> int:
-        # Before any plugin, so that a kopf that cannot be imported is not blamed on them.
+        # Before any plugin, so that a broken kopf is not reported as a broken plugin.
         import kopf  # noqa: F401
 
-        logging.getLogger("kopf._core.reactor.running").addFilter(_is_news)
+        logging.getLogger("kopf._core.reactor.running").addFilter(_is_relevant)
         return load_plugins(self._plugins)
 
     async def _run_once(self) -> float:
@@ -132,12 +131,12 @@ class KopfRunner:
             error = await thread.ended()
         finally:
             await thread.stop(STOP_SECONDS)
-        words = f"{type(error).__name__}: {error}" if error else "without saying why"
-        logger.error("kopf ended: %s", words, exc_info=error)
+        reason = f"{type(error).__name__}: {error}" if error else "without an error"
+        logger.error("kopf ended: %s", reason, exc_info=error)
         return loop.time() - started
 
     def _operator(self, stop: asyncio.Event) -> Coroutine[None, None, None]:
-        """Return kopf as a coroutine for the loop of its own thread."""
+        """Return kopf as a coroutine for the event loop of its thread."""
         import kopf
 
         settings = kopf.OperatorSettings()
@@ -153,13 +152,13 @@ class KopfRunner:
         )
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Say whether kopf tells of something that is not so on purpose: signals are not for it."""
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """Return whether to log a record of kopf: that it gets no signals is intended."""
     return not record.getMessage().startswith("OS signals are ignored")
 
 
 class KopfThread:
-    """One run of kopf in a thread of its own."""
+    """One run of kopf in its own thread."""
 
     def __init__(self, operator: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
         self._operator = operator
@@ -176,11 +175,11 @@ class KopfThread:
         self._thread.start()
 
     async def ended(self) -> BaseException | None:
-        """Return what kopf ended with; ``None``: with nothing. Meanwhile say when it is blocked."""
+        """Return the error that ended kopf, if any. Until then, log when its loop is blocked."""
         blocked = False
         while True:
             answered = self._home.create_future()
-            asked = self._call(functools.partial(self._tell_home, _settle, answered, None))
+            asked = self._call(functools.partial(self._call_home, _settle, answered, None))
             done, _ = await asyncio.wait([self._ended], timeout=BEAT_SECONDS)
             if done:
                 return self._ended.result()
@@ -192,7 +191,7 @@ class KopfThread:
             blocked = silent
 
     async def stop(self, seconds: float) -> None:
-        """Have kopf end, and after so many seconds at once; else it dies with the process."""
+        """Stop kopf; cancel it after this many seconds; else its thread dies with the process."""
         self._stopping = True
         self._call(self._raise_flag)
         await asyncio.wait([self._ended], timeout=seconds)
@@ -201,7 +200,7 @@ class KopfThread:
         self._call(self._cancel)
         await asyncio.wait([self._ended], timeout=seconds / 3)
         if not self._ended.done():
-            logger.warning("a plugin keeps kopf from ending; it is left behind")
+            logger.warning("a plugin prevents kopf from stopping; its thread is abandoned")
 
     def _raise_flag(self) -> None:
         if self._stop is not None:
@@ -212,7 +211,7 @@ class KopfThread:
             self._task.cancel()
 
     def _call(self, what: Callable[[], object]) -> bool:
-        """Have something done in kopf's loop; return whether there is one, yet or still."""
+        """Call this in kopf's loop; return whether that loop is running."""
         if self._loop is None:
             return False
         try:
@@ -221,11 +220,11 @@ class KopfThread:
             return False
         return True
 
-    def _tell_home(self, what: Callable[..., object], *args: object) -> None:
+    def _call_home(self, what: Callable[..., object], *args: object) -> None:
         try:
             self._home.call_soon_threadsafe(what, *args)
         except RuntimeError:
-            # The operator is gone already.
+            # The operator has ended.
             return
 
     def _main(self) -> None:
@@ -234,13 +233,13 @@ class KopfThread:
             asyncio.run(self._guarded())
         except BaseException as raised:  # Also SystemExit, which a plugin may well raise.
             error = raised
-        self._tell_home(_settle, self._ended, error)
+        self._call_home(_settle, self._ended, error)
 
     async def _guarded(self) -> None:
         self._stop = asyncio.Event()
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-        # Said before there was a loop to say it to.
+        # ``stop`` may have been called before the loop existed.
         if not self._stopping:
             await self._operator(self._stop)
 
@@ -251,7 +250,7 @@ def _settle(future: asyncio.Future[BaseException | None], result: BaseException 
 
 
 async def _in_thread(work: Callable[[], int], what: str) -> int:
-    """Return what some work returns that may block for ever; it dies with the process then."""
+    """Run work that may block forever, and return its result; its thread is a daemon."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[int] = loop.create_future()
 
@@ -275,4 +274,4 @@ async def _in_thread(work: Callable[[], int], what: str) -> int:
         done, _ = await asyncio.wait([future], timeout=BEAT_SECONDS)
         if done:
             return future.result()
-        logger.warning("%s: one is still being loaded; no handler runs before that", what)
+        logger.warning("%s: one is still being loaded; handlers start after that", what)

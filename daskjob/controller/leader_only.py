@@ -1,4 +1,4 @@
-"""What stands between the passes and the world: only who leads writes, and what is seen is told."""
+"""Wraps the backend of the passes: rejects writes unless leading, and feeds the job metrics."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from daskjob.core.pods import PodFacts
 
 
 class NotLeading(ApiError):
-    """The lead is lost; another operator makes the passes."""
+    """Another operator is the leader now."""
 
 
 class LeaderOnly:
-    """A backend whose writes need the lead at the moment of each one.
+    """A backend that checks leadership at each write.
 
-    A process that was stopped for a while, or whose machine was, wakes up in the middle of a pass
-    and knows nothing of it. Passes end when the lead is lost, but these come first. A world in
-    which writes wait for their turn asks ``check`` once more when that has come.
+    A process that was suspended, or whose machine was, resumes in the middle of a pass and may have
+    lost the lead. Passes are cancelled then, but their next write may come first. A world that
+    queues writes calls ``check`` again when it sends one.
     """
 
     def __init__(self, backend: Backend, leads: Callable[[], bool], jobs: Jobs) -> None:
@@ -31,7 +31,7 @@ class LeaderOnly:
         self._jobs = jobs
 
     async def observe(self, key: Key) -> Observed | None:
-        """Return what there is to see of an object."""
+        """Observe an object."""
         observed = await self._backend.observe(key)
         self._jobs.saw(key, observed)
         return observed
@@ -72,17 +72,17 @@ class LeaderOnly:
         self._jobs.wrote(ref, status)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
-        """Tell events."""
+        """Emit events."""
         self.check()
         await self._backend.emit(ref, events)
 
     def check(self) -> None:
-        """Say no to a write where the lead is lost.
+        """Reject a write unless this operator leads.
 
         Raises
         ------
         NotLeading
-            It is.
+            It does not lead any more.
         """
         if not self._leads():
-            raise NotLeading("this operator leads no longer, and writes nothing")
+            raise NotLeading("this operator is not the leader any more, and writes nothing")

@@ -1,10 +1,9 @@
-"""Leader election: of several operators one makes the passes, the one that holds a Lease.
+"""Leader election: only the operator that holds a Lease makes passes.
 
-A ``coordination.k8s.io`` Lease names its holder, and the holder renews it every 10 s. Who leads
-must stop by itself in time when it cannot renew; who stands by takes over when it has not seen the
-Lease change for its whole duration, by its own clock: the times written in it are for people, since
-two machines' clocks differ. Every write is for one resourceVersion, so of two that try at the same
-moment one loses.
+A ``coordination.k8s.io`` Lease names its holder, and the holder renews it every 10 s. A leader that
+cannot renew stops in time by itself. A standby takes over if it has not seen the Lease change for
+its whole duration, by its own clock: the timestamps in the Lease are for people, since clocks of
+machines differ. Every write has a resourceVersion, so only one of two concurrent attempts succeeds.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ from daskjob.core.manifests import Manifest, metadata
 
 logger = logging.getLogger(__name__)
 
-#: One name for every operator that makes passes over these kinds, whatever its release is called.
+#: The same for every operator of these kinds, whatever the name of its Helm release.
 LEASE_NAME = "daskjob-operator"
-#: Where the Lease of an operator is that watches all namespaces: the same for every release.
+#: The namespace of the Lease if the operator watches all namespaces: the same for every release.
 CLUSTER_LEASE_NAMESPACE = "kube-system"
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """How long a Lease lasts, and how often it is written and read. In seconds."""
+    """The timing of a Lease, in seconds."""
 
-    #: Nobody takes a Lease over that changed within this time.
+    #: A standby takes over a Lease that has not changed for this time.
     duration: float = 15.0
-    #: Its holder writes it this often,
+    #: Interval of the holder's renewals.
     renew: float = 10.0
-    #: tries that again this soon when it fails,
+    #: Delay before retrying a failed renewal.
     retry: float = 1.0
-    #: and leads no longer than this after it began the last renewal that succeeded.
+    #: The holder leads for this time after the start of its last successful renewal.
     held: float = 13.0
-    #: Who stands by reads it this often: takes over 4 s after it was let go, 19 s after a crash.
+    #: Interval of a standby's reads: it takes over 4 s after a release, 19 s after a crash.
     look: float = 4.0
-    #: One request.
+    #: Timeout of one request.
     request: float = 5.0
 
 
@@ -50,10 +49,10 @@ TERM = Term()
 
 
 class LeaseApi(Protocol):
-    """The Leases of a cluster. Each request is bounded in time by whoever asks."""
+    """The Leases of a cluster. Callers set the timeout of each request."""
 
     async def get(self, namespace: str, name: str) -> Manifest | None:
-        """Return a Lease, from the API server and no cache; ``None``: there is none."""
+        """Return a Lease from the API server, not from a cache; ``None``: there is none."""
         ...
 
     async def create(self, manifest: Manifest) -> Manifest:
@@ -62,12 +61,12 @@ class LeaseApi(Protocol):
         Raises
         ------
         Conflict
-            There is one of this name.
+            A Lease of this name exists.
         """
         ...
 
     async def update(self, manifest: Manifest) -> Manifest:
-        """Replace a Lease of this very resourceVersion, and return it.
+        """Replace a Lease at its resourceVersion, and return it.
 
         Raises
         ------
@@ -79,18 +78,18 @@ class LeaseApi(Protocol):
         ...
 
 
-# What stands in a Lease.
+# The content of a Lease.
 
 
 def holder(lease: Manifest) -> str:
-    """Return who holds a Lease; empty: nobody."""
+    """Return the identity of a Lease's holder; empty: none."""
     return str((lease.get("spec") or {}).get("holderIdentity") or "")
 
 
 def taken(
     lease: Manifest | None, namespace: str, identity: str, term: Term, now: datetime
 ) -> Manifest:
-    """Return the Lease as its new, or old, holder writes it."""
+    """Return the Lease as its new or renewing holder writes it."""
     spec = (lease or {}).get("spec") or {}
     moment = _micro_time(now)
     changes = int(spec.get("leaseTransitions") or 0)
@@ -114,7 +113,7 @@ def taken(
 
 
 def released(lease: Manifest, now: datetime) -> Manifest:
-    """Return the Lease as its holder leaves it: anybody may take it at once."""
+    """Return the Lease as its holder releases it: any operator may take it at once."""
     spec = {**(lease.get("spec") or {}), "holderIdentity": "", "leaseDurationSeconds": 1}
     return {**lease, "spec": {**spec, "renewTime": _micro_time(now)}}
 
@@ -125,7 +124,7 @@ def _micro_time(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A Lease that somebody else holds: at which version, and since when it is the same."""
+    """A Lease held by another operator: its version, and since when that has not changed."""
 
     holder: str
     version: str
@@ -134,7 +133,7 @@ class Sighting:
 
 
 def sighted(lease: Manifest, before: Sighting | None, at: float) -> Sighting:
-    """Return what one look at another's Lease says, after what an earlier one said."""
+    """Return the sighting after another read of a Lease: the same one if it has not changed."""
     version = str(metadata(lease).get("resourceVersion", ""))
     if before is not None and before.version == version:
         return before
@@ -144,14 +143,14 @@ def sighted(lease: Manifest, before: Sighting | None, at: float) -> Sighting:
 
 
 def may_take(lease: Manifest | None, identity: str, sighting: Sighting | None, at: float) -> bool:
-    """Say whether a Lease is free: nobody's, our own, or not renewed for its whole duration."""
+    """Return whether a Lease is free: unheld, our own, or not renewed for its whole duration."""
     if lease is None or holder(lease) in ("", identity):
         return True
     return sighting is not None and at - sighting.since >= sighting.duration
 
 
 def seconds_until_look(sighting: Sighting, at: float, term: Term) -> float:
-    """Return when to look at another's Lease again: regularly, and when it has run out."""
+    """Return the seconds until the next read of another's Lease: regularly, and at its expiry."""
     return max(min(term.look, sighting.since + sighting.duration - at), 0.1)
 
 
@@ -159,27 +158,27 @@ class Leadership(Protocol):
     """Whether this operator makes the passes."""
 
     def held(self) -> bool:
-        """Say whether it leads at this very moment."""
+        """Return whether it leads at this moment."""
         ...
 
     async def acquire(self) -> None:
-        """Return as soon as it leads."""
+        """Wait until it leads."""
         ...
 
     async def keep(self) -> None:
-        """See to it that it leads on; return when it does no longer."""
+        """Keep the lead; return when it is lost."""
         ...
 
     async def release(self) -> None:
-        """Let others lead at once."""
+        """Release the lead, so that a standby takes over at once."""
         ...
 
 
 class Alone:
-    """The leadership of an operator that was told that there is no other."""
+    """The leadership of a single operator (``--no-lease``)."""
 
     def held(self) -> bool:
-        """Say that it leads."""
+        """Return ``True``."""
         return True
 
     async def acquire(self) -> None:
@@ -212,37 +211,37 @@ class LeaseHolder:
         self._term = term
         self._clock = clock
         self._now = now
-        #: The Lease as we wrote it last, and when we began to; ``None``: it is not ours.
+        #: The Lease as we last wrote it, and when that write began; ``None``: it is not ours.
         self._lease: Manifest | None = None
         self._renewed_at = 0.0
-        self._told = ""
+        self._logged = ""
 
     def __str__(self) -> str:
         return f"Lease {self.namespace}/{LEASE_NAME}"
 
     def held(self) -> bool:
-        """Say whether the Lease is ours, with a margin to the moment when others may take it."""
+        """Return whether the Lease is ours, with a margin before others may take it."""
         return self._lease is not None and self._clock() < self._renewed_at + self._term.held
 
     async def acquire(self) -> None:
-        """Return as soon as the Lease is ours."""
+        """Wait until the Lease is ours."""
         sighting: Sighting | None = None
         while True:
             try:
                 async with asyncio.timeout(self._term.request):
                     sighting = await self._try_to_take(sighting)
             except (DaskJobError, TimeoutError) as error:
-                self._tell(f"{self} cannot be read or written: {_words(error)}; trying on")
+                self._log(f"{self} cannot be read or written: {_reason(error)}; trying again")
                 await asyncio.sleep(self._term.look)
                 continue
             if sighting is None:
-                self._told = ""
+                self._logged = ""
                 return
-            self._tell(f"stands by: {self} is held by {sighting.holder}")
+            self._log(f"standby: {self} is held by {sighting.holder}")
             await asyncio.sleep(seconds_until_look(sighting, self._clock(), self._term))
 
     async def _try_to_take(self, before: Sighting | None) -> Sighting | None:
-        """Take the Lease where it is free; return by whom it is held where it is not."""
+        """Take the Lease if it is free; otherwise return who holds it."""
         started = self._clock()
         lease = await self._leases.get(self.namespace, LEASE_NAME)
         sighting = sighted(lease, before, started) if lease else None
@@ -250,44 +249,44 @@ class LeaseHolder:
             try:
                 await self._write(lease)
             except (Conflict, NotFound):
-                # Somebody else was faster: the next look shows who.
-                return Sighting("another one", "", self._term.duration, started)
+                # Another operator was faster: the next read shows which.
+                return Sighting("another operator", "", self._term.duration, started)
             return None
         return sighting
 
     async def keep(self) -> None:
-        """Renew the Lease; return when it is another's, or could not be renewed in time."""
+        """Renew the Lease; return when another holds it or it could not be renewed in time."""
         while True:
             await asyncio.sleep(max(self._renewed_at + self._term.renew - self._clock(), 0.0))
             while not await self._renewed():
                 if self._lease is None:
                     return
                 if not self.held():
-                    logger.warning("%s could not be renewed in time; standing by", self)
+                    logger.warning("%s could not be renewed in time; now a standby", self)
                     self._lease = None
                     return
                 await asyncio.sleep(self._term.retry)
 
     async def _renewed(self) -> bool:
-        """Renew the Lease; return whether that succeeded. Where it is another's, it is let go."""
+        """Renew the Lease; return whether that succeeded. Give it up if another holds it."""
         remaining = self._renewed_at + self._term.held - self._clock()
         try:
             async with asyncio.timeout(max(min(self._term.request, remaining), 0.0)):
                 await self._write(self._lease)
         except (Conflict, NotFound):
-            return await self._look_whose()
+            return await self._renewed_after_conflict()
         except (DaskJobError, TimeoutError) as error:
-            logger.warning("%s could not be renewed: %s; trying again", self, _words(error))
+            logger.warning("%s could not be renewed: %s; trying again", self, _reason(error))
             return False
         return True
 
-    async def _look_whose(self) -> bool:
-        """See whose a Lease is that has changed under us; if ours or nobody's, renew it."""
+    async def _renewed_after_conflict(self) -> bool:
+        """Read a Lease that has changed since our last write; renew it if it is ours or unheld."""
         try:
             async with asyncio.timeout(self._term.request):
                 lease = await self._leases.get(self.namespace, LEASE_NAME)
                 if lease is not None and holder(lease) not in ("", self._identity):
-                    logger.warning("%s was taken by %s; standing by", self, holder(lease))
+                    logger.warning("%s was taken by %s; now a standby", self, holder(lease))
                     self._lease = None
                     return False
                 await self._write(lease)
@@ -305,7 +304,7 @@ class LeaseHolder:
         self._renewed_at = started
 
     async def release(self) -> None:
-        """Let the Lease go, if it is ours."""
+        """Release the Lease, if it is ours."""
         lease, self._lease = self._lease, None
         if lease is None:
             return
@@ -313,12 +312,12 @@ class LeaseHolder:
             async with asyncio.timeout(self._term.retry):
                 await self._leases.update(released(lease, self._now()))
         except (DaskJobError, TimeoutError) as error:
-            logger.info("%s could not be let go: %s; it runs out by itself", self, _words(error))
+            logger.info("%s could not be released: %s; it will expire", self, _reason(error))
 
-    def _tell(self, text: str) -> None:
-        if text != self._told:
+    def _log(self, text: str) -> None:
+        if text != self._logged:
             logger.info("%s", text)
-            self._told = text
+            self._logged = text
 
 
 class AllLeases:
@@ -328,11 +327,11 @@ class AllLeases:
         self._holders = holders
 
     def held(self) -> bool:
-        """Say whether all Leases are ours."""
+        """Return whether all Leases are ours."""
         return all(one.held() for one in self._holders)
 
     async def acquire(self) -> None:
-        """Take one after the other, always in the same order, so that nobody waits in a ring."""
+        """Take one after the other, always in the same order: that rules out a deadlock."""
         while not self.held():
             async with _Tasks() as keeping:
                 for one in self._holders:
@@ -340,7 +339,7 @@ class AllLeases:
                     keeping.start(one.keep())
 
     async def keep(self) -> None:
-        """Renew all; return as soon as one is lost, and let the others go."""
+        """Renew all; when one is lost, release the others and return."""
         async with _Tasks() as keeping:
             for one in self._holders:
                 keeping.start(one.keep())
@@ -348,12 +347,12 @@ class AllLeases:
         await self.release()
 
     async def release(self) -> None:
-        """Let all go."""
+        """Release all."""
         await asyncio.gather(*(one.release() for one in self._holders))
 
 
 class _Tasks:
-    """Tasks that end with the block in which they were started."""
+    """Tasks that are cancelled at the end of their ``async with`` block."""
 
     def __init__(self) -> None:
         self.tasks: list[asyncio.Task[None]] = []
@@ -370,5 +369,5 @@ class _Tasks:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-def _words(error: BaseException) -> str:
-    return str(error) or "no answer came in time"
+def _reason(error: BaseException) -> str:
+    return str(error) or "timed out"

@@ -1,8 +1,8 @@
-"""How the operator logs: one line for each event, with the object that it is about.
+"""The format of the operator's log: one line for each record, with its object.
 
 ``full`` and ``plain`` are for people, ``json`` for programs. A record names its object by
-``extra={"key": key}``; kopf's records, of users' plugins, by its own ``k8s_ref``. Whatever a
-message holds, it stays one line, and what looks like a secret is left out.
+``extra={"key": key}``; kopf's records, of users' plugins, by kopf's ``k8s_ref``. Every message
+stays one line, and text that looks like a secret is masked.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import TextIO
 from daskjob.core.manifests import Key
 from daskjob.core.messages import cut
 
-#: No line is longer: messages may quote what others wrote, and each line is somebody's storage.
+#: The longest message: it may quote text of any length, and log storage costs money.
 MESSAGE_LIMIT = 4096
 
 
 class LogFormat(StrEnum):
-    """The values of ``--log-format``; kopf's words."""
+    """The values of ``--log-format``, named as in kopf."""
 
     PLAIN = "plain"
     FULL = "full"
@@ -32,9 +32,9 @@ class LogFormat(StrEnum):
 
 
 _SECRETS = [
-    # A bearer token, or any other credentials of a header.
+    # A bearer token or other credentials in a header.
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), r"\1 ***"),
-    # A JSON web token, wherever it stands: every service account has one.
+    # A JSON web token anywhere: every service account has one.
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), "***"),
     # token=..., "password": "...", DASKJOB_AGENT_TOKEN: ...
     (
@@ -52,7 +52,7 @@ _SECRETS = [
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with what looks like a secret left out, in time that grows with its length."""
+    """Return a text with likely secrets masked, in time linear in its length."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
@@ -66,7 +66,7 @@ def configure(
     traces: bool = False,
     stream: TextIO | None = None,
 ) -> None:
-    """Have all records written, from this level on; ``traces``: errors with where they come from.
+    """Write all records from this level on; ``traces``: errors with tracebacks.
 
     ``reference`` is the name of the object's field in JSON (``--log-refkey``).
     """
@@ -80,7 +80,7 @@ def configure(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
-    # What asyncio and the HTTP client tell of themselves is for whoever looks for a bug in them.
+    # Their own messages help only to debug asyncio and the HTTP clients.
     for name in ("asyncio", "aiohttp", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -94,11 +94,11 @@ class TextLines(logging.Formatter):
         self._traces = traces
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line, followed by a traceback where those are asked for."""
+        """Return the record as one line, followed by its traceback if ``traces`` is set."""
         key = _object_of(record)
         text = _message(record)
         if key is not None:
-            text = f"{_words(key)}: {text}"
+            text = f"{_reference(key)}: {text}"
         text = _one_line(text)
         if not self._plain:
             text = f"{_moment(record)} {record.levelname:<7} {text}"
@@ -131,29 +131,29 @@ class JsonLines(logging.Formatter):
 
 
 def _severity(level: int) -> str:
-    """Return kopf's word for a level."""
-    words = [(logging.DEBUG, "debug"), (logging.INFO, "info"), (logging.WARNING, "warn")]
-    return next((word for limit, word in words if level <= limit), "error")
+    """Return kopf's name of a level."""
+    levels = [(logging.DEBUG, "debug"), (logging.INFO, "info"), (logging.WARNING, "warn")]
+    return next((name for limit, name in levels if level <= limit), "error")
 
 
 def _message(record: logging.LogRecord) -> str:
     try:
         text = record.getMessage()
     except (TypeError, ValueError):
-        # A plugin's format does not fit its arguments: that must not cost the line.
+        # A plugin's format string does not fit its arguments: log it all the same.
         text = str(record.msg)
-    # Cut twice: a secret that the first cut parts lies behind the second one.
+    # Cut twice: a secret split by the first cut is beyond the second one.
     return cut(without_secrets(text[: 2 * MESSAGE_LIMIT]), MESSAGE_LIMIT)
 
 
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    """Return where an error comes from: its last lines, which say most."""
+    """Return a traceback, or its last lines, which matter most."""
     text = formatter.formatException(record.exc_info) if record.exc_info else ""
     return without_secrets(text[-4 * MESSAGE_LIMIT :])
 
 
 def _one_line(text: str) -> str:
-    """Return a text without what ends a line or steers a terminal: names are users' to choose."""
+    """Escape line breaks and terminal control characters: users choose the names of objects."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -168,12 +168,12 @@ def _object_of(record: logging.LogRecord) -> Mapping[str, str] | None:
         return {"kind": key.kind, "namespace": key.namespace, "name": key.name}
     reference = getattr(record, "k8s_ref", None)
     if isinstance(reference, Mapping):
-        kept = ((word, reference.get(word)) for word in ("kind", "namespace", "name"))
-        return {word: str(value) for word, value in kept if value}
+        kept = ((field, reference.get(field)) for field in ("kind", "namespace", "name"))
+        return {field: str(value) for field, value in kept if value}
     return None
 
 
-def _words(key: Mapping[str, str]) -> str:
-    """Return an object as people read it: ``DaskJob default/sums``."""
-    where = "/".join(key[word] for word in ("namespace", "name") if word in key)
+def _reference(key: Mapping[str, str]) -> str:
+    """Return the readable name of an object: ``DaskJob default/sums``."""
+    where = "/".join(key[field] for field in ("namespace", "name") if field in key)
     return f"{key.get('kind', '')} {where}".strip()

@@ -1,8 +1,8 @@
-"""Memory that nobody uses any more goes back to the machine.
+"""Returns unused memory to the machine.
 
-After thousands of objects have come and gone, readings of them are kept that nobody asks for again,
-and the C library keeps what they took, for later. That memory counts for a container's limit, and
-its owner asks why an operator of no clusters has as much as one of hundreds.
+After thousands of objects have come and gone, caches still hold parsed objects that are not needed
+any more, and the C library keeps freed memory for later. Both count towards a container's limit:
+an operator of no clusters would use as much as one of hundreds.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 from daskjob.core.caching import forget
 
-#: It takes some milliseconds, and what is given back has to be had again.
+#: It takes some milliseconds, and memory that is returned must be allocated again later.
 EVERY_SECONDS = 60.0
 
 
-async def kept_small() -> None:
-    """Give back what is free, every minute, for ever."""
+async def keep_memory_small() -> None:
+    """Return free memory every minute, until cancelled."""
     trim = _trimmer()
     while True:
         await asyncio.sleep(EVERY_SECONDS)
@@ -26,16 +26,16 @@ async def kept_small() -> None:
 
 
 def give_back(trim: Callable[[], object]) -> None:
-    """Let go of readings of objects, which are made anew where they are wanted, and of free pages.
+    """Drop cached parsed objects, which are parsed again on demand, then return free pages.
 
-    The readings first: each is on a page that is not free otherwise.
+    In this order: each cached object keeps a page in use.
     """
     forget()
     trim()
 
 
 def _trimmer() -> Callable[[], object]:
-    """Return glibc's ``malloc_trim``; other C libraries have none, and give back by themselves."""
+    """Return glibc's ``malloc_trim``; other C libraries return memory by themselves."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):

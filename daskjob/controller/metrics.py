@@ -1,7 +1,7 @@
-"""Numbers for Prometheus, in its text format; few enough to do without a library.
+"""Metrics in Prometheus' text format; few enough to do without a library.
 
-Names, units and suffixes follow its conventions. No label ever names an object of a user: what
-has a label has as many series as the label has words.
+Names, units and suffixes follow its conventions. No label holds the name of a user's object, so
+that the number of series is bounded.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One number, and the values of its labels."""
+    """One value of a metric, with the values of its labels."""
 
     labels: Labels
     value: float
 
 
 class Metric(Protocol):
-    """Anything that has lines to show."""
+    """Anything that is exported as lines of text."""
 
     def lines(self) -> Iterator[str]:
-        """Return the lines of the metric, those that describe it first."""
+        """Return the lines of the metric, HELP and TYPE first."""
         ...
 
 
 class Counter:
-    """A number that only grows."""
+    """A value that only grows."""
 
     def __init__(self, name: str, text: str, labels: Labels = ()) -> None:
         self.name = name
@@ -45,11 +45,11 @@ class Counter:
         self._values: dict[Labels, float] = {} if labels else {(): 0.0}
 
     def inc(self, *labels: str) -> None:
-        """Add one to the number of these labels' values."""
+        """Add one to the series with these label values."""
         self._values[labels] = self._values.get(labels, 0.0) + 1.0
 
     def value(self, *labels: str) -> float:
-        """Return the number of these labels' values."""
+        """Return the value of the series with these label values."""
         return self._values.get(labels, 0.0)
 
     def lines(self) -> Iterator[str]:
@@ -60,7 +60,7 @@ class Counter:
 
 
 class Gauge:
-    """Numbers that are asked for when somebody looks."""
+    """Values that are computed at each scrape."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Gauge:
 
 
 class Histogram:
-    """How often something took how long."""
+    """A distribution of durations."""
 
     def __init__(self, name: str, text: str, buckets: Sequence[float], labels: Labels = ()) -> None:
         self.name = name
@@ -98,7 +98,7 @@ class Histogram:
             self._series[()] = _Series([0] * (len(self._buckets) + 1))
 
     def observe(self, value: float, *labels: str) -> None:
-        """Count one that took so long."""
+        """Count one duration."""
         series = self._series.get(labels)
         if series is None:
             series = self._series[labels] = _Series([0] * (len(self._buckets) + 1))
@@ -106,7 +106,7 @@ class Histogram:
         series.total += value
 
     def count(self, *labels: str) -> int:
-        """Return how many were counted."""
+        """Return the number of durations counted."""
         series = self._series.get(labels)
         return sum(series.counts) if series else 0
 
@@ -126,7 +126,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class _Series:
-    """The counts of a histogram, one for each bucket, and the sum of all values."""
+    """One series of a histogram: a count for each bucket, and the sum of all values."""
 
     counts: list[int]
     total: float = 0.0
@@ -134,37 +134,37 @@ class _Series:
 
 @dataclass(slots=True)
 class Metrics:
-    """All that is shown, in the order in which it was added."""
+    """All exported metrics, in the order in which they were added."""
 
-    shown: list[Metric] = field(default_factory=list)
+    exported: list[Metric] = field(default_factory=list)
 
     def add(self, *metrics: Metric) -> None:
-        """Show these too."""
-        self.shown.extend(metrics)
+        """Export these too."""
+        self.exported.extend(metrics)
 
     def text(self) -> str:
-        """Return all numbers as Prometheus reads them."""
-        return "".join(f"{line}\n" for metric in self.shown for line in metric.lines())
+        """Return all metrics in Prometheus' text format."""
+        return "".join(f"{line}\n" for metric in self.exported for line in metric.lines())
 
 
 class RequestCounters:
-    """What the world reports of its requests to the API server."""
+    """Counts the requests of the world to the API server."""
 
     def __init__(self) -> None:
         self.requests = Counter(
             "daskjob_api_requests_total",
-            "Requests to the API server, by verb, kind and code of the answer (0: there was none).",
+            "Requests to the API server, by verb, kind and status code (0: no response).",
             ("verb", "kind", "code"),
         )
         self.seconds = Histogram(
             "daskjob_api_request_duration_seconds",
-            "From a request to the API server to the beginning of its answer, by verb.",
+            "Time from a request to the API server to the start of its response, by verb.",
             (0.005, 0.02, 0.1, 0.5, 2.0, 10.0),
             ("verb",),
         )
         self.watches = Counter(
             "daskjob_watch_restarts_total",
-            "Watches that broke and had to begin anew, by kind.",
+            "Watches that broke and were restarted, by kind.",
             ("kind",),
         )
 
@@ -179,25 +179,25 @@ class RequestCounters:
 
 
 def process_metrics() -> list[Metric]:
-    """Return what Prometheus' own clients tell of a process, as far as this machine says it."""
+    """Return the process metrics of Prometheus' client libraries, where this machine has them."""
     started = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + _started_at()
     return [
         Gauge(
             "process_cpu_seconds_total",
-            "CPU time of the process.",
+            "CPU time of the process in seconds.",
             time.process_time,
             kind="counter",
         ),
-        Gauge("process_resident_memory_bytes", "Memory of the process.", _resident_bytes),
-        Gauge("process_start_time_seconds", "When the process started.", lambda: started),
+        Gauge("process_resident_memory_bytes", "Resident memory of the process.", _resident_bytes),
+        Gauge("process_start_time_seconds", "Unix time of the process' start.", lambda: started),
     ]
 
 
 def _started_at() -> float:
-    """Return when this process started, by the monotonic clock; unknown: now."""
+    """Return when this process started, by the monotonic clock; if unknown, now."""
     try:
-        words = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        return int(words[19]) / os.sysconf("SC_CLK_TCK")
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return time.monotonic()
 

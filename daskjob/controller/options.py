@@ -1,7 +1,7 @@
-"""What the operator is told: its command line, in kopf's words, and the chart's variables.
+"""The options of the operator: its command line, with kopf's flags, and the chart's variables.
 
-``kopfArgs`` of the documented chart are flags of ``kopf run``, and those who set them go on to: all
-are understood, and one that means nothing here is said to, once.
+Users of dask-kubernetes' chart set flags of ``kopf run`` in ``kopfArgs``, so all are accepted; one
+without effect here is logged, once.
 """
 
 from __future__ import annotations
@@ -23,42 +23,42 @@ from daskjob.core.observed import Platform
 
 ENV_LEGACY_COMMANDS = "DASKJOB_LEGACY_COMMANDS"
 ENV_ISTIO_EXCLUDED = "DASKJOB_ISTIO_EXCLUDED"
-#: How many workers of a group are created at a time, and how many seconds apart.
+#: The number of workers of a group that are created at a time, and the seconds between batches.
 ENV_WORKER_BATCH_SIZE = "DASKJOB_WORKER_ALLOCATION_SIZE"
 ENV_WORKER_BATCH_SECONDS = "DASKJOB_WORKER_ALLOCATION_DELAY"
-#: The uid of the operator's own pod, by the downward API.
+#: The uid of the operator's pod, from the downward API.
 ENV_POD_UID = "DASKJOB_POD_UID"
-#: kopf's own variable for ``--namespace``.
+#: kopf's variable for ``--namespace``.
 ENV_NAMESPACE = "KOPF_RUN_NAMESPACE"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """All that the operator is told."""
+    """The parsed options of the operator."""
 
     namespaces: Namespaces
     platform: Platform
-    #: Who this process is to others that want to lead.
+    #: The identity of this process in leader election.
     identity: str
-    #: Where probes and numbers are answered.
+    #: Where probes and metrics are served.
     addresses: tuple[Address, ...] = ()
-    #: Where kopf answers with what plugins' own probes say.
+    #: Where kopf serves the results of plugins' own probes.
     plugins_liveness: str = ""
     modules: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
-    #: Whether there may be others, of which one leads.
+    #: Whether to elect a leader among several operators.
     lease: bool = True
     level: int = logging.INFO
     log_format: LogFormat = LogFormat.FULL
     log_reference: str = "object"
-    #: Whether errors are logged with where they come from.
+    #: Whether errors are logged with tracebacks.
     traces: bool = False
-    #: What was said that means nothing here.
+    #: Flags without effect, to be logged.
     remarks: tuple[str, ...] = ()
 
 
 def parse(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> Options:
-    """Return the options of a command line; one that is wrong ends the process with 2."""
+    """Return the options of a command line; an invalid one ends the process with 2."""
     parser = _parser()
     given = parser.parse_args(words)
     names = [*given.namespace, environment.get(ENV_NAMESPACE, "")]
@@ -92,58 +92,58 @@ def parse(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m daskjob.controller",
-        description="Run DaskJobs, DaskClusters and their workers on a Kubernetes.",
+        description="Run DaskJobs, DaskClusters and their workers on Kubernetes.",
         epilog="Credentials are those of the pod, or of a kubeconfig. "
         f"Variables: {ENV_LEGACY_COMMANDS}, {ENV_ISTIO_EXCLUDED} (true or false), {ENV_POD_UID}.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("--version", action="version", version=f"daskjob {__version__}")
-    add("-A", "--all-namespaces", action="store_true", help="look at all namespaces; the default")
+    add("-A", "--all-namespaces", action="store_true", help="manage all namespaces (default)")
     add(
         "-n",
         "--namespace",
         action="append",
         default=[],
         metavar="NAME",
-        help="look at this namespace alone; may be repeated, a list with commas, or a pattern "
-        "such as 'team-*,!team-test' (patterns watch the whole cluster, and look at their part)",
+        help="manage only this namespace; may be repeated, a comma-separated list, or a pattern "
+        "such as 'team-*,!team-test' (patterns need watches of the whole cluster)",
     )
     add(
         "-L",
         "--liveness",
         default="",
         metavar="URL",
-        help="answer liveness probes at http://HOST:PORT/PATH; /readyz and /metrics beside it",
+        help="serve liveness probes at http://HOST:PORT/PATH, and /readyz and /metrics as well",
     )
-    add("--metrics", default="", metavar="URL", help="answer at this address too, or only there")
+    add("--metrics", default="", metavar="URL", help="serve at this address too, or only there")
     add(
         "--lease",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="make passes only while holding the Lease that all operators share",
+        help="elect a leader with a Lease; only the leader makes changes",
     )
-    add("-v", "--verbose", action="store_true", help="log every pass, and where errors come from")
-    add("-d", "--debug", action="store_true", help="the same as --verbose")
-    add("-q", "--quiet", action="store_true", help="log warnings and errors alone")
+    add("-v", "--verbose", action="store_true", help="log every pass, and tracebacks of errors")
+    add("-d", "--debug", action="store_true", help="same as --verbose")
+    add("-q", "--quiet", action="store_true", help="log only warnings and errors")
     add("--log-format", choices=[*LogFormat], default="full", type=str.lower)
-    add("--log-refkey", default="object", metavar="NAME", help="the object's field in JSON")
+    add("--log-refkey", default="object", metavar="NAME", help="field of the object in JSON logs")
     add(
         "-m",
         "--module",
         action="append",
         default=[],
         metavar="MODULE",
-        help="load kopf handlers from a module, as installed plugins are",
+        help="load kopf handlers from a module, in addition to installed plugins",
     )
     add("paths", nargs="*", metavar="PATH", help="load kopf handlers from a file")
     add(
         "--plugins-liveness",
         default="",
         metavar="URL",
-        help="where kopf answers with what plugins' own probes say",
+        help="address where kopf serves the results of plugins' own probes",
     )
-    ignored = parser.add_argument_group("understood and ignored, as kopf's flags that others set")
+    ignored = parser.add_argument_group("flags of kopf that are accepted and have no effect")
     add = ignored.add_argument
     add("--standalone", action="store_true")
     add("--log-prefix", action=argparse.BooleanOptionalAction, default=None)
@@ -156,11 +156,11 @@ def _parser() -> argparse.ArgumentParser:
 def _remarks(given: argparse.Namespace) -> list[str]:
     found = []
     if given.standalone:
-        found.append("--standalone means nothing here: there is no peering, but --no-lease")
+        found.append("--standalone has no effect: there is no peering; see --no-lease")
     if given.peering or given.priority is not None or given.dev:
-        found.append("--peering, --priority and --dev mean nothing here: a Lease says who leads")
+        found.append("--peering, --priority and --dev have no effect: a Lease elects the leader")
     if given.log_prefix is not None:
-        found.append("--log-prefix means nothing here: every line names its object")
+        found.append("--log-prefix has no effect: every line names its object")
     return found
 
 
@@ -188,26 +188,26 @@ def _platform(environment: Mapping[str, str]) -> Platform:
 
 
 def _truth(environment: Mapping[str, str], name: str) -> bool:
-    """Return a variable's value; absent or empty: yes, as upstream has both."""
-    word = environment.get(name, "").strip().lower()
-    if word not in ("", "true", "false", "1", "0", "yes", "no"):
+    """Return a boolean variable; unset or empty: true, as upstream does both."""
+    value = environment.get(name, "").strip().lower()
+    if value not in ("", "true", "false", "1", "0", "yes", "no"):
         raise ValueError(f"{name}={environment[name]!r} is not allowed; write true or false")
-    return word not in ("false", "0", "no")
+    return value not in ("false", "0", "no")
 
 
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:
-    """Return a variable's number; absent or empty: the default."""
-    word = environment.get(name, "").strip()
-    if word and not word.isdecimal():
+    """Return a numeric variable; unset or empty: the default."""
+    value = environment.get(name, "").strip()
+    if value and not value.isdecimal():
         raise ValueError(f"{name}={environment[name]!r} is not allowed; write a number, 0 or more")
-    return int(word) if word else default
+    return int(value) if value else default
 
 
 def _identity(environment: Mapping[str, str]) -> str:
-    """Return a name that nobody else has, and that a container started again in its pod has again.
+    """Return a unique identity; a container that is restarted in its pod gets the same one again.
 
-    Then it need not wait until its own Lease has run out. A host's name alone would not do: pods in
-    the host's network share it.
+    So it need not wait until its own Lease expires. The hostname alone is not enough: pods in the
+    host's network share it.
     """
     uid = environment.get(ENV_POD_UID, "").strip()
     return f"{socket.gethostname()}_{uid or secrets.token_hex(8)}"

@@ -1,7 +1,7 @@
-"""The loop of passes: take what is due, look at it, look again when the pass says.
+"""The loop of passes: take the objects that are due, and make each due again when its pass says so.
 
-At most 16 passes at a time, one for an object. A pass that fails, however it fails, fails its
-object alone: it backs off, and the log says so. This is the one place that catches ``Exception``.
+At most 16 passes run at a time, and one per object. A failed pass, whatever the error, affects only
+its object, which backs off, and is logged. This is the only place that catches ``Exception``.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from daskjob.core.reconcile import reconcile
 
 logger = logging.getLogger(__name__)
 
-#: Passes at a time. They wait for answers most of the time; requests have a limit of their own.
+#: Passes at a time. They mostly wait for responses; requests have their own rate limit.
 PASSES_AT_ONCE = 16
-#: A pass that creates 1,000 workers while the API server is slow may take minutes, none takes more.
+#: The longest pass: creating 1,000 workers on a slow API server may take minutes.
 PASS_SECONDS = 300.0
 
-#: Every object is looked at once in so long, whatever else happens: a change that went missing
-#: costs time then, and no job. Not all at once, so that nobody has to wait for them.
+#: Interval of a pass over every object, changed or not: a lost change delays a job but does not
+#: lose it. Spread over the interval, so that other passes need not wait.
 RESYNC_SECONDS = 600.0
 RESYNC_STEPS = 60
 
-#: Told of each pass: its object, whether it succeeded, and how many seconds it took.
-Told = Callable[[Key, bool, float], None]
+#: Called after each pass with its object, whether it succeeded, and its duration in seconds.
+OnPass = Callable[[Key, bool, float], None]
 
 
-def _nobody(_key: Key, _succeeded: bool, _seconds: float) -> None:
-    """Tell nobody."""
+def _ignore(_key: Key, _succeeded: bool, _seconds: float) -> None:
+    """Do nothing."""
 
 
 class Passes:
-    """Passes over all objects of a world, for as long as it runs.
+    """Passes over all objects of a world, until stopped.
 
-    ``backend`` is what the passes work on, where that is not the world itself.
+    ``backend`` is the backend of the passes, if it is not the world itself.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Passes:
         backend: Backend | None = None,
         clock: Clock = machine_clock,
         now: Callable[[], datetime] = utc_now,
-        told: Told = _nobody,
+        on_pass: OnPass = _ignore,
         covers: Callable[[str], bool] = lambda _namespace: True,
     ) -> None:
         self.queue: WorkQueue[Key] = WorkQueue(clock)
@@ -62,29 +62,29 @@ class Passes:
         self._backend = world if backend is None else backend
         self._clock = clock
         self._now = now
-        self._told = told
+        self._on_pass = on_pass
         self._covers = covers
         self._concurrency = PassConcurrency(clock)
-        self._stirred = asyncio.Event()
+        self._changed = asyncio.Event()
         self._stopping = False
 
     def wake(self, key: Key, within: float = 0.0) -> None:
-        """Have a pass made over an object soon: within so many seconds."""
+        """Have a pass made over an object within this many seconds."""
         if self._covers(key.namespace) and self.queue.add(key, within):
-            self._stirred.set()
+            self._changed.set()
 
     def hurry(self) -> None:
-        """Have all that failed tried again soon."""
+        """Have all failed objects retried soon."""
         self.queue.hurry()
-        self._stirred.set()
+        self._changed.set()
 
     def stop(self) -> None:
-        """Begin no more passes; ``run`` returns when those under way are finished."""
+        """Begin no more passes; ``run`` returns when those in progress have finished."""
         self._stopping = True
-        self._stirred.set()
+        self._changed.set()
 
     async def run(self) -> None:
-        """Make passes over everything there is, and over what changes, until stopped."""
+        """Make passes over all objects, and over each one that changes, until stopped."""
         for key in self._world.subjects():
             self.wake(key)
         async with asyncio.TaskGroup() as passes:
@@ -103,46 +103,46 @@ class Passes:
             task.add_done_callback(lambda _task: free.release())
 
     async def _next(self) -> Key | None:
-        """Return the next object that is due; ``None``: no more passes are to begin."""
+        """Wait for the next object that is due and return it; ``None``: stopped."""
         while not self._stopping:
             key = self.queue.take()
             if key is not None:
                 return key
-            self._stirred.clear()
+            self._changed.clear()
             try:
                 async with asyncio.timeout(self.queue.seconds_until_due()):
-                    await self._stirred.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 continue
         return None
 
     async def _look_at(self, key: Key) -> None:
-        """Make a pass over an object, and take note of when to make the next one."""
+        """Make a pass over an object, and record when the next one is due."""
         started = self._clock()
         try:
             async with asyncio.timeout(PASS_SECONDS):
                 wake_at = await reconcile(self._backend, key, self._now(), self._concurrency)
         except Exception as error:
             took = self._clock() - started
-            self._told(key, False, took)
-            wait = self.queue.failed(key, retryable=_may_pass(error))
+            self._on_pass(key, False, took)
+            wait = self.queue.failed(key, retryable=_is_outage(error))
             _log_failure(key, error, took, wait)
         except asyncio.CancelledError:
-            self.queue.put_back(key, 0.0)
+            self.queue.put_back(key)
             raise
         else:
-            self._told(key, True, self._clock() - started)
+            self._on_pass(key, True, self._clock() - started)
             self._done(key, wake_at)
         finally:
-            self._stirred.set()
+            self._changed.set()
 
     def _done(self, key: Key, wake_at: datetime | None) -> None:
         wake_in = None if wake_at is None else (wake_at - self._now()).total_seconds()
         self.queue.done(key, wake_in)
-        logger.debug("looked at; %s", _next_look(wake_in), extra={"key": key})
+        logger.debug("pass done; %s", _next_pass(wake_in), extra={"key": key})
 
     async def _resync(self) -> None:
-        """Wake every object once in a while, a few at a time."""
+        """Wake every object once per interval, a few at a time."""
         while True:
             keys = self._world.subjects()
             share = -(-len(keys) // RESYNC_STEPS)
@@ -152,34 +152,34 @@ class Passes:
                     self.wake(key)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Say whether an error is most likely an outage, after which all must soon go on.
+def _is_outage(error: Exception) -> bool:
+    """Return whether an error is most likely an outage, after which work must resume soon.
 
-    A missing permission is one too, of whoever grants it. A no to the very change that was asked
-    for, as of an admission policy that guards what exists, is none.
+    A missing permission counts as one: it may be granted at any time. A rejection of this very
+    change, for example by an admission policy that protects existing objects, does not.
     """
     return isinstance(error, DaskJobError) and not isinstance(error, Invalid | ChangeDenied)
 
 
-def _next_look(wake_in: float | None) -> str:
+def _next_pass(wake_in: float | None) -> str:
     if wake_in is None:
-        return "again when something changes"
-    return f"again in {max(wake_in, 0.0):.1f} s, or when something changes"
+        return "next on a change"
+    return f"next in {max(wake_in, 0.0):.1f} s, or on a change"
 
 
 def _log_failure(key: Key, error: Exception, took: float, wait: float) -> None:
-    """Say what failed and what comes next, in one line; a bug of ours also with its place."""
+    """Log what failed and when it is retried, in one line; a bug of daskjob with its location."""
     if isinstance(error, DaskJobError):
         logger.warning("%s; trying again in %.0f s", error, wait, extra={"key": key})
         return
     if isinstance(error, TimeoutError) and took >= PASS_SECONDS:
-        what = f"the pass took more than {PASS_SECONDS:.0f} s and was given up"
+        what = f"the pass took more than {PASS_SECONDS:.0f} s and was cancelled"
     else:
-        what = f"the pass broke: {_place_and_words(error)}"
+        what = f"the pass failed: {_located(error)}"
     logger.error("%s; trying again in %.0f s", what, wait, exc_info=error, extra={"key": key})
 
 
-def _place_and_words(error: Exception) -> str:
+def _located(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"

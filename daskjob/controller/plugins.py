@@ -1,8 +1,8 @@
 """Users' plugins: modules whose import registers kopf handlers.
 
-An installed package names them in the entry point group ``dask_operator_plugin``, as
-dask-kubernetes documents; ``--module`` and a path on the command line do the same, as for
-``kopf run``. To find them loads nothing: neither kopf nor a plugin.
+An installed package declares them in the entry point group ``dask_operator_plugin``, as
+dask-kubernetes documents; ``--module`` and paths on the command line add more, as for
+``kopf run``. Finding them imports neither kopf nor a plugin.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ GROUP = "dask_operator_plugin"
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A plugin by the name that people know it by, and how it is imported."""
+    """A plugin: its name for the log, and a function that imports it."""
 
     name: str
     load: Callable[[], object]
 
 
 def find_plugins(modules: Iterable[str] = (), paths: Iterable[str] = ()) -> list[Plugin]:
-    """Return the plugins that are installed, and those that the command line names."""
+    """Return the installed plugins and those of the command line."""
     installed = [Plugin(f"{entry.name} ({entry.value})", entry.load) for entry in _entry_points()]
     named = [Plugin(name, _importing(name)) for name in modules]
     files = [Plugin(path, _executing(path, number)) for number, path in enumerate(paths)]
@@ -38,7 +38,7 @@ def find_plugins(modules: Iterable[str] = (), paths: Iterable[str] = ()) -> list
 
 
 def _entry_points() -> list[metadata.EntryPoint]:
-    """Return each entry point once, in an order that does not change."""
+    """Return each entry point once, in a stable order."""
     found = {(entry.name, entry.value): entry for entry in metadata.entry_points(group=GROUP)}
     return [found[key] for key in sorted(found)]
 
@@ -48,13 +48,13 @@ def _importing(name: str) -> Callable[[], object]:
 
 
 def _executing(path: str, number: int) -> Callable[[], object]:
-    """Return what runs a file as kopf does: its folder is searched first for what it imports."""
+    """Return a function that runs a file as kopf does: its folder is first in the search path."""
 
     def load() -> object:
         name = f"__kopf_script_{number}__{path}"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{path} is no Python file")
+            raise ImportError(f"{path} is not a Python file")
         sys.path.insert(0, str(Path(path).resolve().parent))
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -64,9 +64,9 @@ def _executing(path: str, number: int) -> Callable[[], object]:
 
 
 def load_plugins(plugins: Iterable[Plugin]) -> int:
-    """Import plugins one after the other; one that fails is told of and left out.
+    """Import plugins one after the other; one that fails is logged and skipped.
 
-    Return how many were imported.
+    Return the number of imported plugins.
     """
     loaded = 0
     for plugin in plugins:
@@ -75,7 +75,7 @@ def load_plugins(plugins: Iterable[Plugin]) -> int:
             plugin.load()
         except (Exception, SystemExit) as error:
             logger.error(
-                "plugin %s could not be loaded and is left out: %s: %s",
+                "plugin %s could not be loaded and is skipped: %s: %s",
                 plugin.name,
                 type(error).__name__,
                 error,
@@ -83,5 +83,5 @@ def load_plugins(plugins: Iterable[Plugin]) -> int:
             )
             continue
         loaded += 1
-        logger.info("plugin %s is loaded", plugin.name)
+        logger.info("loaded plugin %s", plugin.name)
     return loaded

@@ -1,7 +1,7 @@
-"""What the operator answers over HTTP: is it alive, is it ready, its numbers.
+"""The HTTP server of the operator: liveness, readiness, metrics.
 
-A server of a hundred lines: three paths, GET and HEAD, one answer to a connection. It is for the
-kubelet and Prometheus, and bounded for everybody else: 8 KiB of a request, 5 s, 32 at a time.
+A server of a hundred lines: three paths, GET and HEAD, one response per connection. It is for the
+kubelet and Prometheus, and limited for all other clients: requests of 8 KiB, 5 s, 32 at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REQUEST_LIMIT_BYTES = 8192
 REQUEST_SECONDS = 5.0
 CONNECTIONS = 32
 
-#: A watch is neither heard of nor listed anew, or what is due is not looked at, for so long.
+#: Time without a watch event or relist, or without a pass although one is due, to be unhealthy.
 TOO_LONG_SECONDS = 120.0
 
 _PHRASES = {
@@ -36,7 +36,7 @@ _PHRASES = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered to one path."""
+    """The response to a request."""
 
     code: int
     text: str
@@ -48,7 +48,7 @@ Route: TypeAlias = Callable[[], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen, and under which path liveness is asked for, as a URL says it."""
+    """An address to listen on, with the path of the liveness probe."""
 
     host: str
     port: int
@@ -60,7 +60,7 @@ class Address:
 
 
 def address_of(url: str, path: str = HEALTHZ) -> Address:
-    """Return where a URL such as ``http://0.0.0.0:8080/healthz`` says to listen.
+    """Return the address of a URL such as ``http://0.0.0.0:8080/healthz``.
 
     Raises
     ------
@@ -69,20 +69,20 @@ def address_of(url: str, path: str = HEALTHZ) -> Address:
     """
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.netloc:
-        raise ValueError(f"{url!r} is no URL to listen at; write http://0.0.0.0:8080{path}")
-    # As kopf has it: without a host this machine alone, without a port that of HTTP.
+        raise ValueError(f"{url!r} is not a URL to listen on; write http://0.0.0.0:8080{path}")
+    # As in kopf: without a host only this machine, without a port that of HTTP.
     host = parts.hostname or "localhost"
     given = parts.path if parts.path not in ("", "/") else path
     return Address(host, 80 if parts.port is None else parts.port, given)
 
 
 def health(silent_seconds: float, stuck_seconds: float) -> Answer:
-    """Say whether the operator is alive, or should be started again."""
+    """Return whether the operator is alive or should be restarted."""
     problems = []
     if silent_seconds >= TOO_LONG_SECONDS:
-        problems.append(f"a watch has neither told nor been listed anew for {silent_seconds:.0f} s")
+        problems.append(f"no watch event and no relist for {silent_seconds:.0f} s")
     if stuck_seconds >= TOO_LONG_SECONDS:
-        problems.append(f"what is due has not been looked at for {stuck_seconds:.0f} s")
+        problems.append(f"passes are due, but none has run for {stuck_seconds:.0f} s")
     if problems:
         return Answer(503, "".join(f"{problem}\n" for problem in problems))
     return Answer(200, "ok\n")
@@ -92,19 +92,19 @@ def health(silent_seconds: float, stuck_seconds: float) -> Answer:
 async def serving(
     addresses: Iterable[Address], routes: Mapping[str, Route]
 ) -> AsyncIterator[list[Address]]:
-    """Answer these paths at these addresses, as long as the block runs.
+    """Serve these paths at these addresses, as long as the block runs.
 
-    Yields the addresses with the ports that are really used (0 means any).
+    Yields the addresses with the actual ports (0 means any).
 
     Raises
     ------
     OSError
-        An address cannot be used, for one because somebody else does.
+        An address cannot be used, for example because it is in use.
     """
     async with contextlib.AsyncExitStack() as stack:
         bound: dict[tuple[str, int], tuple[Address, dict[str, Route]]] = {}
         for address in addresses:
-            # Liveness under the path that was asked for, also beside the paths that all know.
+            # Liveness is also served at the requested path, in addition to the common ones.
             _, paths = bound.setdefault((address.host, address.port), (address, dict(routes)))
             if address.path not in paths and HEALTHZ in routes:
                 paths[address.path] = routes[HEALTHZ]
@@ -129,7 +129,7 @@ class _Connections:
         self._open: set[asyncio.Task[None]] = set()
 
     def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, unless too many are being answered."""
+        """Serve one request, unless too many are in progress."""
         if len(self._open) >= CONNECTIONS:
             writer.close()
             return
@@ -138,7 +138,7 @@ class _Connections:
         task.add_done_callback(self._open.discard)
 
     async def end(self) -> None:
-        """Close what is open."""
+        """Close all open connections."""
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
@@ -148,7 +148,7 @@ class _Connections:
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self._answer(reader, writer)
         except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
-            # Whoever asked went away, asks too much, or takes too long: nothing is owed to them.
+            # The client disconnected, sent too much, or took too long: it gets no response.
             pass
         finally:
             writer.close()
@@ -157,7 +157,7 @@ class _Connections:
         head = await reader.readuntil(b"\r\n\r\n")
         first = head.split(b"\r\n", 1)[0].decode("latin-1").split()
         if len(first) != 3 or not first[2].startswith("HTTP/1."):
-            method, answer = "GET", Answer(400, "this is no HTTP request\n")
+            method, answer = "GET", Answer(400, "this is not an HTTP request\n")
         else:
             method, answer = first[0], self._find(first[0], first[1])
         body = answer.text.encode()
@@ -175,6 +175,6 @@ class _Connections:
 
     def _find(self, method: str, target: str) -> Answer:
         if method not in ("GET", "HEAD"):
-            return Answer(405, "only GET and HEAD are answered\n")
+            return Answer(405, "only GET and HEAD are supported\n")
         route = self._routes.get(urlsplit(target).path)
         return route() if route else Answer(404, f"try {', '.join(self._routes)}\n")

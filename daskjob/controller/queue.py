@@ -1,10 +1,9 @@
-"""Which objects are due for a pass: each in line once, taken by one pass at a time.
+"""The queue of objects that are due for a pass: each is queued once, taken by one pass at a time.
 
-No I/O and no tasks here, and the clock is a parameter. What changes while a pass is made is due
-again after it. A pass that fails is due again after a wait that grows, with jitter and a cap; what
-changes meanwhile shortens that wait, but never to less than a second. All that is due later stands
-in one heap, each key once: what a newer pass says replaces what an older one said. Of a key with
-nothing to come, nothing is remembered.
+No I/O and no tasks here, and the clock is a parameter. An object that changes during its pass is
+due again after it. After a failed pass an object is due again with exponential backoff, jitter and
+a cap; a change shortens that delay, but never to less than a second. Objects that are due later are
+in one heap, each key once: a newer time replaces an older one. A key with nothing due is forgotten.
 """
 
 from __future__ import annotations
@@ -21,32 +20,33 @@ from daskjob.controller.clock import Clock
 
 K = TypeVar("K", bound=Hashable)
 
-#: No object is tried more often than once a second after it failed.
+#: A failed object is retried at most once a second.
 FIRST_WAIT_SECONDS = 1.0
-#: Where trying again may help, the API server is most likely away, for minutes: all goes on within
-#: 15 s of its return, jitter included.
+#: The longest delay for retryable errors. The API server is most likely down, for minutes: all
+#: objects are retried within 15 s of its return, jitter included.
 PATIENT_WAIT_SECONDS = 10.0
-#: What still fails after a quarter of an hour has another trouble, and is tried ever more rarely.
+#: An object that still fails after this number of retries, a quarter of an hour, has another
+#: problem: its delay grows further.
 PATIENT_TRIES = 90
-#: Six tries an hour at last.
+#: The longest delay: six retries an hour.
 LONGEST_WAIT_SECONDS = 600.0
-#: Somebody who mends an object that fails need not wait longer than this.
+#: The longest delay after a failed object was changed, which may have repaired it.
 CHANGED_WAIT_SECONDS = 30.0
-#: An object that wants another look at once, again and again, gets one a second at last.
+#: The first delay of an object whose passes keep asking for another one at once; it doubles up to
+#: a second.
 RESTLESS_WAIT_SECONDS = 0.05
 
-#: Tries of all failing objects together. A try that succeeds does not count, so that after an
-#: outage everything goes on as fast as it can.
+#: Rate limit and burst for retries of all failing objects together. Successful retries do not
+#: count, so that all work resumes at full speed after an outage.
 RETRIES_PER_SECOND = 10.0
 RETRIES_AT_ONCE = 20.0
 
-#: Timers that were replaced stay in the heap until there are so many of them, and more than of
-#: the others.
+#: Replaced timers stay in the heap until there are this many of them, and more than valid ones.
 STALE_TIMERS = 64
 
 
 def wait_after(failures: int, *, retryable: bool) -> float:
-    """Return for how many seconds a key rests after so many failures in a row, without jitter."""
+    """Return the delay in seconds after this many consecutive failures, without jitter."""
     if retryable and failures <= PATIENT_TRIES:
         return min(_doubled(FIRST_WAIT_SECONDS, failures - 1), PATIENT_WAIT_SECONDS)
     if retryable:
@@ -64,34 +64,34 @@ def _jitter() -> float:
 
 @dataclass(slots=True)
 class _Entry:
-    """What there is to remember of a key."""
+    """The state of a key."""
 
-    #: Since when it is in line; ``None``: it is not.
+    #: When it was queued; ``None``: it is not.
     since: float | None = None
-    #: Whether a pass is being made.
+    #: Whether a pass over it is in progress.
     taken: bool = False
-    #: It changed since that pass began, and is due within so many seconds; ``None``: it did not.
+    #: It changed during that pass, and is due within this many seconds; ``None``: it did not.
     changed: float | None = None
-    #: When it is due by itself, and the number of that timer; 0: there is none.
+    #: The time of its timer, and the timer's number; 0: there is none.
     due: float = 0.0
     timer: int = 0
-    #: Failures in a row, when the last one was, and before when no change makes it due.
+    #: Consecutive failures, the time of the last one, and the earliest retry if it changes.
     failures: int = 0
     failed_at: float = 0.0
     not_before: float = 0.0
-    #: Passes in a row that asked for another one at once.
+    #: Consecutive passes that asked for another one at once.
     restless: int = 0
 
 
 class WorkQueue(Generic[K]):
-    """Keys that are due, keys that are being looked at, and keys that are due later."""
+    """Keys that are due now, keys with a pass in progress, and keys that are due later."""
 
     def __init__(self, clock: Clock, jitter: Callable[[], float] = _jitter) -> None:
         self._clock = clock
         self._jitter = jitter
         self._entries: dict[K, _Entry] = {}
         self._line: deque[K] = deque()
-        #: Due as well, but failed before: taken as the budget for such tries allows.
+        #: Also due, but failed before: taken as the budget for retries allows.
         self._retries: deque[K] = deque()
         self._budget = RETRIES_AT_ONCE
         self._budget_at = clock()
@@ -101,16 +101,16 @@ class WorkQueue(Generic[K]):
         self._moved_at = clock()
 
     def __len__(self) -> int:
-        """Return how many keys something is remembered of."""
+        """Return the number of remembered keys."""
         return len(self._entries)
 
-    # What happens.
+    # Events.
 
     def add(self, key: K, within: float = 0.0) -> bool:
-        """Take note that something of a key has changed; it is due within so many seconds.
+        """Record a change of a key; it is due within this many seconds.
 
-        What changes in the meantime is seen by the same pass. Return whether it is due sooner now
-        than it was: where it is not, who waits for what is due need not look again.
+        One pass covers all changes until then. Return whether the key is now due sooner than
+        before: if not, a task that waits for the next due key need not wake.
         """
         entry = self._entries.get(key)
         if entry is None:
@@ -122,7 +122,7 @@ class WorkQueue(Generic[K]):
         return False
 
     def take(self) -> K | None:
-        """Return the next key that is due, for a pass; ``None``: there is none now."""
+        """Take the next key that is due, for a pass; ``None``: none is due now."""
         now = self._clock()
         self._line_up_due(now)
         if self._retries and self._may_retry(now):
@@ -137,7 +137,7 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K, wake_in: float | None = None) -> None:
-        """Take note that a pass was made; in so many seconds time alone calls for the next one."""
+        """Record a successful pass; without a change, the next one is due in this many seconds."""
         entry = self._returned(key)
         if entry.failures:
             self._budget = min(self._budget + 1.0, RETRIES_AT_ONCE)
@@ -156,7 +156,7 @@ class WorkQueue(Generic[K]):
             self._forget(key)
 
     def failed(self, key: K, *, retryable: bool) -> float:
-        """Take note that a pass failed; return in how many seconds the next one is made."""
+        """Record a failed pass; return the seconds until the next one."""
         entry = self._returned(key)
         entry.failures += 1
         wait = wait_after(entry.failures, retryable=retryable) * self._jitter()
@@ -166,24 +166,20 @@ class WorkQueue(Generic[K]):
         self._set_timer(key, entry, due)
         return due - now
 
-    def put_back(self, key: K, wait: float) -> None:
-        """Take note that no pass could be made yet; try after a wait, or when something changes."""
-        entry = self._returned(key)
-        if entry.changed is None:
-            self._set_timer(key, entry, self._clock() + wait)
-        else:
-            self._changed(key, entry, entry.changed)
+    def put_back(self, key: K) -> None:
+        """Record that a pass was cancelled; the key is due again at once."""
+        self._line_up(key, self._returned(key))
 
     def hurry(self) -> None:
-        """Let all that failed be tried again now, as fast as the budget for that allows."""
+        """Make all failed keys due now; the budget for retries still applies."""
         for key, entry in self._entries.items():
             if entry.failures and not entry.taken and entry.since is None:
                 self._set_timer(key, entry, entry.failed_at + FIRST_WAIT_SECONDS)
 
-    # What there is.
+    # State.
 
     def seconds_until_due(self) -> float | None:
-        """Return when there will be something to take; ``None``: not before something changes."""
+        """Return the seconds until a key is due; ``None``: none is before a change."""
         now = self._clock()
         self._line_up_due(now)
         if self._line:
@@ -195,22 +191,22 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """How many keys are due and wait for a pass."""
+        """The number of keys that are due and wait for a pass."""
         return len(self._line) + len(self._retries)
 
     @property
     def timers(self) -> int:
-        """How many keys are due later."""
+        """The number of keys that are due later."""
         return len(self._timers) - self._stale
 
     @property
     def failing(self) -> int:
-        """How many keys failed when they were last looked at."""
+        """The number of keys whose last pass failed."""
         return sum(1 for entry in self._entries.values() if entry.failures)
 
     @property
     def oldest_seconds(self) -> float:
-        """For how long the key that waits longest has been due."""
+        """The longest time that any waiting key has been due, in seconds."""
         firsts = [line[0] for line in (self._line, self._retries) if line]
         since = [self._entries[key].since for key in firsts]
         now = self._clock()
@@ -218,15 +214,15 @@ class WorkQueue(Generic[K]):
 
     @property
     def stuck_seconds(self) -> float:
-        """For how long nothing was taken or finished although something is due."""
+        """The time without any progress although a key is due, in seconds."""
         return min(self.oldest_seconds, self._clock() - self._moved_at)
 
-    # How it is done.
+    # Internals.
 
     def _forget(self, key: K) -> None:
         del self._entries[key]
         if not self._entries:
-            # A dictionary that was large stays large, however empty, until it is cleared.
+            # Removing keys does not shrink a dictionary; clearing it does.
             self._entries.clear()
             self._timers.clear()
             self._stale = 0
@@ -265,7 +261,7 @@ class WorkQueue(Generic[K]):
         earned = (now - self._budget_at) * RETRIES_PER_SECOND
         self._budget = min(self._budget + earned, RETRIES_AT_ONCE)
         self._budget_at = now
-        # Rounded, so that a wait of just this long is never too short by a bit of a float.
+        # Rounded, so that a wait of this length is never too short by a float's rounding error.
         return max(round((1.0 - self._budget) / RETRIES_PER_SECOND, 6), 0.0)
 
     def _set_timer(self, key: K, entry: _Entry, due: float) -> None:
@@ -303,7 +299,7 @@ class WorkQueue(Generic[K]):
 
 
 def _rest(restless: int) -> float:
-    """Return how long a key rests whose passes ask for another one at once: the first gets it."""
+    """Return the delay of a key whose passes keep asking for another one at once; at first none."""
     if restless <= 1:
         return 0.0
     return min(_doubled(RESTLESS_WAIT_SECONDS, restless - 2), FIRST_WAIT_SECONDS)

@@ -1,4 +1,4 @@
-"""All numbers that the operator shows (``/metrics``), and where each of them comes from."""
+"""All metrics of the operator (``/metrics``), and the source of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PASS_BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
 
 
 class Telemetry:
-    """The numbers of one operator; the operator says what there is to look at."""
+    """The metrics of one operator, which sets ``world`` and ``queue``."""
 
     def __init__(self) -> None:
         self.world: World | None = None
@@ -36,13 +36,13 @@ class Telemetry:
             "daskjob_passes_total", "Passes, by kind and outcome.", ("kind", "outcome")
         )
         self._pass_seconds = Histogram(
-            "daskjob_pass_duration_seconds", "How long passes take.", PASS_BUCKETS, ("kind",)
+            "daskjob_pass_duration_seconds", "Duration of passes.", PASS_BUCKETS, ("kind",)
         )
         self._all = Metrics([*self._of_operator(), *self._of_jobs(), *self._of_passes()])
         self._all.add(*self._of_world(), *process_metrics())
 
     def text(self) -> str:
-        """Return all numbers as Prometheus reads them."""
+        """Return all metrics in Prometheus' text format."""
         return self._all.text()
 
     def passed(self, key: Key, succeeded: bool, seconds: float) -> None:
@@ -60,7 +60,7 @@ class Telemetry:
             ),
             Gauge(
                 "daskjob_leader",
-                "1 while this operator makes the passes.",
+                "1 if this operator is the leader, else 0.",
                 lambda: float(self.queue is not None),
             ),
         ]
@@ -79,17 +79,17 @@ class Telemetry:
         return [
             Gauge(
                 "daskjob_queue_depth",
-                "Objects that wait for a pass.",
+                "Objects waiting for a pass.",
                 self._of_queue(lambda queue: queue.depth),
             ),
             Gauge(
                 "daskjob_queue_oldest_seconds",
-                "For how long the object that waits longest has waited for a pass.",
+                "Longest time that any object has been waiting for a pass.",
                 self._of_queue(lambda queue: queue.oldest_seconds),
             ),
             Gauge(
                 "daskjob_queue_timers",
-                "Objects that will be due by time alone.",
+                "Objects with a scheduled later pass.",
                 self._of_queue(lambda queue: queue.timers),
             ),
             Gauge(
@@ -104,7 +104,7 @@ class Telemetry:
     def _of_world(self) -> list[Metric]:
         silence = Gauge(
             "daskjob_watch_silent_seconds",
-            "For how long the watch has been silent that was heard of last longest ago.",
+            "Time since the last event or relist of the quietest watch.",
             lambda: self.world.silent_seconds() if self.world else 0.0,
         )
         return [self.requests.requests, self.requests.seconds, self.requests.watches, silence]

@@ -1,4 +1,4 @@
-"""The seam to the Kubernetes that the operator works on, and how it is reached."""
+"""The interface to the Kubernetes cluster of the operator, and how to connect to it."""
 
 from __future__ import annotations
 
@@ -9,74 +9,65 @@ from daskjob.controller.lease import LeaseApi
 from daskjob.core.backend import Backend, Wake
 from daskjob.core.manifests import Key
 from daskjob.core.observed import Platform
+from daskjob.kube.request_metrics import RequestMetrics
 
 
 class World(Backend, Protocol):
-    """A backend that says what changes: a cache of the cluster's objects, kept true by watches."""
+    """A backend that reports changes: a cache of the cluster's objects, updated by watches."""
 
     @property
     def leases(self) -> LeaseApi:
-        """The Leases of this cluster, for the election of the one that makes the passes."""
+        """The Leases of this cluster, for leader election."""
         ...
 
     async def run(self) -> None:
-        """Keep the cache true, until cancelled."""
+        """Keep the cache up to date, until cancelled."""
         ...
 
     async def synced(self) -> None:
-        """Return as soon as the first lists are complete."""
+        """Wait until the first lists are complete."""
         ...
 
     def subscribe(self, wake: Wake) -> None:
-        """Have this called whenever something changed that a pass over a key may see.
+        """Call this whenever something changed that a pass over a key may observe.
 
-        That is not the objects alone: also an answer of a scheduler, a refusal, a report. It is
-        called in the thread of the event loop, also for an object that is gone.
+        That includes a scheduler's answer, a rejection and a report. It is called in the thread of
+        the event loop, also for a deleted object.
         """
         ...
 
     def before_writes(self, check: Callable[[], None]) -> None:
-        """Have this called right before each write is sent, and before each time that it is again.
+        """Call this right before each write is sent, and before each retry.
 
-        What it raises, the write raises instead of being sent. Leases are written all the same.
+        If it raises, the write is not sent and raises the same error. Writes of Leases are exempt.
         """
         ...
 
     def subjects(self) -> list[Key]:
-        """Return the keys of all objects that passes are about, owners first."""
+        """Return the keys of all objects that need passes, owners first."""
         ...
 
     def silent_seconds(self) -> float:
-        """Return how long the watch has been silent that was heard of last longest ago."""
+        """Return how long the quietest watch has been silent, in seconds."""
         ...
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         ...
 
 
-class Counters(Protocol):
-    """What a world reports of its requests; calls take no time and never fail."""
-
-    def request(self, verb: str, kind: str, code: int, seconds: float) -> None:
-        """Count a request: ``get``, ``Pod``, 200; code 0 where no answer came."""
-        ...
-
-    def watch_restarted(self, kind: str) -> None:
-        """Count a watch that broke, by an error, by a 410, or since nothing came any more."""
-        ...
-
-
-async def connect(namespaces: tuple[str, ...], platform: Platform, counters: Counters) -> World:
+async def connect(
+    namespaces: tuple[str, ...], platform: Platform, metrics: RequestMetrics
+) -> World:
     """Return the Kubernetes of this process' credentials; no namespaces: all of them.
 
     Raises
     ------
     DaskJobError
-        There are no credentials, or they cannot be read. Whether the API server answers shows
+        There are no credentials, or they cannot be read. Whether the API server responds is known
         only when the world runs.
     """
     # Imported late: the command line is read, and signals are handled, before this is loaded.
     from daskjob.backends.kubernetes.backend import KubernetesBackend
 
-    return await KubernetesBackend.connect(namespaces, platform, counters)
+    return await KubernetesBackend.connect(namespaces, platform, metrics)

@@ -1,4 +1,4 @@
-"""The protocols between a pass and the world.
+"""The protocols that passes use.
 
 A ``Backend`` is Kubernetes, this machine, or a fake; all three pass the same contract suite
 (``tests/contract``).
@@ -16,53 +16,53 @@ from daskjob.core.pods import PodFacts
 
 
 class Wake(Protocol):
-    """Called with an object that a pass may see differently now. Takes no time and never fails."""
+    """Called with an object whose pass may see a change. Must be quick and never fail."""
 
     def __call__(self, key: Key, within: float = 0.0) -> None:
-        """Have a pass made over the object; within so many seconds is soon enough."""
+        """Request a pass over the object within this number of seconds."""
         ...
 
 
 class Backend(Protocol):
-    """What a pass needs of the world.
+    """Where a pass observes and writes.
 
-    Reads show the backend's own writes: after ``create`` returned, ``observe`` shows the object.
-    Every write carries the uid as its precondition; an object that is gone, or another one of the
-    same name, is none of ours, and the write does nothing.
+    Reads show the backend's own writes: after ``create`` has returned, ``observe`` shows the
+    object. The uid is a precondition of every write: if the object is gone, or another one has its
+    name, the write does nothing.
     """
 
     async def observe(self, key: Key) -> Observed | None:
-        """Return what there is to see of an object; ``None`` where it does not exist.
+        """Return the observed state of an object; ``None`` if it does not exist.
 
-        A runner or scheduler that the object's status names and that is missing here was looked
-        for in the world itself, not only in a cache.
+        If a runner or scheduler that the object's status names is missing here, it was looked up
+        directly, not only in a cache.
         """
         ...
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
-        """Create an object; one of this name with the same controller is success.
+        """Create an object; if one of this name has the same controller, that is success.
 
         Raises
         ------
-        Refused
-            The world said no; the backend shows it in ``observed.rejections`` until a later try
+        CreateRejected
+            The object was rejected; the rejection stays in ``observed.rejections`` until a retry
             succeeds.
         """
         ...
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object, and in time everything that it owns."""
+        """Delete an object, and eventually its dependents."""
         ...
 
     async def stop(self, ref: ObjectRef) -> None:
-        """Stop a pod so that its log and exit code stay; it ends as ``DeadlineExceeded``."""
+        """Stop a pod but keep its log and exit code; it ends as ``DeadlineExceeded``."""
         ...
 
     async def patch(self, patch: Patch) -> None:
         """Merge a patch into an object's metadata or spec.
 
-        A ``resourceVersion`` in it is a precondition, as the uid is: an object that has changed
-        since is left as it is, and its next pass sees to it.
+        A ``resourceVersion`` in it is a precondition, like the uid: an object that has changed is
+        not patched; its next pass decides again.
         """
         ...
 
@@ -80,11 +80,11 @@ class Backend(Protocol):
         Raises
         ------
         StatusRejected
-            The world said no to it; the backend shows it in ``observed.status_rejection`` until a
-            later one is written.
+            The status was rejected; the rejection stays in ``observed.status_rejection`` until a
+            status is written.
         """
         ...
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
-        """Tell events of an object; a failure to tell fails nothing."""
+        """Emit Events on an object; failures are ignored."""
         ...

@@ -1,7 +1,6 @@
-"""Caches of what functions return, for values that are never changed.
+"""Caches of function results, for immutable values.
 
-No I/O here. Passes read the same few objects again and again, and most of them are as they were in
-the pass before.
+Passes read the same few objects repeatedly; most have not changed since the previous pass.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 Asked = ParamSpec("Asked")
 
-#: Results cached per function: more than there are passes under way, each of which reads a few
-#: objects of a kind, and far fewer than there may be objects: results of hundreds would leave
-#: fragmented memory behind when the objects are gone.
+#: Results cached per function: enough for the concurrent passes. Each of them reads a few objects
+#: of a kind, and far fewer than there may be objects: hundreds of results would leave fragmented
+#: memory behind once the objects are gone.
 RESULTS_CACHED = 64
-#: Interned strings, at most.
+#: Maximum number of shared strings.
 STRINGS_SHARED = 1024
 _clears: list[Callable[[], None]] = []
 
@@ -39,33 +38,33 @@ class _Same(Generic[Given]):
 
 
 def cached_by_identity(function: Callable[[Given], Made]) -> Callable[[Given], Made]:
-    """Return the function with its last results cached, for the very same values.
+    """Return the function with its last results cached by the identity of its argument.
 
-    For values that are never changed, such as manifests in a cache: there, an object that changed
-    is another mapping.
+    For values that are never modified, such as manifests in a cache: there, a changed object is
+    another mapping.
     """
 
     @cached(RESULTS_CACHED)
-    def of_the_same(given: _Same[Given]) -> Made:
+    def result_for(given: _Same[Given]) -> Made:
         return function(given.value)
 
     @wraps(function)
     def cached_function(given: Given) -> Made:
-        return of_the_same(_Same(given))
+        return result_for(_Same(given))
 
     return cached_function
 
 
 def cached(most: int) -> Callable[[Callable[Asked, Made]], Callable[Asked, Made]]:
-    """Return a decorator that caches a function's last results for equal values, ``most`` of them.
+    """Return a decorator that caches a function's last ``most`` results, for equal arguments.
 
-    For small values that have a hash: strings, times.
+    For small hashable values: strings, times.
     """
 
     def caching(function: Callable[Asked, Made]) -> Callable[Asked, Made]:
         found = lru_cache(maxsize=most)(function)
         _clears.append(found.cache_clear)
-        # Its own type takes any hashable arguments, and so would hide mistakes from a checker.
+        # The type of lru_cache accepts any hashable argument, which would hide errors from mypy.
         return cast("Callable[Asked, Made]", found)
 
     return caching
@@ -73,14 +72,14 @@ def cached(most: int) -> Callable[[Callable[Asked, Made]], Callable[Asked, Made]
 
 @cached(STRINGS_SHARED)
 def shared(text: str) -> str:
-    """Return an equal string: the same one for all callers.
+    """Return an equal string, the same object for all callers.
 
-    For strings that many objects hold: without this each object holds a copy of its own.
+    For strings that many objects hold: otherwise each object holds its own copy.
     """
     return text
 
 
 def forget() -> None:
-    """Clear every cache: the values behind the results may not be used any more."""
+    """Clear every cache: the cached values may not be in use any more."""
     for clear in _clears:
         clear()

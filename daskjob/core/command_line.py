@@ -1,7 +1,7 @@
-"""Command lines of containers: their words, and the options among them. No I/O here.
+"""Command lines of containers: their words and options.
 
-Options are read as Dask's own commands read them: ``--name value`` or ``--name=value``, and the
-last one counts where one is given twice.
+Options are read as Dask's own commands read them: ``--name value`` or ``--name=value``; the last of
+several counts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Container, Mapping, Sequence
 def words(container: Mapping[str, object]) -> list[str]:
     """Return a container's command and arguments as one command line.
 
-    What is not a list of strings is left out: the API server rejects such a container.
+    Anything but lists of strings is ignored: the API server rejects such a container.
     """
     lists = (container.get("command"), container.get("args"))
     given = [word for found in lists if isinstance(found, list) for word in found]
@@ -20,7 +20,7 @@ def words(container: Mapping[str, object]) -> list[str]:
 
 
 def option(words: Sequence[str], name: str) -> str:
-    """Return an option's value; empty where a command line does not give it."""
+    """Return an option's value; empty where a command line lacks it."""
     found = ""
     for word, following in zip(words, [*words, ""][1:], strict=True):
         if word == name:
@@ -31,12 +31,12 @@ def option(words: Sequence[str], name: str) -> str:
 
 
 def has_option(words: Sequence[str], name: str) -> bool:
-    """Return whether a command line gives an option, with a value or without."""
+    """Return whether a command line has an option, with or without a value."""
     return any(word.partition("=")[0] == name for word in words)
 
 
 def without_options(words: Sequence[str], names: Container[str]) -> list[str]:
-    """Return a command line without some options that take a value."""
+    """Return a command line without the named options and their values."""
     kept: list[str] = []
     skip = False
     for word in words:

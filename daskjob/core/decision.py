@@ -1,4 +1,4 @@
-"""What a pass decided: everything that it does is visible here. No I/O here."""
+"""The decision of a pass: everything that it will do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from daskjob.core.pods import PodFacts
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A Kubernetes Event on the object of the pass; told after its status was written."""
+    """A Kubernetes Event on the object of the pass, emitted after its status was written."""
 
     reason: str
     message: str
@@ -29,19 +29,19 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """A request to a cluster's scheduler: move the data of these workers away."""
+    """A request to a cluster's scheduler to move data away from these workers."""
 
     addresses: tuple[str, ...]
     timeout_seconds: int
-    #: The scheduler pod that the pass saw; ``None``: there is none to ask.
+    #: The scheduler pod that the pass observed; ``None`` if there is none.
     scheduler: PodFacts | None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome of deciding: what to create, delete, stop, tell, and when to look again."""
+    """What to create, delete, stop and report, and when to look again."""
 
-    #: The whole new status; ``None``: it stands as it is.
+    #: The whole new status; ``None``: unchanged.
     status: Manifest | None = None
     create: tuple[Manifest, ...] = ()
     delete: tuple[ObjectRef, ...] = ()
@@ -60,5 +60,5 @@ NOTHING = Decision()
 
 
 def earliest(moments: Iterable[datetime | None], now: datetime) -> datetime | None:
-    """Return the next of some moments that is still to come."""
+    """Return the earliest of these moments that is after now."""
     return min((m for m in moments if m is not None and m > now), default=None)

@@ -123,7 +123,7 @@ def _is_being_created(pod: PodFacts) -> bool:
     return not (first.running or first.terminated) and first.reason in _CREATING_REASONS
 
 
-def asked_after_at(pod: PodFacts, now: datetime) -> datetime | None:
+def events_due_at(pod: PodFacts, now: datetime) -> datetime | None:
     """Return when to read the Events of a pod whose status does not show a problem."""
     since = creating_since(pod)
     if since is None:
@@ -140,7 +140,7 @@ def rejected(rejections: Mapping[str, Rejection]) -> Diagnosis | None:
     for _, rejection in sorted(rejections.items()):
         reason = _REJECTED.get(rejection.kind)
         if reason is not None:
-            return Diagnosis(reason, f"{rejection.name} could not be created", rejection.words)
+            return Diagnosis(reason, f"{rejection.name} could not be created", rejection.message)
     return None
 
 

@@ -102,23 +102,23 @@ class RejectionKind(StrEnum):
 
 
 class CreateRejected(ApiError):
-    """The API rejected an object: the ``kind`` of rejection, and its message in ``words``."""
+    """The API rejected an object: the ``kind`` of rejection, and its ``message``."""
 
-    def __init__(self, kind: RejectionKind, name: str, words: str) -> None:
-        super().__init__(kind, name, words)
+    def __init__(self, kind: RejectionKind, name: str, message: str) -> None:
+        super().__init__(kind, name, message)
         self.kind = kind
         self.name = name
-        self.words = words
+        self.message = message
 
     def __str__(self) -> str:
-        return f"{self.name} could not be created: {self.words}"
+        return f"{self.name} could not be created: {self.message}"
 
 
 class StatusRejected(CreateRejected):
     """The API rejected the status of an object; the old status stays."""
 
     def __str__(self) -> str:
-        return f"the status of {self.name} was rejected: {self.words}"
+        return f"the status of {self.name} was rejected: {self.message}"
 
 
 class ChangeDenied(DaskJobError):

@@ -1,8 +1,7 @@
-"""Reading a manifest field by field, so that all its mistakes are found in one go.
+"""Reading a manifest field by field, so that all its mistakes are found at once.
 
-No I/O here. A ``Reader`` stands at one mapping of the manifest, returns typed values or their
-defaults, and appends a ``FieldError`` for each value that cannot be right. Null means absent, as
-Go clients write it (design §2.1).
+A ``Reader`` reads one mapping of the manifest, returns typed values or their defaults, and appends
+a ``FieldError`` for each invalid value. Null means absent, as Go clients write it (design §2.1).
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ INT64 = 2**63 - 1
 
 
 class Reader:
-    """One mapping of a manifest, its path, and the list in which mistakes are gathered.
+    """One mapping of a manifest, its path, and the list that collects mistakes.
 
-    ``strict`` makes fields that nobody knows a mistake: right for a person's file, wrong for an
-    object of a cluster, which may come from a newer or an older client.
+    ``strict`` makes unknown fields a mistake: right for a user's file, wrong for an object of a
+    cluster, which may come from a newer or an older client.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class Reader:
         self.path = path
         self.errors = errors
         self.strict = strict
-        #: Whether there is a mapping; what one has to hold is missed only then.
+        #: Whether there is a mapping; only then can its required fields be missing.
         self.given = isinstance(value, Mapping)
         self.fields: Mapping[str, object] = {}
         if isinstance(value, Mapping):
@@ -49,15 +48,15 @@ class Reader:
         return f"{self.path}.{key}" if self.path and key else self.path or key
 
     def mistake(self, key: str, value: object, allowed: str) -> None:
-        """Note that a field's value cannot be right, and what may stand there."""
+        """Record an invalid value of a field, and what to write instead."""
         self.errors.append(FieldError(self.at(key), value, allowed))
 
     def has(self, key: str) -> bool:
-        """Say whether the field is given, null not counted."""
+        """Return whether the field is set; null does not count."""
         return self.fields.get(key) is not None
 
     def only(self, known: Iterable[str]) -> None:
-        """Where strict, note every field that is not known, with the one that may be meant."""
+        """If strict, record every unknown field, with the most similar known one."""
         if not self.strict:
             return
         names = list(known)
@@ -69,7 +68,7 @@ class Reader:
                 self.mistake(str(key), self.fields[key], f"{hint}known fields: {listed}")
 
     def missing(self, key: str, wanted: str) -> None:
-        """Note that a field has to be there, and what to write."""
+        """Record that a field is missing, and what to write."""
         if self.given:
             self.mistake(key, None, wanted)
 
@@ -89,7 +88,7 @@ class Reader:
             yield Reader(item, f"{self.at(key)}[{index}]", self.errors, strict=self.strict)
 
     def raw(self, key: str) -> Manifest:
-        """Return a nested mapping as it is, for what is passed through whole."""
+        """Return a nested mapping as it is, to pass it through unchanged."""
         value = self.fields.get(key)
         if value is None:
             return {}
@@ -127,7 +126,7 @@ class Reader:
         return value
 
     def number(self, key: str, minimum: float) -> float | None:
-        """Return a finite number that is not below the minimum."""
+        """Return a finite number of at least the minimum."""
         value = self.fields.get(key)
         if value is None:
             return None

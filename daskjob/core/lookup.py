@@ -1,7 +1,7 @@
-"""Where a pass looks things up: the objects of one namespace, by name, by owner, by cluster.
+"""Lookups of a pass: the objects of one namespace, by name, by owner, by cluster.
 
-No I/O here. To look things up costs a backend no more than what is found: a pass over one job
-among ten thousand must not walk the others. A world of a handful of objects may walk them all
+The cost of a lookup must depend only on the number of results: a pass over one job among ten
+thousand must not walk the others. A backend with a handful of objects may walk them all
 (``ListLookup``).
 """
 
@@ -16,14 +16,14 @@ from daskjob.core.manifests import Manifest, ObjectRef, controller_uid, metadata
 from daskjob.core.parsed import parsed_pod
 from daskjob.core.pods import PodFacts
 
-#: Kinds of which a cluster's name may still be taken after the cluster is gone.
+#: Kinds whose objects may still occupy names of a cluster that is gone.
 ORPHAN_KINDS = ("Pod", "Service", str(names.Kind.GROUP))
-#: Kinds of owners whose children are leftovers once they are gone.
+#: Kinds whose children are leftovers once the owner is gone.
 CLUSTER_KINDS = (str(names.Kind.CLUSTER), str(names.Kind.GROUP))
 
 
 class Lookup(Protocol):
-    """The objects of one namespace. To whom one belongs is said by its controller owner's uid."""
+    """The objects of one namespace. The controller owner's uid decides the owner of an object."""
 
     def named(self, kind: str, name: str) -> Manifest | None:
         """Return the object of one of our four kinds that has this name."""
@@ -42,28 +42,28 @@ class Lookup(Protocol):
         ...
 
     def references(self, kind: str, owner_uid: str) -> Sequence[ObjectRef]:
-        """Return the Services or ConfigMaps that an owner controls: nobody looks into them."""
+        """Return references to the Services or ConfigMaps that an owner controls."""
         ...
 
     def labelled_runners(self, cluster: str) -> Sequence[PodFacts]:
-        """Return the pods whose labels call them runners on a cluster of this name."""
+        """Return the pods that are labelled as runners on a cluster of this name."""
         ...
 
     def labelled_schedulers(self, cluster: str) -> Sequence[PodFacts]:
-        """Return the pods whose labels call them schedulers of a cluster of this name."""
+        """Return the pods that are labelled as schedulers of a cluster of this name."""
         ...
 
     def orphans(self, cluster: str) -> Sequence[ObjectRef]:
         """Return objects labelled with a cluster's name whose owner is gone.
 
-        Only those that a DaskCluster or a DaskWorkerGroup controlled: garbage collection is about
-        to remove them.
+        Only those that a DaskCluster or a DaskWorkerGroup controlled: garbage collection will
+        remove them.
         """
         ...
 
 
 class ListLookup:
-    """Objects gathered in a list, walked at each question: for worlds of one run, and for tests."""
+    """A list of objects, walked at each lookup: for the backend of one run, and for tests."""
 
     def __init__(self, objects: Iterable[Manifest]) -> None:
         self._by_kind: dict[str, list[Manifest]] = defaultdict(list)

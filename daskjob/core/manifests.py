@@ -1,7 +1,7 @@
-"""Manifests: Kubernetes objects as plain dictionaries, and the few ways in which core reads them.
+"""Manifests: Kubernetes objects as plain dictionaries, and helpers to read them.
 
-No I/O here. ``Manifest`` is the one place where ``dict[str, Any]`` is allowed: pod templates are
-passed through whole, also in fields that this code has never heard of (design §2.1).
+``Manifest`` is the one place where ``dict[str, Any]`` is allowed: pod templates are passed through
+unchanged, including fields that this code does not know (design §2.1).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from daskjob.core.caching import cached, shared
 
 Manifest: TypeAlias = dict[str, Any]
 
-#: So many mappings and lists may stand within each other. No field of Kubernetes needs a quarter of
-#: that; Python gives up, in whatever walks a value, somewhere below 1,000.
+#: Maximum nesting of mappings and lists. No field of Kubernetes needs a quarter of that; recursive
+#: code in Python fails somewhere below 1,000.
 DEEPEST_LEVELS = 100
-#: Digits of a number that somebody may have written by hand.
+#: Maximum digits of a number in user-written text.
 _LONGEST_NUMBER = 9
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """One object of the world; ``uid`` is the precondition of every write to it."""
+    """A reference to one object; ``uid`` is the precondition of every write to it."""
 
     kind: str
     namespace: str
@@ -39,7 +39,7 @@ class ObjectRef:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a pass is about: an object of one of our kinds, by name (whatever its uid)."""
+    """The object of a pass: of one of our kinds, by name, of any uid."""
 
     kind: str
     namespace: str
@@ -56,7 +56,7 @@ def metadata(manifest: Manifest) -> Manifest:
 
 
 def object_ref(manifest: Manifest) -> ObjectRef:
-    """Return the reference to an object that the world returned."""
+    """Return the reference to an object that a backend returned."""
     meta = metadata(manifest)
     return ObjectRef(
         kind=str(manifest.get("kind", "")),
@@ -69,7 +69,7 @@ def object_ref(manifest: Manifest) -> ObjectRef:
 def controller(manifest: Manifest) -> Manifest:
     """Return the reference to the object's controller owner, empty where it has none.
 
-    Labels never decide to whom an object belongs: only its uid does (design §4.8).
+    Labels never decide the owner of an object: only the owner's uid does (design §4.8).
     """
     owners = metadata(manifest).get("ownerReferences") or ()
     return next((owner for owner in owners if owner.get("controller")), {})
@@ -87,7 +87,7 @@ def parse_time(text: object) -> datetime | None:
 
 @cached(512)
 def _parsed(text: str) -> datetime | None:
-    # Cached, since the pods of a job come and change together: most of their times are the same.
+    # Cached: the pods of a job are created and change together, so most of their times are equal.
     try:
         parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
@@ -96,7 +96,7 @@ def _parsed(text: str) -> datetime | None:
 
 
 def format_time(moment: datetime | None) -> str | None:
-    """Return RFC 3339 text in whole seconds with ``Z`` (what metav1.Time reads), or ``None``."""
+    """Return RFC 3339 text in whole seconds with ``Z`` (the format of metav1.Time), or ``None``."""
     if moment is None:
         return None
     # Half the time of strftime, and a status has a dozen of them.
@@ -104,12 +104,12 @@ def format_time(moment: datetime | None) -> str | None:
 
 
 def whole_seconds(moment: datetime) -> datetime:
-    """Return the time as a status can hold it: in whole seconds, rounded down."""
+    """Return the time in the precision of a status: in whole seconds, rounded down."""
     return moment.replace(microsecond=0)
 
 
 def is_too_deep(value: object, levels: int = DEEPEST_LEVELS) -> bool:
-    """Say whether more levels than these are within each other; itself it recurses nowhere."""
+    """Return whether a value is nested deeper than ``levels``, without recursion."""
     layer = [value]
     for _ in range(levels):
         layer = [inner for outer in layer for inner in _inside(outer)]
@@ -119,7 +119,7 @@ def is_too_deep(value: object, levels: int = DEEPEST_LEVELS) -> bool:
 
 
 def _inside(value: object) -> Iterable[object]:
-    """Return what a mapping or a list holds that may hold more itself."""
+    """Return the mappings and lists directly inside a mapping or list."""
     held: Iterable[object] = ()
     if isinstance(value, dict):
         held = value.values()
@@ -129,9 +129,9 @@ def _inside(value: object) -> Iterable[object]:
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number that stands in an annotation or an argument; ``None`` where none does.
+    """Return the number in an annotation or an argument; ``None`` where there is none.
 
-    Python takes more for digits than it can read: ``²``, and five thousand of them.
+    ``str.isdigit`` accepts text that ``int`` rejects: ``²``, and 5,000 digits.
     """
     if len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
         return None
@@ -139,13 +139,13 @@ def whole_number(text: str) -> int | None:
 
 
 def fingerprint(value: object) -> str:
-    """Return 16 hex digits that are equal for equal JSON values, whatever their order of keys."""
+    """Return 16 hex digits that are equal for equal JSON values, in any order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def merge_patch(old: Manifest, new: Manifest) -> Manifest:
-    """Return the JSON merge patch (RFC 7386) that makes the new mapping of the old one."""
+    """Return the JSON merge patch (RFC 7386) from the old mapping to the new one."""
     patch: Manifest = {key: None for key in old if old[key] is not None and new.get(key) is None}
     for key, value in new.items():
         before = old.get(key)
@@ -168,7 +168,7 @@ def mapping(value: object) -> Manifest:
 
 
 def mappings(value: object) -> list[Manifest]:
-    """Return the mappings of a list; empty where it is none."""
+    """Return the mappings of a list; empty where it is no list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 

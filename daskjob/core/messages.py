@@ -1,8 +1,8 @@
-"""Messages cut to a limit. No I/O here."""
+"""Messages, truncated to a limit."""
 
 from __future__ import annotations
 
 
 def cut(text: str, limit: int, mark: str = "…") -> str:
-    """Return a text of at most ``limit`` characters; the mark at its end shows that it was cut."""
+    """Return at most ``limit`` characters of a text; a truncated text ends with the mark."""
     return text if len(text) <= limit else text[: limit - len(mark)] + mark

@@ -1,6 +1,6 @@
-"""Labels, annotations, object names and their limits: each fact stands here and nowhere else.
+"""Labels, annotations, object names and their limits, each defined only here.
 
-No I/O here. The contract is design §2.2; users' scripts, Flyte and RAPIDS' documents rely on it.
+The contract is design §2.2; users' scripts, Flyte and RAPIDS' documentation rely on it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ API_GROUP = "kubernetes.dask.org"
 API_VERSION = f"{API_GROUP}/v1"
 MANAGED_BY = f"{API_GROUP}/daskjob"
 
-#: A Service's name and a label's value; the longest name that one of our kinds may have.
+#: The limit of a Service's name and of a label's value, and so of the names of our kinds.
 NAME_LIMIT = 63
 
-#: Kubernetes refuses a Service whose name starts with a digit, so ours must start with a letter.
+#: Kubernetes rejects a Service whose name starts with a digit, so our names start with a letter.
 NAME_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 NAME_RULE = (
     "1 to 63 characters: lower-case letters, digits and '-', "
     "starting with a letter and ending with a letter or digit"
 )
 
-#: The name of a group within its cluster, which becomes the end of an object's name.
+#: The name of a group within its cluster, the suffix of its object's name.
 GROUP_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 GROUP_RULE = (
     "1 to 63 characters: lower-case letters, digits and '-', "
@@ -35,28 +35,28 @@ LABEL_CLUSTER_NAME = "dask.org/cluster-name"
 LABEL_COMPONENT = "dask.org/component"
 LABEL_WORKERGROUP_NAME = "dask.org/workergroup-name"
 
-#: The attempt to which a runner pod, or the fresh cluster of an attempt, belongs.
+#: The attempt of a runner pod, or of the new cluster of an attempt.
 ANNOTATION_ATTEMPT = f"{API_GROUP}/attempt"
-#: On a DaskCluster: ``Ignore`` lets its scheduler be replaced; ``Fail`` leaves that to the job.
+#: On a DaskCluster: ``Ignore`` replaces a lost scheduler; ``Fail`` leaves it to the job.
 ANNOTATION_ON_SCHEDULER_LOSS = f"{API_GROUP}/on-scheduler-loss"
-#: On a DaskCluster: its workers are to go, its scheduler stays (deletionPolicy DeleteWorkers).
+#: On a DaskCluster: delete its workers, keep its scheduler (deletionPolicy DeleteWorkers).
 ANNOTATION_DELETE_WORKERS = f"{API_GROUP}/delete-workers"
-#: On a DaskCluster: the count of workers that its job's spec last asked for. A job hands a count
-#: on only when it differs from this, so that a cluster which somebody scaled stays scaled.
+#: On a DaskCluster: the last worker count of its job's spec. A job updates the cluster's count only
+#: when its spec differs from this, so that a manually scaled cluster stays scaled.
 ANNOTATION_JOB_REPLICAS = f"{API_GROUP}/job-replicas"
-#: On a cluster's default group: the count that both last agreed on. It is set in the same write as
-#: the group's count, so that nothing can come between the two.
+#: On a cluster's default group: the count on which both last agreed. It is set in the same write as
+#: the group's count, so that the two are always consistent.
 ANNOTATION_SYNCED_REPLICAS = f"{API_GROUP}/synced-replicas"
-#: On a scheduler or worker pod: fingerprint of the template that it was made from.
+#: On a scheduler or worker pod: the fingerprint of its pod template.
 ANNOTATION_TEMPLATE = f"{API_GROUP}/template"
 ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
-#: What dask-kubernetes put on its objects, and nobody takes off once it is gone (design §2.4).
+#: dask-kubernetes set it on its objects; nothing removes it once that is gone (design §2.4).
 LEGACY_FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 
-#: Metadata that stays where it was written (design §2.2): a tracking label that reaches a child
-#: makes Argo CD prune it, and kubectl's last-applied is as large as the whole manifest.
-#: Our own speak of one object only.
+#: Metadata that children do not inherit (design §2.2): Argo CD prunes a child with its tracking
+#: label, and kubectl's last-applied is as large as the whole manifest. Our own annotations are
+#: about one object only.
 PRIVATE_PREFIXES = (
     "kopf.zalando.org/",
     "kubectl.kubernetes.io/",
@@ -68,10 +68,10 @@ PRIVATE_KEYS = frozenset({"app.kubernetes.io/instance", ANNOTATION_SYNCED_REPLIC
 PORT_COMM = 8786
 PORT_DASHBOARD = 8787
 PORT_NAME_COMM = "tcp-comm"
-#: Names under which a scheduler's dashboard port is found, in this order, before 8787 itself.
+#: Names of a scheduler's dashboard port, in order of preference; then 8787 itself.
 PORT_NAMES_DASHBOARD = ("http-dashboard", "dashboard")
 
-#: Where ``spec.job.files`` are mounted, in the runner and in every worker.
+#: Where ``spec.job.files`` are mounted in the pods.
 FILES_PATH = "/daskjob/files"
 
 ENV_WORKER_NAME = "DASK_WORKER_NAME"
@@ -99,7 +99,7 @@ class Kind(StrEnum):
         return f"{self.lower()}s"
 
 
-#: The kinds that passes are about, owners first.
+#: The kinds of objects that have passes, owners first.
 PASS_KINDS = tuple(Kind)
 
 
@@ -113,12 +113,12 @@ class Component(StrEnum):
 
 
 def is_valid_name(name: str) -> bool:
-    """Say whether one of our kinds may have this name (a Service named after it must work too)."""
+    """Return whether an object of our kinds may have this name (its Service's must work too)."""
     return len(name) <= NAME_LIMIT and NAME_PATTERN.fullmatch(name) is not None
 
 
 def shortened(name: str, limit: int = NAME_LIMIT) -> str:
-    """Return the name itself, or where it is too long its beginning with 8 hex digits of a hash."""
+    """Return the name; one that is too long is cut and ends with 8 hex digits of its hash."""
     if len(name) <= limit:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
@@ -126,7 +126,7 @@ def shortened(name: str, limit: int = NAME_LIMIT) -> str:
 
 
 def generated_prefix(label: str) -> str:
-    """Return the beginning of a generated name, from any text: ``my-script-``."""
+    """Return a prefix for generated names, such as ``my-script-``, from any text."""
     plain = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
     if not plain or not plain[0].isalpha():
         plain = f"job-{plain}".strip("-")
@@ -134,7 +134,7 @@ def generated_prefix(label: str) -> str:
 
 
 def label_value(text: str) -> str:
-    """Return the text as a label can hold it: at most 63 characters."""
+    """Return the text shortened to a label's limit of 63 characters."""
     return shortened(text)
 
 
@@ -144,7 +144,7 @@ def runner_name(job: str, attempt: int) -> str:
 
 
 def attempt_of(job: str, runner: str) -> int | None:
-    """Return the attempt whose runner has this name; ``None`` where no attempt's has."""
+    """Return the attempt whose runner has this name, or ``None``."""
     if runner == runner_name(job, 0):
         return 0
     number = runner.removeprefix(f"{runner_name(job, 0)}-")
@@ -158,7 +158,7 @@ def scheduler_pod_name(cluster: str) -> str:
 
 
 def scheduler_service_name(cluster: str) -> str:
-    """Return the Service's name, shortened in the cluster's part where it would pass 63."""
+    """Return the Service's name; the cluster's part is shortened to fit the limit of 63."""
     suffix = "-scheduler"
     return shortened(cluster, NAME_LIMIT - len(suffix)) + suffix
 
@@ -169,12 +169,12 @@ def files_name(job: str) -> str:
 
 
 def group_name(cluster: str, group: str = DEFAULT_GROUP) -> str:
-    """Return the name of a cluster's worker group as an object."""
+    """Return the name of the DaskWorkerGroup of a cluster's group."""
     return shortened(f"{cluster}-{group}")
 
 
 def autoscaler_name(cluster: str, group: str = DEFAULT_GROUP) -> str:
-    """Return the name of the autoscaler that a cluster makes: that of the group that it scales."""
+    """Return the name of a group's autoscaler: that of the group."""
     return group_name(cluster, group)
 
 
@@ -184,5 +184,5 @@ def worker_name(group: str, suffix: str) -> str:
 
 
 def is_private(key: str) -> bool:
-    """Say whether a label or annotation stays on the object on which it was written."""
+    """Return whether children do not inherit this label or annotation."""
     return key in PRIVATE_KEYS or key.startswith(PRIVATE_PREFIXES)

@@ -1,10 +1,10 @@
-"""Parsed manifests of our four kinds and of pods: each parsed once for each state of its object.
+"""Parsed manifests of our four kinds and of pods: each parsed once per state of its object.
 
-No I/O here. A pass reads its object, what that owns and what owns it, and most of it is as it was
-in the pass before. A manifest that was parsed here must never be changed.
+A pass reads its object, the objects that it owns and its owner; most have not changed since the
+previous pass. A manifest that was parsed here must never be modified.
 
-Each ``parsed_…`` returns the object, with defaults where its manifest is wrong, and every mistake;
-each ``parsed_…_status`` the status in the manifest.
+Each ``parsed_…`` returns the object, with defaults for wrong values, and every mistake; each
+``parsed_…_status`` returns the status in the manifest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Kubernetes' quantities ("4Gi", "500m") as numbers, and numbers as quantities.
 
-No I/O here. The grammar is Kubernetes' ``resource.Quantity``; a trailing ``B`` is accepted too,
-because Dask writes "4GiB" where Kubernetes writes "4Gi".
+The grammar is Kubernetes' ``resource.Quantity``; a trailing ``B`` is accepted too, because Dask
+writes "4GiB" where Kubernetes writes "4Gi".
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def parse_quantity(text: str | int | float) -> Decimal:
     Raises
     ------
     ValueError
-        The text is no quantity; the message says what one looks like.
+        The text is not a quantity; the message gives examples.
     """
     match = _QUANTITY.fullmatch(str(text).strip())
     if match:
@@ -42,7 +42,7 @@ def parse_quantity(text: str | int | float) -> Decimal:
             return Decimal(number) * _BINARY[suffix]
         if suffix in _DECIMAL:
             return Decimal(number) * _DECIMAL[suffix]
-    raise ValueError(f"{text!r} is no quantity: write a number and a unit, such as 500m, 2, 4Gi")
+    raise ValueError(f"{text!r} is not a quantity: write one such as 500m, 2 or 4Gi")
 
 
 def parse_bytes(text: str | int | float) -> int:
@@ -51,7 +51,7 @@ def parse_bytes(text: str | int | float) -> int:
     Raises
     ------
     ValueError
-        The text is no size, or not above zero.
+        The text is not a size, or not above zero.
     """
     plain = str(text).strip().replace(" ", "")
     if plain[-1:] in ("B", "b"):
@@ -61,12 +61,12 @@ def parse_bytes(text: str | int | float) -> int:
     except ValueError:
         raise ValueError(f"{text!r} is not a size: write one such as 512Mi, 4Gi or 4GB") from None
     if size <= 0:
-        raise ValueError(f"{text!r} is no size: it must be above zero")
+        raise ValueError(f"{text!r} is not a size: write one above zero")
     return size
 
 
 def format_bytes(size: int) -> str:
-    """Return a size for a person: "1.5 GiB", "512 MiB", "17 B"."""
+    """Return a human-readable size: "1.5 GiB", "512 MiB", "17 B"."""
     for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
         unit = _BINARY[suffix]
         if size >= unit:

@@ -1,4 +1,4 @@
-"""The pass: observe, decide, carry out, report."""
+"""The pass: observe, decide, carry out, and report."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from daskjob.core.names import LABEL_CLUSTER_NAME
 async def reconcile(
     backend: Backend, key: Key, now: datetime, concurrency: PassConcurrency | None = None
 ) -> datetime | None:
-    """Make one pass over an object; return when time alone calls for the next one.
+    """Make one pass over an object; return when the next one is due without any change.
 
-    Passes that may be made at the same time share their ``concurrency``.
+    Passes that may run in parallel share their ``concurrency``.
 
     Raises
     ------
     ApiError
-        The world did not do what was asked. The status was written all the same; the next pass,
-        after a back-off, sees what is so.
+        A write failed. The status was written nevertheless; the next pass, after a back-off,
+        observes the actual state.
     """
     observed = await backend.observe(key)
     if observed is None:
@@ -35,17 +35,17 @@ async def reconcile(
     decision = decide(observed, now)
     if await carry_out(backend, key, decision, observed.ref, concurrency or PassConcurrency()):
         return decision.wake_at
-    # What was refused is to be decided about, and when to ask again: no other change may follow.
+    # The next pass decides about the rejection and when to retry; no other change may trigger it.
     return now
 
 
 async def carry_out(
     backend: Backend, key: Key, decision: Decision, ref: ObjectRef, concurrency: PassConcurrency
 ) -> bool:
-    """Do what was decided: the status and its events beside the creations, then what removes.
+    """Carry out a decision: the status and its Events in parallel with creates, then removals.
 
-    Return whether nothing was refused. Nothing is removed on the strength of a status that is
-    not written yet: a decision that removes follows from a status that was observed (design §4.3).
+    Return whether nothing was rejected. Nothing is removed because of a status that is not written
+    yet: a decision to remove follows from an observed status (design §4.3).
     """
     rejected: list[CreateRejected] = []
     steps: list[Coroutine[object, object, None]]
@@ -68,7 +68,7 @@ async def carry_out(
     if failures:
         denials = [failure for failure in failures if isinstance(failure, ChangeDenied)]
         if denials:
-            # No status speaks of single changes: whoever looks at the object learns it here.
+            # The status does not mention single changes; an Event on the object shows the denial.
             await backend.emit(
                 ref, [Event("ChangeDenied", str(rejection), warning=True) for rejection in denials]
             )
@@ -77,7 +77,7 @@ async def carry_out(
 
 
 def _cluster(key: Key, decision: Decision) -> str:
-    """Return which cluster it is that objects are to be created of; empty where there are none."""
+    """Return the cluster of the objects to create; empty if there are none."""
     labels = (metadata(manifest).get("labels") or {} for manifest in decision.create)
     named = (label[LABEL_CLUSTER_NAME] for label in labels if LABEL_CLUSTER_NAME in label)
     return f"{key.namespace}/{next(named, key.name)}" if decision.create else ""
@@ -90,11 +90,11 @@ async def _report(
     events: Iterable[Event],
     rejected: list[CreateRejected],
 ) -> None:
-    """Write the status, then tell its events: whatever becomes of the pass' other writes."""
+    """Write the status, then emit its Events, regardless of the pass' other writes."""
     try:
         await backend.write_status(ref, status)
     except StatusRejected as rejection:
-        # As for objects: observed from now on, and held back for a while.
+        # As for objects: the next passes observe it, and delay the next try.
         rejected.append(rejection)
         return
     if events:
@@ -107,23 +107,23 @@ async def _create(
     try:
         await backend.create(owner, manifest)
     except CreateRejected as rejection:
-        # No error of the pass: the refusal is observed from now on, and decided about.
+        # Not an error of the pass: the next passes observe the rejection and decide about it.
         rejected.append(rejection)
 
 
 async def _all(
     steps: Sequence[Coroutine[object, object, None]], at_once: Callable[[], int]
 ) -> list[Exception]:
-    """Take all the steps, some at once; return what went wrong: one does not stop the others.
+    """Run all steps, a limited number at once; return the errors: one does not stop the others.
 
-    Not a thousand at once: a pass over another object would stand in line behind all of them.
+    Not a thousand at once: a pass over another object would queue behind all of them.
     """
     failures: list[Exception] = []
     waiting = iter(steps)
     takers = 0
 
     async def take(others: asyncio.TaskGroup) -> None:
-        """Take one step after the other, for as long as so many may be under way."""
+        """Run one step after another, while this number of steps may run at once."""
         nonlocal takers
         while takers <= at_once():
             step = next(waiting, None)
@@ -146,7 +146,7 @@ async def _all(
         async with asyncio.TaskGroup() as group:
             call_another(group)
     finally:
-        # Of a pass that is given up: nobody will take them.
+        # The pass was cancelled: the remaining coroutines will never run.
         for step in waiting:
             step.close()
     return failures

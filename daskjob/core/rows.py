@@ -1,8 +1,8 @@
-"""Fields of ours, each declared once: the row of a dataclass that says how manifests hold it.
+"""Fields of our kinds, each declared once: as a row of a dataclass, with its form in manifests.
 
-No I/O here. A row is the default of a dataclass' field. Readers, writers and the CRDs follow from
-it (``core.status.part``, ``core.spec.fields``), so that a field is added in one place; its static
-type stays that of the dataclass.
+A row is the default of a dataclass' field. Readers, writers and the CRDs are derived from it
+(``core.status.part``, ``core.spec.fields``), so a field is added in one place; its static type is
+that of the dataclass.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ TABLES = 128
 
 
 class Options(TypedDict, total=False):
-    """What a row may say beside its shape and its default."""
+    """The options of a row, besides its shape and its default."""
 
     #: Written even when empty or zero. Without it an empty value is absent from the manifest.
     always: bool
-    #: Instead of the shape's own way to read what the manifest holds, and to write it.
+    #: Replace the shape's own reader and writer.
     read: Callable[[Any], object]
     write: Callable[[Any], object]
-    #: The mapping of the manifest in which the field stands, where the dataclass is flat.
+    #: The nested mapping of the manifest that holds the field, for a flat dataclass.
     within: Record
     #: Whether a running job still follows the field once its policy is frozen; not with ``within``.
     followed: bool
@@ -41,10 +41,10 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One field of ours, as manifests hold it."""
+    """One field of our kinds, in the form that manifests have."""
 
     shape: Shape
-    #: What the dataclass holds where the manifest has nothing.
+    #: The value of a field that the manifest leaves out.
     absent: object = None
     #: The dataclass of a nested mapping, or of the items of a list.
     of: type[Any] | None = None
@@ -56,7 +56,7 @@ class Row:
 
 
 class Readable(Protocol[T_co]):
-    """A shape whose value is of a type."""
+    """A shape that reads a value of one type."""
 
     def read(self, reader: Reader, /) -> T_co | None:
         """Return the value, ``None`` where there is none."""
@@ -79,9 +79,9 @@ def row(shape: Any, absent: Any = None, **options: Unpack[Options]) -> Any:
 
 
 def required(shape: Shape, absent: object, **options: Unpack[Options]) -> Mapping[str, Row]:
-    """Return the metadata of a field that has no default: ``field(metadata=required(…))``.
+    """Return the metadata of a field without a default: ``field(metadata=required(…))``.
 
-    ``absent`` is what reading takes for one that is missing.
+    ``absent``: the value of a field that a manifest lacks.
     """
     return {_KEY: Row(shape, absent, **options)}
 
@@ -94,7 +94,7 @@ def parsed_row(
     *,
     within: Record | None = None,
 ) -> T:
-    """Return a field of a dataclass that functions of its own read and write."""
+    """Return a field of a dataclass with functions that read and write it."""
     found = Row(shape, absent, read=read, write=write, within=within)
     made: T = field(default=absent, metadata={_KEY: found})
     return made
@@ -118,12 +118,12 @@ def nested_list(
 
 @cached(TABLES)
 def rows_of(kind: type[Any]) -> Mapping[str, Row]:
-    """Return the rows of a dataclass by the names of its fields, in their order."""
+    """Return the rows of a dataclass by field name, in their order."""
     return {f.name: f.metadata[_KEY] for f in fields(kind) if _KEY in f.metadata}
 
 
 def shapes_of(kind: type[Any]) -> tuple[Shape, ...]:
-    """Return the fields that manifests have for a dataclass, those of one mapping together."""
+    """Return the shapes of a dataclass' fields; those of one nested mapping are one shape."""
     rows = rows_of(kind).values()
     found: dict[str, Shape] = {}
     for line in rows:

@@ -1,7 +1,7 @@
-"""What a field may hold, said once: the specs are read by it, the CRDs are generated from it.
+"""The shapes of fields, each declared once: for the readers of specs and for the CRDs.
 
-No I/O here. A shape is a field's name, its meaning in a sentence, and its limits. Reading one
-notes what cannot be right as the API server would, in words that say what to write instead.
+A shape is a field's name, its description, and its limits. Reading one records what the API server
+would reject, with a message about what to write instead.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from daskjob.core.fields import INT32, INT64, Reader
 
-Word = TypeVar("Word", bound=StrEnum)
+Member = TypeVar("Member", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a type and a range cannot say, in the API server's language (CEL).
+    """A limit beyond types and ranges, in the API server's language (CEL).
 
-    The readers of the specs judge the same in Python, for files and for this machine; each rule
-    stands beside its reader, and tests give both the same manifests (tests/core/specimens.py).
+    The readers of the specs check the same in Python, for files and for local runs; each rule is
+    next to its reader, and tests give both the same manifests (tests/core/specimens.py).
     """
 
-    #: Holds where the value is right; ``self`` is the value, ``oldSelf`` what it was.
-    holds: str
+    #: True for a valid value; ``self`` is the value, ``oldSelf`` the previous one.
+    expression: str
     #: What to write instead.
-    says: str
-    #: The field below to which the words are pinned, such as ``.maxSeconds``.
+    message: str
+    #: The nested field that the message is about, such as ``.maxSeconds``.
     field: str = ""
-    #: Judged also where there is no old value; ``oldSelf`` is an optional then.
+    #: Checked also where there is no old value; ``oldSelf`` is an optional then.
     at_creation: bool = False
 
 
@@ -41,13 +41,13 @@ class Text:
 
     name: str
     description: str
-    #: What to write where the field is missing or empty; empty where it may be.
+    #: What to write if the field is missing or empty; empty if it is optional.
     required: str = ""
     longest: int | None = None
-    #: What the whole text has to match, in the syntax that Python and RE2 share.
+    #: Matches the whole text; in the syntax that Python and RE2 share.
     pattern: re.Pattern[str] | None = None
-    #: What to write where it is too long or does not match.
-    says: str = ""
+    #: What to write if it is too long or does not match.
+    message: str = ""
     rules: tuple[Rule, ...] = ()
 
     def read(self, reader: Reader) -> str:
@@ -56,11 +56,11 @@ class Text:
         if self.required and reader.fields.get(self.name) in (None, ""):
             reader.missing(self.name, self.required)
         if found and not self.allows(found):
-            reader.mistake(self.name, found, self.says)
+            reader.mistake(self.name, found, self.message)
         return found
 
     def allows(self, text: str) -> bool:
-        """Say whether a text is short enough and matches."""
+        """Return whether a text is short enough and matches."""
         if self.longest is not None and len(text) > self.longest:
             return False
         return self.pattern is None or self.pattern.fullmatch(text) is not None
@@ -75,7 +75,7 @@ class Integer:
     required: str = ""
     minimum: int = 0
     maximum: int = INT32
-    #: What the API server writes where the field is absent. Only where absent means nothing else.
+    #: What the API server sets for an absent field. Only if absent has no other meaning.
     default: int | None = None
 
     def read(self, reader: Reader) -> int | None:
@@ -111,39 +111,39 @@ class Boolean:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Generic[Word]):
-    """One word of an enumeration."""
+class Choice(Generic[Member]):
+    """One value of an enumeration."""
 
     name: str
     description: str
-    of: type[Word]
+    of: type[Member]
     required: str = ""
-    #: The words that may stand here; empty: all of them.
-    only: tuple[Word, ...] = ()
-    #: Whether ``""`` may stand for none, as Go's older types write it.
+    #: The allowed values; empty: all of them.
+    only: tuple[Member, ...] = ()
+    #: Whether ``""`` is allowed for none, as Go's older types write it.
     or_empty: bool = False
-    #: Whether null is accepted by server-side apply too: no enumeration can hold it, a rule can.
+    #: Whether server-side apply accepts null too: an enum cannot hold null, a rule can allow it.
     or_null: bool = False
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """The words that may stand here."""
-        return tuple(str(word) for word in self.only or self.of)
+    def values(self) -> tuple[str, ...]:
+        """The allowed values."""
+        return tuple(str(member) for member in self.only or self.of)
 
-    def read(self, reader: Reader) -> Word | None:
-        """Return the word, ``None`` where there is none."""
+    def read(self, reader: Reader) -> Member | None:
+        """Return the value, ``None`` where there is none."""
         if self.required and not reader.has(self.name):
             reader.missing(self.name, self.required)
         found = reader.choice(self.name, self.of)
-        if found is None or str(found) in self.words:
+        if found is None or str(found) in self.values:
             return found
-        reader.mistake(self.name, str(found), "write one of " + ", ".join(self.words))
+        reader.mistake(self.name, str(found), "write one of " + ", ".join(self.values))
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """A moment, RFC 3339."""
+    """A time, in RFC 3339."""
 
     name: str
     description: str
@@ -168,7 +168,7 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """Whatever JSON there is."""
+    """Any JSON value."""
 
     name: str
     description: str
@@ -181,10 +181,10 @@ class Many:
     name: str
     description: str
     of: Shape
-    #: What to write where the list is missing or empty; empty where it may be.
+    #: What to write if the list is missing or empty; empty if it is optional.
     required: str = ""
     at_most: int | None = None
-    #: The field that tells the items apart: no two may have the same.
+    #: The field that identifies an item: no two items may share its value.
     key: str = ""
     rules: tuple[Rule, ...] = ()
 
@@ -203,7 +203,7 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A mapping of known fields; an open one keeps those too that nobody here knows."""
+    """A mapping of known fields; an open one keeps unknown fields too."""
 
     name: str
     description: str
@@ -226,7 +226,7 @@ class Record:
         return found
 
     def check(self, found: Reader) -> None:
-        """Note the fields of a mapping that nobody knows."""
+        """Record the unknown fields of a mapping."""
         if not self.open:
             found.only(self.names)
 
@@ -237,7 +237,7 @@ Shape: TypeAlias = (
 
 
 def count(name: str, description: str) -> Integer:
-    """Return a whole number of a status: of any size, since no status is refused for a number."""
+    """Return a number of a status: of any size, so that no number makes the API reject a status."""
     return Integer(name, description, minimum=-INT64, maximum=INT64)
 
 

@@ -1,9 +1,9 @@
-"""What dask-kubernetes left behind, and how it is known (design §2.4). No I/O here.
+"""Recognizes clusters that dask-kubernetes created (design §2.4).
 
-Its clusters have a Deployment for the scheduler and one for each worker, which nobody watches here.
-They are known by what is watched: a scheduler's pod under a ReplicaSet, and a status that is not of
-ours. Such a cluster works on, and a second scheduler under its Service would be worse than none: it
-is left as it is until it is made anew.
+They have a Deployment for the scheduler and one for each worker; daskjob does not watch
+Deployments. It recognizes them by objects that it watches: a scheduler pod owned by a ReplicaSet,
+and a status that daskjob did not write. Such a cluster keeps working, and a second scheduler behind
+its Service would be worse than none, so daskjob leaves it alone until it is recreated.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from daskjob.core import names
 from daskjob.core.pods import PodFacts
 from daskjob.core.status import ClusterPhase, ClusterStatus
 
-#: The reason of the condition of a cluster, or a group, that is left as it is.
+#: The condition's reason for a cluster, or a group, that is left alone.
 MADE_BY_DASK_KUBERNETES = "MadeByDaskKubernetes"
 
 
 def deployed(pods: Iterable[PodFacts], cluster: str) -> tuple[PodFacts, ...]:
-    """Return the pods that a Deployment named as a cluster's scheduler has made."""
+    """Return the pods of a Deployment that is named like the cluster's scheduler."""
     prefix = f"{names.scheduler_pod_name(cluster)}-"
     return tuple(
         pod for pod in pods if pod.owner_kind == "ReplicaSet" and pod.owner_name.startswith(prefix)
@@ -30,15 +30,15 @@ def deployed(pods: Iterable[PodFacts], cluster: str) -> tuple[PodFacts, ...]:
 def unmanaged(
     status: ClusterStatus, created_at: datetime | None, schedulers: Iterable[PodFacts]
 ) -> bool:
-    """Say whether a cluster, with these ``deployed`` schedulers, is dask-kubernetes' own.
+    """Return whether dask-kubernetes runs a cluster with these ``deployed`` schedulers.
 
-    Once that was told it stays so, whatever becomes of the Deployment: it may have no pod for a
-    moment. A scheduler that is older than the cluster is that of an earlier one, and about to go.
+    Once reported, this stays true even if the Deployment changes: it may briefly have no pod. A
+    scheduler older than the cluster belongs to an earlier one and will be deleted.
     """
     if any(condition.reason == MADE_BY_DASK_KUBERNETES for condition in status.conditions):
         return True
     if status.observed_generation:
-        # Every status of ours tells of a generation: the cluster was ours from its start.
+        # daskjob always writes a generation: the cluster has been its own from the start.
         return False
     if status.phase not in (None, ClusterPhase.CREATED):
         return True

@@ -1,4 +1,4 @@
-"""Values that are never changed: another one is made where something differs. No I/O here."""
+"""Immutable values: a change makes a new value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = TypeVar("Value", bound="DataclassInstance")
 
 
 def updated(value: Value, **changes: object) -> Value:
-    """Return a dataclass with fields replaced: the very same one where nothing differs."""
+    """Return a dataclass with fields replaced; the same object if nothing differs."""
     if all(getattr(value, name) == new for name, new in changes.items()):
         return value
     return replace(value, **changes)

@@ -1,4 +1,4 @@
-"""What the command of a worker's pod says of the workers in it. No I/O here."""
+"""The workers of a pod, as its command line configures them."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from daskjob.core.command_line import option, words
 from daskjob.core.manifests import Manifest, mapping, whole_number
 from daskjob.core.spec.pod import PodTemplate
 
-#: Kubernetes' name, as a resource, of what dask-cuda makes a worker of.
+#: The resource name of the GPUs for which dask-cuda starts workers.
 GPU = "nvidia.com/gpu"
 
 _CUDA_WORKER = re.compile(r"\bdask(-cuda-| cuda )worker\b")
 
 
 def threads(template: PodTemplate) -> int:
-    """Return the threads of one worker (``--nthreads``); 1 where it does not say."""
+    """Return the threads of one worker (``--nthreads``, by default 1)."""
     return _number(template, "--nthreads")
 
 
 def workers_per_pod(template: PodTemplate) -> int:
-    """Return how many workers a pod starts (``--nworkers``, once ``--nprocs``); 1 if unsaid.
+    """Return the number of workers that a pod starts (``--nworkers``, formerly ``--nprocs``).
 
-    ``dask cuda worker`` starts one for each GPU that it sees: those of its container's limits.
+    The default is 1. ``dask cuda worker`` starts one worker for each GPU of its container's limits.
     """
     gpus = sum(_gpus(container) for container in template.containers)
     return max(_number(template, "--nworkers"), _number(template, "--nprocs"), gpus, 1)
 
 
 def resources(template: PodTemplate) -> dict[str, float]:
-    """Return Dask's resources of one worker from ``--resources "GPU=1,MEMORY=32e9"``."""
+    """Return one worker's Dask resources, from ``--resources "GPU=1,MEMORY=32e9"``."""
     found: dict[str, float] = {}
     for part in _option(template, "--resources").replace(",", " ").split():
         key, _, amount = part.partition("=")
@@ -57,6 +57,6 @@ def _number(template: PodTemplate, name: str) -> int:
 
 
 def _option(template: PodTemplate, name: str) -> str:
-    """Return an option of the first container that gives it a value."""
+    """Return the value of an option in the first container that sets it."""
     found = (option(words(container), name) for container in template.containers)
     return next(filter(None, found), "")

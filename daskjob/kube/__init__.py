@@ -1,6 +1,6 @@
 """One Kubernetes API server, for the operator and for clients.
 
-From below: ``access`` and ``credentials`` say where the API server is and who we are;
+From the bottom up: ``access`` and ``credentials`` provide the server's address and our identity;
 ``resources`` has the kinds and their paths; ``api`` sends one request; ``objects`` gets, lists and
 watches decoded objects.
 """

@@ -1,4 +1,4 @@
-"""How to reach an API server, and the protocol of what provides that."""
+"""Access to an API server, and the protocol of its sources."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from daskjob.core.errors import ApiError
 
 
 class NoCredentials(ApiError):
-    """Nothing says (at this moment) where the API server is and who we are.
+    """No usable credentials: the address of the API server or our identity is unknown for now.
 
-    Never ``NotFound``: that would be an object that is gone.
+    Never ``NotFound``, which means that an object is gone.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach the API server at this moment."""
+    """The address of the API server and how to authenticate, as of now."""
 
     server: str
-    #: ``True``: the certificates that this machine trusts.
+    #: ``True``: trust the certificates that this machine trusts.
     tls: ssl.SSLContext | bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     proxy: str | None = None
-    #: The name in the server's certificate, where it is not the URL's.
+    #: The name in the server's certificate, if it differs from the URL's.
     server_name: str | None = None
 
 
@@ -34,13 +34,13 @@ class Credentials(Protocol):
     """A source of access, asked before each request."""
 
     async def access(self) -> Access:
-        """Return the access that is valid now, as far as anybody knows."""
+        """Return the current access, valid as far as is known."""
         ...
 
     async def renew(self, rejected: Access) -> Access:
-        """Return another access after a 401 to this one; the same where there is none (yet)."""
+        """Return new access after a 401; the same if there is nothing newer (yet)."""
         ...
 
     async def namespace(self) -> str:
-        """Return the namespace in which we are at home."""
+        """Return the default namespace."""
         ...

@@ -1,8 +1,8 @@
 """Requests to the API server: timeouts, rate limiting, and error responses as daskjob exceptions.
 
-Bodies go out as JSON and come back as bytes: the caller knows how much of them to decode. What may
-be repeated is repeated while its time lasts; a creation is not, unless it surely never happened,
-because only a caller who knows the object can find out whether it did.
+Bodies are sent as JSON and returned as bytes: the caller knows how much of them to decode.
+Repeatable requests are retried within their time budget. A create is not, unless it certainly did
+not happen: only a caller that knows the object can find out whether it did.
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ from daskjob.kube.resources import EVENTS, Selection
 
 logger = logging.getLogger(__name__)
 
-#: One try. The server itself makes a request wait for its turn for up to 15 s.
+#: Per try. The server itself may queue a request for up to 15 s.
 TRY_SECONDS = 15.0
-#: All tries of one request together, the waits between them included.
+#: All tries of one request, including the waits between them.
 BUDGET_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
-#: Before the second try, which finds most servers well again; then nothing is asked more often
-#: than once a second, whoever asks.
+#: Before the second try, by which time most servers have recovered. Later tries of any request are
+#: at least a second apart.
 FIRST_WAIT_SECONDS = 0.2
 NEXT_WAIT_SECONDS = 1.0
-#: Requests in flight; Leases apart, and watches, of which each has a connection of its own.
+#: Requests in flight, not counting Leases and watches; each watch has its own connection.
 CONNECTIONS = 32
-#: The server keeps an idle connection for 90 s: to be the first to let go spares a lost request.
+#: The server closes idle connections after 90 s; closing first avoids losing a request to that.
 KEEP_ALIVE_SECONDS = 30.0
 
-#: Events of one pod. What is said again and again is one Event; few pods have ten.
+#: Events of one pod. Repetitions are counted in one Event; few pods have ten.
 WARNINGS_LIMIT = 50
 
-#: Called after each answer with Kubernetes' verb, kind, code (0: none came) and seconds.
-Told = Callable[[str, str, int, float], None]
-#: Called right before a write is sent; what it raises, the write raises instead of being sent.
+#: Called after each request with Kubernetes' verb, kind, status code (0: no response) and seconds.
+OnRequest = Callable[[str, str, int, float], None]
+#: Called right before a write is sent. If it raises, the write is not sent and raises the same.
 BeforeWrite = Callable[[], None]
 
 
-def _let_pass() -> None:
-    """Let every write be sent."""
+def _allow_all() -> None:
+    """Allow every write."""
 
 
 class Api:
-    """One API server. Open it with ``async with``; it keeps connections until the end.
+    """One API server. Open it with ``async with``; it keeps its connections until the end.
 
-    A request may stand in line for a minute. ``before_write`` is asked when a write's turn has
-    come, each time that it is sent: what held when it was asked for may hold no longer.
+    A request may queue for a minute. ``before_write`` is called when a write leaves the queue, each
+    time it is sent: what was true when the write was requested may no longer be.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class Api:
         credentials: Credentials,
         *,
         limiter: Limiter | None = None,
-        told: Told | None = None,
-        before_write: BeforeWrite = _let_pass,
+        on_request: OnRequest | None = None,
+        before_write: BeforeWrite = _allow_all,
         try_seconds: float = TRY_SECONDS,
         budget_seconds: float = BUDGET_SECONDS,
     ) -> None:
         self.credentials = credentials
         self.limiter = limiter or Limiter()
         self.before_write = before_write
-        self._told = told
+        self._on_request = on_request
         self._try_seconds = try_seconds
         self._budget_seconds = budget_seconds
         self._in_flight = asyncio.Semaphore(CONNECTIONS)
@@ -103,12 +103,12 @@ class Api:
             await self._session.close()
 
     async def get(self, ref: ObjectRef, *, metadata_only: bool = False) -> bytes:
-        """Return an object by its name, whatever its uid.
+        """Return the object of this name, whatever its uid.
 
         Raises
         ------
         NotFound
-            There is none.
+            It does not exist.
         """
         return await self._ask(Request.about("get", ref, metadata_only=metadata_only))
 
@@ -117,13 +117,13 @@ class Api:
     ) -> bytes:
         """Return one page of a list.
 
-        The first page is asked for without a resourceVersion: its answer is as new as the store
-        behind the server, and never older than what this server said before.
+        The first page is requested without a resourceVersion: it is as new as etcd, and never older
+        than anything this server returned before.
 
         Raises
         ------
         Expired
-            The list that ``proceed`` belongs to is forgotten: begin again.
+            The continue token has expired: list from the start.
         """
         query = {"limit": str(limit)}
         if proceed:
@@ -134,17 +134,17 @@ class Api:
     async def watch(
         self, selection: Selection, version: int, *, idle_seconds: float, duration_seconds: int
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a watch from a resourceVersion on; tried once. Yields its lines as they come.
+        """Open a watch from a resourceVersion, without retries; yields its lines as they arrive.
 
-        The lines end when the server ends them, after ``duration_seconds`` or sooner. A line that
-        is cut off is none.
+        The lines end when the server ends the watch, after ``duration_seconds`` or sooner. A
+        truncated line is dropped.
 
         Raises
         ------
         Expired
-            The version is too old: list again.
+            The version is too old: relist.
         ApiError
-            The watch broke, or nothing came for ``idle_seconds``: not even a bookmark.
+            The watch broke, or was silent for ``idle_seconds``, without even a bookmark.
         """
         query = {
             "watch": "1",
@@ -170,43 +170,43 @@ class Api:
         Raises
         ------
         AlreadyExists
-            The name is taken, by whatever it is.
-        Refused
+            The name is taken, by our object or another.
+        CreateRejected
             The server rejects this object (``INVALID``, ``REJECTED`` or ``QUOTA``).
         NotFound
             Its namespace does not exist.
         OutcomeUnknown
-            The request was sent and no answer came: repeat it under the same name.
+            The request was sent and no response arrived: repeat it under the same name.
         """
         ref = object_ref(manifest)
         return await self._ask(
             Request.about("create", ref, body=manifest, metadata_only=metadata_only)
         )
 
-    async def tell(self, event: Manifest) -> None:
-        """Create an Event, in one try; whatever goes wrong is logged and fails nothing."""
+    async def emit(self, event: Manifest) -> None:
+        """Create an Event, without retries; errors are only logged."""
         request = Request.about("create", object_ref(event), body=event)
         try:
             await self._ask(replace(request, subject="an Event", tries=1))
         except DaskJobError as error:
-            logger.info("an Event was not told: %s", error)
+            logger.info("an Event was not emitted: %s", error)
 
     async def warnings(self, ref: ObjectRef, *, limit: int = WARNINGS_LIMIT) -> bytes:
-        """Return a list of the warning Events of an object of this uid; tried once."""
+        """Return the warning Events of the object of this uid, as a list; without retries."""
         about = f"involvedObject.uid={ref.uid},type=Warning"
         selection = Selection(EVENTS, ref.namespace, fields=about)
         request = Request.over("list", selection, {"limit": str(limit)})
         return await self._ask(replace(request, subject=f"Events of {ref}"))
 
     async def patch(self, ref: ObjectRef, body: Manifest, *, metadata_only: bool = False) -> bytes:
-        """Merge a patch into an object of this uid, its status apart, and return the object.
+        """Merge a patch into the object of this uid, except its status, and return the object.
 
         A ``metadata.resourceVersion`` in the body is a precondition too.
 
         Raises
         ------
         NotFound, Conflict
-            The object is gone; another one has its name, or it is newer than the body says.
+            The object is gone; another one has its name, or it is newer than the body's version.
         """
         meta = {**(body.get("metadata") or {}), **({"uid": ref.uid} if ref.uid else {})}
         request = Request.about(
@@ -219,21 +219,22 @@ class Api:
         return await self._ask(request)
 
     async def replace(self, manifest: Manifest) -> bytes:
-        """Replace a whole object of this very resourceVersion, and return it.
+        """Replace an object if it still has this resourceVersion, and return it.
 
         Raises
         ------
         NotFound, Conflict
-            The object is gone; it has changed since.
+            The object is gone; it has changed.
         """
         return await self._ask(Request.about("update", object_ref(manifest), body=manifest))
 
     async def replace_status(self, ref: ObjectRef, status: Manifest) -> bytes:
-        """Replace the whole status of an object of this uid, and return the object.
+        """Replace the whole status of the object of this uid, and return the object.
 
-        As a JSON patch: a merge would leave what the new status has no more, and in a patch of a
-        status the server ignores the uid of a custom object (seen with 1.34), so that an object
-        made anew under the same name would get its predecessor's end.
+        As a JSON patch: a merge patch would keep fields that the new status no longer has. It also
+        would not check the uid: in a status patch of a custom object the server ignores it (seen
+        with 1.34), so an object recreated under the same name would get the final status of its
+        predecessor.
 
         Raises
         ------
@@ -254,14 +255,14 @@ class Api:
     async def delete(
         self, ref: ObjectRef, *, grace_seconds: int | None = None, metadata_only: bool = False
     ) -> bytes:
-        """Delete an object of this uid; what it owns goes in the background.
+        """Delete the object of this uid; its dependents are deleted in the background.
 
-        Returns the object as it goes, or a Status where it is gone at once.
+        Returns the terminating object, or a Status if it is gone at once.
 
         Raises
         ------
         NotFound, Conflict
-            The object is gone already; another one has its name.
+            The object is already gone; another one has its name.
         """
         options: Manifest = {
             "apiVersion": "v1",
@@ -276,14 +277,14 @@ class Api:
         return await self._ask(request)
 
     async def _ask(self, request: Request) -> bytes:
-        """Send a request until it is answered, its time is up, or asking again is no use."""
+        """Send a request until it is answered, its time is up, or a retry is pointless."""
         ends_at = 0.0
         tries = 0
         while True:
             if request.in_line:
                 await self.limiter.turn()
             now = time.monotonic()
-            # Time in the line does not count: nobody waits for the server there.
+            # Time in the queue does not count: it is not time spent waiting for the server.
             ends_at = ends_at or now + self._budget_seconds
             tries += 1
             try:
@@ -306,7 +307,7 @@ class Api:
     async def _answer(
         self, request: Request, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        """Return the answer if it is a yes; renew the credentials once where they are refused."""
+        """Return a successful response, or raise; renew the credentials once after a 401."""
         access = await self.credentials.access()
         answer = await self._sent(request, access, timeout)
         if answer.status == 401:
@@ -338,15 +339,15 @@ class Api:
                 proxy=access.proxy,
                 server_hostname=access.server_name,
                 timeout=timeout,
-                # A redirect would carry the token to somebody else.
+                # A redirect would send the token to another host.
                 allow_redirects=False,
             )
             code = answer.status
             return answer
         finally:
-            if self._told is not None:
+            if self._on_request is not None:
                 kind = request.resource.kind
-                self._told(request.verb, kind, code, time.monotonic() - started)
+                self._on_request(request.verb, kind, code, time.monotonic() - started)
 
     def _rejected(
         self, request: Request, code: int, body: bytes, headers: Mapping[str, str]
@@ -365,10 +366,9 @@ class Api:
 
 
 def _wait_before_next(request: Request, error: ApiError, tries: int) -> float | None:
-    """Return how long to wait before the same request is sent again; ``None``: never.
+    """Return how long to wait before the same request is sent again; ``None``: do not retry.
 
-    One that surely did nothing may always be repeated. Of the others, those that a second time do
-    what they did once.
+    A request that certainly had no effect may always be repeated; the others only if idempotent.
     """
     backoff = FIRST_WAIT_SECONDS if tries == 1 else NEXT_WAIT_SECONDS * 2.0 ** (tries - 2)
     backoff *= random.uniform(1.0, 1.5)
@@ -381,10 +381,10 @@ def _wait_before_next(request: Request, error: ApiError, tries: int) -> float | 
 
 
 def _break_off(answer: aiohttp.ClientResponse) -> None:
-    """End the connection of a watch that was not read to its end.
+    """Abort the connection of a watch that was not read to its end.
 
-    At once: a polite end of TLS waits for the other side, and a loop that ends meanwhile leaves
-    the socket open.
+    A graceful TLS shutdown waits for the peer; if the event loop ends meanwhile, the socket stays
+    open.
     """
     connection = answer.connection
     if connection is not None and connection.transport is not None:
@@ -392,7 +392,7 @@ def _break_off(answer: aiohttp.ClientResponse) -> None:
 
 
 async def _lines(request: Request, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield whole lines; not by ``readline``, which refuses lines over 64 KiB."""
+    """Yield complete lines; not by ``readline``, which fails on lines over 64 KiB."""
     rest = b""
     with _losses(request):
         async for chunk in content.iter_any():
@@ -404,7 +404,7 @@ async def _lines(request: Request, content: aiohttp.StreamReader) -> AsyncIterat
 
 @contextmanager
 def _losses(request: Request) -> Iterator[None]:
-    """Say in our words what it means that no whole answer came."""
+    """Raise our own errors where no complete response arrives."""
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -412,15 +412,15 @@ def _losses(request: Request) -> Iterator[None]:
 
 
 def _lost(request: Request, error: Exception) -> ApiError:
-    """Return what it means that no whole answer came."""
-    told = f"{request.subject}: {_words(error)}"
+    """Return the error for a request without a complete response."""
+    message = f"{request.subject}: {_message(error)}"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return Unreachable(told)
-    return OutcomeUnknown(told) if request.creating else Unanswered(told)
+        return Unreachable(message)
+    return OutcomeUnknown(message) if request.creating else Unanswered(message)
 
 
-def _words(error: Exception) -> str:
-    """Return what an error says; some say nothing but their name."""
+def _message(error: Exception) -> str:
+    """Return the message of an error; for an error without one, its name."""
     if isinstance(error, TimeoutError):
         return "the API server did not answer in time"
     return str(error) or type(error).__name__

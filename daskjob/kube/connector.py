@@ -1,4 +1,4 @@
-"""What opens connections, and has closed them all when it says so."""
+"""A connector of aiohttp whose ``close`` returns only after its sockets are closed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 
 import aiohttp
 
-#: A peer that does not say goodbye in this time is not waited for.
-GOODBYE_SECONDS = 2.0
+#: How long to wait for peers to complete the TLS shutdown.
+SHUTDOWN_SECONDS = 2.0
 
 
 class Connector(aiohttp.TCPConnector):
-    """A connector whose end is the end of its connections, with no limit to their number.
+    """A connector that waits for its connections to close, without a limit to their number.
 
-    aiohttp's own forgets the connection of an answer that was left before its end, as every watch
-    is: TLS still says goodbye on it, and a loop that ends before that leaves the socket open.
+    aiohttp's own loses track of the connection of a response that was not read to its end, as that
+    of every watch: its TLS shutdown is still running, and if the event loop ends before that, the
+    socket stays open.
     """
 
     def __init__(self, *, keepalive_timeout: float = 15.0) -> None:
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        # Watches would use a limit up, and then nothing could be asked any more.
+        # Watches would use up a limit, and then no other request could be sent.
         super().__init__(
             limit=0, keepalive_timeout=keepalive_timeout, socket_factory=self._make_socket
         )
@@ -34,9 +35,9 @@ class Connector(aiohttp.TCPConnector):
         return made
 
     async def close(self, *, abort_ssl: bool = False) -> None:
-        """Close all connections, and return when they are, or when nobody answers any more."""
+        """Close all connections; return once they are closed, or after ``SHUTDOWN_SECONDS``."""
         await super().close(abort_ssl=abort_ssl)
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + GOODBYE_SECONDS
+        give_up = loop.time() + SHUTDOWN_SECONDS
         while any(made.fileno() >= 0 for made in self._sockets) and loop.time() < give_up:
             await asyncio.sleep(0.005)

@@ -12,14 +12,14 @@ from daskjob.kube.access import Access, Credentials, NoCredentials
 from daskjob.kube.kubeconfig import Kubeconfig
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-#: The kubelet renews a token long before it ends; it asks that files be read again each minute.
+#: The kubelet renews a token long before it expires, and clients should reread it each minute.
 REREAD_SECONDS = 60.0
 
 
 def find_credentials(kubeconfig: str | None = None, context: str | None = None) -> Credentials:
-    """Return the credentials of this process: a kubeconfig that somebody names, then the pod's own.
+    """Return the credentials of this process: a kubeconfig that was named, then the pod's own.
 
-    Nothing is read yet. Without either, it is the kubeconfig of the user.
+    Without either, the user's default kubeconfig. Nothing is read yet.
     """
     named = kubeconfig or os.environ.get("KUBECONFIG") or context
     if not named and (SERVICE_ACCOUNT / "token").exists():
@@ -44,13 +44,13 @@ class ServiceAccount:
         self._read_at = 0.0
 
     async def access(self) -> Access:
-        """Return the access, read again when it is a minute old."""
+        """Return the access, read again once it is a minute old."""
         if self._access is None or self._clock() - self._read_at >= REREAD_SECONDS:
             self._access = self._read(self._access)
         return self._access
 
     async def renew(self, rejected: Access) -> Access:
-        """Read the files at once, unless that was done since the refused access was given out."""
+        """Read the files now, unless they were read since the rejected access was returned."""
         if self._access is rejected:
             self._access = self._read(rejected)
         return await self.access()
@@ -60,7 +60,7 @@ class ServiceAccount:
         return self._text("namespace").strip()
 
     def _read(self, before: Access | None) -> Access:
-        # Small files in memory: to read them takes less time than to hand them to a thread.
+        # Small files on tmpfs: reading them takes less time than a thread switch.
         self._read_at = self._clock()
         headers = {"Authorization": f"Bearer {self._text('token').strip()}"}
         authority = self._text("ca.crt")

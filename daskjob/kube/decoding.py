@@ -17,16 +17,16 @@ _Decoded = TypeVar("_Decoded")
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 _TYPES = frozenset({ADDED, MODIFIED, DELETED, BOOKMARK})
 
-#: So many mappings and lists within each other are read; the specs allow half of that, so what is
-#: cut off is noticed there.
+#: Levels of nested mappings and lists that are read. The specs allow half of that, so they notice
+#: the values cut off here.
 READ_LEVELS = 2 * DEEPEST_LEVELS
-#: A string, in which brackets mean nothing, or a bracket.
+#: A string, whose brackets do not count, or a bracket.
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 
 
 @dataclass(frozen=True, slots=True)
 class RawPage:
-    """One page of a list, its objects not decoded yet."""
+    """One page of a list, with its objects not yet decoded."""
 
     items: list[msgspec.Raw]
     #: The resourceVersion of the list: the same on all its pages.
@@ -37,7 +37,7 @@ class RawPage:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a watch, its object not decoded but for its head; a bookmark has no uid."""
+    """One line of a watch, with only the metadata decoded; a bookmark has no uid."""
 
     type: str
     version: int
@@ -86,11 +86,11 @@ _OBJECT: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_object(data: bytes | msgspec.Raw) -> Manifest:
-    """Return a whole object, but for what is nested too deeply to be read.
+    """Return an object without values that are nested too deeply to be read.
 
     Raises
     ------
-    Unreadable
+    UnexpectedObject
         It is not JSON of an object.
     """
     try:
@@ -109,7 +109,7 @@ def read_page(data: bytes, plural: str) -> RawPage:
 
     Raises
     ------
-    Unreadable
+    UnexpectedObject
         It is not JSON of a list.
     """
     try:
@@ -126,8 +126,8 @@ def read_line(data: bytes) -> Line:
     Raises
     ------
     WatchFailed
-        It is an ERROR: the watch cannot go on.
-    Unreadable
+        It is an ERROR event: the watch cannot continue.
+    UnexpectedObject
         It is not JSON of a line, or of an unknown type.
     """
     try:
@@ -153,7 +153,7 @@ def _failure(data: msgspec.Raw) -> UnexpectedObject | WatchFailed:
 
 
 def decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes | msgspec.Raw) -> _Decoded:
-    """Return what a decoder makes of JSON, also where other fields of it are nested too deeply."""
+    """Return the decoded JSON, even if other fields are nested too deeply."""
     try:
         return decoder.decode(data)
     except RecursionError:
@@ -161,10 +161,10 @@ def decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes | msgspec.Raw) 
 
 
 def flattened(data: bytes | msgspec.Raw) -> bytes:
-    """Return JSON without what is nested deeper than can be read; null stands there instead.
+    """Return JSON in which values nested too deeply to be read are replaced by null.
 
-    Anybody may write ten thousand brackets into a field that is kept whole. Without this nobody
-    could read the list in which that object stands, and every other job would stand still.
+    A user may write ten thousand brackets into a field that is preserved as is. Without this, the
+    list with that object could not be read, and no other job would make progress.
     """
     kept: list[bytes] = []
     text = bytes(data)
@@ -183,5 +183,5 @@ def flattened(data: bytes | msgspec.Raw) -> bytes:
 
 
 def version_number(version: str) -> int:
-    """Return a resourceVersion as the number that it is in etcd; 0 where it is none."""
+    """Return a resourceVersion as etcd's revision number; 0 if it is not a number."""
     return int(version) if version.isdigit() else 0

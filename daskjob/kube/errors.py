@@ -1,8 +1,8 @@
 """Error responses of the API server as daskjob exceptions, with the server's own message.
 
 Only the message distinguishes a missing permission from a rejected object, both 403, and an
-admission policy from an invalid field, both 422. These messages have not changed since those
-features exist; ``tests/kubernetes`` checks them on a real server.
+admission policy from an invalid field, both 422. These messages have not changed since the features
+were introduced; ``tests/kubernetes`` checks them on a real server.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from daskjob.core.errors import (
 
 
 class AlreadyExists(Conflict):
-    """There is an object of this name: look at it, it may be the one that we wanted."""
+    """An object of this name exists; it may be the one that we wanted to create."""
 
 
 class Replaced(Conflict):
-    """The object that was meant is gone: another one has its name now."""
+    """The object is gone, and another one has its name now."""
 
 
 class NoSuchResource(ApiError):
-    """The server knows no objects of this kind: the CRDs are not installed, or not yet served."""
+    """The server does not serve this kind: the CRDs are not installed, or not yet served."""
 
 
 class Expired(ApiError):
-    """What was asked for is too old for the server to remember: list again."""
+    """The server no longer has this resourceVersion or continue token: list again."""
 
 
 class Unreachable(ApiError):
@@ -45,43 +45,43 @@ class Unreachable(ApiError):
 
 
 class Unanswered(ApiError):
-    """The server could not answer, or its answer was lost: the same again may help."""
+    """The server could not answer, or its response was lost; a retry may help."""
 
 
 class OutcomeUnknown(Unanswered):
-    """The creation was sent, and nobody knows whether it happened: repeat it under its name."""
+    """A create was sent, with unknown outcome: repeat it under the same name."""
 
 
 class Throttled(ApiError):
-    """The server has too much to do; ``retry_after`` says for how many seconds, if it did."""
+    """The server is overloaded; ``retry_after``: the delay in seconds that it asks for, if any."""
 
-    def __init__(self, words: str, retry_after: float | None = None) -> None:
-        super().__init__(words, retry_after)
-        self.words = words
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after)
+        self.message = message
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        return self.words
+        return self.message
 
 
 class UnexpectedObject(ApiError):
-    """The response is not what the API server sends for objects of this kind."""
+    """The response does not have the form of objects of this kind."""
 
 
 class WatchFailed(ApiError):
-    """The server ended a watch with an ERROR event; ``code`` is its reason."""
+    """The server ended a watch with an ERROR event of this status code."""
 
-    def __init__(self, code: int, words: str) -> None:
-        super().__init__(code, words)
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
         self.code = code
-        self.words = words
+        self.message = message
 
     def __str__(self) -> str:
-        return f"the watch ended with {self.code}: {self.words}"
+        return f"the watch ended with {self.code}: {self.message}"
 
 
 class Cause(msgspec.Struct):
-    """One thing that is wrong with an object."""
+    """One error in an object."""
 
     reason: str | None = None
     message: str | None = None
@@ -89,7 +89,7 @@ class Cause(msgspec.Struct):
 
 
 class Details(msgspec.Struct):
-    """What a Status says for programs."""
+    """The machine-readable part of a Status."""
 
     name: str | None = None
     causes: list[Cause] | None = None
@@ -97,7 +97,7 @@ class Details(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """The body of an answer that is a no."""
+    """The body of an error response."""
 
     code: int | None = None
     reason: str | None = None
@@ -106,18 +106,18 @@ class Status(msgspec.Struct):
 
 
 _STATUS = msgspec.json.Decoder(Status)
-#: How a JSON patch whose test failed is refused, with no details at all.
+#: The message for a JSON patch whose test failed, which has no details at all.
 _TEST_FAILED = "the server rejected our request due to an error in our request"
-#: How a deletion of another uid is refused.
+#: In the message for a delete whose uid precondition failed.
 _UID_DIFFERS = "UID in the precondition"
-#: How the API server says that a webhook, without which it makes nothing, did not answer.
+#: In the message for a required webhook that did not answer (``failurePolicy: Fail``).
 _WEBHOOK_IS_DOWN = "failed calling webhook"
-#: What of a proxy's page is shown.
+#: How many characters of a proxy's error page are shown.
 _SHOWN = 400
 
 
 def read_status(body: bytes) -> Status:
-    """Return the Status of an answer; of one that is none, such as a proxy's page, its text."""
+    """Return the Status of a response; if it is something else, like a proxy's page, its text."""
     try:
         return _STATUS.decode(body)
     except msgspec.MsgspecError:
@@ -134,78 +134,78 @@ def error_of(
     creating: bool = False,
     of_status: bool = False,
 ) -> DaskJobError:
-    """Return the error that an answer is: to a new object, to a status, or to anything else."""
+    """Return the exception for an error response to a create, a status write or anything else."""
     status = read_status(body)
-    words = status.message or f"the API server answered {code}"
-    told = f"{subject}: {words}"
+    message = status.message or f"the API server answered {code}"
+    full_message = f"{subject}: {message}"
     match code:
         case 404 if status.details and status.details.name:
-            return NotFound(told)
+            return NotFound(full_message)
         case 404:
-            return NoSuchResource(told)
+            return NoSuchResource(full_message)
         case 409 if status.reason == "AlreadyExists":
-            return AlreadyExists(told)
-        case 409 if _UID_DIFFERS in words:
-            return Replaced(told)
+            return AlreadyExists(full_message)
+        case 409 if _UID_DIFFERS in message:
+            return Replaced(full_message)
         case 409:
-            return Conflict(told)
+            return Conflict(full_message)
         case 410:
-            return Expired(told)
+            return Expired(full_message)
         case 429:
-            return Throttled(told, _retry_after(status, headers or {}))
-        case 403 if _permission_is_missing(words):
-            return Forbidden(told)
+            return Throttled(full_message, _retry_after(status, headers or {}))
+        case 403 if _permission_is_missing(message):
+            return Forbidden(full_message)
         case 422 if _is_another_one(status):
-            return Replaced(f"{subject}: it is another one than the one that was meant")
+            return Replaced(f"{subject}: another object has its name now")
         case 400 | 403 | 413 | 422 if creating:
-            return CreateRejected(_rejection_kind(code, words), subject, words)
+            return CreateRejected(_rejection_kind(code, message), subject, message)
         case _ if of_status and 400 <= code < 500 and code not in (401, 408):
-            # A quota that its words may speak of is what the status tells of.
-            judged = _is_rejected(code, words)
-            kind = RejectionKind.REJECTED if judged else RejectionKind.INVALID
-            return StatusRejected(kind, subject, words)
-        case 403 | 422 if code == 422 or _speaks_of_admission(words):
-            return ChangeDenied(told)
-        case 500 if creating and _is_too_large(words):
-            return CreateRejected(RejectionKind.INVALID, subject, words)
-        case 500 if creating and _WEBHOOK_IS_DOWN in words:
-            return CreateRejected(RejectionKind.UNREACHED, subject, words)
+            # Never QUOTA: a message that mentions a quota quotes the status itself.
+            by_admission = _is_rejected(code, message)
+            kind = RejectionKind.REJECTED if by_admission else RejectionKind.INVALID
+            return StatusRejected(kind, subject, message)
+        case 403 | 422 if code == 422 or _names_admission(message):
+            return ChangeDenied(full_message)
+        case 500 if creating and _is_too_large(message):
+            return CreateRejected(RejectionKind.INVALID, subject, message)
+        case 500 if creating and _WEBHOOK_IS_DOWN in message:
+            return CreateRejected(RejectionKind.UNREACHED, subject, message)
     if code >= 500 or code == 408:
-        # A time-out inside the server comes as 500 or 504, whatever happened to the object.
-        return OutcomeUnknown(told) if creating else Unanswered(told)
-    return ApiError(told)
+        # A timeout inside the server is a 500 or 504, whether the object was written or not.
+        return OutcomeUnknown(full_message) if creating else Unanswered(full_message)
+    return ApiError(full_message)
 
 
-def _permission_is_missing(words: str) -> bool:
-    return 'forbidden: User "' in words and " cannot " in words
+def _permission_is_missing(message: str) -> bool:
+    return 'forbidden: User "' in message and " cannot " in message
 
 
-def _is_too_large(words: str) -> bool:
-    """Say whether the store behind the server will never take an object, which comes as a 500."""
-    return "request is too large" in words or "send message larger than max" in words
+def _is_too_large(message: str) -> bool:
+    """Return whether the object is too large for etcd, which is a 500."""
+    return "request is too large" in message or "send message larger than max" in message
 
 
 def _is_another_one(status: Status) -> bool:
-    """Say whether a patch met an object of another uid than the patch was meant for."""
+    """Return whether a patch was rejected because the object has another uid."""
     causes = (status.details.causes if status.details else None) or []
     if any(cause.field == "metadata.uid" for cause in causes):
         return True
     return not causes and status.message == _TEST_FAILED
 
 
-def _rejection_kind(code: int, words: str) -> RejectionKind:
-    if "exceeded quota" in words:
+def _rejection_kind(code: int, message: str) -> RejectionKind:
+    if "exceeded quota" in message:
         return RejectionKind.QUOTA
-    return RejectionKind.REJECTED if _is_rejected(code, words) else RejectionKind.INVALID
+    return RejectionKind.REJECTED if _is_rejected(code, message) else RejectionKind.INVALID
 
 
-def _is_rejected(code: int, words: str) -> bool:
-    """Say whether it was admission that said no, which may come to think better of it."""
-    return code == 403 or _speaks_of_admission(words)
+def _is_rejected(code: int, message: str) -> bool:
+    """Return whether admission rejected it; that may change, so it is worth retrying."""
+    return code == 403 or _names_admission(message)
 
 
-def _speaks_of_admission(words: str) -> bool:
-    return "ValidatingAdmissionPolicy" in words or "admission webhook" in words
+def _names_admission(message: str) -> bool:
+    return "ValidatingAdmissionPolicy" in message or "admission webhook" in message
 
 
 def _retry_after(status: Status, headers: Mapping[str, str]) -> float | None:

@@ -1,7 +1,7 @@
 """The credentials of a kubeconfig: certificates, tokens and plugins.
 
-kr8s reads it. Nothing else of kr8s is used, and it is imported only where a kubeconfig is read,
-since an operator in its pod can do without its 50 MB.
+kr8s reads it. Nothing else of kr8s is used, and it is imported only when a kubeconfig is read, to
+save an operator in its pod the 50 MB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from daskjob.kube.access import Access, NoCredentials
 
-#: Rejected credentials are not read again sooner: a plugin is a process, or a login.
+#: Credentials are not read again within this time: a plugin is a process, or a login.
 RENEWAL_PAUSE_SECONDS = 5.0
 
 
@@ -37,12 +37,12 @@ class Kubeconfig:
         self._read_at = 0.0
 
     async def access(self) -> Access:
-        """Return the access; read once, since only a 401 says that it has ended."""
+        """Return the access, read once: only a 401 shows that it has expired."""
         async with self._lock:
             return self._access or await self._read()
 
     async def renew(self, rejected: Access) -> Access:
-        """Read the file again, and run the plugin that it names; once for all who were refused."""
+        """Read the file again and run its plugin, once for all requests that got a 401."""
         async with self._lock:
             recently = self._clock() - self._read_at < RENEWAL_PAUSE_SECONDS
             if self._access is not None and (self._access is not rejected or recently):
@@ -65,7 +65,7 @@ class Kubeconfig:
 
 
 async def _read_kubeconfig(path: str | None, context: str | None) -> tuple[Access, str]:
-    # Only here: it takes 0.4 s and 50 MB.
+    # Imported here because it takes 0.4 s and 50 MB.
     from kr8s._auth import KubeAuth
 
     auth: Any = await KubeAuth(kubeconfig=path, serviceaccount="", context=context)
@@ -75,7 +75,7 @@ async def _read_kubeconfig(path: str | None, context: str | None) -> tuple[Acces
     finally:
         _remove_keys(auth)
     if "as" in user:
-        raise ValueError("daskjob cannot act as somebody else, as its user's 'as' asks for")
+        raise ValueError("daskjob does not support impersonation (the user's 'as')")
     token = auth.token or _token_of_file(user.get("tokenFile"), auth.kubeconfig.get_path(context))
     access = Access(
         server=str(auth.server).rstrip("/"),
@@ -84,21 +84,21 @@ async def _read_kubeconfig(path: str | None, context: str | None) -> tuple[Acces
         proxy=auth.proxy,
         server_name=auth.tls_server_name,
     )
-    # kr8s' own answer is the namespace of the current context, whichever one was asked for.
+    # Not kr8s' own namespace: it is that of the current context, even if another one was named.
     return access, str(auth._context.get("namespace") or "default")
 
 
 def _token_of_file(name: str | None, kubeconfig: object) -> str:
-    """Return the token in the file that a kubeconfig names, relative to it; kr8s reads none."""
+    """Return the token of a kubeconfig's ``tokenFile``, relative to it; kr8s does not read it."""
     if not name:
         return ""
     return (Path(str(kubeconfig)).expanduser().parent / name).read_text().strip()
 
 
 def _remove_keys(auth: Any) -> None:
-    """Remove the files into which kr8s wrote what stands in the kubeconfig itself.
+    """Remove the files to which kr8s wrote the data of the kubeconfig.
 
-    It leaves them behind, the private key among them.
+    kr8s leaves them behind, including the private key.
     """
     for where, key, file in (
         (auth._user, "client-key-data", auth.client_key_file),

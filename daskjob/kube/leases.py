@@ -1,4 +1,4 @@
-"""Leases, by which operators agree on who makes the passes: read and written past the cache."""
+"""Leases of leader election, read and written without the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Leases:
         self._api = api
 
     async def get(self, namespace: str, name: str) -> Manifest | None:
-        """Return a Lease as the API server has it now; ``None``: there is none."""
+        """Return the Lease as the API server has it now; ``None`` if there is none."""
         try:
             return read_object(await self._api.get(ObjectRef("Lease", namespace, name)))
         except NotFound:
@@ -27,16 +27,16 @@ class Leases:
         Raises
         ------
         Conflict
-            There is one of this name.
+            A Lease of this name exists.
         """
         return read_object(await self._api.create(manifest))
 
     async def update(self, manifest: Manifest) -> Manifest:
-        """Replace a Lease of this very resourceVersion, and return it.
+        """Replace a Lease if it still has this resourceVersion, and return it.
 
         Raises
         ------
         NotFound, Conflict
-            It is gone; it has changed since.
+            It is gone; it has changed.
         """
         return read_object(await self._api.replace(manifest))

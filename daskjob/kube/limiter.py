@@ -1,7 +1,7 @@
-"""How fast requests may be sent: a bucket of tokens whose rate gives way to the API server's.
+"""The rate limit of requests: a token bucket that slows down when the API server is overloaded.
 
-A 429 halves the rate and stops all requests for as long as the server asked; then the rate grows
-back. No I/O here but waiting: the clock and the sleep are parameters.
+A 429 halves the rate and stops all requests for as long as the server asks; then the rate recovers.
+The clock and the sleep are parameters.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import time
 from collections.abc import Awaitable, Callable
 
 REQUESTS_PER_SECOND = 300.0
-#: So slow it gets, and no slower: the queue has to move for anybody to see that it can.
+#: The lowest rate: only requests can show that the server has recovered.
 SLOWEST_PER_SECOND = 1.0
-#: From half to full takes five seconds without a 429.
+#: From half to full rate takes five seconds without a 429.
 RECOVERY_PER_SECOND = 30.0
-#: So long all requests wait at most for one that was refused.
+#: The longest stop of all requests after a 429.
 LONGEST_STOP_SECONDS = 60.0
-#: Requests that were sent together are refused together: that is one reason to slow down.
+#: 429s within this time halve the rate once: requests sent together are rejected together.
 ONE_REASON_SECONDS = 1.0
 
 
 class Limiter:
-    """Requests take turns, in the order in which they ask."""
+    """Admits requests in the order in which they ask."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Limiter:
 
     @property
     def rate(self) -> float:
-        """Requests per second that may be sent at this moment."""
+        """The current limit in requests per second."""
         return self._rate
 
     async def turn(self) -> None:
@@ -55,13 +55,13 @@ class Limiter:
             self._tokens -= 1
 
     def rejected(self, retry_after: float) -> None:
-        """Give way after a 429: half the rate, and nothing at all for so many seconds."""
+        """Slow down after a 429: halve the rate, and stop for ``retry_after`` seconds."""
         now = self._clock()
         self._count(now)
         if now - self._slowed_at >= ONE_REASON_SECONDS:
             self._slowed_at = now
             self._rate = max(self._rate / 2, SLOWEST_PER_SECOND)
-        # What was saved up was saved at a rate that is too high.
+        # These tokens were saved up at a rate that is too high.
         self._tokens = min(self._tokens, 1.0)
         stop = min(retry_after, LONGEST_STOP_SECONDS)
         self._stopped_until = max(self._stopped_until, now + stop)
@@ -70,7 +70,7 @@ class Limiter:
         now = self._clock()
         self._count(now)
         missing = 1 - self._tokens
-        # What is left over by rounding is no reason to wait: a clock may not be that fine.
+        # A rounding error is no reason to wait: the clock may be coarser than that.
         wait = missing / self._rate if missing > 1e-9 else 0.0
         return max(wait, self._stopped_until - now)
 

@@ -1,9 +1,9 @@
 """Decoded objects of one API server: get, list, and watch a few of them. For clients.
 
-A watch yields what there is, then every change, and goes on by itself: a watch that the server ends
-in its time is resumed from its resourceVersion; after any error a list comes first, and what it has
-and has not is compared with what was yielded, so that no change is missed. Deletion and re-creation
-under one name are two changes of different uids, also where both happened between two watches.
+A watch yields the existing objects, then every change, and continues by itself. When the server
+ends a watch normally, it is resumed from its resourceVersion. After any error it relists and
+compares the list with what was yielded, so that no change is missed. Deletion and re-creation under
+one name are two changes with different uids, even if both happened between two watches.
 
 The operator has informers and a cache instead, for thousands of objects.
 """
@@ -47,10 +47,10 @@ logger = logging.getLogger(__name__)
 
 #: Objects on one page of a list.
 PAGE_LIMIT = 500
-#: A list of several pages that takes so long that the server forgets it is begun again.
+#: A paged list is started again if its continue token expires.
 LIST_TRIES = 3
-#: Errors that pass by themselves. ``NoSuchResource`` is one only for a kind that was served before:
-#: the server does not know its CustomResourceDefinitions yet just after its start.
+#: Transient errors. ``NoSuchResource`` is one only for a kind that was served before: just after
+#: its start, the server does not serve custom resources yet.
 TRANSIENT = (
     Expired,
     NoSuchResource,
@@ -67,16 +67,16 @@ class ObjectList:
     """Objects as they were at one moment."""
 
     items: tuple[Manifest, ...]
-    #: The resourceVersion of that moment: a watch from it on shows every later change.
+    #: The resourceVersion of that moment: a watch from it shows every later change.
     version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An object that appeared, changed, or is gone; ``ref.uid`` tells it from its namesakes."""
+    """An object that appeared, changed, or is gone; ``ref.uid`` distinguishes it from namesakes."""
 
     ref: ObjectRef
-    #: The object as it is, or as it was last; ``None`` where it is gone and no watch showed how.
+    #: The object as it is, or as it was last; ``None`` if it is gone and no watch event showed it.
     manifest: Manifest | None
     gone: bool = False
 
@@ -87,12 +87,12 @@ class Pace:
 
     #: A watch that is silent for longer is broken: the server sends a bookmark each minute.
     idle: float = 70.0
-    #: The server ends a watch after so long; it is resumed then.
+    #: The server ends a watch after this time; then it is resumed.
     duration: float = 300.0
-    #: The wait after the first failure, doubled with each further one up to ``longest``.
+    #: The wait after the first failure; doubled after each further one, up to ``longest``.
     shortest: float = 0.5
     longest: float = 15.0
-    #: A watch that lasted so long did not fail, even if it showed nothing.
+    #: A watch that lasted this long did not fail, even without events.
     sound: float = 10.0
 
 
@@ -105,9 +105,9 @@ async def get_object(api: Api, ref: ObjectRef) -> Manifest:
     Raises
     ------
     NotFound
-        There is none, or, where ``ref`` has a uid, only another one of this name.
+        It does not exist, or has another uid than ``ref``.
     """
-    found = _whole(resource_of(ref.kind), await api.get(ref))
+    found = _with_kind(resource_of(ref.kind), await api.get(ref))
     if ref.uid and object_ref(found).uid != ref.uid:
         raise NotFound(f"{ref} is gone; another object has its name now")
     return found
@@ -119,9 +119,9 @@ async def list_objects(api: Api, selection: Selection) -> ObjectList:
     Raises
     ------
     NoSuchResource
-        The server knows no such kind: the CRDs are not installed.
+        The server does not serve this kind: the CRDs are not installed.
     ApiError
-        There was no answer, also after some tries.
+        There was no response, even after retries.
     """
     for _ in range(LIST_TRIES - 1):
         try:
@@ -137,7 +137,7 @@ async def _list(api: Api, selection: Selection) -> ObjectList:
     while True:
         data = await api.list_page(selection, limit=PAGE_LIMIT, proceed=proceed, tries=TRIES)
         page = read_page(data, selection.resource.plural)
-        items += [_whole(selection.resource, raw) for raw in page.items]
+        items += [_with_kind(selection.resource, raw) for raw in page.items]
         proceed = page.proceed
         if not proceed:
             return ObjectList(tuple(items), page.version)
@@ -147,15 +147,15 @@ async def _list(api: Api, selection: Selection) -> ObjectList:
 async def watching(
     api: Api, selection: Selection, *, since: ObjectList | None = None, pace: Pace = PACE
 ) -> AsyncIterator[AsyncIterator[Change]]:
-    """Watch the selected objects: what there is, then every change, without end.
+    """Watch the selected objects: the existing ones, then every change, indefinitely.
 
-    ``selection_of`` selects a single object. With ``since``, a list of the caller's own, only what
-    differs from that is yielded, and the first list is spared. The connection is closed with the
-    context.
+    ``selection_of`` selects a single object. With ``since``, a list that the caller has, the
+    iterator skips its first list and yields only differences from ``since``. The connection is
+    closed with the context.
 
-    For its first list the iterator raises what ``list_objects`` raises; later on, only errors that
-    do not pass by themselves, such as ``Forbidden``. ``asyncio.timeout`` goes around the whole
-    loop: a cancelled step ends the iterator.
+    For its first list the iterator raises what ``list_objects`` raises; later only permanent
+    errors, such as ``Forbidden``. Put ``asyncio.timeout`` around the whole loop: cancelling a step
+    ends the iterator.
     """
     watch = ObjectWatch(api, selection, since=since, pace=pace)
     async with aclosing(watch.changes()) as changes:
@@ -163,7 +163,7 @@ async def watching(
 
 
 class ObjectWatch:
-    """A watch of a few objects that goes on after every error that passes by itself."""
+    """A watch of a few objects that continues after transient errors."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class ObjectWatch:
         pace: Pace = PACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        #: The resourceVersion up to which changes were yielded; ``None``: a list comes first.
+        #: The resourceVersion up to which changes were yielded; ``None``: list first.
         self.version = since.version if since else None
         self._api = api
         self._selection = selection
@@ -183,11 +183,11 @@ class ObjectWatch:
         #: The resourceVersion of each object that was yielded, by its reference.
         self._known = {object_ref(item): _version(item) for item in since.items} if since else {}
         self._listed = since is not None
-        #: Failures in a row.
+        #: Consecutive failures.
         self._failures = 0
 
     async def changes(self) -> AsyncGenerator[Change, None]:
-        """Yield what there is, then every change, without end; raises as ``watching`` says."""
+        """Yield the existing objects, then every change; raises like ``watching``."""
         while True:
             try:
                 if self.version is None:
@@ -202,10 +202,10 @@ class ObjectWatch:
                 await self._back_off(error)
 
     async def _watch(self) -> AsyncGenerator[Change, None]:
-        """Yield the changes from the version on, until the server ends the watch in its time."""
+        """Yield the changes since the version, until the server ends the watch."""
         assert self.version is not None
         started = self._clock()
-        # Not all clients' watches are to end at once.
+        # Spread: the watches of all clients should not end at once.
         duration = max(round(self._pace.duration * random.uniform(0.8, 1.0)), 1)
         try:
             async with self._api.watch(
@@ -222,17 +222,17 @@ class ObjectWatch:
         finally:
             if self._clock() - started >= self._pace.sound:
                 self._failures = 0
-        # A second less is what the server's clock may differ by.
+        # The server's clock may differ by a second.
         if self._clock() - started < duration - 1.0:
             raise Unanswered(f"watch of {self._selection}: the server ended it early")
 
     def _change(self, data: bytes) -> Change | None:
-        """Return the change that a line of the watch shows; ``None``: a bookmark, or no news."""
+        """Return the change in a line of the watch; ``None``: a bookmark, or already yielded."""
         line = read_line(data)
         if line.type == BOOKMARK:
             self.version = line.version
             return None
-        manifest = _whole(self._selection.resource, line.object)
+        manifest = _with_kind(self._selection.resource, line.object)
         self.version = line.version
         ref = object_ref(manifest)
         if line.type == DELETED:
@@ -244,15 +244,15 @@ class ObjectWatch:
         return Change(ref, manifest)
 
     def _differences(self, found: ObjectList) -> Iterator[Change]:
-        """Yield what a list has other than what was yielded before, deletions first.
+        """Yield the differences between a list and what was yielded before, deletions first.
 
-        What was yielded is recorded one by one: a caller that stops in between misses nothing.
+        Each is recorded as it is yielded: a caller that stops midway misses nothing.
         """
-        there = {object_ref(item): item for item in found.items}
-        for ref in [known for known in self._known if known not in there]:
+        listed = {object_ref(item): item for item in found.items}
+        for ref in [known for known in self._known if known not in listed]:
             del self._known[ref]
             yield Change(ref, None, gone=True)
-        for ref, manifest in there.items():
+        for ref, manifest in listed.items():
             version = _version(manifest)
             if self._known.get(ref) != version:
                 self._known[ref] = version
@@ -261,7 +261,7 @@ class ObjectWatch:
         self._listed = True
 
     async def _back_off(self, error: ApiError) -> None:
-        """Wait before the next list, ever longer and not at the same time as other clients."""
+        """Wait before the next list: exponential back-off with jitter."""
         self.version = None
         self._failures += 1
         wait = min(self._pace.shortest * 2.0 ** min(self._failures - 1, 30), self._pace.longest)
@@ -270,8 +270,8 @@ class ObjectWatch:
         await asyncio.sleep(wait)
 
 
-def _whole(resource: Resource, data: bytes | msgspec.Raw) -> Manifest:
-    """Return an object with its kind, which objects of a list come without."""
+def _with_kind(resource: Resource, data: bytes | msgspec.Raw) -> Manifest:
+    """Return an object with its apiVersion and kind, which items of a list lack."""
     found = read_object(data)
     return {**found, "apiVersion": resource.api_version, "kind": resource.kind}
 

@@ -1,4 +1,4 @@
-"""What one request to the API server consists of, and what may be done when it fails."""
+"""One request to the API server, and whether it may be repeated after a failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 _METADATA_ONLY = "application/json;as={};g=meta.k8s.io;v=v1"
 
-#: How often a request is sent, at most.
+#: The maximum number of tries of a request.
 TRIES = 4
 
 #: The HTTP methods of Kubernetes' verbs.
@@ -29,7 +29,7 @@ _METHODS = {
     "delete": "DELETE",
 }
 _WRITES = frozenset({"create", "update", "patch", "delete"})
-#: A second creation would fail since the name is taken, a second update as a conflict with itself.
+#: A second create would fail because the name is taken, a second update by conflict with the first.
 _NOT_REPEATABLE = frozenset({"create", "update"})
 
 
@@ -41,14 +41,14 @@ class Request:
     verb: str
     resource: Resource
     path: str
-    #: What it is about, for people.
+    #: The object or list, for messages.
     subject: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     content_type: str = JSON
-    #: Whether the answer has only the metadata of the object, or of the objects.
+    #: Whether the response has only the metadata of the objects.
     metadata_only: bool = False
-    #: Whether it writes an object's status, and nothing else of it.
+    #: Whether it writes the status subresource.
     of_status: bool = False
     tries: int = TRIES
 
@@ -79,7 +79,7 @@ class Request:
 
     @classmethod
     def over(cls, verb: str, selection: Selection, query: Mapping[str, str]) -> Request:
-        """Return a request for a list or a watch, which is sent once."""
+        """Return a list or watch request, which is sent only once."""
         return cls(
             verb,
             selection.resource,
@@ -92,7 +92,7 @@ class Request:
 
     @property
     def method(self) -> str:
-        """The method of HTTP."""
+        """The HTTP method."""
         return _METHODS[self.verb]
 
     @property
@@ -114,17 +114,17 @@ class Request:
     def in_line(self) -> bool:
         """Whether it waits for its turn; see ``Resource.urgent``.
 
-        The API server's own flow control has a level of its own for Leases, too.
+        The API server's flow control also has a separate priority level for Leases.
         """
         return not self.resource.urgent
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of HTTP."""
+        """The HTTP headers."""
         accept = JSON
         if self.metadata_only:
             form = "PartialObjectMetadata" + ("List" if self.verb == "list" else "")
             accept = _METADATA_ONLY.format(form)
-        # Compressed lists would cost both sides more time than the bytes do.
+        # Compressing lists would take both sides longer than sending them.
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         return headers if self.body is None else {**headers, "Content-Type": self.content_type}

@@ -12,21 +12,21 @@ from daskjob.core.manifests import ObjectRef
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind of objects, as the API names it."""
+    """One kind, as the API names it."""
 
     kind: str
     api_version: str
     plural: str
-    #: Requests for these wait neither in line nor for leave to write: they decide who leads, and a
-    #: lead that waits behind a thousand pods has ended.
+    #: Requests for these bypass the queue and the check before writes: they decide who leads, and a
+    #: leader whose renewal waits behind a thousand pods loses its Lease.
     urgent: bool = False
 
     def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
-        """Return the path of an object, or without a name of all in a namespace, or everywhere.
+        """Return the path of an object; without a name, of all in a namespace or in all namespaces.
 
-        A name may come from a user (``clusterRef``): one that would lead elsewhere is ``NotFound``.
+        A name may come from a user (``clusterRef``): one that would leave the path is ``NotFound``.
         """
-        # The core group alone has no name, and a path of its own.
+        # Only the core group has no name; it is served under /api.
         parts = ["/apis" if "/" in self.api_version else "/api", self.api_version]
         if namespace is not None:
             parts += ["namespaces", _segment(namespace)]
@@ -40,21 +40,21 @@ class Resource:
 
 def _segment(text: str) -> str:
     if text in (".", ".."):
-        raise NotFound(f"{text!r} is no name that an object can have")
+        raise NotFound(f"{text!r} is not a valid object name")
     return quote(text, safe="")
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The objects that a list or a watch is about, and how much of each."""
+    """The objects that a list or watch selects, and how much of each it returns."""
 
     resource: Resource
     #: ``None``: all namespaces.
     namespace: str | None = None
-    #: Label and field selectors as kubectl takes them; empty: no restriction.
+    #: Label and field selectors in kubectl's syntax; empty: no restriction.
     labels: str = ""
     fields: str = ""
-    #: Only the objects' metadata is sent.
+    #: Return only the objects' metadata.
     metadata_only: bool = False
 
     def __str__(self) -> str:
@@ -64,18 +64,18 @@ class Selection:
 
     @property
     def path(self) -> str:
-        """The path of the API."""
+        """The API path."""
         return self.resource.path(self.namespace)
 
     @property
     def query(self) -> dict[str, str]:
-        """The parameters of the query."""
+        """The query parameters."""
         selectors = {"labelSelector": self.labels, "fieldSelector": self.fields}
         return {name: value for name, value in selectors.items() if value}
 
 
 def selection_of(ref: ObjectRef) -> Selection:
-    """Return the selection of the one object of a name."""
+    """Return the selection of a single object by its name."""
     return Selection(resource_of(ref.kind), ref.namespace, fields=f"metadata.name={ref.name}")
 
 
@@ -99,9 +99,9 @@ def resource_of(kind: str) -> Resource:
     Raises
     ------
     NotFound
-        daskjob has nothing to do with this kind.
+        daskjob does not use this kind.
     """
     found = _BY_KIND.get(kind)
     if found is None:
-        raise NotFound(f"daskjob knows no kind {kind!r}")
+        raise NotFound(f"daskjob does not use kind {kind!r}")
     return found

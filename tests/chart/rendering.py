@@ -1,4 +1,4 @@
-"""The chart as Helm renders it: the real program, its objects as dictionaries."""
+"""The chart, rendered by the real Helm, with its objects as dictionaries."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Values = Mapping[str, Any]
 
 
 class NotRendered(Exception):
-    """Helm refused the values; with what it said."""
+    """Helm rejected the values; the message is its output."""
 
 
 def helm(*arguments: str, stdin: str = "") -> str:
-    """Run Helm; return what it prints, or raise what it said."""
+    """Run Helm and return its output, or raise it as an error."""
     done = subprocess.run(
         [str(binary("helm")), *arguments], input=stdin, capture_output=True, text=True, check=False
     )
@@ -44,7 +44,7 @@ def render(values: Values | None = None, *arguments: str) -> list[Manifest]:
 
 @cache
 def rendered(values: str, *arguments: str) -> str:
-    """Return the text that Helm renders, asked for once."""
+    """Return the text that Helm renders; cached."""
     release = ["template", RELEASE, str(CHART), f"--namespace={NAMESPACE}"]
     return helm(*release, "--values=-", *arguments, stdin=values)
 
@@ -54,7 +54,7 @@ def objects(text: str) -> list[Manifest]:
 
 
 def rejection(values: Values) -> str:
-    """Return why Helm does not render these values."""
+    """Return Helm's error for these values."""
     try:
         render(values)
     except NotRendered as rejected:
@@ -63,7 +63,7 @@ def rejection(values: Values) -> str:
 
 
 def notes(values: Values, folder: Path) -> str:
-    """Return what Helm says after an installation; only a cluster would make it say so itself."""
+    """Return the notes after an installation, which Helm itself prints only with a cluster."""
     chart = folder / "chart"
     shutil.copytree(CHART, chart)
     shutil.move(chart / "templates" / "NOTES.txt", chart / "notes")
@@ -76,7 +76,7 @@ def notes(values: Values, folder: Path) -> str:
 
 
 def find(found: Sequence[Manifest], kind: str, name: str = "") -> Manifest | None:
-    """Return the object of a kind whose name ends so; ``None`` where there is none."""
+    """Return the object of a kind whose name ends with this; ``None``: there is none."""
     matching = [o for o in found if o["kind"] == kind and o["metadata"]["name"].endswith(name)]
     return matching[0] if matching else None
 
@@ -91,7 +91,7 @@ def operator(found: Sequence[Manifest]) -> Manifest:
 
 
 def at(thing: Any, *path: str | int) -> Any:
-    """Return what is at the end of a path of keys and indices; ``None`` where it breaks off."""
+    """Return the value at a path of keys and indices; ``None`` if the path does not exist."""
     for step in path:
         try:
             thing = thing[step]
@@ -101,7 +101,7 @@ def at(thing: Any, *path: str | int) -> Any:
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:
-    """Return values with one of them set: ``a.b`` is ``{"a": {"b": value}}``."""
+    """Return values with a single one set: ``a.b`` is ``{"a": {"b": value}}``."""
     for key in reversed(path.split(".")):
         value = {key: value}
     assert isinstance(value, dict)
@@ -109,7 +109,7 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 
 
 def merged(base: Values, over: Values) -> dict[str, Any]:
-    """Return values over others, as Helm merges them."""
+    """Return values merged over others, as Helm does it."""
     result = dict(base)
     for key, value in over.items():
         both = isinstance(result.get(key), dict) and isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""Alerts and the dashboard speak of numbers that the operator tells."""
+"""Alerts and the dashboard use metrics that the operator exports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ON = {
         }
     }
 }
-#: What a histogram is told as.
+#: The suffixes of a histogram's series.
 PARTS = ("_bucket", "_sum", "_count")
 
 
@@ -40,13 +40,13 @@ def expressions() -> Iterator[str]:
         yield from (target["expr"] for target in panel["targets"])
 
 
-def told() -> set[str]:
-    """Return the names of all that the operator tells, those without a value yet among them."""
+def exported() -> set[str]:
+    """Return the names of all exported metrics, including those without a value yet."""
     return set(re.findall(r"^# TYPE (\S+) ", Telemetry().text(), re.MULTILINE))
 
 
-def test_every_expression_is_about_what_the_operator_tells() -> None:
-    numbers = told()
+def test_every_expression_uses_exported_metrics() -> None:
+    numbers = exported()
     for expression in expressions():
         used = set(re.findall(r"\b(?:daskjob|process)_[a-z_]+", expression))
         assert used, expression
@@ -61,7 +61,7 @@ def test_reasons_of_the_alert_about_infrastructure_exist() -> None:
     assert set(named.split("|")) <= {str(reason) for reason in Reason}
 
 
-def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
+def test_every_alert_describes_the_problem_and_what_to_do() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert rule["annotations"].keys() == {"summary", "description"}

@@ -18,7 +18,7 @@ KEY = re.compile(r"(?P<indent> *)(?P<key>\w+):(?P<value>.*)")
 
 
 def described() -> Iterator[tuple[str, str]]:
-    """Yield the names of values with the comments above them, as values.yaml has them."""
+    """Yield the names of values with the comments above them in values.yaml."""
     names = defaults()
     keys: list[str] = []
     comment: list[str] = []
@@ -36,7 +36,7 @@ def described() -> Iterator[tuple[str, str]]:
 
 
 def table() -> str:
-    """Return the table of README.md, as values.yaml says it."""
+    """Return the table of README.md, generated from values.yaml."""
     rows = ["| Parameter | Description | Default |", "|---|---|---|"]
     for name, about in described():
         rows.append(f"| `{name}` | {about} | `{json.dumps(defaults()[name])}` |")
@@ -51,7 +51,7 @@ def test_readme_lists_every_value_as_values_yaml_describes_it() -> None:
     assert shown[0].strip() == table(), f"this is the table of values.yaml:\n{table()}"
 
 
-def test_helm_finds_nothing_to_complain_about() -> None:
+def test_helm_lint_finds_nothing() -> None:
     said = helm("lint", "--strict", str(CHART))
     assert "0 chart(s) failed" in said
     assert "[WARNING]" not in said
@@ -62,8 +62,8 @@ def test_chart_has_the_version_of_the_operator_that_it_installs() -> None:
     assert chart["version"] == chart["appVersion"] == daskjob.__version__
 
 
-def test_static_manifests_land_in_the_namespace_that_they_are_made_for() -> None:
-    """``kubectl apply`` would put what names no namespace into the current one."""
+def test_static_manifests_name_their_namespace() -> None:
+    """``kubectl apply`` would create objects without a namespace in the current one."""
     shown = helm("template", "daskjob", str(CHART), "--namespace=dask-operator", "--include-crds")
     items: list[dict[str, Any]] = objects(shown)
     namespaces = {
@@ -79,7 +79,7 @@ def test_static_manifests_land_in_the_namespace_that_they_are_made_for() -> None
     }
 
 
-def test_packed_chart_has_what_helm_installs_from(tmp_path: Any) -> None:
+def test_packaged_chart_has_the_files_that_helm_needs(tmp_path: Any) -> None:
     helm("package", str(CHART), f"--destination={tmp_path}")
     [packed] = tmp_path.glob("*.tgz")
     command = [sys.executable, "-m", "tarfile", "--list", str(packed)]

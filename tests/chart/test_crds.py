@@ -1,4 +1,4 @@
-"""The chart's CRDs are the ones that the code makes."""
+"""The chart's CRDs are the ones that the code generates."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import yaml
 from daskjob.core.schema import crds
 from scripts.crds import FOLDER, files
 
-#: What an annotation holds, and with it the last-applied one of client-side `kubectl apply`.
+#: The size limit of an annotation, and so of the last-applied one of client-side `kubectl apply`.
 ANNOTATIONS_LIMIT_BYTES = 262_144
 
 
-def test_chart_holds_what_make_crds_writes() -> None:
+def test_chart_has_the_crds_that_make_crds_writes() -> None:
     found = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
     assert found == files(), "run: make crds"
 
 
-def test_files_say_the_same_as_the_code() -> None:
+def test_files_are_equal_to_the_crds_of_the_code() -> None:
     assert [yaml.safe_load(text) for text in files().values()] == crds()
 
 

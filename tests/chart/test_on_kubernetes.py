@@ -1,4 +1,4 @@
-"""A real API server takes what the chart renders, and grants what its rules say."""
+"""A real API server accepts the chart's objects, and grants exactly its rules."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.chart.rendering import Manifest, find, merged, nested, render
 from tests.chart.test_values import CHANGES
 from tests.cluster.plugin import Kubectl, KubectlFailed, Kubernetes
 
-#: Values that leave nothing behind to look at.
+#: Values without a visible effect on objects.
 REMOVING = {"serviceAccount.create", "rbac.create"}
 
 
 def everything() -> dict[str, Any]:
-    """Return every value changed at once, those apart that need another API."""
+    """Return all values changed at once, except those that need another API."""
     values: dict[str, Any] = {}
     for change in CHANGES:
         if not change.name.startswith("metrics.") and change.name not in REMOVING:
@@ -34,7 +34,7 @@ def test_every_object_and_every_field_of_it_is_accepted(
 ) -> None:
     found = render(values, f"--namespace={namespace}")
     for item in found:
-        # What "everything" watches does not exist; its Roles are as good in this namespace.
+        # The namespaces of "everything" do not exist; its Roles are as valid in this one.
         if item["kind"] in ("Role", "RoleBinding"):
             item["metadata"]["namespace"] = namespace
     command = ["apply", "--dry-run=server", "--validate=strict", "--filename=-"]

@@ -1,4 +1,4 @@
-"""The operator's pod: what it is told, how it is probed, and what it may do on its node."""
+"""The operator's pod: its configuration, its probes, and its privileges on the node."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def pod(values: dict[str, Any] | None = None) -> Manifest:
     return spec
 
 
-def test_pod_holds_to_the_pod_security_standard_restricted() -> None:
-    """The rules of the standard, for what a pod of this kind can break at all."""
+def test_pod_meets_the_pod_security_standard_restricted() -> None:
+    """Check those rules of the standard that a pod of this kind can violate."""
     spec = pod()
     assert not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & spec.keys()
     [container] = spec["containers"]
@@ -45,7 +45,7 @@ def test_image_is_started_by_its_own_entrypoint() -> None:
     assert "command" not in operator(render())
 
 
-def test_environment_says_how_pods_are_built_and_whose_the_lease_is() -> None:
+def test_environment_has_the_platform_options_and_the_identity_of_the_lease() -> None:
     assert operator(render())["env"] == [
         {"name": "DASKJOB_LEGACY_COMMANDS", "value": "true"},
         {"name": "DASKJOB_ISTIO_EXCLUDED", "value": "true"},
@@ -59,14 +59,14 @@ def test_old_operator_ends_before_a_new_one_starts() -> None:
     assert spec["strategy"] == {"type": "Recreate"}
 
 
-def test_operators_that_stand_by_are_replaced_one_by_one() -> None:
+def test_standbys_are_replaced_one_by_one() -> None:
     spec = at(find(render({"replicas": 2}), "Deployment"), "spec")
     assert spec["replicas"] == 2
     assert "strategy" not in spec
 
 
-def test_what_selects_the_operators_pod_selects_it() -> None:
-    """That is of the budget for drains and of the network policy; the latter names a port of it."""
+def test_selectors_match_the_operators_pod() -> None:
+    """Check the PodDisruptionBudget and the NetworkPolicy, which also names a port of the pod."""
     on = {"enabled": True}
     found = render({"podDisruptionBudget": on, "networkPolicy": on})
     labels = at(find(found, "Deployment"), "spec", "template", "metadata", "labels")
@@ -77,14 +77,14 @@ def test_what_selects_the_operators_pod_selects_it() -> None:
     assert port in [one["name"] for one in operator(found)["ports"]]
 
 
-def test_selector_finds_the_pod_and_never_changes_with_a_version() -> None:
+def test_selector_matches_the_pod_and_does_not_depend_on_the_version() -> None:
     deployment = find(render(), "Deployment")
     selector = at(deployment, "spec", "selector", "matchLabels")
     assert selector.items() <= at(deployment, "spec", "template", "metadata", "labels").items()
     assert selector.keys() == {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
 
 
-def test_every_object_bears_the_labels_by_which_helm_and_people_find_it() -> None:
+def test_every_object_has_the_common_labels_of_helm() -> None:
     on = {
         "metrics": {
             "operator": {"enabled": True, "podMonitor": {"enabled": True}},
@@ -98,7 +98,7 @@ def test_every_object_bears_the_labels_by_which_helm_and_people_find_it() -> Non
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
 
 
-def test_longest_name_of_a_release_makes_names_that_kubernetes_takes() -> None:
+def test_longest_release_name_gives_names_that_kubernetes_accepts() -> None:
     for item in render({"fullnameOverride": "x" * 62 + "-y"}):
         name = item["metadata"]["name"]
         assert len(name) <= 63 or item["kind"] in ("Role", "RoleBinding", "ClusterRole")

@@ -1,4 +1,4 @@
-"""The operator may do what it does, and nothing else."""
+"""The operator has the permissions that it needs, and no others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.chart.rendering import (
 
 NAMESPACED: dict[str, Any] = {"rbac": {"cluster": False, "extraRules": []}}
 CLUSTER_WIDE: dict[str, Any] = {"rbac": {"extraRules": []}}
-#: What exists outside of namespaces, of all that a chart of an operator might render.
+#: Cluster-scoped kinds that a chart of an operator might render.
 CLUSTER_SCOPED = {
     "ClusterRole",
     "ClusterRoleBinding",
@@ -31,10 +31,10 @@ CLUSTER_SCOPED = {
 }
 ALL = {"get", "list", "watch", "create", "patch", "delete"}
 DASK = "kubernetes.dask.org"
-#: Roles that Kubernetes adds to its own.
+#: Roles that Kubernetes aggregates into its own.
 USERS = ("rel-daskjob-operator-view", "rel-daskjob-operator-edit")
 KINDS = {"daskjobs", "daskclusters", "daskworkergroups", "daskautoscalers"}
-#: Group and resource, with all that may be done with it.
+#: The allowed verbs by group and resource.
 ALLOWED = {
     (DASK, "daskjobs"): ALL - {"create"},
     (DASK, "daskclusters"): ALL,
@@ -53,7 +53,7 @@ LEASE = {("coordination.k8s.io", "leases"): {"get", "create", "update"}}
 
 
 def roles(values: dict[str, Any]) -> list[Manifest]:
-    """Return the operator's roles; those of users are bound to nobody here."""
+    """Return the operator's roles, without those for users, which are not bound here."""
     found = [item for item in render(values) if item["kind"] in ("Role", "ClusterRole")]
     return [role for role in found if role["metadata"]["name"] not in USERS]
 
@@ -75,7 +75,7 @@ def where(found: list[Manifest]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("values", [CLUSTER_WIDE, NAMESPACED], ids=["cluster", "namespaced"])
-def test_rights_are_these_and_no_others(values: dict[str, Any]) -> None:
+def test_permissions_are_exactly_these(values: dict[str, Any]) -> None:
     assert rights(*roles(values)) == ALLOWED | LEASE
 
 
@@ -90,7 +90,7 @@ def test_no_rule_has_a_wildcard_a_secret_or_a_way_into_a_pod(values: dict[str, A
         assert not verbs & {"bind", "escalate", "impersonate", "deletecollection"}
 
 
-def test_every_rule_says_why() -> None:
+def test_every_rule_has_a_reason() -> None:
     lines = rendered('{"rbac": {"cluster": false}}').splitlines()
     rules = [number for number, line in enumerate(lines) if line.startswith("  - apiGroups:")]
     assert len(rules) == 9
@@ -98,7 +98,7 @@ def test_every_rule_says_why() -> None:
         assert lines[number - 1].startswith("  # "), lines[number]
 
 
-def test_default_extra_rule_lets_the_documented_plugin_keep_its_notes_on_services() -> None:
+def test_default_extra_rule_allows_the_documented_plugin_to_annotate_services() -> None:
     services = ("", "services")
     extra = {services: ALLOWED[services] | {"patch"}, ("", "services/status"): {"patch"}}
     assert rights(*roles({})) == ALLOWED | LEASE | extra
@@ -180,20 +180,20 @@ def test_pattern_of_namespaces_is_watched_with_the_rights_of_a_cluster_wide_oper
     assert where(found) == {("Role", "kube-system"), ("RoleBinding", "kube-system")}
 
 
-def test_pattern_of_namespaces_without_a_cluster_role_is_refused_with_what_to_do() -> None:
+def test_pattern_of_namespaces_without_a_cluster_role_is_rejected_with_a_remedy() -> None:
     said = rejection({**NAMESPACED, "kopfArgs": ["--namespace=team-*"]})
     assert '"team-*"' in said
     assert "set rbac.cluster=true, or give each namespace a --namespace=NAME" in said
 
 
-def test_no_rights_are_made_where_somebody_else_makes_them() -> None:
+def test_no_roles_are_created_if_rbac_is_managed_elsewhere() -> None:
     for cluster in (True, False):
         kinds = {o["kind"] for o in render({"rbac": {"create": False, "cluster": cluster}})}
         assert kinds == {"ServiceAccount", "Deployment"}
 
 
 @pytest.mark.parametrize("cluster", [True, False])
-def test_operator_without_a_lease_may_not_touch_any(cluster: bool) -> None:
+def test_operator_without_a_lease_has_no_permissions_on_leases(cluster: bool) -> None:
     rbac = {"cluster": cluster, "extraRules": []}
     found = roles({"rbac": rbac, "kopfArgs": ["--no-lease"]})
     assert rights(*found) == ALLOWED
@@ -219,11 +219,11 @@ def test_operator_of_named_namespaces_has_its_rights_there_and_no_object_elsewhe
     assert operator(found)["args"][1:] == ["--namespace=a", "--namespace=b"]
 
 
-def test_pattern_is_no_name_of_a_namespace_to_watch() -> None:
+def test_pattern_is_rejected_as_a_name_of_a_namespace_to_watch() -> None:
     assert "'team-*' does not match pattern" in rejection({"watchNamespaces": ["team-*"]})
 
 
-def test_who_may_view_a_namespace_sees_the_four_kinds_and_changes_none() -> None:
+def test_view_role_can_read_the_four_kinds_and_change_none() -> None:
     role = find(render(), "ClusterRole", "-view")
     assert role
     assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
@@ -232,7 +232,7 @@ def test_who_may_view_a_namespace_sees_the_four_kinds_and_changes_none() -> None
     assert set().union(*given.values()) == {"get", "list", "watch"}
 
 
-def test_who_may_edit_a_namespace_changes_and_scales_the_four_kinds_but_never_a_status() -> None:
+def test_edit_role_can_change_and_scale_the_four_kinds_but_no_status() -> None:
     role = find(render(), "ClusterRole", "-edit")
     assert role
     assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
@@ -243,7 +243,7 @@ def test_who_may_edit_a_namespace_changes_and_scales_the_four_kinds_but_never_a_
     assert given[DASK, "daskclusters/scale"] == {"update", "patch"}
 
 
-def test_roles_of_users_are_bound_to_nobody() -> None:
+def test_roles_of_users_are_not_bound() -> None:
     bindings = [item for item in render() if item["kind"].endswith("RoleBinding")]
     assert bindings
     assert not {item["roleRef"]["name"] for item in bindings} & set(USERS)

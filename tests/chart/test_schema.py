@@ -1,4 +1,4 @@
-"""Values of a wrong type are refused, by name, with what is right."""
+"""Values of a wrong type are rejected with their name and the right type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.chart.rendering import CHART, defaults, nested, rejection, render
 
 
 def type_of(name: str) -> str:
-    """Return the type that the schema wants of a value, apart from ``null``."""
+    """Return the type of a value in the schema, apart from ``null``."""
     found: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
     for key in name.split("."):
         found = found["properties"][key]
@@ -20,7 +20,7 @@ def type_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", defaults())
-def test_value_of_a_wrong_type_is_refused_by_its_name(name: str) -> None:
+def test_value_of_a_wrong_type_is_rejected_by_its_name(name: str) -> None:
     right = type_of(name)
     said = rejection(nested(name, {"a": 1} if right == "array" else ["word"]))
     assert f"at '/{name.replace('.', '/')}': got " in said
@@ -51,7 +51,9 @@ def test_value_of_a_wrong_type_is_refused_by_its_name(name: str) -> None:
         ),
     ],
 )
-def test_refusal_says_what_is_wrong_and_what_is_right(values: dict[str, Any], said: str) -> None:
+def test_rejection_describes_the_problem_and_the_right_value(
+    values: dict[str, Any], said: str
+) -> None:
     assert said in rejection(values)
 
 
@@ -63,11 +65,9 @@ def test_refusal_says_what_is_wrong_and_what_is_right(values: dict[str, Any], sa
         ("rbac.clusterwide", "clusterwide"),
     ],
 )
-def test_value_that_does_not_exist_is_refused_since_it_would_do_nothing(
-    name: str, unknown: str
-) -> None:
+def test_unknown_value_is_rejected_since_it_would_have_no_effect(name: str, unknown: str) -> None:
     assert f"additional properties '{unknown}' not allowed" in rejection(nested(name, "x"))
 
 
-def test_chart_can_be_a_part_of_another_one() -> None:
+def test_chart_can_be_a_subchart() -> None:
     assert render({"global": {"region": "eu"}, "enabled": True}) == render()

@@ -1,4 +1,4 @@
-"""Every value does what it says, and is called and preset as dask-kubernetes documents it."""
+"""Every value has its documented effect, and the name and default of dask-kubernetes' chart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONTAINER: Steps = (*POD, "containers", 0)
 LABELS: Steps = ("metadata", "labels")
 VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 
-#: The chart of dask-kubernetes, by its documented table.
+#: The values of dask-kubernetes' chart, from its documented table.
 DOCUMENTED: dict[str, Any] = {
     "image.name": "ghcr.io/dask/dask-kubernetes-operator",
     "image.tag": "set-by-chartpress",
@@ -81,37 +81,37 @@ DOCUMENTED: dict[str, Any] = {
     "workerAllocation.size": None,
     "workerAllocation.delay": None,
 }
-#: The image is daskjob's own: that of dask-kubernetes would start another operator.
+#: The image is daskjob's: that of dask-kubernetes would start another operator.
 OURS = {"image.name": "daskjob-operator", "image.tag": ""}
 
 
 @dataclass(frozen=True)
 class Change:
-    """A value that is not the default, and what of the objects is to show it."""
+    """A value that is not the default, and where its effect must show in the objects."""
 
     name: str
     value: Any
-    #: An object, by its kind and the end of its name.
+    #: An object, given by its kind and the end of its name.
     kind: str
     path: Steps
     shown: Any
     suffix: str = ""
-    #: What has to be set for the value to matter.
+    #: Other values that must be set for this one to have an effect.
     given: dict[str, Any] = field(default_factory=dict)
 
 
 def in_pod(name: str, value: Any, *path: str | int) -> Change:
-    """Return a change that the pod shows as it is."""
+    """Return a change that shows unchanged in the pod."""
     return Change(name, value, "Deployment", (*POD, *path), value)
 
 
 def in_container(name: str, value: Any, *path: str | int) -> Change:
-    """Return a change that the container shows as it is."""
+    """Return a change that shows unchanged in the container."""
     return Change(name, value, "Deployment", (*CONTAINER, *path), value)
 
 
 def in_monitor(component: str, kind: str) -> list[Change]:
-    """Return the changes that a monitor shows."""
+    """Return the changes that show in a monitor."""
     block = f"metrics.{component}.{kind[0].lower()}{kind[1:]}"
     on = merged(nested(f"metrics.{component}.enabled", True), nested(f"{block}.enabled", True))
     endpoints = "endpoints" if kind == "ServiceMonitor" else "podMetricsEndpoints"
@@ -142,7 +142,7 @@ def in_monitor(component: str, kind: str) -> list[Change]:
 
 
 def in_extra(block: str, kind: str) -> list[Change]:
-    """Return the changes of what is beside the operator's own monitor."""
+    """Return the changes of the objects in addition to the operator's own monitor."""
     path = f"metrics.operator.{block}"
     on = merged(nested("metrics.operator.enabled", True), nested(f"{path}.enabled", True))
     enabled = nested("metrics.operator.enabled", True)
@@ -234,7 +234,7 @@ def test_values_are_those_whose_effect_is_tested() -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-def test_value_changes_what_it_says(change: Change) -> None:
+def test_value_has_its_documented_effect(change: Change) -> None:
     before = render(change.given)
     after = render(merged(change.given, nested(change.name, change.value)))
     assert at(find(after, change.kind, change.suffix), *change.path) == change.shown
@@ -282,7 +282,7 @@ def test_operator_is_scraped_by_the_labels_and_the_port_of_its_pod() -> None:
     assert port in [one["name"] for one in operator(found)["ports"]]
 
 
-def test_service_account_that_is_not_created_is_the_one_that_is_named_or_the_default() -> None:
+def test_service_account_is_the_named_or_the_default_one_if_none_is_created() -> None:
     account = (*POD, "serviceAccountName")
     values: dict[str, Any] = {"serviceAccount": {"create": False}}
     assert at(find(render(values), "Deployment"), *account) == "default"
@@ -292,7 +292,7 @@ def test_service_account_that_is_not_created_is_the_one_that_is_named_or_the_def
     assert at(find(found, "ClusterRoleBinding"), "subjects", 0, "name") == "mine"
 
 
-def test_release_that_has_the_name_of_the_chart_does_not_say_it_twice() -> None:
+def test_release_with_the_name_of_the_chart_does_not_repeat_it() -> None:
     found = render({"nameOverride": "rel"})
     assert at(find(found, "Deployment"), "metadata", "name") == "rel"
 
@@ -309,7 +309,7 @@ def test_user_id_may_be_left_to_the_cluster() -> None:
     assert "runAsUser" not in operator(render({"securityContext": {"runAsUser": None}}))
 
 
-def test_notes_say_where_the_operator_watches_and_what_comes_next(tmp_path: Path) -> None:
+def test_notes_name_the_watched_namespaces_and_the_next_steps(tmp_path: Path) -> None:
     said = notes({}, tmp_path)
     assert "watches all namespaces" in said
     assert f"--namespace {NAMESPACE} rollout status deployment/rel-daskjob-operator" in said
@@ -323,12 +323,14 @@ def test_notes_of_a_namespaced_operator_name_its_namespaces(tmp_path: Path) -> N
     assert "kubectl --namespace a create" in said
 
 
-def test_notes_of_a_pattern_of_namespaces_take_it_for_no_name(tmp_path: Path) -> None:
+def test_notes_of_a_pattern_of_namespaces_do_not_use_it_as_a_name(tmp_path: Path) -> None:
     said = notes({"kopfArgs": ["--namespace=team-*"]}, tmp_path)
     assert "watches the namespace team-*." in said
     assert "  kubectl create --filename" in said
 
 
-def test_notes_say_who_has_to_get_rights_where_the_chart_makes_none(tmp_path: Path) -> None:
+def test_notes_name_the_service_account_that_needs_permissions_if_the_chart_creates_none(
+    tmp_path: Path,
+) -> None:
     said = notes({"rbac": {"create": False}}, tmp_path)
     assert f"{NAMESPACE}/rel-daskjob-operator has the rules in" in said

@@ -16,12 +16,12 @@ from tests.cluster.native import NativeCluster, NotUp, clusters
 from tests.cluster.packages import Missing, ensure_packages
 from tests.cluster.providers import Native
 
-#: The cluster that commands mean where none is named.
+#: The default cluster of commands.
 DEFAULT = os.environ.get("DASKJOB_CLUSTER_NAME", "dev")
 
 
 def main() -> int:
-    """Do what the command line says; return the exit code."""
+    """Run the command line; return the exit code."""
     arguments = _parser().parse_args()
     try:
         arguments.command(arguments)
@@ -36,12 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", default=DEFAULT, help="which cluster (%(default)s)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, summary in (
-        ("up", _up, "start the cluster, or see to it that it runs"),
-        ("down", _down, "end it; nothing of it stays"),
-        ("status", _status, "say what runs"),
+        ("up", _up, "start the cluster, unless it is running"),
+        ("down", _down, "stop it and remove everything"),
+        ("status", _status, "list running clusters and components"),
         ("env", _env, 'print lines for a shell: eval "$(make cluster-env)"'),
-        ("load-image", _load_image, "build an image of the project and give it to the node"),
-        ("fake-nodes", _fake_nodes, "add nodes that exist by name only"),
+        ("load-image", _load_image, "build an image of the project and load it into the node"),
+        ("fake-nodes", _fake_nodes, "add fake nodes, without machines behind them"),
         ("audit", _audit, "count the requests to the API server, by user, verb and resource"),
         ("tools", _tools, "build every program and image that clusters need"),
     ):
@@ -64,13 +64,13 @@ def _up(arguments: argparse.Namespace) -> None:
 
 def _down(arguments: argparse.Namespace) -> None:
     NativeCluster(arguments.name).down()
-    say(f"Cluster {arguments.name} is gone.")
+    say(f"Cluster {arguments.name} is removed.")
 
 
 def _status(arguments: argparse.Namespace) -> None:
     del arguments
     for cluster in clusters():
-        print(f"{cluster.name}: {'runs' if cluster.running else 'does not run'}")
+        print(f"{cluster.name}: {'running' if cluster.running else 'not running'}")
         print(f"  kubeconfig {cluster.kubeconfig}")
         for part in cluster.parts():
             print(f"  {part.name:25} pid {part.pid:<8} {part.memory_bytes / 2**20:6.0f} MiB")
@@ -110,7 +110,7 @@ def _tools(arguments: argparse.Namespace) -> None:
 def _running(arguments: argparse.Namespace) -> NativeCluster:
     cluster = NativeCluster(arguments.name)
     if not cluster.running:
-        raise NotUp(f"cluster {arguments.name} does not run; start it with: make cluster")
+        raise NotUp(f"cluster {arguments.name} is not running; start it with: make cluster")
     return cluster
 
 

@@ -1,8 +1,8 @@
-"""The API server as its administrator sees it, without a process for every request.
+"""Access to the API server as administrator, without a process for every request.
 
-kubectl needs 0.1 s of CPU before it asks for anything, and fixtures ask some thousand times in a
-run. One ``kubectl proxy`` knows how to reach the cluster, whatever its kubeconfig says; requests go
-to it through a socket that nobody else can open.
+kubectl uses 0.1 s of CPU before its first request, and fixtures make about a thousand in a run. One
+``kubectl proxy`` connects to the cluster, whatever its kubeconfig; requests go to it through a
+socket that other users cannot open.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import httpx
 
 Manifest = dict[str, Any]
 
-#: How long kubectl may take until it listens.
+#: Time limit until kubectl listens.
 START_SECONDS = 20.0
-#: How long an answer may take; a watch is quiet for as long as nothing happens.
+#: Time limit of a response; a watch is silent while nothing happens.
 ANSWER_SECONDS = 60.0
-#: All resources of all groups in one answer.
+#: Returns all resources of all groups in one response.
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
 class RequestRejected(Exception):
-    """The API server did not do it; with its answer."""
+    """The API server rejected a request; with its response."""
 
     def __init__(self, asked: str, code: int, said: str) -> None:
         super().__init__(f"{asked}: {code} {said}")
@@ -38,7 +38,7 @@ class RequestRejected(Exception):
 
 
 class Access:
-    """Requests to the API server; close it when the cluster is used no more."""
+    """Requests to the API server; close it when it is not needed any more."""
 
     def __init__(self, kubectl: list[str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="daskjob-access-"))
@@ -60,7 +60,7 @@ class Access:
         self._paths: dict[str, str] = {}
 
     def close(self) -> None:
-        """End the proxy."""
+        """Stop the proxy."""
         self._client.close()
         self._proxy.kill()
         self._proxy.wait()
@@ -74,12 +74,12 @@ class Access:
         body: Manifest | None = None,
         query: Mapping[str, str] | None = None,
     ) -> str:
-        """Return what the API server answers.
+        """Make a request and return the response.
 
         Raises
         ------
         Refused
-            It answered with an error.
+            The response is an error.
         """
         answer = self._client.request(method, path, json=body, params=query or None)
         if answer.is_error:
@@ -91,7 +91,7 @@ class Access:
         return dict(json.loads(self.request("GET", path, query=query)))
 
     def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Return an object; None where there is none of this name."""
+        """Return an object; ``None``: it does not exist."""
         try:
             return self.get(f"{self.path(kind, namespace)}/{name}")
         except RequestRejected as error:
@@ -106,28 +106,28 @@ class Access:
         return [{**kinds, **item} for item in found["items"]]
 
     def log(self, namespace: str, pod: str) -> str:
-        """Return what the only container of a pod has said."""
+        """Return the log of a pod's only container."""
         return self.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log")
 
     def path(self, kind: str, namespace: str) -> str:
-        """Return the path of a collection; its kind by any name that kubectl knows.
+        """Return the path of a collection; the kind may be any name that kubectl accepts.
 
         Raises
         ------
         LookupError
-            There is no such kind.
+            The kind does not exist.
         """
         known = kind.lower()
         if known not in self._paths:
             self._paths = self._discovered()
         if known not in self._paths:
-            raise LookupError(f"the API server knows no {kind}")
+            raise LookupError(f"the API server has no {kind}")
         return self._paths[known].format(namespace=namespace)
 
     def watched(self, kind: str, namespace: str, name: str, seconds: float) -> Iterator[Manifest]:
-        """Yield an object as it is, and whenever it changes, until the time is over.
+        """Yield an object's current state, and each change, until the time is over.
 
-        Its last state comes once more when it is deleted.
+        When it is deleted, its last state is yielded again.
         """
         path, give_up = self.path(kind, namespace), time.monotonic() + seconds
         while (left := give_up - time.monotonic()) > 0:
@@ -141,7 +141,7 @@ class Access:
             except (httpx.TransportError, RequestRejected) as error:
                 if isinstance(error, RequestRejected) and error.code < 500:
                     raise
-                # The API server is away for a moment: it is asked again.
+                # The API server is briefly unavailable: retry.
             time.sleep(0.1)
 
     def _one_watch(self, path: str, query: dict[str, str], seconds: float) -> Iterator[Manifest]:
@@ -155,7 +155,7 @@ class Access:
                 yield change["object"]
 
     def _discovered(self) -> dict[str, str]:
-        """Return the paths of collections by all names of their kinds; who comes first has it."""
+        """Return the paths of collections by all names of their kinds; the first one wins."""
         found: dict[str, str] = {}
         for root in ("/api", "/apis"):
             answer = self._client.get(root, headers={"Accept": DISCOVERY})

@@ -1,4 +1,4 @@
-"""Who asked the API server for what: exact counts from its audit log."""
+"""Requests to the API server: exact counts from its audit log."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _DECISION = "authorization.k8s.io/decision"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that the API server got."""
+    """A request that the API server received."""
 
     user: str
     verb: str
-    #: ``pods``, ``pods/status``; a path where it is about no resource.
+    #: ``pods``, ``pods/status``; a path for a request about no resource.
     resource: str
     namespace: str
     name: str
-    #: The status code of the answer; 0 while there is none.
+    #: The status code of the response; 0 until there is one.
     code: int
     user_agent: str
-    #: When it came, as text that sorts (RFC 3339 with microseconds).
+    #: Its time, as sortable text (RFC 3339 with microseconds).
     received: str
     uri: str
-    #: Whether the asker had the right to ask that; what admission or a quota thought is no matter.
+    #: Whether authorization allowed it, whatever admission or a quota decided.
     allowed: bool = True
 
     @property
     def group(self) -> str:
-        """The API group; empty for the core's."""
+        """The API group; empty for the core group."""
         parts = self.uri.partition("?")[0].split("/")
         return parts[2] if parts[1:2] == ["apis"] and len(parts) > 2 else ""
 
@@ -42,7 +42,7 @@ class Request:
 
     @property
     def writes(self) -> bool:
-        """Whether it could change something."""
+        """Whether it may change something."""
         return self.verb in ("create", "update", "patch", "delete", "deletecollection")
 
 
@@ -53,11 +53,11 @@ class AuditLog:
         self.path = path
 
     def end(self) -> int:
-        """Return where the log ends at this moment."""
+        """Return the current end of the log."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def since(self, position: int) -> list[Request]:
-        """Return every request that was logged from a position on, each once, in their order."""
+        """Return every request that was logged from a position on, each once, in order."""
         found: dict[str, Request] = {}
         for entry in self._entries(position):
             # A watch has two entries: when it starts, and when it ends.
@@ -65,7 +65,7 @@ class AuditLog:
         return sorted(found.values(), key=lambda request: request.received)
 
     def each(self) -> Iterator[Request]:
-        """Yield what was logged from the first request on; a watch comes twice."""
+        """Yield all logged requests; a watch is yielded twice."""
         return map(_request, self._entries(0))
 
     def _entries(self, position: int) -> Iterator[dict[str, Any]]:
@@ -74,7 +74,7 @@ class AuditLog:
         with self.path.open("rb") as log:
             log.seek(position)
             for line in log:
-                # The last line may still be on its way.
+                # The last line may be incomplete.
                 if line.endswith(b"\n"):
                     yield json.loads(line)
 

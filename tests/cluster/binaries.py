@@ -1,8 +1,8 @@
 """Kubernetes' own programs, built from their Go modules and kept in the cache.
 
-``tools/go.mod`` and ``go.sum`` pin what is built. It is one module, of versions that go with each
-other, so that what several programs have in common is compiled once: Kubernetes, and the etcd,
-CoreDNS, Helm and kwok of its time.
+``tools/go.mod`` and ``go.sum`` pin the versions. It is one module with compatible versions, so that
+packages common to several programs are compiled once: Kubernetes, with etcd, CoreDNS, Helm and kwok
+of the same time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tests.cluster.cache import input_hash, kept, say
 from tests.cluster.packages import Missing
 
 TOOLS = Path(__file__).parent / "tools"
-#: What the module asks for.
+#: The Go version that the module requires.
 GO_MINIMUM = (1, 24)
-#: How long a build may be silent to whoever waits for it.
+#: The longest silence of a build before it reports its progress.
 PROGRESS_SECONDS = 30.0
-#: How long it usually takes.
+#: Its usual duration.
 USUAL_MINUTES = 10
-#: The programs, by the packages that they are built from.
+#: The programs, and the packages from which they are built.
 PROGRAMS = {
     "coredns": "./coredns",
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -39,13 +39,13 @@ PROGRAMS = {
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "kwok": "sigs.k8s.io/kwok/cmd/kwok",
 }
-#: The folder beside the programs with the rules that kwok brings along.
+#: The folder, next to the programs, with kwok's own rules.
 KWOK_STAGES = "stages"
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One place of kwok's source that is built otherwise than it was published."""
+    """One patch of kwok's published source."""
 
     path: str
     published: str
@@ -54,8 +54,8 @@ class Edit:
 
 KWOK = "sigs.k8s.io/kwok"
 KWOK_EDITS = (
-    # A kubelet takes away the pod of a uid. kwok takes away whatever has the name by now, and asks
-    # twice when a pod changes while it ends: the pod that follows under the name then vanishes.
+    # A kubelet deletes the pod of a uid. kwok deletes the pod that has the name at that time, and
+    # does so twice when a pod changes while it ends: a new pod of the same name then vanishes.
     Edit(
         "pkg/kwok/controllers/pod_controller.go",
         "Delete(ctx, pod.Name, deleteOpt)",
@@ -63,7 +63,7 @@ KWOK_EDITS = (
         "GracePeriodSeconds: deleteOpt.GracePeriodSeconds,"
         " Preconditions: metav1.NewUIDPreconditions(string(pod.UID))})",
     ),
-    # Since 1.34, Kubernetes knows no such annotation any more.
+    # Kubernetes does not have this annotation any more since 1.34.
     Edit(
         "pkg/utils/informer/informer.go",
         """\
@@ -80,18 +80,18 @@ metav1.InitialEventsListBlueprintAnnotationKey)
 
 
 def binary(name: str) -> Path:
-    """Return the path of a program, built now where it never was.
+    """Return the path of a program, built first if it is missing.
 
     Raises
     ------
     Missing
-        Go is not there, is too old, or could not build it.
+        Go is missing or too old, or the build failed.
     """
     return build_all() / name
 
 
 def build_all() -> Path:
-    """Return the folder with all programs, built now where they never were."""
+    """Return the folder with all programs, built first if it is missing."""
     key = input_hash(TOOLS, " ".join(_flags()), str(PROGRAMS), str(KWOK_EDITS))
     return kept("programs", key, _build)
 
@@ -102,7 +102,7 @@ def _flags() -> list[str]:
 
 
 def _stamps() -> str:
-    """Return what tells Kubernetes its version: else clients and kubelet refuse each other."""
+    """Return the flags that set Kubernetes' version: clients and kubelet check it."""
     text = (TOOLS / "go.mod").read_text()
     found = re.search(r"k8s\.io/kubernetes (v1\.(\d+)\.\d+)", text)
     assert found, f"{TOOLS / 'go.mod'} names no version of k8s.io/kubernetes"
@@ -130,8 +130,8 @@ def _build(folder: Path) -> None:
 
 
 def _source(go: str, module: str, environment: dict[str, str]) -> Path:
-    """Return the folder in which Go has the source of a module."""
-    # The folder's name is known before anything is in it.
+    """Return the folder of a module's source in Go's cache."""
+    # The folder's name is known before it is filled.
     subprocess.run([go, "mod", "download", module], cwd=TOOLS, env=environment, check=True)
     command = [go, "list", "-m", "-f", "{{.Dir}}", module]
     where = subprocess.check_output(command, cwd=TOOLS, env=environment, text=True)
@@ -139,23 +139,23 @@ def _source(go: str, module: str, environment: dict[str, str]) -> Path:
 
 
 def _copy(source: Path, folder: Path, pattern: str) -> None:
-    """Copy the files below a folder that a pattern names."""
+    """Copy the files below a folder that match a pattern."""
     for path in (path for path in source.glob(pattern) if path.is_file()):
         copy = folder / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        # Its text alone: the module cache is read-only, and so would a copied file be.
+        # Only its text: the module cache is read-only, and a copied file would be, too.
         copy.write_bytes(path.read_bytes())
 
 
 def _edited(kwok: Path, folder: Path) -> list[str]:
-    """Return the flags for ``go build`` to read a copy of kwok's source, with the edits in it."""
+    """Return the flags for ``go build`` to use a patched copy of kwok's source."""
     copy = folder / "source"
     _copy(kwok, copy, "**/*")
     for edit in KWOK_EDITS:
         file = copy / edit.path
         text = file.read_text()
         if text.count(edit.published) != 1:
-            raise Missing(f"{kwok / edit.path} reads otherwise: is {edit} needed?")
+            raise Missing(f"{kwok / edit.path} has changed: is {edit} still needed?")
         file.write_text(text.replace(edit.published, edit.built))
     for name in ("go.mod", "go.sum"):
         (folder / name).write_bytes((TOOLS / name).read_bytes())
@@ -165,7 +165,7 @@ def _edited(kwok: Path, folder: Path) -> list[str]:
 
 
 def _run(command: list[str], environment: dict[str, str]) -> None:
-    """Run ``go build -v``, which names every package that it has compiled."""
+    """Run ``go build -v``, which prints every package that it has compiled."""
     lines: list[str] = []
     told = time.monotonic()
     with subprocess.Popen(

@@ -1,7 +1,7 @@
-"""What is built once and kept outside the checkout: binaries and images, by a hash of their inputs.
+"""The cache outside the checkout: binaries and images, each built once, by a hash of their inputs.
 
-A folder whose name has the hash is complete as soon as it exists: it is filled under another name
-and renamed. Two builds of the same thing never run at once; the second one waits for the first.
+A folder with the hash in its name is complete as soon as it exists: it is filled under another name
+and renamed. Two builds of the same inputs never run at once; the second one waits for the first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return the project's cache: the one in which ``scripts/venv`` keeps its environments."""
+    """Return the project's cache folder, which ``scripts/venv`` uses as well."""
     named = os.environ.get("DASKJOB_CACHE") or os.environ.get("XDG_CACHE_HOME")
     if not named:
         home = os.environ.get("HOME")
@@ -27,12 +27,12 @@ def cache_folder() -> Path:
 
 
 def say(words: str) -> None:
-    """Tell whoever waits what goes on; standard output is for results."""
+    """Print progress to standard error; standard output is for results."""
     print(words, file=sys.stderr, flush=True)
 
 
 def input_hash(*parts: str | bytes | Path) -> str:
-    """Return 16 hex digits of texts and files; a folder stands for every file below it."""
+    """Return a hash of texts and files, 16 hex digits; a folder stands for all files below it."""
     digest = hashlib.sha256()
     for part in parts:
         for piece in _pieces(part):
@@ -53,7 +53,7 @@ def _pieces(part: str | bytes | Path) -> Iterator[bytes]:
 
 @contextmanager
 def exclusive(name: str) -> Iterator[None]:
-    """Hold the lock of this name in the cache; wait, and say so, while somebody else has it."""
+    """Hold the lock of this name in the cache; if another process has it, print that and wait."""
     folder = cache_folder() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("w") as lock:
@@ -66,7 +66,7 @@ def exclusive(name: str) -> Iterator[None]:
 
 
 def kept(name: str, key: str, make: Callable[[Path], None]) -> Path:
-    """Return the folder ``<name>-<key>`` of the cache, filled by ``make`` where it is missing."""
+    """Return the folder ``<name>-<key>`` of the cache, filled by ``make`` if it is missing."""
     folder = cache_folder() / f"{name}-{key}"
     if folder.is_dir():
         return folder

@@ -1,7 +1,7 @@
-"""What runs in a native cluster: each program with its arguments and configuration.
+"""The components of a native cluster: each program with its arguments and configuration.
 
-One function a component, which returns the unit that the supervisor starts and writes the files
-that it reads. The ports are Kubernetes' own, since every cluster has its own network namespace.
+One function per component, which writes its configuration files and returns the unit for the
+supervisor. The ports are Kubernetes' defaults, since every cluster has its own network namespace.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tests.cluster.packages import program
 from tests.cluster.pki import Pki
 
 NODE = "node-1"
-#: kubelet and friends know it by this name everywhere.
+#: The name of the node in all components.
 DOMAIN = "cluster.local"
 ETCD = "127.0.0.1:2379"
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A component: how it is started, and what must be there before."""
+    """A component: its command, and the files and ports that it needs."""
 
     name: str
     argv: list[str]
@@ -36,11 +36,11 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """Where a cluster's files are, and its addresses."""
+    """The paths of a cluster's files, and its addresses."""
 
     folder: Path
     network: Network
-    #: The control group below which the kubelet makes those of the pods.
+    #: The control group below which the kubelet creates those of the pods.
     cgroup: str
 
     @property
@@ -50,12 +50,12 @@ class Platform:
 
     @property
     def audit_log(self) -> Path:
-        """What the API server writes a line to for every request."""
+        """The audit log of the API server: a line for every request."""
         return self.folder / "audit.log"
 
     @property
     def containerd_socket(self) -> Path:
-        """Where containerd listens."""
+        """The socket of containerd."""
         return self.folder / "containerd.sock"
 
     @property
@@ -79,7 +79,7 @@ class Platform:
         return self.write(name, json.dumps(value, indent=1))
 
 
-#: Who speaks to the API server, and as whom.
+#: The clients of the API server, and their users.
 USERS = {
     "admin": "/O=system:masters/CN=admin",
     "kube-controller-manager": "/CN=system:kube-controller-manager",
@@ -92,14 +92,14 @@ USERS = {
 
 
 def make_identities(platform: Platform) -> None:
-    """Make the certificates of everybody, and kubeconfigs with them."""
+    """Create the certificates and kubeconfigs of all components."""
     pki, network = platform.pki, platform.network
     pki.make_authority()
     names = ["localhost", "kubernetes.default.svc", "kubernetes.default"]
     addresses = ["127.0.0.1", network.node, network.kubernetes_service, *names]
     pki.issue("apiserver", "/CN=kube-apiserver", addresses)
     for user, subject in USERS.items():
-        # The kubelet listens too, for logs and exec.
+        # The kubelet also listens, for logs and exec.
         pki.issue(user, subject, [network.node, NODE] if user == "kubelet" else ())
         platform.kubeconfig(user).touch(mode=0o600)
         platform.kubeconfig(user).write_text(_kubeconfig(platform, user))
@@ -127,7 +127,7 @@ def _kubeconfig(platform: Platform, user: str) -> str:
 
 
 def etcd(platform: Platform) -> Unit:
-    """The store. It does not wait for the disk: a test's cluster need not survive a power cut."""
+    """The store, without fsync: a test's cluster need not survive a power failure."""
     peer = "http://127.0.0.1:2380"
     return Unit(
         "etcd",
@@ -147,7 +147,7 @@ def etcd(platform: Platform) -> Unit:
 
 
 def kube_apiserver(platform: Platform) -> Unit:
-    """The API server, with an audit log that has every request exactly."""
+    """The API server, with an audit log of every request."""
     pki = platform.pki
     policy = {
         "apiVersion": "audit.k8s.io/v1",
@@ -178,7 +178,7 @@ def kube_apiserver(platform: Platform) -> Unit:
             "--kubelet-preferred-address-types=InternalIP",
             f"--audit-policy-file={platform.write_json('audit-policy.json', policy)}",
             f"--audit-log-path={platform.audit_log}",
-            # In megabytes: a log that is rotated away could not be counted.
+            # In megabytes: requests in a rotated log would not be counted.
             "--audit-log-maxsize=100000",
             "--v=1",
         ],
@@ -187,7 +187,7 @@ def kube_apiserver(platform: Platform) -> Unit:
 
 
 def kube_controller_manager(platform: Platform) -> Unit:
-    """The controllers, among them garbage collection."""
+    """The controllers, including garbage collection."""
     pki, config = platform.pki, str(platform.kubeconfig("kube-controller-manager"))
     return Unit(
         "kube-controller-manager",
@@ -209,7 +209,7 @@ def kube_controller_manager(platform: Platform) -> Unit:
 
 
 def kube_scheduler(platform: Platform) -> Unit:
-    """The scheduler of pods."""
+    """The scheduler."""
     config = str(platform.kubeconfig("kube-scheduler"))
     return Unit(
         "kube-scheduler",
@@ -251,7 +251,7 @@ state = "{platform.folder / "containerd-state"}"
 
 
 def _cni(platform: Platform) -> str:
-    """The pods' network: one bridge, made beforehand since the cluster's DNS listens on it."""
+    """The pods' network: one bridge, created beforehand since the cluster's DNS listens on it."""
     ranges = [[{"subnet": platform.network.pods, "gateway": platform.network.gateway}]]
     bridge = {
         "type": "bridge",
@@ -271,7 +271,7 @@ def _cni(platform: Platform) -> str:
 
 
 def kubelet(platform: Platform) -> Unit:
-    """The kubelet of the one real node."""
+    """The kubelet of the only real node."""
     resolv = platform.write("resolv.conf", f"nameserver {platform.network.gateway}\n")
     config = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -293,7 +293,7 @@ def kubelet(platform: Platform) -> Unit:
         "resolvConf": resolv,
         "maxPods": 240,
         "podLogsDir": str(platform.folder / "pod-logs"),
-        # Pods' logs and files must not be evicted for a disk that others fill.
+        # Pods must not be evicted because other programs fill the disk.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
     }
@@ -308,13 +308,13 @@ def kubelet(platform: Platform) -> Unit:
             f"--node-ip={platform.network.node}",
             "--node-labels=daskjob.test/node=real",
         ],
-        # Without containerd it gives up; without the API server it waits for its next try.
+        # Without containerd it exits; without the API server it waits before it retries.
         after=(str(platform.containerd_socket), platform.api_server),
     )
 
 
 def kube_proxy(platform: Platform) -> Unit:
-    """What makes Services' addresses work."""
+    """The proxy for the addresses of Services."""
     config = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -322,7 +322,7 @@ def kube_proxy(platform: Platform) -> Unit:
         "mode": "iptables",
         "clusterCIDR": platform.network.pods,
         "hostnameOverride": NODE,
-        # The machine's own settings are not ours to change.
+        # Do not change the machine's settings.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s"}
         | {"tcpCloseWaitTimeout": "0s"},
     }
@@ -334,7 +334,7 @@ def kube_proxy(platform: Platform) -> Unit:
 
 
 def coredns(platform: Platform) -> Unit:
-    """The cluster's DNS. It caches nothing: a name exists as soon as its Service does."""
+    """The cluster's DNS, without a cache: a name exists as soon as its Service does."""
     corefile = f"""\
 .:53 {{
     bind {platform.network.gateway}

@@ -1,8 +1,8 @@
-"""Nodes that exist by name only, and pods on them that run by word only: kwok, for scale.
+"""Fake nodes, and fake pods on them that only have a status: kwok, for scale.
 
-What becomes of those pods is in ``stages.yaml``; a test has a pod end by annotations.
+The life cycle of those pods is in ``stages.yaml``; a test ends a pod with annotations.
 
-Real and fake nodes live side by side. Fake ones have a taint: a pod goes there only if it
+A cluster has real and fake nodes. Fake ones have a taint: a pod is scheduled there only if it
 tolerates it and selects them by their label (`fake_placement`).
 """
 
@@ -19,17 +19,17 @@ from tests.cluster.cache import input_hash
 LABEL = "daskjob.test/node"
 NAME_PREFIX = "fake-"
 ANNOTATION = "kwok.x-k8s.io/node"
-#: kwok's own rules for nodes; ours say what pods do.
+#: kwok's own rules for nodes; those for pods are ours.
 STAGES = ("node/fast/*.yaml", "node/heartbeat-with-lease/*.yaml")
 OUR_STAGES = Path(__file__).with_name("stages.yaml")
-#: After what time a pod ends by itself, as ``500ms``.
+#: The time after which a pod ends by itself, as ``500ms``.
 ENDS_AFTER = "daskjob.test/ends-after"
-#: How many attempts of a job fail; the pods of later ones succeed.
+#: The number of failing attempts of a job; the pods of later ones succeed.
 FAILURES = "daskjob.test/failures"
 
 
 def node(number: int) -> dict[str, Any]:
-    """Return a fake node that has room for 10,000 pods."""
+    """Return a fake node with room for 10,000 pods."""
     room = {"cpu": "10000", "memory": "100Ti", "pods": "10000", "ephemeral-storage": "100Ti"}
     name = f"{NAME_PREFIX}{number}"
     return {
@@ -46,7 +46,7 @@ def node(number: int) -> dict[str, Any]:
 
 
 def fake_placement() -> dict[str, Any]:
-    """Return what a PodSpec needs to be placed on fake nodes."""
+    """Return the fields of a PodSpec that place it on fake nodes."""
     return {
         "nodeSelector": {LABEL: "fake"},
         "tolerations": [{"key": LABEL, "operator": "Exists", "effect": "NoSchedule"}],
@@ -54,7 +54,7 @@ def fake_placement() -> dict[str, Any]:
 
 
 def kwok_command(kubeconfig: Path, folder: Path) -> list[str]:
-    """Return how kwok is started for the fake nodes of a cluster; its stages go to the folder."""
+    """Return kwok's command for a cluster's fake nodes, and write its stages to the folder."""
     kwok = binary("kwok")
     documents = [
         path.read_text()
@@ -69,14 +69,14 @@ def kwok_command(kubeconfig: Path, folder: Path) -> list[str]:
         str(kwok),
         f"--kubeconfig={kubeconfig}",
         f"--manage-nodes-with-annotation-selector={ANNOTATION}=fake",
-        # Without Leases every node is lost after 40 s, for a moment, and with it all pods on it.
+        # Without Leases, each node is briefly lost after 40 s, with all its pods.
         "--node-lease-duration-seconds=40",
         f"--config={config}",
     ]
 
 
 def nodes_manifest(count: int) -> str:
-    """Return the manifest of so many fake nodes."""
+    """Return the manifest of this many fake nodes."""
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(_nodes(count))})
 
 

@@ -1,9 +1,9 @@
 """Container images for tests, built on this machine without a registry.
 
-An image's tag is the hash of all that goes into it, so a node that has the image has the right
-one; its archive is what a node imports. Where a Docker engine answers, Docker builds, from Python's
-official image. Elsewhere buildah does, as root, with a storage of its own, from a Debian that
-mmdebstrap makes of the machine's own package sources.
+An image's tag is the hash of all its inputs, so an image on a node is never outdated; nodes import
+its archive. If a Docker engine answers, Docker builds, from Python's official image. Otherwise
+buildah does, as root, with its own storage, from a Debian that mmdebstrap installs from the
+machine's package sources.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from tests.cluster.packages import PROGRAMS, SEARCHED, Missing, program
 
 ROOT = Path(__file__).parents[2]
 PAUSE_SOURCE = Path(__file__).with_name("pause.c")
-#: No name below .test is ever found (RFC 6761): a node that lacks an image asks nobody for it.
+#: Names below .test never resolve (RFC 6761): a node without an image cannot pull another one.
 HOST = "daskjob.test"
-#: How many archives of an image are kept, those used last; the largest have half a gigabyte.
+#: The number of archives of an image to keep, most recently used first; the largest have 0.5 GB.
 KEPT_ARCHIVES = 3
-#: How many steps of builds buildah keeps; a change of the operator's code adds eight.
+#: The number of build steps that buildah keeps; a change of the operator's code adds eight.
 KEPT_STEPS = 300
-#: How much of a failed build's output is shown.
+#: The length of a failed build's output in the error.
 LOG_LINES = 25
 
 
 class BuildFailed(Missing):
-    """An image could not be built; with the end of what was said, and where all of it is."""
+    """An image could not be built; the message has the end of the log, and its path."""
 
     def __init__(self, program: str, code: int, log: Path) -> None:
         end = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-        super().__init__(f"{program} exited with {code}. {log} is its whole log; the end:\n{end}")
+        super().__init__(f"{program} exited with {code}. Its log is {log}, which ends with:\n{end}")
         self.log = log
 
 
@@ -57,9 +57,9 @@ class BuildFailed(Missing):
 class Image:
     """An image that has been built."""
 
-    #: What pods call it, with ``imagePullPolicy: IfNotPresent``.
+    #: Its name in pods, with ``imagePullPolicy: IfNotPresent``.
     reference: str
-    #: All of it in one file, as ``docker save`` writes it.
+    #: The archive, in the format of ``docker save``.
     archive: Path
 
     def push(self, registry: str) -> str:
@@ -78,14 +78,14 @@ class Image:
 
 
 def image(name: str, root: Path = ROOT) -> Image:
-    """Return the image ``dask`` or ``operator`` of a checkout, built now where it never was.
+    """Return the image ``dask`` or ``operator`` of a checkout, built first if it is missing.
 
     Raises
     ------
     BuildFailed
         A step of it failed.
     Missing
-        A program that is needed is not on this machine.
+        A required program is not on this machine.
     """
     return built(recipe(name, root))
 
@@ -96,7 +96,7 @@ def pause() -> Image:
 
 
 def missing_programs() -> list[str]:
-    """Return the Debian packages that are needed here to build images, and not installed."""
+    """Return the Debian packages that image builds need and that are not installed."""
     needed = ["gcc", "/usr/include/stdio.h"]
     if not docker_answers():
         needed += ["buildah", "mmdebstrap"]
@@ -106,7 +106,7 @@ def missing_programs() -> list[str]:
 
 @cache
 def docker_answers() -> bool:
-    """Say whether a Docker engine answers; a client alone builds nothing."""
+    """Return whether a Docker engine answers; a client alone cannot build."""
     docker = shutil.which("docker")
     if docker is None:
         return False
@@ -117,33 +117,33 @@ def docker_answers() -> bool:
     return done.returncode == 0
 
 
-# What goes into an image
+# Inputs of images
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What goes into an image: two that differ in anything have different references."""
+    """The inputs of an image; any difference gives another reference."""
 
     name: str
     dockerfile: str
     #: Values of the Dockerfile's arguments.
     arguments: Mapping[str, str] = field(default_factory=dict)
-    #: Files and folders of the build's context, by their names there.
+    #: Files and folders of the build context, by their names there.
     files: Mapping[str, Path] = field(default_factory=dict)
-    #: Makes one more file of the context, the one that the Dockerfile adds.
+    #: Creates one more file of the context, which the Dockerfile adds.
     make: Callable[[Path, Log], None] | None = None
-    #: What `make` goes by.
+    #: The inputs of `make`.
     made_of: tuple[str | Path, ...] = ()
-    #: The image that it starts from, where that is one of ours.
+    #: The base image, if it is one of ours.
     base: Recipe | None = None
-    #: Whether a build goes on from the first step that changed since an earlier one.
+    #: Whether a build reuses the steps of earlier builds until the first changed one.
     in_steps: bool = False
 
     @cached_property
     def key(self) -> str:
-        """The hash of all that went into it when this was first asked.
+        """The hash of all inputs at the first access.
 
-        Who edits a file while an image is built still gets the name that the image was built with.
+        So the name matches the built image even if a file is edited during the build.
         """
         texts = [self.dockerfile, *(f"{name}={text}" for name, text in self.arguments.items())]
         files = [part for name, path in self.files.items() for part in (name, path)]
@@ -151,11 +151,11 @@ class Recipe:
 
     @property
     def reference(self) -> str:
-        """What the image is called."""
+        """The name and tag of the image."""
         return f"{HOST}/{self.name}:{self.key}"
 
     def fill(self, context: Path, log: Log) -> None:
-        """Make the folder that the build starts from."""
+        """Fill the build context."""
         context.mkdir()
         (context / "Dockerfile").write_text(self.dockerfile)
         for name, path in self.files.items():
@@ -168,7 +168,7 @@ class Recipe:
 
 
 def recipe(name: str, root: Path = ROOT) -> Recipe:
-    """Return what goes into the image ``dask`` or ``operator`` of a checkout."""
+    """Return the recipe of the image ``dask`` or ``operator`` of a checkout."""
     dockerfile = (root / "images" / name / "Dockerfile").read_text()
     base = None if docker_answers() else base_recipe()
     minor = ".".join(map(str, sys.version_info[:2]))
@@ -188,9 +188,9 @@ def _needed_by_examples(root: Path) -> list[str]:
 
 
 def pinned(*requirements: str) -> list[str]:
-    """Return packages and all that they need, as ``name==version`` of what is installed here.
+    """Return packages and their dependencies as ``name==version``, as installed here.
 
-    A client and its cluster have to agree in the versions of what they exchange.
+    Clients and clusters need the same versions of the packages whose objects they exchange.
     """
     found: dict[str, str] = {}
     pending = [Requirement(text) for text in requirements]
@@ -216,22 +216,22 @@ DEBIAN = "bookworm"
 DEBIAN_DOCKERFILE = "FROM scratch\nADD rootfs.tar /\n"
 DEBIAN_OPTIONS = (
     "--variant=essential",
-    # What the official python:slim has; libstdc++ is what compiled wheels link to.
+    # The same as in the official python:slim; compiled wheels need libstdc++.
     "--include=ca-certificates,libstdc++6,netbase,python3,python3-venv,tzdata",
-    # Else a package that merges /usr brings 70 MB of Perl.
+    # Otherwise a package that merges /usr installs 70 MB of Perl.
     "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
     "--skip=output/dev",
     *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")),
-    # What tells of the machine and of where packages came from.
+    # Remove data about the machine and the package sources.
     '--customize-hook=cd "$1" && rm -rf etc/hostname etc/resolv.conf etc/apt/sources.list*'
     " etc/apt/apt.conf.d/99mmdebstrap var/log/* var/cache/debconf/*-old var/lib/dpkg/*-old",
 )
-#: Left out with all that is in them, but a container's runtime mounts something there.
+#: Excluded with their content; the empty folders stay, since a container's runtime mounts on them.
 EMPTY_FOLDERS = ("dev",)
 
 
 def base_recipe() -> Recipe:
-    """Return what goes into Debian with Python; its Python is 3.11."""
+    """Return the recipe of Debian with Python 3.11."""
     made_of = (DEBIAN, *DEBIAN_OPTIONS, *EMPTY_FOLDERS)
     return Recipe("base", DEBIAN_DOCKERFILE, make=_debian, made_of=made_of)
 
@@ -248,14 +248,14 @@ def _debian(context: Path, log: Log) -> None:
 
 
 def _apt_settings() -> Iterator[str]:
-    """Yield the settings by which apt reaches its sources on this machine: proxies and the like."""
+    """Yield the settings of apt for access to its sources on this machine, such as proxies."""
     for line in _output("apt-config", "dump", "--format", '%F "%v";%n', "Acquire").splitlines():
         if re.match(r"Acquire::(https?::|Check-|Retries)", line):
             yield line
 
 
 def debian_sources() -> list[str]:
-    """Return where this machine gets Debian's packages from; none if it is another Debian."""
+    """Return this machine's sources of Debian packages; none if it is another release."""
     form = "$(ORIGIN) $(RELEASE) $(REPO_URI) $(RELEASE) $(COMPONENT)"
     listed = _output("apt-get", "indextargets", "--format", form, "Created-By: Packages")
     suites = "|".join((DEBIAN, f"{DEBIAN}-updates", f"{DEBIAN}-security"))
@@ -268,7 +268,7 @@ PAUSE_DOCKERFILE = 'FROM scratch\nCOPY pause /\nUSER 65535:65535\nENTRYPOINT ["/
 
 
 def pause_recipe(source: Path = PAUSE_SOURCE) -> Recipe:
-    """Return what goes into the image of the process that holds a pod's namespaces."""
+    """Return the recipe of the image of the process that holds a pod's namespaces."""
 
     def make(context: Path, log: Log) -> None:
         log.run(program("gcc"), *PAUSE_FLAGS, "-o", str(context / "pause"), str(source))
@@ -280,14 +280,14 @@ def pause_recipe(source: Path = PAUSE_SOURCE) -> Recipe:
 
 
 def built(recipe: Recipe) -> Image:
-    """Return the image of a recipe, built now where it never was.
+    """Return the image of a recipe, built first if it is missing.
 
     Raises
     ------
     BuildFailed
         A step of it failed.
     Missing
-        A program that is needed is not on this machine.
+        A required program is not on this machine.
     """
     folder = kept(f"image-{recipe.name}", recipe.key, lambda new: _build(recipe, new))
     os.utime(folder)
@@ -320,7 +320,7 @@ def _build(recipe: Recipe, folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Build:
-    """A build on its way, in a folder of its own."""
+    """A build in progress, in its own folder."""
 
     recipe: Recipe
     base: Image | None
@@ -346,7 +346,7 @@ class _Build:
 
     def by_buildah(self, *options: str) -> None:
         reference, in_steps = self.recipe.reference, self.recipe.in_steps
-        # As plain processes (chroot), since that works inside a container too.
+        # As plain processes (chroot), since that also works inside a container.
         fixed = ("--isolation=chroot", "--pull=never", "--force-rm", f"--tag={reference}")
         with _buildah(self.log) as buildah:
             if self.base:
@@ -355,12 +355,12 @@ class _Build:
             buildah.run("bud", *fixed, steps, *options, str(self.context))
             buildah.run("push", reference, f"docker-archive:{self.archive}:{reference}")
             if self.base and not in_steps:
-                # Nothing starts from it, and nothing goes on from its steps.
+                # No image is based on it, and its steps are not reused.
                 buildah.run("rmi", reference)
 
 
 def _forget_old_archives(name: str) -> None:
-    """Remove the archives of an image that were not used for the longest time."""
+    """Remove the least recently used archives of an image."""
     folders = [path for path in cache_folder().glob(f"image-{name}-*") if path.suffix != ".new"]
     folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
     for folder in folders[KEPT_ARCHIVES - 1 :]:
@@ -369,7 +369,7 @@ def _forget_old_archives(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The file in which a build's output is, to be shown where the build fails."""
+    """The log file of a build, which is shown if the build fails."""
 
     path: Path
 
@@ -379,9 +379,9 @@ class Log:
         Raises
         ------
         BuildFailed
-            It did not end with 0.
+            It did not exit with 0.
         """
-        # Docker before 23 has to be told to use BuildKit, which knows secrets.
+        # Docker before 23 uses BuildKit, which supports secrets, only on request.
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
         with self.path.open("a") as log:
             log.write(f"$ {shlex.join(command)}\n")
@@ -400,7 +400,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class _Buildah:
-    """buildah with a storage below the cache; what is in it can be lost at any time."""
+    """buildah with a storage below the cache; its content may be lost at any time."""
 
     command: tuple[str, ...]
     log: Log
@@ -409,7 +409,7 @@ class _Buildah:
         self.log.run(*self.command, *arguments)
 
     def take(self, image: Image) -> None:
-        """See to it that an image is in the storage."""
+        """Load an image into the storage if it is missing."""
         if not self._output("images", "--quiet", "--filter", f"reference={image.reference}"):
             self.run("pull", f"docker-archive:{image.archive}")
 
@@ -423,27 +423,27 @@ class _Buildah:
 
 @contextmanager
 def _buildah(log: Log) -> Iterator[_Buildah]:
-    """Have buildah's storage for oneself."""
+    """Hold exclusive access to buildah's storage."""
     storage = cache_folder() / "buildah"
     folders = (f"--root={storage / 'storage'}", f"--runroot={storage / 'run'}")
     with exclusive("buildah"):
         buildah = _Buildah((program("buildah"), *folders), log)
-        # What a build that was killed was busy with.
+        # Remains of a killed build.
         buildah.run("rm", "--all")
         yield buildah
         buildah.forget_old_steps()
 
 
 def _give_to_docker(image: Image) -> None:
-    """See to it that Docker, which kind takes images from, has not lost it since it was built."""
+    """Load an image into Docker, which kind needs, if Docker has lost it since its build."""
     command = ["docker", "image", "inspect", image.reference]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         subprocess.run(["docker", "load", "--input", str(image.archive)], check=True)
 
 
-# How packages are reached from here, which no image has to know
+# Access to package sources, which must not be stored in images
 
-#: pip's settings that say where packages are, and how they are reached.
+#: pip's settings for the sources of packages, and the access to them.
 PIP_SETTINGS = (
     "index-url",
     "extra-index-url",
@@ -463,20 +463,20 @@ DEBIAN_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def pip_settings() -> dict[str, str]:
-    """Return pip's settings on this machine, whether files or the environment have them."""
+    """Return pip's settings on this machine, from files and the environment."""
     listed = re.findall(
         r"^(global|install|:env:)\.([\w-]+)=(.*)$",
         _output(sys.executable, "-m", "pip", "config", "list"),
         re.MULTILINE,
     )
-    # As listed, the environment comes first; it counts most.
+    # The environment is listed first and has precedence.
     by_weight = sorted(listed, key=lambda line: ("global", "install", ":env:").index(line[0]))
     return {name: " ".join(ast.literal_eval(text).split()) for _, name, text in by_weight}
 
 
 @contextmanager
 def _secrets(settings: Mapping[str, str]) -> Iterator[list[str]]:
-    """Yield the options that give pip's settings to a build, and to nothing that stays of it."""
+    """Yield the options that pass pip's settings to a build without storing them in the image."""
     lines = [f"{name} = {settings[name]}" for name in PIP_SETTINGS if name in settings]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / PIP_SECRET
@@ -496,14 +496,14 @@ def _folders(settings: Mapping[str, str]) -> list[str]:
 
 
 def _proxies() -> list[str]:
-    """Return the options that let Docker's builds use this machine's proxies; buildah's do."""
+    """Return the options for Docker's builds to use this machine's proxies, as buildah's do."""
     names = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
     spelled = [name for upper in names for name in (upper, upper.lower())]
     return [f"--build-arg={name}" for name in spelled if name in os.environ]
 
 
 def _output(*command: str) -> str:
-    """Return what a command prints on standard output, nothing where there is no such command."""
+    """Return a command's standard output; empty if there is no such command."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

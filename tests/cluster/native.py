@@ -1,9 +1,9 @@
 """A Kubernetes of processes on this machine: no Docker, no registry.
 
-A cluster is what lives in one set of namespaces (processes, mounts, network), all of it below
-one supervisor, and one folder. To end it is to kill that supervisor: the kernel does the rest, and
-what is left are a folder, empty control groups and one virtual cable, found by their names. So
-``up`` and ``down`` work from whatever state a crash left.
+A cluster is one set of namespaces (processes, mounts, network), with all processes below one
+supervisor, and one folder. Killing that supervisor stops it: the kernel ends all processes, and
+only a folder, empty control groups and a virtual link are left, which are found by their names. So
+``up`` and ``down`` work after any crash.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from tests.cluster.components import Platform
 from tests.cluster.network import SLOTS, Network, connect, disconnect, run
 from tests.cluster.packages import Missing, ensure_packages, program
 
-#: Short, since a Unix socket's path has to fit 107 characters; on a disk, since images are large.
+#: Short, since the path of a Unix socket has at most 107 characters; on a disk, since images are
+#: large.
 CLUSTERS = Path(os.environ.get("DASKJOB_CLUSTERS", "/var/tmp/daskjob-clusters"))
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
-#: How much garbage Kubernetes' programs let grow, in percent of what they use. Go's usual 100
-#: spares memory, of which tests have enough, and costs processor time, of which they have not.
+#: Go's garbage collection target for Kubernetes' programs, in percent. The default of 100 saves
+#: memory, which tests have enough of, and costs CPU time, which they have not.
 GARBAGE_PERCENT = "300"
-#: The environment variable that marks every process of a cluster but those in its pods.
+#: The environment variable that marks every process of a cluster except those in pods.
 MARK = "DASKJOB_CLUSTER"
 READY_SECONDS = 60.0
 GONE_SECONDS = 30.0
-#: Folders of the machine that the node's programs write to under fixed names. The cluster sees
-#: its own changes to them, the machine does not.
+#: Folders of the machine with fixed names that the node's programs write to. These changes are
+#: visible in the cluster, and not on the machine.
 PRIVATE_FOLDERS = ("/run", "/var/lib", "/var/log")
-#: What the kubelet wants of the kernel; it is shown these values instead of setting them.
+#: Kernel settings that the kubelet requires; files with these values are mounted over the real.
 SYSCTLS = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -52,12 +53,12 @@ SYSCTLS = {
 
 
 class NotUp(Exception):
-    """The cluster did not come up; with what its components said last."""
+    """The cluster did not start; the message has the last log lines of its components."""
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A component that runs."""
+    """A running component."""
 
     name: str
     pid: int
@@ -65,7 +66,7 @@ class Component:
 
 
 class NativeCluster:
-    """The native cluster of a name; nothing is started before ``up``."""
+    """The native cluster of this name; nothing is started before ``up``."""
 
     def __init__(self, name: str) -> None:
         if not (name.replace("-", "").isalnum() and name.islower() and len(name) <= 40):
@@ -75,7 +76,7 @@ class NativeCluster:
 
     @property
     def platform(self) -> Platform:
-        """Its files and addresses; it must have been started once."""
+        """Its files and addresses; it must have been started before."""
         slot = int((self.folder / "slot").read_text())
         return Platform(self.folder, Network(slot), f"/daskjob-{self.name}")
 
@@ -85,17 +86,17 @@ class NativeCluster:
         return self.platform.kubeconfig("admin")
 
     def up(self) -> None:
-        """Start it, or see to it that it runs; return when its node is ready.
+        """Start it unless it is running; wait until its node is ready.
 
         Raises
         ------
         Missing
-            The machine lacks something, which is named.
+            The machine lacks a requirement, named in the message.
         NotUp
-            A component did not do its part.
+            A component did not become ready.
         """
         if os.geteuid() != 0:
-            raise Missing("A native cluster needs root: containers, networks and mounts are made.")
+            raise Missing("A native cluster needs root, for containers, networks and mounts.")
         ensure_packages()
         pause = images.pause()
         with exclusive(f"cluster-{self.name}"):
@@ -106,17 +107,17 @@ class NativeCluster:
             self._await_ready()
 
     def down(self) -> None:
-        """End it and leave nothing: no process, mount, interface, route, rule, group or file."""
+        """Stop it and remove every process, mount, interface, route, rule, group and file."""
         with exclusive(f"cluster-{self.name}"):
             self._remove()
 
     @property
     def running(self) -> bool:
-        """Whether its supervisor runs."""
+        """Whether its supervisor is running."""
         return self._supervisor() is not None
 
     def parts(self) -> list[Component]:
-        """Return the components that run at this moment."""
+        """Return the components that are running now."""
         supervisor = self._supervisor()
         found = []
         for pid in _children(supervisor) if supervisor else ():
@@ -126,7 +127,7 @@ class NativeCluster:
         return sorted(found, key=lambda component: component.name)
 
     def add_component(self, unit: components.Unit) -> None:
-        """Let the supervisor start another component; one of the same name is left alone."""
+        """Have the supervisor start another component, unless there is one of the same name."""
         path = self.folder / "units" / f"{unit.name}.json"
         if not path.exists():
             new = path.with_suffix(".new")
@@ -134,7 +135,7 @@ class NativeCluster:
             new.rename(path)
 
     def load_image(self, image: images.Image) -> None:
-        """Give an image to the node, where it has not got it yet."""
+        """Load an image into the node if it is missing."""
         ctr = [program("ctr"), "--address", str(self.platform.containerd_socket), "-n", "k8s.io"]
         _until(
             lambda: self.platform.containerd_socket.exists(), READY_SECONDS, "containerd listens"
@@ -146,7 +147,7 @@ class NativeCluster:
     # Starting
 
     def _whole(self) -> bool:
-        """Say whether it was started to the end and its supervisor lives."""
+        """Return whether it was started completely and its supervisor is alive."""
         return self.running and (self.folder / "started").exists()
 
     def _start(self, pause: str) -> None:
@@ -173,7 +174,7 @@ class NativeCluster:
         (self.folder / "started").touch()
 
     def _claim(self) -> Platform:
-        """Make the folder, with a slot that no other cluster has."""
+        """Create the folder, with a free slot."""
         with exclusive("cluster-slots"):
             taken = {int(path.read_text()) for path in CLUSTERS.glob("*/slot")}
             first = zlib.crc32(self.name.encode())
@@ -186,7 +187,7 @@ class NativeCluster:
         return self.platform
 
     def _start_supervisor(self) -> int:
-        """Start process 1 of the cluster's own namespaces; return its pid on the machine."""
+        """Start process 1 in new namespaces; return its pid on the machine."""
         separate = ["--mount", "--net", "--pid", "--fork", "--mount-proc", "--propagation", "slave"]
         with (self.folder / "logs" / "supervisor.log").open("ab") as log:
             subprocess.run(
@@ -207,7 +208,7 @@ class NativeCluster:
         return pid
 
     def _make_private(self, pid: int) -> None:
-        """Cover what the node's programs write to under names that they share with the machine."""
+        """Mount private folders and files over the machine's that the node's programs write to."""
         inside = [program("nsenter"), "--mount", "--target", str(pid), program("mount")]
         for path in PRIVATE_FOLDERS:
             upper, work = (self.folder / f"{kind}{path.replace('/', '-')}" for kind in "uw")
@@ -221,11 +222,11 @@ class NativeCluster:
             shown.write_text(f"{value}\n")
             if Path("/proc/sys", name).exists():
                 run([*inside, "--bind", str(shown), f"/proc/sys/{name}"])
-        # As a node's are: volumes may ask for mounts that spread into containers.
+        # As on a real node: volumes may use mount propagation into containers.
         run([*inside, "--make-rshared", "/"])
 
     def _await_ready(self) -> None:
-        """Wait until pods can be made, started and named."""
+        """Wait until pods can be created and started, and DNS works."""
         try:
             _until(
                 lambda: _listens(self.platform.network.node, 6443), READY_SECONDS, "the API server"
@@ -251,7 +252,7 @@ class NativeCluster:
         return done.stdout if done.returncode == 0 else ""
 
     def last_words(self) -> str:
-        """Return the end of every component's log, for whoever asks why it does not work."""
+        """Return the end of every component's log, for error messages."""
         said = []
         for log in sorted((self.folder / "logs").glob("*.log")):
             lines = log.read_text(errors="replace").splitlines()[-8:]
@@ -267,14 +268,14 @@ class NativeCluster:
         _remove_groups(f"/daskjob-{self.name}")
         below = [line for line in _mounts() if Path(line).is_relative_to(self.folder)]
         if below:
-            # Nothing of a cluster is mounted on the machine itself: whoever did this wants it.
+            # A cluster mounts nothing on the machine itself, so a user did this: do not unmount it.
             raise NotUp(f"{', '.join(below)} is mounted below {self.folder}; unmount it first")
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
     def _end_processes(self) -> None:
-        """Kill process 1 of the cluster; all others of its namespace go with it."""
+        """Kill process 1 of the cluster; the kernel kills all others of its namespace."""
         supervisor = self._supervisor()
         if supervisor is None:
             return
@@ -283,7 +284,7 @@ class NativeCluster:
         _until(lambda: not _members(namespace), GONE_SECONDS, f"all processes of {self.name} end")
 
     def _supervisor(self) -> int | None:
-        """Return the pid of the process 1 that has this cluster's mark."""
+        """Return the pid of the process 1 with this cluster's mark."""
         for pid in _pids():
             if _namespace_pids(pid)[1:] == [1] and _environment(pid).get(MARK) == str(self.folder):
                 return pid
@@ -319,7 +320,7 @@ def _pids() -> list[int]:
 
 
 def _read(pid: int, name: str) -> str:
-    """Return a file of a process; empty where the process is gone."""
+    """Return a file of a process; empty if the process is gone."""
     try:
         return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
     except OSError:
@@ -366,7 +367,7 @@ def _members(namespace: str) -> list[int]:
 
 
 def _mounts(kind: str = "") -> list[str]:
-    """Return where something is mounted, of one type or of any."""
+    """Return all mount points, or those of one type."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -376,21 +377,21 @@ def _mounts(kind: str = "") -> list[str]:
 
 
 def _hierarchies() -> list[Path]:
-    """Return the roots of the control groups: one with version 2, one a controller with 1.
+    """Return the roots of the control groups: one with version 2, one per controller with 1.
 
-    A machine that has both has groups in both: container runtimes make them in version 2 as well.
+    On a machine with both, groups are in both: container runtimes use version 2 as well.
     """
     return [Path(path) for kind in ("cgroup", "cgroup2") for path in _mounts(kind)]
 
 
 def _make_groups(name: str) -> None:
-    """Make the group below which the kubelet works; it refuses one that does not exist."""
+    """Create the parent group of the kubelet, which fails if it does not exist."""
     for root in _hierarchies():
         group = root / name.lstrip("/")
         group.mkdir(exist_ok=True)
         for setting in ("cpuset.cpus", "cpuset.mems"):
             if (root / setting).exists() and (group / setting).exists():
-                # Version 1 starts with none, and no process can join such a group.
+                # With version 1 it is empty at first, and no process can join such a group.
                 (group / setting).write_text((root / setting).read_text())
 
 

@@ -1,11 +1,11 @@
-"""The addresses of a native cluster, and its one cable to the machine.
+"""The addresses of a native cluster, and its only link to the machine.
 
-A cluster has a network namespace without a default route: what a pod sends to an address outside
-the cluster goes nowhere. A pair of virtual interfaces joins it to the machine, which reaches pods
-and Services over two routes that go with the pair.
+A cluster has a network namespace without a default route: pods cannot reach addresses outside the
+cluster. A pair of virtual interfaces (veth) connects it to the machine, which reaches pods and
+Services over two routes that are deleted with the pair.
 
-Every cluster has a slot, and its networks from that: 10.243.S.0/30 for the cable, 10.244.S.0/24
-for pods, and a /20 from 10.100.0.0 on for Services.
+The slot S of a cluster determines its networks: 10.243.S.0/30 for the link, 10.244.S.0/24 for pods,
+and a /20 from 10.100.0.0 on for Services.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Network:
 
     @property
     def interface(self) -> str:
-        """The machine's end of the cable."""
+        """The machine's end of the link."""
         return f"daskjob{self.slot}"
 
     @property
     def machine(self) -> str:
-        """The machine's address, as the cluster sees it."""
+        """The machine's address on the link."""
         return f"10.243.{self.slot}.1"
 
     @property
@@ -42,7 +42,7 @@ class Network:
 
     @property
     def pods(self) -> str:
-        """The network of the pods."""
+        """The network of pods."""
         return f"10.244.{self.slot}.0/24"
 
     @property
@@ -52,7 +52,7 @@ class Network:
 
     @property
     def services(self) -> str:
-        """The network of the Services."""
+        """The network of Services."""
         return f"10.{100 + self.slot // 16}.{self.slot % 16 * 16}.0/20"
 
     @property
@@ -62,7 +62,7 @@ class Network:
 
 
 def connect(network: Network, pid: int) -> None:
-    """Join the namespaces of this process to the machine, and make the pods' bridge there."""
+    """Connect the namespaces of this process to the machine, and create the pods' bridge there."""
     cable, prefix = network.interface, 30
     _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
     _run("ip", "addr", "add", f"{network.machine}/{prefix}", "dev", cable)
@@ -75,10 +75,10 @@ def connect(network: Network, pid: int) -> None:
         "ip link add cni0 type bridge",
         f"ip addr add {network.gateway}/24 dev cni0",
         "ip link set cni0 up",
-        # Programs on the node reach Services too: their packets need a way before kube-proxy
-        # gives them a new address.
+        # Programs on the node use Services, too: their packets need a route before kube-proxy
+        # rewrites the address.
         f"ip route add {network.services} dev cni0",
-        # A Service that kube-proxy does not know (yet) refuses at once.
+        # Connections to a Service that kube-proxy does not know (yet) are rejected at once.
         f"iptables -I FORWARD -d {network.services} -j REJECT",
         f"iptables -I OUTPUT -d {network.services} -j REJECT",
         "sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1",
@@ -89,7 +89,7 @@ def connect(network: Network, pid: int) -> None:
 
 
 def disconnect(network: Network) -> None:
-    """Take the cable away, and with it the machine's routes; nothing where there is none."""
+    """Remove the link, and with it the machine's routes, if it exists."""
     ip = program("ip")
     subprocess.run([ip, "link", "delete", network.interface], capture_output=True, check=False)
 
@@ -99,12 +99,12 @@ def _run(*command: str) -> None:
 
 
 def run(command: Sequence[str], seconds: float = 120) -> str:
-    """Return what a command prints.
+    """Run a command and return its output.
 
     Raises
     ------
     RuntimeError
-        It failed, or took longer than this; with what it said.
+        It failed, or took longer than this; the message is its output.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)

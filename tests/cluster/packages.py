@@ -1,4 +1,4 @@
-"""The programs that a native cluster needs, and the Debian packages that have them."""
+"""The programs that a native cluster needs, and their Debian packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.cluster.cache import exclusive, say
 
-#: A program (or a file of it), and the Debian package that brings it.
+#: A program (or a file of it), and its Debian package.
 PROGRAMS = {
     "containerd": "containerd",
     "runc": "runc",
@@ -37,11 +37,11 @@ SEARCHED = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class Missing(Exception):
-    """Something that a cluster needs is not on this machine, and cannot be put there by us."""
+    """A requirement of a cluster is missing on this machine, and cannot be installed."""
 
 
 def program(name: str) -> str:
-    """Return the path of a program that `ensure_packages` has seen to."""
+    """Return the path of a program; call `ensure_packages` first."""
     found = shutil.which(name, path=SEARCHED)
     if found is None:
         raise Missing(f"{name} is not installed. On Debian: apt-get install {PROGRAMS[name]}")
@@ -49,12 +49,12 @@ def program(name: str) -> str:
 
 
 def ensure_packages() -> None:
-    """Install what is missing, as root on Debian; elsewhere say all of it in one message.
+    """Install missing programs, as root on Debian; elsewhere list them in one message.
 
     Raises
     ------
     Missing
-        Something is missing and cannot be installed from here.
+        A program is missing and cannot be installed.
     """
     missing = _missing(PROGRAMS)
     if not missing:
@@ -71,7 +71,9 @@ def ensure_packages() -> None:
             _install(packages)
     still = _missing(PROGRAMS)
     if still:
-        raise Missing(f"{', '.join(still)} is missing even after installing {', '.join(packages)}.")
+        raise Missing(
+            f"{', '.join(still)} is still missing after installing {', '.join(packages)}."
+        )
 
 
 def _install(packages: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-/* Process 1 of a pod: holds its namespaces, reaps what is left to it, and ends on TERM. */
+/* Process 1 of a pod: holds its namespaces, reaps orphans, and ends on TERM. */
 #include <signal.h>
 #include <stddef.h>
 #include <sys/wait.h>

@@ -1,4 +1,4 @@
-"""Keys and certificates of a native cluster, made by openssl for its short life."""
+"""Keys and certificates of a native cluster, created with openssl for its short life."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Pki:
 
     @property
     def authority(self) -> Path:
-        """The certificate that all others are signed with."""
+        """The certificate that signs all others."""
         return self.folder / "ca.crt"
 
     def certificate(self, name: str) -> Path:
-        """Where a certificate is."""
+        """Return the path of a certificate."""
         return self.folder / f"{name}.crt"
 
     def key(self, name: str) -> Path:
-        """Where a private key is."""
+        """Return the path of a private key."""
         return self.folder / f"{name}.key"
 
     def make_authority(self) -> None:
-        """Make the certificate authority, and the key pair that signs service account tokens."""
+        """Create the certificate authority, and the key pair for service account tokens."""
         self.folder.mkdir(parents=True, mode=0o700)
         self._key("ca")
         request = ["req", "-x509", "-new", "-key", str(self.key("ca")), "-subj", "/CN=ca"]

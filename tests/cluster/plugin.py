@@ -1,9 +1,9 @@
 """Fixtures for tests on a real Kubernetes.
 
-``kubernetes`` is the cluster of the whole run, ``namespace`` a fresh namespace of one test. What a
-failed test leaves is collected before its namespace goes, beside the test's report: in the folder
-that ``DASKJOB_TEST_REPORTS`` names, else ``.test-reports``. Where ``DASKJOB_TEST_AUDIT`` names a
-folder, the cluster's audit log is kept there.
+``kubernetes`` is the cluster of the whole run, ``namespace`` a new namespace of one test. After a
+failed test, its objects and logs are collected before its namespace is deleted: in the folder
+``DASKJOB_TEST_REPORTS``, by default ``.test-reports``. If ``DASKJOB_TEST_AUDIT`` is a folder, the
+cluster's audit log is kept there.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Manifest = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 #: The project's kinds.
 KINDS = ("daskjobs", "daskclusters", "daskworkergroups", "daskautoscalers")
-#: How long things may take that a cluster does by itself, unless a test says otherwise.
+#: The default time limit for the cluster's own work.
 PATIENCE_SECONDS = 90.0
 AUDIT_VARIABLE = "DASKJOB_TEST_AUDIT"
 REPORT_KEY = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 
 class KubectlFailed(Exception):
-    """kubectl did not end with 0; with what it said."""
+    """kubectl did not exit with 0; the message has its output."""
 
     def __init__(self, arguments: Iterable[str], code: int, said: str) -> None:
         super().__init__(f"kubectl {' '.join(arguments)} exited with {code}: {said.strip()}")
@@ -51,10 +51,10 @@ class KubectlFailed(Exception):
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """The cluster of a run, and the hands that a test has in it as its administrator."""
+    """The cluster of a run, with an administrator's access to it."""
 
     provider: Provider
-    #: References of the images that were given to the nodes, by the project's names for them.
+    #: References of the images that were loaded into the nodes, by the project's names.
     _images: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -67,12 +67,12 @@ class Kubernetes:
         return [*self.provider.command, *arguments]
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl; return what it prints on standard output.
+        """Run kubectl; return its standard output.
 
         Raises
         ------
         KubectlFailed
-            It did not end with 0.
+            It did not exit with 0.
         """
         done = subprocess.run(
             self.command(*arguments), input=stdin, capture_output=True, text=True, check=False
@@ -83,16 +83,16 @@ class Kubernetes:
 
     @cached_property
     def access(self) -> Access:
-        """What fixtures ask the API server by; users' ways are kubectl's."""
+        """The fixtures' access to the API server; users' actions go through kubectl."""
         return Access(self.provider.command)
 
     def close(self) -> None:
-        """End what it has started beside the cluster."""
+        """Stop everything that was started in addition to the cluster."""
         if "access" in self.__dict__:
             self.access.close()
 
     def image(self, name: str) -> str:
-        """Return the reference of an image of the project, which the nodes then have."""
+        """Load an image of the project into the nodes; return its reference."""
         if name not in self._images:
             self._images[name] = self.provider.load(image(name))
         return self._images[name]
@@ -106,21 +106,21 @@ class Kubectl:
     namespace: str
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run it; return what it prints, or raise `KubectlFailed`."""
+        """Run it; return its output, or raise `KubectlFailed`."""
         return self.kubernetes.kubectl(f"--namespace={self.namespace}", *arguments, stdin=stdin)
 
-    # What is asked again and again, without a process each time
+    # Frequent requests, without a process for each
 
     def items(self, kind: str, **query: str) -> list[Manifest]:
-        """Return what there is of a kind."""
+        """Return the objects of a kind."""
         return self.kubernetes.access.items(kind, self.namespace, **query)
 
     def there(self, *kinds: str, **query: str) -> list[str]:
-        """Return what there is of some kinds, sorted, as ``kubectl get -o name`` prints it."""
+        """Return the names of all objects of these kinds, sorted, as of ``kubectl get -o name``."""
         return sorted(_named(item) for kind in kinds for item in self.items(kind, **query))
 
     def log(self, pod: str) -> str:
-        """Return what the only container of a pod has said."""
+        """Return the log of a pod's only container."""
         return self.kubernetes.access.log(self.namespace, pod)
 
 
@@ -130,7 +130,7 @@ def _named(item: Manifest) -> str:
 
 
 class WaitFor(Protocol):
-    """A wait that watches."""
+    """A function that waits with a watch."""
 
     def __call__(
         self,
@@ -140,13 +140,13 @@ class WaitFor(Protocol):
         *,
         seconds: float = PATIENCE_SECONDS,
     ) -> Manifest:
-        """Return the object as soon as it is as wanted; fail the test where it never is."""
+        """Return the object as soon as the condition is true; fail the test after a time limit."""
         ...
 
 
 @dataclass
 class Audited:
-    """The requests that came while a block ran; complete when it has ended."""
+    """The requests during a block; complete when it has ended."""
 
     requests: list[Request] = field(default_factory=list)
 
@@ -160,9 +160,9 @@ class Audited:
 
 @pytest.fixture(scope="session")
 def kubernetes() -> Iterator[Kubernetes]:
-    """The cluster, up from the first test that needs it to the end of the run."""
+    """The cluster, running from the first test that needs it to the end of the run."""
     if not wanted():
-        pytest.skip(f"{CHOICE_VARIABLE}=none leaves out what needs a cluster")
+        pytest.skip(f"{CHOICE_VARIABLE}=none skips tests that need a cluster")
     provider = provide(ROOT)
     try:
         with closing(Kubernetes(provider)) as cluster:
@@ -182,7 +182,7 @@ def _keep_audit_log(provider: Provider) -> None:
 def with_crds(kubernetes: Kubernetes) -> Kubernetes:
     """The cluster, with the project's CRDs."""
     folder = str(ROOT / "operator-chart" / "crds")
-    # By the server: what one wrote by hand into a cluster of theirs may be of any age.
+    # Server-side: CRDs that a user applied to their cluster may be of any version.
     kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-f", folder)
     served = ["--for=condition=Established", "--timeout=30s"]
     kubernetes.kubectl("wait", "--filename", folder, *served)
@@ -191,7 +191,7 @@ def with_crds(kubernetes: Kubernetes) -> Kubernetes:
 
 
 def _until_stored(kubernetes: Kubernetes, give_up: float) -> None:
-    """Wait until the kinds can be listed: "Established" they are before they have a storage."""
+    """Wait until the kinds can be listed: they are "Established" before they have a storage."""
     while True:
         try:
             for kind in KINDS:
@@ -206,20 +206,20 @@ def _until_stored(kubernetes: Kubernetes, give_up: float) -> None:
 
 @pytest.fixture
 def namespace(kubernetes: Kubernetes, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The name of a fresh namespace, deleted after the test with all that is in it."""
+    """The name of a new namespace, deleted after the test with everything in it."""
     with fresh_namespace(kubernetes, request.node) as name:
         yield name
 
 
 @contextmanager
 def fresh_namespace(kubernetes: Kubernetes, node: pytest.Item) -> Iterator[str]:
-    """Make a namespace for a test; collect what a failed test left in it, and delete it."""
+    """Create a namespace for a test; after a failed test, collect its content; delete it."""
     plain = re.sub(r"[^a-z0-9]+", "-", node.name.removeprefix("test_").lower()).strip("-")
     name = f"t-{plain[:40].strip('-')}-{uuid.uuid4().hex[:6]}"
     access = kubernetes.access
     access.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
     try:
-        # Pods are refused until the namespace has its service account.
+        # Pods are rejected until the namespace has its service account.
         assert any(access.watched("serviceaccount", name, "default", seconds=30))
         yield name
     finally:
@@ -230,7 +230,7 @@ def fresh_namespace(kubernetes: Kubernetes, node: pytest.Item) -> Iterator[str]:
 
 @pytest.fixture
 def kubectl(kubernetes: Kubernetes, namespace: str) -> Kubectl:
-    """kubectl in the test's namespace; another one is reached by ``--namespace``."""
+    """kubectl in the test's namespace; another one is selected with ``--namespace``."""
     return Kubectl(kubernetes, namespace)
 
 
@@ -247,7 +247,7 @@ def apply(kubectl: Kubectl) -> Callable[..., None]:
 
 @pytest.fixture
 def wait_for(kubernetes: Kubernetes, namespace: str) -> WaitFor:
-    """Wait for an object of the test's namespace, by a watch."""
+    """Wait for an object of the test's namespace, with a watch."""
 
     def waited(
         kind: str,
@@ -288,7 +288,7 @@ def audit(kubernetes: Kubernetes) -> Callable[[], AbstractContextManager[Audited
 
 
 def _mark(kubernetes: Kubernetes, log: AuditLog, position: int) -> Request:
-    """Send a request that can be found again in the log; return its entry."""
+    """Send a request that can be identified in the log; return its entry."""
     mark = f"/version?mark={uuid.uuid4().hex}"
     kubernetes.access.request("GET", mark)
     give_up = time.monotonic() + 10
@@ -302,11 +302,11 @@ def _mark(kubernetes: Kubernetes, log: AuditLog, position: int) -> Request:
 
 @pytest.fixture
 def fake_nodes(kubernetes: Kubernetes) -> Callable[[int], None]:
-    """Have so many nodes that exist by name only (`tests.cluster.fake_nodes.fake_placement`)."""
+    """Add this many fake nodes (`tests.cluster.fake_nodes.fake_placement`)."""
     return kubernetes.provider.fake_nodes
 
 
-# What failed, and what was left out
+# Failed and skipped tests
 
 
 def _failed(node: pytest.Item) -> bool:
@@ -317,14 +317,14 @@ def _failed(node: pytest.Item) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let fixtures know, when they end, whether their test failed."""
+    """Store the result of a test, for the teardown of its fixtures."""
     report = yield
     item.stash.setdefault(REPORT_KEY, {})[report.when] = report
     return report
 
 
 def collect(kubernetes: Kubernetes, namespace: str, node: pytest.Item) -> None:
-    """Write what a failed test left in a namespace to files, and say where they are."""
+    """Write the content of a failed test's namespace to files, and report their folder."""
     reports = Path(os.environ.get("DASKJOB_TEST_REPORTS", ROOT / ".test-reports"))
     folder = reports / re.sub(r"[^\w.-]+", "-", node.nodeid)
     folder.mkdir(parents=True, exist_ok=True)
@@ -345,20 +345,20 @@ def collect(kubernetes: Kubernetes, namespace: str, node: pytest.Item) -> None:
     (folder / "events.txt").write_text(events)
     (folder / "summary.txt").write_text(summary)
     for pod in kubernetes.access.items("pods", namespace):
-        # Those on fake nodes have said nothing, and may be a thousand.
+        # Pods on fake nodes have no logs, and there may be a thousand.
         if not pod["spec"].get("nodeName", "").startswith(NAME_PREFIX):
             name = pod["metadata"]["name"]
             for previous in ("", "--previous"):
                 options = ["--all-containers", "--prefix", *filter(None, [previous])]
                 file = folder / f"{name}{previous.replace('--', '.')}.log"
                 file.write_text(ask("logs", name, *options))
-    text = f"all of it, with logs, is in {folder}\n\n{summary}\n{events[-4000:]}"
+    text = f"everything, with logs, is in {folder}\n\n{summary}\n{events[-4000:]}"
     node.add_report_section("teardown", f"left in namespace {namespace}", text)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say aloud that everything which needs a cluster was left out."""
+    """Report that all tests that need a cluster were skipped."""
     if not wanted():
         terminalreporter.write_line(
-            f"{CHOICE_VARIABLE}=none: no test was run that needs a Kubernetes.", yellow=True
+            f"{CHOICE_VARIABLE}=none: tests that need a Kubernetes were skipped.", yellow=True
         )

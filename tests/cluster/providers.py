@@ -1,9 +1,9 @@
-"""Where the tests' Kubernetes comes from: given, from Docker by kind, or native.
+"""The source of the tests' Kubernetes: an external cluster, kind with Docker, or a native cluster.
 
-``DASKJOB_TEST_KUBECONFIG`` names a cluster to use; it is left running, with only the namespaces
-removed that tests made. Else kind is used where a Docker engine answers, else a native cluster.
-``DASKJOB_TEST_CLUSTER`` (``external``, ``kind``, ``native``) insists on one of them;
-``DASKJOB_TEST_CLUSTER=none`` leaves out every test that needs one.
+``DASKJOB_TEST_KUBECONFIG`` selects an external cluster; it is left running, and only the tests'
+namespaces are removed. Otherwise kind is used if a Docker engine answers, else a native cluster.
+``DASKJOB_TEST_CLUSTER`` (``external``, ``kind``, ``native``) forces one of them;
+``DASKJOB_TEST_CLUSTER=none`` skips every test that needs one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tests.cluster.packages import Missing
 
 KUBECONFIG_VARIABLE = "DASKJOB_TEST_KUBECONFIG"
 CHOICE_VARIABLE = "DASKJOB_TEST_CLUSTER"
-#: Where images are pushed to for a cluster that is given.
+#: The registry to push images to for an external cluster.
 REGISTRY_VARIABLE = "DASKJOB_TEST_REGISTRY"
-#: Set by pytest-xdist where several processes share out the tests: the name of this one.
+#: Set by pytest-xdist if several processes share the tests: the name of this one.
 PROCESS_VARIABLE = "PYTEST_XDIST_WORKER"
 
 
 class Provider(Protocol):
-    """A cluster, and what differs by where it comes from."""
+    """A cluster, with the operations that depend on its source."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -41,24 +41,24 @@ class Provider(Protocol):
 
     @property
     def command(self) -> list[str]:
-        """The beginning of every command line of kubectl."""
+        """The first arguments of every kubectl command."""
         ...
 
     @property
     def audit_log(self) -> Path | None:
-        """The API server's audit log, where it can be read."""
+        """The API server's audit log, if it can be read."""
         ...
 
     def load(self, image: Image) -> str:
-        """Give an image to the nodes; return the name by which pods ask for it."""
+        """Load an image into the nodes; return its name for pods."""
         ...
 
     def fake_nodes(self, count: int) -> None:
-        """See to it that there are so many fake nodes."""
+        """Add fake nodes until there are this many."""
         ...
 
     def stop(self) -> None:
-        """End what was started."""
+        """Stop everything that was started."""
         ...
 
 
@@ -73,12 +73,12 @@ class Native:
         self.audit_log: Path | None = self.cluster.platform.audit_log
 
     def load(self, image: Image) -> str:
-        """Give an image to the node."""
+        """Load an image into the node."""
         self.cluster.load_image(image)
         return image.reference
 
     def fake_nodes(self, count: int) -> None:
-        """Let kwok run in the cluster's own namespaces, and make nodes for it."""
+        """Run kwok in the cluster's namespaces, and create nodes for it."""
         command = fake_nodes.kwok_command(
             self.cluster.platform.kubeconfig("kwok"), self.cluster.folder
         )
@@ -86,12 +86,12 @@ class Native:
         _make_nodes(self, count)
 
     def stop(self) -> None:
-        """End the cluster; nothing of it stays."""
+        """Stop the cluster and remove everything."""
         self.cluster.down()
 
 
 class _ByKwokBeside:
-    """A cluster whose fake nodes are looked after by a kwok that runs beside the tests."""
+    """A cluster whose kwok runs as a process next to the tests."""
 
     kubeconfig: Path
     command: list[str]
@@ -101,7 +101,7 @@ class _ByKwokBeside:
         self._made: set[str] = set()
 
     def fake_nodes(self, count: int) -> None:
-        """Start kwok where it does not run yet, and make nodes for it."""
+        """Start kwok if it is not running, and create nodes for it."""
         if self._kwok is None:
             folder = cache_folder()
             with (folder / "kwok.log").open("ab") as log:
@@ -115,12 +115,12 @@ class _ByKwokBeside:
             self._kwok.terminate()
             self._kwok.wait(timeout=20)
         if self._made:
-            # Those that were there before serve whoever made them.
+            # Nodes that existed before belong to a user.
             run([*self.command, "delete", "--wait=false", *sorted(self._made)])
 
 
 class Kind(_ByKwokBeside):
-    """A cluster in Docker, made by kind through pytest-kind."""
+    """A cluster in Docker, created by kind with pytest-kind."""
 
     def __init__(self, name: str) -> None:
         from pytest_kind.cluster import KindCluster
@@ -134,25 +134,25 @@ class Kind(_ByKwokBeside):
         self.audit_log: Path | None = None
 
     def load(self, image: Image) -> str:
-        """Give an image, which Docker has built, to the node."""
+        """Load an image, which Docker has built, into the node."""
         self._kind.load_docker_image(image.reference)
         return image.reference
 
     def stop(self) -> None:
-        """End the cluster."""
+        """Stop the cluster."""
         self._stop_kwok()
         self._kind.delete()
 
 
 class External(_ByKwokBeside):
-    """A cluster that was given; what it was given is all that goes."""
+    """An external cluster; only objects that tests created are removed."""
 
     audit_log: Path | None = None
 
     def __init__(self, kubeconfig: Path) -> None:
         super().__init__()
         if not kubeconfig.is_file():
-            raise Missing(f"{KUBECONFIG_VARIABLE}={kubeconfig}: there is no such file.")
+            raise Missing(f"{KUBECONFIG_VARIABLE}={kubeconfig}: the file does not exist.")
         self.kubeconfig = kubeconfig
         found = shutil.which("kubectl")
         self.command = _kubectl(Path(found) if found else binary("kubectl"), kubeconfig)
@@ -163,13 +163,13 @@ class External(_ByKwokBeside):
                 f"The cluster of {KUBECONFIG_VARIABLE} does not answer: {error}"
             ) from None
         native = next((c for c in CLUSTERS.glob("*/admin.kubeconfig") if c == kubeconfig), None)
-        #: A native cluster that somebody started beforehand is one whose log can be read.
+        #: The log can be read if this is a native cluster that was started beforehand.
         self._native = NativeCluster(native.parent.name) if native else None
         if self._native is not None:
             self.audit_log = self._native.platform.audit_log
 
     def load(self, image: Image) -> str:
-        """Push an image to where the cluster pulls from."""
+        """Push an image to the registry from which the cluster pulls."""
         if self._native is not None:
             self._native.load_image(image)
             return image.reference
@@ -183,12 +183,12 @@ class External(_ByKwokBeside):
         return image.push(registry)
 
     def stop(self) -> None:
-        """Leave the cluster as it was."""
+        """Restore the cluster's original state."""
         self._stop_kwok()
 
 
 def wanted() -> bool:
-    """Whether tests that need a cluster are to run."""
+    """Return whether to run tests that need a cluster."""
     return os.environ.get(CHOICE_VARIABLE) != "none"
 
 
@@ -198,16 +198,16 @@ def provide(root: Path) -> Provider:
     Raises
     ------
     Missing
-        There is no way to get one; with what is missing for each.
+        No kind of cluster is available; the message has what is missing for each.
     """
-    # One for each checkout and process of tests: those that go on at the same time do not meet.
+    # One for each checkout and test process, so that parallel runs do not share a cluster.
     process = os.environ.get(PROCESS_VARIABLE, "")
     name = f"test-{zlib.crc32(str(root).encode()):08x}{process}"
     match chosen():
         case "external" if process:
             raise Missing(
-                f"{KUBECONFIG_VARIABLE} names one cluster, and processes that test side by side "
-                "need one each: leave out either it or JOBS."
+                f"{KUBECONFIG_VARIABLE} names one cluster, and parallel test processes need one "
+                "each: unset either it or JOBS."
             )
         case "external":
             return External(Path(os.environ.get(KUBECONFIG_VARIABLE, "")))
@@ -216,13 +216,11 @@ def provide(root: Path) -> Provider:
         case "native":
             return Native(name)
         case other:
-            raise Missing(
-                f"{CHOICE_VARIABLE}={other}: it is one of external, kind, native and none."
-            )
+            raise Missing(f"{CHOICE_VARIABLE}={other}: use one of external, kind, native and none.")
 
 
 def chosen() -> str:
-    """Return which kind of cluster a run has: what was insisted on, else what is there."""
+    """Return the kind of cluster of a run: the forced one, else the available one."""
     return os.environ.get(CHOICE_VARIABLE) or _found()
 
 
@@ -237,13 +235,13 @@ def _kubectl(program: Path, kubeconfig: Path) -> list[str]:
 
 
 def _make_nodes(provider: Native | _ByKwokBeside, count: int) -> set[str]:
-    """Make what is missing of so many nodes; return those, as ``node/NAME``."""
+    """Create the missing ones of this many nodes; return these, as ``node/NAME``."""
     selected = f"--selector={fake_nodes.LABEL}=fake"
     listed = [*provider.command, "get", "nodes", selected, "--output=name"]
     before = set(run(listed).split())
     if len(before) >= count:
         return set()
-    say(f"Making {count} fake nodes ...")
+    say(f"Creating {count} fake nodes ...")
     subprocess.run(
         [*provider.command, "apply", "--server-side", "-f", "-"],
         input=fake_nodes.nodes_manifest(count),

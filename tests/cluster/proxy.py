@@ -1,8 +1,8 @@
-"""An API server that misbehaves as it is told: a proxy in front of a real one.
+"""A proxy in front of a real API server that injects faults.
 
-What is asked for goes through unchanged, as plain HTTP on a port of loopback, and is noted. A rule
-makes the requests that it matches go wrong: an answer that the server never gave, a connection
-that breaks before or after the server did what was asked, a watch that falls silent.
+Requests are forwarded unchanged, as plain HTTP on a loopback port, and recorded. A rule injects a
+fault into the requests that it matches: a response that the server never sent, a connection that
+breaks before or after the server executes the request, a watch that becomes silent.
 
 ::
 
@@ -13,9 +13,9 @@ that breaks before or after the server did what was asked, a watch that falls si
         proxy.cut_watches()
         assert len(proxy.requests("watch", "pods")) == 2
 
-A fault is a coroutine function of a ``Passage``: it may pass the request on, or not, before or
-after whatever else it does (``Passage.forward``). Kubernetes' own order of things is never
-changed: what a real server cannot do, such as events twice or out of order, this one cannot.
+A fault is a coroutine function of a ``Passage``: it may forward the request, or not, before or
+after anything else (``Passage.forward``). It never changes the order of events: this proxy cannot
+do what a real server cannot, such as duplicate or reordered events.
 """
 
 from __future__ import annotations
@@ -41,56 +41,56 @@ from daskjob.kube.access import Access
 from daskjob.kube.connector import Connector
 
 LOOPBACK = "127.0.0.1"
-#: Headers that speak of one connection, or that the two libraries write themselves.
+#: Headers of a single connection, or that the two libraries write themselves.
 _HOP_BY_HOP = {"host", "connection", "content-length", "transfer-encoding", "keep-alive"}
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 
 @dataclass
 class Request:
-    """One request that came, and what became of it."""
+    """A request, and its outcome."""
 
     verb: str
     resource: str
     namespace: str
     name: str
     subresource: str
-    #: When it came, by ``time.monotonic``.
+    #: Its time, by ``time.monotonic``.
     at: float
     headers: dict[str, str]
     query: dict[str, str]
     body: bytes = b""
-    #: The code that the client was answered with; 0: with none.
+    #: The status code that the client got; 0: none.
     code: int = 0
-    #: Whether the API server got it.
+    #: Whether it was sent to the API server.
     forwarded: bool = False
-    #: When it was answered, or given up.
+    #: The time of the response or of the failure.
     ended_at: float = 0.0
 
     @property
     def writes(self) -> bool:
-        """Whether it could change something."""
+        """Whether it may change something."""
         return self.verb in _WRITES
 
 
 @dataclass
 class Passage:
-    """A request on its way through the proxy: what a fault has in its hands."""
+    """A request in the proxy, as the interface for faults."""
 
     request: Request
     _http: web.BaseRequest
     _proxy: FaultProxy
-    #: While true, what a watch's server says is not passed on (nor kept: the client missed it).
+    #: If true, events of a watch are dropped: they are neither forwarded nor kept.
     silent: bool = False
     _down: web.StreamResponse | None = None
 
     async def forward(self) -> web.StreamResponse:
-        """Let the request through, and its answer back."""
+        """Forward the request, and its response."""
         async with self._asked() as answer:
             return await self._pass_on(answer)
 
     async def commit(self) -> None:
-        """Let the request through; the client does not get to know."""
+        """Forward the request, without a response to the client."""
         async with self._asked() as answer:
             await answer.read()
 
@@ -113,7 +113,7 @@ class Passage:
                 if not self.silent:
                     await down.write(chunk)
             if self.silent:
-                # The server ended it, which a connection that is half open does not tell.
+                # The server ended it, but the client of a half-open connection does not see that.
                 await self._proxy.closing.wait()
         except (aiohttp.ClientError, ConnectionError):
             self.cut()
@@ -123,7 +123,7 @@ class Passage:
         return down
 
     async def begin_watch(self) -> web.StreamResponse:
-        """Answer a watch with 200, and leave it open."""
+        """Respond to a watch with 200, and leave it open."""
         self.request.code = 200
         self._down = web.StreamResponse(headers={"Content-Type": "application/json"})
         self._down.enable_chunked_encoding()
@@ -131,7 +131,7 @@ class Passage:
         return self._down
 
     def cut(self) -> None:
-        """Break the connection, as when the other end has died: with a reset, in mid-sentence."""
+        """Break the connection, as if the other end crashed: with a reset, in mid-message."""
         transport = self._http.transport
         if transport is None:
             return
@@ -140,7 +140,7 @@ class Passage:
         transport.abort()
 
     async def say(self, line: dict[str, Any]) -> None:
-        """Put a line of ours into an open watch."""
+        """Insert a line into an open watch."""
         assert self._down is not None, "the watch is not open"
         await self._down.write(json.dumps(line).encode() + b"\n")
 
@@ -151,18 +151,18 @@ Condition: TypeAlias = Callable[[Request], bool]
 
 @dataclass
 class Rule:
-    """Makes requests go wrong, from one match to another."""
+    """Injects a fault into a range of matching requests."""
 
     fault: Fault
     when: Condition
-    #: So many matches are let through first, so many then go wrong; ``None``: all further ones.
+    #: The number of matches to forward, then the number to fail; ``None``: all further ones.
     skip: int = 0
     times: int | None = 1
-    #: How many went wrong so far.
+    #: The number of injected faults so far.
     hits: int = 0
 
     def applies(self, request: Request) -> bool:
-        """Say whether this request goes wrong, and count it."""
+        """Return whether to inject the fault into this request, and count it."""
         if not self.when(request) or self.hits == self.times:
             return False
         if self.skip:
@@ -172,19 +172,19 @@ class Rule:
         return True
 
     def end(self) -> None:
-        """Let all further requests through."""
+        """Forward all further requests."""
         self.times = self.hits
 
 
 @dataclass
 class FaultProxy:
-    """The proxy; open it with ``async with``, in the loop in which it is to serve."""
+    """The proxy; open it with ``async with``, in the event loop that should serve it."""
 
     access: Access
-    #: All requests that came, in their order.
+    #: All requests, in order.
     seen: list[Request] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
-    #: Watches that are open at this moment.
+    #: Watches that are open now.
     watching: list[Passage] = field(default_factory=list)
     port: int = 0
 
@@ -215,7 +215,7 @@ class FaultProxy:
 
     @asynccontextmanager
     async def away(self) -> AsyncIterator[None]:
-        """Be gone for a while: nobody listens, and every connection breaks."""
+        """Be unavailable during the block: every connection breaks, and new ones are refused."""
         await self._platform.stop()
         for handler in self._server.connections:
             if handler.transport is not None:
@@ -225,14 +225,14 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """The URL of the proxy."""
         return f"http://{LOOPBACK}:{self.port}"
 
     def write_kubeconfig(self, path: Path, token: str = "") -> Path:
-        """Write a kubeconfig that leads here.
+        """Write a kubeconfig for the proxy.
 
-        A token goes through to the server, which asks for it only where the proxy's own access
-        has no client certificate; without one, whoever comes through is who the proxy is.
+        A token is forwarded to the server, which uses it only if the proxy's own credentials are
+        not a client certificate; without a token, clients have the proxy's identity.
         """
         user = {"token": token} if token else {}
         config = {
@@ -256,7 +256,7 @@ class FaultProxy:
         skip: int = 0,
         times: int | None = 1,
     ) -> Rule:
-        """Let matching requests go wrong: the next one, or so many after so many."""
+        """Inject a fault into matching requests: the next one, or ``times`` after ``skip``."""
 
         def matches(request: Request) -> bool:
             return (
@@ -270,7 +270,7 @@ class FaultProxy:
         return rule
 
     def requests(self, verb: str = "", resource: str = "") -> list[Request]:
-        """Return the requests that came, of a verb and for a resource."""
+        """Return the requests with this verb and resource."""
         return [
             request
             for request in self.seen
@@ -283,12 +283,12 @@ class FaultProxy:
             passage.cut()
 
     def silence_watches(self, resource: str = "") -> None:
-        """Let all open watches be half open: nothing comes any more, and nobody says so."""
+        """Make all open watches half-open: no more events, and no error."""
         for passage in self._watching(resource):
             passage.silent = True
 
     async def say_in_watches(self, line: dict[str, Any], resource: str = "") -> None:
-        """Put a line into all open watches, and end them."""
+        """Insert a line into all open watches, and end them."""
         for passage in self._watching(resource):
             await passage.say(line)
             passage.cut()
@@ -298,7 +298,7 @@ class FaultProxy:
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
         request = _read(http)
-        # Not ``http.read()``, which refuses more than 1 MiB: the API server takes three.
+        # Not ``http.read()``, which rejects more than 1 MiB: the API server accepts three.
         request.body = await http.content.read()
         self.seen.append(request)
         passage = Passage(request, http, self)
@@ -306,19 +306,19 @@ class FaultProxy:
         try:
             return await (rule.fault(passage) if rule else passage.forward())
         except aiohttp.ClientError:
-            # The server behind is gone: so is this one.
+            # The real server is unavailable: so is this one.
             passage.cut()
             return web.Response()
         finally:
             request.ended_at = time.monotonic()
 
     def ask(self, http: web.BaseRequest, body: bytes) -> Any:
-        """Ask the API server the same."""
+        """Make the same request to the API server."""
         headers = {k: v for k, v in http.headers.items() if k.lower() not in _HOP_BY_HOP}
         return self._session.request(
             http.method,
             URL(self.access.server + http.raw_path, encoded=True),
-            # As a file, since aiohttp warns of large bodies that are none.
+            # As a file, since aiohttp warns about large bodies of other types.
             data=io.BytesIO(body) if body else None,
             headers={**self.access.headers, **headers},
             ssl=self.access.tls,
@@ -374,7 +374,7 @@ def answer(
     details: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Fault:
-    """Answer with a Status, without asking the server."""
+    """Respond with a Status, without forwarding the request."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         passage.request.code = code
@@ -386,7 +386,7 @@ def answer(
 
 
 def reset() -> Fault:
-    """Break the connection; the server never gets the request."""
+    """Break the connection without forwarding the request."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         passage.cut()
@@ -396,7 +396,7 @@ def reset() -> Fault:
 
 
 def lose_answer() -> Fault:
-    """Let the server do it, then break the connection: the client cannot know."""
+    """Forward the request, then break the connection: the client does not know the outcome."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         await passage.commit()
@@ -407,7 +407,7 @@ def lose_answer() -> Fault:
 
 
 def hang() -> Fault:
-    """Never answer; the server never gets the request."""
+    """Never respond, and do not forward the request."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         await passage._proxy.closing.wait()
@@ -417,7 +417,7 @@ def hang() -> Fault:
 
 
 def before(act: Callable[[], Awaitable[None]]) -> Fault:
-    """Do something, such as to kill the client, and break the connection: nothing was done yet."""
+    """Act, for example kill the client; then break the connection without forwarding."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         await act()
@@ -428,7 +428,7 @@ def before(act: Callable[[], Awaitable[None]]) -> Fault:
 
 
 def after(act: Callable[[], Awaitable[None]]) -> Fault:
-    """Let the server do it, then do something, such as to kill the client, before it knows."""
+    """Forward the request, then act, for example kill the client, before it gets the response."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         await passage.commit()
@@ -440,7 +440,7 @@ def after(act: Callable[[], Awaitable[None]]) -> Fault:
 
 
 def delayed(wait: Callable[[], Awaitable[object]]) -> Fault:
-    """Get the server's answer, and pass it on only when something else has happened."""
+    """Forward the request, and delay its response until something else has happened."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         answered = await passage.forward()
@@ -451,7 +451,7 @@ def delayed(wait: Callable[[], Awaitable[object]]) -> Fault:
 
 
 def watch_says(line: dict[str, Any]) -> Fault:
-    """Open the watch without asking the server, say one line, and end it in good order."""
+    """Open the watch without the server, send one line, and end it cleanly."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         down = await passage.begin_watch()
@@ -462,12 +462,12 @@ def watch_says(line: dict[str, Any]) -> Fault:
 
 
 def watch_sends(data: bytes) -> Fault:
-    """Open the watch without asking the server, send these bytes, and break the connection."""
+    """Open the watch without the server, send these bytes, and break the connection."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         down = await passage.begin_watch()
         await down.write(data)
-        # What is written must have left before the connection goes.
+        # The data must be sent before the connection breaks.
         await asyncio.sleep(0.01)
         passage.cut()
         return down
@@ -476,7 +476,7 @@ def watch_sends(data: bytes) -> Fault:
 
 
 def watch_ends() -> Fault:
-    """Open the watch without asking the server, and end it in good order at once."""
+    """Open the watch without the server, and end it cleanly at once."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         return await passage.begin_watch()
@@ -485,7 +485,7 @@ def watch_ends() -> Fault:
 
 
 def watch_is_silent() -> Fault:
-    """Open the watch without asking the server, and never say anything."""
+    """Open the watch without the server, and never send anything."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         down = await passage.begin_watch()
@@ -512,5 +512,5 @@ def status_object(
 
 
 def error_line(code: int, message: str = "too old resource version") -> dict[str, Any]:
-    """Return the line by which a watch says that it cannot go on."""
+    """Return the line of an error in a watch."""
     return {"type": "ERROR", "object": status_object(code, message)}

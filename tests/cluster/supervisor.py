@@ -1,14 +1,14 @@
-"""Process 1 of a native cluster: starts its components, and starts again what ends.
+"""Process 1 of a native cluster: starts its components, and restarts those that end.
 
-It runs in namespaces of its own (processes, mounts, network), so that a cluster ends as a whole:
-when this process ends, by SIGKILL or otherwise, the kernel ends everything that it started, pods
-included, and nothing of it stays on the machine.
+It runs in its own namespaces (processes, mounts, network): when this process ends, by SIGKILL or
+otherwise, the kernel kills everything that it started, including pods, and nothing is left on the
+machine.
 
-A component is a file ``units/<name>.json``: ``argv``, the files and ports that must be there
-before it starts (``after``), and more for its environment (``env``). Files may come later; a
-component whose file goes is ended.
+A component is a file ``units/<name>.json``: ``argv``, the files and ports that must exist before it
+starts (``after``), and additions to its environment (``env``). Files may be added later; when a
+file is removed, its component is stopped.
 
-It imports the standard library only, and nothing of this package: it is run as a file.
+It imports only the standard library, and nothing of this package: it is run as a file.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-#: How often it looks, while something is to be started and while nothing is.
+#: Its polling interval, while a component is waiting to start and otherwise.
 BUSY_SECONDS = 0.02
 IDLE_SECONDS = 0.2
-#: How long a component that ended is left alone, longer each time up to the second.
+#: The first and the longest delay before a component is restarted.
 RESTART_SECONDS = (0.2, 3.0)
-#: A component that ran for so long starts at once, as if it had never ended.
+#: After a run of this length, the delay is reset.
 STABLE_SECONDS = 20.0
 
 
 @dataclass
 class Unit:
-    """A component, and how it stands."""
+    """A component and its state."""
 
     name: str
     argv: list[str]
@@ -46,7 +46,7 @@ class Unit:
     wait: float = RESTART_SECONDS[0]
 
     def may_start(self, now: float) -> bool:
-        """Say whether it is down and everything that it needs is there."""
+        """Return whether it is down, its delay is over, and its requirements exist."""
         return self.process is None and now >= self.not_before and all(map(_is_there, self.after))
 
     def start(self, logs: Path) -> None:
@@ -69,7 +69,7 @@ class Unit:
                 self.ended()
 
     def ended(self) -> None:
-        """Take note that it ended; it is started again, later each time."""
+        """Record that it ended; the delay of its restart doubles."""
         self.process = None
         now = time.monotonic()
         if now - self.started > STABLE_SECONDS:
@@ -79,7 +79,7 @@ class Unit:
 
 
 def _is_there(needed: str) -> bool:
-    """Say whether a file is there, or, for ``host:port``, whether somebody listens."""
+    """Return whether a file exists, or, for ``host:port``, whether a process listens there."""
     if needed.startswith("/"):
         return os.path.exists(needed)
     host, _, port = needed.rpartition(":")
@@ -96,7 +96,7 @@ def _read(path: Path) -> Unit:
 
 
 def _reap(units: dict[str, Unit]) -> None:
-    """Take note of every process that ended: components, and orphans that became ours."""
+    """Reap every process that ended: components, and orphans that were reparented to this one."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -106,7 +106,7 @@ def _reap(units: dict[str, Unit]) -> None:
             return
         for unit in units.values():
             if unit.process is not None and unit.process.pid == pid:
-                # Popen must not wait for a process that is reaped already.
+                # Popen must not wait for a process that has been reaped.
                 unit.process.returncode = os.waitstatus_to_exitcode(status)
                 unit.ended()
 

@@ -1,4 +1,4 @@
-"""What is built is built once, whole, and by one process at a time."""
+"""Builds are done once, atomically, and by one process at a time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_second_build_of_the_same_inputs_builds_nothing() -> None:
     assert len(built) == 2
 
 
-def test_build_that_failed_leaves_nothing_that_counts_as_built() -> None:
+def test_failed_build_leaves_nothing_in_the_cache() -> None:
     def fail(folder: Path) -> None:
         (folder / "half").write_text("x")
         raise RuntimeError("no")
@@ -73,9 +73,7 @@ def test_hash_changes_with_the_content_and_the_name_of_any_file(tmp_path: Path) 
     assert input_hash(tmp_path) == input_hash(tmp_path)
 
 
-def test_go_that_is_too_old_or_missing_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_or_missing_go_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(Missing, match=r"needs Go 1\.24 or newer; there is none"):
         binaries.binary("etcd")
@@ -87,7 +85,7 @@ def test_go_that_is_too_old_or_missing_is_said(
         binaries.binary("etcd")
 
 
-def test_what_is_missing_is_listed_in_one_message_where_it_cannot_be_installed(
+def test_missing_programs_are_listed_in_one_message_if_they_cannot_be_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(packages, "SEARCHED", "/nowhere")
@@ -99,7 +97,7 @@ def test_what_is_missing_is_listed_in_one_message_where_it_cannot_be_installed(
     assert "apt-get install buildah conntrack containerd" in message
 
 
-def test_what_is_built_is_pinned() -> None:
+def test_versions_of_builds_are_pinned() -> None:
     text = (binaries.TOOLS / "go.mod").read_text()
     assert (binaries.TOOLS / "go.sum").is_file()
     for name, package in binaries.PROGRAMS.items():

@@ -1,4 +1,4 @@
-"""The fixtures do what they say: counts are exact, waits watch, failures leave their traces."""
+"""The fixtures work as documented: exact counts, waits by watches, reports of failures."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_audit_counts_every_request_of_a_block_and_none_before_or_after(
     }
 
 
-def test_audit_counts_by_user_as_whom_it_was_asked(
+def test_audit_counts_by_impersonated_user(
     kubectl: Kubectl, namespace: str, audit: Callable[[], AbstractContextManager[Audited]]
 ) -> None:
     user = f"system:serviceaccount:{namespace}:default"
     with audit() as audited, pytest.raises(KubectlFailed, match="Forbidden"):
         kubectl("delete", "pod", "none", "--as", user)
-    # kubectl looks first, and is not allowed to.
+    # kubectl reads first, and is not allowed to.
     rejected = [r for r in audited.requests if r.uri.endswith("/pods/none")]
     assert {(r.verb, r.resource, r.code) for r in rejected} == {("delete", "pods", 403)}
 
@@ -73,7 +73,7 @@ def test_table_of_counts_has_the_most_frequent_first() -> None:
     ]
 
 
-def test_wait_returns_what_was_waited_for_even_if_it_comes_later(
+def test_wait_returns_an_object_that_is_created_later(
     wait_for: WaitFor, kubernetes: Kubernetes, namespace: str
 ) -> None:
     later = kubernetes.command(f"--namespace={namespace}", "create", "configmap", "later")
@@ -82,7 +82,9 @@ def test_wait_returns_what_was_waited_for_even_if_it_comes_later(
     assert found["metadata"]["name"] == "later"
 
 
-def test_wait_in_vain_fails_and_shows_what_was_seen(kubectl: Kubectl, wait_for: WaitFor) -> None:
+def test_wait_that_times_out_fails_and_shows_the_last_state(
+    kubectl: Kubectl, wait_for: WaitFor
+) -> None:
     kubectl("create", "configmap", "empty", "--from-literal=answer=41")
     with pytest.raises(pytest.fail.Exception, match='"answer": "41"'):
         wait_for("configmap", "empty", lambda c: c["data"]["answer"] == "42", seconds=2)
@@ -90,7 +92,7 @@ def test_wait_in_vain_fails_and_shows_what_was_seen(kubectl: Kubectl, wait_for: 
         wait_for("configmap", "none", bool, seconds=1)
 
 
-def test_pods_on_fake_nodes_run_without_running(
+def test_pods_on_fake_nodes_become_running(
     kubectl: Kubectl,
     apply: Callable[..., None],
     wait_for: WaitFor,
@@ -111,7 +113,7 @@ def test_pods_on_fake_nodes_run_without_running(
     kubectl("delete", "pod", "fake", "--timeout=30s")
 
 
-def test_a_pod_that_follows_under_a_name_on_fake_nodes_lives(
+def test_new_pod_with_a_reused_name_on_fake_nodes_is_not_deleted(
     kubernetes: Kubernetes, namespace: str, wait_for: WaitFor, fake_nodes: Callable[[int], None]
 ) -> None:
     fake_nodes(2)
@@ -149,7 +151,7 @@ def test_that_fails(kubectl, wait_for):
 
 
 def run_pytest(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a test file as if it were one of the project's."""
+    """Run a test file like one of the project's."""
     others = {k: v for k, v in os.environ.items() if k not in (PROCESS_VARIABLE, AUDIT_VARIABLE)}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml",
@@ -163,7 +165,7 @@ def run_pytest(path: Path, **environment: str) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
-def test_what_a_failed_test_leaves_is_collected_before_its_namespace_goes(
+def test_objects_of_a_failed_test_are_collected_before_its_namespace_is_deleted(
     kubernetes: Kubernetes, tmp_path: Path
 ) -> None:
     path = tmp_path / "test_failing.py"
@@ -179,26 +181,26 @@ def test_what_a_failed_test_leaves_is_collected_before_its_namespace_goes(
     assert done.returncode == 1, done.stdout + done.stderr
     assert "on purpose" in done.stdout
     (folder,) = reports.iterdir()
-    assert f"all of it, with logs, is in {folder}" in done.stdout
+    assert f"everything, with logs, is in {folder}" in done.stdout
     assert "name: evidence" in (folder / "objects.yaml").read_text()
     assert "Started" in (folder / "events.txt").read_text()
     assert (folder / "evidence.log").exists()
     assert "pod/evidence" in (folder / "summary.txt").read_text()
 
 
-def test_only_none_leaves_tests_out_and_the_summary_says_so(tmp_path: Path) -> None:
+def test_only_none_skips_tests_and_the_summary_reports_it(tmp_path: Path) -> None:
     path = tmp_path / "test_some.py"
     path.write_text("def test_some(kubernetes):\n    pass\n")
     done = run_pytest(path, DASKJOB_TEST_CLUSTER="none")
     assert done.returncode == 0
     assert "1 skipped" in done.stdout
-    assert "no test was run that needs a Kubernetes" in done.stdout
+    assert "tests that need a Kubernetes were skipped" in done.stdout
 
 
-def test_cluster_that_cannot_be_had_fails_the_run(tmp_path: Path) -> None:
+def test_unavailable_cluster_fails_the_run(tmp_path: Path) -> None:
     path = tmp_path / "test_some.py"
     path.write_text("def test_some(kubernetes):\n    pass\n")
     nowhere = str(tmp_path / "none")
     done = run_pytest(path, DASKJOB_TEST_CLUSTER="external", DASKJOB_TEST_KUBECONFIG=nowhere)
     assert done.returncode == 1
-    assert "there is no such file" in done.stdout
+    assert "the file does not exist" in done.stdout

@@ -1,4 +1,4 @@
-"""The images for tests: what is in them, and when they are built."""
+"""The images for tests: their content, and when they are built."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tests.cluster.packages import ensure_packages
 from tests.cluster.providers import wanted
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into an image here")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="unpacking an image needs root")
 
 NAMES = ("dask", "operator")
-#: How long a program in an image may take, on a machine that does much else.
+#: Time limit of a program in an image, on a busy machine.
 PATIENCE_SECONDS = 180
 
-#: What a container runtime does for a pod under Pod Security's "restricted" with a read-only root:
-#: the command is process 1, has the image's user, and may write to /tmp.
+#: The environment of a pod under Pod Security's "restricted" with a read-only root: the command is
+#: process 1, has the image's user, and may write to /tmp.
 CONTAINER = """
 root=$1; user=$2; shift 2
 mount --bind "$root" "$root" && mount -o remount,bind,ro "$root" &&
@@ -46,7 +46,7 @@ mount -t tmpfs tmpfs "$root/tmp" && exec chroot --userspec="$user:$user" --group
 
 @pytest.fixture(scope="module", autouse=True)
 def builders() -> None:
-    """What builds images: installed by the first test that needs it, on a fresh machine."""
+    """The programs that build images; on a new machine, the first test installs them."""
     if images.missing_programs() and wanted() and not images.docker_answers():
         ensure_packages()
     if missing := images.missing_programs():
@@ -55,7 +55,7 @@ def builders() -> None:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """An image as a folder, and what it says of itself."""
+    """An image as a folder, and its configuration."""
 
     root: Path
     config: dict[str, Any]
@@ -81,7 +81,7 @@ class Unpacked:
         )
 
     def run(self, *arguments: str) -> str:
-        """Run a container to its end; return what it printed."""
+        """Run a container to its end; return its output."""
         with self.start(*arguments) as container:
             printed, _ = container.communicate(timeout=PATIENCE_SECONDS)
         assert container.returncode == 0, printed
@@ -110,7 +110,7 @@ def unpack(image: images.Image, root: Path) -> Unpacked:
 
 @pytest.fixture(scope="module")
 def unpacked() -> Iterator[Callable[[str], Unpacked]]:
-    """An image by its name; unpacked once, in memory where there is enough."""
+    """Return an image by its name; it is unpacked once, in memory if there is enough."""
     memory = Path("/dev/shm")
     enough = memory.is_dir() and shutil.disk_usage(memory).free > 2e9
     with tempfile.TemporaryDirectory(dir=memory if enough else None) as folder:
@@ -126,7 +126,7 @@ def unpacked() -> Iterator[Callable[[str], Unpacked]]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of all that the images are built from."""
+    """A copy of all inputs of the images."""
     for name in ("images", "daskjob"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(images.ROOT / name, tmp_path / name, ignore=ignored)
@@ -141,11 +141,11 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-# What is in them
+# Content
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_user_is_1000_and_may_write_to_no_file(
+def test_user_is_1000_and_cannot_write_to_any_file(
     unpacked: Callable[[str], Unpacked], name: str
 ) -> None:
     image = unpacked(name)
@@ -158,7 +158,7 @@ def test_user_is_1000_and_may_write_to_no_file(
     assert writable <= {"tmp", "var/tmp", "run/lock", "home/dask"}
 
 
-def test_dask_image_starts_what_the_documented_manifests_start(
+def test_dask_image_runs_the_commands_of_the_documented_manifests(
     unpacked: Callable[[str], Unpacked],
 ) -> None:
     image = unpacked("dask")
@@ -223,13 +223,13 @@ def test_processes_find_all_code_compiled(unpacked: Callable[[str], Unpacked], n
 
 
 def is_compiled(source: Path) -> bool:
-    """Whether there is compiled code that is taken whatever the time of the source (PEP 552)."""
+    """Return whether there is compiled code that does not depend on the source's time (PEP 552)."""
     found = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
     return any(path.read_bytes()[4:8] == b"\1\0\0\0" for path in found)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_how_packages_were_reached_is_not_in_an_image(
+def test_package_sources_are_not_in_an_image(
     unpacked: Callable[[str], Unpacked], name: str
 ) -> None:
     image = unpacked(name)
@@ -242,7 +242,7 @@ def test_how_packages_were_reached_is_not_in_an_image(
 
 
 def places() -> set[str]:
-    """The hosts and folders from which this machine gets packages."""
+    """The hosts and folders of this machine's package sources."""
     settings = images.pip_settings()
     urls = [
         settings.get(key, "") for key in ("index-url", "extra-index-url", "find-links", "proxy")
@@ -254,7 +254,7 @@ def places() -> set[str]:
 
 
 def public_index() -> str | None:
-    """The host of the index that pip uses unasked, which is the homepage of many packages."""
+    """The host of pip's default index, which is also the homepage of many packages."""
     said = subprocess.check_output([sys.executable, "-m", "pip", "install", "--help"], text=True)
     return urlsplit("".join(re.findall(r"\(default\s+(https:\S+)\)", said)[:1])).hostname
 
@@ -266,7 +266,7 @@ def files_with(text: str, root: Path) -> list[str]:
 
 
 @pytest.mark.skipif(images.docker_answers(), reason="it is made where Docker does not build")
-def test_base_image_tells_nothing_of_the_machine_that_made_it(
+def test_base_image_has_no_data_about_the_machine_that_built_it(
     unpacked: Callable[[str], Unpacked],
 ) -> None:
     root = unpacked("dask").root
@@ -287,7 +287,7 @@ def test_only_debians_authorities_are_trusted(unpacked: Callable[[str], Unpacked
     assert set(trusted) <= shipped
 
 
-def test_pause_reaps_what_is_left_to_it_and_ends_on_term(tmp_path: Path) -> None:
+def test_pause_reaps_orphans_and_ends_on_term(tmp_path: Path) -> None:
     root = unpack(images.pause(), tmp_path).root
     with subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", root / "pause"]) as shell:
         [pause] = children_when(shell.pid, 1)
@@ -305,12 +305,12 @@ def children(pid: int) -> list[int]:
 
 
 def children_when(pid: int, count: int) -> list[int]:
-    """Return the children of a process as soon as it has so many; zombies are children."""
+    """Wait until a process has this many children, zombies included; return them."""
     wait_until(lambda: len(children(pid)) == count, shows=lambda: children(pid))
     return children(pid)
 
 
-# When they are built
+# Builds
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -334,7 +334,7 @@ def test_unchanged_inputs_build_nothing(name: str, capsys: pytest.CaptureFixture
         ("operator", "daskjob/new.py"),
     ],
 )
-def test_changed_input_gives_another_reference(checkout: Path, name: str, file: str) -> None:
+def test_changed_input_changes_the_reference(checkout: Path, name: str, file: str) -> None:
     before = images.recipe(name, checkout).reference
     assert before == images.recipe(name).reference
     with (checkout / file).open("a") as changed:
@@ -342,16 +342,16 @@ def test_changed_input_gives_another_reference(checkout: Path, name: str, file: 
     assert images.recipe(name, checkout).reference != before
 
 
-def test_compiled_code_gives_no_other_reference(checkout: Path) -> None:
+def test_compiled_code_does_not_change_the_reference(checkout: Path) -> None:
     before = images.recipe("operator", checkout).reference
     (checkout / "daskjob/core/__pycache__").mkdir()
     (checkout / "daskjob/core/__pycache__/names.pyc").write_bytes(b"")
     assert images.recipe("operator", checkout).reference == before
 
 
-def test_changed_code_makes_one_new_layer(checkout: Path) -> None:
+def test_changed_code_adds_one_new_layer(checkout: Path) -> None:
     before = layers(images.image("operator", checkout))
-    # Twice, since what earlier builds left may have been removed since then.
+    # Twice, since the steps of earlier builds may have been removed.
     for _ in range(2):
         (checkout / "daskjob/new.py").write_text(f"# {uuid.uuid4()}\n")
         changed = images.image("operator", checkout)
@@ -361,7 +361,7 @@ def test_changed_code_makes_one_new_layer(checkout: Path) -> None:
             assert after[-1] != before[-1]
             return
         before = after
-    pytest.fail("everything was built anew")
+    pytest.fail("everything was rebuilt")
 
 
 def test_two_builds_at_once_build_once(
@@ -381,7 +381,7 @@ def test_two_builds_at_once_build_once(
 
 
 @pytest.mark.usefixtures("empty_cache")
-def test_used_archives_are_kept_and_old_ones_forgotten(tmp_path: Path) -> None:
+def test_used_archives_are_kept_and_old_ones_removed(tmp_path: Path) -> None:
     def build(number: int) -> images.Image:
         source = tmp_path / f"{number}.c"
         source.write_text(f"int main(void) {{ return {number}; }}\n")
@@ -402,7 +402,7 @@ def test_failed_build_shows_the_end_of_its_log_and_where_it_is(empty_cache: Path
     assert "nowhere" in failure.value.log.read_text()
 
 
-# By what they are built
+# Inputs of the builds
 
 
 def test_dockerfile_installs_what_the_examples_need() -> None:

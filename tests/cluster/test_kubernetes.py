@@ -1,4 +1,4 @@
-"""What tests may rely on: the cluster does all that they claim about a Kubernetes."""
+"""The cluster has all features of Kubernetes that other tests rely on."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.waiting import wait_until
 Manifest = dict[str, Any]
 Apply = Callable[..., None]
 
-#: What Pod Security's "restricted" asks of a pod and of its containers.
+#: The requirements of Pod Security's "restricted" for a pod and its containers.
 RESTRICTED_POD = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def pod(name: str, image: str, *args: str, **spec: Any) -> Manifest:
-    """A pod of one container that is not started again."""
+    """A pod with one container that is not restarted."""
     container = {
         "name": "main",
         "image": image,
@@ -127,7 +127,7 @@ def statuses(found: Manifest) -> list[Manifest]:
     return found["status"].get("containerStatuses") or []
 
 
-def test_pod_killed_by_its_memory_limit_says_oom_killed(
+def test_pod_killed_by_its_memory_limit_is_oom_killed(
     apply: Apply, wait_for: WaitFor, image: str
 ) -> None:
     limit = {"resources": {"limits": {"memory": "64Mi"}}}
@@ -136,7 +136,7 @@ def test_pod_killed_by_its_memory_limit_says_oom_killed(
     assert statuses(ended)[0]["state"]["terminated"]["reason"] == "OOMKilled"
 
 
-def test_pod_that_fits_nowhere_says_why(apply: Apply, wait_for: WaitFor, image: str) -> None:
+def test_unschedulable_pod_reports_the_reason(apply: Apply, wait_for: WaitFor, image: str) -> None:
     room = {"resources": {"requests": {"memory": "900Gi"}}}
     apply(python("huge", image, "pass", container=room))
 
@@ -147,7 +147,7 @@ def test_pod_that_fits_nowhere_says_why(apply: Apply, wait_for: WaitFor, image: 
     assert "Insufficient memory" in unschedulable(wait_for("pod", "huge", unschedulable))[0]
 
 
-def test_service_account_may_do_what_its_role_says_and_nothing_else(
+def test_service_account_has_exactly_the_permissions_of_its_role(
     namespace: str, kubectl: Kubectl
 ) -> None:
     user = f"system:serviceaccount:{namespace}:reader"
@@ -180,7 +180,7 @@ def test_garbage_collection_follows_owner_references(
     assert kubectl("get", "pods", "-o", "name").split() == ["pod/free"]
 
 
-def test_namespace_goes_with_all_that_runs_in_it(
+def test_namespace_is_deleted_with_everything_in_it(
     kubernetes: Kubernetes, namespace: str, apply: Apply, wait_for: WaitFor, image: str
 ) -> None:
     apply(pod("running", image, "sleep", "3600"))
@@ -188,7 +188,7 @@ def test_namespace_goes_with_all_that_runs_in_it(
     kubernetes.kubectl("delete", "namespace", namespace, "--timeout=60s")
     with pytest.raises(KubectlFailed, match="not found"):
         kubernetes.kubectl("get", "namespace", namespace)
-    # The fixture deletes what it made.
+    # The fixture deletes the namespace.
     kubernetes.kubectl("create", "namespace", namespace)
 
 
@@ -213,11 +213,11 @@ def terminated(found: Manifest) -> Manifest:
     return next((s["state"].get("terminated") or {} for s in statuses(found)), {})
 
 
-def test_pod_reaches_nothing_outside_the_cluster(
+def test_pod_cannot_reach_anything_outside_the_cluster(
     kubernetes: Kubernetes, kubectl: Kubectl, apply: Apply, wait_for: WaitFor, image: str
 ) -> None:
     if kubernetes.provider.audit_log is None:
-        pytest.skip("only the native cluster has no way out")
+        pytest.skip("only the native cluster has no route to the outside")
     code = "import socket\ntry:\n    socket.create_connection(('198.51.100.1', 80), timeout=20)\n"
     code += "except OSError as error:\n    print(error.strerror)"
     apply(python("curious", image, code))
@@ -225,10 +225,10 @@ def test_pod_reaches_nothing_outside_the_cluster(
     assert kubectl("logs", "curious") == "Network is unreachable\n"
 
 
-def test_address_of_an_unknown_service_refuses_at_once(
+def test_connection_to_an_unknown_service_is_rejected_at_once(
     kubernetes: Kubernetes,
 ) -> None:
-    """kube-proxy may not know a new Service yet; its packets must not wander off."""
+    """kube-proxy may not know a new Service yet; packets to it must not leave the cluster."""
     if kubernetes.provider.audit_log is None:
         pytest.skip("only the native cluster's network of Services is known")
     text = kubernetes.kubectl("get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}")

@@ -1,4 +1,4 @@
-"""Native clusters start from any state, run side by side, and leave nothing."""
+"""Native clusters start from any state, run in parallel, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def kubectl(cluster: NativeCluster, *arguments: str, stdin: str | None = None) -
 
 
 def run_pod(cluster: NativeCluster, name: str) -> dict[str, Any]:
-    """Start a pod that does nothing; return it as soon as it runs."""
+    """Start an idle pod; return it once it is running."""
     image = images.pause().reference
     kubectl(cluster, "run", name, f"--image={image}", "--image-pull-policy=IfNotPresent")
     kubectl(cluster, "wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
@@ -65,12 +65,12 @@ def run_pod(cluster: NativeCluster, name: str) -> dict[str, Any]:
 
 
 def traces(name: str) -> dict[str, list[str]]:
-    """What of a cluster, or of any, a machine shows outside of the cluster's own folder."""
+    """The traces of one cluster, or of any, on the machine outside of the cluster's folder."""
     mark = f"DASKJOB_CLUSTER={CLUSTERS / name}".encode()
     ip = program("ip")
     return {
         "processes": [p for p in os.listdir("/proc") if p.isdigit() and mark in environment(p)],
-        # Images may be built meanwhile.
+        # Images may be built at the same time.
         "mounts": sorted(m for m in _mounts() if not is_of_a_build(m)),
         "interfaces": lines(ip, "-o", "link", "show"),
         "routes": lines(ip, "route", "show", "table", "all"),
@@ -89,18 +89,18 @@ def environment(pid: str) -> bytes:
 
 
 def is_of_a_build(mount: str) -> bool:
-    # Tests of images that run beside this have a cache of their own.
+    # Tests of images that run in parallel have their own cache.
     return "/daskjob/buildah/" in mount or "mmdebstrap" in mount
 
 
 def cables(line: str) -> set[str]:
-    """The names of clusters' interfaces in a line."""
+    """The names of clusters' links in a line."""
     return set(re.findall(r"\bdaskjob\d+\b", line))
 
 
 def lines(*command: str) -> list[str]:
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    # Counters and the moment of a dump are no difference.
+    # Ignore counters and the time of a dump.
     return sorted(line for line in text.splitlines() if line and line[0] not in "#:")
 
 
@@ -118,19 +118,19 @@ def test_down_leaves_no_process_mount_interface_route_rule_group_or_file(
     alone.down()
     after = traces(alone.name)
     for found in (before, after):
-        # Of other clusters, which come and go as they like, these are all that the machine shows.
+        # Only these traces can be of other clusters, which may start and stop at any time.
         for kind in ("interfaces", "routes"):
             found[kind] = [line for line in found[kind] if cables(line) <= {cable}]
     assert after == before
     assert {path: Path(path).read_text() for path in settings} == settings
 
 
-def test_down_of_what_never_was_up_is_no_error(alone: NativeCluster) -> None:
+def test_down_of_a_cluster_that_was_never_up_is_not_an_error(alone: NativeCluster) -> None:
     alone.down()
     assert not alone.running
 
 
-def test_two_clusters_run_side_by_side(pair: tuple[NativeCluster, NativeCluster]) -> None:
+def test_two_clusters_run_in_parallel(pair: tuple[NativeCluster, NativeCluster]) -> None:
     pods = [run_pod(cluster, "same-name") for cluster in pair]
     addresses = [found["status"]["podIP"] for found in pods]
     assert addresses[0].rpartition(".")[0] != addresses[1].rpartition(".")[0]
@@ -140,14 +140,14 @@ def test_two_clusters_run_side_by_side(pair: tuple[NativeCluster, NativeCluster]
     assert {c.name for c in clusters()} >= set(NAMES)
 
 
-def test_up_of_what_is_up_changes_nothing(pair: tuple[NativeCluster, NativeCluster]) -> None:
+def test_up_of_a_running_cluster_changes_nothing(pair: tuple[NativeCluster, NativeCluster]) -> None:
     before = [(part.name, part.pid) for part in pair[0].parts()]
     pair[0].up()
     assert [(part.name, part.pid) for part in pair[0].parts()] == before
 
 
 @pytest.mark.parametrize("name", ["etcd", "containerd", "kubelet"])
-def test_up_after_a_component_was_killed_goes_on_with_what_was_there(
+def test_up_after_a_component_was_killed_keeps_the_running_cluster(
     pair: tuple[NativeCluster, NativeCluster], name: str
 ) -> None:
     cluster = pair[1]
@@ -176,7 +176,7 @@ def test_up_after_the_whole_cluster_was_killed_starts_a_new_one(alone: NativeClu
     run_pod(alone, "new")
 
 
-def test_up_that_was_killed_half_way_is_started_anew(alone: NativeCluster) -> None:
+def test_up_after_an_interrupted_up_starts_a_new_cluster(alone: NativeCluster) -> None:
     command = [sys.executable, "-m", "tests.cluster", "--name", alone.name, "up"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         wait_until(lambda: (alone.folder / "up").exists(), shows="the supervisor runs")
@@ -185,14 +185,14 @@ def test_up_that_was_killed_half_way_is_started_anew(alone: NativeCluster) -> No
     run_pod(alone, "works")
 
 
-def test_two_at_once_start_one_cluster(alone: NativeCluster) -> None:
+def test_two_concurrent_ups_start_one_cluster(alone: NativeCluster) -> None:
     command = [sys.executable, "-m", "tests.cluster", "--name", alone.name, "up"]
     both = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     assert len([part for part in alone.parts() if part.name == "etcd"]) == 1
 
 
-def test_component_that_never_starts_is_said_with_its_last_words(
+def test_component_that_never_starts_is_reported_with_the_end_of_its_log(
     alone: NativeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.cluster.native.READY_SECONDS", 3.0)
@@ -203,7 +203,7 @@ def test_component_that_never_starts_is_said_with_its_last_words(
     assert "etcd.log\nthe disk is full" in str(raised.value)
 
 
-def test_cluster_that_is_given_by_its_kubeconfig_is_used_and_left_running(
+def test_external_cluster_is_used_and_left_running(
     pair: tuple[NativeCluster, NativeCluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DASKJOB_TEST_KUBECONFIG", str(pair[0].kubeconfig))
@@ -215,31 +215,31 @@ def test_cluster_that_is_given_by_its_kubeconfig_is_used_and_left_running(
     assert pair[0].running
 
 
-def test_kubeconfig_that_leads_nowhere_is_an_error_and_no_skip(
+def test_kubeconfig_without_a_cluster_is_an_error_and_not_a_skip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _leave_the_choice_open(monkeypatch)
     missing = tmp_path / "none"
     monkeypatch.setenv("DASKJOB_TEST_KUBECONFIG", str(missing))
-    with pytest.raises(Missing, match="there is no such file"):
+    with pytest.raises(Missing, match="the file does not exist"):
         provide(Path("/anywhere"))
     missing.write_text("{}")
     with pytest.raises(Missing, match="does not answer"):
         provide(Path("/anywhere"))
 
 
-def test_processes_that_test_side_by_side_do_not_share_a_cluster(
+def test_parallel_test_processes_do_not_share_a_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _leave_the_choice_open(monkeypatch)
     monkeypatch.setenv("DASKJOB_TEST_KUBECONFIG", str(tmp_path))
     monkeypatch.setenv(PROCESS_VARIABLE, "gw0")
-    with pytest.raises(Missing, match="need one each: leave out either it or JOBS"):
+    with pytest.raises(Missing, match="need one each: unset either it or JOBS"):
         provide(Path("/anywhere"))
 
 
 def _leave_the_choice_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget what was chosen for the run of which this test is one."""
+    """Clear the choice of a cluster for the current run."""
     monkeypatch.delenv("DASKJOB_TEST_CLUSTER", raising=False)
     monkeypatch.delenv(PROCESS_VARIABLE, raising=False)
 
@@ -251,6 +251,6 @@ def test_unknown_choice_of_a_cluster_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "a/b", "x" * 41])
-def test_name_that_would_not_fit_a_path_is_refused(name: str) -> None:
+def test_name_that_does_not_fit_into_a_path_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match="cluster's name"):
         NativeCluster(name)

@@ -1,4 +1,4 @@
-"""The proxy lets everything through but what it is told to spoil, and says what came."""
+"""The proxy forwards all requests except those of a rule, and records them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor starts components when they can start, and again when they end."""
+"""The supervisor starts components once their requirements exist, and restarts them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """The folder of a cluster whose supervisor runs (in no namespaces of its own)."""
+    """The folder of a cluster whose supervisor runs (without its own namespaces)."""
     for name in ("units", "logs"):
         (tmp_path / name).mkdir()
     command = [sys.executable, "-I", str(SUPERVISOR), str(tmp_path)]
@@ -43,13 +43,13 @@ def said(folder: Path, name: str) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def test_component_starts_when_what_it_needs_is_there(folder: Path) -> None:
+def test_component_starts_once_its_requirements_exist(folder: Path) -> None:
     add(folder, "late", "echo started; exec sleep 600", str(folder / "needed"))
     add(folder, "early", f"touch {folder / 'needed'}; exec sleep 600")
     wait_until(lambda: said(folder, "late") == ["started"])
 
 
-def test_component_that_ends_is_started_again_and_others_are_not(folder: Path) -> None:
+def test_component_that_ends_is_restarted_and_others_are_not(folder: Path) -> None:
     add(folder, "steady", "echo $$; exec sleep 600")
     add(folder, "killed", "echo $$; exec sleep 600")
     wait_until(lambda: said(folder, "killed") and said(folder, "steady"))
@@ -58,7 +58,7 @@ def test_component_that_ends_is_started_again_and_others_are_not(folder: Path) -
     assert len(said(folder, "steady")) == 1
 
 
-def test_component_that_fails_at_once_is_started_later_each_time(folder: Path) -> None:
+def test_component_that_fails_at_once_is_restarted_with_a_growing_delay(folder: Path) -> None:
     add(folder, "failing", "date +%s.%N; exit 1")
     wait_until(lambda: len(said(folder, "failing")) == 4)
     moments = [float(line) for line in said(folder, "failing")]
@@ -68,7 +68,7 @@ def test_component_that_fails_at_once_is_started_later_each_time(folder: Path) -
     assert waits[2] >= 0.8
 
 
-def test_program_that_does_not_exist_ends_nothing(folder: Path) -> None:
+def test_missing_program_does_not_stop_other_components(folder: Path) -> None:
     new = folder / "units" / "wrong.new"
     new.write_text(json.dumps({"argv": ["/no/such/program"]}))
     new.rename(new.with_suffix(".json"))
@@ -77,7 +77,7 @@ def test_program_that_does_not_exist_ends_nothing(folder: Path) -> None:
     wait_until(lambda: said(folder, "right") == ["started"])
 
 
-def test_component_whose_file_goes_is_ended(folder: Path) -> None:
+def test_component_is_stopped_when_its_file_is_removed(folder: Path) -> None:
     add(folder, "removed", "echo $$; exec sleep 600")
     wait_until(lambda: said(folder, "removed"))
     pid = said(folder, "removed")[0]

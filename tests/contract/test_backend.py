@@ -26,7 +26,7 @@ WORLDS: dict[str, Callable[[], ContractWorld]] = {"fake": FakeWorld, "local": Lo
 
 @pytest.fixture(params=[*sorted(WORLDS), "kubernetes"])
 def world(request: pytest.FixtureRequest) -> Iterator[AbstractAsyncContextManager[ContractWorld]]:
-    """A world of each kind, open while the test runs; nothing of it stays behind."""
+    """A world of each kind, open during the test and closed after it."""
     if request.param in WORLDS:
         made = WORLDS[request.param]()
     else:
@@ -149,7 +149,7 @@ async def test_a_name_taken_by_a_foreign_object_is_rejected_as_a_conflict_and_ob
     assert caught.value.kind is RejectionKind.CONFLICT
     rejections = (await observed_job(world, key)).rejections
     assert rejections["Pod/sums-runner"].kind is RejectionKind.CONFLICT
-    assert rejections["Pod/sums-runner"].words
+    assert rejections["Pod/sums-runner"].message
 
 
 async def test_a_rejection_is_counted_and_cleared_once_the_object_is_created(
@@ -363,7 +363,7 @@ async def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_olde
     assert seen.cluster is not None
     assert seen.group is not None
     assert (seen.cluster.meta.name, seen.group.meta.name) == ("simple", "simple-more")
-    # Where both were made in one second, the name decides.
+    # If both were created in one second, the name decides.
     later = await world.submit(autoscaler("younger", workerGroup="simple-more"))
     assert (await observed_autoscaler(world, later)).older_autoscaler == "simple"
     assert (await observed_autoscaler(world, key)).older_autoscaler == ""

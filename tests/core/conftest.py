@@ -1,4 +1,4 @@
-"""What all tests of the core share: after each, what holds in every world is checked."""
+"""Checks the invariants of every fake world after each test of the core."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.core.stories import check_invariants
 
 @pytest.fixture(autouse=True)
 def _invariants(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remember every world that the test makes, and check each when it ends."""
+    """Record every world that the test creates, and check each when it ends."""
     worlds: list[tuple[FakeBackend, set[Key]]] = []
     made, submitted = FakeBackend.__init__, FakeBackend.submit
 

@@ -1,4 +1,4 @@
-"""Manifests that tests start from: small, valid, and made anew by every call."""
+"""Small, valid manifests for tests; every call returns a new one."""
 
 from __future__ import annotations
 

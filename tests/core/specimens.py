@@ -1,6 +1,6 @@
-"""Manifests that are right and manifests that are wrong: readers and API server judge them alike.
+"""Right and wrong manifests: readers and API server agree about them.
 
-A wrong one stands with one that is right in just that: what to write instead.
+Each wrong manifest comes with the same manifest corrected.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from tests.core.manifests import (
 from tests.core.manifests import cluster_spec as a_cluster
 
 ROOT = Path(__file__).parents[2]
-NAME_SAYS = f"write a name of {names.NAME_RULE}"
-POLICY_SAYS = "write one of Always, OnFailure, Never"
+NAME_MESSAGE = f"write a name of {names.NAME_RULE}"
+POLICY_MESSAGE = "write one of Always, OnFailure, Never"
 
 
 @dataclass(frozen=True)
@@ -42,30 +42,30 @@ class Wrong:
 
     title: str
     manifest: Manifest
-    #: Where the mistake is, for the reader of a file; for the API server, unless it says otherwise.
+    #: The path of the mistake; the API server's path too, unless ``server_path`` is set.
     path: str
-    #: What the API server says; for a rule, the rule's own words.
-    says: str
-    #: The same with what to write instead.
+    #: The API server's message; for a CEL rule, the rule's message.
+    message: str
+    #: The same manifest, corrected.
     right: Manifest
     server_path: str = ""
 
 
 def flyte() -> Manifest:
-    """What Flyte creates: written by its Go types, which say null and ``{}`` for nothing."""
+    """A job as Flyte creates it: its Go types write null and ``{}`` for nothing."""
     found: Manifest = json.loads((ROOT / "tests/data/flyte/daskjob.json").read_text())
     return found
 
 
-def saying(field: str, value: object) -> Manifest:
-    """A job that says this of one field."""
+def with_field(field: str, value: object) -> Manifest:
+    """A job with one field set."""
     manifest = job()
     manifest["spec"][field] = value
     return manifest
 
 
 def with_runner(*containers: Manifest, **more: Any) -> Manifest:
-    """A job whose runner's PodSpec is this."""
+    """A job with this PodSpec of its runner."""
     manifest = job()
     manifest["spec"]["job"]["spec"] = pod(*containers, **more)
     return manifest
@@ -86,17 +86,17 @@ def with_rule(**rule: Any) -> Manifest:
 
 
 def with_group(**more: Any) -> Manifest:
-    """A cluster with one further group."""
+    """A cluster with one additional group."""
     return cluster(workerGroups=[a_group(**more)])
 
 
 def a_group(**more: Any) -> Manifest:
-    """A further group of a cluster."""
+    """An additional group of a cluster."""
     return {"name": "gpu", "replicas": 1, "spec": pod(container("worker")), **more}
 
 
 def with_worker(**more: Any) -> Manifest:
-    """A cluster whose default group has this too."""
+    """A cluster with more fields in its default group."""
     manifest = cluster()
     manifest["spec"]["worker"].update(more)
     return manifest
@@ -129,17 +129,19 @@ WAITING: Manifest = {"runnerStart": "AfterWorkers"}
 
 WRONG = [
     # Names
-    Wrong("name with a digit first", job("2024-run"), "metadata.name", NAME_SAYS, job("run-2024")),
-    Wrong("name of 64", cluster("c" * 64), "metadata.name", NAME_SAYS, cluster("c" * 63)),
-    Wrong("name with a dot", group("a.b"), "metadata.name", NAME_SAYS, group("a-b")),
+    Wrong(
+        "name with a digit first", job("2024-run"), "metadata.name", NAME_MESSAGE, job("run-2024")
+    ),
+    Wrong("name of 64", cluster("c" * 64), "metadata.name", NAME_MESSAGE, cluster("c" * 63)),
+    Wrong("name with a dot", group("a.b"), "metadata.name", NAME_MESSAGE, group("a-b")),
     Wrong(
         "autoscaler's name with a dot",
         autoscaler("a.b"),
         "metadata.name",
-        NAME_SAYS,
+        NAME_MESSAGE,
         autoscaler("a-b"),
     ),
-    # What has to be there
+    # Required fields
     Wrong("no job", without(job(), "spec", "job"), "spec.job", "Required value", job()),
     Wrong("no pod", without(job(), "spec", "job", "spec"), "spec.job.spec", "Required", job()),
     Wrong("no spec", without(cluster(), "spec"), "spec", "Required value", cluster()),
@@ -219,10 +221,10 @@ WRONG = [
         with_runner(container("a", env=[{"name": "N", "value": "3"}])),
     ),
     Wrong(
-        "restart policy that there is not",
+        "unknown restart policy",
         with_runner(container("a"), restartPolicy="Sometimes"),
         "spec.job.spec.restartPolicy",
-        POLICY_SAYS,
+        POLICY_MESSAGE,
         with_runner(container("a"), restartPolicy="Never"),
     ),
     Wrong(
@@ -238,7 +240,7 @@ WRONG = [
         "file in a folder",
         job(job={"spec": pod(container("a")), "files": {"sub/a.py": "x"}}),
         "spec.job.files[sub/a.py]",
-        job_spec.PLAIN_NAMES.says,
+        job_spec.PLAIN_NAMES.message,
         with_files(a_py="x"),
         server_path="spec.job.files",
     ),
@@ -254,7 +256,7 @@ WRONG = [
         "files of more than 900 KiB",
         with_files(a_py="x" * job_spec.FILES_LIMIT_BYTES),
         "spec.job.files",
-        job_spec.SMALL_ENOUGH.says,
+        job_spec.SMALL_ENOUGH.message,
         with_files(a_py="x" * (job_spec.FILES_LIMIT_BYTES - 4)),
     ),
     Wrong(
@@ -274,14 +276,14 @@ WRONG = [
         "both cluster and clusterRef",
         on("simple", cluster={"spec": a_cluster()}),
         "spec.cluster",
-        job_spec.EXACTLY_ONE.says,
+        job_spec.EXACTLY_ONE.message,
         on("simple"),
     ),
     Wrong(
         "neither cluster nor clusterRef",
         job(cluster=None),
         "spec.cluster",
-        job_spec.EXACTLY_ONE.says,
+        job_spec.EXACTLY_ONE.message,
         job(),
     ),
     Wrong(
@@ -292,24 +294,24 @@ WRONG = [
         on("simple"),
     ),
     Wrong(
-        "clusterRef that no cluster can bear",
+        "clusterRef with an invalid name",
         on("My.cluster"),
         "spec.clusterRef.name",
-        NAME_SAYS,
+        NAME_MESSAGE,
         on("my-cluster"),
     ),
     Wrong(
         "fresh clusters with clusterRef",
         on("simple", failurePolicy={"restart": "Cluster"}),
         "spec.failurePolicy.restart",
-        policy.ONLY_RUNNER.says,
+        policy.ONLY_RUNNER.message,
         on("simple", failurePolicy={"restart": "Runner"}),
     ),
     Wrong(
         "deletion policy with clusterRef",
         on("simple", deletionPolicy={"onSuccess": "Keep"}),
         "spec.deletionPolicy",
-        policy.NEVER_DELETED.says,
+        policy.NEVER_DELETED.message,
         job(deletionPolicy={"onSuccess": "Keep"}),
     ),
     # A job's policy
@@ -331,21 +333,21 @@ WRONG = [
         "longest wait below the first",
         job(backoff={"initialSeconds": 20, "maxSeconds": 10}),
         "spec.backoff.maxSeconds",
-        policy.LONGEST_IS_LONGER.says,
+        policy.LONGEST_IS_LONGER.message,
         job(backoff={"initialSeconds": 10, "maxSeconds": 20}),
     ),
     Wrong(
         "first wait above the longest, which is absent",
         job(backoff={"initialSeconds": 361}),
         "spec.backoff.maxSeconds",
-        policy.LONGEST_IS_LONGER.says,
+        policy.LONGEST_IS_LONGER.message,
         job(backoff={"initialSeconds": 360}),
     ),
     Wrong(
         "longest wait below the first, which is absent",
         job(backoff={"maxSeconds": 9}),
         "spec.backoff.maxSeconds",
-        policy.LONGEST_IS_LONGER.says,
+        policy.LONGEST_IS_LONGER.message,
         job(backoff={"maxSeconds": 10}),
     ),
     Wrong(
@@ -365,10 +367,10 @@ WRONG = [
     *(
         Wrong(
             f"{field} of 0",
-            saying(field, 0),
+            with_field(field, 0),
             f"spec.{field}",
             "greater than or equal to 1",
-            saying(field, 1),
+            with_field(field, 1),
         )
         for field in (
             "activeDeadlineSeconds",
@@ -393,11 +395,11 @@ WRONG = [
     ),
     *(
         Wrong(
-            f"{field} that there is not",
-            saying(field, "No"),
+            f"unknown {field}",
+            with_field(field, "No"),
             f"spec.{field}",
             "Unsupported value",
-            saying(field, word),
+            with_field(field, word),
         )
         for field, word in [
             ("onSchedulerLoss", "Ignore"),
@@ -406,24 +408,24 @@ WRONG = [
         ]
     ),
     Wrong(
-        "deletion that there is not",
+        "unknown deletion",
         job(deletionPolicy={"onFailure": "No"}),
         "spec.deletionPolicy.onFailure",
         "Unsupported value",
         job(deletionPolicy={"onFailure": "DeleteWorkers"}),
     ),
     Wrong(
-        "workers to wait for without waiting",
+        "minAvailableWorkers without runnerStart",
         job(minAvailableWorkers=2),
         "spec.minAvailableWorkers",
-        policy.AFTER_WORKERS.says,
+        policy.AFTER_WORKERS.message,
         job(minAvailableWorkers=2, **WAITING),
     ),
     Wrong(
-        "more workers to wait for than there are",
+        "minAvailableWorkers above the number of workers",
         job(minAvailableWorkers=3, **WAITING),
         "spec.minAvailableWorkers",
-        job_spec.ENOUGH_WORKERS.says,
+        job_spec.ENOUGH_WORKERS.message,
         job(
             minAvailableWorkers=3,
             cluster={"spec": a_cluster(replicas=2, workerGroups=[a_group(replicas=None)])},
@@ -431,10 +433,10 @@ WRONG = [
         ),
     ),
     Wrong(
-        "two workers to wait for where one is the default",
+        "minAvailableWorkers above the default number of workers",
         job(minAvailableWorkers=2, cluster={"spec": a_cluster(replicas=None)}, **WAITING),
         "spec.minAvailableWorkers",
-        job_spec.ENOUGH_WORKERS.says,
+        job_spec.ENOUGH_WORKERS.message,
         job(
             minAvailableWorkers=2,
             cluster={
@@ -444,7 +446,7 @@ WRONG = [
         ),
     ),
     Wrong(
-        "progress before it was written",
+        "negative progress interval",
         job(progress={"intervalSeconds": -1}),
         "spec.progress.intervalSeconds",
         "greater than or equal to 0",
@@ -474,19 +476,19 @@ WRONG = [
     *(
         Wrong(
             f"{field} of 254 characters",
-            saying(field, "a" * 254),
+            with_field(field, "a" * 254),
             f"spec.{field}",
             "may not be more than 253",
-            saying(field, "a" * 253),
+            with_field(field, "a" * 253),
         )
         for field in ("submissionID", "managedBy")
     ),
     # Failure rules
     Wrong(
-        "rule about nothing",
+        "rule without exit codes and reasons",
         with_rule(action="Ignore"),
         "spec.failurePolicy.rules[0]",
-        failure_rules.ABOUT_SOMETHING.says,
+        failure_rules.ABOUT_SOMETHING.message,
         with_rule(action="Ignore", onReasons=["Evicted"]),
     ),
     Wrong(
@@ -497,28 +499,28 @@ WRONG = [
         with_rule(action="Ignore", onReasons=["Evicted"]),
     ),
     Wrong(
-        "rule about an end that is final",
+        "rule about a final reason",
         with_rule(action="Ignore", onReasons=["Cancelled"]),
         "spec.failurePolicy.rules[0].onReasons",
         "Unsupported value",
         with_rule(action="FailJob", onReasons=["OOMKilled", "Stalled"]),
     ),
     Wrong(
-        "rule about success",
+        "rule about exit code 0",
         with_rule(action="Count", onExitCodes={"operator": "In", "values": [3, 0]}),
         "spec.failurePolicy.rules[0].onExitCodes.values",
-        failure_rules.FAILURES_ONLY.says,
+        failure_rules.FAILURES_ONLY.message,
         with_rule(action="Count", onExitCodes={"operator": "NotIn", "values": [3, 0]}),
     ),
     Wrong(
-        "rule about a code that cannot be",
+        "rule about an impossible exit code",
         with_rule(action="Count", onExitCodes={"operator": "In", "values": [256]}),
         "spec.failurePolicy.rules[0].onExitCodes.values",
         "less than or equal to 255",
         with_rule(action="Count", onExitCodes={"operator": "In", "values": [255]}),
     ),
     Wrong(
-        "rule about no code",
+        "rule about an empty list of codes",
         with_rule(action="Count", onExitCodes={"operator": "In", "values": []}),
         "spec.failurePolicy.rules[0].onExitCodes.values",
         "at least 1 items",
@@ -546,7 +548,7 @@ WRONG = [
         job(failurePolicy={"rules": [COUNTED] * 20}),
     ),
     Wrong(
-        "rules that are no list",
+        "rules that are not a list",
         job(failurePolicy={"rules": "none"}),
         "spec.failurePolicy.rules",
         "must be of type array",
@@ -578,14 +580,14 @@ WRONG = [
         "service without the scheduler's port",
         with_service(ports=[{"name": "http-dashboard", "port": 8787}]),
         "spec.scheduler.service.ports",
-        cluster_spec.REACHABLE.says,
+        cluster_spec.REACHABLE.message,
         with_service(ports=[{"name": "tcp-comm", "port": 8786}]),
     ),
     Wrong(
-        "service with no port",
+        "service without ports",
         with_service(ports=[]),
         "spec.scheduler.service.ports",
-        cluster_spec.REACHABLE.says,
+        cluster_spec.REACHABLE.message,
         with_service(ports=None),
     ),
     Wrong(
@@ -613,21 +615,21 @@ WRONG = [
         "group with capitals",
         with_group(name="Big"),
         "spec.workerGroups[0].name",
-        cluster_spec.GROUP_NAME.says,
+        cluster_spec.GROUP_NAME.message,
         with_group(name="2-big"),
     ),
     Wrong(
         "group named default",
         with_group(name="default"),
         "spec.workerGroups[0].name",
-        cluster_spec.GROUP_NAME.rules[1].says,
+        cluster_spec.GROUP_NAME.rules[1].message,
         with_group(name="defaults"),
     ),
     Wrong(
         "group named after the scheduler",
         with_group(name="my-scheduler"),
         "spec.workerGroups[0].name",
-        cluster_spec.GROUP_NAME.rules[0].says,
+        cluster_spec.GROUP_NAME.rules[0].message,
         with_group(name="my-schedule"),
     ),
     Wrong(
@@ -650,7 +652,7 @@ WRONG = [
         "maximum below the minimum",
         with_worker(autoscaling={"minimum": 3, "maximum": 2}),
         "spec.worker.autoscaling.maximum",
-        group_spec.BOUNDS.says,
+        group_spec.BOUNDS.message,
         with_worker(autoscaling={"minimum": 2, "maximum": 2}),
     ),
     Wrong(
@@ -671,7 +673,7 @@ WRONG = [
         "autoscaler's maximum below its minimum",
         autoscaler(minimum=3, maximum=2),
         "spec.maximum",
-        group_spec.BOUNDS.says,
+        group_spec.BOUNDS.message,
         autoscaler(minimum=0, maximum=0),
     ),
     Wrong(
@@ -682,34 +684,34 @@ WRONG = [
         autoscaler(intervalSeconds=1),
     ),
     Wrong(
-        "autoscaler that never moves",
+        "autoscaler that never scales",
         autoscaler(maximumStep=0),
         "spec.maximumStep",
         "greater than or equal to 1",
         autoscaler(maximumStep=1),
     ),
     Wrong(
-        "autoscaler of a cluster that cannot be",
+        "autoscaler of a cluster with an invalid name",
         autoscaler(cluster="My.cluster"),
         "spec.cluster",
-        NAME_SAYS,
+        NAME_MESSAGE,
         autoscaler(cluster="my-cluster"),
     ),
     Wrong(
-        "autoscaler of a group that cannot be",
+        "autoscaler of a group with an invalid name",
         autoscaler(workerGroup="My.group"),
         "spec.workerGroup",
-        NAME_SAYS,
+        NAME_MESSAGE,
         autoscaler(workerGroup="my-group"),
     ),
     Wrong(
-        "group of a cluster that cannot be",
+        "group of a cluster with an invalid name",
         group(cluster="My.cluster"),
         "spec.cluster",
-        NAME_SAYS,
+        NAME_MESSAGE,
         group(cluster="my-cluster"),
     ),
-    # What nobody knows
+    # Unknown fields
     Wrong(
         "misspelt field",
         job(backofLimit=1),
@@ -726,8 +728,8 @@ WRONG = [
     ),
 ]
 
-#: What sloppy writers say for nothing.
-NOTHING: Manifest = {
+#: Absent fields as sloppy clients write them.
+NULLS: Manifest = {
     "backoffLimit": None,
     "backoff": {"initialSeconds": None, "factor": None, "maxSeconds": None},
     "failurePolicy": {"rules": None, "maxIgnored": None},
@@ -745,12 +747,12 @@ NOTHING: Manifest = {
     "managedBy": None,
     "clusterRef": None,
 }
-#: Words that stand for nothing but in server-side apply, where an enumeration holds no null.
-NO_WORDS: Manifest = {"onSchedulerLoss": None, "stallAction": None, "runnerStart": None}
+#: Null enums count as absent, except in server-side apply: there an enum cannot be null.
+NULL_ENUMS: Manifest = {"onSchedulerLoss": None, "stallAction": None, "runnerStart": None}
 
 
 def sloppy_job() -> Manifest:
-    """A job with every null, empty value and stray field that real writers produce."""
+    """A job with every null, empty value and stray field that real clients write."""
     runner = {
         "name": "job-runner",
         "image": "i",
@@ -787,7 +789,7 @@ def sloppy_job() -> Manifest:
             },
             "status": {},
         },
-        **NOTHING,
+        **NULLS,
     )
     manifest["metadata"]["creationTimestamp"] = None
     manifest["status"] = {"jobStatus": "", "startTime": None, "endTime": None}
@@ -819,7 +821,7 @@ def sloppy_autoscaler() -> Manifest:
 
 
 def full_job() -> Manifest:
-    """A job that says everything that can be said."""
+    """A job with every field set."""
     bounds = {"minimum": 1, "maximum": 5, "scaleDownDelaySeconds": 30}
     labelled = {"labels": {"a": "b"}, "annotations": {"c": "d"}}
     spec = a_cluster(
@@ -873,7 +875,7 @@ def full_job() -> Manifest:
 
 
 def full_autoscaler() -> Manifest:
-    """An autoscaler that says everything that can be said."""
+    """An autoscaler with every field set."""
     return autoscaler(
         workerGroup="simple-gpu",
         intervalSeconds=10,
@@ -895,8 +897,8 @@ RIGHT: dict[str, Manifest] = {
     **{f"documented {name}": found for name, found in documents(DOCUMENTED, "*.yaml")},
     **{f"example {name}": found for name, found in documents(ROOT / "examples", "**/*.yaml")},
     "Flyte's": flyte(),
-    "everything of a job": full_job(),
-    "everything of an autoscaler": full_autoscaler(),
+    "every field of a job": full_job(),
+    "every field of an autoscaler": full_autoscaler(),
     "sloppy job": sloppy_job(),
     "sloppy cluster": sloppy_cluster(),
     "sloppy group": sloppy_group(),

@@ -1,4 +1,4 @@
-"""The fullest status of each kind: every field has a value that is not its default."""
+"""A full status of each kind: every field differs from its default."""
 
 from __future__ import annotations
 

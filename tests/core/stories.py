@@ -1,6 +1,6 @@
-"""A story: one job, cluster or group in a world of its own, told step by step.
+"""A story: one job, cluster or group in its own fake world, step by step.
 
-Nothing sleeps: time passes when a story says so. ``settle`` makes passes until nothing changes.
+Nothing sleeps: a story advances the clock. ``settle`` runs passes until nothing changes.
 """
 
 from __future__ import annotations
@@ -21,59 +21,59 @@ JOB, CLUSTER, GROUP = names.Kind.JOB, names.Kind.CLUSTER, names.Kind.GROUP
 
 
 class Story:
-    """A world, and what a test may do to it and see of it."""
+    """A fake world, with the actions and the queries of tests."""
 
     def __init__(self, manifest: Manifest, world: FakeBackend | None = None) -> None:
         self.world = world or FakeBackend()
         self.key = self.world.submit(manifest)
 
-    # What happens
+    # Actions
 
     def settle(self) -> None:
-        """Make passes over everything until nothing changes."""
+        """Run passes over everything until nothing changes."""
         asyncio.run(self.world.settle())
 
     def one_pass(self, key: Key | None = None) -> list[str]:
-        """Make one pass over one object; return what it wrote."""
+        """Run one pass over one object; return its writes."""
         before = len(self.world.writes)
         asyncio.run(reconcile(self.world, key or self.key, self.world.now))
         return self.world.writes[before:]
 
     def decision(self, key: Key | None = None) -> Decision:
-        """What a pass would do now; nothing is done."""
+        """The decision of a pass now, without carrying it out."""
         observed = asyncio.run(self.world.observe(key or self.key))
         assert observed is not None
         return decide(observed, self.world.now)
 
     def after(self, seconds: float) -> None:
-        """Let time pass, the kubelet do its part, and passes be made."""
+        """Advance the clock, let the kubelet act, and run passes."""
         self.world.advance(seconds)
         self.world.kubelet()
         self.settle()
 
     def kubelet(self) -> None:
-        """Let the kubelet remove what is deleted and stop what is to stop, and passes be made."""
+        """Let the kubelet remove deleted pods and stop others, and run passes."""
         self.world.kubelet()
         self.settle()
 
     def edit(self, **spec: Any) -> None:
-        """Change the spec as a user would, and make passes."""
+        """Change the spec as a user would, and run passes."""
         self.world.edit(self.key, **spec)
         self.settle()
 
     def bring_up(self) -> None:
-        """Let the scheduler answer, all workers be ready, and the runner run."""
+        """Let the scheduler respond, all workers be ready, and the runner run."""
         self.settle()
         for _ in range(3):
             self.world.start_all()
             self.settle()
 
     def end_runner(self, code: int = 1, *, attempt: int = 0, **how: str) -> None:
-        """Let the runner's containers end, and passes be made."""
+        """Let the runner's containers end, and run passes."""
         self.world.exit(self.runner(attempt), code, **how)
         self.settle()
 
-    # What is there
+    # Queries
 
     @property
     def status(self) -> JobStatus:
@@ -82,7 +82,7 @@ class Story:
 
     @property
     def word(self) -> str:
-        """The job's status in one word."""
+        """The job's ``jobStatus``."""
         return str(self.status.job_status)
 
     @property
@@ -99,11 +99,11 @@ class Story:
         return self.world.pods(names.Component.SCHEDULER)[0]
 
     def workers(self) -> list[Manifest]:
-        """The worker pods that are there, those on their way out included."""
+        """The worker pods, including terminating ones."""
         return self.world.pods(names.Component.WORKER)
 
     def pod_names(self) -> list[str]:
-        """The names of all pods but the workers."""
+        """The names of all pods except workers."""
         pods = [metadata(p)["name"] for p in self.world.pods()]
         return sorted(name for name in pods if "-worker-" not in name)
 
@@ -112,7 +112,7 @@ class Story:
         return self.world.store.get(Key(kind, "default", name or self.key.name))
 
     def status_of(self, kind: str, name: str | None = None) -> Manifest:
-        """The status of an object as it stands written."""
+        """The status of an object as it was written."""
         item = self.named(kind, name)
         assert item is not None
         found: Manifest = item.get("status") or {}
@@ -127,8 +127,8 @@ class Story:
         found = next((c for c in self.status.conditions if c.type == kind), None)
         return (found.status, found.reason) if found else None
 
-    def until_something_goes(self) -> None:
-        """Make passes until the next one would stop, delete or patch something."""
+    def until_a_destructive_step(self) -> None:
+        """Run passes until the next one would stop, delete or patch an object."""
         for _ in range(5):
             decision = self.decision()
             if decision.stop or decision.delete or decision.patch:
@@ -143,7 +143,7 @@ def job_story(**spec: Any) -> Story:
 
 
 def running(**spec: Any) -> Story:
-    """A job whose scheduler answers, whose workers are ready and whose runner runs."""
+    """A running job: its scheduler responds, its workers are ready."""
     story = job_story(**spec)
     story.bring_up()
     assert story.word == "Running"
@@ -151,14 +151,14 @@ def running(**spec: Any) -> Story:
 
 
 def ended(code: int, **spec: Any) -> Story:
-    """A job whose first attempt's runner exited with a code; its verdict stands."""
+    """A job after the runner of its first attempt exited with a code."""
     story = running(**spec)
     story.end_runner(code)
     return story
 
 
 def check_invariants(world: FakeBackend, subjects: set[Key]) -> None:
-    """Assert what holds in every world at any time."""
+    """Assert the invariants of every world."""
     for item in world.store.all():
         key = Key(item["kind"], metadata(item)["namespace"], metadata(item)["name"])
         if key not in subjects:

@@ -1,4 +1,4 @@
-"""The other objects that we build: Service, cluster, group, files (design §2.2, §3.1)."""
+"""The desired Service, cluster, group and files (design §2.2, §3.1)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def built_group(manifest: Manifest, index: int = 0) -> Manifest:
     return worker_group(found, found.spec.all_groups[index])
 
 
-def test_the_whole_service_of_a_cluster_that_says_nothing_of_it() -> None:
+def test_the_default_service_of_a_cluster() -> None:
     assert built_service(cluster()) == {
         "apiVersion": "v1",
         "kind": "Service",
@@ -90,7 +90,7 @@ def test_the_documented_service_keeps_its_type_and_ports() -> None:
     assert spec["ports"] == given["ports"]
 
 
-def test_the_selector_is_the_clusters_own_whatever_the_manifest_says() -> None:
+def test_the_selector_of_the_manifest_is_replaced() -> None:
     manifest = documented("cluster")
     manifest["metadata"]["name"] = "simple-x7k2p"
     service = manifest["spec"]["scheduler"]["service"]
@@ -145,7 +145,7 @@ def test_a_dashboard_prefix_among_the_arguments_is_part_of_the_url(
     assert url == f"http://simple-scheduler.ns.svc:8787{path}"
 
 
-def test_the_whole_cluster_of_a_job() -> None:
+def test_the_cluster_of_a_job() -> None:
     manifest = manifests.job()
     spec = copy.deepcopy(manifest["spec"]["cluster"]["spec"])
     assert built_cluster(manifest, attempt=2) == {
@@ -202,7 +202,7 @@ def test_files_reach_every_group_and_the_scheduler_which_unpickles_the_graphs() 
     assert found["scheduler"]["spec"]["volumes"] == [volume]
 
 
-def test_the_whole_config_map_of_the_files() -> None:
+def test_the_config_map_of_the_files() -> None:
     manifest = manifests.job()
     manifest["metadata"]["uid"] = "uid"
     manifest["spec"]["job"]["files"] = {"a.py": "print(1)\n"}
@@ -220,7 +220,7 @@ def test_the_whole_config_map_of_the_files() -> None:
     }
 
 
-def test_the_whole_default_group_of_a_cluster() -> None:
+def test_the_default_group_of_a_cluster() -> None:
     manifest = cluster()
     spec = copy.deepcopy(manifest["spec"]["worker"]["spec"])
     found = built_group(manifest)
@@ -260,7 +260,7 @@ def test_a_default_container_of_the_workers_reaches_their_pods() -> None:
     assert worker["metadata"]["annotations"][key] == "mine"
 
 
-def test_no_builder_changes_what_it_is_given() -> None:
+def test_no_builder_changes_its_arguments() -> None:
     job, of = manifests.job(), cluster()
     job["metadata"]["uid"] = of["metadata"]["uid"] = "uid"
     job["spec"]["job"]["files"] = {"a.py": "1"}
@@ -273,7 +273,7 @@ def test_no_builder_changes_what_it_is_given() -> None:
     assert (job, of) == before
 
 
-def test_what_is_built_shares_nothing_with_what_it_was_built_from() -> None:
+def test_built_objects_share_nothing_with_their_specs() -> None:
     of = cluster()
     group = built_group(of)
     group["spec"]["worker"]["spec"]["containers"].clear()

@@ -1,4 +1,4 @@
-"""The pods that we build: runner, scheduler, workers, each as a whole (design §2.2, §3.1)."""
+"""The desired pods: runner, scheduler, workers (design §2.2, §3.1)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def environment(pod: Manifest, index: int = 0) -> list[str]:
     return [f"{v['name']}={v.get('value')}" for v in pod["spec"]["containers"][index]["env"]]
 
 
-def test_the_whole_runner_pod() -> None:
+def test_the_runner_pod() -> None:
     assert built_runner(manifests.job(attemptDeadlineSeconds=3600), attempt=1) == {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -111,7 +111,7 @@ def test_the_whole_runner_pod() -> None:
     }
 
 
-def test_the_whole_scheduler_pod() -> None:
+def test_the_scheduler_pod() -> None:
     found = built_scheduler(cluster())
     template = found["metadata"]["annotations"].pop("kubernetes.dask.org/template")
     assert len(template) == 16
@@ -141,7 +141,7 @@ def test_the_whole_scheduler_pod() -> None:
     }
 
 
-def test_the_whole_worker_pod() -> None:
+def test_the_worker_pod() -> None:
     found = built_worker(group(), name="simple-more-worker-0123456789")
     template = found["metadata"]["annotations"].pop("kubernetes.dask.org/template")
     assert len(template) == 16
@@ -224,7 +224,7 @@ BUILDERS = pytest.mark.parametrize(
 
 
 @BUILDERS
-def test_metadata_of_the_top_level_gives_way_to_that_of_the_subresource(built: Builder) -> None:
+def test_metadata_of_the_subresource_overrides_that_of_the_top_level(built: Builder) -> None:
     found = built({"team": "top", "only": "top"}, {"team": "below"})
     for kind in ("labels", "annotations"):
         assert found[kind]["team"] == "below"
@@ -232,7 +232,7 @@ def test_metadata_of_the_top_level_gives_way_to_that_of_the_subresource(built: B
 
 
 @BUILDERS
-def test_our_base_labels_give_way_to_nobodys(built: Builder) -> None:
+def test_our_base_labels_override_all_others(built: Builder) -> None:
     theirs = {"dask.org/component": "superworker", "dask.org/cluster-name": "other"}
     labels = built(theirs, theirs)["labels"]
     assert labels["dask.org/component"] in ("job-runner", "scheduler", "worker")
@@ -249,7 +249,7 @@ def test_our_base_labels_give_way_to_nobodys(built: Builder) -> None:
         "argocd.argoproj.io/tracking-id",
     ],
 )
-def test_what_tracks_the_parent_never_reaches_a_pod(built: Builder, key: str) -> None:
+def test_tracking_metadata_of_the_parent_never_reaches_a_pod(built: Builder, key: str) -> None:
     found = built({key: "x"}, {})
     assert key not in found["labels"]
     assert key not in found["annotations"]
@@ -272,7 +272,7 @@ def test_a_default_container_in_the_templates_own_metadata_is_kept() -> None:
 
 
 @pytest.mark.parametrize("excluded", [True, False])
-def test_the_istio_label_is_a_switch_of_the_site(excluded: bool) -> None:
+def test_the_istio_label_is_a_setting_of_the_platform(excluded: bool) -> None:
     platform = Platform(istio_excluded=excluded)
     for found in (
         built_runner(manifests.job(), platform=platform),
@@ -286,14 +286,14 @@ def test_the_istio_label_is_a_switch_of_the_site(excluded: bool) -> None:
 # Environment
 
 
-def test_our_variables_precede_the_users_so_that_his_may_refer_to_them() -> None:
+def test_our_variables_come_before_the_users_which_may_refer_to_them() -> None:
     own = [{"name": "OUT", "value": "s3://b/$(DASKJOB_ATTEMPT)"}]
     found = environment(built_runner(manifests.job(runner=pod(container("job", env=own)))))
     assert found[-1] == "OUT=s3://b/$(DASKJOB_ATTEMPT)"
     assert found.index("DASKJOB_ATTEMPT=0") < found.index(found[-1])
 
 
-def test_a_variable_that_the_user_set_is_never_overwritten_or_doubled() -> None:
+def test_a_variable_of_the_user_is_never_overwritten_or_duplicated() -> None:
     own = [{"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://mine:1"}]
     found = environment(built_runner(manifests.job(runner=pod(container("job", env=own)))))
     assert [v for v in found if v.startswith("DASK_SCHEDULER")] == [
@@ -405,7 +405,7 @@ def test_dask_worker_as_the_first_word_is_run_as_dask_worker(
     assert {k: found[k] for k in ("command", "args") if found[k]} == (run or given)
 
 
-def test_legacy_commands_stay_where_the_site_switches_that_off() -> None:
+def test_legacy_commands_stay_if_the_platform_disables_the_rewrite() -> None:
     platform = replace(PLAIN, legacy_commands=False)
     found = built_worker(group(), platform=platform)["spec"]["containers"][0]
     assert found["args"] == ["dask-worker"]
@@ -418,7 +418,7 @@ def test_legacy_commands_stay_where_the_site_switches_that_off() -> None:
     ("own", "policy", "expected"),
     [(None, None, None), (10, None, 10), (None, 20, 20), (10, 20, 10), (20, 10, 10)],
 )
-def test_the_smaller_of_the_users_and_the_attempts_deadline_is_the_pods(
+def test_the_pods_deadline_is_the_smaller_of_the_users_and_the_attempts(
     own: int | None, policy: int | None, expected: int | None
 ) -> None:
     runner = {} if own is None else {"activeDeadlineSeconds": own}
@@ -469,7 +469,7 @@ def test_a_python_path_of_the_users_comes_before_the_files(own: str, path: str) 
     assert f"PYTHONPATH={path}" in environment(built_runner(manifest))
 
 
-def test_the_users_own_volumes_and_mounts_are_kept_beside_the_files() -> None:
+def test_the_users_own_volumes_and_mounts_are_kept_next_to_the_files() -> None:
     mine = {"name": "mine", "emptyDir": {}}
     mount = {"name": "mine", "mountPath": "/mine"}
     manifest = manifests.job(runner=pod(container("job", volumeMounts=[mount]), volumes=[mine]))
@@ -485,7 +485,7 @@ AGENT = replace(PLAIN, agent="answer = 42  # the agent's text")
 PRELOAD = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 
 
-def test_the_agent_and_its_token_come_in_by_the_environment() -> None:
+def test_the_agent_and_its_token_are_environment_variables() -> None:
     env = {v.partition("=")[0]: v for v in environment(built_scheduler(cluster(), AGENT))}
     assert env["DASKJOB_AGENT_TOKEN"] == "DASKJOB_AGENT_TOKEN=secret"
     assert "exec(" in env[PRELOAD]
@@ -526,7 +526,7 @@ def test_a_sidecar_of_the_scheduler_gets_no_agent() -> None:
     assert containers[1]["env"]
 
 
-def test_threads_and_resources_of_a_group_are_told_to_the_agent() -> None:
+def test_threads_and_resources_of_a_group_are_passed_to_the_agent() -> None:
     manifest = cluster()
     words = ("dask-worker", "--nthreads", "4", "--resources", "GPU=1,MEMORY=32e9")
     manifest["spec"]["worker"]["spec"] = pod(container("worker", *words))
@@ -536,7 +536,7 @@ def test_threads_and_resources_of_a_group_are_told_to_the_agent() -> None:
     assert '"resources":{"GPU":1.0,"MEMORY":32000000000.0}' in groups
 
 
-# What all have in common
+# All pods
 
 _FUTURE: dict[str, Any] = {
     "schedulingGates": [{"name": "g"}],
@@ -545,7 +545,7 @@ _FUTURE: dict[str, Any] = {
 }
 
 
-def test_pod_fields_that_nobody_here_knows_pass_through_unchanged() -> None:
+def test_unknown_pod_fields_pass_through_unchanged() -> None:
     odd = pod(container("job", resizePolicy=[{"x": 1}]), **_FUTURE)
     manifest, of = group(), cluster()
     manifest["spec"]["worker"]["spec"] = odd
@@ -559,7 +559,7 @@ def test_pod_fields_that_nobody_here_knows_pass_through_unchanged() -> None:
         assert found["spec"]["containers"][0]["resizePolicy"] == [{"x": 1}]
 
 
-def test_no_builder_changes_what_it_is_given() -> None:
+def test_no_builder_changes_its_arguments() -> None:
     job, of, workers = manifests.job(), cluster(), group()
     job["metadata"]["uid"] = of["metadata"]["uid"] = workers["metadata"]["uid"] = "uid"
     job["spec"]["job"]["files"] = FILES

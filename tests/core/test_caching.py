@@ -1,4 +1,4 @@
-"""Results of values that never change are cached, until the caches are cleared."""
+"""Results for immutable values are cached until the caches are cleared."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_result_of_equal_values_is_computed_again_once_caches_are_cleared() -> N
 
 
 def test_no_parsed_time_is_held_once_caches_are_cleared() -> None:
-    # One of them is enough to keep a mebibyte of memory from going back to the machine.
+    # A single one can keep a mebibyte of memory from being returned to the system.
     text = "2026-01-01T00:00:01Z"
     first = parse_time(text)
     assert parse_time(text) is first

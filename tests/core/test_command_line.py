@@ -17,7 +17,7 @@ from daskjob.core.command_line import has_option, option, without_options, words
         ({"command": "dask worker", "args": None}, []),
         ({}, []),
     ],
-    ids=["command and args", "words that are no strings", "no lists", "neither"],
+    ids=["command and args", "words that are not strings", "no lists", "neither"],
 )
 def test_words_are_command_and_arguments(container: dict[str, Any], expected: list[str]) -> None:
     assert words(container) == expected

@@ -1,4 +1,4 @@
-"""``desired_objects`` is the list of what passes create for a job, without a world."""
+"""``desired_objects`` lists the objects that passes create for a job, without a world."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_job_on_a_cluster_of_others_makes_its_runner_only() -> None:
     assert named(desired_objects(job)) == ["Pod sums-runner"]
 
 
-def test_equal_jobs_make_equal_objects_each_under_a_name_of_its_own() -> None:
+def test_equal_jobs_make_equal_objects_under_their_own_names() -> None:
     job = manifests.read_job(manifests.job(cluster={"spec": GROUPED}))
     objects = desired_objects(job)
     assert objects == desired_objects(job)

@@ -1,4 +1,4 @@
-"""Messages are cut to a limit, and show it."""
+"""Messages are truncated to a limit, with a mark."""
 
 from __future__ import annotations
 

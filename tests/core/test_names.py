@@ -20,7 +20,7 @@ def test_a_name_of_letters_digits_and_dashes_up_to_63_is_valid(name: str) -> Non
     ["", "2024-run", "-a", "a-", "A", "a.b", "a_b", "a" * 64, "é", "a\n"],
     ids=["empty", "digit first", "dash first", "dash last", "upper", "dot", "_", "64", "é", "nl"],
 )
-def test_a_name_that_a_service_could_not_have_is_refused(name: str) -> None:
+def test_a_name_that_a_service_could_not_have_is_invalid(name: str) -> None:
     assert not names.is_valid_name(name)
 
 
@@ -84,7 +84,7 @@ def test_a_group_of_a_cluster_with_63_characters_still_has_a_valid_name() -> Non
         names.worker_name("sums-default", "0123456789"),
     ],
 )
-def test_no_name_but_the_schedulers_own_gets_the_word_scheduler_from_us(name: str) -> None:
+def test_only_the_schedulers_names_contain_the_word_scheduler(name: str) -> None:
     assert "scheduler" not in name
 
 
@@ -98,7 +98,7 @@ def test_no_name_but_the_schedulers_own_gets_the_word_scheduler_from_us(name: st
         "kubernetes.dask.org/attempt",
     ],
 )
-def test_what_tools_track_an_object_by_is_private_to_it(key: str) -> None:
+def test_metadata_that_tools_track_an_object_by_is_private(key: str) -> None:
     assert names.is_private(key)
 
 

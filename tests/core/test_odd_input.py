@@ -1,4 +1,4 @@
-"""Input that nobody would write on purpose is an answer or a mistake, and never an exception."""
+"""Absurd input is read or is a mistake, and never raises an unexpected exception."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_100_levels_are_read_and_one_more_is_a_mistake_of_each_kind() -> None:
         manifest["spec"]["deep"] = nested(DEEPEST_LEVELS)
         read(manifest, mistakes)
         assert [mistake.path for mistake in mistakes] == ["spec"]
-        assert "no more than 100" in str(mistakes[0])
+        assert "nest at most 100" in str(mistakes[0])
 
 
-def test_depth_is_measured_where_python_itself_would_give_up() -> None:
+def test_depth_is_measured_where_recursion_would_fail() -> None:
     assert is_too_deep(nested(50_000))
     assert not is_too_deep([{"a": [1, 2]}] * 10_000)
 
@@ -48,16 +48,14 @@ def test_depth_is_measured_where_python_itself_would_give_up() -> None:
     ("text", "number"),
     [("0", 0), ("12", 12), ("²", None), ("٣", None), ("-1", None), ("", None), ("9" * 5000, None)],
 )
-def test_a_number_in_an_annotation_is_one_of_ascii_digits_or_none(
-    text: str, number: int | None
-) -> None:
+def test_a_number_in_an_annotation_has_only_ascii_digits(text: str, number: int | None) -> None:
     assert whole_number(text) == number
     pod = {"metadata": {"name": "one", "annotations": {names.ANNOTATION_ATTEMPT: text}}}
     assert pod_facts(pod).attempt == number
 
 
 @pytest.mark.parametrize("grace", [2**53, 2**63 - 1, 10**11])
-def test_a_pod_that_may_take_centuries_to_end_is_on_its_way_out(grace: int) -> None:
+def test_a_pod_with_a_grace_period_of_centuries_is_terminating(grace: int) -> None:
     meta = {"deletionTimestamp": "2026-01-01T12:00:00Z", "deletionGracePeriodSeconds": grace}
     assert pod_facts({"metadata": {"name": "one", **meta}}).deleting
 
@@ -83,14 +81,14 @@ def succeeded_with(result: str) -> Story:
         r'"\ud800"',
     ],
 )
-def test_a_result_that_cannot_be_kept_is_left_out_and_the_job_has_succeeded(result: str) -> None:
+def test_a_result_that_a_status_cannot_hold_is_left_out_and_the_job_succeeds(result: str) -> None:
     story = succeeded_with(result)
     assert story.word == "Successful"
     assert story.status.result is None
     assert story.status.message.endswith("was left out.")
 
 
-def test_whole_numbers_of_more_than_64_bits_are_kept_nearly_as_the_api_server_would() -> None:
+def test_integers_of_more_than_64_bits_are_rounded_as_by_the_api_server() -> None:
     story = succeeded_with(json.dumps({"exact": 2**63 - 1, "nearly": 10**30}))
     assert story.status.result == {"exact": 2**63 - 1, "nearly": 1e30}
     assert msgspec.json.encode(story.status.result)

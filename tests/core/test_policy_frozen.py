@@ -34,7 +34,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def policy_of(manifest: Manifest) -> Policy:
-    """The policy that a manifest asks for."""
+    """The policy of a manifest."""
     return read_job(manifest).policy
 
 
@@ -52,7 +52,7 @@ def policy_of(manifest: Manifest) -> Policy:
         ("OnFailure", {"backoffLimit": 0}, 0, 10),
     ],
 )
-def test_the_limits_that_nobody_gave_follow_from_the_restart_policy(
+def test_default_limits_depend_on_the_restart_policy(
     restart_policy: str | None, spec: dict[str, Any], limit: int, ignored: int
 ) -> None:
     runner = {"restartPolicy": restart_policy} if restart_policy else {}
@@ -60,7 +60,7 @@ def test_the_limits_that_nobody_gave_follow_from_the_restart_policy(
     assert (policy.backoff_limit, policy.max_ignored) == (limit, ignored)
 
 
-def test_a_restart_policy_beside_the_pod_spec_counts_too() -> None:
+def test_a_restart_policy_next_to_the_pod_spec_counts_too() -> None:
     manifest = job()
     manifest["spec"]["job"]["restartPolicy"] = "Never"
     assert policy_of(manifest).backoff_limit == 0
@@ -98,7 +98,7 @@ def test_a_frozen_policy_holds_no_null() -> None:
     assert None not in frozen(Policy()).values()
 
 
-def test_every_field_of_the_policy_was_given_another_value_than_its_default_here() -> None:
+def test_every_field_of_the_policy_differs_from_its_default_here() -> None:
     given, default = policy_of(job(**EVERYTHING)), Policy()
     assert [f for f in Policy.__slots__ if getattr(given, f) == getattr(default, f)] == []
 
@@ -124,7 +124,7 @@ def test_deadlines_and_ttl_given_explicitly_are_followed(field: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["7", 0, -1, True, 1.5], ids=repr)
-def test_a_deadline_that_cannot_be_meant_leaves_the_frozen_one(value: object) -> None:
+def test_an_invalid_deadline_leaves_the_frozen_one(value: object) -> None:
     before = frozen(policy_of(job(**EVERYTHING)))
     assert followed(before, {"activeDeadlineSeconds": value}) == before
 

@@ -1,4 +1,4 @@
-"""Kubernetes' and Dask's sizes as numbers."""
+"""Quantities of Kubernetes and Dask as numbers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_a_quantity_has_its_exact_value(text: str | int | float, value: Decimal)
 
 
 @pytest.mark.parametrize("text", ["", "four", "4 Gi", "4Gib", "4XB", "1e", "0x10", "1_000", "nan"])
-def test_what_is_no_quantity_says_what_one_looks_like(text: str) -> None:
-    with pytest.raises(ValueError, match="such as 500m, 2, 4Gi"):
+def test_an_invalid_quantity_is_an_error_with_examples(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 500m, 2 or 4Gi"):
         parse_quantity(text)
 
 
@@ -57,7 +57,7 @@ def test_a_size_of_memory_is_read_as_kubernetes_and_as_dask_write_it(
 
 
 @pytest.mark.parametrize("text", ["0", "-1Gi", "1m", "lots", ""])
-def test_a_size_that_is_not_above_zero_is_refused(text: str) -> None:
+def test_a_size_that_is_not_above_zero_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         parse_bytes(text)
 

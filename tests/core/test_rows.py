@@ -1,4 +1,4 @@
-"""One row of a dataclass is all that reader, writer and schema need."""
+"""Reader, writer and schema are derived from the rows of a dataclass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMITS = Record("limits", "Limits.")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Fields of a spec, of which two stand in a mapping."""
+    """Fields of a spec, two of them in a nested mapping."""
 
     colour: Colour = row(Choice("colour", "A colour.", Colour), Colour.RED)
     most: int = row(Integer("most", "The most."), 3, within=LIMITS)
@@ -68,7 +68,7 @@ def test_absent_or_wrong_field_of_a_spec_takes_the_callers_default_before_its_ow
     assert [error.path for error in reader.errors] == ["spec.limits.most"]
 
 
-def test_only_followed_fields_that_can_be_right_are_followed() -> None:
+def test_only_valid_followed_fields_are_followed() -> None:
     assert followed_fields(Settings, {"seconds": 7, "colour": "Red"}) == {"seconds": 7}
     assert followed_fields(Settings, {"seconds": 0}) == {}
 

@@ -1,4 +1,4 @@
-"""The CRDs say what specs and statuses say, and nothing is written twice (style 23)."""
+"""The CRDs match specs and statuses, and every fact is declared once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from daskjob.core.names import Kind
 from daskjob.core.reasons import Reason
 from daskjob.core.schema import crds
 from daskjob.core.shapes import Many, Record, Shape
-from daskjob.core.spec.job import NEVER_CHANGES
+from daskjob.core.spec.job import IMMUTABLE
 from daskjob.core.spec.policy import POLICY_FIELDS, Deletion, Restart, RunnerStart
 from daskjob.core.status import JobStatusWord
 from tests.core.specimens import WRONG
 from tests.core.statuses import FULL, FULL_JOB, RECORDS
 
-#: What an annotation holds, and with it the last-applied one of client-side `kubectl apply`.
+#: The limit of annotations, and so of last-applied by client-side `kubectl apply`.
 ANNOTATIONS_LIMIT_BYTES = 262_144
 CRDS = {Kind(crd["spec"]["names"]["kind"]): crd for crd in crds()}
 KEPT = "x-kubernetes-preserve-unknown-fields"
@@ -33,7 +33,7 @@ def version(kind: Kind) -> Manifest:
 
 
 def schema(kind: Kind, *path: str) -> Manifest:
-    """The schema of a field; ``[]`` stands for the items of a list."""
+    """The schema of a field; ``[]``: the items of a list."""
     found: Manifest = version(kind)["schema"]["openAPIV3Schema"]
     for key in path:
         found = found["items"] if key == "[]" else found["properties"][key]
@@ -52,7 +52,7 @@ def every_schema(kind: Kind) -> Iterator[tuple[str, Manifest]]:
 
 
 def keys(value: object, path: str = "") -> set[str]:
-    """The paths of all keys of a manifest, down to what is passed through whole."""
+    """The paths of all keys of a manifest, except in values that are passed through."""
     if path in (".result", ".report", ".policy"):
         return set()
     if isinstance(value, dict):
@@ -77,7 +77,7 @@ def named(shape: Shape, path: str = "") -> set[str]:
 
 
 @pytest.mark.parametrize("kind", FULL)
-def test_fullest_status_of_these_tests_leaves_no_field_at_its_default(kind: Kind) -> None:
+def test_full_status_of_these_tests_has_no_field_at_its_default(kind: Kind) -> None:
     status: Any = FULL[kind]
     for field in dataclasses.fields(status):
         assert getattr(status, field.name) != field.default, field.name
@@ -94,10 +94,10 @@ def test_fields_of_a_newer_status_are_kept_since_helm_never_upgrades_a_crd(kind:
     assert schema(kind, "status")[KEPT]
 
 
-def test_job_status_has_five_words_and_the_empty_one_and_no_other_ever() -> None:
-    words = schema(Kind.JOB, "status", "jobStatus")["enum"]
-    assert words == [*JobStatusWord, ""]
-    assert words == ["JobCreated", "ClusterCreated", "Running", "Successful", "Failed", ""]
+def test_job_status_has_five_values_and_the_empty_one() -> None:
+    values = schema(Kind.JOB, "status", "jobStatus")["enum"]
+    assert values == [*JobStatusWord, ""]
+    assert values == ["JobCreated", "ClusterCreated", "Running", "Successful", "Failed", ""]
 
 
 def test_frozen_policy_is_made_of_fields_that_the_spec_has() -> None:
@@ -109,18 +109,18 @@ def test_frozen_policy_is_made_of_fields_that_the_spec_has() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "enum"),
     [
         (("failurePolicy", "restart"), Restart),
         (("deletionPolicy", "onSuccess"), Deletion),
         (("runnerStart",), RunnerStart),
     ],
 )
-def test_words_are_those_of_the_spec(path: tuple[str, ...], words: Any) -> None:
-    assert schema(Kind.JOB, "spec", *path)["enum"] == [str(word) for word in words]
+def test_enums_are_those_of_the_spec(path: tuple[str, ...], enum: Any) -> None:
+    assert schema(Kind.JOB, "spec", *path)["enum"] == [str(member) for member in enum]
 
 
-def test_failure_rule_speaks_of_every_reason_that_does_not_end_the_job() -> None:
+def test_failure_rule_may_list_every_reason_that_does_not_end_the_job() -> None:
     path = ("spec", "failurePolicy", "rules", "[]", "onReasons", "[]")
     left_out = set(Reason) - set(schema(Kind.JOB, *path)["enum"])
     assert left_out == {
@@ -132,8 +132,8 @@ def test_failure_rule_speaks_of_every_reason_that_does_not_end_the_job() -> None
     }
 
 
-def test_api_server_fills_in_replicas_of_what_is_scaled_and_nothing_else() -> None:
-    """Absent means the frozen value, or "nothing overrides a scaled count" in a job."""
+def test_api_server_defaults_replicas_of_scaled_kinds_and_nothing_else() -> None:
+    """Elsewhere absent has a meaning: the frozen value, or in a job the scaled count."""
     defaults = {
         f"{kind}{path}": found["default"]
         for kind in CRDS
@@ -163,12 +163,14 @@ def test_api_server_fills_in_replicas_of_what_is_scaled_and_nothing_else() -> No
         (Kind.GROUP, ("worker", "spec")),
     ],
 )
-def test_what_is_kubernetes_own_is_passed_through_whole(kind: Kind, path: tuple[str, ...]) -> None:
+def test_kubernetes_own_types_are_passed_through_unchanged(
+    kind: Kind, path: tuple[str, ...]
+) -> None:
     assert schema(kind, "spec", *path)[KEPT]
 
 
 @pytest.mark.parametrize("kind", CRDS)
-def test_field_of_ours_that_nobody_knows_is_not_kept_in_a_spec(kind: Kind) -> None:
+def test_unknown_field_of_ours_is_not_kept_in_a_spec(kind: Kind) -> None:
     assert KEPT not in schema(kind, "spec")
 
 
@@ -181,7 +183,7 @@ def test_every_field_has_a_sentence_for_kubectl_explain(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", CRDS)
 def test_every_field_that_may_be_absent_may_be_null(kind: Kind) -> None:
-    """Server-side apply drops no nulls. No enumeration can hold one."""
+    """Server-side apply keeps nulls. An enum cannot hold one."""
     for path, found in every_schema(kind):
         for name, below in found.get("properties", {}).items():
             if not path.startswith((".spec", ".status")) or name in found.get("required", ()):
@@ -202,14 +204,14 @@ def rules() -> list[Manifest]:
     ]
 
 
-def test_every_rule_says_what_to_write_instead() -> None:
+def test_every_rule_has_a_message() -> None:
     assert all(rule["message"] for rule in rules())
 
 
-def test_every_rule_is_broken_by_a_manifest_of_these_tests_or_speaks_of_a_change() -> None:
-    broken = {wrong.says for wrong in WRONG}
+def test_every_rule_is_broken_by_a_manifest_of_these_tests_or_is_about_a_change() -> None:
+    broken = {wrong.message for wrong in WRONG}
     left = {rule["message"] for rule in rules() if rule["message"] not in broken}
-    assert left == {NEVER_CHANGES.says}
+    assert left == {IMMUTABLE.message}
 
 
 # Names, columns, sizes
@@ -252,7 +254,7 @@ def test_columns_are_those_of_the_design(kind: Kind, columns: list[str], wide: l
 
 
 @pytest.mark.parametrize("kind", CRDS)
-def test_column_shows_a_field_that_there_is(kind: Kind) -> None:
+def test_column_shows_an_existing_field(kind: Kind) -> None:
     for column in version(kind)["additionalPrinterColumns"]:
         path = column["jsonPath"].split(".")[1:]
         if path[0] != "metadata":
@@ -260,7 +262,7 @@ def test_column_shows_a_field_that_there_is(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", CRDS)
-def test_status_is_a_subresource_and_what_has_workers_is_scaled(kind: Kind) -> None:
+def test_status_is_a_subresource_and_kinds_with_workers_are_scaled(kind: Kind) -> None:
     scaled = kind in (Kind.CLUSTER, Kind.GROUP)
     found = version(kind)["subresources"]
     assert found["status"] == {}
@@ -274,7 +276,7 @@ def test_crd_is_small_enough_for_client_side_apply(kind: Kind) -> None:
     assert len(json.dumps(CRDS[kind])) < ANNOTATIONS_LIMIT_BYTES / 4
 
 
-def test_crds_are_made_anew_by_every_call() -> None:
+def test_every_call_returns_new_crds() -> None:
     first, second = crds(), crds()
     assert first == second
     first[0]["spec"]["versions"][0]["schema"].clear()

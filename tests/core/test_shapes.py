@@ -1,4 +1,4 @@
-"""A shape reads a field as the API server will judge it."""
+"""A shape accepts the values of a field that the API server accepts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Colour(StrEnum):
 
 
 def read(shape: Text | Integer | Choice[Colour], value: object) -> tuple[object, list[FieldError]]:
-    """What a shape makes of a value, and the mistakes that it notes."""
+    """The value that a shape reads, and the mistakes that it records."""
     errors: list[FieldError] = []
     return shape.read(Reader({shape.name: value}, "spec", errors)), errors
 
 
 ONLY_RED = Choice("colour", "A colour.", Colour, only=(Colour.RED,))
-SHORT = Text("word", "A word.", longest=3, says="write at most 3 characters")
+SHORT = Text("word", "A word.", longest=3, message="write at most 3 characters")
 NEEDED = Integer("count", "A count.", required="write a number", minimum=1, maximum=5)
 
 
@@ -61,7 +61,7 @@ def test_wrong_value_is_one_mistake(
     assert [(error.path, error.allowed) for error in errors] == [(f"spec.{shape.name}", allowed)]
 
 
-def test_nothing_is_missed_in_a_mapping_that_is_missing_itself() -> None:
+def test_fields_of_a_missing_mapping_are_not_reported_as_missing() -> None:
     errors: list[FieldError] = []
     inner = Record("inner", "A record.", (NEEDED,), required="write the inner one")
     outer = Record("outer", "A record.", (inner,), required="write the outer one")
@@ -110,7 +110,7 @@ def test_nothing_is_missed_in_a_mapping_that_is_missing_itself() -> None:
     ],
     ids=lambda value: value.name if not isinstance(value, dict) else "",
 )
-def test_schema_says_the_same(shape: Shape, schema: dict[str, object]) -> None:
+def test_schema_has_the_same_limits(shape: Shape, schema: dict[str, object]) -> None:
     found = schema_of(shape)
     assert found.pop("description")
     assert found == schema

@@ -1,4 +1,4 @@
-"""What a DaskAutoscaler may say (design §2.1)."""
+"""The spec of a DaskAutoscaler (design §2.1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_documented_autoscaler_parses_without_a_mistake() -> None:
     assert manifest == before
 
 
-def test_what_an_autoscaler_leaves_out_has_its_default() -> None:
+def test_absent_fields_of_an_autoscaler_have_their_defaults() -> None:
     found = parse(DaskAutoscaler, documented("autoscaler"))
     assert found.group_name == "simple-default"
     assert found.interval_seconds == 5
@@ -29,7 +29,7 @@ def test_what_an_autoscaler_leaves_out_has_its_default() -> None:
     assert found.maximum_step is None
 
 
-def test_what_an_autoscaler_says_is_read() -> None:
+def test_every_field_of_an_autoscaler_is_read() -> None:
     found = parse(DaskAutoscaler, full_autoscaler())
     assert found == DaskAutoscaler(
         meta=found.meta,
@@ -50,7 +50,7 @@ def test_delays_of_0_are_no_delay() -> None:
     assert (found.scale_down_delay_seconds, found.scale_up_delay_seconds) == (0, 0)
 
 
-def test_every_mistake_of_an_autoscaler_is_told_at_once() -> None:
+def test_every_mistake_of_an_autoscaler_is_reported_at_once() -> None:
     with pytest.raises(Invalid) as caught:
         parse(DaskAutoscaler, autoscaler("A", cluster="", minimum=-1, maximum="all", step=1))
     assert sorted(mistake.path for mistake in caught.value.errors) == [

@@ -1,4 +1,4 @@
-"""What a DaskCluster and a DaskWorkerGroup may say (design §2.1, §2.2)."""
+"""The specs of a DaskCluster and a DaskWorkerGroup (design §2.1, §2.2)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_0_replicas_are_0_workers() -> None:
 _MORE = {"name": "gpu", "replicas": 3, "spec": pod(container("worker", "dask-worker"))}
 
 
-def test_further_groups_are_counted_with_the_default_one() -> None:
+def test_workers_of_additional_groups_are_counted_with_the_default_ones() -> None:
     found = parse(DaskCluster, cluster(workerGroups=[_MORE])).spec
     assert [g.name for g in found.all_groups] == ["default", "gpu"]
     assert found.desired_workers == 5
@@ -66,11 +66,11 @@ def test_further_groups_are_counted_with_the_default_one() -> None:
     ("group_of_cluster", "path", "allowed"),
     [
         ({"name": ""}, "name", "a name for the group"),
-        ({"name": "default"}, "name", "'default' is taken"),
+        ({"name": "default"}, "name", "'default' is reserved"),
         ({"name": "my-scheduler"}, "name", "without the word 'scheduler'"),
         ({"name": "Big"}, "name", "lower-case letters"),
         ({"replicas": -1}, "replicas", "at least 0"),
-        ({"autoscaling": {"minimum": 1}}, "autoscaling.maximum", "the largest number"),
+        ({"autoscaling": {"minimum": 1}}, "autoscaling.maximum", "the maximum number"),
         (
             {"autoscaling": {"minimum": 3, "maximum": 2}},
             "autoscaling.maximum",
@@ -80,7 +80,7 @@ def test_further_groups_are_counted_with_the_default_one() -> None:
         ({"spec": {"containers": []}}, "spec.containers", "at least one container"),
     ],
 )
-def test_a_group_that_cannot_work_is_refused(
+def test_an_invalid_group_is_rejected(
     group_of_cluster: dict[str, Any], path: str, allowed: str
 ) -> None:
     mistake = only_mistake(cluster(workerGroups=[{**_MORE, **group_of_cluster}]))
@@ -88,11 +88,11 @@ def test_a_group_that_cannot_work_is_refused(
     assert allowed in mistake.allowed
 
 
-def test_two_groups_of_one_name_are_refused() -> None:
+def test_two_groups_of_one_name_are_rejected() -> None:
     assert only_mistake(cluster(workerGroups=[_MORE, _MORE])).path == "spec.workerGroups[1].name"
 
 
-def test_a_service_without_port_8786_is_refused_since_nobody_could_connect() -> None:
+def test_a_service_without_port_8786_is_rejected_since_no_worker_could_connect() -> None:
     manifest = cluster()
     manifest["spec"]["scheduler"]["service"] = {"ports": [{"name": "http", "port": 8787}]}
     mistake = only_mistake(manifest)
@@ -118,7 +118,7 @@ def test_a_group_must_name_its_cluster() -> None:
         (cluster(idleTimeOut=3), "spec.idleTimeOut", "idleTimeout"),
     ],
 )
-def test_an_unknown_field_is_told_with_the_one_that_is_meant(
+def test_an_unknown_field_is_reported_with_the_most_similar_one(
     manifest: Manifest, typo: str, meant: str
 ) -> None:
     mistake = only_mistake(manifest)
@@ -126,9 +126,9 @@ def test_an_unknown_field_is_told_with_the_one_that_is_meant(
     assert f"did you mean {meant!r}?" in mistake.allowed
 
 
-def test_a_negative_idle_timeout_is_refused() -> None:
+def test_a_negative_idle_timeout_is_rejected() -> None:
     assert only_mistake(cluster(idleTimeout=-1)).path == "spec.idleTimeout"
 
 
-def test_a_null_idle_timeout_is_none_at_all() -> None:
+def test_a_null_idle_timeout_is_no_timeout() -> None:
     assert parse(DaskCluster, cluster(idleTimeout=None)).spec.idle_timeout_seconds == 0

@@ -1,4 +1,4 @@
-"""What a DaskJob may say, and how every mistake in it is told (design §2.1, §3.1)."""
+"""The spec of a DaskJob, and the report of every mistake in it (design §2.1, §3.1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.core.manifests import cluster_spec, container, documented, job, pod, 
 
 
 def mistakes(manifest: Manifest) -> list[FieldError]:
-    """The mistakes that a person is told of."""
+    """The mistakes that are reported to a user."""
     with pytest.raises(Invalid) as caught:
         parse(DaskJob, manifest)
     return list(caught.value.errors)
@@ -100,7 +100,7 @@ def test_a_manifest_with_ten_mistakes_gives_exactly_ten_messages() -> None:
     )
     manifest["spec"]["job"]["spec"]["containers"][0]["args"] = ["python", 3]
     manifest["spec"]["cluster"]["spec"]["worker"]["replicas"] = "two"
-    # With action left wrong, its values are not looked at: nine so far.
+    # The wrong action hides the missing values: nine mistakes so far.
     manifest["spec"]["submissionID"] = 5
     found = {m.path: m for m in mistakes(manifest)}
     assert sorted(found) == [
@@ -137,7 +137,7 @@ _RULE_A = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [3]}
         (
             {"clusterRef": {"name": "c"}, "failurePolicy": {"restart": "Cluster"}},
             "failurePolicy.restart",
-            "only Runner",
+            "write Runner",
         ),
         (
             {"clusterRef": {"name": "c"}, "deletionPolicy": {"onSuccess": "Keep"}},
@@ -148,7 +148,7 @@ _RULE_A = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [3]}
         (
             {"minAvailableWorkers": 3, "runnerStart": "AfterWorkers"},
             "minAvailableWorkers",
-            "at most the 2 workers",
+            "at most the number of workers in the cluster, 2",
         ),
         (
             {"minAvailableWorkers": 0, "runnerStart": "AfterWorkers"},
@@ -206,7 +206,7 @@ _RULE_A = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [3]}
         ({"failurePolicy": {"rules": _RULE_A}}, "failurePolicy.rules", "write a list"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_what_to_write(
+def test_an_invalid_value_is_rejected_with_what_to_write_instead(
     spec: dict[str, Any], path: str, allowed: str
 ) -> None:
     mistake = only_mistake(job(**spec))
@@ -217,14 +217,14 @@ def test_what_cannot_be_meant_is_refused_with_what_to_write(
 @pytest.mark.parametrize(
     ("files", "path", "allowed"),
     [
-        ({"a.py": "x" * 900 * 1024}, "files", "921600 bytes in all"),
+        ({"a.py": "x" * 900 * 1024}, "files", "921600 bytes in total"),
         ({"sub/a.py": "x"}, "files[sub/a.py]", "plain file name"),
         ({"..": "x"}, "files[..]", "plain file name"),
         ({"a.py": 3}, "files[a.py]", "quote it"),
     ],
     ids=["900 KiB and a name", "folder", "parent", "number"],
 )
-def test_files_are_flat_texts_of_900_kib_in_all(
+def test_files_are_flat_texts_of_900_kib_in_total(
     files: dict[str, Any], path: str, allowed: str
 ) -> None:
     manifest = job()
@@ -250,7 +250,7 @@ def test_files_are_flat_texts_of_900_kib_in_all(
     ],
     ids=["none", "unnamed", "twice", "text command", "number in env", "env without name"],
 )
-def test_what_daskjob_relies_on_in_a_pod_is_checked(
+def test_fields_of_a_pod_that_daskjob_relies_on_are_checked(
     containers: list[Manifest], path: str, allowed: str
 ) -> None:
     manifest = job()
@@ -269,11 +269,11 @@ def test_what_daskjob_relies_on_in_a_pod_is_checked(
     ],
     ids=["64", "digit first", "none"],
 )
-def test_a_name_that_cannot_work_is_refused(name: str, allowed: str) -> None:
+def test_an_invalid_name_is_rejected(name: str, allowed: str) -> None:
     assert allowed in only_mistake(job(name=name)).allowed
 
 
-def test_generate_name_stands_for_a_name() -> None:
+def test_generate_name_replaces_a_name() -> None:
     manifest = job()
     manifest["metadata"] = {"generateName": "run-"}
     assert parse(DaskJob, manifest).meta.name == ""
@@ -289,7 +289,7 @@ def _with(field: str) -> Manifest:
     ("known", "typo"),
     [("backoffLimit", "backofLimit"), ("clusterRef", "clusteRef"), ("suspend", "suspended")],
 )
-def test_an_unknown_field_of_a_file_is_told_with_the_one_that_is_meant(
+def test_an_unknown_field_of_a_file_is_reported_with_the_most_similar_one(
     known: str, typo: str
 ) -> None:
     mistake = only_mistake(_with(typo))
@@ -297,7 +297,7 @@ def test_an_unknown_field_of_a_file_is_told_with_the_one_that_is_meant(
     assert f"did you mean {known!r}?" in mistake.allowed
 
 
-def test_an_unknown_field_unlike_any_other_is_told_with_the_known_ones() -> None:
+def test_an_unknown_field_unlike_any_other_is_reported_with_the_known_ones() -> None:
     allowed = only_mistake(job(zzz=1)).allowed
     assert "did you mean" not in allowed
     assert "backoffLimit" in allowed
@@ -322,7 +322,7 @@ def test_an_unknown_field_of_an_object_in_a_cluster_is_no_mistake() -> None:
 
 
 @pytest.mark.parametrize("field", ["kind", "apiVersion"])
-def test_a_manifest_of_another_kind_or_version_is_refused(field: str) -> None:
+def test_a_manifest_of_another_kind_or_version_is_rejected(field: str) -> None:
     assert only_mistake({**job(), field: "Pod"}).path == field
 
 
@@ -330,7 +330,7 @@ def test_a_manifest_of_another_kind_or_version_is_refused(field: str) -> None:
     ("missing", "allowed"),
     [("job", "the runner's pod"), ("cluster", "exactly one of")],
 )
-def test_a_part_that_must_be_there_is_asked_for(missing: str, allowed: str) -> None:
+def test_a_missing_required_part_is_a_mistake(missing: str, allowed: str) -> None:
     manifest = job()
     del manifest["spec"][missing]
     mistake = only_mistake(manifest)
@@ -346,7 +346,7 @@ def test_a_cluster_of_a_job_needs_scheduler_and_workers(missing: str) -> None:
     assert only_mistake(job(cluster={"spec": spec})).path == f"spec.cluster.spec.{missing}"
 
 
-def test_with_autoscaling_more_workers_may_be_waited_for_than_are_asked_for_at_first() -> None:
+def test_with_autoscaling_min_available_workers_may_exceed_the_initial_replicas() -> None:
     spec = cluster_spec()
     spec["worker"]["autoscaling"] = {"minimum": 1, "maximum": 10}
     parse(DaskJob, job(cluster={"spec": spec}, runnerStart="AfterWorkers", minAvailableWorkers=5))
@@ -375,7 +375,7 @@ def test_a_failure_policy_is_read_in_its_order() -> None:
     assert policy.max_ignored == 2
 
 
-def test_pod_fields_that_nobody_here_knows_are_kept_and_no_mistake() -> None:
+def test_unknown_pod_fields_are_kept_and_no_mistake() -> None:
     spec = pod(container("job", resizePolicy=[{"x": 1}]), schedulingGates=[{"name": "g"}])
     manifest = job()
     manifest["spec"]["job"]["spec"] = spec

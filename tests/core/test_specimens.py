@@ -1,6 +1,6 @@
-"""What the readers of the specs say of right and wrong manifests.
+"""The readers of the specs accept right manifests and report wrong ones.
 
-tests/kubernetes/test_crds.py shows that an API server says the same.
+tests/kubernetes/test_crds.py shows that an API server does the same.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import pytest
 from daskjob.core.errors import Invalid
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import CLASSES, parse
-from tests.core.specimens import NO_WORDS, RIGHT, WRONG, Wrong, sloppy_job
+from tests.core.specimens import NULL_ENUMS, RIGHT, WRONG, Wrong, sloppy_job
 
 
 def parse_any(manifest: Manifest) -> object:
-    """What a person's manifest asks for."""
+    """The object of a user's manifest."""
     return parse(CLASSES[manifest["kind"]], manifest)
 
 
@@ -23,9 +23,9 @@ def test_right_manifest_has_no_mistake(title: str) -> None:
     parse_any(RIGHT[title])
 
 
-def test_null_words_are_absent() -> None:
+def test_null_enums_are_absent() -> None:
     manifest = sloppy_job()
-    manifest["spec"].update(NO_WORDS)
+    manifest["spec"].update(NULL_ENUMS)
     parse_any(manifest)
 
 

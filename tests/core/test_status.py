@@ -1,4 +1,4 @@
-"""Status values: what is written, what is read back, what it may take (design §2.3, §3.2)."""
+"""Statuses: written, read back, limited in size (design §2.3, §3.2)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_an_autoscaler_status_is_read_back_as_it_was_written() -> None:
     assert autoscaler_status_from(written) == FULL_AUTOSCALER
 
 
-def test_the_summary_says_what_a_column_of_kubectl_can_show() -> None:
+def test_the_summary_holds_the_columns_of_kubectl() -> None:
     assert FULL.to_manifest()["summary"] == {"progress": "4/10", "workers": "2/3", "attempts": 2}
 
 
@@ -78,13 +78,13 @@ def test_attempts_are_counted_when_they_begin(status: JobStatus, attempts: int) 
     assert status.attempts_begun == attempts
 
 
-def test_an_autoscaler_that_was_never_asked_says_nothing() -> None:
+def test_the_status_of_a_new_autoscaler_is_empty() -> None:
     assert AutoscalerStatus().to_manifest() == {}
     assert autoscaler_status_from({"desired": "3", "conditions": 1}) == AutoscalerStatus()
 
 
 @pytest.mark.parametrize("status", [JobStatus(), ClusterStatus(), GroupStatus()])
-def test_what_is_not_known_is_absent_never_null_or_empty(
+def test_unknown_values_are_absent_never_null_or_empty(
     status: JobStatus | ClusterStatus | GroupStatus,
 ) -> None:
     manifest = status.to_manifest()
@@ -123,19 +123,19 @@ def test_a_time_with_another_offset_is_written_in_utc() -> None:
 
 
 @pytest.mark.parametrize("code", [0, 3], ids=["success", "failure"])
-def test_a_terminal_word_is_written_together_with_its_end_time(code: int) -> None:
+def test_a_terminal_status_is_written_together_with_its_end_time(code: int) -> None:
     story = ended(code, backoffLimit=0)
     assert story.status.finished
     assert story.status.end_time == story.world.now
 
 
 def test_a_status_with_everything_at_its_largest_stays_below_48_kib() -> None:
-    words = "w" * 100_000
-    attempts = tuple(replace(FULL.attempts[0], message=words, number=i) for i in range(10))
+    text = "w" * 100_000
+    attempts = tuple(replace(FULL.attempts[0], message=text, number=i) for i in range(10))
     conditions: tuple[Condition, ...] = ()
     for kind in ConditionType:
-        conditions = with_condition(conditions, Condition(kind, True, "R", words), NOW)
-    status = replace(FULL, message=words, attempts=attempts, conditions=conditions)
+        conditions = with_condition(conditions, Condition(kind, True, "R", text), NOW)
+    status = replace(FULL, message=text, attempts=attempts, conditions=conditions)
     status = replace(status, result="r" * 4096, report={"r": "r" * 4090})
     assert len(json.dumps(status.to_manifest())) < 48 * 1024
 
@@ -165,7 +165,7 @@ def test_a_conditions_time_moves_only_with_its_status(
     assert new.last_transition_time == (LATER if moved else NOW)
 
 
-def test_conditions_are_listed_in_one_order_whatever_the_order_of_their_coming() -> None:
+def test_conditions_are_listed_in_a_fixed_order() -> None:
     conditions: tuple[Condition, ...] = ()
     for kind in reversed(ConditionType):
         conditions = with_condition(conditions, Condition(kind, True, "R"), NOW)
@@ -220,7 +220,7 @@ def test_the_phase_is_derived_from_the_rest(status: JobStatus, phase: Phase) -> 
     assert derived_phase(status) is phase
 
 
-def test_there_are_five_words_and_two_of_them_are_an_end() -> None:
+def test_job_status_has_five_values_and_two_are_final() -> None:
     assert [str(w) for w in JobStatusWord] == [
         "JobCreated",
         "ClusterCreated",

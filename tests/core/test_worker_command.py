@@ -1,4 +1,4 @@
-"""How many workers a pod starts, by its command and its limits."""
+"""The number of workers of a pod, by its command and its limits."""
 
 from __future__ import annotations
 

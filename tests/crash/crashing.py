@@ -1,8 +1,8 @@
-"""One story, with or without the operator's death in it, and what must be true of it.
+"""One story, with or without a crash of the operator, and the conditions that must hold.
 
-The operator is a process whose way to the API server leads through a proxy, which counts its
-writes and has it killed right before, or right after, one of them. It is started again at once, as
-Kubernetes does with a container.
+The operator is a process that connects to the API server through a proxy, which counts its writes
+and has it killed right before, or right after, one of them. It is restarted at once, as Kubernetes
+does with a container.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from tests.operator.process import OperatorProcess
 from tests.operator.staged import Stage, counted, staged
 from tests.waiting import until
 
-#: How long nothing may be written for a story to be over.
+#: A story is over when nothing was written for this time.
 QUIET_SECONDS = 1.0
-#: The same where it is not known yet how it ends: longer than any of its waits.
+#: The same if its end is not known yet: longer than any of the operator's delays.
 UNKNOWN_QUIET_SECONDS = 4.0
 PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """A moment at which the operator dies: at its n-th write, from 1."""
+    """A moment at which the operator is killed: at its n-th write, counted from 1."""
 
     write: int
-    #: The write was done, and the operator never knew; else it was not.
+    #: Whether the write was executed, without a response to the operator.
     after: bool
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Point:
 
 @dataclass(frozen=True)
 class End:
-    """What is left when all is over: the objects by kind and name, and the job's verdict."""
+    """The end of a story: the remaining objects by kind and name, and the job's verdict."""
 
     objects: tuple[str, ...]
     verdict: Manifest
@@ -55,29 +55,29 @@ class End:
 
 @dataclass
 class Story:
-    """What happened."""
+    """The history of one run."""
 
     stage: Stage
-    #: Exit codes of operators that were started again.
+    #: Exit codes of operators that were restarted.
     deaths: list[int]
 
     @property
     def server(self) -> Server:
-        """The namespace in which it happened."""
+        """The namespace of the story."""
         return self.stage.server
 
     @property
     def writes(self) -> list[Request]:
-        """What the operator wrote, or would have."""
+        """The operator's writes, including those that the proxy stopped."""
         return self.stage.writes
 
     @property
     def end(self) -> End:
-        """How things stand."""
+        """Return the current state."""
         return End(tuple(sorted(_names(self.server))), _verdict(self.server))
 
     def quiet_seconds(self) -> float:
-        """For how long nothing has been written; 0 while something waits to be collected."""
+        """Return the time since the last write; 0 while objects wait for garbage collection."""
         uids = {found["metadata"]["uid"] for found in self.server.objects.values()}
         owners = (
             owner["uid"]
@@ -89,14 +89,14 @@ class Story:
         return time.monotonic() - max((request.at for request in self.writes), default=0.0)
 
     def violations(self) -> list[str]:
-        """Return what must never happen, and did."""
+        """Return the violations of the invariants."""
         return [
             *violations(self.server, self.writes),
             *_untimely_deletions(self.writes),
         ]
 
-    def told(self) -> str:
-        """Return all of it in words, for whom a test failed."""
+    def transcript(self) -> str:
+        """Return the writes and the log as text, for the message of a failed test."""
         lines = [
             f"{number:3} {r.verb} {r.resource}/{r.subresource or '-'} {r.name} "
             f"{'' if r.forwarded else 'not sent '}{r.code or 'rejection answer'} {r.body[:300]!r}"
@@ -107,7 +107,7 @@ class Story:
 
 
 async def undisturbed(scenario: Scenario, access: Access, folder: Path) -> tuple[End, int]:
-    """Return how a story ends by itself, and how many writes that takes."""
+    """Return the end of a story without a crash, and its number of writes."""
     async with _begun(scenario, access, folder, None) as story:
         job = ("DaskJob", JOB)
         objects = story.server.objects
@@ -115,31 +115,31 @@ async def undisturbed(scenario: Scenario, access: Access, folder: Path) -> tuple
         while story.quiet_seconds() < UNKNOWN_QUIET_SECONDS:
             await asyncio.sleep(0.1)
         violations = story.violations()
-        assert not violations, f"{violations}\n{story.told()}"
-        assert not story.deaths, story.told()
+        assert not violations, f"{violations}\n{story.transcript()}"
+        assert not story.deaths, story.transcript()
         return story.end, len(story.writes)
 
 
 async def killed(
     scenario: Scenario, access: Access, folder: Path, point: Point, expected: End
 ) -> bool:
-    """Tell a story in which the operator dies; return whether it came to the point at all.
+    """Run a story with a crash; return whether the operator reached the point of the crash.
 
     Raises
     ------
     AssertionError
-        It did not end as expected, or something happened that must never happen.
+        It did not end as expected, or an invariant was violated.
     """
     async with _begun(scenario, access, folder, point) as story:
         await until(
             lambda: story.end == expected and story.quiet_seconds() >= QUIET_SECONDS,
             PATIENCE_SECONDS,
-            lambda: f"ends with {story.end}, not {expected}\n{story.told()}",
+            lambda: f"ends with {story.end}, not {expected}\n{story.transcript()}",
             pause=0.05,
         )
         violations = story.violations()
-        assert not violations, f"{violations}\n{story.told()}"
-        assert set(story.deaths) <= {-signal.SIGKILL}, story.told()
+        assert not violations, f"{violations}\n{story.transcript()}"
+        assert set(story.deaths) <= {-signal.SIGKILL}, story.transcript()
         return bool(story.deaths)
 
 
@@ -147,7 +147,7 @@ async def killed(
 async def _begun(
     scenario: Scenario, access: Access, folder: Path, point: Point | None
 ) -> AsyncIterator[Story]:
-    """Start the operator, create the job and let its user act."""
+    """Start the operator, create the job and run the user's actions."""
     async with staged(access, folder, f"crash-{scenario.name}") as stage:
         server, operator = stage.server, stage.operator
         if point is not None:
@@ -162,7 +162,7 @@ async def _begun(
             await scenario.acts(server)
             yield story
         except TimeoutError as error:
-            raise AssertionError(f"the user waits in vain\n{story.told()}") from error
+            raise AssertionError(f"the user's wait timed out\n{story.transcript()}") from error
         finally:
             keeper.cancel()
             await asyncio.wait([keeper])
@@ -182,7 +182,7 @@ def _ended(job: Manifest) -> bool:
 
 
 def _names(server: Server) -> Iterator[str]:
-    """Return what exists; workers, whose names are random, by their group's."""
+    """Yield the names of all objects; for workers, whose names are random, that of their group."""
     for (kind, name), found in server.objects.items():
         labels = found["metadata"].get("labels") or {}
         group = labels.get("dask.org/workergroup-name")
@@ -190,7 +190,7 @@ def _names(server: Server) -> Iterator[str]:
 
 
 def _verdict(server: Server) -> Manifest:
-    """Return what the job's status says of its end, without moments and identities."""
+    """Return the end in the job's status, without timestamps and identities."""
     status = server.objects.get(("DaskJob", JOB), {}).get("status") or {}
     words = ("jobStatus", "phase", "reason", "exitCode", "attempt", "failures", "jobRunnerPodName")
     tries = [
@@ -206,27 +206,27 @@ def _verdict(server: Server) -> Manifest:
     return found | {"attempts": tries, "conditions": sorted(conditions)}
 
 
-# What must never happen
+# Invariants
 
 
 def _untimely_deletions(writes: list[Request]) -> Iterator[str]:
-    """Yield deletions that came before the status said why."""
+    """Yield deletions that were made before the status had their reason."""
     said = False
     for request in writes:
         if request.resource == "daskjobs" and request.subresource == "status":
-            said = said or (request.forwarded and _tells_an_end(request.body))
+            said = said or (request.forwarded and _reports_an_end(request.body))
         if request.verb == "delete" and not said:
             yield f"{request.resource} {request.name} was deleted before the verdict"
 
 
-def _tells_an_end(body: bytes) -> bool:
-    """Whether a status write tells the end of a job or of an attempt, or that it is suspended."""
-    return any(_tells(value) for value in _within(json.loads(body)))
+def _reports_an_end(body: bytes) -> bool:
+    """Return whether a status write reports the end of a job or an attempt, or a suspension."""
+    return any(_reports(value) for value in _within(json.loads(body)))
 
 
-def _tells(value: Manifest) -> bool:
+def _reports(value: Manifest) -> bool:
     suspended = value.get("type") == "Suspended" and value.get("status") == "True"
-    # The summary has attempts too: as a number, and from the first one on.
+    # The summary has attempts too, but as a number, and already during the first one.
     ended = isinstance(value.get("attempts"), list) and bool(value["attempts"])
     return suspended or ended or value.get("jobStatus") in TERMINAL
 

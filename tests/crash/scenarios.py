@@ -1,7 +1,8 @@
-"""The stories in which the operator dies: a job, and what its user does while it runs.
+"""The stories in which the operator is killed: a job, and its user's actions while it runs.
 
-Pods are kwok's: what an operator writes, and how often it may die in between, is the same, and a
-story takes seconds. Users act on what they see, whenever that is; the operator may be dead then.
+Pods are kwok's: the operator's writes, and the points of a crash between them, are the same as with
+real pods, and a story takes seconds. Users act on the state that they see; the operator may be down
+at that time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Scenario:
 
     name: str
     manifest: Manifest
-    #: What the user does after the job was created.
+    #: The user's actions after the creation of the job.
     acts: Acts
 
 
@@ -50,7 +51,7 @@ async def _suspend_and_resume(server: Server) -> None:
     await server.until(
         _job_is(server, lambda found: condition(found, "Suspended").get("status") == "True")
     )
-    # Nobody resumes what still ends: it would be another story each time.
+    # Resume only after it is suspended: otherwise the story would differ each time.
     await server.until(
         lambda: (
             not any(_alive(found) for (kind, _), found in server.objects.items() if kind == "Pod")

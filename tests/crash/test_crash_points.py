@@ -1,7 +1,7 @@
 """The operator is killed at any of its writes, and the end is the same (design §4).
 
-A sample of all points is tried; ``make crash`` tries all, and one of them is tried again by
-``DASKJOB_CRASH_POINTS=cancel:7-after``. ``DASKJOB_CRASH_SEED`` draws another sample.
+A sample of all points is tested; ``make crash`` tests all, and
+``DASKJOB_CRASH_POINTS=cancel:7-after`` one of them. ``DASKJOB_CRASH_SEED`` draws another sample.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from tests.cluster.plugin import Kubernetes
 from tests.crash.crashing import Point, killed, undisturbed
 from tests.crash.scenarios import SCENARIOS, Scenario
 
-#: ``all``, or the one of a scenario.
+#: ``all``, or one point of a scenario.
 POINTS_VARIABLE = "DASKJOB_CRASH_POINTS"
 SEED_VARIABLE = "DASKJOB_CRASH_SEED"
-#: How many points of each scenario are tried: 66 in all.
+#: The number of tested points of each scenario: 66 in total.
 SAMPLE = 11
-#: How many stories are told at once: they wait more than they work.
+#: The number of parallel stories: they mostly wait.
 AT_ONCE = 3
 
 
 def chosen(scenario: Scenario, writes: int) -> list[Point]:
-    """Return the points to try."""
+    """Return the points to test."""
     every = [Point(n, after) for n in range(1, writes + 1) for after in (False, True)]
     match os.environ.get(POINTS_VARIABLE, "").split(":"):
         case ["all"]:
@@ -42,7 +42,7 @@ def chosen(scenario: Scenario, writes: int) -> list[Point]:
 
 
 def wanted(name: str) -> bool:
-    """Whether a scenario is to be tried."""
+    """Return whether to test a scenario."""
     which = os.environ.get(POINTS_VARIABLE, "").split(":")
     return len(which) != 2 or which[0] == name
 
@@ -74,5 +74,5 @@ async def _all_points(scenario: Scenario, kubeconfig: Path, folder: Path) -> Non
     for point, error in failed.items():
         print(f"\n=== {POINTS_VARIABLE}={scenario.name}:{point}\n{error!r}\n{error}")
     assert not failed, f"{len(failed)} of {len(points)} points: {sorted(map(str, failed))}"
-    # Counts are told later or in one where a machine is slow, so some last writes may be missing.
-    assert len(missed) <= len(points) // 4, f"never came to {missed} of {writes} writes"
+    # On a slow machine, counts are written later or combined, so some last writes may be missing.
+    assert len(missed) <= len(points) // 4, f"{missed} of {writes} writes were never reached"

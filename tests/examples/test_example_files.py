@@ -1,7 +1,7 @@
-"""The examples are what they say: manifests carry the scripts, scripts compute true numbers.
+"""The examples are correct: manifests contain the scripts, scripts compute the right numbers.
 
-The scripts run here as plain Python, each on a local cluster of its own. What they print and
-leave as their result is compared with a serial computation over the same files.
+The scripts run here as plain Python, each with its own local cluster. Their output and their result
+are compared with a serial computation over the same files.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SCRIPTS = [CENSUS, AIRPORTS, COMPRESS]
 MANIFESTS = sorted(EXAMPLES.rglob("*.yaml"))
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
-#: What `status.result` holds.
+#: The size limit of `status.result`.
 RESULT_LIMIT_BYTES = 4096
-#: What `spec.job.files` holds with a client-side `kubectl apply`.
+#: The size limit of `spec.job.files` with a client-side `kubectl apply`.
 APPLY_LIMIT_BYTES = 250 * 1024
 
 
@@ -52,7 +52,7 @@ def documents(manifest: Path) -> list[dict[str, Any]]:
 
 
 def job_of(script: Path) -> dict[str, Any]:
-    """The DaskJob in the manifest beside a script."""
+    """The DaskJob in the manifest of a script."""
     (job,) = documents(script.with_name("job.yaml"))
     return job
 
@@ -158,7 +158,7 @@ def test_readme_names_every_example_and_nothing_else() -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a script: how it ended and what it left."""
+    """One run of a script: its exit code, output and result."""
 
     code: int
     stdout: str
@@ -167,7 +167,7 @@ class Run:
 
 
 def run(script: Path, *arguments: str, cwd: Path, **environment: str) -> Run:
-    """Runs a script as plain Python, away from any cluster that this process may know."""
+    """Run a script as plain Python, isolated from any cluster that this process may know."""
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("DASK")}
     place = cwd / "result.json"
     ended = subprocess.run(
@@ -184,7 +184,7 @@ def run(script: Path, *arguments: str, cwd: Path, **environment: str) -> Run:
 
 
 def module_of(script: Path) -> ModuleType:
-    """A script as a module, to ask its functions; its `main` does not run."""
+    """A script as a module, to call its functions; its `main` does not run."""
     spec = importlib.util.spec_from_file_location(f"example_{script.stem}", script)
     assert spec is not None
     assert spec.loader is not None
@@ -195,7 +195,7 @@ def module_of(script: Path) -> ModuleType:
 
 
 def library_files(*, left_out: set[str]) -> list[Path]:
-    """The library's files by a walk of our own, in the order of their parts."""
+    """The library's files by an independent walk, sorted by their path components."""
     found = []
     for folder, folders, files in os.walk(STDLIB):
         folders[:] = [name for name in folders if name not in left_out]
@@ -204,13 +204,13 @@ def library_files(*, left_out: set[str]) -> list[Path]:
 
 
 def row(text: str, first: str) -> list[str]:
-    """The cells of the line of a printed table that begins with a word."""
+    """The cells of a printed table's row that begins with this word."""
     (line,) = [line for line in text.splitlines() if re.match(rf"{re.escape(first)}\s", line)]
     return re.split(r"\s{2,}", line.strip())
 
 
 class SerialCensus:
-    """The census once more, written differently: a recursion with a stack of open functions."""
+    """An independent implementation of the census: a recursion with a stack of open functions."""
 
     def __init__(self) -> None:
         self.names: Counter[str] = Counter()
@@ -218,7 +218,7 @@ class SerialCensus:
         self.open: list[int] = []
 
     def visit(self, node: ast.AST) -> None:
-        """Counts a node and everything below it."""
+        """Count a node and everything below it."""
         self.count_name(node)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             self.visit_function(node)
@@ -229,7 +229,7 @@ class SerialCensus:
             self.visit(child)
 
     def visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """Decorators, defaults and annotations belong to no function; the body is judged alone."""
+        """Count a function: only its body, without decorators, defaults and annotations."""
         outside = [child for child in ast.iter_child_nodes(node) if child not in node.body]
         held, self.open = self.open, []
         for child in outside:
@@ -240,7 +240,7 @@ class SerialCensus:
         self.complexities.append(self.open.pop())
 
     def count_name(self, node: ast.AST) -> None:
-        """A name is whatever its kind of node keeps it in."""
+        """Count the name of a node, whatever field its kind of node has it in."""
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
                 self.names[name] += 1
@@ -335,13 +335,13 @@ def test_census_counts_a_file_that_is_not_python(tmp_path: Path) -> None:
 
 
 def airport_rows() -> Iterator[dict[str, str]]:
-    """The package's table, read without pandas."""
+    """The rows of the package's table, read without pandas."""
     package = pytest.importorskip("airportsdata")
     with (Path(package.__file__).parent / "airports.csv").open(encoding="utf-8") as file:
         yield from csv.DictReader(file)
 
 
-def test_airports_are_summarised_as_by_hand(tmp_path: Path) -> None:
+def test_airports_are_summarised_correctly(tmp_path: Path) -> None:
     by_country: dict[str, list[dict[str, str]]] = defaultdict(list)
     for airport in airport_rows():
         by_country[airport["country"]].append(airport)
@@ -368,7 +368,7 @@ def test_airports_are_summarised_as_by_hand(tmp_path: Path) -> None:
     assert row(ended.stdout, "XK")[1] == str(len(by_country["XK"]))
 
 
-def test_airports_say_what_to_install_when_the_data_is_missing(tmp_path: Path) -> None:
+def test_airports_report_what_to_install_if_the_data_is_missing(tmp_path: Path) -> None:
     hidden = "raise ModuleNotFoundError(\"No module named 'airportsdata'\", name='airportsdata')"
     (tmp_path / "airportsdata.py").write_text(hidden, encoding="utf-8")
     ended = run(AIRPORTS, cwd=tmp_path, PYTHONPATH=str(tmp_path))
@@ -378,7 +378,7 @@ def test_airports_say_what_to_install_when_the_data_is_missing(tmp_path: Path) -
 
 
 def serial_sizes(limit: int) -> tuple[list[Path], dict[str, int]]:
-    """The files that the checkpoint example takes, and their sizes by package."""
+    """The files that the checkpoint example reads, and their sizes by package."""
     left_out = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
     files = sorted(
         library_files(left_out=left_out), key=lambda file: file.relative_to(STDLIB).as_posix()
@@ -441,7 +441,7 @@ def test_finished_checkpoint_needs_no_cluster_and_gives_the_same_result(tmp_path
     assert again.result["total"] == first.result["total"]
 
 
-def test_checkpoint_of_another_plan_is_not_taken(tmp_path: Path) -> None:
+def test_checkpoint_of_another_plan_is_not_used(tmp_path: Path) -> None:
     compress = module_of(COMPRESS)
     (tmp_path / "a.py").write_text("a = 1\n")
     plan = [["a.py"]]

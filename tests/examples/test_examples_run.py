@@ -1,4 +1,4 @@
-"""Every example runs through ``daskjob run`` on this machine, with success and a true result."""
+"""Every example runs with ``daskjob run`` on this machine, with success and a correct result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def daskjob(tmp_path: Path) -> Iterator[Daskjob]:
 
 
 def result(daskjob: Daskjob, done: Done) -> dict[str, Any]:
-    """The result that a successful run left."""
+    """The result of a successful run."""
     assert done.code == 0, done.err + done.text
     found: dict[str, Any] = json.loads((daskjob.work / "result.json").read_text())
     assert daskjob.status()["result"] == found
@@ -33,7 +33,7 @@ def result(daskjob: Daskjob, done: Done) -> dict[str, Any]:
 
 
 def smaller(path: Path, *, limit: list[str]) -> dict[str, Any]:
-    """A manifest with one worker and further arguments for its script."""
+    """A manifest with one worker and additional arguments for its script."""
     (job,) = yaml.safe_load_all(path.read_text())
     job["spec"]["cluster"]["spec"]["worker"]["replicas"] = 1
     job["spec"]["job"]["spec"]["containers"][0]["args"] += limit

@@ -1,4 +1,4 @@
-"""The CRDs on a real API server: what it accepts, refuses, keeps and prints."""
+"""The CRDs on a real API server: what it accepts, rejects, keeps and prints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from daskjob.core.manifests import Manifest
 from daskjob.core.names import Kind
 from daskjob.core.schema import crds as all_crds
 from daskjob.core.spec import read_cluster, read_job
-from daskjob.core.spec.job import NEVER_CHANGES
+from daskjob.core.spec.job import IMMUTABLE
 from daskjob.core.status import (
     autoscaler_status_from,
     cluster_status_from,
@@ -32,8 +32,8 @@ from daskjob.core.status import (
 from tests.cluster.plugin import Kubectl, KubectlFailed, Kubernetes
 from tests.core.manifests import DOCUMENTED, autoscaler, cluster, container, group, job, pod
 from tests.core.specimens import (
-    NAME_SAYS,
-    NO_WORDS,
+    NAME_MESSAGE,
+    NULL_ENUMS,
     RIGHT,
     WRONG,
     Wrong,
@@ -50,7 +50,7 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).parents[2]
 CRDS = sorted((ROOT / "operator-chart" / "crds").glob("*.yaml"))
 FILES = [*sorted(DOCUMENTED.glob("*.yaml")), *sorted((ROOT / "examples").rglob("*.yaml"))]
-#: How long an API server may take to serve a CRD as it was changed.
+#: How long an API server may take to serve a changed CRD.
 PATIENCE_SECONDS = 30.0
 READ = {
     Kind.JOB: job_status_from,
@@ -111,7 +111,7 @@ def patched(kubectl: Kubectl, manifest: Manifest, patch: Manifest, *options: str
     return dict(json.loads(kubectl("patch", *what, f"--patch={json.dumps(patch)}", *options)))
 
 
-def told(kubectl: Kubectl, manifest: Manifest, status: Manifest) -> Manifest:
+def with_status(kubectl: Kubectl, manifest: Manifest, status: Manifest) -> Manifest:
     """Write an object's status whole; return the object as the API server has it."""
     text = json.dumps({**get(kubectl, manifest), "status": status})
     options = ["--subresource=status", "--output=json", "--filename=-"]
@@ -119,17 +119,17 @@ def told(kubectl: Kubectl, manifest: Manifest, status: Manifest) -> Manifest:
 
 
 class Judge:
-    """The API server, asked what it thinks of objects that it is not to keep."""
+    """The API server, with dry-run requests."""
 
     def __init__(self, address: str) -> None:
         self.address = address
 
     def create(self, manifest: Manifest) -> str:
-        """Return what is wrong with an object that is created; empty where it is accepted."""
+        """Return the error of creating an object; empty if it is accepted."""
         return self._asked(manifest, "POST", "application/json", "")
 
     def server_side_apply(self, manifest: Manifest) -> str:
-        """Return what is wrong with an object that is applied; empty where it is accepted."""
+        """Return the error of applying an object; empty if it is accepted."""
         name = f"/{manifest['metadata']['name']}"
         return self._asked(manifest, "PATCH", "application/apply-patch+yaml", name)
 
@@ -153,7 +153,7 @@ class Judge:
 
 @pytest.fixture(scope="module")
 def judge(crds: Kubernetes) -> Iterator[Judge]:
-    """The API server, asked a hundred times as fast as by kubectl."""
+    """Dry-run requests to the API server, a hundred times as fast as by kubectl."""
     command = crds.command("proxy", "--port=0")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as proxy:
         assert proxy.stdout is not None
@@ -181,7 +181,7 @@ def test_crd_is_applied_again_and_again(crds: Kubernetes, path: Path) -> None:
 def test_crd_fits_where_another_stands_and_judges_names_only_at_creation(
     kubernetes: Kubernetes, kubectl: Kubectl, request: pytest.FixtureRequest
 ) -> None:
-    """dask-kubernetes took names that cannot work; what bears one must not become undeletable."""
+    """dask-kubernetes accepted invalid names; such objects must stay deletable."""
     ours = of_another_group(next(c for c in all_crds() if c["spec"]["names"]["kind"] == "DaskJob"))
     request.addfinalizer(lambda: kubernetes.kubectl("delete", "crd", ours["metadata"]["name"]))
     theirs = copy.deepcopy(ours)
@@ -224,7 +224,7 @@ def install(kubernetes: Kubernetes, crd: Manifest) -> None:
 
 
 def rejected(send: Callable[[], object]) -> bool:
-    """Say whether the API server refuses something."""
+    """Return whether the API server rejects a request."""
     try:
         send()
     except KubectlFailed:
@@ -232,12 +232,12 @@ def rejected(send: Callable[[], object]) -> bool:
     return False
 
 
-# What is accepted
+# Accepted objects
 
 
 @pytest.fixture
 def applied(crds: Kubernetes) -> Iterator[Callable[..., str]]:
-    """Apply a file as it stands, whatever namespace it names; it is deleted after the test."""
+    """Apply a file unchanged, in its own namespace; delete its objects after the test."""
     seen: list[Path] = []
 
     def apply(path: Path, *options: str) -> str:
@@ -276,7 +276,7 @@ def test_right_manifest_is_accepted(judge: Judge, title: str) -> None:
         if found["kind"] == Kind.JOB and found["spec"].get("cluster")
     ],
 )
-def test_what_passes_make_of_a_right_job_is_accepted(judge: Judge, title: str) -> None:
+def test_objects_that_passes_create_for_a_right_job_are_accepted(judge: Judge, title: str) -> None:
     manifest = {**RIGHT[title], "metadata": {**RIGHT[title]["metadata"], "uid": "u"}}
     found = read_job(manifest, [])
     made = job_cluster(found, found.policy, 0)
@@ -315,10 +315,10 @@ def test_sloppy_job_is_read_without_a_mistake_as_it_is_kept(kubectl: Kubectl) ->
     assert not found.cluster.worker.replicas_given
 
 
-def test_null_words_are_accepted_but_by_server_side_apply(judge: Judge) -> None:
-    """An enumeration of a CRD holds no null; every other way drops nulls before it looks."""
-    assert judge.create(job(**NO_WORDS)) == ""
-    assert "Unsupported value: null" in judge.server_side_apply(job(**NO_WORDS))
+def test_null_enums_are_accepted_except_by_server_side_apply(judge: Judge) -> None:
+    """An enum of a CRD cannot be null; other requests drop nulls before validation."""
+    assert judge.create(job(**NULL_ENUMS)) == ""
+    assert "Unsupported value: null" in judge.server_side_apply(job(**NULL_ENUMS))
 
 
 def test_fields_that_are_newer_than_the_crd_survive_in_pods_and_services(kubectl: Kubectl) -> None:
@@ -335,11 +335,11 @@ def test_fields_that_are_newer_than_the_crd_survive_in_pods_and_services(kubectl
     assert create(kubectl, manifest)["spec"] == manifest["spec"]
 
 
-def test_job_says_everything_and_nothing_is_lost_or_added(kubectl: Kubectl) -> None:
+def test_job_with_every_field_is_kept_unchanged(kubectl: Kubectl) -> None:
     assert create(kubectl, full_job())["spec"] == full_job()["spec"]
 
 
-def test_absent_replicas_stay_absent_in_a_job_and_are_1_in_what_is_scaled(
+def test_absent_replicas_stay_absent_in_a_job_and_are_1_in_scaled_kinds(
     kubectl: Kubectl,
 ) -> None:
     manifest = job()
@@ -365,43 +365,43 @@ def test_generated_name_is_accepted_with_a_service_that_selects_another_cluster(
     assert create(kubectl, manifest)["metadata"]["name"].startswith("dask-jobs-")
 
 
-# What is refused
+# Rejected objects
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.title)
-def test_wrong_manifest_is_refused_with_where_and_why(judge: Judge, wrong: Wrong) -> None:
-    said = judge.create(wrong.manifest)
-    assert wrong.says in said
-    assert (wrong.server_path or wrong.path) in said
+def test_wrong_manifest_is_rejected_with_path_and_message(judge: Judge, wrong: Wrong) -> None:
+    message = judge.create(wrong.manifest)
+    assert wrong.message in message
+    assert (wrong.server_path or wrong.path) in message
 
 
-def test_generated_name_that_cannot_work_is_refused(kubectl: Kubectl) -> None:
+def test_invalid_generated_name_is_rejected(kubectl: Kubectl) -> None:
     manifest = job()
     manifest["metadata"] = {"generateName": "2024-"}
     with pytest.raises(KubectlFailed) as caught:
         create(kubectl, manifest)
     assert "metadata.name" in caught.value.said
-    assert NAME_SAYS in caught.value.said
+    assert NAME_MESSAGE in caught.value.said
 
 
 # Changes
 
 
 @pytest.mark.parametrize("field", ["submissionID", "managedBy"])
-def test_what_never_changes_may_be_dropped_and_said_again(kubectl: Kubectl, field: str) -> None:
+def test_immutable_field_may_be_dropped_and_set_again(kubectl: Kubectl, field: str) -> None:
     manifest = job(submissionID="monday", managedBy="another/controller")
     value = manifest["spec"][field]
     create(kubectl, manifest)
     with pytest.raises(KubectlFailed) as caught:
         patched(kubectl, manifest, {"spec": {field: "tuesday"}})
     assert f"spec.{field}" in caught.value.said
-    assert NEVER_CHANGES.says in caught.value.said
+    assert IMMUTABLE.message in caught.value.said
     patched(kubectl, manifest, {"spec": {field: value}})
     assert field not in patched(kubectl, manifest, {"spec": {field: None}})["spec"]
     patched(kubectl, manifest, {"spec": {field: value}})
 
 
-def test_update_by_flytes_old_types_drops_our_fields_and_is_not_refused(kubectl: Kubectl) -> None:
+def test_update_by_flytes_old_types_drops_our_fields_and_is_accepted(kubectl: Kubectl) -> None:
     created = create(kubectl, flyte())
     policy = {"ttlSecondsAfterFinished": 600, "backoffLimit": 2, "activeDeadlineSeconds": 60}
     ours = {**policy, "submissionID": "monday", "managedBy": names.MANAGED_BY, "suspend": False}
@@ -414,7 +414,7 @@ def test_update_by_flytes_old_types_drops_our_fields_and_is_not_refused(kubectl:
     more = {**ours, **waits, "failurePolicy": rules, "cluster": {"spec": cluster_spec}}
     patched(kubectl, created, {"spec": more})
     status = FULL_JOB.to_manifest()
-    before = told(kubectl, created, status)
+    before = with_status(kubectl, created, status)
 
     typed = flyte()
     typed["metadata"] = {**before["metadata"], "finalizers": []}
@@ -434,7 +434,7 @@ def test_update_by_flytes_old_types_drops_our_fields_and_is_not_refused(kubectl:
 def test_pod_templates_may_change_after_the_start(kubectl: Kubectl) -> None:
     manifest = full_job()
     create(kubectl, manifest)
-    started = told(kubectl, manifest, FULL_JOB.to_manifest())
+    started = with_status(kubectl, manifest, FULL_JOB.to_manifest())
     spec = started["spec"]
     for template in (spec["job"], spec["cluster"]["spec"]["worker"]):
         template["spec"]["containers"] = [container("other", resources={}, env=[])]
@@ -468,10 +468,10 @@ def made(kind: Kind) -> Manifest:
 
 
 @pytest.mark.parametrize("kind", FULL)
-def test_fullest_status_is_kept_whole(kubectl: Kubectl, kind: Kind) -> None:
+def test_full_status_is_kept_unchanged(kubectl: Kubectl, kind: Kind) -> None:
     manifest, status = made(kind), FULL[kind]
     create(kubectl, manifest)
-    kept = told(kubectl, manifest, status.to_manifest())
+    kept = with_status(kubectl, manifest, status.to_manifest())
     assert kept["status"] == status.to_manifest()
     assert READ[kind](kept["status"]) == status
     assert kept["metadata"]["generation"] == 1
@@ -480,26 +480,24 @@ def test_fullest_status_is_kept_whole(kubectl: Kubectl, kind: Kind) -> None:
 @pytest.mark.parametrize("result", ["text", 3, 2.5, True, [1, None, {}], {}], ids=repr)
 def test_result_may_be_any_json(kubectl: Kubectl, result: object) -> None:
     create(kubectl, job())
-    assert told(kubectl, job(), {"result": result})["status"] == {"result": result}
+    assert with_status(kubectl, job(), {"result": result})["status"] == {"result": result}
 
 
 def test_status_of_a_newer_operator_is_kept(kubectl: Kubectl) -> None:
     """Helm never upgrades a CRD, so that an operator may be newer than its CRD."""
     create(kubectl, job())
     status = {"ofTomorrow": [1], "progress": {"total": 3, "ofTomorrow": 4}}
-    assert told(kubectl, job(), status)["status"] == status
+    assert with_status(kubectl, job(), status)["status"] == status
 
 
 @pytest.mark.parametrize(
     ("kind", "status"),
     [(Kind.JOB, {"jobStatus": "Cancelled"}), (Kind.CLUSTER, {"phase": "Ready"})],
 )
-def test_word_that_outside_readers_do_not_know_is_refused(
-    kubectl: Kubectl, kind: Kind, status: Manifest
-) -> None:
+def test_unknown_state_is_rejected(kubectl: Kubectl, kind: Kind, status: Manifest) -> None:
     create(kubectl, made(kind))
     with pytest.raises(KubectlFailed, match="Unsupported value"):
-        told(kubectl, made(kind), status)
+        with_status(kubectl, made(kind), status)
 
 
 def test_status_is_written_through_its_subresource_only(kubectl: Kubectl) -> None:
@@ -507,10 +505,10 @@ def test_status_is_written_through_its_subresource_only(kubectl: Kubectl) -> Non
     assert "status" not in patched(kubectl, job(), {"status": {"jobStatus": "Failed"}})
 
 
-def test_kubectl_waits_for_conditions_and_for_words(kubectl: Kubectl) -> None:
+def test_kubectl_waits_for_conditions_and_for_job_status(kubectl: Kubectl) -> None:
     create(kubectl, job())
     condition = {"type": "Complete", "status": "True", "reason": "Completed", "message": ""}
-    told(kubectl, job(), {"jobStatus": "Successful", "conditions": [condition]})
+    with_status(kubectl, job(), {"jobStatus": "Successful", "conditions": [condition]})
     kubectl("wait", "--for=condition=Complete", "djb/sums", "--timeout=10s")
     kubectl("wait", "--for=jsonpath={.status.jobStatus}=Successful", "djb/sums", "--timeout=10s")
 
@@ -519,7 +517,7 @@ def test_kubectl_waits_for_conditions_and_for_words(kubectl: Kubectl) -> None:
 
 
 def table(kubectl: Kubectl, *what: str) -> dict[str, str]:
-    """The one row that kubectl prints, by its columns; age left out, since it moves."""
+    """The one row that kubectl prints, by column, without the age, which changes."""
     header, row = kubectl("get", *what).splitlines()
     starts = [header.index(word) for word in header.split()]
     ends = [*starts[1:], None]
@@ -587,15 +585,15 @@ def table(kubectl: Kubectl, *what: str) -> dict[str, str]:
         ),
     ],
 )
-def test_kubectl_prints_what_matters_under_every_name(
+def test_kubectl_prints_the_columns_under_every_name(
     kubectl: Kubectl, kind: Kind, what: tuple[str, ...], columns: dict[str, str]
 ) -> None:
     create(kubectl, made(kind))
-    told(kubectl, made(kind), FULL[kind].to_manifest())
+    with_status(kubectl, made(kind), FULL[kind].to_manifest())
     assert table(kubectl, *what) == columns
 
 
-def test_one_word_lists_all_four_kinds(kubectl: Kubectl) -> None:
+def test_category_lists_all_four_kinds(kubectl: Kubectl) -> None:
     for kind in Kind:
         create(kubectl, made(kind))
     found = kubectl("get", "dask", "--output=name").split()
@@ -614,7 +612,7 @@ def test_kubectl_scales_clusters_and_groups(kubectl: Kubectl, kind: Kind) -> Non
     create(kubectl, manifest)
     kubectl("scale", kind.lower(), name, "--replicas=7")
     assert get(kubectl, manifest)["spec"]["worker"]["replicas"] == 7
-    namespace = told(kubectl, manifest, FULL[kind].to_manifest())["metadata"]["namespace"]
+    namespace = with_status(kubectl, manifest, FULL[kind].to_manifest())["metadata"]["namespace"]
     path = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{plural}/{name}/scale"
     scale = json.loads(kubectl("get", "--raw", path))
     assert scale["spec"] == {"replicas": 7}
@@ -622,10 +620,10 @@ def test_kubectl_scales_clusters_and_groups(kubectl: Kubectl, kind: Kind) -> Non
 
 
 def test_kubectl_explains_every_field(crds: Kubernetes) -> None:
-    """What kubectl explains is published a moment after a CRD is there."""
+    """The descriptions of a CRD are published with a delay."""
     wait_until(lambda: not rejected(lambda: crds.kubectl("explain", "djb.spec.backoffLimit")))
     text = " ".join(crds.kubectl("explain", "djb.spec.backoffLimit").split())
-    assert "How many failed attempts are tried again; absent: 6" in text
+    assert "Number of retries before the job fails. Defaults to 6" in text
 
 
 def test_age_is_the_time_since_the_creation(kubectl: Kubectl) -> None:

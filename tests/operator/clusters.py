@@ -12,7 +12,7 @@ from tests.operator.jobs import Manifest, container, pod_spec
 
 
 def documented(name: str, image: str) -> Manifest:
-    """A manifest as the documentation prints it, but for its image."""
+    """A manifest from the documentation, with another image."""
     text = (DOCUMENTED / f"{name}.yaml").read_text().replace("ghcr.io/dask/dask:latest", image)
     found: Manifest = yaml.safe_load(text)
     return found
@@ -35,7 +35,7 @@ def cluster(image: str, workers: int, **spec: Any) -> Manifest:
 
 
 def fake_cluster(workers: int) -> Manifest:
-    """A cluster whose pods are on fake nodes, where nobody answers."""
+    """A cluster whose pods are on fake nodes, without any running processes."""
     manifest = cluster("none", workers)
     for part in ("scheduler", "worker"):
         manifest["spec"][part]["spec"].update(fake_placement())
@@ -43,10 +43,10 @@ def fake_cluster(workers: int) -> Manifest:
 
 
 def client_pod(image: str, code: str, **environment: str) -> Manifest:
-    """A pod that uses a cluster: Python code, once.
+    """A pod that runs Python code once, as a client of a cluster.
 
-    Look for lines in its log, do not compare the whole: a client of distributed that closes while
-    a wait of its batched sends runs out leaves a word of it on stderr.
+    Look for lines in its log, do not compare all of it: a client of distributed that closes while
+    a batched send times out writes a message to stderr.
     """
     env = [{"name": name, "value": value} for name, value in environment.items()]
     client = container(image, "client", "python", "-c", code, env=env)
@@ -55,5 +55,5 @@ def client_pod(image: str, code: str, **environment: str) -> Manifest:
 
 
 def running(found: Manifest) -> bool:
-    """Whether a cluster's scheduler answers, or a pod runs."""
+    """Return whether a cluster's scheduler answers, or a pod runs."""
     return bool(found.get("status", {}).get("phase") == "Running")

@@ -1,4 +1,4 @@
-"""What the tests of the operator share: the operator, installed as users install it."""
+"""Fixtures of the operator tests: the operator, installed as users install it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.operator.installed import Operator, installed
 
 @pytest.fixture(scope="module")
 def operator(with_crds: Kubernetes) -> Iterator[Operator]:
-    """The operator of this checkout, by its chart and its image.
+    """The operator of this checkout, installed with its chart and its image.
 
-    It is taken away afterwards: other tests have an operator of their own, or none.
+    It is uninstalled afterwards: other tests have their own operator, or none.
     """
     operator = installed(with_crds)
     yield operator

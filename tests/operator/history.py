@@ -1,4 +1,4 @@
-"""What became of the objects of a namespace, version by version, as the API server tells it."""
+"""The history of a namespace's objects, version by version, from watches of the API server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from daskjob.kube.decoding import flattened
 Manifest = dict[str, Any]
 
 DASK = "/apis/kubernetes.dask.org/v1"
-#: The collections that a job's objects are in, by kind.
+#: The resources of a job's objects, by kind.
 COLLECTIONS = {
     "DaskJob": (DASK, "daskjobs"),
     "DaskCluster": (DASK, "daskclusters"),
@@ -27,7 +27,7 @@ COLLECTIONS = {
     "Pod": ("/api/v1", "pods"),
     "Service": ("/api/v1", "services"),
 }
-#: Others that a test may make; what becomes of them is not told.
+#: Resources of other objects that a test may create; these are not watched.
 _OTHERS = {
     "ConfigMap": ("/api/v1", "configmaps"),
     "DaskAutoscaler": (DASK, "daskautoscalers"),
@@ -38,12 +38,12 @@ MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 
 
 class NotThere(Exception):
-    """What was asked about does not exist."""
+    """The requested object does not exist."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """An object at one moment; or its last, where it went."""
+    """One version of an object; the last one if it was deleted."""
 
     kind: str
     object: Manifest
@@ -62,7 +62,7 @@ class Version:
 
 @dataclass
 class Server:
-    """A namespace of a real API server: what a user does there, and all that happens."""
+    """A namespace of a real API server: the actions of a user, and all events."""
 
     session: aiohttp.ClientSession
     access: Access
@@ -73,9 +73,9 @@ class Server:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def create(self, kind: str, manifest: Manifest | str) -> Manifest:
-        """Create an object; as text where it is one that Python does not write."""
+        """Create an object; as text if Python cannot serialize it."""
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
-        # As a file, since aiohttp warns of large bodies that are none.
+        # As a file, since aiohttp warns about large bodies of other types.
         body, json_text = io.BytesIO(text.encode()), {"Content-Type": "application/json"}
         return await self.ask("POST", self._path(kind), data=body, headers=json_text)
 
@@ -85,26 +85,26 @@ class Server:
         return await self.ask("PATCH", path, data=json.dumps(patch), headers=MERGE_PATCH)
 
     async def delete(self, kind: str, name: str) -> None:
-        """Delete an object; it is gone when it is."""
+        """Delete an object, without waiting until it is gone."""
         await self.ask("DELETE", f"{self._path(kind)}/{name}")
 
     async def get(self, manifest: Manifest) -> Manifest:
-        """Return an object as it is now."""
+        """Return the current version of an object."""
         name = manifest["metadata"]["name"]
         return await self.ask("GET", f"{self._path(manifest['kind'])}/{name}")
 
     async def remove_namespace(self) -> None:
-        """Delete the namespace, with all that is in it, if it is still there."""
+        """Delete the namespace and everything in it, if it still exists."""
         with suppress(NotThere):
             await self.ask("DELETE", f"/api/v1/namespaces/{self.namespace}")
 
     async def until(self, true: Callable[[], object], seconds: float = 60.0) -> None:
-        """Wait until something is true of the objects, which is asked whenever they change.
+        """Wait until a condition is true, which is checked whenever an object changes.
 
         Raises
         ------
         TimeoutError
-            It never came true.
+            It did not become true in time.
         """
         async with asyncio.timeout(seconds), self.changed:
             await self.changed.wait_for(lambda: bool(true()))
@@ -114,7 +114,7 @@ class Server:
         return f"{group}/namespaces/{self.namespace}/{plural}"
 
     async def ask(self, method: str, path: str, **more: Any) -> Manifest:
-        """Ask for something else: with a path, and what aiohttp's requests take."""
+        """Make any other request: a path, and the arguments of aiohttp's requests."""
         headers = {**self.access.headers, **more.pop("headers", {})}
         url = self.access.server + path
         async with self.session.request(
@@ -130,7 +130,7 @@ class Server:
         space = {"metadata": {"name": self.namespace}}
         await self.ask("POST", "/api/v1/namespaces", json=space)
         account = f"/api/v1/namespaces/{self.namespace}/serviceaccounts"
-        # Pods are refused until the namespace has its service account.
+        # Pods are rejected until the namespace has its service account.
         async with asyncio.timeout(30):
             while not (await self.ask("GET", account))["items"]:
                 await asyncio.sleep(0.05)
@@ -164,7 +164,7 @@ class Server:
 
 
 def _read(text: bytes) -> Manifest:
-    """Return a document; without its depths where they are too deep for Python."""
+    """Return a document; without its deep parts if it is nested too deeply for Python."""
     found: Manifest
     try:
         found = json.loads(text)
@@ -175,8 +175,8 @@ def _read(text: bytes) -> Manifest:
 
 @asynccontextmanager
 async def fresh_server(access: Access, namespace: str) -> AsyncIterator[Server]:
-    """Make a namespace and watch it; it is deleted afterwards, with all that is in it."""
-    # Objects of a test may be of any size, and so may the lines that tell of them.
+    """Create a namespace and watch it; it is deleted afterwards with everything in it."""
+    # Objects of a test may be of any size, and so may lines of a watch.
     async with aiohttp.ClientSession(connector=Connector(), read_bufsize=1 << 22) as session:
         server = Server(session, access, namespace)
         await server._begin()
@@ -189,5 +189,5 @@ async def fresh_server(access: Access, namespace: str) -> AsyncIterator[Server]:
             broken = await asyncio.gather(*watches, return_exceptions=True)
             await server.remove_namespace()
         for error in broken:
-            # A watch that broke has seen less than happened: nothing then holds.
+            # A broken watch has missed events, so no assertion would be valid.
             assert isinstance(error, asyncio.CancelledError), error

@@ -1,4 +1,4 @@
-"""The operator as users install it: the project's chart and image, by Helm."""
+"""The operator as users install it: the project's chart and image, with Helm."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Operator:
 
     @property
     def user(self) -> str:
-        """As whom it asks the API server."""
+        """Its user name at the API server."""
         path = "jsonpath={.spec.template.spec.serviceAccountName}"
         account = self.kubectl("get", self.deployment, "-o", path)
         return f"system:serviceaccount:{self.namespace}:{account}"
 
     def asked(self, audited: Audited, namespace: str) -> list[Request]:
-        """Return what it asked the API server about a namespace."""
+        """Return its requests about a namespace."""
         return [r for r in audited.of(self.user) if r.namespace == namespace]
 
     def kubectl(self, *arguments: str) -> str:
@@ -39,26 +39,26 @@ class Operator:
         return self.kubernetes.kubectl(f"--namespace={self.namespace}", *arguments)
 
     def stop(self) -> None:
-        """End it, and return when it is gone."""
+        """Stop it, and wait until it is gone."""
         self.kubectl("scale", self.deployment, "--replicas=0")
         self.kubectl("wait", "pods", "--all", "--for=delete", "--timeout=60s")
 
     def start(self) -> None:
-        """Start it, and return when it is ready."""
+        """Start it, and wait until it is ready."""
         self.kubectl("scale", self.deployment, "--replicas=1")
         self.kubectl("rollout", "status", self.deployment, "--timeout=60s")
 
     def uninstall(self) -> None:
-        """Take it away, as users do."""
+        """Uninstall it, as users do."""
         uninstalled(self.kubernetes, self.namespace)
 
     def logs(self) -> str:
-        """Return what it has logged."""
+        """Return its log."""
         return self.kubectl("logs", self.deployment, "--tail=-1")
 
 
 def installed(kubernetes: Kubernetes, *values: str, namespace: str = NAMESPACE) -> Operator:
-    """Install the operator of this checkout, and return when it is ready."""
+    """Install the operator of this checkout, and wait until it is ready."""
     name, _, tag = kubernetes.image("operator").rpartition(":")
     values = (f"image.name={name}", f"image.tag={tag}", *values)
     command = [*_helm(kubernetes, namespace), "upgrade", "--install", RELEASE, str(CHART)]
@@ -77,7 +77,7 @@ def installed(kubernetes: Kubernetes, *values: str, namespace: str = NAMESPACE) 
 
 
 def uninstalled(kubernetes: Kubernetes, namespace: str = NAMESPACE) -> None:
-    """Take an operator away, or what there is of one that did not come up."""
+    """Uninstall an operator, or the remains of a failed installation."""
     helm = _helm(kubernetes, namespace)
     subprocess.run([*helm, "uninstall", RELEASE, "--wait", "--ignore-not-found"], check=True)
 

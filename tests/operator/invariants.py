@@ -1,6 +1,6 @@
-"""What must never happen to a job, whatever else does (design §4), and what a hot loop is.
+"""The invariants of a job that hold whatever fails (design §4), and the measure of a hot loop.
 
-Judged from all versions of all objects of a namespace, and from the operator's own requests.
+Checked against all versions of all objects of a namespace, and the operator's own requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _COMPONENT = "dask.org/component"
 
 
 def violations(server: Server, writes: Iterable[Request]) -> list[str]:
-    """Return what must never happen, and did."""
+    """Return the violations of the invariants."""
     return [
         *_more_than_one_runner(server),
         *_untrue_words(server),
@@ -41,7 +41,7 @@ def _more_than_one_runner(server: Server) -> Iterator[str]:
         job = jobs.setdefault(version.uid, owner)
         uids[job, _attempt(version.object)].add(version.uid)
         phase = version.object.get("status", {}).get("phase")
-        # One whose owner was taken off by hand is nobody's any more.
+        # A pod whose owner reference was removed by hand belongs to no job any more.
         if owner and phase in ALIVE and not version.gone:
             alive[job].add(version.name)
         else:
@@ -72,7 +72,7 @@ def _untrue_words(server: Server) -> Iterator[str]:
 
 
 def _too_many_workers(server: Server) -> Iterator[str]:
-    """Yield groups that at some moment had more workers than they ever asked for."""
+    """Yield groups that at some moment had more workers than they ever requested."""
     asked: dict[str, int] = {}
     for version in server.versions:
         if version.kind == "DaskWorkerGroup":
@@ -100,11 +100,11 @@ def _deletions_whatever_the_uid(writes: Iterable[Request]) -> Iterator[str]:
         if request.verb != "delete":
             continue
         if not json.loads(request.body or b"{}").get("preconditions", {}).get("uid"):
-            yield f"{request.resource} {request.name} was deleted whatever its uid"
+            yield f"{request.resource} {request.name} was deleted without a precondition on its uid"
 
 
 def orphans(server: Server) -> list[str]:
-    """Return what exists of the project's objects though its owner does not."""
+    """Return the project's objects that exist although their owner does not."""
     uids = {found["metadata"]["uid"] for found in server.objects.values()}
     return [
         f"{kind}/{name}"
@@ -114,22 +114,22 @@ def orphans(server: Server) -> list[str]:
 
 
 def controller(found: Manifest) -> str:
-    """Return the uid of an object's controller; empty where it has none."""
+    """Return the uid of an object's controller; empty if it has none."""
     owners: list[Any] = found["metadata"].get("ownerReferences") or []
     return next((owner["uid"] for owner in owners if owner.get("controller")), "")
 
 
 def _attempt(runner: Manifest) -> str:
-    """Return which attempt a runner pod is told that it is."""
+    """Return the attempt in a runner pod's environment."""
     variables = runner["spec"]["containers"][0].get("env") or []
     return next((v.get("value", "") for v in variables if v["name"] == _ATTEMPT), "")
 
 
-# How often something is asked
+# Rates of requests
 
 
 def about(request: Request) -> str:
-    """Return what a request asks about: the object that it creates has no name in its path."""
+    """Return the verb and object of a request; a creation has no name in its path."""
     name = request.name
     if request.verb == "create" and not name:
         name = json.loads(request.body)["metadata"].get("name", "")
@@ -138,7 +138,7 @@ def about(request: Request) -> str:
 
 
 def most_often(requests: Iterable[Request], seconds: float) -> tuple[int, str]:
-    """Return how often the same was asked at most in any so many seconds, and what it was."""
+    """Return the most frequent request in any window of this length, and its count."""
     moments: dict[str, list[float]] = defaultdict(list)
     for request in requests:
         moments[about(request)].append(request.at)
@@ -148,7 +148,7 @@ def most_often(requests: Iterable[Request], seconds: float) -> tuple[int, str]:
 
 
 def _within(moments: list[float], seconds: float) -> int:
-    """Return the largest number of moments that lie within so many seconds."""
+    """Return the largest number of moments within any window of this length."""
     first, most = 0, 0
     for index, moment in enumerate(moments):
         while moment - moments[first] > seconds:

@@ -1,4 +1,4 @@
-"""DaskJobs for tests of the operator: real ones, and ones whose pods cost next to nothing."""
+"""DaskJobs for tests of the operator: real ones, and ones with cheap fake pods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLEEPS = ["sleep", "3600"]
 
 
 def container(image: str, name: str, *args: str, **more: Any) -> Manifest:
-    """A container of an image that the nodes have."""
+    """A container of an image that the nodes have already."""
     return {
         "name": name,
         "image": image,
@@ -28,14 +28,14 @@ def container(image: str, name: str, *args: str, **more: Any) -> Manifest:
 
 
 def pod_spec(*containers: Manifest, **more: Any) -> Manifest:
-    """A PodSpec that ends soon when it is told to."""
+    """A PodSpec with a short grace period."""
     return {"terminationGracePeriodSeconds": 1, "containers": list(containers), **more}
 
 
 def job(
     image: str, *runner: str, name: str = "sums", workers: int = 1, dask: bool = False, **spec: Any
 ) -> Manifest:
-    """A DaskJob whose runner runs this command; without ``dask`` its cluster only sleeps."""
+    """A DaskJob whose runner runs this command; without ``dask``, its cluster only sleeps."""
     scheduler, worker = (["dask", "scheduler"], ["dask", "worker"]) if dask else (SLEEPS, SLEEPS)
     cluster = {
         "scheduler": {"spec": pod_spec(container(image, "scheduler", *scheduler))},
@@ -66,7 +66,7 @@ def fake_job(
 ) -> Manifest:
     """A DaskJob whose pods are on fake nodes; its runner ends after a time, or never.
 
-    Nobody asks its scheduler, which is not there, for progress.
+    Progress queries are off, since its scheduler does not exist.
     """
     manifest = job("none", "true", name=name, workers=workers, **spec)
     given = {ENDS_AFTER: ends_after} if ends_after else {}
@@ -79,17 +79,17 @@ def fake_job(
 
 
 def ended(found: Manifest) -> bool:
-    """Whether a job has come to its end."""
+    """Return whether a job has ended."""
     return found.get("status", {}).get("jobStatus") in ("Successful", "Failed")
 
 
 def says(word: str) -> Any:
-    """Whether a job's status has this word."""
+    """Return a check of a job's ``jobStatus``."""
     return lambda found: found.get("status", {}).get("jobStatus") == word
 
 
 def condition(found: Manifest, kind: str) -> Manifest:
-    """A condition of an object; empty where it has none of this type."""
+    """A condition of an object; empty if it has none of this type."""
     conditions = found.get("status", {}).get("conditions") or []
     return next((c for c in conditions if c["type"] == kind), {})
 

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-#: As long as Kubernetes waits for a pod by default.
+#: The default grace period of Kubernetes.
 GRACE_SECONDS = 30.0
 
 
 class OperatorProcess:
-    """An operator for one namespace, which has one identity however often it is started.
+    """An operator for one namespace, with the same identity after each start.
 
-    As a container that is started again in its pod, it need not wait for its own Lease to run out.
+    Like a container that is restarted in its pod, it need not wait until its own Lease expires.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class OperatorProcess:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start it; it makes passes within a second or two."""
+        """Start it; it makes passes after a second or two."""
         command = [sys.executable, "-m", "daskjob.controller", f"--namespace={self._namespace}"]
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -46,26 +46,26 @@ class OperatorProcess:
 
     @property
     def pid(self) -> int:
-        """The process' id."""
+        """The process ID."""
         assert self._process is not None, "it was not started"
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is running."""
         return self._process is not None and self._process.returncode is None
 
     async def kill(self) -> None:
-        """End it by SIGKILL, and return when it is gone."""
+        """Kill it with SIGKILL, and wait until it is gone."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """End it as Kubernetes does, by SIGTERM, and return when it is gone.
+        """Stop it as Kubernetes does, with SIGTERM, and wait until it is gone.
 
         Raises
         ------
         AssertionError
-            It did not end by itself in the time that a pod has.
+            It did not exit within the grace period.
         """
         try:
             async with asyncio.timeout(GRACE_SECONDS):
@@ -75,7 +75,7 @@ class OperatorProcess:
             raise AssertionError(f"it did not end within {GRACE_SECONDS:.0f} s") from error
 
     async def ended(self) -> int:
-        """Wait for its end; return its exit code, or a signal's number below zero."""
+        """Wait for its end; return its exit code, or the negated number of a signal."""
         assert self._process is not None, "it was not started"
         return await self._process.wait()
 

@@ -1,4 +1,4 @@
-"""An operator as a process, in a namespace of its own, behind a proxy that can misbehave."""
+"""An operator as a process, with its own namespace, behind a proxy that can inject faults."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from tests.operator.invariants import about
 from tests.operator.process import OperatorProcess
 from tests.waiting import until
 
-#: What an operator writes that is about no job.
+#: Resources of writes that are not about jobs.
 _NOT_COUNTED = {"leases"}
 
 
 def counted(request: Request) -> bool:
-    """Whether a request is a write about jobs."""
+    """Return whether a request is a write about jobs."""
     return request.writes and request.resource not in _NOT_COUNTED
 
 
 @dataclass
 class Stage:
-    """The operator, what it asks, and all that happens."""
+    """The operator, its requests, and the history of the namespace."""
 
     server: Server
     proxy: FaultProxy
     operator: OperatorProcess
-    #: Where its log is.
+    #: The folder of its log.
     folder: Path
 
     @property
     def writes(self) -> list[Request]:
-        """What the operator wrote about jobs, or would have."""
+        """The operator's writes about jobs, including those that the proxy stopped."""
         return [request for request in self.proxy.seen if counted(request)]
 
     @property
     def log(self) -> str:
-        """What the operator has logged."""
+        """The operator's log."""
         return (self.folder / "operator.log").read_text()
 
     def told(self) -> str:
-        """Return all of it in words, for whom a test failed."""
+        """Return the requests and the log as text, for the message of a failed test."""
         start = self.proxy.seen[0].at if self.proxy.seen else 0.0
         asked = [
             f"{r.at - start:6.2f} {about(r)} {r.code or 'rejection answer'}"
@@ -63,7 +63,7 @@ class Stage:
         return "\n".join([*asked, json.dumps(jobs, indent=1), self.log[-6000:]])
 
     async def at_rest(self, seconds: float = 1.0) -> None:
-        """Wait until the operator has written nothing for so long."""
+        """Wait until the operator has written nothing for this long."""
 
         def at_rest() -> bool:
             return time.monotonic() - max((r.at for r in self.writes), default=0.0) >= seconds
@@ -72,12 +72,12 @@ class Stage:
 
 
 Story = Callable[[Stage], Awaitable[None]]
-#: What went wrong in each story; ``None``: nothing.
+#: The error of each story; ``None``: it passed.
 Results = dict[str, BaseException | None]
 
 
 def assert_told(result: BaseException | None) -> None:
-    """Assert that nothing went wrong in a story."""
+    """Raise the error of a story, if it failed."""
     if result is not None:
         raise AssertionError(str(result)) from result
 
@@ -86,7 +86,7 @@ def assert_told(result: BaseException | None) -> None:
 async def staged(
     access: Access, folder: Path, name: str, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Stage]:
-    """Make the namespace and the proxy; the operator, which the block starts, ends with it."""
+    """Create the namespace and the proxy; the block starts the operator, which ends with it."""
     folder.mkdir(parents=True, exist_ok=True)
     namespace = f"{name[:40]}-{uuid.uuid4().hex[:8]}"
     async with fresh_server(access, namespace) as server, FaultProxy(access) as proxy:
@@ -106,7 +106,7 @@ async def side_by_side(
     at_once: int,
     beside: Collection[str] = (),
 ) -> Results:
-    """Tell stories, so many at once, each on a stage of its own; some take nobody's turn."""
+    """Run stories in parallel, each on its own stage; those of ``beside`` are outside the limit."""
     access = await find_credentials(str(kubeconfig)).access()
     slots = asyncio.Semaphore(at_once)
 

@@ -1,7 +1,7 @@
-"""Whatever the API server answers, the operator stays, asks rarely, and goes on when it can.
+"""Whatever the API server answers, the operator keeps running, retries rarely, and recovers.
 
-Each fault lasts for some seconds, in which a job runs, another's runner ends and a third one is
-created. The jobs and their pods know nothing of it: it is only the operator that is cut off.
+Each fault lasts for some seconds. Meanwhile one job runs, the runner of another ends, and a third
+one is created. Jobs and pods are not affected by the fault: only the operator is cut off.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from tests.operator.invariants import most_often, violations
 from tests.operator.jobs import ended, fake_job, says
 from tests.operator.staged import Results, Stage, Story, assert_told, side_by_side
 
-#: How long a fault lasts: some tries of one request, and of one pass.
+#: Duration of a fault: several retries of one request, and of one pass.
 FAULT_SECONDS = 5.0
-#: Within what time after its end everything has to go on.
+#: The operator must recover within this time after the fault.
 RECOVERY_SECONDS = 15.0
-#: A watch that is half open is given up when for 70 s not even a bookmark came.
+#: A half-open watch is abandoned after 70 s without even a bookmark.
 SILENT_SECONDS = 75.0
-#: Nothing is asked more often than once a second, but for one quick second try of a request and
-#: the first look after a change: in any 5 s so often. A loop that is hot asks some hundred times.
+#: No request is made more than once a second, except for one immediate retry and the first pass
+#: after a change: at most this number in any 5 s. A hot loop makes several hundred.
 WINDOW_SECONDS = 5.0
 MOST_IN_WINDOW = 7
-#: How many stories are told at once: they wait more than they work.
+#: The number of parallel stories: they mostly wait.
 AT_ONCE = 7
 
 FORBIDDEN = 'is forbidden: User "operator" cannot do this in the namespace'
@@ -41,29 +41,29 @@ FORBIDDEN = 'is forbidden: User "operator" cannot do this in the namespace'
 
 @dataclass(frozen=True)
 class Trouble:
-    """What goes wrong, and what becomes of a job that is created meanwhile."""
+    """A fault, and the outcome of a job that is created during it."""
 
     fault: Fault
-    #: The word at its end, and the reason: a no to an object is a verdict, not an outage.
+    #: Its final ``jobStatus`` and reason: a rejected object is a verdict, not an outage.
     ends: tuple[str, str] = ("Successful", "Completed")
-    #: What is done all the same, only that the operator does not get to know.
+    #: Whether the request is executed although the operator gets an error.
     is_done: bool = False
-    #: How often one asking is sent: again with new credentials, or over another connection.
+    #: How often one request is sent: again with new credentials, or on another connection.
     sent: int = 1
-    #: The only verb that may be answered so; empty: all.
+    #: The only verb with this fault; empty: all.
     verb: str = ""
 
     def meets(self, request: Request) -> bool:
-        """Say whether this is for it."""
+        """Return whether the fault applies to a request."""
         return self.verb in ("", request.verb)
 
 
 def of_watches(fault: Fault, *, is_done: bool = False) -> Trouble:
-    """What only a watch may be answered."""
+    """A fault of watches only."""
     return Trouble(fault, is_done=is_done, verb="watch")
 
 
-#: What a server, or what stands before it, may answer to anything.
+#: Responses of the API server, or of a proxy before it, to any request.
 ANSWERS = {
     "401": Trouble(answer(401, "Unauthorized", "Unauthorized"), sent=2),
     "403": Trouble(answer(403, FORBIDDEN, "Forbidden")),
@@ -81,7 +81,7 @@ NO = "spec.containers: Invalid value"
 WRITES = {
     **ANSWERS,
     "lost-answer": Trouble(faults.lose_answer(), sent=2, is_done=True),
-    # Each look finds that the name is free after all.
+    # Each later read finds that the name is free after all.
     "409-exists": Trouble(
         answer(409, 'pods "x" already exists', "AlreadyExists"), is_done=True, verb="create"
     ),
@@ -90,7 +90,7 @@ WRITES = {
 READS = {
     **ANSWERS,
     "422": Trouble(answer(422, "resourceVersion: Invalid value", "Invalid")),
-    # A list follows, which says it all.
+    # A relist follows, which returns the complete state.
     "410-within": of_watches(faults.watch_says(faults.error_line(410)), is_done=True),
     "500-within": of_watches(faults.watch_says(faults.error_line(500, "internal error"))),
     "ends-at-once": of_watches(faults.watch_ends()),
@@ -110,27 +110,31 @@ def reads(request: Request) -> bool:
 
 
 @pytest.mark.parametrize("fault", WRITES)
-def test_writes_that_fail_for_5_s_are_made_up_for_within_15_s(fault: str, results: Results) -> None:
+def test_operator_recovers_within_15_s_from_writes_that_fail_for_5_s(
+    fault: str, results: Results
+) -> None:
     assert_told(results[f"writes-{fault}"])
 
 
 @pytest.mark.parametrize("fault", READS)
-def test_reads_that_fail_for_5_s_are_made_up_for_within_15_s(fault: str, results: Results) -> None:
+def test_operator_recovers_within_15_s_from_reads_that_fail_for_5_s(
+    fault: str, results: Results
+) -> None:
     assert_told(results[f"reads-{fault}"])
 
 
-def test_watches_that_fell_silent_are_made_up_for_within_75_s(results: Results) -> None:
+def test_operator_recovers_within_75_s_from_silent_watches(results: Results) -> None:
     assert_told(results["silent"])
 
 
-# All of them side by side
+# All of them in parallel
 
 
 @pytest.fixture(scope="module")
 def results(
     request: pytest.FixtureRequest, with_crds: Kubernetes, tmp_path_factory: pytest.TempPathFactory
 ) -> Results:
-    """How each story went that a test of this run asks for."""
+    """The results of the stories that tests of this run need."""
     with_crds.provider.fake_nodes(2)
     stories: dict[str, Story] = {
         **{f"writes-{name}": partial(outage, t, writes) for name, t in WRITES.items()},
@@ -140,7 +144,7 @@ def results(
     tests = {item.name for item in request.session.items}
     wanted = {name: story for name, story in stories.items() if _is_wanted(name, tests)}
     folder = tmp_path_factory.mktemp("faults")
-    # Who waits for 75 s keeps nobody else waiting.
+    # The story that waits for 75 s must not delay the others.
     told = side_by_side(wanted, with_crds.kubeconfig, folder, at_once=AT_ONCE, beside=("silent",))
     return asyncio.run(told)
 
@@ -151,7 +155,7 @@ def _is_wanted(story: str, tests: set[str]) -> bool:
 
 
 async def outage(trouble: Trouble, side: Side, stage: Stage) -> None:
-    """Let a fault come and go; assert what has to be true then."""
+    """Inject a fault for its duration; assert that the operator recovers."""
     server, proxy = stage.server, stage.proxy
     pid = await two_jobs_run(stage)
     rule = proxy.on(
@@ -165,8 +169,8 @@ async def outage(trouble: Trouble, side: Side, stage: Stage) -> None:
     await asyncio.sleep(FAULT_SECONDS)
     rule.end()
     over = time.monotonic()
-    assert rule.hits, "nothing went wrong"
-    assert trouble.is_done or not job_is(stage, "ends", ended), "nobody was kept from anything"
+    assert rule.hits, "the fault did not occur"
+    assert trouble.is_done or not job_is(stage, "ends", ended), "the fault had no effect"
 
     await server.until(goes_on(stage), RECOVERY_SECONDS)
     recovered = time.monotonic() - over
@@ -178,20 +182,20 @@ async def outage(trouble: Trouble, side: Side, stage: Stage) -> None:
 
 
 async def silence(stage: Stage) -> None:
-    """Let all watches fall silent, while everything else is answered."""
+    """Silence all watches, while other requests are answered."""
     pid = await two_jobs_run(stage)
     stage.proxy.silence_watches()
     began = time.monotonic()
     await stage.server.create("DaskJob", fake_job("new", ends_after="0s"))
     await stage.server.patch("Pod", "ends-runner", ENDS)
     await stage.server.until(goes_on(stage), SILENT_SECONDS)
-    assert time.monotonic() - began > RECOVERY_SECONDS, "nobody was kept from anything"
+    assert time.monotonic() - began > RECOVERY_SECONDS, "the fault had no effect"
     await all_end_as_they_should(stage, ("Successful", "Completed"))
     assert (stage.operator.pid, stage.operator.running) == (pid, True)
 
 
 async def two_jobs_run(stage: Stage) -> int:
-    """Start the operator, and have two jobs that run, with all their workers; return its pid."""
+    """Start the operator and two jobs; wait until all their workers run; return its pid."""
     await stage.operator.start()
     for name in ("busy", "ends"):
         await stage.server.create("DaskJob", fake_job(name))
@@ -203,17 +207,17 @@ async def two_jobs_run(stage: Stage) -> int:
 
 
 def workers(stage: Stage) -> list[str]:
-    """Return the names of the worker pods that there are."""
+    """Return the names of all worker pods."""
     return [name for kind, name in stage.server.objects if kind == "Pod" and "-worker-" in name]
 
 
 def goes_on(stage: Stage) -> Callable[[], bool]:
-    """Return what says whether everything goes on."""
+    """Return a check that the operator has recovered."""
     return lambda: bool(job_is(stage, "ends", ended) and job_is(stage, "new", begun))
 
 
 async def all_end_as_they_should(stage: Stage, new: tuple[str, str]) -> None:
-    """Let the job end that was at work all the time; assert how all three did."""
+    """Let the job end that ran all the time; assert the outcomes of all three."""
     server = stage.server
     await server.until(lambda: job_is(stage, "new", ended))
     assert job_is(stage, "busy", says("Running"))
@@ -230,16 +234,16 @@ ENDS = {"metadata": {"annotations": {ENDS_AFTER: "0s"}}}
 
 
 def job_is(stage: Stage, name: str, true: Callable[[dict[str, Any]], Any]) -> Any:
-    """Say whether something is true of a job."""
+    """Return whether a job exists and a condition is true for it."""
     return true(stage.server.objects.get(("DaskJob", name), {}))
 
 
 def begun(found: dict[str, Any]) -> bool:
-    """Whether a job's runner runs, or it has ended."""
+    """Return whether a job's runner runs, or the job has ended."""
     return bool(says("Running")(found) or ended(found))
 
 
 def ends(stage: Stage, name: str) -> tuple[str, str]:
-    """Return how a job has ended."""
+    """Return the final ``jobStatus`` and reason of a job."""
     status = stage.server.objects["DaskJob", name]["status"]
     return status["jobStatus"], status["reason"]

@@ -1,4 +1,4 @@
-"""Groups follow what a real scheduler wants, under the operator as users install it."""
+"""Groups follow the demand of a real scheduler, with the operator as users install it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Audit = Callable[[], AbstractContextManager[Audited]]
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-#: Tasks that take no processor, and of which a worker does only two or so at a time.
+#: Tasks that use no CPU; a worker runs only about two at a time.
 TASKS = 48
 SQUARES = sum(n * n for n in range(TASKS))
 COMPUTES = f"""
@@ -38,7 +38,7 @@ with Client("tcp://simple-scheduler:8786") as client:
         time.sleep(0.2)
     print("it still is", sum(client.gather(futures)), flush=True)
 """
-#: How long the documented autoscaler waits before workers go, and how often it asks.
+#: The documented autoscaler's delay before it removes workers, and its polling interval.
 WINDOW_SECONDS = 60
 INTERVAL_SECONDS = 5
 
@@ -49,19 +49,19 @@ def image(kubernetes: Kubernetes) -> str:
 
 
 def replicas(kubectl: Kubectl, group: str = "simple-default") -> int:
-    """How many workers a group is to have."""
+    """Return the number of workers that a group should have."""
     [found] = kubectl.items("daskworkergroups", fieldSelector=f"metadata.name={group}")
     return int(found["spec"]["worker"]["replicas"])
 
 
 def workers(kubectl: Kubectl, group: str = "simple-default") -> int:
-    """How many worker pods it has, those on their way out included."""
+    """Return the number of its worker pods, including terminating ones."""
     selector = f"dask.org/workergroup-name={group},dask.org/component=worker"
     return len(kubectl.there("pods", labelSelector=selector))
 
 
 def followed(kubectl: Kubectl, true: Callable[[], object], seconds: float) -> set[int]:
-    """Wait until it is true; return the sizes that the default group has had meanwhile."""
+    """Wait until a condition is true; return the sizes of the default group until then."""
     sizes: set[int] = set()
 
     def reached() -> bool:
@@ -75,11 +75,11 @@ def followed(kubectl: Kubectl, true: Callable[[], object], seconds: float) -> se
 
 
 def says(kubectl: Kubectl, words: str) -> Callable[[], bool]:
-    """Whether the client has said something."""
+    """Return a check that the client has logged a line."""
     return lambda: words in kubectl.log("client")
 
 
-def test_documented_autoscaler_brings_workers_when_tasks_come_and_takes_them_after_its_window(
+def test_documented_autoscaler_adds_workers_for_tasks_and_removes_them_after_its_window(
     operator: Operator,
     image: str,
     apply: Apply,
@@ -99,14 +99,14 @@ def test_documented_autoscaler_brings_workers_when_tasks_come_and_takes_them_aft
     peak = replicas(kubectl)
     sizes = followed(kubectl, lambda: replicas(kubectl) == 1, WINDOW_SECONDS + 60)
     waited = time.monotonic() - idle_since
-    # The scheduler's wish falls as the last tasks run, somewhat before the client has heard.
+    # The demand falls while the last tasks run, shortly before the client gets its results.
     assert waited >= WINDOW_SECONDS - 4 * INTERVAL_SECONDS, f"from {peak}: {sizes}"
     followed(kubectl, lambda: workers(kubectl) == 1, 90)
-    # What those who went had computed is still there.
+    # The results of the removed workers are still there.
     kubectl("exec", "client", "--", "touch", "/tmp/again")
     wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=60)
     assert f"it still is {SQUARES}" in kubectl.log("client")
-    # And none of it had to be computed again.
+    # And none of them were computed again.
     assert "caused the cluster to lose" not in kubectl("logs", "simple-scheduler")
 
     found = wait_for("daskautoscaler", "simple", lambda a: a["status"].get("current") == 1)
@@ -117,7 +117,7 @@ def test_documented_autoscaler_brings_workers_when_tasks_come_and_takes_them_aft
     cluster = wait_for("daskcluster", "simple", lambda c: c["status"].get("syncedReplicas") == 1)
     assert cluster["spec"]["worker"]["replicas"] == 1
 
-    # It is asked every 5 s all the same, and that is no request to the API server.
+    # The scheduler is still asked every 5 s, but that is not a request to the API server.
     time.sleep(10)
     with audit() as audited:
         time.sleep(3 * INTERVAL_SECONDS)
@@ -132,7 +132,7 @@ with Client("tcp://simple-scheduler:8786") as client:
 """
 
 
-def test_group_of_a_user_at_0_comes_back_when_a_task_asks_for_what_only_it_offers(
+def test_group_of_a_user_at_0_scales_up_for_a_task_that_needs_its_resources(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     group = {
@@ -164,7 +164,7 @@ def test_group_of_a_user_at_0_comes_back_when_a_task_asks_for_what_only_it_offer
     }
     apply(documented("cluster", image))
     wait_for("daskcluster", "simple", running, seconds=120)
-    # After the scheduler: its agent learns of the group with the first question.
+    # After the scheduler: its agent learns about the group with the first request.
     apply(group, follows)
     wait_for("daskautoscaler", "highmem", lambda a: a.get("status", {}).get("desired") == 0)
     apply(client_pod(image, NEEDS_MEMORY))
@@ -185,7 +185,7 @@ with Client() as client:
 """
 
 
-def test_workers_of_a_job_follow_the_scheduler_and_go_with_the_job(
+def test_workers_of_a_job_follow_the_scheduler_and_are_deleted_with_the_job(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     manifest = python_job(image, JOB_COMPUTES, workers=1, dask=True)
@@ -201,7 +201,7 @@ def test_workers_of_a_job_follow_the_scheduler_and_go_with_the_job(
     until_only(kubectl, "pod/sums-runner", kinds=kinds)
 
 
-def test_group_keeps_its_size_when_its_cluster_is_to_follow_the_scheduler_no_more(
+def test_group_keeps_its_size_when_its_cluster_stops_autoscaling(
     apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     manifest = fake_cluster(2)

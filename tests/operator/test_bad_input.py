@@ -1,6 +1,6 @@
-"""Bad input fails alone, says why, and is not tried again and again; others do not notice.
+"""Bad input fails alone, with a reason, without frequent retries; other jobs are not affected.
 
-Each kind of it has a namespace, with a job that runs all the time and one that is created after it.
+Each kind of it has a namespace, with a job that runs all the time and one that is created later.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tests.operator.jobs import condition, container, ended, fake_job, pod_spec,
 from tests.operator.staged import Results, Stage, Story, assert_told, side_by_side
 from tests.waiting import until
 
-#: How long a job may take that comes after bad ones: as long as without them, on a slow machine.
+#: Time limit of a job after bad ones: the same as without them, on a slow machine.
 GOOD_SECONDS = 15.0
-#: Six tries an hour: no earlier than this, after the first.
+#: Six retries an hour: the next one is no earlier than this.
 RARELY_SECONDS = 100.0
 
 
 def bad(name: str = "bad", **more: Any) -> Manifest:
-    """A job with two workers, to be made worse."""
+    """A job with two workers, to be made invalid."""
     return fake_job(name, **more)
 
 
@@ -48,7 +48,7 @@ def part(job: Manifest, name: str) -> Manifest:
     return found
 
 
-# What can never be made
+# Objects that can never be created
 
 
 def deep() -> str:
@@ -58,15 +58,15 @@ def deep() -> str:
 
 
 def nested(manifest: Manifest) -> str:
-    """Return the manifest as text, with 2,000 mappings within each other in one place.
+    """Return the manifest as text, with 2,000 nested mappings in one place.
 
-    Python gives up below 1,000; with ten thousand the API server itself takes seconds for a write.
+    Python's limit is below 1,000; with ten thousand, a write takes the API server seconds.
     """
     return json.dumps(manifest).replace('"HERE"', '{"a":' * 2000 + "1" + "}" * 2000)
 
 
 def large() -> Manifest:
-    """A job that the store takes, and not its scheduler, to which the agent is added."""
+    """A job that fits into etcd, while its scheduler, to which the agent is added, does not."""
     job = bad("large")
     part(job, "scheduler")["containers"][0]["env"] = [{"name": "DATA", "value": "x" * 1_565_000}]
     return job
@@ -96,9 +96,9 @@ def workers_mistyped() -> Manifest:
     return job
 
 
-#: Jobs, and what their message names.
+#: Jobs, and a pattern for their message.
 NEVER: dict[str, tuple[Callable[[], Manifest | str], str]] = {
-    "deep": (deep, "no more than 100 mappings and lists within each other"),
+    "deep": (deep, "nest at most 100 mappings and lists"),
     "large": (large, "large-scheduler is rejected: etcdserver: request is too large"),
     "annotated": (annotated, "annotated-runner is rejected.*may not be more than 262144 bytes"),
     "misnamed": (misnamed, r"containers\[0\]\.name: Invalid value: \"Not a name\""),
@@ -108,7 +108,7 @@ NEVER: dict[str, tuple[Callable[[], Manifest | str], str]] = {
 
 
 async def never(stage: Stage) -> None:
-    """Specs that cannot be right fail their jobs at once, and only once."""
+    """Invalid specs fail their jobs at once, and only once."""
     async with good_jobs(stage):
         for manifest, _ in NEVER.values():
             await stage.server.create("DaskJob", manifest())
@@ -123,7 +123,7 @@ async def never(stage: Stage) -> None:
 
 
 async def clusters(stage: Stage) -> None:
-    """A cluster and a group that cannot be right say so, and are left alone."""
+    """An invalid cluster and an invalid group report it, and are not retried."""
     spec = bad()["spec"]["cluster"]["spec"]
     meta = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster"}
     spec["scheduler"]["spec"]["depth"] = "HERE"
@@ -134,14 +134,14 @@ async def clusters(stage: Stage) -> None:
             lambda: said(stage, "DaskCluster", "deep", "SchedulerReady") == "InvalidSpec"
         )
     found = condition(stage.server.objects["DaskCluster", "deep"], "SchedulerReady")
-    assert "within each other" in found["message"]
+    assert "nest at most 100" in found["message"]
 
 
-# Names that somebody else's objects have
+# Names that are taken by foreign objects
 
 
 def foreign(kind: str, name: str) -> Manifest:
-    """An object of somebody else, labelled as if it were the job's."""
+    """A foreign object, labelled as if it were the job's."""
     spec: Manifest = {"ports": [{"port": 80}]}
     if kind == "Pod":
         spec = {**pod_spec(container("none", "theirs")), **fake_placement()}
@@ -159,7 +159,7 @@ def foreign(kind: str, name: str) -> Manifest:
     }
 
 
-#: The job, and what it finds that somebody else has.
+#: The job, and the foreign object that has its name.
 TAKEN = {
     "one": ("Pod", "one-runner"),
     "two": ("Pod", "two-scheduler"),
@@ -170,7 +170,7 @@ TAKEN = {
 
 
 async def taken(stage: Stage) -> None:
-    """A job whose object's name is taken fails, and what is not its own is as it was."""
+    """A job fails if an object's name is taken; the foreign object stays unchanged."""
     server = stage.server
     for kind, name in TAKEN.values():
         await server.create(kind, foreign(kind, name))
@@ -194,7 +194,7 @@ async def taken(stage: Stage) -> None:
 
 
 async def taken_beside(stage: Stage) -> None:
-    """The same of a job's files, and of an autoscaler, which is told on its cluster."""
+    """The same for a job's files, and for an autoscaler, which is reported on its cluster."""
     server = stage.server
     config_map = {**foreign("ConfigMap", "files-files"), "data": {"theirs.py": ""}}
     del config_map["spec"]
@@ -229,14 +229,14 @@ async def taken_beside(stage: Stage) -> None:
         ]
 
 
-# What others have to allow
+# Quotas, policies and webhooks
 
 
 async def quota(stage: Stage) -> None:
-    """What a quota has no room for waits: a queue is no failure."""
+    """Pods above a quota wait: that is not a failure."""
     full = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
     async with good_jobs(stage):
-        # Only pods that ask for something are counted.
+        # Only pods with resource requests are counted.
         scoped = {"hard": {"pods": "0"}, "scopes": ["NotBestEffort"]}
         await stage.server.create("ResourceQuota", {**full, "spec": scoped})
         await until_counted(stage.server, "few")
@@ -248,7 +248,7 @@ async def quota(stage: Stage) -> None:
 
 
 async def until_counted(server: Server, name: str) -> None:
-    """Wait until a quota has counted what there is: until then it lets everything in."""
+    """Wait until a quota has counted existing objects: until then it admits everything."""
     path = f"/api/v1/namespaces/{server.namespace}/resourcequotas/{name}"
 
     async def counted() -> object:
@@ -258,13 +258,13 @@ async def until_counted(server: Server, name: str) -> None:
 
 
 def asks(job: Manifest, resources: Manifest) -> None:
-    """Let all pods of a job ask for so much."""
+    """Set the resources of all pods of a job."""
     for spec in (runner(job), part(job, "scheduler"), part(job, "worker")):
         spec["containers"][0]["resources"] = resources
 
 
 async def pod_security(stage: Stage) -> None:
-    """What the namespace's Pod Security standard forbids is rejected, with its words."""
+    """A pod that violates the namespace's Pod Security standard is rejected with its message."""
     enforced = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}}
     await stage.server.ask(
         "PATCH",
@@ -281,7 +281,7 @@ async def pod_security(stage: Stage) -> None:
 
 
 async def policy(stage: Stage) -> None:
-    """What an admission policy denies is rejected, with its words."""
+    """A pod that an admission policy denies is rejected with its message."""
     async with denying(stage.server):
         job = bad()
         job["spec"]["job"]["metadata"]["labels"] = {"team": "nobody"}
@@ -292,7 +292,7 @@ async def policy(stage: Stage) -> None:
 
 
 async def denied_change(stage: Stage) -> None:
-    """A change that an admission policy denies is told on the object, with its words, and waits."""
+    """A change that an admission policy denies is reported on the object, and waits."""
     server = stage.server
     events = f"/api/v1/namespaces/{server.namespace}/events?fieldSelector=reason=ChangeDenied"
 
@@ -318,7 +318,7 @@ async def denied_change(stage: Stage) -> None:
 
 @asynccontextmanager
 async def denying(server: Server) -> Any:
-    """Let a policy deny pods with a certain label, and 7 workers, in the namespace."""
+    """Create a policy that denies pods with a certain label, and 7 workers, in the namespace."""
     path = "/apis/admissionregistration.k8s.io/v1"
     name = f"teams-{uuid.uuid4().hex[:8]}"
     here = {"matchLabels": {"kubernetes.io/metadata.name": server.namespace}}
@@ -367,7 +367,7 @@ async def denying(server: Server) -> Any:
 
 
 async def webhook(stage: Stage) -> None:
-    """What a webhook has to see that is down is told of, and made as soon as it need not."""
+    """Pods behind a failing webhook are reported, and created once the webhook is removed."""
     path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     name = f"down-{uuid.uuid4().hex[:8]}"
     service = {"namespace": stage.server.namespace, "name": "nobody"}
@@ -414,7 +414,7 @@ async def webhook(stage: Stage) -> None:
 
 
 async def until_denied(server: Server) -> None:
-    """Wait until the API server has taken note of the policy."""
+    """Wait until the API server applies the policy."""
     pod = foreign("Pod", "probe")
     pod["metadata"]["labels"] = {"team": "nobody"}
     path = f"/api/v1/namespaces/{server.namespace}/pods?dryRun=All"
@@ -427,11 +427,11 @@ async def until_denied(server: Server) -> None:
             await asyncio.sleep(0.1)
 
 
-# What only looks as if it were ours
+# Foreign objects that look like ours
 
 
 async def odd_pods(stage: Stage) -> None:
-    """Whatever people write on pods, the cache can be read, and nothing of theirs is touched."""
+    """Whatever metadata foreign pods have, the cache can be read, and they are not changed."""
     attempt = "kubernetes.dask.org/attempt"
     names = ("odd-runner", "odd-2", "odd-3")
     for name, text in zip(names, ("²", "9" * 5000, "-1"), strict=True):
@@ -448,7 +448,7 @@ async def odd_pods(stage: Stage) -> None:
     assert not [r for r in stage.writes if r.name in (*names, "odd-4")]
 
 
-# How all of them are told
+# The stories
 
 
 STORIES: dict[str, Story] = {
@@ -469,7 +469,7 @@ STORIES: dict[str, Story] = {
 def results(
     request: pytest.FixtureRequest, with_crds: Kubernetes, tmp_path_factory: pytest.TempPathFactory
 ) -> Results:
-    """How each story went that a test of this run asks for."""
+    """The results of the stories that tests of this run need."""
     with_crds.provider.fake_nodes(2)
     tests = {item.name for item in request.session.items}
     wanted = {n: story for n, story in STORIES.items() if any(f"[{n}]" in t for t in tests)}
@@ -478,7 +478,7 @@ def results(
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_bad_input_fails_alone_says_why_and_is_tried_at_most_6_times_an_hour(
+def test_bad_input_fails_alone_with_a_reason_and_at_most_6_retries_an_hour(
     story: str, results: Results
 ) -> None:
     assert_told(results[story])
@@ -486,7 +486,7 @@ def test_bad_input_fails_alone_says_why_and_is_tried_at_most_6_times_an_hour(
 
 @asynccontextmanager
 async def good_jobs(stage: Stage) -> Any:
-    """Have a good job that runs while the block does, and after it one from start to end."""
+    """Run a good job during the block, and another one from start to end after it."""
     server = stage.server
     await stage.operator.start()
     await server.create("DaskJob", fake_job("busy"))
@@ -513,7 +513,7 @@ def said(stage: Stage, kind: str, name: str, which: str) -> str:
 
 
 async def waits_with(stage: Stage, reason: str, words: str) -> None:
-    """Wait until the bad job's condition says why its runner is not there, and it is no end."""
+    """Wait until the bad job's condition has this reason and message; it has not ended."""
     await stage.server.until(lambda: said(stage, "DaskJob", "bad", "RunnerReady") == reason)
     found = stage.server.objects["DaskJob", "bad"]
     assert words in condition(found, "RunnerReady")["message"], found["status"]["conditions"]
@@ -521,7 +521,7 @@ async def waits_with(stage: Stage, reason: str, words: str) -> None:
 
 
 def tries(stage: Stage, words: str) -> dict[str, int]:
-    """Return how often each object was asked for whose name has these words in it."""
+    """Return the number of creations per object, for names that contain this text."""
     found: dict[str, int] = {}
     for request in stage.proxy.seen:
         what = about(request)
@@ -531,17 +531,17 @@ def tries(stage: Stage, words: str) -> dict[str, int]:
 
 
 def most_tries(stage: Stage, words: str) -> int:
-    """Return how often the same object was asked for at most."""
+    """Return the largest number of creations of one object."""
     return max(tries(stage, words).values(), default=0)
 
 
 async def rarely_tried(stage: Stage) -> None:
-    """Assert that what was rejected was asked for once, and will be again much later."""
+    """Assert that a rejected object was tried once, and that the retry is much later."""
 
     def planned() -> float:
-        looks = re.findall(r"DaskJob \S+/bad: looked at; again in ([\d.]+) s", stage.log)
+        looks = re.findall(r"DaskJob \S+/bad: pass done; next in ([\d.]+) s", stage.log)
         return float(looks[-1])
 
-    # Counts are told first, some seconds later.
+    # Counts in the status are written first, some seconds later.
     await until(lambda: planned() >= RARELY_SECONDS, 20, planned, pause=0.2)
     assert tries(stage, "bad-runner") == {"create pods bad-runner": 1}

@@ -1,4 +1,4 @@
-"""DaskClusters that live, scale and end, with real Dask, under the operator as users install it."""
+"""DaskClusters that run, scale and end, with real Dask and the operator as users install it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def image(kubernetes: Kubernetes) -> str:
 
 
 def all_ready(workers: int) -> Callable[[Manifest], bool]:
-    """Whether a cluster's or a group's status says that so many workers are there, and no more."""
+    """Return a check that a cluster or group reports exactly this many ready workers."""
 
     def true(found: Manifest) -> bool:
         status = found.get("status", {})
@@ -41,7 +41,7 @@ def all_ready(workers: int) -> Callable[[Manifest], bool]:
 
 
 def logged(kubectl: Kubectl, words: str, seconds: float = 90) -> str:
-    """Wait until the client has said something; return all that it has said."""
+    """Wait until the client has logged a text; return its whole log."""
 
     def text() -> str:
         return kubectl.log("client")
@@ -54,7 +54,7 @@ def until_nothing_is_left(kubectl: Kubectl, *apart_from: str) -> None:
     until_only(kubectl, *apart_from, kinds=KINDS, seconds=90)
 
 
-def test_documented_cluster_and_group_run_scale_and_go_together(
+def test_documented_cluster_and_group_run_scale_and_are_deleted_together(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     apply(documented("cluster", image))
@@ -77,7 +77,7 @@ def test_documented_cluster_and_group_run_scale_and_go_together(
     until_nothing_is_left(kubectl)
 
 
-#: Data that is nowhere else and can never be made again: another try would be other bytes.
+#: Data that cannot be recomputed: another run would return other bytes.
 HOLDS_DATA = """
 import hashlib, os, pathlib, time
 WORKERS, PIECES = int(os.environ["WORKERS"]), int(os.environ["PIECES"])
@@ -109,13 +109,13 @@ with Client("tcp://simple-scheduler:8786") as client:
 
 
 def until_held(kubectl: Kubectl, wait_for: WaitFor, workers: int) -> None:
-    """Wait until so many workers hold the data."""
+    """Wait until this many workers hold the data."""
     wait_for("pod", "client", running)
     assert f"held by {workers}" in logged(kubectl, "held by", 120)
 
 
 def what_is_lost(kubectl: Kubectl) -> str:
-    """Have all data looked at; return how much of it is not what it was, and who has it."""
+    """Have the client check all data; return how much has changed, and which workers hold it."""
     kubectl("exec", "client", "--", "touch", "/tmp/changed")
     return logged(kubectl, "lost", 120).splitlines()[-1]
 
@@ -133,7 +133,7 @@ def test_scaling_down_keeps_every_byte_of_1_gb_that_only_four_workers_had(
     assert what_is_lost(kubectl) == "lost 0 of 40 on 2"
 
 
-def test_pod_with_two_workers_goes_when_the_data_of_both_is_elsewhere(
+def test_pod_with_two_workers_is_deleted_once_the_data_of_both_is_elsewhere(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     manifest = cluster(image, 2)
@@ -148,7 +148,7 @@ def test_pod_with_two_workers_goes_when_the_data_of_both_is_elsewhere(
     assert what_is_lost(kubectl) == "lost 0 of 8 on 2"
 
 
-def test_workers_of_a_changed_template_are_replaced_and_every_byte_of_theirs_is_kept(
+def test_workers_of_a_changed_template_are_replaced_without_losing_a_byte(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     manifest = cluster(image, 2)
@@ -169,7 +169,7 @@ def test_workers_of_a_changed_template_are_replaced_and_every_byte_of_theirs_is_
 
 
 def _is_next(group: Manifest) -> bool:
-    """Whether all workers are of the template that the group has now."""
+    """Return whether all workers are from the current template of the group."""
     [container] = group["spec"]["worker"]["spec"]["containers"]
     told = condition(group, "WorkersReady")
     is_new = {"name": "RELEASE", "value": "next"} in container.get("env", [])
@@ -177,7 +177,7 @@ def _is_next(group: Manifest) -> bool:
     return is_new and seen and told.get("reason") == "AllReady"
 
 
-def test_cluster_that_nobody_uses_goes_after_its_idle_timeout(
+def test_unused_cluster_is_deleted_after_its_idle_timeout(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     apply(cluster(image, 1, idleTimeout=5))
@@ -201,7 +201,7 @@ def test_cluster_in_use_outlives_its_idle_timeout(
     until_nothing_is_left(kubectl, "pod/client")
 
 
-def test_scheduler_that_was_deleted_is_replaced_and_its_workers_come_back(
+def test_deleted_scheduler_is_replaced_and_its_workers_reconnect(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     apply(cluster(image, 2))
@@ -226,7 +226,7 @@ def test_scheduler_that_was_deleted_is_replaced_and_its_workers_come_back(
 
 
 EVICTION = {"apiVersion": "policy/v1", "kind": "Eviction"}
-#: As the kubelet of a spot node leaves a pod when its node goes.
+#: The status of a pod after its kubelet shut down a spot node.
 TAKEN_ALONG = {
     "phase": "Failed",
     "reason": "Terminated",
@@ -238,7 +238,7 @@ TAKEN_ALONG = {
 }
 
 
-def test_workers_that_are_evicted_again_and_again_are_replaced_at_once_and_are_no_failures(
+def test_workers_evicted_repeatedly_are_replaced_at_once_and_do_not_count_as_failures(
     fake_nodes: Callable[[int], None],
     apply: Apply,
     kubectl: Kubectl,
@@ -263,7 +263,7 @@ def test_workers_that_are_evicted_again_and_again_are_replaced_at_once_and_are_n
             return len(there) == 4 and name not in there
 
         wait_until(replaced, 30, lambda: kubectl(*workers), pause=0.2)
-    # Time to tell of failures, if there were any.
+    # Time to report failures, if there were any.
     time.sleep(6)
     status = wait_for("daskworkergroup", "simple-default", all_ready(4))["status"]
     assert "failures" not in status
@@ -275,7 +275,7 @@ def test_horizontal_pod_autoscaler_drives_a_group_and_the_cluster_follows(
     fake_nodes(2)
     apply(fake_cluster(1))
     wait_for("daskworkergroup", "simple-default", all_ready(1))
-    # Without metrics it still keeps to its own bounds, by the scale subresource.
+    # Without metrics it still enforces its own bounds, with the scale subresource.
     target = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup"}
     cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
     spec = {
@@ -303,7 +303,7 @@ def test_idle_clusters_cost_nothing_with_an_idle_timeout_or_without(
     apply(cluster(image, 1), other)
     for name in ("simple", "other"):
         wait_for("daskcluster", name, all_ready(1), seconds=150)
-    # Counts are told within 5 s, and what was told is not told again.
+    # Counts are written within 5 s, and only if they changed.
     time.sleep(12)
     with audit() as audited:
         time.sleep(20)

@@ -1,4 +1,4 @@
-"""What a job costs the API server, counted by its audit log (design §5.2)."""
+"""The number of API requests that a job costs, from the audit log (design §5.2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Apply = Callable[..., None]
 Audit = Callable[[], AbstractContextManager[Audited]]
 FakeNodes = Callable[[int], None]
 
-#: Counts in a status are told within 5 s.
+#: Counts in a status are written within 5 s.
 COUNTS_TOLD_SECONDS = 6.0
 
 
@@ -33,7 +33,7 @@ def image(kubernetes: Kubernetes) -> str:
 
 
 def within_budget(requests: list[Request], workers: int) -> None:
-    """Fail where a job's life cost more than N + 13 requests, or read anything."""
+    """Fail if a job took more than N + 13 requests, or any read."""
     asked = [r for r in requests if r.resource != "events"]
     lines = "\n".join(f"{r.received} {r.verb} {r.resource} {r.name}" for r in requests)
     assert len(asked) <= workers + 13, f"{len(asked)} requests:\n{lines}"
@@ -42,13 +42,13 @@ def within_budget(requests: list[Request], workers: int) -> None:
 
 
 def until_cleaned_up(kubectl: Kubectl, jobs: int = 1) -> None:
-    """Wait until of so many jobs, and of all they made, only their runners are left."""
+    """Wait until only the runners of this many jobs are left."""
 
     def there() -> list[str]:
         return kubectl.there("daskclusters", "pods")
 
     wait_until(lambda: len(there()) <= jobs, 120, there, pause=0.2)
-    # What comes too late would be missed: the next pass of everything.
+    # Also count requests of a later pass.
     time.sleep(2)
 
 
@@ -61,8 +61,8 @@ def test_requests_for_a_job_of_2_real_workers_are_at_most_n_plus_13(
     audit: Audit,
     namespace: str,
 ) -> None:
-    # As many as one node of a busy machine starts within the 5 s after which counts are told:
-    # where it takes longer, they are told twice. Many workers are on fake nodes, below.
+    # As many as one node of a busy machine starts within the 5 s after which counts are written:
+    # if it takes longer, they are written twice. Tests with many workers use fake nodes, below.
     with audit() as audited:
         apply(python_job(image, "import time; time.sleep(12)", workers=2))
         wait_for("daskjob", "sums", ended)
@@ -83,7 +83,7 @@ def test_requests_for_a_job_of_n_workers_are_at_most_n_plus_13(
 ) -> None:
     fake_nodes(2)
     with audit() as audited:
-        # The runner outlives the time in which counts are told, so that they are told.
+        # The runner outlives the delay of counts, so that they are written.
         apply(fake_job(workers=workers, ends_after="12s"))
         wait_for("daskjob", "sums", ended)
         until_cleaned_up(kubectl)
@@ -106,7 +106,7 @@ def test_restart_of_the_operator_writes_nothing_about_100_ended_and_20_running_j
         return Counter(job.get("status", {}).get("jobStatus") for job in kubectl.items("daskjobs"))
 
     wait_until(lambda: states() == {"Successful": 100, "Running": 20}, 180, states, pause=1)
-    # The runners of all, and the schedulers and workers of those that run.
+    # The runners of all jobs, and the schedulers and workers of running ones.
     until_cleaned_up(kubectl, 100 + 20 * 4 + 20)
     time.sleep(COUNTS_TOLD_SECONDS)
     with audit() as audited:
@@ -185,7 +185,7 @@ def test_scaling_from_0_to_300_workers_is_300_creations_and_at_most_3_other_requ
         time.sleep(COUNTS_TOLD_SECONDS)
     asked = [f"{r.verb} {r.resource}" for r in operator.asked(audited, namespace)]
     others = [one for one in asked if one != "create pods"]
-    # Of 1,000 a slow machine's fake nodes tell in two goes: benchmarks/scale_up.py has those.
+    # With 1,000, a slow machine's fake nodes need two status writes: see benchmarks/scale_up.py.
     assert (asked.count("create pods"), len(others) <= 3) == (300, True), others
 
 
@@ -207,11 +207,11 @@ def test_scaling_down_by_3_is_at_most_6_requests(
         time.sleep(COUNTS_TOLD_SECONDS)
     asked = operator.asked(audited, namespace)
     assert sum((r.verb, r.resource) == ("delete", "pods") for r in asked) == 3
-    # The retirement says in the log why it took more than one try.
+    # The log has the reason if the retirement took more than one attempt.
     assert len(asked) <= 6, "\n".join([*(f"{r.received} {r}" for r in asked), operator.logs()])
 
 
-def test_pods_of_others_that_come_and_go_cost_nothing_and_are_not_even_watched(
+def test_foreign_pods_cost_nothing_and_are_not_watched(
     operator: Operator,
     fake_nodes: FakeNodes,
     apply: Apply,
@@ -238,7 +238,7 @@ def test_pods_of_others_that_come_and_go_cost_nothing_and_are_not_even_watched(
         apply(*theirs)
         kubectl("delete", "pods", "--selector=app=theirs", "--grace-period=1")
     assert [str(r) for r in operator.asked(audited, namespace)] == []
-    # What no watch tells costs nothing, however much of it there is.
+    # Objects that are not watched cost nothing, whatever their number.
     with audit() as audited:
         operator.stop()
         operator.start()

@@ -1,4 +1,4 @@
-"""What dask-kubernetes left in a cluster: real Deployments, and its finalizer (design §2.4)."""
+"""Objects left by dask-kubernetes: real Deployments, and its finalizer (design §2.4)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DASK = "/apis/kubernetes.dask.org/v1"
 
 
 def left(kind: str, name: str, **spec: Any) -> Manifest:
-    """An object of one of our kinds, as dask-kubernetes has handled it."""
+    """An object of one of our kinds, as dask-kubernetes leaves it."""
     meta = {"name": name, "annotations": HANDLED, "finalizers": [FINALIZER, "example.com/theirs"]}
     return {"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "metadata": meta, "spec": spec}
 
@@ -33,7 +33,7 @@ async def told_of(stage: Stage, plural: str, name: str, status: Manifest) -> Non
 
 
 def scheduler_deployment(cluster: Manifest) -> Manifest:
-    """The Deployment of a cluster's scheduler, as dask-kubernetes made it."""
+    """The Deployment of a cluster's scheduler, as dask-kubernetes creates it."""
     meta = cluster["metadata"]
     labels = {"dask.org/cluster-name": meta["name"], "dask.org/component": "scheduler"}
     owner = {
@@ -64,7 +64,7 @@ def finalizers(stage: Stage, kind: str, name: str) -> list[str]:
 
 
 async def cluster(stage: Stage) -> None:
-    """Its cluster is left alone and says so, until it is deleted and made anew."""
+    """Its cluster reports that it is not managed, until it is deleted and created again."""
     server = stage.server
     spec = fake_job()["spec"]["cluster"]["spec"]
     made = await server.create("DaskCluster", left("DaskCluster", "old", **spec))
@@ -110,7 +110,7 @@ def why(stage: Stage) -> str:
 
 
 async def jobs(stage: Stage) -> None:
-    """A job that it finished stays as it is, freed of its finalizer; its status is not written."""
+    """A job that it finished loses only its finalizer; its status is not written."""
     server = stage.server
     spec = fake_job()["spec"]
     await server.create("DaskJob", left("DaskJob", "done", **spec))
@@ -134,14 +134,14 @@ STORIES: dict[str, Story] = {"cluster": cluster, "jobs": jobs}
 
 @pytest.fixture(scope="module")
 def results(with_crds: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """How each story went."""
+    """The result of each story."""
     with_crds.provider.fake_nodes(2)
     folder = tmp_path_factory.mktemp("dask-kubernetes")
     return asyncio.run(side_by_side(STORIES, with_crds.kubeconfig, folder, at_once=2))
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_its_finalizer_is_taken_off_and_its_objects_are_left_as_they_are(
+def test_its_finalizer_is_removed_and_its_objects_are_not_changed_otherwise(
     story: str, results: Results
 ) -> None:
     assert_told(results[story])

@@ -1,4 +1,4 @@
-"""Schedulers that do not answer, or not with the truth: no worker is lost on their word."""
+"""Schedulers that do not answer, or lie: no worker is deleted because of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.operator.jobs import SLEEPS, condition, container, pod_spec
 Manifest = dict[str, Any]
 Apply = Callable[..., None]
 
-#: What stands where a cluster's scheduler should: an HTTP server on the dashboard's port.
+#: A fake scheduler: an HTTP server on the dashboard's port.
 FALSE_SCHEDULER = """
 import http.server, json, sys, time
 MODE = sys.argv[1]
@@ -55,7 +55,7 @@ MODES = ("deaf", "silent", "slow", "endless", "redirecting", "lying")
 
 
 def false_cluster(image: str, mode: str) -> Manifest:
-    """A cluster with two workers that only sleep, and a scheduler that is none."""
+    """A cluster with two workers that only sleep, and a fake scheduler."""
     manifest = cluster(image, 2)
     manifest["metadata"]["name"] = mode
     scheduler = container(image, "scheduler", "python", "-c", FALSE_SCHEDULER, mode)
@@ -65,14 +65,14 @@ def false_cluster(image: str, mode: str) -> Manifest:
 
 
 def ready(workers: int) -> Callable[[Manifest], bool]:
-    """Whether so many workers are there and ready."""
+    """Return a check that this many workers exist and are ready."""
     return lambda found: (
         found.get("status", {}).get("replicas") == workers
         and found.get("status", {}).get("readyReplicas") == workers
     )
 
 
-def test_no_worker_goes_on_a_false_schedulers_word_and_others_scale_down_meanwhile(
+def test_no_worker_is_deleted_for_a_false_scheduler_while_other_clusters_scale_down(
     operator: Operator,
     kubernetes: Kubernetes,
     apply: Apply,
@@ -95,7 +95,7 @@ def test_no_worker_goes_on_a_false_schedulers_word_and_others_scale_down_meanwhi
     kubectl("scale", "daskcluster", "simple", "--replicas=1")
     wait_for("daskworkergroup", "simple-default", ready(1), seconds=30)
 
-    # Longer than what is not answered in 2 s is waited for, asked again, and given up.
+    # Longer than the 2 s timeout of a query, its retries and the final failure.
     time.sleep(20)
     for mode in MODES:
         selector = f"--selector=dask.org/workergroup-name={mode}-default"

@@ -1,4 +1,4 @@
-"""DaskJobs run to a truthful end under the operator as users install it (design §3, §4)."""
+"""DaskJobs run to a correct end with the operator as users install it (design §3, §4)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_job_computes_on_its_workers_and_its_result_and_report_outlive_the_clust
     assert "the sum is 328350" in kubectl.log("sums-runner").splitlines()
 
 
-def test_job_that_fails_says_its_exit_code_and_the_last_of_its_log(
+def test_failed_job_reports_its_exit_code_and_the_end_of_its_log(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     code = "import sys; print('no data for 2024'); sys.exit(3)"
@@ -102,7 +102,7 @@ def test_job_that_fails_says_its_exit_code_and_the_last_of_its_log(
     assert 1 <= len(events.split()) <= 4
 
 
-def test_cluster_of_an_ended_job_may_stay_without_its_workers(
+def test_cluster_of_an_ended_job_may_be_kept_without_its_workers(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     apply(python_job(image, "pass", workers=2, deletionPolicy={"onSuccess": "DeleteWorkers"}))
@@ -111,7 +111,7 @@ def test_cluster_of_an_ended_job_may_stay_without_its_workers(
     until_only(kubectl, *kept, "pod/sums-runner", "pod/sums-scheduler", "service/sums-scheduler")
 
 
-def test_job_is_tried_again_on_a_fresh_cluster_and_each_attempt_keeps_its_pod(
+def test_job_is_retried_on_a_new_cluster_and_each_attempt_keeps_its_pod(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     code = "import os, sys; sys.exit(5 if os.environ['DASKJOB_ATTEMPT'] == '0' else 0)"
@@ -124,7 +124,7 @@ def test_job_is_tried_again_on_a_fresh_cluster_and_each_attempt_keeps_its_pod(
     until_only(kubectl, *left)
 
 
-def test_cancel_stops_the_runner_keeps_its_log_and_latches(
+def test_cancel_stops_the_runner_keeps_its_log_and_cannot_be_undone(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     apply(python_job(image, "import time; print('at work', flush=True); time.sleep(600)"))
@@ -154,13 +154,13 @@ def test_deadline_ends_a_job_whose_script_handles_sigterm_and_exits_with_0(
     assert (status["jobStatus"], status["reason"]) == ("Failed", "DeadlineExceeded")
 
 
-def test_runner_that_was_stopped_while_the_operator_was_dead_has_failed_though_it_exited_with_0(
+def test_runner_stopped_while_the_operator_was_down_has_failed_although_it_exited_with_0(
     operator: Operator, image: str, apply: Apply, wait_for: WaitFor
 ) -> None:
     job = {"backoffLimit": 0, "failurePolicy": {"maxIgnored": 0}, "attemptDeadlineSeconds": 15}
     apply(python_job(image, EXITS_WITH_0_WHEN_STOPPED, **job))
     wait_for("daskjob", "sums", says("Running"))
-    # The deadline of an attempt is the pod's too, and holds without an operator.
+    # The deadline of an attempt is also the pod's, and works without an operator.
     operator.stop()
     try:
         wait_for("pod", "sums-runner", lambda pod: pod["status"]["phase"] == "Failed")
@@ -189,7 +189,7 @@ def test_suspended_job_has_no_live_pods_and_a_resumed_one_begins_a_new_attempt(
     assert (status["jobStatus"], status.get("failures", 0)) == ("Successful", 0)
 
 
-def test_job_killed_by_its_memory_limit_says_so(
+def test_job_killed_by_its_memory_limit_reports_it(
     image: str, apply: Apply, wait_for: WaitFor
 ) -> None:
     manifest = python_job(image, "b = bytearray(500 << 20)", backoffLimit=0)
@@ -201,7 +201,7 @@ def test_job_killed_by_its_memory_limit_says_so(
     assert "memory" in status["message"]
 
 
-def test_job_whose_image_has_an_impossible_name_fails_at_once_and_says_which(
+def test_job_with_an_invalid_image_name_fails_at_once_and_names_it(
     image: str, apply: Apply, wait_for: WaitFor
 ) -> None:
     manifest = python_job(image, "pass")
@@ -215,20 +215,20 @@ def test_job_whose_image_has_an_impossible_name_fails_at_once_and_says_which(
     assert [attempt["number"] for attempt in status["attempts"]] == [0]
 
 
-def test_job_whose_runner_is_told_a_megabyte_says_why_it_cannot_start(
+def test_job_with_a_megabyte_of_arguments_reports_why_its_runner_cannot_start(
     image: str, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     manifest = python_job(image, "pass", backoffLimit=0, failurePolicy={"maxIgnored": 0})
     runner = manifest["spec"]["job"]["spec"]["containers"][0]
     runner["env"] = [{"name": "DATA", "value": "x" * 1_000_000}]
-    # Not by "apply", which would keep the manifest a second time, in an annotation.
+    # Not with "apply", which would store the manifest a second time, in an annotation.
     kubectl("create", "-f", "-", stdin=json.dumps(manifest))
     status = wait_for("daskjob", "sums", ended)["status"]
     assert status["jobStatus"] == "Failed"
     assert "argument list too long" in status["message"]
 
 
-def test_quota_starves_the_workers_and_never_the_runner(
+def test_quota_blocks_the_workers_and_never_the_runner(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     kubectl("create", "quota", "few", "--hard=pods=2")
@@ -244,7 +244,7 @@ def test_quota_starves_the_workers_and_never_the_runner(
     assert wait_for("daskjob", "sums", ended)["status"]["jobStatus"] == "Successful"
 
 
-def test_name_that_somebody_elses_pod_has_fails_the_job_and_leaves_the_pod(
+def test_job_fails_if_a_foreign_pod_has_its_runners_name_and_the_pod_is_kept(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     foreign = {
@@ -263,7 +263,7 @@ def test_name_that_somebody_elses_pod_has_fails_the_job_and_leaves_the_pod(
     assert (found["uid"], found.get("deletionTimestamp")) == (before, None)
 
 
-def test_runner_whose_labels_were_taken_off_is_found_and_not_made_a_second_time(
+def test_runner_without_its_labels_is_found_and_not_created_again(
     image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     apply(python_job(image, "import time; time.sleep(8)"))
@@ -274,7 +274,7 @@ def test_runner_whose_labels_were_taken_off_is_found_and_not_made_a_second_time(
     assert [name for name in pods(kubectl) if "runner" in name] == ["sums-runner"]
 
 
-def test_deleting_a_job_while_the_operator_is_dead_removes_everything(
+def test_deleting_a_job_while_the_operator_is_down_removes_everything(
     operator: Operator, image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
 ) -> None:
     apply(python_job(image, "import time; time.sleep(600)", workers=2))

@@ -1,4 +1,4 @@
-"""Names that come again, namespaces that go, and children that somebody changes by hand."""
+"""Names that are reused, namespaces that are deleted, and children that are changed by hand."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.operator.jobs import ended, fake_job, says
 from tests.operator.staged import Results, Stage, Story, assert_told, side_by_side
 
 INCARNATIONS = 20
-#: What garbage collection and the last one's start and end may take together.
+#: Time limit for garbage collection and for the start and end of the last one together.
 LAST_SECONDS = 90.0
-#: In any 5 s the same is asked at most so often: what a name waits for is looked at soon, at first.
+#: The most repetitions of a request in any 5 s: waiting for a name begins with fast polls.
 WINDOW_SECONDS = 5.0
 MOST_IN_WINDOW = 10
 
@@ -35,7 +35,7 @@ def status(stage: Stage, name: str) -> Manifest:
 
 
 async def again(stage: Stage) -> None:
-    """A job is deleted and made again under its name, 20 times: each has its own objects."""
+    """A job is deleted and created again with the same name, 20 times: each has its own objects."""
     server = stage.server
     await stage.operator.start()
     moments = random.Random(20)
@@ -45,7 +45,7 @@ async def again(stage: Stage) -> None:
         made = await server.create("DaskJob", fake_job("again", ends_after="0s" if last else ""))
         jobs.append(made["metadata"]["uid"])
         if not last:
-            # From before anybody saw it to after it runs.
+            # From before the first pass to after its start.
             await asyncio.sleep(moments.choice((0, 0.02, 0.1, 0.3, 1.5)))
             await server.delete("DaskJob", "again")
     await server.until(lambda: ended(server.objects.get(("DaskJob", "again"), {})), LAST_SECONDS)
@@ -59,25 +59,25 @@ async def again(stage: Stage) -> None:
     )
     assert controller(server.objects["Pod", "again-runner"]) == jobs[-1]
 
-    # Each runner is its job's, as it was told; and no job's objects are another's.
+    # Each runner is its job's, by its environment; and no object belongs to two jobs.
     runners = [v.object for v in server.versions if v.kind == "Pod" and v.name == "again-runner"]
     assert {controller(pod) for pod in runners} <= set(jobs)
     assert all(variable(pod, "DASKJOB_UID") == controller(pod) for pod in runners)
     assert violations(server, stage.writes) == []
     often, what = most_often(stage.proxy.seen, WINDOW_SECONDS)
-    # Each incarnation is another object, of the same name.
+    # Each incarnation is another object of the same name.
     assert often <= MOST_IN_WINDOW + INCARNATIONS, f"{often} times in {WINDOW_SECONDS} s: {what}"
     assert "broke" not in stage.log
 
 
 def variable(pod: Manifest, name: str) -> str:
-    """Return what a pod's first container has in a variable."""
+    """Return an environment variable of a pod's first container."""
     env: list[Any] = pod["spec"]["containers"][0]["env"]
     return next(str(v["value"]) for v in env if v["name"] == name)
 
 
 async def namespace_goes(stage: Stage) -> None:
-    """A namespace is deleted under its jobs: nothing stays, and nobody asks again and again."""
+    """A namespace is deleted with its jobs: nothing is left, and there is no hot loop."""
     server = stage.server
     await stage.operator.start()
     pid = stage.operator.pid
@@ -92,7 +92,7 @@ async def namespace_goes(stage: Stage) -> None:
     async with asyncio.timeout(60):
         while await exists(stage):
             await asyncio.sleep(0.2)
-    # The operator has a namespace no more: its Lease went too, and it waits for another.
+    # The operator has no namespace any more: its Lease is gone too, and it waits for a new one.
     await asyncio.sleep(WINDOW_SECONDS)
     assert not server.objects
     assert (stage.operator.pid, stage.operator.running) == (pid, True)
@@ -103,7 +103,7 @@ async def namespace_goes(stage: Stage) -> None:
 
 
 async def exists(stage: Stage) -> bool:
-    """Say whether the namespace is still there."""
+    """Return whether the namespace still exists."""
     try:
         await stage.server.ask("GET", f"/api/v1/namespaces/{stage.server.namespace}")
     except NotThere:
@@ -111,7 +111,7 @@ async def exists(stage: Stage) -> bool:
     return True
 
 
-#: What is changed by hand, and how the job ends: by its runner, or for what happened to it.
+#: The object that is changed by hand, and how the job ends: with its runner, or due to the change.
 BY_HAND = {
     "runner-label": "Completed",
     "scheduler-label": "Completed",
@@ -119,18 +119,18 @@ BY_HAND = {
     "group-label": "Completed",
     "worker-label": "Completed",
     "worker-owner": "Completed",
-    # What nobody owns is somebody else's: it stays as it is, and its name is taken.
+    # An object without an owner is foreign: it is not changed, and its name is taken.
     "service-owner": "NameConflict",
     "group-owner": "NameConflict",
     "scheduler-owner": "SchedulerLost",
     "runner-owner": "RunnerLost",
 }
-#: These are given their labels back: they are ours, as their owner says.
+#: These get their labels back: by their owner reference, they are ours.
 LABELLED_AGAIN = ("runner-label", "scheduler-label", "service-label", "worker-label")
 
 
 def changed_by_hand(stage: Stage, case: str) -> tuple[str, str]:
-    """Return the object of a job that is changed in a case."""
+    """Return the kind and name of the object that a case changes."""
     match case.partition("-")[0]:
         case "service":
             return "Service", f"{case}-scheduler"
@@ -143,11 +143,11 @@ def changed_by_hand(stage: Stage, case: str) -> tuple[str, str]:
 
 
 async def by_hand(stage: Stage) -> None:
-    """Labels and owners are taken off children: each job comes to an end that is true."""
+    """Labels and owners are removed from children: each job ends with a correct status."""
     server = stage.server
     await stage.operator.start()
     for case in BY_HAND:
-        # Nothing is tried again: what ended the attempt is told as the end of the job.
+        # Nothing is retried: the end of the attempt is reported as the end of the job.
         job = fake_job(case, failurePolicy={"maxIgnored": 0}, backoffLimit=0)
         await server.create("DaskJob", job)
     running = says("Running")
@@ -163,7 +163,7 @@ async def by_hand(stage: Stage) -> None:
     await server.until(lambda: all(ended({"status": status(stage, case)}) for case in lost))
     await server.until(lambda: all(labelled(stage, *changed[case]) for case in LABELLED_AGAIN))
     await stage.at_rest()
-    # A worker that is nobody's any more is made up for, once.
+    # A worker without an owner is replaced, once.
     for case, workers in (("worker-label", 2), ("worker-owner", 3)):
         assert len([n for n in worker_names(stage) if n.startswith(case)]) == workers
     for case, key in changed.items():
@@ -174,8 +174,8 @@ async def by_hand(stage: Stage) -> None:
         await server.patch("Pod", f"{case}-runner", ENDS)
     await server.until(lambda: all(ended({"status": status(stage, case)}) for case in BY_HAND))
     assert {case: status(stage, case)["reason"] for case in BY_HAND} == BY_HAND
-    # What was disowned is not ours to touch, whatever it is called. A group without an owner is as
-    # if a user had made it: it goes with the cluster that it names.
+    # Objects without an owner are not changed, whatever their name. A group without an owner counts
+    # as created by a user: it is deleted with the cluster that it names.
     cases = [case for case in BY_HAND if case.endswith("owner") and case != "group-owner"]
     disowned = {changed[case] for case in cases}
     assert not [r for r in stage.writes if r.verb == "delete" and ("Pod", r.name) in disowned]
@@ -195,12 +195,12 @@ def worker_names(stage: Stage) -> list[str]:
 
 
 def labelled(stage: Stage, kind: str, name: str) -> bool:
-    """Say whether an object has the label by which it is watched."""
+    """Return whether an object has the label that selects it for the watch."""
     return "dask.org/cluster-name" in stage.server.objects[kind, name]["metadata"]["labels"]
 
 
 async def ring(stage: Stage) -> None:
-    """A cluster and a group that own each other are nobody else's trouble."""
+    """A cluster and a group that own each other do not affect other objects."""
     server = stage.server
     await stage.operator.start()
     spec = fake_job()["spec"]["cluster"]["spec"]
@@ -235,7 +235,7 @@ STORIES: dict[str, Story] = {
 def results(
     request: pytest.FixtureRequest, with_crds: Kubernetes, tmp_path_factory: pytest.TempPathFactory
 ) -> Results:
-    """How each story went that a test of this run asks for."""
+    """The results of the stories that tests of this run need."""
     with_crds.provider.fake_nodes(2)
     tests = "".join(item.name for item in request.session.items)
     wanted = {name: story for name, story in STORIES.items() if f"[{name}]" in tests}

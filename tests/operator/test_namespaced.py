@@ -1,4 +1,4 @@
-"""The chart with ``rbac.cluster=false``: an operator that has rights in one namespace alone."""
+"""The chart with ``rbac.cluster=false``: an operator with permissions in a single namespace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.operator.jobs import ended, python_job
 Audit = Callable[[], AbstractContextManager[Audited]]
 
 
-def test_job_runs_to_its_end_with_a_role_alone_nothing_denied_and_no_other_namespace_touched(
+def test_job_runs_to_its_end_with_only_a_role_and_without_denied_or_foreign_requests(
     with_crds: Kubernetes,
     namespace: str,
     kubectl: Kubectl,
@@ -38,7 +38,7 @@ def test_job_runs_to_its_end_with_a_role_alone_nothing_denied_and_no_other_names
             user = operator.user
             assert of_the_cluster(with_crds) == []
         finally:
-            # Its role goes before it does: it cannot let go of its Lease then, which runs out.
+            # Its role is deleted first: it cannot release its Lease then, which expires.
             uninstalled(with_crds, namespace)
         where = [f"--namespace={other}", "get", "daskjobs,pods", "-o", "json"]
         untouched: Any = json.loads(with_crds.kubectl(*where))["items"]
@@ -51,6 +51,6 @@ def test_job_runs_to_its_end_with_a_role_alone_nothing_denied_and_no_other_names
 
 
 def of_the_cluster(kubernetes: Kubernetes) -> list[str]:
-    """Return the roles of ours that reach beyond a namespace."""
+    """Return our cluster-wide roles."""
     found = kubernetes.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name").split()
     return [name for name in found if "dask" in name]

@@ -1,4 +1,4 @@
-"""The sample plugin, installed as any package, in an operator that works on a real API server."""
+"""The sample plugin, installed like any package, in an operator with a real API server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def _named(kubeconfig: Path, folder: Path, environment: dict[str, str]) ->
         except TimeoutError:
             raise AssertionError(stage.told()) from None
         assert host() == f"simple.{stage.server.namespace}.dask.test"
-        # The operator's own work goes on beside it.
+        # The operator keeps working alongside it.
         await stage.server.until(
             lambda: sum(kind == "Pod" for kind, _ in stage.server.objects) == 3
         )

@@ -1,4 +1,4 @@
-"""Every right that the chart grants the operator is one that it uses, by the audit log."""
+"""The operator uses every permission that the chart grants, according to the audit log."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.cluster.audit import AuditLog
 from tests.cluster.plugin import AUDIT_VARIABLE
 from tests.cluster.providers import chosen
 
-#: What the operator says that it is, whoever it asks as.
+#: The operator's user agent, whatever its user.
 AGENT = "daskjob/"
-#: As whom it asks where it is installed by the chart.
+#: Its user if it is installed with the chart.
 ACCOUNT = "daskjob-operator"
 
 
-def test_operator_uses_all_that_it_may_and_asks_for_nothing_else() -> None:
-    """``make test`` asks this after all others, of the logs of all their clusters."""
+def test_operator_uses_all_its_permissions_and_requests_nothing_else() -> None:
+    """``make test`` runs this after all other tests, with the logs of all their clusters."""
     folder = os.environ.get(AUDIT_VARIABLE)
     if not folder:
-        pytest.skip("only a run of all tests tells what is used: make test")
+        pytest.skip("only a run of all tests shows which permissions are used: make test")
     logs = list(Path(folder).glob("*.log"))
     if not logs and chosen() != "native":
-        pytest.skip(f"a cluster of the kind {chosen()} has no audit log that can be read")
+        pytest.skip(f"the audit log of a {chosen()} cluster cannot be read")
     assert logs, f"no cluster has left its audit log in {folder}"
     used: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     granted = ALLOWED | LEASE

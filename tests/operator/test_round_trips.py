@@ -1,6 +1,6 @@
-"""How many answers a job's first pods wait for, one after the other.
+"""The number of sequential API round trips before a job's first pods are created.
 
-The operator is a process behind a proxy, and no other one may be at work beside it.
+The operator is a process behind a proxy, and no other operator may run at the same time.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from tests.waiting import until
 FakeNodes = Callable[[int], None]
 
 
-def test_runner_scheduler_and_first_worker_are_asked_for_within_2_round_trips(
+def test_runner_scheduler_and_first_worker_are_created_after_at_most_2_round_trips(
     with_crds: Kubernetes, fake_nodes: FakeNodes, tmp_path: Path
 ) -> None:
     fake_nodes(2)
-    # What merely happens to be over before another begins is in sequence by chance alone: what has
-    # to be waited for is so each time.
+    # A request that merely happens to end before another begins is in sequence by chance: a real
+    # dependency shows in every run.
     waits = [_waits(asyncio.run(_creations(with_crds.kubeconfig, tmp_path))) for _ in range(3)]
     for component in ("job-runner", "scheduler", "worker"):
-        # Two whole round trips at most, and then the POST itself.
+        # At most two complete round trips, and then the POST itself.
         assert min(len(wait[component]) for wait in waits) <= 2, waits
 
 
 def _waits(asked: list[Request]) -> dict[str, list[str]]:
-    """Return what each component's first pod waited for."""
+    """Return the requests that each component's first pod waited for."""
     first = {_component(r): number for number, r in reversed([*enumerate(asked)])}
     return {
         component: [f"{r.verb} {r.resource}" for r in _in_sequence(asked, number)]
@@ -42,7 +42,7 @@ def _waits(asked: list[Request]) -> dict[str, list[str]]:
 
 
 async def _creations(kubeconfig: Path, folder: Path) -> list[Request]:
-    """Return all writes of an operator that is ready when a job is created, in their order."""
+    """Return all writes, in order, of an operator that is ready when a job is created."""
     access = await find_credentials(str(kubeconfig)).access()
     async with staged(access, folder, "sequence") as stage:
         server, proxy = stage.server, stage.proxy
@@ -62,7 +62,7 @@ def _component(request: Request) -> str:
 
 
 def _in_sequence(asked: list[Request], number: int) -> list[Request]:
-    """Return the longest chain of requests, each answered before the next, that precedes one."""
+    """Return the longest chain of requests before this one, each answered before the next."""
     chains: list[list[Request]] = []
     for position, request in enumerate(asked[: number + 1]):
         earlier = [

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the operator as it is installed, by Prometheus' own parser."""
+"""The metrics of the installed operator, read with Prometheus' own parser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Manifest = dict[str, Any]
 
 
 def scraped(operator: Operator) -> dict[str, Metric]:
-    """The operator's metrics, by name, through the port of that name."""
+    """Return the operator's metrics by name, through its port ``http``."""
     [pod] = json.loads(operator.kubectl("get", "pods", "-o", "json"))["items"]
     [port] = [p for c in pod["spec"]["containers"] for p in c["ports"] if p["name"] == "http"]
     where = f"{pod['metadata']['name']}:{port['containerPort']}"
@@ -29,7 +29,7 @@ def scraped(operator: Operator) -> dict[str, Metric]:
 
 
 def value(found: dict[str, Metric], name: str, **labels: str) -> float:
-    """The sum of a metric's samples that have these labels."""
+    """Return the sum of a metric's samples with these labels."""
     family = found[name.removesuffix("_total").removesuffix("_count")]
     return sum(
         sample.value
@@ -39,19 +39,19 @@ def value(found: dict[str, Metric], name: str, **labels: str) -> float:
 
 
 def without_jobs(operator: Operator) -> dict[str, Metric]:
-    """The operator's metrics, once the jobs of earlier tests are gone, and it knows.
+    """Return the operator's metrics, once it has seen that the jobs of earlier tests are gone.
 
-    A namespace ends with its pods, then its jobs: they may outlive a test by some seconds, and the
-    operator looks at all namespaces.
+    Deleting a namespace deletes its pods, then its jobs: they may outlive a test by some seconds,
+    and the operator manages all namespaces.
     """
     left = ("get", "daskjobs", "--all-namespaces", "--output=name")
     wait_until(lambda: not operator.kubectl(*left), 180, lambda: operator.kubectl(*left), pause=1)
-    gone = "it still counts jobs that are gone"
+    gone = "it still counts deleted jobs"
     wait_until(lambda: not value(scraped(operator), "daskjob_jobs"), 180, gone, pause=0.5)
     return scraped(operator)
 
 
-def test_scrape_tells_of_a_job_that_succeeded_and_of_one_that_failed(
+def test_scrape_counts_a_job_that_succeeded_and_one_that_failed(
     operator: Operator,
     fake_nodes: Callable[[int], None],
     apply: Callable[..., None],
@@ -66,7 +66,7 @@ def test_scrape_tells_of_a_job_that_succeeded_and_of_one_that_failed(
     apply(good, bad)
     for name in ("good", "bad"):
         wait_for("daskjob", name, ended)
-    # Jobs that ended are counted by what the watch tells of them.
+    # Ended jobs are counted after their watch events.
     time.sleep(1)
     after = scraped(operator)
 

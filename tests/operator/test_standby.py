@@ -1,4 +1,4 @@
-"""Two operators: one works, the other stands by and takes over (design §5.2)."""
+"""Two operators: one is the leader, the other a standby that takes over (design §5.2)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.operator.jobs import ended, fake_job, says
 
 Manifest = dict[str, Any]
 
-#: A Lease runs out after this long, and is looked at as often.
+#: A Lease expires after this time, plus the interval at which the standby reads it.
 TAKEOVER_SECONDS = 60
 
 
 @pytest.fixture
 def two(operator: Operator) -> Iterator[Operator]:
-    """The operator, with another one that stands by."""
+    """The operator with two replicas: a leader and a standby."""
     operator.kubectl("scale", operator.deployment, "--replicas=2")
     operator.kubectl("rollout", "status", operator.deployment, "--timeout=60s")
     yield operator
@@ -29,13 +29,13 @@ def two(operator: Operator) -> Iterator[Operator]:
 
 
 def leader(operator: Operator) -> str:
-    """The name of the pod that holds the Lease."""
+    """Return the name of the pod that holds the Lease."""
     where = ["get", "lease", "daskjob-operator", "--namespace=kube-system", "-o"]
     holder = operator.kubernetes.kubectl(*where, "jsonpath={.spec.holderIdentity}")
     return holder.partition("_")[0]
 
 
-def test_operator_that_stands_by_takes_over_when_the_other_is_gone_without_a_word(
+def test_standby_takes_over_when_the_leader_is_killed(
     two: Operator,
     fake_nodes: Callable[[int], None],
     apply: Callable[..., None],

@@ -1,7 +1,7 @@
-"""Jobs on a Kubernetes: a cache of what daskjob watches, and what is written to the API server.
+"""Jobs on a Kubernetes: a cache of the watched objects, and writes to the API server.
 
-Three rooms, each may use those before it: ``watching`` keeps a cache true and says which passes a
-change calls for; ``asking`` asks schedulers, and Events about stuck pods, beside the passes;
-``writing`` writes so that the cache shows it at once. ``backend`` is all of it as the world of
-passes.
+Three packages, each may use those before it: ``watching`` keeps the cache in sync and wakes the
+passes that a change concerns; ``asking`` queries schedulers, and Events of stuck pods, in the
+background; ``writing`` writes so that the cache shows it at once. ``backend`` combines them as the
+backend of the passes.
 """

@@ -1,8 +1,8 @@
-"""Kubernetes as the world of passes: what is observed comes from the cache, what is done goes out.
+"""The backend for Kubernetes: observes from the cache, writes to the API server.
 
-A pass reads nothing from the API server but what the cache cannot know: whether a runner or a
-scheduler that is missing is really gone. Schedulers are asked beside the passes (``agents``), and
-so are the Events of pods that are stuck (``pod_warnings``): the answers wake the passes.
+A pass reads from the API server only what the cache cannot know: whether a missing runner or
+scheduler is really gone. Schedulers (``agents``) and Events of stuck pods (``pod_warnings``) are
+queried in the background; the answers wake the passes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 from urllib.parse import quote
 
 from daskjob.backends.agent_answers import NoAnswer
@@ -65,10 +64,12 @@ from daskjob.core.status import ClusterPhase, JobStatusWord
 from daskjob.kube.api import Api
 from daskjob.kube.credentials import find_credentials
 from daskjob.kube.leases import Leases
+from daskjob.kube.request_metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
 
-#: How often a scheduler is asked for a stall, and for an idle cluster, at the most and the least.
+#: The longest intervals between queries to a scheduler about a stall and about an idle cluster; and
+#: the shortest of both.
 STALL_SECONDS = 10.0
 IDLE_SECONDS = 15.0
 OFTEN_SECONDS = 1.0
@@ -79,23 +80,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Counters(Protocol):
-    """Who counts requests; calls take no time and never fail."""
-
-    def request(self, verb: str, kind: str, code: int, seconds: float) -> None:
-        """Count a request: ``get``, ``Pod``, 200; code 0 where no answer came."""
-        ...
-
-    def watch_restarted(self, kind: str) -> None:
-        """Count a watch that broke, by an error, by a 410, or since nothing came any more."""
-        ...
-
-
 class KubernetesBackend:
     """The objects of some namespaces, or of all, of one Kubernetes cluster.
 
-    Open it (``connect``, or ``async with``), then let ``run`` run; passes may begin once
-    ``synced`` returned.
+    Open it (``connect``, or ``async with``), then start ``run``; passes may begin once ``synced``
+    has returned.
     """
 
     def __init__(
@@ -124,23 +113,23 @@ class KubernetesBackend:
         #: By the scheduler pod's uid.
         self._reports: dict[str, CollectedReport] = {}
         self._pod_warnings = PodWarnings(
-            api.warnings, self._words_came, self._background.start, clock
+            api.warnings, self._warnings_changed, self._background.start, clock
         )
         self._open = AsyncExitStack()
 
     @classmethod
     async def connect(
-        cls, namespaces: Sequence[str], platform: Platform, counters: Counters
+        cls, namespaces: Sequence[str], platform: Platform, metrics: RequestMetrics
     ) -> KubernetesBackend:
-        """Return the cluster of this process' credentials, open; no namespaces: all of them.
+        """Return an open backend with this process' credentials; no namespaces: all of them.
 
         Raises
         ------
         DaskJobError
             There are no credentials, or they cannot be read.
         """
-        api = Api(find_credentials(), told=counters.request)
-        backend = cls(api, platform, namespaces, on_watch_broken=counters.watch_restarted)
+        api = Api(find_credentials(), on_request=metrics.request)
+        backend = cls(api, platform, namespaces, on_watch_broken=metrics.watch_restarted)
         return await backend.__aenter__()
 
     async def __aenter__(self) -> KubernetesBackend:
@@ -152,7 +141,7 @@ class KubernetesBackend:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of all connections, and of what goes on beside the passes."""
+        """End the background tasks and close all connections."""
         await self._background.end()
         await self._open.aclose()
 
@@ -161,10 +150,10 @@ class KubernetesBackend:
         """The Leases of this cluster."""
         return Leases(self._api)
 
-    # Its life
+    # Lifecycle
 
     async def run(self) -> None:
-        """Watch the API server, and ask schedulers, until cancelled."""
+        """Watch the API server and query schedulers, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for informer in self.informers:
                 group.create_task(informer.run())
@@ -172,27 +161,27 @@ class KubernetesBackend:
             group.create_task(self._forget())
 
     async def _forget(self) -> None:
-        """Let go of what went, also when nothing else goes any more."""
+        """Discard records of deleted objects, also when no further deletion triggers it."""
         while True:
             await asyncio.sleep(FORGET_SECONDS)
             self.cache.tidy()
-            self._writer.told.tidy()
+            self._writer.recent_events.tidy()
 
     async def synced(self) -> None:
-        """Return once the cache has all that there is."""
+        """Return once the first list of every kind is in the cache."""
         for informer in self.informers:
             await informer.synced.wait()
 
     def subscribe(self, wake: Wake) -> None:
-        """Call this with the key of every object whose pass may see something new."""
+        """Register a callback for the key of each object whose pass may see a change."""
         self._subscribers.append(wake)
 
     def before_writes(self, check: Callable[[], None]) -> None:
-        """Call this right before each write is sent; what it raises, the write raises, unsent."""
+        """Register a check that runs right before each write; if it raises, nothing is sent."""
         self._api.before_write = check
 
     def subjects(self) -> list[Key]:
-        """Return the keys of all objects that passes are about, owners first."""
+        """Return the keys of all objects that have passes, owners first."""
         return [
             Key(item.ref.kind, item.ref.namespace, item.ref.name)
             for kind in names.PASS_KINDS
@@ -200,7 +189,7 @@ class KubernetesBackend:
         ]
 
     def silent_seconds(self) -> float:
-        """Return for how long the informer was not heard that was heard of last longest ago."""
+        """Return how long the quietest informer has been silent, in seconds."""
         return time.monotonic() - min(informer.last_heard for informer in self.informers)
 
     def _wake(self, key: Key, within: float = 0.0) -> None:
@@ -211,14 +200,14 @@ class KubernetesBackend:
         self._wakes.changed(old, new)
         self._missing_pods.changed(old, new)
         if new is None and old is not None:
-            self._let_go(old)
+            self._forget_object(old)
 
-    def _let_go(self, gone: Item) -> None:
-        """Keep nothing of an object that is gone."""
+    def _forget_object(self, gone: Item) -> None:
+        """Discard everything recorded about an object that is gone."""
         uid = gone.ref.uid
         self._reports.pop(uid, None)
         self._retirements.forget(uid)
-        self._writer.told.forget(uid)
+        self._writer.recent_events.forget(uid)
         self._pod_warnings.forget(uid)
         self.agents.forget(uid)
         if gone.ref.kind in names.PASS_KINDS:
@@ -232,26 +221,26 @@ class KubernetesBackend:
         return self.cache.of_uid(uid) is not None
 
     def _dask_changed(self, cluster_uid: str) -> None:
-        """Wake the passes that may see what a cluster's scheduler says now."""
+        """Wake the passes that may see a new answer of a cluster's scheduler."""
         cluster = self.cache.of_uid(cluster_uid)
         if cluster is not None:
-            self._wakes.scheduler_spoke(cluster)
+            self._wakes.scheduler_changed(cluster)
 
-    def _words_came(self, pod_uid: str) -> None:
-        """Wake the passes that may see what Events say of a pod."""
+    def _warnings_changed(self, pod_uid: str) -> None:
+        """Wake the passes that may see new warnings about a pod."""
         pod = self.cache.of_uid(pod_uid)
         if pod is not None:
-            self._wakes.events_spoke(pod)
+            self._wakes.warnings_changed(pod)
 
     # Observing
 
     async def observe(self, key: Key) -> Observed | None:
-        """Return what there is to see of an object.
+        """Return the observed state of an object; ``None`` if it does not exist.
 
         Raises
         ------
         ApiError
-            What became of an earlier creation is not known yet, or a look was not answered.
+            The outcome of an earlier create is still unknown, or a GET was not answered.
         """
         await self._writer.api.settle(key)
         item = self.cache.get(key.kind, key.namespace, key.name)
@@ -259,17 +248,17 @@ class KubernetesBackend:
             return None
         match key.kind:
             case names.Kind.JOB:
-                return self._with_words(await self._job(key, item.manifest))
+                return self._with_warnings(await self._job(key, item.manifest))
             case names.Kind.CLUSTER:
-                return self._with_words(await self._cluster(key, item.manifest))
+                return self._with_warnings(await self._cluster(key, item.manifest))
             case names.Kind.GROUP:
-                return self._with_words(await self._group(key, item.manifest))
+                return self._with_warnings(await self._group(key, item.manifest))
             case names.Kind.AUTOSCALER:
                 return self._autoscaler(key, item.manifest)
         return None
 
-    def _with_words(self, observed: Observed) -> Observed:
-        """Add what Events say of pods whose nodes have been at work on them for too long."""
+    def _with_warnings(self, observed: Observed) -> Observed:
+        """Add warnings from the Events of pods that have been starting for too long."""
         return with_warnings(observed, self._pod_warnings.of(silent_pods(observed, self.clock())))
 
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
@@ -299,8 +288,8 @@ class KubernetesBackend:
         objects = self.cache.objects(key.namespace)
         observed = cluster_observed(manifest, objects)
         meta = observed.cluster.meta
-        was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
-        if observed.scheduler is None and was_there and not meta.deleting:
+        had_scheduler = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
+        if observed.scheduler is None and had_scheduler and not meta.deleting:
             name = names.scheduler_pod_name(meta.name)
             await self._missing_pods.look_for(key.namespace, meta.uid, meta.name, name)
             observed = cluster_observed(manifest, objects)
@@ -320,7 +309,7 @@ class KubernetesBackend:
         dask, answer = None, self._retirements.of(group.meta.uid)
         may_shrink = len(observed.staying) > group.replicas or renewal(observed) is not None
         if cluster is not None and (may_shrink or (answer and concerns(answer, observed.workers))):
-            # A worker that has registered since an older answer may hold data by now.
+            # A fresh answer: a worker that registered since an older one may hold data.
             endpoint = self._endpoint(cluster.meta.ref, observed.scheduler)
             dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
         return replace(
@@ -350,7 +339,7 @@ class KubernetesBackend:
         )
 
     def _completed(self, key: Key, observed: Seen, passes: Iterable[Key]) -> Seen:
-        """Add what every pass sees that no object shows; rejections are those of these passes."""
+        """Add what no object shows: the rejections of these keys, and the platform."""
         return replace(
             observed,
             rejections=self._writer.rejections.of(passes),
@@ -359,9 +348,9 @@ class KubernetesBackend:
         )
 
     def _passes_below(self, key: Key) -> Iterator[Key]:
-        """Yield a key and those of what it owns that passes are about too."""
+        """Yield a key and the keys of its dependents that have passes."""
         found = [key]
-        # Grows as it is walked; owners written by hand may own each other.
+        # Grows while iterated; hand-written ownerReferences may form a cycle.
         for one in found:
             item = self.cache.get(one.kind, one.namespace, one.name)
             for owned in self.cache.controlled(item.ref.uid) if item else ():
@@ -380,19 +369,19 @@ class KubernetesBackend:
         every: float | None,
         route: str = "",
     ) -> None:
-        """Have a scheduler asked so often on behalf of a pass; ``None``: not at all."""
+        """Query a scheduler every N seconds for a pass; ``None``: not at all."""
         if every is None:
             self.agents.leave(cluster.uid, key)
             return
         endpoint = self._endpoint(cluster, scheduler)
         if endpoint is None:
-            # Not there, or not to be asked: what it said before is not so any more.
+            # Missing or without an agent: its last answer is no longer valid.
             self.agents.forget(cluster.uid)
         else:
             self.agents.follow(cluster.uid, endpoint, key, every, route)
 
     def _endpoint(self, ref: ObjectRef, scheduler: PodFacts | None) -> Endpoint | None:
-        """Return where a cluster's agent listens; ``None``: there is no scheduler that has one."""
+        """Return the endpoint of a cluster's agent; ``None`` if no scheduler runs one."""
         running = scheduler is not None and scheduler.main is not None and scheduler.main.running
         if scheduler is None or not running or not scheduler.ip or not scheduler.token:
             return None
@@ -418,9 +407,9 @@ class KubernetesBackend:
                 report, state = await asyncio.gather(
                     self.agents.ask(endpoint, "report"), self.agents.ask(endpoint, "state")
                 )
-                self.agents.said(scheduler.owner_uid, endpoint, dask_state(state))
+                self.agents.record(scheduler.owner_uid, endpoint, dask_state(state))
             except NoAnswer as error:
-                logger.info("%s: no report of its scheduler: %s", job, error)
+                logger.info("%s: no report from its scheduler: %s", job, error)
         self._reports[scheduler.ref.uid] = CollectedReport(report)
         self._wake(Key(job.kind, job.namespace, job.name))
 
@@ -433,44 +422,44 @@ class KubernetesBackend:
     # Writing
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
-        """Create an object; one of this name with the same controller is success.
+        """Create an object; if one of this name has the same controller, that is success.
 
         Raises
         ------
-        Refused
-            The server said no to the object, or its name is taken.
+        CreateRejected
+            The server rejected the object, or its name is taken.
         """
         await self._writer.create(owner, manifest)
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object and what it owns; one that is gone, or another one, is left alone."""
+        """Delete an object and its dependents; do nothing if it is gone or has another uid."""
         await self._writer.delete(ref)
 
     async def stop(self, ref: ObjectRef) -> None:
-        """Stop a pod so that its log stays: its deadline is now."""
+        """Stop a pod but keep its log, by a deadline that has passed."""
         await self._writer.stop(ref)
 
     async def patch(self, patch: Patch) -> None:
-        """Merge a patch into an object; one that is gone, or another one, is left alone."""
+        """Merge a patch into an object; do nothing if it is gone or has another uid."""
         await self._writer.patch(patch)
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Write the whole status of an object; one that is gone is left alone.
+        """Write the whole status of an object; do nothing if it is gone.
 
         Raises
         ------
         StatusRejected
-            The server said no to what it says.
+            The server rejected the status.
         """
         await self._writer.write_status(ref, status)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
-        """Tell events of an object, each once in a while; nobody waits for that."""
+        """Emit Events on an object in the background, skipping recent duplicates."""
         await self._writer.emit(ref, events)
 
 
 def _lost_scheduler_of(observed: ObservedJob) -> ObjectRef | None:
-    """Return the cluster of an attempt whose scheduler had answered, and is missing now."""
+    """Return the cluster of an attempt whose scheduler had answered and is now missing."""
     cluster, status = observed.cluster, observed.status
     if cluster is None or cluster.deleting or observed.scheduler is not None:
         return None
@@ -478,7 +467,7 @@ def _lost_scheduler_of(observed: ObservedJob) -> ObjectRef | None:
 
 
 def _job_interval(observed: ObservedJob) -> float | None:
-    """Return how often a job wants its scheduler's state, in seconds; ``None``: not at all."""
+    """Return the interval in seconds of a job's queries to its scheduler; ``None``: no queries."""
     status, policy = observed.status, observed.job.policy
     runner = observed.runner(status.attempt)
     runs = runner is not None and runner.main is not None and runner.main.running

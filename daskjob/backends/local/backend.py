@@ -136,7 +136,7 @@ class LocalBackend(InMemoryBackend):
             if not scheduler.ready:
                 self._ready(set())
             elif self._silences >= PATIENCE:
-                self.unanswered(scheduler.owner_uid)
+                self.not_answered(scheduler.owner_uid)
             return STARTING_SECONDS
         self._silences = 0
         if self._scheduler_uid() != scheduler.ref.uid:
@@ -146,7 +146,7 @@ class LocalBackend(InMemoryBackend):
         ready = {w.ref.uid for w in workers if _is_registered(w.ref.name, known)}
         self._ready({scheduler.ref.uid, *ready})
         changed = self.dask.get(scheduler.owner_uid, DaskState()) != state
-        self.said(scheduler.owner_uid, state)
+        self.answered(scheduler.owner_uid, state)
         if changed:
             self.changed()
         return RUNNING_SECONDS if len(ready) == len(workers) else JOINING_SECONDS
@@ -208,7 +208,7 @@ class LocalBackend(InMemoryBackend):
             report, full, state = await asyncio.gather(
                 agent.get("report"), agent.get("report?full=1"), agent.get("state")
             )
-            self.said(scheduler.owner_uid, dask_state(state))
+            self.answered(scheduler.owner_uid, dask_state(state))
             self.folder.write("report.json", full)
         except NoAnswer as error:
             logger.info("no report of the scheduler: %s", error)

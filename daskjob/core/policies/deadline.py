@@ -83,7 +83,7 @@ def startup_deadline_at(view: JobView) -> datetime | None:
 def _because(view: JobView) -> str:
     for rejection in view.observed.rejections.values():
         if rejection.kind in (RejectionKind.QUOTA, RejectionKind.REJECTED, RejectionKind.UNREACHED):
-            return f", because {rejection.name} could not be created: {rejection.words}"
+            return f", because {rejection.name} could not be created: {rejection.message}"
     for pod in (view.runner, view.scheduler, *view.workers):
         diagnosis = waiting_for(pod) if pod else None
         if diagnosis:

@@ -31,7 +31,7 @@ def stall(view: JobView) -> Stall | None:
     if limit is None or runner is None or runner.main is None or not runner.main.running:
         return None
     if view.scheduler_was_shut_down:
-        # The script goes on without the cluster, or with tasks of which nothing is known.
+        # The script may not need the cluster any more; a restarted scheduler has none of its tasks.
         return None
     if view.job.cluster_ref:
         # Its scheduler also has the tasks of other jobs and cannot distinguish them.

@@ -1,7 +1,7 @@
-"""The CustomResourceDefinitions of our four kinds, generated from spec and status. No I/O here.
+"""The CustomResourceDefinitions of our four kinds, generated from spec and status.
 
-They need Kubernetes 1.30 or newer: ``optionalOldSelf`` lets a name be judged when an object is
-made and never again.
+They need Kubernetes 1.30 or newer: ``optionalOldSelf`` allows checking a name at creation and never
+again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _root(schema: KindSchema) -> Manifest:
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            # The rule points at the name, which has to be said to be there.
+            # The rule's fieldPath is the name, so the schema must declare it.
             "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             **properties((schema.spec, schema.status)),
         },

@@ -1,4 +1,4 @@
-"""What the API says of our four kinds beside their fields: names, columns, scaling. No I/O here."""
+"""Our four kinds in the API, apart from their fields: names, columns, scaling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from daskjob.core.status import AUTOSCALER_STATUS, CLUSTER_STATUS, GROUP_STATUS,
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of ``kubectl get``: one field, as it stands."""
+    """A column of ``kubectl get``: one field, unchanged."""
 
     name: str
     path: str
@@ -23,7 +23,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class KindSchema:
-    """One of our kinds as a CustomResourceDefinition tells it."""
+    """One of our kinds, as its CustomResourceDefinition declares it."""
 
     kind: Kind
     description: str
@@ -31,7 +31,7 @@ class KindSchema:
     status: Record
     columns: tuple[Column, ...]
     short_names: tuple[str, ...] = ()
-    #: Whether ``kubectl scale`` and a HorizontalPodAutoscaler work: on ``spec.worker.replicas``.
+    #: Whether ``kubectl scale`` and a HorizontalPodAutoscaler set ``spec.worker.replicas``.
     scaled: bool = False
 
 
@@ -39,7 +39,7 @@ AGE = Column("Age", ".metadata.creationTimestamp", "date")
 
 JOB = KindSchema(
     Kind.JOB,
-    "Runs a pod to its end on a Dask cluster.",
+    "Runs a pod to completion on a Dask cluster.",
     job.SPEC,
     JOB_STATUS,
     (
@@ -58,7 +58,7 @@ JOB = KindSchema(
 
 CLUSTER = KindSchema(
     Kind.CLUSTER,
-    "A Dask scheduler, its Service, and groups of workers.",
+    "A Dask scheduler, its Service, and worker groups.",
     cluster.SPEC,
     CLUSTER_STATUS,
     (
@@ -73,7 +73,7 @@ CLUSTER = KindSchema(
 
 GROUP = KindSchema(
     Kind.GROUP,
-    "Workers of one shape that join a DaskCluster.",
+    "Workers from one pod template that join a DaskCluster.",
     group.SPEC,
     GROUP_STATUS,
     (
@@ -88,7 +88,7 @@ GROUP = KindSchema(
 
 AUTOSCALER = KindSchema(
     Kind.AUTOSCALER,
-    "Lets a group of workers follow what the scheduler wants.",
+    "Scales a worker group to the scheduler's demand.",
     autoscaler.SPEC,
     AUTOSCALER_STATUS,
     (

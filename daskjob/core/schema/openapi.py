@@ -1,9 +1,8 @@
-"""Shapes as the API server reads them: structural schemas of OpenAPI v3. No I/O here.
+"""Shapes as structural OpenAPI v3 schemas, for the API server.
 
-A field that may be absent may be null too, also for server-side apply, which drops no nulls; the
-API server's rules count a null as absent, as the readers of the specs do. What is passed through
-whole says ``x-kubernetes-preserve-unknown-fields``, or the API server would drop what it does not
-know.
+A field that may be absent may be null too, also in server-side apply, which keeps nulls; CEL rules
+count null as absent, as the readers of the specs do. Fields that are passed through unchanged have
+``x-kubernetes-preserve-unknown-fields``; without it the API server drops unknown fields.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def schema_of(shape: Shape) -> Manifest:
 
 
 def is_required(shape: Shape) -> bool:
-    """Say whether the field has to be there."""
+    """Return whether the field is required."""
     match shape:
         case Text() | Integer() | Choice() | Many() | Record():
             return bool(shape.required)
@@ -100,7 +99,7 @@ def _integer(shape: Integer) -> Manifest:
 def _choice(shape: Choice[Any]) -> Manifest:
     if shape.or_null:
         return {"type": "string"}
-    return {"type": "string", "enum": [*shape.words, *([""] if shape.or_empty else [])]}
+    return {"type": "string", "enum": [*shape.values, *([""] if shape.or_empty else [])]}
 
 
 def _texts(shape: Texts) -> Manifest:
@@ -143,7 +142,7 @@ def _rules(shape: Shape) -> tuple[Rule, ...]:
         case Text():
             return (*_pattern(shape), *shape.rules)
         case Choice():
-            return _words(shape)
+            return _enum(shape)
         case Texts() | Many() | Record():
             return shape.rules
         case _:
@@ -151,21 +150,21 @@ def _rules(shape: Shape) -> tuple[Rule, ...]:
 
 
 def _pattern(shape: Text) -> tuple[Rule, ...]:
-    """Return a text's pattern as a rule, since a rule can say what to write instead."""
+    """Return a text's pattern as a rule: unlike ``pattern``, a rule has a message."""
     if shape.pattern is None:
         return ()
-    return (Rule(f"self.matches('^({shape.pattern.pattern})$')", shape.says),)
+    return (Rule(f"self.matches('^({shape.pattern.pattern})$')", shape.message),)
 
 
-def _words(shape: Choice[Any]) -> tuple[Rule, ...]:
+def _enum(shape: Choice[Any]) -> tuple[Rule, ...]:
     if not shape.or_null:
         return ()
-    return (Rule(f"self in {json.dumps(shape.words)}", "write one of " + ", ".join(shape.words)),)
+    return (Rule(f"self in {json.dumps(shape.values)}", "write one of " + ", ".join(shape.values)),)
 
 
 def validation(rule: Rule) -> Manifest:
     """Return a rule as a CRD holds it."""
-    found: Manifest = {"rule": rule.holds, "message": rule.says}
+    found: Manifest = {"rule": rule.expression, "message": rule.message}
     if rule.field:
         found["fieldPath"] = rule.field
     if rule.at_creation:

@@ -1,4 +1,4 @@
-"""What users ask for, typed and frozen: parse, default, validate, with every mistake at once."""
+"""The specs of our kinds as frozen dataclasses: parsed, defaulted, validated."""
 
 from daskjob.core.spec.autoscaler import DaskAutoscaler, read_autoscaler
 from daskjob.core.spec.cluster import ClusterSpec, DaskCluster, read_cluster

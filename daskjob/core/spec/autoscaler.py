@@ -1,4 +1,4 @@
-"""DaskAutoscaler: lets one worker group follow what the scheduler wants. No I/O here."""
+"""DaskAutoscaler: scales one worker group to the scheduler's demand."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from daskjob.core.spec.group import (
 )
 from daskjob.core.spec.meta import Meta, name_of, read_kind, read_meta
 
-#: How often the scheduler is asked.
+#: Seconds between requests to the scheduler.
 DEFAULT_INTERVAL_SECONDS = 5
-#: More workers are wanted at once.
+#: A group scales up immediately.
 DEFAULT_SCALE_UP_DELAY_SECONDS = 0
 
 
@@ -34,17 +34,20 @@ class DaskAutoscaler:
     meta: Meta
     cluster: str = field(
         metadata=required(
-            name_of(names.Kind.CLUSTER, "cluster", "The DaskCluster whose scheduler is asked."), ""
+            name_of(
+                names.Kind.CLUSTER, "cluster", "Name of the DaskCluster that the group belongs to."
+            ),
+            "",
         )
     )
     minimum: int = field(metadata=required(MINIMUM, 0))
-    #: Upstream's kind holds a group at 0 too; that of a job, which is to run, does not.
+    #: 0 is valid, as in dask-kubernetes' kind; not in a job, which could never run then.
     maximum: int = field(metadata=required(replace(MAXIMUM, minimum=0), INT32))
     worker_group: str = row(
         name_of(
             names.Kind.GROUP,
             "workerGroup",
-            "The DaskWorkerGroup that is scaled; absent: the default group, <cluster>-default.",
+            "Name of the DaskWorkerGroup to scale. Defaults to <cluster>-default.",
             required=False,
         ),
         "",
@@ -52,7 +55,8 @@ class DaskAutoscaler:
     interval_seconds: int = row(
         Integer(
             "intervalSeconds",
-            f"How often the scheduler is asked; absent: {DEFAULT_INTERVAL_SECONDS}.",
+            "Seconds between requests to the scheduler for its demand. Defaults to "
+            f"{DEFAULT_INTERVAL_SECONDS}.",
             minimum=1,
         ),
         DEFAULT_INTERVAL_SECONDS,
@@ -61,7 +65,7 @@ class DaskAutoscaler:
     scale_up_delay_seconds: int = row(
         Integer(
             "scaleUpDelaySeconds",
-            "Seconds for which more workers must have been wanted before any comes; absent: "
+            "Seconds for which demand must have been higher before workers are added. Defaults to "
             f"{DEFAULT_SCALE_UP_DELAY_SECONDS}.",
         ),
         DEFAULT_SCALE_UP_DELAY_SECONDS,
@@ -69,7 +73,7 @@ class DaskAutoscaler:
     maximum_step: int | None = row(
         Integer(
             "maximumStep",
-            "By how many workers the group changes at once; absent: any number.",
+            "Maximum number of workers to add or remove at once. Defaults to no limit.",
             minimum=1,
         )
     )
@@ -82,7 +86,7 @@ class DaskAutoscaler:
 
 SPEC = Record(
     "spec",
-    "Which group follows the scheduler, and within what bounds.",
+    "The worker group to scale, and its bounds.",
     shapes_of(DaskAutoscaler),
     required="write spec.cluster, spec.minimum and spec.maximum",
     rules=(BOUNDS,),
@@ -92,7 +96,7 @@ SPEC = Record(
 def read_autoscaler(
     manifest: Manifest, errors: list[FieldError], *, strict: bool = False
 ) -> DaskAutoscaler:
-    """Return a DaskAutoscaler, with defaults where the manifest is wrong; notes every mistake."""
+    """Return a DaskAutoscaler, with defaults for wrong values; records every mistake."""
     root = Reader(manifest, "", errors, strict=strict)
     read_kind(root, names.Kind.AUTOSCALER)
     meta = read_meta(root, names.Kind.AUTOSCALER)

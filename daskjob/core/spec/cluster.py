@@ -1,4 +1,4 @@
-"""DaskCluster: a scheduler, its Service and worker groups. No I/O here."""
+"""DaskCluster: a scheduler, its Service and worker groups."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from daskjob.core.spec.group import (
 from daskjob.core.spec.meta import Meta, read_kind, read_meta
 from daskjob.core.spec.pod import TEMPLATE, PodTemplate, read_template
 
-#: More than anybody has been seen to need; the API server wants an end to what its rules look at.
+#: More than any known cluster uses; the API server requires limits on the lists in CEL rules.
 MOST_GROUPS = 100
 MOST_PORTS = 250
-#: Readers of a cluster find its scheduler pod by this word.
+#: Clients find the scheduler pod of a cluster by this word in its name.
 RESERVED_WORD = "scheduler"
 
-PORT = Integer("port", "The port's number.", minimum=1, maximum=65535)
-PORTS = Many("ports", "The ports.", Record("", "A port.", (PORT,), open=True), at_most=MOST_PORTS)
+PORT = Integer("port", "Number of the port.", minimum=1, maximum=65535)
+PORTS = Many(
+    "ports", "Ports of the Service.", Record("", "A port.", (PORT,), open=True), at_most=MOST_PORTS
+)
 REACHABLE = Rule(
     f"!has(self.ports) || self.ports.exists(p, has(p.port) && p.port == {names.PORT_COMM})",
-    f"one port must be {names.PORT_COMM} ({names.PORT_NAME_COMM}), "
-    "which workers and clients connect to",
+    f"add port {names.PORT_COMM} ({names.PORT_NAME_COMM}): workers and clients connect to it",
     ".ports",
 )
 SERVICE = Record(
     "service",
-    f"The scheduler's ServiceSpec, passed through whole but for its selector; absent: a ClusterIP "
-    f"with {names.PORT_NAME_COMM} {names.PORT_COMM} and "
+    "The scheduler's ServiceSpec, passed through unchanged except for its selector. Defaults to a "
+    f"ClusterIP Service with the ports {names.PORT_NAME_COMM} {names.PORT_COMM} and "
     f"{names.PORT_NAMES_DASHBOARD[0]} {names.PORT_DASHBOARD}.",
     (PORTS,),
     open=True,
@@ -59,25 +60,25 @@ WORKER = Record(
 )
 GROUP_NAME = Text(
     "name",
-    "The group's name; its object is named <cluster>-<name>.",
+    "Name of the group. Its DaskWorkerGroup is named <cluster>-<name>.",
     required="write a name for the group",
     longest=names.NAME_LIMIT,
     pattern=names.GROUP_PATTERN,
-    says=f"write a name of {names.GROUP_RULE}",
+    message=f"write a name of {names.GROUP_RULE}",
     rules=(
         Rule(
             f"!self.contains('{RESERVED_WORD}')", f"write a name without the word '{RESERVED_WORD}'"
         ),
         Rule(
             f"self != '{names.DEFAULT_GROUP}'",
-            f"write a name that no other group has ('{names.DEFAULT_GROUP}' is taken)",
+            f"write a name that no other group has ('{names.DEFAULT_GROUP}' is reserved)",
         ),
     ),
 )
 GROUPS = Many(
     "workerGroups",
-    "Further groups of workers, each of its own shape.",
-    Record("", "A further group.", (GROUP_NAME, *group_fields(REPLICAS))),
+    "Additional worker groups, each with its own pod template.",
+    Record("", "An additional worker group.", (GROUP_NAME, *group_fields(REPLICAS))),
     at_most=MOST_GROUPS,
     key="name",
 )
@@ -85,7 +86,7 @@ GROUPS = Many(
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """A cluster as a DaskCluster, or a DaskJob, asks for it."""
+    """The spec of a cluster, in a DaskCluster or a DaskJob."""
 
     scheduler: PodTemplate = field(default_factory=PodTemplate)
     service: Manifest = field(default_factory=dict)
@@ -94,35 +95,35 @@ class ClusterSpec:
     idle_timeout_seconds: int = row(
         Integer(
             "idleTimeout",
-            "Seconds without work after which the cluster is deleted; 0 or absent: never.",
+            "Seconds without work after which the cluster is deleted; 0 (the default): never.",
         ),
         0,
     )
-    #: Labels and annotations of the DaskCluster itself, where a job asks for it.
+    #: Labels and annotations of the DaskCluster itself, where a job creates it.
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
-    #: The manifest's own text of the spec, as it is handed on to the DaskCluster.
+    #: The spec as written in the manifest; a job copies it to its DaskCluster.
     raw: Manifest = field(default_factory=dict)
 
     @property
     def all_groups(self) -> tuple[GroupSpec, ...]:
-        """The default group and the further ones."""
+        """The default group and the additional ones."""
         return (self.worker, *self.groups)
 
     @property
     def desired_workers(self) -> int:
-        """How many worker pods all groups together ask for."""
+        """The number of worker pods in the specs of all groups."""
         return sum(group.replicas for group in self.all_groups)
 
 
-#: A cluster as a job asks for it.
+#: The spec of a job's cluster.
 CLUSTER_SPEC = Record(
     "spec",
     "A scheduler and its workers.",
     (SCHEDULER, WORKER, GROUPS, *shapes_of(ClusterSpec)),
     required="write the cluster: scheduler and worker",
 )
-#: The same of a DaskCluster, whose default group is scaled through it.
+#: The same for a DaskCluster: scaling it scales its default group.
 SPEC = replace(
     CLUSTER_SPEC,
     fields=(
@@ -143,12 +144,12 @@ class DaskCluster:
 
     @property
     def on_scheduler_loss(self) -> str:
-        """``Fail`` where the cluster is one attempt's: its scheduler is never replaced."""
+        """``Fail`` for the cluster of one attempt: its scheduler is never replaced."""
         return self.meta.annotations.get(names.ANNOTATION_ON_SCHEDULER_LOSS, "Ignore")
 
     @property
     def deletes_workers(self) -> bool:
-        """Whether the workers are to go while the scheduler stays (DeleteWorkers)."""
+        """Whether to delete the workers and keep the scheduler (DeleteWorkers)."""
         return self.meta.annotations.get(names.ANNOTATION_DELETE_WORKERS) == "true"
 
 
@@ -169,20 +170,20 @@ def _read_service(scheduler: Reader) -> Manifest:
     service = SERVICE.read(scheduler)
     numbers = [PORT.read(port) for port in PORTS.read(service)]
     if service.has(PORTS.name) and names.PORT_COMM not in numbers:
-        service.mistake(PORTS.name, service.fields[PORTS.name], REACHABLE.says)
+        service.mistake(PORTS.name, service.fields[PORTS.name], REACHABLE.message)
     return dict(service.fields)
 
 
 def _read_groups(spec: Reader) -> list[GroupSpec]:
     groups: list[GroupSpec] = []
-    without_word, no_other = GROUP_NAME.rules
+    not_reserved, not_taken = GROUP_NAME.rules
     seen = {names.DEFAULT_GROUP}
     for item in GROUPS.read(spec):
         name = GROUP_NAME.read(item)
         if RESERVED_WORD in name:
-            item.mistake(GROUP_NAME.name, name, without_word.says)
+            item.mistake(GROUP_NAME.name, name, not_reserved.message)
         elif name in seen:
-            item.mistake(GROUP_NAME.name, name, no_other.says)
+            item.mistake(GROUP_NAME.name, name, not_taken.message)
         seen.update([name] if name else [])
         groups.append(read_group_spec(item, name))
     return groups
@@ -191,7 +192,7 @@ def _read_groups(spec: Reader) -> list[GroupSpec]:
 def read_cluster(
     manifest: Manifest, errors: list[FieldError], *, strict: bool = False
 ) -> DaskCluster:
-    """Return a DaskCluster, with defaults where the manifest is wrong; notes every mistake."""
+    """Return a DaskCluster, with defaults for wrong values; records every mistake."""
     root = Reader(manifest, "", errors, strict=strict)
     read_kind(root, names.Kind.CLUSTER)
     meta = read_meta(root, names.Kind.CLUSTER)

@@ -1,4 +1,4 @@
-"""What a job's ``failurePolicy`` does with attempts that failed. No I/O here."""
+"""The rules of a job's ``failurePolicy`` for failed attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from daskjob.core.shapes import Choice, Integer, Many, Record, Rule, Text
 
 
 class Action(StrEnum):
-    """What a failure rule does with an attempt that it matches."""
+    """The action of a failure rule for attempts that match."""
 
     FAIL_JOB = "FailJob"
     IGNORE = "Ignore"
@@ -20,62 +20,63 @@ class Action(StrEnum):
 
 
 class Operator(StrEnum):
-    """How a rule's exit codes are meant."""
+    """How a rule matches its exit codes."""
 
     IN = "In"
     NOT_IN = "NotIn"
 
 
-#: As batch/v1 bounds its podFailurePolicy.
+#: The limits of batch/v1's podFailurePolicy.
 MOST_RULES = 20
 MOST_EXIT_CODES = 255
 LARGEST_EXIT_CODE = 255
-#: What a rule may speak of: an end that ends the job whatever a rule says is not among it.
+#: The reasons that a rule may list; final reasons end the job regardless of rules.
 RULE_REASONS = tuple(r for r in Reason if r not in FINAL_REASONS and r is not Reason.SUSPENDED)
 
-RULE_NAME = Text("name", "What the rule is for.")
+RULE_NAME = Text("name", "Name of the rule, to describe its purpose.")
 ACTION = Choice(
     "action",
-    "FailJob: the job ends; Ignore: it is tried again, uncounted; Count: tried again and counted.",
+    "FailJob: fail the job. Ignore: retry, and do not count the failure. Count: retry, and count "
+    "it.",
     Action,
     required="write one of " + ", ".join(Action),
 )
 OPERATOR = Choice(
-    "operator", "Whether the codes are those meant, or all others.", Operator, "write In or NotIn"
+    "operator", "In matches the listed codes, NotIn all others.", Operator, "write In or NotIn"
 )
 VALUES = Many(
     "values",
-    f"Exit codes, up to {LARGEST_EXIT_CODE}; 0 is no failure.",
+    f"Exit codes, up to {LARGEST_EXIT_CODE}; 0 is success.",
     Integer("", "An exit code.", maximum=LARGEST_EXIT_CODE),
     required=f"write a list of exit codes from 1 to {LARGEST_EXIT_CODE}",
     at_most=MOST_EXIT_CODES,
 )
 FAILURES_ONLY = Rule(
     f"self.operator == '{Operator.NOT_IN}' || self.values.all(code, code != 0)",
-    f"write exit codes from 1 to {LARGEST_EXIT_CODE} (0 is no failure)",
+    f"write exit codes from 1 to {LARGEST_EXIT_CODE} (0 is success)",
     ".values",
 )
 ON_EXIT_CODES = Record(
     "onExitCodes",
-    "The exit codes of the runner's main container that the rule is about.",
+    "Exit codes of the runner's main container that the rule matches.",
     (OPERATOR, VALUES),
     rules=(FAILURES_ONLY,),
 )
 ON_REASONS = Many(
     "onReasons",
-    "The reasons of an attempt's end that the rule is about.",
+    "Reasons of failed attempts that the rule matches.",
     Choice("", "A reason.", Reason, only=RULE_REASONS),
 )
 ABOUT_SOMETHING = Rule(
     "has(self.onExitCodes) || has(self.onReasons)",
-    "give the rule onExitCodes, onReasons, or both",
+    "write onExitCodes, onReasons, or both",
 )
 RULES = Many(
     "rules",
-    "What to do with a failed attempt; the first rule that matches is followed.",
+    "Rules for failed attempts; the first rule that matches applies.",
     Record(
         "",
-        "A rule: with codes and reasons both have to match.",
+        "A rule. If it has both exit codes and reasons, both must match.",
         (RULE_NAME, ACTION, ON_EXIT_CODES, ON_REASONS),
         rules=(ABOUT_SOMETHING,),
     ),
@@ -85,7 +86,7 @@ RULES = Many(
 
 @dataclass(frozen=True, slots=True)
 class FailureRule:
-    """A rule of ``failurePolicy``: matches by exit code, or by reason, or by both."""
+    """A rule of ``failurePolicy``: matches by exit code, by reason, or by both."""
 
     action: Action
     name: str = ""
@@ -94,7 +95,7 @@ class FailureRule:
     reasons: tuple[Reason, ...] = ()
 
     def matches(self, reason: Reason, exit_code: int | None) -> bool:
-        """Say whether an attempt with this end falls under the rule."""
+        """Return whether the rule matches an attempt that ended like this."""
         if self.reasons and reason not in self.reasons:
             return False
         if self.operator is None:
@@ -105,14 +106,14 @@ class FailureRule:
 
 
 def read_rules(failure: Reader) -> tuple[FailureRule, ...]:
-    """Return the rules of a failure policy; notes every mistake in them."""
+    """Return the rules of a failure policy; records every mistake in them."""
     rules: list[FailureRule] = []
     for item in RULES.read(failure):
         action, codes = ACTION.read(item), ON_EXIT_CODES.read(item)
         operator = OPERATOR.read(codes)
         reasons = _read_reasons(item)
         if item.given and not item.has(ON_EXIT_CODES.name) and not item.has(ON_REASONS.name):
-            item.mistake("", dict(item.fields), ABOUT_SOMETHING.says)
+            item.mistake("", dict(item.fields), ABOUT_SOMETHING.message)
         if action is not None:
             values = _read_codes(codes, operator)
             rules.append(FailureRule(action, RULE_NAME.read(item), values, operator, reasons))
@@ -135,7 +136,7 @@ def _read_codes(codes: Reader, operator: Operator | None) -> tuple[int, ...]:
         if isinstance(v, int) and not isinstance(v, bool) and lowest <= v <= LARGEST_EXIT_CODE
     ]
     if len(good) != len(values):
-        allowed = f"write exit codes from {lowest} to {LARGEST_EXIT_CODE} (0 is no failure)"
+        allowed = f"write exit codes from {lowest} to {LARGEST_EXIT_CODE} (0 is success)"
         codes.mistake(VALUES.name, values, allowed)
     return tuple(good)
 

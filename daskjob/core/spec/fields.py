@@ -1,4 +1,4 @@
-"""Reading the fields of a spec by the rows of its dataclass. No I/O here."""
+"""Reading the fields of a spec by the rows of its dataclass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daskjob.core.shapes import Choice, Record
 
 
 def read_fields(kind: type[Any], spec: Reader, **defaults: object) -> dict[str, Any]:
-    """Return the fields of a dataclass by their names; ``defaults`` precede those of its rows."""
+    """Return the fields of a dataclass by name; ``defaults`` take precedence over its rows'."""
     table = _table(kind)
     readers = {"": spec, **{record.name: record.read(spec) for record in table.records}}
     found = {}
@@ -29,7 +29,7 @@ def read_fields(kind: type[Any], spec: Reader, **defaults: object) -> dict[str, 
 
 
 def written_fields(value: object) -> Manifest:
-    """Return a dataclass as a spec holds it; what is ``None`` is absent."""
+    """Return a dataclass as a spec holds it; ``None`` is left out."""
     found: Manifest = {}
     for name, line in _table(type(value)).lines.items():
         held = getattr(value, name)
@@ -40,7 +40,7 @@ def written_fields(value: object) -> Manifest:
 
 
 def followed_fields(kind: type[Any], spec: Mapping[str, object]) -> Manifest:
-    """Return what a spec gives explicitly of the fields that a running job still follows."""
+    """Return the fields that a running job still follows, as far as the spec sets them."""
     reader = Reader(spec, "spec", [])
     lines = [line for line in _table(kind).lines.values() if line.followed]
     found = {line.key: line.read(reader) for line in lines if reader.has(line.key)}
@@ -49,7 +49,7 @@ def followed_fields(kind: type[Any], spec: Mapping[str, object]) -> Manifest:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """What follows from one row."""
+    """How to read and write one field, derived from its row."""
 
     key: str
     within: str
@@ -62,10 +62,10 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What follows from the rows of a dataclass: once for each, since passes read specs."""
+    """The lines of a dataclass; computed once for each class, since every pass reads specs."""
 
     lines: Mapping[str, _Line]
-    #: The mappings in which some of its fields stand.
+    #: The nested mappings that hold some of its fields.
     records: Sequence[Record]
 
 

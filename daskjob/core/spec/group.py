@@ -1,4 +1,4 @@
-"""DaskWorkerGroup: workers of one shape. No I/O here."""
+"""DaskWorkerGroup: workers from one pod template."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from daskjob.core.spec.fields import read_fields
 from daskjob.core.spec.meta import Meta, name_of, read_kind, read_meta
 from daskjob.core.spec.pod import TEMPLATE, PodTemplate, read_template
 
-#: What the documented default of a group is (upstream's CRD).
+#: The documented default, from dask-kubernetes' CRD.
 DEFAULT_REPLICAS = 1
-#: How long fewer workers must have been enough before any goes.
+#: How long fewer workers must have been enough before any is removed.
 DEFAULT_SCALE_DOWN_DELAY_SECONDS = 60
 
 
 class UpdateStrategy(StrEnum):
-    """What becomes of the workers that there are when their template changes."""
+    """How existing workers are updated when their pod template changes."""
 
     ON_DELETE = "OnDelete"
     RETIRE = "Retire"
 
 
-#: Absent means something in a job: then nothing overrides a count that somebody scaled.
-REPLICAS = Integer("replicas", f"The number of worker pods; absent: {DEFAULT_REPLICAS}.")
-#: Of an object that is scaled by itself; ``kubectl scale`` needs a number to stand there.
+#: In a job, an absent count has a meaning: daskjob never overrides a scaled count.
+REPLICAS = Integer("replicas", f"Number of worker pods. Defaults to {DEFAULT_REPLICAS}.")
+#: Of an object that is itself scaled: ``kubectl scale`` needs a number in the field.
 SCALED_REPLICAS = replace(REPLICAS, default=DEFAULT_REPLICAS)
 
-#: Bounds, of a group in a job and of a DaskAutoscaler.
-MINIMUM = Integer("minimum", "The smallest number of workers; absent: 0.")
+#: The bounds of a group in a job and of a DaskAutoscaler.
+MINIMUM = Integer("minimum", "Minimum number of workers. Defaults to 0.")
 MAXIMUM = Integer(
     "maximum",
-    "The largest number of workers.",
-    required="write the largest number of workers",
+    "Maximum number of workers.",
+    required="write the maximum number of workers",
     minimum=1,
 )
 SCALE_DOWN_DELAY_SECONDS = Integer(
     "scaleDownDelaySeconds",
-    "Seconds for which fewer workers must have been enough before any goes; absent: "
+    "Seconds for which fewer workers must have been enough before any is removed. Defaults to "
     f"{DEFAULT_SCALE_DOWN_DELAY_SECONDS}.",
 )
 BOUNDS = Rule(
@@ -53,16 +53,16 @@ BOUNDS = Rule(
 )
 UPDATE_STRATEGY = Choice(
     "updateStrategy",
-    "What becomes of the workers that there are when their template changes. OnDelete: they stay "
-    "until they go for another reason. Retire: they are replaced, a quarter at a time, each when "
-    "the scheduler has confirmed that its data is elsewhere. Absent: OnDelete.",
+    "How existing workers are updated when their pod template changes. OnDelete: a worker keeps "
+    "the old template until it is deleted for another reason. Retire: workers are replaced, at "
+    "most a quarter at a time, each once the scheduler has moved its data. Defaults to OnDelete.",
     UpdateStrategy,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Autoscaling:
-    """Bounds within which a group of a job follows the scheduler's wishes."""
+    """The bounds within which a job's group follows the scheduler's demand."""
 
     minimum: int = field(metadata=required(MINIMUM, 0))
     maximum: int = field(metadata=required(MAXIMUM, INT32))
@@ -71,7 +71,7 @@ class Autoscaling:
 
 AUTOSCALING = Record(
     "autoscaling",
-    "Lets the group follow what the scheduler wants, within bounds.",
+    "Scales the group to the scheduler's demand, within bounds.",
     shapes_of(Autoscaling),
     rules=(BOUNDS,),
 )
@@ -85,19 +85,19 @@ def _read_autoscaling(spec: Reader) -> Autoscaling:
 
 
 def check_bounds(bounds: Reader, minimum: int, maximum: int) -> None:
-    """Note a largest number of workers that is below the smallest."""
+    """Record a maximum that is below the minimum."""
     if maximum < minimum:
-        bounds.mistake(MAXIMUM.name, maximum, f"{BOUNDS.says}, {minimum}")
+        bounds.mistake(MAXIMUM.name, maximum, f"{BOUNDS.message}, {minimum}")
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
-    """One worker group as a cluster or a job asks for it; the default one is named "default"."""
+    """One worker group in a cluster's or a job's spec; the default group is named "default"."""
 
     name: str = names.DEFAULT_GROUP
     replicas: int = DEFAULT_REPLICAS
     template: PodTemplate = field(default_factory=PodTemplate)
-    #: False where the manifest leaves ``replicas`` out: then nothing overrides a scaled count.
+    #: False where the manifest leaves ``replicas`` out: daskjob never overrides a scaled count.
     replicas_given: bool = False
     autoscaling: Autoscaling | None = parsed_row(AUTOSCALING, None, _read_autoscaling)
     update_strategy: UpdateStrategy = row(UPDATE_STRATEGY, UpdateStrategy.ON_DELETE)
@@ -108,10 +108,12 @@ def group_fields(replicas: Integer) -> tuple[Shape, ...]:
     return (replicas, *TEMPLATE, *shapes_of(GroupSpec))
 
 
-CLUSTER_NAME = name_of(names.Kind.CLUSTER, "cluster", "The DaskCluster that the group joins.")
+CLUSTER_NAME = name_of(
+    names.Kind.CLUSTER, "cluster", "Name of the DaskCluster that the workers join."
+)
 WORKER = Record(
     "worker",
-    "The workers.",
+    "The worker pods.",
     (SCALED_REPLICAS, *TEMPLATE),
     required="write the workers' pod: spec.containers",
 )
@@ -130,14 +132,14 @@ class DaskWorkerGroup:
 
 SPEC = Record(
     "spec",
-    "Workers of one shape.",
+    "Workers from one pod template.",
     (CLUSTER_NAME, WORKER, *shapes_of(DaskWorkerGroup)),
     required="write spec.cluster and spec.worker",
 )
 
 
 def read_group_spec(reader: Reader, name: str) -> GroupSpec:
-    """Return a worker group as it stands in a cluster's spec."""
+    """Return a worker group of a cluster's spec."""
     replicas = REPLICAS.read(reader)
     return GroupSpec(
         name=name,
@@ -151,7 +153,7 @@ def read_group_spec(reader: Reader, name: str) -> GroupSpec:
 def read_group(
     manifest: Manifest, errors: list[FieldError], *, strict: bool = False
 ) -> DaskWorkerGroup:
-    """Return a DaskWorkerGroup, with defaults where the manifest is wrong; notes every mistake."""
+    """Return a DaskWorkerGroup, with defaults for wrong values; records every mistake."""
     root = Reader(manifest, "", errors, strict=strict)
     read_kind(root, names.Kind.GROUP)
     meta = read_meta(root, names.Kind.GROUP)

@@ -1,7 +1,4 @@
-"""DaskJob: a runner, the cluster that it runs on, and the policy by which it is tried.
-
-No I/O here.
-"""
+"""DaskJob: a runner, the cluster that it runs on, and the policy of its attempts."""
 
 from __future__ import annotations
 
@@ -32,11 +29,11 @@ from daskjob.core.spec.pod import (
 )
 from daskjob.core.spec.policy import POLICY_FIELDS, POLICY_RULES, Policy, read_policy
 
-#: All files together, in bytes: a ConfigMap holds 1 MiB with its keys and metadata.
+#: Total size of the files: a ConfigMap holds 1 MiB including its keys and metadata.
 FILES_LIMIT_BYTES = 900 * 1024
-#: The API server wants an end to what its rules look at, here and in other lists.
+#: The API server requires a limit on every list that a CEL rule iterates over.
 MOST_FILES = 1000
-#: More than any token or controller's name has been seen to take.
+#: Longer than any known token or controller name.
 LONGEST_TOKEN = 253
 _FILE_NAME = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
@@ -44,48 +41,48 @@ PLAIN_NAMES = Rule(
     f"self.all(name, name.matches('^{_FILE_NAME.pattern}$') && !(name in ['.', '..']))",
     "write plain file names: letters, digits, - _ .",
 )
-#: Characters are counted, not bytes, which cost the API server too much; the first pass counts
-#: those.
+#: Counts characters: counting bytes exceeds the API server's cost limit. The first pass counts
+#: bytes.
 SMALL_ENOUGH = Rule(
     f"self.map(name, name.size() + self[name].size()).sum() <= {FILES_LIMIT_BYTES}",
-    f"write at most {FILES_LIMIT_BYTES} bytes in all: put larger ones into the image or a volume",
+    f"write at most {FILES_LIMIT_BYTES} bytes in total: put large files into the image or a volume",
 )
 FILES = Texts(
     "files",
-    f"Files by name, mounted read-only at {names.FILES_PATH} in runner, scheduler and workers.",
+    f"Files by name, mounted read-only at {names.FILES_PATH} in the runner, scheduler and workers.",
     at_most=MOST_FILES,
     rules=(PLAIN_NAMES, SMALL_ENOUGH),
 )
 JOB_RESTART_POLICY = Choice(
     "restartPolicy",
-    "Whether a failed job is tried again, where the PodSpec does not say; absent: OnFailure.",
+    "Restart policy if the PodSpec has none: whether to retry the job. Defaults to OnFailure.",
     RestartPolicy,
 )
 JOB = Record(
     "job",
-    "The runner: the pod whose end is the job's.",
+    "The runner: the pod whose result is the result of the job.",
     (*TEMPLATE, FILES, JOB_RESTART_POLICY),
     required="write the runner's pod: job.spec.containers",
 )
 CLUSTER = Record(
     "cluster",
-    "The cluster of the job's own, made for it and deleted after it.",
+    "The cluster to create for the job; deletionPolicy decides what remains of it afterwards.",
     (
         CLUSTER_SPEC,
         METADATA,
-        # Go's types carry a whole DaskCluster here.
-        Record("status", "Left alone.", open=True),
+        # Go's types embed a whole DaskCluster here.
+        Record("status", "Ignored.", open=True),
     ),
 )
-CLUSTER_REF_NAME = name_of(names.Kind.CLUSTER, "name", "The DaskCluster's name.")
+CLUSTER_REF_NAME = name_of(names.Kind.CLUSTER, "name", "Name of the DaskCluster.")
 CLUSTER_REF = Record(
     "clusterRef",
-    "The DaskCluster of the namespace to run on, which is never deleted, instead of a cluster.",
+    "An existing DaskCluster of the namespace to run on, instead of cluster. It is never deleted.",
     (CLUSTER_REF_NAME,),
 )
-#: Judged only where both the old and the new object say something: an Update through older types
-#: drops the field, and absent means what it was.
-NEVER_CHANGES = Rule("self == oldSelf", "it never changes: make another DaskJob")
+#: Checked only where both the old and the new object set the field: an Update through older types
+#: drops it, and an absent field means the old value.
+IMMUTABLE = Rule("self == oldSelf", "field is immutable: create another DaskJob")
 
 EXACTLY_ONE = Rule(
     "has(self.cluster) != has(self.clusterRef)",
@@ -102,55 +99,57 @@ ENOUGH_WORKERS = Rule(
     f" (has({_WORKER}.replicas) ? {_WORKER}.replicas : {DEFAULT_REPLICAS})"
     f" + (has({_GROUPS}) ? {_GROUPS}.map(group,"
     f" has(group.replicas) ? group.replicas : {DEFAULT_REPLICAS}).sum() : 0)",
-    "write at most as many as the cluster has workers",
+    "write at most the number of workers in the cluster",
     ".minAvailableWorkers",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DaskJob:
-    """An object of kind DaskJob: what its spec asks for now."""
+    """An object of kind DaskJob, with its current spec."""
 
     meta: Meta
     runner: PodTemplate
     policy: Policy
     files: Mapping[str, str] = field(default_factory=dict)
-    #: The cluster of the job's own; ``None`` with ``cluster_ref``.
+    #: The cluster to create for the job; ``None`` with ``cluster_ref``.
     cluster: ClusterSpec | None = None
-    #: The DaskCluster of the namespace to run on; empty with ``cluster``.
+    #: The name of an existing DaskCluster to run on; empty with ``cluster``.
     cluster_ref: str = ""
-    #: The spec as it stands, for the fields that a running job still follows.
+    #: The spec as written, for the fields that a running job still follows.
     raw: Mapping[str, object] = field(default_factory=dict)
-    #: ``None``: not said, which neither suspends nor resumes.
+    #: ``None``: not set, which neither suspends nor resumes.
     suspend: bool | None = row(
         Boolean(
             "suspend",
-            "True: the job holds no pods; only an explicit false resumes it, with an attempt that "
-            "is not counted.",
+            "True suspends the job: its pods are deleted. Only an explicit false resumes it, with "
+            "a new attempt that does not count as a retry.",
         )
     )
     cancel: bool = row(
-        Boolean("cancel", "True: the job ends now as Failed, with reason Cancelled, for good."),
+        Boolean(
+            "cancel", "True ends the job now and permanently as Failed, with reason Cancelled."
+        ),
         False,
     )
     submission_id: str = row(
         Text(
             "submissionID",
-            "The caller's token: submitting it again finds this job.",
+            "Idempotency token of the caller: submitting it again returns this job.",
             longest=LONGEST_TOKEN,
-            says=f"write at most {LONGEST_TOKEN} characters",
-            rules=(NEVER_CHANGES,),
+            message=f"write at most {LONGEST_TOKEN} characters",
+            rules=(IMMUTABLE,),
         ),
         "",
     )
     managed_by: str = row(
         Text(
             "managedBy",
-            f"The controller that runs the job; absent: {names.MANAGED_BY}. Another's is left "
-            "alone.",
+            f"The controller that runs the job; daskjob ignores jobs of another one. Defaults to "
+            f"{names.MANAGED_BY}.",
             longest=LONGEST_TOKEN,
-            says=f"write at most {LONGEST_TOKEN} characters",
-            rules=(NEVER_CHANGES,),
+            message=f"write at most {LONGEST_TOKEN} characters",
+            rules=(IMMUTABLE,),
         ),
         names.MANAGED_BY,
     )
@@ -167,13 +166,13 @@ class DaskJob:
 
     @property
     def template_hash(self) -> str:
-        """A fingerprint of what an attempt is made of: a change after the start is ignored."""
+        """A fingerprint of the templates of an attempt: a change after the start is ignored."""
         return _template_hash(self)
 
 
 SPEC = Record(
     "spec",
-    "A runner, the cluster that it runs on, and the policy by which it is tried.",
+    "A runner, the cluster that it runs on, and the policy of its attempts.",
     (
         JOB,
         CLUSTER,
@@ -194,7 +193,7 @@ def _template_hash(job: DaskJob) -> str:
 
 
 def _without_replicas(cluster: Manifest) -> Manifest:
-    """Return a cluster's spec without its counts, which may change while the job runs."""
+    """Return a cluster's spec without its replica counts, which may change while the job runs."""
     worker = {k: v for k, v in (cluster.get("worker") or {}).items() if k != "replicas"}
     groups = [
         {k: v for k, v in group.items() if k != "replicas"}
@@ -205,7 +204,7 @@ def _without_replicas(cluster: Manifest) -> Manifest:
 
 
 def read_job(manifest: Manifest, errors: list[FieldError], *, strict: bool = False) -> DaskJob:
-    """Return a DaskJob, with defaults where the manifest is wrong; notes every mistake."""
+    """Return a DaskJob, with defaults for wrong values; records every mistake."""
     root = Reader(manifest, "", errors, strict=strict)
     read_kind(root, names.Kind.JOB)
     meta = read_meta(root, names.Kind.JOB)
@@ -231,20 +230,20 @@ def read_job(manifest: Manifest, errors: list[FieldError], *, strict: bool = Fal
 def _restart_policy(job: Reader, runner: PodTemplate) -> RestartPolicy:
     """Return the runner's restart policy; the documented default is OnFailure.
 
-    Upstream's CRD defaults it beside the PodSpec, so it is read there too.
+    dask-kubernetes' CRD defaults it next to the PodSpec, so it is read there too.
     """
-    beside = JOB_RESTART_POLICY.read(job)
+    next_to_spec = JOB_RESTART_POLICY.read(job)
     given = runner.spec.get(RESTART_POLICY.name)
     if given in list(RestartPolicy):
         return RestartPolicy(given)
-    return beside or RestartPolicy.ON_FAILURE
+    return next_to_spec or RestartPolicy.ON_FAILURE
 
 
 def _read_where(spec: Reader) -> tuple[ClusterSpec | None, str]:
-    """Return the job's own cluster, or the name of the one that it runs on: exactly one."""
+    """Return the cluster to create, or the name of an existing one: exactly one of them."""
     if spec.has(CLUSTER.name) == spec.has(CLUSTER_REF.name) and spec.given:
         found = "both" if spec.has(CLUSTER.name) else None
-        spec.mistake(CLUSTER.name, found, EXACTLY_ONE.says)
+        spec.mistake(CLUSTER.name, found, EXACTLY_ONE.message)
     if spec.has(CLUSTER_REF.name):
         return None, CLUSTER_REF_NAME.read(CLUSTER_REF.read(spec))
     if not spec.has(CLUSTER.name):
@@ -258,10 +257,10 @@ def _read_files(job: Reader) -> dict[str, str]:
     files = FILES.read(job)
     for name in files:
         if not _FILE_NAME.fullmatch(name) or name in (".", ".."):
-            job.mistake(f"{FILES.name}[{name}]", name, PLAIN_NAMES.says)
+            job.mistake(f"{FILES.name}[{name}]", name, PLAIN_NAMES.message)
     size = sum(len(name) + len(text.encode()) for name, text in files.items())
     if size > FILES_LIMIT_BYTES:
-        job.mistake(FILES.name, f"{size} bytes", SMALL_ENOUGH.says)
+        job.mistake(FILES.name, f"{size} bytes", SMALL_ENOUGH.message)
     return files
 
 
@@ -274,5 +273,5 @@ def _check_minimum_workers(spec: Reader, policy: Policy, cluster: ClusterSpec | 
         spec.mistake(
             "minAvailableWorkers",
             policy.min_available_workers,
-            f"at most the {cluster.desired_workers} workers that the cluster has",
+            f"{ENOUGH_WORKERS.message}, {cluster.desired_workers}",
         )

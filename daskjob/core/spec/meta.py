@@ -1,4 +1,4 @@
-"""An object's metadata, as far as a decision needs it. No I/O here."""
+"""The part of an object's metadata that decisions need."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from daskjob.core.fields import Reader
 from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, ObjectRef, is_too_deep, parse_time
 from daskjob.core.shapes import Rule, Text
 
-#: A name is judged once, when the object is made: one that was made before this rule was there
-#: must not be kept from being deleted by it, since taking a finalizer off is an update too.
+#: Checked only at creation: an object that is older than this rule must stay deletable, and
+#: removing a finalizer is an update too.
 NAME = Rule(
     f"oldSelf.hasValue() || (self.metadata.name.size() <= {names.NAME_LIMIT}"
     f" && self.metadata.name.matches('^{names.NAME_PATTERN.pattern}$'))",
@@ -35,47 +35,47 @@ class Meta:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime | None = None
-    #: A deletionTimestamp is set: its children go with it, nothing more is to be done.
+    #: A deletionTimestamp is set: its children are deleted with it; passes do nothing more.
     deleting: bool = False
     owner_kind: str = ""
     owner_name: str = ""
     owner_uid: str = ""
-    #: Every owner, whoever wrote it there; the three above are of the controller among them.
+    #: All owners, including those that others set; the three fields above are the controller's.
     owner_references: tuple[Manifest, ...] = ()
     finalizers: tuple[str, ...] = ()
 
     @property
     def ref(self) -> ObjectRef:
-        """The reference to this object, with its uid as the precondition of writes."""
+        """The reference to this object; its uid is the precondition of writes."""
         return ObjectRef(self.kind, self.namespace, self.name, self.uid)
 
 
 def name_of(kind: str, name: str, description: str, *, required: bool = True) -> Text:
-    """Return the field that names an object of one of our kinds, of the same namespace."""
+    """Return the field that names an object of one of our kinds in the same namespace."""
     return Text(
         name,
         description,
-        required=f"write the name of a {kind} of the namespace" if required else "",
+        required=f"write the name of a {kind} in this namespace" if required else "",
         longest=names.NAME_LIMIT,
         pattern=names.NAME_PATTERN,
-        says=f"write a name of {names.NAME_RULE}",
+        message=f"write a name of {names.NAME_RULE}",
     )
 
 
 def read_meta(manifest: Reader, kind: str) -> Meta:
-    """Return the metadata of a manifest; notes a missing or impossible name.
+    """Return the metadata of a manifest; records a missing or invalid name.
 
-    A ``generateName`` stands for a name: the API, or the local run, makes one of it.
+    ``generateName`` will do instead: the API server, or the local run, makes a name from it.
     """
     reader = manifest.mapping("metadata")
     name = reader.text("name")
     prefix = reader.text("generateName")
     if not name and not prefix:
-        reader.mistake("name", None, f"write a name: {names.NAME_RULE}")
+        reader.mistake("name", None, f"write a name of {names.NAME_RULE}")
     elif name and not names.is_valid_name(name):
-        reader.mistake("name", name, names.NAME_RULE)
+        reader.mistake("name", name, f"write a name of {names.NAME_RULE}")
     elif not name and not names.is_valid_name(prefix + "x"):
-        reader.mistake("generateName", prefix, f"a prefix of: {names.NAME_RULE}")
+        reader.mistake("generateName", prefix, f"write a prefix for names of {names.NAME_RULE}")
     owners = list(reader.items("ownerReferences"))
     controllers = [owner for owner in owners if owner.boolean("controller")]
     owner = controllers[0] if controllers else Reader(None, "", [])
@@ -100,12 +100,12 @@ def read_meta(manifest: Reader, kind: str) -> Meta:
 
 
 def read_kind(manifest: Reader, kind: str) -> None:
-    """Note a manifest that is of another kind or version, or that nobody can walk through."""
+    """Record a wrong kind or version, and a spec that is nested too deep to walk through."""
     if manifest.text("kind") != kind:
         manifest.mistake("kind", manifest.fields.get("kind"), f"write {kind}")
     if manifest.text("apiVersion") != names.API_VERSION:
         found = manifest.fields.get("apiVersion")
         manifest.mistake("apiVersion", found, f"write {names.API_VERSION}")
     if is_too_deep(manifest.fields.get("spec")):
-        allowed = f"write no more than {DEEPEST_LEVELS} mappings and lists within each other"
-        manifest.mistake("spec", "what is nested deeper", allowed)
+        allowed = f"nest at most {DEEPEST_LEVELS} mappings and lists"
+        manifest.mistake("spec", "deeper nesting", allowed)

@@ -1,4 +1,4 @@
-"""Objects of our four kinds from manifests: one reader for each kind. No I/O here."""
+"""Parse manifests into objects of our four kinds: one reader for each kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Object_co = TypeVar("Object_co", covariant=True)
 
 
 class Read(Protocol[Object_co]):
-    """Reads a manifest of one kind, with defaults where it is wrong, and notes every mistake."""
+    """Reads a manifest of one kind; records every mistake and uses the default instead."""
 
     def __call__(
         self, manifest: Manifest, errors: list[FieldError], *, strict: bool = False
@@ -39,19 +39,21 @@ CLASSES: Mapping[Kind, type[DaskObject]] = {Kind(kind.__name__): kind for kind i
 
 
 def read(kind: type[Object], manifest: Manifest) -> tuple[Object, tuple[FieldError, ...]]:
-    """Return the object of a manifest, with defaults where it is wrong, and every mistake."""
+    """Return the object of a manifest, with defaults for wrong values, and every mistake."""
     mistakes: list[FieldError] = []
     found: Object = READERS[kind](manifest, mistakes)
     return found, tuple(mistakes)
 
 
 def parse(kind: type[Object], manifest: Manifest) -> Object:
-    """Return the object that a person's manifest asks for, such as ``parse(DaskJob, manifest)``.
+    """Return the object of a user's manifest, such as ``parse(DaskJob, manifest)``.
+
+    Strict: an unknown field is a mistake too.
 
     Raises
     ------
     Invalid
-        With every mistake of the manifest: its path, the value, and what is allowed.
+        With every mistake of the manifest: its path, the value, and the allowed values.
     """
     mistakes: list[FieldError] = []
     found: Object = READERS[kind](manifest, mistakes, strict=True)

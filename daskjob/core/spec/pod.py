@@ -1,7 +1,7 @@
-"""A pod template: passed through whole, read only where a decision needs a word of it.
+"""Pod templates: passed through unchanged; daskjob reads only the fields that it needs.
 
-No I/O here. Of a PodSpec only what daskjob itself relies on is checked: that there is a container
-and that containers have names. All else is Kubernetes' to judge, in its own words.
+Of a PodSpec, it checks only what it relies on: that there is a container and that containers have
+names. Kubernetes validates the rest, with its own messages.
 """
 
 from __future__ import annotations
@@ -25,38 +25,40 @@ class RestartPolicy(StrEnum):
     NEVER = "Never"
 
 
-LABELS = Texts("labels", "Labels.")
-ANNOTATIONS = Texts("annotations", "Annotations.")
+LABELS = Texts("labels", "Labels of the object.")
+ANNOTATIONS = Texts("annotations", "Annotations of the object.")
 METADATA = Record(
     "metadata",
-    "Labels and annotations of what is made of this.",
+    "Labels and annotations of the objects that are created from this.",
     (LABELS, ANNOTATIONS),
     open=True,  # Go's types write creationTimestamp: null here
 )
-VARIABLE_NAME = Text("name", "Its name.", required="write the variable's name")
+VARIABLE_NAME = Text("name", "Name of the variable.", required="write the variable's name")
 VARIABLES = Many(
     "env",
-    "Variables of the environment; those that daskjob sets precede them.",
+    "Environment variables. Variables that daskjob sets come before them.",
     Record(
         "",
-        "A variable of the environment.",
-        (VARIABLE_NAME, Text("value", "Its value, quoted where it looks like a number.")),
+        "An environment variable.",
+        (VARIABLE_NAME, Text("value", "Value of the variable; quote numbers.")),
         open=True,
     ),
 )
-CONTAINER_NAME = Text("name", "Its name.", required="write a name for the container")
+CONTAINER_NAME = Text("name", "Name of the container.", required="write a name for the container")
 CONTAINERS = Many(
     "containers",
-    "The containers; at least one.",
+    "Containers of the pod; at least one.",
     Record(
         "",
-        "A container, passed through whole.",
+        "A container, passed through unchanged.",
         (
             CONTAINER_NAME,
-            Many("command", "What is run instead of the image's entrypoint.", Text("", "A word.")),
             Many(
-                "args", "The arguments.", Text("", "A word, quoted where it looks like a number.")
+                "command",
+                "Command to run instead of the image's entrypoint.",
+                Text("", "A word of the command."),
             ),
+            Many("args", "Arguments of the command.", Text("", "An argument; quote numbers.")),
             VARIABLES,
         ),
         open=True,
@@ -65,22 +67,25 @@ CONTAINERS = Many(
     key="name",
 )
 RESTART_POLICY = Choice(
-    "restartPolicy", "What the kubelet does when a container ends.", RestartPolicy, or_null=True
+    "restartPolicy",
+    "Whether the kubelet restarts containers that end.",
+    RestartPolicy,
+    or_null=True,
 )
 POD_SPEC = Record(
     "spec",
-    "A PodSpec, passed through whole, also in fields that are newer than this.",
+    "A PodSpec, passed through unchanged, including fields that are newer than this CRD.",
     (CONTAINERS, RESTART_POLICY),
     required="write a PodSpec with at least one container",
     open=True,
 )
-#: The fields of a pod template, which stand beside others in a runner, a scheduler, a worker.
+#: The fields of a pod template; a runner, a scheduler and a worker have others next to them.
 TEMPLATE = (POD_SPEC, METADATA)
 
 
 @dataclass(frozen=True, slots=True)
 class PodTemplate:
-    """A PodSpec with the labels and annotations that its pods are to carry."""
+    """A PodSpec with the labels and annotations of its pods."""
 
     spec: Manifest = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -88,19 +93,19 @@ class PodTemplate:
 
     @property
     def containers(self) -> list[Manifest]:
-        """The containers, without those that are only for the start."""
+        """The containers, without init containers."""
         return [c for c in self.spec.get("containers") or () if isinstance(c, dict)]
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that tell it from another template."""
+        """16 hex digits that differ between templates."""
         return _fingerprint(self)
 
     def main_container(self, *fallbacks: str) -> str:
-        """Return the name of the container that matters.
+        """Return the name of the main container.
 
-        It is the one that ``kubectl.kubernetes.io/default-container`` names, else the first of
-        the fallbacks that exists, else the first container (design §3.1).
+        It is the one that ``kubectl.kubernetes.io/default-container`` names, else the first of the
+        fallbacks that exists, else the first container (design §3.1).
         """
         existing = [str(c.get("name")) for c in self.containers]
         wanted = (self.annotations.get(names.ANNOTATION_DEFAULT_CONTAINER, ""), *fallbacks)
@@ -127,7 +132,7 @@ def _check_containers(spec: Reader) -> None:
     for container in CONTAINERS.read(spec):
         name = CONTAINER_NAME.read(container)
         if name in seen:
-            container.mistake("name", name, "write a name that no other container has")
+            container.mistake("name", name, "write a name that no other container of the pod has")
         seen.update([name] if name else [])
         _check_environment(container)
 

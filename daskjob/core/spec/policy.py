@@ -1,10 +1,10 @@
-"""A job's policy: how often it is tried, how long it may take, what stays behind. No I/O here.
+"""A job's policy: how often it is retried, how long it may take, what is deleted after it.
 
-At a job's start the policy is resolved and frozen in ``status.policy``, in the very shape that it
-has in the spec, because an outside client may send an Update through old types that drops every
-field that it does not know (design §2.3). ``read_policy`` reads both.
+At a job's start the policy is resolved and frozen in ``status.policy``, in the same form as in the
+spec, because a client may send an Update through old types, which drops every field that they lack
+(design §2.3). ``read_policy`` reads both.
 
-A field is one row of ``Policy``: that it is read, frozen, followed and in the CRD follows from it.
+A field is one row of ``Policy``; reading, freezing, following and the CRD are derived from it.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from daskjob.core.spec.pod import RestartPolicy
 
 
 class Restart(StrEnum):
-    """On what the next attempt runs."""
+    """What the next attempt runs on."""
 
     CLUSTER = "Cluster"
     RUNNER = "Runner"
 
 
 class OnSchedulerLoss(StrEnum):
-    """What the loss of a scheduler means for an attempt."""
+    """Whether losing the scheduler fails the attempt."""
 
     FAIL = "Fail"
     IGNORE = "Ignore"
 
 
 class StallAction(StrEnum):
-    """What a stall leads to."""
+    """What to do about a stall."""
 
     REPORT = "Report"
     FAIL = "Fail"
 
 
 class Deletion(StrEnum):
-    """What goes when a job has ended."""
+    """What to delete when a job has ended."""
 
     DELETE_CLUSTER = "DeleteCluster"
     DELETE_WORKERS = "DeleteWorkers"
@@ -53,7 +53,7 @@ class Deletion(StrEnum):
 
 
 class RunnerStart(StrEnum):
-    """When the runner is created."""
+    """When to create the runner."""
 
     AT_ONCE = "AtOnce"
     AFTER_SCHEDULER = "AfterScheduler"
@@ -65,7 +65,7 @@ DEFAULT_BACKOFF_LIMIT = 6
 DEFAULT_BACKOFF_INITIAL_SECONDS = 10
 DEFAULT_BACKOFF_FACTOR = 2.0
 DEFAULT_BACKOFF_MAX_SECONDS = 360
-#: Infrastructure failures that are tried again without being counted.
+#: The number of infrastructure failures that are retried without counting.
 DEFAULT_MAX_IGNORED = 10
 DEFAULT_PROGRESS_SECONDS = 30
 #: How long a job waits for the DaskCluster that its ``clusterRef`` names.
@@ -79,54 +79,56 @@ LONGEST_IS_LONGER = Rule(
 )
 BACKOFF = Record(
     "backoff",
-    "How long a failed job waits before it is tried again.",
+    "The wait before a failed job is retried.",
     rules=(LONGEST_IS_LONGER,),
 )
-FAILURE_POLICY = Record("failurePolicy", "Which failures are tried again, and how.")
+FAILURE_POLICY = Record("failurePolicy", "Which failures are retried, and how.")
 DELETION_POLICY = Record(
-    "deletionPolicy", "What goes when the job has ended; its runner stays with it."
+    "deletionPolicy",
+    "What to delete when the job has ended. The runner is kept as long as the job.",
 )
-PROGRESS = Record("progress", "How the job's progress is told.")
+PROGRESS = Record("progress", "How the job's progress is reported.")
 AFTER_WORKERS = Rule(
     "!has(self.minAvailableWorkers) ||"
     f" (has(self.runnerStart) && self.runnerStart == '{RunnerStart.AFTER_WORKERS}')",
-    f"it goes with runnerStart: {RunnerStart.AFTER_WORKERS}",
+    f"leave it out, or set runnerStart: {RunnerStart.AFTER_WORKERS}",
     ".minAvailableWorkers",
 )
 ONLY_RUNNER = Rule(
     "!has(self.clusterRef) || !has(self.failurePolicy) || !has(self.failurePolicy.restart)"
     f" || self.failurePolicy.restart == '{Restart.RUNNER}'",
-    f"with clusterRef only {Restart.RUNNER}: the cluster stays",
+    f"write {Restart.RUNNER}: a cluster of clusterRef is never replaced",
     ".failurePolicy.restart",
 )
 NEVER_DELETED = Rule(
     "!has(self.clusterRef) || !has(self.deletionPolicy)",
-    "leave it out: a cluster that clusterRef names is never deleted",
+    "leave it out: a cluster of clusterRef is never deleted",
     ".deletionPolicy",
 )
-#: Rules over several of the policy's fields.
+#: Rules about several fields of the policy.
 POLICY_RULES = (AFTER_WORKERS, ONLY_RUNNER, NEVER_DELETED)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything about a job that is decided at its start; times in seconds.
+    """The settings of a job that are frozen at its start; times in seconds.
 
-    With ``followed``, a running job follows the field where its spec gives it (design §3.1).
+    A running job still follows a field with ``followed`` if its spec sets it (design §3.1).
     """
 
     backoff_limit: int = row(
         Integer(
             "backoffLimit",
-            f"How many failed attempts are tried again; absent: {DEFAULT_BACKOFF_LIMIT} with "
-            "restartPolicy OnFailure, 0 with Never.",
+            f"Number of retries before the job fails. Defaults to {DEFAULT_BACKOFF_LIMIT} with "
+            "restartPolicy OnFailure, to 0 with Never.",
         ),
         DEFAULT_BACKOFF_LIMIT,
     )
     backoff_initial_seconds: int = row(
         Integer(
             "initialSeconds",
-            f"Seconds before the second attempt; absent: {DEFAULT_BACKOFF_INITIAL_SECONDS}.",
+            "Seconds to wait before the second attempt. Defaults to "
+            f"{DEFAULT_BACKOFF_INITIAL_SECONDS}.",
         ),
         DEFAULT_BACKOFF_INITIAL_SECONDS,
         within=BACKOFF,
@@ -134,7 +136,8 @@ class Policy:
     backoff_factor: float = row(
         Number(
             "factor",
-            f"By what the wait grows with every failure; absent: {DEFAULT_BACKOFF_FACTOR:g}.",
+            "Factor by which the wait grows with every failure. Defaults to "
+            f"{DEFAULT_BACKOFF_FACTOR:g}.",
             minimum=1,
         ),
         DEFAULT_BACKOFF_FACTOR,
@@ -143,7 +146,7 @@ class Policy:
     backoff_max_seconds: int = row(
         Integer(
             "maxSeconds",
-            f"The longest wait in seconds; absent: {DEFAULT_BACKOFF_MAX_SECONDS}.",
+            f"Longest wait in seconds. Defaults to {DEFAULT_BACKOFF_MAX_SECONDS}.",
         ),
         DEFAULT_BACKOFF_MAX_SECONDS,
         within=BACKOFF,
@@ -154,7 +157,7 @@ class Policy:
     max_ignored: int = row(
         Integer(
             "maxIgnored",
-            "How many infrastructure failures are tried again uncounted; absent: "
+            "Number of infrastructure failures to retry without counting. Defaults to "
             f"{DEFAULT_MAX_IGNORED}.",
         ),
         DEFAULT_MAX_IGNORED,
@@ -163,7 +166,7 @@ class Policy:
     restart: Restart = row(
         Choice(
             "restart",
-            "On what the next attempt runs: Cluster (absent): a fresh one; Runner: the same "
+            "What the next attempt runs on. Cluster (the default): a new cluster. Runner: the same "
             "cluster.",
             Restart,
         ),
@@ -173,8 +176,8 @@ class Policy:
     on_scheduler_loss: OnSchedulerLoss = row(
         Choice(
             "onSchedulerLoss",
-            "Whether the loss of the scheduler, and with it of every task, fails the attempt; "
-            "absent: Fail.",
+            "Whether losing the scheduler, and with it every task, fails the attempt. Defaults to "
+            "Fail.",
             OnSchedulerLoss,
         ),
         OnSchedulerLoss.FAIL,
@@ -182,20 +185,20 @@ class Policy:
     active_deadline_seconds: int | None = row(
         Integer(
             "activeDeadlineSeconds",
-            "How long all attempts together may take; the clock stands still while suspended.",
+            "Seconds that all attempts together may take; time spent suspended does not count.",
             minimum=1,
         ),
         followed=True,
     )
     attempt_deadline_seconds: int | None = row(
-        Integer("attemptDeadlineSeconds", "How long one attempt may take.", minimum=1),
+        Integer("attemptDeadlineSeconds", "Seconds that one attempt may take.", minimum=1),
         followed=True,
     )
     startup_deadline_seconds: int | None = row(
         Integer(
             "startupDeadlineSeconds",
-            "How long an attempt may take until its runner runs; absent: for ever, with clusterRef "
-            f"{CLUSTER_REF_STARTUP_SECONDS}.",
+            "Seconds that an attempt may take until its runner is running. Defaults to no limit; "
+            f"with clusterRef to {CLUSTER_REF_STARTUP_SECONDS}.",
             minimum=1,
         ),
         followed=True,
@@ -203,7 +206,8 @@ class Policy:
     stall_deadline_seconds: int | None = row(
         Integer(
             "stallDeadlineSeconds",
-            "How long no task may move, while the runner runs, until the job counts as stalled.",
+            "Seconds without progress of any task, while the runner is running, until the job is "
+            "considered stalled.",
             minimum=1,
         ),
         followed=True,
@@ -211,7 +215,7 @@ class Policy:
     stall_action: StallAction = row(
         Choice(
             "stallAction",
-            "What a stall leads to: Report (absent) a condition; Fail the job.",
+            "What to do about a stall: Report a condition (the default), or Fail the job.",
             StallAction,
         ),
         StallAction.REPORT,
@@ -219,26 +223,27 @@ class Policy:
     ttl_seconds_after_finished: int | None = row(
         Integer(
             "ttlSecondsAfterFinished",
-            "How long after its end the job is deleted, its runner and log with it; absent: never.",
+            "Seconds after its end until the job is deleted, with its runner and log. Defaults to "
+            "never.",
             minimum=1,
         ),
         followed=True,
     )
     on_success: Deletion = row(
-        Choice("onSuccess", "What goes after success; absent: DeleteCluster.", Deletion),
+        Choice("onSuccess", "What to delete after success. Defaults to DeleteCluster.", Deletion),
         Deletion.DELETE_CLUSTER,
         within=DELETION_POLICY,
     )
     on_failure: Deletion = row(
-        Choice("onFailure", "What goes after a failure; absent: DeleteCluster.", Deletion),
+        Choice("onFailure", "What to delete after a failure. Defaults to DeleteCluster.", Deletion),
         Deletion.DELETE_CLUSTER,
         within=DELETION_POLICY,
     )
     runner_start: RunnerStart = row(
         Choice(
             "runnerStart",
-            "When the runner is created: AtOnce (absent), AfterScheduler answers, AfterWorkers are "
-            "ready.",
+            "When to create the runner. AtOnce (the default): immediately. AfterScheduler: once "
+            "the scheduler responds. AfterWorkers: once enough workers are ready.",
             RunnerStart,
         ),
         RunnerStart.AT_ONCE,
@@ -246,14 +251,14 @@ class Policy:
     min_available_workers: int | None = row(
         Integer(
             "minAvailableWorkers",
-            "With runnerStart AfterWorkers, how many workers have to be ready; absent: all.",
+            "Number of workers that must be ready, with runnerStart AfterWorkers. Defaults to all.",
             minimum=1,
         )
     )
     progress_interval_seconds: int = row(
         Integer(
             "intervalSeconds",
-            "How often progress is written into the status; 0: never; absent: "
+            "Seconds between writes of progress to the status; 0: never. Defaults to "
             f"{DEFAULT_PROGRESS_SECONDS}.",
         ),
         DEFAULT_PROGRESS_SECONDS,
@@ -261,12 +266,12 @@ class Policy:
     )
 
 
-#: Fields of the spec that make up the policy.
+#: The fields of the spec that form the policy.
 POLICY_FIELDS = shapes_of(Policy)
 
 
 def read_policy(spec: Reader, *, restart_policy: RestartPolicy, cluster_ref: bool) -> Policy:
-    """Return the policy that a spec (or a frozen policy) asks for, defaults filled in."""
+    """Return the policy of a spec (or a frozen policy), with defaults."""
     defaults: dict[str, object] = {**_default_limits(spec, restart_policy)}
     if cluster_ref:
         defaults["restart"] = Restart.RUNNER
@@ -277,10 +282,10 @@ def read_policy(spec: Reader, *, restart_policy: RestartPolicy, cluster_ref: boo
 
 
 def _default_limits(spec: Reader, restart_policy: RestartPolicy) -> dict[str, int]:
-    """Return the defaults of backoffLimit and maxIgnored where they are not the usual ones.
+    """Return the defaults of backoffLimit and maxIgnored where they depend on restartPolicy.
 
-    With ``restartPolicy: Never`` and neither a limit nor a rule nothing is tried again, not even
-    after an infrastructure failure: a caller that writes that (Flyte does) tries again itself.
+    With ``restartPolicy: Never`` and neither a limit nor a rule nothing is retried, not even after
+    an infrastructure failure: a caller that writes that (such as Flyte) retries itself.
     """
     if restart_policy is not RestartPolicy.NEVER:
         return {}
@@ -295,41 +300,41 @@ def _check_together(spec: Reader, policy: Policy, *, cluster_ref: bool) -> None:
         spec.mistake(
             "backoff.maxSeconds",
             policy.backoff_max_seconds,
-            f"{LONGEST_IS_LONGER.says}, {policy.backoff_initial_seconds}",
+            f"{LONGEST_IS_LONGER.message}, {policy.backoff_initial_seconds}",
         )
     if policy.min_available_workers and policy.runner_start is not RunnerStart.AFTER_WORKERS:
-        spec.mistake("minAvailableWorkers", policy.min_available_workers, AFTER_WORKERS.says)
+        spec.mistake("minAvailableWorkers", policy.min_available_workers, AFTER_WORKERS.message)
     if cluster_ref and policy.restart is Restart.CLUSTER:
-        spec.mistake("failurePolicy.restart", str(policy.restart), ONLY_RUNNER.says)
+        spec.mistake("failurePolicy.restart", str(policy.restart), ONLY_RUNNER.message)
     if cluster_ref and spec.has(DELETION_POLICY.name):
         given = spec.fields.get(DELETION_POLICY.name)
-        spec.mistake(DELETION_POLICY.name, given, NEVER_DELETED.says)
+        spec.mistake(DELETION_POLICY.name, given, NEVER_DELETED.message)
 
 
 def frozen(policy: Policy) -> Manifest:
-    """Return the policy as ``status.policy`` holds it: resolved, in the spec's own shape."""
+    """Return the policy as ``status.policy`` holds it: resolved, in the form of the spec."""
     return written_fields(policy)
 
 
 def followed(frozen_policy: Manifest, spec: Mapping[str, object]) -> Manifest:
-    """Return the frozen policy with what the spec now says explicitly of its mutable fields.
+    """Return the frozen policy, updated from the mutable fields that the spec sets now.
 
-    All of them are seconds above zero; what cannot be meant leaves the frozen value.
+    All of them are seconds above zero; an invalid value leaves the frozen one.
     """
-    said = _said(spec)
-    if all(frozen_policy.get(key) == value for key, value in said.items()):
+    current = _current(spec)
+    if all(frozen_policy.get(key) == value for key, value in current.items()):
         return frozen_policy
-    return {**frozen_policy, **said}
+    return {**frozen_policy, **current}
 
 
 @cached_by_identity
-def _said(spec: Mapping[str, object]) -> Manifest:
-    """Return what a spec says explicitly of the fields that a running job still follows."""
+def _current(spec: Mapping[str, object]) -> Manifest:
+    """Return the fields that a running job still follows, as far as a spec sets them."""
     return followed_fields(Policy, spec)
 
 
 def thawed(frozen_policy: Mapping[str, object], *, cluster_ref: bool) -> Policy:
-    """Return the policy that ``status.policy`` holds; what cannot be read takes its default."""
+    """Return the policy in ``status.policy``, with defaults for unreadable values."""
     return _of_a_reference(frozen_policy) if cluster_ref else _of_own_cluster(frozen_policy)
 
 

@@ -1,4 +1,4 @@
-"""What is told of our objects: typed, frozen, absent instead of null. No I/O here."""
+"""The statuses of our kinds as frozen dataclasses; a value is absent, never null."""
 
 from daskjob.core.status.autoscaler import (
     AUTOSCALER_STATUS,

@@ -1,4 +1,4 @@
-"""A DaskAutoscaler's status. No I/O here."""
+"""A DaskAutoscaler's status."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ class AutoscalerStatus(StatusPart):
     """A DaskAutoscaler's status."""
 
     observed_generation: int = row(
-        count("observedGeneration", "The generation of the spec that this speaks of."), 0
+        count("observedGeneration", "Generation of the spec that this status is about."), 0
     )
-    #: What the scheduler wants within the bounds; ``None`` until it was asked.
-    desired: int | None = row(count("desired", "How many workers the group is to have."))
-    current: int | None = row(count("current", "How many its spec asks for."))
-    reason: str = row(Text("reason", "Why the two are as they are, in a word."), "")
-    message: str = row(Text("message", "The same in a sentence."), "", write=shortened_message)
-    last_scale_time: datetime | None = row(Time("lastScaleTime", "When the group was last scaled."))
+    #: The scheduler's demand within the bounds; ``None`` until its first answer.
+    desired: int | None = row(
+        count("desired", "Number of workers that the scheduler wants, within the bounds.")
+    )
+    current: int | None = row(count("current", "Number of workers in the spec of the group."))
+    reason: str = row(Text("reason", "Reason for the latest decision, one word."), "")
+    message: str = row(
+        Text("message", "Human-readable message about the decision."), "", write=shortened_message
+    )
+    last_scale_time: datetime | None = row(
+        Time("lastScaleTime", "Last time that the group was scaled.")
+    )
     conditions: Conditions = conditions_row()
 
 
-AUTOSCALER_STATUS = status_record("What is told of the autoscaler.", AutoscalerStatus)
+AUTOSCALER_STATUS = status_record("Observed state of the autoscaler.", AutoscalerStatus)
 autoscaler_status_from = AutoscalerStatus.from_manifest

@@ -1,4 +1,4 @@
-"""A DaskCluster's status. No I/O here."""
+"""A DaskCluster's status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daskjob.core.status.part import StatusPart, status_record
 
 
 class ClusterPhase(StrEnum):
-    """The words of a cluster's ``status.phase``."""
+    """The values of a cluster's ``status.phase``."""
 
     CREATED = "Created"
     PENDING = "Pending"
@@ -26,34 +26,38 @@ class ClusterStatus(StatusPart):
     """A DaskCluster's status."""
 
     observed_generation: int = row(
-        count("observedGeneration", "The generation of the spec that this speaks of."), 0
+        count("observedGeneration", "Generation of the spec that this status is about."), 0
     )
     phase: ClusterPhase | None = row(
-        Choice("phase", "One word for the cluster.", ClusterPhase, or_empty=True)
+        Choice("phase", "Summary of the state of the cluster.", ClusterPhase, or_empty=True)
     )
-    replicas: int = row(count("replicas", "The worker pods of the default group."), 0, always=True)
+    replicas: int = row(
+        count("replicas", "Number of worker pods of the default group."), 0, always=True
+    )
     ready_replicas: int = row(
-        count("readyReplicas", "Those of them that are ready."), 0, always=True
+        count("readyReplicas", "Number of worker pods of the default group that are ready."),
+        0,
+        always=True,
     )
     #: The merge base of the cluster's and the default group's counts (design §4a).
     synced_replicas: int | None = row(
-        count("syncedReplicas", "The count that the cluster and its default group last agreed on.")
+        count("syncedReplicas", "Replica count on which cluster and default group last agreed.")
     )
     #: For the back-off.
     scheduler_failures: int = row(
-        count("schedulerFailures", "Schedulers that ended one after the other."), 0
+        count("schedulerFailures", "Number of consecutive failures of the scheduler."), 0
     )
     last_failure_time: datetime | None = row(
-        Time("lastFailureTime", "When the last of them ended.")
+        Time("lastFailureTime", "Time of the last failure of the scheduler.")
     )
     scheduler_address: str = row(
-        Text("schedulerAddress", "Where workers and clients connect to."), ""
+        Text("schedulerAddress", "Address that workers and clients connect to."), ""
     )
-    dashboard_url: str = row(Text("dashboardURL", "Where the dashboard is."), "")
-    selector: str = row(Text("selector", "The labels of the default group's worker pods."), "")
-    updated_at: datetime | None = row(Time("updatedAt", "When this was written last."))
+    dashboard_url: str = row(Text("dashboardURL", "URL of the scheduler's dashboard."), "")
+    selector: str = row(Text("selector", "Label selector of the default group's worker pods."), "")
+    updated_at: datetime | None = row(Time("updatedAt", "Last time that this status was written."))
     conditions: Conditions = conditions_row()
 
 
-CLUSTER_STATUS = status_record("What is told of the cluster.", ClusterStatus)
+CLUSTER_STATUS = status_record("Observed state of the cluster.", ClusterStatus)
 cluster_status_from = ClusterStatus.from_manifest

@@ -1,4 +1,4 @@
-"""Conditions: facts with the reason for them, as Kubernetes' conventions mean them. No I/O here."""
+"""Conditions: facts with their reasons, as in Kubernetes' API conventions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from daskjob.core.rows import nested_list, required, row
 from daskjob.core.shapes import Choice, Text, Time, count
 from daskjob.core.status.part import StatusPart
 
-#: What a condition's or a status' message may take, so that a status stays small.
+#: Characters of a condition's or a status' message, so that a status stays small.
 MESSAGE_LIMIT = 1024
 
 
 class ConditionType(StrEnum):
-    """The conditions of our kinds, in the order in which they are listed."""
+    """The conditions of our kinds, in the order of their list."""
 
     SUSPENDED = "Suspended"
     SCHEDULER_READY = "SchedulerReady"
@@ -27,7 +27,7 @@ class ConditionType(StrEnum):
     COMPLETE = "Complete"
     FAILED = "Failed"
     CLEANUP_BLOCKED = "CleanupBlocked"
-    #: Of an autoscaler: whether the group follows the scheduler.
+    #: Of an autoscaler: whether the group follows the scheduler's demand.
     SCALING_ACTIVE = "ScalingActive"
 
 
@@ -54,11 +54,11 @@ def shortened_message(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Condition(StatusPart):
-    """One condition, as Kubernetes means them: a fact with the reason for it."""
+    """One condition, as in Kubernetes' API conventions: a fact with its reason."""
 
     type: str = field(
         metadata=required(
-            Text("type", "What it is about.", required="write the condition's type"),
+            Text("type", "Type of the condition.", required="write the condition's type"),
             "",
             always=True,
             write=str,
@@ -66,22 +66,22 @@ class Condition(StatusPart):
     )
     status: bool = field(
         metadata=required(
-            Choice("status", "Whether it holds.", Truth, required="write True or False"),
+            Choice("status", "Whether the condition holds.", Truth, required="write True or False"),
             False,
             always=True,
             read=_is_true,
             write=_truth,
         )
     )
-    reason: str = field(metadata=required(Text("reason", "Why, in a word."), "", always=True))
-    message: str = row(Text("message", "Why, in a sentence."), "", always=True)
+    reason: str = field(metadata=required(Text("reason", "Why, in one word."), "", always=True))
+    message: str = row(Text("message", "Human-readable message."), "", always=True)
     observed_generation: int = row(
-        count("observedGeneration", "The generation of the spec that it speaks of."),
+        count("observedGeneration", "Generation of the spec that it is about."),
         0,
         always=True,
     )
     last_transition_time: datetime | None = row(
-        Time("lastTransitionTime", "Since when it holds, or does not.")
+        Time("lastTransitionTime", "Last time that the status of the condition changed.")
     )
 
 
@@ -92,14 +92,14 @@ Conditions = tuple[Condition, ...]
 def conditions_row() -> Conditions:
     """Return the field of a status that holds its conditions."""
     return nested_list(
-        "conditions", "Facts, each with the reason for it.", Condition, "A fact.", key="type"
+        "conditions", "Conditions of the object.", Condition, "A condition.", key="type"
     )
 
 
 def with_condition(conditions: Conditions, new: Condition, now: datetime) -> Conditions:
     """Return the conditions with one of them replaced or added.
 
-    The time of the last transition changes only with the status, as Kubernetes' conventions ask.
+    The last transition time changes only with the status, as Kubernetes' conventions require.
     """
     old = find_condition(conditions, new.type)
     since = old.last_transition_time if old and old.status == new.status else now
@@ -117,7 +117,7 @@ def find_condition(conditions: Conditions, kind: str) -> Condition | None:
 
 
 def is_true(conditions: Conditions, kind: str) -> bool:
-    """Say whether a condition is there and true."""
+    """Return whether a condition exists and is true."""
     found = find_condition(conditions, kind)
     return found is not None and found.status
 

@@ -1,4 +1,4 @@
-"""A DaskWorkerGroup's status. No I/O here."""
+"""A DaskWorkerGroup's status."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class GroupStatus(StatusPart):
     """A DaskWorkerGroup's status."""
 
     observed_generation: int = row(
-        count("observedGeneration", "The generation of the spec that this speaks of."), 0
+        count("observedGeneration", "Generation of the spec that this status is about."), 0
     )
-    replicas: int = row(count("replicas", "The worker pods."), 0, always=True)
+    replicas: int = row(count("replicas", "Number of worker pods."), 0, always=True)
     ready_replicas: int = row(
-        count("readyReplicas", "Those of them that are ready."), 0, always=True
+        count("readyReplicas", "Number of worker pods that are ready."), 0, always=True
     )
-    selector: str = row(Text("selector", "The labels of the worker pods."), "")
-    #: For the back-off: a worker that stayed sets it to 0.
-    failures: int = row(count("failures", "Workers that ended one after the other."), 0)
+    selector: str = row(Text("selector", "Label selector of the worker pods."), "")
+    #: For the back-off; a worker that keeps running resets it to 0.
+    failures: int = row(count("failures", "Number of consecutive failures of workers."), 0)
     last_failure_time: datetime | None = row(
-        Time("lastFailureTime", "When the last of them ended.")
+        Time("lastFailureTime", "Time of the last failure of a worker.")
     )
-    updated_at: datetime | None = row(Time("updatedAt", "When this was written last."))
+    updated_at: datetime | None = row(Time("updatedAt", "Last time that this status was written."))
     conditions: Conditions = conditions_row()
 
 
-GROUP_STATUS = status_record("What is told of the group.", GroupStatus)
+GROUP_STATUS = status_record("Observed state of the group.", GroupStatus)
 group_status_from = GroupStatus.from_manifest

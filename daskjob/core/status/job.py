@@ -1,7 +1,7 @@
-"""A job's status: what is told of it, and what a pass must remember. No I/O here.
+"""A job's status: its observed state, and what passes must remember.
 
-The five legacy fields and the five words of ``jobStatus`` are outside readers' contract (design
-§2.3): a sixth word would make a job run for ever in their eyes.
+Other programs rely on the five legacy fields and the five values of ``jobStatus`` (design §2.3): to
+them, a job with a sixth value would run forever.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from daskjob.core.status.conditions import (
 from daskjob.core.status.part import StatusPart, read, status_record, written
 from daskjob.core.values import updated
 
-#: How many ended attempts a status remembers.
+#: The number of ended attempts in a status.
 ATTEMPTS_KEPT = 10
-#: Of an ended attempt's message, since a status remembers several.
+#: Characters of an ended attempt's message; a status holds several.
 ATTEMPT_MESSAGE_LIMIT = 256
 #: The end of an attempt whose status holds no readable time.
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-#: What a runner may say as its result, in bytes of JSON (Kubernetes' termination message).
+#: The size of a runner's result as JSON (the limit of Kubernetes' termination message).
 RESULT_LIMIT_BYTES = 4096
 
 #: Reasons of ``SchedulerReady`` after the scheduler was shut down on purpose: it is gone, or its
@@ -45,7 +45,7 @@ ANSWERS_AGAIN = "AnswersAgain"
 
 
 class JobStatusWord(StrEnum):
-    """The words of ``jobStatus``; there will never be another."""
+    """The values of ``jobStatus``; there will never be another."""
 
     JOB_CREATED = "JobCreated"
     CLUSTER_CREATED = "ClusterCreated"
@@ -58,7 +58,7 @@ TERMINAL_WORDS = frozenset({JobStatusWord.SUCCESSFUL, JobStatusWord.FAILED})
 
 
 class Phase(StrEnum):
-    """One word for people, derived from everything else."""
+    """The state of a job for people, derived from the rest of the status."""
 
     PENDING = "Pending"
     SUSPENDED = "Suspended"
@@ -79,22 +79,24 @@ class Attempt(StatusPart):
     """An attempt that ended."""
 
     number: int = field(
-        metadata=required(count("number", "The attempt's number, from 0."), 0, always=True)
+        metadata=required(count("number", "Number of the attempt, from 0."), 0, always=True)
     )
-    runner_pod_name: str = field(metadata=required(Text("runnerPodName", "Its runner."), ""))
+    runner_pod_name: str = field(
+        metadata=required(Text("runnerPodName", "Name of its runner pod."), "")
+    )
     start_time: datetime | None = field(
-        metadata=required(Time("startTime", "When its first object was asked for."), None)
+        metadata=required(Time("startTime", "Time when its first object was requested."), None)
     )
-    end_time: datetime = field(metadata=required(Time("endTime", "When it ended."), LONG_AGO))
+    end_time: datetime = field(metadata=required(Time("endTime", "Time when it ended."), LONG_AGO))
     exit_code: int | None = field(
-        metadata=required(count("exitCode", "The exit code of its runner's main container."), None)
+        metadata=required(count("exitCode", "Exit code of its runner's main container."), None)
     )
     reason: str = field(
-        metadata=required(Text("reason", "Why it ended, in a word."), "", always=True)
+        metadata=required(Text("reason", "Why it ended, in one word."), "", always=True)
     )
     message: str = field(
         metadata=required(
-            Text("message", "The same in a sentence, with the next step."),
+            Text("message", "Human-readable message, with the next step."),
             "",
             always=True,
             write=_shortened_of_attempt,
@@ -103,7 +105,7 @@ class Attempt(StatusPart):
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, object] | None) -> Attempt:
-        """Return the attempt that the API holds; without a readable end it ended at its start."""
+        """Return the attempt that the API holds; its end defaults to its start."""
         found = manifest or {}
         if parse_time(found.get("endTime")) is None:
             found = {**found, "endTime": found.get("startTime")}
@@ -114,8 +116,8 @@ class Attempt(StatusPart):
 class Workers(StatusPart):
     """Worker pods wanted and ready."""
 
-    desired: int = row(count("desired", "How many are asked for."), 0, always=True)
-    ready: int = row(count("ready", "How many are ready."), 0, always=True)
+    desired: int = row(count("desired", "Number of worker pods in the spec."), 0, always=True)
+    ready: int = row(count("ready", "Number of worker pods that are ready."), 0, always=True)
 
     def __str__(self) -> str:
         return f"{self.ready}/{self.desired}"
@@ -123,13 +125,13 @@ class Workers(StatusPart):
 
 @dataclass(frozen=True, slots=True)
 class Progress(StatusPart):
-    """Tasks of the cluster: known, done, being worked on, failed."""
+    """Tasks of the cluster: known, done, processing, failed."""
 
-    total: int = row(count("total", "How many the scheduler knows."), 0, always=True)
-    done: int = row(count("done", "How many are done."), 0, always=True)
-    processing: int = row(count("processing", "How many are being worked on."), 0, always=True)
-    erred: int = row(count("erred", "How many failed."), 0, always=True)
-    updated_at: datetime | None = row(Time("updatedAt", "When this was written."))
+    total: int = row(count("total", "Number of tasks that the scheduler knows."), 0, always=True)
+    done: int = row(count("done", "Number of tasks done."), 0, always=True)
+    processing: int = row(count("processing", "Number of tasks being processed."), 0, always=True)
+    erred: int = row(count("erred", "Number of tasks that failed."), 0, always=True)
+    updated_at: datetime | None = row(Time("updatedAt", "Time of these numbers."))
 
     def __str__(self) -> str:
         return f"{self.done}/{self.total}"
@@ -137,95 +139,100 @@ class Progress(StatusPart):
 
 @dataclass(frozen=True, slots=True)
 class Summary(StatusPart):
-    """What kubectl prints in columns: derived from the rest, and never read back."""
+    """The columns of kubectl: derived from the rest, and never read back."""
 
-    progress: str = row(Text("progress", "Tasks done of those known: 40/100."), "")
-    workers: str = row(Text("workers", "Workers ready of those asked for: 2/3."), "")
-    attempts: int | None = row(count("attempts", "How many attempts have begun."))
+    progress: str = row(Text("progress", "Tasks done and tasks known, such as 40/100."), "")
+    workers: str = row(Text("workers", "Workers ready and workers desired, such as 2/3."), "")
+    attempts: int | None = row(count("attempts", "Number of attempts that have begun."))
 
 
 @dataclass(frozen=True, slots=True)
 class JobStatus(StatusPart):
-    """Everything in ``status``; absent values are ``None``, empty or zero."""
+    """The fields of ``status``; absent values are ``None``, empty or zero."""
 
     observed_generation: int = row(
-        count("observedGeneration", "The generation of the spec that this speaks of."), 0
+        count("observedGeneration", "Generation of the spec that this status is about."), 0
     )
     job_status: JobStatusWord | None = row(
         Choice(
             "jobStatus",
-            "How far the job is; Successful and Failed are the end.",
+            "State of the job; Successful and Failed are final.",
             JobStatusWord,
             or_empty=True,
         )
     )
-    phase: str = row(Text("phase", "The same for people: " + ", ".join(Phase) + "."), "")
-    cluster_name: str = row(Text("clusterName", "The DaskCluster that the job runs on."), "")
+    phase: str = row(Text("phase", "State of the job for people: " + ", ".join(Phase) + "."), "")
+    cluster_name: str = row(
+        Text("clusterName", "Name of the DaskCluster that the job runs on."), ""
+    )
     job_runner_pod_name: str = row(
-        Text("jobRunnerPodName", "The runner of the current attempt."), ""
+        Text("jobRunnerPodName", "Name of the runner pod of the current attempt."), ""
     )
     start_time: datetime | None = row(
-        Time("startTime", "When the job started, or was last resumed.")
+        Time("startTime", "Time when the job started, or was last resumed.")
     )
-    end_time: datetime | None = row(Time("endTime", "When it ended."))
-    reason: str = row(Text("reason", "Why it ended, or what it waits for, in a word."), "")
+    end_time: datetime | None = row(Time("endTime", "Time when the job ended."))
+    reason: str = row(Text("reason", "Why the job ended, or what it waits for, in one word."), "")
     message: str = row(
-        Text("message", "The same in a sentence, with the next step."),
+        Text("message", "Human-readable message, with the next step."),
         "",
         write=shortened_message,
     )
-    exit_code: int | None = row(count("exitCode", "The exit code of the runner's main container."))
-    attempt: int = row(count("attempt", "The current attempt's number, from 0."), 0, always=True)
+    exit_code: int | None = row(count("exitCode", "Exit code of the runner's main container."))
+    attempt: int = row(count("attempt", "Number of the current attempt, from 0."), 0, always=True)
     #: ``None`` between attempts.
     attempt_start_time: datetime | None = row(
-        Time("attemptStartTime", "When the current attempt's first object was asked for.")
+        Time("attemptStartTime", "Time when the current attempt's first object was requested.")
     )
     attempts: tuple[Attempt, ...] = nested_list(
         "attempts",
-        f"The last {ATTEMPTS_KEPT} attempts that ended, the successful one included.",
+        f"The last {ATTEMPTS_KEPT} attempts that ended, including the successful one.",
         Attempt,
         "An attempt that ended.",
     )
-    failures: int = row(count("failures", "Attempts that failed and were counted."), 0)
-    ignored: int = row(count("ignored", "Infrastructure failures that were not counted."), 0)
-    next_attempt_time: datetime | None = row(
-        Time("nextAttemptTime", "When the next attempt starts.")
+    failures: int = row(count("failures", "Number of failures that were counted."), 0)
+    ignored: int = row(
+        count("ignored", "Number of infrastructure failures that were not counted."), 0
     )
-    #: In whole seconds.
-    active_seconds: int = row(count("activeSeconds", "Active time before the last suspension."), 0)
+    next_attempt_time: datetime | None = row(
+        Time("nextAttemptTime", "Time when the next attempt starts.")
+    )
+    active_seconds: int = row(
+        count("activeSeconds", "Seconds active before the last suspension."), 0
+    )
     #: Pod uid and container id.
     scheduler_identity: str = row(
-        Text("schedulerIdentity", "The scheduler that answered in this attempt."), ""
+        Text("schedulerIdentity", "Scheduler that responded in this attempt."), ""
     )
     workers: Workers | None = nested("workers", "Worker pods of all groups.", Workers)
     progress: Progress | None = nested("progress", "Tasks of the cluster.", Progress)
-    dashboard_url: str = row(Text("dashboardURL", "Where the dashboard is."), "")
+    dashboard_url: str = row(Text("dashboardURL", "URL of the scheduler's dashboard."), "")
     scheduler_address: str = row(
-        Text("schedulerAddress", "Where workers and clients connect to."), ""
+        Text("schedulerAddress", "Address that workers and clients connect to."), ""
     )
-    result: object = row(Anything("result", "What the runner left as its result."))
+    result: object = row(Anything("result", "Result that the runner wrote."))
     report: Manifest | None = row(
-        Record("report", "What the scheduler counted, in short.", open=True)
+        Record("report", "Summary of the scheduler's statistics.", open=True)
     )
     policy: Manifest | None = row(
-        Record("policy", "The policy as it was at the job's start.", open=True)
+        Record("policy", "Policy of the job, frozen at its start.", open=True)
     )
-    spec_hash: str = row(Text("specHash", "A fingerprint of what the attempts are made of."), "")
-    #: Of a template that was changed after the start and whose change was reported.
+    spec_hash: str = row(Text("specHash", "Fingerprint of the templates of the attempts."), "")
+    #: Of templates that changed after the start; that change was reported.
     ignored_spec_hash: str = row(
-        Text("ignoredSpecHash", "The same after a change that came too late."), ""
+        Text("ignoredSpecHash", "Fingerprint of templates that changed after the start."), ""
     )
-    updated_at: datetime | None = row(Time("updatedAt", "When this was written last."))
+    updated_at: datetime | None = row(Time("updatedAt", "Last time that this status was written."))
     conditions: Conditions = conditions_row()
 
     @property
     def started(self) -> bool:
-        """Whether the job's policy is frozen: a pass has seen the job before."""
+        """Whether the job's policy is frozen: a pass has handled the job before."""
         return self.policy is not None
 
     @property
     def finished(self) -> bool:
-        """Whether a terminal word stands: it is never left."""
+        """Whether the job ended; that never changes."""
         return self.job_status in TERMINAL_WORDS
 
     @property
@@ -235,7 +242,7 @@ class JobStatus(StatusPart):
 
     @property
     def suspended(self) -> bool:
-        """Whether the job holds no pods because it was told so."""
+        """Whether the job holds no pods because it is suspended."""
         return is_true(self.conditions, ConditionType.SUSPENDED)
 
     @property
@@ -246,7 +253,7 @@ class JobStatus(StatusPart):
 
     @property
     def attempts_begun(self) -> int:
-        """How many attempts there have been, the current one included."""
+        """The number of attempts so far, including the current one."""
         if self.attempt_start_time is not None:
             return self.attempt + 1
         return self.attempts[-1].number + 1 if self.attempts else 0
@@ -268,7 +275,7 @@ class JobStatus(StatusPart):
 
     @property
     def summary(self) -> Summary:
-        """What kubectl prints in columns."""
+        """The columns of kubectl."""
         known = self.progress is not None and self.progress.total
         return Summary(
             progress=str(self.progress) if known else "",
@@ -286,16 +293,16 @@ class JobStatus(StatusPart):
 
 SUMMARY = Record(
     "summary",
-    "What kubectl prints in columns, which show one field as it stands.",
+    "Columns of kubectl get, which prints single fields.",
     shapes_of(Summary),
     open=True,
 )
-JOB_STATUS = status_record("What is told of the job.", JobStatus, progress=SUMMARY)
+JOB_STATUS = status_record("Observed state of the job.", JobStatus, progress=SUMMARY)
 job_status_from = JobStatus.from_manifest
 
 
 def derived_phase(status: JobStatus) -> Phase:
-    """Return the one word for people."""
+    """Return the state of a job for people."""
     if status.job_status is JobStatusWord.SUCCESSFUL:
         return Phase.SUCCEEDED
     if status.job_status is JobStatusWord.FAILED:

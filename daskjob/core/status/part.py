@@ -1,7 +1,6 @@
-"""Reading and writing a status by its rows: null and nonsense count as absent. No I/O here.
+"""Reading and writing a status by its rows: null and nonsense count as absent.
 
-Statuses are read and written in every pass, so what follows from the rows of a dataclass is
-computed once per dataclass.
+Every pass reads and writes statuses, so the converters of a dataclass are computed once.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def written(part: object) -> Manifest:
 def status_record(description: str, kind: type[StatusPart], **derived: Record) -> Record:
     """Return the shape of a kind's status.
 
-    ``derived`` are mappings that are only written, each by the name of the field before it.
+    ``derived``: mappings that are only written, each keyed by the field that it follows.
     """
     found: list[Shape] = []
     for shape in shapes_of(kind):
@@ -71,7 +70,7 @@ def status_record(description: str, kind: type[StatusPart], **derived: Record) -
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What follows from the rows of a dataclass."""
+    """The converters of a dataclass, derived from its rows."""
 
     reads: Sequence[tuple[str, object, Convert]]
     writes: Sequence[tuple[str, bool, Convert | None]]
@@ -87,21 +86,21 @@ def _table(kind: type[Any]) -> _Table:
             (row.shape.name, row.always or row.absent is None, row.write or _writer(row))
             for row in rows.values()
         ],
-        # A tuple only of two names or more, which every part of a status has.
+        # attrgetter returns a tuple only for two or more names; every part of a status has those.
         values=attrgetter(*rows),
     )
 
 
 def _reader(row: Row) -> Convert:
-    """Return how what stands in the manifest becomes a value; nonsense becomes the absent one."""
+    """Return the function that reads a value of a manifest; nonsense becomes the absent value."""
     absent, of = row.absent, row.of
     match row.shape:
         case Integer():
             return lambda value: value if type(value) is int else absent
         case Text():
             return lambda value: value if isinstance(value, str) else absent
-        case Choice(of=words):
-            members: dict[object, object] = {str(word): word for word in words}
+        case Choice(of=enum):
+            members: dict[object, object] = {str(member): member for member in enum}
             return lambda value: members.get(value, absent) if isinstance(value, str) else absent
         case Time():
             return lambda value: parse_time(value) or absent
@@ -118,7 +117,7 @@ def _reader(row: Row) -> Convert:
 
 
 def _writer(row: Row) -> Convert | None:
-    """Return how a value becomes what stands in the manifest; ``None`` where it is that."""
+    """Return the function that writes a value to a manifest; ``None``: as it is."""
     match row.shape:
         case Choice():
             return str

@@ -1,1 +1,1 @@
-"""Questions that are asked beside the passes: to schedulers, and about pods that are stuck."""
+"""Queries in the background of the passes: to schedulers, and for Events of stuck pods."""

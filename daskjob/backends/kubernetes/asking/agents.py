@@ -1,7 +1,7 @@
-"""Asking the schedulers' agents (design §5.4): JSON over HTTP, bounded in time, size and number.
+"""Queries to the schedulers' agents (design §5.4): JSON over HTTP, bounded in time, size, number.
 
-An answer comes from a tenant's pod. It is never trusted with more than its own cluster, and no
-redirect of it is followed.
+An answer comes from a tenant's pod. It can affect only its own cluster, and redirects are not
+followed.
 """
 
 from __future__ import annotations
@@ -28,52 +28,52 @@ from daskjob.kube.connector import Connector
 
 logger = logging.getLogger(__name__)
 
-#: Questions in flight at once: schedulers that do not answer must not hold up the others for long.
+#: Requests in flight: schedulers that do not answer must not delay the others for long.
 QUESTIONS = 64
-#: What is asked where nobody says more.
+#: The default query.
 STATE = "state"
-#: Answers in a row that did not come before the state that was known is known no more.
+#: After this number of consecutive failures the last known state is discarded.
 PATIENCE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the agent of a cluster's scheduler listens, and what it asks of callers."""
+    """The address and the token of the agent of a cluster's scheduler."""
 
-    #: ``http://10.1.2.3:8787/prefix``, the agent's routes below it.
+    #: ``http://10.1.2.3:8787/prefix``, with the agent's routes below it.
     url: str
     token: str
-    #: The scheduler pod, and the life of its container: another one has another state.
+    #: The scheduler pod and the instance of its container: another instance has another state.
     identity: str
 
 
 @dataclass(slots=True)
 class _Followed:
-    """A scheduler that is asked again and again, as long as somebody wants to know."""
+    """A scheduler that is queried periodically while a pass follows it."""
 
     endpoint: Endpoint
-    #: How often each pass wants its state, in seconds.
+    #: The interval that each pass wants, in seconds.
     wanted: dict[Key, float] = field(default_factory=dict)
-    #: The question for its state; the one that was asked last; the one that was answered last.
+    #: The current query for its state; the last one sent; the last one answered.
     route: str = STATE
     asked: str = ""
     answered: str = ""
     state: DaskState | None = None
-    #: What it has wanted of each group, as long as it has answered.
+    #: Its demands for each group, while it answers.
     demands: Demands = field(default_factory=dict)
     asked_at: float = float("-inf")
-    #: When it is asked next; never, while nobody wants to know or an answer is awaited.
+    #: The time of the next query; infinite while no pass follows it or an answer is pending.
     due: float = float("inf")
-    silences: int = 0
+    failures: int = 0
     asking: bool = False
 
     @property
     def every(self) -> float:
-        """The shortest of all wishes."""
+        """The shortest interval that a pass wants."""
         return min(self.wanted.values())
 
-    def said(self, state: DaskState | None, route: str, at: datetime) -> None:
-        """Take in what it says now; ``None``: nothing is known of it any more."""
+    def record(self, state: DaskState | None, route: str, at: datetime) -> None:
+        """Store its state; ``None``: its state is no longer known."""
         self.state, self.answered = state, route
         self.demands = demands_after(self.demands, state.targets, at) if state else {}
 
@@ -83,21 +83,21 @@ def _now() -> datetime:
 
 
 class Agents:
-    """The agents of all schedulers; ``told`` hears of a cluster whose state has changed."""
+    """The agents of all schedulers; calls ``on_change`` with the uid of each changed cluster."""
 
     def __init__(
         self,
-        told: Callable[[str], None],
+        on_change: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _now,
     ) -> None:
-        self._told = told
+        self._on_change = on_change
         self._clock = clock
         self._now = now
         self._session: aiohttp.ClientSession | None = None
         self._in_flight = asyncio.Semaphore(QUESTIONS)
         self._followed: dict[str, _Followed] = {}
-        #: What falls due when, as (moment, tie-break, cluster's uid); entries may be out of date.
+        #: A heap of (due time, tie-break, cluster's uid); entries may be out of date.
         self._due: list[tuple[float, int, str]] = []
         self._ties = itertools.count()
         self._changed = asyncio.Event()
@@ -107,7 +107,7 @@ class Agents:
         self._session = aiohttp.ClientSession(
             connector=Connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # What is compressed is as large as it likes.
+            # The size of a compressed response is not bounded by its length.
             headers={"User-Agent": "daskjob", "Accept-Encoding": "identity"},
             auto_decompress=False,
         )
@@ -125,30 +125,30 @@ class Agents:
         if self._session is not None:
             await self._session.close()
 
-    # What is known
+    # Known state
 
     def state(self, cluster_uid: str) -> DaskState | None:
-        """Return what a cluster's scheduler said last; ``None``: it cannot be asked, or was not."""
+        """Return the last known state of a cluster's scheduler; ``None`` if unknown."""
         found = self._followed.get(cluster_uid)
         return found.state if found else None
 
     def demands(self, cluster_uid: str) -> Demands:
-        """Return what a cluster's scheduler has wanted of each group, as far as it is known."""
+        """Return the known demands of a cluster's scheduler for each group."""
         found = self._followed.get(cluster_uid)
         return found.demands if found else {}
 
     def answered(self, cluster_uid: str, route: str) -> bool:
-        """Say whether what is known of a cluster's scheduler answers this question."""
+        """Return whether the known state of a cluster's scheduler answers this query."""
         found = self._followed.get(cluster_uid)
         return found is not None and found.answered == route
 
     def silent(self, cluster_uid: str) -> bool:
-        """Say whether a cluster's scheduler has been asked in vain, again and again."""
+        """Return whether a cluster's scheduler has failed to answer ``PATIENCE`` times in a row."""
         found = self._followed.get(cluster_uid)
-        return found is not None and found.silences >= PATIENCE
+        return found is not None and found.failures >= PATIENCE
 
     async def fresh(self, cluster_uid: str, endpoint: Endpoint) -> DaskState | None:
-        """Return what a cluster's scheduler says now; ``None``: it cannot be asked."""
+        """Return the current state of a cluster's scheduler; ``None`` if it does not answer."""
         found = self._followed.get(cluster_uid)
         route = found.route if found else STATE
         try:
@@ -156,15 +156,15 @@ class Agents:
         except NoAnswer as error:
             logger.debug("the scheduler at %s: %s", endpoint.url, error)
             return None
-        self.said(cluster_uid, endpoint, state, route)
+        self.record(cluster_uid, endpoint, state, route)
         return state
 
     def follow(
         self, cluster_uid: str, endpoint: Endpoint, who: Key, every: float, route: str = ""
     ) -> None:
-        """Ask a cluster's scheduler so often on behalf of a pass, in seconds.
+        """Query a cluster's scheduler every N seconds for a pass.
 
-        A route that one of them names, for more than the others want to know, is asked for all.
+        If one of the passes names a route, to get more than the others need, all use it.
         """
         found = self._followed.get(cluster_uid)
         if found is None or found.endpoint != endpoint:
@@ -178,23 +178,23 @@ class Agents:
             self._schedule(cluster_uid, found, due)
 
     def leave(self, cluster_uid: str, who: Key) -> None:
-        """Ask no more on behalf of a pass; what was said stays known."""
+        """Stop the queries for a pass; the last state is kept."""
         found = self._followed.get(cluster_uid)
         if found is not None:
             found.wanted.pop(who, None)
 
-    def said(
+    def record(
         self, cluster_uid: str, endpoint: Endpoint, state: DaskState, route: str = STATE
     ) -> None:
-        """Take in a state that was asked for beside the others."""
+        """Store a state that was queried outside the schedule."""
         found = self._followed.get(cluster_uid)
         if found is None:
             self._followed[cluster_uid] = found = _Followed(endpoint)
-        found.silences = 0
-        found.said(state, route, self._now())
+        found.failures = 0
+        found.record(state, route, self._now())
 
     def forget(self, cluster_uid: str) -> None:
-        """Let go of a cluster."""
+        """Discard the state of a cluster."""
         self._followed.pop(cluster_uid, None)
 
     def _schedule(self, cluster_uid: str, followed: _Followed, due: float) -> None:
@@ -203,7 +203,7 @@ class Agents:
         self._changed.set()
 
     async def run(self) -> None:
-        """Ask every scheduler that is followed, as often as somebody wants, until cancelled."""
+        """Query every followed scheduler at the interval that its passes want, until cancelled."""
         while True:
             self._changed.clear()
             now = self._clock()
@@ -216,7 +216,7 @@ class Agents:
                 if followed.wanted:
                     self._start(cluster_uid, followed)
             timeout = max(self._due[0][0] - now, 0.001) if self._due else None
-            # Not wait_for: until Python 3.12 a cancellation that comes with the event is lost.
+            # Not wait_for: before Python 3.12 it can lose a cancellation that comes with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._changed.wait()
@@ -232,46 +232,46 @@ class Agents:
         route = followed.asked = followed.route
         try:
             answer = dask_state(await self.ask(followed.endpoint, route))
-            followed.silences = 0
+            followed.failures = 0
         except NoAnswer as error:
-            followed.silences += 1
+            followed.failures += 1
             logger.debug("the scheduler at %s: %s", followed.endpoint.url, error)
             answer = None
         followed.asking = False
         followed.asked_at = self._clock()
         if self._followed.get(cluster_uid) is not followed:
             return
-        # A silence or two say nothing; the third says that nothing is known any more.
-        changed = followed.silences == PATIENCE
-        if not 0 < followed.silences < PATIENCE:
+        # One or two failures keep the last state; the third discards it.
+        changed = followed.failures == PATIENCE
+        if not 0 < followed.failures < PATIENCE:
             changed |= (followed.state, followed.answered) != (answer, route)
-            followed.said(answer, route, self._now())
+            followed.record(answer, route, self._now())
         if followed.wanted:
             self._schedule(cluster_uid, followed, followed.asked_at + followed.every)
         if changed:
-            self._told(cluster_uid)
+            self._on_change(cluster_uid)
 
-    # Questions
+    # Requests
 
     async def ask(self, endpoint: Endpoint, route: str) -> Manifest:
-        """Return the answer to a question.
+        """Return the answer to a GET request.
 
         Raises
         ------
         NoAnswer
-            Nobody listens, the answer took longer than 2 s, is larger than 256 KiB or no JSON.
+            The connection failed, or the answer took over 2 s, is over 256 KiB, or is not JSON.
         """
         return await self._request(endpoint, "GET", route, None, TIMEOUT_SECONDS)
 
-    async def tell(
+    async def post(
         self, endpoint: Endpoint, route: str, body: Manifest, timeout_seconds: float
     ) -> Manifest:
-        """Return the answer to a request that may take a while.
+        """Return the answer to a POST request, which may take longer.
 
         Raises
         ------
         NoAnswer
-            As of ``ask``, with this time-out.
+            As of ``ask``, with this timeout.
         """
         return await self._request(endpoint, "POST", route, body, timeout_seconds)
 
@@ -305,7 +305,7 @@ class Agents:
 
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes:
-    """Return a body, of one that is too long a byte more than is allowed."""
+    """Return a body, cut off one byte above the limit."""
     text = b""
     while len(text) <= LIMIT_BYTES:
         piece = await content.read(LIMIT_BYTES + 1 - len(text))
@@ -320,7 +320,7 @@ def _decoded(status: int, text: bytes) -> Manifest:
     try:
         answer = msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise NoAnswer(f"no JSON: {error}") from error
+        raise NoAnswer(f"the answer is not JSON: {error}") from error
     if not isinstance(answer, dict):
-        raise NoAnswer("an answer that is no JSON object")
+        raise NoAnswer("the answer is not a JSON object")
     return answer

@@ -1,9 +1,9 @@
-"""Kubernetes' own words on pods that are stuck: their Events, asked for beside the passes.
+"""Warnings from the Events of stuck pods, listed in the background.
 
-A pod's status does not say why it is being created for ever; Events do (``core.pod_warnings``). To
-watch them all would be the largest of all watches, for pods that are nearly always well. So those
-of a stuck pod alone are asked for, once a minute, a few pods at a time. No pass waits for that, nor
-fails because of it: the answer wakes it.
+A pod's status does not show why it stays in ContainerCreating; Events do (``core.pod_warnings``).
+Watching all Events would be the largest of all watches, for pods that are nearly always healthy. So
+only the Events of stuck pods are listed, once a minute, a few pods at a time. No pass waits for
+that or fails because of it: the answer wakes the pass.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from daskjob.kube.errors import UnexpectedObject
 
 logger = logging.getLogger(__name__)
 
-#: Questions in flight at once: a thousand stuck pods must not take the turns of all other requests.
+#: Requests in flight: a thousand stuck pods must not displace all other requests.
 QUESTIONS = 4
 
-#: Returns a list of the warnings that Events tell of a pod, as the API server writes it.
+#: Returns the list of a pod's warning Events, as sent by the API server.
 Ask = Callable[[ObjectRef], Awaitable[bytes]]
 
 
@@ -41,43 +41,43 @@ _EVENTS = msgspec.json.Decoder(_Events)
 
 
 class PodWarnings:
-    """What Events said last of each stuck pod; ``told`` hears a pod's uid with each answer."""
+    """The latest warning about each stuck pod; calls ``on_answer`` with the pod's uid."""
 
     def __init__(
         self,
         ask: Ask,
-        told: Callable[[str], None],
+        on_answer: Callable[[str], None],
         background: Background,
         clock: Callable[[], datetime],
     ) -> None:
         self._ask = ask
-        self._told = told
+        self._on_answer = on_answer
         self._background = background
         self._clock = clock
         self._in_flight = asyncio.Semaphore(QUESTIONS)
-        #: By the pod's uid; ``None``: nothing was said, or not yet.
+        #: By the pod's uid; ``None``: no warning, or not listed yet.
         self._warnings_of: dict[str, PodWarning | None] = {}
-        #: By the owner's uid: pods of one group are made alike, and ask as one.
+        #: By the owner's uid: pods of one group are alike, so one of them is enough.
         self._asked_at: dict[str, datetime] = {}
 
     def of(self, pods: Iterable[PodFacts]) -> dict[str, PodWarning]:
-        """Return what is known of stuck pods, by their uid, and ask for what is not, or not now."""
+        """Return the known warnings of stuck pods by uid, and list Events where that is due."""
         found: dict[str, PodWarning] = {}
         for pod in pods:
             self._ask_if_due(pod)
-            warnings = self._warnings_of.get(pod.ref.uid)
-            if warnings is not None:
-                found[pod.ref.uid] = warnings
+            warning = self._warnings_of.get(pod.ref.uid)
+            if warning is not None:
+                found[pod.ref.uid] = warning
         return found
 
     def forget(self, uid: str) -> None:
-        """Let go of a pod, or of an owner of pods, that is gone."""
+        """Discard the records of a pod, or of an owner of pods, that is gone."""
         self._warnings_of.pop(uid, None)
         self._asked_at.pop(uid, None)
 
     def _ask_if_due(self, pod: PodFacts) -> None:
         now, last = self._clock(), self._asked_at.get(pod.owner_uid)
-        # A time of day that was set back must not silence the question until it is caught up with.
+        # If the clock was set back, do not wait until it has caught up.
         if last is not None and last <= now < last + timedelta(seconds=AGAIN_SECONDS):
             return
         self._asked_at[pod.owner_uid] = now
@@ -87,14 +87,14 @@ class PodWarnings:
     async def _question(self, ref: ObjectRef) -> None:
         try:
             async with self._in_flight:
-                warnings = latest_warning(_events(await self._ask(ref)), self._clock())
+                warning = latest_warning(_events(await self._ask(ref)), self._clock())
         except DaskJobError as error:
-            # What was known stays known; it is asked again in a minute.
-            logger.info("what Events say of %s is not known: %s", ref, error)
+            # The last warning is kept; the next try is in a minute.
+            logger.info("cannot list the Events of %s: %s", ref, error)
             return
         if ref.uid in self._warnings_of:
-            self._warnings_of[ref.uid] = warnings
-            self._told(ref.uid)
+            self._warnings_of[ref.uid] = warning
+            self._on_answer(ref.uid)
 
 
 def _events(data: bytes) -> list[dict[str, Any]]:

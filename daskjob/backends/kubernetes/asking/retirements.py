@@ -1,4 +1,4 @@
-"""Workers that their scheduler is asked to let go: the questions under way, and the answers."""
+"""Requests to schedulers to retire workers: those in flight, and their answers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from daskjob.core.pods import PodFacts
 
 logger = logging.getLogger(__name__)
 
-#: A retirement's own bound is the agent's; beyond it, so much for the way there and back.
+#: Added to the agent's own timeout, for the round trip.
 SLACK_SECONDS = 5.0
 
 
 class Retirements:
-    """The last answer and the question on its way, by the group's uid.
+    """The last answer and the request in flight, by the group's uid.
 
-    ``on_answer`` hears the key of a group that has an answer; ``exists`` says whether the object of
-    a uid is still there.
+    ``on_answer`` is called with the key of a group that got an answer; ``exists`` returns whether
+    the object of a uid still exists.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Retirements:
         return self._answers.get(group_uid)
 
     def forget(self, group_uid: str) -> None:
-        """Let go of a group that is gone."""
+        """Discard the answer for a group that is gone."""
         self._answers.pop(group_uid, None)
 
     def ask(self, group: Key, group_uid: str, endpoint: Endpoint | None, retire: Retire) -> None:
         """Ask the agent; its answer wakes the group's pass.
 
-        It may take a minute, in which other passes go on. While it does, nothing else is asked.
+        It may take a minute, while other passes continue. Until then no other request is sent.
         """
         if group_uid not in self._under_way:
             question = self._question(group, group_uid, endpoint, retire)
@@ -70,9 +70,9 @@ class Retirements:
         try:
             if endpoint is None:
                 raise NoAnswer("there is no scheduler")
-            answer = await self._agents.tell(endpoint, "retire", body, bound)
+            answer = await self._agents.post(endpoint, "retire", body, bound)
         except NoAnswer as error:
-            logger.info("%s: its scheduler was asked to retire workers: %s", group, error)
+            logger.info("%s: its scheduler did not retire workers: %s", group, error)
         finally:
             self._under_way.pop(group_uid, None)
         if self._exists(group_uid):
@@ -81,6 +81,6 @@ class Retirements:
 
 
 def concerns(answer: Retirement, pods: Iterable[PodFacts]) -> bool:
-    """Say whether a worker that was let go may still be there: its pod's address is."""
+    """Return whether a retired worker may still exist, judging by its pod's address."""
     hosts = set(map(host_of, answer.retired))
     return any(pod.ip in hosts for pod in pods if pod.alive and not pod.deleting)

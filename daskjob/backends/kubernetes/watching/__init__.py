@@ -1,1 +1,1 @@
-"""The cache of all watched objects, the informers that keep it true, and the passes to wake."""
+"""The cache of all watched objects, the informers that fill it, and the passes to wake."""

@@ -1,11 +1,10 @@
-"""The cache: every object that daskjob watches, found by name, by owner and by cluster.
+"""The cache: every object that daskjob watches, indexed by name, by owner and by cluster.
 
-No I/O here. Two streams write to it, the informers and the answers to our own requests, and they
-may tell of the same object in any order. So one rule decides: what has a higher resourceVersion
-is newer, and nothing older ever replaces it. It holds for deletions too: an object that is gone
-leaves its version behind for a while, and what is told of it later has to be newer than that.
+Informers and the responses to our own requests write to it, in any order. One rule decides: a
+higher resourceVersion is newer, and nothing older ever replaces it. It holds for deletions too: the
+version of a deleted object is remembered for 2 minutes, and only a newer state can bring it back.
 
-Looking something up costs what is found, whatever else the cache holds.
+The cost of a lookup depends on the size of its result only, not on that of the cache.
 """
 
 from __future__ import annotations
@@ -23,15 +22,14 @@ from daskjob.core.pods import PodFacts
 
 _Key = TypeVar("_Key", bound=Hashable)
 
-#: Told of each change: the object as it was and as it is; ``None`` for not there. Must be quick.
+#: Called with the old and the new state of each change; ``None``: absent. Must be quick.
 Sink = Callable[[Item | None, Item | None], None]
 
 _NOTHING: Mapping[str, Item] = {}
 
-#: The version of an object that will not come back, whoever still tells of it.
+#: The version of an object that cannot come back, whatever is reported later.
 FOR_GOOD = 2**63
-#: So long an answer (30 s), or a watch that fell silent (75 s), may still tell of an object that is
-#: gone.
+#: A late response (30 s) or a watch that was silent (75 s) may still report an object that is gone.
 REMEMBERED_SECONDS = 120.0
 
 _Items = dict[str, Item]
@@ -55,7 +53,7 @@ class Cache:
         self._labelled: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
         #: By namespace and name of the cluster that a job's, group's or autoscaler's spec names.
         self._referring_to: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
-        #: By uid: the version at which the object was seen to be gone, and when that was.
+        #: By uid: the version at which the object was gone, and when that was recorded.
         self._gone: dict[str, tuple[int, float]] = {}
 
     def __len__(self) -> int:
@@ -65,7 +63,7 @@ class Cache:
         """Call the sink after every change from now on."""
         self._sinks.append(sink)
 
-    # What there is.
+    # Lookups
 
     def get(self, kind: str, namespace: str, name: str) -> Item | None:
         """Return the object of this name."""
@@ -92,7 +90,7 @@ class Cache:
         return list(self._labelled.get(where, _NOTHING).values())
 
     def count_labelled(self, namespace: str, cluster: str) -> int:
-        """Return how many objects are labelled with a cluster's name."""
+        """Return the number of objects that are labelled with a cluster's name."""
         return len(self._labelled.get((namespace, names.label_value(cluster)), _NOTHING))
 
     def referring_to(self, namespace: str, cluster: str) -> list[Item]:
@@ -100,25 +98,25 @@ class Cache:
         return list(self._referring_to.get((namespace, cluster), _NOTHING).values())
 
     def objects(self, namespace: str) -> CachedLookup:
-        """Return a namespace as a pass looks at it."""
+        """Return the lookup of a namespace for a pass."""
         return CachedLookup(self, namespace)
 
     def knows(self, uid: str, version: int) -> bool:
-        """Say whether an object is here as it was at a version, or as it was later, or went later.
+        """Return whether the cache has this version of an object, or a newer one, or its deletion.
 
-        What is told of it at that version is no news.
+        If so, an event of this version changes nothing.
         """
-        here = self._by_uid.get(uid)
-        return version <= (here.version if here else self._gone.get(uid, (-1, 0.0))[0])
+        cached = self._by_uid.get(uid)
+        return version <= (cached.version if cached else self._gone.get(uid, (-1, 0.0))[0])
 
     def is_gone_for_good(self, uid: str) -> bool:
-        """Say whether an object went by a deletion of ours, or is known not to exist."""
+        """Return whether an object was deleted by us, or is known not to exist."""
         return self._gone.get(uid, (0, 0.0))[0] == FOR_GOOD
 
-    # What changes.
+    # Changes
 
     def put(self, item: Item) -> bool:
-        """Take in what was told of an object; return whether that was news."""
+        """Store a state of an object if it is newer; return whether it was."""
         gone_at, _ = self._gone.get(item.ref.uid, (-1, 0.0))
         if item.version <= gone_at:
             return False
@@ -127,33 +125,33 @@ class Cache:
         if old is not None and old.version >= item.version:
             return False
         if old is not None and old.ref.uid != ref.uid:
-            # The one that had this name before went, and nobody told us.
+            # The previous object of this name was deleted, and no event reported it.
             self.remove(old.ref, item.version)
             old = None
         self._gone.pop(ref.uid, None)
         self._unlink(old)
         self._link(item)
-        self._tell(old, item)
+        self._notify(old, item)
         return True
 
     def remove(self, ref: ObjectRef, version: int = FOR_GOOD) -> bool:
-        """Take an object of this uid away, as it was seen gone at a version.
+        """Remove the object of this uid, as of a version at which it was gone.
 
-        A later ``put`` has to be newer. ``FOR_GOOD`` is for our own deletions that were answered:
-        only an object whose label was taken off may come back.
+        A later ``put`` must be newer. ``FOR_GOOD`` is for our own deletes that were answered. With
+        another version the object may return: it may only have lost its label.
         """
         self._remember_gone(ref.uid, version)
         old = self._by_uid.get(ref.uid)
         if old is None or old.version > version:
             return False
         self._unlink(old)
-        self._tell(old, None)
+        self._notify(old, None)
         return True
 
     def keep_only(
         self, kind: str, namespace: str | None, uids: Collection[str], version: int
     ) -> None:
-        """Remove what a list of this version does not have; what is newer than the list stays."""
+        """Remove objects that are missing from a list of this version, unless they are newer."""
         for item in self.all(kind, namespace):
             if item.ref.uid not in uids and item.version <= version:
                 self.remove(item.ref, version)
@@ -185,9 +183,9 @@ class Cache:
         self._forget_gone()
 
     def _forget_gone(self) -> None:
-        """Let go of what is remembered of objects that went long ago."""
+        """Discard the versions of objects that were deleted long ago."""
         now = self._clock()
-        # They stand in the order in which they went.
+        # In order of deletion.
         while self._gone:
             oldest = next(iter(self._gone))
             if now - self._gone[oldest][1] < REMEMBERED_SECONDS:
@@ -195,9 +193,9 @@ class Cache:
             del self._gone[oldest]
 
     def tidy(self) -> None:
-        """Let go of what went long ago, and of the room that it had.
+        """Discard records of objects deleted long ago, and free their memory.
 
-        A dictionary never shrinks by itself: that of many objects stays as large when few are left.
+        A dictionary never shrinks by itself: after many deletions it stays as large as before.
         """
         self._forget_gone()
         self._gone, self._by_uid = dict(self._gone), dict(self._by_uid)
@@ -207,13 +205,13 @@ class Cache:
         self._labelled = defaultdict(dict, self._labelled)
         self._referring_to = defaultdict(dict, self._referring_to)
 
-    def _tell(self, old: Item | None, new: Item | None) -> None:
+    def _notify(self, old: Item | None, new: Item | None) -> None:
         for sink in self._sinks:
             sink(old, new)
 
 
 def _discard(index: dict[_Key, _Items], key: _Key, below: str) -> None:
-    """Take an entry out of an index, and its place with it where nothing else is left there."""
+    """Remove an entry from an index, and its key too if no entry is left there."""
     found = index.get(key)
     if found is not None:
         found.pop(below, None)
@@ -222,7 +220,7 @@ def _discard(index: dict[_Key, _Items], key: _Key, below: str) -> None:
 
 
 class CachedLookup:
-    """One namespace of the cache, as ``core.objects.Lookup``."""
+    """One namespace of the cache, as ``core.lookup.Lookup``."""
 
     def __init__(self, cache: Cache, namespace: str) -> None:
         self._cache = cache
@@ -284,7 +282,7 @@ class CachedLookup:
         )
 
     def _owned(self, kind: str, owner_uid: str) -> list[Item]:
-        # A uid is one of the whole cluster; an owner in another namespace is none of Kubernetes'.
+        # Uids are unique per cluster; Kubernetes has no owners across namespaces.
         return [
             item
             for item in self._cache.controlled(owner_uid)

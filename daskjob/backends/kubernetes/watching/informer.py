@@ -1,9 +1,10 @@
-"""An informer keeps the cache true for one kind: it lists, then watches, for ever.
+"""Informers: each keeps the cache in sync for one kind, by a list and then watches, indefinitely.
 
-A list is a whole truth, of one moment; a watch tells what has changed since. What a watch cannot
-go on with, a list mends: after it, what the list does not have is gone from the cache, whoever
-failed to say so. An informer never ends by itself, and whatever the server answers it sends no
-more than one request a second, ever fewer while none succeeds (the further pages of a list apart).
+A list is the complete state at one moment; a watch reports the changes since. If a watch cannot be
+resumed, a list replaces it: objects missing from it are removed from the cache, even if no watch
+event reported their deletion. An informer never ends by itself. Whatever the server answers, it
+sends at most one request per second, and fewer while requests fail (further pages of a list
+excepted).
 """
 
 from __future__ import annotations
@@ -29,37 +30,37 @@ GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How patient an informer is. In seconds."""
+    """The waits of an informer, in seconds."""
 
-    #: Without a byte for so long a watch is dead: the server sends a bookmark each minute.
+    #: A watch that is silent for longer is broken: the server sends a bookmark each minute.
     idle: float = 70.0
-    #: After so long the server ends a watch; each one takes somewhat less, so that the watches of
+    #: The server ends a watch after this time; each asks for somewhat less, so that the watches of
     #: all kinds do not end together.
     duration: float = 600.0
-    #: The least time from one request to the next, and the most between failing ones: recovery
-    #: from an outage takes no longer (15 s).
+    #: The shortest time between requests, and the longest between failing ones: it bounds the
+    #: recovery from an outage (15 s).
     shortest: float = 1.0
     longest: float = 12.0
-    #: A watch that lasted so long was none that failed, even if it told nothing.
+    #: A watch that lasted this long did not fail, even without events.
     sound: float = 10.0
 
 
 PACE = Pace()
-#: Objects on one page of a list: 500 pods are 3 MB, and 25 ms of nothing else.
+#: Objects on one page of a list: 500 pods are 3 MB, and block the event loop for 25 ms.
 PAGE_LIMIT = 500
-#: After so many watches in a row that told nothing, a list may know more.
+#: Relist after this number of consecutive watches without events.
 FRUITLESS_WATCHES = 2
 
-#: Told the kind of each watch that broke; takes no time and never fails.
+#: Called with the kind of each watch that broke; must be quick and never fail.
 OnWatchBroken = Callable[[str], None]
 
 
 def ignore_broken_watch(_kind: str) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 class Informer:
-    """Keeps the cache true for the objects of one kind, in one namespace or in all."""
+    """Keeps the cache in sync for the objects of one kind, in one namespace or in all."""
 
     def __init__(
         self,
@@ -75,13 +76,13 @@ class Informer:
     ) -> None:
         self.watched = watched
         self.namespace = namespace
-        #: Set once the cache has all that there was at one moment.
+        #: Set after the first complete list.
         self.synced = asyncio.Event()
-        #: When the server was last heard of, by the clock: a list, or a byte of a watch.
+        #: When the server last answered, by the clock: a list, or a line of a watch.
         self.last_heard = clock()
-        #: What went wrong last; ``None`` while all is well.
+        #: The current failure; ``None`` after a success.
         self.trouble: DaskJobError | None = None
-        #: How often it listed and watched, for metrics and for tests.
+        #: The number of lists and watches, for metrics and tests.
         self.lists = 0
         self.watches = 0
         self._api = api
@@ -92,9 +93,9 @@ class Informer:
         self._on_watch_broken = on_watch_broken
         self._selection = watched.within(namespace)
         self._decoder = ItemDecoder(watched)
-        #: From where to watch on; ``None``: list first.
+        #: The resourceVersion to watch from; ``None``: list first.
         self._version: int | None = None
-        #: Failures in a row, and watches in a row that told nothing.
+        #: Consecutive failures, and consecutive watches without events.
         self._failures = 0
         self._fruitless = 0
         self._asked_at = float("-inf")
@@ -115,7 +116,7 @@ class Informer:
                 self._failed(error)
 
     async def _keep_pace(self) -> None:
-        """Wait: after a failure ever longer and not all at once, and never so short as to spin."""
+        """Wait before the next request: a minimum, and after failures a back-off with jitter."""
         wait = self._asked_at + self._pace.shortest - self._clock()
         if self._failures:
             wait = min(self._pace.shortest * 2.0 ** (self._failures - 1), self._pace.longest)
@@ -124,7 +125,7 @@ class Informer:
             await asyncio.sleep(wait)
 
     async def _list(self) -> int:
-        """Take in all that there is, page by page; return the version from which to watch on."""
+        """List all objects into the cache, page by page; return the version to watch from."""
         self._asked_at = self._clock()
         self.lists += 1
         seen: set[str] = set()
@@ -140,14 +141,14 @@ class Informer:
             proceed = page.proceed
             if not proceed:
                 break
-        # Deletions that no watch told us of. What came after the list is newer, and stays.
+        # Deletions that no watch reported. Objects that are newer than the list stay.
         self._cache.keep_only(self.watched.kind, self.namespace, seen, page.version)
         self._fruitless = 0
         self.synced.set()
         return page.version
 
     async def _watched(self, version: int) -> None:
-        """Watch once; one that the server ends in its time is renewed, and did not break."""
+        """Watch once; a watch that the server ends after its duration counts as unbroken."""
         try:
             await self._watch(version)
         except DaskJobError:
@@ -155,7 +156,7 @@ class Informer:
             raise
 
     async def _watch(self, version: int) -> None:
-        """Take in what changes from a version on, until the server ends the watch."""
+        """Apply the changes since a version to the cache, until the server ends the watch."""
         self._asked_at = self._clock()
         self.watches += 1
         async with self._api.watch(
@@ -168,10 +169,10 @@ class Informer:
             async for line in lines:
                 self._take(self._decoder.change(line, self._cache.knows))
         if self._fruitless and self._clock() - self._asked_at < self._pace.sound:
-            raise ApiError("the watch ended at once, and told nothing")
+            raise ApiError("the watch ended at once, without an event")
 
     def _take(self, change: Change) -> None:
-        """Take in one line of a watch."""
+        """Apply one line of a watch."""
         self.last_heard = self._clock()
         self._fruitless = 0
         self._succeeded()
@@ -183,12 +184,12 @@ class Informer:
 
     def _succeeded(self) -> None:
         if self.trouble is not None:
-            logger.info("%s: watched again", self)
+            logger.info("%s: watching again", self)
         self._failures = 0
         self.trouble = None
 
     def _failed(self, error: DaskJobError) -> None:
-        """Decide how to go on: watch again from where it broke, or list."""
+        """Record a failure, and relist if the watch cannot be resumed."""
         if self.trouble is None or str(self.trouble) != str(error):
             logger.warning("%s: %s; trying again", self, error)
         self.trouble = error
@@ -198,7 +199,7 @@ class Informer:
 
 
 def _needs_list(error: DaskJobError) -> bool:
-    """Say whether a watch cannot go on from its version, now or ever."""
+    """Return whether a watch cannot be resumed from its version."""
     if isinstance(error, WatchFailed):
         return error.code == GONE
     return isinstance(error, Expired | NoSuchResource | Forbidden)
@@ -210,7 +211,7 @@ def informers(
     namespaces: Iterable[str] = (),
     on_watch_broken: OnWatchBroken = ignore_broken_watch,
 ) -> list[Informer]:
-    """Return the informers of all that passes look at, in these namespaces or everywhere."""
+    """Return the informers of all watched kinds, in these namespaces or in all."""
     where: Sequence[str | None] = tuple(namespaces) or (None,)
     return [
         Informer(api, cache, watched, namespace=namespace, on_watch_broken=on_watch_broken)

@@ -1,9 +1,9 @@
-"""What is kept of an object that the API server tells of, and how its bytes become that.
+"""What the cache keeps of an object, and how it is decoded.
 
-No I/O here. Ten thousand pods of 6 KB each would be half a gigabyte of dictionaries. Of a pod
-only the facts are kept that a pass reads, of a Service or ConfigMap that it is there, of our own
-kinds everything but what others wrote beside it: as bytes, until somebody reads them. The types
-below say which fields are decoded; the decoder skips the others without making anything of them.
+Ten thousand pods of 6 KB each would be half a gigabyte of dictionaries. So the cache keeps only the
+facts of a pod that passes read, only the metadata of a Service or ConfigMap, and an object of our
+own kinds as bytes, without managedFields and tools' copies, until it is read. The types below list
+the decoded fields; the decoder skips the others without creating Python objects for them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from daskjob.kube.decoding import (
 )
 from daskjob.kube.errors import UnexpectedObject
 
-#: Annotations as large as the object itself, written by tools for themselves.
+#: Annotations in which tools keep a copy of the object, as large as the object itself.
 _TOOLS_COPIES = (
     "kubectl.kubernetes.io/last-applied-configuration",
     "kopf.zalando.org/last-handled-configuration",
@@ -39,7 +39,7 @@ _TOOLS_COPIES = (
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An object as the cache holds it; never changed, only followed by a newer one."""
+    """An object as the cache holds it; immutable, and replaced by newer ones."""
 
     ref: ObjectRef
     #: Its resourceVersion: larger is newer, for one object and for all of a kind.
@@ -53,17 +53,17 @@ class Item:
     cluster_ref: str = ""
     #: Whether it has a deletionTimestamp.
     deleting: bool = False
-    #: The JSON of an object of one of our four kinds, but for managedFields and tools' copies of
-    #: it; empty for others.
+    #: The JSON of an object of our four kinds, without managedFields and tools' copies; empty for
+    #: other kinds.
     data: bytes = b""
     #: The facts of a pod.
     pod: PodFacts | None = None
 
     @property
     def manifest(self) -> Manifest | None:
-        """An object of one of our four kinds, as it is read while passes look at it.
+        """The manifest of an object of our four kinds, decoded on demand.
 
-        Raises ``UnexpectedObject`` for what is no JSON of an object.
+        Raises ``UnexpectedObject`` if it is not JSON of an object.
         """
         return _manifest(self.data) if self.data else None
 
@@ -73,29 +73,29 @@ class Page:
     """One page of a list."""
 
     items: list[Item]
-    #: The moment of which the whole list tells, all its pages alike.
+    #: The resourceVersion of the list, the same on all its pages.
     version: int
-    #: What to ask for the next page with; empty: this is the last.
+    #: The ``continue`` token of the next page; empty: this is the last.
     proceed: str
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of a watch: an object that changed or went, or only how far the watch has come."""
+    """One line of a watch: a changed or deleted object, or a bookmark."""
 
     version: int
-    #: The object as it is now; ``None``: it went, or the line tells nothing new.
+    #: The object as it is now; ``None``: deleted, a bookmark, or already known.
     item: Item | None = None
-    #: The object that went.
+    #: The deleted object.
     gone: ObjectRef | None = None
 
 
-#: Says whether an object of this uid is known as it was at a version, or as it was later.
+#: Returns whether this version of the object of a uid, or a newer one, is already known.
 Known = Callable[[str, int], bool]
 
 
-def nothing_known(_uid: str, _version: int) -> bool:
-    """Say that all is news."""
+def never_known(_uid: str, _version: int) -> bool:
+    """Return False: no version is known."""
     return False
 
 
@@ -127,7 +127,7 @@ class _Bare(TypedDict, total=False):
     metadata: _Metadata
 
 
-#: The text of a field that is not there.
+#: The text of an absent field.
 _ABSENT = msgspec.Raw(b"")
 
 
@@ -229,9 +229,9 @@ _WITH_NAME = msgspec.json.Decoder(_WithName)
 
 
 class ItemDecoder:
-    """Makes items of the bytes in which the API server speaks of one kind.
+    """Decodes the API server's JSON of one kind into items.
 
-    Raises ``UnexpectedObject`` for what is no JSON of that kind.
+    Raises ``UnexpectedObject`` if it is not JSON of that kind.
     """
 
     def __init__(self, kind: Watched) -> None:
@@ -261,16 +261,16 @@ class ItemDecoder:
             proceed=found.proceed,
         )
 
-    def change(self, line: bytes, known: Known = nothing_known) -> Change:
-        """Return what a line of a watch tells.
+    def change(self, line: bytes, known: Known = never_known) -> Change:
+        """Return the change in a line of a watch.
 
-        Most of an object is not even looked at where it went, or is known: the watch tells of each
-        write of our own, too, whose answer told as much.
+        A deleted or known object is decoded no further than its metadata: the watch also reports
+        each write of our own, whose response already updated the cache.
 
         Raises
         ------
         WatchFailed
-            The line says that the watch cannot go on.
+            It is an ERROR event: the watch cannot continue.
         """
         found = read_line(line)
         version = found.version
@@ -294,7 +294,7 @@ class ItemDecoder:
         found = decoded(_OWN, data)
         for annotation in _TOOLS_COPIES:
             (found.metadata.get("annotations") or {}).pop(annotation, None)
-        # Objects of a list come without these.
+        # Items of a list lack these.
         found.apiVersion, found.kind = self._kind.resource.api_version, self._kind.kind
         cluster_ref = _cluster_ref(found.kind, found.spec)
         data = msgspec.json.encode(found)
@@ -327,11 +327,11 @@ def _manifest(data: bytes) -> Manifest:
     return read_object(data)
 
 
-def still_there(data: bytes) -> bool:
-    """Say whether an object is still there, of what its deletion was answered with.
+def is_terminating(data: bytes) -> bool:
+    """Return whether an object still exists, by the response to its deletion.
 
-    The answer is a Status where it is gone, or the object as it was (a Service), or the object as
-    it goes: in its grace period, or held by a finalizer. A pod that no node runs has neither.
+    The response is a Status or the last state (a Service) if it is gone, or the terminating object:
+    in its grace period, or held by a finalizer. A pod without a node has neither.
     """
     try:
         meta = decoded(_BARE, data).get("metadata") or {}
@@ -349,14 +349,14 @@ def _controller(meta: Manifest) -> Manifest:
 
 
 def _cluster_ref(kind: str, spec: msgspec.Raw) -> str:
-    """Return the name of the cluster that the spec of one of our kinds names; empty: of none."""
+    """Return the name of the cluster that a spec refers to; empty if none."""
     try:
         if kind == names.Kind.JOB:
             return _WITH_REFERENCE.decode(spec).clusterRef.name
         if kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
             return _WITH_NAME.decode(spec).cluster
     except msgspec.MsgspecError:
-        # It is not there, or is no name: the readers of specs tell of that.
+        # It is missing or not a name, which the readers of specs report.
         pass
     return ""
 

@@ -1,8 +1,8 @@
-"""Writes whose answers enter the cache at once, so that the next pass sees what the last one did.
+"""Writes whose responses update the cache at once, so that the next pass sees them.
 
-A creation takes the key of the pass that it is for: ``settle`` finds out what became of those
-whose outcome is unknown (see ``unsettled``). Rejections are the caller's to judge; a 404 or a uid
-conflict also updates the cache: the object is gone.
+A create takes the key of its pass: ``settle`` finds out the outcome of creates where that is
+unknown (see ``unsettled``). The caller handles rejections; a 404 or a uid conflict also updates the
+cache: the object is gone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from daskjob.backends.kubernetes.watching.cache import Cache
-from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder, still_there
+from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder, is_terminating
 from daskjob.backends.kubernetes.watching.kinds import watched_kind
 from daskjob.backends.kubernetes.writing.unsettled import UnsettledCreates
 from daskjob.core import names
@@ -30,7 +30,7 @@ from daskjob.kube.errors import AlreadyExists, OutcomeUnknown, Replaced, Unexpec
 
 
 class CachedApi:
-    """The API with the cache beside it."""
+    """The API together with the cache."""
 
     def __init__(self, api: Api, cache: Cache, unsettled: UnsettledCreates | None = None) -> None:
         self.api = api
@@ -40,14 +40,14 @@ class CachedApi:
     async def create(self, owner: Key, manifest: Manifest) -> Item:
         """Create an object; errors as of ``Api.create``.
 
-        One whose outcome is unknown is kept for ``settle``, with the error raised all the same.
+        If the outcome is unknown, the create is also recorded for ``settle``.
 
         Raises
         ------
-        Refused
-            Also where the server made something that we could not watch, or not know as ours,
-            because somebody takes labels or owners off: it is deleted again, where we may. A pass
-            that never sees what it made would make more and more of it.
+        CreateRejected
+            Also if a webhook or policy removed labels or owners, so that we could not watch the
+            object, or not recognize it as ours. It is deleted again, if we may: a pass that never
+            sees its own objects would create more and more.
         """
         ref = object_ref(manifest)
         try:
@@ -70,12 +70,12 @@ class CachedApi:
             return self._kept(_decoded(ref.kind, data))
 
     async def label(self, ref: ObjectRef, label: str, value: str) -> Item:
-        """Give an object a label by which it is watched; errors as of ``Api.patch``.
+        """Set the label by which an object is watched; errors as of ``Api.patch``.
 
         Raises
         ------
-        Refused
-            Somebody takes it off at once.
+        CreateRejected
+            A webhook or policy removed it at once.
         """
         item = await self.patch(ref, {"metadata": {"labels": {label: value}}})
         if not item.cluster:
@@ -91,15 +91,15 @@ class CachedApi:
         """Delete an object; errors as of ``Api.delete``."""
         with self._learning(ref):
             data = await self.api.delete(ref, grace_seconds=grace_seconds, metadata_only=_bare(ref))
-        if still_there(data):
+        if is_terminating(data):
             self._kept(_decoded(ref.kind, data))
         else:
             self.cache.remove(ref)
 
     async def look(self, ref: ObjectRef) -> Item | None:
-        """Return an object by its name as the server has it now, past the cache.
+        """Return the object of this name as the server has it now, without the cache.
 
-        What cannot be watched, because a label of ours is missing, is returned but not kept.
+        An object that cannot be watched, because it lacks our label, is not cached.
         """
         before = self.cache.get(ref.kind, ref.namespace, ref.name)
         try:
@@ -111,18 +111,18 @@ class CachedApi:
         return self._kept(_decoded(ref.kind, data))
 
     async def settle(self, owner: Key) -> None:
-        """Find out what became of the creations of this key whose outcome is unknown.
+        """Find out the outcome of the creates of this key where it is unknown.
 
         Raises
         ------
         ApiError
-            It is not known yet, and no pass over this key may run.
+            It is still unknown, and no pass over this key may run.
         """
         for manifest in self.unsettled.unsettled(owner):
             try:
                 await self.create(owner, manifest)
             except (AlreadyExists, CreateRejected):
-                # Refused may mean that it exists: it is itself what fills the quota.
+                # A rejected one may exist: the object itself may have used up the quota.
                 await self.look(object_ref(manifest))
             except NotFound:
                 # Its namespace is gone.
@@ -130,14 +130,14 @@ class CachedApi:
             self.unsettled.settled(owner, manifest)
 
     def _kept(self, item: Item) -> Item:
-        """Let the cache have an object, unless no watch would ever tell of its end."""
+        """Cache an object, unless no watch would ever report its deletion."""
         if item.cluster or not watched_kind(item.ref.kind).selector:
             self.cache.put(item)
         return item
 
     @contextmanager
     def _learning(self, ref: ObjectRef) -> Iterator[None]:
-        """Let the cache know where the server says that no object of this uid is left."""
+        """Update the cache if the server reports that the object of this uid is gone."""
         try:
             yield
         except (NotFound, Replaced):
@@ -147,8 +147,8 @@ class CachedApi:
 
 
 _TAKEN_OFF = (
-    f"something in this cluster changes what is created: the label {names.LABEL_CLUSTER_NAME} or "
-    "the owner was not as it was asked for. Look for a mutating webhook or policy"
+    f"something in this cluster modifies created objects: the label {names.LABEL_CLUSTER_NAME} or "
+    "the owner is not as requested. Look for a mutating webhook or policy"
 )
 
 
@@ -157,12 +157,12 @@ def _changed(ref: ObjectRef, more: str = "") -> CreateRejected:
 
 
 def _ownerless(ref: ObjectRef) -> str:
-    """Return what to do about an object that nobody deletes when all else goes."""
+    """Return what to do about an object that is not garbage collected."""
     return f", then kubectl delete --namespace {ref.namespace} {ref.kind.lower()} {ref.name}"
 
 
 def _bare(ref: ObjectRef) -> bool:
-    """Return whether answers need no more than the object's metadata."""
+    """Return whether responses need only the object's metadata."""
     return watched_kind(ref.kind).metadata_only
 
 

@@ -1,7 +1,7 @@
-"""The Kubernetes Event that tells what happened to an object. No I/O here.
+"""Manifests of Kubernetes Events on our objects.
 
-In the form of ``v1``, not of ``events.k8s.io``: kubectl reads both, and many a tool that lists
-events sorts them by ``lastTimestamp``, which the newer form forbids.
+Of ``v1``, not of ``events.k8s.io``: kubectl reads both, and many tools that list Events sort them
+by ``lastTimestamp``, which the newer API forbids.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from daskjob.core.manifests import Manifest, ObjectRef, format_time
 from daskjob.core.messages import cut
 
 COMPONENT = "daskjob"
-#: What Kubernetes' own recorders keep to.
+#: The limits of Kubernetes' own event recorders.
 MESSAGE_LIMIT = 1024
 NAME_LIMIT = 253
 
 
 def event_manifest(ref: ObjectRef, event: Event, now: datetime, suffix: str) -> Manifest:
-    """Return the Event on one of our objects; ``suffix`` makes its name the only one."""
+    """Return the Event on one of our objects; ``suffix`` makes its name unique."""
     when = format_time(now)
     return {
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""Pods that are missing: whether they are really gone, or only lost the label that we watch by."""
+"""Missing pods: whether they are really gone, or only lost the label that we watch by."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from daskjob.kube.errors import Replaced
 
 
 class MissingPods:
-    """Looks once for pods that a watch said are gone, and gives those that are there their label.
+    """Looks up pods that a watch reported as deleted, once, and restores the labels of live ones.
 
-    To a watch, a pod whose label was taken off looks deleted.
+    To a watch, a pod whose label was removed looks deleted.
     """
 
     def __init__(self, api: CachedApi, cache: Cache) -> None:
         self._own = api
         self._cache = cache
-        #: Runners and schedulers that were looked for in vain, by their owner's uid.
+        #: Runners and schedulers that do not exist, by their owner's uid.
         self._looked_for: dict[str, set[str]] = {}
-        #: Workers that vanished though nobody had asked them to go, by their group's uid.
+        #: Workers that vanished without being terminated, by their group's uid.
         self._vanished: dict[str, list[ObjectRef]] = {}
 
     def changed(self, old: Item | None, new: Item | None) -> None:
-        """Take note of what came and went."""
+        """Record appearing and vanishing objects."""
         if new is None and old is not None:
             self._looked_for.pop(old.ref.uid, None)
             self._vanished.pop(old.ref.uid, None)
@@ -38,10 +38,9 @@ class MissingPods:
             self._looked_for[new.owner_uid].discard(new.ref.name)
 
     def _note_vanished(self, gone: Item) -> None:
-        """Remember a worker that may only have lost the label by which it is watched.
+        """Record a worker that may only have lost the label by which it is watched.
 
-        Whoever is deleted together with its group or its cluster, or ended, or went by our own
-        word, needs no second look.
+        Not a worker that had ended, that we deleted, or that is deleted with its group or cluster.
         """
         pod, group = gone.pod, self._cache.of_uid(gone.owner_uid)
         if pod is None or group is None or group.ref.kind != names.Kind.GROUP:
@@ -52,10 +51,10 @@ class MissingPods:
             self._vanished.setdefault(group.ref.uid, []).append(gone.ref)
 
     async def look_for(self, namespace: str, owner_uid: str, cluster: str, pod: str) -> None:
-        """Look for a runner or scheduler that the cache has not got, once.
+        """Look up a runner or scheduler that the cache lacks, once.
 
-        It is given its label back: it is ours, as its owner says, and nothing would tell us of its
-        end otherwise.
+        If it exists, its label is restored: by its owner it is ours, and without the label no watch
+        would report its deletion.
         """
         if pod in self._looked_for.get(owner_uid, ()):
             return
@@ -68,9 +67,9 @@ class MissingPods:
             await self._own.label(found.ref, names.LABEL_CLUSTER_NAME, value)
 
     async def give_labels_back(self, group: Manifest) -> None:
-        """Give workers that only look gone their label back: they are the group's, by its uid.
+        """Restore the label of workers that vanished but exist: by uid they are the group's.
 
-        Without it one would work on unseen, beside the one that was made in its place.
+        Without it such a worker would keep working unseen, alongside its replacement.
         """
         of, _ = parsed_group(group)
         value = names.label_value(of.cluster)
@@ -78,7 +77,7 @@ class MissingPods:
         if vanished is None:
             return
         while vanished:
-            # The first stays first, whoever vanishes meanwhile.
+            # Workers that vanish meanwhile are appended, so the first stays first.
             with suppress(NotFound, Replaced, CreateRejected, ChangeDenied):
                 await self._own.label(vanished[0], names.LABEL_CLUSTER_NAME, value)
             del vanished[0]

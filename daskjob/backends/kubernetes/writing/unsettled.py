@@ -1,20 +1,20 @@
-"""Creations of unknown outcome, which are settled before the next pass over their object.
+"""Creates of unknown outcome, which are settled before the next pass over their object.
 
-A pass that decides by a cache from before our own writes makes them a second time: twice the
-workers, a second verdict. Other controllers remember the resourceVersion of each write and wait
-for their watch to reach it. Here the answer to a write enters the cache before the writer goes on,
-and the cache never takes anything older back, deletions included: once a write was answered, the
-cache shows it or something newer, and there is no version left to wait for.
+A pass that decides from a cache older than our own writes would repeat them: twice the workers, a
+second verdict. Other controllers remember the resourceVersion of each write and wait for their
+watch to reach it. Here the response to a write updates the cache before the writer continues, and
+the cache never accepts anything older, deletions included: once a write was answered, the cache
+shows it or something newer, and there is no version to wait for.
 
-What is left is a write that was not answered: the connection broke after it was sent, or the
-server timed out inside. It may have happened, may not, and may be about to.
+What remains are writes without a response: the connection broke after the request was sent, or the
+server timed out internally. The write may have happened, or not, or may still happen.
 
-- **A patch or a deletion** needs no settling. The next pass decides it again, from the same state,
-  and doing so twice does it once.
-- **A creation** does: for a worker the next pass would think of another name. A GET cannot settle
-  it, since one that finds nothing only says "not yet". To create it again under the same name
-  does: either it is made now, or the name is taken, and a look tells by whom. Until that is known
-  no pass may run. It is never given up by time alone.
+- **A patch or a delete** needs no settling. The next pass decides it again from the same state, and
+  both are idempotent.
+- **A create** does: for a worker, the next pass would choose another name. A GET cannot settle it,
+  since a 404 only means "not yet". Creating it again under the same name does: either it is created
+  now, or the name is taken, and a GET shows by which object. Until then no pass may run. It is
+  never given up because of its age alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from daskjob.core.manifests import Key, Manifest, controller_uid, object_ref
 
 
 class UnsettledCreates:
-    """Creations of each key of which nobody knows whether they happened; nearly always none."""
+    """Creates of unknown outcome by key; nearly always none."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -34,12 +34,12 @@ class UnsettledCreates:
         self._unsettled: defaultdict[Key, dict[tuple[str, str], Manifest]] = defaultdict(dict)
 
     def lost(self, owner: Key, manifest: Manifest) -> None:
-        """Note a creation of which nobody knows whether it happened."""
+        """Record a create of unknown outcome."""
         ref = object_ref(manifest)
         self._unsettled[owner][ref.kind, ref.name] = manifest
 
     def settled(self, owner: Key, manifest: Manifest) -> None:
-        """Note that it is known now what became of a creation."""
+        """Discard a create whose outcome is known now."""
         ref = object_ref(manifest)
         if owner in self._unsettled:
             self._unsettled[owner].pop((ref.kind, ref.name), None)
@@ -47,9 +47,9 @@ class UnsettledCreates:
                 del self._unsettled[owner]
 
     def unsettled(self, owner: Key) -> list[Manifest]:
-        """Return the creations to repeat, under their own names, before a pass may run.
+        """Return the creates to repeat, under the same names, before a pass may run.
 
-        One that the cache shows by now has happened.
+        Creates that the cache shows by now are settled.
         """
         for manifest in list(self._unsettled.get(owner, {}).values()):
             if self._has_come(manifest):
@@ -57,7 +57,7 @@ class UnsettledCreates:
         return list(self._unsettled.get(owner, {}).values())
 
     def forget(self, owner: Key) -> None:
-        """Let go of an object that is gone: what was made for it goes too."""
+        """Discard the creates for an object that is gone: its dependents are deleted with it."""
         self._unsettled.pop(owner, None)
 
     def _has_come(self, manifest: Manifest) -> bool:

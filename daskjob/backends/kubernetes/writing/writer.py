@@ -1,7 +1,7 @@
-"""What passes write to the API server, and what becomes of it that they must know: refusals.
+"""Writes of passes to the API server, and the rejections that passes must see.
 
-An object that is gone, or another one under its name, is left alone without a word: the next pass
-sees that. What the server says no to is remembered for the object that asked.
+A write to an object that is gone or has another uid is skipped silently: the next pass sees that.
+Rejections are recorded for the object of the pass.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.backends.kubernetes.watching.items import Item
 from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.backends.kubernetes.writing.events import event_manifest
-from daskjob.backends.kubernetes.writing.told_events import ToldEvents
+from daskjob.backends.kubernetes.writing.recent_events import RecentEvents
 from daskjob.backends.rejections import Rejections
 from daskjob.core import names
 from daskjob.core.decision import Event, Patch
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Writer:
-    """Writes for passes; ``on_rejected`` hears the key of each object that was told no."""
+    """Writes for passes; calls ``on_rejected`` with the key of the pass of each rejected object."""
 
     def __init__(
         self,
@@ -43,33 +43,33 @@ class Writer:
     ) -> None:
         self.api = CachedApi(api, cache)
         self.rejections = Rejections(clock)
-        #: Apart, since a pass looks at the refusals of all that its object owns.
+        #: Separate, since a pass also looks at the rejections for its object's dependents.
         self.rejected_statuses = Rejections(clock)
         self._api = api
         self._cache = cache
         self._on_rejected = on_rejected
         self._background = background
         self._clock = clock
-        #: The Events that were told of late.
-        self.told = ToldEvents()
+        #: The Events that were emitted recently.
+        self.recent_events = RecentEvents()
 
     def forget(self, key: Key) -> None:
-        """Let go of an object that is gone."""
+        """Discard the records of an object that is gone."""
         self.rejections.forget(key)
         self.rejected_statuses.forget(key)
         self.api.unsettled.forget(key)
 
     def status_rejection(self, key: Key) -> Rejection | None:
-        """Return why an object's status could not be written; ``None``: it could."""
+        """Return the rejection of an object's status; ``None`` if there is none."""
         return next(iter(self.rejected_statuses.of([key]).values()), None)
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
-        """Create an object; one of this name with the same controller is success.
+        """Create an object; if one of this name has the same controller, that is success.
 
         Raises
         ------
-        Refused
-            The server said no to the object, or its name is taken.
+        CreateRejected
+            The server rejected the object, or its name is taken.
         """
         ref = object_ref(manifest)
         try:
@@ -82,69 +82,70 @@ class Writer:
             self._on_rejected(owner)
             raise
         except NotFound:
-            # The namespace is gone, and the object that this was for.
+            # The namespace is gone, and with it the owner.
             return
         self.rejections.succeeded(owner, ref)
 
     async def _accept(self, manifest: Manifest) -> None:
-        """Judge the object that has our object's name (design §4.2)."""
+        """Accept the existing object of this name, or raise (design §4.2)."""
         ref = object_ref(manifest)
         found = await self.api.look(ref)
         if found is None:
-            raise CreateRejected(RejectionKind.TERMINATING, str(ref), "the old one went just now")
+            message = "the previous object of this name was deleted just now"
+            raise CreateRejected(RejectionKind.TERMINATING, str(ref), message)
         if found.deleting:
-            raise CreateRejected(RejectionKind.TERMINATING, str(ref), "the old one is still going")
+            message = "the previous object of this name is still being deleted"
+            raise CreateRejected(RejectionKind.TERMINATING, str(ref), message)
         if found.owner_uid and found.owner_uid == controller_uid(manifest):
             await self._label(found, manifest)
             return
         if found.owner_uid and self._is_no_more(found):
-            raise CreateRejected(
-                RejectionKind.TERMINATING, str(ref), "its owner is gone, it is going too"
-            )
+            message = "the existing object has lost its owner and will be deleted"
+            raise CreateRejected(RejectionKind.TERMINATING, str(ref), message)
         raise CreateRejected(
             RejectionKind.CONFLICT, str(ref), f"{ref} already exists and is not the job's"
         )
 
     async def _label(self, found: Item, manifest: Manifest) -> None:
-        """Give an object of ours its label back, without which no watch shows it."""
+        """Restore the label of our object, without which no watch shows it."""
         label = (manifest["metadata"].get("labels") or {}).get(names.LABEL_CLUSTER_NAME)
         if label and not found.cluster:
             await self.api.label(found.ref, names.LABEL_CLUSTER_NAME, label)
 
     def _is_no_more(self, found: Item) -> bool:
-        """Say whether an object's owner, one of our kinds, exists no more."""
+        """Return whether an object's owner is of our kinds and no longer exists."""
         kinds = {str(kind) for kind in names.Kind}
         return found.owner_kind in kinds and self._cache.of_uid(found.owner_uid) is None
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object and what it owns; one that is gone, or another one, is left alone."""
+        """Delete an object and its dependents; do nothing if it is gone or has another uid."""
         try:
             await self.api.delete(ref)
         except (NotFound, Replaced):
             return
 
     async def stop(self, ref: ObjectRef) -> None:
-        """Stop a pod so that its log stays: its deadline is now."""
+        """Stop a pod but keep its log, by a deadline that has passed."""
         await self.patch(Patch(ref, {"spec": {"activeDeadlineSeconds": 1}}))
 
     async def patch(self, patch: Patch) -> None:
-        """Merge a patch into an object; one that is gone, or another one, is left alone."""
+        """Merge a patch into an object; do nothing if it is gone or has another uid."""
         try:
             await self.api.patch(patch.ref, patch.body)
         except (NotFound, Replaced):
             return
         except Conflict:
-            # What is only for the object as it was seen: its change calls for another pass.
+            # Only for the version that was observed: the newer one has woken another pass.
             if "resourceVersion" not in metadata(patch.body):
                 raise
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Write the whole status of an object; one that is gone is left alone.
+        """Write the whole status of an object; do nothing if it is gone.
 
         Raises
         ------
         StatusRejected
-            The server said no to what it says.
+            The server rejected the status.
         """
         key = Key(ref.kind, ref.namespace, ref.name)
         try:
@@ -158,15 +159,15 @@ class Writer:
         self.rejected_statuses.succeeded(key, ref)
 
     def _report_rejected(self, key: Key, error: StatusRejected) -> None:
-        """Say in the log what cannot be said on the object: its status is what was refused."""
+        """Log a rejected status: the status itself cannot show it."""
         rejection = self.status_rejection(key)
         if rejection is not None:
             wait = (next_status_try(rejection) - rejection.last_at).total_seconds()
-            words = "its status was refused: %s; it stays as it is, trying again in %.0f s"
-            logger.warning(words, error.words, wait, extra={"key": key})
+            message = "its status was rejected and stays as it was: %s; trying again in %.0f s"
+            logger.warning(message, error.message, wait, extra={"key": key})
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
-        """Tell events of an object, each once in a while; nobody waits for that."""
-        for event in self.told.news(ref.uid, events):
-            told = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
-            self._background(self._api.tell(told))
+        """Emit Events on an object in the background, skipping recent duplicates."""
+        for event in self.recent_events.record_new(ref.uid, events):
+            manifest = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
+            self._background(self._api.emit(manifest))
