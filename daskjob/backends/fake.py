@@ -98,17 +98,17 @@ class FakeBackend(InMemoryBackend):
         with _Write(self, f"status {ref.kind}/{ref.name}"):
             await super().write_status(ref, status)
 
-    async def ask_to_retire(self, retire: Retire) -> Manifest | None:
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Confirm the retirement, if the test wants it."""
         self.writes.append("retire " + " ".join(sorted(retire.addresses)))
         confirmed = retire.addresses if self.retires else ()
         self._retired.update(confirmed)
-        return {"retired": list(confirmed)}
+        self.retired(group, retire, {"retired": list(confirmed)})
 
-    async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
-        """Return the report that the test has set."""
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:  # noqa: ARG002
+        """Collect the report that the test has set."""
         self.writes.append(f"report {scheduler.ref.name}")
-        return self.report
+        self.collected(scheduler, self.report)
 
     def forget(self) -> None:
         """Lose everything that a crash of the operator would lose."""
@@ -262,9 +262,14 @@ class FakeBackend(InMemoryBackend):
         """Have a pod's main container crash, and its kubelet restart it."""
         facts = pod_facts(self._fresh(pod))
         restarts = (facts.main.restarts if facts.main else 0) + 1
+        ended = {
+            "exitCode": code,
+            "reason": "Error" if code else "Completed",
+            "containerID": facts.main.container_id if facts.main else "",
+        }
         self.start(pod, ready=ready)
         fresh = self._fresh(pod)
-        last = {"terminated": {"exitCode": code, "reason": "Error"}}
+        last = {"terminated": ended}
         statuses = [
             {**status, "restartCount": restarts, "lastState": last}
             for status in fresh["status"]["containerStatuses"]

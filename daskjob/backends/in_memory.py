@@ -188,25 +188,23 @@ class InMemoryBackend:
 
     async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler of a group's cluster to move its workers' data away."""
-        answer = await self.ask_to_retire(retire)
-        self.retirements[group.uid] = retirement_from(answer, retire.addresses, self.clock())
-        self.changed()
+        raise NotImplementedError
 
-    async def ask_to_retire(self, retire: Retire) -> Manifest | None:
-        """Return the scheduler's answer; ``None``: there is no scheduler, or it does not answer."""
-        del retire
-        return None
+    def retired(self, group: ObjectRef, retire: Retire, answer: Manifest | None) -> None:
+        """Record a scheduler's answer to ``retire``; ``None``: there was none."""
+        if self.store.found(group) is not None:
+            found = retirement_from(answer, retire.addresses, self.clock())
+            self.retirements[group.uid] = found
+            self.changed()
 
     async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
         """Ask the agent of a job's scheduler for its report."""
-        del job
-        self.reports[scheduler.ref.uid] = CollectedReport(await self.ask_for_report(scheduler))
-        self.changed()
+        raise NotImplementedError
 
-    async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
-        """Return the agent's report; ``None``: there is no agent, or it does not answer."""
-        del scheduler
-        return None
+    def collected(self, scheduler: PodFacts, report: Manifest | None) -> None:
+        """Record the report of a scheduler; ``None``: there was none."""
+        self.reports[scheduler.ref.uid] = CollectedReport(report)
+        self.changed()
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
         """Write the whole status of an object."""

@@ -83,6 +83,18 @@ class JobView:
         return self.observed.scheduler if self.cluster else None
 
     @property
+    def scheduler_was_shut_down(self) -> bool:
+        """Whether the attempt's scheduler was shut down on purpose: ``client.shutdown()``.
+
+        It exited with 0 by itself. The status remembers it: of a pod, only the last restart is
+        known. A scheduler that its restart policy starts again knows none of the attempt's tasks.
+        """
+        if self.status.scheduler_was_shut_down:
+            return True
+        known = self.status.scheduler_identity
+        return bool(known and self.scheduler and self.scheduler.exited_with_0(known))
+
+    @property
     def workers(self) -> tuple[PodFacts, ...]:
         """The worker pods of the current attempt's cluster."""
         return self.observed.workers if self.cluster else ()

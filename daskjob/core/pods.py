@@ -53,6 +53,7 @@ class ContainerFacts:
     last_exit_code: int | None = None
     last_reason: str = ""
     last_message: str = ""
+    last_container_id: str = ""
 
     @property
     def terminated(self) -> bool:
@@ -177,6 +178,26 @@ class PodFacts:
         container = self.main.container_id if self.main else ""
         return f"{self.ref.uid}/{container}"
 
+    def exited_with_0(self, identity: str) -> bool:
+        """Return whether the run of its main container that had this identity exited with 0.
+
+        It does not count if Kubernetes or daskjob stopped the pod: most programs that handle
+        SIGTERM exit with 0.
+        """
+        main = self.main
+        if main is None or not self.last_exited_with_0:
+            return False
+        container = main.container_id if main.terminated else main.last_container_id
+        return f"{self.ref.uid}/{container}" == identity
+
+    @property
+    def last_exited_with_0(self) -> bool:
+        """Whether the last run of its main container that ended exited with 0 by itself."""
+        if self.main is None or self.stop_reason:
+            return False
+        code = self.main.exit_code if self.main.terminated else self.main.last_exit_code
+        return code == 0
+
     @property
     def stop_reason(self) -> str:
         """Why Kubernetes or daskjob stopped the pod; empty if neither did."""
@@ -286,6 +307,7 @@ def _containers(status: Manifest, key: str) -> Iterator[ContainerFacts]:
             last_exit_code=integer(last.get("exitCode")),
             last_reason=str(last.get("reason") or ""),
             last_message=str(last.get("message") or ""),
+            last_container_id=str(last.get("containerID") or ""),
         )
 
 

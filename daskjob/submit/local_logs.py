@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,9 @@ def printed(folder: RunFolder, path: Path, *, follow: bool, tail: int | None) ->
         while True:
             # Checked before the last read, so that everything written until the end is read.
             ended = not follow or _is_over(folder, path)
+            if path.stat().st_size < log.tell():
+                # It was shortened; what was left of it has been printed, all but the last moments.
+                log.seek(0, os.SEEK_END)
             while data := log.read(CHUNK_BYTES):
                 yield LogChunk(path.stem, data)
             if ended:

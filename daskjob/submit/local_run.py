@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,12 +67,18 @@ class ForegroundJob:
         return await self._run.run()
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the log, and keep of this and earlier runs what the limits allow."""
         self._log.close()
+        self._run.tidy()
 
 
-def foreground_job(manifest: Manifest) -> ForegroundJob:
+def foreground_job(
+    manifest: Manifest, *, variables: Mapping[str, str] | None = None
+) -> ForegroundJob:
     """Return the job of a manifest, ready to run in this folder and with this environment.
+
+    ``variables`` are the values of environment variables that the manifest only names: they may
+    be secrets, and the manifest is kept on disk.
 
     Raises
     ------
@@ -81,7 +88,10 @@ def foreground_job(manifest: Manifest) -> ForegroundJob:
         A job of this name is running on this machine.
     """
     root, cwd = state_root(), Path.cwd()
-    return ForegroundJob(prepare_run(manifest, root=root, cwd=cwd, environment=os.environ))
+    run = prepare_run(
+        manifest, root=root, cwd=cwd, environment=os.environ, variables=variables or {}
+    )
+    return ForegroundJob(run)
 
 
 class LogTail:
@@ -94,20 +104,20 @@ class LogTail:
     def read(self, path: Path) -> bytes:
         """Return what was appended since the last call, at most one chunk."""
         if path != self._path:
-            rest = self._rest()
+            if rest := self._chunk():
+                # The previous log comes first, to its end.
+                return rest
             self.close()
             self._path = path
-            if rest:
-                return rest
         if self._file is None:
             try:
                 self._file = path.open("rb")
             except OSError:
                 return b""
-        return self._file.read(CHUNK_BYTES)
+        return self._chunk()
 
-    def _rest(self) -> bytes:
-        return self._file.read() if self._file is not None else b""
+    def _chunk(self) -> bytes:
+        return self._file.read(CHUNK_BYTES) if self._file is not None else b""
 
     def close(self) -> None:
         """Close the file."""

@@ -31,7 +31,8 @@ class ScriptOptions:
     name: str = ""
     retries: int = 0
     timeout_seconds: int | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    #: ``None``: the place has the value, which is not part of the manifest.
+    env: Mapping[str, str | None] = field(default_factory=dict)
     #: PYTHONPATH of the workers, and of the scheduler, which unpickles graphs: the script's folder,
     #: which Python itself adds for the script.
     python_path: str = ""
@@ -49,7 +50,7 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     """
     generated = {"generateName": names.generated_prefix(label)}
     metadata = {"name": options.name} if options.name else generated
-    env = [{"name": name, "value": _literal(value)} for name, value in options.env.items()]
+    env = [variable(name, value) for name, value in options.env.items()]
     path = []
     if options.python_path and "PYTHONPATH" not in options.env:
         path = [{"name": "PYTHONPATH", "value": _literal(options.python_path)}]
@@ -96,6 +97,11 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
         "metadata": metadata,
         "spec": spec,
     }
+
+
+def variable(name: str, value: str | None) -> Manifest:
+    """Return an environment variable of a container; without a value, only its name."""
+    return {"name": name} if value is None else {"name": name, "value": _literal(value)}
 
 
 def _literal(text: str) -> str:

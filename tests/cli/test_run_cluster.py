@@ -426,3 +426,50 @@ try:
 except OSError:
     pass
 """
+
+
+# client.shutdown()
+
+
+def test_script_that_shuts_its_cluster_down_and_goes_on_ends_with_its_own_code(
+    daskjob: Daskjob,
+) -> None:
+    script = daskjob.script(
+        "import sys, time\n"
+        "from distributed import Client\n"
+        "client = Client()\n"
+        "client.submit(time.sleep, 1.5).result()\n"
+        "client.shutdown()\n"
+        "time.sleep(4)\n"
+        "print('written')\n"
+        "sys.exit(3)\n"
+    )
+    done = daskjob("run", "-w", 1, "--name", "shuts", script)
+    assert (done.code, done.text) == (3, "written\n")
+    status = daskjob.status()
+    assert status["attempts"][0]["reason"] == "ExitCode"
+    assert status["progress"]["total"] == 1
+    events = daskjob.log("shuts-runner").parents[1].joinpath("events.jsonl").read_text()
+    for text in (events, done.err):
+        assert "SchedulerLost" not in text
+        assert "exits with code 0" not in text
+
+
+def test_script_that_runs_no_tasks_is_reported_as_such(daskjob: Daskjob) -> None:
+    done = daskjob("run", "-w", 1, daskjob.script("import time; time.sleep(3)"))
+    assert done.code == 0
+    assert "ran no tasks" in done.err
+
+
+def test_script_may_use_the_restarted_cluster_after_a_shutdown(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "from distributed import Client\n"
+        "client = Client()\n"
+        "print(client.submit(sum, [1, 2]).result())\n"
+        "client.shutdown()\n"
+        "client = Client(timeout=60)\n"
+        "print(client.submit(sum, [3, 4]).result())\n"
+    )
+    done = daskjob("run", "-w", 1, script)
+    assert (done.code, done.text) == (0, "3\n7\n"), done.err
+    assert len(daskjob.status()["attempts"]) == 1

@@ -304,3 +304,50 @@ def test_pid_1_of_the_terminal_is_left_alone(daskjob: Daskjob) -> None:
     before = os.getpgrp()
     assert ended_with(daskjob.run(daskjob.script("import os; print(os.getpgrp())")), 0)
     assert os.getpgrp() == before
+
+
+# Workers that are being retired
+
+#: A group shrinks to 1 while the remaining worker holds the GIL: its scheduler cannot move data to
+#: it, so that the retirement of the other worker takes its whole time, a minute.
+RETIRES = """\
+import ctypes, time
+from distributed import Client, wait
+
+def busy(_):
+    time.sleep(0.2)
+
+def hold():
+    ctypes.PyDLL(None).sleep(120)
+
+client = Client()
+wait(client.map(busy, range(60)))
+client.wait_for_workers(2)
+workers = list(client.scheduler_info()["workers"])
+data = [client.submit(bytes, 100 + n, workers=[w]) for n, w in enumerate(workers)]
+wait(data)
+held = client.submit(hold, workers=workers[:1])
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_second_ctrl_c_ends_the_run_within_5_s_while_a_worker_is_being_retired(
+    daskjob: Daskjob,
+) -> None:
+    manifest = job(RETIRES, cluster={})
+    worker = manifest["spec"]["cluster"]["spec"]["worker"]
+    worker["autoscaling"] = {"minimum": 1, "maximum": 2, "scaleDownDelaySeconds": 1}
+    process = daskjob.start("run", daskjob.manifest(manifest))
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    log = daskjob.log("job-scheduler")
+    wait_until(lambda: "Retire worker" in log.read_text(), 30, log.read_text)
+    process.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    done = finish(process, timeout=90)
+    assert done.code == 123
+    assert time.monotonic() - asked < 5
+    assert daskjob.status()["reason"] == "Cancelled"

@@ -179,6 +179,54 @@ def test_env_option_sets_and_passes_on_variables(daskjob: Daskjob) -> None:
     assert done.text == "$(B)=1 two\n"
 
 
+def test_values_of_the_env_option_are_not_kept_on_disk(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "import os\n"
+        "from distributed import Client\n"
+        "with Client() as client:\n"
+        "    assert client.submit(os.environ.get, 'A').result() == os.environ['A']\n"
+        "print(len(os.environ['A']), len(os.environ['B']))\n"
+    )
+    words = ("-e", "A=secret-of-a", "-e", "B", "--name", "quiet")
+    done = daskjob("run", "-w", 1, *words, script, env={"B": "secret-of-b"})
+    assert done.text == "11 11\n", done.err
+    manifest = job(["python", "-c", "import os; print(len(os.environ['A']))"], name="manifest")
+    done = daskjob("run", "-e", "A=secret-of-a", daskjob.manifest(manifest))
+    assert done.text == "11\n", done.err
+    for path in daskjob.state.rglob("*"):
+        assert not path.is_file() or b"secret-of" not in path.read_bytes(), path
+    runner = daskjob.job("quiet")["spec"]["job"]["spec"]["containers"][0]
+    assert runner["env"] == [{"name": "A"}, {"name": "B"}]
+
+
+WRITES = """\
+import glob, os, sys, time
+from distributed import Client
+
+def write():
+    for _ in range(66):
+        os.write(1, b"x" * 1023 * 1024 + b"\\n" * 1024)
+
+write()
+with Client() as client:
+    client.run(write)
+    (log,) = glob.glob(os.environ["DASKJOB_STATE_DIR"] + "/*/logs/*-worker-*.log")
+    give_up = time.monotonic() + 60
+    while os.path.getsize(log) > 64 * 1024**2 and time.monotonic() < give_up:
+        time.sleep(0.1)
+    sys.exit(os.path.getsize(log) > 64 * 1024**2)
+"""
+
+
+def test_logs_above_64_mib_are_shortened_and_the_scripts_output_is_whole(daskjob: Daskjob) -> None:
+    done = daskjob("run", "-w", 1, "--name", "writes", daskjob.script(WRITES))
+    assert done.code == 0, done.err
+    assert len(done.out) == 66 * 1024**2
+    for log in (daskjob.log("writes-runner"), *daskjob.state.glob("*/logs/*-worker-*.log")):
+        assert log.stat().st_size < 20 * 1024**2
+        assert b"bytes of this log were left out here" in log.read_bytes()
+
+
 def test_relative_script_and_module_beside_it_are_found(daskjob: Daskjob) -> None:
     daskjob.script("VALUE = 42", "beside.py")
     daskjob.script("import beside\nprint(beside.VALUE, __file__)", "main.py")

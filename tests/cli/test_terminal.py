@@ -157,3 +157,39 @@ def test_script_sees_that_its_output_is_not_a_terminal(daskjob: Daskjob) -> None
     )
     script = daskjob.script("import sys\nprint(sys.stdout.isatty())")
     assert daskjob.run(script).out == done.stdout
+
+
+BAR = """\
+import pathlib, sys, time
+
+def until(name):
+    while not pathlib.Path(name).exists():
+        time.sleep(0.02)
+
+sys.stderr.write("\\r 10% of it")
+sys.stderr.flush()
+until("two")
+sys.stderr.write("\\r\\x1b[32m 20% of it\\x1b[0m")
+sys.stderr.flush()
+until("three")
+sys.stderr.write("\\r 30% of it\\r")
+sys.stderr.flush()
+until("prompt")
+print("\\ngo on? ", end="", flush=True)
+until("end")
+print("yes")
+"""
+
+
+def test_a_progress_bar_and_a_prompt_show_before_their_line_is_complete(daskjob: Daskjob) -> None:
+    with terminal(daskjob, "run", "-w", 0, daskjob.script(BAR)) as screen:
+        for text, then in (
+            (b" 10% of it", "two"),
+            (b" 20% of it", "three"),
+            (b" 30% of it", "prompt"),
+            (b"go on? ", "end"),
+        ):
+            screen.wait_for(text)
+            (daskjob.work / then).touch()
+        assert screen.end() == 0
+    assert b"go on? yes\r\n" in screen.seen

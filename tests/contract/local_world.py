@@ -152,8 +152,10 @@ class LocalWorld:
         await until(true, PATIENCE_SECONDS)
 
     async def moment(self) -> None:
-        """Wait until every pod has started or ended."""
-        await self.until(lambda: all(_at_rest(pod) for pod in self._pods()))
+        """Wait until every pod has started or ended and no answer is pending."""
+        await self.until(
+            lambda: not self._local.is_asking and all(_at_rest(pod) for pod in self._pods())
+        )
 
     async def close(self) -> None:
         """Release the ports and the folder; the processes ended with their event loop."""

@@ -106,3 +106,132 @@ def test_a_scheduler_that_never_answered_cannot_be_lost() -> None:
     assert story.status.attempt == 1
     assert len(story.status.attempts) == 1
     assert story.writes.count("create Pod/sums-scheduler") == 3
+
+
+# A scheduler that was shut down on purpose
+
+
+def shut_down(story: Story, how: str) -> None:
+    """Let the scheduler exit with 0 by itself, as after ``client.shutdown()``."""
+    world, scheduler = story.world, story.scheduler()
+    if how == "started again":
+        world.restart(scheduler, 0, ready=True)
+    elif how == "starting again":
+        world.restart(scheduler, 0)
+    elif how == "ended":
+        world.exit(scheduler, 0)
+    story.settle()
+
+
+SHUTDOWNS = pytest.mark.parametrize("how", ["started again", "starting again", "ended"])
+
+
+@SHUTDOWNS
+@pytest.mark.parametrize("code", [0, 3])
+def test_after_a_shutdown_the_runners_own_end_decides(how: str, code: int) -> None:
+    story = running(backoffLimit=0)
+    shut_down(story, how)
+    assert (story.word, story.status.attempt) == ("Running", 0)
+    story.after(600)
+    story.end_runner(code)
+    assert story.word == ("Failed" if code else "Successful")
+    assert story.status.exit_code == code
+    assert story.status.attempts[0].reason == ("ExitCode" if code else "Completed")
+    assert "SchedulerFailed" not in story.event_reasons()
+
+
+def test_a_shutdown_is_remembered_when_the_restarted_scheduler_fails() -> None:
+    story = running()
+    shut_down(story, "started again")
+    story.world.restart(story.scheduler(), 137, ready=True)
+    story.settle()
+    story.world.lose(story.scheduler())
+    story.settle()
+    assert (story.word, story.status.attempt) == ("Running", 0)
+    story.end_runner(0)
+    assert story.word == "Successful"
+
+
+def test_a_shutdown_is_reported_without_a_problem() -> None:
+    story = running()
+    shut_down(story, "ended")
+    for worker in story.workers():
+        story.world.restart(worker, 0)
+    story.after(60)
+    assert story.condition("SchedulerReady") == (False, "ShutDown")
+    assert story.condition("WorkersReady") == (False, "ShutDown")
+    assert (story.status.reason, story.status.message) == ("", "")
+    cluster = story.status_of("DaskCluster")
+    (ready,) = [c for c in cluster["conditions"] if c["type"] == "SchedulerReady"]
+    assert (ready["reason"], ready["status"]) == ("ShutDown", "False")
+    assert story.event_reasons() == ["Started"]
+
+
+def test_a_scheduler_that_was_started_again_is_reported_as_such_and_keeps_the_identity() -> None:
+    story = running()
+    before = story.status.scheduler_identity
+    shut_down(story, "started again")
+    story.after(60)
+    assert story.condition("SchedulerReady") == (True, "AnswersAgain")
+    assert story.status.scheduler_identity == before
+
+
+@SHUTDOWNS
+def test_progress_and_report_stay_those_from_before_the_shutdown(how: str) -> None:
+    story = running()
+    story.world.schedulers_answer(total=2, done=1)
+    story.settle()
+    story.world.schedulers_answer(total=4, done=4)
+    shut_down(story, how)
+    story.world.schedulers_answer(total=0)
+    story.after(60)
+    story.world.report = {"tasks": 0}
+    story.end_runner(0)
+    progress = story.status.progress
+    assert progress is not None
+    assert (progress.total, progress.done) == (4, 4)
+    assert story.status.report is None
+    assert not any(write.startswith("report ") for write in story.writes)
+
+
+def test_after_a_shutdown_no_stall_is_looked_for() -> None:
+    story = running(stallDeadlineSeconds=60, stallAction="Fail")
+    story.world.schedulers_answer(total=2, done=2)
+    shut_down(story, "started again")
+    story.world.schedulers_answer(total=0)
+    story.after(600)
+    assert story.word == "Running"
+
+
+def test_workers_that_end_again_and_again_after_a_shutdown_do_not_end_the_attempt() -> None:
+    story = running()
+    shut_down(story, "ended")
+    for _ in range(6):
+        for worker in story.workers():
+            story.world.restart(worker, 1)
+        story.settle()
+    assert (story.word, story.status.attempt) == ("Running", 0)
+
+
+@pytest.mark.parametrize("how", ["deleted", "evicted"])
+def test_a_scheduler_that_exits_with_0_when_it_is_stopped_is_lost(how: str) -> None:
+    story = running()
+    if how == "deleted":
+        story.world.store.delete(object_ref(story.scheduler()))
+        story.world.exit(story.scheduler(), 0)
+    else:
+        story.world.exit(story.scheduler(), 0, pod_reason="Evicted")
+    story.settle()
+    assert story.status.attempts[0].reason == "SchedulerLost"
+
+
+def test_the_next_attempt_can_lose_its_scheduler() -> None:
+    story = running(backoffLimit=1)
+    shut_down(story, "started again")
+    story.end_runner(1)
+    story.kubelet()
+    story.after(10)
+    story.bring_up()
+    assert (story.word, story.status.attempt) == ("Running", 1)
+    lose(story, "gone")
+    assert story.status.attempts[-1].reason == "SchedulerLost"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from daskjob.backends.local import state
 from daskjob.backends.local.state import (
     RunFolder,
     find_folder,
@@ -131,18 +135,110 @@ def test_partially_written_event_is_skipped(tmp_path: Path) -> None:
     assert folder.events() == [{"reason": "Started"}]
 
 
-def test_scratch_of_a_killed_run_is_removed_and_no_foreign_folder(tmp_path: Path) -> None:
+def test_half_a_line_does_not_spoil_the_events_after_it(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    with (folder.path / "events.jsonl").open("ab") as file:
+        file.write(b'{"reason": "Started"}\n{"reason": "Cu\xc3')
+    folder.append_event({"reason": "Completed"})
+    assert folder.events() == [{"reason": "Started"}, {"reason": "Completed"}]
+    with (folder.path / "events.jsonl").open("ab") as file:
+        file.write(b'{"reason": "Cut{"reason": "Two"}\n{"reason": "Last"}\n')
+    assert [event["reason"] for event in folder.events()] == ["Started", "Completed", "Last"]
+
+
+def test_scratch_of_a_killed_run_is_removed_and_no_foreign_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = made(tmp_path / "state")
-    ours, other = tmp_path / "daskjob-sums-x", tmp_path / "home"
-    for path in (ours, other):
-        path.mkdir()
+    temporary, home = tmp_path / "tmp", tmp_path / "home"
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    ours = temporary / "daskjob-sums-x"
+    others = [temporary / "other", home / "daskjob-project", ours / "daskjob-below"]
+    link = temporary / "daskjob-link"
+    for path in (*others, ours):
+        path.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(home)
+    for path in (*others, link, temporary / ".." / "home" / "daskjob-project"):
+        folder.remember_scratch(path)
+        folder.job()
+        assert all(other.exists() for other in others)
     folder.remember_scratch(ours)
-    folder.job()
-    assert not ours.exists()
-    folder.remember_scratch(other)
     folder.remove()
-    assert other.exists()
+    assert not ours.exists()
     assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("word", ["Running", "Failed"])
+def test_processes_of_a_killed_run_are_killed_before_its_folder_is_removed(
+    tmp_path: Path, word: str
+) -> None:
+    uid = str(uuid.uuid4())
+    folder = new_folder(tmp_path, "sums", uid)
+    job = manifest()
+    job["metadata"]["uid"] = uid
+    # Also of one whose status was final already, while its cluster was being removed.
+    job["status"]["jobStatus"] = word
+    folder.write_job(job)
+    folder.remember_scratch(Path(tempfile.gettempdir(), f"daskjob-{uid}"))
+    command = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
+    environment = {"DASKJOB_PROCESS": f"{run_marker(uid)}/pod+runner"}
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.PIPE
+    ) as left:
+        assert left.stdout is not None
+        assert left.stdout.readline() == b"up\n"
+        folder.remove()
+        assert left.wait(10) == -signal.SIGKILL
+    assert not folder.path.exists()
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Where the state of a user without a home directory is expected."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("DASKJOB_STATE_DIR", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    state._temporary_home.cache_clear()
+    yield tmp_path / f"daskjob-{os.getuid()}"
+    state._temporary_home.cache_clear()
+
+
+def test_state_without_a_home_directory_is_writable_by_its_owner_only(homeless: Path) -> None:
+    root = state_root()
+    assert root == homeless / "daskjob" / "jobs"
+    assert homeless.stat().st_mode & 0o777 == 0o700
+    state._temporary_home.cache_clear()
+    homeless.chmod(0o755)
+    assert state_root() == root
+    assert homeless.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("how", ["symlink", "file", "writable by others", "another user's"])
+def test_state_is_elsewhere_where_its_temporary_folder_is_taken(
+    homeless: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "symlink":
+        (tmp_path / "theirs").mkdir()
+        homeless.symlink_to(tmp_path / "theirs")
+    elif how == "file":
+        homeless.touch()
+    elif how == "writable by others":
+        homeless.mkdir()
+        homeless.chmod(0o777)
+    else:
+        homeless.mkdir()
+        uid = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: uid + 1)
+        homeless.rename(tmp_path / f"daskjob-{uid + 1}")
+    root = state_root()
+    assert root.parents[1].name.startswith("daskjob-state-")
+    assert root.parents[1].stat().st_mode & 0o777 == 0o700
+    assert state_root() == root
 
 
 def test_state_directory_follows_the_environment(

@@ -285,3 +285,29 @@ def test_deleting_a_job_while_the_operator_is_down_removes_everything(
         until_only(kubectl)
     finally:
         operator.start()
+
+
+SHUTS_DOWN = """
+import time
+from distributed import Client
+client = Client()
+client.submit(time.sleep, 4).result()
+client.shutdown()
+time.sleep(15)
+print("written")
+raise SystemExit(3)
+"""
+
+
+def test_job_that_shuts_its_cluster_down_and_goes_on_ends_with_its_own_exit_code(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    apply(python_job(image, SHUTS_DOWN, workers=1, dask=True, backoffLimit=0))
+    done = wait_for("daskjob", "sums", ended, seconds=150)
+    status = done["status"]
+    assert (status["jobStatus"], status["exitCode"]) == ("Failed", 3)
+    assert [attempt["reason"] for attempt in status["attempts"]] == ["ExitCode"]
+    assert kubectl("logs", "sums-runner").strip().endswith("written")
+    assert condition(done, "SchedulerReady")["reason"] in ("ShutDown", "AnswersAgain")
+    events = [event["reason"] for event in kubectl.items("events")]
+    assert not {"SchedulerLost", "SchedulerFailed", "Retrying"} & set(events)

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from daskjob.backends.agent_answers import NoAnswer
+from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.kubernetes.asking.agents import STATE, Agents, Endpoint
-from daskjob.backends.kubernetes.asking.background import BackgroundTasks
 from daskjob.backends.kubernetes.asking.pod_warnings import PodWarnings
 from daskjob.backends.kubernetes.asking.retirements import Retirements, concerns
 from daskjob.backends.kubernetes.watching.cache import Cache

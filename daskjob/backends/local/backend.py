@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 
 from daskjob.backends.agent_answers import NoAnswer, whole_state
+from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.kubelet import Kubelet
@@ -29,6 +31,8 @@ from daskjob.core.observed import Observed, ObservedJob, Platform
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.spec.pod import PodTemplate
 
+logger = logging.getLogger(__name__)
+
 #: How often a scheduler is polled: until it answers, until its workers have registered, and then,
 #: when every request takes time from its tasks.
 STARTING_SECONDS = 0.1
@@ -36,8 +40,8 @@ JOINING_SECONDS = 0.25
 RUNNING_SECONDS = 1.0
 #: Consecutive requests without an answer before the scheduler's demand counts as unknown.
 PATIENCE = 3
-#: The size of a report in a status; the run's folder has the full report.
-REPORT_LIMIT_BYTES = 4096
+#: The time of a retirement is bounded by the agent; this is for the way there and back.
+SLACK_SECONDS = 5.0
 
 
 class LocalBackend(InMemoryBackend):
@@ -54,6 +58,9 @@ class LocalBackend(InMemoryBackend):
         self.troubles: list[str] = []
         self._dashboard = dashboard
         self._silences = 0
+        self._background = BackgroundTasks()
+        #: The questions without an answer.
+        self._pending: set[str] = set()
 
     async def observe(self, key: Key) -> Observed | None:
         """Return the observed state, with the time of the runner's last output."""
@@ -165,32 +172,66 @@ class LocalBackend(InMemoryBackend):
         template = PodTemplate(spec=pod.get("spec") or {})
         return AgentClient(self._dashboard, scheduler.token, dashboard_prefix(template))
 
-    async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
-        """Return the agent's report; all of it goes to the run's folder."""
+    # Questions beside the passes: a pass that waited would hold back the end of the runner,
+    # deadlines and Ctrl-C, for as long as a busy worker keeps its scheduler waiting.
+
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:  # noqa: ARG002
+        """Ask the agent of the scheduler for its report; the answer triggers the next passes."""
+        self._ask_once(f"report {scheduler.ref.uid}", self._collect(scheduler))
+
+    async def retire(self, group: ObjectRef, retire: Retire) -> None:
+        """Ask the scheduler to move workers' data away; the answer triggers the next passes.
+
+        Further requests of the group are ignored until then.
+        """
+        self._ask_once(f"retire {group.uid}", self._retire(group, retire))
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer to a question is pending."""
+        return bool(self._pending)
+
+    def _ask_once(self, question: str, work: Coroutine[object, object, None]) -> None:
+        """Start a question, unless it is pending."""
+        if question in self._pending:
+            work.close()
+            return
+        self._pending.add(question)
+        task = self._background.start(work)
+        task.add_done_callback(lambda _: self._pending.discard(question))
+
+    async def _collect(self, scheduler: PodFacts) -> None:
+        """Collect the agent's report; all of it goes to the run's folder."""
+        report: Manifest | None = None
         agent = self._agent(scheduler)
         try:
             report, full, state = await asyncio.gather(
                 agent.get("report"), agent.get("report?full=1"), agent.get("state")
             )
-        except NoAnswer:
-            return None
-        self.answered(scheduler.owner_uid, dask_state(state))
-        try:
+            self.answered(scheduler.owner_uid, dask_state(state))
             self.folder.write("report.json", full)
+        except NoAnswer as error:
+            logger.info("no report of the scheduler: %s", error)
         except OSError as error:
             self._trouble(f"the report cannot be saved in {self.folder.path}: {error.strerror}")
-        return report
+        finally:
+            self.collected(scheduler, report)
 
-    async def ask_to_retire(self, retire: Retire) -> Manifest | None:
-        """Ask the scheduler to move workers' data away."""
-        if retire.scheduler is None:
-            return None
+    async def _retire(self, group: ObjectRef, retire: Retire) -> None:
+        answer: Manifest | None = None
         body = {"workers": sorted(retire.addresses), "timeout": retire.timeout_seconds}
-        agent = self._agent(retire.scheduler)
         try:
-            return await agent.post("retire", body, retire.timeout_seconds + 5)
-        except NoAnswer:
-            return None
+            if retire.scheduler is not None:
+                bound = retire.timeout_seconds + SLACK_SECONDS
+                answer = await self._agent(retire.scheduler).post("retire", body, bound)
+        except NoAnswer as error:
+            logger.info("%s: its scheduler did not retire workers: %s", group.name, error)
+        finally:
+            self.retired(group, retire, answer)
+
+    async def close(self) -> None:
+        """End all questions."""
+        await self._background.end()
 
 
 def _is(pod: Manifest, component: names.Component) -> bool:

@@ -24,6 +24,7 @@ from daskjob.backends.local.processes import (
     Started,
     SupervisorLost,
 )
+from daskjob.backends.local.retention import shorten
 from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import ContainerProcess, Machine, Paths, container_process
 from daskjob.backends.store import ObjectStore
@@ -45,6 +46,8 @@ STABLE_SECONDS = 60.0
 #: (distributed.worker.memory.terminate).
 MEMORY_LOOK_SECONDS = 0.2
 MEMORY_TERMINATE = 0.95
+#: How often the length of logs is checked.
+LOG_LOOK_SECONDS = 5.0
 #: The end of the log that becomes a failed container's message.
 LOG_TAIL_BYTES = 2048
 #: Where a message file is cut: above the limit of a result, so that a longer one is detected.
@@ -132,6 +135,7 @@ class Kubelet:
         """Keep the processes in sync with the pods, until cancelled."""
         events = asyncio.create_task(self._listen())
         memory = asyncio.create_task(self._watch_memory())
+        logs = asyncio.create_task(self._watch_logs())
         try:
             while True:
                 self._changed.clear()
@@ -144,9 +148,9 @@ class Kubelet:
                     async with asyncio.timeout(timeout):
                         await self._changed.wait()
         finally:
-            events.cancel()
-            memory.cancel()
-            await asyncio.gather(events, memory, return_exceptions=True)
+            for task in (events, memory, logs):
+                task.cancel()
+            await asyncio.gather(events, memory, logs, return_exceptions=True)
 
     async def _listen(self) -> None:
         async for event in self._processes.events():
@@ -163,6 +167,23 @@ class Kubelet:
                         container.out_of_memory = True
                         name = f"{pod.uid}+{container.name}"
                         await self._processes.stop(name, grace_seconds=0)
+
+    async def _watch_logs(self) -> None:
+        """Shorten logs that become too long, but for the script's: a reader copies its output."""
+        while True:
+            await asyncio.sleep(LOG_LOOK_SECONDS)
+            for pod in list(self._pods.values()):
+                for container in pod.containers:
+                    if not self._is_script(pod, container):
+                        with suppress(OSError):
+                            shorten(self._log(pod, container))
+
+    def _is_script(self, pod: _Pod, container: _Container) -> bool:
+        manifest = self._manifest(pod.uid)
+        facts = pod_facts(manifest) if manifest else None
+        if facts is None or facts.component != names.Component.RUNNER:
+            return False
+        return facts.main is not None and facts.main.name == container.name
 
     # Events of processes
 

@@ -25,11 +25,12 @@ from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
+from daskjob.backends.local.retention import prune, shorten
 from daskjob.backends.local.state import (
     SCRATCH_PREFIX,
     RunFolder,
     exclusive,
-    folders,
+    folders_of,
     new_folder,
     run_marker,
 )
@@ -63,9 +64,16 @@ class Snapshot:
 
 
 def prepare_run(
-    manifest: Manifest, *, root: Path, cwd: Path, environment: Mapping[str, str]
+    manifest: Manifest,
+    *,
+    root: Path,
+    cwd: Path,
+    environment: Mapping[str, str],
+    variables: Mapping[str, str],
 ) -> LocalRun:
     """Return a run of a valid manifest, with its folder; no process is started yet.
+
+    ``variables`` has the values of environment variables that the manifest only names.
 
     Raises
     ------
@@ -81,7 +89,9 @@ def prepare_run(
     missing = unsupported(job)
     notes = ["not on this machine: " + "; ".join(missing)] if missing else []
     folder = _make_folder(root, job, notes)
-    return LocalRun(prepared, folder, cwd=cwd, environment=environment, notes=notes)
+    return LocalRun(
+        prepared, folder, cwd=cwd, environment=environment, variables=variables, notes=notes
+    )
 
 
 def _make_folder(root: Path, job: DaskJob, notes: list[str]) -> RunFolder:
@@ -107,6 +117,7 @@ class LocalRun:
         *,
         cwd: Path,
         environment: Mapping[str, str],
+        variables: Mapping[str, str],
         notes: list[str],
     ) -> None:
         self._manifest = manifest
@@ -115,6 +126,7 @@ class LocalRun:
         #: Notes for the user before the job starts, one sentence each.
         self.notes = notes
         self._environment = dict(environment)
+        self._variables = dict(variables)
         self._cwd = cwd
         self._cancelled = False
         self._backend: LocalBackend | None = None
@@ -201,6 +213,14 @@ class LocalRun:
             self.folder.remove_scratch()
         return self._last
 
+    def tidy(self) -> None:
+        """Shorten the logs of the ended run, and remove the oldest runs above the limits."""
+        for log in self.folder.logs.glob("*.log"):
+            with contextlib.suppress(OSError):
+                shorten(log)
+        with contextlib.suppress(OSError):
+            prune(self.folder.path.parent)
+
     @contextlib.contextmanager
     def _registered(self) -> Iterator[None]:
         """Hold the job's folder, and with it its name: no two jobs of a name run concurrently.
@@ -255,6 +275,7 @@ class LocalRun:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
+                await backend.close()
                 await processes.close(grace_seconds=0)
                 self._last = self.manifest
 
@@ -309,6 +330,7 @@ class LocalRun:
             comm=comm,
             dashboard=dashboard,
             environment=self._environment,
+            variables=self._variables,
             cwd=self._cwd,
             memory_bytes=machine_memory_bytes(),
             workers=_most_workers(cluster) if cluster else 1,
@@ -368,8 +390,8 @@ def _check_for_this_machine(job: DaskJob) -> None:
 
 
 def _check_name_is_free(root: Path, name: str) -> None:
-    for folder in folders(root):
-        if folder.name == name and folder.is_live():
+    for folder in folders_of(root, name):
+        if folder.is_live():
             raise Conflict(
                 f"a job {name!r} is already running on this machine. "
                 f"Wait for it, cancel it (daskjob cancel {name}), or choose another --name."

@@ -8,14 +8,17 @@ and the first process that reads it writes its final status.
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from daskjob.core.errors import NotFound
@@ -43,8 +46,28 @@ def state_root() -> Path:
     try:
         home = Path(base) if base else Path.home() / ".local" / "state"
     except RuntimeError:
-        home = Path(tempfile.gettempdir()) / f"daskjob-{os.getuid()}"
+        home = _temporary_home()
     return home / "daskjob" / "jobs"
+
+
+@cache
+def _temporary_home() -> Path:
+    """Return a folder for a user without a home directory: one that nobody else can write.
+
+    Its usual name is known to all users of the machine. If another one has taken it, the jobs of
+    this process are in a new folder, where later commands do not find them.
+    """
+    path = Path(tempfile.gettempdir()) / f"daskjob-{os.getuid()}"
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        facts = path.lstat()
+        ours = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid()
+        if ours and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            path.chmod(0o700)
+            return path
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}state-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +104,25 @@ class RunFolder:
         OSError
             The disk is full, or the folder is gone.
         """
-        (self.path / "scratch").write_text(str(scratch))
+        self._scratch_note.write_text(str(scratch))
+
+    @property
+    def _scratch_note(self) -> Path:
+        return self.path / "scratch"
 
     def remove_scratch(self) -> None:
-        """Remove the temporary files of a run that is over."""
-        note = self.path / "scratch"
+        """Remove the temporary files of a run that is over.
+
+        A note of any other folder is not believed: what it names is deleted.
+        """
         try:
-            scratch = Path(note.read_text())
+            scratch = Path(self._scratch_note.read_text())
         except OSError:
             return
-        if scratch.is_absolute() and scratch.name.startswith(SCRATCH_PREFIX):
+        if _is_scratch(scratch):
             shutil.rmtree(scratch, ignore_errors=True)
-            if not scratch.exists():
-                note.unlink(missing_ok=True)
+        if not (_is_scratch(scratch) and scratch.exists()):
+            self._scratch_note.unlink(missing_ok=True)
 
     def log(self, pod: str, container: str = "") -> Path:
         """Return the log of a pod's main container, or of a named one."""
@@ -124,21 +153,23 @@ class RunFolder:
     def job(self) -> Manifest:
         """Return the job as last written; if its run was killed, with its final status.
 
+        The first reader also ends what is left of a killed run: processes, temporary files.
+
         Raises
         ------
         NotFound
             The folder holds no readable job.
         """
         manifest = self._read_job()
-        status = job_status_from(manifest.get("status"))
-        if status.finished or self.is_live():
+        if self._is_settled(manifest) or self.is_live():
             return manifest
         # It may have ended and been unlocked since it was read.
         manifest = self._read_job()
-        status = job_status_from(manifest.get("status"))
-        if status.finished:
+        if self._is_settled(manifest):
             return manifest
-        manifest["status"] = killed(status, datetime.now(UTC)).to_manifest()
+        status = job_status_from(manifest.get("status"))
+        if not status.finished:
+            manifest["status"] = killed(status, datetime.now(UTC)).to_manifest()
         try:
             with self.held():
                 self._sweep(manifest)
@@ -148,6 +179,11 @@ class RunFolder:
             # Returned all the same; a process that can write will save it.
             return manifest
         return manifest
+
+    def _is_settled(self, manifest: Manifest) -> bool:
+        """Return whether nothing of the run is left: it removes its temporary files last."""
+        finished = job_status_from(manifest.get("status")).finished
+        return finished and not self._scratch_note.exists()
 
     def _sweep(self, manifest: Manifest) -> None:
         """Kill the processes of a killed run: none, unless its supervisor was killed with it."""
@@ -160,10 +196,10 @@ class RunFolder:
 
     def _read_job(self) -> Manifest:
         try:
-            manifest = json.loads((self.path / "job.json").read_text())
-        except (OSError, ValueError) as error:
+            manifest = _object((self.path / "job.json").read_bytes())
+        except OSError as error:
             raise NotFound(f"{self.path} holds no readable job: {error}") from error
-        if not isinstance(manifest, dict):
+        if manifest is None:
             raise NotFound(f"{self.path} holds no readable job")
         return manifest
 
@@ -206,24 +242,27 @@ class RunFolder:
         OSError
             The disk is full, or the folder is gone.
         """
-        with (self.path / "events.jsonl").open("a") as events:
-            events.write(json.dumps(event) + "\n")
+        path = self.path / "events.jsonl"
+        with path.open("ab") as events:
+            if events.tell() and not _ends_line(path):
+                # Half a line, from when the disk was full, must not spoil this one.
+                events.write(b"\n")
+            events.write(json.dumps(event).encode() + b"\n")
 
     def events(self) -> list[Manifest]:
-        """Return the job's events, oldest first."""
+        """Return the job's events, oldest first, without lines that were not written whole."""
         try:
-            lines = (self.path / "events.jsonl").read_text().splitlines()
+            lines = (self.path / "events.jsonl").read_bytes().splitlines()
         except OSError:
             return []
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [event for line in lines if (event := _object(line)) is not None]
 
     def report(self) -> Manifest | None:
         """Return the full report, or ``None`` where there is none."""
         try:
-            found = json.loads(self.report_file.read_text())
-        except (OSError, ValueError):
+            return _object(self.report_file.read_bytes())
+        except OSError:
             return None
-        return found if isinstance(found, dict) else None
 
     def ask_to_cancel(self) -> None:
         """Ask the process that runs the job to cancel it.
@@ -236,9 +275,35 @@ class RunFolder:
         self.cancel_file.touch()
 
     def remove(self) -> None:
-        """Remove the folder and all its content."""
+        """Remove the folder and all its content, and what is left of a killed run.
+
+        The folder has the only marker by which the processes of that run are found.
+        """
+        with suppress(NotFound):
+            self.job()
         self.remove_scratch()
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _is_scratch(path: Path) -> bool:
+    """Return whether a path is a folder that a run made for its temporary files."""
+    below = path.parent == Path(tempfile.gettempdir())
+    return below and path.name.startswith(SCRATCH_PREFIX) and not path.is_symlink()
+
+
+def _object(text: bytes) -> Manifest | None:
+    """Return a JSON object of a file; ``None`` for anything else: the disk may have been full."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _ends_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 def run_marker(uid: str) -> str:
@@ -296,6 +361,12 @@ def new_folder(root: Path, name: str, uid: str) -> RunFolder:
     return RunFolder(path)
 
 
+def folders_of(root: Path, name: str) -> list[RunFolder]:
+    """Return the runs of exactly this name, in any order; reads no other run's files."""
+    found = [RunFolder(path) for path in root.glob(f"{glob.escape(name)}.*")]
+    return [run for run in found if run.name == name and (run.path / "job.json").exists()]
+
+
 def folders(root: Path) -> list[RunFolder]:
     """Return the readable folders of runs, newest first."""
     if not root.is_dir():
@@ -314,10 +385,12 @@ def _created(path: Path) -> tuple[float, float] | None:
     A manifest has whole seconds; the time of the lock orders jobs of the same second.
     """
     try:
-        manifest = json.loads((path / "job.json").read_text())
-        created = parse_time(metadata(manifest).get("creationTimestamp"))
-    except (OSError, ValueError, AttributeError):
+        manifest = _object((path / "job.json").read_bytes())
+    except OSError:
         return None
+    if manifest is None:
+        return None
+    created = parse_time(metadata(manifest).get("creationTimestamp"))
     try:
         locked = (path / "lock").stat().st_mtime
     except OSError:

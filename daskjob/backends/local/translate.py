@@ -59,6 +59,8 @@ class Machine:
     workers: int
     #: A folder for temporary files.
     scratch: Path
+    #: The values of variables that a container only names.
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def container_process(
     """Return a container of a pod as a process of this machine."""
     message_path = str(container.get("terminationMessagePath") or "/dev/termination-log")
     paths = Paths({**paths.mounts, message_path: message_file})
-    declared = _declared(container, pod)
+    declared = _declared(container, pod, machine.variables)
     env = {name: paths.here(value) for name, value in declared.items()}
     command_line = [paths.here(expanded(word, declared)) for word in words(container)]
     argv = _argv(command_line, container, pod, machine)
@@ -118,11 +120,17 @@ def container_process(
     )
 
 
-def _declared(container: Manifest, pod: Manifest) -> dict[str, str]:
-    """Return the container's own variables, each expanded by the preceding ones."""
+def _declared(container: Manifest, pod: Manifest, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the container's own variables, each expanded by the preceding ones.
+
+    Those with only a name get the given values.
+    """
     found: dict[str, str] = {}
     for variable in container.get("env") or ():
         name = str(variable["name"])
+        if name in given and "value" not in variable and "valueFrom" not in variable:
+            found[name] = given[name]
+            continue
         if variable.get("valueFrom") is None:
             found[name] = expanded(str(variable.get("value") or ""), found)
             continue

@@ -36,6 +36,7 @@ from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.replicas import merged_replicas
 from daskjob.core.policies.scaling import BACKOFF_LONGEST_SECONDS, replaced_at
 from daskjob.core.status import (
+    SHUT_DOWN,
     ClusterPhase,
     ClusterStatus,
     Condition,
@@ -134,8 +135,7 @@ def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
 
 def _may_have_scheduler(observed: ObservedCluster) -> bool:
     """Return whether to create a scheduler: an attempt's only once, its loss ends the attempt."""
-    was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
-    return observed.cluster.on_scheduler_loss != "Fail" or not was_there
+    return observed.cluster.on_scheduler_loss != "Fail" or not _has_answered(observed)
 
 
 def _scheduler_due(status: ClusterStatus) -> datetime | None:
@@ -324,11 +324,15 @@ def _phase(observed: ObservedCluster) -> ClusterPhase:
     return ClusterPhase.PENDING
 
 
+def _has_answered(observed: ObservedCluster) -> bool:
+    """Return whether a scheduler of the cluster has ever answered."""
+    return observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
+
+
 def _is_lost(observed: ObservedCluster, scheduler: PodFacts | None) -> bool:
     if observed.cluster.on_scheduler_loss != "Fail":
         return False
-    was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
-    return was_there and (scheduler is None or scheduler.ended)
+    return _has_answered(observed) and (scheduler is None or scheduler.ended)
 
 
 def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
@@ -345,11 +349,13 @@ def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
                 "scheduler would share its Service."
             )
             return False, "NameTaken", message
-        if observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR):
+        if _has_answered(observed):
             return False, "Missing", "the scheduler pod is gone."
         return False, STARTING, "the scheduler is not ready yet."
     if scheduler.ready:
         return True, "Answers", f"pod {scheduler.ref.name} is ready."
+    if _has_answered(observed) and scheduler.last_exited_with_0:
+        return False, SHUT_DOWN, f"pod {scheduler.ref.name} was shut down: it exited with code 0."
     problem = crash_loop(scheduler) or waiting_for(scheduler)
     if problem:
         return False, str(problem.reason), problem.message

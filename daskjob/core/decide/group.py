@@ -27,6 +27,7 @@ from daskjob.core.policies.scaling import (
     scaling,
 )
 from daskjob.core.status import (
+    SHUT_DOWN,
     Condition,
     ConditionType,
     GroupStatus,
@@ -267,6 +268,9 @@ def _why(
     rejection = rejected(observed.rejections)
     if rejection:
         return str(rejection.reason), rejection.message
+    scheduler = observed.scheduler
+    if scheduler is not None and not scheduler.ready and scheduler.last_exited_with_0:
+        return SHUT_DOWN, f"workers end with scheduler pod {scheduler.ref.name}: it exited with 0."
     if problem := first_problem(observed.workers):
         return str(problem.reason), problem.message
     if changed is not None:

@@ -218,6 +218,9 @@ def _scheduler_with_report(view: JobView) -> PodFacts | None:
         return None
     if scheduler.main is None or not scheduler.main.running:
         return None
+    if view.scheduler_was_shut_down:
+        # This one was started again, and knows nothing of the attempt's work.
+        return None
     return scheduler if view.observed.report is None else None
 
 

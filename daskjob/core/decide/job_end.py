@@ -65,6 +65,9 @@ def _recorded(view: JobView, end: AttemptEnd) -> JobStatus:
 
 def _with_last_answers(view: JobView) -> JobStatus:
     status, observed = view.status, view.observed
+    if view.scheduler_was_shut_down:
+        # What a restarted scheduler reports is not about the attempt's tasks.
+        return status
     if observed.report is not None and observed.report.report is not None:
         status = replace(status, report=observed.report.report)
     if observed.dask is not None and view.policy.progress_interval_seconds and view.attempt_runs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from daskjob.core import names
+from daskjob.core.dask import TaskCounts
 from daskjob.core.decide.common import first_problem
 from daskjob.core.decide.status_timing import SETTLED, STARTING, Change, compared, due_at
 from daskjob.core.desired.pods import dashboard_url, scheduler_address
@@ -17,6 +18,8 @@ from daskjob.core.policies.cleanup import blocked_since, in_the_way
 from daskjob.core.policies.stall import stall
 from daskjob.core.spec.policy import OnSchedulerLoss
 from daskjob.core.status import (
+    ANSWERS_AGAIN,
+    SHUT_DOWN,
     ConditionType,
     JobStatus,
     JobStatusWord,
@@ -57,6 +60,9 @@ def write_due_at(view: JobView, new: JobStatus) -> datetime:
     starts_to_run = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
     change = compared(old, new, _decided, message="")
     if (new.reason and new.reason != old.reason) or (starts_to_run and _is_complete(new)):
+        change = Change.URGENT
+    if new.scheduler_was_shut_down and not old.scheduler_was_shut_down:
+        # The next restart of its pod would hide it.
         change = Change.URGENT
     started = runner.main.started_at if starts_to_run and runner and runner.main else None
     return due_at(
@@ -167,6 +173,8 @@ def _dashboard(view: JobView) -> str:
 
 def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
     scheduler, now = view.scheduler, whole_seconds(view.now)
+    if view.scheduler_was_shut_down:
+        return _after_shutdown(view, status)
     if scheduler is None:
         problem = _rejection_of(view, names.scheduler_pod_name(view.job.cluster_name))
     else:
@@ -186,6 +194,25 @@ def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
         status = updated(status, scheduler_identity=identity)
     return status.with_condition(
         ConditionType.SCHEDULER_READY, status=ready, reason=reason, message=message, now=now
+    )
+
+
+def _after_shutdown(view: JobView, status: JobStatus) -> JobStatus:
+    """Return the status with the shutdown of the scheduler, which later passes rely on."""
+    scheduler, name = view.scheduler, names.scheduler_pod_name(view.job.cluster_name)
+    known = status.scheduler_identity
+    answers = scheduler is not None and scheduler.ready and scheduler.identity != known
+    if answers:
+        reason = ANSWERS_AGAIN
+        message = f"pod {name} was shut down; restarted, it is ready, without the earlier tasks."
+    else:
+        reason, message = SHUT_DOWN, f"pod {name} was shut down: it exited with code 0."
+    return status.with_condition(
+        ConditionType.SCHEDULER_READY,
+        status=answers,
+        reason=reason,
+        message=message,
+        now=whole_seconds(view.now),
     )
 
 
@@ -224,6 +251,8 @@ def _too_few(view: JobView) -> int:
 
 def _why_not_ready(view: JobView) -> tuple[str, str]:
     """Return why workers are missing: the first problem among them, in a stable order."""
+    if view.scheduler_was_shut_down:
+        return SHUT_DOWN, "Workers end with their scheduler, which was shut down."
     if minimum := _too_few(view):
         text = f"The runner waits for {minimum} (minAvailableWorkers). Scale the workers up."
         return "TooFewWorkers", text
@@ -298,6 +327,8 @@ def _with_progress(view: JobView, status: JobStatus) -> JobStatus:
     if dask is None or not interval or not view.runner_ever_ran:
         return status
     old, tasks = status.progress, dask.tasks
+    if view.scheduler_was_shut_down:
+        return _with_last_progress(view, status, tasks)
     counts = (tasks.total, tasks.done, tasks.processing, tasks.erred)
     if old is not None:
         same = (old.total, old.done, old.processing, old.erred) == counts
@@ -309,8 +340,24 @@ def _with_progress(view: JobView, status: JobStatus) -> JobStatus:
     return updated(status, progress=Progress(*counts, updated_at=whole_seconds(view.now)))
 
 
+def _with_last_progress(view: JobView, status: JobStatus, tasks: TaskCounts) -> JobStatus:
+    """Return the status with the last known counts of a scheduler that was shut down.
+
+    They are looked at once, when the shutdown is first observed: a restarted scheduler answers
+    only later. It has fewer tasks, should it be observed first.
+    """
+    if view.observed.status.scheduler_was_shut_down:
+        return status
+    if not tasks.total or (status.progress and tasks.total < status.progress.total):
+        return status
+    counts = (tasks.total, tasks.done, tasks.processing, tasks.erred)
+    return updated(status, progress=Progress(*counts, updated_at=whole_seconds(view.now)))
+
+
 def _trouble(view: JobView) -> tuple[str, str]:
     """Return why the attempt is waiting, as reason and message; empty if it is not."""
+    if view.scheduler_was_shut_down:
+        return "", ""
     rejection = rejected(_rejections(view, of_workers=False))
     if rejection:
         return str(rejection.reason), rejection.message

@@ -1,7 +1,8 @@
 """The loss of a scheduler that was ready: every task and result is lost with it.
 
 A restarted scheduler does not know the job's tasks, so the client would wait indefinitely. The
-identity with which an attempt started (pod uid and container id) reveals the restart.
+identity with which an attempt started (pod uid and container id) reveals the restart. A scheduler
+that was shut down on purpose is not lost: the script needs it no more, or starts anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ def scheduler_loss(view: JobView) -> AttemptEnd | None:
     """Return the end if the attempt's scheduler is lost; ``None`` if not, or if unsure."""
     if view.policy.on_scheduler_loss is OnSchedulerLoss.IGNORE:
         return None
-    if not view.attempt_runs:
+    if not view.attempt_runs or view.scheduler_was_shut_down:
         return None
     known = view.status.scheduler_identity
     what = _what_happened(view.scheduler, known) if known else _unseen(view)

@@ -30,6 +30,9 @@ def stall(view: JobView) -> Stall | None:
     runner = view.runner
     if limit is None or runner is None or runner.main is None or not runner.main.running:
         return None
+    if view.scheduler_was_shut_down:
+        # The script may not need the cluster any more; a restarted scheduler has none of its tasks.
+        return None
     if view.job.cluster_ref:
         # Its scheduler also has the tasks of other jobs and cannot distinguish them.
         return None

@@ -29,7 +29,7 @@ MAX_RESTARTS = 5
 
 def hopeless_start(view: JobView) -> AttemptEnd | None:
     """Return why the attempt can never start; ``None`` while it may."""
-    if not view.attempt_runs:
+    if not view.attempt_runs or view.scheduler_was_shut_down:
         return None
     return (
         _rejected(view)

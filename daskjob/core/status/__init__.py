@@ -24,9 +24,11 @@ from daskjob.core.status.conditions import (
 )
 from daskjob.core.status.group import GROUP_STATUS, GroupStatus, group_status_from
 from daskjob.core.status.job import (
+    ANSWERS_AGAIN,
     ATTEMPTS_KEPT,
     JOB_STATUS,
     RESULT_LIMIT_BYTES,
+    SHUT_DOWN,
     TERMINAL_WORDS,
     Attempt,
     JobStatus,
@@ -39,6 +41,7 @@ from daskjob.core.status.job import (
 )
 
 __all__ = [
+    "ANSWERS_AGAIN",
     "ATTEMPTS_KEPT",
     "AUTOSCALER_STATUS",
     "CLUSTER_STATUS",
@@ -46,6 +49,7 @@ __all__ = [
     "JOB_STATUS",
     "MESSAGE_LIMIT",
     "RESULT_LIMIT_BYTES",
+    "SHUT_DOWN",
     "TERMINAL_WORDS",
     "Attempt",
     "AutoscalerStatus",

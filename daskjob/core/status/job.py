@@ -38,6 +38,11 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 #: The size of a runner's result as JSON (the limit of Kubernetes' termination message).
 RESULT_LIMIT_BYTES = 4096
 
+#: Reasons of ``SchedulerReady`` after the scheduler was shut down on purpose: it is gone, or its
+#: restart policy has started it again. One of them stays until the end of the attempt.
+SHUT_DOWN = "ShutDown"
+ANSWERS_AGAIN = "AnswersAgain"
+
 
 class JobStatusWord(StrEnum):
     """The values of ``jobStatus``; there will never be another."""
@@ -239,6 +244,12 @@ class JobStatus(StatusPart):
     def suspended(self) -> bool:
         """Whether the job holds no pods because it is suspended."""
         return is_true(self.conditions, ConditionType.SUSPENDED)
+
+    @property
+    def scheduler_was_shut_down(self) -> bool:
+        """Whether the scheduler of the current attempt was shut down on purpose."""
+        found = self.condition(ConditionType.SCHEDULER_READY)
+        return found is not None and found.reason in (SHUT_DOWN, ANSWERS_AGAIN)
 
     @property
     def attempts_begun(self) -> int:

@@ -23,6 +23,8 @@ from daskjob.submit.jobs import JobSnapshot, LiveJob
 
 #: How often a run without a terminal prints its progress.
 QUIET_SECONDS = 30.0
+#: The longest line that is kept until its newline comes.
+OPEN_LINE_BYTES = 64 * 1024
 
 
 class View:
@@ -144,7 +146,8 @@ class View:
             self.say(f"{name} succeeded in {took}{_work(status)}")
             if status.message.endswith(LEFT_OUT):
                 self.say(status.message, even_quiet=True)
-            if snapshot.desired_workers and not _tasks(status):
+            # Without a report, such as after client.shutdown(), that is not known.
+            if snapshot.desired_workers and status.report is not None and not _tasks(status):
                 self.say(
                     "the script ran no tasks on the workers; to use them, connect with "
                     "'from distributed import Client; client = Client()'"
@@ -164,7 +167,7 @@ class TerminalView(View):
 
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._rest = b""
+        self._line = OpenLine()
 
     def begin(self, notes: Iterable[str] = ()) -> None:
         """Start drawing."""
@@ -172,14 +175,13 @@ class TerminalView(View):
         super().begin(notes)
 
     def write_log(self, data: bytes) -> None:
-        """Write complete lines above the fixed line; keep the rest until its line is complete."""
+        """Write complete lines above the fixed line; what follows them is drawn with it."""
         if not self._log.isatty():
             write_all(self._log, data)
             return
-        lines, newline, rest = (self._rest + data).rpartition(b"\n")
-        self._rest = rest
-        if newline:
-            self._console.out(lines.decode(errors="replace"))
+        lines = self._line.completed_by(data)
+        if lines is not None:
+            self._console.out(lines.decode(errors="replace"), highlight=False)
 
     def write_line(self, line: str) -> None:
         """Write a line of daskjob above the fixed line."""
@@ -187,8 +189,10 @@ class TerminalView(View):
 
     def draw(self, snapshot: JobSnapshot) -> None:
         """Draw the line: phase, workers, a bar of tasks."""
+        from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
+        from rich.text import Text
 
         status = snapshot.status
         grid = Table.grid(padding=(0, 1))
@@ -204,14 +208,64 @@ class TerminalView(View):
             erred = f" [red]{tasks.erred} erred[/red]" if tasks.erred else ""
             cells.append(f"{tasks.done}/{tasks.total} tasks{erred}")
         grid.add_row(*cells)  # type: ignore[arg-type]
-        self._live.update(grid, refresh=True)
+        shown: list[object] = [grid]
+        if self._line.text:
+            open_line = Text.from_ansi(self._line.text.decode(errors="replace"))
+            open_line.no_wrap, open_line.overflow = True, "crop"
+            shown.insert(0, open_line)
+        self._live.update(Group(*shown), refresh=True)  # type: ignore[arg-type]
 
     def finish(self) -> None:
         """Clear the line, and write output that ended without a newline."""
         self._live.stop()
-        if self._rest:
-            self._console.out(self._rest.decode(errors="replace"))
-            self._rest = b""
+        if self._line.text:
+            self._console.out(self._line.text.decode(errors="replace"), highlight=False)
+            self._line = OpenLine()
+
+
+class OpenLine:
+    """The last line of an output, which has no newline yet: a prompt, or a progress bar.
+
+    A progress bar returns to the start of its line and writes it again; like a terminal, this keeps
+    what it wrote last.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    @property
+    def text(self) -> bytes:
+        """What a terminal would show of it."""
+        return _last_written(b"".join(self._pieces)).rstrip(b"\r")
+
+    def completed_by(self, data: bytes) -> bytes | None:
+        """Append output; return the lines that it completes, or ``None`` if there is none."""
+        lines, newline, rest = data.rpartition(b"\n")
+        done: bytes | None = None
+        if newline:
+            done = b"".join([*self._pieces, lines])
+            self._pieces, self._size = [], 0
+        self._append(rest)
+        if done is None and self._size > OPEN_LINE_BYTES:
+            # Not a line of text: it is broken here, so that it does not grow without limit.
+            done = b"".join(self._pieces)
+            self._pieces, self._size = [], 0
+        return done
+
+    def _append(self, data: bytes) -> None:
+        if b"\r" in data:
+            data = _last_written(b"".join([*self._pieces, data]))
+            self._pieces, self._size = [], 0
+        if data:
+            self._pieces.append(data)
+            self._size += len(data)
+
+
+def _last_written(line: bytes) -> bytes:
+    """Return the text after the last return to the start of a line, with a return at its end."""
+    end = len(line.rstrip(b"\r"))
+    return line[line.rfind(b"\r", 0, end) + 1 :]
 
 
 def view_of(job: LiveJob, *, quiet: bool, log_to_stderr: bool) -> View:

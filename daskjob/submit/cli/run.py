@@ -113,7 +113,8 @@ def run_command(script: str, args: tuple[str, ...], **given: object) -> int:
 
     from daskjob.submit.local_run import foreground_job
 
-    return asyncio.run(_run(foreground_job(manifest), notes, options))
+    job = foreground_job(manifest, variables=dict(options.env))
+    return asyncio.run(_run(job, notes, options))
 
 
 def _check_result_file(path: Path | None) -> None:
@@ -178,7 +179,7 @@ def _script_manifest(script: Path, command: list[str], options: RunOptions) -> M
         name=options.name or "",
         retries=options.retries or 0,
         timeout_seconds=options.timeout,
-        env=dict(options.env),
+        env=dict.fromkeys(dict(options.env)),
         python_path=f"{folder}:{inherited}" if inherited else folder,
     )
     return local_script_job(command, wanted, script.stem)
@@ -226,7 +227,7 @@ def _with_options(manifest: Manifest, options: RunOptions) -> Manifest:
         own = container.get("env") or []
         if isinstance(own, list) and all(isinstance(variable, dict) for variable in own):
             kept = [v for v in own if v.get("name") not in dict(options.env)]
-            added = [{"name": n, "value": v.replace("$", "$$")} for n, v in options.env]
+            added = [{"name": name} for name in dict(options.env)]
             container["env"] = [*kept, *added]
     return changed
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from daskjob.backends.kubernetes.asking.background import Background
+from daskjob.backends.background import Background
 from daskjob.core.diagnose import AGAIN_SECONDS
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import ObjectRef

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from daskjob.backends.agent_answers import NoAnswer
+from daskjob.backends.background import Background
 from daskjob.backends.kubernetes.asking.agents import Agents, Endpoint
-from daskjob.backends.kubernetes.asking.background import Background
 from daskjob.core.dask import Retirement, host_of, retirement_from
 from daskjob.core.decision import Retire
 from daskjob.core.manifests import Key, Manifest

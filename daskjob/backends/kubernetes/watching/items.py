@@ -178,6 +178,7 @@ class _StateDetail(TypedDict, total=False):
     exitCode: int | None
     startedAt: str | None
     finishedAt: str | None
+    containerID: str | None
 
 
 class _State(TypedDict, total=False):

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from daskjob.backends.kubernetes.asking.background import Background
+from daskjob.backends.background import Background
 from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.backends.kubernetes.watching.items import Item
 from daskjob.backends.kubernetes.writing.cached_api import CachedApi
