@@ -57,6 +57,9 @@ class Decision:
 
 
 NOTHING = Decision()
+#: The number of objects that one pass creates, or deletes, at most: users choose the size of a
+#: group, and the passes of other objects wait meanwhile. The next pass goes on.
+MOST_OBJECTS = 500
 
 
 def earliest(moments: Iterable[datetime | None], now: datetime) -> datetime | None:

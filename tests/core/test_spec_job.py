@@ -153,7 +153,7 @@ _RULE_A = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [3]}
         (
             {"minAvailableWorkers": 0, "runnerStart": "AfterWorkers"},
             "minAvailableWorkers",
-            "at least 1",
+            "from 1 to 10000",
         ),
         (
             {"backoff": {"initialSeconds": 20, "maxSeconds": 10}},

@@ -401,6 +401,19 @@ def test_immutable_field_may_be_dropped_and_set_again(kubectl: Kubectl, field: s
     patched(kubectl, manifest, {"spec": {field: value}})
 
 
+@pytest.mark.parametrize("manifest", [cluster(), group("simple-default")], ids=["cluster", "group"])
+def test_scaling_to_more_than_10_000_workers_is_rejected(
+    kubectl: Kubectl, manifest: Manifest
+) -> None:
+    create(kubectl, manifest)
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    with pytest.raises(KubectlFailed) as caught:
+        kubectl("scale", kind, name, "--replicas=2147483647")
+    assert "spec.worker.replicas" in caught.value.said
+    assert "should be less than or equal to 10000" in caught.value.said
+    kubectl("scale", kind, name, "--replicas=10000")
+
+
 def test_update_by_flytes_old_types_drops_our_fields_and_is_accepted(kubectl: Kubectl) -> None:
     created = create(kubectl, flyte())
     policy = {"ttlSecondsAfterFinished": 600, "backoffLimit": 2, "activeDeadlineSeconds": 60}

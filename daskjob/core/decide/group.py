@@ -70,7 +70,8 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
         create=create,
         delete=tuple(pod.ref for pod in verdict.remove),
         retire=_retire(observed, verdict, now),
-        wake_at=earliest(looks, now),
+        # More workers follow at once if one pass does not create them all.
+        wake_at=now if wait == now else earliest(looks, now),
     )
 
 
@@ -142,8 +143,9 @@ def _new_workers(
     count, wait = allocated(observed, verdict.add, now)
     # A rejected name is tried again: a new one would lose the number of tries.
     rejected = sorted(name.removeprefix("Pod/") for name in observed.rejections)
-    fresh = [*rejected, *(_fresh_name(observed, index) for index in range(count))]
-    return worker_pods(observed.group, cluster, fresh[:count], observed.platform), wait
+    again = rejected[:count]
+    fresh = [_fresh_name(observed, index) for index in range(count - len(again))]
+    return worker_pods(observed.group, cluster, [*again, *fresh], observed.platform), wait
 
 
 def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:

@@ -20,6 +20,7 @@ from daskjob.core.rows import parsed_row, row, shapes_of
 from daskjob.core.shapes import Choice, Integer, Number, Record, Rule
 from daskjob.core.spec.failure_rules import RULES, FailureRule, read_rules, written_rules
 from daskjob.core.spec.fields import followed_fields, read_fields, written_fields
+from daskjob.core.spec.group import MOST_WORKERS
 from daskjob.core.spec.pod import RestartPolicy
 
 
@@ -253,6 +254,8 @@ class Policy:
             "minAvailableWorkers",
             "Number of workers that must be ready, with runnerStart AfterWorkers. Defaults to all.",
             minimum=1,
+            maximum=MOST_WORKERS,
+            capped=True,
         )
     )
     progress_interval_seconds: int = row(
