@@ -84,6 +84,25 @@ CLUSTER_REF = Record(
 #: drops it, and an absent field means the old value.
 IMMUTABLE = Rule("self == oldSelf", "field is immutable: create another DaskJob")
 
+
+def _managed_by(version: str) -> str:
+    """Return a CEL expression: the controller that runs a job, by default daskjob."""
+    given = f"has({version}.managedBy) && {version}.managedBy != ''"
+    return f"({given} ? {version}.managedBy : '{names.MANAGED_BY}')"
+
+
+#: Also in its absence: a running job that gets another controller would never end.
+SAME_CONTROLLER = Rule(
+    f"{_managed_by('self')} == {_managed_by('oldSelf')}", IMMUTABLE.message, ".managedBy"
+)
+#: A job that changes its cluster leaves the old one, and its attempt, behind.
+SAME_CLUSTER = Rule(
+    "(has(self.clusterRef) ? self.clusterRef.name : '') =="
+    " (has(oldSelf.clusterRef) ? oldSelf.clusterRef.name : '')",
+    IMMUTABLE.message,
+    ".clusterRef",
+)
+
 EXACTLY_ONE = Rule(
     "has(self.cluster) != has(self.clusterRef)",
     "write exactly one of cluster and clusterRef",
@@ -149,7 +168,6 @@ class DaskJob:
             f"{names.MANAGED_BY}.",
             longest=LONGEST_TOKEN,
             message=f"write at most {LONGEST_TOKEN} characters",
-            rules=(IMMUTABLE,),
         ),
         names.MANAGED_BY,
     )
@@ -181,7 +199,7 @@ SPEC = Record(
         *shapes_of(DaskJob),
     ),
     required="write spec.job and spec.cluster",
-    rules=(EXACTLY_ONE, ENOUGH_WORKERS, *POLICY_RULES),
+    rules=(EXACTLY_ONE, SAME_CLUSTER, SAME_CONTROLLER, ENOUGH_WORKERS, *POLICY_RULES),
 )
 
 
