@@ -264,7 +264,15 @@ class FakeBackend(InMemoryBackend):
         restarts = (facts.main.restarts if facts.main else 0) + 1
         self.start(pod, ready=ready)
         fresh = self._fresh(pod)
-        last = {"terminated": {"exitCode": code, "reason": "Error"}}
+        begun = facts.main.started_at if facts.main else None
+        last = {
+            "terminated": {
+                "exitCode": code,
+                "reason": "Error",
+                "startedAt": format_time(begun or self.now),
+                "finishedAt": format_time(self.now),
+            }
+        }
         statuses = [
             {**status, "restartCount": restarts, "lastState": last}
             for status in fresh["status"]["containerStatuses"]

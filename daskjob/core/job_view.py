@@ -16,6 +16,9 @@ from daskjob.core.spec import DaskJob, Policy
 from daskjob.core.spec.policy import Restart
 from daskjob.core.status import JobStatus
 
+#: How long a worker must be ready to count as at work if its scheduler does not report it.
+JOINED_SECONDS = 60
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
@@ -91,6 +94,19 @@ class JobView:
     def ready_workers(self) -> int:
         """The number of worker pods that are ready and not terminating."""
         return sum(1 for pod in self.workers if pod.ready and pod.alive and not pod.deleting)
+
+    @property
+    def workers_joined(self) -> bool:
+        """Whether workers of this attempt have been at work: once true, it stays true.
+
+        Later, no worker may be ready for a moment, which does not mean that none ever was.
+        """
+        if self.status.workers_joined_time is not None:
+            return True
+        dask = self.observed.dask if self.cluster else None
+        if dask is not None and (dask.workers or dask.tasks.done):
+            return True
+        return any(pod.was_ready_for(JOINED_SECONDS, self.now) for pod in self.workers)
 
     @property
     def attempt_runs(self) -> bool:

@@ -13,7 +13,7 @@ from daskjob.core import names
 from daskjob.core.decide.common import may_try, own_rejections, written
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
-from daskjob.core.decide.job_status import reported_status, write_due_at
+from daskjob.core.decide.job_status import needs_write, reported_status, write_due_at
 from daskjob.core.decision import NOTHING, Decision, Patch, earliest
 from daskjob.core.desired.cluster import job_cluster
 from daskjob.core.desired.files import files_config_map
@@ -298,7 +298,7 @@ def _scaled(view: JobView) -> tuple[Patch, ...]:
 def _write(view: JobView, status: JobStatus) -> Decision:
     """Return the decision to write a status, if it has changed."""
     old = view.observed.status
-    if status == old:
+    if not needs_write(view, status):
         return NOTHING
     due = write_due_at(view, status)
     manifest = written(old, status, due, view.now)

@@ -221,4 +221,5 @@ def _between_attempts(status: JobStatus) -> JobStatus:
         scheduler_address="",
         dashboard_url="",
         workers=None,
+        workers_joined_time=None,
     )

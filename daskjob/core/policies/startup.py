@@ -163,7 +163,7 @@ def _scheduler_never_answers(view: JobView) -> AttemptEnd | None:
 
 def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
     """Return the end if every worker is rejected: a client would wait indefinitely."""
-    if view.cluster is None or view.workers:
+    if view.cluster is None or view.workers or view.workers_joined:
         return None
     for name, rejection in sorted(view.observed.rejections.items()):
         waited = view.now - rejection.first_at >= _patience()
@@ -182,7 +182,7 @@ def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
 
 def _workers_wait_too_long(view: JobView) -> AttemptEnd | None:
     """Return the end if no worker can start, since an image, a volume or a name is missing."""
-    if not view.workers or _worked(view):
+    if not view.workers or view.ready_workers or view.workers_joined:
         return None
     troubles = [waiting_for(pod) for pod in view.workers]
     moments = [_given_up_at(pod) for pod in view.workers]
@@ -192,19 +192,13 @@ def _workers_wait_too_long(view: JobView) -> AttemptEnd | None:
     return _end(found) if found else None
 
 
-def _worked(view: JobView) -> bool:
-    """Return whether a worker is or was available."""
-    dask = view.observed.dask
-    return bool(view.ready_workers or (dask and (dask.workers or dask.tasks.done)))
-
-
 def _workers_never_come(view: JobView) -> AttemptEnd | None:
     """Return the end if workers crash repeatedly and none was ever ready.
 
     Without this a client would wait for its first worker indefinitely.
     """
     cluster = view.cluster
-    if cluster is None or _worked(view):
+    if cluster is None or view.ready_workers or view.workers_joined:
         return None
     crashing = [pod for pod in view.workers if pod.restarts >= MAX_RESTARTS]
     all_crash = bool(crashing) and len(crashing) == len(view.workers)

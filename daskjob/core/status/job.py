@@ -199,6 +199,10 @@ class JobStatus(StatusPart):
     scheduler_identity: str = row(
         Text("schedulerIdentity", "Scheduler that responded in this attempt."), ""
     )
+    #: ``None``: no worker of this attempt has been of use yet.
+    workers_joined_time: datetime | None = row(
+        Time("workersJoinedTime", "Time when workers of the attempt were first seen at work.")
+    )
     workers: Workers | None = nested("workers", "Worker pods of all groups.", Workers)
     progress: Progress | None = nested("progress", "Tasks of the cluster.", Progress)
     dashboard_url: str = row(Text("dashboardURL", "URL of the scheduler's dashboard."), "")
