@@ -6,7 +6,7 @@ Subclasses run the pods and ask the schedulers.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -167,6 +167,11 @@ class InMemoryBackend:
             self.rejections[where] = counted(self.rejections.get(where), error, self.clock())
             raise
         self.rejections.pop(where, None)
+
+    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+        """Discard the rejections of objects that a pass does not want any more."""
+        for name in names:
+            self.rejections.pop((owner.namespace, name), None)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and its dependents."""

@@ -52,6 +52,8 @@ class Decision:
     #: The scheduler pod to ask for its report before the end of an attempt is decided.
     report_from: PodFacts | None = None
     events: tuple[Event, ...] = ()
+    #: Rejected objects, as ``Kind/name``, that the pass does not want any more.
+    withdrawn: tuple[str, ...] = ()
     #: When time alone may change the decision.
     wake_at: datetime | None = None
 

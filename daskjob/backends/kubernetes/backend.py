@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -430,6 +430,10 @@ class KubernetesBackend:
             The server rejected the object, or its name is taken.
         """
         await self._writer.create(owner, manifest)
+
+    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+        """Discard the rejections of objects that a pass does not want any more."""
+        self._writer.rejections.withdraw(owner, names)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and its dependents; do nothing if it is gone or has another uid."""

@@ -12,7 +12,7 @@ from daskjob.core.decide.cluster_autoscalers import (
     superfluous_autoscalers,
 )
 from daskjob.core.decide.cluster_templates import template_patches
-from daskjob.core.decide.common import may_try, own_rejections, unmanaged, written
+from daskjob.core.decide.common import may_try, own_rejections, unmanaged, withdrawn, written
 from daskjob.core.decide.status_timing import (
     PATIENCE,
     SETTLED,
@@ -72,6 +72,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
         create=tuple(m for m in create if may_try(observed.rejections, m, now)),
         delete=_superfluous(observed),
         patch=(*patches, *template_patches(observed), *autoscaler_patches(observed)),
+        withdrawn=withdrawn(observed.rejections, create),
         wake_at=earliest([idle, *waits], now),
     )
 

@@ -6,11 +6,12 @@ requests of users; then limits; then failures of the attempt's other parts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.decide.common import may_try, own_rejections, written
+from daskjob.core.decide.common import may_try, own_rejections, withdrawn, written
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
 from daskjob.core.decide.job_status import needs_write, reported_status, write_due_at
@@ -83,8 +84,9 @@ def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
         return {}
     job, cluster = observed.job, observed.job.cluster_name
     groups = [group.name for group in job.cluster.all_groups] if job.cluster else ["default"]
+    attempt = observed.status.attempt
     exact = {
-        f"Pod/{names.runner_name(job.meta.name, observed.status.attempt)}",
+        *(f"Pod/{names.runner_name(job.meta.name, n)}" for n in (attempt, max(attempt - 1, 0))),
         f"ConfigMap/{names.files_name(job.meta.name)}",
         f"{names.Kind.CLUSTER}/{job.meta.name}",
         f"Pod/{names.scheduler_pod_name(cluster)}",
@@ -93,6 +95,17 @@ def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
     }
     workers = tuple(f"Pod/{names.worker_name(names.group_name(cluster, g), '')}" for g in groups)
     return own_rejections(observed.rejections, exact, workers)
+
+
+def _withdrawn(observed: ObservedJob, wanted: Iterable[Manifest]) -> tuple[str, ...]:
+    """Return the rejected objects that the job's own passes asked for, and do not want any more."""
+    name, attempt = observed.job.meta.name, observed.status.attempt
+    own = {
+        *(f"Pod/{names.runner_name(name, n)}" for n in (attempt, max(attempt - 1, 0))),
+        f"ConfigMap/{names.files_name(name)}",
+        f"{names.Kind.CLUSTER}/{name}",
+    }
+    return withdrawn(own & observed.rejections.keys(), wanted)
 
 
 def _view(observed: ObservedJob, now: datetime) -> JobView:
@@ -225,6 +238,7 @@ def _carry_on(view: JobView) -> Decision:
     """Return the writes for a job that goes on: missing objects, cleanup, and its status."""
     cleanup = after_attempt(view) if view.observed.status.started else Cleanup()
     create = _next_objects(view) if _may_start(view) else ()
+    given_up = _withdrawn(view.observed, create)
     if _may_start(view) and not view.attempt_runs:
         now = whole_seconds(view.now)
         started = replace(view.status, attempt_start_time=now, next_attempt_time=None)
@@ -239,6 +253,7 @@ def _carry_on(view: JobView) -> Decision:
         delete=cleanup.delete,
         stop=cleanup.stop,
         patch=_scaled(view),
+        withdrawn=given_up,
         wake_at=earliest([decision.wake_at, *_next_looks(view)], view.now),
     )
 
@@ -347,5 +362,6 @@ def _after_end(observed: ObservedJob, now: datetime) -> Decision:
         delete=cleanup.delete,
         stop=cleanup.stop,
         patch=(Patch(cleanup.strip, strip),) if cleanup.strip else (),
+        withdrawn=_withdrawn(observed, ()),
         wake_at=earliest([expiry, now + timedelta(seconds=LOOK_SECONDS) if alive else None], now),
     )

@@ -45,7 +45,7 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
 def next_look(view: JobView) -> datetime | None:
     """Return when the result may change by the passage of time alone."""
     rejections = view.observed.rejections.values()
-    moments = [rejection.first_at + _patience() for rejection in rejections]
+    moments = [_rejected_since(view, rejection) + _patience() for rejection in rejections]
     for pod in (*_pods(view), *view.workers):
         if given_up := _given_up_at(pod):
             moments.append(given_up)
@@ -76,7 +76,7 @@ def rejections_of(view: JobView) -> list[Rejection]:
 
 def _rejected(view: JobView) -> AttemptEnd | None:
     for rejection in rejections_of(view):
-        waited = view.now - rejection.first_at >= _patience()
+        waited = view.now - _rejected_since(view, rejection) >= _patience()
         match rejection.kind:
             case RejectionKind.INVALID:
                 step = "Correct the spec and submit it again."
@@ -95,6 +95,11 @@ def _rejected(view: JobView) -> AttemptEnd | None:
             case _:
                 continue
     return None
+
+
+def _rejected_since(view: JobView, rejection: Rejection) -> datetime:
+    """Return since when an object has been rejected in this attempt; an earlier one has ended."""
+    return max(rejection.first_at, view.status.attempt_start_time or rejection.first_at)
 
 
 def _admission_step(rejection: Rejection) -> str:
@@ -165,8 +170,11 @@ def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
     """Return the end if every worker is rejected: a client would wait indefinitely."""
     if view.cluster is None or view.workers or view.workers_joined:
         return None
+    if not view.cluster.desired_workers:
+        # None is wanted any more.
+        return None
     for name, rejection in sorted(view.observed.rejections.items()):
-        waited = view.now - rejection.first_at >= _patience()
+        waited = view.now - _rejected_since(view, rejection) >= _patience()
         if "-worker-" not in name:
             continue
         if rejection.kind is RejectionKind.INVALID:
