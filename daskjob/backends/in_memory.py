@@ -139,7 +139,7 @@ class InMemoryBackend:
     def answered(self, cluster_uid: str, state: DaskState) -> None:
         """Record the answer of a cluster's scheduler."""
         before = self.demands.get(cluster_uid, {})
-        self.dask[cluster_uid] = state
+        self.dask[cluster_uid] = replace(state, at=self.clock())
         self.demands[cluster_uid] = demands_after(before, state.targets, self.clock())
         self.unresponsive.discard(cluster_uid)
 

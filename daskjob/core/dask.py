@@ -51,6 +51,8 @@ class DaskState:
     clients: int = 0
     #: The number of workers that it wants in each group, by the name of the DaskWorkerGroup.
     targets: Mapping[str, int] = field(default_factory=dict)
+    #: When it answered; ``None``: unknown. Not a difference between two answers.
+    at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ decides whose object it is, never a label (design §4.8).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -208,8 +208,9 @@ class ObservedCluster(ObservedObject):
     #: The autoscalers that this cluster's uid controls.
     autoscalers: tuple[DaskAutoscaler, ...] = ()
     workers: tuple[PodFacts, ...] = ()
-    #: Whether a runner that uses the cluster is alive: such a cluster is never idle.
-    runner_alive: bool = False
+    #: Whether a job that uses the cluster has not ended, or its runner is alive: such a cluster is
+    #: never idle.
+    in_use: bool = False
     #: Fresh randomness: the agent's token of a scheduler to be created.
     entropy: str = ""
 
@@ -435,7 +436,8 @@ def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
             parsed_autoscaler(item)[0] for item in objects.controlled(names.Kind.AUTOSCALER, uid)
         ),
         workers=_workers_of_cluster(uid, objects),
-        runner_alive=any(pod.alive for pod in _users(cluster, objects)),
+        in_use=any(pod.alive for pod in _runners_on(cluster, objects))
+        or any(not parsed_job_status(job).finished for job in _jobs_on(cluster, objects)),
     )
 
 
@@ -456,7 +458,22 @@ def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
     )
 
 
-def _users(cluster: DaskCluster, objects: Lookup) -> list[PodFacts]:
+def _jobs_on(cluster: DaskCluster, objects: Lookup) -> Iterator[Manifest]:
+    """Yield the job that owns a cluster, and the jobs that refer to it, unless being deleted.
+
+    A job that is queued, or waits for its next attempt, has no runner, and needs its cluster.
+    """
+    owner = objects.named(names.Kind.JOB, cluster.meta.owner_name)
+    owned = owner is not None and object_ref(owner).uid == cluster.meta.owner_uid
+    for job in (
+        *([owner] if owner is not None and owned else []),
+        *objects.referring_to(names.Kind.JOB, cluster.meta.name),
+    ):
+        if not metadata(job).get("deletionTimestamp"):
+            yield job
+
+
+def _runners_on(cluster: DaskCluster, objects: Lookup) -> list[PodFacts]:
     """Return the runners that use a cluster: its job's, and those of jobs that refer to it.
 
     The latter are known by their label only: enough to keep a cluster, not to delete a pod.

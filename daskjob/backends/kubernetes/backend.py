@@ -59,6 +59,7 @@ from daskjob.core.observed import (
 from daskjob.core.parsed import parsed_cluster
 from daskjob.core.pod_warnings import silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
+from daskjob.core.policies.idle import must_ask
 from daskjob.core.policies.renewal import renewal
 from daskjob.core.status import ClusterPhase, JobStatusWord
 from daskjob.kube.api import Api
@@ -296,11 +297,16 @@ class KubernetesBackend:
         limit = observed.cluster.spec.idle_timeout_seconds
         every = min(IDLE_SECONDS, max(limit / 4, OFTEN_SECONDS)) if limit else None
         self._follow(key, meta.ref, observed.scheduler, every)
-        return replace(
+        observed = replace(
             self._completed(key, observed, self._passes_below(key)),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
         )
+        endpoint = self._endpoint(meta.ref, observed.scheduler)
+        if endpoint is not None and must_ask(observed, self.clock()):
+            # Since the last answer a client may have sent work.
+            return replace(observed, dask=await self.agents.fresh(meta.uid, endpoint))
+        return observed
 
     async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
         await self._missing_pods.give_labels_back(manifest)
