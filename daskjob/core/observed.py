@@ -44,6 +44,7 @@ from daskjob.core.spec import (
     DaskWorkerGroup,
     Meta,
 )
+from daskjob.core.spec.policy import FROZEN_CLUSTER_REF, FROZEN_SUBMISSION_ID, frozen_text
 from daskjob.core.status import (
     AutoscalerStatus,
     ClusterPhase,
@@ -289,13 +290,14 @@ Seen = TypeVar("Seen", ObservedJob, ObservedCluster, ObservedGroup, ObservedAuto
 
 def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
     """Return the observed state of a job; the caller adds what is not in ``objects``."""
-    job, mistakes = parsed_job(manifest)
+    given, mistakes = parsed_job(manifest)
+    status = parsed_job_status(manifest)
+    job = _as_begun(given, status)
     cluster = objects.named(names.Kind.CLUSTER, job.cluster_name)
     if cluster is not None and not job.cluster_ref and controller_uid(cluster) != job.meta.uid:
         cluster = None
     cluster_uid = object_ref(cluster).uid if cluster else ""
     runners = _pods(objects.pods(job.meta.uid), names.Component.RUNNER)
-    status = parsed_job_status(manifest)
     return ObservedJob(
         job=job,
         status=status,
@@ -311,6 +313,20 @@ def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
             for ref in objects.references("ConfigMap", job.meta.uid)
         ),
     )
+
+
+def _as_begun(job: DaskJob, status: JobStatus) -> DaskJob:
+    """Return the job on the cluster with which it began; CRDs before this rule let it change.
+
+    The new one has none of the attempt's objects, and the old one would be left running.
+    """
+    ref = frozen_text(status.policy, FROZEN_CLUSTER_REF)
+    token = frozen_text(status.policy, FROZEN_SUBMISSION_ID)
+    if token is not None and token != job.submission_id:
+        job = replace(job, submission_id=token)
+    if ref is None or ref == job.cluster_ref:
+        return job
+    return replace(job, cluster_ref=ref, cluster=None if ref else job.cluster)
 
 
 def _by_attempt(job: DaskJob, runners: Iterable[PodFacts]) -> tuple[PodFacts, ...]:

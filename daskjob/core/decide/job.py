@@ -49,7 +49,15 @@ from daskjob.core.policies.stall import stall
 from daskjob.core.policies.suspend import interrupted, wants_suspension
 from daskjob.core.policies.ttl import expires_at
 from daskjob.core.reasons import Reason
-from daskjob.core.spec.policy import RunnerStart, followed, frozen, thawed
+from daskjob.core.spec import DaskJob
+from daskjob.core.spec.policy import (
+    FROZEN_CLUSTER_REF,
+    FROZEN_SUBMISSION_ID,
+    RunnerStart,
+    followed,
+    frozen,
+    thawed,
+)
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
 from daskjob.core.values import updated
 
@@ -61,7 +69,7 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     """Return the writes that a pass over a job should make."""
     observed = updated(observed, rejections=_own_rejections(observed))
     job = observed.job
-    if job.meta.deleting or job.managed_by != names.MANAGED_BY:
+    if job.meta.deleting or not _is_ours(observed):
         return NOTHING
     if observed.status.finished:
         return _after_end(observed, now)
@@ -77,6 +85,15 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
         # Delayed changes of the status are written now too.
         view = replace(view, status=reported_status(view))
     return _write(view, ended(view, end))
+
+
+def _is_ours(observed: ObservedJob) -> bool:
+    """Return whether daskjob manages the job; one with objects of ours stays ours until its end."""
+    if observed.job.managed_by == names.MANAGED_BY:
+        return True
+    # A status alone proves nothing: other controllers copy it from another cluster.
+    own_cluster = observed.cluster is not None and not observed.job.cluster_ref
+    return observed.status.started and (own_cluster or bool(observed.runners))
 
 
 def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
@@ -143,12 +160,18 @@ def _first_status(observed: ObservedJob) -> JobStatus:
     if observed.from_dask_kubernetes:
         once = replace(job.policy, backoff_limit=0, max_ignored=0, rules=())
         status, hashed = observed.status, job.template_hash
-        return replace(status, policy=frozen(once), spec_hash=hashed)
+        return replace(status, policy={**frozen(once), **_fixed(job)}, spec_hash=hashed)
     return JobStatus(
         job_status=JobStatusWord.JOB_CREATED,
-        policy=frozen(job.policy),
+        policy={**frozen(job.policy), **_fixed(job)},
         spec_hash=job.template_hash,
     )
+
+
+def _fixed(job: DaskJob) -> Manifest:
+    """Return what is frozen with the policy, although it is no part of it."""
+    token = {FROZEN_SUBMISSION_ID: job.submission_id} if job.submission_id else {}
+    return {FROZEN_CLUSTER_REF: job.cluster_ref, **token}
 
 
 def _with_suspension(view: JobView) -> JobStatus:

@@ -167,9 +167,8 @@ def _with_objects(view: JobView, status: JobStatus) -> JobStatus:
 def _address(view: JobView) -> str:
     job = view.job
     if job.cluster is None:
-        return (
-            f"tcp://{names.scheduler_service_name(job.cluster_ref)}.{job.meta.namespace}.svc:8786"
-        )
+        service = names.scheduler_service_name(job.cluster_name)
+        return f"tcp://{service}.{job.meta.namespace}.svc:8786"
     platform, namespace = view.observed.platform, job.meta.namespace
     return scheduler_address(platform, job.cluster_name, namespace, job.cluster.scheduler)
 

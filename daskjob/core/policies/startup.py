@@ -32,7 +32,8 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
     if not view.attempt_runs:
         return None
     return (
-        _rejected(view)
+        _without_cluster(view)
+        or _rejected(view)
         or _name_stays_taken(view)
         or _waited_too_long(view)
         or _scheduler_never_answers(view)
@@ -72,6 +73,14 @@ def rejections_of(view: JobView) -> list[Rejection]:
         f"{names.Kind.GROUP}/{names.group_name(cluster)}",
     }
     return [rejection for name, rejection in view.observed.rejections.items() if name in wanted]
+
+
+def _without_cluster(view: JobView) -> AttemptEnd | None:
+    """Return the end if the attempt needs a cluster that the spec does not describe any more."""
+    if view.job.cluster is not None or view.job.cluster_ref or view.observed.cluster is not None:
+        return None
+    message = "spec.cluster is gone, and the job began with it. Submit the job again."
+    return AttemptEnd(Reason.INVALID_SPEC, message)
 
 
 def _rejected(view: JobView) -> AttemptEnd | None:

@@ -319,6 +319,17 @@ def frozen(policy: Policy) -> Manifest:
     return written_fields(policy)
 
 
+#: What a status holds besides the policy, since it is fixed at the start too.
+FROZEN_CLUSTER_REF = "clusterRef"
+FROZEN_SUBMISSION_ID = "submissionID"
+
+
+def frozen_text(frozen_policy: Mapping[str, object] | None, key: str) -> str | None:
+    """Return a text that was frozen with the policy; ``None``: it was not."""
+    found = (frozen_policy or {}).get(key)
+    return found if isinstance(found, str) else None
+
+
 def followed(frozen_policy: Manifest, spec: Mapping[str, object]) -> Manifest:
     """Return the frozen policy, updated from the mutable fields that the spec sets now.
 
