@@ -36,6 +36,7 @@ from daskjob.core.observed import (
 )
 from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
+from daskjob.core.status import job_status_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +205,9 @@ class InMemoryBackend:
 
     async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
         """Ask the agent of a job's scheduler for its report."""
-        del job
-        self.reports[scheduler.ref.uid] = CollectedReport(await self.ask_for_report(scheduler))
+        report = await self.ask_for_report(scheduler)
+        status = job_status_from((self.store.found(job) or {}).get("status"))
+        self.reports[scheduler.ref.uid] = CollectedReport(report, status.attempt)
         self.changed()
 
     async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:

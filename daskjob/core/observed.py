@@ -73,6 +73,8 @@ class CollectedReport:
     """The agent's report at an attempt's end; ``report`` is ``None`` if it did not answer."""
 
     report: Manifest | None
+    #: The attempt that ended: with ``restart: Runner`` several end on the same scheduler.
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

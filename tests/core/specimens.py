@@ -254,10 +254,10 @@ WRONG = [
     ),
     Wrong(
         "files of more than 900 KiB",
-        with_files(a_py="x" * job_spec.FILES_LIMIT_BYTES),
+        with_files(a_py="x" * job_spec.FILES_LIMIT),
         "spec.job.files",
         job_spec.SMALL_ENOUGH.message,
-        with_files(a_py="x" * (job_spec.FILES_LIMIT_BYTES - 4)),
+        with_files(a_py="x" * (job_spec.FILES_LIMIT - 4)),
     ),
     Wrong(
         "too many files",

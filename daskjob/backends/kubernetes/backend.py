@@ -56,7 +56,7 @@ from daskjob.core.observed import (
     job_observed,
     joined_groups,
 )
-from daskjob.core.parsed import parsed_cluster
+from daskjob.core.parsed import parsed_cluster, parsed_job_status
 from daskjob.core.pod_warnings import silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.idle import must_ask
@@ -416,8 +416,12 @@ class KubernetesBackend:
                 self.agents.record(scheduler.owner_uid, endpoint, dask_state(state))
             except NoAnswer as error:
                 logger.info("%s: no report from its scheduler: %s", job, error)
-        self._reports[scheduler.ref.uid] = CollectedReport(report)
+        self._reports[scheduler.ref.uid] = CollectedReport(report, self._attempt_of(job))
         self._wake(Key(job.kind, job.namespace, job.name))
+
+    def _attempt_of(self, job: ObjectRef) -> int:
+        found = self.cache.get(job.kind, job.namespace, job.name)
+        return parsed_job_status(found.manifest).attempt if found and found.manifest else 0
 
     async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler to move workers' data away; its answer wakes the group's pass."""

@@ -21,7 +21,7 @@ from daskjob.core.desired.files import files_config_map
 from daskjob.core.desired.runner import runner_pod
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
-from daskjob.core.observed import ObservedJob, Rejection
+from daskjob.core.observed import CollectedReport, ObservedJob, Rejection
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies import startup
 from daskjob.core.policies.cancel import cancelled
@@ -67,7 +67,9 @@ LOOK_SECONDS = SIDECAR_SECONDS + 1
 
 def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     """Return the writes that a pass over a job should make."""
-    observed = updated(observed, rejections=_own_rejections(observed))
+    observed = updated(
+        observed, rejections=_own_rejections(observed), report=_report_of_attempt(observed)
+    )
     job = observed.job
     if job.meta.deleting or not _is_ours(observed):
         return NOTHING
@@ -85,6 +87,12 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
         # Delayed changes of the status are written now too.
         view = replace(view, status=reported_status(view))
     return _write(view, ended(view, end))
+
+
+def _report_of_attempt(observed: ObservedJob) -> CollectedReport | None:
+    """Return the report unless it is an earlier attempt's."""
+    report = observed.report
+    return report if report is not None and report.attempt == observed.status.attempt else None
 
 
 def _is_ours(observed: ObservedJob) -> bool:

@@ -26,6 +26,8 @@ from daskjob.core.status.group import GROUP_STATUS, GroupStatus, group_status_fr
 from daskjob.core.status.job import (
     ATTEMPTS_KEPT,
     JOB_STATUS,
+    REPORT_LEVELS,
+    REPORT_LIMIT_BYTES,
     RESULT_LIMIT_BYTES,
     TERMINAL_WORDS,
     Attempt,
@@ -45,6 +47,8 @@ __all__ = [
     "GROUP_STATUS",
     "JOB_STATUS",
     "MESSAGE_LIMIT",
+    "REPORT_LEVELS",
+    "REPORT_LIMIT_BYTES",
     "RESULT_LIMIT_BYTES",
     "TERMINAL_WORDS",
     "Attempt",

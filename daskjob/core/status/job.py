@@ -37,6 +37,9 @@ ATTEMPT_MESSAGE_LIMIT = 256
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 #: The size of a runner's result as JSON (the limit of Kubernetes' termination message).
 RESULT_LIMIT_BYTES = 4096
+#: The size and the nesting of a scheduler's report in a status.
+REPORT_LIMIT_BYTES = 4096
+REPORT_LEVELS = 10
 
 
 class JobStatusWord(StrEnum):
