@@ -21,6 +21,8 @@ class TaskCounts:
     processing: int = 0
     waiting: int = 0
     erred: int = 0
+    #: Those of ``waiting`` that no worker can run, such as for a resource that none has.
+    no_worker: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def dask_state(answer: Mapping[str, object]) -> DaskState:
             processing=_count(tasks, "processing"),
             waiting=_count(tasks, "waiting") + _count(tasks, "queued") + _count(tasks, "noWorker"),
             erred=_count(tasks, "erred"),
+            no_worker=_count(tasks, "noWorker"),
         ),
         last_transition=_moment(answer.get("lastTransition")),
         idle_since=_moment(answer.get("idleSince")),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daskjob.core import names
+from daskjob.core.manifests import format_time
 from daskjob.core.observed import ClusterOfJob, ObservedJob
 from daskjob.core.pods import PodFacts
 from daskjob.core.reasons import Reason
@@ -107,6 +108,23 @@ class JobView:
         if dask is not None and (dask.workers or dask.tasks.done):
             return True
         return any(pod.was_ready_for(JOINED_SECONDS, self.now) for pod in self.workers)
+
+    @property
+    def unfinished_tasks(self) -> str:
+        """What the cluster's tasks are waiting for, for a message; empty if that is unknown."""
+        dask = self.observed.dask if self.cluster else None
+        if dask is None:
+            return ""
+        tasks, parts = dask.tasks, []
+        if tasks.no_worker:
+            parts.append(f"{tasks.no_worker} tasks that no worker can run are waiting")
+        if tasks.processing:
+            parts.append(f"{tasks.processing} tasks are being processed")
+        if parts and not dask.workers:
+            parts.append("no worker is registered")
+        if parts and dask.last_transition is not None:
+            parts.append(f"the last task made progress at {format_time(dask.last_transition)}")
+        return ", ".join(parts)
 
     @property
     def attempt_runs(self) -> bool:

@@ -7,7 +7,8 @@ import pytest
 from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, Manifest, format_time, metadata, object_ref
 from daskjob.core.pod_warnings import PodWarning
-from tests.core.manifests import cluster, job
+from tests.core import manifests
+from tests.core.manifests import cluster, cluster_spec, container, job
 from tests.core.stories import Story, job_story, running
 
 MANY = "exceeded quota: small, requested: pods=1, used: pods=10, limited: pods=10"
@@ -628,3 +629,24 @@ def test_objects_in_the_way_of_an_attempt_that_has_begun_are_waited_for_600_s() 
     story.world.store.collection_paused = False
     story.world.store.collect()
     story.kubelet()
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [("-runner", "spec.job.spec"), ("-worker-", "spec.cluster.spec.worker.spec")],
+)
+def test_pod_that_is_refused_for_a_quantity_names_its_field(part: str, where: str) -> None:
+    limits = {"limits": {"cpu": "500m", "memory": "4GiB"}}
+    bad = manifests.pod(container("job"), container("second", resources=limits))
+    spec = cluster_spec()
+    if part == "-worker-":
+        spec["worker"]["spec"] = bad
+    story = job_story(
+        cluster={"spec": spec}, runner=bad if part == "-runner" else None, backoffLimit=0
+    )
+    words = "quantities must match the regular expression '^([+-]?[0-9.]+)$'"
+    story.world.reject[part] = (RejectionKind.INVALID, words)
+    story.bring_up()
+    assert (story.word, story.status.reason) == ("Failed", "InvalidSpec")
+    field = f"{where}.containers[1].resources.limits.memory"
+    assert f"{field} is '4GiB'. " in story.status.message

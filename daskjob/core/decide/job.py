@@ -15,7 +15,7 @@ from daskjob.core.decide.common import may_try, own_rejections, withdrawn, writt
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
 from daskjob.core.decide.job_status import needs_write, reported_status, write_due_at
-from daskjob.core.decision import NOTHING, Decision, Patch, earliest
+from daskjob.core.decision import NOTHING, Decision, Event, Patch, earliest
 from daskjob.core.desired.cluster import job_cluster
 from daskjob.core.desired.files import files_config_map
 from daskjob.core.desired.runner import runner_pod
@@ -61,6 +61,10 @@ from daskjob.core.spec.policy import (
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
 from daskjob.core.values import updated
 
+CHANGED_TOO_LATE = (
+    "the spec changed after the job's end. A finished job does not run again, and only "
+    "ttlSecondsAfterFinished still counts: create another DaskJob."
+)
 #: How soon a runner that has not ended yet is checked again.
 LOOK_SECONDS = SIDECAR_SECONDS + 1
 
@@ -379,7 +383,11 @@ def _next_looks(view: JobView) -> list[datetime | None]:
 
 
 def _after_end(observed: ObservedJob, now: datetime) -> Decision:
-    """Return the cleanup of a finished job; its status is never changed again."""
+    """Return the cleanup of a finished job.
+
+    Its end never changes. A changed spec is acknowledged: Argo CD and Flux wait for
+    ``observedGeneration``.
+    """
     cluster_ref = bool(observed.job.cluster_ref)
     policy = followed(observed.status.policy or {}, observed.job.raw)
     view = JobView(observed, observed.status, thawed(policy, cluster_ref=cluster_ref), now)
@@ -389,7 +397,12 @@ def _after_end(observed: ObservedJob, now: datetime) -> Decision:
     cleanup = after_job(view)
     strip = {"metadata": {"annotations": {names.ANNOTATION_DELETE_WORKERS: "true"}}}
     alive = any(pod.alive for pod in observed.runners)
+    old, generation = observed.status, observed.job.meta.generation
+    late = old.started and old.observed_generation < generation
+    acknowledged = replace(old, observed_generation=generation) if late else old
     return Decision(
+        status=written(old, acknowledged, now, now),
+        events=(Event("SpecChangeIgnored", CHANGED_TOO_LATE, warning=True),) if late else (),
         delete=cleanup.delete,
         stop=cleanup.stop,
         patch=(Patch(cleanup.strip, strip),) if cleanup.strip else (),

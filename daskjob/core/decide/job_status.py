@@ -297,10 +297,8 @@ def _with_stall(view: JobView, status: JobStatus) -> JobStatus:
         )
     if found is not None and found.stalled:
         limit = view.policy.stall_deadline_seconds
-        message = (
-            f"no task made progress for {limit} s while the runner was running; it may be busy "
-            "outside Dask."
-        )
+        tasks = view.unfinished_tasks or "it may be busy outside Dask"
+        message = f"no task made progress for {limit} s while the runner was running; {tasks}."
         return status.with_condition(
             ConditionType.STALLED, status=True, reason="NoProgress", message=message, now=now
         )

@@ -54,8 +54,9 @@ def stall(view: JobView) -> Stall | None:
     if min(view.now, known_at) < due:
         look = view.now + timedelta(seconds=LOOK_SECONDS)
         return Stall(stalled=False, since=since, due=due if view.now < due else look)
+    tasks = f" ({view.unfinished_tasks})" if view.unfinished_tasks else ""
     message = (
-        f"no task of the cluster made progress for {limit} s while the runner was running. "
+        f"no task of the cluster made progress for {limit} s while the runner was running{tasks}. "
         "Check the runner's log, and look for tasks that no worker can run: daskjob why."
     )
     fails = view.policy.stall_action is StallAction.FAIL

@@ -21,6 +21,7 @@ from daskjob.core.errors import RejectionKind
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.observed import Rejection
 from daskjob.core.pods import PodFacts
+from daskjob.core.quantity import wrong_quantities
 from daskjob.core.reasons import Reason
 
 #: Restarts after which a scheduler, or workers, that never became ready are given up.
@@ -88,7 +89,7 @@ def _rejected(view: JobView) -> AttemptEnd | None:
         waited = view.now - _rejected_since(view, rejection) >= _patience()
         match rejection.kind:
             case RejectionKind.INVALID:
-                step = "Correct the spec and submit it again."
+                step = f"{_wrong_quantity(view, rejection)}Correct the spec and submit it again."
                 return AttemptEnd(Reason.INVALID_SPEC, _message(rejection, "is rejected", step))
             case RejectionKind.CONFLICT:
                 step = "Choose another name for the job, or remove that object."
@@ -134,6 +135,22 @@ def _name_given_up_at(view: JobView) -> datetime | None:
         return None
     never_there = view.scheduler is None and not view.status.scheduler_identity
     return cluster.created_at + _patience() if never_there and view.observed.leftovers else None
+
+
+def _wrong_quantity(view: JobView, rejection: Rejection) -> str:
+    """Return the field of a value that is no quantity, which the API server leaves out."""
+    if "quantit" not in rejection.message.lower():
+        return ""
+    job, cluster = view.job, view.job.cluster
+    templates = [("spec.job.spec", job.runner)]
+    if cluster is not None:
+        below = "spec.cluster.spec"
+        templates.append((f"{below}.scheduler.spec", cluster.scheduler))
+        templates.append((f"{below}.worker.spec", cluster.worker.template))
+        for index, group in enumerate(cluster.groups):
+            templates.append((f"{below}.workerGroups[{index}].spec", group.template))
+    found = [wrong for path, pod in templates for wrong in wrong_quantities(pod.spec, path)]
+    return f"{found[0]}. " if found else ""
 
 
 def _message(rejection: Rejection, what: str, step: str) -> str:
@@ -187,7 +204,8 @@ def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
         if "-worker-" not in name:
             continue
         if rejection.kind is RejectionKind.INVALID:
-            step = "Correct the workers' spec and submit it again."
+            step = _wrong_quantity(view, rejection)
+            step += "Correct the workers' spec and submit it again."
             return AttemptEnd(Reason.INVALID_SPEC, _message(rejection, "is rejected", step))
         if rejection.kind in (RejectionKind.REJECTED, RejectionKind.UNREACHED) and waited:
             step = _admission_step(rejection)
