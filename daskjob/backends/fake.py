@@ -17,7 +17,7 @@ from daskjob.core.dask import DaskState, DaskWorker, TaskCounts
 from daskjob.core.decision import Patch, Retire
 from daskjob.core.errors import ApiError, CreateRejected, RejectionKind, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, format_time, metadata, object_ref
-from daskjob.core.observed import Platform
+from daskjob.core.observed import Observed, Platform
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.reconcile import reconcile
 from daskjob.core.status import JobStatus, job_status_from
@@ -47,6 +47,8 @@ class FakeBackend(InMemoryBackend):
         self.retires = True
         self._retired: set[str] = set()
         self.report: Manifest | None = {"tasks": 0}
+        #: Whether each pass sees an answer of now; false: the last one of ``schedulers_answer``.
+        self.fresh_answers = True
 
     # The clock
 
@@ -57,6 +59,13 @@ class FakeBackend(InMemoryBackend):
     def entropy(self) -> str:
         """Return a value that is unique, but the same in every run of a test."""
         return f"entropy-{next(self._entropy)}"
+
+    async def observe(self, key: Key) -> Observed | None:
+        """Return the observed state of an object."""
+        observed = await super().observe(key)
+        if observed is None or observed.dask is None or not self.fresh_answers:
+            return observed
+        return replace(observed, dask=replace(observed.dask, at=self.now))
 
     # Writes: counted, and with faults
 
@@ -105,10 +114,10 @@ class FakeBackend(InMemoryBackend):
         self._retired.update(confirmed)
         self.retired(group, retire, {"retired": list(confirmed)})
 
-    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:  # noqa: ARG002
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
         """Collect the report that the test has set."""
         self.writes.append(f"report {scheduler.ref.name}")
-        self.collected(scheduler, self.report)
+        self.collected(scheduler, self.report, self.attempt_of(job))
 
     def forget(self) -> None:
         """Lose everything that a crash of the operator would lose."""
@@ -262,10 +271,13 @@ class FakeBackend(InMemoryBackend):
         """Have a pod's main container crash, and its kubelet restart it."""
         facts = pod_facts(self._fresh(pod))
         restarts = (facts.main.restarts if facts.main else 0) + 1
+        begun = facts.main.started_at if facts.main else None
         ended = {
             "exitCode": code,
             "reason": "Error" if code else "Completed",
             "containerID": facts.main.container_id if facts.main else "",
+            "startedAt": format_time(begun or self.now),
+            "finishedAt": format_time(self.now),
         }
         self.start(pod, ready=ready)
         fresh = self._fresh(pod)

@@ -6,7 +6,7 @@ Subclasses run the pods and ask the schedulers.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -36,6 +36,7 @@ from daskjob.core.observed import (
 )
 from daskjob.core.pod_warnings import PodWarning, silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
+from daskjob.core.status import job_status_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class InMemoryBackend:
     def answered(self, cluster_uid: str, state: DaskState) -> None:
         """Record the answer of a cluster's scheduler."""
         before = self.demands.get(cluster_uid, {})
-        self.dask[cluster_uid] = state
+        self.dask[cluster_uid] = replace(state, at=self.clock())
         self.demands[cluster_uid] = demands_after(before, state.targets, self.clock())
         self.unresponsive.discard(cluster_uid)
 
@@ -167,6 +168,11 @@ class InMemoryBackend:
             self.rejections[where] = counted(self.rejections.get(where), error, self.clock())
             raise
         self.rejections.pop(where, None)
+
+    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+        """Discard the rejections of objects that a pass does not want any more."""
+        for name in names:
+            self.rejections.pop((owner.namespace, name), None)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and its dependents."""
@@ -201,9 +207,13 @@ class InMemoryBackend:
         """Ask the agent of a job's scheduler for its report."""
         raise NotImplementedError
 
-    def collected(self, scheduler: PodFacts, report: Manifest | None) -> None:
-        """Record the report of a scheduler; ``None``: there was none."""
-        self.reports[scheduler.ref.uid] = CollectedReport(report)
+    def attempt_of(self, job: ObjectRef) -> int:
+        """Return the attempt of a job whose report is collected."""
+        return job_status_from((self.store.found(job) or {}).get("status")).attempt
+
+    def collected(self, scheduler: PodFacts, report: Manifest | None, attempt: int) -> None:
+        """Record the report of an attempt's scheduler; ``None``: there was none."""
+        self.reports[scheduler.ref.uid] = CollectedReport(report, attempt)
         self.changed()
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:

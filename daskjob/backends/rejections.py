@@ -33,11 +33,17 @@ class Rejections:
 
     def succeeded(self, owner: Key, ref: ObjectRef) -> None:
         """Clear a rejection after a success."""
+        self.withdraw(owner, [f"{ref.kind}/{ref.name}"])
+
+    def withdraw(self, owner: Key, names: Iterable[str]) -> None:
+        """Discard the rejections of objects that are not wanted any more."""
         found = self._by_key.get(owner)
-        if found is not None:
-            found.pop(f"{ref.kind}/{ref.name}", None)
-            if not found:
-                del self._by_key[owner]
+        if found is None:
+            return
+        for name in names:
+            found.pop(name, None)
+        if not found:
+            del self._by_key[owner]
 
     def forget(self, owner: Key) -> None:
         """Discard the rejections of an object that is gone."""

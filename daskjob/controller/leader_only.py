@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from daskjob.controller.job_metrics import Jobs
 from daskjob.core.backend import Backend
@@ -40,6 +40,10 @@ class LeaderOnly:
         """Create an object."""
         self.check()
         await self._backend.create(owner, manifest)
+
+    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+        """Discard rejections; that changes nothing outside."""
+        self._backend.withdraw(owner, names)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object."""

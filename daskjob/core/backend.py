@@ -6,7 +6,7 @@ A ``Backend`` is Kubernetes, this machine, or a fake; all three pass the same co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from daskjob.core.decision import Event, Patch, Retire
@@ -46,8 +46,12 @@ class Backend(Protocol):
         ------
         CreateRejected
             The object was rejected; the rejection stays in ``observed.rejections`` until a retry
-            succeeds.
+            succeeds or a pass withdraws it.
         """
+        ...
+
+    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+        """Discard the rejections of objects (``Kind/name``) that a pass does not want any more."""
         ...
 
     async def delete(self, ref: ObjectRef) -> None:

@@ -29,6 +29,8 @@ class TaskCounts:
     processing: int = 0
     waiting: int = 0
     erred: int = 0
+    #: Those of ``waiting`` that no worker can run, such as for a resource that none has.
+    no_worker: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class DaskState:
     clients: int = 0
     #: The number of workers that it wants in each group, by the name of the DaskWorkerGroup.
     targets: Mapping[str, int] = field(default_factory=dict)
+    #: When it answered; ``None``: unknown. Not a difference between two answers.
+    at: datetime | None = field(default=None, compare=False)
 
     @property
     def is_whole(self) -> bool:
@@ -108,6 +112,7 @@ def dask_state(answer: Mapping[str, object]) -> DaskState:
             processing=_count(tasks, "processing"),
             waiting=_count(tasks, "waiting") + _count(tasks, "queued") + _count(tasks, "noWorker"),
             erred=_count(tasks, "erred"),
+            no_worker=_count(tasks, "noWorker"),
         ),
         last_transition=_moment(answer.get("lastTransition")),
         idle_since=_moment(answer.get("idleSince")),

@@ -52,11 +52,16 @@ class Decision:
     #: The scheduler pod to ask for its report before the end of an attempt is decided.
     report_from: PodFacts | None = None
     events: tuple[Event, ...] = ()
+    #: Rejected objects, as ``Kind/name``, that the pass does not want any more.
+    withdrawn: tuple[str, ...] = ()
     #: When time alone may change the decision.
     wake_at: datetime | None = None
 
 
 NOTHING = Decision()
+#: The number of objects that one pass creates, or deletes, at most: users choose the size of a
+#: group, and the passes of other objects wait meanwhile. The next pass goes on.
+MOST_OBJECTS = 500
 
 
 def earliest(moments: Iterable[datetime | None], now: datetime) -> datetime | None:

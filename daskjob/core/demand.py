@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TypeAlias
 
 #: Maximum number of levels on each side. Beyond it, the two oldest are merged into one that lasts
@@ -80,6 +81,9 @@ def _thinned(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     return (Level(oldest.workers, older.until), *rest)
 
 
+#: The number of groups whose demand is kept at most: a tenant's pod may answer for any number.
+MOST_TARGETS = 200
+
 #: The demand in each group, by the name of the DaskWorkerGroup.
 Demands: TypeAlias = Mapping[str, Demand]
 
@@ -91,5 +95,5 @@ def demands_after(before: Demands, targets: Mapping[str, int], at: datetime) -> 
     """
     return {
         group: before[group].then(workers, at) if group in before else Demand(workers, at)
-        for group, workers in targets.items()
+        for group, workers in islice(targets.items(), MOST_TARGETS)
     }

@@ -67,6 +67,8 @@ _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 _CREATING_REASONS = frozenset({"", "ContainerCreating", "PodInitializing"})
 #: Maximum length of the quoted last line of a log.
 LINE_LENGTH = 400
+#: The number of quoted lines of an init container, whose log is not asked for otherwise.
+INIT_LINES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ def container_end(pod: PodFacts, container: ContainerFacts) -> Diagnosis:
     return Diagnosis(
         Reason.EXIT_CODE,
         f"{who} exited with code {code}{_signal(code)} (pod {pod.ref.name})",
-        _last_line(container.message),
+        _last_lines(container.message, 1 if is_main else INIT_LINES),
         _exit_hint(126 if container.reason in _NEVER_STARTED else code),
     )
 
@@ -225,7 +227,7 @@ def crash_loop(pod: PodFacts) -> Diagnosis | None:
     return Diagnosis(
         Reason.WORKERS_FAILED if is_worker else Reason.SCHEDULER_FAILED,
         f"{pod.component} pod {pod.ref.name} {what} with code {code}{out_of_memory}{restarts}",
-        _last_line(text),
+        _last_lines(text, 1 if is_main else INIT_LINES),
         "Check its command and its log.",
     )
 
@@ -363,9 +365,9 @@ def _exit_hint(code: int) -> str:
     return ""
 
 
-def _last_line(text: str) -> str:
-    """Return the last line of a message; a result written before a failure does not count."""
+def _last_lines(text: str, count: int) -> str:
+    """Return the last lines of a message; a result written before a failure does not count."""
     if text.lstrip().startswith(("{", "[")):
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return cut(lines[-1], LINE_LENGTH) if lines else ""
+    return cut("; ".join(lines[-count:]), LINE_LENGTH)

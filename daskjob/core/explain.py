@@ -99,8 +99,18 @@ def _unfinished(
         step = steps[Reason.STALLED]
         headline = f"{name} is running but making no progress: {stalled.message}"
         return Explanation(headline, tuple(evidence), step)
+    workers = status.workers
+    if workers is not None and workers.desired and not workers.ready and _runs(status):
+        headline = f"{name} is running, but none of its {workers.desired} workers is ready."
+        ready = status.condition(ConditionType.WORKERS_READY)
+        step = steps.get(ready.reason if ready else "", "Check the pods of its workers.")
+        return Explanation(headline, tuple(evidence), step)
     headline = f"{name} is {status.phase or 'Pending'}; no problems found."
     return Explanation(headline, tuple(evidence))
+
+
+def _runs(status: JobStatus) -> bool:
+    return status.job_status is JobStatusWord.RUNNING
 
 
 def _root_reason(status: JobStatus) -> str:

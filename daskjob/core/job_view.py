@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daskjob.core import names
+from daskjob.core.manifests import format_time
 from daskjob.core.observed import ClusterOfJob, ObservedJob
 from daskjob.core.pods import PodFacts
 from daskjob.core.reasons import Reason
 from daskjob.core.spec import DaskJob, Policy
 from daskjob.core.spec.policy import Restart
 from daskjob.core.status import JobStatus
+
+#: How long a worker must be ready to count as at work if its scheduler does not report it.
+JOINED_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,36 @@ class JobView:
     def ready_workers(self) -> int:
         """The number of worker pods that are ready and not terminating."""
         return sum(1 for pod in self.workers if pod.ready and pod.alive and not pod.deleting)
+
+    @property
+    def workers_joined(self) -> bool:
+        """Whether workers of this attempt have been at work: once true, it stays true.
+
+        Later, no worker may be ready for a moment, which does not mean that none ever was.
+        """
+        if self.status.workers_joined_time is not None:
+            return True
+        dask = self.observed.dask if self.cluster else None
+        if dask is not None and (dask.workers or dask.tasks.done):
+            return True
+        return any(pod.was_ready_for(JOINED_SECONDS, self.now) for pod in self.workers)
+
+    @property
+    def unfinished_tasks(self) -> str:
+        """What the cluster's tasks are waiting for, for a message; empty if that is unknown."""
+        dask = self.observed.dask if self.cluster else None
+        if dask is None:
+            return ""
+        tasks, parts = dask.tasks, []
+        if tasks.no_worker:
+            parts.append(f"{tasks.no_worker} tasks that no worker can run are waiting")
+        if tasks.processing:
+            parts.append(f"{tasks.processing} tasks are being processed")
+        if parts and not dask.workers:
+            parts.append("no worker is registered")
+        if parts and dask.last_transition is not None:
+            parts.append(f"the last task made progress at {format_time(dask.last_transition)}")
+        return ", ".join(parts)
 
     @property
     def attempt_runs(self) -> bool:

@@ -12,7 +12,14 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from daskjob.core import names
-from daskjob.core.manifests import Manifest, ObjectRef, controller_uid, metadata, object_ref
+from daskjob.core.manifests import (
+    Manifest,
+    ObjectRef,
+    controller_uid,
+    mapping,
+    metadata,
+    object_ref,
+)
 from daskjob.core.parsed import parsed_pod
 from daskjob.core.pods import PodFacts
 
@@ -34,7 +41,7 @@ class Lookup(Protocol):
         ...
 
     def referring_to(self, kind: str, cluster: str) -> Sequence[Manifest]:
-        """Return the groups, or the autoscalers, whose spec names a cluster."""
+        """Return the jobs, groups or autoscalers whose spec names an existing cluster."""
         ...
 
     def pods(self, owner_uid: str) -> Sequence[PodFacts]:
@@ -62,6 +69,13 @@ class Lookup(Protocol):
         ...
 
 
+def _referred_cluster(manifest: Manifest) -> object:
+    spec = mapping(manifest.get("spec"))
+    if manifest.get("kind") == names.Kind.JOB:
+        return mapping(spec.get("clusterRef")).get("name")
+    return spec.get("cluster")
+
+
 class ListLookup:
     """A list of objects, walked at each lookup: for the backend of one run, and for tests."""
 
@@ -83,7 +97,7 @@ class ListLookup:
 
     def referring_to(self, kind: str, cluster: str) -> Sequence[Manifest]:
         """Return the objects of a kind whose spec names a cluster."""
-        return [o for o in self._of_kind(kind) if (o.get("spec") or {}).get("cluster") == cluster]
+        return [o for o in self._of_kind(kind) if _referred_cluster(o) == cluster]
 
     def pods(self, owner_uid: str) -> Sequence[PodFacts]:
         """Return the facts of the pods whose controller owner has this uid."""

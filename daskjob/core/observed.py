@@ -7,7 +7,7 @@ decides whose object it is, never a label (design §4.8).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -44,6 +44,7 @@ from daskjob.core.spec import (
     DaskWorkerGroup,
     Meta,
 )
+from daskjob.core.spec.policy import FROZEN_CLUSTER_REF, FROZEN_SUBMISSION_ID, frozen_text
 from daskjob.core.status import (
     AutoscalerStatus,
     ClusterPhase,
@@ -72,6 +73,8 @@ class CollectedReport:
     """The agent's report at an attempt's end; ``report`` is ``None`` if it did not answer."""
 
     report: Manifest | None
+    #: The attempt that ended: with ``restart: Runner`` several end on the same scheduler.
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +211,9 @@ class ObservedCluster(ObservedObject):
     #: The autoscalers that this cluster's uid controls.
     autoscalers: tuple[DaskAutoscaler, ...] = ()
     workers: tuple[PodFacts, ...] = ()
-    #: Whether a runner that uses the cluster is alive: such a cluster is never idle.
-    runner_alive: bool = False
+    #: Whether a job that uses the cluster has not ended, or its runner is alive: such a cluster is
+    #: never idle.
+    in_use: bool = False
     #: Fresh randomness: the agent's token of a scheduler to be created.
     entropy: str = ""
 
@@ -288,13 +292,14 @@ Seen = TypeVar("Seen", ObservedJob, ObservedCluster, ObservedGroup, ObservedAuto
 
 def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
     """Return the observed state of a job; the caller adds what is not in ``objects``."""
-    job, mistakes = parsed_job(manifest)
+    given, mistakes = parsed_job(manifest)
+    status = parsed_job_status(manifest)
+    job = _as_begun(given, status)
     cluster = objects.named(names.Kind.CLUSTER, job.cluster_name)
     if cluster is not None and not job.cluster_ref and controller_uid(cluster) != job.meta.uid:
         cluster = None
     cluster_uid = object_ref(cluster).uid if cluster else ""
     runners = _pods(objects.pods(job.meta.uid), names.Component.RUNNER)
-    status = parsed_job_status(manifest)
     return ObservedJob(
         job=job,
         status=status,
@@ -310,6 +315,20 @@ def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
             for ref in objects.references("ConfigMap", job.meta.uid)
         ),
     )
+
+
+def _as_begun(job: DaskJob, status: JobStatus) -> DaskJob:
+    """Return the job on the cluster with which it began; CRDs before this rule let it change.
+
+    The new one has none of the attempt's objects, and the old one would be left running.
+    """
+    ref = frozen_text(status.policy, FROZEN_CLUSTER_REF)
+    token = frozen_text(status.policy, FROZEN_SUBMISSION_ID)
+    if token is not None and token != job.submission_id:
+        job = replace(job, submission_id=token)
+    if ref is None or ref == job.cluster_ref:
+        return job
+    return replace(job, cluster_ref=ref, cluster=None if ref else job.cluster)
 
 
 def _by_attempt(job: DaskJob, runners: Iterable[PodFacts]) -> tuple[PodFacts, ...]:
@@ -435,7 +454,8 @@ def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
             parsed_autoscaler(item)[0] for item in objects.controlled(names.Kind.AUTOSCALER, uid)
         ),
         workers=_workers_of_cluster(uid, objects),
-        runner_alive=any(pod.alive for pod in _users(cluster, objects)),
+        in_use=any(pod.alive for pod in _runners_on(cluster, objects))
+        or any(not parsed_job_status(job).finished for job in _jobs_on(cluster, objects)),
     )
 
 
@@ -456,7 +476,22 @@ def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
     )
 
 
-def _users(cluster: DaskCluster, objects: Lookup) -> list[PodFacts]:
+def _jobs_on(cluster: DaskCluster, objects: Lookup) -> Iterator[Manifest]:
+    """Yield the job that owns a cluster, and the jobs that refer to it, unless being deleted.
+
+    A job that is queued, or waits for its next attempt, has no runner, and needs its cluster.
+    """
+    owner = objects.named(names.Kind.JOB, cluster.meta.owner_name)
+    owned = owner is not None and object_ref(owner).uid == cluster.meta.owner_uid
+    for job in (
+        *([owner] if owner is not None and owned else []),
+        *objects.referring_to(names.Kind.JOB, cluster.meta.name),
+    ):
+        if not metadata(job).get("deletionTimestamp"):
+            yield job
+
+
+def _runners_on(cluster: DaskCluster, objects: Lookup) -> list[PodFacts]:
     """Return the runners that use a cluster: its job's, and those of jobs that refer to it.
 
     The latter are known by their label only: enough to keep a cluster, not to delete a pod.

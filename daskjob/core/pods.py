@@ -51,6 +51,8 @@ class ContainerFacts:
     restarts: int = 0
     ready: bool = False
     last_exit_code: int | None = None
+    #: When its previous run began; ``None`` if it has not been restarted.
+    last_started_at: datetime | None = None
     last_reason: str = ""
     last_message: str = ""
     last_container_id: str = ""
@@ -128,6 +130,20 @@ class PodFacts:
     def alive(self) -> bool:
         """Whether a container of the pod may still run."""
         return not self.ended
+
+    def was_ready_for(self, seconds: int, now: datetime) -> bool:
+        """Return whether it has been ready for this long, now or in its last run.
+
+        Without a readiness probe, a container in a crash loop is ready for a moment in each run.
+        """
+        main, changed = self.main, self.ready_changed_at
+        if main is None or changed is None:
+            return False
+        starts = [start for start in (main.started_at, main.last_started_at) if start is not None]
+        if self.ready:
+            began = max([changed, *starts])
+            return now - began >= timedelta(seconds=seconds)
+        return any(changed - start >= timedelta(seconds=seconds) for start in starts)
 
     @property
     def main_ended(self) -> bool:
@@ -305,6 +321,7 @@ def _containers(status: Manifest, key: str) -> Iterator[ContainerFacts]:
             restarts=restarts if isinstance(restarts, int) else 0,
             ready=raw.get("ready") is True,
             last_exit_code=integer(last.get("exitCode")),
+            last_started_at=parse_time(last.get("startedAt")),
             last_reason=str(last.get("reason") or ""),
             last_message=str(last.get("message") or ""),
             last_container_id=str(last.get("containerID") or ""),

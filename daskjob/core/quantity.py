@@ -7,7 +7,10 @@ writes "4GiB" where Kubernetes writes "4Gi".
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
+
+from daskjob.core.manifests import mapping, mappings
 
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 _DECIMAL = {
@@ -23,6 +26,33 @@ _DECIMAL = {
     "E": Decimal(10**18),
 }
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d{1,3})|([A-Za-z]{0,2}))")
+
+
+def wrong_quantities(pod: Mapping[str, object], path: str) -> list[str]:
+    """Return the fields of a PodSpec that hold no quantity; the API server does not name them."""
+    found = []
+    for kind in ("initContainers", "containers"):
+        for index, container in enumerate(mappings(pod.get(kind))):
+            resources = mapping(container.get("resources"))
+            for part in ("limits", "requests"):
+                for name, value in mapping(resources.get(part)).items():
+                    if not _is_quantity(value):
+                        where = f"{path}.{kind}[{index}].resources.{part}.{name}"
+                        found.append(f"{where} is {value!r}")
+    return found
+
+
+def _is_quantity(value: object) -> bool:
+    if isinstance(value, int | float):
+        return True
+    text = str(value)
+    if text != text.strip() or text.endswith("B"):
+        return False
+    try:
+        parse_quantity(text)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_quantity(text: str | int | float) -> Decimal:

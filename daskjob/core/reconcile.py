@@ -47,6 +47,8 @@ async def carry_out(
     Return whether nothing was rejected. Nothing is removed because of a status that is not written
     yet: a decision to remove follows from an observed status (design §4.3).
     """
+    if decision.withdrawn:
+        backend.withdraw(key, decision.withdrawn)
     rejected: list[CreateRejected] = []
     steps: list[Coroutine[object, object, None]]
     steps = [_create(backend, key, manifest, rejected) for manifest in decision.create]

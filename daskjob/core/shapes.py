@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from daskjob.core.fields import INT32, INT64, Reader
+from daskjob.core.manifests import integer
 
 Member = TypeVar("Member", bound=StrEnum)
 
@@ -77,12 +78,18 @@ class Integer:
     maximum: int = INT32
     #: What the API server sets for an absent field. Only if absent has no other meaning.
     default: int | None = None
+    #: Whether a larger number is read as the maximum, besides being a mistake: an object that an
+    #: older CRD admitted must not be scaled down to the default.
+    capped: bool = False
 
     def read(self, reader: Reader) -> int | None:
         """Return the number, ``None`` where there is none."""
         if self.required and not reader.has(self.name):
             reader.missing(self.name, self.required)
-        return reader.integer(self.name, self.minimum, self.maximum)
+        found = reader.integer(self.name, self.minimum, self.maximum)
+        given = integer(reader.fields.get(self.name))
+        is_larger = self.capped and given is not None and given > self.maximum
+        return self.maximum if is_larger else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,10 +254,10 @@ WRONG = [
     ),
     Wrong(
         "files of more than 900 KiB",
-        with_files(a_py="x" * job_spec.FILES_LIMIT_BYTES),
+        with_files(a_py="x" * job_spec.FILES_LIMIT),
         "spec.job.files",
         job_spec.SMALL_ENOUGH.message,
-        with_files(a_py="x" * (job_spec.FILES_LIMIT_BYTES - 4)),
+        with_files(a_py="x" * (job_spec.FILES_LIMIT - 4)),
     ),
     Wrong(
         "too many files",
@@ -482,6 +482,42 @@ WRONG = [
             with_field(field, "a" * 253),
         )
         for field in ("submissionID", "managedBy")
+    ),
+    # Counts of workers
+    Wrong(
+        "more than 10,000 workers",
+        cluster(**a_cluster(10_001)),
+        "spec.worker.replicas",
+        "less than or equal to 10000",
+        cluster(**a_cluster(10_000)),
+    ),
+    Wrong(
+        "more than 10,000 workers in a group",
+        group(replicas=2**31 - 1),
+        "spec.worker.replicas",
+        "less than or equal to 10000",
+        group(replicas=10_000),
+    ),
+    Wrong(
+        "minimum of more than 10,000 workers",
+        autoscaler(minimum=10_001, maximum=10_000),
+        "spec.minimum",
+        "less than or equal to 10000",
+        autoscaler(minimum=10_000, maximum=10_000),
+    ),
+    Wrong(
+        "maximum of more than 10,000 workers",
+        autoscaler(maximum=10_001),
+        "spec.maximum",
+        "less than or equal to 10000",
+        autoscaler(maximum=10_000),
+    ),
+    Wrong(
+        "runner that waits for more than 10,000 workers",
+        job(minAvailableWorkers=10_001, cluster={"spec": a_cluster(10_000)}, **WAITING),
+        "spec.minAvailableWorkers",
+        "less than or equal to 10000",
+        job(minAvailableWorkers=10_000, cluster={"spec": a_cluster(10_000)}, **WAITING),
     ),
     # Failure rules
     Wrong(

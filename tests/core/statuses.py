@@ -49,6 +49,7 @@ FULL_JOB = JobStatus(
     next_attempt_time=LATER,
     active_seconds=5,
     scheduler_identity="uid/container",
+    workers_joined_time=NOW,
     workers=Workers(3, 2),
     progress=Progress(10, 4, 3, 2, NOW),
     dashboard_url="http://d",

@@ -12,7 +12,7 @@ from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.policies.replicas import merged_replicas
 from tests.core.manifests import cluster, cluster_spec, job
-from tests.core.stories import CLUSTER, GROUP, Story, running
+from tests.core.stories import CLUSTER, GROUP, Story, job_story, running
 
 SIMPLE = Key(CLUSTER, "default", "simple")
 
@@ -300,6 +300,76 @@ def test_a_cluster_referenced_by_a_job_with_a_running_runner_is_never_idle() -> 
     story.bring_up()
     story.after(1000)
     assert story.named(CLUSTER) is not None
+
+
+def test_cluster_of_a_queued_job_is_never_idle_and_a_queue_is_no_failure() -> None:
+    """Its workers fit no node, so the scheduler is idle for hours."""
+    story = job_story(cluster={"spec": cluster_spec(idleTimeout=300)}, runnerStart="AfterWorkers")
+    story.settle()
+    story.world.start(story.scheduler())
+    story.settle()
+    story.world.schedulers_answer(total=0)
+    for _ in range(20):
+        story.after(300)
+    assert story.status.attempts == ()
+    assert story.named(CLUSTER) is not None
+
+
+def test_next_attempt_on_the_same_cluster_finds_it_after_a_back_off_longer_than_its_timeout() -> (
+    None
+):
+    story = running(
+        cluster={"spec": cluster_spec(idleTimeout=60)},
+        failurePolicy={"restart": "Runner"},
+        backoff={"initialSeconds": 300},
+    )
+    before = story.named(CLUSTER)
+    story.end_runner(1)
+    story.world.schedulers_answer(total=3, done=3)
+    story.after(200)
+    story.after(100)
+    story.bring_up()
+    assert (story.word, story.status.attempt) == ("Running", 1)
+    after = story.named(CLUSTER)
+    assert before is not None
+    assert after is not None
+    assert object_ref(after) == object_ref(before)
+
+
+def test_cluster_is_idle_again_60_s_after_the_last_job_on_it_ended() -> None:
+    story = idle()
+    user = Story(job(clusterRef={"name": "simple"}), story.world)
+    user.bring_up()
+    story.after(1000)
+    user.end_runner(0)
+    assert user.word == "Successful"
+    assert story.named(CLUSTER) is None
+
+
+def test_old_answer_never_deletes_an_idle_cluster() -> None:
+    story = idle()
+    story.world.fresh_answers = False
+    story.world.advance(55)
+    story.world.schedulers_answer()
+    story.after(5)
+    assert story.named(CLUSTER) is not None, "idle for 60 s, by an answer after 55 s"
+    due = story.decision().wake_at
+    assert due is not None
+    assert (due - story.world.now).total_seconds() == 2
+    story.world.schedulers_answer()
+    story.after(6)
+    assert story.named(CLUSTER) is not None, "the answer is 6 s old"
+    story.world.schedulers_answer()
+    story.settle()
+    assert story.named(CLUSTER) is None
+
+
+def test_busy_cluster_is_looked_at_again_when_it_may_have_become_idle() -> None:
+    story = idle()
+    Story(job(clusterRef={"name": "simple"}), story.world).bring_up()
+    due = story.decision().wake_at
+    assert due is not None
+    assert (due - story.world.now).total_seconds() == 60
 
 
 def test_delete_workers_deletes_every_group_and_creates_none_again() -> None:

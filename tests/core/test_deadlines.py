@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from daskjob.backends.fake import START
+from daskjob.core.errors import RejectionKind
 from tests.core.stories import job_story, running
 
 
@@ -14,6 +17,47 @@ def test_a_job_ends_as_deadline_exceeded_after_100_active_seconds_and_not_before
     assert story.word == "Running"
     story.after(1)
     assert (story.word, story.status.reason) == ("Failed", "DeadlineExceeded")
+
+
+DEADLINES = pytest.mark.parametrize("field", ["activeDeadlineSeconds", "attemptDeadlineSeconds"])
+
+
+@DEADLINES
+def test_deadline_names_the_image_that_could_not_be_pulled(field: str) -> None:
+    story = job_story(**{field: 100}, backoffLimit=0)
+    story.settle()
+    story.world.wait_with(story.runner(), "ImagePullBackOff", "no such image")
+    story.after(100)
+    assert story.status.finished
+    assert "cannot be pulled: no such image" in story.status.message
+
+
+@DEADLINES
+def test_deadline_names_the_quota(field: str) -> None:
+    story = job_story(**{field: 100}, backoffLimit=0)
+    story.world.reject["-runner"] = (RejectionKind.QUOTA, "exceeded quota: small")
+    story.settle()
+    story.after(100)
+    assert story.status.finished
+    assert "could not be created: exceeded quota: small" in story.status.message
+
+
+@DEADLINES
+def test_deadline_names_the_tasks_that_no_worker_can_run_and_those_that_run(field: str) -> None:
+    story = running(**{field: 100}, backoffLimit=0)
+    story.world.schedulers_answer(total=9, processing=2, waiting=3, no_worker=3)
+    story.after(100)
+    assert story.status.finished
+    message = story.status.message
+    assert "3 tasks that no worker can run are waiting, 2 tasks are being processed" in message
+    assert "the last task made progress at 2026-01-01T12:00:00Z" in message
+
+
+def test_deadline_of_a_job_between_attempts_names_the_last_failure() -> None:
+    story = running(activeDeadlineSeconds=100, backoff={"initialSeconds": 300})
+    story.end_runner(1)
+    story.after(100)
+    assert "while it waited to retry after ExitCode" in story.status.message
 
 
 def test_a_pass_asks_to_be_woken_when_the_deadline_is_due() -> None:

@@ -138,3 +138,15 @@ def test_a_failed_create_does_not_suppress_the_statuss_events() -> None:
     story.world.faults = [False, False]
     story.settle()
     assert story.event_reasons() == ["Suspended", "Resumed"]
+
+
+def test_spec_that_changes_after_the_end_is_acknowledged_once_and_not_run_again() -> None:
+    story = running()
+    story.end_runner(0)
+    story.kubelet()
+    before, generation = len(story.writes), story.status.observed_generation
+    story.edit(backoffLimit=9)
+    story.after(1_000)
+    assert story.event_reasons() == ["Started", "Completed", "SpecChangeIgnored"]
+    assert story.writes[before:] == ["status DaskJob/sums"]
+    assert (story.word, story.status.observed_generation) == ("Successful", generation + 1)

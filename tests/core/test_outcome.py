@@ -43,6 +43,36 @@ def test_exit_code_0_is_success() -> None:
     )
 
 
+def deep(levels: int) -> object:
+    """A list of lists."""
+    found: object = 1
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("report", "kept"),
+    [
+        ({"tasks": 1, "rows": ["x" * 5000]}, {"tasks": 1}),
+        ({"tasks": 1, "a": "x" * 3000, "b": "y" * 2000}, {"tasks": 1, "b": "y" * 2000}),
+        ({"rows": "x" * 5000}, None),
+        ({"tasks": deep(50)}, None),
+        ({"tasks": deep(5)}, {"tasks": deep(5)}),
+        ({"tasks": float("nan")}, None),
+    ],
+    ids=["large", "largest first", "too large", "too deep", "deep", "no JSON"],
+)
+def test_report_that_is_too_large_or_too_deep_for_a_status_is_cut(
+    report: Manifest, kept: Manifest | None
+) -> None:
+    """A scheduler of a tenant answers what it likes; the job ends all the same."""
+    story = running(runner=NEVER)
+    story.world.report = report
+    story.end_runner(0)
+    assert (story.word, story.status.report) == ("Successful", kept)
+
+
 @pytest.mark.parametrize("code", [1, 3, 137, 143, 255])
 def test_any_other_exit_code_is_the_jobs_own_failure(code: int) -> None:
     story = running(runner=NEVER)

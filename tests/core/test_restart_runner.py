@@ -63,6 +63,19 @@ def test_a_suspension_deletes_the_cluster_nevertheless() -> None:
     assert story.word == "Running"
 
 
+def test_report_of_the_job_is_that_of_its_last_attempt() -> None:
+    story = running(failurePolicy=RUNNER)
+    story.world.report = {"tasks": 1}
+    story.end_runner(1)
+    assert story.status.report == {"tasks": 1}
+    story.after(10)
+    story.bring_up()
+    story.world.report = {"tasks": 2}
+    story.end_runner(0, attempt=1)
+    assert story.word == "Successful"
+    assert story.status.report == {"tasks": 2}
+
+
 def _uid(story: Story) -> str:
     cluster = story.named("DaskCluster")
     assert cluster is not None

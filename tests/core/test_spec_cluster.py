@@ -69,14 +69,14 @@ def test_workers_of_additional_groups_are_counted_with_the_default_ones() -> Non
         ({"name": "default"}, "name", "'default' is reserved"),
         ({"name": "my-scheduler"}, "name", "without the word 'scheduler'"),
         ({"name": "Big"}, "name", "lower-case letters"),
-        ({"replicas": -1}, "replicas", "at least 0"),
+        ({"replicas": -1}, "replicas", "from 0 to 10000"),
         ({"autoscaling": {"minimum": 1}}, "autoscaling.maximum", "the maximum number"),
         (
             {"autoscaling": {"minimum": 3, "maximum": 2}},
             "autoscaling.maximum",
             "at least the minimum, 3",
         ),
-        ({"autoscaling": {"maximum": 0}}, "autoscaling.maximum", "at least 1"),
+        ({"autoscaling": {"maximum": 0}}, "autoscaling.maximum", "from 1 to 10000"),
         ({"spec": {"containers": []}}, "spec.containers", "at least one container"),
     ],
 )

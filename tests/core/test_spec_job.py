@@ -153,7 +153,7 @@ _RULE_A = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [3]}
         (
             {"minAvailableWorkers": 0, "runnerStart": "AfterWorkers"},
             "minAvailableWorkers",
-            "at least 1",
+            "from 1 to 10000",
         ),
         (
             {"backoff": {"initialSeconds": 20, "maxSeconds": 10}},
@@ -217,12 +217,13 @@ def test_an_invalid_value_is_rejected_with_what_to_write_instead(
 @pytest.mark.parametrize(
     ("files", "path", "allowed"),
     [
-        ({"a.py": "x" * 900 * 1024}, "files", "921600 bytes in total"),
+        ({"a.py": "x" * 900 * 1024}, "files", "921600 characters in total"),
+        ({"a.py": "é" * 600 * 1024}, "files", "1048576 bytes in total"),
         ({"sub/a.py": "x"}, "files[sub/a.py]", "plain file name"),
         ({"..": "x"}, "files[..]", "plain file name"),
         ({"a.py": 3}, "files[a.py]", "quote it"),
     ],
-    ids=["900 KiB and a name", "folder", "parent", "number"],
+    ids=["large", "many bytes", "folder", "parent", "number"],
 )
 def test_files_are_flat_texts_of_900_kib_in_total(
     files: dict[str, Any], path: str, allowed: str

@@ -35,6 +35,27 @@ def test_progress_ends_the_stall() -> None:
     assert story.condition("Stalled") == (False, "Progress")
 
 
+def test_answer_of_before_the_limit_says_nothing_about_the_time_since() -> None:
+    """Tasks of 55 s and a limit of 60 s: asked after 50 s, the scheduler has not moved a task."""
+    story = moving(stallAction="Fail", backoffLimit=0)
+    story.world.fresh_answers = False
+    story.world.advance(50)
+    story.world.schedulers_answer()
+    story.after(9)
+    story.after(1)
+    assert story.word == "Running"
+    due = story.decision().wake_at
+    assert due is not None
+    assert (due - story.world.now).total_seconds() == 2
+    story.world.schedulers_answer(total=10, processing=1, done=1)
+    story.after(59)
+    assert story.word == "Running"
+    story.after(1)
+    story.world.schedulers_answer()
+    story.settle()
+    assert story.status.reason == "Stalled"
+
+
 def test_a_stall_fails_the_attempt_if_the_spec_requires_it() -> None:
     story = moving(stallAction="Fail", backoffLimit=0)
     story.after(60)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from daskjob.core.errors import RejectionKind
-from daskjob.core.manifests import Manifest, format_time, metadata, object_ref
+from daskjob.core.manifests import Key, Manifest, format_time, metadata, object_ref
 from daskjob.core.pod_warnings import PodWarning
-from tests.core.manifests import job
+from tests.core import manifests
+from tests.core.manifests import cluster, cluster_spec, container, job
 from tests.core.stories import Story, job_story, running
 
 MANY = "exceeded quota: small, requested: pods=1, used: pods=10, limited: pods=10"
@@ -321,6 +322,89 @@ def test_workers_that_all_restarted_5_times_without_being_ready_fail_the_attempt
     assert (story.word, story.status.reason) == ("Failed", "WorkersFailed")
 
 
+def crash_of_all_workers(story: Story) -> None:
+    """Restart all workers, and let them be ready again."""
+    for worker in story.workers():
+        story.world.restart(worker, 137)
+    story.settle()
+    for worker in story.workers():
+        story.world.becomes_ready(worker)
+    story.settle()
+
+
+@pytest.mark.parametrize("spec", [{}, {"clusterRef": {"name": "simple"}}], ids=["own", "shared"])
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_workers_that_worked_for_days_may_restart_together_5_times(
+    spec: Manifest, seconds: int
+) -> None:
+    """Behind a NetworkPolicy the scheduler does not answer: readiness is all that is known."""
+    story = job_story(
+        **spec,
+        backoffLimit=0,
+        failurePolicy={"maxIgnored": 0},
+        progress={"intervalSeconds": seconds},
+    )
+    if spec:
+        story.world.submit(cluster())
+    story.bring_up()
+    for _ in range(7):
+        story.after(86_400)
+        crash_of_all_workers(story)
+    assert story.word == "Running"
+
+
+def test_job_on_a_cluster_with_old_restarts_goes_on_while_all_probes_fail_at_once() -> None:
+    shared = Story(cluster())
+    shared.bring_up()
+    for _ in range(6):
+        crash_of_all_workers(shared)
+    shared.after(3_600)
+    story = Story(job(clusterRef={"name": "simple"}, backoffLimit=0), shared.world)
+    story.bring_up()
+    for worker in story.workers():
+        story.world.becomes_ready(worker, ready=False)
+    story.settle()
+    assert story.word == "Running"
+
+
+def test_workers_that_joined_are_remembered_when_they_begin_to_crash() -> None:
+    story = running(backoffLimit=0, failurePolicy={"maxIgnored": 0})
+    story.after(120)
+    assert story.status.workers_joined_time is None, "the pods show it, so no write is due"
+    for _ in range(9):
+        story.after(1)
+        for worker in story.workers():
+            story.world.restart(worker, 1)
+        story.settle()
+        assert story.status.workers_joined_time is not None
+    assert story.word == "Running"
+
+
+def test_workers_that_joined_are_remembered_when_all_are_scaled_away() -> None:
+    story = running(backoffLimit=0, failurePolicy={"maxIgnored": 0})
+    story.world.schedulers_answer()
+    story.after(120)
+    story.world.edit(Key("DaskWorkerGroup", "default", "sums-default"), worker={"replicas": 0})
+    story.settle()
+    assert story.workers()
+    assert story.status.workers_joined_time is not None
+
+
+def test_workers_that_are_ready_for_a_moment_in_each_run_never_joined() -> None:
+    story = starting()
+    story.bring_up()
+    for _ in range(5):
+        assert not story.status.finished
+        story.after(20)
+        for worker in story.workers():
+            story.world.restart(worker, 1, ready=True)
+        story.after(2)
+        for worker in story.workers():
+            story.world.becomes_ready(worker, ready=False)
+        story.settle()
+    assert (story.word, story.status.reason) == ("Failed", "WorkersFailed")
+
+
 def test_one_ready_worker_is_enough_to_continue() -> None:
     story = running()
     broken = story.workers()[0]
@@ -545,3 +629,24 @@ def test_a_started_attempt_waits_600_s_for_conflicting_objects() -> None:
     story.world.store.collection_paused = False
     story.world.store.collect()
     story.kubelet()
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [("-runner", "spec.job.spec"), ("-worker-", "spec.cluster.spec.worker.spec")],
+)
+def test_pod_that_is_refused_for_a_quantity_names_its_field(part: str, where: str) -> None:
+    limits = {"limits": {"cpu": "500m", "memory": "4GiB"}}
+    bad = manifests.pod(container("job"), container("second", resources=limits))
+    spec = cluster_spec()
+    if part == "-worker-":
+        spec["worker"]["spec"] = bad
+    story = job_story(
+        cluster={"spec": spec}, runner=bad if part == "-runner" else None, backoffLimit=0
+    )
+    words = "quantities must match the regular expression '^([+-]?[0-9.]+)$'"
+    story.world.reject[part] = (RejectionKind.INVALID, words)
+    story.bring_up()
+    assert (story.word, story.status.reason) == ("Failed", "InvalidSpec")
+    field = f"{where}.containers[1].resources.limits.memory"
+    assert f"{field} is '4GiB'. " in story.status.message

@@ -387,18 +387,69 @@ def test_invalid_generated_name_is_rejected(kubectl: Kubectl) -> None:
 # Changes
 
 
-@pytest.mark.parametrize("field", ["submissionID", "managedBy"])
-def test_immutable_field_may_be_dropped_and_set_again(kubectl: Kubectl, field: str) -> None:
-    manifest = job(submissionID="monday", managedBy="another/controller")
-    value = manifest["spec"][field]
+def is_rejected(kubectl: Kubectl, manifest: Manifest, field: str, **spec: object) -> bool:
+    """Return whether a change of a job's spec is rejected as one of an immutable field."""
+    try:
+        patched(kubectl, manifest, {"spec": spec}, "--dry-run=server")
+    except KubectlFailed as error:
+        return f"spec.{field}: Invalid value" in error.said and IMMUTABLE.message in error.said
+    return False
+
+
+def test_submission_id_may_be_dropped_and_set_again(kubectl: Kubectl) -> None:
+    manifest = job(submissionID="monday")
     create(kubectl, manifest)
+    assert is_rejected(kubectl, manifest, "submissionID", submissionID="tuesday")
+    assert (
+        "submissionID" not in patched(kubectl, manifest, {"spec": {"submissionID": None}})["spec"]
+    )
+    patched(kubectl, manifest, {"spec": {"submissionID": "monday"}})
+
+
+def test_managed_by_is_neither_added_nor_removed_nor_changed(kubectl: Kubectl) -> None:
+    theirs = job("theirs", managedBy="another/controller")
+    create(kubectl, theirs)
+    for value in (None, "", "third/controller", names.MANAGED_BY):
+        assert is_rejected(kubectl, theirs, "managedBy", managedBy=value), value
+    assert not is_rejected(kubectl, theirs, "managedBy", suspend=True)
+
+
+@pytest.mark.parametrize("own", [None, "", names.MANAGED_BY])
+def test_managed_by_may_be_absent_or_daskjobs_own_but_no_other(
+    kubectl: Kubectl, own: str | None
+) -> None:
+    ours = job("ours", managedBy=own)
+    create(kubectl, ours)
+    assert is_rejected(kubectl, ours, "managedBy", managedBy="another/controller")
+    for value in (None, "", names.MANAGED_BY):
+        assert not is_rejected(kubectl, ours, "managedBy", managedBy=value), value
+
+
+def test_cluster_and_cluster_ref_are_not_swapped_and_the_reference_does_not_change(
+    kubectl: Kubectl,
+) -> None:
+    ours, theirs = job("ours"), job("theirs", clusterRef={"name": "shared"})
+    create(kubectl, ours)
+    create(kubectl, theirs)
+    swap = {"cluster": None, "clusterRef": {"name": "shared"}}
+    assert is_rejected(kubectl, ours, "clusterRef", **swap)
+    back = {"clusterRef": None, "cluster": ours["spec"]["cluster"]}
+    assert is_rejected(kubectl, theirs, "clusterRef", **back)
+    assert is_rejected(kubectl, theirs, "clusterRef", clusterRef={"name": "other"})
+    assert not is_rejected(kubectl, theirs, "clusterRef", clusterRef={"name": "shared"})
+
+
+@pytest.mark.parametrize("manifest", [cluster(), group("simple-default")], ids=["cluster", "group"])
+def test_scaling_to_more_than_10_000_workers_is_rejected(
+    kubectl: Kubectl, manifest: Manifest
+) -> None:
+    create(kubectl, manifest)
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
     with pytest.raises(KubectlFailed) as caught:
-        patched(kubectl, manifest, {"spec": {field: "tuesday"}})
-    assert f"spec.{field}" in caught.value.said
-    assert IMMUTABLE.message in caught.value.said
-    patched(kubectl, manifest, {"spec": {field: value}})
-    assert field not in patched(kubectl, manifest, {"spec": {field: None}})["spec"]
-    patched(kubectl, manifest, {"spec": {field: value}})
+        kubectl("scale", kind, name, "--replicas=2147483647")
+    assert "spec.worker.replicas" in caught.value.said
+    assert "should be less than or equal to 10000" in caught.value.said
+    kubectl("scale", kind, name, "--replicas=10000")
 
 
 def test_update_by_flytes_old_types_drops_our_fields_and_is_accepted(kubectl: Kubectl) -> None:

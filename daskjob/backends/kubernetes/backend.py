@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -57,9 +57,10 @@ from daskjob.core.observed import (
     job_observed,
     joined_groups,
 )
-from daskjob.core.parsed import parsed_cluster
+from daskjob.core.parsed import parsed_cluster, parsed_job_status
 from daskjob.core.pod_warnings import silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
+from daskjob.core.policies.idle import must_ask
 from daskjob.core.policies.renewal import renewal
 from daskjob.core.status import ClusterPhase, JobStatusWord
 from daskjob.kube.api import Api
@@ -317,11 +318,16 @@ class KubernetesBackend:
         limit = observed.cluster.spec.idle_timeout_seconds
         every = min(IDLE_SECONDS, max(limit / 4, OFTEN_SECONDS)) if limit else None
         self._follow(key, meta.ref, observed.scheduler, every)
-        return replace(
+        observed = replace(
             self._completed(key, observed, self._passes_below(key)),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
         )
+        endpoint = self._endpoint(meta.ref, observed.scheduler)
+        if endpoint is not None and must_ask(observed, self.clock()):
+            # Since the last answer a client may have sent work.
+            return replace(observed, dask=await self.agents.fresh(meta.uid, endpoint))
+        return observed
 
     async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
         await self._missing_pods.give_labels_back(manifest)
@@ -431,8 +437,12 @@ class KubernetesBackend:
                 self.agents.record(scheduler.owner_uid, endpoint, dask_state(state))
             except NoAnswer as error:
                 logger.info("%s: no report from its scheduler: %s", job, error)
-        self._reports[scheduler.ref.uid] = CollectedReport(report)
+        self._reports[scheduler.ref.uid] = CollectedReport(report, self._attempt_of(job))
         self._wake(Key(job.kind, job.namespace, job.name))
+
+    def _attempt_of(self, job: ObjectRef) -> int:
+        found = self.cache.get(job.kind, job.namespace, job.name)
+        return parsed_job_status(found.manifest).attempt if found and found.manifest else 0
 
     async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler to move workers' data away; its answer wakes the group's pass."""
@@ -451,6 +461,10 @@ class KubernetesBackend:
             The server rejected the object, or its name is taken.
         """
         await self._writer.create(owner, manifest)
+
+    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+        """Discard the rejections of objects that a pass does not want any more."""
+        self._writer.rejections.withdraw(owner, names)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and its dependents; do nothing if it is gone or has another uid."""

@@ -175,9 +175,10 @@ class LocalBackend(InMemoryBackend):
     # Questions beside the passes: a pass that waited would hold back the end of the runner,
     # deadlines and Ctrl-C, for as long as a busy worker keeps its scheduler waiting.
 
-    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:  # noqa: ARG002
+    async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
         """Ask the agent of the scheduler for its report; the answer triggers the next passes."""
-        self._ask_once(f"report {scheduler.ref.uid}", self._collect(scheduler))
+        work = self._collect(scheduler, self.attempt_of(job))
+        self._ask_once(f"report {scheduler.ref.uid}", work)
 
     async def retire(self, group: ObjectRef, retire: Retire) -> None:
         """Ask the scheduler to move workers' data away; the answer triggers the next passes.
@@ -200,7 +201,7 @@ class LocalBackend(InMemoryBackend):
         task = self._background.start(work)
         task.add_done_callback(lambda _: self._pending.discard(question))
 
-    async def _collect(self, scheduler: PodFacts) -> None:
+    async def _collect(self, scheduler: PodFacts, attempt: int) -> None:
         """Collect the agent's report; all of it goes to the run's folder."""
         report: Manifest | None = None
         agent = self._agent(scheduler)
@@ -215,7 +216,7 @@ class LocalBackend(InMemoryBackend):
         except OSError as error:
             self._trouble(f"the report cannot be saved in {self.folder.path}: {error.strerror}")
         finally:
-            self.collected(scheduler, report)
+            self.collected(scheduler, report, attempt)
 
     async def _retire(self, group: ObjectRef, retire: Retire) -> None:
         answer: Manifest | None = None

@@ -14,6 +14,7 @@ from daskjob.core.decide.cluster import decide_cluster
 from daskjob.core.decide.group import decide_group
 from daskjob.core.decide.job import decide_job
 from daskjob.core.decide.rejected_status import without_early_status
+from daskjob.core.decide.steps import first_step
 from daskjob.core.decision import Decision
 from daskjob.core.observed import (
     Observed,
@@ -29,7 +30,8 @@ def decide(observed: Observed, now: datetime) -> Decision:
     first = adoption_patch(observed)
     if first is not None:
         return Decision(patch=(first,))
-    return without_early_status(_decided(observed, now), observed.status_rejection, now)
+    decision = without_early_status(_decided(observed, now), observed.status_rejection, now)
+    return first_step(decision, now)
 
 
 def _decided(observed: Observed, now: datetime) -> Decision:

@@ -12,7 +12,7 @@ from daskjob.core.decide.cluster_autoscalers import (
     superfluous_autoscalers,
 )
 from daskjob.core.decide.cluster_templates import template_patches
-from daskjob.core.decide.common import may_try, own_rejections, unmanaged, written
+from daskjob.core.decide.common import may_try, own_rejections, unmanaged, withdrawn, written
 from daskjob.core.decide.status_timing import (
     PATIENCE,
     SETTLED,
@@ -31,7 +31,7 @@ from daskjob.core.diagnose import crash_loop, events_due_at, rejected, waiting_f
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
 from daskjob.core.observed import GroupOfCluster, ObservedCluster, Rejection
 from daskjob.core.pods import PodFacts
-from daskjob.core.policies.idle import idle_until
+from daskjob.core.policies.idle import is_idle, next_look
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.replicas import merged_replicas
 from daskjob.core.policies.scaling import BACKOFF_LONGEST_SECONDS, replaced_at
@@ -56,8 +56,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
         return NOTHING
     if observed.unmanaged:
         return _unmanaged(observed, now)
-    idle = idle_until(observed)
-    if idle is not None and now >= idle:
+    if is_idle(observed, now):
         return Decision(delete=(cluster.meta.ref,))
     replicas, patches = _counts(observed)
     status = _reported_status(observed, replicas, now)
@@ -73,7 +72,8 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
         create=tuple(m for m in create if may_try(observed.rejections, m, now)),
         delete=_superfluous(observed),
         patch=(*patches, *template_patches(observed), *autoscaler_patches(observed)),
-        wake_at=earliest([idle, *waits], now),
+        withdrawn=withdrawn(observed.rejections, create),
+        wake_at=earliest([next_look(observed, now), *waits], now),
     )
 
 

@@ -24,6 +24,15 @@ def own_rejections(
     return {n: r for n, r in rejections.items() if n in names or n.startswith(prefixes)}
 
 
+def withdrawn(own: Iterable[str], wanted: Iterable[Manifest]) -> tuple[str, ...]:
+    """Return the rejected objects, as ``Kind/name``, that a pass does not want any more.
+
+    A rejection of the past says nothing about the present: without this it would count for ever.
+    """
+    names = {f"{manifest['kind']}/{manifest['metadata']['name']}" for manifest in wanted}
+    return tuple(sorted(set(own) - names))
+
+
 def may_try(rejections: Mapping[str, Rejection], manifest: Manifest, now: datetime) -> bool:
     """Return whether an object may be created now: a rejected one only after a backoff."""
     rejection = rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")

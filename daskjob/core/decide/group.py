@@ -71,7 +71,9 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
         create=create,
         delete=tuple(pod.ref for pod in verdict.remove),
         retire=_retire(observed, verdict, now),
-        wake_at=earliest(looks, now),
+        withdrawn=_withdrawn(observed, verdict),
+        # More workers follow at once if one pass does not create them all.
+        wake_at=now if wait == now else earliest(looks, now),
     )
 
 
@@ -138,10 +140,8 @@ def _new_workers(
     Workers are created only once this cluster's own scheduler pod and Service exist: a terminating
     scheduler of an earlier cluster is still published under the same name (design §2.2).
     """
-    cluster = observed.cluster
-    if not verdict.add or observed.mistakes or cluster is None:
-        return (), None
-    if observed.scheduler is None or not observed.service_exists:
+    cluster, wanted = observed.cluster, _wanted(observed, verdict)
+    if not wanted or cluster is None:
         return (), None
     if verdict.not_before is not None and now < verdict.not_before:
         return (), verdict.not_before
@@ -149,11 +149,23 @@ def _new_workers(
         soonest = max(next_try(rejection) for rejection in observed.rejections.values())
         if now < soonest:
             return (), soonest
-    count, wait = allocated(observed, verdict.add, now)
+    count, wait = allocated(observed, wanted, now)
     # A rejected name is tried again: a new one would lose the number of tries.
-    rejected = sorted(name.removeprefix("Pod/") for name in observed.rejections)
-    fresh = [*rejected, *(_fresh_name(observed, index) for index in range(count))]
-    return worker_pods(observed.group, cluster, fresh[:count], observed.platform), wait
+    again = [name.removeprefix("Pod/") for name in sorted(observed.rejections)[:count]]
+    fresh = [_fresh_name(observed, index) for index in range(count - len(again))]
+    return worker_pods(observed.group, cluster, [*again, *fresh], observed.platform), wait
+
+
+def _wanted(observed: ObservedGroup, verdict: Scaling) -> int:
+    """Return how many workers the group may get, now or after a backoff."""
+    if observed.mistakes or observed.cluster is None:
+        return 0
+    return verdict.add if observed.scheduler is not None and observed.service_exists else 0
+
+
+def _withdrawn(observed: ObservedGroup, verdict: Scaling) -> tuple[str, ...]:
+    """Return the rejected workers that are not tried again, since the group needs fewer now."""
+    return tuple(sorted(observed.rejections)[_wanted(observed, verdict) :])
 
 
 def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:

@@ -6,21 +6,22 @@ requests of users; then limits; then failures of the attempt's other parts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.decide.common import may_try, own_rejections, written
+from daskjob.core.decide.common import may_try, own_rejections, withdrawn, written
 from daskjob.core.decide.job_end import ended
 from daskjob.core.decide.job_events import events_between
-from daskjob.core.decide.job_status import reported_status, write_due_at
-from daskjob.core.decision import NOTHING, Decision, Patch, earliest
+from daskjob.core.decide.job_status import needs_write, reported_status, write_due_at
+from daskjob.core.decision import NOTHING, Decision, Event, Patch, earliest
 from daskjob.core.desired.cluster import job_cluster
 from daskjob.core.desired.files import files_config_map
 from daskjob.core.desired.runner import runner_pod
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.manifests import Manifest, whole_seconds
-from daskjob.core.observed import ObservedJob, Rejection
+from daskjob.core.observed import CollectedReport, ObservedJob, Rejection
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies import startup
 from daskjob.core.policies.cancel import cancelled
@@ -48,19 +49,33 @@ from daskjob.core.policies.stall import stall
 from daskjob.core.policies.suspend import interrupted, wants_suspension
 from daskjob.core.policies.ttl import expires_at
 from daskjob.core.reasons import Reason
-from daskjob.core.spec.policy import RunnerStart, followed, frozen, thawed
+from daskjob.core.spec import DaskJob
+from daskjob.core.spec.policy import (
+    FROZEN_CLUSTER_REF,
+    FROZEN_SUBMISSION_ID,
+    RunnerStart,
+    followed,
+    frozen,
+    thawed,
+)
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
 from daskjob.core.values import updated
 
+CHANGED_TOO_LATE = (
+    "the spec changed after the job's end. A finished job does not run again, and only "
+    "ttlSecondsAfterFinished still counts: create another DaskJob."
+)
 #: How soon a runner that has not ended yet is checked again.
 LOOK_SECONDS = SIDECAR_SECONDS + 1
 
 
 def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     """Return the writes that a pass over a job should make."""
-    observed = updated(observed, rejections=_own_rejections(observed))
+    observed = updated(
+        observed, rejections=_own_rejections(observed), report=_report_of_attempt(observed)
+    )
     job = observed.job
-    if job.meta.deleting or job.managed_by != names.MANAGED_BY:
+    if job.meta.deleting or not _is_ours(observed):
         return NOTHING
     if observed.status.finished:
         return _after_end(observed, now)
@@ -78,13 +93,29 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     return _write(view, ended(view, end))
 
 
+def _report_of_attempt(observed: ObservedJob) -> CollectedReport | None:
+    """Return the report unless it is an earlier attempt's."""
+    report = observed.report
+    return report if report is not None and report.attempt == observed.status.attempt else None
+
+
+def _is_ours(observed: ObservedJob) -> bool:
+    """Return whether daskjob manages the job; one with objects of ours stays ours until its end."""
+    if observed.job.managed_by == names.MANAGED_BY:
+        return True
+    # A status alone proves nothing: other controllers copy it from another cluster.
+    own_cluster = observed.cluster is not None and not observed.job.cluster_ref
+    return observed.status.started and (own_cluster or bool(observed.runners))
+
+
 def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
     if not observed.rejections:
         return {}
     job, cluster = observed.job, observed.job.cluster_name
     groups = [group.name for group in job.cluster.all_groups] if job.cluster else ["default"]
+    attempt = observed.status.attempt
     exact = {
-        f"Pod/{names.runner_name(job.meta.name, observed.status.attempt)}",
+        *(f"Pod/{names.runner_name(job.meta.name, n)}" for n in (attempt, max(attempt - 1, 0))),
         f"ConfigMap/{names.files_name(job.meta.name)}",
         f"{names.Kind.CLUSTER}/{job.meta.name}",
         f"Pod/{names.scheduler_pod_name(cluster)}",
@@ -93,6 +124,17 @@ def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
     }
     workers = tuple(f"Pod/{names.worker_name(names.group_name(cluster, g), '')}" for g in groups)
     return own_rejections(observed.rejections, exact, workers)
+
+
+def _withdrawn(observed: ObservedJob, wanted: Iterable[Manifest]) -> tuple[str, ...]:
+    """Return the rejected objects that the job's own passes asked for, and do not want any more."""
+    name, attempt = observed.job.meta.name, observed.status.attempt
+    own = {
+        *(f"Pod/{names.runner_name(name, n)}" for n in (attempt, max(attempt - 1, 0))),
+        f"ConfigMap/{names.files_name(name)}",
+        f"{names.Kind.CLUSTER}/{name}",
+    }
+    return withdrawn(own & observed.rejections.keys(), wanted)
 
 
 def _view(observed: ObservedJob, now: datetime) -> JobView:
@@ -130,12 +172,18 @@ def _first_status(observed: ObservedJob) -> JobStatus:
     if observed.from_dask_kubernetes:
         once = replace(job.policy, backoff_limit=0, max_ignored=0, rules=())
         status, hashed = observed.status, job.template_hash
-        return replace(status, policy=frozen(once), spec_hash=hashed)
+        return replace(status, policy={**frozen(once), **_fixed(job)}, spec_hash=hashed)
     return JobStatus(
         job_status=JobStatusWord.JOB_CREATED,
-        policy=frozen(job.policy),
+        policy={**frozen(job.policy), **_fixed(job)},
         spec_hash=job.template_hash,
     )
+
+
+def _fixed(job: DaskJob) -> Manifest:
+    """Return what is frozen with the policy, although it is no part of it."""
+    token = {FROZEN_SUBMISSION_ID: job.submission_id} if job.submission_id else {}
+    return {FROZEN_CLUSTER_REF: job.cluster_ref, **token}
 
 
 def _with_suspension(view: JobView) -> JobStatus:
@@ -228,6 +276,7 @@ def _carry_on(view: JobView) -> Decision:
     """Return the writes for a job that goes on: missing objects, cleanup, and its status."""
     cleanup = after_attempt(view) if view.observed.status.started else Cleanup()
     create = _next_objects(view) if _may_start(view) else ()
+    given_up = _withdrawn(view.observed, create)
     if _may_start(view) and not view.attempt_runs:
         now = whole_seconds(view.now)
         started = replace(view.status, attempt_start_time=now, next_attempt_time=None)
@@ -242,6 +291,7 @@ def _carry_on(view: JobView) -> Decision:
         delete=cleanup.delete,
         stop=cleanup.stop,
         patch=_scaled(view),
+        withdrawn=given_up,
         wake_at=earliest([decision.wake_at, *_next_looks(view)], view.now),
     )
 
@@ -301,7 +351,7 @@ def _scaled(view: JobView) -> tuple[Patch, ...]:
 def _write(view: JobView, status: JobStatus) -> Decision:
     """Return the decision to write a status, if it has changed."""
     old = view.observed.status
-    if status == old:
+    if not needs_write(view, status):
         return NOTHING
     due = write_due_at(view, status)
     manifest = written(old, status, due, view.now)
@@ -336,7 +386,11 @@ def _next_looks(view: JobView) -> list[datetime | None]:
 
 
 def _after_end(observed: ObservedJob, now: datetime) -> Decision:
-    """Return the cleanup of a finished job; its status is never changed again."""
+    """Return the cleanup of a finished job.
+
+    Its end never changes. A changed spec is acknowledged: Argo CD and Flux wait for
+    ``observedGeneration``.
+    """
     cluster_ref = bool(observed.job.cluster_ref)
     policy = followed(observed.status.policy or {}, observed.job.raw)
     view = JobView(observed, observed.status, thawed(policy, cluster_ref=cluster_ref), now)
@@ -346,9 +400,15 @@ def _after_end(observed: ObservedJob, now: datetime) -> Decision:
     cleanup = after_job(view)
     strip = {"metadata": {"annotations": {names.ANNOTATION_DELETE_WORKERS: "true"}}}
     alive = any(pod.alive for pod in observed.runners)
+    old, generation = observed.status, observed.job.meta.generation
+    late = old.started and old.observed_generation < generation
+    acknowledged = replace(old, observed_generation=generation) if late else old
     return Decision(
+        status=written(old, acknowledged, now, now),
+        events=(Event("SpecChangeIgnored", CHANGED_TOO_LATE, warning=True),) if late else (),
         delete=cleanup.delete,
         stop=cleanup.stop,
         patch=(Patch(cleanup.strip, strip),) if cleanup.strip else (),
+        withdrawn=_withdrawn(observed, ()),
         wake_at=earliest([expiry, now + timedelta(seconds=LOOK_SECONDS) if alive else None], now),
     )

@@ -7,11 +7,13 @@ import math
 from dataclasses import replace
 
 from daskjob.core.job_view import AttemptEnd, JobView
-from daskjob.core.manifests import DEEPEST_LEVELS, is_too_deep, whole_seconds
+from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, is_too_deep, whole_seconds
 from daskjob.core.policies.retry import Again, GiveUp, after_failure
 from daskjob.core.reasons import Reason
 from daskjob.core.status import (
     ATTEMPTS_KEPT,
+    REPORT_LEVELS,
+    REPORT_LIMIT_BYTES,
     RESULT_LIMIT_BYTES,
     Attempt,
     ConditionType,
@@ -69,13 +71,33 @@ def _with_last_answers(view: JobView) -> JobStatus:
         # What a restarted scheduler reports is not about the attempt's tasks.
         return status
     if observed.report is not None and observed.report.report is not None:
-        status = replace(status, report=observed.report.report)
+        status = replace(status, report=short_report(observed.report.report))
     if observed.dask is not None and view.policy.progress_interval_seconds and view.attempt_runs:
         tasks = observed.dask.tasks
         counts = (tasks.total, tasks.done, tasks.processing, tasks.erred)
         progress = Progress(*counts, updated_at=whole_seconds(view.now))
         status = replace(status, progress=progress)
     return status
+
+
+def short_report(report: Manifest) -> Manifest | None:
+    """Return a report that fits the status, without its largest parts; ``None`` if none does.
+
+    It comes from a tenant's pod: the API server rejects a status that is too large or too deep, so
+    the job would have no end.
+    """
+    kept = dict(report)
+    if is_too_deep(kept, REPORT_LEVELS):
+        return None
+    try:
+        sizes = {key: len(json.dumps([key, value], allow_nan=False)) for key, value in kept.items()}
+    except (ValueError, TypeError, RecursionError):
+        return None
+    for largest in sorted(sizes, key=lambda key: sizes[key], reverse=True):
+        if sum(sizes[key] for key in kept) <= REPORT_LIMIT_BYTES:
+            break
+        del kept[largest]
+    return kept or None
 
 
 def _finished(
@@ -224,4 +246,5 @@ def _between_attempts(status: JobStatus) -> JobStatus:
         scheduler_address="",
         dashboard_url="",
         workers=None,
+        workers_joined_time=None,
     )

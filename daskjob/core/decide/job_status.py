@@ -58,11 +58,13 @@ def write_due_at(view: JobView, new: JobStatus) -> datetime:
     """
     old, runner = view.observed.status, view.runner
     starts_to_run = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
-    change = compared(old, new, _decided, message="")
+    change = compared(old, new, _decided, message="", workers_joined_time=None)
     if (new.reason and new.reason != old.reason) or (starts_to_run and _is_complete(new)):
         change = Change.URGENT
     if new.scheduler_was_shut_down and not old.scheduler_was_shut_down:
         # The next restart of its pod would hide it.
+        change = Change.URGENT
+    if _may_forget_workers(view, new):
         change = Change.URGENT
     started = runner.main.started_at if starts_to_run and runner and runner.main else None
     return due_at(
@@ -73,6 +75,21 @@ def write_due_at(view: JobView, new: JobStatus) -> datetime:
         more_to_come=_more_to_come(old.workers, new.workers),
         latest=started + SETTLED if started else None,
     )
+
+
+def needs_write(view: JobView, new: JobStatus) -> bool:
+    """Return whether a status differs from the last written one in more than the pods show too."""
+    old = view.observed.status
+    if _may_forget_workers(view, new):
+        return True
+    return updated(new, workers_joined_time=old.workers_joined_time) != old
+
+
+def _may_forget_workers(view: JobView, new: JobStatus) -> bool:
+    """Return whether the pods that show that workers were at work may soon be gone."""
+    if view.observed.status.workers_joined_time or not new.workers_joined_time:
+        return False
+    return not any(pod.ready and not pod.deleting for pod in view.workers)
 
 
 def _more_to_come(old: Workers | None, new: Workers | None) -> bool:
@@ -90,6 +107,7 @@ def _decided(status: JobStatus) -> JobStatus:
         message="",
         scheduler_identity="",
         workers=None,
+        workers_joined_time=None,
         progress=None,
     )
 
@@ -155,9 +173,8 @@ def _with_objects(view: JobView, status: JobStatus) -> JobStatus:
 def _address(view: JobView) -> str:
     job = view.job
     if job.cluster is None:
-        return (
-            f"tcp://{names.scheduler_service_name(job.cluster_ref)}.{job.meta.namespace}.svc:8786"
-        )
+        service = names.scheduler_service_name(job.cluster_name)
+        return f"tcp://{service}.{job.meta.namespace}.svc:8786"
     platform, namespace = view.observed.platform, job.meta.namespace
     return scheduler_address(platform, job.cluster_name, namespace, job.cluster.scheduler)
 
@@ -221,7 +238,12 @@ def _with_workers(view: JobView, status: JobStatus) -> JobStatus:
     if cluster is None:
         return updated(status, workers=None)
     desired, ready = cluster.desired_workers, view.ready_workers
-    status = updated(status, workers=Workers(desired, ready))
+    joined = now if view.workers_joined else None
+    status = updated(
+        status,
+        workers=Workers(desired, ready),
+        workers_joined_time=status.workers_joined_time or joined,
+    )
     enough = ready >= desired and not _too_few(view)
     if enough:
         reason, message = "AllReady", f"{ready} of {desired} workers are ready."
@@ -304,10 +326,8 @@ def _with_stall(view: JobView, status: JobStatus) -> JobStatus:
         )
     if found is not None and found.stalled:
         limit = view.policy.stall_deadline_seconds
-        message = (
-            f"no task made progress for {limit} s while the runner was running; it may be busy "
-            "outside Dask."
-        )
+        tasks = view.unfinished_tasks or "it may be busy outside Dask"
+        message = f"no task made progress for {limit} s while the runner was running; {tasks}."
         return status.with_condition(
             ConditionType.STALLED, status=True, reason="NoProgress", message=message, now=now
         )

@@ -61,7 +61,7 @@ Status = TypeVar("Status", JobStatus, ClusterStatus, GroupStatus)
 
 
 def compared(
-    old: Status, new: Status, decided: Callable[[Status], Status], **wording: str
+    old: Status, new: Status, decided: Callable[[Status], Status], **wording: object
 ) -> Change:
     """Return how two statuses differ.
 

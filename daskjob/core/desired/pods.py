@@ -30,11 +30,20 @@ def pod_spec(template: PodTemplate, platform: Platform, environment: Mapping[str
     spec: Manifest = {**template.spec}
     if spec.get("containers"):
         spec["containers"] = [{**container} for container in spec["containers"]]
+    if isinstance(spec.get("initContainers"), list):
+        spec["initContainers"] = [_with_last_lines(one) for one in spec["initContainers"]]
     for container in spec.get("containers") or ():
         _add_environment(container, environment)
         if platform.legacy_commands:
             _modernise(container)
     return spec
+
+
+def _with_last_lines(container: object) -> object:
+    """Return an init container whose status has the end of its log if it fails."""
+    if not isinstance(container, dict):
+        return container
+    return {"terminationMessagePolicy": "FallbackToLogsOnError", **container}
 
 
 def _add_environment(container: Manifest, environment: Mapping[str, str]) -> None:

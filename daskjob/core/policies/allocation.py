@@ -1,13 +1,15 @@
 """The number of workers of a group that are created at once.
 
-A thousand pods at once overload some registries, networks and admission webhooks. The chart's
-``workerAllocation`` limits the number of workers in a batch.
+One pass creates a limited number, whatever number a user wants. Besides, a thousand pods at once
+overload some registries, networks and admission webhooks: the chart's ``workerAllocation`` limits
+the number of workers in a batch.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from daskjob.core.decision import MOST_OBJECTS
 from daskjob.core.observed import ObservedGroup
 
 
@@ -19,9 +21,12 @@ def allocated(observed: ObservedGroup, missing: int, now: datetime) -> tuple[int
     """
     platform = observed.platform
     if not platform.worker_batch_size:
-        return missing, None
+        return min(missing, MOST_OBJECTS), None if missing <= MOST_OBJECTS else now
     apart = timedelta(seconds=platform.worker_batch_seconds)
     created = (pod.created_at for pod in observed.workers if pod.created_at)
     recent = [moment for moment in created if now < moment + apart]
-    count = max(0, min(missing, platform.worker_batch_size - len(recent)))
-    return count, None if count == missing else min([*recent, now]) + apart
+    free = platform.worker_batch_size - len(recent)
+    count = max(0, min(missing, free, MOST_OBJECTS))
+    if count == missing:
+        return count, None
+    return count, now if count < free else min([*recent, now]) + apart

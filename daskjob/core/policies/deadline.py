@@ -17,7 +17,7 @@ def job_deadline(view: JobView) -> AttemptEnd | None:
         return None
     limit = view.policy.active_deadline_seconds
     message = (
-        f"the job was active for longer than activeDeadlineSeconds ({limit} s). "
+        f"the job was active for longer than activeDeadlineSeconds ({limit} s){_because(view)}. "
         "Raise it, or find out what is slow: daskjob why."
     )
     return AttemptEnd(Reason.DEADLINE_EXCEEDED, message)
@@ -38,7 +38,8 @@ def attempt_deadline(view: JobView) -> AttemptEnd | None:
         return None
     limit = view.policy.attempt_deadline_seconds
     message = (
-        f"attempt {view.status.attempt} took longer than attemptDeadlineSeconds ({limit} s). "
+        f"attempt {view.status.attempt} took longer than attemptDeadlineSeconds ({limit} s)"
+        f"{_because(view)}. "
         "Raise it, or find out what is slow: daskjob why."
     )
     return AttemptEnd(Reason.ATTEMPT_DEADLINE_EXCEEDED, message)
@@ -81,6 +82,10 @@ def startup_deadline_at(view: JobView) -> datetime | None:
 
 
 def _because(view: JobView) -> str:
+    """Return what the job was waiting for; after the deadline everything that shows it is gone."""
+    if not view.attempt_runs:
+        last = view.status.attempts[-1:]
+        return "".join(f", while it waited to retry after {one.reason}" for one in last)
     for rejection in view.observed.rejections.values():
         if rejection.kind in (RejectionKind.QUOTA, RejectionKind.REJECTED, RejectionKind.UNREACHED):
             return f", because {rejection.name} could not be created: {rejection.message}"
@@ -89,4 +94,5 @@ def _because(view: JobView) -> str:
         if diagnosis:
             detail = f": {diagnosis.detail}" if diagnosis.detail else ""
             return f", because {diagnosis.summary}{detail}"
-    return ""
+    tasks = view.unfinished_tasks
+    return f", while {tasks}" if tasks else ""

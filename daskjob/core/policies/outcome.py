@@ -23,7 +23,7 @@ def outcome(view: JobView) -> AttemptEnd | None:
     if runner is None:
         return _lost(view) if view.runner_was_seen else None
     if runner.main is not None and runner.main_ended:
-        return _ended(runner, runner.main)
+        return _ended(view, runner, runner.main)
     if runner.ended:
         return _never_ran(runner)
     overdue = overdue_at(view)
@@ -44,10 +44,13 @@ def overdue_at(view: JobView) -> datetime | None:
     return runner.deletion_asked_at + timedelta(seconds=GONE_SECONDS)
 
 
-def _ended(runner: PodFacts, main: ContainerFacts) -> AttemptEnd:
+def _ended(view: JobView, runner: PodFacts, main: ContainerFacts) -> AttemptEnd:
     stopped = ended_by(runner)
     if stopped and _ended_after_the_stop(runner, main):
-        return AttemptEnd(stopped.reason, stopped.message, main.exit_code)
+        message, tasks = stopped.message, view.unfinished_tasks
+        if tasks and stopped.reason is Reason.ATTEMPT_DEADLINE_EXCEEDED:
+            message = f"{message} At the last report, {tasks}."
+        return AttemptEnd(stopped.reason, message, main.exit_code)
     if main.exit_code == 0:
         return AttemptEnd(None, f"the runner exited with code 0 (pod {runner.ref.name}).", 0)
     diagnosis = container_end(runner, main)

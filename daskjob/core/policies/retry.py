@@ -68,9 +68,11 @@ def _given_up(end: AttemptEnd, reason: Reason, failures: int, policy: Policy) ->
 
 def backoff(policy: Policy, tries: int) -> timedelta:
     """Return the wait before the next attempt, after ``tries`` earlier retries."""
-    seconds = float(policy.backoff_initial_seconds)
-    for _ in range(tries):
-        if seconds >= policy.backoff_max_seconds:
-            break
-        seconds *= policy.backoff_factor
-    return timedelta(seconds=min(seconds, policy.backoff_max_seconds))
+    longest = float(policy.backoff_max_seconds)
+    if not policy.backoff_initial_seconds:
+        return timedelta()
+    try:
+        seconds = policy.backoff_initial_seconds * policy.backoff_factor**tries
+    except OverflowError:
+        seconds = longest
+    return timedelta(seconds=min(seconds, longest))

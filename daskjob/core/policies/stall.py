@@ -2,6 +2,9 @@
 
 A runner may be busy outside Dask, so by default a stall is only reported; it ends the attempt if
 the spec says so. On this machine a line in the runner's log counts as progress too.
+
+The scheduler's answer is of a moment in the past, and tasks may have moved since: it is judged by
+the time at which it was given (design §4.10).
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from datetime import datetime, timedelta
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import StallAction
+
+#: How soon to check again for an answer that is new enough.
+LOOK_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +42,11 @@ def stall(view: JobView) -> Stall | None:
     if view.job.cluster_ref:
         # Its scheduler also has the tasks of other jobs and cannot distinguish them.
         return None
-    moves = [runner.main.started_at, view.observed.last_log_at]
-    if view.observed.dask is not None:
-        moves.append(view.observed.dask.last_transition)
+    moves, known_at = [runner.main.started_at, view.observed.last_log_at], view.now
+    dask = view.observed.dask
+    if dask is not None:
+        moves.append(dask.last_transition)
+        known_at = dask.at or known_at
     elif view.observed.last_log_at is None:
         # The scheduler does not respond, so there may be progress.
         return None
@@ -46,10 +54,12 @@ def stall(view: JobView) -> Stall | None:
     if since is None:
         return None
     due = since + timedelta(seconds=limit)
-    if view.now < due:
-        return Stall(stalled=False, since=since, due=due)
+    if min(view.now, known_at) < due:
+        look = view.now + timedelta(seconds=LOOK_SECONDS)
+        return Stall(stalled=False, since=since, due=due if view.now < due else look)
+    tasks = f" ({view.unfinished_tasks})" if view.unfinished_tasks else ""
     message = (
-        f"no task of the cluster made progress for {limit} s while the runner was running. "
+        f"no task of the cluster made progress for {limit} s while the runner was running{tasks}. "
         "Check the runner's log, and look for tasks that no worker can run: daskjob why."
     )
     fails = view.policy.stall_action is StallAction.FAIL

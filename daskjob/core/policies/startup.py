@@ -21,6 +21,7 @@ from daskjob.core.errors import RejectionKind
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.observed import Rejection
 from daskjob.core.pods import PodFacts
+from daskjob.core.quantity import wrong_quantities
 from daskjob.core.reasons import Reason
 
 #: Restarts after which a scheduler, or workers, that never became ready are given up.
@@ -32,7 +33,8 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
     if not view.attempt_runs or view.scheduler_was_shut_down:
         return None
     return (
-        _rejected(view)
+        _without_cluster(view)
+        or _rejected(view)
         or _name_stays_taken(view)
         or _waited_too_long(view)
         or _scheduler_never_answers(view)
@@ -45,7 +47,7 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
 def next_look(view: JobView) -> datetime | None:
     """Return when the result may change by the passage of time alone."""
     rejections = view.observed.rejections.values()
-    moments = [rejection.first_at + _patience() for rejection in rejections]
+    moments = [_rejected_since(view, rejection) + _patience() for rejection in rejections]
     for pod in (*_pods(view), *view.workers):
         if given_up := _given_up_at(pod):
             moments.append(given_up)
@@ -74,12 +76,20 @@ def rejections_of(view: JobView) -> list[Rejection]:
     return [rejection for name, rejection in view.observed.rejections.items() if name in wanted]
 
 
+def _without_cluster(view: JobView) -> AttemptEnd | None:
+    """Return the end if the attempt needs a cluster that the spec does not describe any more."""
+    if view.job.cluster is not None or view.job.cluster_ref or view.observed.cluster is not None:
+        return None
+    message = "spec.cluster is gone, and the job began with it. Submit the job again."
+    return AttemptEnd(Reason.INVALID_SPEC, message)
+
+
 def _rejected(view: JobView) -> AttemptEnd | None:
     for rejection in rejections_of(view):
-        waited = view.now - rejection.first_at >= _patience()
+        waited = view.now - _rejected_since(view, rejection) >= _patience()
         match rejection.kind:
             case RejectionKind.INVALID:
-                step = "Correct the spec and submit it again."
+                step = f"{_wrong_quantity(view, rejection)}Correct the spec and submit it again."
                 return AttemptEnd(Reason.INVALID_SPEC, _message(rejection, "is rejected", step))
             case RejectionKind.CONFLICT:
                 step = "Choose another name for the job, or remove that object."
@@ -95,6 +105,11 @@ def _rejected(view: JobView) -> AttemptEnd | None:
             case _:
                 continue
     return None
+
+
+def _rejected_since(view: JobView, rejection: Rejection) -> datetime:
+    """Return since when an object has been rejected in this attempt; an earlier one has ended."""
+    return max(rejection.first_at, view.status.attempt_start_time or rejection.first_at)
 
 
 def _admission_step(rejection: Rejection) -> str:
@@ -120,6 +135,22 @@ def _name_given_up_at(view: JobView) -> datetime | None:
         return None
     never_there = view.scheduler is None and not view.status.scheduler_identity
     return cluster.created_at + _patience() if never_there and view.observed.leftovers else None
+
+
+def _wrong_quantity(view: JobView, rejection: Rejection) -> str:
+    """Return the field of a value that is no quantity, which the API server leaves out."""
+    if "quantit" not in rejection.message.lower():
+        return ""
+    job, cluster = view.job, view.job.cluster
+    templates = [("spec.job.spec", job.runner)]
+    if cluster is not None:
+        below = "spec.cluster.spec"
+        templates.append((f"{below}.scheduler.spec", cluster.scheduler))
+        templates.append((f"{below}.worker.spec", cluster.worker.template))
+        for index, group in enumerate(cluster.groups):
+            templates.append((f"{below}.workerGroups[{index}].spec", group.template))
+    found = [wrong for path, pod in templates for wrong in wrong_quantities(pod.spec, path)]
+    return f"{found[0]}. " if found else ""
 
 
 def _message(rejection: Rejection, what: str, step: str) -> str:
@@ -163,14 +194,18 @@ def _scheduler_never_answers(view: JobView) -> AttemptEnd | None:
 
 def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
     """Return the end if every worker is rejected: a client would wait indefinitely."""
-    if view.cluster is None or view.workers:
+    if view.cluster is None or view.workers or view.workers_joined:
+        return None
+    if not view.cluster.desired_workers:
+        # None is wanted any more.
         return None
     for name, rejection in sorted(view.observed.rejections.items()):
-        waited = view.now - rejection.first_at >= _patience()
+        waited = view.now - _rejected_since(view, rejection) >= _patience()
         if "-worker-" not in name:
             continue
         if rejection.kind is RejectionKind.INVALID:
-            step = "Correct the workers' spec and submit it again."
+            step = _wrong_quantity(view, rejection)
+            step += "Correct the workers' spec and submit it again."
             return AttemptEnd(Reason.INVALID_SPEC, _message(rejection, "is rejected", step))
         if rejection.kind in (RejectionKind.REJECTED, RejectionKind.UNREACHED) and waited:
             step = _admission_step(rejection)
@@ -182,7 +217,7 @@ def _workers_cannot_be_made(view: JobView) -> AttemptEnd | None:
 
 def _workers_wait_too_long(view: JobView) -> AttemptEnd | None:
     """Return the end if no worker can start, since an image, a volume or a name is missing."""
-    if not view.workers or _worked(view):
+    if not view.workers or view.ready_workers or view.workers_joined:
         return None
     troubles = [waiting_for(pod) for pod in view.workers]
     moments = [_given_up_at(pod) for pod in view.workers]
@@ -192,21 +227,13 @@ def _workers_wait_too_long(view: JobView) -> AttemptEnd | None:
     return _end(found) if found else None
 
 
-def _worked(view: JobView) -> bool:
-    """Return whether a worker is or was available."""
-    dask = view.observed.dask
-    return bool(
-        view.ready_workers or (dask and (dask.workers_total or dask.workers or dask.tasks.done))
-    )
-
-
 def _workers_never_come(view: JobView) -> AttemptEnd | None:
     """Return the end if workers crash repeatedly and none was ever ready.
 
     Without this a client would wait for its first worker indefinitely.
     """
     cluster = view.cluster
-    if cluster is None or _worked(view):
+    if cluster is None or view.ready_workers or view.workers_joined:
         return None
     crashing = [pod for pod in view.workers if pod.restarts >= MAX_RESTARTS]
     all_crash = bool(crashing) and len(crashing) == len(view.workers)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from daskjob.core import names
 from daskjob.core.errors import FieldError
-from daskjob.core.fields import INT32, Reader
+from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest
 from daskjob.core.rows import required, row, shapes_of
 from daskjob.core.shapes import Integer, Record
@@ -16,6 +16,7 @@ from daskjob.core.spec.group import (
     DEFAULT_SCALE_DOWN_DELAY_SECONDS,
     MAXIMUM,
     MINIMUM,
+    MOST_WORKERS,
     SCALE_DOWN_DELAY_SECONDS,
     check_bounds,
 )
@@ -42,7 +43,7 @@ class DaskAutoscaler:
     )
     minimum: int = field(metadata=required(MINIMUM, 0))
     #: 0 is valid, as in dask-kubernetes' kind; not in a job, which could never run then.
-    maximum: int = field(metadata=required(replace(MAXIMUM, minimum=0), INT32))
+    maximum: int = field(metadata=required(replace(MAXIMUM, minimum=0), MOST_WORKERS))
     worker_group: str = row(
         name_of(
             names.Kind.GROUP,

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from daskjob.core import names
 from daskjob.core.errors import FieldError
-from daskjob.core.fields import INT32, Reader
+from daskjob.core.fields import Reader
 from daskjob.core.manifests import Manifest
 from daskjob.core.rows import parsed_row, required, row, shapes_of
 from daskjob.core.shapes import Choice, Integer, Record, Rule, Shape
@@ -15,6 +15,9 @@ from daskjob.core.spec.fields import read_fields
 from daskjob.core.spec.meta import Meta, name_of, read_kind, read_meta
 from daskjob.core.spec.pod import TEMPLATE, PodTemplate, read_template
 
+#: More than any known cluster has, and few enough that one object cannot exhaust the operator or
+#: the API server.
+MOST_WORKERS = 10_000
 #: The documented default, from dask-kubernetes' CRD.
 DEFAULT_REPLICAS = 1
 #: How long fewer workers must have been enough before any is removed.
@@ -29,17 +32,29 @@ class UpdateStrategy(StrEnum):
 
 
 #: In a job, an absent count has a meaning: daskjob never overrides a scaled count.
-REPLICAS = Integer("replicas", f"Number of worker pods. Defaults to {DEFAULT_REPLICAS}.")
+REPLICAS = Integer(
+    "replicas",
+    f"Number of worker pods, at most {MOST_WORKERS}. Defaults to {DEFAULT_REPLICAS}.",
+    maximum=MOST_WORKERS,
+    capped=True,
+)
 #: Of an object that is itself scaled: ``kubectl scale`` needs a number in the field.
 SCALED_REPLICAS = replace(REPLICAS, default=DEFAULT_REPLICAS)
 
 #: The bounds of a group in a job and of a DaskAutoscaler.
-MINIMUM = Integer("minimum", "Minimum number of workers. Defaults to 0.")
+MINIMUM = Integer(
+    "minimum",
+    "Minimum number of workers. Defaults to 0.",
+    maximum=MOST_WORKERS,
+    capped=True,
+)
 MAXIMUM = Integer(
     "maximum",
-    "Maximum number of workers.",
+    f"Maximum number of workers, at most {MOST_WORKERS}.",
     required="write the maximum number of workers",
     minimum=1,
+    maximum=MOST_WORKERS,
+    capped=True,
 )
 SCALE_DOWN_DELAY_SECONDS = Integer(
     "scaleDownDelaySeconds",
@@ -65,7 +80,7 @@ class Autoscaling:
     """The bounds within which a job's group follows the scheduler's demand."""
 
     minimum: int = field(metadata=required(MINIMUM, 0))
-    maximum: int = field(metadata=required(MAXIMUM, INT32))
+    maximum: int = field(metadata=required(MAXIMUM, MOST_WORKERS))
     scale_down_delay_seconds: int = row(SCALE_DOWN_DELAY_SECONDS, DEFAULT_SCALE_DOWN_DELAY_SECONDS)
 
 

@@ -29,8 +29,10 @@ from daskjob.core.spec.pod import (
 )
 from daskjob.core.spec.policy import POLICY_FIELDS, POLICY_RULES, Policy, read_policy
 
-#: Total size of the files: a ConfigMap holds 1 MiB including its keys and metadata.
-FILES_LIMIT_BYTES = 900 * 1024
+#: Characters of all files and their names: what a CEL rule can count.
+FILES_LIMIT = 900 * 1024
+#: Bytes of all files: what a ConfigMap holds.
+FILES_LIMIT_BYTES = 1024 * 1024
 #: The API server requires a limit on every list that a CEL rule iterates over.
 MOST_FILES = 1000
 #: Longer than any known token or controller name.
@@ -41,11 +43,11 @@ PLAIN_NAMES = Rule(
     f"self.all(name, name.matches('^{_FILE_NAME.pattern}$') && !(name in ['.', '..']))",
     "write plain file names: letters, digits, - _ .",
 )
-#: Counts characters: counting bytes exceeds the API server's cost limit. The first pass counts
-#: bytes.
+#: Counts characters: counting bytes exceeds the API server's cost limit by far. So text with many
+#: characters of several bytes is admitted; it runs as far as a ConfigMap holds it.
 SMALL_ENOUGH = Rule(
-    f"self.map(name, name.size() + self[name].size()).sum() <= {FILES_LIMIT_BYTES}",
-    f"write at most {FILES_LIMIT_BYTES} bytes in total: put large files into the image or a volume",
+    f"self.map(name, name.size() + self[name].size()).sum() <= {FILES_LIMIT}",
+    f"write at most {FILES_LIMIT} characters in total: put large files into the image or a volume",
 )
 FILES = Texts(
     "files",
@@ -83,6 +85,25 @@ CLUSTER_REF = Record(
 #: Checked only where both the old and the new object set the field: an Update through older types
 #: drops it, and an absent field means the old value.
 IMMUTABLE = Rule("self == oldSelf", "field is immutable: create another DaskJob")
+
+
+def _managed_by(version: str) -> str:
+    """Return a CEL expression: the controller that runs a job, by default daskjob."""
+    given = f"has({version}.managedBy) && {version}.managedBy != ''"
+    return f"({given} ? {version}.managedBy : '{names.MANAGED_BY}')"
+
+
+#: Also in its absence: a running job that gets another controller would never end.
+SAME_CONTROLLER = Rule(
+    f"{_managed_by('self')} == {_managed_by('oldSelf')}", IMMUTABLE.message, ".managedBy"
+)
+#: A job that changes its cluster leaves the old one, and its attempt, behind.
+SAME_CLUSTER = Rule(
+    "(has(self.clusterRef) ? self.clusterRef.name : '') =="
+    " (has(oldSelf.clusterRef) ? oldSelf.clusterRef.name : '')",
+    IMMUTABLE.message,
+    ".clusterRef",
+)
 
 EXACTLY_ONE = Rule(
     "has(self.cluster) != has(self.clusterRef)",
@@ -149,7 +170,6 @@ class DaskJob:
             f"{names.MANAGED_BY}.",
             longest=LONGEST_TOKEN,
             message=f"write at most {LONGEST_TOKEN} characters",
-            rules=(IMMUTABLE,),
         ),
         names.MANAGED_BY,
     )
@@ -181,7 +201,7 @@ SPEC = Record(
         *shapes_of(DaskJob),
     ),
     required="write spec.job and spec.cluster",
-    rules=(EXACTLY_ONE, ENOUGH_WORKERS, *POLICY_RULES),
+    rules=(EXACTLY_ONE, SAME_CLUSTER, SAME_CONTROLLER, ENOUGH_WORKERS, *POLICY_RULES),
 )
 
 
@@ -258,9 +278,13 @@ def _read_files(job: Reader) -> dict[str, str]:
     for name in files:
         if not _FILE_NAME.fullmatch(name) or name in (".", ".."):
             job.mistake(f"{FILES.name}[{name}]", name, PLAIN_NAMES.message)
-    size = sum(len(name) + len(text.encode()) for name, text in files.items())
-    if size > FILES_LIMIT_BYTES:
-        job.mistake(FILES.name, f"{size} bytes", SMALL_ENOUGH.message)
+    characters = sum(len(name) + len(text) for name, text in files.items())
+    size = sum(len(text.encode(errors="replace")) for text in files.values())
+    if characters > FILES_LIMIT:
+        job.mistake(FILES.name, f"{characters} characters", SMALL_ENOUGH.message)
+    elif size > FILES_LIMIT_BYTES:
+        allowed = f"write at most {FILES_LIMIT_BYTES} bytes in total, as a ConfigMap holds"
+        job.mistake(FILES.name, f"{size} bytes", allowed)
     return files
 
 

@@ -20,6 +20,7 @@ from daskjob.core.rows import parsed_row, row, shapes_of
 from daskjob.core.shapes import Choice, Integer, Number, Record, Rule
 from daskjob.core.spec.failure_rules import RULES, FailureRule, read_rules, written_rules
 from daskjob.core.spec.fields import followed_fields, read_fields, written_fields
+from daskjob.core.spec.group import MOST_WORKERS
 from daskjob.core.spec.pod import RestartPolicy
 
 
@@ -253,6 +254,8 @@ class Policy:
             "minAvailableWorkers",
             "Number of workers that must be ready, with runnerStart AfterWorkers. Defaults to all.",
             minimum=1,
+            maximum=MOST_WORKERS,
+            capped=True,
         )
     )
     progress_interval_seconds: int = row(
@@ -314,6 +317,17 @@ def _check_together(spec: Reader, policy: Policy, *, cluster_ref: bool) -> None:
 def frozen(policy: Policy) -> Manifest:
     """Return the policy as ``status.policy`` holds it: resolved, in the form of the spec."""
     return written_fields(policy)
+
+
+#: What a status holds besides the policy, since it is fixed at the start too.
+FROZEN_CLUSTER_REF = "clusterRef"
+FROZEN_SUBMISSION_ID = "submissionID"
+
+
+def frozen_text(frozen_policy: Mapping[str, object] | None, key: str) -> str | None:
+    """Return a text that was frozen with the policy; ``None``: it was not."""
+    found = (frozen_policy or {}).get(key)
+    return found if isinstance(found, str) else None
 
 
 def followed(frozen_policy: Manifest, spec: Mapping[str, object]) -> Manifest:

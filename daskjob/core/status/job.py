@@ -37,6 +37,9 @@ ATTEMPT_MESSAGE_LIMIT = 256
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 #: The size of a runner's result as JSON (the limit of Kubernetes' termination message).
 RESULT_LIMIT_BYTES = 4096
+#: The size and the nesting of a scheduler's report in a status.
+REPORT_LIMIT_BYTES = 4096
+REPORT_LEVELS = 10
 
 #: Reasons of ``SchedulerReady`` after the scheduler was shut down on purpose: it is gone, or its
 #: restart policy has started it again. One of them stays until the end of the attempt.
@@ -203,6 +206,10 @@ class JobStatus(StatusPart):
     #: Pod uid and container id.
     scheduler_identity: str = row(
         Text("schedulerIdentity", "Scheduler that responded in this attempt."), ""
+    )
+    #: ``None``: no worker of this attempt has been of use yet.
+    workers_joined_time: datetime | None = row(
+        Time("workersJoinedTime", "Time when workers of the attempt were first seen at work.")
     )
     workers: Workers | None = nested("workers", "Worker pods of all groups.", Workers)
     progress: Progress | None = nested("progress", "Tasks of the cluster.", Progress)

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -81,7 +81,7 @@ class _Followed:
 
     def record(self, state: DaskState | None, route: str, at: datetime) -> None:
         """Store its state; ``None``: its state is no longer known."""
-        self.state, self.answered = state, route
+        self.state, self.answered = replace(state, at=at) if state else None, route
         self.demands = demands_after(self.demands, state.targets, at) if state else {}
 
 
@@ -167,7 +167,7 @@ class Agents:
             logger.debug("the scheduler at %s: %s", endpoint.url, error)
             return None
         self.record(cluster_uid, endpoint, state, route)
-        return state
+        return self.state(cluster_uid)
 
     def follow(
         self, cluster_uid: str, endpoint: Endpoint, who: Key, every: float, route: str = ""
