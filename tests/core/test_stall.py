@@ -1,4 +1,4 @@
-"""A stall: the runner runs and no task moves (design §3.1)."""
+"""A stall: the runner is running and no task makes progress (design §3.1)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tests.core.stories import Story, running
 
 
 def moving(**spec: object) -> Story:
-    """A running job whose scheduler has just moved a task."""
+    """Return a running job whose scheduler has just reported progress."""
     story = running(stallDeadlineSeconds=60, **spec)
     story.world.schedulers_answer(total=10, processing=2)
     story.settle()
     return story
 
 
-def test_no_task_moved_for_60_s_is_a_condition_and_the_job_runs_on() -> None:
+def test_60_s_without_progress_set_a_condition_and_the_job_continues() -> None:
     story = moving()
     story.after(59)
     assert story.condition("Stalled") is None
@@ -24,7 +24,7 @@ def test_no_task_moved_for_60_s_is_a_condition_and_the_job_runs_on() -> None:
     assert story.word == "Running"
 
 
-def test_a_task_that_moves_ends_the_stall() -> None:
+def test_progress_ends_the_stall() -> None:
     story = moving()
     story.after(60)
     story.world.schedulers_answer(total=10, processing=1, done=1)
@@ -53,7 +53,7 @@ def test_answer_of_before_the_limit_says_nothing_about_the_time_since() -> None:
     assert story.status.reason == "Stalled"
 
 
-def test_a_stall_fails_the_attempt_where_the_spec_says_so() -> None:
+def test_a_stall_fails_the_attempt_if_the_spec_requires_it() -> None:
     story = moving(stallAction="Fail", backoffLimit=0)
     story.after(60)
     assert (story.word, story.status.reason) == ("Failed", "Stalled")
@@ -66,14 +66,14 @@ def test_a_pass_asks_to_be_woken_when_a_stall_would_be_due() -> None:
     assert (due - story.world.now).total_seconds() == 60
 
 
-def test_a_scheduler_that_cannot_be_asked_is_no_stall() -> None:
+def test_an_unreachable_scheduler_is_no_stall() -> None:
     story = running(stallDeadlineSeconds=60, stallAction="Fail")
     story.after(1000)
     assert story.word == "Running"
     assert story.condition("Stalled") is None
 
 
-def test_before_the_runner_runs_nothing_is_stalled() -> None:
+def test_a_job_is_not_stalled_before_its_runner_runs() -> None:
     story = moving(stallAction="Fail")
     story.end_runner(1)
     story.after(1000)
@@ -82,7 +82,7 @@ def test_before_the_runner_runs_nothing_is_stalled() -> None:
     assert all(a.reason != "Stalled" for a in story.status.attempts)
 
 
-def test_a_stall_counts_from_the_runners_start_where_no_task_ever_moved() -> None:
+def test_a_stall_without_any_progress_counts_from_the_runners_start() -> None:
     story = running(stallDeadlineSeconds=60, stallAction="Fail", backoffLimit=0)
     story.world.schedulers_answer()
     story.after(59)
@@ -92,7 +92,7 @@ def test_a_stall_counts_from_the_runners_start_where_no_task_ever_moved() -> Non
 
 
 @pytest.mark.parametrize("seconds", [60, 6000])
-def test_without_a_stall_deadline_nobody_judges(seconds: int) -> None:
+def test_without_a_stall_deadline_stalls_are_not_detected(seconds: int) -> None:
     story = running()
     story.world.schedulers_answer(total=3, processing=1)
     story.after(seconds)
