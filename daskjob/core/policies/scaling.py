@@ -8,6 +8,7 @@ scheduler does not respond, there is no scale-down.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -89,7 +90,7 @@ def _fewer(
         never_placed = [pod for pod in choice if not pod.scheduled][:surplus]
         blocked = "" if len(never_placed) == surplus else "the scheduler does not respond"
         return Scaling(remove=(*ended, *never_placed), blocked=blocked)
-    registered = {pod.ref.name: _workers_of(pod, observed.dask.workers) for pod in alive}
+    registered = _workers_by_pod(alive, observed.dask.workers)
     mapped = {worker.address for workers in registered.values() for worker in workers}
     ours = f"{observed.group.meta.name}-worker-"
     unmapped = any(
@@ -101,7 +102,10 @@ def _fewer(
     free.sort(key=lambda pod: (pod.scheduled, pod.ready, pod.ref.name))
     remove = [*_emptied(choice, observed), *free][:surplus]
     left = surplus - len(remove)
-    candidates = [w for pod in choice if pod not in remove and (w := registered[pod.ref.name])]
+    removed = {pod.ref.name for pod in remove}
+    candidates = [
+        w for pod in choice if pod.ref.name not in removed if (w := registered[pod.ref.name])
+    ]
     candidates.sort(key=_least_loss)
     waiting = observed.retirement is not None and not observed.retirement.answered
     blocked = "the scheduler did not confirm that the data of enough workers is safe"
@@ -116,11 +120,14 @@ def _fewer(
 
 def _emptied(pods: Sequence[PodFacts], observed: ObservedGroup) -> list[PodFacts]:
     """Return the pods whose workers are all confirmed as retired: removing them is safe."""
-    known = observed.dask.workers if observed.dask else ()
+    answer = observed.retirement
+    if answer is None or not answer.retired or observed.dask is None:
+        return []
+    known = _workers_by_pod(pods, observed.dask.workers)
     return [
         pod
         for pod in pods
-        if (workers := _workers_of(pod, known))
+        if (workers := known[pod.ref.name])
         and all(_is_confirmed(worker, pod, observed.retirement) for worker in workers)
     ]
 
@@ -152,6 +159,25 @@ def _is_confirmed(worker: DaskWorker, pod: PodFacts, answer: Retirement | None) 
 
 def _rejected(observed: ObservedGroup) -> bool:
     return observed.retirement is not None and bool(observed.retirement.remaining)
+
+
+def _workers_by_pod(
+    pods: Sequence[PodFacts], workers: tuple[DaskWorker, ...]
+) -> dict[str, tuple[DaskWorker, ...]]:
+    """Return ``_workers_of`` of each pod by its name, in time in proportion to their number."""
+    by_key: dict[str, list[DaskWorker]] = defaultdict(list)
+    for worker in workers:
+        keys = {host_of(worker.address), worker.name}
+        parts = worker.name.split("-")
+        # A pod's name is a prefix; a worker's own part of its name is short.
+        keys.update("-".join(parts[:end]) for end in range(max(1, len(parts) - 9), len(parts)))
+        for key in keys:
+            by_key[key].append(worker)
+    found = {}
+    for pod in pods:
+        near = {w.address: w for key in (pod.ip, pod.ref.name) for w in by_key.get(key, ())}
+        found[pod.ref.name] = _workers_of(pod, tuple(near.values()))
+    return found
 
 
 def _workers_of(pod: PodFacts, workers: tuple[DaskWorker, ...]) -> tuple[DaskWorker, ...]:
