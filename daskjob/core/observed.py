@@ -44,7 +44,7 @@ from daskjob.core.spec import (
     DaskWorkerGroup,
     Meta,
 )
-from daskjob.core.spec.policy import FROZEN_CLUSTER_REF, FROZEN_SUBMISSION_ID, frozen_text
+from daskjob.core.spec.policy import FROZEN_SUBMISSION_ID, frozen_cluster_ref, frozen_text
 from daskjob.core.status import (
     AutoscalerStatus,
     ClusterPhase,
@@ -322,7 +322,7 @@ def _as_begun(job: DaskJob, status: JobStatus) -> DaskJob:
 
     The new one has none of the attempt's objects, and the old one would be left running.
     """
-    ref = frozen_text(status.policy, FROZEN_CLUSTER_REF)
+    ref = frozen_cluster_ref(status.policy)
     token = frozen_text(status.policy, FROZEN_SUBMISSION_ID)
     if token is not None and token != job.submission_id:
         job = replace(job, submission_id=token)

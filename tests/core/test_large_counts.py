@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 from daskjob.backends.fake import START
+from daskjob.core.dask import DaskState, DaskWorker
 from daskjob.core.decide import decide
 from daskjob.core.decide.steps import first_step
 from daskjob.core.decision import MOST_OBJECTS, Decision, Retire
@@ -137,3 +138,23 @@ def test_backoff_after_any_number_of_tries_in_a_status_takes_no_time(policy: Pol
     begun = time.process_time()
     assert backoff(policy, 2**63 - 1).total_seconds() <= policy.backoff_max_seconds
     assert time.process_time() - begun < 1
+
+
+def test_scale_down_of_3_000_registered_workers_takes_less_than_a_second() -> None:
+    """Matching each pod with each worker took 8 s, in which no other pass ran."""
+    story = Story(cluster(**cluster_spec(1)))
+    story.bring_up()
+    found = asyncio.run(story.world.observe(DEFAULT))
+    assert isinstance(found, ObservedGroup)
+    names = [f"simple-default-worker-{number:010x}" for number in range(3_000)]
+    pods = tuple(
+        replace(found.workers[0], ref=ObjectRef("Pod", "default", name, name), ip=f"10.0.0.{index}")
+        for index, name in enumerate(names)
+    )
+    state = DaskState(workers=tuple(DaskWorker(p.ref.name, f"tcp://{p.ip}:40") for p in pods))
+    given = replace(found, workers=pods, dask=state, group=replace(found.group, replicas=0))
+    begun = time.process_time()
+    decision = decide(given, START)
+    assert time.process_time() - begun < 1
+    assert decision.retire is not None
+    assert len(decision.retire.addresses) == 500

@@ -51,6 +51,7 @@ from daskjob.core.policies.ttl import expires_at
 from daskjob.core.reasons import Reason
 from daskjob.core.spec import DaskJob
 from daskjob.core.spec.policy import (
+    FROZEN_CLUSTER,
     FROZEN_CLUSTER_REF,
     FROZEN_SUBMISSION_ID,
     RunnerStart,
@@ -183,7 +184,8 @@ def _first_status(observed: ObservedJob) -> JobStatus:
 def _fixed(job: DaskJob) -> Manifest:
     """Return what is frozen with the policy, although it is no part of it."""
     token = {FROZEN_SUBMISSION_ID: job.submission_id} if job.submission_id else {}
-    return {FROZEN_CLUSTER_REF: job.cluster_ref, **token}
+    where = FROZEN_CLUSTER_REF if job.cluster_ref else FROZEN_CLUSTER
+    return {where: job.cluster_name, **token}
 
 
 def _with_suspension(view: JobView) -> JobStatus:

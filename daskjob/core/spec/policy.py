@@ -319,7 +319,9 @@ def frozen(policy: Policy) -> Manifest:
     return written_fields(policy)
 
 
-#: What a status holds besides the policy, since it is fixed at the start too.
+#: Fields of the frozen policy that are no policy: the name of the job's own cluster, or of the one
+#: that it refers to; the caller's token.
+FROZEN_CLUSTER = "cluster"
 FROZEN_CLUSTER_REF = "clusterRef"
 FROZEN_SUBMISSION_ID = "submissionID"
 
@@ -328,6 +330,12 @@ def frozen_text(frozen_policy: Mapping[str, object] | None, key: str) -> str | N
     """Return a text that was frozen with the policy; ``None``: it was not."""
     found = (frozen_policy or {}).get(key)
     return found if isinstance(found, str) else None
+
+
+def frozen_cluster_ref(frozen_policy: Mapping[str, object] | None) -> str | None:
+    """Return the clusterRef at the job's start, empty without one; ``None``: it was not frozen."""
+    own = frozen_text(frozen_policy, FROZEN_CLUSTER)
+    return frozen_text(frozen_policy, FROZEN_CLUSTER_REF) if own is None else ""
 
 
 def followed(frozen_policy: Manifest, spec: Mapping[str, object]) -> Manifest:
