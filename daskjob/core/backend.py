@@ -36,6 +36,11 @@ class Backend(Protocol):
 
         If a runner or scheduler that the object's status names is missing here, it was looked up
         directly, not only in a cache.
+
+        Raises
+        ------
+        AnswerPending
+            The pass needs an answer that is on its way and wakes it.
         """
         ...
 
@@ -71,7 +76,10 @@ class Backend(Protocol):
         ...
 
     async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
-        """Ask a scheduler's agent for its report, for 2 s at most; ``observed.report`` has it."""
+        """Ask a scheduler's agent for its report, for 2 s at most; ``observed.report`` has it.
+
+        It may be there only after a later pass, which the answer wakes.
+        """
         ...
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:

@@ -8,8 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 from daskjob.core.manifests import integer, mapping
+
+#: A larger number is not a count: it would overflow in a status, which has 64-bit integers.
+LARGEST_COUNT = 2**53
+#: The year 2200: any limit of a spec (below 70 years) can be added to an earlier time.
+LATEST_SECONDS = 7_258_118_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +133,23 @@ def _workers(table: object) -> list[DaskWorker]:
 
 def _targets(wanted: Mapping[str, object]) -> dict[str, int]:
     """Return the valid counts; ignore any other value."""
-    counts = {str(group): integer(count) for group, count in wanted.items()}
-    return {group: count for group, count in counts.items() if count is not None and count >= 0}
+    return {group: int(count) for group, count in wanted.items() if _is_count(count)}
 
 
 def _count(answer: Mapping[str, object], key: str) -> int:
-    return max(integer(answer.get(key)) or 0, 0)
+    count = answer.get(key)
+    return int(count) if _is_count(count) else 0
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    count = integer(value)
+    return count is not None and 0 <= count <= LARGEST_COUNT
 
 
 def _moment(value: object) -> datetime | None:
+    """Return the time of epoch seconds; ``None`` for any that arithmetic could not go on with."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    try:
-        return datetime.fromtimestamp(value, UTC)
-    except (OverflowError, ValueError, OSError):
+    if not 0 <= value <= LATEST_SECONDS:
         return None
+    return datetime.fromtimestamp(value, UTC)

@@ -281,6 +281,6 @@ def test_without_a_window_the_same_load_creates_and_deletes_8_pods_in_every_turn
 
 def test_of_what_a_scheduler_says_only_counts_are_taken_for_wishes() -> None:
     said = {"a": 3, "b": 0, "c": -1, "d": True, "e": "4", "f": None, "g": 2.5, "h": 10**30}
-    assert dask_state({"target": said}).targets == {"a": 3, "b": 0, "h": 10**30}
+    assert dask_state({"target": said}).targets == {"a": 3, "b": 0}
     assert dask_state({"target": [1]}).targets == {}
     assert dask_state({}).targets == {}

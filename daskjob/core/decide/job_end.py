@@ -65,8 +65,10 @@ def _recorded(view: JobView, end: AttemptEnd) -> JobStatus:
 
 def _with_last_words(view: JobView) -> JobStatus:
     status, observed = view.status, view.observed
-    if observed.report is not None and observed.report.report is not None:
-        status = replace(status, report=observed.report.report)
+    report = observed.report.report if observed.report else None
+    # A rejected status may be the report's fault, and a verdict never depends on a report.
+    if report is not None and observed.status_rejection is None:
+        status = replace(status, report=report)
     if observed.dask is not None and view.policy.progress_interval_seconds and view.attempt_runs:
         tasks = observed.dask.tasks
         counts = (tasks.total, tasks.done, tasks.processing, tasks.erred)

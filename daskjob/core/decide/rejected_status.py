@@ -7,7 +7,7 @@ from datetime import datetime
 
 from daskjob.core.decision import Decision, earliest
 from daskjob.core.observed import Rejection
-from daskjob.core.policies.pacing import next_status_try
+from daskjob.core.policies.pacing import next_try
 
 
 def held_back(decision: Decision, rejection: Rejection | None, now: datetime) -> Decision:
@@ -18,7 +18,7 @@ def held_back(decision: Decision, rejection: Rejection | None, now: datetime) ->
     """
     if rejection is None or decision.status is None:
         return decision
-    due = next_status_try(rejection)
+    due = next_try(rejection)
     if now >= due:
         return decision
     wake_at = earliest([decision.wake_at, due], now)
