@@ -271,10 +271,10 @@ def add(one: tuple[int, float, int] | None, two: tuple[int, float, int]) -> tupl
 
 
 class History:
-    """How many workers there were, as the points where that changed.
+    """The number of workers over time, as the points at which it changed.
 
-    At most 200 points: when they are more, those closer together than a growing distance are
-    merged, and the last of them stays.
+    At most 200 points: beyond that, points closer together than a growing distance are merged, and
+    the count of the last one is kept.
     """
 
     def __init__(self) -> None:
@@ -283,7 +283,7 @@ class History:
         self._distance_seconds = 0.5
 
     def add(self, at: float, count: int) -> None:
-        """From `at` (epoch seconds) on there are `count` workers."""
+        """Record that there are `count` workers from `at` (epoch seconds) on."""
         self.peak = max(self.peak, count)
         self.points.append((at, count))
         while len(self.points) > HISTORY_LIMIT:
@@ -292,7 +292,7 @@ class History:
 
 
 def thinned(points: list[tuple[float, int]], distance: float) -> list[tuple[float, int]]:
-    """The points, of which those less than `distance` after the one kept before replace it."""
+    """Return the points; one that follows a kept one within `distance` only updates its count."""
     kept: list[tuple[float, int]] = []
     for at, count in points:
         if kept and at - kept[-1][0] < distance:

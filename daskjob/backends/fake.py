@@ -39,7 +39,7 @@ class FakeBackend(InMemoryBackend):
         self.reject: dict[str, tuple[RejectionKind, str]] = {}
         #: Statuses to reject, by a part of their object's Kind/name, and why.
         self.reject_status: dict[str, tuple[RejectionKind, str]] = {}
-        #: Faults of the next writes: ``None`` none, false the write is lost, true its answer.
+        #: Faults of the next writes: ``None``: none; false: the write is lost; true: its answer is.
         self.faults: list[bool | None] = []
         #: Every write that took effect, as "verb Kind/name", in order.
         self.writes: list[str] = []
@@ -99,7 +99,7 @@ class FakeBackend(InMemoryBackend):
             await super().write_status(ref, status)
 
     async def ask_to_retire(self, retire: Retire) -> Manifest | None:
-        """Confirm, or not, as the test has it."""
+        """Confirm the retirement, if the test wants it."""
         self.writes.append("retire " + " ".join(sorted(retire.addresses)))
         confirmed = retire.addresses if self.retires else ()
         self._retired.update(confirmed)
@@ -116,7 +116,7 @@ class FakeBackend(InMemoryBackend):
         self.status_rejections.clear()
         self.dask.clear()
         self.demands.clear()
-        self.mute.clear()
+        self.unresponsive.clear()
         self.reports.clear()
         self.retirements.clear()
 
@@ -293,8 +293,8 @@ class FakeBackend(InMemoryBackend):
             if facts.phase == "Pending" and not facts.deleting:
                 self.start(pod)
 
-    def say(self, **tasks: int) -> None:
-        """Have every scheduler report these tasks, with all ready workers registered."""
+    def schedulers_answer(self, **tasks: int) -> None:
+        """Have every scheduler answer with these tasks, and all ready workers registered."""
         for item in self.store.all():
             if item["kind"] != names.Kind.CLUSTER:
                 continue
@@ -310,7 +310,7 @@ class FakeBackend(InMemoryBackend):
             busy = counts.processing or counts.waiting
             idle = None if busy else known.idle_since or self.now
             state = replace(known, tasks=counts, last_transition=moved, workers=workers)
-            self.said(uid, replace(state, idle_since=idle))
+            self.answered(uid, replace(state, idle_since=idle))
 
     def _worker(self, pod: PodFacts, memory: int) -> DaskWorker:
         address = f"tcp://{pod.ip}:4000"
@@ -323,14 +323,14 @@ class FakeBackend(InMemoryBackend):
             if item["kind"] == names.Kind.CLUSTER:
                 uid = str(metadata(item)["uid"])
                 known = self.dask.get(uid, DaskState())
-                self.said(uid, replace(known, targets={**known.targets, **targets}))
+                self.answered(uid, replace(known, targets={**known.targets, **targets}))
         self.changed()
 
     def fall_silent(self) -> None:
         """Have all schedulers stop answering."""
         for uid in list(self.dask):
             del self.dask[uid]
-            self.unanswered(uid)
+            self.not_answered(uid)
 
     def _set(self, pod: Manifest, **status: object) -> None:
         fresh = self._fresh(pod)
@@ -381,4 +381,4 @@ class _Write:
         if error is None:
             self._world.writes.append(self._what)
             if self._answer_is_lost:
-                raise ApiError(f"{self._what}: no answer came")
+                raise ApiError(f"{self._what}: no response")

@@ -1,4 +1,4 @@
-"""The common part of backends without an API server: an object store that passes work on.
+"""The common part of backends without an API server: an object store for the passes.
 
 Subclasses run the pods and ask the schedulers.
 """
@@ -64,7 +64,7 @@ class InMemoryBackend:
         self.dask: dict[str, DaskState] = {}
         #: The schedulers' recent demands, and the unresponsive schedulers, by the same uid.
         self.demands: dict[str, Demands] = {}
-        self.mute: set[str] = set()
+        self.unresponsive: set[str] = set()
         self.reports: dict[str, CollectedReport] = {}
         self.retirements: dict[str, Retirement] = {}
         #: Warnings of Events about stuck pods, by the pod's uid.
@@ -122,10 +122,12 @@ class InMemoryBackend:
     def _autoscaler(self, observed: ObservedAutoscaler) -> ObservedAutoscaler:
         uid = observed.cluster.meta.uid if observed.cluster else ""
         demands = self.demands.get(uid, {})
-        return replace(self._completed(observed, uid), silent=uid in self.mute, demands=demands)
+        return replace(
+            self._completed(observed, uid), silent=uid in self.unresponsive, demands=demands
+        )
 
     def _completed(self, observed: Seen, cluster_uid: str) -> Seen:
-        """Add what every pass sees that no object shows."""
+        """Add the observed state that every pass needs and no object holds."""
         return replace(
             observed,
             rejections=self._rejections(observed.meta.namespace),
@@ -134,17 +136,17 @@ class InMemoryBackend:
             platform=self.platform,
         )
 
-    def said(self, cluster_uid: str, state: DaskState) -> None:
+    def answered(self, cluster_uid: str, state: DaskState) -> None:
         """Record the answer of a cluster's scheduler."""
         before = self.demands.get(cluster_uid, {})
         self.dask[cluster_uid] = state
         self.demands[cluster_uid] = demands_after(before, state.targets, self.clock())
-        self.mute.discard(cluster_uid)
+        self.unresponsive.discard(cluster_uid)
 
-    def unanswered(self, cluster_uid: str) -> None:
+    def not_answered(self, cluster_uid: str) -> None:
         """Record that a cluster's scheduler does not answer: its demand is unknown."""
-        if cluster_uid not in self.mute:
-            self.mute.add(cluster_uid)
+        if cluster_uid not in self.unresponsive:
+            self.unresponsive.add(cluster_uid)
             self.demands.pop(cluster_uid, None)
             self.changed()
 
@@ -191,7 +193,7 @@ class InMemoryBackend:
         self.changed()
 
     async def ask_to_retire(self, retire: Retire) -> Manifest | None:
-        """Return the scheduler's answer; a world without one cannot be asked."""
+        """Return the scheduler's answer; ``None``: there is no scheduler, or it does not answer."""
         del retire
         return None
 
@@ -202,7 +204,7 @@ class InMemoryBackend:
         self.changed()
 
     async def ask_for_report(self, scheduler: PodFacts) -> Manifest | None:
-        """Return the agent's report; a world without one has none."""
+        """Return the agent's report; ``None``: there is no agent, or it does not answer."""
         del scheduler
         return None
 
@@ -217,7 +219,7 @@ class InMemoryBackend:
         self.events += [EmittedEvent(now, ref, event) for event in events]
 
     def subjects(self) -> list[Key]:
-        """Return the keys of every object that passes are about, owners first."""
+        """Return the keys of all objects that have passes, owners first."""
         found = [object_ref(item) for item in self.store.all()]
         refs = [ref for kind in names.PASS_KINDS for ref in found if ref.kind == kind]
         return [Key(ref.kind, ref.namespace, ref.name) for ref in refs]

@@ -13,7 +13,7 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 Asked = ParamSpec("Asked")
 
-#: Results cached per function: enough for the concurrent passes, each of which reads a few objects
+#: Results cached per function: enough for the concurrent passes. Each of them reads a few objects
 #: of a kind, and far fewer than there may be objects: hundreds of results would leave fragmented
 #: memory behind once the objects are gone.
 RESULTS_CACHED = 64

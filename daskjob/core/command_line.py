@@ -36,7 +36,7 @@ def has_option(words: Sequence[str], name: str) -> bool:
 
 
 def without_options(words: Sequence[str], names: Container[str]) -> list[str]:
-    """Return a command line without the named options, each of which takes a value."""
+    """Return a command line without the named options and their values."""
     kept: list[str] = []
     skip = False
     for word in words:

@@ -123,7 +123,7 @@ def _is_being_created(pod: PodFacts) -> bool:
     return not (first.running or first.terminated) and first.reason in _CREATING_REASONS
 
 
-def asked_after_at(pod: PodFacts, now: datetime) -> datetime | None:
+def events_due_at(pod: PodFacts, now: datetime) -> datetime | None:
     """Return when to read the Events of a pod whose status does not show a problem."""
     since = creating_since(pod)
     if since is None:

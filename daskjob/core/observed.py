@@ -1,8 +1,8 @@
-"""What a pass sees of the world, named: observe once, then decide on these values alone.
+"""The observed state of a pass: it observes once, then decides on these values alone.
 
-No I/O here. A backend gathers raw objects and calls ``job_observed``, ``cluster_observed``,
-``group_observed`` or ``autoscaler_observed``; nothing above looks at a dictionary again. To whom an
-object belongs is decided by the uid of its controller owner, never by a label (design §4.8).
+A backend gathers raw objects and calls ``job_observed``, ``cluster_observed``, ``group_observed``
+or ``autoscaler_observed``; no layer above reads a raw object again. The uid of its controller owner
+decides whose object it is, never a label (design §4.8).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from daskjob.core.upstream import deployed, unmanaged
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An object that could not be made: who said no, and since when."""
+    """An object that could not be created: why, and since when."""
 
     kind: RejectionKind
     name: str
@@ -69,27 +69,27 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class CollectedReport:
-    """What the agent said at an attempt's end; ``report`` is ``None`` where it did not answer."""
+    """The agent's report at an attempt's end; ``report`` is ``None`` if it did not answer."""
 
     report: Manifest | None
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What differs from one world to the next, as far as an object's text depends on it."""
+    """The properties of a backend that desired objects depend on."""
 
-    #: Source of the scheduler agent (design §5.4); empty: schedulers get none.
+    #: Source of the scheduler agent (design §5.4); empty: schedulers have none.
     agent: str = ""
-    #: ``host:port`` of the one scheduler of this world; empty: that of its Service's name.
+    #: ``host:port`` of this backend's only scheduler; empty: each has its Service's address.
     comm: str = ""
     dashboard: str = ""
     #: Whether ``dask-worker …`` is run as ``dask worker …``: distributed 2026.6 lacks the former.
     legacy_commands: bool = True
     #: Whether pods are kept out of an Istio mesh, as upstream does.
     istio_excluded: bool = True
-    #: How many workers of a group are created together; 0: all that are missing.
+    #: The number of workers of a group that are created together; 0: all missing ones.
     worker_batch_size: int = 0
-    #: From one such batch to the next; Kubernetes tells creation times in whole seconds.
+    #: The time between two such batches; Kubernetes' creation times have whole seconds.
     worker_batch_seconds: int = 1
 
 
@@ -98,33 +98,33 @@ class ClusterOfJob:
     """The DaskCluster that a job runs on."""
 
     ref: ObjectRef
-    #: The attempt for which it was made; ``None`` for a cluster that is not the job's.
+    #: The attempt for which it was created; ``None`` for a cluster that is not the job's.
     attempt: int | None
     deleting: bool
     created_at: datetime | None
-    #: Workers that all its groups together ask for, as its spec says now.
+    #: The workers of all its groups together, as in their specs now.
     desired_workers: int
-    #: The count of workers that the job's spec had when it was last handed on.
+    #: The last count of workers that was passed on from the job's spec.
     asked_replicas: int
     deletes_workers: bool
-    #: Workers that ended for good one after the other, in the group with the fewest.
+    #: Consecutive failures of workers, in the group with the fewest.
     worker_failures: int = 0
-    #: Whether dask-kubernetes made it: then nothing is known of its scheduler and workers.
+    #: Whether dask-kubernetes created it: then its scheduler and workers are unknown.
     unmanaged: bool = False
-    #: Whether its status says that a scheduler had answered that is gone.
+    #: Whether its status reports the loss of a scheduler that was ready.
     scheduler_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedObject:
-    """What a pass sees whatever its object is."""
+    """The observed state that passes over all kinds have in common."""
 
-    #: What is wrong with the spec, as far as daskjob itself relies on it.
+    #: Errors in the parts of the spec that daskjob itself relies on.
     mistakes: tuple[FieldError, ...] = ()
     rejections: Mapping[str, Rejection] = field(default_factory=dict)
     #: The rejection of the object's own status; ``None`` while it can be written.
     status_rejection: Rejection | None = None
-    #: The scheduler's last answer; ``None``: it cannot be asked, or was not yet.
+    #: The scheduler's last answer; ``None``: it does not respond, or was not polled yet.
     dask: DaskState | None = None
     platform: Platform = Platform()
 
@@ -141,7 +141,7 @@ class ObservedObject:
 
 @dataclass(frozen=True, slots=True)
 class ObservedJob(ObservedObject):
-    """All that a pass over a DaskJob sees."""
+    """The observed state of a DaskJob."""
 
     job: DaskJob
     status: JobStatus
@@ -153,14 +153,14 @@ class ObservedJob(ObservedObject):
     scheduler: PodFacts | None = None
     #: The worker pods of the groups that this cluster's uid controls.
     workers: tuple[PodFacts, ...] = ()
-    #: Whether dask-kubernetes made the runner, or the cluster, and we have not judged the job yet.
+    #: Whether dask-kubernetes started the job, and daskjob has not taken it over yet.
     from_dask_kubernetes: bool = False
-    #: Objects of an earlier cluster of this name, which garbage collection is about to remove.
+    #: Objects of an earlier cluster of this name, which garbage collection will remove.
     leftovers: tuple[ObjectRef, ...] = ()
     #: Whether the ConfigMap with the job's files exists.
     files_exist: bool = False
     report: CollectedReport | None = None
-    #: When the runner last wrote to its log; only where that costs nothing (on this machine).
+    #: When the runner last wrote to its log; only where reading that is free (on this machine).
     last_log_at: datetime | None = None
 
     @property
@@ -175,31 +175,31 @@ class ObservedJob(ObservedObject):
 
 @dataclass(frozen=True, slots=True)
 class GroupOfCluster:
-    """A worker group as its cluster sees it."""
+    """A worker group as its cluster's pass observes it."""
 
     ref: ObjectRef
     replicas: int
     deleting: bool
-    #: Its ``spec.worker`` as it is.
+    #: Its raw ``spec.worker``.
     worker: Manifest = field(default_factory=dict)
-    #: What tells which template of its cluster it has got; empty where nothing says so.
+    #: The fingerprint of the cluster's template that it has; empty if unknown.
     template: str = ""
-    #: The count that it and its cluster last agreed on; ``None`` where nothing says so.
+    #: The last count that it and its cluster agreed on; ``None`` if unknown.
     synced_replicas: int | None = None
-    #: What it says of itself.
+    #: The conditions of its own status.
     conditions: Conditions = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedCluster(ObservedObject):
-    """All that a pass over a DaskCluster sees."""
+    """The observed state of a DaskCluster."""
 
     cluster: DaskCluster
     status: ClusterStatus
     scheduler: PodFacts | None = None
-    #: Scheduler pods of this name that a Deployment has made, as dask-kubernetes' have.
+    #: Scheduler pods of this name that a Deployment created, as dask-kubernetes' does.
     deployed: tuple[PodFacts, ...] = ()
-    #: Whether the cluster is dask-kubernetes' own.
+    #: Whether the cluster is managed by dask-kubernetes.
     unmanaged: bool = False
     #: The Service that this cluster's uid controls.
     service: ObjectRef | None = None
@@ -208,9 +208,9 @@ class ObservedCluster(ObservedObject):
     #: The autoscalers that this cluster's uid controls.
     autoscalers: tuple[DaskAutoscaler, ...] = ()
     workers: tuple[PodFacts, ...] = ()
-    #: Whether a runner that uses the cluster is alive: then it is never idle.
+    #: Whether a runner that uses the cluster is alive: such a cluster is never idle.
     runner_alive: bool = False
-    #: Fresh randomness: the agent's token of a scheduler that has none yet.
+    #: Fresh randomness: the agent's token of a scheduler to be created.
     entropy: str = ""
 
     @property
@@ -221,22 +221,22 @@ class ObservedCluster(ObservedObject):
 
 @dataclass(frozen=True, slots=True)
 class ObservedGroup(ObservedObject):
-    """All that a pass over a DaskWorkerGroup sees."""
+    """The observed state of a DaskWorkerGroup."""
 
     group: DaskWorkerGroup
     status: GroupStatus
-    #: The cluster that it names; ``None``: there is none (yet).
+    #: The cluster in its spec; ``None``: it does not exist (yet).
     cluster: DaskCluster | None = None
-    #: Whether that cluster is dask-kubernetes' own.
+    #: Whether that cluster is managed by dask-kubernetes.
     unmanaged: bool = False
     #: The scheduler pod of that cluster.
     scheduler: PodFacts | None = None
-    #: Whether that cluster's Service exists: workers dial it from their first second on.
+    #: Whether that cluster's Service exists: workers connect to it as soon as they start.
     service_exists: bool = False
     #: The worker pods that this group's uid controls.
     workers: tuple[PodFacts, ...] = ()
     retirement: Retirement | None = None
-    #: Fresh randomness for new names, so that deciding itself stays a function of values.
+    #: Fresh randomness for new names, so that the decision stays a pure function.
     entropy: str = ""
 
     @property
@@ -246,29 +246,29 @@ class ObservedGroup(ObservedObject):
 
     @property
     def staying(self) -> list[PodFacts]:
-        """The worker pods that have not ended and that nobody has asked to go."""
+        """The worker pods that have not ended and are not being deleted."""
         return [pod for pod in self.workers if pod.alive and not pod.deleting]
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedAutoscaler(ObservedObject):
-    """All that a pass over a DaskAutoscaler sees."""
+    """The observed state of a DaskAutoscaler."""
 
     autoscaler: DaskAutoscaler
     status: AutoscalerStatus
-    #: The cluster that it names; ``None``: there is none (yet).
+    #: The cluster in its spec; ``None``: it does not exist (yet).
     cluster: DaskCluster | None = None
-    #: Whether that cluster is dask-kubernetes' own.
+    #: Whether that cluster is managed by dask-kubernetes.
     unmanaged: bool = False
     #: The scheduler pod of that cluster.
     scheduler: PodFacts | None = None
-    #: The group that it scales; ``None``: there is none (yet).
+    #: The group that it scales; ``None``: it does not exist (yet).
     group: DaskWorkerGroup | None = None
-    #: The name of an older autoscaler of the same group, which acts in its stead; empty: none.
+    #: The name of an older autoscaler of the same group, which scales it; empty: none.
     older_autoscaler: str = ""
-    #: Whether it was asked in vain: then it cannot be.
+    #: Whether the scheduler was polled and did not respond.
     silent: bool = False
-    #: What it has wanted of every group since that is known.
+    #: The scheduler's demand for each group, over time.
     demands: Demands = field(default_factory=dict)
 
     @property
@@ -278,7 +278,7 @@ class ObservedAutoscaler(ObservedObject):
 
     @property
     def demand(self) -> Demand | None:
-        """What is wanted of the group that it scales; ``None``: the scheduler does not say."""
+        """The demand for the group that it scales; ``None``: the scheduler does not report it."""
         return self.demands.get(self.autoscaler.group_name)
 
 
@@ -287,7 +287,7 @@ Seen = TypeVar("Seen", ObservedJob, ObservedCluster, ObservedGroup, ObservedAuto
 
 
 def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
-    """Return what there is to see of a job; the caller adds what is not in objects."""
+    """Return the observed state of a job; the caller adds what is not in ``objects``."""
     job, mistakes = parsed_job(manifest)
     cluster = objects.named(names.Kind.CLUSTER, job.cluster_name)
     if cluster is not None and not job.cluster_ref and controller_uid(cluster) != job.meta.uid:
@@ -315,7 +315,7 @@ def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
 def _by_attempt(job: DaskJob, runners: Iterable[PodFacts]) -> tuple[PodFacts, ...]:
     """Return runners in the order of their attempts.
 
-    Where no annotation says which it is, the name does: dask-kubernetes wrote none.
+    Without the annotation, which dask-kubernetes does not write, the name contains the attempt.
     """
     numbered = [
         replace(pod, attempt=names.attempt_of(job.meta.name, pod.ref.name))
@@ -329,7 +329,7 @@ def _by_attempt(job: DaskJob, runners: Iterable[PodFacts]) -> tuple[PodFacts, ..
 def _is_from_dask_kubernetes(
     job: DaskJob, status: JobStatus, runners: Iterable[PodFacts], cluster: Manifest | None
 ) -> bool:
-    """Say whether a job that nobody of us has begun has objects that nobody of us has made."""
+    """Return whether a job without a status of daskjob has objects that dask-kubernetes created."""
     if status.started or status.job_status is None or job.cluster_ref:
         return False
     annotations = metadata(cluster or {}).get("annotations") or {}
@@ -338,10 +338,10 @@ def _is_from_dask_kubernetes(
 
 
 def _leftovers(cluster: str, objects: Lookup) -> tuple[ObjectRef, ...]:
-    """Return what of an earlier cluster of this name is still there.
+    """Return the objects of an earlier cluster of this name that still exist.
 
-    As long as one is there its name is taken, and a new scheduler beside an old one would be two
-    under one Service.
+    Until they are gone their names are taken, and a new scheduler next to an old one would share
+    its Service.
     """
     schedulers = _deployed(cluster, objects)
     return (*objects.orphans(cluster), *(pod.ref for pod in schedulers))
@@ -353,27 +353,27 @@ def _cluster_of_job(job: DaskJob, manifest: Manifest, objects: Lookup) -> Cluste
     groups = objects.controlled(names.Kind.GROUP, cluster.meta.uid)
     counts = [parsed_group(group)[0].replicas for group in groups]
     number = whole_number(cluster.meta.annotations.get(names.ANNOTATION_ATTEMPT, ""))
-    # That of a job's own cluster is missing where dask-kubernetes made it, which tried only once.
-    unsaid = 0 if cluster.meta.owner_uid == job.meta.uid else None
+    # A job's own cluster from dask-kubernetes has no annotation: it has only one attempt.
+    default = 0 if cluster.meta.owner_uid == job.meta.uid else None
     asked = whole_number(cluster.meta.annotations.get(names.ANNOTATION_JOB_REPLICAS, ""))
     return ClusterOfJob(
         ref=cluster.meta.ref,
-        attempt=unsaid if number is None else number,
+        attempt=default if number is None else number,
         deleting=cluster.meta.deleting,
         created_at=cluster.meta.created_at,
         desired_workers=sum(counts) if counts else cluster.spec.desired_workers,
         asked_replicas=cluster.spec.worker.replicas if asked is None else asked,
         deletes_workers=cluster.deletes_workers,
         worker_failures=min((parsed_group_status(group).failures for group in groups), default=0),
-        unmanaged=_is_left_alone(manifest, cluster, objects),
+        unmanaged=_is_unmanaged(manifest, cluster, objects),
         scheduler_lost=phase is ClusterPhase.ERROR and not mistakes,
     )
 
 
-def _is_left_alone(manifest: Manifest, cluster: DaskCluster, objects: Lookup) -> bool:
+def _is_unmanaged(manifest: Manifest, cluster: DaskCluster, objects: Lookup) -> bool:
     name = cluster.meta.name
     if names.ANNOTATION_ATTEMPT in cluster.meta.annotations:
-        # A job of ours made it.
+        # A job of daskjob created it.
         return False
     schedulers = _deployed(name, objects)
     status = parsed_cluster_status(manifest)
@@ -406,9 +406,9 @@ def _scheduler(cluster_name: str, cluster_uid: str, objects: Lookup) -> PodFacts
 
 
 def _pods(pods: Iterable[PodFacts], component: str) -> list[PodFacts]:
-    """Return pods of one owner; what they are follows from who that is.
+    """Return the pods of one owner, with the component that follows from the owner.
 
-    A label can be taken off: a runner that is taken for lost would be followed by a second one.
+    A user may remove the label: the runner would count as lost, and a second one would be created.
     """
     return [
         pod if pod.component == component else replace(pod, component=component) for pod in pods
@@ -416,7 +416,7 @@ def _pods(pods: Iterable[PodFacts], component: str) -> list[PodFacts]:
 
 
 def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
-    """Return what there is to see of a cluster; the caller adds what is not in objects."""
+    """Return the observed state of a cluster; the caller adds what is not in ``objects``."""
     cluster, mistakes = parsed_cluster(manifest)
     uid = cluster.meta.uid
     services = objects.references("Service", uid)
@@ -426,7 +426,7 @@ def cluster_observed(manifest: Manifest, objects: Lookup) -> ObservedCluster:
         mistakes=mistakes,
         scheduler=_scheduler(cluster.meta.name, uid, objects),
         deployed=_deployed(cluster.meta.name, objects),
-        unmanaged=_is_left_alone(manifest, cluster, objects),
+        unmanaged=_is_unmanaged(manifest, cluster, objects),
         service=services[0] if services else None,
         groups=tuple(
             _group_of_cluster(group) for group in objects.controlled(names.Kind.GROUP, uid)
@@ -459,14 +459,14 @@ def _group_of_cluster(manifest: Manifest) -> GroupOfCluster:
 def _users(cluster: DaskCluster, objects: Lookup) -> list[PodFacts]:
     """Return the runners that use a cluster: its job's, and those of jobs that refer to it.
 
-    The latter are known by their label alone: enough to let a cluster be, never to touch a pod.
+    The latter are known by their label only: enough to keep a cluster, not to delete a pod.
     """
     own = _pods(objects.pods(cluster.meta.owner_uid), names.Component.RUNNER)
     return [*own, *objects.labelled_runners(cluster.meta.name)]
 
 
 def group_observed(manifest: Manifest, objects: Lookup) -> ObservedGroup:
-    """Return what there is to see of a worker group; the caller adds what is not in objects."""
+    """Return the observed state of a group; the caller adds what is not in ``objects``."""
     group, mistakes = parsed_group(manifest)
     found = objects.named(names.Kind.CLUSTER, group.cluster)
     cluster = parsed_cluster(found)[0] if found else None
@@ -477,7 +477,7 @@ def group_observed(manifest: Manifest, objects: Lookup) -> ObservedGroup:
         status=parsed_group_status(manifest),
         mistakes=mistakes,
         cluster=cluster,
-        unmanaged=bool(found and cluster and _is_left_alone(found, cluster, objects)),
+        unmanaged=bool(found and cluster and _is_unmanaged(found, cluster, objects)),
         scheduler=_scheduler(group.cluster, uid, objects),
         service_exists=bool(objects.references("Service", uid)),
         workers=tuple(sorted(workers, key=lambda pod: pod.ref.name)),
@@ -485,7 +485,7 @@ def group_observed(manifest: Manifest, objects: Lookup) -> ObservedGroup:
 
 
 def autoscaler_observed(manifest: Manifest, objects: Lookup) -> ObservedAutoscaler:
-    """Return what there is to see of an autoscaler; the caller adds what is not in objects."""
+    """Return the observed state of an autoscaler; the caller adds what is not in ``objects``."""
     autoscaler, mistakes = parsed_autoscaler(manifest)
     found = objects.named(names.Kind.CLUSTER, autoscaler.cluster)
     cluster = parsed_cluster(found)[0] if found else None
@@ -496,7 +496,7 @@ def autoscaler_observed(manifest: Manifest, objects: Lookup) -> ObservedAutoscal
         status=parsed_autoscaler_status(manifest),
         mistakes=mistakes,
         cluster=cluster,
-        unmanaged=bool(found and cluster and _is_left_alone(found, cluster, objects)),
+        unmanaged=bool(found and cluster and _is_unmanaged(found, cluster, objects)),
         scheduler=_scheduler(autoscaler.cluster, uid, objects),
         group=parsed_group(group)[0] if group else None,
         older_autoscaler=_older_autoscaler(autoscaler, objects),
@@ -504,7 +504,7 @@ def autoscaler_observed(manifest: Manifest, objects: Lookup) -> ObservedAutoscal
 
 
 def _older_autoscaler(autoscaler: DaskAutoscaler, objects: Lookup) -> str:
-    """Return the oldest autoscaler of the same group, where that is another one."""
+    """Return the name of the oldest autoscaler of the same group; empty if it is this one."""
     rivals = [autoscaler]
     for item in objects.referring_to(names.Kind.AUTOSCALER, autoscaler.cluster):
         other, mistakes = parsed_autoscaler(item)
@@ -515,7 +515,7 @@ def _older_autoscaler(autoscaler: DaskAutoscaler, objects: Lookup) -> str:
 
 
 def joined_groups(cluster: DaskCluster, objects: Lookup) -> list[DaskWorkerGroup]:
-    """Return the groups that name a cluster and are not its own, those with mistakes left out."""
+    """Return the valid groups that refer to a cluster without being owned by it."""
     joined: list[DaskWorkerGroup] = []
     for item in objects.referring_to(names.Kind.GROUP, cluster.meta.name):
         group, mistakes = parsed_group(item)

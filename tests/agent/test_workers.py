@@ -145,16 +145,16 @@ def test_a_worker_not_empty_after_1_second_resumes_work(cluster: Cluster, tmp_pa
     wait_until(lambda: status(cluster, "a") == "running", shows="it stays running")
 
 
-@pytest.mark.parametrize("asked", [1, 2])
+@pytest.mark.parametrize("requests", [1, 2])
 def test_a_worker_confirmed_but_not_stopped_resumes_work_and_others_can_retire(
-    asked: int, monkeypatch: pytest.MonkeyPatch
+    requests: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller may have died meanwhile."""
     monkeypatch.setattr("daskjob.agent.CONFIRMED_SECONDS", 3.0)
-    asyncio.run(_confirmed_and_forgotten(asked))
+    asyncio.run(_confirmed_and_forgotten(requests))
 
 
-async def _confirmed_and_forgotten(asked: int) -> None:
+async def _confirmed_and_forgotten(requests: int) -> None:
     local: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     async with (
         Scheduler(port=0, **local) as scheduler,
@@ -165,7 +165,7 @@ async def _confirmed_and_forgotten(asked: int) -> None:
         agent = Agent(scheduler, [])
         scheduler.add_plugin(agent)
         a, b = (scheduler.aliases[name] for name in "ab")
-        for _ in range(asked):
+        for _ in range(requests):
             # A repeated request starts the full time again.
             assert (await retire(agent, [a], 5))["retired"] == [a]
             await asyncio.sleep(1.6)
@@ -303,8 +303,8 @@ def test_a_group_added_after_the_scheduler_is_named_in_the_query(start: Start) -
     client = cluster.client()
     futures = [client.submit(one, i, resources={"GPU": 1}) for i in range(6)]
     cluster.settled(total=6)
-    asked = quote(groups_json([default, late]), safe="")
-    status, answer = cluster.ask(f"state?groups={asked}")
+    query = quote(groups_json([default, late]), safe="")
+    status, answer = cluster.ask(f"state?groups={query}")
     assert (status, answer["target"]) == (200, {"default": 0, late.name: 1})
     assert set(cluster.state()["target"]) == {"default"}
     del futures

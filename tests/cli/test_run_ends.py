@@ -240,7 +240,7 @@ def test_result_file_holds_the_result_of_the_script(daskjob: Daskjob) -> None:
     [
         ("x" * 5000, "longer than 4096 bytes and was left out"),
         ('"' + "ä" * 2048 + '"', "longer than 4096 bytes and was left out"),
-        ("total: 3", "no JSON and was left out"),
+        ("total: 3", "not JSON and was left out"),
     ],
 )
 def test_result_that_cannot_be_kept_is_reported(daskjob: Daskjob, text: str, message: str) -> None:

@@ -25,7 +25,7 @@ WORLDS: dict[str, Callable[[], ContractWorld]] = {"fake": FakeWorld, "local": Lo
 
 @pytest.fixture(params=[*sorted(WORLDS), "kubernetes"])
 def world(request: pytest.FixtureRequest) -> Iterator[AbstractAsyncContextManager[ContractWorld]]:
-    """A world of each kind, open while the test runs; nothing of it stays behind."""
+    """A world of each kind, open during the test and closed after it."""
     if request.param in WORLDS:
         made = WORLDS[request.param]()
     else:
@@ -357,7 +357,7 @@ async def test_an_autoscaler_is_observed_with_its_cluster_its_group_and_the_olde
     assert seen.cluster is not None
     assert seen.group is not None
     assert (seen.cluster.meta.name, seen.group.meta.name) == ("simple", "simple-more")
-    # Where both were made in one second, the name decides.
+    # If both were created in one second, the name decides.
     later = await world.submit(autoscaler("younger", workerGroup="simple-more"))
     assert (await observed_autoscaler(world, later)).older_autoscaler == "simple"
     assert (await observed_autoscaler(world, key)).older_autoscaler == ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def install(platform: Path, name: str, text: str) -> None:
-    """Put a package with a module ``plugin`` into a folder, and name that as an entry point."""
+    """Put a package with a module ``plugin`` into a folder, with an entry point for the module."""
     package = platform / name
     package.mkdir()
     (package / "__init__.py").write_text("")

@@ -1,4 +1,4 @@
-"""How long the tests of random interleavings look: as in ``tests/core/test_guarantees.py``."""
+"""Numbers of examples of the interleaving tests; see ``tests/core/test_guarantees.py``."""
 
 from __future__ import annotations
 

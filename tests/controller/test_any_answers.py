@@ -190,9 +190,9 @@ class AnyAnswers(ScriptedWorld):
                 continue
             uid = object_ref(item).uid
             try:
-                self.said(uid, dask_state(decoded_answer(200, data)))
+                self.answered(uid, dask_state(decoded_answer(200, data)))
             except NoAnswer:
-                self.unanswered(uid)
+                self.not_answered(uid)
         self.changed()
 
     def says_of_pods(self, at: str) -> None:

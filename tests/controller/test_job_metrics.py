@@ -1,4 +1,4 @@
-"""What is counted and logged of jobs: each thing once, whoever started anew in between."""
+"""Metrics and log lines of jobs: each event once, across restarts of the operator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.core import manifests
 
 
 class Counted:
-    """A world whose passes are counted, as the operator does it."""
+    """A backend with job metrics around its passes, wired as in the operator."""
 
     def __init__(self, world: FakeBackend | None = None) -> None:
         self.world = world or FakeBackend()
@@ -28,7 +28,7 @@ class Counted:
         self.leader_only = LeaderOnly(self.world, lambda: self.leads, self.jobs)
 
     def settle(self, seconds: float = 0.0) -> None:
-        """Let time pass, and make passes until nothing changes."""
+        """Let time pass, and run passes until nothing changes."""
         self.world.advance(seconds)
         self.world.kubelet()
         for _ in range(20):
@@ -42,7 +42,7 @@ class Counted:
                 return
 
     def run(self, seconds: float = 3.0) -> None:
-        """Bring everything up, a while after it was created."""
+        """Start all pods, some seconds after the job was created."""
         self.settle()
         for _ in range(3):
             self.world.start_all()
@@ -61,7 +61,7 @@ def counted() -> Counted:
     return Counted()
 
 
-def test_jobs_are_counted_where_they_stand(counted: Counted) -> None:
+def test_jobs_are_counted_by_status(counted: Counted) -> None:
     for name in ("sums", "more"):
         counted.world.submit(manifests.job(name))
     counted.settle()
@@ -73,7 +73,7 @@ def test_jobs_are_counted_where_they_stand(counted: Counted) -> None:
     assert counted.jobs.samples()[0] == Sample(("Running", ""), 1.0)
 
 
-def test_job_that_is_deleted_is_counted_no_more(counted: Counted) -> None:
+def test_deleted_job_is_no_longer_counted(counted: Counted) -> None:
     key = counted.world.submit(manifests.job())
     counted.run()
     item = counted.world.store.get(key)
@@ -83,7 +83,7 @@ def test_job_that_is_deleted_is_counted_no_more(counted: Counted) -> None:
     assert counted.places() == {}
 
 
-def test_job_that_is_made_anew_under_its_name_is_another_one(counted: Counted) -> None:
+def test_job_recreated_under_its_name_is_counted_separately(counted: Counted) -> None:
     key = counted.world.submit(manifests.job())
     counted.run()
     counted.exit(0)
@@ -94,7 +94,7 @@ def test_job_that_is_made_anew_under_its_name_is_another_one(counted: Counted) -
     assert counted.jobs.to_runner.count() == 2
 
 
-def test_times_from_creation_to_scheduler_to_runner_to_end(counted: Counted) -> None:
+def test_durations_from_creation_to_scheduler_runner_and_end(counted: Counted) -> None:
     counted.world.submit(manifests.job())
     counted.run(seconds=6.0)
     counted.settle(600)
@@ -108,7 +108,7 @@ def test_times_from_creation_to_scheduler_to_runner_to_end(counted: Counted) -> 
     assert 'daskjob_job_finished_seconds_bucket{phase="Succeeded",le="1800"} 1' in lines
 
 
-def test_attempts_are_counted_by_reason_and_their_starts_are_not_the_jobs(
+def test_attempts_are_counted_by_reason_and_their_starts_are_not_the_jobs_start(
     counted: Counted,
 ) -> None:
     counted.world.submit(manifests.job(backoffLimit=1))
@@ -123,19 +123,19 @@ def test_attempts_are_counted_by_reason_and_their_starts_are_not_the_jobs(
     assert counted.jobs.to_runner.count() == 1
 
 
-def test_operator_that_starts_anew_counts_nothing_that_happened_before(counted: Counted) -> None:
+def test_restarted_operator_counts_nothing_that_happened_before(counted: Counted) -> None:
     counted.world.submit(manifests.job())
     counted.run()
     counted.exit(0)
-    anew = Counted(counted.world)
-    anew.settle()
-    assert anew.places() == {("Succeeded", "Completed"): 1}
-    assert anew.jobs.to_runner.count() == 0
-    assert anew.jobs.to_end.count("Succeeded") == 0
-    assert anew.jobs.attempts._values == {}
+    restarted = Counted(counted.world)
+    restarted.settle()
+    assert restarted.places() == {("Succeeded", "Completed"): 1}
+    assert restarted.jobs.to_runner.count() == 0
+    assert restarted.jobs.to_end.count("Succeeded") == 0
+    assert restarted.jobs.attempts._values == {}
 
 
-def test_status_whose_write_got_no_answer_is_counted_when_it_is_seen(counted: Counted) -> None:
+def test_status_whose_write_got_no_answer_is_counted_once_observed(counted: Counted) -> None:
     counted.world.submit(manifests.job())
     counted.run()
     runner = counted.world.pod("sums-runner")
@@ -147,7 +147,7 @@ def test_status_whose_write_got_no_answer_is_counted_when_it_is_seen(counted: Co
     assert counted.jobs.to_end.count("Succeeded") == 1
 
 
-def test_what_happens_to_a_job_is_logged_without_what_it_printed(
+def test_job_transitions_are_logged_without_the_jobs_output(
     counted: Counted, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "daskjob.controller.job_metrics"):
@@ -155,27 +155,27 @@ def test_what_happens_to_a_job_is_logged_without_what_it_printed(
         counted.run()
         counted.world.exit(counted.world.pod("sums-runner"), 3, message="token=hunter2")
         counted.settle(1)
-    said = [record.getMessage() for record in caplog.records]
-    assert said[:2] == ["Starting", "Running"]
-    assert said[-1].startswith("Failed, ")
-    assert said[-1].endswith("exit code 3")
-    assert "hunter2" not in " ".join(said)
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged[:2] == ["Starting", "Running"]
+    assert logged[-1].startswith("Failed, ")
+    assert logged[-1].endswith("exit code 3")
+    assert "hunter2" not in " ".join(logged)
     assert {record.__dict__["key"] for record in caplog.records} == {
         Key("DaskJob", "default", "sums")
     }
 
 
-def test_everything_is_forgotten_when_another_operator_takes_over(counted: Counted) -> None:
+def test_all_job_metrics_are_dropped_when_another_operator_takes_over(counted: Counted) -> None:
     counted.world.submit(manifests.job())
     counted.run()
     counted.jobs.clear()
     assert counted.places() == {}
 
 
-# Only who leads writes
+# Only the leader writes
 
 
-def test_operator_that_leads_no_longer_writes_nothing(counted: Counted) -> None:
+def test_operator_that_lost_the_lead_writes_nothing(counted: Counted) -> None:
     key = counted.world.submit(manifests.job())
     counted.leads = False
     with pytest.raises(NotLeading):

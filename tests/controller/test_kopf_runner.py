@@ -1,7 +1,7 @@
-"""kopf beside the operator: it starts, stops, is started again, and can do no harm.
+"""kopf alongside the operator: it starts, stops and restarts, and cannot harm the operator.
 
-There is no API server here: kopf gets as far as looking for it. What plugins' handlers do with
-objects is tested on a real one.
+There is no API server here: kopf gets only as far as looking for it. Plugins' handlers of objects
+are tested on a real one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from daskjob.controller.namespaces import namespaces_of
 from daskjob.controller.plugins import Plugin
 from tests.waiting import until
 
-#: Nobody listens there.
+#: An address without a listener.
 KUBECONFIG = """\
 apiVersion: v1
 kind: Config
@@ -34,8 +34,8 @@ users: [{name: nobody, user: {token: hunter2}}]
 
 
 @pytest.fixture(autouse=True)
-def _kopf_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give each test a registry of handlers, and a kubeconfig that leads nowhere."""
+def _isolated_kopf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give each test its own registry of handlers, and a kubeconfig without a server behind it."""
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     before = kopf.get_default_registry()
@@ -48,18 +48,18 @@ def _kopf_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daskjob.controller.kopf_runner.FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr("daskjob.controller.kopf_runner.BEAT_SECONDS", 0.2)
-    # kopf waits for 5 s for its search for an API server that is not there.
+    # kopf waits 5 s for its search for the missing API server.
     monkeypatch.setattr("daskjob.controller.kopf_runner.STOP_SECONDS", 1.0)
 
 
 @contextlib.asynccontextmanager
 async def running(
-    *plugins: Callable[[], object], words: str = "default"
+    *plugins: Callable[[], object], namespaces: str = "default"
 ) -> AsyncIterator[KopfRunner]:
-    """Run a shell with these plugins as long as the block runs."""
+    """Run kopf with these plugins during the block."""
     kopf_runner = KopfRunner(
         [Plugin(getattr(load, "__name__", "plugin"), load) for load in plugins],
-        namespaces_of([words]),
+        namespaces_of([namespaces]),
     )
     task = asyncio.create_task(kopf_runner.run())
     try:
@@ -74,7 +74,7 @@ def kopf_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "kopf"]
 
 
-async def test_handlers_of_plugins_start_and_clean_up_in_a_thread_of_their_own() -> None:
+async def test_handlers_of_plugins_start_and_clean_up_in_a_separate_thread() -> None:
     happened: list[str] = []
 
     def plugin() -> None:
@@ -104,7 +104,7 @@ async def test_without_plugins_there_is_no_kopf() -> None:
     assert kopf_threads() == []
 
 
-async def test_plugins_that_cannot_be_loaded_leave_no_kopf(
+async def test_kopf_is_not_started_if_no_plugin_can_be_loaded(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def plugin() -> None:
@@ -118,9 +118,9 @@ async def test_plugins_that_cannot_be_loaded_leave_no_kopf(
     assert "no plugin could be loaded: kopf is not started" in caplog.text
 
 
-# kopf leaves some of its own coroutines where they are when a start-up handler fails.
+# kopf leaves some of its own coroutines unawaited when a start-up handler fails.
 @pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")
-async def test_kopf_that_ends_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_kopf_is_restarted_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     starts: list[float] = []
 
     def plugin() -> None:
@@ -137,7 +137,7 @@ async def test_kopf_that_ends_is_started_again(caplog: pytest.LogCaptureFixture)
     assert "restarting the plugins' handlers in" in caplog.text
 
 
-async def test_plugins_are_loaded_once_however_often_kopf_starts() -> None:
+async def test_plugins_are_loaded_once_across_restarts_of_kopf() -> None:
     loads: list[str] = []
     starts: list[str] = []
 
@@ -157,7 +157,7 @@ async def test_plugins_are_loaded_once_however_often_kopf_starts() -> None:
     assert loads == ["plugin"]
 
 
-async def test_plugin_that_blocks_when_it_is_loaded_blocks_nobody_else(
+async def test_plugin_that_blocks_while_loading_blocks_nothing_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     free = threading.Event()
@@ -167,7 +167,7 @@ async def test_plugin_that_blocks_when_it_is_loaded_blocks_nobody_else(
     free.set()
 
 
-async def test_plugin_that_blocks_kopfs_loop_is_said_to_and_left_behind(
+async def test_plugin_that_blocks_kopfs_loop_is_logged_and_abandoned(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daskjob.controller.kopf_runner.STOP_SECONDS", 0.2)
@@ -188,7 +188,7 @@ async def test_plugin_that_blocks_kopfs_loop_is_said_to_and_left_behind(
     await until(lambda: not kopf_threads())
 
 
-async def test_kopf_that_was_left_behind_is_waited_for_before_another_one_starts(
+async def test_abandoned_kopf_must_end_before_another_one_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("daskjob.controller.kopf_runner.STOP_SECONDS", 0.1)
@@ -216,7 +216,7 @@ async def test_kopf_that_was_left_behind_is_waited_for_before_another_one_starts
     await until(lambda: not kopf_threads())
 
 
-async def test_thread_that_is_told_to_stop_before_it_runs_does_nothing() -> None:
+async def test_thread_stopped_before_it_runs_does_nothing() -> None:
     ran: list[str] = []
 
     async def operator(_stop: asyncio.Event) -> None:
@@ -229,7 +229,7 @@ async def test_thread_that_is_told_to_stop_before_it_runs_does_nothing() -> None
     assert ran == []
 
 
-async def test_whatever_ends_the_thread_is_told() -> None:
+async def test_any_exception_in_the_thread_is_reported() -> None:
     async def operator(_stop: asyncio.Event) -> None:
         raise SystemExit(3)
 
@@ -241,9 +241,9 @@ async def test_whatever_ends_the_thread_is_told() -> None:
 # Settings
 
 
-def hardened(words: str = "") -> kopf.OperatorSettings:
+def hardened(namespaces: str = "") -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
-    harden(settings, namespaces_of([words]))
+    harden(settings, namespaces_of([namespaces]))
     return settings
 
 
@@ -258,12 +258,12 @@ def test_kopf_never_gives_up_on_the_api_server() -> None:
         assert 24.0 <= min(waits[10:]) <= max(waits) <= 36.0
 
 
-@pytest.mark.parametrize(("words", "scans"), [("", False), ("a,b", False), ("team-*", True)])
-def test_kopf_looks_for_namespaces_only_where_patterns_need_it(words: str, scans: bool) -> None:
-    assert hardened(words).scanning.disabled is not scans
+@pytest.mark.parametrize(("namespaces", "scans"), [("", False), ("a,b", False), ("team-*", True)])
+def test_kopf_scans_namespaces_only_for_patterns(namespaces: str, scans: bool) -> None:
+    assert hardened(namespaces).scanning.disabled is not scans
 
 
-def test_kopf_does_not_kill_the_process_and_marks_nothing_as_dask_kubernetes_did() -> None:
+def test_kopf_does_not_kill_the_process_and_uses_no_annotations_of_dask_kubernetes() -> None:
     settings = hardened()
     assert settings.process.ultimate_exiting_timeout is None
     assert settings.persistence.finalizer == FINALIZER

@@ -1,4 +1,4 @@
-"""Leader election: one leads, it stops in time, and another one takes over in time."""
+"""Leader election: one leader at a time; it stops in time, and a standby takes over in time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def one(leases: LeaseApi, identity: str, namespace: str = "kube-system") -> Leas
 
 @contextlib.asynccontextmanager
 async def operator(lead: L) -> AsyncIterator[L]:
-    """An operator that leads whenever it may, until the block ends; then it is dead at once."""
+    """Run an operator that leads whenever it can, until the block ends; then kill it."""
 
     async def live() -> None:
         while True:
@@ -74,23 +74,23 @@ def leases() -> LeaseStore:
 
 @pytest.fixture
 def me(leases: LeaseStore) -> contextlib.AbstractAsyncContextManager[LeaseHolder]:
-    """An operator that runs as long as the test."""
+    """An operator that runs during the test."""
     return operator(one(leases, "me"))
 
 
 async def seconds_until(true: Callable[[], bool], longest: float = 120.0) -> float:
-    """Let time pass until something is true; return how much that took."""
+    """Let time pass until the condition is true; return the seconds it took."""
     started = virtual_time.clock()
     while not true():
         await asyncio.sleep(0.05)
-        assert virtual_time.clock() - started < longest, "it never gets true"
+        assert virtual_time.clock() - started < longest, "it never becomes true"
     return virtual_time.clock() - started
 
 
-# What stands in a Lease
+# The content of a Lease
 
 
-def test_first_holder_makes_the_lease_as_kubernetes_reads_it() -> None:
+def test_first_holder_creates_the_lease_in_kubernetes_format() -> None:
     made = taken(None, "ns", "me", TERM, NOW)
     assert made == {
         "apiVersion": "coordination.k8s.io/v1",
@@ -106,13 +106,13 @@ def test_first_holder_makes_the_lease_as_kubernetes_reads_it() -> None:
     }
 
 
-def test_renewal_changes_the_time_alone() -> None:
+def test_renewal_changes_only_the_time() -> None:
     before = taken(None, "ns", "me", TERM, NOW)
     after = taken(before, "ns", "me", TERM, NOW + timedelta(seconds=10))
     assert after["spec"] == {**before["spec"], "renewTime": "2026-01-01T12:00:10.250000Z"}
 
 
-def test_new_holder_is_one_more_transition_and_keeps_what_others_wrote() -> None:
+def test_new_holder_adds_a_transition_and_keeps_foreign_fields() -> None:
     before = lease("other", leaseTransitions=3, acquireTime="then")
     before["metadata"]["labels"] = {"team": "a"}
     after = taken(before, "ns", "me", TERM, NOW)
@@ -121,7 +121,7 @@ def test_new_holder_is_one_more_transition_and_keeps_what_others_wrote() -> None
     assert after["spec"]["acquireTime"] == "2026-01-01T12:00:00.250000Z"
 
 
-def test_released_lease_is_nobodys() -> None:
+def test_released_lease_has_no_holder() -> None:
     left = released(lease("me"), NOW)
     assert holder(left) == ""
     assert may_take(left, "you", None, 0.0)
@@ -139,14 +139,14 @@ def test_released_lease_is_nobodys() -> None:
         (lease("other", leaseDurationSeconds="nonsense"), 15.0, True),
     ],
 )
-def test_lease_may_be_taken_when_it_is_free_or_has_run_out(
+def test_lease_can_be_taken_when_it_is_free_or_expired(
     there: Manifest | None, seen_for: float, free: bool
 ) -> None:
     sighting = sighted(there, None, 100.0) if there else None
     assert may_take(there, "me", sighting, 100.0 + seen_for) is free
 
 
-def test_lease_that_was_renewed_is_seen_anew_whatever_time_stands_in_it() -> None:
+def test_renewed_lease_counts_from_when_it_was_seen_whatever_its_renew_time() -> None:
     first = sighted(lease(version="1", renewTime="2026"), None, 100.0)
     assert sighted(lease(version="1", renewTime="2026"), first, 110.0).since == 100.0
     assert sighted(lease(version="2", renewTime="1970"), first, 110.0).since == 110.0
@@ -166,7 +166,7 @@ async def test_free_lease_is_taken_at_once_with_two_requests_and_renewed_every_1
     assert 58 <= len(leases.requests) - 2 <= 60
 
 
-async def test_operator_that_cannot_renew_leads_no_longer_before_others_may(
+async def test_operator_that_cannot_renew_stops_leading_before_others_can_take_over(
     leases: LeaseStore, me: LeaseHolder
 ) -> None:
     await seconds_until(me.held)
@@ -177,7 +177,7 @@ async def test_operator_that_cannot_renew_leads_no_longer_before_others_may(
     assert await seconds_until(me.held) <= 5.0
 
 
-async def test_short_trouble_at_a_renewal_costs_nothing(
+async def test_short_outage_at_a_renewal_does_not_lose_the_lead(
     leases: LeaseStore, me: LeaseHolder
 ) -> None:
     await seconds_until(me.held)
@@ -190,7 +190,7 @@ async def test_short_trouble_at_a_renewal_costs_nothing(
         assert me.held()
 
 
-async def test_request_that_is_never_answered_does_not_keep_the_lead(
+async def test_request_without_an_answer_does_not_extend_the_lead(
     leases: LeaseStore, me: LeaseHolder
 ) -> None:
     await seconds_until(me.held)
@@ -200,7 +200,7 @@ async def test_request_that_is_never_answered_does_not_keep_the_lead(
     assert await seconds_until(me.held) <= 10.0
 
 
-async def test_process_that_was_stopped_for_a_minute_does_not_lead_when_it_wakes_up() -> None:
+async def test_process_that_was_stopped_for_a_minute_does_not_lead_when_it_continues() -> None:
     me = one(LeaseStore(), "me")
     await me.acquire()
     assert me.held()
@@ -210,7 +210,7 @@ async def test_process_that_was_stopped_for_a_minute_does_not_lead_when_it_wakes
     assert not me.held()
 
 
-async def test_lease_that_somebody_annotated_is_still_ours(
+async def test_lease_annotated_by_another_client_is_still_ours(
     leases: LeaseStore, me: LeaseHolder
 ) -> None:
     await seconds_until(me.held)
@@ -224,9 +224,7 @@ async def test_lease_that_somebody_annotated_is_still_ours(
         assert me.held()
 
 
-async def test_lease_that_somebody_deleted_is_made_again(
-    leases: LeaseStore, me: LeaseHolder
-) -> None:
+async def test_deleted_lease_is_created_again(leases: LeaseStore, me: LeaseHolder) -> None:
     await seconds_until(me.held)
     leases.leases.clear()
     for _ in range(300):
@@ -235,7 +233,7 @@ async def test_lease_that_somebody_deleted_is_made_again(
     assert leases.holder() == "me"
 
 
-async def test_lease_that_somebody_else_took_is_lost_at_the_next_renewal(
+async def test_lease_taken_by_another_holder_is_lost_at_the_next_renewal(
     leases: LeaseStore, me: LeaseHolder
 ) -> None:
     await seconds_until(me.held)
@@ -246,7 +244,9 @@ async def test_lease_that_somebody_else_took_is_lost_at_the_next_renewal(
     assert await seconds_until(lambda: not me.held()) <= 10.1
 
 
-async def test_missing_right_is_said_once_and_tried_on(caplog: pytest.LogCaptureFixture) -> None:
+async def test_missing_permission_is_logged_once_and_retried(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.INFO):
         leases = LeaseStore()
         leases.trouble = Forbidden("leases is forbidden: ... cannot get")
@@ -256,12 +256,14 @@ async def test_missing_right_is_said_once_and_tried_on(caplog: pytest.LogCapture
             assert not me.held()
             leases.trouble = None
             assert await seconds_until(me.held) <= 4.1
-    said = [r.getMessage() for r in caplog.records if "cannot be read or written" in r.getMessage()]
-    assert len(said) == 1
-    assert "leases is forbidden" in said[0]
+    logged = [
+        r.getMessage() for r in caplog.records if "cannot be read or written" in r.getMessage()
+    ]
+    assert len(logged) == 1
+    assert "leases is forbidden" in logged[0]
 
 
-async def test_container_that_is_started_again_in_its_pod_need_not_wait(leases: LeaseStore) -> None:
+async def test_container_restarted_in_its_pod_need_not_wait(leases: LeaseStore) -> None:
     async with operator(one(leases, "pod_uid-1")):
         await asyncio.sleep(1)
     again = one(leases, "pod_uid-1")
@@ -273,7 +275,7 @@ async def test_container_that_is_started_again_in_its_pod_need_not_wait(leases: 
 
 
 @pytest.mark.parametrize("age", [0.1, 3.0, 6.0, 9.9, 11.0])
-async def test_of_two_one_leads_and_when_it_dies_the_other_does_within_20_s(
+async def test_standby_takes_over_within_20_s_of_the_leaders_death(
     leases: LeaseStore, age: float
 ) -> None:
     first = _Life(leases, "first")
@@ -286,7 +288,7 @@ async def test_of_two_one_leads_and_when_it_dies_the_other_does_within_20_s(
     await second.die()
 
 
-async def test_operator_that_ends_lets_the_other_lead_within_5_s(leases: LeaseStore) -> None:
+async def test_standby_takes_over_within_5_s_of_the_leaders_exit(leases: LeaseStore) -> None:
     me, you = one(leases, "me"), one(leases, "you")
     async with operator(me):
         await asyncio.sleep(1)
@@ -298,7 +300,7 @@ async def test_operator_that_ends_lets_the_other_lead_within_5_s(leases: LeaseSt
             assert await seconds_until(you.held) <= 5.0
 
 
-async def test_who_stands_by_says_once_who_leads(caplog: pytest.LogCaptureFixture) -> None:
+async def test_standby_logs_the_leader_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         leases = LeaseStore()
         async with operator(one(leases, "me")):
@@ -306,11 +308,11 @@ async def test_who_stands_by_says_once_who_leads(caplog: pytest.LogCaptureFixtur
             async with operator(one(leases, "you")):
                 await asyncio.sleep(300)
         assert len(leases.requests) < 300 / 4 + 300 / 10 + 10
-    said = "standby: Lease kube-system/daskjob-operator is held by me"
-    assert [r.getMessage() for r in caplog.records] == [said]
+    expected = "standby: Lease kube-system/daskjob-operator is held by me"
+    assert [r.getMessage() for r in caplog.records] == [expected]
 
 
-#: What happens to an operator, or to the API server, and for how long.
+#: Faults of an operator or of the API server, each with its duration.
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(
@@ -324,18 +326,20 @@ EVENTS = st.lists(
 
 @STORIES
 @given(EVENTS)
-def test_never_two_lead_whatever_dies_and_whenever(events: list[tuple[str, float]]) -> None:
-    async def tell() -> None:
+def test_two_operators_never_lead_at_once_whatever_fails_and_whenever(
+    events: list[tuple[str, float]],
+) -> None:
+    async def story() -> None:
         leases = LeaseStore()
         lives = {"a": _Life(leases, "a"), "b": _Life(leases, "b")}
         checking = asyncio.create_task(_never_two(lives))
         for what, seconds in events:
-            word, _, name = what.partition(" ")
-            if word == "kill":
+            verb, _, name = what.partition(" ")
+            if verb == "kill":
                 await lives[name].die()
-            elif word == "end":
+            elif verb == "end":
                 await lives[name].die(release=True)
-            elif word == "cut":
+            elif verb == "cut":
                 lives[name].line.cut = True
             elif what == "api away":
                 leases.trouble = ApiError("503")
@@ -345,7 +349,7 @@ def test_never_two_lead_whatever_dies_and_whenever(events: list[tuple[str, float
             leases.trouble, leases.seconds = None, 0.0
             for life in lives.values():
                 life.line.cut = False
-            if word in ("kill", "end"):
+            if verb in ("kill", "end"):
                 lives[name].begin()
         await asyncio.sleep(40)
         assert sum(life.lead.held() for life in lives.values()) == 1
@@ -354,11 +358,11 @@ def test_never_two_lead_whatever_dies_and_whenever(events: list[tuple[str, float
         for life in lives.values():
             await life.die()
 
-    virtual_time.run(tell())
+    virtual_time.run(story())
 
 
 class _Life:
-    """One operator, which dies and is started again as another process."""
+    """One operator, which is killed and restarted as another process."""
 
     def __init__(self, leases: LeaseStore, name: str) -> None:
         self._leases = leases
@@ -413,9 +417,7 @@ async def test_operator_of_two_namespaces_leads_when_it_holds_both_leases(
             assert (leases.holder("a"), leases.holder("b")) == ("", "")
 
 
-async def test_two_operators_of_overlapping_namespaces_do_not_wait_for_each_other_for_ever() -> (
-    None
-):
+async def test_two_operators_of_overlapping_namespaces_do_not_deadlock() -> None:
     leases = LeaseStore()
     me = AllLeases([one(leases, "me", name) for name in ("a", "b")])
     you = AllLeases([one(leases, "you", name) for name in ("a", "b")])
@@ -426,7 +428,7 @@ async def test_two_operators_of_overlapping_namespaces_do_not_wait_for_each_othe
         assert me.held() or you.held()
 
 
-async def test_operator_without_a_lease_leads_from_the_start_to_the_end() -> None:
+async def test_operator_without_a_lease_leads_from_start_to_end() -> None:
     alone = Alone()
     await alone.acquire()
     assert alone.held()

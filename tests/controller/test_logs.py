@@ -1,4 +1,4 @@
-"""Logs: one line an event, with its object, for people and for programs, and no secret."""
+"""Logs: one line per record, with its object, for people and for programs, without secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _root_logger() -> Iterator[None]:
 
 
 def logged(log_format: LogFormat, message: str, *arguments: Any, **how: Any) -> str:
-    """What is written of one record."""
+    """Return the output for one record."""
     stream = io.StringIO()
     configure(
         level=how.pop("level", logging.INFO),
@@ -48,7 +48,7 @@ def error() -> Exception:
         return raised
 
 
-def test_line_for_people_has_time_level_object_and_words() -> None:
+def test_line_for_people_has_time_level_object_and_message() -> None:
     line = logged(LogFormat.FULL, "trying again in %d s", 5, extra={"key": KEY})
     moment, rest = line.split(" ", 1)
     assert rest == "WARNING DaskJob default/sums: trying again in 5 s\n"
@@ -71,7 +71,7 @@ def test_json_line_has_the_object_as_fields() -> None:
     }
 
 
-def test_objects_field_has_the_name_that_log_refkey_gives_it() -> None:
+def test_objects_field_is_named_by_log_refkey() -> None:
     line = json.loads(logged(LogFormat.JSON, "ready", reference="k8s", extra={"key": KEY}))
     assert line["k8s"]["name"] == "sums"
 
@@ -82,14 +82,14 @@ def test_records_of_kopf_name_their_object_too() -> None:
     assert line.endswith("WARNING Service a/b: done\n")
 
 
-def test_line_stays_one_line_whatever_users_wrote() -> None:
+def test_line_breaks_in_users_text_do_not_split_a_line() -> None:
     line = logged(LogFormat.FULL, "bad\nERROR forged\x1b[31m", extra={"key": KEY})
     assert line.count("\n") == 1
     assert "\x1b" not in line
     assert r"bad\nERROR forged\x1b[31m" in line
 
 
-def test_looking_for_secrets_takes_no_time() -> None:
+def test_search_for_secrets_is_fast() -> None:
     texts = ["x" * 8192, "token" * 1600, "a-" * 4096, "eyJ" * 2700, "://a:" * 1600, '"' * 8192]
     started = time.process_time()
     for text in texts:
@@ -97,15 +97,15 @@ def test_looking_for_secrets_takes_no_time() -> None:
     assert time.process_time() - started < 2.0
 
 
-def test_long_message_is_cut() -> None:
+def test_long_message_is_truncated() -> None:
     assert len(logged(LogFormat.PLAIN, "x" * 100_000)) == 4097
 
 
-def test_format_that_does_not_fit_costs_no_line() -> None:
+def test_format_error_loses_no_line() -> None:
     assert logged(LogFormat.PLAIN, "100 %s of %s", "one") == "100 %s of %s\n"
 
 
-def test_traceback_is_shown_to_people_only_when_they_ask() -> None:
+def test_traceback_is_shown_to_people_only_on_request() -> None:
     assert "Traceback" not in logged(LogFormat.FULL, "broke", exc_info=error())
     assert "Traceback" in logged(LogFormat.FULL, "broke", exc_info=error(), traces=True)
     line = json.loads(logged(LogFormat.JSON, "broke", exc_info=error()))
@@ -150,5 +150,5 @@ def test_secrets_are_left_out(text: str) -> None:
         "http://0.0.0.0:8080/healthz",
     ],
 )
-def test_ordinary_words_stay(text: str) -> None:
+def test_ordinary_text_stays(text: str) -> None:
     assert without_secrets(text) == text

@@ -1,4 +1,4 @@
-"""What nobody uses any more is let go of, and the machine gets its memory back."""
+"""Unused objects are released, and their memory returns to the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daskjob.controller import memory
 MIB = 1024 * 1024
 
 
-def test_readings_go_before_their_pages_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parsed_objects_are_released_before_their_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     monkeypatch.setattr(memory, "forget", lambda: done.append("forgotten"))
     memory.give_back(lambda: done.append("given back"))
@@ -21,7 +21,7 @@ def test_readings_go_before_their_pages_do(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no trim")
-def test_free_pages_below_used_ones_go_back_to_the_machine() -> None:
+def test_free_pages_below_used_ones_return_to_the_machine() -> None:
     malloc = ctypes.CDLL(None)
     malloc.malloc.restype, malloc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
     # Small enough to come from the heap; one that stays above all others keeps free() from it.
@@ -37,6 +37,6 @@ def test_free_pages_below_used_ones_go_back_to_the_machine() -> None:
 
 
 def resident_mib() -> float:
-    """Return the memory that this process has, in MiB."""
+    """Return the resident memory of this process in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / MIB

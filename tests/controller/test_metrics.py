@@ -1,4 +1,4 @@
-"""Prometheus' text format, and that no series names an object of a user."""
+"""Prometheus' text format, without users' object names in any series."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_histogram_counts_up_to_each_bound() -> None:
     ]
 
 
-def test_gauge_is_asked_when_somebody_looks() -> None:
+def test_gauge_is_computed_on_scrape() -> None:
     values = [1.0, 2.5]
     gauge = Gauge("depth", "Depth.", lambda: values.pop(0))
     assert list(gauge.lines())[-1] == "depth 1"
@@ -72,7 +72,7 @@ def test_requests_are_counted_by_verb_kind_and_code() -> None:
     assert counters.watches.value("Pod") == 1
 
 
-def test_text_is_what_prometheus_reads() -> None:
+def test_prometheus_can_parse_the_text() -> None:
     telemetry = Telemetry()
     telemetry.passed(Key("DaskJob", "secret-namespace", "secret-name"), True, 0.003)
     telemetry.requests.request("get", "Pod", 200, 0.001)
@@ -81,7 +81,7 @@ def test_text_is_what_prometheus_reads() -> None:
     names = set()
     for line in text.splitlines():
         if line.startswith("# TYPE "):
-            assert line.split()[2] not in names, f"{line}: told twice"
+            assert line.split()[2] not in names, f"{line}: appears twice"
             names.add(line.split()[2])
         elif not line.startswith("# HELP "):
             assert LINE.fullmatch(line), line
@@ -100,7 +100,7 @@ def test_text_is_what_prometheus_reads() -> None:
         assert name in names
 
 
-def test_process_is_told_as_prometheus_own_clients_do() -> None:
+def test_process_metrics_match_prometheus_own_clients() -> None:
     metrics = Metrics()
     metrics.add(*process_metrics())
     lines = dict(

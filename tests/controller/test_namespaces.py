@@ -1,4 +1,4 @@
-"""Which namespaces are meant: names, lists, patterns, exceptions."""
+"""The selection of namespaces: names, lists, patterns, exceptions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from daskjob.controller.namespaces import Namespaces, namespaces_of
 
 
 @pytest.mark.parametrize(
-    ("words", "names", "covered", "others"),
+    ("patterns", "names", "covered", "others"),
     [
         ([], (), ["a", "team-a"], []),
         (["a"], ("a",), ["a"], ["b", "ab"]),
@@ -28,16 +28,16 @@ from daskjob.controller.namespaces import Namespaces, namespaces_of
         ),
     ],
 )
-def test_what_words_mean(
-    words: list[str], names: tuple[str, ...], covered: list[str], others: list[str]
+def test_selection_covers_the_expected_namespaces(
+    patterns: list[str], names: tuple[str, ...], covered: list[str], others: list[str]
 ) -> None:
-    found = namespaces_of(words)
+    found = namespaces_of(patterns)
     assert found.names == names
     assert [name for name in [*covered, *others] if found.cover(name)] == covered
 
 
 @pytest.mark.parametrize(
-    ("words", "text"),
+    ("patterns", "text"),
     [
         ([], "all namespaces"),
         (["a"], "namespace a"),
@@ -45,6 +45,6 @@ def test_what_words_mean(
         (["team-*"], "namespace team-*"),
     ],
 )
-def test_namespaces_are_told_in_words(words: list[str], text: str) -> None:
-    assert str(namespaces_of(words)) == text
+def test_namespaces_as_text(patterns: list[str], text: str) -> None:
+    assert str(namespaces_of(patterns)) == text
     assert str(Namespaces()) == "all namespaces"

@@ -1,4 +1,4 @@
-"""The operator from its start to its end, in a world and a time of the test's own."""
+"""The operator from start to end, with a scripted backend and in virtual time."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ KEY = Key("DaskJob", "default", "sums")
 
 
 class Story:
-    """A world, and the operators that a test starts on it."""
+    """A backend, and the operators that a test starts on it."""
 
     def __init__(self) -> None:
         self.world = ScriptedWorld()
         self.attempts = 0
-        #: What reaching the world raises, as long as it is set.
+        #: Raised by each attempt to connect while it is set.
         self.trouble: DaskJobError | None = None
         self.asked_for: tuple[str, ...] | None = None
 
@@ -52,9 +52,9 @@ class Story:
         return self.world
 
     @contextlib.asynccontextmanager
-    async def operator(self, *words: str, name: str = "me") -> AsyncIterator[Operator]:
-        """Run an operator as long as the block runs, and end it as a signal does."""
-        options = replace(parse(words, {}), identity=name)
+    async def operator(self, *arguments: str, name: str = "me") -> AsyncIterator[Operator]:
+        """Run an operator during the block, and end it as a signal does."""
+        options = replace(parse(arguments, {}), identity=name)
         operator = Operator(
             options, self.connect, KopfRunner([], options.namespaces), virtual_time.clock
         )
@@ -82,9 +82,9 @@ def story() -> contextlib.AbstractAsyncContextManager[Story]:
 
 @contextlib.asynccontextmanager
 async def _ended(story: Story) -> AsyncIterator[Story]:
-    """A story after which nothing runs any more."""
+    """Check that no task is left after the story."""
     yield story
-    assert asyncio.all_tasks() == {asyncio.current_task()}, "something still runs"
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "a task is left"
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -94,7 +94,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 # The start
 
 
-async def test_operator_runs_jobs_from_its_start_to_its_end(story: Story) -> None:
+async def test_operator_runs_jobs_from_start_to_end(story: Story) -> None:
     async with story.operator():
         story.world.submit(manifests.job())
         await story.run_job()
@@ -103,9 +103,7 @@ async def test_operator_runs_jobs_from_its_start_to_its_end(story: Story) -> Non
     assert story.ended_in < 0.1
 
 
-async def test_one_line_says_that_it_is_ready(
-    story: Story, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_one_line_reports_readiness(story: Story, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         story.world.submit(manifests.job())
         async with story.operator("-n", "default"):
@@ -115,7 +113,7 @@ async def test_one_line_says_that_it_is_ready(
     assert "is ready after 0.0 s: managing namespace default, 1 objects" in ready[0]
 
 
-async def test_world_that_cannot_be_reached_is_tried_again_and_again(
+async def test_failed_connection_is_retried_until_it_succeeds(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -135,14 +133,14 @@ async def test_world_that_cannot_be_reached_is_tried_again_and_again(
     )
 
 
-async def test_operator_that_reaches_no_world_ends_when_it_is_told_to(story: Story) -> None:
+async def test_operator_without_a_connection_ends_on_request(story: Story) -> None:
     story.trouble = ApiError("there is no kubeconfig")
     async with story.operator():
         await asyncio.sleep(100)
     assert story.ended_in < 0.1
 
 
-async def test_nothing_is_done_before_the_first_lists_are_complete(
+async def test_no_pass_runs_before_the_first_lists_are_complete(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -161,7 +159,7 @@ async def test_nothing_is_done_before_the_first_lists_are_complete(
     assert 2 <= messages(caplog).count(waiting) <= 5
 
 
-async def test_named_namespaces_are_watched_and_a_pattern_is_looked_at_in_part(
+async def test_named_namespaces_are_watched_and_patterns_filter_a_watch_of_all(
     story: Story,
 ) -> None:
     story.world.submit(manifests.job())
@@ -178,7 +176,7 @@ async def test_named_namespaces_are_watched_and_a_pattern_is_looked_at_in_part(
 # Leading
 
 
-async def test_of_two_operators_one_makes_passes_and_the_other_follows_it(story: Story) -> None:
+async def test_only_the_leader_makes_passes_and_the_standby_takes_over(story: Story) -> None:
     story.world.submit(manifests.job())
     async with story.operator(name="first") as first:
         await story.run_job()
@@ -190,7 +188,7 @@ async def test_of_two_operators_one_makes_passes_and_the_other_follows_it(story:
             first.end()
             await asyncio.sleep(5)
             assert second.readyz().text == "leader\n"
-            assert len(story.world.writes) == writes, "to take over is no reason to write"
+            assert len(story.world.writes) == writes, "a takeover alone writes nothing"
             story.world.exit(story.world.pod("sums-runner"), 0)
             await asyncio.sleep(1)
             assert story.world.job_status(KEY).finished
@@ -215,7 +213,7 @@ async def test_operator_that_cannot_renew_its_lease_makes_no_passes_until_it_can
     assert any("could not be renewed in time; now a standby" in line for line in messages(caplog))
 
 
-async def test_write_of_a_pass_that_outlives_the_lead_is_not_sent(story: Story) -> None:
+async def test_write_of_a_pass_that_outlasts_the_lead_is_not_sent(story: Story) -> None:
     async with story.operator():
         await asyncio.sleep(1)
         story.world.hold = asyncio.Event()
@@ -233,7 +231,7 @@ async def test_write_of_a_pass_that_outlives_the_lead_is_not_sent(story: Story) 
         assert story.world.writes == []
 
 
-async def test_world_is_told_to_ask_for_the_lead_once_more_right_before_it_sends(
+async def test_backend_checks_the_lead_again_right_before_it_sends(
     story: Story,
 ) -> None:
     async with story.operator():
@@ -251,20 +249,20 @@ async def test_world_is_told_to_ask_for_the_lead_once_more_right_before_it_sends
 def test_leases_are_in_the_watched_namespaces_or_in_kube_system() -> None:
     leases = ScriptedWorld().leases
     assert isinstance(leadership(leases, parse(["--no-lease"], {})), Alone)
-    for words, where in (([], ["kube-system"]), (["-n", "b,a"], ["a", "b"])):
-        lead = leadership(leases, parse(words, {}))
+    for arguments, where in (([], ["kube-system"]), (["-n", "b,a"], ["a", "b"])):
+        lead = leadership(leases, parse(arguments, {}))
         assert isinstance(lead, AllLeases)
         assert [one.namespace for one in lead._holders] == where
 
 
-async def test_operator_without_a_lease_asks_for_none(story: Story) -> None:
+async def test_operator_without_a_lease_sends_no_lease_requests(story: Story) -> None:
     async with story.operator("--no-lease") as operator:
         await asyncio.sleep(100)
         assert operator.readyz().text == "leader\n"
     assert story.world.leases.requests == []
 
 
-async def test_operator_lets_go_of_what_nobody_uses_once_a_minute(
+async def test_operator_releases_unused_memory_once_a_minute(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments: list[float] = []
@@ -276,7 +274,7 @@ async def test_operator_lets_go_of_what_nobody_uses_once_a_minute(
     assert [round(moment - started) for moment in moments] == [60, 120]
 
 
-async def test_idle_operator_asks_for_nothing_but_its_lease(story: Story) -> None:
+async def test_idle_operator_sends_only_lease_requests(story: Story) -> None:
     story.world.submit(manifests.cluster())
     async with story.operator():
         await story.run_job()
@@ -287,7 +285,7 @@ async def test_idle_operator_asks_for_nothing_but_its_lease(story: Story) -> Non
         assert len(story.world.leases.requests) - requests <= 361
 
 
-# Trouble
+# Failures
 
 
 async def test_operator_is_not_alive_when_the_watches_are_silent(story: Story) -> None:
@@ -310,7 +308,7 @@ async def test_operator_is_not_alive_when_all_passes_hang(story: Story) -> None:
         story.world.hold.set()
 
 
-async def test_what_failed_in_a_long_outage_is_tried_again_when_it_ends(
+async def test_failed_passes_are_retried_when_a_long_outage_ends(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_key: Key) -> None:
@@ -330,7 +328,7 @@ async def test_what_failed_in_a_long_outage_is_tried_again_when_it_ends(
     assert "the API server responds again: retrying what failed" in messages(caplog)
 
 
-async def test_watches_that_break_are_started_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_broken_watches_are_restarted(caplog: pytest.LogCaptureFixture) -> None:
     starts = []
 
     async def run() -> None:
@@ -348,7 +346,7 @@ async def test_watches_that_break_are_started_again(caplog: pytest.LogCaptureFix
 # The end
 
 
-async def test_passes_under_way_have_3_s_to_finish(story: Story) -> None:
+async def test_running_passes_have_3_s_to_finish(story: Story) -> None:
     async with story.operator():
         await asyncio.sleep(1)
         story.world.hold = asyncio.Event()
@@ -359,7 +357,7 @@ async def test_passes_under_way_have_3_s_to_finish(story: Story) -> None:
     assert story.world.job_status(KEY).started
 
 
-async def test_pass_that_hangs_keeps_nobody_from_leaving(story: Story) -> None:
+async def test_hanging_pass_does_not_block_the_exit(story: Story) -> None:
     async with story.operator():
         await asyncio.sleep(1)
         story.world.hold = asyncio.Event()
@@ -369,14 +367,14 @@ async def test_pass_that_hangs_keeps_nobody_from_leaving(story: Story) -> None:
     assert story.world.writes == []
 
 
-async def test_operator_that_ends_lets_its_lease_go(story: Story) -> None:
+async def test_operator_releases_its_lease_at_its_end(story: Story) -> None:
     async with story.operator():
         await asyncio.sleep(1)
         assert story.world.leases.holder() == "me"
     assert story.world.leases.holder() == ""
 
 
-async def test_api_server_that_does_not_answer_keeps_nobody_from_leaving(story: Story) -> None:
+async def test_unresponsive_api_server_does_not_block_the_exit(story: Story) -> None:
     async with story.operator():
         await asyncio.sleep(1)
         story.world.leases.seconds = 3600.0
@@ -386,7 +384,7 @@ async def test_api_server_that_does_not_answer_keeps_nobody_from_leaving(story: 
 # Plugins
 
 
-def test_plugins_are_loaded_where_the_operator_leads_and_nowhere_else() -> None:
+def test_plugins_are_loaded_only_by_the_leader() -> None:
     loaded: list[str] = []
 
     def reject() -> None:

@@ -1,4 +1,4 @@
-"""The command line: kopf's flags, the chart's variables, and what is refused."""
+"""The command line: kopf's flags, the chart's variables, and rejected input."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from daskjob.controller.options import Options, parse
 from daskjob.controller.probes import Address
 
 
-def options(*words: str, **environment: str) -> Options:
-    return parse(words, environment)
+def options(*arguments: str, **environment: str) -> Options:
+    return parse(arguments, environment)
 
 
-def test_documented_kopf_arguments_are_understood() -> None:
+def test_documented_kopf_arguments_are_accepted() -> None:
     found = options("--liveness=http://0.0.0.0:8080/healthz", "--all-namespaces", "--verbose")
     assert found.namespaces.everywhere
     assert found.addresses == (Address("0.0.0.0", 8080, "/healthz"),)
@@ -23,7 +23,7 @@ def test_documented_kopf_arguments_are_understood() -> None:
     assert found.remarks == ()
 
 
-def test_nothing_said_means_all_namespaces_a_lease_and_lines_for_people() -> None:
+def test_defaults_are_all_namespaces_a_lease_and_logs_for_people() -> None:
     found = options()
     assert found.namespaces.everywhere
     assert found.lease
@@ -35,20 +35,20 @@ def test_nothing_said_means_all_namespaces_a_lease_and_lines_for_people() -> Non
 
 
 @pytest.mark.parametrize(
-    ("words", "names"),
+    ("arguments", "names"),
     [
         (["--namespace=my-namespace"], ("my-namespace",)),
         (["-n", "b", "-n", "a"], ("a", "b")),
         (["--namespace", "a,b"], ("a", "b")),
     ],
 )
-def test_namespaces_are_named_once_often_or_in_a_list(
-    words: list[str], names: tuple[str, ...]
+def test_namespaces_can_be_repeated_or_given_as_a_list(
+    arguments: list[str], names: tuple[str, ...]
 ) -> None:
-    assert options(*words).namespaces.names == names
+    assert options(*arguments).namespaces.names == names
 
 
-def test_pattern_is_watched_everywhere_and_looked_at_in_part() -> None:
+def test_pattern_filters_a_watch_of_all_namespaces() -> None:
     namespaces = options("-n", "team-*").namespaces
     assert namespaces.names == ()
     assert namespaces.cover("team-a")
@@ -60,7 +60,7 @@ def test_kopfs_own_variable_names_a_namespace_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "level", "log_format", "traces"),
+    ("arguments", "level", "log_format", "traces"),
     [
         (["--quiet"], logging.WARNING, LogFormat.FULL, False),
         (["--debug"], logging.DEBUG, LogFormat.FULL, True),
@@ -68,15 +68,13 @@ def test_kopfs_own_variable_names_a_namespace_too() -> None:
         (["--log-format", "PLAIN", "-v"], logging.DEBUG, LogFormat.PLAIN, True),
     ],
 )
-def test_logs_are_as_asked_for(
-    words: list[str], level: int, log_format: LogFormat, traces: bool
-) -> None:
-    found = options(*words)
+def test_log_options(arguments: list[str], level: int, log_format: LogFormat, traces: bool) -> None:
+    found = options(*arguments)
     assert (found.level, found.log_format, found.traces) == (level, log_format, traces)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["--standalone"],
         ["--peering=default"],
@@ -86,29 +84,29 @@ def test_logs_are_as_asked_for(
         ["--no-log-prefix"],
     ],
 )
-def test_flag_that_means_nothing_here_is_said_to(words: list[str]) -> None:
-    (remark,) = options(*words).remarks
+def test_flag_without_effect_is_reported(arguments: list[str]) -> None:
+    (remark,) = options(*arguments).remarks
     assert "have no effect" in remark.replace("has", "have")
 
 
-def test_modules_and_files_with_handlers_are_kept_for_kopf() -> None:
+def test_modules_and_files_with_handlers_are_passed_to_kopf() -> None:
     found = options("-m", "one", "--module=two.three", "handlers.py")
     assert (found.modules, found.paths) == (("one", "two.three"), ("handlers.py",))
 
 
-def test_metrics_may_have_an_address_of_their_own() -> None:
+def test_metrics_can_have_a_separate_address() -> None:
     found = options("--liveness=http://0.0.0.0:8080/healthz", "--metrics=http://0.0.0.0:9090")
     assert [address.port for address in found.addresses] == [8080, 9090]
 
 
-@pytest.mark.parametrize(("word", "truth"), [("false", False), ("True", True), ("0", False)])
-def test_chart_says_what_pods_are_like(word: str, truth: bool) -> None:
-    found = options(DASKJOB_LEGACY_COMMANDS=word, DASKJOB_ISTIO_EXCLUDED=word)
+@pytest.mark.parametrize(("value", "truth"), [("false", False), ("True", True), ("0", False)])
+def test_charts_variables_set_pod_options(value: str, truth: bool) -> None:
+    found = options(DASKJOB_LEGACY_COMMANDS=value, DASKJOB_ISTIO_EXCLUDED=value)
     assert found.platform.legacy_commands is truth
     assert found.platform.istio_excluded is truth
 
 
-def test_identity_is_the_pods_where_that_is_known_and_else_never_the_same() -> None:
+def test_identity_is_the_pods_name_or_else_unique() -> None:
     ours = options(DASKJOB_POD_UID="uid-1").identity
     assert ours.endswith("_uid-1")
     assert options(DASKJOB_POD_UID="uid-1").identity == ours
@@ -116,7 +114,7 @@ def test_identity_is_the_pods_where_that_is_known_and_else_never_the_same() -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "environment", "said"),
+    ("arguments", "environment", "message"),
     [
         (["--all-namespaces", "-n", "a"], {}, "not both"),
         (["--liveness=8080"], {}, "'8080' is not a URL to listen on"),
@@ -129,19 +127,19 @@ def test_identity_is_the_pods_where_that_is_known_and_else_never_the_same() -> N
         ([], {"DASKJOB_ISTIO_EXCLUDED": "maybe"}, "write true or false"),
     ],
 )
-def test_what_is_wrong_is_said_and_ends_with_2(
-    words: list[str],
+def test_usage_error_is_printed_and_exits_with_2(
+    arguments: list[str],
     environment: dict[str, str],
-    said: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        parse(words, environment)
+        parse(arguments, environment)
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(["--help"], {})
     assert ended.value.code == 0

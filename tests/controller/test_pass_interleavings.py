@@ -1,7 +1,6 @@
-"""Passes in random interleavings: one at a time of an object, and whatever changes is looked at.
+"""Passes in random interleavings: one at a time per object, and every change is followed by one.
 
-The scheduler is the story's own: time stands still until everybody waits, and how long each
-observation takes, whether it fails and what wakes which object when, is drawn at random.
+In virtual time, with random durations and failures of observations, and random changes of objects.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from tests.controller.worlds import ScriptedWorld
 
 NAMES = [Key("DaskJob", "default", name) for name in "abc"]
 SECONDS = st.sampled_from([0.0, 0.0, 0.01, 0.5, 2.0, 40.0])
-#: How long an observation takes, and whether the pass then succeeds, fails, or breaks.
+#: The duration of an observation, and whether the pass then succeeds, fails, or has a bug.
 LOOKS = st.lists(st.tuples(SECONDS, st.sampled_from(["", "", "api", "bug"])), max_size=20)
-#: After how long which object changes, and for how long our last write of it is not seen.
+#: Delay, object, and for how long the object's last write of ours stays unobserved.
 CHANGES = st.lists(st.tuples(SECONDS, st.sampled_from(NAMES)), max_size=20)
 
 
 class RandomWorld(ScriptedWorld):
-    """A world whose observations are drawn, and that sees to it that no two are at once."""
+    """A backend with random observations, which checks that no two of an object overlap."""
 
     def __init__(self, looks: Iterator[tuple[float, str]]) -> None:
         super().__init__()
         self._looks = looks
         self._busy: set[Key] = set()
-        #: What went wrong: an error that is raised in a pass is caught where passes are made.
+        #: Errors found: one raised in a pass would be caught by the loop of passes.
         self.wrong: list[str] = []
-        #: When the last observation began of each object.
+        #: When the last observation of each object began.
         self.looked_at: defaultdict[Key, float] = defaultdict(lambda: -1.0)
 
     async def observe(self, key: Key) -> Observed | None:
@@ -64,7 +63,7 @@ class RandomWorld(ScriptedWorld):
 def test_every_change_is_followed_by_a_pass_that_began_after_it(
     looks: list[tuple[float, str]], changes: list[tuple[float, Key]]
 ) -> None:
-    async def tell() -> None:
+    async def story() -> None:
         world = RandomWorld(iter(looks))
         passes = Passes(world, clock=virtual_time.clock, now=lambda: world.now)
         world.subscribe(passes.wake)
@@ -74,7 +73,7 @@ def test_every_change_is_followed_by_a_pass_that_began_after_it(
             await asyncio.sleep(wait)
             changed_at[key] = virtual_time.clock()
             world.wake(key)
-        # The longest wait after failures, for each observation that is left, and some more.
+        # The longest wait after failures, for each remaining observation, and a margin.
         await asyncio.sleep(timedelta(hours=4).total_seconds())
         for key, moment in changed_at.items():
             assert world.looked_at[key] >= moment, f"{key}: its change was lost"
@@ -83,4 +82,4 @@ def test_every_change_is_followed_by_a_pass_that_began_after_it(
         passes.stop()
         await running
 
-    virtual_time.run(tell())
+    virtual_time.run(story())

@@ -1,4 +1,4 @@
-"""The loop of passes: one object's trouble is its own, and nothing is looked at twice at once."""
+"""The loop of passes: failures affect only their object, and each object has one pass at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GOOD, BAD = Key("DaskJob", "default", "good"), Key("DaskJob", "default", "bad")
 
 @contextlib.asynccontextmanager
 async def passes_over(world: ScriptedWorld) -> AsyncIterator[Passes]:
-    """Make passes over a world as long as the block runs."""
+    """Make passes over a backend during the block."""
     passes = Passes(world, clock=virtual_time.clock, now=lambda: world.now)
     world.subscribe(passes.wake)
     task = asyncio.create_task(passes.run())
@@ -47,7 +47,7 @@ def world() -> ScriptedWorld:
 
 @pytest.fixture
 def passes(world: ScriptedWorld) -> contextlib.AbstractAsyncContextManager[Passes]:
-    """The passes over ``world``, made while the test runs."""
+    """The passes over ``world``, during the test."""
     return passes_over(world)
 
 
@@ -63,10 +63,10 @@ def fails_with(error: Exception, *keys: Key) -> Callable[[Key], None]:
     return before
 
 
-# What passes do
+# Passes
 
 
-async def test_job_runs_from_its_creation_to_its_end_and_then_nothing_happens(
+async def test_job_runs_from_creation_to_end_and_then_has_no_passes(
     world: ScriptedWorld, passes: Passes
 ) -> None:
     key = world.submit(manifests.job("good"))
@@ -86,7 +86,7 @@ async def test_job_runs_from_its_creation_to_its_end_and_then_nothing_happens(
     assert len(world.writes) == writes
 
 
-async def test_what_there_is_at_the_start_is_looked_at(world: ScriptedWorld) -> None:
+async def test_objects_that_exist_at_the_start_get_a_pass(world: ScriptedWorld) -> None:
     world.submit(manifests.job("good"))
     async with passes_over(world):
         await asyncio.sleep(1)
@@ -94,7 +94,7 @@ async def test_what_there_is_at_the_start_is_looked_at(world: ScriptedWorld) -> 
 
 
 @pytest.mark.usefixtures("passes")
-async def test_pass_is_made_when_time_alone_calls_for_it(world: ScriptedWorld) -> None:
+async def test_pass_is_made_at_its_wake_time_without_a_change(world: ScriptedWorld) -> None:
     key = world.submit(manifests.job("good", activeDeadlineSeconds=100))
     for _ in range(5):
         await asyncio.sleep(1)
@@ -106,12 +106,12 @@ async def test_pass_is_made_when_time_alone_calls_for_it(world: ScriptedWorld) -
 
 
 @pytest.mark.usefixtures("passes")
-async def test_every_object_is_looked_at_within_10_minutes_whatever_went_missing(
+async def test_every_object_gets_a_pass_within_10_minutes_even_if_events_are_lost(
     world: ScriptedWorld,
 ) -> None:
     for number in range(20):
         world.submit(manifests.cluster(f"c{number}"))
-    # Counts are told 5 s after the start, all of these at once.
+    # Counts are written 5 s after the start, for all of these at once.
     await asyncio.sleep(20)
     world.observed.clear()
     await asyncio.sleep(1205)
@@ -121,7 +121,7 @@ async def test_every_object_is_looked_at_within_10_minutes_whatever_went_missing
     assert max(moments.count(moment) for moment in set(moments)) <= 4
 
 
-async def test_16_passes_are_made_at_a_time_and_one_of_an_object() -> None:
+async def test_16_passes_run_at_a_time_and_one_per_object() -> None:
     class Slow(ScriptedWorld):
         def __init__(self) -> None:
             super().__init__()
@@ -148,7 +148,7 @@ async def test_16_passes_are_made_at_a_time_and_one_of_an_object() -> None:
         assert len(passes.queue) == 0
 
 
-async def test_a_big_pass_leaves_room_for_a_job_that_comes_meanwhile() -> None:
+async def test_a_big_pass_does_not_delay_a_job_created_meanwhile() -> None:
     class Slow(ScriptedWorld):
         def __init__(self) -> None:
             super().__init__()
@@ -173,7 +173,7 @@ async def test_a_big_pass_leaves_room_for_a_job_that_comes_meanwhile() -> None:
         assert world.under_way[group] == STEPS_ALONE
 
 
-async def test_namespaces_that_are_none_of_ours_are_not_looked_at(world: ScriptedWorld) -> None:
+async def test_other_namespaces_get_no_passes(world: ScriptedWorld) -> None:
     passes = Passes(
         world, clock=virtual_time.clock, now=lambda: world.now, covers=lambda n: n != "default"
     )
@@ -186,12 +186,12 @@ async def test_namespaces_that_are_none_of_ours_are_not_looked_at(world: Scripte
     assert world.observed == []
 
 
-# What goes wrong
+# Failures
 
 
 @pytest.mark.parametrize("error", [ApiError("no answer"), KeyError("spec"), RecursionError("deep")])
 @pytest.mark.usefixtures("passes")
-async def test_error_of_any_kind_fails_its_object_alone(
+async def test_error_of_any_kind_fails_only_its_object(
     world: ScriptedWorld, error: Exception
 ) -> None:
     world.before_pass = fails_with(error)
@@ -201,14 +201,14 @@ async def test_error_of_any_kind_fails_its_object_alone(
         await asyncio.sleep(1)
         world.start_all()
     assert world.job_status(good).job_status == "Running"
-    # Every start of a pod changed what the bad job is in: it is tried once a second at the most.
+    # Every start of a pod changes the bad job's cluster: it is tried at most once a second.
     moments = world.times(BAD)
     assert all(later - earlier >= 1.0 for earlier, later in itertools.pairwise(moments))
     assert len(moments) <= 4
 
 
 @pytest.mark.usefixtures("passes")
-async def test_object_whose_status_cannot_be_written_is_tried_ever_more_rarely(
+async def test_object_whose_status_cannot_be_written_is_tried_less_and_less_often(
     world: ScriptedWorld,
 ) -> None:
     world.before_pass = fails_with(Forbidden("daskjobs/status is forbidden"))
@@ -218,7 +218,7 @@ async def test_object_whose_status_cannot_be_written_is_tried_ever_more_rarely(
     late = [moment for moment in seconds(world) if moment > 2 * 3600]
     # At 0, 1, 3, 7, 15, and then every 10 s: nine where chance never lengthens a wait.
     assert len(early) <= 9
-    assert len(late) <= 2 * 6  # by its wait, and by the look every 10 minutes
+    assert len(late) <= 2 * 6  # by its backoff, and by the pass every 10 minutes
 
 
 @pytest.mark.usefixtures("passes")
@@ -232,11 +232,11 @@ async def test_object_whose_change_is_denied_is_tried_for_a_minute_and_then_ever
     await asyncio.sleep(3 * 3600)
     assert len([moment for moment in seconds(world) if 80 < moment < 900]) <= 5
     late = [moment for moment in seconds(world) if moment > 2 * 3600]
-    assert len(late) <= 2 * 6  # by its wait, and by the look every 10 minutes
+    assert len(late) <= 2 * 6  # by its backoff, and by the pass every 10 minutes
 
 
 @pytest.mark.usefixtures("passes")
-async def test_all_goes_on_within_15_s_of_the_end_of_an_outage_of_10_minutes(
+async def test_all_continue_within_15_s_of_the_end_of_a_10_minute_outage(
     world: ScriptedWorld,
 ) -> None:
     world.before_pass = fails_with(ApiError("503"), BAD, GOOD)
@@ -248,7 +248,7 @@ async def test_all_goes_on_within_15_s_of_the_end_of_an_outage_of_10_minutes(
 
 
 @pytest.mark.usefixtures("passes")
-async def test_a_permission_that_is_granted_after_5_minutes_is_used_within_15_s(
+async def test_a_permission_granted_after_5_minutes_is_used_within_15_s(
     world: ScriptedWorld,
 ) -> None:
     world.before_pass = fails_with(Forbidden("pods is forbidden"))
@@ -260,7 +260,7 @@ async def test_a_permission_that_is_granted_after_5_minutes_is_used_within_15_s(
 
 
 @pytest.mark.usefixtures("passes")
-async def test_failure_is_one_line_that_names_the_object_and_what_comes_next(
+async def test_failure_is_one_line_with_the_object_and_the_next_try(
     world: ScriptedWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -268,8 +268,8 @@ async def test_failure_is_one_line_that_names_the_object_and_what_comes_next(
         world.submit(manifests.job("bad"))
         await asyncio.sleep(0.5)
     (record,) = caplog.records
-    words = "Pod default/bad: the API server answered 500; trying again in 1 s"
-    assert (record.getMessage(), record.__dict__["key"]) == (words, BAD)
+    message = "Pod default/bad: the API server answered 500; trying again in 1 s"
+    assert (record.getMessage(), record.__dict__["key"]) == (message, BAD)
 
 
 @pytest.mark.usefixtures("passes")
@@ -286,7 +286,7 @@ async def test_bug_is_logged_with_its_place(
     assert record.exc_info is not None
 
 
-async def test_pass_that_hangs_is_given_up_after_5_minutes(
+async def test_hanging_pass_is_cancelled_after_5_minutes(
     world: ScriptedWorld, passes: Passes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
@@ -305,7 +305,7 @@ async def test_pass_that_hangs_is_given_up_after_5_minutes(
     assert "took more than 300 s and was cancelled; trying again in" in caplog.text
 
 
-async def test_loop_that_breaks_and_is_started_again_loses_no_object(world: ScriptedWorld) -> None:
+async def test_loop_that_breaks_and_restarts_loses_no_object(world: ScriptedWorld) -> None:
     passes = Passes(world, clock=virtual_time.clock, now=lambda: world.now)
     world.subscribe(passes.wake)
     world.submit(manifests.job("good"))
@@ -322,7 +322,7 @@ async def test_loop_that_breaks_and_is_started_again_loses_no_object(world: Scri
     await task
 
 
-async def test_cache_that_breaks_fails_the_object_that_is_observed() -> None:
+async def test_broken_cache_fails_only_the_observed_object() -> None:
     class Broken(ScriptedWorld):
         async def observe(self, key: Key) -> Observed | None:
             if key == BAD:
@@ -339,7 +339,7 @@ async def test_cache_that_breaks_fails_the_object_that_is_observed() -> None:
         assert passes.queue.failing == 1
 
 
-async def test_passes_under_way_are_finished_and_no_other_begins(world: ScriptedWorld) -> None:
+async def test_running_passes_finish_and_no_other_begins(world: ScriptedWorld) -> None:
     world.submit(manifests.job("good"))
     world.hold = asyncio.Event()
     passes = Passes(world, clock=virtual_time.clock, now=lambda: world.now)
@@ -364,7 +364,7 @@ async def test_cancelled_loop_leaves_no_task(world: ScriptedWorld) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_clusters_that_are_created_and_deleted_leave_nothing(
+async def test_clusters_created_and_deleted_leave_nothing(
     world: ScriptedWorld, passes: Passes
 ) -> None:
     keys = [world.submit(manifests.cluster(f"c{number}")) for number in range(20)]
@@ -383,7 +383,7 @@ async def test_clusters_that_are_created_and_deleted_leave_nothing(
 
 
 @pytest.mark.usefixtures("passes")
-async def test_deadline_is_met_10_minutes_late_at_most_when_the_time_of_day_is_set_forward(
+async def test_deadline_is_at_most_10_minutes_late_when_the_clock_is_set_forward(
     world: ScriptedWorld,
 ) -> None:
     key = world.submit(manifests.job("good", activeDeadlineSeconds=3600))

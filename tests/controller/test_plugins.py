@@ -1,4 +1,4 @@
-"""Users' plugins: found as dask-kubernetes documents it, loaded one by one, never fatal."""
+"""Users' plugins: found as dask-kubernetes documents, loaded one by one, never fatal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_plugins_there_are_none() -> None:
+def test_no_plugins_are_found_where_none_is_installed() -> None:
     assert find_plugins() == []
 
 
@@ -39,7 +39,7 @@ def test_plugin_is_its_module_as_documented(platform: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "error"),
     [
         ("raise RuntimeError('no')", "RuntimeError: no"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
@@ -47,15 +47,15 @@ def test_plugin_is_its_module_as_documented(platform: Path) -> None:
         ("def broken(:", "SyntaxError: "),
     ],
 )
-def test_plugin_that_cannot_be_loaded_is_said_and_left_out(
-    platform: Path, text: str, said: str, caplog: pytest.LogCaptureFixture
+def test_plugin_that_cannot_be_loaded_is_logged_and_left_out(
+    platform: Path, text: str, error: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = f"broken_{abs(hash(text))}"
     install(platform, name, text)
     install(platform, f"{name}_well", "LOADED = True")
     with caplog.at_level(logging.INFO):
         assert load_plugins(find_plugins()) == 1
-    assert f"plugin {name} ({name}.plugin) could not be loaded and is skipped: {said}" in (
+    assert f"plugin {name} ({name}.plugin) could not be loaded and is skipped: {error}" in (
         caplog.text
     )
 
@@ -75,6 +75,6 @@ def test_modules_and_files_of_the_command_line_are_plugins_too(platform: Path) -
     assert sys.modules[f"__kopf_script_0__{folder / 'file.py'}"].WORD == "found"
 
 
-def test_file_that_does_not_exist_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_file_that_does_not_exist_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert load_plugins(find_plugins([], ["nowhere.py", "README.md"])) == 0
     assert "nowhere.py could not be loaded" in caplog.text

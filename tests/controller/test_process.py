@@ -1,4 +1,4 @@
-"""``python -m daskjob.controller`` as a real process: its start, its end, and what it weighs."""
+"""``python -m daskjob.controller`` as a real process: its start, its end, and its memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.controller.test_kopf_runner import KUBECONFIG
 from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
-#: The busy machine of a test may take this long to start a process.
+#: How long a busy machine may take to start a process.
 PATIENCE_SECONDS = 60.0
 
 
 class Process:
-    """An operator process, its log, and the stub of a Kubernetes that it finds."""
+    """An operator process, its log, and a stub of Kubernetes."""
 
-    def __init__(self, folder: Path, *words: str, world: str = "reachable") -> None:
+    def __init__(self, folder: Path, *arguments: str, world: str = "reachable") -> None:
         self.log = folder / "log"
         (folder / "kubeconfig").write_text(KUBECONFIG)
         environment = {
@@ -41,7 +41,7 @@ class Process:
             environment |= {"STUB": world, "PYTHONWARNINGS": "error"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "daskjob.controller", *words],
+                [sys.executable, "-m", "daskjob.controller", *arguments],
                 stdout=log,
                 stderr=log,
                 env=environment,
@@ -51,29 +51,29 @@ class Process:
     def text(self) -> str:
         return self.log.read_text()
 
-    def until(self, words: str) -> str:
-        """Wait until the log says something; return the line that does."""
+    def until(self, pattern: str) -> str:
+        """Wait until a line of the log matches; return the line."""
 
-        def said() -> str | None:
+        def matching() -> str | None:
             for line in self.text.splitlines():
-                if re.search(words, line):
+                if re.search(pattern, line):
                     return line
             assert self.process.poll() is None, f"it has ended\n{self.text}"
             return None
 
-        line = wait_until(said, PATIENCE_SECONDS, lambda: f"it never says {words!r}\n{self.text}")
+        line = wait_until(matching, PATIENCE_SECONDS, lambda: f"no line {pattern!r}\n{self.text}")
         assert line is not None
         return line
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, float]:
-        """End it by a signal; return its exit code, and how long that took."""
+        """End it by a signal; return its exit code and the seconds it took."""
         started = time.monotonic()
         self.process.send_signal(number)
         code = self.process.wait(PATIENCE_SECONDS)
         return code, time.monotonic() - started
 
     def get(self, path: str) -> tuple[int, str]:
-        """Return what it answers at a path of the address that its log names."""
+        """Return its answer at a path of the address in its log."""
         url = self.until("serving probes at").rpartition(" ")[2]
         base = re.sub(r"(:\d+)/.*", r"\1", url)
         try:
@@ -96,8 +96,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def operator(folder: Path, *words: str, world: str = "reachable") -> Iterator[Process]:
-    started = Process(folder, *words, world=world)
+def operator(folder: Path, *arguments: str, world: str = "reachable") -> Iterator[Process]:
+    started = Process(folder, *arguments, world=world)
     try:
         yield started
     finally:
@@ -110,9 +110,7 @@ LIVENESS = "--liveness=http://127.0.0.1:0/healthz"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_operator_says_that_it_is_ready_and_ends_with_0_on_a_signal(
-    folder: Path, number: int
-) -> None:
+def test_operator_logs_readiness_and_exits_with_0_on_a_signal(folder: Path, number: int) -> None:
     with operator(folder, "--all-namespaces") as process:
         process.until("is ready after")
         process.until("became the leader; making passes")
@@ -122,7 +120,7 @@ def test_operator_says_that_it_is_ready_and_ends_with_0_on_a_signal(
         assert "Traceback" not in process.text
 
 
-def test_operator_answers_probes_and_tells_its_numbers(folder: Path) -> None:
+def test_operator_answers_probes_and_serves_metrics(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
         process.until("became the leader; making passes")
         assert process.get("/healthz") == (200, "ok\n")
@@ -133,22 +131,22 @@ def test_operator_answers_probes_and_tells_its_numbers(folder: Path) -> None:
         assert process.get("/other")[0] == 404
 
 
-def test_api_server_that_is_not_there_is_waited_for_and_the_signal_obeyed(folder: Path) -> None:
+def test_operator_waits_for_a_missing_api_server_and_still_obeys_the_signal(folder: Path) -> None:
     with operator(folder, LIVENESS, world="unreachable") as process:
         assert process.get("/readyz") == (503, "the first lists are not complete\n")
         assert process.get("/healthz") == (200, "ok\n")
         assert process.end()[0] == 0, process.text
 
 
-def test_missing_credentials_are_said_and_tried_again(folder: Path) -> None:
+def test_missing_credentials_are_logged_and_retried(folder: Path) -> None:
     with operator(folder, world="no credentials") as process:
-        said = process.until("cannot connect to Kubernetes")
-        assert "there is no service account here, and no kubeconfig; trying again in" in said
+        line = process.until("cannot connect to Kubernetes")
+        assert "there is no service account here, and no kubeconfig; trying again in" in line
         process.until(r"trying again in 2 s")
         assert process.end()[0] == 0, process.text
 
 
-def test_real_backend_waits_for_an_api_server_that_is_not_there(folder: Path) -> None:
+def test_real_backend_waits_for_a_missing_api_server(folder: Path) -> None:
     with operator(folder, LIVENESS, world="real") as process:
         process.until("127.0.0.1:9|[Cc]onnect")
         assert process.get("/readyz")[0] == 503
@@ -157,16 +155,17 @@ def test_real_backend_waits_for_an_api_server_that_is_not_there(folder: Path) ->
 
 
 @pytest.mark.parametrize(
-    "words", [["--no-such-flag"], ["-A", "-n", "a"], ["--liveness=nowhere"], ["--log-format=xml"]]
+    "arguments",
+    [["--no-such-flag"], ["-A", "-n", "a"], ["--liveness=nowhere"], ["--log-format=xml"]],
 )
-def test_wrong_command_line_ends_with_2(folder: Path, words: list[str]) -> None:
-    with operator(folder, *words) as process:
+def test_wrong_command_line_exits_with_2(folder: Path, arguments: list[str]) -> None:
+    with operator(folder, *arguments) as process:
         assert process.process.wait(PATIENCE_SECONDS) == 2
         assert "usage: python -m daskjob.controller" in process.text
         assert "Traceback" not in process.text
 
 
-def test_address_that_is_taken_ends_with_1(folder: Path) -> None:
+def test_address_in_use_exits_with_1(folder: Path) -> None:
     with operator(folder, LIVENESS) as process:
         port = process.until("serving probes at").rpartition(":")[2].partition("/")[0]
         other = folder / "other"
@@ -177,7 +176,7 @@ def test_address_that_is_taken_ends_with_1(folder: Path) -> None:
             assert "Traceback" not in second.text
 
 
-def test_logs_are_json_where_that_is_asked_for(folder: Path) -> None:
+def test_logs_are_json_on_request(folder: Path) -> None:
     with operator(folder, "--log-format=json", "--standalone") as process:
         process.until("became the leader; making passes")
         process.end()
@@ -186,7 +185,7 @@ def test_logs_are_json_where_that_is_asked_for(folder: Path) -> None:
         assert any("--standalone has no effect" in line["message"] for line in lines)
 
 
-def test_plugin_that_blocks_for_ever_keeps_nobody_from_leaving(folder: Path) -> None:
+def test_plugin_that_blocks_forever_does_not_block_the_exit(folder: Path) -> None:
     install(
         folder,
         "blocking",
@@ -231,4 +230,4 @@ def test_importing_the_operator_loads_neither_dask_nor_kopf() -> None:
     outside = set(done.stdout.split()) - sys.stdlib_module_names
     assert not outside & {"dask", "distributed", "tornado", "kopf", "kr8s", "click", "rich"}
     ours = {name for name in outside if not name.startswith(("_", "__"))}
-    assert ours - {"daskjob", "sitecustomize"} == set(), "the operator needs nothing from outside"
+    assert ours - {"daskjob", "sitecustomize"} == set(), "the operator imports third-party packages"

@@ -1,4 +1,4 @@
-"""The queue: each key once, one pass a key, waits that grow and end, and nothing left behind."""
+"""The queue: each key once, one pass per key, bounded backoff, and no leftovers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from daskjob.controller.queue import PATIENT_TRIES, SOON_TRIES, WorkQueue, wait_
 
 
 class Time:
-    """A clock that a test moves."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -30,13 +30,13 @@ def queue(time: Time) -> WorkQueue[str]:
 
 
 def fail(queue: WorkQueue[str], key: str = "a", *, retryable: bool = True) -> float:
-    """Fail a pass that must be due now; return how long the key rests."""
+    """Fail a pass that must be due now; return the key's backoff."""
     assert queue.take() == key
     return queue.failed(key, retryable=retryable)
 
 
 def failing(time: Time, count: int) -> WorkQueue[int]:
-    """Return a queue with so many keys that just failed for the first time."""
+    """Return a queue with this number of keys that just failed for the first time."""
     queue: WorkQueue[int] = WorkQueue(time)
     for number in range(count):
         queue.add(number)
@@ -48,7 +48,7 @@ def failing(time: Time, count: int) -> WorkQueue[int]:
 # In line
 
 
-def test_change_that_can_wait_is_due_a_little_later_with_all_that_comes_until_then(
+def test_change_that_can_wait_is_due_shortly_after_along_with_later_ones(
     queue: WorkQueue[str], time: Time
 ) -> None:
     queue.add("a", within=0.25)
@@ -62,7 +62,7 @@ def test_change_that_can_wait_is_due_a_little_later_with_all_that_comes_until_th
     assert len(queue) == 0
 
 
-def test_change_that_cannot_wait_takes_along_what_could(queue: WorkQueue[str]) -> None:
+def test_urgent_change_is_taken_along_with_those_that_could_wait(queue: WorkQueue[str]) -> None:
     queue.add("a", within=0.25)
     queue.add("a")
     assert queue.take() == "a"
@@ -70,22 +70,22 @@ def test_change_that_cannot_wait_takes_along_what_could(queue: WorkQueue[str]) -
     assert len(queue) == 0
 
 
-def test_change_says_whether_it_is_due_sooner_now(queue: WorkQueue[str], time: Time) -> None:
+def test_add_returns_whether_the_key_is_due_sooner_now(queue: WorkQueue[str], time: Time) -> None:
     assert queue.add("a", within=10)
     assert not queue.add("a", within=10)
     assert queue.add("a", within=5)
     assert queue.add("a")
-    assert not queue.add("a"), "it is in line already"
+    assert not queue.add("a"), "it is queued already"
     queue.take()
-    assert not queue.add("a"), "it is looked at; whoever does that says when it is done"
+    assert not queue.add("a"), "its pass is running, and will report its end"
     queue.done("a")
     assert queue.take() == "a"
     queue.failed("a", retryable=True)
     time.now += 60
-    assert queue.add("a"), "it is in line again, with those that failed"
+    assert queue.add("a"), "it is queued again, with the failed keys"
 
 
-def test_change_that_can_wait_and_comes_during_a_pass_is_due_a_little_after_it(
+def test_change_that_can_wait_during_a_pass_is_due_shortly_after_it(
     queue: WorkQueue[str], time: Time
 ) -> None:
     queue.add("a")
@@ -97,7 +97,7 @@ def test_change_that_can_wait_and_comes_during_a_pass_is_due_a_little_after_it(
     assert queue.take() == "a"
 
 
-def test_change_that_can_wait_does_not_put_off_what_is_due_sooner(
+def test_change_that_can_wait_does_not_delay_an_earlier_due_time(
     queue: WorkQueue[str], time: Time
 ) -> None:
     queue.add("a")
@@ -135,7 +135,7 @@ def test_key_that_changes_during_its_pass_is_taken_again_after_it(queue: WorkQue
 # Later
 
 
-def test_key_is_due_when_its_pass_said(queue: WorkQueue[str], time: Time) -> None:
+def test_key_is_due_when_its_pass_asked(queue: WorkQueue[str], time: Time) -> None:
     queue.add("a")
     queue.take()
     queue.done("a", wake_in=5.0)
@@ -146,7 +146,7 @@ def test_key_is_due_when_its_pass_said(queue: WorkQueue[str], time: Time) -> Non
     assert queue.take() == "a"
 
 
-def test_of_several_timers_the_earliest_is_first(queue: WorkQueue[str], time: Time) -> None:
+def test_earliest_of_several_timers_is_first(queue: WorkQueue[str], time: Time) -> None:
     for key, wait in (("a", 30.0), ("b", 10.0), ("c", 20.0)):
         queue.add(key)
         queue.take()
@@ -170,7 +170,7 @@ def test_newer_pass_replaces_the_timer_of_an_older_one(queue: WorkQueue[str], ti
     assert queue.take() == "a"
 
 
-def test_pass_that_wants_no_other_takes_the_timer_away(queue: WorkQueue[str]) -> None:
+def test_pass_without_a_wake_time_removes_the_timer(queue: WorkQueue[str]) -> None:
     queue.add("a")
     queue.take()
     queue.done("a", wake_in=5.0)
@@ -181,7 +181,7 @@ def test_pass_that_wants_no_other_takes_the_timer_away(queue: WorkQueue[str]) ->
     assert len(queue) == 0
 
 
-def test_moment_that_has_passed_is_now_but_not_for_ever(queue: WorkQueue[str], time: Time) -> None:
+def test_wake_time_in_the_past_is_now_but_not_a_hot_loop(queue: WorkQueue[str], time: Time) -> None:
     queue.add("a")
     moments = []
     while time.now < 20.0:
@@ -199,7 +199,7 @@ def test_moment_that_has_passed_is_now_but_not_for_ever(queue: WorkQueue[str], t
 # After failures
 
 
-def test_waits_grow_to_10_s_while_the_world_may_be_away_and_then_to_10_minutes() -> None:
+def test_backoff_grows_to_10_s_during_an_outage_and_then_to_10_minutes() -> None:
     waits = [wait_after(n, retryable=True) for n in (1, 2, 3, 4, 5, 90, 91, 92, 97, 1000)]
     assert waits == [1, 2, 4, 8, 10, 10, 20, 40, 600, 600]
     assert sum(wait_after(n, retryable=True) for n in range(1, PATIENT_TRIES)) > 14 * 60
@@ -211,7 +211,7 @@ def test_waits_after_a_denied_change_are_short_for_a_minute_and_then_grow_to_10_
     assert 60 <= sum(wait_after(n, retryable=False) for n in range(1, SOON_TRIES + 1)) <= 70
 
 
-def test_key_that_fails_is_due_again_after_its_wait(queue: WorkQueue[str], time: Time) -> None:
+def test_failed_key_is_due_again_after_its_backoff(queue: WorkQueue[str], time: Time) -> None:
     queue.add("a")
     assert fail(queue) == 1.0
     time.now = 0.99
@@ -220,7 +220,7 @@ def test_key_that_fails_is_due_again_after_its_wait(queue: WorkQueue[str], time:
     assert fail(queue) == 2.0
 
 
-def test_wait_has_jitter(time: Time) -> None:
+def test_backoff_has_jitter(time: Time) -> None:
     queue: WorkQueue[int] = WorkQueue(time)
     waits = set()
     for key in range(20):
@@ -243,7 +243,7 @@ def test_success_ends_the_series_of_failures(queue: WorkQueue[str], time: Time) 
     assert fail(queue) == 1.0
 
 
-def test_change_shortens_a_long_wait_to_30_s_and_a_short_one_not(
+def test_change_shortens_a_long_backoff_to_30_s_but_not_a_short_one(
     queue: WorkQueue[str], time: Time
 ) -> None:
     queue.add("a")
@@ -283,9 +283,7 @@ def test_a_pass_that_is_set_aside_is_made_on_a_change_or_later_and_is_no_success
     assert queue.failed("a", retryable=True) == 2.0
 
 
-def test_change_during_a_pass_that_fails_is_not_forgotten(
-    queue: WorkQueue[str], time: Time
-) -> None:
+def test_change_during_a_pass_that_fails_is_not_lost(queue: WorkQueue[str], time: Time) -> None:
     queue.add("a")
     for _ in range(10):
         fail(queue, retryable=False)
@@ -295,7 +293,7 @@ def test_change_during_a_pass_that_fails_is_not_forgotten(
     assert queue.failed("a", retryable=False) == 30.0
 
 
-def test_object_that_fails_and_changes_all_the_time_is_tried_at_most_once_a_second(
+def test_object_that_keeps_failing_and_changing_is_tried_at_most_once_a_second(
     queue: WorkQueue[str], time: Time
 ) -> None:
     queue.add("a")
@@ -309,7 +307,7 @@ def test_object_that_fails_and_changes_all_the_time_is_tried_at_most_once_a_seco
     assert 5 <= tries <= 10
 
 
-def test_1000_failing_objects_are_tried_10_times_a_second_together(time: Time) -> None:
+def test_1000_failing_objects_are_tried_10_times_a_second_in_total(time: Time) -> None:
     queue = failing(time, 1000)
     tries = 0
     for tick in range(2000):
@@ -320,7 +318,7 @@ def test_1000_failing_objects_are_tried_10_times_a_second_together(time: Time) -
     assert 980 <= tries <= 1020
 
 
-def test_after_an_outage_1000_objects_go_on_at_once(time: Time) -> None:
+def test_1000_objects_continue_at_once_after_an_outage(time: Time) -> None:
     queue = failing(time, 1000)
     time.now = 100.0
     while (key := queue.take()) is not None:
@@ -328,9 +326,7 @@ def test_after_an_outage_1000_objects_go_on_at_once(time: Time) -> None:
     assert len(queue) == 0
 
 
-def test_objects_that_fail_do_not_keep_the_others_waiting(
-    queue: WorkQueue[str], time: Time
-) -> None:
+def test_failing_objects_do_not_delay_others(queue: WorkQueue[str], time: Time) -> None:
     for number in range(100):
         queue.add(f"poison-{number}")
         fail(queue, f"poison-{number}")
@@ -340,7 +336,7 @@ def test_objects_that_fail_do_not_keep_the_others_waiting(
     assert "good" in taken
 
 
-def test_hurry_tries_what_failed_again_but_not_within_a_second(
+def test_hurry_retries_failed_keys_but_not_within_a_second(
     queue: WorkQueue[str], time: Time
 ) -> None:
     queue.add("long ago")
@@ -376,10 +372,10 @@ def test_key_that_was_put_back_is_due_once_at_once(queue: WorkQueue[str]) -> Non
     assert queue.seconds_until_due() is None
 
 
-# What stays
+# Leftovers
 
 
-def test_500_clusters_created_and_deleted_leave_nothing(queue: WorkQueue[str]) -> None:
+def test_500_clusters_created_and_deleted_leave_nothing_queued(queue: WorkQueue[str]) -> None:
     for number in range(500):
         for _ in range(3):
             queue.add(f"cluster-{number}")
@@ -395,7 +391,7 @@ def test_500_clusters_created_and_deleted_leave_nothing(queue: WorkQueue[str]) -
     assert sys.getsizeof(queue._entries) == sys.getsizeof({})
 
 
-def test_timers_that_are_replaced_again_and_again_do_not_pile_up(queue: WorkQueue[str]) -> None:
+def test_replaced_timers_do_not_accumulate(queue: WorkQueue[str]) -> None:
     for _ in range(10_000):
         queue.add("a")
         queue.take()
@@ -407,7 +403,7 @@ def test_timers_that_are_replaced_again_and_again_do_not_pile_up(queue: WorkQueu
 # Numbers
 
 
-def test_depth_and_age_are_of_what_waits(queue: WorkQueue[str], time: Time) -> None:
+def test_depth_and_age_are_those_of_waiting_keys(queue: WorkQueue[str], time: Time) -> None:
     assert (queue.depth, queue.oldest_seconds, queue.stuck_seconds) == (0, 0, 0)
     queue.add("a")
     time.now = 4.0

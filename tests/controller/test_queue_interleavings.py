@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: never two passes over a key, and no change is lost."""
+"""Random operations in any order: never two passes over a key, and no change is lost."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ STEPS = st.lists(
 
 
 class Model:
-    """What has to hold of a queue, told in the simplest way."""
+    """A simple model of the queue, with its invariants."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.queue: WorkQueue[str] = WorkQueue(lambda: self.now, jitter=lambda: 1.0)
         self.taken: set[str] = set()
-        #: Changes that no pass which began later has seen.
+        #: Keys with a change and no pass that began after it.
         self.unseen: set[str] = set()
-        #: Within how many seconds each of them has to be seen: from its coming, or from the end of
-        #: the pass in which it came.
+        #: Within how many seconds each must get a pass: from the change, or from the end of the
+        #: pass during which it came.
         self.within: dict[str, float] = {}
         self.since: dict[str, float] = {}
-        #: When the key asked to be looked at, by its last finished pass.
+        #: When each key is due, by its last finished pass.
         self.wanted: dict[str, float] = {}
         self.failed_at: dict[str, float] = {}
         self.taken_at: dict[str, list[float]] = defaultdict(list)
@@ -105,7 +105,7 @@ class Model:
         self.queue.hurry()
 
     def settle(self) -> None:
-        """Finish every pass, let time pass as the queue says, and see that nothing is missing."""
+        """Finish every pass, advance time as the queue requires, and check that none is missing."""
         for key in sorted(self.taken):
             self.done(key)
         for key in sorted(self.unseen):
@@ -114,14 +114,14 @@ class Model:
             self._run(max(self.now, self.since[key] + wait))
             assert len(self.taken_at[key]) > seen or key not in self.unseen, f"{key}: lost"
         for key, moment in sorted(self.wanted.items()):
-            # A second more for a key that wants to be looked at again and again, at once.
+            # Another second for a key that asks for an immediate pass every time.
             self._run(max(moment, self.now) + 1.0)
             assert key not in self.wanted, f"{key}: it is {self.now}, it was due at {moment}"
         self._run(self.now + 2000.0)
-        assert len(self.queue) == 0, "something is remembered of keys with nothing to come"
+        assert len(self.queue) == 0, "keys that are not due again are left in the queue"
 
     def _run(self, until: float) -> None:
-        """Make passes that all succeed, at the moments that the queue names, and at no other."""
+        """Make passes that all succeed, only at the times that the queue returns."""
         for _ in range(1000):
             while (key := self.take()) is not None:
                 self.done(key)
@@ -130,7 +130,7 @@ class Model:
                 self.now = max(self.now, until)
                 return
             self.now += wait
-        raise AssertionError("the queue is never at rest")
+        raise AssertionError("the queue never becomes idle")
 
 
 @STORIES

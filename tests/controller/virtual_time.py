@@ -1,7 +1,7 @@
-"""A loop in which time passes only when everybody waits for it: hours of story in milliseconds.
+"""An event loop in virtual time, which advances only when all tasks wait: hours in milliseconds.
 
-Nothing sleeps. Whatever is due at one moment happens in the order in which it was asked for, so
-that a story is the same in every run.
+Nothing sleeps. Timers due at the same time fire in the order of their creation, so that a story is
+the same in every run.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: More time than any story needs: one that gets there waits for something that never happens.
+#: More than any story takes: one that reaches it waits for something that never happens.
 LONGEST_SECONDS = 30 * 86400.0
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock stands still while there is anything to do."""
+    """A loop whose clock does not advance while any callback is ready."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -29,7 +29,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Instead of waiting it lets the time pass."""
+    """A selector that advances the clock instead of waiting."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class _Jumping(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
-            raise AssertionError("everybody waits, and nothing will ever happen")
+            raise AssertionError("deadlock: all tasks wait, and no timer is left")
         self._loop.now += timeout
         assert self._loop.now < LONGEST_SECONDS, "this story does not end"
         return super().select(0)

@@ -1,6 +1,6 @@
-"""A Kubernetes that a test scripts: the fake world, with a cache that tells what changes.
+"""A Kubernetes scripted by a test: the fake backend, with a cache that reports changes.
 
-It claims nothing about a real one, whose backend has tests of its own.
+It proves nothing about a real one; that backend has its own tests.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tests.controller import virtual_time
 
 
 class LeaseStore:
-    """The Leases of a cluster, in memory; an answer takes as long as a test says."""
+    """The Leases of a cluster, in memory, with configurable latency."""
 
     def __init__(self) -> None:
         self.leases: dict[tuple[str, str], Manifest] = {}
         self.requests: list[str] = []
-        #: Raised by every request, as long as it is set.
+        #: Raised by every request while it is set.
         self.trouble: Exception | None = None
         self.seconds = 0.0
         self._version = 0
@@ -49,7 +49,7 @@ class LeaseStore:
         return self._store(where, manifest)
 
     def holder(self, namespace: str = "kube-system") -> str:
-        """Who holds the operator's Lease."""
+        """Return the holder of the operator's Lease."""
         lease = self.leases.get((namespace, "daskjob-operator"))
         return str(lease["spec"]["holderIdentity"]) if lease else ""
 
@@ -71,7 +71,7 @@ class LeaseStore:
 
 
 class Line:
-    """One operator's line to the Leases, which may be cut."""
+    """One operator's connection to the Leases, which a test can cut."""
 
     def __init__(self, leases: LeaseStore) -> None:
         self._leases = leases
@@ -95,30 +95,30 @@ class Line:
 
 
 class ScriptedWorld(FakeBackend):
-    """The fake world as the operator sees a Kubernetes."""
+    """The fake backend with the operator's interface to Kubernetes."""
 
     def __init__(self) -> None:
         self._base = START
         self._wakes: list[Wake] = []
         super().__init__()
         self.leases = LeaseStore()
-        self.store.watch(self._tell)
+        self.store.watch(self._wake_related)
         self.first_lists = asyncio.Event()
         self.first_lists.set()
         self.silent = 0.0
         self.closed = False
-        #: What a world asks right before it sends a write.
+        #: Called right before each write.
         self.check: Callable[[], None] = lambda: None
-        #: Every observation of a pass: when, and of what.
+        #: Every observation of a pass: its time and its key.
         self.observed: list[tuple[float, Key]] = []
-        #: Called before each observation; may raise, or wait.
+        #: Called before each observation; may raise or wait.
         self.before_pass: Callable[[Key], None] = lambda _key: None
-        #: What an observation waits for.
+        #: Awaited by each observation.
         self.hold: asyncio.Event | None = None
 
     @property
     def now(self) -> datetime:
-        """The time of day: that of the story's clock."""
+        """The time of day, from the story's clock."""
         try:
             return self._base + timedelta(seconds=virtual_time.clock() - 1000.0)
         except RuntimeError:
@@ -155,21 +155,21 @@ class ScriptedWorld(FakeBackend):
         return await super().observe(key)
 
     def wake(self, *keys: Key) -> None:
-        """Tell that something changed, without changing anything."""
+        """Report a change of these keys, without changing anything."""
         for key in keys:
             for wake in self._wakes:
                 wake(key)
 
     def times(self, key: Key) -> list[float]:
-        """When passes looked at an object, in seconds of the story."""
+        """Return when passes observed an object, in seconds of the story."""
         return [at - 1000.0 for at, seen in self.observed if seen == key]
 
     def changed(self) -> None:
-        """Whatever changes, every pass may see it: a report and a retirement too."""
+        """Wake every pass, since any may depend on the change, even on a report or a retirement."""
         super().changed()
         self.wake(*self.subjects())
 
-    def _tell(self, old: Manifest | None, new: Manifest | None) -> None:
+    def _wake_related(self, old: Manifest | None, new: Manifest | None) -> None:
         ref = object_ref(old or {})
         if new is None and ref.kind in names.PASS_KINDS:
             self.wake(Key(ref.kind, ref.namespace, ref.name))

@@ -1,7 +1,7 @@
-"""What dask-kubernetes left in a world: its objects as it made them, with its finalizer.
+"""Objects of dask-kubernetes in a world, as it creates them, with its finalizer.
 
-Its Deployments are there too, with their ReplicaSets and pods: nobody watches them, garbage
-collection goes through them.
+These include its Deployments with their ReplicaSets and pods: they are not watched, but garbage
+collection follows them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def left(
     cluster: str = "simple",
     **body: Any,
 ) -> Manifest:
-    """An object of dask-kubernetes, adopted as kopf adopts."""
+    """Return an object of dask-kubernetes, adopted as kopf adopts."""
     labels = {names.LABEL_CLUSTER_NAME: cluster, names.LABEL_COMPONENT: component}
     meta: Manifest = {"name": name, "namespace": "default", "labels": labels}
     meta["annotations"] = dict(HANDLED)
@@ -38,7 +38,7 @@ def left(
 
 
 def put(world: FakeBackend, manifest: Manifest) -> Manifest:
-    """Put an object into the world, and return it as it is there."""
+    """Create an object in the world, and return it as stored."""
     key = world.submit(manifest)
     found = world.store.get(key)
     assert found is not None
@@ -53,7 +53,7 @@ def old_cluster(
     owner: Manifest | None = None,
     workers: int = 2,
 ) -> Key:
-    """A cluster of dask-kubernetes that runs, with all that it made for it."""
+    """Create a running cluster of dask-kubernetes with all its objects."""
     manifest = manifests.cluster(name, **manifests.cluster_spec(workers))
     meta = left("DaskCluster", name, owner, cluster=name)["metadata"]
     manifest["metadata"] = {**meta, "finalizers": [FINALIZER]}
@@ -75,7 +75,7 @@ def old_cluster(
 def deployment(
     world: FakeBackend, owner: Manifest, name: str, component: str, cluster: str
 ) -> Manifest:
-    """A Deployment with its ReplicaSet and its pod, which runs; return the pod."""
+    """Create a Deployment with its ReplicaSet and its running pod; return the pod."""
     about: dict[str, Any] = {"component": component, "cluster": cluster}
     top = put(world, left("Deployment", name, owner, **about))
     replicas = put(world, left("ReplicaSet", f"{name}-6d5fcb9b4", top, **about))
@@ -93,7 +93,7 @@ def old_job(
     restart_policy: str = "Never",
     **status: Any,
 ) -> Key:
-    """A job of dask-kubernetes whose runner runs on a cluster of its."""
+    """Create a job of dask-kubernetes with a running runner and its own cluster."""
     manifest = manifests.job(name)
     manifest["metadata"]["annotations"] = dict(HANDLED)
     manifest["status"] = {

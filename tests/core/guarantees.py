@@ -1,9 +1,9 @@
-"""Design §4 as code: a world that checks every single write against the guarantees.
+"""Design §4 as code: a world that checks every write against the guarantees.
 
-``WatchedWorld`` is the fake world with a witness at the store and at each call of a backend. It
-notes what breaks a guarantee in ``broken``, with the words of the guarantee, and lets the world go
-on; whoever drives it asserts that the list is empty. What it knows of the truth (which runner
-really ended by itself with 0) comes from the script, never from the code under test.
+``WatchedWorld`` is the fake world with a check at the store and at each call of a backend. It
+records violations of guarantees in ``broken`` and continues; the test asserts that the list is
+empty. The expected facts (which runner really ended by itself with 0) come from the script, never
+from the code under test.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.reasons import Reason
 from daskjob.core.reconcile import reconcile
 
-WORDS = {"JobCreated", "ClusterCreated", "Running", "Successful", "Failed"}
+STATES = {"JobCreated", "ClusterCreated", "Running", "Successful", "Failed"}
 TERMINAL = {"Successful", "Failed"}
 WHOLE_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 #: Ten attempts, nine conditions, a result and a report at their limits, and room for the policy.
 STATUS_LIMIT_BYTES = 40 * 1024
-#: How long a runner that was told to stop may take before it is deleted.
+#: How long a stopped runner may take to end before it is deleted.
 STOP_SECONDS = 90
-#: What a running job follows of its policy; all else is frozen at the start.
+#: Fields of the policy that a running job still follows; the others are frozen at the start.
 MUTABLE_POLICY = {
     "activeDeadlineSeconds",
     "attemptDeadlineSeconds",
@@ -55,35 +55,35 @@ MUTABLE_POLICY = {
 
 
 class Crash(Exception):
-    """The operator died: nothing that it would have done next is done."""
+    """The operator was killed: none of its next steps happens."""
 
 
 class WatchedWorld(FakeBackend):
-    """A world that knows what was promised."""
+    """A world that checks the guarantees."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: Every broken promise, in words, in the order in which they broke.
+        #: Descriptions of all violations, in order.
         self.broken: list[str] = []
-        #: Objects that are nobody's of ours, as they were when they came.
+        #: Foreign objects, as they were created.
         self.foreign: dict[str, Manifest] = {}
-        #: Runners, as (uid of the job, attempt), that ended with 0 before anybody stopped them.
+        #: Runners, as (uid of the job, attempt), that ended with 0 before any stop.
         self.succeeded: set[tuple[str, int]] = set()
         #: Runners that ended with another code, or out of memory, by themselves.
         self.failed: set[tuple[str, int]] = set()
         #: How often a runner was created, by (uid of the job, attempt).
         self.runners: Counter[tuple[str, int]] = Counter()
-        #: Changes so far of whatever a pass may see.
+        #: Number of changes so far that a pass can observe.
         self.changes = 0
-        #: What the last write of a status changed: of each field the old and the new value.
+        #: Changes of the last status write: the old and the new value of each field.
         self.last_change: Manifest = {}
-        #: After so many writes of this pass its operator dies; ``None``: it lives.
+        #: The operator is killed after this number of writes of the pass; ``None``: never.
         self.crash_after: int | None = None
-        #: What happens between a pass' look at the world and its first write.
+        #: Called between the observation of a pass and its first write.
         self.after_observing: Callable[[], None] | None = None
-        #: Whether a pass' status is written before its objects are created, or after.
+        #: Whether a pass writes its status before it creates objects, or after.
         self.status_first = False
-        #: Every how many passes it is checked that deciding is pure; 0: never.
+        #: Check the purity of the decision in every n-th pass; 0: never.
         self.check_purity_every = 0
         self._passes = 0
         self._uids = itertools.count()
@@ -91,7 +91,7 @@ class WatchedWorld(FakeBackend):
         self._owed: tuple[str, int] | None = None
         self._cancel_seen = False
         self._held = False
-        #: The statuses of all jobs as the pass saw them: what it writes itself is no licence.
+        #: The statuses of all jobs as the pass observed them: its own writes permit nothing.
         self._seen: dict[str, Manifest] = {}
         self.store.watch(self._witness)
         self.watch(self._count_change)
@@ -100,14 +100,14 @@ class WatchedWorld(FakeBackend):
         self.changes += 1
 
     def promise(self, kept: object, what: str) -> None:
-        """Note a broken promise."""
+        """Record a violation unless the guarantee was kept."""
         if not kept:
             self.broken.append(what)
 
     # Passes
 
     async def make_pass(self, key: Key) -> datetime | None:
-        """Make one pass, as an operator would: an API error is no more than a later try."""
+        """Run one pass as an operator does: an API error only leads to a retry."""
         try:
             return await reconcile(self, key, self.now)
         except ApiError:
@@ -117,7 +117,7 @@ class WatchedWorld(FakeBackend):
             self.after_observing = None
 
     def subjects(self) -> list[Key]:
-        """Return the keys of the objects that passes are about; foreign ones are not."""
+        """Return the keys of the objects that get passes, without foreign ones."""
         return [key for key in super().subjects() if not self._is_foreign(key)]
 
     def _is_foreign(self, key: Key) -> bool:
@@ -125,7 +125,7 @@ class WatchedWorld(FakeBackend):
         return item is not None and metadata(item)["uid"] in self.foreign
 
     async def observe(self, key: Key) -> Observed | None:
-        """Look, and remember what this look obliges the pass to."""
+        """Observe, and record the obligations of the pass that follow from it."""
         observed = await super().observe(key)
         self._passes += 1
         self._subject, self._owed, self._cancel_seen, self._held = "", None, False, False
@@ -145,7 +145,7 @@ class WatchedWorld(FakeBackend):
         return observed
 
     def _success_owed(self, observed: ObservedJob) -> tuple[str, int] | None:
-        """Return the attempt whose success is plain to see and not yet said."""
+        """Return the attempt whose success is observable and not yet written."""
         status = observed.status
         runner = observed.runner(status.attempt)
         here = (observed.ref.uid, status.attempt)
@@ -154,11 +154,11 @@ class WatchedWorld(FakeBackend):
         return here if here in self.succeeded else None
 
     def _is_held(self, observed: ObservedJob) -> bool:
-        """Say whether the job is suspended: only an explicit ``false`` resumes it."""
+        """Return whether the job is suspended: only an explicit ``false`` resumes it."""
         item = self._by_uid(observed.ref.uid) or {"spec": {}}
-        said = item["spec"].get("suspend")
-        told = condition(item.get("status") or {}, "Suspended") == "True"
-        return bool(said) or (said is None and told)
+        suspend = item["spec"].get("suspend")
+        reported = condition(item.get("status") or {}, "Suspended") == "True"
+        return bool(suspend) or (suspend is None and reported)
 
     def _check_purity(self, observed: Observed) -> None:
         before = copy.deepcopy(observed)
@@ -167,7 +167,7 @@ class WatchedWorld(FakeBackend):
         self.promise(observed == before, "deciding changed what was observed")
         self.promise(decide(before, self.now) == first, "deciding depends on more than its input")
 
-    # What a pass does, checked before it is done
+    # The steps of a pass, checked before they are carried out
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
         """Create an object; it must belong to the object of the pass."""
@@ -184,7 +184,7 @@ class WatchedWorld(FakeBackend):
         await self._counted(super().create(owner, self._with_uid(manifest)))
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object; it must be ours, and its end must stand written."""
+        """Delete an object; it must be ours, and its end must be written."""
         self._must_live()
         item = self.store.found(ref)
         if item is not None:
@@ -193,7 +193,7 @@ class WatchedWorld(FakeBackend):
         await self._counted(super().delete(ref))
 
     async def stop(self, ref: ObjectRef) -> None:
-        """Stop a runner; it must be ours, and its end must stand written."""
+        """Stop a runner; it must be ours, and its end must be written."""
         self._must_live()
         item = self.store.found(ref)
         if item is not None:
@@ -210,7 +210,7 @@ class WatchedWorld(FakeBackend):
         await self._counted(super().patch(patch))
 
     def _may_be_patched(self, item: Manifest, patch: Patch) -> None:
-        """A list is replaced as a whole: whatever stood in it that is not ours must stay."""
+        """A patch replaces a list completely: foreign entries must stay in it."""
         meta = metadata(patch.body)
         for key in ("finalizers", "ownerReferences"):
             if key in meta:
@@ -231,7 +231,7 @@ class WatchedWorld(FakeBackend):
             self.promise(False, f"{patch.ref} is patched with more than an owner: {patch.body}")
 
     def _may_be_scaled(self, autoscaler: Manifest, group: Manifest, patch: Patch) -> None:
-        """An autoscaler writes nothing but a count within its bounds, to a group of its cluster."""
+        """An autoscaler only writes a count within its bounds, to a group of its cluster."""
         spec = autoscaler["spec"]
         count = patch.body.get("spec", {}).get("worker", {}).get("replicas", -1)
         alone = patch.body == {"spec": {"worker": {"replicas": count}}}
@@ -253,30 +253,30 @@ class WatchedWorld(FakeBackend):
         await self._counted(super().collect_report(job, scheduler))
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:
-        """Write a status, which must say something new."""
+        """Write a status, which must differ from the last one."""
         self._must_live()
         item = self.store.found(ref)
         if item is not None:
             ours = self._subject == metadata(item)["uid"]
-            self.promise(ours, f"{ref} is told about and is not the pass' object")
+            self.promise(ours, f"{ref} is not the pass' object, and its status is written")
             old = item.get("status") or {}
-            news = {**old, "updatedAt": None} != {**status, "updatedAt": None}
-            self.promise(news, f"the status of {ref} says nothing new")
+            changed = {**old, "updatedAt": None} != {**status, "updatedAt": None}
+            self.promise(changed, f"the status of {ref} is written unchanged")
             fields = [key for key in {**old, **status} if old.get(key) != status.get(key)]
             self.last_change = {key: (old.get(key), status.get(key)) for key in fields}
         await self._counted(super().write_status(ref, status))
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
-        """Tell events."""
+        """Emit Events."""
         self._must_live()
         await super().emit(ref, events)
 
     def submit(self, manifest: Manifest) -> Key:
-        """Put an object into the world."""
+        """Create an object in the world."""
         return super().submit(self._with_uid(manifest))
 
     def _with_uid(self, manifest: Manifest) -> Manifest:
-        """Return an object with a uid that is the same in every run, as its names depend on it."""
+        """Return an object with a uid that is the same in every run, since names depend on it."""
         uid = f"uid-{next(self._uids)}"
         return {**manifest, "metadata": {**metadata(manifest), "uid": uid}}
 
@@ -309,11 +309,11 @@ class WatchedWorld(FakeBackend):
         ours = self._subject and self._subject in self.chain(item)
         self.promise(ours, f"{object_ref(item)} is {done} and does not belong to the pass' object")
         kinds = {_owner_kind(item), item["kind"]}
-        deployed = kinds & {"Deployment", "ReplicaSet"} or self.is_left_alone(item)
+        deployed = kinds & {"Deployment", "ReplicaSet"} or self.is_unmanaged(item)
         self.promise(not deployed, f"{object_ref(item)} of dask-kubernetes is {done}")
 
-    def is_left_alone(self, item: Manifest) -> bool:
-        """Say whether dask-kubernetes made an object below one of its clusters."""
+    def is_unmanaged(self, item: Manifest) -> bool:
+        """Return whether dask-kubernetes created an object below one of its clusters."""
         return item["kind"] in ("Service", "DaskWorkerGroup") and any(
             owner.get("blockOwnerDeletion") for owner in metadata(item).get("ownerReferences") or ()
         )
@@ -331,12 +331,12 @@ class WatchedWorld(FakeBackend):
                 self._cluster_may_go(ref, item, owner)
             case names.Kind.GROUP:
                 annotations = metadata(owner or {}).get("annotations") or {}
-                asked = annotations.get(names.ANNOTATION_DELETE_WORKERS) == "true"
-                self.promise(asked, f"{ref} is deleted and nobody asked for that")
+                requested = annotations.get(names.ANNOTATION_DELETE_WORKERS) == "true"
+                self.promise(requested, f"{ref} is deleted without a request")
             case names.Kind.AUTOSCALER:
                 annotations = metadata(owner or {}).get("annotations") or {}
-                asked = annotations.get(names.ANNOTATION_DELETE_WORKERS) == "true"
-                self.promise(asked, f"{ref} is deleted and nobody asked for that")
+                requested = annotations.get(names.ANNOTATION_DELETE_WORKERS) == "true"
+                self.promise(requested, f"{ref} is deleted without a request")
             case "Pod" if owner is not None and owner["kind"] == names.Kind.JOB:
                 self._runner_may_go(ref, item)
             case "Pod" if owner is not None and owner["kind"] == names.Kind.CLUSTER:
@@ -344,7 +344,7 @@ class WatchedWorld(FakeBackend):
             case "Pod":
                 return
             case _:
-                self.promise(False, f"{ref} is deleted, which nothing calls for")
+                self.promise(False, f"{ref} is deleted without a reason")
 
     def _runner_may_go(self, ref: ObjectRef, pod: Manifest) -> None:
         self.promise(self._attempt_is_over(pod), f"{ref} is deleted before the verdict")
@@ -361,7 +361,7 @@ class WatchedWorld(FakeBackend):
         self.promise(pod_facts(pod).ended, f"{ref} is deleted while it lives")
         annotations = metadata(cluster).get("annotations") or {}
         of_attempt = annotations.get(names.ANNOTATION_ON_SCHEDULER_LOSS) == "Fail"
-        self.promise(not of_attempt, f"{ref} is replaced, and its loss is the job's to judge")
+        self.promise(not of_attempt, f"{ref} is replaced, but the job decides on its loss")
 
     def _cluster_may_go(self, ref: ObjectRef, cluster: Manifest, job: Manifest | None) -> None:
         if job is None or job["kind"] != names.Kind.JOB:
@@ -378,12 +378,12 @@ class WatchedWorld(FakeBackend):
             self.promise(wanted == "DeleteCluster", f"{ref} is deleted against {side}: {wanted}")
         elif policy.get("failurePolicy", {}).get("restart") == "Runner":
             held = condition(status, "Suspended") == "True"
-            self.promise(held, f"{ref} is deleted while the job goes on with it")
+            self.promise(held, f"{ref} is deleted while the job continues with it")
         else:
             over = status.get("attempt", 0) > attempt_of(cluster)
             self.promise(over, f"{ref} is deleted before the end of its attempt is written")
 
-    # What is seen of every change, whoever made it
+    # Checks of every change, from any source
 
     def _witness(self, old: Manifest | None, new: Manifest | None) -> None:
         item = new or old or {}
@@ -426,14 +426,14 @@ class WatchedWorld(FakeBackend):
         uid, attempt = str(metadata(job)["uid"]), new.get("attempt", 0)
         if new.get("jobStatus") == "Successful":
             true = (uid, attempt) in self.succeeded
-            self.promise(true, f"Successful, and the runner of attempt {attempt} never was")
+            self.promise(true, f"Successful, but the runner of attempt {attempt} never was")
         if self._owed is not None and self._owed[0] == uid:
             given_up = new.get("jobStatus") == "Failed" or attempt > self._owed[1]
             self.promise(
                 not given_up, f"attempt {self._owed[1]} exited with code 0 and is not Successful"
             )
         if new.get("reason") == Reason.CANCELLED and new.get("jobStatus") == "Failed":
-            self.promise(self._cancel_seen, "Cancelled, and nobody cancelled")
+            self.promise(self._cancel_seen, "Cancelled without a request")
         for ended in (new.get("attempts") or [])[len(old.get("attempts") or []) :]:
             if ended["reason"] in (Reason.EXIT_CODE, Reason.OOM_KILLED):
                 true = (uid, ended["number"]) in self.failed
@@ -442,26 +442,26 @@ class WatchedWorld(FakeBackend):
     # Foreign objects
 
     def add_foreign(self, manifest: Manifest) -> Manifest:
-        """Put an object into the world that daskjob has no business with."""
+        """Create an object that daskjob must not touch."""
         self._subject = ""
         item = self.store.create(self._with_uid(manifest))
         self.foreign[metadata(item)["uid"]] = copy.deepcopy(item)
         return item
 
     def check_foreign(self) -> None:
-        """Every foreign object is as it was."""
+        """Check that every foreign object is unchanged."""
         for uid, before in self.foreign.items():
             now = self._by_uid(uid)
             self.promise(now == before, f"{object_ref(before)} is foreign and was changed or lost")
 
-    # What pods do that the fake does not know
+    # Actions of pods that the fake lacks
 
     def ends_by_itself(
         self, pod: Manifest, code: int, *, reason: str = "", message: str = ""
     ) -> None:
-        """Let a pod's main container end of its own accord; a sidecar runs on.
+        """Let a pod's main container end by itself; a sidecar keeps running.
 
-        What is true about the job from now on is noted here.
+        The expected outcome of the job is recorded here.
         """
         facts = pod_facts(pod)
         here = (controller_uid(pod), attempt_of(pod))
@@ -478,7 +478,7 @@ class WatchedWorld(FakeBackend):
         self._end_containers(pod, {main: ended}, phase="Running")
 
     def is_killed(self, pod: Manifest, code: int, pod_reason: str) -> None:
-        """Let a pod be ended from outside; a container that ended before keeps its end."""
+        """End a pod from outside; a container that ended before keeps its end."""
         running = {
             str(container["name"]): _terminated(code, self.now)
             for container in pod["spec"]["containers"]
@@ -487,7 +487,7 @@ class WatchedWorld(FakeBackend):
         self._end_containers(pod, running, phase="Failed", reason=pod_reason)
 
     def is_preempted(self, pod: Manifest) -> None:
-        """Let a pod be told to go for a more important one: it has its grace period."""
+        """Preempt a pod for one of higher priority: it has its grace period."""
         now = format_time(self.now)
         target = {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": now}
         target["reason"] = "PreemptionByScheduler"
@@ -506,7 +506,7 @@ class WatchedWorld(FakeBackend):
         self._set(pod, containerStatuses=statuses, **status)
 
     def kubelet_acts(self, code: int) -> None:
-        """Let kubelets remove deleted pods, and stop those whose deadline is over."""
+        """Let kubelets remove deleted pods, and stop those past their deadline."""
         for pod in self.pods():
             facts = pod_facts(pod)
             if facts.ref.uid in self.foreign:
@@ -519,20 +519,20 @@ class WatchedWorld(FakeBackend):
                     self.is_killed(pod, code, "DeadlineExceeded")
 
     def ours(self, *phases: str) -> list[Manifest]:
-        """Return the pods that are not foreign, in one of some phases or any."""
+        """Return the pods that are not foreign, in one of these phases or any."""
         pods = [pod for pod in self.pods() if metadata(pod)["uid"] not in self.foreign]
         return [pod for pod in pods if not phases or pod_facts(pod).phase in phases]
 
 
 def status_faults(old: Manifest, new: Manifest, generation: int) -> Iterator[str]:
-    """Yield what is wrong with one write of a DaskJob's status, in words."""
-    word, was = new.get("jobStatus"), old.get("jobStatus")
-    if word not in WORDS:
-        yield f"jobStatus {word!r} is none of the five words"
+    """Yield the errors of one write of a DaskJob's status."""
+    state, was = new.get("jobStatus"), old.get("jobStatus")
+    if state not in STATES:
+        yield f"jobStatus {state!r} is none of the five states"
     if was in TERMINAL:
-        yield f"the status was written after the terminal word {was}, which is now {word}"
-    if (word in TERMINAL) is not ("endTime" in new):
-        yield f"jobStatus {word} with endTime {new.get('endTime')}"
+        yield f"the status was written after the terminal state {was}, which is now {state}"
+    if (state in TERMINAL) is not ("endTime" in new):
+        yield f"jobStatus {state} with endTime {new.get('endTime')}"
     if not old.get("observedGeneration", 0) <= new.get("observedGeneration", 0) <= generation:
         yield f"observedGeneration goes from {old.get('observedGeneration')} to {new}"
     size = len(json.dumps(new).encode())
@@ -544,7 +544,7 @@ def status_faults(old: Manifest, new: Manifest, generation: int) -> Iterator[str
 
 
 def _time_faults(value: object, path: str) -> Iterator[str]:
-    """Yield times that are no whole seconds with Z, and values that are null or empty."""
+    """Yield times that are not whole seconds with Z, and values that are null or empty."""
     if isinstance(value, dict):
         for key, below in value.items():
             if key in ("result", "report"):
@@ -578,12 +578,12 @@ def _count_faults(old: Manifest, new: Manifest) -> Iterator[str]:
     start, end = parse_time(new.get("startTime")), parse_time(new.get("endTime"))
     if start and end and end < start:
         yield f"endTime {end} is before startTime {start}"
-    if word_is_past(new) and not new.get("attemptStartTime"):
+    if has_started(new) and not new.get("attemptStartTime"):
         yield f"jobStatus {new.get('jobStatus')} between attempts"
 
 
-def word_is_past(status: Manifest) -> bool:
-    """Say whether the word tells of an attempt that has started."""
+def has_started(status: Manifest) -> bool:
+    """Return whether ``jobStatus`` implies that an attempt has started."""
     return status.get("jobStatus") in ("ClusterCreated", "Running")
 
 
@@ -594,7 +594,7 @@ def _policy_faults(old: Manifest, new: Manifest) -> Iterator[str]:
     if before and after:
         fixed = [{k: v for k, v in p.items() if k not in MUTABLE_POLICY} for p in (before, after)]
         if fixed[0] != fixed[1]:
-            yield f"the frozen policy thawed: {fixed[0]} became {fixed[1]}"
+            yield f"the frozen policy changed: {fixed[0]} became {fixed[1]}"
         lost = [key for key in MUTABLE_POLICY if key in before and key not in after]
         if lost:
             yield f"the frozen policy lost {lost}"
@@ -618,7 +618,7 @@ def condition(status: Manifest, kind: str) -> str:
 
 
 def attempt_of(item: Manifest) -> int:
-    """Return the attempt of a runner or cluster; what dask-kubernetes made is of its only one."""
+    """Return the attempt of a runner or cluster; objects of dask-kubernetes belong to attempt 0."""
     return int((metadata(item).get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, 0))
 
 
@@ -632,7 +632,7 @@ def _owner_kind(item: Manifest) -> str:
 
 
 def _scheduler_of(pod: Manifest) -> str:
-    """Return the name of the cluster whose scheduler a pod is, by its owner; empty: of none."""
+    """Return the name of the cluster whose scheduler a pod is, by its owner; empty if none."""
     owner = str(_controller(pod).get("name", ""))
     if _owner_kind(pod) == names.Kind.CLUSTER:
         return owner

@@ -1,7 +1,7 @@
-"""A life: things happen at their times, and each change wakes the passes, as watches wake them.
+"""A life: events happen at planned times, and each change wakes the passes, as watches do.
 
-A ``Story`` is told step by step; a life is lived through. Passes are made when something changed,
-and when an earlier pass asked to be woken: never otherwise, and never less often.
+A ``Story`` goes step by step; a life runs through. Passes run after a change and when an earlier
+pass asked to be woken: never otherwise, and never less often.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from daskjob.core.pods import pod_facts
 from daskjob.core.reconcile import reconcile
 from tests.core.stories import JOB, Story
 
-#: What counts as a request to an API server; the scheduler's agent is asked past it.
+#: Writes that count as requests to an API server; the scheduler's agent is not reached through it.
 REQUESTS = ("create", "delete", "stop", "patch", "status")
 
 
 class Life(Story):
-    """A world with an operator, and what is to happen in it."""
+    """A world with an operator, and planned events."""
 
     def __init__(self, manifest: Manifest, world: FakeBackend | None = None) -> None:
         super().__init__(manifest, world)
@@ -36,19 +36,19 @@ class Life(Story):
     def _note_change(self) -> None:
         self._changed = True
 
-    # What is to happen
+    # Plans
 
     def at(self, seconds: float, happens: Callable[[], None]) -> None:
-        """Plan that something happens so many seconds after the world's beginning."""
+        """Plan an event at this time after the world's start."""
         self._plan.append((START + timedelta(seconds=seconds), next(self._order), happens))
         self._plan.sort(key=lambda step: step[:2])
 
     def pod_starts(
         self, component: str, seconds: float, *, index: int = 0, probe: float = 0
     ) -> None:
-        """Plan a pod's start in the steps in which a kubelet tells of it.
+        """Plan a pod's start in the steps in which a kubelet reports it.
 
-        It runs at the given time, and is ready so many seconds later.
+        It runs at the given time, and is ready the given seconds later.
         """
 
         def pod() -> Manifest:
@@ -70,7 +70,7 @@ class Life(Story):
     # Living
 
     def until(self, seconds: float) -> None:
-        """Live until so many seconds after the world's beginning."""
+        """Run until this time after the world's start."""
         asyncio.run(self._until(START + timedelta(seconds=seconds)))
 
     async def _until(self, end: datetime) -> None:
@@ -99,17 +99,17 @@ class Life(Story):
         if wake_at is not None:
             self._due[key] = wake_at
 
-    # What came of it
+    # Results
 
     def requests(self) -> list[str]:
-        """Every request so far that an API server would have been asked."""
+        """Return the requests that an API server would have received so far."""
         return [write for write in self.writes if write.startswith(REQUESTS)]
 
     def status_writes(self, kind: str = JOB) -> int:
-        """How often the status of a kind was written."""
+        """Return the number of status writes of a kind."""
         return sum(1 for write in self.writes if write.startswith(f"status {kind}/"))
 
     def ready_workers(self) -> int:
-        """How many workers are ready."""
+        """Return the number of ready workers."""
         pods = self.world.pods(names.Component.WORKER)
         return sum(1 for pod in pods if pod_facts(pod).ready)

@@ -127,8 +127,8 @@ class Story:
         found = next((c for c in self.status.conditions if c.type == kind), None)
         return (found.status, found.reason) if found else None
 
-    def until_something_goes(self) -> None:
-        """Make passes until the next one would stop, delete or patch something."""
+    def until_a_destructive_step(self) -> None:
+        """Run passes until the next one would stop, delete or patch an object."""
         for _ in range(5):
             decision = self.decision()
             if decision.stop or decision.delete or decision.patch:

@@ -1,4 +1,4 @@
-"""A DaskAutoscaler in its cluster: what it writes, when, and what it says (design §2.1, §4a)."""
+"""A DaskAutoscaler in its cluster: its writes, their timing, and its status (design §2.1, §4a)."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ PATCH = "patch DaskWorkerGroup/simple-default"
 
 
 def replicas(story: Story, name: str = "simple-default", kind: str = GROUP) -> int:
-    """The count that a group, or a cluster, asks for."""
+    """Return the replicas in the spec of a group or a cluster."""
     item = story.named(kind, name)
     assert item is not None
     return int(item["spec"]["worker"]["replicas"])
 
 
 def status(story: Story, name: str = "simple") -> Manifest:
-    """The status of an autoscaler."""
+    """Return the status of an autoscaler."""
     return story.status_of(AUTOSCALER, name)
 
 
 def why(story: Story, name: str = "simple") -> tuple[str, str, str]:
-    """Whether it scales, and if not, why."""
+    """Return status, reason and message of its condition."""
     [found] = status(story, name)["conditions"]
     assert found["type"] == "ScalingActive"
     return found["status"], found["reason"], found["message"]
 
 
 def scaled(workers: int = 2, *, wants: int | None = None, **spec: Any) -> Story:
-    """A cluster of so many workers that runs, with an autoscaler; the scheduler has answered."""
+    """Return a running cluster with an autoscaler, after an answer of the scheduler."""
     story = Story(cluster(worker={**cluster_spec(workers)["worker"]}))
     story.bring_up()
     story.world.submit(autoscaler(**spec))
@@ -65,12 +65,12 @@ def register(story: Story) -> None:
     """Let all pods start, and all workers register with the scheduler."""
     story.world.start_all()
     story.settle()
-    story.world.say()
+    story.world.schedulers_answer()
     story.settle()
 
 
 def wants(story: Story, workers: int, seconds: float = 5, group: str = "simple_default") -> None:
-    """Let the scheduler want so many workers, and time pass."""
+    """Let the scheduler want this number of workers, and time pass."""
     story.world.want(**{group: workers})
     story.after(seconds)
     register(story)
@@ -89,7 +89,7 @@ def after(story: Story, seconds: int) -> None:
         story.after(1)
 
 
-# What it writes
+# Writes
 
 
 def test_the_documented_autoscaler_follows_the_scheduler_within_its_bounds() -> None:
@@ -106,7 +106,7 @@ def test_the_documented_autoscaler_follows_the_scheduler_within_its_bounds() -> 
     assert len(story.workers()) == 1
 
 
-def test_it_writes_the_group_once_and_its_cluster_follows_and_notes_it() -> None:
+def test_it_patches_the_group_once_and_its_cluster_follows_and_records_it() -> None:
     story = scaled()
     before = len(story.writes)
     wants(story, 5)
@@ -118,9 +118,7 @@ def test_it_writes_the_group_once_and_its_cluster_follows_and_notes_it() -> None
     assert noted == "5"
 
 
-def test_an_autoscaler_that_a_user_made_gets_an_owner_that_is_no_controller_and_nothing_else() -> (
-    None
-):
+def test_a_user_made_autoscaler_gets_only_an_owner_that_is_no_controller() -> None:
     story = Story(cluster())
     story.bring_up()
     story.world.submit(autoscaler())
@@ -136,7 +134,7 @@ def test_an_autoscaler_that_a_user_made_gets_an_owner_that_is_no_controller_and_
     assert story.writes.count("patch DaskAutoscaler/simple") == 1
 
 
-def test_what_dask_kubernetes_left_on_it_goes_in_the_same_patch() -> None:
+def test_leftovers_of_dask_kubernetes_are_removed_in_the_same_patch() -> None:
     story = Story(cluster())
     story.bring_up()
     manifest = autoscaler()
@@ -149,7 +147,7 @@ def test_what_dask_kubernetes_left_on_it_goes_in_the_same_patch() -> None:
     assert story.writes.count("patch DaskAutoscaler/simple") == 1
 
 
-def test_it_goes_with_its_cluster_though_no_operator_runs() -> None:
+def test_it_is_deleted_with_its_cluster_even_without_an_operator() -> None:
     story = scaled()
     item = story.named(CLUSTER)
     assert item is not None
@@ -157,7 +155,7 @@ def test_it_goes_with_its_cluster_though_no_operator_runs() -> None:
     assert story.named(AUTOSCALER) is None
 
 
-def test_a_group_at_0_comes_back_when_a_task_comes() -> None:
+def test_a_group_at_0_grows_again_with_a_task() -> None:
     story = scaled(1, minimum=0)
     wants(story, 0, 60)
     after(story, 5)
@@ -167,13 +165,13 @@ def test_a_group_at_0_comes_back_when_a_task_comes() -> None:
     assert len(story.workers()) == 1
 
 
-def test_pods_that_do_not_run_yet_are_counted_and_go_first() -> None:
+def test_pending_pods_are_counted_and_removed_first() -> None:
     story = scaled(2)
     running_now = {metadata(p)["name"] for p in story.workers()}
     story.world.want(simple_default=6)
     story.after(5)
     assert len(story.workers()) == 6
-    # They are what was asked for: nothing more comes while they wait for a node.
+    # They are the requested workers: no more are created while they wait for a node.
     story.after(30)
     assert len(story.workers()) == 6
     story.world.want(simple_default=2)
@@ -205,7 +203,7 @@ def test_a_change_by_hand_of_the_cluster_holds_until_the_next_decision_too() -> 
     assert (replicas(story), replicas(story, "simple", CLUSTER)) == (2, 2)
 
 
-def test_one_that_is_deleted_leaves_the_group_as_it_is() -> None:
+def test_deleting_it_leaves_the_group_unchanged() -> None:
     story = scaled()
     wants(story, 6)
     item = story.named(AUTOSCALER)
@@ -230,8 +228,8 @@ def test_pods_of_several_workers_are_counted_as_such() -> None:
     story = Story(cluster())
     item = story.named(CLUSTER)
     assert item is not None
-    words = pod(container("worker", "dask-worker", "--nworkers", "4"))
-    story.world.store.patch(object_ref(item), {"spec": {"worker": {"spec": words}}})
+    template = pod(container("worker", "dask-worker", "--nworkers", "4"))
+    story.world.store.patch(object_ref(item), {"spec": {"worker": {"spec": template}}})
     story.bring_up()
     story.world.submit(autoscaler())
     story.world.want(simple_default=9)
@@ -242,7 +240,7 @@ def test_pods_of_several_workers_are_counted_as_such() -> None:
 # Groups
 
 
-def test_any_group_is_scaled_by_name_and_no_other_with_it() -> None:
+def test_any_group_is_scaled_by_name_and_no_other() -> None:
     story = scaled(2)
     story.world.submit(group("simple-more"))
     story.world.submit(autoscaler("more", workerGroup="simple-more"))
@@ -253,7 +251,7 @@ def test_any_group_is_scaled_by_name_and_no_other_with_it() -> None:
     assert status(story, "more")["desired"] == 9
 
 
-def test_a_clusters_groups_have_autoscalers_of_their_own_where_its_spec_says_so() -> None:
+def test_a_clusters_groups_have_separate_autoscalers_where_its_spec_has_them() -> None:
     bounds = {"minimum": 1, "maximum": 4}
     worker = {**cluster_spec()["worker"], "autoscaling": {**bounds, "scaleDownDelaySeconds": 30}}
     story = Story(cluster(worker=worker, workerGroups=[{**HIGHMEM, "autoscaling": bounds}]))
@@ -275,7 +273,7 @@ def test_a_clusters_groups_have_autoscalers_of_their_own_where_its_spec_says_so(
     assert (replicas(story), replicas(story, "simple-highmem")) == (3, 4)
 
 
-def test_the_whole_autoscaler_of_a_group() -> None:
+def test_the_complete_autoscaler_of_a_group() -> None:
     bounds = {"minimum": 1, "maximum": 4}
     manifest = cluster(worker={**cluster_spec()["worker"], "autoscaling": bounds})
     manifest["metadata"] |= {"uid": "uid", "labels": {"team": "a"}, "annotations": {"b": "c"}}
@@ -310,7 +308,7 @@ def test_the_whole_autoscaler_of_a_group() -> None:
     }
 
 
-def test_bounds_that_change_in_the_cluster_change_in_its_autoscaler_and_nothing_else_does() -> None:
+def test_bounds_changed_in_the_cluster_change_only_those_of_its_autoscaler() -> None:
     worker = {**cluster_spec()["worker"], "autoscaling": {"maximum": 4}}
     story = Story(cluster(worker=worker))
     story.bring_up()
@@ -325,7 +323,7 @@ def test_bounds_that_change_in_the_cluster_change_in_its_autoscaler_and_nothing_
     assert (spec["minimum"], spec["maximum"], spec["maximumStep"]) == (2, 6, 2)
 
 
-def test_an_autoscaler_whose_field_is_taken_away_goes_and_the_group_keeps_its_size() -> None:
+def test_removing_the_field_deletes_the_autoscaler_and_the_group_keeps_its_size() -> None:
     worker = {**cluster_spec()["worker"], "autoscaling": {"minimum": 1, "maximum": 4}}
     story = Story(cluster(worker=worker))
     story.bring_up()
@@ -336,7 +334,7 @@ def test_an_autoscaler_whose_field_is_taken_away_goes_and_the_group_keeps_its_si
     assert replicas(story) == 4
 
 
-def test_a_name_that_an_autoscaler_of_a_user_has_is_not_taken_over() -> None:
+def test_a_users_autoscaler_of_the_name_is_not_taken_over() -> None:
     story = Story(cluster())
     story.bring_up()
     story.world.submit(autoscaler("simple-default"))
@@ -347,17 +345,17 @@ def test_a_name_that_an_autoscaler_of_a_user_has_is_not_taken_over() -> None:
     story.after(1000)
 
 
-# What is in the way
+# Obstacles
 
 
-def test_a_scheduler_that_cannot_be_asked_changes_nothing_and_is_told_of() -> None:
+def test_an_unreachable_scheduler_changes_nothing_and_is_reported() -> None:
     story = scaled(4)
     after(story, 100)
     story.world.fall_silent()
     story.settle()
     state, reason, message = why(story)
     assert (state, reason) == ("False", "SchedulerUnreachable")
-    assert "DaskCluster simple does not answer; simple-default stays as it is" in message
+    assert "DaskCluster simple does not respond; simple-default is not scaled" in message
     set_replicas(story, 6)
     after(story, 100)
     assert replicas(story) == 6
@@ -366,7 +364,7 @@ def test_a_scheduler_that_cannot_be_asked_changes_nothing_and_is_told_of() -> No
     assert why(story)[:2] == ("True", "Following")
 
 
-def test_after_a_silence_the_window_begins_anew() -> None:
+def test_the_window_restarts_after_a_silence() -> None:
     story = scaled(4)
     wants(story, 1, 50)
     story.world.fall_silent()
@@ -378,7 +376,7 @@ def test_after_a_silence_the_window_begins_anew() -> None:
     assert replicas(story) == 1
 
 
-def test_after_a_restart_the_window_begins_anew_and_is_never_shorter() -> None:
+def test_the_window_restarts_with_the_operator_and_is_never_shorter() -> None:
     story = scaled(4)
     wants(story, 1, 50)
     story.world.forget()
@@ -396,13 +394,13 @@ def test_a_restart_writes_nothing() -> None:
     before = len(story.writes)
     story.world.forget()
     story.settle()
-    story.world.say()
+    story.world.schedulers_answer()
     story.world.want(simple_default=6)
     story.after(3)
     assert story.writes[before:] == []
 
 
-def test_a_scheduler_that_says_nothing_of_the_group_is_told_of() -> None:
+def test_a_scheduler_that_does_not_know_the_group_is_reported() -> None:
     story = scaled(2)
     story.world.submit(group("simple-more"))
     story.world.submit(autoscaler("more", workerGroup="simple-more"))
@@ -411,15 +409,19 @@ def test_a_scheduler_that_says_nothing_of_the_group_is_told_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "reason", "words"),
+    ("spec", "reason", "text"),
     [
-        ({"cluster": "nobody"}, "ClusterMissing", "DaskCluster nobody does not exist"),
+        ({"cluster": "missing"}, "ClusterMissing", "DaskCluster missing does not exist"),
         ({"minimum": 5, "maximum": 2}, "InvalidSpec", "spec.maximum"),
-        ({"workerGroup": "other-default"}, "GroupOfAnotherCluster", "joins DaskCluster other, not"),
+        (
+            {"workerGroup": "other-default"},
+            "GroupOfAnotherCluster",
+            "belongs to DaskCluster other, not",
+        ),
     ],
     ids=["no cluster", "bounds", "another's group"],
 )
-def test_one_that_cannot_work_says_why(spec: Manifest, reason: str, words: str) -> None:
+def test_one_that_cannot_work_reports_why(spec: Manifest, reason: str, text: str) -> None:
     story = Story(cluster())
     story.world.submit(cluster("other"))
     story.bring_up()
@@ -427,7 +429,7 @@ def test_one_that_cannot_work_says_why(spec: Manifest, reason: str, words: str) 
     story.settle()
     state, found, message = why(story)
     assert (state, found) == ("False", reason)
-    assert words in message
+    assert text in message
     assert not [w for w in story.writes if w.startswith("patch DaskWorkerGroup")]
 
 
@@ -444,7 +446,7 @@ def test_one_whose_group_does_not_exist_waits_for_it() -> None:
     assert replicas(story, "simple-more") == 3
 
 
-def test_one_that_was_there_before_its_cluster_works_when_it_comes() -> None:
+def test_one_created_before_its_cluster_works_once_the_cluster_exists() -> None:
     world = FakeBackend()
     world.submit(autoscaler())
     story = Story(cluster(), world)
@@ -455,7 +457,7 @@ def test_one_that_was_there_before_its_cluster_works_when_it_comes() -> None:
     assert why(story)[:2] == ("True", "Following")
 
 
-def test_of_two_autoscalers_of_one_group_the_older_acts_and_the_other_says_so() -> None:
+def test_the_older_of_two_autoscalers_of_a_group_acts_and_the_other_reports_it() -> None:
     story = scaled(2)
     story.after(1)
     story.world.submit(autoscaler("another", minimum=7))
@@ -482,7 +484,7 @@ def test_a_cluster_of_dask_kubernetes_is_not_scaled() -> None:
     assert why(story)[1] == "MadeByDaskKubernetes"
 
 
-def test_while_its_cluster_starts_nothing_is_told_but_after_30_s_it_is() -> None:
+def test_a_starting_cluster_is_reported_only_after_30_s() -> None:
     story = Story(cluster())
     story.world.submit(autoscaler())
     story.settle()
@@ -492,10 +494,10 @@ def test_while_its_cluster_starts_nothing_is_told_but_after_30_s_it_is() -> None
     assert why(story)[:2] == ("False", "SchedulerMissing")
 
 
-# What it says
+# Status
 
 
-def test_the_status_says_how_many_why_and_when() -> None:
+def test_the_status_has_count_reason_and_time() -> None:
     story = scaled(2)
     assert status(story)["message"] == "no change is due: stays at 2."
     story.world.advance(100)
@@ -509,7 +511,7 @@ def test_the_status_says_how_many_why_and_when() -> None:
     assert why(story) == ("True", "Following", "simple-default follows the scheduler.")
 
 
-# What it costs
+# Requests
 
 
 def test_a_decision_costs_3_patches_a_status_and_the_workers() -> None:
@@ -521,7 +523,7 @@ def test_a_decision_costs_3_patches_a_status_and_the_workers() -> None:
     writes = story.writes[before:]
     of_workers = [w for w in writes if w.startswith("create Pod/")]
     assert len(of_workers) == 6
-    # The cluster's own count, and the note of what both agree on, follow (design §4a).
+    # The cluster's own count and the record of the agreed count follow (design §4a).
     assert sorted(w for w in writes if w not in of_workers) == [
         "patch DaskCluster/simple",
         PATCH,
@@ -530,17 +532,17 @@ def test_a_decision_costs_3_patches_a_status_and_the_workers() -> None:
     ]
 
 
-def test_a_steady_group_costs_nothing_though_the_scheduler_is_asked_every_5_s() -> None:
+def test_a_steady_group_needs_no_requests_though_the_scheduler_is_asked_every_5_s() -> None:
     life = autoscaled_life()
     before = len(life.requests())
     for second in range(200, 800, 5):
-        life.at(second, life.world.say)
+        life.at(second, life.world.schedulers_answer)
         life.at(second + 1, lambda: life.world.want(simple_default=3))
     life.until(800)
     assert life.requests()[before:] == []
 
 
-def test_a_wish_that_goes_up_and_down_within_the_window_costs_nothing_after_the_first_up() -> None:
+def test_demand_that_oscillates_within_the_window_needs_no_requests_after_the_first_rise() -> None:
     life = autoscaled_life()
     before = len(life.requests())
     for second in range(200, 1400, 5):
@@ -550,8 +552,8 @@ def test_a_wish_that_goes_up_and_down_within_the_window_costs_nothing_after_the_
     assert life.requests()[before:] == []
 
 
-def test_the_window_is_over_by_time_alone() -> None:
-    """No answer of the scheduler changes any more when the moment comes."""
+def test_the_window_ends_by_time_alone() -> None:
+    """The scheduler's answers no longer change at that time."""
     life = autoscaled_life()
     life.at(200, lambda: life.world.want(simple_default=1))
     life.until(259)
@@ -561,12 +563,12 @@ def test_the_window_is_over_by_time_alone() -> None:
 
 
 def autoscaled_life() -> Life:
-    """A cluster with 3 workers that run and are wanted, at 200 s; everything of it told."""
+    """Return a cluster with 3 running and wanted workers, at 200 s, with all statuses written."""
     life = Life(cluster())
     life.world.submit(autoscaler())
     for second in range(1, 60):
         life.at(second, life.world.start_all)
-        life.at(second + 0.5, life.world.say)
+        life.at(second + 0.5, life.world.schedulers_answer)
     life.at(10, lambda: life.world.want(simple_default=3))
     life.until(200)
     assert replicas(life) == 3
@@ -578,23 +580,23 @@ def autoscaled_life() -> Life:
 
 
 def autoscaled_job(**spec: Any) -> Manifest:
-    """A job whose workers follow the scheduler."""
+    """Return a job whose workers follow the scheduler."""
     of = cluster_spec(2)
     of["worker"]["autoscaling"] = {"minimum": 1, "maximum": 8}
     return job(cluster={"spec": of}, **spec)
 
 
-def test_a_job_does_not_undo_what_the_autoscaler_of_its_workers_did() -> None:
+def test_a_job_does_not_undo_its_autoscalers_scaling() -> None:
     story = Story(autoscaled_job())
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     story.world.want(sums_default=6)
     story.after(5)
     register(story)
     assert replicas(story, "sums-default") == 6
     cluster_now = story.named(CLUSTER, "sums")
     assert cluster_now is not None
-    # Somebody raises the job's own count, which is the autoscaler's to find.
+    # A user raises the job's own count, though the autoscaler decides it.
     story.edit(cluster={"spec": {"worker": {"replicas": 3}}})
     after(story, 30)
     assert replicas(story, "sums-default") == 6
@@ -605,17 +607,17 @@ def test_a_job_does_not_undo_what_the_autoscaler_of_its_workers_did() -> None:
     assert story.word == "Successful"
 
 
-def test_an_idle_cluster_goes_though_it_is_autoscaled() -> None:
+def test_an_idle_cluster_is_deleted_though_it_is_autoscaled() -> None:
     manifest = cluster(idleTimeout=300)
     manifest["spec"]["worker"]["autoscaling"] = {"minimum": 0, "maximum": 4}
     story = Story(manifest)
     story.bring_up()
-    story.world.say(processing=5)
+    story.world.schedulers_answer(processing=5)
     story.world.want(simple_default=4)
     story.after(5)
     register(story)
     assert replicas(story) == 4
-    story.world.say(total=5, done=5, processing=0)
+    story.world.schedulers_answer(total=5, done=5, processing=0)
     story.world.want(simple_default=0)
     after(story, 61)
     assert replicas(story) == 0
@@ -623,7 +625,7 @@ def test_an_idle_cluster_goes_though_it_is_autoscaled() -> None:
     assert story.named(CLUSTER) is None
 
 
-def test_workers_that_run_are_asked_to_retire_when_the_group_shrinks() -> None:
+def test_running_workers_are_asked_to_retire_when_the_group_shrinks() -> None:
     story = scaled(4)
     wants(story, 2, 60)
     after(story, 5)
@@ -631,7 +633,7 @@ def test_workers_that_run_are_asked_to_retire_when_the_group_shrinks() -> None:
     assert len([p for p in map(pod_facts, story.workers()) if not p.deleting]) == 2
 
 
-def test_a_running_job_is_what_it_was() -> None:
-    """An autoscaler that nobody asked for is made for nobody."""
+def test_a_running_job_without_autoscaling_is_unchanged() -> None:
+    """No autoscaler is created unless the spec has one."""
     story = running()
     assert not [o for o in story.world.store.all() if o["kind"] == AUTOSCALER]

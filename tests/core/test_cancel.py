@@ -1,4 +1,4 @@
-"""Cancellation: stop now, and for good (design §3.1)."""
+"""Cancellation stops a job immediately and permanently (design §3.1)."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from tests.core.stories import Story, job_story, running
 
 
 def cancelled() -> Story:
-    """A running job that was cancelled."""
+    """Return a running job that was cancelled."""
     story = running()
     story.edit(cancel=True)
     return story
 
 
-def test_a_cancelled_job_has_failed_with_the_reason_cancelled() -> None:
+def test_a_cancelled_job_fails_with_the_reason_cancelled() -> None:
     story = cancelled()
     assert (story.word, story.status.reason) == ("Failed", "Cancelled")
     assert story.status.phase == "Cancelled"
     assert story.condition("Failed") == (True, "Cancelled")
 
 
-def test_the_runner_of_a_cancelled_job_is_stopped_and_kept_and_its_cluster_goes() -> None:
+def test_the_runner_of_a_cancelled_job_is_stopped_and_kept_and_its_cluster_deleted() -> None:
     story = cancelled()
     story.after(2)
     assert story.pod_names() == ["sums-runner"]
@@ -27,7 +27,7 @@ def test_the_runner_of_a_cancelled_job_is_stopped_and_kept_and_its_cluster_goes(
     assert "delete Pod/sums-runner" not in story.writes
 
 
-def test_cancel_latches_whatever_is_written_afterwards() -> None:
+def test_cancel_cannot_be_undone_by_a_later_change() -> None:
     story = cancelled()
     story.edit(cancel=None)
     story.edit(cancel=False)
@@ -35,7 +35,7 @@ def test_cancel_latches_whatever_is_written_afterwards() -> None:
     assert (story.word, story.status.reason) == ("Failed", "Cancelled")
 
 
-def test_what_the_stopped_runner_says_afterwards_does_not_change_the_verdict() -> None:
+def test_the_exit_code_of_the_stopped_runner_does_not_change_the_verdict() -> None:
     story = cancelled()
     story.world.advance(2)
     story.world.kubelet(exit_code_when_stopped=0)
@@ -43,14 +43,14 @@ def test_what_the_stopped_runner_says_afterwards_does_not_change_the_verdict() -
     assert (story.word, story.status.reason) == ("Failed", "Cancelled")
 
 
-def test_a_success_that_is_seen_in_the_same_pass_wins() -> None:
+def test_a_success_observed_in_the_same_pass_wins() -> None:
     story = running()
     story.world.edit(story.key, cancel=True)
     story.end_runner(0)
     assert story.word == "Successful"
 
 
-def test_a_cancelled_job_is_not_tried_again() -> None:
+def test_a_cancelled_job_is_not_retried() -> None:
     story = running(backoffLimit=6)
     story.edit(cancel=True)
     story.after(1000)
@@ -80,5 +80,5 @@ def test_a_job_can_be_cancelled_between_attempts() -> None:
     assert story.status.job_runner_pod_name == "sums-runner"
 
 
-def test_a_cancelled_attempt_counts_as_no_failure() -> None:
+def test_a_cancelled_attempt_does_not_count_as_a_failure() -> None:
     assert cancelled().status.failures == 0

@@ -1,4 +1,4 @@
-"""What a pass does is done, some of it at once, whatever becomes of a part of it."""
+"""A pass carries out all its steps, partly in parallel, even if some of them fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REF = ObjectRef("DaskWorkerGroup", "default", "simple")
 
 
 class Gated(FakeBackend):
-    """Creations wait at a gate, and are counted there."""
+    """A backend whose creates wait at a gate and are counted there."""
 
     def __init__(self, fails: str = "") -> None:
         super().__init__()
@@ -48,13 +48,13 @@ class Gated(FakeBackend):
         self.made.append(name)
 
     def open_once(self) -> None:
-        """Let those through that wait, and nobody after them."""
+        """Let the waiting creates through, but no later ones."""
         gate, self.gate = self.gate, asyncio.Event()
         gate.set()
 
 
 def creating(count: int, cluster: str = "big") -> Decision:
-    """A decision to create so many pods of a cluster."""
+    """Return a decision to create a number of pods of a cluster."""
     labels = {LABEL_CLUSTER_NAME: cluster}
     names = [f"{cluster}-{number}" for number in range(count)]
     pods = ({"kind": "Pod", "metadata": {"name": name, "labels": labels}} for name in names)
@@ -69,7 +69,7 @@ async def made(
 
 
 async def until_full(world: Gated, count: int = STEPS_ALONE) -> None:
-    """Wait until so many creations are under way, and no more begin."""
+    """Wait until this number of creates are running, and no more begin."""
     while len(world.under_way) != count:
         await asyncio.sleep(0)
     for _ in range(100):
@@ -77,7 +77,7 @@ async def until_full(world: Gated, count: int = STEPS_ALONE) -> None:
     assert len(world.under_way) == count
 
 
-async def test_of_1000_pods_32_are_made_at_once_and_in_the_end_all_of_them() -> None:
+async def test_1000_pods_are_created_32_at_a_time() -> None:
     world = Gated()
     passing = asyncio.create_task(made(world, creating(1000)))
     await until_full(world)
@@ -86,18 +86,18 @@ async def test_of_1000_pods_32_are_made_at_once_and_in_the_end_all_of_them() -> 
     assert (world.most, len(world.made)) == (STEPS_ALONE, 1000)
 
 
-async def test_a_big_pass_gives_way_to_a_small_one_and_for_a_while_after_it() -> None:
+async def test_a_big_pass_gives_way_to_a_small_one_and_briefly_after_it() -> None:
     now = 0.0
     big, small, concurrency = Gated(), Gated(), PassConcurrency(lambda: now)
     passing = asyncio.create_task(made(big, creating(1000), concurrency))
     await until_full(big)
-    beside = asyncio.create_task(made(small, creating(SMALL_STEPS, "small"), concurrency))
-    # All of the small one is under way at once.
+    parallel = asyncio.create_task(made(small, creating(SMALL_STEPS, "small"), concurrency))
+    # All creates of the small one run at once.
     await until_full(small, SMALL_STEPS)
     big.open_once()
     await until_full(big, STEPS_GIVING_WAY)
     small.gate.set()
-    await beside
+    await parallel
     now = AFTERWARDS_SECONDS - 0.1
     big.open_once()
     await until_full(big, STEPS_GIVING_WAY)
@@ -110,7 +110,7 @@ async def test_a_big_pass_gives_way_to_a_small_one_and_for_a_while_after_it() ->
     assert big.most == STEPS_ALONE
 
 
-def test_way_is_given_only_to_small_passes_that_create_something_of_another_cluster() -> None:
+def test_big_passes_give_way_only_to_small_ones_that_create_objects_of_another_cluster() -> None:
     concurrency = PassConcurrency(lambda: 0.0)
     small = ((SMALL_STEPS + 1, "a"), (0, "a"), (SMALL_STEPS, "big"))
     for objects, cluster in small:
@@ -122,7 +122,7 @@ def test_way_is_given_only_to_small_passes_that_create_something_of_another_clus
         assert concurrency.at_once(SMALL_STEPS, "b") == STEPS_ALONE
 
 
-def test_nothing_is_kept_of_clusters_that_nobody_gives_way_to_any_more() -> None:
+def test_no_record_is_kept_of_clusters_once_passes_stop_giving_way_to_them() -> None:
     now = 0.0
     concurrency = PassConcurrency(lambda: now)
     for number in range(500):
@@ -131,7 +131,7 @@ def test_nothing_is_kept_of_clusters_that_nobody_gives_way_to_any_more() -> None
         assert concurrency.remembered <= 3
 
 
-async def test_one_that_fails_stops_none_of_the_others_and_fails_the_pass() -> None:
+async def test_a_failed_step_stops_no_other_and_fails_the_pass() -> None:
     world = Gated(fails="big-3")
     world.gate.set()
     with pytest.raises(ApiError):
@@ -139,23 +139,23 @@ async def test_one_that_fails_stops_none_of_the_others_and_fails_the_pass() -> N
     assert len(world.made) == 99
 
 
-async def test_a_change_that_is_denied_is_told_on_the_object_beside_what_else_is_done() -> None:
+async def test_a_denied_change_is_an_event_of_its_object_and_the_other_steps_are_done() -> None:
     class Denying(FakeBackend):
         async def patch(self, patch: Patch) -> None:
-            raise ChangeDenied(f"{patch.ref.name}: a policy says no")
+            raise ChangeDenied(f"{patch.ref.name}: a policy denies it")
 
     world = Denying()
     doomed = ObjectRef("DaskWorkerGroup", "default", "simple-2")
     decision = Decision(patch=(Patch(REF, {}), Patch(doomed, {})))
     with pytest.raises(ChangeDenied):
         await made(world, decision)
-    assert [(told.ref, told.event) for told in world.events] == [
-        (REF, Event("ChangeDenied", "simple: a policy says no", warning=True)),
-        (REF, Event("ChangeDenied", "simple-2: a policy says no", warning=True)),
+    assert [(emitted.ref, emitted.event) for emitted in world.events] == [
+        (REF, Event("ChangeDenied", "simple: a policy denies it", warning=True)),
+        (REF, Event("ChangeDenied", "simple-2: a policy denies it", warning=True)),
     ]
 
 
-async def test_a_pass_that_is_given_up_makes_no_more_and_leaves_nothing_half_begun() -> None:
+async def test_a_cancelled_pass_begins_no_more_steps_and_leaves_none_half_begun() -> None:
     world = Gated()
     passing = asyncio.create_task(made(world, creating(100)))
     await until_full(world)
@@ -165,5 +165,5 @@ async def test_a_pass_that_is_given_up_makes_no_more_and_leaves_nothing_half_beg
     world.gate.set()
     await asyncio.sleep(0)
     assert world.made == []
-    # A coroutine that nobody awaited warns when it is collected, and warnings are errors here.
+    # A coroutine never awaited warns when it is garbage collected, and warnings are errors here.
     gc.collect()

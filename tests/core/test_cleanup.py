@@ -1,4 +1,4 @@
-"""What goes after a job's end: the verdict first, the runner never (design §3.1, §4.3)."""
+"""Cleanup after a job's end: after the verdict, and never the runner (design §3.1, §4.3)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WAYS_TO_END: dict[str, dict[str, Any]] = {
 
 
 def about_to_end(how: str) -> Story:
-    """A running job that the next passes will see ended."""
+    """Return a running job whose end the next passes will observe."""
     way = dict(WAYS_TO_END[how])
     code, cancel = way.pop("code", None), way.pop("cancel", False)
     story = running(**way)
@@ -42,12 +42,12 @@ def about_to_end(how: str) -> Story:
 def test_the_pass_that_writes_the_verdict_deletes_and_stops_nothing(how: str) -> None:
     story = about_to_end(how)
     assert not story.status.attempts
-    story.until_something_goes()
-    assert story.status.attempts, "something went before the end stood written"
+    story.until_a_destructive_step()
+    assert story.status.attempts, "an object was deleted before the end was written"
 
 
 @pytest.mark.parametrize("how", ["success", "failure", "cancel", "deadline"])
-def test_by_default_the_cluster_goes_and_the_runner_stays(how: str) -> None:
+def test_by_default_the_cluster_is_deleted_and_the_runner_stays(how: str) -> None:
     story = about_to_end(how)
     story.settle()
     story.after(2)
@@ -58,7 +58,7 @@ def test_by_default_the_cluster_goes_and_the_runner_stays(how: str) -> None:
 
 @pytest.mark.parametrize("code", [0, 1])
 @pytest.mark.parametrize("deletion", ["DeleteCluster", "DeleteWorkers", "Keep"])
-def test_the_deletion_policy_is_kept_for_success_and_for_failure(code: int, deletion: str) -> None:
+def test_the_deletion_policy_applies_to_success_and_failure(code: int, deletion: str) -> None:
     other = "Keep" if deletion != "Keep" else "DeleteCluster"
     mine, theirs = ("onSuccess", "onFailure") if code == 0 else ("onFailure", "onSuccess")
     story = ended(code, backoffLimit=0, deletionPolicy={mine: deletion, theirs: other})
@@ -68,7 +68,7 @@ def test_the_deletion_policy_is_kept_for_success_and_for_failure(code: int, dele
     assert (cluster, workers) == expected[deletion]
 
 
-def test_delete_workers_keeps_the_scheduler_for_a_look_at_its_dashboard() -> None:
+def test_delete_workers_keeps_the_scheduler_for_its_dashboard() -> None:
     story = ended(0, deletionPolicy={"onSuccess": "DeleteWorkers"})
     story.kubelet()
     story.after(600)
@@ -76,7 +76,7 @@ def test_delete_workers_keeps_the_scheduler_for_a_look_at_its_dashboard() -> Non
     assert story.named("DaskWorkerGroup", "sums-default") is None
 
 
-def test_a_runner_that_no_node_has_seen_has_no_log_and_is_deleted() -> None:
+def test_a_runner_without_a_node_has_no_log_and_is_deleted() -> None:
     story = job_story()
     story.settle()
     story.edit(cancel=True)
@@ -91,7 +91,7 @@ def test_a_runner_on_a_node_is_stopped_so_that_its_log_stays() -> None:
     assert "delete Pod/sums-runner" not in story.writes
 
 
-def test_a_runner_is_asked_to_stop_only_once() -> None:
+def test_a_runner_is_stopped_only_once() -> None:
     story = about_to_end("cancel")
     story.settle()
     story.world.advance(30)
@@ -105,7 +105,7 @@ def test_a_stopped_runner_that_does_not_end_for_90_s_is_deleted() -> None:
     assert_runner_is_deleted_after_90_s(story)
 
 
-def test_cleanup_that_failed_is_tried_again_and_never_changes_the_verdict() -> None:
+def test_failed_cleanup_is_retried_and_never_changes_the_verdict() -> None:
     story = running()
     story.world.exit(story.runner(), 0)
     story.one_pass()
@@ -118,7 +118,7 @@ def test_cleanup_that_failed_is_tried_again_and_never_changes_the_verdict() -> N
     assert story.status == verdict
 
 
-def test_a_cluster_that_comes_late_goes_too() -> None:
+def test_a_cluster_created_late_is_deleted_too() -> None:
     story = ended(0)
     story.kubelet()
     job = story.named("DaskJob")
@@ -141,7 +141,7 @@ def test_a_cluster_that_comes_late_goes_too() -> None:
     assert story.named("DaskCluster") is None
 
 
-def test_a_cluster_of_the_jobs_name_that_is_not_the_jobs_is_never_deleted() -> None:
+def test_a_foreign_cluster_of_the_jobs_name_is_never_deleted() -> None:
     story = ended(0)
     story.kubelet()
     story.world.submit(manifests.cluster(name="sums"))
@@ -149,7 +149,7 @@ def test_a_cluster_of_the_jobs_name_that_is_not_the_jobs_is_never_deleted() -> N
     assert story.named("DaskCluster") is not None
 
 
-def test_a_runner_of_an_earlier_attempt_that_still_runs_is_stopped_before_the_next() -> None:
+def test_a_running_runner_of_an_earlier_attempt_is_stopped_before_the_next() -> None:
     story = running(attemptDeadlineSeconds=50)
     story.world.advance(50)
     story.settle()

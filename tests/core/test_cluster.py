@@ -1,4 +1,4 @@
-"""A DaskCluster: its phases, its counts with several writers, its idle time (design §2.3, §4a)."""
+"""A DaskCluster: its phases, counts with several writers, and idleness (design §2.3, §4a)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SIMPLE = Key(CLUSTER, "default", "simple")
 
 
 def phase(story: Story, name: str = "simple") -> str:
-    """The phase of a cluster."""
+    """Return the phase of a cluster."""
     return str(story.status_of(CLUSTER, name).get("phase"))
 
 
 def spec_replicas(story: Story, kind: str, name: str) -> int:
-    """The count that a cluster's or a group's spec asks for."""
+    """Return the replicas in the spec of a cluster or a group."""
     item = story.named(kind, name)
     assert item is not None
     return int(item["spec"]["worker"]["replicas"])
@@ -38,7 +38,7 @@ def patch(story: Story, kind: str, name: str, replicas: int) -> None:
 
 
 def up(**spec: Any) -> Story:
-    """A cluster of 2 workers that are ready."""
+    """Return a cluster with 2 ready workers."""
     story = Story(cluster(**spec))
     story.bring_up()
     return story
@@ -47,7 +47,7 @@ def up(**spec: Any) -> Story:
 # Phases
 
 
-def test_the_first_pass_says_created_and_asks_for_everything_at_once() -> None:
+def test_the_first_pass_reports_created_and_creates_everything_at_once() -> None:
     decision = Story(cluster()).decision()
     assert decision.status is not None
     assert decision.status["phase"] == "Created"
@@ -66,14 +66,14 @@ def test_the_phases_are_created_pending_running() -> None:
     assert phase(story) == "Running"
 
 
-def test_a_scheduler_that_is_not_ready_for_a_while_does_not_take_running_back() -> None:
+def test_a_scheduler_that_is_briefly_not_ready_leaves_the_phase_running() -> None:
     story = up()
     story.world._set(story.scheduler(), conditions=[{"type": "Ready", "status": "False"}])
     story.after(1000)
     assert phase(story) == "Running"
 
 
-def test_a_scheduler_that_is_really_gone_takes_running_back_and_is_made_anew() -> None:
+def test_a_lost_scheduler_ends_the_phase_running_and_is_replaced() -> None:
     story = up()
     story.world.lose(story.scheduler())
     story.settle()
@@ -82,7 +82,7 @@ def test_a_scheduler_that_is_really_gone_takes_running_back_and_is_made_anew() -
     assert phase(story) == "Running"
 
 
-def test_a_scheduler_that_ended_for_good_is_removed_and_made_anew() -> None:
+def test_an_ended_scheduler_is_deleted_and_replaced() -> None:
     story = up()
     story.world.exit(story.scheduler(), 1)
     story.settle()
@@ -101,7 +101,7 @@ def test_in_a_jobs_cluster_a_lost_scheduler_is_an_error_and_not_replaced() -> No
     assert story.writes.count("create Pod/sums-scheduler") == 1
 
 
-def test_a_spec_with_mistakes_is_an_error_that_names_them() -> None:
+def test_a_spec_with_mistakes_is_an_error_that_lists_them() -> None:
     manifest = cluster(idleTimeout=-1)
     story = Story(manifest)
     story.settle()
@@ -136,7 +136,7 @@ def test_the_status_serves_the_scale_subresource() -> None:
         (4, 4, 2, 4),
     ],
     ids=[
-        "nobody",
+        "neither",
         "the cluster",
         "the group",
         "both: the cluster",
@@ -156,7 +156,9 @@ def test_the_side_that_differs_from_the_base_wins(
     ("kind", "name"), [(CLUSTER, "simple"), (GROUP, "simple-default")], ids=["cluster", "group"]
 )
 @pytest.mark.parametrize("replicas", [0, 5])
-def test_whoever_is_scaled_the_other_follows(kind: str, name: str, replicas: int) -> None:
+def test_the_cluster_follows_its_group_and_the_group_its_cluster(
+    kind: str, name: str, replicas: int
+) -> None:
     story = up()
     patch(story, kind, name, replicas)
     story.settle()
@@ -164,31 +166,31 @@ def test_whoever_is_scaled_the_other_follows(kind: str, name: str, replicas: int
     assert spec_replicas(story, GROUP, "simple-default") == replicas
     assert agreed_on(story) == replicas
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     story.after(30)
     story.after(30)
     assert story.status_of(CLUSTER)["syncedReplicas"] == replicas
 
 
 def agreed_on(story: Story) -> int:
-    """The count that the group notes as agreed on."""
+    """Return the agreed count that the group records."""
     item = story.named(GROUP, "simple-default")
     assert item is not None
     return int(item["metadata"]["annotations"]["kubernetes.dask.org/synced-replicas"])
 
 
-def test_scaling_the_cluster_is_one_patch_and_what_is_agreed_on_is_in_it() -> None:
+def test_scaling_the_cluster_is_one_patch_which_includes_the_agreed_count() -> None:
     story = up()
     patch(story, CLUSTER, "simple", 5)
     assert story.one_pass(SIMPLE) == ["patch DaskWorkerGroup/simple-default"]
     assert (spec_replicas(story, GROUP, "simple-default"), agreed_on(story)) == (5, 5)
-    # What the group is scaled to next counts as its own wish, whatever was told meanwhile.
+    # The next scaling of the group counts as its own change, whatever was written meanwhile.
     patch(story, GROUP, "simple-default", 3)
     story.settle()
     assert spec_replicas(story, CLUSTER, "simple") == 3
 
 
-def test_group_that_notes_nothing_is_compared_with_what_the_cluster_tells() -> None:
+def test_group_without_a_record_is_compared_with_the_clusters_status() -> None:
     story = up()
     item = story.named(GROUP, "simple-default")
     assert item is not None
@@ -222,14 +224,14 @@ def test_after_a_crash_between_two_writes_a_scaled_group_still_wins() -> None:
         assert counts == (5, 5), fault
 
 
-def test_further_groups_are_made_with_their_own_counts() -> None:
+def test_further_groups_are_created_with_their_own_counts() -> None:
     more = {"name": "gpu", "replicas": 3, "spec": cluster_spec()["worker"]["spec"]}
     story = up(workerGroups=[more])
     assert len(story.workers()) == 5
     assert spec_replicas(story, GROUP, "simple-gpu") == 3
 
 
-def test_a_count_that_the_jobs_spec_says_reaches_its_workers() -> None:
+def test_a_count_in_the_jobs_spec_reaches_its_workers() -> None:
     story = running()
     story.edit(cluster={"spec": {"worker": {"replicas": 4}}})
     assert spec_replicas(story, CLUSTER, "sums") == 4
@@ -239,7 +241,7 @@ def test_a_count_that_the_jobs_spec_says_reaches_its_workers() -> None:
 @pytest.mark.parametrize(
     ("kind", "name"), [(CLUSTER, "sums"), (GROUP, "sums-default")], ids=["cluster", "group"]
 )
-def test_a_jobs_cluster_that_somebody_scaled_stays_scaled(kind: str, name: str) -> None:
+def test_a_jobs_cluster_scaled_by_a_user_stays_scaled(kind: str, name: str) -> None:
     story = running()
     patch(story, kind, name, 5)
     story.settle()
@@ -251,13 +253,13 @@ def test_a_jobs_cluster_that_somebody_scaled_stays_scaled(kind: str, name: str) 
 
 
 def idle(seconds: int = 60) -> Story:
-    """A cluster with an idle timeout whose scheduler has nothing to do."""
+    """Return a cluster with an idle timeout and an idle scheduler."""
     story = up(idleTimeout=seconds)
-    story.world.say(total=3, done=3)
+    story.world.schedulers_answer(total=3, done=3)
     return story
 
 
-def test_a_cluster_that_is_idle_for_60_s_goes() -> None:
+def test_a_cluster_idle_for_60_s_is_deleted() -> None:
     story = idle()
     story.after(59)
     assert story.named(CLUSTER) is not None
@@ -267,12 +269,12 @@ def test_a_cluster_that_is_idle_for_60_s_goes() -> None:
 
 def test_a_busy_cluster_stays() -> None:
     story = up(idleTimeout=60)
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(1000)
     assert story.named(CLUSTER) is not None
 
 
-def test_a_scheduler_that_cannot_be_asked_is_not_idle() -> None:
+def test_an_unreachable_scheduler_is_not_idle() -> None:
     story = up(idleTimeout=60)
     story.after(1000)
     assert story.named(CLUSTER) is not None
@@ -284,15 +286,15 @@ def test_without_an_idle_timeout_a_cluster_stays() -> None:
     assert story.named(CLUSTER) is not None
 
 
-def test_the_cluster_of_a_live_runner_is_never_idle() -> None:
+def test_the_cluster_of_a_running_runner_is_never_idle() -> None:
     story = running(cluster={"spec": cluster_spec(idleTimeout=60)})
-    story.world.say(total=3, done=3)
+    story.world.schedulers_answer(total=3, done=3)
     story.after(1000)
     assert story.word == "Running"
     assert story.named(CLUSTER) is not None
 
 
-def test_a_cluster_that_another_jobs_live_runner_uses_by_reference_is_never_idle() -> None:
+def test_a_cluster_referenced_by_a_job_with_a_running_runner_is_never_idle() -> None:
     story = idle()
     story.world.submit(job(clusterRef={"name": "simple"}))
     story.bring_up()
@@ -300,7 +302,7 @@ def test_a_cluster_that_another_jobs_live_runner_uses_by_reference_is_never_idle
     assert story.named(CLUSTER) is not None
 
 
-def test_delete_workers_takes_every_group_and_makes_none_again() -> None:
+def test_delete_workers_deletes_every_group_and_creates_none_again() -> None:
     story = up()
     item = story.named(CLUSTER)
     assert item is not None
@@ -313,7 +315,7 @@ def test_delete_workers_takes_every_group_and_makes_none_again() -> None:
     assert phase(story) == "Running"
 
 
-def test_a_cluster_that_is_being_deleted_is_left_alone() -> None:
+def test_a_terminating_cluster_is_not_touched() -> None:
     story = Story(cluster())
     item = story.named(CLUSTER)
     assert item is not None
@@ -322,7 +324,7 @@ def test_a_cluster_that_is_being_deleted_is_left_alone() -> None:
     assert story.decision() == NOTHING
 
 
-def test_the_tokens_of_a_scheduler_is_not_changed_by_a_later_pass() -> None:
+def test_the_token_of_a_scheduler_is_not_changed_by_a_later_pass() -> None:
     story = Story(cluster())
     story.world.platform = replace(story.world.platform, agent="x = 1")
     story.bring_up()
@@ -332,13 +334,13 @@ def test_the_tokens_of_a_scheduler_is_not_changed_by_a_later_pass() -> None:
 
 
 def in_the_way(story: Story) -> tuple[str, str, str]:
-    """Status, reason and message of what a cluster says of its workers."""
+    """Return status, reason and message of the cluster's condition ``WorkersReady``."""
     found = {c["type"]: c for c in story.status_of(CLUSTER)["conditions"]}
-    told = found["WorkersReady"]
-    return told["status"], told["reason"], told["message"]
+    ready = found["WorkersReady"]
+    return ready["status"], ready["reason"], ready["message"]
 
 
-def test_a_group_whose_name_is_taken_is_told_on_the_cluster_until_it_is_free() -> None:
+def test_a_taken_group_name_is_reported_on_the_cluster_until_it_is_free() -> None:
     story = Story(cluster())
     taken = "DaskWorkerGroup default/simple-default already exists and is not the cluster's"
     story.world.reject["simple-default"] = (RejectionKind.CONFLICT, taken)
@@ -351,7 +353,7 @@ def test_a_group_whose_name_is_taken_is_told_on_the_cluster_until_it_is_free() -
     assert [c["type"] for c in story.status_of(CLUSTER)["conditions"]] == ["SchedulerReady"]
 
 
-def test_an_autoscaler_whose_name_is_taken_is_told_beside_a_scheduler_that_answers() -> None:
+def test_a_taken_autoscaler_name_is_reported_even_if_the_scheduler_answers() -> None:
     story = up()
     taken = "DaskAutoscaler default/simple-default already exists and is not the cluster's"
     story.world.reject["simple-default"] = (RejectionKind.CONFLICT, taken)
@@ -361,7 +363,7 @@ def test_an_autoscaler_whose_name_is_taken_is_told_beside_a_scheduler_that_answe
     assert story.status_of(CLUSTER)["conditions"][0]["reason"] == "Answers"
 
 
-def test_scaling_a_cluster_that_stood_still_tells_its_counts_once_when_all_is_done() -> None:
+def test_scaling_a_steady_cluster_writes_its_counts_once_at_the_end() -> None:
     story = up()
     story.after(600)
     before = len(story.writes)

@@ -9,7 +9,7 @@ ON_SIMPLE = {"name": "simple"}
 
 
 def on_a_cluster(**spec: object) -> Story:
-    """A job that runs on the cluster ``simple``."""
+    """Return a job that runs on the cluster ``simple``."""
     story = job_story(clusterRef=ON_SIMPLE, **spec)
     story.world.submit(cluster())
     story.bring_up()
@@ -17,7 +17,7 @@ def on_a_cluster(**spec: object) -> Story:
     return story
 
 
-def test_the_job_makes_its_runner_and_no_cluster() -> None:
+def test_the_job_creates_its_runner_and_no_cluster() -> None:
     story = on_a_cluster()
     assert story.named("DaskCluster", "sums") is None
     assert story.status.cluster_name == "simple"
@@ -34,7 +34,7 @@ def test_the_cluster_is_never_deleted_or_patched_by_the_job() -> None:
         assert not [w for w in story.writes if w.startswith(("delete", "patch"))]
 
 
-def test_a_missing_cluster_is_waited_for_60_s_and_then_the_spec_is_invalid() -> None:
+def test_a_cluster_missing_for_60_s_makes_the_spec_invalid() -> None:
     story = job_story(clusterRef=ON_SIMPLE)
     story.settle()
     story.after(59)
@@ -81,21 +81,21 @@ def test_suspend_stops_the_runner_only() -> None:
     assert len(story.workers()) == 2
 
 
-def test_the_cluster_may_not_be_asked_for_its_report_since_it_is_not_the_jobs() -> None:
+def test_no_report_is_requested_from_a_cluster_that_is_not_the_jobs() -> None:
     story = on_a_cluster()
     story.end_runner(0)
     assert "report sums" not in story.writes
 
 
-def test_a_stall_is_not_looked_for_since_its_tasks_cannot_be_told_from_others() -> None:
+def test_stalls_are_not_detected_since_its_tasks_cannot_be_distinguished_from_others() -> None:
     story = on_a_cluster(stallDeadlineSeconds=60, stallAction="Fail")
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(1000)
     assert story.word == "Running"
     assert story.condition("Stalled") == (False, "NotKnown")
 
 
-def test_the_60_s_of_the_runners_start_do_not_count_the_wait_for_the_cluster() -> None:
+def test_the_60_s_of_the_runners_start_exclude_the_wait_for_the_cluster() -> None:
     story = job_story(clusterRef=ON_SIMPLE, backoffLimit=0)
     story.after(50)
     story.world.submit(cluster())

@@ -1,4 +1,4 @@
-"""What dask-kubernetes left in a cluster, and what becomes of it (design §2.4)."""
+"""Objects left by dask-kubernetes, and how daskjob handles them (design §2.4)."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ REASON = "MadeByDaskKubernetes"
 
 
 class Inherited(Story):
-    """A world in which dask-kubernetes was before us."""
+    """A world with objects of dask-kubernetes."""
 
     def __init__(self, key: Key, world: FakeBackend) -> None:
         self.world, self.key = world, key
 
 
 def inherited_cluster(**how: Any) -> Inherited:
-    """A cluster of dask-kubernetes, before our first pass."""
+    """Return a cluster of dask-kubernetes, before our first pass."""
     world = FakeBackend()
     return Inherited(old_cluster(world, **how), world)
 
 
 def inherited_job(**how: Any) -> Inherited:
-    """A running job of dask-kubernetes, before our first pass."""
+    """Return a running job of dask-kubernetes, before our first pass."""
     world = FakeBackend()
     return Inherited(old_job(world, **how), world)
 
 
 def condition(story: Story, kind: str, name: str | None = None) -> Manifest:
-    """The only condition of a cluster or group."""
+    """Return the only condition of a cluster or group."""
     found: Manifest = story.status_of(kind, name)["conditions"][0]
     return found
 
 
 def finalizers(story: Story, kind: str, name: str | None = None) -> list[str]:
-    """The finalizers of an object."""
+    """Return the finalizers of an object."""
     item = story.named(kind, name)
     return list(metadata(item or {}).get("finalizers") or ())
 
@@ -58,20 +58,20 @@ OBJECTS = pytest.mark.parametrize(
 
 
 def unmanaged_cluster(**how: Any) -> Inherited:
-    """A cluster of dask-kubernetes of which daskjob has seen that it does not manage it."""
+    """Return a cluster of dask-kubernetes that daskjob has marked as unmanaged."""
     story = inherited_cluster(**how)
     story.settle()
     return story
 
 
 def with_finalizers(manifest: Manifest, *extra: str) -> Story:
-    """A story whose object has dask-kubernetes' finalizer, among others."""
+    """Return a story whose object has dask-kubernetes' finalizer, among others."""
     meta = {**manifest["metadata"], "finalizers": [*extra, FINALIZER]}
     return Story({**manifest, "metadata": meta})
 
 
 @OBJECTS
-def test_its_finalizer_is_taken_off_at_the_first_sight_of_an_object(manifest: Manifest) -> None:
+def test_its_finalizer_is_removed_in_the_first_pass(manifest: Manifest) -> None:
     story = with_finalizers(manifest)
     assert story.one_pass() == [f"patch {manifest['kind']}/{story.key.name}"]
     assert finalizers(story, story.key.kind) == []
@@ -92,7 +92,7 @@ def test_without_its_finalizer_nothing_is_patched(manifest: Manifest) -> None:
 
 
 @OBJECTS
-def test_an_object_that_is_being_deleted_goes(manifest: Manifest) -> None:
+def test_a_terminating_object_is_deleted(manifest: Manifest) -> None:
     story = with_finalizers(manifest)
     item = story.named(story.key.kind)
     assert item is not None
@@ -109,13 +109,13 @@ def test_an_invalid_spec_keeps_no_finalizer() -> None:
         assert finalizers(story, story.key.kind) == []
 
 
-def test_a_job_that_another_manages_is_left_alone_with_its_finalizers() -> None:
+def test_a_job_managed_by_another_controller_keeps_its_finalizers() -> None:
     story = with_finalizers(job(managedBy="kueue.x-k8s.io/multikueue"))
     story.settle()
     assert story.writes == []
 
 
-def test_a_finalizer_that_somebody_adds_during_the_pass_is_not_lost() -> None:
+def test_a_finalizer_added_during_the_pass_is_not_lost() -> None:
     story = with_finalizers(cluster())
     decision = story.decision()
     item = story.named(CLUSTER)
@@ -129,7 +129,7 @@ def test_a_finalizer_that_somebody_adds_during_the_pass_is_not_lost() -> None:
     assert finalizers(story, CLUSTER) == ["example.org/late"]
 
 
-def test_a_job_that_was_deleted_while_no_operator_ran_takes_its_cluster_with_it() -> None:
+def test_a_job_deleted_without_an_operator_takes_its_cluster_with_it() -> None:
     story = inherited_job()
     item = story.named(JOB)
     assert item is not None
@@ -143,7 +143,7 @@ def test_a_job_that_was_deleted_while_no_operator_ran_takes_its_cluster_with_it(
 # Its clusters
 
 
-def test_a_cluster_with_its_deployment_is_left_alone_and_says_so_once() -> None:
+def test_a_cluster_with_its_deployment_is_unmanaged_and_reported_once() -> None:
     story = inherited_cluster()
     before = {str(object_ref(item)) for item in story.world.store.all()}
     story.settle()
@@ -160,13 +160,13 @@ def test_a_cluster_with_its_deployment_is_left_alone_and_says_so_once() -> None:
     assert story.status_of(CLUSTER)["phase"] == "Running"
 
 
-def test_how_many_workers_such_a_cluster_has_is_not_known_and_not_told() -> None:
+def test_the_worker_count_of_such_a_cluster_is_unknown_and_not_reported() -> None:
     story = unmanaged_cluster()
     for kind, name in ((CLUSTER, "simple"), (GROUP, "simple-default")):
         assert "replicas" not in story.status_of(kind, name)
 
 
-def test_its_groups_are_left_alone_too() -> None:
+def test_its_groups_are_unmanaged_too() -> None:
     story = unmanaged_cluster()
     assert condition(story, GROUP, "simple-default")["reason"] == REASON
 
@@ -190,7 +190,7 @@ def test_scaling_such_a_cluster_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Running"])
-def test_a_deployment_that_has_no_pod_at_the_moment_counts_all_the_same(phase: str) -> None:
+def test_a_deployment_without_a_pod_counts_too(phase: str) -> None:
     story = inherited_cluster(phase=phase)
     story.world.lose(story.scheduler())
     story.settle()
@@ -199,7 +199,7 @@ def test_a_deployment_that_has_no_pod_at_the_moment_counts_all_the_same(phase: s
 
 
 @pytest.mark.parametrize("phase", [None, "Created"])
-def test_a_cluster_of_which_it_had_told_little_is_known_by_its_schedulers_pod(
+def test_a_cluster_with_little_status_is_recognized_by_its_schedulers_pod(
     phase: str | None,
 ) -> None:
     story = unmanaged_cluster(phase=phase)
@@ -207,7 +207,7 @@ def test_a_cluster_of_which_it_had_told_little_is_known_by_its_schedulers_pod(
     assert story.status_of(CLUSTER)["phase"] == "Running"
 
 
-def test_what_was_told_stays_so_when_the_schedulers_pod_is_gone() -> None:
+def test_the_reported_status_stays_when_the_schedulers_pod_is_gone() -> None:
     story = unmanaged_cluster()
     story.world.lose(story.scheduler())
     story.after(1000)
@@ -216,7 +216,7 @@ def test_what_was_told_stays_so_when_the_schedulers_pod_is_gone() -> None:
     assert story.pod_names() == []
 
 
-def test_a_cluster_that_is_made_anew_is_ours() -> None:
+def test_a_recreated_cluster_is_ours() -> None:
     story = unmanaged_cluster()
     item = story.named(CLUSTER)
     assert item is not None
@@ -229,7 +229,7 @@ def test_a_cluster_that_is_made_anew_is_ours() -> None:
     assert condition(story, GROUP, "simple-default")["reason"] == "AllReady"
 
 
-def test_a_cluster_made_anew_waits_for_the_old_schedulers_pod_to_go() -> None:
+def test_a_recreated_cluster_waits_for_the_end_of_the_old_schedulers_pod() -> None:
     story = unmanaged_cluster()
     item = story.named(CLUSTER)
     assert item is not None
@@ -246,7 +246,7 @@ def test_a_cluster_made_anew_waits_for_the_old_schedulers_pod_to_go() -> None:
     assert story.pod_names() == ["simple-scheduler"]
 
 
-def test_a_deployments_pod_that_garbage_collection_has_not_reached_yet_is_waited_for() -> None:
+def test_a_cluster_waits_for_garbage_collection_of_the_old_deployments_pod() -> None:
     world = FakeBackend()
     gone = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "g", "uid": "g"}}
     story = Inherited(Key(CLUSTER, "default", "simple"), world)
@@ -260,7 +260,7 @@ def test_a_deployments_pod_that_garbage_collection_has_not_reached_yet_is_waited
     assert story.status_of(CLUSTER)["phase"] == "Running"
 
 
-def test_a_pod_of_another_deployment_makes_no_cluster_dask_kubernetes() -> None:
+def test_a_pod_of_another_deployment_does_not_mark_a_cluster_as_dask_kubernetes() -> None:
     story = Story(cluster())
     owner = put(story.world, left("ReplicaSet", "other-6d5f"))
     spec = cluster_spec()["scheduler"]["spec"]
@@ -271,7 +271,7 @@ def test_a_pod_of_another_deployment_makes_no_cluster_dask_kubernetes() -> None:
         story.world.lose(pod)
 
 
-def test_a_cluster_that_is_left_alone_can_be_deleted() -> None:
+def test_an_unmanaged_cluster_can_be_deleted() -> None:
     story = unmanaged_cluster()
     item = story.named(CLUSTER)
     assert item is not None
@@ -284,7 +284,7 @@ def test_a_cluster_that_is_left_alone_can_be_deleted() -> None:
 
 
 @pytest.mark.parametrize("word", ["Successful", "Failed"])
-def test_a_job_that_it_finished_stays_as_it_is(word: str) -> None:
+def test_a_job_finished_by_it_is_unchanged(word: str) -> None:
     world = FakeBackend()
     manifest = job()
     end = "2026-01-01T11:59:30Z"
@@ -295,7 +295,7 @@ def test_a_job_that_it_finished_stays_as_it_is(word: str) -> None:
     assert (story.word, story.status_of(JOB)["endTime"]) == (word, end)
 
 
-def test_a_job_that_it_runs_runs_on_with_its_runner_and_its_cluster() -> None:
+def test_a_job_started_by_it_continues_with_its_runner_and_its_cluster() -> None:
     story = inherited_job()
     before = {str(object_ref(item)) for item in story.world.store.all()}
     story.settle()
@@ -312,7 +312,9 @@ def test_a_job_that_it_runs_runs_on_with_its_runner_and_its_cluster() -> None:
 @pytest.mark.parametrize(
     ("code", "word", "reason"), [(0, "Successful", "Completed"), (3, "Failed", "ExitCode")]
 )
-def test_its_end_is_its_runners_and_its_cluster_goes(code: int, word: str, reason: str) -> None:
+def test_its_end_is_its_runners_and_its_cluster_is_deleted(
+    code: int, word: str, reason: str
+) -> None:
     story = inherited_job()
     story.settle()
     story.end_runner(code)
@@ -323,7 +325,7 @@ def test_its_end_is_its_runners_and_its_cluster_goes(code: int, word: str, reaso
     assert story.pod_names() == ["sums-runner"]
 
 
-def test_an_end_that_came_while_no_operator_ran_is_told() -> None:
+def test_an_end_without_an_operator_is_reported() -> None:
     story = inherited_job()
     story.world.exit(story.runner(), 0)
     story.settle()
@@ -331,7 +333,7 @@ def test_an_end_that_came_while_no_operator_ran_is_told() -> None:
 
 
 @pytest.mark.parametrize("word", ["JobCreated", "ClusterCreated"])
-def test_a_job_whose_runner_starts_only_now_is_followed(word: str) -> None:
+def test_a_job_whose_runner_has_not_started_is_adopted(word: str) -> None:
     story = inherited_job(word=word, startTime=None)
     story.settle()
     assert story.word == "Running"
@@ -339,7 +341,7 @@ def test_a_job_whose_runner_starts_only_now_is_followed(word: str) -> None:
     assert story.word == "Successful"
 
 
-def test_it_is_tried_once_as_it_was_submitted_to_be() -> None:
+def test_it_is_not_retried_as_dask_kubernetes_has_no_retries() -> None:
     story = inherited_job()
     story.world.exit(story.runner(), 1)
     story.after(1000)
@@ -347,7 +349,7 @@ def test_it_is_tried_once_as_it_was_submitted_to_be() -> None:
     assert [a.number for a in story.status.attempts] == [0]
 
 
-def test_a_runner_that_its_kubelet_starts_again_has_not_ended() -> None:
+def test_a_runner_restarted_by_its_kubelet_has_not_ended() -> None:
     story = inherited_job(restart_policy="OnFailure")
     story.settle()
     state = {"terminated": {"exitCode": 1, "reason": "Error"}}
@@ -364,14 +366,14 @@ def test_a_runner_that_its_kubelet_starts_again_has_not_ended() -> None:
     assert story.word == "Successful"
 
 
-def test_a_runner_that_is_gone_is_lost() -> None:
+def test_a_missing_runner_is_lost() -> None:
     story = inherited_job()
     story.world.lose(story.runner())
     story.settle()
     assert (story.word, story.status.reason) == ("Failed", "RunnerLost")
 
 
-def test_a_runner_whose_cluster_it_deleted_before_it_told_the_end_has_its_end_told() -> None:
+def test_an_end_is_reported_even_if_it_deleted_the_cluster_before_writing_the_end() -> None:
     story = inherited_job()
     item = story.named(CLUSTER)
     assert item is not None
@@ -382,7 +384,7 @@ def test_a_runner_whose_cluster_it_deleted_before_it_told_the_end_has_its_end_to
     assert story.word == "Successful"
 
 
-def test_a_spec_that_we_would_refuse_ends_no_job_that_runs() -> None:
+def test_a_spec_that_we_would_reject_does_not_end_a_running_job() -> None:
     world = FakeBackend()
     key = old_job(world)
     item = world.store.get(key)
@@ -406,7 +408,7 @@ def test_it_can_be_cancelled_and_suspended() -> None:
     assert story.named(CLUSTER) is None
 
 
-def test_a_job_that_it_had_hardly_begun_is_begun_by_us() -> None:
+def test_a_job_that_it_had_not_started_is_started_by_us() -> None:
     world = FakeBackend()
     manifest = job()
     manifest["status"] = {"jobStatus": "JobCreated"}
@@ -416,7 +418,7 @@ def test_a_job_that_it_had_hardly_begun_is_begun_by_us() -> None:
     assert (story.status.policy or {})["backoffLimit"] == 6
 
 
-def test_a_job_submitted_again_waits_for_the_deployment_of_its_former_cluster() -> None:
+def test_a_resubmitted_job_waits_for_the_end_of_its_former_clusters_deployment() -> None:
     story = inherited_job()
     story.settle()
     item = story.named(JOB)
@@ -433,7 +435,7 @@ def test_a_job_submitted_again_waits_for_the_deployment_of_its_former_cluster() 
     assert "sums-scheduler" in story.pod_names()
 
 
-def test_a_job_whose_schedulers_name_stays_taken_for_600_s_has_failed() -> None:
+def test_a_job_whose_schedulers_name_is_taken_for_600_s_fails() -> None:
     story = Story(job())
     story.one_pass()
     gone = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "g", "uid": "g"}}
@@ -473,5 +475,5 @@ def test_a_job_of_ours_runs_on_a_cluster_of_dask_kubernetes() -> None:
         ("other-runner", None),
     ],
 )
-def test_the_attempt_is_read_from_the_runners_name(pod: str, attempt: int | None) -> None:
+def test_the_attempt_is_parsed_from_the_runners_name(pod: str, attempt: int | None) -> None:
     assert names.attempt_of("sums", pod) == attempt

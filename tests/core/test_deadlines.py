@@ -8,7 +8,7 @@ from daskjob.backends.fake import START
 from tests.core.stories import job_story, running
 
 
-def test_a_job_that_is_active_for_100_s_ends_as_deadline_exceeded_and_not_before() -> None:
+def test_a_job_ends_as_deadline_exceeded_after_100_active_seconds_and_not_before() -> None:
     story = running(activeDeadlineSeconds=100)
     story.after(99)
     assert story.word == "Running"
@@ -21,14 +21,14 @@ def test_a_pass_asks_to_be_woken_when_the_deadline_is_due() -> None:
     assert story.decision().wake_at == START + timedelta(seconds=20)
 
 
-def test_the_deadline_of_the_job_is_never_tried_again() -> None:
+def test_a_job_past_its_deadline_is_never_retried() -> None:
     story = running(activeDeadlineSeconds=100, backoffLimit=6)
     story.after(100)
     assert story.status.finished
     assert len(story.status.attempts) == 1
 
 
-def test_the_deadline_of_the_job_counts_all_attempts_together() -> None:
+def test_the_deadline_of_the_job_spans_all_attempts() -> None:
     story = running(activeDeadlineSeconds=100)
     story.after(60)
     story.end_runner(1)
@@ -39,7 +39,7 @@ def test_the_deadline_of_the_job_counts_all_attempts_together() -> None:
     assert story.status.reason == "DeadlineExceeded"
 
 
-def test_the_deadline_of_the_job_is_reached_while_it_waits_for_its_next_attempt() -> None:
+def test_the_deadline_of_the_job_applies_while_it_waits_for_its_next_attempt() -> None:
     story = running(activeDeadlineSeconds=100, backoff={"initialSeconds": 300})
     story.end_runner(1)
     story.after(100)
@@ -47,7 +47,7 @@ def test_the_deadline_of_the_job_is_reached_while_it_waits_for_its_next_attempt(
     assert [a.reason for a in story.status.attempts] == ["ExitCode"]
 
 
-def test_the_clock_of_the_job_stands_still_while_it_is_suspended() -> None:
+def test_suspended_time_does_not_count_towards_the_jobs_deadline() -> None:
     story = running(activeDeadlineSeconds=100)
     story.after(60)
     story.edit(suspend=True)
@@ -61,7 +61,7 @@ def test_the_clock_of_the_job_stands_still_while_it_is_suspended() -> None:
     assert story.status.reason == "DeadlineExceeded"
 
 
-def test_an_attempt_that_takes_50_s_ends_and_the_next_one_has_50_s_again() -> None:
+def test_an_attempt_ends_after_50_s_and_the_next_one_has_50_s_again() -> None:
     story = running(attemptDeadlineSeconds=50)
     story.after(50)
     assert story.status.attempts[0].reason == "AttemptDeadlineExceeded"
@@ -84,7 +84,7 @@ def test_the_runner_pod_itself_carries_the_attempts_deadline() -> None:
     assert story.runner()["spec"]["activeDeadlineSeconds"] == 50
 
 
-def test_a_runner_that_does_not_run_within_30_s_ends_the_attempt() -> None:
+def test_a_runner_not_running_within_30_s_ends_the_attempt() -> None:
     story = job_story(startupDeadlineSeconds=30, backoffLimit=0)
     story.settle()
     story.after(29)
@@ -93,13 +93,13 @@ def test_a_runner_that_does_not_run_within_30_s_ends_the_attempt() -> None:
     assert story.status.reason == "StartupDeadlineExceeded"
 
 
-def test_the_startup_deadline_is_over_once_the_runner_ran() -> None:
+def test_the_startup_deadline_no_longer_applies_once_the_runner_ran() -> None:
     story = running(startupDeadlineSeconds=30)
     story.after(1000)
     assert story.word == "Running"
 
 
-def test_the_startup_deadline_names_what_is_in_the_way() -> None:
+def test_the_startup_deadline_reports_the_obstacle() -> None:
     story = job_story(startupDeadlineSeconds=30, backoffLimit=0)
     story.settle()
     story.world.unschedulable(story.runner(), "0/3 nodes are available: 3 Insufficient cpu.")
@@ -107,7 +107,7 @@ def test_the_startup_deadline_names_what_is_in_the_way() -> None:
     assert "3 Insufficient cpu" in story.status.message
 
 
-def test_the_startup_deadline_counts_anew_from_a_resume() -> None:
+def test_the_startup_deadline_restarts_with_a_resume() -> None:
     story = job_story(startupDeadlineSeconds=30, suspend=True)
     story.after(1000)
     story.edit(suspend=False)
@@ -117,7 +117,7 @@ def test_the_startup_deadline_counts_anew_from_a_resume() -> None:
     assert story.status.attempts[0].reason == "StartupDeadlineExceeded"
 
 
-def test_the_success_that_is_seen_in_the_pass_of_the_deadline_wins() -> None:
+def test_a_success_observed_in_the_pass_of_the_deadline_wins() -> None:
     story = running(activeDeadlineSeconds=100, attemptDeadlineSeconds=100)
     story.world.advance(100)
     story.end_runner(0)

@@ -19,7 +19,7 @@ def seen(
     *, component: str = "job-runner", spec: Manifest | None = None, meta: Manifest | None = None,
     warnings: tuple[tuple[str, str], ...] = (), **status: Any
 ) -> PodFacts:  # fmt: skip
-    """The facts of a pod with a status as kubectl prints it."""
+    """Return the facts of a pod with a status as kubectl prints it."""
     manifest = {
         "metadata": {
             "name": "sums-runner",
@@ -35,12 +35,12 @@ def seen(
 
 
 def waits(reason: str, message: str) -> list[Manifest]:
-    """The status of a container that waits."""
+    """Return the status of a waiting container."""
     return [{"name": "job", "state": {"waiting": {"reason": reason, "message": message}}}]
 
 
 def ends(code: int, reason: str = "Error", **more: Any) -> list[Manifest]:
-    """The status of a container that ended."""
+    """Return the status of a terminated container."""
     state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": RUN_AT, **more}}
     return [{"name": "job", "state": state}]
 
@@ -64,7 +64,7 @@ ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s)
 
 
 @pytest.mark.parametrize(
-    ("pod", "reason", "words", "patience"),
+    ("pod", "reason", "text", "patience"),
     [
         (
             seen(containerStatuses=waits("ImagePullBackOff", BACK_OFF)),
@@ -141,13 +141,13 @@ ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s)
         "image of an init container",
     ],
 )
-def test_what_a_pod_waits_for_is_told_in_kubernetes_words_with_a_patience(
-    pod: PodFacts, reason: Reason, words: str, patience: int | None
+def test_a_waiting_pods_diagnosis_has_kubernetes_message_and_a_patience(
+    pod: PodFacts, reason: Reason, text: str, patience: int | None
 ) -> None:
     found = waiting_for(pod)
     assert found is not None
     assert found.reason is reason
-    assert words in found.message
+    assert text in found.message
     assert "sums-runner" in found.message
     assert found.next_step
     assert found.patience_seconds == patience
@@ -175,7 +175,7 @@ RUNS: list[Manifest] = [{"name": "job", "state": {"running": {"startedAt": RUN_A
         "another warning",
     ],
 )
-def test_a_pod_with_nothing_in_its_way_waits_for_nothing(pod: PodFacts) -> None:
+def test_a_healthy_pod_has_no_diagnosis(pod: PodFacts) -> None:
     assert waiting_for(pod) is None
 
 
@@ -183,7 +183,7 @@ DELETED = {"deletionTimestamp": "2026-01-01T12:00:30Z", "deletionGracePeriodSeco
 
 
 def disrupted(reason: str, message: str) -> list[Manifest]:
-    """The condition by which Kubernetes says that it ends a pod."""
+    """Return the condition with which Kubernetes announces a disruption."""
     return [
         SCHEDULED,
         {
@@ -197,7 +197,7 @@ def disrupted(reason: str, message: str) -> list[Manifest]:
 
 
 @pytest.mark.parametrize(
-    ("pod", "reason", "words"),
+    ("pod", "reason", "text"),
     [
         (
             seen(
@@ -268,15 +268,15 @@ def disrupted(reason: str, message: str) -> list[Manifest]:
         "node shutdown",
     ],
 )
-def test_who_stopped_a_pod_is_told(pod: PodFacts, reason: Reason, words: str) -> None:
+def test_the_cause_of_a_stop_is_reported(pod: PodFacts, reason: Reason, text: str) -> None:
     found = ended_by(pod)
     assert found is not None
     assert found.reason is reason
-    assert words in found.message
+    assert text in found.message
     assert found.next_step
 
 
-def test_a_pod_that_ended_by_itself_was_stopped_by_nobody() -> None:
+def test_a_pod_that_ended_by_itself_has_no_stop_cause() -> None:
     assert ended_by(seen(phase="Failed", containerStatuses=ends(1))) is None
 
 
@@ -293,7 +293,7 @@ def test_a_pod_that_ended_by_itself_was_stopped_by_nobody() -> None:
     ],
     ids=["30 s before the deletion is due", "60 s after the start", "disruption", "never"],
 )
-def test_the_moment_of_a_stop_is_known(pod: PodFacts, at: str | None) -> None:
+def test_the_time_of_a_stop(pod: PodFacts, at: str | None) -> None:
     assert (pod.stopped_at.isoformat() if pod.stopped_at else None) == at
 
 
@@ -305,7 +305,7 @@ NO_COMMAND = (
 
 
 @pytest.mark.parametrize(
-    ("statuses", "reason", "words"),
+    ("statuses", "reason", "text"),
     [
         (ends(137, "OOMKilled"), Reason.OOM_KILLED, "resources.limits.memory"),
         (ends(3), Reason.EXIT_CODE, "exited with code 3"),
@@ -327,18 +327,18 @@ NO_COMMAND = (
     ],
     ids=["OOM", "3", "traceback", "137", "143", "139", "127", "no command", "status unknown"],
 )
-def test_why_a_container_ended_is_told(
-    statuses: list[Manifest], reason: Reason, words: str
+def test_the_cause_of_a_containers_end_is_reported(
+    statuses: list[Manifest], reason: Reason, text: str
 ) -> None:
     pod = seen(phase="Failed", containerStatuses=statuses)
     assert pod.main is not None
     found = container_end(pod, pod.main)
     assert found.reason is reason
-    assert words in found.message
+    assert text in found.message
 
 
 def looping(restarts: int, component: str, reason: str = "Error") -> PodFacts:
-    """A pod whose kubelet starts it again and again."""
+    """Return a pod that its kubelet keeps restarting."""
     status = {
         **waits("CrashLoopBackOff", "back-off 5m0s restarting failed container=job")[0],
         "restartCount": restarts,
@@ -354,7 +354,7 @@ def looping(restarts: int, component: str, reason: str = "Error") -> PodFacts:
         ("worker", Reason.WORKERS_FAILED),
     ],
 )
-def test_a_crash_loop_is_told_with_the_last_words(component: str, reason: Reason) -> None:
+def test_a_crash_loop_is_reported_with_the_last_output(component: str, reason: Reason) -> None:
     found = crash_loop(looping(4, component))
     assert found is not None
     assert found.reason is reason
@@ -362,16 +362,16 @@ def test_a_crash_loop_is_told_with_the_last_words(component: str, reason: Reason
     assert "ValueError: no such column" in found.message
 
 
-def test_a_crash_loop_for_memory_says_so() -> None:
+def test_an_out_of_memory_crash_loop_is_reported_as_such() -> None:
     found = crash_loop(looping(2, "worker", "OOMKilled"))
     assert found is not None
     assert "(out of memory)" in found.message
 
 
-def test_a_pod_that_was_never_restarted_is_in_no_crash_loop() -> None:
+def test_a_pod_without_restarts_is_not_in_a_crash_loop() -> None:
     assert crash_loop(seen(phase="Running", containerStatuses=RUNS)) is None
 
 
-def test_a_worker_that_retired_with_0_is_in_no_crash_loop() -> None:
+def test_a_worker_that_retired_with_0_is_not_in_a_crash_loop() -> None:
     pod = seen(component="worker", phase="Succeeded", containerStatuses=ends(0, "Completed"))
     assert crash_loop(pod) is None

@@ -1,4 +1,4 @@
-"""The one tree of errors: what is retryable, what it says, and that it crosses processes."""
+"""The hierarchy of errors: which are retryable, their messages, and pickling."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_error_is_a_daskjob_error_and_survives_pickling_with_its_fields(
     assert str(again) == str(error)
 
 
-def test_exactly_what_may_go_better_by_itself_is_retryable() -> None:
+def test_exactly_the_transient_errors_are_retryable() -> None:
     retryable = {type(e).__name__ for e in EXAMPLES if e.retryable}
     assert retryable == {
         "ApiError",
@@ -83,7 +83,7 @@ def test_a_failure_names_its_reason_and_message() -> None:
     assert str(Failed("Cancelled")) == "Cancelled"
 
 
-def test_invalid_lists_every_mistake_with_path_value_and_what_is_allowed() -> None:
+def test_invalid_lists_every_mistake_with_path_value_and_allowed_values() -> None:
     error = Invalid("DaskJob sums", [MISTAKE, FieldError("spec.cancel", 3, "write true or false")])
     assert str(error).splitlines() == [
         "DaskJob sums has 2 mistakes:",
@@ -92,12 +92,12 @@ def test_invalid_lists_every_mistake_with_path_value_and_what_is_allowed() -> No
     ]
 
 
-def test_a_value_of_1000_characters_is_cut_to_80_in_a_message() -> None:
+def test_a_value_of_1000_characters_is_truncated_to_80_in_a_message() -> None:
     text = str(FieldError("spec.x", "v" * 1000, "write less"))
     assert len(text) < 120
     assert "..." in text
 
 
-def test_a_refusal_says_which_object_and_in_whose_words() -> None:
+def test_a_rejection_names_the_object_and_has_the_servers_message() -> None:
     rejected = CreateRejected(RejectionKind.QUOTA, "Pod default/a", "exceeded quota: small")
     assert str(rejected) == "Pod default/a could not be created: exceeded quota: small"

@@ -1,4 +1,4 @@
-"""Events: few, each told once, and after the status that they speak of (design §3.1, §4.7)."""
+"""Events: few, each emitted once, and after the status they refer to (design §3.1, §4.7)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.core.manifests import cluster_spec, job
 from tests.core.stories import Story, job_story, running
 
 
-def test_a_job_that_succeeds_tells_2_events() -> None:
+def test_a_job_that_succeeds_emits_2_events() -> None:
     story = running()
     story.end_runner(0)
     story.after(100)
     assert story.event_reasons() == ["Started", "Completed"]
 
 
-def test_a_job_that_is_tried_again_tells_each_turn_once() -> None:
+def test_a_retried_job_emits_each_step_once() -> None:
     story = running(backoffLimit=1)
     for attempt in (0, 1):
         story.bring_up()
@@ -36,21 +36,21 @@ def test_a_job_that_is_tried_again_tells_each_turn_once() -> None:
     ("change", "expected"),
     [({"suspend": True}, "Suspended"), ({"cancel": True}, "Cancelled")],
 )
-def test_what_a_user_asked_for_is_told(change: dict[str, bool], expected: str) -> None:
+def test_a_users_request_emits_an_event(change: dict[str, bool], expected: str) -> None:
     story = running()
     story.edit(**change)
     story.after(100)
     assert story.event_reasons() == ["Started", expected]
 
 
-def test_suspending_at_creation_and_resuming_are_told() -> None:
+def test_suspending_at_creation_and_resuming_emit_events() -> None:
     story = job_story(suspend=True)
     story.settle()
     story.edit(suspend=False)
     assert story.event_reasons() == ["Suspended", "Resumed"]
 
 
-def test_waiting_for_a_node_for_a_day_is_told_once() -> None:
+def test_waiting_for_a_node_for_a_day_emits_one_event() -> None:
     story = job_story()
     story.settle()
     for free in range(24):
@@ -59,7 +59,7 @@ def test_waiting_for_a_node_for_a_day_is_told_once() -> None:
     assert story.event_reasons() == ["Unschedulable"]
 
 
-def test_a_template_that_changes_after_the_start_is_told_once_and_changes_nothing() -> None:
+def test_a_template_changed_after_the_start_emits_one_event_and_changes_nothing() -> None:
     story = running()
     before = story.runner()
     changed = cluster_spec(idleTimeout=5)
@@ -91,7 +91,7 @@ def test_an_events_message_is_at_most_1000_characters() -> None:
 
 
 class Watching(FakeBackend):
-    """A world that notes in which order a status and its events come."""
+    """A world that records the order of status writes and Events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Watching(FakeBackend):
 
 
 def watched() -> tuple[Story, Watching]:
-    """A running job in a world that notes the order, about to be seen failed."""
+    """Return a running job in a recording world, whose failure the next pass will observe."""
     world = Watching()
     story = Story(job(backoffLimit=0), world)
     story.bring_up()
@@ -117,13 +117,13 @@ def watched() -> tuple[Story, Watching]:
     return story, world
 
 
-def test_an_event_follows_the_status_that_it_speaks_of() -> None:
+def test_an_event_follows_the_status_it_refers_to() -> None:
     story, world = watched()
     story.one_pass()
     assert world.order == ["status DaskJob", "events DaskJob"]
 
 
-def test_a_status_that_could_not_be_written_tells_no_event_until_it_is() -> None:
+def test_no_event_is_emitted_until_its_status_could_be_written() -> None:
     story, world = watched()
     world.faults = [False]
     story.settle()
@@ -131,7 +131,7 @@ def test_a_status_that_could_not_be_written_tells_no_event_until_it_is() -> None
     assert world.order[:2] == ["status DaskJob", "events DaskJob"]
 
 
-def test_an_object_that_could_not_be_created_does_not_swallow_the_statuss_events() -> None:
+def test_a_failed_create_does_not_suppress_the_statuss_events() -> None:
     story = job_story(suspend=True)
     story.settle()
     story.world.edit(story.key, suspend=False)

@@ -1,4 +1,4 @@
-"""Every status write wakes outside controllers: few writes (design §2.3, §5.2)."""
+"""Few status writes, since each wakes external controllers (design §2.3, §5.2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from daskjob.core.decide.status_timing import PATIENCE, STILL, WORDING
+from daskjob.core.decide.status_timing import PATIENCE, SETTLED, WORDING
 from daskjob.core.errors import RejectionKind
 from daskjob.core.manifests import Key, object_ref
 from daskjob.core.names import Component
@@ -15,7 +15,7 @@ from tests.core.lives import Life
 from tests.core.manifests import cluster, cluster_spec, group, job
 from tests.core.stories import CLUSTER, GROUP, JOB, Story, job_story
 
-#: Requests of a job with N workers beyond those N, from its creation to its clean-up.
+#: Requests of a job with N workers in addition to N, from creation to cleanup.
 BUDGET = 13
 
 
@@ -30,7 +30,7 @@ def lived(
     first: float = 1.5,
     until: float = 60,
 ) -> Life:
-    """A job whose workers become ready one by one, and whose runner ends with 0."""
+    """Run a job whose workers become ready one by one and whose runner exits with 0."""
     life = Life(job(cluster={"spec": cluster_spec(workers)}))
     life.pod_starts(Component.SCHEDULER, scheduler, probe=probe)
     life.pod_starts(Component.RUNNER, runner)
@@ -82,7 +82,7 @@ def test_a_job_with_n_workers_takes_at_most_n_plus_13_requests(
 def test_slow_workers_of_a_long_job_cost_3_more_requests_once_all_are_ready(
     spread: float, workers: int
 ) -> None:
-    """One for the job, its cluster and its group each: none of them says before what is not so."""
+    """One each for the job, its cluster and its group: none reports readiness too early."""
     assert len(lived(workers, spread, end=600).requests()) <= workers + BUDGET + 3
 
 
@@ -96,18 +96,16 @@ def test_10_workers_that_come_over_a_minute_cost_3_or_6_more_requests(
 
 
 @pytest.mark.parametrize(("seconds", "more"), [(20, 1), (600, 2)])
-def test_images_that_have_to_be_pulled_first_cost_1_or_2_more_requests(
-    seconds: float, more: int
-) -> None:
+def test_pulling_images_costs_1_or_2_more_requests(seconds: float, more: int) -> None:
     """The group's count, on which an HPA relies, after 5 s; ``Pending`` of its cluster after 30."""
     life = lived(10, 3, end=900, scheduler=seconds, runner=seconds, first=seconds - 1)
     assert len(life.requests()) <= 10 + BUDGET + more
 
 
-def test_what_a_job_that_succeeds_asks_for_besides_its_statuses_is_n_plus_6() -> None:
+def test_a_successful_job_takes_n_plus_6_requests_besides_statuses() -> None:
     life = lived(10, spread=3, end=60)
-    asked = [request for request in life.requests() if not request.startswith("status")]
-    assert [a for a in asked if "-worker-" not in a] == [
+    others = [request for request in life.requests() if not request.startswith("status")]
+    assert [a for a in others if "-worker-" not in a] == [
         "create Pod/sums-runner",
         "create DaskCluster/sums",
         "create Pod/sums-scheduler",
@@ -115,10 +113,10 @@ def test_what_a_job_that_succeeds_asks_for_besides_its_statuses_is_n_plus_6() ->
         "create DaskWorkerGroup/sums-default",
         "delete DaskCluster/sums",
     ]
-    assert len(asked) == 10 + 6
+    assert len(others) == 10 + 6
 
 
-def test_a_converged_job_asks_for_nothing_for_hours() -> None:
+def test_a_converged_job_sends_no_requests_for_hours() -> None:
     life = Life(job())
     life.pod_starts(Component.SCHEDULER, 1)
     life.pod_starts(Component.RUNNER, 1)
@@ -130,17 +128,17 @@ def test_a_converged_job_asks_for_nothing_for_hours() -> None:
     assert life.requests() == before
 
 
-# What is told when
+# Timing of status writes
 
 
 def starting(workers: int = 10) -> Life:
-    """A job whose objects have been made, one moment after its creation."""
+    """Return a job whose objects were just created."""
     life = Life(job(cluster={"spec": cluster_spec(workers)}))
     life.until(0.1)
     return life
 
 
-def test_the_first_word_and_the_names_are_told_before_any_time_has_passed() -> None:
+def test_the_first_status_and_the_names_are_written_at_once() -> None:
     story = job_story()
     story.one_pass()
     assert (story.word, story.status.policy is not None) == ("JobCreated", True)
@@ -150,11 +148,11 @@ def test_the_first_word_and_the_names_are_told_before_any_time_has_passed() -> N
     assert (story.status.cluster_name, story.status.job_runner_pod_name) == ("sums", "sums-runner")
 
 
-def test_a_cluster_says_created_before_any_time_has_passed() -> None:
+def test_a_cluster_reports_created_at_once() -> None:
     assert starting().status_of(CLUSTER)["phase"] == "Created"
 
 
-def test_no_step_of_a_pods_start_is_told_by_itself() -> None:
+def test_no_step_of_a_pods_start_is_written_separately() -> None:
     life = starting()
     before = life.requests()
     for pod in life.world.pods():
@@ -171,7 +169,7 @@ def test_no_step_of_a_pods_start_is_told_by_itself() -> None:
     assert life.requests() == before
 
 
-def test_running_is_told_at_once_where_scheduler_and_workers_are_there() -> None:
+def test_running_is_written_at_once_where_scheduler_and_workers_are_ready() -> None:
     life = starting()
     for pod in [life.scheduler(), *life.workers()]:
         life.world.start(pod)
@@ -181,7 +179,7 @@ def test_running_is_told_at_once_where_scheduler_and_workers_are_there() -> None
     assert (life.word, life.condition("WorkersReady")) == ("Running", (True, "AllReady"))
 
 
-def test_running_is_told_5_s_after_the_runners_start_where_workers_are_missing() -> None:
+def test_running_is_written_5_s_after_the_runners_start_where_workers_are_missing() -> None:
     life = starting()
     life.pod_starts(Component.SCHEDULER, 20)
     life.pod_starts(Component.RUNNER, 20)
@@ -194,19 +192,19 @@ def test_running_is_told_5_s_after_the_runners_start_where_workers_are_missing()
     assert (life.status.workers.ready, life.status.workers.desired) == (1, 10)
 
 
-def test_10_workers_that_come_over_a_minute_are_told_every_30_s_and_when_all_are_there() -> None:
+def test_10_workers_arriving_over_a_minute_are_written_every_30_s_and_when_complete() -> None:
     life = starting()
     life.pod_starts(Component.SCHEDULER, 1)
     life.pod_starts(Component.RUNNER, 1)
     for index in range(10):
         life.pod_starts(Component.WORKER, 10 + 6 * index, index=index)
     life.until(300)
-    # The first word, the names, Running without a worker, a count on the way, and all of them.
+    # The first status, the names, Running without a worker, an intermediate count, and all.
     assert life.status_writes() == 5
     assert life.condition("WorkersReady") == (True, "AllReady")
 
 
-def test_a_lost_worker_that_is_replaced_within_5_s_is_not_told() -> None:
+def test_a_lost_worker_replaced_within_5_s_is_not_written() -> None:
     life = starting(2)
     life.pod_starts(Component.SCHEDULER, 1)
     life.pod_starts(Component.RUNNER, 1)
@@ -222,7 +220,7 @@ def test_a_lost_worker_that_is_replaced_within_5_s_is_not_told() -> None:
     assert [r for r in life.requests()[len(before) :] if r.startswith("status")] == []
 
 
-def test_a_lost_worker_that_is_not_replaced_for_5_s_is_told() -> None:
+def test_a_lost_worker_not_replaced_for_5_s_is_written() -> None:
     life = starting(2)
     life.pod_starts(Component.SCHEDULER, 1)
     life.pod_starts(Component.RUNNER, 1)
@@ -235,7 +233,7 @@ def test_a_lost_worker_that_is_not_replaced_for_5_s_is_told() -> None:
     assert life.condition("WorkersReady") == (False, "Starting")
 
 
-def test_what_was_held_back_when_the_runner_ended_is_told_with_its_end() -> None:
+def test_changes_deferred_until_the_runners_end_are_written_with_it() -> None:
     life = starting(2)
     for pod in (life.scheduler(), *life.workers()[:1]):
         life.world.start(pod)
@@ -251,10 +249,10 @@ def test_what_was_held_back_when_the_runner_ended_is_told_with_its_end() -> None
     assert life.status_of(JOB)["workers"] == {"desired": 2, "ready": 1}
 
 
-# Troubles wait for nothing
+# Failures are not deferred
 
 
-def test_a_trouble_is_told_at_once_and_takes_what_was_held_back_with_it() -> None:
+def test_a_failure_is_written_at_once_along_with_deferred_changes() -> None:
     life = starting()
     life.world.start(life.scheduler())
     life.world.start(life.runner())
@@ -268,7 +266,7 @@ def test_a_trouble_is_told_at_once_and_takes_what_was_held_back_with_it() -> Non
     assert conditions[0]["reason"] == "Unschedulable"
 
 
-def test_a_full_quota_is_told_at_once() -> None:
+def test_an_exceeded_quota_is_written_at_once() -> None:
     life = Life(job())
     life.world.reject["-worker-"] = (RejectionKind.QUOTA, "exceeded quota: small")
     life.until(0.1)
@@ -277,7 +275,7 @@ def test_a_full_quota_is_told_at_once() -> None:
     assert conditions[0]["reason"] == "QuotaExceeded"
 
 
-def test_a_crash_loop_is_told_at_once() -> None:
+def test_a_crash_loop_is_written_at_once() -> None:
     life = starting()
     life.world.start(life.scheduler(), ready=False)
     life.world.restart(life.scheduler())
@@ -286,7 +284,7 @@ def test_a_crash_loop_is_told_at_once() -> None:
     assert life.status_of(CLUSTER)["conditions"][0]["reason"] == "SchedulerFailed"
 
 
-def test_a_blocked_scale_down_is_told_at_once() -> None:
+def test_a_blocked_scale_down_is_written_at_once() -> None:
     story = Story(cluster())
     story.bring_up()
     _scale(story, GROUP, "simple-default", 1)
@@ -294,7 +292,7 @@ def test_a_blocked_scale_down_is_told_at_once() -> None:
     assert story.status_of(GROUP, "simple-default")["conditions"][0]["reason"] == "ScaleDownBlocked"
 
 
-def test_a_trouble_whose_words_change_every_5_s_is_written_once_a_minute() -> None:
+def test_a_failure_whose_message_changes_every_5_s_is_written_once_a_minute() -> None:
     story = job_story()
     story.settle()
     story.world.unschedulable(story.runner(), "0/1 nodes are available")
@@ -307,7 +305,7 @@ def test_a_trouble_whose_words_change_every_5_s_is_written_once_a_minute() -> No
     assert len(statuses) == 3
 
 
-# What a scale subresource tells
+# The scale subresource
 
 
 def _scale(story: Story, kind: str, name: str, replicas: int) -> None:
@@ -319,7 +317,7 @@ def _scale(story: Story, kind: str, name: str, replicas: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "name"), [(CLUSTER, "simple"), (GROUP, "simple-default")], ids=["cluster", "group"]
 )
-def test_replicas_and_selector_are_right_5_s_after_the_pods_were_made(kind: str, name: str) -> None:
+def test_replicas_and_selector_are_right_5_s_after_the_pods_creation(kind: str, name: str) -> None:
     life = Life(cluster())
     life.until(5.1)
     status = life.status_of(kind, name)
@@ -331,11 +329,11 @@ def test_replicas_and_selector_are_right_5_s_after_the_pods_were_made(kind: str,
     ("kind", "name"), [(CLUSTER, "simple"), (GROUP, "simple-default")], ids=["cluster", "group"]
 )
 @pytest.mark.parametrize("replicas", [1, 5])
-def test_replicas_are_right_5_s_after_somebody_scaled(kind: str, name: str, replicas: int) -> None:
+def test_replicas_are_right_5_s_after_scaling(kind: str, name: str, replicas: int) -> None:
     life = Life(cluster())
     life.until(0.1)
     life.world.start_all()
-    life.world.say()
+    life.world.schedulers_answer()
     life.until(100)
     life.at(100, lambda: _scale(life, kind, name, replicas))
     life.at(101, life.world.kubelet)
@@ -343,7 +341,7 @@ def test_replicas_are_right_5_s_after_somebody_scaled(kind: str, name: str, repl
     assert life.status_of(kind, name)["replicas"] == replicas
 
 
-def test_a_user_made_cluster_says_at_once_that_its_scheduler_answers() -> None:
+def test_a_user_made_cluster_reports_at_once_that_its_scheduler_answers() -> None:
     life = Life(cluster())
     life.until(1)
     life.world.start(life.scheduler())
@@ -351,13 +349,13 @@ def test_a_user_made_cluster_says_at_once_that_its_scheduler_answers() -> None:
     assert life.status_of(CLUSTER)["phase"] == "Running"
 
 
-def test_a_group_that_waits_for_its_cluster_says_so_at_once() -> None:
+def test_a_group_that_waits_for_its_cluster_reports_it_at_once() -> None:
     life = Life(group())
     life.until(0.1)
     assert life.status_of(GROUP)["conditions"][0]["reason"] == "ClusterMissing"
 
 
-# Who holds something back asks to be woken for it
+# Deferred changes have a wake time
 
 
 @pytest.mark.parametrize(
@@ -369,7 +367,7 @@ def test_a_group_that_waits_for_its_cluster_says_so_at_once() -> None:
     ],
     ids=["job", "cluster", "group"],
 )
-def test_a_pass_that_holds_something_back_asks_to_be_woken_to_tell_it(key: Key) -> None:
+def test_a_pass_with_deferred_changes_asks_to_be_woken_to_write_them(key: Key) -> None:
     life = starting()
     life.world.start(life.scheduler())
     life.world.start(life.runner())
@@ -377,10 +375,10 @@ def test_a_pass_that_holds_something_back_asks_to_be_woken_to_tell_it(key: Key) 
     decision = life.decision(key)
     assert decision.status is None
     assert decision.wake_at is not None
-    assert 0 < (decision.wake_at - life.world.now).total_seconds() <= STILL.seconds
+    assert 0 < (decision.wake_at - life.world.now).total_seconds() <= SETTLED.seconds
 
 
-def test_pods_of_a_node_whose_clock_is_an_hour_ahead_hold_nothing_back() -> None:
+def test_pods_of_a_node_with_a_clock_an_hour_ahead_defer_nothing() -> None:
     life = starting()
     for pod in [life.scheduler(), life.runner(), *life.workers()[:3]]:
         life.world.start(pod)
@@ -398,33 +396,33 @@ def test_pods_of_a_node_whose_clock_is_an_hour_ahead_hold_nothing_back() -> None
 
 
 def with_10_workers() -> Story:
-    """A job whose scheduler, runner and 10 workers run."""
+    """Return a job with a running scheduler, runner and 10 workers."""
     story = job_story(cluster={"spec": cluster_spec(replicas=10)})
     story.bring_up()
     return story
 
 
 def status_writes(story: Story, kind: str = JOB) -> int:
-    """How often the status of a kind was written."""
+    """Return the number of status writes of a kind."""
     return sum(1 for w in story.writes if w.startswith(f"status {kind}/"))
 
 
-def test_progress_is_written_every_30_s_at_the_most() -> None:
+def test_progress_is_written_at_most_every_30_s() -> None:
     story = with_10_workers()
-    story.world.say(total=1000, processing=2)
+    story.world.schedulers_answer(total=1000, processing=2)
     story.after(5)
     before = status_writes(story)
     for done in range(60):
-        story.world.say(total=1000, done=done, processing=2)
+        story.world.schedulers_answer(total=1000, done=done, processing=2)
         story.after(1)
     assert status_writes(story) - before == 2
 
 
-def test_progress_is_told_from_the_first_task_on() -> None:
+def test_progress_is_written_from_the_first_task_on() -> None:
     story = with_10_workers()
     moments = []
     for done in range(90):
-        story.world.say(total=1000, done=done, processing=2)
+        story.world.schedulers_answer(total=1000, done=done, processing=2)
         story.after(1)
         progress = story.status.progress
         moments += [progress.updated_at] if progress and progress.updated_at else []
@@ -435,6 +433,6 @@ def test_progress_is_told_from_the_first_task_on() -> None:
 def test_with_an_interval_of_0_no_progress_is_written() -> None:
     story = job_story(progress={"intervalSeconds": 0})
     story.bring_up()
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(60)
     assert story.status.progress is None

@@ -1,12 +1,12 @@
-"""The guarantees of design §4, through any order of events, crashes and repeats.
+"""The guarantees of design §4, for any order of events, crashes and repeats.
 
-Hypothesis tells a job's life: passes over single objects, pods that start, end, vanish, users and
-old clients that edit, an operator that dies between two writes. ``WatchedWorld`` checks every
-write on its way. When the story ends the world is left to itself, in one of the moods of
-``Mood``: it must come to rest, and the job must come to its end, woken by changes and by the times
-that its passes name, and by nothing else. Then it is deleted, and nothing may be left.
+Hypothesis generates a job's life: passes over single objects, pods that start, end and vanish,
+edits of users and old clients, an operator killed between two writes. ``WatchedWorld`` checks every
+write. After the story the world runs by itself, in one of the moods of ``Mood``: it must become
+idle, and the job must end, woken only by changes and by the wake times of its passes. Then the job
+is deleted, and nothing may be left.
 
-``DASKJOB_PROPERTY_EXAMPLES=3000`` tells so many stories, new ones in every run.
+``DASKJOB_PROPERTY_EXAMPLES=3000`` sets the number of stories, with new ones in every run.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ NAME = "j"
 JOB = Key(names.Kind.JOB, "default", NAME)
 CLUSTER = Key(names.Kind.CLUSTER, "default", NAME)
 SHARED = "shared"
-#: A group that a user made, in the job's cluster or another.
+#: A user-made group, in the job's cluster or another.
 JOINED = Key(names.Kind.GROUP, "default", "mine")
 
-#: Fields of a DaskJob that clients of old have never heard of.
+#: Fields of a DaskJob that old clients do not know.
 NEW_FIELDS = (
     "backoffLimit",
     "backoff",
@@ -75,15 +75,15 @@ NEW_FIELDS = (
     "submissionID",
     "progress",
 )
-LONG_WORDS = "a webhook with a lot to say " * 200
+LONG_MESSAGE = "a webhook with long messages " * 200
 
 
 @pytest.fixture(autouse=True)
 def _invariants() -> None:
-    """Leave out what conftest checks at a test's end: here it is checked after every write."""
+    """Skip conftest's check at a test's end: here every write is checked."""
 
 
-# What jobs there are
+# Jobs
 
 RULES = st.lists(
     st.sampled_from(
@@ -101,7 +101,7 @@ RULES = st.lists(
     ),
     max_size=2,
 )
-#: Mostly none: what has no limit must come to its end too. Null is as good as absent.
+#: Mostly none: a job without a limit must end too. Null counts as absent.
 DEADLINES = st.sampled_from([None, None, None, 5, 60, 900])
 DELETIONS = st.sampled_from(["DeleteCluster", "DeleteWorkers", "Keep"])
 POLICIES = st.fixed_dictionaries(
@@ -136,7 +136,7 @@ POLICIES = st.fixed_dictionaries(
 
 @st.composite
 def job_manifests(draw: st.DrawFn) -> Manifest:
-    """A job as somebody might submit it: at worst it cannot work, never is it nonsense."""
+    """Generate a job as a user might submit it: it may be unable to work, but is never invalid."""
     policy: Manifest = draw(POLICIES)
     containers = [manifests.container("job", "python")]
     if draw(st.booleans()):
@@ -158,7 +158,7 @@ def job_manifests(draw: st.DrawFn) -> Manifest:
     return job
 
 
-#: Mostly none: counts that stand still get a life further.
+#: Mostly none: with constant counts a life gets further.
 AUTOSCALING = st.sampled_from(
     [
         None,
@@ -184,11 +184,11 @@ def _cluster_spec(draw: st.DrawFn) -> Manifest:
     return cluster
 
 
-# Who else lives there
+# Foreign objects
 
 
 def neighbours() -> list[Manifest]:
-    """Objects with our labels and names like ours that are none of ours."""
+    """Return foreign objects with our labels and with names like ours."""
     owner: Manifest = {"kind": "ReplicaSet", "metadata": {"name": "j", "namespace": "default"}}
     labelled = [
         _foreign("Pod", "j-runner-7", "job-runner"),
@@ -218,7 +218,7 @@ def _foreign(kind: str, name: str, component: str) -> Manifest:
     return {"apiVersion": "v1", "kind": kind, "metadata": meta, "spec": spec}
 
 
-#: Names that somebody else may take before the job does.
+#: Names that another user may take before the job does.
 TAKEN = [
     ("Pod", "runner"),
     ("Pod", f"{NAME}-scheduler"),
@@ -231,32 +231,32 @@ TAKEN = [
 
 
 class Mood(StrEnum):
-    """How the world treats the job once the story has ended."""
+    """The world's behaviour towards the job once the story has ended."""
 
-    KIND = "all starts, and the runner ends with 0"
-    SCRIPT_FAILS = "all starts, and every runner ends with 1"
-    SIDECAR_STAYS = "all starts, the main container ends with 0"
+    KIND = "everything starts, and the runner exits with 0"
+    SCRIPT_FAILS = "everything starts, and every runner exits with 1"
+    SIDECAR_STAYS = "everything starts, the main container exits with 0, a sidecar keeps running"
     EVICTIONS = "every runner is evicted"
-    SCHEDULER_DIES = "the scheduler is started again as soon as the runner runs"
+    SCHEDULER_DIES = "the scheduler restarts as soon as the runner runs"
     SCHEDULER_SILENT = "the scheduler never answers"
-    SCHEDULER_ENDS = "the scheduler's pod ends for good before it answers"
-    WORKERS_CRASH = "workers start again and again"
-    NO_WORKERS = "workers stay without a node"
-    NO_NODE = "no pod finds a node"
-    NO_QUOTA = "the runner finds no quota"
+    SCHEDULER_ENDS = "the scheduler's pod ends permanently before it answers"
+    WORKERS_CRASH = "workers restart continuously"
+    NO_WORKERS = "workers get no node"
+    NO_NODE = "no pod gets a node"
+    NO_QUOTA = "the runner exceeds the quota"
     REJECTED = "a webhook rejects the runner"
     NO_IMAGE = "no image can be pulled"
-    NO_VOLUME = "no volume can be mounted, as only Events tell"
-    HANGS = "the runner runs for ever"
+    NO_VOLUME = "no volume can be mounted, which only Events report"
+    HANGS = "the runner runs forever"
 
 
 class MoodyWorld(WatchedWorld):
-    """The world of one story, and what happens in each mood of it."""
+    """The world of one story, with its behaviour in each mood."""
 
     mood = Mood.KIND
 
     def goes_on(self) -> bool:
-        """Let one thing happen that the mood has happen; say whether there was one."""
+        """Do one action of the mood; return whether there was one."""
         before = self.changes
         self.kubelet_acts(143)
         if self.changes == before:
@@ -296,8 +296,8 @@ class MoodyWorld(WatchedWorld):
         elif self.mood is Mood.NO_VOLUME:
             if facts.main is None or facts.main.reason != "ContainerCreating":
                 self.wait_with(pod, "ContainerCreating")
-                words = PodWarning("FailedMount", "exit status 32", self.now)
-                self.pod_warnings[facts.ref.uid] = words
+                warning = PodWarning("FailedMount", "exit status 32", self.now)
+                self.pod_warnings[facts.ref.uid] = warning
         else:
             self.start(pod, ready=False)
 
@@ -320,7 +320,7 @@ class MoodyWorld(WatchedWorld):
                 self.ends_by_itself(pod, 0)
 
     def _scheduler_dies_under(self, runner: Manifest) -> bool:
-        """Restart a scheduler that has not been started again yet."""
+        """Restart a scheduler that was not restarted yet."""
         schedulers = [p for p in self.ours("Running") if _component(p) == "scheduler"]
         for pod in schedulers:
             facts = pod_facts(pod)
@@ -332,43 +332,43 @@ class MoodyWorld(WatchedWorld):
 
 
 def _component(pod: Manifest) -> str:
-    """What a pod is, by its name: labels may have been taken off."""
+    """Return a pod's component from its name: labels may have been removed."""
     name = str(metadata(pod)["name"])
     if "-scheduler" in name:
         return "scheduler"
     return "worker" if "-worker-" in name else "job-runner"
 
 
-#: Rounds and single passes that the longest life takes, ten times over.
+#: Ten times the rounds and single passes of the longest life.
 MOST_LOOKS = 3000
 
 
 class Operator:
-    """An operator that makes a pass when something changed, or when a pass has named the time."""
+    """An operator that runs passes after changes and at the wake times of passes."""
 
     def __init__(self, world: MoodyWorld) -> None:
         self.world = world
         self.due: dict[Key, datetime] = {}
 
     async def round(self) -> None:
-        """Make a pass over every object."""
+        """Run a pass over every object."""
         for key in self.world.subjects():
             await self.make_pass(key)
 
     async def make_pass(self, key: Key) -> None:
-        """Make one pass, and remember when the next is due."""
+        """Run one pass, and record when the next is due."""
         self.due.pop(key, None)
         wake_at = await self.world.make_pass(key)
         if wake_at is not None:
             self.due[key] = wake_at
 
     async def run(self, *, until: Callable[[], bool], hours: float) -> None:
-        """Let the world live for so long, or until it is so; stop where nothing more will be."""
+        """Let the world run for this time or until the condition holds, or nothing is pending."""
         end = self.world.now + timedelta(hours=hours)
         seen, looks = -1, 0
         while not until() and self.world.now < end and not self.world.broken:
             looks += 1
-            assert looks < MOST_LOOKS, f"no rest: {self.world.writes[-6:]}, due {self.due}"
+            assert looks < MOST_LOOKS, f"never idle: {self.world.writes[-6:]}, due {self.due}"
             if seen != self.world.changes:
                 seen = self.world.changes
                 await self.round()
@@ -376,7 +376,7 @@ class Operator:
                 return
 
     async def _wait(self) -> bool:
-        """Let time pass until the next pass is due; ``False`` where none is."""
+        """Let time pass until the next pass is due; return ``False`` if none is."""
         if not self.due:
             return False
         soonest = min(self.due.values())
@@ -392,10 +392,10 @@ codes = st.sampled_from([0, 1, 3, 137])
 
 
 class JobLife(RuleBasedStateMachine):
-    """One job, from its submission to the moment when nothing of it is left."""
+    """One job, from its submission until nothing of it is left."""
 
     purity_every = 0
-    #: Whether things happen that end most jobs soon; without them a life gets further.
+    #: Whether events occur that soon end most jobs; without them a life gets further.
     harsh = False
 
     def __init__(self) -> None:
@@ -438,7 +438,7 @@ class JobLife(RuleBasedStateMachine):
         if joined is not None:
             self.world.submit(manifests.group(JOINED.name, joined, 1))
         if begun:
-            self.all_goes_well_for_a_while()
+            self.everything_succeeds_for_some_time()
 
     # Passes
 
@@ -481,12 +481,12 @@ class JobLife(RuleBasedStateMachine):
         self._settle()
 
     @rule()
-    def all_goes_well_for_a_while(self) -> None:
+    def everything_succeeds_for_some_time(self) -> None:
         self._settle()
         for pod in self.world.ours("Pending"):
             if not pod_facts(pod).deleting:
                 self.world.start(pod)
-        self.world.say()
+        self.world.schedulers_answer()
         self._settle()
 
     @rule(workers=st.integers(0, 5))
@@ -518,7 +518,7 @@ class JobLife(RuleBasedStateMachine):
         if key is None:
             return
         if happens == "replace" and self.harsh:
-            # So that there is a verdict on its way when the new job takes the name.
+            # So that a verdict is pending when the new job takes the name.
             self.cancelled()
         self.world.after_observing = lambda: self._happen(happens)
         self._pass(key)
@@ -598,36 +598,36 @@ class JobLife(RuleBasedStateMachine):
     @rule(component=components, index=which, code=st.sampled_from([0, 1]))
     def pod_is_preempted(self, component: str, index: int, code: int) -> None:
         pod = self._one(self._pods(component, "Running"), index)
-        if pod and self._was_told(pod):
+        if pod and self._may_vanish(pod):
             self.world.is_preempted(pod)
             facts = pod_facts(self.world._fresh(pod))
             if facts.main and facts.main.running:
                 self.world.ends_by_itself(self.world._fresh(pod), code)
 
-    def _was_told(self, pod: Manifest) -> bool:
-        """Say whether a pod may vanish: a runner only once a status has named it.
+    def _may_vanish(self, pod: Manifest) -> bool:
+        """Return whether a pod may vanish: a runner only once a status has named it.
 
-        One that is created and vanishes before any pass has seen it leaves no trace in the world:
-        see ``test_runner_that_vanished_before_any_pass_saw_it_is_not_created_again``.
+        One that is created and vanishes before any pass observes it leaves no trace in the world:
+        see ``test_runner_that_vanished_before_any_pass_observed_it_is_not_created_again``.
         """
         if _component(pod) != "job-runner":
             return True
         item = self.world.store.get(JOB)
         status = (item or {}).get("status") or {}
         attempt = attempt_of(pod)
-        told = status.get("jobRunnerPodName") == metadata(pod)["name"]
-        return told or is_finished(item or {}) or status.get("attempt", 0) > attempt
+        named = status.get("jobRunnerPodName") == metadata(pod)["name"]
+        return named or is_finished(item or {}) or status.get("attempt", 0) > attempt
 
     @rule(component=components, index=which)
     def pod_vanishes(self, component: str, index: int) -> None:
         pod = self._one(self._pods(component), index)
-        if pod and self._was_told(pod):
+        if pod and self._may_vanish(pod):
             self.world.lose(pod)
 
     @rule(component=components, index=which)
-    def somebody_deletes_a_pod(self, component: str, index: int) -> None:
+    def user_deletes_a_pod(self, component: str, index: int) -> None:
         pod = self._one(self._pods(component), index)
-        if pod and self._was_told(pod):
+        if pod and self._may_vanish(pod):
             self.world.store.delete(object_ref(pod))
 
     @rule(index=which, times=st.sampled_from([1, 5]), ready=st.booleans())
@@ -653,23 +653,23 @@ class JobLife(RuleBasedStateMachine):
     def pod_waits(self, index: int, reason: str) -> None:
         pod = self._one(self._pods("", "Pending"), index)
         if pod:
-            self.world.wait_with(pod, reason, LONG_WORDS)
+            self.world.wait_with(pod, reason, LONG_MESSAGE)
 
     @rule(index=which, reason=st.sampled_from(["FailedMount", "FailedCreatePodSandBox"]))
-    def event_is_told_of_a_pod(self, index: int, reason: str) -> None:
+    def event_is_emitted_about_a_pod(self, index: int, reason: str) -> None:
         pod = self._one(self._pods("", "Pending"), index)
         if pod:
-            words = PodWarning(reason, LONG_WORDS, self.world.now)
-            self.world.pod_warnings[str(metadata(pod)["uid"])] = words
+            warning = PodWarning(reason, LONG_MESSAGE, self.world.now)
+            self.world.pod_warnings[str(metadata(pod)["uid"])] = warning
 
     @rule(index=which)
     def pod_finds_no_node(self, index: int) -> None:
         pod = self._one(self._pods("", "Pending"), index)
         if pod:
-            self.world.unschedulable(pod, LONG_WORDS)
+            self.world.unschedulable(pod, LONG_MESSAGE)
 
     @rule(component=components, index=which)
-    def labels_are_taken_off(self, component: str, index: int) -> None:
+    def labels_are_removed(self, component: str, index: int) -> None:
         pod = self._one(self._pods(component), index)
         if pod:
             labels = dict.fromkeys(metadata(pod).get("labels") or {})
@@ -681,9 +681,9 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(done=st.integers(0, 3))
     def tasks_move(self, done: int) -> None:
-        self.world.say(total=3, done=done, processing=3 - done)
+        self.world.schedulers_answer(total=3, done=done, processing=3 - done)
 
-    # Time, garbage, and who says no
+    # Time, garbage collection, and rejections
 
     @rule(seconds=st.sampled_from([0.5, 1, 6, 30, 100, 700, 3600]))
     def time_passes(self, seconds: float) -> None:
@@ -700,12 +700,12 @@ class JobLife(RuleBasedStateMachine):
         part=st.sampled_from(["-runner", "-scheduler", "-worker-", "-default", NAME]),
         kind=st.sampled_from([k for k in RejectionKind if k is not RejectionKind.TERMINATING]),
     )
-    def objects_are_refused(self, part: str, kind: RejectionKind) -> None:
-        self.world.reject[part] = (kind, LONG_WORDS)
+    def objects_are_rejected(self, part: str, kind: RejectionKind) -> None:
+        self.world.reject[part] = (kind, LONG_MESSAGE)
 
     @precondition(lambda self: self.world.reject)
     @rule()
-    def objects_are_allowed_again(self) -> None:
+    def objects_are_accepted_again(self) -> None:
         self.world.reject.clear()
 
     @rule(index=which, other=st.booleans())
@@ -720,7 +720,7 @@ class JobLife(RuleBasedStateMachine):
     @precondition(lambda self: self.harsh)
     @rule()
     def old_deployment_has_a_pod(self) -> None:
-        """A scheduler of an earlier cluster of this name comes up, and stays."""
+        """A scheduler of an earlier cluster of this name starts, and stays."""
         name = f"{NAME}-scheduler-5c8f"
         if self.world.store.get(Key("ReplicaSet", "default", name)) is None:
             owner = self.world.add_foreign(left("ReplicaSet", name, cluster=NAME))
@@ -730,7 +730,7 @@ class JobLife(RuleBasedStateMachine):
 
     @precondition(lambda self: self.harsh)
     @rule(taken=st.sampled_from(TAKEN))
-    def somebody_takes_a_name(self, taken: tuple[str, str]) -> None:
+    def user_takes_a_name(self, taken: tuple[str, str]) -> None:
         kind, name = taken
         status = self._status()
         if name == "runner":
@@ -738,7 +738,7 @@ class JobLife(RuleBasedStateMachine):
         if self.world.store.get(Key(kind, "default", name)) is None:
             self.world.add_foreign(_foreign(kind, name, "scheduler"))
 
-    # People and other clients
+    # Users and other clients
 
     def _item(self) -> Manifest | None:
         return self.world.store.get(JOB)
@@ -782,7 +782,7 @@ class JobLife(RuleBasedStateMachine):
     @precondition(lambda self: self.harsh)
     @rule()
     def replaced(self) -> None:
-        """Somebody deletes the job and submits it again under the same name."""
+        """A user deletes the job and submits it again under the same name."""
         self.deleted()
         if self._item() is None:
             self.world.submit(copy.deepcopy(self.manifest))
@@ -795,7 +795,7 @@ class JobLife(RuleBasedStateMachine):
         if item is not None and metadata(item)["uid"] not in self.world.foreign:
             self.world.store.delete(object_ref(item))
 
-    # What must hold
+    # Invariants
 
     def nothing_is_broken(self) -> None:
         self.world.check_foreign()
@@ -813,9 +813,9 @@ class JobLife(RuleBasedStateMachine):
         world = self.world
         world.faults, world.crash_after, world.status_first = [], None, False
         world.reject.clear()
-        self._others_let_go()
+        self._remove_foreign_finalizers()
         self.garbage_collection(paused=False)
-        await self._comes_to_rest()
+        await self._becomes_idle()
         world.mood = self.mood
         rejections = {
             Mood.NO_QUOTA: (RejectionKind.QUOTA, "exceeded quota"),
@@ -825,17 +825,17 @@ class JobLife(RuleBasedStateMachine):
             world.reject["-runner"] = rejections[self.mood]
         operator = Operator(world)
         await self._lives_on(operator)
-        if self._is_told_why_it_waits():
+        if self._reports_why_it_waits():
             world.mood = Mood.KIND
             world.reject.clear()
             await self._lives_on(operator)
-            assert not self._is_told_why_it_waits(), "what it waited for has come"
+            assert not self._reports_why_it_waits(), "its obstacle is gone"
         self._is_cleaned_up()
         self._leaves_nothing()
         self.nothing_is_broken()
 
-    def _others_let_go(self) -> None:
-        """Take off the finalizers of others: they hold what is to go for as long as they like."""
+    def _remove_foreign_finalizers(self) -> None:
+        """Remove foreign finalizers: they delay deletions for any time."""
         for item in list(self.world.store.all()):
             finalizers = metadata(item).get("finalizers") or []
             ours = [f for f in finalizers if f == names.LEGACY_FINALIZER]
@@ -843,10 +843,10 @@ class JobLife(RuleBasedStateMachine):
                 body = {"metadata": {"finalizers": ours or None}}
                 self.world.store.patch(object_ref(item), body)
 
-    async def _comes_to_rest(self) -> None:
-        """Passes come to rest; a further round, and one after a restart, do nothing at all.
+    async def _becomes_idle(self) -> None:
+        """Passes become idle; a further round, and one after a restart, do nothing.
 
-        A world in which something is refused is not at rest: it is asked for again and again.
+        A world with rejections is not idle: the rejected objects are retried.
         """
         world = self.world
         world.forget()
@@ -855,10 +855,12 @@ class JobLife(RuleBasedStateMachine):
             seen = world.changes
             await world.settle()
             world.kubelet_acts(143)
-        await self._does_nothing("at rest")
+        await self._does_nothing("when idle")
         for key in world.subjects():
             finalizers = metadata(world.store.get(key) or {}).get("finalizers") or ()
-            assert names.LEGACY_FINALIZER not in finalizers, f"{key} is held by who is gone"
+            assert names.LEGACY_FINALIZER not in finalizers, (
+                f"{key} still has the finalizer of dask-kubernetes"
+            )
         if not world.rejections:
             world.forget()
             await self._does_nothing("after a restart")
@@ -871,7 +873,7 @@ class JobLife(RuleBasedStateMachine):
         assert not written, f"a round {when} writes {written}: {self.world.last_change}"
 
     async def _lives_on(self, operator: Operator) -> None:
-        """Let the world live until the job has ended, and some time longer."""
+        """Let the world run until the job has ended, and some time longer."""
 
         def over() -> bool:
             item = self._item()
@@ -884,10 +886,10 @@ class JobLife(RuleBasedStateMachine):
             self.world.advance(3600)
             await self._does_nothing("an hour later")
 
-    def _is_told_why_it_waits(self) -> bool:
-        """A job without an end waits for something that has none, and says what it is.
+    def _reports_why_it_waits(self) -> bool:
+        """Check that a job without an end waits for something unbounded, and reports what it is.
 
-        Return whether what it waits for may still come; a suspension is nothing that comes.
+        Return whether that may still happen; a suspension does not end by itself.
         """
         item = self._item()
         if item is None or is_finished(item):
@@ -915,11 +917,11 @@ class JobLife(RuleBasedStateMachine):
             case Mood.NO_WORKERS if policy["runnerStart"] == "AfterWorkers":
                 assert condition(status, "WorkersReady") == "False", status
             case _:
-                raise AssertionError(f"no end, and nothing is waited for: {status}")
+                raise AssertionError(f"no end, and no obstacle: {status}")
         return True
 
     def _is_cleaned_up(self) -> None:
-        """After its end a job has no live runner, and of its cluster what it asked to keep."""
+        """After its end a job has no running runner, and only the requested part of its cluster."""
         item = self._item()
         if item is None:
             return
@@ -944,7 +946,7 @@ class JobLife(RuleBasedStateMachine):
         return uid in self.world.chain(item)
 
     def _leaves_nothing(self) -> None:
-        """Deleting the job removes everything of it, without an operator."""
+        """Deleting the job removes all its objects, without an operator."""
         self._delete(JOB)
         self.world.kubelet_acts(143)
         self.world.store.collect()
@@ -959,12 +961,12 @@ class JobLife(RuleBasedStateMachine):
         assert not left, f"left over: {[str(object_ref(item)) for item in left]}"
 
 
-def test_guarantees_hold_through_any_order_of_events_crashes_and_repeats() -> None:
+def test_guarantees_hold_for_any_order_of_events_crashes_and_repeats() -> None:
     run_state_machine_as_test(JobLife, settings=SETTINGS)
 
 
 class PureLife(JobLife):
-    """The same, with every pass decided three times."""
+    """The same, with three decisions for every pass."""
 
     purity_every = 1
 
@@ -974,11 +976,11 @@ def test_deciding_is_a_function_of_its_input_and_changes_nothing() -> None:
     run_state_machine_as_test(PureLife, settings=few)
 
 
-# What the stories have found, each told once more
+# Regression tests for bugs that the stories found
 
 
 def world_with(manifest: Manifest, mood: Mood = Mood.KIND) -> MoodyWorld:
-    """A world with one object in it."""
+    """Return a world with one object."""
     world = MoodyWorld()
     world.mood = mood
     world.submit(manifest)
@@ -986,7 +988,7 @@ def world_with(manifest: Manifest, mood: Mood = Mood.KIND) -> MoodyWorld:
 
 
 def lives(world: MoodyWorld, *, hours: float = 24) -> Operator:
-    """Let a world live, woken by changes and by the times that passes name, until all is said."""
+    """Let a world run, woken by changes and by wake times of passes, until nothing is pending."""
     operator = Operator(world)
     goes_on(operator, hours=hours)
     return operator
@@ -1060,7 +1062,7 @@ def test_attempt_without_a_runner_names_none() -> None:
     assert "runnerPodName" not in status_of(world)["attempts"][0]
 
 
-def test_object_that_is_refused_again_and_again_is_asked_for_again_and_again() -> None:
+def test_rejected_object_is_retried_each_time() -> None:
     world = world_with(manifests.job(NAME, progress={"intervalSeconds": 0}))
     world.reject["-runner"] = (RejectionKind.QUOTA, "exceeded quota")
     operator = lives(world, hours=3)
@@ -1072,7 +1074,7 @@ def test_object_that_is_refused_again_and_again_is_asked_for_again_and_again() -
     assert status_of(world)["jobStatus"] == "Successful"
 
 
-def test_refusal_of_another_kind_is_acted_upon() -> None:
+def test_rejection_of_another_kind_is_acted_upon() -> None:
     world = world_with(manifests.job(NAME, progress={"intervalSeconds": 0}))
     world.reject["-runner"] = (RejectionKind.QUOTA, "exceeded quota")
     operator = lives(world, hours=1)
@@ -1083,7 +1085,7 @@ def test_refusal_of_another_kind_is_acted_upon() -> None:
     assert status_of(world)["reason"] == "InvalidSpec"
 
 
-def test_startup_deadline_wakes_the_pass_that_judges_it() -> None:
+def test_startup_deadline_wakes_the_pass_that_enforces_it() -> None:
     quiet = {"intervalSeconds": 0}
     job = manifests.job(NAME, startupDeadlineSeconds=900, backoffLimit=0, progress=quiet)
     world = world_with(job, Mood.NO_NODE)
@@ -1093,7 +1095,7 @@ def test_startup_deadline_wakes_the_pass_that_judges_it() -> None:
     assert status_of(world)["reason"] == "StartupDeadlineExceeded"
 
 
-def test_pass_over_a_job_that_was_replaced_meanwhile_leaves_the_new_one_alone() -> None:
+def test_pass_over_a_job_replaced_meanwhile_does_not_touch_the_new_one() -> None:
     world = world_with(manifests.job(NAME, cancel=True))
 
     def replace() -> None:
@@ -1107,7 +1109,7 @@ def test_pass_over_a_job_that_was_replaced_meanwhile_leaves_the_new_one_alone() 
     assert "status" not in (world.store.get(JOB) or {})
 
 
-def test_runner_that_waits_for_workers_that_nobody_asks_for_says_so() -> None:
+def test_runner_waiting_for_more_workers_than_requested_reports_it() -> None:
     job = manifests.job(NAME, runnerStart="AfterWorkers", minAvailableWorkers=2)
     world = world_with(job)
     asyncio.run(world.make_pass(JOB))
@@ -1121,7 +1123,7 @@ def test_runner_that_waits_for_workers_that_nobody_asks_for_says_so() -> None:
     assert status_of(world)["jobStatus"] == "Successful"
 
 
-def test_suspension_is_seen_written_before_the_cluster_of_an_ended_attempt_goes() -> None:
+def test_suspension_is_written_before_the_cluster_of_an_ended_attempt_is_deleted() -> None:
     world = world_with(manifests.job(NAME, failurePolicy={"restart": "Runner"}), Mood.HANGS)
     lives(world, hours=0.1)
     world.edit(JOB, suspend=True)
@@ -1133,7 +1135,7 @@ def test_suspension_is_seen_written_before_the_cluster_of_an_ended_attempt_goes(
 
 
 @pytest.mark.parametrize("writes", [1, 2])
-def test_attempt_that_began_before_a_crash_is_torn_down_by_a_suspension(writes: int) -> None:
+def test_attempt_started_before_a_crash_is_torn_down_by_a_suspension(writes: int) -> None:
     world = world_with(manifests.job(NAME), Mood.HANGS)
     world.crash_after = writes
     with pytest.raises(Crash):
@@ -1147,7 +1149,7 @@ def test_attempt_that_began_before_a_crash_is_torn_down_by_a_suspension(writes: 
     assert world.ours("Pending", "Running") == []
 
 
-def test_evicted_runner_that_exited_with_0_and_is_deleted_later_has_no_success() -> None:
+def test_evicted_runner_that_exited_with_0_and_is_deleted_later_is_no_success() -> None:
     world = world_with(manifests.job(NAME, backoffLimit=0), Mood.HANGS)
     lives(world, hours=0.1)
     runner = world.pod(f"{NAME}-runner")
@@ -1161,7 +1163,7 @@ def test_evicted_runner_that_exited_with_0_and_is_deleted_later_has_no_success()
     assert status_of(world)["attempts"][0]["reason"] == "Evicted"
 
 
-def test_next_attempt_waits_for_the_sidecars_of_the_last_one_to_end() -> None:
+def test_next_attempt_waits_for_the_end_of_the_last_ones_sidecars() -> None:
     containers = [manifests.container("job", "python"), manifests.container("sidecar", "log")]
     again = {"backoff": {"initialSeconds": 0}, "failurePolicy": {"restart": "Runner"}}
     job = manifests.job(NAME, runner={"containers": containers})
@@ -1177,7 +1179,7 @@ def test_next_attempt_waits_for_the_sidecars_of_the_last_one_to_end() -> None:
     assert pod_facts(world.pod(f"{NAME}-runner-1")).alive
 
 
-def test_scheduler_that_always_ends_is_replaced_later_and_later() -> None:
+def test_scheduler_that_keeps_ending_is_replaced_with_backoff() -> None:
     world = world_with(manifests.cluster(NAME), Mood.SCHEDULER_ENDS)
 
     lives(world, hours=1)
@@ -1186,7 +1188,7 @@ def test_scheduler_that_always_ends_is_replaced_later_and_later() -> None:
     assert 10 <= len(made) <= 25
 
 
-def test_scheduler_of_an_attempt_that_ended_is_not_replaced() -> None:
+def test_scheduler_of_an_ended_attempt_is_not_replaced() -> None:
     world = world_with(manifests.job(NAME, backoffLimit=0), Mood.SCHEDULER_ENDS)
     asyncio.run(world.settle())
     scheduler = world.pod(f"{NAME}-scheduler")
@@ -1201,10 +1203,10 @@ def test_scheduler_of_an_attempt_that_ended_is_not_replaced() -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="What is created, and gone before anybody saw it, leaves no trace: without a finalizer "
-    "a pass cannot tell it from what was never created (design §4.2 says nothing of it).",
+    reason="An object created and deleted before any pass observes it leaves no trace: without a "
+    "finalizer a pass cannot distinguish it from one never created (not covered by design §4.2).",
 )
-def test_runner_that_vanished_before_any_pass_saw_it_is_not_created_again() -> None:
+def test_runner_that_vanished_before_any_pass_observed_it_is_not_created_again() -> None:
     world = world_with(manifests.job(NAME))
     world.crash_after = 1
     with pytest.raises(Crash):

@@ -1,4 +1,4 @@
-"""How an attempt ended: success has one source, the main container's 0 before any stop (§4.1)."""
+"""The outcome of an attempt: success is only the main container's 0 before any stop (§4.1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEVER = {"restartPolicy": "Never"}
 
 
 def say(story: Story, *, meta: Manifest | None = None, **status: Any) -> None:
-    """Put words of Kubernetes into the runner's status, and make passes."""
+    """Set fields of the runner's status as Kubernetes does, and run passes."""
     world, found = story.world, story.runner()
     if meta:
         patch = {"metadata": meta, **({"spec": status.pop("spec")} if "spec" in status else {})}
@@ -28,7 +28,7 @@ def say(story: Story, *, meta: Manifest | None = None, **status: Any) -> None:
 
 
 def main_ended(story: Story, code: int, *, seconds_ago: float = 0, name: str = "job") -> Manifest:
-    """The status of the main container that ended some seconds ago."""
+    """Return the status of a main container that ended some seconds ago."""
     at = format_time(story.world.now - timedelta(seconds=seconds_ago))
     return {"name": name, "state": {"terminated": {"exitCode": code, "finishedAt": at}}}
 
@@ -54,7 +54,7 @@ def test_any_other_exit_code_is_the_jobs_own_failure(code: int) -> None:
     )
 
 
-def test_a_container_that_ran_out_of_memory_is_told_as_such() -> None:
+def test_a_container_out_of_memory_is_reported_as_such() -> None:
     story = running(runner=NEVER)
     story.end_runner(137, reason="OOMKilled")
     assert (story.word, story.status.reason) == ("Failed", "OOMKilled")
@@ -67,7 +67,7 @@ def test_a_sidecar_that_never_ends_does_not_keep_a_job_alive(code: int, word: st
     proxy = {"name": "proxy", "state": {"running": {}}}
     say(story, phase="Running", containerStatuses=[main_ended(story, code), proxy])
     assert story.word == word
-    # A pod without one ends by itself in this time.
+    # A pod without a sidecar ends by itself in this time.
     assert "stop Pod/sums-runner" not in story.writes
     story.after(5)
     assert "stop Pod/sums-runner" in story.writes
@@ -99,15 +99,15 @@ def test_an_exit_code_0_ten_seconds_before_the_stop_is_success() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "reported"),
     [("Evicted", "Evicted"), ("Preempting", "Evicted"), ("NodeLost", "NodeLost")],
 )
-def test_an_exit_code_0_of_a_pod_that_kubernetes_stopped_has_that_reason(
-    reason: str, told: str
+def test_an_exit_code_0_of_a_pod_stopped_by_kubernetes_has_that_reason(
+    reason: str, reported: str
 ) -> None:
     story = running(runner=NEVER)
     say(story, phase="Failed", reason=reason, containerStatuses=[main_ended(story, 0)])
-    assert (story.word, story.status.reason) == ("Failed", told)
+    assert (story.word, story.status.reason) == ("Failed", reported)
 
 
 def test_an_exit_code_0_after_a_preemption_is_an_eviction() -> None:
@@ -131,7 +131,7 @@ def test_an_exit_code_0_after_a_preemption_is_an_eviction() -> None:
 @pytest.mark.parametrize(
     ("finished_ago", "word"), [(40, "Successful"), (25, "Failed")], ids=["before", "after"]
 )
-def test_a_deletion_counts_from_when_it_was_asked_for_not_from_when_it_is_due(
+def test_a_deletion_counts_from_its_request_not_from_when_it_is_due(
     finished_ago: int, word: str
 ) -> None:
     story = running(runner=NEVER)
@@ -147,14 +147,14 @@ def test_a_deletion_counts_from_when_it_was_asked_for_not_from_when_it_is_due(
     assert story.word == word
 
 
-def test_a_runner_that_is_being_deleted_and_still_runs_has_not_ended_yet() -> None:
+def test_a_terminating_runner_that_still_runs_has_not_ended_yet() -> None:
     story = running(runner=NEVER)
     story.world.store.delete(object_ref(story.runner()))
     story.settle()
     assert story.word == "Running"
 
 
-def test_a_runner_that_is_gone_without_an_exit_code_was_lost() -> None:
+def test_a_missing_runner_without_an_exit_code_was_lost() -> None:
     story = running(runner=NEVER)
     story.world.lose(story.runner())
     story.settle()
@@ -176,7 +176,7 @@ def test_an_init_container_that_failed_is_the_jobs_own_failure_with_its_exit_cod
     assert "fetch" in story.status.message
 
 
-def test_a_pod_that_its_node_never_let_in_was_evicted() -> None:
+def test_a_pod_rejected_by_its_node_was_evicted() -> None:
     story = running(runner=NEVER)
     say(
         story,
@@ -189,18 +189,18 @@ def test_a_pod_that_its_node_never_let_in_was_evicted() -> None:
     assert "OutOfcpu" in story.status.message
 
 
-def test_a_container_that_the_kubelet_lost_is_no_failure_of_the_user() -> None:
+def test_a_container_lost_by_the_kubelet_is_no_failure_of_the_user() -> None:
     story = running(runner=NEVER)
     story.end_runner(137, reason="ContainerStatusUnknown")
     assert story.status.reason == "RunnerLost"
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "result", "words"),
+    ("output", "code", "result", "text"),
     [
         ('{"sum": 3}', 0, {"sum": 3}, "exited with code 0"),
         ("[1, 2]", 0, [1, 2], "exited with code 0"),
-        ("not json", 0, None, "is no JSON"),
+        ("not json", 0, None, "is not JSON"),
         ('"' + "x" * 4096 + '"', 0, None, "longer than 4096 bytes"),
         ("", 0, None, "exited with code 0"),
         ('{"sum": 3}', 1, None, "exited with code 1"),
@@ -208,15 +208,15 @@ def test_a_container_that_the_kubelet_lost_is_no_failure_of_the_user() -> None:
     ids=["object", "list", "no JSON", "4098 bytes", "nothing", "not with a failure"],
 )
 def test_a_result_is_json_of_4096_bytes_and_counts_only_with_exit_code_0(
-    said: str, code: int, result: object, words: str
+    output: str, code: int, result: object, text: str
 ) -> None:
     story = running(runner=NEVER)
-    story.end_runner(code, message=said)
+    story.end_runner(code, message=output)
     assert story.status.result == result
-    assert words in story.status.message
+    assert text in story.status.message
 
 
-def test_a_deleted_runner_that_does_not_go_for_600_s_is_lost_with_its_node() -> None:
+def test_a_runner_terminating_for_600_s_is_lost_with_its_node() -> None:
     story = running(runner=NEVER)
     story.world.store.delete(object_ref(story.runner()))
     story.world.advance(599)

@@ -1,4 +1,4 @@
-"""A group whose template changes: what becomes of the workers that there are."""
+"""A group with a changed template: the replacement of its existing workers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ RETIRE: Manifest = {"updateStrategy": "Retire"}
 
 
 def grown(replicas: int = 4, **worker: Any) -> Story:
-    """A cluster whose workers are all ready and registered."""
+    """Return a cluster whose workers are all ready and registered."""
     spec = cluster_spec(replicas)
     spec["worker"] |= worker
     story = Story(cluster(**spec))
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     return story
 
 
@@ -35,19 +35,19 @@ def change(story: Story, image: str = "dask:next") -> None:
 
 
 def images(story: Story) -> list[str]:
-    """The images of the workers that stay."""
+    """Return the images of the workers that are not terminating."""
     pods = [w for w in story.workers() if not pod_facts(w).deleting]
     return sorted(w["spec"]["containers"][0]["image"] for w in pods)
 
 
 def steps(story: Story, most: int = 40) -> Iterator[None]:
-    """Let new pods become ready and old ones go, a step at a time, until nothing moves."""
+    """Let new pods become ready and old ones end, step by step, until nothing changes."""
     for _ in range(most):
         before = len(story.writes)
         story.world.start_all()
         story.settle()
         yield
-        story.world.say()
+        story.world.schedulers_answer()
         story.after(5)
         yield
         if len(story.writes) == before:
@@ -56,7 +56,7 @@ def steps(story: Story, most: int = 40) -> Iterator[None]:
 
 
 def old_image() -> str:
-    """The image before."""
+    """Return the previous image."""
     return str(container("worker", "dask-worker")["image"])
 
 
@@ -69,7 +69,7 @@ def test_changed_template_of_a_cluster_reaches_its_group_and_the_next_workers() 
     assert images(story) == sorted([old_image(), "dask:next"])
 
 
-def test_changed_template_is_one_patch_of_the_group_and_no_more() -> None:
+def test_changed_template_is_a_single_patch_of_the_group() -> None:
     story = grown(2)
     before = len(story.writes)
     change(story)
@@ -78,7 +78,7 @@ def test_changed_template_is_one_patch_of_the_group_and_no_more() -> None:
     assert patches == ["patch DaskWorkerGroup/simple-default"]
 
 
-def test_field_that_the_cluster_says_no_more_is_taken_from_the_group() -> None:
+def test_field_removed_from_the_cluster_is_removed_from_the_group() -> None:
     more = {**pod(container("worker", "dask-worker")), "nodeSelector": {"disk": "ssd", "zone": "a"}}
     story = grown(2, spec=more)
     story.edit(worker={"spec": {"nodeSelector": {"disk": None}}})
@@ -91,7 +91,7 @@ def test_field_that_the_cluster_says_no_more_is_taken_from_the_group() -> None:
     assert "nodeSelector" not in found["spec"]["worker"]["spec"]
 
 
-def test_what_somebody_changes_in_the_group_stands_until_the_clusters_template_changes() -> None:
+def test_a_users_change_of_the_group_stays_until_the_clusters_template_changes() -> None:
     story = grown(2)
     mine = {"spec": {"worker": {"spec": {"priorityClassName": "mine"}}}}
     found = story.named(GROUP, "simple-default")
@@ -108,7 +108,7 @@ def test_what_somebody_changes_in_the_group_stands_until_the_clusters_template_c
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 4, 9])
-def test_retired_are_all_workers_within_a_deployments_bounds(replicas: int) -> None:
+def test_all_workers_are_replaced_within_a_deployments_bounds(replicas: int) -> None:
     story = grown(replicas, **RETIRE)
     change(story)
     for _ in steps(story):
@@ -117,20 +117,20 @@ def test_retired_are_all_workers_within_a_deployments_bounds(replicas: int) -> N
         assert sum(p.ready for p in facts) >= replicas - math.floor(replicas / 4)
     assert images(story) == ["dask:next"] * replicas
     assert story.status_of(GROUP, "simple-default")["conditions"][0]["reason"] == "AllReady"
-    # Each of the old was asked of the scheduler before it went.
+    # The scheduler was asked about each old worker before its deletion.
     assert len([w for w in story.writes if w.startswith("delete Pod/")]) == replicas
     assert len([a for w in story.writes if w.startswith("retire") for a in w.split()[1:]]) >= (
         replicas
     )
 
 
-def test_old_workers_that_the_scheduler_does_not_let_go_stay() -> None:
+def test_old_workers_that_the_scheduler_does_not_release_stay() -> None:
     story = grown(4, **RETIRE)
     story.world.retires = False
     change(story)
     for _ in range(20):
         story.world.start_all()
-        story.world.say()
+        story.world.schedulers_answer()
         story.after(10)
     assert images(story).count(old_image()) == 4
     assert not [w for w in story.writes if w.startswith("delete Pod/")]
@@ -138,17 +138,17 @@ def test_old_workers_that_the_scheduler_does_not_let_go_stay() -> None:
     assert reason == "ScaleDownBlocked"
 
 
-def test_template_whose_pods_never_become_ready_stops_after_the_first_quarter() -> None:
+def test_replacement_stops_after_the_first_quarter_if_new_pods_never_become_ready() -> None:
     story = grown(8, **RETIRE)
     change(story)
     for _ in range(20):
-        story.world.say()
+        story.world.schedulers_answer()
         story.after(10)
     assert images(story).count(old_image()) == 6
     assert images(story).count("dask:next") == 4
 
 
-def test_template_that_is_changed_back_costs_only_the_workers_that_were_new() -> None:
+def test_reverting_a_template_replaces_only_the_new_workers() -> None:
     story = grown(8, **RETIRE)
     kept = {metadata(w)["name"] for w in story.workers()}
     change(story)
@@ -159,7 +159,7 @@ def test_template_that_is_changed_back_costs_only_the_workers_that_were_new() ->
     assert len({metadata(w)["name"] for w in story.workers()} & kept) >= 6
 
 
-def test_workers_of_an_unknown_template_are_left_alone() -> None:
+def test_workers_of_an_unknown_template_are_kept() -> None:
     story = grown(2, **RETIRE)
     for worker in story.workers():
         nothing = {"metadata": {"annotations": {names.ANNOTATION_TEMPLATE: None}}}
@@ -170,13 +170,13 @@ def test_workers_of_an_unknown_template_are_left_alone() -> None:
     assert images(story) == [old_image()] * 2
 
 
-def test_group_of_a_user_is_renewed_by_its_own_template() -> None:
+def test_user_made_group_is_renewed_by_its_own_template() -> None:
     story = grown(1)
     mine = group(replicas=2)
     mine["spec"] |= RETIRE
     key = story.world.submit(mine)
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     changed = pod({**container("worker", "dask-worker"), "image": "dask:next"})
     story.world.edit(key, worker={"spec": changed})
     story.settle()
@@ -185,7 +185,7 @@ def test_group_of_a_user_is_renewed_by_its_own_template() -> None:
     assert images(story) == sorted([old_image(), "dask:next", "dask:next"])
 
 
-def test_strategy_that_nobody_knows_is_a_mistake_that_says_which_there_are() -> None:
+def test_unknown_strategy_is_a_mistake_that_lists_the_valid_ones() -> None:
     mine = group()
     mine["spec"]["updateStrategy"] = "RollingUpdate"
     with pytest.raises(Invalid, match=r"spec\.updateStrategy.*write one of OnDelete, Retire"):
@@ -204,7 +204,7 @@ def test_strategy_that_nobody_knows_is_a_mistake_that_says_which_there_are() -> 
         ({"a": None}, {"a": None}, {}),
     ],
 )
-def test_merge_patch_makes_the_new_of_the_old(
+def test_merge_patch_turns_the_old_into_the_new(
     old: Manifest, new: Manifest, patch: Manifest
 ) -> None:
     assert merge_patch(old, new) == patch

@@ -19,7 +19,7 @@ def test_a_second_attempt_runs_on_the_same_cluster() -> None:
     assert story.writes.count("create Pod/sums-scheduler") == 1
 
 
-def test_the_cluster_goes_after_the_last_attempt() -> None:
+def test_the_cluster_is_deleted_after_the_last_attempt() -> None:
     story = running(failurePolicy=RUNNER)
     story.end_runner(1)
     story.after(10)
@@ -40,7 +40,7 @@ def test_the_earlier_runner_has_ended_before_the_next_one_is_created() -> None:
     assert "sums-runner-1" in story.pod_names()
 
 
-def test_a_lost_scheduler_fails_the_attempt_and_the_next_one_gets_another() -> None:
+def test_a_lost_scheduler_fails_the_attempt_and_the_next_one_gets_a_new_one() -> None:
     story = running(failurePolicy=RUNNER)
     before = _uid(story)
     story.world.lose(story.scheduler())
@@ -53,7 +53,7 @@ def test_a_lost_scheduler_fails_the_attempt_and_the_next_one_gets_another() -> N
     assert story.writes.count("create Pod/sums-scheduler") == 2
 
 
-def test_a_suspension_takes_the_cluster_down_all_the_same() -> None:
+def test_a_suspension_deletes_the_cluster_nevertheless() -> None:
     story = running(failurePolicy=RUNNER)
     story.edit(suspend=True)
     story.after(2)

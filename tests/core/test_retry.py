@@ -1,4 +1,4 @@
-"""Whether, when and how often a failed attempt is tried again (design §3.1)."""
+"""Whether, when and how often a failed attempt is retried (design §3.1)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def judged(
     ignored: int = 0,
     **policy: Any,
 ) -> Again | GiveUp:
-    """The judgement on an attempt that ended so."""
+    """Return the verdict on an attempt that ended like this."""
     status = JobStatus(failures=failures, ignored=ignored)
     end = AttemptEnd(reason, "why", code)
     return after_failure(end, reason, status, replace(Policy(), **policy), NOW)
 
 
 def outcomes(verdict: Again | GiveUp) -> str:
-    """A judgement in a word."""
+    """Return a verdict as one word."""
     if isinstance(verdict, GiveUp):
         return str(verdict.reason)
     return "counted" if verdict.counted else "ignored"
@@ -92,12 +92,12 @@ def test_a_rule_that_ends_the_job_is_named() -> None:
 
 
 @pytest.mark.parametrize("reason", INFRASTRUCTURE)
-def test_infrastructure_is_ignored_10_times_and_then_counted(reason: Reason) -> None:
+def test_infrastructure_failures_are_ignored_10_times_and_then_counted(reason: Reason) -> None:
     assert outcomes(judged(reason, None, ignored=9)) == "ignored"
     assert outcomes(judged(reason, None, ignored=10)) == "counted"
 
 
-def test_with_both_limits_used_up_infrastructure_ends_the_job() -> None:
+def test_infrastructure_failures_end_the_job_once_both_limits_are_used_up() -> None:
     verdict = judged(Reason.EVICTED, None, ignored=10, failures=6)
     assert outcomes(verdict) == "BackoffLimitExceeded"
 
@@ -112,7 +112,7 @@ def test_with_both_limits_used_up_infrastructure_ends_the_job() -> None:
     ],
     ids=["no rule", "a rule for something else", "Ignore", "Count"],
 )
-def test_an_end_that_another_attempt_must_come_to_as_well_ends_the_job_unless_a_rule_matches(
+def test_an_end_that_every_attempt_would_repeat_ends_the_job_unless_a_rule_matches(
     rules: tuple[FailureRule, ...], expected: str
 ) -> None:
     end = AttemptEnd(Reason.IMAGE_PULL, "why", final=True)
@@ -130,38 +130,38 @@ def test_an_end_that_another_attempt_must_come_to_as_well_ends_the_job_unless_a_
         (0, 0, "ExitCode"),
     ],
 )
-def test_backoff_limit_exceeded_is_said_only_with_a_limit_above_0(
+def test_backoff_limit_exceeded_is_reported_only_with_a_limit_above_0(
     limit: int, failures: int, expected: str
 ) -> None:
     assert outcomes(judged(failures=failures, backoff_limit=limit)) == expected
 
 
 @pytest.mark.parametrize("reason", sorted(FINAL_REASONS))
-def test_an_end_that_nobody_can_change_ends_the_job(reason: Reason) -> None:
+def test_a_permanent_end_ends_the_job(reason: Reason) -> None:
     rule = FailureRule(Action.IGNORE, reasons=(reason,))
     assert outcomes(judged(reason, None, rules=(rule,))) == str(reason)
 
 
-def test_the_waits_are_10_20_40_and_360_at_most() -> None:
+def test_the_backoffs_are_10_20_40_and_at_most_360() -> None:
     waits = [backoff(Policy(), tries).total_seconds() for tries in range(8)]
     assert waits == [10, 20, 40, 80, 160, 320, 360, 360]
 
 
-def test_a_thousand_tries_wait_no_longer_than_the_longest() -> None:
+def test_the_backoff_stays_bounded_after_a_thousand_tries() -> None:
     assert backoff(Policy(), 100_000).total_seconds() == 360
 
 
-def test_waits_can_be_set() -> None:
+def test_backoffs_are_configurable() -> None:
     policy = replace(Policy(), backoff_initial_seconds=1, backoff_factor=1.5, backoff_max_seconds=2)
     assert [backoff(policy, n).total_seconds() for n in range(3)] == [1, 1.5, 2]
 
 
-def test_a_wait_of_0_seconds_stays_0() -> None:
+def test_a_backoff_of_0_seconds_stays_0() -> None:
     policy = replace(Policy(), backoff_initial_seconds=0)
     assert backoff(policy, 100).total_seconds() == 0
 
 
-# The same, told by whole jobs
+# The same with complete jobs
 
 
 def fail_attempt(story: Story, attempt: int, code: int = 1) -> None:
@@ -171,7 +171,7 @@ def fail_attempt(story: Story, attempt: int, code: int = 1) -> None:
     story.kubelet()
 
 
-def test_a_failed_runner_is_tried_again_until_the_limit_of_2() -> None:
+def test_a_failed_runner_is_retried_until_the_limit_of_2() -> None:
     story = running(backoffLimit=2)
     for attempt, wait in enumerate([10, 20]):
         fail_attempt(story, attempt)
@@ -209,7 +209,7 @@ def test_every_attempt_gets_a_fresh_cluster_and_the_old_one_is_gone_first() -> N
     assert second["metadata"]["annotations"]["kubernetes.dask.org/attempt"] == "1"
 
 
-def test_an_attempt_waits_for_the_old_scheduler_to_be_gone() -> None:
+def test_an_attempt_waits_for_the_end_of_the_old_scheduler() -> None:
     story = running()
     story.end_runner(1)
     story.world.advance(10)
@@ -220,7 +220,7 @@ def test_an_attempt_waits_for_the_old_scheduler_to_be_gone() -> None:
     assert "sums-runner-1" in story.pod_names()
 
 
-def test_while_waiting_no_runner_is_named_since_flyte_would_take_it_for_the_end() -> None:
+def test_no_runner_is_named_between_attempts_since_flyte_would_take_it_for_the_end() -> None:
     story = running()
     story.end_runner(1)
     assert story.status.job_runner_pod_name == ""
@@ -237,7 +237,7 @@ def test_the_condition_retrying_holds_from_the_failure_to_the_next_start() -> No
 
 
 @pytest.mark.parametrize("reason", ["ExitCode", "Evicted", "RunnerLost"])
-def test_with_never_and_no_limit_nothing_is_tried_again(reason: str) -> None:
+def test_nothing_is_retried_with_never_and_no_limit(reason: str) -> None:
     story = running(runner={"restartPolicy": "Never"})
     if reason == "RunnerLost":
         story.world.lose(story.runner())
@@ -247,14 +247,14 @@ def test_with_never_and_no_limit_nothing_is_tried_again(reason: str) -> None:
     assert (story.word, story.status.reason) == ("Failed", reason)
 
 
-def test_an_eviction_is_tried_again_without_being_counted() -> None:
+def test_an_eviction_is_retried_without_being_counted() -> None:
     story = running(backoffLimit=0)
     story.end_runner(143, pod_reason="Evicted")
     assert (story.status.failures, story.status.ignored) == (0, 1)
     assert story.status.attempt == 1
 
 
-def test_of_12_attempts_the_last_10_are_remembered() -> None:
+def test_the_last_10_of_12_attempts_are_recorded() -> None:
     story = running(backoffLimit=20, backoff={"initialSeconds": 0})
     for attempt in range(12):
         fail_attempt(story, attempt)
@@ -263,7 +263,7 @@ def test_of_12_attempts_the_last_10_are_remembered() -> None:
     assert story.status.failures == 12
 
 
-def test_what_does_not_go_for_600_s_ends_the_job_at_once_and_says_what() -> None:
+def test_an_object_terminating_for_600_s_ends_the_job_and_is_named() -> None:
     story = running()
     story.end_runner(1)
     story.world.advance(600)
@@ -273,7 +273,7 @@ def test_what_does_not_go_for_600_s_ends_the_job_at_once_and_says_what() -> None
     assert len(story.status.attempts) == 1
 
 
-def test_after_60_s_of_waiting_a_condition_says_what_does_not_go() -> None:
+def test_an_object_terminating_for_60_s_is_named_in_a_condition() -> None:
     story = running()
     story.end_runner(1)
     story.world.advance(60)

@@ -6,14 +6,14 @@ from tests.core.manifests import cluster_spec
 from tests.core.stories import job_story
 
 
-def test_at_once_the_runner_is_created_before_everything_else() -> None:
+def test_with_at_once_the_runner_is_created_first() -> None:
     story = job_story()
     assert [m["kind"] for m in story.decision().create] == ["Pod", "DaskCluster"]
     story.settle()
     assert story.writes[0] == "create Pod/sums-runner"
 
 
-def test_files_come_before_the_runner_that_mounts_them() -> None:
+def test_files_are_created_before_the_runner_that_mounts_them() -> None:
     story = job_story()
     job = story.named("DaskJob")
     assert job is not None
@@ -23,7 +23,7 @@ def test_files_come_before_the_runner_that_mounts_them() -> None:
     assert story.writes.count("create ConfigMap/sums-files") == 1
 
 
-def test_after_scheduler_the_runner_waits_until_it_answers() -> None:
+def test_with_after_scheduler_the_runner_waits_until_the_scheduler_answers() -> None:
     story = job_story(runnerStart="AfterScheduler")
     story.settle()
     assert story.pod_names() == ["sums-scheduler"]
@@ -35,7 +35,7 @@ def test_after_scheduler_the_runner_waits_until_it_answers() -> None:
     assert story.pod_names() == ["sums-runner", "sums-scheduler"]
 
 
-def test_after_workers_the_runner_waits_for_all_2() -> None:
+def test_with_after_workers_the_runner_waits_for_all_2() -> None:
     story = job_story(runnerStart="AfterWorkers")
     story.settle()
     story.world.start(story.scheduler())
@@ -47,7 +47,7 @@ def test_after_workers_the_runner_waits_for_all_2() -> None:
     assert "sums-runner" in story.pod_names()
 
 
-def test_after_workers_1_is_enough_where_1_is_the_minimum() -> None:
+def test_with_after_workers_1_is_enough_where_1_is_the_minimum() -> None:
     story = job_story(runnerStart="AfterWorkers", minAvailableWorkers=1)
     story.settle()
     story.world.start(story.scheduler())
@@ -58,8 +58,8 @@ def test_after_workers_1_is_enough_where_1_is_the_minimum() -> None:
     assert "sums-runner" in story.pod_names()
 
 
-def test_workers_that_follow_the_scheduler_are_as_many_as_the_runner_waits_for() -> None:
-    """Before there is a runner there are no tasks, and the scheduler wants no workers."""
+def test_autoscaled_workers_reach_the_number_that_the_runner_waits_for() -> None:
+    """Without a runner there are no tasks, and the scheduler wants no workers."""
     spec = cluster_spec(1, workerGroups=[{**cluster_spec(1)["worker"], "name": "more"}])
     spec["worker"]["autoscaling"] = {"maximum": 3}
     spec["workerGroups"][0]["autoscaling"] = {"minimum": 0, "maximum": 9}
@@ -73,7 +73,7 @@ def test_workers_that_follow_the_scheduler_are_as_many_as_the_runner_waits_for()
     assert "sums-runner" in story.pod_names()
 
 
-def test_workers_that_do_not_come_end_the_start_by_its_deadline() -> None:
+def test_missing_workers_end_the_start_by_its_deadline() -> None:
     story = job_story(runnerStart="AfterWorkers", startupDeadlineSeconds=60, backoffLimit=0)
     story.settle()
     story.after(60)

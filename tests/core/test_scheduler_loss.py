@@ -1,4 +1,4 @@
-"""The loss of a scheduler that had answered: every task is gone with it (design §3.1)."""
+"""The loss of a scheduler that had answered: its tasks are lost (design §3.1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.core.stories import Story, running
 
 
 def lose(story: Story, how: str) -> None:
-    """Let the scheduler be lost in one of its ways."""
+    """Lose the scheduler in one of several ways."""
     world, scheduler = story.world, story.scheduler()
     if how == "gone":
         world.lose(scheduler)
@@ -44,7 +44,7 @@ def test_a_loss_before_the_jobs_status_named_the_scheduler_ends_the_attempt_too(
     assert story.status.attempts[0].reason == "SchedulerLost"
 
 
-def test_the_loss_is_infrastructure_and_not_counted() -> None:
+def test_the_loss_is_an_infrastructure_failure_and_not_counted() -> None:
     story = running(backoffLimit=0)
     lose(story, "gone")
     assert (story.status.failures, story.status.ignored) == (0, 1)
@@ -55,7 +55,7 @@ def test_the_loss_is_infrastructure_and_not_counted() -> None:
 
 
 @pytest.mark.parametrize("how", ["gone", "restarted", "ended"])
-def test_with_ignore_the_attempt_runs_on_with_a_new_scheduler(how: str) -> None:
+def test_with_ignore_the_attempt_continues_with_a_new_scheduler(how: str) -> None:
     story = running(onSchedulerLoss="Ignore")
     lose(story, how)
     story.after(1)
@@ -65,7 +65,7 @@ def test_with_ignore_the_attempt_runs_on_with_a_new_scheduler(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["gone", "ended"])
-def test_the_scheduler_of_an_attempt_is_made_only_once(how: str) -> None:
+def test_the_scheduler_of_an_attempt_is_created_only_once(how: str) -> None:
     story = running()
     created = story.writes.count("create Pod/sums-scheduler")
     lose(story, how)
@@ -73,7 +73,7 @@ def test_the_scheduler_of_an_attempt_is_made_only_once(how: str) -> None:
     assert story.writes.count("create Pod/sums-scheduler") == created == 1
 
 
-def test_a_runner_that_dies_with_its_scheduler_died_of_it() -> None:
+def test_a_runner_that_fails_with_its_scheduler_failed_because_of_it() -> None:
     story = running()
     story.world.exit(story.runner(), 1)
     lose(story, "gone")
@@ -81,14 +81,14 @@ def test_a_runner_that_dies_with_its_scheduler_died_of_it() -> None:
     assert (attempt.reason, attempt.exit_code) == ("SchedulerLost", 1)
 
 
-def test_a_runner_that_exited_with_0_succeeded_whatever_became_of_its_scheduler() -> None:
+def test_a_runner_that_exited_with_0_succeeded_even_if_its_scheduler_is_lost() -> None:
     story = running()
     story.world.exit(story.runner(), 0)
     lose(story, "gone")
     assert story.word == "Successful"
 
 
-def test_a_scheduler_that_is_not_ready_for_a_while_is_not_lost() -> None:
+def test_a_scheduler_that_is_briefly_not_ready_is_not_lost() -> None:
     story = running()
     pod = story.scheduler()
     story.world._set(pod, conditions=[{"type": "Ready", "status": "False"}])
@@ -96,7 +96,7 @@ def test_a_scheduler_that_is_not_ready_for_a_while_is_not_lost() -> None:
     assert story.word == "Running"
 
 
-def test_a_loss_before_the_scheduler_ever_answered_is_none() -> None:
+def test_a_scheduler_that_never_answered_cannot_be_lost() -> None:
     story = running()
     story.end_runner(1)
     story.kubelet()

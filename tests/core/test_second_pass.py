@@ -1,4 +1,4 @@
-"""Running a pass twice does nothing the second time: for every phase of every kind."""
+"""A repeated pass does nothing, in every phase of every kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.core.stories import GROUP, Story, ended, job_story, running
 
 
 def settled(story: Story) -> Story:
-    """The story at rest."""
+    """Return the story once nothing changes any more."""
     story.settle()
     return story
 
@@ -50,13 +50,13 @@ def half_the_workers() -> Story:
 
 def with_progress() -> Story:
     story = running()
-    story.world.say(total=10, done=3, processing=2)
+    story.world.schedulers_answer(total=10, done=3, processing=2)
     return settled(story)
 
 
 def stalled() -> Story:
     story = running(stallDeadlineSeconds=60)
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(60)
     return story
 
@@ -177,7 +177,7 @@ def group_scaled_up() -> Story:
 
 def group_scaled_down() -> Story:
     story = cluster_running()
-    story.world.say()
+    story.world.schedulers_answer()
     _scale(story, 1)
     story.kubelet()
     return story
@@ -185,7 +185,7 @@ def group_scaled_down() -> Story:
 
 def group_blocked() -> Story:
     story = cluster_running()
-    story.world.say()
+    story.world.schedulers_answer()
     story.world.retires = False
     _scale(story, 1)
     return story
@@ -241,12 +241,12 @@ PHASES: list[Callable[[], Story]] = [
     group_blocked,
     group_with_a_failure,
 ]
-#: What these wait for is known to the process alone; asking again is how it learns it anew.
+#: These wait for state that only the process has; after a restart it must ask again.
 ASK_AGAIN = {out_of_quota, with_progress, stalled, group_scaled_down, group_blocked}
 
 
 def passes_over_everything(story: Story) -> tuple[list[str], int]:
-    """Make one pass over every object; return what was written and how many events were told."""
+    """Run one pass over every object; return the writes and the number of emitted events."""
     writes, events = len(story.writes), len(story.world.events)
     for key in story.world.subjects():
         asyncio.run(reconcile(story.world, key, story.world.now))
@@ -275,7 +275,7 @@ def test_a_restart_of_the_operator_writes_nothing(phase: Callable[[], Story]) ->
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase.__name__)
-def test_whoever_decides_changes_no_observed_object(phase: Callable[[], Story]) -> None:
+def test_deciding_changes_no_observed_object(phase: Callable[[], Story]) -> None:
     story = phase()
     for key in story.world.subjects():
         before = asyncio.run(story.world.observe(key))
@@ -289,7 +289,7 @@ def test_whoever_decides_changes_no_observed_object(phase: Callable[[], Story]) 
 
 
 def _without_entropy(observed: object) -> str:
-    """A description that does not tell of fresh randomness."""
+    """Return a description without fresh randomness."""
     text = repr(observed)
     head, _, tail = text.partition("entropy='")
     return head + tail.partition("'")[2]

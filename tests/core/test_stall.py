@@ -1,4 +1,4 @@
-"""A stall: the runner runs and no task moves (design §3.1)."""
+"""A stall: the runner is running and no task makes progress (design §3.1)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tests.core.stories import Story, running
 
 
 def moving(**spec: object) -> Story:
-    """A running job whose scheduler has just moved a task."""
+    """Return a running job whose scheduler has just reported progress."""
     story = running(stallDeadlineSeconds=60, **spec)
-    story.world.say(total=10, processing=2)
+    story.world.schedulers_answer(total=10, processing=2)
     story.settle()
     return story
 
 
-def test_no_task_moved_for_60_s_is_a_condition_and_the_job_runs_on() -> None:
+def test_60_s_without_progress_set_a_condition_and_the_job_continues() -> None:
     story = moving()
     story.after(59)
     assert story.condition("Stalled") is None
@@ -24,15 +24,15 @@ def test_no_task_moved_for_60_s_is_a_condition_and_the_job_runs_on() -> None:
     assert story.word == "Running"
 
 
-def test_a_task_that_moves_ends_the_stall() -> None:
+def test_progress_ends_the_stall() -> None:
     story = moving()
     story.after(60)
-    story.world.say(total=10, processing=1, done=1)
+    story.world.schedulers_answer(total=10, processing=1, done=1)
     story.settle()
     assert story.condition("Stalled") == (False, "Progress")
 
 
-def test_a_stall_fails_the_attempt_where_the_spec_says_so() -> None:
+def test_a_stall_fails_the_attempt_if_the_spec_requires_it() -> None:
     story = moving(stallAction="Fail", backoffLimit=0)
     story.after(60)
     assert (story.word, story.status.reason) == ("Failed", "Stalled")
@@ -45,25 +45,25 @@ def test_a_pass_asks_to_be_woken_when_a_stall_would_be_due() -> None:
     assert (due - story.world.now).total_seconds() == 60
 
 
-def test_a_scheduler_that_cannot_be_asked_is_no_stall() -> None:
+def test_an_unreachable_scheduler_is_no_stall() -> None:
     story = running(stallDeadlineSeconds=60, stallAction="Fail")
     story.after(1000)
     assert story.word == "Running"
     assert story.condition("Stalled") is None
 
 
-def test_before_the_runner_runs_nothing_is_stalled() -> None:
+def test_a_job_is_not_stalled_before_its_runner_runs() -> None:
     story = moving(stallAction="Fail")
     story.end_runner(1)
     story.after(1000)
-    story.world.say()
+    story.world.schedulers_answer()
     story.after(1000)
     assert all(a.reason != "Stalled" for a in story.status.attempts)
 
 
-def test_a_stall_counts_from_the_runners_start_where_no_task_ever_moved() -> None:
+def test_a_stall_without_any_progress_counts_from_the_runners_start() -> None:
     story = running(stallDeadlineSeconds=60, stallAction="Fail", backoffLimit=0)
-    story.world.say()
+    story.world.schedulers_answer()
     story.after(59)
     assert story.word == "Running"
     story.after(1)
@@ -71,8 +71,8 @@ def test_a_stall_counts_from_the_runners_start_where_no_task_ever_moved() -> Non
 
 
 @pytest.mark.parametrize("seconds", [60, 6000])
-def test_without_a_stall_deadline_nobody_judges(seconds: int) -> None:
+def test_without_a_stall_deadline_stalls_are_not_detected(seconds: int) -> None:
     story = running()
-    story.world.say(total=3, processing=1)
+    story.world.schedulers_answer(total=3, processing=1)
     story.after(seconds)
     assert story.condition("Stalled") is None

@@ -1,4 +1,4 @@
-"""Starts that cannot succeed, and how long each is waited for (design §3.1, the table)."""
+"""Starts that cannot succeed, and the patience with each (design §3.1, the table)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ MANY = "exceeded quota: small, requested: pods=1, used: pods=10, limited: pods=1
 
 
 def starting(**spec: object) -> Story:
-    """A job whose first objects have been made; with no second try."""
+    """Return a job whose first objects were created, without retries."""
     story = job_story(**{"backoffLimit": 0, "failurePolicy": {"maxIgnored": 0}, **spec})
     story.settle()
     return story
 
 
-def rejected(part: str, kind: RejectionKind, words: str = "no", **spec: object) -> Story:
-    """A job of which one object is refused."""
+def rejected(part: str, kind: RejectionKind, message: str = "no", **spec: object) -> Story:
+    """Return a job with one rejected object."""
     story = job_story(**{"backoffLimit": 0, "failurePolicy": {"maxIgnored": 0}, **spec})
-    story.world.reject[part] = (kind, words)
+    story.world.reject[part] = (kind, message)
     story.settle()
     return story
 
 
 def tries(story: Story) -> int:
-    """How often the refused object was asked for."""
+    """Return how often the rejected object was requested."""
     return sum(rejection.tries for rejection in story.world.rejections.values())
 
 
 @pytest.mark.parametrize("component", ["runner", "scheduler"])
 @pytest.mark.parametrize(
-    ("word", "words", "reason"),
+    ("state", "message", "reason"),
     [
         ("ImagePullBackOff", "no such image", "ImagePull"),
         ("ErrImagePull", "no such image", "ImagePull"),
@@ -46,21 +46,21 @@ def tries(story: Story) -> int:
         ("RunContainerError", 'exec: "x": not found', "ContainerFailed"),
     ],
 )
-def test_what_a_node_cannot_make_of_a_pod_is_waited_for_600_s(
-    component: str, word: str, words: str, reason: str
+def test_a_pod_that_its_node_cannot_start_ends_the_attempt_after_600_s(
+    component: str, state: str, message: str, reason: str
 ) -> None:
     story = starting()
     pod = story.runner() if component == "runner" else story.scheduler()
-    story.world.wait_with(pod, word, words)
+    story.world.wait_with(pod, state, message)
     story.after(599)
     assert not story.status.finished
     assert story.status.reason == reason
     story.after(1)
     assert (story.word, story.status.reason) == ("Failed", reason)
-    assert words in story.status.message
+    assert message in story.status.message
 
 
-def test_a_scheduler_that_ran_for_hours_has_600_s_for_its_image_once_more() -> None:
+def test_a_scheduler_that_ran_for_hours_has_another_600_s_for_its_image() -> None:
     story = running(onSchedulerLoss="Ignore", backoffLimit=0, failurePolicy={"maxIgnored": 0})
     story.after(10_000)
     story.world.wait_with(story.scheduler(), "ImagePullBackOff", "no such image")
@@ -70,7 +70,7 @@ def test_a_scheduler_that_ran_for_hours_has_600_s_for_its_image_once_more() -> N
     assert (story.word, story.status.reason) == ("Failed", "ImagePull")
 
 
-def test_the_time_in_the_queue_is_no_time_of_the_image() -> None:
+def test_time_in_the_queue_does_not_count_as_image_pull() -> None:
     story = starting()
     story.world.unschedulable(story.runner(), "0/3 nodes are available")
     story.after(3600)
@@ -87,7 +87,7 @@ BAD_NAME = "couldn't parse image name UPPER/case: invalid reference format"
 
 
 @pytest.mark.parametrize("component", ["runner", "scheduler", "workers"])
-def test_a_name_that_can_never_be_an_images_ends_the_job_without_a_second_try(
+def test_an_invalid_image_name_ends_the_job_without_a_retry(
     component: str,
 ) -> None:
     story = job_story()
@@ -106,7 +106,7 @@ def test_a_name_that_can_never_be_an_images_ends_the_job_without_a_second_try(
     assert "Correct the image's name" in story.status.message
 
 
-def test_a_name_that_can_never_be_an_images_is_tried_again_where_a_rule_says_so() -> None:
+def test_an_invalid_image_name_is_retried_if_a_rule_requires_it() -> None:
     rule = {"action": "Ignore", "onReasons": ["ImagePull"]}
     story = job_story(failurePolicy={"rules": [rule]})
     story.settle()
@@ -126,7 +126,7 @@ def test_a_pass_asks_to_be_woken_when_the_patience_ends() -> None:
     assert (wake_at - story.world.now).total_seconds() == 1
 
 
-def test_a_queue_is_no_failure_however_long() -> None:
+def test_waiting_in_a_queue_is_no_failure_however_long() -> None:
     story = starting()
     story.world.unschedulable(story.runner(), "0/3 nodes are available: 3 Insufficient cpu.")
     story.after(1_000_000)
@@ -136,11 +136,11 @@ def test_a_queue_is_no_failure_however_long() -> None:
     assert "Unschedulable" in story.event_reasons()
 
 
-# What only Events say
+# Causes known only from Events
 
 
 def silent(component: str = "runner", **spec: object) -> tuple[Story, Manifest]:
-    """A job of which one pod is being created and says no more; ``spec`` is the job's."""
+    """Return a job with one pod being created without a reason; ``spec`` is the job's."""
     story = starting(**spec)
     pod = {"runner": story.runner, "scheduler": story.scheduler}[component]()
     for other in story.world.pods():
@@ -152,13 +152,13 @@ def silent(component: str = "runner", **spec: object) -> tuple[Story, Manifest]:
 
 
 def say(story: Story, pod: Manifest, reason: str, message: str) -> None:
-    """Let an Event be told about a pod."""
+    """Emit an Event about a pod."""
     story.world.pod_warnings[metadata(pod)["uid"]] = PodWarning(reason, message, story.world.now)
 
 
 @pytest.mark.parametrize("component", ["runner", "scheduler"])
 @pytest.mark.parametrize(
-    ("event", "words", "reason"),
+    ("event", "message", "reason"),
     [
         ("FailedMount", 'volume "data": exit status 32', "VolumeMount"),
         ("FailedAttachVolume", "Multi-Attach error", "VolumeMount"),
@@ -166,30 +166,30 @@ def say(story: Story, pod: Manifest, reason: str, message: str) -> None:
         ("FailedCreatePodSandBox", "failed to allocate for range 0", "ContainerFailed"),
     ],
 )
-def test_what_only_an_event_tells_is_told_after_30_s_and_waited_for_600_s(
-    component: str, event: str, words: str, reason: str
+def test_a_cause_known_only_from_an_event_is_reported_after_30_s_and_ends_the_attempt_after_600_s(
+    component: str, event: str, message: str, reason: str
 ) -> None:
     story, pod = silent(component)
-    say(story, pod, event, words)
+    say(story, pod, event, message)
     story.after(29)
     assert story.status.reason == ""
     story.after(1)
     assert story.status.reason == reason
-    assert words in story.status.message
+    assert message in story.status.message
     story.after(569)
     assert not story.status.finished
     story.after(1)
     assert (story.word, story.status.reason) == ("Failed", reason)
-    assert words in story.status.message
+    assert message in story.status.message
 
 
-def test_a_pod_that_is_created_without_a_warning_is_waited_for_as_long_as_it_takes() -> None:
+def test_a_pod_being_created_without_a_warning_has_unlimited_time() -> None:
     story, _ = silent()
     story.after(100_000)
     assert not story.status.finished
 
 
-def test_a_warning_about_a_pod_that_runs_is_no_trouble() -> None:
+def test_a_warning_about_a_running_pod_is_ignored() -> None:
     story, pod = silent()
     say(story, pod, "FailedMount", "at first")
     story.after(40)
@@ -198,7 +198,7 @@ def test_a_warning_about_a_pod_that_runs_is_no_trouble() -> None:
     assert (story.word, story.status.reason) == ("Running", "")
 
 
-def test_a_workers_warning_is_told_of_its_group_and_of_the_job() -> None:
+def test_a_workers_warning_is_reported_on_its_group_and_on_the_job() -> None:
     story = starting()
     for pod in (story.scheduler(), story.runner()):
         story.world.start(pod)
@@ -227,7 +227,7 @@ def test_a_pass_asks_to_be_woken_to_look_for_an_event_after_30_s_and_every_minut
 # A scheduler that never answers
 
 
-def test_a_scheduler_that_runs_and_never_answers_is_given_up_after_600_s() -> None:
+def test_a_running_scheduler_that_never_answers_fails_after_600_s() -> None:
     story = starting()
     story.world.start(story.scheduler(), ready=False)
     story.after(599)
@@ -248,7 +248,7 @@ def test_the_time_to_pull_the_schedulers_image_is_not_counted() -> None:
     assert not story.status.finished
 
 
-def test_a_scheduler_is_given_up_after_5_restarts() -> None:
+def test_a_scheduler_fails_after_5_restarts() -> None:
     story = starting()
     story.world.start(story.scheduler(), ready=False)
     for restart in range(5):
@@ -259,7 +259,7 @@ def test_a_scheduler_is_given_up_after_5_restarts() -> None:
     assert "exits with code 2" in story.status.message
 
 
-def test_a_scheduler_that_never_answered_is_the_users_and_counted() -> None:
+def test_a_scheduler_that_never_answered_is_a_user_failure_and_counted() -> None:
     story = starting(backoffLimit=1)
     story.world.start(story.scheduler(), ready=False)
     story.after(600)
@@ -267,7 +267,7 @@ def test_a_scheduler_that_never_answered_is_the_users_and_counted() -> None:
 
 
 def init_crashes(story: Story, pod: Manifest, restarts: int) -> None:
-    """Let an init container of a pod crash again and again."""
+    """Let an init container of a pod crash repeatedly."""
     waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}}
     last = {"terminated": {"exitCode": 7, "reason": "Error"}}
     init = {"name": "fetch", "restartCount": restarts, "state": waiting, "lastState": last}
@@ -277,7 +277,7 @@ def init_crashes(story: Story, pod: Manifest, restarts: int) -> None:
     story.settle()
 
 
-def test_a_scheduler_whose_init_container_crashes_again_and_again_is_given_up() -> None:
+def test_a_scheduler_whose_init_container_crashes_repeatedly_fails() -> None:
     story = starting()
     init_crashes(story, story.scheduler(), 4)
     assert story.condition("SchedulerReady") == (False, "SchedulerFailed")
@@ -287,7 +287,7 @@ def test_a_scheduler_whose_init_container_crashes_again_and_again_is_given_up() 
     assert "init container fetch" in story.status.message
 
 
-def test_a_scheduler_whose_init_container_crashed_once_is_given_up_after_600_s() -> None:
+def test_a_scheduler_whose_init_container_crashed_once_fails_after_600_s() -> None:
     story = starting()
     init_crashes(story, story.scheduler(), 1)
     story.after(599)
@@ -296,7 +296,7 @@ def test_a_scheduler_whose_init_container_crashed_once_is_given_up_after_600_s()
     assert (story.word, story.status.reason) == ("Failed", "SchedulerFailed")
 
 
-def test_workers_whose_init_containers_crash_again_and_again_are_given_up() -> None:
+def test_workers_whose_init_containers_crash_repeatedly_fail() -> None:
     story = starting()
     story.world.start(story.scheduler())
     story.world.start(story.runner())
@@ -305,10 +305,10 @@ def test_workers_whose_init_containers_crash_again_and_again_are_given_up() -> N
     assert (story.word, story.status.reason) == ("Failed", "WorkersFailed")
 
 
-# Workers that never come
+# Workers that never become ready
 
 
-def test_workers_that_all_restarted_5_times_and_never_were_ready_fail_the_attempt() -> None:
+def test_workers_that_all_restarted_5_times_without_being_ready_fail_the_attempt() -> None:
     story = starting()
     story.world.start(story.scheduler())
     story.world.start(story.runner())
@@ -321,7 +321,7 @@ def test_workers_that_all_restarted_5_times_and_never_were_ready_fail_the_attemp
     assert (story.word, story.status.reason) == ("Failed", "WorkersFailed")
 
 
-def test_one_worker_that_is_ready_is_enough_to_go_on() -> None:
+def test_one_ready_worker_is_enough_to_continue() -> None:
     story = running()
     broken = story.workers()[0]
     for _ in range(9):
@@ -343,7 +343,7 @@ def test_workers_whose_image_cannot_be_pulled_for_600_s_fail_the_attempt() -> No
     assert (story.word, story.status.reason) == ("Failed", "ImagePull")
 
 
-def test_one_worker_that_may_still_come_is_waited_for() -> None:
+def test_the_attempt_waits_while_one_worker_may_still_start() -> None:
     story = starting()
     story.world.start(story.scheduler())
     story.world.start(story.runner())
@@ -354,16 +354,16 @@ def test_one_worker_that_may_still_come_is_waited_for() -> None:
     assert not story.status.finished
 
 
-def test_workers_that_worked_and_cannot_come_again_do_not_end_what_they_have_done() -> None:
+def test_workers_that_worked_and_cannot_restart_do_not_end_the_attempt() -> None:
     story = running(backoffLimit=0, failurePolicy={"maxIgnored": 0})
-    story.world.say(total=10, done=3)
+    story.world.schedulers_answer(total=10, done=3)
     for worker in story.workers():
         story.world.wait_with(worker, "ImagePullBackOff", "no such image")
     story.after(1000)
     assert story.word == "Running"
 
 
-# Refusals
+# Rejections
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_workers_that_worked_and_cannot_come_again_do_not_end_what_they_have_don
         (RejectionKind.UNREACHED, 600, "Rejected"),
     ],
 )
-def test_workers_none_of_which_can_be_made_end_the_attempt(
+def test_the_attempt_ends_if_no_worker_can_be_created(
     kind: RejectionKind, seconds: int, reason: str
 ) -> None:
     story = rejected("-worker-", kind, "spec.containers[0].image: Required value")
@@ -387,7 +387,7 @@ def test_workers_none_of_which_can_be_made_end_the_attempt(
     assert "spec.containers[0].image: Required value" in story.status.message
 
 
-def test_a_refusal_of_one_more_worker_ends_no_job_that_has_some() -> None:
+def test_a_rejection_of_one_more_worker_does_not_end_a_job_that_has_some() -> None:
     story = running()
     story.world.reject["-worker-"] = (RejectionKind.INVALID, "no")
     story.edit(cluster={"spec": {"worker": {"replicas": 3}}})
@@ -396,7 +396,7 @@ def test_a_refusal_of_one_more_worker_ends_no_job_that_has_some() -> None:
     assert story.condition("WorkersReady") == (False, "InvalidSpec")
 
 
-def test_a_name_that_is_free_in_a_moment_is_no_trouble_of_a_cluster() -> None:
+def test_a_name_about_to_be_free_is_no_failure_of_a_cluster() -> None:
     story = rejected("scheduler", RejectionKind.TERMINATING, "the old one is still going")
     found = story.status_of("DaskCluster")["conditions"][0]
     assert found["reason"] == "Starting"
@@ -407,7 +407,7 @@ def test_a_name_that_is_free_in_a_moment_is_no_trouble_of_a_cluster() -> None:
     ("kind", "reason"),
     [(RejectionKind.INVALID, "InvalidSpec"), (RejectionKind.CONFLICT, "NameConflict")],
 )
-def test_a_refusal_that_nothing_can_change_ends_the_job_at_once(
+def test_a_permanent_rejection_ends_the_job_at_once(
     part: str, kind: RejectionKind, reason: str
 ) -> None:
     story = rejected(part, kind, "spec.containers[0].image: Required value")
@@ -415,7 +415,7 @@ def test_a_refusal_that_nothing_can_change_ends_the_job_at_once(
     assert "spec.containers[0].image: Required value" in story.status.message
 
 
-def test_a_rejection_by_admission_is_waited_for_600_s() -> None:
+def test_a_rejection_by_admission_ends_the_job_after_600_s() -> None:
     story = rejected("runner", RejectionKind.REJECTED, "denied by policy no-latest")
     story.after(599)
     assert not story.status.finished
@@ -439,7 +439,7 @@ def test_an_admission_policy_is_asked_at_most_6_times_an_hour_after_the_first_mi
     assert max(windows) <= 6
 
 
-def test_a_webhook_that_is_down_is_told_and_asked_again_within_a_minute() -> None:
+def test_a_webhook_outage_is_reported_and_the_create_retried_within_a_minute() -> None:
     story = rejected("runner", RejectionKind.UNREACHED, 'failed calling webhook "v.x.io"')
     assert (story.status.reason, "v.x.io" in story.status.message) == ("Rejected", True)
     story.after(200)
@@ -449,7 +449,7 @@ def test_a_webhook_that_is_down_is_told_and_asked_again_within_a_minute() -> Non
     assert (story.word, story.status.failures) == ("Running", 0)
 
 
-def test_a_rejection_that_is_taken_back_lets_the_job_go_on() -> None:
+def test_the_job_continues_once_a_rejection_is_lifted() -> None:
     story = rejected("runner", RejectionKind.REJECTED)
     story.world.reject.clear()
     story.after(120)
@@ -458,7 +458,7 @@ def test_a_rejection_that_is_taken_back_lets_the_job_go_on() -> None:
     assert story.status.reason == ""
 
 
-def test_a_full_quota_is_waited_for_as_long_as_it_takes() -> None:
+def test_an_exceeded_quota_is_waited_for_indefinitely() -> None:
     story = rejected("runner", RejectionKind.QUOTA, MANY)
     story.after(1_000_000)
     assert not story.status.finished
@@ -466,14 +466,14 @@ def test_a_full_quota_is_waited_for_as_long_as_it_takes() -> None:
     assert MANY in story.status.message
 
 
-def test_a_full_quota_is_asked_once_a_minute() -> None:
+def test_a_create_over_quota_is_tried_once_a_minute() -> None:
     story = rejected("runner", RejectionKind.QUOTA, MANY)
     for _ in range(600):
         story.after(1)
-    asked = tries(story)
+    before = tries(story)
     for _ in range(600):
         story.after(1)
-    assert tries(story) - asked == 10
+    assert tries(story) - before == 10
 
 
 def test_a_startup_deadline_ends_the_wait_for_quota_and_names_it() -> None:
@@ -483,7 +483,7 @@ def test_a_startup_deadline_ends_the_wait_for_quota_and_names_it() -> None:
     assert MANY in story.status.message
 
 
-def test_a_name_that_is_about_to_be_free_is_waited_for_600_s() -> None:
+def test_a_name_about_to_be_free_is_waited_for_600_s() -> None:
     story = rejected("runner", RejectionKind.TERMINATING, "its owner is gone")
     story.after(599)
     assert not story.status.finished
@@ -491,7 +491,7 @@ def test_a_name_that_is_about_to_be_free_is_waited_for_600_s() -> None:
     assert (story.word, story.status.reason) == ("Failed", "NameConflict")
 
 
-def test_another_jobs_refusal_is_not_told_of_this_one() -> None:
+def test_another_jobs_rejection_is_not_reported_on_this_one() -> None:
     story = running()
     story.world.reject["greedy"] = (RejectionKind.QUOTA, MANY)
     other = story.world.submit(job(name="greedy"))
@@ -502,7 +502,7 @@ def test_another_jobs_refusal_is_not_told_of_this_one() -> None:
     assert all("greedy" not in c["message"] for c in cluster["conditions"])
 
 
-def test_a_spec_with_mistakes_ends_the_job_before_anything_is_made() -> None:
+def test_a_spec_with_mistakes_ends_the_job_before_anything_is_created() -> None:
     story = job_story(backoffLimit=-1)
     story.settle()
     assert story.writes == ["status DaskJob/sums"]
@@ -510,7 +510,7 @@ def test_a_spec_with_mistakes_ends_the_job_before_anything_is_made() -> None:
     assert "spec.backoffLimit: -1" in story.status.message
 
 
-def test_objects_of_an_earlier_job_of_this_name_are_waited_for_600_s() -> None:
+def test_a_job_waits_600_s_for_objects_of_an_earlier_job_of_this_name() -> None:
     story = job_story()
     reference = {"kind": "DaskCluster", "uid": "of-long-ago", "controller": True}
     labels = {"dask.org/cluster-name": "sums", "dask.org/component": "scheduler"}
@@ -533,7 +533,7 @@ def test_objects_of_an_earlier_job_of_this_name_are_waited_for_600_s() -> None:
     assert "sums-scheduler" in story.status.message
 
 
-def test_objects_in_the_way_of_an_attempt_that_has_begun_are_waited_for_600_s() -> None:
+def test_a_started_attempt_waits_600_s_for_conflicting_objects() -> None:
     story = starting()
     story.world.store.collection_paused = True
     cluster = story.named("DaskCluster")

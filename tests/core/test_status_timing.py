@@ -10,12 +10,12 @@ from daskjob.core.decide.status_timing import Change, due_at
 from daskjob.core.pods import PodFacts, pod_facts
 
 CREATED = datetime(2026, 1, 1, 12, tzinfo=UTC)
-#: Later than all of them were created: still on their way.
+#: Later than the creation of all of them.
 LATER = CREATED + timedelta(seconds=59)
 
 
 def pods_every(milliseconds: int, count: int) -> list[PodFacts]:
-    """Pods that were created one after the other, the last ones a moment ago at the most."""
+    """Return pods created one after the other, up to shortly before ``LATER``."""
     moments = [CREATED + timedelta(milliseconds=milliseconds * n) for n in range(count)]
     return [
         pod_facts(
@@ -43,7 +43,7 @@ def due(
     at_work: bool = False,
     recounted: bool = False,
 ) -> float:
-    """When their counts are written, in seconds after their creation."""
+    """Return when their counts are written, in seconds after their creation."""
     moment = due_at(
         Change.PODS,
         pods,
@@ -59,7 +59,7 @@ def due(
 @pytest.mark.parametrize(
     ("pods", "seconds"), [(10, 30), (500, 30), (600, 36), (1000, 60), (5000, 300)]
 )
-def test_counts_of_pods_that_never_stand_still_are_written_after_30_s_or_60_ms_a_pod(
+def test_counts_of_pods_that_keep_changing_are_written_after_30_s_or_60_ms_a_pod(
     pods: int, seconds: int
 ) -> None:
     coming = pods_every(59_000 // pods, pods)
@@ -67,7 +67,7 @@ def test_counts_of_pods_that_never_stand_still_are_written_after_30_s_or_60_ms_a
     assert due(coming, CREATED + timedelta(seconds=seconds - 1), at_work=True) == seconds
 
 
-def test_many_pods_that_stand_still_are_written_5_s_later() -> None:
+def test_counts_of_many_unchanged_pods_are_written_5_s_later() -> None:
     assert due(pods_every(1, 1000)) == 0.999 + 5
 
 
@@ -78,7 +78,7 @@ def test_another_number_of_pods_is_written_5_s_later_or_60_ms_a_pod(
     assert due(pods_every(0, pods), more=True, recounted=True) == seconds
 
 
-def test_pods_that_are_about_to_come_or_to_go_have_moved_now() -> None:
+def test_pending_creates_and_deletes_count_as_a_change_now() -> None:
     assert due(pods_every(1, 3), CREATED + timedelta(seconds=20), at_work=True) == 25
 
 

@@ -10,7 +10,7 @@ from tests.core.stories import Story, assert_runner_is_deleted_after_90_s, job_s
 
 
 def suspended() -> Story:
-    """A job that ran for 60 s and was suspended."""
+    """Return a job that ran for 60 s and was suspended."""
     story = running()
     story.after(60)
     story.edit(suspend=True)
@@ -18,7 +18,7 @@ def suspended() -> Story:
     return story
 
 
-def test_a_job_made_suspended_creates_nothing() -> None:
+def test_a_job_created_suspended_creates_nothing() -> None:
     story = job_story(suspend=True)
     story.after(1000)
     assert story.writes == ["status DaskJob/sums"]
@@ -26,14 +26,14 @@ def test_a_job_made_suspended_creates_nothing() -> None:
     assert story.condition("Suspended") == (True, "Suspended")
 
 
-def test_a_job_made_suspended_has_its_policy_frozen_at_once() -> None:
+def test_a_job_created_suspended_has_its_policy_frozen_at_once() -> None:
     assert job_story(suspend=True, backoffLimit=3).decision().status is not None
     story = job_story(suspend=True, backoffLimit=3)
     story.settle()
     assert (story.status.policy or {})["backoffLimit"] == 3
 
 
-def test_start_time_is_absent_while_suspended_and_set_anew_by_the_resume() -> None:
+def test_start_time_is_absent_while_suspended_and_set_again_by_the_resume() -> None:
     story = job_story(suspend=True)
     story.after(100)
     assert story.status.start_time is None
@@ -41,7 +41,7 @@ def test_start_time_is_absent_while_suspended_and_set_anew_by_the_resume() -> No
     assert story.status.start_time == story.world.now
 
 
-def test_a_running_jobs_runner_is_stopped_not_deleted_and_its_cluster_goes() -> None:
+def test_a_running_jobs_runner_is_stopped_not_deleted_and_its_cluster_deleted() -> None:
     story = suspended()
     assert "stop Pod/sums-runner" in story.writes
     assert "delete Pod/sums-runner" not in story.writes
@@ -52,14 +52,14 @@ def test_a_running_jobs_runner_is_stopped_not_deleted_and_its_cluster_goes() -> 
     assert (story.word, story.status.phase) == ("JobCreated", "Suspended")
 
 
-def test_the_status_says_suspended_before_anything_is_stopped_or_deleted() -> None:
+def test_the_status_is_suspended_before_anything_is_stopped_or_deleted() -> None:
     story = running()
     story.world.edit(story.key, suspend=True)
-    story.until_something_goes()
+    story.until_a_destructive_step()
     assert story.condition("Suspended") == (True, "Suspended")
 
 
-def test_the_attempt_that_was_torn_down_is_not_counted() -> None:
+def test_the_interrupted_attempt_is_not_counted() -> None:
     story = suspended()
     status = story.status
     assert (status.failures, status.ignored) == (0, 0)
@@ -67,7 +67,7 @@ def test_the_attempt_that_was_torn_down_is_not_counted() -> None:
     assert status.attempt == 1
 
 
-def test_the_60_active_seconds_before_are_remembered() -> None:
+def test_the_60_active_seconds_before_are_recorded() -> None:
     assert suspended().status.active_seconds == 60
 
 
@@ -82,7 +82,7 @@ def test_a_resumed_job_starts_a_new_attempt() -> None:
     assert story.status.start_time == story.world.now
 
 
-def test_the_new_attempt_waits_for_the_old_runner_to_have_ended() -> None:
+def test_the_new_attempt_waits_for_the_end_of_the_old_runner() -> None:
     story = running()
     story.edit(suspend=True)
     story.edit(suspend=False)
@@ -118,14 +118,14 @@ def test_a_job_suspended_between_attempts_starts_none() -> None:
     assert (story.word, story.status.attempt) == ("Running", 1)
 
 
-def test_a_success_that_is_seen_in_the_pass_of_the_suspension_wins() -> None:
+def test_a_success_observed_in_the_pass_of_the_suspension_wins() -> None:
     story = running()
     story.world.edit(story.key, suspend=True)
     story.end_runner(0)
     assert story.word == "Successful"
 
 
-def test_a_suspension_of_hours_is_no_wait_for_earlier_objects() -> None:
+def test_hours_of_suspension_do_not_count_as_waiting_for_earlier_objects() -> None:
     story = suspended()
     story.after(36_000)
     story.edit(suspend=False)
@@ -133,7 +133,7 @@ def test_a_suspension_of_hours_is_no_wait_for_earlier_objects() -> None:
     assert story.word == "Running"
 
 
-def test_a_runner_that_does_not_stop_for_90_s_is_deleted() -> None:
+def test_a_runner_still_running_90_s_after_its_stop_is_deleted() -> None:
     story = running()
     story.edit(suspend=True)
     assert_runner_is_deleted_after_90_s(story)

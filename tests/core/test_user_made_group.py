@@ -1,4 +1,4 @@
-"""A worker group that a user made goes with the cluster that it names (design §2.3)."""
+"""A user-made worker group is deleted with the cluster that it names (design §2.3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HELM = {"apiVersion": "example.org/v1", "kind": "Release", "name": "mine", "uid"
 
 
 def joined(*owners: Manifest, **spec: Any) -> Story:
-    """A cluster that runs, and a group beside it that somebody made."""
+    """Return a running cluster with a user-made group."""
     story = Story(cluster())
     story.bring_up()
     manifest = group()
@@ -29,13 +29,13 @@ def joined(*owners: Manifest, **spec: Any) -> Story:
 
 
 def owners(story: Story) -> list[Manifest]:
-    """The owners of the group."""
+    """Return the owners of the group."""
     item = story.named(GROUP, "simple-more")
     return list(metadata(item or {}).get("ownerReferences") or ())
 
 
 def reference(story: Story) -> Manifest:
-    """What joins the group to its cluster."""
+    """Return the owner reference from the group to its cluster."""
     item = story.named(CLUSTER, "simple")
     assert item is not None
     return {
@@ -49,11 +49,11 @@ def reference(story: Story) -> Manifest:
 
 
 def patches(story: Story) -> list[str]:
-    """The patches so far."""
+    """Return the patches so far."""
     return [write for write in story.writes if write.startswith("patch")]
 
 
-def test_its_first_pass_is_one_patch_and_nothing_else() -> None:
+def test_its_first_pass_is_exactly_one_patch() -> None:
     story = joined()
     before = story.named(GROUP, "simple-more")
     assert before is not None
@@ -91,7 +91,7 @@ def test_its_workers_count_for_it_and_not_for_the_clusters_scale() -> None:
     assert story.status_of(CLUSTER)["replicas"] == 2
 
 
-def test_it_goes_with_its_cluster_though_no_operator_runs() -> None:
+def test_it_is_deleted_with_its_cluster_even_without_an_operator() -> None:
     story = joined()
     story.bring_up()
     item = story.named(CLUSTER)
@@ -102,7 +102,7 @@ def test_it_goes_with_its_cluster_though_no_operator_runs() -> None:
     assert story.workers() == []
 
 
-def test_one_that_was_there_before_its_cluster_joins_it_when_it_comes() -> None:
+def test_one_created_before_its_cluster_joins_it_later() -> None:
     story = Story(group())
     story.settle()
     assert story.status_of(GROUP)["conditions"][0]["reason"] == "ClusterMissing"
@@ -112,14 +112,14 @@ def test_one_that_was_there_before_its_cluster_joins_it_when_it_comes() -> None:
     assert owners(story) == [reference(story)]
 
 
-def test_one_whose_spec_has_mistakes_goes_with_its_cluster_too() -> None:
+def test_one_with_mistakes_in_its_spec_is_deleted_with_its_cluster_too() -> None:
     story = joined(worker={"replicas": -1})
     story.settle()
     assert owners(story) == [reference(story)]
     assert story.status_of(GROUP, "simple-more")["conditions"][0]["reason"] == "InvalidSpec"
 
 
-def test_an_owner_that_somebody_adds_during_the_pass_is_not_lost() -> None:
+def test_an_owner_added_during_the_pass_is_not_lost() -> None:
     story = joined()
     decision = story.decision(MORE)
     item = story.named(GROUP, "simple-more")
@@ -134,8 +134,8 @@ def test_an_owner_that_somebody_adds_during_the_pass_is_not_lost() -> None:
     assert owners(story) == [late, reference(story)]
 
 
-def test_one_of_a_cluster_that_is_gone_is_not_kept_from_going_with_it() -> None:
-    """A new cluster of that name must not take over what garbage collection is about to remove."""
+def test_one_of_a_deleted_cluster_is_still_garbage_collected() -> None:
+    """A new cluster of that name must not adopt a group that garbage collection will delete."""
     story = joined()
     story.settle()
     item = story.named(CLUSTER)
@@ -152,7 +152,7 @@ def test_one_of_a_cluster_that_is_gone_is_not_kept_from_going_with_it() -> None:
 
 
 @pytest.mark.parametrize("kind", [CLUSTER, GROUP])
-def test_nobody_joins_what_is_being_deleted(kind: str) -> None:
+def test_no_group_joins_a_terminating_cluster_or_while_terminating(kind: str) -> None:
     story = joined()
     item = story.named(kind, "simple" if kind == CLUSTER else "simple-more")
     assert item is not None
@@ -167,7 +167,7 @@ def test_the_default_group_of_a_cluster_is_not_patched() -> None:
     assert patches(story) == []
 
 
-def test_one_that_joins_a_jobs_cluster_works_and_does_not_count_as_the_jobs() -> None:
+def test_one_that_joins_a_jobs_cluster_works_but_does_not_count_for_the_job() -> None:
     story = Story(job())
     story.world.submit(group("sums-more", "sums", 1))
     story.bring_up()

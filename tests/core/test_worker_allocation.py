@@ -1,4 +1,4 @@
-"""Workers come in batches where an installation says so (the chart's ``workerAllocation``)."""
+"""Workers are created in batches if configured (the chart's ``workerAllocation``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT = Key(GROUP, "default", "simple-default")
 
 
 def begun(replicas: int, size: int, seconds: int = 1) -> Story:
-    """A cluster that wants so many workers, and has made those that may come at once."""
+    """Return a cluster that wants this number of workers, after its first batch."""
     story = Story(cluster(**cluster_spec(replicas)))
     platform = replace(story.world.platform, worker_batch_size=size, worker_batch_seconds=seconds)
     story.world.platform = platform
@@ -20,11 +20,11 @@ def begun(replicas: int, size: int, seconds: int = 1) -> Story:
     return story
 
 
-def test_all_workers_come_at_once_unless_somebody_says_otherwise() -> None:
+def test_all_workers_are_created_at_once_by_default() -> None:
     assert len(begun(50, size=0).workers()) == 50
 
 
-def test_workers_come_2_at_a_time_and_10_seconds_apart() -> None:
+def test_workers_are_created_2_at_a_time_and_10_seconds_apart() -> None:
     story = begun(5, size=2, seconds=10)
     assert len(story.workers()) == 2
     story.after(9)
@@ -35,9 +35,9 @@ def test_workers_come_2_at_a_time_and_10_seconds_apart() -> None:
     assert len(story.workers()) == 5
 
 
-def test_pass_says_when_the_next_batch_is_due() -> None:
+def test_pass_asks_to_be_woken_for_the_next_batch() -> None:
     story = begun(5, size=2, seconds=10)
-    # Counts are told by then.
+    # Counts are written by then.
     story.after(6)
     wake_at = story.decision(DEFAULT).wake_at
     assert wake_at is not None
@@ -46,7 +46,7 @@ def test_pass_says_when_the_next_batch_is_due() -> None:
     assert not story.decision(DEFAULT).create
 
 
-def test_any_number_of_passes_makes_one_batch() -> None:
+def test_any_number_of_passes_creates_one_batch() -> None:
     story = begun(5, size=2, seconds=10)
     for _ in range(3):
         story.one_pass(DEFAULT)
@@ -61,7 +61,7 @@ def test_lost_worker_is_replaced_at_once_when_the_last_batch_is_over() -> None:
     assert len(story.workers()) == 2
 
 
-def test_scaling_down_is_not_held_up() -> None:
+def test_scaling_down_is_not_delayed() -> None:
     story = begun(4, size=1, seconds=10)
     group = story.named(GROUP, "simple-default")
     assert group is not None

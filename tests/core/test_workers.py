@@ -1,4 +1,4 @@
-"""A worker group: which pods come, which go, and that no data is lost (design §4.5)."""
+"""A worker group: which pods are created and deleted, without data loss (design §4.5)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ DEFAULT = Key(GROUP, "default", "simple-default")
 
 
 def grown(replicas: int = 3) -> Story:
-    """A cluster whose workers are all ready and registered."""
+    """Return a cluster whose workers are all ready and registered."""
     story = Story(cluster(**cluster_spec(replicas)))
     story.bring_up()
-    story.world.say()
+    story.world.schedulers_answer()
     assert len(story.workers()) == replicas
     return story
 
 
 def scale(story: Story, replicas: int) -> None:
-    """Scale the default group as kubectl does, and make passes."""
+    """Scale the default group as kubectl does, and run passes."""
     patch_replicas(story, replicas)
     story.settle()
 
@@ -43,23 +43,23 @@ def patch_replicas(story: Story, replicas: int) -> None:
 
 
 def name(item: Manifest) -> str:
-    """The name of an object."""
+    """Return the name of an object."""
     return str(metadata(item)["name"])
 
 
 def deleted(story: Story) -> list[str]:
-    """The workers that were deleted."""
+    """Return the deleted workers."""
     return [w.removeprefix("delete Pod/") for w in story.writes if w.startswith("delete Pod/")]
 
 
 def condition(story: Story) -> tuple[str, str]:
-    """Reason and message of the group's condition."""
+    """Return reason and message of the group's condition."""
     found = story.status_of(GROUP, "simple-default")["conditions"][0]
     return found["reason"], found["message"]
 
 
 def known(story: Story) -> DaskState:
-    """What the scheduler last said."""
+    """Return the scheduler's last answer."""
     return next(iter(story.world.dask.values()))
 
 
@@ -69,10 +69,10 @@ def say(story: Story, *workers: DaskWorker) -> None:
         story.world.dask[uid] = replace(state, workers=workers)
 
 
-# Coming
+# Creation
 
 
-def test_scaling_up_by_3_is_one_create_for_each_worker() -> None:
+def test_scaling_up_by_3_is_one_create_per_worker() -> None:
     story = grown(2)
     before = len(story.writes)
     scale(story, 5)
@@ -80,7 +80,7 @@ def test_scaling_up_by_3_is_one_create_for_each_worker() -> None:
     assert len(creates) == len(set(creates)) == 3
 
 
-def test_a_workers_name_is_its_groups_with_10_hex_digits() -> None:
+def test_a_workers_name_is_its_groups_name_with_10_hex_digits() -> None:
     for worker in grown(2).workers():
         stem, _, suffix = name(worker).rpartition("-")
         assert stem == "simple-default-worker"
@@ -88,7 +88,7 @@ def test_a_workers_name_is_its_groups_with_10_hex_digits() -> None:
         int(suffix, 16)
 
 
-def test_no_worker_comes_before_the_schedulers_pod_and_service() -> None:
+def test_no_worker_is_created_before_the_schedulers_pod_and_service() -> None:
     story = Story(group())
     story.settle()
     assert story.workers() == []
@@ -117,7 +117,7 @@ def test_without_one_of_the_two_no_worker_is_created(missing: str) -> None:
     assert decide(observed, story.world.now).create == ()
 
 
-def test_a_group_whose_cluster_is_missing_waits_and_says_so() -> None:
+def test_a_group_with_a_missing_cluster_waits_and_reports_it() -> None:
     story = Story(group())
     story.settle()
     status = story.status_of(GROUP)
@@ -134,7 +134,7 @@ def test_a_lost_worker_is_replaced_at_once_under_a_new_name() -> None:
     assert len(after - names) == 1
 
 
-def test_a_worker_that_ended_is_removed_and_replaced_under_a_new_name() -> None:
+def test_an_ended_worker_is_deleted_and_replaced_under_a_new_name() -> None:
     story = grown(1)
     gone = name(story.workers()[0])
     story.world.exit(story.workers()[0], 1)
@@ -144,7 +144,7 @@ def test_a_worker_that_ended_is_removed_and_replaced_under_a_new_name() -> None:
     assert [name(w) == gone for w in story.workers()] == [False]
 
 
-def test_workers_that_end_again_and_again_are_replaced_after_1_2_4_seconds() -> None:
+def test_workers_that_keep_ending_are_replaced_after_1_2_4_seconds() -> None:
     story = grown(1)
     for wait in (1, 2, 4, 8):
         created = len([w for w in story.writes if "create Pod/simple-default" in w])
@@ -158,7 +158,7 @@ def test_workers_that_end_again_and_again_are_replaced_after_1_2_4_seconds() -> 
         story.settle()
 
 
-def test_a_worker_that_left_with_0_is_no_failure_and_replaced_at_once() -> None:
+def test_a_worker_that_exited_with_0_is_no_failure_and_replaced_at_once() -> None:
     story = grown(1)
     story.world.exit(story.workers()[0], 0)
     story.settle()
@@ -167,7 +167,7 @@ def test_a_worker_that_left_with_0_is_no_failure_and_replaced_at_once() -> None:
     assert "failures" not in story.status_of(GROUP, "simple-default")
 
 
-def test_workers_that_nodes_push_out_again_and_again_are_no_failures_and_replaced_at_once() -> None:
+def test_workers_evicted_repeatedly_are_no_failures_and_replaced_at_once() -> None:
     story = grown(2)
     for _ in range(6):
         evicted = story.workers()[0]
@@ -181,7 +181,7 @@ def test_workers_that_nodes_push_out_again_and_again_are_no_failures_and_replace
     assert "failures" not in story.status_of(GROUP, "simple-default")
 
 
-def test_a_quota_that_refuses_workers_is_told_and_asked_again_under_the_same_names() -> None:
+def test_workers_over_quota_are_reported_and_retried_under_the_same_names() -> None:
     story = Story(cluster(**cluster_spec(2)))
     story.world.reject["-worker-"] = (RejectionKind.QUOTA, "exceeded quota: small")
     story.settle()
@@ -195,10 +195,10 @@ def test_a_quota_that_refuses_workers_is_told_and_asked_again_under_the_same_nam
     assert story.world.rejections == {}
 
 
-# Going
+# Deletion
 
 
-def test_a_registered_worker_goes_only_after_the_scheduler_confirmed_it() -> None:
+def test_a_registered_worker_is_deleted_only_after_the_scheduler_confirmed_it() -> None:
     story = grown(3)
     scale(story, 1)
     retired = next(w for w in story.writes if w.startswith("retire"))
@@ -208,7 +208,7 @@ def test_a_registered_worker_goes_only_after_the_scheduler_confirmed_it() -> Non
     assert len(story.workers()) == 1
 
 
-def test_nothing_is_deleted_without_confirmation_however_long() -> None:
+def test_no_worker_is_deleted_without_confirmation_however_long() -> None:
     story = grown(3)
     story.world.retires = False
     scale(story, 1)
@@ -223,19 +223,19 @@ def test_nothing_is_deleted_without_confirmation_however_long() -> None:
     assert len(deleted(story)) == 2
 
 
-def test_a_scheduler_that_did_not_confirm_is_asked_again_after_5_s_and_not_before() -> None:
+def test_an_unconfirmed_retirement_is_requested_again_after_5_s_and_not_before() -> None:
     story = grown(3)
     story.world.retires = False
     scale(story, 2)
-    asked = [w for w in story.writes if w.startswith("retire")]
-    assert len(asked) == 1
+    requests = [w for w in story.writes if w.startswith("retire")]
+    assert len(requests) == 1
     story.after(4)
     assert len([w for w in story.writes if w.startswith("retire")]) == 1
     story.after(1)
     assert len([w for w in story.writes if w.startswith("retire")]) == 2
 
 
-def test_a_scheduler_that_cannot_be_asked_means_no_scale_down_and_a_condition() -> None:
+def test_an_unreachable_scheduler_means_no_scale_down_and_a_condition() -> None:
     story = grown(3)
     story.world.dask.clear()
     scale(story, 1)
@@ -245,7 +245,7 @@ def test_a_scheduler_that_cannot_be_asked_means_no_scale_down_and_a_condition() 
     assert "does not respond" in condition(story)[1]
 
 
-def test_pods_that_never_had_a_node_go_even_if_the_scheduler_cannot_be_asked() -> None:
+def test_pods_that_never_had_a_node_are_deleted_even_if_the_scheduler_is_unreachable() -> None:
     story = grown(2)
     scale(story, 4)
     fresh = [name(w) for w in story.workers() if not w.get("status")]
@@ -254,7 +254,7 @@ def test_pods_that_never_had_a_node_go_even_if_the_scheduler_cannot_be_asked() -
     assert sorted(deleted(story)) == sorted(fresh)
 
 
-def test_pods_that_never_registered_go_first() -> None:
+def test_pods_that_never_registered_are_deleted_first() -> None:
     story = grown(2)
     scale(story, 3)
     late = next(name(w) for w in story.workers() if not w.get("status"))
@@ -271,7 +271,7 @@ def test_the_idlest_registered_worker_is_asked_to_retire() -> None:
     assert f"retire {busy[-1].address}" in story.writes
 
 
-def test_while_a_registered_worker_is_nobodys_no_pod_that_ran_counts_as_unregistered() -> None:
+def test_no_pod_that_ran_counts_as_unregistered_while_a_worker_matches_no_pod() -> None:
     story = grown(2)
     say(story, DaskWorker("custom-name", "tcp://192.168.0.1:4000"))
     scale(story, 0)
@@ -279,7 +279,7 @@ def test_while_a_registered_worker_is_nobodys_no_pod_that_ran_counts_as_unregist
     assert condition(story)[0] == "ScaleDownBlocked"
 
 
-def test_a_pod_that_never_ran_goes_even_while_a_registered_worker_is_nobodys() -> None:
+def test_a_pod_that_never_ran_is_deleted_even_while_a_worker_matches_no_pod() -> None:
     story = grown(1)
     scale(story, 2)
     fresh = next(name(w) for w in story.workers() if not w.get("status"))
@@ -288,7 +288,7 @@ def test_a_pod_that_never_ran_goes_even_while_a_registered_worker_is_nobodys() -
     assert deleted(story) == [fresh]
 
 
-def test_a_worker_of_another_group_is_somebodys() -> None:
+def test_a_worker_of_another_group_matches_its_pod() -> None:
     story = grown(1)
     story.world.lose(story.workers()[0])
     story.settle()
@@ -309,7 +309,7 @@ def test_a_worker_of_another_group_is_somebodys() -> None:
     ],
     ids=["by address", "by name", "by the prefix that --nworkers gives", "by IPv6 address"],
 )
-def test_a_worker_belongs_to_a_pod_by_its_address_else_by_its_name(
+def test_a_worker_is_matched_to_a_pod_by_address_or_else_by_name(
     ip: str, worker_name: str, address: str
 ) -> None:
     story = grown(1)
@@ -321,7 +321,7 @@ def test_a_worker_belongs_to_a_pod_by_its_address_else_by_its_name(
     assert deleted(story) == [name(worker)]
 
 
-def test_a_pod_with_2_workers_goes_only_when_both_are_confirmed() -> None:
+def test_a_pod_with_2_workers_is_deleted_only_when_both_are_confirmed() -> None:
     story = grown(2)
     first, second = (known(story).workers[n] for n in (0, 1))
     pods = sorted(name(w) for w in story.workers())
@@ -376,7 +376,7 @@ def test_a_confirmation_holds_for_120_s(age: int, goes: int) -> None:
     assert len(deleted(story)) == goes
 
 
-def test_without_a_scheduler_pod_there_is_no_data_and_nobody_to_ask() -> None:
+def test_without_a_scheduler_pod_there_is_no_data_and_workers_are_deleted_at_once() -> None:
     story = grown(3)
     story.world.reject["simple-scheduler"] = (RejectionKind.QUOTA, "full")
     story.world.lose(story.scheduler())
@@ -385,7 +385,7 @@ def test_without_a_scheduler_pod_there_is_no_data_and_nobody_to_ask() -> None:
     assert len(deleted(story)) == 2
 
 
-def test_a_group_that_is_being_deleted_does_nothing() -> None:
+def test_a_terminating_group_does_nothing() -> None:
     story = grown(2)
     group = story.named(GROUP, "simple-default")
     assert group is not None
@@ -406,7 +406,7 @@ def test_scaling_down_and_up_again_before_anything_was_confirmed_changes_nothing
     assert condition(story)[0] == "AllReady"
 
 
-def test_a_group_that_a_user_made_joins_the_cluster_that_it_names() -> None:
+def test_a_user_made_group_joins_the_cluster_that_it_names() -> None:
     story = Story(cluster())
     spec = group()
     spec["spec"]["worker"]["spec"] = pod(container("worker", "dask-worker"))
@@ -418,7 +418,7 @@ def test_a_group_that_a_user_made_joins_the_cluster_that_it_names() -> None:
     assert story.status_of(CLUSTER, "simple")["replicas"] == 2
 
 
-def test_a_group_whose_cluster_is_gone_waits_for_its_own_end_and_writes_nothing() -> None:
+def test_a_group_of_a_deleted_cluster_waits_for_its_own_deletion_and_writes_nothing() -> None:
     story = grown(3)
     story.world.store.collection_paused = True
     owner = story.named("DaskCluster", "simple")
@@ -428,14 +428,14 @@ def test_a_group_whose_cluster_is_gone_waits_for_its_own_end_and_writes_nothing(
     assert story.one_pass(DEFAULT) == []
 
 
-def test_workers_that_retired_and_are_wanted_again_are_replaced() -> None:
-    """They take no more tasks: a group that counts them would be smaller than it looks."""
+def test_retired_workers_that_are_wanted_again_are_replaced() -> None:
+    """They take no more tasks: a group that counts them would really be smaller."""
     story = grown(4)
     before = {name(worker) for worker in story.workers()}
     patch_replicas(story, 2)
     assert [w.split()[0] for w in story.one_pass(DEFAULT)] == ["retire"]
     patch_replicas(story, 4)
-    story.world.say()
+    story.world.schedulers_answer()
     story.kubelet()
     story.kubelet()
     assert len(deleted(story)) == 2
@@ -444,20 +444,20 @@ def test_workers_that_retired_and_are_wanted_again_are_replaced() -> None:
     assert not now & set(deleted(story))
 
 
-def test_workers_that_another_scheduler_let_go_stay_where_nobody_is_too_many() -> None:
+def test_workers_released_by_another_scheduler_stay_if_none_is_surplus() -> None:
     story = grown(4)
     patch_replicas(story, 2)
     story.one_pass(DEFAULT)
     patch_replicas(story, 4)
-    # As before: the one that answers now knows nothing of a retirement.
+    # As before: the current scheduler knows nothing of a retirement.
     story.kubelet()
     assert deleted(story) == []
 
 
-def test_workers_that_were_told_to_go_before_a_restart_go_before_idle_ones() -> None:
+def test_workers_retired_before_a_restart_are_deleted_before_idle_ones() -> None:
     story = grown(4)
-    told = sorted(known(story).workers, key=lambda worker: worker.memory)[2:]
-    rest = [worker for worker in known(story).workers if worker not in told]
-    say(story, *rest, *(replace(worker, processing=3, retiring=True) for worker in told))
+    retired = sorted(known(story).workers, key=lambda worker: worker.memory)[2:]
+    rest = [worker for worker in known(story).workers if worker not in retired]
+    say(story, *rest, *(replace(worker, processing=3, retiring=True) for worker in retired))
     scale(story, 2)
-    assert set(deleted(story)) == {worker.name for worker in told}
+    assert set(deleted(story)) == {worker.name for worker in retired}

@@ -1,4 +1,4 @@
-"""What these tests add to the fixtures of the cluster: namespaces by the dozen, a client's side."""
+"""Additions to the fixtures of the cluster: many fresh namespaces, and a client's side."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import pytest
 from tests.cluster.plugin import Kubernetes
 from tests.kubernetes.given import Cluster, Side, side_of
 
-#: So many namespaces are made at once, at most: one by one takes longer than the tests in them.
+#: Number of namespaces created at once: one by one takes longer than the tests in them.
 DOZENS = 48
 
 
 @pytest.fixture(scope="module")
 def fresh(kubernetes: Kubernetes) -> Iterator[Callable[[], str]]:
-    """Fresh namespaces, whose service accounts are there; a module's are deleted after it.
+    """Fresh namespaces with their service accounts; a module's are deleted after it.
 
-    An operator that other tests install would make passes over all that is left in them.
+    An operator installed by other tests would make passes over everything left in them.
     """
     run = uuid.uuid4().hex[:6]
     made: list[str] = []
     unused: list[str] = []
 
     def make() -> None:
-        # As many as were needed so far, so that one test alone waits for few.
+        # As many as were needed so far, so that a single test waits for only a few.
         more = min(max(len(made), 3), DOZENS)
         unused.extend(f"t-{run}-{len(made) + number}" for number in range(more))
         made.extend(unused)
@@ -61,5 +61,5 @@ def side(kubernetes: Cluster) -> AbstractAsyncContextManager[Side]:
 
 @pytest.fixture
 def namespace(fresh: Callable[[], str]) -> str:
-    """The name of a fresh namespace; these tests leave nothing in it that anybody waits for."""
+    """The name of a fresh namespace; its objects need no cleanup, the fixture deletes it."""
     return fresh()

@@ -1,4 +1,4 @@
-"""What tests of the Kubernetes backend begin with: a way to a server, objects, patience."""
+"""Shared by tests of the Kubernetes backend: connections to a server, and objects."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.waiting import until
 T = TypeVar("T")
 
 KEY = Key("DaskJob", "default", "sums")
-#: As the real one, only quicker: what is waited for is counted or asked for, never slept.
+#: As the real one, but faster: tests poll or count, and never sleep.
 QUICK = Pace(idle=1.0, duration=60.0, shortest=0.05, longest=0.4, sound=5.0)
 
 
 class Cluster(Protocol):
-    """As much of the fixture ``kubernetes`` as these tests need."""
+    """The part of the fixture ``kubernetes`` that these tests need."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -41,13 +41,13 @@ class Cluster(Protocol):
 
 
 class Kubectl(Protocol):
-    """The fixture ``kubectl``: runs it in the test's namespace, and returns what it prints."""
+    """The fixture ``kubectl``: run it in the test's namespace, and return its output."""
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str: ...
 
 
 class Plain:
-    """Credentials that never change: who the proxy is, we are."""
+    """Credentials that never change: the proxy's."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -67,7 +67,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Others:
-    """Whoever else does something to pods of a namespace, past the proxy."""
+    """Another client, which changes pods of a namespace and bypasses the proxy."""
 
     api: Api
 
@@ -88,7 +88,7 @@ class Others:
         await self.api.patch(ObjectRef("Pod", namespace, name), body)
 
     async def see(self, namespace: str) -> list[str]:
-        """Return the pods that the server has with our label, each as ``name=version``."""
+        """Return the server's pods with our label, each as ``name=version``."""
         page = ItemDecoder(PODS).page(await self.api.list_page(PODS.within(namespace), limit=500))
         return sorted(f"{item.ref.name}={item.version}" for item in page.items)
 
@@ -98,7 +98,7 @@ class Side:
     """A client's side: requests, a cache, and the reported changes."""
 
     api: Api
-    #: Somebody else, who talks to the server directly and patiently.
+    #: Another client, which talks to the server directly and patiently.
     others: Others
     cache: Cache
     writes: CachedApi
@@ -108,12 +108,12 @@ class Side:
 
     @property
     def names(self) -> set[str]:
-        """The names of the pods in the cache."""
+        """Return the names of the pods in the cache."""
         return {item.ref.name for item in self.cache.all("Pod")}
 
     @property
     def held(self) -> list[str]:
-        """The pods in the cache, each as ``name=version``."""
+        """Return the pods in the cache, each as ``name=version``."""
         return sorted(f"{item.ref.name}={item.version}" for item in self.cache.all("Pod"))
 
 
@@ -136,7 +136,7 @@ async def side_of(cluster: Cluster, **options: Any) -> AsyncIterator[Side]:
 async def informed(
     found: Side, namespace: str, watched: Watched = PODS, pace: Pace = QUICK, **options: Any
 ) -> AsyncIterator[Informer]:
-    """Let an informer run, and wait for its first list."""
+    """Run an informer, and wait for its first list."""
     informer = Informer(found.api, found.cache, watched, namespace=namespace, pace=pace, **options)
     task = asyncio.create_task(informer.run())
     try:
@@ -158,7 +158,7 @@ def run(story: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
 
 
 def pod(name: str, namespace: str, *, cluster: str = "sums", **metadata: Any) -> Manifest:
-    """A pod that waits for a scheduler that there is not, and so never changes by itself."""
+    """Return a pod that waits for a missing scheduler, and so never changes by itself."""
     labels = {names.LABEL_CLUSTER_NAME: cluster} if cluster else {}
     return {
         "apiVersion": "v1",
@@ -174,7 +174,7 @@ def pod(name: str, namespace: str, *, cluster: str = "sums", **metadata: Any) ->
 
 
 def seen(manifest: Manifest, version: int, uid: str = "", **status: Any) -> Item:
-    """An object as a server would tell of it."""
+    """Return an object as a server would send it."""
     meta = {**manifest["metadata"], "resourceVersion": str(version)}
     meta.setdefault("uid", uid or f"uid-{meta['name']}")
 

@@ -1,4 +1,4 @@
-"""Passes over a namespace of a real Kubernetes, behind a proxy, in a time of day of the test's."""
+"""Passes over a namespace of a real Kubernetes, behind a proxy, with the test's own clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.waiting import until
 
 @dataclass
 class Clock:
-    """The time of day, as far ahead as a test says."""
+    """The time of day, which a test can advance."""
 
     ahead: timedelta = timedelta()
 
@@ -34,50 +34,50 @@ class Clock:
 
 @dataclass
 class Passing:
-    """A backend, and the passes that are made over all its objects."""
+    """A backend, and the passes over all its objects."""
 
     backend: KubernetesBackend
     passes: Passes
     proxy: FaultProxy
     clock: Clock
-    #: Somebody else, who talks to the server directly.
+    #: Another client, which talks to the server directly.
     others: Api
     #: Kinds of watches that broke.
     broken: list[str] = field(default_factory=list)
 
     def later(self, seconds: float) -> None:
-        """Let time pass, and all be looked at."""
+        """Let time pass, and wake all passes."""
         self.clock.ahead += timedelta(seconds=seconds)
         self.look()
 
     def look(self) -> None:
-        """Let all be looked at."""
+        """Wake all passes."""
         for key in self.backend.subjects():
             self.passes.wake(key)
 
     def status(self, key: Key) -> Manifest:
-        """The status of an object, as the cache has it."""
+        """Return the status of an object from the cache."""
         item = self.backend.cache.get(key.kind, key.namespace, key.name)
         return dict((item.manifest or {}).get("status") or {}) if item else {}
 
     def condition(self, key: Key, kind: str) -> tuple[str, str]:
-        """Reason and message of a condition; empty where there is none."""
+        """Return reason and message of a condition; empty if there is none."""
         conditions = self.status(key).get("conditions") or []
         found: Manifest = next((c for c in conditions if c["type"] == kind), {})
         return found.get("reason", ""), found.get("message", "")
 
     def pod(self, key: Key, name: str) -> PodFacts | None:
-        """A pod of an object's namespace, as the cache has it."""
+        """Return a pod of an object's namespace from the cache."""
         item = self.backend.cache.get("Pod", key.namespace, name)
         return item.pod if item else None
 
     async def at_rest(self) -> None:
-        """Wait until no pass is due or under way, and no question either."""
+        """Wait until no pass is due or running, and no request to a scheduler either."""
         await until(lambda: not self._busy())
 
     def _busy(self) -> bool:
         queue = self.passes.queue
-        # What is due soon only waits for more of its kind.
+        # Keys due soon only wait for more changes.
         soon = queue._clock() + SOON_SECONDS
         under_way = any(
             entry.taken or entry.since is not None or (entry.timer and entry.due <= soon)
@@ -88,7 +88,7 @@ class Passing:
 
 @asynccontextmanager
 async def passing(cluster: Cluster, namespace: str) -> AsyncIterator[Passing]:
-    """Make passes over all that there is in a namespace, as long as the block runs."""
+    """Make passes over everything in a namespace during the block."""
     async with AsyncExitStack() as stack:
         direct = await Kubeconfig(str(cluster.kubeconfig)).access()
         proxy = await stack.enter_async_context(FaultProxy(direct))
@@ -117,7 +117,7 @@ async def passing(cluster: Cluster, namespace: str) -> AsyncIterator[Passing]:
 
 
 def ref_of(found: Passing, key: Key) -> ObjectRef:
-    """A reference to an object, with its uid."""
+    """Return a reference to an object, with its uid."""
     item = found.backend.cache.get(key.kind, key.namespace, key.name)
     assert item is not None
     return item.ref

@@ -1,4 +1,4 @@
-"""Asking schedulers: whatever a tenant's pod answers, it costs little time and no memory."""
+"""Requests to schedulers: no answer of a tenant's pod costs much time or memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER = Key("DaskCluster", "default", "sums")
 
 @asynccontextmanager
 async def scheduler(handler: Handler) -> AsyncIterator[Endpoint]:
-    """Something that listens where an agent should."""
+    """A server in place of an agent."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -44,7 +44,7 @@ def state(total: int) -> web.Response:
 
 
 def asked(handler: Handler) -> str:
-    """What comes of asking once: the words of the refusal, or the answer."""
+    """Ask once; return the error's message, or the answer."""
 
     async def story() -> str:
         async with scheduler(handler) as endpoint, Agents(lambda _uid: None) as agents:
@@ -61,10 +61,10 @@ def test_agent_is_asked_with_its_token_below_the_dashboards_prefix() -> None:
         return web.json_response([request.path, request.headers["Authorization"]])
 
     async def wrapped(request: web.Request) -> web.Response:
-        return web.json_response({"said": json.loads((await echo(request)).text or "")})
+        return web.json_response({"request": json.loads((await echo(request)).text or "")})
 
     assert json.loads(asked(wrapped)) == {
-        "said": ["/prefix/daskjob/v1/state", "Bearer the-token"],
+        "request": ["/prefix/daskjob/v1/state", "Bearer the-token"],
     }
 
 
@@ -121,7 +121,7 @@ async def _error(request: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize(
-    ("handler", "words"),
+    ("handler", "message"),
     [
         (_too_long, f"the answer is longer than {LIMIT_BYTES} bytes"),
         (_never, "no answer within 2 s"),
@@ -135,13 +135,13 @@ async def _error(request: web.Request) -> web.Response:
     ],
     ids=["endless", "silent", "redirect", "html", "deep", "latin", "number", "list", "forbidden"],
 )
-def test_answer_that_cannot_be_used_is_no_answer(handler: Handler, words: str) -> None:
+def test_unusable_answer_is_no_answer(handler: Handler, message: str) -> None:
     started = time.monotonic()
-    assert words in asked(handler)
+    assert message in asked(handler)
     assert time.monotonic() - started < 10
 
 
-async def test_nobody_who_listens_is_no_answer() -> None:
+async def test_refused_connection_is_no_answer() -> None:
     async with Agents(lambda _uid: None) as agents:
         with pytest.raises(NoAnswer):
             await agents.ask(Endpoint("http://127.0.0.1:1", "", ""), "state")
@@ -250,7 +250,7 @@ async def running(handler: Handler) -> AsyncIterator[tuple[Agents, Endpoint, lis
         await asyncio.gather(life, return_exceptions=True)
 
 
-async def test_scheduler_is_asked_as_often_as_the_one_who_wants_it_most_often() -> None:
+async def test_scheduler_is_asked_at_the_shortest_interval_of_its_followers() -> None:
     times: list[float] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -273,15 +273,15 @@ async def test_scheduler_is_asked_as_often_as_the_one_who_wants_it_most_often() 
 
 
 @pytest.mark.parametrize("steps", range(4))
-async def test_an_end_that_comes_together_with_work_is_an_end(steps: int) -> None:
-    nobody = Endpoint("http://127.0.0.1:1", "", "")
+async def test_a_cancellation_along_with_work_still_cancels(steps: int) -> None:
+    missing = Endpoint("http://127.0.0.1:1", "", "")
     async with Agents(lambda _uid: None) as agents:
         life = asyncio.create_task(agents.run())
-        agents.follow("b", nobody, WHO, 30.0)
+        agents.follow("b", missing, WHO, 30.0)
         await until(lambda: not agents._questions and agents._due)
         await asyncio.sleep(0.01)
-        # So that the loop wakes right before, at and after the moment at which it is ended.
-        agents.follow("c", nobody, WHO, 30.0)
+        # So that the loop wakes right before, at and after the time of its cancellation.
+        agents.follow("c", missing, WHO, 30.0)
         for _ in range(steps):
             await asyncio.sleep(0)
         life.cancel()
@@ -289,7 +289,7 @@ async def test_an_end_that_comes_together_with_work_is_an_end(steps: int) -> Non
         assert done == {life}
 
 
-async def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
+async def test_only_changes_are_reported_and_unfollowed_schedulers_are_no_longer_asked() -> None:
     count = 0
 
     async def answer(request: web.Request) -> web.Response:
@@ -312,7 +312,7 @@ async def test_only_news_is_told_and_what_is_left_is_asked_no_more() -> None:
         assert agents.state("c") is None
 
 
-async def test_scheduler_that_falls_silent_is_unknown_after_three_questions() -> None:
+async def test_state_of_a_silent_scheduler_is_unknown_after_three_requests() -> None:
     silent = False
     count = 0
 
@@ -333,7 +333,7 @@ async def test_scheduler_that_falls_silent_is_unknown_after_three_questions() ->
         assert changed == ["c", "c"]
 
 
-async def test_another_life_of_the_scheduler_has_another_state() -> None:
+async def test_restarted_scheduler_has_a_new_state() -> None:
     async def answer(request: web.Request) -> web.Response:
         del request
         return state(1)
@@ -347,7 +347,7 @@ async def test_another_life_of_the_scheduler_has_another_state() -> None:
         await until(lambda: agents.state("c"))
 
 
-async def test_what_one_of_them_asks_beyond_the_others_is_asked_for_all_and_at_once() -> None:
+async def test_additional_query_of_one_follower_is_sent_for_all_and_at_once() -> None:
     routes: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -372,7 +372,7 @@ async def test_what_one_of_them_asks_beyond_the_others_is_asked_for_all_and_at_o
         assert routes[1:] == ["/prefix/daskjob/v1/state?groups=%5B1%5D"] * 2
 
 
-async def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() -> None:
+async def test_demand_of_a_silent_scheduler_is_unknown() -> None:
     silent = False
 
     async def answer(request: web.Request) -> web.Response:
@@ -396,7 +396,7 @@ async def test_what_a_scheduler_wanted_before_it_fell_silent_is_known_no_more() 
         assert changed == ["c"] * 3
 
 
-async def test_scheduler_that_never_answered_is_told_of_once() -> None:
+async def test_scheduler_that_never_answered_is_reported_once() -> None:
     count = 0
 
     async def answer(request: web.Request) -> web.Response:

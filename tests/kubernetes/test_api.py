@@ -1,4 +1,4 @@
-"""Requests to a real API server: what it takes, what it says no to, and in which words."""
+"""Requests to a real API server: accepted ones, rejected ones, and the messages of rejections."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def daskjob(namespace: str, name: str = "sums") -> Manifest:
 
 
 def another(item: Item) -> ObjectRef:
-    """A reference to an object that had this name before."""
+    """Return a reference to an earlier object of this name."""
     return replace(item.ref, uid=ANOTHER)
 
 
 # Creating
 
 
-async def test_a_created_object_comes_back_with_what_the_server_gave_it(
+async def test_a_created_object_is_returned_with_the_servers_fields(
     side: Side, namespace: str
 ) -> None:
     item = await side.writes.create(KEY, pod("one", namespace))
@@ -56,13 +56,13 @@ async def test_a_created_object_comes_back_with_what_the_server_gave_it(
     assert ItemDecoder(PODS).item(again) == item
 
 
-async def test_a_name_that_is_taken_already_exists(side: Side, namespace: str) -> None:
+async def test_a_taken_name_already_exists(side: Side, namespace: str) -> None:
     await side.api.create(pod("one", namespace))
     with pytest.raises(AlreadyExists, match='pods "one" already exists'):
         await side.api.create(pod("one", namespace))
 
 
-async def test_a_pod_that_can_never_be_is_invalid_in_kubernetes_words(
+async def test_an_impossible_pod_is_invalid_with_kubernetes_message(
     side: Side, namespace: str
 ) -> None:
     manifest = pod("one", namespace)
@@ -80,11 +80,11 @@ async def test_a_pod_that_can_never_be_is_invalid_in_kubernetes_words(
     assert len(side.proxy.requests("create")) == 2
 
 
-async def test_a_quota_that_is_full_is_told_from_other_refusals(
+async def test_an_exceeded_quota_is_distinguished_from_other_rejections(
     side: Side, namespace: str, kubectl: Kubectl
 ) -> None:
     kubectl("create", "quota", "few", "--hard=count/configmaps=0")
-    # The controller of quotas would write this too, in its own time.
+    # The quota controller would write this too, but later.
     known = {"status": {"hard": {"count/configmaps": "0"}, "used": {"count/configmaps": "0"}}}
     kubectl(
         "patch", "quota", "few", "--subresource=status", "--type=merge", f"-p={json.dumps(known)}"
@@ -104,12 +104,12 @@ async def test_a_quota_that_is_full_is_told_from_other_refusals(
         await side.api.delete(ObjectRef("ConfigMap", namespace, "files"))
         return None
 
-    # The server takes notice of a quota in its own time.
+    # The server enforces a new quota with a delay.
     error = await until(by_the_quota, pause=0.05)
     assert "exceeded quota: few" in error.message
 
 
-async def test_a_pod_that_admission_refuses_is_rejected(
+async def test_a_pod_rejected_by_admission_is_rejected(
     side: Side, namespace: str, kubectl: Kubectl
 ) -> None:
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
@@ -119,7 +119,7 @@ async def test_a_pod_that_admission_refuses_is_rejected(
     assert rejection.value.kind is RejectionKind.REJECTED
 
 
-async def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_code_is_422(
+async def test_a_pod_denied_by_an_admission_policy_is_rejected_though_the_code_is_422(
     side: Side, namespace: str, kubectl: Kubectl
 ) -> None:
     name = f"no-pods-{namespace}"
@@ -161,7 +161,7 @@ async def test_a_pod_that_an_admission_policy_refuses_is_rejected_though_the_cod
         kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
 
 
-async def test_a_namespace_that_is_not_there_is_not_found(side: Side, namespace: str) -> None:
+async def test_a_missing_namespace_is_not_found(side: Side, namespace: str) -> None:
     with pytest.raises(NotFound, match="not found"):
         await side.api.create(pod("one", f"{namespace}-none"))
 
@@ -169,7 +169,7 @@ async def test_a_namespace_that_is_not_there_is_not_found(side: Side, namespace:
 # Changing
 
 
-async def test_a_patch_merges_and_a_null_takes_away(
+async def test_a_patch_merges_and_a_null_removes(
     side: Side, namespace: str, with_crds: object
 ) -> None:
     del with_crds
@@ -185,14 +185,14 @@ async def test_a_patch_merges_and_a_null_takes_away(
     assert changed.manifest["spec"]["job"] == daskjob(namespace)["spec"]["job"]
 
 
-async def test_a_pod_is_told_to_stop_by_its_deadline(side: Side, namespace: str) -> None:
+async def test_a_pod_is_stopped_by_its_deadline(side: Side, namespace: str) -> None:
     item = await side.writes.create(KEY, pod("one", namespace))
     stopped = await side.writes.patch(item.ref, {"spec": {"activeDeadlineSeconds": 1}})
     assert stopped.pod is not None
     assert stopped.pod.stop_asked
 
 
-async def test_a_change_that_may_not_be_is_denied(side: Side, namespace: str) -> None:
+async def test_a_forbidden_change_is_denied(side: Side, namespace: str) -> None:
     item = await side.writes.create(KEY, pod("one", namespace))
     with pytest.raises(ChangeDenied) as rejection:
         await side.writes.patch(item.ref, {"spec": {"hostNetwork": True}})
@@ -230,7 +230,7 @@ async def test_no_write_reaches_an_object_that_is_gone(side: Side, namespace: st
     assert await side.writes.look(gone) is None
 
 
-async def test_a_patch_from_an_older_version_is_a_conflict_and_of_no_other_object(
+async def test_a_patch_of_an_older_version_is_a_conflict_not_another_object(
     side: Side, namespace: str
 ) -> None:
     item = await side.writes.create(KEY, pod("one", namespace))
@@ -242,7 +242,7 @@ async def test_a_patch_from_an_older_version_is_a_conflict_and_of_no_other_objec
     assert side.cache.of_uid(item.ref.uid) is not None
 
 
-async def test_a_status_is_replaced_whole_and_writing_it_again_changes_nothing(
+async def test_a_status_is_replaced_completely_and_writing_it_again_changes_nothing(
     side: Side, namespace: str, with_crds: object
 ) -> None:
     del with_crds
@@ -258,7 +258,7 @@ async def test_a_status_is_replaced_whole_and_writing_it_again_changes_nothing(
     assert again.version == written.version
 
 
-async def test_a_status_that_the_schema_refuses_is_an_error_in_its_words(
+async def test_a_status_rejected_by_the_schema_is_an_error_with_its_message(
     side: Side, namespace: str, with_crds: object
 ) -> None:
     del with_crds
@@ -273,7 +273,7 @@ async def test_a_status_that_the_schema_refuses_is_an_error_in_its_words(
 # Deleting
 
 
-async def test_an_object_that_is_deleted_is_gone_from_the_cache_or_shown_as_it_goes(
+async def test_a_deleted_object_is_gone_from_the_cache_or_shown_as_terminating(
     side: Side, namespace: str, with_crds: object
 ) -> None:
     del with_crds
@@ -305,7 +305,7 @@ def service(namespace: str) -> Manifest:
     }
 
 
-async def test_what_an_owner_leaves_goes_in_the_background(side: Side, namespace: str) -> None:
+async def test_dependents_are_deleted_in_the_background(side: Side, namespace: str) -> None:
     item = await side.writes.create(KEY, pod("one", namespace))
     await side.api.delete(item.ref, grace_seconds=7)
     sent = json.loads(side.proxy.requests("delete")[0].body)
@@ -317,7 +317,7 @@ async def test_what_an_owner_leaves_goes_in_the_background(side: Side, namespace
 # Reading
 
 
-async def test_a_list_comes_in_pages_that_tell_of_one_moment(side: Side, namespace: str) -> None:
+async def test_pages_of_a_list_are_of_one_version(side: Side, namespace: str) -> None:
     for number in range(5):
         await side.api.create(pod(f"p{number}", namespace))
     await side.api.create(pod("unlabelled", namespace, cluster=""))
@@ -334,7 +334,7 @@ async def test_a_list_comes_in_pages_that_tell_of_one_moment(side: Side, namespa
 
 
 @pytest.mark.parametrize("watched", [SERVICES, CONFIG_MAPS], ids=lambda w: w.resource.plural)
-async def test_of_services_and_config_maps_no_more_than_metadata_is_sent(
+async def test_only_metadata_is_sent_of_services_and_config_maps(
     side: Side, watched: Watched, namespace: str
 ) -> None:
     big = {
@@ -357,9 +357,7 @@ async def test_of_services_and_config_maps_no_more_than_metadata_is_sent(
     assert ItemDecoder(watched).change(line).item == item
 
 
-async def test_a_kind_that_the_server_does_not_know_is_told_as_such(
-    side: Side, namespace: str
-) -> None:
+async def test_a_kind_unknown_to_the_server_is_reported_as_such(side: Side, namespace: str) -> None:
     nothing = Resource("Nothing", "none.kubernetes.dask.org/v1", "nothings")
     with pytest.raises(NoSuchResource):
         await side.api.list_page(Selection(nothing, namespace), limit=1)

@@ -1,4 +1,4 @@
-"""What becomes of one request when the server or the way to it fails."""
+"""The outcome of one request when the server or the connection to it fails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.cluster.proxy import Fault, Passage, answer
 from tests.kubernetes.given import KEY, Cluster, Plain, Side, pod, side_of
 from tests.waiting import until
 
-#: What may pass.
+#: Transient failures.
 PASSING: dict[str, Fault] = {
     "408": answer(408),
     "429": answer(429),
@@ -43,7 +43,7 @@ PASSING: dict[str, Fault] = {
     "reset": faults.reset(),
     "lost answer": faults.lose_answer(),
 }
-#: What will not, however often it is asked.
+#: Permanent failures.
 FINAL: dict[str, Fault] = {
     "400": answer(400),
     "403": answer(403, 'pods is forbidden: User "x" cannot patch resource "pods"', "Forbidden"),
@@ -55,12 +55,12 @@ FINAL: dict[str, Fault] = {
 
 
 async def one(found: Side, namespace: str) -> Item:
-    """A pod that exists."""
+    """Create a pod."""
     return ItemDecoder(PODS).item(await found.api.create(pod("one", namespace)))
 
 
 def lease(namespace: str) -> Manifest:
-    """What says who leads."""
+    """Return the Lease of the leader election."""
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -70,7 +70,7 @@ def lease(namespace: str) -> Manifest:
 
 
 def writes(found: Side, item: Item) -> dict[str, Callable[[], Awaitable[bytes]]]:
-    """The requests that do the same twice as they do once."""
+    """The idempotent requests."""
     return {
         "get": lambda: found.api.get(item.ref),
         "patch": lambda: found.api.patch(item.ref, {"metadata": {"labels": {"a": "b"}}}),
@@ -80,7 +80,7 @@ def writes(found: Side, item: Item) -> dict[str, Callable[[], Awaitable[bytes]]]
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("verb", ["get", "patch"])
-async def test_what_may_be_repeated_is_repeated_until_it_succeeds(
+async def test_idempotent_requests_are_repeated_until_they_succeed(
     side: Side, verb: str, fault: str, namespace: str
 ) -> None:
     item = await one(side, namespace)
@@ -91,7 +91,7 @@ async def test_what_may_be_repeated_is_repeated_until_it_succeeds(
 
 
 @pytest.mark.parametrize("fault", PASSING)
-async def test_a_deletion_whose_answer_was_lost_is_found_to_have_happened(
+async def test_a_delete_with_a_lost_answer_is_found_to_have_happened(
     side: Side, fault: str, namespace: str
 ) -> None:
     item = await side.writes.create(KEY, pod("one", namespace))
@@ -106,12 +106,10 @@ async def test_a_deletion_whose_answer_was_lost_is_found_to_have_happened(
 
 
 @pytest.mark.parametrize("fault", FINAL)
-async def test_what_is_refused_for_good_is_asked_once(
-    side: Side, fault: str, namespace: str
-) -> None:
+async def test_permanent_failures_are_not_retried(side: Side, fault: str, namespace: str) -> None:
     item = await one(side, namespace)
     side.proxy.on(FINAL[fault], verb="patch", times=None)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is told elsewhere
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - other tests pin the type
         await writes(side, item)["patch"]()
     assert isinstance(caught.value, ApiError) or not caught.value.retryable  # type: ignore[attr-defined]
     assert len(side.proxy.requests("patch")) == 1
@@ -121,7 +119,7 @@ async def test_what_is_refused_for_good_is_asked_once(
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "504", "reset", "lost answer"])
-async def test_a_creation_of_unknown_outcome_is_not_repeated_but_told_as_such(
+async def test_a_create_of_unknown_outcome_is_not_repeated_but_reported(
     side: Side, fault: str, namespace: str
 ) -> None:
     side.proxy.on(PASSING[fault], verb="create", times=None)
@@ -130,9 +128,7 @@ async def test_a_creation_of_unknown_outcome_is_not_repeated_but_told_as_such(
     assert len(side.proxy.requests("create")) == 1
 
 
-async def test_a_creation_that_is_throttled_surely_did_nothing_and_is_repeated(
-    side: Side, namespace: str
-) -> None:
+async def test_a_throttled_create_had_no_effect_and_is_repeated(side: Side, namespace: str) -> None:
     side.proxy.on(answer(429), verb="create", times=2)
     await side.api.create(pod("one", namespace))
     assert len(side.proxy.requests("create")) == 3
@@ -148,7 +144,7 @@ async def test_a_create_that_was_never_sent_is_repeated() -> None:
     assert set(codes) == {0}
 
 
-async def test_a_creation_of_unknown_outcome_that_happened_is_settled_under_its_name(
+async def test_a_create_of_unknown_outcome_that_happened_is_settled_under_its_name(
     side: Side, namespace: str
 ) -> None:
     side.proxy.on(faults.lose_answer(), verb="create")
@@ -158,11 +154,11 @@ async def test_a_creation_of_unknown_outcome_that_happened_is_settled_under_its_
     await side.writes.settle(KEY)
     assert not side.writes.unsettled.unsettled(KEY)
     assert side.names == {"one"}
-    asked = [(r.verb, r.code) for r in side.proxy.seen]
-    assert asked == [("create", 0), ("create", 409), ("get", 200)]
+    requests = [(r.verb, r.code) for r in side.proxy.seen]
+    assert requests == [("create", 0), ("create", 409), ("get", 200)]
 
 
-async def test_a_creation_of_unknown_outcome_that_did_not_happen_is_made_up_for(
+async def test_a_create_of_unknown_outcome_that_did_not_happen_is_repeated_later(
     side: Side, namespace: str
 ) -> None:
     rule = side.proxy.on(faults.reset(), verb="create", times=2)
@@ -177,7 +173,7 @@ async def test_a_creation_of_unknown_outcome_that_did_not_happen_is_made_up_for(
     assert rule.hits == 2
 
 
-async def test_a_creation_that_is_refused_when_it_is_repeated_may_have_happened_before(
+async def test_a_create_that_is_rejected_when_repeated_may_have_happened_before(
     side: Side, namespace: str
 ) -> None:
     side.proxy.on(faults.lose_answer(), verb="create")
@@ -190,7 +186,7 @@ async def test_a_creation_that_is_refused_when_it_is_repeated_may_have_happened_
     assert side.names == {"one"}
 
 
-async def test_a_creation_whose_answer_makes_no_sense_or_was_not_waited_for_is_settled_too(
+async def test_a_create_with_a_malformed_or_abandoned_answer_is_settled_too(
     side: Side, namespace: str
 ) -> None:
     side.proxy.on(answer(200, "not what was asked for"), verb="create")
@@ -221,14 +217,14 @@ async def test_a_401_renews_the_credentials_once_and_sends_the_same_again(
     assert first.body == second.body
 
 
-async def test_who_is_not_known_even_then_is_told_so(side: Side, namespace: str) -> None:
+async def test_a_second_401_is_an_error(side: Side, namespace: str) -> None:
     side.proxy.on(answer(401, "Unauthorized"), times=None)
     with pytest.raises(ApiError, match="Unauthorized"):
         await side.api.get(ObjectRef("Pod", namespace, "one"))
     assert (side.credentials.renewals, len(side.proxy.seen)) == (1, 2)
 
 
-async def test_a_missing_permission_is_asked_for_once(side: Side, namespace: str) -> None:
+async def test_a_missing_permission_is_not_retried(side: Side, namespace: str) -> None:
     side.proxy.on(FINAL["403"], times=None)
     with pytest.raises(Forbidden):
         await side.api.get(ObjectRef("Pod", namespace, "one"))
@@ -238,7 +234,7 @@ async def test_a_missing_permission_is_asked_for_once(side: Side, namespace: str
 # Time
 
 
-async def test_a_server_that_never_answers_is_given_up(kubernetes: Cluster, namespace: str) -> None:
+async def test_a_request_to_a_silent_server_times_out(kubernetes: Cluster, namespace: str) -> None:
     async with side_of(kubernetes, try_seconds=0.2, budget_seconds=0.5) as found:
         found.proxy.on(faults.hang(), times=None)
         started = time.monotonic()
@@ -249,9 +245,7 @@ async def test_a_server_that_never_answers_is_given_up(kubernetes: Cluster, name
             await found.api.create(pod("one", namespace))
 
 
-async def test_a_server_that_fails_for_long_is_given_up_after_a_few_tries(
-    kubernetes: Cluster, namespace: str
-) -> None:
+async def test_a_request_fails_after_a_few_tries(kubernetes: Cluster, namespace: str) -> None:
     async with side_of(kubernetes, budget_seconds=1) as found:
         found.proxy.on(answer(503, "starting"), times=None)
         started = time.monotonic()
@@ -261,21 +255,21 @@ async def test_a_server_that_fails_for_long_is_given_up_after_a_few_tries(
         assert 2 <= len(found.proxy.seen) <= 5
 
 
-async def test_no_request_at_all_is_sent_before_the_server_said_so(
+async def test_no_request_is_sent_before_the_servers_retry_after(
     side: Side, namespace: str
 ) -> None:
     item = await one(side, namespace)
     side.proxy.on(answer(429, retry_after=1), verb="get", times=1)
     got = asyncio.create_task(side.api.get(item.ref))
     await until(lambda: side.proxy.requests("get"))
-    refused_at = side.proxy.requests("get")[0].at
+    throttled_at = side.proxy.requests("get")[0].at
     await asyncio.gather(got, writes(side, item)["patch"]())
-    later = [r.at for r in side.proxy.seen if r.at > refused_at]
+    later = [r.at for r in side.proxy.seen if r.at > throttled_at]
     assert len(later) == 2
-    assert min(later) - refused_at >= 1
+    assert min(later) - throttled_at >= 1
 
 
-async def test_a_retry_after_longer_than_the_time_left_is_told_with_it(
+async def test_a_retry_after_beyond_the_remaining_time_is_reported(
     side: Side, namespace: str
 ) -> None:
     side.proxy.on(answer(429, retry_after=3600), times=None)
@@ -289,7 +283,7 @@ async def test_a_retry_after_longer_than_the_time_left_is_told_with_it(
 
 
 class Lead:
-    """The lead of an operator, which may be lost while a write waits for its turn."""
+    """The lead of an operator, which may be lost while a write waits for the rate limiter."""
 
     held = True
 
@@ -302,7 +296,7 @@ CHANGES = ["create", "patch", "status", "delete"]
 
 
 def change(found: Side, item: Item, namespace: str) -> dict[str, Callable[[], Awaitable[object]]]:
-    """The requests that change something."""
+    """The writes."""
     return {
         **writes(found, item),
         "create": lambda: found.writes.create(KEY, pod("two", namespace)),
@@ -310,10 +304,10 @@ def change(found: Side, item: Item, namespace: str) -> dict[str, Callable[[], Aw
     }
 
 
-async def test_a_lease_is_renewed_though_a_thousand_pods_are_to_be_made(
+async def test_a_lease_is_renewed_while_a_thousand_pods_wait_to_be_created(
     kubernetes: Cluster, namespace: str
 ) -> None:
-    """Behind them it would come too late, and whoever makes them lead no longer."""
+    """Behind them it would come too late, and the operator would lose the lead."""
 
     async with side_of(kubernetes, limiter=Limiter(rate=10)) as found:
         found.proxy.on(faults.hang(), verb="create", resource="pods", times=None)
@@ -329,7 +323,7 @@ async def test_a_lease_is_renewed_though_a_thousand_pods_are_to_be_made(
 
 
 @pytest.mark.parametrize("verb", CHANGES)
-async def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lost_meanwhile(
+async def test_a_write_delayed_by_the_limiter_is_not_sent_when_the_lead_was_lost_meanwhile(
     verb: str, kubernetes: Cluster, namespace: str
 ) -> None:
     lead = Lead()
@@ -345,7 +339,7 @@ async def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lo
         lead.held = False
         with pytest.raises(NotLeading):
             await written
-        # Who only looks goes on, and is the only one who does.
+        # Only reads continue.
         await got
         assert [request.verb for request in found.proxy.seen[sent:]] == ["get"]
         assert not found.writes.unsettled.unsettled(KEY)
@@ -354,7 +348,7 @@ async def test_a_write_that_waited_for_its_turn_is_not_sent_when_the_lead_was_lo
 @pytest.mark.parametrize(
     "fault", [answer(429), answer(503), answer(401)], ids=["429", "503", "401"]
 )
-async def test_a_write_is_not_repeated_when_the_lead_was_lost_since_the_first_try(
+async def test_a_write_is_not_retried_when_the_lead_was_lost_since_the_first_try(
     fault: Fault, kubernetes: Cluster, namespace: str
 ) -> None:
     lead = Lead()
@@ -373,7 +367,7 @@ async def test_a_write_is_not_repeated_when_the_lead_was_lost_since_the_first_tr
         await writes(found, item)["patch"]()
 
 
-async def test_a_lease_is_written_without_the_lead_since_it_is_how_to_get_it(
+async def test_a_lease_is_written_without_the_lead_since_it_acquires_it(
     kubernetes: Cluster, namespace: str
 ) -> None:
     lead = Lead()
@@ -420,7 +414,7 @@ async def test_a_redirect_is_not_followed_with_our_token(side: Side, namespace: 
     assert len(side.proxy.seen) == 1
 
 
-async def test_who_gives_up_leaves_nothing_behind(side: Side, namespace: str) -> None:
+async def test_a_cancelled_request_leaves_nothing_behind(side: Side, namespace: str) -> None:
     side.proxy.on(faults.hang(), times=40)
     ref = ObjectRef("Pod", namespace, "one")
     tasks = [asyncio.create_task(side.api.get(ref)) for _ in range(40)]
@@ -433,7 +427,7 @@ async def test_who_gives_up_leaves_nothing_behind(side: Side, namespace: str) ->
         await side.api.get(replace(ref, name="two"))
 
 
-async def test_a_name_that_is_taken_is_not_asked_for_again(side: Side, namespace: str) -> None:
+async def test_a_create_with_a_taken_name_is_not_repeated(side: Side, namespace: str) -> None:
     await one(side, namespace)
     with pytest.raises(AlreadyExists):
         await side.writes.create(KEY, pod("one", namespace))

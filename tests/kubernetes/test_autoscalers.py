@@ -1,4 +1,4 @@
-"""An autoscaler at the Kubernetes backend: what wakes its pass, and when a scheduler is asked."""
+"""An autoscaler at the Kubernetes backend: the wakes of its pass, and requests to its scheduler."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RUNS: dict[str, Any] = {
 
 
 class WokenBackend:
-    """A backend whose cache a test fills, and the keys that it woke."""
+    """A backend with a cache filled by the test, and the keys that it woke."""
 
     def __init__(self) -> None:
         self.backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Platform())
@@ -42,27 +42,27 @@ class WokenBackend:
         self.woken.append(key)
 
     def put(self, manifest: Manifest, **status: Any) -> None:
-        """Let the API server tell of an object."""
+        """Report an object as the API server would."""
         self._version += 1
         uid = f"uid-{manifest['metadata']['name']}"
         uid += "-autoscaler" if manifest["kind"] == names.Kind.AUTOSCALER else ""
         self.backend.cache.put(seen(manifest, self._version, uid, **status))
 
     def wakes(self, manifest: Manifest, **status: Any) -> bool:
-        """Say whether a change wakes the autoscaler."""
+        """Return whether a change wakes the autoscaler."""
         self.woken.clear()
         self.put(manifest, **status)
         return SIMPLE in self.woken
 
     async def observed(self, key: Key = SIMPLE) -> ObservedAutoscaler:
-        """What a pass sees."""
+        """Return what a pass observes."""
         found = await self.backend.observe(key)
         assert isinstance(found, ObservedAutoscaler)
         return found
 
 
 def scheduler(**status: Any) -> tuple[Manifest, dict[str, Any]]:
-    """The scheduler pod of the cluster, with a token for its agent."""
+    """Return the scheduler pod of the cluster, with a token for its agent."""
     owner = {"kind": "DaskCluster", "name": "simple", "uid": "uid-simple", "controller": True}
     found = pod("simple-scheduler", "default", cluster="simple", ownerReferences=[owner])
     found["metadata"]["labels"][names.LABEL_COMPONENT] = "scheduler"
@@ -71,7 +71,7 @@ def scheduler(**status: Any) -> tuple[Manifest, dict[str, Any]]:
 
 
 def filled(**spec: Any) -> WokenBackend:
-    """A cluster with a scheduler that runs, a group, and an autoscaler."""
+    """Return a backend with a cluster, its running scheduler, a group, and an autoscaler."""
     world = WokenBackend()
     world.put(cluster())
     manifest, status = scheduler()
@@ -82,12 +82,12 @@ def filled(**spec: Any) -> WokenBackend:
 
 
 def wanted(world: WokenBackend) -> dict[Key, float]:
-    """Who has the scheduler asked how often."""
+    """Return the followers of the scheduler with their intervals."""
     followed = world.backend.agents._followed.get("uid-simple")
     return dict(followed.wanted) if followed else {}
 
 
-async def test_what_an_autoscaler_looks_at_wakes_its_pass() -> None:
+async def test_objects_that_an_autoscaler_observes_wake_its_pass() -> None:
     world = filled()
     manifest, status = scheduler(podIP="10.0.0.2")
     assert world.wakes(manifest, **status)
@@ -117,7 +117,7 @@ async def test_the_scheduler_is_asked_on_the_autoscalers_interval_and_about_ever
     assert [g["name"] for g in groups] == ["simple-default", "late"]
 
 
-async def test_nobody_is_asked_any_more_for_an_autoscaler_that_is_gone() -> None:
+async def test_no_scheduler_is_asked_for_a_deleted_autoscaler() -> None:
     world = filled()
     await world.observed()
     item = world.backend.cache.get(SIMPLE.kind, SIMPLE.namespace, SIMPLE.name)
@@ -126,7 +126,7 @@ async def test_nobody_is_asked_any_more_for_an_autoscaler_that_is_gone() -> None
     assert wanted(world) == {}
 
 
-async def test_nobody_is_asked_for_the_younger_of_two() -> None:
+async def test_no_scheduler_is_asked_for_the_younger_of_two() -> None:
     world = filled()
     world.put(autoscaler("younger"))
     await world.observed()
@@ -154,9 +154,7 @@ async def test_a_scheduler_without_an_agent_cannot_be_asked() -> None:
         ("tcp://10.0.0.1:4000", "", False),
     ],
 )
-def test_a_worker_that_was_let_go_is_looked_for_by_its_pods_address(
-    address: str, ip: str, same: bool
-) -> None:
+def test_a_released_worker_is_found_by_its_pods_address(address: str, ip: str, same: bool) -> None:
     item = seen(pod("w", "default"), 1, "", **{**RUNS, "podIP": ip})
     assert isinstance(item.pod, PodFacts)
     assert concerns(Retirement(retired=frozenset([address])), [item.pod]) is same

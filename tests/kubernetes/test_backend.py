@@ -1,4 +1,4 @@
-"""Passes over a real Kubernetes that says no: who is held back for it, and who is not."""
+"""Passes over a real Kubernetes that rejects statuses: which objects back off, and which do not."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.kubernetes.given import Cluster
 from tests.kubernetes.passing import passing, ref_of
 from tests.waiting import until
 
-NO = 'admission webhook "statuses.example.com" denied the request: not today'
+DENIED = 'admission webhook "statuses.example.com" denied the request: not today'
 
 
 def waiting(name: str, namespace: str) -> Manifest:
-    """A job whose pods wait for a scheduler that there is not."""
+    """Return a job whose pods wait for a missing Kubernetes scheduler."""
     manifest = job(name)
     manifest["metadata"]["namespace"] = namespace
     spec = manifest["spec"]
@@ -33,7 +33,7 @@ def cluster(with_crds: Cluster) -> Cluster:
     return with_crds
 
 
-async def test_a_status_that_the_schema_refuses_is_refused_in_its_words(
+async def test_a_status_rejected_by_the_schema_is_rejected_with_its_message(
     cluster: Cluster, namespace: str
 ) -> None:
     async with passing(cluster, namespace) as found:
@@ -54,7 +54,7 @@ async def test_an_object_whose_status_is_rejected_fails_alone_and_is_tried_ever_
         async with passing(cluster, namespace) as found:
             bad, good = (Key("DaskJob", namespace, name) for name in ("bad", "good"))
             found.proxy.on(
-                answer(code, NO, "Invalid", details={"causes": [{"field": "status"}]}),
+                answer(code, DENIED, "Invalid", details={"causes": [{"field": "status"}]}),
                 when=lambda request: (
                     (request.name, request.subresource) == ("bad", "status")
                     and request.resource == "daskjobs"
@@ -74,19 +74,19 @@ async def test_an_object_whose_status_is_rejected_fails_alone_and_is_tried_ever_
             assert 5 <= len(tried) <= 8
             assert found.status(bad) == {}
             assert found.passes.queue.failing == 0
-            told = [r for r in caplog.records if getattr(r, "key", None) == bad]
-            assert len(told) == len(tried)
-            assert all(NO in record.getMessage() for record in told)
-            assert "trying again in" in told[0].getMessage()
+            logged = [r for r in caplog.records if getattr(r, "key", None) == bad]
+            assert len(logged) == len(tried)
+            assert all(DENIED in record.getMessage() for record in logged)
+            assert "trying again in" in logged[0].getMessage()
 
 
-async def test_a_status_that_is_taken_at_last_is_told_with_all_that_was_held_back(
+async def test_a_status_accepted_at_last_has_all_delayed_changes(
     cluster: Cluster, namespace: str
 ) -> None:
     async with passing(cluster, namespace) as found:
         key = Key("DaskJob", namespace, "sums")
         rule = found.proxy.on(
-            answer(403, NO, "Forbidden"),
+            answer(403, DENIED, "Forbidden"),
             when=lambda request: request.subresource == "status",
             times=None,
         )

@@ -1,4 +1,4 @@
-"""A write that did not happen is an error of its pass; one that has no object any more is none."""
+"""A failed write is an error of its pass; a write to an object that is gone is not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Write = Callable[[KubernetesBackend, ObjectRef], Awaitable[None]]
 
 LABELLED: Manifest = {"metadata": {"labels": {"a": "b"}}}
 AS_SEEN: Manifest = {"metadata": {"labels": {"a": "b"}, "resourceVersion": "1"}}
-#: What passes write about an object that they have seen.
+#: The writes of passes to an observed object.
 WRITES: dict[str, Write] = {
     "status": lambda backend, ref: backend.write_status(ref, {"phase": "Pending"}),
     "patch": lambda backend, ref: backend.patch(Patch(ref, LABELLED)),
@@ -35,14 +35,14 @@ CONFLICT = answer(409, "the object has been modified", "Conflict")
 async def one_pod(
     cluster: Cluster, namespace: str
 ) -> AsyncIterator[tuple[Side, KubernetesBackend, ObjectRef]]:
-    """Open a backend in whose namespace there is a pod."""
+    """Open a backend of a namespace with one pod."""
     async with side_of(cluster) as found:
         ref = ItemDecoder(PODS).item(await found.api.create(pod("one", namespace))).ref
         yield found, KubernetesBackend(found.api, Platform(), [namespace]), ref
 
 
 @pytest.mark.parametrize("write", WRITES)
-async def test_a_write_that_met_a_conflict_fails_its_pass_which_is_made_again(
+async def test_a_write_with_a_conflict_fails_its_pass_which_is_repeated(
     write: str, kubernetes: Cluster, namespace: str
 ) -> None:
     async with one_pod(kubernetes, namespace) as (found, backend, ref):
@@ -53,7 +53,7 @@ async def test_a_write_that_met_a_conflict_fails_its_pass_which_is_made_again(
 
 
 @pytest.mark.parametrize("write", WRITES)
-async def test_an_object_that_has_another_ones_name_is_left_alone(
+async def test_another_object_of_the_name_is_not_changed(
     write: str, kubernetes: Cluster, namespace: str
 ) -> None:
     async with one_pod(kubernetes, namespace) as (found, backend, ref):
@@ -63,7 +63,7 @@ async def test_an_object_that_has_another_ones_name_is_left_alone(
         assert await found.others.see(namespace) == before
 
 
-async def test_a_patch_for_an_object_as_it_was_seen_leaves_a_newer_one_to_its_next_pass(
+async def test_a_patch_of_the_observed_version_leaves_a_newer_one_to_its_next_pass(
     kubernetes: Cluster, namespace: str
 ) -> None:
     async with one_pod(kubernetes, namespace) as (found, backend, ref):

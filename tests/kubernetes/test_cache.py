@@ -1,4 +1,4 @@
-"""What the cache holds, whoever tells of an object and in whatever order."""
+"""The content of the cache, for any sources and any order of reports of an object."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def job_item(name: str, namespace: str) -> Item:
 
 
 def after(steps: Iterable[tuple[str, int]]) -> Cache:
-    """A cache that was told of one object: that it is there (``put``), or is gone, at versions."""
+    """Return a cache after these reports of one object: present (``put``) or gone, at versions."""
     cache = Cache()
     for what, version in steps:
         if what == "put":
@@ -49,7 +49,7 @@ def names_of(items: list[Item]) -> list[str]:
     return [item.ref.name for item in items]
 
 
-def test_what_is_newer_replaces_and_what_is_older_is_no_news(cache: Cache) -> None:
+def test_newer_versions_replace_and_older_ones_are_ignored(cache: Cache) -> None:
     assert cache.put(one(9))
     assert cache.put(one(10))
     assert not cache.put(one(10))
@@ -62,22 +62,22 @@ def test_versions_are_compared_as_numbers(cache: Cache) -> None:
     assert cache.put(one(10)), "as text, 10 would be less than 9"
 
 
-def test_an_object_that_is_gone_is_not_brought_back_by_what_is_told_late(cache: Cache) -> None:
+def test_a_late_report_does_not_bring_back_a_deleted_object(cache: Cache) -> None:
     cache.put(one(5))
     assert cache.remove(one(0).ref, 8)
-    assert not cache.put(one(7)), "the answer to a patch from before the deletion"
+    assert not cache.put(one(7)), "the answer to a patch sent before the deletion"
     assert cache.get("Pod", "here", "one") is None
     assert cache.knows("uid-one", 5)
 
 
-def test_an_object_whose_label_came_back_is_there_again(cache: Cache) -> None:
+def test_an_object_returns_with_its_label(cache: Cache) -> None:
     cache.put(one(5))
     cache.remove(one(0).ref, 8)
     assert cache.put(one(9))
     assert cache.of_uid("uid-one") == one(9)
 
 
-def test_an_object_that_we_deleted_does_not_come_back(cache: Cache) -> None:
+def test_an_object_deleted_by_us_does_not_come_back(cache: Cache) -> None:
     cache.put(one(5))
     cache.remove(one(0).ref)
     assert not cache.put(one(6))
@@ -85,7 +85,7 @@ def test_an_object_that_we_deleted_does_not_come_back(cache: Cache) -> None:
     assert not cache.put(one(10**12))
 
 
-def test_a_deletion_that_is_told_late_does_not_remove_what_is_newer(cache: Cache) -> None:
+def test_a_late_deletion_does_not_remove_a_newer_version(cache: Cache) -> None:
     cache.put(one(9))
     assert not cache.remove(one(0).ref, 8)
     assert cache.get("Pod", "here", "one") == one(9)
@@ -97,7 +97,7 @@ def test_a_deletion_removes_no_other_object_of_the_name(cache: Cache) -> None:
     assert cache.get("Pod", "here", "one") == one(9, "second")
 
 
-def test_a_new_object_of_a_name_shows_that_the_old_one_went(cache: Cache) -> None:
+def test_a_new_object_of_a_name_implies_the_deletion_of_the_old_one(cache: Cache) -> None:
     changes: list[tuple[Item | None, Item | None]] = []
     cache.put(one(5, "first"))
     cache.watch(lambda old, new: changes.append((old, new)))
@@ -114,7 +114,7 @@ def test_an_old_object_of_a_name_does_not_replace_the_new_one(cache: Cache) -> N
     assert cache.get("Pod", "here", "one") == one(9, "second")
 
 
-def test_a_list_ends_what_it_does_not_have_but_not_what_is_newer(cache: Cache) -> None:
+def test_a_list_removes_missing_objects_but_not_newer_ones(cache: Cache) -> None:
     for name, version in (("listed", 3), ("ghost", 4), ("ours", 12)):
         cache.put(seen(pod(name, "here"), version))
     cache.put(seen(pod("elsewhere", "there"), 4))
@@ -123,7 +123,7 @@ def test_a_list_ends_what_it_does_not_have_but_not_what_is_newer(cache: Cache) -
     assert not cache.put(seen(pod("ghost", "here"), 9))
 
 
-def test_a_list_of_all_namespaces_ends_what_is_gone_in_any(cache: Cache) -> None:
+def test_a_list_of_all_namespaces_removes_missing_objects_of_any(cache: Cache) -> None:
     for namespace in ("here", "there"):
         cache.put(seen(pod("ghost", namespace, uid=namespace), 4))
     cache.keep_only("Pod", None, set(), 10)
@@ -131,7 +131,7 @@ def test_a_list_of_all_namespaces_ends_what_is_gone_in_any(cache: Cache) -> None
     assert len(cache) == 0
 
 
-def test_whatever_the_order_the_end_is_the_same() -> None:
+def test_the_result_does_not_depend_on_the_order() -> None:
     steps = [("put", 3), ("put", 5), ("remove", 7)]
     for order in itertools.permutations([*steps, *steps]):
         cache = after(order)
@@ -140,7 +140,7 @@ def test_whatever_the_order_the_end_is_the_same() -> None:
         assert not cache.labelled("here", "sums")
 
 
-def test_what_is_known_is_just_what_would_be_no_news() -> None:
+def test_known_versions_are_exactly_those_that_change_nothing() -> None:
     steps = [("put", 3), ("put", 5), ("remove", 4), ("remove", 7), ("put", 8)]
     for count, version in itertools.product(range(4), range(10)):
         for order in itertools.permutations(steps, count):
@@ -149,7 +149,7 @@ def test_what_is_known_is_just_what_would_be_no_news() -> None:
             assert cache.put(one(version)) is not known, (order, version)
 
 
-def test_who_is_gone_is_remembered_for_a_while_only() -> None:
+def test_deleted_objects_are_remembered_for_a_limited_time() -> None:
     now = 0.0
     cache = Cache(clock=lambda: now)
     for number in range(100):
@@ -158,13 +158,13 @@ def test_who_is_gone_is_remembered_for_a_while_only() -> None:
     assert not cache.knows("uid-0", 5)
     assert cache.knows("uid-99", 5)
     assert len(cache._gone) <= 51
-    # Also where nothing else goes any more.
+    # Also if nothing else is deleted.
     now += REMEMBERED_SECONDS
     cache.tidy()
     assert not cache.knows("uid-99", 5)
 
 
-def test_room_that_many_objects_had_is_given_back_when_few_are_left() -> None:
+def test_memory_of_many_objects_is_released_when_few_are_left() -> None:
     now = 0.0
     cache = Cache(clock=lambda: now)
     few = [item for number in range(5) for item in one_of_each(f"few-{number}")]
@@ -189,7 +189,7 @@ def test_room_that_many_objects_had_is_given_back_when_few_are_left() -> None:
 
 
 def one_of_each(name: str) -> list[Item]:
-    """A pod of a job's on a cluster, and a group that speaks of a cluster; all of their own."""
+    """Return a job's pod on a cluster and a group that refers to a cluster, by ``name``."""
     reference = {"kind": "DaskJob", "name": "j", "uid": f"job-{name}", "controller": True}
     found = pod(name, "here", cluster=name, ownerReferences=[reference])
     spoken = group(f"{name}-more", cluster=name)
@@ -198,7 +198,7 @@ def one_of_each(name: str) -> list[Item]:
 
 
 def _room(cache: Cache) -> int:
-    """Return the size in bytes of all that a cache finds objects by."""
+    """Return the size in bytes of a cache's indexes."""
     indexes = [found for found in vars(cache).values() if isinstance(found, dict)]
     indexes += [names for kinds in cache._named.values() for names in kinds.values()]
     return sum(map(sys.getsizeof, indexes))
@@ -233,7 +233,7 @@ def test_objects_are_found_by_their_clusters_name(cache: Cache) -> None:
     assert sorted(names_of(cache.labelled("here", "others"))) == ["one", "other"]
 
 
-def test_nothing_is_left_of_objects_that_went(cache: Cache) -> None:
+def test_nothing_is_left_of_deleted_objects(cache: Cache) -> None:
     items = [owned(f"p{n}", f"job-{n}", namespace=f"ns-{n}") for n in range(50)]
     for item in items:
         cache.put(item)
@@ -243,17 +243,17 @@ def test_nothing_is_left_of_objects_that_went(cache: Cache) -> None:
     assert [len(index) for index in indexes] == [0, 0, 0, 0]
 
 
-def test_looking_up_leaves_nothing_behind(cache: Cache) -> None:
+def test_lookups_leave_nothing_behind(cache: Cache) -> None:
     cache.get("Pod", "nowhere", "none")
     cache.all("Pod", "nowhere")
-    cache.controlled("nowhere", "nobody")
+    cache.controlled("nowhere", "missing")
     cache.labelled("nowhere", "none")
     assert not cache._named["Pod"]
     assert not cache._controlled
     assert not cache._labelled
 
 
-def test_a_change_is_told_once_with_what_was_and_what_is(cache: Cache) -> None:
+def test_a_change_is_reported_once_with_the_old_and_the_new_object(cache: Cache) -> None:
     changes: list[tuple[Item | None, Item | None]] = []
     cache.watch(lambda old, new: changes.append((old, new)))
     cache.put(one(1))
@@ -264,7 +264,7 @@ def test_a_change_is_told_once_with_what_was_and_what_is(cache: Cache) -> None:
     assert changes == [(None, one(1)), (one(1), one(2)), (one(2), None)]
 
 
-def test_one_of_our_kinds_is_kept_whole(cache: Cache) -> None:
+def test_our_kinds_are_kept_completely(cache: Cache) -> None:
     job: Manifest = {
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskJob",

@@ -1,4 +1,4 @@
-"""The cache answers a pass as a walk over all objects would, and what we build can be watched."""
+"""The cache's lookups equal a walk over all objects, and the objects we build can be watched."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = [resource.kind for resource in WATCHED]
 
 @st.composite
 def objects(draw: st.DrawFn) -> list[Manifest]:
-    """Some objects that own each other, or do not."""
+    """Generate objects, some of which own others."""
     found: list[Manifest] = []
     for number in range(draw(st.integers(0, 12))):
         kind = draw(st.sampled_from(KINDS))
@@ -34,7 +34,7 @@ def objects(draw: st.DrawFn) -> list[Manifest]:
             names.LABEL_CLUSTER_NAME: draw(st.sampled_from(["sums", "other"])),
             names.LABEL_COMPONENT: draw(st.sampled_from(["job-runner", "worker", "scheduler"])),
         }
-        # A controller after another owner, or an owner alone that is none.
+        # A controller after another owner, or only an owner that is no controller.
         owners = [
             {
                 "kind": draw(st.sampled_from(KINDS[:3])),
@@ -56,36 +56,36 @@ def objects(draw: st.DrawFn) -> list[Manifest]:
         if kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
             spec = draw(st.sampled_from([{}, {"cluster": "sums"}, {"cluster": "other"}]))
         found.append({"kind": kind, "apiVersion": "v1", "metadata": meta, "spec": spec})
-    # A uid is one object's.
+    # Uids are unique.
     by_uid: dict[str, Manifest] = {metadata(o)["uid"]: o for o in found}
     return list(by_uid.values())
 
 
 def answers(found: Lookup) -> dict[str, Any]:
-    """All that a pass may ask."""
-    asked: dict[str, Any] = {}
+    """Return the results of all lookups that a pass may make."""
+    results: dict[str, Any] = {}
     for kind in KINDS[:4]:
         for number in range(12):
             named = found.named(kind, f"o{number}")
-            asked[f"{kind} o{number}"] = named and metadata(named)["uid"]
+            results[f"{kind} o{number}"] = named and metadata(named)["uid"]
     for uid in ["", *UIDS]:
         for kind in KINDS[:4]:
-            asked[f"{kind} of {uid}"] = {metadata(o)["uid"] for o in found.controlled(kind, uid)}
-        asked[f"pods of {uid}"] = {pod.ref for pod in found.pods(uid)}
+            results[f"{kind} of {uid}"] = {metadata(o)["uid"] for o in found.controlled(kind, uid)}
+        results[f"pods of {uid}"] = {pod.ref for pod in found.pods(uid)}
         for kind in ("Service", "ConfigMap"):
-            asked[f"{kind} of {uid}"] = set(found.references(kind, uid))
+            results[f"{kind} of {uid}"] = set(found.references(kind, uid))
     for name in ("sums", "other", "none"):
-        asked[f"runners on {name}"] = {pod.ref for pod in found.labelled_runners(name)}
-        asked[f"orphans of {name}"] = set(found.orphans(name))
+        results[f"runners on {name}"] = {pod.ref for pod in found.labelled_runners(name)}
+        results[f"orphans of {name}"] = set(found.orphans(name))
         for kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
             referring_to = {metadata(o)["uid"] for o in found.referring_to(kind, name)}
-            asked[f"{kind} that speaks of {name}"] = referring_to
-    return asked
+            results[f"{kind} that speaks of {name}"] = referring_to
+    return results
 
 
 @settings(max_examples=200, deadline=None)
 @given(objects())
-def test_the_cache_answers_as_a_walk_over_all_objects_does(manifests: list[Manifest]) -> None:
+def test_the_caches_lookups_equal_a_walk_over_all_objects(manifests: list[Manifest]) -> None:
     cache = Cache()
     for manifest in manifests:
         cache.put(seen(manifest, int(manifest["metadata"]["resourceVersion"])))
@@ -94,7 +94,7 @@ def test_the_cache_answers_as_a_walk_over_all_objects_does(manifests: list[Manif
 
 @pytest.fixture
 def brought_up() -> FakeBackend:
-    """A job with files, two groups and a runner on its way, made by passes."""
+    """A job with files, two groups and a starting runner, created by passes."""
     backend = FakeBackend()
     more = {"name": "more", "replicas": 1, "spec": {"containers": [container("worker", "w")]}}
     manifest = job()
@@ -115,24 +115,24 @@ def brought_up() -> FakeBackend:
     return backend
 
 
-def test_a_pass_observes_the_same_by_the_cache_as_by_the_whole(brought_up: FakeBackend) -> None:
+def test_a_pass_observes_the_same_by_the_cache_as_by_the_full_list(brought_up: FakeBackend) -> None:
     cache = Cache()
     everything = list(brought_up.store.all())
     for manifest in everything:
         cache.put(seen(manifest, int(metadata(manifest)["resourceVersion"])))
-    whole, cached = ListLookup(everything), cache.objects(NAMESPACE)
+    listed, cached = ListLookup(everything), cache.objects(NAMESPACE)
     observers = {"DaskJob": job_observed, "DaskCluster": cluster_observed}
     compared = 0
     for manifest in everything:
         observe: Any = {**observers, "DaskWorkerGroup": group_observed}.get(manifest["kind"])
         if observe is not None:
             held = cached.named(manifest["kind"], metadata(manifest)["name"])
-            assert observe(held, cached) == observe(manifest, whole)
+            assert observe(held, cached) == observe(manifest, listed)
             compared += 1
     assert compared == 4
 
 
-def test_every_object_that_is_made_matches_the_selector_by_which_it_is_watched(
+def test_every_created_object_matches_the_selector_of_its_watch(
     brought_up: FakeBackend,
 ) -> None:
     selectors = {resource.kind: resource.selector for resource in WATCHED}
@@ -149,7 +149,7 @@ def test_every_object_that_is_made_matches_the_selector_by_which_it_is_watched(
         assert not selector or metadata(manifest)["labels"][selector], manifest["metadata"]
 
 
-async def test_objects_of_a_cluster_or_group_that_users_made_can_be_watched_too() -> None:
+async def test_objects_of_user_made_clusters_and_groups_can_be_watched_too() -> None:
     backend = FakeBackend()
     backend.submit(cluster("simple"))
     backend.submit(group("simple-extra", "simple"))

@@ -1,4 +1,4 @@
-"""What opens connections: when it says that they are closed, they are."""
+"""The connector: its connections are really closed when it reports so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.cluster.plugin import Kubernetes
 
 
 async def _open_after(kubernetes: Kubernetes, connector: aiohttp.TCPConnector) -> bool:
-    """Leave a watch before its end, and say whether its connection outlives the session."""
+    """Leave a watch before its end, and return whether its connection outlives the session."""
     access = await find_credentials(str(kubernetes.kubeconfig)).access()
     async with aiohttp.ClientSession(connector=connector) as session:
         url = access.server + "/api/v1/namespaces?watch=1"
@@ -22,14 +22,14 @@ async def _open_after(kubernetes: Kubernetes, connector: aiohttp.TCPConnector) -
             assert answer.connection.transport is not None
             connection = answer.connection.transport.get_extra_info("socket")
     still = connection.fileno() >= 0
-    # aiohttp's own must not leave it behind for other tests.
+    # aiohttp's own connector must not leave it open for other tests.
     while connection.fileno() >= 0:
         await asyncio.sleep(0.01)
     return bool(still)
 
 
 @pytest.mark.parametrize(("make", "stays"), [(aiohttp.TCPConnector, True), (Connector, False)])
-def test_connection_of_a_watch_that_was_left_early_is_closed_with_its_session(
+def test_connection_of_a_watch_left_early_is_closed_with_its_session(
     kubernetes: Kubernetes, make: type[aiohttp.TCPConnector], stays: bool
 ) -> None:
     async def left() -> bool:

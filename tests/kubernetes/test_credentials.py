@@ -1,4 +1,4 @@
-"""Who we are and where the server is: a pod's files, a kubeconfig, a plugin."""
+"""Credentials and the server's address: from a pod's files, a kubeconfig, or a plugin."""
 
 from __future__ import annotations
 
@@ -74,19 +74,19 @@ def bearer(access: Access) -> str:
 # A pod's files
 
 
-def test_a_pod_is_who_its_files_say(folder: Path) -> None:
+def test_a_pods_credentials_come_from_its_files(folder: Path) -> None:
     found = ServiceAccount(folder, ENVIRONMENT)
     access = run(found.access())
     assert (access.server, bearer(access)) == ("https://10.96.0.1:443", "Bearer first")
     assert run(found.namespace()) == "home"
 
 
-def test_a_server_of_the_sixth_version_is_addressed_as_such(folder: Path) -> None:
+def test_an_ipv6_address_is_bracketed(folder: Path) -> None:
     environment = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"}
     assert run(ServiceAccount(folder, environment).access()).server == "https://[fd00::1]:6443"
 
 
-def test_the_token_is_read_again_each_minute_and_not_sooner(folder: Path) -> None:
+def test_the_token_is_reread_each_minute_and_not_sooner(folder: Path) -> None:
     clock = Clock()
     found = ServiceAccount(folder, ENVIRONMENT, clock)
     first = run(found.access())
@@ -97,7 +97,7 @@ def test_the_token_is_read_again_each_minute_and_not_sooner(folder: Path) -> Non
     assert bearer(run(found.access())) == "Bearer second"
 
 
-def test_a_new_token_makes_no_new_connections_and_a_new_authority_does(folder: Path) -> None:
+def test_a_new_authority_opens_new_connections_but_a_new_token_does_not(folder: Path) -> None:
     clock = Clock()
     found = ServiceAccount(folder, ENVIRONMENT, clock)
     first = run(found.access())
@@ -111,18 +111,18 @@ def test_a_new_token_makes_no_new_connections_and_a_new_authority_does(folder: P
     assert run(found.access()).tls is not first.tls
 
 
-def test_a_token_that_was_refused_is_read_again_at_once(folder: Path) -> None:
+def test_a_rejected_token_is_reread_at_once(folder: Path) -> None:
     found = ServiceAccount(folder, ENVIRONMENT, Clock())
     first = run(found.access())
     (folder / "token").write_text("second")
     second = run(found.renew(first))
     assert bearer(second) == "Bearer second"
     (folder / "token").write_text("third")
-    # Somebody who was refused with the first one need not read again: there is a newer one.
+    # A request rejected with the first one need not reread: there is a newer one.
     assert run(found.renew(first)) is second
 
 
-def test_a_pod_without_its_files_says_which_is_missing(folder: Path) -> None:
+def test_a_missing_file_of_a_pod_is_named(folder: Path) -> None:
     (folder / "token").unlink()
     with pytest.raises(NoCredentials, match="token"):
         run(ServiceAccount(folder, ENVIRONMENT).access())
@@ -149,7 +149,7 @@ def written(folder: Path, user: dict[str, Any], **cluster: Any) -> str:
     return str(path)
 
 
-def test_a_kubeconfig_says_server_token_and_namespace(tmp_path: Path) -> None:
+def test_a_kubeconfig_provides_server_token_and_namespace(tmp_path: Path) -> None:
     data = base64.b64encode(AUTHORITY.encode()).decode()
     path = written(tmp_path, {"token": "abc"}, **{"certificate-authority-data": data})
     found = Kubeconfig(path)
@@ -159,27 +159,27 @@ def test_a_kubeconfig_says_server_token_and_namespace(tmp_path: Path) -> None:
     assert run(found.namespace()) == "default"
 
 
-def test_the_context_that_was_asked_for_decides_the_namespace(tmp_path: Path) -> None:
+def test_the_requested_context_decides_the_namespace(tmp_path: Path) -> None:
     found = Kubeconfig(written(tmp_path, {"token": "abc"}), context="two")
     assert run(found.namespace()) == "second"
 
 
-def test_a_token_in_a_file_is_found_beside_the_kubeconfig(tmp_path: Path) -> None:
+def test_a_token_file_is_relative_to_the_kubeconfig(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("filed\n")
     found = Kubeconfig(written(tmp_path, {"tokenFile": "token"}))
     assert bearer(run(found.access())) == "Bearer filed"
 
 
-def test_what_a_server_is_called_and_the_way_to_it_are_kept(tmp_path: Path) -> None:
+def test_tls_server_name_and_proxy_url_are_kept(tmp_path: Path) -> None:
     more = {"tls-server-name": "other", "proxy-url": "http://proxy:3128"}
     access = run(Kubeconfig(written(tmp_path, {"token": "abc"}, **more)).access())
     assert (access.server_name, access.proxy) == ("other", "http://proxy:3128")
 
 
-@pytest.mark.parametrize("wrong", ["missing file", "missing context", "as somebody else"])
-def test_a_kubeconfig_that_leads_nowhere_is_named(wrong: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", ["missing file", "missing context", "impersonation"])
+def test_an_unusable_kubeconfig_is_named(wrong: str, tmp_path: Path) -> None:
     path = written(
-        tmp_path, {"token": "abc", **({"as": "root"} if wrong == "as somebody else" else {})}
+        tmp_path, {"token": "abc", **({"as": "root"} if wrong == "impersonation" else {})}
     )
     found = Kubeconfig(
         path if wrong != "missing file" else str(tmp_path / "none"),
@@ -201,7 +201,7 @@ print(json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "status": sta
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> str:
-    """A kubeconfig whose plugin gives a new token each time."""
+    """Return a kubeconfig with a plugin that returns a new token each time."""
     (tmp_path / "plugin.py").write_text(PLUGIN)
     (tmp_path / "count").write_text("")
     command = {
@@ -212,7 +212,7 @@ def plugin(tmp_path: Path) -> str:
     return written(tmp_path, {"exec": command})
 
 
-async def test_a_plugin_is_run_once_and_again_for_all_who_were_refused_together(
+async def test_a_plugin_is_run_once_and_once_more_for_all_concurrent_rejections(
     plugin: str,
 ) -> None:
     clock = Clock()
@@ -225,7 +225,7 @@ async def test_a_plugin_is_run_once_and_again_for_all_who_were_refused_together(
     assert {bearer(access) for access in renewed} == {"Bearer token-2"}
 
 
-async def test_a_plugin_whose_token_is_refused_at_once_is_not_run_again_and_again(
+async def test_a_plugin_is_not_rerun_continuously_when_its_tokens_are_rejected(
     plugin: str,
 ) -> None:
     clock = Clock()
@@ -239,13 +239,13 @@ async def test_a_plugin_whose_token_is_refused_at_once_is_not_run_again_and_agai
     assert bearer(await found.renew(access)) == "Bearer token-2"
 
 
-def test_a_plugin_that_fails_is_an_error_that_may_pass(tmp_path: Path) -> None:
+def test_a_failed_plugin_is_a_transient_error(tmp_path: Path) -> None:
     command = {"apiVersion": "client.authentication.k8s.io/v1", "command": "false"}
     with pytest.raises(NoCredentials, match="exited with non-zero code 1"):
         run(Kubeconfig(written(tmp_path, {"exec": command})).access())
 
 
-async def test_a_kubeconfig_that_is_gone_is_no_object_that_is_gone(tmp_path: Path) -> None:
+async def test_a_missing_kubeconfig_is_not_reported_as_a_missing_object(tmp_path: Path) -> None:
     cache = Cache()
     item = seen(pod("one", "default"), 7)
     cache.put(item)
@@ -260,7 +260,7 @@ async def test_a_kubeconfig_that_is_gone_is_no_object_that_is_gone(tmp_path: Pat
     assert cache.of_uid(item.ref.uid) == item
 
 
-def test_keys_do_not_stay_behind_in_temporary_files(
+def test_keys_are_not_left_in_temporary_files(
     kubernetes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -269,10 +269,10 @@ def test_keys_do_not_stay_behind_in_temporary_files(
     assert list(tmp_path.iterdir()) == []
 
 
-# Which of them
+# Precedence
 
 
-def test_a_kubeconfig_that_somebody_names_comes_before_the_pods_own_files(
+def test_an_explicit_kubeconfig_takes_precedence_over_the_pods_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", folder)
@@ -296,7 +296,7 @@ assert not loaded, loaded
 """
 
 
-def test_a_pod_does_without_kr8s_and_without_distributed(folder: Path) -> None:
+def test_a_pod_needs_neither_kr8s_nor_distributed(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", LIGHT, str(folder)], check=True)
 
 
@@ -304,7 +304,7 @@ def test_a_pod_does_without_kr8s_and_without_distributed(folder: Path) -> None:
 
 
 def server_of(kubernetes: Cluster) -> dict[str, str]:
-    """The environment of a pod of this cluster, and its authority."""
+    """Return the environment of a pod of this cluster, and its authority."""
     config = yaml.safe_load(kubernetes.kubeconfig.read_text())
     cluster = config["clusters"][0]["cluster"]
     host, _, port = cluster["server"].removeprefix("https://").rpartition(":")
@@ -321,7 +321,7 @@ def _authority(cluster: dict[str, str]) -> str:
     return base64.b64decode(cluster["certificate-authority-data"]).decode()
 
 
-async def test_a_real_service_account_is_known_even_after_its_token_changed(
+async def test_a_real_service_account_works_even_after_its_token_changed(
     kubernetes: Cluster, kubectl: Kubectl, namespace: str, folder: Path
 ) -> None:
     kubectl("create", "serviceaccount", "robot")
@@ -331,7 +331,7 @@ async def test_a_real_service_account_is_known_even_after_its_token_changed(
     async with Api(ServiceAccount(folder, environment)) as api:
         with pytest.raises(ApiError, match="Unauthorized"):
             await api.get(ObjectRef("Pod", namespace, "any"))
-        # The old one is still in memory: it is refused once, and the new one is read.
+        # The old one is still in memory: it is rejected once, and the new one is read.
         token = await asyncio.to_thread(kubectl, "create", "token", "robot")
         (folder / "token").write_text(token)
         robot = f'User "system:serviceaccount:{namespace}:robot" cannot get'
@@ -339,7 +339,7 @@ async def test_a_real_service_account_is_known_even_after_its_token_changed(
             await api.get(ObjectRef("Pod", namespace, "any"))
 
 
-async def test_a_server_of_another_authority_is_not_talked_to(
+async def test_a_server_with_another_authority_is_rejected(
     kubernetes: Cluster, namespace: str, folder: Path
 ) -> None:
     credentials = ServiceAccount(folder, server_of(kubernetes))

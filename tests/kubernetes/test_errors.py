@@ -1,4 +1,4 @@
-"""What the API server's noes mean, from answers as servers gave them."""
+"""The meaning of the API server's error responses, from answers of real servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ IMMUTABLE = f'Pod "p1" is invalid: metadata.uid: Invalid value: "{UID}": field i
 
 
 def rejection(code: int, reason: str, message: str, **details: Any) -> bytes:
-    """A Status as a server writes it."""
+    """Return a Status as a server writes it."""
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
     found = {**status, "code": code, "reason": reason, "message": message}
     return json.dumps({**found, "details": details} if details else found).encode()
@@ -62,7 +62,7 @@ def test_an_object_that_is_not_there_is_not_found_with_kubernetes_message() -> N
     assert str(found) == 'Pod default/p1: pods "p1" not found'
 
 
-def test_a_kind_that_is_not_served_is_no_object_that_is_gone() -> None:
+def test_an_unserved_kind_is_not_reported_as_a_missing_object() -> None:
     found = error(404, "NotFound", "the server could not find the requested resource")
     assert type(found) is NoSuchResource
     plain = error_of("list of daskjobs", 404, b"404 page not found\n")
@@ -101,9 +101,7 @@ def test_a_missing_permission_is_forbidden() -> None:
          'Post "https://v.x.svc:443/?timeout=10s": service "v" not found', RejectionKind.UNREACHED),
     ],
 )  # fmt: skip
-def test_a_refused_creation_is_refused_in_its_class(
-    code: int, message: str, kind: RejectionKind
-) -> None:
+def test_a_rejected_create_has_its_kind(code: int, message: str, kind: RejectionKind) -> None:
     found = error(code, "", message, creating=True)
     assert type(found) is CreateRejected
     assert (found.kind, found.name, found.message) == (kind, "Pod default/p1", message)
@@ -122,7 +120,7 @@ def test_a_refused_creation_is_refused_in_its_class(
          RejectionKind.INVALID),
     ],
 )  # fmt: skip
-def test_a_refused_status_is_refused_in_its_class_and_never_as_a_quota(
+def test_a_rejected_status_has_its_kind_and_is_never_a_quota(
     code: int, message: str, kind: RejectionKind
 ) -> None:
     found = error(code, "", message, causes=[{"field": "status"}], of_status=True)
@@ -131,7 +129,7 @@ def test_a_refused_status_is_refused_in_its_class_and_never_as_a_quota(
 
 
 @pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429, 500, 503])
-def test_a_status_that_could_not_be_written_now_is_not_refused(code: int) -> None:
+def test_a_transient_failure_of_a_status_is_no_rejection(code: int) -> None:
     assert not isinstance(error(code, "", "not now", of_status=True), CreateRejected)
 
 
@@ -143,7 +141,7 @@ def test_a_status_that_could_not_be_written_now_is_not_refused(code: int) -> Non
         "(2100000 vs. 2097152)",
     ],
 )
-def test_an_object_that_the_store_can_never_take_is_invalid_though_the_server_says_500(
+def test_an_object_too_large_for_etcd_is_invalid_though_the_code_is_500(
     message: str,
 ) -> None:
     found = error(500, "", message, creating=True)
@@ -152,7 +150,7 @@ def test_an_object_that_the_store_can_never_take_is_invalid_though_the_server_sa
     assert type(error(500, "", message)) is Unanswered
 
 
-def test_what_is_refused_of_a_change_is_no_refused_creation() -> None:
+def test_a_rejected_change_is_no_rejected_create() -> None:
     for code in (400, 403, 413):
         assert type(error(code, "Invalid", "no", causes=[{"field": "spec"}])) is ApiError
 
@@ -165,11 +163,11 @@ def test_what_is_refused_of_a_change_is_no_refused_creation() -> None:
         (403, 'admission webhook "no.example.com" denied the request: not here'),
     ],
 )
-def test_a_change_that_is_judged_and_refused_is_denied(code: int, message: str) -> None:
+def test_a_change_rejected_after_validation_is_denied(code: int, message: str) -> None:
     assert type(error(code, "Invalid", message, causes=[{"field": "spec"}])) is ChangeDenied
 
 
-def test_a_name_that_is_taken_is_told_from_a_conflict_of_versions() -> None:
+def test_a_taken_name_is_distinguished_from_a_version_conflict() -> None:
     taken = error(409, "AlreadyExists", 'pods "p1" already exists', creating=True)
     assert type(taken) is AlreadyExists
     modified = error(409, "Conflict", "the object has been modified; please apply your changes")
@@ -192,19 +190,19 @@ def test_a_name_that_is_taken_is_told_from_a_conflict_of_versions() -> None:
     ],
     ids=["delete", "merge patch", "test of a JSON patch"],
 )  # fmt: skip
-def test_another_object_of_the_name_is_told_however_the_server_says_it(body: bytes) -> None:
+def test_another_object_of_the_name_is_recognized_in_every_form(body: bytes) -> None:
     code = json.loads(body)["code"]
     assert type(error_of("Pod default/p1", code, body)) is Replaced
 
 
-def test_a_status_that_the_schema_refuses_is_no_other_object() -> None:
+def test_a_status_rejected_by_the_schema_is_no_other_object() -> None:
     message = 'DaskJob "j" is invalid: status.attempt: Invalid value: "string"'
     assert (
         type(error(422, "Invalid", message, causes=[{"field": "status.attempt"}])) is ChangeDenied
     )
 
 
-def test_too_many_requests_carries_when_to_come_back() -> None:
+def test_too_many_requests_carries_retry_after() -> None:
     body = rejection(429, "TooManyRequests", "too many requests", retryAfterSeconds=3)
     assert error_of("x", 429, body).retry_after == 3  # type: ignore[attr-defined]
     header = error_of("x", 429, b"slow down", {"Retry-After": "5"})
@@ -216,16 +214,16 @@ def test_too_many_requests_carries_when_to_come_back() -> None:
 
 
 @pytest.mark.parametrize("code", [408, 500, 502, 503, 504])
-def test_a_server_that_fails_leaves_the_outcome_of_a_creation_unknown(code: int) -> None:
+def test_a_server_error_leaves_the_outcome_of_a_create_unknown(code: int) -> None:
     assert type(error(code, "", "no")) is Unanswered
     assert type(error(code, "", "no", creating=True)) is OutcomeUnknown
 
 
-def test_what_is_too_old_has_expired() -> None:
+def test_a_too_old_version_has_expired() -> None:
     assert type(error(410, "Expired", "too old resource version: 1 (214)")) is Expired
 
 
-def test_a_page_of_some_proxy_is_shown_in_short() -> None:
+def test_a_proxys_error_page_is_shortened() -> None:
     found = error_of("x", 502, b"<html>\n  <h1>Bad   Gateway</h1>\n" + b"x" * 10_000)
     assert str(found).startswith("x: <html> <h1>Bad Gateway</h1> xxx")
     assert len(str(found)) < 500

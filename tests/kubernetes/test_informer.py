@@ -1,4 +1,4 @@
-"""An informer keeps the cache as a real server is, in whatever order it hears of things."""
+"""An informer keeps the cache equal to a real server, for any order of events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from tests.waiting import until
 # Listing and watching
 
 
-async def test_what_was_there_is_listed_in_pages_and_what_comes_is_watched(
+async def test_existing_objects_are_listed_in_pages_and_later_ones_are_watched(
     side: Side, namespace: str
 ) -> None:
     for number in range(7):
@@ -61,7 +61,7 @@ async def test_what_was_there_is_listed_in_pages_and_what_comes_is_watched(
         assert (informer.lists, informer.watches) == (1, 1)
 
 
-async def test_only_what_has_our_label_is_asked_for(side: Side, namespace: str) -> None:
+async def test_only_objects_with_our_label_are_requested(side: Side, namespace: str) -> None:
     await side.api.create(pod("foreign", namespace, cluster=""))
     async with informed(side, namespace):
         await side.api.create(pod("ours", namespace))
@@ -87,7 +87,7 @@ async def test_all_namespaces_are_watched_in_one_watch(side: Side, namespace: st
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_one_of_our_kinds_is_watched_whole(
+async def test_our_kinds_are_watched_completely(
     side: Side, namespace: str, kubectl: Kubectl, with_crds: object
 ) -> None:
     del with_crds
@@ -100,7 +100,7 @@ async def test_one_of_our_kinds_is_watched_whole(
         assert kept is not None
         assert kept["spec"]["job"] == manifest["spec"]["job"]
         assert "managedFields" not in kept["metadata"]
-        # What kubectl apply wrote beside it is as large as the object.
+        # The annotation of kubectl apply is as large as the object.
         assert not kept["metadata"].get("annotations")
 
 
@@ -108,7 +108,7 @@ def _here(manifest: dict[str, object], namespace: str) -> str:
     return json.dumps({**manifest, "metadata": {"name": "sums", "namespace": namespace}})
 
 
-async def test_a_label_that_is_taken_off_looks_like_a_deletion_and_back_on_like_a_creation(
+async def test_removing_the_label_looks_like_a_deletion_and_restoring_it_like_a_creation(
     side: Side, namespace: str
 ) -> None:
     await side.api.create(pod("one", namespace))
@@ -121,7 +121,7 @@ async def test_a_label_that_is_taken_off_looks_like_a_deletion_and_back_on_like_
         assert side.held == await side.others.see(namespace)
 
 
-async def test_there_is_an_informer_for_each_kind_and_namespace() -> None:
+async def test_each_kind_and_namespace_has_an_informer() -> None:
     kinds = [watched.kind for watched in WATCHED]
 
     nothing: object = None
@@ -139,7 +139,7 @@ async def test_there_is_an_informer_for_each_kind_and_namespace() -> None:
 # Our own writes
 
 
-async def test_what_we_write_shows_at_once_and_the_watch_tells_nothing_new(
+async def test_our_writes_show_at_once_and_the_watch_adds_nothing(
     side: Side, namespace: str
 ) -> None:
     async with informed(side, namespace):
@@ -150,17 +150,17 @@ async def test_what_we_write_shows_at_once_and_the_watch_tells_nothing_new(
         assert side.held == [f"one={changed.version}"]
         await side.writes.delete(item.ref)
         assert side.held == []
-        # A write of somebody else comes after ours in the watch.
+        # Another client's write follows ours in the watch.
         await side.api.create(pod("two", namespace))
         await until(lambda: side.names == {"two"})
         versions = [new.version if new else None for _, new in side.changes]
-        # A deletion marks the pod before it takes it away; the watch may tell that first.
+        # A deletion marks the pod before it is removed; the watch may report that first.
         assert versions[:2] == [item.version, changed.version]
         assert versions[-2] is None
         assert len(set(versions)) == len(versions) <= 5
 
 
-def test_what_an_answer_told_already_is_not_read_again_of_the_watch(
+def test_versions_known_from_answers_are_not_decoded_again_from_the_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one, two = (seen(pod(name, "default"), 7) for name in ("one", "two"))
@@ -170,8 +170,8 @@ def test_what_an_answer_told_already_is_not_read_again_of_the_watch(
         for item in (one, two)
     ]
 
-    class Telling(Api):
-        """One that has a watch tell these lines; who asks for them is the informer's business."""
+    class Replaying(Api):
+        """An API whose watch replays these lines."""
 
         @asynccontextmanager
         async def watch(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -190,7 +190,7 @@ def test_what_an_answer_told_already_is_not_read_again_of_the_watch(
     cache = Cache()
     cache.put(one)
     monkeypatch.setattr(ItemDecoder, "item", item)
-    asyncio.run(Informer(Telling(find_credentials()), cache, PODS)._watch(1))
+    asyncio.run(Informer(Replaying(find_credentials()), cache, PODS)._watch(1))
     assert len(read) == 1
     assert two.ref.uid in read[0]
     assert {item.ref.name for item in cache.all("Pod")} == {"one", "two"}
@@ -226,7 +226,7 @@ async def test_a_list_from_before_our_deletion_does_not_bring_the_object_back(
         await until(lambda: side.names == {"more"})
 
 
-async def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_it_back(
+async def test_a_patch_answered_after_the_deletion_does_not_bring_the_object_back(
     side: Side, namespace: str
 ) -> None:
     async with informed(side, namespace):
@@ -243,7 +243,7 @@ async def test_a_patch_that_is_answered_after_the_object_is_gone_does_not_bring_
         assert not side.writes.unsettled.unsettled(KEY)
 
 
-async def test_an_object_without_our_label_is_not_kept_since_nobody_would_tell_of_its_end(
+async def test_an_object_without_our_label_is_not_kept_since_no_watch_would_report_its_end(
     side: Side, namespace: str
 ) -> None:
     item = await side.writes.create(KEY, pod("bare", namespace, cluster=""))
@@ -256,7 +256,7 @@ OWNER = {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controlle
 
 
 def webhook(taken: str) -> Fault:
-    """Somebody who takes something off the metadata of all that is written."""
+    """A webhook that removes a field of the metadata of every written object."""
 
     async def fault(passage: Passage) -> web.StreamResponse:
         manifest = json.loads(passage.request.body)
@@ -268,7 +268,7 @@ def webhook(taken: str) -> Fault:
 
 
 @pytest.mark.parametrize("taken", ["labels", "ownerReferences"])
-async def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
+async def test_an_object_altered_at_its_creation_is_deleted_and_rejected(
     side: Side, taken: str, namespace: str
 ) -> None:
     async with informed(side, namespace):
@@ -284,10 +284,11 @@ async def test_what_was_not_made_as_it_was_asked_for_is_taken_back_and_refused(
 
 @pytest.mark.parametrize("kind", ["Service", "ConfigMap"])
 @pytest.mark.parametrize(
-    ("taken", "words"), [("labels", "policy$"), ("ownerReferences", "then kubectl delete .* one$")]
+    ("taken", "message"),
+    [("labels", "policy$"), ("ownerReferences", "then kubectl delete .* one$")],
 )
-async def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which_we_have_no_right(
-    side: Side, taken: str, words: str, kind: str, namespace: str
+async def test_an_altered_dependent_is_rejected_too_but_not_deleted_without_permission(
+    side: Side, taken: str, message: str, kind: str, namespace: str
 ) -> None:
     side.proxy.on(webhook(taken), verb="create", times=None)
     manifest = {
@@ -296,14 +297,14 @@ async def test_what_goes_with_its_owner_is_refused_too_and_not_deleted_for_which
         "metadata": pod("one", namespace, ownerReferences=[OWNER])["metadata"],
         **({"spec": {"ports": [{"port": 8786}]}} if kind == "Service" else {}),
     }
-    with pytest.raises(CreateRejected, match=words) as rejection:
+    with pytest.raises(CreateRejected, match=message) as rejection:
         await side.writes.create(KEY, manifest)
     assert rejection.value.kind is RejectionKind.REJECTED
     assert not side.writes.unsettled.unsettled(KEY)
     assert [request.verb for request in side.proxy.seen] == ["create"]
 
 
-async def test_a_label_that_is_put_back_and_taken_off_at_once_is_refused(
+async def test_a_label_that_is_removed_again_at_once_is_a_rejection(
     side: Side, namespace: str
 ) -> None:
     item = await side.writes.create(KEY, pod("bare", namespace, cluster=""))
@@ -316,10 +317,10 @@ async def test_a_label_that_is_put_back_and_taken_off_at_once_is_refused(
     assert side.names == {"bare"}
 
 
-# Going on
+# Recovery
 
 
-async def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
+async def test_a_half_open_watch_is_detected_and_its_lost_events_recovered(
     side: Side, namespace: str
 ) -> None:
     await side.api.create(pod("goes", namespace))
@@ -333,7 +334,7 @@ async def test_a_half_open_watch_is_noticed_and_what_it_swallowed_is_not_lost(
 
 
 @pytest.mark.parametrize("how", ["an error", "a 410", "silence"])
-async def test_a_watch_that_broke_is_counted_once(side: Side, how: str, namespace: str) -> None:
+async def test_a_broken_watch_is_counted_once(side: Side, how: str, namespace: str) -> None:
     broken: list[str] = []
     options: dict[str, Any] = {"on_watch_broken": broken.append}
     async with informed(side, namespace, **options) as informer:
@@ -349,7 +350,7 @@ async def test_a_watch_that_broke_is_counted_once(side: Side, how: str, namespac
         assert broken == ["Pod"]
 
 
-async def test_a_watch_that_the_server_ends_in_its_time_is_renewed_and_not_counted_as_broken(
+async def test_a_watch_ended_by_the_server_on_time_is_renewed_and_not_counted_as_broken(
     side: Side, namespace: str
 ) -> None:
     broken: list[str] = []
@@ -361,32 +362,32 @@ async def test_a_watch_that_the_server_ends_in_its_time_is_renewed_and_not_count
         assert (broken, informer.trouble, informer.lists) == ([], None, 1)
 
 
-async def test_changes_that_nobody_told_of_show_after_a_410(side: Side, namespace: str) -> None:
-    for name in ("goes", "is made anew", "stays"):
+async def test_unreported_changes_show_after_a_410(side: Side, namespace: str) -> None:
+    for name in ("goes", "is recreated", "stays"):
         await side.api.create(pod(name.replace(" ", "-"), namespace))
     async with informed(side, namespace) as informer:
         await until(lambda: side.proxy.watching)
-        before = side.cache.get("Pod", namespace, "is-made-anew")
+        before = side.cache.get("Pod", namespace, "is-recreated")
         side.proxy.silence_watches()
-        await side.others.delete("goes", "is-made-anew", namespace=namespace)
-        await side.api.create(pod("is-made-anew", namespace))
+        await side.others.delete("goes", "is-recreated", namespace=namespace)
+        await side.api.create(pod("is-recreated", namespace))
         await side.proxy.say_in_watches(faults.error_line(410))
-        await until(lambda: side.names == {"is-made-anew", "stays"})
+        await until(lambda: side.names == {"is-recreated", "stays"})
         await until(lambda: informer.lists == 2)
         assert side.held == await side.others.see(namespace)
-        after = side.cache.get("Pod", namespace, "is-made-anew")
+        after = side.cache.get("Pod", namespace, "is-recreated")
         assert before
         assert after
         assert before.ref.uid != after.ref.uid
         ends = [(old and old.ref.name, new and new.ref.name) for old, new in side.changes[3:]]
         assert sorted(ends, key=str) == [
             ("goes", None),
-            ("is-made-anew", None),
-            (None, "is-made-anew"),
+            ("is-recreated", None),
+            (None, "is-recreated"),
         ]
 
 
-async def test_a_list_whose_next_page_has_expired_is_made_again_from_the_first(
+async def test_a_list_with_an_expired_page_restarts_from_the_first(
     side: Side, namespace: str
 ) -> None:
     for number in range(5):
@@ -400,7 +401,7 @@ async def test_a_list_whose_next_page_has_expired_is_made_again_from_the_first(
         assert continued == [False, True, False, True, True]
 
 
-async def test_an_informer_is_in_sync_only_when_a_whole_list_has_come(
+async def test_an_informer_is_in_sync_only_after_a_complete_list(
     side: Side, namespace: str
 ) -> None:
     for number in range(3):
@@ -418,7 +419,7 @@ async def test_an_informer_is_in_sync_only_when_a_whole_list_has_come(
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_watch_goes_on_from_the_bookmark(side: Side, namespace: str) -> None:
+async def test_a_watch_continues_from_the_bookmark(side: Side, namespace: str) -> None:
     item = ItemDecoder(PODS).item(await side.api.create(pod("one", namespace)))
     bookmark = {"metadata": {"resourceVersion": str(item.version + 1000)}}
     line = {"type": "BOOKMARK", "object": {"kind": "Pod", **bookmark}}
@@ -432,7 +433,7 @@ async def test_a_watch_goes_on_from_the_bookmark(side: Side, namespace: str) -> 
         assert {r.query["allowWatchBookmarks"] for r in side.proxy.requests("watch")} == {"true"}
 
 
-async def test_a_server_that_is_away_is_waited_for_and_not_listed_again(
+async def test_after_an_outage_the_watch_continues_without_a_list(
     side: Side, namespace: str
 ) -> None:
     await side.api.create(pod("one", namespace))
@@ -447,7 +448,7 @@ async def test_a_server_that_is_away_is_waited_for_and_not_listed_again(
         assert informer.trouble is None
 
 
-async def test_a_kind_that_is_taken_away_is_waited_for_and_watched_again(
+async def test_a_removed_kind_is_watched_again_when_it_returns(
     side: Side, namespace: str, kubectl: Kubectl
 ) -> None:
     group = f"{namespace}.tests.daskjob.dev"
@@ -515,14 +516,14 @@ def test_informers_that_end_with_their_loop_leave_no_connection_open(
         return task
 
     assert run(story()).cancelled()
-    # A socket that is still open says so when it is collected, which fails the test.
+    # An open socket warns when it is garbage collected, which fails the test.
     gc.collect()
 
 
 # Pace and health
 
 
-async def test_the_longer_a_server_fails_the_less_it_is_asked(side: Side, namespace: str) -> None:
+async def test_requests_become_rarer_the_longer_a_server_fails(side: Side, namespace: str) -> None:
     side.proxy.on(answer(500, "no"), times=None)
     informer = Informer(side.api, side.cache, PODS, namespace=namespace, pace=QUICK)
     task = asyncio.create_task(informer.run())
@@ -541,27 +542,25 @@ def test_a_real_informer_asks_at_most_once_a_second_and_recovers_within_fifteen(
     assert PACE.idle == 70
 
 
-async def test_a_watch_that_the_server_ends_at_once_does_not_make_a_hot_loop(
-    side: Side, namespace: str
-) -> None:
+async def test_a_watch_ended_at_once_does_not_cause_a_hot_loop(side: Side, namespace: str) -> None:
     side.proxy.on(faults.watch_ends(), verb="watch", times=None)
     async with informed(side, namespace) as informer:
         await until(lambda: informer.lists == 3)
         times = [request.at for request in side.proxy.requests("watch")]
         gaps = [after - before for before, after in itertools.pairwise(times)]
         assert min(gaps) >= QUICK.shortest
-        # What two watches in a row do not tell, a list is asked for.
+        # After two watches in a row without an event, there is a list.
         assert len(times) <= 6
 
 
-async def test_who_lost_its_permission_goes_on_when_it_has_it_again(
+async def test_an_informer_continues_when_a_lost_permission_returns(
     side: Side, namespace: str
 ) -> None:
     await side.api.create(pod("one", namespace))
     async with informed(side, namespace) as informer:
         await until(lambda: side.proxy.watching)
-        words = 'pods is forbidden: User "x" cannot watch resource "pods"'
-        rule = side.proxy.on(answer(403, words, "Forbidden"), times=None)
+        message = 'pods is forbidden: User "x" cannot watch resource "pods"'
+        rule = side.proxy.on(answer(403, message, "Forbidden"), times=None)
         side.proxy.cut_watches()
         await until(lambda: rule.hits >= 3)
         assert isinstance(informer.trouble, Forbidden)
@@ -570,7 +569,9 @@ async def test_who_lost_its_permission_goes_on_when_it_has_it_again(
         await until(lambda: not side.names)
 
 
-async def test_when_the_server_was_last_heard_of_is_known(side: Side, namespace: str) -> None:
+async def test_the_time_of_the_last_message_from_the_server_is_known(
+    side: Side, namespace: str
+) -> None:
     now = 100.0
     side.proxy.on(answer(500), verb="list", times=1)
     clock = Clock(now)
@@ -605,7 +606,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("size", [70_000, 900_000])
-async def test_a_line_longer_than_any_buffer_is_read_whole(
+async def test_a_line_longer_than_any_buffer_is_read_completely(
     side: Side, size: int, namespace: str, with_crds: object
 ) -> None:
     del with_crds

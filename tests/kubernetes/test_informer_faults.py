@@ -1,4 +1,4 @@
-"""Whatever the server answers, an informer goes on, and the cache ends as the server is."""
+"""An informer survives every answer of the server, and the cache ends up equal to the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.kubernetes.given import (
 )
 from tests.waiting import until
 
-#: Everything that a server, or what stands before it, may answer a list or a watch with.
+#: Possible failures of a list or a watch, from a server or a proxy in front of it.
 ANSWERS: dict[str, Fault] = {
     "401": answer(401, "Unauthorized", "Unauthorized"),
     "403": answer(403, 'pods is forbidden: User "x" cannot list resource "pods"', "Forbidden"),
@@ -44,27 +44,27 @@ WATCHES: dict[str, Fault] = {
 }
 
 
-#: Requests that are sent again at once: with new credentials, or since the connection that the
-#: client had kept turned out to be dead.
+#: Requests that are retried at once: with new credentials, or since the client's kept-alive
+#: connection turned out to be dead.
 SECOND_TRIES = {"401": 3, "reset": 3, "lost answer": 3}
 
 
 def assert_no_hot_loop(found: Side, second_tries: int = 0) -> None:
-    """Assert that no more was asked than the pace allows: a list and its watch, then in turn."""
-    asked = [r.at for r in found.proxy.seen if r.verb in ("list", "watch")]
-    span = max(asked) - min(asked)
-    assert len(asked) <= span / QUICK.shortest + 2 + second_tries
+    """Assert that the requests kept to the pace: a list and its watch in turn."""
+    times = [r.at for r in found.proxy.seen if r.verb in ("list", "watch")]
+    span = max(times) - min(times)
+    assert len(times) <= span / QUICK.shortest + 2 + second_tries
 
 
 async def assert_same(found: Side, namespace: str, *expected: str) -> None:
-    """Assert that the cache comes to hold the server's pods, version by version."""
+    """Wait until the cache has the server's pods in the same versions."""
     server = await found.others.see(namespace)
     assert {line.partition("=")[0] for line in server} == set(expected)
     await until(lambda: found.held == server)
 
 
 @pytest.mark.parametrize("fault", ANSWERS)
-async def test_a_list_that_fails_three_times_is_made_all_the_same(
+async def test_a_list_that_fails_three_times_succeeds_in_the_end(
     fault: str, kubernetes: Cluster, namespace: str
 ) -> None:
     async with side_of(kubernetes, try_seconds=1.0) as found:
@@ -78,7 +78,7 @@ async def test_a_list_that_fails_three_times_is_made_all_the_same(
 
 
 @pytest.mark.parametrize("fault", [*ANSWERS, *WATCHES])
-async def test_a_watch_that_fails_three_times_goes_on_and_nothing_was_missed(
+async def test_a_watch_that_fails_three_times_continues_and_misses_nothing(
     fault: str, kubernetes: Cluster, namespace: str
 ) -> None:
     async with side_of(kubernetes, try_seconds=1.0) as found:
@@ -88,7 +88,7 @@ async def test_a_watch_that_fails_three_times_goes_on_and_nothing_was_missed(
             rule = found.proxy.on({**ANSWERS, **WATCHES}[fault], verb="watch", times=None)
             found.proxy.cut_watches()
             await until(lambda: rule.hits)
-            # While nobody watches, one goes and one comes.
+            # While no watch is open, one pod is deleted and one created.
             await found.others.delete("goes", namespace=namespace)
             await found.others.create("comes", namespace=namespace)
             await until(lambda: rule.hits >= 3)

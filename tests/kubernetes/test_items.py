@@ -1,4 +1,4 @@
-"""What is kept of an object, from the bytes in which a server tells of it."""
+"""The cached part of an object, decoded from a server's bytes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def item(watched: Watched, manifest: Manifest) -> Any:
     return ItemDecoder(watched).item(json.dumps(manifest).encode())
 
 
-def test_a_pod_is_kept_as_the_same_facts_that_its_whole_text_has() -> None:
+def test_a_pods_facts_equal_those_of_its_full_manifest() -> None:
     found = item(PODS, POD)
     assert found.pod == pod_facts(POD)
     assert found.pod.token == "s3cret"
@@ -108,12 +108,12 @@ def test_a_pod_is_kept_as_the_same_facts_that_its_whole_text_has() -> None:
     assert found.ref == ObjectRef("Pod", "here", "sums-runner", "pod-uid")
 
 
-def test_every_single_field_that_facts_are_made_of_is_decoded() -> None:
-    """Take one leaf away after the other: the facts change for the item as for the whole."""
+def test_every_field_that_facts_depend_on_is_decoded() -> None:
+    """Remove each leaf in turn: the item's facts change as those of the full manifest."""
     for path in _leaves(POD):
         without = _without(POD, path)
         if path in (("metadata",), ("metadata", "uid")):
-            continue  # That is no object.
+            continue  # Not an object any more.
         assert item(PODS, without).pod == pod_facts(without), path
 
 
@@ -137,7 +137,7 @@ def _without(value: Any, path: tuple[Any, ...]) -> Any:
     return copy
 
 
-def test_nulls_as_sloppy_clients_write_them_are_nothing() -> None:
+def test_nulls_written_by_sloppy_clients_count_as_absent() -> None:
     sloppy = json.loads(json.dumps(POD))
     for field in ("labels", "annotations", "ownerReferences", "deletionTimestamp"):
         sloppy["metadata"][field] = None
@@ -148,7 +148,7 @@ def test_nulls_as_sloppy_clients_write_them_are_nothing() -> None:
     assert found.pod == pod_facts(sloppy)
 
 
-def test_one_of_our_kinds_is_kept_whole_without_what_tools_wrote_beside_it() -> None:
+def test_our_kinds_are_kept_completely_except_annotations_of_tools() -> None:
     job: Manifest = {
         "metadata": {
             "name": "sums",
@@ -173,17 +173,17 @@ def test_one_of_our_kinds_is_kept_whole_without_what_tools_wrote_beside_it() -> 
     assert kept["metadata"]["generation"] == 3
     assert kept["metadata"]["finalizers"] == ["kopf.zalando.org/KopfFinalizerMarker"]
     assert (kept["spec"], kept["status"]) == (job["spec"], job["status"])
-    # In a list, objects come without these.
+    # Objects in a list lack these.
     assert (kept["apiVersion"], kept["kind"]) == ("kubernetes.dask.org/v1", "DaskJob")
 
 
-def test_one_of_our_kinds_is_read_when_somebody_looks_and_once_for_all_who_look() -> None:
+def test_our_kinds_are_parsed_on_first_use_and_once_for_all_users() -> None:
     found = item(JOBS, {"metadata": {"name": "sums", "uid": "u"}, "spec": {"cancel": True}})
     first = found.manifest
     assert first["spec"] == {"cancel": True}
     assert "status" not in first
     assert found.manifest is first
-    # Nobody looks any more: what is left are a few bytes.
+    # Without users only a few bytes are left.
     before = sys.getrefcount(first)
     forget()
     assert sys.getrefcount(first) == before - 1
@@ -206,7 +206,7 @@ def test_one_of_our_kinds_is_read_when_somebody_looks_and_once_for_all_who_look(
         (CLUSTERS, {"cluster": "sums", "clusterRef": {"name": "sums"}}, ""),
     ],
 )
-def test_the_cluster_that_a_spec_names_is_known_and_what_is_no_name_is_none(
+def test_a_specs_cluster_is_known_and_an_invalid_name_is_none(
     watched: Watched, spec: object, cluster: str
 ) -> None:
     found = item(watched, {"metadata": {"name": "one", "uid": "u"}, "spec": spec})
@@ -214,14 +214,14 @@ def test_the_cluster_that_a_spec_names_is_known_and_what_is_no_name_is_none(
     assert found.manifest["spec"] == spec
 
 
-def test_of_a_config_map_only_that_it_is_there() -> None:
+def test_only_the_existence_of_a_config_map_is_kept() -> None:
     files = {"metadata": POD["metadata"], "data": {"big.py": "x" * 100_000}}
     found = item(CONFIG_MAPS, files)
     assert (found.ref.kind, found.owner_uid, found.cluster) == ("ConfigMap", "job-uid", "sums")
     assert (found.manifest, found.pod) == (None, None)
 
 
-def test_a_page_has_its_objects_the_lists_version_and_what_to_ask_the_next_with() -> None:
+def test_a_page_has_objects_version_and_continue_token() -> None:
     data = {"metadata": {"resourceVersion": "99", "continue": "more"}, "items": [POD, POD]}
     page = ItemDecoder(PODS).page(json.dumps(data).encode())
     assert (len(page.items), page.version, page.proceed) == (2, 99, "more")
@@ -233,7 +233,7 @@ def change(kind: str, thing: Manifest) -> Change:
     return ItemDecoder(PODS).change(json.dumps({"type": kind, "object": thing}).encode())
 
 
-def test_lines_of_a_watch_say_what_changed_what_went_and_how_far_it_is() -> None:
+def test_lines_of_a_watch_are_changes_deletions_and_bookmarks() -> None:
     assert change("ADDED", POD) == Change(1234, item(PODS, POD))
     assert change("MODIFIED", POD) == Change(1234, item(PODS, POD))
     assert change("DELETED", POD) == Change(1234, gone=item(PODS, POD).ref)
@@ -245,19 +245,19 @@ def test_lines_of_a_watch_say_what_changed_what_went_and_how_far_it_is() -> None
     assert change("BOOKMARK", bookmark) == Change(2000)
 
 
-def test_what_is_known_already_is_not_read_again() -> None:
+def test_known_versions_are_not_decoded_again() -> None:
     line = json.dumps({"type": "MODIFIED", "object": POD}).encode()
-    asked: list[tuple[str, int]] = []
+    queried: list[tuple[str, int]] = []
 
     def known(uid: str, version: int) -> bool:
-        asked.append((uid, version))
+        queried.append((uid, version))
         return True
 
     assert ItemDecoder(PODS).change(line, known) == Change(1234)
-    assert asked == [(POD["metadata"]["uid"], 1234)]
+    assert queried == [(POD["metadata"]["uid"], 1234)]
 
 
-def test_an_error_within_a_watch_is_told_with_its_code() -> None:
+def test_an_error_within_a_watch_carries_its_code() -> None:
     with pytest.raises(WatchFailed, match="the watch ended with 410: too old") as caught:
         change("ERROR", {"kind": "Status", "code": 410, "message": "too old", "metadata": {}})
     assert caught.value.code == 410
@@ -276,7 +276,7 @@ def test_an_error_within_a_watch_is_told_with_its_code() -> None:
         b'{"type":"ERROR","object":7}',
     ],
 )
-def test_what_is_no_line_of_a_watch_is_an_error_and_nothing_else(line: bytes) -> None:
+def test_a_malformed_line_of_a_watch_is_an_error_of_ours(line: bytes) -> None:
     with pytest.raises(ApiError):
         ItemDecoder(PODS).change(line)
 
@@ -292,7 +292,7 @@ def test_what_is_no_line_of_a_watch_is_an_error_and_nothing_else(line: bytes) ->
     ],
     ids=["Status", "Service", "pod in its grace period", "pod that no node runs", "finalizer"],
 )
-def test_the_answer_to_a_deletion_says_whether_the_object_is_still_there(
+def test_the_answer_to_a_delete_shows_whether_the_object_still_exists(
     answer: Manifest, exists: bool
 ) -> None:
     assert is_terminating(json.dumps(answer).encode()) is exists
@@ -301,7 +301,7 @@ def test_the_answer_to_a_deletion_says_whether_the_object_is_still_there(
 DEEP = b'{"a":' * 20_000 + b'"]}"' + b"}" * 20_000
 
 
-def test_an_object_that_is_too_deep_for_python_is_read_and_still_too_deep_for_a_spec() -> None:
+def test_an_object_too_deep_for_python_is_read_and_still_too_deep_for_a_spec() -> None:
     meta = b'{"name":"sums","uid":"u","resourceVersion":"7","labels":{"a":"\\"}{["}}'
     data = b'{"spec":{"cancel":true,"deep":%b},"metadata":%b}' % (DEEP, meta)
     item = ItemDecoder(JOBS).item(data)
@@ -313,7 +313,7 @@ def test_an_object_that_is_too_deep_for_python_is_read_and_still_too_deep_for_a_
     assert not is_terminating(data)
 
 
-def test_of_what_python_could_just_read_no_more_levels_are_kept_than_of_others() -> None:
+def test_deep_objects_are_cut_to_the_same_depth_even_if_python_could_read_them() -> None:
     deep = b'{"a":' * 400 + b"1" + b"}" * 400
     item = ItemDecoder(JOBS).item(b'{"metadata":{"uid":"u"},"spec":%b}' % deep)
     assert item.manifest is not None
@@ -321,7 +321,7 @@ def test_of_what_python_could_just_read_no_more_levels_are_kept_than_of_others()
     assert not is_too_deep(item.manifest, READ_LEVELS)
 
 
-def test_one_such_object_keeps_nobody_from_reading_a_list_or_a_watch_with_others_in_it() -> None:
+def test_one_such_object_does_not_break_a_list_or_a_watch_with_others_in_it() -> None:
     plain = b'{"metadata":{"name":"two","uid":"v","resourceVersion":"8"},"spec":{}}'
     deep = b'{"metadata":{"name":"one","uid":"u","resourceVersion":"7"},"spec":%b}' % DEEP
     page = ItemDecoder(JOBS).page(
@@ -331,5 +331,5 @@ def test_one_such_object_keeps_nobody_from_reading_a_list_or_a_watch_with_others
     change = ItemDecoder(JOBS).change(b'{"type":"ADDED","object":%b}' % deep)
     assert change.item is not None
     assert change.item.ref == page.items[0].ref
-    # Of other kinds nobody looks so deep.
+    # Other kinds are not decoded to that depth.
     assert ItemDecoder(PODS).item(deep).ref.name == "one"

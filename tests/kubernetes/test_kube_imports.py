@@ -1,4 +1,4 @@
-"""What a client loads with ``daskjob.kube``."""
+"""The imports of ``daskjob.kube``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAVY = ["daskjob.backends", "dask", "distributed", "kopf", "kr8s", "click", "ri
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_client_loads_no_backend_and_no_kr8s(module: str) -> None:
+def test_a_client_imports_no_backend_and_no_kr8s(module: str) -> None:
     program = f"import sys, {module}; print(*sys.modules, sep='\\n')"
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

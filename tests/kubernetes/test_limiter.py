@@ -1,4 +1,4 @@
-"""How fast requests are sent, by a clock that only the waiting moves."""
+"""The rate of requests, with a clock that advances only by sleeping."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from daskjob.kube.limiter import Limiter
 
 
 class Clock:
-    """A clock that stands still but for those who sleep."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -36,7 +36,7 @@ async def take(found: Limiter, turns: int) -> None:
         await found.turn()
 
 
-def test_a_burst_goes_at_once_and_then_300_a_second(clock: Clock) -> None:
+def test_a_burst_is_sent_at_once_and_then_300_a_second(clock: Clock) -> None:
     found = limiter(clock)
     asyncio.run(take(found, 300))
     assert clock.now == 1000.0
@@ -44,7 +44,7 @@ def test_a_burst_goes_at_once_and_then_300_a_second(clock: Clock) -> None:
     assert clock.now == pytest.approx(1002.0)
 
 
-def test_time_that_nobody_used_is_saved_for_one_burst_only(clock: Clock) -> None:
+def test_unused_time_is_saved_for_one_burst_only(clock: Clock) -> None:
     found = limiter(clock)
     asyncio.run(take(found, 300))
     clock.now += 3600
@@ -64,20 +64,20 @@ def test_a_429_halves_the_rate_and_it_grows_back_by_30_a_second(clock: Clock) ->
     assert found.rate == 300
 
 
-def test_refusals_within_a_second_are_one_reason_to_slow_down(clock: Clock) -> None:
+def test_429s_within_a_second_slow_down_once(clock: Clock) -> None:
     found = limiter(clock)
     for _ in range(32):
         found.rejected(0)
     assert found.rate == 150
 
 
-def test_the_rate_never_gets_slower_than_one_a_second(clock: Clock) -> None:
+def test_the_rate_never_falls_below_one_a_second(clock: Clock) -> None:
     found = Limiter(1.5, clock=clock, sleep=clock.sleep)
     found.rejected(0)
     assert found.rate == 1
 
 
-def test_nothing_is_sent_before_the_server_said_so(clock: Clock) -> None:
+def test_nothing_is_sent_before_retry_after(clock: Clock) -> None:
     found = limiter(clock)
     found.rejected(7)
     asyncio.run(take(found, 1))
@@ -92,14 +92,14 @@ def test_a_shorter_retry_after_does_not_end_a_longer_one(clock: Clock) -> None:
     assert clock.now == pytest.approx(1007)
 
 
-def test_no_answer_can_stop_everything_for_longer_than_a_minute(clock: Clock) -> None:
+def test_no_answer_can_delay_requests_for_longer_than_a_minute(clock: Clock) -> None:
     found = limiter(clock)
     found.rejected(3600)
     asyncio.run(take(found, 1))
     assert clock.now == pytest.approx(1060)
 
 
-async def test_turns_are_given_in_the_order_in_which_they_were_asked_for(clock: Clock) -> None:
+async def test_requests_are_sent_in_their_order(clock: Clock) -> None:
     found = limiter(clock, rate=10, burst=1)
     order: list[int] = []
 
@@ -112,7 +112,7 @@ async def test_turns_are_given_in_the_order_in_which_they_were_asked_for(clock: 
     assert clock.now == pytest.approx(1001.9)
 
 
-async def test_whoever_gives_up_waiting_takes_no_turn() -> None:
+async def test_a_cancelled_waiter_takes_no_turn() -> None:
     found = Limiter(1000.0, 1)
     found.rejected(0.05)
     waiting = asyncio.create_task(found.turn())

@@ -1,4 +1,4 @@
-"""Clusters that came and went: nothing of them is remembered."""
+"""Nothing of deleted clusters is left in memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.kubernetes.passing import Passing, passing
 from tests.waiting import until
 
 CLUSTERS = 40
-#: Garbage collection asks for 20 things a second.
+#: Garbage collection sends 20 requests a second.
 GONE_SECONDS = 90.0
-#: What forgets by time alone, each of at most ten minutes: who is gone, and what was told of it.
-BY_TIME = {"cache._gone", "concurrency._until", "writer._told"}
+#: Structures that discard by age only: deleted objects, and clusters that others gave way to.
+BY_TIME = {"cache._gone", "concurrency._until"}
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def cluster(with_crds: Cluster) -> Cluster:
 
 
 def waiting(name: str, namespace: str) -> Manifest:
-    """A cluster whose pods wait for a Kubernetes scheduler that there is not."""
+    """Return a cluster whose pods wait for a missing Kubernetes scheduler."""
     manifest = cluster_manifest(name)
     manifest["metadata"]["namespace"] = namespace
     for part in ("scheduler", "worker"):
@@ -35,7 +35,7 @@ def waiting(name: str, namespace: str) -> Manifest:
 
 
 def remembered(found: Passing) -> dict[str, int]:
-    """How much stands in each of the structures that passes, and what is below them, keep."""
+    """Return the sizes of the structures of the passes and of the layers below them."""
     backend, writer = found.backend, found.backend._writer
     parts = {
         "passes": found.passes,
@@ -50,8 +50,8 @@ def remembered(found: Passing) -> dict[str, int]:
         "retirements": backend._retirements,
         "missing pods": backend._missing_pods,
         "pod warnings": backend._pod_warnings,
-        "refusals": writer.rejections,
-        "refused statuses": writer.rejected_statuses,
+        "rejections": writer.rejections,
+        "rejected statuses": writer.rejected_statuses,
     }
     sizes = {
         f"{part}.{name}": len(value)
@@ -62,7 +62,7 @@ def remembered(found: Passing) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if name not in BY_TIME}
 
 
-async def test_clusters_that_were_deleted_leave_nothing_behind(
+async def test_deleted_clusters_leave_nothing_behind(
     cluster: Cluster, kubectl: Kubectl, namespace: str
 ) -> None:
     async with passing(cluster, namespace) as found:
@@ -70,7 +70,7 @@ async def test_clusters_that_were_deleted_leave_nothing_behind(
         before = remembered(found)
         for number in range(CLUSTERS):
             await found.others.create(waiting(f"c{number}", namespace))
-        # Of each: itself, a group, a scheduler, two workers and a Service.
+        # Each has a cluster, a group, a scheduler, two workers and a Service.
         await until(lambda: len(found.backend.cache) == 6 * CLUSTERS)
         assert sum(remembered(found).values()) > sum(before.values()) + 6 * CLUSTERS
         kubectl("delete", "daskclusters", "--all", "--wait=false")
@@ -79,7 +79,7 @@ async def test_clusters_that_were_deleted_leave_nothing_behind(
         assert remembered(found) == before, json.dumps(remembered(found), indent=1)
 
 
-async def test_who_went_is_forgotten_also_when_nobody_else_goes(
+async def test_deleted_objects_are_discarded_even_without_further_deletions(
     cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daskjob.backends.kubernetes.watching.cache.REMEMBERED_SECONDS", 0.3)

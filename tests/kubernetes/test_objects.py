@@ -1,4 +1,4 @@
-"""Decoded objects for clients: get, list, and a watch that misses nothing whatever goes wrong."""
+"""Decoded objects for clients: get, list, and a watch that misses nothing despite failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.waiting import until
 
 QUICK = Pace(idle=2.0, duration=60.0, shortest=0.02, longest=0.2, sound=5.0)
 
-#: Ways in which a watch may fail for a while; changes meanwhile must be yielded all the same.
+#: Transient failures of a watch; changes meanwhile must be yielded all the same.
 FAILURES: dict[str, Fault] = {
     "410": answer(410, "too old resource version", "Expired"),
     "410 within": faults.watch_says(error_line(410)),
@@ -45,7 +45,7 @@ FAILURES: dict[str, Fault] = {
 
 
 def files(name: str, namespace: str, text: str = "", **labels: str) -> Manifest:
-    """A ConfigMap: anybody may make one, and it never changes by itself."""
+    """Return a ConfigMap, which never changes by itself."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -56,14 +56,14 @@ def files(name: str, namespace: str, text: str = "", **labels: str) -> Manifest:
 
 @dataclass
 class Seen:
-    """What a watch has yielded."""
+    """The changes yielded by a watch."""
 
     changes: list[Change] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
 
     @property
     def texts(self) -> list[str]:
-        """Each change of a ConfigMap as its name and text, ``-`` before one that is gone."""
+        """Return each change of a ConfigMap as its name and text, with ``-`` for a deletion."""
         return [_text(change) for change in self.changes]
 
     @property
@@ -80,7 +80,7 @@ def _text(change: Change) -> str:
 
 @asynccontextmanager
 async def watched(found: Side, selection: Selection, **options: Any) -> AsyncIterator[Seen]:
-    """Let a watch run beside a test."""
+    """Run a watch during the block."""
     seen = Seen()
 
     async def watch() -> None:
@@ -101,19 +101,19 @@ async def watched(found: Side, selection: Selection, **options: Any) -> AsyncIte
 
 
 async def write(found: Side, name: str, namespace: str, text: str) -> None:
-    """Change a ConfigMap, past the proxy."""
+    """Change a ConfigMap, bypassing the proxy."""
     await found.others.api.patch(ObjectRef("ConfigMap", namespace, name), {"data": {"text": text}})
 
 
 async def make(found: Side, name: str, namespace: str, text: str = "", **labels: str) -> str:
-    """Create a ConfigMap past the proxy, and return its uid."""
+    """Create a ConfigMap, bypassing the proxy, and return its uid."""
     await found.others.api.create(files(name, namespace, text, **labels))
     made = await get_object(found.others.api, ObjectRef("ConfigMap", namespace, name))
     return object_ref(made).uid
 
 
 async def remove(found: Side, name: str, namespace: str) -> None:
-    """Delete a ConfigMap past the proxy."""
+    """Delete a ConfigMap, bypassing the proxy."""
     await found.others.api.delete(ObjectRef("ConfigMap", namespace, name))
 
 
@@ -129,7 +129,9 @@ def selected(namespace: str, name: str = "one") -> Selection:
 # Get and list
 
 
-async def test_an_object_is_read_whole_and_by_its_uid(kubernetes: Cluster, namespace: str) -> None:
+async def test_an_object_is_read_completely_and_by_its_uid(
+    kubernetes: Cluster, namespace: str
+) -> None:
     async with side_of(kubernetes) as found:
         uid = await make(found, "one", namespace, "x" * 5000)
         ref = ObjectRef("ConfigMap", namespace, "one", uid)
@@ -145,7 +147,7 @@ async def test_an_object_is_read_whole_and_by_its_uid(kubernetes: Cluster, names
             await get_object(found.api, ref)
 
 
-async def test_a_list_has_all_pages_and_only_what_is_selected(
+async def test_a_list_has_all_pages_and_only_selected_objects(
     kubernetes: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daskjob.kube.objects.PAGE_LIMIT", 2)
@@ -163,7 +165,7 @@ async def test_a_list_has_all_pages_and_only_what_is_selected(
         assert item["metadata"]["name"] == "f3"
 
 
-async def test_a_list_that_the_server_forgot_between_two_pages_is_begun_again(
+async def test_a_list_that_expired_between_two_pages_is_restarted(
     kubernetes: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daskjob.kube.objects.PAGE_LIMIT", 1)
@@ -179,7 +181,7 @@ async def test_a_list_that_the_server_forgot_between_two_pages_is_begun_again(
 # Watch
 
 
-async def test_a_watch_of_one_object_shows_it_and_each_change_of_it_and_no_other(
+async def test_a_watch_of_one_object_shows_it_and_its_changes_and_no_other(
     kubernetes: Cluster, namespace: str
 ) -> None:
     async with side_of(kubernetes) as found:
@@ -203,7 +205,7 @@ async def test_a_watch_of_one_object_shows_it_and_each_change_of_it_and_no_other
         assert found.proxy.requests("watch")[0].query["fieldSelector"] == "metadata.name=one"
 
 
-async def test_an_object_that_is_not_there_yet_shows_when_it_comes(
+async def test_a_missing_object_shows_when_it_is_created(
     kubernetes: Cluster, namespace: str
 ) -> None:
     async with side_of(kubernetes) as found, watched(found, selected(namespace)) as seen:
@@ -238,7 +240,7 @@ async def test_no_change_is_missed_while_a_watch_fails_three_times(
 
 
 @pytest.mark.parametrize("between", ["one watch", "two watches"])
-async def test_deletion_and_creation_under_one_name_are_two_objects(
+async def test_deletion_and_recreation_under_one_name_are_two_objects(
     between: str, kubernetes: Cluster, namespace: str
 ) -> None:
     async with side_of(kubernetes) as found:
@@ -260,7 +262,7 @@ async def test_deletion_and_creation_under_one_name_are_two_objects(
         assert seen.uids == [first, first, second]
 
 
-async def test_a_watch_that_the_server_ends_in_its_time_is_resumed_without_a_list(
+async def test_a_watch_ended_by_the_server_on_time_is_resumed_without_a_list(
     kubernetes: Cluster, namespace: str
 ) -> None:
     pace = Pace(idle=5.0, duration=1.0, shortest=0.02, longest=0.2, sound=5.0)
@@ -278,7 +280,7 @@ async def test_a_watch_that_the_server_ends_in_its_time_is_resumed_without_a_lis
         assert versions[-1] > versions[0]
 
 
-async def test_a_bookmark_moves_the_version_from_which_a_watch_is_resumed(
+async def test_a_watch_resumes_from_the_version_of_the_last_bookmark(
     kubernetes: Cluster, namespace: str
 ) -> None:
     pace = Pace(idle=5.0, duration=1.0, shortest=0.02, longest=0.2, sound=5.0)
@@ -287,7 +289,7 @@ async def test_a_bookmark_moves_the_version_from_which_a_watch_is_resumed(
         await make(found, "one", namespace, "a")
         async with watched(found, selected(namespace), pace=pace) as seen:
             await opened(found)
-            # Others' writes move the server's version, but show nothing of ours.
+            # Writes to other objects raise the server's version without an event here.
             await make(found, "two", namespace)
             now = await list_objects(found.others.api, selected(namespace))
             bookmark = {"metadata": {"resourceVersion": str(now.version)}}
@@ -300,7 +302,7 @@ async def test_a_bookmark_moves_the_version_from_which_a_watch_is_resumed(
             assert seen.texts == ["one=a"]
 
 
-async def test_a_watch_since_a_list_shows_only_what_came_later(
+async def test_a_watch_since_a_list_shows_only_later_changes(
     kubernetes: Cluster, namespace: str
 ) -> None:
     async with side_of(kubernetes) as found:
@@ -315,7 +317,7 @@ async def test_a_watch_since_a_list_shows_only_what_came_later(
         assert len(found.proxy.requests("list")) == 1
 
 
-async def test_a_watch_since_a_version_that_is_too_old_lists_and_shows_the_difference(
+async def test_a_watch_since_a_too_old_version_lists_and_shows_the_difference(
     kubernetes: Cluster, namespace: str
 ) -> None:
     async with side_of(kubernetes) as found:
@@ -338,7 +340,7 @@ FINAL: dict[str, tuple[Fault, type[Exception]]] = {
 
 
 @pytest.mark.parametrize("code", FINAL)
-async def test_what_does_not_pass_by_itself_is_raised(
+async def test_permanent_failures_are_raised(
     code: str, kubernetes: Cluster, namespace: str
 ) -> None:
     fault, error = FINAL[code]
@@ -350,7 +352,7 @@ async def test_what_does_not_pass_by_itself_is_raised(
         assert [type(failed) for failed in seen.failed] == [error]
 
 
-async def test_a_server_that_cannot_be_asked_at_first_is_an_error_and_later_is_waited_for(
+async def test_an_unreachable_server_is_an_error_at_first_and_retried_later(
     kubernetes: Cluster, namespace: str
 ) -> None:
     async with side_of(kubernetes, budget_seconds=0.5) as found:
@@ -378,12 +380,12 @@ async def test_the_connection_of_a_watch_ends_with_its_context(
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.3):
                     await anext(changes)
-        # The proxy notices when it has something to pass on.
+        # The proxy notices once it has something to forward.
         await write(found, "one", namespace, "b")
         await until(lambda: not found.proxy.watching)
 
 
-def test_waits_grow_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backoff_grows_to_a_bound_and_has_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     from daskjob.kube import objects
 
     waits: list[float] = []
@@ -416,7 +418,7 @@ def test_waits_grow_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> No
     assert min(waits[10:]) >= objects.PACE.longest / 2
 
 
-async def test_a_kind_of_which_nothing_is_served_is_told_from_an_empty_list(
+async def test_an_unserved_kind_is_distinguished_from_an_empty_list(
     kubernetes: Cluster, namespace: str
 ) -> None:
     async with side_of(kubernetes) as found:

@@ -1,4 +1,4 @@
-"""What Kubernetes' Events say of a stuck pod reaches the job, and costs nobody else anything."""
+"""Kubernetes' Events of a stuck pod reach the job's status, at no cost to other jobs."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from tests.waiting import until
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
-# When is asked, and when not
+# When Events are requested
 
 
 @dataclass
 class Desk:
-    """A place where questions are answered as the test says, at a time of its own."""
+    """Warnings of pods, with answers and a clock set by the test."""
 
     now: datetime = START
     asked: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
-    said: str = 'secret "nope" not found'
+    message: str = 'secret "nope" not found'
     trouble: Exception | None = None
-    #: What every answer waits for.
+    #: Awaited by every answer.
     gate: asyncio.Event | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -57,13 +57,13 @@ class Desk:
         event = {
             "type": "Warning",
             "reason": "FailedMount",
-            "message": self.said,
+            "message": self.message,
             "lastTimestamp": format_time(self.now),
         }
-        return msgspec.json.encode({"items": [event] if self.said else None})
+        return msgspec.json.encode({"items": [event] if self.message else None})
 
     async def look(self, *pods: PodFacts) -> list[str]:
-        """What a pass gets to know, and what is answered by the next one."""
+        """Return the warnings of a pass, and let the requests be answered before the next one."""
         found = self.warnings.of(pods)
         await asyncio.gather(*self.tasks)
         return [warnings.message for warnings in found.values()]
@@ -88,7 +88,7 @@ async def test_a_pass_does_not_wait_for_an_answer_and_is_woken_by_it() -> None:
     assert await desk.look(worker(1)) == ['secret "nope" not found']
 
 
-async def test_a_pod_is_asked_after_once_a_minute_and_pods_of_one_group_together() -> None:
+async def test_events_are_requested_once_a_minute_per_pod_and_for_a_group_together() -> None:
     desk = Desk()
     for _ in range(59):
         await desk.look(worker(1))
@@ -102,7 +102,7 @@ async def test_a_pod_is_asked_after_once_a_minute_and_pods_of_one_group_together
     assert desk.asked == ["w1", "w3", "w2"]
 
 
-async def test_a_time_of_day_that_was_set_back_silences_nobody() -> None:
+async def test_requests_continue_when_the_clock_is_set_back() -> None:
     desk = Desk()
     await desk.look(worker(1))
     desk.later(-86400)
@@ -110,17 +110,17 @@ async def test_a_time_of_day_that_was_set_back_silences_nobody() -> None:
     assert desk.asked == ["w1", "w1"]
 
 
-async def test_what_is_said_no_more_is_not_told_any_more() -> None:
+async def test_an_expired_event_is_no_longer_reported() -> None:
     desk = Desk()
     await desk.look(worker(1))
     assert await desk.look(worker(1))
-    desk.said = ""
+    desk.message = ""
     desk.later(60)
     await desk.look(worker(1))
     assert await desk.look(worker(1)) == []
 
 
-async def test_a_question_that_fails_is_one_line_and_fails_nothing(
+async def test_a_failed_request_is_one_line_and_fails_no_pass(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -136,7 +136,7 @@ async def test_a_question_that_fails_is_one_line_and_fails_nothing(
     assert "events is forbidden" in line
 
 
-async def test_a_thousand_stuck_pods_are_asked_after_a_few_at_a_time() -> None:
+async def test_events_of_a_thousand_stuck_pods_are_requested_a_few_at_a_time() -> None:
     desk = Desk(gate=asyncio.Event())
     desk.warnings.of([worker(number, f"group-{number}") for number in range(1000)])
     for _ in range(5):
@@ -148,7 +148,7 @@ async def test_a_thousand_stuck_pods_are_asked_after_a_few_at_a_time() -> None:
     assert len(desk.answered) == 1000
 
 
-async def test_nothing_is_kept_of_pods_and_owners_that_are_gone() -> None:
+async def test_nothing_is_kept_of_deleted_pods_and_owners() -> None:
     desk = Desk(gate=asyncio.Event())
     desk.warnings.of([worker(1)])
     await asyncio.sleep(0)
@@ -164,14 +164,14 @@ async def test_nothing_is_kept_of_pods_and_owners_that_are_gone() -> None:
 
 
 def stuck(namespace: str, image: str, **runner: Any) -> Manifest:
-    """A job of which only the runner gets a node."""
+    """Return a job with a runner that gets a node; its other pods do not."""
     manifest = job(runner=runner, backoffLimit=0)
     manifest["metadata"]["namespace"] = namespace
     spec = manifest["spec"]
     spec["job"]["spec"]["terminationGracePeriodSeconds"] = 0
     container = spec["job"]["spec"]["containers"][0]
     container.update(image=image, imagePullPolicy="IfNotPresent")
-    # What no container mounts, no node waits for.
+    # The kubelet ignores volumes that no container mounts.
     mounts = [{"name": v["name"], "mountPath": f"/{v['name']}"} for v in runner.get("volumes", ())]
     container["volumeMounts"] = mounts
     for template in spec["cluster"]["spec"].values():
@@ -180,12 +180,12 @@ def stuck(namespace: str, image: str, **runner: Any) -> Manifest:
 
 
 def questions(found: Passing) -> list[Request]:
-    """The requests for Events."""
+    """Return the requests for Events."""
     return found.proxy.requests("list", "events")
 
 
 async def until_node_is_at_work(found: Passing, key: Key, reason: str) -> None:
-    """Wait until the runner's node says this of it."""
+    """Wait until the runner's containers wait with this reason."""
     await until(lambda: _waits_with(found, key, reason), 60)
 
 
@@ -213,7 +213,7 @@ async def until_an_event_says(found: Passing, key: Key, warnings: str) -> None:
     ],
     ids=["Secret", "ConfigMap"],
 )
-async def test_a_volume_that_cannot_be_had_is_told_of_the_job_in_the_words_of_an_event(
+async def test_a_missing_volume_is_reported_on_the_job_with_the_events_message(
     volume: Manifest, warnings: str, with_crds: Kubernetes, namespace: str
 ) -> None:
     async with passing(with_crds, namespace) as found:
@@ -224,7 +224,7 @@ async def test_a_volume_that_cannot_be_had_is_told_of_the_job_in_the_words_of_an
         await until_an_event_says(found, key, warnings.replace('"', '\\"'))
         found.look()
         await found.at_rest()
-        assert questions(found) == [], "nobody is asked after for the first 30 s"
+        assert questions(found) == [], "Events were requested in the first 30 s"
         found.later(31)
         await until(lambda: found.condition(key, "RunnerReady")[0] == "ConfigMissing")
         assert warnings in found.condition(key, "RunnerReady")[1]
@@ -233,17 +233,17 @@ async def test_a_volume_that_cannot_be_had_is_told_of_the_job_in_the_words_of_an
         for _ in range(5):
             found.look()
             await found.at_rest()
-        (asked,) = questions(found)
-        assert asked.query["fieldSelector"].startswith("involvedObject.uid=")
-        assert asked.query["fieldSelector"].endswith(",type=Warning")
-        assert asked.query["limit"] == "50"
+        (request,) = questions(found)
+        assert request.query["fieldSelector"].startswith("involvedObject.uid=")
+        assert request.query["fieldSelector"].endswith(",type=Warning")
+        assert request.query["limit"] == "50"
         found.later(61)
         await until(lambda: len(questions(found)) == 2)
         await found.at_rest()
         assert len(questions(found)) == 2
 
 
-async def test_an_api_server_that_does_not_tell_its_events_fails_no_pass(
+async def test_failed_requests_for_events_fail_no_pass(
     with_crds: Kubernetes, namespace: str
 ) -> None:
     async with passing(with_crds, namespace) as found:
@@ -263,7 +263,7 @@ async def test_an_api_server_that_does_not_tell_its_events_fails_no_pass(
         await until(lambda: found.condition(key, "RunnerReady")[0] == "ConfigMissing")
 
 
-async def test_what_the_pods_status_tells_is_told_without_asking_for_an_event(
+async def test_a_cause_in_the_pods_status_is_reported_without_requesting_events(
     with_crds: Kubernetes, namespace: str
 ) -> None:
     image = with_crds.image("dask")

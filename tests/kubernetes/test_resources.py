@@ -1,4 +1,4 @@
-"""Kinds, and the paths under which the API server has their objects."""
+"""Kinds, and the API paths of their objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from daskjob.core.errors import NotFound
 from daskjob.kube.resources import JOBS, PODS, resource_of
 
 
-def test_paths_are_those_of_the_api() -> None:
+def test_paths_match_the_api() -> None:
     assert PODS.path("here", "a") == "/api/v1/namespaces/here/pods/a"
     assert PODS.path(None) == "/api/v1/pods"
     jobs = "/apis/kubernetes.dask.org/v1/namespaces/here/daskjobs"
@@ -26,7 +26,7 @@ def test_a_name_never_leads_to_another_path() -> None:
             JOBS.path("here", name)
 
 
-def test_a_kind_that_is_none_of_ours_has_no_resource() -> None:
+def test_a_foreign_kind_has_no_resource() -> None:
     with pytest.raises(NotFound, match="Secret"):
         resource_of("Secret")
     with pytest.raises(NotFound, match="Secret"):

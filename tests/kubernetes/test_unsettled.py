@@ -1,4 +1,4 @@
-"""Creations of unknown outcome: what is to be settled before a pass may run."""
+"""Creates of unknown outcome, which must be settled before a pass may run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def worker(name: str = "w", owner: str = "group-uid") -> Manifest:
     return pod(name, "default", ownerReferences=[reference])
 
 
-def test_a_creation_of_unknown_outcome_is_to_be_repeated_under_its_name(cache: Cache) -> None:
+def test_a_create_of_unknown_outcome_must_be_repeated_under_its_name(cache: Cache) -> None:
     writes = UnsettledCreates(cache)
     writes.lost(KEY, worker("w-1"))
     writes.lost(KEY, worker("w-1"))
@@ -37,7 +37,7 @@ def test_a_creation_of_unknown_outcome_is_to_be_repeated_under_its_name(cache: C
     assert not writes._unsettled
 
 
-def test_a_creation_that_a_watch_tells_of_has_happened(cache: Cache) -> None:
+def test_a_create_reported_by_a_watch_has_happened(cache: Cache) -> None:
     writes = UnsettledCreates(cache)
     writes.lost(KEY, worker())
     cache.put(seen(worker(owner="a stranger"), 6, "foreign"))
@@ -46,7 +46,7 @@ def test_a_creation_that_a_watch_tells_of_has_happened(cache: Cache) -> None:
     assert not writes.unsettled(KEY)
 
 
-def test_what_was_written_for_an_object_that_is_gone_is_forgotten(cache: Cache) -> None:
+def test_unsettled_creates_of_a_deleted_object_are_discarded(cache: Cache) -> None:
     writes = UnsettledCreates(cache)
     writes.lost(KEY, worker())
     writes.forget(KEY)

@@ -1,4 +1,4 @@
-"""Which passes a change of a worker calls for, and how soon."""
+"""Which passes a change of a worker wakes, and how soon."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GROUP = Key(names.Kind.GROUP, "default", "simple-more")
 
 
 class Given:
-    """A cluster with a group, whose workers a test changes, and what that wakes."""
+    """A cluster with a group, workers that the test changes, and the woken keys."""
 
     def __init__(self) -> None:
         self.woken: dict[Key, float] = {}
@@ -33,28 +33,28 @@ class Given:
         self.woken[key] = min(within, self.woken.get(key, within))
 
     def put(self, manifest: Manifest, **status: Any) -> dict[Key, float]:
-        """Let the API server tell of an object; return who was woken, within how many seconds."""
+        """Report an object as the API server would; return the woken keys with their delays."""
         self.woken.clear()
         self._version += 1
         self.cache.put(seen(manifest, self._version, **status))
         return self.woken
 
     def worker(self, name: str = "w", **metadata: Any) -> Manifest:
-        """A worker of the group."""
+        """Return a worker of the group."""
         of = {"kind": "DaskWorkerGroup", "uid": "uid-simple-more", "controller": True}
         found = pod(name, "default", cluster="simple", ownerReferences=[of], **metadata)
         found["metadata"]["labels"][names.LABEL_COMPONENT] = "worker"
         return found
 
 
-def test_worker_that_comes_or_moves_on_is_seen_soon_with_others() -> None:
+def test_a_new_or_progressing_worker_wakes_soon_along_with_others() -> None:
     given = Given()
     soon = {CLUSTER: SOON_SECONDS, GROUP: SOON_SECONDS}
     assert given.put(given.worker()) == soon
     assert given.put(given.worker(), phase="Running", podIP="10.0.0.1") == soon
 
 
-def test_one_of_many_workers_is_seen_later_with_more_of_them() -> None:
+def test_one_of_many_workers_wakes_later_along_with_more_of_them() -> None:
     given = Given()
     for number in range(999):
         given.put(given.worker(f"w-{number}"))
@@ -63,7 +63,7 @@ def test_one_of_many_workers_is_seen_later_with_more_of_them() -> None:
     assert given.put(given.worker(), phase="Failed") == {CLUSTER: later, GROUP: 0.0}
 
 
-def test_worker_that_is_lost_is_seen_at_once_by_its_group() -> None:
+def test_a_lost_worker_wakes_its_group_at_once() -> None:
     given = Given()
     given.put(given.worker(), phase="Running")
     lost = {CLUSTER: SOON_SECONDS, GROUP: 0.0}
@@ -77,7 +77,7 @@ def test_worker_that_is_lost_is_seen_at_once_by_its_group() -> None:
     assert given.woken == lost
 
 
-def test_worker_that_changes_its_owner_is_seen_by_both() -> None:
+def test_a_worker_that_changes_its_owner_wakes_both() -> None:
     given = Given()
     other = group("other")
     given.put(other)
@@ -87,7 +87,7 @@ def test_worker_that_changes_its_owner_is_seen_by_both() -> None:
     assert given.put(moved).keys() == {CLUSTER, GROUP, Key(names.Kind.GROUP, "default", "other")}
 
 
-def test_scheduler_is_seen_at_once_by_all() -> None:
+def test_a_scheduler_wakes_all_at_once() -> None:
     given = Given()
     scheduler = given.worker()
     scheduler["metadata"]["labels"][names.LABEL_COMPONENT] = "scheduler"

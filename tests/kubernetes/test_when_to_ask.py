@@ -1,4 +1,4 @@
-"""When a pass over a group asks the scheduler: where workers may go, and nowhere else."""
+"""A pass over a group asks the scheduler only where workers may be removed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUNS: dict[str, Any] = {
 
 
 def owned(manifest: Manifest, kind: str, uid: str, component: str) -> Manifest:
-    """A pod of an owner."""
+    """Return a pod of an owner."""
     manifest["metadata"]["ownerReferences"] = [{"kind": kind, "uid": uid, "controller": True}]
     manifest["metadata"]["labels"][names.LABEL_COMPONENT] = component
     return manifest
@@ -42,7 +42,7 @@ def owned(manifest: Manifest, kind: str, uid: str, component: str) -> Manifest:
         ("OnDelete", "another", 3, True),
     ],
 )
-async def test_scheduler_is_asked_where_there_are_too_many_workers_or_old_ones(
+async def test_scheduler_is_asked_only_for_surplus_or_outdated_workers(
     strategy: str, template: str, workers: int, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = KubernetesBackend(Api(Plain(Access("http://nowhere.invalid"))), Platform())

@@ -40,7 +40,7 @@ def accepts(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_as_many_different_ports_as_asked_for_are_reserved() -> None:
+def test_the_requested_number_of_different_ports_is_reserved() -> None:
     with ports.reserve(50) as reserved:
         assert len(set(reserved.ports)) == 50
         assert all(0 < port < 65536 for port in reserved.ports)

@@ -102,7 +102,9 @@ class Bench:
 
     async def has_written(self, text: bytes, name: str = "a") -> None:
         log = self.folder / f"{name}.log"
-        await until(lambda: log.exists() and text in self.output(name), 15, f"{name} said {text!r}")
+        await until(
+            lambda: log.exists() and text in self.output(name), 15, f"{name} wrote {text!r}"
+        )
 
 
 @contextlib.asynccontextmanager
@@ -119,7 +121,7 @@ async def bench_of(run: str, folder: Path) -> AsyncIterator[Bench]:
 
 @pytest.fixture
 def bench(run: str, tmp_path: Path) -> contextlib.AbstractAsyncContextManager[Bench]:
-    """A bench of its own for an async test."""
+    """A bench for an async test."""
     return bench_of(run, tmp_path)
 
 
@@ -262,7 +264,7 @@ async def test_a_running_id_is_rejected_and_can_be_reused_after_its_end(bench: B
     assert isinstance(second, NotRunning)
     third = await bench.start("sleep", LONG)
     assert isinstance(third, NotRunning)
-    assert third.error == "a still runs"
+    assert third.error == "a is still running"
     await bench.processes.stop("a", grace_seconds=0)
     await bench.end_of()
     assert isinstance(await bench.start("true"), Started)
@@ -366,8 +368,8 @@ async def test_a_full_disk_fails_only_the_process_that_writes(bench: Bench) -> N
 
 @linux_only
 async def test_a_process_inherits_three_descriptors_and_default_signals(bench: Bench) -> None:
-    # The shell's builtins do not fork, so what is shown is the process itself; Python, which
-    # changes the signals, then takes its place.
+    # The shell's builtins do not fork, so they show the process itself; Python, which changes the
+    # signals, then replaces it.
     show = "while read -r line; do echo $line; done < /proc/$$/status; exec "
     show += f"{sys.executable} -I -S -c 'import os; print(os.listdir(\"/proc/self/fd\"))'"
     with socket.socket() as ours, open(os.devnull) as another:
@@ -983,7 +985,7 @@ def test_a_supervisor_whose_parent_hangs_up_exits_with_0(run: str, alive: Alive)
     assert alive(run) == []
 
 
-def test_processes_are_found_in_what_ps_prints_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_found_in_the_output_of_ps_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
     def session(pid: int) -> int:
         if pid == 505:
             raise ProcessLookupError

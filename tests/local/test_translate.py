@@ -14,7 +14,7 @@ from daskjob.backends.local.translate import (
     Paths,
     container_process,
     expanded,
-    ungiven,
+    unsupported,
 )
 from daskjob.core.spec import DaskJob, parse
 from tests.cli.command import job
@@ -62,8 +62,8 @@ def test_python_is_this_one_and_other_programs_stay() -> None:
 
 
 def test_scheduler_listens_at_the_runs_ports_whatever_its_options() -> None:
-    words = ["dask", "scheduler", "--port", "8786", "--host=0.0.0.0", "--dashboard-prefix", "/a"]
-    argv = process({"args": words}).argv
+    args = ["dask", "scheduler", "--port", "8786", "--host=0.0.0.0", "--dashboard-prefix", "/a"]
+    argv = process({"args": args}).argv
     assert argv[3:] == (
         *("--dashboard-prefix", "/a"),
         *("--host", "127.0.0.1", "--port", "40001", "--dashboard-address", "127.0.0.1:40002"),
@@ -97,15 +97,15 @@ def test_workers_own_options_and_limits_win() -> None:
     assert "--memory-limit" not in argv
 
 
-def test_container_sees_the_users_environment_and_its_own_on_top() -> None:
+def test_container_gets_the_users_environment_overridden_by_its_own() -> None:
     env = process({"args": ["a"], "env": [{"name": "HOME", "value": "/x"}]}).env
     assert (env["PATH"], env["HOME"]) == ("/bin", "/x")
 
 
-def test_paths_of_mounts_are_folders_and_only_whole_paths_are() -> None:
+def test_mount_paths_become_folders_only_at_path_boundaries() -> None:
     paths = Paths({"/data": Path("/real")})
-    words = ["a", "/data/x.csv", "--in=/data", "/database", "/mnt/data", "x/data", "/data:/data"]
-    assert process({"args": words}, paths).argv == (
+    args = ["a", "/data/x.csv", "--in=/data", "/database", "/mnt/data", "x/data", "/data:/data"]
+    assert process({"args": args}, paths).argv == (
         "a",
         "/real/x.csv",
         "--in=/real",
@@ -116,13 +116,13 @@ def test_paths_of_mounts_are_folders_and_only_whole_paths_are() -> None:
     )
 
 
-def test_working_directory_is_the_containers_where_it_exists() -> None:
+def test_working_directory_is_the_containers_if_it_exists() -> None:
     assert process({"args": ["a"], "workingDir": "/"}).cwd == Path("/")
     assert process({"args": ["a"], "workingDir": "/no/such"}).cwd == Path("/work")
 
 
 def test_a_plain_job_asks_for_nothing_unsupported() -> None:
-    assert ungiven(parse(DaskJob, job("pass"))) == []
+    assert unsupported(parse(DaskJob, job("pass"))) == []
 
 
 def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
@@ -133,7 +133,7 @@ def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
     }
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
     manifest = job("pass", worker=worker, pod={"volumes": [claim], "nodeSelector": {"a": "b"}})
-    assert ungiven(parse(DaskJob, manifest)) == [
+    assert unsupported(parse(DaskJob, manifest)) == [
         "image gpu:1 (this Python runs instead)",
         "node selector of the runner",
         "volume data (persistentVolumeClaim; its path is this machine's own)",

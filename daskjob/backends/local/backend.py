@@ -129,7 +129,7 @@ class LocalBackend(InMemoryBackend):
             if not scheduler.ready:
                 self._ready(set())
             elif self._silences >= PATIENCE:
-                self.unanswered(scheduler.owner_uid)
+                self.not_answered(scheduler.owner_uid)
             return STARTING_SECONDS
         self._silences = 0
         if self._scheduler_uid() != scheduler.ref.uid:
@@ -139,7 +139,7 @@ class LocalBackend(InMemoryBackend):
         ready = {w.ref.uid for w in workers if _is_registered(w.ref.name, known)}
         self._ready({scheduler.ref.uid, *ready})
         changed = self.dask.get(scheduler.owner_uid, DaskState()) != state
-        self.said(scheduler.owner_uid, state)
+        self.answered(scheduler.owner_uid, state)
         if changed:
             self.changed()
         return RUNNING_SECONDS if len(ready) == len(workers) else JOINING_SECONDS
@@ -174,7 +174,7 @@ class LocalBackend(InMemoryBackend):
             )
         except NoAnswer:
             return None
-        self.said(scheduler.owner_uid, dask_state(state))
+        self.answered(scheduler.owner_uid, dask_state(state))
         try:
             self.folder.write("report.json", full)
         except OSError as error:

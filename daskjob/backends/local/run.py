@@ -33,7 +33,7 @@ from daskjob.backends.local.state import (
     new_folder,
     run_marker,
 )
-from daskjob.backends.local.translate import Machine, ungiven
+from daskjob.backends.local.translate import Machine, unsupported
 from daskjob.backends.passes import SerialPasses
 from daskjob.core import names
 from daskjob.core.dask import DaskState
@@ -78,8 +78,8 @@ def prepare_run(
     job = parse(DaskJob, prepared)
     _check_for_this_machine(job)
     _check_name_is_free(root, job.meta.name)
-    things = ungiven(job)
-    notes = ["not on this machine: " + "; ".join(things)] if things else []
+    missing = unsupported(job)
+    notes = ["not on this machine: " + "; ".join(missing)] if missing else []
     folder = _make_folder(root, job, notes)
     return LocalRun(prepared, folder, cwd=cwd, environment=environment, notes=notes)
 

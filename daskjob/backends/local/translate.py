@@ -202,7 +202,7 @@ def _worker(
 
 
 def _memory_limit(argv: Sequence[str], machine: Machine) -> int:
-    """Return a worker's memory limit in bytes as Dask reads it; 0 for none, or nonsense."""
+    """Return a worker's memory limit in bytes as Dask reads it; 0 for none, or an invalid one."""
     text = option(argv, "--memory-limit")
     try:
         number = float(text)
@@ -223,8 +223,8 @@ def _variable(container: Manifest, name: str) -> str:
     return ""
 
 
-def ungiven(job: DaskJob) -> list[str]:
-    """Return what the job asks for and this machine cannot provide, each thing once."""
+def unsupported(job: DaskJob) -> list[str]:
+    """Return the features of the job that this machine cannot provide, each once."""
     templates = {"runner": job.runner}
     if job.cluster is not None:
         templates["scheduler"] = job.cluster.scheduler
@@ -234,7 +234,7 @@ def ungiven(job: DaskJob) -> list[str]:
     images = {str(c["image"]) for t in templates.values() for c in t.containers if c.get("image")}
     things = [f"image {image} (this Python runs instead)" for image in sorted(images)]
     for role, template in templates.items():
-        things += [thing for thing in _ungiven(role, template) if thing not in things]
+        things += [thing for thing in _unsupported(role, template) if thing not in things]
     return things
 
 
@@ -248,7 +248,7 @@ _POD_FIELDS = {
 }
 
 
-def _ungiven(role: str, template: PodTemplate) -> list[str]:
+def _unsupported(role: str, template: PodTemplate) -> list[str]:
     spec = template.spec
     things = [f"{name} of the {role}" for key, name in _POD_FIELDS.items() if spec.get(key)]
     for volume in spec.get("volumes") or ():

@@ -1,6 +1,6 @@
-"""Deciding: a chain of policies, then what is desired minus what is observed. Pure.
+"""Decisions: a chain of policies, then the desired minus the observed objects. Pure.
 
-``decide(observed, now)`` may be called at any moment, any number of times, after any crash.
+``decide(observed, now)`` may be called at any time, any number of times, and after any crash.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from daskjob.core.decide.autoscaler import decide_autoscaler
 from daskjob.core.decide.cluster import decide_cluster
 from daskjob.core.decide.group import decide_group
 from daskjob.core.decide.job import decide_job
-from daskjob.core.decide.rejected_status import held_back
+from daskjob.core.decide.rejected_status import without_early_status
 from daskjob.core.decision import Decision
 from daskjob.core.observed import (
     Observed,
@@ -25,11 +25,11 @@ from daskjob.core.observed import (
 
 
 def decide(observed: Observed, now: datetime) -> Decision:
-    """Return what a pass over this object is to do, at this time."""
+    """Return the writes that a pass over this object should make at this time."""
     first = adoption_patch(observed)
     if first is not None:
         return Decision(patch=(first,))
-    return held_back(_decided(observed, now), observed.status_rejection, now)
+    return without_early_status(_decided(observed, now), observed.status_rejection, now)
 
 
 def _decided(observed: Observed, now: datetime) -> Decision:

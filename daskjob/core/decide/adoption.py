@@ -1,7 +1,7 @@
-"""What an object is freed of, or given, before anything is decided about it. No I/O here.
+"""The metadata that an object must lose, or get, before anything else is decided about it.
 
-It is one patch, and nothing else happens in its pass: a list is replaced as a whole, so the patch
-holds only for the object as it was seen (its ``resourceVersion``), which any other write changes.
+This is one patch, and the pass does nothing else. A merge patch replaces a list as a whole, so the
+patch names the ``resourceVersion`` that was observed, and any other write makes it fail.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from daskjob.core.spec import DaskCluster
 
 
 def adoption_patch(observed: Observed) -> Patch | None:
-    """Return the patch that an object needs before all else; ``None`` where it needs none."""
+    """Return the patch that an object needs first; ``None`` if it needs none."""
     if isinstance(observed, ObservedJob) and observed.job.managed_by != names.MANAGED_BY:
         return None
     meta = observed.meta
     body: Manifest = {}
     kept = [finalizer for finalizer in meta.finalizers if finalizer != names.LEGACY_FINALIZER]
     if len(kept) < len(meta.finalizers):
-        # Its operator is gone, and without it the object, and its namespace, would never go.
+        # The operator that would remove it is gone: the object and its namespace could never be
+        # deleted.
         body["finalizers"] = kept or None
     joined = _joined(observed)
     if joined is not None:
@@ -38,10 +39,10 @@ def adoption_patch(observed: Observed) -> Patch | None:
 
 
 def _joined(observed: Observed) -> DaskCluster | None:
-    """Return the cluster with which an object that a user made is to go, and does not yet.
+    """Return the cluster that should own a user's object and does not yet; ``None`` if none.
 
-    One that refers to a cluster of this name has joined it, or one that is gone: then garbage
-    collection is about to remove it, and must not be kept from that.
+    An object with an owner reference to a cluster of this name has joined that cluster, or one that
+    is gone: then garbage collection will remove it, and a new owner would prevent that.
     """
     if not isinstance(observed, ObservedGroup | ObservedAutoscaler):
         return None

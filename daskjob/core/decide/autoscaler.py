@@ -1,7 +1,7 @@
-"""Deciding about a DaskAutoscaler: which count its group gets, and what its status says.
+"""Decisions about a DaskAutoscaler: the count of its group, and the autoscaler's status.
 
-No I/O here. It writes the count of its group and nothing else: the cluster, whose count that may
-be too, follows by its own pass (design §4a). One that is deleted leaves the group as it is.
+It writes only the count of its group: a cluster that has the same count follows by its own pass
+(design §4a). Deleting an autoscaler leaves the group unchanged.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from daskjob.core.status import (
 from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.worker_command import workers_per_pod
 
-#: Why a group does not follow its scheduler, as the reason of the condition ``ScalingActive``.
+#: Reasons of the condition ``ScalingActive`` for a group that does not follow its scheduler.
 INVALID_SPEC = "InvalidSpec"
 CLUSTER_MISSING = "ClusterMissing"
 GROUP_MISSING = "GroupMissing"
-#: The group's workers join another cluster than the one whose scheduler is to be asked.
+#: The group belongs to another cluster than the autoscaler.
 GROUP_ELSEWHERE = "GroupOfAnotherCluster"
 #: An older autoscaler scales the same group.
 ANOTHER_AUTOSCALER = "AnotherAutoscaler"
 SCHEDULER_MISSING = "SchedulerMissing"
 SCHEDULER_SILENT = "SchedulerUnreachable"
-#: The scheduler answers, and says nothing of this group.
+#: The scheduler responds, but its response does not contain this group.
 NO_TARGET = "NoTarget"
-#: Problems that may be part of a start, and are reported only where they last.
+#: Problems that may be part of a start; reported only if they persist.
 _STARTS = (GROUP_MISSING, SCHEDULER_MISSING, SCHEDULER_SILENT)
 
 
 def decide_autoscaler(observed: ObservedAutoscaler, now: datetime) -> Decision:
-    """Return what a pass over an autoscaler is to do."""
-    if _is_going(observed):
+    """Return the writes that a pass over an autoscaler should make."""
+    if _is_terminating(observed):
         return NOTHING
     problem = _problem(observed)
     if problem is not None:
         return _held(observed, *problem, now)
     group, demand = observed.group, observed.demand
     if group is None or demand is None:
-        # The scheduler was not asked yet, since a start of ours: what was said before holds.
+        # The scheduler has not been polled since this operator started: keep the status.
         return NOTHING
     return _scaled(observed, group, demand, now)
 
 
-def _is_going(observed: ObservedAutoscaler) -> bool:
-    """Say whether it goes, or its cluster does: garbage collection is on its way then."""
+def _is_terminating(observed: ObservedAutoscaler) -> bool:
+    """Return whether it is being deleted, or will be by garbage collection with its cluster."""
     meta, cluster = observed.autoscaler.meta, observed.cluster
     if meta.deleting or (cluster is not None and cluster.meta.deleting):
         return True
@@ -72,23 +72,26 @@ def _is_going(observed: ObservedAutoscaler) -> bool:
 
 
 def _problem(observed: ObservedAutoscaler) -> tuple[str, str] | None:
-    """Return why the group does not follow the scheduler, in a word and in a sentence."""
+    """Return why the group does not follow the scheduler, as reason and message."""
     autoscaler, group, scheduler = observed.autoscaler, observed.group, observed.scheduler
     if observed.mistakes:
         return INVALID_SPEC, "; ".join(str(mistake) for mistake in observed.mistakes)
     cluster, name = f"DaskCluster {autoscaler.cluster}", autoscaler.group_name
     if observed.cluster is None:
-        return CLUSTER_MISSING, f"{cluster} does not exist; the autoscaler waits for it."
+        return CLUSTER_MISSING, f"{cluster} does not exist; the autoscaler is waiting for it."
     if observed.unmanaged:
         return MADE_BY_DASK_KUBERNETES, (
-            f"dask-kubernetes made the scheduler of {cluster}: nothing is scaled until it is "
-            "deleted and created again."
+            f"dask-kubernetes created the scheduler of {cluster}; daskjob scales nothing until the "
+            "cluster is deleted and created again."
         )
     if group is None or group.meta.deleting:
-        return GROUP_MISSING, f"DaskWorkerGroup {name} does not exist; the autoscaler waits for it."
+        return (
+            GROUP_MISSING,
+            f"DaskWorkerGroup {name} does not exist; the autoscaler is waiting for it.",
+        )
     if group.cluster != autoscaler.cluster:
         return GROUP_ELSEWHERE, (
-            f"DaskWorkerGroup {name} joins DaskCluster {group.cluster}, not "
+            f"DaskWorkerGroup {name} belongs to DaskCluster {group.cluster}, not "
             f"{autoscaler.cluster}. Correct spec.cluster or spec.workerGroup."
         )
     if observed.older_autoscaler:
@@ -97,19 +100,19 @@ def _problem(observed: ObservedAutoscaler) -> tuple[str, str] | None:
             "Delete one of the two."
         )
     if scheduler is None or scheduler.main is None or not scheduler.main.running:
-        return SCHEDULER_MISSING, f"no scheduler of {cluster} runs; {name} stays as it is."
+        return SCHEDULER_MISSING, f"{cluster} has no running scheduler; {name} is not scaled."
     if observed.silent:
         return (
             SCHEDULER_SILENT,
-            f"the scheduler of {cluster} does not answer; {name} stays as it is.",
+            f"the scheduler of {cluster} does not respond; {name} is not scaled.",
         )
     if observed.dask is not None and observed.demand is None:
-        return NO_TARGET, f"the scheduler of {cluster} does not say what it wants of {name}."
+        return NO_TARGET, f"the scheduler of {cluster} does not report a demand for {name}."
     return None
 
 
 def _held(observed: ObservedAutoscaler, reason: str, message: str, now: datetime) -> Decision:
-    """Say why nothing is scaled."""
+    """Report why the group is not scaled."""
     due = _write_due_at(observed, reason, now)
     if now < due:
         return Decision(wake_at=due)
@@ -118,7 +121,7 @@ def _held(observed: ObservedAutoscaler, reason: str, message: str, now: datetime
 
 
 def _write_due_at(observed: ObservedAutoscaler, reason: str, now: datetime) -> datetime:
-    """Return when a problem is reported: one that may be part of a start only where it lasts."""
+    """Return when a problem is reported: at once, unless it may be part of a start."""
     reported = find_condition(observed.status.conditions, ConditionType.SCALING_ACTIVE)
     if reason not in _STARTS or (reported is not None and reported.reason != CLUSTER_MISSING):
         return now
@@ -131,10 +134,10 @@ def _write_due_at(observed: ObservedAutoscaler, reason: str, now: datetime) -> d
 def _scaled(
     observed: ObservedAutoscaler, group: DaskWorkerGroup, demand: Demand, now: datetime
 ) -> Decision:
-    """Give the group the count that the demand calls for, an interval after the last change.
+    """Set the group's count from the demand, at least an interval after the last change.
 
-    The time of that change is all that has to be remembered. Where somebody else made it, it is
-    written down first, and so holds until the decision after it.
+    Only the time of that change must be remembered. A change by another client is first written to
+    the status, so that it holds until the decision after it.
     """
     autoscaler, old, current = observed.autoscaler, observed.status, group.replicas
     active = ("Following", f"{group.meta.name} follows the scheduler.")
@@ -146,7 +149,7 @@ def _scaled(
     if now < due:
         return replace(_written(observed, status), wake_at=due)
     verdict = autoscale(autoscaler, current, demand, now, per_pod=workers_per_pod(group.template))
-    decision = _written(observed, _judged(status, current, verdict, now))
+    decision = _written(observed, _with_verdict(status, current, verdict, now))
     if verdict.count != current:
         body = {"spec": {"worker": {"replicas": verdict.count}}}
         return replace(decision, patch=(Patch(group.meta.ref, body),), wake_at=now + interval)
@@ -159,15 +162,15 @@ def _scaled_by_others(status: AutoscalerStatus, current: int, now: datetime) -> 
         status,
         current=current,
         reason=ScalingReason.SCALED_BY_OTHERS,
-        message=f"somebody else scaled from {status.current} to {current}.",
+        message=f"another client scaled from {status.current} to {current}.",
         last_scale_time=whole_seconds(now),
     )
 
 
-def _judged(
+def _with_verdict(
     status: AutoscalerStatus, current: int, verdict: Autoscale, now: datetime
 ) -> AutoscalerStatus:
-    """Return the status after a judgement: of one that changes nothing only the first is told."""
+    """Return the status after a decision; one that changes nothing is reported only at first."""
     status = replace(status, desired=verdict.desired, current=verdict.count)
     if verdict.count != current:
         return replace(

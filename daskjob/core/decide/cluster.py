@@ -1,7 +1,4 @@
-"""Deciding about a DaskCluster: scheduler, Service, groups, and what its status says.
-
-No I/O here.
-"""
+"""Decisions about a DaskCluster: its scheduler, Service, groups and status."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ from daskjob.core.decide.cluster_templates import template_patches
 from daskjob.core.decide.common import may_try, own_rejections, unmanaged, written
 from daskjob.core.decide.status_timing import (
     PATIENCE,
+    SETTLED,
     STARTING,
-    STILL,
     Change,
     compared,
     due_at,
@@ -30,7 +27,7 @@ from daskjob.core.desired.group import worker_group
 from daskjob.core.desired.pods import dashboard_url, scheduler_address
 from daskjob.core.desired.scheduler import scheduler_pod
 from daskjob.core.desired.service import dashboard_port, scheduler_service
-from daskjob.core.diagnose import asked_after_at, crash_loop, rejected, waiting_for
+from daskjob.core.diagnose import crash_loop, events_due_at, rejected, waiting_for
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
 from daskjob.core.observed import GroupOfCluster, ObservedCluster, Rejection
 from daskjob.core.pods import PodFacts
@@ -51,7 +48,7 @@ from daskjob.core.values import updated
 
 
 def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
-    """Return what a pass over a cluster is to do."""
+    """Return the writes that a pass over a cluster should make."""
     observed = updated(observed, rejections=_own_rejections(observed))
     cluster = observed.cluster
     if cluster.meta.deleting:
@@ -66,7 +63,7 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
     create = () if observed.mistakes else _missing(observed, now)
     waits: list[datetime | None] = [next_try(r) for r in observed.rejections.values()]
     waits += [moment] if (moment := _scheduler_due(status)) else []
-    waits += [asked_after_at(observed.scheduler, now)] if observed.scheduler else []
+    waits += [events_due_at(observed.scheduler, now)] if observed.scheduler else []
     at_work = bool(patches) or _is_at_work(observed)
     due = _write_due_at(observed, status, at_work=at_work, now=now)
     waits += [due] if status != observed.status else []
@@ -80,16 +77,15 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
 
 
 def _unmanaged(observed: ObservedCluster, now: datetime) -> Decision:
-    """Report the state of a cluster of dask-kubernetes; nothing else is done about it."""
+    """Report the state of a cluster of dask-kubernetes; nothing else is written."""
     cluster, old = observed.cluster, observed.status
     answers = any(pod.ready for pod in observed.deployed)
     condition = Condition(
         ConditionType.SCHEDULER_READY,
         answers,
         MADE_BY_DASK_KUBERNETES,
-        "dask-kubernetes made the scheduler as a Deployment: the cluster is left as it is, and is "
-        "neither scaled nor repaired. To have it looked after, delete the DaskCluster and create "
-        "it again.",
+        "dask-kubernetes created the scheduler as a Deployment; daskjob neither scales nor repairs "
+        "this cluster. To have daskjob manage it, delete the DaskCluster and create it again.",
         cluster.meta.generation,
     )
     status = replace(
@@ -116,10 +112,10 @@ def _own_rejections(observed: ObservedCluster) -> dict[str, Rejection]:
 
 
 def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
-    """Return what the cluster still lacks.
+    """Return the cluster's missing objects.
 
-    All is asked for at once: the groups' own passes see to it that no worker comes before the
-    scheduler pod and the Service do.
+    All are created at once: the groups' own passes create no worker before the scheduler pod and
+    the Service exist.
     """
     cluster, found = observed.cluster, []
     due = _scheduler_due(observed.status)
@@ -137,18 +133,18 @@ def _missing(observed: ObservedCluster, now: datetime) -> tuple[Manifest, ...]:
 
 
 def _may_have_scheduler(observed: ObservedCluster) -> bool:
-    """Say whether a scheduler may be made: one attempt's is made once, its loss is the job's."""
+    """Return whether to create a scheduler: an attempt's only once, its loss ends the attempt."""
     was_there = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
     return observed.cluster.on_scheduler_loss != "Fail" or not was_there
 
 
 def _scheduler_due(status: ClusterStatus) -> datetime | None:
-    """Return when a scheduler that ended may be made anew: at once, then later and later."""
+    """Return when an ended scheduler may be replaced: at once, then with a growing backoff."""
     return replaced_at(status.scheduler_failures, status.last_failure_time)
 
 
 def _superfluous(observed: ObservedCluster) -> tuple[ObjectRef, ...]:
-    """Return a scheduler that ended for good, to be made anew, and what is to go."""
+    """Return the objects to delete: an ended scheduler, to be replaced, and unwanted objects."""
     gone: list[ObjectRef] = []
     if observed.scheduler and _is_replaced(observed):
         gone.append(observed.scheduler.ref)
@@ -158,7 +154,7 @@ def _superfluous(observed: ObservedCluster) -> tuple[ObjectRef, ...]:
 
 
 def _is_replaced(observed: ObservedCluster) -> bool:
-    """Say whether the scheduler is to go for a new one; an attempt's is the job's to judge."""
+    """Return whether to replace the scheduler; the job decides about an attempt's scheduler."""
     scheduler = observed.scheduler
     if scheduler is None or scheduler.deleting or not scheduler.ended:
         return False
@@ -166,7 +162,7 @@ def _is_replaced(observed: ObservedCluster) -> bool:
 
 
 def _with_failures(observed: ObservedCluster, now: datetime) -> ClusterStatus:
-    """Return the status with a scheduler counted that ended: in the pass that removes it."""
+    """Return the status with an ended scheduler counted, in the pass that deletes it."""
     status, last = observed.status, observed.status.last_failure_time
     if not _is_replaced(observed):
         return status
@@ -183,20 +179,20 @@ def _counts(observed: ObservedCluster) -> tuple[int, tuple[Patch, ...]]:
     group = next((g for g in observed.groups if g.ref.name == name), None)
     if group is None:
         return wanted, ()
-    base = _agreed_on(observed, group)
+    base = _merge_base(observed, group)
     count = merged_replicas(wanted, group.replicas, base)
     body: Manifest = {"spec": {"worker": {"replicas": count}}}
     agreed: Manifest = {"metadata": {"annotations": {names.ANNOTATION_SYNCED_REPLICAS: str(count)}}}
     if group.replicas != count:
         return count, (Patch(group.ref, agreed | body),)
     if wanted != count:
-        # The group's change, which is agreed on once the cluster has it: not before.
+        # The group's change: it becomes the merge base only once the cluster has it.
         return count, (Patch(cluster.meta.ref, body),)
     return count, (Patch(group.ref, agreed),) if base != count else ()
 
 
-def _agreed_on(observed: ObservedCluster, group: GroupOfCluster) -> int | None:
-    """Return the merge base: the group's note, else what the cluster's status tells of it."""
+def _merge_base(observed: ObservedCluster, group: GroupOfCluster) -> int | None:
+    """Return the merge base from the group's annotation, else from the cluster's status."""
     noted = group.synced_replicas
     return observed.status.synced_replicas if noted is None else noted
 
@@ -219,8 +215,8 @@ def _reported_status(observed: ObservedCluster, replicas: int, now: datetime) ->
         phase=_phase(observed),
         replicas=len(ours),
         ready_replicas=sum(1 for pod in ours if pod.ready and not pod.deleting),
-        # Only what both sides have is a base: a patch that was lost must not look like a wish. A
-        # group that is being made is made with the cluster's count, whenever that succeeds.
+        # Only a count that both sides have is a base: a lost patch must not look like a user's
+        # change. A missing group will be created with the cluster's count.
         synced_replicas=replicas if agreed else old.synced_replicas,
         selector=f"{names.LABEL_CLUSTER_NAME}={names.label_value(meta.name)},"
         f"{names.LABEL_WORKERGROUP_NAME}={default}",
@@ -235,7 +231,7 @@ def _reported_status(observed: ObservedCluster, replicas: int, now: datetime) ->
 
 
 def _with_groups(observed: ObservedCluster, conditions: Conditions, now: datetime) -> Conditions:
-    """Return the conditions with what is in the way of groups and autoscalers; else without."""
+    """Return the conditions, with one for a rejected group or autoscaler if there is any."""
     kinds = (f"{names.Kind.GROUP}/", f"{names.Kind.AUTOSCALER}/")
     rejection = rejected(
         {key: rejection for key, rejection in observed.rejections.items() if key.startswith(kinds)}
@@ -254,17 +250,17 @@ def _write_due_at(
 ) -> datetime:
     """Return when a changed status is written.
 
-    Users wait for their cluster: it reports at once that its scheduler answers. A job's cluster
-    reports it together with its workers, or else 5 s after the scheduler answered.
+    Users wait for their cluster: it reports a ready scheduler at once. A job's cluster reports it
+    together with its workers, at the latest 5 s after the scheduler became ready.
     """
     old, scheduler, meta = observed.status, observed.scheduler, observed.cluster.meta
     starts = new.phase is ClusterPhase.RUNNING and old.phase is not new.phase
     of_job = meta.owner_kind == names.Kind.JOB
     change, latest = compared(old, new, _decided), None
-    if starts and (not of_job or _is_whole(observed, new)):
+    if starts and (not of_job or _is_complete(observed, new)):
         change = Change.URGENT
     if starts and scheduler and scheduler.ready_changed_at:
-        latest = scheduler.ready_changed_at + STILL
+        latest = scheduler.ready_changed_at + SETTLED
     pends = of_job and (old.phase, new.phase) == (ClusterPhase.CREATED, ClusterPhase.PENDING)
     if pends and meta.created_at:
         latest = meta.created_at + PATIENCE
@@ -281,7 +277,7 @@ def _write_due_at(
 
 
 def _is_at_work(observed: ObservedCluster) -> bool:
-    """Whether a group brings, or takes, workers right now, and nothing is in its way."""
+    """Return whether a group is adding or removing workers now, without any problem."""
     if observed.rejections or observed.mistakes or observed.cluster.deletes_workers:
         return False
     for group in observed.groups:
@@ -294,7 +290,7 @@ def _is_at_work(observed: ObservedCluster) -> bool:
 
 
 def _decided(status: ClusterStatus) -> ClusterStatus:
-    """Return the status without what only follows the pods: counts, and how far a start is."""
+    """Return the status without fields that follow the pods: counts, progress of a start."""
     starts = status.phase in (ClusterPhase.PENDING, ClusterPhase.RUNNING)
     return updated(
         status,
@@ -305,8 +301,8 @@ def _decided(status: ClusterStatus) -> ClusterStatus:
     )
 
 
-def _is_whole(observed: ObservedCluster, status: ClusterStatus) -> bool:
-    """Say whether nothing is waited for any more."""
+def _is_complete(observed: ObservedCluster, status: ClusterStatus) -> bool:
+    """Return whether all wanted workers are ready, and no others exist."""
     return status.replicas == status.ready_replicas == _wanted(observed)
 
 
@@ -315,7 +311,7 @@ def _wanted(observed: ObservedCluster) -> int:
 
 
 def _phase(observed: ObservedCluster) -> ClusterPhase:
-    """Return the phase: ``Running`` once the scheduler answers, and not back but for its loss."""
+    """Return the phase: ``Running`` from the first ready scheduler until the scheduler is lost."""
     old, scheduler = observed.status.phase, observed.scheduler
     if old is None:
         return ClusterPhase.CREATED
@@ -344,14 +340,17 @@ def _scheduler_state(observed: ObservedCluster) -> tuple[bool, str, str]:
         if rejection:
             return False, str(rejection.reason), rejection.message
         for pod in observed.deployed:
-            words = f"{pod.ref.name}, a Deployment's pod of an earlier cluster, is still there."
-            return False, "NameTaken", f"{words} Two schedulers would answer under one name."
+            message = (
+                f"pod {pod.ref.name} of an earlier cluster's Deployment still exists; a second "
+                "scheduler would share its Service."
+            )
+            return False, "NameTaken", message
         if observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR):
             return False, "Missing", "the scheduler pod is gone."
-        return False, STARTING, "the scheduler does not answer yet."
+        return False, STARTING, "the scheduler is not ready yet."
     if scheduler.ready:
-        return True, "Answers", f"pod {scheduler.ref.name} answers."
+        return True, "Answers", f"pod {scheduler.ref.name} is ready."
     problem = crash_loop(scheduler) or waiting_for(scheduler)
     if problem:
         return False, str(problem.reason), problem.message
-    return False, STARTING, "the scheduler does not answer yet."
+    return False, STARTING, "the scheduler is not ready yet."

@@ -1,7 +1,7 @@
-"""The autoscalers that a cluster's spec asks for: which come, which change, which go. No I/O here.
+"""The autoscalers of a cluster's spec: which to create, to patch and to delete.
 
-What a group's ``autoscaling`` says is the cluster's to say, for as long as it says so; what else
-somebody writes into the autoscaler, such as ``maximumStep``, stays.
+While a group of the cluster's spec has ``autoscaling``, the cluster owns those fields of the
+autoscaler; a user's change to other fields, such as ``maximumStep``, is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from daskjob.core.spec import Autoscaling
 
 
 def missing_autoscalers(observed: ObservedCluster) -> list[Manifest]:
-    """Return the autoscalers that are to be made."""
+    """Return the autoscalers to create."""
     cluster, wanted = observed.cluster, _wanted(observed)
     existing = {found.meta.name for found in observed.autoscalers}
     return [
@@ -27,7 +27,7 @@ def missing_autoscalers(observed: ObservedCluster) -> list[Manifest]:
 
 
 def superfluous_autoscalers(observed: ObservedCluster) -> list[ObjectRef]:
-    """Return the autoscalers that nothing asks for any more; their groups keep their size."""
+    """Return the autoscalers no longer in the spec; their groups keep their size."""
     wanted = _wanted(observed)
     return [
         found.meta.ref
@@ -37,7 +37,7 @@ def superfluous_autoscalers(observed: ObservedCluster) -> list[ObjectRef]:
 
 
 def autoscaler_patches(observed: ObservedCluster) -> list[Patch]:
-    """Return what brings the autoscalers that exist to what the cluster's spec says now."""
+    """Return the patches that bring existing autoscalers in line with the cluster's spec."""
     wanted = _wanted(observed)
     return [
         Patch(found.meta.ref, {"spec": bounds_of(bounds)})
@@ -49,7 +49,7 @@ def autoscaler_patches(observed: ObservedCluster) -> list[Patch]:
 
 
 def _wanted(observed: ObservedCluster) -> dict[str, Autoscaling]:
-    """Return the bounds of each group that is to follow the scheduler, by its autoscaler's name."""
+    """Return the bounds of each autoscaled group, by the autoscaler's name."""
     cluster = observed.cluster
     if observed.mistakes or cluster.deletes_workers:
         return {}

@@ -1,7 +1,7 @@
-"""The templates of a cluster's groups, which follow the cluster's own as long as it lives.
+"""The templates of a cluster's groups, which follow the cluster's own while it exists.
 
-No I/O here. A group notes which template of its cluster it has got: what somebody, or a webhook,
-changes in the group itself stands until the cluster's changes.
+A group records in an annotation which template of its cluster it has: a change of the group itself,
+by a user or a webhook, is kept until the cluster's template changes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from daskjob.core.spec import GroupSpec
 
 
 def template_patches(observed: ObservedCluster) -> list[Patch]:
-    """Return what brings the groups that exist to the templates that the cluster has now."""
+    """Return the patches that bring existing groups in line with the cluster's templates."""
     if observed.mistakes or observed.cluster.deletes_workers:
         return []
     name = observed.cluster.meta.name
@@ -27,7 +27,7 @@ def template_patches(observed: ObservedCluster) -> list[Patch]:
         for found in observed.groups
         if (spec := wanted.get(found.ref.name)) is not None
         and not found.deleting
-        # One that says nothing is not ours to change: dask-kubernetes', or a user's.
+        # One without the annotation is dask-kubernetes' or a user's: it is not changed.
         and found.template not in ("", template_of(spec))
     ]
 

@@ -1,4 +1,4 @@
-"""What decisions about several kinds have in common. No I/O here."""
+"""Functions shared by the decisions about several kinds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def own_rejections(
 
 
 def may_try(rejections: Mapping[str, Rejection], manifest: Manifest, now: datetime) -> bool:
-    """Return whether an object may be created now: after a rejection, only after a while."""
+    """Return whether an object may be created now: a rejected one only after a backoff."""
     rejection = rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
     return rejection is None or now >= next_try(rejection)
 
@@ -42,7 +42,7 @@ def unmanaged(old: Status, new: Status, now: datetime) -> Decision:
     manifest = written(old, new, now, now)
     if manifest is None:
         return NOTHING
-    # The number of its workers is not known, which is not the same as none.
+    # The number of its workers is unknown, not zero.
     return Decision(status={k: v for k, v in manifest.items() if k not in _COUNTS})
 
 

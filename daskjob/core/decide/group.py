@@ -1,4 +1,4 @@
-"""Deciding about a DaskWorkerGroup: which worker pods come and go. No I/O here."""
+"""Decisions about a DaskWorkerGroup: which worker pods to create and to delete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from daskjob.core.decide.common import first_problem, own_rejections, unmanaged,
 from daskjob.core.decide.status_timing import STARTING, Change, compared, due_at
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.desired.workers import worker_pods
-from daskjob.core.diagnose import asked_after_at, rejected
+from daskjob.core.diagnose import events_due_at, rejected
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import ObservedGroup, Rejection
 from daskjob.core.policies.allocation import allocated
@@ -36,17 +36,17 @@ from daskjob.core.status import (
 from daskjob.core.upstream import MADE_BY_DASK_KUBERNETES
 from daskjob.core.values import updated
 
-#: How long a scheduler that did not confirm a retirement is left in peace.
+#: How soon a scheduler that did not confirm a retirement is asked again.
 RETRY_SECONDS = 5
 
 
 def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
-    """Return what a pass over a worker group is to do."""
+    """Return the writes that a pass over a worker group should make."""
     observed = updated(
         observed, rejections=_own_rejections(observed), retirement=_valid(observed.retirement, now)
     )
     group = observed.group
-    if group.meta.deleting or _is_going(observed):
+    if group.meta.deleting or _is_garbage(observed):
         return NOTHING
     if observed.unmanaged:
         return _unmanaged(observed, now)
@@ -58,7 +58,7 @@ def decide_group(observed: ObservedGroup, now: datetime) -> Decision:
     at_work = bool(create or verdict.remove or verdict.retire)
     due = _write_due_at(observed, status, at_work=at_work, now=now)
     looks = [wait, *(next_try(rejection) for rejection in observed.rejections.values())]
-    looks += [asked_after_at(pod, now) for pod in observed.workers]
+    looks += [events_due_at(pod, now) for pod in observed.workers]
     if verdict.blocked:
         looks.append(now + timedelta(seconds=RETRY_SECONDS))
     if status.last_failure_time is not None:
@@ -87,8 +87,8 @@ def _scaling(observed: ObservedGroup, status: GroupStatus, changed: Renewal | No
     )
 
 
-def _is_going(observed: ObservedGroup) -> bool:
-    """Say whether the group's cluster goes, or is gone: garbage collection is on its way then."""
+def _is_garbage(observed: ObservedGroup) -> bool:
+    """Return whether garbage collection will delete the group: its cluster is or will be gone."""
     meta, cluster = observed.group.meta, observed.cluster
     if meta.owner_kind == names.Kind.CLUSTER and meta.owner_uid:
         return cluster is None or cluster.meta.deleting or cluster.meta.uid != meta.owner_uid
@@ -96,14 +96,14 @@ def _is_going(observed: ObservedGroup) -> bool:
 
 
 def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
-    """Report that nothing is done about a group in a cluster of dask-kubernetes."""
+    """Report that a group in a cluster of dask-kubernetes is not managed."""
     old, meta = observed.status, observed.group.meta
     condition = Condition(
         ConditionType.WORKERS_READY,
         False,
         MADE_BY_DASK_KUBERNETES,
-        f"dask-kubernetes made the scheduler of DaskCluster {observed.group.cluster}: its groups "
-        "are left as they are until it is deleted and created again.",
+        f"dask-kubernetes created the scheduler of DaskCluster {observed.group.cluster}; daskjob "
+        "does not manage its groups until the cluster is deleted and created again.",
         meta.generation,
     )
     conditions = with_condition(old.conditions, condition, whole_seconds(now))
@@ -112,7 +112,7 @@ def _unmanaged(observed: ObservedGroup, now: datetime) -> Decision:
 
 
 def _retire(observed: ObservedGroup, verdict: Scaling, now: datetime) -> Retire | None:
-    """Return the request to the scheduler; one that was not confirmed is repeated 5 s later."""
+    """Return the request to the scheduler; an unconfirmed one is repeated after 5 s."""
     last = observed.retirement
     just_asked = last and last.at and now < last.at + timedelta(seconds=RETRY_SECONDS)
     if not verdict.retire or (last and just_asked and set(verdict.retire) <= last.remaining):
@@ -123,9 +123,9 @@ def _retire(observed: ObservedGroup, verdict: Scaling, now: datetime) -> Retire 
 def _new_workers(
     observed: ObservedGroup, verdict: Scaling, now: datetime
 ) -> tuple[tuple[Manifest, ...], datetime | None]:
-    """Return the worker pods to create, and when to look again where more may come later.
+    """Return the worker pods to create, and when to check again if more may follow.
 
-    Workers are created only after this cluster's own scheduler pod and Service have been: a dying
+    Workers are created only once this cluster's own scheduler pod and Service exist: a terminating
     scheduler of an earlier cluster is still published under the same name (design §2.2).
     """
     cluster = observed.cluster
@@ -140,14 +140,14 @@ def _new_workers(
         if now < soonest:
             return (), soonest
     count, wait = allocated(observed, verdict.add, now)
-    # A name that was refused is asked for again: a new one would forget how often it was tried.
+    # A rejected name is tried again: a new one would lose the number of tries.
     rejected = sorted(name.removeprefix("Pod/") for name in observed.rejections)
     fresh = [*rejected, *(_fresh_name(observed, index) for index in range(count))]
     return worker_pods(observed.group, cluster, fresh[:count], observed.platform), wait
 
 
 def _valid(answer: Retirement | None, now: datetime) -> Retirement | None:
-    """Return a scheduler's answer while it holds: workers that nobody stopped take tasks again."""
+    """Return a scheduler's answer while valid: workers not stopped in time take tasks again."""
     if answer is None or answer.at is None:
         return answer
     return answer if now < answer.at + timedelta(seconds=CONFIRMED_SECONDS) else None
@@ -161,19 +161,18 @@ def _own_rejections(observed: ObservedGroup) -> dict[str, Rejection]:
 
 
 def _fresh_name(observed: ObservedGroup, index: int) -> str:
-    """Return a new worker's name: random by the entropy that was observed, never used before."""
+    """Return a new worker's name: unique, derived from the observed entropy."""
     seed = f"{observed.group.meta.uid}/{observed.entropy}/{index}"
     suffix = hashlib.sha256(seed.encode()).hexdigest()[:10]
     return names.worker_name(observed.group.meta.name, suffix)
 
 
 def _with_failures(observed: ObservedGroup, now: datetime) -> GroupStatus:
-    """Return the status with workers counted that ended for good since the last pass.
+    """Return the status with the workers counted that failed since the last pass.
 
-    A pod that is to be removed is counted in the pass that removes it. A worker that retired, or
-    reached its ``--lifetime``, exits with 0 and is no failure; nor is one that its node pushed out
-    or that a spot node took along (``DisruptionTarget``: Kubernetes' word that the pod is not to
-    blame), however many go one after the other.
+    A failed pod is counted in the pass that deletes it. A worker that retired, or reached its
+    ``--lifetime``, exits with 0 and is not a failure; nor is one that its node evicted or that was
+    lost with a spot node (Kubernetes sets ``DisruptionTarget``), no matter how many in a row.
     """
     status, now = observed.status, whole_seconds(now)
     stable = status.last_failure_time is not None and (
@@ -221,7 +220,7 @@ def _reported_status(
 def _write_due_at(
     observed: ObservedGroup, new: GroupStatus, *, at_work: bool, now: datetime
 ) -> datetime:
-    """Return when a changed status is written; the first one counts from the group's creation."""
+    """Return when a changed status is written; the first is timed from the group's creation."""
     old, wanted = observed.status, observed.group.replicas
     first = not old.observed_generation
     change = compared(old, new, _decided)
@@ -239,7 +238,7 @@ def _write_due_at(
 
 
 def _decided(status: GroupStatus) -> GroupStatus:
-    """Return the status without what only follows the pods."""
+    """Return the status without the fields that follow the pods."""
     return updated(status, replicas=0, ready_replicas=0, selector="")
 
 
@@ -251,9 +250,9 @@ def _why(
         return "InvalidSpec", "; ".join(str(mistake) for mistake in observed.mistakes)
     if observed.cluster is None:
         name = observed.group.cluster
-        return "ClusterMissing", f"DaskCluster {name} does not exist; the group waits for it."
+        return "ClusterMissing", f"DaskCluster {name} does not exist; the group is waiting for it."
     if verdict.blocked:
-        return "ScaleDownBlocked", f"{verdict.blocked}; no worker is removed until then."
+        return "ScaleDownBlocked", f"{verdict.blocked}; scale-down is paused."
     if ready == wanted and changed is None:
         return "AllReady", f"{ready} of {wanted} workers are ready."
     rejection = rejected(observed.rejections)
@@ -263,5 +262,5 @@ def _why(
         return str(problem.reason), problem.message
     if changed is not None:
         new = len(observed.staying) - len(changed.old)
-        return "Updating", f"{new} of {wanted} workers have the changed template so far."
+        return "Updating", f"{new} of {wanted} workers have the new template so far."
     return STARTING, f"{ready} of {wanted} workers are ready."

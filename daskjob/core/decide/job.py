@@ -1,7 +1,7 @@
-"""Deciding about a DaskJob. No I/O here.
+"""Decisions about a DaskJob.
 
-The order of the chain is the meaning: what the runner said comes first, since it is the truth;
-then what people asked for; then limits; then what happened to the attempt.
+The order of the chain matters: the runner's own outcome comes first, since it is a fact; then the
+requests of users; then limits; then failures of the attempt's other parts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from daskjob.core.pods import PodFacts
 from daskjob.core.policies import startup
 from daskjob.core.policies.cancel import cancelled
 from daskjob.core.policies.cleanup import (
+    BLOCKED_SECONDS,
     SIDECAR_SECONDS,
     Cleanup,
     after_attempt,
@@ -51,28 +52,28 @@ from daskjob.core.spec.policy import RunnerStart, followed, frozen, thawed
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
 from daskjob.core.values import updated
 
-#: How soon a runner is looked at again that is still to end.
+#: How soon a runner that has not ended yet is checked again.
 LOOK_SECONDS = SIDECAR_SECONDS + 1
 
 
 def decide_job(observed: ObservedJob, now: datetime) -> Decision:
-    """Return what a pass over a job is to do."""
+    """Return the writes that a pass over a job should make."""
     observed = updated(observed, rejections=_own_rejections(observed))
     job = observed.job
     if job.meta.deleting or job.managed_by != names.MANAGED_BY:
         return NOTHING
     if observed.status.finished:
-        return _after_the_end(observed, now)
+        return _after_end(observed, now)
     view = _view(observed, now)
     if observed.mistakes and not (observed.status.started or observed.from_dask_kubernetes):
         return _write(view, ended(view, _invalid(view)))
-    end = _judged(view)
+    end = _end(view)
     if end is None:
         return _carry_on(view)
     if scheduler := _scheduler_with_report(view):
         return Decision(report_from=scheduler)
     if view.attempt_runs:
-        # What was held back until now is so all the same.
+        # Delayed changes of the status are written now too.
         view = replace(view, status=reported_status(view))
     return _write(view, ended(view, end))
 
@@ -95,21 +96,21 @@ def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
 
 
 def _view(observed: ObservedJob, now: datetime) -> JobView:
-    status = observed.status if observed.status.started else _begun(observed)
+    status = observed.status if observed.status.started else _first_status(observed)
     cluster_ref = bool(observed.job.cluster_ref)
     policy = followed(status.policy or {}, observed.job.raw)
     status = updated(status, policy=policy, observed_generation=observed.job.meta.generation)
     if status.attempt_start_time is None:
-        status = updated(status, attempt_start_time=_begun_unwritten(observed))
+        status = updated(status, attempt_start_time=_unrecorded_start(observed))
     view = JobView(observed, status, thawed(policy, cluster_ref=cluster_ref), now)
-    return replace(view, status=_resumed_or_held(view))
+    return replace(view, status=_with_suspension(view))
 
 
-def _begun_unwritten(observed: ObservedJob) -> datetime | None:
-    """Return when the attempt began whose objects exist though no status says so.
+def _unrecorded_start(observed: ObservedJob) -> datetime | None:
+    """Return when an attempt began whose objects exist although no status records its start.
 
-    Whoever created them died, or was cut off, before the status was written. Without this a job
-    that is suspended now would keep a live runner.
+    The operator that created them died, or lost its connection, before it wrote the status. Without
+    this a job that is suspended now would keep a live runner.
     """
     attempt, cluster = observed.status.attempt, observed.cluster
     runner = observed.runner(attempt)
@@ -119,11 +120,11 @@ def _begun_unwritten(observed: ObservedJob) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _begun(observed: ObservedJob) -> JobStatus:
-    """Return the first status: the first word, and the policy, frozen.
+def _first_status(observed: ObservedJob) -> JobStatus:
+    """Return the first status: the first ``jobStatus``, and the policy, frozen.
 
-    A job that dask-kubernetes began goes on from what that said of it, and is tried once, as it
-    would have been: it was submitted to that.
+    A job that dask-kubernetes started keeps its status and has one attempt: it was submitted with
+    dask-kubernetes' semantics.
     """
     job = observed.job
     if observed.from_dask_kubernetes:
@@ -137,14 +138,14 @@ def _begun(observed: ObservedJob) -> JobStatus:
     )
 
 
-def _resumed_or_held(view: JobView) -> JobStatus:
-    """Return the status with the suspension that the spec asks for, and the clocks it moves."""
+def _with_suspension(view: JobView) -> JobStatus:
+    """Return the status suspended or resumed as the spec wants, with the times that change."""
     status, now = view.status, whole_seconds(view.now)
     if wants_suspension(view):
         if status.suspended or view.attempt_runs:
             return status
-        held = replace(status, active_seconds=int(view.active_time.total_seconds()))
-        return replace(held, start_time=None, next_attempt_time=None).with_condition(
+        suspended = replace(status, active_seconds=int(view.active_time.total_seconds()))
+        return replace(suspended, start_time=None, next_attempt_time=None).with_condition(
             ConditionType.SUSPENDED,
             status=True,
             reason="Suspended",
@@ -162,17 +163,17 @@ def _resumed_or_held(view: JobView) -> JobStatus:
     return status if status.start_time else replace(status, start_time=now)
 
 
-def _judged(view: JobView) -> AttemptEnd | None:
-    """Return the first thing that ends the attempt, or the job; ``None`` while nothing does."""
+def _end(view: JobView) -> AttemptEnd | None:
+    """Return the first reason to end the attempt, or the job; ``None`` if there is none."""
     if not view.attempt_runs:
         return cancelled(view) or job_deadline(view) or _blocked_too_long(view)
-    said = outcome(view)
-    if said is not None and said.reason is not None:
-        # A runner that dies with its scheduler dies of it: that is the better answer.
-        said = scheduler_loss(view) or said
-    stood_still = stall(view)
+    result = outcome(view)
+    if result is not None and result.reason is not None:
+        # If the scheduler was lost too, that is the cause of the runner's failure.
+        result = scheduler_loss(view) or result
+    stalled = stall(view)
     return (
-        said
+        result
         or cancelled(view)
         or job_deadline(view)
         or interrupted(view)
@@ -181,33 +182,36 @@ def _judged(view: JobView) -> AttemptEnd | None:
         or _blocked_too_long(view)
         or attempt_deadline(view)
         or startup_deadline(view)
-        or (stood_still.end if stood_still else None)
+        or (stalled.end if stalled else None)
     )
 
 
 def _invalid(view: JobView) -> AttemptEnd:
     mistakes = "; ".join(str(mistake) for mistake in view.observed.mistakes)
-    return AttemptEnd(Reason.INVALID_SPEC, f"{mistakes}. Correct it and submit it again.")
+    return AttemptEnd(Reason.INVALID_SPEC, f"{mistakes}. Correct the spec and submit it again.")
 
 
 def _blocked_too_long(view: JobView) -> AttemptEnd | None:
-    """End the wait for objects of an earlier attempt that do not go.
+    """Return the end if objects of an earlier attempt are not deleted in time.
 
-    Once its scheduler has answered, an attempt has all that it waits for.
+    An attempt whose scheduler was ready once has nothing left to wait for.
     """
     due, things = blocked_until(view), in_the_way(view)
     if due is None or view.now < due or not things or view.status.suspended:
         return None
     if view.status.scheduler_identity:
         return None
-    message = f"{', '.join(things)} of an earlier attempt did not go. Look at its node."
+    message = (
+        f"{', '.join(things)} of an earlier attempt could not be deleted within "
+        f"{BLOCKED_SECONDS} s. Check the node: kubectl describe node."
+    )
     return AttemptEnd(Reason.NODE_LOST, message)
 
 
 def _scheduler_with_report(view: JobView) -> PodFacts | None:
-    """Return the scheduler that is still to be asked for its report: it goes with the cluster.
+    """Return the scheduler if its report must be read first: it is deleted with the cluster.
 
-    A probe's initial delay may outlast a short job: one that runs is asked, ready or not.
+    A probe's initial delay may outlast a short job, so a running scheduler is asked, ready or not.
     """
     scheduler = view.scheduler
     if scheduler is None or scheduler.deleting or view.job.cluster_ref:
@@ -218,7 +222,7 @@ def _scheduler_with_report(view: JobView) -> PodFacts | None:
 
 
 def _carry_on(view: JobView) -> Decision:
-    """Start what is to start, remove what is in its way, and tell."""
+    """Return the writes for a job that goes on: missing objects, cleanup, and its status."""
     cleanup = after_attempt(view) if view.observed.status.started else Cleanup()
     create = _next_objects(view) if _may_start(view) else ()
     if _may_start(view) and not view.attempt_runs:
@@ -240,7 +244,7 @@ def _carry_on(view: JobView) -> Decision:
 
 
 def _may_start(view: JobView) -> bool:
-    """Say whether the attempt may go on, or begin: with it, its startup deadline."""
+    """Return whether the attempt may begin, or continue; its startup deadline begins with it."""
     status = view.status
     if status.suspended or wants_suspension(view) or in_the_way(view):
         return False
@@ -248,7 +252,7 @@ def _may_start(view: JobView) -> bool:
 
 
 def _next_objects(view: JobView) -> tuple[Manifest, ...]:
-    """Return what the attempt still lacks, the runner first, so that no quota starves it."""
+    """Return the attempt's missing objects, the runner first: workers must not use up its quota."""
     status = view.status
     platform, job, found = view.observed.platform, view.job, []
     if job.files and not view.observed.files_exist:
@@ -265,7 +269,7 @@ def _runner_may_start(view: JobView) -> bool:
         return False
     scheduler = view.scheduler
     if view.cluster is not None and view.cluster.unmanaged:
-        # Whether its scheduler and workers are there is not known.
+        # It is not known whether its scheduler and workers exist.
         return True
     match view.policy.runner_start:
         case RunnerStart.AT_ONCE:
@@ -280,7 +284,7 @@ def _runner_may_start(view: JobView) -> bool:
 
 
 def _scaled(view: JobView) -> tuple[Patch, ...]:
-    """Hand a count of workers that the job's spec says explicitly on to its cluster."""
+    """Return the patch that passes an explicit count of workers on to the job's cluster."""
     cluster, spec = view.cluster, view.job.cluster
     if cluster is None or spec is None or not spec.worker.replicas_given or cluster.unmanaged:
         return ()
@@ -292,7 +296,7 @@ def _scaled(view: JobView) -> tuple[Patch, ...]:
 
 
 def _write(view: JobView, status: JobStatus) -> Decision:
-    """Return the decision to write a status, where it says something new."""
+    """Return the decision to write a status, if it has changed."""
     old = view.observed.status
     if status == old:
         return NOTHING
@@ -304,9 +308,9 @@ def _write(view: JobView, status: JobStatus) -> Decision:
 
 
 def _next_looks(view: JobView) -> list[datetime | None]:
-    """Return the moments at which time alone may change the decision."""
+    """Return the times at which the decision may change by the passage of time alone."""
     status, policy = view.status, view.policy
-    stood_still = stall(view)
+    stalled = stall(view)
     progress = status.progress.updated_at if status.progress else None
     follows_progress = policy.progress_interval_seconds and status.job_status == "Running"
     moments = [
@@ -316,7 +320,7 @@ def _next_looks(view: JobView) -> list[datetime | None]:
         overdue_at(view),
         startup.next_look(view),
         status.next_attempt_time,
-        stood_still.due if stood_still else None,
+        stalled.due if stalled else None,
         blocked_until(view) if in_the_way(view) else None,
         *(next_try(rejection) for rejection in view.observed.rejections.values()),
     ]
@@ -328,8 +332,8 @@ def _next_looks(view: JobView) -> list[datetime | None]:
     return moments
 
 
-def _after_the_end(observed: ObservedJob, now: datetime) -> Decision:
-    """Clean up after the verdict, which stands written; it is never touched again."""
+def _after_end(observed: ObservedJob, now: datetime) -> Decision:
+    """Return the cleanup of a finished job; its status is never changed again."""
     cluster_ref = bool(observed.job.cluster_ref)
     policy = followed(observed.status.policy or {}, observed.job.raw)
     view = JobView(observed, observed.status, thawed(policy, cluster_ref=cluster_ref), now)

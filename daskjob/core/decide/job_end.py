@@ -1,4 +1,4 @@
-"""What an attempt's end makes of a job's status: another attempt, or a terminal word. No I/O."""
+"""A job's status after an attempt has ended: another attempt, or a terminal status."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from daskjob.core.status import (
     derived_phase,
 )
 
-#: How the message of a job ends whose result could not be kept.
+#: The end of the message of a job whose result could not be kept.
 LEFT_OUT = "was left out."
-#: What a successful attempt, and job, have as their reason.
+#: The reason of a successful attempt and job.
 COMPLETED = "Completed"
 
 
@@ -35,7 +35,7 @@ def ended(view: JobView, end: AttemptEnd) -> JobStatus:
     if end.reason is Reason.SUSPENDED:
         return _suspended(view, status)
     if not view.attempt_runs:
-        # No attempt failed, so none follows: what ended is the wait for one.
+        # No attempt failed, so there is no retry: the wait for one has ended.
         return _failed(view, status, end, GiveUp(end.reason, end.message))
     verdict = after_failure(end, end.reason, view.status, view.policy, view.now)
     match verdict:
@@ -46,8 +46,8 @@ def ended(view: JobView, end: AttemptEnd) -> JobStatus:
 
 
 def _recorded(view: JobView, end: AttemptEnd) -> JobStatus:
-    """Return the status with the attempt in its history and the cluster's last words kept."""
-    status = replace(_with_last_words(view), message=end.message)
+    """Return the status with the attempt in its history, and the scheduler's last answers."""
+    status = replace(_with_last_answers(view), message=end.message)
     status = status.without_condition(ConditionType.STALLED)
     if not view.attempt_runs:
         return status
@@ -63,7 +63,7 @@ def _recorded(view: JobView, end: AttemptEnd) -> JobStatus:
     return replace(status, attempts=(*status.attempts, attempt)[-ATTEMPTS_KEPT:])
 
 
-def _with_last_words(view: JobView) -> JobStatus:
+def _with_last_answers(view: JobView) -> JobStatus:
     status, observed = view.status, view.observed
     report = observed.report.report if observed.report else None
     # A rejected status may be the report's fault, and a verdict never depends on a report.
@@ -80,7 +80,7 @@ def _with_last_words(view: JobView) -> JobStatus:
 def _finished(
     view: JobView, status: JobStatus, word: JobStatusWord, reason: str, message: str
 ) -> JobStatus:
-    """Return the status with its terminal word and ``endTime``, always together."""
+    """Return the status with its terminal ``jobStatus`` and ``endTime``, always together."""
     now = whole_seconds(view.now)
     status = replace(
         status,
@@ -90,8 +90,8 @@ def _finished(
         message=message,
         attempt_start_time=None,
         next_attempt_time=None,
-        # A job that never started has begun and ended now: readers of old take endTime with
-        # startTime.
+        # A job that never started gets both times: dask-kubernetes' readers expect a startTime
+        # with an endTime.
         start_time=status.start_time or now,
         job_runner_pod_name=_runner_pod_name(view, status),
     )
@@ -111,7 +111,7 @@ def _finished(
 
 
 def _runner_pod_name(view: JobView, status: JobStatus) -> str:
-    """Return the last runner that there was, so that its log is found."""
+    """Return the name of the last runner that existed, so that its log can be found."""
     if view.runner is not None:
         return view.runner.ref.name
     known = [attempt.runner_pod_name for attempt in status.attempts if attempt.runner_pod_name]
@@ -126,7 +126,7 @@ def _succeeded(view: JobView, status: JobStatus, end: AttemptEnd) -> JobStatus:
 
 
 def _result(view: JobView) -> tuple[object, str]:
-    """Return what the runner wrote as its result, and what is wrong with it."""
+    """Return the runner's result, and the problem with it for the message."""
     runner = view.runner
     text = runner.main.message if runner and runner.main else ""
     if not text.strip():
@@ -135,27 +135,27 @@ def _result(view: JobView) -> tuple[object, str]:
         return None, f" Its result is longer than {RESULT_LIMIT_BYTES} bytes and {LEFT_OUT}"
     try:
         result = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
-        # Half of a character pair is no text that can be written anywhere.
+        # A lone surrogate cannot be encoded.
         json.dumps(result, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        return None, f" Its result is no JSON and {LEFT_OUT}"
+        return None, f" Its result is not JSON and {LEFT_OUT}"
     if is_too_deep(result):
         return None, f" Its result is nested deeper than {DEEPEST_LEVELS} levels and {LEFT_OUT}"
     return result, ""
 
 
 def _finite(text: str) -> float:
-    """Return a number; Python also reads those that JSON has no words for."""
+    """Return a number; Python also accepts NaN and infinity, which JSON does not have."""
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no number of JSON")
+        raise ValueError(f"{text} is not a JSON number")
     return number
 
 
 def _whole(digits: str) -> int | float:
-    """Return a number as the API server keeps it: whole ones of up to 64 bits, others nearly."""
-    nearly, exactly = _finite(digits), int(digits)
-    return exactly if -(2**63) <= exactly < 2**63 else nearly
+    """Return a number as the API server keeps it: an integer of 64 bits, otherwise a float."""
+    approximate, exact = _finite(digits), int(digits)
+    return exact if -(2**63) <= exact < 2**63 else approximate
 
 
 def _failed(view: JobView, status: JobStatus, end: AttemptEnd, verdict: GiveUp) -> JobStatus:
@@ -174,7 +174,7 @@ def _suspended(view: JobView, status: JobStatus) -> JobStatus:
         ConditionType.SUSPENDED,
         status=True,
         reason="Suspended",
-        message="spec.suspend is true; the attempt that ran is not counted.",
+        message="spec.suspend is true; the interrupted attempt is not counted.",
         now=now,
     )
     return replace(status, phase=str(derived_phase(status)))
@@ -201,9 +201,9 @@ def _tried_again(view: JobView, status: JobStatus, end: AttemptEnd, verdict: Aga
 
 
 def _between_attempts(status: JobStatus) -> JobStatus:
-    """Return the status with the number of the next attempt and nothing of the last one's.
+    """Return the status with the number of the next attempt, without the last one's fields.
 
-    The runner's name goes now: Flyte takes a failed pod of that name for the job's end.
+    The runner's name must be cleared now: Flyte takes a failed pod of that name for the job's end.
     """
     for kind in (
         ConditionType.SCHEDULER_READY,

@@ -1,4 +1,4 @@
-"""The few Events that a job tells: one for each turn of its life. No I/O here."""
+"""The Events of a job: one for each important change of its status."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from daskjob.core.messages import cut
 from daskjob.core.reasons import Reason
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
 
-#: What Kubernetes keeps of an Event's message.
+#: Maximum length of an Event's message, within Kubernetes' own limit.
 EVENT_LIMIT = 1000
 
 
 def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
-    """Return what is worth an Event in the change from one status to the next."""
+    """Return the Events for the change from one status to the next."""
     events = [
         *_ends(old, new),
         *_concurrency(old, new),
-        *_troubles(old, new),
+        *_problems(old, new),
     ]
     return tuple(
         Event(event.reason, cut(event.message, EVENT_LIMIT), event.warning) for event in events
@@ -44,14 +44,14 @@ def _concurrency(old: JobStatus, new: JobStatus) -> list[Event]:
     started = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
     if started:
         events.append(
-            Event("Started", f"attempt {new.attempt} runs: pod {new.job_runner_pod_name}.")
+            Event("Started", f"attempt {new.attempt} is running in pod {new.job_runner_pod_name}.")
         )
     if old.suspended and not new.suspended and not new.finished:
         events.append(Event("Resumed", "the job was resumed."))
     if new.suspended and not old.suspended and new.attempt == old.attempt:
-        events.append(Event("Suspended", "the job holds no pods until spec.suspend is false."))
+        events.append(Event("Suspended", "the job has no pods until spec.suspend is false."))
     if new.ignored_spec_hash != old.ignored_spec_hash:
-        text = "the pod templates changed after the start: attempts that run do not follow."
+        text = "the pod templates changed after the start; a running attempt keeps the old ones."
         events.append(Event("SpecChangeIgnored", text, warning=True))
     stalled = new.condition(ConditionType.STALLED)
     was = old.condition(ConditionType.STALLED)
@@ -60,8 +60,8 @@ def _concurrency(old: JobStatus, new: JobStatus) -> list[Event]:
     return events
 
 
-def _troubles(old: JobStatus, new: JobStatus) -> list[Event]:
-    """Return an Event for a new reason to wait; a changed wording alone is none."""
+def _problems(old: JobStatus, new: JobStatus) -> list[Event]:
+    """Return an Event for a new reason to wait; a changed message alone is not an Event."""
     if new.finished or new.attempt != old.attempt or not new.reason or new.reason == old.reason:
         return []
     return [Event(new.reason, new.message, warning=True)]

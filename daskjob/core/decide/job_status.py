@@ -1,4 +1,4 @@
-"""What a running job's status reports: words, conditions, counts, and why it waits. No I/O here."""
+"""The status of a running job: ``jobStatus``, conditions, counts, and why it is waiting."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from daskjob.core import names
 from daskjob.core.decide.common import first_problem
-from daskjob.core.decide.status_timing import STARTING, STILL, Change, compared, due_at
+from daskjob.core.decide.status_timing import SETTLED, STARTING, Change, compared, due_at
 from daskjob.core.desired.pods import dashboard_url, scheduler_address
 from daskjob.core.desired.service import dashboard_port
 from daskjob.core.diagnose import Diagnosis, crash_loop, rejected, waiting_for
@@ -29,7 +29,7 @@ from daskjob.core.values import updated
 
 
 def reported_status(view: JobView) -> JobStatus:
-    """Return the status that reports what the pass sees."""
+    """Return the status for the observed state."""
     status = _with_template_note(view)
     if not view.attempt_runs:
         status = _with_blocked(view, status)
@@ -50,13 +50,13 @@ def reported_status(view: JobView) -> JobStatus:
 def write_due_at(view: JobView, new: JobStatus) -> datetime:
     """Return when a changed status is written.
 
-    ``Running`` is reported together with the scheduler and the workers: at once where all of it is
-    ready, or else 5 s after the runner's start.
+    ``Running`` is reported together with the scheduler and the workers: at once if all are ready,
+    or else 5 s after the runner's start.
     """
     old, runner = view.observed.status, view.runner
     starts_to_run = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
     change = compared(old, new, _decided, message="")
-    if (new.reason and new.reason != old.reason) or (starts_to_run and _is_whole(new)):
+    if (new.reason and new.reason != old.reason) or (starts_to_run and _is_complete(new)):
         change = Change.URGENT
     started = runner.main.started_at if starts_to_run and runner and runner.main else None
     return due_at(
@@ -65,7 +65,7 @@ def write_due_at(view: JobView, new: JobStatus) -> datetime:
         view.now,
         written_at=old.updated_at,
         more_to_come=_more_to_come(old.workers, new.workers),
-        latest=started + STILL if started else None,
+        latest=started + SETTLED if started else None,
     )
 
 
@@ -74,7 +74,7 @@ def _more_to_come(old: Workers | None, new: Workers | None) -> bool:
 
 
 def _decided(status: JobStatus) -> JobStatus:
-    """Return the status without what only follows the pods: counts, and how far a start is."""
+    """Return the status without fields that follow the pods: counts, progress of a start."""
     started = status.job_status is JobStatusWord.RUNNING
     return updated(
         status,
@@ -88,15 +88,15 @@ def _decided(status: JobStatus) -> JobStatus:
     )
 
 
-def _is_whole(status: JobStatus) -> bool:
-    """Return whether scheduler and workers are ready, as far as the job has them."""
+def _is_complete(status: JobStatus) -> bool:
+    """Return whether the scheduler and the workers, if there are any, are ready."""
     parts = (ConditionType.SCHEDULER_READY, ConditionType.WORKERS_READY)
     conditions = [status.condition(part) for part in parts]
     return all(condition.status for condition in conditions if condition is not None)
 
 
 def _with_template_note(view: JobView) -> JobStatus:
-    """Remember that a template was changed after the start, so that it is told once."""
+    """Record a change of a template after the start, so that it is reported once."""
     status, current = view.status, view.job.template_hash
     if not view.observed.status.started or current == status.spec_hash:
         return status
@@ -114,7 +114,7 @@ def _with_blocked(view: JobView, status: JobStatus) -> JobStatus:
         ConditionType.CLEANUP_BLOCKED,
         status=True,
         reason="ObjectsRemain",
-        message=f"waiting for {', '.join(things)} of an earlier attempt to go.",
+        message=f"waiting for {', '.join(things)} of an earlier attempt to be deleted.",
         now=whole_seconds(view.now),
     )
 
@@ -172,17 +172,17 @@ def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
     else:
         problem = crash_loop(scheduler) or waiting_for(scheduler)
     if scheduler is not None and scheduler.ready:
-        ready, reason, message = True, "Answers", f"pod {scheduler.ref.name} answers."
+        ready, reason, message = True, "Answers", f"pod {scheduler.ref.name} is ready."
     elif problem:
         ready, reason, message = False, str(problem.reason), problem.message
     elif scheduler is None and status.scheduler_identity:
         ready, reason, message = False, "Missing", "the scheduler pod is gone."
     else:
-        ready, reason, message = False, STARTING, "the scheduler does not answer yet."
+        ready, reason, message = False, STARTING, "the scheduler is not ready yet."
     if ready and scheduler is not None:
-        lasting = status.scheduler_identity
+        known = status.scheduler_identity
         follows = view.policy.on_scheduler_loss is OnSchedulerLoss.IGNORE
-        identity = scheduler.identity if follows or not lasting else lasting
+        identity = scheduler.identity if follows or not known else known
         status = updated(status, scheduler_identity=identity)
     return status.with_condition(
         ConditionType.SCHEDULER_READY, status=ready, reason=reason, message=message, now=now
@@ -211,9 +211,9 @@ def _with_workers(view: JobView, status: JobStatus) -> JobStatus:
 
 
 def _too_few(view: JobView) -> int:
-    """Return ``minAvailableWorkers`` where the runner waits for more workers than anybody asks for.
+    """Return ``minAvailableWorkers`` if the runner waits for more workers than are desired.
 
-    Scaling down is allowed at any time, and would leave a job that says that all is ready.
+    Scaling down is allowed at any time; without this a waiting job would report that all is ready.
     """
     minimum = view.policy.min_available_workers or 0
     cluster = view.cluster
@@ -223,9 +223,9 @@ def _too_few(view: JobView) -> int:
 
 
 def _why_not_ready(view: JobView) -> tuple[str, str]:
-    """Return why workers are missing: the first trouble among them, in a stable order."""
+    """Return why workers are missing: the first problem among them, in a stable order."""
     if minimum := _too_few(view):
-        text = f"The runner waits for {minimum}, as minAvailableWorkers says: scale the workers up."
+        text = f"The runner waits for {minimum} (minAvailableWorkers). Scale the workers up."
         return "TooFewWorkers", text
     rejection = rejected(_rejections(view, of_workers=True))
     if rejection:
@@ -241,7 +241,7 @@ def _rejections(view: JobView, *, of_workers: bool) -> dict[str, Rejection]:
 
 
 def _rejection_of(view: JobView, pod: str) -> Diagnosis | None:
-    """Say why a pod could not be made; ``None`` where nobody said no, or the name is free soon."""
+    """Return why a pod could not be created; ``None`` if not rejected, or only for now."""
     found = view.observed.rejections.get(f"Pod/{pod}")
     return rejected({pod: found}) if found else None
 
@@ -251,13 +251,13 @@ def _with_runner(view: JobView, status: JobStatus) -> JobStatus:
     if runner is None:
         problem = _rejection_of(view, names.runner_name(view.job.meta.name, status.attempt))
         ready, reason = False, str(problem.reason) if problem else STARTING
-        message = problem.message if problem else "there is no runner pod yet."
+        message = problem.message if problem else "the runner pod does not exist yet."
     elif view.runner_ever_ran:
-        ready, reason, message = True, "Running", f"pod {runner.ref.name} runs."
+        ready, reason, message = True, "Running", f"pod {runner.ref.name} is running."
     else:
         problem = waiting_for(runner)
         ready, reason = False, str(problem.reason) if problem else STARTING
-        message = problem.message if problem else f"pod {runner.ref.name} starts."
+        message = problem.message if problem else f"pod {runner.ref.name} is starting."
     return status.with_condition(
         ConditionType.RUNNER_READY, status=ready, reason=reason, message=message, now=now
     )
@@ -267,22 +267,29 @@ def _with_stall(view: JobView, status: JobStatus) -> JobStatus:
     found, now = stall(view), whole_seconds(view.now)
     if view.policy.stall_deadline_seconds and view.job.cluster_ref and view.runner_ever_ran:
         message = (
-            f"on DaskCluster {view.job.cluster_ref} this job's tasks cannot be told from those of "
-            "others: no stall is looked for."
+            f"this job's tasks cannot be distinguished from those of other jobs on DaskCluster "
+            f"{view.job.cluster_ref}; stalls are not detected."
         )
         return status.with_condition(
             ConditionType.STALLED, status=False, reason="NotKnown", message=message, now=now
         )
     if found is not None and found.stalled:
         limit = view.policy.stall_deadline_seconds
-        message = f"no task moved for {limit} s while the runner ran; it may be busy outside Dask."
+        message = (
+            f"no task made progress for {limit} s while the runner was running; it may be busy "
+            "outside Dask."
+        )
         return status.with_condition(
             ConditionType.STALLED, status=True, reason="NoProgress", message=message, now=now
         )
     if status.condition(ConditionType.STALLED) is None:
         return status
     return status.with_condition(
-        ConditionType.STALLED, status=False, reason="Progress", message="tasks move.", now=now
+        ConditionType.STALLED,
+        status=False,
+        reason="Progress",
+        message="tasks make progress.",
+        now=now,
     )
 
 
@@ -303,7 +310,7 @@ def _with_progress(view: JobView, status: JobStatus) -> JobStatus:
 
 
 def _trouble(view: JobView) -> tuple[str, str]:
-    """Return what the attempt waits for, as reason and message; empty where it is well."""
+    """Return why the attempt is waiting, as reason and message; empty if it is not."""
     rejection = rejected(_rejections(view, of_workers=False))
     if rejection:
         return str(rejection.reason), rejection.message

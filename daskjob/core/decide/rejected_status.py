@@ -1,4 +1,4 @@
-"""What a pass may do about an object whose status the world refuses. No I/O here."""
+"""What a pass may still write while an object's status is rejected."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from daskjob.core.observed import Rejection
 from daskjob.core.policies.pacing import next_try
 
 
-def held_back(decision: Decision, rejection: Rejection | None, now: datetime) -> Decision:
-    """Return the decision without a status that it is too early to try again.
+def without_early_status(
+    decision: Decision, rejection: Rejection | None, now: datetime
+) -> Decision:
+    """Return the decision without the status while it is too early to retry a rejected one.
 
-    What is made is made all the same. What goes waits with the status: it is the status that counts
-    what failed, and without that count a worker that crashes would be replaced again and again.
+    Objects are still created. Deletions wait for the status, since it counts failures: without that
+    count a crashing worker would be replaced again and again, without a backoff.
     """
     if rejection is None or decision.status is None:
         return decision

@@ -1,18 +1,19 @@
-"""When a changed status is written: one rule for every kind. No I/O here.
+"""When a changed status is written: one rule for every kind.
 
-Every write wakes outside controllers, and each pod of a job changes half a dozen times while it
+Every write wakes external controllers, and each pod of a job changes half a dozen times while it
 starts. So a status is written
 
-- at once for a word, a new trouble or a decided condition, with all that was held back;
-- else 5 s after its pods moved last, and no sooner than 5 s after its last write;
-- while more pods are about to be ready, 30 s after the first move that it does not report (60 ms a
-  pod where they are more than 500): each step of a start would be a write of its own (§5.2);
-- but 5 s (60 ms a pod) after the last pod came or went where it changes their number, on which
-  HorizontalPodAutoscalers and ``kubectl scale`` rely;
-- 60 s after its last write where only the wording differs.
+- at once for a new ``jobStatus`` or phase, a new problem or a decided condition, together with all
+  delayed changes;
+- else 5 s after the last change of its pods, and no sooner than 5 s after its last write;
+- while more pods are becoming ready, 30 s after the first unreported change (60 ms per pod if there
+  are more than 500): otherwise each step of a start would be a write (§5.2);
+- but, if the number of pods changed, 5 s (60 ms per pod) after the last pod was created or deleted:
+  HorizontalPodAutoscalers and ``kubectl scale`` rely on that number;
+- 60 s after its last write if only messages differ.
 
-The moments are those that the pods themselves report, so that a pass needs no memory of what
-earlier ones held back. Every answer is a moment; one that is not to come means at once.
+The times are those in the pods' own statuses, so a pass needs no memory of earlier delays. Every
+result is a time; one in the past means at once.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from daskjob.core.pods import PodFacts
 from daskjob.core.status import ClusterStatus, Conditions, ConditionType, GroupStatus, JobStatus
 from daskjob.core.values import updated
 
-#: How long pods have to stand still before a status counts them, and the least between two counts.
-STILL = timedelta(seconds=5)
-#: How long more pods are waited for: no API server creates 1,000 within 30 s.
+#: How long pods must be unchanged before a status counts them, and the minimum between two counts.
+SETTLED = timedelta(seconds=5)
+#: How long to wait for more pods: no API server creates 1,000 within 30 s.
 PATIENCE = timedelta(seconds=30)
 PATIENCE_PER_POD = timedelta(milliseconds=60)
-#: How often a changed wording alone is written.
+#: The minimum between two writes that only change messages.
 WORDING = timedelta(seconds=60)
 
 #: Reason of a condition that follows the pods while a start makes progress.
@@ -47,15 +48,15 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class Change(Enum):
-    """How far a new status differs from the one that was written last."""
+    """How a new status differs from the last written one."""
 
     URGENT = auto()
-    #: Counts, or how far a start is.
+    #: Counts, or the progress of a start.
     PODS = auto()
     WORDING = auto()
 
 
-#: The kinds of status that have conditions and the moment of their last write.
+#: The statuses that have conditions and the time of their last write.
 Status = TypeVar("Status", JobStatus, ClusterStatus, GroupStatus)
 
 
@@ -97,28 +98,28 @@ def due_at(
 ) -> datetime:
     """Return when a changed status is written.
 
-    ``more_to_come``: more pods are about to be ready. ``at_work``: pods are about to be created or
-    deleted. ``recounted``: the number of pods is another one. ``latest`` bounds the wait for pods.
+    ``more_to_come``: more pods are becoming ready. ``at_work``: this pass creates or deletes pods.
+    ``recounted``: the number of pods has changed. ``latest`` bounds the wait for pods.
     """
     written = written_at or _LONG_AGO
     if change is Change.URGENT:
         return now
     if change is Change.WORDING:
         return written + WORDING
-    about_to = [now] if at_work else []
-    moves = _since(written, (m for pod in pods for m in pod.moved_at), now) + about_to
+    ours = [now] if at_work else []
+    moves = _since(written, (m for pod in pods for m in pod.moved_at), now) + ours
     due = min(moves, default=written) + max(PATIENCE, len(pods) * PATIENCE_PER_POD)
     if not more_to_come:
-        due = min(due, max(moves, default=written) + STILL)
+        due = min(due, max(moves, default=written) + SETTLED)
     if recounted:
-        counts = _since(written, (m for pod in pods for m in pod.counted_at), now) + about_to
-        due = min(due, max(counts, default=written) + max(STILL, len(pods) * PATIENCE_PER_POD))
+        counts = _since(written, (m for pod in pods for m in pod.counted_at), now) + ours
+        due = min(due, max(counts, default=written) + max(SETTLED, len(pods) * PATIENCE_PER_POD))
     return due if latest is None else min(due, latest)
 
 
 def _since(written: datetime, moments: Iterable[datetime], now: datetime) -> list[datetime]:
-    """Leave out what a node's clock, far ahead, has happen later: it must hold nothing back."""
-    return [moment for moment in moments if written < moment <= now + STILL]
+    """Return the times after ``written``; a node's clock that is far ahead must delay nothing."""
+    return [moment for moment in moments if written < moment <= now + SETTLED]
 
 
 def _decisions(status: Status) -> tuple[Status, object]:

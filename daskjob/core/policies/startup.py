@@ -13,8 +13,8 @@ from daskjob.core import names
 from daskjob.core.diagnose import (
     PATIENCE_SECONDS,
     Diagnosis,
-    asked_after_at,
     crash_loop,
+    events_due_at,
     waiting_for,
 )
 from daskjob.core.errors import RejectionKind
@@ -49,7 +49,7 @@ def next_look(view: JobView) -> datetime | None:
     for pod in (*_pods(view), *view.workers):
         if given_up := _given_up_at(pod):
             moments.append(given_up)
-        if due := asked_after_at(pod, view.now):
+        if due := events_due_at(pod, view.now):
             moments.append(due)
     if (due := _name_given_up_at(view)) is not None:
         moments.append(due)

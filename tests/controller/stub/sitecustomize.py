@@ -1,4 +1,4 @@
-"""Gives an operator process a Kubernetes of the test's own, in place of the real backend."""
+"""Replaces the real backend of an operator process by the test's stub of Kubernetes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LeaseApi:
 
 
 class KubernetesBackend:
-    """A Kubernetes without objects, that can be reached or not."""
+    """A Kubernetes without objects, reachable or not."""
 
     leases = LeaseApi()
 

@@ -1,4 +1,4 @@
-"""What Events say of pods that are stuck: which are asked after, and what is made of the answer."""
+"""Events of stuck pods: the pods whose Events are requested, and the use of the answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = [
 
 
 def creating(*, init: str = "") -> Story:
-    """A job all of whose pods have a node, which is at work on them."""
+    """Return a job whose pods all have a node and are being created."""
     story = job_story()
     story.settle()
     for pod in story.world.pods():
@@ -34,18 +34,18 @@ def creating(*, init: str = "") -> Story:
 
 
 def observed(story: Story, key: Key) -> Observed:
-    """What a pass over an object sees."""
+    """Return what a pass over an object observes."""
     found = asyncio.run(story.world.observe(key))
     assert found is not None
     return found
 
 
 def silent(story: Story, key: Key) -> list[str]:
-    """The names of the pods that are asked after."""
+    """Return the names of the pods whose Events are requested."""
     return [pod.ref.name for pod in silent_pods(observed(story, key), story.world.now)]
 
 
-def test_a_pod_that_is_created_for_30_s_is_asked_after_and_of_workers_one() -> None:
+def test_events_are_requested_of_pods_creating_for_30_s_and_of_one_worker() -> None:
     story = creating()
     story.world.advance(29)
     assert [silent(story, key) for key in KEYS] == [[], [], []]
@@ -56,7 +56,7 @@ def test_a_pod_that_is_created_for_30_s_is_asked_after_and_of_workers_one() -> N
     assert len(group) == 1
 
 
-def test_pods_that_run_or_have_no_node_or_a_word_of_their_own_are_not_asked_after() -> None:
+def test_no_events_are_requested_of_running_unscheduled_or_diagnosed_pods() -> None:
     story = creating()
     story.world.start(story.runner(), ready=False)
     story.world.wait_with(story.scheduler(), "ImagePullBackOff", "no such image")
@@ -66,20 +66,20 @@ def test_pods_that_run_or_have_no_node_or_a_word_of_their_own_are_not_asked_afte
     assert [silent(story, key) for key in KEYS] == [[], [], []]
 
 
-@pytest.mark.parametrize(("init", "asked"), [("waiting", True), ("running", False)])
-def test_a_pod_whose_init_container_runs_has_its_volumes(init: str, asked: bool) -> None:
+@pytest.mark.parametrize(("init", "requested"), [("waiting", True), ("running", False)])
+def test_a_pod_whose_init_container_runs_has_its_volumes(init: str, requested: bool) -> None:
     story = creating(init=init)
     story.world.advance(100)
-    assert bool(silent(story, KEYS[0])) is asked
+    assert bool(silent(story, KEYS[0])) is requested
 
 
-def event(reason: str, seconds_ago: float, message: str = "words", **more: object) -> Manifest:
-    """An Event as the API returns it."""
+def event(reason: str, seconds_ago: float, message: str = "text", **more: object) -> Manifest:
+    """Return an Event as the API returns it."""
     at = format_time(START - timedelta(seconds=seconds_ago))
     return {"type": "Warning", "reason": reason, "message": message, "lastTimestamp": at, **more}
 
 
-def test_the_latest_warning_that_says_what_is_stuck_is_taken() -> None:
+def test_the_latest_warning_about_the_obstacle_is_used() -> None:
     events = [
         event("FailedMount", 100, "earlier"),
         event("FailedAttachVolume", 10, "later"),
@@ -101,20 +101,20 @@ def test_the_latest_warning_that_says_what_is_stuck_is_taken() -> None:
     ],
     ids=["eventTime", "a series", "events.k8s.io", "its creation"],
 )
-def test_when_a_warning_was_told_is_read_from_either_api_group(time: Manifest) -> None:
-    raw = {"type": "Warning", "reason": "FailedMount", "note": "words", "lastTimestamp": None}
+def test_a_warnings_time_is_read_from_either_api_group(time: Manifest) -> None:
+    raw = {"type": "Warning", "reason": "FailedMount", "note": "text", "lastTimestamp": None}
     found = latest_warning([{**raw, **time}], START)
     assert found is not None
-    assert found.message == "words"
+    assert found.message == "text"
     assert found.at.replace(microsecond=0) == START - timedelta(seconds=1)
 
 
-def test_of_one_second_what_was_written_last_is_taken_wherever_it_stands() -> None:
-    def mount(words: str, version: int) -> Manifest:
+def test_the_last_written_warning_of_one_second_is_used_whatever_the_order() -> None:
+    def mount(message: str, version: int) -> Manifest:
         return {
             "type": "Warning",
             "reason": "FailedMount",
-            "message": words,
+            "message": message,
             "lastTimestamp": format_time(START),
             "metadata": {"resourceVersion": str(version)},
         }
@@ -122,25 +122,25 @@ def test_of_one_second_what_was_written_last_is_taken_wherever_it_stands() -> No
     at_first = mount("failed to sync configmap cache: timed out waiting for the condition", 998)
     then = mount('configmap "nope" not found', 1002)
     for events in ([at_first, then], [then, at_first]):
-        words = latest_warning(events, START)
-        assert words is not None
-        assert words.message == 'configmap "nope" not found'
+        warning = latest_warning(events, START)
+        assert warning is not None
+        assert warning.message == 'configmap "nope" not found'
 
 
 @pytest.mark.parametrize("events", [[], [event("FailedMount", 301)], [{"reason": "FailedMount"}]])
-def test_what_was_not_said_for_5_minutes_is_over(events: list[Manifest]) -> None:
+def test_a_warning_not_repeated_for_5_minutes_has_expired(events: list[Manifest]) -> None:
     assert latest_warning(events, START) is None
 
 
 @pytest.mark.parametrize("key", KEYS, ids=["job", "cluster", "group"])
-def test_words_reach_the_pod_with_their_uid_and_no_other(key: Key) -> None:
+def test_warnings_reach_only_the_pod_with_their_uid(key: Key) -> None:
     story = creating()
     before = observed(story, key)
     pods = _pods(before)
-    words = {pods[0].ref.uid: PodWarning("FailedMount", "words", START)}
-    after = _pods(with_warnings(before, words))
+    warnings = {pods[0].ref.uid: PodWarning("FailedMount", "text", START)}
+    after = _pods(with_warnings(before, warnings))
     assert [pod.warnings for pod in after] == [
-        (("FailedMount", "words"),) if pod.ref.uid == pods[0].ref.uid else () for pod in pods
+        (("FailedMount", "text"),) if pod.ref.uid == pods[0].ref.uid else () for pod in pods
     ]
     assert with_warnings(before, {}) is before
 

@@ -1,4 +1,4 @@
-"""An object whose status the world refuses: it fails alone, and is tried ever more rarely."""
+"""An object with rejected status writes fails alone, and is tried less and less often."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from daskjob.core.policies.pacing import PASSING_SECONDS, SOON_SECONDS
 from tests.core.manifests import cluster, cluster_spec, job
 from tests.core.stories import CLUSTER, GROUP, Story, job_story, running
 
-WORDS = 'DaskJob.kubernetes.dask.org "sums" is invalid: status.attempt: Invalid value: "x"'
+MESSAGE = 'DaskJob.kubernetes.dask.org "sums" is invalid: status.attempt: Invalid value: "x"'
 KINDS = [RejectionKind.INVALID, RejectionKind.REJECTED]
 
 
 def rejected(story: Story, what: str, kind: RejectionKind = RejectionKind.INVALID) -> None:
-    """Let the statuses of an object be refused from now on."""
-    story.world.reject_status[what] = (kind, WORDS)
+    """Let the status writes of an object be rejected from now on."""
+    story.world.reject_status[what] = (kind, MESSAGE)
 
 
 def tries(story: Story) -> int:
-    """How often statuses were tried in vain, in a row."""
+    """Return the number of consecutive failed status writes."""
     return sum(rejection.tries for rejection in story.world.status_rejections.values())
 
 
@@ -38,12 +38,12 @@ def test_after_a_minute_a_rejected_status_is_tried_at_most_6_times_an_hour_whate
     before = tries(story)
     assert 7 <= before <= 10
     for done in range(120):
-        story.world.say(total=200, done=done)
+        story.world.schedulers_answer(total=200, done=done)
         story.after(30)
     assert 3 <= tries(story) - before <= 6
 
 
-def test_a_pass_that_was_refused_is_made_again_when_the_status_may_be_tried() -> None:
+def test_a_pass_with_a_rejected_status_is_repeated_when_the_status_may_be_tried() -> None:
     story = job_story()
     rejected(story, "DaskJob/sums")
     story.settle()
@@ -76,7 +76,7 @@ def test_a_status_that_was_rejected_by_a_passing_fault_is_written_within_15_s(
     assert story.word == "ClusterCreated"
 
 
-def test_an_object_whose_status_is_refused_fails_alone() -> None:
+def test_an_object_with_a_rejected_status_fails_alone() -> None:
     story = job_story()
     other = story.world.submit(job(name="other"))
     rejected(story, "DaskJob/sums")
@@ -85,7 +85,7 @@ def test_an_object_whose_status_is_refused_fails_alone() -> None:
     assert story.world.job_status(other).job_status == "Running"
 
 
-def test_what_the_object_needs_is_made_though_nothing_can_be_told_of_it() -> None:
+def test_the_objects_pods_are_created_though_its_status_cannot_be_written() -> None:
     story = job_story()
     rejected(story, "DaskJob/sums")
     story.bring_up()
@@ -93,7 +93,7 @@ def test_what_the_object_needs_is_made_though_nothing_can_be_told_of_it() -> Non
     assert story.event_reasons() == []
 
 
-def test_the_end_of_a_job_is_told_and_cleaned_up_after_as_soon_as_its_status_is_taken() -> None:
+def test_the_end_of_a_job_is_written_and_cleaned_up_once_its_status_is_accepted() -> None:
     story = running()
     rejected(story, "DaskJob/sums")
     story.end_runner(0)
@@ -109,7 +109,7 @@ def test_the_end_of_a_job_is_told_and_cleaned_up_after_as_soon_as_its_status_is_
     ("kind", "name", "component"),
     [(GROUP, "simple-default", "worker"), (CLUSTER, "simple", "scheduler")],
 )
-def test_what_crashes_is_not_replaced_again_and_again_where_failures_cannot_be_counted(
+def test_crashed_pods_are_not_replaced_continuously_where_failures_cannot_be_counted(
     kind: str, name: str, component: str
 ) -> None:
     story = Story(cluster(**cluster_spec(1)))
@@ -125,7 +125,7 @@ def test_what_crashes_is_not_replaced_again_and_again_where_failures_cannot_be_c
     assert len(seen) <= 3
 
 
-def test_an_object_that_is_made_anew_is_not_held_back_for_its_predecessor() -> None:
+def test_a_recreated_object_does_not_inherit_its_predecessors_backoff() -> None:
     story = job_story()
     rejected(story, "DaskJob/sums")
     story.settle()
