@@ -55,7 +55,7 @@ from daskjob.core.observed import (
     job_observed,
     joined_groups,
 )
-from daskjob.core.parsed import parsed_cluster, parsed_group
+from daskjob.core.parsed import parsed_cluster, parsed_group, parsed_job
 from daskjob.core.pod_warnings import silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.renewal import renewal
@@ -272,12 +272,12 @@ class KubernetesBackend:
 
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
         objects = self.cache.objects(key.namespace)
-        look_for, give_back = self._missing_pods.look_for, self._missing_pods.give_labels_back
-        observed = job_observed(manifest, objects)
-        status, job = observed.status, observed.job
+        look_for = self._missing_pods.look_for
+        job, _ = parsed_job(manifest)
         # Of all attempts, also after the job's end: a runner that is not seen is not stopped.
-        await give_back(job.meta.ref, job.cluster_name)
+        await self._missing_pods.give_labels_back(job.meta.ref, job.cluster_name)
         observed = job_observed(manifest, objects)
+        status = observed.status
         runner_name = names.runner_name(job.meta.name, status.attempt)
         named = status.job_runner_pod_name == runner_name and not status.finished
         if named and observed.runner(status.attempt) is None:
@@ -297,11 +297,10 @@ class KubernetesBackend:
 
     async def _cluster(self, key: Key, manifest: Manifest) -> ObservedCluster:
         objects = self.cache.objects(key.namespace)
-        observed = cluster_observed(manifest, objects)
-        meta = observed.cluster.meta
+        meta = parsed_cluster(manifest)[0].meta
         if not meta.deleting:
             await self._give_labels_of_cluster_back(meta.ref)
-            observed = cluster_observed(manifest, objects)
+        observed = cluster_observed(manifest, objects)
         had_scheduler = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
         if observed.scheduler is None and had_scheduler and not meta.deleting:
             name = names.scheduler_pod_name(meta.name)
