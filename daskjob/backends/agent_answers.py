@@ -5,13 +5,14 @@ An answer comes from a user's process: it may be long, late, or not JSON.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from urllib.parse import quote
 
 from daskjob.core.dask import DaskState, dask_state
-from daskjob.core.manifests import Manifest
+from daskjob.core.manifests import Manifest, is_too_deep
 
 TIMEOUT_SECONDS = 2.0
 LIMIT_BYTES = 256 * 1024
@@ -55,3 +56,16 @@ async def whole_state(ask: Callable[[str], Awaitable[Manifest]], route: str) -> 
             break
         state = replace(page, workers=state.workers + more)
     return state
+
+
+def usable_report(answer: Manifest) -> Manifest | None:
+    """Return a report that a status can hold; ``None`` if this one cannot be written anywhere."""
+    if is_too_deep(answer):
+        return None
+    try:
+        json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()
+        # An API server keeps whole numbers above 64 bits as floating-point ones, if they fit.
+        json.loads(json.dumps(answer), parse_int=float)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    return answer

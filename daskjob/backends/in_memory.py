@@ -169,7 +169,7 @@ class InMemoryBackend:
             raise
         self.rejections.pop(where, None)
 
-    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+    def withdraw(self, owner: ObjectRef, names: Collection[str]) -> None:
         """Discard the rejections of objects that a pass does not want any more."""
         for name in names:
             self.rejections.pop((owner.namespace, name), None)

@@ -41,7 +41,7 @@ class LeaderOnly:
         self.check()
         await self._backend.create(owner, manifest)
 
-    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+    def withdraw(self, owner: ObjectRef, names: Collection[str]) -> None:
         """Discard rejections; that changes nothing outside."""
         self._backend.withdraw(owner, names)
 

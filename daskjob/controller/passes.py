@@ -18,7 +18,7 @@ from daskjob.controller.queue import WorkQueue
 from daskjob.controller.world import World
 from daskjob.core.backend import Backend
 from daskjob.core.concurrency import PassConcurrency
-from daskjob.core.errors import ChangeDenied, DaskJobError, Invalid
+from daskjob.core.errors import AnswerPending, ChangeDenied, DaskJobError, Invalid
 from daskjob.core.manifests import Key
 from daskjob.core.reconcile import reconcile
 
@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 PASSES_AT_ONCE = 16
 #: The longest pass: creating 1,000 workers on a slow API server may take minutes.
 PASS_SECONDS = 300.0
+#: When an object is looked at again whose pass needs an answer, should that not wake it: later than
+#: any scheduler may answer.
+ANSWER_SECONDS = 5.0
 
 #: Interval of a pass over every object, changed or not: a lost change delays a job but does not
 #: lose it. Spread over the interval, so that other passes need not wait.
@@ -125,6 +128,8 @@ class Passes:
         try:
             async with asyncio.timeout(PASS_SECONDS):
                 wake_at = await reconcile(self._backend, key, self._now(), self._concurrency)
+        except AnswerPending:
+            self.queue.set_aside(key, ANSWER_SECONDS)
         except Exception as error:
             took = self._clock() - started
             self._on_pass(key, False, took)

@@ -25,6 +25,9 @@ FIRST_WAIT_SECONDS = 1.0
 #: The longest delay for retryable errors. The API server is most likely down, for minutes: all
 #: objects are retried within 15 s of its return, jitter included.
 PATIENT_WAIT_SECONDS = 10.0
+#: Other errors, like a denied change, may be passing faults too: for the first minute they are
+#: retried as often as retryable ones.
+SOON_TRIES = 9
 #: An object that still fails after this number of retries, a quarter of an hour, has another
 #: problem: its delay grows further.
 PATIENT_TRIES = 90
@@ -51,7 +54,9 @@ def wait_after(failures: int, *, retryable: bool) -> float:
         return min(_doubled(FIRST_WAIT_SECONDS, failures - 1), PATIENT_WAIT_SECONDS)
     if retryable:
         return min(_doubled(PATIENT_WAIT_SECONDS, failures - PATIENT_TRIES), LONGEST_WAIT_SECONDS)
-    return min(_doubled(FIRST_WAIT_SECONDS, failures - 1), LONGEST_WAIT_SECONDS)
+    if failures <= SOON_TRIES:
+        return min(_doubled(FIRST_WAIT_SECONDS, failures - 1), PATIENT_WAIT_SECONDS)
+    return min(_doubled(CHANGED_WAIT_SECONDS, failures - SOON_TRIES), LONGEST_WAIT_SECONDS)
 
 
 def _doubled(seconds: float, times: int) -> float:
@@ -154,6 +159,18 @@ class WorkQueue(Generic[K]):
             self._set_timer(key, entry, self._clock() + min(waits))
         else:
             self._forget(key)
+
+    def set_aside(self, key: K, at_most: float) -> None:
+        """Record a pass that could not be made yet: due on a change, or after these seconds.
+
+        It neither succeeded nor failed.
+        """
+        entry = self._returned(key)
+        wait = at_most if entry.changed is None else min(entry.changed, at_most)
+        if wait <= 0:
+            self._line_up(key, entry)
+        else:
+            self._set_timer(key, entry, self._clock() + wait)
 
     def failed(self, key: K, *, retryable: bool) -> float:
         """Record a failed pass; return the seconds until the next one."""

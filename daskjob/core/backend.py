@@ -36,6 +36,11 @@ class Backend(Protocol):
 
         If a runner or scheduler that the object's status names is missing here, it was looked up
         directly, not only in a cache.
+
+        Raises
+        ------
+        AnswerPending
+            The pass needs an answer that is on its way and wakes it.
         """
         ...
 
@@ -50,7 +55,7 @@ class Backend(Protocol):
         """
         ...
 
-    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+    def withdraw(self, owner: ObjectRef, names: Collection[str]) -> None:
         """Discard the rejections of objects (``Kind/name``) that a pass does not want any more."""
         ...
 
@@ -75,7 +80,10 @@ class Backend(Protocol):
         ...
 
     async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
-        """Ask a scheduler's agent for its report, for 2 s at most; ``observed.report`` has it."""
+        """Ask a scheduler's agent for its report, for 2 s at most; ``observed.report`` has it.
+
+        It may be there only after a later pass, which the answer wakes.
+        """
         ...
 
     async def write_status(self, ref: ObjectRef, status: Manifest) -> None:

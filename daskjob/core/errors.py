@@ -8,6 +8,7 @@
     ├── Conflict           the name or the submission belongs to another object
     ├── Forbidden          a permission is missing
     ├── ApiError           a request to the API (or to this machine) failed
+    │   ├── AnswerPending       a scheduler was asked, and its answer wakes the pass
     │   └── CreateRejected      it rejected an object
     │       └── StatusRejected  it rejected the status of an object
     ├── ChangeDenied       the API rejected a change of an object
@@ -82,6 +83,10 @@ class ApiError(DaskJobError):
     """A request to the API, or to this machine, failed; a retry may succeed."""
 
     retryable = True
+
+
+class AnswerPending(ApiError):
+    """A pass needs an answer of a scheduler that was asked just now; the answer wakes the pass."""
 
 
 class RejectionKind(StrEnum):

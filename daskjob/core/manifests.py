@@ -20,6 +20,8 @@ Manifest: TypeAlias = dict[str, Any]
 #: Maximum nesting of mappings and lists. No field of Kubernetes needs a quarter of that; recursive
 #: code in Python fails somewhere below 1,000.
 DEEPEST_LEVELS = 100
+#: Times of later years are unreadable: a limit that is added to one would be no time.
+_LATEST_YEAR = 2200
 #: Maximum digits of a number in user-written text.
 _LONGEST_NUMBER = 9
 
@@ -91,6 +93,8 @@ def _parsed(text: str) -> datetime | None:
     try:
         parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
+        return None
+    if not 1 < parsed.year <= _LATEST_YEAR:
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 

@@ -48,7 +48,7 @@ async def carry_out(
     yet: a decision to remove follows from an observed status (design §4.3).
     """
     if decision.withdrawn:
-        backend.withdraw(key, decision.withdrawn)
+        backend.withdraw(ref, decision.withdrawn)
     rejected: list[CreateRejected] = []
     steps: list[Coroutine[object, object, None]]
     steps = [_create(backend, key, manifest, rejected) for manifest in decision.create]
@@ -59,12 +59,15 @@ async def carry_out(
         failures = await _all(steps, partial(concurrency.at_once, len(steps), cluster))
     if decision.report_from is not None:
         await backend.collect_report(ref, decision.report_from)
-    if decision.retire is not None:
+    # The status counts what failed: without that count a worker that crashes would be replaced at
+    # each try of a status that is rejected.
+    is_counted = not any(isinstance(rejection, StatusRejected) for rejection in rejected)
+    if decision.retire is not None and is_counted:
         await backend.retire(ref, decision.retire)
     steps = [
         *(backend.patch(patch) for patch in decision.patch),
         *(backend.stop(pod) for pod in decision.stop),
-        *(backend.delete(doomed) for doomed in decision.delete),
+        *(backend.delete(doomed) for doomed in (decision.delete if is_counted else ())),
     ]
     failures += await _all(steps, partial(concurrency.at_once, len(steps), cluster))
     if failures:

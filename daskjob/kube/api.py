@@ -21,11 +21,18 @@ import aiohttp
 from yarl import URL
 
 from daskjob import __version__
-from daskjob.core.errors import ApiError, DaskJobError
+from daskjob.core.errors import ApiError, DaskJobError, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef, object_ref
 from daskjob.kube.access import Access, Credentials
 from daskjob.kube.connector import Connector
-from daskjob.kube.errors import OutcomeUnknown, Throttled, Unanswered, Unreachable, error_of
+from daskjob.kube.errors import (
+    AlreadyExists,
+    OutcomeUnknown,
+    Throttled,
+    Unanswered,
+    Unreachable,
+    error_of,
+)
 from daskjob.kube.limiter import Limiter
 from daskjob.kube.requests import JSON_PATCH, MERGE_PATCH, Request
 from daskjob.kube.resources import EVENTS, Selection
@@ -184,13 +191,18 @@ class Api:
             Request.about("create", ref, body=manifest, metadata_only=metadata_only)
         )
 
-    async def emit(self, event: Manifest) -> None:
-        """Create an Event, without retries; errors are only logged."""
+    async def emit(self, event: Manifest) -> bool:
+        """Create an Event, without retries; return whether to try again. Errors are only logged."""
         request = Request.about("create", object_ref(event), body=event)
         try:
             await self._ask(replace(request, subject="an Event", tries=1))
+        except (AlreadyExists, NotFound):
+            # An earlier try succeeded, or the namespace is gone.
+            return False
         except DaskJobError as error:
             logger.info("an Event was not emitted: %s", error)
+            return True
+        return False
 
     async def warnings(self, ref: ObjectRef, *, limit: int = WARNINGS_LIMIT) -> bytes:
         """Return the warning Events of the object of this uid, as a list; without retries."""
@@ -408,7 +420,8 @@ def _losses(request: Request) -> Iterator[None]:
     """Raise our own errors where no complete response arrives."""
     try:
         yield
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        # A token with a control character is a ValueError.
         raise _lost(request, error) from error
 
 

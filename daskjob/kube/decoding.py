@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, is_too_deep
-from daskjob.kube.errors import UnexpectedObject, WatchFailed
+from daskjob.kube.errors import MALFORMED, UnexpectedObject, WatchFailed
 
 _Decoded = TypeVar("_Decoded")
+
 
 #: The types of the lines of a watch.
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
@@ -20,6 +21,8 @@ _TYPES = frozenset({ADDED, MODIFIED, DELETED, BOOKMARK})
 #: Levels of nested mappings and lists that are read. The specs allow half of that, so they notice
 #: the values cut off here.
 READ_LEVELS = 2 * DEEPEST_LEVELS
+#: A revision of etcd is a number of 63 bits; this is every one that any etcd can reach.
+_VERSION = re.compile("[0-9]{1,18}")
 #: A string, whose brackets do not count, or a bracket.
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 
@@ -83,6 +86,7 @@ _LINE = msgspec.json.Decoder(_Line)
 _HEAD = msgspec.json.Decoder(_Head)
 _FAILURE = msgspec.json.Decoder(_Failure)
 _OBJECT: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(dict[str, Any])
+_A_LINE = "a line of a watch"
 
 
 def read_object(data: bytes | msgspec.Raw) -> Manifest:
@@ -93,15 +97,10 @@ def read_object(data: bytes | msgspec.Raw) -> Manifest:
     UnexpectedObject
         It is not JSON of an object.
     """
-    try:
-        found = _OBJECT.decode(data)
-        if is_too_deep(found, READ_LEVELS):
-            raise RecursionError
-        return found
-    except RecursionError:
-        return _OBJECT.decode(flattened(data))
-    except msgspec.MsgspecError as error:
-        raise UnexpectedObject(f"not an object: {error}") from error
+    found = decoded(_OBJECT, data, "an object")
+    if is_too_deep(found, READ_LEVELS):
+        found = decoded(_OBJECT, flattened(data), "an object")
+    return found
 
 
 def read_page(data: bytes, plural: str) -> RawPage:
@@ -112,10 +111,7 @@ def read_page(data: bytes, plural: str) -> RawPage:
     UnexpectedObject
         It is not JSON of a list.
     """
-    try:
-        found = decoded(_LIST, data)
-    except msgspec.MsgspecError as error:
-        raise UnexpectedObject(f"not a list of {plural}: {error}") from error
+    found = decoded(_LIST, data, f"a list of {plural}")
     version = version_number(found.metadata.resourceVersion)
     return RawPage(found.items or [], version, found.metadata.proceed)
 
@@ -130,13 +126,11 @@ def read_line(data: bytes) -> Line:
     UnexpectedObject
         It is not JSON of a line, or of an unknown type.
     """
-    try:
-        found = decoded(_LINE, data)
-        if found.type == "ERROR":
-            raise _failure(found.object)
-        head = _HEAD.decode(found.object).metadata
-    except msgspec.MsgspecError as error:
-        raise UnexpectedObject(f"not a line of a watch: {error}") from error
+    found = decoded(_LINE, data, _A_LINE)
+    if found.type == "ERROR":
+        status = decoded(_FAILURE, found.object, _A_LINE)
+        raise WatchFailed(status.code or 0, status.message or "no reason given")
+    head = decoded(_HEAD, found.object, _A_LINE).metadata
     if found.type not in _TYPES:
         raise UnexpectedObject(f"not an event of a watch: {found.type}")
     version = version_number(head.resourceVersion)
@@ -144,20 +138,25 @@ def read_line(data: bytes) -> Line:
     return Line(found.type, version, namespace, head.name, head.uid, found.object)
 
 
-def _failure(data: msgspec.Raw) -> UnexpectedObject | WatchFailed:
-    try:
-        status = _FAILURE.decode(data)
-    except msgspec.MsgspecError as error:
-        return UnexpectedObject(f"not a line of a watch: {error}")
-    return WatchFailed(status.code or 0, status.message or "no reason given")
+def decoded(
+    decoder: msgspec.json.Decoder[_Decoded], data: bytes | msgspec.Raw, what: str
+) -> _Decoded:
+    """Return the decoded JSON, even if other fields are nested too deeply.
 
+    Every answer of the API server is decoded here: whatever it is, the error is one of ours.
 
-def decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes | msgspec.Raw) -> _Decoded:
-    """Return the decoded JSON, even if other fields are nested too deeply."""
+    Raises
+    ------
+    UnexpectedObject
+        It is not JSON of ``what``.
+    """
     try:
-        return decoder.decode(data)
-    except RecursionError:
-        return decoder.decode(flattened(data))
+        try:
+            return decoder.decode(data)
+        except RecursionError:
+            return decoder.decode(flattened(data))
+    except MALFORMED as error:
+        raise UnexpectedObject(f"not {what}: {error}") from error
 
 
 def flattened(data: bytes | msgspec.Raw) -> bytes:
@@ -184,4 +183,4 @@ def flattened(data: bytes | msgspec.Raw) -> bytes:
 
 def version_number(version: str) -> int:
     """Return a resourceVersion as etcd's revision number; 0 if it is not a number."""
-    return int(version) if version.isdigit() else 0
+    return int(version) if _VERSION.fullmatch(version) else 0

@@ -7,6 +7,7 @@ were introduced; ``tests/kubernetes`` checks them on a real server.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -80,6 +81,11 @@ class WatchFailed(ApiError):
         return f"the watch ended with {self.code}: {self.message}"
 
 
+#: What decoding raises for bytes that others sent: not JSON, not UTF-8, numbers without end, or
+#: nested too deeply.
+MALFORMED = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
 class Cause(msgspec.Struct):
     """One error in an object."""
 
@@ -106,6 +112,7 @@ class Status(msgspec.Struct):
 
 
 _STATUS = msgspec.json.Decoder(Status)
+_SECONDS = re.compile("[0-9]{1,9}")
 #: The message for a JSON patch whose test failed, which has no details at all.
 _TEST_FAILED = "the server rejected our request due to an error in our request"
 #: In the message for a delete whose uid precondition failed.
@@ -120,7 +127,7 @@ def read_status(body: bytes) -> Status:
     """Return the Status of a response; if it is something else, like a proxy's page, its text."""
     try:
         return _STATUS.decode(body)
-    except msgspec.MsgspecError:
+    except MALFORMED:
         text = " ".join(body.decode(errors="replace").split())
         return Status(message=text[:_SHOWN])
 
@@ -210,6 +217,6 @@ def _names_admission(message: str) -> bool:
 
 def _retry_after(status: Status, headers: Mapping[str, str]) -> float | None:
     given = headers.get("Retry-After", "")
-    if given.isdigit():
+    if _SECONDS.fullmatch(given):
         return float(given)
     return status.details.retryAfterSeconds if status.details else None

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest, ObjectRef, object_ref
 from daskjob.kube.api import Api
-from daskjob.kube.decoding import read_object
+from daskjob.kube.decoding import decoded, read_object
 from daskjob.kube.errors import UnexpectedObject
+
+#: Kubernetes' int32; larger numbers are not of a Lease.
+_Number = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
+class _Spec(msgspec.Struct):
+    holderIdentity: str | None = None  # noqa: N815 - Kubernetes' names
+    leaseDurationSeconds: _Number | None = None  # noqa: N815
+    leaseTransitions: _Number | None = None  # noqa: N815
+    acquireTime: str | None = None  # noqa: N815
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    resourceVersion: str  # noqa: N815
+
+
+class _Lease(msgspec.Struct):
+    metadata: _Metadata
+    spec: _Spec | None = None
+
+
+_LEASE = msgspec.json.Decoder(_Lease)
 
 
 class Leases:
@@ -57,12 +84,10 @@ class Leases:
 def _lease(data: bytes, wanted: ObjectRef) -> Manifest:
     """Return a Lease of an answer, if it is the one of this name.
 
-    Anything else, such as a proxy's page, would look like a Lease that nobody holds.
+    Anything else, such as a proxy's page, would look like a Lease that no operator holds.
     """
+    decoded(_LEASE, data, "a Lease")
     found = read_object(data)
-    meta = found.get("metadata")
-    if not isinstance(meta, dict) or not isinstance(meta.get("resourceVersion"), str):
-        raise UnexpectedObject(f"the answer is not {wanted}")
     there = object_ref(found)
     if (there.kind, there.namespace, there.name) != (wanted.kind, wanted.namespace, wanted.name):
         raise UnexpectedObject(f"the answer is not {wanted}")

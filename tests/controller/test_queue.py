@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from daskjob.controller.queue import PATIENT_TRIES, WorkQueue, wait_after
+from daskjob.controller.queue import PATIENT_TRIES, SOON_TRIES, WorkQueue, wait_after
 
 
 class Time:
@@ -205,9 +205,10 @@ def test_backoff_grows_to_10_s_during_an_outage_and_then_to_10_minutes() -> None
     assert sum(wait_after(n, retryable=True) for n in range(1, PATIENT_TRIES)) > 14 * 60
 
 
-def test_backoff_of_errors_that_need_a_user_grows_to_10_minutes_at_once() -> None:
-    waits = [wait_after(n, retryable=False) for n in (1, 2, 5, 10, 11, 5000)]
-    assert waits == [1, 2, 16, 512, 600, 600]
+def test_waits_after_a_denied_change_are_short_for_a_minute_and_then_grow_to_10_minutes() -> None:
+    waits = [wait_after(n, retryable=False) for n in (1, 2, 4, 5, 9, 10, 11, 14, 5000)]
+    assert waits == [1, 2, 8, 10, 10, 60, 120, 600, 600]
+    assert 60 <= sum(wait_after(n, retryable=False) for n in range(1, SOON_TRIES + 1)) <= 70
 
 
 def test_failed_key_is_due_again_after_its_backoff(queue: WorkQueue[str], time: Time) -> None:
@@ -253,7 +254,7 @@ def test_change_shortens_a_long_backoff_to_30_s_but_not_a_short_one(
     for _ in range(9):
         time.now += 600.0
         wait = fail(queue, retryable=False)
-    assert wait == 512.0
+    assert wait == 60.0
     failed_at = time.now
     queue.add("a")
     time.now = failed_at + 29.9
@@ -262,9 +263,29 @@ def test_change_shortens_a_long_backoff_to_30_s_but_not_a_short_one(
     assert queue.take() == "a"
 
 
+def test_a_pass_that_is_set_aside_is_made_on_a_change_or_later_and_is_no_success(
+    queue: WorkQueue[str], time: Time
+) -> None:
+    queue.add("a")
+    assert fail(queue) == 1.0
+    time.now = 1.0
+    queue.take()
+    queue.set_aside("a", 5.0)
+    assert (queue.take(), queue.failing) == (None, 1)
+    queue.add("a")
+    assert queue.take() == "a"
+    queue.set_aside("a", 5.0)
+    time.now = 6.0
+    assert queue.take() == "a"
+    queue.add("a")
+    queue.set_aside("a", 5.0)
+    assert queue.take() == "a"
+    assert queue.failed("a", retryable=True) == 2.0
+
+
 def test_change_during_a_pass_that_fails_is_not_lost(queue: WorkQueue[str], time: Time) -> None:
     queue.add("a")
-    for _ in range(9):
+    for _ in range(10):
         fail(queue, retryable=False)
         time.now += 600.0
     queue.take()

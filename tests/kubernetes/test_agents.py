@@ -7,13 +7,15 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
 from daskjob.backends.agent_answers import LIMIT_BYTES, NoAnswer
-from daskjob.backends.kubernetes.asking.agents import Agents, Endpoint
-from daskjob.core.manifests import Key
+from daskjob.backends.kubernetes.asking.agents import POSTS_EACH, Agents, Endpoint
+from daskjob.core.dask import DaskState
+from daskjob.core.manifests import Key, Manifest
 from tests.waiting import until
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -103,6 +105,16 @@ async def _deep(request: web.Request) -> web.Response:
     return web.Response(text="[" * 100_000)
 
 
+async def _latin(request: web.Request) -> web.Response:
+    del request
+    return web.Response(body='{"tasks": "é"}'.encode("latin-1"))
+
+
+async def _number(request: web.Request) -> web.Response:
+    del request
+    return web.Response(text='{"tasks": ' + "9" * 5000 + "}")
+
+
 async def _error(request: web.Request) -> web.Response:
     del request
     raise web.HTTPForbidden
@@ -116,10 +128,12 @@ async def _error(request: web.Request) -> web.Response:
         (_elsewhere, "HTTP 302"),
         (_text, "not JSON"),
         (_deep, "not JSON"),
+        (_latin, "not JSON"),
+        (_number, "not JSON"),
         (_list, "not a JSON object"),
         (_error, "HTTP 403"),
     ],
-    ids=["endless", "silent", "redirect", "html", "deep", "list", "forbidden"],
+    ids=["endless", "silent", "redirect", "html", "deep", "latin", "number", "list", "forbidden"],
 )
 def test_unusable_answer_is_no_answer(handler: Handler, message: str) -> None:
     started = time.monotonic()
@@ -131,6 +145,99 @@ async def test_refused_connection_is_no_answer() -> None:
     async with Agents(lambda _uid: None) as agents:
         with pytest.raises(NoAnswer):
             await agents.ask(Endpoint("http://127.0.0.1:1", "", ""), "state")
+
+
+@pytest.mark.parametrize("token", ["a\nb", "a\x00b", "a\rX-More: 1"])
+async def test_a_token_that_no_header_can_hold_is_no_answer(token: str) -> None:
+    async with running(_text) as (agents, endpoint, _):
+        with pytest.raises(NoAnswer, match=r"null byte|header"):
+            await agents.ask(replace(endpoint, token=token), "state")
+
+
+async def test_a_scheduler_that_answered_nonsense_is_asked_again() -> None:
+    answers = iter([_latin, _number])
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        handler = next(answers, None)
+        return state(1) if handler is None else await handler(request)
+
+    async with running(answer) as (agents, endpoint, _):
+        agents.follow("c", endpoint, WHO, 0.02)
+        await until(lambda: agents.state("c"))
+
+
+async def test_a_scheduler_is_asked_again_whatever_went_wrong() -> None:
+    """An unexpected error too: what counts as being asked is never asked again."""
+
+    async def answer(request: web.Request) -> web.Response:
+        del request
+        return state(1)
+
+    async with running(answer) as (agents, endpoint, _):
+        asked = 0
+
+        async def broken(endpoint: Endpoint, route: str) -> Manifest:
+            del endpoint, route
+            nonlocal asked
+            asked += 1
+            raise RuntimeError("a mistake of daskjob")
+
+        agents.ask = broken  # type: ignore[method-assign]
+        agents.follow("c", endpoint, WHO, 0.02)
+        await until(lambda: asked >= 3)
+
+
+async def test_retirements_delay_no_other_question_and_no_other_namespace() -> None:
+    held = asyncio.Event()
+    in_flight = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal in_flight
+        if request.method == "POST":
+            in_flight += 1
+            await held.wait()
+        return state(1)
+
+    async with running(answer) as (agents, endpoint, _):
+        theirs = [replace(endpoint, namespace=f"n{number % 2}") for number in range(64)]
+        posts = [asyncio.create_task(agents.post(one, "retire", {}, 30.0)) for one in theirs]
+        await until(lambda: in_flight == 2 * POSTS_EACH)
+        started = time.monotonic()
+        assert await agents.ask(theirs[0], "state")
+        assert time.monotonic() - started < 1.5
+        mine = asyncio.create_task(
+            agents.post(replace(endpoint, namespace="mine"), "retire", {}, 30.0)
+        )
+        await until(lambda: in_flight == 2 * POSTS_EACH + 1)
+        held.set()
+        await asyncio.gather(*posts, mine)
+
+
+async def test_the_wait_for_a_slot_is_part_of_the_time_of_an_answer() -> None:
+    held = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        del request
+        await held.wait()
+        return state(1)
+
+    async with running(answer) as (agents, endpoint, _):
+        posts = [
+            asyncio.create_task(agents.post(endpoint, "retire", {}, 30.0))
+            for _ in range(POSTS_EACH)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(NoAnswer, match="too many requests"):
+            await agents.post(endpoint, "retire", {}, 0.1)
+        held.set()
+        await asyncio.gather(*posts)
+
+
+async def test_nothing_is_recorded_of_a_cluster_that_is_gone() -> None:
+    async with Agents(lambda _uid: None, exists=lambda uid: uid == "there") as agents:
+        for uid in ("gone", "there"):
+            agents.record(uid, Endpoint("http://127.0.0.1:1", "", ""), DaskState())
+        assert set(agents._followed) == {"there"}
 
 
 @asynccontextmanager

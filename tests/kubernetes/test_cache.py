@@ -29,6 +29,11 @@ def owned(name: str, owner: str, version: int = 1, namespace: str = "here") -> I
     return seen(pod(name, namespace, ownerReferences=[reference]), version)
 
 
+def job_item(name: str, namespace: str) -> Item:
+    kind = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskJob", "spec": {}}
+    return seen({**kind, "metadata": {"name": name, "namespace": namespace}}, 1)
+
+
 def after(steps: Iterable[tuple[str, int]]) -> Cache:
     """Return a cache after these reports of one object: present (``put``) or gone, at versions."""
     cache = Cache()
@@ -131,7 +136,7 @@ def test_the_result_does_not_depend_on_the_order() -> None:
     for order in itertools.permutations([*steps, *steps]):
         cache = after(order)
         assert cache.get("Pod", "here", "one") is None, order
-        assert not cache.controlled("owner")
+        assert not cache.controlled("here", "owner")
         assert not cache.labelled("here", "sums")
 
 
@@ -176,8 +181,10 @@ def test_memory_of_many_objects_is_released_when_few_are_left() -> None:
     assert _room(cache) == small
     for number in range(5):
         found, spoken = one_of_each(f"few-{number}")
-        assert cache.controlled(f"job-few-{number}") == cache.labelled("here", found.cluster)
-        assert cache.controlled(f"job-few-{number}") == [found]
+        assert cache.controlled("here", f"job-few-{number}") == cache.labelled(
+            "here", found.cluster
+        )
+        assert cache.controlled("here", f"job-few-{number}") == [found]
         assert cache.referring_to("here", spoken.cluster_ref) == [spoken]
 
 
@@ -200,11 +207,20 @@ def _room(cache: Cache) -> int:
 def test_objects_are_found_by_their_controller(cache: Cache) -> None:
     for item in (owned("a", "job-1"), owned("b", "job-1"), owned("c", "job-2")):
         cache.put(item)
-    assert sorted(names_of(cache.controlled("job-1"))) == ["a", "b"]
+    assert sorted(names_of(cache.controlled("here", "job-1"))) == ["a", "b"]
     cache.remove(owned("a", "job-1").ref, 2)
     cache.put(owned("b", "job-2", version=2))
-    assert cache.controlled("job-1") == []
-    assert sorted(names_of(cache.controlled("job-2"))) == ["b", "c"]
+    assert cache.controlled("here", "job-1") == []
+    assert sorted(names_of(cache.controlled("here", "job-2"))) == ["b", "c"]
+
+
+def test_an_object_is_not_owned_by_one_of_another_namespace(cache: Cache) -> None:
+    victim, other = job_item("victim", "there"), owned("a", "uid-victim")
+    cache.put(victim)
+    cache.put(other)
+    assert cache.controlled("there", "uid-victim") == []
+    assert cache.owner(other) is None
+    assert cache.objects("there").pods("uid-victim") == []
 
 
 def test_objects_are_found_by_their_clusters_name(cache: Cache) -> None:
@@ -230,7 +246,7 @@ def test_nothing_is_left_of_deleted_objects(cache: Cache) -> None:
 def test_lookups_leave_nothing_behind(cache: Cache) -> None:
     cache.get("Pod", "nowhere", "none")
     cache.all("Pod", "nowhere")
-    cache.controlled("missing")
+    cache.controlled("nowhere", "missing")
     cache.labelled("nowhere", "none")
     assert not cache._named["Pod"]
     assert not cache._controlled

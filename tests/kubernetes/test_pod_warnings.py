@@ -153,7 +153,7 @@ async def test_nothing_is_kept_of_deleted_pods_and_owners() -> None:
     desk.warnings.of([worker(1)])
     await asyncio.sleep(0)
     for uid in ("uid-1", "group"):
-        desk.warnings.forget(uid)
+        desk.warnings.forget(ObjectRef("Pod", "default", uid, uid))
     assert desk.gate is not None
     desk.gate.set()
     await asyncio.gather(*desk.tasks)

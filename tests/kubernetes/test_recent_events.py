@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.kubernetes import backend
 from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.backends.kubernetes.writing import recent_events
 from daskjob.backends.kubernetes.writing.recent_events import EVENT_SECONDS, RecentEvents
-from daskjob.backends.kubernetes.writing.writer import Writer
+from daskjob.backends.kubernetes.writing.writer import EVENT_WAITS, Writer
 from daskjob.core.decision import Event
-from daskjob.core.manifests import ObjectRef
+from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.observed import Platform
 from daskjob.kube.api import Api
 from daskjob.kube.credentials import find_credentials
@@ -88,3 +89,42 @@ def test_events_of_a_deleted_object_are_discarded() -> None:
     world._writer.recent_events.record_new(found.ref.uid, [COMPLETED])
     world.cache.remove(found.ref)
     assert len(world._writer.recent_events) == 0
+
+
+class _Rejecting:
+    """An API server that rejects some Events, and then takes them."""
+
+    def __init__(self, rejected: int) -> None:
+        self.rejected = rejected
+        self.tried: list[str] = []
+
+    async def emit(self, event: Manifest) -> bool:
+        self.tried.append(event["metadata"]["name"])
+        return len(self.tried) <= self.rejected
+
+
+@pytest.mark.parametrize(("rejected", "tries"), [(0, 1), (3, 4), (100, len(EVENT_WAITS) + 1)])
+async def test_an_event_that_was_rejected_is_emitted_again_for_a_minute(
+    rejected: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    api = _Rejecting(rejected)
+    background = BackgroundTasks()
+    writer = Writer(
+        api,  # type: ignore[arg-type]
+        Cache(),
+        lambda _key: None,
+        background.start,
+        lambda: datetime.now(UTC),
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr("daskjob.backends.kubernetes.writing.writer.asyncio.sleep", sleep)
+        await writer.emit(JOB, [COMPLETED])
+        await asyncio.gather(*background._tasks)
+    assert len(api.tried) == tries
+    assert len(set(api.tried)) == 1, "another name would be another Event"
+    assert sum(waited) <= 60

@@ -11,16 +11,17 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from daskjob.backends.agent_answers import NoAnswer
 from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.kubernetes.asking.agents import STATE, Agents, Endpoint
+from daskjob.backends.kubernetes.asking.current_states import CurrentStates
 from daskjob.backends.kubernetes.asking.pod_warnings import PodWarnings
+from daskjob.backends.kubernetes.asking.reports import Reports
 from daskjob.backends.kubernetes.asking.retirements import Retirements, concerns
 from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.backends.kubernetes.watching.informer import (
@@ -35,7 +36,6 @@ from daskjob.backends.kubernetes.writing.missing_pods import MissingPods
 from daskjob.backends.kubernetes.writing.writer import Writer
 from daskjob.core import names
 from daskjob.core.backend import Wake
-from daskjob.core.dask import dask_state
 from daskjob.core.decision import Event, Patch, Retire
 from daskjob.core.desired.agent import groups_json
 from daskjob.core.desired.agent_groups import agent_groups
@@ -43,7 +43,6 @@ from daskjob.core.desired.pods import dashboard_prefix
 from daskjob.core.desired.service import dashboard_container_port
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.observed import (
-    CollectedReport,
     Observed,
     ObservedAutoscaler,
     ObservedCluster,
@@ -57,7 +56,7 @@ from daskjob.core.observed import (
     job_observed,
     joined_groups,
 )
-from daskjob.core.parsed import parsed_cluster, parsed_job_status
+from daskjob.core.parsed import parsed_cluster, parsed_group, parsed_job, parsed_job_status
 from daskjob.core.pod_warnings import silent_pods, with_warnings
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.idle import must_ask
@@ -101,19 +100,21 @@ class KubernetesBackend:
         self.clock = clock
         self.cache = Cache()
         self.informers = informers(api, self.cache, namespaces, on_watch_broken)
-        self.agents = Agents(self._dask_changed, now=clock)
+        self.agents = Agents(self._dask_changed, now=clock, exists=self._exists)
         self._api = api
         self._background = BackgroundTasks()
         self._subscribers: list[Wake] = []
         self._wakes = Wakes(self.cache, self._wake)
         self.cache.watch(self._changed)
         self._writer = Writer(api, self.cache, self._wakes.rejected, self._background.start, clock)
-        self._missing_pods = MissingPods(self._writer.api, self.cache)
+        self._missing_pods = MissingPods(self._writer.api, self.cache, self._wake, clock)
         self._retirements = Retirements(
             self.agents, self._wake, self._exists, self._background.start, clock
         )
-        #: By the scheduler pod's uid.
-        self._reports: dict[str, CollectedReport] = {}
+        self._reports = Reports(self.agents, self._wake, self._exists, self._background.start)
+        self._current_states = CurrentStates(
+            self.agents, self._wake, self._exists, self._background.start
+        )
         self._pod_warnings = PodWarnings(
             api.warnings, self._warnings_changed, self._background.start, clock
         )
@@ -227,14 +228,15 @@ class KubernetesBackend:
     def _forget_object(self, gone: Item) -> None:
         """Discard everything recorded about an object that is gone."""
         uid = gone.ref.uid
-        self._reports.pop(uid, None)
+        self._reports.forget(uid)
+        self._current_states.forget(uid)
         self._retirements.forget(uid)
         self._writer.recent_events.forget(uid)
-        self._pod_warnings.forget(uid)
+        self._pod_warnings.forget(gone.ref)
         self.agents.forget(uid)
         if gone.ref.kind in names.PASS_KINDS:
             key = Key(gone.ref.kind, gone.ref.namespace, gone.ref.name)
-            self._writer.forget(key)
+            self._writer.forget(gone.ref)
             referred_cluster = self.cache.get(names.Kind.CLUSTER, key.namespace, gone.cluster_ref)
             if referred_cluster is not None:
                 self.agents.leave(referred_cluster.ref.uid, key)
@@ -268,15 +270,22 @@ class KubernetesBackend:
         item = self.cache.get(key.kind, key.namespace, key.name)
         if item is None or item.manifest is None:
             return None
+        observed = await self._observed(key, item.manifest)
+        if observed is None or not self._exists(observed.ref.uid):
+            # Deleted meanwhile: nothing may be recorded about it any more.
+            return None
+        return self._with_warnings(observed)
+
+    async def _observed(self, key: Key, manifest: Manifest) -> Observed | None:
         match key.kind:
             case names.Kind.JOB:
-                return self._with_warnings(await self._job(key, item.manifest))
+                return await self._job(key, manifest)
             case names.Kind.CLUSTER:
-                return self._with_warnings(await self._cluster(key, item.manifest))
+                return await self._cluster(key, manifest)
             case names.Kind.GROUP:
-                return self._with_warnings(await self._group(key, item.manifest))
+                return await self._group(key, manifest)
             case names.Kind.AUTOSCALER:
-                return self._autoscaler(key, item.manifest)
+                return self._autoscaler(key, manifest)
         return None
 
     def _with_warnings(self, observed: Observed) -> Observed:
@@ -286,61 +295,86 @@ class KubernetesBackend:
     async def _job(self, key: Key, manifest: Manifest) -> ObservedJob:
         objects = self.cache.objects(key.namespace)
         look_for = self._missing_pods.look_for
+        job, _ = parsed_job(manifest)
+        # Of all attempts, also after the job's end: a runner that is not seen is not stopped.
+        await self._missing_pods.give_labels_back(job.meta.ref, job.cluster_name)
         observed = job_observed(manifest, objects)
-        status, job = observed.status, observed.job
+        status = observed.status
         runner_name = names.runner_name(job.meta.name, status.attempt)
         named = status.job_runner_pod_name == runner_name and not status.finished
         if named and observed.runner(status.attempt) is None:
-            await look_for(key.namespace, job.meta.uid, job.cluster_name, runner_name)
+            await look_for(job.meta.ref, job.cluster_name, runner_name)
             observed = job_observed(manifest, objects)
         if (loser := _lost_scheduler_of(observed)) is not None:
-            name = names.scheduler_pod_name(loser.name)
-            await look_for(key.namespace, loser.uid, loser.name, name)
+            await look_for(loser, loser.name, names.scheduler_pod_name(loser.name))
             observed = job_observed(manifest, objects)
         cluster, scheduler = observed.cluster, observed.scheduler
         if cluster is not None:
             self._follow(key, cluster.ref, scheduler, _job_interval(observed))
         return replace(
-            self._completed(key, observed, self._passes_below(key)),
+            self._completed(observed, self._controlled_by(observed.ref)),
             dask=self.agents.state(cluster.ref.uid) if cluster else None,
-            report=self._reports.get(scheduler.ref.uid) if scheduler else None,
+            report=self._reports.of(scheduler.ref.uid) if scheduler else None,
         )
 
     async def _cluster(self, key: Key, manifest: Manifest) -> ObservedCluster:
         objects = self.cache.objects(key.namespace)
+        meta = parsed_cluster(manifest)[0].meta
+        if not meta.deleting:
+            await self._give_labels_of_cluster_back(meta.ref)
         observed = cluster_observed(manifest, objects)
-        meta = observed.cluster.meta
         had_scheduler = observed.status.phase in (ClusterPhase.RUNNING, ClusterPhase.ERROR)
         if observed.scheduler is None and had_scheduler and not meta.deleting:
             name = names.scheduler_pod_name(meta.name)
-            await self._missing_pods.look_for(key.namespace, meta.uid, meta.name, name)
+            await self._missing_pods.look_for(meta.ref, meta.name, name)
             observed = cluster_observed(manifest, objects)
         limit = observed.cluster.spec.idle_timeout_seconds
         every = min(IDLE_SECONDS, max(limit / 4, OFTEN_SECONDS)) if limit else None
         self._follow(key, meta.ref, observed.scheduler, every)
         observed = replace(
-            self._completed(key, observed, self._passes_below(key)),
+            self._completed(observed, self._controlled_by(observed.ref)),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
         )
         endpoint = self._endpoint(meta.ref, observed.scheduler)
         if endpoint is not None and must_ask(observed, self.clock()):
             # Since the last answer a client may have sent work.
-            return replace(observed, dask=await self.agents.fresh(meta.uid, endpoint))
+            dask = self._current_states.take(key, meta.uid, meta.uid, endpoint)
+            return replace(observed, dask=dask)
         return observed
 
+    async def _give_labels_of_cluster_back(self, cluster: ObjectRef) -> None:
+        """Restore the labels of a cluster's scheduler, and of the runners that use the cluster.
+
+        While a runner is not seen, its cluster looks idle.
+        """
+        found = self.cache.get(cluster.kind, cluster.namespace, cluster.name)
+        job = self.cache.owner(found) if found else None
+        referring = self.cache.referring_to(cluster.namespace, cluster.name)
+        jobs = [item for item in (job, *referring) if item and item.ref.kind == names.Kind.JOB]
+        for owner in (cluster, *(item.ref for item in jobs)):
+            await self._missing_pods.give_labels_back(owner, cluster.name)
+
     async def _group(self, key: Key, manifest: Manifest) -> ObservedGroup:
-        await self._missing_pods.give_labels_back(manifest)
-        observed = group_observed(manifest, self.cache.objects(key.namespace))
-        cluster, group = observed.cluster, observed.group
+        objects = self.cache.objects(key.namespace)
+        group, _ = parsed_group(manifest)
+        await self._missing_pods.give_labels_back(group.meta.ref, group.cluster)
+        observed = group_observed(manifest, objects)
+        cluster = observed.cluster
         dask, answer = None, self._retirements.of(group.meta.uid)
         may_shrink = len(observed.staying) > group.replicas or renewal(observed) is not None
+        if cluster is not None and may_shrink and _may_lack_scheduler(observed):
+            # Without a scheduler there would be no data, and any worker could go.
+            name = names.scheduler_pod_name(cluster.meta.name)
+            await self._missing_pods.look_for(cluster.meta.ref, cluster.meta.name, name)
+            observed = group_observed(manifest, objects)
         if cluster is not None and (may_shrink or (answer and concerns(answer, observed.workers))):
-            # A fresh answer: a worker that registered since an older one may hold data.
             endpoint = self._endpoint(cluster.meta.ref, observed.scheduler)
-            dask = await self.agents.fresh(cluster.meta.uid, endpoint) if endpoint else None
+            if endpoint is not None:
+                uid = group.meta.uid
+                dask = self._current_states.take(key, uid, cluster.meta.uid, endpoint)
         return replace(
-            self._completed(key, observed, [key]),
+            self._completed(observed, [observed.ref]),
             dask=dask,
             retirement=answer,
             entropy=secrets.token_hex(16),
@@ -348,7 +382,8 @@ class KubernetesBackend:
 
     def _autoscaler(self, key: Key, manifest: Manifest) -> ObservedAutoscaler:
         objects = self.cache.objects(key.namespace)
-        observed = self._completed(key, autoscaler_observed(manifest, objects), [key])
+        observed = autoscaler_observed(manifest, objects)
+        observed = self._completed(observed, [observed.ref])
         cluster, scheduler = observed.cluster, observed.scheduler
         if cluster is None:
             return observed
@@ -365,26 +400,24 @@ class KubernetesBackend:
             demands=self.agents.demands(uid),
         )
 
-    def _completed(self, key: Key, observed: Seen, passes: Iterable[Key]) -> Seen:
-        """Add what no object shows: the rejections of these keys, and the platform."""
+    def _completed(self, observed: Seen, owners: Iterable[ObjectRef]) -> Seen:
+        """Add what no object shows: the rejections for these owners, and the platform."""
         return replace(
             observed,
-            rejections=self._writer.rejections.of(passes),
-            status_rejection=self._writer.status_rejection(key),
+            rejections=self._writer.rejections.of((ref.namespace, ref.uid) for ref in owners),
+            status_rejection=self._writer.status_rejection(observed.ref),
             platform=self.platform,
         )
 
-    def _passes_below(self, key: Key) -> Iterator[Key]:
-        """Yield a key and the keys of its dependents that have passes."""
-        found = [key]
+    def _controlled_by(self, ref: ObjectRef) -> list[ObjectRef]:
+        """Return a reference and those of its dependents that have passes."""
+        found = [ref]
         # Grows while iterated; hand-written ownerReferences may form a cycle.
         for one in found:
-            item = self.cache.get(one.kind, one.namespace, one.name)
-            for owned in self.cache.controlled(item.ref.uid) if item else ():
-                below = Key(owned.ref.kind, owned.ref.namespace, owned.ref.name)
-                if below.kind in names.PASS_KINDS and below not in found:
-                    found.append(below)
-        yield from found
+            for below in self.cache.controlled(one.namespace, one.uid):
+                if below.ref.kind in names.PASS_KINDS and below.ref not in found:
+                    found.append(below.ref)
+        return found
 
     # The schedulers
 
@@ -397,7 +430,7 @@ class KubernetesBackend:
         route: str = "",
     ) -> None:
         """Query a scheduler every N seconds for a pass; ``None``: not at all."""
-        if every is None:
+        if every is None or self.cache.get(key.kind, key.namespace, key.name) is None:
             self.agents.leave(cluster.uid, key)
             return
         endpoint = self._endpoint(cluster, scheduler)
@@ -419,26 +452,17 @@ class KubernetesBackend:
         port = dashboard_container_port(spec.service, spec.scheduler)
         host = f"[{scheduler.ip}]" if ":" in scheduler.ip else scheduler.ip
         url = f"http://{host}:{port}{dashboard_prefix(spec.scheduler)}"
-        return Endpoint(url, scheduler.token, scheduler.identity)
+        return Endpoint(url, scheduler.token, scheduler.identity, ref.namespace)
 
     def _endpoint_of(self, scheduler: PodFacts) -> Endpoint | None:
-        cluster = self.cache.of_uid(scheduler.owner_uid)
+        pod = self.cache.of_uid(scheduler.ref.uid)
+        cluster = self.cache.owner(pod) if pod else None
         return self._endpoint(cluster.ref, scheduler) if cluster else None
 
     async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
-        """Ask the agent of a job's scheduler for its report, for 2 s at most."""
-        endpoint = self._endpoint_of(scheduler)
-        report: Manifest | None = None
-        if endpoint is not None:
-            try:
-                report, state = await asyncio.gather(
-                    self.agents.ask(endpoint, "report"), self.agents.ask(endpoint, "state")
-                )
-                self.agents.record(scheduler.owner_uid, endpoint, dask_state(state))
-            except NoAnswer as error:
-                logger.info("%s: no report from its scheduler: %s", job, error)
-        self._reports[scheduler.ref.uid] = CollectedReport(report, self._attempt_of(job))
-        self._wake(Key(job.kind, job.namespace, job.name))
+        """Ask the agent of a job's scheduler for its report; its answer wakes the job's pass."""
+        key = Key(job.kind, job.namespace, job.name)
+        self._reports.ask(key, scheduler, self._endpoint_of(scheduler), self._attempt_of(job))
 
     def _attempt_of(self, job: ObjectRef) -> int:
         found = self.cache.get(job.kind, job.namespace, job.name)
@@ -462,9 +486,9 @@ class KubernetesBackend:
         """
         await self._writer.create(owner, manifest)
 
-    def withdraw(self, owner: Key, names: Collection[str]) -> None:
+    def withdraw(self, owner: ObjectRef, names: Collection[str]) -> None:
         """Discard the rejections of objects that a pass does not want any more."""
-        self._writer.rejections.withdraw(owner, names)
+        self._writer.rejections.withdraw((owner.namespace, owner.uid), names)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and its dependents; do nothing if it is gone or has another uid."""
@@ -491,6 +515,14 @@ class KubernetesBackend:
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Emit Events on an object in the background, skipping recent duplicates."""
         await self._writer.emit(ref, events)
+
+
+def _may_lack_scheduler(observed: ObservedGroup) -> bool:
+    """Return whether a group's cluster, which is to stay, shows no scheduler."""
+    cluster = observed.cluster
+    if cluster is None or observed.scheduler is not None or observed.unmanaged:
+        return False
+    return not (cluster.meta.deleting or observed.group.meta.deleting)
 
 
 def _lost_scheduler_of(observed: ObservedJob) -> ObjectRef | None:

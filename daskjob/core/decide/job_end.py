@@ -70,8 +70,10 @@ def _with_last_answers(view: JobView) -> JobStatus:
     if view.scheduler_was_shut_down:
         # What a restarted scheduler reports is not about the attempt's tasks.
         return status
-    if observed.report is not None and observed.report.report is not None:
-        status = replace(status, report=short_report(observed.report.report))
+    report = observed.report.report if observed.report else None
+    # A rejected status may be the report's fault, and a verdict never depends on a report.
+    if report is not None and observed.status_rejection is None:
+        status = replace(status, report=short_report(report))
     if observed.dask is not None and view.policy.progress_interval_seconds and view.attempt_runs:
         tasks = observed.dask.tasks
         counts = (tasks.total, tasks.done, tasks.processing, tasks.erred)

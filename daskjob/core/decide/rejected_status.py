@@ -7,7 +7,7 @@ from datetime import datetime
 
 from daskjob.core.decision import Decision, earliest
 from daskjob.core.observed import Rejection
-from daskjob.core.policies.pacing import next_status_try
+from daskjob.core.policies.pacing import next_try
 
 
 def without_early_status(
@@ -20,7 +20,7 @@ def without_early_status(
     """
     if rejection is None or decision.status is None:
         return decision
-    due = next_status_try(rejection)
+    due = next_try(rejection)
     if now >= due:
         return decision
     wake_at = earliest([decision.wake_at, due], now)

@@ -1,7 +1,10 @@
-"""When a rejected object is tried again.
+"""When a rejected object, status or label is tried again.
 
-Every retry backs off with a cap: a full quota is retried every minute, an admission policy at most
-six times an hour, a name whose previous object is terminating within seconds.
+A rejection by a passing fault cannot be distinguished from a lasting one: while the roles of the
+operator are applied anew, or a webhook is replaced, every request may be rejected. So each is tried
+again soon during its first minute, and at the latest 10 s after such a fault is over. Then it is
+tried ever more rarely, up to a limit: a full quota every minute, an admission policy at most six
+times an hour, a name whose previous object is terminating every 10 s.
 """
 
 from __future__ import annotations
@@ -11,31 +14,26 @@ from datetime import datetime, timedelta
 from daskjob.core.errors import RejectionKind
 from daskjob.core.observed import Rejection
 
+#: How long, in seconds, a rejection may be a passing fault; and the longest wait meanwhile.
+PASSING_SECONDS = 60.0
+SOON_SECONDS = 10.0
+
 #: First wait and longest wait, in seconds, by the kind of rejection.
 _WAITS = {
     RejectionKind.TERMINATING: (0.1, 10.0),
     RejectionKind.QUOTA: (5.0, 60.0),
     RejectionKind.UNREACHED: (2.0, 60.0),
-    RejectionKind.REJECTED: (120.0, 1200.0),
-    RejectionKind.CONFLICT: (60.0, 600.0),
-    RejectionKind.INVALID: (600.0, 3600.0),
+    RejectionKind.REJECTED: (2.0, 1200.0),
+    RejectionKind.CONFLICT: (2.0, 600.0),
+    RejectionKind.INVALID: (2.0, 3600.0),
 }
 
 
-#: The first rejection of a status may be a temporary fault, which cannot be distinguished from a
-#: lasting rejection and is over after this time.
-FIRST_STATUS_WAIT_SECONDS = 8
-
-
 def next_try(rejection: Rejection) -> datetime:
-    """Return when to try to create the object again."""
+    """Return when to try again: soon in the first minute, then after doubling waits."""
     first, longest = _WAITS[rejection.kind]
-    seconds = min(first * 2 ** min(rejection.tries - 1, 20), longest)
+    soon = min(first * 2 ** min(rejection.tries - 1, 20), SOON_SECONDS)
+    since = (rejection.last_at - rejection.first_at).total_seconds()
+    # As long again as it has been rejected: doubling waits, however many tries there were.
+    seconds = soon if since < PASSING_SECONDS else max(soon, min(since, longest))
     return rejection.last_at + timedelta(seconds=seconds)
-
-
-def next_status_try(rejection: Rejection) -> datetime:
-    """Return when to write a rejected status again: soon once, then like a rejected object."""
-    if rejection.tries == 1:
-        return rejection.last_at + timedelta(seconds=FIRST_STATUS_WAIT_SECONDS)
-    return next_try(rejection)

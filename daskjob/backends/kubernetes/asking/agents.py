@@ -28,15 +28,22 @@ from daskjob.backends.agent_answers import (
     check_answer,
     whole_state,
 )
+from daskjob.backends.kubernetes.asking.slots import FairSlots
 from daskjob.core.dask import DaskState, dask_state
 from daskjob.core.demand import Demands, demands_after
 from daskjob.core.manifests import Key, Manifest
 from daskjob.kube.connector import Connector
+from daskjob.kube.errors import MALFORMED
 
 logger = logging.getLogger(__name__)
 
-#: Requests in flight: schedulers that do not answer must not delay the others for long.
+#: Queries in flight, in all and of one namespace: schedulers that do not answer must not delay the
+#: others for long.
 QUESTIONS = 64
+QUESTIONS_EACH = 16
+#: POST requests in flight, which may take a minute each.
+POSTS = 64
+POSTS_EACH = 8
 #: The default query.
 STATE = "state"
 #: After this number of consecutive failures the last known state is discarded.
@@ -52,6 +59,12 @@ class Endpoint:
     token: str
     #: The scheduler pod and the instance of its container: another instance has another state.
     identity: str
+    #: The namespace whose share of the requests in flight it uses.
+    namespace: str = ""
+
+
+class _NotAsked(NoAnswer):
+    """The request was not sent in time, so that nothing is known about the scheduler."""
 
 
 @dataclass(slots=True)
@@ -97,12 +110,16 @@ class Agents:
         on_change: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _now,
+        exists: Callable[[str], bool] = lambda _cluster_uid: True,
     ) -> None:
         self._on_change = on_change
+        #: Returns whether a cluster still exists: nothing is recorded for one that is gone.
+        self._exists = exists
         self._clock = clock
         self._now = now
         self._session: aiohttp.ClientSession | None = None
-        self._in_flight = asyncio.Semaphore(QUESTIONS)
+        self._questions_in_flight = FairSlots(QUESTIONS, QUESTIONS_EACH)
+        self._posts_in_flight = FairSlots(POSTS, POSTS_EACH)
         self._followed: dict[str, _Followed] = {}
         #: A heap of (due time, tie-break, cluster's uid); entries may be out of date.
         self._due: list[tuple[float, int, str]] = []
@@ -197,6 +214,8 @@ class Agents:
         self, cluster_uid: str, endpoint: Endpoint, state: DaskState, route: str = STATE
     ) -> None:
         """Store a state that was queried outside the schedule."""
+        if not self._exists(cluster_uid):
+            return
         found = self._followed.get(cluster_uid)
         if found is None:
             self._followed[cluster_uid] = found = _Followed(endpoint)
@@ -238,28 +257,45 @@ class Agents:
         question.add_done_callback(self._questions.discard)
 
     async def _question(self, cluster_uid: str, followed: _Followed) -> None:
-        answer: DaskState | None
         route = followed.asked = followed.route
+        changed = False
         try:
-            answer = dask_state(await self.ask(followed.endpoint, route))
-            followed.failures = 0
-        except NoAnswer as error:
-            followed.failures += 1
+            state = dask_state(await self.ask(followed.endpoint, route))
+            changed = self._answered(followed, state, route)
+        except _NotAsked as error:
             logger.debug("the scheduler at %s: %s", followed.endpoint.url, error)
-            answer = None
-        followed.asking = False
-        followed.asked_at = self._clock()
-        if self._followed.get(cluster_uid) is not followed:
-            return
-        # One or two failures keep the last state; the third discards it.
-        changed = followed.failures == PATIENCE
-        if not 0 < followed.failures < PATIENCE:
-            changed |= (followed.state, followed.answered) != (answer, route)
-            followed.record(answer, route, self._now())
-        if followed.wanted:
-            self._schedule(cluster_uid, followed, followed.asked_at + followed.every)
-        if changed:
+        except NoAnswer as error:
+            logger.debug("the scheduler at %s: %s", followed.endpoint.url, error)
+            changed = self._unanswered(followed, route)
+        finally:
+            # Whatever happened: a scheduler that counts as being asked is never asked again.
+            followed.asking = False
+            followed.asked_at = self._clock()
+            is_current = self._followed.get(cluster_uid) is followed
+            if is_current and followed.wanted:
+                self._schedule(cluster_uid, followed, followed.asked_at + followed.every)
+        if is_current and changed:
             self._on_change(cluster_uid)
+
+    def _answered(self, followed: _Followed, state: DaskState, route: str) -> bool:
+        """Record an answer; return whether it is news."""
+        followed.failures = 0
+        changed = (followed.state, followed.answered) != (state, route)
+        followed.record(state, route, self._now())
+        return changed
+
+    def _unanswered(self, followed: _Followed, route: str) -> bool:
+        """Count a failure; return whether it is news.
+
+        One or two failures keep the last state; the third discards it.
+        """
+        followed.failures += 1
+        if followed.failures < PATIENCE:
+            return False
+        changed = followed.failures == PATIENCE
+        changed |= (followed.state, followed.answered) != (None, route)
+        followed.record(None, route, self._now())
+        return changed
 
     # Requests
 
@@ -269,24 +305,33 @@ class Agents:
         Raises
         ------
         NoAnswer
-            The connection failed, or the answer took over 2 s, is over 256 KiB, or is not JSON.
+            The connection failed, or the answer took over 2 s, the wait for a free slot included,
+            is over 256 KiB, or is not JSON.
         """
-        return await self._request(endpoint, "GET", route, None, TIMEOUT_SECONDS)
+        slots = self._questions_in_flight
+        return await self._request(endpoint, "GET", route, None, TIMEOUT_SECONDS, slots)
 
     async def post(
         self, endpoint: Endpoint, route: str, body: Manifest, timeout_seconds: float
     ) -> Manifest:
-        """Return the answer to a POST request, which may take longer.
+        """Return the answer to a POST request, which may take longer; it delays no query.
 
         Raises
         ------
         NoAnswer
             As of ``ask``, with this timeout.
         """
-        return await self._request(endpoint, "POST", route, body, timeout_seconds)
+        slots = self._posts_in_flight
+        return await self._request(endpoint, "POST", route, body, timeout_seconds, slots)
 
     async def _request(
-        self, endpoint: Endpoint, method: str, route: str, body: Manifest | None, seconds: float
+        self,
+        endpoint: Endpoint,
+        method: str,
+        route: str,
+        body: Manifest | None,
+        seconds: float,
+        slots: FairSlots,
     ) -> Manifest:
         if self._session is None:
             raise RuntimeError("open the Agents with 'async with' first")
@@ -295,22 +340,24 @@ class Agents:
         if body is not None:
             data = msgspec.json.encode(body)
             headers["Content-Type"] = "application/json"
+        is_sent = False
         try:
-            async with (
-                self._in_flight,
-                asyncio.timeout(seconds),
-                self._session.request(
+            async with asyncio.timeout(seconds), slots.slot(endpoint.namespace):
+                is_sent = True
+                async with self._session.request(
                     method,
                     f"{endpoint.url}/daskjob/v1/{route}",
                     data=data,
                     headers=headers,
                     allow_redirects=False,
-                ) as answer,
-            ):
-                return _decoded(answer.status, await _bounded(answer.content))
+                ) as answer:
+                    return decoded_answer(answer.status, await _bounded(answer.content))
         except TimeoutError as error:
+            if not is_sent:
+                raise _NotAsked(f"not asked within {seconds:g} s: too many requests") from error
             raise NoAnswer(f"no answer within {seconds:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # A token or an address with a control character is a ValueError.
             raise NoAnswer(str(error) or type(error).__name__) from error
 
 
@@ -325,11 +372,12 @@ async def _bounded(content: aiohttp.StreamReader) -> bytes:
     return text
 
 
-def _decoded(status: int, text: bytes) -> Manifest:
+def decoded_answer(status: int, text: bytes) -> Manifest:
+    """Return the JSON object of an answer, or raise ``NoAnswer``."""
     check_answer(status, text)
     try:
         answer = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except MALFORMED as error:
         raise NoAnswer(f"the answer is not JSON: {error}") from error
     if not isinstance(answer, dict):
         raise NoAnswer("the answer is not a JSON object")

@@ -22,7 +22,7 @@ from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.pod_warnings import PodWarning, latest_warning
 from daskjob.core.pods import PodFacts
-from daskjob.kube.errors import UnexpectedObject
+from daskjob.kube.decoding import decoded
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ class PodWarnings:
         self._in_flight = asyncio.Semaphore(QUESTIONS)
         #: By the pod's uid; ``None``: no warning, or not listed yet.
         self._warnings_of: dict[str, PodWarning | None] = {}
-        #: By the owner's uid: pods of one group are alike, so one of them is enough.
-        self._asked_at: dict[str, datetime] = {}
+        #: By namespace and owner's uid: pods of one group are alike, so one of them is enough.
+        self._asked_at: dict[tuple[str, str], datetime] = {}
 
     def of(self, pods: Iterable[PodFacts]) -> dict[str, PodWarning]:
         """Return the known warnings of stuck pods by uid, and list Events where that is due."""
@@ -70,17 +70,18 @@ class PodWarnings:
                 found[pod.ref.uid] = warning
         return found
 
-    def forget(self, uid: str) -> None:
+    def forget(self, gone: ObjectRef) -> None:
         """Discard the records of a pod, or of an owner of pods, that is gone."""
-        self._warnings_of.pop(uid, None)
-        self._asked_at.pop(uid, None)
+        self._warnings_of.pop(gone.uid, None)
+        self._asked_at.pop((gone.namespace, gone.uid), None)
 
     def _ask_if_due(self, pod: PodFacts) -> None:
-        now, last = self._clock(), self._asked_at.get(pod.owner_uid)
+        owner = (pod.ref.namespace, pod.owner_uid)
+        now, last = self._clock(), self._asked_at.get(owner)
         # If the clock was set back, do not wait until it has caught up.
         if last is not None and last <= now < last + timedelta(seconds=AGAIN_SECONDS):
             return
-        self._asked_at[pod.owner_uid] = now
+        self._asked_at[owner] = now
         self._warnings_of.setdefault(pod.ref.uid, None)
         self._background(self._question(pod.ref))
 
@@ -98,7 +99,4 @@ class PodWarnings:
 
 
 def _events(data: bytes) -> list[dict[str, Any]]:
-    try:
-        return _EVENTS.decode(data).items or []
-    except msgspec.MsgspecError as error:
-        raise UnexpectedObject(f"not a list of Events: {error}") from error
+    return decoded(_EVENTS, data, "a list of Events").items or []

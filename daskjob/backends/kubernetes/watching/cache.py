@@ -48,8 +48,9 @@ class Cache:
         #: By kind, then by namespace, then by name.
         self._named: defaultdict[str, defaultdict[str, _Items]] = defaultdict(_items_by_key)
         self._by_uid: _Items = {}
-        #: By owner's uid, and by namespace and cluster's name; then by uid.
-        self._controlled: defaultdict[str, _Items] = defaultdict(dict)
+        #: By namespace and owner's uid, and by namespace and cluster's name; then by uid. The uid
+        #: alone is not enough: an ownerReference may contain one of another namespace.
+        self._controlled: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
         self._labelled: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
         #: By namespace and name of the cluster that a job's, group's or autoscaler's spec names.
         self._referring_to: defaultdict[tuple[str, str], _Items] = defaultdict(dict)
@@ -80,9 +81,14 @@ class Cache:
             return list(spaces.get(namespace, _NOTHING).values())
         return [item for found in spaces.values() for item in found.values()]
 
-    def controlled(self, owner_uid: str) -> list[Item]:
-        """Return all objects that an owner controls."""
-        return list(self._controlled.get(owner_uid, _NOTHING).values())
+    def controlled(self, namespace: str, owner_uid: str) -> list[Item]:
+        """Return all objects that an owner controls: Kubernetes has no owners across namespaces."""
+        return list(self._controlled.get((namespace, owner_uid), _NOTHING).values())
+
+    def owner(self, item: Item) -> Item | None:
+        """Return the object that controls this one; ``None`` if its namespace has none such."""
+        found = self._by_uid.get(item.owner_uid)
+        return found if found and found.ref.namespace == item.ref.namespace else None
 
     def labelled(self, namespace: str, cluster: str) -> list[Item]:
         """Return all objects that are labelled with a cluster's name."""
@@ -161,7 +167,7 @@ class Cache:
         self._named[ref.kind][ref.namespace][ref.name] = item
         self._by_uid[ref.uid] = item
         if item.owner_uid:
-            self._controlled[item.owner_uid][ref.uid] = item
+            self._controlled[ref.namespace, item.owner_uid][ref.uid] = item
         if item.cluster:
             self._labelled[ref.namespace, item.cluster][ref.uid] = item
         if item.cluster_ref:
@@ -173,7 +179,7 @@ class Cache:
         ref = item.ref
         _discard(self._named[ref.kind], ref.namespace, ref.name)
         del self._by_uid[ref.uid]
-        _discard(self._controlled, item.owner_uid, ref.uid)
+        _discard(self._controlled, (ref.namespace, item.owner_uid), ref.uid)
         _discard(self._labelled, (ref.namespace, item.cluster), ref.uid)
         _discard(self._referring_to, (ref.namespace, item.cluster_ref), ref.uid)
 
@@ -270,21 +276,13 @@ class CachedLookup:
             for item in self._cache.labelled(self._namespace, cluster)
             if item.owner_kind in CLUSTER_KINDS
             and item.ref.kind in ORPHAN_KINDS
-            and not self._is_cluster(item.owner_uid)
+            and not self._is_of_a_cluster(item)
         ]
 
-    def _is_cluster(self, uid: str) -> bool:
-        found = self._cache.of_uid(uid)
-        return (
-            found is not None
-            and found.ref.kind in CLUSTER_KINDS
-            and found.ref.namespace == self._namespace
-        )
+    def _is_of_a_cluster(self, item: Item) -> bool:
+        owner = self._cache.owner(item)
+        return owner is not None and owner.ref.kind in CLUSTER_KINDS
 
     def _owned(self, kind: str, owner_uid: str) -> list[Item]:
-        # Uids are unique per cluster; Kubernetes has no owners across namespaces.
-        return [
-            item
-            for item in self._cache.controlled(owner_uid)
-            if item.ref.kind == kind and item.ref.namespace == self._namespace
-        ]
+        found = self._cache.controlled(self._namespace, owner_uid)
+        return [item for item in found if item.ref.kind == kind]

@@ -236,6 +236,7 @@ class ItemDecoder:
 
     def __init__(self, kind: Watched) -> None:
         self._kind = kind
+        self._what = f"a {kind.kind}"
         self._item = self._other
         if kind.kind == "Pod":
             self._item = self._pod
@@ -244,10 +245,7 @@ class ItemDecoder:
 
     def item(self, data: bytes | msgspec.Raw) -> Item:
         """Return the item of an object."""
-        try:
-            item = self._item(data)
-        except msgspec.MsgspecError as error:
-            raise UnexpectedObject(f"not a {self._kind.kind}: {error}") from error
+        item = self._item(data)
         if not item.ref.uid:
             raise UnexpectedObject(f"not a {self._kind.kind}: it has no uid")
         return item
@@ -284,14 +282,14 @@ class ItemDecoder:
         return Change(version, None if known(found.uid, version) else self.item(found.object))
 
     def _other(self, data: bytes | msgspec.Raw) -> Item:
-        return self._of(decoded(_BARE, data).get("metadata") or {})
+        return self._of(decoded(_BARE, data, self._what).get("metadata") or {})
 
     def _pod(self, data: bytes | msgspec.Raw) -> Item:
-        found = decoded(_POD, data)
+        found = decoded(_POD, data, self._what)
         return self._of(found.get("metadata") or {}, pod=pod_facts(found))
 
     def _own(self, data: bytes | msgspec.Raw) -> Item:
-        found = decoded(_OWN, data)
+        found = decoded(_OWN, data, self._what)
         for annotation in _TOOLS_COPIES:
             (found.metadata.get("annotations") or {}).pop(annotation, None)
         # Items of a list lack these.
@@ -334,8 +332,8 @@ def is_terminating(data: bytes) -> bool:
     in its grace period, or held by a finalizer. A pod without a node has neither.
     """
     try:
-        meta = decoded(_BARE, data).get("metadata") or {}
-    except msgspec.MsgspecError:
+        meta = decoded(_BARE, data, "an object").get("metadata") or {}
+    except UnexpectedObject:
         return False
     held = meta.get("deletionGracePeriodSeconds") or meta.get("finalizers")
     return bool(meta.get("deletionTimestamp") and held)
@@ -352,10 +350,10 @@ def _cluster_ref(kind: str, spec: msgspec.Raw) -> str:
     """Return the name of the cluster that a spec refers to; empty if none."""
     try:
         if kind == names.Kind.JOB:
-            return _WITH_REFERENCE.decode(spec).clusterRef.name
+            return decoded(_WITH_REFERENCE, spec, "a spec").clusterRef.name
         if kind in (names.Kind.GROUP, names.Kind.AUTOSCALER):
-            return _WITH_NAME.decode(spec).cluster
-    except msgspec.MsgspecError:
+            return decoded(_WITH_NAME, spec, "a spec").cluster
+    except UnexpectedObject:
         # It is missing or not a name, which the readers of specs report.
         pass
     return ""

@@ -44,8 +44,8 @@ class Wakes:
 
     def scheduler_changed(self, cluster: Item) -> None:
         """Wake every pass that may see a new answer of a cluster's scheduler."""
-        below = (_key(i) for i in self._cache.controlled(cluster.ref.uid) if _has_passes(i))
-        for key in {*self._seen_by(cluster), *below}:
+        below = self._cache.controlled(cluster.ref.namespace, cluster.ref.uid)
+        for key in {*self._seen_by(cluster), *(_key(item) for item in below if _has_passes(item))}:
             self._wake(key)
 
     def warnings_changed(self, pod: Item) -> None:
@@ -88,13 +88,13 @@ class Wakes:
 
     def _owners(self, item: Item) -> Iterator[Key]:
         seen: set[str] = set()
-        owner = self._cache.of_uid(item.owner_uid)
+        owner = self._cache.owner(item)
         # Hand-written ownerReferences may form a cycle.
         while owner is not None and owner.ref.uid not in seen:
             seen.add(owner.ref.uid)
             if _has_passes(owner):
                 yield _key(owner)
-            owner = self._cache.of_uid(owner.owner_uid)
+            owner = self._cache.owner(owner)
 
 
 def _has_passes(item: Item) -> bool:

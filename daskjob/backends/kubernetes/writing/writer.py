@@ -6,6 +6,7 @@ Rejections are recorded for the object of the pass.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Iterable
@@ -17,17 +18,22 @@ from daskjob.backends.kubernetes.watching.items import Item
 from daskjob.backends.kubernetes.writing.cached_api import CachedApi
 from daskjob.backends.kubernetes.writing.events import event_manifest
 from daskjob.backends.kubernetes.writing.recent_events import RecentEvents
-from daskjob.backends.rejections import Rejections
+from daskjob.backends.rejections import Owner, Rejections
 from daskjob.core import names
 from daskjob.core.decision import Event, Patch
 from daskjob.core.errors import Conflict, CreateRejected, NotFound, RejectionKind, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, controller_uid, metadata, object_ref
 from daskjob.core.observed import Rejection
-from daskjob.core.policies.pacing import next_status_try
+from daskjob.core.policies.pacing import next_try
 from daskjob.kube.api import Api
 from daskjob.kube.errors import AlreadyExists, Replaced
 
 logger = logging.getLogger(__name__)
+
+#: The waits after failed tries to emit an Event, in seconds.
+EVENT_WAITS = (2.0, 5.0, 10.0, 10.0, 15.0, 15.0)
+#: Events that wait for another try: during an outage each pass may emit some.
+MOST_EVENTS_WAITING = 1000
 
 
 class Writer:
@@ -52,16 +58,18 @@ class Writer:
         self._clock = clock
         #: The Events that were emitted recently.
         self.recent_events = RecentEvents()
+        self._events_waiting = 0
 
-    def forget(self, key: Key) -> None:
+    def forget(self, ref: ObjectRef) -> None:
         """Discard the records of an object that is gone."""
-        self.rejections.forget(key)
-        self.rejected_statuses.forget(key)
-        self.api.unsettled.forget(key)
+        self.rejections.forget((ref.namespace, ref.uid))
+        self.rejected_statuses.forget((ref.namespace, ref.uid))
+        self.api.unsettled.forget(Key(ref.kind, ref.namespace, ref.name))
 
-    def status_rejection(self, key: Key) -> Rejection | None:
+    def status_rejection(self, ref: ObjectRef) -> Rejection | None:
         """Return the rejection of an object's status; ``None`` if there is none."""
-        return next(iter(self.rejected_statuses.of([key]).values()), None)
+        found = self.rejected_statuses.of([(ref.namespace, ref.uid)])
+        return next(iter(found.values()), None)
 
     async def create(self, owner: Key, manifest: Manifest) -> None:
         """Create an object; if one of this name has the same controller, that is success.
@@ -72,19 +80,26 @@ class Writer:
             The server rejected the object, or its name is taken.
         """
         ref = object_ref(manifest)
+        recorded_for: Owner = (owner.namespace, controller_uid(manifest))
         try:
             try:
                 await self.api.create(owner, manifest)
             except AlreadyExists:
                 await self._accept(manifest)
         except CreateRejected as error:
-            self.rejections.rejected(owner, ref, error)
+            if self._exists(recorded_for):
+                self.rejections.rejected(recorded_for, ref, error)
             self._on_rejected(owner)
             raise
         except NotFound:
             # The namespace is gone, and with it the owner.
             return
-        self.rejections.succeeded(owner, ref)
+        self.rejections.succeeded(recorded_for, ref)
+
+    def _exists(self, owner: Owner) -> bool:
+        """Return whether an object still exists: nothing is recorded for one that is gone."""
+        found = self._cache.of_uid(owner[1])
+        return found is not None and found.ref.namespace == owner[0]
 
     async def _accept(self, manifest: Manifest) -> None:
         """Accept the existing object of this name, or raise (design §4.2)."""
@@ -115,7 +130,7 @@ class Writer:
     def _is_no_more(self, found: Item) -> bool:
         """Return whether an object's owner is of our kinds and no longer exists."""
         kinds = {str(kind) for kind in names.Kind}
-        return found.owner_kind in kinds and self._cache.of_uid(found.owner_uid) is None
+        return found.owner_kind in kinds and self._cache.owner(found) is None
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object and its dependents; do nothing if it is gone or has another uid."""
@@ -147,27 +162,41 @@ class Writer:
         StatusRejected
             The server rejected the status.
         """
-        key = Key(ref.kind, ref.namespace, ref.name)
+        owner: Owner = (ref.namespace, ref.uid)
         try:
             await self.api.replace_status(ref, status)
         except (NotFound, Replaced):
             return
         except StatusRejected as error:
-            self.rejected_statuses.rejected(key, ref, error)
-            self._report_rejected(key, error)
+            if self._exists(owner):
+                self.rejected_statuses.rejected(owner, ref, error)
+                self._report_rejected(ref, error)
             raise
-        self.rejected_statuses.succeeded(key, ref)
+        self.rejected_statuses.succeeded(owner, ref)
 
-    def _report_rejected(self, key: Key, error: StatusRejected) -> None:
+    def _report_rejected(self, ref: ObjectRef, error: StatusRejected) -> None:
         """Log a rejected status: the status itself cannot show it."""
-        rejection = self.status_rejection(key)
+        rejection = self.status_rejection(ref)
         if rejection is not None:
-            wait = (next_status_try(rejection) - rejection.last_at).total_seconds()
+            wait = (next_try(rejection) - rejection.last_at).total_seconds()
             message = "its status was rejected and stays as it was: %s; trying again in %.0f s"
+            key = Key(ref.kind, ref.namespace, ref.name)
             logger.warning(message, error.message, wait, extra={"key": key})
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Emit Events on an object in the background, skipping recent duplicates."""
         for event in self.recent_events.record_new(ref.uid, events):
             manifest = event_manifest(ref, event, self._clock(), secrets.token_hex(8))
-            self._background(self._api.emit(manifest))
+            self._background(self._emit(manifest))
+
+    async def _emit(self, event: Manifest) -> None:
+        """Emit an Event, again if it was rejected: for a minute, since that may be a fault."""
+        waits = iter(EVENT_WAITS)
+        while await self._api.emit(event) and self._events_waiting < MOST_EVENTS_WAITING:
+            if (wait := next(waits, None)) is None:
+                return
+            self._events_waiting += 1
+            try:
+                await asyncio.sleep(wait)
+            finally:
+                self._events_waiting -= 1
