@@ -432,7 +432,8 @@ class WatchedWorld(FakeBackend):
             self.promise(
                 not given_up, f"attempt {self._owed[1]} exited with code 0 and is not Successful"
             )
-        if new.get("reason") == Reason.CANCELLED and new.get("jobStatus") == "Failed":
+        ends = new.get("jobStatus") == "Failed" and old.get("jobStatus") != "Failed"
+        if ends and new.get("reason") == Reason.CANCELLED:
             self.promise(self._cancel_seen, "Cancelled without a request")
         for ended in (new.get("attempts") or [])[len(old.get("attempts") or []) :]:
             if ended["reason"] in (Reason.EXIT_CODE, Reason.OOM_KILLED):
