@@ -321,12 +321,13 @@ def hold():
     ctypes.PyDLL(None).sleep(120)
 
 client = Client()
-wait(client.map(busy, range(60)))
+demand = client.map(busy, range(1000))
 client.wait_for_workers(2)
 workers = list(client.scheduler_info()["workers"])
-data = [client.submit(bytes, 100 + n, workers=[w]) for n, w in enumerate(workers)]
+data = [client.submit(bytes, n, workers=[w], priority=1) for n, w in enumerate(workers)]
 wait(data)
-held = client.submit(hold, workers=workers[:1])
+held = client.submit(hold, workers=workers[:1], priority=1)
+client.cancel(demand)
 print("ready", flush=True)
 time.sleep(600)
 """

@@ -209,6 +209,7 @@ def write():
 
 write()
 with Client() as client:
+    client.wait_for_workers(1)
     client.run(write)
     (log,) = glob.glob(os.environ["DASKJOB_STATE_DIR"] + "/*/logs/*-worker-*.log")
     give_up = time.monotonic() + 60
