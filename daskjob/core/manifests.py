@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -159,11 +159,6 @@ def merge_patch(old: Manifest, new: Manifest) -> Manifest:
         elif value is not None and value != before:
             patch[key] = value
     return patch
-
-
-def without_nones(mapping: Mapping[str, object]) -> Manifest:
-    """Return the mapping without its ``None`` values: absent, never null (design §2.3)."""
-    return {key: value for key, value in mapping.items() if value is not None}
 
 
 def mapping(value: object) -> Manifest:

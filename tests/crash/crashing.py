@@ -99,7 +99,7 @@ class Story:
         """Return the writes and the log as text, for the message of a failed test."""
         lines = [
             f"{number:3} {r.verb} {r.resource}/{r.subresource or '-'} {r.name} "
-            f"{'' if r.forwarded else 'not sent '}{r.code or 'rejection answer'} {r.body[:300]!r}"
+            f"{'' if r.forwarded else 'not sent '}{r.code or 'no answer'} {r.body[:300]!r}"
             for number, r in enumerate(self.writes, 1)
         ]
         status = json.dumps(self.server.objects.get(("DaskJob", JOB), {}).get("status"), indent=1)

@@ -148,12 +148,12 @@ class Server:
             ) as answer:
                 assert answer.status == 200, await answer.text()
                 async for line in answer.content:
-                    told = _read(line)
-                    version = told["object"]["metadata"]["resourceVersion"]
-                    await self._note(kind, told)
+                    event = _read(line)
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    await self._note(kind, event)
 
-    async def _note(self, kind: str, told: Manifest) -> None:
-        found = Version(kind, told["object"], gone=told["type"] == "DELETED")
+    async def _note(self, kind: str, event: Manifest) -> None:
+        found = Version(kind, event["object"], gone=event["type"] == "DELETED")
         async with self.changed:
             self.versions.append(found)
             if found.gone:

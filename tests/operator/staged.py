@@ -48,13 +48,10 @@ class Stage:
         """The operator's log."""
         return (self.folder / "operator.log").read_text()
 
-    def told(self) -> str:
+    def transcript(self) -> str:
         """Return the requests and the log as text, for the message of a failed test."""
         start = self.proxy.seen[0].at if self.proxy.seen else 0.0
-        asked = [
-            f"{r.at - start:6.2f} {about(r)} {r.code or 'rejection answer'}"
-            for r in self.proxy.seen
-        ]
+        asked = [f"{r.at - start:6.2f} {about(r)} {r.code or 'no answer'}" for r in self.proxy.seen]
         jobs = {
             name: found.get("status")
             for (kind, name), found in self.server.objects.items()
@@ -68,7 +65,7 @@ class Stage:
         def at_rest() -> bool:
             return time.monotonic() - max((r.at for r in self.writes), default=0.0) >= seconds
 
-        await until(at_rest, 30, self.told, pause=0.05)
+        await until(at_rest, 30, self.transcript, pause=0.05)
 
 
 Story = Callable[[Stage], Awaitable[None]]
@@ -76,7 +73,7 @@ Story = Callable[[Stage], Awaitable[None]]
 Results = dict[str, BaseException | None]
 
 
-def assert_told(result: BaseException | None) -> None:
+def assert_succeeded(result: BaseException | None) -> None:
     """Raise the error of a story, if it failed."""
     if result is not None:
         raise AssertionError(str(result)) from result
@@ -116,7 +113,7 @@ async def side_by_side(
             try:
                 await stories[name](stage)
             except (AssertionError, NotThere, TimeoutError) as error:
-                raise AssertionError(f"{error!r}\n{stage.told()}") from error
+                raise AssertionError(f"{error!r}\n{stage.transcript()}") from error
 
     outcomes = await asyncio.gather(*map(one, stories), return_exceptions=True)
     return dict(zip(stories, outcomes, strict=True))

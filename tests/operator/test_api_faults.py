@@ -21,7 +21,7 @@ from tests.cluster.plugin import Kubernetes
 from tests.cluster.proxy import Fault, Request, answer
 from tests.operator.invariants import most_often, violations
 from tests.operator.jobs import ended, fake_job, says
-from tests.operator.staged import Results, Stage, Story, assert_told, side_by_side
+from tests.operator.staged import Results, Stage, Story, assert_succeeded, side_by_side
 
 #: Duration of a fault: several retries of one request, and of one pass.
 FAULT_SECONDS = 5.0
@@ -113,18 +113,18 @@ def reads(request: Request) -> bool:
 def test_operator_recovers_within_15_s_from_writes_that_fail_for_5_s(
     fault: str, results: Results
 ) -> None:
-    assert_told(results[f"writes-{fault}"])
+    assert_succeeded(results[f"writes-{fault}"])
 
 
 @pytest.mark.parametrize("fault", READS)
 def test_operator_recovers_within_15_s_from_reads_that_fail_for_5_s(
     fault: str, results: Results
 ) -> None:
-    assert_told(results[f"reads-{fault}"])
+    assert_succeeded(results[f"reads-{fault}"])
 
 
 def test_operator_recovers_within_75_s_from_silent_watches(results: Results) -> None:
-    assert_told(results["silent"])
+    assert_succeeded(results["silent"])
 
 
 # All of them in parallel
@@ -145,8 +145,8 @@ def results(
     wanted = {name: story for name, story in stories.items() if _is_wanted(name, tests)}
     folder = tmp_path_factory.mktemp("faults")
     # The story that waits for 75 s must not delay the others.
-    told = side_by_side(wanted, with_crds.kubeconfig, folder, at_once=AT_ONCE, beside=("silent",))
-    return asyncio.run(told)
+    runs = side_by_side(wanted, with_crds.kubeconfig, folder, at_once=AT_ONCE, beside=("silent",))
+    return asyncio.run(runs)
 
 
 def _is_wanted(story: str, tests: set[str]) -> bool:

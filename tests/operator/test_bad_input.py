@@ -22,7 +22,7 @@ from tests.operator.clusters import fake_cluster
 from tests.operator.history import Manifest, Server
 from tests.operator.invariants import about, violations
 from tests.operator.jobs import condition, container, ended, fake_job, pod_spec, says
-from tests.operator.staged import Results, Stage, Story, assert_told, side_by_side
+from tests.operator.staged import Results, Stage, Story, assert_succeeded, side_by_side
 from tests.waiting import until
 
 #: Time limit of a job after bad ones: the same as without them, on a slow machine.
@@ -481,7 +481,7 @@ def results(
 def test_bad_input_fails_alone_with_a_reason_and_at_most_6_retries_an_hour(
     story: str, results: Results
 ) -> None:
-    assert_told(results[story])
+    assert_succeeded(results[story])
 
 
 @asynccontextmanager

@@ -176,10 +176,10 @@ def test_workers_of_a_changed_template_are_replaced_without_losing_a_byte(
 def _is_next(group: Manifest) -> bool:
     """Return whether all workers are from the current template of the group."""
     [container] = group["spec"]["worker"]["spec"]["containers"]
-    told = condition(group, "WorkersReady")
+    found = condition(group, "WorkersReady")
     is_new = {"name": "RELEASE", "value": "next"} in container.get("env", [])
-    seen = told.get("observedGeneration") == group["metadata"]["generation"]
-    return is_new and seen and told.get("reason") == "AllReady"
+    seen = found.get("observedGeneration") == group["metadata"]["generation"]
+    return is_new and seen and found.get("reason") == "AllReady"
 
 
 def test_unused_cluster_is_deleted_after_its_idle_timeout(

@@ -12,7 +12,7 @@ from tests.cluster.plugin import Kubernetes
 from tests.operator.history import Manifest
 from tests.operator.invariants import about
 from tests.operator.jobs import condition, container, fake_job, pod_spec
-from tests.operator.staged import Results, Stage, Story, assert_told, side_by_side
+from tests.operator.staged import Results, Stage, Story, assert_succeeded, side_by_side
 
 FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 HANDLED = {"kopf.zalando.org/last-handled-configuration": "{}"}
@@ -25,7 +25,7 @@ def left(kind: str, name: str, **spec: Any) -> Manifest:
     return {"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "metadata": meta, "spec": spec}
 
 
-async def told_of(stage: Stage, plural: str, name: str, status: Manifest) -> None:
+async def write_status(stage: Stage, plural: str, name: str, status: Manifest) -> None:
     """Write a status as dask-kubernetes did."""
     path = f"{DASK}/namespaces/{stage.server.namespace}/{plural}/{name}/status"
     merge = {"Content-Type": "application/merge-patch+json"}
@@ -68,7 +68,7 @@ async def cluster(stage: Stage) -> None:
     server = stage.server
     spec = fake_job()["spec"]["cluster"]["spec"]
     made = await server.create("DaskCluster", left("DaskCluster", "old", **spec))
-    await told_of(stage, "daskclusters", "old", {"phase": "Running"})
+    await write_status(stage, "daskclusters", "old", {"phase": "Running"})
     await server.create("Deployment", scheduler_deployment(made))
     await server.until(lambda: old_pods(stage))
     await stage.operator.start()
@@ -76,8 +76,8 @@ async def cluster(stage: Stage) -> None:
     await server.until(lambda: finalizers(stage, "DaskCluster", "old") == ["example.com/theirs"])
     await server.until(lambda: why(stage) == "MadeByDaskKubernetes")
     await stage.at_rest(3.0)
-    told = condition(server.objects["DaskCluster", "old"], "SchedulerReady")
-    assert "delete the DaskCluster and create it again" in told["message"]
+    found = condition(server.objects["DaskCluster", "old"], "SchedulerReady")
+    assert "delete the DaskCluster and create it again" in found["message"]
     assert {about(request) for request in stage.writes} == {
         "patch daskclusters old",
         "patch daskclusters/status old",
@@ -115,7 +115,7 @@ async def jobs(stage: Stage) -> None:
     spec = fake_job()["spec"]
     await server.create("DaskJob", left("DaskJob", "done", **spec))
     status = {"jobStatus": "Failed", "clusterName": "done", "jobRunnerPodName": "done-runner"}
-    await told_of(stage, "daskjobs", "done", status)
+    await write_status(stage, "daskjobs", "done", status)
     group = {"cluster": "gone", "worker": spec["cluster"]["spec"]["worker"]}
     await server.create("DaskWorkerGroup", left("DaskWorkerGroup", "gone-default", **group))
     await stage.operator.start()
@@ -144,4 +144,4 @@ def results(with_crds: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_its_finalizer_is_removed_and_its_objects_are_not_changed_otherwise(
     story: str, results: Results
 ) -> None:
-    assert_told(results[story])
+    assert_succeeded(results[story])

@@ -14,7 +14,7 @@ from tests.cluster.plugin import Kubernetes
 from tests.operator.history import Manifest, NotThere
 from tests.operator.invariants import controller, most_often, orphans, violations
 from tests.operator.jobs import ended, fake_job, says
-from tests.operator.staged import Results, Stage, Story, assert_told, side_by_side
+from tests.operator.staged import Results, Stage, Story, assert_succeeded, side_by_side
 
 INCARNATIONS = 20
 #: Time limit for garbage collection and for the start and end of the last one together.
@@ -247,4 +247,4 @@ def results(
 def test_one_runner_an_attempt_nothing_foreign_touched_and_nothing_left(
     story: str, results: Results
 ) -> None:
-    assert_told(results[story])
+    assert_succeeded(results[story])

@@ -52,7 +52,7 @@ async def _named(kubeconfig: Path, folder: Path, environment: dict[str, str]) ->
         try:
             await stage.server.until(host)
         except TimeoutError:
-            raise AssertionError(stage.told()) from None
+            raise AssertionError(stage.transcript()) from None
         assert host() == f"simple.{stage.server.namespace}.dask.test"
         # The operator keeps working alongside it.
         await stage.server.until(
