@@ -26,8 +26,9 @@ test: ## Run all tests, or those in ARGS; JOBS=2 uses two processes
 ifeq ($(strip $(ARGS)),)
 	@bin=$(BIN) && export DASKJOB_TEST_AUDIT="$$(mktemp -d)" && \
 	trap 'rm -rf "$$DASKJOB_TEST_AUDIT"' EXIT && \
-	"$$bin/python" -m pytest $(SIDE_BY_SIDE) --ignore=$(AFTERWARDS) && \
-	"$$bin/python" -m pytest $(AFTERWARDS)
+	failed=0; \
+	"$$bin/python" -m pytest $(SIDE_BY_SIDE) --ignore=$(AFTERWARDS) || failed=1; \
+	"$$bin/python" -m pytest $(AFTERWARDS) && exit $$failed
 else
 	@bin=$(BIN) && "$$bin/python" -m pytest $(SIDE_BY_SIDE) $(ARGS)
 endif

@@ -16,8 +16,8 @@ from tests.waiting import until
 CLUSTERS = 40
 #: Garbage collection sends 20 requests a second.
 GONE_SECONDS = 90.0
-#: Structures that discard by age only, at most ten minutes: deleted objects and emitted Events.
-BY_TIME = {"cache._gone", "concurrency._until", "writer._told"}
+#: Structures that discard by age only: deleted objects, and clusters that others gave way to.
+BY_TIME = {"cache._gone", "concurrency._until"}
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def workers_mistyped() -> Manifest:
 
 #: Jobs, and a pattern for their message.
 NEVER: dict[str, tuple[Callable[[], Manifest | str], str]] = {
-    "deep": (deep, "no more than 100 mappings and lists within each other"),
+    "deep": (deep, "nest at most 100 mappings and lists"),
     "large": (large, "large-scheduler is rejected: etcdserver: request is too large"),
     "annotated": (annotated, "annotated-runner is rejected.*may not be more than 262144 bytes"),
     "misnamed": (misnamed, r"containers\[0\]\.name: Invalid value: \"Not a name\""),
@@ -134,7 +134,7 @@ async def clusters(stage: Stage) -> None:
             lambda: said(stage, "DaskCluster", "deep", "SchedulerReady") == "InvalidSpec"
         )
     found = condition(stage.server.objects["DaskCluster", "deep"], "SchedulerReady")
-    assert "within each other" in found["message"]
+    assert "nest at most 100" in found["message"]
 
 
 # Names that are taken by foreign objects

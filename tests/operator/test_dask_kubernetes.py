@@ -58,9 +58,9 @@ def scheduler_deployment(cluster: Manifest) -> Manifest:
 
 
 def finalizers(stage: Stage, kind: str, name: str) -> list[str]:
-    """Return an object's finalizers."""
-    found: list[str] = stage.server.objects[kind, name]["metadata"].get("finalizers") or []
-    return found
+    """Return an object's finalizers; none before the watch has shown the object."""
+    found = stage.server.objects.get((kind, name)) or {"metadata": {}}
+    return list(found["metadata"].get("finalizers") or [])
 
 
 async def cluster(stage: Stage) -> None:
