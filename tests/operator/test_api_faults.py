@@ -87,7 +87,14 @@ WRITES = {
     "409-exists": Trouble(
         answer(409, 'pods "x" already exists', "AlreadyExists"), is_done=True, verb="create"
     ),
-    "422": Trouble(answer(422, NO, "Invalid"), ends=("Failed", "InvalidSpec")),
+    # A job whose status is rejected too has not begun: it begins after the fault.
+    "422": Trouble(answer(422, NO, "Invalid")),
+    "422-of-creates": Trouble(
+        answer(422, NO, "Invalid"),
+        ends=("Failed", "InvalidSpec"),
+        is_done=True,
+        verb="create",
+    ),
     # As if admission rejected everything, which may last, or not.
     "403-for-10-s": Trouble(answer(403, "forbidden", "Forbidden"), seconds=10.0),
 }
