@@ -19,6 +19,7 @@ from tests.contract.kubernetes_world import KubernetesWorld
 from tests.contract.local_world import LocalWorld
 from tests.contract.worlds import ContractWorld, FakeWorld
 from tests.core.manifests import autoscaler, cluster, container, group, job, pod
+from tests.waiting import until
 
 WORLDS: dict[str, Callable[[], ContractWorld]] = {"fake": FakeWorld, "local": LocalWorld}
 
@@ -312,8 +313,13 @@ async def test_a_collected_report_is_observed_even_if_no_agent_answered(
     seen = await observed_job(world, key)
     assert seen.report is None
     assert seen.scheduler is not None
+    # The answer may come later: no pass waits for a scheduler.
     await world.backend.collect_report(seen.ref, seen.scheduler)
-    assert (await observed_job(world, key)).report is not None
+
+    async def collected() -> bool:
+        return (await observed_job(world, key)).report is not None
+
+    await until(collected)
 
 
 async def test_a_job_runs_to_success_and_leaves_only_its_runner(world: ContractWorld) -> None:
