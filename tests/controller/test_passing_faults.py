@@ -52,6 +52,9 @@ class Faulty(AnyAnswers):
         (403, f"exceeded quota: {ROLE_IS_MISSING}"),
         (403, "exceeded quota: pods"),
         (403, WEBHOOK),
+        # The job has not begun, as far as its status says, so there is no verdict yet.
+        (400, "bad request"),
+        (422, "spec: Invalid value"),
         (404, "the server could not find the requested resource"),
         (405, "the server does not allow this method"),
         (409, "the object has been modified"),

@@ -87,8 +87,8 @@ class Passing:
 
 
 @asynccontextmanager
-async def passing(cluster: Cluster, namespace: str) -> AsyncIterator[Passing]:
-    """Make passes over everything in a namespace during the block."""
+async def passing(cluster: Cluster, *namespaces: str) -> AsyncIterator[Passing]:
+    """Make passes over everything in some namespaces during the block."""
     async with AsyncExitStack() as stack:
         direct = await Kubeconfig(str(cluster.kubeconfig)).access()
         proxy = await stack.enter_async_context(FaultProxy(direct))
@@ -97,7 +97,7 @@ async def passing(cluster: Cluster, namespace: str) -> AsyncIterator[Passing]:
         backend = KubernetesBackend(
             Api(Plain(Access(proxy.url))),
             Platform(),
-            [namespace],
+            namespaces,
             clock,
             on_watch_broken=broken.append,
         )

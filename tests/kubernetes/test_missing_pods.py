@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +20,8 @@ from daskjob.core.observed import (
     Platform,
 )
 from tests.core import manifests
-from tests.kubernetes.given import pod, seen
+from tests.kubernetes.given import Cluster, pod, seen, side_of
+from tests.waiting import until
 
 JOB = Key(names.Kind.JOB, "default", "sums")
 CLUSTER = Key(names.Kind.CLUSTER, "default", "sums")
@@ -212,3 +214,45 @@ async def test_nothing_is_recorded_of_an_owner_that_is_gone() -> None:
         given.backend.cache.remove(item.ref)
     await missing.look_for(ObjectRef("DaskCluster", "default", "sums", "uid-cluster"), "sums", "x")
     assert (missing._vanished, missing._looked_for, missing._rejections) == ({}, {}, {})
+
+
+# On a real Kubernetes
+
+
+async def test_a_scheduler_without_its_label_is_found_by_the_pass_that_may_remove_workers(
+    with_crds: Cluster, namespace: str
+) -> None:
+    async with side_of(with_crds) as found:
+        others = found.others.api
+        cluster, group = manifests.cluster("sums"), manifests.group("sums-more", "sums", 0)
+        for item in (cluster, group):
+            metadata(item)["namespace"] = namespace
+        uids = [
+            metadata(msgspec.json.decode(await others.create(i)))["uid"] for i in (cluster, group)
+        ]
+        for name, kind, uid in (
+            ("sums-scheduler", "DaskCluster", uids[0]),
+            ("sums-worker", "DaskWorkerGroup", uids[1]),
+        ):
+            item = _owned(pod(name, namespace), kind, uid)
+            metadata(item)["ownerReferences"][0]["apiVersion"] = cluster["apiVersion"]
+            metadata(item)["ownerReferences"][0]["name"] = "sums" if uid == uids[0] else "sums-more"
+            await others.create(item)
+        backend = KubernetesBackend(found.api, Platform(), [namespace])
+        life = asyncio.create_task(backend.run())
+        await backend.synced()
+
+        def pods() -> set[str]:
+            return {item.ref.name for item in backend.cache.all("Pod")}
+
+        await until(lambda: pods() == {"sums-scheduler", "sums-worker"})
+        await found.others.label_ours("sums-scheduler", namespace, None)
+        await until(lambda: pods() == {"sums-worker"})
+        observed = await backend.observe(Key(names.Kind.GROUP, namespace, "sums-more"))
+        assert isinstance(observed, ObservedGroup)
+        assert observed.scheduler is not None
+        left = await found.others.see(namespace)
+        assert {name.split("=")[0] for name in left} == {"sums-scheduler", "sums-worker"}
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+        await backend.close()

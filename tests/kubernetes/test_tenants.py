@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from daskjob.backends.agent_answers import NoAnswer
@@ -17,7 +18,9 @@ from daskjob.core.pods import PodFacts
 from daskjob.kube.access import Access
 from daskjob.kube.api import Api
 from tests.core import manifests
-from tests.kubernetes.given import Plain, pod, seen
+from tests.kubernetes.given import Cluster, Plain, pod, seen
+from tests.kubernetes.passing import Passing, passing, ref_of
+from tests.waiting import until
 
 VICTIM = Key(names.Kind.JOB, "victim", "sums")
 
@@ -88,6 +91,46 @@ def test_a_pod_that_vanishes_is_no_missing_pod_of_another_namespace() -> None:
     given.put(_owned(runner, "DaskJob", "uid-job"), "uid-runner")
     given.backend.cache.remove(ObjectRef("Pod", "attacker", "sums-runner", "uid-runner"), 99)
     assert given.backend._missing_pods._vanished == {}
+
+
+# On a real Kubernetes
+
+
+async def test_a_cluster_that_claims_another_tenants_job_does_not_end_it(
+    with_crds: Cluster, fresh: Callable[[], str]
+) -> None:
+    victim, attacker = fresh(), fresh()
+    async with passing(with_crds, victim, attacker) as found:
+        key = Key(names.Kind.JOB, victim, "sums")
+        await found.others.create(unscheduled(manifests.job(), victim))
+        await until(lambda: found.pod(key, "sums-scheduler"))
+        cluster = unscheduled(manifests.cluster("sums"), attacker)
+        _owned(cluster, "DaskJob", ref_of(found, key).uid)
+        owner = metadata(cluster)["ownerReferences"][0]
+        owner["apiVersion"] = cluster["apiVersion"]
+        cluster["spec"]["scheduler"]["spec"]["containers"][0]["name"] = "No Name"
+        await found.others.create(cluster)
+        await until(lambda: _was_rejected(found, attacker))
+        await found.at_rest()
+        assert found.status(key)["jobStatus"] != "Failed"
+        assert found.pod(key, "sums-runner") is not None
+
+
+def _was_rejected(found: Passing, namespace: str) -> bool:
+    """Return whether the API server rejected a pod of a namespace."""
+    asked = found.proxy.requests("create", "pods")
+    return any((r.namespace, r.code) == (namespace, 422) for r in asked)
+
+
+def unscheduled(manifest: Manifest, namespace: str) -> Manifest:
+    """A job or cluster of a namespace, whose pods no Kubernetes scheduler looks at."""
+    metadata(manifest)["namespace"] = namespace
+    spec = manifest["spec"]
+    parts = [spec["job"]] if "job" in spec else []
+    cluster = spec["cluster"]["spec"] if "cluster" in spec else spec
+    for template in (*parts, cluster["scheduler"], cluster["worker"]):
+        template["spec"]["schedulerName"] = "none"
+    return manifest
 
 
 # Late answers

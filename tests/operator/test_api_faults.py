@@ -52,6 +52,8 @@ class Trouble:
     sent: int = 1
     #: The only verb with this fault; empty: all.
     verb: str = ""
+    #: How long it lasts.
+    seconds: float = FAULT_SECONDS
 
     def meets(self, request: Request) -> bool:
         """Return whether the fault applies to a request."""
@@ -85,7 +87,16 @@ WRITES = {
     "409-exists": Trouble(
         answer(409, 'pods "x" already exists', "AlreadyExists"), is_done=True, verb="create"
     ),
-    "422": Trouble(answer(422, NO, "Invalid"), ends=("Failed", "InvalidSpec")),
+    # A job whose status is rejected too has not begun: it begins after the fault.
+    "422": Trouble(answer(422, NO, "Invalid")),
+    "422-of-creates": Trouble(
+        answer(422, NO, "Invalid"),
+        ends=("Failed", "InvalidSpec"),
+        is_done=True,
+        verb="create",
+    ),
+    # As if admission rejected everything, which may last, or not.
+    "403-for-10-s": Trouble(answer(403, "forbidden", "Forbidden"), seconds=10.0),
 }
 READS = {
     **ANSWERS,
@@ -166,7 +177,7 @@ async def outage(trouble: Trouble, side: Side, stage: Stage) -> None:
         proxy.cut_watches()
     await server.create("DaskJob", fake_job("new", ends_after="0s"))
     await server.patch("Pod", "ends-runner", ENDS)
-    await asyncio.sleep(FAULT_SECONDS)
+    await asyncio.sleep(trouble.seconds)
     rule.end()
     over = time.monotonic()
     assert rule.hits, "the fault did not occur"

@@ -12,7 +12,7 @@ from daskjob.core.diagnose import Diagnosis, crash_loop, waiting_for
 from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import Rejection
 from daskjob.core.pods import PodFacts
-from daskjob.core.policies.pacing import next_try
+from daskjob.core.policies.pacing import is_due
 
 _COUNTS = ("replicas", "readyReplicas")
 
@@ -36,7 +36,7 @@ def withdrawn(own: Iterable[str], wanted: Iterable[Manifest]) -> tuple[str, ...]
 def may_try(rejections: Mapping[str, Rejection], manifest: Manifest, now: datetime) -> bool:
     """Return whether an object may be created now: a rejected one only after a backoff."""
     rejection = rejections.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
-    return rejection is None or now >= next_try(rejection)
+    return rejection is None or is_due(rejection, now)
 
 
 def written(old: Status, new: Status, due: datetime, now: datetime) -> Manifest | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from daskjob.core.decision import Decision, earliest
 from daskjob.core.observed import Rejection
-from daskjob.core.policies.pacing import next_try
+from daskjob.core.policies.pacing import is_due, next_try
 
 
 def without_early_status(
@@ -20,8 +20,7 @@ def without_early_status(
     """
     if rejection is None or decision.status is None:
         return decision
-    due = next_try(rejection)
-    if now >= due:
+    if is_due(rejection, now):
         return decision
-    wake_at = earliest([decision.wake_at, due], now)
+    wake_at = earliest([decision.wake_at, next_try(rejection)], now)
     return replace(decision, status=None, events=(), delete=(), retire=None, wake_at=wake_at)

@@ -18,6 +18,11 @@ from daskjob.core.observed import Rejection
 PASSING_SECONDS = 60.0
 SOON_SECONDS = 10.0
 
+#: Objects and a status that were rejected together are tried again together, although each answer
+#: came at a moment of its own: else a job would be judged by a rejection of the same fault that
+#: had kept its status from being written.
+TOGETHER_SECONDS = 0.5
+
 #: First wait and longest wait, in seconds, by the kind of rejection.
 _WAITS = {
     RejectionKind.TERMINATING: (0.1, 10.0),
@@ -37,3 +42,9 @@ def next_try(rejection: Rejection) -> datetime:
     # As long again as it has been rejected: doubling waits, however many tries there were.
     seconds = soon if since < PASSING_SECONDS else max(soon, min(since, longest))
     return rejection.last_at + timedelta(seconds=seconds)
+
+
+def is_due(rejection: Rejection, now: datetime) -> bool:
+    """Return whether to try again now, or so soon that it is tried together with others."""
+    first, _ = _WAITS[rejection.kind]
+    return now >= next_try(rejection) - timedelta(seconds=min(TOGETHER_SECONDS, first / 2))
