@@ -27,8 +27,10 @@ from tests.waiting import until
 
 #: Time limit of a job after bad ones: the same as without them, on a slow machine.
 GOOD_SECONDS = 15.0
-#: Six retries an hour: the next one is no earlier than this.
-RARELY_SECONDS = 100.0
+#: After the first minute of tries the next one is as far away as the first: no earlier than this.
+RARELY_SECONDS = 50.0
+#: At most this many tries until then: waits of 2, 4 and 8 s, then of 10 s.
+MOST_TRIES = 10
 
 
 def bad(name: str = "bad", **more: Any) -> Manifest:
@@ -108,7 +110,7 @@ NEVER: dict[str, tuple[Callable[[], Manifest | str], str]] = {
 
 
 async def never(stage: Stage) -> None:
-    """Invalid specs fail their jobs at once, and only once."""
+    """Invalid specs fail their jobs at once; they are tried again only until the job has ended."""
     async with good_jobs(stage):
         for manifest, _ in NEVER.values():
             await stage.server.create("DaskJob", manifest())
@@ -119,7 +121,8 @@ async def never(stage: Stage) -> None:
         assert (status["jobStatus"], status["reason"]) == ("Failed", "InvalidSpec")
         assert re.search(words, status["message"]), status["message"]
         assert condition(stage.server.objects["DaskJob", name], "Failed")["status"] == "True"
-        assert most_tries(stage, f"{name}-") == (0 if name == "deep" else 1)
+        # A first retry is due after 2 s, and a slow machine may need longer to end the job.
+        assert most_tries(stage, f"{name}-") in ((0,) if name == "deep" else (1, 2))
 
 
 async def clusters(stage: Stage) -> None:
@@ -478,9 +481,7 @@ def results(
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_bad_input_fails_alone_with_a_reason_and_at_most_6_retries_an_hour(
-    story: str, results: Results
-) -> None:
+def test_bad_input_fails_alone_with_a_reason_and_few_retries(story: str, results: Results) -> None:
     assert_succeeded(results[story])
 
 
@@ -536,12 +537,13 @@ def most_tries(stage: Stage, words: str) -> int:
 
 
 async def rarely_tried(stage: Stage) -> None:
-    """Assert that a rejected object was tried once, and that the retry is much later."""
+    """Assert that a rejected object is tried often for a minute only, and rarely after it."""
 
     def planned() -> float:
         looks = re.findall(r"DaskJob \S+/bad: pass done; next in ([\d.]+) s", stage.log)
         return float(looks[-1])
 
-    # Counts in the status are written first, some seconds later.
-    await until(lambda: planned() >= RARELY_SECONDS, 20, planned, pause=0.2)
-    assert tries(stage, "bad-runner") == {"create pods bad-runner": 1}
+    await until(lambda: planned() >= RARELY_SECONDS, 90, planned, pause=0.2)
+    found = tries(stage, "bad-runner")
+    assert list(found) == ["create pods bad-runner"]
+    assert found["create pods bad-runner"] <= MOST_TRIES
