@@ -240,7 +240,7 @@ async def test_a_scheduler_without_its_label_is_found_by_the_pass_that_may_remov
             await others.create(item)
         backend = KubernetesBackend(found.api, Platform(), [namespace])
         life = asyncio.create_task(backend.run())
-        await backend.synced()
+        await backend.synced(namespace)
 
         def pods() -> set[str]:
             return {item.ref.name for item in backend.cache.all("Pod")}
