@@ -106,6 +106,43 @@ def test_name_of_a_script_finds_the_run_whose_name_was_generated_from_it(
         find_folder(tmp_path, name, exact=True)
 
 
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (["python", "my_script.py", "--x"], ["my_script", "my_script.py"]),
+        (["python", "/data/etl.py"], ["etl", "etl.py", "/data/etl.py"]),
+        (["./tools/go.sh", "etl.py"], ["go", "go.sh", "./tools/go.sh"]),
+        (["python", "pay$$day.py"], ["pay$day"]),
+    ],
+)
+def test_name_of_a_script_finds_its_run_with_a_name_of_its_own(
+    tmp_path: Path, command: list[str], names: list[str]
+) -> None:
+    job = manifest("nightly")
+    job["spec"] = {"job": {"spec": {"containers": [{"command": command}]}}}
+    folder = new_folder(tmp_path, "nightly", "12345678-0000")
+    folder.write_job(job)
+    for name in names:
+        assert find_folder(tmp_path, name) == folder
+    for name in ("other", "python", "--x", "etl.py.txt"):
+        with pytest.raises(NotFound):
+            find_folder(tmp_path, name)
+
+
+def test_shortened_name_of_the_list_finds_its_job_unless_it_fits_several(tmp_path: Path) -> None:
+    long = made(tmp_path, "a-very-long-name-x2k9f")
+    made(tmp_path, "other", uid="bbbbbbbb-1")
+    for name in ("a-very…x2k9f", "a-v...9f"):
+        assert find_folder(tmp_path, name) == long
+        with pytest.raises(NotFound):
+            find_folder(tmp_path, name, exact=True)
+    made(tmp_path, "a-very-long-and-other-x2k9f", uid="cccccccc-1")
+    with pytest.raises(NotFound, match="jobs here: a-very-long-"):
+        find_folder(tmp_path, "a-very…x2k9f")
+    with pytest.raises(NotFound):
+        find_folder(tmp_path, "b…x")
+
+
 def test_prefix_of_a_name_does_not_find_the_run(tmp_path: Path) -> None:
     made(tmp_path, "sums-2")
     with pytest.raises(NotFound, match="jobs here: sums-2"):

@@ -11,6 +11,7 @@ import fcntl
 import glob
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -22,17 +23,27 @@ from functools import cache
 from pathlib import Path
 
 from daskjob.core.errors import NotFound
-from daskjob.core.manifests import Manifest, metadata, parse_time, whole_seconds
+from daskjob.core.manifests import (
+    Manifest,
+    mapping,
+    mappings,
+    metadata,
+    parse_time,
+    whole_seconds,
+)
 from daskjob.core.names import generated_prefix
 from daskjob.core.reasons import Reason
 from daskjob.core.status import (
     ConditionType,
     JobStatus,
     JobStatusWord,
+    Progress,
     derived_phase,
     job_status_from,
 )
 
+#: What a script's name may end with when it refers to a job.
+SCRIPT_SUFFIXES = (".py", ".pyw", ".ipynb", ".sh")
 #: Prefix of the names of folders in the system's temporary folder.
 SCRATCH_PREFIX = "daskjob-"
 
@@ -203,13 +214,20 @@ class RunFolder:
             raise NotFound(f"{self.path} holds no readable job")
         return manifest
 
-    @property
-    def generated_from(self) -> str:
-        """The job's generateName; empty where the user gave the name."""
+    def ran(self, script: str) -> bool:
+        """Return whether this is a run of a script, named by its path, its file or its name."""
         try:
-            return str(metadata(self._read_job()).get("generateName") or "")
+            manifest = self._read_job()
         except NotFound:
-            return ""
+            return False
+        generated = str(metadata(manifest).get("generateName") or "")
+        file = Path(script)
+        label = file.stem if file.suffix in SCRIPT_SUFFIXES else file.name
+        if generated and generated == generated_prefix(label):
+            return True
+        # With --name, only the command knows the script.
+        ran = script_of(manifest)
+        return bool(ran) and script in {ran, Path(ran).name, Path(ran).stem}
 
     def is_live(self) -> bool:
         """Return whether a process is running the job."""
@@ -233,6 +251,26 @@ class RunFolder:
         with (self.path / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
+
+    def write_progress(self, attempt: int, progress: Progress) -> None:
+        """Write the counts of tasks, apart from the status: they change every second.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or the folder is gone.
+        """
+        self.write("progress.json", {"attempt": attempt, **progress.to_manifest()})
+
+    def progress(self, attempt: int) -> Manifest | None:
+        """Return the counts of tasks of this attempt; ``None`` if they are of another one."""
+        try:
+            found = _object((self.path / "progress.json").read_bytes())
+        except OSError:
+            return None
+        if found is None or found.pop("attempt", None) != attempt:
+            return None
+        return found
 
     def append_event(self, event: Manifest) -> None:
         """Append an event of the job.
@@ -304,6 +342,17 @@ def _ends_line(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
+
+
+def script_of(manifest: Manifest) -> str:
+    """Return the script that a job was made from; empty for a job from a manifest."""
+    runner = mapping(mapping(mapping(manifest.get("spec")).get("job")).get("spec"))
+    containers = mappings(runner.get("containers"))
+    command = containers[0].get("command") if containers else None
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    if words[:1] == ["python"]:
+        words = words[1:]
+    return words[0].replace("$$", "$") if words and not words[0].startswith("-") else ""
 
 
 def run_marker(uid: str) -> str:
@@ -401,8 +450,8 @@ def _created(path: Path) -> tuple[float, float] | None:
 def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder:
     """Return the newest run of a name, or the one whose folder's name begins with it.
 
-    Unless ``exact``, a script's name stands for the newest run whose name was generated from it,
-    and no name for the newest run of all.
+    Unless ``exact``, a script's name stands for its newest run, no name for the newest run of all,
+    and a name that ``list`` shortened for the job whose name has both ends.
 
     Raises
     ------
@@ -418,10 +467,17 @@ def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder
     for folder in known:
         if "." in name and folder.path.name.startswith(name):
             return folder
-    for folder in known if not exact else ():
-        if folder.generated_from == generated_prefix(name.removesuffix(".py")):
+    for folder in known if name and not exact else ():
+        if folder.ran(name):
             return folder
     names = list(dict.fromkeys(folder.name for folder in known))
+    shortened = re.split(r"…|\.\.\.", name)
+    if len(shortened) == 2 and not exact:
+        head, tail = shortened
+        matching = [each for each in names if each.startswith(head) and each.endswith(tail)]
+        if len(matching) == 1:
+            return find_folder(root, matching[0])
+        names = matching or names
     there = f"jobs here: {', '.join(names[:10])}" if names else "no job has run here yet"
     which = f"there is no job {name!r} on this machine; " if name else ""
     raise NotFound(f"{which}{there}")
