@@ -182,7 +182,7 @@ class LocalJobs:
     def _folder(self, ref: JobRef) -> RunFolder:
         for uid in (ref.uid[:UID_DIGITS], ref.uid):
             folder = RunFolder(self._root / f"{ref.name}.{uid}")
-            if folder.path.is_dir():
+            if folder.is_ours():
                 return folder
         raise NotFound(f"the job {ref.name} was deleted from this machine")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from functools import partial
@@ -301,6 +302,35 @@ def test_name_of_many_runs_refers_to_the_newest_and_a_folders_name_to_its_run(
     assert daskjob("logs", "same").text == "second\n"
     logs = [daskjob("logs", path.name).text for path in daskjob.state.glob("same.*")]
     assert sorted(logs) == ["first\n", "second\n"]
+
+
+# what is kept
+
+
+def test_old_runs_are_removed_at_the_end_of_a_run_by_the_users_limits(daskjob: Daskjob) -> None:
+    script = daskjob.script("print('x' * 1000)")
+    daskjob.variables["DASKJOB_KEEP_RUNS"] = "2"
+    for name in ("one", "two", "three"):
+        assert daskjob.run("--name", name, script).code == 0
+        age_runs(daskjob)
+    assert daskjob("list", "-o", "name").text.split() == ["daskjob/three", "daskjob/two"]
+    assert daskjob.run("--name", "four", script, env={"DASKJOB_KEEP_SIZE": "1kB"}).code == 0
+    assert daskjob("list", "-o", "name").text.split() == ["daskjob/four"]
+
+
+def age_runs(daskjob: Daskjob) -> None:
+    """Let the end of all runs be a minute ago: one that has just ended is kept."""
+    for path in daskjob.state.glob("*/job.json"):
+        os.utime(path, (path.stat().st_mtime - 60,) * 2)
+
+
+@pytest.mark.parametrize("limit", ["DASKJOB_KEEP_RUNS=few", "DASKJOB_LOG_SIZE=1 parsec"])
+def test_wrong_limit_is_125_before_anything_starts(daskjob: Daskjob, limit: str) -> None:
+    name, _, value = limit.partition("=")
+    done = daskjob.run(daskjob.script("print(1)"), env={name: value})
+    assert (done.code, done.out) == (125, b"")
+    assert f"{limit}: write a" in done.err
+    assert "DASKJOB_KEEP_RUNS=200" in daskjob("list", "--help").text
 
 
 # completion and version

@@ -17,6 +17,7 @@ from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
+from daskjob.backends.local.retention import Limits
 from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import Machine
 from daskjob.core import names
@@ -88,6 +89,7 @@ class LocalWorld:
             self._path,
             self._machine,
             self._local.clock,
+            log_bytes=Limits().log_bytes,
             stdin=False,
         )
         self._tasks = [

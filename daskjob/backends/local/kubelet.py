@@ -105,8 +105,10 @@ class Kubelet:
         machine: Machine,
         clock: Callable[[], datetime],
         *,
+        log_bytes: int,
         stdin: bool,
     ) -> None:
+        self._log_bytes = log_bytes
         self._store = store
         self._processes = processes
         self._folder = folder
@@ -176,7 +178,7 @@ class Kubelet:
                 for container in pod.containers:
                     if not self._is_script(pod, container):
                         with suppress(OSError):
-                            shorten(self._log(pod, container))
+                            shorten(self._log(pod, container), self._log_bytes)
 
     def _is_script(self, pod: _Pod, container: _Container) -> bool:
         manifest = self._manifest(pod.uid)

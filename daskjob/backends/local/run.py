@@ -25,7 +25,7 @@ from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
-from daskjob.backends.local.retention import prune, shorten
+from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
 from daskjob.backends.local.state import (
     SCRATCH_PREFIX,
     RunFolder,
@@ -81,7 +81,10 @@ def prepare_run(
         The manifest is invalid, or asks for something that a machine can never do.
     Conflict
         A job of this name is already running here.
+    InvalidLimit
+        A limit in the environment is not a number, or not a size.
     """
+    limits = limits_from(environment)
     prepared = _prepared(manifest)
     job = parse(DaskJob, prepared)
     _check_for_this_machine(job)
@@ -90,7 +93,13 @@ def prepare_run(
     notes = ["not on this machine: " + "; ".join(missing)] if missing else []
     folder = _make_folder(root, job, notes)
     return LocalRun(
-        prepared, folder, cwd=cwd, environment=environment, variables=variables, notes=notes
+        prepared,
+        folder,
+        cwd=cwd,
+        environment=environment,
+        variables=variables,
+        notes=notes,
+        limits=limits,
     )
 
 
@@ -119,7 +128,9 @@ class LocalRun:
         environment: Mapping[str, str],
         variables: Mapping[str, str],
         notes: list[str],
+        limits: Limits,
     ) -> None:
+        self._limits = limits
         self._manifest = manifest
         self.job: DaskJob = parse(DaskJob, manifest)
         self.folder = folder
@@ -217,9 +228,9 @@ class LocalRun:
         """Shorten the logs of the ended run, and remove the oldest runs above the limits."""
         for log in self.folder.logs.glob("*.log"):
             with contextlib.suppress(OSError):
-                shorten(log)
+                shorten(log, self._limits.log_bytes)
         with contextlib.suppress(OSError):
-            prune(self.folder.path.parent)
+            prune(self.folder.path.parent, self._limits)
 
     @contextlib.contextmanager
     def _registered(self) -> Iterator[None]:
@@ -257,6 +268,7 @@ class LocalRun:
                 scratch,
                 self._machine(comm, dashboard, scratch),
                 backend.clock,
+                log_bytes=self._limits.log_bytes,
                 stdin=not _is_terminal(0),
             )
             backend.kubelet = self._kubelet

@@ -7,6 +7,7 @@ and the first process that reads it writes its final status.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import json
@@ -52,13 +53,22 @@ def state_root() -> Path:
     """Return the folder of all jobs: ``$DASKJOB_STATE_DIR``, else the user's state directory."""
     own = os.environ.get("DASKJOB_STATE_DIR")
     if own:
-        return Path(own)
-    base = os.environ.get("XDG_STATE_HOME")
+        return _expanded(Path(own))
+    base = os.environ.get("XDG_STATE_HOME", "")
     try:
-        home = Path(base) if base else Path.home() / ".local" / "state"
+        # The specification of these variables: relative paths are ignored.
+        home = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state"
     except RuntimeError:
         home = _temporary_home()
     return home / "daskjob" / "jobs"
+
+
+def _expanded(path: Path) -> Path:
+    """Return a path with the home directory for a leading ``~``, which YAML and cron keep."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        return path.absolute()
 
 
 @cache
@@ -106,6 +116,18 @@ class RunFolder:
     def cancel_file(self) -> Path:
         """If it exists, the process that runs the job cancels it."""
         return self.path / "cancel"
+
+    def is_ours(self) -> bool:
+        """Return whether it is a folder of this user that no other user can write.
+
+        What a folder of a run contains is believed: which files to remove, whom to end.
+        """
+        try:
+            facts = self.path.lstat()
+        except OSError:
+            return False
+        ours = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
+        return ours and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
     def remember_scratch(self, scratch: Path) -> None:
         """Record where the run's processes write, for the process that cleans up a killed run.
@@ -248,7 +270,7 @@ class RunFolder:
         BlockingIOError
             Another process holds it.
         """
-        with (self.path / "lock").open("a") as lock:
+        with own_file(self.path / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
 
@@ -382,6 +404,26 @@ def killed(status: JobStatus, now: datetime) -> JobStatus:
 
 
 @contextmanager
+def own_file(path: Path) -> Iterator[int]:
+    """Open a file for locking, and create it if needed; never another user's, and no link.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is not a file of this user.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "not a file of this user", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def exclusive(root: Path) -> Iterator[None]:
     """Be the only process that takes a name in the state directory; waits briefly for others.
 
@@ -390,7 +432,7 @@ def exclusive(root: Path) -> Iterator[None]:
     OSError
         The state directory cannot be written.
     """
-    with (root / ".lock").open("a") as lock:
+    with own_file(root / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -401,19 +443,41 @@ def new_folder(root: Path, name: str, uid: str) -> RunFolder:
     Raises
     ------
     OSError
-        The state directory cannot be written.
+        The state directory cannot be written, or other users can write it.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_root(root)
     path = root / f"{name}.{uid[:8]}"
     path.mkdir(mode=0o700)
-    (path / "logs").mkdir()
-    return RunFolder(path)
+    folder = RunFolder(path)
+    try:
+        if not folder.is_ours():
+            # On some network drives every file belongs to one user.
+            raise PermissionError(errno.EPERM, "what is created there belongs to another user")
+        folder.logs.mkdir()
+    except OSError:
+        path.rmdir()
+        raise
+    return folder
+
+
+def _check_root(root: Path) -> None:
+    """Reject a state directory in which another user could replace the folder of a run."""
+    facts = root.stat()
+    if facts.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user")
+    if facts.st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EPERM, "every user can write it: chmod o-w")
 
 
 def folders_of(root: Path, name: str) -> list[RunFolder]:
     """Return the runs of exactly this name, in any order; reads no other run's files."""
     found = [RunFolder(path) for path in root.glob(f"{glob.escape(name)}.*")]
-    return [run for run in found if run.name == name and (run.path / "job.json").exists()]
+    return [
+        run
+        for run in found
+        if run.name == name and run.is_ours() and (run.path / "job.json").exists()
+    ]
 
 
 def folders(root: Path) -> list[RunFolder]:
@@ -423,7 +487,7 @@ def folders(root: Path) -> list[RunFolder]:
     found = []
     for path in root.iterdir():
         created = _created(path)
-        if created is not None:
+        if created is not None and RunFolder(path).is_ours():
             found.append((created, path.name, RunFolder(path)))
     return [folder for _, _, folder in sorted(found, key=lambda item: item[:2], reverse=True)]
 

@@ -52,7 +52,14 @@ def list_command(jobs: Jobs, limit: int | None, output: str | None) -> None:
 
     Tables fit the screen: long names are shortened in the middle, and columns are left out. All
     commands accept a shortened name. -o wide prints everything; -o name prints the full names.
-    """
+
+    \b
+    At the end of each run, older ones are removed with their logs; running ones never are. Kept are
+      the newest 200 runs          $DASKJOB_KEEP_RUNS=200
+      for 30 days                  $DASKJOB_KEEP_DAYS=30
+      up to 1 GiB together         $DASKJOB_KEEP_SIZE=1GiB
+      up to 64 MiB of each log     $DASKJOB_LOG_SIZE=64MiB
+    """  # noqa: D301 (click reads the backspace)
     found = jobs.list()
     if output not in (None, Format.TABLE, Format.WIDE):
         shown = found[: limit or None]
