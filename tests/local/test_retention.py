@@ -28,6 +28,7 @@ def made(root: Path, number: int, *, days_ago: float = 0, size: int = 0) -> RunF
     """Create an ended run; higher numbers are newer."""
     folder = new_folder(root, f"run-{number}", f"{number:08}")
     folder.write_job(ENDED)
+    folder.release_reserve()
     folder.log("run-runner").write_bytes(b"x" * size)
     moment = time.time() - days_ago * 86400 - 1000 + number
     os.utime(folder.path / "job.json", (moment, moment))

@@ -15,7 +15,7 @@ from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.kubelet import Kubelet
-from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.state import RunFolder, not_written
 from daskjob.core import names
 from daskjob.core.dask import DaskState, TaskCounts, dask_state
 from daskjob.core.decision import Event, Retire
@@ -93,9 +93,7 @@ class LocalBackend(InMemoryBackend):
         try:
             self.folder.write_job(job)
         except OSError as error:
-            self._trouble(
-                f"the job's status cannot be saved in {self.folder.path}: {error.strerror}"
-            )
+            self._not_written("the job's status", error)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Keep events; save a job's in its folder too."""
@@ -111,7 +109,7 @@ class LocalBackend(InMemoryBackend):
             try:
                 self.folder.append_event(record)
             except OSError as error:
-                self._trouble(f"events cannot be saved in {self.folder.path}: {error.strerror}")
+                self._not_written("events", error)
 
     def _save_progress(self, tasks: TaskCounts) -> None:
         """Save the counts for other commands: in the status they are up to 30 s old."""
@@ -125,6 +123,10 @@ class LocalBackend(InMemoryBackend):
             # A full disk is reported by the status.
             with contextlib.suppress(OSError):
                 self.folder.write_progress(self.attempt_of(object_ref(job)), progress)
+
+    def _not_written(self, what: str, error: OSError) -> None:
+        folder = self.folder.path
+        self._trouble(not_written(f"{what} in {folder}", folder.parent, error))
 
     def _trouble(self, message: str) -> None:
         if message not in self.troubles:
@@ -232,7 +234,7 @@ class LocalBackend(InMemoryBackend):
         except NoAnswer as error:
             logger.info("no report of the scheduler: %s", error)
         except OSError as error:
-            self._trouble(f"the report cannot be saved in {self.folder.path}: {error.strerror}")
+            self._not_written("the report", error)
         finally:
             self.collected(scheduler, report, attempt)
 

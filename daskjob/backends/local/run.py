@@ -162,7 +162,7 @@ class LocalRun:
     def troubles(self) -> list[str]:
         """Problems outside the job itself: logs or a status that could not be written."""
         found = list(self._backend.troubles) if self._backend else []
-        return found + (self._kubelet.log_errors if self._kubelet else [])
+        return list(dict.fromkeys(found + (self._kubelet.log_errors if self._kubelet else [])))
 
     def cancel(self) -> None:
         """Cancel the job: its runner gets SIGTERM and its grace period."""
@@ -222,6 +222,10 @@ class LocalRun:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             self.folder.remove_scratch()
+            with contextlib.suppress(OSError):
+                self.folder.release_reserve()
+            if self._kubelet is not None:
+                self._kubelet.retry_logs()
         return self._last
 
     def tidy(self) -> None:
@@ -289,6 +293,7 @@ class LocalRun:
                 await asyncio.gather(*background, return_exceptions=True)
                 await backend.close()
                 await processes.close(grace_seconds=0)
+                self._kubelet.finish_logs()
                 self._last = self.manifest
 
     async def _until_over(self, passes: SerialPasses, background: list[asyncio.Task[None]]) -> None:

@@ -43,6 +43,10 @@ from daskjob.core.status import (
     job_status_from,
 )
 
+#: Errors of a disk, or a user's share of it, that is full.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+#: Space that a run reserves, so that it can write how it ended when the disk is full.
+RESERVED_BYTES = 128 * 1024
 #: What a script's name may end with when it refers to a job.
 SCRIPT_SUFFIXES = (".py", ".pyw", ".ipynb", ".sh")
 #: Prefix of the names of folders in the system's temporary folder.
@@ -169,7 +173,54 @@ class RunFolder:
         OSError
             The disk is full, or the folder is gone.
         """
-        self.write("job.json", manifest)
+        try:
+            self.write("job.json", manifest)
+        except OSError as error:
+            if error.errno not in NO_SPACE or not self._write_into_reserve(manifest):
+                raise
+
+    def reserve(self) -> None:
+        """Take the space for the final status, which must not be lost on a full disk.
+
+        Raises
+        ------
+        OSError
+            The disk is full.
+        """
+        with self._reserve_file.open("wb") as reserve:
+            reserve.write(b" " * RESERVED_BYTES)
+
+    def release_reserve(self) -> None:
+        """Give the space back: the final status is written."""
+        self._reserve_file.unlink(missing_ok=True)
+
+    @property
+    def _reserve_file(self) -> Path:
+        return self.path / "reserve"
+
+    def _write_into_reserve(self, manifest: Manifest) -> bool:
+        """Write a final status into the reserve and make that the job's file; needs no new space.
+
+        A status that is not final is not worth it: the next one may be, and there is one reserve.
+        """
+        if not job_status_from(manifest.get("status")).finished:
+            return False
+        text = json.dumps(manifest).encode()
+        try:
+            with self._reserve_file.open("r+b") as reserve:
+                size = reserve.seek(0, os.SEEK_END)
+                if len(text) > size:
+                    return False
+                reserve.seek(0)
+                # Spaces after a JSON value belong to it; cutting the file could fail.
+                reserve.write(text.ljust(size))
+            self._reserve_file.replace(self.path / "job.json")
+        except OSError:
+            return False
+        # In the space of the file that was replaced; another status may follow.
+        with suppress(OSError):
+            self.reserve()
+        return True
 
     def write(self, name: str, content: object) -> None:
         """Write a JSON file atomically: readers see the old one or the new one.
@@ -180,8 +231,13 @@ class RunFolder:
             The disk is full, or the folder is gone.
         """
         temporary = self.path / f".{name}.new"
-        temporary.write_text(json.dumps(content, indent=1))
-        temporary.replace(self.path / name)
+        try:
+            temporary.write_text(json.dumps(content, indent=1))
+            temporary.replace(self.path / name)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
     def job(self) -> Manifest:
         """Return the job as last written; if its run was killed, with its final status.
@@ -207,6 +263,7 @@ class RunFolder:
             with self.held():
                 self._sweep(manifest)
                 self.write_job(manifest)
+                self.release_reserve()
                 self.remove_scratch()
         except (OSError, BlockingIOError):
             # Returned all the same; a process that can write will save it.
@@ -377,6 +434,16 @@ def script_of(manifest: Manifest) -> str:
     return words[0].replace("$$", "$") if words and not words[0].startswith("-") else ""
 
 
+def not_written(what: str, root: Path, error: OSError) -> str:
+    """Return the message for what could not be saved: the same for all, if the disk is full."""
+    if error.errno in NO_SPACE:
+        return (
+            f"no space is left in the state folder {root}: the job continues, but its logs and "
+            "events are incomplete"
+        )
+    return f"{what} cannot be written: {error.strerror}"
+
+
 def run_marker(uid: str) -> str:
     """Return the marker in the environment of the processes of a job's run."""
     return f"daskjob-{uid}"
@@ -455,8 +522,9 @@ def new_folder(root: Path, name: str, uid: str) -> RunFolder:
             # On some network drives every file belongs to one user.
             raise PermissionError(errno.EPERM, "what is created there belongs to another user")
         folder.logs.mkdir()
+        folder.reserve()
     except OSError:
-        path.rmdir()
+        shutil.rmtree(path, ignore_errors=True)
         raise
     return folder
 
