@@ -145,6 +145,29 @@ def test_cancel_without_a_name_takes_the_newest_running_job(
     assert isinstance(daskjob("cancel").exception, NotFound)
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "printed"),
+    [
+        (("sums",), 0, ["sums has ended: Succeeded"]),
+        (("failing",), 3, ["failing has ended: Failed"]),
+        (
+            ("sums", "failing", "sums"),
+            3,
+            ["sums has ended: Succeeded", "failing has ended: Failed"],
+        ),
+        (("--timeout", "1", "busy"), 124, []),
+        (("--timeout", "1"), 124, []),
+    ],
+)
+def test_wait_has_the_exit_code_of_the_first_job_that_failed(
+    jobs: InMemoryJobs, words: tuple[str, ...], code: int, printed: list[str]
+) -> None:
+    done = CliRunner().invoke(cli, ["wait", *words], obj=jobs, standalone_mode=False)
+    assert done.return_value == code
+    assert done.stdout.splitlines()[: len(printed)] == printed
+    assert (code == 124) is ("busy has not ended within 1 s" in done.stderr)
+
+
 def test_delete_reports_which_of_several_runs_it_took(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
     for uid in ("d", "e"):
         jobs.add(manifest("sums", uid=uid, status=FAILED))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from daskjob.core.errors import NotFound
+from daskjob.core.errors import NotFound, Timeout
+from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest
 from daskjob.core.quantity import format_bytes
@@ -26,7 +28,7 @@ from daskjob.submit.cli.output import (
     print_objects,
     print_table,
 )
-from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, JobName
+from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, Duration, JobName
 from daskjob.submit.cli.place import pass_jobs
 from daskjob.submit.jobs import Job, Jobs, StillRunning
 
@@ -311,6 +313,31 @@ def _newest_running(jobs: Jobs) -> Job:
     """Return the newest job that has not ended; the newest of all if there is none."""
     running = (job for job in jobs.list() if not job.status.finished)
     return next(running, None) or jobs.find()
+
+
+@click.command("wait")
+@click.argument("names_", metavar="[NAME]...", nargs=-1, type=JobName())
+@click.option("--timeout", type=Duration(), help="Wait at most this long, such as 90s or 2h.")
+@pass_jobs
+def wait_command(jobs: Jobs, names_: tuple[str, ...], timeout: int | None) -> int:
+    """Wait until jobs have ended; without NAME, the newest job.
+
+    The exit code is that of the job, as of `daskjob run`; of several, the first that is not 0. It
+    is 124 if a job has not ended within --timeout.
+    """
+    found = [jobs.find(name) for name in names_ or ("",)]
+    give_up = None if timeout is None else time.monotonic() + timeout
+    code = 0
+    for job in found:
+        left = None if give_up is None else max(give_up - time.monotonic(), 0)
+        try:
+            status = jobs.wait(job.ref, timeout_seconds=left).status
+        except Timeout:
+            click.echo(f"{job.name} has not ended within {timeout} s", err=True)
+            return ExitCode.WAIT_TIMEOUT
+        click.echo(f"{job.name} has ended: {status.phase}")
+        code = code or exit_code(status)
+    return code
 
 
 @click.command("delete")
