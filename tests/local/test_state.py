@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import signal
 import subprocess
@@ -384,6 +385,10 @@ def test_state_directory_follows_the_environment(
     monkeypatch.setenv("DASKJOB_STATE_DIR", "here")
     assert state_root() == tmp_path / "here"
     monkeypatch.delenv("DASKJOB_STATE_DIR")
+    for home in ("", "relative", "."):
+        monkeypatch.setenv("HOME", home)
+        assert state_root().is_relative_to(pwd.getpwuid(os.getuid()).pw_dir)
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     assert state_root() == tmp_path / ".local" / "state" / "daskjob" / "jobs"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

@@ -61,10 +61,28 @@ def state_root() -> Path:
     base = os.environ.get("XDG_STATE_HOME", "")
     try:
         # The specification of these variables: relative paths are ignored.
-        home = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state"
+        home = Path(base) if os.path.isabs(base) else _home() / ".local" / "state"
     except RuntimeError:
         home = _temporary_home()
     return home / "daskjob" / "jobs"
+
+
+def _home() -> Path:
+    """Return the user's home directory; where ``$HOME`` is not one, that of the system's records.
+
+    Raises
+    ------
+    RuntimeError
+        The system has none.
+    """
+    if "HOME" not in os.environ or os.path.isabs(os.environ["HOME"]):
+        return Path.home()
+    import pwd
+
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError as error:
+        raise RuntimeError("this user has no home directory") from error
 
 
 def _expanded(path: Path) -> Path:
