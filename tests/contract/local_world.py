@@ -15,6 +15,7 @@ from pathlib import Path
 
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
+from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
 from daskjob.backends.local.retention import Limits
@@ -89,7 +90,7 @@ class LocalWorld:
             self._path,
             self._machine,
             self._local.clock,
-            log_bytes=Limits().log_bytes,
+            logs=RunLogs(Limits().log_bytes),
             stdin=False,
         )
         self._tasks = [

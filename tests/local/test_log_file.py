@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from daskjob.backends.local import log_file
-from daskjob.backends.local.log_file import LogFile, PipedLog
+from daskjob.backends.local.log_file import LogFile, PipedLog, RunLogs
 
 LIMIT = 1 << 20
 
@@ -118,6 +118,23 @@ def test_log_above_its_limit_loses_its_middle_while_it_is_written(path: Path) ->
     assert text.startswith("      0\n      1\n")
     assert text.endswith("    998\n    999\n")
     assert "bytes of this log were left out here" in text
+
+
+def test_logs_of_a_run_are_one_each_and_their_ends_come_when_there_is_space(
+    path: Path, disk: Disk
+) -> None:
+    path.parent.mkdir(parents=True)
+    logs, other = RunLogs(LIMIT), path.with_name("sums-scheduler.log")
+    logs.log(path).write(b"first attempt\n")
+    logs.log(path).write(b"second attempt\n")
+    logs.log(other).write(b"Scheduler at: tcp://\n")
+    assert (path.read_bytes(), logs.pending(path)) == (b"", b"first attempt\nsecond attempt\n")
+    assert logs.pending(path.with_name("unknown.log")) == b""
+    assert len(logs.errors) == 1
+    disk.space = 10**6
+    logs.close()
+    assert path.read_bytes() == b"first attempt\nsecond attempt\n"
+    assert other.read_bytes() == b"Scheduler at: tcp://\n"
 
 
 async def test_processes_write_to_a_pipe_and_nothing_of_it_is_lost(

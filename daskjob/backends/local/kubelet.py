@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from daskjob.backends.local.log_file import LogFile, PipedLog
+from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.processes import (
     Command,
     Exited,
@@ -103,10 +103,10 @@ class Kubelet:
         machine: Machine,
         clock: Callable[[], datetime],
         *,
-        log_bytes: int,
+        logs: RunLogs,
         stdin: bool,
     ) -> None:
-        self._log_bytes = log_bytes
+        self._logs = logs
         self._store = store
         self._processes = processes
         self._folder = folder
@@ -119,9 +119,9 @@ class Kubelet:
         self._changed = asyncio.Event()
         #: Set by a second Ctrl-C: all grace periods are 0.
         self.at_once = False
-        #: The logs of processes that run, and what could not be written, reported once to the user.
+        #: The pipes to the logs of processes that run.
         self._piped: dict[str, PipedLog] = {}
-        self._incomplete: list[LogFile] = []
+        #: Logs that could not be written, reported once to the user.
         self.log_errors: list[str] = []
         store.watch(self._store_changed)
 
@@ -156,22 +156,7 @@ class Kubelet:
     def finish_logs(self) -> None:
         """Copy what processes that have ended left of their output to the logs."""
         for process in list(self._piped):
-            self._finish_log(process)
-
-    def retry_logs(self) -> None:
-        """Write the ends of logs for which there was no space."""
-        for log in self._incomplete:
-            log.retry()
-            log.close()
-
-    def _finish_log(self, process: str) -> None:
-        piped = self._piped.pop(process, None)
-        if piped is None:
-            return
-        piped.finish()
-        if not piped.log.is_complete:
-            self._incomplete.append(piped.log)
-        self.log_errors += [error for error in piped.log.errors if error not in self.log_errors]
+            self._piped.pop(process).finish()
 
     async def _listen(self) -> None:
         async for event in self._processes.events():
@@ -201,7 +186,9 @@ class Kubelet:
     def _handle(self, event: ProcessEvent) -> None:
         if not isinstance(event, Started):
             # Before the end of the log becomes a message.
-            self._finish_log(event.id)
+            piped = self._piped.pop(event.id, None)
+            if piped is not None:
+                piped.finish()
         found = self._container(event.id)
         if found is None:
             return
@@ -272,7 +259,9 @@ class Kubelet:
         written = _read(self._message_file(pod, container), MESSAGE_BYTES, from_end=False)
         if written or code == 0:
             return written
-        return _read(self._log(pod, container), LOG_TAIL_BYTES, from_end=True)
+        log = self._log(pod, container)
+        pending = self._logs.pending(log)[-LOG_TAIL_BYTES:].decode(errors="replace")
+        return pending.strip() or _read(log, LOG_TAIL_BYTES, from_end=True)
 
     def _message_file(self, pod: _Pod, container: _Container) -> Path:
         return pod.scratch / f"{container.name}.message"
@@ -416,7 +405,7 @@ class Kubelet:
         """Return the pipe to a log; the log itself where there are no pipes."""
         pipe = pod.scratch / f"{container.name}.log"
         try:
-            self._piped[process] = PipedLog(pipe, LogFile(log, self._log_bytes))
+            self._piped[process] = PipedLog(pipe, self._logs.log(log))
         except OSError:
             return log
         return pipe

@@ -100,6 +100,36 @@ class LogFile:
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
 
 
+class RunLogs:
+    """The logs of a run's processes; what has no space while they run is written at the end."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._files: dict[Path, LogFile] = {}
+
+    def log(self, path: Path) -> LogFile:
+        """Return the log at a path, always the same one, and create its file."""
+        log = self._files.setdefault(path, LogFile(path, self._limit))
+        log.write(b"")
+        return log
+
+    def pending(self, path: Path) -> bytes:
+        """Return the end of a log, where it could not be written yet."""
+        return self._files[path].pending if path in self._files else b""
+
+    @property
+    def errors(self) -> list[str]:
+        """Why something was left out, once for each cause, as sentences for the user."""
+        return list(dict.fromkeys(error for log in self._files.values() for error in log.errors))
+
+    def close(self) -> None:
+        """Write the ends of logs that had no space, and close all files."""
+        for log in self._files.values():
+            if not log.is_complete:
+                log.retry()
+            log.close()
+
+
 class PipedLog:
     """A log that processes write through a named pipe.
 

@@ -23,6 +23,7 @@ import psutil
 
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
+from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
 from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
@@ -131,6 +132,7 @@ class LocalRun:
         limits: Limits,
     ) -> None:
         self._limits = limits
+        self._logs = RunLogs(limits.log_bytes)
         self._manifest = manifest
         self.job: DaskJob = parse(DaskJob, manifest)
         self.folder = folder
@@ -162,7 +164,8 @@ class LocalRun:
     def troubles(self) -> list[str]:
         """Problems outside the job itself: logs or a status that could not be written."""
         found = list(self._backend.troubles) if self._backend else []
-        return list(dict.fromkeys(found + (self._kubelet.log_errors if self._kubelet else [])))
+        found += self._kubelet.log_errors if self._kubelet else []
+        return list(dict.fromkeys([*found, *self._logs.errors]))
 
     def cancel(self) -> None:
         """Cancel the job: its runner gets SIGTERM and its grace period."""
@@ -224,8 +227,7 @@ class LocalRun:
             self.folder.remove_scratch()
             with contextlib.suppress(OSError):
                 self.folder.release_reserve()
-            if self._kubelet is not None:
-                self._kubelet.retry_logs()
+            self._logs.close()
         return self._last
 
     def tidy(self) -> None:
@@ -272,7 +274,7 @@ class LocalRun:
                 scratch,
                 self._machine(comm, dashboard, scratch),
                 backend.clock,
-                log_bytes=self._limits.log_bytes,
+                logs=self._logs,
                 stdin=not _is_terminal(0),
             )
             backend.kubelet = self._kubelet
