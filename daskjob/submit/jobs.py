@@ -21,7 +21,7 @@ from typing import Protocol
 from daskjob.core.dask import TaskCounts
 from daskjob.core.errors import Conflict, DaskJobError
 from daskjob.core.explain import Explanation
-from daskjob.core.manifests import Manifest
+from daskjob.core.manifests import Manifest, integer, mapping, mappings
 from daskjob.core.status import JobStatus, job_status_from
 
 
@@ -81,6 +81,17 @@ class Job:
         """The job's status."""
         return job_status_from(self.manifest.get("status"))
 
+    @property
+    def workers(self) -> str:
+        """Ready and desired workers, such as ``3/4``; of an ended job, the most that there were."""
+        status = self.status
+        if not status.finished:
+            return str(status.workers) if status.workers else ""
+        peak = mapping(mapping(status.report).get("workers")).get("peak")
+        if not isinstance(peak, int):
+            return ""
+        return f"{peak}/{max(peak, _desired_workers(self.manifest))}"
+
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
@@ -113,6 +124,13 @@ class JobSnapshot:
     tasks: TaskCounts | None = None
     #: Problems outside the job itself, such as a status that could not be written.
     troubles: tuple[str, ...] = ()
+
+
+def _desired_workers(manifest: Manifest) -> int:
+    """Return the number of workers that a job's spec asks for, in all of its groups."""
+    cluster = mapping(mapping(mapping(manifest.get("spec")).get("cluster")).get("spec"))
+    groups = [mapping(cluster.get("worker")), *mappings(cluster.get("workerGroups"))]
+    return sum(integer(group.get("replicas", 1)) or 0 for group in groups)
 
 
 class Unsupported(DaskJobError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from daskjob.backends.local.state import RunFolder, find_folder, folders, state_root
 from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.explain import Explanation, explain
-from daskjob.core.manifests import Manifest, metadata, parse_time
+from daskjob.core.manifests import Manifest, mapping, metadata, parse_time
 from daskjob.core.reasons import Reason
 from daskjob.core.status import job_status_from
 from daskjob.submit.jobs import (
@@ -50,6 +50,9 @@ _NEXT_STEPS: Mapping[str, str] = {
     Reason.WORKERS_FAILED: "Read a worker's log: daskjob logs {name} --pod worker.",
     Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds (--timeout), or add workers.",
 }
+
+#: The ``progress`` of a spec that wants none reported.
+_NO_PROGRESS: Manifest = {"intervalSeconds": 0}
 
 #: No other job is queued for this machine, so a retry need not wait long.
 _BACKOFF = Backoff(initial_seconds=1, max_seconds=60)
@@ -126,7 +129,7 @@ class LocalJobs:
     def why(self, ref: JobRef) -> Explanation:
         """Explain the job's state, with the end of its runner's log as evidence."""
         folder = self._folder(ref)
-        job = folder.job()
+        job = _job(folder).manifest
         runner = job_status_from(job.get("status")).job_runner_pod_name
         return explain(job, log_tail=tail_of(folder.log(runner)), next_steps=_NEXT_STEPS)
 
@@ -179,14 +182,28 @@ class LocalJobs:
     def _folder(self, ref: JobRef) -> RunFolder:
         for uid in (ref.uid[:UID_DIGITS], ref.uid):
             folder = RunFolder(self._root / f"{ref.name}.{uid}")
-            if folder.path.is_dir():
+            if folder.is_ours():
                 return folder
         raise NotFound(f"the job {ref.name} was deleted from this machine")
 
 
 def _job(folder: RunFolder) -> Job:
-    manifest = folder.job()
+    manifest = _with_progress(folder, folder.job())
     return Job(_ref(folder, manifest), manifest, details=(("Folder", str(folder.path)),))
+
+
+def _with_progress(folder: RunFolder, manifest: Manifest) -> Manifest:
+    """Return the manifest of a running job with the counts of its tasks as of the last second.
+
+    A scheduler that was shut down and started again counts from 0; the status has its last counts.
+    """
+    status = job_status_from(manifest.get("status"))
+    if status.finished or status.scheduler_was_shut_down:
+        return manifest
+    progress = folder.progress(status.attempt)
+    if progress is None or mapping(mapping(manifest.get("spec")).get("progress")) == _NO_PROGRESS:
+        return manifest
+    return {**manifest, "status": {**mapping(manifest.get("status")), "progress": progress}}
 
 
 def _ref(folder: RunFolder, manifest: Manifest) -> JobRef:

@@ -21,9 +21,11 @@ import hashlib
 import json
 import lzma
 import os
+import shutil
 import signal
 import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -134,6 +136,12 @@ class Checkpoint:
             os.fsync(file.fileno())
         unfinished.replace(self.folder / f"{number:04}.json")
 
+    def remove(self) -> None:
+        """Removes what the result makes superfluous: the folder, and those above that are empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # The top of a volume stays.
+            os.removedirs(self.folder.parent)
+
 
 def compute(
     missing: Mapping[int, Sequence[str]],
@@ -230,6 +238,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", type=Path, default=Path("checkpoint"), help="folder for finished chunks"
     )
+    parser.add_argument(
+        "--remove", action="store_true", help="remove the checkpoint once the result is written"
+    )
     parser.add_argument("--chunks", type=positive, default=24, help="number of chunks")
     parser.add_argument("--limit", type=positive, help="only the first LIMIT files")
     parser.add_argument("--top", type=positive, default=10, help="rows of the table")
@@ -262,6 +273,8 @@ def main() -> None:
     print(f"{len(computed)} chunks computed, {len(loaded)} taken from the checkpoint\n")
     print(report(measures, top=options.top))
     write_result(result(measures, attempt=attempt, computed=len(computed), loaded=len(loaded)))
+    if options.remove:
+        checkpoint.remove()
 
 
 if __name__ == "__main__":

@@ -175,9 +175,9 @@ class Daskjob:
         return found
 
     def left_over(self) -> list[str]:
-        """Leftovers of a run: processes and temporary folders."""
+        """Leftovers of a run: processes and temporary files."""
         processes = [f"{p.pid}: {' '.join(cmdline(p))[:200]}" for p in self.alive()]
-        return processes + [str(path) for path in self.temporary.glob("daskjob-*")]
+        return processes + [str(path) for path in self.temporary.iterdir()]
 
     def end(self) -> None:
         """Kill the processes that a failed test left running."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,10 +38,10 @@ def test_empty_list_names_the_state_directory(daskjob: Daskjob) -> None:
 
 
 def test_list_shows_every_job_newest_first(user: Daskjob) -> None:
-    lines = [line.split() for line in user("list").text.splitlines()]
+    lines = [line.split() for line in user("list", "-o", "wide").text.splitlines()]
     assert " ".join(lines[0]) == "NAME STATUS REASON PROGRESS WORKERS ATTEMPTS AGE TOOK"
     rows = {line[0]: line for line in lines[1:]}
-    assert rows["squares"][1:5] == ["Succeeded", "Completed", "20/20", "1"]
+    assert rows["squares"][1:5] == ["Succeeded", "Completed", "20/20", "1/1"]
     assert rows["failing"][1:3] == ["Failed", "BackoffLimitExceeded"]
 
 
@@ -97,13 +99,46 @@ def test_default_is_the_newest_job(daskjob: Daskjob) -> None:
     assert daskjob("why").text.startswith("two succeeded")
 
 
-def test_name_of_a_script_refers_to_its_newest_run_except_in_delete(daskjob: Daskjob) -> None:
+def test_name_of_a_script_refers_to_its_newest_run(daskjob: Daskjob) -> None:
     script = daskjob.script("import sys\nprint(sys.argv[1])", "Report_2.py")
     for word in ("first", "second"):
         daskjob.run(script, word)
+    daskjob.run("--name", "named", script, "third")
+    first, second = sorted(
+        job["metadata"]["name"] for job in daskjob.jobs() if job["metadata"].get("generateName")
+    )
+    assert daskjob("logs", "Report_2.py").text == "third\n"
+    assert daskjob("delete", "Report_2.py").text == "named deleted: the newest run of Report_2.py\n"
     assert daskjob("logs", "report-2").text == "second\n"
-    assert daskjob("delete", "report-2").code == 125
-    assert len(daskjob.jobs()) == 2
+    done = daskjob("delete", "report-2", "report-2")
+    assert done.code == 0
+    assert done.text.count("deleted: the newest run of report-2\n") == 2
+    assert [job["metadata"]["name"] for job in daskjob.jobs()] in ([first], [second])
+    assert daskjob("logs").text == "first\n"
+
+
+def shows_progress(daskjob: Daskjob, progress: str) -> bool:
+    return f"Progress:   {progress} tasks" in daskjob("status").text
+
+
+def test_progress_is_at_most_seconds_old_while_the_job_runs(daskjob: Daskjob) -> None:
+    script = daskjob.script(
+        "import pathlib, time\n"
+        "from distributed import Client\n"
+        "client, kept = Client(), []\n"
+        "for number in (1, 10, 100):\n"
+        "    kept += client.map(lambda n: n, range(len(kept), len(kept) + number), pure=False)\n"
+        "    client.gather(kept)\n"
+        "    while not pathlib.Path(f'go-{number}').exists(): time.sleep(0.02)\n"
+    )
+    run = daskjob.start("run", "-w", 1, "--name", "counted", script)
+    for number, progress in ((1, "1/1"), (10, "11/11"), (100, "111/111")):
+        # A write to the status every 30 s would come too late.
+        wait_until(partial(shows_progress, daskjob, progress), seconds=15)
+        (daskjob.work / f"go-{number}").touch()
+    assert finish(run).code == 0
+    assert " 111/111 " in daskjob("list").text
+    assert "1/1 at peak" in daskjob("status").text
 
 
 # logs
@@ -269,6 +304,35 @@ def test_name_of_many_runs_refers_to_the_newest_and_a_folders_name_to_its_run(
     assert sorted(logs) == ["first\n", "second\n"]
 
 
+# what is kept
+
+
+def test_old_runs_are_removed_at_the_end_of_a_run_by_the_users_limits(daskjob: Daskjob) -> None:
+    script = daskjob.script("print('x' * 1000)")
+    daskjob.variables["DASKJOB_KEEP_RUNS"] = "2"
+    for name in ("one", "two", "three"):
+        assert daskjob.run("--name", name, script).code == 0
+        age_runs(daskjob)
+    assert daskjob("list", "-o", "name").text.split() == ["daskjob/three", "daskjob/two"]
+    assert daskjob.run("--name", "four", script, env={"DASKJOB_KEEP_SIZE": "1kB"}).code == 0
+    assert daskjob("list", "-o", "name").text.split() == ["daskjob/four"]
+
+
+def age_runs(daskjob: Daskjob) -> None:
+    """Let the end of all runs be a minute ago: one that has just ended is kept."""
+    for path in daskjob.state.glob("*/job.json"):
+        os.utime(path, (path.stat().st_mtime - 60,) * 2)
+
+
+@pytest.mark.parametrize("limit", ["DASKJOB_KEEP_RUNS=few", "DASKJOB_LOG_SIZE=1 parsec"])
+def test_wrong_limit_is_125_before_anything_starts(daskjob: Daskjob, limit: str) -> None:
+    name, _, value = limit.partition("=")
+    done = daskjob.run(daskjob.script("print(1)"), env={name: value})
+    assert (done.code, done.out) == (125, b"")
+    assert f"{limit}: write a" in done.err
+    assert "DASKJOB_KEEP_RUNS=200" in daskjob("list", "--help").text
+
+
 # completion and version
 
 
@@ -307,5 +371,8 @@ def test_asking_takes_less_than_2_s_with_100_jobs(user: Daskjob, tmp_path: Path)
         folder.mkdir(parents=True)
         (folder / "job.json").write_text(job.replace('"squares"', f'"job-{number}"'))
     began = time.monotonic()
-    assert len(user("list", env={"DASKJOB_STATE_DIR": str(state)}).text.splitlines()) == 101
+    assert (
+        len(user("list", "--limit", 0, env={"DASKJOB_STATE_DIR": str(state)}).text.splitlines())
+        == 101
+    )
     assert time.monotonic() - began < 2

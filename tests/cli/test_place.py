@@ -133,6 +133,68 @@ def test_cancel_stops_running_jobs_and_reports_how_the_others_ended(
     assert [held.job.name for held in jobs.held if held.cancelled] == ["busy"]
 
 
+def test_cancel_without_a_name_takes_the_newest_running_job(
+    daskjob: Daskjob, jobs: InMemoryJobs
+) -> None:
+    jobs.add(manifest("late", uid="d", status=FAILED))
+    assert daskjob("cancel").stdout == "busy is being cancelled\n"
+    assert daskjob("cancel", "late").stdout == "late has already ended: Failed\n"
+    jobs.held = [held for held in jobs.held if held.job.name != "busy"]
+    assert daskjob("cancel").stdout == "late has already ended: Failed\n"
+    jobs.held.clear()
+    assert isinstance(daskjob("cancel").exception, NotFound)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "printed"),
+    [
+        (("sums",), 0, ["sums has ended: Succeeded"]),
+        (("failing",), 3, ["failing has ended: Failed"]),
+        (
+            ("sums", "failing", "sums"),
+            3,
+            ["sums has ended: Succeeded", "failing has ended: Failed"],
+        ),
+        (("--timeout", "1", "busy"), 124, []),
+        (("--timeout", "1"), 124, []),
+    ],
+)
+def test_wait_has_the_exit_code_of_the_first_job_that_failed(
+    jobs: InMemoryJobs, words: tuple[str, ...], code: int, printed: list[str]
+) -> None:
+    done = CliRunner().invoke(cli, ["wait", *words], obj=jobs, standalone_mode=False)
+    assert done.return_value == code
+    assert done.stdout.splitlines()[: len(printed)] == printed
+    assert (code == 124) is ("busy has not ended within 1 s" in done.stderr)
+
+
+def test_delete_reports_which_of_several_runs_it_took(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
+    for uid in ("d", "e"):
+        jobs.add(manifest("sums", uid=uid, status=FAILED))
+    assert daskjob("delete", "sums").stdout == (
+        "sums deleted: the newest run of this name; older ones: 2\n"
+    )
+    assert [job.ref.uid for job in jobs.list() if job.name == "sums"] == ["d", "aaaaaaaa-1"]
+    assert daskjob("delete").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "shown"), [((), 50), (("--limit", "2"), 2), (("--limit", "0"), 63)]
+)
+def test_list_shows_the_newest_jobs_up_to_a_limit_and_reports_it(
+    daskjob: Daskjob, jobs: InMemoryJobs, limit: tuple[str, ...], shown: int
+) -> None:
+    for number in range(60):
+        jobs.add(manifest(f"job-{number:02}", uid=f"u{number}"))
+    done = daskjob("list", *limit)
+    lines = done.stdout.splitlines()[1:]
+    assert (len(lines), lines[0].split()[0]) == (shown, "job-59")
+    assert done.stderr == ("" if shown == 63 else f"{shown} of 63 jobs; all of them: --limit 0\n")
+    assert len(daskjob("list", "-o", "name").stdout.splitlines()) == 63
+    if limit:
+        assert len(daskjob("list", "-o", "name", *limit).stdout.splitlines()) == shown
+
+
 def test_delete_skips_running_jobs_unless_forced(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
     rejected = daskjob("delete", "busy")
     assert rejected.exit_code == 2

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
+from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
+from daskjob.backends.local.retention import Limits
 from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import Machine
 from daskjob.core import names
@@ -88,6 +90,7 @@ class LocalWorld:
             self._path,
             self._machine,
             self._local.clock,
+            logs=RunLogs(Limits().log_bytes),
             stdin=False,
         )
         self._tasks = [

@@ -89,6 +89,7 @@ def test_checkpoint_as_a_manifest_needs_its_retry(daskjob: Daskjob) -> None:
     done = daskjob(*OPTIONS, daskjob.manifest(job))
     assert result(daskjob, done)
     assert [a["exitCode"] for a in daskjob.status()["attempts"]] == [137, 0]
+    assert not (daskjob.work / "saved").exists()
 
 
 def test_minimal_manifest_prints_its_sum(daskjob: Daskjob) -> None:

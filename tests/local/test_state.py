@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import re
 import signal
 import subprocess
 import sys
@@ -15,16 +17,21 @@ from pathlib import Path
 import pytest
 
 from daskjob.backends.local import state
+from daskjob.backends.local.retention import Limits, prune
 from daskjob.backends.local.state import (
     RunFolder,
     find_folder,
     folders,
+    folders_of,
     new_folder,
+    own_file,
     run_marker,
     state_root,
 )
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest
+from daskjob.submit.jobs import JobRef
+from daskjob.submit.local import LocalJobs
 
 
 def manifest(name: str = "sums", created: str = "2026-01-01T00:00:00Z") -> Manifest:
@@ -104,6 +111,43 @@ def test_name_of_a_script_finds_the_run_whose_name_was_generated_from_it(
     assert find_folder(tmp_path, name) == folder
     with pytest.raises(NotFound):
         find_folder(tmp_path, name, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (["python", "my_script.py", "--x"], ["my_script", "my_script.py"]),
+        (["python", "/data/etl.py"], ["etl", "etl.py", "/data/etl.py"]),
+        (["./tools/go.sh", "etl.py"], ["go", "go.sh", "./tools/go.sh"]),
+        (["python", "pay$$day.py"], ["pay$day"]),
+    ],
+)
+def test_name_of_a_script_finds_its_run_with_a_name_of_its_own(
+    tmp_path: Path, command: list[str], names: list[str]
+) -> None:
+    job = manifest("nightly")
+    job["spec"] = {"job": {"spec": {"containers": [{"command": command}]}}}
+    folder = new_folder(tmp_path, "nightly", "12345678-0000")
+    folder.write_job(job)
+    for name in names:
+        assert find_folder(tmp_path, name) == folder
+    for name in ("other", "python", "--x", "etl.py.txt"):
+        with pytest.raises(NotFound):
+            find_folder(tmp_path, name)
+
+
+def test_shortened_name_of_the_list_finds_its_job_unless_it_fits_several(tmp_path: Path) -> None:
+    long = made(tmp_path, "a-very-long-name-x2k9f")
+    made(tmp_path, "other", uid="bbbbbbbb-1")
+    for name in ("a-very…x2k9f", "a-v...9f"):
+        assert find_folder(tmp_path, name) == long
+        with pytest.raises(NotFound):
+            find_folder(tmp_path, name, exact=True)
+    made(tmp_path, "a-very-long-and-other-x2k9f", uid="cccccccc-1")
+    with pytest.raises(NotFound, match="jobs here: a-very-long-"):
+        find_folder(tmp_path, "a-very…x2k9f")
+    with pytest.raises(NotFound):
+        find_folder(tmp_path, "b…x")
 
 
 def test_prefix_of_a_name_does_not_find_the_run(tmp_path: Path) -> None:
@@ -241,12 +285,112 @@ def test_state_is_elsewhere_where_its_temporary_folder_is_taken(
     assert state_root() == root
 
 
+PLANTED = ["symlink", "writable by others", "writable by its group", "another user's"]
+
+
+def plant(path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the folder what another user could have put there."""
+    if how == "symlink":
+        elsewhere = path.parent.parent / f"elsewhere-{path.name}"
+        path.rename(elsewhere)
+        path.symlink_to(elsewhere)
+    elif how == "another user's" and os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    elif how == "another user's":
+        uid = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    else:
+        path.chmod(0o777 if how == "writable by others" else 0o770)
+
+
+@pytest.mark.parametrize("how", PLANTED)
+def test_run_that_another_user_may_have_planted_is_neither_believed_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    root, victim = tmp_path / "jobs", tmp_path / "tmp" / "daskjob-victim"
+    victim.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(victim.parent))
+    folder = made(root)
+    folder.remember_scratch(victim)
+    plant(folder.path, how, monkeypatch)
+    assert folders(root) == []
+    assert folders_of(root, "sums") == []
+    with pytest.raises(NotFound):
+        find_folder(root, "sums")
+    jobs = LocalJobs(root)
+    assert jobs.list() == ()
+    with pytest.raises(NotFound):
+        jobs.delete(JobRef("sums", "default", "12345678-0000"))
+    prune(root, Limits(runs=0, seconds=0))
+    assert victim.is_dir()
+    assert (folder.path / "job.json").exists()
+
+
+@pytest.mark.parametrize("how", ["writable by others", "another user's", "sticky"])
+def test_state_directory_that_others_can_change_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    root = tmp_path / "jobs"
+    root.mkdir()
+    if how == "sticky":
+        root.chmod(0o1777)
+    else:
+        plant(root, how, monkeypatch)
+    with pytest.raises(PermissionError, match=r"another user|every user"):
+        new_folder(root, "sums", "12345678-0000")
+    assert list(root.iterdir()) == []
+
+
+def test_state_directory_may_be_a_link_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "big-disk").mkdir(mode=0o755)
+    (tmp_path / "jobs").symlink_to(tmp_path / "big-disk")
+    folder = made(tmp_path / "jobs")
+    assert folders(tmp_path / "jobs") == [folder]
+
+
+@pytest.mark.parametrize("how", ["link", "pipe", "folder", "another user's"])
+@pytest.mark.parametrize("name", [".lock", ".prune"])
+def test_lock_that_another_user_planted_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, name: str
+) -> None:
+    lock, target = tmp_path / name, tmp_path / "target"
+    if how == "link":
+        lock.symlink_to(target)
+    elif how == "pipe":
+        os.mkfifo(lock)
+    elif how == "folder":
+        lock.mkdir()
+    else:
+        lock.touch()
+        plant(lock, how, monkeypatch)
+    with pytest.raises(OSError, match=re.escape(str(lock))), own_file(lock):
+        pass
+    assert not target.exists()
+
+
+def test_state_directory_that_does_not_exist_is_created_for_its_owner_only(tmp_path: Path) -> None:
+    made(tmp_path / "a" / "jobs")
+    assert (tmp_path / "a" / "jobs").stat().st_mode & 0o777 == 0o700
+
+
 def test_state_directory_follows_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DASKJOB_STATE_DIR", str(tmp_path / "own"))
     assert state_root() == tmp_path / "own"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DASKJOB_STATE_DIR", "~/jobs")
+    assert state_root() == tmp_path / "jobs"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DASKJOB_STATE_DIR", "here")
+    assert state_root() == tmp_path / "here"
     monkeypatch.delenv("DASKJOB_STATE_DIR")
+    for home in ("", "relative", "."):
+        monkeypatch.setenv("HOME", home)
+        assert state_root().is_relative_to(pwd.getpwuid(os.getuid()).pw_dir)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    assert state_root() == tmp_path / ".local" / "state" / "daskjob" / "jobs"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert state_root() == tmp_path / "daskjob" / "jobs"
     monkeypatch.delenv("XDG_STATE_HOME")

@@ -82,6 +82,20 @@ def test_job_has_its_manifest_and_its_status(place: AnyPlace, jobs: Jobs) -> Non
     assert (job.status.phase, job.status.exit_code) == ("Failed", 3)
 
 
+@pytest.mark.parametrize(
+    ("peak", "replicas", "others", "text"),
+    [(4, 4, [], "4/4"), (3, 2, [], "3/3"), (0, 2, [3], "0/5"), (None, 2, [], "")],
+)
+def test_workers_of_an_ended_job_are_the_most_that_there_were(
+    place: AnyPlace, jobs: Jobs, peak: int | None, replicas: int, others: list[int], text: str
+) -> None:
+    report = {} if peak is None else {"report": {"workers": {"peak": peak}}}
+    job = manifest(status={**SUCCEEDED, **report})
+    groups = [{"name": f"g{number}", "replicas": number} for number in others]
+    job["spec"] = {"cluster": {"spec": {"worker": {"replicas": replicas}, "workerGroups": groups}}}
+    assert jobs.get(place.add(job)).workers == text
+
+
 # Reading
 
 

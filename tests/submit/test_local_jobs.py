@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from daskjob.backends.local.state import RunFolder
+from daskjob.core.manifests import Manifest
+from daskjob.core.status import Progress
 from daskjob.submit import local, local_logs
 from daskjob.submit.jobs import Job, JobRef, LogChunk, StillRunning
 from tests.submit.places import RUNNING, SUCCEEDED, ThisMachine, manifest
@@ -32,6 +34,45 @@ def test_every_verb_is_listed_as_lacking_since_a_run_ends_with_its_process(
 def test_details_of_a_job_name_its_folder(machine: ThisMachine) -> None:
     ref = machine.add(manifest())
     assert machine.jobs.get(ref).details == (("Folder", str(machine.folder(ref).path)),)
+
+
+SHUT_DOWN = {"type": "SchedulerReady", "status": "False", "reason": "ShutDown"}
+NOW = Progress(total=160, done=112, processing=4, erred=0)
+
+
+def test_progress_of_a_running_job_is_newer_than_its_status(machine: ThisMachine) -> None:
+    ref = machine.add(manifest(status=RUNNING))
+    assert machine.jobs.get(ref).status.progress is None
+    machine.folder(ref).write_progress(0, NOW)
+    assert machine.jobs.get(ref).status.progress == NOW
+    assert machine.jobs.list()[0].status.progress == NOW
+    machine.end(ref, {**SUCCEEDED, "progress": {"total": 160, "done": 160}})
+    assert str(machine.jobs.get(ref).status.progress) == "160/160"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "status", "spec"),
+    [
+        (1, {}, {}),
+        (0, {"conditions": [SHUT_DOWN]}, {}),
+        (0, {}, {"progress": {"intervalSeconds": 0}}),
+    ],
+)
+def test_progress_is_not_that_of_another_attempt_nor_of_a_scheduler_that_counts_anew(
+    machine: ThisMachine, attempt: int, status: Manifest, spec: Manifest
+) -> None:
+    ref = machine.add(manifest(status=RUNNING))
+    folder = machine.folder(ref)
+    folder.write_progress(attempt, NOW)
+    folder.write_job({**manifest(status={**RUNNING, **status}), "spec": spec})
+    assert machine.jobs.get(ref).status.progress is None
+
+
+def test_workers_of_a_running_job_are_those_that_are_ready(machine: ThisMachine) -> None:
+    ref = machine.add(manifest(status=RUNNING))
+    status = {**RUNNING, "workers": {"desired": 4, "ready": 1}}
+    machine.folder(ref).write_job(manifest(status=status))
+    assert machine.jobs.get(ref).workers == "1/4"
 
 
 def test_job_whose_run_was_killed_is_settled_when_it_is_read(machine: ThisMachine) -> None:

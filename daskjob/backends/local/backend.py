@@ -15,9 +15,9 @@ from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.kubelet import Kubelet
-from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.state import RunFolder, not_written
 from daskjob.core import names
-from daskjob.core.dask import DaskState, dask_state
+from daskjob.core.dask import DaskState, TaskCounts, dask_state
 from daskjob.core.decision import Event, Retire
 from daskjob.core.desired.pods import dashboard_prefix
 from daskjob.core.manifests import (
@@ -26,10 +26,13 @@ from daskjob.core.manifests import (
     ObjectRef,
     format_time,
     metadata,
+    object_ref,
+    whole_seconds,
 )
 from daskjob.core.observed import Observed, ObservedJob, Platform
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.spec.pod import PodTemplate
+from daskjob.core.status import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class LocalBackend(InMemoryBackend):
         self.troubles: list[str] = []
         self._dashboard = dashboard
         self._silences = 0
+        self._saved_counts = (0, 0, 0, 0)
         self._background = BackgroundTasks()
         #: The questions without an answer.
         self._pending: set[str] = set()
@@ -89,9 +93,7 @@ class LocalBackend(InMemoryBackend):
         try:
             self.folder.write_job(job)
         except OSError as error:
-            self._trouble(
-                f"the job's status cannot be saved in {self.folder.path}: {error.strerror}"
-            )
+            self._not_written("the job's status", error)
 
     async def emit(self, ref: ObjectRef, events: Iterable[Event]) -> None:
         """Keep events; save a job's in its folder too."""
@@ -107,7 +109,24 @@ class LocalBackend(InMemoryBackend):
             try:
                 self.folder.append_event(record)
             except OSError as error:
-                self._trouble(f"events cannot be saved in {self.folder.path}: {error.strerror}")
+                self._not_written("events", error)
+
+    def _save_progress(self, tasks: TaskCounts) -> None:
+        """Save the counts for other commands: in the status they are up to 30 s old."""
+        counts = (tasks.total, tasks.done, tasks.processing, tasks.erred)
+        if not tasks.total or counts == self._saved_counts:
+            return
+        self._saved_counts = counts
+        jobs = [item for item in self.store.all() if item.get("kind") == names.Kind.JOB]
+        progress = Progress(*counts, updated_at=whole_seconds(self.clock()))
+        for job in jobs:
+            # A full disk is reported by the status.
+            with contextlib.suppress(OSError):
+                self.folder.write_progress(self.attempt_of(object_ref(job)), progress)
+
+    def _not_written(self, what: str, error: OSError) -> None:
+        folder = self.folder.path
+        self._trouble(not_written(f"{what} in {folder}", folder.parent, error))
 
     def _trouble(self, message: str) -> None:
         if message not in self.troubles:
@@ -148,6 +167,7 @@ class LocalBackend(InMemoryBackend):
         changed = self.dask.get(scheduler.owner_uid, DaskState()) != state
         self.answered(scheduler.owner_uid, state)
         if changed:
+            self._save_progress(state.tasks)
             self.changed()
         return RUNNING_SECONDS if len(ready) == len(workers) else JOINING_SECONDS
 
@@ -214,7 +234,7 @@ class LocalBackend(InMemoryBackend):
         except NoAnswer as error:
             logger.info("no report of the scheduler: %s", error)
         except OSError as error:
-            self._trouble(f"the report cannot be saved in {self.folder.path}: {error.strerror}")
+            self._not_written("the report", error)
         finally:
             self.collected(scheduler, report, attempt)
 

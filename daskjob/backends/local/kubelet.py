@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.processes import (
     Command,
     Exited,
@@ -24,7 +25,6 @@ from daskjob.backends.local.processes import (
     Started,
     SupervisorLost,
 )
-from daskjob.backends.local.retention import shorten
 from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import ContainerProcess, Machine, Paths, container_process
 from daskjob.backends.store import ObjectStore
@@ -46,8 +46,6 @@ STABLE_SECONDS = 60.0
 #: (distributed.worker.memory.terminate).
 MEMORY_LOOK_SECONDS = 0.2
 MEMORY_TERMINATE = 0.95
-#: How often the length of logs is checked.
-LOG_LOOK_SECONDS = 5.0
 #: The end of the log that becomes a failed container's message.
 LOG_TAIL_BYTES = 2048
 #: Where a message file is cut: above the limit of a result, so that a longer one is detected.
@@ -105,8 +103,10 @@ class Kubelet:
         machine: Machine,
         clock: Callable[[], datetime],
         *,
+        logs: RunLogs,
         stdin: bool,
     ) -> None:
+        self._logs = logs
         self._store = store
         self._processes = processes
         self._folder = folder
@@ -119,6 +119,8 @@ class Kubelet:
         self._changed = asyncio.Event()
         #: Set by a second Ctrl-C: all grace periods are 0.
         self.at_once = False
+        #: The pipes to the logs of processes that run.
+        self._piped: dict[str, PipedLog] = {}
         #: Logs that could not be written, reported once to the user.
         self.log_errors: list[str] = []
         store.watch(self._store_changed)
@@ -135,7 +137,6 @@ class Kubelet:
         """Keep the processes in sync with the pods, until cancelled."""
         events = asyncio.create_task(self._listen())
         memory = asyncio.create_task(self._watch_memory())
-        logs = asyncio.create_task(self._watch_logs())
         try:
             while True:
                 self._changed.clear()
@@ -148,9 +149,14 @@ class Kubelet:
                     async with asyncio.timeout(timeout):
                         await self._changed.wait()
         finally:
-            for task in (events, memory, logs):
+            for task in (events, memory):
                 task.cancel()
-            await asyncio.gather(events, memory, logs, return_exceptions=True)
+            await asyncio.gather(events, memory, return_exceptions=True)
+
+    def finish_logs(self) -> None:
+        """Copy what processes that have ended left of their output to the logs."""
+        for process in list(self._piped):
+            self._piped.pop(process).finish()
 
     async def _listen(self) -> None:
         async for event in self._processes.events():
@@ -168,16 +174,6 @@ class Kubelet:
                         name = f"{pod.uid}+{container.name}"
                         await self._processes.stop(name, grace_seconds=0)
 
-    async def _watch_logs(self) -> None:
-        """Shorten logs that become too long, but for the script's: a reader copies its output."""
-        while True:
-            await asyncio.sleep(LOG_LOOK_SECONDS)
-            for pod in list(self._pods.values()):
-                for container in pod.containers:
-                    if not self._is_script(pod, container):
-                        with suppress(OSError):
-                            shorten(self._log(pod, container))
-
     def _is_script(self, pod: _Pod, container: _Container) -> bool:
         manifest = self._manifest(pod.uid)
         facts = pod_facts(manifest) if manifest else None
@@ -188,6 +184,11 @@ class Kubelet:
     # Events of processes
 
     def _handle(self, event: ProcessEvent) -> None:
+        if not isinstance(event, Started):
+            # Before the end of the log becomes a message.
+            piped = self._piped.pop(event.id, None)
+            if piped is not None:
+                piped.finish()
         found = self._container(event.id)
         if found is None:
             return
@@ -258,7 +259,9 @@ class Kubelet:
         written = _read(self._message_file(pod, container), MESSAGE_BYTES, from_end=False)
         if written or code == 0:
             return written
-        return _read(self._log(pod, container), LOG_TAIL_BYTES, from_end=True)
+        log = self._log(pod, container)
+        pending = self._logs.pending(log)[-LOG_TAIL_BYTES:].decode(errors="replace")
+        return pending.strip() or _read(log, LOG_TAIL_BYTES, from_end=True)
 
     def _message_file(self, pod: _Pod, container: _Container) -> Path:
         return pod.scratch / f"{container.name}.message"
@@ -382,14 +385,30 @@ class Kubelet:
         main = facts.main is not None and facts.main.name == container.name
         # A later attempt would find only the rest of it: nothing, or half a line.
         first_runner = facts.component == names.Component.RUNNER and facts.attempt == 0
+        name = f"{pod.uid}+{container.name}"
+        log = self._log(pod, container)
+        env = process.env
+        declared = {variable.get("name") for variable in container.manifest.get("env") or ()}
+        if facts.component == names.Component.SCHEDULER and "TMPDIR" not in declared:
+            # It imports the agent's text from a temporary file, and Python caches that beside it.
+            env = {**env, "TMPDIR": str(pod.scratch)}
         return Command(
-            id=f"{pod.uid}+{container.name}",
+            id=name,
             argv=process.argv,
-            env=process.env,
+            env=env,
             cwd=process.cwd,
-            log=self._log(pod, container),
+            log=log if self._is_script(pod, container) else self._pipe(name, pod, container, log),
             stdin="inherit" if self._stdin and first_runner and main else "null",
         )
+
+    def _pipe(self, process: str, pod: _Pod, container: _Container, log: Path) -> Path:
+        """Return the pipe to a log; the log itself where there are no pipes."""
+        pipe = pod.scratch / f"{container.name}.log"
+        try:
+            self._piped[process] = PipedLog(pipe, self._logs.log(log))
+        except OSError:
+            return log
+        return pipe
 
     def _mounts(self, manifest: Manifest, container: Manifest, pod: _Pod) -> Paths:
         """Return the folders that replace the container's ConfigMap and emptyDir volumes."""

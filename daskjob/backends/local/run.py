@@ -23,9 +23,10 @@ import psutil
 
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
+from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
-from daskjob.backends.local.retention import prune, shorten
+from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
 from daskjob.backends.local.state import (
     SCRATCH_PREFIX,
     RunFolder,
@@ -81,7 +82,10 @@ def prepare_run(
         The manifest is invalid, or asks for something that a machine can never do.
     Conflict
         A job of this name is already running here.
+    InvalidLimit
+        A limit in the environment is not a number, or not a size.
     """
+    limits = limits_from(environment)
     prepared = _prepared(manifest)
     job = parse(DaskJob, prepared)
     _check_for_this_machine(job)
@@ -90,7 +94,13 @@ def prepare_run(
     notes = ["not on this machine: " + "; ".join(missing)] if missing else []
     folder = _make_folder(root, job, notes)
     return LocalRun(
-        prepared, folder, cwd=cwd, environment=environment, variables=variables, notes=notes
+        prepared,
+        folder,
+        cwd=cwd,
+        environment=environment,
+        variables=variables,
+        notes=notes,
+        limits=limits,
     )
 
 
@@ -119,7 +129,10 @@ class LocalRun:
         environment: Mapping[str, str],
         variables: Mapping[str, str],
         notes: list[str],
+        limits: Limits,
     ) -> None:
+        self._limits = limits
+        self._logs = RunLogs(limits.log_bytes)
         self._manifest = manifest
         self.job: DaskJob = parse(DaskJob, manifest)
         self.folder = folder
@@ -151,7 +164,8 @@ class LocalRun:
     def troubles(self) -> list[str]:
         """Problems outside the job itself: logs or a status that could not be written."""
         found = list(self._backend.troubles) if self._backend else []
-        return found + (self._kubelet.log_errors if self._kubelet else [])
+        found += self._kubelet.log_errors if self._kubelet else []
+        return list(dict.fromkeys([*found, *self._logs.errors]))
 
     def cancel(self) -> None:
         """Cancel the job: its runner gets SIGTERM and its grace period."""
@@ -211,15 +225,18 @@ class LocalRun:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             self.folder.remove_scratch()
+            with contextlib.suppress(OSError):
+                self.folder.release_reserve()
+            self._logs.close()
         return self._last
 
     def tidy(self) -> None:
         """Shorten the logs of the ended run, and remove the oldest runs above the limits."""
         for log in self.folder.logs.glob("*.log"):
             with contextlib.suppress(OSError):
-                shorten(log)
+                shorten(log, self._limits.log_bytes)
         with contextlib.suppress(OSError):
-            prune(self.folder.path.parent)
+            prune(self.folder.path.parent, self._limits)
 
     @contextlib.contextmanager
     def _registered(self) -> Iterator[None]:
@@ -257,6 +274,7 @@ class LocalRun:
                 scratch,
                 self._machine(comm, dashboard, scratch),
                 backend.clock,
+                logs=self._logs,
                 stdin=not _is_terminal(0),
             )
             backend.kubelet = self._kubelet
@@ -277,6 +295,7 @@ class LocalRun:
                 await asyncio.gather(*background, return_exceptions=True)
                 await backend.close()
                 await processes.close(grace_seconds=0)
+                self._kubelet.finish_logs()
                 self._last = self.manifest
 
     async def _until_over(self, passes: SerialPasses, background: list[asyncio.Task[None]]) -> None:

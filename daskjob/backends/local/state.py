@@ -7,10 +7,12 @@ and the first process that reads it writes its final status.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -22,17 +24,31 @@ from functools import cache
 from pathlib import Path
 
 from daskjob.core.errors import NotFound
-from daskjob.core.manifests import Manifest, metadata, parse_time, whole_seconds
+from daskjob.core.manifests import (
+    Manifest,
+    mapping,
+    mappings,
+    metadata,
+    parse_time,
+    whole_seconds,
+)
 from daskjob.core.names import generated_prefix
 from daskjob.core.reasons import Reason
 from daskjob.core.status import (
     ConditionType,
     JobStatus,
     JobStatusWord,
+    Progress,
     derived_phase,
     job_status_from,
 )
 
+#: Errors of a disk, or a user's share of it, that is full.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+#: Space that a run reserves, so that it can write how it ended when the disk is full.
+RESERVED_BYTES = 128 * 1024
+#: What a script's name may end with when it refers to a job.
+SCRIPT_SUFFIXES = (".py", ".pyw", ".ipynb", ".sh")
 #: Prefix of the names of folders in the system's temporary folder.
 SCRATCH_PREFIX = "daskjob-"
 
@@ -41,13 +57,40 @@ def state_root() -> Path:
     """Return the folder of all jobs: ``$DASKJOB_STATE_DIR``, else the user's state directory."""
     own = os.environ.get("DASKJOB_STATE_DIR")
     if own:
-        return Path(own)
-    base = os.environ.get("XDG_STATE_HOME")
+        return _expanded(Path(own))
+    base = os.environ.get("XDG_STATE_HOME", "")
     try:
-        home = Path(base) if base else Path.home() / ".local" / "state"
+        # The specification of these variables: relative paths are ignored.
+        home = Path(base) if os.path.isabs(base) else _home() / ".local" / "state"
     except RuntimeError:
         home = _temporary_home()
     return home / "daskjob" / "jobs"
+
+
+def _home() -> Path:
+    """Return the user's home directory; where ``$HOME`` is not one, that of the system's records.
+
+    Raises
+    ------
+    RuntimeError
+        The system has none.
+    """
+    if "HOME" not in os.environ or os.path.isabs(os.environ["HOME"]):
+        return Path.home()
+    import pwd
+
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError as error:
+        raise RuntimeError("this user has no home directory") from error
+
+
+def _expanded(path: Path) -> Path:
+    """Return a path with the home directory for a leading ``~``, which YAML and cron keep."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        return path.absolute()
 
 
 @cache
@@ -96,6 +139,18 @@ class RunFolder:
         """If it exists, the process that runs the job cancels it."""
         return self.path / "cancel"
 
+    def is_ours(self) -> bool:
+        """Return whether it is a folder of this user that no other user can write.
+
+        What a folder of a run contains is believed: which files to remove, whom to end.
+        """
+        try:
+            facts = self.path.lstat()
+        except OSError:
+            return False
+        ours = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
+        return ours and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
     def remember_scratch(self, scratch: Path) -> None:
         """Record where the run's processes write, for the process that cleans up a killed run.
 
@@ -136,7 +191,54 @@ class RunFolder:
         OSError
             The disk is full, or the folder is gone.
         """
-        self.write("job.json", manifest)
+        try:
+            self.write("job.json", manifest)
+        except OSError as error:
+            if error.errno not in NO_SPACE or not self._write_into_reserve(manifest):
+                raise
+
+    def reserve(self) -> None:
+        """Take the space for the final status, which must not be lost on a full disk.
+
+        Raises
+        ------
+        OSError
+            The disk is full.
+        """
+        with self._reserve_file.open("wb") as reserve:
+            reserve.write(b" " * RESERVED_BYTES)
+
+    def release_reserve(self) -> None:
+        """Give the space back: the final status is written."""
+        self._reserve_file.unlink(missing_ok=True)
+
+    @property
+    def _reserve_file(self) -> Path:
+        return self.path / "reserve"
+
+    def _write_into_reserve(self, manifest: Manifest) -> bool:
+        """Write a final status into the reserve and make that the job's file; needs no new space.
+
+        A status that is not final is not worth it: the next one may be, and there is one reserve.
+        """
+        if not job_status_from(manifest.get("status")).finished:
+            return False
+        text = json.dumps(manifest).encode()
+        try:
+            with self._reserve_file.open("r+b") as reserve:
+                size = reserve.seek(0, os.SEEK_END)
+                if len(text) > size:
+                    return False
+                reserve.seek(0)
+                # Spaces after a JSON value belong to it; cutting the file could fail.
+                reserve.write(text.ljust(size))
+            self._reserve_file.replace(self.path / "job.json")
+        except OSError:
+            return False
+        # In the space of the file that was replaced; another status may follow.
+        with suppress(OSError):
+            self.reserve()
+        return True
 
     def write(self, name: str, content: object) -> None:
         """Write a JSON file atomically: readers see the old one or the new one.
@@ -147,8 +249,13 @@ class RunFolder:
             The disk is full, or the folder is gone.
         """
         temporary = self.path / f".{name}.new"
-        temporary.write_text(json.dumps(content, indent=1))
-        temporary.replace(self.path / name)
+        try:
+            temporary.write_text(json.dumps(content, indent=1))
+            temporary.replace(self.path / name)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
     def job(self) -> Manifest:
         """Return the job as last written; if its run was killed, with its final status.
@@ -174,6 +281,7 @@ class RunFolder:
             with self.held():
                 self._sweep(manifest)
                 self.write_job(manifest)
+                self.release_reserve()
                 self.remove_scratch()
         except (OSError, BlockingIOError):
             # Returned all the same; a process that can write will save it.
@@ -203,13 +311,20 @@ class RunFolder:
             raise NotFound(f"{self.path} holds no readable job")
         return manifest
 
-    @property
-    def generated_from(self) -> str:
-        """The job's generateName; empty where the user gave the name."""
+    def ran(self, script: str) -> bool:
+        """Return whether this is a run of a script, named by its path, its file or its name."""
         try:
-            return str(metadata(self._read_job()).get("generateName") or "")
+            manifest = self._read_job()
         except NotFound:
-            return ""
+            return False
+        generated = str(metadata(manifest).get("generateName") or "")
+        file = Path(script)
+        label = file.stem if file.suffix in SCRIPT_SUFFIXES else file.name
+        if generated and generated == generated_prefix(label):
+            return True
+        # With --name, only the command knows the script.
+        ran = script_of(manifest)
+        return bool(ran) and script in {ran, Path(ran).name, Path(ran).stem}
 
     def is_live(self) -> bool:
         """Return whether a process is running the job."""
@@ -230,9 +345,29 @@ class RunFolder:
         BlockingIOError
             Another process holds it.
         """
-        with (self.path / "lock").open("a") as lock:
+        with own_file(self.path / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
+
+    def write_progress(self, attempt: int, progress: Progress) -> None:
+        """Write the counts of tasks, apart from the status: they change every second.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or the folder is gone.
+        """
+        self.write("progress.json", {"attempt": attempt, **progress.to_manifest()})
+
+    def progress(self, attempt: int) -> Manifest | None:
+        """Return the counts of tasks of this attempt; ``None`` if they are of another one."""
+        try:
+            found = _object((self.path / "progress.json").read_bytes())
+        except OSError:
+            return None
+        if found is None or found.pop("attempt", None) != attempt:
+            return None
+        return found
 
     def append_event(self, event: Manifest) -> None:
         """Append an event of the job.
@@ -306,6 +441,27 @@ def _ends_line(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
+def script_of(manifest: Manifest) -> str:
+    """Return the script that a job was made from; empty for a job from a manifest."""
+    runner = mapping(mapping(mapping(manifest.get("spec")).get("job")).get("spec"))
+    containers = mappings(runner.get("containers"))
+    command = containers[0].get("command") if containers else None
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    if words[:1] == ["python"]:
+        words = words[1:]
+    return words[0].replace("$$", "$") if words and not words[0].startswith("-") else ""
+
+
+def not_written(what: str, root: Path, error: OSError) -> str:
+    """Return the message for what could not be saved: the same for all, if the disk is full."""
+    if error.errno in NO_SPACE:
+        return (
+            f"no space is left in the state folder {root}: the job continues, but its logs and "
+            "events are incomplete"
+        )
+    return f"{what} cannot be written: {error.strerror}"
+
+
 def run_marker(uid: str) -> str:
     """Return the marker in the environment of the processes of a job's run."""
     return f"daskjob-{uid}"
@@ -333,6 +489,26 @@ def killed(status: JobStatus, now: datetime) -> JobStatus:
 
 
 @contextmanager
+def own_file(path: Path) -> Iterator[int]:
+    """Open a file for locking, and create it if needed; never another user's, and no link.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is not a file of this user.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "not a file of this user", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def exclusive(root: Path) -> Iterator[None]:
     """Be the only process that takes a name in the state directory; waits briefly for others.
 
@@ -341,7 +517,7 @@ def exclusive(root: Path) -> Iterator[None]:
     OSError
         The state directory cannot be written.
     """
-    with (root / ".lock").open("a") as lock:
+    with own_file(root / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -352,19 +528,42 @@ def new_folder(root: Path, name: str, uid: str) -> RunFolder:
     Raises
     ------
     OSError
-        The state directory cannot be written.
+        The state directory cannot be written, or other users can write it.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_root(root)
     path = root / f"{name}.{uid[:8]}"
     path.mkdir(mode=0o700)
-    (path / "logs").mkdir()
-    return RunFolder(path)
+    folder = RunFolder(path)
+    try:
+        if not folder.is_ours():
+            # On some network drives every file belongs to one user.
+            raise PermissionError(errno.EPERM, "what is created there belongs to another user")
+        folder.logs.mkdir()
+        folder.reserve()
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    return folder
+
+
+def _check_root(root: Path) -> None:
+    """Reject a state directory in which another user could replace the folder of a run."""
+    facts = root.stat()
+    if facts.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user")
+    if facts.st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EPERM, "every user can write it: chmod o-w")
 
 
 def folders_of(root: Path, name: str) -> list[RunFolder]:
     """Return the runs of exactly this name, in any order; reads no other run's files."""
     found = [RunFolder(path) for path in root.glob(f"{glob.escape(name)}.*")]
-    return [run for run in found if run.name == name and (run.path / "job.json").exists()]
+    return [
+        run
+        for run in found
+        if run.name == name and run.is_ours() and (run.path / "job.json").exists()
+    ]
 
 
 def folders(root: Path) -> list[RunFolder]:
@@ -374,7 +573,7 @@ def folders(root: Path) -> list[RunFolder]:
     found = []
     for path in root.iterdir():
         created = _created(path)
-        if created is not None:
+        if created is not None and RunFolder(path).is_ours():
             found.append((created, path.name, RunFolder(path)))
     return [folder for _, _, folder in sorted(found, key=lambda item: item[:2], reverse=True)]
 
@@ -401,8 +600,8 @@ def _created(path: Path) -> tuple[float, float] | None:
 def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder:
     """Return the newest run of a name, or the one whose folder's name begins with it.
 
-    Unless ``exact``, a script's name stands for the newest run whose name was generated from it,
-    and no name for the newest run of all.
+    Unless ``exact``, a script's name stands for its newest run, no name for the newest run of all,
+    and a name that ``list`` shortened for the job whose name has both ends.
 
     Raises
     ------
@@ -418,10 +617,17 @@ def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder
     for folder in known:
         if "." in name and folder.path.name.startswith(name):
             return folder
-    for folder in known if not exact else ():
-        if folder.generated_from == generated_prefix(name.removesuffix(".py")):
+    for folder in known if name and not exact else ():
+        if folder.ran(name):
             return folder
     names = list(dict.fromkeys(folder.name for folder in known))
+    shortened = re.split(r"…|\.\.\.", name)
+    if len(shortened) == 2 and not exact:
+        head, tail = shortened
+        matching = [each for each in names if each.startswith(head) and each.endswith(tail)]
+        if len(matching) == 1:
+            return find_folder(root, matching[0])
+        names = matching or names
     there = f"jobs here: {', '.join(names[:10])}" if names else "no job has run here yet"
     which = f"there is no job {name!r} on this machine; " if name else ""
     raise NotFound(f"{which}{there}")

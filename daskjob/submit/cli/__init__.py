@@ -20,6 +20,7 @@ _COMMANDS = {
     "list": ("jobs", "List the jobs of this machine."),
     "status": ("jobs", "Show the status, attempts and events of a job."),
     "logs": ("jobs", "Print the log of a job's runner, scheduler or worker."),
+    "wait": ("jobs", "Wait until jobs have ended; return their exit code."),
     "why": ("jobs", "Explain why a job failed or is waiting, and what to do next."),
     "report": ("jobs", "Show the tasks, times and memory of a job's cluster."),
     "cancel": ("jobs", "Cancel running jobs."),

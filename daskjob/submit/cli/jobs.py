@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from daskjob.core.errors import NotFound
+from daskjob.core.errors import NotFound, Timeout
+from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest
 from daskjob.core.quantity import format_bytes
@@ -19,29 +22,62 @@ from daskjob.submit.cli.output import (
     Format,
     age,
     duration,
+    listing_option,
     output_option,
+    print_fitting_table,
     print_objects,
     print_table,
 )
-from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, JobName
+from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, Duration, JobName
 from daskjob.submit.cli.place import pass_jobs
 from daskjob.submit.jobs import Job, Jobs, StillRunning
 
+#: How many jobs a table has unless ``--limit`` says otherwise.
+LIMIT = 50
+
+_HEADER = ("NAME", "STATUS", "REASON", "PROGRESS", "WORKERS", "ATTEMPTS", "AGE", "TOOK")
+#: Columns that a narrow screen lacks, those that matter least first.
+_LEAST = ("ATTEMPTS", "WORKERS", "TOOK", "REASON", "PROGRESS", "AGE")
+
 
 @click.command("list")
-@output_option
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    metavar="N",
+    help=f"Only the newest N jobs; 0: all.  [default: {LIMIT}; with -o json, yaml or name: all]",
+)
+@listing_option
 @pass_jobs
-def list_command(jobs: Jobs, output: str | None) -> None:
-    """List the jobs of this machine, newest first."""
+def list_command(jobs: Jobs, limit: int | None, output: str | None) -> None:
+    """List the jobs of this machine, newest first.
+
+    Tables fit the screen: long names are shortened in the middle, and columns are left out. All
+    commands accept a shortened name. -o wide prints everything; -o name prints the full names.
+
+    \b
+    At the end of each run, older ones are removed with their logs; running ones never are. Kept are
+      the newest 200 runs          $DASKJOB_KEEP_RUNS=200
+      for 30 days                  $DASKJOB_KEEP_DAYS=30
+      up to 1 GiB together         $DASKJOB_KEEP_SIZE=1GiB
+      up to 64 MiB of each log     $DASKJOB_LOG_SIZE=64MiB
+    """  # noqa: D301 (click reads the backspace)
     found = jobs.list()
-    if output not in (None, Format.TABLE):
-        print_objects([job.manifest for job in found], Format(output), as_list=True)
+    if output not in (None, Format.TABLE, Format.WIDE):
+        shown = found[: limit or None]
+        print_objects([job.manifest for job in shown], Format(output), as_list=True)
         return
     if not found:
         click.echo(jobs.place.empty, err=True)
         return
-    header = ("NAME", "STATUS", "REASON", "PROGRESS", "WORKERS", "ATTEMPTS", "AGE", "TOOK")
-    print_table(header, [_row(job) for job in found])
+    shown = found[: (LIMIT if limit is None else limit) or None]
+    rows = [_row(job) for job in shown]
+    if output == Format.WIDE:
+        print_table(_HEADER, rows)
+    else:
+        print_fitting_table(_HEADER, rows, least=_LEAST)
+    if len(shown) < len(found):
+        click.echo(f"{len(shown)} of {len(found)} jobs; all of them: --limit 0", err=True)
 
 
 def _row(job: Job) -> tuple[str, ...]:
@@ -51,7 +87,7 @@ def _row(job: Job) -> tuple[str, ...]:
         status.phase or "Pending",
         status.reason,
         _progress(status),
-        "" if status.finished else _workers(status),
+        job.workers,
         str(status.attempts_begun),
         age(job.manifest),
         _took(status),
@@ -60,10 +96,6 @@ def _row(job: Job) -> tuple[str, ...]:
 
 def _progress(status: JobStatus) -> str:
     return str(status.progress) if status.progress and status.progress.total else ""
-
-
-def _workers(status: JobStatus) -> str:
-    return str(status.workers) if status.workers else ""
 
 
 def _took(status: JobStatus) -> str:
@@ -96,7 +128,7 @@ def _print_facts(job: Job) -> None:
         "Message": status.message,
         "Exit code": "" if status.exit_code is None else str(status.exit_code),
         "Progress": f"{_progress(status)} tasks" if _progress(status) else "",
-        "Workers": f"{_workers(status)} ready" if not status.finished and status.workers else "",
+        "Workers": _workers(job),
         "Dashboard": "" if status.finished else status.dashboard_url,
         "Started": _local(status.start_time),
         "Ended": _local(status.end_time),
@@ -107,6 +139,12 @@ def _print_facts(job: Job) -> None:
     for title, text in facts.items():
         if text:
             click.echo(f"{title + ':':<12}{text}")
+
+
+def _workers(job: Job) -> str:
+    if not job.workers:
+        return ""
+    return f"{job.workers} at peak" if job.status.finished else f"{job.workers} ready"
 
 
 def _print_attempts(status: JobStatus) -> None:
@@ -251,34 +289,71 @@ def _table(report: Manifest, key: str) -> list[list[float]]:
 
 
 @click.command("cancel")
-@click.argument("names_", metavar="NAME...", nargs=-1, required=True, type=JobName())
+@click.argument("names_", metavar="[NAME]...", nargs=-1, type=JobName())
 @click.option("--wait", is_flag=True, help="Wait until they have ended.")
 @pass_jobs
 def cancel_command(jobs: Jobs, names_: tuple[str, ...], wait: bool) -> None:
-    """Cancel running jobs: scripts get SIGTERM, and SIGKILL after their grace period."""
-    found = [(name, jobs.find(name).ref) for name in names_]
-    for name, ref in found:
-        if jobs.cancel(ref):
-            click.echo(f"{name} is being cancelled")
+    """Cancel running jobs; without NAME, the newest one that is running.
+
+    Scripts get SIGTERM, and SIGKILL after their grace period.
+    """
+    found = [jobs.find(name) for name in names_] if names_ else [_newest_running(jobs)]
+    for job in found:
+        if jobs.cancel(job.ref):
+            click.echo(f"{job.name} is being cancelled")
         else:
-            click.echo(f"{name} has already ended: {jobs.get(ref).status.phase}")
-    for _, ref in found if wait else ():
+            click.echo(f"{job.name} has already ended: {jobs.get(job.ref).status.phase}")
+    for job in found if wait else ():
         # A job that is deleted in the meantime has ended, too.
         with contextlib.suppress(NotFound):
-            jobs.wait(ref)
+            jobs.wait(job.ref)
+
+
+def _newest_running(jobs: Jobs) -> Job:
+    """Return the newest job that has not ended; the newest of all if there is none."""
+    running = (job for job in jobs.list() if not job.status.finished)
+    return next(running, None) or jobs.find()
+
+
+@click.command("wait")
+@click.argument("names_", metavar="[NAME]...", nargs=-1, type=JobName())
+@click.option("--timeout", type=Duration(), help="Wait at most this long, such as 90s or 2h.")
+@pass_jobs
+def wait_command(jobs: Jobs, names_: tuple[str, ...], timeout: int | None) -> int:
+    """Wait until jobs have ended; without NAME, the newest job.
+
+    The exit code is that of the job, as of `daskjob run`; of several, the first that is not 0. It
+    is 124 if a job has not ended within --timeout.
+    """
+    found = [jobs.find(name) for name in names_ or ("",)]
+    give_up = None if timeout is None else time.monotonic() + timeout
+    code = 0
+    for job in found:
+        left = None if give_up is None else max(give_up - time.monotonic(), 0)
+        try:
+            status = jobs.wait(job.ref, timeout_seconds=left).status
+        except Timeout:
+            click.echo(f"{job.name} has not ended within {timeout} s", err=True)
+            return ExitCode.WAIT_TIMEOUT
+        click.echo(f"{job.name} has ended: {status.phase}")
+        code = code or exit_code(status)
+    return code
 
 
 @click.command("delete")
-@click.argument("names_", metavar="NAME...", nargs=-1, type=JobName())
+@click.argument("names_", metavar="[NAME]...", nargs=-1, type=JobName())
 @click.option("--all", "everything", is_flag=True, help="Delete every job that has ended.")
 @click.option("--force", is_flag=True, help="Also delete running jobs; they are cancelled first.")
 @pass_jobs
 def delete_command(jobs: Jobs, names_: tuple[str, ...], everything: bool, force: bool) -> None:
-    """Delete jobs with their logs and reports."""
+    """Delete jobs with their logs and reports.
+
+    The name of a script, and a name that several runs have, refer to the newest of them.
+    """
     if not names_ and not everything:
         raise click.UsageError("name the jobs to delete, or use --all")
-    found = jobs.list() if everything else [jobs.find(name, exact=True) for name in names_]
-    for job in found:
+    found = [("", job) for job in jobs.list()] if everything else _named(jobs, names_)
+    for name, job in found:
         try:
             # A job named twice, or deleted by another command, is not an error.
             with contextlib.suppress(NotFound):
@@ -288,4 +363,18 @@ def delete_command(jobs: Jobs, names_: tuple[str, ...], everything: bool, force:
                 text = f"{job.name} is still running; cancel it first, or use --force"
                 raise click.UsageError(text) from error
             continue
-        click.echo(f"{job.name} deleted")
+        click.echo(f"{job.name} deleted{_which(jobs, name, job)}")
+
+
+def _named(jobs: Jobs, names_: Iterable[str]) -> list[tuple[str, Job]]:
+    return [(name, jobs.find(name)) for name in names_]
+
+
+def _which(jobs: Jobs, name: str, job: Job) -> str:
+    """Return what a name stood for, where that was one of several jobs."""
+    if not name:
+        return ""
+    if job.name != name:
+        return f": the newest run of {name}"
+    others = sum(other.name == name for other in jobs.list())
+    return f": the newest run of this name; older ones: {others}" if others else ""
