@@ -129,7 +129,6 @@ def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
     worker = {
         "image": "gpu:1",
         "resources": {"limits": {"nvidia.com/gpu": 1}},
-        "envFrom": [{"secretRef": {"name": "s"}}],
     }
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
     manifest = job("pass", worker=worker, pod={"volumes": [claim], "nodeSelector": {"a": "b"}})
@@ -137,6 +136,5 @@ def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
         "image gpu:1 (this Python runs instead)",
         "node selector of the runner",
         "volume data (persistentVolumeClaim; its path is this machine's own)",
-        "envFrom of the worker",
         "nvidia.com/gpu for the worker",
     ]
