@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daskjob.core.errors import DaskJobError
+from daskjob.core.messages import cut
 from daskjob.submit.inline_metadata import Declared, allows
 
 #: The variables by which environments are activated: of venv, virtualenv and uv; of conda and pixi.
@@ -183,7 +184,7 @@ def examined(
         return Examined(found["version"], bool(found["has_dask"]), tuple(found["missing"]))
     except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
         lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
-        raise NoPython(f"{python.path} is no working Python: {lines[-1]}") from error
+        raise NoPython(f"{python.path} is no working Python: {cut(lines[-1], 200)}") from error
 
 
 def chosen_pythons(
@@ -212,7 +213,7 @@ def chosen_pythons(
             f"Install them: {python.install} distributed; choose another Python: --python PATH; "
             "or run without workers: -w 0"
         )
-    if not needs.may_lack_dask:
+    if needs.uses_dask or not needs.may_lack_dask:
         notes.append(f"no workers: it has no distributed ({python.install} distributed)")
     return Pythons(script=python.path), False, notes
 

@@ -146,7 +146,8 @@ def variables_from(container: Manifest, config: Config) -> dict[str, str]:
                 data = config.get(*_reference(key, reference)) or {}
                 prefix = str(source.get("prefix") or "")
                 found |= {prefix + name: os.fsdecode(value) for name, value in data.items()}
-    return {name: value for name, value in found.items() if name and "=" not in name}
+    # Binary data is for volumes: no variable can hold a NUL character.
+    return {n: value for n, value in found.items() if n and "=" not in n and "\0" not in value}
 
 
 def value_from(

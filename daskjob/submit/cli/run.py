@@ -226,7 +226,7 @@ def _wanted_manifest(path: Path, args: tuple[str, ...], options: RunOptions) -> 
     found = read_job(path)
     manifest = _with_options(found.job, options)
     python, notes = _python(options.python)
-    needs = Needs(str(path), workers=True, uses_dask=True)
+    needs = Needs(str(path), workers=True, uses_dask=True, may_lack_dask=options.workers == 0)
     pythons, _, more = chosen_pythons(python, needs, environ=os.environ)
     environment = environment_of(python, os.environ)
     return _Wanted(manifest, pythons, environment, found.config, (*found.notes, *notes, *more))
