@@ -21,7 +21,7 @@ _NO_SCRIPT = ("-c", "-m")
 
 
 def check_startable(job: DaskJob, config: Config, environment: Mapping[str, str]) -> None:
-    """Raise ``Invalid`` for a job of which a container can never start here.
+    """Raise ``Invalid`` for a job with a container that can never start here.
 
     The program of the runner is left to the attempt, which ends with 127: as in a shell.
     """
@@ -57,10 +57,11 @@ def _templates(job: DaskJob) -> Iterator[tuple[str, str, PodTemplate]]:
 
 
 def _without_command(container: Manifest, where: str) -> FieldError:
-    similar = difflib.get_close_matches("args", [str(key) for key in container], n=1)
-    hint = f"(did you mean args instead of {similar[0]}?) " if similar else ""
-    allowed = f"write a command or args {hint}: images, whose command would run, are not used here"
-    return FieldError(f"{where}.args", None, allowed.replace(" :", ":"))
+    others = [str(key) for key in container if key not in ("args", "command", "name", "image")]
+    similar = difflib.get_close_matches("args", others, n=1)
+    hint = f" (did you mean args instead of {similar[0]}?)" if similar else ""
+    allowed = f"write a command or args{hint}; images, whose command would run, are not used here"
+    return FieldError(f"{where}.args", None, allowed)
 
 
 def _has_program(container: Manifest, environment: Mapping[str, str]) -> bool:

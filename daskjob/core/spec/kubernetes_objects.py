@@ -22,6 +22,10 @@ from daskjob.core.spec import kubernetes_fields
 #: Programs that begin most commands of Dask jobs; with a path before them they stay recognizable.
 _PROGRAM = re.compile(r"(?:.*/)?(?:python[\d.]*|dask|bash|sh|uv|conda|dask-worker|dask-scheduler)")
 
+#: Words that are text in YAML without quotes, but for these.
+_PLAIN = re.compile(r"-{0,2}[A-Za-z./_][\w./=-]*")
+_NO_TEXT = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+
 
 @dataclass(frozen=True, slots=True)
 class _Field:
@@ -109,11 +113,14 @@ def _listed(text: str) -> str:
         words = shlex.split(text)
     except ValueError:
         words = text.split()
-    plain = re.compile(r"[A-Za-z./_][\w./=-]*")
-    shown = [
-        word if plain.fullmatch(word) else '"' + word.replace('"', '\\"') + '"' for word in words
-    ]
-    return f"[{', '.join(shown)}]"
+    return f"[{', '.join(_quoted(word) for word in words)}]"
+
+
+def _quoted(word: str) -> str:
+    """Return a word as YAML needs it: quoted where it would be a number, a boolean or null."""
+    if _PLAIN.fullmatch(word) and word.lower() not in _NO_TEXT:
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _mistakes(kind: str, value: object, path: str) -> Iterator[FieldError]:
