@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 
 _BLOCK = re.compile(
@@ -31,6 +30,8 @@ def declared(script: str) -> Declared:
         return Declared({})
     if len(blocks) > 1:
         return Declared({}, problem="there are several blocks '# /// script'")
+    import tomllib
+
     text = "".join(
         line[2:] if line[1:2] == " " else line[1:] for line in blocks[0].splitlines(True)
     )

@@ -50,7 +50,7 @@ def whole_file() -> list[dict[str, Any]]:
         {**config, "data": {"main.py": SCRIPT, "more.txt": "a"}},
         {**secret, "stringData": {"password": SECRET}},
     ]
-    return [{"apiVersion": "v1", "kind": "List", "items": items}, manifest]
+    return [{"apiVersion": "v1", "kind": "List", "items": [*items, manifest]}]
 
 
 def written(daskjob: Daskjob, documents: list[dict[str, Any]]) -> Path:

@@ -138,3 +138,22 @@ def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
         "volume data (persistentVolumeClaim; its path is this machine's own)",
         "nvidia.com/gpu for the worker",
     ]
+
+
+@pytest.mark.parametrize(
+    ("container", "note"),
+    [
+        ({"args": ["python", "/etc/app/a.py"]}, ""),
+        ({"args": ["python"], "env": [{"name": "A", "value": "/etc/app"}]}, ""),
+        ({"args": ["python", "a.py"]}, "path /etc/app of the runner"),
+    ],
+)
+def test_mount_that_only_the_program_can_know_is_named(
+    container: dict[str, Any], note: str
+) -> None:
+    mounts = [{"name": "c", "mountPath": "/etc/app"}, {"name": "claim", "mountPath": "/data"}]
+    volumes = [{"name": "c", "configMap": {"name": "c"}}, {"name": "claim", "nfs": {}}]
+    runner = {"name": "job-runner", "volumeMounts": mounts, **container}
+    found = unsupported(parse(DaskJob, job("", pod={"containers": [runner], "volumes": volumes})))
+    assert [thing for thing in found if "/data" in thing] == []
+    assert [note in thing for thing in found if "/etc/app" in thing] == ([True] if note else [])

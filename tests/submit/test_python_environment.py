@@ -61,9 +61,8 @@ def test_environment_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_option_takes_an_environment_a_path_a_name_or_a_version(bare: Path) -> None:
     wanted = Python(python_of(bare), "--python")
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    (bare / "bin" / f"python{version}").exists() or os.symlink(
-        python_of(bare), bare / "bin" / f"python{version}"
-    )
+    if not (bare / "bin" / f"python{version}").exists():
+        os.symlink(python_of(bare), bare / "bin" / f"python{version}")
     for given in (str(bare), python_of(bare)):
         assert chosen_python(given, {})[0] == wanted
     for given in ("python", version, f"python{version}"):

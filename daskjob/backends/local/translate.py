@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -261,14 +261,29 @@ _VOLUMES = ("configMap", "emptyDir", "secret", "projected", "downwardAPI")
 def _unsupported(role: str, template: PodTemplate) -> list[str]:
     spec = template.spec
     things = [f"{name} of the {role}" for key, name in _POD_FIELDS.items() if spec.get(key)]
+    folders = []
     for volume in spec.get("volumes") or ():
         kind = next((key for key in volume if key not in ("name", *_VOLUMES)), None)
+        folders += [] if kind else [volume.get("name")]
         if kind:
             things.append(f"volume {volume.get('name')} ({kind}; its path is this machine's own)")
         for source in mappings(mapping(volume.get("projected")).get("sources")):
             if not {"configMap", "secret", "downwardAPI"} & set(source):
                 things.append(f"{next(iter(source), 'source')} in volume {volume.get('name')}")
     for container in template.containers:
+        things += _unadapted_paths(role, container, folders)
         limits = (container.get("resources") or {}).get("limits") or {}
         things += [f"{name} for the {role}" for name in limits if "/" in name]
     return things
+
+
+def _unadapted_paths(role: str, container: Manifest, volumes: Container[object]) -> list[str]:
+    """Return the mounts that no word of a container names, so that its program may open them."""
+    values = [str(variable.get("value")) for variable in mappings(container.get("env"))]
+    named = "\n".join([*words(container), *values])
+    return [
+        f"path {mount.get('mountPath')} of the {role} (its volume is a folder of the run; "
+        "only commands and variables are adapted to it)"
+        for mount in mappings(container.get("volumeMounts"))
+        if mount.get("name") in volumes and str(mount.get("mountPath")).rstrip("/") not in named
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +53,7 @@ class UnreadableFile(DaskJobError):
 
 
 def read_documents(path: Path) -> list[Manifest]:
-    """Return every document of a manifest file.
+    """Return every document of a manifest file; ``-`` is standard input.
 
     Raises
     ------
@@ -62,7 +63,9 @@ def read_documents(path: Path) -> list[Manifest]:
         A document is not a mapping of fields.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        is_stream = str(path) == "-"
+        data = sys.stdin.buffer.read() if is_stream else path.read_bytes()
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -201,7 +204,7 @@ def check_document(document: Manifest) -> bool:
 
 def _without_secret(kind: str, mistake: FieldError) -> FieldError:
     """Return a mistake without the value of a Secret: messages end in logs."""
-    if kind != "Secret" or not mistake.path.startswith(("data", "stringData")):
+    if kind != "Secret" or mistake.path.startswith(("metadata", "apiVersion", "kind")):
         return mistake
     return replace(mistake, value="(its value)") if mistake.value is not None else mistake
 

@@ -36,7 +36,7 @@ class Way:
     path: tuple[str, ...] = ()
     #: Whether the script needs this path too: Python itself does not add it.
     path_for_script: bool = False
-    #: The script, if it is one file of Python.
+    #: The file whose text shows what the script uses: of Python, or a notebook.
     script: Path | None = None
     #: The Python that the words name; empty for the default.
     python: str = ""
@@ -106,6 +106,7 @@ def _script(word: str, path: Path, args: tuple[str, ...]) -> Way:
 
 def _module(name: str, args: tuple[str, ...]) -> Way:
     """Return ``python -m name``: the current folder is on the path, as Python puts it there."""
+    name = name.removeprefix("=")
     if re.match(r"[\d.]+\s*[A-Za-z]*$", name):
         script = f" {args[0]}" if args else " SCRIPT"
         raise click.UsageError(
@@ -194,7 +195,7 @@ def _notebook(path: Path, args: tuple[str, ...]) -> Way:
 
     folder = str(path.absolute().parent)
     command = (*notebook_command(path), *args)
-    return Way(command, path.stem, (folder,), folder=folder)
+    return Way(command, path.stem, (folder,), script=path, folder=folder)
 
 
 def _missing(word: str, args: tuple[str, ...]) -> str:
