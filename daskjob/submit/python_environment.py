@@ -97,16 +97,20 @@ class Needs:
     may_lack_dask: bool = False
 
 
-def chosen_python(given: str, environ: Mapping[str, str]) -> tuple[Python, list[str]]:
-    """Return the Python of ``--python``, else of the active environment, else daskjob's; and notes.
+def chosen_python(
+    given: str, environ: Mapping[str, str], origin: str = "--python"
+) -> tuple[Python, list[str]]:
+    """Return the given Python, else that of the active environment, else daskjob's; and notes.
+
+    ``origin`` is what messages call the place where one was given.
 
     Raises
     ------
     NoPython
-        ``--python`` names none.
+        The given text names none.
     """
     if given:
-        return _or_own(_named(given, environ), "--python"), []
+        return _or_own(_named(given, environ), origin), []
     notes: list[str] = []
     for variable in _by_path(environ):
         folder = environ.get(variable, "")

@@ -6,9 +6,12 @@ import json
 import os
 import stat
 import sys
+import venv
 from pathlib import Path
 
 import click
+import dask
+import distributed
 import pytest
 
 from daskjob.submit.cli.run import run_command, split_module
@@ -97,6 +100,8 @@ def test_workers_find_what_the_script_finds(folder: Path) -> None:
         (["s3://bucket/df.py"], "is a URL; daskjob runs files"),
         (["ls"], "To run the program ls with a cluster, write its path"),
         (["empty"], "has no __main__.py"),
+        (["python df.py"], "write it without quotes: daskjob run python df.py"),
+        (["df.py --input a", "b"], "write it without quotes: daskjob run df.py --input a b"),
     ],
 )
 def test_what_cannot_run_is_explained(folder: Path, words: list[str], message: str) -> None:
@@ -212,7 +217,7 @@ def test_named_python_runs_the_script(daskjob: Daskjob) -> None:
     assert own.text == f"{sys.executable}\n", own.err
     assert "runs with" not in own.err
     environment = daskjob.folder / "bare"
-    os.system(f"{sys.executable} -m venv --without-pip {environment}")
+    venv.create(environment, with_pip=False)
     for words, env in (
         (("--python", environment), {}),
         ((), {"VIRTUAL_ENV": str(environment)}),
@@ -223,3 +228,21 @@ def test_named_python_runs_the_script(daskjob: Daskjob) -> None:
     refused = daskjob("run", "-w", 1, "--python", environment, script)
     assert refused.code == 125
     assert f"{environment}/bin/python -m pip install distributed" in refused.err
+
+
+def test_scheduler_and_workers_run_in_the_active_environment_too(daskjob: Daskjob) -> None:
+    environment = daskjob.folder / "project"
+    venv.create(environment, with_pip=False)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    # It has the same packages as the tests, and one more.
+    own = {str(Path(module.__file__).parents[1]) for module in (dask, distributed)}
+    (packages / "own.pth").write_text("\n".join(own))
+    (packages / "only_here.py").write_text("import sys\ndef where():\n    return sys.prefix\n")
+    script = daskjob.script(
+        "from distributed import Client\n"
+        "from only_here import where\n"
+        "client = Client()\n"
+        "print({where(), client.submit(where).result(), client.run_on_scheduler(where)})\n"
+    )
+    done = daskjob("run", "-w", 1, script, env={"VIRTUAL_ENV": str(environment)})
+    assert (done.code, done.text) == (0, f"{{{str(environment)!r}}}\n"), done.err

@@ -105,7 +105,7 @@ def _job_of(script: str, args: tuple[str, ...], *, module: bool) -> Manifest:
     if way.from_stdin:
         raise click.UsageError("a manifest cannot contain a script from standard input")
     workers, threads = default_shape(cpu_count())
-    options = ScriptOptions(workers, threads, folder=way.folder)
+    options = ScriptOptions(workers, threads)
     return local_script_job(list(way.command), options, way.label)
 
 

@@ -25,7 +25,6 @@ from daskjob.submit.cli.parameters import (
 )
 from daskjob.submit.python_environment import (
     Needs,
-    Python,
     Pythons,
     chosen_python,
     chosen_pythons,
@@ -205,7 +204,8 @@ def _wanted(script: str, args: tuple[str, ...], options: RunOptions, *, module: 
     way = way_in(script, args, module=module)
     if way.from_stdin and options.retries:
         raise click.UsageError("--retries needs a script in a file: '-' can be read only once")
-    python, notes = _python(options.python or way.python)
+    named = options.python or way.python
+    python, notes = chosen_python(named, os.environ, "--python" if options.python else "as named")
     needs = _needs(way, options)
     pythons, workers, more = chosen_pythons(python, needs, environ=os.environ)
     if not workers:
@@ -225,15 +225,11 @@ def _wanted_manifest(path: Path, args: tuple[str, ...], options: RunOptions) -> 
         raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
     found = read_job(path)
     manifest = _with_options(found.job, options)
-    python, notes = _python(options.python)
+    python, notes = chosen_python(options.python or "", os.environ)
     needs = Needs(str(path), workers=True, uses_dask=True, may_lack_dask=options.workers == 0)
     pythons, _, more = chosen_pythons(python, needs, environ=os.environ)
     environment = environment_of(python, os.environ)
     return _Wanted(manifest, pythons, environment, found.config, (*found.notes, *notes, *more))
-
-
-def _python(given: str | None) -> tuple[Python, list[str]]:
-    return chosen_python(given or "", os.environ)
 
 
 def _needs(way: Way, options: RunOptions) -> Needs:

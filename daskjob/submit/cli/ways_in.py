@@ -210,6 +210,9 @@ def _missing(word: str, args: tuple[str, ...]) -> str:
         )
     if _PYTHON.fullmatch(word):
         return f"{text}. Write the script: daskjob run my_script.py"
+    first, _, more = word.partition(" ")
+    if more and (_PYTHON.fullmatch(first) or Path(first).is_file()):
+        return f"{text}; write it without quotes: daskjob run {' '.join([word, *args])}"
     path = Path(word)
     for suffix in _SUFFIXES:
         if path.with_name(path.name + suffix).is_file():
