@@ -19,7 +19,7 @@ help: ## List all targets
 
 run: ## Run a real job on this machine: Python's own source files, counted on several workers
 	@bin=$(BIN) && name=census-$$$$ && \
-	"$$bin/daskjob" run --name $$name examples/stdlib_census/census.py --top 10 && \
+	"$$bin/daskjob" run --python "$$bin/python" --name $$name examples/stdlib_census/census.py --top 10 && \
 	echo && "$$bin/daskjob" report $$name
 
 test: ## Run all tests, or those in ARGS; JOBS=2 uses two processes
