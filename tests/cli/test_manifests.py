@@ -64,6 +64,12 @@ def test_misspelt_field_is_named(daskjob: Daskjob, kind: str) -> None:
             "kind: List\nitems:\n- {apiVersion: v1, kind: Secret, data: {a: b}}",
             "metadata.name: is missing",
         ),
+        ("a.yaml", "kind: DaskJob\nspecs: 1", "did you mean 'spec'?"),
+        ("a.yaml", "kind: DaskCluster\nmetadata: {name: a, label: {}}", "did you mean 'labels'?"),
+        ("a.yaml", "apiVersion: v1\nkind: configmap", "did you mean 'ConfigMap'?"),
+        ("a.yaml", "apiVersion: v1\nkind: Secrets", "did you mean 'Secret'?"),
+        ("a.yaml", "kind: Deployment", "apiVersion: is missing"),
+        ("a.yaml", "- a\n---\nkind: daskjob", "write one of DaskJob, DaskCluster"),
         ("a.yaml", "kind: ConfigMap\nmetadata: {name: a}", "apiVersion: is missing; write v1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import re
 import sys
@@ -24,6 +25,15 @@ from daskjob.core.spec.kubernetes_objects import (
 
 #: The kinds beside a job that this machine provides to it.
 CONFIG_KINDS = ("ConfigMap", "Secret")
+#: The kinds of Kubernetes' ``v1``.
+_CORE_KINDS = (
+    *CONFIG_KINDS,
+    *("Pod", "Service", "ServiceAccount", "Namespace", "PersistentVolumeClaim", "PersistentVolume"),
+    *("Endpoints", "Event", "LimitRange", "Node", "PodTemplate", "ReplicationController"),
+    *("ResourceQuota", "Binding"),
+)
+#: The fields of an object of daskjob.
+_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -62,6 +72,20 @@ def read_documents(path: Path) -> list[Manifest]:
     Invalid
         A document is not a mapping of fields.
     """
+    manifests, mistakes = all_documents(path)
+    if mistakes:
+        raise Invalid(str(path), mistakes)
+    return manifests
+
+
+def all_documents(path: Path) -> tuple[list[Manifest], list[FieldError]]:
+    """Return every document of a file that is a mapping, and a mistake for each that is none.
+
+    Raises
+    ------
+    UnreadableFile
+        The file cannot be read, or is not YAML; the message names the line.
+    """
     try:
         is_stream = str(path) == "-"
         data = sys.stdin.buffer.read() if is_stream else path.read_bytes()
@@ -77,24 +101,28 @@ def read_documents(path: Path) -> list[Manifest]:
         raise UnreadableFile(f"{path} is not valid YAML: {error}") from error
     except RecursionError as error:
         raise UnreadableFile(f"{path} cannot be read: it is nested too deeply") from error
-    manifests: list[Manifest] = []
-    for number, document in enumerate(documents, start=1):
-        manifests += _objects(document, f"document {number}", str(path))
-    return manifests
+    found = [
+        item
+        for number, document in enumerate(documents, start=1)
+        for item in _objects(document, f"document {number}")
+    ]
+    mistakes = [item for item in found if isinstance(item, FieldError)]
+    return [item for item in found if not isinstance(item, FieldError)], mistakes
 
 
-def _objects(document: object, place: str, file: str) -> Iterator[Manifest]:
-    """Yield the document, or the objects of a list in it."""
+def _objects(document: object, place: str) -> Iterator[Manifest | FieldError]:
+    """Yield the document, or the objects of a list in it; a mistake for anything else."""
     if not isinstance(document, dict):
-        raise Invalid(file, [FieldError(place, document, "write a mapping of fields")])
+        yield FieldError(place, document, "write a mapping of fields")
+        return
     items = document.get("items")
     if not str(document.get("kind")).endswith("List"):
         yield document
     elif items is None or isinstance(items, list):
         for index, item in enumerate(items or ()):
-            yield from _objects(item, f"{place}.items[{index}]", file)
+            yield from _objects(item, f"{place}.items[{index}]")
     else:
-        raise Invalid(file, [FieldError(f"{place}.items", items, "write a list of objects")])
+        yield FieldError(f"{place}.items", items, "write a list of objects")
 
 
 def _loaded(text: str, path: Path) -> list[object]:
@@ -190,16 +218,30 @@ def check_document(document: Manifest) -> bool:
     if kind in list(Kind):
         _check_ours(document, f"{kind} {name}")
         return True
-    if kind.lower() in [known.lower() for known in Kind]:
-        raise Invalid(name, [FieldError("kind", kind, "write one of " + ", ".join(Kind))])
-    if document.get("apiVersion") == API_VERSION:
-        raise Invalid(name, [FieldError("kind", kind, "write one of " + ", ".join(Kind))])
+    if wrong := _wrong_kind(document, kind):
+        raise Invalid(name, [wrong])
     if not is_known(kind):
         return False
     mistakes = _mistakes_of_core(document, kind)
     if mistakes:
         raise Invalid(f"{kind} {name}", [_without_secret(kind, mistake) for mistake in mistakes])
     return True
+
+
+def _wrong_kind(document: Manifest, kind: str) -> FieldError | None:
+    """Return the mistake of a kind that its API does not have."""
+    version = document.get("apiVersion")
+    is_ours = kind.lower() in [known.lower() for known in Kind]
+    if is_ours or version == API_VERSION:
+        return FieldError("kind", kind, "write one of " + ", ".join(Kind))
+    if version in (None, ""):
+        return None if is_known(kind) else FieldError("apiVersion", None, f"write that of {kind}")
+    if version == "v1" and kind not in _CORE_KINDS:
+        near = difflib.get_close_matches(kind.lower(), [k.lower() for k in _CORE_KINDS], n=1)
+        meant = [known for known in _CORE_KINDS if near and known.lower() == near[0]]
+        hint = f"did you mean {meant[0]!r}? " if meant else ""
+        return FieldError("kind", kind, f"{hint}v1 of Kubernetes has no such kind")
+    return None
 
 
 def _without_secret(kind: str, mistake: FieldError) -> FieldError:
@@ -216,7 +258,7 @@ def _check_ours(document: Manifest, subject: str) -> None:
     except Invalid as error:
         mistakes += error.errors
     # A better message replaces one about the same place, and what is below it.
-    for mistake in template_mistakes(document):
+    for mistake in _mistakes_around(document) + template_mistakes(document):
         known = [
             m for m in mistakes if (mistake.path + ".").startswith((m.path + ".", m.path + "["))
         ]
@@ -226,6 +268,18 @@ def _check_ours(document: Manifest, subject: str) -> None:
             mistakes[mistakes.index(known[0])] = mistake
     if mistakes:
         raise Invalid(subject, mistakes)
+
+
+def _mistakes_around(document: Manifest) -> list[FieldError]:
+    """Return the mistakes of an object of daskjob outside of its spec."""
+    found: list[FieldError] = []
+    for key in document:
+        if key not in _FIELDS:
+            near = difflib.get_close_matches(str(key), _FIELDS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            fields = ", ".join(_FIELDS[:-1])
+            found.append(Unknown(str(key), document[key], f"{hint}an object has {fields}"))
+    return found + object_mistakes("ObjectMeta", document.get("metadata"), "metadata")
 
 
 def _mistakes_of_core(document: Manifest, kind: str) -> list[FieldError]:

@@ -23,18 +23,21 @@ def validate_command(files: tuple[Path, ...]) -> int:
     The kinds of daskjob and the core kinds of Kubernetes are checked as strictly as by the API
     server; other kinds are skipped. The exit code is 125 if there is any mistake.
     """
-    from daskjob.submit.cli.documents import UnreadableFile, read_documents
+    from daskjob.submit.cli.documents import UnreadableFile, all_documents
 
     good = True
     for path in files:
         try:
             _reject_script(path)
-            documents = read_documents(path)
-        except (UnreadableFile, Invalid) as error:
+            documents, mistakes = all_documents(path)
+        except UnreadableFile as error:
             click.echo(str(error), err=True)
             good = False
             continue
-        if not documents:
+        if mistakes:
+            click.echo(str(Invalid(str(path), mistakes)), err=True)
+            good = False
+        elif not documents:
             click.echo(f"{path} is empty", err=True)
             good = False
         for document in documents:
