@@ -95,6 +95,15 @@ def test_workers_find_what_the_script_finds(folder: Path) -> None:
         (["python", "-u"], "names no script"),
         (["python", "df"], "did you mean df.py?"),
         (["uv", "run", "df.py", "-a"], "uv run daskjob run df.py -a"),
+        (
+            ["conda", "run", "-n", "science", "python", "-u", "df.py"],
+            "conda run -n science daskjob run python -u df.py",
+        ),
+        (
+            ["uv", "run", "--with", "rich", "-m", "pkg.main"],
+            "uv run --with rich daskjob run -m pkg",
+        ),
+        (["uv", "run"], "uv run daskjob run my_script.py"),
         (["poetry", "run", "python", "df.py"], "poetry run daskjob run df.py"),
         (["https://example.org/x/df.py?a=1"], "curl -fsSL -o df.py 'https://example.org"),
         (["s3://bucket/df.py"], "is a URL; daskjob runs files"),

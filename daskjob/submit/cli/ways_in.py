@@ -202,11 +202,9 @@ def _missing(word: str, args: tuple[str, ...]) -> str:
     """Return the message about a file that does not exist, with what was probably meant."""
     text = f"there is no file {word!r}"
     if word in _RUNNERS:
-        rest = " ".join(args[1:] if args[:1] == ("run",) else args)
-        rest = re.sub(r"^python[\d.]*\s+", "", rest) or "my_script.py"
         return (
             f"{text}. {word} goes first, and daskjob uses the environment that it activates: "
-            f"{word} run daskjob run {rest}"
+            f"{_in_environment(word, args)}"
         )
     if _PYTHON.fullmatch(word):
         return f"{text}. Write the script: daskjob run my_script.py"
@@ -228,6 +226,17 @@ def _missing(word: str, args: tuple[str, ...]) -> str:
     if program:
         return f"{text}. To run the program {word} with a cluster, write its path: {program}"
     return text
+
+
+def _in_environment(word: str, args: tuple[str, ...]) -> str:
+    """Return ``uv run [options] python x.py`` with daskjob in the place of Python."""
+    words = args[1:] if args[:1] == ("run",) else args
+    is_start = [_PYTHON.fullmatch(w) or w == "-m" or Path(w).suffix in _SUFFIXES for w in words]
+    start = next((index for index, found in enumerate(is_start) if found), len(words))
+    options, rest = words[:start], words[start:]
+    if len(rest) > 1 and _PYTHON.fullmatch(rest[0]) and (rest[1] == "-m" or rest[1][:1] != "-"):
+        rest = rest[1:]
+    return " ".join([word, "run", *options, "daskjob", "run", *(rest or ("my_script.py",))])
 
 
 def _module_file(name: str) -> bool:
