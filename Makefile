@@ -11,7 +11,7 @@ SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfi
 AFTERWARDS = tests/operator/test_rights_used.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest check lint types contracts format crds benchmarks crash clean \
+.PHONY: help run test test-oldest check lint types contracts format crds fields benchmarks crash clean \
 	cluster cluster-env cluster-down cluster-tools
 
 help: ## List all targets
@@ -19,7 +19,7 @@ help: ## List all targets
 
 run: ## Run a real job on this machine: Python's own source files, counted on several workers
 	@bin=$(BIN) && name=census-$$$$ && \
-	"$$bin/daskjob" run --name $$name examples/stdlib_census/census.py --top 10 && \
+	"$$bin/daskjob" run --python "$$bin/python" --name $$name examples/stdlib_census/census.py --top 10 && \
 	echo && "$$bin/daskjob" report $$name
 
 test: ## Run all tests, or those in ARGS; JOBS=2 uses two processes
@@ -56,6 +56,9 @@ format: ## Format the code and fix what can be fixed automatically
 
 crds: ## Generate the chart's CustomResourceDefinitions from daskjob/core
 	@bin=$(BIN) && "$$bin/python" scripts/crds.py
+
+fields: ## Generate the table of Kubernetes' own fields from its OpenAPI document (needs Go)
+	@bin=$(BIN) && "$$bin/python" scripts/kubernetes_fields.py
 
 benchmarks: ## Measure daskjob against its peers in the same run, and print the ratios
 	@bin=$(BIN) && for file in benchmarks/[a-z]*.py; do echo "== $$file" && "$$bin/python" $$file || exit; done

@@ -36,15 +36,16 @@ def wrong_quantities(pod: Mapping[str, object], path: str) -> list[str]:
             resources = mapping(container.get("resources"))
             for part in ("limits", "requests"):
                 for name, value in mapping(resources.get(part)).items():
-                    if not _is_quantity(value):
+                    if not is_quantity(value):
                         where = f"{path}.{kind}[{index}].resources.{part}.{name}"
                         found.append(f"{where} is {value!r}")
     return found
 
 
-def _is_quantity(value: object) -> bool:
+def is_quantity(value: object) -> bool:
+    """Return whether Kubernetes reads a value as a quantity."""
     if isinstance(value, int | float):
-        return True
+        return not isinstance(value, bool)
     text = str(value)
     if text != text.strip() or text.endswith("B"):
         return False
@@ -53,6 +54,54 @@ def _is_quantity(value: object) -> bool:
     except ValueError:
         return False
     return True
+
+
+def similar_quantity(value: object) -> str:
+    """Return the quantity that was probably meant, quoted; empty if there is none.
+
+    Dask and people write "1.5GiB", "4 GB", "two"; Kubernetes writes 1.5Gi, 4G, 2.
+    """
+    text = str(value).strip()
+    if text.lower() in _NUMBERS:
+        return f"'{_NUMBERS.index(text.lower()) + 1}'"
+    match = _LIKE_A_QUANTITY.fullmatch(text)
+    if match is None:
+        return ""
+    number, unit = match.group(1).replace(",", "."), match.group(2).lower()
+    if unit in _PLAIN_UNITS:
+        return f"'{number}'"
+    suffix = _SUFFIXES.get(unit.removesuffix("ytes").removesuffix("b") or "", "")
+    if not suffix:
+        return ""
+    binary = "" if suffix.endswith("i") or suffix == "m" else f" or '{number}{suffix.upper()}i'"
+    if suffix == "k":
+        binary = f" or '{number}Ki'"
+    return f"'{number}{suffix}'{binary}"
+
+
+#: Numbers in words, from one.
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_LIKE_A_QUANTITY = re.compile(r"([+-]?(?:\d+[.,]?\d*|[.,]\d+))\s*([A-Za-z]*)")
+_PLAIN_UNITS = (
+    "",
+    "b",
+    "byte",
+    "bytes",
+    "cpu",
+    "cpus",
+    "core",
+    "cores",
+    "vcpu",
+    "vcpus",
+    "gpu",
+    "gpus",
+)
+#: What people write before "B" → the suffix of Kubernetes.
+_SUFFIXES = {
+    **{suffix.lower(): suffix for suffix in (*_BINARY, "M", "G", "T", "P", "E", "k")},
+    **{"milli": "m", "kilo": "k", "mega": "M", "giga": "G", "tera": "T"},
+    **{"kibi": "Ki", "mebi": "Mi", "gibi": "Gi", "tebi": "Ti", "millicpu": "m", "mcpu": "m"},
+}
 
 
 def parse_quantity(text: str | int | float) -> Decimal:

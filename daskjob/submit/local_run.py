@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +12,7 @@ from daskjob.backends.local.state import state_root
 from daskjob.core.manifests import Manifest
 from daskjob.submit.jobs import JobSnapshot
 from daskjob.submit.local_logs import CHUNK_BYTES
+from daskjob.submit.python_environment import Pythons
 
 
 class ForegroundJob:
@@ -73,12 +74,18 @@ class ForegroundJob:
 
 
 def foreground_job(
-    manifest: Manifest, *, variables: Mapping[str, str] | None = None
+    manifest: Manifest,
+    *,
+    variables: Mapping[str, str] | None = None,
+    config: Sequence[Manifest] = (),
+    pythons: Pythons | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> ForegroundJob:
     """Return the job of a manifest, ready to run in this folder and with this environment.
 
     ``variables`` are the values of environment variables that the manifest only names: they may
-    be secrets, and the manifest is kept on disk.
+    be secrets, and the manifest is kept on disk. ``config`` are the ConfigMaps and Secrets that the
+    manifest refers to.
 
     Raises
     ------
@@ -87,9 +94,16 @@ def foreground_job(
     Conflict
         A job of this name is running on this machine.
     """
-    root, cwd = state_root(), Path.cwd()
+    pythons = pythons or Pythons()
     run = prepare_run(
-        manifest, root=root, cwd=cwd, environment=os.environ, variables=variables or {}
+        manifest,
+        root=state_root(),
+        cwd=Path.cwd(),
+        environment=os.environ if environment is None else environment,
+        variables=variables or {},
+        config=config,
+        python=pythons.script,
+        dask_python=pythons.dask,
     )
     return ForegroundJob(run)
 

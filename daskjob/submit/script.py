@@ -36,6 +36,10 @@ class ScriptOptions:
     #: PYTHONPATH of the workers, and of the scheduler, which unpickles graphs: the script's folder,
     #: which Python itself adds for the script.
     python_path: str = ""
+    #: Whether the script gets this path too.
+    path_for_script: bool = False
+    #: The working directory of all containers; empty for the default.
+    folder: str = ""
     #: The image of the runner, the scheduler and the workers; empty if none is pulled.
     image: str = ""
     backoff: Backoff | None = None
@@ -60,7 +64,9 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     scheduler: Manifest = {"name": "scheduler", "args": ["dask", "scheduler"]}
     worker: Manifest = {"name": "worker", "args": worker_args}
     runner: Manifest = {"name": "job-runner", "command": [_literal(word) for word in command]}
-    for container, variables in ((scheduler, path), (worker, [*env, *path]), (runner, env)):
+    runner_env = [*env, *path] if options.path_for_script else env
+    for container, variables in ((scheduler, path), (worker, [*env, *path]), (runner, runner_env)):
+        container |= {"workingDir": options.folder} if options.folder else {}
         container |= {"image": options.image} if options.image else {}
         container |= {"env": variables} if variables else {}
     spec: Manifest = {

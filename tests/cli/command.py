@@ -76,7 +76,7 @@ class Daskjob:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("DASK", "PYTHON", "PYTEST", "XDG"))
+            if not name.startswith(("DASK", "PYTHON", "PYTEST", "XDG", "VIRTUAL_ENV", "CONDA"))
         }
         return {
             **inherited,

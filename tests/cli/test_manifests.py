@@ -48,6 +48,61 @@ def test_misspelt_field_is_named(daskjob: Daskjob, kind: str) -> None:
     assert "spec" in done.err
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "metadata: {name: a}", "kind: is missing"),
+        ("a.yaml", "a: 1\n---\nkind: Service", "kind: is missing"),
+        ("a.yaml", "kind: 3", "kind: 3 is not allowed"),
+        ("a.yaml", "kind: daskjob", "write one of DaskJob, DaskCluster"),
+        ("a.py", "print(1)", "a.py is a script, not a manifest. To run it: daskjob run a.py"),
+        ("a.ipynb", "{}", "a.ipynb is a notebook, not a manifest"),
+        ("a.yaml", "kind: List\nitems: 3", "document 1.items: 3 is not allowed"),
+        ("a.yaml", "kind: List\nitems: [{kind: List, items: [4]}]", "items[0].items[0]: 4"),
+        (
+            "a.yaml",
+            "kind: List\nitems:\n- {apiVersion: v1, kind: Secret, data: {a: b}}",
+            "metadata.name: is missing",
+        ),
+        ("a.yaml", "kind: DaskJob\nspecs: 1", "did you mean 'spec'?"),
+        ("a.yaml", "kind: DaskCluster\nmetadata: {name: a, label: {}}", "did you mean 'labels'?"),
+        ("a.yaml", "apiVersion: v1\nkind: configmap", "did you mean 'ConfigMap'?"),
+        ("a.yaml", "apiVersion: v1\nkind: Secrets", "did you mean 'Secret'?"),
+        ("a.yaml", "kind: Deployment", "apiVersion: is missing"),
+        ("a.yaml", "- a\n---\nkind: daskjob", "write one of DaskJob, DaskCluster"),
+        ("a.yaml", "kind: ConfigMap\nmetadata: {name: a}", "apiVersion: is missing; write v1"),
+    ],
+)
+def test_what_is_no_manifest_is_125_with_what_to_write(
+    daskjob: Daskjob, name: str, text: str, message: str
+) -> None:
+    daskjob.script(text, name)
+    done = daskjob("validate", name)
+    assert (done.code, "Traceback" in done.err) == (125, False)
+    assert message in done.err
+
+
+def test_every_mistake_in_pods_is_reported_and_run_rejects_those_that_matter(
+    daskjob: Daskjob,
+) -> None:
+    wrong = job("print('ran')", workers=0, worker={"args": ["dask worker"]})
+    runner = wrong["spec"]["job"]["spec"]
+    runner["containers"][0]["resources"] = {"limits": {"memory": "4 GB", "cpu": "two"}}
+    runner["containers"][0]["imagePullPolicies"] = "Always"
+    path = daskjob.manifest(wrong)
+    done = daskjob("validate", path)
+    assert done.code == 125
+    for message in ("'4G' or '4Gi'", "did you mean '2'?", "[dask, worker]", "'imagePullPolicy'"):
+        assert message in done.err
+    assert daskjob("run", path).code == 125
+    # Kubernetes drops an unknown field, and a newer one may know it.
+    del runner["containers"][0]["resources"]
+    wrong["spec"]["cluster"]["spec"]["worker"]["spec"]["containers"][0]["args"] = ["dask", "worker"]
+    again = daskjob("run", daskjob.manifest(wrong))
+    assert (again.code, again.text) == (0, "ran\n")
+    assert "imagePullPolicies" in again.err
+
+
 def test_render_prints_every_object_of_a_job(daskjob: Daskjob) -> None:
     manifest = job("pass", name="sums", workers=2)
     manifest["spec"]["job"]["files"] = {"a.py": "pass"}

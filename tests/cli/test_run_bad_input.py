@@ -209,12 +209,12 @@ def test_spec_that_no_machine_can_run_is_125(
 def test_ignored_objects_of_a_file_are_named_once(daskjob: Daskjob) -> None:
     import yaml
 
-    documents = [{"kind": "ConfigMap"}, job("print(1)"), {"kind": "Secret"}]
+    documents = [{"kind": "Service"}, job("print(1)"), {"kind": "Deployment"}]
     path = daskjob.work / "job.yaml"
     path.write_text(yaml.safe_dump_all(documents))
     done = daskjob("run", path)
     assert done.code == 0
-    assert done.err.count("ignored on this machine: ConfigMap, Secret in") == 1
+    assert done.err.count("ignored on this machine: Service, Deployment in") == 1
 
 
 def test_foreign_files_in_the_state_directory_are_ignored(daskjob: Daskjob, tmp_path: Path) -> None:

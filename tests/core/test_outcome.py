@@ -258,3 +258,49 @@ def test_a_runner_terminating_for_600_s_is_lost_with_its_node() -> None:
     story.world.advance(1)
     story.settle()
     assert (story.word, story.status.reason) == ("Failed", "NodeLost")
+
+
+def cannot_start(story: Story, code: int, reason: str, message: str) -> Manifest:
+    """Return the status of a main container that its node could not start."""
+    at = format_time(story.world.now)
+    ended = {"exitCode": code, "reason": reason, "message": message, "finishedAt": at}
+    return {"name": "job", "state": {"terminated": ended}}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message"),
+    [
+        (
+            128,
+            "StartError",
+            "failed to create containerd task: unable to start container process: error during "
+            'container init: exec: "pyhton": executable file not found in $PATH',
+        ),
+        (127, "ContainerCannotRun", 'exec: "/app": stat /app: no such file or directory'),
+        (127, "StartError", "cannot run pyhton: there is no such program in PATH (/bin)"),
+        (2, "Error", "python: can't open file '/work/a.py': [Errno 2] No such file or directory"),
+    ],
+)
+def test_command_that_does_not_exist_is_not_retried(code: int, reason: str, message: str) -> None:
+    story = running(backoffLimit=5)
+    say(story, phase="Failed", containerStatuses=[cannot_start(story, code, reason, message)])
+    assert (story.word, story.status.reason, story.status.exit_code) == ("Failed", "ExitCode", code)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message"),
+    [
+        (
+            128,
+            "StartError",
+            "failed to create shim task: error mounting: no such file or directory",
+        ),
+        (128, "StartError", "failed to create cgroup: device or resource busy"),
+        (2, "Error", "usage: a.py [-h]\na.py: error: unrecognized arguments"),
+        (1, "Error", "FileNotFoundError: [Errno 2] No such file or directory: 'a.csv'"),
+    ],
+)
+def test_failure_that_may_pass_is_retried(code: int, reason: str, message: str) -> None:
+    story = running(backoffLimit=5)
+    say(story, phase="Failed", containerStatuses=[cannot_start(story, code, reason, message)])
+    assert story.status.phase == "Retrying"

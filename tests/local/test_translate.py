@@ -129,7 +129,6 @@ def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
     worker = {
         "image": "gpu:1",
         "resources": {"limits": {"nvidia.com/gpu": 1}},
-        "envFrom": [{"secretRef": {"name": "s"}}],
     }
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
     manifest = job("pass", worker=worker, pod={"volumes": [claim], "nodeSelector": {"a": "b"}})
@@ -137,6 +136,24 @@ def test_unsupported_fields_are_listed_with_their_name_and_pod() -> None:
         "image gpu:1 (this Python runs instead)",
         "node selector of the runner",
         "volume data (persistentVolumeClaim; its path is this machine's own)",
-        "envFrom of the worker",
         "nvidia.com/gpu for the worker",
     ]
+
+
+@pytest.mark.parametrize(
+    ("container", "note"),
+    [
+        ({"args": ["python", "/etc/app/a.py"]}, ""),
+        ({"args": ["python"], "env": [{"name": "A", "value": "/etc/app"}]}, ""),
+        ({"args": ["python", "a.py"]}, "path /etc/app of the runner"),
+    ],
+)
+def test_mount_that_only_the_program_can_know_is_named(
+    container: dict[str, Any], note: str
+) -> None:
+    mounts = [{"name": "c", "mountPath": "/etc/app"}, {"name": "claim", "mountPath": "/data"}]
+    volumes = [{"name": "c", "configMap": {"name": "c"}}, {"name": "claim", "nfs": {}}]
+    runner = {"name": "job-runner", "volumeMounts": mounts, **container}
+    found = unsupported(parse(DaskJob, job("", pod={"containers": [runner], "volumes": volumes})))
+    assert [thing for thing in found if "/data" in thing] == []
+    assert [note in thing for thing in found if "/etc/app" in thing] == ([True] if note else [])

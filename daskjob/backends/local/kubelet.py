@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from daskjob.backends.local.config import Config, Facts, config_of, fill_volume
 from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.processes import (
     Command,
@@ -26,10 +27,17 @@ from daskjob.backends.local.processes import (
     SupervisorLost,
 )
 from daskjob.backends.local.state import RunFolder
-from daskjob.backends.local.translate import ContainerProcess, Machine, Paths, container_process
+from daskjob.backends.local.translate import (
+    ContainerProcess,
+    Machine,
+    Paths,
+    container_process,
+    declared_variables,
+    expanded,
+)
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
-from daskjob.core.manifests import Key, Manifest, controller_uid, format_time, metadata, object_ref
+from daskjob.core.manifests import Manifest, controller_uid, format_time, metadata, object_ref
 from daskjob.core.pods import pod_facts
 from daskjob.core.quantity import format_bytes
 
@@ -411,29 +419,32 @@ class Kubelet:
         return pipe
 
     def _mounts(self, manifest: Manifest, container: Manifest, pod: _Pod) -> Paths:
-        """Return the folders that replace the container's ConfigMap and emptyDir volumes."""
+        """Return the folders, or the files, that replace the container's volumes."""
         volumes = {v.get("name"): v for v in manifest["spec"].get("volumes") or ()}
+        config, facts = self._config(manifest), Facts(self._machine.memory_bytes)
         mounts: dict[str, Path] = {}
         for mount in container.get("volumeMounts") or ():
             volume = volumes.get(mount.get("name")) or {}
             folder = pod.scratch / f"volume-{mount.get('name')}"
-            if "configMap" in volume:
-                self._fill(folder, manifest, str(volume["configMap"].get("name")))
-            elif "emptyDir" in volume:
-                folder.mkdir(exist_ok=True)
-            else:
+            if not fill_volume(volume, folder, container, manifest, config, facts):
                 continue
-            mounts[str(mount["mountPath"]).rstrip("/")] = folder
-        return Paths(mounts)
+            within = str(mount.get("subPath") or "")
+            if mount.get("subPathExpr"):
+                variables = declared_variables(container, manifest, self._machine)
+                within = expanded(str(mount["subPathExpr"]), variables)
+            if within and "emptyDir" in volume:
+                (folder / within).mkdir(parents=True, exist_ok=True)
+            mounts[str(mount["mountPath"]).rstrip("/")] = folder / within
+        return Paths({path: place for path, place in mounts.items() if path})
 
-    def _fill(self, folder: Path, manifest: Manifest, config_map: str) -> None:
+    def _config(self, manifest: Manifest) -> Config:
+        """Return the ConfigMaps and Secrets that a pod finds.
+
+        They are those of the file, and the ConfigMap that a pass creates of ``job.files``.
+        """
         namespace = object_ref(manifest).namespace
-        found = self._store.get(Key("ConfigMap", namespace, config_map))
-        if found is None:
-            raise FileNotFoundError(f"ConfigMap {config_map} does not exist")
-        folder.mkdir(exist_ok=True)
-        for name, text in (found.get("data") or {}).items():
-            (folder / name).write_text(text)
+        created = [item for item in self._store.all() if item.get("kind") == "ConfigMap"]
+        return Config({**config_of(created, namespace).data, **self._machine.config.data})
 
     def _deadline(self, manifest: Manifest, pod: _Pod) -> datetime | None:
         seconds = manifest["spec"].get("activeDeadlineSeconds")

@@ -13,20 +13,23 @@ import os
 import secrets
 import shutil
 import string
+import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from daskjob.backends.local.backend import LocalBackend
+from daskjob.backends.local.config import Config, config_of
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
 from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
+from daskjob.backends.local.startable import absent_scripts, check_startable
 from daskjob.backends.local.state import (
     SCRATCH_PREFIX,
     RunFolder,
@@ -71,10 +74,14 @@ def prepare_run(
     cwd: Path,
     environment: Mapping[str, str],
     variables: Mapping[str, str],
+    config: Sequence[Manifest] = (),
+    python: str = sys.executable,
+    dask_python: str = sys.executable,
 ) -> LocalRun:
     """Return a run of a valid manifest, with its folder; no process is started yet.
 
-    ``variables`` has the values of environment variables that the manifest only names.
+    ``variables`` has the values of environment variables that the manifest only names; ``config``
+    are the ConfigMaps and Secrets beside it; ``python`` runs the script, ``dask_python`` the rest.
 
     Raises
     ------
@@ -89,19 +96,29 @@ def prepare_run(
     prepared = _prepared(manifest)
     job = parse(DaskJob, prepared)
     _check_for_this_machine(job)
+    held = config_of(config, job.meta.namespace)
+    check_startable(job, held, environment)
     _check_name_is_free(root, job.meta.name)
-    missing = unsupported(job)
-    notes = ["not on this machine: " + "; ".join(missing)] if missing else []
+    lacking = unsupported(job)
+    notes = ["not on this machine: " + "; ".join(lacking)] if lacking else []
+    notes += absent_scripts(job, cwd)
     folder = _make_folder(root, job, notes)
-    return LocalRun(
-        prepared,
-        folder,
-        cwd=cwd,
-        environment=environment,
-        variables=variables,
-        notes=notes,
-        limits=limits,
-    )
+    given = Given(environment, variables, held, python, dask_python)
+    return LocalRun(prepared, folder, cwd=cwd, given=given, notes=notes, limits=limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user gives to the processes of a run."""
+
+    environment: Mapping[str, str]
+    #: The values of variables that the manifest only names.
+    variables: Mapping[str, str]
+    #: The ConfigMaps and Secrets of the job's file.
+    config: Config
+    #: The Python of the script, and that of the scheduler and the workers.
+    python: str
+    dask_python: str
 
 
 def _make_folder(root: Path, job: DaskJob, notes: list[str]) -> RunFolder:
@@ -126,8 +143,7 @@ class LocalRun:
         folder: RunFolder,
         *,
         cwd: Path,
-        environment: Mapping[str, str],
-        variables: Mapping[str, str],
+        given: Given,
         notes: list[str],
         limits: Limits,
     ) -> None:
@@ -138,8 +154,7 @@ class LocalRun:
         self.folder = folder
         #: Notes for the user before the job starts, one sentence each.
         self.notes = notes
-        self._environment = dict(environment)
-        self._variables = dict(variables)
+        self._given = given
         self._cwd = cwd
         self._cancelled = False
         self._backend: LocalBackend | None = None
@@ -348,8 +363,11 @@ class LocalRun:
         return Machine(
             comm=comm,
             dashboard=dashboard,
-            environment=self._environment,
-            variables=self._variables,
+            environment=dict(self._given.environment),
+            variables=self._given.variables,
+            config=self._given.config,
+            python=self._given.python,
+            dask_python=self._given.dask_python,
             cwd=self._cwd,
             memory_bytes=machine_memory_bytes(),
             workers=_most_workers(cluster) if cluster else 1,

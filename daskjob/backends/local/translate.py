@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daskjob.backends.local.config import Config, Facts, value_from, variables_from
 from daskjob.core.command_line import has_option, option, without_options, words
-from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.manifests import Manifest, mapping, mappings, metadata
 from daskjob.core.names import ENV_WORKER_NAME
 from daskjob.core.quantity import parse_bytes, parse_quantity
 from daskjob.core.spec import DaskJob, PodTemplate
@@ -61,6 +62,11 @@ class Machine:
     scratch: Path
     #: The values of variables that a container only names.
     variables: Mapping[str, str] = field(default_factory=dict)
+    #: The ConfigMaps and Secrets of the job's file.
+    config: Config = field(default_factory=Config)
+    #: The Python of scripts, and that of the scheduler and the workers.
+    python: str = sys.executable
+    dask_python: str = sys.executable
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ def container_process(
     """Return a container of a pod as a process of this machine."""
     message_path = str(container.get("terminationMessagePath") or "/dev/termination-log")
     paths = Paths({**paths.mounts, message_path: message_file})
-    declared = _declared(container, pod, machine.variables)
+    declared = declared_variables(container, pod, machine)
     env = {name: paths.here(value) for name, value in declared.items()}
     command_line = [paths.here(expanded(word, declared)) for word in words(container)]
     argv = _argv(command_line, container, pod, machine)
@@ -120,33 +126,25 @@ def container_process(
     )
 
 
-def _declared(container: Manifest, pod: Manifest, given: Mapping[str, str]) -> dict[str, str]:
+def declared_variables(container: Manifest, pod: Manifest, machine: Machine) -> dict[str, str]:
     """Return the container's own variables, each expanded by the preceding ones.
 
-    Those with only a name get the given values.
+    Those with only a name get the values that the machine was given.
     """
-    found: dict[str, str] = {}
+    found = variables_from(container, machine.config)
+    facts = Facts(machine.memory_bytes)
     for variable in container.get("env") or ():
         name = str(variable["name"])
-        if name in given and "value" not in variable and "valueFrom" not in variable:
-            found[name] = given[name]
+        if name in machine.variables and "value" not in variable and "valueFrom" not in variable:
+            found[name] = machine.variables[name]
             continue
         if variable.get("valueFrom") is None:
             found[name] = expanded(str(variable.get("value") or ""), found)
             continue
-        value = _field(variable["valueFrom"], pod)
+        value = value_from(variable["valueFrom"], container, pod, machine.config, facts)
         if value is not None:
             found[name] = value
     return found
-
-
-def _field(source: Manifest, pod: Manifest) -> str | None:
-    """Return a field of the pod's metadata; ``None`` for fields that only Kubernetes knows."""
-    path = str((source.get("fieldRef") or {}).get("fieldPath") or "")
-    if not path.startswith("metadata."):
-        return None
-    value = metadata(pod).get(path.removeprefix("metadata."))
-    return value if isinstance(value, str) else None
 
 
 def expanded(text: str, variables: Mapping[str, str]) -> str:
@@ -165,21 +163,21 @@ def _argv(words: list[str], container: Manifest, pod: Manifest, machine: Machine
     if not words:
         return []
     if words[0] in ("python", "python3"):
-        return [sys.executable, *words[1:]]
+        return [machine.python, *words[1:]]
     match words:
         case ["dask", "scheduler", *rest]:
             return _scheduler(rest, machine)
         case ["dask", "worker", *rest]:
             return _worker(rest, container, pod, machine)
         case ["dask", *rest]:
-            return [sys.executable, "-m", "dask", *rest]
+            return [machine.dask_python, "-m", "dask", *rest]
     return words
 
 
 def _scheduler(options: Sequence[str], machine: Machine) -> list[str]:
     host, _, port = machine.comm.rpartition(":")
     return [
-        *(sys.executable, "-m", "distributed.cli.dask_scheduler"),
+        *(machine.dask_python, "-m", "distributed.cli.dask_scheduler"),
         *without_options(options, _SCHEDULER_ADDRESSES),
         *("--host", host, "--port", port, "--dashboard-address", machine.dashboard),
     ]
@@ -206,7 +204,7 @@ def _worker(
         added += ["--no-nanny"]
     if not has_option(kept, "--local-directory"):
         added += ["--local-directory", str(machine.scratch)]
-    return [sys.executable, "-m", "distributed.cli.dask_worker", *kept, *added]
+    return [machine.dask_python, "-m", "distributed.cli.dask_worker", *kept, *added]
 
 
 def _memory_limit(argv: Sequence[str], machine: Machine) -> int:
@@ -256,24 +254,36 @@ _POD_FIELDS = {
 }
 
 
+#: The kinds of volumes that are folders of the run.
+_VOLUMES = ("configMap", "emptyDir", "secret", "projected", "downwardAPI")
+
+
 def _unsupported(role: str, template: PodTemplate) -> list[str]:
     spec = template.spec
     things = [f"{name} of the {role}" for key, name in _POD_FIELDS.items() if spec.get(key)]
+    folders = []
     for volume in spec.get("volumes") or ():
-        kind = next((key for key in volume if key not in ("name", "configMap", "emptyDir")), None)
+        kind = next((key for key in volume if key not in ("name", *_VOLUMES)), None)
+        folders += [] if kind else [volume.get("name")]
         if kind:
             things.append(f"volume {volume.get('name')} ({kind}; its path is this machine's own)")
+        for source in mappings(mapping(volume.get("projected")).get("sources")):
+            if not {"configMap", "secret", "downwardAPI"} & set(source):
+                things.append(f"{next(iter(source), 'source')} in volume {volume.get('name')}")
     for container in template.containers:
-        for variable in container.get("env") or ():
-            source = variable.get("valueFrom") or {}
-            if source and not str(source.get("fieldRef", {}).get("fieldPath", "")).startswith(
-                "meta"
-            ):
-                things.append(
-                    f"variable {variable.get('name')} of the {role} (from {next(iter(source))})"
-                )
-        if container.get("envFrom"):
-            things.append(f"envFrom of the {role}")
+        things += _unadapted_paths(role, container, folders)
         limits = (container.get("resources") or {}).get("limits") or {}
         things += [f"{name} for the {role}" for name in limits if "/" in name]
     return things
+
+
+def _unadapted_paths(role: str, container: Manifest, volumes: Container[object]) -> list[str]:
+    """Return the mounts that no word of a container names, so that its program may open them."""
+    values = [str(variable.get("value")) for variable in mappings(container.get("env"))]
+    named = "\n".join([*words(container), *values])
+    return [
+        f"path {mount.get('mountPath')} of the {role} (its volume is a folder of the run; "
+        "only commands and variables are adapted to it)"
+        for mount in mappings(container.get("volumeMounts"))
+        if mount.get("name") in volumes and str(mount.get("mountPath")).rstrip("/") not in named
+    ]

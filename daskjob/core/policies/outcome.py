@@ -6,6 +6,7 @@ Everything else is a failure with a reason.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 
 from daskjob.core.diagnose import container_end, ended_by
@@ -15,6 +16,21 @@ from daskjob.core.reasons import Reason
 
 #: How long a deleted runner may take to terminate: far above any grace period.
 GONE_SECONDS = 600
+#: What container runtimes, and this machine, report of a command that cannot be executed.
+_NO_PROGRAM = (
+    'exec: "',
+    "executable file not found",
+    "exec format error",
+    "no such program",
+    "no such file or directory",
+    "is a directory",
+    "is not executable",
+    "names does not exist",
+    "neither a program",
+    "neither a command",
+)
+#: The last words of a Python whose script does not exist.
+_NO_SCRIPT = re.compile(r"python[\w.]*: can't open file .*\[errno 2\][^\n]*\Z")
 
 
 def outcome(view: JobView) -> AttemptEnd | None:
@@ -54,7 +70,19 @@ def _ended(view: JobView, runner: PodFacts, main: ContainerFacts) -> AttemptEnd:
     if main.exit_code == 0:
         return AttemptEnd(None, f"the runner exited with code 0 (pod {runner.ref.name}).", 0)
     diagnosis = container_end(runner, main)
-    return AttemptEnd(diagnosis.reason, diagnosis.message, main.exit_code)
+    final = _never_starts(main)
+    return AttemptEnd(diagnosis.reason, diagnosis.message, main.exit_code, final=final)
+
+
+def _never_starts(container: ContainerFacts) -> bool:
+    """Return whether the command does not exist, or cannot be executed: a retry is of no use.
+
+    Other failures of a node to start a container may pass.
+    """
+    message = container.message.lower()
+    if container.reason in ("StartError", "ContainerCannotRun"):
+        return "mount" not in message and any(text in message for text in _NO_PROGRAM)
+    return container.exit_code == 2 and _NO_SCRIPT.search(message) is not None
 
 
 def _ended_after_the_stop(runner: PodFacts, main: ContainerFacts) -> bool:
@@ -75,7 +103,8 @@ def _never_ran(runner: PodFacts) -> AttemptEnd:
     for container in runner.init_containers:
         if container.terminated and container.exit_code:
             diagnosis = container_end(runner, container)
-            return AttemptEnd(diagnosis.reason, diagnosis.message, container.exit_code)
+            code, final = container.exit_code, _never_starts(container)
+            return AttemptEnd(diagnosis.reason, diagnosis.message, code, final=final)
     detail = ": ".join(part for part in (runner.reason, runner.message) if part)
     detail = f" ({detail})" if detail else ""
     message = f"pod {runner.ref.name} ended before its main container ran{detail}."

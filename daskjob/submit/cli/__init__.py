@@ -64,7 +64,7 @@ class LazyCommands(click.Group):
 
             near = difflib.get_close_matches(name, _COMMANDS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            if name.endswith((".py", ".yaml", ".yml")):
+            if name.endswith((".py", ".ipynb", ".yaml", ".yml", ".json")):
                 hint = f" To run it: daskjob run {name}"
             ctx.fail(f"there is no command {name!r}.{hint}")
         return super().resolve_command(ctx, args)

@@ -1,15 +1,39 @@
-"""Manifests as files: YAML or JSON, one document or many."""
+"""Manifests as files: YAML or JSON, one document or many, or Kubernetes' ``kind: List``."""
 
 from __future__ import annotations
 
+import difflib
 import io
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from daskjob.core.errors import DaskJobError, FieldError, Invalid
 from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.names import Kind
+from daskjob.core.names import API_VERSION, Kind
+from daskjob.core.spec import CLASSES, parse
+from daskjob.core.spec.kubernetes_objects import (
+    Unknown,
+    is_known,
+    object_mistakes,
+    template_mistakes,
+)
+
+#: The kinds beside a job that this machine provides to it.
+CONFIG_KINDS = ("ConfigMap", "Secret")
+#: The kinds of Kubernetes' ``v1``.
+_CORE_KINDS = (
+    *CONFIG_KINDS,
+    *("Pod", "Service", "ServiceAccount", "Namespace", "PersistentVolumeClaim", "PersistentVolume"),
+    *("Endpoints", "Event", "LimitRange", "Node", "PodTemplate", "ReplicationController"),
+    *("ResourceQuota", "Binding"),
+)
+#: The fields of an object of daskjob.
+_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -39,7 +63,7 @@ class UnreadableFile(DaskJobError):
 
 
 def read_documents(path: Path) -> list[Manifest]:
-    """Return every document of a manifest file.
+    """Return every document of a manifest file; ``-`` is standard input.
 
     Raises
     ------
@@ -48,8 +72,24 @@ def read_documents(path: Path) -> list[Manifest]:
     Invalid
         A document is not a mapping of fields.
     """
+    manifests, mistakes = all_documents(path)
+    if mistakes:
+        raise Invalid(str(path), mistakes)
+    return manifests
+
+
+def all_documents(path: Path) -> tuple[list[Manifest], list[FieldError]]:
+    """Return every document of a file that is a mapping, and a mistake for each that is none.
+
+    Raises
+    ------
+    UnreadableFile
+        The file cannot be read, or is not YAML; the message names the line.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        is_stream = str(path) == "-"
+        data = sys.stdin.buffer.read() if is_stream else path.read_bytes()
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -61,13 +101,28 @@ def read_documents(path: Path) -> list[Manifest]:
         raise UnreadableFile(f"{path} is not valid YAML: {error}") from error
     except RecursionError as error:
         raise UnreadableFile(f"{path} cannot be read: it is nested too deeply") from error
-    manifests: list[Manifest] = []
-    for number, document in enumerate(documents, start=1):
-        if not isinstance(document, dict):
-            mistake = FieldError(f"document {number}", document, "write a mapping of fields")
-            raise Invalid(str(path), [mistake])
-        manifests.append(document)
-    return manifests
+    found = [
+        item
+        for number, document in enumerate(documents, start=1)
+        for item in _objects(document, f"document {number}")
+    ]
+    mistakes = [item for item in found if isinstance(item, FieldError)]
+    return [item for item in found if not isinstance(item, FieldError)], mistakes
+
+
+def _objects(document: object, place: str) -> Iterator[Manifest | FieldError]:
+    """Yield the document, or the objects of a list in it; a mistake for anything else."""
+    if not isinstance(document, dict):
+        yield FieldError(place, document, "write a mapping of fields")
+        return
+    items = document.get("items")
+    if not str(document.get("kind")).endswith("List"):
+        yield document
+    elif items is None or isinstance(items, list):
+        for index, item in enumerate(items or ()):
+            yield from _objects(item, f"{place}.items[{index}]")
+    else:
+        yield FieldError(f"{place}.items", items, "write a list of objects")
 
 
 def _loaded(text: str, path: Path) -> list[object]:
@@ -83,25 +138,168 @@ def _loaded(text: str, path: Path) -> list[object]:
         loader.dispose()
 
 
-def read_job(path: Path) -> tuple[Manifest, list[str]]:
-    """Return the only DaskJob of a file, and notes on other objects in it.
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """The DaskJob of a file, with what the file has beside it."""
+
+    job: Manifest
+    #: ConfigMaps and Secrets.
+    config: tuple[Manifest, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_job(path: Path) -> JobFile:
+    """Return the only DaskJob of a file, its ConfigMaps and Secrets, and notes on other objects.
 
     Raises
     ------
     UnreadableFile, Invalid
-        The file contains no DaskJob, or several.
+        The file contains no DaskJob, or several, or a wrong ConfigMap or Secret.
+    """
+    job, others = only_job(path)
+    config = [document for document in others if document["kind"] in CONFIG_KINDS]
+    notes: list[str] = []
+    for document in (job, *config):
+        try:
+            check_document(document)
+        except Invalid as error:
+            # Kubernetes drops unknown fields from pods; a newer one may know them.
+            if not all(isinstance(mistake, Unknown) for mistake in error.errors):
+                raise
+            notes += [f"ignored in {path}: {mistake}" for mistake in error.errors]
+    ignored = [document["kind"] for document in others if document not in config]
+    notes += [f"ignored on this machine: {', '.join(ignored)} in {path}"] if ignored else []
+    return JobFile(job, tuple(config), tuple(notes))
+
+
+def only_job(path: Path) -> tuple[Manifest, list[Manifest]]:
+    """Return the only DaskJob of a file, unchecked, and the other objects.
+
+    Raises
+    ------
+    UnreadableFile, Invalid
+        The file contains no DaskJob, or several, or something without a kind.
     """
     documents = read_documents(path)
-    jobs = [document for document in documents if document.get("kind") == Kind.JOB]
-    others = [str(document.get("kind")) for document in documents if document not in jobs]
     if not documents:
         raise UnreadableFile(f"{path} is empty; write one DaskJob into it")
+    for number, document in enumerate(documents, start=1):
+        check_kind(document, f"{path}, document {number}" if len(documents) > 1 else str(path))
+    jobs = [document for document in documents if document["kind"] == Kind.JOB]
+    others = [document for document in documents if document["kind"] != Kind.JOB]
     if not jobs:
-        kinds = ", ".join(others)
+        kinds = ", ".join(document["kind"] for document in others)
         raise UnreadableFile(f"{path} contains no DaskJob, only {kinds}; add a DaskJob")
     if len(jobs) > 1:
         named = ", ".join(str(metadata(job).get("name", "(unnamed)")) for job in jobs)
         message = f"{path} contains {len(jobs)} DaskJobs ({named}); daskjob runs exactly one"
         raise UnreadableFile(message)
-    notes = [f"ignored on this machine: {', '.join(others)} in {path}"] if others else []
-    return jobs[0], notes
+    return jobs[0], others
+
+
+def check_kind(document: Manifest, place: str) -> None:
+    """Raise ``Invalid`` for a document without a kind."""
+    kind = document.get("kind")
+    if not isinstance(kind, str) or not kind:
+        allowed = "write the kind of the object, such as " + ", ".join([*Kind, *CONFIG_KINDS])
+        raise Invalid(place, [FieldError("kind", kind, allowed)])
+
+
+def check_document(document: Manifest) -> bool:
+    """Check one object as strictly as the API server; return whether its kind can be checked.
+
+    Raises
+    ------
+    Invalid
+        With every mistake.
+    """
+    kind = document["kind"]
+    name = str(metadata(document).get("name") or "(unnamed)")
+    if kind in list(Kind):
+        _check_ours(document, f"{kind} {name}")
+        return True
+    if wrong := _wrong_kind(document, kind):
+        raise Invalid(name, [wrong])
+    if not is_known(kind):
+        return False
+    mistakes = _mistakes_of_core(document, kind)
+    if mistakes:
+        raise Invalid(f"{kind} {name}", [_without_secret(kind, mistake) for mistake in mistakes])
+    return True
+
+
+def _wrong_kind(document: Manifest, kind: str) -> FieldError | None:
+    """Return the mistake of a kind that its API does not have."""
+    version = document.get("apiVersion")
+    is_ours = kind.lower() in [known.lower() for known in Kind]
+    if is_ours or version == API_VERSION:
+        return FieldError("kind", kind, "write one of " + ", ".join(Kind))
+    if version in (None, ""):
+        return None if is_known(kind) else FieldError("apiVersion", None, f"write that of {kind}")
+    if version == "v1" and kind not in _CORE_KINDS:
+        near = difflib.get_close_matches(kind.lower(), [k.lower() for k in _CORE_KINDS], n=1)
+        meant = [known for known in _CORE_KINDS if near and known.lower() == near[0]]
+        hint = f"did you mean {meant[0]!r}? " if meant else ""
+        return FieldError("kind", kind, f"{hint}v1 of Kubernetes has no such kind")
+    return None
+
+
+def _without_secret(kind: str, mistake: FieldError) -> FieldError:
+    """Return a mistake without the value of a Secret: messages end in logs."""
+    if kind != "Secret" or mistake.path.startswith(("metadata", "apiVersion", "kind")):
+        return mistake
+    return replace(mistake, value="(its value)") if mistake.value is not None else mistake
+
+
+def _check_ours(document: Manifest, subject: str) -> None:
+    mistakes: list[FieldError] = []
+    try:
+        parse(CLASSES[Kind(document["kind"])], document)
+    except Invalid as error:
+        mistakes += error.errors
+    # A better message replaces one about the same place, and what is below it.
+    for mistake in _mistakes_around(document) + template_mistakes(document):
+        known = [
+            m for m in mistakes if (mistake.path + ".").startswith((m.path + ".", m.path + "["))
+        ]
+        if not known:
+            mistakes.append(mistake)
+        elif "write a list of strings:" in mistake.allowed:
+            mistakes[mistakes.index(known[0])] = mistake
+    if mistakes:
+        raise Invalid(subject, mistakes)
+
+
+def _mistakes_around(document: Manifest) -> list[FieldError]:
+    """Return the mistakes of an object of daskjob outside of its spec."""
+    found: list[FieldError] = []
+    for key in document:
+        if key not in _FIELDS:
+            near = difflib.get_close_matches(str(key), _FIELDS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            fields = ", ".join(_FIELDS[:-1])
+            found.append(Unknown(str(key), document[key], f"{hint}an object has {fields}"))
+    return found + object_mistakes("ObjectMeta", document.get("metadata"), "metadata")
+
+
+def _mistakes_of_core(document: Manifest, kind: str) -> list[FieldError]:
+    """Return the mistakes of an object of Kubernetes' core kinds."""
+    mistakes: list[FieldError] = []
+    if document.get("apiVersion") != "v1":
+        mistakes.append(FieldError("apiVersion", document.get("apiVersion"), "write v1"))
+    if not metadata(document).get("name") and isinstance(document.get("metadata"), dict | None):
+        mistakes.append(FieldError("metadata.name", None, f"write the name of the {kind}"))
+    mistakes += object_mistakes(kind, document)
+    return mistakes + (_wrong_keys(document) if kind in CONFIG_KINDS else [])
+
+
+def _wrong_keys(document: Manifest) -> list[FieldError]:
+    """Return the keys of a ConfigMap or Secret that are no file names."""
+    allowed = "write a key of letters, digits, '-', '_' or '.'; a volume's items name its path"
+    return [
+        FieldError(f"{part}[{key}]", key, allowed)
+        for part in ("data", "binaryData", "stringData")
+        if isinstance(document.get(part), dict)
+        for key in document[part]
+        if not re.fullmatch(r"[-._a-zA-Z0-9]{1,253}", str(key)) or key in (".", "..")
+    ]

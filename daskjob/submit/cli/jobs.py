@@ -221,11 +221,11 @@ def why_command(jobs: Jobs, name: str, output: str | None) -> None:
 
 
 def _explanation(jobs: Jobs, name: str) -> Explanation:
-    from daskjob.submit.cli.documents import read_job
+    from daskjob.submit.cli.documents import only_job
 
     path = Path(name)
     if path.suffix in MANIFEST_SUFFIXES and path.is_file():
-        return explain(read_job(path)[0], next_steps=jobs.place.next_steps)
+        return explain(only_job(path)[0], next_steps=jobs.place.next_steps)
     return jobs.why(jobs.find(name).ref)
 
 

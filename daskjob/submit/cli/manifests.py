@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from daskjob.core import names
-from daskjob.core.errors import FieldError, Invalid
+from daskjob.core.errors import Invalid
 from daskjob.core.exit_codes import ExitCode
 from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.spec import CLASSES, DaskJob, parse
+from daskjob.core.spec import DaskJob, parse
+from daskjob.core.spec.doubts import doubts
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
 
 
@@ -19,19 +20,24 @@ from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
 def validate_command(files: tuple[Path, ...]) -> int:
     """Check manifests and report every mistake in every file at once.
 
-    Objects of other kinds are skipped. The exit code is 125 if there is any mistake.
+    The kinds of daskjob and the core kinds of Kubernetes are checked as strictly as by the API
+    server; other kinds are skipped. The exit code is 125 if there is any mistake.
     """
-    from daskjob.submit.cli.documents import UnreadableFile, read_documents
+    from daskjob.submit.cli.documents import UnreadableFile, all_documents
 
     good = True
     for path in files:
         try:
-            documents = read_documents(path)
-        except (UnreadableFile, Invalid) as error:
+            _reject_script(path)
+            documents, mistakes = all_documents(path)
+        except UnreadableFile as error:
             click.echo(str(error), err=True)
             good = False
             continue
-        if not documents:
+        if mistakes:
+            click.echo(str(Invalid(str(path), mistakes)), err=True)
+            good = False
+        elif not documents:
             click.echo(f"{path} is empty", err=True)
             good = False
         for document in documents:
@@ -39,49 +45,71 @@ def validate_command(files: tuple[Path, ...]) -> int:
     return ExitCode.SUCCESS if good else ExitCode.DASKJOB
 
 
+def _reject_script(path: Path) -> None:
+    """Raise ``UnreadableFile`` for a script or a notebook: reading it as YAML would mislead."""
+    from daskjob.submit.cli.documents import UnreadableFile
+
+    what = {".py": "script", ".pyw": "script", ".ipynb": "notebook", ".sh": "script"}
+    if path.suffix in what:
+        raise UnreadableFile(
+            f"{path} is a {what[path.suffix]}, not a manifest. To run it: daskjob run {path}; "
+            f"to make a manifest of it: daskjob render {path} > job.yaml"
+        )
+
+
 def _check(path: Path, document: Manifest) -> bool:
+    from daskjob.submit.cli.documents import check_document, check_kind
+
     kind, name = document.get("kind"), metadata(document).get("name", "(unnamed)")
-    if kind not in list(names.Kind):
-        if document.get("apiVersion") == names.API_VERSION:
-            mistake = FieldError("kind", kind, "write one of " + ", ".join(names.Kind))
-            click.echo(f"{path}: {Invalid(str(name), [mistake])}", err=True)
-            return False
-        click.echo(f"{path}: {kind} {name} is skipped: not a kind of daskjob")
-        return True
     try:
-        parse(CLASSES[names.Kind(kind)], document)
+        check_kind(document, str(name))
+        checked = check_document(document)
     except Invalid as error:
         click.echo(f"{path}: {error}", err=True)
         return False
-    click.echo(f"{path}: {kind} {name} is valid")
+    for doubt in doubts(document):
+        click.echo(f"{path}: {kind} {name}: note: {doubt}", err=True)
+    what = "is valid" if checked else "is skipped: not a kind of daskjob"
+    click.echo(f"{path}: {kind} {name} {what}")
     return True
 
 
 @click.command(
-    "render", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+    "render", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False}
 )
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-m", "--module", is_flag=True, help="FILE is a module, as for python -m.")
+@click.argument("file", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def render_command(file: Path, args: tuple[str, ...]) -> None:
+def render_command(file: str, args: tuple[str, ...], *, module: bool) -> None:
     """Print the objects that a manifest creates on Kubernetes, or the DaskJob of a script.
 
     The scheduler's token and the workers' names are random on Kubernetes; here they are
-    placeholders.
+    placeholders. FILE may also be a module (-m), a notebook, or a folder with __main__.py.
     """
     from daskjob.submit.cli.documents import read_documents
     from daskjob.submit.cli.output import as_yaml
 
-    if file.suffix in MANIFEST_SUFFIXES:
-        objects = [made for document in read_documents(file) for made in _created_by(document)]
+    if not module and Path(file).suffix in MANIFEST_SUFFIXES:
+        documents = read_documents(Path(file))
+        objects = [made for document in documents for made in _created_by(document)]
     else:
-        from daskjob.submit.cli.run import cpu_count
-        from daskjob.submit.local import local_script_job
-        from daskjob.submit.script import ScriptOptions, default_shape
-
-        workers, threads = default_shape(cpu_count())
-        command = ["python", str(file), *args]
-        objects = [local_script_job(command, ScriptOptions(workers, threads), file.stem)]
+        objects = [_job_of(file, args, module=module)]
     click.echo(as_yaml(objects))
+
+
+def _job_of(script: str, args: tuple[str, ...], *, module: bool) -> Manifest:
+    """Return the DaskJob of a script, without this machine's paths."""
+    from daskjob.submit.cli.run import cpu_count
+    from daskjob.submit.cli.ways_in import way_in
+    from daskjob.submit.local import local_script_job
+    from daskjob.submit.script import ScriptOptions, default_shape
+
+    way = way_in(script, args, module=module)
+    if way.from_stdin:
+        raise click.UsageError("a manifest cannot contain a script from standard input")
+    workers, threads = default_shape(cpu_count())
+    options = ScriptOptions(workers, threads)
+    return local_script_job(list(way.command), options, way.label)
 
 
 def _created_by(document: Manifest) -> list[Manifest]:

@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,17 @@ from daskjob.submit.cli.parameters import (
     Memory,
     NewName,
 )
+from daskjob.submit.python_environment import (
+    Needs,
+    Pythons,
+    chosen_python,
+    chosen_pythons,
+    environment_of,
+)
 
 if TYPE_CHECKING:
     from daskjob.submit.cli.live import View
+    from daskjob.submit.cli.ways_in import Way
     from daskjob.submit.local_run import ForegroundJob
 
 #: How often the script's output is copied and the screen updated, in seconds.
@@ -43,6 +51,7 @@ class RunOptions:
     retries: int | None
     timeout: int | None
     env: tuple[tuple[str, str], ...]
+    python: str | None
     result_file: Path | None
     output: str | None
     quiet: bool
@@ -51,6 +60,10 @@ class RunOptions:
 #: ``\b`` keeps the line breaks of a paragraph.
 _HELP = """Run SCRIPT with ARGS, or the DaskJob in a YAML or JSON file, on this machine.
 
+SCRIPT is what follows `python`: a file, `-m package.module`, a folder with `__main__.py`, `-` for
+standard input; or a notebook (.ipynb), whose code cells run in their order. The active environment
+(VIRTUAL_ENV, CONDA_PREFIX) runs it, else the Python of daskjob.
+
 In the script, `distributed.Client()` connects to the workers, as on a cluster. The script's output
 goes to standard output, messages of daskjob go to standard error.
 
@@ -58,6 +71,7 @@ goes to standard output, messages of daskjob go to standard error.
 Put the options of daskjob before SCRIPT; everything after SCRIPT is passed to it.
   daskjob run my_script.py
   daskjob run --workers 4 --retries 2 my_script.py --input data.csv
+  daskjob run -m package.module --input data.csv
   daskjob run job.yaml
 
 With -o, daskjob prints the DaskJob to standard output when it has ended, and the script's output
@@ -69,8 +83,39 @@ invalid manifest), 2 wrong usage.
 """
 
 
+class _RunCommand(click.Command):
+    """Accepts ``-mMODULE`` and ``--module=MODULE`` too: to click, ``-m`` is a flag of SCRIPT.
+
+    As a flag it ends daskjob's options at the module, as ``python -m`` does.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        return super().parse_args(ctx, split_module(args, self.params))
+
+
+def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
+    """Return the arguments with a module that is attached to its option as a word of its own."""
+    valued = {
+        name
+        for param in params
+        if isinstance(param, click.Option) and not param.is_flag
+        for name in param.opts
+    }
+    index = 0
+    while index < len(args) and args[index].startswith("-") and args[index] not in ("-", "--"):
+        word = args[index]
+        if word.startswith("--module="):
+            return [*args[:index], "-m", word.removeprefix("--module="), *args[index + 1 :]]
+        if word.startswith("-m") and len(word) > 2:
+            return [*args[:index], "-m", word[2:], *args[index + 1 :]]
+        index += 2 if word in valued else 1
+    return args
+
+
 @click.command(
     "run",
+    cls=_RunCommand,
     help=_HELP,
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
@@ -80,7 +125,13 @@ invalid manifest), 2 wrong usage.
 @click.option(
     "-t", "--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads per worker."
 )
-@click.option("-m", "--memory", type=Memory(), help="Memory limit per worker, such as 4GiB.")
+@click.option("--memory", type=Memory(), help="Memory limit per worker, such as 4GiB.")
+@click.option("-m", "--module", is_flag=True, help="SCRIPT is a module, as for python -m.")
+@click.option(
+    "--python",
+    metavar="PYTHON",
+    help="The Python of script and workers: a program, an environment's folder, or a version.",
+)
 @click.option(
     "--name", type=NewName(), help="Name of the job; by default generated from the script's name."
 )
@@ -104,17 +155,23 @@ invalid manifest), 2 wrong usage.
 @click.option("-q", "--quiet", is_flag=True, help="Print only the script's output and errors.")
 @click.argument("script", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def run_command(script: str, args: tuple[str, ...], **given: object) -> int:
+def run_command(script: str, args: tuple[str, ...], *, module: bool, **given: object) -> int:
     """Run a script, or the DaskJob in a file, and return the exit code."""
     options = RunOptions(**given)  # type: ignore[arg-type]
     _check_result_file(options.result_file)
-    manifest, notes = _manifest(script, args, options)
+    wanted = _wanted(script, args, options, module=module)
     import asyncio
 
     from daskjob.submit.local_run import foreground_job
 
-    job = foreground_job(manifest, variables=dict(options.env))
-    return asyncio.run(_run(job, notes, options))
+    job = foreground_job(
+        wanted.manifest,
+        variables=dict(options.env),
+        config=wanted.config,
+        pythons=wanted.pythons,
+        environment=wanted.environment,
+    )
+    return asyncio.run(_run(job, list(wanted.notes), options))
 
 
 def _check_result_file(path: Path | None) -> None:
@@ -126,51 +183,80 @@ def _check_result_file(path: Path | None) -> None:
         raise click.UsageError(f"--result-file {path}: {folder} is not a writable folder")
 
 
-def _manifest(
-    script: str, args: tuple[str, ...], options: RunOptions
-) -> tuple[Manifest, list[str]]:
-    """Return the manifest to run, and notes on it for the user."""
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What to run, with what, and what to report before."""
+
+    manifest: Manifest
+    pythons: Pythons
+    environment: Mapping[str, str]
+    config: tuple[Manifest, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _wanted(script: str, args: tuple[str, ...], options: RunOptions, *, module: bool) -> _Wanted:
+    """Return what the command line asks for."""
     path = Path(script)
-    if not path.exists():
-        raise click.UsageError(f"there is no file {script!r}")
-    if path.is_dir():
-        raise click.UsageError(f"{script!r} is a folder, not a script or a manifest")
-    if not os.access(path, os.R_OK):
-        raise click.UsageError(f"{script!r} cannot be read: permission denied")
-    if path.suffix in MANIFEST_SUFFIXES:
-        from daskjob.submit.cli.documents import read_job
+    if not module and path.suffix in MANIFEST_SUFFIXES and path.is_file():
+        return _wanted_manifest(path, args, options)
+    from daskjob.submit.cli.ways_in import way_in
 
-        if args:
-            raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
-        manifest, notes = read_job(path)
-        return _with_options(manifest, options), notes
-    command = [*_interpreter(path), _as_a_path(script), *args]
-    return _script_manifest(path, command, options), _misplaced(args)
-
-
-def _misplaced(args: tuple[str, ...]) -> list[str]:
-    """Return a note on options after the script that may have been intended for daskjob."""
-    ours = ("--workers", "--threads", "--memory", "--retries", "--timeout")
-    found = [word for word in args if word.partition("=")[0] in ours]
-    if not found:
-        return []
-    return [f"{', '.join(found)} goes to the script; put options of daskjob before the script"]
+    way = way_in(script, args, module=module)
+    if way.from_stdin and options.retries:
+        raise click.UsageError("--retries needs a script in a file: '-' can be read only once")
+    named = options.python or way.python
+    python, notes = chosen_python(named, os.environ, "--python" if options.python else "as named")
+    needs = _needs(way, options)
+    pythons, workers, more = chosen_pythons(python, needs, environ=os.environ)
+    if not workers:
+        options = replace(options, workers=0)
+    return _Wanted(
+        _script_manifest(way, options),
+        pythons,
+        environment_of(python, os.environ),
+        notes=(*notes, *more, *way.notes),
+    )
 
 
-def _as_a_path(script: str) -> str:
-    """Return a script's path that is neither read as an option nor searched for in PATH."""
-    plain = "/" not in script and (script.startswith("-") or not _interpreter(Path(script)))
-    return f"./{script}" if plain else script
+def _wanted_manifest(path: Path, args: tuple[str, ...], options: RunOptions) -> _Wanted:
+    from daskjob.submit.cli.documents import read_job
+
+    if args:
+        raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
+    found = read_job(path)
+    manifest = _with_options(found.job, options)
+    python, notes = chosen_python(options.python or "", os.environ)
+    needs = Needs(str(path), workers=True, uses_dask=True, may_lack_dask=options.workers == 0)
+    pythons, _, more = chosen_pythons(python, needs, environ=os.environ)
+    environment = environment_of(python, os.environ)
+    return _Wanted(manifest, pythons, environment, found.config, (*found.notes, *notes, *more))
 
 
-def _script_manifest(script: Path, command: list[str], options: RunOptions) -> Manifest:
+def _needs(way: Way, options: RunOptions) -> Needs:
+    """Return what a script needs of its Python, as far as its text shows."""
+    from daskjob.submit.inline_metadata import declared
+
+    text = ""
+    if way.script is not None:
+        text = way.script.read_text(encoding="utf-8", errors="replace")
+    found = declared(text) if "# /// script" in text else None
+    return Needs(
+        subject=str(way.script or way.label),
+        workers=bool(options.workers),
+        # Without its text, it is taken to use what it was asked to run with.
+        uses_dask=way.script is None or "dask" in text or "distributed" in text,
+        declared=found,
+        may_lack_dask=options.workers == 0,
+    )
+
+
+def _script_manifest(way: Way, options: RunOptions) -> Manifest:
     from daskjob.submit.local import local_script_job
     from daskjob.submit.script import ScriptOptions, default_shape
 
     workers, threads = default_shape(cpu_count())
     if options.threads is not None:
         workers = max(cpu_count() // options.threads, 1)
-    folder = str(script.absolute().parent)
     inherited = os.environ.get("PYTHONPATH", "")
     wanted = ScriptOptions(
         workers=options.workers if options.workers is not None else workers,
@@ -180,18 +266,11 @@ def _script_manifest(script: Path, command: list[str], options: RunOptions) -> M
         retries=options.retries or 0,
         timeout_seconds=options.timeout,
         env=dict.fromkeys(dict(options.env)),
-        python_path=f"{folder}:{inherited}" if inherited else folder,
+        python_path=":".join(filter(None, [*way.path, inherited])),
+        path_for_script=way.path_for_script,
+        folder=way.folder,
     )
-    return local_script_job(command, wanted, script.stem)
-
-
-def _interpreter(script: Path) -> list[str]:
-    """Return the interpreter of a script: this Python, or none for other executables."""
-    if script.suffix in (".py", ".pyw") or not os.access(script, os.X_OK):
-        return ["python"]
-    with script.open("rb") as file:
-        start = file.read(64)
-    return ["python"] if b"python" in start.split(b"\n")[0] else []
+    return local_script_job(list(way.command), wanted, way.label)
 
 
 def cpu_count() -> int:

@@ -1,0 +1,79 @@
+"""The dependencies that a script declares in a comment (PEP 723)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_BLOCK = re.compile(
+    r"(?m)^# /// script[ \t]*\r?\n(?P<content>(?:^#(?:| .*)\r?\n)+?)^# ///[ \t]*\r?$"
+)
+_NAME = re.compile(r"\s*([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)")
+_MARKER = re.compile(r";.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a script declares."""
+
+    #: Requirements as written, by the name of their distribution.
+    dependencies: dict[str, str]
+    requires_python: str = ""
+    #: Why the block cannot be read; empty if it can.
+    problem: str = ""
+
+
+def declared(script: str) -> Declared:
+    """Return what a script's text declares; nothing if it has no block."""
+    blocks = _BLOCK.findall(script)
+    if not blocks:
+        return Declared({})
+    if len(blocks) > 1:
+        return Declared({}, problem="there are several blocks '# /// script'")
+    import tomllib
+
+    text = "".join(
+        line[2:] if line[1:2] == " " else line[1:] for line in blocks[0].splitlines(True)
+    )
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Declared({}, problem=f"its block '# /// script' is not TOML: {error}")
+    listed = found.get("dependencies", [])
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+        return Declared({}, problem="dependencies is not a list of strings")
+    names = {
+        match.group(1): item.strip()
+        for item in listed
+        if (match := _NAME.match(item)) and not _MARKER.search(item)
+    }
+    return Declared(names, str(found.get("requires-python", "")))
+
+
+def allows(requires_python: str, version: str) -> bool:
+    """Return whether a version of Python meets a specifier such as ``>=3.11,<3.14``.
+
+    Only the common operators are known; any other one allows everything.
+    """
+    have = _numbers(version)
+    for clause in requires_python.split(","):
+        match = re.fullmatch(r"\s*(>=|<=|>|<|==|~=)\s*(\d+(?:\.\d+)*)\s*", clause)
+        if match is None:
+            continue
+        operator, wanted = match.group(1), _numbers(match.group(2))
+        start = have[: len(wanted)]
+        met = {
+            ">=": have >= wanted,
+            "<=": start <= wanted,
+            ">": start > wanted,
+            "<": have < wanted,
+            "==": start == wanted,
+            "~=": have >= wanted and have[: len(wanted) - 1] == wanted[:-1],
+        }
+        if not met[operator]:
+            return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
