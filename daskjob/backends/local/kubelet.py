@@ -18,6 +18,7 @@ import psutil
 from daskjob.backends.local.processes import (
     Command,
     Exited,
+    FirstSignal,
     NotRunning,
     Processes,
     ProcessEvent,
@@ -25,6 +26,7 @@ from daskjob.backends.local.processes import (
     SupervisorLost,
 )
 from daskjob.backends.local.retention import shorten
+from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import ContainerProcess, Machine, Paths, container_process
 from daskjob.backends.store import ObjectStore
@@ -106,6 +108,7 @@ class Kubelet:
         clock: Callable[[], datetime],
         *,
         stdin: bool,
+        output: ScriptOutput | None = None,
     ) -> None:
         self._store = store
         self._processes = processes
@@ -114,18 +117,26 @@ class Kubelet:
         self._machine = machine
         self._clock = clock
         self._stdin = stdin
+        #: Copies the script's output; without it, the script writes its log itself.
+        self._output = output
         self._pods: dict[str, _Pod] = {}
         self._ready: set[str] = set()
         self._changed = asyncio.Event()
         #: Set by a second Ctrl-C: all grace periods are 0.
         self.at_once = False
-        #: Logs that could not be written, reported once to the user.
-        self.log_errors: list[str] = []
+        #: How a script is asked to end; after Ctrl-C not by SIGTERM, which ends Python at once.
+        self.first_signal: FirstSignal = "TERM"
+        self._log_errors: list[str] = []
         store.watch(self._store_changed)
 
     def _store_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         if (new or old or {}).get("kind") == "Pod":
             self._changed.set()
+
+    @property
+    def log_errors(self) -> list[str]:
+        """Logs that could not be written, reported once to the user."""
+        return self._log_errors + (self._output.log_errors if self._output else [])
 
     def wake(self) -> None:
         """Request a sync of every pod."""
@@ -178,6 +189,14 @@ class Kubelet:
                         with suppress(OSError):
                             shorten(self._log(pod, container))
 
+    def script_pid(self) -> int | None:
+        """Return the pid of the running script; ``None`` if there is none."""
+        for pod in self._pods.values():
+            for container in pod.containers:
+                if container.running and self._is_script(pod, container):
+                    return container.pid
+        return None
+
     def _is_script(self, pod: _Pod, container: _Container) -> bool:
         manifest = self._manifest(pod.uid)
         facts = pod_facts(manifest) if manifest else None
@@ -192,13 +211,19 @@ class Kubelet:
         if found is None:
             return
         pod, container = found
+        if self._output is not None and self._is_script(pod, container):
+            if isinstance(event, Started):
+                self._output.started()
+            else:
+                # Before the end of its log becomes its message.
+                self._output.finish()
         match event:
             case Started():
                 container.starting, container.running = False, True
                 container.started_at, container.pid = event.at, event.pid
                 container.ended = None
                 if event.log_error:
-                    self.log_errors.append(event.log_error)
+                    self._log_errors.append(event.log_error)
             case NotRunning():
                 container.starting = container.running = False
                 self._end(pod, container, 127, "StartError", event.error, self._clock())
@@ -373,7 +398,13 @@ class Kubelet:
             return
         container.starting = True
         container.memory_limit_bytes = process.memory_limit_bytes
-        await self._processes.start(self._command(manifest, pod, container, process))
+        try:
+            command = self._command(manifest, pod, container, process)
+        except OSError as error:
+            container.starting = False
+            self._end(pod, container, 128, "StartError", str(error), self._clock())
+            return
+        await self._processes.start(command)
 
     def _command(
         self, manifest: Manifest, pod: _Pod, container: _Container, process: ContainerProcess
@@ -381,14 +412,19 @@ class Kubelet:
         facts = pod_facts(manifest)
         main = facts.main is not None and facts.main.name == container.name
         # A later attempt would find only the rest of it: nothing, or half a line.
-        first_runner = facts.component == names.Component.RUNNER and facts.attempt == 0
+        is_script = facts.component == names.Component.RUNNER and main
+        inherits = self._stdin and is_script and facts.attempt == 0
+        streams = None
+        if self._output is not None and is_script:
+            streams = self._output.open(self._log(pod, container), inherits_stdin=inherits)
         return Command(
             id=f"{pod.uid}+{container.name}",
             argv=process.argv,
             env=process.env,
             cwd=process.cwd,
             log=self._log(pod, container),
-            stdin="inherit" if self._stdin and first_runner and main else "null",
+            stdin="inherit" if inherits else "null",
+            streams=streams,
         )
 
     def _mounts(self, manifest: Manifest, container: Manifest, pod: _Pod) -> Paths:
@@ -440,7 +476,11 @@ class Kubelet:
             if container.stop_sent is not None and container.stop_sent <= grace_seconds:
                 continue
             container.stop_sent = grace_seconds
-            await self._processes.stop(f"{pod.uid}+{container.name}", grace_seconds=grace_seconds)
+            await self._processes.stop(
+                f"{pod.uid}+{container.name}",
+                grace_seconds=grace_seconds,
+                first=self.first_signal if self._is_script(pod, container) else "TERM",
+            )
 
     def _forget(self, uid: str) -> None:
         pod = self._pods.pop(uid)
