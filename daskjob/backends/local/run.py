@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -25,8 +26,9 @@ from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
-from daskjob.backends.local.processes import Processes
+from daskjob.backends.local.processes import FirstSignal, Processes
 from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
+from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.state import (
     SCRATCH_PREFIX,
     RunFolder,
@@ -144,6 +146,10 @@ class LocalRun:
         self._cancelled = False
         self._backend: LocalBackend | None = None
         self._kubelet: Kubelet | None = None
+        self._processes: Processes | None = None
+        #: Copies what the script prints; the screen, if any, is its sink.
+        self.output = ScriptOutput()
+        self._first_signal: FirstSignal = "TERM"
         self._last: Manifest = self._manifest
 
     @property
@@ -167,8 +173,12 @@ class LocalRun:
         found += self._kubelet.log_errors if self._kubelet else []
         return list(dict.fromkeys([*found, *self._logs.errors]))
 
-    def cancel(self) -> None:
-        """Cancel the job: its runner gets SIGTERM and its grace period."""
+    def cancel(self, first: FirstSignal = "TERM") -> None:
+        """Cancel the job: its runner gets a first signal and its grace period."""
+        if not self._cancelled:
+            self._first_signal = first
+            if self._kubelet is not None:
+                self._kubelet.first_signal = first
         self._cancelled = True
         job = self._backend.store.get(self.key) if self._backend else None
         if self._backend and job is not None and not job["spec"].get("cancel"):
@@ -180,6 +190,19 @@ class LocalRun:
         if self._kubelet is not None:
             self._kubelet.at_once = True
             self._kubelet.wake()
+
+    def script_pid(self) -> int | None:
+        """Return the process of the script, which leads its group; ``None`` if none runs."""
+        return self._kubelet.script_pid() if self._kubelet else None
+
+    def restore_when_lost(self, attributes: list[Any] | None) -> None:
+        """Have the terminal's attributes restored, should this process be killed."""
+        if self._processes is not None:
+            self._processes.restore_when_lost(attributes)
+
+    def worker_logs(self) -> list[Path]:
+        """Return the logs of all workers that have started, in any order."""
+        return [path for path in self.folder.logs.glob("*.log") if "-worker-" in path.stem]
 
     def snapshot(self) -> Snapshot:
         """Return the state of the run."""
@@ -267,6 +290,8 @@ class LocalRun:
         self._backend = backend
         passes = SerialPasses(backend)
         async with Processes(run_marker(self.job.meta.uid)) as processes:
+            self._processes = processes
+            await processes.remove_when_lost(scratch)
             self._kubelet = Kubelet(
                 backend.store,
                 processes,
@@ -276,12 +301,14 @@ class LocalRun:
                 backend.clock,
                 logs=self._logs,
                 stdin=not _is_terminal(0),
+                output=self.output,
             )
+            self._kubelet.first_signal = self._first_signal
             backend.kubelet = self._kubelet
             created = backend.store.create(self._manifest)
             backend.save_job(object_ref(created))
             if self._cancelled:
-                self.cancel()
+                self.cancel(self._first_signal)
             background = [
                 asyncio.create_task(self._kubelet.run(), name="kubelet"),
                 asyncio.create_task(backend.watch_schedulers(), name="schedulers"),
@@ -296,6 +323,7 @@ class LocalRun:
                 await backend.close()
                 await processes.close(grace_seconds=0)
                 self._kubelet.finish_logs()
+                self.output.finish()
                 self._last = self.manifest
 
     async def _until_over(self, passes: SerialPasses, background: list[asyncio.Task[None]]) -> None:
@@ -340,7 +368,7 @@ class LocalRun:
     async def _watch_for_cancellation(self) -> None:
         while True:
             if self.folder.cancel_file.exists():
-                self.cancel()
+                self.cancel("INT")
             await asyncio.sleep(CANCEL_LOOK_SECONDS)
 
     def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:
