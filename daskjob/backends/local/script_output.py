@@ -36,21 +36,69 @@ class Sink(Protocol):
         """Whether the script has to wait; `ScriptOutput.resume` ends that."""
 
 
+class Log(Protocol):
+    """The log of a script; its output does not depend on it."""
+
+    @property
+    def errors(self) -> list[str]:
+        """Why it could not be written, once for each cause."""
+
+    def write(self, data: bytes) -> None:
+        """Append; never raise OSError."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class PlainLog:
+    """A log that is a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.errors: list[str] = []
+        self._path = path
+        self._file: int | None = None
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            self._file = os.open(path, flags, 0o666)
+        except OSError as error:
+            self._failed(error)
+
+    def write(self, data: bytes) -> None:
+        """Append; never raise OSError."""
+        rest = memoryview(data)
+        try:
+            while rest and self._file is not None:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        message = f"cannot write the log {self._path}: {error.strerror}"
+        if message not in self.errors:
+            self.errors.append(message)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
 class ScriptOutput:
     """The standard streams of a job's script, attempt after attempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_of: Callable[[Path], Log] = PlainLog) -> None:
+        self._log_of = log_of
         self.shape = Shape()
         self.sink: Sink | None = None
         #: Rows and columns of the terminal.
         self.size = (24, 80)
-        #: Why the log could not be written, once for each cause.
+        #: Why logs could not be written, once for each cause.
         self.log_errors: list[str] = []
         #: Called when a script gets its streams, and when it has ended.
         self.on_change: Callable[[], None] = lambda: None
         self._streams: ScriptStreams | None = None
-        self._log: int | None = None
-        self._log_path = Path(os.devnull)
+        self._log: Log | None = None
         self._keys = bytearray()
         self._waiting: set[int] = set()
         self._burst: tuple[float, int] = (0.0, 0)
@@ -69,7 +117,7 @@ class ScriptOutput:
             The machine has no pipe or terminal left.
         """
         self.finish()
-        self._open_log(log)
+        self._log = self._log_of(log)
         streams = ScriptStreams(self.shape, inherits_stdin=inherits_stdin)
         self._streams = streams
         streams.resize(*self.size)
@@ -97,7 +145,8 @@ class ScriptOutput:
         self._keys.clear()
         self._waiting.clear()
         if self._log is not None:
-            os.close(self._log)
+            self._log.close()
+            self.log_errors += self._log.errors
             self._log = None
         self.on_change()
 
@@ -178,32 +227,7 @@ class ScriptOutput:
         return reads >= BURST_READS
 
     def _copy(self, stream: Stream, data: bytes) -> None:
-        self._write_log(data)
+        if self._log is not None:
+            self._log.write(data)
         if self.sink is not None:
             self.sink.write(stream, data)
-
-    # The log
-
-    def _open_log(self, path: Path) -> None:
-        self._log_path = path
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        try:
-            self._log = os.open(path, flags, 0o666)
-        except OSError as error:
-            self._failed(error)
-
-    def _write_log(self, data: bytes) -> None:
-        """Append to the log; the script and its output do not depend on it."""
-        if self._log is None:
-            return
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[os.write(self._log, rest) :]
-        except OSError as error:
-            self._failed(error)
-
-    def _failed(self, error: OSError) -> None:
-        message = f"cannot write the log {self._log_path}: {error.strerror}"
-        if message not in self.log_errors:
-            self.log_errors.append(message)
