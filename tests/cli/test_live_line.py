@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -70,16 +71,12 @@ def test_at_40_columns_it_shows_stage_counts_time_rest_and_memory() -> None:
 
 
 def test_failed_tasks_are_red_and_nothing_is_dim() -> None:
-    pieces = live_line(LineFacts(**{**_fields(FACTS), "erred": 3}), 150)
+    pieces = live_line(replace(FACTS, erred=3), 150)
     assert (" 3 failed", "bold red") in pieces
     data = painted(pieces, colour=True)
     assert b"\x1b[1;31m 3 failed\x1b[0m" in data
     assert b"\x1b[2m" not in data
     assert b"\x1b" not in painted(pieces, colour=False)
-
-
-def _fields(facts: LineFacts) -> dict[str, object]:
-    return {name: getattr(facts, name) for name in facts.__slots__}
 
 
 @pytest.mark.parametrize(

@@ -1062,7 +1062,7 @@ async def test_a_process_gets_the_streams_that_were_passed(bench: Bench, tmp_pat
                 env={"PATH": PATH},
                 cwd=tmp_path,
                 log=tmp_path / "none.log",
-                streams=Streams(*files),
+                streams=Streams(files[0], files[1], files[2]),
             )
             assert isinstance(await bench.processes.start(command), Started)
             await bench.end_of(name)
