@@ -11,7 +11,7 @@ from daskjob.backends.local.run import LocalRun, prepare_run
 from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.script_streams import Shape as Shape
 from daskjob.backends.local.script_streams import Stream as Stream
-from daskjob.backends.local.state import state_root
+from daskjob.backends.local.state import RunFolder, state_root
 from daskjob.core.manifests import Manifest
 from daskjob.submit.jobs import JobSnapshot
 
@@ -51,9 +51,10 @@ class ForegroundJob:
         """The standard streams of the script."""
         return self._run.output
 
-    def worker_logs(self) -> list[Path]:
-        """Return the logs of all workers that have started, in any order."""
-        return self._run.worker_logs()
+    @property
+    def folder(self) -> RunFolder:
+        """The job's folder, with its logs."""
+        return self._run.folder
 
     @property
     def script_pid(self) -> int | None:

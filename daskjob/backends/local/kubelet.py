@@ -422,7 +422,7 @@ class Kubelet:
         inherits = self._stdin and is_script and facts.attempt == 0
         streams = None
         if self._output is not None and is_script:
-            streams = self._output.open(self._logs.log(log), inherits_stdin=inherits)
+            streams = self._output.open(log, inherits_stdin=inherits)
         return Command(
             id=name,
             argv=process.argv,

@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from daskjob.backends.local.arrivals import record_arrivals
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.log_file import RunLogs
@@ -148,7 +149,7 @@ class LocalRun:
         self._kubelet: Kubelet | None = None
         self._processes: Processes | None = None
         #: Copies what the script prints; the screen, if any, is its sink.
-        self.output = ScriptOutput()
+        self.output = ScriptOutput(self._logs.log)
         self._first_signal: FirstSignal = "TERM"
         self._last: Manifest = self._manifest
 
@@ -200,8 +201,8 @@ class LocalRun:
         if self._processes is not None:
             self._processes.restore_when_lost(attributes)
 
-    def worker_logs(self) -> list[Path]:
-        """Return the logs of all workers that have started, in any order."""
+    def _worker_logs(self) -> list[Path]:
+        """Return the logs of the workers that have started, in any order."""
         return [path for path in self.folder.logs.glob("*.log") if "-worker-" in path.stem]
 
     def snapshot(self) -> Snapshot:
@@ -314,9 +315,12 @@ class LocalRun:
                 asyncio.create_task(backend.watch_schedulers(), name="schedulers"),
                 asyncio.create_task(self._watch_for_cancellation(), name="cancellation"),
             ]
+            recording = record_arrivals(self.folder.arrivals, self._worker_logs)
+            arrivals = asyncio.create_task(recording, name="arrivals")
             try:
                 await self._until_over(passes, background)
             finally:
+                background.append(arrivals)
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)

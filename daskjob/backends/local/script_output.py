@@ -11,9 +11,9 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
-from daskjob.backends.local.log_file import LogFile
 from daskjob.backends.local.processes import Streams
 from daskjob.backends.local.script_streams import ScriptStreams, Shape, Stream
 
@@ -36,10 +36,21 @@ class Sink(Protocol):
         """Whether the script has to wait; `ScriptOutput.resume` ends that."""
 
 
+class Log(Protocol):
+    """The log of a script; its output does not depend on it."""
+
+    def write(self, data: bytes) -> None:
+        """Append; never raise OSError."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 class ScriptOutput:
     """The standard streams of a job's script, attempt after attempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_of: Callable[[Path], Log]) -> None:
+        self._log_of = log_of
         self.shape = Shape()
         self.sink: Sink | None = None
         #: Rows and columns of the terminal.
@@ -47,7 +58,7 @@ class ScriptOutput:
         #: Called when a script gets its streams, and when it has ended.
         self.on_change: Callable[[], None] = lambda: None
         self._streams: ScriptStreams | None = None
-        self._log: LogFile | None = None
+        self._log: Log | None = None
         self._keys = bytearray()
         self._waiting: set[int] = set()
         self._burst: tuple[float, int] = (0.0, 0)
@@ -57,7 +68,7 @@ class ScriptOutput:
         """Whether a script has its streams."""
         return self._streams is not None
 
-    def open(self, log: LogFile, *, inherits_stdin: bool) -> Streams:
+    def open(self, log: Path, *, inherits_stdin: bool) -> Streams:
         """Return the streams for a script that is about to start; they are read from now on.
 
         Raises
@@ -66,7 +77,7 @@ class ScriptOutput:
             The machine has no pipe or terminal left.
         """
         self.finish()
-        self._log = log
+        self._log = self._log_of(log)
         streams = ScriptStreams(self.shape, inherits_stdin=inherits_stdin)
         self._streams = streams
         streams.resize(*self.size)

@@ -135,6 +135,11 @@ class RunFolder:
         return self.path / "report.json"
 
     @property
+    def arrivals(self) -> Path:
+        """When the lines of the workers' logs were written."""
+        return self.logs / "arrivals"
+
+    @property
     def cancel_file(self) -> Path:
         """If it exists, the process that runs the job cancels it."""
         return self.path / "cancel"

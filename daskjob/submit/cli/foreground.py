@@ -42,7 +42,7 @@ async def shown_to_its_end(
     screen = screen_of(quiet=quiet, log_to_stderr=log_to_stderr)
     lines = None
     if worker_output and not quiet:
-        lines = WorkerLines(run.name, run.worker_logs)
+        lines = WorkerLines(run)
     view = View(run, screen, quiet=quiet, worker_lines=lines)
     foreground = Foreground(run, screen, view)
     with foreground.signals():

@@ -35,6 +35,7 @@ _HARMLESS = re.compile(
     rb"\x1b\[[0-9;:]*[mKCDGPX@n]|\x1b\[[?>=][0-9;]*[hlmu]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
 )
 _ALTERNATE = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
+_COLUMN = re.compile(rb"\x1b\[[0-9;]*[CG]")
 _MOVES = re.compile(rb"[\x1b\x0b\x0c]")
 #: The beginning of an escape sequence at the end of output.
 _CUT_ESCAPE = re.compile(rb"\x1b(?:\[[0-9;:?>=]*|\][^\x07\x1b]*\x1b?)?$")
@@ -86,6 +87,8 @@ class OpenLine:
         """Return whether it takes one row, with the cursor before the row's end."""
         from rich.cells import cell_len
 
+        if _COLUMN.search(self.text):
+            return False
         plain = _HARMLESS.sub(b"", self.text).decode(errors="replace")
         return all(cell_len(part.expandtabs()) < columns for part in plain.split("\r"))
 
