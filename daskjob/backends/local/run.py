@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import json
 import os
 import secrets
 import shutil
@@ -95,7 +96,7 @@ def prepare_run(
     _check_name_is_free(root, job.meta.name)
     missing = unsupported(job)
     notes = ["not on this machine: " + "; ".join(missing)] if missing else []
-    folder = _make_folder(root, job, notes)
+    folder = _make_folder(root, job, notes, size=len(json.dumps(prepared)))
     return LocalRun(
         prepared,
         folder,
@@ -107,17 +108,17 @@ def prepare_run(
     )
 
 
-def _make_folder(root: Path, job: DaskJob, notes: list[str]) -> RunFolder:
+def _make_folder(root: Path, job: DaskJob, notes: list[str], *, size: int) -> RunFolder:
     """Return the run's folder; a temporary one where the state directory cannot be used."""
     try:
-        return new_folder(root, job.meta.name, job.meta.uid)
+        return new_folder(root, job.meta.name, job.meta.uid, size=size)
     except OSError as error:
         temporary = Path(tempfile.mkdtemp(prefix="daskjob-"))
         notes.append(
             f"the state directory {root} cannot be used ({error.strerror or error}); "
             f"logs go to {temporary}, and later commands will not find the job"
         )
-        return new_folder(temporary, job.meta.name, job.meta.uid)
+        return new_folder(temporary, job.meta.name, job.meta.uid, size=size)
 
 
 class LocalRun:
