@@ -39,9 +39,9 @@ assert sum(client.gather(client.map(noisy, range(300)))) == 44850
 
 @pytest.fixture
 def small_disk(daskjob: Daskjob) -> Iterator[Path]:
-    """A state folder on a disk of 600 KiB."""
+    """A state folder on a disk of 300 KiB."""
     daskjob.state.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k,mode=700", "tmpfs", str(daskjob.state)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(daskjob.state)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
@@ -88,7 +88,7 @@ def test_why_is_true_after_a_script_that_filled_the_disk_and_failed(
 def test_run_on_a_disk_that_is_already_full_keeps_its_records_elsewhere(
     daskjob: Daskjob, small_disk: Path
 ) -> None:
-    (small_disk / "filler").write_bytes(b"x" * 590 * 1024)
+    (small_disk / "filler").write_bytes(b"x" * 290 * 1024)
     done = daskjob.run("--name", "full", daskjob.script("print('the end')"))
     assert (done.code, done.text) == (0, "the end\n")
     assert "No space left on device" in done.err
