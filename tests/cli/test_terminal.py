@@ -110,6 +110,7 @@ def test_nohup_keeps_the_run_when_its_terminal_closes(daskjob: Daskjob) -> None:
     text = "import pathlib, time\nprint('ready', flush=True)\n"
     text += "while not pathlib.Path('go').exists(): time.sleep(0.02)\nprint('done')\n"
     daskjob.script(text)
+    (daskjob.work / "out").touch()
     shell = f"trap '' HUP; exec {sys.executable} -m daskjob run -w 0 script.py > out"
     with terminal(daskjob, shell=shell) as screen:
         wait_until(lambda: screen.read() and "ready" in (daskjob.work / "out").read_text())
@@ -368,7 +369,7 @@ def test_ctrl_z_stops_the_script_and_fg_continues_it(daskjob: Daskjob) -> None:
     script = daskjob.script(STOPS)
     shell = f"set -m; {sys.executable} -m daskjob run -w 0 {script}; echo stopped; sleep 0.5; fg"
     with terminal(daskjob, shell=shell) as screen:
-        screen.wait_for_row("5")
+        wait_until(lambda: screen.read() and "5" in screen.all_rows(), 30)
         screen.press(b"\x1a")
         screen.wait_for(b"stopped\r\n")
         last = max(int(row) for row in screen.all_rows() if row.isdigit())

@@ -83,13 +83,14 @@ class ScriptOutput:
         streams.resize(*self.size)
         for descriptor in streams.readers:
             self._watch(streams, descriptor)
+        # Before the script can ask for keys: those typed from then on are its own.
+        self.on_change()
         return streams.streams
 
     def started(self) -> None:
         """Close our copies of the script's ends; without this, their end would not show."""
         if self._streams is not None:
             self._streams.close_for_process()
-            self.on_change()
 
     def finish(self) -> None:
         """Copy what a script that has ended left, and close its streams."""

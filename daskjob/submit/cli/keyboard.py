@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import termios
 from collections.abc import Callable
@@ -119,5 +120,6 @@ def is_in_foreground() -> bool:
     """Return whether keys of the terminal are for this process's group."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:
-        return False
+    except OSError as error:
+        # A terminal that controls another session, or none, knows no foreground of ours.
+        return error.errno == errno.ENOTTY
