@@ -76,6 +76,8 @@ SAMPLE_SECONDS = 0.5
 #: The number of departed workers whose peak memory is kept: those with the highest.
 PEAKS_KEPT = 50
 HISTORY_LIMIT = 200
+#: The number of workers whose running tasks are looked at.
+STAGES_LIMIT = 1000
 #: The number of tasks sampled from a list; the rest is assumed to be like them
 #: (distributed's own adaptive_target samples 100 too).
 SAMPLE_TASKS = 100
@@ -455,6 +457,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             "idleSince": self.idle_since(tasks),
             "clients": self.clients(),
             "target": self.target(self.groups if groups is None else groups),
+            "stages": self.stages(),
         }
         forms = [FULL_COLUMNS, COMPACT_COLUMNS]
         body = b""
@@ -470,6 +473,15 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             answer["workers"]["rows"] = rows[: int(len(rows) * share)]
             body = encode(answer)
         return body
+
+    def stages(self) -> list[list[Any]]:
+        """Return the prefixes that run, with their running tasks; O(running), at most 1,000."""
+        found: dict[str, int] = {}
+        for ws in islice(self.scheduler.workers.values(), STAGES_LIMIT):
+            for ts in islice(ws.processing, ws.nthreads):
+                found[ts.prefix.name] = found.get(ts.prefix.name, 0) + 1
+        rows = sorted(found.items(), key=lambda row: -row[1])[:3]
+        return [[str(name)[:100], count] for name, count in rows]
 
     def target(self, groups: list[Group]) -> dict[str, int]:
         """Return the number of workers each group should have; empty if that is not known."""

@@ -63,6 +63,9 @@ class DaskState:
     clients: int = 0
     #: The number of workers that it wants in each group, by the name of the DaskWorkerGroup.
     targets: Mapping[str, int] = field(default_factory=dict)
+    #: The prefixes of the tasks that are running, with their number, the most frequent first. Shown
+    #: only: no difference between two answers.
+    stages: tuple[tuple[str, int], ...] = field(default=(), compare=False)
     #: When it answered; ``None``: unknown. Not a difference between two answers.
     at: datetime | None = field(default=None, compare=False)
 
@@ -120,7 +123,16 @@ def dask_state(answer: Mapping[str, object]) -> DaskState:
         workers_total=max(_count(workers, "total"), _length(workers.get("rows"))),
         clients=_count(answer, "clients"),
         targets=_targets(mapping(answer.get("target"))),
+        stages=_stages(answer.get("stages")),
     )
+
+
+def _stages(rows: object) -> tuple[tuple[str, int], ...]:
+    """Return the valid rows of prefix and number of running tasks."""
+    if not isinstance(rows, list):
+        return ()
+    pairs = [row for row in rows if isinstance(row, list) and len(row) == 2]
+    return tuple((str(name), int(count)) for name, count in pairs if _is_count(count))
 
 
 def _workers(table: Mapping[str, object]) -> list[DaskWorker]:

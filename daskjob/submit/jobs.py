@@ -122,6 +122,10 @@ class JobSnapshot:
     ready_workers: int
     #: The task counts last reported by the scheduler; ``None`` before the first report.
     tasks: TaskCounts | None = None
+    #: The prefixes of the tasks that are running, with their number, the most frequent first.
+    stages: tuple[tuple[str, int], ...] = ()
+    #: The memory of all workers.
+    memory_bytes: int = 0
     #: Problems outside the job itself, such as a status that could not be written.
     troubles: tuple[str, ...] = ()
 
@@ -156,12 +160,6 @@ class LiveJob(Protocol):
 
     def snapshot(self) -> JobSnapshot:
         """Return the current state of the job."""
-
-    def log(self) -> bytes:
-        """Return what the runners have written since the last call, at most one chunk.
-
-        The logs of the attempts follow each other; empty: there is nothing new.
-        """
 
 
 class Jobs(Protocol):

@@ -26,6 +26,7 @@ from daskjob.submit.jobs import (
 )
 from daskjob.submit.local_logs import followed, printed, tail_of, wanted_log
 from daskjob.submit.script import Backoff, ScriptOptions, script_job
+from daskjob.submit.worker_logs import merged
 
 #: How often to check whether a job has ended, in seconds.
 POLL_SECONDS = 0.2
@@ -119,6 +120,8 @@ class LocalJobs:
         folder = self._folder(ref)
         if follow and not pod and attempt is None:
             return followed(folder, tail=tail)
+        if pod == "worker":
+            return merged(folder, follow=follow, tail=tail)
         path = wanted_log(folder, attempt, pod)
         return printed(folder, path, follow=follow, tail=tail)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from daskjob.backends.local.run import LocalRun, prepare_run
-from daskjob.backends.local.state import state_root
+from daskjob.backends.local.script_output import ScriptOutput
+from daskjob.backends.local.script_streams import Shape as Shape
+from daskjob.backends.local.script_streams import Stream as Stream
+from daskjob.backends.local.state import RunFolder, state_root
 from daskjob.core.manifests import Manifest
 from daskjob.submit.jobs import JobSnapshot
-from daskjob.submit.local_logs import CHUNK_BYTES
 from daskjob.submit.python_environment import Pythons
 
 
@@ -20,7 +22,6 @@ class ForegroundJob:
 
     def __init__(self, run: LocalRun) -> None:
         self._run = run
-        self._log = LogTail()
 
     @property
     def name(self) -> str:
@@ -41,16 +42,36 @@ class ForegroundJob:
             desired_workers=seen.desired_workers,
             ready_workers=seen.ready_workers,
             tasks=seen.dask.tasks if seen.dask else None,
+            stages=seen.dask.stages if seen.dask else (),
+            memory_bytes=sum(w.memory for w in seen.dask.workers) if seen.dask else 0,
             troubles=tuple(self._run.troubles),
         )
 
-    def log(self) -> bytes:
-        """Return what the runners have written since the last call, at most one chunk."""
-        path = self._run.snapshot().log
-        return b"" if path is None else self._log.read(path)
+    @property
+    def output(self) -> ScriptOutput:
+        """The standard streams of the script."""
+        return self._run.output
+
+    @property
+    def folder(self) -> RunFolder:
+        """The job's folder, with its logs."""
+        return self._run.folder
+
+    @property
+    def script_pid(self) -> int | None:
+        """The process of the script, which leads its process group."""
+        return self._run.script_pid()
+
+    def restore_when_lost(self, attributes: list[Any] | None) -> None:
+        """Have the terminal's attributes restored, should this process be killed."""
+        self._run.restore_when_lost(attributes)
+
+    def interrupt(self) -> None:
+        """Cancel the job as Ctrl-C does: its script gets SIGINT, then SIGTERM, then SIGKILL."""
+        self._run.cancel("INT")
 
     def cancel(self) -> None:
-        """Cancel the job: its runner gets SIGTERM and its grace period."""
+        """Cancel the job: its script gets SIGTERM and its grace period."""
         self._run.cancel()
 
     def kill(self) -> None:
@@ -68,8 +89,7 @@ class ForegroundJob:
         return await self._run.run()
 
     def close(self) -> None:
-        """Close the log, and keep of this and earlier runs what the limits allow."""
-        self._log.close()
+        """Keep of this and earlier runs what the limits allow."""
         self._run.tidy()
 
 
@@ -106,35 +126,3 @@ def foreground_job(
         dask_python=pythons.dask,
     )
     return ForegroundJob(run)
-
-
-class LogTail:
-    """The bytes appended to the logs of a job, attempt after attempt."""
-
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self._file: BinaryIO | None = None
-
-    def read(self, path: Path) -> bytes:
-        """Return what was appended since the last call, at most one chunk."""
-        if path != self._path:
-            if rest := self._chunk():
-                # The previous log comes first, to its end.
-                return rest
-            self.close()
-            self._path = path
-        if self._file is None:
-            try:
-                self._file = path.open("rb")
-            except OSError:
-                return b""
-        return self._chunk()
-
-    def _chunk(self) -> bytes:
-        return self._file.read(CHUNK_BYTES) if self._file is not None else b""
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None

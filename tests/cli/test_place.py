@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from daskjob.core.manifests import Manifest
 from daskjob.core.status import JobStatus, JobStatusWord
 from daskjob.submit.cli import cli
 from daskjob.submit.cli.live import View
+from daskjob.submit.cli.screen import Screen
 from daskjob.submit.jobs import JobEvent, JobSnapshot
 from tests.submit.in_memory_jobs import InMemoryJobs
 from tests.submit.places import FAILED, RUNNING, SUCCEEDED, manifest
@@ -227,29 +227,25 @@ def test_completion_offers_the_names_of_the_place(jobs: InMemoryJobs) -> None:
 
 
 class Scripted:
-    """A job whose log and snapshots are scripted: all that a screen needs from a place."""
+    """A job whose snapshots are scripted: all that a screen needs from a place."""
 
     def __init__(self) -> None:
-        self.chunks = [b"one\n", b"two"]
         self.seen = JobSnapshot("sums", JobStatus(), desired_workers=2, ready_workers=1)
 
     def snapshot(self) -> JobSnapshot:
         return self.seen
 
-    def log(self) -> bytes:
-        return self.chunks.pop(0) if self.chunks else b""
 
-
-def test_screen_needs_snapshots_and_a_log_only(capfd: pytest.CaptureFixture[str]) -> None:
+def test_screen_needs_snapshots_only(capfd: pytest.CaptureFixture[str]) -> None:
     job = Scripted()
-    view = View(job, quiet=False, log=sys.stdout)
+    view = View(job, Screen(), quiet=False)
     view.begin(["a note"])
     view.update()
     failed = JobStatus(job_status=JobStatusWord.FAILED, reason="ExitCode", message="it failed.")
     job.seen = replace(job.seen, status=failed, troubles=("the disk is full",))
     view.end()
     out, err = capfd.readouterr()
-    assert out == "one\ntwo"
+    assert not out
     assert err.startswith("daskjob: a note\ndaskjob: the disk is full\ndaskjob: sums failed in ")
     assert err.endswith(
         "(ExitCode): it failed.\ndaskjob: for details: daskjob why sums, daskjob logs sums\n"

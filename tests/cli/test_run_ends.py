@@ -70,6 +70,23 @@ def test_signal_cancels_with_123(daskjob: Daskjob, number: signal.Signals) -> No
     assert status["phase"] == "Cancelled"
 
 
+@pytest.mark.parametrize("how", ["SIGINT", "cancel"])
+def test_a_cancelled_script_runs_its_finally_and_the_run_ends_with_123(
+    daskjob: Daskjob, how: str
+) -> None:
+    text = "import atexit, sys, time\natexit.register(print, 'at exit')\n"
+    text += "print('ready', flush=True)\n"
+    text += "try:\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    sys.exit(0)\n"
+    text += "finally:\n    print('finally')\n"
+    process = started(daskjob, "--name", "tidy", daskjob.script(text))
+    if how == "cancel":
+        assert daskjob("cancel", "tidy").code == 0
+    else:
+        process.send_signal(signal.SIGINT)
+    done = finish(process, timeout=40)
+    assert (done.code, done.out) == (123, b"finally\nat exit\n")
+
+
 def test_second_ctrl_c_kills_at_once_whatever_the_grace(daskjob: Daskjob) -> None:
     text = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS
     process = started(daskjob, daskjob.script(text))

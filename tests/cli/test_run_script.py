@@ -141,11 +141,18 @@ def test_piped_input_arrives_at_the_script(daskjob: Daskjob) -> None:
     assert daskjob.run(script, input=bytes(range(256)) * 99).out == b"True\n"
 
 
-def test_script_reads_end_of_file_from_a_terminal(daskjob: Daskjob) -> None:
+def test_script_reads_keys_up_to_ctrl_d_from_a_terminal(daskjob: Daskjob) -> None:
     ours, theirs = pty.openpty()
     try:
-        script = daskjob.script("import sys\nprint(repr(sys.stdin.read()))")
-        assert daskjob.run(script, stdin=theirs, timeout=20).out == b"''\n"
+        script = daskjob.script(
+            "import sys\nprint('ready', flush=True)\nprint(repr(sys.stdin.read()))"
+        )
+        process = daskjob.start("run", "-w", 0, script, stdin=theirs)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        os.write(ours, b"typed\r")
+        os.write(ours, b"\x04")
+        assert finish(process, timeout=40).out == b"'typed\\n'\n"
     finally:
         os.close(ours)
         os.close(theirs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -326,19 +327,61 @@ def test_run_that_another_user_may_have_planted_is_neither_believed_nor_removed(
     assert (folder.path / "job.json").exists()
 
 
-@pytest.mark.parametrize("how", ["writable by others", "another user's", "sticky"])
+@pytest.mark.parametrize("how", ["writable by others", "another user's"])
 def test_state_directory_that_others_can_change_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     root = tmp_path / "jobs"
     root.mkdir()
-    if how == "sticky":
-        root.chmod(0o1777)
-    else:
-        plant(root, how, monkeypatch)
-    with pytest.raises(PermissionError, match=r"another user|every user"):
+    plant(root, how, monkeypatch)
+    if how == "another user's" and root.stat().st_uid == 0:
+        pytest.skip("what belongs to root is trusted")
+    with pytest.raises(PermissionError, match=r"another user|every user can rename"):
         new_folder(root, "sums", "12345678-0000")
     assert list(root.iterdir()) == []
+
+
+def test_state_directory_may_be_like_a_temporary_folder_where_only_owners_rename(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "jobs"
+    root.mkdir()
+    root.chmod(0o1777)
+    folder = made(root)
+    assert folders(root) == [folder]
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+
+
+FINAL: Manifest = {"jobStatus": "Failed", "reason": "ExitCode", "message": "it failed"}
+
+
+@pytest.mark.parametrize("spec", [0, 1000, 100_000])
+def test_final_status_has_its_space_when_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: int
+) -> None:
+    job = {**manifest(), "spec": {"files": "x" * spec}}
+    folder = new_folder(tmp_path, "sums", "12345678-0000", size=len(json.dumps(job)))
+    folder.write_job(job)
+    text = (folder.path / "job.json").read_bytes()
+    write_text = Path.write_text
+
+    def full(path: Path, *_: object, **__: object) -> int:
+        write_text(path, "{")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        folder.write_job({**job, "status": {"jobStatus": "Running"}})
+    assert (folder.path / "job.json").read_bytes() == text
+    for message in ("first", "second"):
+        final = {**job, "status": {**FINAL, "message": message}}
+        folder.write_job(final)
+        assert folder.job() == final
+    assert not list(folder.path.glob(".*.new"))
+    folder.release_reserve()
+    with pytest.raises(OSError, match="No space left"):
+        folder.write_job({**job, "status": FINAL})
+    assert folder.job() == final
 
 
 def test_state_directory_may_be_a_link_of_the_users_own(tmp_path: Path) -> None:

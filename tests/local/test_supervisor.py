@@ -32,6 +32,7 @@ from daskjob.backends.local.processes import (
     Processes,
     ProcessEvent,
     Started,
+    Streams,
     SupervisorLost,
     sweep,
 )
@@ -165,6 +166,41 @@ async def test_a_stopped_process_gets_sigterm_and_can_exit_by_itself(bench: Benc
 
 
 IGNORES_TERM = f"trap '' TERM; echo ready; while :; do sleep {LONG}; done"
+
+
+COUNTS = (
+    "trap 'echo int' INT; trap 'echo term; exit 4' TERM; echo ready; "
+    f"while :; do sleep {LONG} & wait; done"
+)
+
+
+async def test_after_a_first_sigint_the_process_has_most_of_the_grace_to_itself(
+    bench: Bench,
+) -> None:
+    await bench.start("sh", "-c", COUNTS)
+    await bench.has_written(b"ready")
+    before = time.monotonic()
+    await bench.processes.stop("a", grace_seconds=2, first="INT")
+    await bench.has_written(b"int")
+    assert b"term" not in bench.output()
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.exit_code == 4
+    assert 1.5 <= time.monotonic() - before < 10
+    assert bench.output() == b"ready\nint\nterm\n"
+
+
+async def test_a_stop_by_sigterm_does_not_wait_for_an_earlier_one_by_sigint(bench: Bench) -> None:
+    await bench.start("sh", "-c", COUNTS)
+    await bench.has_written(b"ready")
+    before = time.monotonic()
+    await bench.processes.stop("a", grace_seconds=60, first="INT")
+    await bench.has_written(b"int")
+    await bench.processes.stop("a", grace_seconds=59)
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.exit_code == 4
+    assert time.monotonic() - before < 10
 
 
 async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(bench: Bench) -> None:
@@ -1005,3 +1041,107 @@ def test_processes_are_found_in_the_output_of_ps_on_macos(monkeypatch: pytest.Mo
     assert table[501].marker == b"r1/pod/main"
     assert (table[502].parent, table[502].alive) == (501, False)
     assert table[503].marker == b""
+
+
+# --- streams of one's own --------------------------------------------------------------------
+
+
+async def test_a_process_gets_the_streams_that_were_passed(bench: Bench, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("in", "out", "err")]
+    paths[0].write_text("from in\n")
+    files = [os.open(path, os.O_RDWR | os.O_CREAT) for path in paths]
+    try:
+        for name in ("a", "b"):
+            command = Command(
+                id=name,
+                argv=(
+                    "sh",
+                    "-c",
+                    "read line; echo out $line; echo err >&2; ls /proc/self/fd | wc -l",
+                ),
+                env={"PATH": PATH},
+                cwd=tmp_path,
+                log=tmp_path / "none.log",
+                streams=Streams(files[0], files[1], files[2]),
+            )
+            assert isinstance(await bench.processes.start(command), Started)
+            await bench.end_of(name)
+            os.lseek(files[0], 0, os.SEEK_SET)
+    finally:
+        for file in files:
+            os.close(file)
+    out = paths[1].read_text()
+    assert out.count("out from in\n") == 2
+    # Its three streams and the folder that it lists: no descriptor of the supervisor.
+    assert out.splitlines()[1] == "4"
+    assert paths[2].read_text() == "err\nerr\n"
+    assert not (tmp_path / "none.log").exists()
+
+
+async def test_a_process_controls_the_terminal_that_it_was_passed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    script = (
+        "import os; print(os.tcgetpgrp(0) == os.getpgrp(), os.ttyname(0) == os.ttyname(1)); "
+        "open('/dev/tty', 'w').write('to tty')"
+    )
+    command = Command(
+        id="a",
+        argv=(*PYTHON, script),
+        env={"PATH": PATH},
+        cwd=tmp_path,
+        log=tmp_path / "none.log",
+        streams=Streams(theirs, theirs, theirs, controls_terminal=True),
+    )
+    await bench.processes.start(command)
+    end = await bench.end_of()
+    assert isinstance(end, Exited)
+    assert end.exit_code == 0
+    assert os.read(ours, 1000) == b"True True\r\nto tty"
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("streams", ["pipes", "terminal", "other"])
+def test_a_start_whose_streams_did_not_arrive_is_rejected(
+    wire: Wire, tmp_path: Path, streams: str
+) -> None:
+    wire.send({**GOOD, "cwd": "/", "log": str(tmp_path / "log"), "streams": streams})
+    event = wire.receive()
+    assert event["event"] == "rejected"
+    assert "streams" in event["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_folder_of_a_lost_run_is_removed_by_its_supervisor(
+    run: str, tmp_path: Path, number: signal.Signals, alive: Alive
+) -> None:
+    folder = tmp_path / "scratch"
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "file").write_text("text")
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT_WITH_FOLDER, run, str(folder), stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    assert await parent.stdout.readline() == b"ready\n"
+    assert folder.exists()
+    parent.send_signal(number)
+    await parent.wait()
+    await until(lambda: not folder.exists(), 10, "the folder is removed")
+    await until(lambda: not alive(run), 10, "the supervisor has ended")
+
+
+PARENT_WITH_FOLDER = """\
+import asyncio, sys
+from pathlib import Path
+from daskjob.backends.local.processes import Processes
+
+async def main():
+    async with Processes(sys.argv[1]) as processes:
+        await processes.remove_when_lost(Path(sys.argv[2]))
+        print("ready", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""

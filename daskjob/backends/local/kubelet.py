@@ -20,12 +20,14 @@ from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.processes import (
     Command,
     Exited,
+    FirstSignal,
     NotRunning,
     Processes,
     ProcessEvent,
     Started,
     SupervisorLost,
 )
+from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import (
     ContainerProcess,
@@ -113,6 +115,7 @@ class Kubelet:
         *,
         logs: RunLogs,
         stdin: bool,
+        output: ScriptOutput | None = None,
     ) -> None:
         self._logs = logs
         self._store = store
@@ -122,6 +125,8 @@ class Kubelet:
         self._machine = machine
         self._clock = clock
         self._stdin = stdin
+        #: Copies the script's output; without it, the script writes its log itself.
+        self._output = output
         self._pods: dict[str, _Pod] = {}
         self._ready: set[str] = set()
         self._changed = asyncio.Event()
@@ -131,6 +136,8 @@ class Kubelet:
         self._piped: dict[str, PipedLog] = {}
         #: Logs that could not be written, reported once to the user.
         self.log_errors: list[str] = []
+        #: How a script is asked to end; after Ctrl-C not by SIGTERM, which ends Python at once.
+        self.first_signal: FirstSignal = "TERM"
         store.watch(self._store_changed)
 
     def _store_changed(self, old: Manifest | None, new: Manifest | None) -> None:
@@ -182,6 +189,14 @@ class Kubelet:
                         name = f"{pod.uid}+{container.name}"
                         await self._processes.stop(name, grace_seconds=0)
 
+    def script_pid(self) -> int | None:
+        """Return the pid of the running script; ``None`` if there is none."""
+        for pod in self._pods.values():
+            for container in pod.containers:
+                if container.running and self._is_script(pod, container):
+                    return container.pid
+        return None
+
     def _is_script(self, pod: _Pod, container: _Container) -> bool:
         manifest = self._manifest(pod.uid)
         facts = pod_facts(manifest) if manifest else None
@@ -201,6 +216,12 @@ class Kubelet:
         if found is None:
             return
         pod, container = found
+        if self._output is not None and self._is_script(pod, container):
+            if isinstance(event, Started):
+                self._output.started()
+            else:
+                # Before the end of its log becomes its message.
+                self._output.finish()
         match event:
             case Started():
                 container.starting, container.running = False, True
@@ -384,7 +405,13 @@ class Kubelet:
             return
         container.starting = True
         container.memory_limit_bytes = process.memory_limit_bytes
-        await self._processes.start(self._command(manifest, pod, container, process))
+        try:
+            command = self._command(manifest, pod, container, process)
+        except OSError as error:
+            container.starting = False
+            self._end(pod, container, 128, "StartError", str(error), self._clock())
+            return
+        await self._processes.start(command)
 
     def _command(
         self, manifest: Manifest, pod: _Pod, container: _Container, process: ContainerProcess
@@ -392,7 +419,6 @@ class Kubelet:
         facts = pod_facts(manifest)
         main = facts.main is not None and facts.main.name == container.name
         # A later attempt would find only the rest of it: nothing, or half a line.
-        first_runner = facts.component == names.Component.RUNNER and facts.attempt == 0
         name = f"{pod.uid}+{container.name}"
         log = self._log(pod, container)
         env = process.env
@@ -400,13 +426,19 @@ class Kubelet:
         if facts.component == names.Component.SCHEDULER and "TMPDIR" not in declared:
             # It imports the agent's text from a temporary file, and Python caches that beside it.
             env = {**env, "TMPDIR": str(pod.scratch)}
+        is_script = facts.component == names.Component.RUNNER and main
+        inherits = self._stdin and is_script and facts.attempt == 0
+        streams = None
+        if self._output is not None and is_script:
+            streams = self._output.open(log, inherits_stdin=inherits)
         return Command(
             id=name,
             argv=process.argv,
             env=env,
             cwd=process.cwd,
-            log=log if self._is_script(pod, container) else self._pipe(name, pod, container, log),
-            stdin="inherit" if self._stdin and first_runner and main else "null",
+            log=log if is_script else self._pipe(name, pod, container, log),
+            stdin="inherit" if inherits else "null",
+            streams=streams,
         )
 
     def _pipe(self, process: str, pod: _Pod, container: _Container, log: Path) -> Path:
@@ -470,7 +502,11 @@ class Kubelet:
             if container.stop_sent is not None and container.stop_sent <= grace_seconds:
                 continue
             container.stop_sent = grace_seconds
-            await self._processes.stop(f"{pod.uid}+{container.name}", grace_seconds=grace_seconds)
+            await self._processes.stop(
+                f"{pod.uid}+{container.name}",
+                grace_seconds=grace_seconds,
+                first=self.first_signal if self._is_script(pod, container) else "TERM",
+            )
 
     def _forget(self, uid: str) -> None:
         pod = self._pods.pop(uid)

@@ -47,6 +47,21 @@ SUPERVISOR_EXIT_SECONDS = 5.0
 MARGIN_SECONDS = 3 * SWEEP_SECONDS + LAST_REPORT_SECONDS
 
 
+#: The first signal of a stop.
+FirstSignal = Literal["TERM", "INT"]
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The descriptors of a process's standard streams."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    #: Whether `stdin` is a terminal that the process is to control.
+    controls_terminal: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A process to start. `env` is complete: only the marker is added to it."""
@@ -61,6 +76,8 @@ class Command:
     log: Path
     #: `null`: end of file at once; `inherit`: the standard input of this process.
     stdin: Literal["null", "inherit"] = "null"
+    #: The standard streams, instead of `stdin` and `log`; the caller closes them after the start.
+    streams: Streams | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +137,7 @@ class Processes:
         self._run = checked(run)
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._socket: socket.socket | None = None
         self._listener: asyncio.Task[None] | None = None
         self._answers: dict[str, asyncio.Future[Started | NotRunning]] = {}
         self._running: dict[str, Started] = {}
@@ -160,6 +178,7 @@ class Processes:
         try:
             with theirs:
                 self._supervisor = start_supervisor(self._run, theirs)
+            self._socket = ours
             reader, self._writer = await asyncio.open_unix_connection(
                 sock=ours, limit=MAX_EVENT_BYTES
             )
@@ -184,6 +203,8 @@ class Processes:
             return self._reject(name, f"{name} is still running")
         answer = asyncio.get_running_loop().create_future()
         self._answers[name] = answer
+        if command.streams is not None:
+            await self._send_streams(command.streams)
         await self._send(start_request(command))
         try:
             return await asyncio.shield(answer)
@@ -191,13 +212,29 @@ class Processes:
             self._write({"op": "stop", "id": name, "graceSeconds": 0})
             raise
 
-    async def stop(self, name: str, *, grace_seconds: float = GRACE_SECONDS) -> None:
+    async def stop(
+        self, name: str, *, grace_seconds: float = GRACE_SECONDS, first: FirstSignal = "TERM"
+    ) -> None:
         """Ask the process of an id to end: SIGTERM to its group, SIGKILL after the grace.
+
+        With another first signal, SIGTERM follows after most of the grace.
 
         A grace of 0 is SIGKILL at once. Does not wait: `Exited` follows. A repeated call with a
         shorter grace shortens it. An id that is not running is not an error: it has ended already.
         """
-        await self._send({"op": "stop", "id": name, "graceSeconds": grace_seconds})
+        await self._send({"op": "stop", "id": name, "graceSeconds": grace_seconds, "first": first})
+
+    async def remove_when_lost(self, folder: Path) -> None:
+        """Have the supervisor remove a folder, should this process die before it does."""
+        await self._send({"op": "onLoss", "remove": str(folder)})
+
+    def restore_when_lost(self, attributes: list[Any] | None) -> None:
+        """Have the supervisor restore the terminal's attributes, should this process die."""
+        if attributes is not None:
+            *modes, keys = attributes
+            numbers = [key[0] if isinstance(key, bytes) else key for key in keys]
+            attributes = [*modes, numbers]
+        self._write({"op": "onLoss", "restore": attributes})
 
     async def events(self) -> AsyncIterator[ProcessEvent]:
         """Yield all events until the supervisor has ended. For one reader."""
@@ -231,6 +268,15 @@ class Processes:
             # The listener notices that the supervisor is gone, and reports it.
             with contextlib.suppress(ConnectionError):
                 await self._writer.drain()
+
+    async def _send_streams(self, streams: Streams) -> None:
+        """Send descriptors ahead of a request, with an empty line: no request may be under way."""
+        if self._writer is None or self._socket is None:
+            return
+        while self._writer.transport.get_write_buffer_size() and not self._writer.is_closing():
+            await asyncio.sleep(0.001)
+        with contextlib.suppress(OSError):  # the listener reports a supervisor that is gone
+            socket.send_fds(self._socket, [b"\n"], [streams.stdin, streams.stdout, streams.stderr])
 
     def _write(self, request: Mapping[str, Any]) -> None:
         if self._writer is not None and not self._writer.is_closing():
@@ -335,7 +381,8 @@ def start_supervisor(run: str, control: socket.socket) -> subprocess.Popen[bytes
 
 def start_request(command: Command) -> dict[str, Any]:
     """Return the supervisor's `start` request for a command."""
-    return {
+    streams = command.streams
+    request = {
         "op": "start",
         "id": command.id,
         "argv": [plain(word) for word in command.argv],
@@ -344,6 +391,9 @@ def start_request(command: Command) -> dict[str, Any]:
         "log": plain(command.log.absolute()),
         "stdin": command.stdin,
     }
+    if streams is not None:
+        request["streams"] = "terminal" if streams.controls_terminal else "pipes"
+    return request
 
 
 def plain(text: str | Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import json
 import os
 import secrets
 import shutil
@@ -19,16 +20,19 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from daskjob.backends.local.arrivals import record_arrivals
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.config import Config, config_of
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
-from daskjob.backends.local.processes import Processes
+from daskjob.backends.local.processes import FirstSignal, Processes
 from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
+from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.startable import absent_scripts, check_startable
 from daskjob.backends.local.state import (
     SCRATCH_PREFIX,
@@ -102,7 +106,7 @@ def prepare_run(
     lacking = unsupported(job)
     notes = ["not on this machine: " + "; ".join(lacking)] if lacking else []
     notes += absent_scripts(job, cwd)
-    folder = _make_folder(root, job, notes)
+    folder = _make_folder(root, job, notes, size=len(json.dumps(prepared)))
     given = Given(environment, variables, held, python, dask_python)
     return LocalRun(prepared, folder, cwd=cwd, given=given, notes=notes, limits=limits)
 
@@ -121,17 +125,17 @@ class Given:
     dask_python: str
 
 
-def _make_folder(root: Path, job: DaskJob, notes: list[str]) -> RunFolder:
+def _make_folder(root: Path, job: DaskJob, notes: list[str], *, size: int) -> RunFolder:
     """Return the run's folder; a temporary one where the state directory cannot be used."""
     try:
-        return new_folder(root, job.meta.name, job.meta.uid)
+        return new_folder(root, job.meta.name, job.meta.uid, size=size)
     except OSError as error:
         temporary = Path(tempfile.mkdtemp(prefix="daskjob-"))
         notes.append(
             f"the state directory {root} cannot be used ({error.strerror or error}); "
             f"logs go to {temporary}, and later commands will not find the job"
         )
-        return new_folder(temporary, job.meta.name, job.meta.uid)
+        return new_folder(temporary, job.meta.name, job.meta.uid, size=size)
 
 
 class LocalRun:
@@ -159,6 +163,10 @@ class LocalRun:
         self._cancelled = False
         self._backend: LocalBackend | None = None
         self._kubelet: Kubelet | None = None
+        self._processes: Processes | None = None
+        #: Copies what the script prints; the screen, if any, is its sink.
+        self.output = ScriptOutput(self._logs.log)
+        self._first_signal: FirstSignal = "TERM"
         self._last: Manifest = self._manifest
 
     @property
@@ -182,8 +190,12 @@ class LocalRun:
         found += self._kubelet.log_errors if self._kubelet else []
         return list(dict.fromkeys([*found, *self._logs.errors]))
 
-    def cancel(self) -> None:
-        """Cancel the job: its runner gets SIGTERM and its grace period."""
+    def cancel(self, first: FirstSignal = "TERM") -> None:
+        """Cancel the job: its runner gets a first signal and its grace period."""
+        if not self._cancelled:
+            self._first_signal = first
+            if self._kubelet is not None:
+                self._kubelet.first_signal = first
         self._cancelled = True
         job = self._backend.store.get(self.key) if self._backend else None
         if self._backend and job is not None and not job["spec"].get("cancel"):
@@ -195,6 +207,19 @@ class LocalRun:
         if self._kubelet is not None:
             self._kubelet.at_once = True
             self._kubelet.wake()
+
+    def script_pid(self) -> int | None:
+        """Return the process of the script, which leads its group; ``None`` if none runs."""
+        return self._kubelet.script_pid() if self._kubelet else None
+
+    def restore_when_lost(self, attributes: list[Any] | None) -> None:
+        """Have the terminal's attributes restored, should this process be killed."""
+        if self._processes is not None:
+            self._processes.restore_when_lost(attributes)
+
+    def _worker_logs(self) -> list[Path]:
+        """Return the logs of the workers that have started, in any order."""
+        return [path for path in self.folder.logs.glob("*.log") if "-worker-" in path.stem]
 
     def snapshot(self) -> Snapshot:
         """Return the state of the run."""
@@ -282,6 +307,8 @@ class LocalRun:
         self._backend = backend
         passes = SerialPasses(backend)
         async with Processes(run_marker(self.job.meta.uid)) as processes:
+            self._processes = processes
+            await processes.remove_when_lost(scratch)
             self._kubelet = Kubelet(
                 backend.store,
                 processes,
@@ -291,26 +318,32 @@ class LocalRun:
                 backend.clock,
                 logs=self._logs,
                 stdin=not _is_terminal(0),
+                output=self.output,
             )
+            self._kubelet.first_signal = self._first_signal
             backend.kubelet = self._kubelet
             created = backend.store.create(self._manifest)
             backend.save_job(object_ref(created))
             if self._cancelled:
-                self.cancel()
+                self.cancel(self._first_signal)
             background = [
                 asyncio.create_task(self._kubelet.run(), name="kubelet"),
                 asyncio.create_task(backend.watch_schedulers(), name="schedulers"),
                 asyncio.create_task(self._watch_for_cancellation(), name="cancellation"),
             ]
+            recording = record_arrivals(self.folder.arrivals, self._worker_logs)
+            arrivals = asyncio.create_task(recording, name="arrivals")
             try:
                 await self._until_over(passes, background)
             finally:
+                background.append(arrivals)
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
                 await backend.close()
                 await processes.close(grace_seconds=0)
                 self._kubelet.finish_logs()
+                self.output.finish()
                 self._last = self.manifest
 
     async def _until_over(self, passes: SerialPasses, background: list[asyncio.Task[None]]) -> None:
@@ -355,7 +388,7 @@ class LocalRun:
     async def _watch_for_cancellation(self) -> None:
         while True:
             if self.folder.cancel_file.exists():
-                self.cancel()
+                self.cancel("INT")
             await asyncio.sleep(CANCEL_LOOK_SECONDS)
 
     def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:

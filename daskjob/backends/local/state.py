@@ -45,8 +45,8 @@ from daskjob.core.status import (
 
 #: Errors of a disk, or a user's share of it, that is full.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-#: Space that a run reserves, so that it can write how it ended when the disk is full.
-RESERVED_BYTES = 128 * 1024
+#: Space that a run reserves beside its spec's, to write how it ended when the disk is full.
+RESERVED_BYTES = 24 * 1024
 #: What a script's name may end with when it refers to a job.
 SCRIPT_SUFFIXES = (".py", ".pyw", ".ipynb", ".sh")
 #: Prefix of the names of folders in the system's temporary folder.
@@ -135,6 +135,11 @@ class RunFolder:
         return self.path / "report.json"
 
     @property
+    def arrivals(self) -> Path:
+        """When the lines of the workers' logs were written."""
+        return self.logs / "arrivals"
+
+    @property
     def cancel_file(self) -> Path:
         """If it exists, the process that runs the job cancels it."""
         return self.path / "cancel"
@@ -197,8 +202,8 @@ class RunFolder:
             if error.errno not in NO_SPACE or not self._write_into_reserve(manifest):
                 raise
 
-    def reserve(self) -> None:
-        """Take the space for the final status, which must not be lost on a full disk.
+    def reserve(self, size: int) -> None:
+        """Take the space for the job with its final status, which a full disk must not prevent.
 
         Raises
         ------
@@ -206,7 +211,7 @@ class RunFolder:
             The disk is full.
         """
         with self._reserve_file.open("wb") as reserve:
-            reserve.write(b" " * RESERVED_BYTES)
+            reserve.write(b" " * size)
 
     def release_reserve(self) -> None:
         """Give the space back: the final status is written."""
@@ -237,7 +242,7 @@ class RunFolder:
             return False
         # In the space of the file that was replaced; another status may follow.
         with suppress(OSError):
-            self.reserve()
+            self.reserve(size)
         return True
 
     def write(self, name: str, content: object) -> None:
@@ -522,8 +527,10 @@ def exclusive(root: Path) -> Iterator[None]:
         yield
 
 
-def new_folder(root: Path, name: str, uid: str) -> RunFolder:
+def new_folder(root: Path, name: str, uid: str, *, size: int = 0) -> RunFolder:
     """Create the folder of a new run, readable by its owner only.
+
+    ``size`` is that of the job's manifest: space for it is reserved.
 
     Raises
     ------
@@ -540,7 +547,7 @@ def new_folder(root: Path, name: str, uid: str) -> RunFolder:
             # On some network drives every file belongs to one user.
             raise PermissionError(errno.EPERM, "what is created there belongs to another user")
         folder.logs.mkdir()
-        folder.reserve()
+        folder.reserve(size + RESERVED_BYTES)
     except OSError:
         shutil.rmtree(path, ignore_errors=True)
         raise
@@ -550,10 +557,10 @@ def new_folder(root: Path, name: str, uid: str) -> RunFolder:
 def _check_root(root: Path) -> None:
     """Reject a state directory in which another user could replace the folder of a run."""
     facts = root.stat()
-    if facts.st_uid != os.geteuid():
+    if facts.st_uid not in (os.geteuid(), 0):
         raise PermissionError(errno.EPERM, "it belongs to another user")
-    if facts.st_mode & stat.S_IWOTH:
-        raise PermissionError(errno.EPERM, "every user can write it: chmod o-w")
+    if facts.st_mode & stat.S_IWOTH and not facts.st_mode & stat.S_ISVTX:
+        raise PermissionError(errno.EPERM, "every user can rename what is in it: chmod o-w")
 
 
 def folders_of(root: Path, name: str) -> list[RunFolder]:

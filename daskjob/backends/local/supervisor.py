@@ -8,8 +8,13 @@ it (hence plain classes: importing `dataclasses` alone costs as much as all of t
 FD is an inherited AF_UNIX stream socket that carries JSON, one object per line, both ways. RUN is
 the run's marker. Requests:
 
-    {"op": "start", "id", "argv": [..], "env": {..}, "cwd", "log", "stdin": "null" | "inherit"}
-    {"op": "stop", "id", "graceSeconds"}        TERM to the process group, KILL after the grace
+    {"op": "start", "id", "argv": [..], "env": {..}, "cwd", "log", "stdin": "null" | "inherit",
+     "streams"?: "pipes" | "terminal"}
+    {"op": "stop", "id", "graceSeconds", "first"?: "TERM" | "INT"}
+                                                TERM to the process group, KILL after the grace;
+                                                with another first signal, TERM shortly before KILL
+    {"op": "onLoss", "remove"?, "restore"?}     if the parent is lost: a folder to remove at the
+                                                end, attributes of the terminal to restore at once
     {"op": "shutdown", "graceSeconds"}          stop everything, then end
 
 Events:
@@ -18,6 +23,9 @@ Events:
     {"event": "rejected", "id", "error"}        a start that failed
     {"event": "exited", "id", "exitCode", "signal", "at", "left"?}
     {"event": "error", "error"}                 a malformed request
+
+A start with `streams` has its three standard streams sent ahead of it over FD (SCM_RIGHTS, with an
+empty line) and no log of its own; with "terminal", the first is made its controlling terminal.
 
 Every start is answered by exactly one `started` or `rejected`, every `started` is followed by one
 `exited`. `at` is in seconds since the epoch. Text is UTF-8 with surrogate escapes.
@@ -41,6 +49,7 @@ died), and on SIGTERM. It never waits without a limit, and never wakes without a
 
 from __future__ import annotations
 
+import _socket
 import errno
 import json
 import os
@@ -63,6 +72,8 @@ SUPERVISOR_MARKER = "DASKJOB_SUPERVISOR"
 GRACE_SECONDS = 30.0
 #: Grace when the parent is gone, or the supervisor itself was asked to exit.
 ORPHANED_GRACE_SECONDS = 3.0
+#: When SIGTERM follows another first signal, as a share of the grace.
+TERM_SHARE = 0.8
 #: How long killing the leftovers of an id may take. SIGKILL works at once, except on processes of
 #: other users and those stuck in the kernel, which may never end.
 SWEEP_SECONDS = 5.0
@@ -96,7 +107,7 @@ class NotStarted(Exception):
 class StartRequest:
     """A validated start request. Text is bytes here, because the kernel takes bytes."""
 
-    __slots__ = ("argv", "cwd", "env", "id", "inherits_stdin", "log")
+    __slots__ = ("argv", "cwd", "env", "id", "inherits_stdin", "log", "streams")
 
     def __init__(self, request: dict[str, Any], run: str) -> None:
         self.id = identity(request)
@@ -118,6 +129,10 @@ class StartRequest:
         self.cwd = encoded(request.get("cwd"), "cwd")
         self.log = encoded(request.get("log"), "log")
         self.inherits_stdin = stdin == "inherit"
+        #: None: the log is standard output and error; "terminal": one that it is to control.
+        self.streams = request.get("streams")
+        if self.streams not in (None, "pipes", "terminal"):
+            raise Malformed(f'streams must be "pipes" or "terminal", not {self.streams!r}')
 
     def programs(self) -> list[bytes]:
         """Return the possible paths of the program, in the order of PATH (of *its* environment)."""
@@ -131,7 +146,10 @@ class StartRequest:
 class Child:
     """A process that was started for an id, until no process of that id is left."""
 
-    __slots__ = ("ended_at", "id", "kill_at", "killed", "pid", "sessions", "status", "sweep_until")
+    __slots__ = (
+        *("ended_at", "id", "kill_at", "killed", "pid", "sessions", "status", "sweep_until"),
+        "term_at",
+    )
 
     def __init__(self, name: str, pid: int) -> None:
         self.id = name
@@ -140,6 +158,8 @@ class Child:
         self.sessions = {pid}
         #: When to send SIGKILL (monotonic); None: no stop was requested.
         self.kill_at: float | None = None
+        #: When to send SIGTERM after another first signal (monotonic); None: not, or already sent.
+        self.term_at: float | None = None
         #: SIGKILL was sent; from then on `kill_at` is when to give up on it.
         self.killed = False
         #: The wait status of the main process, once it has ended.
@@ -178,6 +198,13 @@ class Supervisor:
         self.skipping = False
         self.output = bytearray()
         self.connected = True
+        self.socket = _socket.socket(fileno=control)
+        #: Descriptors that arrived for the next start.
+        self.received: list[int] = []
+        #: The parent ended without a shutdown, or during one.
+        self.lost = False
+        self.folder_to_remove = ""
+        self.terminal_to_restore: list[Any] | None = None
         self.selector = selectors.DefaultSelector()
         self.prctl = linux_prctl()
         self.keeps_orphans = self.prctl is not None and self.prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
@@ -239,6 +266,14 @@ class Supervisor:
         """Record, once, that the parent is gone."""
         self.selector.unregister(watched)
         self.asked_to_end = True
+        self.lose()
+
+    def lose(self) -> None:
+        """Restore the terminal that the lost parent had changed, once."""
+        self.lost = True
+        if self.terminal_to_restore is not None:
+            restore_terminal(self.terminal_to_restore)
+            self.terminal_to_restore = None
 
     def serve(self) -> int:
         """Work until asked to end and no process is left; return the exit code."""
@@ -253,13 +288,16 @@ class Supervisor:
             self.sweep()
             self.flush()
             if self.farewell_until is not None and self.said_farewell():
+                if self.lost and self.folder_to_remove:
+                    remove_folder(self.folder_to_remove)
                 return SOME_LEFT if self.owners() else ALL_GONE
 
     def patience(self) -> float | None:
         """Return the seconds until something is due; None: nothing is."""
         if self.asked_to_end:
             return 0.0
-        due = [c.kill_at for c in self.children.values() if c.kill_at is not None]
+        children = self.children.values()
+        due = [at for c in children for at in (c.kill_at, c.term_at) if at is not None]
         now = time.monotonic()
         sweeping = any(child.status is not None for child in self.children.values())
         if sweeping or (self.ending and not self.children):
@@ -276,7 +314,7 @@ class Supervisor:
     def converse(self, _: int) -> None:
         """Read and carry out requests; the end of the stream ends the run."""
         try:
-            received = os.read(self.control, 1 << 20)
+            received = self.receive()
         except BlockingIOError:
             return
         except OSError:
@@ -298,6 +336,25 @@ class Supervisor:
             self.skipping = True
             self.input.clear()
 
+    def receive(self) -> bytes:
+        """Read bytes, and keep the descriptors that come with them."""
+        integer_bytes = 4
+        space = _socket.CMSG_SPACE(3 * integer_bytes)
+        data, extra, _, _ = self.socket.recvmsg(1 << 20, space)
+        for level, kind, numbers in extra:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                for at in range(0, len(numbers) - integer_bytes + 1, integer_bytes):
+                    number = int.from_bytes(numbers[at : at + integer_bytes], sys.byteorder)
+                    os.set_inheritable(number, False)
+                    self.received.append(number)
+        return bytes(data)
+
+    def drop_received(self) -> None:
+        """Close descriptors that no start took."""
+        for number in self.received:
+            os.close(number)
+        self.received.clear()
+
     def disconnect(self) -> None:
         """Treat the end of the connection as the end of the run."""
         if not self.connected:
@@ -306,6 +363,7 @@ class Supervisor:
         self.output.clear()
         self.selector.unregister(self.control)
         self.asked_to_end = True
+        self.lose()
 
     def obey(self, line: bytes) -> None:
         """Carry out one request, or report what is wrong with it."""
@@ -316,13 +374,19 @@ class Supervisor:
                 raise Malformed("a request is a JSON object")
             operation = request.get("op")
             if operation == "start":
-                self.start(StartRequest(request, self.run))
+                try:
+                    self.start(StartRequest(request, self.run))
+                finally:
+                    self.drop_received()
             elif operation == "stop":
-                self.stop(identity(request), grace(request))
+                self.stop(identity(request), grace(request), first_signal(request))
+            elif operation == "onLoss":
+                self.folder_to_remove = str(request.get("remove", self.folder_to_remove))
+                self.terminal_to_restore = request.get("restore", self.terminal_to_restore)
             elif operation == "shutdown":
                 self.shut_down(grace(request))
             else:
-                raise Malformed(f"unknown op {operation!r}: it is start, stop or shutdown")
+                raise Malformed(f"unknown op {operation!r}: it is start, stop, onLoss or shutdown")
         except NotStarted as why:
             self.send(event="rejected", id=request["id"], error=str(why))
         except (Malformed, ValueError, RecursionError) as why:
@@ -360,23 +424,37 @@ class Supervisor:
             raise NotStarted("the run is being shut down")
         if command.id in self.children:
             raise NotStarted(f"{command.id} is still running (pid {self.children[command.id].pid})")
-        log, log_error = opened_log(command.log)
-        try:
-            pid = self.spawn(command, log)
-        finally:
-            os.close(log)
+        pid, log_error = self.spawned(command)
         self.children[command.id] = Child(command.id, pid)
         more = {} if log_error is None else {"logError": log_error}
         self.send(event="started", id=command.id, pid=pid, at=time.time(), **more)
 
-    def spawn(self, command: StartRequest, log: int) -> int:
+    def spawned(self, command: StartRequest) -> tuple[int, str | None]:
+        """Start a process with its streams; return its pid, and why it has no log."""
+        if command.streams is not None:
+            if len(self.received) != 3:
+                raise NotStarted("cannot start a process: its standard streams did not arrive")
+            return self.spawn(command, *self.received), None
+        log, log_error = opened_log(command.log)
+        stdin = 0
+        try:
+            if not command.inherits_stdin:
+                stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            return self.spawn(command, stdin, log, log), log_error
+        except OSError as why:
+            raise NotStarted(f"cannot start a process: {why.strerror}") from why
+        finally:
+            os.close(log)
+            if stdin:
+                os.close(stdin)
+
+    def spawn(self, command: StartRequest, stdin: int, stdout: int, stderr: int) -> int:
         """Fork and exec; return the pid, or raise NotStarted with the child's error.
 
         A plain fork is safe: the supervisor has one thread. The pipe closes on exec, so an empty
         answer means that the program runs, in its own session.
         """
         try:
-            stdin = 0 if command.inherits_stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             answers, failures = os.pipe()
         except OSError as why:
             raise NotStarted(f"cannot start a process: {why.strerror}") from why
@@ -386,7 +464,7 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self.become(command, stdin, log, failures, supervisor)
+                self.become(command, (stdin, stdout, stderr), failures, supervisor)
         except OSError as why:
             os.close(answers)
             raise NotStarted(
@@ -396,8 +474,6 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(failures)
-            if stdin:
-                os.close(stdin)
         answer = b""
         while part := os.read(answers, 4096):
             answer += part
@@ -409,7 +485,7 @@ class Supervisor:
         raise NotStarted(why_not(command, stage, int(number)))
 
     def become(
-        self, command: StartRequest, stdin: int, log: int, failures: int, supervisor: int
+        self, command: StartRequest, streams: tuple[int, int, int], failures: int, supervisor: int
     ) -> NoReturn:
         """Become the program, in the forked child, or report the error to the parent."""
         stage, failure = "setup", errno.EINVAL
@@ -419,10 +495,11 @@ class Supervisor:
                 self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
                 if os.getppid() != supervisor:  # it died before prctl took effect
                     os._exit(1)
-            if stdin:
-                os.dup2(stdin, 0)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
+            if command.streams == "terminal":
+                control_terminal(streams[0])
+            for number, stream in enumerate(streams):
+                if stream != number:
+                    os.dup2(stream, number)
             signal.set_wakeup_fd(-1)
             for number in self.signals - {signal.SIGKILL, signal.SIGSTOP}:
                 signal.signal(number, signal.SIG_DFL)
@@ -439,14 +516,24 @@ class Supervisor:
 
     # --- stopping ------------------------------------------------------------------------------
 
-    def stop(self, name: str, grace_seconds: float) -> None:
-        """Send TERM now, KILL after the grace. A repeated stop can only shorten the grace."""
+    def stop(self, name: str, grace_seconds: float, first: int = signal.SIGTERM) -> None:
+        """Send a first signal now, KILL after the grace. A repeated stop can only shorten it.
+
+        After another first signal than TERM, the process has most of the grace to itself: TERM ends
+        Python without `finally` and `atexit`.
+        """
         child = self.children.get(name)
         if child is None or child.status is not None or child.killed:
             return
         kill_at = time.monotonic() + grace_seconds
-        if child.kill_at is None and grace_seconds > 0:
-            signal_group(child, signal.SIGTERM)
+        if grace_seconds > 0:
+            now = time.monotonic()
+            if child.kill_at is None and first != signal.SIGTERM:
+                child.term_at = now + TERM_SHARE * grace_seconds
+                signal_group(child, first)
+            elif first == signal.SIGTERM and (child.kill_at is None or child.term_at is not None):
+                child.term_at = None
+                signal_group(child, signal.SIGTERM)
         child.kill_at = kill_at if child.kill_at is None else min(child.kill_at, kill_at)
 
     def shut_down(self, grace_seconds: float) -> None:
@@ -458,6 +545,11 @@ class Supervisor:
     def kill_overdue(self) -> None:
         """Send SIGKILL where the grace is over; a run that ends skips unkillable processes."""
         now = time.monotonic()
+        for child in self.children.values():
+            if child.term_at is not None and child.term_at <= now:
+                child.term_at = None
+                if child.status is None and not child.killed:
+                    signal_group(child, signal.SIGTERM)
         for child in list(self.children.values()):
             if child.status is not None or child.kill_at is None or child.kill_at > now:
                 continue
@@ -483,7 +575,7 @@ class Supervisor:
             if (child := mains.get(pid)) is not None:
                 child.status = status
                 child.ended_at = time.time()
-                child.kill_at = None
+                child.kill_at = child.term_at = None
                 child.sweep_until = time.monotonic() + SWEEP_SECONDS
 
     # --- sweeping ------------------------------------------------------------------------------
@@ -606,6 +698,15 @@ def grace(request: dict[str, Any]) -> float:
     return float(min(seconds, 1e9))  # larger values overflow the clock
 
 
+def first_signal(request: dict[str, Any]) -> int:
+    """Return the first signal of a stop."""
+    first = request.get("first", "TERM")
+    known = {"TERM": int(signal.SIGTERM), "INT": int(signal.SIGINT)}
+    if not isinstance(first, str) or first not in known:
+        raise Malformed(f'first must be "TERM" or "INT", not {first!r}')
+    return known[first]
+
+
 def encoded(text: object, field: str) -> bytes:
     """Return a string of a request as bytes for the kernel."""
     if not isinstance(text, str):
@@ -684,6 +785,36 @@ def why_not(command: StartRequest, stage: str, number: int) -> str:
         size = sum(map(len, [*command.argv, *command.env, *command.env.values()]))
         return f"cannot run {program}: arguments and environment are too long ({size} bytes)"
     return f"cannot run {program}: {reason}"
+
+
+def control_terminal(terminal: int) -> None:
+    """Make a terminal the controlling one of this new session, and its group the foreground's."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+
+# --- after the parent ------------------------------------------------------------------------
+
+
+def restore_terminal(attributes: list[Any]) -> None:
+    """Restore the modes of standard input: the parent died while keys went to the script."""
+    import termios
+
+    try:
+        *modes, keys = attributes
+        keys = [bytes([key]) if isinstance(key, int) and key < 256 else key for key in keys]
+        termios.tcsetattr(0, termios.TCSANOW, [*modes, keys])
+    except (termios.error, OSError, TypeError, ValueError):
+        return
+
+
+def remove_folder(folder: str) -> None:
+    """Remove the temporary files of a run whose parent did not live to do it."""
+    import shutil  # slow to import, and rarely needed
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 # --- signals ---------------------------------------------------------------------------------

@@ -177,19 +177,27 @@ def _local(moment: datetime | None) -> str:
     metavar="N",
     help="The runner of this attempt; default: the last.",
 )
-@click.option("--pod", help="Another pod: scheduler, worker, or the name of a pod.")
+@click.option("--pod", help="Another pod: scheduler, or the name of a pod; worker: all workers.")
+@click.option("--workers", is_flag=True, help="All workers, merged by time, each line with a name.")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
 @pass_jobs
 def logs_command(
-    jobs: Jobs, name: str, follow: bool, attempt: int | None, pod: str | None, tail: int | None
+    jobs: Jobs,
+    name: str,
+    follow: bool,
+    attempt: int | None,
+    pod: str | None,
+    workers: bool,
+    tail: int | None,
 ) -> None:
-    """Print the log of a job's runner, scheduler or worker; without NAME, of the newest job.
+    """Print the log of a job's runner, scheduler or workers; without NAME, of the newest job.
 
     --follow continues with the logs of later attempts until the job ends.
     """
     ref = jobs.find(name).ref
     out = sys.stdout.buffer
-    for chunk in jobs.logs(ref, attempt=attempt, pod=pod or "", follow=follow, tail=tail):
+    pod = "worker" if workers else pod or ""
+    for chunk in jobs.logs(ref, attempt=attempt, pod=pod, follow=follow, tail=tail):
         out.write(chunk.data)
         out.flush()
 

@@ -1,43 +1,50 @@
-"""The display of a running job: the runner's log, and one line with the current state.
+"""The display of a running job: its events as lines, and the live line.
 
-On a terminal the line stays at the bottom and the log streams above it; elsewhere each event of
-the job is printed as a line. The script's output goes to standard output unchanged, byte by byte,
-so that ``daskjob run script.py > file`` writes what ``python script.py > file`` would.
+On a terminal the live line stays below the script's output; elsewhere the progress is printed as a
+line from time to time.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TextIO
 
 from daskjob.core.decide.job_end import LEFT_OUT
-from daskjob.core.errors import ApiError
 from daskjob.core.quantity import format_bytes
 from daskjob.core.status import JobStatus
+from daskjob.submit.cli.live_line import LineFacts, RestEstimate, live_line
 from daskjob.submit.cli.output import duration
+from daskjob.submit.cli.screen import Screen
+from daskjob.submit.cli.worker_lines import WorkerLines
 from daskjob.submit.jobs import JobSnapshot, LiveJob
 
 #: How often a run without a terminal prints its progress.
 QUIET_SECONDS = 30.0
-#: The longest line that is kept until its newline comes.
-OPEN_LINE_BYTES = 64 * 1024
 
 
 class View:
     """A job on a screen, or in a file."""
 
-    def __init__(self, job: LiveJob, *, quiet: bool, log: TextIO) -> None:
+    def __init__(
+        self,
+        job: LiveJob,
+        screen: Screen,
+        *,
+        quiet: bool,
+        worker_lines: WorkerLines | None = None,
+    ) -> None:
         self._job = job
+        self._screen = screen
         self._quiet = quiet
-        self._log = log
+        self._worker_lines = worker_lines
         self._reported: set[str] = set()
         self._started = time.monotonic()
         self._last_progress = time.monotonic()
-        self._ends_line = True
+        self._rest = RestEstimate()
+        self._has_ended = False
+        self._script_runs = False
+        self._had_script = False
 
     def begin(self, notes: Iterable[str] = ()) -> None:
         """Print what the user should know before the job starts."""
@@ -45,53 +52,60 @@ class View:
             self.say(note)
 
     def update(self) -> None:
-        """Copy new output of the script, and show the current state."""
+        """Show the current state, and what is new."""
         snapshot = self._job.snapshot()
-        self._copy_log()
         self._report_events(snapshot)
-        self.draw(snapshot)
+        self._copy_worker_lines()
+        if self._screen.has_live_line:
+            facts = self._facts(snapshot)
+            self._screen.show(lambda width: live_line(facts, width))
+        else:
+            self._print_progress(snapshot)
 
     def end(self) -> None:
-        """Copy the rest of the log and report how the run ended."""
+        """Report how the run ended; nothing is printed after that."""
         snapshot = self._job.snapshot()
-        while self._copy_log():
-            continue
-        self.finish()
+        self._screen.hide()
         self._report_events(snapshot)
         for trouble in snapshot.troubles:
             self.say(trouble, even_quiet=True)
         if snapshot.status.finished:
             self._report_end(snapshot)
+        self._has_ended = True
+
+    def script_changed(self, *, runs: bool) -> None:
+        """Follow the start and the end of the script: workers' lines are shown in between."""
+        if self._script_runs and not runs:
+            self._copy_worker_lines(to_the_end=True)
+            self._screen.end_line()
+        if runs and self._had_script and self._worker_lines is not None:
+            self._worker_lines.skip()
+        self._script_runs = runs
+        self._had_script = self._had_script or runs
 
     def interrupted(self, name: str, times: int) -> None:
         """Report what a signal does."""
         what = "Ctrl-C" if name == "SIGINT" else name
+        if self._has_ended:
+            return
         if times == 1:
             self.say(f"{what}: cancelling the job; a second one kills it at once")
         else:
-            self.say(f"{what}: killing the job")
+            self.say(f"{what}: killing the job at once")
 
-    def say(self, text: str, *, even_quiet: bool = False) -> None:
+    def say(self, text: str, *, even_quiet: bool = False, style: str = "") -> None:
         """Print a message of daskjob."""
         if self._quiet and not even_quiet:
             return
-        self.write_line(f"daskjob: {text}")
+        self._screen.say(f"daskjob: {text}", style)
 
-    # Overridden for a terminal
+    def _copy_worker_lines(self, *, to_the_end: bool = False) -> None:
+        if self._worker_lines is None or not self._script_runs:
+            return
+        for line in self._worker_lines.read(to_the_end=to_the_end):
+            self._screen.say(line)
 
-    def write_log(self, data: bytes) -> None:
-        """Write the script's output, byte by byte."""
-        self._ends_line = data.endswith(b"\n")
-        write_all(self._log, data)
-
-    def write_line(self, line: str) -> None:
-        """Write a line of daskjob to standard error."""
-        if not self._ends_line and self._log is sys.stderr:
-            line = "\n" + line
-            self._ends_line = True
-        print(line, file=sys.stderr, flush=True)
-
-    def draw(self, snapshot: JobSnapshot) -> None:
+    def _print_progress(self, snapshot: JobSnapshot) -> None:
         """Print the progress every ``QUIET_SECONDS``."""
         if time.monotonic() - self._last_progress < QUIET_SECONDS:
             return
@@ -101,16 +115,32 @@ class View:
             workers = f"{snapshot.ready_workers} of {snapshot.desired_workers} workers"
             self.say(f"{tasks.done} of {tasks.total} tasks done, {workers}")
 
-    def finish(self) -> None:
-        """Clear the drawing."""
+    def _facts(self, snapshot: JobSnapshot) -> LineFacts:
+        status, tasks = snapshot.status, snapshot.tasks
+        now = time.monotonic()
+        phase = status.phase or "Pending"
+        rest = None
+        if tasks is not None:
+            rest = self._rest.seconds(now, tasks.done + tasks.erred, tasks.total)
+            if phase in ("Pending", "Starting") and tasks.processing + tasks.done:
+                # The phase waits for all workers; tasks do not.
+                phase = "Running"
+        return LineFacts(
+            name=snapshot.name,
+            phase=phase,
+            elapsed=timedelta(seconds=now - self._started),
+            ready=snapshot.ready_workers,
+            desired=snapshot.desired_workers,
+            attempt=status.attempt,
+            done=tasks.done if tasks else 0,
+            total=tasks.total if tasks else 0,
+            erred=tasks.erred if tasks else 0,
+            stage=snapshot.stages[0][0] if snapshot.stages else "",
+            rest=None if rest is None else timedelta(seconds=rest),
+            memory_bytes=snapshot.memory_bytes,
+        )
 
     # Reporting
-
-    def _copy_log(self) -> bool:
-        data = self._job.log()
-        if data:
-            self.write_log(data)
-        return bool(data)
 
     def _report_events(self, snapshot: JobSnapshot) -> None:
         status = snapshot.status
@@ -123,6 +153,7 @@ class View:
             self._once(
                 f"attempt {attempt.number}",
                 f"attempt {attempt.number} failed ({attempt.reason}): {attempt.message} {then}",
+                style="red",
             )
         if status.message and not status.finished and status.attempt_start_time:
             self._once(f"trouble {status.reason}", status.message)
@@ -134,16 +165,16 @@ class View:
         name = snapshot.name
         return f"{name}{again} is running with {workers}, dashboard {snapshot.status.dashboard_url}"
 
-    def _once(self, key: str, text: str) -> None:
+    def _once(self, key: str, text: str, style: str = "") -> None:
         if key not in self._reported:
             self._reported.add(key)
-            self.say(text)
+            self.say(text, style=style)
 
     def _report_end(self, snapshot: JobSnapshot) -> None:
         status, name = snapshot.status, snapshot.name
         took = duration(timedelta(seconds=time.monotonic() - self._started))
         if status.succeeded:
-            self.say(f"{name} succeeded in {took}{_work(status)}")
+            self.say(f"{name} succeeded in {took}{_work(status)}", style="green")
             if status.message.endswith(LEFT_OUT):
                 self.say(status.message, even_quiet=True)
             # Without a report, such as after client.shutdown(), that is not known.
@@ -153,147 +184,9 @@ class View:
                     "'from distributed import Client; client = Client()'"
                 )
             return
-        self.say(f"{name} failed in {took} ({status.reason}): {status.message}", even_quiet=True)
+        text = f"{name} failed in {took} ({status.reason}): {status.message}"
+        self.say(text, even_quiet=True, style="red")
         self.say(f"for details: daskjob why {name}, daskjob logs {name}")
-
-
-class TerminalView(View):
-    """A run on a terminal: the log streams above a fixed line."""
-
-    def __init__(self, job: LiveJob, *, log: TextIO) -> None:
-        super().__init__(job, quiet=False, log=log)
-        from rich.console import Console
-        from rich.live import Live
-
-        self._console = Console(stderr=True, highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._line = OpenLine()
-
-    def begin(self, notes: Iterable[str] = ()) -> None:
-        """Start drawing."""
-        self._live.start()
-        super().begin(notes)
-
-    def write_log(self, data: bytes) -> None:
-        """Write complete lines above the fixed line; what follows them is drawn with it."""
-        if not self._log.isatty():
-            write_all(self._log, data)
-            return
-        lines = self._line.completed_by(data)
-        if lines is not None:
-            self._console.out(lines.decode(errors="replace"), highlight=False)
-
-    def write_line(self, line: str) -> None:
-        """Write a line of daskjob above the fixed line."""
-        self._console.out(line, style="dim")
-
-    def draw(self, snapshot: JobSnapshot) -> None:
-        """Draw the line: phase, workers, a bar of tasks."""
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        status = snapshot.status
-        grid = Table.grid(padding=(0, 1))
-        attempt = f" attempt {status.attempt}" if status.attempt else ""
-        clock = duration(timedelta(seconds=time.monotonic() - self._started))
-        cells: list[object] = [
-            f"[bold]{snapshot.name}[/bold] {status.phase or 'Pending'}{attempt} {clock}",
-            f"{snapshot.ready_workers}/{snapshot.desired_workers} workers",
-        ]
-        tasks = snapshot.tasks
-        if tasks and tasks.total:
-            cells.append(ProgressBar(total=tasks.total, completed=tasks.done, width=30))
-            erred = f" [red]{tasks.erred} erred[/red]" if tasks.erred else ""
-            cells.append(f"{tasks.done}/{tasks.total} tasks{erred}")
-        grid.add_row(*cells)  # type: ignore[arg-type]
-        shown: list[object] = [grid]
-        if self._line.text:
-            open_line = Text.from_ansi(self._line.text.decode(errors="replace"))
-            open_line.no_wrap, open_line.overflow = True, "crop"
-            shown.insert(0, open_line)
-        self._live.update(Group(*shown), refresh=True)  # type: ignore[arg-type]
-
-    def finish(self) -> None:
-        """Clear the line, and write output that ended without a newline."""
-        self._live.stop()
-        if self._line.text:
-            self._console.out(self._line.text.decode(errors="replace"), highlight=False)
-            self._line = OpenLine()
-
-
-class OpenLine:
-    """The last line of an output, which has no newline yet: a prompt, or a progress bar.
-
-    A progress bar returns to the start of its line and writes it again; like a terminal, this keeps
-    what it wrote last.
-    """
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    @property
-    def text(self) -> bytes:
-        """What a terminal would show of it."""
-        return _last_written(b"".join(self._pieces)).rstrip(b"\r")
-
-    def completed_by(self, data: bytes) -> bytes | None:
-        """Append output; return the lines that it completes, or ``None`` if there is none."""
-        lines, newline, rest = data.rpartition(b"\n")
-        done: bytes | None = None
-        if newline:
-            done = b"".join([*self._pieces, lines])
-            self._pieces, self._size = [], 0
-        self._append(rest)
-        if done is None and self._size > OPEN_LINE_BYTES:
-            # Not a line of text: it is broken here, so that it does not grow without limit.
-            done = b"".join(self._pieces)
-            self._pieces, self._size = [], 0
-        return done
-
-    def _append(self, data: bytes) -> None:
-        if b"\r" in data:
-            data = _last_written(b"".join([*self._pieces, data]))
-            self._pieces, self._size = [], 0
-        if data:
-            self._pieces.append(data)
-            self._size += len(data)
-
-
-def _last_written(line: bytes) -> bytes:
-    """Return the text after the last return to the start of a line, with a return at its end."""
-    end = len(line.rstrip(b"\r"))
-    return line[line.rfind(b"\r", 0, end) + 1 :]
-
-
-def view_of(job: LiveJob, *, quiet: bool, log_to_stderr: bool) -> View:
-    """Return the view for a terminal, or the one for files and pipes."""
-    log = sys.stderr if log_to_stderr else sys.stdout
-    if sys.stderr.isatty() and not quiet and os.environ.get("TERM") != "dumb":
-        return TerminalView(job, log=log)
-    return View(job, quiet=quiet, log=log)
-
-
-def write_all(stream: TextIO, data: bytes) -> None:
-    """Write bytes through a text stream unchanged: a script may print any bytes.
-
-    Raises
-    ------
-    BrokenPipeError
-        The reader is gone.
-    ApiError
-        The write failed: for example, the disk is full.
-    """
-    try:
-        stream.flush()
-        stream.buffer.write(data)
-        stream.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise ApiError(f"cannot write the script's output: {error.strerror}") from error
 
 
 def _tasks(status: JobStatus) -> int:

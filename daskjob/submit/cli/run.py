@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,12 +30,8 @@ from daskjob.submit.python_environment import (
 )
 
 if TYPE_CHECKING:
-    from daskjob.submit.cli.live import View
     from daskjob.submit.cli.ways_in import Way
     from daskjob.submit.local_run import ForegroundJob
-
-#: How often the script's output is copied and the screen updated, in seconds.
-TICK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +49,7 @@ class RunOptions:
     result_file: Path | None
     output: str | None
     quiet: bool
+    worker_output: bool
 
 
 #: ``\b`` keeps the line breaks of a paragraph.
@@ -77,9 +72,13 @@ Put the options of daskjob before SCRIPT; everything after SCRIPT is passed to i
 With -o, daskjob prints the DaskJob to standard output when it has ended, and the script's output
 goes to standard error.
 
-Ctrl-C cancels the job; a second Ctrl-C kills it at once. Exit codes: that of the script; 121
-infrastructure failure, 122 deadline exceeded, 123 cancelled, 125 error of daskjob (such as an
-invalid manifest), 2 wrong usage.
+The script's standard output and error stay two streams; where they are a terminal, the script
+has one, and the keys go to it.
+
+Ctrl-C is SIGINT to the script, as with python, and cancels the job; it gets SIGTERM and SIGKILL if
+it has not ended by itself within its grace (10 s), and SIGKILL at a second Ctrl-C. Exit codes: that
+of the script; 121 infrastructure failure, 122 deadline exceeded, 123 cancelled, whatever the script
+exits with then, 125 error of daskjob (such as an invalid manifest), 2 wrong usage.
 """
 
 
@@ -152,6 +151,11 @@ def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
     help="Write the job's result to this file, as JSON.",
 )
 @output_option
+@click.option(
+    "--worker-output/--no-worker-output",
+    default=True,
+    help="Show what tasks print and log, after the name of their worker, on standard error.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print only the script's output and errors.")
 @click.argument("script", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -324,61 +328,21 @@ def _containers(spec: Manifest) -> list[Manifest]:
 
 
 async def _run(run: ForegroundJob, notes: list[str], options: RunOptions) -> int:
-    import asyncio
-
     from daskjob.core.exit_codes import exit_code
     from daskjob.core.status import job_status_from
-    from daskjob.submit.cli.live import view_of
+    from daskjob.submit.cli.foreground import shown_to_its_end
 
-    to_stderr = options.output is not None
-    view = view_of(run, quiet=options.quiet, log_to_stderr=to_stderr)
-    _on_signals(run, view.interrupted)
-    view.begin([*notes, *run.notes])
-    ticking = asyncio.create_task(_tick(view))
-    # The script writes to a file, so it gets no SIGPIPE when the reader of our output is gone.
-    ticking.add_done_callback(lambda task: None if task.cancelled() else run.cancel())
-    try:
-        job = await run.run()
-    finally:
-        ticking.cancel()
-        await asyncio.gather(ticking, return_exceptions=True)
-        view.end()
-        run.close()
+    job = await shown_to_its_end(
+        run,
+        notes,
+        quiet=options.quiet,
+        log_to_stderr=options.output is not None,
+        worker_output=options.worker_output,
+    )
     status = job_status_from(job.get("status"))
     if options.result_file is not None:
         options.result_file.write_text(json.dumps(status.result, indent=2) + "\n")
     if options.output is not None:
         output = Format.NAME if options.output == Format.TABLE else Format(options.output)
         print_objects([job], output, as_list=False)
-    sys.stdout.flush()
     return exit_code(status)
-
-
-async def _tick(view: View) -> None:
-    import asyncio
-
-    while True:
-        view.update()
-        await asyncio.sleep(TICK_SECONDS)
-
-
-def _on_signals(run: ForegroundJob, report: Callable[[str, int], None]) -> None:
-    """Cancel the job at the first signal, kill it at the second."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    seen = 0
-
-    def interrupted(name: str) -> None:
-        nonlocal seen
-        seen += 1
-        report(name, seen)
-        if seen == 1:
-            run.cancel()
-        else:
-            run.kill()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # A command started by nohup ignores SIGHUP and must continue to.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, interrupted, signal.Signals(number).name)

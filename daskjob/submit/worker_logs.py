@@ -1,0 +1,138 @@
+"""The logs of all workers of a job on this machine as one: by time, each line with a name."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from daskjob.backends.local.arrivals import Arrivals
+from daskjob.backends.local.state import RunFolder
+from daskjob.core.errors import NotFound
+from daskjob.core.status import job_status_from
+from daskjob.submit.jobs import LogChunk
+
+#: How often followed logs are read, in seconds.
+FOLLOW_SECONDS = 0.2
+#: The most that is read of a followed log at a time.
+READ_BYTES = 256 * 1024
+#: The longest line that is kept until its newline comes.
+OPEN_LINE_BYTES = 64 * 1024
+
+_TIME = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")
+
+Line = tuple[float, str, bytes]
+
+
+def short_name(pod: str, job: str) -> str:
+    """Return a worker's name without the job's, and without that of the usual group."""
+    return pod.removeprefix(f"{job}-").removeprefix("default-")
+
+
+def worker_logs(folder: RunFolder) -> list[Path]:
+    """Return the logs of all workers, in the order of their names."""
+    return sorted(path for path in folder.logs.glob("*.log") if "-worker-" in path.stem)
+
+
+def merged(folder: RunFolder, *, follow: bool, tail: int | None) -> Iterator[LogChunk]:
+    """Yield the lines of all workers.
+
+    Raises
+    ------
+    NotFound
+        No worker has started, and the job has ended.
+    """
+    if not worker_logs(folder) and not folder.is_live():
+        raise NotFound("no worker of this job has a log")
+    new = NewLines(folder)
+    lines = new.so_far()
+    for pod, line in lines[-tail:] if tail else lines[: None if tail is None else 0]:
+        yield _chunk(folder, pod, line)
+    while follow:
+        ended = job_status_from(folder.job().get("status")).finished
+        for pod, line in new.since(to_the_end=ended):
+            yield _chunk(folder, pod, line)
+        if ended:
+            return
+        time.sleep(FOLLOW_SECONDS)
+
+
+def _chunk(folder: RunFolder, pod: str, line: bytes) -> LogChunk:
+    return LogChunk(pod, f"[{short_name(pod, folder.name)}] ".encode() + line + b"\n")
+
+
+class NewLines:
+    """The lines of workers' logs: those so far by time, later ones as they come."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._offsets: dict[Path, int] = {}
+        self._open: dict[Path, bytes] = {}
+
+    def so_far(self) -> list[tuple[str, bytes]]:
+        """Return all lines, with the names of their logs, in the order of their times."""
+        arrivals = Arrivals(self._folder.arrivals)
+        logs = [list(self._timed(path, arrivals)) for path in worker_logs(self._folder)]
+        return [(pod, line) for _, pod, line in heapq.merge(*logs, key=lambda line: line[0])]
+
+    def _timed(self, path: Path, arrivals: Arrivals) -> Iterator[Line]:
+        """Yield the lines of a log with their times, which never go back."""
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return
+        self._offsets[path] = len(data)
+        offset, at = 0, 0.0
+        for line in data.splitlines(keepends=True):
+            at = max(at, own_time(line) or arrivals.at(path.stem, offset))
+            offset += len(line)
+            yield at, path.stem, line.rstrip(b"\r\n")
+
+    def since(self, *, to_the_end: bool) -> Iterator[tuple[str, bytes]]:
+        """Yield new lines; ``to_the_end``: also those without a newline."""
+        for path in worker_logs(self._folder):
+            lines = (self._open.pop(path, b"") + self._new(path)).split(b"\n")
+            if not to_the_end and len(lines[-1]) < OPEN_LINE_BYTES:
+                self._open[path] = lines.pop()
+            elif not lines[-1]:
+                lines.pop()
+            for line in lines:
+                yield path.stem, line
+
+    def skip(self) -> None:
+        """Leave out what was written since the last call."""
+        self._open.clear()
+        for path in worker_logs(self._folder):
+            with suppress(OSError):
+                self._offsets[path] = path.stat().st_size
+
+    def _new(self, path: Path) -> bytes:
+        offset = self._offsets.get(path, 0)
+        try:
+            with path.open("rb") as log:
+                size = log.seek(0, 2)
+                if size < offset:
+                    # It was shortened; all but the last moments of what is left was shown.
+                    offset = size
+                log.seek(offset)
+                data = log.read(READ_BYTES)
+        except OSError:
+            return b""
+        self._offsets[path] = offset + len(data)
+        return data
+
+
+def own_time(line: bytes) -> float | None:
+    """Return the time at the beginning of a log record, in seconds since the epoch."""
+    found = _TIME.match(line)
+    if found is None:
+        return None
+    try:
+        moment = datetime.strptime(found.group(1).decode(), "%Y-%m-%d %H:%M:%S")
+        return moment.timestamp() + int(found.group(2)) / 1000
+    except (ValueError, OverflowError):
+        return None
