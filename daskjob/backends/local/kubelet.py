@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from daskjob.backends.local.deaths import Death, Deaths
 from daskjob.backends.local.processes import (
     Command,
     Exited,
@@ -26,7 +27,13 @@ from daskjob.backends.local.processes import (
 )
 from daskjob.backends.local.retention import shorten
 from daskjob.backends.local.state import RunFolder
-from daskjob.backends.local.translate import ContainerProcess, Machine, Paths, container_process
+from daskjob.backends.local.translate import (
+    ContainerProcess,
+    Machine,
+    Paths,
+    container_process,
+    deaths_file,
+)
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.manifests import Key, Manifest, controller_uid, format_time, metadata, object_ref
@@ -71,6 +78,8 @@ class _Container:
     stop_sent: float | None = None
     memory_limit_bytes: int = 0
     out_of_memory: bool = False
+    #: Deaths of its workers that their nannies report.
+    deaths: Deaths | None = None
 
     @property
     def name(self) -> str:
@@ -157,16 +166,32 @@ class Kubelet:
             self._handle(event)
 
     async def _watch_memory(self) -> None:
-        """Kill workers that exceed their memory limit, as nannies would; they are restarted."""
+        """Kill workers without a nanny that exceed their memory limit; they are restarted.
+
+        Record the deaths of workers that their nannies have restarted.
+        """
         while True:
             await asyncio.sleep(MEMORY_LOOK_SECONDS)
             for pod in list(self._pods.values()):
                 for container in pod.containers:
+                    self._see_deaths(pod, container)
                     limit = container.memory_limit_bytes * MEMORY_TERMINATE
                     if limit and container.running and _resident_bytes(container.pid) > limit:
                         container.out_of_memory = True
                         name = f"{pod.uid}+{container.name}"
                         await self._processes.stop(name, grace_seconds=0)
+
+    def _see_deaths(self, pod: _Pod, container: _Container) -> None:
+        """Count each death of a worker that its nanny restarted as a restart of its container."""
+        deaths = container.deaths.new() if container.deaths and not pod.stopped else []
+        for death in deaths:
+            container.last = _ended_by(death, container)
+            container.restarts += 1
+            container.started_at = death.at
+        if deaths:
+            # Until the scheduler shows that the worker has registered again.
+            self._ready = self._ready - {pod.uid}
+            self._changed.set()
 
     async def _watch_logs(self) -> None:
         """Shorten logs that become too long, but for the script's: a reader copies its output."""
@@ -192,6 +217,8 @@ class Kubelet:
         if found is None:
             return
         pod, container = found
+        if isinstance(event, Exited):
+            self._see_deaths(pod, container)
         match event:
             case Started():
                 container.starting, container.running = False, True
@@ -364,6 +391,7 @@ class Kubelet:
             process = container_process(
                 container.manifest, manifest, self._machine, paths, message_file
             )
+            _write_programs(process)
         except (OSError, ValueError) as error:
             self._end(pod, container, 128, "StartError", str(error), self._clock())
             return
@@ -373,6 +401,8 @@ class Kubelet:
             return
         container.starting = True
         container.memory_limit_bytes = process.memory_limit_bytes
+        if pod_facts(manifest).component == names.Component.WORKER:
+            container.deaths = container.deaths or Deaths(deaths_file(message_file))
         await self._processes.start(self._command(manifest, pod, container, process))
 
     def _command(
@@ -503,6 +533,25 @@ class Kubelet:
             if pod.stopped and pod.stopped != "Deleted":
                 status["reason"] = pod.stopped
         return status
+
+
+def _write_programs(process: ContainerProcess) -> None:
+    for path, text in process.programs.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+
+def _ended_by(death: Death, container: _Container) -> Manifest:
+    """Return a death as the state of an ended container."""
+    return {
+        "exitCode": death.exit_code,
+        "reason": death.reason,
+        "message": death.message,
+        "startedAt": format_time(container.started_at),
+        "finishedAt": format_time(death.at),
+        "containerID": _container_id(container),
+    }
 
 
 def _restarts(manifest: Manifest, container: _Container, code: int) -> bool:

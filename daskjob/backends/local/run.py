@@ -26,6 +26,7 @@ from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
 from daskjob.backends.local.retention import prune, shorten
+from daskjob.backends.local.scratch import named_by_workers, temporary_directory
 from daskjob.backends.local.state import (
     SCRATCH_PREFIX,
     RunFolder,
@@ -35,6 +36,7 @@ from daskjob.backends.local.state import (
     run_marker,
 )
 from daskjob.backends.local.translate import Machine, unsupported
+from daskjob.backends.local.worker_start import expected_workers
 from daskjob.backends.passes import SerialPasses
 from daskjob.core import names
 from daskjob.core.dask import DaskState
@@ -197,7 +199,12 @@ class LocalRun:
         ApiError
             This machine cannot provide the ports or processes.
         """
-        scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{self.job.meta.name}-"))
+        scratch = temporary_directory(
+            self.job.cluster,
+            {**self._environment, **self._variables},
+            self._cwd,
+            prefix=f"{SCRATCH_PREFIX}{self.job.meta.name}-",
+        )
         with contextlib.suppress(OSError):
             self.folder.remember_scratch(scratch)
         try:
@@ -210,6 +217,8 @@ class LocalRun:
             raise ApiError(f"this machine cannot start the job: {error}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            for named in named_by_workers(self.job.cluster, self._variables):
+                shutil.rmtree(self._cwd / named / scratch.name, ignore_errors=True)
             self.folder.remove_scratch()
         return self._last
 
@@ -335,6 +344,7 @@ class LocalRun:
             memory_bytes=machine_memory_bytes(),
             workers=_most_workers(cluster) if cluster else 1,
             scratch=scratch,
+            expected_workers=expected_workers(cluster) if cluster else 0,
         )
 
 
