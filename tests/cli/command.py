@@ -177,7 +177,8 @@ class Daskjob:
     def left_over(self) -> list[str]:
         """Leftovers of a run: processes and temporary folders."""
         processes = [f"{p.pid}: {' '.join(cmdline(p))[:200]}" for p in self.alive()]
-        return processes + [str(path) for path in self.temporary.glob("daskjob-*")]
+        folders = [*self.temporary.glob("daskjob-*"), *self.temporary.glob("pymp-*")]
+        return processes + [str(path) for path in folders]
 
     def end(self) -> None:
         """Kill the processes that a failed test left running."""

@@ -14,6 +14,15 @@ from tests.cli.command import job
 VARIABLE = "DASK_TEMPORARY_DIRECTORY"
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary folder."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
 def parent_of(
     tmp_path: Path, environment: dict[str, str], cluster: ClusterSpec | None = None
 ) -> Path:
@@ -34,8 +43,10 @@ def cluster_with(value: str | None) -> ClusterSpec | None:
     return parse(DaskJob, job("pass", worker={"env": [variable]})).cluster
 
 
-def test_it_is_the_systems_folder_where_nothing_is_configured(tmp_path: Path) -> None:
-    assert parent_of(tmp_path, {}) == Path(tempfile.gettempdir())
+def test_it_is_the_systems_folder_where_nothing_is_configured(
+    tmp_path: Path, temporary: Path
+) -> None:
+    assert parent_of(tmp_path, {}) == temporary
 
 
 def test_the_variable_wins_over_the_configuration(tmp_path: Path) -> None:
@@ -69,6 +80,6 @@ def test_files_of_dasks_configuration_are_followed(
 
 
 @pytest.mark.parametrize("text", ["temporary-directory: null", "temporary-directory: [", "- a", ""])
-def test_files_without_a_folder_change_nothing(tmp_path: Path, text: str) -> None:
+def test_files_without_a_folder_change_nothing(tmp_path: Path, temporary: Path, text: str) -> None:
     configuration(tmp_path / "etc", text)
-    assert parent_of(tmp_path, {}) == Path(tempfile.gettempdir())
+    assert parent_of(tmp_path, {}) == temporary

@@ -199,12 +199,7 @@ class LocalRun:
         ApiError
             This machine cannot provide the ports or processes.
         """
-        scratch = temporary_directory(
-            self.job.cluster,
-            {**self._environment, **self._variables},
-            self._cwd,
-            prefix=f"{SCRATCH_PREFIX}{self.job.meta.name}-",
-        )
+        scratch = self._make_scratch()
         with contextlib.suppress(OSError):
             self.folder.remember_scratch(scratch)
         try:
@@ -221,6 +216,17 @@ class LocalRun:
                 shutil.rmtree(self._cwd / named / scratch.name, ignore_errors=True)
             self.folder.remove_scratch()
         return self._last
+
+    def _make_scratch(self) -> Path:
+        try:
+            return temporary_directory(
+                self.job.cluster,
+                {**self._environment, **self._variables},
+                self._cwd,
+                prefix=f"{SCRATCH_PREFIX}{self.job.meta.name}-",
+            )
+        except OSError as error:
+            raise ApiError(f"there is no place for temporary files: {error}") from error
 
     def tidy(self) -> None:
         """Shorten the logs of the ended run, and remove the oldest runs above the limits."""

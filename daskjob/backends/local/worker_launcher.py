@@ -40,22 +40,42 @@ MODULES = (
 )
 
 
+#: The path of a socket has at most 107 bytes on Linux, "/listener-12345678" included.
+SOCKET_FOLDER_LENGTH = 88
+#: distributed.nanny.pre-spawn-environ, as distributed sets it where nothing else is configured.
+PRE_SPAWN = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
+
+
 def launch(deaths: str, options: Sequence[str]) -> None:
     """Run ``dask worker`` with these options; return, or exit, when its workers are closed."""
     sys.argv = ["dask worker", *options]
     # As with -m: workers import modules of the working directory, not those beside this file.
     sys.path[0] = os.getcwd()
+    set_environment()
     from distributed.cli import dask_worker
 
-    prepare_forks()
+    prepare_forks(os.path.dirname(os.path.abspath(deaths)))
     dask_worker.Nanny = reporting_nanny(dask_worker.Nanny, deaths)
     # Without it, multiprocessing would run this file in every worker.
     del sys.modules["__main__"].__file__
     dask_worker.main()
 
 
-def prepare_forks() -> None:
-    """Let the nannies of this process fork their workers, if nothing speaks against it."""
+def set_environment() -> None:
+    """Set the variables that libraries read when they are imported: distributed imports numpy."""
+    import dask
+
+    configured = dask.config.get("distributed.nanny.pre-spawn-environ", {}) or {}
+    for name, value in {**PRE_SPAWN, **configured}.items():
+        if value is not None:
+            os.environ.setdefault(name, str(value))
+
+
+def prepare_forks(folder: str) -> None:
+    """Let the nannies of this process fork their workers, if nothing speaks against it.
+
+    ``folder`` is for the fork server's socket.
+    """
     import multiprocessing
     from importlib import import_module
 
@@ -73,7 +93,7 @@ def prepare_forks() -> None:
         except ImportError:
             continue
     try:
-        start_fork_server()
+        start_fork_server(folder)
     except Exception as error:
         sys.stderr.write(f"daskjob: workers are not forked: {error!r}\n")
         return
@@ -83,13 +103,17 @@ def prepare_forks() -> None:
         module.get_mp_context = lambda: context
 
 
-def start_fork_server() -> None:
+def start_fork_server(folder: str) -> None:
     """Start multiprocessing's fork server as a fork of this process, not as a new Python."""
     import threading
-    from multiprocessing import forkserver, util
+    from multiprocessing import forkserver, process, util
 
     if threading.active_count() > 1:
         raise RuntimeError(f"there are threads: {threading.enumerate()}")
+    if len(folder) > SOCKET_FOLDER_LENGTH:
+        folder = f"/proc/{os.getpid()}/fd/{os.open(folder, os.O_RDONLY)}"
+    # Else multiprocessing makes a folder that stays where this process is killed.
+    process.current_process()._config["tempdir"] = folder  # type: ignore[attr-defined]
     spawn = util.spawnv_passfds
 
     def fork(path: Any, arguments: Any, descriptors: Any) -> int:
