@@ -10,7 +10,8 @@ This one file is injected as *text* into every scheduler that daskjob builds (se
 - It counts transitions: each costs a few dictionary operations, and no request walks the tasks.
 
 Routes, below the scheduler's ``--dashboard-prefix`` and guarded by a token (``Authorization:
-Bearer``): ``GET daskjob/v1/state``, ``POST daskjob/v1/retire``, ``GET daskjob/v1/report``.
+Bearer``): ``GET daskjob/v1/state``, ``POST daskjob/v1/retire``, ``GET daskjob/v1/report``; and
+``POST daskjob/v1/expect``, where the agent holds back clients until the workers are there.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ TaskState = Any
 TOKEN_VARIABLE = "DASKJOB_AGENT_TOKEN"
 GROUPS_VARIABLE = "DASKJOB_AGENT_GROUPS"
 PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
+#: The number of workers for which the first clients wait; not set: they never wait.
+EXPECTED_VARIABLE = "DASKJOB_AGENT_EXPECTED_WORKERS"
 
 #: The reader (the operator) rejects answers above 256 KiB.
 ANSWER_LIMIT_BYTES = 256 * 1024
@@ -73,6 +76,8 @@ CONFIRMED_SECONDS = 300.0
 ECHO_SECONDS = 60.0
 #: Workers report their memory at most every 0.5 s (distributed's heartbeat).
 SAMPLE_SECONDS = 0.5
+#: How long a client waits for the expected workers.
+EXPECTED_SECONDS = 90.0
 #: The number of departed workers whose peak memory is kept: those with the highest.
 PEAKS_KEPT = 50
 HISTORY_LIMIT = 200
@@ -313,6 +318,77 @@ def thinned(points: list[tuple[float, int]], distance: float) -> list[tuple[floa
     return kept
 
 
+class Gate:
+    """Holds back a scheduler's clients until the expected workers have registered.
+
+    A script that starts with a ``LocalCluster`` finds all workers there; without the gate, it would
+    find any number. The gate opens once: when the workers are there, or some time after the first
+    client came. Clients that come later pass.
+    """
+
+    #: The first two requests of a client. Its ``repr`` shows the answer to the first.
+    OPERATIONS = ("identity", "register-client")
+
+    def __init__(self, scheduler: Scheduler, expected: int):
+        self.scheduler = scheduler
+        self.expected = expected
+        #: The number of workers that were missing when the gate opened.
+        self.missing = 0
+        self._opened = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._handlers = {name: scheduler.handlers[name] for name in self.OPERATIONS}
+        identity, register = self._handlers.values()
+
+        async def held_identity(**message: Any) -> Any:
+            await self._passed()
+            return identity(**message)
+
+        # distributed passes the comm to handlers with an argument of this name.
+        async def held_register(comm: Any, **message: Any) -> Any:
+            await self._passed()
+            return await register(comm, **message)
+
+        scheduler.handlers.update(
+            {self.OPERATIONS[0]: held_identity, self.OPERATIONS[1]: held_register}
+        )
+        self.look()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether clients pass."""
+        return self._opened.is_set()
+
+    async def _passed(self) -> None:
+        if self._timer is None and not self.is_open:
+            self._timer = asyncio.get_running_loop().call_later(EXPECTED_SECONDS, self.open)
+        await self._opened.wait()
+
+    def expect(self, workers: int) -> None:
+        """Change the number of expected workers: some failed, or the cluster was scaled."""
+        self.expected = workers
+        self.look()
+
+    def look(self) -> None:
+        """Open if the expected workers are there."""
+        if len(self.scheduler.workers) >= self.expected:
+            self.open()
+
+    def open(self) -> None:
+        """Pass on the requests of clients, now and later."""
+        if self.is_open:
+            return
+        self.missing = max(self.expected - len(self.scheduler.workers), 0)
+        if self.missing:
+            logger.warning("daskjob agent: %d workers did not come", self.missing)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._opened.set()
+
+    def answer(self) -> dict[str, Any]:
+        """Return the answer to ``POST expect``."""
+        return {"open": self.is_open, "expected": self.expected, "missing": self.missing}
+
+
 class Agent(SchedulerPlugin):  # type: ignore[misc]
     """Watches one scheduler and answers questions about it."""
 
@@ -321,6 +397,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self, scheduler: Scheduler, groups: list[Group]):
         self.scheduler = scheduler
         self.groups = groups
+        self.gate: Gate | None = None
         self.counts = TaskCounter(scheduler.tasks)
         # An attribute, not a method: see TaskCounter._counter.
         self.transition = self.counts.transition
@@ -356,6 +433,8 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             self.retiring.discard(worker)
             cancel_hold(self, worker)
             self.history.add(time.time(), len(scheduler.workers))
+        if self.gate is not None:
+            self.gate.look()
 
     def remove_worker(
         self, scheduler: Scheduler, worker: str, *, stimulus_id: str = "", **_: Any
@@ -995,6 +1074,18 @@ class Handler(RequestHandler):  # type: ignore[misc]
         if len(self.body) <= BODY_LIMIT_BYTES:
             self.body += chunk
 
+    def object(self) -> dict[str, Any]:
+        """Return the body, an object in JSON, or raise a 4xx."""
+        if len(self.body) > BODY_LIMIT_BYTES:
+            raise too_large()
+        try:
+            body = json.loads(bytes(self.body))
+        except (ValueError, RecursionError):
+            raise HTTPError(400, reason="the body is not JSON") from None
+        if not isinstance(body, dict):
+            raise HTTPError(400, reason="the body must be an object")
+        return body
+
     def check_xsrf_cookie(self) -> None:
         """Accept every request: there are no cookies."""
 
@@ -1064,14 +1155,7 @@ class RetireHandler(Handler):
 
     def parsed(self) -> tuple[list[str], float]:
         """Return (addresses, seconds) of the body, or raise a 4xx that says what it should be."""
-        if len(self.body) > BODY_LIMIT_BYTES:
-            raise too_large()
-        try:
-            body = json.loads(bytes(self.body))
-        except (ValueError, RecursionError):
-            raise HTTPError(400, reason="the body is not JSON") from None
-        if not isinstance(body, dict):
-            raise HTTPError(400, reason="the body must be an object")
+        body = self.object()
         workers, timeout = body.get("workers"), body.get("timeout", RETIRE_LIMIT_SECONDS)
         if not isinstance(workers, list) or not all(isinstance(w, str) for w in workers):
             raise HTTPError(400, reason="workers must be a list of addresses")
@@ -1079,6 +1163,19 @@ class RetireHandler(Handler):
         if not number or not timeout >= 0:
             raise HTTPError(400, reason="timeout must be a number of seconds from 0 to 60")
         return workers, min(float(timeout), RETIRE_LIMIT_SECONDS)
+
+
+class ExpectHandler(Handler):
+    """``POST daskjob/v1/expect``: how many workers the first clients wait for."""
+
+    def post(self) -> None:
+        """Change the number, if clients still wait, and answer whether they do."""
+        gate, workers = self.agent.gate, self.object().get("workers")
+        if type(workers) is not int:
+            raise HTTPError(400, reason="workers must be a number")
+        if gate is not None and not gate.is_open:
+            gate.expect(workers)
+        self.answer(encode(gate.answer() if gate else {"open": True}))
 
 
 def mounted_prefix(scheduler: Scheduler) -> str:
@@ -1114,6 +1211,7 @@ def add_routes(agent: Agent, token: str) -> str:
             (prefix + "state", StateHandler, given),
             (prefix + "retire", RetireHandler, given),
             (prefix + "report", ReportHandler, given),
+            (prefix + "expect", ExpectHandler, given),
         ],
     )
     return prefix
@@ -1140,6 +1238,12 @@ def hidden_preloads(scheduler: Scheduler) -> tuple[Any, Any]:
     )
 
 
+def expected_workers() -> int:
+    """Return the number of workers for which clients wait; 0: they do not wait."""
+    text = os.environ.get(EXPECTED_VARIABLE, "")
+    return int(text) if text.isdigit() else 0
+
+
 def guarded(function: Callable[[], None], callbacks: dict[str, PeriodicCallback], name: str) -> Any:
     """Return a function that calls this one until it fails once."""
 
@@ -1162,6 +1266,9 @@ def start_agent(scheduler: Scheduler, token: str) -> Agent:
         groups = []
     agent = Agent(scheduler, groups)
     scheduler.add_plugin(agent, name=Agent.name)
+    expected = expected_workers()
+    if expected:
+        agent.gate = Gate(scheduler, expected)
     prefix = add_routes(agent, token)
     # The scheduler starts its callbacks after its preloads, and stops them when it closes.
     callbacks = scheduler.periodic_callbacks

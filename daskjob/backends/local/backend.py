@@ -16,6 +16,7 @@ from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.state import RunFolder, not_written
+from daskjob.backends.local.worker_start import WorkerStart, worker_counts
 from daskjob.core import names
 from daskjob.core.dask import DaskState, TaskCounts, dask_state
 from daskjob.core.decision import Event, Retire
@@ -62,6 +63,7 @@ class LocalBackend(InMemoryBackend):
         self._dashboard = dashboard
         self._silences = 0
         self._saved_counts = (0, 0, 0, 0)
+        self._start = WorkerStart()
         self._background = BackgroundTasks()
         #: The questions without an answer.
         self._pending: set[str] = set()
@@ -160,6 +162,7 @@ class LocalBackend(InMemoryBackend):
         self._silences = 0
         if self._scheduler_uid() != scheduler.ref.uid:
             return STARTING_SECONDS
+        await self._hold_clients(scheduler)
         known = {worker.name for worker in state.workers}
         workers = [pod_facts(item) for item in self._pods() if _is(item, names.Component.WORKER)]
         ready = {w.ref.uid for w in workers if _is_registered(w.ref.name, known)}
@@ -170,6 +173,28 @@ class LocalBackend(InMemoryBackend):
             self._save_progress(state.tasks)
             self.changed()
         return RUNNING_SECONDS if len(ready) == len(workers) else JOINING_SECONDS
+
+    async def _hold_clients(self, scheduler: PodFacts) -> None:
+        """Correct for how many workers the script's first client waits, until it passes.
+
+        Report the workers without which it does.
+        """
+        if not self._start.is_pending(scheduler):
+            return
+        expected, failed = worker_counts(self.store.all())
+        with contextlib.suppress(NoAnswer):
+            answer = await self._agent(scheduler).post(
+                "expect", {"workers": expected}, SLACK_SECONDS
+            )
+            message = self._start.message(scheduler, answer, failed)
+            if message:
+                self._trouble(message)
+                await self._emit_on_job(Event("WorkersMissing", message, warning=True))
+
+    async def _emit_on_job(self, event: Event) -> None:
+        for item in self.store.all():
+            if item.get("kind") == names.Kind.JOB:
+                await self.emit(object_ref(item), [event])
 
     def _ready(self, uids: set[str]) -> None:
         if self.kubelet is not None:

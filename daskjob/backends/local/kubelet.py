@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from daskjob.backends.local.config import Config, Facts, config_of, fill_volume
+from daskjob.backends.local.deaths import Death, Deaths
 from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.processes import (
     Command,
@@ -34,6 +35,7 @@ from daskjob.backends.local.translate import (
     Machine,
     Paths,
     container_process,
+    deaths_file,
     declared_variables,
     expanded,
 )
@@ -79,6 +81,8 @@ class _Container:
     stop_sent: float | None = None
     memory_limit_bytes: int = 0
     out_of_memory: bool = False
+    #: Deaths of its workers that their nannies report.
+    deaths: Deaths | None = None
 
     @property
     def name(self) -> str:
@@ -178,11 +182,15 @@ class Kubelet:
             self._handle(event)
 
     async def _watch_memory(self) -> None:
-        """Kill workers that exceed their memory limit, as nannies would; they are restarted."""
+        """Kill workers without a nanny that exceed their memory limit; they are restarted.
+
+        Record the deaths of workers that their nannies have restarted.
+        """
         while True:
             await asyncio.sleep(MEMORY_LOOK_SECONDS)
             for pod in list(self._pods.values()):
                 for container in pod.containers:
+                    self._see_deaths(pod, container)
                     limit = container.memory_limit_bytes * MEMORY_TERMINATE
                     if limit and container.running and _resident_bytes(container.pid) > limit:
                         container.out_of_memory = True
@@ -196,6 +204,18 @@ class Kubelet:
                 if container.running and self._is_script(pod, container):
                     return container.pid
         return None
+
+    def _see_deaths(self, pod: _Pod, container: _Container) -> None:
+        """Count each death of a worker that its nanny restarted as a restart of its container."""
+        deaths = container.deaths.new() if container.deaths and not pod.stopped else []
+        for death in deaths:
+            container.last = _ended_by(death, container)
+            container.restarts += 1
+            container.started_at = death.at
+        if deaths:
+            # Until the scheduler shows that the worker has registered again.
+            self._ready = self._ready - {pod.uid}
+            self._changed.set()
 
     def _is_script(self, pod: _Pod, container: _Container) -> bool:
         manifest = self._manifest(pod.uid)
@@ -222,6 +242,8 @@ class Kubelet:
             else:
                 # Before the end of its log becomes its message.
                 self._output.finish()
+        if isinstance(event, Exited):
+            self._see_deaths(pod, container)
         match event:
             case Started():
                 container.starting, container.running = False, True
@@ -396,6 +418,7 @@ class Kubelet:
             process = container_process(
                 container.manifest, manifest, self._machine, paths, message_file
             )
+            _write_programs(process)
         except (OSError, ValueError) as error:
             self._end(pod, container, 128, "StartError", str(error), self._clock())
             return
@@ -405,6 +428,8 @@ class Kubelet:
             return
         container.starting = True
         container.memory_limit_bytes = process.memory_limit_bytes
+        if pod_facts(manifest).component == names.Component.WORKER:
+            container.deaths = container.deaths or Deaths(deaths_file(message_file))
         try:
             command = self._command(manifest, pod, container, process)
         except OSError as error:
@@ -569,6 +594,25 @@ class Kubelet:
             if pod.stopped and pod.stopped != "Deleted":
                 status["reason"] = pod.stopped
         return status
+
+
+def _write_programs(process: ContainerProcess) -> None:
+    for path, text in process.programs.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+
+def _ended_by(death: Death, container: _Container) -> Manifest:
+    """Return a death as the state of an ended container."""
+    return {
+        "exitCode": death.exit_code,
+        "reason": death.reason,
+        "message": death.message,
+        "startedAt": format_time(container.started_at),
+        "finishedAt": format_time(death.at),
+        "containerID": _container_id(container),
+    }
 
 
 def _restarts(manifest: Manifest, container: _Container, code: int) -> bool:

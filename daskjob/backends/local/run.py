@@ -32,6 +32,7 @@ from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import FirstSignal, Processes
 from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
+from daskjob.backends.local.scratch import named_by_workers, temporary_directory
 from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.startable import absent_scripts, check_startable
 from daskjob.backends.local.state import (
@@ -43,6 +44,7 @@ from daskjob.backends.local.state import (
     run_marker,
 )
 from daskjob.backends.local.translate import Machine, unsupported
+from daskjob.backends.local.worker_start import expected_workers
 from daskjob.backends.passes import SerialPasses
 from daskjob.core import names
 from daskjob.core.dask import DaskState
@@ -251,7 +253,7 @@ class LocalRun:
         ApiError
             This machine cannot provide the ports or processes.
         """
-        scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{self.job.meta.name}-"))
+        scratch = self._make_scratch()
         with contextlib.suppress(OSError):
             self.folder.remember_scratch(scratch)
         try:
@@ -264,11 +266,24 @@ class LocalRun:
             raise ApiError(f"this machine cannot start the job: {error}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            for named in named_by_workers(self.job.cluster, self._given.variables):
+                shutil.rmtree(self._cwd / named / scratch.name, ignore_errors=True)
             self.folder.remove_scratch()
             with contextlib.suppress(OSError):
                 self.folder.release_reserve()
             self._logs.close()
         return self._last
+
+    def _make_scratch(self) -> Path:
+        try:
+            return temporary_directory(
+                self.job.cluster,
+                {**self._given.environment, **self._given.variables},
+                self._cwd,
+                prefix=f"{SCRATCH_PREFIX}{self.job.meta.name}-",
+            )
+        except OSError as error:
+            raise ApiError(f"there is no place for temporary files: {error}") from error
 
     def tidy(self) -> None:
         """Shorten the logs of the ended run, and remove the oldest runs above the limits."""
@@ -405,6 +420,7 @@ class LocalRun:
             memory_bytes=machine_memory_bytes(),
             workers=_most_workers(cluster) if cluster else 1,
             scratch=scratch,
+            expected_workers=expected_workers(cluster) if cluster else 0,
         )
 
 

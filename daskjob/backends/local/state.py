@@ -51,6 +51,8 @@ RESERVED_BYTES = 24 * 1024
 SCRIPT_SUFFIXES = (".py", ".pyw", ".ipynb", ".sh")
 #: Prefix of the names of folders in the system's temporary folder.
 SCRATCH_PREFIX = "daskjob-"
+#: A file that marks such a folder elsewhere: it may be deleted.
+SCRATCH_MARK = ".daskjob-scratch"
 
 
 def state_root() -> Path:
@@ -426,9 +428,13 @@ class RunFolder:
 
 
 def _is_scratch(path: Path) -> bool:
-    """Return whether a path is a folder that a run made for its temporary files."""
-    below = path.parent == Path(tempfile.gettempdir())
-    return below and path.name.startswith(SCRATCH_PREFIX) and not path.is_symlink()
+    """Return whether a path is a folder that a run made for its temporary files.
+
+    In a folder that Dask's configuration names, it has a mark.
+    """
+    marked = path.is_absolute() and (path / SCRATCH_MARK).is_file()
+    known = marked or path.parent == Path(tempfile.gettempdir())
+    return known and path.name.startswith(SCRATCH_PREFIX) and not path.is_symlink()
 
 
 def _object(text: bytes) -> Manifest | None:

@@ -8,13 +8,16 @@ the run; paths of ConfigMaps and emptyDir volumes are folders of the run.
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskjob.backends.local.config import Config, Facts, value_from, variables_from
+from daskjob.core import names
 from daskjob.core.command_line import has_option, option, without_options, words
+from daskjob.core.desired.agent import EXPECTED_VARIABLE
 from daskjob.core.manifests import Manifest, mapping, mappings, metadata
 from daskjob.core.names import ENV_WORKER_NAME
 from daskjob.core.quantity import parse_bytes, parse_quantity
@@ -33,8 +36,8 @@ _WORKER_ADDRESSES = (
     "--contact-address",
 )
 _WORKER_FLAGS = ("--dashboard", "--no-dashboard")
-#: Options that decide whether a worker has a nanny.
-_NANNY_OPTIONS = ("--nanny", "--no-nanny", "--nworkers", "--nprocs", "--lifetime-restart")
+#: What a nanny sets before it starts a new Python, and what has no effect in a forked one.
+_NANNY_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}
 #: What a nanny would set for its worker (distributed.nanny.pre-spawn-environ): otherwise threads of
 #: libraries and of the worker would compete for the same CPUs.
 _WORKER_ENVIRONMENT = {
@@ -43,6 +46,10 @@ _WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+#: Starts workers; run by path, since the job's Python may lack daskjob.
+_LAUNCHER = Path(__file__).with_name("worker_launcher.py")
+#: The variable by which Dask is configured where its servers write.
+TEMPORARY_DIRECTORY = "DASK_TEMPORARY_DIRECTORY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class Machine:
     workers: int
     #: A folder for temporary files.
     scratch: Path
+    #: The number of workers for which the scheduler holds back its first clients.
+    expected_workers: int = 0
     #: The values of variables that a container only names.
     variables: Mapping[str, str] = field(default_factory=dict)
     #: The ConfigMaps and Secrets of the job's file.
@@ -79,6 +88,8 @@ class ContainerProcess:
     cwd: Path
     #: Resident bytes above which the process is killed, as a nanny would; 0: no limit.
     memory_limit_bytes: int = 0
+    #: Programs to write before the start, by their path: what a shell finds as ``dask``.
+    programs: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +116,67 @@ def container_process(
     declared = declared_variables(container, pod, machine)
     env = {name: paths.here(value) for name, value in declared.items()}
     command_line = [paths.here(expanded(word, declared)) for word in words(container)]
-    argv = _argv(command_line, container, pod, machine)
-    without_nanny = command_line[:2] == ["dask", "worker"] and "--no-nanny" in argv
+    given = {**machine.environment, **env}
+    commands = _Commands(
+        container, pod, machine, deaths_file(message_file), _scratch(given, machine)
+    )
+    command = dask_command(command_line)
+    programs: dict[Path, str] = {}
+    if command is not None:
+        argv = commands.argv(*command)
+    elif command_line[:1] in (["python"], ["python3"]):
+        argv = [machine.python, *command_line[1:]]
+    elif commands.component is None:
+        argv = command_line
+    else:
+        folder = message_file.parent / "bin"
+        programs = {folder / name: text for name, text in commands.programs().items()}
+        argv = with_programs(command_line, folder)
+        env["PATH"] = f"{folder}:{given.get('PATH', '')}"
+    worker = commands.component == names.Component.WORKER
+    without_nanny = command is not None and command[0] == "worker" and "--no-nanny" in argv
+    with_nanny = _NANNY_ENVIRONMENT if worker else {}
+    defaults = _WORKER_ENVIRONMENT if without_nanny else with_nanny
+    expected = {}
+    if commands.component == names.Component.SCHEDULER and machine.expected_workers:
+        expected = {EXPECTED_VARIABLE: str(machine.expected_workers)}
     working = container.get("workingDir")
     cwd = Path(working) if working and Path(working).is_dir() else machine.cwd
     return ContainerProcess(
         name=str(container["name"]),
         argv=tuple(argv),
         env={
-            **(_WORKER_ENVIRONMENT if without_nanny else {}),
+            TEMPORARY_DIRECTORY: str(machine.scratch),
+            **defaults,
             **machine.environment,
             "PYTHONUNBUFFERED": "1",
             # setproctitle would erase the environment by which the run's processes are recognized.
             "SPT_NOENV": "1",
-            "DASK_TEMPORARY_DIRECTORY": str(machine.scratch),
+            **expected,
             **env,
+            # Inside the folder that the user names, so that it can be removed as a whole.
+            **({TEMPORARY_DIRECTORY: str(commands.scratch)} if commands.component else {}),
         },
         cwd=cwd,
         memory_limit_bytes=_memory_limit(argv, machine) if without_nanny else 0,
+        programs=programs,
     )
+
+
+def deaths_file(message_file: Path) -> Path:
+    """Return the file to which nannies report deaths of workers, from the message's file."""
+    return message_file.with_suffix(".deaths")
+
+
+def _scratch(environment: Mapping[str, str], machine: Machine) -> Path:
+    """Return where a container's servers write.
+
+    That is the run's own folder, or one of the same name in another folder that its user names.
+    """
+    named = environment.get(TEMPORARY_DIRECTORY)
+    if not named or machine.cwd / named == machine.scratch.parent:
+        return machine.scratch
+    return machine.cwd / named / machine.scratch.name
 
 
 def declared_variables(container: Manifest, pod: Manifest, machine: Machine) -> dict[str, str]:
@@ -159,52 +212,135 @@ def expanded(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def _argv(words: list[str], container: Manifest, pod: Manifest, machine: Machine) -> list[str]:
-    if not words:
-        return []
-    if words[0] in ("python", "python3"):
-        return [machine.python, *words[1:]]
+#: How a command line may start ``dask scheduler`` or ``dask worker``, beside these words.
+_DASK_SCRIPT = re.compile(r"(?:.*/)?dask-(scheduler|worker)")
+_DASK_MODULE = re.compile(r"distributed\.cli\.dask_(scheduler|worker)")
+_PYTHON = re.compile(r"(?:.*/)?python[\d.]*")
+#: The same in the text of a shell.
+_DASK_IN_TEXT = re.compile(
+    r"(?<![\w./$-])(?:\S*/)?(?:"
+    r"dask(?:-|\s+)(?P<command>scheduler|worker)"
+    r"|python[\d.]*\s+-m\s+dask\s+(?P<sub>scheduler|worker)"
+    r"|python[\d.]*\s+-m\s+distributed\.cli\.dask_(?P<module>scheduler|worker)"
+    r")(?![\w./-])"
+)
+
+
+def dask_command(words: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Return the command of Dask that these words are, with its options; ``None``: another one."""
     match words:
-        case ["dask", "scheduler", *rest]:
-            return _scheduler(rest, machine)
-        case ["dask", "worker", *rest]:
-            return _worker(rest, container, pod, machine)
-        case ["dask", *rest]:
-            return [machine.dask_python, "-m", "dask", *rest]
-    return words
+        case [program, "-m", "dask", command, *rest] if _PYTHON.fullmatch(program):
+            return command, rest
+        case [program, "-m", module, *rest] if _PYTHON.fullmatch(program):
+            found = _DASK_MODULE.fullmatch(module)
+            return (found.group(1), rest) if found else None
+        case [program, command, *rest] if program.rpartition("/")[2] == "dask":
+            return command, rest
+        case [program, *rest]:
+            found = _DASK_SCRIPT.fullmatch(program)
+            return (found.group(1), rest) if found else None
+    return None
 
 
-def _scheduler(options: Sequence[str], machine: Machine) -> list[str]:
-    host, _, port = machine.comm.rpartition(":")
-    return [
-        *(machine.dask_python, "-m", "distributed.cli.dask_scheduler"),
-        *without_options(options, _SCHEDULER_ADDRESSES),
-        *("--host", host, "--port", port, "--dashboard-address", machine.dashboard),
-    ]
+def with_programs(words: Sequence[str], folder: Path) -> list[str]:
+    """Return words that a shell, or another program, runs with the ``dask`` of this folder.
+
+    A shell would find it in PATH too, unless it is a login shell or the text has a path.
+    """
+
+    def ours(match: re.Match[str]) -> str:
+        command = match["command"] or match["sub"] or match["module"]
+        return f"{shlex.quote(str(folder / 'dask'))} {command}"
+
+    return [_DASK_IN_TEXT.sub(ours, word) for word in words]
 
 
-def _worker(
-    options: Sequence[str], container: Manifest, pod: Manifest, machine: Machine
-) -> list[str]:
-    kept = without_options(options, _WORKER_ADDRESSES)
-    kept = [word for word in kept if word not in _WORKER_FLAGS]
-    limits = (container.get("resources") or {}).get("limits") or {}
-    added = ["--host", machine.comm.rpartition(":")[0], "--no-dashboard"]
-    if not has_option(kept, "--name"):
-        added += ["--name", _variable(container, ENV_WORKER_NAME) or str(metadata(pod)["name"])]
-    if not has_option(kept, "--memory-limit"):
-        given = limits.get("memory")
-        size = parse_bytes(given) if given else machine.memory_bytes // max(machine.workers, 1)
-        added += ["--memory-limit", str(size)]
-    if not has_option(kept, "--nthreads") and limits.get("cpu"):
-        added += ["--nthreads", str(max(1, round(parse_quantity(limits["cpu"]))))]
-    if not any(has_option(kept, option) for option in _NANNY_OPTIONS):
-        # A nanny is a second Python for every worker; its tasks, restarts and the memory limit, are
-        # done by the local kubelet.
-        added += ["--no-nanny"]
-    if not has_option(kept, "--local-directory"):
-        added += ["--local-directory", str(machine.scratch)]
-    return [machine.dask_python, "-m", "distributed.cli.dask_worker", *kept, *added]
+@dataclass(frozen=True, slots=True)
+class _Commands:
+    """The command lines of Dask's servers in a container."""
+
+    container: Manifest
+    pod: Manifest
+    machine: Machine
+    #: The file to which nannies report deaths of workers.
+    deaths: Path
+    scratch: Path
+
+    @property
+    def component(self) -> str | None:
+        """Which server the pod is; ``None``: it is the runner."""
+        label = (metadata(self.pod).get("labels") or {}).get(names.LABEL_COMPONENT)
+        return label if label in (names.Component.SCHEDULER, names.Component.WORKER) else None
+
+    def argv(self, command: str, options: Sequence[str]) -> list[str]:
+        """Return a command of Dask with options."""
+        if command == "scheduler":
+            kept = without_options(options, _SCHEDULER_ADDRESSES)
+            return [*self._scheduler(), *kept, *self._scheduler_addresses()]
+        if command == "worker":
+            kept = without_options(options, _WORKER_ADDRESSES)
+            kept = [word for word in kept if word not in _WORKER_FLAGS]
+            return [*self._worker("--no-nanny" not in kept), *kept, *self._worker_options(kept)]
+        return [self.machine.dask_python, "-m", "dask", command, *options]
+
+    def programs(self) -> dict[str, str]:
+        """Return the programs for a container that starts its server by other programs.
+
+        They put our options last, or, where the user's win, first: the last of several counts.
+        """
+        scheduler = [*self._scheduler(), *_USERS, *self._scheduler_addresses()]
+        added = self._worker_options(())
+        at = added.index("--no-dashboard") + 1
+        worker = [*self._worker(nanny=True), *added[at:], *_USERS, *added[:at]]
+        other = [self.machine.dask_python, "-m", "dask", *_USERS]
+        cases = [("scheduler", scheduler), ("worker", worker)]
+        lines = [f"{name}) shift; {_exec(argv)} ;;" for name, argv in cases]
+        dask = "\n".join(["#!/bin/sh", 'case "$1" in', *lines, "esac", _exec(other), ""])
+        texts = {"dask": dask}
+        for name, argv in cases:
+            texts[f"dask-{name}"] = f"#!/bin/sh\n{_exec(argv)}\n"
+        return texts
+
+    def _scheduler(self) -> list[str]:
+        return [self.machine.dask_python, "-m", "distributed.cli.dask_scheduler"]
+
+    def _scheduler_addresses(self) -> list[str]:
+        host, _, port = self.machine.comm.rpartition(":")
+        addresses = ["--host", host, "--port", port]
+        return [*addresses, "--dashboard-address", self.machine.dashboard]
+
+    def _worker(self, nanny: bool) -> list[str]:
+        if nanny:
+            return [self.machine.dask_python, str(_LAUNCHER), str(self.deaths)]
+        return [self.machine.dask_python, "-m", "distributed.cli.dask_worker"]
+
+    def _worker_options(self, kept: Sequence[str]) -> list[str]:
+        """Return the options of a worker: our own, then those that its user's would replace."""
+        host = self.machine.comm.rpartition(":")[0]
+        limits = (self.container.get("resources") or {}).get("limits") or {}
+        # Without an address, some versions listen on all of the machine's.
+        added = ["--host", host, "--dashboard-address", f"{host}:0", "--no-dashboard"]
+        if not has_option(kept, "--name"):
+            name = _variable(self.container, ENV_WORKER_NAME) or str(metadata(self.pod)["name"])
+            added += ["--name", name]
+        if not has_option(kept, "--memory-limit"):
+            given, machine = limits.get("memory"), self.machine
+            size = parse_bytes(given) if given else machine.memory_bytes // max(machine.workers, 1)
+            added += ["--memory-limit", str(size)]
+        if not has_option(kept, "--nthreads") and limits.get("cpu"):
+            added += ["--nthreads", str(max(1, round(parse_quantity(limits["cpu"]))))]
+        if not has_option(kept, "--local-directory"):
+            added += ["--local-directory", str(self.scratch)]
+        return added
+
+
+#: The place of the user's own words in the command line of a program.
+_USERS = ('"$@"',)
+
+
+def _exec(argv: Sequence[str]) -> str:
+    """Return a line of a shell that runs this command."""
+    return " ".join(["exec", *(word if word in _USERS else shlex.quote(word) for word in argv)])
 
 
 def _memory_limit(argv: Sequence[str], machine: Machine) -> int:

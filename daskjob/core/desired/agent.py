@@ -27,6 +27,8 @@ AGENT_VARIABLE = "DASKJOB_AGENT"
 #: Read by the agent.
 TOKEN_VARIABLE = "DASKJOB_AGENT_TOKEN"
 GROUPS_VARIABLE = "DASKJOB_AGENT_GROUPS"
+#: The number of workers for which the first clients wait: set on a single machine only.
+EXPECTED_VARIABLE = "DASKJOB_AGENT_EXPECTED_WORKERS"
 
 #: The preload: one line, no ``$``, raises no exception, not even if the variable is not set.
 PRELOAD = (
@@ -146,7 +148,7 @@ def _as_dask_reads(value: str | None) -> object:
 
 
 def _stripped(source: str) -> str:
-    """The source without comments and docstrings, which are a third of its compressed size."""
+    """The source without comments, docstrings and annotations: a third of its compressed size."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -156,4 +158,30 @@ def _stripped(source: str) -> str:
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return ast.unparse(ast.fix_missing_locations(_WithoutAnnotations().visit(tree)))
+
+
+class _WithoutAnnotations(ast.NodeTransformer):
+    """Removes the annotations of functions and variables."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        return None if node.module == "__future__" else node
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AsyncFunctionDef:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        if node.value is None:
+            return ast.Pass()
+        return ast.Assign(targets=[node.target], value=node.value)

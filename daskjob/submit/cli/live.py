@@ -67,7 +67,7 @@ class View:
         snapshot = self._job.snapshot()
         self._screen.hide()
         self._report_events(snapshot)
-        for trouble in snapshot.troubles:
+        for trouble in snapshot.troubles if self._quiet else ():
             self.say(trouble, even_quiet=True)
         if snapshot.status.finished:
             self._report_end(snapshot)
@@ -155,6 +155,8 @@ class View:
                 f"attempt {attempt.number} failed ({attempt.reason}): {attempt.message} {then}",
                 style="red",
             )
+        for trouble in snapshot.troubles:
+            self._once(f"trouble {trouble}", trouble)
         if status.message and not status.finished and status.attempt_start_time:
             self._once(f"trouble {status.reason}", status.message)
 
