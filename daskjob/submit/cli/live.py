@@ -14,10 +14,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TextIO
 
-from daskjob.core.decide.job_end import LEFT_OUT
 from daskjob.core.errors import ApiError
-from daskjob.core.quantity import format_bytes
-from daskjob.core.status import JobStatus
+from daskjob.submit.cli.end_line import end_lines
 from daskjob.submit.cli.output import duration
 from daskjob.submit.jobs import JobSnapshot, LiveJob
 
@@ -140,21 +138,9 @@ class View:
             self.say(text)
 
     def _report_end(self, snapshot: JobSnapshot) -> None:
-        status, name = snapshot.status, snapshot.name
-        took = duration(timedelta(seconds=time.monotonic() - self._started))
-        if status.succeeded:
-            self.say(f"{name} succeeded in {took}{_work(status)}")
-            if status.message.endswith(LEFT_OUT):
-                self.say(status.message, even_quiet=True)
-            # Without a report, such as after client.shutdown(), that is not known.
-            if snapshot.desired_workers and status.report is not None and not _tasks(status):
-                self.say(
-                    "the script ran no tasks on the workers; to use them, connect with "
-                    "'from distributed import Client; client = Client()'"
-                )
-            return
-        self.say(f"{name} failed in {took} ({status.reason}): {status.message}", even_quiet=True)
-        self.say(f"for details: daskjob why {name}, daskjob logs {name}")
+        took = timedelta(seconds=time.monotonic() - self._started)
+        for line in end_lines(snapshot, took):
+            self.say(line.text, even_quiet=line.even_quiet)
 
 
 class TerminalView(View):
@@ -294,18 +280,3 @@ def write_all(stream: TextIO, data: bytes) -> None:
         raise
     except OSError as error:
         raise ApiError(f"cannot write the script's output: {error.strerror}") from error
-
-
-def _tasks(status: JobStatus) -> int:
-    return status.progress.total if status.progress else 0
-
-
-def _work(status: JobStatus) -> str:
-    """Return a summary of the cluster's work, for the last line."""
-    parts = []
-    if _tasks(status):
-        parts.append(f"{_tasks(status)} task" + ("s" if _tasks(status) != 1 else ""))
-    rows = ((status.report or {}).get("peakMemory") or {}).get("rows") or []
-    if rows and _tasks(status):
-        parts.append(f"peak worker memory {format_bytes(max(row[1] for row in rows))}")
-    return f": {', '.join(parts)}" if parts else ""
