@@ -16,6 +16,7 @@ from daskjob.core.reasons import Reason
 from daskjob.core.spec import DaskJob, Policy
 from daskjob.core.spec.policy import Restart
 from daskjob.core.status import JobStatus
+from daskjob.core.wording import Words, words_for
 
 #: How long a worker must be ready to count as at work if its scheduler does not report it.
 JOINED_SECONDS = 60
@@ -45,6 +46,11 @@ class JobView:
     def job(self) -> DaskJob:
         """The job with its current spec."""
         return self.observed.job
+
+    @property
+    def words(self) -> Words:
+        """The words for messages about this job."""
+        return words_for(self.job.meta.annotations)
 
     @property
     def runner(self) -> PodFacts | None:

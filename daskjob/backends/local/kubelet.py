@@ -49,7 +49,7 @@ MEMORY_TERMINATE = 0.95
 #: How often the length of logs is checked.
 LOG_LOOK_SECONDS = 5.0
 #: The end of the log that becomes a failed container's message.
-LOG_TAIL_BYTES = 2048
+LOG_TAIL_BYTES = 32 * 1024
 #: Where a message file is cut: above the limit of a result, so that a longer one is detected.
 MESSAGE_BYTES = 8192
 

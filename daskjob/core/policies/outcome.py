@@ -52,9 +52,13 @@ def _ended(view: JobView, runner: PodFacts, main: ContainerFacts) -> AttemptEnd:
             message = f"{message} At the last report, {tasks}."
         return AttemptEnd(stopped.reason, message, main.exit_code)
     if main.exit_code == 0:
-        return AttemptEnd(None, f"the runner exited with code 0 (pod {runner.ref.name}).", 0)
-    diagnosis = container_end(runner, main)
+        return AttemptEnd(None, _success(view, runner), 0)
+    diagnosis = container_end(runner, main, view.words)
     return AttemptEnd(diagnosis.reason, diagnosis.message, main.exit_code)
+
+
+def _success(view: JobView, runner: PodFacts) -> str:
+    return f"{view.words.runner} exited with code 0{view.words.of_pod(runner.ref.name)}."
 
 
 def _ended_after_the_stop(runner: PodFacts, main: ContainerFacts) -> bool:

@@ -81,6 +81,8 @@ def render_command(file: Path, args: tuple[str, ...]) -> None:
         workers, threads = default_shape(cpu_count())
         command = ["python", str(file), *args]
         objects = [local_script_job(command, ScriptOptions(workers, threads), file.stem)]
+        # From now on it is a manifest: messages use a manifest's words.
+        del objects[0]["metadata"]["annotations"]
     click.echo(as_yaml(objects))
 
 
