@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daskjob.core.errors import RejectionKind
-from daskjob.core.last_exception import last_exception
+from daskjob.core.last_exception import last_exception, plain_lines
 from daskjob.core.messages import cut
 from daskjob.core.names import Component
 from daskjob.core.observed import Rejection
@@ -74,6 +74,10 @@ _COMPLAINT = re.compile(
     r"|error: |fatal: |Fatal Python error)",
     re.IGNORECASE,
 )
+#: Lines that a server logs whatever happens.
+_ROUTINE = re.compile(r"\b(INFO|DEBUG)\b|^[-\s]*$")
+#: Before the text of ``sys.exit("text")``, at the end of an output, where a backend knows it.
+EXIT_LINE = "SystemExit: "
 #: The exit code of Python after an exception that was not caught.
 UNCAUGHT_CODE = 1
 #: A process that signal N ended has the exit code 128 + N; these are Linux' numbers.
@@ -251,6 +255,9 @@ def ending(output: str, code: int, words: Words = OF_MANIFESTS) -> str:
     before ``sys.exit(1)``. The program of a manifest may be any, so there it is quoted.
     """
     output = _without_result(output)
+    output, _, text = output.partition(f"\n{EXIT_LINE}")
+    if text and code == UNCAUGHT_CODE:
+        return cut(f"{EXIT_LINE}{' '.join(text.split())}", LINE_LENGTH)
     found = last_exception(output)
     if found is not None and found.is_main and code == UNCAUGHT_CODE:
         return cut(found.line, LINE_LENGTH)
@@ -269,7 +276,7 @@ def ending(output: str, code: int, words: Words = OF_MANIFESTS) -> str:
     return cut(text, LINE_LENGTH)
 
 
-def crash_loop(pod: PodFacts) -> Diagnosis | None:
+def crash_loop(pod: PodFacts, words: Words = OF_MANIFESTS) -> Diagnosis | None:
     """Return why a container of a scheduler or worker pod crashes; ``None`` if none does."""
     found = _looping(pod)
     if found is None:
@@ -280,17 +287,34 @@ def crash_loop(pod: PodFacts) -> Diagnosis | None:
     is_worker = pod.component == Component.WORKER
     if code is None or (code == 0 and is_worker and not found.restarts):
         return None
-    out_of_memory = " (out of memory)" if why == "OOMKilled" else ""
+    killed = why == "OOMKilled"
+    end = f"code {code}{' (out of memory)' if killed else signal_name(code)}"
     count = "once" if found.restarts == 1 else f"{found.restarts} times"
     restarts = f", restarted {count}" if found.restarts else ""
     is_main = pod.main is not None and found.name == pod.main.name
     what = "exits" if is_main else f"has an init container {found.name} that exits"
+    who = f"{pod.component} pod {pod.ref.name}"
+    if words.is_script:
+        who = words.worker(pod.ref.name) if is_worker else "the scheduler"
+        what = what.replace("exits", "exited")
+    step = "Check its command and its log."
+    if killed and is_worker:
+        step = f"Raise {words.memory}, or give each task less data (smaller partitions)."
     return Diagnosis(
         Reason.WORKERS_FAILED if is_worker else Reason.SCHEDULER_FAILED,
-        f"{pod.component} pod {pod.ref.name} {what} with code {code}{out_of_memory}{restarts}",
-        _last_lines(text, 1 if is_main else INIT_LINES),
-        "Check its command and its log.",
+        f"{who} {what} with {end}{restarts}",
+        _complaint(text) if is_main else _last_lines(text, INIT_LINES),
+        step,
     )
+
+
+def _complaint(output: str) -> str:
+    """Return the last exception of a server's output, or else its last line that is no routine."""
+    found = last_exception(output)
+    if found is not None:
+        return cut(found.line, LINE_LENGTH)
+    lines = [line for line in plain_lines(output) if line.strip() and not _ROUTINE.search(line)]
+    return _last_lines(lines[-1], 1) if lines else ""
 
 
 def _looping(pod: PodFacts) -> ContainerFacts | None:

@@ -50,10 +50,15 @@ class PrintedException:
     is_main: bool
     #: The index of the line at which its traceback starts, that of the first of a chain.
     start: int
+    #: The index behind its ``Type: message`` line.
+    end: int
 
 
 def plain_lines(text: str) -> list[str]:
     """Return the lines of an output without escape sequences; of a progress bar, its last state."""
+    if text.startswith('File "'):
+        # A SyntaxError of the script itself, of an output without the blanks around it.
+        text = f"  {text}"
     lines = _ESCAPES.sub("", text).split("\n")
     return [line.rstrip("\r \t").rpartition("\r")[2] for line in lines]
 
@@ -82,10 +87,10 @@ def printed_exceptions(lines: Sequence[str]) -> Iterator[PrintedException]:
         if found and above in _CHAIN:
             aside = _is_logged_cause(lines[previous:index])
             is_main = not aside and (last is None or last.is_main)
-            last = PrintedException(found, is_main, last.start if last else index)
+            last = PrintedException(found, is_main, last.start if last else index, after)
             yield last
         elif found:
-            last = PrintedException(found, not _is_aside(above), index)
+            last = PrintedException(found, not _is_aside(above), index, after)
             yield last
         index = max(after, index + 1)
 

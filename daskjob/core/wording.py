@@ -30,6 +30,10 @@ class Words:
         """Return the pod's name in brackets; empty for a script, which has no pods."""
         return "" if self.is_script else f" (pod {name})"
 
+    def of_reason(self, reason: str) -> str:
+        """Return the reason of a status in brackets; empty for a script."""
+        return f" ({reason})" if reason and not self.is_script else ""
+
     def worker(self, name: str) -> str:
         """Return how a worker is named: ``worker 2fa9c`` or ``pod sums-worker-2fa9c``."""
         if not self.is_script:
@@ -54,7 +58,7 @@ OF_SCRIPTS = Words(
     memory="--memory",
     runner_memory="--memory",
     retries="--retries",
-    workers="--workers",
+    workers="--workers N",
     resources="--env DASK_DISTRIBUTED__WORKER__RESOURCES='{{\"{name}\": 1}}'",
 )
 

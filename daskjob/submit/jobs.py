@@ -23,6 +23,7 @@ from daskjob.core.errors import Conflict, DaskJobError
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest
 from daskjob.core.status import JobStatus, job_status_from
+from daskjob.core.wording import OF_MANIFESTS, Words
 
 
 class Verb(StrEnum):
@@ -113,6 +114,10 @@ class JobSnapshot:
     tasks: TaskCounts | None = None
     #: Problems outside the job itself, such as a status that could not be written.
     troubles: tuple[str, ...] = ()
+    #: The words for messages about the job.
+    words: Words = OF_MANIFESTS
+    #: The file that the runner runs with Python; empty if it runs something else.
+    script: str = ""
 
 
 class Unsupported(DaskJobError):

@@ -9,7 +9,9 @@ from typing import BinaryIO
 
 from daskjob.backends.local.run import LocalRun, prepare_run
 from daskjob.backends.local.state import state_root
+from daskjob.core.command_line import python_script, words
 from daskjob.core.manifests import Manifest
+from daskjob.core.wording import words_for
 from daskjob.submit.jobs import JobSnapshot
 from daskjob.submit.local_logs import CHUNK_BYTES
 
@@ -41,16 +43,22 @@ class ForegroundJob:
             ready_workers=seen.ready_workers,
             tasks=seen.dask.tasks if seen.dask else None,
             troubles=tuple(self._run.troubles),
+            words=words_for(self._run.job.meta.annotations),
+            script=self._script(),
         )
+
+    def _script(self) -> str:
+        containers = self._run.job.runner.containers
+        return python_script(words(containers[0])) if containers else ""
 
     def log(self) -> bytes:
         """Return what the runners have written since the last call, at most one chunk."""
         path = self._run.snapshot().log
         return b"" if path is None else self._log.read(path)
 
-    def cancel(self) -> None:
-        """Cancel the job: its runner gets SIGTERM and its grace period."""
-        self._run.cancel()
+    def cancel(self, by: str = "") -> None:
+        """Cancel the job: its runner gets SIGTERM and its grace period; ``by`` is who did it."""
+        self._run.cancel(by)
 
     def kill(self) -> None:
         """Cancel the job without any grace period."""

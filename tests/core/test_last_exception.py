@@ -158,6 +158,7 @@ def test_the_reason_is_the_line_of_the_exception_that_ended_the_script(case: str
     output, code = ended(script)
     assert ending(output, code) == expected
     assert ending("loading\n" * 999 + output, code) == expected
+    assert ending(output.strip(), code) == expected
     found = last_exception(output[-TERMINATION_MESSAGE:])
     assert found is not None
     assert found.line == expected

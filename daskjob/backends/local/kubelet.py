@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from daskjob.backends.local.exit_text import exit_text
 from daskjob.backends.local.processes import (
     Command,
     Exited,
@@ -29,6 +30,9 @@ from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import ContainerProcess, Machine, Paths, container_process
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
+from daskjob.core.command_line import python_script, words
+from daskjob.core.diagnose import EXIT_LINE
+from daskjob.core.last_exception import last_exception
 from daskjob.core.manifests import Key, Manifest, controller_uid, format_time, metadata, object_ref
 from daskjob.core.pods import pod_facts
 from daskjob.core.quantity import format_bytes
@@ -258,7 +262,14 @@ class Kubelet:
         written = _read(self._message_file(pod, container), MESSAGE_BYTES, from_end=False)
         if written or code == 0:
             return written
-        return _read(self._log(pod, container), LOG_TAIL_BYTES, from_end=True)
+        output = _read(self._log(pod, container), LOG_TAIL_BYTES, from_end=True)
+        script = python_script([str(word) for word in words(container.manifest)])
+        found = last_exception(output) if script and code == 1 else None
+        text = ""
+        if script and code == 1 and not (found and found.is_main):
+            text = exit_text(self._machine.cwd / script, output)
+        # As the line of an exception, which Python prints without its type.
+        return f"{output}\n{EXIT_LINE}{text}" if text else output
 
     def _message_file(self, pod: _Pod, container: _Container) -> Path:
         return pod.scratch / f"{container.name}.message"

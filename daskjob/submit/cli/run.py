@@ -257,7 +257,9 @@ async def _run(run: ForegroundJob, notes: list[str], options: RunOptions) -> int
     view.begin([*notes, *run.notes])
     ticking = asyncio.create_task(_tick(view))
     # The script writes to a file, so it gets no SIGPIPE when the reader of our output is gone.
-    ticking.add_done_callback(lambda task: None if task.cancelled() else run.cancel())
+    ticking.add_done_callback(
+        lambda task: None if task.cancelled() else run.cancel(_CANCELLED_BY["SIGPIPE"])
+    )
     try:
         job = await run.run()
     finally:
@@ -273,6 +275,14 @@ async def _run(run: ForegroundJob, notes: list[str], options: RunOptions) -> int
         print_objects([job], output, as_list=False)
     sys.stdout.flush()
     return exit_code(status)
+
+
+#: Who cancels a job, by signal.
+_CANCELLED_BY = {
+    "SIGINT": "Ctrl-C",
+    "SIGHUP": "the end of its terminal (SIGHUP)",
+    "SIGPIPE": "the reader of its output, which is gone",
+}
 
 
 async def _tick(view: View) -> None:
@@ -295,7 +305,7 @@ def _on_signals(run: ForegroundJob, report: Callable[[str, int], None]) -> None:
         seen += 1
         report(name, seen)
         if seen == 1:
-            run.cancel()
+            run.cancel(_CANCELLED_BY.get(name, name))
         else:
             run.kill()
 
