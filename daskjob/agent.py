@@ -23,14 +23,14 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
-from heapq import nlargest
+from collections.abc import Callable, Iterable
+from heapq import nlargest, nsmallest
 from importlib import import_module
 from itertools import islice
 from typing import Any
 
 import dask
-from dask.utils import parse_timedelta
+from dask.utils import key_split, parse_timedelta
 from distributed.active_memory_manager import RetireWorker
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
@@ -86,6 +86,12 @@ STAGES_LIMIT = 1000
 #: The number of tasks sampled from a list; the rest is assumed to be like them
 #: (distributed's own adaptive_target samples 100 too).
 SAMPLE_TASKS = 100
+#: Below this share of a CPU, a worker computes nothing: its heartbeats take about 3 %.
+QUIET_CPU_PERCENT = 15
+#: The number of rows about running tasks and lost workers, and of names in them.
+RUNNING_KEPT = 5
+LOSSES_KEPT = 3
+NAMES_KEPT = 3
 
 FULL_COLUMNS = (
     "name",
@@ -156,6 +162,8 @@ class TaskCounter:
         self.failed: set[Any] = set()
         self.forgotten_done = 0
         self.forgotten_erred = 0
+        #: Forgotten without ever having been done or erred: no client waited for them.
+        self.dropped = 0
         # While an earlier preload was awaiting, a client may already have sent tasks.
         for ts in tasks.values():
             if ts.run_spec is not None:
@@ -200,6 +208,8 @@ class TaskCounter:
                         # It was done once, and no client wants it any more.
                         again.remove(key)
                         self.forgotten_done += 1
+                    else:
+                        self.dropped += 1
                     return
                 if key in released:
                     released.remove(key)
@@ -236,6 +246,7 @@ class TaskCounter:
             "queued": now["queued"],
             "noWorker": now["no-worker"],
             "erred": erred,
+            "dropped": self.dropped,
         }
 
 
@@ -284,6 +295,109 @@ def add(one: tuple[int, float, int] | None, two: tuple[int, float, int]) -> tupl
 
 
 # --- workers ---------------------------------------------------------------------------------
+
+
+class Activity:
+    """What runs, what waits for what, and what was lost, in a few rows: for people."""
+
+    def __init__(self, scheduler: Scheduler):
+        self.scheduler = scheduler
+        #: Since when tasks are running on workers that compute nothing (epoch seconds).
+        self.quiet_since: float | None = None
+        #: Since when there are tasks that no worker can run.
+        self.stuck_since: float | None = None
+        #: The last workers that were lost.
+        self.losses: list[list[Any]] = []
+
+    def sample(self, now: float, moved_at: float) -> None:
+        """Look at what does not move; O(workers)."""
+        workers = self.scheduler.workers.values()
+        runs = any(ws.processing for ws in workers)
+        if runs and all(ws.metrics.get("cpu", 0) < QUIET_CPU_PERCENT for ws in workers):
+            self.quiet_since = max(self.quiet_since or now, moved_at)
+        else:
+            self.quiet_since = None
+        self.stuck_since = (self.stuck_since or now) if self.scheduler.unrunnable else None
+
+    def see_loss(self, ws: WorkerState) -> None:
+        """Record a worker that is gone, and the tasks that it was running."""
+        names = sorted({prefix_of(key) for key in keys_at_the_end(self.scheduler, ws.address)})
+        some = [shortened(name) for name in names[:NAMES_KEPT]]
+        row = [shortened(str(ws.name)), round(time.time(), 1), some]
+        self.losses.append([*row, resident_bytes(ws), int(ws.memory_limit or 0)])
+        del self.losses[:-LOSSES_KEPT]
+
+    def answer(self) -> dict[str, Any]:
+        """Return what the state route reports."""
+        return {
+            "running": self.running(),
+            "quietSince": self.quiet_since,
+            "locks": waited_for(self.scheduler),
+            "stuck": self.stuck() if self.scheduler.unrunnable else None,
+            "losses": self.losses,
+        }
+
+    def running(self) -> list[list[Any]]:
+        """Return (task, worker, since) of the tasks that have run longest."""
+        rows = (
+            (ws.last_seen - duration, ws, ts)
+            for ws in self.scheduler.workers.values()
+            for ts, duration in ws.executing.items()
+        )
+        longest = nsmallest(RUNNING_KEPT, rows, key=lambda row: row[0])
+        return [
+            [shortened(prefix_of(ts.key)), shortened(str(ws.name)), round(since, 1)]
+            for since, ws, ts in longest
+        ]
+
+    def stuck(self) -> dict[str, Any]:
+        """Return what tasks ask for that no worker has."""
+        offered: dict[str, float] = {}
+        for ws in self.scheduler.workers.values():
+            for name, amount in ws.resources.items():
+                offered[name] = max(amount, offered.get(name, 0.0))
+        tasks = list(islice(self.scheduler.unrunnable, SAMPLE_TASKS))
+        wanted: dict[str, float] = {}
+        for ts in tasks:
+            for name, amount in (ts.resource_restrictions or {}).items():
+                wanted[name] = max(amount, wanted.get(name, 0.0))
+        missing = {n: amount for n, amount in wanted.items() if offered.get(n, 0.0) < amount}
+        pinned = {address for ts in tasks for address in ts.worker_restrictions or ()}
+        return {
+            "since": self.stuck_since,
+            "tasks": sorted({shortened(prefix_of(ts.key)) for ts in tasks})[:NAMES_KEPT],
+            "resources": [
+                [shortened(name), amount, offered.get(name, 0.0)]
+                for name, amount in sorted((missing or wanted).items())[:NAMES_KEPT]
+            ],
+            "workers": [shortened(address) for address in sorted(pinned)[:NAMES_KEPT]],
+        }
+
+
+def prefix_of(key: Any) -> str:
+    """Return the name of a task without its number."""
+    return str(key_split(key))
+
+
+def keys_at_the_end(scheduler: Scheduler, address: str) -> list[Any]:
+    """Return the keys of the tasks that a worker had when it was removed."""
+    for _, event in reversed(scheduler.get_events(address)):
+        if isinstance(event, dict) and event.get("action") == "remove-worker":
+            return list(event.get("processing-tasks") or ())
+    return []
+
+
+def waited_for(scheduler: Scheduler) -> list[str]:
+    """Return the names of the locks and semaphores that tasks wait for."""
+    try:
+        pending = scheduler.extensions["semaphores"].metrics["pending"]
+        names = {str(name) for name, count in list(pending.items()) if count > 0}
+        # Before distributed 2024.5, locks were no semaphores.
+        events = getattr(scheduler.extensions.get("locks"), "events", {})
+        names |= {str(name) for name, waiting in list(events.items()) if waiting}
+    except Exception:
+        return []
+    return [shortened(name) for name in sorted(names)[:NAMES_KEPT]]
 
 
 class History:
@@ -403,6 +517,9 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         self.transition = self.counts.transition
         self.prefixes = PrefixTimes(scheduler)
         self.history = History()
+        self.activity = Activity(scheduler)
+        #: The number of clients that have connected, without those that tasks opened on workers.
+        self.clients_seen = len(self.client_names(scheduler.client_comms))
         self.live: dict[str, WorkerState] = {}
         #: Peak memory in bytes by worker name: a worker that returns is the same worker.
         self.peaks: dict[str, int] = {}
@@ -450,8 +567,14 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             self.retiring.remove(worker)
         elif stimulus_id.startswith(UNANNOUNCED) and not announced(scheduler, worker):
             self.lost += 1
+            if ws is not None:
+                self.activity.see_loss(ws)
         if len(self.peaks) > len(self.live) + 2 * PEAKS_KEPT:
             self._forget_peaks()
+
+    def add_client(self, scheduler: Scheduler, client: str) -> None:  # noqa: ARG002
+        """Count a client that connected."""
+        self.clients_seen += len(self.client_names([client]))
 
     def restart(self, scheduler: Scheduler) -> None:  # noqa: ARG002
         """``client.restart()``: tasks are forgotten by transitions, but prefixes without any."""
@@ -482,6 +605,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         for ws in self.live.values():
             self._see_memory(ws)
         self.prefixes.look()
+        self.activity.sample(now, self.moved_at or 0.0)
 
     def _see_memory(self, ws: WorkerState) -> None:
         name, memory = str(ws.name), resident_bytes(ws)
@@ -512,7 +636,12 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
 
     def clients(self) -> int:
         """Return the number of connected clients, without those that tasks opened on workers."""
-        return sum(not str(c).startswith("Client-worker-") for c in self.scheduler.client_comms)
+        return len(self.client_names(self.scheduler.client_comms))
+
+    @staticmethod
+    def client_names(clients: Iterable[Any]) -> list[str]:
+        """Return the clients that no task opened."""
+        return [str(c) for c in clients if not str(c).startswith("Client-worker-")]
 
     def state(self, groups: list[Group] | None = None, after: str = "") -> bytes:
         """Return the answer to ``GET state``: below the limit, in one format for any size.
@@ -537,6 +666,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             "clients": self.clients(),
             "target": self.target(self.groups if groups is None else groups),
             "stages": self.stages(),
+            "activity": self.activity.answer(),
         }
         forms = [FULL_COLUMNS, COMPACT_COLUMNS]
         body = b""
@@ -585,6 +715,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             "now": now,
             "wallSeconds": round(now - start, 1),
             "tasks": self.counts.snapshot(),
+            "clients": self.clients_seen,
             "computeSeconds": round(sum(row[2] for row in prefixes), 3),
             "prefixes": {
                 "columns": ["name", "count", "seconds", "erred"],
@@ -602,11 +733,13 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
                 "peak": self.history.peak,
                 "seen": self.seen,
                 "lost": self.lost,
+                "losses": self.activity.losses,
                 "overTime": [[round(max(0.0, at - start), 1), count] for at, count in points],
             },
         }
         lists = (
             (answer["workers"], "overTime", halved),
+            (answer["workers"], "losses", without_last),
             (answer["prefixes"], "rows", without_last),
             (answer["peakMemory"], "rows", without_last),
         )

@@ -47,3 +47,11 @@ def without_options(words: Sequence[str], names: Container[str]) -> list[str]:
         elif word.partition("=")[0] not in names:
             kept.append(word)
     return kept
+
+
+def python_script(command: Sequence[str]) -> str:
+    """Return the file that a command line runs with Python; empty if it runs something else."""
+    if not command or not command[0].rpartition("/")[2].startswith("python"):
+        return ""
+    script = next((word for word in command[1:] if not word.startswith("-")), "")
+    return script.replace("$$", "$") if script.endswith((".py", ".pyw")) else ""

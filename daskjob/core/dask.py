@@ -11,11 +11,15 @@ from datetime import UTC, datetime
 from typing import TypeGuard
 
 from daskjob.core.manifests import integer, mapping
+from daskjob.core.messages import cut
 
 #: A larger number is not a count: it would overflow in a status, which has 64-bit integers.
 LARGEST_COUNT = 2**53
 #: The year 2200: any limit of a spec (below 70 years) can be added to an earlier time.
 LATEST_SECONDS = 7_258_118_400
+#: Of a table for people this number of rows is read, and of a name this number of characters.
+ROWS_READ = 5
+NAME_LENGTH = 100
 #: What a scale-down must know of each worker.
 NEEDED_COLUMNS = frozenset({"name", "address", "memory", "processing", "status"})
 
@@ -48,6 +52,66 @@ class DaskWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningTask:
+    """A task that a worker is running."""
+
+    #: The task's name without its number.
+    name: str
+    worker: str
+    #: It is computed from heartbeats, so it differs a little between answers.
+    since: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedResource:
+    """A resource that tasks ask for."""
+
+    name: str
+    amount: float
+    #: The most that one worker offers.
+    offered: float
+
+
+@dataclass(frozen=True, slots=True)
+class StuckTasks:
+    """Tasks that no registered worker can run."""
+
+    since: datetime | None = None
+    #: Their names, without their numbers.
+    names: tuple[str, ...] = ()
+    resources: tuple[WantedResource, ...] = ()
+    #: Addresses or names of the workers that they are restricted to.
+    workers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A worker that was lost."""
+
+    worker: str
+    #: The names of the tasks that it was running.
+    tasks: tuple[str, ...] = ()
+    #: Bytes at its last heartbeat, and its limit; 0: unknown, none.
+    memory: int = 0
+    memory_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What a scheduler's workers do, and what does not move."""
+
+    #: The tasks that have run longest.
+    running: tuple[RunningTask, ...] = ()
+    #: Since when tasks have been running on workers that compute nothing.
+    quiet_since: datetime | None = None
+    #: Names of locks and semaphores that tasks wait for.
+    locks: tuple[str, ...] = ()
+    stuck: StuckTasks | None = None
+    #: The last workers that were lost.
+    losses: tuple[Loss, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DaskState:
     """One response of the scheduler's agent."""
 
@@ -66,6 +130,7 @@ class DaskState:
     #: The prefixes of the tasks that are running, with their number, the most frequent first. Shown
     #: only: no difference between two answers.
     stages: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    activity: Activity = Activity()
     #: When it answered; ``None``: unknown. Not a difference between two answers.
     at: datetime | None = field(default=None, compare=False)
 
@@ -124,6 +189,7 @@ def dask_state(answer: Mapping[str, object]) -> DaskState:
         clients=_count(answer, "clients"),
         targets=_targets(mapping(answer.get("target"))),
         stages=_stages(answer.get("stages")),
+        activity=_activity(mapping(answer.get("activity"))),
     )
 
 
@@ -133,6 +199,72 @@ def _stages(rows: object) -> tuple[tuple[str, int], ...]:
         return ()
     pairs = [row for row in rows if isinstance(row, list) and len(row) == 2]
     return tuple((str(name), int(count)) for name, count in pairs if _is_count(count))
+
+
+def _activity(answer: Mapping[str, object]) -> Activity:
+    stuck = mapping(answer.get("stuck"))
+    return Activity(
+        running=tuple(
+            RunningTask(_name(row, 0), _name(row, 1), _moment(_cell(row, 2)))
+            for row in _rows(answer.get("running"))
+        ),
+        quiet_since=_moment(answer.get("quietSince")),
+        locks=_names(answer.get("locks")),
+        stuck=_stuck(stuck) if stuck else None,
+        losses=losses_of(answer.get("losses")),
+    )
+
+
+def _stuck(answer: Mapping[str, object]) -> StuckTasks:
+    return StuckTasks(
+        since=_moment(answer.get("since")),
+        names=_names(answer.get("tasks")),
+        resources=tuple(
+            WantedResource(_name(row, 0), _amount(row, 1), _amount(row, 2))
+            for row in _rows(answer.get("resources"))
+        ),
+        workers=_names(answer.get("workers")),
+    )
+
+
+def losses_of(rows: object) -> tuple[Loss, ...]:
+    """Return the workers that were lost, of a state or a report."""
+    return tuple(
+        Loss(
+            worker=_name(row, 0),
+            tasks=_names(_cell(row, 2)),
+            memory=int(_amount(row, 3)),
+            memory_limit=int(_amount(row, 4)),
+        )
+        for row in _rows(rows)
+    )
+
+
+def _rows(value: object) -> list[list[object]]:
+    """Return the first rows of a table."""
+    rows = value[:ROWS_READ] if isinstance(value, list) else []
+    return [row for row in rows if isinstance(row, list)]
+
+
+def _cell(row: list[object], index: int) -> object:
+    return row[index] if index < len(row) else None
+
+
+def _name(row: list[object], index: int) -> str:
+    return cut(_text(_cell(row, index)), NAME_LENGTH)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names = value[:ROWS_READ] if isinstance(value, list) else []
+    return tuple(cut(name, NAME_LENGTH) for name in names if isinstance(name, str))
+
+
+def _amount(row: list[object], index: int) -> float:
+    """Return a number of a row; 0 for any that is none or cannot be shown."""
+    value = _cell(row, index)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0.0
+    return float(value) if 0 <= value <= LARGEST_COUNT else 0.0
 
 
 def _workers(table: Mapping[str, object]) -> list[DaskWorker]:

@@ -6,16 +6,19 @@ quotes the message of Kubernetes, and adds the object and the next step.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daskjob.core.errors import RejectionKind
+from daskjob.core.last_exception import last_exception, plain_lines
 from daskjob.core.messages import cut
 from daskjob.core.names import Component
 from daskjob.core.observed import Rejection
 from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
+from daskjob.core.wording import OF_MANIFESTS, Words
 
 #: How long to wait for an image, a volume or a missing name: a registry may be slow, a Secret
 #: may be created later (design §3.1).
@@ -65,6 +68,35 @@ _REJECTED = {
 _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 #: Waiting reasons of a container while its pod's node is creating it normally.
 _CREATING_REASONS = frozenset({"", "ContainerCreating", "PodInitializing"})
+#: The last line of a program that complained before it ended: of argparse, Python, a shell.
+_COMPLAINT = re.compile(
+    r"^(usage: |\S+: error: |.*: can't open file |\S*: (line \d+: )?.*: (command )?not found$"
+    r"|error: |fatal: |Fatal Python error)",
+    re.IGNORECASE,
+)
+#: Lines that a server logs whatever happens.
+_ROUTINE = re.compile(r"\b(INFO|DEBUG)\b|^[-\s]*$")
+#: Before the text of ``sys.exit("text")``, at the end of an output, where a backend knows it.
+EXIT_LINE = "SystemExit: "
+#: The exit code of Python after an exception that was not caught.
+UNCAUGHT_CODE = 1
+#: A process that signal N ended has the exit code 128 + N; these are Linux' numbers.
+SIGNAL_CODES = 128
+_SIGNALS = {
+    1: "SIGHUP",
+    2: "SIGINT",
+    3: "SIGQUIT",
+    4: "SIGILL",
+    6: "SIGABRT",
+    7: "SIGBUS",
+    8: "SIGFPE",
+    9: "SIGKILL",
+    11: "SIGSEGV",
+    13: "SIGPIPE",
+    15: "SIGTERM",
+    24: "SIGXCPU",
+    25: "SIGXFSZ",
+}
 #: Maximum length of the quoted last line of a log.
 LINE_LENGTH = 400
 #: The number of quoted lines of an init container, whose log is not asked for otherwise.
@@ -180,35 +212,71 @@ def ended_by(pod: PodFacts) -> Diagnosis | None:
     return None
 
 
-def container_end(pod: PodFacts, container: ContainerFacts) -> Diagnosis:
+def container_end(
+    pod: PodFacts, container: ContainerFacts, words: Words = OF_MANIFESTS
+) -> Diagnosis:
     """Return why a container failed by itself."""
     code = container.exit_code if container.exit_code is not None else -1
     is_main = pod.main is not None and container.name == pod.main.name
-    who = "the runner" if is_main else f"init container {container.name}"
+    who = words.runner if is_main else f"init container {container.name}"
+    where = words.of_pod(pod.ref.name)
     if container.reason == "OOMKilled":
         return Diagnosis(
             Reason.OOM_KILLED,
-            f"{who} ran out of memory (pod {pod.ref.name})",
+            f"{who} ran out of memory{where}",
             container.message,
-            "Raise resources.limits.memory, or keep the data on the workers.",
+            f"Raise {words.runner_memory}, or keep the data on the workers.",
         )
     if container.reason == "ContainerStatusUnknown":
         # The kubelet did not find the container; it makes up the exit code 137.
         return Diagnosis(
             Reason.RUNNER_LOST,
-            f"{who} was lost and its exit code is unknown (pod {pod.ref.name})",
+            f"{who} was lost and its exit code is unknown{where}",
             container.message,
             "Check the node: kubectl describe node.",
         )
+    never_started = container.reason in _NEVER_STARTED
+    detail = _last_lines(container.message, INIT_LINES)
+    if is_main:
+        output = container.message
+        detail = _last_lines(output, 1) if never_started else ending(output, code, words)
     return Diagnosis(
         Reason.EXIT_CODE,
-        f"{who} exited with code {code}{_signal(code)} (pod {pod.ref.name})",
-        _last_lines(container.message, 1 if is_main else INIT_LINES),
-        _exit_hint(126 if container.reason in _NEVER_STARTED else code),
+        f"{who} exited with code {code}{signal_name(code)}{where}",
+        detail,
+        _exit_hint(126 if never_started else code),
     )
 
 
-def crash_loop(pod: PodFacts) -> Diagnosis | None:
+def ending(output: str, code: int, words: Words = OF_MANIFESTS) -> str:
+    """Return why a program ended, from the end of its output; empty if that does not show it.
+
+    The last line of an output is a reason only if it says so: it may as well be ``all good so far``
+    before ``sys.exit(1)``. The program of a manifest may be any, so there it is quoted.
+    """
+    output = _without_result(output)
+    output, _, text = output.partition(f"\n{EXIT_LINE}")
+    if text and code == UNCAUGHT_CODE:
+        return cut(f"{EXIT_LINE}{' '.join(text.split())}", LINE_LENGTH)
+    found = last_exception(output)
+    if found is not None and found.is_main and code == UNCAUGHT_CODE:
+        return cut(found.line, LINE_LENGTH)
+    if code > SIGNAL_CODES:
+        return ""
+    last = _last_lines(output, 1)
+    if _COMPLAINT.search(last) and (found is None or not found.is_main):
+        return last
+    text = ""
+    if words.is_script:
+        text = f"it called sys.exit({code}) or the like; no exception ended it"
+    if found is not None:
+        text += ("; " if text else "") + f"the last exception that it printed: {found.line}"
+    elif last and not words.is_script:
+        text = f"the last line of its output: {last}"
+    return cut(text, LINE_LENGTH)
+
+
+def crash_loop(pod: PodFacts, words: Words = OF_MANIFESTS) -> Diagnosis | None:
     """Return why a container of a scheduler or worker pod crashes; ``None`` if none does."""
     found = _looping(pod)
     if found is None:
@@ -219,17 +287,34 @@ def crash_loop(pod: PodFacts) -> Diagnosis | None:
     is_worker = pod.component == Component.WORKER
     if code is None or (code == 0 and is_worker and not found.restarts):
         return None
-    out_of_memory = " (out of memory)" if why == "OOMKilled" else ""
+    killed = why == "OOMKilled"
+    end = f"code {code}{' (out of memory)' if killed else signal_name(code)}"
     count = "once" if found.restarts == 1 else f"{found.restarts} times"
     restarts = f", restarted {count}" if found.restarts else ""
     is_main = pod.main is not None and found.name == pod.main.name
     what = "exits" if is_main else f"has an init container {found.name} that exits"
+    who = f"{pod.component} pod {pod.ref.name}"
+    if words.is_script:
+        who = words.worker(pod.ref.name) if is_worker else "the scheduler"
+        what = what.replace("exits", "exited")
+    step = "Check its command and its log."
+    if killed and is_worker:
+        step = f"Raise {words.memory}, or give each task less data (smaller partitions)."
     return Diagnosis(
         Reason.WORKERS_FAILED if is_worker else Reason.SCHEDULER_FAILED,
-        f"{pod.component} pod {pod.ref.name} {what} with code {code}{out_of_memory}{restarts}",
-        _last_lines(text, 1 if is_main else INIT_LINES),
-        "Check its command and its log.",
+        f"{who} {what} with {end}{restarts}",
+        _complaint(text) if is_main else _last_lines(text, INIT_LINES),
+        step,
     )
+
+
+def _complaint(output: str) -> str:
+    """Return the last exception of a server's output, or else its last line that is no routine."""
+    found = last_exception(output)
+    if found is not None:
+        return cut(found.line, LINE_LENGTH)
+    lines = [line for line in plain_lines(output) if line.strip() and not _ROUTINE.search(line)]
+    return _last_lines(lines[-1], 1) if lines else ""
 
 
 def _looping(pod: PodFacts) -> ContainerFacts | None:
@@ -351,10 +436,10 @@ def _waiting(pod: PodFacts) -> list[ContainerFacts]:
     return [c for c in containers if not c.running and not c.terminated]
 
 
-def _signal(code: int) -> str:
-    names = {130: " (SIGINT)", 134: " (SIGABRT)", 137: " (SIGKILL)", 139: " (SIGSEGV)"}
-    names |= {143: " (SIGTERM)"}
-    return names.get(code, "")
+def signal_name(code: int) -> str:
+    """Return the name of the signal that an exit code stands for, in brackets; or nothing."""
+    name = _SIGNALS.get(code - SIGNAL_CODES)
+    return f" ({name})" if name else ""
 
 
 def _exit_hint(code: int) -> str:
@@ -362,12 +447,17 @@ def _exit_hint(code: int) -> str:
         return "The command was not found or is not executable: check command and args."
     if code == 137:
         return "It was killed, most often because it used too much memory."
+    if code in (SIGNAL_CODES + 4, SIGNAL_CODES + 7, SIGNAL_CODES + 8, SIGNAL_CODES + 11):
+        return "It crashed in compiled code; set PYTHONFAULTHANDLER=1 to see where."
     return ""
 
 
+def _without_result(text: str) -> str:
+    """Return an output; a result that was written before a failure does not count."""
+    return "" if text.lstrip().startswith(("{", "[")) else text
+
+
 def _last_lines(text: str, count: int) -> str:
-    """Return the last lines of a message; a result written before a failure does not count."""
-    if text.lstrip().startswith(("{", "[")):
-        return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """Return the last lines of a message."""
+    lines = [line.strip() for line in _without_result(text).splitlines() if line.strip()]
     return cut("; ".join(lines[-count:]), LINE_LENGTH)

@@ -5,20 +5,25 @@ It reads only the object, so it works on a saved one as well as on a live one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from daskjob.core.manifests import Manifest, mapping, metadata
+from daskjob.core.advice import advice, split_step
+from daskjob.core.dask import losses_of
+from daskjob.core.last_exception import last_exception, plain_lines
+from daskjob.core.manifests import Manifest, integer, mapping, metadata
 from daskjob.core.reasons import Reason
-from daskjob.core.status import ConditionType, JobStatus, JobStatusWord, job_status_from
+from daskjob.core.status import Attempt, ConditionType, JobStatus, JobStatusWord, job_status_from
+from daskjob.core.wording import Words, words_for
+from daskjob.core.work import work_from
 
 #: Maximum number of log lines shown as evidence.
 EVIDENCE_LINES = 12
 
 #: What to do, by reason; places replace some with their own commands (``next_steps``).
 _NEXT_STEPS: Mapping[str, str] = {
-    Reason.EXIT_CODE: "Read the end of the log.",
+    Reason.EXIT_CODE: "Read what it printed before: the log of the runner.",
     Reason.OOM_KILLED: "Give the runner more memory, or keep the data on the workers.",
     Reason.SCHEDULER_FAILED: "Read the scheduler's log.",
     Reason.WORKERS_FAILED: "Read a worker's log.",
@@ -43,6 +48,25 @@ _NEXT_STEPS: Mapping[str, str] = {
 }
 
 
+#: The same in the words of who ran a script.
+_NEXT_STEPS_OF_SCRIPTS: Mapping[str, str] = {
+    Reason.EXIT_CODE: "Read what it printed before: daskjob logs {name}.",
+    Reason.OOM_KILLED: "Keep the data on the workers: do not compute() all of it in the script.",
+    Reason.DEADLINE_EXCEEDED: "Raise --timeout, or add workers (--workers).",
+    Reason.RUNNER_LOST: "Find out what killed the process, then run the script again.",
+    Reason.SCHEDULER_LOST: "Send it smaller graphs, or find out what killed it; then run it again.",
+    Reason.INVALID_SPEC: "Correct the options of daskjob run.",
+}
+
+#: States of running jobs, by their reason to wait.
+_STATES = {
+    "NoProgress": "is running but making no progress",
+    "NoWorkers": "is running, but cannot go on",
+    "NoWorkerForTasks": "is running, but some tasks cannot",
+    "MemoryOvercommitted": "is running, with a risk",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """The answer, the evidence for it, and what to do."""
@@ -60,25 +84,32 @@ def explain(
     ``next_steps`` replaces the steps for some reasons; ``{name}`` in them is the job's name.
     """
     name = str(metadata(job).get("name", ""))
+    words = words_for(mapping(metadata(job).get("annotations")))
+    of_words = _NEXT_STEPS_OF_SCRIPTS if words.is_script else {}
     steps = {
         reason: step.format(name=name)
-        for reason, step in {**_NEXT_STEPS, **(next_steps or {})}.items()
+        for reason, step in {**_NEXT_STEPS, **(next_steps or {}), **of_words}.items()
     }
     status = job_status_from(job.get("status"))
-    evidence = [*_attempts(status), *_conditions(status), *_report(status)]
+    evidence = [*_attempts(status, words), *_conditions(status, words), *_report(status)]
     if status.succeeded:
         return Explanation(f"{name} succeeded{_took(status)}.", tuple(_report(status)))
     if status.job_status is JobStatusWord.FAILED:
         reason = _root_reason(status)
+        of_script = reason in (Reason.EXIT_CODE, Reason.OOM_KILLED)
+        lines = _log_evidence(log_tail) if of_script else []
         step = steps.get(reason, "")
-        lines = _log_evidence(log_tail) if reason in (Reason.EXIT_CODE, Reason.OOM_KILLED) else []
-        headline = f"{name} failed ({status.reason}): {status.message}"
-        return Explanation(headline, (*lines, *evidence), step)
-    return _unfinished(name, status, evidence, steps)
+        if reason == Reason.EXIT_CODE:
+            step = advice(status.message, log_tail, words) or step
+        what, own_step = split_step(status.message)
+        verb = "was cancelled" if reason == Reason.CANCELLED else "failed"
+        headline = f"{name} {verb}{words.of_reason(status.reason)}: {what}"
+        return Explanation(headline, (*lines, *evidence), own_step or step)
+    return _unfinished(name, status, evidence, steps, words)
 
 
 def _unfinished(
-    name: str, status: JobStatus, evidence: list[str], steps: Mapping[str, str]
+    name: str, status: JobStatus, evidence: list[str], steps: Mapping[str, str], words: Words
 ) -> Explanation:
     if status.job_status is None:
         step = "On Kubernetes, check that an operator is running and watches the job's namespace."
@@ -88,8 +119,10 @@ def _unfinished(
         return Explanation(f"{name} is suspended and has no pods.", tuple(evidence), step)
     if status.reason and status.message and status.attempt_start_time:
         step = steps.get(status.reason, "")
-        headline = f"{name} is waiting ({status.reason}): {status.message}"
-        return Explanation(headline, tuple(evidence), step)
+        state = _STATES.get(status.reason, "is waiting") if _runs(status) else "is waiting"
+        what, own_step = split_step(status.message)
+        headline = f"{name} {state}{words.of_reason(status.reason)}: {what}"
+        return Explanation(headline, tuple(evidence), own_step or step)
     if status.attempts and status.attempt_start_time is None:
         last = status.attempts[-1]
         headline = f"{name} is waiting for attempt {status.attempt}: {last.reason}: {last.message}"
@@ -105,6 +138,11 @@ def _unfinished(
         ready = status.condition(ConditionType.WORKERS_READY)
         step = steps.get(ready.reason if ready else "", "Check the pods of its workers.")
         return Explanation(headline, tuple(evidence), step)
+    progress = status.progress
+    if progress is not None and progress.done + progress.erred < progress.total and _runs(status):
+        # Tasks that run may wait for each other, which shows only after some time.
+        headline = f"{name} is running: {progress.done} of {progress.total} tasks are done."
+        return Explanation(headline, tuple(evidence))
     headline = f"{name} is {status.phase or 'Pending'}; no problems found."
     return Explanation(headline, tuple(evidence))
 
@@ -126,21 +164,24 @@ def _took(status: JobStatus) -> str:
     return f" after {status.end_time - status.start_time + timedelta()}"
 
 
-def _attempts(status: JobStatus) -> list[str]:
+def _attempts(status: JobStatus, words: Words) -> list[str]:
     if len(status.attempts) < 2:
         return []
     return [
-        f"attempt {a.number}: {a.reason}"
-        + (f", exit code {a.exit_code}" if a.exit_code is not None else "")
-        + f": {a.message}"
+        f"attempt {a.number}: {'' if words.is_script else _reason_of(a)}{a.message}"
         for a in status.attempts
     ]
 
 
-def _conditions(status: JobStatus) -> list[str]:
+def _reason_of(attempt: Attempt) -> str:
+    code = f", exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
+    return f"{attempt.reason}{code}: "
+
+
+def _conditions(status: JobStatus, words: Words) -> list[str]:
     expected = ("Starting", "Ended", "Started", "Resumed", "Progress")
     return [
-        f"{c.type} is false ({c.reason}): {c.message}"
+        c.message if words.is_script else f"{c.type} is false ({c.reason}): {c.message}"
         for c in status.conditions
         if not c.status and c.reason not in expected and not status.succeeded
     ]
@@ -150,18 +191,25 @@ def _report(status: JobStatus) -> list[str]:
     report = status.report or {}
     found = []
     tasks, workers = mapping(report.get("tasks")), mapping(report.get("workers"))
-    if tasks.get("total"):
-        found.append(
-            f"tasks: {tasks.get('done')} of {tasks.get('total')} done, {tasks.get('erred')} erred"
-        )
-    if workers.get("lost"):
-        found.append(f"{workers.get('lost')} workers were lost while it ran")
+    work = work_from(tasks)
+    if work.total:
+        found.append(f"tasks: {work}")
+    if lost := integer(workers.get("lost")):
+        count = "1 worker was" if lost == 1 else f"{lost} workers were"
+        found.append(f"{count} lost while it ran{_lost_with(workers)}")
     return found
+
+
+def _lost_with(workers: Mapping[str, object]) -> str:
+    """Return the tasks with which workers were lost."""
+    names = sorted({name for loss in losses_of(workers.get("losses")) for name in loss.tasks})
+    return f", with {', '.join(names)}" if names else ""
 
 
 def _log_evidence(log_tail: str) -> list[str]:
     """Return the last traceback in the end of a log, or else its last lines."""
-    lines = [line.rstrip() for line in log_tail.splitlines() if line.strip()]
-    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call")]
-    shown: Sequence[str] = lines[starts[-1] :] if starts else lines
+    lines = plain_lines(log_tail)
+    found = last_exception(log_tail)
+    shown = lines[found.start : found.end] if found is not None and found.is_main else lines
+    shown = [line.rstrip() for line in shown if line.strip()]
     return [f"log: {line}" for line in shown[-EVIDENCE_LINES:]]

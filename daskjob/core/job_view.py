@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daskjob.core import names
-from daskjob.core.manifests import format_time
 from daskjob.core.observed import ClusterOfJob, ObservedJob
 from daskjob.core.pods import PodFacts
 from daskjob.core.reasons import Reason
 from daskjob.core.spec import DaskJob, Policy
 from daskjob.core.spec.policy import Restart
 from daskjob.core.status import JobStatus
+from daskjob.core.task_texts import unfinished_tasks
+from daskjob.core.wording import Words, words_for
 
 #: How long a worker must be ready to count as at work if its scheduler does not report it.
 JOINED_SECONDS = 60
@@ -45,6 +46,11 @@ class JobView:
     def job(self) -> DaskJob:
         """The job with its current spec."""
         return self.observed.job
+
+    @property
+    def words(self) -> Words:
+        """The words for messages about this job."""
+        return words_for(self.job.meta.annotations)
 
     @property
     def runner(self) -> PodFacts | None:
@@ -125,18 +131,7 @@ class JobView:
     def unfinished_tasks(self) -> str:
         """What the cluster's tasks are waiting for, for a message; empty if that is unknown."""
         dask = self.observed.dask if self.cluster else None
-        if dask is None:
-            return ""
-        tasks, parts = dask.tasks, []
-        if tasks.no_worker:
-            parts.append(f"{tasks.no_worker} tasks that no worker can run are waiting")
-        if tasks.processing:
-            parts.append(f"{tasks.processing} tasks are being processed")
-        if parts and not dask.workers:
-            parts.append("no worker is registered")
-        if parts and dask.last_transition is not None:
-            parts.append(f"the last task made progress at {format_time(dask.last_transition)}")
-        return ", ".join(parts)
+        return "" if dask is None else unfinished_tasks(dask, self.words, self.now)
 
     @property
     def attempt_runs(self) -> bool:

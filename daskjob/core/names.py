@@ -49,6 +49,10 @@ ANNOTATION_JOB_REPLICAS = f"{API_GROUP}/job-replicas"
 ANNOTATION_SYNCED_REPLICAS = f"{API_GROUP}/synced-replicas"
 #: On a scheduler or worker pod: the fingerprint of its pod template.
 ANNOTATION_TEMPLATE = f"{API_GROUP}/template"
+#: Present on a job that was made from a script: messages use the words and options of scripts.
+ANNOTATION_SCRIPT = f"{API_GROUP}/script"
+#: Who cancelled a job, for its message.
+ANNOTATION_CANCELLED_BY = f"{API_GROUP}/cancelled-by"
 ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 #: dask-kubernetes set it on its objects; nothing removes it once that is gone (design §2.4).

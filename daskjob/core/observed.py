@@ -94,6 +94,10 @@ class Platform:
     worker_batch_size: int = 0
     #: The time between two such batches; Kubernetes' creation times have whole seconds.
     worker_batch_seconds: int = 1
+    #: After which time without any work of the workers their tasks are reported as not moving.
+    quiet_seconds: int = 60
+    #: Memory of the one machine that all workers share; 0: there is no such machine.
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import re
 
 from daskjob.core.command_line import option, words
 from daskjob.core.manifests import Manifest, mapping, whole_number
+from daskjob.core.quantity import parse_bytes
 from daskjob.core.spec.pod import PodTemplate
 
 #: The resource name of the GPUs for which dask-cuda starts workers.
@@ -41,6 +42,22 @@ def resources(template: PodTemplate) -> dict[str, float]:
         if math.isfinite(number):
             found[key] = number
     return found
+
+
+def memory_limit_bytes(template: PodTemplate) -> int:
+    """Return the memory limit of one worker: ``--memory-limit``, or its container's; 0: unknown.
+
+    Workers of a script have the former; a share of the machine's memory is no number of bytes.
+    """
+    container = template.containers[0] if template.containers else {}
+    limits = mapping(mapping(container.get("resources")).get("limits"))
+    for text in (_option(template, "--memory-limit"), str(limits.get("memory") or "")):
+        try:
+            if text and float(parse_bytes(text)) > 1:
+                return parse_bytes(text)
+        except ValueError:
+            continue
+    return 0
 
 
 def _gpus(container: Manifest) -> int:

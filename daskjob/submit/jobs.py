@@ -23,6 +23,7 @@ from daskjob.core.errors import Conflict, DaskJobError
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, integer, mapping, mappings
 from daskjob.core.status import JobStatus, job_status_from
+from daskjob.core.wording import OF_MANIFESTS, Words
 
 
 class Verb(StrEnum):
@@ -128,6 +129,10 @@ class JobSnapshot:
     memory_bytes: int = 0
     #: Problems outside the job itself, such as a status that could not be written.
     troubles: tuple[str, ...] = ()
+    #: The words for messages about the job.
+    words: Words = OF_MANIFESTS
+    #: The file that the runner runs with Python; empty if it runs something else.
+    script: str = ""
 
 
 def _desired_workers(manifest: Manifest) -> int:

@@ -12,7 +12,9 @@ from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.script_streams import Shape as Shape
 from daskjob.backends.local.script_streams import Stream as Stream
 from daskjob.backends.local.state import RunFolder, state_root
+from daskjob.core.command_line import python_script, words
 from daskjob.core.manifests import Manifest
+from daskjob.core.wording import words_for
 from daskjob.submit.jobs import JobSnapshot
 from daskjob.submit.python_environment import Pythons
 
@@ -45,6 +47,8 @@ class ForegroundJob:
             stages=seen.dask.stages if seen.dask else (),
             memory_bytes=sum(w.memory for w in seen.dask.workers) if seen.dask else 0,
             troubles=tuple(self._run.troubles),
+            words=words_for(self._run.job.meta.annotations),
+            script=self._script(),
         )
 
     @property
@@ -68,11 +72,15 @@ class ForegroundJob:
 
     def interrupt(self) -> None:
         """Cancel the job as Ctrl-C does: its script gets SIGINT, then SIGTERM, then SIGKILL."""
-        self._run.cancel("INT")
+        self._run.cancel("INT", by="Ctrl-C")
 
-    def cancel(self) -> None:
-        """Cancel the job: its script gets SIGTERM and its grace period."""
-        self._run.cancel()
+    def cancel(self, by: str = "") -> None:
+        """Cancel the job: its script gets SIGTERM and its grace period; ``by`` is who did it."""
+        self._run.cancel(by=by)
+
+    def _script(self) -> str:
+        containers = self._run.job.runner.containers
+        return python_script(words(containers[0])) if containers else ""
 
     def kill(self) -> None:
         """Cancel the job without any grace period."""

@@ -53,7 +53,8 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     ``label`` names the job if the options do not; it may be any text.
     """
     generated = {"generateName": names.generated_prefix(label)}
-    metadata = {"name": options.name} if options.name else generated
+    metadata: Manifest = {"name": options.name} if options.name else generated
+    metadata = {**metadata, "annotations": {names.ANNOTATION_SCRIPT: "true"}}
     env = [variable(name, value) for name, value in options.env.items()]
     path = []
     if options.python_path and "PYTHONPATH" not in options.env:

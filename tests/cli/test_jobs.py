@@ -230,23 +230,23 @@ def test_follow_ends_when_the_run_is_killed(daskjob: Daskjob) -> None:
 
 def test_why_shows_the_exception_the_attempts_and_the_next_step(user: Daskjob) -> None:
     text = user("why", "failing").text
-    assert text.startswith("failing failed (BackoffLimitExceeded): 2 attempts failed")
+    assert text.startswith("failing failed: all 2 attempts failed (--retries 1)")
     assert "log: ValueError: no data for 2024" in text
-    assert "attempt 0: ExitCode, exit code 1" in text
-    assert "Next: Read the end of the log: daskjob logs failing." in text
+    assert "attempt 0: the script exited with code 1: ValueError" in text
+    assert "failing.py, line 3." in text.splitlines()[-1]
 
 
 def test_why_of_a_success(user: Daskjob) -> None:
     text = user("why", "squares").text
     assert text.startswith("squares succeeded after ")
-    assert "tasks: 20 of 20 done, 0 erred" in text
+    assert "tasks: 20 of 20 done" in text
 
 
 @pytest.mark.parametrize("suffix", ["json", "yaml"])
 def test_why_reads_a_saved_object(user: Daskjob, tmp_path: Path, suffix: str) -> None:
     saved = tmp_path / f"saved.{suffix}"
     saved.write_text(user("status", "-o", suffix, "failing").text)
-    assert user("why", saved).text.startswith("failing failed (BackoffLimitExceeded)")
+    assert user("why", saved).text.startswith("failing failed: all 2 attempts failed")
 
 
 def test_why_as_json(user: Daskjob) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from daskjob.core.manifests import Manifest
@@ -14,11 +16,14 @@ from daskjob.submit.jobs import JobSnapshot
 class EndedJob:
     """A job with one worker that has succeeded, with this report."""
 
-    def __init__(self, report: Manifest | None) -> None:
+    def __init__(self, report: Manifest | None, script: str = "") -> None:
         self._status = JobStatus(job_status=JobStatusWord.SUCCESSFUL, report=report)
+        self._script = script
 
     def snapshot(self) -> JobSnapshot:
-        return JobSnapshot("sums", self._status, desired_workers=1, ready_workers=0)
+        return JobSnapshot(
+            "sums", self._status, desired_workers=1, ready_workers=0, script=self._script
+        )
 
 
 @pytest.mark.parametrize(("report", "said"), [({"tasks": {"total": 0}}, True), (None, False)])
@@ -29,3 +34,58 @@ def test_that_no_task_ran_is_reported_only_where_it_is_known(
     text = capfd.readouterr().err
     assert "sums succeeded" in text
     assert ("ran no tasks" in text) is said
+
+
+@pytest.mark.parametrize(
+    ("clients", "script", "hint"),
+    [
+        (1, "client = Client()", "its client is connected"),
+        (0, "with LocalCluster(n_workers=3) as cluster:\n    pass", "made a cluster of its own"),
+        (0, "# as with LocalCluster()\nprint(1)", "to use them, connect with"),
+        (0, None, "to use them, connect with"),
+    ],
+)
+def test_the_hint_to_a_script_that_ran_no_task(
+    clients: int,
+    script: str | None,
+    hint: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "script.py"
+    if script is not None:
+        path.write_text(script)
+    report = {"tasks": {"total": 0}, "clients": clients}
+    View(EndedJob(report, str(path)), Screen(), quiet=False).end()
+    assert hint in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        ({"tasks": {"total": 4, "done": 4}}, "succeeded in 0s: 4 tasks"),
+        ({"tasks": {"total": 1, "done": 1}}, "succeeded in 0s: 1 task"),
+        (
+            {"tasks": {"total": 4, "done": 1, "erred": 1}},
+            "1 of 4 tasks done, 1 erred, 2 left undone",
+        ),
+        ({"tasks": {"total": 0, "done": 0, "dropped": 3}}, "0 of 3 tasks done, 3 left undone"),
+        ({"tasks": {"total": 2, "done": 2}, "workers": {"lost": 1}}, "2 tasks, 1 worker was lost"),
+        (
+            {
+                "tasks": {"total": 2, "done": 2},
+                "peakMemory": {"rows": [["a", 2**20], ["b", 2**30]]},
+            },
+            "2 tasks, peak worker memory 1 GiB",
+        ),
+        (
+            {"tasks": {"total": "x"}, "peakMemory": {"rows": [[], 1]}, "workers": 7},
+            "succeeded in 0s",
+        ),
+    ],
+)
+def test_the_last_line_counts_the_work(
+    report: Manifest, text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    View(EndedJob(report), Screen(), quiet=False).end()
+    assert text in capfd.readouterr().err

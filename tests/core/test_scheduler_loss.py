@@ -235,3 +235,49 @@ def test_the_next_attempt_can_lose_its_scheduler() -> None:
     assert (story.word, story.status.attempt) == ("Running", 1)
     lose(story, "gone")
     assert story.status.attempts[-1].reason == "SchedulerLost"
+
+
+COMM_CLOSED = """Traceback (most recent call last):
+  File "job.py", line 3, in <module>
+distributed.comm.core.CommClosedError: in <TCP (closed) Client->Scheduler>: Stream is closed
+"""
+CANCELLED = """Traceback (most recent call last):
+  File "job.py", line 3, in <module>
+distributed.client.FutureCancelledError: f-1 cancelled for reason: scheduler-connection-lost.
+Client lost the connection to the scheduler. Please check your connection and re-run your work.
+"""
+
+
+def fail_unnamed(story: Story, message: str) -> None:
+    """End the runner before any status had the scheduler's identity."""
+    unnamed = {k: v for k, v in story.status_of("DaskJob").items() if k != "schedulerIdentity"}
+    job = story.named("DaskJob")
+    assert job is not None
+    story.world.store.write_status(object_ref(job), unnamed)
+    story.world.exit(story.runner(), 1, message=message)
+
+
+@pytest.mark.parametrize("message", [COMM_CLOSED, CANCELLED])
+@pytest.mark.parametrize("how", ["restarted", "ended"])
+def test_a_client_that_lost_its_scheduler_is_no_failure_of_the_script(
+    how: str, message: str
+) -> None:
+    story = running(backoffLimit=0)
+    if how == "restarted":
+        story.world.restart(story.scheduler(), 137)
+    else:
+        story.world.exit(story.scheduler(), 137)
+    fail_unnamed(story, message)
+    story.settle()
+    [attempt] = story.status.attempts
+    assert attempt.reason == "SchedulerLost"
+    assert "exit code 137 (SIGKILL)" in attempt.message
+
+
+@pytest.mark.parametrize("message", [COMM_CLOSED, "ValueError: no rows"])
+def test_an_error_of_the_script_is_its_own_while_the_scheduler_lives(message: str) -> None:
+    story = running(backoffLimit=0)
+    story.world.report = {"tasks": {"total": 1}}
+    fail_unnamed(story, message)
+    story.settle()
+    assert story.status.attempts[0].reason == "ExitCode"

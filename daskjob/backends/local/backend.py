@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 STARTING_SECONDS = 0.1
 JOINING_SECONDS = 0.25
 RUNNING_SECONDS = 1.0
+#: Status writes are cheap here, and the user watches.
+QUIET_SECONDS = 8
 #: Consecutive requests without an answer before the scheduler's demand counts as unknown.
 PATIENCE = 3
 #: The time of a retirement is bounded by the agent; this is for the way there and back.
@@ -51,9 +53,18 @@ SLACK_SECONDS = 5.0
 class LocalBackend(InMemoryBackend):
     """The backend of one run on this machine."""
 
-    def __init__(self, folder: RunFolder, comm: str, dashboard: str) -> None:
+    def __init__(
+        self, folder: RunFolder, comm: str, dashboard: str, *, memory_bytes: int = 0
+    ) -> None:
         agent = resources.files("daskjob").joinpath("agent.py").read_text()
-        platform = Platform(agent=agent, comm=comm, dashboard=dashboard, istio_excluded=False)
+        platform = Platform(
+            agent=agent,
+            comm=comm,
+            dashboard=dashboard,
+            istio_excluded=False,
+            quiet_seconds=QUIET_SECONDS,
+            memory_bytes=memory_bytes,
+        )
         super().__init__(lambda: datetime.now(UTC), platform)
         self.store.slow_to_delete = {"Pod"}
         self.folder = folder

@@ -17,6 +17,7 @@ import psutil
 
 from daskjob.backends.local.config import Config, Facts, config_of, fill_volume
 from daskjob.backends.local.deaths import Death, Deaths
+from daskjob.backends.local.exit_text import exit_text
 from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.processes import (
     Command,
@@ -41,6 +42,9 @@ from daskjob.backends.local.translate import (
 )
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
+from daskjob.core.command_line import python_script, words
+from daskjob.core.diagnose import EXIT_LINE
+from daskjob.core.last_exception import last_exception
 from daskjob.core.manifests import Manifest, controller_uid, format_time, metadata, object_ref
 from daskjob.core.pods import pod_facts
 from daskjob.core.quantity import format_bytes
@@ -59,7 +63,7 @@ STABLE_SECONDS = 60.0
 MEMORY_LOOK_SECONDS = 0.2
 MEMORY_TERMINATE = 0.95
 #: The end of the log that becomes a failed container's message.
-LOG_TAIL_BYTES = 2048
+LOG_TAIL_BYTES = 32 * 1024
 #: Where a message file is cut: above the limit of a result, so that a longer one is detected.
 MESSAGE_BYTES = 8192
 
@@ -312,7 +316,14 @@ class Kubelet:
             return written
         log = self._log(pod, container)
         pending = self._logs.pending(log)[-LOG_TAIL_BYTES:].decode(errors="replace")
-        return pending.strip() or _read(log, LOG_TAIL_BYTES, from_end=True)
+        output = pending.strip() or _read(log, LOG_TAIL_BYTES, from_end=True)
+        script = python_script([str(word) for word in words(container.manifest)])
+        found = last_exception(output) if script and code == 1 else None
+        text = ""
+        if script and code == 1 and not (found and found.is_main):
+            text = exit_text(self._machine.cwd / script, output)
+        # As the line of an exception, which Python prints without its type.
+        return f"{output}\n{EXIT_LINE}{text}" if text else output
 
     def _message_file(self, pod: _Pod, container: _Container) -> Path:
         return pod.scratch / f"{container.name}.message"

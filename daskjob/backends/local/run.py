@@ -163,6 +163,7 @@ class LocalRun:
         self._given = given
         self._cwd = cwd
         self._cancelled = False
+        self._cancelled_by = ""
         self._backend: LocalBackend | None = None
         self._kubelet: Kubelet | None = None
         self._processes: Processes | None = None
@@ -192,16 +193,19 @@ class LocalRun:
         found += self._kubelet.log_errors if self._kubelet else []
         return list(dict.fromkeys([*found, *self._logs.errors]))
 
-    def cancel(self, first: FirstSignal = "TERM") -> None:
-        """Cancel the job: its runner gets a first signal and its grace period."""
+    def cancel(self, first: FirstSignal = "TERM", *, by: str = "") -> None:
+        """Cancel the job: its runner gets a signal and its grace period; ``by`` is who did it."""
         if not self._cancelled:
             self._first_signal = first
             if self._kubelet is not None:
                 self._kubelet.first_signal = first
         self._cancelled = True
+        self._cancelled_by = self._cancelled_by or by
         job = self._backend.store.get(self.key) if self._backend else None
         if self._backend and job is not None and not job["spec"].get("cancel"):
-            self._backend.store.patch(object_ref(job), {"spec": {"cancel": True}})
+            note = {names.ANNOTATION_CANCELLED_BY: self._cancelled_by} if self._cancelled_by else {}
+            change = {"metadata": {"annotations": note}, "spec": {"cancel": True}}
+            self._backend.store.patch(object_ref(job), change)
 
     def kill(self) -> None:
         """Cancel the job without any grace period."""
@@ -259,7 +263,9 @@ class LocalRun:
         try:
             with self._registered(), reserve(2) as ports:
                 comm, dashboard = (f"{LOOPBACK}:{port}" for port in ports.ports)
-                backend = LocalBackend(self.folder, comm, dashboard)
+                backend = LocalBackend(
+                    self.folder, comm, dashboard, memory_bytes=machine_memory_bytes()
+                )
                 ports.make_way(*ports.ports)
                 await self._run(backend, comm, dashboard, scratch)
         except OSError as error:
@@ -403,7 +409,7 @@ class LocalRun:
     async def _watch_for_cancellation(self) -> None:
         while True:
             if self.folder.cancel_file.exists():
-                self.cancel("INT")
+                self.cancel("INT", by=f"daskjob cancel {self.job.meta.name}")
             await asyncio.sleep(CANCEL_LOOK_SECONDS)
 
     def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:

@@ -13,6 +13,7 @@ from daskjob.core.manifests import Manifest, whole_seconds
 from daskjob.core.observed import Rejection
 from daskjob.core.pods import PodFacts
 from daskjob.core.policies.pacing import is_due
+from daskjob.core.wording import OF_MANIFESTS, Words
 
 _COUNTS = ("replicas", "readyReplicas")
 
@@ -55,7 +56,7 @@ def unmanaged(old: Status, new: Status, now: datetime) -> Decision:
     return Decision(status={k: v for k, v in manifest.items() if k not in _COUNTS})
 
 
-def first_problem(pods: Iterable[PodFacts]) -> Diagnosis | None:
+def first_problem(pods: Iterable[PodFacts], words: Words = OF_MANIFESTS) -> Diagnosis | None:
     """Return why the first of some pods that has a problem is not ready."""
-    found = (crash_loop(pod) or waiting_for(pod) for pod in pods if not pod.ready)
+    found = (crash_loop(pod, words) or waiting_for(pod) for pod in pods if not pod.ready)
     return next((problem for problem in found if problem), None)

@@ -47,6 +47,7 @@ from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.scheduler_loss import scheduler_loss
 from daskjob.core.policies.stall import stall
 from daskjob.core.policies.suspend import interrupted, wants_suspension
+from daskjob.core.policies.task_trouble import task_trouble_at
 from daskjob.core.policies.ttl import expires_at
 from daskjob.core.reasons import Reason
 from daskjob.core.spec import DaskJob
@@ -376,6 +377,7 @@ def _next_looks(view: JobView) -> list[datetime | None]:
         startup.next_look(view),
         status.next_attempt_time,
         stalled.due if stalled else None,
+        task_trouble_at(view),
         blocked_until(view) if in_the_way(view) else None,
         *(next_try(rejection) for rejection in view.observed.rejections.values()),
     ]

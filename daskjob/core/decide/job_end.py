@@ -39,7 +39,7 @@ def ended(view: JobView, end: AttemptEnd) -> JobStatus:
     if not view.attempt_runs:
         # No attempt failed, so there is no retry: the wait for one has ended.
         return _failed(view, status, end, GiveUp(end.reason, end.message))
-    verdict = after_failure(end, end.reason, view.status, view.policy, view.now)
+    verdict = after_failure(end, end.reason, view.status, view.policy, view.now, view.words)
     match verdict:
         case GiveUp():
             return _failed(view, status, end, verdict)

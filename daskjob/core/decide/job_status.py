@@ -14,8 +14,11 @@ from daskjob.core.diagnose import Diagnosis, crash_loop, rejected, waiting_for
 from daskjob.core.job_view import JobView
 from daskjob.core.manifests import whole_seconds
 from daskjob.core.observed import Rejection
+from daskjob.core.pods import PodFacts
 from daskjob.core.policies.cleanup import blocked_since, in_the_way
+from daskjob.core.policies.memory import overcommitted
 from daskjob.core.policies.stall import stall
+from daskjob.core.policies.task_trouble import task_trouble
 from daskjob.core.spec.policy import OnSchedulerLoss
 from daskjob.core.status import (
     ANSWERS_AGAIN,
@@ -195,7 +198,7 @@ def _with_scheduler(view: JobView, status: JobStatus) -> JobStatus:
     if scheduler is None:
         problem = _rejection_of(view, names.scheduler_pod_name(view.job.cluster_name))
     else:
-        problem = crash_loop(scheduler) or waiting_for(scheduler)
+        problem = crash_loop(scheduler, view.words) or waiting_for(scheduler)
     if scheduler is not None and scheduler.ready:
         ready, reason, message = True, "Answers", f"pod {scheduler.ref.name} is ready."
     elif problem:
@@ -281,7 +284,7 @@ def _why_not_ready(view: JobView) -> tuple[str, str]:
     rejection = rejected(_rejections(view, of_workers=True))
     if rejection:
         return str(rejection.reason), rejection.message
-    if problem := first_problem(sorted(view.workers, key=lambda pod: pod.ref.name)):
+    if problem := first_problem(sorted(view.workers, key=lambda pod: pod.ref.name), view.words):
         return str(problem.reason), problem.message
     return STARTING, ""
 
@@ -304,14 +307,18 @@ def _with_runner(view: JobView, status: JobStatus) -> JobStatus:
         ready, reason = False, str(problem.reason) if problem else STARTING
         message = problem.message if problem else "the runner pod does not exist yet."
     elif view.runner_ever_ran:
-        ready, reason, message = True, "Running", f"pod {runner.ref.name} is running."
+        ready, reason, message = True, "Running", f"{_named(view, runner)} is running."
     else:
         problem = waiting_for(runner)
         ready, reason = False, str(problem.reason) if problem else STARTING
-        message = problem.message if problem else f"pod {runner.ref.name} is starting."
+        message = problem.message if problem else f"{_named(view, runner)} is starting."
     return status.with_condition(
         ConditionType.RUNNER_READY, status=ready, reason=reason, message=message, now=now
     )
+
+
+def _named(view: JobView, runner: PodFacts) -> str:
+    return view.words.runner if view.words.is_script else f"pod {runner.ref.name}"
 
 
 def _with_stall(view: JobView, status: JobStatus) -> JobStatus:
@@ -388,7 +395,7 @@ def _trouble(view: JobView) -> tuple[str, str]:
         if problem:
             return str(problem.reason), problem.message
     if view.scheduler and not view.scheduler.ready:
-        loop = crash_loop(view.scheduler)
+        loop = crash_loop(view.scheduler, view.words)
         if loop:
             return str(loop.reason), loop.message
     cluster = view.cluster
@@ -397,5 +404,9 @@ def _trouble(view: JobView) -> tuple[str, str]:
     missing = cluster is not None and view.ready_workers < cluster.desired_workers
     if missing or _too_few(view):
         why, message = _why_not_ready(view)
-        return (why, message) if message else ("", "")
-    return "", ""
+        if message:
+            return why, message
+    waiting, (reason, note) = task_trouble(view), overcommitted(view)
+    if waiting is not None:
+        return waiting.reason, f"{waiting.message} {note}".strip()
+    return reason, note

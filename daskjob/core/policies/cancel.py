@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from daskjob.core.job_view import AttemptEnd, JobView
+from daskjob.core.names import ANNOTATION_CANCELLED_BY
 from daskjob.core.reasons import Reason
 
 
@@ -10,4 +11,7 @@ def cancelled(view: JobView) -> AttemptEnd | None:
     """Return the end of an attempt if ``spec.cancel`` is set."""
     if not view.job.cancel:
         return None
-    return AttemptEnd(Reason.CANCELLED, "the job was cancelled.")
+    by = view.job.meta.annotations.get(ANNOTATION_CANCELLED_BY, "")
+    return AttemptEnd(
+        Reason.CANCELLED, f"the job was cancelled by {by}." if by else "the job was cancelled."
+    )

@@ -16,6 +16,10 @@ def job_deadline(view: JobView) -> AttemptEnd | None:
     if due is None or view.now < due:
         return None
     limit = view.policy.active_deadline_seconds
+    if view.words.is_script:
+        option = view.words.job_deadline
+        message = f"the script took longer than {option} allows ({limit} s){_because(view)}."
+        return AttemptEnd(Reason.DEADLINE_EXCEEDED, f"{message} Raise {option}, or add workers.")
     message = (
         f"the job was active for longer than activeDeadlineSeconds ({limit} s){_because(view)}. "
         "Raise it, or find out what is slow: daskjob why."
@@ -94,5 +98,14 @@ def _because(view: JobView) -> str:
         if diagnosis:
             detail = f": {diagnosis.detail}" if diagnosis.detail else ""
             return f", because {diagnosis.summary}{detail}"
-    tasks = view.unfinished_tasks
-    return f", while {tasks}" if tasks else ""
+    if tasks := view.unfinished_tasks:
+        return f", while {tasks}"
+    return (
+        f", while no task was running: {view.words.runner} was busy itself" if _idle(view) else ""
+    )
+
+
+def _idle(view: JobView) -> bool:
+    """Return whether the scheduler is known to have no tasks that are not done."""
+    dask = view.observed.dask if view.cluster else None
+    return dask is not None and view.runner_ever_ran and not dask.tasks.waiting

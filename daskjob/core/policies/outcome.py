@@ -7,10 +7,14 @@ Everything else is a failure with a reason.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from daskjob.core.dask import Loss, losses_of
 from daskjob.core.diagnose import container_end, ended_by
 from daskjob.core.job_view import AttemptEnd, JobView
+from daskjob.core.killed_workers import killed_workers
+from daskjob.core.manifests import mapping
 from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
 
@@ -68,8 +72,11 @@ def _ended(view: JobView, runner: PodFacts, main: ContainerFacts) -> AttemptEnd:
             message = f"{message} At the last report, {tasks}."
         return AttemptEnd(stopped.reason, message, main.exit_code)
     if main.exit_code == 0:
-        return AttemptEnd(None, f"the runner exited with code 0 (pod {runner.ref.name}).", 0)
-    diagnosis = container_end(runner, main)
+        return AttemptEnd(None, _success(view, runner), 0)
+    diagnosis = container_end(runner, main, view.words)
+    killed = killed_workers(diagnosis.detail, view.workers, _losses(view), view.words)
+    if killed is not None:
+        diagnosis = replace(diagnosis, detail=killed.detail, next_step=killed.next_step)
     final = _never_starts(main)
     return AttemptEnd(diagnosis.reason, diagnosis.message, main.exit_code, final=final)
 
@@ -83,6 +90,18 @@ def _never_starts(container: ContainerFacts) -> bool:
     if container.reason in ("StartError", "ContainerCannotRun"):
         return "mount" not in message and any(text in message for text in _NO_PROGRAM)
     return container.exit_code == 2 and _NO_SCRIPT.search(message) is not None
+
+
+def _losses(view: JobView) -> tuple[Loss, ...]:
+    """Return the workers that were lost, as the scheduler reported them last."""
+    report = view.observed.report.report if view.observed.report else None
+    reported = losses_of(mapping((report or {}).get("workers")).get("losses"))
+    dask = view.observed.dask
+    return reported or (dask.activity.losses if dask else ())
+
+
+def _success(view: JobView, runner: PodFacts) -> str:
+    return f"{view.words.runner} exited with code 0{view.words.of_pod(runner.ref.name)}."
 
 
 def _ended_after_the_stop(runner: PodFacts, main: ContainerFacts) -> bool:

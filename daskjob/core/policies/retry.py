@@ -11,6 +11,7 @@ from daskjob.core.reasons import FINAL_REASONS, Reason, ReasonClass
 from daskjob.core.spec.failure_rules import Action
 from daskjob.core.spec.policy import Policy
 from daskjob.core.status import JobStatus
+from daskjob.core.wording import OF_MANIFESTS, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,12 @@ class GiveUp:
 
 
 def after_failure(
-    end: AttemptEnd, reason: Reason, status: JobStatus, policy: Policy, now: datetime
+    end: AttemptEnd,
+    reason: Reason,
+    status: JobStatus,
+    policy: Policy,
+    now: datetime,
+    words: Words = OF_MANIFESTS,
 ) -> Again | GiveUp:
     """Decide what follows a failed attempt; ``status`` does not count this failure yet.
 
@@ -52,17 +58,22 @@ def after_failure(
     counted = action is Action.COUNT or status.ignored >= policy.max_ignored
     failures = status.failures + (1 if counted else 0)
     if failures > policy.backoff_limit:
-        return _given_up(end, reason, failures, policy)
+        return _given_up(end, reason, failures, policy, words)
     tries = status.failures + status.ignored
     # A status has whole seconds: if rounded down, a wait of one second could be none.
     at = whole_seconds(now + backoff(policy, tries) + timedelta(microseconds=999_999))
     return Again(at, counted)
 
 
-def _given_up(end: AttemptEnd, reason: Reason, failures: int, policy: Policy) -> GiveUp:
+def _given_up(
+    end: AttemptEnd, reason: Reason, failures: int, policy: Policy, words: Words
+) -> GiveUp:
     if policy.backoff_limit == 0:
         return GiveUp(reason, end.message)
-    message = f"{failures} attempts failed, backoffLimit is {policy.backoff_limit}. The last one: "
+    limit = policy.backoff_limit
+    message = f"{failures} attempts failed, backoffLimit is {limit}. The last one: "
+    if words.is_script:
+        message = f"all {failures} attempts failed ({words.retries} {limit}). The last one: "
     return GiveUp(Reason.BACKOFF_LIMIT_EXCEEDED, message + end.message)
 
 

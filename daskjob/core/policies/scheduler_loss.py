@@ -7,10 +7,18 @@ that was shut down on purpose is not lost: the script needs it no more, or start
 
 from __future__ import annotations
 
+import re
+
+from daskjob.core.diagnose import signal_name
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.pods import PodFacts
 from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import OnSchedulerLoss
+
+#: What a client raises when its scheduler is gone.
+_LOST_CONNECTION = re.compile(
+    r"scheduler-connection-lost|lost the connection to the scheduler|CommClosedError"
+)
 
 
 def scheduler_loss(view: JobView) -> AttemptEnd | None:
@@ -21,6 +29,7 @@ def scheduler_loss(view: JobView) -> AttemptEnd | None:
         return None
     known = view.status.scheduler_identity
     what = _what_happened(view.scheduler, known) if known else _unseen(view)
+    what = what or _by_the_runner(view)
     if not what:
         return None
     runner = view.runner
@@ -42,6 +51,29 @@ def _unseen(view: JobView) -> str:
     return "pod is gone" if lost and view.scheduler is None else ""
 
 
+def _by_the_runner(view: JobView) -> str:
+    """Return what happened to a scheduler if the runner lost it before its pod shows that.
+
+    The runner failed since it lost its connection, and the scheduler has crashed, or no longer
+    answers.
+    """
+    runner, scheduler = view.runner, view.scheduler
+    main = runner.main if runner and runner.main_ended else None
+    if main is None or not main.exit_code or not _LOST_CONNECTION.search(main.message):
+        return ""
+    if scheduler is None or scheduler.main is None:
+        return "pod is gone"
+    began, crashed = main.started_at, scheduler.main
+    if crashed.terminated and crashed.exit_code:
+        return _what_happened(scheduler, "")
+    since = crashed.started_at
+    restarted = crashed.restarts and (began is None or since is None or since >= began)
+    if restarted and crashed.last_exit_code:
+        return f"ended with exit code {crashed.last_exit_code}{signal_name(crashed.last_exit_code)}"
+    report = view.observed.report
+    return "stopped responding" if report is not None and report.report is None else ""
+
+
 def _what_happened(scheduler: PodFacts | None, known: str) -> str:
     if scheduler is None:
         return "pod is gone"
@@ -49,7 +81,9 @@ def _what_happened(scheduler: PodFacts | None, known: str) -> str:
     if main is not None and (main.terminated or (not main.running and main.restarts)):
         code = main.exit_code if main.terminated else main.last_exit_code
         why = main.reason if main.terminated else main.last_reason
-        return f"ended with exit code {code} ({why})" if why else f"ended with exit code {code}"
+        signal = signal_name(code or 0)
+        kind = f" ({why})" if why and why != "Error" and not signal else signal
+        return f"ended with exit code {code}{kind}"
     if scheduler.deleting:
         return "pod was deleted"
     if scheduler.identity != known:

@@ -181,7 +181,7 @@ def _scheduler_never_answers(view: JobView) -> AttemptEnd | None:
     scheduler = view.scheduler
     if scheduler is None or view.status.scheduler_identity or scheduler.ready:
         return None
-    loop = crash_loop(scheduler)
+    loop = crash_loop(scheduler, view.words)
     gone_for_good = scheduler.ended
     too_often = scheduler.restarts >= MAX_RESTARTS
     started = _started_at(scheduler)
@@ -239,7 +239,7 @@ def _workers_never_come(view: JobView) -> AttemptEnd | None:
     all_crash = bool(crashing) and len(crashing) == len(view.workers)
     if not all_crash and cluster.worker_failures < MAX_RESTARTS:
         return None
-    loops = [loop for pod in view.workers if (loop := crash_loop(pod))]
+    loops = [loop for pod in view.workers if (loop := crash_loop(pod, view.words))]
     message = loops[0].message if loops else "every worker ends soon after its start."
     return AttemptEnd(Reason.WORKERS_FAILED, message)
 

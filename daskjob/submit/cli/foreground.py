@@ -20,6 +20,11 @@ from daskjob.submit.local_run import ForegroundJob
 TICK_SECONDS = 0.2
 #: How long the reader of the last lines is waited for after a second Ctrl-C.
 LAST_LINES_SECONDS = 0.5
+#: Who cancels a job, by signal.
+CANCELLED_BY = {
+    "SIGHUP": "the end of its terminal (SIGHUP)",
+    "SIGPIPE": "the reader of its output, which is gone",
+}
 
 
 async def shown_to_its_end(
@@ -135,7 +140,8 @@ class Foreground:
         """Cancel the job: its terminal, or the reader of its output, is gone."""
         if self._outlives and self._screen.error is None:
             return
-        self._run.cancel()
+        broken = isinstance(self._screen.error, BrokenPipeError)
+        self._run.cancel(CANCELLED_BY["SIGPIPE" if broken else "SIGHUP"])
 
     # Signals
 
@@ -177,7 +183,7 @@ class Foreground:
     def _on_signal(self, name: str) -> None:
         self._signals += 1
         if self._signals == 1:
-            self._run.cancel()
+            self._run.cancel(CANCELLED_BY.get(name, name))
         else:
             self._run.kill()
         self._view.interrupted(name, self._signals)

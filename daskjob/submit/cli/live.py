@@ -10,11 +10,8 @@ import time
 from collections.abc import Iterable
 from datetime import timedelta
 
-from daskjob.core.decide.job_end import LEFT_OUT
-from daskjob.core.quantity import format_bytes
-from daskjob.core.status import JobStatus
+from daskjob.submit.cli.end_line import end_lines
 from daskjob.submit.cli.live_line import LineFacts, RestEstimate, live_line
-from daskjob.submit.cli.output import duration
 from daskjob.submit.cli.screen import Screen
 from daskjob.submit.cli.worker_lines import WorkerLines
 from daskjob.submit.jobs import JobSnapshot, LiveJob
@@ -150,9 +147,10 @@ class View:
             then = f"Retrying as attempt {attempt.number + 1}"
             if not status.finished and status.next_attempt_time:
                 then += f" at {status.next_attempt_time.astimezone():%H:%M:%S}"
+            reason = snapshot.words.of_reason(attempt.reason)
             self._once(
                 f"attempt {attempt.number}",
-                f"attempt {attempt.number} failed ({attempt.reason}): {attempt.message} {then}",
+                f"attempt {attempt.number} failed{reason}: {attempt.message} {then}",
                 style="red",
             )
         for trouble in snapshot.troubles:
@@ -173,34 +171,8 @@ class View:
             self.say(text, style=style)
 
     def _report_end(self, snapshot: JobSnapshot) -> None:
-        status, name = snapshot.status, snapshot.name
-        took = duration(timedelta(seconds=time.monotonic() - self._started))
-        if status.succeeded:
-            self.say(f"{name} succeeded in {took}{_work(status)}", style="green")
-            if status.message.endswith(LEFT_OUT):
-                self.say(status.message, even_quiet=True)
-            # Without a report, such as after client.shutdown(), that is not known.
-            if snapshot.desired_workers and status.report is not None and not _tasks(status):
-                self.say(
-                    "the script ran no tasks on the workers; to use them, connect with "
-                    "'from distributed import Client; client = Client()'"
-                )
-            return
-        text = f"{name} failed in {took} ({status.reason}): {status.message}"
-        self.say(text, even_quiet=True, style="red")
-        self.say(f"for details: daskjob why {name}, daskjob logs {name}")
-
-
-def _tasks(status: JobStatus) -> int:
-    return status.progress.total if status.progress else 0
-
-
-def _work(status: JobStatus) -> str:
-    """Return a summary of the cluster's work, for the last line."""
-    parts = []
-    if _tasks(status):
-        parts.append(f"{_tasks(status)} task" + ("s" if _tasks(status) != 1 else ""))
-    rows = ((status.report or {}).get("peakMemory") or {}).get("rows") or []
-    if rows and _tasks(status):
-        parts.append(f"peak worker memory {format_bytes(max(row[1] for row in rows))}")
-    return f": {', '.join(parts)}" if parts else ""
+        took = timedelta(seconds=time.monotonic() - self._started)
+        style = "green" if snapshot.status.succeeded else "red"
+        for line in end_lines(snapshot, took):
+            self.say(line.text, even_quiet=line.even_quiet, style=style)
+            style = ""

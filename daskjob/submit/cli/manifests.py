@@ -94,6 +94,8 @@ def render_command(file: str, args: tuple[str, ...], *, module: bool) -> None:
         objects = [made for document in documents for made in _created_by(document)]
     else:
         objects = [_job_of(file, args, module=module)]
+        # From now on it is a manifest: messages use a manifest's words.
+        del objects[0]["metadata"]["annotations"]
     click.echo(as_yaml(objects))
 
 

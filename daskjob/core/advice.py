@@ -1,0 +1,57 @@
+"""What to do about an exception that ended a script."""
+
+from __future__ import annotations
+
+import re
+
+from daskjob.core.last_exception import last_exception, plain_lines
+from daskjob.core.wording import Words
+
+#: How a message ends that has its own next step.
+_STEP = re.compile(
+    r"\. (?P<step>(Raise|Lower|Most often|Run the task in|Set|Check|Keep|Ask for some|Offer it|"
+    r"The command was) ?.*)$"
+)
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)")
+_NO_SCHEDULER = re.compile(
+    r"(OSError|TimeoutError): Timed out .*connect.* to tcp://|No global client found"
+)
+_FRAME = re.compile(r'^\s*[|]?\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<name>.+))?')
+#: Parts of paths of code that is not the user's own.
+_FOREIGN = ("site-packages", "dist-packages", "/lib/python", "<frozen", "<string>")
+
+
+def split_step(message: str) -> tuple[str, str]:
+    """Return a message without the next step at its end, and that step; it may have none."""
+    found = _STEP.search(message)
+    if found is None or not found.start():
+        return message, ""
+    return message[: found.start()] + ".", found["step"]
+
+
+def advice(message: str, log_tail: str, words: Words) -> str:
+    """Return the next step for the exception in a message; empty if none is known."""
+    if missing := _MISSING_MODULE.search(message):
+        if words.is_script:
+            return (
+                f"Install {missing[1]} for the Python that runs the script, or choose its Python."
+            )
+        return f"Add {missing[1]} to the image of the runner and the workers."
+    if _NO_SCHEDULER.search(message):
+        return "Create the client with Client(), without an address: it finds the job's scheduler."
+    return _where(log_tail)
+
+
+def _where(log_tail: str) -> str:
+    """Return where the user's own code failed."""
+    found = last_exception(log_tail)
+    if found is None or not found.is_main:
+        return ""
+    frames = [_FRAME.match(line) for line in plain_lines(log_tail)[found.start : found.end]]
+    own = [m for m in frames if m and not any(part in m["file"] for part in _FOREIGN)]
+    if not own:
+        return ""
+    last = own[-1]
+    name = last["name"] or ""
+    inside = f", in {name}" if name and not name.startswith("<") else ""
+    return f"Look at {last['file']}, line {last['line']}{inside}."

@@ -1,0 +1,78 @@
+"""Which workers a task killed, and how: the cause behind distributed's ``KilledWorker``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from daskjob.core.dask import Loss
+from daskjob.core.diagnose import signal_name
+from daskjob.core.pods import PodFacts
+from daskjob.core.quantity import format_bytes
+from daskjob.core.wording import Words
+
+_KILLED = re.compile(
+    r"KilledWorker: Attempted to run task (?P<key>.+?) on (?P<count>\d+) different workers"
+)
+#: A worker whose last heartbeat was at this share of its limit has most likely exceeded it.
+NEAR_LIMIT = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class KilledWorkers:
+    """What happened to the workers of a task, in place of distributed's message."""
+
+    detail: str
+    next_step: str
+
+
+def killed_workers(
+    message: str, pods: Iterable[PodFacts], losses: Iterable[Loss], words: Words
+) -> KilledWorkers | None:
+    """Return why workers died if an exception's message says that they did; else ``None``."""
+    found = _KILLED.search(message)
+    if found is None:
+        return None
+    pods, losses = tuple(pods), tuple(losses)
+    key, count = found["key"].strip("'\""), found["count"]
+    what = f"KilledWorker: the task {key} was run on {count} workers, and each of them died"
+    if limit := memory_limit(pods, losses):
+        step = f"Raise {words.memory}, or give each task less data (smaller partitions)."
+        return KilledWorkers(f"{what}: they exceeded their memory limit of {limit}", step)
+    codes = [code for pod in pods if (code := _crash_code(pod))]
+    if codes:
+        step = "Run the task in the script itself to see where it crashes."
+        return KilledWorkers(f"{what}, with exit code {codes[0]}{signal_name(codes[0])}", step)
+    step = f"Most often it uses too much memory: raise {words.memory}; or read the workers' logs."
+    return KilledWorkers(what, step)
+
+
+def memory_limit(pods: Iterable[PodFacts], losses: Iterable[Loss]) -> str:
+    """Return the memory limit that lost workers exceeded; empty if they did not."""
+    near = [
+        loss
+        for loss in losses
+        if loss.memory_limit and loss.memory >= NEAR_LIMIT * loss.memory_limit
+    ]
+    limits = [loss.memory_limit for loss in losses if loss.memory_limit]
+    killed = any(_ran_out_of_memory(pod) for pod in pods)
+    if near:
+        return format_bytes(near[-1].memory_limit)
+    if not killed:
+        return ""
+    return format_bytes(limits[-1]) if limits else "the container"
+
+
+def _ran_out_of_memory(pod: PodFacts) -> bool:
+    main = pod.main
+    return main is not None and "OOMKilled" in (main.reason, main.last_reason)
+
+
+def _crash_code(pod: PodFacts) -> int:
+    """Return the exit code of a crash by a signal other than our own SIGTERM and SIGKILL."""
+    main = pod.main
+    if main is None:
+        return 0
+    codes = (main.last_exit_code or 0, (main.exit_code or 0) if main.terminated else 0)
+    return next((code for code in codes if code > 128 and code not in (137, 143)), 0)

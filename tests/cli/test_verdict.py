@@ -1,0 +1,181 @@
+"""What a run and ``why`` say of a script's end: the cause, in its words, and what was done."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.command import Daskjob
+from tests.waiting import wait_until
+
+CLIENT = "from distributed import Client\nclient = Client()\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (r"raise ValueError('bad dtypes\n+--+\nHint: see https://x')", "ValueError: bad dtypes."),
+        ("import nosuchmodule", "ModuleNotFoundError: No module named 'nosuchmodule'."),
+        (
+            "print('all good so far')\nimport sys\nsys.exit(1)",
+            "it called sys.exit(1) or the like; no exception ended it.",
+        ),
+        ("print('all good so far')\nimport sys\nsys.exit('no input')", "SystemExit: no input."),
+        ("x = (", "SyntaxError: '(' was never closed."),
+    ],
+)
+def test_the_reason_of_a_failed_script(script: str, reason: str, daskjob: Daskjob) -> None:
+    done = daskjob.run("--name", "bad", daskjob.script(script, "bad.py"))
+    assert done.code == 1
+    verdict = done.messages[0]
+    assert verdict.startswith("daskjob: bad failed in ")
+    assert verdict.endswith(f"the script exited with code 1: {reason}")
+    why = daskjob("why", "bad").text
+    assert reason in why.splitlines()[0]
+    for text in (verdict, why):
+        assert "pod" not in text
+        assert "runner" not in text
+        assert "ExitCode" not in text
+        assert "Read the end of the log" not in text
+
+
+def test_why_shows_where_the_script_failed_and_which_module_is_missing(user: Daskjob) -> None:
+    where = user.script("def load():\n    return {}['k']\n\nload()\n", "where.py")
+    user.run("--name", "where", where)
+    assert user("why", "where").text.splitlines()[-1] == f"Next: Look at {where}, line 2, in load."
+    user.run("--name", "lacks", user.script("import nosuchmodule\n", "lacks.py"))
+    assert "Next: Install nosuchmodule" in user("why", "lacks").text
+
+
+HOG = """\
+import time
+def hog(n):
+    data = []
+    while True:
+        data.append(bytearray(10_000_000))
+        time.sleep(0.02)
+client.submit(hog, 1).result()
+"""
+CRASH = """\
+import os, signal
+def crash(n):
+    os.kill(os.getpid(), signal.SIGSEGV)
+client.submit(crash, 1).result()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "cause", "step"),
+    [
+        (HOG, "they exceeded their memory limit of 238.4 MiB", "Raise --memory"),
+        (CRASH, "with exit code 139 (SIGSEGV)", "Run the task in the script itself"),
+    ],
+)
+def test_a_task_that_kills_its_workers_is_named_with_the_cause(
+    script: str, cause: str, step: str, daskjob: Daskjob
+) -> None:
+    path = daskjob.script(CLIENT + script, "kills.py")
+    more = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    done = daskjob("run", "-w", 1, "--memory", "250MB", "--name", "kills", path, env=more)
+    assert done.code == 1
+    task = "hog" if script is HOG else "crash"
+    [verdict] = [line for line in done.messages if "failed in" in line]
+    assert f"KilledWorker: the task {task}-" in verdict
+    assert cause in verdict
+    assert any("1 erred" in line and "1 worker was lost" in line for line in done.messages)
+    why = daskjob("why", "kills").text
+    assert why.splitlines()[-1].startswith(f"Next: {step}")
+    assert f"lost while it ran, with {task}" in why
+    assert "INFO" not in why + done.err.partition("Traceback")[0]
+
+
+END = "import threading\ndef hang(n): threading.Event().wait()\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "counts"),
+    [
+        (
+            "from distributed import fire_and_forget\nfire_and_forget(client.map(hang, range(4)))",
+            "0 of 4 tasks done, 4 left undone",
+        ),
+        (
+            "client.submit(abs, -1).result()\nkept = client.map(hang, range(4))\n"
+            "client.submit(abs, -2, priority=9).done()",
+            " left undone",
+        ),
+        ("client.gather(client.map(abs, range(7)))", "7 tasks, peak worker memory"),
+        ("", "although its client is connected"),
+    ],
+)
+def test_the_end_counts_what_was_done_and_left_undone(
+    script: str, counts: str, daskjob: Daskjob
+) -> None:
+    path = daskjob.script(CLIENT + END + script, "end.py")
+    done = daskjob("run", "-w", 1, "--name", "end", path)
+    assert done.code == 0
+    assert counts in done.err
+    assert ("ran no task" in done.err) is (script == "")
+
+
+def until(ready: Callable[[], bool], process: subprocess.Popen[bytes], shows: str) -> None:
+    def check() -> bool:
+        assert process.poll() is None
+        return ready()
+
+    wait_until(check, 60, shows)
+
+
+WAITING = {
+    "lock": (
+        ("-w", 2),
+        "from distributed import Lock\n"
+        "def take(n):\n    Lock('door').acquire()\n    threading.Event().wait()\n"
+        "client.gather(client.map(take, range(2)))",
+        ("take on worker", "wait for the lock 'door'"),
+    ),
+    "resource": (
+        ("-w", 1),
+        "client.submit(abs, 1, resources={'GPU': 1}).result()",
+        ("the resource GPU (1), which no worker offers", "--env"),
+    ),
+    "no workers": (("-w", 0), "client.gather(client.map(abs, range(3)))", ("has no workers",)),
+    "memory": (
+        ("-w", 1, "--memory", "900TiB"),
+        "client.submit(hang, 1).result()",
+        ("the worker may use 900 TiB, and this machine has",),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WAITING)
+def test_what_waits_is_reported_while_it_waits(case: str, daskjob: Daskjob) -> None:
+    options, script, texts = WAITING[case]
+    path = daskjob.script(CLIENT + END + script, "waits.py")
+    process = daskjob.start("run", *options, "--name", "waits", path)
+
+    def said(*command: str) -> bool:
+        text = daskjob(*command).text
+        return all(part in text for part in texts)
+
+    until(lambda: said("why", "waits"), process, f"why says {texts}")
+    assert "no problems found" not in daskjob("why", "waits").text
+    assert said("status", "waits")
+    daskjob("cancel", "waits", "--wait")
+    _, err = process.communicate(timeout=60)
+    for text in texts:
+        assert text in err.decode()
+    assert "waits was cancelled by daskjob cancel waits, after" in err.decode()
+    assert process.returncode == 123
+
+
+def test_a_deadline_names_the_tasks_that_ran_where_and_how_long(daskjob: Daskjob) -> None:
+    path = daskjob.script(CLIENT + END + "client.gather(client.map(hang, range(3)))", "slow.py")
+    done = daskjob("run", "-w", 1, "--timeout", "8s", "--name", "slow", path)
+    assert done.code == 122
+    assert "took longer than --timeout allows (8 s)" in done.err
+    assert "(hang on worker" in done.err
+    assert "activeDeadlineSeconds" not in done.err
+    assert daskjob("why", "slow").text.splitlines()[-1].startswith("Next: Raise --timeout")

@@ -1,0 +1,69 @@
+"""Why the workers of a task died, in place of distributed's ``KilledWorker``."""
+
+from __future__ import annotations
+
+import pytest
+
+from daskjob.core import names
+from daskjob.core.dask import Loss
+from daskjob.core.killed_workers import killed_workers
+from daskjob.core.manifests import Manifest
+from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.wording import OF_MANIFESTS, OF_SCRIPTS
+
+MESSAGE = (
+    "KilledWorker: Attempted to run task 'hog-1a2b' on 4 different workers, but all those workers "
+    "died while running it. The last worker that attempt to run the task was tcp://10.0.0.1:1."
+)
+
+
+def worker(code: int, reason: str = "Error") -> PodFacts:
+    """A worker's pod that was restarted."""
+    status: Manifest = {
+        "name": "worker",
+        "restartCount": 1,
+        "state": {"running": {}},
+        "lastState": {"terminated": {"exitCode": code, "reason": reason}},
+    }
+    meta = {"name": "w", "labels": {names.LABEL_COMPONENT: "worker"}}
+    spec = {"containers": [{"name": "worker"}]}
+    return pod_facts({"metadata": meta, "spec": spec, "status": {"containerStatuses": [status]}})
+
+
+def test_workers_that_the_kernel_killed_for_their_memory() -> None:
+    losses = [Loss("w", ("hog",), 10, 300 * 2**20)]
+    found = killed_workers(MESSAGE, [worker(137, "OOMKilled")], losses, OF_SCRIPTS)
+    assert found is not None
+    assert "the task hog-1a2b was run on 4 workers" in found.detail
+    assert "they exceeded their memory limit of 300 MiB" in found.detail
+    assert found.next_step.startswith("Raise --memory")
+
+
+def test_workers_that_a_nanny_killed_near_their_limit() -> None:
+    losses = [Loss("w", ("hog",), 290 * 2**20, 300 * 2**20)]
+    found = killed_workers(MESSAGE, [], losses, OF_MANIFESTS)
+    assert found is not None
+    assert "they exceeded their memory limit of 300 MiB" in found.detail
+    assert "resources.limits.memory" in found.next_step
+
+
+@pytest.mark.parametrize(("code", "signal"), [(139, "SIGSEGV"), (134, "SIGABRT"), (136, "SIGFPE")])
+def test_workers_that_crashed(code: int, signal: str) -> None:
+    found = killed_workers(
+        MESSAGE, [worker(code)], [Loss("w", memory=1, memory_limit=9)], OF_SCRIPTS
+    )
+    assert found is not None
+    assert f"exit code {code} ({signal})" in found.detail
+    assert "--memory" not in found.next_step
+
+
+def test_workers_that_died_for_an_unknown_reason() -> None:
+    found = killed_workers(MESSAGE, [worker(137)], [], OF_SCRIPTS)
+    assert found is not None
+    assert "Most often" in found.next_step
+    assert "--memory" in found.next_step
+
+
+@pytest.mark.parametrize("message", ["", "ValueError: KilledWorker", "MemoryError"])
+def test_another_exception_is_left_as_it_is(message: str) -> None:
+    assert killed_workers(message, [worker(137, "OOMKilled")], [], OF_SCRIPTS) is None

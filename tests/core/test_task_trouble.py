@@ -1,0 +1,118 @@
+"""Tasks that wait for what does not come are reported while they wait (design §5.5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from daskjob.core import names
+from daskjob.core.dask import Activity, RunningTask, StuckTasks, TaskCounts, WantedResource
+from daskjob.core.explain import explain
+from tests.core.manifests import cluster_spec
+from tests.core.stories import Story, running
+
+SCRIPT = {"annotations": {names.ANNOTATION_SCRIPT: "true"}}
+
+
+def reports(story: Story, tasks: TaskCounts, *, workers: int = 1, **activity: object) -> None:
+    """Have the scheduler answer with tasks and their activity."""
+    story.world.schedulers_answer()
+    for uid, known in list(story.world.dask.items()):
+        state = replace(
+            known,
+            tasks=tasks,
+            workers_total=workers,
+            last_transition=story.world.now,
+            activity=Activity(**activity),  # type: ignore[arg-type]
+        )
+        story.world.answered(uid, state)
+    story.settle()
+
+
+def why(story: Story) -> str:
+    job = story.named(names.Kind.JOB)
+    assert job is not None
+    found = explain(job)
+    return " ".join([found.headline, *found.evidence, found.next_step])
+
+
+@pytest.mark.parametrize(
+    ("stuck", "text"),
+    [
+        (
+            StuckTasks(names=("train",), resources=(WantedResource("GPU", 1, 0),)),
+            "train needs the resource GPU (1), which no worker offers",
+        ),
+        (
+            StuckTasks(names=("a", "b"), resources=(WantedResource("MEM", 4, 1.5),)),
+            "a and b need 4 of the resource MEM, and no worker offers more than 1.5",
+        ),
+        (
+            StuckTasks(names=("load",), workers=("tcp://10.0.0.9:1",)),
+            "load may only run on tcp://10.0.0.9:1, which is not registered",
+        ),
+    ],
+)
+def test_tasks_that_no_worker_can_run_are_reported_after_2_s(stuck: StuckTasks, text: str) -> None:
+    story = running()
+    since = story.world.now
+    reports(story, TaskCounts(2, waiting=2, no_worker=2), stuck=replace(stuck, since=since))
+    assert story.status.message == ""
+    story.after(2)
+    assert story.status.reason == "NoWorkerForTasks"
+    assert text in story.status.message
+    assert text in why(story)
+    assert "no problems found" not in why(story)
+
+
+def test_tasks_that_found_a_worker_are_reported_no_more() -> None:
+    story = running()
+    stuck = StuckTasks(since=story.world.now, names=("f",))
+    reports(story, TaskCounts(2, waiting=2, no_worker=2), stuck=stuck)
+    story.after(10)
+    assert story.status.reason == "NoWorkerForTasks"
+    reports(story, TaskCounts(2, done=2))
+    story.after(10)
+    assert story.status.reason == ""
+
+
+def test_tasks_without_any_worker_wait_for_workers_of_which_none_is_wanted() -> None:
+    story = running(cluster={"spec": cluster_spec(0)})
+    reports(story, TaskCounts(20, waiting=20), workers=0)
+    story.after(3)
+    assert story.status.reason == "NoWorkers"
+    assert "the job has no workers" in why(story)
+
+
+def quiet(since: datetime) -> dict[str, Any]:
+    tasks = (RunningTask("take", "simple-worker-a", since), RunningTask("take", "b", since))
+    return {"running": tasks, "quiet_since": since, "locks": ("door",)}
+
+
+def test_a_deadlock_is_reported_after_60_s_with_tasks_and_lock_in_a_message_that_lasts() -> None:
+    story = running()
+    reports(story, TaskCounts(2, processing=2), **quiet(story.world.now))
+    story.after(59)
+    assert story.status.reason == ""
+    story.after(1)
+    message = story.status.message
+    assert story.status.reason == "NoProgress"
+    assert "take on worker" in message
+    assert "wait for the lock 'door'" in message
+    writes = len(story.writes)
+    story.after(600)
+    assert story.status.message == message
+    assert len(story.writes) == writes
+    assert "making no progress" in why(story)
+
+
+def test_a_deadline_names_the_tasks_that_ran_where_and_for_how_long() -> None:
+    story = running(activeDeadlineSeconds=300, backoffLimit=0)
+    reports(story, TaskCounts(3, done=1, processing=2), **quiet(story.world.now))
+    story.after(300)
+    assert story.status.reason == "DeadlineExceeded"
+    assert "2 tasks are being processed (take on worker" in story.status.message
+    assert "for 300 s" in story.status.message or "for 299 s" in story.status.message
