@@ -49,6 +49,9 @@ ANNOTATION_JOB_REPLICAS = f"{API_GROUP}/job-replicas"
 ANNOTATION_SYNCED_REPLICAS = f"{API_GROUP}/synced-replicas"
 #: On a scheduler or worker pod: the fingerprint of its pod template.
 ANNOTATION_TEMPLATE = f"{API_GROUP}/template"
+#: On a job of a local run: which of workers, threads and memory no option set, with commas. The
+#: script may set them (``Client(n_workers=3)``).
+ANNOTATION_OPEN_TO_SCRIPT = f"{API_GROUP}/open-to-script"
 ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 #: dask-kubernetes set it on its objects; nothing removes it once that is gone (design §2.4).

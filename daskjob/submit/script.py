@@ -41,6 +41,9 @@ class ScriptOptions:
     backoff: Backoff | None = None
     #: The number of infrastructure failures that are retried without being counted.
     max_ignored: int | None = None
+    #: Which of workers, threads and memory the script itself may set (``Client(n_workers=3)``);
+    #: ``None``: the job runs where no script can.
+    open_to_script: tuple[str, ...] | None = None
 
 
 def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Manifest:
@@ -49,7 +52,10 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     ``label`` names the job if the options do not; it may be any text.
     """
     generated = {"generateName": names.generated_prefix(label)}
-    metadata = {"name": options.name} if options.name else generated
+    metadata: Manifest = {"name": options.name} if options.name else generated
+    if options.open_to_script is not None:
+        opened = {names.ANNOTATION_OPEN_TO_SCRIPT: ",".join(options.open_to_script)}
+        metadata = {**metadata, "annotations": opened}
     env = [variable(name, value) for name, value in options.env.items()]
     path = []
     if options.python_path and "PYTHONPATH" not in options.env:

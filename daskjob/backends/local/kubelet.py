@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -106,6 +106,7 @@ class Kubelet:
         clock: Callable[[], datetime],
         *,
         stdin: bool,
+        script_environment: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
     ) -> None:
         self._store = store
         self._processes = processes
@@ -114,6 +115,8 @@ class Kubelet:
         self._machine = machine
         self._clock = clock
         self._stdin = stdin
+        #: Completes the environment of the script's process.
+        self._script_environment = script_environment
         self._pods: dict[str, _Pod] = {}
         self._ready: set[str] = set()
         self._changed = asyncio.Event()
@@ -130,6 +133,10 @@ class Kubelet:
     def wake(self) -> None:
         """Request a sync of every pod."""
         self._changed.set()
+
+    def share_memory_among(self, workers: int) -> None:
+        """Set the number of workers that share the memory; for those that start from now on."""
+        self._machine = replace(self._machine, workers=max(workers, 1))
 
     async def run(self) -> None:
         """Keep the processes in sync with the pods, until cancelled."""
@@ -381,11 +388,13 @@ class Kubelet:
         facts = pod_facts(manifest)
         main = facts.main is not None and facts.main.name == container.name
         # A later attempt would find only the rest of it: nothing, or half a line.
-        first_runner = facts.component == names.Component.RUNNER and facts.attempt == 0
+        runner = facts.component == names.Component.RUNNER
+        first_runner = runner and facts.attempt == 0
+        is_script = runner and main
         return Command(
             id=f"{pod.uid}+{container.name}",
             argv=process.argv,
-            env=process.env,
+            env=self._script_environment(process.env) if is_script else process.env,
             cwd=process.cwd,
             log=self._log(pod, container),
             stdin="inherit" if self._stdin and first_runner and main else "null",

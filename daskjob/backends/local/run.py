@@ -17,6 +17,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,7 @@ from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
 from daskjob.backends.local.retention import prune, shorten
+from daskjob.backends.local.script_cluster import ScriptCluster
 from daskjob.backends.local.state import (
     SCRATCH_PREFIX,
     RunFolder,
@@ -46,6 +48,8 @@ from daskjob.core.status import JobStatus, job_status_from
 
 #: How often the run checks whether another process asked it to cancel.
 CANCEL_LOOK_SECONDS = 0.2
+#: How often the run checks whether the script asked for other workers.
+REQUEST_LOOK_SECONDS = 0.1
 #: How long the objects of an ended job may take to terminate before they are killed.
 CLEANUP_SECONDS = 120.0
 
@@ -185,7 +189,7 @@ class LocalRun:
             dask=dask[-1] if dask else None,
             log=self.folder.log(names.runner_name(self.job.meta.name, attempt)),
             attempt=attempt,
-            desired_workers=cluster.desired_workers if cluster else 0,
+            desired_workers=_desired_workers(cluster, backend) if cluster else 0,
             ready_workers=sum(1 for pod in workers if pod.ready),
         )
 
@@ -248,6 +252,7 @@ class LocalRun:
 
     async def _run(self, backend: LocalBackend, comm: str, dashboard: str, scratch: Path) -> None:
         self._backend = backend
+        cluster = ScriptCluster(self.job, self._manifest, scratch)
         passes = SerialPasses(backend)
         async with Processes(run_marker(self.job.meta.uid)) as processes:
             self._kubelet = Kubelet(
@@ -258,6 +263,7 @@ class LocalRun:
                 self._machine(comm, dashboard, scratch),
                 backend.clock,
                 stdin=not _is_terminal(0),
+                script_environment=partial(cluster.environment, comm=comm, dashboard=dashboard),
             )
             backend.kubelet = self._kubelet
             created = backend.store.create(self._manifest)
@@ -268,6 +274,7 @@ class LocalRun:
                 asyncio.create_task(self._kubelet.run(), name="kubelet"),
                 asyncio.create_task(backend.watch_schedulers(), name="schedulers"),
                 asyncio.create_task(self._watch_for_cancellation(), name="cancellation"),
+                asyncio.create_task(self._watch_for_requests(cluster), name="requests"),
             ]
             try:
                 await self._until_over(passes, background)
@@ -324,6 +331,19 @@ class LocalRun:
                 self.cancel()
             await asyncio.sleep(CANCEL_LOOK_SECONDS)
 
+    async def _watch_for_requests(self, script: ScriptCluster) -> None:
+        """Give the script the workers that it asks for."""
+        while True:
+            await asyncio.sleep(REQUEST_LOOK_SECONDS)
+            key = Key(names.Kind.CLUSTER, self.key.namespace, self.job.cluster_name)
+            cluster = self._backend.store.get(key) if self._backend else None
+            request = script.new_request(cluster) if cluster else None
+            if cluster and request and self._backend and self._kubelet:
+                patch = script.worker_patch(request)
+                if "replicas" in patch:
+                    self._kubelet.share_memory_among(patch["replicas"])
+                await self._backend.reshape(cluster, patch)
+
     def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:
         cluster = self.job.cluster
         return Machine(
@@ -336,6 +356,15 @@ class LocalRun:
             workers=_most_workers(cluster) if cluster else 1,
             scratch=scratch,
         )
+
+
+def _desired_workers(cluster: ClusterSpec, backend: LocalBackend | None) -> int:
+    """Return the number of worker pods that all groups should have now: scripts may scale them."""
+    items = backend.store.all() if backend else ()
+    groups = [item for item in items if item.get("kind") == names.Kind.GROUP]
+    if not groups:
+        return cluster.desired_workers
+    return sum(int(group["spec"]["worker"].get("replicas", 1)) for group in groups)
 
 
 def _most_workers(cluster: ClusterSpec) -> int:

@@ -113,6 +113,9 @@ def run_command(script: str, args: tuple[str, ...], **given: object) -> int:
 
     from daskjob.submit.local_run import foreground_job
 
+    if options.quiet:
+        # For messages of daskjob that come from the script's process (daskjob/in_script).
+        os.environ["DASKJOB_QUIET"] = "1"
     job = foreground_job(manifest, variables=dict(options.env))
     return asyncio.run(_run(job, notes, options))
 
@@ -170,6 +173,7 @@ def _script_manifest(script: Path, command: list[str], options: RunOptions) -> M
     workers, threads = default_shape(cpu_count())
     if options.threads is not None:
         workers = max(cpu_count() // options.threads, 1)
+    given = {"workers": options.workers, "threads": options.threads, "memory": options.memory}
     folder = str(script.absolute().parent)
     inherited = os.environ.get("PYTHONPATH", "")
     wanted = ScriptOptions(
@@ -181,6 +185,7 @@ def _script_manifest(script: Path, command: list[str], options: RunOptions) -> M
         timeout_seconds=options.timeout,
         env=dict.fromkeys(dict(options.env)),
         python_path=f"{folder}:{inherited}" if inherited else folder,
+        open_to_script=tuple(part for part, value in given.items() if value is None),
     )
     return local_script_job(command, wanted, script.stem)
 
