@@ -53,6 +53,9 @@ ANNOTATION_TEMPLATE = f"{API_GROUP}/template"
 ANNOTATION_SCRIPT = f"{API_GROUP}/script"
 #: Who cancelled a job, for its message.
 ANNOTATION_CANCELLED_BY = f"{API_GROUP}/cancelled-by"
+#: On a job of a local run: which of workers, threads and memory no option set, with commas. The
+#: script may set them (``Client(n_workers=3)``).
+ANNOTATION_OPEN_TO_SCRIPT = f"{API_GROUP}/open-to-script"
 ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 #: dask-kubernetes set it on its objects; nothing removes it once that is gone (design §2.4).

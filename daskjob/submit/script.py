@@ -45,6 +45,9 @@ class ScriptOptions:
     backoff: Backoff | None = None
     #: The number of infrastructure failures that are retried without being counted.
     max_ignored: int | None = None
+    #: Which of workers, threads and memory the script itself may set (``Client(n_workers=3)``);
+    #: ``None``: the job runs where no script can.
+    open_to_script: tuple[str, ...] | None = None
 
 
 def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Manifest:
@@ -54,7 +57,10 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     """
     generated = {"generateName": names.generated_prefix(label)}
     metadata: Manifest = {"name": options.name} if options.name else generated
-    metadata = {**metadata, "annotations": {names.ANNOTATION_SCRIPT: "true"}}
+    annotations = {names.ANNOTATION_SCRIPT: "true"}
+    if options.open_to_script is not None:
+        annotations[names.ANNOTATION_OPEN_TO_SCRIPT] = ",".join(options.open_to_script)
+    metadata = {**metadata, "annotations": annotations}
     env = [variable(name, value) for name, value in options.env.items()]
     path = []
     if options.python_path and "PYTHONPATH" not in options.env:

@@ -46,6 +46,8 @@ RUNNING_SECONDS = 1.0
 QUIET_SECONDS = 8
 #: Consecutive requests without an answer before the scheduler's demand counts as unknown.
 PATIENCE = 3
+#: How long workers that have run no task may take to hand over the data that they were sent.
+RESHAPE_SECONDS = 2.0
 #: The time of a retirement is bounded by the agent; this is for the way there and back.
 SLACK_SECONDS = 5.0
 
@@ -140,6 +142,33 @@ class LocalBackend(InMemoryBackend):
     def _not_written(self, what: str, error: OSError) -> None:
         folder = self.folder.path
         self._trouble(not_written(f"{what} in {folder}", folder.parent, error))
+
+    async def reshape(self, cluster: Manifest, worker: Manifest) -> None:
+        """Merge a patch into the workers of a DaskCluster.
+
+        By their update strategy, workers of another template are replaced a few at a time. Unless
+        the scheduler has seen a task, all are replaced at once here: a script waits for them.
+        """
+        ref = object_ref(cluster)
+        before = cluster["spec"]["worker"].get("spec")
+        after = self.store.patch(ref, {"spec": {"worker": worker}})["spec"]["worker"].get("spec")
+        scheduler = self._scheduler()
+        if before == after or scheduler is None:
+            return
+        old = [pod_facts(pod).ref for pod in self._pods() if _is(pod, names.Component.WORKER)]
+        with contextlib.suppress(NoAnswer):
+            agent = self._agent(scheduler)
+            state = await whole_state(agent.get, "state")
+            if state.tasks.total:
+                return
+            # Retired first: the agent counts workers as lost that go without notice.
+            body = {"workers": [each.address for each in state.workers], "timeout": RESHAPE_SECONDS}
+            answer = await agent.post("retire", body, RESHAPE_SECONDS + SLACK_SECONDS)
+            retired = set(answer.get("retired") or ())
+            known = {each.name for each in state.workers if each.address in retired}
+            for pod in old:
+                if _is_registered(pod.name, known):
+                    self.store.delete(pod)
 
     def _trouble(self, message: str) -> None:
         if message not in self.troubles:

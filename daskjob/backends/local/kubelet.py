@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -124,6 +124,7 @@ class Kubelet:
         logs: RunLogs,
         stdin: bool,
         output: ScriptOutput | None = None,
+        script_environment: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
     ) -> None:
         self._logs = logs
         self._store = store
@@ -135,6 +136,8 @@ class Kubelet:
         self._stdin = stdin
         #: Copies the script's output; without it, the script writes its log itself.
         self._output = output
+        #: Completes the environment of the script's process.
+        self._script_environment = script_environment
         self._pods: dict[str, _Pod] = {}
         self._ready: set[str] = set()
         self._changed = asyncio.Event()
@@ -155,6 +158,10 @@ class Kubelet:
     def wake(self) -> None:
         """Request a sync of every pod."""
         self._changed.set()
+
+    def share_memory_among(self, workers: int) -> None:
+        """Set the number of workers that share the memory; for those that start from now on."""
+        self._machine = replace(self._machine, workers=max(workers, 1))
 
     async def run(self) -> None:
         """Keep the processes in sync with the pods, until cancelled."""
@@ -470,7 +477,7 @@ class Kubelet:
         return Command(
             id=name,
             argv=process.argv,
-            env=env,
+            env=self._script_environment(env) if is_script else env,
             cwd=process.cwd,
             log=log if is_script else self._pipe(name, pod, container, log),
             stdin="inherit" if inherits else "null",

@@ -19,6 +19,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import FirstSignal, Processes
 from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
 from daskjob.backends.local.scratch import named_by_workers, temporary_directory
+from daskjob.backends.local.script_cluster import ScriptCluster
 from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.startable import absent_scripts, check_startable
 from daskjob.backends.local.state import (
@@ -56,6 +58,8 @@ from daskjob.core.status import JobStatus, job_status_from
 
 #: How often the run checks whether another process asked it to cancel.
 CANCEL_LOOK_SECONDS = 0.2
+#: How often the run checks whether the script asked for other workers.
+REQUEST_LOOK_SECONDS = 0.1
 #: How long the objects of an ended job may take to terminate before they are killed.
 CLEANUP_SECONDS = 120.0
 
@@ -245,7 +249,7 @@ class LocalRun:
             dask=dask[-1] if dask else None,
             log=self.folder.log(names.runner_name(self.job.meta.name, attempt)),
             attempt=attempt,
-            desired_workers=cluster.desired_workers if cluster else 0,
+            desired_workers=_desired_workers(cluster, backend) if cluster else 0,
             ready_workers=sum(1 for pod in workers if pod.ready),
         )
 
@@ -326,6 +330,7 @@ class LocalRun:
 
     async def _run(self, backend: LocalBackend, comm: str, dashboard: str, scratch: Path) -> None:
         self._backend = backend
+        cluster = ScriptCluster(self.job, self._manifest, scratch)
         passes = SerialPasses(backend)
         async with Processes(run_marker(self.job.meta.uid)) as processes:
             self._processes = processes
@@ -340,6 +345,7 @@ class LocalRun:
                 logs=self._logs,
                 stdin=not _is_terminal(0),
                 output=self.output,
+                script_environment=partial(cluster.environment, comm=comm, dashboard=dashboard),
             )
             self._kubelet.first_signal = self._first_signal
             backend.kubelet = self._kubelet
@@ -351,6 +357,7 @@ class LocalRun:
                 asyncio.create_task(self._kubelet.run(), name="kubelet"),
                 asyncio.create_task(backend.watch_schedulers(), name="schedulers"),
                 asyncio.create_task(self._watch_for_cancellation(), name="cancellation"),
+                asyncio.create_task(self._watch_for_requests(cluster), name="requests"),
             ]
             recording = record_arrivals(self.folder.arrivals, self._worker_logs)
             arrivals = asyncio.create_task(recording, name="arrivals")
@@ -412,6 +419,19 @@ class LocalRun:
                 self.cancel("INT", by=f"daskjob cancel {self.job.meta.name}")
             await asyncio.sleep(CANCEL_LOOK_SECONDS)
 
+    async def _watch_for_requests(self, script: ScriptCluster) -> None:
+        """Give the script the workers that it asks for."""
+        while True:
+            await asyncio.sleep(REQUEST_LOOK_SECONDS)
+            key = Key(names.Kind.CLUSTER, self.key.namespace, self.job.cluster_name)
+            cluster = self._backend.store.get(key) if self._backend else None
+            request = script.new_request(cluster) if cluster else None
+            if cluster and request and self._backend and self._kubelet:
+                patch = script.worker_patch(request)
+                if "replicas" in patch:
+                    self._kubelet.share_memory_among(patch["replicas"])
+                await self._backend.reshape(cluster, patch)
+
     def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:
         cluster = self.job.cluster
         return Machine(
@@ -428,6 +448,15 @@ class LocalRun:
             scratch=scratch,
             expected_workers=expected_workers(cluster) if cluster else 0,
         )
+
+
+def _desired_workers(cluster: ClusterSpec, backend: LocalBackend | None) -> int:
+    """Return the number of worker pods that all groups should have now: scripts may scale them."""
+    items = backend.store.all() if backend else ()
+    groups = [item for item in items if item.get("kind") == names.Kind.GROUP]
+    if not groups:
+        return cluster.desired_workers
+    return sum(int(group["spec"]["worker"].get("replicas", 1)) for group in groups)
 
 
 def _most_workers(cluster: ClusterSpec) -> int:

@@ -163,6 +163,9 @@ def run_command(script: str, args: tuple[str, ...], *, module: bool, **given: ob
     """Run a script, or the DaskJob in a file, and return the exit code."""
     options = RunOptions(**given)  # type: ignore[arg-type]
     _check_result_file(options.result_file)
+    if options.quiet:
+        # For messages of daskjob that come from the script's process (daskjob/in_script).
+        os.environ["DASKJOB_QUIET"] = "1"
     wanted = _wanted(script, args, options, module=module)
     import asyncio
 
@@ -261,6 +264,7 @@ def _script_manifest(way: Way, options: RunOptions) -> Manifest:
     workers, threads = default_shape(cpu_count())
     if options.threads is not None:
         workers = max(cpu_count() // options.threads, 1)
+    given = {"workers": options.workers, "threads": options.threads, "memory": options.memory}
     inherited = os.environ.get("PYTHONPATH", "")
     wanted = ScriptOptions(
         workers=options.workers if options.workers is not None else workers,
@@ -273,6 +277,7 @@ def _script_manifest(way: Way, options: RunOptions) -> Manifest:
         python_path=":".join(filter(None, [*way.path, inherited])),
         path_for_script=way.path_for_script,
         folder=way.folder,
+        open_to_script=tuple(part for part, value in given.items() if value is None),
     )
     return local_script_job(list(way.command), wanted, way.label)
 

@@ -1,0 +1,175 @@
+"""The shape of the run's workers that the script asks for: ``Client(n_workers=3)``.
+
+``daskjob/in_script`` runs in the script's process. It finds here, in one environment variable, what
+the run has and what it may change, and writes what it asks for to a file. The run reads the file
+and patches the DaskCluster: everything else follows from the passes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import daskjob
+from daskjob.core import names
+from daskjob.core.command_line import option, without_options, words
+from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.quantity import format_bytes, parse_bytes
+from daskjob.core.spec import DaskJob
+
+#: The folder that the script's process finds its part in, by path: its Python may lack daskjob.
+IN_SCRIPT = Path(daskjob.__file__).parent / "in_script"
+SETTINGS_VARIABLE = "DASKJOB_CLUSTER"
+#: dask's own delay before it removes idle workers (distributed.adaptive: interval × wait-count).
+SCALE_DOWN_DELAY_SECONDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptRequest:
+    """What the script asks for; ``None`` stands for the run's own."""
+
+    workers: int | None = None
+    threads: int | None = None
+    #: Bytes; 0: no limit.
+    memory: int | None = None
+    resources: tuple[tuple[str, float], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    directory: str = ""
+    #: Bounds within which the workers follow the scheduler's demand.
+    adapt: tuple[int, int] | None = None
+
+
+class ScriptCluster:
+    """One run's side of it."""
+
+    def __init__(self, job: DaskJob, manifest: Manifest, folder: Path) -> None:
+        opened = (metadata(manifest).get("annotations") or {}).get(names.ANNOTATION_OPEN_TO_SCRIPT)
+        self._is_script = opened is not None
+        self._open = tuple(str(opened or "").split(",")) if opened else ()
+        self._job = job
+        self._base: Manifest = manifest["spec"].get("cluster", {}).get("spec", {}).get("worker", {})
+        #: Not below a pod's own folder: the script must find it until its end.
+        self._folder = folder
+        #: The content of the file, and the attempt, that were applied last.
+        self._applied: tuple[bytes, str] = (b"", "")
+
+    def environment(
+        self, environment: Mapping[str, str], *, comm: str, dashboard: str
+    ) -> dict[str, str]:
+        """Return the environment of the script with the part that works in its process."""
+        group = self._job.cluster.worker if self._job.cluster else None
+        args = words(_main(self._base))
+        own: dict[str, int | None] = {
+            "workers": group.replicas if group and group.autoscaling is None else None,
+            "threads": _number(option(args, "--nthreads")),
+            "memory": _bytes(option(args, "--memory-limit")),
+        }
+        settings = {
+            "address": f"tcp://{comm}",
+            "dashboard": f"http://{dashboard}/status",
+            "request": str(self._file(environment.get(names.ENV_ATTEMPT, "0"))),
+            "connect_timeout": environment.get(names.ENV_CONNECT_TIMEOUT, ""),
+            "open": self._open,
+            "manifest": not self._is_script,
+            "own": own,
+            "memory": format_bytes(own["memory"] or 0).replace(" ", ""),
+        }
+        path = environment.get("PYTHONPATH", "")
+        return {
+            **environment,
+            "PYTHONPATH": f"{IN_SCRIPT}{os.pathsep}{path}" if path else str(IN_SCRIPT),
+            SETTINGS_VARIABLE: json.dumps(settings),
+        }
+
+    def _file(self, attempt: str) -> Path:
+        return self._folder / f"cluster-{attempt}.json"
+
+    def new_request(self, cluster: Manifest) -> ScriptRequest | None:
+        """Return the request about a DaskCluster; ``None`` without one, or once it was applied."""
+        attempt = (metadata(cluster).get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, "0")
+        try:
+            content = self._file(attempt).read_bytes()
+        except OSError:
+            return None
+        if self._applied == (content, attempt):
+            return None
+        self._applied = (content, attempt)
+        return _request(content)
+
+    def worker_patch(self, request: ScriptRequest) -> Manifest:
+        """Return the merge patch of a DaskCluster's ``spec.worker`` for a request."""
+        patch: Manifest = {"autoscaling": self._base.get("autoscaling")}
+        if request.adapt is not None:
+            least, most = request.adapt
+            patch["autoscaling"] = {
+                "minimum": least,
+                "maximum": max(most, 1),
+                "scaleDownDelaySeconds": SCALE_DOWN_DELAY_SECONDS,
+            }
+        elif patch["autoscaling"] is None:
+            own = self._job.cluster.worker.replicas if self._job.cluster else 0
+            patch["replicas"] = own if request.workers is None else request.workers
+        if self._is_script:
+            containers = list(self._base["spec"]["containers"])
+            containers[0] = _container(containers[0], request)
+            # Idle workers of another shape are replaced; those with data hand it over first.
+            patch |= {"spec": {"containers": containers}, "updateStrategy": "Retire"}
+        return patch
+
+
+def _main(worker: Manifest) -> Manifest:
+    containers = (worker.get("spec") or {}).get("containers") or [{}]
+    return containers[0] if isinstance(containers[0], dict) else {}
+
+
+def _container(container: Manifest, request: ScriptRequest) -> Manifest:
+    """Return the worker's container with the options of a request."""
+    args, added = list(container["args"]), {}
+    # A changed command line replaces the workers, so what is asked for and there stays.
+    if request.threads not in (None, _number(option(args, "--nthreads"))):
+        added["--nthreads"] = str(request.threads)
+    if request.memory not in (None, _bytes(option(args, "--memory-limit"))):
+        added["--memory-limit"] = str(request.memory)
+    if request.resources:
+        added["--resources"] = " ".join(f"{name}={amount:g}" for name, amount in request.resources)
+    if request.directory:
+        added["--local-directory"] = request.directory
+    args = without_options(args, tuple(added))
+    args += [word for pair in added.items() for word in pair]
+    env = [{"name": name, "value": value.replace("$", "$$")} for name, value in request.env]
+    changed = {**container, "args": args}
+    if env:
+        changed["env"] = [*(container.get("env") or ()), *env]
+    return changed
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
+
+
+def _bytes(text: str) -> int | None:
+    try:
+        return parse_bytes(text)
+    except ValueError:
+        return None
+
+
+def _request(content: bytes) -> ScriptRequest | None:
+    """Return the request in a file; ``None`` for anything else: a script may write anywhere."""
+    try:
+        raw = json.loads(content)
+        adapt = raw.get("adapt")
+        return ScriptRequest(
+            workers=raw.get("workers"),
+            threads=raw.get("threads"),
+            memory=raw.get("memory"),
+            resources=tuple((str(k), float(v)) for k, v in (raw.get("resources") or {}).items()),
+            env=tuple((str(k), str(v)) for k, v in (raw.get("env") or {}).items()),
+            directory=str(raw.get("directory") or ""),
+            adapt=(int(adapt[0]), int(adapt[1])) if adapt else None,
+        )
+    except (ValueError, TypeError, AttributeError, IndexError):
+        return None

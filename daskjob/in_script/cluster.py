@@ -1,0 +1,557 @@
+"""``Client(n_workers=3)`` and ``LocalCluster(…)`` of a script mean the workers of its run.
+
+``install`` changes four places of distributed in the script's process:
+
+- ``LocalCluster.__new__`` returns a ``RunCluster``, a subclass, so that ``isinstance``, subclasses
+  and the signature stay as they are. A subclass of LocalCluster, and any other class of clusters,
+  is not changed.
+- ``Client.__init__`` does not see the run's address when none was passed: so it makes a
+  LocalCluster by distributed's own code, with all arguments that this takes.
+- ``Client._shutdown`` leaves the run's scheduler to the run.
+- ``Client._ensure_connected`` explains a connection to another address that failed.
+
+A ``RunCluster`` starts no process. It writes the shape that it asks for to a file, which the run
+reads (``daskjob.backends.local.script_cluster``), and waits for the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import json
+import logging
+import math
+import os
+import sys
+from typing import Any
+
+import dask
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster, Nanny, Worker, get_worker
+from distributed.core import Server, Status
+from distributed.deploy.adaptive import Adaptive
+from distributed.deploy.spec import ProcessInterface, SpecCluster
+from distributed.node import ServerNode
+from distributed.security import Security
+from distributed.worker_memory import parse_memory_limit
+
+logger = logging.getLogger("distributed.deploy")
+
+SETTINGS_VARIABLE = "DASKJOB_CLUSTER"
+QUIET_VARIABLE = "DASKJOB_QUIET"
+#: How long a cluster waits for its workers; then the script continues with those that are there.
+WAIT_SECONDS = 90.0
+LOOK_SECONDS = 0.02
+#: Dask's default; the run's environment has a longer one, for its own scheduler's start.
+CONNECT_SECONDS = 30
+
+CLUSTER_SIGNATURE = inspect.signature(LocalCluster.__init__)
+#: Arguments of LocalCluster that a run need not honour, and that change nothing a script relies on.
+SILENT = {
+    *("name", "loop", "asynchronous", "silence_logs", "scheduler_sync_interval"),
+    *("n_workers", "threads_per_worker", "memory_limit", "processes", "resources", "env"),
+    *("local_directory", "start", "ip"),
+}
+#: The options of ``daskjob run``, by the part of the shape that they set.
+OPTIONS = {"workers": "-w", "threads": "-t", "memory": "-m"}
+
+
+class Run:
+    """The run of this script, and what the script asked of it."""
+
+    def __init__(self, settings: dict[str, Any]):
+        self.address: str = settings["address"]
+        self.dashboard: str = settings["dashboard"]
+        #: The shape that the run has without a request: workers, threads, memory.
+        self.own: dict[str, Any] = settings["own"]
+        #: The parts of the shape that the script may set: those without an option.
+        self.open = frozenset(settings["open"])
+        self.is_manifest: bool = settings["manifest"]
+        self._memory: str = settings["memory"]
+        self.connect_timeout: str = settings["connect_timeout"]
+        self._path: str = settings["request"]
+        self._asked: dict[str, Any] = {}
+        #: The open clusters that asked for another shape than the run's own.
+        self.shapes: set[int] = set()
+
+    def ask(self, **request: Any) -> bool:
+        """Ask for a shape; ``None`` stands for the run's own. Return whether it is a new one."""
+        request = {key: value for key, value in request.items() if value is not None}
+        if request == self._asked:
+            return False
+        temporary = f"{self._path}.{os.getpid()}"
+        try:
+            with open(temporary, "w") as file:
+                json.dump(request, file)
+            os.replace(temporary, self._path)
+        except OSError as error:
+            # Such as a full disk: the script works with the workers that there are.
+            self.say("file", f"the run cannot be asked for other workers: {error}")
+            return False
+        self._asked = request
+        return True
+
+    def say(self, kind: str, text: str) -> None:
+        """Print a message of daskjob, once per kind and run, in all processes of the script."""
+        if os.environ.get(QUIET_VARIABLE) or sys.stderr is None:
+            return
+        try:
+            with open(os.path.join(os.path.dirname(self._path), f"said-{kind}"), "x"):
+                pass
+        except FileExistsError:
+            return
+        except OSError:
+            # A full disk: rather twice than never.
+            pass
+        print(f"daskjob: {text}", file=sys.stderr, flush=True)
+
+    def holds(self, part: str) -> str:
+        """Return why a part of the shape cannot be set by the script."""
+        if self.is_manifest:
+            return "the manifest holds"
+        value = self._memory if part == "memory" else self.own[part]
+        return f"`{OPTIONS[part]} {value}` holds"
+
+
+RUN: Run
+
+
+class Shape:
+    """The workers that arguments of LocalCluster ask for; ``None``: the run's own.
+
+    The rules for absent arguments are those of ``LocalCluster.__init__``.
+    """
+
+    def __init__(self, arguments: dict[str, Any]):
+        self.arguments = arguments
+        worker_kwargs = arguments.get("worker_kwargs") or {}
+        worker_class = arguments.get("worker_class")
+        processes = arguments.get("processes")
+        if processes is None:
+            processes = worker_class is None or issubclass(worker_class, Nanny)
+        self.processes = bool(processes)
+        check_names(worker_kwargs)
+        self.workers, self.threads = self._counts()
+        self.memory, self.memory_text = self._memory(worker_kwargs)
+        self.resources = worker_kwargs.get("resources")
+        self.env = worker_kwargs.get("env")
+        self.directory = worker_kwargs.get("local_directory")
+
+    def _counts(self) -> tuple[int | None, int | None]:
+        workers, threads = (self.arguments.get(k) for k in ("n_workers", "threads_per_worker"))
+        if workers is None and threads is None:
+            return (None, None) if self.processes else (1, CPU_COUNT)
+        if workers is None:
+            workers = max(1, CPU_COUNT // threads) if self.processes else 1
+        if workers and threads is None:
+            share = max(1, math.ceil(CPU_COUNT / workers))
+            # They would not be shared among another number of workers.
+            threads = share if "workers" in RUN.open else None
+        return len(range(workers)), threads
+
+    def _memory(self, worker_kwargs: dict[str, Any]) -> tuple[int | None, str]:
+        """Return the limit in bytes, 0 for none, and as ``-m`` takes it."""
+        given = worker_kwargs.get("memory_limit", "auto")
+        if given == "auto":
+            return None, ""
+        size = int(parse_memory_limit(given, 1, 1, logger=logger) or 0)
+        return size, given.replace(" ", "") if isinstance(given, str) else str(size)
+
+    def expected(self, part: str) -> Any:
+        """Return a part of the shape as the run will have it."""
+        asked = getattr(self, part)
+        return asked if asked is not None and part in RUN.open else RUN.own[part]
+
+    def request(self) -> dict[str, Any]:
+        """Return what is asked of the run."""
+        wanted = {part: getattr(self, part) for part in OPTIONS if part in RUN.open}
+        if RUN.is_manifest:
+            return wanted
+        directory = None if self.directory is None else os.path.abspath(self.directory)
+        return {**wanted, "resources": self.resources, "env": self.env, "directory": directory}
+
+    # Messages
+
+    def explain(self) -> None:
+        """Print which options of daskjob replace the arguments, and which arguments do nothing."""
+        text = "; ".join(part for part in (self._set(), self._held(), self._ignored()) if part)
+        if text:
+            RUN.say("shape", text)
+
+    def _given(self) -> dict[str, str]:
+        """Return the parts of the shape that arguments set, each with those arguments."""
+        found = {}
+        for part, name in (("workers", "n_workers"), ("threads", "threads_per_worker")):
+            if self.arguments.get(name) is not None:
+                found[part] = f"{name}={self.arguments[name]}"
+        if self.memory is not None:
+            found["memory"] = f"memory_limit={self.arguments['worker_kwargs']['memory_limit']!r}"
+        return found
+
+    def _set(self) -> str:
+        given = {part: text for part, text in self._given().items() if part in RUN.open}
+        if not self.processes:
+            return self._without_processes(given)
+        if not given:
+            return ""
+        verb = "sets" if len(given) == 1 else "set"
+        if given.get("memory") and not self.memory:
+            return f"{', '.join(given.values())} {verb} the run's workers"
+        return f"{', '.join(given.values())} {verb} the run's workers; {self._same(given)}"
+
+    def _without_processes(self, given: dict[str, str]) -> str:
+        workers, threads = self.expected("workers"), self.expected("threads")
+        count = "one worker process" if workers == 1 else f"{workers} worker processes"
+        text = (
+            f"processes=False: tasks run in threads of {count} beside the script ({threads} each)"
+        )
+        parts = [part for part in OPTIONS if part in given or part != "memory"]
+        parts = [part for part in parts if part in RUN.open]
+        return f"{text}; {self._same(parts)}" if parts else text
+
+    def _same(self, parts: Any) -> str:
+        values = {"workers": self.workers, "threads": self.threads, "memory": self.memory_text}
+        words = " ".join(f"{OPTIONS[part]} {values[part]}" for part in parts)
+        return f"`daskjob run {words}` does the same"
+
+    def _held(self) -> str:
+        texts = [
+            f"{text} has no effect: {RUN.holds(part)}"
+            for part, text in self._given().items()
+            if part not in RUN.open and getattr(self, part) != RUN.own[part]
+        ]
+        return "; ".join(texts)
+
+    def _ignored(self) -> str:
+        given = {**self.arguments, **(self.arguments.get("worker_kwargs") or {})}
+        given.pop("worker_kwargs", None)
+        if given.get("worker_class") in (Worker, Nanny):
+            del given["worker_class"]
+        names = sorted(name for name, value in given.items() if value and name not in SILENT)
+        if not names:
+            return ""
+        verb = "has" if len(names) == 1 else "have"
+        where = f" (the dashboard is {RUN.dashboard})" if "dashboard_address" in names else ""
+        return f"{', '.join(names)} {verb} no effect in a run{where}"
+
+
+def cluster_arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Return the given arguments of LocalCluster by name.
+
+    Raises
+    ------
+    TypeError
+        There are too many.
+    """
+    arguments = dict(CLUSTER_SIGNATURE.bind(None, *args, **kwargs).arguments)
+    del arguments["self"]
+    return arguments
+
+
+def check_names(worker_kwargs: dict[str, Any]) -> None:
+    """Reject a misspelled argument as a worker does.
+
+    Raises
+    ------
+    TypeError
+        No worker takes an argument of this name.
+    """
+    known: set[str] = set()
+    for cls in (Worker, Nanny, ServerNode, Server):
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        known.update(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+    for name in worker_kwargs:
+        if name not in known:
+            raise TypeError(f"Server.__init__() got an unexpected keyword argument {name!r}")
+
+
+class RunScheduler(ProcessInterface):  # type: ignore[misc]
+    """The run's scheduler, which belongs to the run."""
+
+    def __init__(self, address: str):
+        super().__init__()
+        self.address = address
+
+
+class RunWorker(ProcessInterface):  # type: ignore[misc]
+    """One of the run's workers: they are counted, not named."""
+
+    def __init__(self, name: Any, nthreads: int, memory_limit: Any):
+        super().__init__(name=name)
+        self.name, self.nthreads, self.memory_limit = name, nthreads, memory_limit
+        self.status = Status.running
+
+
+class RunAdaptive(Adaptive):  # type: ignore[misc]
+    """Adaptive scaling by the run: the run follows the scheduler's demand within the bounds."""
+
+    def __init__(self, cluster: Any, interval: Any = None, **options: Any):
+        # Without an interval it has no callback in this process.
+        del interval
+        super().__init__(cluster, interval=0, **options)
+        self.active = True
+
+    def stop(self, *_: Any, **__: Any) -> None:
+        """Keep the workers that there are now."""
+        if self.active:
+            self.active = False
+            self.cluster._stop_adapting()
+
+
+class RunCluster(LocalCluster):  # type: ignore[misc]
+    """The run's workers as a LocalCluster."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        arguments = cluster_arguments(*args, **kwargs)
+        self.status = None
+        self._shape = Shape(arguments)
+        self._shape.explain()
+        self._asked_for: Any = None
+        self.processes = self._shape.processes
+        # ``None``: the manifest autoscales them.
+        workers, threads = self._shape.expected("workers") or 0, self._shape.expected("threads")
+        memory = self._shape.expected("memory")
+        if memory is None:
+            memory = parse_memory_limit("auto", 1, max(workers, 1), logger=logger)
+        worker = {"cls": RunWorker, "options": {"nthreads": threads, "memory_limit": memory}}
+        SpecCluster.__init__(
+            self,
+            name=arguments.get("name"),
+            scheduler={"cls": RunScheduler, "options": {"address": RUN.address}},
+            workers=dict.fromkeys(range(workers), worker),
+            worker=worker,
+            loop=arguments.get("loop"),
+            asynchronous=arguments.get("asynchronous", False),
+            silence_logs=arguments.get("silence_logs", logging.WARN),
+            security=Security(),
+            scheduler_sync_interval=arguments.get("scheduler_sync_interval", 1),
+        )
+
+    async def _start(self) -> None:
+        """Ask for the workers before the scheduler is there: they start meanwhile."""
+        if self.status == Status.created:
+            self._ask()
+        await super()._start()
+
+    def _ask(self) -> bool:
+        """Ask for the shape; return whether it is another one than the run has by itself."""
+        request, count = self._shape.request(), len(self.worker_spec)
+        if "workers" in RUN.open:
+            request["workers"] = None if count == RUN.own["workers"] else count
+        plain = not any(value is not None for value in request.values())
+        if plain and RUN.shapes - {id(self)}:
+            # It shares the workers of another cluster of the script.
+            return False
+        if not plain:
+            RUN.shapes.add(id(self))
+        return RUN.ask(**request) or not plain
+
+    async def _correct_state_internal(self) -> None:
+        """Ask for as many workers as the specification has, and wait for those newly asked for."""
+        async with self._lock:
+            self._correct_state_waiting = None
+            for name in set(self.workers) - set(self.worker_spec):
+                await self.workers.pop(name).close()
+            for name in set(self.worker_spec) - set(self.workers):
+                self.workers[name] = RunWorker(name, **self.worker_spec[name]["options"])
+            count = len(self.worker_spec)
+            if self.status != Status.running or self._is_adapting or self._asked_for == count:
+                return
+            self._asked_for = count
+            if self._ask() or self._shape.workers is not None:
+                await self._until_there(count)
+            else:
+                # The agent answers once the run's own workers are there.
+                await self.scheduler_comm.identity()
+
+    @property
+    def _is_adapting(self) -> bool:
+        return getattr(self._adaptive, "active", False)
+
+    async def _until_there(self, count: int) -> None:
+        """Wait until the scheduler has the workers, and no others: a bounded time."""
+        if RUN.own["workers"] is None:
+            return
+        if "workers" not in RUN.open:
+            count = RUN.own["workers"]
+        for _ in range(int(WAIT_SECONDS / LOOK_SECONDS)):
+            if self._are_there(count) or self.status != Status.running:
+                return
+            if self._asked_for != len(self.worker_spec):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+        there = len(self.scheduler_info["workers"])
+        RUN.say("wait", f"{there} of {count} workers are there after {WAIT_SECONDS:.0f} s")
+
+    def _are_there(self, count: int) -> bool:
+        workers = self.scheduler_info["workers"].values()
+        threads, memory = self._shape.expected("threads"), self._shape.memory
+        return len(workers) == count and all(
+            (threads is None or worker["nthreads"] == threads)
+            and (not memory or "memory" not in RUN.open or worker["memory_limit"] == memory)
+            for worker in workers
+        )
+
+    def scale(self, n: int = 0, memory: Any = None, cores: Any = None) -> Any:
+        """Scale the run's workers."""
+        if self.status == Status.running:
+            if self._is_adapting:
+                self._adaptive.active = False
+            if "workers" not in RUN.open:
+                RUN.say("scale", f"cluster.scale({n}) has no effect: {RUN.holds('workers')}")
+        return super().scale(n, memory=memory, cores=cores)
+
+    def wait_for_workers(self, n_workers: int, timeout: Any = None) -> Any:
+        """Wait for workers: no more than an option of daskjob lets come."""
+        if "workers" not in RUN.open and RUN.own["workers"] and isinstance(n_workers, int):
+            n_workers = min(n_workers, RUN.own["workers"])
+        return super().wait_for_workers(n_workers, timeout)
+
+    async def scale_down(self, workers: Any) -> None:
+        """Scale down by the number of these workers: a user's Adaptive names those of the run."""
+        for name in list(self.worker_spec)[: len(set(workers))]:
+            del self.worker_spec[name]
+        await self
+
+    @property
+    def observed(self) -> set[Any]:
+        """The workers that are there, under the names of the specification."""
+        return set(list(self.worker_spec)[: len(self.scheduler_info["workers"])])
+
+    def adapt(self, *args: Any, **kwargs: Any) -> Any:
+        """Let the run follow the scheduler's demand within these bounds.
+
+        A class of the user's own adapts in the script's process, by ``scale``.
+        """
+        if not args and kwargs.get("Adaptive", Adaptive) is Adaptive:
+            kwargs["Adaptive"] = RunAdaptive
+        adaptive = super().adapt(*args, **kwargs)
+        if isinstance(adaptive, RunAdaptive):
+            self._adapt(adaptive)
+        return adaptive
+
+    def _adapt(self, adaptive: Any) -> None:
+        least = int(adaptive.minimum)
+        bounded = adaptive.maximum is not None and math.isfinite(adaptive.maximum)
+        most = int(adaptive.maximum) if bounded else max(least, CPU_COUNT)
+        if "workers" not in RUN.open:
+            adaptive.active = False
+            RUN.say("adapt", f"cluster.adapt(…) has no effect: {RUN.holds('workers')}")
+            return
+        if not bounded:
+            RUN.say("adapt", f"cluster.adapt(…) without a maximum adds at most {most} workers")
+        self._asked_for = None
+        RUN.ask(**{**self._shape.request(), "workers": None, "adapt": [least, most]})
+
+    def _stop_adapting(self) -> None:
+        if self.status == Status.running:
+            self.scale(len(self.scheduler_info["workers"]))
+
+    async def _close(self) -> None:
+        """Disconnect; the run keeps its workers until the script ends, or asks for others."""
+        RUN.shapes.discard(id(self))
+        if self.scheduler_comm:
+            # The scheduler belongs to the run. (``shutdown_scheduler`` is newer than 2024.1.)
+            self.scheduler_comm.terminate = nothing
+        await super()._close()
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+# They are what a script sees in messages, and by type(cluster).__name__.
+RunCluster.__name__ = LocalCluster.__name__
+RunCluster.__qualname__ = LocalCluster.__qualname__
+RunCluster.__module__ = LocalCluster.__module__
+
+
+def in_task() -> bool:
+    """Return whether a task is calling: on a worker, clusters and clients are plain."""
+    try:
+        get_worker()
+    except (ValueError, AttributeError):
+        return False
+    return True
+
+
+def new_cluster(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return the run's cluster for a plain LocalCluster: ``LocalCluster.__new__``."""
+    del args, kwargs
+    return object.__new__(RunCluster if cls is LocalCluster and not in_task() else cls)
+
+
+def client_init(init: Any) -> Any:
+    """Return ``Client.__init__``, which makes a cluster where no address is given."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        try:
+            call = signature.bind(self, *args, **kwargs)
+        except TypeError:
+            return init(self, *args, **kwargs)
+        address = call.arguments.get("address")
+        if isinstance(address, str) and address != RUN.address and has_long_timeout():
+            call.arguments.setdefault("timeout", CONNECT_SECONDS)
+        other = address is not None or call.arguments.get("scheduler_file") is not None
+        if other or dask.config.get("scheduler-address", None) != RUN.address or in_task():
+            return init(*call.args, **call.kwargs)
+        # A wrong argument is an error before a thread is started: distributed's client cleans up
+        # after itself only if it cannot connect.
+        Shape(cluster_arguments(**call.arguments.get("kwargs", {})))
+        if call.arguments.pop("security", None):
+            RUN.say("security", "security has no effect: a run has no TLS, and listens here only")
+        with dask.config.set({"scheduler-address": None}):
+            return init(*call.args, **call.kwargs)
+
+    return __init__
+
+
+def has_long_timeout() -> bool:
+    """Return whether connections have the run's timeout, which is for its own scheduler."""
+    return bool(dask.config.get("distributed.comm.timeouts.connect") == RUN.connect_timeout)
+
+
+def ensure_connected(connect: Any) -> Any:
+    """Return ``Client._ensure_connected``, which explains why another address does not answer."""
+
+    @functools.wraps(connect)
+    async def _ensure_connected(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await connect(self, *args, **kwargs)
+        except OSError:
+            address = getattr(self, "_start_arg", None)
+            if isinstance(address, str) and address != RUN.address:
+                RUN.say(
+                    "address",
+                    f"no scheduler answers at {address}; the run's own has another address: "
+                    "leave it out, Client() connects to it",
+                )
+            raise
+
+    return _ensure_connected
+
+
+def shutdown(plain: Any) -> Any:
+    """Return ``Client._shutdown``, which does not wait for the run's scheduler to close."""
+
+    @functools.wraps(plain)
+    async def _shutdown(self: Any) -> Any:
+        if not isinstance(self.cluster, RunCluster):
+            return await plain(self)
+        await self.cluster._close()
+        return await self._close()
+
+    return _shutdown
+
+
+def install() -> None:
+    """Change distributed in this process."""
+    global RUN
+    RUN = Run(json.loads(os.environ[SETTINGS_VARIABLE]))
+    LocalCluster.__new__ = staticmethod(new_cluster)
+    Client.__init__ = client_init(Client.__init__)
+    Client._shutdown = shutdown(Client._shutdown)
+    Client._ensure_connected = ensure_connected(Client._ensure_connected)

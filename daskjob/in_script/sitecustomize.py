@@ -1,0 +1,86 @@
+"""Loads ``cluster.py`` beside this file once the script's process has imported distributed.
+
+Python imports it at its start, in the script and in every Python that the script starts. It costs
+one comparison per import until then, leaves ``sys.path`` as it would be without daskjob, and runs
+the user's own ``sitecustomize``, which it hides. It never makes a script fail.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+
+class Finder:
+    """Finds distributed as the other finders do, and has ``cluster.py`` executed after it."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Return the spec of distributed with a changed loader, ``None`` for all other modules."""
+        if name != "distributed":
+            return None
+        for finder in list(sys.meta_path):
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find else None
+            if spec is not None:
+                self._extend(spec.loader)
+                return spec
+        return None
+
+    def _extend(self, loader: Any) -> None:
+        """Change this one loader object, not its class; ``__loader__`` keeps its type."""
+        execute = getattr(loader, "exec_module", None)
+        if execute is None:
+            return
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                load()
+
+        try:
+            loader.exec_module = exec_module
+        except AttributeError:
+            return
+
+
+def load() -> None:
+    """Execute ``cluster.py``; if that fails, the script has plain distributed."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    try:
+        path = os.path.join(FOLDER, "cluster.py")
+        spec = spec_from_file_location("_daskjob_cluster", path)
+        if spec is None or spec.loader is None:
+            return
+        module = module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        module.install()
+    except Exception as error:
+        print(f"daskjob: the script's clusters are its own: {error!r}", file=sys.stderr)
+
+
+def run_hidden() -> None:
+    """Import the ``sitecustomize`` that this one hides, if there is one."""
+    ours = sys.modules.pop("sitecustomize", None)
+    try:
+        __import__("sitecustomize")
+    except ImportError as error:
+        if error.name != "sitecustomize":
+            raise
+    finally:
+        if ours is not None:
+            # The import of this very file fails without an entry.
+            sys.modules.setdefault("sitecustomize", ours)
+
+
+if __name__ == "sitecustomize":
+    sys.path[:] = [place for place in sys.path if os.path.abspath(place or ".") != FOLDER]
+    sys.path_importer_cache.pop(FOLDER, None)
+    if "DASKJOB_CLUSTER" in os.environ:
+        sys.meta_path.insert(0, Finder())
+    run_hidden()
