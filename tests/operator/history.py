@@ -176,18 +176,38 @@ def _read(text: bytes) -> Manifest:
 @asynccontextmanager
 async def fresh_server(access: Access, namespace: str) -> AsyncIterator[Server]:
     """Create a namespace and watch it; it is deleted afterwards with everything in it."""
+    async with _server(access, namespace) as server:
+        await server._begin()
+        try:
+            async with _watching(server):
+                yield server
+        finally:
+            await server.remove_namespace()
+
+
+@asynccontextmanager
+async def watched_server(access: Access, namespace: str) -> AsyncIterator[Server]:
+    """Watch a namespace that exists, and leave it."""
+    async with _server(access, namespace) as server, _watching(server):
+        yield server
+
+
+@asynccontextmanager
+async def _server(access: Access, namespace: str) -> AsyncIterator[Server]:
     # Objects of a test may be of any size, and so may lines of a watch.
     async with aiohttp.ClientSession(connector=Connector(), read_bufsize=1 << 22) as session:
-        server = Server(session, access, namespace)
-        await server._begin()
-        watches = [asyncio.create_task(server._follow(kind)) for kind in COLLECTIONS]
-        try:
-            yield server
-        finally:
-            for watch in watches:
-                watch.cancel()
-            broken = await asyncio.gather(*watches, return_exceptions=True)
-            await server.remove_namespace()
-        for error in broken:
-            # A broken watch has missed events, so no assertion would be valid.
-            assert isinstance(error, asyncio.CancelledError), error
+        yield Server(session, access, namespace)
+
+
+@asynccontextmanager
+async def _watching(server: Server) -> AsyncIterator[None]:
+    watches = [asyncio.create_task(server._follow(kind)) for kind in COLLECTIONS]
+    try:
+        yield
+    finally:
+        for watch in watches:
+            watch.cancel()
+        broken = await asyncio.gather(*watches, return_exceptions=True)
+    for error in broken:
+        # A broken watch has missed events, so no assertion would be valid.
+        assert isinstance(error, asyncio.CancelledError), error

@@ -165,21 +165,80 @@ def test_workers_of_a_changed_template_are_replaced_without_losing_a_byte(
     of = ("get", "pods", "--selector=dask.org/component=worker", "-o", "name")
     before = set(kubectl(*of).split())
 
-    worker = manifest["spec"]["worker"]["spec"]
-    worker["containers"][0]["env"] = [{"name": "RELEASE", "value": "next"}]
-    apply(manifest)
-    wait_for("daskworkergroup", "simple-default", lambda g: _is_next(g) and all_ready(2)(g))
+    renew(apply, wait_for, manifest, "next")
     kubectl("wait", *before, "--for=delete", "--timeout=60s")
     assert what_is_lost(kubectl) == "lost 0 of 8 on 2"
 
 
-def _is_next(group: Manifest) -> bool:
+def renew(apply: Apply, wait_for: WaitFor, manifest: Manifest, release: str) -> None:
+    """Change the template of a cluster's workers, and wait until all are from the new one."""
+    worker = manifest["spec"]["worker"]
+    worker["spec"]["containers"][0]["env"] = [{"name": "RELEASE", "value": release}]
+    apply(manifest)
+    ready = all_ready(worker["replicas"])
+    wait_for("daskworkergroup", "simple-default", lambda g: _is_of(g, release) and ready(g))
+
+
+def _is_of(group: Manifest, release: str) -> bool:
     """Return whether all workers are from the current template of the group."""
     [container] = group["spec"]["worker"]["spec"]["containers"]
     found = condition(group, "WorkersReady")
-    is_new = {"name": "RELEASE", "value": "next"} in container.get("env", [])
+    is_new = {"name": "RELEASE", "value": release} in container.get("env", [])
     seen = found.get("observedGeneration") == group["metadata"]["generation"]
     return is_new and seen and found.get("reason") == "AllReady"
+
+
+#: How often the worker of a running task is replaced: each time takes the half minute in which the
+#: task may end by itself.
+RENEWALS = 2
+#: A task that lasts as long as the test wants, and others whose results are on its worker.
+ONE_LONG_TASK = """
+import pathlib, time
+from distributed import Client, Event, get_worker, wait
+def noted(what):
+    get_worker().log_event("runs", what)
+    return what
+def long():
+    noted("long")
+    Event("end").wait()
+    return "its result"
+def runs(client):
+    return [what for _, what in client.get_events("runs")]
+with Client("tcp://simple-scheduler:8786") as client:
+    client.wait_for_workers(1)
+    others = client.map(noted, range(20), pure=False)
+    wait(others)
+    future = client.submit(long, pure=False)
+    while "long" not in runs(client):
+        time.sleep(0.1)
+    print("it runs", flush=True)
+    while not pathlib.Path("/tmp/changed").exists():
+        time.sleep(0.1)
+    Event("end").set()
+    result, found = future.result(), runs(client)
+    print("ended:", result, found.count("long"), len(found), sum(client.gather(others)), flush=True)
+"""
+
+
+def test_long_task_outlives_every_worker_that_is_replaced_under_it(
+    image: str, apply: Apply, kubectl: Kubectl, wait_for: WaitFor
+) -> None:
+    manifest = cluster(image, 1)
+    manifest["spec"]["worker"]["updateStrategy"] = "Retire"
+    # One lost worker is enough for KilledWorker.
+    allowed = {"name": "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "value": "0"}
+    manifest["spec"]["scheduler"]["spec"]["containers"][0]["env"] = [allowed]
+    apply(manifest)
+    wait_for("daskcluster", "simple", all_ready(1), seconds=150)
+    apply(client_pod(image, ONE_LONG_TASK))
+    wait_for("pod", "client", running)
+    logged(kubectl, "it runs")
+    for n in range(RENEWALS):
+        renew(apply, wait_for, manifest, f"release-{n}")
+    kubectl("exec", "client", "--", "touch", "/tmp/changed")
+    [line] = [each for each in logged(kubectl, "ended:").splitlines() if "ended:" in each]
+    runs = RENEWALS + 1
+    assert line == f"ended: its result {runs} {20 + runs} {sum(range(20))}"
 
 
 def test_unused_cluster_is_deleted_after_its_idle_timeout(
