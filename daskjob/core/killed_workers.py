@@ -35,11 +35,13 @@ def killed_workers(
     if found is None:
         return None
     pods, losses = tuple(pods), tuple(losses)
-    key, count = found["key"].strip("'\""), found["count"]
-    what = f"KilledWorker: the task {key} was run on {count} workers, and each of them died"
+    key, count = found["key"].strip("'\""), int(found["count"])
+    each = "1 worker, which died" if count == 1 else f"{count} workers, and each of them died"
+    what = f"KilledWorker: the task {key} was run on {each}"
     if limit := memory_limit(pods, losses):
         step = f"Raise {words.memory}, or give each task less data (smaller partitions)."
-        return KilledWorkers(f"{what}: they exceeded their memory limit of {limit}", step)
+        those = "it exceeded its" if count == 1 else "they exceeded their"
+        return KilledWorkers(f"{what}: {those} memory limit of {limit}", step)
     codes = [code for pod in pods if (code := _crash_code(pod))]
     if codes:
         step = "Run the task in the script itself to see where it crashes."
@@ -70,9 +72,9 @@ def _ran_out_of_memory(pod: PodFacts) -> bool:
 
 
 def _crash_code(pod: PodFacts) -> int:
-    """Return the exit code of a crash by a signal other than our own SIGTERM and SIGKILL."""
+    """Return the exit code of a crash; SIGTERM and SIGKILL may be our own."""
     main = pod.main
     if main is None:
         return 0
     codes = (main.last_exit_code or 0, (main.exit_code or 0) if main.terminated else 0)
-    return next((code for code in codes if code > 128 and code not in (137, 143)), 0)
+    return next((code for code in codes if code not in (0, 137, 143)), 0)

@@ -54,7 +54,7 @@ SILENT = {
     *("local_directory", "start", "ip"),
 }
 #: The options of ``daskjob run``, by the part of the shape that they set.
-OPTIONS = {"workers": "-w", "threads": "-t", "memory": "-m"}
+OPTIONS = {"workers": "-w", "threads": "-t", "memory": "--memory"}
 
 
 class Run:
@@ -151,7 +151,7 @@ class Shape:
         return len(range(workers)), threads
 
     def _memory(self, worker_kwargs: dict[str, Any]) -> tuple[int | None, str]:
-        """Return the limit in bytes, 0 for none, and as ``-m`` takes it."""
+        """Return the limit in bytes, 0 for none, and as ``--memory`` takes it."""
         given = worker_kwargs.get("memory_limit", "auto")
         if given == "auto":
             return None, ""

@@ -64,7 +64,7 @@ def test_tasks_that_print_and_log_do_not_fail(daskjob: Daskjob, small_disk: Path
     ("end", "code", "reason"),
     [
         ("raise ValueError('no data for 2024')", 1, "ValueError: no data for 2024"),
-        ("raise SystemExit(7)", 7, "ExitCode"),
+        ("raise SystemExit(7)", 7, "exited with code 7"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137, "SIGKILL"),
     ],
 )

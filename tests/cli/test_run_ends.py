@@ -150,7 +150,7 @@ def test_retries_continue_until_an_attempt_succeeds(daskjob: Daskjob) -> None:
     status = daskjob.status()
     assert [(a["number"], a["exitCode"]) for a in status["attempts"]] == [(0, 5), (1, 0)]
     assert status["failures"] == 1
-    assert "attempt 0 failed (ExitCode)" in done.err
+    assert "attempt 0 failed: the script exited with code 5" in done.err
     names = [a["runnerPodName"] for a in status["attempts"]]
     assert names == ["second-runner", "second-runner-1"]
 

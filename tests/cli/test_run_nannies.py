@@ -128,9 +128,9 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("hog", "(out of memory), restarted once: it exceeded its memory limit of 228.9 MiB"),
-        ("crash", "with code 139, restarted once: it was killed by SIGSEGV"),
-        ("leave", "with code 3, restarted once: its process ended with exit code 3"),
+        ("hog", "1 worker, which died: it exceeded its memory limit of 228.9 MiB. Raise --memory"),
+        ("crash", "1 worker, which died, with exit code 139 (SIGSEGV)"),
+        ("leave", "1 worker, which died, with exit code 3"),
     ],
 )
 def test_death_of_a_worker_is_reported_with_its_cause(

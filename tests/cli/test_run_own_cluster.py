@@ -84,7 +84,7 @@ def test_memory_limit_and_resources_are_those_of_the_workers(daskjob: Daskjob) -
     assert shape(done) == [[1, 10**9]]
     assert "at a$b" in done.text
     (hint,) = hints(done)
-    assert "`daskjob run -w 1 -t 1 -m 1GB` does the same" in hint
+    assert "`daskjob run -w 1 -t 1 --memory 1GB` does the same" in hint
 
 
 def test_options_hold_against_arguments(daskjob: Daskjob) -> None:
@@ -94,12 +94,12 @@ def test_options_hold_against_arguments(daskjob: Daskjob) -> None:
         "client.wait_for_workers(3)" + SHAPE + "client.cluster.scale(2)\n"
         "client.cluster.adapt(minimum=2, maximum=4)\n"
     )
-    done = daskjob("run", "-w", 1, "-t", 1, "-m", "1GB", daskjob.script(text))
+    done = daskjob("run", "-w", 1, "-t", 1, "--memory", "1GB", daskjob.script(text))
     assert shape(done) == [[1, 10**9]]
     first, scale, adapt = hints(done)
     assert "n_workers=3 has no effect: `-w 1` holds" in first
     assert "threads_per_worker=2 has no effect: `-t 1` holds" in first
-    assert "memory_limit='2GB' has no effect: `-m 953.7MiB` holds" in first
+    assert "memory_limit='2GB' has no effect: `--memory 953.7MiB` holds" in first
     assert "cluster.scale(2) has no effect: `-w 1` holds" in scale
     assert "cluster.adapt(…) has no effect: `-w 1` holds" in adapt
 

@@ -341,6 +341,8 @@ def test_two_bars_of_a_script_are_not_garbled(daskjob: Daskjob) -> None:
         assert screen.end() == 0
     rows = screen.rows()
     assert rows[:3] == ["75% of bar one", "75% of bar two", "end"]
+    # It came while the bars were drawn, and waited.
+    assert "is running with 0 workers" in rows[3]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from daskjob.core.errors import NotFound, Timeout
@@ -83,6 +83,8 @@ class InMemoryJobs:
     ) -> Iterator[LogChunk]:
         del follow  # logs in memory do not grow
         held = self._held(ref)
+        if pod == "worker":
+            return iter(_of_workers(held.logs))
         part = pod or (f"runner-{attempt}" if attempt else "runner")
         for name, data in held.logs.items():
             if part in name:
@@ -138,3 +140,13 @@ class InMemoryJobs:
             if held.job.ref == ref:
                 return held
         raise NotFound(f"memory does not hold {ref.name} any more")
+
+
+def _of_workers(logs: Mapping[str, bytes]) -> list[LogChunk]:
+    """Return the lines of all workers, each after the name of its worker."""
+    return [
+        LogChunk(name, b"[%s] %s" % (name[name.index("worker-") :].encode(), line))
+        for name, data in logs.items()
+        if "worker-" in name
+        for line in data.splitlines(keepends=True)
+    ]

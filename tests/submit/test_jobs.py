@@ -108,7 +108,7 @@ def test_events_are_in_the_order_in_which_they_happened(place: AnyPlace, jobs: J
     ("attempt", "pod", "text"),
     [
         (None, "scheduler", b"Scheduler at: tcp://\n"),
-        (None, "worker", b"Start worker\n"),
+        (None, "worker", b"[worker-0] Start worker\n"),
         (None, "sums-runner-1", b"second\nlast\n"),
         (0, "", b"first\n"),
         (1, "", b"second\nlast\n"),

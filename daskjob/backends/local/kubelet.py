@@ -199,9 +199,9 @@ class Kubelet:
         """
         while True:
             await asyncio.sleep(MEMORY_LOOK_SECONDS)
+            self._see_all_deaths()
             for pod in list(self._pods.values()):
                 for container in pod.containers:
-                    self._see_deaths(pod, container)
                     limit = container.memory_limit_bytes * MEMORY_TERMINATE
                     if limit and container.running and _resident_bytes(container.pid) > limit:
                         container.out_of_memory = True
@@ -216,8 +216,19 @@ class Kubelet:
                     return container.pid
         return None
 
-    def _see_deaths(self, pod: _Pod, container: _Container) -> None:
-        """Count each death of a worker that its nanny restarted as a restart of its container."""
+    def _see_all_deaths(self) -> None:
+        """Show the deaths that nannies have reported, in the pods' statuses."""
+        for pod in list(self._pods.values()):
+            manifest = self._manifest(pod.uid)
+            seen = [self._see_deaths(pod, container) for container in pod.containers]
+            if manifest is not None and any(seen):
+                self._write_status(manifest, pod)
+
+    def _see_deaths(self, pod: _Pod, container: _Container) -> bool:
+        """Count each death of a worker that its nanny restarted as a restart of its container.
+
+        Return whether there was one.
+        """
         deaths = container.deaths.new() if container.deaths and not pod.stopped else []
         for death in deaths:
             container.last = _ended_by(death, container)
@@ -227,6 +238,7 @@ class Kubelet:
             # Until the scheduler shows that the worker has registered again.
             self._ready = self._ready - {pod.uid}
             self._changed.set()
+        return bool(deaths)
 
     def _is_script(self, pod: _Pod, container: _Container) -> bool:
         manifest = self._manifest(pod.uid)
@@ -254,7 +266,8 @@ class Kubelet:
                 # Before the end of its log becomes its message.
                 self._output.finish()
         if isinstance(event, Exited):
-            self._see_deaths(pod, container)
+            # Before the end of a script becomes its verdict, which names their causes.
+            self._see_all_deaths()
         match event:
             case Started():
                 container.starting, container.running = False, True

@@ -86,15 +86,17 @@ class View:
         if self._has_ended:
             return
         if times == 1:
-            self.say(f"{what}: cancelling the job; a second one kills it at once")
+            self.say(f"{what}: cancelling the job; a second one kills it at once", urgent=True)
         else:
-            self.say(f"{what}: killing the job at once")
+            self.say(f"{what}: killing the job at once", urgent=True)
 
-    def say(self, text: str, *, even_quiet: bool = False, style: str = "") -> None:
-        """Print a message of daskjob."""
+    def say(
+        self, text: str, *, even_quiet: bool = False, style: str = "", urgent: bool = False
+    ) -> None:
+        """Print a message of daskjob; see ``Screen.say``."""
         if self._quiet and not even_quiet:
             return
-        self._screen.say(f"daskjob: {text}", style)
+        self._screen.say(f"daskjob: {text}", style, urgent=urgent)
 
     def _copy_worker_lines(self, *, to_the_end: bool = False) -> None:
         if self._worker_lines is None or not self._script_runs:

@@ -24,6 +24,8 @@ FIRST_FRAME_SECONDS = 0.004
 FRAME_SECONDS = 0.02
 #: How long the line hides after the script moved the cursor between rows.
 MOVED_SECONDS = 3.0
+#: The number of lines of daskjob that wait meanwhile.
+HELD_LINES = 200
 #: The longest open line that is drawn around.
 OPEN_BYTES = 4096
 #: Output that waits for a frame is written at once above this size.
@@ -75,9 +77,13 @@ class OpenLine:
         """Whether the row holds something."""
         return bool(_HARMLESS.sub(b"", self.text).strip(b"\r"))
 
+    def is_busy(self, now: float) -> bool:
+        """Return whether the script uses rows above or below, where a line would be in its way."""
+        return self._other_screen or now - self.moved_at < MOVED_SECONDS
+
     def leaves_room(self, now: float, columns: int) -> bool:
         """Return whether the live line may be drawn below."""
-        if self._other_screen or now - self.moved_at < MOVED_SECONDS:
+        if self.is_busy(now):
             return False
         if _CUT_ESCAPE.search(self.text) or _ends_in_a_character(self.text):
             return False
@@ -102,6 +108,8 @@ class Pane:
         self._open = OpenLine()
         self._queue: list[bytes] = []
         self._queued = 0
+        #: Lines of daskjob that wait until the script is not busy in several rows.
+        self._held: list[bytes] = []
         #: The line as it should be, for a width, and as it is on the screen.
         self._line: Callable[[int], bytes] | None = None
         self._shown = b""
@@ -130,14 +138,29 @@ class Pane:
         self._open.feed(data, time.monotonic())
         self._put(data)
 
-    def write_line(self, line: bytes) -> None:
-        """Take a line of daskjob: above an open line of the script, not into it."""
+    def write_line(self, line: bytes, *, urgent: bool = False) -> None:
+        """Take a line of daskjob: above an open line of the script, not into it.
+
+        Unless ``urgent``, it waits while the script has several rows in use, such as bars.
+        """
+        busy = self._live and self._open.is_busy(time.monotonic())
+        if busy and not urgent and len(self._held) < HELD_LINES:
+            self._held.append(line)
+            return
+        self._release()
         self._put(self._inserted(line))
 
     def end_line(self) -> None:
-        """End the script's line, if it is open."""
+        """End the script's line, if it is open, and what the script had in use."""
         if self._open.is_open:
             self.write(b"\n")
+        self._release()
+
+    def _release(self) -> None:
+        """Write the lines that waited."""
+        held, self._held = self._held, []
+        for line in held:
+            self._put(self._inserted(line))
 
     def show(self, line: Callable[[int], bytes] | None) -> None:
         """Draw this as the live line, from the next frame on; ``None``: no line."""
@@ -147,6 +170,7 @@ class Pane:
     def hide(self) -> None:
         """Write everything and remove the line."""
         self._line = None
+        self._release()
         self._frame()
 
     def _put(self, data: bytes) -> None:
@@ -182,6 +206,9 @@ class Pane:
         if not self._outlet.is_empty and self._live:
             return
         now, columns = time.monotonic(), self.columns
+        if self._held and not self._open.is_busy(now):
+            held, self._held = self._held, []
+            self._queue += [self._inserted(line) for line in held]
         queue = b"".join(self._queue)
         self._queue, self._queued = [], 0
         line = b""

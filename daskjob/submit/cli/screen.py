@@ -102,11 +102,11 @@ class Screen:
 
     # Messages
 
-    def say(self, line: str, style: str = "") -> None:
-        """Write a line of daskjob."""
+    def say(self, line: str, style: str = "", *, urgent: bool = False) -> None:
+        """Write a line of daskjob; unless ``urgent``, after what a script draws in several rows."""
         data = paint(line, style, colour=self.colour)
         if self._pane is not None and self._err.is_terminal:
-            self._pane.write_line(data)
+            self._pane.write_line(data, urgent=urgent)
             return
         start = b"" if self._err_ends_line else b"\n"
         self._err_ends_line = True
