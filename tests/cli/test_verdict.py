@@ -69,7 +69,7 @@ client.submit(crash, 1).result()
 @pytest.mark.parametrize(
     ("script", "cause", "step"),
     [
-        (HOG, "they exceeded their memory limit of 238.4 MiB", "Raise --memory"),
+        (HOG, "it exceeded its memory limit of 238.4 MiB", "Raise --memory"),
         (CRASH, "with exit code 139 (SIGSEGV)", "Run the task in the script itself"),
     ],
 )

@@ -11,6 +11,7 @@ from daskjob.core.status import JobStatus, JobStatusWord
 from daskjob.submit.cli.live import View
 from daskjob.submit.cli.screen import Screen
 from daskjob.submit.jobs import JobSnapshot
+from daskjob.submit.local_run import Stream
 
 
 class EndedJob:
@@ -89,3 +90,15 @@ def test_the_last_line_counts_the_work(
 ) -> None:
     View(EndedJob(report), Screen(), quiet=False).end()
     assert text in capfd.readouterr().err
+
+
+def test_a_message_waits_for_the_end_of_the_scripts_line(capfd: pytest.CaptureFixture[str]) -> None:
+    screen = Screen()
+    screen.write(Stream.ERR, b"half a ")
+    screen.say("first")
+    screen.write(Stream.ERR, b"line\nopen ")
+    screen.say("second")
+    assert capfd.readouterr().err == "half a line\nfirst\nopen "
+    screen.say("now", urgent=True)
+    screen.hide()
+    assert capfd.readouterr().err == "\nsecond\nnow\n"

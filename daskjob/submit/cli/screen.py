@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from daskjob.submit.cli.live_line import Piece, paint, painted
 from daskjob.submit.cli.outlet import Outlet, are_one_file
-from daskjob.submit.cli.pane import Pane
+from daskjob.submit.cli.pane import HELD_LINES, Pane
 from daskjob.submit.local_run import Shape, Stream
 
 #: What writing to a terminal that was closed yields.
@@ -36,6 +36,8 @@ class Screen:
         self.colour = self._err.is_terminal and not dumb and not os.environ.get("NO_COLOR")
         self._pane = Pane(terminal, live=self.has_live_line) if terminal else None
         self._err_ends_line = True
+        #: Messages that wait for the end of a line that the script has begun there.
+        self._held: list[bytes] = []
         #: Called when the script may print again.
         self.on_room: Callable[[], None] = lambda: None
         #: Called once when output cannot be written any more.
@@ -86,9 +88,22 @@ class Screen:
         if self._pane is not None and (stream is Stream.TERMINAL or outlet.is_terminal):
             self._pane.write(data)
             return
-        if outlet is self._err:
+        if outlet is not self._err:
+            outlet.write(data)
+            return
+        if self._held and (end := data.rfind(b"\n") + 1):
+            outlet.write(data[:end])
+            self._release()
+            data = data[end:]
+        if data:
             self._err_ends_line = data.endswith(b"\n")
-        outlet.write(data)
+            outlet.write(data)
+
+    def _release(self) -> None:
+        """Write the messages that waited for the end of a line."""
+        held, self._held = self._held, []
+        for message in held:
+            self._err.write(message + b"\n")
 
     @property
     def is_full(self) -> bool:
@@ -108,14 +123,25 @@ class Screen:
         if self._pane is not None and self._err.is_terminal:
             self._pane.write_line(data, urgent=urgent)
             return
-        start = b"" if self._err_ends_line else b"\n"
-        self._err_ends_line = True
-        self._err.write(start + data + b"\n")
+        if not self._err_ends_line and not urgent and len(self._held) < HELD_LINES:
+            self._held.append(data)
+            return
+        self._end_open_line()
+        self._err.write(data + b"\n")
+
+    def _end_open_line(self) -> None:
+        """End the line that the script has left open where there is no terminal."""
+        if not self._err_ends_line:
+            self._err.write(b"\n")
+            self._err_ends_line = True
+        self._release()
 
     def end_line(self) -> None:
         """End a line that a script has left open on the terminal: it will not continue it."""
         if self._pane is not None and self.has_live_line:
             self._pane.end_line()
+        if self._held:
+            self._end_open_line()
 
     def show(self, line: Callable[[int], list[Piece]]) -> None:
         """Draw the live line; the function returns it for a width."""
@@ -129,6 +155,8 @@ class Screen:
         """Remove the live line."""
         if self._pane is not None:
             self._pane.hide()
+        if self._held:
+            self._end_open_line()
 
     # The end
 
