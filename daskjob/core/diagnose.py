@@ -6,6 +6,7 @@ quotes the message of Kubernetes, and adds the object and the next step.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -453,8 +454,17 @@ def _exit_hint(code: int) -> str:
 
 
 def _without_result(text: str) -> str:
-    """Return an output; a result that was written before a failure does not count."""
-    return "" if text.lstrip().startswith(("{", "[")) else text
+    """Return an output; a result that was written before a failure does not count.
+
+    Such a result is the whole text. Output of a script may also start with a bracket.
+    """
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return ""
 
 
 def _last_lines(text: str, count: int) -> str:
