@@ -16,7 +16,10 @@ CLIENT = "from distributed import Client\nclient = Client()\n"
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        (r"raise ValueError('bad dtypes\n+--+\nHint: see https://x')", "ValueError: bad dtypes."),
+        (
+            r"raise ValueError('bad dtypes\n+--+\nHint: see https://x')",
+            "ValueError: bad dtypes; Hint: see https://x.",
+        ),
         ("import nosuchmodule", "ModuleNotFoundError: No module named 'nosuchmodule'."),
         (
             "print('all good so far')\nimport sys\nsys.exit(1)",
