@@ -72,7 +72,8 @@ _CREATING_REASONS = frozenset({"", "ContainerCreating", "PodInitializing"})
 #: The last line of a program that complained before it ended: of argparse, Python, a shell.
 _COMPLAINT = re.compile(
     r"^(usage: |\S+: error: |.*: can't open file |\S*: (line \d+: )?.*: (command )?not found$"
-    r"|error: |fatal: |Fatal Python error)",
+    r"|error: |fatal: |Fatal Python error"
+    r"|.*\bpy(thon|py)[\w.]*: (No module named |No code object |can't find |Error while finding ))",
     re.IGNORECASE,
 )
 #: Lines that a server logs whatever happens.

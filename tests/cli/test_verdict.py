@@ -52,6 +52,71 @@ def test_why_shows_where_the_script_failed_and_which_module_is_missing(user: Das
     assert "Next: Install nosuchmodule" in user("why", "lacks").text
 
 
+DIVIDES = """\
+from distributed import Client
+
+def divide(number):
+    return 1 / number
+
+client = Client()
+print([1, 2])
+client.submit(divide, 0).result()
+"""
+ARRIVES_NOT = """\
+from distributed import Client
+
+class Number:
+    def __reduce__(self):
+        return __import__, ("modx",)
+
+    def __call__(self):
+        return 1
+
+Client().submit(Number()).result()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "step"),
+    [
+        (DIVIDES, "ZeroDivisionError: division by zero.", "Look at {path}, line 4, in divide."),
+        (
+            ARRIVES_NOT,
+            "RuntimeError: Error during deserialization of the task graph … (caused by "
+            "ModuleNotFoundError: No module named 'modx').",
+            "Install modx for the scheduler and the workers too, or send it to them: "
+            "client.upload_file().",
+        ),
+    ],
+)
+def test_an_exception_of_a_task_or_its_graph_is_named_with_its_place_and_cause(
+    script: str, reason: str, step: str, daskjob: Daskjob
+) -> None:
+    path = daskjob.script(script, "tasks.py")
+    done = daskjob.run("--name", "tasks", "--workers", "1", path)
+    [verdict] = [line for line in done.messages if "failed in" in line]
+    assert verdict.endswith(f"the script exited with code 1: {reason}")
+    why = daskjob("why", "tasks").text
+    assert why.splitlines()[-1] == f"Next: {step.format(path=path)}"
+
+
+@pytest.mark.parametrize(
+    ("module", "reason", "step"),
+    [
+        ("pkgg", "No module named pkgg", "Check the name pkgg"),
+        ("xml", "'xml' is a package and cannot be directly executed", "Check the name xml"),
+        ("pkgg.main", "Error while finding module specification", "Install pkgg"),
+    ],
+)
+def test_a_module_that_python_cannot_run_is_the_reason(
+    module: str, reason: str, step: str, daskjob: Daskjob
+) -> None:
+    done = daskjob.run("--name", "typo", "-m", module)
+    assert reason in done.messages[0]
+    assert "sys.exit" not in done.messages[0]
+    assert f"Next: {step}" in daskjob("why", "typo").text
+
+
 HOG = """\
 import time
 def hog(n):
@@ -72,7 +137,7 @@ client.submit(crash, 1).result()
 @pytest.mark.parametrize(
     ("script", "cause", "step"),
     [
-        (HOG, "they exceeded their memory limit of 238.4 MiB", "Raise --memory"),
+        (HOG, "it exceeded its memory limit of 238.4 MiB", "Raise --memory"),
         (CRASH, "with exit code 139 (SIGSEGV)", "Run the task in the script itself"),
     ],
 )

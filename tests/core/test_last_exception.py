@@ -416,6 +416,17 @@ def test_a_complaint_is_the_reason(script: str, expected: str) -> None:
     assert expected in ending(*ended(script), OF_SCRIPTS)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["-m", "pkgg"], ["-m", "xml"], ["-m", "pkgg.main"], ["-m", "sys"], ["nofile.py"], ["/"]],
+    ids=" ".join,
+)
+def test_what_python_itself_cannot_run_is_the_reason(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+    output = done.stderr.decode()
+    assert ending(output, done.returncode, OF_SCRIPTS) == output.strip()
+
+
 def test_the_program_of_a_manifest_may_be_any_so_its_last_line_is_quoted() -> None:
     assert (
         ending("no space left\n", 1, OF_MANIFESTS) == "the last line of its output: no space left"
