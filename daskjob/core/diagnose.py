@@ -256,7 +256,9 @@ def ending(output: str, code: int, words: Words = OF_MANIFESTS) -> str:
     The last line of an output is a reason only if it says so: it may as well be ``all good so far``
     before ``sys.exit(1)``. The program of a manifest may be any, so there it is quoted.
     """
-    output = _without_result(output)
+    if output.strip() and not _without_result(output):
+        # A result takes the place of the output, which may have had an exception.
+        return ""
     output, _, text = output.partition(f"\n{EXIT_LINE}")
     if text and code == UNCAUGHT_CODE:
         return cut(f"{EXIT_LINE}{' '.join(text.split())}", LINE_LENGTH)

@@ -38,6 +38,8 @@ _AT_EXIT = re.compile(
     r"\b(distributed|tornado|asyncio)\b.*\b(DEBUG|INFO|WARNING|ERROR)\b"
     r"|\b(DEBUG|INFO|WARNING|ERROR)\b.*\b(distributed|tornado|asyncio)\b|^\S+:\d+: \w*Warning: "
 )
+#: The number of log records with which a program may end after an exception.
+_LAST_RECORDS = 2
 #: The first frame of a traceback, and the names of it where an exception left the program.
 _FIRST_FRAME = re.compile(r'^\s*\|?\s*File ".*", line \d+, in (?P<name>\S+)')
 _PROGRAM = ("<module>", "_run_module_as_main")
@@ -148,15 +150,14 @@ def _is_uncaught(found: _Printed, every: Sequence[_Printed], lines: Sequence[str
 
 
 def _is_last(found: _Printed, every: Sequence[_Printed], lines: Sequence[str]) -> bool:
-    """Return whether only errors at the exit follow an exception."""
+    """Return whether only errors and a few log records of the exit follow an exception."""
     ignored = set(range(found.end, _message_end(lines, found.end)))
     for other in every:
         if other.is_aside and other.start >= found.end:
             ignored |= set(range(other.start - 1, other.end))
-    return not any(
-        lines[i].strip() and i not in ignored and not _is_at_exit(lines[i])
-        for i in range(found.end, len(lines))
-    )
+    rest = [lines[i] for i in range(found.end, len(lines)) if i not in ignored]
+    rest = [line for line in rest if line.strip() and not _is_at_exit(line)]
+    return len(rest) <= _LAST_RECORDS and all(_RECORD.search(line) for line in rest)
 
 
 def _is_at_exit(line: str) -> bool:
