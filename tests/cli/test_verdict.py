@@ -26,6 +26,14 @@ CLIENT = "from distributed import Client\nclient = Client()\n"
             "it called sys.exit(1) or the like; no exception ended it.",
         ),
         ("print('all good so far')\nimport sys\nsys.exit('no input')", "SystemExit: no input."),
+        ("print({'a': 1})\nraise ValueError('x')", "ValueError: x."),
+        ("print('[INFO] start')\nraise ValueError('x')", "ValueError: x."),
+        ("import logging\nlogging.error('bad')\nraise ValueError('boom')", "ValueError: boom."),
+        (
+            "import logging, sys\ndef main():\n    try: {}['k']\n"
+            "    except KeyError: logging.exception('bad'); sys.exit('no k')\nmain()",
+            "SystemExit: no k.",
+        ),
         ("x = (", "SyntaxError: '(' was never closed."),
     ],
 )
