@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from daskjob.core.last_exception import last_exception, plain_lines
 from daskjob.core.wording import Words
@@ -13,12 +14,18 @@ _STEP = re.compile(
     r"The command was) ?.*)$"
 )
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)")
+#: An import that failed where a task graph arrived, not in the script.
+_LACKS_MODULE = re.compile(r"serialization.*caused by ModuleNotFoundError")
+#: What Python itself prints about ``-m``.
+_NO_MODULE_TO_RUN = re.compile(r"py(thon|py)[\w.]*: No module named (?P<name>[^\s;]+)")
 _NO_SCHEDULER = re.compile(
     r"(OSError|TimeoutError): Timed out .*connect.* to tcp://|No global client found"
 )
 _FRAME = re.compile(r'^\s*[|]?\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<name>.+))?')
 #: Parts of paths of code that is not the user's own.
 _FOREIGN = ("site-packages", "dist-packages", "/lib/python", "<frozen", "<string>")
+#: The file of a function that cloudpickle sent to a worker; its lines are those of the script.
+_SENT = "<dynamic-code>"
 
 
 def split_step(message: str) -> tuple[str, str]:
@@ -31,7 +38,15 @@ def split_step(message: str) -> tuple[str, str]:
 
 def advice(message: str, log_tail: str, words: Words) -> str:
     """Return the next step for the exception in a message; empty if none is known."""
+    if to_run := _NO_MODULE_TO_RUN.search(message):
+        name = to_run["name"].removesuffix(".__main__")
+        return f"Check the name {name}, or install it for the Python that runs the script."
     if missing := _MISSING_MODULE.search(message):
+        if _LACKS_MODULE.search(message):
+            return (
+                f"Install {missing[1]} for the scheduler and the workers too, or send it to them: "
+                f"client.upload_file()."
+            )
         if words.is_script:
             return (
                 f"Install {missing[1]} for the Python that runs the script, or choose its Python."
@@ -52,6 +67,13 @@ def _where(log_tail: str) -> str:
     if not own:
         return ""
     last = own[-1]
+    file = _script_of(own) if last["file"] == _SENT else last["file"]
     name = last["name"] or ""
     inside = f", in {name}" if name and not name.startswith("<") else ""
-    return f"Look at {last['file']}, line {last['line']}{inside}."
+    return f"Look at {file}, line {last['line']}{inside}."
+
+
+def _script_of(frames: Sequence[re.Match[str]]) -> str:
+    """Return the file of the script, whose own code is the first of a traceback."""
+    main = [frame["file"] for frame in frames if frame["name"] == "<module>"]
+    return main[0] if main else "the script"

@@ -6,6 +6,7 @@ quotes the message of Kubernetes, and adds the object and the next step.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ _CREATING_REASONS = frozenset({"", "ContainerCreating", "PodInitializing"})
 #: The last line of a program that complained before it ended: of argparse, Python, a shell.
 _COMPLAINT = re.compile(
     r"^(usage: |\S+: error: |.*: can't open file |\S*: (line \d+: )?.*: (command )?not found$"
-    r"|error: |fatal: |Fatal Python error)",
+    r"|error: |fatal: |Fatal Python error"
+    r"|.*\bpy(thon|py)[\w.]*: (No module named |No code object |can't find |Error while finding ))",
     re.IGNORECASE,
 )
 #: Lines that a server logs whatever happens.
@@ -254,7 +256,9 @@ def ending(output: str, code: int, words: Words = OF_MANIFESTS) -> str:
     The last line of an output is a reason only if it says so: it may as well be ``all good so far``
     before ``sys.exit(1)``. The program of a manifest may be any, so there it is quoted.
     """
-    output = _without_result(output)
+    if output.strip() and not _without_result(output):
+        # A result takes the place of the output, which may have had an exception.
+        return ""
     output, _, text = output.partition(f"\n{EXIT_LINE}")
     if text and code == UNCAUGHT_CODE:
         return cut(f"{EXIT_LINE}{' '.join(text.split())}", LINE_LENGTH)
@@ -453,8 +457,17 @@ def _exit_hint(code: int) -> str:
 
 
 def _without_result(text: str) -> str:
-    """Return an output; a result that was written before a failure does not count."""
-    return "" if text.lstrip().startswith(("{", "[")) else text
+    """Return an output; a result that was written before a failure does not count.
+
+    Such a result is the whole text. Output of a script may also start with a bracket.
+    """
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return ""
 
 
 def _last_lines(text: str, count: int) -> str:

@@ -16,13 +16,24 @@ CLIENT = "from distributed import Client\nclient = Client()\n"
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        (r"raise ValueError('bad dtypes\n+--+\nHint: see https://x')", "ValueError: bad dtypes."),
+        (
+            r"raise ValueError('bad dtypes\n+--+\nHint: see https://x')",
+            "ValueError: bad dtypes; Hint: see https://x.",
+        ),
         ("import nosuchmodule", "ModuleNotFoundError: No module named 'nosuchmodule'."),
         (
             "print('all good so far')\nimport sys\nsys.exit(1)",
             "it called sys.exit(1) or the like; no exception ended it.",
         ),
         ("print('all good so far')\nimport sys\nsys.exit('no input')", "SystemExit: no input."),
+        ("print({'a': 1})\nraise ValueError('x')", "ValueError: x."),
+        ("print('[INFO] start')\nraise ValueError('x')", "ValueError: x."),
+        ("import logging\nlogging.error('bad')\nraise ValueError('boom')", "ValueError: boom."),
+        (
+            "import logging, sys\ndef main():\n    try: {}['k']\n"
+            "    except KeyError: logging.exception('bad'); sys.exit('no k')\nmain()",
+            "SystemExit: no k.",
+        ),
         ("x = (", "SyntaxError: '(' was never closed."),
     ],
 )
@@ -47,6 +58,71 @@ def test_why_shows_where_the_script_failed_and_which_module_is_missing(user: Das
     assert user("why", "where").text.splitlines()[-1] == f"Next: Look at {where}, line 2, in load."
     user.run("--name", "lacks", user.script("import nosuchmodule\n", "lacks.py"))
     assert "Next: Install nosuchmodule" in user("why", "lacks").text
+
+
+DIVIDES = """\
+from distributed import Client
+
+def divide(number):
+    return 1 / number
+
+client = Client()
+print([1, 2])
+client.submit(divide, 0).result()
+"""
+ARRIVES_NOT = """\
+from distributed import Client
+
+class Number:
+    def __reduce__(self):
+        return __import__, ("modx",)
+
+    def __call__(self):
+        return 1
+
+Client().submit(Number()).result()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "step"),
+    [
+        (DIVIDES, "ZeroDivisionError: division by zero.", "Look at {path}, line 4, in divide."),
+        (
+            ARRIVES_NOT,
+            "RuntimeError: Error during deserialization of the task graph … (caused by "
+            "ModuleNotFoundError: No module named 'modx').",
+            "Install modx for the scheduler and the workers too, or send it to them: "
+            "client.upload_file().",
+        ),
+    ],
+)
+def test_an_exception_of_a_task_or_its_graph_is_named_with_its_place_and_cause(
+    script: str, reason: str, step: str, daskjob: Daskjob
+) -> None:
+    path = daskjob.script(script, "tasks.py")
+    done = daskjob.run("--name", "tasks", "--workers", "1", path)
+    [verdict] = [line for line in done.messages if "failed in" in line]
+    assert verdict.endswith(f"the script exited with code 1: {reason}")
+    why = daskjob("why", "tasks").text
+    assert why.splitlines()[-1] == f"Next: {step.format(path=path)}"
+
+
+@pytest.mark.parametrize(
+    ("module", "reason", "step"),
+    [
+        ("pkgg", "No module named pkgg", "Check the name pkgg"),
+        ("xml", "'xml' is a package and cannot be directly executed", "Check the name xml"),
+        ("pkgg.main", "Error while finding module specification", "Install pkgg"),
+    ],
+)
+def test_a_module_that_python_cannot_run_is_the_reason(
+    module: str, reason: str, step: str, daskjob: Daskjob
+) -> None:
+    done = daskjob.run("--name", "typo", "-m", module)
+    assert reason in done.messages[0]
+    assert "sys.exit" not in done.messages[0]
+    assert f"Next: {step}" in daskjob("why", "typo").text
 
 
 HOG = """\
