@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import shutil
-import string
 import sys
 import tempfile
 import uuid
@@ -62,6 +61,8 @@ CANCEL_LOOK_SECONDS = 0.2
 REQUEST_LOOK_SECONDS = 0.1
 #: How long the objects of an ended job may take to terminate before they are killed.
 CLEANUP_SECONDS = 120.0
+#: Kubernetes' own, without vowels: no words appear, of which Python would warn after a digit.
+SUFFIX_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,8 +493,7 @@ def _prepared(manifest: Manifest) -> Manifest:
 
 def random_suffix() -> str:
     """Return five random characters, as Kubernetes appends them to a generated name."""
-    letters = string.ascii_lowercase + string.digits
-    return "".join(secrets.choice(letters) for _ in range(5))
+    return "".join(secrets.choice(SUFFIX_CHARACTERS) for _ in range(5))
 
 
 def _check_for_this_machine(job: DaskJob) -> None:
