@@ -34,6 +34,7 @@ from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from distributed.node import ServerNode
 from distributed.security import Security
+from distributed.system import MEMORY_LIMIT
 from distributed.worker_memory import parse_memory_limit
 
 logger = logging.getLogger("distributed.deploy")
@@ -69,6 +70,7 @@ class Run:
         self.open = frozenset(settings["open"])
         self.is_manifest: bool = settings["manifest"]
         self._memory: str = settings["memory"]
+        self.machine_memory: int = settings["machine_memory"]
         self.connect_timeout: str = settings["connect_timeout"]
         self._path: str = settings["request"]
         self._asked: dict[str, Any] = {}
@@ -163,11 +165,24 @@ class Shape:
         asked = getattr(self, part)
         return asked if asked is not None and part in RUN.open else RUN.own[part]
 
+    def share(self) -> int | None:
+        """Return the number of workers that share the memory, if it is not the run's own."""
+        is_open = self.memory is None and RUN.open >= {"workers", "memory"}
+        return self.workers or None if is_open and self.workers != RUN.own["workers"] else None
+
+    def limit(self) -> int | None:
+        """Return the memory limit for which a cluster waits; ``None``: any, or the run's own."""
+        if self.memory is not None:
+            return self.memory if "memory" in RUN.open else None
+        share = self.share()
+        return min(RUN.machine_memory // share, MEMORY_LIMIT) if share else None
+
     def request(self) -> dict[str, Any]:
         """Return what is asked of the run."""
         wanted = {part: getattr(self, part) for part in OPTIONS if part in RUN.open}
         if RUN.is_manifest:
             return wanted
+        wanted["share"] = self.share()
         directory = None if self.directory is None else os.path.abspath(self.directory)
         return {**wanted, "resources": self.resources, "env": self.env, "directory": directory}
 
@@ -386,10 +401,10 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
 
     def _are_there(self, count: int) -> bool:
         workers = self.scheduler_info["workers"].values()
-        threads, memory = self._shape.expected("threads"), self._shape.memory
+        threads, memory = self._shape.expected("threads"), self._shape.limit()
         return len(workers) == count and all(
             (threads is None or worker["nthreads"] == threads)
-            and (not memory or "memory" not in RUN.open or worker["memory_limit"] == memory)
+            and (not memory or worker["memory_limit"] == memory)
             for worker in workers
         )
 

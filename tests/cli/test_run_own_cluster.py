@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from daskjob.backends.local.run import machine_memory_bytes
 from tests.cli.command import Daskjob, Done, job
 
 #: What the script sees of its workers: their threads, and the memory of each.
@@ -85,6 +86,32 @@ def test_memory_limit_and_resources_are_those_of_the_workers(daskjob: Daskjob) -
     assert "at a$b" in done.text
     (hint,) = hints(done)
     assert "`daskjob run -w 1 -t 1 --memory 1GB` does the same" in hint
+
+
+SCALED = """\
+import json
+from distributed import Client
+client = Client(n_workers=3)
+
+def limits():
+    return [worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()]
+
+print(json.dumps(limits()))
+client.submit(sum, [1, 2]).result()
+client.cluster.scale(4)
+client.wait_for_workers(4)
+print(json.dumps(limits()))
+client.cluster.close()
+"""
+
+
+def test_workers_share_the_memory_of_the_machine(daskjob: Daskjob) -> None:
+    done = daskjob("run", "-t", 1, daskjob.script(SCALED))
+    assert done.code == 0, done.err
+    first, scaled = map(json.loads, printed(done))
+    limit = machine_memory_bytes() // 3
+    assert (first, scaled) == ([limit] * 3, [limit] * 4)
+    assert "Traceback" not in done.err
 
 
 def test_options_hold_against_arguments(daskjob: Daskjob) -> None:

@@ -331,7 +331,8 @@ class LocalRun:
 
     async def _run(self, backend: LocalBackend, comm: str, dashboard: str, scratch: Path) -> None:
         self._backend = backend
-        cluster = ScriptCluster(self.job, self._manifest, scratch)
+        memory = machine_memory_bytes()
+        cluster = ScriptCluster(self.job, self._manifest, scratch, memory_bytes=memory)
         passes = SerialPasses(backend)
         async with Processes(run_marker(self.job.meta.uid)) as processes:
             self._processes = processes
@@ -427,11 +428,8 @@ class LocalRun:
             key = Key(names.Kind.CLUSTER, self.key.namespace, self.job.cluster_name)
             cluster = self._backend.store.get(key) if self._backend else None
             request = script.new_request(cluster) if cluster else None
-            if cluster and request and self._backend and self._kubelet:
-                patch = script.worker_patch(request)
-                if "replicas" in patch:
-                    self._kubelet.share_memory_among(patch["replicas"])
-                await self._backend.reshape(cluster, patch)
+            if cluster and request and self._backend:
+                await self._backend.reshape(cluster, script.worker_patch(request))
 
     def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:
         cluster = self.job.cluster

@@ -50,7 +50,7 @@ _WORKER_ENVIRONMENT = {
 _LAUNCHER = Path(__file__).with_name("worker_launcher.py")
 #: The variable by which Dask is configured where its servers write.
 TEMPORARY_DIRECTORY = "DASK_TEMPORARY_DIRECTORY"
-#: Dask evaluates its variables as Python, which warns of a keyword after a digit: of a job "a-13is".
+#: Dask evaluates its variables as Python, which warns of a keyword after a digit: a job "a-13is".
 _WARNED = re.compile(r"\d(and|else|for|if|in|is|not|or)")
 _WARNING_FILTER = "ignore:invalid decimal literal::<unknown>"
 
