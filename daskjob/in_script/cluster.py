@@ -192,7 +192,8 @@ class Shape:
         """Print which options of daskjob replace the arguments, and which arguments do nothing."""
         text = "; ".join(part for part in (self._set(), self._held(), self._ignored()) if part)
         if text:
-            RUN.say("shape", text)
+            # Another cluster of the script may have printed its own line; this one is surprising.
+            RUN.say("shape" if self.processes else "threads", text)
 
     def _given(self) -> dict[str, str]:
         """Return the parts of the shape that arguments set, each with those arguments."""
@@ -218,8 +219,10 @@ class Shape:
     def _without_processes(self, given: dict[str, str]) -> str:
         workers, threads = self.expected("workers"), self.expected("threads")
         count = "one worker process" if workers == 1 else f"{workers} worker processes"
+        verb = "shares" if workers == 1 else "share"
         text = (
-            f"processes=False: tasks run in threads of {count} beside the script ({threads} each)"
+            f"processes=False: tasks run in threads of {count} beside the script ({threads} each), "
+            f"which {verb} no memory with it"
         )
         parts = [part for part in OPTIONS if part in given or part != "memory"]
         parts = [part for part in parts if part in RUN.open]
@@ -293,9 +296,32 @@ class RunWorker(ProcessInterface):  # type: ignore[misc]
     """One of the run's workers: they are counted, not named."""
 
     def __init__(self, name: Any, nthreads: int, memory_limit: Any):
+        self._cluster: Any = None
+        self._address: str | None = None
         super().__init__(name=name)
         self.name, self.nthreads, self.memory_limit = name, nthreads, memory_limit
         self.status = Status.running
+
+    @property
+    def address(self) -> str | None:
+        """The address of one of the run's workers, another one for each of the cluster's."""
+        cluster = self._cluster
+        if cluster is None:
+            return None
+        known = cluster.scheduler_info["workers"]
+        if self._address not in known:
+            taken = {worker._address for worker in cluster.workers.values()}
+            self._address = next((address for address in known if address not in taken), None)
+        return self._address
+
+    @address.setter
+    def address(self, address: str | None) -> None:
+        """Ignore an address: distributed sets it to ``None``."""
+
+    @property
+    def worker_address(self) -> str | None:
+        """The same; a nanny has another address than its worker."""
+        return self.address
 
 
 class RunAdaptive(Adaptive):  # type: ignore[misc]
@@ -369,7 +395,9 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
             for name in set(self.workers) - set(self.worker_spec):
                 await self.workers.pop(name).close()
             for name in set(self.worker_spec) - set(self.workers):
-                self.workers[name] = RunWorker(name, **self.worker_spec[name]["options"])
+                worker = RunWorker(name, **self.worker_spec[name]["options"])
+                worker._cluster = self
+                self.workers[name] = worker
             count = len(self.worker_spec)
             if self.status != Status.running or self._is_adapting or self._asked_for == count:
                 return
@@ -419,8 +447,12 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
 
     def wait_for_workers(self, n_workers: int, timeout: Any = None) -> Any:
         """Wait for workers: no more than an option of daskjob lets come."""
-        if "workers" not in RUN.open and RUN.own["workers"] and isinstance(n_workers, int):
-            n_workers = min(n_workers, RUN.own["workers"])
+        most = RUN.own["workers"]
+        if "workers" not in RUN.open and most and isinstance(n_workers, int) and n_workers > most:
+            RUN.say(
+                "await", f"wait_for_workers({n_workers}) waits for {most}: {RUN.holds('workers')}"
+            )
+            n_workers = most
         return super().wait_for_workers(n_workers, timeout)
 
     async def scale_down(self, workers: Any) -> None:
