@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from distributed.core import Status
 
 from daskjob.backends.local import worker_launcher
 from daskjob.backends.local.ports import reserve
@@ -43,6 +45,22 @@ def test_launcher_ended_while_its_workers_start_is_silent(
     assert "Received signal SIGTERM" in err
     assert "Traceback" not in err
     assert "Error" not in err
+
+
+def test_nanny_that_is_closed_starts_no_worker() -> None:
+    class Plain:
+        status = Status.running
+        started = 0
+
+        async def instantiate(self) -> None:
+            self.started += 1
+
+    nanny = worker_launcher.reporting_nanny(Plain, "deaths")()
+    asyncio.run(nanny.instantiate())
+    nanny.status = Status.closed
+    with pytest.raises(RuntimeError):
+        asyncio.run(nanny.instantiate())
+    assert nanny.started == 1
 
 
 def test_launcher_shows_why_a_worker_cannot_start(tmp_path: Path) -> None:

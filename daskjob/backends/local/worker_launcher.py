@@ -184,6 +184,12 @@ def reporting_nanny(nanny: Any, deaths: str) -> Any:
         _daskjob_kills = 0
         _daskjob_memory = 0
 
+        async def instantiate(self, *words: Any, **options: Any) -> Any:
+            """Start the worker, unless the nanny was closed meanwhile: nothing would end it."""
+            if self.status.name in ("closing", "closed"):
+                raise RuntimeError("the nanny is closed")
+            return await super().instantiate(*words, **options)
+
         async def kill(self, *words: Any, **options: Any) -> Any:
             """Kill the worker on purpose: restarted by a client, or closed."""
             self._daskjob_kills += 1
