@@ -34,6 +34,7 @@ from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from distributed.node import ServerNode
 from distributed.security import Security
+from distributed.system import MEMORY_LIMIT
 from distributed.worker_memory import parse_memory_limit
 
 logger = logging.getLogger("distributed.deploy")
@@ -69,6 +70,7 @@ class Run:
         self.open = frozenset(settings["open"])
         self.is_manifest: bool = settings["manifest"]
         self._memory: str = settings["memory"]
+        self.machine_memory: int = settings["machine_memory"]
         self.connect_timeout: str = settings["connect_timeout"]
         self._path: str = settings["request"]
         self._asked: dict[str, Any] = {}
@@ -163,11 +165,24 @@ class Shape:
         asked = getattr(self, part)
         return asked if asked is not None and part in RUN.open else RUN.own[part]
 
+    def share(self) -> int | None:
+        """Return the number of workers that share the memory, if it is not the run's own."""
+        is_open = self.memory is None and RUN.open >= {"workers", "memory"}
+        return self.workers or None if is_open and self.workers != RUN.own["workers"] else None
+
+    def limit(self) -> int | None:
+        """Return the memory limit for which a cluster waits; ``None``: any, or the run's own."""
+        if self.memory is not None:
+            return self.memory if "memory" in RUN.open else None
+        share = self.share()
+        return min(RUN.machine_memory // share, MEMORY_LIMIT) if share else None
+
     def request(self) -> dict[str, Any]:
         """Return what is asked of the run."""
         wanted = {part: getattr(self, part) for part in OPTIONS if part in RUN.open}
         if RUN.is_manifest:
             return wanted
+        wanted["share"] = self.share()
         directory = None if self.directory is None else os.path.abspath(self.directory)
         return {**wanted, "resources": self.resources, "env": self.env, "directory": directory}
 
@@ -177,7 +192,8 @@ class Shape:
         """Print which options of daskjob replace the arguments, and which arguments do nothing."""
         text = "; ".join(part for part in (self._set(), self._held(), self._ignored()) if part)
         if text:
-            RUN.say("shape", text)
+            # Another cluster of the script may have printed its own line; this one is surprising.
+            RUN.say("shape" if self.processes else "threads", text)
 
     def _given(self) -> dict[str, str]:
         """Return the parts of the shape that arguments set, each with those arguments."""
@@ -203,8 +219,10 @@ class Shape:
     def _without_processes(self, given: dict[str, str]) -> str:
         workers, threads = self.expected("workers"), self.expected("threads")
         count = "one worker process" if workers == 1 else f"{workers} worker processes"
+        verb = "shares" if workers == 1 else "share"
         text = (
-            f"processes=False: tasks run in threads of {count} beside the script ({threads} each)"
+            f"processes=False: tasks run in threads of {count} beside the script ({threads} each), "
+            f"which {verb} no memory with it"
         )
         parts = [part for part in OPTIONS if part in given or part != "memory"]
         parts = [part for part in parts if part in RUN.open]
@@ -278,9 +296,32 @@ class RunWorker(ProcessInterface):  # type: ignore[misc]
     """One of the run's workers: they are counted, not named."""
 
     def __init__(self, name: Any, nthreads: int, memory_limit: Any):
+        self._cluster: Any = None
+        self._address: str | None = None
         super().__init__(name=name)
         self.name, self.nthreads, self.memory_limit = name, nthreads, memory_limit
         self.status = Status.running
+
+    @property
+    def address(self) -> str | None:
+        """The address of one of the run's workers, another one for each of the cluster's."""
+        cluster = self._cluster
+        if cluster is None:
+            return None
+        known = cluster.scheduler_info["workers"]
+        if self._address not in known:
+            taken = {worker._address for worker in cluster.workers.values()}
+            self._address = next((address for address in known if address not in taken), None)
+        return self._address
+
+    @address.setter
+    def address(self, address: str | None) -> None:
+        """Ignore an address: distributed sets it to ``None``."""
+
+    @property
+    def worker_address(self) -> str | None:
+        """The same; a nanny has another address than its worker."""
+        return self.address
 
 
 class RunAdaptive(Adaptive):  # type: ignore[misc]
@@ -354,7 +395,9 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
             for name in set(self.workers) - set(self.worker_spec):
                 await self.workers.pop(name).close()
             for name in set(self.worker_spec) - set(self.workers):
-                self.workers[name] = RunWorker(name, **self.worker_spec[name]["options"])
+                worker = RunWorker(name, **self.worker_spec[name]["options"])
+                worker._cluster = self
+                self.workers[name] = worker
             count = len(self.worker_spec)
             if self.status != Status.running or self._is_adapting or self._asked_for == count:
                 return
@@ -386,10 +429,10 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
 
     def _are_there(self, count: int) -> bool:
         workers = self.scheduler_info["workers"].values()
-        threads, memory = self._shape.expected("threads"), self._shape.memory
+        threads, memory = self._shape.expected("threads"), self._shape.limit()
         return len(workers) == count and all(
             (threads is None or worker["nthreads"] == threads)
-            and (not memory or "memory" not in RUN.open or worker["memory_limit"] == memory)
+            and (not memory or worker["memory_limit"] == memory)
             for worker in workers
         )
 
@@ -404,8 +447,12 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
 
     def wait_for_workers(self, n_workers: int, timeout: Any = None) -> Any:
         """Wait for workers: no more than an option of daskjob lets come."""
-        if "workers" not in RUN.open and RUN.own["workers"] and isinstance(n_workers, int):
-            n_workers = min(n_workers, RUN.own["workers"])
+        most = RUN.own["workers"]
+        if "workers" not in RUN.open and most and isinstance(n_workers, int) and n_workers > most:
+            RUN.say(
+                "await", f"wait_for_workers({n_workers}) waits for {most}: {RUN.holds('workers')}"
+            )
+            n_workers = most
         return super().wait_for_workers(n_workers, timeout)
 
     async def scale_down(self, workers: Any) -> None:

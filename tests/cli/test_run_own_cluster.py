@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from daskjob.backends.local.run import machine_memory_bytes
 from tests.cli.command import Daskjob, Done, job
 
 #: What the script sees of its workers: their threads, and the memory of each.
@@ -58,8 +59,8 @@ def hints(done: Done) -> list[str]:
             "processes=False, threads_per_worker=2, scheduler_port=8786, host='localhost'",
             [2],
             "daskjob: processes=False: tasks run in threads of one worker process beside the "
-            "script (2 each); `daskjob run -w 1 -t 2` does the same; "
-            "host, scheduler_port have no effect in a run",
+            "script (2 each), which shares no memory with it; "
+            "`daskjob run -w 1 -t 2` does the same; host, scheduler_port have no effect in a run",
         ),
     ],
 )
@@ -87,6 +88,32 @@ def test_memory_limit_and_resources_are_those_of_the_workers(daskjob: Daskjob) -
     assert "`daskjob run -w 1 -t 1 --memory 1GB` does the same" in hint
 
 
+SCALED = """\
+import json
+from distributed import Client
+client = Client(n_workers=3)
+
+def limits():
+    return [worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()]
+
+print(json.dumps(limits()))
+client.submit(sum, [1, 2]).result()
+client.cluster.scale(4)
+client.wait_for_workers(4)
+print(json.dumps(limits()))
+client.cluster.close()
+"""
+
+
+def test_workers_share_the_memory_of_the_machine(daskjob: Daskjob) -> None:
+    done = daskjob("run", "-t", 1, daskjob.script(SCALED))
+    assert done.code == 0, done.err
+    first, scaled = map(json.loads, printed(done))
+    limit = machine_memory_bytes() // 3
+    assert (first, scaled) == ([limit] * 3, [limit] * 4)
+    assert "Traceback" not in done.err
+
+
 def test_options_hold_against_arguments(daskjob: Daskjob) -> None:
     text = (
         "from distributed import Client\n"
@@ -96,7 +123,8 @@ def test_options_hold_against_arguments(daskjob: Daskjob) -> None:
     )
     done = daskjob("run", "-w", 1, "-t", 1, "--memory", "1GB", daskjob.script(text))
     assert shape(done) == [[1, 10**9]]
-    first, scale, adapt = hints(done)
+    first, wait, scale, adapt = hints(done)
+    assert "wait_for_workers(3) waits for 1: `-w 1` holds" in wait
     assert "n_workers=3 has no effect: `-w 1` holds" in first
     assert "threads_per_worker=2 has no effect: `-t 1` holds" in first
     assert "memory_limit='2GB' has no effect: `--memory 953.7MiB` holds" in first
@@ -141,6 +169,9 @@ def on_worker():
 
 with LocalCluster(n_workers=2, threads_per_worker=1) as cluster:
     print("at once", len(cluster.workers), len(cluster.scheduler_info["workers"]))
+    found = {worker.worker_address for worker in cluster.workers.values()}
+    print("addresses", found == set(cluster.scheduler_info["workers"]))
+    print("address", cluster.workers[0].address in found)
     with Client(cluster) as client:
         print("client", client.cluster is cluster, cluster.get_client() is client)
         print("link", cluster.dashboard_link == client.dashboard_link != "")
@@ -164,6 +195,8 @@ def test_clusters_of_a_script_share_the_workers_of_the_run(daskjob: Daskjob) -> 
     assert done.code == 0, done.err
     assert printed(done) == [
         "at once 2 2",
+        "addresses True",
+        "address True",
         "client True True",
         "link True",
         "type LocalCluster True",

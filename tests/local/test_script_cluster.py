@@ -17,13 +17,16 @@ from tests.cli.command import job
 ALL = ("workers", "threads", "memory")
 
 
+MEMORY = 12 * 2**30
+
+
 def script_cluster(
     folder: Path, opened: tuple[str, ...] | None = ALL, memory: str | None = None
 ) -> ScriptCluster:
     options = ScriptOptions(workers=2, threads=1, memory=memory, name="one", open_to_script=opened)
     manifest = local_script_job(["python", "a.py"], options, "a")
     manifest["metadata"]["uid"] = "u"
-    return ScriptCluster(parse(DaskJob, manifest), manifest, folder)
+    return ScriptCluster(parse(DaskJob, manifest), manifest, folder, memory_bytes=MEMORY)
 
 
 def asked(cluster: ScriptCluster, folder: Path, request: Any, attempt: str = "0") -> Any:
@@ -64,6 +67,25 @@ def test_command_line_changes_only_where_the_script_asks_for_something_else(
 ) -> None:
     patch = asked(script_cluster(tmp_path, memory="1GB"), tmp_path, request_)
     assert args(patch) == ["dask", "worker", *expected]
+
+
+@pytest.mark.parametrize(
+    ("request_", "limit"),
+    [
+        ({"workers": 4, "share": 4}, 3 * 2**30),
+        ({"workers": 1, "share": 4}, 3 * 2**30),
+        ({"workers": 1, "share": 1}, 12 * 2**30),
+        ({"workers": 4, "share": 4, "memory": 10**9}, 10**9),
+        ({"workers": 4}, None),
+        ({"workers": 4, "share": None}, None),
+    ],
+)
+def test_workers_of_a_script_share_the_memory_as_they_were_asked_for(
+    tmp_path: Path, request_: dict[str, Any], limit: int | None
+) -> None:
+    found = args(asked(script_cluster(tmp_path), tmp_path, request_))
+    options = [] if limit is None else ["--memory-limit", str(limit)]
+    assert found == ["dask", "worker", "--nthreads", "1", *options]
 
 
 def test_count_is_the_one_asked_for_or_that_of_the_run(tmp_path: Path) -> None:

@@ -102,6 +102,22 @@ def test_container_gets_the_users_environment_overridden_by_its_own() -> None:
     assert (env["PATH"], env["HOME"]) == ("/bin", "/x")
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "warnings"),
+    [
+        ("a-13abc", None, None),
+        ("a-13isi", None, "ignore:invalid decimal literal::<unknown>"),
+        ("a-1or2", "error", "error,ignore:invalid decimal literal::<unknown>"),
+    ],
+)
+def test_names_in_variables_of_dask_cause_no_warning(
+    name: str, given: str | None, warnings: str | None
+) -> None:
+    env = [{"name": "DASK_WORKER_NAME", "value": name}]
+    env += [{"name": "PYTHONWARNINGS", "value": given}] if given else []
+    assert process({"args": ["dask", "worker"], "env": env}).env.get("PYTHONWARNINGS") == warnings
+
+
 def test_mount_paths_become_folders_only_at_path_boundaries() -> None:
     paths = Paths({"/data": Path("/real")})
     args = ["a", "/data/x.csv", "--in=/data", "/database", "/mnt/data", "x/data", "/data:/data"]

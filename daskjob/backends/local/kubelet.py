@@ -9,7 +9,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -158,10 +158,6 @@ class Kubelet:
     def wake(self) -> None:
         """Request a sync of every pod."""
         self._changed.set()
-
-    def share_memory_among(self, workers: int) -> None:
-        """Set the number of workers that share the memory; for those that start from now on."""
-        self._machine = replace(self._machine, workers=max(workers, 1))
 
     async def run(self) -> None:
         """Keep the processes in sync with the pods, until cancelled."""

@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import shutil
-import string
 import sys
 import tempfile
 import uuid
@@ -62,6 +61,8 @@ CANCEL_LOOK_SECONDS = 0.2
 REQUEST_LOOK_SECONDS = 0.1
 #: How long the objects of an ended job may take to terminate before they are killed.
 CLEANUP_SECONDS = 120.0
+#: Kubernetes' own, without vowels: no words appear, of which Python would warn after a digit.
+SUFFIX_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +331,8 @@ class LocalRun:
 
     async def _run(self, backend: LocalBackend, comm: str, dashboard: str, scratch: Path) -> None:
         self._backend = backend
-        cluster = ScriptCluster(self.job, self._manifest, scratch)
+        memory = machine_memory_bytes()
+        cluster = ScriptCluster(self.job, self._manifest, scratch, memory_bytes=memory)
         passes = SerialPasses(backend)
         async with Processes(run_marker(self.job.meta.uid)) as processes:
             self._processes = processes
@@ -426,11 +428,8 @@ class LocalRun:
             key = Key(names.Kind.CLUSTER, self.key.namespace, self.job.cluster_name)
             cluster = self._backend.store.get(key) if self._backend else None
             request = script.new_request(cluster) if cluster else None
-            if cluster and request and self._backend and self._kubelet:
-                patch = script.worker_patch(request)
-                if "replicas" in patch:
-                    self._kubelet.share_memory_among(patch["replicas"])
-                await self._backend.reshape(cluster, patch)
+            if cluster and request and self._backend:
+                await self._backend.reshape(cluster, script.worker_patch(request))
 
     def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:
         cluster = self.job.cluster
@@ -492,8 +491,7 @@ def _prepared(manifest: Manifest) -> Manifest:
 
 def random_suffix() -> str:
     """Return five random characters, as Kubernetes appends them to a generated name."""
-    letters = string.ascii_lowercase + string.digits
-    return "".join(secrets.choice(letters) for _ in range(5))
+    return "".join(secrets.choice(SUFFIX_CHARACTERS) for _ in range(5))
 
 
 def _check_for_this_machine(job: DaskJob) -> None:

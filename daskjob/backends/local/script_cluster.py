@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import daskjob
@@ -35,6 +35,9 @@ class ScriptRequest:
     threads: int | None = None
     #: Bytes; 0: no limit.
     memory: int | None = None
+    #: Without a limit: the number of workers that share the machine's memory. It stays while a
+    #: cluster scales, as in Dask.
+    share: int | None = None
     resources: tuple[tuple[str, float], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     directory: str = ""
@@ -45,11 +48,15 @@ class ScriptRequest:
 class ScriptCluster:
     """One run's side of it."""
 
-    def __init__(self, job: DaskJob, manifest: Manifest, folder: Path) -> None:
+    def __init__(
+        self, job: DaskJob, manifest: Manifest, folder: Path, *, memory_bytes: int = 0
+    ) -> None:
         opened = (metadata(manifest).get("annotations") or {}).get(names.ANNOTATION_OPEN_TO_SCRIPT)
         self._is_script = opened is not None
         self._open = tuple(str(opened or "").split(",")) if opened else ()
         self._job = job
+        #: The machine's.
+        self._memory_bytes = memory_bytes
         self._base: Manifest = manifest["spec"].get("cluster", {}).get("spec", {}).get("worker", {})
         #: Not below a pod's own folder: the script must find it until its end.
         self._folder = folder
@@ -75,6 +82,7 @@ class ScriptCluster:
             "open": self._open,
             "manifest": not self._is_script,
             "own": own,
+            "machine_memory": self._memory_bytes,
             "memory": format_bytes(own["memory"] or 0).replace(" ", ""),
         }
         path = environment.get("PYTHONPATH", "")
@@ -114,10 +122,16 @@ class ScriptCluster:
             patch["replicas"] = own if request.workers is None else request.workers
         if self._is_script:
             containers = list(self._base["spec"]["containers"])
-            containers[0] = _container(containers[0], request)
+            containers[0] = _container(containers[0], self._with_memory(request))
             # Idle workers of another shape are replaced; those with data hand it over first.
             patch |= {"spec": {"containers": containers}, "updateStrategy": "Retire"}
         return patch
+
+    def _with_memory(self, request: ScriptRequest) -> ScriptRequest:
+        """Return a request with the limit that follows from its share of the machine's memory."""
+        if request.memory is not None or not request.share or not self._memory_bytes:
+            return request
+        return replace(request, memory=self._memory_bytes // request.share)
 
 
 def _main(worker: Manifest) -> Manifest:
@@ -166,6 +180,7 @@ def _request(content: bytes) -> ScriptRequest | None:
             workers=raw.get("workers"),
             threads=raw.get("threads"),
             memory=raw.get("memory"),
+            share=int(raw["share"]) if raw.get("share") else None,
             resources=tuple((str(k), float(v)) for k, v in (raw.get("resources") or {}).items()),
             env=tuple((str(k), str(v)) for k, v in (raw.get("env") or {}).items()),
             directory=str(raw.get("directory") or ""),

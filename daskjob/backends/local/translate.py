@@ -50,6 +50,9 @@ _WORKER_ENVIRONMENT = {
 _LAUNCHER = Path(__file__).with_name("worker_launcher.py")
 #: The variable by which Dask is configured where its servers write.
 TEMPORARY_DIRECTORY = "DASK_TEMPORARY_DIRECTORY"
+#: Dask evaluates its variables as Python, which warns of a keyword after a digit: a job "a-13is".
+_WARNED = re.compile(r"\d(and|else|for|if|in|is|not|or)")
+_WARNING_FILTER = "ignore:invalid decimal literal::<unknown>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,25 +145,37 @@ def container_process(
         expected = {EXPECTED_VARIABLE: str(machine.expected_workers)}
     working = container.get("workingDir")
     cwd = Path(working) if working and Path(working).is_dir() else machine.cwd
+    env = {
+        TEMPORARY_DIRECTORY: str(machine.scratch),
+        **defaults,
+        **machine.environment,
+        "PYTHONUNBUFFERED": "1",
+        # setproctitle would erase the environment by which the run's processes are recognized.
+        "SPT_NOENV": "1",
+        **expected,
+        **env,
+        # Inside the folder that the user names, so that it can be removed as a whole.
+        **({TEMPORARY_DIRECTORY: str(commands.scratch)} if commands.component else {}),
+    }
     return ContainerProcess(
         name=str(container["name"]),
         argv=tuple(argv),
-        env={
-            TEMPORARY_DIRECTORY: str(machine.scratch),
-            **defaults,
-            **machine.environment,
-            "PYTHONUNBUFFERED": "1",
-            # setproctitle would erase the environment by which the run's processes are recognized.
-            "SPT_NOENV": "1",
-            **expected,
-            **env,
-            # Inside the folder that the user names, so that it can be removed as a whole.
-            **({TEMPORARY_DIRECTORY: str(commands.scratch)} if commands.component else {}),
-        },
+        env={**env, **_warnings(env)},
         cwd=cwd,
         memory_limit_bytes=_memory_limit(argv, machine) if without_nanny else 0,
         programs=programs,
     )
+
+
+def _warnings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that silences Python's warnings of Dask's variables, where it is needed.
+
+    It concerns text without a file only: no warning of a module is lost.
+    """
+    if not any(k.startswith("DASK_") and _WARNED.search(v) for k, v in environment.items()):
+        return {}
+    given = environment.get("PYTHONWARNINGS")
+    return {"PYTHONWARNINGS": f"{given},{_WARNING_FILTER}" if given else _WARNING_FILTER}
 
 
 def deaths_file(message_file: Path) -> Path:

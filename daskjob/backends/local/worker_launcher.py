@@ -20,6 +20,7 @@ to which each death is appended, as a JSON object of one line: ``code`` (128 + N
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -56,9 +57,32 @@ def launch(deaths: str, options: Sequence[str]) -> None:
 
     prepare_forks(os.path.dirname(os.path.abspath(deaths)))
     dask_worker.Nanny = reporting_nanny(dask_worker.Nanny, deaths)
+    ending = Ending(dask_worker.wait_for_signals)
+    dask_worker.wait_for_signals = ending.wait_for_signals
     # Without it, multiprocessing would run this file in every worker.
     del sys.modules["__main__"].__file__
-    dask_worker.main()
+    try:
+        dask_worker.main()
+    except (Exception, SystemExit):
+        # A nanny that is closed while it starts raises an error; the run itself ended it.
+        if not ending.signalled:
+            raise
+
+
+class Ending:
+    """Records that a signal asked this process to end."""
+
+    def __init__(self, wait: Any):
+        self._wait = wait
+        self.signalled = False
+
+    async def wait_for_signals(self) -> int:
+        """Wait for SIGINT or SIGTERM, as distributed does."""
+        number = await self._wait()
+        self.signalled = True
+        # asyncio would report an interrupted start too, when its task is discarded.
+        logging.getLogger("asyncio").disabled = True
+        return int(number)
 
 
 def set_environment() -> None:
@@ -159,6 +183,12 @@ def reporting_nanny(nanny: Any, deaths: str) -> Any:
 
         _daskjob_kills = 0
         _daskjob_memory = 0
+
+        async def instantiate(self, *words: Any, **options: Any) -> Any:
+            """Start the worker, unless the nanny was closed meanwhile: nothing would end it."""
+            if self.status.name in ("closing", "closed"):
+                raise RuntimeError("the nanny is closed")
+            return await super().instantiate(*words, **options)
 
         async def kill(self, *words: Any, **options: Any) -> Any:
             """Kill the worker on purpose: restarted by a client, or closed."""
