@@ -171,6 +171,29 @@ def test_what_waits_is_reported_while_it_waits(case: str, daskjob: Daskjob) -> N
     assert process.returncode == 123
 
 
+DEADLINES = {
+    "resource": (
+        WAITING["resource"][1],
+        "the resource GPU (1), which no worker offers",
+        "Offer it: --env DASK_DISTRIBUTED__WORKER__RESOURCES='{\"GPU\": 1}'.",
+    ),
+    "script": ("threading.Event().wait()", "no task was running", "Raise --timeout, or find out"),
+}
+
+
+@pytest.mark.parametrize("case", DEADLINES)
+def test_a_deadline_carries_what_was_known_before_it(case: str, daskjob: Daskjob) -> None:
+    script, cause, step = DEADLINES[case]
+    path = daskjob.script(CLIENT + END + script, "late.py")
+    done = daskjob.run("-w", 1, "--timeout", "10s", "--name", "late", path)
+    assert done.code == 122
+    assert cause in done.err
+    why = daskjob("why", "late").text
+    assert cause in why.splitlines()[0]
+    assert why.splitlines()[-1].startswith(f"Next: {step}")
+    assert "add workers" not in why
+
+
 def test_a_deadline_names_the_tasks_that_ran_where_and_how_long(daskjob: Daskjob) -> None:
     path = daskjob.script(CLIENT + END + "client.gather(client.map(hang, range(3)))", "slow.py")
     done = daskjob("run", "-w", 1, "--timeout", "8s", "--name", "slow", path)
