@@ -14,12 +14,21 @@ from daskjob.core.dask import losses_of
 from daskjob.core.last_exception import last_exception, plain_lines
 from daskjob.core.manifests import Manifest, integer, mapping, metadata
 from daskjob.core.reasons import Reason
-from daskjob.core.status import Attempt, ConditionType, JobStatus, JobStatusWord, job_status_from
+from daskjob.core.status import (
+    Attempt,
+    Condition,
+    ConditionType,
+    JobStatus,
+    JobStatusWord,
+    job_status_from,
+)
 from daskjob.core.wording import Words, words_for
 from daskjob.core.work import work_from
 
 #: Maximum number of log lines shown as evidence.
 EVIDENCE_LINES = 12
+#: A status is written up to this long after the pods changed.
+AFTERMATH = timedelta(seconds=5)
 
 #: What to do, by reason; places replace some with their own commands (``next_steps``).
 _NEXT_STEPS: Mapping[str, str] = {
@@ -159,9 +168,7 @@ def _root_reason(status: JobStatus) -> str:
 
 
 def _took(status: JobStatus) -> str:
-    if status.start_time is None or status.end_time is None:
-        return ""
-    return f" after {status.end_time - status.start_time + timedelta()}"
+    return "" if status.took is None else f" after {status.took}"
 
 
 def _attempts(status: JobStatus, words: Words) -> list[str]:
@@ -184,7 +191,23 @@ def _conditions(status: JobStatus, words: Words) -> list[str]:
         c.message if words.is_script else f"{c.type} is false ({c.reason}): {c.message}"
         for c in status.conditions
         if not c.status and c.reason not in expected and not status.succeeded
+        if not _is_aftermath(c, status)
     ]
+
+
+def _is_aftermath(condition: Condition, status: JobStatus) -> bool:
+    """Return whether a condition shows workers as they were once the runner had ended.
+
+    They end with their cluster; the report counts those that were lost before. Workers that never
+    were at work may be why the runner failed.
+    """
+    lost = mapping((status.report or {}).get("workers")).get("lost")
+    were_at_work = bool(status.workers_joined_time or lost)
+    if condition.type != ConditionType.WORKERS_READY or not were_at_work:
+        return False
+    changed, end = condition.last_transition_time, status.end_time
+    ended_itself = status.finished and status.exit_code is not None
+    return bool(ended_itself and end and changed and end - changed <= AFTERMATH)
 
 
 def _report(status: JobStatus) -> list[str]:

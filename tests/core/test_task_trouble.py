@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -186,3 +187,16 @@ def test_a_deadline_asks_for_workers_only_if_tasks_waited_for_one(
     tasks: TaskCounts, more: dict[str, Any], step: str
 ) -> None:
     assert next_step(deadline_of(tasks, **more)).startswith(step)
+
+
+def test_workers_that_ended_with_the_runner_are_no_evidence_but_others_are() -> None:
+    story = running(backoffLimit=0)
+    reports(story, TaskCounts(1, done=1), workers=2)
+    for pod in story.workers():
+        story.world.exit(pod, 1)
+    story.end_runner(1, attempt=0)
+    assert "workers are ready" in str(story.status.conditions)
+    assert "workers are ready" not in why(story)
+    never_at_work = deepcopy(manifest_of(story))
+    never_at_work["status"].pop("workersJoinedTime")
+    assert "0 of " in str(explain(never_at_work).evidence)
