@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -69,7 +70,7 @@ client.submit(crash, 1).result()
 @pytest.mark.parametrize(
     ("script", "cause", "step"),
     [
-        (HOG, "they exceeded their memory limit of 238.4 MiB", "Raise --memory"),
+        (HOG, "it exceeded its memory limit of 238.4 MiB", "Raise --memory"),
         (CRASH, "with exit code 139 (SIGSEGV)", "Run the task in the script itself"),
     ],
 )
@@ -88,6 +89,11 @@ def test_a_task_that_kills_its_workers_is_named_with_the_cause(
     why = daskjob("why", "kills").text
     assert why.splitlines()[-1].startswith(f"Next: {step}")
     assert f"lost while it ran, with {task}" in why
+    assert "workers are ready" not in why
+    status = daskjob("status", "kills").text
+    [began] = re.findall(r"^Started: +(.+)$", status, re.MULTILINE)
+    [event] = re.findall(r"^ +(.+)  Started: attempt 0", status, re.MULTILINE)
+    assert event == began
     assert "INFO" not in why + done.err.partition("Traceback")[0]
 
 
