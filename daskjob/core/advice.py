@@ -11,7 +11,8 @@ from daskjob.core.wording import Words
 #: How a message ends that has its own next step.
 _STEP = re.compile(
     r"\. (?P<step>(Raise|Lower|Most often|Run the task in|Set|Check|Keep|Ask for some|Offer it|"
-    r"The command was) ?.*)$"
+    r"The command was|Look for a deadlock|Request less|Correct the (image|container)|"
+    r"Create (it in|the missing object)) ?.*)$"
 )
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)")
 #: An import that failed where a task graph arrived, not in the script.

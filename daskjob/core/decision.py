@@ -17,6 +17,8 @@ class Event:
     reason: str
     message: str
     warning: bool = False
+    #: When it happened, where that was before the status was written.
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,21 @@ from daskjob.core.dask import losses_of
 from daskjob.core.last_exception import last_exception, plain_lines
 from daskjob.core.manifests import Manifest, integer, mapping, metadata
 from daskjob.core.reasons import Reason
-from daskjob.core.status import Attempt, ConditionType, JobStatus, JobStatusWord, job_status_from
+from daskjob.core.status import (
+    Attempt,
+    Condition,
+    ConditionType,
+    JobStatus,
+    JobStatusWord,
+    job_status_from,
+)
 from daskjob.core.wording import Words, words_for
 from daskjob.core.work import work_from
 
 #: Maximum number of log lines shown as evidence.
 EVIDENCE_LINES = 12
+#: A status is written up to this long after the pods changed.
+AFTERMATH = timedelta(seconds=5)
 
 #: What to do, by reason; places replace some with their own commands (``next_steps``).
 _NEXT_STEPS: Mapping[str, str] = {
@@ -38,8 +47,8 @@ _NEXT_STEPS: Mapping[str, str] = {
     Reason.VOLUME_MOUNT: "Check the volume claim.",
     Reason.CONFIG_MISSING: "Create the missing Secret or ConfigMap.",
     Reason.CONTAINER_FAILED: "Check the pod's spec and its node.",
-    Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds, or add workers.",
-    Reason.ATTEMPT_DEADLINE_EXCEEDED: "Raise attemptDeadlineSeconds, or add workers.",
+    Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds, or find out what is slow.",
+    Reason.ATTEMPT_DEADLINE_EXCEEDED: "Raise attemptDeadlineSeconds, or find out what is slow.",
     Reason.STARTUP_DEADLINE_EXCEEDED: "Fix what delays the start, or raise startupDeadlineSeconds.",
     Reason.STALLED: "Look for tasks that no worker can run.",
     Reason.CANCELLED: "Run it again if needed.",
@@ -52,7 +61,7 @@ _NEXT_STEPS: Mapping[str, str] = {
 _NEXT_STEPS_OF_SCRIPTS: Mapping[str, str] = {
     Reason.EXIT_CODE: "Read what it printed before: daskjob logs {name}.",
     Reason.OOM_KILLED: "Keep the data on the workers: do not compute() all of it in the script.",
-    Reason.DEADLINE_EXCEEDED: "Raise --timeout, or add workers (--workers).",
+    Reason.DEADLINE_EXCEEDED: "Raise --timeout, or find out what is slow.",
     Reason.RUNNER_LOST: "Find out what killed the process, then run the script again.",
     Reason.SCHEDULER_LOST: "Send it smaller graphs, or find out what killed it; then run it again.",
     Reason.INVALID_SPEC: "Correct the options of daskjob run.",
@@ -159,9 +168,7 @@ def _root_reason(status: JobStatus) -> str:
 
 
 def _took(status: JobStatus) -> str:
-    if status.start_time is None or status.end_time is None:
-        return ""
-    return f" after {status.end_time - status.start_time + timedelta()}"
+    return "" if status.took is None else f" after {status.took}"
 
 
 def _attempts(status: JobStatus, words: Words) -> list[str]:
@@ -184,7 +191,23 @@ def _conditions(status: JobStatus, words: Words) -> list[str]:
         c.message if words.is_script else f"{c.type} is false ({c.reason}): {c.message}"
         for c in status.conditions
         if not c.status and c.reason not in expected and not status.succeeded
+        if not _is_aftermath(c, status)
     ]
+
+
+def _is_aftermath(condition: Condition, status: JobStatus) -> bool:
+    """Return whether a condition shows workers as they were once the runner had ended.
+
+    They end with their cluster; the report counts those that were lost before. Workers that never
+    were at work may be why the runner failed.
+    """
+    lost = mapping((status.report or {}).get("workers")).get("lost")
+    were_at_work = bool(status.workers_joined_time or lost)
+    if condition.type != ConditionType.WORKERS_READY or not were_at_work:
+        return False
+    changed, end = condition.last_transition_time, status.end_time
+    ended_itself = status.finished and status.exit_code is not None
+    return bool(ended_itself and end and changed and end - changed <= AFTERMATH)
 
 
 def _report(status: JobStatus) -> list[str]:

@@ -24,6 +24,8 @@ def unfinished_tasks(dask: DaskState, words: Words, now: datetime) -> str:
         named = running_tasks(dask.activity, words, now)
         where = f" ({named})" if named else ""
         parts.append(f"{_tasks(tasks.processing)} {_is(tasks.processing)} being processed{where}")
+        if dask.activity.locks:
+            parts.append(f"tasks wait for {locks(dask.activity)}")
     if parts and not dask.workers:
         parts.append("no worker is registered")
     if parts and dask.last_transition is not None:
@@ -44,6 +46,14 @@ def _running(task: RunningTask, words: Words, now: datetime | None) -> str:
     if now is None:
         return f"{where} since {clock(task.since)}"
     return f"{where} for {max(int((now - task.since).total_seconds()), 0)} s"
+
+
+def locks(activity: Activity) -> str:
+    """Return the locks that tasks wait for: ``the locks 'a' and 'b'``."""
+    names = [repr(name) for name in activity.locks]
+    if len(names) < 2:
+        return f"the lock {''.join(names)}"
+    return f"the locks {', '.join(names[:-1])} and {names[-1]}"
 
 
 def stuck_tasks(stuck: StuckTasks) -> str:

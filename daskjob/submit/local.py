@@ -49,7 +49,7 @@ _NEXT_STEPS: Mapping[str, str] = {
     Reason.EXIT_CODE: "Read the end of the log: daskjob logs {name}.",
     Reason.SCHEDULER_FAILED: "Read the scheduler's log: daskjob logs {name} --pod scheduler.",
     Reason.WORKERS_FAILED: "Read a worker's log: daskjob logs {name} --pod worker.",
-    Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds (--timeout), or add workers.",
+    Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds (--timeout), or find out what is slow.",
 }
 
 #: The ``progress`` of a spec that wants none reported.

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
+from daskjob.core.status import job_status_from
 from tests.cli.command import Daskjob, Done, finish
 from tests.waiting import wait_until
 
@@ -220,9 +222,15 @@ def test_follow_ends_when_the_run_is_killed(daskjob: Daskjob) -> None:
     assert "no problems found" in daskjob("why", "followed").text
     assert "is still running" in daskjob("delete", "followed").err
     run.kill()
+    killed_at = datetime.now(UTC)
     finish(run)
     assert finish(follower, timeout=20).code == 0
     wait_until(lambda: not daskjob.alive(), seconds=10)
+    daskjob("list")
+    status = job_status_from(daskjob.status("followed"))
+    assert status.end_time is not None
+    assert status.end_time <= killed_at
+    assert status.attempts_begun == 1
 
 
 # why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -36,6 +37,9 @@ def test_timeout_ends_the_run_with_122(daskjob: Daskjob) -> None:
     assert 1 <= time.monotonic() - began < 15
     assert daskjob.status()["reason"] == "DeadlineExceeded"
     assert "the script took longer than --timeout allows (2 s)" in done.err
+    [took] = re.findall(r"failed in (\d+)s: ", done.err)
+    assert int(took) >= 2
+    assert f" {took}s" in daskjob("list").text.splitlines()[1]
 
 
 def test_attempt_deadline_of_1_s_ends_the_run_with_122(daskjob: Daskjob) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -164,6 +165,11 @@ def test_a_task_that_kills_its_workers_is_named_with_the_cause(
     why = daskjob("why", "kills").text
     assert why.splitlines()[-1].startswith(f"Next: {step}")
     assert f"lost while it ran, with {task}" in why
+    assert "workers are ready" not in why
+    status = daskjob("status", "kills").text
+    [began] = re.findall(r"^Started: +(.+)$", status, re.MULTILINE)
+    [event] = re.findall(r"^ +(.+)  Started: attempt 0", status, re.MULTILINE)
+    assert event == began
     assert "INFO" not in why + done.err.partition("Traceback")[0]
 
 
@@ -245,6 +251,29 @@ def test_what_waits_is_reported_while_it_waits(case: str, daskjob: Daskjob) -> N
         assert text in err.decode()
     assert "waits was cancelled by daskjob cancel waits, after" in err.decode()
     assert process.returncode == 123
+
+
+DEADLINES = {
+    "resource": (
+        WAITING["resource"][1],
+        "the resource GPU (1), which no worker offers",
+        "Offer it: --env DASK_DISTRIBUTED__WORKER__RESOURCES='{\"GPU\": 1}'.",
+    ),
+    "script": ("threading.Event().wait()", "no task was running", "Raise --timeout, or find out"),
+}
+
+
+@pytest.mark.parametrize("case", DEADLINES)
+def test_a_deadline_carries_what_was_known_before_it(case: str, daskjob: Daskjob) -> None:
+    script, cause, step = DEADLINES[case]
+    path = daskjob.script(CLIENT + END + script, "late.py")
+    done = daskjob.run("-w", 1, "--timeout", "10s", "--name", "late", path)
+    assert done.code == 122
+    assert cause in done.err
+    why = daskjob("why", "late").text
+    assert cause in why.splitlines()[0]
+    assert why.splitlines()[-1].startswith(f"Next: {step}")
+    assert "add workers" not in why
 
 
 def test_a_deadline_names_the_tasks_that_ran_where_and_how_long(daskjob: Daskjob) -> None:

@@ -22,6 +22,12 @@ def test_a_job_that_succeeds_emits_2_events() -> None:
     assert story.event_reasons() == ["Started", "Completed"]
 
 
+def test_the_start_is_dated_by_the_attempt_although_its_status_is_written_later() -> None:
+    story = running()
+    [event] = [each.event for each in story.world.events if each.event.reason == "Started"]
+    assert event.at == story.status.attempt_start_time
+
+
 def test_a_retried_job_emits_each_step_once() -> None:
     story = running(backoffLimit=1)
     for attempt in (0, 1):

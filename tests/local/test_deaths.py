@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from daskjob.backends.local.deaths import Deaths
+from daskjob.backends.local.deaths import Death, Deaths
 
 
 def only(tmp_path: Path, **record: object) -> tuple[int, str, str]:
@@ -47,3 +48,14 @@ def test_lines_that_are_no_deaths_are_ignored(tmp_path: Path, line: str) -> None
     path = tmp_path / "deaths"
     path.write_text(line + "\n")
     assert Deaths(path).new() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds", "expected"), [(1, 3, True), (1, 60, False), (0, 3, False), (143, 3, False)]
+)
+def test_a_nanny_that_cannot_restart_its_worker_fails_by_that_death(
+    code: int, seconds: int, expected: bool
+) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    death = Death(139, at)
+    assert death.made_nanny_fail(code, at + timedelta(seconds=seconds)) is expected

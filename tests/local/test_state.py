@@ -13,6 +13,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from daskjob.backends.local.state import (
 )
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest
+from daskjob.core.status import job_status_from
 from daskjob.submit.jobs import JobRef
 from daskjob.submit.local import LocalJobs
 
@@ -58,6 +60,27 @@ def test_run_without_a_holder_was_killed_and_stays_failed(tmp_path: Path) -> Non
     assert first["endTime"]
     assert json.loads((folder.path / "job.json").read_text())["status"] == first
     assert folder.job()["status"] == first
+
+
+def test_a_killed_run_ended_at_its_last_write_and_its_attempt_counts(tmp_path: Path) -> None:
+    folder = new_folder(tmp_path, "sums", "12345678-0000")
+    job = manifest()
+    job["status"] |= {
+        "startTime": "2026-01-01T00:00:00Z",
+        "attemptStartTime": "2026-01-01T00:00:01Z",
+        "jobRunnerPodName": "sums-runner",
+    }
+    folder.write_job(job)
+    log = folder.log("sums-runner")
+    log.touch()
+    death = datetime(2026, 1, 1, 0, 0, 4, tzinfo=UTC).timestamp()
+    os.utime(folder.path / "job.json", (death - 1, death - 1))
+    os.utime(log, (death, death))
+    status = job_status_from(folder.job()["status"])
+    assert status.took == timedelta(seconds=4)
+    assert status.attempts_begun == 1
+    assert status.attempts[0].runner_pod_name == "sums-runner"
+    assert status.attempts[0].reason == "RunnerLost"
 
 
 def test_processes_of_a_killed_run_are_killed_by_the_first_reader_of_its_job(

@@ -116,7 +116,7 @@ class LocalBackend(InMemoryBackend):
         await super().emit(ref, events)
         for event in events if ref.kind == names.Kind.JOB else ():
             record = {
-                "time": format_time(self.clock()),
+                "time": format_time(event.at or self.clock()),
                 "type": "Warning" if event.warning else "Normal",
                 "reason": event.reason,
                 "message": event.message,

@@ -6,7 +6,7 @@ import json
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from daskjob.core.manifests import integer
@@ -14,6 +14,9 @@ from daskjob.core.quantity import format_bytes
 
 #: The most that is read at once: a worker that dies at every start is restarted without a pause.
 READ_BYTES = 64 * 1024
+#: How a nanny exits that cannot start a worker, and how soon after the last worker's death.
+FAILED_NANNY_CODE = 1
+FAILED_NANNY_TIME = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,13 @@ class Death:
         with suppress(ValueError):
             return f"it was killed by {signal.Signals(self.exit_code - 128).name}"
         return f"its process ended with exit code {self.exit_code}"
+
+    def made_nanny_fail(self, code: int, at: datetime) -> bool:
+        """Return whether a nanny that exited then could not restart the worker of this death.
+
+        That also happens while the scheduler ends. The exit of the nanny would hide the cause.
+        """
+        return code == FAILED_NANNY_CODE and at - self.at < FAILED_NANNY_TIME
 
 
 @dataclass(slots=True)

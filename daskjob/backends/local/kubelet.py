@@ -87,6 +87,8 @@ class _Container:
     out_of_memory: bool = False
     #: Deaths of its workers that their nannies report.
     deaths: Deaths | None = None
+    #: The last of them since the container's process started.
+    death: Death | None = None
 
     @property
     def name(self) -> str:
@@ -230,6 +232,7 @@ class Kubelet:
             container.last = _ended_by(death, container)
             container.restarts += 1
             container.started_at = death.at
+            container.death = death
         if deaths:
             # Until the scheduler shows that the worker has registered again.
             self._ready = self._ready - {pod.uid}
@@ -268,7 +271,7 @@ class Kubelet:
             case Started():
                 container.starting, container.running = False, True
                 container.started_at, container.pid = event.at, event.pid
-                container.ended = None
+                container.ended = container.death = None
                 if event.log_error:
                     self.log_errors.append(event.log_error)
             case NotRunning():
@@ -283,6 +286,9 @@ class Kubelet:
                     container.out_of_memory = False
                     limit = format_bytes(container.memory_limit_bytes)
                     reason, message = "OOMKilled", f"it exceeded its memory limit of {limit}"
+                elif container.death and container.death.made_nanny_fail(code, event.at):
+                    code, reason = container.death.exit_code, container.death.reason
+                    message = container.death.message
                 self._end(pod, container, code, reason, message, event.at)
             case SupervisorLost():
                 container.running = False

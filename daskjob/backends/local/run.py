@@ -15,6 +15,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ from daskjob.core.status import JobStatus, job_status_from
 
 #: How often the run checks whether another process asked it to cancel.
 CANCEL_LOOK_SECONDS = 0.2
+#: How often the folder gets a sign of life, the last of which dates the death of a killed run.
+LIFE_SECONDS = 2.0
 #: How often the run checks whether the script asked for other workers.
 REQUEST_LOOK_SECONDS = 0.1
 #: How long the objects of an ended job may take to terminate before they are killed.
@@ -416,7 +419,11 @@ class LocalRun:
         return True
 
     async def _watch_for_cancellation(self) -> None:
+        shown = 0.0
         while True:
+            if time.monotonic() - shown > LIFE_SECONDS:
+                shown = time.monotonic()
+                self.folder.show_life()
             if self.folder.cancel_file.exists():
                 self.cancel("INT", by=f"daskjob cancel {self.job.meta.name}")
             await asyncio.sleep(CANCEL_LOOK_SECONDS)

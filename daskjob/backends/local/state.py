@@ -35,6 +35,8 @@ from daskjob.core.manifests import (
 from daskjob.core.names import generated_prefix
 from daskjob.core.reasons import Reason
 from daskjob.core.status import (
+    ATTEMPTS_KEPT,
+    Attempt,
     ConditionType,
     JobStatus,
     JobStatusWord,
@@ -283,7 +285,7 @@ class RunFolder:
             return manifest
         status = job_status_from(manifest.get("status"))
         if not status.finished:
-            manifest["status"] = killed(status, datetime.now(UTC)).to_manifest()
+            manifest["status"] = killed(status, self._last_sign(datetime.now(UTC))).to_manifest()
         try:
             with self.held():
                 self._sweep(manifest)
@@ -294,6 +296,20 @@ class RunFolder:
             # Returned all the same; a process that can write will save it.
             return manifest
         return manifest
+
+    def show_life(self) -> None:
+        """Record that the process that runs the job is alive, in case it is killed."""
+        with suppress(OSError):
+            os.utime(self.path / "job.json")
+
+    def _last_sign(self, now: datetime) -> datetime:
+        """Return when the run last wrote to its folder: about when it was killed."""
+        files = (self.path / "job.json", self.path / "progress.json", *self.logs.glob("*"))
+        times = []
+        for file in files:
+            with suppress(OSError):
+                times.append(file.stat().st_mtime)
+        return min(now, datetime.fromtimestamp(max(times), UTC)) if times else now
 
     def _is_settled(self, manifest: Manifest) -> bool:
         """Return whether nothing of the run is left: it removes its temporary files last."""
@@ -479,13 +495,29 @@ def run_marker(uid: str) -> str:
 
 
 def killed(status: JobStatus, now: datetime) -> JobStatus:
-    """Return the status of a job whose ``daskjob run`` was killed before it could write one."""
-    now = whole_seconds(now)
+    """Return the status of a job whose ``daskjob run`` was killed before it could write one.
+
+    ``now`` is the time of its death.
+    """
+    now = max(whole_seconds(now), status.attempt_start_time or whole_seconds(now))
     message = (
         "the daskjob process that ran the job was killed; all of the job's processes ended with it."
     )
+    attempts = status.attempts
+    if status.attempt_start_time is not None:
+        attempt = Attempt(
+            number=status.attempt,
+            runner_pod_name=status.job_runner_pod_name,
+            start_time=status.attempt_start_time,
+            end_time=now,
+            exit_code=None,
+            reason=str(Reason.RUNNER_LOST),
+            message=message,
+        )
+        attempts = (*attempts, attempt)[-ATTEMPTS_KEPT:]
     ended = replace(
         status,
+        attempts=attempts,
         job_status=JobStatusWord.FAILED,
         end_time=now,
         start_time=status.start_time or now,

@@ -47,7 +47,6 @@ from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.scheduler_loss import scheduler_loss
 from daskjob.core.policies.stall import stall
 from daskjob.core.policies.suspend import interrupted, wants_suspension
-from daskjob.core.policies.task_trouble import task_trouble_at
 from daskjob.core.policies.ttl import expires_at
 from daskjob.core.reasons import Reason
 from daskjob.core.spec import DaskJob
@@ -61,6 +60,7 @@ from daskjob.core.spec.policy import (
     thawed,
 )
 from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
+from daskjob.core.task_trouble import task_trouble_at
 from daskjob.core.values import updated
 
 CHANGED_TOO_LATE = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from daskjob.core.decision import Event
 from daskjob.core.manifests import format_time
 from daskjob.core.messages import cut
@@ -19,9 +21,7 @@ def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
         *_concurrency(old, new),
         *_problems(old, new),
     ]
-    return tuple(
-        Event(event.reason, cut(event.message, EVENT_LIMIT), event.warning) for event in events
-    )
+    return tuple(replace(event, message=cut(event.message, EVENT_LIMIT)) for event in events)
 
 
 def _ends(old: JobStatus, new: JobStatus) -> list[Event]:
@@ -43,9 +43,9 @@ def _concurrency(old: JobStatus, new: JobStatus) -> list[Event]:
     events = []
     started = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
     if started:
-        events.append(
-            Event("Started", f"attempt {new.attempt} is running in pod {new.job_runner_pod_name}.")
-        )
+        # The status that shows it is written up to some seconds later.
+        text = f"attempt {new.attempt} is running in pod {new.job_runner_pod_name}."
+        events.append(Event("Started", text, at=new.attempt_start_time))
     if old.suspended and not new.suspended and not new.finished:
         events.append(Event("Resumed", "the job was resumed."))
     if new.suspended and not old.suspended and new.attempt == old.attempt:

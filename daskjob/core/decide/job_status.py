@@ -18,7 +18,6 @@ from daskjob.core.pods import PodFacts
 from daskjob.core.policies.cleanup import blocked_since, in_the_way
 from daskjob.core.policies.memory import overcommitted
 from daskjob.core.policies.stall import stall
-from daskjob.core.policies.task_trouble import task_trouble
 from daskjob.core.spec.policy import OnSchedulerLoss
 from daskjob.core.status import (
     ANSWERS_AGAIN,
@@ -31,6 +30,7 @@ from daskjob.core.status import (
     derived_phase,
     shortened_message,
 )
+from daskjob.core.task_trouble import task_trouble
 from daskjob.core.values import updated
 
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from daskjob.core.advice import split_step
 from daskjob.core.diagnose import waiting_for
 from daskjob.core.errors import RejectionKind
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.reasons import Reason
+from daskjob.core.task_trouble import task_trouble
+
+#: What to do about a deadline of a manifest where nothing better is known.
+_FIND_OUT = "Raise it, or find out what is slow: daskjob why."
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """What the job was waiting for, as the end of a sentence, and what to do about it."""
+
+    text: str = ""
+    step: str = ""
 
 
 def job_deadline(view: JobView) -> AttemptEnd | None:
@@ -15,14 +29,18 @@ def job_deadline(view: JobView) -> AttemptEnd | None:
     due = job_deadline_at(view)
     if due is None or view.now < due:
         return None
-    limit = view.policy.active_deadline_seconds
+    limit, cause, option = (
+        view.policy.active_deadline_seconds,
+        _cause(view),
+        view.words.job_deadline,
+    )
     if view.words.is_script:
-        option = view.words.job_deadline
-        message = f"the script took longer than {option} allows ({limit} s){_because(view)}."
-        return AttemptEnd(Reason.DEADLINE_EXCEEDED, f"{message} Raise {option}, or add workers.")
+        message = f"the script took longer than {option} allows ({limit} s){cause.text}."
+        step = cause.step or f"Raise {option}{_or_else(view)}."
+        return AttemptEnd(Reason.DEADLINE_EXCEEDED, f"{message} {step}")
     message = (
-        f"the job was active for longer than activeDeadlineSeconds ({limit} s){_because(view)}. "
-        "Raise it, or find out what is slow: daskjob why."
+        f"the job was active for longer than {option} ({limit} s){cause.text}. "
+        f"{cause.step or _FIND_OUT}"
     )
     return AttemptEnd(Reason.DEADLINE_EXCEEDED, message)
 
@@ -40,11 +58,10 @@ def attempt_deadline(view: JobView) -> AttemptEnd | None:
     due = attempt_deadline_at(view)
     if due is None or view.now < due:
         return None
-    limit = view.policy.attempt_deadline_seconds
+    limit, cause = view.policy.attempt_deadline_seconds, _cause(view)
     message = (
         f"attempt {view.status.attempt} took longer than attemptDeadlineSeconds ({limit} s)"
-        f"{_because(view)}. "
-        "Raise it, or find out what is slow: daskjob why."
+        f"{cause.text}. {cause.step or _FIND_OUT}"
     )
     return AttemptEnd(Reason.ATTEMPT_DEADLINE_EXCEEDED, message)
 
@@ -68,7 +85,7 @@ def startup_deadline(view: JobView) -> AttemptEnd | None:
         return AttemptEnd(Reason.INVALID_SPEC, message)
     limit = view.policy.startup_deadline_seconds
     message = (
-        f"the runner did not start within startupDeadlineSeconds ({limit} s){_because(view)}. "
+        f"the runner did not start within startupDeadlineSeconds ({limit} s){_cause(view).text}. "
         "Fix what delays the start, or raise it."
     )
     return AttemptEnd(Reason.STARTUP_DEADLINE_EXCEEDED, message)
@@ -85,24 +102,50 @@ def startup_deadline_at(view: JobView) -> datetime | None:
     return since + timedelta(seconds=limit)
 
 
-def _because(view: JobView) -> str:
+def _cause(view: JobView) -> _Cause:
     """Return what the job was waiting for; after the deadline everything that shows it is gone."""
     if not view.attempt_runs:
         last = view.status.attempts[-1:]
-        return "".join(f", while it waited to retry after {one.reason}" for one in last)
+        return _Cause("".join(f", while it waited to retry after {one.reason}" for one in last))
     for rejection in view.observed.rejections.values():
         if rejection.kind in (RejectionKind.QUOTA, RejectionKind.REJECTED, RejectionKind.UNREACHED):
-            return f", because {rejection.name} could not be created: {rejection.message}"
+            why = f"{rejection.name} could not be created: {rejection.message}"
+            return _Cause(f", because {why}")
     for pod in (view.runner, view.scheduler, *view.workers):
         diagnosis = waiting_for(pod) if pod else None
         if diagnosis:
             detail = f": {diagnosis.detail}" if diagnosis.detail else ""
-            return f", because {diagnosis.summary}{detail}"
-    if tasks := view.unfinished_tasks:
-        return f", while {tasks}"
-    return (
-        f", while no task was running: {view.words.runner} was busy itself" if _idle(view) else ""
-    )
+            return _Cause(f", because {diagnosis.summary}{detail}".rstrip("."), diagnosis.next_step)
+    return _of_tasks(view)
+
+
+def _of_tasks(view: JobView) -> _Cause:
+    """Return what the tasks, or the workers that they need, were waiting for."""
+    if (trouble := task_trouble(view)) is not None:
+        return _Cause(f", while {view.unfinished_tasks or trouble.what}", trouble.step)
+    tasks = view.unfinished_tasks
+    if not tasks and _idle(view):
+        return _Cause(f", while no task was running: {view.words.runner} was busy itself")
+    if view.status.reason == Reason.WORKERS_FAILED:
+        what, step = split_step(view.status.message)
+        return _Cause(f", while {', '.join(filter(None, [tasks, what.rstrip('.')]))}", step)
+    return _Cause(f", while {tasks}" if tasks else "")
+
+
+def _or_else(view: JobView) -> str:
+    """Return what a script may need instead of a longer deadline."""
+    dask = view.observed.dask if view.cluster else None
+    if dask is None:
+        return ""
+    if _idle(view) and not dask.tasks.processing:
+        return f", or find out what {view.words.runner} was doing"
+    if task_trouble(view) is not None:
+        return ", or find out what the tasks wait for"
+    if dask.tasks.waiting or dask.tasks.processing > max(
+        dask.workers_total, len(dask.activity.running)
+    ):
+        return f", or add workers ({view.words.workers})"
+    return ""
 
 
 def _idle(view: JobView) -> bool:

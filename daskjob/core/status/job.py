@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from daskjob.core.manifests import Manifest, parse_time
@@ -257,6 +257,13 @@ class JobStatus(StatusPart):
         """Whether the scheduler of the current attempt was shut down on purpose."""
         found = self.condition(ConditionType.SCHEDULER_READY)
         return found is not None and found.reason in (SHUT_DOWN, ANSWERS_AGAIN)
+
+    @property
+    def took(self) -> timedelta | None:
+        """How long the job took; ``None`` unless it ended."""
+        if self.start_time is None or self.end_time is None:
+            return None
+        return self.end_time - self.start_time
 
     @property
     def attempts_begun(self) -> int:

@@ -173,7 +173,8 @@ class View:
             self.say(text, style=style)
 
     def _report_end(self, snapshot: JobSnapshot) -> None:
-        took = timedelta(seconds=time.monotonic() - self._started)
+        # As other commands report it; a clock of our own would differ by a second.
+        took = snapshot.status.took or timedelta(seconds=time.monotonic() - self._started)
         style = "green" if snapshot.status.succeeded else "red"
         for line in end_lines(snapshot, took):
             self.say(line.text, even_quiet=line.even_quiet, style=style)

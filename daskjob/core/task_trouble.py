@@ -10,12 +10,16 @@ from datetime import datetime, timedelta
 
 from daskjob.core.dask import DaskState
 from daskjob.core.job_view import JobView
-from daskjob.core.task_texts import clock, running_tasks, stuck_tasks
+from daskjob.core.task_texts import clock, locks, running_tasks, stuck_tasks
 
 #: How long tasks may wait for a worker that has just been added.
 STUCK_SECONDS = 2
 #: The same where workers are added and removed by demand.
 AUTOSCALED_SECONDS = 120
+#: What to do about tasks that wait for locks while nothing is computed.
+_DEADLOCK = (
+    "Look for a deadlock: release every lock, and acquire several in the same order in all tasks."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +27,15 @@ class TaskTrouble:
     """Why tasks wait, since when, and from when on that is reported."""
 
     reason: str
-    message: str
+    #: A sentence without its full stop, and what to do; empty if that is not known.
+    what: str
+    step: str
     due: datetime
+
+    @property
+    def message(self) -> str:
+        """The whole of it on one line."""
+        return f"{self.what}. {self.step}".rstrip()
 
 
 def task_trouble(view: JobView) -> TaskTrouble | None:
@@ -55,8 +66,8 @@ def _no_workers(view: JobView, dask: DaskState) -> TaskTrouble | None:
     if dask.last_transition is None:
         return None
     tasks = "1 task is waiting" if waiting == 1 else "tasks are waiting"
-    message = f"{tasks}, and the job has no workers. Ask for some: {view.words.workers}."
-    return TaskTrouble("NoWorkers", message, dask.last_transition + _stuck_time(view))
+    what, step = f"{tasks}, and the job has no workers", f"Ask for some: {view.words.workers}."
+    return TaskTrouble("NoWorkers", what, step, dask.last_transition + _stuck_time(view))
 
 
 def _stuck(view: JobView, dask: DaskState) -> TaskTrouble | None:
@@ -69,8 +80,7 @@ def _stuck(view: JobView, dask: DaskState) -> TaskTrouble | None:
         return None
     steps = [view.words.resources.format(name=resource.name) for resource in stuck.resources]
     how = f"Offer it: {', '.join(steps)}." if steps else "Check what the tasks ask for."
-    message = f"{stuck_tasks(stuck)}. {how}"
-    return TaskTrouble("NoWorkerForTasks", message, stuck.since + _stuck_time(view))
+    return TaskTrouble("NoWorkerForTasks", stuck_tasks(stuck), how, stuck.since + _stuck_time(view))
 
 
 def _quiet(view: JobView, dask: DaskState) -> TaskTrouble | None:
@@ -80,14 +90,15 @@ def _quiet(view: JobView, dask: DaskState) -> TaskTrouble | None:
     activity = dask.activity
     tasks = running_tasks(activity, view.words)
     named = f": {tasks}" if tasks else ""
-    locks = ", ".join(repr(name) for name in activity.locks)
-    why = f"Tasks wait for the lock {locks}" if locks else "They may wait for each other"
-    message = (
+    why, step = "They may wait for each other", ""
+    if activity.locks:
+        why, step = f"Tasks wait for {locks(activity)}", _DEADLOCK
+    what = (
         f"since {clock(since)} no task has ended and the workers compute nothing{named}. "
-        f"{why}, or for something outside the cluster."
+        f"{why}, or for something outside the cluster"
     )
     patience = timedelta(seconds=view.observed.platform.quiet_seconds)
-    return TaskTrouble("NoProgress", message, since + patience)
+    return TaskTrouble("NoProgress", what, step, since + patience)
 
 
 def _stuck_time(view: JobView) -> timedelta:
