@@ -58,13 +58,13 @@ from daskjob.core.status import JobStatus, job_status_from
 
 #: How often the run checks whether another process asked it to cancel.
 CANCEL_LOOK_SECONDS = 0.2
-#: How often the folder gets a sign of life, the last of which dates the death of a killed run.
+#: How often the folder gets a sign of life; the last one dates the death of a killed run.
 LIFE_SECONDS = 2.0
 #: How often the run checks whether the script asked for other workers.
 REQUEST_LOOK_SECONDS = 0.1
 #: How long the objects of an ended job may take to terminate before they are killed.
 CLEANUP_SECONDS = 120.0
-#: Kubernetes' own, without vowels: no words appear, of which Python would warn after a digit.
+#: Kubernetes' own, without vowels: Python warns about a keyword that follows a digit.
 SUFFIX_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
