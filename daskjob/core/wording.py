@@ -35,7 +35,7 @@ class Words:
         return f" ({reason})" if reason and not self.is_script else ""
 
     def worker(self, name: str) -> str:
-        """Return how a worker is named: ``worker 2fa9c`` or ``pod sums-worker-2fa9c``."""
+        """Return how a worker is named: without the job's name for a script."""
         if not self.is_script:
             return f"worker {name}"
         return f"worker {name.rpartition('-worker-')[2]}"

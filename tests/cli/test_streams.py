@@ -35,7 +35,7 @@ def test_both_streams_are_what_python_gives(daskjob: Daskjob) -> None:
     assert done.out == python.stdout
     assert without_messages(done.err.encode()) == python.stderr
     log = daskjob.log(daskjob.job()["metadata"]["name"] + "-runner").read_bytes()
-    # Writes that follow each other at once, to two pipes, cannot be told apart by their order.
+    # Two pipes do not show the order of writes that follow each other immediately.
     assert sorted(log) == sorted(python.stdout + python.stderr)
 
 

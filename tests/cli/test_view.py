@@ -27,14 +27,16 @@ class EndedJob:
         )
 
 
-@pytest.mark.parametrize(("report", "said"), [({"tasks": {"total": 0}}, True), (None, False)])
+@pytest.mark.parametrize(
+    ("report", "is_reported"), [({"tasks": {"total": 0}}, True), (None, False)]
+)
 def test_that_no_task_ran_is_reported_only_where_it_is_known(
-    report: Manifest | None, said: bool, capfd: pytest.CaptureFixture[str]
+    report: Manifest | None, is_reported: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     View(EndedJob(report), Screen(), quiet=False).end()
     text = capfd.readouterr().err
     assert "sums succeeded" in text
-    assert ("ran no tasks" in text) is said
+    assert ("ran no tasks" in text) is is_reported
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def cannot_start(story: Story, code: int, reason: str, message: str) -> Manifest
         ),
         (127, "ContainerCannotRun", 'exec: "/app": stat /app: no such file or directory'),
         (127, "StartError", "cannot run pyhton: there is no such program in PATH (/bin)"),
-        (2, "Error", "python: can't open file '/work/a.py': [Errno 2] No such file or directory"),
+        (2, "Error", "python: can't open file '/app/a.py': [Errno 2] No such file or directory"),
     ],
 )
 def test_command_that_does_not_exist_is_not_retried(code: int, reason: str, message: str) -> None:
