@@ -156,7 +156,12 @@ def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
     default=True,
     help="Show what tasks print and log, after the name of their worker, on standard error.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print only the script's output and errors.")
+@click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Print only errors and what the script prints itself, not its tasks.",
+)
 @click.argument("script", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def run_command(script: str, args: tuple[str, ...], *, module: bool, **given: object) -> int:
