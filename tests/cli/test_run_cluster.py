@@ -362,14 +362,15 @@ with Client() as client:
 """
 
 
-def test_no_process_remains_10_s_after_daskjob_is_killed(daskjob: Daskjob) -> None:
+def test_nothing_remains_10_s_after_daskjob_is_killed(daskjob: Daskjob) -> None:
     process = daskjob.start("run", "-w", 1, "--name", "killed", daskjob.script(MANY))
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     assert len(daskjob.alive()) >= 5
     process.kill()
     finish(process)
-    wait_until(lambda: not daskjob.alive(), seconds=10)
+    # Before any other command, which would clean up too.
+    wait_until(lambda: not daskjob.left_over(), seconds=10)
     listed = daskjob("list").text
     assert "Failed" in listed
     assert "RunnerLost" in listed

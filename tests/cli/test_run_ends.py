@@ -92,7 +92,9 @@ def test_a_cancelled_script_runs_its_finally_and_the_run_ends_with_123(
 
 
 def test_second_ctrl_c_kills_at_once_whatever_the_grace(daskjob: Daskjob) -> None:
-    text = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS
+    ignores = "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    ignores += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    text = f"import signal\n{ignores}{WAITS}"
     process = started(daskjob, daskjob.script(text))
     process.send_signal(signal.SIGINT)
     wait_until(lambda: daskjob.status().get("reason") == "Cancelled")

@@ -301,9 +301,10 @@ def test_quiet_still_reports_why_a_job_failed(daskjob: Daskjob) -> None:
     assert "exited with code 3" in done.err
 
 
-def test_script_that_ignores_sigterm_is_killed_after_its_grace_of_1_s(daskjob: Daskjob) -> None:
+def test_script_that_ignores_signals_is_killed_after_its_grace_of_1_s(daskjob: Daskjob) -> None:
     text = (
         "import signal, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "print('deaf', flush=True)\n"
         "time.sleep(600)\n"
