@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.core import names
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import metadata

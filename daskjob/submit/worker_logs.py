@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from daskjob.backends.local.arrivals import Arrivals
-from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.core.errors import NotFound
 from daskjob.core.status import job_status_from
 from daskjob.submit.jobs import LogChunk

@@ -19,7 +19,7 @@ from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import Processes
 from daskjob.backends.local.retention import Limits
-from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.translate import Machine
 from daskjob.core import names
 from daskjob.core.backend import Backend

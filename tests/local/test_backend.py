@@ -12,7 +12,7 @@ import pytest
 from daskjob.backends.agent_answers import LIMIT_BYTES, NoAnswer
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.backend import LocalBackend
-from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.core.decision import Retire
 from daskjob.core.manifests import Manifest, ObjectRef, object_ref
 from daskjob.core.pods import PodFacts, pod_facts

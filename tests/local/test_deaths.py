@@ -17,7 +17,7 @@ from daskjob.backends.local.deaths import Death, Deaths
 from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.processes import Processes
 from daskjob.backends.local.retention import Limits
-from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.translate import Machine
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
-from daskjob.backends.local.state import RunFolder, new_folder
+from daskjob.backends.local.run_folder import RunFolder, new_folder
 from daskjob.core.manifests import Manifest
 from daskjob.submit.jobs import JobEvent, JobRef, Jobs
 from daskjob.submit.local import LocalJobs

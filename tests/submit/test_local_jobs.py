@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.core.manifests import Manifest
 from daskjob.core.status import Progress
 from daskjob.submit import local, local_logs

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daskjob.backends.local.arrivals import Arrivals
-from daskjob.backends.local.state import RunFolder
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.submit.worker_logs import NewLines, merged, own_time, short_name
 
 

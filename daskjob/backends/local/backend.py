@@ -15,7 +15,7 @@ from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.kubelet import Kubelet
-from daskjob.backends.local.state import RunFolder, not_written
+from daskjob.backends.local.run_folder import RunFolder, not_written
 from daskjob.backends.local.worker_start import WorkerStart, worker_counts
 from daskjob.core import names
 from daskjob.core.dask import DaskState, TaskCounts, dask_state

@@ -29,8 +29,8 @@ from daskjob.backends.local.processes import (
     Started,
     SupervisorLost,
 )
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.script_output import ScriptOutput
-from daskjob.backends.local.state import RunFolder
 from daskjob.backends.local.translate import (
     ContainerProcess,
     Machine,

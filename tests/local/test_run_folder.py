@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from daskjob.backends.local import state
+from daskjob.backends.local import run_folder
 from daskjob.backends.local.retention import Limits, prune
-from daskjob.backends.local.state import (
+from daskjob.backends.local.run_folder import (
     RunFolder,
     find_folder,
     folders,
@@ -271,16 +271,16 @@ def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    state._temporary_home.cache_clear()
+    run_folder._temporary_home.cache_clear()
     yield tmp_path / f"daskjob-{os.getuid()}"
-    state._temporary_home.cache_clear()
+    run_folder._temporary_home.cache_clear()
 
 
 def test_state_without_a_home_directory_is_writable_by_its_owner_only(homeless: Path) -> None:
     root = state_root()
     assert root == homeless / "daskjob" / "jobs"
     assert homeless.stat().st_mode & 0o777 == 0o700
-    state._temporary_home.cache_clear()
+    run_folder._temporary_home.cache_clear()
     homeless.chmod(0o755)
     assert state_root() == root
     assert homeless.stat().st_mode & 0o777 == 0o700
