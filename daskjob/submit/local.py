@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from daskjob.backends.local.run_folder import RunFolder, find_folder, folders, state_root
+from daskjob.backends.local.known_runs import find_folder, folders
+from daskjob.backends.local.run_folder import RunFolder
+from daskjob.backends.local.state_root import state_root
 from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest, mapping, metadata, parse_time

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from daskjob.backends.local.run import LocalRun, prepare_run
-from daskjob.backends.local.run_folder import RunFolder, state_root
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.script_streams import Shape as Shape
 from daskjob.backends.local.script_streams import Stream as Stream
+from daskjob.backends.local.state_root import state_root
 from daskjob.core.command_line import python_script, words
 from daskjob.core.manifests import Manifest
 from daskjob.core.wording import words_for

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daskjob.backends.local import retention, run, run_folder
+from daskjob.backends.local import known_runs, retention, run
+from daskjob.backends.local.known_runs import folders_of
 from daskjob.backends.local.retention import (
     MOST_REMOVED,
     InvalidLimit,
@@ -17,7 +18,7 @@ from daskjob.backends.local.retention import (
     prune,
     shorten,
 )
-from daskjob.backends.local.run_folder import RunFolder, folders_of, new_folder
+from daskjob.backends.local.run_folder import RunFolder, new_folder
 from daskjob.core.errors import Conflict
 from daskjob.core.manifests import Manifest
 
@@ -200,7 +201,7 @@ def test_whether_a_name_is_free_is_known_without_reading_any_job(
     def read(_: bytes) -> Manifest:
         raise AssertionError("a job was read")
 
-    monkeypatch.setattr(run_folder, "_object", read)
+    monkeypatch.setattr(known_runs, "json_object", read)
     assert folders_of(tmp_path, "run-1") == [mine]
     run._check_name_is_free(tmp_path, "run-1")
     with mine.held(), pytest.raises(Conflict):

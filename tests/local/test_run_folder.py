@@ -18,18 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from daskjob.backends.local import run_folder
+from daskjob.backends.local import state_root as state_roots
+from daskjob.backends.local.known_runs import find_folder, folders, folders_of
+from daskjob.backends.local.own_files import own_file
 from daskjob.backends.local.retention import Limits, prune
-from daskjob.backends.local.run_folder import (
-    RunFolder,
-    find_folder,
-    folders,
-    folders_of,
-    new_folder,
-    own_file,
-    run_marker,
-    state_root,
-)
+from daskjob.backends.local.run_folder import RunFolder, new_folder, run_marker
+from daskjob.backends.local.state_root import state_root
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest
 from daskjob.core.status import job_status_from
@@ -271,16 +265,16 @@ def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    run_folder._temporary_home.cache_clear()
+    state_roots._temporary_home.cache_clear()
     yield tmp_path / f"daskjob-{os.getuid()}"
-    run_folder._temporary_home.cache_clear()
+    state_roots._temporary_home.cache_clear()
 
 
 def test_state_without_a_home_directory_is_writable_by_its_owner_only(homeless: Path) -> None:
     root = state_root()
     assert root == homeless / "daskjob" / "jobs"
     assert homeless.stat().st_mode & 0o777 == 0o700
-    run_folder._temporary_home.cache_clear()
+    state_roots._temporary_home.cache_clear()
     homeless.chmod(0o755)
     assert state_root() == root
     assert homeless.stat().st_mode & 0o777 == 0o700
@@ -302,6 +296,7 @@ def test_state_is_elsewhere_where_its_temporary_folder_is_taken(
         homeless.mkdir()
         uid = os.getuid()
         monkeypatch.setattr(os, "getuid", lambda: uid + 1)
+        monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
         homeless.rename(tmp_path / f"daskjob-{uid + 1}")
     root = state_root()
     assert root.parents[1].name.startswith("daskjob-state-")

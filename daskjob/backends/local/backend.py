@@ -14,8 +14,9 @@ from daskjob.backends.agent_answers import NoAnswer, whole_state
 from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
+from daskjob.backends.local.full_disk import not_written
 from daskjob.backends.local.kubelet import Kubelet
-from daskjob.backends.local.run_folder import RunFolder, not_written
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.worker_start import WorkerStart, worker_counts
 from daskjob.core import names
 from daskjob.core.dask import DaskState, TaskCounts, dask_state

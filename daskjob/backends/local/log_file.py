@@ -11,8 +11,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from daskjob.backends.local.full_disk import not_written
 from daskjob.backends.local.retention import shorten
-from daskjob.backends.local.run_folder import not_written
 
 #: How much of the end of a log is kept in memory while it cannot be written.
 KEPT_BYTES = 16 * 1024

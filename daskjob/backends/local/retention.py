@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from daskjob.backends.local.run_folder import RunFolder, own_file
+from daskjob.backends.local.own_files import own_file
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.core.errors import DaskJobError
 from daskjob.core.quantity import parse_bytes
 

@@ -28,6 +28,7 @@ import psutil
 from daskjob.backends.local.arrivals import record_arrivals
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.config import Config, config_of
+from daskjob.backends.local.known_runs import folders_of
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
@@ -36,8 +37,6 @@ from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
 from daskjob.backends.local.run_folder import (
     SCRATCH_PREFIX,
     RunFolder,
-    exclusive,
-    folders_of,
     new_folder,
     run_marker,
 )
@@ -45,6 +44,7 @@ from daskjob.backends.local.scratch import named_by_workers, temporary_directory
 from daskjob.backends.local.script_cluster import ScriptCluster
 from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.startable import absent_scripts, check_startable
+from daskjob.backends.local.state_root import exclusive
 from daskjob.backends.local.translate import Machine, unsupported
 from daskjob.backends.local.worker_start import expected_workers
 from daskjob.backends.passes import SerialPasses

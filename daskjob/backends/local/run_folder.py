@@ -1,4 +1,4 @@
-"""The records of the jobs of this machine: one folder each, for later commands.
+"""The folder of one run: the records of its job, for later commands.
 
 A run's folder holds the job with its status, its events, its logs and its full report. The process
 that runs the job holds the folder's lock: a job that is "running" in an unlocked folder was killed,
@@ -9,112 +9,30 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import json
 import os
-import re
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
+from daskjob.backends.local.full_disk import NO_SPACE
+from daskjob.backends.local.killed_run import killed
+from daskjob.backends.local.own_files import is_own_folder, own_file
+from daskjob.backends.local.state_root import check_root
 from daskjob.core.errors import NotFound
-from daskjob.core.manifests import (
-    Manifest,
-    mapping,
-    mappings,
-    metadata,
-    parse_time,
-    whole_seconds,
-)
-from daskjob.core.names import generated_prefix
-from daskjob.core.reasons import Reason
-from daskjob.core.status import (
-    ATTEMPTS_KEPT,
-    Attempt,
-    ConditionType,
-    JobStatus,
-    JobStatusWord,
-    Progress,
-    derived_phase,
-    job_status_from,
-)
+from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.status import Progress, job_status_from
 
-#: Errors of a disk, or a user's share of it, that is full.
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 #: Space that a run reserves beside its spec's, to write how it ended when the disk is full.
 RESERVED_BYTES = 24 * 1024
-#: What a script's name may end with when it refers to a job.
-SCRIPT_SUFFIXES = (".py", ".pyw", ".ipynb", ".sh")
 #: Prefix of the names of folders in the system's temporary folder.
 SCRATCH_PREFIX = "daskjob-"
 #: A file that marks such a folder elsewhere: it may be deleted.
 SCRATCH_MARK = ".daskjob-scratch"
-
-
-def state_root() -> Path:
-    """Return the folder of all jobs: ``$DASKJOB_STATE_DIR``, else the user's state directory."""
-    own = os.environ.get("DASKJOB_STATE_DIR")
-    if own:
-        return _expanded(Path(own))
-    base = os.environ.get("XDG_STATE_HOME", "")
-    try:
-        # The specification of these variables: relative paths are ignored.
-        home = Path(base) if os.path.isabs(base) else _home() / ".local" / "state"
-    except RuntimeError:
-        home = _temporary_home()
-    return home / "daskjob" / "jobs"
-
-
-def _home() -> Path:
-    """Return the user's home directory; where ``$HOME`` is not one, that of the system's records.
-
-    Raises
-    ------
-    RuntimeError
-        The system has none.
-    """
-    if "HOME" not in os.environ or os.path.isabs(os.environ["HOME"]):
-        return Path.home()
-    import pwd
-
-    try:
-        return Path(pwd.getpwuid(os.getuid()).pw_dir)
-    except KeyError as error:
-        raise RuntimeError("this user has no home directory") from error
-
-
-def _expanded(path: Path) -> Path:
-    """Return a path with the home directory for a leading ``~``, which YAML and cron keep."""
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError:
-        return path.absolute()
-
-
-@cache
-def _temporary_home() -> Path:
-    """Return a folder for a user without a home directory: one that nobody else can write.
-
-    Its usual name is known to all users of the machine. If another one has taken it, the jobs of
-    this process are in a new folder, where later commands do not find them.
-    """
-    path = Path(tempfile.gettempdir()) / f"daskjob-{os.getuid()}"
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-        facts = path.lstat()
-        ours = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid()
-        if ours and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            path.chmod(0o700)
-            return path
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}state-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +72,9 @@ class RunFolder:
         What a folder of a run contains is believed: which files to remove, whom to end.
         """
         try:
-            facts = self.path.lstat()
+            return is_own_folder(self.path)
         except OSError:
             return False
-        ours = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
-        return ours and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
     def remember_scratch(self, scratch: Path) -> None:
         """Record where the run's processes write, for the process that cleans up a killed run.
@@ -276,11 +192,11 @@ class RunFolder:
         NotFound
             The folder holds no readable job.
         """
-        manifest = self._read_job()
+        manifest = self.read_job()
         if self._is_settled(manifest) or self.is_live():
             return manifest
         # It may have ended and been unlocked since it was read.
-        manifest = self._read_job()
+        manifest = self.read_job()
         if self._is_settled(manifest):
             return manifest
         status = job_status_from(manifest.get("status"))
@@ -325,29 +241,21 @@ class RunFolder:
         if uid:
             sweep(run_marker(uid))
 
-    def _read_job(self) -> Manifest:
+    def read_job(self) -> Manifest:
+        """Return the job as last written, even if its run was killed.
+
+        Raises
+        ------
+        NotFound
+            The folder holds no readable job.
+        """
         try:
-            manifest = _object((self.path / "job.json").read_bytes())
+            manifest = json_object((self.path / "job.json").read_bytes())
         except OSError as error:
             raise NotFound(f"{self.path} holds no readable job: {error}") from error
         if manifest is None:
             raise NotFound(f"{self.path} holds no readable job")
         return manifest
-
-    def ran(self, script: str) -> bool:
-        """Return whether this is a run of a script, named by its path, its file or its name."""
-        try:
-            manifest = self._read_job()
-        except NotFound:
-            return False
-        generated = str(metadata(manifest).get("generateName") or "")
-        file = Path(script)
-        label = file.stem if file.suffix in SCRIPT_SUFFIXES else file.name
-        if generated and generated == generated_prefix(label):
-            return True
-        # With --name, only the command knows the script.
-        ran = script_of(manifest)
-        return bool(ran) and script in {ran, Path(ran).name, Path(ran).stem}
 
     def is_live(self) -> bool:
         """Return whether a process is running the job."""
@@ -385,7 +293,7 @@ class RunFolder:
     def progress(self, attempt: int) -> Manifest | None:
         """Return the counts of tasks of this attempt; ``None`` if they are of another one."""
         try:
-            found = _object((self.path / "progress.json").read_bytes())
+            found = json_object((self.path / "progress.json").read_bytes())
         except OSError:
             return None
         if found is None or found.pop("attempt", None) != attempt:
@@ -413,12 +321,12 @@ class RunFolder:
             lines = (self.path / "events.jsonl").read_bytes().splitlines()
         except OSError:
             return []
-        return [event for line in lines if (event := _object(line)) is not None]
+        return [event for line in lines if (event := json_object(line)) is not None]
 
     def report(self) -> Manifest | None:
         """Return the full report, or ``None`` where there is none."""
         try:
-            return _object(self.report_file.read_bytes())
+            return json_object(self.report_file.read_bytes())
         except OSError:
             return None
 
@@ -453,7 +361,7 @@ def _is_scratch(path: Path) -> bool:
     return known and path.name.startswith(SCRATCH_PREFIX) and not path.is_symlink()
 
 
-def _object(text: bytes) -> Manifest | None:
+def json_object(text: bytes) -> Manifest | None:
     """Return a JSON object of a file; ``None`` for anything else: the disk may have been full."""
     try:
         found = json.loads(text)
@@ -468,101 +376,9 @@ def _ends_line(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def script_of(manifest: Manifest) -> str:
-    """Return the script that a job was made from; empty for a job from a manifest."""
-    runner = mapping(mapping(mapping(manifest.get("spec")).get("job")).get("spec"))
-    containers = mappings(runner.get("containers"))
-    command = containers[0].get("command") if containers else None
-    words = [str(word) for word in command] if isinstance(command, list) else []
-    if words[:1] == ["python"]:
-        words = words[1:]
-    return words[0].replace("$$", "$") if words and not words[0].startswith("-") else ""
-
-
-def not_written(what: str, root: Path, error: OSError) -> str:
-    """Return the message for what could not be saved: the same for all, if the disk is full."""
-    if error.errno in NO_SPACE:
-        return (
-            f"no space is left in the state folder {root}: the job continues, but its logs and "
-            "events are incomplete"
-        )
-    return f"{what} cannot be written: {error.strerror}"
-
-
 def run_marker(uid: str) -> str:
     """Return the marker in the environment of the processes of a job's run."""
     return f"daskjob-{uid}"
-
-
-def killed(status: JobStatus, now: datetime) -> JobStatus:
-    """Return the status of a job whose ``daskjob run`` was killed before it could write one.
-
-    ``now`` is the time of its death.
-    """
-    now = max(whole_seconds(now), status.attempt_start_time or whole_seconds(now))
-    message = (
-        "the daskjob process that ran the job was killed; all of the job's processes ended with it."
-    )
-    attempts = status.attempts
-    if status.attempt_start_time is not None:
-        attempt = Attempt(
-            number=status.attempt,
-            runner_pod_name=status.job_runner_pod_name,
-            start_time=status.attempt_start_time,
-            end_time=now,
-            exit_code=None,
-            reason=str(Reason.RUNNER_LOST),
-            message=message,
-        )
-        attempts = (*attempts, attempt)[-ATTEMPTS_KEPT:]
-    ended = replace(
-        status,
-        attempts=attempts,
-        job_status=JobStatusWord.FAILED,
-        end_time=now,
-        start_time=status.start_time or now,
-        reason=str(Reason.RUNNER_LOST),
-        message=message,
-        attempt_start_time=None,
-        next_attempt_time=None,
-    ).with_condition(
-        ConditionType.FAILED, status=True, reason=Reason.RUNNER_LOST, message=message, now=now
-    )
-    return replace(ended, phase=str(derived_phase(ended)))
-
-
-@contextmanager
-def own_file(path: Path) -> Iterator[int]:
-    """Open a file for locking, and create it if needed; never another user's, and no link.
-
-    Raises
-    ------
-    OSError
-        It cannot be opened, or is not a file of this user.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-    descriptor = os.open(path, flags, 0o600)
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "not a file of this user", str(path))
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def exclusive(root: Path) -> Iterator[None]:
-    """Be the only process that takes a name in the state directory; waits briefly for others.
-
-    Raises
-    ------
-    OSError
-        The state directory cannot be written.
-    """
-    with own_file(root / ".lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def new_folder(root: Path, name: str, uid: str, *, size: int = 0) -> RunFolder:
@@ -576,7 +392,7 @@ def new_folder(root: Path, name: str, uid: str, *, size: int = 0) -> RunFolder:
         The state directory cannot be written, or other users can write it.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check_root(root)
+    check_root(root)
     path = root / f"{name}.{uid[:8]}"
     path.mkdir(mode=0o700)
     folder = RunFolder(path)
@@ -590,89 +406,3 @@ def new_folder(root: Path, name: str, uid: str, *, size: int = 0) -> RunFolder:
         shutil.rmtree(path, ignore_errors=True)
         raise
     return folder
-
-
-def _check_root(root: Path) -> None:
-    """Reject a state directory in which another user could replace the folder of a run."""
-    facts = root.stat()
-    if facts.st_uid not in (os.geteuid(), 0):
-        raise PermissionError(errno.EPERM, "it belongs to another user")
-    if facts.st_mode & stat.S_IWOTH and not facts.st_mode & stat.S_ISVTX:
-        raise PermissionError(errno.EPERM, "every user can rename what is in it: chmod o-w")
-
-
-def folders_of(root: Path, name: str) -> list[RunFolder]:
-    """Return the runs of exactly this name, in any order; reads no other run's files."""
-    found = [RunFolder(path) for path in root.glob(f"{glob.escape(name)}.*")]
-    return [
-        run
-        for run in found
-        if run.name == name and run.is_ours() and (run.path / "job.json").exists()
-    ]
-
-
-def folders(root: Path) -> list[RunFolder]:
-    """Return the readable folders of runs, newest first."""
-    if not root.is_dir():
-        return []
-    found = []
-    for path in root.iterdir():
-        created = _created(path)
-        if created is not None and RunFolder(path).is_ours():
-            found.append((created, path.name, RunFolder(path)))
-    return [folder for _, _, folder in sorted(found, key=lambda item: item[:2], reverse=True)]
-
-
-def _created(path: Path) -> tuple[float, float] | None:
-    """Return when a folder's job was created; ``None`` where the folder holds none.
-
-    A manifest has whole seconds; the time of the lock orders jobs of the same second.
-    """
-    try:
-        manifest = _object((path / "job.json").read_bytes())
-    except OSError:
-        return None
-    if manifest is None:
-        return None
-    created = parse_time(metadata(manifest).get("creationTimestamp"))
-    try:
-        locked = (path / "lock").stat().st_mtime
-    except OSError:
-        locked = 0.0
-    return (created.timestamp() if created else 0.0, locked)
-
-
-def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder:
-    """Return the newest run of a name, or the one whose folder's name begins with it.
-
-    Unless ``exact``, a script's name stands for its newest run, no name for the newest run of all,
-    and a name that ``list`` shortened for the job whose name has both ends.
-
-    Raises
-    ------
-    NotFound
-        There is no such run; the message lists the existing jobs.
-    """
-    known = folders(root)
-    if not name and known and not exact:
-        return known[0]
-    for folder in known:
-        if folder.name == name:
-            return folder
-    for folder in known:
-        if "." in name and folder.path.name.startswith(name):
-            return folder
-    for folder in known if name and not exact else ():
-        if folder.ran(name):
-            return folder
-    names = list(dict.fromkeys(folder.name for folder in known))
-    shortened = re.split(r"…|\.\.\.", name)
-    if len(shortened) == 2 and not exact:
-        head, tail = shortened
-        matching = [each for each in names if each.startswith(head) and each.endswith(tail)]
-        if len(matching) == 1:
-            return find_folder(root, matching[0])
-        names = matching or names
-    there = f"jobs here: {', '.join(names[:10])}" if names else "no job has run here yet"
-    which = f"there is no job {name!r} on this machine; " if name else ""
-    raise NotFound(f"{which}{there}")

@@ -1,0 +1,43 @@
+"""Files and folders of this user, in directories where other users may have put theirs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def own_file(path: Path) -> Iterator[int]:
+    """Open a file for locking, and create it if needed; never another user's, and no link.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is not a file of this user.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "not a file of this user", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_own_folder(path: Path) -> bool:
+    """Return whether it is a folder of this user that no other user can write, and no link.
+
+    Raises
+    ------
+    OSError
+        There is nothing at this path.
+    """
+    facts = path.lstat()
+    ours = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
+    return ours and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
