@@ -34,13 +34,9 @@ from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import FirstSignal, Processes
 from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
-from daskjob.backends.local.run_folder import (
-    SCRATCH_PREFIX,
-    RunFolder,
-    new_folder,
-    run_marker,
-)
+from daskjob.backends.local.run_folder import RunFolder, new_folder, run_marker
 from daskjob.backends.local.scratch import named_by_workers, temporary_directory
+from daskjob.backends.local.scratch_mark import SCRATCH_PREFIX
 from daskjob.backends.local.script_cluster import ScriptCluster
 from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.startable import absent_scripts, check_startable

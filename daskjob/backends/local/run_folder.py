@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 from daskjob.backends.local.full_disk import NO_SPACE
 from daskjob.backends.local.killed_run import killed
 from daskjob.backends.local.own_files import is_own_folder, own_file
+from daskjob.backends.local.scratch_mark import is_scratch
 from daskjob.backends.local.state_root import check_root
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest, metadata
@@ -29,10 +29,6 @@ from daskjob.core.status import Progress, job_status_from
 
 #: Space that a run reserves beside its spec's, to write how it ended when the disk is full.
 RESERVED_BYTES = 24 * 1024
-#: Prefix of the names of folders in the system's temporary folder.
-SCRATCH_PREFIX = "daskjob-"
-#: A file that marks such a folder elsewhere: it may be deleted.
-SCRATCH_MARK = ".daskjob-scratch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +95,9 @@ class RunFolder:
             scratch = Path(self._scratch_note.read_text())
         except OSError:
             return
-        if _is_scratch(scratch):
+        if is_scratch(scratch):
             shutil.rmtree(scratch, ignore_errors=True)
-        if not (_is_scratch(scratch) and scratch.exists()):
+        if not (is_scratch(scratch) and scratch.exists()):
             self._scratch_note.unlink(missing_ok=True)
 
     def log(self, pod: str, container: str = "") -> Path:
@@ -349,16 +345,6 @@ class RunFolder:
             self.job()
         self.remove_scratch()
         shutil.rmtree(self.path, ignore_errors=True)
-
-
-def _is_scratch(path: Path) -> bool:
-    """Return whether a path is a folder that a run made for its temporary files.
-
-    In a folder that Dask's configuration names, it has a mark.
-    """
-    marked = path.is_absolute() and (path / SCRATCH_MARK).is_file()
-    known = marked or path.parent == Path(tempfile.gettempdir())
-    return known and path.name.startswith(SCRATCH_PREFIX) and not path.is_symlink()
 
 
 def json_object(text: bytes) -> Manifest | None:

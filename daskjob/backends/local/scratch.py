@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from daskjob.backends.local.run_folder import SCRATCH_MARK
+from daskjob.backends.local.scratch_mark import SCRATCH_MARK
 from daskjob.backends.local.translate import TEMPORARY_DIRECTORY
 from daskjob.core.spec import ClusterSpec
 
