@@ -9,16 +9,16 @@ import asyncio
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import psutil
 
 from daskjob.backends.local.config import Config, Facts, config_of, fill_volume
-from daskjob.backends.local.deaths import Death, Deaths
+from daskjob.backends.local.deaths import Deaths
 from daskjob.backends.local.exit_text import exit_text
 from daskjob.backends.local.log_file import PipedLog, RunLogs
+from daskjob.backends.local.pod_state import Container, Pod, container_id, ended_by, pod_status
 from daskjob.backends.local.processes import (
     Command,
     Exited,
@@ -46,7 +46,7 @@ from daskjob.core.command_line import python_script, words
 from daskjob.core.diagnose import EXIT_LINE
 from daskjob.core.last_exception import last_exception
 from daskjob.core.manifests import Manifest, controller_uid, format_time, metadata, object_ref
-from daskjob.core.pods import pod_facts
+from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.quantity import format_bytes
 
 #: Kubernetes' default time between SIGTERM and SIGKILL.
@@ -66,49 +66,6 @@ MEMORY_TERMINATE = 0.95
 LOG_TAIL_BYTES = 32 * 1024
 #: Where a message file is cut: above the limit of a result, so that a longer one is detected.
 MESSAGE_BYTES = 8192
-
-
-@dataclass(slots=True)
-class _Container:
-    """The state of one container of a pod."""
-
-    manifest: Manifest
-    init: bool = False
-    running: bool = False
-    starting: bool = False
-    started_at: datetime | None = None
-    pid: int = 0
-    restarts: int = 0
-    ended: Manifest | None = None
-    last: Manifest | None = None
-    restart_at: datetime | None = None
-    stop_sent: float | None = None
-    memory_limit_bytes: int = 0
-    out_of_memory: bool = False
-    #: Deaths of its workers that their nannies report.
-    deaths: Deaths | None = None
-    #: The last of them since the container's process started.
-    death: Death | None = None
-
-    @property
-    def name(self) -> str:
-        return str(self.manifest["name"])
-
-
-@dataclass(slots=True)
-class _Pod:
-    """The state of one pod."""
-
-    uid: str
-    containers: list[_Container]
-    scratch: Path
-    started_at: datetime | None = None
-    #: Why the pod is being stopped permanently: a pod reason of Kubernetes.
-    stopped: str = ""
-    #: Whether it is ready, and when that last changed.
-    ready: bool = False
-    ready_changed_at: datetime | None = None
-    paths: Paths = field(default_factory=Paths)
 
 
 class Kubelet:
@@ -140,7 +97,7 @@ class Kubelet:
         self._output = output
         #: Completes the environment of the script's process.
         self._script_environment = script_environment
-        self._pods: dict[str, _Pod] = {}
+        self._pods: dict[str, Pod] = {}
         self._ready: set[str] = set()
         self._changed = asyncio.Event()
         #: Set by a second Ctrl-C: all grace periods are 0.
@@ -203,8 +160,7 @@ class Kubelet:
                     limit = container.memory_limit_bytes * MEMORY_TERMINATE
                     if limit and container.running and _resident_bytes(container.pid) > limit:
                         container.out_of_memory = True
-                        name = f"{pod.uid}+{container.name}"
-                        await self._processes.stop(name, grace_seconds=0)
+                        await self._processes.stop(pod.process(container), grace_seconds=0)
 
     def script_pid(self) -> int | None:
         """Return the pid of the running script; ``None`` if there is none."""
@@ -222,14 +178,14 @@ class Kubelet:
             if manifest is not None and any(seen):
                 self._write_status(manifest, pod)
 
-    def _see_deaths(self, pod: _Pod, container: _Container) -> bool:
+    def _see_deaths(self, pod: Pod, container: Container) -> bool:
         """Count each death of a worker that its nanny restarted as a restart of its container.
 
         Return whether there was one.
         """
         deaths = container.deaths.new() if container.deaths and not pod.stopped else []
         for death in deaths:
-            container.last = _ended_by(death, container)
+            container.last = ended_by(death, container)
             container.restarts += 1
             container.started_at = death.at
             container.death = death
@@ -239,12 +195,9 @@ class Kubelet:
             self._changed.set()
         return bool(deaths)
 
-    def _is_script(self, pod: _Pod, container: _Container) -> bool:
+    def _is_script(self, pod: Pod, container: Container) -> bool:
         manifest = self._manifest(pod.uid)
-        facts = pod_facts(manifest) if manifest else None
-        if facts is None or facts.component != names.Component.RUNNER:
-            return False
-        return facts.main is not None and facts.main.name == container.name
+        return manifest is not None and _runs_script(pod_facts(manifest), container)
 
     # Events of processes
 
@@ -295,7 +248,7 @@ class Kubelet:
                 self._end(pod, container, 137, "Error", event.error, event.at)
         self._changed.set()
 
-    def _container(self, process_id: str) -> tuple[_Pod, _Container] | None:
+    def _container(self, process_id: str) -> tuple[Pod, Container] | None:
         uid, _, name = process_id.partition("+")
         pod = self._pods.get(uid)
         container = next((c for c in pod.containers if c.name == name), None) if pod else None
@@ -303,8 +256,8 @@ class Kubelet:
 
     def _end(
         self,
-        pod: _Pod,
-        container: _Container,
+        pod: Pod,
+        container: Container,
         code: int,
         reason: str,
         message: str,
@@ -316,7 +269,7 @@ class Kubelet:
             "reason": reason,
             "startedAt": format_time(container.started_at),
             "finishedAt": format_time(at),
-            "containerID": _container_id(container),
+            "containerID": container_id(container),
         }
         if message:
             container.ended["message"] = message
@@ -328,7 +281,7 @@ class Kubelet:
         wait = min(FIRST_RESTART_SECONDS * 2 ** min(tries, 10), LONGEST_RESTART_SECONDS)
         container.restart_at = at + timedelta(seconds=wait)
 
-    def _message(self, pod: _Pod, container: _Container, code: int) -> str:
+    def _message(self, pod: Pod, container: Container, code: int) -> str:
         """Return the container's termination message: what it wrote, or why it failed.
 
         Whatever its policy, a failed container without a message gets the end of its log.
@@ -347,10 +300,10 @@ class Kubelet:
         # As the line of an exception, which Python prints without its type.
         return f"{output}\n{EXIT_LINE}{text}" if text else output
 
-    def _message_file(self, pod: _Pod, container: _Container) -> Path:
+    def _message_file(self, pod: Pod, container: Container) -> Path:
         return pod.scratch / f"{container.name}.message"
 
-    def _log(self, pod: _Pod, container: _Container) -> Path:
+    def _log(self, pod: Pod, container: Container) -> Path:
         manifest = self._manifest(pod.uid)
         if manifest is None:
             return Path("/dev/null")
@@ -399,16 +352,16 @@ class Kubelet:
         self._write_status(manifest, pod)
         return moment
 
-    def _prepare(self, manifest: Manifest) -> _Pod:
+    def _prepare(self, manifest: Manifest) -> Pod:
         uid = object_ref(manifest).uid
         spec = manifest["spec"]
         scratch = self._scratch / uid[:8]
         scratch.mkdir(parents=True, exist_ok=True)
-        pod = _Pod(
+        pod = Pod(
             uid=uid,
             containers=[
-                *(_Container(c, init=True) for c in spec.get("initContainers") or ()),
-                *(_Container(c) for c in spec.get("containers") or ()),
+                *(Container(c, init=True) for c in spec.get("initContainers") or ()),
+                *(Container(c) for c in spec.get("containers") or ()),
             ],
             scratch=scratch,
         )
@@ -416,7 +369,7 @@ class Kubelet:
         return pod
 
     async def _start_what_is_due(
-        self, manifest: Manifest, pod: _Pod, now: datetime
+        self, manifest: Manifest, pod: Pod, now: datetime
     ) -> datetime | None:
         pod.started_at = pod.started_at or now
         due: list[datetime] = []
@@ -439,7 +392,7 @@ class Kubelet:
                 return None
         return min(due, default=None)
 
-    async def _start(self, manifest: Manifest, pod: _Pod, container: _Container) -> None:
+    async def _start(self, manifest: Manifest, pod: Pod, container: Container) -> None:
         if container.ended is not None:
             container.last, container.ended = container.ended, None
             container.restarts += 1
@@ -472,19 +425,18 @@ class Kubelet:
         await self._processes.start(command)
 
     def _command(
-        self, manifest: Manifest, pod: _Pod, container: _Container, process: ContainerProcess
+        self, manifest: Manifest, pod: Pod, container: Container, process: ContainerProcess
     ) -> Command:
         facts = pod_facts(manifest)
-        main = facts.main is not None and facts.main.name == container.name
-        # A later attempt would find only the rest of it: nothing, or half a line.
-        name = f"{pod.uid}+{container.name}"
+        name = pod.process(container)
         log = self._log(pod, container)
         env = process.env
         declared = {variable.get("name") for variable in container.manifest.get("env") or ()}
         if facts.component == names.Component.SCHEDULER and "TMPDIR" not in declared:
             # It imports the agent's text from a temporary file, and Python caches that beside it.
             env = {**env, "TMPDIR": str(pod.scratch)}
-        is_script = facts.component == names.Component.RUNNER and main
+        is_script = _runs_script(facts, container)
+        # A later attempt would find only the rest of it: nothing, or half a line.
         inherits = self._stdin and is_script and facts.attempt == 0
         streams = None
         if self._output is not None and is_script:
@@ -499,7 +451,7 @@ class Kubelet:
             streams=streams,
         )
 
-    def _pipe(self, process: str, pod: _Pod, container: _Container, log: Path) -> Path:
+    def _pipe(self, process: str, pod: Pod, container: Container, log: Path) -> Path:
         """Return the pipe to a log; the log itself where there are no pipes."""
         pipe = pod.scratch / f"{container.name}.log"
         try:
@@ -508,7 +460,7 @@ class Kubelet:
             return log
         return pipe
 
-    def _mounts(self, manifest: Manifest, container: Manifest, pod: _Pod) -> Paths:
+    def _mounts(self, manifest: Manifest, container: Manifest, pod: Pod) -> Paths:
         """Return the folders, or the files, that replace the container's volumes."""
         volumes = {v.get("name"): v for v in manifest["spec"].get("volumes") or ()}
         config, facts = self._config(manifest), Facts(self._machine.memory_bytes)
@@ -536,7 +488,7 @@ class Kubelet:
         created = [item for item in self._store.all() if item.get("kind") == "ConfigMap"]
         return Config({**config_of(created, namespace).data, **self._machine.config.data})
 
-    def _deadline(self, manifest: Manifest, pod: _Pod) -> datetime | None:
+    def _deadline(self, manifest: Manifest, pod: Pod) -> datetime | None:
         seconds = manifest["spec"].get("activeDeadlineSeconds")
         if not isinstance(seconds, int) or pod.started_at is None:
             return None
@@ -552,7 +504,7 @@ class Kubelet:
         seconds = manifest["spec"].get("terminationGracePeriodSeconds")
         return float(seconds) if isinstance(seconds, int) else DEFAULT_GRACE_SECONDS
 
-    async def _stop(self, pod: _Pod, grace_seconds: float) -> None:
+    async def _stop(self, pod: Pod, grace_seconds: float) -> None:
         for container in pod.containers:
             container.restart_at = None
             if not container.running:
@@ -561,7 +513,7 @@ class Kubelet:
                 continue
             container.stop_sent = grace_seconds
             await self._processes.stop(
-                f"{pod.uid}+{container.name}",
+                pod.process(container),
                 grace_seconds=grace_seconds,
                 first=self.first_signal if self._is_script(pod, container) else "TERM",
             )
@@ -582,51 +534,12 @@ class Kubelet:
     def _manifest(self, uid: str) -> Manifest | None:
         return next((i for i in self._store.all() if metadata(i).get("uid") == uid), None)
 
-    def _write_status(self, manifest: Manifest, pod: _Pod) -> None:
-        status = self._status(manifest, pod)
+    def _write_status(self, manifest: Manifest, pod: Pod) -> None:
+        known_ready = pod.uid in self._ready
+        status = pod_status(manifest, pod, known_ready=known_ready, now=self._clock())
         current = self._manifest(pod.uid)
         if current is not None and current.get("status") != status:
             self._store.write_status(object_ref(current), status)
-
-    def _status(self, manifest: Manifest, pod: _Pod) -> Manifest:
-        main = [c for c in pod.containers if not c.init]
-        running = any(c.running for c in main)
-        over = not any(c.running or c.starting or c.restart_at for c in pod.containers)
-        failed_init = any(
-            c.init and c.ended and c.ended["exitCode"] and not c.restart_at for c in pod.containers
-        )
-        ended = over and (all(c.ended for c in main) or failed_init or bool(pod.stopped))
-        component = pod_facts(manifest).component
-        ready = running and (
-            pod.uid in self._ready
-            or component not in (names.Component.SCHEDULER, names.Component.WORKER)
-        )
-        if ready is not pod.ready or pod.ready_changed_at is None:
-            pod.ready, pod.ready_changed_at = ready, self._clock()
-        phase = "Running" if running or any(c.ended or c.last for c in main) else "Pending"
-        status: Manifest = {
-            "phase": phase,
-            "podIP": "127.0.0.1",
-            "startTime": format_time(pod.started_at),
-            "conditions": [
-                {"type": "PodScheduled", "status": "True"},
-                {
-                    "type": "Ready",
-                    "status": "True" if ready else "False",
-                    "lastTransitionTime": format_time(pod.ready_changed_at),
-                },
-            ],
-            "containerStatuses": [_container_status(c, ready=ready) for c in main],
-        }
-        init = [_container_status(c, ready=False) for c in pod.containers if c.init]
-        if init:
-            status["initContainerStatuses"] = init
-        if ended:
-            good = not pod.stopped and all(c.ended and c.ended["exitCode"] == 0 for c in main)
-            status["phase"] = "Succeeded" if good else "Failed"
-            if pod.stopped and pod.stopped != "Deleted":
-                status["reason"] = pod.stopped
-        return status
 
 
 def _write_programs(process: ContainerProcess) -> None:
@@ -636,50 +549,18 @@ def _write_programs(process: ContainerProcess) -> None:
         path.chmod(0o755)
 
 
-def _ended_by(death: Death, container: _Container) -> Manifest:
-    """Return a death as the state of an ended container."""
-    return {
-        "exitCode": death.exit_code,
-        "reason": death.reason,
-        "message": death.message,
-        "startedAt": format_time(container.started_at),
-        "finishedAt": format_time(death.at),
-        "containerID": _container_id(container),
-    }
+def _runs_script(facts: PodFacts, container: Container) -> bool:
+    """Return whether a container is the main one of a runner."""
+    is_runner = facts.component == names.Component.RUNNER
+    return is_runner and facts.main is not None and facts.main.name == container.name
 
 
-def _restarts(manifest: Manifest, container: _Container, code: int) -> bool:
+def _restarts(manifest: Manifest, container: Container, code: int) -> bool:
     """Return whether an ended container is restarted, by its pod's restart policy."""
     policy = manifest["spec"].get("restartPolicy") or "Always"
     if container.init:
         return code != 0 and policy != "Never"
     return policy == "Always" or (policy == "OnFailure" and code != 0)
-
-
-def _container_id(container: _Container) -> str:
-    return f"process://{container.pid}-{container.restarts}"
-
-
-def _container_status(container: _Container, *, ready: bool) -> Manifest:
-    status: Manifest = {
-        "name": container.name,
-        "ready": ready and container.running,
-        "restartCount": container.restarts,
-    }
-    if container.running:
-        status["state"] = {"running": {"startedAt": format_time(container.started_at)}}
-        status["containerID"] = _container_id(container)
-    elif container.ended is not None and container.restart_at is None:
-        status["state"] = {"terminated": container.ended}
-        status["containerID"] = container.ended["containerID"]
-    elif container.ended is not None:
-        status["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
-    else:
-        status["state"] = {"waiting": {"reason": "ContainerCreating"}}
-    last = container.ended if container.restart_at is not None else container.last
-    if last is not None:
-        status["lastState"] = {"terminated": last}
-    return status
 
 
 def _read(path: Path, limit: int, *, from_end: bool) -> str:
