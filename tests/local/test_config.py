@@ -13,11 +13,11 @@ from daskjob.backends.local.config import (
     Facts,
     config_of,
     field_of,
-    fill_volume,
     missing,
     value_from,
     variables_from,
 )
+from daskjob.backends.local.volumes import fill_volume
 
 FACTS = Facts(memory_bytes=8 * 2**30, processors=4)
 POD = {

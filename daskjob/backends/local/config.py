@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets that a job's file has beside the job: variables, volumes, what is missing.
+"""ConfigMaps and Secrets that a job's file has beside the job: variables, what is missing.
 
 The values stay in memory; only mounted ones are written, to the run's scratch folder.
 """
@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path, PurePosixPath
 
 from daskjob.core.errors import FieldError
 from daskjob.core.manifests import Manifest, mapping, mappings, metadata
@@ -29,8 +28,6 @@ _KINDS = {
     "secretKeyRef": ("Secret", "name"),
 }
 _MAP_FIELD = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]")
-#: Modes of files if the volume names none; those of Secrets are for their owner only.
-_FILE_MODE, _SECRET_MODE, _OWNER = 0o644, 0o600, 0o700
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ def _missing_sources(holder: Manifest, path: str, config: Config) -> Iterator[Mi
     for key, reference in holder.items():
         if key not in _KINDS or not isinstance(reference, dict) or reference.get("optional"):
             continue
-        kind, name = _reference(key, reference)
+        kind, name = reference_to(key, reference)
         data = config.get(kind, name)
         if data is None:
             advice = f"add it to the file as a document of its own (kind: {kind})"
@@ -128,7 +125,8 @@ def _missing_sources(holder: Manifest, path: str, config: Config) -> Iterator[Mi
             yield Missing(f"{path}.{key}", absent, text)
 
 
-def _reference(key: str, reference: Manifest) -> tuple[str, str]:
+def reference_to(key: str, reference: Manifest) -> tuple[str, str]:
+    """Return kind and name of the object to which a field of a pod refers."""
     kind, name_key = _KINDS[key]
     # A projected Secret has "name" where a volume has "secretName".
     return kind, str(reference.get(name_key) or reference.get("name") or "")
@@ -143,7 +141,7 @@ def variables_from(container: Manifest, config: Config) -> dict[str, str]:
     for source in mappings(container.get("envFrom")):
         for key, reference in source.items():
             if key in _KINDS and isinstance(reference, dict):
-                data = config.get(*_reference(key, reference)) or {}
+                data = config.get(*reference_to(key, reference)) or {}
                 prefix = str(source.get("prefix") or "")
                 found |= {prefix + name: os.fsdecode(value) for name, value in data.items()}
     # Binary data is for volumes: no variable can hold a NUL character.
@@ -156,7 +154,7 @@ def value_from(
     """Return the value of a variable's ``valueFrom``; ``None`` if the variable is not set."""
     for key in ("configMapKeyRef", "secretKeyRef"):
         if isinstance(source.get(key), dict):
-            data = config.get(*_reference(key, source[key])) or {}
+            data = config.get(*reference_to(key, source[key])) or {}
             value = data.get(str(source[key].get("key")))
             return None if value is None else os.fsdecode(value)
     if isinstance(source.get("fieldRef"), dict):
@@ -199,68 +197,3 @@ def _resource(source: Manifest, container: Manifest, pod: Manifest, facts: Facts
         given = {"cpu": facts.processors, "memory": facts.memory_bytes}.get(name)
     divisor = parse_quantity(str(source.get("divisor") or 1)) or Decimal(1)
     return str(math.ceil(parse_quantity(str(given or 0)) / divisor))
-
-
-# Volumes
-
-
-def fill_volume(
-    volume: Manifest, folder: Path, container: Manifest, pod: Manifest, config: Config, facts: Facts
-) -> bool:
-    """Make the folder of a volume and its files; return whether this machine has such a volume."""
-    if "emptyDir" in volume:
-        folder.mkdir(exist_ok=True)
-        return True
-    kinds = [key for key in ("configMap", "secret", "downwardAPI") if key in volume]
-    if "projected" in volume:
-        sources = mappings(mapping(volume["projected"]).get("sources"))
-        mode = mapping(volume["projected"]).get("defaultMode")
-    else:
-        sources = [{key: volume[key] or {}} for key in kinds]
-        mode = mapping(volume.get(kinds[0])).get("defaultMode") if kinds else None
-    if not sources:
-        return False
-    if folder.exists():
-        return True  # of a container that was restarted, or of another one of the pod
-    folder.mkdir(mode=_OWNER)
-    for source in sources:
-        for path, data, wanted, is_secret in _files(source, container, pod, config, facts):
-            _write(folder, path, data, _mode(wanted, mode, is_secret=is_secret))
-    return True
-
-
-def _files(
-    source: Manifest, container: Manifest, pod: Manifest, config: Config, facts: Facts
-) -> Iterator[tuple[str, bytes, object, bool]]:
-    """Yield path, data, mode and whether it is secret, of every file of a volume's source."""
-    for key in ("configMap", "secret"):
-        if isinstance(source.get(key), dict):
-            data = config.get(*_reference(key, source[key])) or {}
-            items = mappings(source[key].get("items"))
-            paths = [(str(i.get("key")), str(i.get("path")), i.get("mode")) for i in items]
-            for name, path, mode in paths or [(name, name, None) for name in data]:
-                if name in data:
-                    yield path, data[name], mode, key == "secret"
-    for item in mappings(mapping(source.get("downwardAPI")).get("items")):
-        value = value_from(item, container, pod, config, facts)
-        yield str(item.get("path")), (value or "").encode(), item.get("mode"), False
-
-
-def _mode(own: object, default: object, *, is_secret: bool) -> int:
-    found = next((mode for mode in (own, default) if isinstance(mode, int)), None)
-    if not is_secret:
-        return _FILE_MODE if found is None else found & 0o777
-    return _SECRET_MODE if found is None else found & _OWNER
-
-
-def _write(folder: Path, path: str, data: bytes, mode: int) -> None:
-    relative = PurePosixPath(path)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise ValueError(f"{path!r} is no path inside a volume")
-    target = folder / relative
-    target.parent.mkdir(mode=_OWNER, parents=True, exist_ok=True)
-    # Created for its owner only: a moment later would be too late for a Secret.
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _SECRET_MODE)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-    target.chmod(mode)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from daskjob.backends.local.config import Config, Facts, config_of, fill_volume
+from daskjob.backends.local.config import Config, config_of
 from daskjob.backends.local.deaths import Deaths
 from daskjob.backends.local.exit_text import exit_text
 from daskjob.backends.local.log_file import PipedLog, RunLogs
@@ -34,12 +34,10 @@ from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.translate import (
     ContainerProcess,
     Machine,
-    Paths,
     container_process,
     deaths_file,
-    declared_variables,
-    expanded,
 )
+from daskjob.backends.local.volumes import mounts
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.command_line import python_script, words
@@ -400,7 +398,8 @@ class Kubelet:
         message_file = self._message_file(pod, container)
         message_file.unlink(missing_ok=True)
         try:
-            paths = self._mounts(manifest, container.manifest, pod)
+            config = self._config(manifest)
+            paths = mounts(container.manifest, manifest, pod.scratch, self._machine, config)
             process = container_process(
                 container.manifest, manifest, self._machine, paths, message_file
             )
@@ -459,25 +458,6 @@ class Kubelet:
         except OSError:
             return log
         return pipe
-
-    def _mounts(self, manifest: Manifest, container: Manifest, pod: Pod) -> Paths:
-        """Return the folders, or the files, that replace the container's volumes."""
-        volumes = {v.get("name"): v for v in manifest["spec"].get("volumes") or ()}
-        config, facts = self._config(manifest), Facts(self._machine.memory_bytes)
-        mounts: dict[str, Path] = {}
-        for mount in container.get("volumeMounts") or ():
-            volume = volumes.get(mount.get("name")) or {}
-            folder = pod.scratch / f"volume-{mount.get('name')}"
-            if not fill_volume(volume, folder, container, manifest, config, facts):
-                continue
-            within = str(mount.get("subPath") or "")
-            if mount.get("subPathExpr"):
-                variables = declared_variables(container, manifest, self._machine)
-                within = expanded(str(mount["subPathExpr"]), variables)
-            if within and "emptyDir" in volume:
-                (folder / within).mkdir(parents=True, exist_ok=True)
-            mounts[str(mount["mountPath"]).rstrip("/")] = folder / within
-        return Paths({path: place for path, place in mounts.items() if path})
 
     def _config(self, manifest: Manifest) -> Config:
         """Return the ConfigMaps and Secrets that a pod finds.
