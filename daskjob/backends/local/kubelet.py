@@ -16,7 +16,6 @@ import psutil
 
 from daskjob.backends.local.config import Config, config_of
 from daskjob.backends.local.deaths import Deaths
-from daskjob.backends.local.exit_text import exit_text
 from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.pod_state import Container, Pod, container_id, ended_by, pod_status
 from daskjob.backends.local.processes import (
@@ -31,6 +30,7 @@ from daskjob.backends.local.processes import (
 )
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.script_output import ScriptOutput
+from daskjob.backends.local.termination_message import termination_message
 from daskjob.backends.local.translate import (
     ContainerProcess,
     Machine,
@@ -40,9 +40,6 @@ from daskjob.backends.local.translate import (
 from daskjob.backends.local.volumes import mounts
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
-from daskjob.core.command_line import python_script, words
-from daskjob.core.diagnose import EXIT_LINE
-from daskjob.core.last_exception import last_exception
 from daskjob.core.manifests import Manifest, controller_uid, format_time, metadata, object_ref
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.quantity import format_bytes
@@ -60,10 +57,6 @@ STABLE_SECONDS = 60.0
 #: (distributed.worker.memory.terminate).
 MEMORY_LOOK_SECONDS = 0.2
 MEMORY_TERMINATE = 0.95
-#: The end of the log that becomes a failed container's message.
-LOG_TAIL_BYTES = 32 * 1024
-#: Where a message file is cut: above the limit of a result, so that a longer one is detected.
-MESSAGE_BYTES = 8192
 
 
 class Kubelet:
@@ -280,23 +273,15 @@ class Kubelet:
         container.restart_at = at + timedelta(seconds=wait)
 
     def _message(self, pod: Pod, container: Container, code: int) -> str:
-        """Return the container's termination message: what it wrote, or why it failed.
-
-        Whatever its policy, a failed container without a message gets the end of its log.
-        """
-        written = _read(self._message_file(pod, container), MESSAGE_BYTES, from_end=False)
-        if written or code == 0:
-            return written
         log = self._log(pod, container)
-        pending = self._logs.pending(log)[-LOG_TAIL_BYTES:].decode(errors="replace")
-        output = pending.strip() or _read(log, LOG_TAIL_BYTES, from_end=True)
-        script = python_script([str(word) for word in words(container.manifest)])
-        found = last_exception(output) if script and code == 1 else None
-        text = ""
-        if script and code == 1 and not (found and found.is_main):
-            text = exit_text(self._machine.cwd / script, output)
-        # As the line of an exception, which Python prints without its type.
-        return f"{output}\n{EXIT_LINE}{text}" if text else output
+        return termination_message(
+            container.manifest,
+            code,
+            written_to=self._message_file(pod, container),
+            log=log,
+            pending=self._logs.pending(log),
+            cwd=self._machine.cwd,
+        )
 
     def _message_file(self, pod: Pod, container: Container) -> Path:
         return pod.scratch / f"{container.name}.message"
@@ -541,18 +526,6 @@ def _restarts(manifest: Manifest, container: Container, code: int) -> bool:
     if container.init:
         return code != 0 and policy != "Never"
     return policy == "Always" or (policy == "OnFailure" and code != 0)
-
-
-def _read(path: Path, limit: int, *, from_end: bool) -> str:
-    try:
-        with path.open("rb") as file:
-            if from_end:
-                file.seek(0, 2)
-                file.seek(max(file.tell() - limit, 0))
-            data = file.read(limit)
-    except OSError:
-        return ""
-    return data.decode(errors="replace").strip()
 
 
 def _resident_bytes(pid: int) -> int:
