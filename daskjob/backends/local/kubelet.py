@@ -14,12 +14,10 @@ from pathlib import Path
 
 import psutil
 
-from daskjob.backends.local.config import Config, config_of
-from daskjob.backends.local.deaths import Deaths
-from daskjob.backends.local.log_file import PipedLog, RunLogs
+from daskjob.backends.local.container_setup import ContainerSetup, runs_script
+from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.pod_state import Container, Pod, container_id, ended_by, pod_status
 from daskjob.backends.local.processes import (
-    Command,
     Exited,
     FirstSignal,
     NotRunning,
@@ -30,18 +28,11 @@ from daskjob.backends.local.processes import (
 )
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.script_output import ScriptOutput
-from daskjob.backends.local.termination_message import termination_message
-from daskjob.backends.local.translate import (
-    ContainerProcess,
-    Machine,
-    container_process,
-    deaths_file,
-)
-from daskjob.backends.local.volumes import mounts
+from daskjob.backends.local.translate import Machine
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, controller_uid, format_time, metadata, object_ref
-from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.pods import pod_facts
 from daskjob.core.quantity import format_bytes
 
 #: Kubernetes' default time between SIGTERM and SIGKILL.
@@ -76,25 +67,24 @@ class Kubelet:
         output: ScriptOutput | None = None,
         script_environment: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
     ) -> None:
-        self._logs = logs
         self._store = store
         self._processes = processes
-        self._folder = folder
         self._scratch = scratch
-        self._machine = machine
         self._clock = clock
-        self._stdin = stdin
+        self._containers = ContainerSetup(
+            *(store, folder, machine),
+            logs=logs,
+            stdin=stdin,
+            output=output,
+            script_environment=script_environment,
+        )
         #: Copies the script's output; without it, the script writes its log itself.
         self._output = output
-        #: Completes the environment of the script's process.
-        self._script_environment = script_environment
         self._pods: dict[str, Pod] = {}
         self._ready: set[str] = set()
         self._changed = asyncio.Event()
         #: Set by a second Ctrl-C: all grace periods are 0.
         self.at_once = False
-        #: The pipes to the logs of processes that run.
-        self._piped: dict[str, PipedLog] = {}
         #: Logs that could not be written, reported once to the user.
         self.log_errors: list[str] = []
         #: How a script is asked to end; after Ctrl-C not by SIGTERM, which ends Python at once.
@@ -131,8 +121,7 @@ class Kubelet:
 
     def finish_logs(self) -> None:
         """Copy what processes that have ended left of their output to the logs."""
-        for process in list(self._piped):
-            self._piped.pop(process).finish()
+        self._containers.finish_logs()
 
     async def _listen(self) -> None:
         async for event in self._processes.events():
@@ -188,16 +177,14 @@ class Kubelet:
 
     def _is_script(self, pod: Pod, container: Container) -> bool:
         manifest = self._manifest(pod.uid)
-        return manifest is not None and _runs_script(pod_facts(manifest), container)
+        return manifest is not None and runs_script(pod_facts(manifest), container)
 
     # Events of processes
 
     def _handle(self, event: ProcessEvent) -> None:
         if not isinstance(event, Started):
             # Before the end of the log becomes a message.
-            piped = self._piped.pop(event.id, None)
-            if piped is not None:
-                piped.finish()
+            self._containers.finish_log(event.id)
         found = self._container(event.id)
         if found is None:
             return
@@ -225,7 +212,7 @@ class Kubelet:
                 container.running = False
                 code = event.exit_code if event.exit_code is not None else 128 + (event.signal or 0)
                 reason = "Completed" if code == 0 else "Error"
-                message = self._message(pod, container, code)
+                message = self._containers.message(self._manifest(pod.uid), pod, container, code)
                 if container.out_of_memory:
                     container.out_of_memory = False
                     limit = format_bytes(container.memory_limit_bytes)
@@ -271,29 +258,6 @@ class Kubelet:
         tries = 0 if ran >= STABLE_SECONDS else container.restarts
         wait = min(FIRST_RESTART_SECONDS * 2 ** min(tries, 10), LONGEST_RESTART_SECONDS)
         container.restart_at = at + timedelta(seconds=wait)
-
-    def _message(self, pod: Pod, container: Container, code: int) -> str:
-        log = self._log(pod, container)
-        return termination_message(
-            container.manifest,
-            code,
-            written_to=self._message_file(pod, container),
-            log=log,
-            pending=self._logs.pending(log),
-            cwd=self._machine.cwd,
-        )
-
-    def _message_file(self, pod: Pod, container: Container) -> Path:
-        return pod.scratch / f"{container.name}.message"
-
-    def _log(self, pod: Pod, container: Container) -> Path:
-        manifest = self._manifest(pod.uid)
-        if manifest is None:
-            return Path("/dev/null")
-        facts = pod_facts(manifest)
-        main = facts.main.name if facts.main else ""
-        name = "" if container.name == main else container.name
-        return self._folder.log(facts.ref.name, name)
 
     # Sync
 
@@ -380,78 +344,13 @@ class Kubelet:
             container.last, container.ended = container.ended, None
             container.restarts += 1
         container.restart_at = None
-        message_file = self._message_file(pod, container)
-        message_file.unlink(missing_ok=True)
         try:
-            config = self._config(manifest)
-            paths = mounts(container.manifest, manifest, pod.scratch, self._machine, config)
-            process = container_process(
-                container.manifest, manifest, self._machine, paths, message_file
-            )
-            _write_programs(process)
+            command = self._containers.prepare(manifest, pod, container)
         except (OSError, ValueError) as error:
             self._end(pod, container, 128, "StartError", str(error), self._clock())
             return
-        if not process.argv:
-            message = "there is neither a command nor args, and images are not used here"
-            self._end(pod, container, 128, "StartError", message, self._clock())
-            return
         container.starting = True
-        container.memory_limit_bytes = process.memory_limit_bytes
-        if pod_facts(manifest).component == names.Component.WORKER:
-            container.deaths = container.deaths or Deaths(deaths_file(message_file))
-        try:
-            command = self._command(manifest, pod, container, process)
-        except OSError as error:
-            container.starting = False
-            self._end(pod, container, 128, "StartError", str(error), self._clock())
-            return
         await self._processes.start(command)
-
-    def _command(
-        self, manifest: Manifest, pod: Pod, container: Container, process: ContainerProcess
-    ) -> Command:
-        facts = pod_facts(manifest)
-        name = pod.process(container)
-        log = self._log(pod, container)
-        env = process.env
-        declared = {variable.get("name") for variable in container.manifest.get("env") or ()}
-        if facts.component == names.Component.SCHEDULER and "TMPDIR" not in declared:
-            # It imports the agent's text from a temporary file, and Python caches that beside it.
-            env = {**env, "TMPDIR": str(pod.scratch)}
-        is_script = _runs_script(facts, container)
-        # A later attempt would find only the rest of it: nothing, or half a line.
-        inherits = self._stdin and is_script and facts.attempt == 0
-        streams = None
-        if self._output is not None and is_script:
-            streams = self._output.open(log, inherits_stdin=inherits)
-        return Command(
-            id=name,
-            argv=process.argv,
-            env=self._script_environment(env) if is_script else env,
-            cwd=process.cwd,
-            log=log if is_script else self._pipe(name, pod, container, log),
-            stdin="inherit" if inherits else "null",
-            streams=streams,
-        )
-
-    def _pipe(self, process: str, pod: Pod, container: Container, log: Path) -> Path:
-        """Return the pipe to a log; the log itself where there are no pipes."""
-        pipe = pod.scratch / f"{container.name}.log"
-        try:
-            self._piped[process] = PipedLog(pipe, self._logs.log(log))
-        except OSError:
-            return log
-        return pipe
-
-    def _config(self, manifest: Manifest) -> Config:
-        """Return the ConfigMaps and Secrets that a pod finds.
-
-        They are those of the file, and the ConfigMap that a pass creates of ``job.files``.
-        """
-        namespace = object_ref(manifest).namespace
-        created = [item for item in self._store.all() if item.get("kind") == "ConfigMap"]
-        return Config({**config_of(created, namespace).data, **self._machine.config.data})
 
     def _deadline(self, manifest: Manifest, pod: Pod) -> datetime | None:
         seconds = manifest["spec"].get("activeDeadlineSeconds")
@@ -505,19 +404,6 @@ class Kubelet:
         current = self._manifest(pod.uid)
         if current is not None and current.get("status") != status:
             self._store.write_status(object_ref(current), status)
-
-
-def _write_programs(process: ContainerProcess) -> None:
-    for path, text in process.programs.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755)
-
-
-def _runs_script(facts: PodFacts, container: Container) -> bool:
-    """Return whether a container is the main one of a runner."""
-    is_runner = facts.component == names.Component.RUNNER
-    return is_runner and facts.main is not None and facts.main.name == container.name
 
 
 def _restarts(manifest: Manifest, container: Container, code: int) -> bool:
