@@ -33,11 +33,6 @@ def short_name(pod: str, job: str) -> str:
     return pod.removeprefix(f"{job}-").removeprefix("default-")
 
 
-def worker_logs(folder: RunFolder) -> list[Path]:
-    """Return the logs of all workers, in the order of their names."""
-    return sorted(path for path in folder.logs.glob("*.log") if "-worker-" in path.stem)
-
-
 def merged(folder: RunFolder, *, follow: bool, tail: int | None) -> Iterator[LogChunk]:
     """Yield the lines of all workers.
 
@@ -46,7 +41,7 @@ def merged(folder: RunFolder, *, follow: bool, tail: int | None) -> Iterator[Log
     NotFound
         No worker has started, and the job has ended.
     """
-    if not worker_logs(folder) and not folder.is_live():
+    if not folder.worker_logs() and not folder.is_live():
         raise NotFound("no worker of this job has a log")
     new = NewLines(folder)
     lines = new.so_far()
@@ -76,7 +71,7 @@ class NewLines:
     def so_far(self) -> list[tuple[str, bytes]]:
         """Return all lines, with the names of their logs, in the order of their times."""
         arrivals = Arrivals(self._folder.arrivals)
-        logs = [list(self._timed(path, arrivals)) for path in worker_logs(self._folder)]
+        logs = [list(self._timed(path, arrivals)) for path in self._folder.worker_logs()]
         return [(pod, line) for _, pod, line in heapq.merge(*logs, key=lambda line: line[0])]
 
     def _timed(self, path: Path, arrivals: Arrivals) -> Iterator[Line]:
@@ -94,7 +89,7 @@ class NewLines:
 
     def since(self, *, to_the_end: bool) -> Iterator[tuple[str, bytes]]:
         """Yield new lines; ``to_the_end``: also those without a newline."""
-        for path in worker_logs(self._folder):
+        for path in self._folder.worker_logs():
             lines = (self._open.pop(path, b"") + self._new(path)).split(b"\n")
             if not to_the_end and len(lines[-1]) < OPEN_LINE_BYTES:
                 self._open[path] = lines.pop()
@@ -106,7 +101,7 @@ class NewLines:
     def skip(self) -> None:
         """Leave out what was written since the last call."""
         self._open.clear()
-        for path in worker_logs(self._folder):
+        for path in self._folder.worker_logs():
             with suppress(OSError):
                 self._offsets[path] = path.stat().st_size
 

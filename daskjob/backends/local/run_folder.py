@@ -104,6 +104,10 @@ class RunFolder:
         """Return the log of a pod's main container, or of a named one."""
         return self.logs / (f"{pod}.{container}.log" if container else f"{pod}.log")
 
+    def worker_logs(self) -> list[Path]:
+        """Return the logs of the workers that have started, in the order of their names."""
+        return sorted(path for path in self.logs.glob("*.log") if "-worker-" in path.stem)
+
     def write_job(self, manifest: Manifest) -> None:
         """Write the job atomically: readers see the old one or the new one.
 
