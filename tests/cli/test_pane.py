@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import pyte
 import pytest
 
-from daskjob.submit.cli import pane
-from daskjob.submit.cli.outlet import Outlet
-from daskjob.submit.cli.pane import OpenLine, Pane
+from daskjob.submit.terminal import pane
+from daskjob.submit.terminal.outlet import Outlet
+from daskjob.submit.terminal.pane import OpenLine, Pane
 
 COLUMNS, ROWS = 60, 12
 LINE = "LIVE 3/7"

@@ -12,10 +12,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from daskjob.submit.cli.live_line import Piece, paint, painted
-from daskjob.submit.cli.outlet import Outlet, are_one_file
-from daskjob.submit.cli.pane import HELD_LINES, Pane
 from daskjob.submit.local_run import Shape, Stream
+from daskjob.submit.terminal.live_line import Piece, paint, painted
+from daskjob.submit.terminal.outlet import Outlet, are_one_file
+from daskjob.submit.terminal.pane import HELD_LINES, Pane
 
 #: What writing to a terminal that was closed yields.
 _CLOSED = (errno.EIO, errno.ENXIO, errno.EBADF)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Manifest
-from daskjob.submit.cli.keyboard import Keyboard
-from daskjob.submit.cli.live import View
-from daskjob.submit.cli.screen import Screen, screen_of
-from daskjob.submit.cli.worker_lines import WorkerLines
 from daskjob.submit.local_run import ForegroundJob
+from daskjob.submit.terminal.keyboard import Keyboard
+from daskjob.submit.terminal.live import View
+from daskjob.submit.terminal.screen import Screen, screen_of
+from daskjob.submit.terminal.worker_lines import WorkerLines
 
 #: How often the screen is updated, in seconds.
 TICK_SECONDS = 0.2

@@ -17,7 +17,7 @@ import re
 import time
 from collections.abc import Callable
 
-from daskjob.submit.cli.outlet import Outlet
+from daskjob.submit.terminal.outlet import Outlet
 
 #: The pause before a frame: short after silence, for prompts and echoes, else 50 frames a second.
 FIRST_FRAME_SECONDS = 0.004
