@@ -53,7 +53,8 @@ async def shown_to_its_end(
     with foreground.signals():
         view.begin([*notes, *run.notes])
         job = await foreground.run()
-    if screen.error is not None:
+    # Ctrl-C ends the reader of a pipe too, `| tee`: that is no reason to report another end.
+    if screen.error is not None and not foreground.was_interrupted:
         if isinstance(screen.error, BrokenPipeError):
             raise screen.error
         raise ApiError(f"cannot write the script's output: {screen.error.strerror}")
@@ -86,6 +87,11 @@ class Foreground:
         output.on_change = self._on_script
         screen.on_room = output.resume
         screen.on_error = self._on_lost
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether a signal cancelled the job."""
+        return self._signals > 0
 
     async def run(self) -> Manifest:
         """Run the job to its end, and report it."""
