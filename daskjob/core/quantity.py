@@ -1,4 +1,4 @@
-"""Kubernetes' quantities ("4Gi", "500m") as numbers, and numbers as quantities.
+"""Kubernetes' quantities ("4Gi", "500m") as numbers; sizes and time spans as text.
 
 The grammar is Kubernetes' ``resource.Quantity``; a trailing ``B`` is accepted too, because Dask
 writes "4GiB" where Kubernetes writes "4Gi".
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 
 from daskjob.core.manifests import mapping, mappings
@@ -151,3 +152,20 @@ def format_bytes(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.1f}".removesuffix(".0") + f" {suffix}B"
     return f"{size} B"
+
+
+def duration(span: timedelta | None) -> str:
+    """Return a time span as kubectl writes one: 5s, 3m12s, 2h5m, 3d4h."""
+    if span is None:
+        return ""
+    seconds = max(int(span.total_seconds()), 0)
+    if seconds < 120:
+        return f"{seconds}s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes}m{seconds}s" if seconds and minutes < 10 else f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
+    days, hours = divmod(hours, 24)
+    return f"{days}d{hours}h" if hours else f"{days}d"

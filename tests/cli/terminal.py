@@ -9,6 +9,7 @@ import select
 import struct
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -60,6 +61,12 @@ class Terminal:
         self.seen += data
         self._stream.feed(data)
         return bool(data)
+
+    def read_for(self, seconds: float) -> None:
+        """Read output for a time, to see that something is not in it."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.read()
 
     def wait_for(self, text: bytes) -> None:
         """Wait for bytes."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from rich.cells import cell_len
 
-from daskjob.submit.cli.live_line import LineFacts, RestEstimate, live_line, painted
+from daskjob.submit.terminal.live_line import LineFacts, RestEstimate, live_line, painted
 
 FACTS = LineFacts(
     name="census-x2k9f",

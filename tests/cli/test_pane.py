@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 import pyte
 import pytest
 
-from daskjob.submit.cli import pane
-from daskjob.submit.cli.outlet import Outlet
-from daskjob.submit.cli.pane import OpenLine, Pane
+from daskjob.submit.terminal import pane
+from daskjob.submit.terminal.open_line import OpenLine
+from daskjob.submit.terminal.outlet import Outlet
+from daskjob.submit.terminal.pane import Pane
 
 COLUMNS, ROWS = 60, 12
 LINE = "LIVE 3/7"
@@ -226,3 +227,120 @@ async def test_a_terminal_that_was_closed_is_reported_once() -> None:
     assert len(errors) == 1
     outlet.close()
     os.close(slave)
+
+
+# Colours and modes that a script leaves on
+
+
+@pytest.mark.parametrize(
+    ("before", "colours"),
+    [
+        (b"\x1b[31m", {"fg": "red"}),
+        (b"\x1b[1;44m\x1b[32m", {"fg": "green", "bg": "blue", "bold": True}),
+        (b"\x1b[7m\x1b[33m\x1b[39m", {"reverse": True}),
+        (b"\x1b[38;5;9m\x1b[4", {"fg": "ff0000"}),
+    ],
+)
+async def test_messages_and_the_line_have_not_the_colours_of_the_script(
+    window: Callable[[], Window], before: bytes, colours: dict[str, object]
+) -> None:
+    made = window()
+    is_split = not before.endswith(b"m")
+    made.script(b"one\n" + before)
+    made.pane.write_line(b"message")
+    await made.frame()
+    made.script(b"mtwo\n" if is_split else b"two\n")
+    await made.frame()
+    rows = ["one", "two", "message", LINE] if is_split else ["one", "message", "two", LINE]
+    assert made.rows() == rows
+    plain = pyte.screens.Char("x")
+    for row in (rows.index("message"), rows.index(LINE)):
+        assert {cell._replace(data="x") for cell in made.screen.buffer[row].values()} == {plain}
+    two = made.screen.buffer[rows.index("two")][0]
+    assert {name: getattr(two, name) for name in colours} == colours
+
+
+async def test_an_open_row_keeps_its_colours_below_a_message(window: Callable[[], Window]) -> None:
+    made = window()
+    made.script(b"\x1b[34m\nblue \x1b[32mgreen")
+    made.pane.write_line(b"message")
+    await made.frame()
+    assert made.rows() == ["message", "blue green", LINE]
+    assert [made.screen.buffer[2][column].fg for column in (0, 5)] == ["blue", "green"]
+
+
+@pytest.mark.parametrize(
+    ("left", "undone"),
+    [
+        (b"\x1b[31mred\n", b"\x1b[0m"),
+        (b"\x1b[31mred\x1b[39m\n", b""),
+        (b"\x1b[?25l50%", b"\x1b[?25h\n"),
+        (b"\x1b[?1049h\x1b[?1h\x1b=\x1b[Hfile", b"\x1b>\x1b[?1l\x1b[?1049l"),
+        (b"name? \x1b[?1049h\x1b[?1006;1000hfile", b"\x1b[?1000l\x1b[?1006l\x1b[?1049l\n"),
+        (b"\x1b[?1049hfile\x1b[?1049l", b""),
+        (b"\x1b[2;9rrows\n", b"\x1b7\x1b[r\x1b8"),
+        (b"\x1b[?7l\x1b[?25l\x1bcnew\n", b""),
+        (b"\x1b[31mred\x1b[0", b"\x18\x1b[0m\n"),
+    ],
+)
+def test_what_a_script_left_on_is_undone_at_its_end(left: bytes, undone: bytes) -> None:
+    line = OpenLine()
+    for byte in left:
+        line.feed(bytes([byte]), 0.0)
+    assert line.end() == undone
+    assert line.end() == b""
+    whole = OpenLine()
+    whole.feed(left, 0.0)
+    assert whole.end() == undone
+
+
+@pytest.mark.parametrize("text", ["x" * 90, "日本語" * 20, "━" * 61])
+async def test_a_line_that_is_too_wide_is_cut_and_leaves_nothing_behind(
+    window: Callable[[], Window], text: str
+) -> None:
+    made = window()
+    made.script(b"row\n" * (ROWS - 1))
+    made.pane.show(lambda _: text.encode())
+    await made.frame()
+    assert made.screen.display[-1].strip()
+    made.pane.show(None)
+    await made.frame()
+    assert made.rows() == ["row"] * (ROWS - 1)
+    assert not made.screen.display[-1].strip()
+
+
+async def test_no_line_while_the_script_remembers_a_place_of_the_cursor(
+    window: Callable[[], Window],
+) -> None:
+    made = window()
+    made.script(b"abc\x1b7\n")
+    made.pane._open.moved_at = -99
+    await made.frame()
+    made.script(b"\x1b8d")
+    await made.frame()
+    assert made.rows() == ["abcd"]
+
+
+# Without a line: a dumb terminal, or one that others write too
+
+
+async def test_without_a_line_messages_wait_for_the_end_of_the_row_or_of_the_script(
+    window: Callable[[], Window],
+) -> None:
+    made = window()
+    made.pane.hide()
+    made.pane = Pane(made.outlet, live=False)
+    made.pane.write(b"name? ")
+    made.pane.write_line(b"waits")
+    made.pane.write(b"Ada\ndots..")
+    made.pane.write_line(b"urgent", urgent=True)
+    made.pane.write(b"..")
+    made.pane.write_line(b"last")
+    made.pane.end_line()
+    made.pane.write_line(b"attempt failed")
+    made.pane.write(b"attempt 2\nend")
+    made.pane.end_line()
+    await made.frame()
+    await made.frame()
+    expected = ["name? Ada", "waits", "dots..", "urgent", "..", "last", "attempt failed"]
+    assert made.seen == "\r\n".join([*expected, "attempt 2", "end"]).encode()

@@ -16,9 +16,9 @@ from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest
 from daskjob.core.status import JobStatus, JobStatusWord
 from daskjob.submit.cli import cli
-from daskjob.submit.cli.live import View
-from daskjob.submit.cli.screen import Screen
 from daskjob.submit.jobs import JobEvent, JobSnapshot
+from daskjob.submit.terminal.live import View
+from daskjob.submit.terminal.screen import Screen
 from tests.submit.in_memory_jobs import InMemoryJobs
 from tests.submit.places import FAILED, RUNNING, SUCCEEDED, manifest
 

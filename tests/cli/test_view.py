@@ -8,10 +8,10 @@ import pytest
 
 from daskjob.core.manifests import Manifest
 from daskjob.core.status import JobStatus, JobStatusWord
-from daskjob.submit.cli.live import View
-from daskjob.submit.cli.screen import Screen
 from daskjob.submit.jobs import JobSnapshot
 from daskjob.submit.local_run import Stream
+from daskjob.submit.terminal.live import View
+from daskjob.submit.terminal.screen import Screen
 
 
 class EndedJob:

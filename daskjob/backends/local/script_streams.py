@@ -42,6 +42,8 @@ class Shape:
     stderr: bool = False
     #: Standard output and error are one file, not a terminal: with one pipe, their order is exact.
     joined: bool = False
+    #: Standard input is a terminal whose keys another program reads too: the script has it itself.
+    shares_stdin: bool = False
 
     @property
     def any(self) -> bool:
@@ -62,7 +64,7 @@ class ScriptStreams:
         stdout = slave if shape.stdout else self._pipe(Stream.OUT)
         joined = stdout if shape.joined else -1
         self.streams = Streams(
-            stdin=slave if shape.stdin else self._input(inherits_stdin),
+            stdin=slave if shape.stdin else self._input(inherits_stdin or shape.shares_stdin),
             stdout=stdout,
             stderr=slave if shape.stderr else joined if shape.joined else self._pipe(Stream.ERR),
             controls_terminal=shape.stdin,

@@ -16,12 +16,11 @@ from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest
-from daskjob.core.quantity import format_bytes
+from daskjob.core.quantity import duration, format_bytes
 from daskjob.core.status import JobStatus
 from daskjob.submit.cli.output import (
     Format,
     age,
-    duration,
     listing_option,
     output_option,
     print_fitting_table,

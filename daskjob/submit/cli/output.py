@@ -6,13 +6,14 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
 import click
 
 from daskjob.core.manifests import Manifest, metadata, parse_time
+from daskjob.core.quantity import duration
 
 #: Spaces between columns, and where they are needed for something else.
 GAP = 3
@@ -140,23 +141,6 @@ def _print_table(table: Sequence[Sequence[str]], gap: int) -> None:
     for row in table:
         cells = [str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
         click.echo((" " * gap).join(cells).rstrip())
-
-
-def duration(span: timedelta | None) -> str:
-    """Return a time span as kubectl writes one: 5s, 3m12s, 2h5m, 3d4h."""
-    if span is None:
-        return ""
-    seconds = max(int(span.total_seconds()), 0)
-    if seconds < 120:
-        return f"{seconds}s"
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return f"{minutes}m{seconds}s" if seconds and minutes < 10 else f"{minutes}m"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
-    days, hours = divmod(hours, 24)
-    return f"{days}d{hours}h" if hours else f"{days}d"
 
 
 def age(manifest: Manifest) -> str:

@@ -340,7 +340,7 @@ def _containers(spec: Manifest) -> list[Manifest]:
 async def _run(run: ForegroundJob, notes: list[str], options: RunOptions) -> int:
     from daskjob.core.exit_codes import exit_code
     from daskjob.core.status import job_status_from
-    from daskjob.submit.cli.foreground import shown_to_its_end
+    from daskjob.submit.terminal.foreground import shown_to_its_end
 
     job = await shown_to_its_end(
         run,

@@ -12,10 +12,15 @@ import os
 import sys
 from collections.abc import Callable
 
-from daskjob.submit.cli.live_line import Piece, paint, painted
-from daskjob.submit.cli.outlet import Outlet, are_one_file
-from daskjob.submit.cli.pane import HELD_LINES, Pane
 from daskjob.submit.local_run import Shape, Stream
+from daskjob.submit.terminal.live_line import Piece, paint, painted
+from daskjob.submit.terminal.outlet import (
+    Outlet,
+    are_one_file,
+    are_one_terminal,
+    is_in_foreground,
+)
+from daskjob.submit.terminal.pane import HELD_LINES, Pane
 
 #: What writing to a terminal that was closed yields.
 _CLOSED = (errno.EIO, errno.ENXIO, errno.EBADF)
@@ -27,12 +32,16 @@ class Screen:
     def __init__(self, *, out: int = 1, err: int = 2, live: bool = True) -> None:
         """``out`` is where the script's standard output goes; without ``live``, no live line."""
         dumb = os.environ.get("TERM") in (None, "", "dumb")
-        self._stdin_is_terminal = is_terminal(0)
         self._err = Outlet(err, self._failed)
-        same = are_one_file(out, err)
-        self._out = self._err if same else Outlet(out, self._failed)
-        terminal = self._terminal()
-        self.has_live_line = live and not dumb and self._err.is_terminal
+        self._out = self._err if are_one_file(out, err) else Outlet(out, self._failed)
+        if self._out.is_terminal and self._err.is_terminal and are_one_terminal(out, err):
+            self._out = self._err
+        # As in `| less`: its keys are for the reader too, and the script gets the real terminal.
+        self._shares_keys = is_terminal(0) and self._out.is_pipe and is_in_foreground(0)
+        self._stdin_is_terminal = is_terminal(0) and not self._shares_keys
+        terminal = self._terminal = self._found_terminal()
+        # The reader of a pipe may write to the same terminal, where the line would be in its way.
+        self.has_live_line = live and not dumb and self._err.is_terminal and not self._out.is_pipe
         self.colour = self._err.is_terminal and not dumb and not os.environ.get("NO_COLOR")
         self._pane = Pane(terminal, live=self.has_live_line) if terminal else None
         self._err_ends_line = True
@@ -51,7 +60,7 @@ class Screen:
         if self._pane is not None:
             self._pane.on_room = self._has_room
 
-    def _terminal(self) -> Outlet | None:
+    def _found_terminal(self) -> Outlet | None:
         """Return where the terminal is written: for keys that echo, the one they come from."""
         for outlet in (self._err, self._out):
             if outlet.is_terminal:
@@ -61,12 +70,13 @@ class Screen:
     @property
     def shape(self) -> Shape:
         """Which streams of the script are to be a terminal: those that ours are."""
-        joined = self._out is self._err and not self._out.is_terminal
+        joined = self._out is self._err and self._out is not self._terminal
         return Shape(
             stdin=self._stdin_is_terminal,
-            stdout=self._out.is_terminal,
-            stderr=self._err.is_terminal,
+            stdout=self._out is self._terminal,
+            stderr=self._err is self._terminal,
             joined=joined,
+            shares_stdin=self._shares_keys,
         )
 
     @property
@@ -85,7 +95,7 @@ class Screen:
     def write(self, stream: Stream, data: bytes) -> None:
         """Write output of the script."""
         outlet = self._out if stream is Stream.OUT else self._err
-        if self._pane is not None and (stream is Stream.TERMINAL or outlet.is_terminal):
+        if self._pane is not None and (stream is Stream.TERMINAL or outlet is self._terminal):
             self._pane.write(data)
             return
         if outlet is not self._err:
@@ -138,7 +148,7 @@ class Screen:
 
     def end_line(self) -> None:
         """End a line that a script has left open on the terminal: it will not continue it."""
-        if self._pane is not None and self.has_live_line:
+        if self._pane is not None:
             self._pane.end_line()
         if self._held:
             self._end_open_line()

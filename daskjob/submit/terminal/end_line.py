@@ -11,11 +11,10 @@ from pathlib import Path
 
 from daskjob.core.decide.job_end import LEFT_OUT
 from daskjob.core.manifests import integer, mapping
-from daskjob.core.quantity import format_bytes
+from daskjob.core.quantity import duration, format_bytes
 from daskjob.core.reasons import Reason
 from daskjob.core.status import JobStatus
 from daskjob.core.work import Work, work_from
-from daskjob.submit.cli.output import duration
 from daskjob.submit.jobs import JobSnapshot
 
 _OWN_CLUSTER = re.compile(r"^[^#\n]*\b(LocalCluster|SpecCluster)\(", re.MULTILINE)

@@ -6,8 +6,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from daskjob.core.quantity import format_bytes
-from daskjob.submit.cli.output import duration
+from daskjob.core.quantity import duration, format_bytes
 
 #: The time over which the rest is estimated: the present speed, not that of the beginning.
 WINDOW_SECONDS = 60.0

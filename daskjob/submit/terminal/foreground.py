@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 from daskjob.core.errors import ApiError
 from daskjob.core.manifests import Manifest
-from daskjob.submit.cli.keyboard import Keyboard
-from daskjob.submit.cli.live import View
-from daskjob.submit.cli.screen import Screen, screen_of
-from daskjob.submit.cli.worker_lines import WorkerLines
 from daskjob.submit.local_run import ForegroundJob
+from daskjob.submit.terminal.keyboard import Keyboard
+from daskjob.submit.terminal.live import View
+from daskjob.submit.terminal.screen import Screen, screen_of
+from daskjob.submit.terminal.worker_lines import WorkerLines
 
 #: How often the screen is updated, in seconds.
 TICK_SECONDS = 0.2
@@ -53,7 +53,8 @@ async def shown_to_its_end(
     with foreground.signals():
         view.begin([*notes, *run.notes])
         job = await foreground.run()
-    if screen.error is not None:
+    # Ctrl-C ends the reader of a pipe too, `| tee`: that is no reason to report another end.
+    if screen.error is not None and not foreground.was_interrupted:
         if isinstance(screen.error, BrokenPipeError):
             raise screen.error
         raise ApiError(f"cannot write the script's output: {screen.error.strerror}")
@@ -86,6 +87,11 @@ class Foreground:
         output.on_change = self._on_script
         screen.on_room = output.resume
         screen.on_error = self._on_lost
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether a signal cancelled the job."""
+        return self._signals > 0
 
     async def run(self) -> Manifest:
         """Run the job to its end, and report it."""

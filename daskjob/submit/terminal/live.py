@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterable
 from datetime import timedelta
 
-from daskjob.submit.cli.end_line import end_lines
-from daskjob.submit.cli.live_line import LineFacts, RestEstimate, live_line
-from daskjob.submit.cli.screen import Screen
-from daskjob.submit.cli.worker_lines import WorkerLines
 from daskjob.submit.jobs import JobSnapshot, LiveJob
+from daskjob.submit.terminal.end_line import end_lines
+from daskjob.submit.terminal.live_line import LineFacts, RestEstimate, live_line
+from daskjob.submit.terminal.screen import Screen
+from daskjob.submit.terminal.worker_lines import WorkerLines
 
 #: How often a run without a terminal prints its progress.
 QUIET_SECONDS = 30.0

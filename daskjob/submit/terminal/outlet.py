@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import select
 import stat
@@ -37,6 +38,16 @@ class Outlet:
         with contextlib.suppress(OSError):
             return os.open(os.ttyname(self.descriptor), flags)
         return None
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether a reader takes what is written, which may write to the terminal itself."""
+        return not self.is_terminal and self._can_wait
+
+    @property
+    def is_in_foreground(self) -> bool:
+        """Whether this process's group has the terminal now; a shell gives it to one at a time."""
+        return is_in_foreground(self.descriptor)
 
     @property
     def is_full(self) -> bool:
@@ -129,3 +140,25 @@ def are_one_file(first: int, second: int) -> bool:
     except OSError:
         return False
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def are_one_terminal(first: int, second: int) -> bool:
+    """Return whether two descriptors are the same terminal, which has two names: ``/dev/tty``."""
+    return are_one_file(first, second) or (_controls_us(first) and _controls_us(second))
+
+
+def _controls_us(descriptor: int) -> bool:
+    try:
+        os.tcgetpgrp(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def is_in_foreground(descriptor: int) -> bool:
+    """Return whether a terminal's keys and screen are for this process's group."""
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError as error:
+        # A terminal that controls another session, or none, knows no foreground of ours.
+        return error.errno == errno.ENOTTY

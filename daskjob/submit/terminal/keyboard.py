@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import termios
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from daskjob.submit.terminal.outlet import is_in_foreground
 
 INTERRUPT, SUSPEND = b"\x03", b"\x1a"
 _INPUT, _LOCAL, _KEYS = 0, 3, 6
@@ -57,7 +58,7 @@ class Keyboard:
 
     def follow(self) -> None:
         """Read keys while a script runs and this process is in the foreground, else do not."""
-        wanted = self._script.is_open and not self._closed and is_in_foreground()
+        wanted = self._script.is_open and not self._closed and is_in_foreground(0)
         if wanted and self._saved is None:
             self._begin()
         elif not wanted and self._saved is not None:
@@ -114,12 +115,3 @@ class Keyboard:
             # The script gets SIGINT when it is recorded that this was asked: it may end at once,
             # with any exit code.
             (self._on_suspend if key == SUSPEND else self._on_interrupt)()
-
-
-def is_in_foreground() -> bool:
-    """Return whether keys of the terminal are for this process's group."""
-    try:
-        return os.tcgetpgrp(0) == os.getpgrp()
-    except OSError as error:
-        # A terminal that controls another session, or none, knows no foreground of ours.
-        return error.errno == errno.ENOTTY

@@ -2,8 +2,8 @@
 
 The script may leave its line open: a prompt, a progress bar, dots. Then the live line is drawn on
 the next row and the cursor returned to where the script left it. It hides while that is not safe:
-on another screen (an editor), after the script moved the cursor between rows (several bars), and
-in the middle of a character or an escape sequence.
+on another screen (an editor), after the script moved the cursor between rows (several bars), in
+the middle of a character or an escape sequence, and in the background of a shell.
 
 Everything is written in frames: the live line is removed, output written and the line drawn again
 in one write, so that it does not flicker and no half of it can be seen.
@@ -13,90 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Callable
 
-from daskjob.submit.cli.outlet import Outlet
+from daskjob.submit.terminal.open_line import OpenLine
+from daskjob.submit.terminal.outlet import Outlet
 
 #: The pause before a frame: short after silence, for prompts and echoes, else 50 frames a second.
 FIRST_FRAME_SECONDS = 0.004
 FRAME_SECONDS = 0.02
-#: How long the line hides after the script moved the cursor between rows.
-MOVED_SECONDS = 3.0
 #: The number of lines of daskjob that wait meanwhile.
 HELD_LINES = 200
-#: The longest open line that is drawn around.
-OPEN_BYTES = 4096
 #: Output that waits for a frame is written at once above this size.
 QUEUE_BYTES = 256 * 1024
 
-#: Escape sequences that leave the cursor in its row: colours, erasing in the line, moves in it,
-#: modes, the window's title.
-_HARMLESS = re.compile(
-    rb"\x1b\[[0-9;:]*[mKCDGPX@n]|\x1b\[[?>=][0-9;]*[hlmu]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
-)
-_ALTERNATE = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
-_COLUMN = re.compile(rb"\x1b\[[0-9;]*[CG]")
-_MOVES = re.compile(rb"[\x1b\x0b\x0c]")
-#: The beginning of an escape sequence at the end of output.
-_CUT_ESCAPE = re.compile(rb"\x1b(?:\[[0-9;:?>=]*|\][^\x07\x1b]*\x1b?)?$")
 _SAVE, _RESTORE = b"\x1b7", b"\x1b8"
-
-
-class OpenLine:
-    """What the script's last row holds, and whether something may be drawn beside it."""
-
-    def __init__(self) -> None:
-        #: What was written since the last newline.
-        self.text = b""
-        self.moved_at = -MOVED_SECONDS
-        self._other_screen = False
-        #: The beginning of an escape sequence whose rest has not come.
-        self._cut = b""
-
-    def feed(self, data: bytes, now: float) -> None:
-        """Take output."""
-        looked_at = self._cut + data
-        cut = _CUT_ESCAPE.search(looked_at)
-        self._cut = cut.group() if cut and len(cut.group()) < OPEN_BYTES else b""
-        looked_at = looked_at[: len(looked_at) - len(self._cut)]
-        for switch in _ALTERNATE.finditer(looked_at):
-            self._other_screen = switch.group(1) == b"h"
-        if _MOVES.search(_HARMLESS.sub(b"", looked_at)):
-            self.moved_at = now
-        _, newline, rest = data.rpartition(b"\n")
-        tail = rest if newline else self.text + data
-        # A bar that was written again and again is what came after the last return.
-        if len(tail) > OPEN_BYTES and b"\r" in tail[:-1]:
-            tail = tail[tail.rfind(b"\r", 0, -1) :]
-        self.text = tail[-2 * OPEN_BYTES :]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the row holds something."""
-        return bool(_HARMLESS.sub(b"", self.text).strip(b"\r"))
-
-    def is_busy(self, now: float) -> bool:
-        """Return whether the script uses rows above or below, where a line would be in its way."""
-        return self._other_screen or now - self.moved_at < MOVED_SECONDS
-
-    def leaves_room(self, now: float, columns: int) -> bool:
-        """Return whether the live line may be drawn below."""
-        if self.is_busy(now):
-            return False
-        if _CUT_ESCAPE.search(self.text) or _ends_in_a_character(self.text):
-            return False
-        return len(self.text) <= OPEN_BYTES and self.fits(columns)
-
-    def fits(self, columns: int) -> bool:
-        """Return whether it takes one row, with the cursor before the row's end."""
-        from rich.cells import cell_len
-
-        if _COLUMN.search(self.text):
-            return False
-        plain = _HARMLESS.sub(b"", self.text).decode(errors="replace")
-        return all(cell_len(part.expandtabs()) < columns for part in plain.split("\r"))
 
 
 class Pane:
@@ -106,6 +37,7 @@ class Pane:
         self._outlet = outlet
         self._live = live
         self._open = OpenLine()
+        self._has_ended = False
         self._queue: list[bytes] = []
         self._queued = 0
         #: Lines of daskjob that wait until the script is not busy in several rows.
@@ -133,8 +65,21 @@ class Pane:
         """Whether the script should wait."""
         return self._outlet.is_full or self._queued > QUEUE_BYTES
 
+    @property
+    def _draws(self) -> bool:
+        """Whether escape sequences may be written: in the background, the screen is a shell's."""
+        return self._live and self._outlet.is_in_foreground
+
     def write(self, data: bytes) -> None:
         """Take output of the script."""
+        if self._held and not self._draws and (end := data.rfind(b"\n") + 1):
+            self._take(data[:end])
+            self._release()
+            data = data[end:]
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        self._has_ended = False
         self._open.feed(data, time.monotonic())
         self._put(data)
 
@@ -143,17 +88,23 @@ class Pane:
 
         Unless ``urgent``, it waits while the script has several rows in use, such as bars.
         """
-        busy = self._live and self._open.is_busy(time.monotonic())
-        if busy and not urgent and len(self._held) < HELD_LINES:
+        if not urgent and len(self._held) < HELD_LINES and self._must_wait():
             self._held.append(line)
             return
         self._release()
         self._put(self._inserted(line))
 
+    def _must_wait(self) -> bool:
+        """Return whether a line of daskjob would spoil what the script draws now."""
+        if self._draws:
+            return self._open.is_split or self._open.is_busy(time.monotonic())
+        return self._open.is_open and not self._has_ended
+
     def end_line(self) -> None:
         """End the script's line, if it is open, and what the script had in use."""
-        if self._open.is_open:
-            self.write(b"\n")
+        self._has_ended = True
+        if self._live and (ended := self._open.end()):
+            self._put(ended)
         self._release()
 
     def _release(self) -> None:
@@ -183,13 +134,15 @@ class Pane:
 
     def _inserted(self, message: bytes) -> bytes:
         """Return the bytes that put a line above the script's open one."""
-        text = self._open.text
-        if not self._open.is_open:
-            return message + b"\n"
-        if self._open.leaves_room(time.monotonic(), self.columns):
-            return b"\r\x1b[K" + message + b"\n" + text
-        self._open.text = b""
-        return b"\n" + message + b"\n"
+        text, colours, before = self._open.text, self._open.modes.colours, b""
+        if not self._draws:
+            colours = b""
+        if self._open.is_open:
+            if self._draws and self._open.leaves_room(time.monotonic(), self.columns):
+                again = self._open.colours_before + text
+                return _plain(b"\r\x1b[K" + message + b"\n", colours) + again
+            before, self._open.text = b"\n", b""
+        return _plain(before + message + b"\n", colours) + colours
 
     def _soon(self) -> None:
         if self._timer is not None:
@@ -205,19 +158,21 @@ class Pane:
             self._timer = None
         if not self._outlet.is_empty and self._live:
             return
-        now, columns = time.monotonic(), self.columns
-        if self._held and not self._open.is_busy(now):
+        now, columns, draws = time.monotonic(), self.columns, self._draws
+        if self._held and not self._must_wait():
             held, self._held = self._held, []
             self._queue += [self._inserted(line) for line in held]
         queue = b"".join(self._queue)
         self._queue, self._queued = [], 0
         line = b""
-        if self._line is not None and self._open.leaves_room(now, columns):
+        if draws and self._line is not None and self._open.leaves_room(now, columns):
             line = self._line(columns)
         if not queue and line == self._shown:
             return
         below = self._open.is_open
-        frame = self._erased() + queue + _drawn(line, below=below)
+        # In the background the row of the line has become the shell's.
+        erased = self._erased() if draws else b""
+        frame = erased + queue + _drawn(line, below=below, wraps=self._open.modes.wraps)
         self._shown, self._below, self._drawn_at = line, below, now
         self._outlet.write(frame)
         self.on_room()
@@ -226,7 +181,8 @@ class Pane:
         if not self._shown:
             return b""
         down = b"\x1b[B" if self._below else b""
-        return _SAVE + down + b"\r\x1b[J" + _RESTORE
+        # Erased cells take the background that is set.
+        return _SAVE + down + b"\r\x1b[0m\x1b[J" + _RESTORE
 
     def _emptied(self) -> None:
         if self._queue or self._line is not None:
@@ -234,21 +190,19 @@ class Pane:
         self.on_room()
 
 
-def _drawn(line: bytes, *, below: bool) -> bytes:
+def _plain(message: bytes, colours: bytes) -> bytes:
+    """Return a message without the colours that are on."""
+    return b"\x1b[0m" + message if colours else message
+
+
+def _drawn(line: bytes, *, below: bool, wraps: bool) -> bytes:
     """Return the bytes that draw a line and leave the cursor, and its colours, where they were."""
     if not line:
         return b""
     # Index and up: makes a row below at the end of the screen, and keeps the column.
     room = b"\x1bD\x1b[A" if below else b""
     down = b"\x1b[B" if below else b""
-    return room + _SAVE + down + b"\r\x1b[0m\x1b[K" + line + b"\x1b[0m" + _RESTORE
-
-
-def _ends_in_a_character(text: bytes) -> bool:
-    """Return whether the last character of UTF-8 is not complete."""
-    for back in range(1, min(4, len(text)) + 1):
-        byte = text[-back]
-        if byte & 0xC0 != 0x80:
-            size = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
-            return size > back
-    return False
+    # In a window that has just become narrower, or with wide letters, it is cut, not wrapped.
+    cut, uncut = (b"\x1b[?7l", b"\x1b[?7h") if wraps else (b"", b"")
+    drawn = b"\r\x1b[0m\x1b[K" + cut + line + uncut + b"\x1b[0m"
+    return room + _SAVE + down + drawn + _RESTORE
