@@ -72,7 +72,7 @@ _CREATING_REASONS = frozenset({"", "ContainerCreating", "PodInitializing"})
 #: The last line of a program that complained before it ended: of argparse, Python, a shell.
 _COMPLAINT = re.compile(
     r"^(usage: |\S+: error: |.*: can't open file |\S*: (line \d+: )?.*: (command )?not found$"
-    r"|error: |fatal: |Fatal Python error"
+    r"|\S+: .*: No such file or directory$|SyntaxError: |error: |fatal: |Fatal Python error"
     r"|.*\bpy(thon|py)[\w.]*: (No module named |No code object |can't find |Error while finding ))",
     re.IGNORECASE,
 )
@@ -246,7 +246,7 @@ def container_end(
         Reason.EXIT_CODE,
         f"{who} exited with code {code}{signal_name(code)}{where}",
         detail,
-        _exit_hint(126 if never_started else code),
+        _exit_hint(126 if never_started else code, words),
     )
 
 
@@ -446,7 +446,9 @@ def signal_name(code: int) -> str:
     return f" ({name})" if name else ""
 
 
-def _exit_hint(code: int) -> str:
+def _exit_hint(code: int, words: Words) -> str:
+    if code in (126, 127) and words.is_script:
+        return "A program was not found or is not executable: check the first line of the script."
     if code in (126, 127):
         return "The command was not found or is not executable: check command and args."
     if code == 137:

@@ -110,7 +110,7 @@ def chosen_python(
         The given text names none.
     """
     if given:
-        return _or_own(_named(given, environ), origin), []
+        return _or_own(_named(given, environ, origin), origin), []
     notes: list[str] = []
     for variable in _by_path(environ):
         folder = environ.get(variable, "")
@@ -123,18 +123,19 @@ def chosen_python(
     return Python(sys.executable), notes
 
 
-def _named(given: str, environ: Mapping[str, str]) -> str:
+def _named(given: str, environ: Mapping[str, str], origin: str) -> str:
     """Return the program that ``--python`` names: a path, an environment, a program, a version."""
+    where = f"--python {given}" if origin == "--python" else given
     folder = Path(given).expanduser()
     if folder.is_dir():
-        found = _python_in(folder)
+        found = _python_in(folder) or (_python_in(folder.parent) if folder.name == "bin" else "")
         if not found:
-            raise NoPython(f"--python {given}: this folder has no bin/python")
+            raise NoPython(f"{where}: this folder has no bin/python; name an environment's folder")
         return found
     name = f"python{given}" if re.fullmatch(r"\d+(\.\d+)*", given) else str(folder)
     program = shutil.which(name, path=environ.get("PATH"))
     if program is None:
-        raise NoPython(f"--python {given}: there is no such program, nor an environment")
+        raise NoPython(f"{where}: there is no such program, nor an environment")
     return os.path.abspath(program)
 
 

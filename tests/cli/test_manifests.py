@@ -71,15 +71,81 @@ def test_misspelt_field_is_named(daskjob: Daskjob, kind: str) -> None:
         ("a.yaml", "kind: Deployment", "apiVersion: is missing"),
         ("a.yaml", "- a\n---\nkind: daskjob", "write one of DaskJob, DaskCluster"),
         ("a.yaml", "kind: ConfigMap\nmetadata: {name: a}", "apiVersion: is missing; write v1"),
+        ("a.yaml", "kind: DaskJob\nmetadata:\n  name: {{ .Values.name }}", "file is a template"),
+        ("a.yaml", "{{- if .Values.on }}\nkind: DaskJob\n{{- end }}", "The file is a template"),
+        ("a.yaml", "kind: DaskJob\nmetadata:\n  name: {% n %}", "The file is a template"),
+        ("a.yaml", "kind: DaskJob\nspec:\n\tjob: {}\n", "replace the tabs"),
+        ("a.json", '{"kind": "DaskJob"', "a.json is not valid JSON"),
+        (".", None, ". is a folder; name its files"),
+        ("https://example.org/job.yaml", None, "https://example.org/job.yaml is a URL"),
+        ("s3://bucket/job.yaml", None, "s3://bucket/job.yaml is a URL"),
     ],
 )
 def test_what_is_no_manifest_is_125_with_what_to_write(
-    daskjob: Daskjob, name: str, text: str, message: str
+    daskjob: Daskjob, name: str, text: str | None, message: str
 ) -> None:
-    daskjob.script(text, name)
+    if text is not None:
+        daskjob.script(text, name)
     done = daskjob("validate", name)
     assert (done.code, "Traceback" in done.err) == (125, False)
     assert message in done.err
+
+
+RIGHT = """\
+apiVersion: kubernetes.dask.org/v1
+kind: DaskJob
+metadata:
+  name: "job"
+  labels: {}
+spec:
+  backoffLimit: 2
+  job:
+    spec:
+      volumes: []
+      containers:
+        - name: job-runner
+          args: [python, job.py]
+          env: []
+          volumeMounts: []
+          imagePullPolicy: Never
+  cluster:
+    spec:
+      worker: {replicas: 1, spec: {containers: [{name: worker, args: [dask, worker]}]}}
+      scheduler: {spec: {containers: [{name: scheduler, args: [dask, scheduler]}]}}
+"""
+#: Changes of a right manifest, each with the message about it.
+MISTAKES = [
+    ('"job"', '"${NAME}"', "metadata.name: '${NAME}' is not allowed; fill in the template first"),
+    ('"job"', "7", "has 1 mistake:\n  metadata.name: 7 is not allowed; write a string"),
+    ("labels: {}", "labels: {a: 7}", "has 1 mistake:\n  metadata.labels[a]: 7"),
+    ("backoffLimit: 2", 'backoffLimit: "2"', "'2' is not allowed; write an integer"),
+    ("backoffLimit", "backofflimit", "did you mean 'backoffLimit'?"),
+    ("  cluster:\n    spec:", "  cluster:\n  spec:", "is it indented far enough?"),
+    ("    spec:\n      vol", "    sepc:\n      vol", "spec.job.sepc: "),
+    ("env: []", "env: {A: x}", "env: {'A': 'x'} is not allowed; write a list: [{name: A, value"),
+    ("env: []", "env: [A=x]", "env[0]: 'A=x' is not allowed; write {name: A, value: ...}"),
+    ("env: []", "env: [{A: x}]", "env[0].A: 'x' is not allowed; write {name: A, value: ...}"),
+    ("env: []", "env: [{name: A, value: x, valueFrom: {}}]", "write either value or valueFrom"),
+    ("volumes: []", "volumes: [{name: Data, emptyDir: {}}]", "volumes[0].name: 'Data'"),
+    ("Mounts: []", "Mounts: [{name: data, mountPath: /x}]", "the pod has no such volume"),
+    ("Never", "never", "write one of Always, IfNotPresent, Never"),
+]
+
+
+def test_mistakes_are_named_with_what_to_write(daskjob: Daskjob) -> None:
+    for number, (right, wrong, _) in enumerate(MISTAKES):
+        assert right in RIGHT
+        daskjob.script(RIGHT.replace(right, wrong, 1), f"{number}.yaml")
+    daskjob.script(RIGHT, "right.yaml")
+    marked = b"\xef\xbb\xbf" + RIGHT.replace("\n", "\r\n").encode()
+    (daskjob.work / "marked.yaml").write_bytes(marked)
+    names = [f"{number}.yaml" for number in range(len(MISTAKES))]
+    done = daskjob("validate", *names, "right.yaml", "marked.yaml")
+    assert done.code == 125
+    assert done.text == ("right.yaml: DaskJob job is valid\nmarked.yaml: DaskJob job is valid\n")
+    for number, (_, _, message) in enumerate(MISTAKES):
+        about = done.err.partition(f"{number}.yaml: ")[2].partition(".yaml: ")[0]
+        assert message in about, about
 
 
 def test_every_mistake_in_pods_is_reported_and_run_rejects_those_that_matter(

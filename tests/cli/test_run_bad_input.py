@@ -56,15 +56,29 @@ def test_ten_mistakes_are_ten_messages_and_nothing_starts(daskjob: Daskjob) -> N
         (["."], "is a folder"),
         ([], "Missing argument 'SCRIPT'"),
         (["--memory", "plenty", "a.py"], "'plenty' is not a size: write one such as 512Mi"),
-        (["--memory", "1MiB", "a.py"], "a worker needs at least 128"),
-        (["--timeout", "0", "a.py"], "'0' is not a duration"),
+        (["--memory", "1MiB", "a.py"], "'1MiB' is 1 MiB, and a worker needs at least 128"),
+        (["--memory", "4", "a.py"], "did you mean 4GiB?"),
+        (["--memory", "0", "a.py"], "leave the option out"),
+        (["--memory", "auto", "a.py"], "leave the option out"),
+        (["--timeout", "0", "a.py"], "'0' is not possible; write 1 s or more"),
+        (["--timeout", "-5", "a.py"], "'-5' is not a duration; write one such as 90, 90s"),
         (["--timeout", "soon", "a.py"], "write one such as 90, 90s"),
-        (["--workers", "-1", "a.py"], "-1"),
-        (["--threads", "0", "a.py"], "0"),
+        (["--workers", "-1", "a.py"], "'--workers': '-1' is not possible; write a whole number"),
+        (["-w", "2.5", "a.py"], "'--workers': '2.5' is not possible; write a whole number"),
+        (["-w", "", "a.py"], "'--workers': '' is not possible; write a whole number from 0 to"),
+        (["--threads", "0", "a.py"], "'--threads': '0' is not possible; write a whole number"),
+        (["--retries", "-1", "a.py"], "'--retries': '-1' is not possible; write a whole number"),
+        (["-n", "4", "a.py"], "the number of workers is -w N"),
+        (["-u", "a.py"], "daskjob run python -u my_script.py"),
+        (["--detach", "a.py"], "nohup daskjob run"),
         (["--nmae", "x", "a.py"], "Did you mean '--name'"),
         (["--name", "Simple_Job", "a.py"], "--name"),
+        (["--name", "My Job", "a.py"], "did you mean 'my-job'?"),
+        (["--name", "2024", "a.py"], "did you mean 'job-2024'?"),
         (["--name", "a" * 64, "a.py"], "63 characters"),
-        (["--env", "1=2", "a.py"], "KEY=VALUE"),
+        (["--env", "1=2", "a.py"], "'1' is not the name of a variable; write KEY=VALUE"),
+        (["--env", "=2", "a.py"], "'' is not the name of a variable"),
+        (["--env", "A B", "a.py"], "'A B' is not the name of a variable"),
         (["--env", "NOWHERE_TO_BE_FOUND", "a.py"], "is not set in this environment"),
         (["--result-file", "missing/result.json", "a.py"], "is not a writable folder"),
         (["-o", "xml", "a.py"], "'xml' is not one of"),
@@ -81,6 +95,13 @@ def test_wrong_usage_is_2_with_a_message(daskjob: Daskjob, words: list[str], mes
     assert "daskjob run --help" in done.err
     assert done.out == b""
     assert nothing_started(daskjob, done)
+
+
+def test_wrong_variable_is_named_without_its_value(daskjob: Daskjob) -> None:
+    done = daskjob("run", "--env", "MY-TOKEN=hunter2", daskjob.script("print(1)"))
+    assert (done.code, done.out) == (2, b"")
+    assert "'MY-TOKEN' is not the name of a variable" in done.err
+    assert "hunter2" not in done.err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -120,10 +121,25 @@ def test_an_exception_of_a_task_or_its_graph_is_named_with_its_place_and_cause(
 def test_a_module_that_python_cannot_run_is_the_reason(
     module: str, reason: str, step: str, daskjob: Daskjob
 ) -> None:
-    done = daskjob.run("--name", "typo", "-m", module)
+    program = daskjob.script(f"#!/bin/sh\nexec {sys.executable} -m {module}\n", "typo")
+    program.chmod(0o755)
+    done = daskjob.run("--name", "typo", program)
     assert reason in done.messages[0]
     assert "sys.exit" not in done.messages[0]
     assert f"Next: {step}" in daskjob("why", "typo").text
+
+
+def test_a_program_that_is_missing_is_named_without_the_words_of_a_manifest(
+    daskjob: Daskjob,
+) -> None:
+    script = daskjob.script("#!/usr/bin/env no-such-language\n", "report.R")
+    script.chmod(0o755)
+    done = daskjob.run("--name", "lacks", script)
+    [verdict] = [line for line in done.messages if "failed in" in line]
+    assert done.code == 127
+    assert re.search(r"no-such-language.*: No such file or directory", verdict)
+    assert verdict.endswith("check the first line of the script.")
+    assert "sys.exit" not in verdict
 
 
 HOG = """\

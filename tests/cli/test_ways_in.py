@@ -33,9 +33,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain/__main__.py").write_text(FACTS)
     (tmp_path / "empty").mkdir()
-    program = tmp_path / "run.sh"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    for name, text in (("run.sh", "#!/bin/sh\n"), ("bare.sh", "ls\n"), ("job", FACTS)):
+        program = tmp_path / name
+        program.write_text(text)
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "plain.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "report").write_text("#!/usr/bin/env Rscript\n")
+    os.mkfifo(tmp_path / "pipe")
     return tmp_path
 
 
@@ -44,6 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (["df.py", "-m", "x"], ["python", "df.py", "-m", "x"]),
         (["run.sh", "a"], ["./run.sh", "a"]),
+        (["job", "a"], ["python", "job", "a"]),
         (["python", "df.py", "a"], ["python", "df.py", "a"]),
         (["python3", "-u", "df.py"], ["python", "-u", "df.py"]),
         (["python", "-W", "a", "-X", "b", "df.py"], ["python", "-W", "a", "-X", "b", "df.py"]),
@@ -108,6 +113,15 @@ def test_workers_find_what_the_script_finds(folder: Path) -> None:
         (["https://example.org/x/df.py?a=1"], "curl -fsSL -o df.py 'https://example.org"),
         (["s3://bucket/df.py"], "is a URL; daskjob runs files"),
         (["ls"], "To run the program ls with a cluster, write its path"),
+        (["pytest", "-x"], "run its module: daskjob run -m pytest -x"),
+        (["ipython", "df.py"], "run its module: daskjob run -m IPython df.py"),
+        (["plain.sh"], "is a script for '/bin/sh', and not executable: chmod +x plain.sh"),
+        (["report"], "is a script for '/usr/bin/env Rscript', and not executable"),
+        (["bare.sh"], "write #!/bin/sh there"),
+        (["pipe", "a"], "daskjob run - a < pipe"),
+        (["python", "pipe"], "daskjob run - < pipe"),
+        (["python", "-c"], "names no script"),
+        (["python", "-m"], "names no script"),
         (["empty"], "has no __main__.py"),
         (["python df.py"], "write it without quotes: daskjob run python df.py"),
         (["df.py --input a", "b"], "write it without quotes: daskjob run df.py --input a b"),
@@ -128,14 +142,12 @@ def test_what_cannot_run_is_explained(folder: Path, words: list[str], message: s
         ("2", "whose option is --memory"),
         ("1.5 GB", "whose option is --memory"),
         ("df.py", "is a file, not a module: leave out -m"),
+        ("my script.py", "is a file, not a module: leave out -m"),
         ("pkg/main", "is no name of a module"),
     ],
 )
 def test_module_that_is_none_is_explained(folder: Path, name: str, message: str) -> None:
     del folder
-    if name == "df.py":
-        os.rename("df.py", "df-1.py")
-        name = "df-1.py"
     with pytest.raises(click.UsageError) as caught:
         way_in(name, ("df.py",), module=True)
     assert message in caught.value.message
@@ -147,6 +159,8 @@ def test_module_that_is_none_is_explained(folder: Path, name: str, message: str)
         (["-mpkg", "-w", "3"], ["-m", "pkg", "-w", "3"]),
         (["-w", "3", "--module=pkg.a", "x"], ["-w", "3", "-m", "pkg.a", "x"]),
         (["-q", "-m300MB", "a.py"], ["-q", "-m", "300MB", "a.py"]),
+        (["-w0", "-cprint(1)", "-w"], ["-w0", "-c", "print(1)", "-w"]),
+        (["--code=-x", "a"], ["-c", "-x", "a"]),
         (["a.py", "-mx"], ["a.py", "-mx"]),
         (["--name", "-mx", "a.py"], ["--name", "-mx", "a.py"]),
         (["--", "-mx"], ["--", "-mx"]),
@@ -173,6 +187,25 @@ def test_module_runs_as_by_python_and_workers_import_its_package(daskjob: Daskjo
     done = daskjob("run", "-w", 1, "-m", "pipeline.main", "--workers", "7")
     assert (done.code, done.text) == (0, "['--workers', '7'] [0, 1, 4]\n"), done.err
     assert daskjob.job()["metadata"]["name"].startswith("pipeline-main-")
+
+
+def test_module_that_is_missing_is_2_before_anything_starts(daskjob: Daskjob) -> None:
+    daskjob.script("raise SystemExit('imported')\n", "jobs.py")
+    for words in (("-m", "job"), ("python", "-u", "-m", "job")):
+        done = daskjob("run", *words)
+        assert (done.code, done.out) == (2, b"")
+        assert "there is no module 'job'; did you mean daskjob run -m jobs?" in done.err
+    assert not daskjob.state.exists()
+    source = daskjob.folder / "source"
+    source.mkdir()
+    (source / "elsewhere.py").write_text("print('found')\n")
+    done = daskjob.run("-e", f"PYTHONPATH={source}", "-m", "elsewhere")
+    assert (done.code, done.text) == (0, "found\n"), done.err
+
+
+def test_code_runs_as_by_python_with_its_arguments(daskjob: Daskjob) -> None:
+    done = daskjob.run("-c", "import sys; print(sys.argv, repr(sys.path[0]))", "a", "-w", "7")
+    assert (done.code, done.text) == (0, "['-c', 'a', '-w', '7'] ''\n"), done.err
 
 
 def test_folder_runs_as_a_package_with_relative_imports(daskjob: Daskjob) -> None:

@@ -90,7 +90,7 @@ def test_unknown_field_at_any_depth_is_named(
         ({"livenessProbe": {"httpGet": {"ports": 1}}}, "livenessProbe.httpGet.ports", "'port'"),
         ({"tty": "yes"}, "tty", "write true or false"),
         ({"workingDir": 3}, "workingDir", "write a string"),
-        ({"volumeMounts": [{"name": "a"}]}, "volumeMounts[0].mountPath", "it is required"),
+        ({"ports": [{"name": "a"}]}, "ports[0].containerPort", "it is required"),
     ],
 )
 def test_wrong_field_of_a_container_is_named(fields: dict[str, Any], path: str, meant: str) -> None:

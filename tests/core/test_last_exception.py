@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -224,6 +225,19 @@ def test_output_above_an_exception_does_not_hide_it(before: str, raised: str) ->
     output, code = ended(f"import logging, traceback\n{BEFORE[before]}\n{script}")
     assert code == 1
     assert ending(output, code, OF_SCRIPTS).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [b"x = 1\nprint('\xe4')\n", "print(1)".encode("utf-16"), b"# coding: nonsense\nprint(1)\n"],
+)
+def test_a_script_that_python_cannot_decode_has_its_error_as_the_reason(
+    script: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.py").write_bytes(script)
+    command = [sys.executable, str(tmp_path / "bad.py")]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert ending(done.stderr, done.returncode, OF_SCRIPTS).startswith("SyntaxError: ")
 
 
 HANDLED = {

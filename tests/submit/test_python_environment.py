@@ -63,7 +63,7 @@ def test_option_takes_an_environment_a_path_a_name_or_a_version(bare: Path) -> N
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if not (bare / "bin" / f"python{version}").exists():
         os.symlink(python_of(bare), bare / "bin" / f"python{version}")
-    for given in (str(bare), python_of(bare)):
+    for given in (str(bare), f"{bare}/bin", f"{bare}/bin/", python_of(bare)):
         assert chosen_python(given, {})[0] == wanted
     for given in ("python", version, f"python{version}"):
         found, _ = chosen_python(given, {"PATH": f"{bare}/bin"})
@@ -74,6 +74,19 @@ def test_option_takes_an_environment_a_path_a_name_or_a_version(bare: Path) -> N
 def test_option_that_names_no_python_is_an_error(given: str) -> None:
     with pytest.raises(NoPython, match="--python"):
         chosen_python(given, {"PATH": "/usr/bin"})
+
+
+def test_folder_that_is_no_environment_is_an_error_with_what_to_name(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for given in (tmp_path, tmp_path / "bin"):
+        with pytest.raises(NoPython, match="name an environment's folder"):
+            chosen_python(str(given), {})
+
+
+def test_error_about_a_python_among_the_words_does_not_name_the_option() -> None:
+    with pytest.raises(NoPython) as caught:
+        chosen_python("python3.99", {"PATH": "/usr/bin"}, "as named")
+    assert str(caught.value).startswith("python3.99: ")
 
 
 def test_program_that_is_no_python_is_an_error() -> None:

@@ -24,6 +24,12 @@ def doubts(manifest: Manifest) -> list[str]:
 
 
 def _doubts_of(path: str, spec: Manifest) -> Iterator[str]:
+    for index, volume in enumerate(mappings(spec.get("volumes"))):
+        if set(volume) == {"name"}:
+            yield (
+                f"{path}.volumes[{index}] names no source, so it is an empty folder; write "
+                "emptyDir: {}, configMap, secret or persistentVolumeClaim"
+            )
     for index, container in enumerate(mappings(spec.get("containers"))):
         where = f"{path}.containers[{index}]"
         if not container.get("command") and not container.get("args"):

@@ -18,6 +18,7 @@ from daskjob.core.errors import FieldError
 from daskjob.core.manifests import Manifest, mappings
 from daskjob.core.quantity import is_quantity, similar_quantity
 from daskjob.core.spec import kubernetes_fields
+from daskjob.core.spec.pod_rules import pod_mistakes
 
 #: Programs that begin most commands of Dask jobs; with a path before them they stay recognizable.
 _PROGRAM = re.compile(r"(?:.*/)?(?:python[\d.]*|dask|bash|sh|uv|conda|dask-worker|dask-scheduler)")
@@ -60,6 +61,7 @@ def template_mistakes(manifest: Manifest) -> list[FieldError]:
         found += object_mistakes(kind, value, path)
         if kind != "PodSpec":
             continue
+        found += pod_mistakes(value, path)
         for part in ("initContainers", "containers"):
             for index, container in enumerate(mappings(value.get(part))):
                 found += _command_mistakes(container, f"{path}.{part}[{index}]")
@@ -185,7 +187,8 @@ def _unknown(key: str, near: str, kind: str, fields: Mapping[str, _Field]) -> st
     if elsewhere:
         return f"it is a field of the {elsewhere[0]}, not of the {kind}"
     listed = ", ".join(name for name in fields if name not in ("apiVersion", "kind"))
-    return f"fields of a {kind} in Kubernetes {kubernetes_fields.VERSION}: {listed}"
+    article = "an" if kind[0] in "AEIO" else "a"
+    return f"fields of {article} {kind} in Kubernetes {kubernetes_fields.VERSION}: {listed}"
 
 
 #: What to write where a scalar has another type.

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from daskjob.core.errors import DaskJobError, FieldError, Invalid
-from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.core.names import API_VERSION, Kind
 from daskjob.core.spec import CLASSES, parse
 from daskjob.core.spec.kubernetes_objects import (
@@ -22,6 +22,8 @@ from daskjob.core.spec.kubernetes_objects import (
     object_mistakes,
     template_mistakes,
 )
+from daskjob.core.spec.pod_rules import pod_mistakes
+from daskjob.submit.cli.manifest_hints import hinted, yaml_hint
 
 #: The kinds beside a job that this machine provides to it.
 CONFIG_KINDS = ("ConfigMap", "Secret")
@@ -86,6 +88,7 @@ def all_documents(path: Path) -> tuple[list[Manifest], list[FieldError]]:
     UnreadableFile
         The file cannot be read, or is not YAML; the message names the line.
     """
+    _reject_other_place(path)
     try:
         is_stream = str(path) == "-"
         data = sys.stdin.buffer.read() if is_stream else path.read_bytes()
@@ -98,7 +101,10 @@ def all_documents(path: Path) -> tuple[list[Manifest], list[FieldError]]:
     try:
         documents = _loaded(text, path)
     except yaml.YAMLError as error:
-        raise UnreadableFile(f"{path} is not valid YAML: {error}") from error
+        mark = getattr(error, "problem_mark", None)
+        hint = yaml_hint(text, mark.line if mark else None)
+        language = "JSON" if path.suffix == ".json" else "YAML"
+        raise UnreadableFile(f"{path} is not valid {language}: {error}{hint}") from error
     except RecursionError as error:
         raise UnreadableFile(f"{path} cannot be read: it is nested too deeply") from error
     found = [
@@ -108,6 +114,16 @@ def all_documents(path: Path) -> tuple[list[Manifest], list[FieldError]]:
     ]
     mistakes = [item for item in found if isinstance(item, FieldError)]
     return [item for item in found if not isinstance(item, FieldError)], mistakes
+
+
+def _reject_other_place(path: Path) -> None:
+    """Raise ``UnreadableFile`` for a URL or a folder, with what to write instead."""
+    url = re.match(r"(https?|ftp|s3|gs|file):/+(.*)", str(path))
+    if url:
+        whole = f"{url[1]}://{url[2]}"
+        raise UnreadableFile(f"{whole} is a URL; read it first: curl -fsSLO '{whole}'")
+    if path.is_dir():
+        raise UnreadableFile(f"{path} is a folder; name its files, such as {path / '*.yaml'}")
 
 
 def _objects(document: object, place: str) -> Iterator[Manifest | FieldError]:
@@ -260,14 +276,22 @@ def _check_ours(document: Manifest, subject: str) -> None:
     # A better message replaces one about the same place, and what is below it.
     for mistake in _mistakes_around(document) + template_mistakes(document):
         known = [
-            m for m in mistakes if (mistake.path + ".").startswith((m.path + ".", m.path + "["))
+            m for m in mistakes if _plain(mistake.path).startswith((_plain(m.path), m.path + "["))
         ]
         if not known:
             mistakes.append(mistake)
         elif "write a list of strings:" in mistake.allowed:
             mistakes[mistakes.index(known[0])] = mistake
+    # A name of a wrong type is read as a missing one.
+    wrong = {mistake.path for mistake in mistakes if mistake.value is not None}
+    mistakes = [m for m in mistakes if m.value is not None or m.path not in wrong]
     if mistakes:
-        raise Invalid(subject, mistakes)
+        raise Invalid(subject, [hinted(mistake) for mistake in mistakes])
+
+
+def _plain(path: str) -> str:
+    """Return a path that ends with a dot, with keys of maps after dots: ``labels[team]``."""
+    return re.sub(r"\[([^\d\]][^\]]*)\]", r".\1", path) + "."
 
 
 def _mistakes_around(document: Manifest) -> list[FieldError]:
@@ -290,6 +314,9 @@ def _mistakes_of_core(document: Manifest, kind: str) -> list[FieldError]:
     if not metadata(document).get("name") and isinstance(document.get("metadata"), dict | None):
         mistakes.append(FieldError("metadata.name", None, f"write the name of the {kind}"))
     mistakes += object_mistakes(kind, document)
+    if kind == "Pod":
+        mistakes += pod_mistakes(mapping(document.get("spec")), "spec")
+    mistakes = [hinted(mistake) for mistake in mistakes]
     return mistakes + (_wrong_keys(document) if kind in CONFIG_KINDS else [])
 
 

@@ -1,4 +1,7 @@
-"""Types of options and arguments: durations, sizes, job names, KEY=VALUE."""
+"""Types of options and arguments: counts, durations, sizes, job names, KEY=VALUE.
+
+Each message names the value and what to write instead; click adds the option.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,23 @@ MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]?))")
+
+
+class Count(click.IntRange):
+    """A whole number between two bounds."""
+
+    name = "count"
+
+    def __init__(self, least: int, most: int) -> None:
+        super().__init__(least, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            allowed = f"write a whole number from {self.min} to {self.max}"
+            self.fail(f"{str(value)!r} is not possible; {allowed}", param, ctx)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -32,7 +52,11 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
             )
         seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
         if seconds < 1 or seconds > 2**31 - 1:
-            self.fail(f"{value!r} is not a duration of at least 1 s", param, ctx)
+            self.fail(
+                f"{value!r} is not possible; write 1 s or more, or leave the option out",
+                param,
+                ctx,
+            )
         return round(seconds)
 
 
@@ -45,18 +69,21 @@ class Memory(click.ParamType):  # type: ignore[type-arg]
         """Return the size in bytes, as text for Dask."""
         from daskjob.core.quantity import format_bytes, parse_bytes
 
+        text = str(value).strip()
+        if text.lower() in ("0", "auto", "none"):
+            # To Dask these mean the machine's memory, and no limit.
+            allowed = "leave the option out, then the workers share the machine's memory"
+            self.fail(f"{text!r} is not a size; {allowed}", param, ctx)
         try:
-            size = parse_bytes(str(value))
+            size = parse_bytes(text)
         except ValueError as error:
             self.fail(str(error), param, ctx)
         # A worker's own process does not fit into less: it would be killed at its start.
         smallest = 128 * 2**20
         if size < smallest:
-            self.fail(
-                f"{value!r} is too little; a worker needs at least {format_bytes(smallest)}",
-                param,
-                ctx,
-            )
+            unit = f"; did you mean {text}GiB?" if text.isdigit() else ""
+            needs = f"a worker needs at least {format_bytes(smallest)}"
+            self.fail(f"{text!r} is {format_bytes(size)}, and {needs}{unit}", param, ctx)
         return str(size)
 
 
@@ -75,7 +102,9 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
             return value[0], value[1]
         key, sign, text = str(value).partition("=")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
+            # Without the value, which may be a secret.
+            allowed = "write KEY=VALUE, with a KEY of letters, digits and '_' such as MY_KEY"
+            self.fail(f"{key!r} is not the name of a variable; {allowed}", param, ctx)
         if sign:
             return key, text
         if key not in os.environ:
@@ -90,10 +119,12 @@ class NewName(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name if it is valid for a job."""
-        from daskjob.core.names import NAME_RULE, is_valid_name
+        from daskjob.core.names import NAME_RULE, generated_prefix, is_valid_name
 
         if not is_valid_name(str(value)):
-            self.fail(f"{value!r} is not a valid job name; write {NAME_RULE}", param, ctx)
+            near = generated_prefix(str(value)).rstrip("-")
+            hint = f"; did you mean {near!r}?" if str(value) and near != "job" else ""
+            self.fail(f"{value!r} is not a valid job name; write {NAME_RULE}{hint}", param, ctx)
         return str(value)
 
 

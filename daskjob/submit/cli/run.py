@@ -17,6 +17,7 @@ from daskjob.submit.cli.output import Format, output_option, print_objects
 from daskjob.submit.cli.parameters import (
     MANIFEST_SUFFIXES,
     Assignment,
+    Count,
     Duration,
     Memory,
     NewName,
@@ -55,9 +56,9 @@ class RunOptions:
 #: ``\b`` keeps the line breaks of a paragraph.
 _HELP = """Run SCRIPT with ARGS, or the DaskJob in a YAML or JSON file, on this machine.
 
-SCRIPT is what follows `python`: a file, `-m package.module`, a folder with `__main__.py`, `-` for
-standard input; or a notebook (.ipynb), whose code cells run in their order. The active environment
-(VIRTUAL_ENV, CONDA_PREFIX) runs it, else the Python of daskjob.
+SCRIPT is what follows `python`: a file, `-m package.module`, `-c CODE`, a folder with
+`__main__.py`, `-` for standard input; or a notebook (.ipynb), whose code cells run in their order.
+The active environment (VIRTUAL_ENV, CONDA_PREFIX) runs it, else the Python of daskjob.
 
 In the script, `distributed.Client()` connects to the workers, as on a cluster. The script's output
 goes to standard output, messages of daskjob go to standard error.
@@ -82,19 +83,46 @@ exits with then, 125 error of daskjob (such as an invalid manifest), 2 wrong usa
 """
 
 
+#: Options that users know from elsewhere, each with what to write here.
+_KNOWN_ELSEWHERE = {
+    **dict.fromkeys(
+        ("-u", "-O", "-OO", "-i", "-I", "-E", "-s", "-S", "-B", "-W", "-X", "-P", "-b", "-v"),
+        "an option of Python goes after python: daskjob run python {option} my_script.py",
+    ),
+    **dict.fromkeys(
+        ("-n", "-j", "-p", "--n-workers", "--nworkers", "--n_workers", "--num-workers", "--jobs"),
+        "the number of workers is -w N",
+    ),
+    **dict.fromkeys(
+        ("-d", "--detach", "--background"),
+        "for a run in the background: nohup daskjob run my_script.py &",
+    ),
+    "--image": "a run on this machine uses no images; --python chooses the environment",
+    "--dry-run": "daskjob render prints what would be created",
+    "-f": "a manifest needs no option: daskjob run job.yaml",
+}
+
+
 class _RunCommand(click.Command):
     """Accepts ``-mMODULE`` and ``--module=MODULE`` too: to click, ``-m`` is a flag of SCRIPT.
 
-    As a flag it ends daskjob's options at the module, as ``python -m`` does.
+    As a flag it ends daskjob's options at the module, as ``python -m`` does; so does ``-c``.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments."""
-        return super().parse_args(ctx, split_module(args, self.params))
+        try:
+            return super().parse_args(ctx, split_module(args, self.params))
+        except click.NoSuchOption as error:
+            hint = _KNOWN_ELSEWHERE.get(error.option_name)
+            if hint is None:
+                raise
+            text = f"No such option {error.option_name!r}; {hint}"
+            raise click.UsageError(text.format(option=error.option_name), ctx) from error
 
 
 def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
-    """Return the arguments with a module that is attached to its option as a word of its own."""
+    """Return the arguments with an attached module, or code, as a word of its own."""
     valued = {
         name
         for param in params
@@ -104,10 +132,11 @@ def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
     index = 0
     while index < len(args) and args[index].startswith("-") and args[index] not in ("-", "--"):
         word = args[index]
-        if word.startswith("--module="):
-            return [*args[:index], "-m", word.removeprefix("--module="), *args[index + 1 :]]
-        if word.startswith("-m") and len(word) > 2:
-            return [*args[:index], "-m", word[2:], *args[index + 1 :]]
+        for flag, long in (("-m", "--module="), ("-c", "--code=")):
+            attached = word.startswith(flag) and len(word) > 2
+            if attached or word.startswith(long):
+                rest = word[2:] if attached else word.removeprefix(long)
+                return [*args[:index], flag, rest, *args[index + 1 :]]
         index += 2 if word in valued else 1
     return args
 
@@ -118,14 +147,11 @@ def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
     help=_HELP,
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
-@click.option(
-    "-w", "--workers", type=click.IntRange(0, 1000), metavar="N", help="Number of workers."
-)
-@click.option(
-    "-t", "--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads per worker."
-)
+@click.option("-w", "--workers", type=Count(0, 1000), metavar="N", help="Number of workers.")
+@click.option("-t", "--threads", type=Count(1, 1024), metavar="N", help="Threads per worker.")
 @click.option("--memory", type=Memory(), help="Memory limit per worker, such as 4GiB.")
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is a module, as for python -m.")
+@click.option("-c", "--code", is_flag=True, help="SCRIPT is code of Python, as for python -c.")
 @click.option(
     "--python",
     metavar="PYTHON",
@@ -135,7 +161,7 @@ def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
     "--name", type=NewName(), help="Name of the job; by default generated from the script's name."
 )
 @click.option(
-    "--retries", type=click.IntRange(0, 1000), metavar="N", help="Number of retries after failures."
+    "--retries", type=Count(0, 1000), metavar="N", help="Number of retries after failures."
 )
 @click.option("--timeout", type=Duration(), help="Time limit of the job, such as 90s or 2h.")
 @click.option(
@@ -164,14 +190,16 @@ def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
 )
 @click.argument("script", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def run_command(script: str, args: tuple[str, ...], *, module: bool, **given: object) -> int:
+def run_command(
+    script: str, args: tuple[str, ...], *, module: bool, code: bool, **given: object
+) -> int:
     """Run a script, or the DaskJob in a file, and return the exit code."""
     options = RunOptions(**given)  # type: ignore[arg-type]
     _check_result_file(options.result_file)
     if options.quiet:
         # For messages of daskjob that come from the script's process (daskjob/in_script).
         os.environ["DASKJOB_QUIET"] = "1"
-    wanted = _wanted(script, args, options, module=module)
+    wanted = _wanted(script, args, options, module=module, code=code)
     import asyncio
 
     from daskjob.submit.local_run import foreground_job
@@ -206,18 +234,23 @@ class _Wanted:
     notes: tuple[str, ...] = ()
 
 
-def _wanted(script: str, args: tuple[str, ...], options: RunOptions, *, module: bool) -> _Wanted:
+def _wanted(
+    script: str, args: tuple[str, ...], options: RunOptions, *, module: bool, code: bool
+) -> _Wanted:
     """Return what the command line asks for."""
     path = Path(script)
-    if not module and path.suffix in MANIFEST_SUFFIXES and path.is_file():
+    if not (module or code) and path.suffix in MANIFEST_SUFFIXES and path.is_file():
         return _wanted_manifest(path, args, options)
     from daskjob.submit.cli.ways_in import way_in
 
-    way = way_in(script, args, module=module)
+    way = way_in(script, args, module=module, code=code)
     if way.from_stdin and options.retries:
         raise click.UsageError("--retries needs a script in a file: '-' can be read only once")
     named = options.python or way.python
     python, notes = chosen_python(named, os.environ, "--python" if options.python else "as named")
+    environment = environment_of(python, os.environ)
+    if way.module:
+        _check_module(way, python.path, {**environment, **dict(options.env)})
     needs = _needs(way, options)
     pythons, workers, more = chosen_pythons(python, needs, environ=os.environ)
     if not workers:
@@ -225,9 +258,18 @@ def _wanted(script: str, args: tuple[str, ...], options: RunOptions, *, module: 
     return _Wanted(
         _script_manifest(way, options),
         pythons,
-        environment_of(python, os.environ),
+        environment,
         notes=(*notes, *more, *way.notes),
     )
+
+
+def _check_module(way: Way, python: str, environ: Mapping[str, str]) -> None:
+    """Reject a module that Python would not find, before anything is started."""
+    from daskjob.submit.modules import missing_module
+
+    options = way.command[1 : way.command.index("-m")]
+    if message := missing_module(python, way.module, options=options, environ=environ):
+        raise click.UsageError(message)
 
 
 def _wanted_manifest(path: Path, args: tuple[str, ...], options: RunOptions) -> _Wanted:

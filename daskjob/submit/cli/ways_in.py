@@ -17,6 +17,15 @@ from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
 _PYTHON = re.compile(r"(?:.*/)?python(?P<version>\d(?:\.\d+)?)?")
 #: Programs that run a command in an environment: ``uv run python x.py``.
 _RUNNERS = ("uv", "poetry", "pipenv", "hatch", "pdm", "rye", "pixi", "conda", "mamba", "micromamba")
+#: Programs of Python that are known by their own name, with their module.
+_PROGRAMS = {
+    **{name: name for name in ("pytest", "streamlit", "jupyter", "papermill", "coverage", "kedro")},
+    **{"ipython": "IPython", "py.test": "pytest"},
+}
+#: Suffixes of the scripts of shells.
+_OF_SHELLS = (".sh", ".bash", ".zsh", ".ksh", ".fish")
+#: How programs for a machine begin.
+_BINARY = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"MZ")
 #: Options of Python that take a value.
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 #: Suffixes that a script's name may lack.
@@ -44,10 +53,12 @@ class Way:
     folder: str = ""
     #: Whether the script is read from standard input, which can be read once.
     from_stdin: bool = False
+    #: The module that Python has to find.
+    module: str = ""
     notes: tuple[str, ...] = ()
 
 
-def way_in(word: str, args: tuple[str, ...], *, module: bool = False) -> Way:
+def way_in(word: str, args: tuple[str, ...], *, module: bool = False, code: bool = False) -> Way:
     """Return how to run what the words of the command line name.
 
     Raises
@@ -57,6 +68,8 @@ def way_in(word: str, args: tuple[str, ...], *, module: bool = False) -> Way:
     """
     if module:
         return _module(word, args)
+    if code:
+        return _code(word, args)
     if word == "-":
         return _standard_input(args)
     path = Path(word)
@@ -72,6 +85,11 @@ def way_in(word: str, args: tuple[str, ...], *, module: bool = False) -> Way:
         raise click.UsageError(_missing(word, args))
     if path.is_dir():
         return _folder(path, args)
+    if path.is_fifo():
+        raise click.UsageError(
+            f"{word} is a pipe, which can be read only once. Read it from standard input: "
+            f"daskjob run {' '.join(['-', *args])} < {word}"
+        )
     if not os.access(path, os.R_OK):
         raise click.UsageError(f"{word!r} cannot be read: permission denied")
     if path.suffix == ".ipynb":
@@ -81,15 +99,11 @@ def way_in(word: str, args: tuple[str, ...], *, module: bool = False) -> Way:
 
 def _is_script(path: Path) -> bool:
     """Return whether a file named like a Python is a script of text."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return not file.read(4).startswith(
-            (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"MZ")
-        )
+    return path.is_file() and not _first_line(path).startswith(_BINARY)
 
 
 def _script(word: str, path: Path, args: tuple[str, ...]) -> Way:
+    _reject_other_language(word, path)
     command = (*interpreter(path), _as_a_path(word), *args)
     folder = path.absolute()
     # An archive is its own folder of modules.
@@ -104,6 +118,22 @@ def _script(word: str, path: Path, args: tuple[str, ...]) -> Way:
     )
 
 
+def _reject_other_language(word: str, path: Path) -> None:
+    """Reject a script that is not Python's and that the system does not run either."""
+    line = _first_line(path)
+    named = line.startswith(b"#!")
+    if interpreter(path) and path.suffix not in (".py", ".pyw") and named and b"python" not in line:
+        first = line[2:].decode(errors="replace").strip()
+        raise click.UsageError(
+            f"{word} is a script for {first!r}, and not executable: chmod +x {word}"
+        )
+    if path.suffix in _OF_SHELLS and not named:
+        raise click.UsageError(
+            f"{word} is a script of a shell, and its first line does not name it: "
+            f"write #!/bin/sh there, then: chmod +x {word}"
+        )
+
+
 def _module(name: str, args: tuple[str, ...]) -> Way:
     """Return ``python -m name``: the current folder is on the path, as Python puts it there."""
     name = name.removeprefix("=")
@@ -113,14 +143,18 @@ def _module(name: str, args: tuple[str, ...]) -> Way:
             f"-m names a module to run, as in 'python -m'. {name!r} looks like the memory of a "
             f"worker, whose option is --memory: daskjob run --memory {name}{script}"
         )
+    if Path(name).is_file() or (not _MODULE.fullmatch(name) and Path(name).exists()):
+        raise click.UsageError(f"{name!r} is a file, not a module: leave out -m")
     if not _MODULE.fullmatch(name):
-        if Path(name).exists():
-            raise click.UsageError(f"{name!r} is a file, not a module: leave out -m")
         raise click.UsageError(f"{name!r} is no name of a module; write one such as package.module")
     label = name.removesuffix(".__main__")
-    return Way(
-        ("python", "-m", name, *args), label, (str(Path.cwd()),), notes=tuple(_misplaced(args))
-    )
+    notes = tuple(_misplaced(args))
+    command = ("python", "-m", name, *args)
+    return Way(command, label, (str(Path.cwd()),), notes=notes, module=name)
+
+
+def _code(text: str, args: tuple[str, ...]) -> Way:
+    return Way(("python", "-c", text, *args), "command", (str(Path.cwd()),))
 
 
 def _standard_input(args: tuple[str, ...]) -> Way:
@@ -135,15 +169,15 @@ def _standard_input(args: tuple[str, ...]) -> Way:
 def _python(word: str, args: tuple[str, ...]) -> Way:
     """Return the way of ``python`` with its own options and a script, ``-m``, ``-c`` or ``-``."""
     options, rest = _options_of_python(args)
-    if not rest:
+    if not rest or rest in (("-c",), ("-m",)):
         raise click.UsageError(
             f"'{word} {' '.join(args)}' names no script: daskjob run my_script.py"
         )
     match rest:
         case ("-m", name, *more):
             way = _module(name, tuple(more))
-        case ("-c", *_):
-            way = Way(("python", *rest), "command", (str(Path.cwd()),))
+        case ("-c", text, *more):
+            way = _code(text, tuple(more))
         case ("-", *more):
             way = _standard_input(tuple(more))
         case (script, *more):
@@ -208,6 +242,9 @@ def _missing(word: str, args: tuple[str, ...]) -> str:
         )
     if _PYTHON.fullmatch(word):
         return f"{text}. Write the script: daskjob run my_script.py"
+    if word in _PROGRAMS:
+        command = " ".join(["daskjob run -m", _PROGRAMS[word], *args])
+        return f"{text}. To run {word} with a cluster, run its module: {command}"
     first, _, more = word.partition(" ")
     if more and (_PYTHON.fullmatch(first) or Path(first).is_file()):
         return f"{text}; write it without quotes: daskjob run {' '.join([word, *args])}"
@@ -277,6 +314,12 @@ def interpreter(script: Path) -> list[str]:
     """Return the interpreter of a script: the chosen Python, or none for other executables."""
     if script.suffix in (".py", ".pyw") or not os.access(script, os.X_OK) or script.is_dir():
         return ["python"]
+    line = _first_line(script)
+    # Where all files are executable, as on disks of Windows, one without #! is Python's.
+    is_program = line.startswith((b"#!", *_BINARY)) or script.suffix in _OF_SHELLS
+    return ["python"] if b"python" in line or not is_program else []
+
+
+def _first_line(script: Path) -> bytes:
     with script.open("rb") as file:
-        start = file.read(64)
-    return ["python"] if b"python" in start.split(b"\n")[0] else []
+        return file.read(256).split(b"\n")[0]
