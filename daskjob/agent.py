@@ -10,8 +10,9 @@ This one file is injected as *text* into every scheduler that daskjob builds (se
 - It counts transitions: each costs a few dictionary operations, and no request walks the tasks.
 
 Routes, below the scheduler's ``--dashboard-prefix`` and guarded by a token (``Authorization:
-Bearer``): ``GET daskjob/v1/state``, ``POST daskjob/v1/retire``, ``GET daskjob/v1/report``; and
-``POST daskjob/v1/expect``, where the agent holds back clients until the workers are there.
+Bearer``): ``GET daskjob/v1/state``, ``POST daskjob/v1/retire``, ``GET daskjob/v1/report``, ``GET
+daskjob/v1/unfinished``; and ``POST daskjob/v1/expect``, where the agent holds back clients until
+the workers are there.
 """
 
 from __future__ import annotations
@@ -683,6 +684,28 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             body = encode(answer)
         return body
 
+    def unfinished(self) -> bytes:
+        """Return the answer to ``GET unfinished``: what is left when all clients are gone.
+
+        A task that no client wants any more is unknown to the scheduler, although its worker runs
+        it to its end; the worker's heartbeats count it.
+        """
+        workers = list(self.scheduler.workers.values())
+        promising = self.scheduler.clients.get("fire-and-forget")
+        counted_from = (self.last_transition() or 0.0) + HEARTBEAT_MARGIN_SECONDS
+        return encode(
+            {
+                "clients": self.clients(),
+                "promised": len(promising.wants_what) if promising else 0,
+                "processing": self.counts.now["processing"],
+                "dropped": self.counts.dropped,
+                "abandoned": sum(
+                    (ws.metrics.get("task_counts") or {}).get("cancelled", 0) for ws in workers
+                ),
+                "stale": sum(ws.last_seen < counted_from for ws in workers),
+            }
+        )
+
     def stages(self) -> list[list[Any]]:
         """Return the prefixes that run, with their running tasks; O(running), at most 1,000."""
         found: dict[str, int] = {}
@@ -1269,6 +1292,14 @@ class ReportHandler(Handler):
         self.answer(self.agent.report(ANSWER_LIMIT_BYTES if full else REPORT_LIMIT_BYTES))
 
 
+class UnfinishedHandler(Handler):
+    """``GET daskjob/v1/unfinished``."""
+
+    def get(self) -> None:
+        """Send what the workers may still run after the end of the script."""
+        self.answer(self.agent.unfinished())
+
+
 class RetireHandler(Handler):
     """``POST daskjob/v1/retire``."""
 
@@ -1344,6 +1375,7 @@ def add_routes(agent: Agent, token: str) -> str:
             (prefix + "state", StateHandler, given),
             (prefix + "retire", RetireHandler, given),
             (prefix + "report", ReportHandler, given),
+            (prefix + "unfinished", UnfinishedHandler, given),
             (prefix + "expect", ExpectHandler, given),
         ],
     )

@@ -133,6 +133,8 @@ class JobSnapshot:
     words: Words = OF_MANIFESTS
     #: The file that the runner runs with Python; empty if it runs something else.
     script: str = ""
+    #: The number of ``fire_and_forget`` tasks for which the run waits: the script has ended.
+    last_tasks: int = 0
 
 
 def _desired_workers(manifest: Manifest) -> int:

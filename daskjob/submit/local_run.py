@@ -50,7 +50,13 @@ class ForegroundJob:
             troubles=tuple(self._run.troubles),
             words=words_for(self._run.job.meta.annotations),
             script=self._script(),
+            last_tasks=self._run.last_tasks or 0,
         )
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the script runs, or tasks that it left."""
+        return self._run.output.is_open or self._run.last_tasks is not None
 
     @property
     def output(self) -> ScriptOutput:

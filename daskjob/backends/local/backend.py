@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 
 from daskjob.backends.agent_answers import NoAnswer, whole_state
@@ -16,6 +16,7 @@ from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.full_disk import not_written
 from daskjob.backends.local.kubelet import Kubelet
+from daskjob.backends.local.last_tasks import EndedScript, until_finished
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.worker_start import WorkerStart, worker_counts
 from daskjob.core import names
@@ -34,7 +35,7 @@ from daskjob.core.manifests import (
 from daskjob.core.observed import Observed, ObservedJob, Platform
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.spec.pod import PodTemplate
-from daskjob.core.status import Progress
+from daskjob.core.status import Progress, job_status_from
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ QUIET_SECONDS = 8
 PATIENCE = 3
 #: How long workers that have run no task may take to hand over the data that they were sent.
 RESHAPE_SECONDS = 2.0
+#: Exit codes from here on are those of processes that a signal has ended.
+SIGNALLED = 129
 #: The time of a retirement is bounded by the agent; this is for the way there and back.
 SLACK_SECONDS = 5.0
 
@@ -74,6 +77,10 @@ class LocalBackend(InMemoryBackend):
         self.kubelet: Kubelet | None = None
         #: Problems with the run's folder, reported once to the user; the job continues.
         self.troubles: list[str] = []
+        #: How many tasks the run waits for after the end of the script; ``None``: it does not wait.
+        self.last_tasks: int | None = None
+        #: Called when such a wait begins, and when it has ended.
+        self.on_last_tasks: Callable[[], None] = lambda: None
         self._dashboard = dashboard
         self._silences = 0
         self._saved_counts = (0, 0, 0, 0)
@@ -263,7 +270,7 @@ class LocalBackend(InMemoryBackend):
 
     async def collect_report(self, job: ObjectRef, scheduler: PodFacts) -> None:
         """Ask the agent of the scheduler for its report; the answer triggers the next passes."""
-        work = self._collect(scheduler, self.attempt_of(job))
+        work = self._collect(job, scheduler, self.attempt_of(job))
         self._ask_once(f"report {scheduler.ref.uid}", work)
 
     async def retire(self, group: ObjectRef, retire: Retire) -> None:
@@ -287,11 +294,12 @@ class LocalBackend(InMemoryBackend):
         task = self._background.start(work)
         task.add_done_callback(lambda _: self._pending.discard(question))
 
-    async def _collect(self, scheduler: PodFacts, attempt: int) -> None:
-        """Collect the agent's report; all of it goes to the run's folder."""
+    async def _collect(self, job: ObjectRef, scheduler: PodFacts, attempt: int) -> None:
+        """Collect the agent's report, after the last tasks; all of it goes to the run's folder."""
         report: Manifest | None = None
         agent = self._agent(scheduler)
         try:
+            await self._finish_tasks(job, agent, attempt)
             report, full, state = await asyncio.gather(
                 agent.get("report"), agent.get("report?full=1"), agent.get("state")
             )
@@ -303,6 +311,38 @@ class LocalBackend(InMemoryBackend):
             self._not_written("the report", error)
         finally:
             self.collected(scheduler, report, attempt)
+
+    async def _finish_tasks(self, job: ObjectRef, agent: AgentClient, attempt: int) -> None:
+        """Wait for the last tasks of a script that has ended by itself."""
+        runner = self._runner(attempt)
+        if runner is None or not _ended_by_itself(runner):
+            return
+        script = EndedScript(runner.last_exited_with_0, lambda: self._must_end(job), self._waiting)
+        try:
+            await until_finished(agent, script)
+        finally:
+            if self.last_tasks is not None:
+                self.last_tasks = None
+                self.on_last_tasks()
+
+    def _waiting(self, tasks: int) -> None:
+        begins, self.last_tasks = self.last_tasks is None, tasks
+        if begins:
+            self.on_last_tasks()
+
+    def _must_end(self, ref: ObjectRef) -> bool:
+        """Return whether a job was cancelled, or its deadline has passed."""
+        job = self.store.found(ref)
+        if job is None or job["spec"].get("cancel"):
+            return True
+        limit, started = job["spec"].get("activeDeadlineSeconds"), None
+        if isinstance(limit, int):
+            started = job_status_from(job.get("status")).start_time
+        return started is not None and self.clock() >= started + timedelta(seconds=limit)
+
+    def _runner(self, attempt: int) -> PodFacts | None:
+        pods = [pod_facts(pod) for pod in self._pods() if _is(pod, names.Component.RUNNER)]
+        return next((pod for pod in pods if pod.attempt == attempt), None)
 
     async def _retire(self, group: ObjectRef, retire: Retire) -> None:
         answer: Manifest | None = None
@@ -324,6 +364,13 @@ class LocalBackend(InMemoryBackend):
 def _is(pod: Manifest, component: names.Component) -> bool:
     labels = metadata(pod).get("labels") or {}
     return bool(labels.get(names.LABEL_COMPONENT) == component)
+
+
+def _ended_by_itself(runner: PodFacts) -> bool:
+    """Return whether nothing stopped a runner; LocalCluster ends at once with a killed script."""
+    if runner.stop_reason or runner.main is None or not runner.main_ended:
+        return False
+    return (runner.main.exit_code or 0) < SIGNALLED
 
 
 def _is_registered(pod: str, workers: set[str]) -> bool:

@@ -218,6 +218,11 @@ class LocalRun:
             self._kubelet.at_once = True
             self._kubelet.wake()
 
+    @property
+    def last_tasks(self) -> int | None:
+        """How many tasks the run waits for after the end of the script; ``None``: no wait."""
+        return self._backend.last_tasks if self._backend else None
+
     def script_pid(self) -> int | None:
         """Return the process of the script, which leads its group; ``None`` if none runs."""
         return self._kubelet.script_pid() if self._kubelet else None
@@ -350,6 +355,7 @@ class LocalRun:
             )
             self._kubelet.first_signal = self._first_signal
             backend.kubelet = self._kubelet
+            backend.on_last_tasks = lambda: self.output.on_change()
             created = backend.store.create(self._manifest)
             backend.save_job(object_ref(created))
             if self._cancelled:

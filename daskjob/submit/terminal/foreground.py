@@ -127,8 +127,8 @@ class Foreground:
     # The terminal
 
     def _on_script(self) -> None:
-        """Follow the start and the end of the script."""
-        self._view.script_changed(runs=self._run.output.is_open)
+        """Follow the start and the end of the script, and of the tasks that it left."""
+        self._view.script_changed(runs=self._run.is_working)
         self._follow_terminal()
 
     def _follow_terminal(self) -> None:

@@ -157,6 +157,13 @@ class View:
             )
         for trouble in snapshot.troubles:
             self._once(f"trouble {trouble}", trouble)
+        if snapshot.last_tasks:
+            tasks = "task" if snapshot.last_tasks == 1 else "tasks"
+            self._once(
+                f"last tasks {status.attempt}",
+                f"the script has ended; the run waits for {snapshot.last_tasks} fire_and_forget "
+                f"{tasks}, Ctrl-C leaves them undone",
+            )
         if status.message and not status.finished and status.attempt_start_time:
             self._once(f"trouble {status.reason}", status.message)
 

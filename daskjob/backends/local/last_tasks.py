@@ -1,0 +1,105 @@
+"""The tasks that are not finished when a script has ended.
+
+With a LocalCluster, Python waits at its exit up to 4 s for tasks that are running, and drops those
+that wait for a worker, also tasks that ``fire_and_forget`` promises to run. Here running tasks get
+the same time, and after a success the run waits for what ``fire_and_forget`` promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from daskjob.backends.agent_answers import NoAnswer
+from daskjob.core.manifests import Manifest, integer
+
+#: How long running tasks may take to finish: as long as a nanny waits for its worker (80 % of 5 s).
+FINISH_SECONDS = 4.0
+#: How long the scheduler may take to see that the script's clients are gone. Others may stay.
+CLIENTS_SECONDS = 1.0
+#: How long promised tasks are waited for while no worker runs any.
+STUCK_SECONDS = 30.0
+#: Requests without an answer after which a scheduler is given up: a busy one may miss some.
+PATIENCE = 3
+#: How soon the scheduler is asked again: at first, and after `FAST_SECONDS`.
+LOOK_SECONDS = 0.02
+SLOW_LOOK_SECONDS = 0.2
+FAST_SECONDS = 0.5
+#: A shorter wait is not reported.
+UNREPORTED_SECONDS = 1.0
+
+
+class Agent(Protocol):
+    """The agent of a scheduler."""
+
+    async def get(self, route: str) -> Manifest:
+        """Return the answer to a GET request, or raise NoAnswer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What a scheduler still has when the script has ended."""
+
+    clients: int = 0
+    #: Tasks that ``fire_and_forget`` promises to run.
+    promised: int = 0
+    processing: int = 0
+    dropped: int = 0
+    #: Tasks that no client wants any more, and that workers run to their end.
+    abandoned: int = 0
+    #: Workers whose last heartbeat is too old to show such tasks.
+    stale: int = 0
+
+    @property
+    def may_run(self) -> bool:
+        """Whether workers may be running a task."""
+        if self.processing or self.abandoned:
+            return True
+        return bool(self.dropped and self.stale)
+
+
+def unfinished_from(answer: Mapping[str, object]) -> Unfinished:
+    """Return what the agent answered."""
+    counts = {name: max(integer(answer.get(name)) or 0, 0) for name in Unfinished.__slots__}
+    return Unfinished(**counts)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedScript:
+    """A script that has ended by itself, and whoever waits for its tasks."""
+
+    succeeded: bool
+    #: Returns whether the run must end now: it was cancelled, or its deadline has passed.
+    must_end: Callable[[], bool]
+    #: Takes how many promised tasks are unfinished; 0: the wait for running tasks.
+    waiting: Callable[[int], None]
+
+
+async def until_finished(agent: Agent, script: EndedScript) -> None:
+    """Wait for the last tasks of a script."""
+    began = moved_at = time.monotonic()
+    silences = 0
+    while not script.must_end():
+        try:
+            left = unfinished_from(await agent.get("unfinished"))
+        except NoAnswer:
+            silences += 1
+            if silences == PATIENCE or time.monotonic() - began < FAST_SECONDS:
+                return
+            continue
+        silences, now = 0, time.monotonic()
+        moved_at = now if left.processing else moved_at
+        waited = now - began
+        if script.succeeded and left.promised and now - moved_at < STUCK_SECONDS:
+            if waited > UNREPORTED_SECONDS:
+                script.waiting(left.promised)
+        elif left.clients and waited < CLIENTS_SECONDS:
+            pass
+        elif not left.may_run or waited > FINISH_SECONDS:
+            return
+        else:
+            script.waiting(0)
+        await asyncio.sleep(LOOK_SECONDS if waited < FAST_SECONDS else SLOW_LOOK_SECONDS)

@@ -1,0 +1,104 @@
+"""How long a run waits for the last tasks of its script, by the answers of a scheduler's agent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from daskjob.backends.agent_answers import NoAnswer
+from daskjob.backends.local import last_tasks
+from daskjob.backends.local.last_tasks import EndedScript, until_finished
+
+NOTHING: dict[str, Any] = {}
+LOST = None
+
+
+class ScriptedAgent:
+    """An agent with an answer per request; the last one stays. ``None`` is none."""
+
+    def __init__(self, *answers: dict[str, Any] | None) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def get(self, route: str) -> dict[str, Any]:
+        assert route == "unfinished"
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:
+            raise NoAnswer("scripted")
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_tasks, "FINISH_SECONDS", 0.3)
+    monkeypatch.setattr(last_tasks, "STUCK_SECONDS", 0.6)
+    monkeypatch.setattr(last_tasks, "CLIENTS_SECONDS", 0.1)
+    monkeypatch.setattr(last_tasks, "UNREPORTED_SECONDS", 0.0)
+
+
+def waited(agent: ScriptedAgent, *, succeeded: bool = True) -> tuple[float, list[int]]:
+    """Return the seconds of a wait, and what it reported."""
+    reported: list[int] = []
+    began = time.monotonic()
+    script = EndedScript(succeeded, lambda: False, reported.append)
+    asyncio.run(until_finished(agent, script))
+    return time.monotonic() - began, reported
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [NOTHING, {"dropped": 3}, {"stale": 2}, {"processing": "two", "promised": -1, "clients": None}],
+)
+def test_nothing_to_wait_for_costs_one_request(answer: dict[str, Any]) -> None:
+    agent = ScriptedAgent(answer)
+    assert waited(agent)[1] == []
+    assert agent.asked == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [{"processing": 1}, {"abandoned": 2}, {"dropped": 1, "stale": 1}]
+)
+@pytest.mark.parametrize("succeeded", [True, False])
+def test_running_tasks_have_their_time_and_not_more(
+    answer: dict[str, Any], *, succeeded: bool
+) -> None:
+    seconds, reported = waited(ScriptedAgent(answer), succeeded=succeeded)
+    assert 0.3 <= seconds < 3
+    assert set(reported) == {0}
+    agent = ScriptedAgent(answer, answer, NOTHING)
+    waited(agent, succeeded=succeeded)
+    assert agent.asked == 3
+
+
+def test_promised_tasks_are_waited_for_while_one_runs() -> None:
+    running = {"promised": 2, "processing": 1}
+    agent = ScriptedAgent(*[running] * 40, NOTHING)
+    seconds, reported = waited(agent)
+    assert seconds > 0.6
+    assert set(reported) == {2}
+
+
+def test_promised_tasks_that_no_worker_can_run_are_given_up() -> None:
+    seconds, _ = waited(ScriptedAgent({"promised": 1}))
+    assert 0.6 <= seconds < 3
+
+
+def test_promised_tasks_of_a_failed_script_are_not_waited_for() -> None:
+    agent = ScriptedAgent({"promised": 4})
+    waited(agent, succeeded=False)
+    assert agent.asked == 1
+
+
+def test_clients_that_stay_delay_the_end_by_a_bounded_time() -> None:
+    seconds, _ = waited(ScriptedAgent({"clients": 1}))
+    assert 0.1 <= seconds < 3
+
+
+@pytest.mark.parametrize("answers", [[LOST], [{"promised": 1, "processing": 1}, LOST]])
+def test_a_scheduler_that_is_gone_is_given_up(answers: list[dict[str, Any] | None]) -> None:
+    seconds, _ = waited(ScriptedAgent(*answers))
+    assert seconds < 3
