@@ -11,7 +11,9 @@
 - ``Client._ensure_connected`` explains a connection to another address that failed.
 
 A ``RunCluster`` starts no process. It writes the shape that it asks for to a file, which the run
-reads (``daskjob.backends.local.script_cluster``), and waits for the workers.
+reads (``daskjob.backends.local.script_cluster``), and waits for the workers. A LocalCluster starts
+its workers when it is made, and they inherit what the script changed before: so does a request
+(``inheritance.py``).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import logging
 import math
 import os
 import sys
+import weakref
 from typing import Any
 
 import dask
@@ -54,6 +57,13 @@ SILENT = {
     *("n_workers", "threads_per_worker", "memory_limit", "processes", "resources", "env"),
     *("local_directory", "start", "ip"),
 }
+#: Arguments of workers that they do not get as they are: the run has its own, or sets them.
+NOT_PASSED = {
+    *("memory_limit", "resources", "env", "local_directory", "nthreads", "name", "loop"),
+    *("scheduler_ip", "scheduler_port", "scheduler_file", "port", "worker_port", "services"),
+    *("listen_address", "contact_address", "dashboard", "dashboard_address", "worker_class"),
+    *("service_ports", "service_kwargs", "http_prefix", "executor", "nanny", "nanny_port"),
+}
 #: The options of ``daskjob run``, by the part of the shape that they set.
 OPTIONS = {"workers": "-w", "threads": "-t", "memory": "--memory"}
 
@@ -61,7 +71,7 @@ OPTIONS = {"workers": "-w", "threads": "-t", "memory": "--memory"}
 class Run:
     """The run of this script, and what the script asked of it."""
 
-    def __init__(self, settings: dict[str, Any]):
+    def __init__(self, settings: dict[str, Any], path_at_start: Any):
         self.address: str = settings["address"]
         self.dashboard: str = settings["dashboard"]
         #: The shape that the run has without a request: workers, threads, memory.
@@ -73,26 +83,81 @@ class Run:
         self.machine_memory: int = settings["machine_memory"]
         self.connect_timeout: str = settings["connect_timeout"]
         self._path: str = settings["request"]
-        self._asked: dict[str, Any] = {}
-        #: The open clusters that asked for another shape than the run's own.
-        self.shapes: set[int] = set()
+        #: What its workers started with; absent for a manifest, whose workers inherit nothing.
+        self._start: dict[str, Any] | None = settings.get("start")
+        self._path_at_start = path_at_start
+        #: What was asked last, and by what the answer to it is recognized.
+        self.asked: dict[str, Any] = {}
+        self._id = ""
+        #: The addresses of the workers that end because of it; ``None``: no answer yet.
+        self._leaving: frozenset[str] | None = frozenset()
+        #: The script's clusters, as long as it refers to them.
+        self._clusters: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def ask(self, **request: Any) -> bool:
-        """Ask for a shape; ``None`` stands for the run's own. Return whether it is a new one."""
-        request = {key: value for key, value in request.items() if value is not None}
-        if request == self._asked:
-            return False
-        temporary = f"{self._path}.{os.getpid()}"
+    def add(self, cluster: Any) -> None:
+        """Record a cluster of the script."""
+        self._clusters.add(cluster)
+
+    def others(self, cluster: Any) -> list[Any]:
+        """Return the other clusters of this process that are open."""
+        over = (None, Status.closing, Status.closed, Status.failed)
+        return [c for c in list(self._clusters) if c is not cluster and c.status not in over]
+
+    def difference(self) -> Any:
+        """Return what the script's process has and the workers lack; ``None`` if that is nothing.
+
+        A failure costs the inheritance, not the script.
+        """
+        if self._start is None:
+            return None
         try:
-            with open(temporary, "w") as file:
-                json.dump(request, file)
+            found = beside("inheritance").Difference(self._start, self._path_at_start)
+        except Exception as error:
+            self.say("inherit", f"workers do not inherit what the script changed: {error!r}")
+            return None
+        if found.of_scheduler:
+            names = ", ".join(found.of_scheduler)
+            self.say(
+                "scheduler",
+                f"{names}: no effect, the run's scheduler has started already; set it outside: "
+                f"--env {variable_of(found.of_scheduler[0])}=…",
+            )
+        return found
+
+    def ask(self, *, is_new: bool = False, **request: Any) -> bool:
+        """Ask for a shape; ``None`` stands for the run's own. Return whether it is another one."""
+        request = {key: value for key, value in request.items() if value is not None}
+        if request == self.asked:
+            return False
+        temporary, identity = f"{self._path}.{os.getpid()}", os.urandom(8).hex()
+        try:
+            # It may have values of variables: for this user only.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w") as file:
+                json.dump({**request, "new": is_new, "id": identity}, file)
             os.replace(temporary, self._path)
         except OSError as error:
             # Such as a full disk: the script works with the workers that there are.
             self.say("file", f"the run cannot be asked for other workers: {error}")
             return False
-        self._asked = request
+        self.asked, self._id, self._leaving = request, identity, None
         return True
+
+    def leaving(self) -> frozenset[str] | None:
+        """Return the addresses of workers that end because of the last request.
+
+        ``None``: the run has not read it yet.
+        """
+        if self._leaving is not None:
+            return self._leaving
+        try:
+            with open(f"{os.path.splitext(self._path)[0]}.done") as file:
+                answer = json.load(file)
+        except (OSError, ValueError):
+            return None
+        if answer["id"] == self._id:
+            self._leaving = frozenset(answer["leaving"])
+        return self._leaving
 
     def say(self, kind: str, text: str) -> None:
         """Print a message of daskjob, once per kind and run, in all processes of the script."""
@@ -108,6 +173,11 @@ class Run:
             pass
         print(f"daskjob: {text}", file=sys.stderr, flush=True)
 
+    @property
+    def never_has_workers(self) -> bool:
+        """Whether ``-w 0`` holds against whatever the script asks for."""
+        return not self.is_manifest and "workers" not in self.open and self.own["workers"] == 0
+
     def holds(self, part: str) -> str:
         """Return why a part of the shape cannot be set by the script."""
         if self.is_manifest:
@@ -117,6 +187,27 @@ class Run:
 
 
 RUN: Run
+
+
+def variable_of(setting: str) -> str:
+    """Return the variable that sets a value of Dask's configuration."""
+    return "DASK_" + setting.upper().replace(".", "__").replace("-", "_")
+
+
+def beside(name: str) -> Any:
+    """Import a file beside this one, whose folder is not in ``sys.path``."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    key = f"_daskjob_{name}"
+    if key not in sys.modules:
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+        spec = spec_from_file_location(key, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(path)
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[key] = module
+    return sys.modules[key]
 
 
 class Shape:
@@ -139,6 +230,26 @@ class Shape:
         self.resources = worker_kwargs.get("resources")
         self.env = worker_kwargs.get("env")
         self.directory = worker_kwargs.get("local_directory")
+        self.options = {
+            name: value
+            for name, value in worker_kwargs.items()
+            if name not in NOT_PASSED and value is not None and not RUN.is_manifest
+        }
+
+    def check_workers(self) -> None:
+        """Reject a cluster that would wait for its workers without end.
+
+        Raises
+        ------
+        RuntimeError
+            The script asks for workers, and ``-w 0`` holds.
+        """
+        if self.workers and RUN.never_has_workers:
+            asked = ", ".join(self._given().values()) or "processes=False"
+            raise RuntimeError(
+                f"{asked} asks for workers, and the run never has any: {RUN.holds('workers')}. "
+                "Leave out -w 0."
+            )
 
     def _counts(self) -> tuple[int | None, int | None]:
         workers, threads = (self.arguments.get(k) for k in ("n_workers", "threads_per_worker"))
@@ -246,7 +357,10 @@ class Shape:
         given.pop("worker_kwargs", None)
         if given.get("worker_class") in (Worker, Nanny):
             del given["worker_class"]
-        names = sorted(name for name, value in given.items() if value and name not in SILENT)
+        if str(given.get("protocol")).partition(":")[0] in ("tcp", "inproc"):
+            del given["protocol"]
+        silent = SILENT | set(self.options)
+        names = sorted(name for name, value in given.items() if value and name not in silent)
         if not names:
             return ""
         verb = "has" if len(names) == 1 else "have"
@@ -293,7 +407,7 @@ class RunScheduler(ProcessInterface):  # type: ignore[misc]
 
 
 class RunWorker(ProcessInterface):  # type: ignore[misc]
-    """One of the run's workers: they are counted, not named."""
+    """One of the run's workers: that of the same name, or any; a manifest's have other names."""
 
     def __init__(self, name: Any, nthreads: int, memory_limit: Any):
         self._cluster: Any = None
@@ -304,11 +418,14 @@ class RunWorker(ProcessInterface):  # type: ignore[misc]
 
     @property
     def address(self) -> str | None:
-        """The address of one of the run's workers, another one for each of the cluster's."""
+        """The address of its worker, another one for each of the cluster's."""
         cluster = self._cluster
         if cluster is None:
             return None
         known = cluster.scheduler_info["workers"]
+        named = [address for address, worker in known.items() if worker["name"] == self.name]
+        if named:
+            return str(named[0])
         if self._address not in known:
             taken = {worker._address for worker in cluster.workers.values()}
             self._address = next((address for address in known if address not in taken), None)
@@ -347,7 +464,9 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
         arguments = cluster_arguments(*args, **kwargs)
         self.status = None
         self._shape = Shape(arguments)
+        self._shape.check_workers()
         self._shape.explain()
+        self._difference = RUN.difference()
         self._asked_for: Any = None
         self.processes = self._shape.processes
         # ``None``: the manifest autoscales them.
@@ -369,24 +488,53 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
             scheduler_sync_interval=arguments.get("scheduler_sync_interval", 1),
         )
 
+        RUN.add(self)
+        others = RUN.others(self)
+        if others and self.status == Status.running:
+            RUN.say(
+                "clusters",
+                f"{len(others) + 1} LocalClusters are open at the same time: in a run they share "
+                f"its workers, {self._count()} now, and its scheduler",
+            )
+
     async def _start(self) -> None:
         """Ask for the workers before the scheduler is there: they start meanwhile."""
         if self.status == Status.created:
-            self._ask()
+            self._ask(is_new=not RUN.others(self))
         await super()._start()
 
-    def _ask(self) -> bool:
+    def _request(self) -> dict[str, Any]:
+        """Return what this cluster asks of the run, but for the number of workers."""
+        request, found = self._shape.request(), self._difference
+        request["workers"] = None
+        if found is None:
+            return request
+        if found.matters or self._shape.options:
+            request["inherited"] = found.request(self._shape.options)
+        if request.get("directory") is None and found.temporary_directory:
+            request["directory"] = os.path.abspath(found.temporary_directory)
+        return request
+
+    def _ask(self, *, is_new: bool = False) -> bool:
         """Ask for the shape; return whether it is another one than the run has by itself."""
-        request, count = self._shape.request(), len(self.worker_spec)
+        request, others = self._request(), RUN.others(self)
+        if others:
+            # They share the workers: a cluster of no shape of its own takes the one that is there.
+            request.pop("share", None)
+            if not any(value is not None for value in request.values()):
+                request = {**RUN.asked, "adapt": None}
         if "workers" in RUN.open:
+            count = self._count()
             request["workers"] = None if count == RUN.own["workers"] else count
         plain = not any(value is not None for value in request.values())
-        if plain and RUN.shapes - {id(self)}:
-            # It shares the workers of another cluster of the script.
-            return False
-        if not plain:
-            RUN.shapes.add(id(self))
-        return RUN.ask(**request) or not plain
+        return RUN.ask(is_new=is_new, **request) or not plain
+
+    def _count(self) -> int:
+        """Return the number of workers that this cluster and the others need together.
+
+        All of them use all workers: it is the largest number that one of them asked for.
+        """
+        return max(len(cluster.worker_spec) for cluster in (self, *RUN.others(self)))
 
     async def _correct_state_internal(self) -> None:
         """Ask for as many workers as the specification has, and wait for those newly asked for."""
@@ -403,7 +551,7 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
                 return
             self._asked_for = count
             if self._ask() or self._shape.workers is not None:
-                await self._until_there(count)
+                await self._until_there(self._count())
             else:
                 # The agent answers once the run's own workers are there.
                 await self.scheduler_comm.identity()
@@ -428,12 +576,19 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
         RUN.say("wait", f"{there} of {count} workers are there after {WAIT_SECONDS:.0f} s")
 
     def _are_there(self, count: int) -> bool:
-        workers = self.scheduler_info["workers"].values()
+        leaving = RUN.leaving()
+        if leaving is None:
+            return False
+        workers = self.scheduler_info["workers"]
+        if len(workers) != count or leaving & set(workers):
+            return False
+        if RUN.others(self):
+            return True
         threads, memory = self._shape.expected("threads"), self._shape.limit()
-        return len(workers) == count and all(
+        return all(
             (threads is None or worker["nthreads"] == threads)
             and (not memory or worker["memory_limit"] == memory)
-            for worker in workers
+            for worker in workers.values()
         )
 
     def scale(self, n: int = 0, memory: Any = None, cores: Any = None) -> Any:
@@ -448,6 +603,8 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
     def wait_for_workers(self, n_workers: int, timeout: Any = None) -> Any:
         """Wait for workers: no more than an option of daskjob lets come."""
         most = RUN.own["workers"]
+        if n_workers and not most and RUN.never_has_workers:
+            raise TimeoutError(f"the run never has workers: {RUN.holds('workers')}")
         if "workers" not in RUN.open and most and isinstance(n_workers, int) and n_workers > most:
             RUN.say(
                 "await", f"wait_for_workers({n_workers}) waits for {most}: {RUN.holds('workers')}"
@@ -457,7 +614,9 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
 
     async def scale_down(self, workers: Any) -> None:
         """Scale down by the number of these workers: a user's Adaptive names those of the run."""
-        for name in list(self.worker_spec)[: len(set(workers))]:
+        named = [name for name in set(workers) if name in self.worker_spec]
+        others = [name for name in reversed(list(self.worker_spec)) if name not in named]
+        for name in [*named, *others][: len(set(workers))]:
             del self.worker_spec[name]
         await self
 
@@ -489,7 +648,7 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
         if not bounded:
             RUN.say("adapt", f"cluster.adapt(…) without a maximum adds at most {most} workers")
         self._asked_for = None
-        RUN.ask(**{**self._shape.request(), "workers": None, "adapt": [least, most]})
+        RUN.ask(**{**self._request(), "adapt": [least, most]})
 
     def _stop_adapting(self) -> None:
         if self.status == Status.running:
@@ -497,7 +656,6 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
 
     async def _close(self) -> None:
         """Disconnect; the run keeps its workers until the script ends, or asks for others."""
-        RUN.shapes.discard(id(self))
         if self.scheduler_comm:
             # The scheduler belongs to the run. (``shutdown_scheduler`` is newer than 2024.1.)
             self.scheduler_comm.terminate = nothing
@@ -547,7 +705,7 @@ def client_init(init: Any) -> Any:
             return init(*call.args, **call.kwargs)
         # A wrong argument is an error before a thread is started: distributed's client cleans up
         # after itself only if it cannot connect.
-        Shape(cluster_arguments(**call.arguments.get("kwargs", {})))
+        Shape(cluster_arguments(**call.arguments.get("kwargs", {}))).check_workers()
         if call.arguments.pop("security", None):
             RUN.say("security", "security has no effect: a run has no TLS, and listens here only")
         with dask.config.set({"scheduler-address": None}):
@@ -594,10 +752,10 @@ def shutdown(plain: Any) -> Any:
     return _shutdown
 
 
-def install() -> None:
+def install(path_at_start: Any) -> None:
     """Change distributed in this process."""
     global RUN
-    RUN = Run(json.loads(os.environ[SETTINGS_VARIABLE]))
+    RUN = Run(json.loads(os.environ[SETTINGS_VARIABLE]), path_at_start)
     LocalCluster.__new__ = staticmethod(new_cluster)
     Client.__init__ = client_init(Client.__init__)
     Client._shutdown = shutdown(Client._shutdown)

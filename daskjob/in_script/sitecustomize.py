@@ -17,6 +17,9 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 class Finder:
     """Finds distributed as the other finders do, and has ``cluster.py`` executed after it."""
 
+    #: ``sys.path`` before Python puts the script's folder into it.
+    path_at_start: Any = ()
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Return the spec of distributed with a changed loader, ``None`` for all other modules."""
         if name != "distributed":
@@ -39,7 +42,7 @@ class Finder:
             execute(module)
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
-                load()
+                load(self.path_at_start)
 
         try:
             loader.exec_module = exec_module
@@ -47,7 +50,7 @@ class Finder:
             return
 
 
-def load() -> None:
+def load(path_at_start: Any) -> None:
     """Execute ``cluster.py``; if that fails, the script has plain distributed."""
     from importlib.util import module_from_spec, spec_from_file_location
 
@@ -59,7 +62,7 @@ def load() -> None:
         module = module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
-        module.install()
+        module.install(path_at_start)
     except Exception as error:
         print(f"daskjob: the script's clusters are its own: {error!r}", file=sys.stderr)
 
@@ -84,3 +87,4 @@ if __name__ == "sitecustomize":
     if "DASKJOB_CLUSTER" in os.environ:
         sys.meta_path.insert(0, Finder())
     run_hidden()
+    Finder.path_at_start = list(sys.path)

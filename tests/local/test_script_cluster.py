@@ -26,7 +26,9 @@ def script_cluster(
     options = ScriptOptions(workers=2, threads=1, memory=memory, name="one", open_to_script=opened)
     manifest = local_script_job(["python", "a.py"], options, "a")
     manifest["metadata"]["uid"] = "u"
-    return ScriptCluster(parse(DaskJob, manifest), manifest, folder, memory_bytes=MEMORY)
+    return ScriptCluster(
+        parse(DaskJob, manifest), manifest, folder, cwd=folder, memory_bytes=MEMORY
+    )
 
 
 def asked(cluster: ScriptCluster, folder: Path, request: Any, attempt: str = "0") -> Any:
@@ -57,7 +59,7 @@ def args(patch: Any) -> list[str]:
             {"resources": {"GPU": 2, "x": 0.5}, "directory": "/scratch"},
             [
                 *("--nthreads", "1", "--memory-limit", "1GB"),
-                *("--resources", "GPU=2 x=0.5", "--local-directory", "/scratch"),
+                *("--resources", "GPU=2 x=0.5", "--local-directory", "/scratch/run"),
             ],
         ),
     ],
@@ -65,7 +67,9 @@ def args(patch: Any) -> list[str]:
 def test_command_line_changes_only_where_the_script_asks_for_something_else(
     tmp_path: Path, request_: dict[str, Any], expected: list[str]
 ) -> None:
-    patch = asked(script_cluster(tmp_path, memory="1GB"), tmp_path, request_)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    patch = asked(script_cluster(folder, memory="1GB"), folder, request_)
     assert args(patch) == ["dask", "worker", *expected]
 
 
@@ -107,6 +111,7 @@ def test_adapting_leaves_the_count_to_the_autoscaler_until_it_ends(tmp_path: Pat
 def test_request_is_applied_once_and_belongs_to_its_attempt(tmp_path: Path) -> None:
     cluster = script_cluster(tmp_path)
     assert asked(cluster, tmp_path, {"workers": 5}) is not None
+    assert not list(tmp_path.iterdir())
     assert cluster.new_request(dask_cluster("0")) is None
     assert cluster.new_request(dask_cluster("1")) is None
     assert asked(cluster, tmp_path, {"workers": 5}, attempt="1") is not None
@@ -137,7 +142,7 @@ def test_script_learns_what_it_may_set(
 
 def test_manifest_sets_everything_and_its_workers_stay(tmp_path: Path) -> None:
     manifest = job("pass", workers=3)
-    cluster = ScriptCluster(parse(DaskJob, manifest), manifest, tmp_path)
+    cluster = ScriptCluster(parse(DaskJob, manifest), manifest, tmp_path, cwd=tmp_path)
     settings = json.loads(cluster.environment({}, comm="h:1", dashboard="h:2")["DASKJOB_CLUSTER"])
     assert settings["manifest"]
     assert settings["open"] == []

@@ -18,6 +18,7 @@ from daskjob.backends.local.full_disk import not_written
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.last_tasks import EndedScript, until_finished
 from daskjob.backends.local.run_folder import RunFolder
+from daskjob.backends.local.worker_numbers import WorkerNumbers, number_of
 from daskjob.backends.local.worker_start import WorkerStart, worker_counts
 from daskjob.core import names
 from daskjob.core.dask import DaskState, TaskCounts, dask_state
@@ -27,6 +28,7 @@ from daskjob.core.manifests import (
     Key,
     Manifest,
     ObjectRef,
+    controller_uid,
     format_time,
     metadata,
     object_ref,
@@ -52,6 +54,11 @@ PATIENCE = 3
 RESHAPE_SECONDS = 2.0
 #: Exit codes from here on are those of processes that a signal has ended.
 SIGNALLED = 129
+#: How long workers that are replaced at once may take to end: their plugins' teardown.
+LEAVE_SECONDS = 1
+#: How often it is checked whether they are gone, and how long they are waited for.
+GONE_LOOK_SECONDS = 0.01
+GONE_SECONDS = 5.0
 #: The time of a retirement is bounded by the agent; this is for the way there and back.
 SLACK_SECONDS = 5.0
 
@@ -60,7 +67,13 @@ class LocalBackend(InMemoryBackend):
     """The backend of one run on this machine."""
 
     def __init__(
-        self, folder: RunFolder, comm: str, dashboard: str, *, memory_bytes: int = 0
+        self,
+        folder: RunFolder,
+        comm: str,
+        dashboard: str,
+        *,
+        memory_bytes: int = 0,
+        is_script: bool = False,
     ) -> None:
         agent = resources.files("daskjob").joinpath("agent.py").read_text()
         platform = Platform(
@@ -88,6 +101,11 @@ class LocalBackend(InMemoryBackend):
         self._background = BackgroundTasks()
         #: The questions without an answer.
         self._pending: set[str] = set()
+        #: Whether workers have numbers as names; those of each group.
+        self._is_script = is_script
+        self._numbers: dict[str, WorkerNumbers] = {}
+        #: Pods that are about to end: new ones, of the same names, wait for it.
+        self._leaving: list[ObjectRef] = []
 
     async def observe(self, key: Key) -> Observed | None:
         """Return the observed state, with the time of the runner's last output."""
@@ -151,32 +169,101 @@ class LocalBackend(InMemoryBackend):
         folder = self.folder.path
         self._trouble(not_written(f"{what} in {folder}", folder.parent, error))
 
-    async def reshape(self, cluster: Manifest, worker: Manifest) -> None:
-        """Merge a patch into the workers of a DaskCluster.
+    async def create(self, owner: Key, manifest: Manifest) -> None:
+        """Create an object; the workers of a script get numbers as names."""
+        if self._is_script and _is(manifest, names.Component.WORKER):
+            await self._until_gone()
+            manifest = self._numbered(manifest)
+        await super().create(owner, manifest)
 
-        By their update strategy, workers of another template are replaced a few at a time. Unless
-        the scheduler has seen a task, all are replaced at once here: a script waits for them.
+    def _numbered(self, pod: Manifest) -> Manifest:
+        workers = [item for item in self._pods() if _is(item, names.Component.WORKER)]
+        clusters = [item for item in self.store.all() if item.get("kind") == names.Kind.CLUSTER]
+        marks = metadata(clusters[0]).get("annotations") or {} if clusters else {}
+        attempt = int(marks.get(names.ANNOTATION_ATTEMPT) or 0)
+        return self._numbers_of(controller_uid(pod)).numbered(pod, workers, attempt)
+
+    def _numbers_of(self, group_uid: str | None) -> WorkerNumbers:
+        return self._numbers.setdefault(group_uid or "", WorkerNumbers())
+
+    async def _until_gone(self) -> None:
+        """Wait until the pods that are leaving are gone: a bounded time."""
+        for _ in range(int(GONE_SECONDS / GONE_LOOK_SECONDS)):
+            self._leaving = [ref for ref in self._leaving if self.store.found(ref) is not None]
+            if not self._leaving:
+                return
+            await asyncio.sleep(GONE_LOOK_SECONDS)
+        self._leaving = []
+
+    async def reshape(
+        self, cluster: Manifest, worker: Manifest, *, is_new: bool = False
+    ) -> frozenset[str]:
+        """Merge a patch into the workers of a DaskCluster; return the addresses of those that end.
+
+        By their update strategy, workers of another template are replaced a few at a time. Where
+        they have nothing to do and no data, they are replaced at once here: a script waits for
+        them. ``is_new``: for another cluster of the script, whose workers are named from 0 on.
         """
-        ref = object_ref(cluster)
-        before = cluster["spec"]["worker"].get("spec")
-        after = self.store.patch(ref, {"spec": {"worker": worker}})["spec"]["worker"].get("spec")
+        ref, before = object_ref(cluster), cluster["spec"]["worker"]
+        renewed = _pod_spec(before, worker) != before.get("spec")
+        surplus = self._workers() if renewed else self._too_many(worker.get("replicas"))
+        known, leaving = await self._free(surplus)
+        if is_new:
+            for numbers in self._numbers.values():
+                numbers.restart()
+        # From here on without a pause: a pass would replace the workers by others of the old kind.
+        self.store.patch(ref, {"spec": {"worker": worker}})
+        for pod, grace in leaving.items():
+            self._leaving.append(pod)
+            self.store.patch(pod, {"spec": {"terminationGracePeriodSeconds": grace}})
+            self.store.delete(pod)
+        await self._until_gone()
+        ended = {address for pod, address in known.items() if renewed or pod in leaving}
+        return frozenset(ended)
+
+    def _workers(self) -> list[Manifest]:
+        """Return the worker pods that are not about to end."""
+        pods = [pod for pod in self._pods() if _is(pod, names.Component.WORKER)]
+        return [pod for pod in pods if not metadata(pod).get("deletionTimestamp")]
+
+    def _too_many(self, replicas: object) -> list[Manifest]:
+        """Return the workers above a number: the newest, as in a LocalCluster."""
+        if not isinstance(replicas, int) or not self._is_script:
+            return []
+        return sorted(self._workers(), key=lambda pod: _number(number_of(pod)))[replicas:]
+
+    async def _free(
+        self, pods: list[Manifest]
+    ) -> tuple[dict[ObjectRef, str], dict[ObjectRef, int]]:
+        """Return the addresses of the workers in these pods, and which pods may go at once.
+
+        With the grace period of each: a worker that never registered needs none.
+        """
         scheduler = self._scheduler()
-        if before == after or scheduler is None:
-            return
-        old = [pod_facts(pod).ref for pod in self._pods() if _is(pod, names.Component.WORKER)]
-        with contextlib.suppress(NoAnswer):
+        refs = {self._dask_name(pod): object_ref(pod) for pod in pods}
+        if not pods or scheduler is None or not scheduler.ready:
+            # No worker has registered.
+            return {}, dict.fromkeys(refs.values(), 0)
+        known: dict[ObjectRef, str] = {}
+        try:
             agent = self._agent(scheduler)
             state = await whole_state(agent.get, "state")
-            if state.tasks.total:
-                return
-            # Retired first: the agent counts workers as lost that go without notice.
-            body = {"workers": [each.address for each in state.workers], "timeout": RESHAPE_SECONDS}
-            answer = await agent.post("retire", body, RESHAPE_SECONDS + SLACK_SECONDS)
-            retired = set(answer.get("retired") or ())
-            known = {each.name for each in state.workers if each.address in retired}
-            for pod in old:
-                if _is_registered(pod.name, known):
-                    self.store.delete(pod)
+            known = {refs[w.name]: w.address for w in state.workers if w.name in refs}
+            if state.tasks.processing or state.tasks.waiting:
+                return known, {}
+            retired: set[str] = set()
+            if known:
+                # Retired first: the agent counts workers as lost that go without notice.
+                body = {"workers": sorted(known.values()), "timeout": RESHAPE_SECONDS}
+                answer = await agent.post("retire", body, RESHAPE_SECONDS + SLACK_SECONDS)
+                retired = set(answer.get("retired") or ())
+        except NoAnswer:
+            return known, {}
+        free = {ref: LEAVE_SECONDS for ref, address in known.items() if address in retired}
+        return known, free | {ref: 0 for ref in refs.values() if ref not in known}
+
+    def _dask_name(self, pod: Manifest) -> str:
+        return number_of(pod) if self._is_script else str(metadata(pod)["name"])
 
     def _trouble(self, message: str) -> None:
         if message not in self.troubles:
@@ -211,6 +298,7 @@ class LocalBackend(InMemoryBackend):
         if self._scheduler_uid() != scheduler.ref.uid:
             return STARTING_SECONDS
         await self._hold_clients(scheduler)
+        state = self._with_pod_names(state)
         known = {worker.name for worker in state.workers}
         workers = [pod_facts(item) for item in self._pods() if _is(item, names.Component.WORKER)]
         ready = {w.ref.uid for w in workers if _is_registered(w.ref.name, known)}
@@ -221,6 +309,14 @@ class LocalBackend(InMemoryBackend):
             self._save_progress(state.tasks)
             self.changed()
         return RUNNING_SECONDS if len(ready) == len(workers) else JOINING_SECONDS
+
+    def _with_pod_names(self, state: DaskState) -> DaskState:
+        """Return a state whose workers have the names of their pods, as everywhere but in Dask."""
+        if not self._is_script:
+            return state
+        pods = {number_of(pod): str(metadata(pod)["name"]) for pod in self._workers()}
+        named = (replace(each, name=pods.get(each.name, each.name)) for each in state.workers)
+        return replace(state, workers=tuple(named))
 
     async def _hold_clients(self, scheduler: PodFacts) -> None:
         """Correct for how many workers the script's first client waits, until it passes.
@@ -371,6 +467,15 @@ def _ended_by_itself(runner: PodFacts) -> bool:
     if runner.stop_reason or runner.main is None or not runner.main_ended:
         return False
     return (runner.main.exit_code or 0) < SIGNALLED
+
+
+def _pod_spec(before: Manifest, patch: Manifest) -> object:
+    """Return the pod spec of workers after a merge patch."""
+    return {**before["spec"], **patch["spec"]} if "spec" in patch else before.get("spec")
+
+
+def _number(name: str) -> int:
+    return int(name) if name.isdecimal() else 0
 
 
 def _is_registered(pod: str, workers: set[str]) -> bool:

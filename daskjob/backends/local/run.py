@@ -175,6 +175,8 @@ class LocalRun:
         self.output = ScriptOutput(self._logs.log)
         self._first_signal: FirstSignal = "TERM"
         self._last: Manifest = self._manifest
+        #: Folders in which workers write since the script named them.
+        self._directories: set[Path] = set()
 
     @property
     def key(self) -> Key:
@@ -273,7 +275,11 @@ class LocalRun:
             with self._registered(), reserve(2) as ports:
                 comm, dashboard = (f"{LOOPBACK}:{port}" for port in ports.ports)
                 backend = LocalBackend(
-                    self.folder, comm, dashboard, memory_bytes=machine_memory_bytes()
+                    self.folder,
+                    comm,
+                    dashboard,
+                    memory_bytes=machine_memory_bytes(),
+                    is_script=names.ANNOTATION_SCRIPT in self.job.meta.annotations,
                 )
                 ports.make_way(*ports.ports)
                 await self._run(backend, comm, dashboard, scratch)
@@ -283,6 +289,8 @@ class LocalRun:
             shutil.rmtree(scratch, ignore_errors=True)
             for named in named_by_workers(self.job.cluster, self._given.variables):
                 shutil.rmtree(self._cwd / named / scratch.name, ignore_errors=True)
+            for directory in self._directories:
+                shutil.rmtree(directory, ignore_errors=True)
             self.folder.remove_scratch()
             with contextlib.suppress(OSError):
                 self.folder.release_reserve()
@@ -336,7 +344,10 @@ class LocalRun:
     async def _run(self, backend: LocalBackend, comm: str, dashboard: str, scratch: Path) -> None:
         self._backend = backend
         memory = machine_memory_bytes()
-        cluster = ScriptCluster(self.job, self._manifest, scratch, memory_bytes=memory)
+        cluster = ScriptCluster(
+            self.job, self._manifest, scratch, cwd=self._cwd, memory_bytes=memory
+        )
+        self._directories = cluster.directories
         passes = SerialPasses(backend)
         async with Processes(run_marker(self.job.meta.uid)) as processes:
             self._processes = processes
@@ -438,7 +449,9 @@ class LocalRun:
             cluster = self._backend.store.get(key) if self._backend else None
             request = script.new_request(cluster) if cluster else None
             if cluster and request and self._backend:
-                await self._backend.reshape(cluster, script.worker_patch(request))
+                patch = script.worker_patch(request)
+                leaving = await self._backend.reshape(cluster, patch, is_new=request.is_new)
+                script.answer(cluster, request, leaving)
 
     def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:
         cluster = self.job.cluster

@@ -2,18 +2,24 @@
 
 ``daskjob/in_script`` runs in the script's process. It finds here, in one environment variable, what
 the run has and what it may change, and writes what it asks for to a file. The run reads the file
-and patches the DaskCluster: everything else follows from the passes.
+and patches the DaskCluster: everything else follows from the passes. Then it writes which workers
+are about to end: the script waits for the others.
+
+A request may have values of variables, so the file is for its owner only, and is removed as it is
+read: it is there for about a tenth of a second, in a folder that ends with the run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import daskjob
+from daskjob.backends.local.inherited import Inherited, at_start, inherited_from
 from daskjob.core import names
 from daskjob.core.command_line import option, without_options, words
 from daskjob.core.manifests import Manifest, metadata
@@ -43,13 +49,19 @@ class ScriptRequest:
     directory: str = ""
     #: Bounds within which the workers follow the scheduler's demand.
     adapt: tuple[int, int] | None = None
+    #: What workers inherit of the script; ``None``: nothing that they lack.
+    inherited: Inherited | None = None
+    #: Whether it is the first of a cluster, whose workers are named from 0 on.
+    is_new: bool = False
+    #: By what the answer is recognized.
+    id: str = ""
 
 
 class ScriptCluster:
     """One run's side of it."""
 
     def __init__(
-        self, job: DaskJob, manifest: Manifest, folder: Path, *, memory_bytes: int = 0
+        self, job: DaskJob, manifest: Manifest, folder: Path, *, cwd: Path, memory_bytes: int = 0
     ) -> None:
         opened = (metadata(manifest).get("annotations") or {}).get(names.ANNOTATION_OPEN_TO_SCRIPT)
         self._is_script = opened is not None
@@ -60,8 +72,10 @@ class ScriptCluster:
         self._base: Manifest = manifest["spec"].get("cluster", {}).get("spec", {}).get("worker", {})
         #: Not below a pod's own folder: the script must find it until its end.
         self._folder = folder
-        #: The content of the file, and the attempt, that were applied last.
-        self._applied: tuple[bytes, str] = (b"", "")
+        #: Where workers start, unless the job has another folder.
+        self._cwd = cwd
+        #: Folders in which workers write since the script named them: the run removes them.
+        self.directories: set[Path] = set()
 
     def environment(
         self, environment: Mapping[str, str], *, comm: str, dashboard: str
@@ -74,7 +88,7 @@ class ScriptCluster:
             "threads": _number(option(args, "--nthreads")),
             "memory": _bytes(option(args, "--memory-limit")),
         }
-        settings = {
+        settings: Manifest = {
             "address": f"tcp://{comm}",
             "dashboard": f"http://{dashboard}/status",
             "request": str(self._file(environment.get(names.ENV_ATTEMPT, "0"))),
@@ -85,6 +99,8 @@ class ScriptCluster:
             "machine_memory": self._memory_bytes,
             "memory": format_bytes(own["memory"] or 0).replace(" ", ""),
         }
+        if self._is_script:
+            settings["start"] = at_start(environment, _main(self._base), self._cwd)
         path = environment.get("PYTHONPATH", "")
         return {
             **environment,
@@ -96,16 +112,26 @@ class ScriptCluster:
         return self._folder / f"cluster-{attempt}.json"
 
     def new_request(self, cluster: Manifest) -> ScriptRequest | None:
-        """Return the request about a DaskCluster; ``None`` without one, or once it was applied."""
-        attempt = (metadata(cluster).get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, "0")
+        """Take the request about a DaskCluster; ``None`` without one."""
+        path = self._file(_attempt(cluster))
+        taken = path.with_suffix(".taken")
         try:
-            content = self._file(attempt).read_bytes()
+            # Another one may be written at any moment.
+            path.rename(taken)
+            content = taken.read_bytes()
+            taken.unlink()
         except OSError:
             return None
-        if self._applied == (content, attempt):
-            return None
-        self._applied = (content, attempt)
         return _request(content)
+
+    def answer(self, cluster: Manifest, request: ScriptRequest, leaving: Iterable[str]) -> None:
+        """Report to the script that its request was applied, and which workers are leaving."""
+        path = self._file(_attempt(cluster)).with_suffix(".done")
+        temporary = path.with_suffix(".answer")
+        # Without an answer, the script waits for the number of workers only.
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps({"id": request.id, "leaving": sorted(leaving)}))
+            temporary.rename(path)
 
     def worker_patch(self, request: ScriptRequest) -> Manifest:
         """Return the merge patch of a DaskCluster's ``spec.worker`` for a request."""
@@ -121,6 +147,11 @@ class ScriptCluster:
             own = self._job.cluster.worker.replicas if self._job.cluster else 0
             patch["replicas"] = own if request.workers is None else request.workers
         if self._is_script:
+            if request.directory:
+                # Inside the folder that the script names, so that it can be removed as a whole.
+                directory = Path(request.directory) / self._folder.name
+                self.directories.add(directory)
+                request = replace(request, directory=str(directory))
             containers = list(self._base["spec"]["containers"])
             containers[0] = _container(containers[0], self._with_memory(request))
             # Idle workers of another shape are replaced; those with data hand it over first.
@@ -132,6 +163,10 @@ class ScriptCluster:
         if request.memory is not None or not request.share or not self._memory_bytes:
             return request
         return replace(request, memory=self._memory_bytes // request.share)
+
+
+def _attempt(cluster: Manifest) -> str:
+    return str((metadata(cluster).get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, "0"))
 
 
 def _main(worker: Manifest) -> Manifest:
@@ -155,8 +190,10 @@ def _container(container: Manifest, request: ScriptRequest) -> Manifest:
     args += [word for pair in added.items() for word in pair]
     env = [{"name": name, "value": value.replace("$", "$$")} for name, value in request.env]
     changed = {**container, "args": args}
+    if request.inherited:
+        changed = request.inherited.container(changed)
     if env:
-        changed["env"] = [*(container.get("env") or ()), *env]
+        changed["env"] = [*(changed.get("env") or ()), *env]
     return changed
 
 
@@ -185,6 +222,9 @@ def _request(content: bytes) -> ScriptRequest | None:
             env=tuple((str(k), str(v)) for k, v in (raw.get("env") or {}).items()),
             directory=str(raw.get("directory") or ""),
             adapt=(int(adapt[0]), int(adapt[1])) if adapt else None,
+            inherited=inherited_from(raw.get("inherited")),
+            is_new=bool(raw.get("new")),
+            id=str(raw.get("id") or ""),
         )
-    except (ValueError, TypeError, AttributeError, IndexError):
+    except (ValueError, TypeError, AttributeError, LookupError):
         return None

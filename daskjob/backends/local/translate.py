@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskjob.backends.local.config import Config, Facts, value_from, variables_from
+from daskjob.backends.local.inherited import UNSET_VARIABLE
 from daskjob.core import names
 from daskjob.core.command_line import has_option, option, without_options, words
 from daskjob.core.desired.agent import EXPECTED_VARIABLE
@@ -157,6 +158,8 @@ def container_process(
         # Inside the folder that the user names, so that it can be removed as a whole.
         **({TEMPORARY_DIRECTORY: str(commands.scratch)} if commands.component else {}),
     }
+    unset = env.pop(UNSET_VARIABLE, "").split("\n")
+    env = {name: value for name, value in env.items() if name not in unset}
     return ContainerProcess(
         name=str(container["name"]),
         argv=tuple(argv),

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import sys
 import time
 
@@ -41,6 +42,8 @@ MODULES = (
 )
 
 
+#: What the script changed before it made its cluster (``daskjob/in_script/inheritance.py``).
+STATE_VARIABLE = "DASKJOB_INHERITED"
 #: The path of a socket has at most 107 bytes on Linux, "/listener-12345678" included.
 SOCKET_FOLDER_LENGTH = 88
 #: distributed.nanny.pre-spawn-environ, as distributed sets it where nothing else is configured.
@@ -52,11 +55,13 @@ def launch(deaths: str, options: Sequence[str]) -> None:
     sys.argv = ["dask worker", *options]
     # As with -m: workers import modules of the working directory, not those beside this file.
     sys.path[0] = os.getcwd()
+    of_nanny = inherit(os.environ.pop(STATE_VARIABLE, ""))
     set_environment()
     from distributed.cli import dask_worker
 
     prepare_forks(os.path.dirname(os.path.abspath(deaths)))
-    dask_worker.Nanny = reporting_nanny(dask_worker.Nanny, deaths)
+    more = pickle.loads(of_nanny) if of_nanny else {}
+    dask_worker.Nanny = reporting_nanny(configured_nanny(dask_worker.Nanny, more), deaths)
     ending = Ending(dask_worker.wait_for_signals)
     dask_worker.wait_for_signals = ending.wait_for_signals
     # Without it, multiprocessing would run this file in every worker.
@@ -67,6 +72,59 @@ def launch(deaths: str, options: Sequence[str]) -> None:
         # A nanny that is closed while it starts raises an error; the run itself ended it.
         if not ending.signalled:
             raise
+
+
+def inherit(text: str) -> bytes:
+    """Apply what the worker of a LocalCluster inherits of its script (``in_script``).
+
+    Return the further arguments of its nanny, pickled: their classes may need Dask.
+    """
+    if not text:
+        return b""
+    import base64
+
+    state = pickle.loads(base64.b85decode(text))
+    if state["prefix"] == sys.prefix:
+        sys.path[:] = state["path"]
+    set_process(state)
+    set_config(state)
+    return bytes(state["options"])
+
+
+def set_process(state: dict[str, Any]) -> None:
+    """Set the umask, the priority, the limits and the processors, as far as it is allowed."""
+    import resource
+
+    if "umask" in state:
+        os.umask(state["umask"])
+    if "nice" in state:
+        attempt(os.setpriority, os.PRIO_PROCESS, 0, state["nice"])
+    for name, limits in state.get("limits", {}).items():
+        attempt(resource.setrlimit, getattr(resource, name), tuple(limits))
+    if state.get("affinity"):
+        attempt(os.sched_setaffinity, 0, state["affinity"])
+
+
+def attempt(function: Any, *arguments: Any) -> None:
+    """Call a function; the worker works without its effect."""
+    try:
+        function(*arguments)
+    except (OSError, ValueError):
+        return
+
+
+def set_config(state: dict[str, Any]) -> None:
+    """Set values of Dask's configuration, and with them those of its workers.
+
+    The defaults of distributed, whose import needs the environment, do not replace them later.
+    """
+    import dask
+
+    for path, value in state["config"]:
+        found = dask.config.config
+        for key in path[:-1]:
+            found = found.setdefault(dask.config.canonical_name(key, found), {})
+        found[dask.config.canonical_name(path[-1], found)] = pickle.loads(value)
 
 
 class Ending:
@@ -173,6 +231,23 @@ def serve_forks(program: str, descriptors: Sequence[int]) -> NoReturn:
         raise
     finally:
         os._exit(code)
+
+
+def configured_nanny(nanny: Any, options: dict[str, Any]) -> Any:
+    """Return a class of nannies with these arguments beside those of the command line."""
+
+    class ConfiguredNanny(nanny):  # type: ignore[misc]
+        """A nanny; the configuration sets what no option sets."""
+
+        def __init__(self, *words: Any, **given: Any):
+            # No option means no preloads; ``None`` means those of the configuration.
+            for name in ("preload", "preload_nanny"):
+                given[name] = given.get(name) or None
+            super().__init__(*words, **{**given, **options})
+
+    ConfiguredNanny.__name__ = nanny.__name__
+    ConfiguredNanny.__qualname__ = nanny.__qualname__
+    return ConfiguredNanny
 
 
 def reporting_nanny(nanny: Any, deaths: str) -> Any:
