@@ -70,6 +70,35 @@ def test_at_40_columns_it_shows_stage_counts_time_rest_and_memory() -> None:
         assert part in line, line
 
 
+@pytest.mark.parametrize("width", [79, 99, 119, 199])
+def test_nothing_moves_when_the_stage_changes(width: int) -> None:
+    name = "monthly-airport-report-x2k9f"
+    lines = [
+        text(replace(FACTS, name=name, stage=stage), width)
+        for stage in ("", "load", "read_csv", "summarize-by-airport-and-month" * 3)
+    ]
+    assert len({line.find("28/80 tasks ~22s left") for line in lines}) == 1
+    assert len({line.count("━") + line.count("─") for line in lines}) == 1
+    assert all("━" in line for line in lines)
+    assert all((name in line) == (width > 100) for line in lines)
+
+
+@pytest.mark.parametrize("width", range(1, 39))
+def test_no_number_is_cut(width: int) -> None:
+    words = {"Running", "12s", "28/80", "~22s", "3", "GiB", "read_csv"}
+    for word in text(FACTS, width).split():
+        assert word in words or word.endswith("…")
+        assert not (word.endswith("…") and word[0].isdigit() and width > 12)
+
+
+def test_without_workers_none_are_counted() -> None:
+    assert text(LineFacts("a", "Running", timedelta(seconds=3), 0, 0), 80) == "a Running 3s"
+
+
+def test_a_rest_below_a_second_is_not_none() -> None:
+    assert "~1s left" in text(replace(FACTS, rest=timedelta(seconds=0.3)), 120)
+
+
 def test_failed_tasks_are_red_and_nothing_is_dim() -> None:
     pieces = live_line(replace(FACTS, erred=3), 150)
     assert (" 3 failed", "bold red") in pieces

@@ -15,8 +15,13 @@ LEAST_SECONDS = 2.0
 BAR_CELLS = 30
 LEAST_BAR_CELLS = 8
 LEAST_NAME_CELLS = 6
+#: Room for the prefix of the tasks that run, beside a bar.
+STAGE_CELLS = 12
+LEAST_STAGE_CELLS = 3
 
 _STYLES = {"bold": b"1", "red": b"31", "green": b"32", "cyan": b"36", "bold red": b"1;31"}
+
+_STAGE_STYLE = "cyan"
 
 Piece = tuple[str, str]
 
@@ -72,44 +77,55 @@ def live_line(facts: LineFacts, width: int) -> list[Piece]:
 
 
 def _full(facts: LineFacts, width: int) -> list[Piece]:
-    pieces = [*_head(facts, facts.name), *_workers(facts, " workers"), *_stage(facts, 40)]
-    counts = _counts(facts, " tasks")
+    return _with_bar(facts, facts.name, width)
+
+
+def _nameless(facts: LineFacts, width: int) -> list[Piece]:
+    """Return the bar rather than the name, which a message has shown when the job started."""
+    return _with_bar(facts, "", width) if facts.total else []
+
+
+def _with_bar(facts: LineFacts, name: str, width: int) -> list[Piece]:
+    """Return the line with a bar whose place does not depend on the stage, which changes often."""
+    pieces, counts = [*_head(facts, name), *_workers(facts, " workers")], _counts(facts, " tasks")
     room = width - _cells(pieces) - _cells(counts)
-    bar = _bar(facts, room)
+    bar = _bar(facts, room - STAGE_CELLS - 1)
     if facts.total and not bar:
         return []  # too narrow for this form
-    return [*pieces, *bar, *counts]
+    return [*pieces, *bar, *counts, *_stage(facts, min(room - _cells(bar) - 1, 40))]
 
 
 def _without_bar(facts: LineFacts, width: int) -> list[Piece]:
-    rest = [*_workers(facts, " workers"), *_stage(facts, 40), *_counts(facts, " tasks")]
+    rest = [*_workers(facts, " workers"), *_counts(facts, " tasks"), *_stage(facts, 24)]
     return _with_name(facts, rest, width)
 
 
 def _short(facts: LineFacts, width: int) -> list[Piece]:
     return _with_name(
-        facts, [*_workers(facts, "w"), *_stage(facts, 24), *_counts(facts, "")], width
+        facts, [*_workers(facts, "w"), *_counts(facts, ""), *_stage(facts, STAGE_CELLS)], width
     )
 
 
 def _shorter(facts: LineFacts, width: int) -> list[Piece]:
     del width
-    return [*_head(facts, ""), *_memory(facts), *_stage(facts, 12), *_counts(facts, "")]
+    return [*_head(facts, ""), *_counts(facts, ""), *_memory(facts), *_stage(facts, STAGE_CELLS)]
 
 
 def _shortest(facts: LineFacts, width: int) -> list[Piece]:
     del width
     brief = replace(facts, attempt=0)
-    return [*_head(brief, ""), *_stage(facts, 6), *_counts(brief, "", left=""), *_memory(facts)]
+    return [*_head(brief, ""), *_counts(brief, "", left=""), *_memory(facts), *_stage(facts, 6)]
 
 
-_FORMS = (_full, _without_bar, _short, _shorter, _shortest)
+_FORMS = (_full, _nameless, _without_bar, _short, _shorter, _shortest)
 
 
 def _with_name(facts: LineFacts, rest: list[Piece], width: int) -> list[Piece]:
-    """Return the pieces with as much of the name as fits."""
+    """Return the pieces, before there are tasks with as much of the name as fits."""
     from rich.cells import cell_len
 
+    if facts.total:
+        return [*_head(facts, ""), *rest]
     room = width - _cells([*_head(facts, ""), *rest]) - 1
     name = facts.name
     if cell_len(name) > room:
@@ -118,13 +134,14 @@ def _with_name(facts: LineFacts, rest: list[Piece], width: int) -> list[Piece]:
 
 
 def _head(facts: LineFacts, name: str) -> list[Piece]:
-    attempt = f" attempt {facts.attempt}" if facts.attempt else ""
+    attempt = f" (attempt {facts.attempt})" if facts.attempt else ""
     head = f"{facts.phase}{attempt} {duration(facts.elapsed)}"
     return [(name, "bold"), (f" {head}", "")] if name else [(head, "")]
 
 
 def _workers(facts: LineFacts, word: str) -> list[Piece]:
-    return [(f" {facts.ready}/{facts.desired}{word}", ""), *_memory(facts)]
+    workers = [(f" {facts.ready}/{facts.desired}{word}", "")] if facts.desired else []
+    return [*workers, *_memory(facts)]
 
 
 def _memory(facts: LineFacts) -> list[Piece]:
@@ -132,7 +149,9 @@ def _memory(facts: LineFacts) -> list[Piece]:
 
 
 def _stage(facts: LineFacts, cells: int) -> list[Piece]:
-    return [(f" {_cut(facts.stage, cells)}", "cyan")] if facts.stage else []
+    if not facts.stage or cells < LEAST_STAGE_CELLS:
+        return []
+    return [(f" {_cut(facts.stage, cells)}", _STAGE_STYLE)]
 
 
 def _counts(facts: LineFacts, word: str, left: str = " left") -> list[Piece]:
@@ -142,7 +161,9 @@ def _counts(facts: LineFacts, word: str, left: str = " left") -> list[Piece]:
     if facts.erred:
         pieces.append((f" {facts.erred} failed", "bold red"))
     if facts.rest is not None:
-        pieces.append((f" ~{duration(facts.rest)}{left}", ""))
+        # At least a second: a rest of 0s looks like an end.
+        rest = max(facts.rest, timedelta(seconds=1))
+        pieces.append((f" ~{duration(rest)}{left}", ""))
     return pieces
 
 
@@ -170,12 +191,15 @@ def _cut(text: str, cells: int) -> str:
 
 
 def _cropped(pieces: list[Piece], width: int) -> list[Piece]:
+    """Return the pieces that fit: half of a number would be another number."""
     cropped: list[Piece] = []
     for text, style in pieces:
         room = width - _cells(cropped)
-        if room < 1:
+        if _cells([(text, style)]) > room:
+            if not cropped or (style == _STAGE_STYLE and room > LEAST_STAGE_CELLS):
+                cropped.append((_cut(text, room), style))
             break
-        cropped.append((_cut(text, room), style))
+        cropped.append((text, style))
     return cropped
 
 

@@ -109,6 +109,12 @@ class Screen:
             self._err_ends_line = data.endswith(b"\n")
             outlet.write(data)
 
+    def fits(self, line: str) -> bool:
+        """Return whether a message takes one row; where there are no rows, any does."""
+        from rich.cells import cell_len
+
+        return not self.has_live_line or cell_len(line) <= self.size[1]
+
     def _release(self) -> None:
         """Write the messages that waited for the end of a line."""
         held, self._held = self._held, []
