@@ -31,6 +31,7 @@ from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
+from dask.utils import parse_timedelta
 from distributed import Client, LocalCluster, Nanny, Worker, get_worker
 from distributed.core import Server, Status
 from distributed.deploy.adaptive import Adaptive
@@ -55,7 +56,7 @@ CLUSTER_SIGNATURE = inspect.signature(LocalCluster.__init__)
 SILENT = {
     *("name", "loop", "asynchronous", "silence_logs", "scheduler_sync_interval"),
     *("n_workers", "threads_per_worker", "memory_limit", "processes", "resources", "env"),
-    *("local_directory", "start", "ip"),
+    *("local_directory", "start", "ip", "dashboard_address"),
 }
 #: Arguments of workers that they do not get as they are: the run has its own, or sets them.
 NOT_PASSED = {
@@ -230,6 +231,9 @@ class Shape:
         self.resources = worker_kwargs.get("resources")
         self.env = worker_kwargs.get("env")
         self.directory = worker_kwargs.get("local_directory")
+        self.port = 0
+        if arguments.get("dashboard_address") is not None:
+            self.port = beside("dashboard").port_of(arguments["dashboard_address"])
         self.options = {
             name: value
             for name, value in worker_kwargs.items()
@@ -247,8 +251,8 @@ class Shape:
         if self.workers and RUN.never_has_workers:
             asked = ", ".join(self._given().values()) or "processes=False"
             raise RuntimeError(
-                f"{asked} asks for workers, and the run never has any: {RUN.holds('workers')}. "
-                "Leave out -w 0."
+                f"the script asks for workers ({asked}), and the run never has any: "
+                f"{RUN.holds('workers')}. Leave out -w 0."
             )
 
     def _counts(self) -> tuple[int | None, int | None]:
@@ -364,8 +368,7 @@ class Shape:
         if not names:
             return ""
         verb = "has" if len(names) == 1 else "have"
-        where = f" (the dashboard is {RUN.dashboard})" if "dashboard_address" in names else ""
-        return f"{', '.join(names)} {verb} no effect in a run{where}"
+        return f"{', '.join(names)} {verb} no effect in a run"
 
 
 def cluster_arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -468,6 +471,7 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
         self._shape.explain()
         self._difference = RUN.difference()
         self._asked_for: Any = None
+        self._redirect: Any = None
         self.processes = self._shape.processes
         # ``None``: the manifest autoscales them.
         workers, threads = self._shape.expected("workers") or 0, self._shape.expected("threads")
@@ -502,6 +506,17 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
         if self.status == Status.created:
             self._ask(is_new=not RUN.others(self))
         await super()._start()
+        self._listen()
+
+    def _listen(self) -> None:
+        """Lead the port that the script names for its dashboard to that of the run."""
+        if self._shape.port and self._redirect is None:
+            target = RUN.dashboard.rpartition("/")[0]
+            try:
+                self._redirect = beside("dashboard").listen(self._shape.port, target)
+            except OSError as error:
+                text = f"port {self._shape.port} cannot be used ({error.strerror})"
+                RUN.say("dashboard", f"{text}; the dashboard is {RUN.dashboard}")
 
     def _request(self) -> dict[str, Any]:
         """Return what this cluster asks of the run, but for the number of workers."""
@@ -656,6 +671,9 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
 
     async def _close(self) -> None:
         """Disconnect; the run keeps its workers until the script ends, or asks for others."""
+        if self._redirect is not None:
+            self._redirect.stop()
+            self._redirect = None
         if self.scheduler_comm:
             # The scheduler belongs to the run. (``shutdown_scheduler`` is newer than 2024.1.)
             self.scheduler_comm.terminate = nothing
@@ -719,15 +737,31 @@ def has_long_timeout() -> bool:
     return bool(dask.config.get("distributed.comm.timeouts.connect") == RUN.connect_timeout)
 
 
+def first_timeout(client: Any, timeout: Any) -> Any:
+    """Return the timeout of a client's first connection to the run: the workers start meanwhile.
+
+    A LocalCluster has started them before such a timeout begins.
+    """
+    if timeout is None or getattr(client, "_daskjob_connected", False):
+        return timeout
+    client._daskjob_connected = True
+    return max(parse_timedelta(timeout), parse_timedelta(RUN.connect_timeout or 0))
+
+
 def ensure_connected(connect: Any) -> Any:
-    """Return ``Client._ensure_connected``, which explains why another address does not answer."""
+    """Return ``Client._ensure_connected``, which waits for the run's workers.
+
+    It explains why another address does not answer.
+    """
 
     @functools.wraps(connect)
-    async def _ensure_connected(self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def _ensure_connected(self: Any, timeout: Any = None) -> Any:
+        address = getattr(self, "_start_arg", None)
+        if address == RUN.address or isinstance(self.cluster, RunCluster):
+            timeout = first_timeout(self, timeout)
         try:
-            return await connect(self, *args, **kwargs)
+            return await connect(self, timeout)
         except OSError:
-            address = getattr(self, "_start_arg", None)
             if isinstance(address, str) and address != RUN.address:
                 RUN.say(
                     "address",

@@ -64,9 +64,7 @@ class Difference:
         changes = changed_config()
         self.config = [change for change in changes if is_of_workers(change[0])]
         #: The changed settings of the scheduler, which has started already.
-        self.of_scheduler = [
-            ".".join(path) for path, _ in changes if dashed(path[:2]) == OF_SCHEDULER
-        ]
+        self.of_scheduler = [".".join(path) for path, _ in changes if path[:2] == OF_SCHEDULER]
         self.folder = working_directory()
         has_folder = self.folder is not None and self.folder != start["folder"]
         self.matters = bool(counted or has_path or self.process or self.config or has_folder)
@@ -79,7 +77,7 @@ class Difference:
     @property
     def temporary_directory(self) -> Any:
         """The folder for temporary files, if Dask's configuration names another one."""
-        return {dashed(path): value for path, value in self.config}.get(("temporary-directory",))
+        return dict(self.config).get(("temporary-directory",))
 
     def request(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return what the run is asked to start workers with.
@@ -145,14 +143,16 @@ def changed_config() -> list[tuple[tuple[str, ...], Any]]:
     return list(leaves(dask.config.config, plain, ()))
 
 
-def dashed(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a setting as the documentation writes it: Dask takes ``_`` and ``-`` as the same."""
-    return tuple(str(key).replace("_", "-") for key in path)
+def dashed(settings: dict[Any, Any]) -> dict[Any, Any]:
+    """Return settings with names as the documentation has them.
+
+    For Dask, ``_`` and ``-`` are the same: which of them is there depends on what came first.
+    """
+    return {k.replace("_", "-") if isinstance(k, str) else k: v for k, v in settings.items()}
 
 
 def is_of_workers(path: tuple[str, ...]) -> bool:
     """Return whether workers read a setting."""
-    path = dashed(path)
     if path in OF_CLIENT and has_default_client():
         return False
     return not any(path[: len(part)] == part for part in NOT_OF_WORKERS)
@@ -174,6 +174,7 @@ def leaves(now: dict[str, Any], plain: dict[str, Any], path: tuple[str, ...]) ->
 
     A worker keeps what only its files and variables have, beside what it inherits.
     """
+    now, plain = dashed(now), dashed(plain)
     for key in {**plain, **now}:
         one, two = now.get(key), plain.get(key)
         if isinstance(one, dict) and isinstance(two, dict) and one and two:
