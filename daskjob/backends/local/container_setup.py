@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from daskjob.backends.local.config import Config, config_of
 from daskjob.backends.local.deaths import Deaths
+from daskjob.backends.local.forks import Forks
 from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.pod_state import Container, Pod
 from daskjob.backends.local.processes import Command
@@ -45,6 +47,7 @@ class ContainerSetup:
         self._folder = folder
         self._machine = machine
         self._logs = logs
+        self._forks = Forks(machine.dask_python)
         #: The pipes to the logs of processes that run.
         self._piped: dict[str, PipedLog] = {}
         self._stdin = stdin
@@ -53,8 +56,8 @@ class ContainerSetup:
         #: Completes the environment of the script's process.
         self._script_environment = script_environment
 
-    def prepare(self, manifest: Manifest, pod: Pod, container: Container) -> Command:
-        """Make what the process of a container finds, and return its command.
+    def prepare(self, manifest: Manifest, pod: Pod, container: Container) -> list[Command]:
+        """Make what the process of a container finds, and return what to start, its command last.
 
         Raises
         ------
@@ -74,7 +77,9 @@ class ContainerSetup:
         container.memory_limit_bytes = process.memory_limit_bytes
         if pod_facts(manifest).component == names.Component.WORKER:
             container.deaths = container.deaths or Deaths(deaths_file(message_file))
-        return self._command(manifest, pod, container, process)
+        parent = self._forks.parent_for(process)
+        command = self._command(manifest, pod, container, process)
+        return [command] if parent is None else [parent, command]
 
     def message(self, manifest: Manifest | None, pod: Pod, container: Container, code: int) -> str:
         """Return the termination message of a container; its pod may be gone."""
@@ -124,6 +129,7 @@ class ContainerSetup:
             log=log if is_script else self._pipe(name, pod, container, log),
             stdin="inherit" if inherits else "null",
             streams=streams,
+            fork=self._forks.arguments(replace(process, env=env)),
         )
 
     def _pipe(self, process: str, pod: Pod, container: Container, log: Path) -> Path:

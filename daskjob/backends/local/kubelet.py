@@ -82,6 +82,7 @@ class Kubelet:
         self._output = output
         self._pods: dict[str, Pod] = {}
         self._ready: set[str] = set()
+        self._forking: set[asyncio.Task[Started | NotRunning]] = set()
         self._changed = asyncio.Event()
         #: Set by a second Ctrl-C: all grace periods are 0.
         self.at_once = False
@@ -115,9 +116,10 @@ class Kubelet:
                     async with asyncio.timeout(timeout):
                         await self._changed.wait()
         finally:
-            for task in (events, memory):
+            tasks = (events, memory, *self._forking)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(events, memory, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def finish_logs(self) -> None:
         """Copy what processes that have ended left of their output to the logs."""
@@ -203,6 +205,8 @@ class Kubelet:
                 container.starting, container.running = False, True
                 container.started_at, container.pid = event.at, event.pid
                 container.ended = container.death = None
+                # A stop that was sent before may have found nothing to stop.
+                container.stop_sent = None
                 if event.log_error:
                     self.log_errors.append(event.log_error)
             case NotRunning():
@@ -345,12 +349,20 @@ class Kubelet:
             container.restarts += 1
         container.restart_at = None
         try:
-            command = self._containers.prepare(manifest, pod, container)
+            commands = self._containers.prepare(manifest, pod, container)
         except (OSError, ValueError) as error:
             self._end(pod, container, 128, "StartError", str(error), self._clock())
             return
         container.starting = True
-        await self._processes.start(command)
+        for command in commands:
+            start = self._processes.start(command)
+            if command.fork:
+                # Its parent may still be importing Dask, and other pods do not wait for that.
+                task = asyncio.create_task(start)
+                self._forking.add(task)
+                task.add_done_callback(self._forking.discard)
+            else:
+                await start
 
     def _deadline(self, manifest: Manifest, pod: Pod) -> datetime | None:
         seconds = manifest["spec"].get("activeDeadlineSeconds")
@@ -371,7 +383,7 @@ class Kubelet:
     async def _stop(self, pod: Pod, grace_seconds: float) -> None:
         for container in pod.containers:
             container.restart_at = None
-            if not container.running:
+            if not container.running and not container.starting:
                 continue
             if container.stop_sent is not None and container.stop_sent <= grace_seconds:
                 continue

@@ -78,6 +78,9 @@ class Command:
     stdin: Literal["null", "inherit"] = "null"
     #: The standard streams, instead of `stdin` and `log`; the caller closes them after the start.
     streams: Streams | None = None
+    #: It is the fork parent; and what the fork parent runs in place of `argv`, if there is one.
+    forks: bool = False
+    fork: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,7 +385,7 @@ def start_supervisor(run: str, control: socket.socket) -> subprocess.Popen[bytes
 def start_request(command: Command) -> dict[str, Any]:
     """Return the supervisor's `start` request for a command."""
     streams = command.streams
-    request = {
+    request: dict[str, Any] = {
         "op": "start",
         "id": command.id,
         "argv": [plain(word) for word in command.argv],
@@ -393,6 +396,10 @@ def start_request(command: Command) -> dict[str, Any]:
     }
     if streams is not None:
         request["streams"] = "terminal" if streams.controls_terminal else "pipes"
+    if command.forks:
+        request["forks"] = True
+    if command.fork:
+        request["fork"] = [plain(word) for word in command.fork]
     return request
 
 

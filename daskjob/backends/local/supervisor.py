@@ -9,7 +9,7 @@ FD is an inherited AF_UNIX stream socket that carries JSON, one object per line,
 the run's marker. Requests:
 
     {"op": "start", "id", "argv": [..], "env": {..}, "cwd", "log", "stdin": "null" | "inherit",
-     "streams"?: "pipes" | "terminal"}
+     "streams"?: "pipes" | "terminal", "forks"?: true, "fork"?: [..]}
     {"op": "stop", "id", "graceSeconds", "first"?: "TERM" | "INT"}
                                                 TERM to the process group, KILL after the grace;
                                                 with another first signal, TERM shortly before KILL
@@ -26,6 +26,10 @@ Events:
 
 A start with `streams` has its three standard streams sent ahead of it over FD (SCM_RIGHTS, with an
 empty line) and no log of its own; with "terminal", the first is made its controlling terminal.
+
+A start with `forks` is that of the fork parent (`fork_parent.py`). A start with `fork` is then a
+fork of that one, of this kind and with these arguments; without a fork parent, or if it ends before
+it answers, `argv` is executed.
 
 Every start is answered by exactly one `started` or `rejected`, every `started` is followed by one
 `exited`. `at` is in seconds since the epoch. Text is UTF-8 with surrogate escapes.
@@ -107,7 +111,7 @@ class NotStarted(Exception):
 class StartRequest:
     """A validated start request. Text is bytes here, because the kernel takes bytes."""
 
-    __slots__ = ("argv", "cwd", "env", "id", "inherits_stdin", "log", "streams")
+    __slots__ = ("argv", "cwd", "env", "fork", "forks", "id", "inherits_stdin", "log", "streams")
 
     def __init__(self, request: dict[str, Any], run: str) -> None:
         self.id = identity(request)
@@ -133,6 +137,13 @@ class StartRequest:
         self.streams = request.get("streams")
         if self.streams not in (None, "pipes", "terminal"):
             raise Malformed(f'streams must be "pipes" or "terminal", not {self.streams!r}')
+        #: Whether it is the fork parent, and what that one has to fork in place of the program.
+        self.forks = request.get("forks") is True
+        self.fork = request.get("fork") or []
+        if not isinstance(self.fork, list):
+            raise Malformed("fork must be a list of strings")
+        for word in self.fork:
+            encoded(word, "fork")
 
     def programs(self) -> list[bytes]:
         """Return the possible paths of the program, in the order of PATH (of *its* environment)."""
@@ -147,13 +158,15 @@ class Child:
     """A process that was started for an id, until no process of that id is left."""
 
     __slots__ = (
-        *("ended_at", "id", "kill_at", "killed", "pid", "sessions", "status", "sweep_until"),
-        "term_at",
+        *("ended_at", "forks", "id", "kill_at", "killed", "pid", "sessions", "status"),
+        *("sweep_until", "term_at"),
     )
 
-    def __init__(self, name: str, pid: int) -> None:
+    def __init__(self, name: str, pid: int, *, forks: bool = False) -> None:
         self.id = name
         self.pid = pid
+        #: Whether it is the fork parent.
+        self.forks = forks
         #: All sessions known to belong to this id; the main process's session has its pid.
         self.sessions = {pid}
         #: When to send SIGKILL (monotonic); None: no stop was requested.
@@ -167,6 +180,18 @@ class Child:
         self.ended_at = 0.0
         #: When to stop waiting for its leftovers (monotonic).
         self.sweep_until = 0.0
+
+
+class Forking:
+    """A start that the fork parent has not answered."""
+
+    __slots__ = ("command", "log_error", "stop")
+
+    def __init__(self, command: StartRequest, log_error: str | None) -> None:
+        self.command = command
+        self.log_error = log_error
+        #: Grace and first signal of a stop that came meanwhile.
+        self.stop: tuple[float, int] | None = None
 
 
 class Process:
@@ -205,6 +230,12 @@ class Supervisor:
         self.lost = False
         self.folder_to_remove = ""
         self.terminal_to_restore: list[Any] | None = None
+        #: The socket of the fork parent, what it has answered, and what it has not yet answered.
+        self.fork_parent: _socket.socket | None = None
+        self.fork_answers = bytearray()
+        self.forking: dict[str, Forking] = {}
+        #: How children ended that it may not have named yet: pid, status and time.
+        self.strays: dict[int, tuple[int, float]] = {}
         self.selector = selectors.DefaultSelector()
         self.prctl = linux_prctl()
         self.keeps_orphans = self.prctl is not None and self.prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
@@ -424,8 +455,15 @@ class Supervisor:
             raise NotStarted("the run is being shut down")
         if command.id in self.children:
             raise NotStarted(f"{command.id} is still running (pid {self.children[command.id].pid})")
-        pid, log_error = self.spawned(command)
-        self.children[command.id] = Child(command.id, pid)
+        if command.id in self.forking:
+            raise NotStarted(f"{command.id} is being started")
+        if command.fork and self.asked_fork_parent(command):
+            return
+        self.started(command, *self.spawned(command))
+
+    def started(self, command: StartRequest, pid: int, log_error: str | None) -> None:
+        """Record and report a process that runs."""
+        self.children[command.id] = Child(command.id, pid, forks=command.forks)
         more = {} if log_error is None else {"logError": log_error}
         self.send(event="started", id=command.id, pid=pid, at=time.time(), **more)
 
@@ -438,7 +476,9 @@ class Supervisor:
         log, log_error = opened_log(command.log)
         stdin = 0
         try:
-            if not command.inherits_stdin:
+            if command.forks:
+                stdin = self.new_fork_parent()
+            elif not command.inherits_stdin:
                 stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             return self.spawn(command, stdin, log, log), log_error
         except OSError as why:
@@ -514,6 +554,101 @@ class Supervisor:
             os.write(failures, f"{stage} {failure}".encode())
             os._exit(127)
 
+    # --- forking -------------------------------------------------------------------------------
+
+    def new_fork_parent(self) -> int:
+        """Return the end of a new socket for the fork parent."""
+        self.lose_fork_parent()
+        ours, theirs = _socket.socketpair()
+        ours.setblocking(False)
+        self.fork_parent = ours
+        self.selector.register(ours.fileno(), selectors.EVENT_READ, self.hear_fork_parent)
+        return theirs.detach()
+
+    def asked_fork_parent(self, command: StartRequest) -> bool:
+        """Ask the fork parent for a process; return whether it will answer."""
+        if self.fork_parent is None or not self.keeps_orphans:
+            return False
+        opened: list[int] = []
+        try:
+            opened.append(request_file(command))
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            log, log_error = opened_log(command.log)
+            opened.append(log)
+            rights = b"".join(n.to_bytes(4, sys.byteorder) for n in (*opened, log))
+            self.fork_parent.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        except (OSError, NotStarted):
+            return False  # executing the program reports what is wrong
+        finally:
+            for number in opened:
+                os.close(number)
+        self.forking[command.id] = Forking(command, log_error)
+        return True
+
+    def hear_fork_parent(self, _: int) -> None:
+        """Record the processes that the fork parent has forked; notice its end."""
+        if self.fork_parent is None:
+            return
+        try:
+            data = self.fork_parent.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.lose_fork_parent()
+            return
+        self.fork_answers += data
+        while (end := self.fork_answers.find(b"\n")) >= 0:
+            line = bytes(self.fork_answers[:end])
+            del self.fork_answers[: end + 1]
+            name, answer = line.decode("utf-8", "surrogateescape").rsplit(" ", 1)
+            self.forked(name, int(answer))
+
+    def forked(self, name: str, pid: int) -> None:
+        """Record a forked process; it may already have ended, or be asked to end."""
+        forking = self.forking.pop(name)
+        if pid:
+            self.started(forking.command, pid, forking.log_error)
+            if pid in self.strays:
+                self.ended(self.children[name], *self.strays.pop(pid))
+            elif forking.stop is not None:
+                self.stop(name, *forking.stop)
+        else:
+            self.start_after_all(forking)
+        if not self.forking:
+            self.strays.clear()
+
+    def lose_fork_parent(self) -> None:
+        """Execute what the fork parent, which has ended, did not fork."""
+        if self.fork_parent is None:
+            return
+        self.selector.unregister(self.fork_parent.fileno())
+        self.fork_parent.close()
+        self.fork_parent = None
+        self.fork_answers.clear()
+        unanswered, self.forking = list(self.forking.values()), {}
+        self.strays.clear()
+        for forking in unanswered:
+            self.start_after_all(forking)
+
+    def start_after_all(self, forking: Forking) -> None:
+        """Execute a program that could not be forked, unless it was stopped meanwhile."""
+        command = forking.command
+        try:
+            if self.ending or forking.stop is not None:
+                raise NotStarted("it was stopped before it ran")
+            self.started(command, *self.spawned(command))
+        except NotStarted as why:
+            self.send(event="rejected", id=command.id, error=str(why))
+
+    def stop_forking(self, forking: Forking, grace_seconds: float, first: int) -> None:
+        """Stop a process that may not exist yet: without its parent it never will."""
+        forking.stop = (grace_seconds, first)
+        for child in self.children.values():
+            if child.forks and child.status is None:
+                signal_group(child, signal.SIGKILL)
+
     # --- stopping ------------------------------------------------------------------------------
 
     def stop(self, name: str, grace_seconds: float, first: int = signal.SIGTERM) -> None:
@@ -522,6 +657,8 @@ class Supervisor:
         After another first signal than TERM, the process has most of the grace to itself: TERM ends
         Python without `finally` and `atexit`.
         """
+        if name in self.forking:
+            self.stop_forking(self.forking[name], grace_seconds, first)
         child = self.children.get(name)
         if child is None or child.status is not None or child.killed:
             return
@@ -573,10 +710,16 @@ class Supervisor:
             if pid == 0:
                 return
             if (child := mains.get(pid)) is not None:
-                child.status = status
-                child.ended_at = time.time()
-                child.kill_at = child.term_at = None
-                child.sweep_until = time.monotonic() + SWEEP_SECONDS
+                self.ended(child, status, time.time())
+            elif self.forking:
+                self.strays[pid] = (status, time.time())
+
+    def ended(self, child: Child, status: int, at: float) -> None:
+        """Record that a main process has ended."""
+        child.status = status
+        child.ended_at = at
+        child.kill_at = child.term_at = None
+        child.sweep_until = time.monotonic() + SWEEP_SECONDS
 
     # --- sweeping ------------------------------------------------------------------------------
 
@@ -741,6 +884,29 @@ def opened_log(path: bytes) -> tuple[int, str | None]:
         except OSError as worse:
             raise NotStarted(f"cannot open {os.devnull}: {worse.strerror}") from worse
         return log, f"cannot write the log {shown(path)}: {why.strerror}"
+
+
+def request_file(command: StartRequest) -> int:
+    """Return the descriptor of a file in memory with a request to the fork parent."""
+    request = {
+        "id": command.id,
+        "cwd": command.cwd.decode("utf-8", "surrogateescape"),
+        "env": {
+            name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+            for name, value in command.env.items()
+        },
+        "marker": MARKER,
+        "fork": command.fork,
+    }
+    file = os.memfd_create("request", os.MFD_CLOEXEC)
+    try:
+        left = memoryview(json.dumps(request).encode())
+        while left:
+            left = left[os.write(file, left) :]
+    except OSError:
+        os.close(file)
+        raise
+    return file
 
 
 def execute(command: StartRequest) -> int:

@@ -38,7 +38,7 @@ _WORKER_ADDRESSES = (
 )
 _WORKER_FLAGS = ("--dashboard", "--no-dashboard")
 #: What a nanny sets before it starts a new Python, and what has no effect in a forked one.
-_NANNY_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}
+NANNY_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}
 #: What a nanny would set for its worker (distributed.nanny.pre-spawn-environ): otherwise threads of
 #: libraries and of the worker would compete for the same CPUs.
 _WORKER_ENVIRONMENT = {
@@ -48,7 +48,8 @@ _WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 #: Starts workers; run by path, since the job's Python may lack daskjob.
-_LAUNCHER = Path(__file__).with_name("worker_launcher.py")
+LAUNCHER = Path(__file__).with_name("worker_launcher.py")
+SCHEDULER_MODULE = "distributed.cli.dask_scheduler"
 #: The variable by which Dask is configured where its servers write.
 TEMPORARY_DIRECTORY = "DASK_TEMPORARY_DIRECTORY"
 #: Dask evaluates its variables as Python, which warns of a keyword after a digit: a job "a-13is".
@@ -139,7 +140,7 @@ def container_process(
         env["PATH"] = f"{folder}:{given.get('PATH', '')}"
     worker = commands.component == names.Component.WORKER
     without_nanny = command is not None and command[0] == "worker" and "--no-nanny" in argv
-    with_nanny = _NANNY_ENVIRONMENT if worker else {}
+    with_nanny = NANNY_ENVIRONMENT if worker else {}
     defaults = _WORKER_ENVIRONMENT if without_nanny else with_nanny
     expected = {}
     if commands.component == names.Component.SCHEDULER and machine.expected_workers:
@@ -320,7 +321,7 @@ class _Commands:
         return texts
 
     def _scheduler(self) -> list[str]:
-        return [self.machine.dask_python, "-m", "distributed.cli.dask_scheduler"]
+        return [self.machine.dask_python, "-m", SCHEDULER_MODULE]
 
     def _scheduler_addresses(self) -> list[str]:
         host, _, port = self.machine.comm.rpartition(":")
@@ -329,7 +330,7 @@ class _Commands:
 
     def _worker(self, nanny: bool) -> list[str]:
         if nanny:
-            return [self.machine.dask_python, str(_LAUNCHER), str(self.deaths)]
+            return [self.machine.dask_python, str(LAUNCHER), str(self.deaths)]
         return [self.machine.dask_python, "-m", "distributed.cli.dask_worker"]
 
     def _worker_options(self, kept: Sequence[str]) -> list[str]:
