@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -364,6 +366,50 @@ def test_completion_prints_a_valid_shell_script(user: Daskjob, shell: str) -> No
     assert "_DASKJOB_COMPLETE" in done.text
     if shell == "bash":
         assert subprocess.run(["bash", "-n"], input=done.out, check=False).returncode == 0
+
+
+#: How a shell without any configuration completes ``daskjob logs sq`` and ``daskjob repo``.
+COMPLETING = {
+    "bash": (
+        'eval "$(daskjob completion bash)"; '
+        "for words in 'daskjob logs sq' 'daskjob repo'; do "
+        "COMP_WORDS=($words); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); "
+        "_daskjob_completion daskjob; echo ${COMPREPLY[@]}; done"
+    ),
+    "zsh": (
+        'eval "$(daskjob completion zsh)"; compadd() { print -l -- $completions }; '
+        "_describe() { print -l -- $completions_with_descriptions }; "
+        "for words in 'daskjob logs sq' 'daskjob repo'; do "
+        "words=(${=words}); CURRENT=${#words}; _daskjob_completion; done"
+    ),
+    "fish": (
+        "daskjob completion fish | source; "
+        "complete -C 'daskjob logs sq'; complete -C 'daskjob repo'"
+    ),
+}
+
+
+@pytest.mark.parametrize("shell", COMPLETING)
+def test_shell_completes_jobs_and_commands(user: Daskjob, shell: str, tmp_path: Path) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell}")
+    command = tmp_path / "daskjob"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m daskjob "$@"\n')
+    command.chmod(0o755)
+    environment = {**user.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    options = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
+    done = subprocess.run(
+        [program, *options, "-c", COMPLETING[shell]],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "squares" in done.stdout, done.stderr
+    assert "report" in done.stdout, done.stderr
+    assert "not found" not in done.stderr
 
 
 def test_version_names_dask_and_python(user: Daskjob) -> None:

@@ -13,6 +13,9 @@ zsh:   eval "$(daskjob completion zsh)"      in ~/.zshrc
 fish:  daskjob completion fish | source      in ~/.config/fish/config.fish
 """
 
+#: In zsh, completion is off until this is called; a ~/.zshrc may not have done so.
+_ZSH_START = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }"
+
 
 @click.command("completion", help=_HELP)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -25,7 +28,8 @@ def completion_command(shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"there is no completion for {shell}")
-    click.echo(kind(cli, {}, "daskjob", "_DASKJOB_COMPLETE").source())
+    script = kind(cli, {}, "daskjob", "_DASKJOB_COMPLETE").source()
+    click.echo(script.replace("    compdef _", f"    {_ZSH_START}\n    compdef _"))
 
 
 @click.command("version")
