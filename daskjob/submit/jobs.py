@@ -135,6 +135,8 @@ class JobSnapshot:
     script: str = ""
     #: The number of ``fire_and_forget`` tasks for which the run waits: the script has ended.
     last_tasks: int = 0
+    #: How long the run waits while none of them finishes.
+    patience_seconds: float = 0.0
 
 
 def _desired_workers(manifest: Manifest) -> int:

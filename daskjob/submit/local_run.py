@@ -37,7 +37,7 @@ class ForegroundJob:
 
     def snapshot(self) -> JobSnapshot:
         """Return the current state of the job."""
-        seen = self._run.snapshot()
+        seen, waits = self._run.snapshot(), self._run.last_tasks
         return JobSnapshot(
             name=self.name,
             status=seen.status,
@@ -49,7 +49,8 @@ class ForegroundJob:
             troubles=tuple(self._run.troubles),
             words=words_for(self._run.job.meta.annotations),
             script=self._script(),
-            last_tasks=self._run.last_tasks or 0,
+            last_tasks=waits.promised if waits else 0,
+            patience_seconds=waits.patience if waits else 0.0,
         )
 
     @property

@@ -17,7 +17,7 @@ import psutil
 
 from daskjob.backends.local.config import Config, Facts, config_of, fill_volume
 from daskjob.backends.local.deaths import Death, Deaths
-from daskjob.backends.local.exit_text import exit_text
+from daskjob.backends.local.exit_text import failure_message, script_end
 from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.processes import (
     Command,
@@ -40,11 +40,10 @@ from daskjob.backends.local.translate import (
     declared_variables,
     expanded,
 )
+from daskjob.backends.local.uncaught import uncaught, uncaught_file
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.command_line import python_script, words
-from daskjob.core.diagnose import EXIT_LINE
-from daskjob.core.last_exception import last_exception
 from daskjob.core.manifests import Manifest, controller_uid, format_time, metadata, object_ref
 from daskjob.core.pods import pod_facts
 from daskjob.core.quantity import format_bytes
@@ -334,18 +333,21 @@ class Kubelet:
         Whatever its policy, a failed container without a message gets the end of its log.
         """
         written = _read(self._message_file(pod, container), MESSAGE_BYTES, from_end=False)
-        if written or code == 0:
+        if code == 0:
             return written
         log = self._log(pod, container)
         pending = self._logs.pending(log)[-LOG_TAIL_BYTES:].decode(errors="replace")
         output = pending.strip() or _read(log, LOG_TAIL_BYTES, from_end=True)
+        end = self._script_end(pod, container, output) if code == 1 else ""
+        return failure_message(written, output, end)
+
+    def _script_end(self, pod: _Pod, container: _Container, output: str) -> str:
+        """Return the exception that ended a script, or the text of its ``sys.exit``."""
+        manifest = self._manifest(pod.uid)
+        attempt = str((pod_facts(manifest).attempt if manifest else None) or 0)
+        recorded = uncaught(uncaught_file(self._scratch, attempt), container.pid)
         script = python_script([str(word) for word in words(container.manifest)])
-        found = last_exception(output) if script and code == 1 else None
-        text = ""
-        if script and code == 1 and not (found and found.is_main):
-            text = exit_text(self._machine.cwd / script, output)
-        # As the line of an exception, which Python prints without its type.
-        return f"{output}\n{EXIT_LINE}{text}" if text else output
+        return recorded or (script_end(self._machine.cwd / script, output) if script else "")
 
     def _message_file(self, pod: _Pod, container: _Container) -> Path:
         return pod.scratch / f"{container.name}.message"

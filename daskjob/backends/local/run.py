@@ -29,6 +29,7 @@ from daskjob.backends.local.arrivals import record_arrivals
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.config import Config, config_of
 from daskjob.backends.local.kubelet import Kubelet
+from daskjob.backends.local.last_tasks import Wait
 from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import FirstSignal, Processes
@@ -223,8 +224,8 @@ class LocalRun:
             self._kubelet.wake()
 
     @property
-    def last_tasks(self) -> int | None:
-        """How many tasks the run waits for after the end of the script; ``None``: no wait."""
+    def last_tasks(self) -> Wait | None:
+        """The wait for tasks after the end of the script; ``None``: there is none."""
         return self._backend.last_tasks if self._backend else None
 
     def script_pid(self) -> int | None:

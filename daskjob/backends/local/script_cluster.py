@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import daskjob
+from daskjob.backends.local.uncaught import VARIABLE as UNCAUGHT_VARIABLE
+from daskjob.backends.local.uncaught import uncaught_file
 from daskjob.core import names
 from daskjob.core.command_line import option, without_options, words
 from daskjob.core.manifests import Manifest, metadata
@@ -86,10 +88,12 @@ class ScriptCluster:
             "memory": format_bytes(own["memory"] or 0).replace(" ", ""),
         }
         path = environment.get("PYTHONPATH", "")
+        record = uncaught_file(self._folder, environment.get(names.ENV_ATTEMPT, "0"))
         return {
             **environment,
             "PYTHONPATH": f"{IN_SCRIPT}{os.pathsep}{path}" if path else str(IN_SCRIPT),
             SETTINGS_VARIABLE: json.dumps(settings),
+            UNCAUGHT_VARIABLE: str(record),
         }
 
     def _file(self, attempt: str) -> Path:

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from daskjob.submit.cli.end_line import end_lines
 from daskjob.submit.cli.live_line import LineFacts, RestEstimate, live_line
+from daskjob.submit.cli.output import duration
 from daskjob.submit.cli.screen import Screen
 from daskjob.submit.cli.worker_lines import WorkerLines
 from daskjob.submit.jobs import JobSnapshot, LiveJob
@@ -159,10 +160,11 @@ class View:
             self._once(f"trouble {trouble}", trouble)
         if snapshot.last_tasks:
             tasks = "task" if snapshot.last_tasks == 1 else "tasks"
+            patience = duration(timedelta(seconds=snapshot.patience_seconds))
             self._once(
                 f"last tasks {status.attempt}",
                 f"the script has ended; the run waits for {snapshot.last_tasks} fire_and_forget "
-                f"{tasks}, Ctrl-C leaves them undone",
+                f"{tasks}, {patience} at most while none finishes",
             )
         if status.message and not status.finished and status.attempt_start_time:
             self._once(f"trouble {status.reason}", status.message)
