@@ -121,6 +121,7 @@ class JobSnapshot:
     status: JobStatus
     desired_workers: int
     ready_workers: int
+    dashboard_url: str = ""
     #: The task counts last reported by the scheduler; ``None`` before the first report.
     tasks: TaskCounts | None = None
     #: The prefixes of the tasks that are running, with their number, the most frequent first.

@@ -43,6 +43,7 @@ class ForegroundJob:
             status=seen.status,
             desired_workers=seen.desired_workers,
             ready_workers=seen.ready_workers,
+            dashboard_url=seen.dashboard_url,
             tasks=seen.dask.tasks if seen.dask else None,
             stages=seen.dask.stages if seen.dask else (),
             memory_bytes=sum(w.memory for w in seen.dask.workers) if seen.dask else 0,

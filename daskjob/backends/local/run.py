@@ -51,6 +51,8 @@ from daskjob.backends.local.worker_start import expected_workers
 from daskjob.backends.passes import SerialPasses
 from daskjob.core import names
 from daskjob.core.dask import DaskState
+from daskjob.core.desired.pods import dashboard_url
+from daskjob.core.desired.service import dashboard_port
 from daskjob.core.errors import ApiError, Conflict, FieldError, Invalid
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.pods import pod_facts
@@ -80,6 +82,7 @@ class Snapshot:
     attempt: int
     desired_workers: int
     ready_workers: int
+    dashboard_url: str = ""
 
 
 def prepare_run(
@@ -261,7 +264,17 @@ class LocalRun:
             attempt=attempt,
             desired_workers=_desired_workers(cluster, backend) if cluster else 0,
             ready_workers=sum(1 for pod in workers if pod.ready),
+            dashboard_url=status.dashboard_url or self._dashboard_url(),
         )
+
+    def _dashboard_url(self) -> str:
+        """Return the URL that the status will have: it is known before the scheduler starts."""
+        cluster, meta = self.job.cluster, self.job.meta
+        if cluster is None or self._backend is None:
+            return ""
+        port = dashboard_port(cluster.service)
+        platform, scheduler = self._backend.platform, cluster.scheduler
+        return dashboard_url(platform, self.job.cluster_name, meta.namespace, scheduler, port)
 
     async def run(self) -> Manifest:
         """Run the job to its end and return it with its terminal status.

@@ -78,6 +78,9 @@ class View:
             self._screen.end_line()
         if runs and self._had_script and self._worker_lines is not None:
             self._worker_lines.skip()
+        if runs:
+            # Before the first output of the script.
+            self._report_up(self._job.snapshot())
         self._script_runs = runs
         self._had_script = self._had_script or runs
 
@@ -118,13 +121,10 @@ class View:
     def _facts(self, snapshot: JobSnapshot) -> LineFacts:
         status, tasks = snapshot.status, snapshot.tasks
         now = time.monotonic()
-        phase = status.phase or "Pending"
+        phase = self._phase(snapshot)
         rest = None
         if tasks is not None:
             rest = self._rest.seconds(now, tasks.done + tasks.erred, tasks.total)
-            if phase in ("Pending", "Starting") and tasks.processing + tasks.done:
-                # The phase waits for all workers; tasks do not.
-                phase = "Running"
         return LineFacts(
             name=snapshot.name,
             phase=phase,
@@ -140,12 +140,19 @@ class View:
             memory_bytes=snapshot.memory_bytes,
         )
 
+    def _phase(self, snapshot: JobSnapshot) -> str:
+        """Return the phase; that of the status waits for all workers, the script does not."""
+        if snapshot.last_tasks:
+            return "Finishing"
+        phase = snapshot.status.phase or "Pending"
+        return "Running" if self._script_runs and phase in ("Pending", "Starting") else phase
+
     # Reporting
 
     def _report_events(self, snapshot: JobSnapshot) -> None:
         status = snapshot.status
         if status.scheduler_identity:
-            self._once(f"up {status.attempt}", self._up(snapshot))
+            self._report_up(snapshot)
         for attempt in status.attempts if not status.finished else status.attempts[:-1]:
             then = f"Retrying as attempt {attempt.number + 1}"
             if not status.finished and status.next_attempt_time:
@@ -169,12 +176,14 @@ class View:
         if status.message and not status.finished and status.attempt_start_time:
             self._once(f"trouble {status.reason}", status.message)
 
-    def _up(self, snapshot: JobSnapshot) -> str:
-        again = f" (attempt {snapshot.status.attempt})" if snapshot.status.attempt else ""
-        count = snapshot.desired_workers
+    def _report_up(self, snapshot: JobSnapshot) -> None:
+        """Report that an attempt has begun, and how far its workers are."""
+        attempt, count = snapshot.status.attempt, snapshot.desired_workers
+        again = f" (attempt {attempt})" if attempt else ""
+        does = "is running with" if snapshot.ready_workers >= count else "is starting"
         workers = f"{count} worker" + ("s" if count != 1 else "")
-        name = snapshot.name
-        return f"{name}{again} is running with {workers}, dashboard {snapshot.status.dashboard_url}"
+        where = f", dashboard {snapshot.dashboard_url}" if snapshot.dashboard_url else ""
+        self._once(f"up {attempt}", f"{snapshot.name}{again} {does} {workers}{where}")
 
     def _once(self, key: str, text: str, style: str = "") -> None:
         if key not in self._reported:
