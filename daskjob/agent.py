@@ -693,12 +693,14 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         workers = list(self.scheduler.workers.values())
         promising = self.scheduler.clients.get("fire-and-forget")
         counted_from = (self.last_transition() or 0.0) + HEARTBEAT_MARGIN_SECONDS
+        tasks = self.counts.snapshot()
         return encode(
             {
                 "clients": self.clients(),
                 "promised": len(promising.wants_what) if promising else 0,
-                "processing": self.counts.now["processing"],
-                "dropped": self.counts.dropped,
+                "finished": tasks["done"] + tasks["erred"],
+                "processing": tasks["processing"],
+                "dropped": tasks["dropped"],
                 "abandoned": sum(
                     (ws.metrics.get("task_counts") or {}).get("cancelled", 0) for ws in workers
                 ),

@@ -33,10 +33,12 @@ _ASIDE = re.compile(
 _RECORD = re.compile(r"\b(DEBUG|INFO|WARN|WARNING|ERROR|CRITICAL|FATAL|EXCEPTION)\b")
 #: The level at which exceptions are logged, as by ``logging.exception``.
 _LOUD = re.compile(r"\b(ERROR|CRITICAL|FATAL|EXCEPTION)\b")
-#: What libraries and Python print at the exit of a program.
+#: What libraries and Python print at the exit of a program: records, warnings, the last state of a
+#: progress bar, the threads of faulthandler.
 _AT_EXIT = re.compile(
     r"\b(distributed|tornado|asyncio)\b.*\b(DEBUG|INFO|WARNING|ERROR)\b"
     r"|\b(DEBUG|INFO|WARNING|ERROR)\b.*\b(distributed|tornado|asyncio)\b|^\S+:\d+: \w*Warning: "
+    r"|^\s+warnings\.warn\(|\d+%\||^(Current t|T)hread 0x|^Fatal Python error|^Extension modules: "
 )
 #: The number of log records with which a program may end after an exception.
 _LAST_RECORDS = 2

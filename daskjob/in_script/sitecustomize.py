@@ -2,7 +2,8 @@
 
 Python imports it at its start, in the script and in every Python that the script starts. It costs
 one comparison per import until then, leaves ``sys.path`` as it would be without daskjob, and runs
-the user's own ``sitecustomize``, which it hides. It never makes a script fail.
+the user's own ``sitecustomize``, which it hides. It never makes a script fail. An exception that
+ends the process is recorded by ``uncaught.py``, once Python has printed it.
 """
 
 from __future__ import annotations
@@ -52,19 +53,38 @@ class Finder:
 
 def load(path_at_start: Any) -> None:
     """Execute ``cluster.py``; if that fails, the script has plain distributed."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
     try:
-        path = os.path.join(FOLDER, "cluster.py")
-        spec = spec_from_file_location("_daskjob_cluster", path)
-        if spec is None or spec.loader is None:
-            return
-        module = module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        module.install(path_at_start)
+        executed("cluster").install(path_at_start)
     except Exception as error:
         print(f"daskjob: the script's clusters are its own: {error!r}", file=sys.stderr)
+
+
+def executed(name: str) -> Any:
+    """Return a module beside this file."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location(f"_daskjob_{name}", os.path.join(FOLDER, f"{name}.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def record_uncaught(path: str) -> None:
+    """Have an uncaught exception of this process recorded after it is printed."""
+    plain, pid = sys.excepthook, os.getpid()
+
+    def excepthook(kind: Any, error: Any, trace: Any) -> None:
+        plain(kind, error, trace)
+        try:
+            if os.getpid() == pid:  # not in a fork
+                executed("uncaught").record(path, error)
+        except Exception:
+            return
+
+    sys.excepthook = excepthook
 
 
 def run_hidden() -> None:
@@ -86,5 +106,8 @@ if __name__ == "sitecustomize":
     sys.path_importer_cache.pop(FOLDER, None)
     if "DASKJOB_CLUSTER" in os.environ:
         sys.meta_path.insert(0, Finder())
+    if "DASKJOB_UNCAUGHT" in os.environ:
+        # Not for other Pythons that the script starts.
+        record_uncaught(os.environ.pop("DASKJOB_UNCAUGHT"))
     run_hidden()
     Finder.path_at_start = list(sys.path)

@@ -121,6 +121,7 @@ class JobSnapshot:
     status: JobStatus
     desired_workers: int
     ready_workers: int
+    dashboard_url: str = ""
     #: The task counts last reported by the scheduler; ``None`` before the first report.
     tasks: TaskCounts | None = None
     #: The prefixes of the tasks that are running, with their number, the most frequent first.
@@ -135,6 +136,8 @@ class JobSnapshot:
     script: str = ""
     #: The number of ``fire_and_forget`` tasks for which the run waits: the script has ended.
     last_tasks: int = 0
+    #: How long the run waits while none of them finishes.
+    patience_seconds: float = 0.0
 
 
 def _desired_workers(manifest: Manifest) -> int:

@@ -38,19 +38,21 @@ class ForegroundJob:
 
     def snapshot(self) -> JobSnapshot:
         """Return the current state of the job."""
-        seen = self._run.snapshot()
+        seen, waits = self._run.snapshot(), self._run.last_tasks
         return JobSnapshot(
             name=self.name,
             status=seen.status,
             desired_workers=seen.desired_workers,
             ready_workers=seen.ready_workers,
+            dashboard_url=seen.dashboard_url,
             tasks=seen.dask.tasks if seen.dask else None,
             stages=seen.dask.stages if seen.dask else (),
             memory_bytes=sum(w.memory for w in seen.dask.workers) if seen.dask else 0,
             troubles=tuple(self._run.troubles),
             words=words_for(self._run.job.meta.annotations),
             script=self._script(),
-            last_tasks=self._run.last_tasks or 0,
+            last_tasks=waits.promised if waits else 0,
+            patience_seconds=waits.patience if waits else 0.0,
         )
 
     @property

@@ -27,7 +27,7 @@ def test_run_reports_its_dashboard_its_tasks_and_its_end(succeeded: Done) -> Non
     assert succeeded.text == "the first line\nthe sum is 2470\n"
     assert "to standard error\n" in succeeded.err
     up, end = succeeded.messages
-    assert up.startswith("daskjob: squares is running with 1 worker, dashboard http://127.0.0.1:")
+    assert up.startswith("daskjob: squares is starting 1 worker, dashboard http://127.0.0.1:")
     assert end.startswith("daskjob: squares succeeded in ")
     assert ": 20 tasks, peak worker memory " in end
 

@@ -113,7 +113,7 @@ def test_the_wait_for_promised_tasks_ends_at_once_when_the_run_must_end(
     limit = ["--timeout", "5s"] if how == "--timeout" else []
     process = daskjob.start("run", *limit, "-w", 1, "--name", "slow", daskjob.script(text))
     assert process.stderr is not None
-    while b"waits for 1 fire_and_forget task," not in process.stderr.readline():
+    while b"waits for 1 fire_and_forget task, 30s at most" not in process.stderr.readline():
         assert process.poll() is None
     asked = time.monotonic()
     if how == "Ctrl-C":

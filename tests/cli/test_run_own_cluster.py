@@ -34,7 +34,14 @@ def shape(done: Done) -> list[list[int]]:
 
 def hints(done: Done) -> list[str]:
     """The messages that come from the script's process."""
-    own = ("is running with", "succeeded in", "failed in", "for details", "the script ran no")
+    own = (
+        "is running with",
+        "is starting",
+        "succeeded in",
+        "failed in",
+        "for details",
+        "the script ran no",
+    )
     lines = [*done.text.splitlines(), *done.err.splitlines()]
     messages = [line for line in lines if line.startswith("daskjob: ")]
     return [line for line in messages if not any(text in line for text in own)]

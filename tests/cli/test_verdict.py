@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.command import Daskjob
+from tests.cli.command import Daskjob, job
 from tests.waiting import wait_until
 
 CLIENT = "from distributed import Client\nclient = Client()\n"
@@ -52,6 +52,99 @@ def test_the_reason_of_a_failed_script(script: str, reason: str, daskjob: Daskjo
         assert "runner" not in text
         assert "ExitCode" not in text
         assert "Read the end of the log" not in text
+
+
+TWO_LINES = r"raise ValueError('a\nb')"
+AFTER = {
+    "a print": "atexit.register(print, 'good bye')",
+    "several prints": r"atexit.register(print, 'in all:\nan error:\n  3 rows')",
+    "records": (
+        "logging.basicConfig(level='INFO', format='%(message)s')\n"
+        "for n in range(4): atexit.register(logging.info, 'closed %s', n)"
+    ),
+    "a destructor": "class A:\n    def __del__(self): print('closed')\na = A()",
+    "a progress bar": r"atexit.register(sys.stderr.write, 'rows: 100%|####| 2/2 [00:01]\n')",
+    "an ignored exception": (
+        "class A:\n    def __del__(self): print('closing'); raise OSError('late')\na = A()"
+    ),
+    "a traceback that looks like its own": (
+        "def show():\n    try: {}['k']\n    except KeyError: traceback.print_exc()\n"
+        "atexit.register(show)"
+    ),
+    "a thread that goes on": (
+        "def work():\n    time.sleep(0.2); print('still here')\n"
+        "threading.Thread(target=work).start()"
+    ),
+    "more than the end of a log": "atexit.register(print, 'good bye ' * 20_000)",
+    "a child that fails": (
+        "atexit.register(subprocess.run, [sys.executable, '-c', 'raise OSError(5)'])"
+    ),
+    "a child that fails in it": (
+        "def start():\n    if not os.fork(): raise OSError(5)\n    os.wait()\n"
+        "atexit.register(start)"
+    ),
+    "a hook of the script that calls the first": (
+        "first = sys.excepthook\n"
+        "def hook(*error): first(*error); print('sent to the team')\nsys.excepthook = hook"
+    ),
+}
+IMPORTS = "import atexit, logging, os, pathlib, subprocess, sys, threading, time, traceback\n"
+
+
+@pytest.mark.parametrize("case", AFTER)
+def test_what_is_printed_after_the_exception_is_no_part_of_the_reason(
+    case: str, user: Daskjob
+) -> None:
+    path = user.script(f"{IMPORTS}{AFTER[case]}\n{TWO_LINES}\n", "after.py")
+    done = user.run("--name", "after", path)
+    assert done.code == 1
+    assert done.messages[0].endswith("the script exited with code 1: ValueError: a; b.")
+
+
+RESULT = "pathlib.Path(os.environ['DASKJOB_RESULT_FILE']).write_text"
+RESULTS = {
+    "an exception": ("'{\"rows\": 3}'", "raise ValueError('boom')", "ValueError: boom."),
+    "an exit with a text": ("'{\"rows\": 3}'", "sys.exit('no input')", "SystemExit: no input."),
+    "an exit with a code": ("'[1, 2]'", "sys.exit(1)", "it called sys.exit(1) or the like; no"),
+    "half a result": ("'{\"rows\": '", "raise ValueError('boom')", "ValueError: boom."),
+    "half a result and a text": ("'[1, '", "sys.exit('no input')", "SystemExit: no input."),
+    "a number": ("'3'", "raise ValueError('boom')", "ValueError: boom."),
+    "no JSON": ("'rows: 3'", "raise ValueError('boom')", "ValueError: boom."),
+    "a long result": ("'[' + '1,' * 9000", "raise ValueError('boom')", "ValueError: boom."),
+}
+
+
+@pytest.mark.parametrize("case", RESULTS)
+def test_a_result_does_not_hide_why_the_script_failed(case: str, user: Daskjob) -> None:
+    result, end, reason = RESULTS[case]
+    path = user.script(f"{IMPORTS}{RESULT}({result})\n{end}\n", "result.py")
+    done = user.run("--name", "result", path)
+    assert done.code == 1
+    assert f"the script exited with code 1: {reason}" in done.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("sys.exit('no input')", "SystemExit: no input."),
+        ("sys.exit(f'no file {5}')", "SystemExit: no file 5."),
+    ],
+)
+def test_prints_at_the_exit_do_not_hide_the_text_of_sys_exit(
+    end: str, reason: str, user: Daskjob
+) -> None:
+    text = f"{IMPORTS}atexit.register(print, 'good bye')\nprint('start')\n{end}\n"
+    done = user.run("--name", "text", user.script(text, "text.py"))
+    assert done.messages[0].endswith(f"the script exited with code 1: {reason}")
+
+
+def test_the_reason_of_a_program_is_what_it_writes_for_kubernetes(daskjob: Daskjob) -> None:
+    manifest = job(
+        "import os, sys\nprint('a line')\n"
+        "open(os.environ['DASKJOB_RESULT_FILE'], 'w').write('no such bucket')\nsys.exit(3)\n"
+    )
+    daskjob("run", daskjob.manifest(manifest))
+    assert "no such bucket" in daskjob.status()["message"]
 
 
 def test_why_shows_where_the_script_failed_and_which_module_is_missing(user: Daskjob) -> None:
@@ -212,7 +305,8 @@ def test_the_end_counts_what_was_done_and_left_undone(
     script: str, counts: str, daskjob: Daskjob
 ) -> None:
     path = daskjob.script(CLIENT + END + script, "end.py")
-    done = daskjob("run", "-w", 1, "--name", "end", path)
+    # The limit is for the tasks of fire_and_forget: the run waits for them.
+    done = daskjob("run", "-w", 1, "--timeout", "8s", "--name", "end", path)
     assert done.code == 0
     assert counts in done.err
     assert ("ran no task" in done.err) is (script == "")

@@ -381,6 +381,35 @@ def test_output_of_exit_handlers_does_not_hide_the_exception() -> None:
     assert ending(*ended(script), OF_SCRIPTS).startswith("TypeError: in main")
 
 
+AFTER = {
+    "an ignored exception": (
+        "class A:\n    def __del__(self): raise OSError('late')\na = A()",
+        "ValueError: a; b",
+    ),
+    "leaked memory": (
+        "from multiprocessing import resource_tracker as t\n"
+        "t.register('/no-such-segment', 'shared_memory')",
+        "ValueError: a; b",
+    ),
+    "a warning": ("atexit.register(warnings.warn, 'not closed')", "ValueError: a; b"),
+    "a progress bar": (
+        "atexit.register(sys.stderr.write, '\\r 50%|##  | 1/2\\r100%|####| 2/2\\n')",
+        "ValueError: a; b",
+    ),
+    "threads": (
+        "import faulthandler; atexit.register(faulthandler.dump_traceback)",
+        "ValueError: a; b",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AFTER)
+def test_what_libraries_print_at_the_exit_is_no_part_of_the_message(case: str) -> None:
+    script, expected = AFTER[case]
+    text = f"import atexit, sys, warnings\n{script}\nraise ValueError('a\\nb')"
+    assert ending(*ended(text), OF_SCRIPTS) == expected
+
+
 ENDS = {
     "print": ("print('all good so far'); sys.exit(1)", 1),
     "another code": ("print('all good so far'); raise SystemExit(3)", 3),

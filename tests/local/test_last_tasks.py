@@ -10,7 +10,7 @@ import pytest
 
 from daskjob.backends.agent_answers import NoAnswer
 from daskjob.backends.local import last_tasks
-from daskjob.backends.local.last_tasks import EndedScript, until_finished
+from daskjob.backends.local.last_tasks import EndedScript, Wait, until_finished
 
 NOTHING: dict[str, Any] = {}
 LOST = None
@@ -35,18 +35,20 @@ class ScriptedAgent:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(last_tasks, "FINISH_SECONDS", 0.3)
-    monkeypatch.setattr(last_tasks, "STUCK_SECONDS", 0.6)
+    monkeypatch.setattr(last_tasks, "PATIENCE_SECONDS", 0.6)
     monkeypatch.setattr(last_tasks, "CLIENTS_SECONDS", 0.1)
     monkeypatch.setattr(last_tasks, "UNREPORTED_SECONDS", 0.0)
 
 
-def waited(agent: ScriptedAgent, *, succeeded: bool = True) -> tuple[float, list[int]]:
+def waited(
+    agent: ScriptedAgent, *, succeeded: bool = True, seconds: float = 0.0
+) -> tuple[float, list[int]]:
     """Return the seconds of a wait, and what it reported."""
-    reported: list[int] = []
+    reported: list[Wait] = []
     began = time.monotonic()
-    script = EndedScript(succeeded, lambda: False, reported.append)
+    script = EndedScript(succeeded, seconds, lambda: False, reported.append)
     asyncio.run(until_finished(agent, script))
-    return time.monotonic() - began, reported
+    return time.monotonic() - began, [wait.promised for wait in reported]
 
 
 @pytest.mark.parametrize(
@@ -74,17 +76,24 @@ def test_running_tasks_have_their_time_and_not_more(
     assert agent.asked == 3
 
 
-def test_promised_tasks_are_waited_for_while_one_runs() -> None:
-    running = {"promised": 2, "processing": 1}
-    agent = ScriptedAgent(*[running] * 40, NOTHING)
-    seconds, reported = waited(agent)
-    assert seconds > 0.6
+def test_promised_tasks_are_waited_for_while_tasks_finish() -> None:
+    answers = [{"promised": 2, "processing": 1, "finished": number // 4} for number in range(40)]
+    seconds, reported = waited(ScriptedAgent(*answers, NOTHING))
+    assert seconds > 1
     assert set(reported) == {2}
 
 
-def test_promised_tasks_that_no_worker_can_run_are_given_up() -> None:
-    seconds, _ = waited(ScriptedAgent({"promised": 1}))
+@pytest.mark.parametrize("processing", [0, 2])
+def test_promised_tasks_that_do_not_finish_are_given_up(processing: int) -> None:
+    agent = ScriptedAgent({"promised": 2, "processing": processing, "finished": 7})
+    seconds, _ = waited(agent)
     assert 0.6 <= seconds < 3
+
+
+def test_a_script_that_ran_longer_has_tasks_that_may_take_longer() -> None:
+    agent = ScriptedAgent({"promised": 1, "processing": 1})
+    seconds, _ = waited(agent, seconds=1.2)
+    assert 1.2 <= seconds < 4
 
 
 def test_promised_tasks_of_a_failed_script_are_not_waited_for() -> None:

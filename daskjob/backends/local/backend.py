@@ -16,7 +16,7 @@ from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.full_disk import not_written
 from daskjob.backends.local.kubelet import Kubelet
-from daskjob.backends.local.last_tasks import EndedScript, until_finished
+from daskjob.backends.local.last_tasks import EndedScript, Wait, until_finished
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.worker_numbers import WorkerNumbers, number_of
 from daskjob.backends.local.worker_start import WorkerStart, worker_counts
@@ -35,7 +35,7 @@ from daskjob.core.manifests import (
     whole_seconds,
 )
 from daskjob.core.observed import Observed, ObservedJob, Platform
-from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.pods import ContainerFacts, PodFacts, pod_facts
 from daskjob.core.spec.pod import PodTemplate
 from daskjob.core.status import Progress, job_status_from
 
@@ -90,8 +90,8 @@ class LocalBackend(InMemoryBackend):
         self.kubelet: Kubelet | None = None
         #: Problems with the run's folder, reported once to the user; the job continues.
         self.troubles: list[str] = []
-        #: How many tasks the run waits for after the end of the script; ``None``: it does not wait.
-        self.last_tasks: int | None = None
+        #: The wait for tasks after the end of the script; ``None``: there is none.
+        self.last_tasks: Wait | None = None
         #: Called when such a wait begins, and when it has ended.
         self.on_last_tasks: Callable[[], None] = lambda: None
         self._dashboard = dashboard
@@ -411,9 +411,14 @@ class LocalBackend(InMemoryBackend):
     async def _finish_tasks(self, job: ObjectRef, agent: AgentClient, attempt: int) -> None:
         """Wait for the last tasks of a script that has ended by itself."""
         runner = self._runner(attempt)
-        if runner is None or not _ended_by_itself(runner):
+        if runner is None or runner.main is None or not _ended_by_itself(runner):
             return
-        script = EndedScript(runner.last_exited_with_0, lambda: self._must_end(job), self._waiting)
+        script = EndedScript(
+            succeeded=runner.last_exited_with_0,
+            seconds=_seconds(runner.main),
+            must_end=lambda: self._must_end(job),
+            waiting=self._waiting,
+        )
         try:
             await until_finished(agent, script)
         finally:
@@ -421,8 +426,8 @@ class LocalBackend(InMemoryBackend):
                 self.last_tasks = None
                 self.on_last_tasks()
 
-    def _waiting(self, tasks: int) -> None:
-        begins, self.last_tasks = self.last_tasks is None, tasks
+    def _waiting(self, wait: Wait) -> None:
+        begins, self.last_tasks = self.last_tasks is None, wait
         if begins:
             self.on_last_tasks()
 
@@ -476,6 +481,13 @@ def _pod_spec(before: Manifest, patch: Manifest) -> object:
 
 def _number(name: str) -> int:
     return int(name) if name.isdecimal() else 0
+
+
+def _seconds(container: ContainerFacts) -> float:
+    """Return how long an ended container ran."""
+    if container.started_at is None or container.finished_at is None:
+        return 0.0
+    return (container.finished_at - container.started_at).total_seconds()
 
 
 def _is_registered(pod: str, workers: set[str]) -> bool:

@@ -22,6 +22,7 @@ from daskjob.backends.local.translate import (
     container_process,
     deaths_file,
 )
+from daskjob.backends.local.uncaught import uncaught, uncaught_file
 from daskjob.backends.local.volumes import mounts
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
@@ -37,6 +38,7 @@ class ContainerSetup:
         store: ObjectStore,
         folder: RunFolder,
         machine: Machine,
+        scratch: Path,
         *,
         logs: RunLogs,
         stdin: bool,
@@ -48,6 +50,7 @@ class ContainerSetup:
         self._machine = machine
         self._logs = logs
         self._forks = Forks(machine.dask_python)
+        self._scratch = scratch
         #: The pipes to the logs of processes that run.
         self._piped: dict[str, PipedLog] = {}
         self._stdin = stdin
@@ -91,7 +94,13 @@ class ContainerSetup:
             log=log,
             pending=self._logs.pending(log),
             cwd=self._machine.cwd,
+            recorded=self._recorded(manifest, container),
         )
+
+    def _recorded(self, manifest: Manifest | None, container: Container) -> str:
+        """Return the exception that ended a script, as its own process recorded it."""
+        attempt = (pod_facts(manifest).attempt if manifest else None) or 0
+        return uncaught(uncaught_file(self._scratch, str(attempt)), container.pid)
 
     def finish_log(self, process: str) -> None:
         """Copy the rest of the output of a process that has ended to its log."""

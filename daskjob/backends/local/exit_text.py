@@ -1,4 +1,4 @@
-"""The text that a script ended with, as in ``sys.exit("no input")``.
+"""Why a script failed: the exception that ended it, or the text of ``sys.exit("no input")``.
 
 Such a text is the last line of its output, like any print before ``sys.exit(1)``. The script's own
 code shows which it is.
@@ -7,9 +7,13 @@ code shows which it is.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from daskjob.core.diagnose import EXIT_LINE
+from daskjob.core.last_exception import last_exception
 
 #: Names of variables that hold a message, not a code.
 _MESSAGES = re.compile(r"(?i)(^|_)(msg|message|text|usage|reason|err|error|e|exc|exception)$")
@@ -18,6 +22,41 @@ _PERCENT = re.compile(r"%(?:\([^)]*\))?[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]")
 _BRACES = re.compile(r"\{[^{}]*\}")
 #: A longer script is not parsed.
 _LONGEST_BYTES = 1024 * 1024
+#: The number of lines that exit handlers may print below the text.
+_LINES_AT_EXIT = 20
+#: The least of its own characters by which a text is known above such lines.
+_LEAST_LETTERS = 4
+
+
+def failure_message(written: str, output: str, end: str) -> str:
+    """Return the message of a failed container: the end of its script, if it is known.
+
+    A result that was written before the failure is none; other programs write their reason there.
+    """
+    if end:
+        return end
+    return output if _is_result(written) else written or output
+
+
+def _is_result(written: str) -> bool:
+    """Return whether a text is, or begins like, a result in JSON."""
+    if written.startswith(("{", "[", '"')):
+        return True
+    try:
+        json.loads(written)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def script_end(script: Path, output: str) -> str:
+    """Return an output that shows why its script ended; empty if it does not."""
+    found = last_exception(output)
+    if found is not None and found.is_main:
+        return output
+    text = exit_text(script, output)
+    # As the line of an exception, which Python prints without its type.
+    return f"{output}\n{EXIT_LINE}{text}" if text else ""
 
 
 def exit_text(script: Path, output: str) -> str:
@@ -37,7 +76,15 @@ def exit_text(script: Path, output: str) -> str:
         found = re.search(rf"(?:^|\n)({pattern})\Z", output)
         if found:
             return found[1]
-    return ""
+    return _text_above(output, patterns)
+
+
+def _text_above(output: str, patterns: set[str]) -> str:
+    """Return the text above a few lines that exit handlers have printed."""
+    last = "\n".join(output.split("\n")[-_LINES_AT_EXIT:])
+    known = [p for p in patterns if len(re.findall(r"\w", p.replace(_ANY, ""))) >= _LEAST_LETTERS]
+    found = [match for p in known for match in re.finditer(rf"(?m)^({p})$", last)]
+    return max(found, key=lambda match: match.start())[1] if found else ""
 
 
 def _patterns(tree: ast.Module) -> Iterator[str]:

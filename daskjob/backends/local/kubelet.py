@@ -72,7 +72,7 @@ class Kubelet:
         self._scratch = scratch
         self._clock = clock
         self._containers = ContainerSetup(
-            *(store, folder, machine),
+            *(store, folder, machine, scratch),
             logs=logs,
             stdin=stdin,
             output=output,

@@ -2,7 +2,8 @@
 
 With a LocalCluster, Python waits at its exit up to 4 s for tasks that are running, and drops those
 that wait for a worker, also tasks that ``fire_and_forget`` promises to run. Here running tasks get
-the same time, and after a success the run waits for what ``fire_and_forget`` promised.
+the same time, and after a success the run waits for what ``fire_and_forget`` promised, while tasks
+finish: one that never ends, which ends with a LocalCluster, ends here too.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from daskjob.core.manifests import Manifest, integer
 FINISH_SECONDS = 4.0
 #: How long the scheduler may take to see that the script's clients are gone. Others may stay.
 CLIENTS_SECONDS = 1.0
-#: How long promised tasks are waited for while no worker runs any.
-STUCK_SECONDS = 30.0
+#: How long promised tasks are waited for while none finishes; longer if the script ran longer.
+PATIENCE_SECONDS = 30.0
 #: Requests without an answer after which a scheduler is given up: a busy one may miss some.
 PATIENCE = 3
 #: How soon the scheduler is asked again: at first, and after `FAST_SECONDS`.
@@ -46,6 +47,8 @@ class Unfinished:
     clients: int = 0
     #: Tasks that ``fire_and_forget`` promises to run.
     promised: int = 0
+    #: Tasks that are done, or have erred.
+    finished: int = 0
     processing: int = 0
     dropped: int = 0
     #: Tasks that no client wants any more, and that workers run to their end.
@@ -68,20 +71,37 @@ def unfinished_from(answer: Mapping[str, object]) -> Unfinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """What a run waits for when its script has ended."""
+
+    #: The promised tasks that are unfinished, once that is worth a message; 0: running tasks.
+    promised: int = 0
+    #: How long none of them may take, in seconds.
+    patience: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class EndedScript:
-    """A script that has ended by itself, and whoever waits for its tasks."""
+    """A script that has ended by itself, and the run that waits for its tasks."""
 
     succeeded: bool
+    #: How long the script ran.
+    seconds: float
     #: Returns whether the run must end now: it was cancelled, or its deadline has passed.
     must_end: Callable[[], bool]
-    #: Takes how many promised tasks are unfinished; 0: the wait for running tasks.
-    waiting: Callable[[int], None]
+    #: Called while the run waits.
+    waiting: Callable[[Wait], None]
+
+    @property
+    def patience(self) -> float:
+        """How long promised tasks are waited for while none finishes, in seconds."""
+        return max(PATIENCE_SECONDS, self.seconds)
 
 
 async def until_finished(agent: Agent, script: EndedScript) -> None:
     """Wait for the last tasks of a script."""
     began = moved_at = time.monotonic()
-    silences = 0
+    silences = finished = 0
     while not script.must_end():
         try:
             left = unfinished_from(await agent.get("unfinished"))
@@ -91,15 +111,16 @@ async def until_finished(agent: Agent, script: EndedScript) -> None:
                 return
             continue
         silences, now = 0, time.monotonic()
-        moved_at = now if left.processing else moved_at
+        if left.finished != finished:
+            finished, moved_at = left.finished, now
         waited = now - began
-        if script.succeeded and left.promised and now - moved_at < STUCK_SECONDS:
-            if waited > UNREPORTED_SECONDS:
-                script.waiting(left.promised)
+        if script.succeeded and left.promised and now - moved_at < script.patience:
+            promised = left.promised if waited >= UNREPORTED_SECONDS else 0
+            script.waiting(Wait(promised, script.patience))
         elif left.clients and waited < CLIENTS_SECONDS:
             pass
         elif not left.may_run or waited > FINISH_SECONDS:
             return
         else:
-            script.waiting(0)
+            script.waiting(Wait())
         await asyncio.sleep(LOOK_SECONDS if waited < FAST_SECONDS else SLOW_LOOK_SECONDS)

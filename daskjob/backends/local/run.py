@@ -30,6 +30,7 @@ from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.config import Config, config_of
 from daskjob.backends.local.known_runs import folders_of
 from daskjob.backends.local.kubelet import Kubelet
+from daskjob.backends.local.last_tasks import Wait
 from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import FirstSignal, Processes
@@ -46,6 +47,8 @@ from daskjob.backends.local.worker_start import expected_workers
 from daskjob.backends.passes import SerialPasses
 from daskjob.core import names
 from daskjob.core.dask import DaskState
+from daskjob.core.desired.pods import dashboard_url
+from daskjob.core.desired.service import dashboard_port
 from daskjob.core.errors import ApiError, Conflict, FieldError, Invalid
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.pods import pod_facts
@@ -75,6 +78,7 @@ class Snapshot:
     attempt: int
     desired_workers: int
     ready_workers: int
+    dashboard_url: str = ""
 
 
 def prepare_run(
@@ -221,8 +225,8 @@ class LocalRun:
             self._kubelet.wake()
 
     @property
-    def last_tasks(self) -> int | None:
-        """How many tasks the run waits for after the end of the script; ``None``: no wait."""
+    def last_tasks(self) -> Wait | None:
+        """The wait for tasks after the end of the script; ``None``: there is none."""
         return self._backend.last_tasks if self._backend else None
 
     def script_pid(self) -> int | None:
@@ -258,7 +262,17 @@ class LocalRun:
             attempt=attempt,
             desired_workers=_desired_workers(cluster, backend) if cluster else 0,
             ready_workers=sum(1 for pod in workers if pod.ready),
+            dashboard_url=status.dashboard_url or self._dashboard_url(),
         )
+
+    def _dashboard_url(self) -> str:
+        """Return the URL that the status will have: it is known before the scheduler starts."""
+        cluster, meta = self.job.cluster, self.job.meta
+        if cluster is None or self._backend is None:
+            return ""
+        port = dashboard_port(cluster.service)
+        platform, scheduler = self._backend.platform, cluster.scheduler
+        return dashboard_url(platform, self.job.cluster_name, meta.namespace, scheduler, port)
 
     async def run(self) -> Manifest:
         """Run the job to its end and return it with its terminal status.

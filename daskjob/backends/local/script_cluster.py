@@ -20,6 +20,8 @@ from pathlib import Path
 
 import daskjob
 from daskjob.backends.local.inherited import Inherited, at_start, inherited_from
+from daskjob.backends.local.uncaught import VARIABLE as UNCAUGHT_VARIABLE
+from daskjob.backends.local.uncaught import uncaught_file
 from daskjob.core import names
 from daskjob.core.command_line import option, without_options, words
 from daskjob.core.manifests import Manifest, metadata
@@ -102,10 +104,12 @@ class ScriptCluster:
         if self._is_script:
             settings["start"] = at_start(environment, _main(self._base), self._cwd)
         path = environment.get("PYTHONPATH", "")
+        record = uncaught_file(self._folder, environment.get(names.ENV_ATTEMPT, "0"))
         return {
             **environment,
             "PYTHONPATH": f"{IN_SCRIPT}{os.pathsep}{path}" if path else str(IN_SCRIPT),
             SETTINGS_VARIABLE: json.dumps(settings),
+            UNCAUGHT_VARIABLE: str(record),
         }
 
     def _file(self, attempt: str) -> Path:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daskjob.backends.local.exit_text import exit_text
+from daskjob.backends.local.exit_text import failure_message, script_end
 from daskjob.core.command_line import python_script, words
-from daskjob.core.diagnose import EXIT_LINE
-from daskjob.core.last_exception import last_exception
 from daskjob.core.manifests import Manifest
 
 #: The end of the log that becomes a failed container's message.
@@ -17,25 +15,31 @@ MESSAGE_BYTES = 8192
 
 
 def termination_message(
-    container: Manifest, code: int, *, written_to: Path, log: Path, pending: bytes, cwd: Path
+    container: Manifest,
+    code: int,
+    *,
+    written_to: Path,
+    log: Path,
+    pending: bytes,
+    cwd: Path,
+    recorded: str,
 ) -> str:
     """Return the message of a container that ended: what it wrote, or why it failed.
 
     Whatever its policy, a failed container without a message gets the end of its log. ``pending``
-    is the end of the log that the disk had no space for.
+    is the end of the log that the disk had no space for, ``recorded`` the exception that the
+    script's own process recorded.
     """
     written = _read(written_to, MESSAGE_BYTES, from_end=False)
-    if written or code == 0:
+    if code == 0:
         return written
     output = pending[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
     output = output or _read(log, LOG_TAIL_BYTES, from_end=True)
+    if code != 1:
+        return failure_message(written, output, "")
     script = python_script([str(word) for word in words(container)])
-    if not script or code != 1:
-        return output
-    found = last_exception(output)
-    text = "" if found and found.is_main else exit_text(cwd / script, output)
-    # As the line of an exception, which Python prints without its type.
-    return f"{output}\n{EXIT_LINE}{text}" if text else output
+    end = recorded or (script_end(cwd / script, output) if script else "")
+    return failure_message(written, output, end)
 
 
 def _read(path: Path, limit: int, *, from_end: bool) -> str:

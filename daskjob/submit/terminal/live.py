@@ -77,6 +77,9 @@ class View:
             self._screen.end_line()
         if runs and self._had_script and self._worker_lines is not None:
             self._worker_lines.skip()
+        if runs:
+            # Before the first output of the script.
+            self._report_up(self._job.snapshot())
         self._script_runs = runs
         self._had_script = self._had_script or runs
 
@@ -117,13 +120,10 @@ class View:
     def _facts(self, snapshot: JobSnapshot) -> LineFacts:
         status, tasks = snapshot.status, snapshot.tasks
         now = time.monotonic()
-        phase = status.phase or "Pending"
+        phase = self._phase(snapshot)
         rest = None
         if tasks is not None:
             rest = self._rest.seconds(now, tasks.done + tasks.erred, tasks.total)
-            if phase in ("Pending", "Starting") and tasks.processing + tasks.done:
-                # The phase waits for all workers; tasks do not.
-                phase = "Running"
         return LineFacts(
             name=snapshot.name,
             phase=phase,
@@ -139,12 +139,19 @@ class View:
             memory_bytes=snapshot.memory_bytes,
         )
 
+    def _phase(self, snapshot: JobSnapshot) -> str:
+        """Return the phase; that of the status waits for all workers, the script does not."""
+        if snapshot.last_tasks:
+            return "Finishing"
+        phase = snapshot.status.phase or "Pending"
+        return "Running" if self._script_runs and phase in ("Pending", "Starting") else phase
+
     # Reporting
 
     def _report_events(self, snapshot: JobSnapshot) -> None:
         status = snapshot.status
         if status.scheduler_identity:
-            self._report_start(snapshot)
+            self._report_up(snapshot)
         for attempt in status.attempts if not status.finished else status.attempts[:-1]:
             then = f"Retrying as attempt {attempt.number + 1}"
             if not status.finished and status.next_attempt_time:
@@ -159,27 +166,28 @@ class View:
             self._once(f"trouble {trouble}", trouble)
         if snapshot.last_tasks:
             tasks = "task" if snapshot.last_tasks == 1 else "tasks"
+            patience = duration(timedelta(seconds=snapshot.patience_seconds))
             self._once(
                 f"last tasks {status.attempt}",
                 f"the script has ended; the run waits for {snapshot.last_tasks} fire_and_forget "
-                f"{tasks}, Ctrl-C leaves them undone",
+                f"{tasks}, {patience} at most while none finishes",
             )
         if status.message and not status.finished and status.attempt_start_time:
             self._once(f"trouble {status.reason}", status.message)
 
-    def _report_start(self, snapshot: JobSnapshot) -> None:
-        attempt = snapshot.status.attempt
+    def _report_up(self, snapshot: JobSnapshot) -> None:
+        """Report that an attempt has begun, and how far its workers are."""
+        attempt, count = snapshot.status.attempt, snapshot.desired_workers
         again = f" (attempt {attempt})" if attempt else ""
-        count = snapshot.desired_workers
+        does = "is running with" if snapshot.ready_workers >= count else "is starting"
         workers = f"{count} worker" + ("s" if count != 1 else "")
-        start = f"{snapshot.name}{again} is running with {workers}"
-        link = f"dashboard {snapshot.status.dashboard_url}"
-        if self._screen.fits(f"daskjob: {start}, {link}"):
-            self._once(f"up {attempt}", f"{start}, {link}")
+        start, link = f"{snapshot.name}{again} {does} {workers}", snapshot.dashboard_url
+        if not link or self._screen.fits(f"daskjob: {start}, dashboard {link}"):
+            self._once(f"up {attempt}", f"{start}, dashboard {link}" if link else start)
             return
         # An address in two rows is none that can be clicked.
         self._once(f"up {attempt}", start)
-        self._once(f"dashboard {attempt}", link)
+        self._once(f"dashboard {attempt}", f"dashboard {link}")
 
     def _once(self, key: str, text: str, style: str = "") -> None:
         if key not in self._reported:
