@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from datetime import timedelta
 
+from daskjob.core.quantity import duration
 from daskjob.submit.jobs import JobSnapshot, LiveJob
 from daskjob.submit.terminal.end_line import end_lines
 from daskjob.submit.terminal.live_line import LineFacts, RestEstimate, live_line
