@@ -120,6 +120,12 @@ def test_unreadable_script_is_2(daskjob: Daskjob) -> None:
         (["a.py"], "daskjob run a.py"),
         (["job.yaml"], "daskjob run job.yaml"),
         (["zzz"], "there is no command 'zzz'"),
+        (["get", "x"], "Write: daskjob list"),
+        (["rm", "x"], "Write: daskjob delete"),
+        (["help"], "Write: daskjob --help"),
+        (["validate", "-f", "a.yaml", "-f", "b.yaml"], "'-f'; name the files without an option"),
+        (["logs", "-n", "5"], "--tail N"),
+        (["render", "-w", "3", "a.py"], "set it in the manifest that is printed"),
     ],
 )
 def test_unknown_command_gets_a_suggestion(

@@ -83,26 +83,6 @@ exits with then, 125 error of daskjob (such as an invalid manifest), 2 wrong usa
 """
 
 
-#: Options that users know from elsewhere, each with what to write here.
-_KNOWN_ELSEWHERE = {
-    **dict.fromkeys(
-        ("-u", "-O", "-OO", "-i", "-I", "-E", "-s", "-S", "-B", "-W", "-X", "-P", "-b", "-v"),
-        "an option of Python goes after python: daskjob run python {option} my_script.py",
-    ),
-    **dict.fromkeys(
-        ("-n", "-j", "-p", "--n-workers", "--nworkers", "--n_workers", "--num-workers", "--jobs"),
-        "the number of workers is -w N",
-    ),
-    **dict.fromkeys(
-        ("-d", "--detach", "--background"),
-        "for a run in the background: nohup daskjob run my_script.py &",
-    ),
-    "--image": "a run on this machine uses no images; --python chooses the environment",
-    "--dry-run": "daskjob render prints what would be created",
-    "-f": "a manifest needs no option: daskjob run job.yaml",
-}
-
-
 class _RunCommand(click.Command):
     """Accepts ``-mMODULE`` and ``--module=MODULE`` too: to click, ``-m`` is a flag of SCRIPT.
 
@@ -111,14 +91,7 @@ class _RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments."""
-        try:
-            return super().parse_args(ctx, split_module(args, self.params))
-        except click.NoSuchOption as error:
-            hint = _KNOWN_ELSEWHERE.get(error.option_name)
-            if hint is None:
-                raise
-            text = f"No such option {error.option_name!r}; {hint}"
-            raise click.UsageError(text.format(option=error.option_name), ctx) from error
+        return super().parse_args(ctx, split_module(args, self.params))
 
 
 def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
