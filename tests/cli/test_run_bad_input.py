@@ -83,7 +83,8 @@ def test_ten_mistakes_are_ten_messages_and_nothing_starts(daskjob: Daskjob) -> N
         (["--result-file", "missing/result.json", "a.py"], "is not a writable folder"),
         (["-o", "xml", "a.py"], "'xml' is not one of"),
         (["job.json", "--limit"], "takes no arguments"),
-        (["--memory", "1GiB", "job.json"], "set them in the manifest instead"),
+        (["--memory", "1GiB", "job.json"], "a manifest has --memory-limit in the args of its"),
+        (["-t", "2", "job.json"], "a manifest has --nthreads in the args of its workers"),
     ],
 )
 def test_wrong_usage_is_2_with_a_message(daskjob: Daskjob, words: list[str], message: str) -> None:
