@@ -102,7 +102,12 @@ def explain(
     status = job_status_from(job.get("status"))
     evidence = [*_attempts(status, words), *_conditions(status, words), *_report(status)]
     if status.succeeded:
-        return Explanation(f"{name} succeeded{_took(status)}.", tuple(_report(status)))
+        undone = work_from(mapping(mapping(status.report).get("tasks"))).undone
+        return Explanation(
+            f"{name} succeeded{_took(status)}.",
+            tuple(_report(status)),
+            "Call wait() or gather() on the futures: the script ended before." if undone else "",
+        )
     if status.job_status is JobStatusWord.FAILED:
         reason = _root_reason(status)
         of_script = reason in (Reason.EXIT_CODE, Reason.OOM_KILLED)

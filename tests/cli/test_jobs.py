@@ -316,6 +316,14 @@ def test_name_of_many_runs_refers_to_the_newest_and_a_folders_name_to_its_run(
     assert sorted(logs) == ["first\n", "second\n"]
 
 
+def test_names_that_list_prints_are_names_of_jobs(user: Daskjob) -> None:
+    (name,) = [n for n in user("list", "-o", "name").text.split() if "squares" in n]
+    assert name == "daskjob/squares"
+    for command in ("status", "why", "wait", "cancel"):
+        done = user(command, name)
+        assert (done.code, done.text) == (0, user(command, "squares").text)
+
+
 # what is kept
 
 

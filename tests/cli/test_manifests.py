@@ -197,7 +197,27 @@ def test_rendered_script_is_a_valid_job_that_runs(daskjob: Daskjob) -> None:
     assert (again.code, again.text) == (0, "['--limit', '$(HOME)']\n"), again.err
 
 
-def test_render_of_a_wrong_manifest_is_125(daskjob: Daskjob) -> None:
-    done = daskjob("render", daskjob.manifest(job("pass", backoffLimit=-1)))
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RIGHT.replace("backoffLimit: 2", "backoffLimit: -1"), "backoffLimit"),
+        (RIGHT.replace("env: []", "env: [{name: A, value: x, valueFrom: {}}]"), "either value or"),
+        (RIGHT.replace("Policy: Never", "Policy: never"), "write one of Always, IfNotPresent"),
+        ("a: 1\n", "kind: is missing"),
+        ("# nothing\n", "job.yaml is empty"),
+        ("kind: DaskJob\nmetadata: {name: {{ name }}}\n", "The file is a template"),
+    ],
+)
+def test_render_of_a_wrong_manifest_is_125(daskjob: Daskjob, text: str, message: str) -> None:
+    done = daskjob("render", daskjob.script(text, "job.yaml"))
     assert (done.code, done.out) == (125, b"")
-    assert "backoffLimit" in done.err
+    assert message in done.err
+
+
+def test_render_takes_a_manifest_alone_and_reports_unknown_fields(daskjob: Daskjob) -> None:
+    text = RIGHT.replace("env: []", "newerField: 1")
+    done = daskjob("render", daskjob.script(text, "job.yaml"))
+    assert done.code == 0
+    assert "newerField: 1" in done.text
+    assert "unknown in" in done.err
+    assert daskjob("render", "job.yaml", "--limit").code == 2

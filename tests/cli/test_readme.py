@@ -165,11 +165,14 @@ def test_manifest_of_readme_retries_twice_and_reports_what_is_not_here(daskjob: 
     runner["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
     runner["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
     daskjob.script(
-        "import os, sys\nsys.exit(int(os.environ['DASKJOB_ATTEMPT']) + 3)\n", "nightly.py"
+        "import os\nn = os.environ['DASKJOB_ATTEMPT']\nprint('attempt', n)\nexit(int(n) + 3)\n",
+        "nightly.py",
     )
     manifest["spec"]["backoff"] = {"initialSeconds": 1}
     done = daskjob("run", daskjob.manifest(manifest))
     assert done.code == 5
+    assert "(pod nightly-runner-2)" in done.messages[-2]
+    assert daskjob("logs", "--pod", "nightly-runner-2").text == "attempt 2\n"
     (note,) = [line for line in done.messages if "not on this machine" in line]
     for words in ("image ghcr.io/dask/dask:latest", "node selector", "volume data"):
         assert words in note

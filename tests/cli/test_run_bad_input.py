@@ -83,7 +83,8 @@ def test_ten_mistakes_are_ten_messages_and_nothing_starts(daskjob: Daskjob) -> N
         (["--result-file", "missing/result.json", "a.py"], "is not a writable folder"),
         (["-o", "xml", "a.py"], "'xml' is not one of"),
         (["job.json", "--limit"], "takes no arguments"),
-        (["--memory", "1GiB", "job.json"], "set them in the manifest instead"),
+        (["--memory", "1GiB", "job.json"], "a manifest has --memory-limit in the args of its"),
+        (["-t", "2", "job.json"], "a manifest has --nthreads in the args of its workers"),
     ],
 )
 def test_wrong_usage_is_2_with_a_message(daskjob: Daskjob, words: list[str], message: str) -> None:
@@ -120,6 +121,12 @@ def test_unreadable_script_is_2(daskjob: Daskjob) -> None:
         (["a.py"], "daskjob run a.py"),
         (["job.yaml"], "daskjob run job.yaml"),
         (["zzz"], "there is no command 'zzz'"),
+        (["get", "x"], "Write: daskjob list"),
+        (["rm", "x"], "Write: daskjob delete"),
+        (["help"], "Write: daskjob --help"),
+        (["validate", "-f", "a.yaml", "-f", "b.yaml"], "'-f'; name the files without an option"),
+        (["logs", "-n", "5"], "--tail N"),
+        (["render", "-w", "3", "a.py"], "set it in the manifest that is printed"),
     ],
 )
 def test_unknown_command_gets_a_suggestion(

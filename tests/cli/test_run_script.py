@@ -204,6 +204,20 @@ with Client() as client:
 """
 
 
+def test_address_of_another_scheduler_in_the_environment_is_replaced_with_a_note(
+    daskjob: Daskjob,
+) -> None:
+    code = "import os; print(os.environ['DASK_SCHEDULER_ADDRESS'])"
+    other = {"DASK_SCHEDULER_ADDRESS": "tcp://other:8786"}
+    done = daskjob.run("-c", code, env=other)
+    assert done.text.startswith("tcp://127.0.0.1:")
+    assert "DASK_SCHEDULER_ADDRESS=tcp://other:8786 has no effect" in done.messages[0]
+    given = daskjob.run("-e", "DASK_SCHEDULER_ADDRESS=tcp://mine:8786", "-c", code, env=other)
+    inside = daskjob.run("-c", "pass", env={**other, "DASKJOB_ATTEMPT": "0"})
+    assert given.text == "tcp://mine:8786\n"
+    assert "has no effect" not in given.err + inside.err
+
+
 def test_values_of_the_env_option_are_not_kept_on_disk(daskjob: Daskjob) -> None:
     words = ("-e", "A=secret-of-a", "-e", "B", "--name", "quiet")
     given = {"B": "secret-of-b"}

@@ -310,6 +310,8 @@ def test_the_end_counts_what_was_done_and_left_undone(
     assert done.code == 0
     assert counts in done.err
     assert ("ran no task" in done.err) is (script == "")
+    why = daskjob("why", "end").text
+    assert ("Next: Call wait() or gather()" in why) is ("left undone" in counts)
 
 
 def until(ready: Callable[[], bool], process: subprocess.Popen[bytes], shows: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import stat
 import sys
 import venv
+import zipapp
 from pathlib import Path
 
 import click
@@ -201,6 +203,30 @@ def test_module_that_is_missing_is_2_before_anything_starts(daskjob: Daskjob) ->
     (source / "elsewhere.py").write_text("print('found')\n")
     done = daskjob.run("-e", f"PYTHONPATH={source}", "-m", "elsewhere")
     assert (done.code, done.text) == (0, "found\n"), done.err
+
+
+def test_every_kind_of_file_that_python_runs_runs(daskjob: Daskjob) -> None:
+    source = daskjob.script("print('ran')\n", "source.py")
+    py_compile.compile(str(source), cfile=str(daskjob.work / "compiled.pyc"))
+    (daskjob.work / "app").mkdir()
+    daskjob.script("print('ran')\n", "app/__main__.py")
+    zipapp.create_archive(daskjob.work / "app", daskjob.work / "app.pyz")
+    kinds = {
+        "marked.py": b"\xef\xbb\xbfprint('ran')\n",
+        "windows.py": b"import sys\r\nprint('ran')\r\n",
+        "latin.py": b"# coding: latin-1\nprint('ran' if '\xe4' else '')\n",
+        "without-suffix": b"print('ran')\n",
+        "with-a-first-line": b"#!/usr/bin/env python3\nprint('ran')\n",
+        "text.txt": b"print('ran')\n",
+        "-dash.py": b"print('ran')\n",
+    }
+    for name, text in kinds.items():
+        (daskjob.work / name).write_bytes(text)
+    for name in (*kinds, "compiled.pyc", "app.pyz"):
+        done = daskjob.run("--", name)
+        assert (done.code, done.text) == (0, "ran\n"), (name, done.err)
+    daskjob.script("", "empty.py")
+    assert daskjob.run("empty.py").code == 0
 
 
 def test_code_runs_as_by_python_with_its_arguments(daskjob: Daskjob) -> None:

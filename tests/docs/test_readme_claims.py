@@ -67,6 +67,13 @@ def test_target_of_make_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
 
 
+def test_every_environment_variable_is_one_that_the_code_knows() -> None:
+    named = set(re.findall(r"\b(?:DASKJOB|VIRTUAL|CONDA)_[A-Z_]+", README))
+    code = "".join(path.read_text() for path in (ROOT / "daskjob").rglob("*.py"))
+    assert len(named) == 9
+    assert [name for name in sorted(named) if f'"{name}"' not in code] == []
+
+
 def test_limits_of_what_is_kept_are_the_defaults() -> None:
     assert int(found(r"the newest (\d+) are kept \(`\$DASKJOB_KEEP_RUNS`\)")) == retention.KEPT_RUNS
     assert int(found(r"for (\d+) days \(`\$DASKJOB_KEEP_DAYS`\)")) == retention.KEPT_DAYS

@@ -62,8 +62,10 @@ class LazyCommands(click.Group):
         if name and not name.startswith("-") and name not in _COMMANDS:
             import difflib
 
+            from daskjob.submit.cli.known_elsewhere import command_hint
+
             near = difflib.get_close_matches(name, _COMMANDS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = command_hint(name) or (f" Did you mean {near[0]!r}?" if near else "")
             if name.endswith((".py", ".ipynb", ".yaml", ".yml", ".json")):
                 hint = f" To run it: daskjob run {name}"
             ctx.fail(f"there is no command {name!r}.{hint}")

@@ -6,7 +6,7 @@ import difflib
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -174,15 +174,7 @@ def read_job(path: Path) -> JobFile:
     """
     job, others = only_job(path)
     config = [document for document in others if document["kind"] in CONFIG_KINDS]
-    notes: list[str] = []
-    for document in (job, *config):
-        try:
-            check_document(document)
-        except Invalid as error:
-            # Kubernetes drops unknown fields from pods; a newer one may know them.
-            if not all(isinstance(mistake, Unknown) for mistake in error.errors):
-                raise
-            notes += [f"ignored in {path}: {mistake}" for mistake in error.errors]
+    notes = [f"ignored in {path}: {field}" for d in (job, *config) for field in unknown_fields(d)]
     ignored = [document["kind"] for document in others if document not in config]
     notes += [f"ignored on this machine: {', '.join(ignored)} in {path}"] if ignored else []
     return JobFile(job, tuple(config), tuple(notes))
@@ -242,6 +234,23 @@ def check_document(document: Manifest) -> bool:
     if mistakes:
         raise Invalid(f"{kind} {name}", [_without_secret(kind, mistake) for mistake in mistakes])
     return True
+
+
+def unknown_fields(document: Manifest) -> Sequence[FieldError]:
+    """Check one object; return its fields that Kubernetes drops, and a newer one may know.
+
+    Raises
+    ------
+    Invalid
+        It has other mistakes.
+    """
+    try:
+        check_document(document)
+    except Invalid as error:
+        if not all(isinstance(mistake, Unknown) for mistake in error.errors):
+            raise
+        return error.errors
+    return ()
 
 
 def _wrong_kind(document: Manifest, kind: str) -> FieldError | None:

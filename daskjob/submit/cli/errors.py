@@ -33,7 +33,9 @@ def _called(command: click.Command) -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        from daskjob.submit.cli.known_elsewhere import explained
+
+        explained(error).show()
         return error.exit_code
     except SystemExit:
         # Completion ends like this; otherwise it is click's reaction to a broken pipe.

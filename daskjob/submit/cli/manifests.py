@@ -86,17 +86,36 @@ def render_command(file: str, args: tuple[str, ...], *, module: bool) -> None:
     The scheduler's token and the workers' names are random on Kubernetes; here they are
     placeholders. FILE may also be a module (-m), a notebook, or a folder with __main__.py.
     """
-    from daskjob.submit.cli.documents import read_documents
     from daskjob.submit.cli.output import as_yaml
 
     if not module and Path(file).suffix in MANIFEST_SUFFIXES:
-        documents = read_documents(Path(file))
-        objects = [made for document in documents for made in _created_by(document)]
+        if args:
+            raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
+        objects = [made for document in _checked(Path(file)) for made in _created_by(document)]
     else:
         objects = [_job_of(file, args, module=module)]
         # From now on it is a manifest: messages use a manifest's words.
         del objects[0]["metadata"]["annotations"]
     click.echo(as_yaml(objects))
+
+
+def _checked(path: Path) -> list[Manifest]:
+    """Return the documents of a file, which are right; report the fields that pods lack."""
+    from daskjob.submit.cli.documents import (
+        UnreadableFile,
+        check_kind,
+        read_documents,
+        unknown_fields,
+    )
+
+    documents = read_documents(path)
+    if not documents:
+        raise UnreadableFile(f"{path} is empty")
+    for document in documents:
+        check_kind(document, str(path))
+        for field in unknown_fields(document):
+            click.echo(f"daskjob: unknown in {path}: {field}", err=True)
+    return documents
 
 
 def _job_of(script: str, args: tuple[str, ...], *, module: bool) -> Manifest:

@@ -129,9 +129,14 @@ class NewName(click.ParamType):  # type: ignore[type-arg]
 
 
 class JobName(click.ParamType):  # type: ignore[type-arg]
-    """The name of a job at the chosen place."""
+    """The name of a job at the chosen place, also as ``-o name`` prints it: ``daskjob/NAME``."""
 
     name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name alone."""
+        del param, ctx
+        return str(value).removeprefix("daskjob/")
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.names import ENV_ATTEMPT, ENV_SCHEDULER_ADDRESS
 from daskjob.submit.cli.output import Format, output_option, print_objects
 from daskjob.submit.cli.parameters import (
     MANIFEST_SUFFIXES,
@@ -83,26 +84,6 @@ exits with then, 125 error of daskjob (such as an invalid manifest), 2 wrong usa
 """
 
 
-#: Options that users know from elsewhere, each with what to write here.
-_KNOWN_ELSEWHERE = {
-    **dict.fromkeys(
-        ("-u", "-O", "-OO", "-i", "-I", "-E", "-s", "-S", "-B", "-W", "-X", "-P", "-b", "-v"),
-        "an option of Python goes after python: daskjob run python {option} my_script.py",
-    ),
-    **dict.fromkeys(
-        ("-n", "-j", "-p", "--n-workers", "--nworkers", "--n_workers", "--num-workers", "--jobs"),
-        "the number of workers is -w N",
-    ),
-    **dict.fromkeys(
-        ("-d", "--detach", "--background"),
-        "for a run in the background: nohup daskjob run my_script.py &",
-    ),
-    "--image": "a run on this machine uses no images; --python chooses the environment",
-    "--dry-run": "daskjob render prints what would be created",
-    "-f": "a manifest needs no option: daskjob run job.yaml",
-}
-
-
 class _RunCommand(click.Command):
     """Accepts ``-mMODULE`` and ``--module=MODULE`` too: to click, ``-m`` is a flag of SCRIPT.
 
@@ -111,14 +92,7 @@ class _RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments."""
-        try:
-            return super().parse_args(ctx, split_module(args, self.params))
-        except click.NoSuchOption as error:
-            hint = _KNOWN_ELSEWHERE.get(error.option_name)
-            if hint is None:
-                raise
-            text = f"No such option {error.option_name!r}; {hint}"
-            raise click.UsageError(text.format(option=error.option_name), ctx) from error
+        return super().parse_args(ctx, split_module(args, self.params))
 
 
 def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
@@ -259,8 +233,17 @@ def _wanted(
         _script_manifest(way, options),
         pythons,
         environment,
-        notes=(*notes, *more, *way.notes),
+        notes=(*notes, *more, *way.notes, *_overridden(options)),
     )
+
+
+def _overridden(options: RunOptions) -> list[str]:
+    """Return a note on the address of a scheduler that the run replaces by that of its own."""
+    address = os.environ.get(ENV_SCHEDULER_ADDRESS)
+    # --env holds against the run's own; a script of a run may start another run.
+    if not address or ENV_SCHEDULER_ADDRESS in dict(options.env) or ENV_ATTEMPT in os.environ:
+        return []
+    return [f"{ENV_SCHEDULER_ADDRESS}={address} has no effect: Client() connects to this run's own"]
 
 
 def _check_module(way: Way, python: str, environ: Mapping[str, str]) -> None:
@@ -341,10 +324,13 @@ def _with_options(manifest: Manifest, options: RunOptions) -> Manifest:
     """Return a manifest with the options of the command line applied."""
     import copy
 
-    if options.threads is not None or options.memory is not None:
-        raise click.UsageError(
-            "--threads and --memory are for scripts only; set them in the manifest instead"
-        )
+    of_dask = {"--nthreads": options.threads, "--memory-limit": options.memory}
+    ours = {"--nthreads": "--threads", "--memory-limit": "--memory"}
+    for option, value in of_dask.items():
+        if value is not None:
+            raise click.UsageError(
+                f"{ours[option]} is for scripts; a manifest has {option} in the args of its workers"
+            )
     changed: Manifest = copy.deepcopy(manifest)
     if options.name:
         changed["metadata"] = {**metadata(changed), "name": options.name}
