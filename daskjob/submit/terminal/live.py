@@ -96,7 +96,7 @@ class View:
         """Print a message of daskjob; see ``Screen.say``."""
         if self._quiet and not even_quiet:
             return
-        self._screen.say(f"daskjob: {text}", style, urgent=urgent)
+        self._screen.say(f"daskjob: {text}", style, urgent=urgent, wrap=True)
 
     def _copy_worker_lines(self, *, to_the_end: bool = False) -> None:
         if self._worker_lines is None or not self._script_runs:
@@ -144,7 +144,7 @@ class View:
     def _report_events(self, snapshot: JobSnapshot) -> None:
         status = snapshot.status
         if status.scheduler_identity:
-            self._report_start(snapshot)
+            self._once(f"up {status.attempt}", self._up(snapshot))
         for attempt in status.attempts if not status.finished else status.attempts[:-1]:
             then = f"Retrying as attempt {attempt.number + 1}"
             if not status.finished and status.next_attempt_time:
@@ -160,19 +160,12 @@ class View:
         if status.message and not status.finished and status.attempt_start_time:
             self._once(f"trouble {status.reason}", status.message)
 
-    def _report_start(self, snapshot: JobSnapshot) -> None:
-        attempt = snapshot.status.attempt
-        again = f" (attempt {attempt})" if attempt else ""
+    def _up(self, snapshot: JobSnapshot) -> str:
+        again = f" (attempt {snapshot.status.attempt})" if snapshot.status.attempt else ""
         count = snapshot.desired_workers
         workers = f"{count} worker" + ("s" if count != 1 else "")
-        start = f"{snapshot.name}{again} is running with {workers}"
-        link = f"dashboard {snapshot.status.dashboard_url}"
-        if self._screen.fits(f"daskjob: {start}, {link}"):
-            self._once(f"up {attempt}", f"{start}, {link}")
-            return
-        # An address in two rows is none that can be clicked.
-        self._once(f"up {attempt}", start)
-        self._once(f"dashboard {attempt}", link)
+        name = snapshot.name
+        return f"{name}{again} is running with {workers}, dashboard {snapshot.status.dashboard_url}"
 
     def _once(self, key: str, text: str, style: str = "") -> None:
         if key not in self._reported:
