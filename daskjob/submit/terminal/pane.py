@@ -181,8 +181,9 @@ class Pane:
         if not self._shown:
             return b""
         down = b"\x1b[B" if self._below else b""
-        # Erased cells take the background that is set.
-        return _SAVE + down + b"\r\x1b[0m\x1b[J" + _RESTORE
+        # Erased cells take the background that is set. The row first, by itself: tmux keeps a
+        # screen that is erased from its first cell on, unless nothing is in it.
+        return _SAVE + down + b"\r\x1b[0m\x1b[K\x1b[J" + _RESTORE
 
     def _emptied(self) -> None:
         if self._queue or self._line is not None:
