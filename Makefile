@@ -11,7 +11,7 @@ SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfi
 AFTERWARDS = tests/operator/test_rights_used.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest check lint types contracts format crds fields benchmarks crash clean \
+.PHONY: help run test test-oldest check lint types contracts format crds fields recording benchmarks crash clean \
 	cluster cluster-env cluster-down cluster-tools
 
 help: ## List all targets
@@ -59,6 +59,9 @@ crds: ## Generate the chart's CustomResourceDefinitions from daskjob/core
 
 fields: ## Generate the table of Kubernetes' own fields from its OpenAPI document (needs Go)
 	@bin=$(BIN) && "$$bin/python" scripts/kubernetes_fields.py
+
+recording: ## Record `daskjob run` on a terminal for README: docs/run.cast and docs/run.svg
+	@bin=$(BIN) && "$$bin/python" scripts/recording.py
 
 benchmarks: ## Measure daskjob against its peers in the same run, and print the ratios
 	@bin=$(BIN) && for file in benchmarks/[a-z]*.py; do echo "== $$file" && "$$bin/python" $$file || exit; done

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from rich.cells import cell_len
 
-from daskjob.submit.terminal.live_line import LineFacts, RestEstimate, live_line, painted
+from daskjob.submit.terminal.live_line import LineFacts, RestEstimate, live_line, painted, wrapped
 
 FACTS = LineFacts(
     name="census-x2k9f",
@@ -132,3 +132,20 @@ def test_the_rest_follows_the_present_speed(
         assert found is None
     else:
         assert found == pytest.approx(expected, rel=0.02)
+
+
+URL = "http://127.0.0.1:41337/status"
+
+
+@pytest.mark.parametrize(
+    ("message", "width", "rows"),
+    [
+        ("daskjob: a short one", 20, ["daskjob: a short one"]),
+        (f"daskjob: dashboard {URL}", 40, ["daskjob: dashboard", f"  {URL}"]),
+        (f"daskjob: {URL}", 12, ["daskjob:", f"  {URL}"]),
+        ("daskjob: 日本語 日本語", 16, ["daskjob: 日本語", "  日本語"]),
+        ("daskjob: a\n  b  c", 40, ["daskjob: a", "  b  c"]),
+    ],
+)
+def test_a_message_breaks_between_words(message: str, width: int, rows: list[str]) -> None:
+    assert wrapped(message, width) == rows

@@ -192,7 +192,7 @@ def test_an_open_line_does_not_grow_without_limit() -> None:
     for _ in range(100):
         line.feed(b"x" * 10000, 0.0)
     assert len(line.text) < 20000
-    assert not line.leaves_room(100.0, 80)
+    assert not line.leaves_room(100.0, 80, 24)
 
 
 async def test_a_slow_reader_makes_the_script_wait_but_not_the_loop() -> None:
@@ -319,6 +319,36 @@ async def test_no_line_while_the_script_remembers_a_place_of_the_cursor(
     made.script(b"\x1b8d")
     await made.frame()
     assert made.rows() == ["abcd"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "seconds", "is_free"),
+    [
+        # An editor, from its beginning to its end.
+        (
+            b"\x1b[?1049h\x1b[22;0;0t\x1b[>4;2m\x1b[?1h\x1b=\x1b[1;24r\x1b[H\x1b[2J~\x1b[24;1H"
+            b"\x1b[?1l\x1b>\x1b[?1049l\x1b[23;0;0t\x1b[34h\x1b[?25h\x1b[>4;m\x1b[2 q",
+            0.0,
+            True,
+        ),
+        (b"\x1b[?1049h\x1b[H\x1b[2J", 99.0, False),
+        (b"\x1b[1;24r\n", 0.0, False),
+        (b"\x1b[1;24r\n", 99.0, True),
+        (b"\x1b[1;23r", 99.0, False),
+        (b"\x1b[2;r", 99.0, False),
+        (b"\x1b[1;9r\x1b[r\n", 99.0, True),
+        (b"\x1bP+q544e\x1b\\\x1b(0qq\x1b(B\n", 0.0, True),
+        (b"\x1b[6n\x1b[c", 0.0, True),
+    ],
+)
+def test_there_is_room_unless_the_script_has_the_screen(
+    printed: bytes, seconds: float, is_free: bool
+) -> None:
+    for size in (1, 7, len(printed)):
+        line = OpenLine()
+        for start in range(0, len(printed), size):
+            line.feed(printed[start : start + size], 0.0)
+        assert line.leaves_room(seconds, 80, 24) == is_free
 
 
 # Without a line: a dumb terminal, or one that others write too

@@ -100,7 +100,7 @@ class View:
         """Print a message of daskjob; see ``Screen.say``."""
         if self._quiet and not even_quiet:
             return
-        self._screen.say(f"daskjob: {text}", style, urgent=urgent)
+        self._screen.say(f"daskjob: {text}", style, urgent=urgent, wrap=True)
 
     def _copy_worker_lines(self, *, to_the_end: bool = False) -> None:
         if self._worker_lines is None or not self._script_runs:
@@ -182,13 +182,8 @@ class View:
         again = f" (attempt {attempt})" if attempt else ""
         does = "is running with" if snapshot.ready_workers >= count else "is starting"
         workers = f"{count} worker" + ("s" if count != 1 else "")
-        start, link = f"{snapshot.name}{again} {does} {workers}", snapshot.dashboard_url
-        if not link or self._screen.fits(f"daskjob: {start}, dashboard {link}"):
-            self._once(f"up {attempt}", f"{start}, dashboard {link}" if link else start)
-            return
-        # An address in two rows is none that can be clicked.
-        self._once(f"up {attempt}", start)
-        self._once(f"dashboard {attempt}", f"dashboard {link}")
+        where = f", dashboard {snapshot.dashboard_url}" if snapshot.dashboard_url else ""
+        self._once(f"up {attempt}", f"{snapshot.name}{again} {does} {workers}{where}")
 
     def _once(self, key: str, text: str, style: str = "") -> None:
         if key not in self._reported:

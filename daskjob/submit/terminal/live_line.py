@@ -18,6 +18,8 @@ LEAST_NAME_CELLS = 6
 #: Room for the prefix of the tasks that run, beside a bar.
 STAGE_CELLS = 12
 LEAST_STAGE_CELLS = 3
+#: Before the second row of a message, and all after it.
+INDENT = "  "
 
 _STYLES = {"bold": b"1", "red": b"31", "green": b"32", "cyan": b"36", "bold red": b"1;31"}
 
@@ -206,6 +208,23 @@ def _cropped(pieces: list[Piece], width: int) -> list[Piece]:
 def printable(text: str) -> str:
     """Return text without characters that move the cursor."""
     return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return the rows of a message, broken between words only: a long word has its own row."""
+    from rich.cells import cell_len
+
+    rows: list[str] = []
+    for line in text.split("\n"):
+        row, *words = line.split(" ")
+        for word in words:
+            longer = f"{row} {word}"
+            if row.strip() and cell_len(longer) > width:
+                rows.append(row)
+                longer = INDENT + word
+            row = longer
+        rows.append(row)
+    return rows
 
 
 def painted(pieces: list[Piece], *, colour: bool) -> bytes:

@@ -12,10 +12,10 @@ MOVED_SECONDS = 3.0
 OPEN_BYTES = 4096
 
 #: Escape sequences that leave the cursor in its row: colours, erasing in the line, moves in it,
-#: modes, the window's title.
+#: modes, the window's title, the shape of the cursor, questions to the terminal.
 _HARMLESS = re.compile(
-    rb"\x1b\[[0-9;:]*[mKCDGPX@n]|\x1b\[[?>=][0-9;]*[hlmu]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
-    rb"|\x1b[=>]|\x1b\([0AB]"
+    rb"\x1b\[[0-9;:]*[mKCDGPX@ntchl]|\x1b\[[?>=][0-9;]*[hlmu]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
+    rb"|\x1b[=>]|\x1b\([0AB]|\x1b\[[0-9]* q|\x1bP[^\x1b]*\x1b\\"
 )
 _ALTERNATE = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
 #: Ends a sequence that is not complete.
@@ -24,7 +24,7 @@ _REMEMBERS = re.compile(rb"\x1b(?:7|\[s)")
 _COLUMN = re.compile(rb"\x1b\[[0-9;]*[CG]")
 _MOVES = re.compile(rb"[\x1b\x0b\x0c]")
 #: The beginning of an escape sequence at the end of output.
-_CUT_ESCAPE = re.compile(rb"\x1b(?:\[[0-9;:?>=]*|\][^\x07\x1b]*\x1b?)?$")
+_CUT_ESCAPE = re.compile(rb"\x1b(?:\[[0-9;:?>=]* ?|[\]P][^\x07\x1b]*\x1b?|\()?$")
 
 
 class OpenLine:
@@ -113,9 +113,9 @@ class OpenLine:
         """Return whether the script uses rows above or below, where a line would be in its way."""
         return self._on_other_screen or now - self.moved_at < MOVED_SECONDS
 
-    def leaves_room(self, now: float, columns: int) -> bool:
+    def leaves_room(self, now: float, columns: int, rows: int) -> bool:
         """Return whether the live line may be drawn below."""
-        if self.is_busy(now) or self._remembers or self.modes.has_region:
+        if self.is_busy(now) or self._remembers or self.modes.has_region(rows):
             return False
         if self.is_split:
             return False

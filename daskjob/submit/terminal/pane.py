@@ -55,10 +55,17 @@ class Pane:
     @property
     def columns(self) -> int:
         """The width of the terminal."""
+        return self._size.columns or 80
+
+    @property
+    def _size(self) -> os.terminal_size:
         try:
-            return os.get_terminal_size(self._outlet.descriptor).columns or 80
+            return os.get_terminal_size(self._outlet.descriptor)
         except OSError:
-            return 80
+            return os.terminal_size((80, 24))
+
+    def _leaves_room(self) -> bool:
+        return self._open.leaves_room(time.monotonic(), self.columns, self._size.lines)
 
     @property
     def is_full(self) -> bool:
@@ -138,7 +145,7 @@ class Pane:
         if not self._draws:
             colours = b""
         if self._open.is_open:
-            if self._draws and self._open.leaves_room(time.monotonic(), self.columns):
+            if self._draws and self._leaves_room():
                 again = self._open.colours_before + text
                 return _plain(b"\r\x1b[K" + message + b"\n", colours) + again
             before, self._open.text = b"\n", b""
@@ -165,7 +172,7 @@ class Pane:
         queue = b"".join(self._queue)
         self._queue, self._queued = [], 0
         line = b""
-        if draws and self._line is not None and self._open.leaves_room(now, columns):
+        if draws and self._line is not None and self._leaves_room():
             line = self._line(columns)
         if not queue and line == self._shown:
             return
@@ -181,8 +188,9 @@ class Pane:
         if not self._shown:
             return b""
         down = b"\x1b[B" if self._below else b""
-        # Erased cells take the background that is set.
-        return _SAVE + down + b"\r\x1b[0m\x1b[J" + _RESTORE
+        # Erased cells take the background that is set. The row first, by itself: tmux keeps a
+        # screen that is erased from its first cell on, unless nothing is in it.
+        return _SAVE + down + b"\r\x1b[0m\x1b[K\x1b[J" + _RESTORE
 
     def _emptied(self) -> None:
         if self._queue or self._line is not None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from daskjob.submit.local_run import Shape, Stream
-from daskjob.submit.terminal.live_line import Piece, paint, painted
+from daskjob.submit.terminal.live_line import Piece, paint, painted, wrapped
 from daskjob.submit.terminal.outlet import (
     Outlet,
     are_one_file,
@@ -109,12 +109,6 @@ class Screen:
             self._err_ends_line = data.endswith(b"\n")
             outlet.write(data)
 
-    def fits(self, line: str) -> bool:
-        """Return whether a message takes one row; where there are no rows, any does."""
-        from rich.cells import cell_len
-
-        return not self.has_live_line or cell_len(line) <= self.size[1]
-
     def _release(self) -> None:
         """Write the messages that waited for the end of a line."""
         held, self._held = self._held, []
@@ -133,8 +127,13 @@ class Screen:
 
     # Messages
 
-    def say(self, line: str, style: str = "", *, urgent: bool = False) -> None:
-        """Write a line of daskjob; unless ``urgent``, after what a script draws in several rows."""
+    def say(self, line: str, style: str = "", *, urgent: bool = False, wrap: bool = False) -> None:
+        """Write a line of daskjob; unless ``urgent``, after what a script draws in several rows.
+
+        On a terminal, ``wrap`` breaks it between words: half an address cannot be clicked.
+        """
+        if wrap and self.has_live_line:
+            line = "\n".join(wrapped(line, self.size[1]))
         data = paint(line, style, colour=self.colour)
         if self._pane is not None and self._err.is_terminal:
             self._pane.write_line(data, urgent=urgent)

@@ -19,6 +19,7 @@ _OFF = frozenset({1, 47, 1000, 1002, 1003, 1004, 1005, 1006, 1015, 1047, 1049, 2
 #: Colours and styles by the number that ends them.
 _ENDS = {22: (1, 2), 23: (3,), 24: (4, 21), 25: (5, 6), 27: (7,), 28: (8,), 29: (9,)}
 _ENDS |= {39: (38,), 49: (48,)}
+_LAST_ROW = 9999
 #: How many numbers follow 38 and 48.
 _MORE = {b"5": 2, b"2": 4}
 
@@ -30,12 +31,21 @@ class ScriptModes:
         self._colours: dict[int, bytes] = {}
         self._modes: dict[int, bytes] = {}
         self._keypad = self._letters = False
-        self.has_region = False
+        #: The first and the last row of the scroll region.
+        self._region: tuple[int, int] | None = None
 
     def _forget(self) -> None:
         self._colours.clear()
         self._modes.clear()
-        self._keypad = self._letters = self.has_region = False
+        self._keypad = self._letters = False
+        self._region = None
+
+    def has_region(self, rows: int) -> bool:
+        """Return whether only a part of the screen scrolls; an editor may name all of it."""
+        if self._region is None:
+            return False
+        first, last = self._region
+        return first > 1 or last < rows
 
     @property
     def wraps(self) -> bool:
@@ -61,7 +71,7 @@ class ScriptModes:
             elif change["modes"] is not None:
                 self._switch(change["modes"], change["to"])
             elif change["region"] is not None:
-                self.has_region = bool(change["region"].strip(b";"))
+                self._region = _region(change["region"])
             elif change["keypad"] is not None:
                 self._keypad = change["keypad"] == b"="
             elif change["letters"] is not None:
@@ -75,7 +85,7 @@ class ScriptModes:
         found += [b"\x1b>"] if self._keypad else []
         found += [b"\x1b(B"] if self._letters else []
         # Setting the region moves the cursor.
-        found += [b"\x1b7\x1b[r\x1b8"] if self.has_region else []
+        found += [b"\x1b7\x1b[r\x1b8"] if self._region else []
         for mode, to in sorted(self._modes.items()):
             found.append(b"\x1b[?%d%s" % (mode, b"l" if to == b"h" else b"h"))
         self._forget()
@@ -110,3 +120,11 @@ class ScriptModes:
                 self._colours[48] = word
             else:
                 self._colours[code] = word
+
+
+def _region(numbers: bytes) -> tuple[int, int] | None:
+    """Return the rows of a scroll region; ``None``: the whole screen."""
+    first, _, last = numbers.partition(b";")
+    if not first.strip(b";") and not last.strip(b";"):
+        return None
+    return int(first or 1), int(last.partition(b";")[0] or _LAST_ROW)
