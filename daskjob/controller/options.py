@@ -19,6 +19,7 @@ from daskjob import __version__
 from daskjob.controller.logs import LogFormat
 from daskjob.controller.namespaces import Namespaces, namespaces_of
 from daskjob.controller.probes import METRICS, Address, address_of
+from daskjob.core.desired.agent import shortened
 from daskjob.core.observed import Platform
 
 ENV_LEGACY_COMMANDS = "DASKJOB_LEGACY_COMMANDS"
@@ -179,7 +180,7 @@ def _addresses(given: argparse.Namespace) -> tuple[Address, ...]:
 
 def _platform(environment: Mapping[str, str]) -> Platform:
     return Platform(
-        agent=resources.files("daskjob").joinpath("agent.py").read_text(),
+        agent=shortened(resources.files("daskjob").joinpath("agent.py").read_text()),
         legacy_commands=_truth(environment, ENV_LEGACY_COMMANDS),
         istio_excluded=_truth(environment, ENV_ISTIO_EXCLUDED),
         worker_batch_size=_count(environment, ENV_WORKER_BATCH_SIZE, 0),

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from daskjob.core.desired.agent import AgentGroup, agent_environment
+from daskjob.core.desired.agent import AgentGroup, agent_environment, shortened
 from tests.waiting import wait_until
 
-SOURCE = (Path(__file__).parents[2] / "daskjob" / "agent.py").read_text()
+#: As the operator adds it to pods.
+SOURCE = shortened((Path(__file__).parents[2] / "daskjob" / "agent.py").read_text())
 TOKEN = "a token of 23 characters"
 DEADLINE_SECONDS = 20.0
 

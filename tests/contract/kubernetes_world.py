@@ -18,6 +18,7 @@ from itertools import chain
 from daskjob.backends.kubernetes.backend import KubernetesBackend
 from daskjob.core import names
 from daskjob.core.backend import Backend
+from daskjob.core.desired.agent import shortened
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Key, Manifest, metadata
 from daskjob.core.observed import Platform
@@ -72,7 +73,7 @@ class KubernetesWorld:
         self._moved = time.monotonic()
         agent = resources.files("daskjob").joinpath("agent.py").read_text()
         self._image = kubernetes.image("dask")
-        self._platform = Platform(agent=agent)
+        self._platform = Platform(agent=shortened(agent))
 
     @property
     def backend(self) -> Backend:

@@ -36,12 +36,10 @@ from daskjob.backends.local import fork_parent
 
 fork_parent.set_environment = lambda environment: os.environ.update(environment)
 control, supervisor = socket.socket(fileno=os.dup(0)), os.getppid()
-try:
-    while fork_parent.serve(control, supervisor):
-        pass
-except fork_parent.Forked as forked:
-    fork_parent.become(forked)
-    exec(forked.request["fork"][1])
+request = fork_parent.requested(control, supervisor)
+if request is not None:
+    fork_parent.become(request)
+    exec(request.content["fork"][1])
 """
 #: What never answers, and what ends without an answer.
 SILENT = "import time; time.sleep(60)"

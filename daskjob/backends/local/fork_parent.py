@@ -38,13 +38,20 @@ DESCRIPTORS = 4
 GO = b"g"
 
 
-class Forked(Exception):
-    """Raised in the forked process: the request, what came with it, and the supervisor."""
+class Request:
+    """A request, what came with it, and the supervisor."""
 
-    def __init__(self, request: dict[str, Any], descriptors: list[int], supervisor: int) -> None:
-        self.request = request
+    def __init__(self, content: dict[str, Any], descriptors: list[int], supervisor: int) -> None:
+        self.content = content
         self.descriptors = descriptors
         self.supervisor = supervisor
+
+
+class Forked(Exception):
+    """Raised in the forked process."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
 
 
 def main() -> None:
@@ -56,12 +63,25 @@ def main() -> None:
     if not import_dask(launcher):
         return
     supervisor = os.getppid()
+    request = requested(control, supervisor)
+    if request is not None:
+        become(request)
+        words = [text(word) for word in request.content["fork"]]
+        del request
+        run(launcher, *words)
+
+
+def requested(control: socket.socket, supervisor: int) -> Request | None:
+    """Fork until the socket is closed; in a forked process, return its request.
+
+    It returns from the exception, which would be the context of all that the process raises.
+    """
     try:
         while serve(control, supervisor):
             continue
     except Forked as forked:
-        become(forked)
-        run(launcher, *map(text, forked.request["fork"]))
+        return forked.request
+    return None
 
 
 def imported(path: str) -> Any:
@@ -136,7 +156,7 @@ def fork(
         if os.read(gate, 1) != GO:
             os._exit(1)
         os.close(gate)
-        raise Forked(request, [*descriptors, control.detach()], supervisor)
+        raise Forked(Request(request, [*descriptors, control.detach()], supervisor))
     for number in (knows, tells, gate):
         os.close(number)
     pid = int(os.read(known, 32) or 0)
@@ -151,23 +171,23 @@ def fork(
         os.close(number)
 
 
-def become(forked: Forked) -> None:
+def become(request: Request) -> None:
     """Set up the forked process: its life, its streams, its folder, its environment."""
-    request = forked.request
+    content = request.content
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != forked.supervisor:  # it died before prctl took effect
+    if os.getppid() != request.supervisor:  # it died before prctl took effect
         os._exit(1)
-    for number, stream in enumerate(forked.descriptors[1:DESCRIPTORS]):
+    for number, stream in enumerate(request.descriptors[1:DESCRIPTORS]):
         os.dup2(stream, number)
-    for number in forked.descriptors:
+    for number in request.descriptors:
         os.close(number)
-    os.chdir(encoded(request["cwd"]))
+    os.chdir(encoded(content["cwd"]))
     sys.path[0] = os.getcwd()
-    set_environment(request["env"])
+    set_environment(content["env"])
     # Without it, the process works as well.
     with contextlib.suppress(OSError, ValueError):
-        show_variable(request["marker"], encoded(request["env"][request["marker"]]))
-        show_title(["dask", *request["fork"]])
+        show_variable(content["marker"], encoded(content["env"][content["marker"]]))
+        show_title(["dask", *content["fork"]])
 
 
 def set_environment(environment: dict[str, str]) -> None:
