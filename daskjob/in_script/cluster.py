@@ -37,6 +37,7 @@ from distributed.core import Server, Status
 from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from distributed.node import ServerNode
+from distributed.protocol.pickle import dumps
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from distributed.worker_memory import parse_memory_limit
@@ -506,7 +507,19 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
         if self.status == Status.created:
             self._ask(is_new=not RUN.others(self))
         await super()._start()
+        await self._inform_scheduler()
         self._listen()
+
+    async def _inform_scheduler(self) -> None:
+        """Let the scheduler import what the script can: graphs refer to modules.
+
+        The scheduler of a LocalCluster is in the script's process.
+        """
+        found = self._difference
+        if found is None or not found.matters:
+            return
+        arguments = dumps(found.for_scheduler())
+        await self.scheduler_comm.run_function(function=dumps(exec), args=arguments)
 
     def _listen(self) -> None:
         """Lead the port that the script names for its dashboard to that of the run."""

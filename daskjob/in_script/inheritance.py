@@ -44,6 +44,21 @@ NOT_OF_WORKERS = (
 )
 
 
+#: Run by the scheduler, which imports the modules that a graph refers to.
+FOR_SCHEDULER = """\
+import os, sys
+if state["prefix"] == sys.prefix:
+    sys.path[:] = state["path"]
+for name in state["unset"]:
+    os.environ.pop(name, None)
+os.environ.update(state["env"])
+try:
+    os.chdir(state["folder"])
+except OSError:
+    pass
+"""
+
+
 class Difference:
     """What the script's process has and the run's workers lack."""
 
@@ -84,11 +99,18 @@ class Difference:
 
         ``options`` are further arguments of the nannies.
         """
-        places = [place or self.folder for place in sys.path if isinstance(place, str)]
-        state = {"path": places, "prefix": sys.prefix, "config": self.config, **self.process}
+        state = {"path": self._path(), "prefix": sys.prefix, "config": self.config, **self.process}
         state["options"] = pickle.dumps(options, protocol=4) if options else b""
         env = {**self.env, STATE_VARIABLE: encoded(state)}
         return {"env": env, "unset": self.unset, "folder": self.folder}
+
+    def for_scheduler(self) -> tuple[str, dict[str, Any]]:
+        """Return a program, and its variables, for the scheduler: that of a script is in it."""
+        state = {"path": self._path(), "prefix": sys.prefix, "env": self.env, "unset": self.unset}
+        return FOR_SCHEDULER, {"state": {**state, "folder": self.folder or os.sep}}
+
+    def _path(self) -> list[str]:
+        return [place or self.folder or "" for place in sys.path if isinstance(place, str)]
 
 
 def digest(value: str) -> str:

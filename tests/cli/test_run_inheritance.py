@@ -211,6 +211,36 @@ def test_arguments_of_workers_reach_them(daskjob: Daskjob) -> None:
     assert "no effect" not in done.err
 
 
+GRAPHS = """\
+import os, sys
+import dask, dask.bag
+from distributed import Client
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.abspath("modules"))
+    os.environ["FACTOR"] = "3"
+    os.chdir("modules")
+    import times
+    with Client(n_workers=1, threads_per_worker=1, dashboard_address=":0") as client:
+        print(client.compute(dask.delayed(times.run)(times.Number(1))).result())
+        print(dask.bag.from_sequence(map(times.Number, range(3))).map(times.run).compute())
+        print(client.submit(times.run, times.Number(2)).result())
+"""
+
+
+def test_graphs_may_refer_to_modules_that_the_script_finds(daskjob: Daskjob) -> None:
+    folder = daskjob.work / "modules"
+    folder.mkdir()
+    (folder / "offset.txt").write_text("10")
+    (folder / "times.py").write_text(
+        "import os\nFACTOR = int(os.environ['FACTOR'])\nOFFSET = int(open('offset.txt').read())\n"
+        "class Number:\n    def __init__(self, value):\n        self.value = value\n"
+        "def run(number):\n    return number.value * FACTOR + OFFSET\n"
+    )
+    script = daskjob.script(GRAPHS)
+    assert scripts_output(daskjob("run", "-q", script)) == "13\n[10, 13, 16]\n16\n"
+
+
 ORDINARY = """\
 import os, sys, logging, warnings, argparse, tempfile, multiprocessing
 import numpy, dask.array, dask.bag
