@@ -539,6 +539,8 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
             return request
         if found.matters or self._shape.options:
             request["inherited"] = found.request(self._shape.options)
+        if found.too_large:
+            RUN.say("large", "workers do not inherit Dask's configuration: it is above 100 KB")
         if request.get("directory") is None and found.temporary_directory:
             request["directory"] = os.path.abspath(found.temporary_directory)
         return request

@@ -33,6 +33,8 @@ SHELL = {"_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES"}
 APPENDED = (os.path.join("setuptools", "_vendor"),)
 #: The variable by which a worker gets what no other variable expresses.
 STATE_VARIABLE = "DASKJOB_INHERITED"
+#: A variable has at most 128 KiB on Linux.
+LIMIT = 120_000
 OF_SCHEDULER = ("distributed", "scheduler")
 #: A client sets these for its own process.
 OF_CLIENT = (("scheduler",), ("shuffle",))
@@ -80,6 +82,8 @@ class Difference:
         self.config = [change for change in changes if is_of_workers(change[0])]
         #: The changed settings of the scheduler, which has started already.
         self.of_scheduler = [".".join(path) for path, _ in changes if path[:2] == OF_SCHEDULER]
+        #: Whether the configuration does not fit into a variable: workers do without it.
+        self.too_large = False
         self.folder = working_directory()
         has_folder = self.folder is not None and self.folder != start["folder"]
         self.matters = bool(counted or has_path or self.process or self.config or has_folder)
@@ -101,7 +105,11 @@ class Difference:
         """
         state = {"path": self._path(), "prefix": sys.prefix, "config": self.config, **self.process}
         state["options"] = pickle.dumps(options, protocol=4) if options else b""
-        env = {**self.env, STATE_VARIABLE: encoded(state)}
+        text = encoded(state)
+        if len(text) > LIMIT:
+            self.too_large = True
+            text = encoded({**state, "config": []})
+        env = {**self.env, STATE_VARIABLE: text}
         return {"env": env, "unset": self.unset, "folder": self.folder}
 
     def for_scheduler(self) -> tuple[str, dict[str, Any]]:

@@ -302,8 +302,8 @@ import pathlib, sys, time
 from distributed import Client
 with Client() as client:
     client.wait_for_workers(1)
-    names = sorted(w["name"] for w in client.scheduler_info()["workers"].values())
-    print(client.scheduler.address, client.dashboard_link, *names, flush=True)
+    addresses = sorted(client.scheduler_info()["workers"])
+    print(client.scheduler.address, client.dashboard_link, *addresses, flush=True)
     while not pathlib.Path(sys.argv[1]).exists():
         time.sleep(0.02)
     assert client.submit(sum, [20, 22]).result() == 42

@@ -368,7 +368,7 @@ with LocalCluster(n_workers=0) as cluster, Client(cluster) as client:
 def test_script_that_needs_workers_under_w_0_never_waits_in_silence(daskjob: Daskjob) -> None:
     process = daskjob.start("run", "-w", 0, daskjob.script(NEVER))
     assert process.stderr is not None
-    lines = []
+    lines: list[str] = []
     while "no workers. Ask for some: --workers N" not in "".join(lines):
         line = process.stderr.readline().decode()
         assert line, lines
