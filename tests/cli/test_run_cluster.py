@@ -319,7 +319,7 @@ def test_two_runs_in_parallel_are_isolated(daskjob: Daskjob) -> None:
     first, second = one.stdout.readline().split(), two.stdout.readline().split()
     assert len(first) == len(second) == 3, "each sees only its own worker"
     assert not set(first) & set(second)
-    assert first[2].startswith(b"one-")
+    assert first[2].startswith(b"tcp://")
     (daskjob.work / "end-one").touch()
     assert finish(one, timeout=20).code == 0
     port = int(first[0].rpartition(b":")[2])
