@@ -19,6 +19,7 @@ its workers when it is made, and they inherit what the script changed before: so
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import json
@@ -519,7 +520,9 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
         if found is None or not found.matters:
             return
         arguments = dumps(found.for_scheduler())
-        await self.scheduler_comm.run_function(function=dumps(exec), args=arguments)
+        # A configuration may block this handler: then only such a graph fails.
+        with contextlib.suppress(Exception):
+            await self.scheduler_comm.run_function(function=dumps(exec), args=arguments)
 
     def _listen(self) -> None:
         """Lead the port that the script names for its dashboard to that of the run."""

@@ -14,6 +14,7 @@ import os
 import pickle
 import sys
 import warnings
+from multiprocessing.process import ORIGINAL_DIR  # type: ignore[attr-defined]
 from typing import Any
 
 import dask
@@ -118,7 +119,7 @@ class Difference:
         return FOR_SCHEDULER, {"state": {**state, "folder": self.folder or os.sep}}
 
     def _path(self) -> list[str]:
-        return [place or self.folder or "" for place in sys.path if isinstance(place, str)]
+        return [place or ORIGINAL_DIR for place in sys.path if isinstance(place, str)]
 
 
 def digest(value: str) -> str:
