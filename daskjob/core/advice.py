@@ -17,6 +17,8 @@ _STEP = re.compile(
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)")
 #: An import that failed where a task graph arrived, not in the script.
 _LACKS_MODULE = re.compile(r"serialization.*caused by ModuleNotFoundError")
+#: Where the exception of a task enters the script: its import failed on a worker.
+_CLIENT_FRAME = re.compile(r'^\s*File "[^"]*distributed/client\.py", line \d+, in ', re.MULTILINE)
 #: What Python itself prints about ``-m``.
 _NO_MODULE_TO_RUN = re.compile(r"py(thon|py)[\w.]*: No module named (?P<name>[^\s;]+)")
 _NO_SCHEDULER = re.compile(
@@ -43,6 +45,12 @@ def advice(message: str, log_tail: str, words: Words) -> str:
         name = to_run["name"].removesuffix(".__main__")
         return f"Check the name {name}, or install it for the Python that runs the script."
     if missing := _MISSING_MODULE.search(message):
+        on_workers = _LACKS_MODULE.search(message) or _CLIENT_FRAME.search(log_tail)
+        if words.is_script and on_workers:
+            return (
+                f"Install {missing[1]} for the Python that runs the script; or add its folder to "
+                "sys.path before Client(); or send it to the workers: client.upload_file()."
+            )
         if _LACKS_MODULE.search(message):
             return (
                 f"Install {missing[1]} for the scheduler and the workers too, or send it to them: "

@@ -19,6 +19,7 @@ its workers when it is made, and they inherit what the script changed before: so
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import json
@@ -37,6 +38,7 @@ from distributed.core import Server, Status
 from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from distributed.node import ServerNode
+from distributed.protocol.pickle import dumps
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from distributed.worker_memory import parse_memory_limit
@@ -506,7 +508,21 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
         if self.status == Status.created:
             self._ask(is_new=not RUN.others(self))
         await super()._start()
+        await self._inform_scheduler()
         self._listen()
+
+    async def _inform_scheduler(self) -> None:
+        """Let the scheduler import what the script can: graphs refer to modules.
+
+        The scheduler of a LocalCluster is in the script's process.
+        """
+        found = self._difference
+        if found is None or not found.matters:
+            return
+        arguments = dumps(found.for_scheduler())
+        # A configuration may block this handler: then only such a graph fails.
+        with contextlib.suppress(Exception):
+            await self.scheduler_comm.run_function(function=dumps(exec), args=arguments)
 
     def _listen(self) -> None:
         """Lead the port that the script names for its dashboard to that of the run."""
@@ -526,6 +542,8 @@ class RunCluster(LocalCluster):  # type: ignore[misc]
             return request
         if found.matters or self._shape.options:
             request["inherited"] = found.request(self._shape.options)
+        if found.too_large:
+            RUN.say("large", "workers do not inherit Dask's configuration: it is above 100 KB")
         if request.get("directory") is None and found.temporary_directory:
             request["directory"] = os.path.abspath(found.temporary_directory)
         return request

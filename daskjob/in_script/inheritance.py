@@ -14,6 +14,7 @@ import os
 import pickle
 import sys
 import warnings
+from multiprocessing.process import ORIGINAL_DIR  # type: ignore[attr-defined]
 from typing import Any
 
 import dask
@@ -33,6 +34,8 @@ SHELL = {"_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES"}
 APPENDED = (os.path.join("setuptools", "_vendor"),)
 #: The variable by which a worker gets what no other variable expresses.
 STATE_VARIABLE = "DASKJOB_INHERITED"
+#: A variable has at most 128 KiB on Linux.
+LIMIT = 120_000
 OF_SCHEDULER = ("distributed", "scheduler")
 #: A client sets these for its own process.
 OF_CLIENT = (("scheduler",), ("shuffle",))
@@ -42,6 +45,21 @@ NOT_OF_WORKERS = (
     ("visualization",),
     *(("distributed", part) for part in ("adaptive", "client", "dashboard", "deploy", "scheduler")),
 )
+
+
+#: Run by the scheduler, which imports the modules that a graph refers to.
+FOR_SCHEDULER = """\
+import os, sys
+if state["prefix"] == sys.prefix:
+    sys.path[:] = state["path"]
+for name in state["unset"]:
+    os.environ.pop(name, None)
+os.environ.update(state["env"])
+try:
+    os.chdir(state["folder"])
+except OSError:
+    pass
+"""
 
 
 class Difference:
@@ -65,6 +83,8 @@ class Difference:
         self.config = [change for change in changes if is_of_workers(change[0])]
         #: The changed settings of the scheduler, which has started already.
         self.of_scheduler = [".".join(path) for path, _ in changes if path[:2] == OF_SCHEDULER]
+        #: Whether the configuration does not fit into a variable: workers do without it.
+        self.too_large = False
         self.folder = working_directory()
         has_folder = self.folder is not None and self.folder != start["folder"]
         self.matters = bool(counted or has_path or self.process or self.config or has_folder)
@@ -84,11 +104,22 @@ class Difference:
 
         ``options`` are further arguments of the nannies.
         """
-        places = [place or self.folder for place in sys.path if isinstance(place, str)]
-        state = {"path": places, "prefix": sys.prefix, "config": self.config, **self.process}
+        state = {"path": self._path(), "prefix": sys.prefix, "config": self.config, **self.process}
         state["options"] = pickle.dumps(options, protocol=4) if options else b""
-        env = {**self.env, STATE_VARIABLE: encoded(state)}
+        text = encoded(state)
+        if len(text) > LIMIT:
+            self.too_large = True
+            text = encoded({**state, "config": []})
+        env = {**self.env, STATE_VARIABLE: text}
         return {"env": env, "unset": self.unset, "folder": self.folder}
+
+    def for_scheduler(self) -> tuple[str, dict[str, Any]]:
+        """Return a program, and its variables, for the scheduler: that of a script is in it."""
+        state = {"path": self._path(), "prefix": sys.prefix, "env": self.env, "unset": self.unset}
+        return FOR_SCHEDULER, {"state": {**state, "folder": self.folder or os.sep}}
+
+    def _path(self) -> list[str]:
+        return [place or ORIGINAL_DIR for place in sys.path if isinstance(place, str)]
 
 
 def digest(value: str) -> str:

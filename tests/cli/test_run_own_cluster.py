@@ -326,3 +326,124 @@ def test_isolated_python_of_a_script_is_plain(daskjob: Daskjob) -> None:
     )
     done = daskjob.run(daskjob.script(text))
     assert done.text.split()[:2] == ["True", "False"], sys.executable
+
+
+TOGETHER = """\
+from distributed import Client, LocalCluster
+
+small, large = LocalCluster(n_workers=1), LocalCluster(n_workers=3)
+first, second = Client(small), Client(large)
+print(len(first.ncores()), len(second.ncores()))
+held = first.submit(sum, [1, 2])
+print(held.result(), second.submit(sum, [3, 4]).result())
+large.close()
+print(held.result(), first.submit(sum, [5, 6]).result(), len(first.ncores()) >= 1)
+third = Client(n_workers=2)
+print(len(third.ncores()), third.submit(sum, [7, 8]).result())
+small.close()
+print(third.submit(sum, [9, 10]).result())
+"""
+
+
+def test_clusters_that_are_open_together_are_all_usable(daskjob: Daskjob) -> None:
+    done = daskjob("run", "-t", 1, daskjob.script(TOGETHER))
+    assert done.code == 0, done.err
+    assert printed(done) == ["3 3", "3 7", "3 11 True", "2 15", "19"]
+    assert len([line for line in hints(done) if "LocalClusters are open" in line]) == 1
+
+
+NEVER = """\
+from distributed import Client, LocalCluster
+
+for make in (
+    lambda: Client(n_workers=1),
+    lambda: LocalCluster(threads_per_worker=1),
+    lambda: Client(processes=False),
+    lambda: Client().cluster.wait_for_workers(1),
+    lambda: Client().wait_for_workers(1),
+):
+    try:
+        make()
+    except (RuntimeError, TimeoutError) as error:
+        print(type(error).__name__, error)
+with LocalCluster(n_workers=0) as cluster, Client(cluster) as client:
+    print(len(client.ncores()))
+    client.submit(sum, [1, 2]).result()
+"""
+
+
+def test_script_that_needs_workers_under_w_0_never_waits_in_silence(daskjob: Daskjob) -> None:
+    process = daskjob.start("run", "-w", 0, daskjob.script(NEVER))
+    assert process.stderr is not None
+    lines: list[str] = []
+    while "no workers. Ask for some: --workers N" not in "".join(lines):
+        line = process.stderr.readline().decode()
+        assert line, lines
+        lines.append(line)
+    process.terminate()
+    out, _ = process.communicate()
+    given = "n_workers=1", "threads_per_worker=1", "processes=False"
+    held = "`-w 0` holds"
+    assert [line for line in out.decode().splitlines() if not line.startswith("daskjob: ")] == [
+        *(
+            f"RuntimeError the script asks for workers ({text}), and the run never has any: "
+            f"{held}. Leave out -w 0."
+            for text in given
+        ),
+        *[f"TimeoutError the run never has workers: {held}"] * 2,
+        "0",
+    ]
+
+
+SLOW = """\
+import os, sys
+from distributed import Client
+
+address = os.environ["DASK_SCHEDULER_ADDRESS"]
+for client in (Client(address, timeout=0.5), Client(timeout="1s"), Client(timeout=1, n_workers=1)):
+    print(len(client.ncores()), client.submit(sum, [1, 2]).result())
+    client.close()
+"""
+
+
+def test_short_timeout_of_a_client_does_not_count_the_start_of_the_workers(
+    daskjob: Daskjob,
+) -> None:
+    (daskjob.work / "slow.py").write_text(
+        "import time\ndef dask_setup(worker):\n    time.sleep(3)\n"
+    )
+    slow = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(daskjob.work / "slow.py")}
+    done = daskjob("run", "-t", 1, "-w", 1, daskjob.script(SLOW), env=slow)
+    assert done.code == 0, done.err
+    assert done.text == "1 3\n" * 3
+
+
+PORT = """\
+import socket, urllib.request
+from distributed import Client, LocalCluster
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+
+def leads(address):
+    with urllib.request.urlopen(f"http://localhost:{port}/health") as answer:
+        return answer.url == address.replace("/status", "/health"), answer.read()
+
+with Client(n_workers=1, dashboard_address=f":{port}") as client:
+    print(leads(client.dashboard_link))
+    with LocalCluster(n_workers=1, dashboard_address=port) as second:
+        print(second.dashboard_link == client.dashboard_link)
+with LocalCluster(n_workers=1, dashboard_address=f"127.0.0.1:{port}") as cluster:
+    print(leads(cluster.dashboard_link))
+with socket.socket() as again:
+    again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    again.bind(("127.0.0.1", port))
+"""
+
+
+def test_port_of_the_dashboard_is_the_one_that_the_script_names(daskjob: Daskjob) -> None:
+    done = daskjob("run", "-w", 1, daskjob.script(PORT))
+    assert done.code == 0, done.err
+    assert printed(done) == ["(True, b'ok')", "True", "(True, b'ok')"]
+    assert [line for line in hints(done) if "cannot be used" in line]

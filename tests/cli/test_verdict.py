@@ -177,6 +177,21 @@ class Number:
 
 Client().submit(Number()).result()
 """
+IMPORTS_LATE = """\
+import sys
+from distributed import Client
+
+def imports():
+    import modx
+
+client = Client()
+sys.path.append("/late")
+client.submit(imports).result()
+"""
+ON_WORKERS = (
+    "Install modx for the Python that runs the script; or add its folder to sys.path before "
+    "Client(); or send it to the workers: client.upload_file()."
+)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +202,12 @@ Client().submit(Number()).result()
             ARRIVES_NOT,
             "RuntimeError: Error during deserialization of the task graph … (caused by "
             "ModuleNotFoundError: No module named 'modx').",
-            "Install modx for the scheduler and the workers too, or send it to them: "
-            "client.upload_file().",
+            ON_WORKERS,
+        ),
+        (
+            IMPORTS_LATE,
+            "ModuleNotFoundError: No module named 'modx'.",
+            ON_WORKERS,
         ),
     ],
 )
