@@ -79,7 +79,9 @@ def record_uncaught(path: str) -> None:
     def excepthook(kind: Any, error: Any, trace: Any) -> None:
         plain(kind, error, trace)
         try:
-            if os.getpid() == pid:  # not in a fork
+            # Not in a fork. After KeyboardInterrupt, Python ends itself by SIGINT, unless it has
+            # executed another module meanwhile.
+            if os.getpid() == pid and not issubclass(kind, KeyboardInterrupt):
                 executed("uncaught").record(path, error)
         except Exception:
             return

@@ -24,7 +24,9 @@ from typing import Any, Literal
 import psutil
 import pytest
 
+from daskjob.backends.local import process_table, supervisor_main
 from daskjob.backends.local import supervisor as supervisor_module
+from daskjob.backends.local.process_table import Claim, owners
 from daskjob.backends.local.processes import (
     Command,
     Exited,
@@ -818,10 +820,8 @@ def test_sweeping_spares_an_unmarked_session_in_which_a_marked_process_was_start
 def test_a_process_of_ours_in_a_foreign_session_makes_no_other_process_ours(
     monkeypatch: pytest.MonkeyPatch, session: int
 ) -> None:
-    supervisor = supervisor_module.Supervisor.__new__(supervisor_module.Supervisor)
-    supervisor.run, supervisor.keeps_orphans = "r1", False
-    supervisor.children = {"a": supervisor_module.Child("a", 501)}
-    process = supervisor_module.Process
+    claims = {"a": Claim("a", 501)}
+    process = process_table.Process
     table = {
         700: process(700, 1, 700, True),  # a user's shell
         701: process(701, 700, session, True),  # a process in it
@@ -830,9 +830,9 @@ def test_a_process_of_ours_in_a_foreign_session_makes_no_other_process_ours(
     }
     for row in table.values():
         row.marker = b""
-    monkeypatch.setattr(supervisor_module, "process_table", lambda: table)
+    monkeypatch.setattr(process_table, "process_table", lambda: table)
     for _ in range(2):  # the second time, too, no session is learned
-        assert supervisor.owners() == {501: "a", 502: "a"}
+        assert owners("r1", claims, keeps_orphans=False) == {501: "a", 502: "a"}
 
 
 async def test_50_processes_start_run_and_end(bench: Bench, alive: Alive, run: str) -> None:
@@ -879,7 +879,7 @@ class Wire:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", supervisor_module.__file__, str(theirs.fileno()), run],
+                [sys.executable, "-I", "-S", supervisor_main.__file__, str(theirs.fileno()), run],
                 pass_fds=[theirs.fileno()],
                 stdout=subprocess.DEVNULL,
             )
@@ -1036,7 +1036,7 @@ def test_processes_are_found_in_the_output_of_ps_on_macos(monkeypatch: pytest.Mo
       504   501 R    /bin/ps -axEww
       505   501 S    ended-meanwhile
     """
-    table = supervisor_module.table_from_ps(output, 504)
+    table = process_table.table_from_ps(output, 504)
     assert sorted(table) == [1, 501, 502, 503]
     assert table[501].marker == b"r1/pod/main"
     assert (table[502].parent, table[502].alive) == (501, False)

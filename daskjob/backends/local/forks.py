@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from daskjob.backends.local.process_table import MARKER
 from daskjob.backends.local.processes import Command
-from daskjob.backends.local.supervisor import MARKER
 from daskjob.backends.local.translate import (
     LAUNCHER,
     NANNY_ENVIRONMENT,

@@ -26,11 +26,11 @@ from typing import Any, Literal, Self
 
 import psutil
 
+from daskjob.backends.local.process_table import MARKER
+from daskjob.backends.local.start_request import GRACE_SECONDS
 from daskjob.backends.local.supervisor import (
     ALL_GONE,
-    GRACE_SECONDS,
     LAST_REPORT_SECONDS,
-    MARKER,
     ORPHANED_GRACE_SECONDS,
     SUPERVISOR_MARKER,
     SWEEP_SECONDS,
@@ -370,7 +370,7 @@ def start_supervisor(run: str, control: socket.socket) -> subprocess.Popen[bytes
     """
     return subprocess.Popen(
         [
-            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))),
+            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor_main.py"))),
             *(str(control.fileno()), run),
         ],
         stdout=subprocess.DEVNULL,
