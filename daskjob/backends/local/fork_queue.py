@@ -1,4 +1,4 @@
-"""Starts that the fork parent (`fork_parent.py`) is asked for, and its answers. It imports little."""
+"""Starts that the fork parent (`fork_parent.py`) is asked for, and its answers."""
 
 from __future__ import annotations
 
