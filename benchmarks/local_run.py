@@ -77,11 +77,13 @@ def compare(name: str, body: str, workers: int, rounds: int, folder: Path) -> No
     ][1:]
     walls = [statistics.median(pair[side][0] for pair in pairs) for side in (0, 1)]
     cpus = [statistics.median(pair[side][1] for pair in pairs) for side in (0, 1)]
-    ratio = statistics.median(a[0] / b[0] for a, b in pairs)
+    ratio, cpu_ratio = (
+        statistics.median(a[figure] / b[figure] for a, b in pairs) for figure in (0, 1)
+    )
     print(
         f"{name:>8}: daskjob run {walls[0]:6.2f} s wall {cpus[0]:6.2f} s CPU | "
-        f"LocalCluster {walls[1]:6.2f} s wall {cpus[1]:6.2f} s CPU | wall ratio {ratio:.3f} "
-        f"({rounds} pairs)",
+        f"LocalCluster {walls[1]:6.2f} s wall {cpus[1]:6.2f} s CPU | wall ratio {ratio:.3f}, "
+        f"CPU ratio {cpu_ratio:.3f} ({rounds} pairs)",
         flush=True,
     )
 
