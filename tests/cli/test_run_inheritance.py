@@ -369,3 +369,15 @@ def test_setting_of_the_scheduler_is_named_once(daskjob: Daskjob) -> None:
     assert scripts_output(done) == "1\n1\n{}\n"
     (line,) = [line for line in done.messages if "allowed-failures" in line]
     assert "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES" in line
+
+
+def test_setting_of_the_scheduler_may_come_from_outside(daskjob: Daskjob) -> None:
+    text = (
+        "import dask\nfrom distributed import Client\n"
+        "def look(dask_scheduler):\n    return dask_scheduler.allowed_failures\n"
+        "print(Client().run_on_scheduler(look))\n"
+    )
+    setting = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=9"
+    preload = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD=absent_module"
+    done = daskjob("run", "-w", 1, "-q", "-e", setting, "-e", preload, daskjob.script(text))
+    assert scripts_output(done) == "9\n"
