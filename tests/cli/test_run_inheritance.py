@@ -157,7 +157,7 @@ if __name__ == "__main__":
         show(client)
         client.cluster.scale(2)
         client.wait_for_workers(2)
-        print(sorted(client.cluster.workers), len(client.ncores()))
+        show(client)
         address = client.cluster.workers[0].worker_address
         print(client.submit(os.getpid, workers=0).result() == client.run(os.getpid)[address])
     os.environ["STATE"] = "second"
