@@ -72,7 +72,12 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
     worker: Manifest = {"name": "worker", "args": worker_args}
     runner: Manifest = {"name": "job-runner", "command": [_literal(word) for word in command]}
     runner_env = [*env, *path] if options.path_for_script else env
-    for container, variables in ((scheduler, path), (worker, [*env, *path]), (runner, runner_env)):
+    settings = [v for v in env if _is_setting_of_scheduler(str(v["name"]))]
+    for container, variables in (
+        (scheduler, [*settings, *path]),
+        (worker, [*env, *path]),
+        (runner, runner_env),
+    ):
         container |= {"workingDir": options.folder} if options.folder else {}
         container |= {"image": options.image} if options.image else {}
         container |= {"env": variables} if variables else {}
@@ -110,6 +115,12 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
         "metadata": metadata,
         "spec": spec,
     }
+
+
+def _is_setting_of_scheduler(name: str) -> bool:
+    """Return whether a variable configures the scheduler, whose preloads are daskjob's."""
+    prefix = "DASK_DISTRIBUTED__"
+    return name.startswith(prefix) and not name.startswith(f"{prefix}SCHEDULER__PRELOAD")
 
 
 def variable(name: str, value: str | None) -> Manifest:

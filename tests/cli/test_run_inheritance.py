@@ -157,7 +157,7 @@ if __name__ == "__main__":
         show(client)
         client.cluster.scale(2)
         client.wait_for_workers(2)
-        print(sorted(client.cluster.workers), len(client.ncores()))
+        show(client)
         address = client.cluster.workers[0].worker_address
         print(client.submit(os.getpid, workers=0).result() == client.run(os.getpid)[address])
     os.environ["STATE"] = "second"
@@ -281,28 +281,30 @@ def test_ordinary_script_keeps_the_workers_that_started_with_it(daskjob: Daskjob
         assert done.text == "asked for {} [0]\n", done.err
 
 
+OPTIMIZES = "dask.config.get('optimization.fuse.active')"
 CHANGES = [
-    "os.environ['NEW'] = '1'",
-    "os.environ.pop('HOME')",
-    "sys.path.append('/nowhere')",
-    "os.chdir('/')",
-    "dask.config.set({'array.slicing.split-large-chunks': True})",
-    "os.umask(0o77)",
+    ("os.environ['NEW'] = '1'", "os.getenv('NEW')", "1"),
+    ("os.environ.pop('HOME')", "os.getenv('HOME')", "None"),
+    ("sys.path.append('/nowhere')", "'/nowhere' in sys.path", "True"),
+    ("os.chdir('/')", "os.getcwd()", "/"),
+    ("dask.config.set({'optimization.fuse.active': True})", OPTIMIZES, "True"),
+    ("os.umask(0o77)", "os.umask(0o77)", "63"),
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(("change", "seen", "expected"), CHANGES)
 def test_change_that_matters_renews_the_workers_before_the_first_task(
-    daskjob: Daskjob, change: str
+    daskjob: Daskjob, change: str, seen: str, expected: str
 ) -> None:
     text = (
-        "import os, sys, time, dask\n"
-        f"from distributed import Client\n{change}\n"
+        f"import os, sys, dask\nfrom distributed import Client\n{change}\n"
+        "def look():\n    import os, sys, dask\n"
+        f"    return {seen}\n"
         "client = Client(timeout=1)\n"
-        "print(len(client.ncores()), client.submit(sum, [1, 2]).result())\n"
+        "print(len(client.ncores()), client.submit(look).result())\n"
     )
     done = daskjob("run", "-w", 1, "-t", 1, daskjob.script(text))
-    assert scripts_output(done) == "1 3\n"
+    assert scripts_output(done) == f"1 {expected}\n"
     assert not [line for line in done.messages if "died" in line or "lost" in line]
 
 
@@ -367,3 +369,15 @@ def test_setting_of_the_scheduler_is_named_once(daskjob: Daskjob) -> None:
     assert scripts_output(done) == "1\n1\n{}\n"
     (line,) = [line for line in done.messages if "allowed-failures" in line]
     assert "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES" in line
+
+
+def test_setting_of_the_scheduler_may_come_from_outside(daskjob: Daskjob) -> None:
+    text = (
+        "import dask\nfrom distributed import Client\n"
+        "def look(dask_scheduler):\n    return dask_scheduler.allowed_failures\n"
+        "print(Client().run_on_scheduler(look))\n"
+    )
+    setting = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=9"
+    preload = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD=absent_module"
+    done = daskjob("run", "-w", 1, "-q", "-e", setting, "-e", preload, daskjob.script(text))
+    assert scripts_output(done) == "9\n"

@@ -23,11 +23,13 @@ def made(numbers: WorkerNumbers, pods: list[Pod], count: int, attempt: int = 0) 
     return new
 
 
-def test_no_number_is_used_twice_while_a_cluster_scales() -> None:
+def test_numbers_grow_while_a_cluster_scales_but_for_the_last() -> None:
     numbers, pods = WorkerNumbers(), list[Pod]()
     assert made(numbers, pods, 3) == ["0", "1", "2"]
     del pods[1:]
-    assert made(numbers, pods, 2) == ["3", "4"]
+    assert made(numbers, pods, 2) == ["2", "3"]
+    del pods[1:]
+    assert made(numbers, pods, 1) == ["3"]
 
 
 def test_next_cluster_counts_from_0_past_the_numbers_in_use() -> None:

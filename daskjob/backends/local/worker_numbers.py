@@ -1,4 +1,4 @@
-"""The numbers of a script's workers: 0, 1, … as in a LocalCluster, which uses none twice.
+"""The numbers of a script's workers: 0, 1, … as a LocalCluster counts them.
 
 A worker's number is its name in Dask, and the end of its pod's name. A worker that its nanny
 restarts keeps it. Workers of manifests have the names of their pods.
@@ -27,8 +27,8 @@ class WorkerNumbers:
         taken = {number_of(other) for other in others}
         while str(self._next) in taken:
             self._next += 1
+        # Not one further: a LocalCluster uses its last number again once that worker is gone.
         number = str(self._next)
-        self._next += 1
         meta = metadata(pod)
         group = str(meta["name"]).rpartition("-worker-")[0]
         # Logs of attempts are apart.
