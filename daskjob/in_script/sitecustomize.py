@@ -76,8 +76,7 @@ def record_uncaught(path: str) -> None:
     """Have an uncaught exception of this process recorded after it is printed."""
     plain, pid = sys.excepthook, os.getpid()
 
-    def excepthook(kind: Any, error: Any, trace: Any) -> None:
-        plain(kind, error, trace)
+    def record(kind: Any, error: Any) -> None:
         try:
             # Not in a fork. After KeyboardInterrupt, Python ends itself by SIGINT, unless it has
             # executed another module meanwhile.
@@ -86,6 +85,12 @@ def record_uncaught(path: str) -> None:
         except Exception:
             return
 
+    def excepthook(kind: Any, error: Any, trace: Any) -> None:
+        plain(kind, error, trace)
+        record(kind, error)
+
+    # For a hook that replaces this one: that of notebooks.
+    excepthook.record = record  # type: ignore[attr-defined]
     sys.excepthook = excepthook
 
 

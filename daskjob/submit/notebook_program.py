@@ -59,6 +59,10 @@ def _display(*values: object, **_: object) -> None:
         print(repr(value), flush=True)
 
 
+#: Records an uncaught exception, in a run on this machine.
+_record = getattr(sys.excepthook, "record", lambda *_: None)
+
+
 def _print_exception(
     kind: type[BaseException], error: BaseException, place: TracebackType | None
 ) -> None:
@@ -66,6 +70,7 @@ def _print_exception(
     while place is not None and place.tb_frame.f_globals is globals():
         place = place.tb_next
     traceback.print_exception(kind, error, place)
+    _record(kind, error.with_traceback(place))
 
 
 def _run(path: str) -> None:

@@ -46,6 +46,12 @@ class Done:
         """The messages of daskjob itself, line by line."""
         return [line for line in self.err.splitlines() if line.startswith("daskjob: ")]
 
+    @property
+    def verdict(self) -> str:
+        """The message with which a run has failed."""
+        (found,) = [line for line in self.messages if " failed in " in line]
+        return found
+
     def object(self) -> Job:
         """Standard output, parsed as a JSON object."""
         found = json.loads(self.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -42,7 +43,7 @@ CLIENT = "from distributed import Client\nclient = Client()\n"
 def test_the_reason_of_a_failed_script(script: str, reason: str, daskjob: Daskjob) -> None:
     done = daskjob.run("--name", "bad", daskjob.script(script, "bad.py"))
     assert done.code == 1
-    verdict = done.messages[0]
+    verdict = done.verdict
     assert verdict.startswith("daskjob: bad failed in ")
     assert verdict.endswith(f"the script exited with code 1: {reason}")
     why = daskjob("why", "bad").text
@@ -98,7 +99,19 @@ def test_what_is_printed_after_the_exception_is_no_part_of_the_reason(
     path = user.script(f"{IMPORTS}{AFTER[case]}\n{TWO_LINES}\n", "after.py")
     done = user.run("--name", "after", path)
     assert done.code == 1
-    assert done.messages[0].endswith("the script exited with code 1: ValueError: a; b.")
+    assert done.verdict.endswith("the script exited with code 1: ValueError: a; b.")
+
+
+def test_a_module_a_notebook_and_standard_input_have_such_reasons_too(user: Daskjob) -> None:
+    text = f"{IMPORTS}{AFTER['a print']}\n{TWO_LINES}\n"
+    user.script(text, "late.py")
+    cell = {"cell_type": "code", "metadata": {}, "source": text, "outputs": []}
+    notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    book = user.script(json.dumps(notebook), "late.ipynb")
+    ways: list[list[object]] = [["-m", "late"], [book], ["-"]]
+    ends = [user.run(*way, input=text.encode() if way == ["-"] else None) for way in ways]
+    for done in ends:
+        assert done.verdict.endswith("the script exited with code 1: ValueError: a; b.")
 
 
 RESULT = "pathlib.Path(os.environ['DASKJOB_RESULT_FILE']).write_text"
@@ -120,7 +133,7 @@ def test_a_result_does_not_hide_why_the_script_failed(case: str, user: Daskjob) 
     path = user.script(f"{IMPORTS}{RESULT}({result})\n{end}\n", "result.py")
     done = user.run("--name", "result", path)
     assert done.code == 1
-    assert f"the script exited with code 1: {reason}" in done.messages[0]
+    assert f"the script exited with code 1: {reason}" in done.verdict
 
 
 @pytest.mark.parametrize(
@@ -135,7 +148,7 @@ def test_prints_at_the_exit_do_not_hide_the_text_of_sys_exit(
 ) -> None:
     text = f"{IMPORTS}atexit.register(print, 'good bye')\nprint('start')\n{end}\n"
     done = user.run("--name", "text", user.script(text, "text.py"))
-    assert done.messages[0].endswith(f"the script exited with code 1: {reason}")
+    assert done.verdict.endswith(f"the script exited with code 1: {reason}")
 
 
 def test_the_reason_of_a_program_is_what_it_writes_for_kubernetes(daskjob: Daskjob) -> None:
@@ -216,7 +229,7 @@ def test_an_exception_of_a_task_or_its_graph_is_named_with_its_place_and_cause(
 ) -> None:
     path = daskjob.script(script, "tasks.py")
     done = daskjob.run("--name", "tasks", "--workers", "1", path)
-    [verdict] = [line for line in done.messages if "failed in" in line]
+    verdict = done.verdict
     assert verdict.endswith(f"the script exited with code 1: {reason}")
     why = daskjob("why", "tasks").text
     assert why.splitlines()[-1] == f"Next: {step.format(path=path)}"
@@ -236,8 +249,8 @@ def test_a_module_that_python_cannot_run_is_the_reason(
     program = daskjob.script(f"#!/bin/sh\nexec {sys.executable} -m {module}\n", "typo")
     program.chmod(0o755)
     done = daskjob.run("--name", "typo", program)
-    assert reason in done.messages[0]
-    assert "sys.exit" not in done.messages[0]
+    assert reason in done.verdict
+    assert "sys.exit" not in done.verdict
     assert f"Next: {step}" in daskjob("why", "typo").text
 
 
@@ -286,7 +299,7 @@ def test_a_task_that_kills_its_workers_is_named_with_the_cause(
     done = daskjob("run", "-w", 1, "--memory", "250MB", "--name", "kills", path, env=more)
     assert done.code == 1
     task = "hog" if script is HOG else "crash"
-    [verdict] = [line for line in done.messages if "failed in" in line]
+    verdict = done.verdict
     assert f"KilledWorker: the task {task}-" in verdict
     assert cause in verdict
     assert any("1 erred" in line and "1 worker was lost" in line for line in done.messages)
