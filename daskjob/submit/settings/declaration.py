@@ -59,7 +59,7 @@ class Setting:
         return isinstance(self.kind, Repeated)
 
     def joined(self, low: Any, high: Any) -> Any:
-        """Return the value of two places, of which the second one is more important."""
+        """Return the value of two places; the second one is more important."""
         return self.kind.joined(low, high) if isinstance(self.kind, Repeated) else high
 
 

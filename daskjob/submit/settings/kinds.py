@@ -46,10 +46,10 @@ class Kind(Protocol[T_co]):
 
 @runtime_checkable
 class Repeated(Protocol):
-    """A kind of which places add up, and flags may be repeated."""
+    """A kind whose places add up, and whose flags may be repeated."""
 
     def joined(self, low: Any, high: Any, /) -> Any:
-        """Return the value of two places, of which the second one is more important."""
+        """Return the value of two places; the second one is more important."""
         ...
 
 

@@ -36,7 +36,7 @@ class Merged:
 
 
 def merged(layers: Sequence[Layer]) -> Merged:
-    """Return the settings of layers, of which later ones are more important.
+    """Return the settings of layers; later layers are more important.
 
     Raises
     ------
