@@ -200,6 +200,10 @@ def test_manifest_is_changed_by_flags_before_its_objects_are_printed(daskjob: Da
     found = list(yaml.safe_load_all(done.text))
     workers = [o for o in found if o["kind"] == "Pod" and "-worker-" in o["metadata"]["name"]]
     assert [pod["spec"]["containers"][0]["image"] for pod in workers] == ["new"] * 3
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
+    both = daskjob.script(f"{path.read_text()}\n---\n{json.dumps(config)}", "both.yaml")
+    done = daskjob("render", "--workers", "1", both)
+    assert list(yaml.safe_load_all(done.text))[-1] == config
     done = daskjob("render", "--file", "x", path)
     assert done.code == 2
     assert "--file is for a script" in done.err

@@ -101,6 +101,17 @@ def test_files_that_a_script_imports_are_found_without_running_it(
     assert list(imported_files([(text, "")], folders)) == files
 
 
+@pytest.mark.parametrize("name", ["click", "yaml", "distributed"])
+def test_installed_package_is_before_a_folder_of_the_project(tree: Path, name: str) -> None:
+    for path in (tree / f"{name}.py", tree / "src" / f"{name}.py"):
+        path.touch()
+    away = Folder(tree / "pkg", after_library=False)
+    found = imported_files([(f"import {name}", "")], [away, Folder(tree, after_packages=True)])
+    assert found == {}
+    # The script's own folder is before them, as for Python.
+    assert imported_files([(f"import {name}", "")], [Folder(tree, after_library=False)])
+
+
 def test_script_is_sent_with_what_it_imports_and_nothing_else(tree: Path) -> None:
     (tree / "script.py").write_text("import helper, lib")
     program = script_program(

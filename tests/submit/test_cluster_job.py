@@ -15,7 +15,7 @@ from daskjob.core.desired.job_objects import desired_objects
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import DaskJob, parse
 from daskjob.core.spec.kubernetes_objects import object_mistakes, template_mistakes
-from daskjob.submit.cluster_job.code import Code
+from daskjob.submit.cluster_job.code import Code, UnfitCode
 from daskjob.submit.cluster_job.image import (
     NoImage,
     Versions,
@@ -401,6 +401,16 @@ def test_manifest_that_kubectl_apply_cannot_take_is_a_note() -> None:
     assert apply_notes(script_submission(PROGRAM, settings(), versions=here)) == []
     (note,) = apply_notes(script_submission(large, settings(), versions=here))
     assert "only with --server-side" in note
+
+
+def test_job_that_no_cluster_stores_is_rejected_with_the_numbers() -> None:
+    here = Versions("3.11.7", "2026.8.0")
+    files = {f"package/{'x' * 150}{n}.py": "#" * 700 for n in range(900)}
+    large = Program(("python", Sent("a.py")), "a", Code(files))
+    with pytest.raises(
+        UnfitCode, match=r"lists of its 900 files, and a cluster stores up to 1,400"
+    ):
+        script_submission(large, settings(), versions=here)
 
 
 # Manifests

@@ -117,10 +117,8 @@ def render_command(
     from daskjob.submit.cli.submissions import Given, manifest_file, script_words
 
     if is_manifest:
-        from daskjob.submit.cli.documents import read_job
-
-        found = manifest_file(read_job(Path(file)).job, Given(flags, profile))
-        objects = _created_by(found.manifest)
+        found, others = manifest_file(Path(file), Given(flags, profile))
+        objects = [made for item in (found.manifest, *others) for made in _created_by(item)]
     else:
         found = script_words(file, args, Given(flags, profile), module=module)
         objects = [found.manifest]

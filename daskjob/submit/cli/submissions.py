@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -61,25 +61,53 @@ def script_words(
         raise click.UsageError(str(error)) from error
 
 
-def manifest_file(job: Manifest, given: Given) -> Submission:
-    """Return the submission of a valid manifest: flags change it, no other place does.
+def manifest_file(path: Path, given: Given) -> tuple[Submission, list[Manifest]]:
+    """Return the submission of the only DaskJob of a file, and the file's other objects.
+
+    Flags change the job; no place of settings but a profile that a flag names does: a manifest is
+    complete.
 
     Raises
     ------
     click.UsageError
         A setting is wrong, or does not fit this manifest.
+    UnreadableFile, Invalid
+        The file contains no DaskJob, or several, or a wrong one.
     """
+    from daskjob.submit.cli.documents import only_job
+
+    job, others = only_job(path)
+    notes = _notes_on(job)
     try:
         places = Places(project=project_layer(Path.cwd()), user=_dask_config())
-        # A manifest is complete: settings of other places would change it unasked.
         layers = places.profile_layers(given.profile) if given.profile else []
         found = merged([*layers, flags_layer(given.flags)])
-        submission = manifest_submission(
-            job, found, versions=_versions(None), env_file=_env_file(found)
-        )
-        return _checked(submission)
+        versions = _versions(None)
+        submission = manifest_submission(job, found, versions=versions, env_file=_env_file(found))
+        _notes_on(submission.manifest)
     except (WrongSettings, Invalid) as error:
         raise click.UsageError(str(error)) from error
+    return replace(submission, notes=(*notes, *submission.notes)), others
+
+
+def _notes_on(job: Manifest) -> list[str]:
+    """Return notes on fields that Kubernetes does not know: a newer one may.
+
+    Raises
+    ------
+    Invalid
+        With every mistake.
+    """
+    from daskjob.core.spec.kubernetes_objects import Unknown
+    from daskjob.submit.cli.documents import check_document
+
+    try:
+        check_document(job)
+    except Invalid as error:
+        if not all(isinstance(mistake, Unknown) for mistake in error.errors):
+            raise
+        return [str(mistake) for mistake in error.errors]
+    return []
 
 
 def _script(way: Way, given: Given) -> Submission:

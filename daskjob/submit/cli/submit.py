@@ -121,16 +121,14 @@ def _submission(
     extra = [*filter(None, [script]), *args]
     if extra or module:
         raise click.UsageError(f"a manifest takes no arguments: {' '.join(extra) or '-m'}")
-    from daskjob.submit.cli.documents import read_job
-
-    file = read_job(manifest)
-    if file.config:
-        kinds = ", ".join(str(item["kind"]) for item in file.config)
+    found, others = manifest_file(manifest, Given(flags, profile))
+    if others:
+        kinds = ", ".join(str(item["kind"]) for item in others)
         raise click.UsageError(
             f"{manifest} has a {kinds} beside the DaskJob, which submit does not create: kubectl "
             "apply -f creates all"
         )
-    return manifest_file(file.job, Given(flags, profile))
+    return found
 
 
 def _print(manifest: Manifest, output: str | None, done: str) -> None:

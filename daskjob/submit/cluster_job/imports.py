@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 
 #: Calls that import a module by its name.
@@ -21,6 +22,20 @@ class Folder:
     path: Path
     #: Whether the standard library comes before it: true of all but the script's own folder.
     after_library: bool = True
+    #: Whether installed packages come before it: it is on no path of Python, but its packages may
+    #: be installed from it ("editable").
+    after_packages: bool = False
+
+    def is_hidden(self, name: str) -> bool:
+        """Return whether Python finds another module of this name first."""
+        if self.after_library and name in sys.stdlib_module_names:
+            return True
+        if not self.after_packages:
+            return False
+        # Finds a module without importing it.
+        found = PathFinder.find_spec(name)
+        origin = found.origin if found else None
+        return origin is not None and not Path(origin).is_relative_to(self.path)
 
 
 @dataclass(slots=True)
@@ -44,9 +59,7 @@ class _Search:
         if not all(_NO_MODULES.fullmatch(part) for part in parts):
             return False
         for folder in self.folders:
-            if folder.after_library and parts[0] in sys.stdlib_module_names:
-                continue
-            if self._is_here(folder.path, parts[0]):
+            if self._is_here(folder.path, parts[0]) and not folder.is_hidden(parts[0]):
                 return self._add_parts(folder.path, parts)
         return False
 

@@ -63,7 +63,7 @@ class Sources:
         for path in (*self.python_path, *project):
             inside = "site-packages" in path.parts or "dist-packages" in path.parts
             if path.is_dir() and not inside and path not in [folder.path for folder in found]:
-                found.append(Folder(path))
+                found.append(Folder(path, after_packages=path not in self.python_path))
         return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from daskjob.core.manifests import Manifest
-from daskjob.submit.cluster_job.code import APPLY_LIMIT
+from daskjob.submit.cluster_job.code import APPLY_LIMIT, UnfitCode
 from daskjob.submit.cluster_job.image import (
     Versions,
     default_image,
@@ -19,6 +19,8 @@ from daskjob.submit.cluster_job.program import Program
 from daskjob.submit.inline_metadata import Declared, allows
 from daskjob.submit.settings.merge import Merged
 
+#: An object with its status in etcd, whose requests have 1.5 MiB.
+STORED_LIMIT = 1400 * 1024
 #: Of a script's declared dependencies, those that each image of Dask has.
 _IN_EVERY_IMAGE = ("dask", "distributed")
 
@@ -46,12 +48,13 @@ def script_submission(
 
     Raises
     ------
-    NoImage, WrongSettings
-        No image has these versions, or the settings do not fit together.
+    NoImage, UnfitCode, WrongSettings
+        No image has these versions, the job is too large, or the settings do not fit together.
     """
     merged = _with_image(merged, versions)
     image = merged.settings.image or ""
     job = script_job(program, merged.settings, env_file)
+    _check_size(job.manifest, len(program.code.files))
     notes = [*program.notes, *_version_notes(image, versions)]
     notes += _declaration_notes(program.label, image, declared) if declared else []
     return Submission(job.manifest, merged, job.env_secret, tuple(notes))
@@ -74,6 +77,16 @@ def manifest_submission(
     job = manifest_job(manifest, merged.settings, env_file)
     notes = _version_notes(merged.settings.image or "", versions)
     return Submission(job.manifest, merged, job.env_secret, tuple(notes))
+
+
+def _check_size(manifest: Manifest, files: int) -> None:
+    """Reject what no API server stores: each pod lists the files of a tree."""
+    size = len(json.dumps(manifest, ensure_ascii=False).encode())
+    if size > STORED_LIMIT:
+        raise UnfitCode(
+            f"the job has {size // 1024:,} KiB with the lists of its {files} files, and a cluster "
+            f"stores up to {STORED_LIMIT // 1024:,} KiB: put the package into the image (--image)"
+        )
 
 
 def _with_image(merged: Merged, versions: Versions) -> Merged:
