@@ -524,7 +524,7 @@ def test_documented_manifests_take_flags(path: Path) -> None:
         ("spec.backoff.factor", 2, 2),
         ("spec.backoff.initialSeconds", "5", 5),
         ("spec.job.files[a.txt]", "5", "5"),
-        ("spec.submissionID", "12", "12"),
+        ("spec.managedBy", "12", "12"),
         ("spec.cluster.spec.idleTimeout", "60", 60),
         ("spec.cluster.spec.scheduler.service.type", "NodePort", "NodePort"),
         ("spec.cluster.spec.worker.spec.containers[0].imagePullPolicy", "Always", "Always"),
@@ -564,6 +564,9 @@ def test_null_removes_a_field() -> None:
     [
         ("stallAction", "Fail", "did you mean spec.stallAction?"),
         ("status.phase", "x", "starts with spec. or metadata."),
+        ("metadata.name", "x", "write --name NAME"),
+        ("metadata[namespace]", "x", "write --namespace NAME"),
+        ("spec.submissionID", "null", "write --token TOKEN"),
         ("spec", "x", "write a field of it, such as spec.stallAction"),
         ("spec..x", "x", "write a path such as"),
         ("spec.stallActon", "Fail", "spec has no field 'stallActon'; did you mean 'stallAction'?"),

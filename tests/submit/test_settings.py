@@ -219,6 +219,9 @@ def test_project_is_the_nearest_pyproject(tmp_path: Path) -> None:
     (inner / "pyproject.toml").write_text("[tool\n")
     with pytest.raises(WrongSettings, match="is not TOML"):
         project_layer(inner)
+    (inner / "pyproject.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(WrongSettings, match="is not UTF-8 text"):
+        project_layer(inner)
 
 
 @pytest.mark.parametrize("table", [3, "memory", [1]])

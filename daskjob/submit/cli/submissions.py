@@ -23,6 +23,7 @@ from daskjob.submit.cluster_job.submission import (
 from daskjob.submit.cluster_job.variables import parse_env_file
 from daskjob.submit.inline_metadata import declared
 from daskjob.submit.notebook import UnfitNotebook
+from daskjob.submit.settings.dask_config import dask_config
 from daskjob.submit.settings.merge import Merged, merged
 from daskjob.submit.settings.sources import (
     Layer,
@@ -79,7 +80,7 @@ def manifest_file(path: Path, given: Given) -> tuple[Submission, list[Manifest]]
     job, others = only_job(path)
     notes = _notes_on(job)
     try:
-        places = Places(project=project_layer(Path.cwd()), user=_dask_config())
+        places = Places(project=project_layer(Path.cwd()), user=user_layer(dask_config(os.environ)))
         layers = places.profile_layers(given.profile) if given.profile else []
         found = merged([*layers, flags_layer(given.flags)])
         versions = _versions(None)
@@ -118,7 +119,7 @@ def _script(way: Way, given: Given) -> Submission:
     places = Places(
         script=script_layer(found.settings, str(way.script)) if found else None,
         project=project_layer(way.script.absolute().parent if way.script else Path.cwd()),
-        user=_dask_config(),
+        user=user_layer(dask_config(os.environ)),
     )
     layers: list[Layer] = [default_layer(), *places.layers(given.profile)]
     settings = merged([*layers, flags_layer(given.flags)])
@@ -130,13 +131,6 @@ def _script(way: Way, given: Given) -> Submission:
         declared=found,
         env_file=_env_file(settings),
     )
-
-
-def _dask_config() -> Layer | None:
-    """Return the layer of Dask's configuration; importing Dask takes 0.1 s of CPU."""
-    import dask.config
-
-    return user_layer(dask.config.config)
 
 
 def _versions(way: Way | None) -> Versions:

@@ -22,6 +22,13 @@ _Type: TypeAlias = Any
 #: Types of Kubernetes where a shape of daskjob knows only what it relies on.
 _KUBERNETES = {POD_SPEC.name: "PodSpec", SERVICE.name: "ServiceSpec"}
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[([^\[\]]+)\]")
+#: Fields that other parts of a job depend on: settings set them everywhere.
+_BY_SETTINGS = {
+    "metadata.name": "--name NAME",
+    "metadata.generateName": "--name NAME",
+    "metadata.namespace": "--namespace NAME",
+    "spec.submissionID": "--token TOKEN",
+}
 _ROOT: Mapping[str, _Type] = {"metadata": "ObjectMeta", "spec": SPEC}
 
 
@@ -50,6 +57,9 @@ def set_fields(manifest: Manifest, assignments: Mapping[str, object]) -> None:
 
 def _set(manifest: Manifest, path: str, value: object) -> None:
     steps = _steps(path)
+    plain = ".".join(step.name for step in steps)
+    if plain in _BY_SETTINGS:
+        raise ValueError(f"write {_BY_SETTINGS[plain]}")
     holder: Any = manifest
     of: _Type = _ROOT
     for index, step in enumerate(steps):

@@ -124,7 +124,7 @@ def project_layer(folder: Path) -> Layer | None:
     Raises
     ------
     WrongSettings
-        The file is not TOML.
+        The file cannot be read, or is not TOML.
     """
     path = nearest_project(folder)
     if path is None:
@@ -133,8 +133,10 @@ def project_layer(folder: Path) -> Layer | None:
 
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return None
+    except OSError as error:
+        raise WrongSettings(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise WrongSettings(f"{path} is not UTF-8 text, as TOML is") from error
     except tomllib.TOMLDecodeError as error:
         raise WrongSettings(f"{path} is not TOML: {error}") from error
     tools = found.get("tool")
