@@ -159,6 +159,16 @@ def test_ways_of_python_are_those_of_the_cluster(
     assert manifest["spec"]["job"]["files"]
 
 
+def test_package_that_runs_as_a_folder_finds_the_modules_in_it(here: Path) -> None:
+    (here / "pkg").mkdir()
+    for name, text in (("__init__", ""), ("__main__", "import inner"), ("inner", "")):
+        (here / f"pkg/{name}.py").write_text(text)
+    manifest = yaml.safe_load(in_process(*IMAGE, "pkg").stdout)
+    assert sorted(manifest["spec"]["job"]["files"]) == [
+        *("inner.py", "pkg--__init__.py", "pkg--__main__.py")
+    ]
+
+
 def test_notebook_and_standard_input_are_sent_as_files(daskjob: Daskjob) -> None:
     cells = [{"cell_type": "code", "source": ["import helper\n", "print(helper.x)"]}]
     daskjob.script(json.dumps({"cells": cells, "metadata": {}}), "book.ipynb")

@@ -403,6 +403,20 @@ def test_manifest_that_kubectl_apply_cannot_take_is_a_note() -> None:
     assert "only with --server-side" in note
 
 
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [("DB_PASSWORD", True), ("apiKey", True), ("HF_TOKEN", True), ("MODE", False), ("KEY", False)],
+)
+def test_variable_that_looks_like_a_secret_is_a_note_without_its_value(
+    name: str, is_secret: bool
+) -> None:
+    here = Versions("3.11.7", "2026.8.0")
+    notes = script_submission(PROGRAM, settings(env=[f"{name}=hunter2"]), versions=here).notes
+    assert bool(notes) == is_secret
+    assert not is_secret or f"{name}: the job's manifest shows the value" in notes[0]
+    assert "hunter2" not in "".join(notes)
+
+
 def test_job_that_no_cluster_stores_is_rejected_with_the_numbers() -> None:
     here = Versions("3.11.7", "2026.8.0")
     files = {f"package/{'x' * 150}{n}.py": "#" * 700 for n in range(900)}

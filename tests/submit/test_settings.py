@@ -155,8 +155,6 @@ def test_flag_is_before_script_before_profile_before_project_before_user() -> No
     assert result.origins["memory"] == ("--memory",)
     assert result.origins["retries"] == ("profile p of project",)
     assert result.origins["workers"] == ("default",)
-    assert not result.is_given("workers")
-    assert result.is_given("ttl")
 
 
 def test_profile_of_the_script_is_used_unless_a_flag_names_another() -> None:

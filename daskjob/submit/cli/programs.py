@@ -36,7 +36,8 @@ def sources_of(way: Way, files: tuple[str, ...]) -> Sources:
     inherited = [Path(item) for item in os.environ.get("PYTHONPATH", "").split(":") if item]
     project = nearest_project(_folder(way))
     return Sources(
-        python_path=tuple(path.absolute() for path in inherited),
+        # A package that runs as a folder has itself on the path too, behind its parent.
+        python_path=tuple(path.absolute() for path in (*map(Path, way.path[1:]), *inherited)),
         project=project.parent if project else None,
         files=tuple(Path(name) for name in files),
     )

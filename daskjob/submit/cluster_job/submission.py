@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from daskjob.submit.settings.merge import Merged
 
 #: An object with its status in etcd, whose requests have 1.5 MiB.
 STORED_LIMIT = 1400 * 1024
+_SECRET = re.compile(r"PASSW|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 #: Of a script's declared dependencies, those that each image of Dask has.
 _IN_EVERY_IMAGE = ("dask", "distributed")
 
@@ -57,6 +59,7 @@ def script_submission(
     _check_size(job.manifest, len(program.code.files))
     notes = [*program.notes, *_version_notes(image, versions)]
     notes += _declaration_notes(program.label, image, declared) if declared else []
+    notes += _open_secrets(merged)
     return Submission(job.manifest, merged, job.env_secret, tuple(notes))
 
 
@@ -119,6 +122,17 @@ def _declaration_notes(label: str, image: str, declared: Declared) -> list[str]:
     if needed:
         notes.append(f"{label} declares {', '.join(needed)}: the image must have them")
     return notes
+
+
+def _open_secrets(merged: Merged) -> list[str]:
+    """Return a note on variables that look like secrets: anyone who may read the job sees them."""
+    found = [name for name in merged.settings.env if _SECRET.search(name)]
+    if not found:
+        return []
+    names = ", ".join(found)
+    return [
+        f"{names}: the job's manifest shows the value; --secret and --env-file keep it in a Secret"
+    ]
 
 
 def apply_notes(submission: Submission) -> list[str]:

@@ -30,10 +30,6 @@ class Merged:
     #: Key of the setting → the places of its value, the most important one last.
     origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def is_given(self, key: str) -> bool:
-        """Return whether a place sets it, other than the defaults."""
-        return any(origin != "default" for origin in self.origins.get(key, ()))
-
 
 def merged(layers: Sequence[Layer]) -> Merged:
     """Return the settings of layers; later layers are more important.

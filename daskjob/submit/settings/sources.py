@@ -32,7 +32,7 @@ class Layer:
     #: What messages and origins call the place.
     origin: str
     values: Mapping[str, object]
-    #: What one setting's place is called; by default the key and the place.
+    #: Whether they are flags: each is its own origin, and all settings may be given.
     flags: bool = False
 
 
