@@ -237,6 +237,18 @@ def test_group_is_as_the_default_group_but_for_its_settings() -> None:
     assert groups["gpu"]["autoscaling"] == {"minimum": 0, "maximum": 3}
 
 
+def test_each_object_is_one_volume_however_it_is_named_and_often_mounted() -> None:
+    mounts = ["pvc:a.b:/1", "pvc:a-b:/2", f"secret:{'x' * 100}:/3", "pvc:a.b:/4:ro"]
+    pod = pods(script(mounts=mounts))["worker"]
+    claims = [volume.get("persistentVolumeClaim") for volume in pod["volumes"]]
+    assert claims == [{"claimName": "a.b"}, {"claimName": "a-b"}, None]
+    names = {volume["name"]: volume for volume in pod["volumes"]}
+    assert all(len(name) <= 63 and "." not in name for name in names)
+    used = {item["mountPath"]: names[item["name"]] for item in main(pod)["volumeMounts"]}
+    assert used["/1"] is used["/4"]
+    assert used["/1"] is not used["/2"]
+
+
 def test_variables_and_secrets_are_of_script_and_workers_mounts_of_all() -> None:
     manifest = script(
         env=["A=1"], secrets=["db:key=KEY", "all"], mounts=["pvc:d:/d", "secret:s:/s"]
@@ -367,6 +379,8 @@ def test_other_distributed_than_dask_is_reported() -> None:
         "the image has distributed 2026.8.0, this environment has 2026.7.1"
     ]
     assert image_versions("x") is None
+    assert differences(image, Versions("3.11.7", "2026.8.0")) == []
+    assert differences(image, Versions("3.11.7")) == []
 
 
 def test_versions_are_of_the_active_environment(tmp_path: Path) -> None:
@@ -467,6 +481,14 @@ def test_flags_change_a_manifest_and_nothing_else_in_it() -> None:
     spec = found["spec"]
     assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (2, 60)
     assert changed(simple()) == simple()
+
+
+def test_number_of_workers_ends_the_bounds_of_a_manifest() -> None:
+    manifest = changed(simple(), adapt="1:5")
+    worker = manifest["spec"]["cluster"]["spec"]["worker"]
+    assert worker["autoscaling"] == {"minimum": 1, "maximum": 5}
+    worker = changed(manifest, workers=3)["spec"]["cluster"]["spec"]["worker"]
+    assert (worker["replicas"], worker.get("autoscaling")) == (3, None)
 
 
 @pytest.mark.parametrize(

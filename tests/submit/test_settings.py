@@ -69,6 +69,7 @@ def test_value_is_read_from_text_and_from_tables(key: str, written: object, valu
         ("cpu", "two", "did you mean '2'?"),
         ("cpu", "0", "from 1m"),
         ("cpu", "0.0001", "from 1m"),
+        ("cpu", "1.0005", "from 1m"),
         ("workers", -1, "from 0 to 10000"),
         ("workers", True, "from 0 to 10000"),
         ("workers", "1.5", "from 0 to 10000"),
