@@ -293,6 +293,8 @@ def test_help_lists_settings_by_topic() -> None:
     text = in_process("--help").stdout
     places = [text.index(heading) for heading in ("Options:", "Workers:", "Pods:", "Job:")]
     assert places == sorted(places)
+    assert text.isascii()
+    assert "[ARGS]" not in text[places[0] :]
 
 
 def test_environment_that_is_active_chooses_the_image(daskjob: Daskjob, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class SettingsCommand(click.Command):
         others: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record:
+            if record and isinstance(param, click.Option):
                 setting = fields.get(str(param.name))
                 (topics[setting.topic] if setting else others).append(record)
         for heading, records in ({"Options": others} | topics).items():

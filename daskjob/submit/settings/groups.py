@@ -29,7 +29,7 @@ class Groups:
     """``NAME:workers=2,memory=8Gi``, or a table of tables."""
 
     known: Mapping[str, Setting]
-    metavar: str = "NAME:KEY=VALUE,…"
+    metavar: str = "NAME:KEY=VALUE[,...]"
     example: str = '{big = {workers = 2, memory = "32Gi"}}'
 
     def joined(self, low: Mapping[str, Group], high: Mapping[str, Group]) -> Mapping[str, Group]:
