@@ -75,6 +75,26 @@ def test_token_and_context_reach_what_sends(sent: Sent) -> None:
     assert submission.manifest["metadata"]["namespace"] == "team"
 
 
+def test_script_that_is_submitted_twice_is_two_jobs_and_one_with_a_token(sent: Sent) -> None:
+    for words in ([], [], ["--token", "t"], ["--token", "t"], ["--name", "sums"]):
+        assert sent.command(*words, "a.py").exit_code == 0
+    jobs = [submission.manifest for submission in sent.submissions]
+    names = [found["metadata"]["name"] for found in jobs]
+    tokens = [found["spec"]["submissionID"] for found in jobs]
+    assert names[0] != names[1]
+    assert tokens[0] != tokens[1]
+    assert names[2] == names[3]
+    assert (names[4], tokens[2]) == ("sums", "t")
+
+
+def test_manifest_keeps_its_name_unless_a_token_is_given(sent: Sent) -> None:
+    sent.command("job.json")
+    sent.command("--token", "t", "job.json")
+    names = [submission.manifest["metadata"]["name"] for submission in sent.submissions]
+    assert names[0] == "sums"
+    assert names[1].startswith("sums-")
+
+
 def test_variables_of_a_file_reach_what_sends_as_a_secret(sent: Sent) -> None:
     Path(".env").write_text("A=hunter2")
     done = sent.command("--env-file", ".env", "-o", "yaml", "a.py")

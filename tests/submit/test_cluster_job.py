@@ -328,7 +328,7 @@ def test_name_of_any_script_is_valid_with_40_characters_before_the_hash(label: s
     assert is_valid_name(name)
     prefix, _, digits = name.rpartition("-")
     assert len(prefix) <= 40
-    assert len(digits) == 10
+    assert len(digits) == 12
 
 
 # Images

@@ -7,6 +7,7 @@ client of Kubernetes is passed to it.
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,8 @@ def _submission(
     if manifest is None:
         if not script:
             raise click.UsageError("name a script, -m MODULE, or a manifest: -f job.yaml")
+        # Each submission without a token is another job, also of the same script.
+        flags = {"token": secrets.token_hex(16), **flags}
         found = script_words(script, args, Given(flags, profile), module=module)
         # Messages about the job use a script's words and options.
         meta = metadata(found.manifest)

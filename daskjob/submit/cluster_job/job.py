@@ -23,7 +23,7 @@ from daskjob.submit.settings.table import SETTINGS, Settings
 
 #: Characters of a name before its hash (design §5.3), and hex digits of that.
 LONGEST_PREFIX = 40
-DIGITS = 10
+DIGITS = 12
 #: CPUs of a worker if neither they nor its threads are set.
 _CPU = "1"
 

@@ -14,6 +14,7 @@ class Send(Protocol):
     def __call__(self, submission: Submission) -> JobRef:
         """Create the job, then the Secret of its variables, owned by it; return its reference.
 
-        The context and the token are in ``submission.merged.settings``; the manifest has its name.
+        The context is in ``submission.merged.settings``. The manifest has its token, and the name
+        that follows from it; without a token it is another job than any before.
         """
         ...
