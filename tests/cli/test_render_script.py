@@ -214,6 +214,9 @@ def test_manifest_is_changed_by_flags_before_its_objects_are_printed(daskjob: Da
     both = daskjob.script(f"{path.read_text()}\n---\n{json.dumps(config)}", "both.yaml")
     done = daskjob("render", "--workers", "1", both)
     assert list(yaml.safe_load_all(done.text))[-1] == config
+    done = daskjob("render", path, "--memory", "4Gi")
+    assert done.code == 2
+    assert "a manifest takes no arguments: --memory 4Gi" in done.err
     done = daskjob("render", "--file", "x", path)
     assert done.code == 2
     assert "--file is for a script" in done.err

@@ -108,6 +108,8 @@ def render_command(
 
     flags, profile = given_flags(given), given["profile"] or ""
     is_manifest = not module and Path(file).suffix in MANIFEST_SUFFIXES
+    if is_manifest and args:
+        raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
     if is_manifest and not flags and not profile:
         from daskjob.submit.cli.documents import read_documents
 
