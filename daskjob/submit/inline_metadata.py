@@ -1,4 +1,4 @@
-"""The dependencies that a script declares in a comment (PEP 723)."""
+"""What a script declares in a comment (PEP 723): its dependencies, and settings of its job."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class Declared:
     #: Requirements as written, by the name of their distribution.
     dependencies: dict[str, str]
     requires_python: str = ""
+    #: ``[tool.daskjob]`` of the block, as TOML has it.
+    settings: object = None
     #: Why the block cannot be read; empty if it can.
     problem: str = ""
 
@@ -47,7 +49,9 @@ def declared(script: str) -> Declared:
         for item in listed
         if (match := _NAME.match(item)) and not _MARKER.search(item)
     }
-    return Declared(names, str(found.get("requires-python", "")))
+    tools = found.get("tool")
+    settings = tools.get("daskjob") if isinstance(tools, dict) else None
+    return Declared(names, str(found.get("requires-python", "")), settings)
 
 
 def allows(requires_python: str, version: str) -> bool:

@@ -14,7 +14,8 @@ from daskjob.backends.local.script_streams import Shape as Shape
 from daskjob.backends.local.script_streams import Stream as Stream
 from daskjob.backends.local.state_root import state_root
 from daskjob.core.command_line import python_script, words
-from daskjob.core.manifests import Manifest
+from daskjob.core.manifests import Manifest, mapping, metadata
+from daskjob.core.names import files_name
 from daskjob.core.wording import words_for
 from daskjob.submit.jobs import JobSnapshot
 from daskjob.submit.python_environment import Pythons
@@ -138,8 +139,19 @@ def foreground_job(
         cwd=Path.cwd(),
         environment=os.environ if environment is None else environment,
         variables=variables or {},
-        config=config,
+        config=[*config, *_own_files(manifest)],
         python=pythons.script,
         dask_python=pythons.dask,
     )
     return ForegroundJob(run)
+
+
+def _own_files(manifest: Manifest) -> list[Manifest]:
+    """Return the ConfigMap of a job's files: volumes of a rendered job refer to it."""
+    meta = metadata(manifest)
+    files = mapping(mapping(mapping(manifest.get("spec")).get("job")).get("files"))
+    texts = {key: text for key, text in files.items() if isinstance(text, str)}
+    if not texts or not isinstance(meta.get("name"), str):
+        return []
+    own = {"name": files_name(meta["name"]), "namespace": meta.get("namespace")}
+    return [{"kind": "ConfigMap", "metadata": own, "data": texts}]

@@ -46,6 +46,17 @@ def notebook_command(path: Path) -> list[str]:
     return ["python", "-c", program, path.name]
 
 
+def code_of(path: Path) -> str:
+    """Return the text of all code cells.
+
+    Raises
+    ------
+    UnfitNotebook
+        The file is no notebook of Python.
+    """
+    return "\n".join(source.rstrip("\n") for _, source in _code_cells(path)) + "\n"
+
+
 def _code_cells(path: Path) -> Iterator[tuple[int, str]]:
     """Yield number and source of each code cell, counted from 1 among the code cells."""
     try:

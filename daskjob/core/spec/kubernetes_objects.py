@@ -84,6 +84,14 @@ def templates(manifest: Manifest) -> Iterator[tuple[str, str, Manifest]]:
             layer += [(f"{path}[{index}]", key, item) for index, item in enumerate(value)]
 
 
+def fields_of(kind: str) -> Mapping[str, str]:
+    """Return the type of each field of one of Kubernetes' types; empty for a scalar.
+
+    A type is written as in ``kubernetes_fields``: ``[T]`` is a list, ``{T}`` a mapping.
+    """
+    return {name: field.type for name, field in _types().get(kind, {}).items()}
+
+
 def is_known(kind: str) -> bool:
     """Return whether objects of this kind are Kubernetes' own and can be checked."""
     return "kind" in _types().get(kind, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,6 +14,7 @@ from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.spec import DaskJob, parse
 from daskjob.core.spec.doubts import doubts
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
+from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
 
 
 @click.command("validate")
@@ -75,27 +77,55 @@ def _check(path: Path, document: Manifest) -> bool:
 
 
 @click.command(
-    "render", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False}
+    "render",
+    cls=SettingsCommand,
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.option("-m", "--module", is_flag=True, help="FILE is a module, as for python -m.")
+@click.option("--origins", is_flag=True, help="Print, as comments, where each setting came from.")
+@settings_options(leave_out=("context",))
 @click.argument("file", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def render_command(file: str, args: tuple[str, ...], *, module: bool) -> None:
-    """Print the objects that a manifest creates on Kubernetes, or the DaskJob of a script.
+def render_command(
+    file: str, args: tuple[str, ...], *, module: bool, origins: bool, **given: Any
+) -> None:
+    """Print the DaskJob of a script for a cluster, or the objects that a manifest creates.
+
+    FILE is a script, a module (-m), a notebook, a folder with __main__.py, `-` for standard input,
+    or a manifest. `kubectl apply` runs what is printed for a script: its code, with the modules
+    beside it that it imports, is part of it. Nothing is run to find them.
+
+    Settings are flags; `[tool.daskjob]` in the script's block `# /// script`; the profile that
+    --profile names; `[tool.daskjob]` in pyproject.toml; `daskjob` in Dask's configuration. Earlier
+    places are more important. A manifest is changed by flags and --profile only.
 
     The scheduler's token and the workers' names are random on Kubernetes; here they are
-    placeholders. FILE may also be a module (-m), a notebook, or a folder with __main__.py.
+    placeholders.
     """
-    from daskjob.submit.cli.output import as_yaml
+    from daskjob.submit.cli.yaml_text import as_yaml
+    from daskjob.submit.cluster_job.submission import apply_notes
+    from daskjob.submit.settings.origins import origin_comments
 
-    if not module and Path(file).suffix in MANIFEST_SUFFIXES:
-        if args:
-            raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
-        objects = [made for document in _checked(Path(file)) for made in _created_by(document)]
+    flags, profile = given_flags(given), given["profile"] or ""
+    is_manifest = not module and Path(file).suffix in MANIFEST_SUFFIXES
+    if is_manifest and args:
+        raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
+    if is_manifest and not flags and not profile:
+        documents = _checked(Path(file))
+        click.echo(as_yaml([made for document in documents for made in _created_by(document)]))
+        return
+    from daskjob.submit.cli.submissions import Given, manifest_file, script_words
+
+    if is_manifest:
+        found, others = manifest_file(Path(file), Given(flags, profile))
+        objects = [made for item in (found.manifest, *others) for made in _created_by(item)]
     else:
-        objects = [_job_of(file, args, module=module)]
-        # From now on it is a manifest: messages use a manifest's words.
-        del objects[0]["metadata"]["annotations"]
+        found = script_words(file, args, Given(flags, profile), module=module)
+        objects = [found.manifest]
+    for note in (*found.notes, *apply_notes(found)):
+        click.echo(f"daskjob: {note}", err=True)
+    if origins:
+        click.echo(origin_comments(found.merged))
     click.echo(as_yaml(objects))
 
 
@@ -116,21 +146,6 @@ def _checked(path: Path) -> list[Manifest]:
         for field in unknown_fields(document):
             click.echo(f"daskjob: unknown in {path}: {field}", err=True)
     return documents
-
-
-def _job_of(script: str, args: tuple[str, ...], *, module: bool) -> Manifest:
-    """Return the DaskJob of a script, without this machine's paths."""
-    from daskjob.submit.cli.run import cpu_count
-    from daskjob.submit.cli.ways_in import way_in
-    from daskjob.submit.local import local_script_job
-    from daskjob.submit.script import ScriptOptions, default_shape
-
-    way = way_in(script, args, module=module)
-    if way.from_stdin:
-        raise click.UsageError("a manifest cannot contain a script from standard input")
-    workers, threads = default_shape(cpu_count())
-    options = ScriptOptions(workers, threads)
-    return local_script_job(list(way.command), options, way.label)
 
 
 def _created_by(document: Manifest) -> list[Manifest]:

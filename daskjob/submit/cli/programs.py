@@ -1,0 +1,94 @@
+"""The program of a job on a cluster, from what the words of the command line name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from daskjob.submit.cli.ways_in import Way
+from daskjob.submit.cluster_job.program import (
+    Program,
+    Sources,
+    command_program,
+    folder_program,
+    module_program,
+    notebook_program,
+    script_program,
+    text_program,
+)
+from daskjob.submit.settings.sources import nearest_project
+
+
+def text_of(way: Way) -> str:
+    """Return the text of a way's Python: of a script, of a notebook's cells; empty if unknown."""
+    if way.script is None:
+        return ""
+    if way.script.suffix == ".ipynb":
+        from daskjob.submit.notebook import code_of
+
+        return code_of(way.script)
+    return way.script.read_text(encoding="utf-8-sig", errors="replace")
+
+
+def sources_of(way: Way, files: tuple[str, ...]) -> Sources:
+    """Return where the code of a way is, and the files that go with it."""
+    inherited = [Path(item) for item in os.environ.get("PYTHONPATH", "").split(":") if item]
+    project = nearest_project(_folder(way))
+    return Sources(
+        # A package that runs as a folder has itself on the path too, behind its parent.
+        python_path=tuple(path.absolute() for path in (*map(Path, way.path[1:]), *inherited)),
+        project=project.parent if project else None,
+        files=tuple(Path(name) for name in files),
+    )
+
+
+def _folder(way: Way) -> Path:
+    return way.script.absolute().parent if way.script else Path.cwd()
+
+
+def program_of(way: Way, sources: Sources) -> Program:
+    """Return the program of a way.
+
+    Raises
+    ------
+    UnfitCode
+        Its files cannot be sent with a job.
+    """
+    words = way.command
+    if way.from_stdin:
+        at = words.index("-")
+        text = sys.stdin.read()
+        rest = words[at + 1 :]
+        return text_program(text, sources, Path.cwd(), before=words[:at], after=rest)
+    if way.script is not None and way.script.suffix == ".ipynb":
+        at = words.index("-c") + 2
+        rest = words[at + 1 :]
+        cells = text_of(way)
+        return notebook_program(way.script, sources, before=words[:at], after=rest, cells=cells)
+    if way.script is not None:
+        at = _index_of(way.script, words)
+        return script_program(way.script, sources, before=words[:at], after=words[at + 1 :])
+    return _other_program(way, sources)
+
+
+def _other_program(way: Way, sources: Sources) -> Program:
+    words = way.command
+    folder = Path(way.path[0]) if way.path else Path.cwd()
+    if words[0] != "python":
+        return script_program(Path(words[0]), sources, before=(), after=words[1:])
+    if "-c" in words and way.label == "command":
+        text = words[words.index("-c") + 1]
+        return command_program(words, text, sources, Path.cwd(), label=way.label)
+    path = next((word for word in words[1:] if Path(word).absolute() == folder), None)
+    if path is not None:
+        at = words.index(path)
+        make = folder_program if folder.is_dir() else script_program
+        return make(folder, sources, before=words[:at], after=words[at + 1 :])
+    at = words.index("-m")
+    name, rest = words[at + 1], words[at + 2 :]
+    return module_program(name, sources, folder, before=words[:at], after=rest)
+
+
+def _index_of(script: Path, words: tuple[str, ...]) -> int:
+    return next(i for i, word in enumerate(words) if i and Path(word) == script)

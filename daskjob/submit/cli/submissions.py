@@ -1,0 +1,167 @@
+"""The submission that a command line asks for: its words, its flags, and files of settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from daskjob.core.errors import Invalid
+from daskjob.core.manifests import Manifest
+from daskjob.submit.cli.programs import program_of, sources_of, text_of
+from daskjob.submit.cli.ways_in import Way, way_in
+from daskjob.submit.cluster_job.code import UnfitCode
+from daskjob.submit.cluster_job.image import NoImage, Versions, environment_versions
+from daskjob.submit.cluster_job.submission import (
+    Submission,
+    manifest_submission,
+    script_submission,
+)
+from daskjob.submit.cluster_job.variables import parse_env_file
+from daskjob.submit.inline_metadata import declared
+from daskjob.submit.notebook import UnfitNotebook
+from daskjob.submit.settings.dask_config import dask_config
+from daskjob.submit.settings.merge import Merged, merged
+from daskjob.submit.settings.sources import (
+    Layer,
+    Places,
+    WrongSettings,
+    default_layer,
+    flags_layer,
+    project_layer,
+    script_layer,
+    user_layer,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the command line gives beside the script."""
+
+    #: By key of the setting.
+    flags: Mapping[str, object]
+    profile: str = ""
+
+
+def script_words(
+    word: str, args: Sequence[str], given: Given, *, module: bool = False
+) -> Submission:
+    """Return the submission of a script, a module or a notebook.
+
+    Raises
+    ------
+    click.UsageError
+        The words name nothing that can run, a setting is wrong, or the code cannot be sent.
+    """
+    try:
+        return _checked(_script(way_in(word, tuple(args), module=module), given))
+    except (WrongSettings, UnfitCode, UnfitNotebook, NoImage, Invalid) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def manifest_file(path: Path, given: Given) -> tuple[Submission, list[Manifest]]:
+    """Return the submission of the only DaskJob of a file, and the file's other objects.
+
+    Flags change the job; no place of settings but a profile that a flag names does: a manifest is
+    complete.
+
+    Raises
+    ------
+    click.UsageError
+        A setting is wrong, or does not fit this manifest.
+    UnreadableFile, Invalid
+        The file contains no DaskJob, or several, or a wrong one.
+    """
+    from daskjob.submit.cli.documents import only_job
+
+    job, others = only_job(path)
+    notes = _notes_on(job)
+    try:
+        places = Places(project=project_layer(Path.cwd()), user=user_layer(dask_config(os.environ)))
+        layers = places.profile_layers(given.profile) if given.profile else []
+        found = merged([*layers, flags_layer(given.flags)])
+        versions = _versions(None)
+        submission = manifest_submission(job, found, versions=versions, env_file=_env_file(found))
+        _notes_on(submission.manifest)
+    except (WrongSettings, Invalid) as error:
+        raise click.UsageError(str(error)) from error
+    return replace(submission, notes=(*notes, *submission.notes)), others
+
+
+def _notes_on(job: Manifest) -> list[str]:
+    """Return notes on fields that Kubernetes does not know: a newer one may.
+
+    Raises
+    ------
+    Invalid
+        With every mistake.
+    """
+    from daskjob.core.spec.kubernetes_objects import Unknown
+    from daskjob.submit.cli.documents import check_document
+
+    try:
+        check_document(job)
+    except Invalid as error:
+        if not all(isinstance(mistake, Unknown) for mistake in error.errors):
+            raise
+        return [str(mistake) for mistake in error.errors]
+    return []
+
+
+def _script(way: Way, given: Given) -> Submission:
+    text = text_of(way)
+    found = declared(text) if "# /// script" in text else None
+    if found and found.problem:
+        raise WrongSettings(f"{way.script}: {found.problem}")
+    places = Places(
+        script=script_layer(found.settings, str(way.script)) if found else None,
+        project=project_layer(way.script.absolute().parent if way.script else Path.cwd()),
+        user=user_layer(dask_config(os.environ)),
+    )
+    layers: list[Layer] = [default_layer(), *places.layers(given.profile)]
+    settings = merged([*layers, flags_layer(given.flags)])
+    program = program_of(way, sources_of(way, settings.settings.files))
+    return script_submission(
+        program,
+        settings,
+        versions=_versions(way),
+        declared=found,
+        env_file=_env_file(settings),
+    )
+
+
+def _versions(way: Way | None) -> Versions:
+    environ = dict(os.environ)
+    if way and "/" in way.python:
+        environ["VIRTUAL_ENV"] = str(Path(way.python).absolute().parent.parent)
+    return environment_versions(environ)
+
+
+def _env_file(found: Merged) -> dict[str, str] | None:
+    name = found.settings.env_file
+    if name is None:
+        return None
+    try:
+        text = Path(name).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise WrongSettings(f"--env-file {name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise WrongSettings(f"--env-file {name} is not UTF-8 text") from error
+    return parse_env_file(text, name, os.environ)
+
+
+def _checked(submission: Submission) -> Submission:
+    """Return a submission whose manifest the API server accepts.
+
+    Raises
+    ------
+    Invalid
+        Settings that are valid one by one do not fit together.
+    """
+    from daskjob.submit.cli.documents import check_document
+
+    check_document(submission.manifest)
+    return submission

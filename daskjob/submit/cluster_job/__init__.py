@@ -1,0 +1,1 @@
+"""A DaskJob for a cluster, from a script or a manifest and settings: pure, one concern a module."""

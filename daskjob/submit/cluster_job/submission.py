@@ -1,0 +1,153 @@
+"""A submission: the job of a script or a manifest, its settings with origins, and notes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from daskjob.core.manifests import Manifest
+from daskjob.submit.cluster_job.code import APPLY_LIMIT, UnfitCode
+from daskjob.submit.cluster_job.image import (
+    Versions,
+    default_image,
+    differences,
+    image_versions,
+)
+from daskjob.submit.cluster_job.job import manifest_job, script_job
+from daskjob.submit.cluster_job.program import Program
+from daskjob.submit.inline_metadata import Declared, allows
+from daskjob.submit.settings.merge import Merged
+
+#: An object with its status in etcd, whose requests have 1.5 MiB.
+STORED_LIMIT = 1400 * 1024
+_SECRET = re.compile(r"PASSW|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
+#: Of a script's declared dependencies, those that each image of Dask has.
+_IN_EVERY_IMAGE = ("dask", "distributed")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is submitted, and what to report before."""
+
+    manifest: Manifest
+    merged: Merged
+    #: The Secret of the job with the variables of ``--env-file``.
+    env_secret: Manifest | None = None
+    notes: tuple[str, ...] = ()
+
+
+def script_submission(
+    program: Program,
+    merged: Merged,
+    *,
+    versions: Versions,
+    declared: Declared | None = None,
+    env_file: Mapping[str, str] | None = None,
+) -> Submission:
+    """Return the submission of a script.
+
+    Raises
+    ------
+    NoImage, UnfitCode, WrongSettings
+        No image has these versions, the job is too large, or the settings do not fit together.
+    """
+    merged = _with_image(merged, versions)
+    image = merged.settings.image or ""
+    job = script_job(program, merged.settings, env_file)
+    _check_size(job.manifest, len(program.code.files))
+    notes = [*program.notes, *_version_notes(image, versions)]
+    notes += _declaration_notes(program.label, image, declared) if declared else []
+    notes += _open_secrets(merged)
+    return Submission(job.manifest, merged, job.env_secret, tuple(notes))
+
+
+def manifest_submission(
+    manifest: Manifest,
+    merged: Merged,
+    *,
+    versions: Versions,
+    env_file: Mapping[str, str] | None = None,
+) -> Submission:
+    """Return the submission of a valid manifest, with the changes of settings.
+
+    Raises
+    ------
+    WrongSettings
+        A setting does not fit this manifest.
+    """
+    job = manifest_job(manifest, merged.settings, env_file)
+    notes = _version_notes(merged.settings.image or "", versions)
+    return Submission(job.manifest, merged, job.env_secret, tuple(notes))
+
+
+def _check_size(manifest: Manifest, files: int) -> None:
+    """Reject what no API server stores: each pod lists the files of a tree."""
+    size = len(json.dumps(manifest, ensure_ascii=False).encode())
+    if size > STORED_LIMIT:
+        raise UnfitCode(
+            f"the job has {size // 1024:,} KiB with the lists of its {files} files, and a cluster "
+            f"stores up to {STORED_LIMIT // 1024:,} KiB: put the package into the image (--image)"
+        )
+
+
+def _with_image(merged: Merged, versions: Versions) -> Merged:
+    if merged.settings.image:
+        return merged
+    settings = replace(merged.settings, image=default_image(versions))
+    origin = f"dask {versions.dask} and Python {versions.minor} of {versions.place}"
+    return Merged(settings, {**merged.origins, "image": (origin,)})
+
+
+def _version_notes(image: str, versions: Versions) -> list[str]:
+    found = differences(image, versions)
+    if not found:
+        return []
+    return [f"{'; '.join(found)}: the image's versions run, in {image}"]
+
+
+def _declaration_notes(label: str, image: str, declared: Declared) -> list[str]:
+    """Return notes on what a script declares and the image may lack."""
+    if declared.problem:
+        return [f"{label}: {declared.problem}"]
+    notes = []
+    there = image_versions(image)
+    if there and there.python and not allows(declared.requires_python, there.minor):
+        notes.append(
+            f"{label} requires Python {declared.requires_python}, and the image has {there.minor}; "
+            "name another: --image IMAGE"
+        )
+    needed = [name for name in declared.dependencies if name.lower() not in _IN_EVERY_IMAGE]
+    if needed:
+        notes.append(f"{label} declares {', '.join(needed)}: the image must have them")
+    return notes
+
+
+def _open_secrets(merged: Merged) -> list[str]:
+    """Return a note on variables that look like secrets: anyone who may read the job sees them."""
+    found = [name for name in merged.settings.env if _SECRET.search(name)]
+    if not found:
+        return []
+    names = ", ".join(found)
+    return [
+        f"{names}: the job's manifest shows the value; --secret and --env-file keep it in a Secret"
+    ]
+
+
+def apply_notes(submission: Submission) -> list[str]:
+    """Return what to know before ``kubectl apply`` gets the manifest."""
+    notes = []
+    size = len(json.dumps(submission.manifest))
+    if size > APPLY_LIMIT:
+        notes.append(
+            f"the manifest has {size // 1024} KiB: kubectl apply takes more than "
+            f"{APPLY_LIMIT // 1024} KiB only with --server-side"
+        )
+    if submission.env_secret:
+        name, path = submission.env_secret["metadata"]["name"], submission.merged.settings.env_file
+        notes.append(
+            f"the manifest needs the Secret {name}, which it does not contain: kubectl create "
+            f"secret generic {name} --from-env-file={path}"
+        )
+    return notes

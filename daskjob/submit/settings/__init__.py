@@ -1,0 +1,1 @@
+"""Settings of jobs: declared once, read from flags, scripts, projects and Dask's configuration."""

@@ -1,0 +1,276 @@
+"""The code of a job on a cluster: what a script imports, and how its files are sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from daskjob.core.manifests import Manifest
+from daskjob.core.spec.job import FILES_LIMIT, MOST_FILES
+from daskjob.submit.cluster_job.code import Code, UnfitCode, read_code
+from daskjob.submit.cluster_job.imports import Folder, imported_files
+from daskjob.submit.cluster_job.program import (
+    Program,
+    Sources,
+    folder_program,
+    module_program,
+    script_program,
+)
+
+#: Files of a user's folder: each would be seen if it were run.
+TREE = {
+    "script.py": "",
+    "helper.py": "import deeper",
+    "deeper.py": "",
+    "unused.py": "",
+    "random.py": "",
+    "broken.py": "def f(:\n  import deeper",
+    "pkg/__init__.py": "from pkg import base",
+    "pkg/base.py": "",
+    "pkg/task.py": "from . import util\nfrom .sub.inner import x",
+    "pkg/util.py": "",
+    "pkg/lazy.py": "",
+    "pkg/sub/__init__.py": "",
+    "pkg/sub/inner.py": "from ..util import y\nfrom ...unused import z",
+    "near/__init__.py": "from .base import x",
+    "near/base.py": "from . import other",
+    "near/other.py": "",
+    "space/part/__init__.py": "",
+    "space/part/leaf.py": "",
+    "flat/one.py": "",
+    "flat/two.py": "",
+    "data/table.csv": "1",
+    "src/lib/__init__.py": "from lib.core import f",
+    "src/lib/core.py": "",
+    "src/json.py": "",
+    "pyproject.toml": "",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name, text in TREE.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ("import helper", ["deeper.py", "helper.py"]),
+        ("from helper import x, y", ["deeper.py", "helper.py"]),
+        ("import numpy, os, pandas.core", []),
+        ("import random", ["random.py"]),
+        ("import json", []),
+        ("import broken", ["broken.py"]),
+        ("import pkg.base", ["pkg/__init__.py", "pkg/base.py"]),
+        ("from pkg import base as b", ["pkg/__init__.py", "pkg/base.py"]),
+        (
+            "import pkg.task",
+            [
+                *("pkg/__init__.py", "pkg/base.py", "pkg/sub/__init__.py", "pkg/sub/inner.py"),
+                *("pkg/task.py", "pkg/util.py"),
+            ],
+        ),
+        (
+            "from pkg import *",
+            [
+                *("pkg/__init__.py", "pkg/base.py", "pkg/lazy.py", "pkg/sub/__init__.py"),
+                *("pkg/sub/inner.py", "pkg/task.py", "pkg/util.py"),
+            ],
+        ),
+        ("def f():\n  from pkg.util import g", ["pkg/__init__.py", "pkg/base.py", "pkg/util.py"]),
+        ("try:\n  import helper\nexcept ImportError: pass", ["deeper.py", "helper.py"]),
+        ("import importlib\nimportlib.import_module('deeper')", ["deeper.py"]),
+        ("m = __import__('deeper')", ["deeper.py"]),
+        ("import space.part.leaf", ["space/part/__init__.py", "space/part/leaf.py"]),
+        ("from flat import two", ["flat/two.py"]),
+        ("import near", ["near/__init__.py", "near/base.py", "near/other.py"]),
+        ("import data, data.table", []),
+        ("import lib", ["lib/__init__.py", "lib/core.py"]),
+        ("import lib.missing", ["lib/__init__.py", "lib/core.py"]),
+        ("import script", ["script.py"]),
+        ("import this is no Python", []),
+        ("", []),
+    ],
+)
+def test_files_that_a_script_imports_are_found_without_running_it(
+    tree: Path, text: str, files: list[str]
+) -> None:
+    folders = [Folder(tree, after_library=False), Folder(tree / "src")]
+    assert list(imported_files([(text, "")], folders)) == files
+
+
+@pytest.mark.parametrize("name", ["click", "yaml", "distributed"])
+def test_installed_package_is_before_a_folder_of_the_project(tree: Path, name: str) -> None:
+    for path in (tree / f"{name}.py", tree / "src" / f"{name}.py"):
+        path.touch()
+    away = Folder(tree / "pkg", after_library=False)
+    found = imported_files([(f"import {name}", "")], [away, Folder(tree, after_packages=True)])
+    assert found == {}
+    # The script's own folder is before them, as for Python.
+    assert imported_files([(f"import {name}", "")], [Folder(tree, after_library=False)])
+
+
+def test_script_is_sent_with_what_it_imports_and_nothing_else(tree: Path) -> None:
+    (tree / "script.py").write_text("import helper, lib")
+    program = script_program(
+        tree / "script.py", Sources(project=tree), before=["python", "-O"], after=["--n", "3"]
+    )
+    assert sorted(program.code.files) == [
+        *("deeper.py", "helper.py", "lib/__init__.py", "lib/core.py", "script.py")
+    ]
+    assert program.command == ["python", "-O", "/daskjob/code/script.py", "--n", "3"]
+    assert program.label == "script"
+
+
+def test_files_without_folders_are_where_daskjob_mounts_them(tree: Path) -> None:
+    (tree / "script.py").write_text("import helper")
+    program = script_program(tree / "script.py", Sources(), before=[], after=[])
+    assert program.command == ["python", "/daskjob/files/script.py"]
+    assert list(program.code.job_files()) == ["script.py", "deeper.py", "helper.py"]
+    spec: Manifest = {"containers": [{"name": "a"}]}
+    program.code.add_to(spec, "job")
+    assert spec == {"containers": [{"name": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("paths", "keys"),
+    [
+        (["a.py", "p/b.py"], {"a.py": "a.py", "p/b.py": "p--b.py"}),
+        (["p/b.py", "p--b.py"], {"p--b.py": "p--b.py", "p/b.py": "file--1"}),
+        (["größe.py"], {"größe.py": "file--0"}),
+        (["a b.py", "..p/c.py"], {"..p/c.py": "file--0", "a b.py": "file--1"}),
+        ([".hidden/x.py"], {".hidden/x.py": ".hidden--x.py"}),
+    ],
+)
+def test_tree_has_its_paths_in_a_volume_of_the_same_config_map(
+    paths: list[str], keys: dict[str, str]
+) -> None:
+    code = Code(dict.fromkeys(paths, "x"))
+    assert code.keys == keys
+    assert sorted(code.job_files()) == sorted(keys.values())
+    spec: Manifest = {"containers": [{"name": "a", "env": [{"name": "PYTHONPATH", "value": "/o"}]}]}
+    code.add_to(spec, "sums")
+    assert spec["volumes"][0]["configMap"]["name"] == "sums-files"
+    items = spec["volumes"][0]["configMap"]["items"]
+    assert {item["path"]: item["key"] for item in items} == keys
+    container = spec["containers"][0]
+    assert container["volumeMounts"][0]["mountPath"] == "/daskjob/code"
+    assert container["env"] == [{"name": "PYTHONPATH", "value": "/daskjob/code:/o"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "notes"),
+    [
+        ("helper", ["deeper.py", "helper.py"], 0),
+        ("pkg.util", ["pkg/__init__.py", "pkg/base.py", "pkg/util.py"], 0),
+        ("lib", ["lib/__init__.py", "lib/core.py"], 0),
+        ("http.server", [], 1),
+        ("nowhere", [], 1),
+    ],
+)
+def test_module_is_sent_with_its_packages(
+    tree: Path, name: str, files: list[str], notes: int
+) -> None:
+    program = module_program(name, Sources(project=tree), tree, before=["python"], after=["x"])
+    assert program.command == ["python", "-m", name, "x"]
+    assert list(program.code.files) == files
+    assert len(program.notes) == notes
+
+
+def test_package_with_main_is_sent_with_it(tree: Path) -> None:
+    (tree / "pkg/__main__.py").write_text("from pkg.lazy import x")
+    program = module_program("pkg", Sources(), tree, before=["python"], after=[])
+    assert sorted(program.code.files) == [
+        *("pkg/__init__.py", "pkg/__main__.py", "pkg/base.py", "pkg/lazy.py")
+    ]
+
+
+def test_folder_with_main_runs_as_a_folder(tree: Path) -> None:
+    (tree / "flat/__main__.py").write_text("import one")
+    program = folder_program(tree / "flat", Sources(), before=["python"], after=["x"])
+    assert program.command == ["python", "/daskjob/files", "x"]
+    assert list(program.code.files) == ["__main__.py", "one.py"]
+
+
+@pytest.mark.parametrize(
+    ("first", "command"),
+    [
+        ("#!/bin/sh", ["/bin/sh"]),
+        ("#!/usr/bin/env bash", ["bash"]),
+        ("#!/usr/bin/env -S bash -e", ["bash", "-e"]),
+        ("#! /bin/bash -eu", ["/bin/bash", "-eu"]),
+        ("#!/usr/bin/env python3", ["python"]),
+        ("#!/opt/venv/bin/python3.12", ["python"]),
+    ],
+)
+def test_script_of_a_shell_runs_with_the_interpreter_of_its_first_line(
+    tmp_path: Path, first: str, command: list[str]
+) -> None:
+    path = tmp_path / "run"
+    path.write_text(f"{first}\necho 1\n")
+    program = script_program(path, Sources(), before=(), after=("a",))
+    assert program.command == [*command, "/daskjob/files/run", "a"]
+
+
+def test_files_that_are_asked_for_lie_to_the_script_as_here(tree: Path) -> None:
+    script = tree / "script.py"
+    files = (tree / "data/table.csv", tree / "pyproject.toml", Path(__file__))
+    program = script_program(script, Sources(files=files), before=["python"], after=[])
+    assert sorted(program.code.files) == [
+        *("data/table.csv", "pyproject.toml", "script.py", "tests/submit/test_cluster_code.py")
+    ]
+    assert program.in_folder
+    for wrong, message in ((tree / "data", "is a folder"), (tree / "no", "does not exist")):
+        with pytest.raises(UnfitCode, match=message):
+            script_program(script, Sources(files=(wrong,)), before=["python"], after=[])
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.py", b"# coding: latin-1\nx = '\xe9'\n"),
+        ("a.py", b"x = '\xe9'\n"),
+        ("a.bin", b"\x7fELF\0\0"),
+        ("a.txt", b"a\0b"),
+    ],
+)
+def test_file_that_is_no_utf8_text_is_rejected_with_alternatives(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(UnfitCode, match=r"is not UTF-8 text.*--image.*--mount"):
+        read_code({name: path})
+
+
+def test_code_above_900_kib_is_rejected_with_the_numbers(tmp_path: Path) -> None:
+    for name, size in (("small.py", 10), ("big.py", 600 * 1024), ("other.py", 320 * 1024)):
+        (tmp_path / name).write_text("#" * size)
+    paths = {path.name: path for path in tmp_path.iterdir()}
+    with pytest.raises(UnfitCode, match=r"have 920 KiB, and a job carries up to 900 KiB") as caught:
+        read_code(paths)
+    assert "the largest: big.py 600 KiB, other.py 320 KiB, small.py 0 KiB" in str(caught.value)
+    del paths["other.py"]
+    assert len(read_code(paths).files) == 2
+    (tmp_path / "huge.py").write_text("#" * (5 * FILES_LIMIT))
+    with pytest.raises(UnfitCode, match=r"huge.py 4,500 KiB"):
+        read_code({"huge.py": tmp_path / "huge.py"})
+    many = {f"{n}.py": tmp_path / "small.py" for n in range(MOST_FILES + 1)}
+    with pytest.raises(UnfitCode, match="1001 files"):
+        read_code(many)
+
+
+def test_nothing_of_the_script_is_run(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    mark = tree / "ran"
+    for name in ("script.py", "helper.py", "lib.py"):
+        (tree / name).write_text(f"import helper, lib\nopen({json.dumps(str(mark))}, 'w')")
+    program: Program = script_program(tree / "script.py", Sources(), before=["python"], after=[])
+    assert len(program.code.files) == 3
+    assert not mark.exists()
