@@ -436,6 +436,9 @@ def thinned(points: list[tuple[float, int]], distance: float) -> list[tuple[floa
 class Gate:
     """Holds back a scheduler's clients until the expected workers have registered.
 
+    And until the run has asked: a script may end its scheduler as soon as it is connected, and the
+    run would take what it has never seen for a start that failed, not for a loss.
+
     A script that starts with a ``LocalCluster`` finds all workers there; without the gate, it would
     find any number. The gate opens once: when the workers are there, or some time after the first
     client came. Clients that come later pass.
@@ -447,6 +450,7 @@ class Gate:
     def __init__(self, scheduler: Scheduler, expected: int):
         self.scheduler = scheduler
         self.expected = expected
+        self._was_asked = False
         #: The number of workers that were missing when the gate opened.
         self.missing = 0
         self._opened = asyncio.Event()
@@ -466,7 +470,6 @@ class Gate:
         scheduler.handlers.update(
             {self.OPERATIONS[0]: held_identity, self.OPERATIONS[1]: held_register}
         )
-        self.look()
 
     @property
     def is_open(self) -> bool:
@@ -481,11 +484,12 @@ class Gate:
     def expect(self, workers: int) -> None:
         """Change the number of expected workers: some failed, or the cluster was scaled."""
         self.expected = workers
+        self._was_asked = True
         self.look()
 
     def look(self) -> None:
         """Open if the expected workers are there."""
-        if len(self.scheduler.workers) >= self.expected:
+        if self._was_asked and len(self.scheduler.workers) >= self.expected:
             self.open()
 
     def open(self) -> None:

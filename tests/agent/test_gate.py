@@ -44,9 +44,21 @@ def test_first_client_finds_all_workers_that_are_expected(start: Start, workers:
     cluster = waiting_for(start, workers)
     client = Connecting(cluster)
     cluster.add_workers(*(f"w{number}" for number in range(workers)))
+    cluster.ask("expect", {"workers": workers})
     count, text = client.result()
     assert count == workers
     assert f"processes={workers}" in text
+
+
+def test_client_waits_until_the_run_has_seen_the_scheduler(start: Start) -> None:
+    cluster = waiting_for(start, 1)
+    client = Connecting(cluster)
+    cluster.add_workers("w0")
+    wait_until(lambda: cluster.rows(), shows="the worker is there")
+    assert cluster.ask("expect", {"workers": 2})[1]["open"] is False
+    assert client.seen is None
+    assert cluster.ask("expect", {"workers": 1})[1]["open"] is True
+    assert client.result()[0] == 1
 
 
 def test_client_waits_while_one_of_two_workers_is_missing(start: Start) -> None:
@@ -76,6 +88,7 @@ def test_client_passes_after_the_longest_wait_and_the_missing_are_counted(start:
 def test_later_clients_do_not_wait_for_workers_that_were_lost(start: Start) -> None:
     cluster = waiting_for(start, 1)
     cluster.add_workers("w0")
+    cluster.ask("expect", {"workers": 1})
     assert Connecting(cluster).result()[0] == 1
     cluster.workers["w0"].end()
     wait_until(lambda: not cluster.rows(), shows="the worker is gone")

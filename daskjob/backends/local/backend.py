@@ -297,7 +297,6 @@ class LocalBackend(InMemoryBackend):
         self._silences = 0
         if self._scheduler_uid() != scheduler.ref.uid:
             return STARTING_SECONDS
-        await self._hold_clients(scheduler)
         state = self._with_pod_names(state)
         known = {worker.name for worker in state.workers}
         workers = [pod_facts(item) for item in self._pods() if _is(item, names.Component.WORKER)]
@@ -305,6 +304,8 @@ class LocalBackend(InMemoryBackend):
         self._ready({scheduler.ref.uid, *ready})
         changed = self.dask.get(scheduler.owner_uid, DaskState()) != state
         self.answered(scheduler.owner_uid, state)
+        # Clients pass only now that the scheduler is known to be ready.
+        await self._hold_clients(scheduler)
         if changed:
             self._save_progress(state.tasks)
             self.changed()
