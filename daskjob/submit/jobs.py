@@ -207,11 +207,19 @@ class Jobs(Protocol):
             The job was deleted.
         """
 
-    def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
+    def wait(
+        self,
+        ref: JobRef,
+        *,
+        timeout_seconds: float | None = None,
+        raise_on_failure: bool = True,
+    ) -> Job:
         """Wait until the job has ended and nothing of it runs any more; return it.
 
         Raises
         ------
+        Failed
+            It ended without success, and ``raise_on_failure``.
         Timeout
             The job has not ended; it continues.
         NotFound

@@ -25,6 +25,7 @@ from daskjob.submit.jobs import (
     Verb,
 )
 from daskjob.submit.local_logs import followed, printed, tail_of, wanted_log
+from daskjob.submit.outcome import failure_of
 from daskjob.submit.script import Backoff, ScriptOptions, script_job
 from daskjob.submit.worker_logs import merged
 
@@ -98,12 +99,21 @@ class LocalJobs:
         """Return the current state of the job."""
         return _job(self._folder(ref))
 
-    def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
+    def wait(
+        self,
+        ref: JobRef,
+        *,
+        timeout_seconds: float | None = None,
+        raise_on_failure: bool = True,
+    ) -> Job:
         """Wait until the run and all its processes have ended; return the job."""
         folder = self._folder(ref)
         if not _ended(folder, timeout_seconds):
             raise Timeout(f"{ref.name} has not ended within {timeout_seconds} s")
-        return self.get(ref)
+        job = self.get(ref)
+        if raise_on_failure and not job.status.succeeded:
+            raise failure_of(job.status, tail_of(folder.log(job.status.job_runner_pod_name)))
+        return job
 
     # Asking about a job
 

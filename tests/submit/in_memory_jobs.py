@@ -9,6 +9,7 @@ from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest, object_ref
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, StillRunning
+from daskjob.submit.outcome import failure_of
 
 
 @dataclass
@@ -66,10 +67,18 @@ class InMemoryJobs:
     def get(self, ref: JobRef) -> Job:
         return self._held(ref).job
 
-    def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
+    def wait(
+        self,
+        ref: JobRef,
+        *,
+        timeout_seconds: float | None = None,
+        raise_on_failure: bool = True,
+    ) -> Job:
         held = self._held(ref)
         if held.running and not held.cancelled:
             raise Timeout(f"{ref.name} has not ended within {timeout_seconds} s")
+        if raise_on_failure and not held.job.status.succeeded:
+            raise failure_of(held.job.status)
         return held.job
 
     def logs(
