@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 #: How much earlier than the last line a resumed log starts.
 MARGIN_SECONDS = 1
@@ -79,22 +80,20 @@ class LogPosition:
         rest, self._rest = self._rest, b""
         return self._new([rest] if rest else [])
 
-    def _new(self, raw: Sequence[bytes] | Iterator[bytes]) -> list[bytes]:
+    def _new(self, sent: Iterable[bytes]) -> list[bytes]:
         new: list[bytes] = []
-        for data in raw:
-            line = stamped(data)
-            # What has no time is no line of the container, but an error of the kubelet.
-            if line is None:
-                continue
-            for fresh in self._fresh(line):
-                self._record(fresh)
-                new.append(fresh.text)
+        for data in sent:
+            for fresh in self._fresh(data):
+                # What has no time is no line of the container, but an error of the kubelet.
+                if (line := stamped(fresh)) is not None:
+                    self._record(line)
+                    new.append(line.text)
         return new
 
-    def _fresh(self, line: StampedLine) -> Sequence[StampedLine]:
+    def _fresh(self, data: bytes) -> Sequence[bytes]:
         if self._search is None:
-            return (line,)
-        fresh = self._search.take(line)
+            return (data,)
+        fresh = self._search.take(data)
         if self._search.over:
             self._search = None
         return fresh
@@ -124,33 +123,37 @@ class _Search:
         #: The index in the known lines at which the response starts.
         self._start = 0
         #: The lines of the response so far, each known from ``_start`` on.
-        self._held: list[StampedLine] = []
+        self._held: list[bytes] = []
         self.over = False
 
-    def take(self, line: StampedLine) -> Sequence[StampedLine]:
+    def take(self, data: bytes) -> Sequence[bytes]:
         """Return the lines that are certainly new, up to this one."""
         place = self._start + len(self._held)
-        self._held.append(line)
-        if self._keys[place] == line.key:
+        if self._keys[place] == hash(data):
+            self._held.append(data)
             self.over = place + 1 == len(self._keys)
             return ()
-        return self._later_start() if self._earlier else self._shorter()
+        line = stamped(data)
+        if line is None:
+            return ()
+        self._held.append(data)
+        return self._later_start(line) if self._earlier else self._shorter()
 
-    def _later_start(self) -> Sequence[StampedLine]:
+    def _later_start(self, last: StampedLine) -> Sequence[bytes]:
         """Drop lines before the first known one; give up at the first that is certainly later."""
-        if self._held[-1].second > self._latest:
+        if last.second > self._latest:
             self.over = True
             return (self._held[-1],)
         while self._held:
             del self._held[0]
-            held = [line.key for line in self._held]
+            held = [hash(data) for data in self._held]
             if self._keys[: len(held)] == held:
                 break
         return ()
 
-    def _shorter(self) -> Sequence[StampedLine]:
+    def _shorter(self) -> Sequence[bytes]:
         """Assume that fewer of the known lines are still there, at worst none."""
-        held = [line.key for line in self._held]
+        held = [hash(data) for data in self._held]
         for start in range(self._start + 1, len(self._keys) + 1):
             known = self._keys[start : start + len(held)]
             if known != held[: len(known)]:
@@ -172,6 +175,8 @@ def stamped(data: bytes) -> StampedLine | None:
     return None if second is None else StampedLine(second, data[found.end() :], hash(data))
 
 
+# Cached: a log has many lines of one second.
+@lru_cache(maxsize=64)
 def _second(moment: bytes, zone: bytes) -> int | None:
     try:
         parsed = datetime.fromisoformat((moment + zone.replace(b"Z", b"+00:00")).decode())

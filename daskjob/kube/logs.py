@@ -21,9 +21,10 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 60.0
 SHORTEST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
-#: Consecutive failures of a log that is not followed.
+#: Consecutive failures of a log that is not followed; one that is followed is requested until it is
+#: complete, however long the API server is away.
 TRIES = 5
-#: Failures that pass. A log that is followed is requested again until the container has ended.
+#: Failures that pass.
 TRANSIENT = (Throttled, Unanswered, Unreachable)
 
 
@@ -45,10 +46,9 @@ class ContainerLog:
     Its pod may be gone at any moment, and with it its log.
     """
 
-    def __init__(self, api: Api, wish: LogWish, *, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(self, api: Api, wish: LogWish) -> None:
         self._api = api
         self._wish = wish
-        self._idle_seconds = idle_seconds
         self._position = LogPosition(wish.tail)
         #: Whether the log was complete before the current request.
         self._complete = not wish.follow
@@ -79,7 +79,7 @@ class ContainerLog:
                     return
             except TRANSIENT as error:
                 self._failures += 1
-                if was_complete and self._failures >= TRIES:
+                if not self._wish.follow and self._failures >= TRIES:
                     raise
                 logger.debug("%s; resuming the log", error)
             if self._wish.follow and not was_tail:
@@ -91,7 +91,7 @@ class ContainerLog:
         query = self._query()
         # Of no lines at all, the last one is read, as the position from which to follow.
         unwanted = "tailLines" in query and not self._wish.tail
-        async with self._api.log(self._wish.pod, query, idle_seconds=self._idle_seconds) as chunks:
+        async with self._api.log(self._wish.pod, query, idle_seconds=IDLE_SECONDS) as chunks:
             self._position.resume()
             async for chunk in chunks:
                 lines = self._position.feed(chunk)

@@ -6,6 +6,7 @@ A log that cannot be read ends nothing but itself: the job goes on, and so does 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from daskjob.kube.objects import get_object, list_objects
 from daskjob.kube.resources import PODS, Selection
 from daskjob.submit.client.job_watch import JobWatch, Subscription
 from daskjob.submit.jobs import LogChunk
+
+logger = logging.getLogger(__name__)
 
 #: How often to look for a log that does not exist yet, besides at each change of the job.
 LOOK_SECONDS = 2.0
@@ -120,9 +123,11 @@ class JobLogs:
                     async for data in lines:
                         yield LogChunk(wish.pod.name, data)
                 return
-            except (NotFound, BadRequest, *TRANSIENT):
+            except (NotFound, BadRequest):
                 if was_over:
                     return
+            except TRANSIENT as error:
+                logger.debug("%s; looking for the log again", error)
             await _changes_or_seconds(job, LOOK_SECONDS)
 
     async def _runner(self, number: int) -> Manifest:
