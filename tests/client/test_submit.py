@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 
 import pytest
@@ -11,6 +12,7 @@ from daskjob.core.errors import Conflict, Forbidden, Invalid, NotFound
 from daskjob.submit.client.errors import NotInstalled
 from tests.client.given import given_client, job, twins
 from tests.cluster.proxy import answer, lose_answer, reset
+from tests.core.specimens import RIGHT
 from tests.kubernetes.given import Cluster
 
 DENIED = (
@@ -191,3 +193,17 @@ async def test_two_hundred_submissions_with_random_disconnects_and_repeated_toke
             rule.end()
         assert len(set(uids)) == 200
         assert {found.ref.uid for found in await given.client.list()} == set(uids)
+
+
+JOBS = {title: found for title, found in RIGHT.items() if found["kind"] == "DaskJob"}
+
+
+async def test_every_job_that_the_server_may_complete_is_adopted(
+    with_crds: Cluster, namespace: str
+) -> None:
+    async with given_client(with_crds, namespace, "async") as given:
+        for title, manifest in JOBS.items():
+            found = copy.deepcopy(manifest)
+            found["metadata"] = {"name": f"j{len(given.proxy.seen)}", "namespace": namespace}
+            first = await given.client.submit(found, token=title)
+            assert await given.client.submit(found, token=title) == first, title
