@@ -29,4 +29,8 @@ def __getattr__(name: str) -> object:
         return import_module("daskjob.core.errors")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        text = f"{name} needs {error.name}: pip install 'daskjob[kubernetes]'"
+        raise ImportError(text) from error

@@ -14,7 +14,6 @@ import atexit
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from daskjob.core.errors import DaskJobError
@@ -23,6 +22,8 @@ T = TypeVar("T")
 
 #: How long a cancelled coroutine may take to end.
 CANCEL_SECONDS = 5.0
+#: How often a waiting thread looks for signals; Python misses one that comes right before a wait.
+WAKE_SECONDS = 0.5
 #: How long everything may take to close at the exit of the process.
 EXIT_SECONDS = 2.0
 
@@ -44,6 +45,8 @@ class Bridge:
         """Run a coroutine to its end, and return its result or raise its error."""
         call = _Call(self._loop, make)
         try:
+            # Within: a signal may come as soon as it has started.
+            call.start()
             return call.result()
         except BaseException:
             call.cancel()
@@ -80,7 +83,11 @@ class Bridge:
 
 
 class _Call(Generic[T]):
-    """A coroutine in the loop of another thread."""
+    """A coroutine in the loop of another thread.
+
+    The handler of a signal may raise anywhere in the caller, also between taking a lock and the
+    block that releases it. So the two threads share one bare lock, which only the loop releases.
+    """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, T]]
@@ -89,75 +96,86 @@ class _Call(Generic[T]):
         self._make = make
         self._task: asyncio.Task[T] | None = None
         self._cancelled = False
-        self._ended: Future[T] = Future()
-        loop.call_soon_threadsafe(self._start)
+        self._result: T
+        self._error: BaseException | None = None
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def start(self) -> None:
+        """Start the coroutine."""
+        self._loop.call_soon_threadsafe(self._start)
 
     def result(self) -> T:
-        """Wait for the end of the coroutine."""
-        return self._ended.result()
+        """Wait for the end of the coroutine; return its result, or raise its error."""
+        while not self._ended.acquire(timeout=WAKE_SECONDS):
+            pass
+        if self._error is not None:
+            raise self._error
+        return self._result
 
     def cancel(self) -> None:
         """Cancel the coroutine unless it has ended; return once it has."""
-        if self._ended.done():
-            return
         self._loop.call_soon_threadsafe(self._cancel)
         try:
-            self._ended.exception(timeout=CANCEL_SECONDS)
-        except BaseException:
+            self._ended.acquire(timeout=CANCEL_SECONDS)
+        except BaseException:  # the first exception is the one to raise
             pass
 
     def _start(self) -> None:
         if self._cancelled:
-            self._ended.set_exception(asyncio.CancelledError())
+            self._end(asyncio.CancelledError())
             return
         self._task = self._loop.create_task(self._make())
         self._task.add_done_callback(self._finish)
 
     def _cancel(self) -> None:
         self._cancelled = True
-        if self._task is not None:
+        if self._task is None or self._task.done():
+            # It never starts, or has ended; the caller may have missed that.
+            self._end(self._error)
+        else:
             self._task.cancel()
 
     def _finish(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
-            self._ended.set_exception(asyncio.CancelledError())
+            self._end(asyncio.CancelledError())
         elif (error := task.exception()) is not None:
-            self._ended.set_exception(error)
+            self._end(error)
         else:
-            self._ended.set_result(task.result())
+            self._result = task.result()
+            self._end(None)
+
+    def _end(self, error: BaseException | None) -> None:
+        self._error = error
+        if self._ended.locked():
+            self._ended.release()
 
 
-_lock = threading.Lock()
-_bridge: Bridge | None = None
-#: The bridges of processes from which this one was forked. They are kept so that nothing of them is
-#: finalized here: it belongs to the parent.
-_of_parents: list[Bridge] = []
+#: The bridge of each process, by its id. Those of the processes from which this one was forked are
+#: kept, so that nothing of them is finalized here: it belongs to them.
+_bridges: dict[int, Bridge] = {}
 
 
 def bridge() -> Bridge:
     """Return the bridge of this process."""
-    global _bridge
-    with _lock:
-        if _bridge is None:
-            _bridge = Bridge()
-        return _bridge
-
-
-def _after_fork() -> None:
-    global _bridge, _lock
-    _lock = threading.Lock()
-    if _bridge is not None:
-        _of_parents.append(_bridge)
-    _bridge = None
+    process = os.getpid()
+    found = _bridges.get(process)
+    if found is not None:
+        return found
+    made = Bridge()
+    # Without a lock, which an exception of a signal handler, or a fork, could leave taken.
+    first = _bridges.setdefault(process, made)
+    if first is not made:
+        made.close()
+    return first
 
 
 def _at_exit() -> None:
-    if _bridge is not None:
-        _bridge.close()
+    found = _bridges.get(os.getpid())
+    if found is not None:
+        found.close()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)
 
 
@@ -175,8 +193,9 @@ def run(make: Callable[[], Coroutine[Any, Any, T]], *, name: str) -> T:
 
 def start(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a coroutine in the background, if this process has a bridge."""
-    if _bridge is not None:
-        _bridge.start(make)
+    found = _bridges.get(os.getpid())
+    if found is not None:
+        found.start(make)
 
 
 def iterate(make: Callable[[], AsyncGenerator[T, None]], *, name: str) -> Iterator[T]:

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -276,3 +277,26 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     assert daskjob.errors.NotFound is NotFound
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         daskjob.Nothing  # noqa: B018
+
+
+WITHOUT_EXTRA = """
+import sys
+sys.modules["aiohttp"] = sys.modules["msgspec"] = None
+from daskjob import JobClient
+assert JobClient.local().place.name == "this machine"
+try:
+    JobClient()
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_without_the_packages_for_clusters_the_local_form_works(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRA],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "DASKJOB_STATE_DIR": str(tmp_path)},
+    )
+    assert "pip install 'daskjob[kubernetes]'" in done.stdout

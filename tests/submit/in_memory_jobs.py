@@ -10,6 +10,7 @@ from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest, object_ref
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, StillRunning
 from daskjob.submit.outcome import failure_of
+from daskjob.submit.submission import after_look, submission
 
 
 @dataclass
@@ -51,6 +52,22 @@ class InMemoryJobs:
         job = Job(ref, manifest, details=(("Shelf", "7"),))
         self.held.append(Held(job, dict(logs or {}), events, report))
         return ref
+
+    def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+        wanted = submission(job, namespace="memory", token=token)
+        for held in self.held:
+            if held.job.name == wanted.name:
+                after_look(held.job.manifest, wanted)
+                return held.job.ref
+        return self.add(
+            {
+                **wanted.manifest,
+                "metadata": {**wanted.manifest["metadata"], "uid": f"uid-{len(self.held)}"},
+            }
+        )
+
+    def watch(self, ref: JobRef) -> Iterator[Job]:
+        yield self.get(ref)
 
     def list(self) -> tuple[Job, ...]:
         return tuple(held.job for held in reversed(self.held))

@@ -28,12 +28,12 @@ from daskjob.submit.client.changes import (
 from daskjob.submit.client.connection import Connection, Session
 from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.client.job_logs import JobLogs, WantedLog
-from daskjob.submit.client.names import label_of
-from daskjob.submit.client.submission import submission
 from daskjob.submit.client.submitting import submitted
 from daskjob.submit.client.waiting import Notify, end_of, not_picked_up, states
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, StillRunning
 from daskjob.submit.outcome import caused_by_script, failure_of
+from daskjob.submit.submission import submission
+from daskjob.submit.submission_names import label_of
 
 logger = logging.getLogger("daskjob")
 
@@ -66,17 +66,17 @@ class AsyncJobClient:
         kubeconfig: str | None = None,
         context: str | None = None,
         credentials: Callable[[], Credentials] | None = None,
-        notify: Notify = logger.warning,
+        notify: Notify | None = None,
     ) -> None:
         """Prepare a client; nothing is read or sent yet.
 
         Without a kubeconfig or a context, it is the pod's service account, or the user's default
         kubeconfig. ``namespace`` defaults to theirs. ``credentials`` returns another source of
         access, once for each event loop. ``notify`` gets messages for people, such as that no
-        operator picks up a job.
+        operator picks up a job; by default, they are logged.
         """
         self._namespace = namespace
-        self._notify = notify
+        self._notify = notify or logger.warning
         self._connection = Connection(
             credentials or (lambda: find_credentials(kubeconfig, context)), Api
         )

@@ -10,7 +10,7 @@ from daskjob.core.errors import Conflict
 from daskjob.core.manifests import Manifest, mapping, metadata, object_ref
 from daskjob.core.names import ANNOTATION_SCRIPT, is_private
 from daskjob.core.status import job_status_from
-from daskjob.submit.client.names import label_of
+from daskjob.submit.submission_names import label_of
 
 #: Requests about one job, and its identity; a new job has its own.
 _OF_ONE_JOB = ("cancel", "suspend", "submissionID")

@@ -11,16 +11,9 @@ from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.names import Kind
 from daskjob.kube.api import Api
 from daskjob.kube.decoding import read_object
-from daskjob.kube.errors import NoSuchResource
 from daskjob.kube.objects import get_object
-from daskjob.submit.client.errors import NotInstalled
-from daskjob.submit.client.submission import (
-    Step,
-    Submission,
-    after_create,
-    after_look,
-    still_deleting,
-)
+from daskjob.submit.client.creation import after_create
+from daskjob.submit.submission import Step, Submission, after_look, still_deleting
 
 #: All requests of a submission together, before it fails.
 BUDGET_SECONDS = 60.0
@@ -49,8 +42,6 @@ async def submitted(
             await _pause(number)
         try:
             return read_object(await api.create(wanted.manifest))
-        except NoSuchResource as error:
-            raise NotInstalled() from error
         except DaskJobError as error:
             last, step = error, after_create(error)
         if step is Step.LOOK:

@@ -6,15 +6,18 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest
-from daskjob.kube.access import Credentials
 from daskjob.submit import sync
-from daskjob.submit.client.async_client import AsyncJobClient, logger
-from daskjob.submit.client.waiting import Notify
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place
+
+# Not imported at run time: ``local`` works without the packages that a cluster needs.
+if TYPE_CHECKING:
+    from daskjob.kube.access import Credentials
+    from daskjob.submit.client.waiting import Notify
+    from daskjob.submit.local import LocalJobs
 
 T = TypeVar("T")
 
@@ -44,9 +47,11 @@ class JobClient:
         kubeconfig: str | None = None,
         context: str | None = None,
         credentials: Callable[[], Credentials] | None = None,
-        notify: Notify = logger.warning,
+        notify: Notify | None = None,
     ) -> None:
         """Prepare a client; nothing is read or sent yet. See ``AsyncJobClient``."""
+        from daskjob import AsyncJobClient
+
         self._client = AsyncJobClient(
             namespace,
             kubeconfig=kubeconfig,
@@ -56,6 +61,13 @@ class JobClient:
         )
         # A client that is not closed is closed when it is not used any more.
         weakref.finalize(self, sync.start, self._client.close)
+
+    @staticmethod
+    def local() -> LocalJobs:
+        """Return the same for the jobs of this machine."""
+        from daskjob.submit.local import LocalJobs
+
+        return LocalJobs()
 
     def __enter__(self) -> JobClient:
         return self

@@ -1,4 +1,4 @@
-"""Exactly-once submission, as decisions about values. No I/O: ``submitting`` carries them out.
+"""Exactly-once submission at any place, as decisions about values. No I/O.
 
 The name of a job follows from its token, so a name that is taken is either the same submission or
 another one. Which one it is shows in the submissionID and in the fingerprint of the templates.
@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from daskjob.core.errors import Conflict, CreateRejected, DaskJobError, Invalid, RejectionKind
+from daskjob.core.errors import Conflict
 from daskjob.core.manifests import Manifest, mapping, metadata, object_ref
 from daskjob.core.names import Kind
 from daskjob.core.spec import DaskJob, parse, read
 from daskjob.core.status import job_status_from
-from daskjob.kube.errors import AlreadyExists, OutcomeUnknown
-from daskjob.submit.client.mistakes import RejectedByServer
-from daskjob.submit.client.names import new_token, submission_id, submission_name
+from daskjob.submit.submission_names import new_token, submission_id, submission_name
 
 #: How many differences a message shows, and how much of each value.
 DIFFERENCES = 5
@@ -82,25 +80,6 @@ def submission(job: Manifest, *, namespace: str, token: str | None = None) -> Su
         "spec": {**spec, "submissionID": submission_id(used)},
     }
     return Submission(wanted, submission_id(used), parse(DaskJob, wanted).template_hash)
-
-
-def after_create(error: DaskJobError) -> Step:
-    """Return the next step after a creation without success, or raise.
-
-    Raises
-    ------
-    Invalid
-        The API server rejects the manifest.
-    DaskJobError
-        The error itself, if no further request can help.
-    """
-    if isinstance(error, AlreadyExists):
-        return Step.LOOK
-    if isinstance(error, OutcomeUnknown):
-        return Step.REPEAT
-    if isinstance(error, CreateRejected) and error.kind is RejectionKind.INVALID:
-        raise Invalid(error.name, [RejectedByServer(error.message)]) from error
-    raise error
 
 
 def after_look(found: Manifest | None, wanted: Submission) -> Step:
