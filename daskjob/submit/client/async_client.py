@@ -17,6 +17,7 @@ from daskjob.kube.api import Api
 from daskjob.kube.credentials import find_credentials
 from daskjob.kube.errors import NoSuchResource, Replaced
 from daskjob.kube.objects import get_object, list_objects
+from daskjob.kube.other_clients import credentials_of
 from daskjob.kube.resources import EVENTS, JOBS, Selection
 from daskjob.submit.client.changes import (
     cancellation,
@@ -80,6 +81,21 @@ class AsyncJobClient:
         self._connection = Connection(
             credentials or (lambda: find_credentials(kubeconfig, context)), Api
         )
+
+    @classmethod
+    def from_client(
+        cls, client: object, namespace: str = "", *, notify: Notify | None = None
+    ) -> AsyncJobClient:
+        """Return a client with the credentials of one of kr8s, kubernetes or kubernetes_asyncio.
+
+        That client is only asked for its credentials, and stays the caller's to close.
+
+        Raises
+        ------
+        TypeError
+            It is no such client.
+        """
+        return cls(namespace, credentials=credentials_of(client), notify=notify)
 
     async def __aenter__(self) -> AsyncJobClient:
         return self

@@ -62,6 +62,15 @@ class JobClient:
         # A client that is not closed is closed when it is not used any more.
         weakref.finalize(self, sync.start, self._client.close)
 
+    @classmethod
+    def from_client(
+        cls, client: object, namespace: str = "", *, notify: Notify | None = None
+    ) -> JobClient:
+        """Return a client with the credentials of one of kr8s, kubernetes or kubernetes_asyncio."""
+        from daskjob.kube.other_clients import credentials_of
+
+        return cls(namespace, credentials=credentials_of(client), notify=notify)
+
     @staticmethod
     def local() -> LocalJobs:
         """Return the same for the jobs of this machine."""
@@ -81,8 +90,11 @@ class JobClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the next call opens another one."""
-        self._run("close", self._client.close)
+        """Close the connection; the next call opens another one. Inside an event loop, soon."""
+        try:
+            self._run("close", self._client.close)
+        except sync.WouldBlock:
+            sync.start(self._client.close)
 
     @property
     def place(self) -> Place:
