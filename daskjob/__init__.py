@@ -1,3 +1,36 @@
-"""daskjob runs a Dask script, or a DaskJob manifest, to a truthful end."""
+"""daskjob runs a Dask script, or a DaskJob manifest, to a truthful end.
+
+``JobClient`` and ``AsyncJobClient`` submit jobs to a cluster and follow them; ``errors`` has what
+they raise. They are imported on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daskjob.core import errors as errors
+    from daskjob.submit.client.async_client import AsyncJobClient as AsyncJobClient
+    from daskjob.submit.client.sync_client import JobClient as JobClient
 
 __version__ = "0.1.0"
+
+#: The module of each public name.
+_MODULES = {
+    "AsyncJobClient": "daskjob.submit.client.async_client",
+    "JobClient": "daskjob.submit.client.sync_client",
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module("daskjob.core.errors")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        text = f"{name} needs {error.name}: pip install 'daskjob[kubernetes]'"
+        raise ImportError(text) from error

@@ -75,8 +75,38 @@ class Conflict(DaskJobError):
     """The name, or the submission, belongs to another object, which must stay unchanged."""
 
 
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What a user may not do, in the words of a Role."""
+
+    verb: str
+    #: With its subresource: ``pods/log``.
+    resource: str
+    group: str = ""
+    #: Empty: all namespaces.
+    namespace: str = ""
+
+    @property
+    def rule(self) -> str:
+        """The rule of a Role that grants it, as YAML."""
+        group, resource, verb = self.group or '""', self.resource, self.verb
+        return f"{{apiGroups: [{group}], resources: [{resource}], verbs: [{verb}]}}"
+
+    def __str__(self) -> str:
+        where = f"a Role in namespace {self.namespace}" if self.namespace else "a ClusterRole"
+        return f"{where} grants it with the rule {self.rule}"
+
+
 class Forbidden(DaskJobError):
     """A permission is missing; an administrator has to grant it."""
+
+    def __init__(self, message: str, permission: Permission | None = None) -> None:
+        super().__init__(message, permission)
+        self.message = message
+        self.permission = permission
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.permission}" if self.permission else self.message
 
 
 class ApiError(DaskJobError):

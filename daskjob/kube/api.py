@@ -172,6 +172,37 @@ class Api:
             finally:
                 _break_off(answer)
 
+    @asynccontextmanager
+    async def log(
+        self, pod: ObjectRef, query: Mapping[str, str], *, idle_seconds: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open the log of a container, without retries; yields its bytes as they arrive.
+
+        A log that is followed has no response before its first line: ``idle_seconds`` also limits
+        the wait for that.
+
+        Raises
+        ------
+        NotFound
+            The pod does not exist.
+        BadRequest
+            The container has not started, or there is none of this name.
+        ApiError
+            The log broke off, or was silent for ``idle_seconds``.
+        """
+        request = replace(
+            Request.about("get", pod, subresource="log"), query=query, subject=f"log of {pod}"
+        )
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
+        await self.limiter.turn()
+        with _losses(request):
+            answer = await self._answer(request, timeout)
+        async with answer:
+            try:
+                yield _chunks(request, answer.content)
+            finally:
+                _break_off(answer)
+
     async def create(self, manifest: Manifest, *, metadata_only: bool = False) -> bytes:
         """Create an object and return it.
 
@@ -413,6 +444,12 @@ async def _lines(request: Request, content: aiohttp.StreamReader) -> AsyncIterat
             for line in lines:
                 if line:
                     yield line
+
+
+async def _chunks(request: Request, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    with _losses(request):
+        async for chunk in content.iter_any():
+            yield chunk
 
 
 @contextmanager

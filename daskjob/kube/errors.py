@@ -20,6 +20,7 @@ from daskjob.core.errors import (
     DaskJobError,
     Forbidden,
     NotFound,
+    Permission,
     RejectionKind,
     StatusRejected,
 )
@@ -35,6 +36,10 @@ class Replaced(Conflict):
 
 class NoSuchResource(ApiError):
     """The server does not serve this kind: the CRDs are not installed, or not yet served."""
+
+
+class BadRequest(ApiError):
+    """The request makes no sense now, such as one for the log of a container that waits."""
 
 
 class Expired(ApiError):
@@ -115,6 +120,11 @@ _STATUS = msgspec.json.Decoder(Status)
 _SECONDS = re.compile("[0-9]{1,9}")
 #: The message for a JSON patch whose test failed, which has no details at all.
 _TEST_FAILED = "the server rejected our request due to an error in our request"
+#: In the message of the authorizer of roles, and of those of cloud providers.
+_CANNOT = re.compile(
+    r'cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"(?: in API group "(?P<group>[^"]*)")?'
+    r'(?: in the namespace "(?P<namespace>[^"]*)")?'
+)
 #: In the message for a delete whose uid precondition failed.
 _UID_DIFFERS = "UID in the precondition"
 #: In the message for a required webhook that did not answer (``failurePolicy: Fail``).
@@ -161,7 +171,7 @@ def error_of(
         case 429:
             return Throttled(full_message, _retry_after(status, headers or {}))
         case 403 if _permission_is_missing(message):
-            return Forbidden(full_message)
+            return Forbidden(full_message, missing_permission(message))
         case 422 if _is_another_one(status):
             return Replaced(f"{subject}: another object has its name now")
         case 400 | 403 | 413 | 422 if creating:
@@ -177,6 +187,8 @@ def error_of(
             return CreateRejected(RejectionKind.INVALID, subject, message)
         case 500 if creating and _WEBHOOK_IS_DOWN in message:
             return CreateRejected(RejectionKind.UNREACHED, subject, message)
+    if code == 400:
+        return BadRequest(full_message)
     if code >= 500 or code == 408:
         # A timeout inside the server is a 500 or 504, whether the object was written or not.
         return OutcomeUnknown(full_message) if creating else Unanswered(full_message)
@@ -185,6 +197,16 @@ def error_of(
 
 def _permission_is_missing(message: str) -> bool:
     return 'forbidden: User "' in message and " cannot " in message
+
+
+def missing_permission(message: str) -> Permission | None:
+    """Return the permission that is missing, from the message of a 403."""
+    found = _CANNOT.search(message)
+    if found is None:
+        return None
+    return Permission(
+        found["verb"], found["resource"], found["group"] or "", found["namespace"] or ""
+    )
 
 
 def _is_too_large(message: str) -> bool:

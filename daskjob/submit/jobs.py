@@ -4,10 +4,9 @@ Commands and programs call ``Jobs`` and know nothing else about a place: no fold
 ``submit.local`` implements it with the folders of this machine.
 
 The protocol is synchronous, since its callers are a command line and scripts. The implementation
-for clusters is the synchronous twin of an asynchronous client (design §5.3): each method runs the
-coroutine of the same name on the loop of ``submit.sync``, and ``logs`` drives an asynchronous
-iterator. Every method may be called from any thread and leaves nothing open when it returns or
-raises.
+for clusters, ``submit.client.sync_client``, is the twin of an asynchronous client (design §5.3):
+each method runs the coroutine of the same name on the loop of ``submit.sync``. Every method may be
+called from any thread and leaves nothing open when it returns or raises.
 """
 
 from __future__ import annotations
@@ -183,6 +182,19 @@ class Jobs(Protocol):
     def place(self) -> Place:
         """Where the jobs are."""
 
+    # Submitting
+
+    def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+        """Submit a DaskJob, exactly once for each token; return a reference to it.
+
+        Raises
+        ------
+        Invalid
+            With every mistake of the manifest.
+        Conflict
+            The name, or the token, belongs to a job with another spec.
+        """
+
     # Finding jobs
 
     def list(self) -> tuple[Job, ...]:
@@ -212,15 +224,32 @@ class Jobs(Protocol):
             The job was deleted.
         """
 
-    def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
+    def wait(
+        self,
+        ref: JobRef,
+        *,
+        timeout_seconds: float | None = None,
+        raise_on_failure: bool = True,
+    ) -> Job:
         """Wait until the job has ended and nothing of it runs any more; return it.
 
         Raises
         ------
+        Failed
+            It ended without success, and ``raise_on_failure``.
         Timeout
             The job has not ended; it continues.
         NotFound
             The job was deleted.
+        """
+
+    def watch(self, ref: JobRef) -> Iterator[Job]:
+        """Yield the current state of the job, then each change, up to its end.
+
+        Raises
+        ------
+        NotFound
+            The job was deleted before it ended.
         """
 
     # Asking about a job

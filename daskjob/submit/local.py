@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 
 from daskjob.backends.local.known_runs import find_folder, folders
 from daskjob.backends.local.run_folder import RunFolder
@@ -26,8 +27,11 @@ from daskjob.submit.jobs import (
     Unsupported,
     Verb,
 )
+from daskjob.submit.local_background import background_run
 from daskjob.submit.local_logs import followed, printed, tail_of, wanted_log
+from daskjob.submit.outcome import failure_of
 from daskjob.submit.script import Backoff, ScriptOptions, script_job
+from daskjob.submit.submission import submission
 from daskjob.submit.worker_logs import merged
 
 #: How often to check whether a job has ended, in seconds.
@@ -77,6 +81,42 @@ class LocalJobs:
             next_steps=_NEXT_STEPS,
         )
 
+    def __enter__(self) -> LocalJobs:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Do nothing: nothing is open between two calls."""
+
+    # Submitting
+
+    def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+        """Run a DaskJob in the background, exactly once for each token; return a reference to it.
+
+        It runs in the current folder and environment, and goes on after this process.
+
+        Raises
+        ------
+        Invalid
+            With every mistake of the manifest.
+        NotStarted
+            This machine cannot run it.
+        Conflict
+            The name, or the token, belongs to a job with another spec.
+        """
+        wanted = submission(
+            job, namespace=str(metadata(job).get("namespace") or "default"), token=token
+        )
+        folder = background_run(self._root, wanted)
+        return _ref(folder, folder.job())
+
     # Finding jobs
 
     def list(self) -> tuple[Job, ...]:
@@ -100,12 +140,35 @@ class LocalJobs:
         """Return the current state of the job."""
         return _job(self._folder(ref))
 
-    def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
+    def wait(
+        self,
+        ref: JobRef,
+        *,
+        timeout_seconds: float | None = None,
+        raise_on_failure: bool = True,
+    ) -> Job:
         """Wait until the run and all its processes have ended; return the job."""
         folder = self._folder(ref)
         if not _ended(folder, timeout_seconds):
             raise Timeout(f"{ref.name} has not ended within {timeout_seconds} s")
-        return self.get(ref)
+        job = self.get(ref)
+        if raise_on_failure and not job.status.succeeded:
+            raise failure_of(job.status, tail_of(folder.log(job.status.job_runner_pod_name)))
+        return job
+
+    def watch(self, ref: JobRef) -> Iterator[Job]:
+        """Yield the current state of the job, then each change, up to its end."""
+        before: Job | None = None
+        while True:
+            # Before the state: what was written until the end is read.
+            ended = not self._folder(ref).is_live()
+            job = self.get(ref)
+            if job != before:
+                yield job
+            if ended or job.status.finished:
+                return
+            before = job
+            time.sleep(POLL_SECONDS)
 
     # Asking about a job
 

@@ -72,6 +72,11 @@ class Request:
         """Whether it may change something."""
         return self.verb in _WRITES
 
+    @property
+    def streams(self) -> bool:
+        """Whether the response comes bit by bit: a watch, or a log."""
+        return self.verb == "watch" or self.subresource == "log"
+
 
 @dataclass
 class Passage:
@@ -82,6 +87,8 @@ class Passage:
     _proxy: FaultProxy
     #: If true, events of a watch are dropped: they are neither forwarded nor kept.
     silent: bool = False
+    #: The number of bytes of a watch or a log after which the connection breaks.
+    breaks_after: int | None = None
     _down: web.StreamResponse | None = None
 
     async def forward(self) -> web.StreamResponse:
@@ -99,17 +106,25 @@ class Passage:
         return self._proxy.ask(self._http, self.request.body)
 
     async def _pass_on(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        if self.request.verb == "watch" and answer.status == 200:
-            return await self._pass_watch_on(answer)
+        if self.request.streams and answer.status == 200:
+            return await self._pass_stream_on(answer)
         body = await answer.read()
         self.request.code = answer.status
         return web.Response(status=answer.status, headers=_passed(answer.headers), body=body)
 
-    async def _pass_watch_on(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def _pass_stream_on(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         down = await self.begin_watch()
         self._proxy.watching.append(self)
         try:
             async for chunk in answer.content.iter_any():
+                if self.breaks_after is not None and len(chunk) >= self.breaks_after:
+                    await down.write(chunk[: self.breaks_after])
+                    # The data must be sent before the connection breaks.
+                    await asyncio.sleep(0.01)
+                    self.cut()
+                    break
+                if self.breaks_after is not None:
+                    self.breaks_after -= len(chunk)
                 if not self.silent:
                     await down.write(chunk)
             if self.silent:
@@ -123,7 +138,7 @@ class Passage:
         return down
 
     async def begin_watch(self) -> web.StreamResponse:
-        """Respond to a watch with 200, and leave it open."""
+        """Respond to a watch or a log with 200, and leave it open."""
         self.request.code = 200
         self._down = web.StreamResponse(headers={"Content-Type": "application/json"})
         self._down.enable_chunked_encoding()
@@ -184,7 +199,7 @@ class FaultProxy:
     #: All requests, in order.
     seen: list[Request] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
-    #: Watches that are open now.
+    #: Watches and logs that are open now.
     watching: list[Passage] = field(default_factory=list)
     port: int = 0
 
@@ -435,6 +450,16 @@ def after(act: Callable[[], Awaitable[None]]) -> Fault:
         await act()
         passage.cut()
         return web.Response()
+
+    return fault
+
+
+def breaks_after(size: int) -> Fault:
+    """Forward the request, and break a watch or a log after this number of bytes."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        passage.breaks_after = size
+        return await passage.forward()
 
     return fault
 

@@ -16,6 +16,7 @@ from daskjob.core.errors import (
     DaskJobError,
     Forbidden,
     NotFound,
+    Permission,
     RejectionKind,
     StatusRejected,
 )
@@ -152,7 +153,9 @@ def test_an_object_too_large_for_etcd_is_invalid_though_the_code_is_500(
 
 def test_a_rejected_change_is_no_rejected_create() -> None:
     for code in (400, 403, 413):
-        assert type(error(code, "Invalid", "no", causes=[{"field": "spec"}])) is ApiError
+        found = error(code, "Invalid", "no", causes=[{"field": "spec"}])
+        assert isinstance(found, ApiError)
+        assert not isinstance(found, CreateRejected)
 
 
 @pytest.mark.parametrize(
@@ -248,3 +251,34 @@ def test_every_error_survives_pickling_and_is_one_of_ours(found: DaskJobError) -
     again = pickle.loads(pickle.dumps(found))
     assert type(again) is type(found)
     assert (str(again), again.__dict__) == (str(found), found.__dict__)
+
+
+@pytest.mark.parametrize(
+    ("message", "permission"),
+    [
+        (
+            'pods "a" is forbidden: User "me" cannot get resource "pods/log" in API group "" in '
+            'the namespace "team"',
+            Permission("get", "pods/log", "", "team"),
+        ),
+        (
+            'daskjobs.kubernetes.dask.org is forbidden: User "me" cannot list resource "daskjobs" '
+            'in API group "kubernetes.dask.org" at the cluster scope',
+            Permission("list", "daskjobs", "kubernetes.dask.org"),
+        ),
+        (
+            'pods is forbidden: User "me@x.io" cannot create resource "pods" in API group "" '
+            'in the namespace "x": requires one of ["container.pods.create"] permission(s).',
+            Permission("create", "pods", "", "x"),
+        ),
+        ('x is forbidden: User "me" cannot impersonate the Pope', None),
+    ],
+)
+def test_a_missing_permission_is_read_from_the_message(
+    message: str, permission: Permission | None
+) -> None:
+    found = error(403, "Forbidden", message)
+    assert isinstance(found, Forbidden)
+    assert found.permission == permission
+    if permission:
+        assert f"verbs: [{permission.verb}]" in str(found)

@@ -9,6 +9,8 @@ from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest, object_ref
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, StillRunning
+from daskjob.submit.outcome import failure_of
+from daskjob.submit.submission import after_look, submission
 
 
 @dataclass
@@ -51,6 +53,22 @@ class InMemoryJobs:
         self.held.append(Held(job, dict(logs or {}), events, report))
         return ref
 
+    def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+        wanted = submission(job, namespace="memory", token=token)
+        for held in self.held:
+            if held.job.name == wanted.name:
+                after_look(held.job.manifest, wanted)
+                return held.job.ref
+        return self.add(
+            {
+                **wanted.manifest,
+                "metadata": {**wanted.manifest["metadata"], "uid": f"uid-{len(self.held)}"},
+            }
+        )
+
+    def watch(self, ref: JobRef) -> Iterator[Job]:
+        yield self.get(ref)
+
     def list(self) -> tuple[Job, ...]:
         return tuple(held.job for held in reversed(self.held))
 
@@ -66,10 +84,18 @@ class InMemoryJobs:
     def get(self, ref: JobRef) -> Job:
         return self._held(ref).job
 
-    def wait(self, ref: JobRef, *, timeout_seconds: float | None = None) -> Job:
+    def wait(
+        self,
+        ref: JobRef,
+        *,
+        timeout_seconds: float | None = None,
+        raise_on_failure: bool = True,
+    ) -> Job:
         held = self._held(ref)
         if held.running and not held.cancelled:
             raise Timeout(f"{ref.name} has not ended within {timeout_seconds} s")
+        if raise_on_failure and not held.job.status.succeeded:
+            raise failure_of(held.job.status)
         return held.job
 
     def logs(

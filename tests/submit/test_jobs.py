@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from daskjob.core.errors import NotFound, Timeout
+from daskjob.core.errors import (
+    Failed,
+    InfrastructureFailure,
+    NotFound,
+    PolicyFailure,
+    Timeout,
+    UserFailure,
+)
 from daskjob.submit.jobs import JobEvent, JobRef, Jobs, StillRunning, Unsupported, Verb
 from tests.submit.places import (
     FAILED,
@@ -150,6 +157,24 @@ def test_report_and_result_are_those_of_the_job_or_none(place: AnyPlace, jobs: J
     assert jobs.result(ref) == {"total": 3}
     without = place.add(manifest("other", uid="bbbbbbbb-1", status=FAILED))
     assert (jobs.report(without), jobs.result(without)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("ExitCode", UserFailure),
+        ("RunnerLost", InfrastructureFailure),
+        ("Cancelled", PolicyFailure),
+    ],
+)
+def test_a_wait_raises_the_failure_of_the_job_unless_not_wanted(
+    place: AnyPlace, jobs: Jobs, reason: str, kind: type[Failed]
+) -> None:
+    ref = place.add(manifest(status={**FAILED, "reason": reason}))
+    with pytest.raises(kind) as caught:
+        jobs.wait(ref)
+    assert (caught.value.reason, caught.value.exit_code) == (reason, 3)
+    assert jobs.wait(ref, raise_on_failure=False).status.reason == reason
 
 
 # Changing

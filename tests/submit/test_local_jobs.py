@@ -78,7 +78,7 @@ def test_workers_of_a_running_job_are_those_that_are_ready(machine: ThisMachine)
 def test_job_whose_run_was_killed_is_settled_when_it_is_read(machine: ThisMachine) -> None:
     ref = machine.add(manifest(status={**RUNNING}))
     assert machine.jobs.get(ref).status.reason == "RunnerLost"
-    assert machine.jobs.wait(ref).status.finished
+    assert machine.jobs.wait(ref, raise_on_failure=False).status.finished
     assert not machine.jobs.cancel(ref)
 
 

@@ -313,7 +313,7 @@ def cancel_command(jobs: Jobs, names_: tuple[str, ...], wait: bool) -> None:
     for job in found if wait else ():
         # A job that is deleted in the meantime has ended, too.
         with contextlib.suppress(NotFound):
-            jobs.wait(job.ref)
+            jobs.wait(job.ref, raise_on_failure=False)
 
 
 def _newest_running(jobs: Jobs) -> Job:
@@ -338,12 +338,12 @@ def wait_command(jobs: Jobs, names_: tuple[str, ...], timeout: int | None) -> in
     for job in found:
         left = None if give_up is None else max(give_up - time.monotonic(), 0)
         try:
-            status = jobs.wait(job.ref, timeout_seconds=left).status
+            ended = jobs.wait(job.ref, timeout_seconds=left, raise_on_failure=False)
         except Timeout:
             click.echo(f"{job.name} has not ended within {timeout} s", err=True)
             return ExitCode.WAIT_TIMEOUT
-        click.echo(f"{job.name} has ended: {status.phase}")
-        code = code or exit_code(status)
+        click.echo(f"{job.name} has ended: {ended.status.phase}")
+        code = code or exit_code(ended.status)
     return code
 
 

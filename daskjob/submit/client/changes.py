@@ -1,0 +1,112 @@
+"""The fields of a DaskJob by which clients change it (design §3.1). No I/O.
+
+Each function returns the merge patch, or ``None`` where there is nothing to change. So a repeated
+change is no write, nor is a cancellation after the end: a write to an ended job causes an Event.
+"""
+
+from __future__ import annotations
+
+from daskjob.core.errors import Conflict
+from daskjob.core.manifests import Manifest, mapping, metadata, object_ref
+from daskjob.core.names import ANNOTATION_SCRIPT, is_private
+from daskjob.core.status import job_status_from
+from daskjob.submit.submission_names import label_of
+
+#: Requests about one job, and its identity; a new job has its own.
+_OF_ONE_JOB = ("cancel", "suspend", "submissionID")
+
+
+def cancellation(job: Manifest) -> Manifest | None:
+    """Return the patch that cancels a job."""
+    if has_ended(job) or _spec(job).get("cancel"):
+        return None
+    return {"spec": {"cancel": True}}
+
+
+def suspension(job: Manifest, *, suspend: bool) -> Manifest | None:
+    """Return the patch that suspends or resumes a job.
+
+    Only an explicit ``false`` resumes.
+
+    Raises
+    ------
+    Conflict
+        The job has ended.
+    """
+    if has_ended(job):
+        verb = "suspended" if suspend else "resumed"
+        raise Conflict(f"{_name(job)} has ended and cannot be {verb}; retry runs it again")
+    if _spec(job).get("suspend") is suspend:
+        return None
+    return {"spec": {"suspend": suspend}}
+
+
+def scaling(job: Manifest, workers: int) -> Manifest | None:
+    """Return the patch that sets the number of workers of a job's default group.
+
+    Raises
+    ------
+    Conflict
+        The job has ended, or its workers are not its own.
+    ValueError
+        The number is negative.
+    """
+    if workers < 0:
+        raise ValueError(f"{workers} workers are not possible")
+    if has_ended(job):
+        raise Conflict(f"{_name(job)} has ended and has no workers")
+    if cluster := mapping(_spec(job).get("clusterRef")).get("name"):
+        raise Conflict(f"{_name(job)} runs on DaskCluster {cluster}; scale that")
+    group = mapping(mapping(mapping(_spec(job).get("cluster")).get("spec")).get("worker"))
+    if group.get("autoscaling"):
+        raise Conflict(
+            f"the workers of {_name(job)} are scaled automatically; change "
+            "spec.cluster.spec.worker.autoscaling"
+        )
+    if group.get("replicas") == workers:
+        return None
+    return {"spec": {"cluster": {"spec": {"worker": {"replicas": workers}}}}}
+
+
+def repetition(job: Manifest) -> Manifest:
+    """Return the manifest of a new job with the same spec, to be named anew.
+
+    Raises
+    ------
+    Conflict
+        The job has not ended.
+    """
+    if not has_ended(job):
+        raise Conflict(f"{_name(job)} has not ended; cancel it first")
+    meta = metadata(job)
+    kept = {
+        part: {key: value for key, value in mapping(meta.get(part)).items() if _is_kept(key)}
+        for part in ("labels", "annotations")
+    }
+    return {
+        "apiVersion": job["apiVersion"],
+        "kind": job["kind"],
+        "metadata": {
+            "generateName": label_of(str(meta["name"])),
+            **{part: values for part, values in kept.items() if values},
+        },
+        "spec": {key: value for key, value in _spec(job).items() if key not in _OF_ONE_JOB},
+    }
+
+
+def has_ended(job: Manifest) -> bool:
+    """Return whether a job has ended."""
+    return job_status_from(job.get("status")).finished
+
+
+def _is_kept(key: str) -> bool:
+    """Return whether a new job has this label or annotation too; one made from a script has."""
+    return key == ANNOTATION_SCRIPT or not is_private(key)
+
+
+def _spec(job: Manifest) -> Manifest:
+    return mapping(job.get("spec"))
+
+
+def _name(job: Manifest) -> str:
+    return object_ref(job).name

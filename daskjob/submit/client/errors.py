@@ -1,0 +1,17 @@
+"""Errors that only clients of a cluster raise; the others are in ``core.errors``."""
+
+from __future__ import annotations
+
+from daskjob.core.errors import ApiError
+
+#: How to install the operator and the CRDs.
+HOW_TO_INSTALL = "helm install daskjob operator-chart --namespace daskjob --create-namespace"
+
+
+class NotInstalled(ApiError):
+    """The API server does not know DaskJobs: its CustomResourceDefinitions are not installed."""
+
+    retryable = False
+
+    def __str__(self) -> str:
+        return f"this cluster has no DaskJobs; install daskjob: {HOW_TO_INSTALL}"

@@ -1,0 +1,213 @@
+"""The logs of a job: of one pod, or of its runner from attempt to attempt.
+
+A log that cannot be read ends nothing but itself: the job goes on, and so does a follower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from daskjob.core import names
+from daskjob.core.errors import NotFound
+from daskjob.core.manifests import Manifest, ObjectRef, controller_uid, mapping, mappings, metadata
+from daskjob.core.spec import DaskJob, read
+from daskjob.core.status import JobStatus, job_status_from
+from daskjob.kube.api import Api
+from daskjob.kube.errors import BadRequest
+from daskjob.kube.logs import TRANSIENT, ContainerLog, LogWish
+from daskjob.kube.objects import get_object, list_objects
+from daskjob.kube.resources import PODS, Selection
+from daskjob.submit.client.job_watch import JobWatch, Subscription
+from daskjob.submit.jobs import LogChunk
+
+logger = logging.getLogger(__name__)
+
+#: How often to look for a log that does not exist yet, besides at each change of the job.
+LOOK_SECONDS = 2.0
+#: The parts of pod names, by what users write.
+_PARTS = {"scheduler": "-scheduler", "runner": "-runner", "worker": "-worker-"}
+
+
+@dataclass(frozen=True, slots=True)
+class WantedLog:
+    """What a user wants to read."""
+
+    attempt: int | None = None
+    pod: str = ""
+    follow: bool = False
+    tail: int | None = None
+
+    @property
+    def follows_attempts(self) -> bool:
+        """Whether to go on with the next attempts."""
+        return self.follow and self.attempt is None and not self.pod
+
+
+class JobLogs:
+    """The logs of one job."""
+
+    def __init__(self, api: Api, watch: JobWatch, job: ObjectRef) -> None:
+        self._api = api
+        self._watch = watch
+        self._job = job
+
+    async def check(self, wanted: WantedLog) -> LogWish | None:
+        """Return which log of a pod is wanted; ``None``: the runner's, also of later attempts.
+
+        Raises
+        ------
+        NotFound
+            There is no such log; the message names the existing ones.
+        """
+        job = await get_object(self._api, self._job)
+        if wanted.follows_attempts:
+            return None
+        if wanted.pod:
+            return await self._wish_of(await self._pod_like(job, wanted.pod), wanted)
+        numbers = _attempts(_status(job)) if wanted.attempt is None else [wanted.attempt]
+        for number in numbers:
+            try:
+                return self._wish(job, await self._runner(number), wanted)
+            except NotFound:
+                continue
+        raise await self._no_such_log(job)
+
+    async def lines(self, wanted: WantedLog) -> AsyncGenerator[LogChunk, None]:
+        """Yield the wanted log; raises like ``check``."""
+        wish = await self.check(wanted)
+        if wish is None:
+            async with aclosing(self._attempts(wanted)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        try:
+            async with aclosing(ContainerLog(self._api, wish).lines()) as lines:
+                async for data in lines:
+                    yield LogChunk(wish.pod.name, data)
+        except BadRequest:
+            # The container has not started: its log is empty so far.
+            return
+
+    # The runner of one attempt after the other
+
+    async def _attempts(self, wanted: WantedLog) -> AsyncGenerator[LogChunk, None]:
+        async with self._watch.subscription(self._job) as job:
+            await job.change()
+            _check_there(job)
+            number = _status(job.latest).attempt
+            while True:
+                async with aclosing(self._attempt(job, number, wanted)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                while not (status := _status(job.latest)).finished and status.attempt == number:
+                    await job.change()
+                    _check_there(job)
+                if status.attempt == number:
+                    return
+                number, wanted = number + 1, replace(wanted, tail=None)
+
+    async def _attempt(
+        self, job: Subscription, number: int, wanted: WantedLog
+    ) -> AsyncGenerator[LogChunk, None]:
+        """Yield the log of one attempt, from the moment its container starts."""
+        while True:
+            # Before the request: an attempt that ends meanwhile may have written a log.
+            was_over = _is_over(job.latest, number) or job.gone
+            try:
+                wish = self._wish(job.latest, await self._runner(number), wanted)
+                async with aclosing(ContainerLog(self._api, wish).lines()) as lines:
+                    async for data in lines:
+                        yield LogChunk(wish.pod.name, data)
+                return
+            except (NotFound, BadRequest):
+                if was_over:
+                    return
+            except TRANSIENT as error:
+                logger.debug("%s; looking for the log again", error)
+            await _changes_or_seconds(job, LOOK_SECONDS)
+
+    async def _runner(self, number: int) -> Manifest:
+        """Return the runner pod of an attempt of this job."""
+        name = names.runner_name(self._job.name, number)
+        pod = await get_object(self._api, ObjectRef("Pod", self._job.namespace, name))
+        if controller_uid(pod) != self._job.uid:
+            raise NotFound(f"Pod {name} belongs to another job")
+        return pod
+
+    def _wish(self, job: Manifest, runner: Manifest, wanted: WantedLog) -> LogWish:
+        container = read(DaskJob, job)[0].main_container
+        return LogWish(_ref(runner), container, wanted.follow, wanted.tail)
+
+    # Other pods
+
+    async def _wish_of(self, pod: Manifest, wanted: WantedLog) -> LogWish:
+        return LogWish(_ref(pod), _main_container(pod), wanted.follow, wanted.tail)
+
+    async def _pod_like(self, job: Manifest, text: str) -> Manifest:
+        part = _PARTS.get(text, text)
+        for pod in await self._pods(job):
+            if part in metadata(pod)["name"]:
+                return pod
+        raise await self._no_such_log(job)
+
+    async def _pods(self, job: Manifest) -> list[Manifest]:
+        """Return the pods of the job and of its cluster, by name."""
+        cluster = read(DaskJob, job)[0].cluster_name
+        labels = f"{names.LABEL_CLUSTER_NAME}={names.label_value(cluster)}"
+        found = await list_objects(self._api, Selection(PODS, self._job.namespace, labels=labels))
+        ours = [pod for pod in found.items if not self._is_of_another_job(pod)]
+        return sorted(ours, key=lambda pod: str(metadata(pod)["name"]))
+
+    def _is_of_another_job(self, pod: Manifest) -> bool:
+        """Return whether it is the runner of another job on the same cluster."""
+        component = mapping(metadata(pod).get("labels")).get(names.LABEL_COMPONENT)
+        return component == names.Component.RUNNER and controller_uid(pod) != self._job.uid
+
+    async def _no_such_log(self, job: Manifest) -> NotFound:
+        known = ", ".join(str(metadata(pod)["name"]) for pod in await self._pods(job))
+        return NotFound(f"there is no such log; logs of this job: {known or 'none'}")
+
+
+def _status(job: Manifest) -> JobStatus:
+    return job_status_from(job.get("status"))
+
+
+def _attempts(status: JobStatus) -> list[int]:
+    """Return the attempts whose runner may have a log, the last one first."""
+    return list(range(status.attempt, -1, -1))
+
+
+def _is_over(job: Manifest, number: int) -> bool:
+    """Return whether an attempt has ended."""
+    status = _status(job)
+    ended = any(attempt.number == number for attempt in status.attempts)
+    return status.finished or status.attempt > number or ended
+
+
+def _check_there(job: Subscription) -> None:
+    if job.gone and not _status(job.latest).finished:
+        raise NotFound(f"{job.ref} was deleted before it ended")
+
+
+async def _changes_or_seconds(job: Subscription, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await job.change()
+    except TimeoutError:
+        pass
+
+
+def _main_container(pod: Manifest) -> str:
+    """Return the container whose log users mean, as kubectl does."""
+    annotations = mapping(metadata(pod).get("annotations"))
+    first = mappings(mapping(pod.get("spec")).get("containers"))[0]
+    return str(annotations.get(names.ANNOTATION_DEFAULT_CONTAINER) or first.get("name"))
+
+
+def _ref(pod: Manifest) -> ObjectRef:
+    meta = metadata(pod)
+    return ObjectRef("Pod", str(meta["namespace"]), str(meta["name"]), str(meta["uid"]))

@@ -1,0 +1,209 @@
+"""Jobs of a cluster, for blocking programs: each method is that of ``AsyncJobClient``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from daskjob.core.explain import Explanation
+from daskjob.core.manifests import Manifest
+from daskjob.submit import sync
+from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place
+
+# Not imported at run time: ``local`` works without the packages that a cluster needs.
+if TYPE_CHECKING:
+    from daskjob.kube.access import Credentials
+    from daskjob.submit.client.waiting import Notify
+    from daskjob.submit.local import LocalJobs
+
+T = TypeVar("T")
+
+_NAME = "JobClient"
+
+
+class JobClient:
+    """The jobs of one namespace of a cluster.
+
+    ::
+
+        with JobClient() as client:
+            ref = client.submit(manifest, token="2026-01-31")
+            job = client.wait(ref)
+
+    It may be used from any thread, and in a process that was forked; not inside a running event
+    loop, where ``AsyncJobClient`` has the same methods. An exception in the caller, such as
+    KeyboardInterrupt, ends the call at once; the job continues.
+
+    Errors are those of ``AsyncJobClient``.
+    """
+
+    def __init__(
+        self,
+        namespace: str = "",
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        credentials: Callable[[], Credentials] | None = None,
+        notify: Notify | None = None,
+    ) -> None:
+        """Prepare a client; nothing is read or sent yet. See ``AsyncJobClient``."""
+        from daskjob import AsyncJobClient
+
+        self._client = AsyncJobClient(
+            namespace,
+            kubeconfig=kubeconfig,
+            context=context,
+            credentials=credentials,
+            notify=notify,
+        )
+        # A client that is not closed is closed when it is not used any more.
+        weakref.finalize(self, sync.start, self._client.close)
+
+    @classmethod
+    def from_client(
+        cls, client: object, namespace: str = "", *, notify: Notify | None = None
+    ) -> JobClient:
+        """Return a client with the credentials of one of kr8s, kubernetes or kubernetes_asyncio."""
+        from daskjob.kube.other_clients import credentials_of
+
+        return cls(namespace, credentials=credentials_of(client), notify=notify)
+
+    @staticmethod
+    def local() -> LocalJobs:
+        """Return the same for the jobs of this machine."""
+        from daskjob.submit.local import LocalJobs
+
+        return LocalJobs()
+
+    def __enter__(self) -> JobClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another one. Inside an event loop, soon."""
+        try:
+            self._run("close", self._client.close)
+        except sync.WouldBlock:
+            sync.start(self._client.close)
+
+    @property
+    def place(self) -> Place:
+        """The namespace."""
+        namespace = self._run("place", self._client.namespace)
+        return Place(name=f"namespace {namespace}", empty=f"No jobs in namespace {namespace}.")
+
+    def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+        """Submit a DaskJob, exactly once for each token; return a reference to it."""
+        return self._run("submit", partial(self._client.submit, job, token=token))
+
+    def retry(self, ref: JobRef) -> JobRef:
+        """Run an ended job again as a new job with the same spec; return the new job."""
+        return self._run("retry", partial(self._client.retry, ref))
+
+    # Finding jobs
+
+    def list(self, *, labels: str = "") -> tuple[Job, ...]:
+        """Return all jobs of the namespace, newest first; ``labels`` is a label selector."""
+        return self._run("list", partial(self._client.list, labels=labels))
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all jobs, newest first."""
+        return self._run("names", self._client.names)
+
+    def find(self, name: str = "", *, exact: bool = False) -> Job:
+        """Return the job of this name, or the newest one that was named after it."""
+        return self._run("find", partial(self._client.find, name, exact=exact))
+
+    def get(self, ref: JobRef) -> Job:
+        """Return the current state of the job."""
+        return self._run("get", partial(self._client.get, ref))
+
+    # Waiting
+
+    def watch(self, ref: JobRef) -> Iterator[Job]:
+        """Yield the current state of the job, then each change, up to its end."""
+        return sync.iterate(partial(self._client.watch, ref), name=f"{_NAME}.watch")
+
+    def wait(
+        self,
+        ref: JobRef,
+        *,
+        timeout_seconds: float | None = None,
+        raise_on_failure: bool = True,
+    ) -> Job:
+        """Wait until the job has ended; return it, or raise ``Failed``."""
+        wait = partial(
+            self._client.wait,
+            ref,
+            timeout_seconds=timeout_seconds,
+            raise_on_failure=raise_on_failure,
+        )
+        return self._run("wait", wait)
+
+    # Asking about a job
+
+    def logs(
+        self,
+        ref: JobRef,
+        *,
+        attempt: int | None = None,
+        pod: str = "",
+        follow: bool = False,
+        tail: int | None = None,
+    ) -> Iterator[LogChunk]:
+        """Return the log of one pod, or follow the runners of all attempts."""
+        check = partial(self._client.check_log, ref, attempt=attempt, pod=pod, follow=follow)
+        self._run("logs", check)
+        logs = partial(self._client.logs, ref, attempt=attempt, pod=pod, follow=follow, tail=tail)
+        return sync.iterate(logs, name=f"{_NAME}.logs")
+
+    def events(self, ref: JobRef) -> tuple[JobEvent, ...]:
+        """Return the job's events, oldest first."""
+        return self._run("events", partial(self._client.events, ref))
+
+    def why(self, ref: JobRef) -> Explanation:
+        """Explain the job's state, with evidence and the next step."""
+        return self._run("why", partial(self._client.why, ref))
+
+    def report(self, ref: JobRef) -> Manifest | None:
+        """Return the report on the job's cluster; ``None``: none yet."""
+        return self._run("report", partial(self._client.report, ref))
+
+    def result(self, ref: JobRef) -> object:
+        """Return the result that the script wrote; ``None``: it wrote none."""
+        return self._run("result", partial(self._client.result, ref))
+
+    # Changing a job
+
+    def cancel(self, ref: JobRef) -> bool:
+        """Cancel the job; return whether it was still running."""
+        return self._run("cancel", partial(self._client.cancel, ref))
+
+    def suspend(self, ref: JobRef) -> None:
+        """Stop the job's pods until it is resumed."""
+        self._run("suspend", partial(self._client.suspend, ref))
+
+    def resume(self, ref: JobRef) -> None:
+        """Resume a suspended job."""
+        self._run("resume", partial(self._client.resume, ref))
+
+    def scale(self, ref: JobRef, workers: int) -> None:
+        """Set the number of workers of the job's default group."""
+        self._run("scale", partial(self._client.scale, ref, workers))
+
+    def delete(self, ref: JobRef, *, force: bool = False) -> None:
+        """Delete an ended job with all that belongs to it; with ``force``, also a running one."""
+        self._run("delete", partial(self._client.delete, ref, force=force))
+
+    def _run(self, method: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return sync.run(make, name=f"{_NAME}.{method}")

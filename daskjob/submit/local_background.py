@@ -1,0 +1,104 @@
+"""Runs a job of this machine in the background: in a process that outlives the caller's.
+
+The process is that of ``daskjob run``. A submission looks for the job and starts it while no other
+submission does, so that a token is run once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from daskjob.backends.local.state import RunFolder, folders_of, own_file
+from daskjob.core.errors import DaskJobError, NotFound
+from daskjob.core.manifests import Manifest
+from daskjob.submit.submission import Submission, after_look
+
+#: How often to look for the folder of a run that was started.
+LOOK_SECONDS = 0.05
+
+
+class NotStarted(DaskJobError):
+    """The job did not start on this machine; the message is that of ``daskjob run``."""
+
+
+def background_run(root: Path, wanted: Submission) -> RunFolder:
+    """Start the run of a submission, or find it; return its folder.
+
+    Raises
+    ------
+    Conflict
+        The name belongs to another job that is running, or the token to another spec.
+    NotStarted
+        This machine cannot run it.
+    """
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _one_at_a_time(root):
+        return _known(root, wanted) or _started(root, wanted)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    # Not the lock with which a run takes its name: the run that is started here needs that.
+    with own_file(root / ".submit-lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _known(root: Path, wanted: Submission) -> RunFolder | None:
+    """Return the run of this submission.
+
+    On this machine, a name may be used again after the end of its job: an ended one with another
+    token is none of ours.
+    """
+    for folder in folders_of(root, wanted.name):
+        with contextlib.suppress(NotFound):
+            job = folder.job()
+            if folder.is_live() or _token(job) == wanted.token:
+                after_look(job, wanted)
+                return folder
+    return None
+
+
+def _started(root: Path, wanted: Submission) -> RunFolder:
+    known = {folder.path for folder in folders_of(root, wanted.name)}
+    with tempfile.TemporaryDirectory(prefix="daskjob-") as name:
+        path, messages = Path(name, "job.json"), Path(name, "messages")
+        path.write_text(json.dumps(wanted.manifest))
+        with messages.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "daskjob", "run", "--quiet", str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={**os.environ, "DASKJOB_STATE_DIR": str(root)},
+                start_new_session=True,
+            )
+        # Otherwise it would stay a zombie after its end while this process runs.
+        threading.Thread(target=process.wait, name="daskjob-run", daemon=True).start()
+        while True:
+            ended = process.poll() is not None
+            for folder in folders_of(root, wanted.name):
+                if folder.path not in known:
+                    return folder
+            if ended:
+                raise NotStarted(_message(messages.read_text(errors="replace")))
+            time.sleep(LOOK_SECONDS)
+
+
+def _token(job: Manifest) -> str:
+    return str((job.get("spec") or {}).get("submissionID") or "")
+
+
+def _message(text: str) -> str:
+    lines = [line.removeprefix("daskjob: ") for line in text.splitlines() if line.strip()]
+    return "\n".join(lines) or "daskjob run ended without a message"

@@ -1,0 +1,38 @@
+"""How a job ended, as the exception that a caller can act on. No I/O."""
+
+from __future__ import annotations
+
+from daskjob.core.errors import (
+    Failed,
+    InfrastructureFailure,
+    InvalidFailure,
+    PolicyFailure,
+    UserFailure,
+)
+from daskjob.core.reasons import Reason, ReasonClass
+from daskjob.core.status import JobStatus
+
+_CLASSES: dict[ReasonClass, type[Failed]] = {
+    ReasonClass.USER: UserFailure,
+    ReasonClass.INFRASTRUCTURE: InfrastructureFailure,
+    ReasonClass.POLICY: PolicyFailure,
+    ReasonClass.INVALID: InvalidFailure,
+}
+
+
+def failure_of(status: JobStatus, log_tail: str = "") -> Failed:
+    """Return the exception for a job that ended without success.
+
+    Its class is that of the cause: after ``backoffLimit``, that of the last attempt.
+    """
+    cause = status.reason
+    if cause == Reason.BACKOFF_LIMIT_EXCEEDED and status.attempts:
+        cause = status.attempts[-1].reason
+    known = cause in list(Reason)
+    made = _CLASSES[Reason(cause).reason_class] if known else Failed
+    return made(status.reason or "Failed", status.message, status.exit_code, log_tail)
+
+
+def caused_by_script(status: JobStatus) -> bool:
+    """Return whether the log of the runner may show why the job failed."""
+    return issubclass(type(failure_of(status)), UserFailure)
