@@ -18,7 +18,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from daskjob.backends.local.state import RunFolder, folders_of, own_file
+from daskjob.backends.local.known_runs import folders_of
+from daskjob.backends.local.own_files import own_file
+from daskjob.backends.local.run_folder import RunFolder
 from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.manifests import Manifest
 from daskjob.submit.submission import Submission, after_look
