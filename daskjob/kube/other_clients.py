@@ -75,7 +75,7 @@ class _Reread:
             found = await self._read(renewed=renewed)
         except (AttributeError, OSError, ValueError, LookupError, RuntimeError) as error:
             raise NoCredentials(f"the client's credentials cannot be used: {error}") from error
-        # An equal one is the same to whoever holds it.
+        # Holders compare identities: an equal one is not a new one.
         if found != self._access:
             self._access = found
 

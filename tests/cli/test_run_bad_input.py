@@ -126,7 +126,7 @@ def test_unreadable_script_is_2(daskjob: Daskjob) -> None:
         (["help"], "Write: daskjob --help"),
         (["validate", "-f", "a.yaml", "-f", "b.yaml"], "'-f'; name the files without an option"),
         (["logs", "-n", "5"], "--tail N"),
-        (["render", "-w", "3", "a.py"], "set it in the manifest that is printed"),
+        (["render", "--timeout", "1h", "a.py"], "--deadline"),
     ],
 )
 def test_unknown_command_gets_a_suggestion(

@@ -47,8 +47,6 @@ def test_a_script_that_runs_is_not_shown_as_starting(daskjob: Daskjob) -> None:
     daskjob.variables.update(more)
     with terminal(daskjob, "run", "-w", 1, daskjob.script(text)) as screen:
         screen.wait_for(b"first")
-        screen.wait_for(b"0/1 workers")
-        row = screen.wait_for_row("0/1 workers")
-        assert "Running" in row
+        assert "0/1 workers" in screen.wait_for_row("Running")
         screen.press(b"\n")
         assert screen.end() == 0

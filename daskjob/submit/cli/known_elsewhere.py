@@ -18,7 +18,6 @@ _COMMANDS = {
 _PYTHON = "an option of Python goes after python: daskjob run python {option} my_script.py"
 _WORKERS = "the number of workers is -w N"
 _FILES = "name the files without an option"
-_IN_MANIFEST = "set it in the manifest that is printed"
 #: By command and option.
 _OPTIONS = {
     "run": {
@@ -38,8 +37,7 @@ _OPTIONS = {
     "validate": dict.fromkeys(("-f", "--filename", "-r", "-R"), _FILES),
     "render": {
         **dict.fromkeys(("-f", "--filename"), _FILES),
-        **dict.fromkeys(("-w", "--workers", "-t", "--threads", "--memory"), _IN_MANIFEST),
-        **dict.fromkeys(("--name", "--retries", "--timeout", "-e", "--env"), _IN_MANIFEST),
+        "--timeout": "the longest time of a job is --deadline",
     },
     "logs": {
         **dict.fromkeys(("-n", "--lines"), "the number of last lines is --tail N"),
