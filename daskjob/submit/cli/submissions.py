@@ -14,7 +14,9 @@ from daskjob.core.manifests import Manifest
 from daskjob.submit.cli.programs import program_of, sources_of, text_of
 from daskjob.submit.cli.ways_in import Way, way_in
 from daskjob.submit.cluster_job.code import UnfitCode
+from daskjob.submit.cluster_job.doubts import doubts, installed_in
 from daskjob.submit.cluster_job.image import NoImage, Versions, environment_versions
+from daskjob.submit.cluster_job.program import Program
 from daskjob.submit.cluster_job.submission import (
     Submission,
     manifest_submission,
@@ -124,6 +126,7 @@ def _script(way: Way, given: Given) -> Submission:
     layers: list[Layer] = [default_layer(), *places.layers(given.profile)]
     settings = merged([*layers, flags_layer(given.flags)])
     program = program_of(way, sources_of(way, settings.settings.files))
+    program = replace(program, notes=(*program.notes, *_doubts(way, program)))
     return script_submission(
         program,
         settings,
@@ -131,6 +134,16 @@ def _script(way: Way, given: Given) -> Submission:
         declared=found,
         env_file=_env_file(settings),
     )
+
+
+def _doubts(way: Way, program: Program) -> list[str]:
+    texts = {place: text for place, text in program.code.files.items() if place.endswith(".py")}
+    main = text_of(way)
+    if main and main not in texts.values():
+        texts = {str(way.script): main, **texts}
+    environment = Path(way.python).absolute().parent.parent if "/" in way.python else None
+    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+    return doubts(texts, installed_in(environment or (Path(active) if active else None)))
 
 
 def _versions(way: Way | None) -> Versions:

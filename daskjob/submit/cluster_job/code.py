@@ -127,7 +127,12 @@ def _text(path: Path) -> str:
         raise UnfitCode(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, SyntaxError):
         text, encoding = "", "binary"
-    if encoding not in ("utf-8", "utf-8-sig") or "\0" in text:
+    if "\0" in text:
+        raise UnfitCode(
+            f"{path} has a NUL character, and a job's files are text. Put other files into the "
+            "image (--image) or a volume (--mount pvc:CLAIM:/path)"
+        )
+    if encoding not in ("utf-8", "utf-8-sig"):
         raise UnfitCode(
             f"{path} is not UTF-8 text, and a job's files are text. Save it as UTF-8; put other "
             "files into the image (--image) or a volume (--mount pvc:CLAIM:/path)"
