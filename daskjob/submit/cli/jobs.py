@@ -29,7 +29,7 @@ from daskjob.submit.cli.output import (
 )
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, Duration, JobName
 from daskjob.submit.cli.place import pass_jobs
-from daskjob.submit.jobs import Job, Jobs, StillRunning
+from daskjob.submit.jobs import Job, JobRef, Jobs, StillRunning
 
 #: How many jobs a table has unless ``--limit`` says otherwise.
 LIMIT = 50
@@ -304,7 +304,7 @@ def cancel_command(jobs: Jobs, names_: tuple[str, ...], wait: bool) -> None:
 
     Scripts get SIGTERM, and SIGKILL after their grace period.
     """
-    found = [jobs.find(name) for name in names_] if names_ else [_newest_running(jobs)]
+    found = [job for _, job in _named(jobs, names_)] or [_newest_running(jobs)]
     for job in found:
         if jobs.cancel(job.ref):
             click.echo(f"{job.name} is being cancelled")
@@ -362,7 +362,7 @@ def delete_command(jobs: Jobs, names_: tuple[str, ...], everything: bool, force:
     found = [("", job) for job in jobs.list()] if everything else _named(jobs, names_)
     for name, job in found:
         try:
-            # A job named twice, or deleted by another command, is not an error.
+            # A job that another command deletes is not an error.
             with contextlib.suppress(NotFound):
                 jobs.delete(job.ref, force=force)
         except StillRunning as error:
@@ -374,7 +374,12 @@ def delete_command(jobs: Jobs, names_: tuple[str, ...], everything: bool, force:
 
 
 def _named(jobs: Jobs, names_: Iterable[str]) -> list[tuple[str, Job]]:
-    return [(name, jobs.find(name)) for name in names_]
+    """Return the jobs with their names; one that is named twice only once."""
+    found: dict[JobRef, tuple[str, Job]] = {}
+    for name in names_:
+        job = jobs.find(name)
+        found.setdefault(job.ref, (name, job))
+    return list(found.values())
 
 
 def _which(jobs: Jobs, name: str, job: Job) -> str:
