@@ -241,6 +241,9 @@ class Shape:
             for name, value in worker_kwargs.items()
             if name not in NOT_PASSED and value is not None and not RUN.is_manifest
         }
+        if self.processes and arguments.get("silence_logs") and not RUN.is_manifest:
+            # An argument of the cluster that it passes on to its nannies.
+            self.options["silence_logs"] = arguments["silence_logs"]
 
     def check_workers(self) -> None:
         """Reject a cluster that would wait for its workers without end.

@@ -118,6 +118,17 @@ def test_no_option_does_what_a_cluster_does_that_starts_without_workers(
     assert "`" not in hint
 
 
+@pytest.mark.parametrize(("silence", "shown"), [("50", 0), ("'CRITICAL'", 0), ("False", 1)])
+def test_silence_logs_is_passed_to_the_nannies(daskjob: Daskjob, silence: str, shown: int) -> None:
+    script = daskjob.script(
+        f"from distributed import Client\nclient = Client(n_workers=1, silence_logs={silence})\n"
+        "client.restart()\nprint(client.submit(sum, [1, 2]).result())"
+    )
+    done = daskjob("run", script)
+    assert done.text == "3\n"
+    assert done.err.count("Restarting worker") == shown
+
+
 SCALED = """\
 import json
 from distributed import Client

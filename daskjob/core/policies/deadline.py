@@ -151,7 +151,8 @@ def _or_else(view: JobView) -> str:
     if task_trouble(view) is not None:
         return f", or find out what {_names(dask)} for"
     if dask.tasks.processing and dask.activity.quiet_since is not None:
-        return f", or find out what {_names(dask)} for: the workers compute nothing"
+        may = "an Event, a Lock or a Queue, for example"
+        return f", or find out what {_names(dask)} for ({may}): the workers compute nothing"
     if dask.tasks.waiting or dask.tasks.processing > max(
         dask.workers_total, len(dask.activity.running)
     ):
