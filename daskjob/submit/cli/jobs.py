@@ -6,17 +6,19 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import click
 
+from daskjob.core.dask import losses_of
 from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation, explain
-from daskjob.core.manifests import Manifest
-from daskjob.core.quantity import duration, format_bytes
+from daskjob.core.manifests import Manifest, integer, mapping
+from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus
 from daskjob.submit.cli.output import (
     Format,
@@ -285,9 +287,17 @@ def _print_report(name: str, status: JobStatus, report: Manifest) -> None:
     peaks = _table(report, "peakMemory")
     if peaks:
         click.echo()
-        print_table(
-            ("WORKER", "PEAK MEMORY"), [(str(r[0]), format_bytes(int(r[1]))) for r in peaks[:20]]
-        )
+        print_table(("WORKER", "PEAK MEMORY"), list(_peaks(status, report, peaks)))
+
+
+def _peaks(
+    status: JobStatus, report: Manifest, rows: Iterable[list[float]]
+) -> Iterator[tuple[str, str]]:
+    """Yield workers with their peaks; those that were lost may have exceeded their limit."""
+    least = integer(mapping(mapping(status.report).get("peakMemory")).get("atLeast")) or 0
+    lost = {loss.worker for loss in losses_of(mapping(report.get("workers")).get("losses"))}
+    for name, peak in islice(((str(row[0]), int(row[1])) for row in rows), 20):
+        yield name, format_peak(peak, least if name in lost else 0)
 
 
 def _table(report: Manifest, key: str) -> list[list[float]]:
