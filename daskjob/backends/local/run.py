@@ -507,6 +507,7 @@ class LocalRun:
             workers=_most_workers(cluster) if cluster else 1,
             scratch=scratch,
             expected_workers=expected_workers(cluster) if cluster else 0,
+            is_script=names.ANNOTATION_SCRIPT in self.job.meta.annotations,
         )
 
 
