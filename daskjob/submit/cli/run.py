@@ -299,6 +299,9 @@ def _script_manifest(way: Way, options: RunOptions) -> Manifest:
     path = way.path
     if not way.path_for_script and {**os.environ, **dict(options.env)}.get("PYTHONSAFEPATH"):
         path = ()  # Python itself does not add it either
+    elif way.command[:1] != ("python",):
+        # A shell, which most often runs a script of the current folder.
+        path = (*path, os.getcwd())
     wanted = ScriptOptions(
         workers=options.workers if options.workers is not None else workers,
         threads=options.threads or threads,
