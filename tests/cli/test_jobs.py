@@ -120,7 +120,7 @@ def test_name_of_a_script_refers_to_its_newest_run(daskjob: Daskjob) -> None:
     assert daskjob("logs", "report-2").text == "second\n"
     done = daskjob("delete", "report-2", "report-2")
     assert done.code == 0
-    assert done.text.count("deleted: the newest run of report-2\n") == 2
+    assert done.text.count("deleted: the newest run of report-2\n") == 1
     assert [job["metadata"]["name"] for job in daskjob.jobs()] in ([first], [second])
     assert daskjob("logs").text == "first\n"
 
