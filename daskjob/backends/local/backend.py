@@ -250,7 +250,7 @@ class LocalBackend(InMemoryBackend):
     ) -> tuple[dict[ObjectRef, str], dict[ObjectRef, int]]:
         """Return the addresses of the workers in these pods, and which pods may go at once.
 
-        With the grace period of each: a worker that never registered needs none.
+        With the grace period of each.
         """
         scheduler = self._scheduler()
         refs = {self._dask_name(pod): object_ref(pod) for pod in pods}
@@ -272,8 +272,9 @@ class LocalBackend(InMemoryBackend):
                 retired = set(answer.get("retired") or ())
         except NoAnswer:
             return known, {}
-        free = {ref: LEAVE_SECONDS for ref, address in known.items() if address in retired}
-        return known, free | {ref: 0 for ref in refs.values() if ref not in known}
+        # Those that are not known may register at this moment: with a grace they say that they go.
+        free = {ref for ref in refs.values() if ref not in known or known[ref] in retired}
+        return known, dict.fromkeys(free, LEAVE_SECONDS)
 
     def _dask_name(self, pod: Manifest) -> str:
         return number_of(pod) if self._is_script else str(metadata(pod)["name"])
