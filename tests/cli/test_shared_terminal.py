@@ -21,6 +21,7 @@ import sys, time
 print("first", flush=True)
 time.sleep(0.5)
 print("second " * 12, flush=True)
+time.sleep(0.2)  # two programs that write at once share a row
 print("error", file=sys.stderr, flush=True)
 time.sleep(0.5)
 print("last")
