@@ -113,8 +113,8 @@ def test_no_option_does_what_a_cluster_does_that_starts_without_workers(
     )
     done = daskjob("run", daskjob.script(script))
     assert "sum 3" in done.text
-    (hint,) = hints(done)
-    assert hint.startswith("daskjob: n_workers=0")
+    # On a slow machine another one says that the tasks wait for workers.
+    (hint,) = (each for each in hints(done) if each.startswith("daskjob: n_workers=0"))
     assert "`" not in hint
 
 
