@@ -137,7 +137,7 @@ async def _brief_task(tmp_path: Path) -> None:
     path = tmp_path / "runs"
     async with started() as cluster:
         await cluster.add()
-        # Longer than some heartbeats, one of which must name it.
+        # It runs during several heartbeats: one of them must report it as running.
         future = cluster.client.submit(brief, str(path), 3.0, key="brief")
         address = await cluster.runs_on("brief")
         await cluster.add()
