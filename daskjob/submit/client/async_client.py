@@ -33,7 +33,7 @@ from daskjob.submit.client.submitting import submitted
 from daskjob.submit.client.waiting import Notify, end_of, not_picked_up, states
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, StillRunning
 from daskjob.submit.outcome import caused_by_script, failure_of
-from daskjob.submit.submission import submission
+from daskjob.submit.submission import Submission, submission
 from daskjob.submit.submission_names import label_of
 
 logger = logging.getLogger("daskjob")
@@ -138,6 +138,10 @@ class AsyncJobClient:
         """
         given = str(metadata(job).get("namespace") or "")
         wanted = submission(job, namespace=given or await self.namespace(), token=token)
+        return await self.carry_out(wanted)
+
+    async def carry_out(self, wanted: Submission) -> JobRef:
+        """Carry out a submission, whether an earlier request for it succeeded or not."""
         session = await self._connection.session()
         return _job(await submitted(session.api, wanted)).ref
 
