@@ -17,6 +17,8 @@ from daskjob.kube.tls import KeyPair, pem
 
 _GROUP = "client.authentication.k8s.io/"
 VERSIONS = (f"{_GROUP}v1", f"{_GROUP}v1beta1")
+#: The time limit of a plugin that asks nothing; a login in a browser takes its time.
+LIMIT_SECONDS = 60.0
 #: How many of the last lines of a failed plugin an error shows.
 SHOWN_LINES = 3
 #: A token, a key, or a part of one: none of them is shown.
@@ -120,11 +122,15 @@ async def _output(plugin: Stanza, environment: Mapping[str, str]) -> bytes:
             "command", f"{program} cannot be run: {why}{f'; {hint}' if hint else ''}"
         ) from None
     try:
-        output, messages = await process.communicate()
-    except BaseException:
+        async with asyncio.timeout(None if interactive else LIMIT_SECONDS):
+            output, messages = await process.communicate()
+    except TimeoutError:
+        fault = f"{program} did not end within {LIMIT_SECONDS:g} s"
+        raise plugin.wrong("command", fault) from None
+    finally:
         if process.returncode is None:
             process.kill()
-        raise
+            await process.wait()
     if process.returncode:
         raise plugin.wrong(
             "command",

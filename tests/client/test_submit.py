@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import random
 
 import pytest
@@ -173,6 +174,10 @@ async def test_a_job_that_is_being_deleted_is_not_adopted(
         assert (await again).uid != ref.uid
 
 
+#: ``DASKJOB_PROPERTY_EXAMPLES=2000`` sets it; the gate of a release is 2,000.
+JOBS_OF_TOKENS = int(os.environ.get("DASKJOB_PROPERTY_EXAMPLES", "200"))
+
+
 async def test_two_hundred_submissions_with_random_disconnects_and_repeated_tokens(
     with_crds: Cluster, namespace: str
 ) -> None:
@@ -180,7 +185,7 @@ async def test_two_hundred_submissions_with_random_disconnects_and_repeated_toke
     async with given_client(with_crds, namespace, "async") as given:
         for fault in (lose_answer(), reset(), answer(503)):
             given.proxy.on(fault, when=lambda _request: chance.random() < 0.1, times=None)
-        tokens = [str(number // 2) for number in range(400)]
+        tokens = [str(number // 2) for number in range(2 * JOBS_OF_TOKENS)]
         chance.shuffle(tokens)
         gate = asyncio.Semaphore(20)
 
@@ -191,7 +196,7 @@ async def test_two_hundred_submissions_with_random_disconnects_and_repeated_toke
         uids = await asyncio.gather(*map(submit, tokens))
         for rule in given.proxy.rules:
             rule.end()
-        assert len(set(uids)) == 200
+        assert len(set(uids)) == JOBS_OF_TOKENS
         assert {found.ref.uid for found in await given.client.list()} == set(uids)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -14,10 +15,15 @@ from typing import Any
 
 import pytest
 
+from daskjob.core.manifests import ObjectRef
+from daskjob.kube import exec_plugin
 from daskjob.kube.access import NoCredentials
+from daskjob.kube.api import Api
+from daskjob.kube.errors import Unreachable
 from daskjob.kube.kubeconfig import Kubeconfig
 from tests.kubernetes.given import run
 from tests.kubernetes.kubeconfigs import kubeconfig, plugin, printing
+from tests.waiting import until
 
 SECRET = "c2VjcmV0LXRva2VuLW9mLXRoZS11c2Vy"
 #: Prints a part of its environment as the token.
@@ -204,3 +210,56 @@ def test_a_plugin_may_ask_in_a_terminal(mode: str, tmp_path: Path) -> None:
         output, _ = process.communicate(timeout=30)
     os.close(ours)
     assert output == "True\n"
+
+
+#: Plugins that do not end; each writes its process id first.
+HANGING = {
+    "it sleeps": "time.sleep(600)",
+    "it ignores SIGTERM": "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)",
+    "it prints and sleeps": "print('{}', flush=True); time.sleep(600)",
+}
+
+
+def hanging(folder: Path, title: str) -> tuple[str, Path]:
+    pid = folder / "pid"
+    begin = "import os, pathlib, signal, time\n"
+    begin += f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
+    return kubeconfig(folder, plugin(folder, begin + HANGING[title])), pid
+
+
+def is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("title", HANGING)
+async def test_a_plugin_that_does_not_end_is_killed(
+    title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exec_plugin, "LIMIT_SECONDS", 0.5)
+    path, pid = hanging(tmp_path, title)
+    with pytest.raises(NoCredentials, match=r"command: \S+ did not end within 0\.5 s"):
+        await Kubeconfig(path).access()
+    assert not is_there(int(pid.read_text()))
+
+
+@pytest.mark.parametrize("title", HANGING)
+async def test_a_cancelled_request_ends_its_plugin(title: str, tmp_path: Path) -> None:
+    path, pid = hanging(tmp_path, title)
+    asking = asyncio.create_task(Kubeconfig(path).access())
+    await until(lambda: pid.exists() and pid.read_text())
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert not is_there(int(pid.read_text()))
+
+
+async def test_a_login_is_not_a_part_of_the_time_of_a_request(tmp_path: Path) -> None:
+    slow = "import time; time.sleep(0.5)\n" + printing(token="abc")
+    path = kubeconfig(tmp_path, plugin(tmp_path, slow), {"server": "https://127.0.0.1:1"})
+    async with Api(Kubeconfig(path), try_seconds=0.3, budget_seconds=0.3) as api:
+        with pytest.raises(Unreachable):
+            await api.get(ObjectRef("Pod", "default", "any"))
