@@ -81,6 +81,18 @@ async def test_a_job_is_adopted_after_changes_that_a_running_job_follows(
         assert await given.client.submit(job(), token="t") == ref
 
 
+@pytest.mark.parametrize("token", ["2026-01-31", "a b/c", "x" * 300])
+async def test_another_client_finds_the_job_of_a_token_with_one_more_look(
+    token: str, with_crds: Cluster, namespace: str
+) -> None:
+    refs = []
+    for _ in range(3):
+        async with given_client(with_crds, namespace, "sync") as given:
+            refs.append(await given.client.submit(job(), token=token))
+            assert (given.count("create"), given.count("get")) == (1, int(len(refs) > 1))
+    assert len(set(refs)) == 1
+
+
 #: A lost response is the fault after which the job exists.
 LOST = {
     "lost answer": lose_answer(),

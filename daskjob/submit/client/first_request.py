@@ -19,17 +19,17 @@ from daskjob.core.names import Kind
 from daskjob.kube.access import Access
 from daskjob.kube.resources import JOBS
 from daskjob.submit.jobs import JobRef
-from daskjob.submit.submission import Submission
+from daskjob.submit.submission import Step, Submission
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 15.0
 _JSON = "application/json"
-#: Responses after which a repetition may succeed, or a look shows whose job has the name.
-_UNCLEAR = frozenset({401, 408, 409, 429})
+#: Responses after which a repetition may succeed.
+_UNCLEAR = frozenset({401, 408, 429})
 
 
-def create_at_once(access: Access, wanted: Submission) -> JobRef | None:
-    """Create the job of a submission; ``None``: it may exist, repeat the creation.
+def create_at_once(access: Access, wanted: Submission) -> JobRef | Step:
+    """Create the job of a submission, or return the next step.
 
     Raises
     ------
@@ -37,16 +37,18 @@ def create_at_once(access: Access, wanted: Submission) -> JobRef | None:
         As ``submitted``.
     """
     if access.proxy:
-        return None
+        return Step.REPEAT
     try:
         code, body = _posted(access, wanted)
         if code == 201:
             return _reference(wanted, body)
     except (OSError, http.client.HTTPException, ValueError, TypeError, LookupError, RecursionError):
-        return None
+        return Step.REPEAT
+    if code == 409:
+        return Step.LOOK
     if 400 <= code < 500 and code not in _UNCLEAR:
         _reject(wanted, code, body)
-    return None
+    return Step.REPEAT
 
 
 def _posted(access: Access, wanted: Submission) -> tuple[int, bytes]:

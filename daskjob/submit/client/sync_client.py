@@ -60,6 +60,8 @@ class JobClient:
         self._notify = notify
         #: Made for the first call that needs it.
         self._made: dict[str, AsyncJobClient] = {}
+        #: A program that submits more than one job keeps a connection.
+        self._has_submitted = False
 
     @classmethod
     def from_client(
@@ -242,12 +244,13 @@ class JobClient:
         return first
 
     def _submit_first(self, job: Manifest, token: str | None) -> JobRef | None:
-        """Submit before there is a connection; ``None``: nothing was sent, use the connection."""
-        if self._made:
+        """Submit the first job, without a connection; ``None``: nothing was sent."""
+        if self._made or self._has_submitted:
             return None
+        self._has_submitted = True
         from daskjob.core.manifests import metadata
         from daskjob.submit.client.first_request import create_at_once
-        from daskjob.submit.submission import submission
+        from daskjob.submit.submission import Step, submission
 
         namespace = str(metadata(job).get("namespace") or "") or self._namespace
         found = None if namespace else self._access()
@@ -255,8 +258,10 @@ class JobClient:
             return None
         wanted = submission(job, namespace=namespace or (found[1] if found else ""), token=token)
         found = found or self._access()
-        ref = create_at_once(found[0], wanted) if found else None
-        return ref or self._run("submit", partial(self._client.carry_out, wanted))
+        outcome = create_at_once(found[0], wanted) if found else Step.REPEAT
+        if not isinstance(outcome, Step):
+            return outcome
+        return self._run("submit", partial(self._client.carry_out, wanted, outcome))
 
     def _access(self) -> tuple[Access, str] | None:
         """Return the access and the default namespace; ``None``: that takes an event loop."""
