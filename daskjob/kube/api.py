@@ -324,6 +324,8 @@ class Api:
         """Send a request until it is answered, its time is up, or a retry is pointless."""
         ends_at = 0.0
         tries = 0
+        # Before the time starts to count: it may take a login.
+        await self.credentials.access()
         while True:
             if request.in_line:
                 await self.limiter.turn()

@@ -33,7 +33,7 @@ from daskjob.submit.client.submitting import submitted
 from daskjob.submit.client.waiting import Notify, end_of, not_picked_up, states
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, StillRunning
 from daskjob.submit.outcome import caused_by_script, failure_of
-from daskjob.submit.submission import submission
+from daskjob.submit.submission import Step, Submission, submission
 from daskjob.submit.submission_names import label_of
 
 logger = logging.getLogger("daskjob")
@@ -138,8 +138,12 @@ class AsyncJobClient:
         """
         given = str(metadata(job).get("namespace") or "")
         wanted = submission(job, namespace=given or await self.namespace(), token=token)
+        return await self.carry_out(wanted)
+
+    async def carry_out(self, wanted: Submission, step: Step = Step.REPEAT) -> JobRef:
+        """Carry out a submission from a step on, whatever became of an earlier request for it."""
         session = await self._connection.session()
-        return _job(await submitted(session.api, wanted)).ref
+        return _job(await submitted(session.api, wanted, step=step)).ref
 
     async def retry(self, ref: JobRef) -> JobRef:
         """Run an ended job again as a new job with the same spec; return the new job.
@@ -271,7 +275,8 @@ class AsyncJobClient:
     ) -> AsyncGenerator[LogChunk, None]:
         """Yield the log of one pod: the runner of an attempt, the last one by default.
 
-        ``pod`` is a component (``scheduler``, ``worker``, ``runner``) or a pod's name. ``follow``
+        ``pod`` is a component (``scheduler``, ``runner``) or a pod's name; ``worker`` stands for
+        all workers, merged by time, each line with the name of its worker. ``follow``
         continues until the job ends; without ``attempt`` and ``pod`` it starts at the current
         attempt and continues with the next ones. Every line comes once, whatever happens to the
         connection. ``tail`` limits the output to the last N lines.

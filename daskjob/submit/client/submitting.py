@@ -22,9 +22,15 @@ LONGEST_WAIT_SECONDS = 5.0
 
 
 async def submitted(
-    api: Api, wanted: Submission, *, budget_seconds: float = BUDGET_SECONDS
+    api: Api,
+    wanted: Submission,
+    *,
+    step: Step = Step.REPEAT,
+    budget_seconds: float = BUDGET_SECONDS,
 ) -> Manifest:
     """Create the job of a submission, or find it; return it.
+
+    ``step`` is the first one: to look, if the name is known to be taken.
 
     Raises
     ------
@@ -40,10 +46,11 @@ async def submitted(
     for number in range(10_000):
         if number:
             await _pause(number)
-        try:
-            return read_object(await api.create(wanted.manifest))
-        except DaskJobError as error:
-            last, step = error, after_create(error)
+        if number or step is Step.REPEAT:
+            try:
+                return read_object(await api.create(wanted.manifest))
+            except DaskJobError as error:
+                last, step = error, after_create(error)
         if step is Step.LOOK:
             found = await _found(api, wanted)
             if after_look(found, wanted) is Step.ADOPT and found is not None:
