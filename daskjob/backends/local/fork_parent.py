@@ -56,10 +56,10 @@ class Forked(Exception):
 
 def main() -> None:
     """Import Dask, then fork what is asked for until the socket is closed."""
-    # As with -m: workers import modules of the working directory, not those beside this file.
-    here, sys.path[0] = sys.path[0], os.getcwd()
+    here = os.path.dirname(os.path.abspath(__file__))
     control = socket.socket(fileno=os.dup(0))
     launcher = imported(os.path.join(here, "worker_launcher.py"))
+    launcher.set_path(os.environ)
     if not import_dask(launcher):
         return
     supervisor = os.getppid()
@@ -182,7 +182,6 @@ def become(request: Request) -> None:
     for number in request.descriptors:
         os.close(number)
     os.chdir(encoded(content["cwd"]))
-    sys.path[0] = os.getcwd()
     set_environment(content["env"])
     # Without it, the process works as well.
     with contextlib.suppress(OSError, ValueError):
@@ -253,6 +252,7 @@ def run(launcher: Any, kind: str, *arguments: str) -> None:
     if kind == "worker":
         launcher.launch(arguments[0], arguments[1:])
         return
+    os.environ.pop(launcher.WITHOUT_CWD, None)
     from distributed.cli import dask_scheduler
 
     sys.argv = ["dask scheduler", *arguments]

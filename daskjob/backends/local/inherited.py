@@ -64,7 +64,7 @@ def at_start(environment: Mapping[str, str], worker: Manifest, cwd: Path) -> Man
         "env": {name: digest(value) for name, value in environment.items()},
         "python_path": digest(environment.get("PYTHONPATH", "")),
         "folder": folder,
-        "path": [os.path.abspath(os.path.join(folder, p)) for p in ("", *path.split(os.pathsep))],
+        "path": [os.path.abspath(os.path.join(folder, p)) for p in path.split(os.pathsep) if p],
         **process_state(),
     }
 

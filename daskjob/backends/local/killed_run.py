@@ -1,4 +1,4 @@
-"""The final status of a job whose process was killed before it could write one."""
+"""The final status of a job whose processes were killed before passes could write one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,28 @@ from daskjob.core.status import (
     derived_phase,
 )
 
+#: Of a job whose ``daskjob run`` was killed.
+RUN_KILLED = (
+    "the daskjob process that ran the job was killed; all of the job's processes ended with it."
+)
 
-def killed(status: JobStatus, now: datetime) -> JobStatus:
-    """Return the status of a job whose ``daskjob run`` was killed before it could write one.
 
-    ``now`` is the time of its death.
+def lost_message(how: str) -> str:
+    """Return the message of a job whose supervisor ended; ``how`` is the end of a sentence."""
+    return f"the process that ran the job's processes {how}; all of them ended with it."
+
+
+def killed(
+    status: JobStatus,
+    now: datetime,
+    message: str = RUN_KILLED,
+    reason: Reason = Reason.RUNNER_LOST,
+) -> JobStatus:
+    """Return the status of a job whose processes were killed before passes could write one.
+
+    ``now`` is the time of their death.
     """
     now = max(whole_seconds(now), status.attempt_start_time or whole_seconds(now))
-    message = (
-        "the daskjob process that ran the job was killed; all of the job's processes ended with it."
-    )
     attempts = status.attempts
     if status.attempt_start_time is not None:
         attempt = Attempt(
@@ -34,7 +46,7 @@ def killed(status: JobStatus, now: datetime) -> JobStatus:
             start_time=status.attempt_start_time,
             end_time=now,
             exit_code=None,
-            reason=str(Reason.RUNNER_LOST),
+            reason=str(reason),
             message=message,
         )
         attempts = (*attempts, attempt)[-ATTEMPTS_KEPT:]
@@ -44,11 +56,9 @@ def killed(status: JobStatus, now: datetime) -> JobStatus:
         job_status=JobStatusWord.FAILED,
         end_time=now,
         start_time=status.start_time or now,
-        reason=str(Reason.RUNNER_LOST),
+        reason=str(reason),
         message=message,
         attempt_start_time=None,
         next_attempt_time=None,
-    ).with_condition(
-        ConditionType.FAILED, status=True, reason=Reason.RUNNER_LOST, message=message, now=now
-    )
+    ).with_condition(ConditionType.FAILED, status=True, reason=reason, message=message, now=now)
     return replace(ended, phase=str(derived_phase(ended)))

@@ -104,8 +104,13 @@ class Kubelet:
         """Keep the processes in sync with the pods, until cancelled."""
         events = asyncio.create_task(self._listen())
         memory = asyncio.create_task(self._watch_memory())
+        for watcher in (events, memory):
+            watcher.add_done_callback(lambda _: self.wake())
         try:
             while True:
+                for watcher in (events, memory):
+                    if watcher.done():
+                        watcher.result()  # without them, a run might never end
                 self._changed.clear()
                 next_at = await self.sync()
                 timeout = None
@@ -127,7 +132,9 @@ class Kubelet:
 
     async def _listen(self) -> None:
         async for event in self._processes.events():
-            self._handle(event)
+            # How processes end with a lost supervisor is not their own doing: the run ends.
+            if not self._processes.is_ending:
+                self._handle(event)
 
     async def _watch_memory(self) -> None:
         """Kill workers without a nanny that exceed their memory limit; they are restarted.

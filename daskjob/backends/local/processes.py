@@ -147,6 +147,11 @@ class Processes:
         self._events: asyncio.Queue[ProcessEvent | None] = asyncio.Queue()
         self._closing = False
         self._trouble = ""
+        #: How the supervisor ended, once it has.
+        self._how_lost = ""
+        self._lost = asyncio.Event()
+        #: Whether the supervisor ends without having been asked to.
+        self.is_ending = False
 
     @property
     def run(self) -> str:
@@ -200,7 +205,7 @@ class Processes:
         If this call is cancelled, the process is killed if it was started.
         """
         name = command.id
-        if self._listener is None or self._listener.done() or self._closing:
+        if self._listener is None or self._lost.is_set() or self._closing:
             return self._reject(name, "the run is closed, or its supervisor is gone")
         if name in self._running or name in self._answers:
             return self._reject(name, f"{name} is still running")
@@ -244,6 +249,14 @@ class Processes:
         while (event := await self._events.get()) is not None:
             yield event
         self._events.put_nowait(None)  # a later call ends at once
+
+    async def loss(self) -> str:
+        """Wait until the supervisor has ended; return how, as the end of a sentence.
+
+        No process of the run is left then, and none can be started.
+        """
+        await self._lost.wait()
+        return self._how_lost
 
     async def close(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
         """Stop everything and return when no process of the run is left.
@@ -321,6 +334,9 @@ class Processes:
                 self._events.put_nowait(
                     Exited(id=id, exit_code=code, signal=number, at=moment(at), left=left)
                 )
+            case {"event": "ending", "error": error}:
+                self._trouble = error
+                self.is_ending = not self._closing
             case _:
                 self._trouble = str(event.get("error", event))
                 logger.warning("supervisor of run %s: %s", self._run, self._trouble)
@@ -333,7 +349,8 @@ class Processes:
 
     def _reject(self, name: str, why: str) -> NotRunning:
         rejected = NotRunning(id=name, error=why)
-        self._events.put_nowait(rejected)
+        if not self._lost.is_set():  # else no reader waits for events any more
+            self._events.put_nowait(rejected)
         return rejected
 
     def _end_supervisor(self, supervisor: subprocess.Popen[bytes]) -> None:
@@ -349,9 +366,11 @@ class Processes:
 
     def _report_lost(self, supervisor: subprocess.Popen[bytes]) -> None:
         """Complete all pending starts and processes: no more events will arrive."""
-        error = f"the process that ran it {how_it_ended(supervisor.returncode)}"
+        how = how_it_ended(supervisor.returncode)
         if self._trouble:
-            error += f" ({self._trouble})"
+            how += f" ({self._trouble})"
+        error = f"the process that ran it {how}"
+        self.is_ending = not self._closing
         for name in list(self._answers):
             self._answer(NotRunning(id=name, error=error))
         now = datetime.now(UTC)
@@ -359,6 +378,8 @@ class Processes:
             self._events.put_nowait(SupervisorLost(id=name, error=error, at=now))
         self._running.clear()
         self._events.put_nowait(None)
+        self._how_lost = how
+        self._lost.set()
 
 
 def start_supervisor(run: str, control: socket.socket) -> subprocess.Popen[bytes]:

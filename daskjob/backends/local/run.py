@@ -28,6 +28,7 @@ import psutil
 from daskjob.backends.local.arrivals import record_arrivals
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.config import Config, config_of
+from daskjob.backends.local.killed_run import killed, lost_message
 from daskjob.backends.local.known_runs import folders_of
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.last_tasks import Wait
@@ -52,6 +53,8 @@ from daskjob.core.desired.service import dashboard_port
 from daskjob.core.errors import ApiError, Conflict, FieldError, Invalid
 from daskjob.core.manifests import Key, Manifest, object_ref
 from daskjob.core.pods import pod_facts
+from daskjob.core.policies.cancel import cancel_message
+from daskjob.core.reasons import Reason
 from daskjob.core.spec import ClusterSpec, DaskJob, parse
 from daskjob.core.status import JobStatus, job_status_from
 
@@ -394,7 +397,7 @@ class LocalRun:
             recording = record_arrivals(self.folder.arrivals, self._worker_logs)
             arrivals = asyncio.create_task(recording, name="arrivals")
             try:
-                await self._until_over(passes, background)
+                await self._until_over(passes, background, processes)
             finally:
                 background.append(arrivals)
                 for task in background:
@@ -406,17 +409,39 @@ class LocalRun:
                 self.output.finish()
                 self._last = self.manifest
 
-    async def _until_over(self, passes: SerialPasses, background: list[asyncio.Task[None]]) -> None:
-        """Run passes until the job is over; an exception in a background task ends the run."""
+    async def _until_over(
+        self, passes: SerialPasses, background: list[asyncio.Task[None]], processes: Processes
+    ) -> None:
+        """Run passes until the job is over; an exception in a background task ends the run.
+
+        So does the loss of the supervisor, at once: no pass can start or stop a process any more.
+        """
         loop = asyncio.create_task(passes.run(self._over), name="passes")
+        loss = asyncio.create_task(processes.loss(), name="loss")
         try:
-            await asyncio.wait([loop, *background], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([loop, loss, *background], return_when=asyncio.FIRST_COMPLETED)
             for task in (loop, *background):
                 if task.done():
                     task.result()
         finally:
-            loop.cancel()
-            await asyncio.gather(loop, return_exceptions=True)
+            for ended in (loop, loss):
+                ended.cancel()
+            await asyncio.gather(loop, loss, return_exceptions=True)
+        if not loss.cancelled():
+            await self._end_lost(loss.result())
+
+    async def _end_lost(self, how: str) -> None:
+        """Write the end of a job whose supervisor ended, unless it has one already."""
+        backend = self._backend
+        job = backend.store.get(self.key) if backend else None
+        status = job_status_from(job.get("status")) if job else None
+        if backend is None or job is None or status is None or status.finished:
+            return
+        reason, message = Reason.RUNNER_LOST, lost_message(how)
+        if job["spec"].get("cancel"):
+            reason, message = Reason.CANCELLED, cancel_message(self._cancelled_by)
+        ended = killed(status, backend.clock(), message, reason)
+        await backend.write_status(object_ref(job), ended.to_manifest())
 
     def _over(self) -> bool:
         """Return whether the job has ended and its dependents are deleted."""
@@ -482,6 +507,7 @@ class LocalRun:
             workers=_most_workers(cluster) if cluster else 1,
             scratch=scratch,
             expected_workers=expected_workers(cluster) if cluster else 0,
+            is_script=names.ANNOTATION_SCRIPT in self.job.meta.annotations,
         )
 
 

@@ -23,6 +23,7 @@ Events:
     {"event": "started", "id", "pid", "at", "logError"?}
     {"event": "rejected", "id", "error"}        a start that failed
     {"event": "exited", "id", "exitCode", "signal", "at", "left"?}
+    {"event": "ending", "error"}                it ends without a shutdown request: by SIGTERM
     {"event": "error", "error"}                 a malformed request
 
 A start with `streams` has its three standard streams sent ahead of it over FD (SCM_RIGHTS, with an
@@ -227,6 +228,9 @@ class Supervisor:
                 key.data(key.fd)
             if self.asked_to_end:
                 self.asked_to_end = False
+                if not self.ending:
+                    # Before the ends of the processes, which are not their own.
+                    self.send(event="ending", error="it received SIGTERM")
                 self.shut_down(ORPHANED_GRACE_SECONDS)
             self.reap()
             self.kill_overdue()

@@ -49,7 +49,12 @@ _WORKER_ENVIRONMENT = {
 }
 #: Starts workers; run by path, since the job's Python may lack daskjob.
 LAUNCHER = Path(__file__).with_name("worker_launcher.py")
+#: Runs a module without the working directory on the path; run by path too.
+MODULE_LAUNCHER = Path(__file__).with_name("module_launcher.py")
 SCHEDULER_MODULE = "distributed.cli.dask_scheduler"
+WORKER_MODULE = "distributed.cli.dask_worker"
+#: As in the launcher of workers.
+WITHOUT_CWD = "DASKJOB_WITHOUT_CWD"
 #: The variable by which Dask is configured where its servers write.
 TEMPORARY_DIRECTORY = "DASK_TEMPORARY_DIRECTORY"
 #: Dask evaluates its variables as Python, which warns of a keyword after a digit: a job "a-13is".
@@ -81,6 +86,9 @@ class Machine:
     #: The Python of scripts, and that of the scheduler and the workers.
     python: str = sys.executable
     dask_python: str = sys.executable
+    #: Whether the job is a script, whose folder is in the PYTHONPATH of its servers. They do not
+    #: import modules of the working directory: the script does not.
+    is_script: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +163,7 @@ def container_process(
         # setproctitle would erase the environment by which the run's processes are recognized.
         "SPT_NOENV": "1",
         **expected,
+        **({WITHOUT_CWD: "1"} if commands.component and machine.is_script else {}),
         **env,
         # Inside the folder that the user names, so that it can be removed as a whole.
         **({TEMPORARY_DIRECTORY: str(commands.scratch)} if commands.component else {}),
@@ -321,7 +330,11 @@ class _Commands:
         return texts
 
     def _scheduler(self) -> list[str]:
-        return [self.machine.dask_python, "-m", SCHEDULER_MODULE]
+        return self._module(SCHEDULER_MODULE)
+
+    def _module(self, name: str) -> list[str]:
+        how = str(MODULE_LAUNCHER) if self.machine.is_script else "-m"
+        return [self.machine.dask_python, how, name]
 
     def _scheduler_addresses(self) -> list[str]:
         host, _, port = self.machine.comm.rpartition(":")
@@ -331,7 +344,7 @@ class _Commands:
     def _worker(self, nanny: bool) -> list[str]:
         if nanny:
             return [self.machine.dask_python, str(LAUNCHER), str(self.deaths)]
-        return [self.machine.dask_python, "-m", "distributed.cli.dask_worker"]
+        return self._module(WORKER_MODULE)
 
     def _worker_options(self, kept: Sequence[str]) -> list[str]:
         """Return the options of a worker: our own, then those that its user's would replace."""

@@ -28,7 +28,7 @@ import time
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without the import
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn
 
 #: Imported by a worker while it starts: before the fork, once for all workers of the pod.
@@ -44,6 +44,9 @@ MODULES = (
 
 #: What the script changed before it made its cluster (``daskjob/in_script/inheritance.py``).
 STATE_VARIABLE = "DASKJOB_INHERITED"
+#: Set where the working directory is not on the path: for the servers of a script, which find the
+#: script's folder by PYTHONPATH.
+WITHOUT_CWD = "DASKJOB_WITHOUT_CWD"
 #: The path of a socket has at most 107 bytes on Linux, "/listener-12345678" included.
 SOCKET_FOLDER_LENGTH = 88
 #: distributed.nanny.pre-spawn-environ, as distributed sets it where nothing else is configured.
@@ -53,8 +56,9 @@ PRE_SPAWN = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS":
 def launch(deaths: str, options: Sequence[str]) -> None:
     """Run ``dask worker`` with these options; return, or exit, when its workers are closed."""
     sys.argv = ["dask worker", *options]
-    # As with -m: workers import modules of the working directory, not those beside this file.
-    sys.path[0] = os.getcwd()
+    if __name__ == "__main__":  # in a fork, its parent has done it
+        set_path(os.environ)
+    os.environ.pop(WITHOUT_CWD, None)
     of_nanny = inherit(os.environ.pop(STATE_VARIABLE, ""))
     set_environment()
     from distributed.cli import dask_worker
@@ -72,6 +76,16 @@ def launch(deaths: str, options: Sequence[str]) -> None:
         # A nanny that is closed while it starts raises an error; the run itself ended it.
         if not ending.signalled:
             raise
+
+
+def set_path(environment: Mapping[str, str]) -> None:
+    """Remove the folder of this file from the path; the working directory replaces it, as with -m.
+
+    With PYTHONSAFEPATH there is neither.
+    """
+    if getattr(sys.flags, "safe_path", False):
+        return
+    sys.path[:1] = [] if environment.get(WITHOUT_CWD) else [os.getcwd()]
 
 
 def inherit(text: str) -> bytes:

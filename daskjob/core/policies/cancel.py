@@ -12,6 +12,9 @@ def cancelled(view: JobView) -> AttemptEnd | None:
     if not view.job.cancel:
         return None
     by = view.job.meta.annotations.get(ANNOTATION_CANCELLED_BY, "")
-    return AttemptEnd(
-        Reason.CANCELLED, f"the job was cancelled by {by}." if by else "the job was cancelled."
-    )
+    return AttemptEnd(Reason.CANCELLED, cancel_message(by))
+
+
+def cancel_message(by: str) -> str:
+    """Return the message of a job that was cancelled; ``by`` is who did it, if known."""
+    return f"the job was cancelled by {by}." if by else "the job was cancelled."

@@ -296,6 +296,12 @@ def _script_manifest(way: Way, options: RunOptions) -> Manifest:
         workers = max(cpu_count() // options.threads, 1)
     given = {"workers": options.workers, "threads": options.threads, "memory": options.memory}
     inherited = os.environ.get("PYTHONPATH", "")
+    path = way.path
+    if not way.path_for_script and {**os.environ, **dict(options.env)}.get("PYTHONSAFEPATH"):
+        path = ()  # Python itself does not add it either
+    elif way.command[:1] != ("python",):
+        # A shell, which most often runs a script of the current folder.
+        path = (*path, os.getcwd())
     wanted = ScriptOptions(
         workers=options.workers if options.workers is not None else workers,
         threads=options.threads or threads,
@@ -304,7 +310,7 @@ def _script_manifest(way: Way, options: RunOptions) -> Manifest:
         retries=options.retries or 0,
         timeout_seconds=options.timeout,
         env=dict.fromkeys(dict(options.env)),
-        python_path=":".join(filter(None, [*way.path, inherited])),
+        python_path=":".join(filter(None, [*path, inherited])),
         path_for_script=way.path_for_script,
         folder=way.folder,
         open_to_script=tuple(part for part, value in given.items() if value is None),
