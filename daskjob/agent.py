@@ -262,6 +262,21 @@ class PrefixTimes:
         self.scheduler = scheduler
         self.seen: dict[str, Any] = {}
         self.past: dict[str, tuple[int, float, int]] = {}
+        self._look_before_a_restart()
+
+    def _look_before_a_restart(self) -> None:
+        """See prefixes that are newer than the last sample: plugins hear of a restart too late."""
+        clear = getattr(self.scheduler, "_clear_task_state", None)
+        if clear is None:
+            return
+
+        def look_and_clear() -> None:
+            try:
+                self.look()
+            finally:
+                clear()
+
+        self.scheduler._clear_task_state = look_and_clear
 
     def look(self) -> None:
         """Record the prefixes that exist now; O(prefixes)."""
@@ -581,10 +596,6 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         """Count a client that connected."""
         self.clients_seen += len(self.client_names([client]))
 
-    def restart(self, scheduler: Scheduler) -> None:  # noqa: ARG002
-        """``client.restart()``: tasks are forgotten by transitions, but prefixes without any."""
-        self.prefixes.look()
-
     def may_call_back(self, address: str) -> bool:
         """Return whether a worker, if it is closing, does so because of a retirement.
 
@@ -731,6 +742,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
 
     def report(self, limit: int) -> bytes:
         """Return the answer to ``GET report``, at most `limit` bytes: the longest lists are cut."""
+        self._sample_at = 0.0
         self.sample()
         now, start = time.time(), self.scheduler.time_started
         many = limit > REPORT_LIMIT_BYTES

@@ -76,10 +76,18 @@ _COMPLAINT = re.compile(
     r"|.*\bpy(thon|py)[\w.]*: (No module named |No code object |can't find |Error while finding ))",
     re.IGNORECASE,
 )
+#: What faulthandler prints when a program crashes: the thread, and its innermost frame.
+_CRASH_DUMP = re.compile(
+    r"^Fatal Python error: (?:.*\n)*?Current thread 0x.*\n"
+    r"(?:  File \"(?P<file>.*)\", line (?P<line>\d+) in (?P<name>.*))?",
+    re.MULTILINE,
+)
 #: Lines that a server logs whatever happens.
 _ROUTINE = re.compile(r"\b(INFO|DEBUG)\b|^[-\s]*$")
 #: Before the text of ``sys.exit("text")``, at the end of an output, where a backend knows it.
 EXIT_LINE = "SystemExit: "
+#: Before the exception that ended a program, in place of an output, where a backend knows it.
+EXCEPTION_LINE = "daskjob: ended by "
 #: The exit code of Python after an exception that was not caught.
 UNCAUGHT_CODE = 1
 #: A process that signal N ended has the exit code 128 + N; these are Linux' numbers.
@@ -246,7 +254,7 @@ def container_end(
         Reason.EXIT_CODE,
         f"{who} exited with code {code}{signal_name(code)}{where}",
         detail,
-        _exit_hint(126 if never_started else code, words),
+        _exit_hint(126 if never_started else code, container.message, words),
     )
 
 
@@ -259,6 +267,8 @@ def ending(output: str, code: int, words: Words = OF_MANIFESTS) -> str:
     if output.strip() and not _without_result(output):
         # A result takes the place of the output, which may have had an exception.
         return ""
+    if output.startswith(EXCEPTION_LINE) and code == UNCAUGHT_CODE:
+        return cut(output.removeprefix(EXCEPTION_LINE), LINE_LENGTH)
     output, _, text = output.partition(f"\n{EXIT_LINE}")
     if text and code == UNCAUGHT_CODE:
         return cut(f"{EXIT_LINE}{' '.join(text.split())}", LINE_LENGTH)
@@ -446,7 +456,7 @@ def signal_name(code: int) -> str:
     return f" ({name})" if name else ""
 
 
-def _exit_hint(code: int, words: Words) -> str:
+def _exit_hint(code: int, output: str, words: Words) -> str:
     if code in (126, 127) and words.is_script:
         return "A program was not found or is not executable: check the first line of the script."
     if code in (126, 127):
@@ -454,8 +464,19 @@ def _exit_hint(code: int, words: Words) -> str:
     if code == 137:
         return "It was killed, most often because it used too much memory."
     if code in (SIGNAL_CODES + 4, SIGNAL_CODES + 7, SIGNAL_CODES + 8, SIGNAL_CODES + 11):
-        return "It crashed in compiled code; set PYTHONFAULTHANDLER=1 to see where."
+        return f"It crashed in compiled code; {_crash_place(output)}."
     return ""
+
+
+def _crash_place(output: str) -> str:
+    """Return where a program crashed, as faulthandler printed it; or how to see that."""
+    dump = _CRASH_DUMP.search(output)
+    if dump is None:
+        return "set PYTHONFAULTHANDLER=1 to see where"
+    if dump["file"] is None:
+        return "the end of its log shows where"
+    inside = f", in {dump['name']}" if dump["name"] != "<module>" else ""
+    return f"look at {dump['file']}, line {dump['line']}{inside}"
 
 
 def _without_result(text: str) -> str:

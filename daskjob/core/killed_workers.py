@@ -52,18 +52,23 @@ def killed_workers(
 
 def memory_limit(pods: Iterable[PodFacts], losses: Iterable[Loss]) -> str:
     """Return the memory limit that lost workers exceeded; empty if they did not."""
-    near = [
-        loss
-        for loss in losses
-        if loss.memory_limit and loss.memory >= NEAR_LIMIT * loss.memory_limit
-    ]
-    limits = [loss.memory_limit for loss in losses if loss.memory_limit]
-    killed = any(_ran_out_of_memory(pod) for pod in pods)
+    pods, losses = tuple(pods), tuple(losses)
+    if limit := exceeded_bytes(pods, losses):
+        return format_bytes(limit)
+    return "the container" if any(_ran_out_of_memory(pod) for pod in pods) else ""
+
+
+def exceeded_bytes(pods: Iterable[PodFacts], losses: Iterable[Loss]) -> int:
+    """Return the memory limit that lost workers exceeded; 0: unknown, or they did not.
+
+    A worker may exceed it between two heartbeats, so their memory does not show it.
+    """
+    limited = [loss for loss in losses if loss.memory_limit]
+    near = [loss for loss in limited if loss.memory >= NEAR_LIMIT * loss.memory_limit]
     if near:
-        return format_bytes(near[-1].memory_limit)
-    if not killed:
-        return ""
-    return format_bytes(limits[-1]) if limits else "the container"
+        return near[-1].memory_limit
+    killed = any(_ran_out_of_memory(pod) for pod in pods)
+    return limited[-1].memory_limit if killed and limited else 0
 
 
 def _ran_out_of_memory(pod: PodFacts) -> bool:

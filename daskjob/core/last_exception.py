@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 #: Colours and cursor movements; Python 3.13 colours tracebacks on a terminal.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
-_HEADER = "Traceback (most recent call last)"
+ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+HEADER = "Traceback (most recent call last)"
 #: The frame of code in a traceback; a SyntaxError of the script itself has no header above it.
 _FRAME = re.compile(r'^  File ".*", line \d+')
 #: ``package.module.Error: message``; a class may be local to a function.
@@ -51,12 +51,12 @@ _BOX = ("╭", "│", "╰", "┌", "└")
 _GROUP_MARK = re.compile(r"^\s*[|+]([-+\s]|$)")
 _GROUP_PART = re.compile(r"^\s*\+[-+]*-+ \d+ -+$")
 #: The number of exceptions of a group that are named.
-_PARTS = 3
+PARTS = 3
 #: The maximum length of a message, and of one in front of its cause.
 MESSAGE_LENGTH = 300
 _OUTER_LENGTH = 160
 #: The number of lines of a message that are read.
-_MESSAGE_LINES = 40
+MESSAGE_LINES = 40
 #: A line of at least this length may have been wrapped.
 _WRAPPED_LENGTH = 40
 #: A line that evidently belongs to a message, not to the output behind it.
@@ -115,7 +115,7 @@ def plain_lines(text: str) -> list[str]:
     if text.startswith('File "'):
         # A SyntaxError of the script itself, of an output without the blanks around it.
         text = f"  {text}"
-    lines = _ESCAPES.sub("", text).split("\n")
+    lines = ESCAPES.sub("", text).split("\n")
     return [line.rstrip("\r \t").rpartition("\r")[2] for line in lines]
 
 
@@ -211,12 +211,16 @@ def _chained(found: _Printed, last: _Printed | None, between: Sequence[str]) -> 
         chain = replace(found, above=last.above, start=last.start)
     else:
         return replace(found, above="")
-    if found.above != _CHAIN[0] or not _GENERIC.search(found.line):
-        return chain
-    if cause.partition(": ")[2] and cause.partition(": ")[2] in found.line:
-        return chain
-    line = f"{_first_sentence(found.line)} (caused by {shortened(cause, MESSAGE_LENGTH)})"
-    return replace(chain, line=line, cause=cause)
+    line = with_cause(found.line, cause) if found.above == _CHAIN[0] else ""
+    return replace(chain, line=line, cause=cause) if line else chain
+
+
+def with_cause(line: str, cause: str) -> str:
+    """Return a generic exception with the one that it comes from; empty if it is not generic."""
+    message = cause.partition(": ")[2]
+    if not _GENERIC.search(line) or (message and message in line):
+        return ""
+    return f"{_first_sentence(line)} (caused by {shortened(cause, MESSAGE_LENGTH)})"
 
 
 def _bare_cause(between: Sequence[str], *, found_above: bool) -> tuple[str, str] | None:
@@ -231,7 +235,7 @@ def _bare_cause(between: Sequence[str], *, found_above: bool) -> tuple[str, str]
 
 def _is_whole(lines: Sequence[str], index: int) -> bool:
     """Return whether the traceback at a line starts at the program, as far as its text shows."""
-    if _HEADER not in lines[index] or index + 1 >= len(lines):
+    if HEADER not in lines[index] or index + 1 >= len(lines):
         return True
     frame = _FIRST_FRAME.match(lines[index + 1])
     return frame is None or frame["name"] in _PROGRAM
@@ -252,7 +256,7 @@ def shortened(text: str, limit: int) -> str:
 
 
 def _starts(line: str) -> bool:
-    return _HEADER in line or _FRAME.match(line) is not None
+    return HEADER in line or _FRAME.match(line) is not None
 
 
 def _above(lines: Sequence[str], index: int) -> str:
@@ -289,13 +293,13 @@ def _read_line(lines: Sequence[str], index: int) -> tuple[str, str, int]:
     if match["message"] is not None and (not message or message.endswith(":")) and further:
         # The text begins on the next line, or a list follows.
         first = f"{message} {further[0]}".strip()
-    whole = shortened(_one_line([message, *further]), MESSAGE_LENGTH)
-    return _joined(name, shortened(first, MESSAGE_LENGTH)), _joined(name, whole), index + 1
+    whole = shortened(one_line([message, *further]), MESSAGE_LENGTH)
+    return joined(name, shortened(first, MESSAGE_LENGTH)), joined(name, whole), index + 1
 
 
 def _further(lines: Sequence[str], index: int) -> Iterator[str]:
     """Yield the lines below an exception that may be part of its message, or are its notes."""
-    for line in lines[index : index + _MESSAGE_LINES]:
+    for line in lines[index : index + MESSAGE_LINES]:
         text = line.strip()
         if _starts(line) or text.strip("| ") in _CHAIN or _is_at_exit(line) or _RECORD.search(line):
             return
@@ -303,7 +307,7 @@ def _further(lines: Sequence[str], index: int) -> Iterator[str]:
             yield text
 
 
-def _one_line(parts: Sequence[str]) -> str:
+def one_line(parts: Sequence[str]) -> str:
     """Return lines of a message as one line."""
     text, above = "", ""
     for part in parts:
@@ -315,7 +319,8 @@ def _one_line(parts: Sequence[str]) -> str:
     return text
 
 
-def _joined(name: str, message: str) -> str:
+def joined(name: str, message: str) -> str:
+    """Return ``Type: message``."""
     name = name.removeprefix("__main__.")
     return f"{name}: {message}" if message else name
 
@@ -323,7 +328,7 @@ def _joined(name: str, message: str) -> str:
 def _read_group(lines: Sequence[str], index: int) -> tuple[str, str, int]:
     """Return the line of an exception group with the first of its exceptions."""
     end = index + 1
-    while end < len(lines) and (_GROUP_MARK.match(lines[end]) or _HEADER in lines[end]):
+    while end < len(lines) and (_GROUP_MARK.match(lines[end]) or HEADER in lines[end]):
         end += 1
     block = lines[index + 1 : end]
     texts = [line.strip().lstrip("|+-") for line in block]
@@ -337,7 +342,7 @@ def _read_group(lines: Sequence[str], index: int) -> tuple[str, str, int]:
         inside = [i for i in heads if border < i < following]
         if inside and "sub-exception" not in texts[inside[0]]:
             parts.append(_line_of(texts[inside[0]]))
-    named = "; ".join(parts[:_PARTS]) + ("; …" if len(parts) > _PARTS else "")
+    named = "; ".join(parts[:PARTS]) + ("; …" if len(parts) > PARTS else "")
     line = _line_of(texts[heads[0]]) + (f": {named}" if named else "")
     return line, line, end
 
@@ -347,9 +352,9 @@ def _is_head(text: str) -> bool:
 
 
 def _is_line(text: str) -> bool:
-    return _LINE.match(text) is not None and _HEADER not in text
+    return _LINE.match(text) is not None and HEADER not in text
 
 
 def _line_of(text: str) -> str:
     name, _, message = text.strip().partition(":")
-    return _joined(name, message.strip())
+    return joined(name, message.strip())

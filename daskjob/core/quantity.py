@@ -169,3 +169,8 @@ def duration(span: timedelta | None) -> str:
         return f"{hours}h{minutes}m" if minutes else f"{hours}h"
     days, hours = divmod(hours, 24)
     return f"{days}d{hours}h" if hours else f"{days}d"
+
+
+def format_peak(peak: int, least: int = 0) -> str:
+    """Return the highest size that was measured, or the one that it was at least."""
+    return format_bytes(peak) if peak >= least else f"≥ {format_bytes(least)}"

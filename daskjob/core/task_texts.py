@@ -28,7 +28,9 @@ def unfinished_tasks(dask: DaskState, words: Words, now: datetime) -> str:
             parts.append(f"tasks wait for {locks(dask.activity)}")
     if parts and not dask.workers:
         parts.append("no worker is registered")
-    if parts and dask.last_transition is not None:
+    if parts and not (tasks.done or tasks.erred):
+        parts.append("no task has finished")
+    elif parts and dask.last_transition is not None:
         parts.append(f"the last task made progress at {format_time(dask.last_transition)}")
     return ", ".join(parts)
 

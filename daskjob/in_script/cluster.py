@@ -241,6 +241,9 @@ class Shape:
             for name, value in worker_kwargs.items()
             if name not in NOT_PASSED and value is not None and not RUN.is_manifest
         }
+        if self.processes and arguments.get("silence_logs") and not RUN.is_manifest:
+            # An argument of the cluster that it passes on to its nannies.
+            self.options["silence_logs"] = arguments["silence_logs"]
 
     def check_workers(self) -> None:
         """Reject a cluster that would wait for its workers without end.
@@ -329,9 +332,11 @@ class Shape:
         if not given:
             return ""
         verb = "sets" if len(given) == 1 else "set"
-        if given.get("memory") and not self.memory:
-            return f"{', '.join(given.values())} {verb} the run's workers"
-        return f"{', '.join(given.values())} {verb} the run's workers; {self._same(given)}"
+        text = f"{', '.join(given.values())} {verb} the run's workers"
+        # ``-w 0`` holds against a cluster that scales or adapts later, as one of 0 workers does.
+        if self.workers == 0 or ("memory" in given and not self.memory):
+            return text
+        return f"{text}; {self._same(given)}"
 
     def _without_processes(self, given: dict[str, str]) -> str:
         workers, threads = self.expected("workers"), self.expected("threads")
@@ -343,12 +348,13 @@ class Shape:
         )
         parts = [part for part in OPTIONS if part in given or part != "memory"]
         parts = [part for part in parts if part in RUN.open]
-        return f"{text}; {self._same(parts)}" if parts else text
+        return f"{text}; {self._same(parts)}" if parts and self.workers != 0 else text
 
     def _same(self, parts: Any) -> str:
         values = {"workers": self.workers, "threads": self.threads, "memory": self.memory_text}
         words = " ".join(f"{OPTIONS[part]} {values[part]}" for part in parts)
-        return f"`daskjob run {words}` does the same"
+        later = ", and holds against scale() and adapt()" if "workers" in parts else ""
+        return f"`daskjob run {words}` does the same{later}"
 
     def _held(self) -> str:
         texts = [

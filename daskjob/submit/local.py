@@ -186,7 +186,7 @@ class LocalJobs:
         if follow and not pod and attempt is None:
             return followed(folder, tail=tail)
         if pod == "worker":
-            return merged(folder, follow=follow, tail=tail)
+            return merged(folder, follow=follow, tail=tail, attempt=attempt)
         path = wanted_log(folder, attempt, pod)
         return printed(folder, path, follow=follow, tail=tail)
 

@@ -53,6 +53,19 @@ class _Loop:
             asyncio.set_event_loop(self._loop)
         return self._loop.run_until_complete(found)
 
+    def close(self) -> None:
+        """Cancel what still runs, as ``asyncio.run`` does: exit handlers would wait for it."""
+        if self._loop is None or self._loop.is_closed():
+            return
+        import asyncio
+
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
 
 def _display(*values: object, **_: object) -> None:
     for value in values:
@@ -90,12 +103,15 @@ def _run(path: str) -> None:
     sys.modules["__main__"] = main
     cells = [_Cell(source, f"{path}, cell {n}") for n, source in enumerate(sources, start=1)]
     loop = _Loop()
-    for cell in cells:
-        loop.value(cell.code, main.__dict__)
-        value = loop.value(cell.last, main.__dict__) if cell.last else None
-        if value is not None:
-            main.__dict__["_"] = value
-            _display(value)
+    try:
+        for cell in cells:
+            loop.value(cell.code, main.__dict__)
+            value = loop.value(cell.last, main.__dict__) if cell.last else None
+            if value is not None:
+                main.__dict__["_"] = value
+                _display(value)
+    finally:
+        loop.close()
 
 
 if __name__ == "__main__":

@@ -26,20 +26,25 @@ OPEN_LINE_BYTES = 64 * 1024
 
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")
 
+_ATTEMPT = re.compile(r"-attempt-(\d+)(?=-|$)")
+
 Line = tuple[float, str, bytes]
 
 
-def merged(folder: RunFolder, *, follow: bool, tail: int | None) -> Iterator[LogChunk]:
-    """Yield the lines of all workers.
+def merged(
+    folder: RunFolder, *, follow: bool, tail: int | None, attempt: int | None = None
+) -> Iterator[LogChunk]:
+    """Yield the lines of all workers, or of those of one attempt.
 
     Raises
     ------
     NotFound
         No worker has started, and the job has ended.
     """
-    if not folder.worker_logs() and not folder.is_live():
-        raise NotFound("no worker of this job has a log")
-    new = NewLines(folder)
+    new = NewLines(folder, attempt)
+    if not new.logs() and not folder.is_live():
+        which = "this job" if attempt is None else f"attempt {attempt}"
+        raise NotFound(f"no worker of {which} has a log")
     lines = new.so_far()
     for pod, line in lines[-tail:] if tail else lines[: None if tail is None else 0]:
         yield _chunk(folder, pod, line)
@@ -59,15 +64,21 @@ def _chunk(folder: RunFolder, pod: str, line: bytes) -> LogChunk:
 class NewLines:
     """The lines of workers' logs: those so far by time, later ones as they come."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, attempt: int | None = None) -> None:
         self._folder = folder
+        self._attempt = attempt
         self._offsets: dict[Path, int] = {}
         self._open: dict[Path, bytes] = {}
+
+    def logs(self) -> list[Path]:
+        """Return the logs of the workers that have started."""
+        found = self._folder.worker_logs()
+        return [p for p in found if self._attempt in (None, attempt_of_worker(p.stem))]
 
     def so_far(self) -> list[tuple[str, bytes]]:
         """Return all lines, with the names of their logs, in the order of their times."""
         arrivals = Arrivals(self._folder.arrivals)
-        logs = [list(self._timed(path, arrivals)) for path in self._folder.worker_logs()]
+        logs = [list(self._timed(path, arrivals)) for path in self.logs()]
         return [(pod, line) for _, pod, line in heapq.merge(*logs, key=lambda line: line[0])]
 
     def _timed(self, path: Path, arrivals: Arrivals) -> Iterator[Line]:
@@ -85,7 +96,7 @@ class NewLines:
 
     def since(self, *, to_the_end: bool) -> Iterator[tuple[str, bytes]]:
         """Yield new lines; ``to_the_end``: also those without a newline."""
-        for path in self._folder.worker_logs():
+        for path in self.logs():
             lines = (self._open.pop(path, b"") + self._new(path)).split(b"\n")
             if not to_the_end and len(lines[-1]) < OPEN_LINE_BYTES:
                 self._open[path] = lines.pop()
@@ -97,7 +108,7 @@ class NewLines:
     def skip(self) -> None:
         """Leave out what was written since the last call."""
         self._open.clear()
-        for path in self._folder.worker_logs():
+        for path in self.logs():
             with suppress(OSError):
                 self._offsets[path] = path.stat().st_size
 
@@ -115,6 +126,12 @@ class NewLines:
             return b""
         self._offsets[path] = offset + len(data)
         return data
+
+
+def attempt_of_worker(pod: str) -> int:
+    """Return the attempt in the name of a worker; that of the first has none."""
+    found = _ATTEMPT.search(pod)
+    return int(found[1]) if found else 0
 
 
 def own_time(line: bytes) -> float | None:

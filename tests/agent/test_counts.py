@@ -212,8 +212,6 @@ def test_restart_keeps_9_done_tasks_and_drops_4_that_never_ran(cluster: Cluster)
     wait(done)
     waiting = [client.submit(one, -i, resources={"nowhere": 1}, pure=False) for i in range(4)]
     cluster.settled(total=13, noWorker=4)
-    # The prefixes are sampled: a restart before the first sample would drop them.
-    wait_until(lambda: cluster.report()["prefixes"]["rows"], shows="the prefixes are known")
     client.restart(timeout=20)
     del waiting
     tasks = cluster.settled(total=9)
@@ -221,6 +219,19 @@ def test_restart_keeps_9_done_tasks_and_drops_4_that_never_ran(cluster: Cluster)
     wait(client.map(one, range(100, 103)))
     assert cluster.settled(done=12)["total"] == 12
     assert cluster.report()["prefixes"]["rows"][0][:2] == ["one", 12]
+    assert [row[0] for row in cluster.report()["peakMemory"]["rows"]] == ["a"]
+
+
+def test_tasks_before_each_of_several_restarts_are_in_the_rows(cluster: Cluster) -> None:
+    cluster.add_workers("a", arguments=("--nanny",))
+    client = cluster.client()
+    for function, count in ((one, 5), (abs, 3), (one, 4)):
+        wait(client.map(function, range(count)))
+        # Sooner than the next sample of the prefixes.
+        client.restart(timeout=20)
+    report = cluster.report()
+    assert report["tasks"]["done"] == 12
+    assert {row[0]: row[1] for row in report["prefixes"]["rows"]} == {"one": 9, "abs": 3}
 
 
 @pytest.mark.parametrize("closing", ["client", "worker"])

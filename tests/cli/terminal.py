@@ -33,7 +33,7 @@ class Terminal:
         program: tuple[str, ...] = (sys.executable, "-m", "daskjob"),
     ) -> None:
         """``shell`` is a command line for bash, instead of the words of daskjob."""
-        self.screen = pyte.HistoryScreen(columns, ROWS, history=5000)
+        self.screen = pyte.HistoryScreen(columns or 80, ROWS, history=5000)
         self._stream = pyte.ByteStream(self.screen)
         command = [*program, *map(str, words)]
         if shell:

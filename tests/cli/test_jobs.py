@@ -96,11 +96,14 @@ def test_unknown_name_is_125_and_the_message_lists_the_jobs(user: Daskjob, comma
 
 
 def test_default_is_the_newest_job(daskjob: Daskjob) -> None:
-    assert "no job has run here yet" in daskjob("status").err
+    assert "there are no jobs here" in daskjob("status").err
     for name in ("one", "two"):
         daskjob.run("--name", name, daskjob.script(f"print('{name}')"))
     assert daskjob("logs").text == "two\n"
     assert "two" in daskjob("status").text
+    for name in ("three", "four"):
+        daskjob.run("--name", name, daskjob.script("1"))
+    assert daskjob("delete", "three", "four", "three").text == "three deleted\nfour deleted\n"
     assert daskjob("why").text.startswith("two succeeded")
 
 

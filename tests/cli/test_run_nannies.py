@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,9 @@ def test_death_of_a_worker_is_reported_with_its_cause(
     done = daskjob(*words, env={**environment, **slow})
     assert done.code == 1
     assert message in done.err
+    if task == "hog":
+        # Its last heartbeat may have been long before.
+        assert re.search(r"peak worker memory (≥ 228.9|2[23]\d\.\d|2[3-9]\d) MiB", done.err)
 
 
 WHERE = """\

@@ -54,20 +54,21 @@ def hints(done: Done) -> list[str]:
             "n_workers=3, threads_per_worker=1",
             [1, 1, 1],
             "daskjob: n_workers=3, threads_per_worker=1 set the run's workers; "
-            "`daskjob run -w 3 -t 1` does the same",
+            "`daskjob run -w 3 -t 1` does the same, and holds against scale() and adapt()",
         ),
         (
             "n_workers=1, threads_per_worker=3, silence_logs=False, name='mine'",
             [3],
             "daskjob: n_workers=1, threads_per_worker=3 set the run's workers; "
-            "`daskjob run -w 1 -t 3` does the same",
+            "`daskjob run -w 1 -t 3` does the same, and holds against scale() and adapt()",
         ),
         (
             "processes=False, threads_per_worker=2, scheduler_port=8786, host='localhost'",
             [2],
             "daskjob: processes=False: tasks run in threads of one worker process beside the "
             "script (2 each), which shares no memory with it; "
-            "`daskjob run -w 1 -t 2` does the same; host, scheduler_port have no effect in a run",
+            "`daskjob run -w 1 -t 2` does the same, and holds against scale() and adapt(); "
+            "host, scheduler_port have no effect in a run",
         ),
     ],
 )
@@ -92,7 +93,40 @@ def test_memory_limit_and_resources_are_those_of_the_workers(daskjob: Daskjob) -
     assert shape(done) == [[1, 10**9]]
     assert "at a$b" in done.text
     (hint,) = hints(done)
-    assert "`daskjob run -w 1 -t 1 --memory 1GB` does the same" in hint
+    assert (
+        "`daskjob run -w 1 -t 1 --memory 1GB` does the same, and holds against scale() and adapt()"
+        in hint
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["n_workers=0, threads_per_worker=1", "n_workers=0", "n_workers=0, memory_limit='300MB'"],
+)
+def test_no_option_does_what_a_cluster_does_that_starts_without_workers(
+    daskjob: Daskjob, arguments: str
+) -> None:
+    script = (
+        "from distributed import Client, LocalCluster\n"
+        f"cluster = LocalCluster({arguments})\ncluster.adapt(minimum=0, maximum=1)\n"
+        "print('sum', Client(cluster).submit(sum, [1, 2]).result())"
+    )
+    done = daskjob("run", daskjob.script(script))
+    assert "sum 3" in done.text
+    (hint,) = hints(done)
+    assert hint.startswith("daskjob: n_workers=0")
+    assert "`" not in hint
+
+
+@pytest.mark.parametrize(("silence", "shown"), [("50", 0), ("'CRITICAL'", 0), ("False", 1)])
+def test_silence_logs_is_passed_to_the_nannies(daskjob: Daskjob, silence: str, shown: int) -> None:
+    script = daskjob.script(
+        f"from distributed import Client\nclient = Client(n_workers=1, silence_logs={silence})\n"
+        "client.restart()\nprint(client.submit(sum, [1, 2]).result())"
+    )
+    done = daskjob("run", script)
+    assert done.text == "3\n"
+    assert done.err.count("Restarting worker") == shown
 
 
 SCALED = """\

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import termios
+from datetime import timedelta
 
 import pytest
 
+from daskjob.core.status import job_status_from
 from tests.cli.command import Daskjob
 from tests.cli.terminal import terminal
 from tests.waiting import wait_until
@@ -65,6 +67,39 @@ def test_ctrl_c_is_sigint_to_the_script_once_and_the_run_ends_with_123(
     assert rows == ["saved", "finally", "at exit"]
     assert "killing" not in "".join(screen.rows())
     assert daskjob.status()["reason"] == "Cancelled"
+
+
+GRACE = """\
+import signal, time
+asked = []
+signal.signal(signal.SIGINT, lambda *_: asked.append(1))
+print("ready", flush=True)
+while not asked:
+    time.sleep(0.01)
+for _ in range(25):
+    time.sleep(0.1)
+print("saved", flush=True)
+"""
+
+
+def test_a_cancelled_script_has_its_grace_period_in_the_line_and_in_the_time(
+    daskjob: Daskjob,
+) -> None:
+    with terminal(daskjob, "run", "-w", 0, daskjob.script(GRACE)) as screen:
+        screen.wait_for(b"ready")
+        screen.press(b"\x03")
+        screen.wait_for(b"Cancelling ")
+        assert screen.end() == 123
+    assert b"Cancelled " not in screen.seen
+    took = job_status_from(daskjob.status()).took
+    assert took is not None
+    assert took >= timedelta(seconds=2)
+
+
+def test_a_terminal_of_unknown_size_has_80_columns(daskjob: Daskjob) -> None:
+    with terminal(daskjob, "run", "-w", 0, daskjob.script("1 / 0"), columns=0) as screen:
+        assert screen.end() == 1
+    assert b"ZeroDivisionError: division by zero." in screen.seen
 
 
 def test_a_script_that_ignores_sigint_and_sigterm_is_killed_by_a_second_ctrl_c(

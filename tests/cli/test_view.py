@@ -82,6 +82,13 @@ def test_the_hint_to_a_script_that_ran_no_task(
             "2 tasks, peak worker memory 1 GiB",
         ),
         (
+            {
+                "tasks": {"total": 2, "done": 2},
+                "peakMemory": {"rows": [["a", 2**20]], "atLeast": 300 * 2**20},
+            },
+            "2 tasks, peak worker memory ≥ 300 MiB",
+        ),
+        (
             {"tasks": {"total": "x"}, "peakMemory": {"rows": [[], 1]}, "workers": 7},
             "succeeded in 0s",
         ),

@@ -6,7 +6,7 @@ import pytest
 
 from daskjob.core import names
 from daskjob.core.dask import Loss
-from daskjob.core.killed_workers import killed_workers
+from daskjob.core.killed_workers import exceeded_bytes, killed_workers
 from daskjob.core.manifests import Manifest
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.wording import OF_MANIFESTS, OF_SCRIPTS
@@ -45,6 +45,15 @@ def test_workers_that_a_nanny_killed_near_their_limit() -> None:
     assert found is not None
     assert "they exceeded their memory limit of 300 MiB" in found.detail
     assert "resources.limits.memory" in found.next_step
+
+
+@pytest.mark.parametrize(
+    ("killed", "memory", "limit", "least"),
+    [(True, 10, 300, 300), (False, 290, 300, 300), (False, 10, 300, 0), (True, 10, 0, 0)],
+)
+def test_the_least_peak_of_lost_workers(killed: bool, memory: int, limit: int, least: int) -> None:
+    pods = [worker(137, "OOMKilled")] if killed else []
+    assert exceeded_bytes(pods, [Loss("w", ("hog",), memory, limit)]) == least
 
 
 @pytest.mark.parametrize(("code", "signal"), [(139, "SIGSEGV"), (134, "SIGABRT"), (136, "SIGFPE")])

@@ -71,6 +71,30 @@ def test_traceback_names_cell_and_line_and_nothing_of_ours(
     assert "<string>" not in done.stderr
 
 
+LEFT = """import asyncio
+async def left():
+    try:
+        await asyncio.sleep(600)
+    finally:
+        print('closed')
+await asyncio.sleep(0)
+task = asyncio.create_task(left())
+await asyncio.sleep(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "code"), [("'end'", 0), ("1 / 0", 1), ("import sys; sys.exit(7)", 7)]
+)
+def test_what_a_notebook_left_running_ends_before_exit_handlers(
+    tmp_path: Path, last: str, code: int
+) -> None:
+    cells = ["import atexit\natexit.register(print, 'handler');", LEFT, last]
+    done = executed(notebook(tmp_path, *cells))
+    assert done.stdout.removeprefix("'end'\n") == "closed\nhandler\n"
+    assert done.returncode == code
+
+
 def test_exit_code_of_a_cell_is_that_of_the_notebook(tmp_path: Path) -> None:
     assert executed(notebook(tmp_path, "import sys", "sys.exit(7)", "1/0")).returncode == 7
 

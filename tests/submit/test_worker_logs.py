@@ -9,7 +9,7 @@ import pytest
 
 from daskjob.backends.local.arrivals import Arrivals
 from daskjob.backends.local.run_folder import RunFolder
-from daskjob.submit.worker_logs import NewLines, merged, own_time
+from daskjob.submit.worker_logs import NewLines, attempt_of_worker, merged, own_time
 from daskjob.submit.worker_names import short_name
 
 
@@ -55,6 +55,16 @@ def test_every_line_has_a_name_and_a_tail_is_of_all(
     assert len(chunks) == count
     assert all(chunk.data.startswith(b"[worker-") for chunk in chunks)
     assert all(chunk.data.endswith(b"\n") for chunk in chunks)
+
+
+@pytest.mark.parametrize(("attempt", "lines"), [(None, 3), (0, 1), (1, 1), (2, 1)])
+def test_the_workers_of_one_attempt(folder: RunFolder, attempt: int | None, lines: int) -> None:
+    for ending in ("", "-attempt-1", "-attempt-2"):
+        folder.log(f"job-default-worker-0{ending}").write_text(f"in{ending}\n")
+    found = list(merged(folder, follow=False, tail=None, attempt=attempt))
+    assert len(found) == lines
+    if attempt is not None:
+        assert all(attempt_of_worker(chunk.pod) == attempt for chunk in found)
 
 
 def test_new_lines_come_once_and_whole(folder: RunFolder) -> None:

@@ -87,7 +87,7 @@ def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder
         if len(matching) == 1:
             return find_folder(root, matching[0])
         names = matching or names
-    there = f"jobs here: {', '.join(names[:10])}" if names else "no job has run here yet"
+    there = f"jobs here: {', '.join(names[:10])}" if names else "there are no jobs here"
     which = f"there is no job {name!r} on this machine; " if name else ""
     raise NotFound(f"{which}{there}")
 

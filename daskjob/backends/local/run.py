@@ -51,7 +51,7 @@ from daskjob.core.dask import DaskState
 from daskjob.core.desired.pods import dashboard_url
 from daskjob.core.desired.service import dashboard_port
 from daskjob.core.errors import ApiError, Conflict, FieldError, Invalid
-from daskjob.core.manifests import Key, Manifest, object_ref
+from daskjob.core.manifests import Key, Manifest, format_time, object_ref, whole_seconds
 from daskjob.core.pods import pod_facts
 from daskjob.core.policies.cancel import cancel_message
 from daskjob.core.reasons import Reason
@@ -403,11 +403,22 @@ class LocalRun:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
+                self._include_grace(backend)
                 await backend.close()
                 await processes.close(grace_seconds=0)
                 self._kubelet.finish_logs()
                 self.output.finish()
                 self._last = self.manifest
+
+    def _include_grace(self, backend: LocalBackend) -> None:
+        """Let a cancelled job end when its script has: the verdict comes before the signals."""
+        job = backend.store.get(self.key)
+        status = job_status_from(job.get("status")) if job else JobStatus()
+        if job is None or not status.finished or status.reason != Reason.CANCELLED:
+            return
+        ended = {"endTime": format_time(whole_seconds(backend.clock()))}
+        backend.store.write_status(object_ref(job), {**job["status"], **ended})
+        backend.save_job(object_ref(job))
 
     async def _until_over(
         self, passes: SerialPasses, background: list[asyncio.Task[None]], processes: Processes

@@ -5,12 +5,17 @@ The end of an output has more: what exit handlers, destructors and libraries pri
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+from daskjob.core.diagnose import EXCEPTION_LINE
+from daskjob.core.manifests import mapping
+from daskjob.core.recorded_exception import recorded_line
 
 #: The variable that names the file of the record.
 VARIABLE = "DASKJOB_UNCAUGHT"
 #: The longest text, with some room: a script may write anything there.
-LIMIT_BYTES = 64 * 1024
+LIMIT_BYTES = 1024 * 1024
 
 
 def uncaught_file(scratch: Path, attempt: str) -> Path:
@@ -19,13 +24,14 @@ def uncaught_file(scratch: Path, attempt: str) -> Path:
 
 
 def uncaught(file: Path, pid: int) -> str:
-    """Return the traceback that a process recorded; empty if it did not.
+    """Return the exception that a process recorded, as a message; empty if it did not.
 
     A script may be started by a shell; then that is the process of the container.
     """
     try:
         with file.open("rb") as record:
             first, _, text = record.read(LIMIT_BYTES).partition(b"\n")
-    except OSError:
+        found = mapping(json.loads(text)) if first == str(pid).encode() else {}
+    except (OSError, ValueError, RecursionError):
         return ""
-    return text.decode(errors="replace").strip() if first == str(pid).encode() else ""
+    return f"{EXCEPTION_LINE}{recorded_line(found)}" if found else ""

@@ -6,8 +6,16 @@ import json
 import math
 from dataclasses import replace
 
+from daskjob.core.dask import losses_of
 from daskjob.core.job_view import AttemptEnd, JobView
-from daskjob.core.manifests import DEEPEST_LEVELS, Manifest, is_too_deep, whole_seconds
+from daskjob.core.killed_workers import exceeded_bytes
+from daskjob.core.manifests import (
+    DEEPEST_LEVELS,
+    Manifest,
+    is_too_deep,
+    mapping,
+    whole_seconds,
+)
 from daskjob.core.policies.retry import Again, GiveUp, after_failure
 from daskjob.core.reasons import Reason
 from daskjob.core.status import (
@@ -73,13 +81,22 @@ def _with_last_answers(view: JobView) -> JobStatus:
     report = observed.report.report if observed.report else None
     # A rejected status may be the report's fault, and a verdict never depends on a report.
     if report is not None and observed.status_rejection is None:
-        status = replace(status, report=short_report(report))
+        status = replace(status, report=short_report(_with_least_peak(view, report)))
     if observed.dask is not None and view.policy.progress_interval_seconds and view.attempt_runs:
         tasks = observed.dask.tasks
         counts = (tasks.total, tasks.done, tasks.processing, tasks.erred)
         progress = Progress(*counts, updated_at=whole_seconds(view.now))
         status = replace(status, progress=progress)
     return status
+
+
+def _with_least_peak(view: JobView, report: Manifest) -> Manifest:
+    """Return a report with the memory that workers had at least: they died between heartbeats."""
+    losses = losses_of(mapping(report.get("workers")).get("losses"))
+    limit = exceeded_bytes(view.workers, losses)
+    if not limit:
+        return report
+    return {**report, "peakMemory": {**mapping(report.get("peakMemory")), "atLeast": limit}}
 
 
 def short_report(report: Manifest) -> Manifest | None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daskjob.core.advice import split_step
+from daskjob.core.dask import DaskState
 from daskjob.core.diagnose import waiting_for
 from daskjob.core.errors import RejectionKind
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.reasons import Reason
+from daskjob.core.task_texts import NAMED
 from daskjob.core.task_trouble import task_trouble
 
 #: What to do about a deadline of a manifest where nothing better is known.
@@ -132,6 +134,13 @@ def _of_tasks(view: JobView) -> _Cause:
     return _Cause(f", while {tasks}" if tasks else "")
 
 
+def _names(dask: DaskState) -> str:
+    """Return the tasks that have run longest, with a verb."""
+    names = list(dict.fromkeys(task.name for task in dask.activity.running))[:NAMED]
+    one = len(names) == 1 and dask.tasks.processing == 1
+    return f"{', '.join(names) or 'the tasks'} {'waits' if one else 'wait'}"
+
+
 def _or_else(view: JobView) -> str:
     """Return what a script may need instead of a longer deadline."""
     dask = view.observed.dask if view.cluster else None
@@ -140,7 +149,10 @@ def _or_else(view: JobView) -> str:
     if _idle(view) and not dask.tasks.processing:
         return f", or find out what {view.words.runner} was doing"
     if task_trouble(view) is not None:
-        return ", or find out what the tasks wait for"
+        return f", or find out what {_names(dask)} for"
+    if dask.tasks.processing and dask.activity.quiet_since is not None:
+        may = "an Event, a Lock or a Queue, for example"
+        return f", or find out what {_names(dask)} for ({may}): the workers compute nothing"
     if dask.tasks.waiting or dask.tasks.processing > max(
         dask.workers_total, len(dask.activity.running)
     ):

@@ -6,17 +6,19 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import click
 
+from daskjob.core.dask import losses_of
 from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation, explain
-from daskjob.core.manifests import Manifest
-from daskjob.core.quantity import duration, format_bytes
+from daskjob.core.manifests import Manifest, integer, mapping
+from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus
 from daskjob.submit.cli.output import (
     Format,
@@ -29,7 +31,7 @@ from daskjob.submit.cli.output import (
 )
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, Duration, JobName
 from daskjob.submit.cli.place import pass_jobs
-from daskjob.submit.jobs import Job, Jobs, StillRunning
+from daskjob.submit.jobs import Job, JobRef, Jobs, StillRunning
 
 #: How many jobs a table has unless ``--limit`` says otherwise.
 LIMIT = 50
@@ -285,9 +287,17 @@ def _print_report(name: str, status: JobStatus, report: Manifest) -> None:
     peaks = _table(report, "peakMemory")
     if peaks:
         click.echo()
-        print_table(
-            ("WORKER", "PEAK MEMORY"), [(str(r[0]), format_bytes(int(r[1]))) for r in peaks[:20]]
-        )
+        print_table(("WORKER", "PEAK MEMORY"), list(_peaks(status, report, peaks)))
+
+
+def _peaks(
+    status: JobStatus, report: Manifest, rows: Iterable[list[float]]
+) -> Iterator[tuple[str, str]]:
+    """Yield workers with their peaks; those that were lost may have exceeded their limit."""
+    least = integer(mapping(mapping(status.report).get("peakMemory")).get("atLeast")) or 0
+    lost = {loss.worker for loss in losses_of(mapping(report.get("workers")).get("losses"))}
+    for name, peak in islice(((str(row[0]), int(row[1])) for row in rows), 20):
+        yield name, format_peak(peak, least if name in lost else 0)
 
 
 def _table(report: Manifest, key: str) -> list[list[float]]:
@@ -304,7 +314,7 @@ def cancel_command(jobs: Jobs, names_: tuple[str, ...], wait: bool) -> None:
 
     Scripts get SIGTERM, and SIGKILL after their grace period.
     """
-    found = [jobs.find(name) for name in names_] if names_ else [_newest_running(jobs)]
+    found = [job for _, job in _named(jobs, names_)] or [_newest_running(jobs)]
     for job in found:
         if jobs.cancel(job.ref):
             click.echo(f"{job.name} is being cancelled")
@@ -362,7 +372,7 @@ def delete_command(jobs: Jobs, names_: tuple[str, ...], everything: bool, force:
     found = [("", job) for job in jobs.list()] if everything else _named(jobs, names_)
     for name, job in found:
         try:
-            # A job named twice, or deleted by another command, is not an error.
+            # A job that another command deletes is not an error.
             with contextlib.suppress(NotFound):
                 jobs.delete(job.ref, force=force)
         except StillRunning as error:
@@ -374,7 +384,12 @@ def delete_command(jobs: Jobs, names_: tuple[str, ...], everything: bool, force:
 
 
 def _named(jobs: Jobs, names_: Iterable[str]) -> list[tuple[str, Job]]:
-    return [(name, jobs.find(name)) for name in names_]
+    """Return the jobs with their names; one that is named twice only once."""
+    found: dict[JobRef, tuple[str, Job]] = {}
+    for name in names_:
+        job = jobs.find(name)
+        found.setdefault(job.ref, (name, job))
+    return list(found.values())
 
 
 def _which(jobs: Jobs, name: str, job: Job) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from daskjob.core.decide.job_end import LEFT_OUT
 from daskjob.core.manifests import integer, mapping
-from daskjob.core.quantity import duration, format_bytes
+from daskjob.core.quantity import duration, format_peak
 from daskjob.core.reasons import Reason
 from daskjob.core.status import JobStatus
 from daskjob.core.work import Work, work_from
@@ -114,12 +114,15 @@ def _work_done(status: JobStatus) -> str:
     if lost := integer(workers.get("lost")):
         parts.append("1 worker was lost" if lost == 1 else f"{lost} workers were lost")
     if work.total and (peak := _peak_memory(status)):
-        parts.append(f"peak worker memory {format_bytes(peak)}")
+        parts.append(f"peak worker memory {peak}")
     return ", ".join(parts)
 
 
-def _peak_memory(status: JobStatus) -> int:
-    rows = mapping((status.report or {}).get("peakMemory")).get("rows")
+def _peak_memory(status: JobStatus) -> str:
+    memory = mapping((status.report or {}).get("peakMemory"))
+    rows = memory.get("rows")
     found = rows if isinstance(rows, list) else []
     peaks = [row[1] for row in found if isinstance(row, list) and len(row) > 1]
-    return max((peak for peak in peaks if isinstance(peak, int)), default=0)
+    peak = max((peak for peak in peaks if isinstance(peak, int)), default=0)
+    least = integer(memory.get("atLeast")) or 0
+    return format_peak(peak, least) if peak or least else ""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from daskjob.core.quantity import duration
+from daskjob.core.reasons import Reason
 from daskjob.submit.jobs import JobSnapshot, LiveJob
 from daskjob.submit.terminal.end_line import end_lines
 from daskjob.submit.terminal.live_line import LineFacts, RestEstimate, live_line
@@ -145,6 +146,9 @@ class View:
         if snapshot.last_tasks:
             return "Finishing"
         phase = snapshot.status.phase or "Pending"
+        if self._script_runs and snapshot.status.reason == Reason.CANCELLED:
+            # The verdict is there; the script has its grace period.
+            return "Cancelling"
         return "Running" if self._script_runs and phase in ("Pending", "Starting") else phase
 
     # Reporting

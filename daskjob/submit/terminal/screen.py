@@ -22,6 +22,8 @@ from daskjob.submit.terminal.outlet import (
 )
 from daskjob.submit.terminal.pane import HELD_LINES, Pane
 
+#: The width where a terminal reports 0 columns: it does not know.
+UNKNOWN_COLUMNS = 80
 #: What writing to a terminal that was closed yields.
 _CLOSED = (errno.EIO, errno.ENXIO, errno.EBADF)
 
@@ -133,7 +135,7 @@ class Screen:
         On a terminal, ``wrap`` breaks it between words: half an address cannot be clicked.
         """
         if wrap and self.has_live_line:
-            line = "\n".join(wrapped(line, self.size[1]))
+            line = "\n".join(wrapped(line, self.size[1] or UNKNOWN_COLUMNS))
         data = paint(line, style, colour=self.colour)
         if self._pane is not None and self._err.is_terminal:
             self._pane.write_line(data, urgent=urgent)
