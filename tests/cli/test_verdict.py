@@ -40,7 +40,7 @@ CLIENT = "from distributed import Client\nclient = Client()\n"
         ("x = (", "SyntaxError: '(' was never closed."),
         # Messages of any length, with any characters, and with tracebacks of their own.
         ("raise ValueError('x' * 33000)", f"ValueError: {'x' * 298} …."),
-        (r"raise KeyError('\n'.join(map(str, range(4000))))", r"KeyError: '0\n1\n2"),
+        (r"raise KeyError('\n'.join(map(str, range(9000))))", r"KeyError: '0\n1\n2"),
         (
             r"raise ValueError('a\x00b\x1b[31mred\udc80 \r over \x07')",
             r"ValueError: abred\udc80 over.",
