@@ -155,7 +155,7 @@ def format_bytes(size: int) -> str:
 
 
 def duration(span: timedelta | None) -> str:
-    """Return a time span as kubectl writes one: 5s, 3m12s, 2h5m, 3d4h."""
+    """Return a time span as kubectl writes one: 5s, 3m12s, 2h5m, 3d4h, 40d."""
     if span is None:
         return ""
     seconds = max(int(span.total_seconds()), 0)
@@ -168,7 +168,7 @@ def duration(span: timedelta | None) -> str:
     if hours < 24:
         return f"{hours}h{minutes}m" if minutes else f"{hours}h"
     days, hours = divmod(hours, 24)
-    return f"{days}d{hours}h" if hours else f"{days}d"
+    return f"{days}d{hours}h" if hours and days < 8 else f"{days}d"
 
 
 def format_peak(peak: int, least: int = 0) -> str:
