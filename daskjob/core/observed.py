@@ -169,6 +169,8 @@ class ObservedJob(ObservedObject):
     report: CollectedReport | None = None
     #: When the runner last wrote to its log; only where reading that is free (on this machine).
     last_log_at: datetime | None = None
+    #: Tasks that the ended script promised to run (``fire_and_forget``) and that have not finished.
+    promised_tasks: int = 0
 
     @property
     def meta(self) -> Meta:

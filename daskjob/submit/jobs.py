@@ -137,6 +137,8 @@ class JobSnapshot:
     last_tasks: int = 0
     #: How long the run waits while none of them finishes.
     patience_seconds: float = 0.0
+    #: The number of those that it has given up.
+    given_up_tasks: int = 0
 
 
 def _desired_workers(manifest: Manifest) -> int:

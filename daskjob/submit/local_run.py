@@ -54,12 +54,18 @@ class ForegroundJob:
             script=self._script(),
             last_tasks=waits.promised if waits else 0,
             patience_seconds=waits.patience if waits else 0.0,
+            given_up_tasks=self._run.given_up_tasks,
         )
 
     @property
     def is_working(self) -> bool:
         """Whether the script runs, or tasks that it left."""
         return self._run.output.is_open or self._run.last_tasks is not None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the run was cancelled, or has a verdict."""
+        return self._run.is_cancelled or self._run.snapshot().status.finished
 
     @property
     def output(self) -> ScriptOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -87,7 +88,8 @@ def test_a_running_task_has_4_s_to_finish_whatever_the_end(
     done = daskjob("run", "-w", 1, "-t", 1, daskjob.script(text))
     assert done.code == code, done.err
     assert seen(folder) == {"short began", "short ended"}
-    assert "2 left undone" in done.err
+    # It has finished, although no client wanted it any more.
+    assert "1 of 2 tasks done, 1 left undone" in done.err
 
 
 def test_a_long_task_is_ended_after_4_s(daskjob: Daskjob) -> None:
@@ -104,7 +106,7 @@ def test_a_long_task_is_ended_after_4_s(daskjob: Daskjob) -> None:
     assert "1 left undone" in done.err
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "cancel", "--timeout"])
+@pytest.mark.parametrize("how", ["Ctrl-C", "cancel", "SIGTERM", "--timeout"])
 def test_the_wait_for_promised_tasks_ends_at_once_when_the_run_must_end(
     daskjob: Daskjob, how: str
 ) -> None:
@@ -121,13 +123,32 @@ def test_the_wait_for_promised_tasks_ends_at_once_when_the_run_must_end(
     asked = time.monotonic()
     if how == "Ctrl-C":
         process.send_signal(signal.SIGINT)
+    elif how == "SIGTERM":
+        process.send_signal(signal.SIGTERM)
     elif how == "cancel":
         daskjob("cancel", "slow")
     done = finish(process)
     assert time.monotonic() - asked < 28
-    # The script itself has succeeded; what it left is counted.
-    assert done.code == 0
-    assert "1 task was left undone" in done.err
+    assert done.code == {"Ctrl-C": 123, "cancel": 123, "SIGTERM": 123, "--timeout": 122}[how]
+    assert "1 fire_and_forget task was dropped" in done.err
+    assert "succeeded" not in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_promised_tasks_of_a_lost_scheduler_are_no_success(
+    daskjob: Daskjob, number: signal.Signals
+) -> None:
+    text = f"{HEAD}c = Client()\nfire_and_forget(c.submit(work, 'long', 600))\nuntil('long')\n"
+    text += "c.run_on_scheduler(lambda: (place / 'pid').write_text(str(os.getpid())))\n"
+    folder = place(daskjob)
+    process = daskjob.start("run", "-w", 1, "--name", "lost", daskjob.script(text))
+    assert process.stderr is not None
+    while b"waits for 1 fire_and_forget task" not in process.stderr.readline():
+        assert process.poll() is None
+    os.kill(int((folder / "pid").read_text()), number)
+    done = finish(process)
+    assert done.code == 121, done.err
+    assert "1 fire_and_forget task was dropped" in done.verdict
 
 
 def test_a_cancelled_script_does_not_wait_for_its_tasks(daskjob: Daskjob) -> None:

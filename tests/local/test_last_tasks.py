@@ -10,7 +10,13 @@ import pytest
 
 from daskjob.backends.agent_answers import NoAnswer
 from daskjob.backends.local import last_tasks
-from daskjob.backends.local.last_tasks import EndedScript, Wait, until_finished
+from daskjob.backends.local.last_tasks import (
+    EndedScript,
+    LastTasks,
+    Wait,
+    until_finished,
+    with_finished,
+)
 
 NOTHING: dict[str, Any] = {}
 LOST = None
@@ -111,3 +117,28 @@ def test_clients_that_stay_delay_the_end_by_a_bounded_time() -> None:
 def test_a_scheduler_that_is_gone_is_given_up(answers: list[dict[str, Any] | None]) -> None:
     seconds, _ = waited(ScriptedAgent(*answers))
     assert seconds < 3
+
+
+@pytest.mark.parametrize(
+    ("answers", "must_end", "expected"),
+    [
+        ([{"promised": 3}], True, LastTasks(dropped=3)),
+        ([{"promised": 2, "processing": 1}, LOST], False, LastTasks(dropped=2)),
+        ([{"promised": 2}], False, LastTasks(given_up=2)),
+        ([{"abandoned": 2}, {"abandoned": 1}], False, LastTasks(finished=1)),
+        ([{"abandoned": 2}, NOTHING], False, LastTasks(finished=2)),
+    ],
+)
+def test_what_became_of_the_last_tasks(
+    answers: list[dict[str, Any] | None], expected: LastTasks, *, must_end: bool
+) -> None:
+    script = EndedScript(True, 0.0, lambda: must_end, lambda _: None)
+    assert asyncio.run(until_finished(ScriptedAgent(*answers), script)) == expected
+
+
+def test_tasks_that_finished_after_the_script_count_as_done() -> None:
+    report = {"tasks": {"total": 1, "done": 1, "dropped": 2}, "workers": {}}
+    changed = with_finished(report, 1)
+    assert changed == {"tasks": {"total": 2, "done": 2, "dropped": 1}, "workers": {}}
+    assert with_finished(report, 0) == report
+    assert with_finished({}, 3) == {}

@@ -16,7 +16,13 @@ from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.full_disk import not_written
 from daskjob.backends.local.kubelet import Kubelet
-from daskjob.backends.local.last_tasks import EndedScript, Wait, until_finished
+from daskjob.backends.local.last_tasks import (
+    EndedScript,
+    LastTasks,
+    Wait,
+    until_finished,
+    with_finished,
+)
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.worker_numbers import WorkerNumbers, number_of
 from daskjob.backends.local.worker_start import WorkerStart, worker_counts
@@ -92,6 +98,10 @@ class LocalBackend(InMemoryBackend):
         self.troubles: list[str] = []
         #: The wait for tasks after the end of the script; ``None``: there is none.
         self.last_tasks: Wait | None = None
+        #: Promised tasks that were given up.
+        self.given_up = 0
+        #: Unfinished promised tasks, with their attempt; also those of a wait that was broken off.
+        self._promised = (0, 0)
         #: Called when such a wait begins, and when it has ended.
         self.on_last_tasks: Callable[[], None] = lambda: None
         self._dashboard = dashboard
@@ -112,6 +122,9 @@ class LocalBackend(InMemoryBackend):
         observed = await super().observe(key)
         if not isinstance(observed, ObservedJob):
             return observed
+        attempt, promised = self._promised
+        if promised and attempt == observed.status.attempt:
+            observed = replace(observed, promised_tasks=promised)
         runner = observed.runner(observed.status.attempt)
         if runner is None or observed.job.policy.stall_deadline_seconds is None:
             return observed
@@ -396,11 +409,13 @@ class LocalBackend(InMemoryBackend):
         report: Manifest | None = None
         agent = self._agent(scheduler)
         try:
-            await self._finish_tasks(job, agent, attempt)
-            report, full, state = await asyncio.gather(
+            last = await self._finish_tasks(job, agent, attempt)
+            short, full, state = await asyncio.gather(
                 agent.get("report"), agent.get("report?full=1"), agent.get("state")
             )
             self.answered(scheduler.owner_uid, dask_state(state))
+            report = with_finished(short, last.finished)
+            full = with_finished(full, last.finished)
             self.folder.write("report.json", full)
         except NoAnswer as error:
             logger.info("no report of the scheduler: %s", error)
@@ -409,25 +424,28 @@ class LocalBackend(InMemoryBackend):
         finally:
             self.collected(scheduler, report, attempt)
 
-    async def _finish_tasks(self, job: ObjectRef, agent: AgentClient, attempt: int) -> None:
+    async def _finish_tasks(self, job: ObjectRef, agent: AgentClient, attempt: int) -> LastTasks:
         """Wait for the last tasks of a script that has ended by itself."""
         runner = self._runner(attempt)
         if runner is None or runner.main is None or not _ended_by_itself(runner):
-            return
+            return LastTasks()
         script = EndedScript(
             succeeded=runner.last_exited_with_0,
             seconds=_seconds(runner.main),
             must_end=lambda: self._must_end(job),
-            waiting=self._waiting,
+            waiting=lambda wait: self._waiting(wait, attempt),
         )
         try:
-            await until_finished(agent, script)
+            last = await until_finished(agent, script)
+            self._promised, self.given_up = (attempt, last.dropped), last.given_up
+            return last
         finally:
             if self.last_tasks is not None:
                 self.last_tasks = None
                 self.on_last_tasks()
 
-    def _waiting(self, wait: Wait) -> None:
+    def _waiting(self, wait: Wait, attempt: int) -> None:
+        self._promised = (attempt, wait.pending)
         begins, self.last_tasks = self.last_tasks is None, wait
         if begins:
             self.on_last_tasks()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daskjob.backends.agent_answers import NoAnswer
-from daskjob.core.manifests import Manifest, integer
+from daskjob.core.manifests import Manifest, integer, mapping
 
 #: How long running tasks may take to finish: as long as a nanny waits for its worker (80 % of 5 s).
 FINISH_SECONDS = 4.0
@@ -78,6 +78,8 @@ class Wait:
     promised: int = 0
     #: How long none of them may take, in seconds.
     patience: float = 0.0
+    #: The promised tasks that are unfinished, from the beginning.
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +100,61 @@ class EndedScript:
         return max(PATIENCE_SECONDS, self.seconds)
 
 
-async def until_finished(agent: Agent, script: EndedScript) -> None:
-    """Wait for the last tasks of a script."""
+@dataclass(frozen=True, slots=True)
+class LastTasks:
+    """What became of the last tasks of a script."""
+
+    #: Promised tasks that were pending when the run had to end, or when the scheduler was lost.
+    dropped: int = 0
+    #: Promised tasks that were given up, since none of them finished in time.
+    given_up: int = 0
+    #: Tasks that no client wanted any more, and that their workers ran to the end.
+    finished: int = 0
+
+
+async def until_finished(agent: Agent, script: EndedScript) -> LastTasks:
+    """Wait for the last tasks of a script; return what became of them."""
     began = moved_at = time.monotonic()
-    silences = finished = 0
-    while not script.must_end():
+    silences = finished = most_abandoned = 0
+    left = Unfinished()
+    while True:
         try:
             left = unfinished_from(await agent.get("unfinished"))
         except NoAnswer:
             silences += 1
-            if silences == PATIENCE or time.monotonic() - began < FAST_SECONDS:
-                return
+            early = time.monotonic() - began < FAST_SECONDS
+            if silences == PATIENCE or early or script.must_end():
+                break
             continue
+        if script.must_end():
+            break
         silences, now = 0, time.monotonic()
+        most_abandoned = max(most_abandoned, left.abandoned)
         if left.finished != finished:
             finished, moved_at = left.finished, now
         waited = now - began
         if script.succeeded and left.promised and now - moved_at < script.patience:
-            promised = left.promised if waited >= UNREPORTED_SECONDS else 0
-            script.waiting(Wait(promised, script.patience))
+            is_long = waited >= UNREPORTED_SECONDS
+            script.waiting(Wait(left.promised if is_long else 0, script.patience, left.promised))
         elif left.clients and waited < CLIENTS_SECONDS:
             pass
         elif not left.may_run or waited > FINISH_SECONDS:
-            return
+            return LastTasks(
+                given_up=left.promised if script.succeeded else 0,
+                finished=max(most_abandoned - left.abandoned, 0),
+            )
         else:
             script.waiting(Wait())
         await asyncio.sleep(LOOK_SECONDS if waited < FAST_SECONDS else SLOW_LOOK_SECONDS)
+    return LastTasks(dropped=left.promised if script.succeeded else 0)
+
+
+def with_finished(report: Manifest, finished: int) -> Manifest:
+    """Return a report that counts dropped tasks as done which workers ran to the end."""
+    tasks = mapping(report.get("tasks"))
+    count = min(finished, integer(tasks.get("dropped")) or 0)
+    if count <= 0:
+        return report
+    changes = {"total": count, "done": count, "dropped": -count}
+    changed = {name: (integer(tasks.get(name)) or 0) + by for name, by in changes.items()}
+    return {**report, "tasks": {**tasks, **changed}}

@@ -232,6 +232,16 @@ class LocalRun:
         """The wait for tasks after the end of the script; ``None``: there is none."""
         return self._backend.last_tasks if self._backend else None
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the job was asked to end."""
+        return self._cancelled
+
+    @property
+    def given_up_tasks(self) -> int:
+        """The number of fire_and_forget tasks that did not finish in time after the script."""
+        return self._backend.given_up if self._backend else 0
+
     def script_pid(self) -> int | None:
         """Return the process of the script, which leads its group; ``None`` if none runs."""
         return self._kubelet.script_pid() if self._kubelet else None

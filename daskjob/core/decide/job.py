@@ -42,6 +42,7 @@ from daskjob.core.policies.deadline import (
     startup_deadline,
     startup_deadline_at,
 )
+from daskjob.core.policies.last_tasks import SCHEDULER_ENDED, with_dropped
 from daskjob.core.policies.outcome import outcome, overdue_at
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.scheduler_loss import scheduler_loss
@@ -222,6 +223,12 @@ def _end(view: JobView) -> AttemptEnd | None:
     if result is not None and result.reason is not None:
         # If the scheduler was lost too, that is the cause of the runner's failure.
         result = scheduler_loss(view) or result
+    elif result is not None and view.observed.promised_tasks:
+        # No success (design §4.1): tasks of the script are pending, and now they never run.
+        cause = cancelled(view) or job_deadline(view) or scheduler_loss(view)
+        if cause is None and _scheduler_with_report(view) is None:
+            cause = SCHEDULER_ENDED
+        result = with_dropped(cause, view) if cause else result
     stalled = stall(view)
     return (
         result

@@ -45,10 +45,13 @@ def end_lines(snapshot: JobSnapshot, took: timedelta) -> Iterator[EndLine]:
         yield EndLine(status.message, even_quiet=True)
     if undone := _work(status).undone:
         tasks = "1 task was" if undone == 1 else f"{undone} tasks were"
-        yield EndLine(
-            f"{tasks} left undone: the script ended without waiting; call wait() or gather() on "
-            "the futures",
-        )
+        why = "the script ended without waiting; call wait() or gather() on the futures"
+        if given_up := snapshot.given_up_tasks:
+            count = (
+                "1 fire_and_forget task" if given_up == 1 else f"{given_up} fire_and_forget tasks"
+            )
+            why = f"the run gave up waiting for {count}"
+        yield EndLine(f"{tasks} left undone: {why}")
     if hint := _unused(snapshot):
         yield EndLine(hint)
 
@@ -57,7 +60,9 @@ def _failure(snapshot: JobSnapshot, took: timedelta) -> str:
     status, after = snapshot.status, duration(took)
     if status.reason == Reason.CANCELLED and snapshot.words.is_script:
         by = status.message.removeprefix("the job was cancelled").rstrip(".")
-        return f"{snapshot.name} was cancelled{by}, after {after}"
+        by, _, dropped = by.partition("; ")
+        end = f": {dropped}" if dropped else ""
+        return f"{snapshot.name} was cancelled{by}, after {after}{end}"
     reason = "" if snapshot.words.is_script else f" ({status.reason})"
     return f"{snapshot.name} failed in {after}{reason}: {status.message}"
 

@@ -23,11 +23,18 @@ class WorkerLines:
     """The new lines of all workers of a job."""
 
     def __init__(self, job: ForegroundJob) -> None:
+        self._run = job
         self._job = job.name
         self._new = NewLines(job.folder)
 
     def read(self, *, to_the_end: bool = False) -> Iterator[str]:
-        """Yield the lines since the last call; ``to_the_end``: also those without a newline."""
+        """Yield the lines since the last call; ``to_the_end``: also those without a newline.
+
+        None once the run is being stopped: how workers lose their scheduler is no news.
+        """
+        if self._run.is_stopping:
+            self.skip()
+            return
         for pod, line in self._new.since(to_the_end=to_the_end):
             text = line.decode(errors="replace")
             if not _MACHINERY.match(text):
