@@ -39,7 +39,11 @@ def _isolated_kopf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     before = kopf.get_default_registry()
-    kopf.set_default_registry(type(before)())
+    # Not kopf's default one: with the package kubernetes installed, that has a login which reads
+    # the kubeconfig of the time of its import.
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(kopf.login_with_kubeconfig)
+    kopf.set_default_registry(registry)
     yield
     kopf.set_default_registry(before)
 
