@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +16,7 @@ from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place
 # Not imported at run time: ``local`` works without the packages that a cluster needs.
 if TYPE_CHECKING:
     from daskjob.kube.access import Credentials
+    from daskjob.kube.api import OnRequest
     from daskjob.submit.client.waiting import Notify
     from daskjob.submit.local import LocalJobs
 
@@ -48,6 +49,7 @@ class JobClient:
         context: str | None = None,
         credentials: Callable[[], Credentials] | None = None,
         notify: Notify | None = None,
+        on_request: OnRequest | None = None,
     ) -> None:
         """Prepare a client; nothing is read or sent yet. See ``AsyncJobClient``."""
         from daskjob import AsyncJobClient
@@ -58,6 +60,7 @@ class JobClient:
             context=context,
             credentials=credentials,
             notify=notify,
+            on_request=on_request,
         )
         # A client that is not closed is closed when it is not used any more.
         weakref.finalize(self, sync.start, self._client.close)
@@ -102,9 +105,15 @@ class JobClient:
         namespace = self._run("place", self._client.namespace)
         return Place(name=f"namespace {namespace}", empty=f"No jobs in namespace {namespace}.")
 
-    def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+    def submit(
+        self, job: Manifest, *, token: str | None = None, owned: Sequence[Manifest] = ()
+    ) -> JobRef:
         """Submit a DaskJob, exactly once for each token; return a reference to it."""
-        return self._run("submit", partial(self._client.submit, job, token=token))
+        return self._run("submit", partial(self._client.submit, job, token=token, owned=owned))
+
+    def dry_run(self, job: Manifest) -> Manifest:
+        """Return a DaskJob as the API server would store it; nothing is stored."""
+        return self._run("dry_run", partial(self._client.dry_run, job))
 
     def retry(self, ref: JobRef) -> JobRef:
         """Run an ended job again as a new job with the same spec; return the new job."""
@@ -112,9 +121,10 @@ class JobClient:
 
     # Finding jobs
 
-    def list(self, *, labels: str = "") -> tuple[Job, ...]:
+    def list(self, *, labels: str = "", all_namespaces: bool = False) -> tuple[Job, ...]:
         """Return all jobs of the namespace, newest first; ``labels`` is a label selector."""
-        return self._run("list", partial(self._client.list, labels=labels))
+        listed = partial(self._client.list, labels=labels, all_namespaces=all_namespaces)
+        return self._run("list", listed)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all jobs, newest first."""
