@@ -259,6 +259,12 @@ def test_all_namespaces_and_one_are_wrong_usage(daskjob: Daskjob) -> None:
     assert "leave one of them out" in done.stderr
 
 
+def test_logs_of_all_workers_are_for_this_machine(daskjob: Daskjob) -> None:
+    done = daskjob("logs", "-n", "team", "--workers", "sums")
+    assert done.exit_code == 2
+    assert "on a cluster, --pod names one worker" in done.stderr
+
+
 CHANGES = ["suspend", "resume", "retry", "events", "attach"]
 
 

@@ -64,6 +64,8 @@ def _reported(error: Exception) -> int:
 
     if isinstance(error, DaskJobError):
         click.echo(f"daskjob: {error}{_advice(error)}", err=True)
+        for note in getattr(error, "__notes__", ()):
+            click.echo(f"daskjob: {note}", err=True)
     elif isinstance(error, OSError) and error.strerror:
         # A failure of this machine: a full disk, a folder without read permission.
         where = f"{error.filename}: " if error.filename else ""
@@ -85,4 +87,6 @@ _ADVICE = {
 def _advice(error: Exception) -> str:
     """Return what to do about an error of the connection to a cluster."""
     found = _ADVICE.get(type(error).__name__)
+    if str(error).endswith(": Unauthorized"):
+        found = "log in again, or name another context with --context"
     return f"; {found}" if found else ""

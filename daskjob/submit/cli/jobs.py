@@ -196,8 +196,12 @@ def _local(moment: datetime | None) -> str:
     metavar="N",
     help="The runner of this attempt; default: the last.",
 )
-@click.option("--pod", help="Another pod: scheduler, or the name of a pod; worker: all workers.")
-@click.option("--workers", is_flag=True, help="All workers, merged by time, each line with a name.")
+@click.option("--pod", help="Another pod: scheduler, worker, or the name of a pod.")
+@click.option(
+    "--workers",
+    is_flag=True,
+    help="All workers, merged by time, each line with a name; on this machine only.",
+)
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
 @pass_jobs
 def logs_command(
@@ -213,6 +217,10 @@ def logs_command(
 
     --follow continues with the logs of later attempts until the job ends.
     """
+    if workers and wanted_place(click.get_current_context()):
+        raise click.UsageError(
+            "--workers merges the logs of this machine; on a cluster, --pod names one worker"
+        )
     ref = jobs.find(name).ref
     out = sys.stdout.buffer
     pod = "worker" if workers else pod or ""

@@ -149,7 +149,11 @@ class AsyncJobClient:
         session = await self._connection.session()
         ref = _job(await submitted(session.api, wanted)).ref
         for item in owned:
-            await create_owned(session.api, item, _object_ref(ref))
+            try:
+                await create_owned(session.api, item, _object_ref(ref))
+            except DaskJobError as error:
+                error.add_note(f"{ref.name} was created and waits for it; delete the job")
+                raise
         return ref
 
     async def dry_run(self, job: Manifest) -> Manifest:
