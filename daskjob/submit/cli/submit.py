@@ -142,8 +142,8 @@ submit_command = submit_command_of(cluster_jobs)
 def attach_command(jobs: Jobs, name: str, timeout: int | None, output: str | None) -> int:
     """Follow a job to its end, as `daskjob submit --wait` does; without NAME, the newest job.
 
-    The script's output goes to standard output, from the current attempt on. Ctrl-C cancels the job; a
-    second one leaves at once. To follow a job that Ctrl-C leaves alone: `daskjob logs -f`.
+    The script's output goes to standard output, from the current attempt on. Ctrl-C cancels the
+    job; a second one leaves at once. With `daskjob logs -f`, Ctrl-C leaves the job alone.
     The exit code is that of the job; 124 if it has not ended within --timeout.
     """
     ref = jobs.find(name).ref
