@@ -86,17 +86,22 @@ class Explanation:
 
 
 def explain(
-    job: Manifest, *, log_tail: str = "", next_steps: Mapping[str, str] | None = None
+    job: Manifest,
+    *,
+    log_tail: str = "",
+    next_steps: Mapping[str, str] | None = None,
+    options: str = "",
 ) -> Explanation:
     """Return the best explanation of the job's state.
 
-    ``next_steps`` replaces the steps for some reasons; ``{name}`` in them is the job's name.
+    ``next_steps`` replaces the steps for some reasons; ``{name}`` in them is the job's name, after
+    the options with which commands find it.
     """
     name = str(metadata(job).get("name", ""))
     words = words_for(mapping(metadata(job).get("annotations")))
     of_words = _NEXT_STEPS_OF_SCRIPTS if words.is_script else {}
     steps = {
-        reason: step.format(name=name)
+        reason: step.format(name=f"{options} {name}".strip())
         for reason, step in {**_NEXT_STEPS, **(next_steps or {}), **of_words}.items()
     }
     status = job_status_from(job.get("status"))

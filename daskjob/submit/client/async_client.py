@@ -80,6 +80,7 @@ class AsyncJobClient:
         request, with Kubernetes' verb, kind, status code (0: no response) and seconds.
         """
         self._namespace = namespace
+        self._context = context or ""
         self._notify = notify or logger.warning
         self._connection = Connection(
             credentials or (lambda: find_credentials(kubeconfig, context)),
@@ -348,7 +349,12 @@ class AsyncJobClient:
         if not job.status.job_status:
             text = not_picked_up(_object_ref(job.ref), job.manifest)
             return Explanation(f"{job.name} has no status.", (), f"{text[0].upper()}{text[1:]}.")
-        return explain(job.manifest, log_tail=await self._log_tail(job))
+        context = f" --context {self._context}" if self._context else ""
+        return explain(
+            job.manifest,
+            log_tail=await self._log_tail(job),
+            options=f"-n {job.ref.namespace}{context}",
+        )
 
     async def report(self, ref: JobRef) -> Manifest | None:
         """Return the report on the job's cluster; ``None``: none yet.
