@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.names import ANNOTATION_SCRIPT
+from daskjob.core.names import ANNOTATION_SCRIPT, SUBMITTED_SCRIPT
 from daskjob.submit.cli.output import Format, output_option
 from daskjob.submit.cli.parameters import Duration, JobName
 from daskjob.submit.cli.place import ClusterPlace, cluster_jobs, pass_jobs, wanted_place
@@ -228,7 +228,7 @@ def _submission(
         found = script_words(script, args, Given(flags, profile), module=module)
         # Messages about the job use a script's words and options.
         meta = metadata(found.manifest)
-        meta["annotations"] = {**meta.get("annotations", {}), ANNOTATION_SCRIPT: "true"}
+        meta["annotations"] = {**meta.get("annotations", {}), ANNOTATION_SCRIPT: SUBMITTED_SCRIPT}
         return found
     extra = [*filter(None, [script]), *args]
     if extra or module:
