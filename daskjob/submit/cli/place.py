@@ -22,7 +22,6 @@ R = TypeVar("R")
 
 #: Where the options are kept in ``Context.meta``.
 _META = "daskjob.place"
-#: Whether the place that the options name may be all namespaces of a cluster.
 _CONTEXT_HELP = "Jobs of the cluster of this context, instead of this machine."
 _NAMESPACE_HELP = "Jobs of this namespace of a cluster; by default the context's."
 
