@@ -61,6 +61,22 @@ async def submitted(
     raise last
 
 
+async def checked(api: Api, wanted: Submission) -> Manifest:
+    """Return the job as the API server would store it: all its checks, and nothing is stored.
+
+    Raises
+    ------
+    DaskJobError
+        As ``submitted`` does, without a further request.
+    """
+    try:
+        return read_object(await api.create(wanted.manifest, dry_run=True))
+    except DaskJobError as error:
+        # Of a step that would follow, only the reason is of interest.
+        after_create(error)
+        raise
+
+
 async def _found(api: Api, wanted: Submission) -> Manifest | None:
     try:
         return await get_object(api, ObjectRef(Kind.JOB, wanted.namespace, wanted.name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from types import TracebackType
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from daskjob.core.explain import Explanation
     from daskjob.core.manifests import Manifest
     from daskjob.kube.access import Access, Credentials
+    from daskjob.kube.api import OnRequest
     from daskjob.submit.client.waiting import Notify
     from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place
     from daskjob.submit.local import LocalJobs
@@ -50,6 +51,7 @@ class JobClient:
         context: str | None = None,
         credentials: Callable[[], Credentials] | None = None,
         notify: Notify | None = None,
+        on_request: OnRequest | None = None,
     ) -> None:
         """Prepare a client; nothing is read or sent yet. See ``AsyncJobClient``."""
         _check_packages()
@@ -58,6 +60,7 @@ class JobClient:
         self._context = context
         self._credentials = credentials
         self._notify = notify
+        self._on_request = on_request
         #: Made for the first call that needs it.
         self._made: dict[str, AsyncJobClient] = {}
         #: A program that submits more than one job keeps a connection.
@@ -107,16 +110,23 @@ class JobClient:
         namespace = self._run("place", self._client.namespace)
         return Place(name=f"namespace {namespace}", empty=f"No jobs in namespace {namespace}.")
 
-    def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+    def submit(
+        self, job: Manifest, *, token: str | None = None, owned: Sequence[Manifest] = ()
+    ) -> JobRef:
         """Submit a DaskJob, exactly once for each token; return a reference to it."""
         if "asyncio" in sys.modules:
             from daskjob.submit import sync
 
             sync.check_no_loop(f"{_NAME}.submit")
         # Many programs do nothing else: their only request needs no event loop.
-        return self._submit_first(job, token) or self._run(
-            "submit", partial(self._client.submit, job, token=token)
+        first = None if owned else self._submit_first(job, token)
+        return first or self._run(
+            "submit", partial(self._client.submit, job, token=token, owned=owned)
         )
+
+    def dry_run(self, job: Manifest) -> Manifest:
+        """Return a DaskJob as the API server would store it; nothing is stored."""
+        return self._run("dry_run", partial(self._client.dry_run, job))
 
     def retry(self, ref: JobRef) -> JobRef:
         """Run an ended job again as a new job with the same spec; return the new job."""
@@ -124,9 +134,10 @@ class JobClient:
 
     # Finding jobs
 
-    def list(self, *, labels: str = "") -> tuple[Job, ...]:
+    def list(self, *, labels: str = "", all_namespaces: bool = False) -> tuple[Job, ...]:
         """Return all jobs of the namespace, newest first; ``labels`` is a label selector."""
-        return self._run("list", partial(self._client.list, labels=labels))
+        listed = partial(self._client.list, labels=labels, all_namespaces=all_namespaces)
+        return self._run("list", listed)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all jobs, newest first."""
@@ -235,6 +246,7 @@ class JobClient:
             context=self._context,
             credentials=self._credentials,
             notify=self._notify,
+            on_request=self._on_request,
         )
         # Without a lock, which an exception of a signal handler could leave taken.
         first = self._made.setdefault("client", made)
