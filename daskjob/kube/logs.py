@@ -69,13 +69,16 @@ class ContainerLog:
         """
         while True:
             was_complete, was_tail = self._complete, not self._tail_was_read
+            some = False
             try:
                 async with aclosing(self._response()) as response:
                     async for lines in response:
-                        self._failures = 0
+                        self._failures, some = 0, True
                         yield lines
                 self._tail_was_read = True
-                if was_complete:
+                # The API server also ends a response without an error when its own connection to
+                # the kubelet breaks: only one without a new line shows that there are no more.
+                if was_complete and not (some and self._wish.follow):
                     return
             except TRANSIENT as error:
                 self._failures += 1

@@ -137,7 +137,8 @@ async def _brief_task(tmp_path: Path) -> None:
     path = tmp_path / "runs"
     async with started() as cluster:
         await cluster.add()
-        future = cluster.client.submit(brief, str(path), 1.0, key="brief")
+        # Longer than some heartbeats, one of which must name it.
+        future = cluster.client.submit(brief, str(path), 3.0, key="brief")
         address = await cluster.runs_on("brief")
         await cluster.add()
         assert (await retire(cluster.agent, [address], 20))["retired"] == [address]

@@ -16,7 +16,7 @@ from daskjob.kube.objects import get_object
 from daskjob.submit.jobs import JobRef
 from tests.client.given import FAILED, RUNNING, SUCCEEDED, Given, given_client, job, twins
 from tests.cluster.plugin import Kubernetes, fresh_namespace
-from tests.cluster.proxy import answer, breaks_after, hang, reset
+from tests.cluster.proxy import answer, breaks_after, ends_after, hang, reset
 from tests.waiting import until
 
 
@@ -117,6 +117,20 @@ async def test_a_followed_log_is_complete_over_any_disconnects(
         await given.report(ref, SUCCEEDED)
         assert await following == BURSTS_TEXT
         assert await text_of(given.client.logs(ref)) == BURSTS_TEXT
+
+
+@twins
+async def test_responses_that_end_too_early_without_an_error_lose_no_line(
+    form: str, with_crds: Kubernetes, image: str, namespace: str
+) -> None:
+    async with given_client(with_crds, namespace, form) as given:
+        ref = await started(given, image, BURSTS)
+        await exited(given, ref)
+        await given.report(ref, SUCCEEDED)
+        for size in (100, 3000, 5000):
+            given.proxy.on(ends_after(size), when=lambda r: r.subresource == "log")
+        assert await text_of(given.client.logs(ref, follow=True)) == BURSTS_TEXT
+        assert all(rule.hits for rule in given.proxy.rules)
 
 
 async def test_two_hundred_thousand_lines_come_once_over_twenty_disconnects(

@@ -89,6 +89,8 @@ class Passage:
     silent: bool = False
     #: The number of bytes of a watch or a log after which the connection breaks.
     breaks_after: int | None = None
+    #: Whether the response then ends as if it were complete.
+    breaks_cleanly: bool = False
     _down: web.StreamResponse | None = None
 
     async def forward(self) -> web.StreamResponse:
@@ -121,7 +123,8 @@ class Passage:
                     await down.write(chunk[: self.breaks_after])
                     # The data must be sent before the connection breaks.
                     await asyncio.sleep(0.01)
-                    self.cut()
+                    if not self.breaks_cleanly:
+                        self.cut()
                     break
                 if self.breaks_after is not None:
                     self.breaks_after -= len(chunk)
@@ -459,6 +462,19 @@ def breaks_after(size: int) -> Fault:
 
     async def fault(passage: Passage) -> web.StreamResponse:
         passage.breaks_after = size
+        return await passage.forward()
+
+    return fault
+
+
+def ends_after(size: int) -> Fault:
+    """Forward the request, and end a log after this number of bytes as if it were complete.
+
+    The API server does so when its own connection to the kubelet breaks.
+    """
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        passage.breaks_after, passage.breaks_cleanly = size, True
         return await passage.forward()
 
     return fault
