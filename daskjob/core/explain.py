@@ -61,10 +61,10 @@ _NEXT_STEPS: Mapping[str, str] = {
 _NEXT_STEPS_OF_SCRIPTS: Mapping[str, str] = {
     Reason.EXIT_CODE: "Read what it printed before: daskjob logs {name}.",
     Reason.OOM_KILLED: "Keep the data on the workers: do not compute() all of it in the script.",
-    Reason.DEADLINE_EXCEEDED: "Raise --timeout, or find out what is slow.",
+    Reason.DEADLINE_EXCEEDED: "Raise {deadline}, or find out what is slow.",
     Reason.RUNNER_LOST: "Find out what killed the process, then run the script again.",
     Reason.SCHEDULER_LOST: "Send it smaller graphs, or find out what killed it; then run it again.",
-    Reason.INVALID_SPEC: "Correct the options of daskjob run.",
+    Reason.INVALID_SPEC: "Correct the options of the command.",
 }
 
 #: States of running jobs, by their reason to wait.
@@ -86,17 +86,22 @@ class Explanation:
 
 
 def explain(
-    job: Manifest, *, log_tail: str = "", next_steps: Mapping[str, str] | None = None
+    job: Manifest,
+    *,
+    log_tail: str = "",
+    next_steps: Mapping[str, str] | None = None,
+    options: str = "",
 ) -> Explanation:
     """Return the best explanation of the job's state.
 
-    ``next_steps`` replaces the steps for some reasons; ``{name}`` in them is the job's name.
+    ``next_steps`` replaces the steps for some reasons; ``{name}`` in them is the job's name, after
+    the options with which commands find it.
     """
     name = str(metadata(job).get("name", ""))
     words = words_for(mapping(metadata(job).get("annotations")))
     of_words = _NEXT_STEPS_OF_SCRIPTS if words.is_script else {}
     steps = {
-        reason: step.format(name=name)
+        reason: step.format(name=f"{options} {name}".strip(), deadline=words.job_deadline)
         for reason, step in {**_NEXT_STEPS, **(next_steps or {}), **of_words}.items()
     }
     status = job_status_from(job.get("status"))

@@ -51,6 +51,8 @@ ANNOTATION_SYNCED_REPLICAS = f"{API_GROUP}/synced-replicas"
 ANNOTATION_TEMPLATE = f"{API_GROUP}/template"
 #: Present on a job that was made from a script: messages use the words and options of scripts.
 ANNOTATION_SCRIPT = f"{API_GROUP}/script"
+#: Its value for a script on a cluster.
+SUBMITTED_SCRIPT = "submitted"
 #: Who cancelled a job, for its message.
 ANNOTATION_CANCELLED_BY = f"{API_GROUP}/cancelled-by"
 #: On a job of a local run: which of workers, threads and memory no option set, with commas. The

@@ -6,9 +6,9 @@ Who ran a script knows neither pods nor the fields of a DaskJob (design §5.5).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from daskjob.core.names import ANNOTATION_SCRIPT
+from daskjob.core.names import ANNOTATION_SCRIPT, SUBMITTED_SCRIPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,14 @@ OF_SCRIPTS = Words(
 )
 
 
+#: Of a script on a cluster: ``--timeout`` of ``submit`` is that of the command, not of the job.
+OF_SUBMITTED_SCRIPTS = replace(
+    OF_SCRIPTS, job_deadline="--deadline", runner_memory="--runner-memory"
+)
+
+
 def words_for(annotations: Mapping[str, object]) -> Words:
     """Return the words for a job with these annotations."""
+    if annotations.get(ANNOTATION_SCRIPT) == SUBMITTED_SCRIPT:
+        return OF_SUBMITTED_SCRIPTS
     return OF_SCRIPTS if ANNOTATION_SCRIPT in annotations else OF_MANIFESTS

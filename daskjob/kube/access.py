@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from daskjob.core.errors import ApiError
 
@@ -24,8 +24,10 @@ class Access:
     server: str
     #: ``True``: trust the certificates that this machine trusts.
     tls: ssl.SSLContext | bool = True
-    headers: Mapping[str, str] = field(default_factory=dict)
-    proxy: str | None = None
+    #: Not shown: they have the token.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Not shown: it may have a password.
+    proxy: str | None = field(default=None, repr=False)
     #: The name in the server's certificate, if it differs from the URL's.
     server_name: str | None = None
 
@@ -43,4 +45,13 @@ class Credentials(Protocol):
 
     async def namespace(self) -> str:
         """Return the default namespace."""
+        ...
+
+
+@runtime_checkable
+class Immediate(Protocol):
+    """Credentials that can be read without an event loop."""
+
+    def at_once(self) -> tuple[Access, str] | None:
+        """Return the current access and the default namespace; ``None``: it takes a wait."""
         ...

@@ -203,8 +203,10 @@ class Api:
             finally:
                 _break_off(answer)
 
-    async def create(self, manifest: Manifest, *, metadata_only: bool = False) -> bytes:
-        """Create an object and return it.
+    async def create(
+        self, manifest: Manifest, *, metadata_only: bool = False, dry_run: bool = False
+    ) -> bytes:
+        """Create an object and return it; a dry run checks it in full, and stores nothing.
 
         Raises
         ------
@@ -218,9 +220,8 @@ class Api:
             The request was sent and no response arrived: repeat it under the same name.
         """
         ref = object_ref(manifest)
-        return await self._ask(
-            Request.about("create", ref, body=manifest, metadata_only=metadata_only)
-        )
+        request = Request.about("create", ref, body=manifest, metadata_only=metadata_only)
+        return await self._ask(replace(request, query={"dryRun": "All"} if dry_run else {}))
 
     async def emit(self, event: Manifest) -> bool:
         """Create an Event, without retries; return whether to try again. Errors are only logged."""
@@ -324,6 +325,8 @@ class Api:
         """Send a request until it is answered, its time is up, or a retry is pointless."""
         ends_at = 0.0
         tries = 0
+        # Before the time starts to count: it may take a login.
+        await self.credentials.access()
         while True:
             if request.in_line:
                 await self.limiter.turn()

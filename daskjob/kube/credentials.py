@@ -55,6 +55,10 @@ class ServiceAccount:
             self._access = self._read(rejected)
         return await self.access()
 
+    def at_once(self) -> tuple[Access, str]:
+        """Return the access and the namespace of the pod."""
+        return self._read(None), self._text("namespace").strip()
+
     async def namespace(self) -> str:
         """Return the namespace of the pod."""
         return self._text("namespace").strip()

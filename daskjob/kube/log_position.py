@@ -20,7 +20,7 @@ from functools import lru_cache
 
 #: How much earlier than the last line a resumed log starts.
 MARGIN_SECONDS = 1
-_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d) ")
+_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,13 @@ class StampedLine:
 
 
 class LogPosition:
-    """The position in one container's log; ``feed`` returns every line once."""
+    """The position in one container's log; ``feed`` returns every line once.
 
-    def __init__(self, tail: int | None = None) -> None:
+    ``stamps``: with its time, see ``time_of``.
+    """
+
+    def __init__(self, tail: int | None = None, *, stamps: bool = False) -> None:
+        self._stamps = stamps
         #: The lines that may be sent again, and how late the last one is.
         self._recent: deque[tuple[int, int]] = deque()
         self._latest = 0
@@ -87,7 +91,7 @@ class LogPosition:
                 # What has no time is no line of the container, but an error of the kubelet.
                 if (line := stamped(fresh)) is not None:
                     self._record(line)
-                    new.append(line.text)
+                    new.append(fresh if self._stamps else line.text)
         return new
 
     def _fresh(self, data: bytes) -> Sequence[bytes]:
@@ -171,8 +175,15 @@ def stamped(data: bytes) -> StampedLine | None:
     found = _STAMP.match(data)
     if found is None:
         return None
-    second = _second(found[1], found[2])
+    second = _second(found[1], found[3])
     return None if second is None else StampedLine(second, data[found.end() :], hash(data))
+
+
+def time_of(line: bytes) -> tuple[int, bytes]:
+    """Return the time at the start of a line, as a second and the digits of its fraction."""
+    found = _STAMP.match(line)
+    second = _second(found[1], found[3]) if found else None
+    return (second or 0, (found[2] or b"") if found else b"")
 
 
 # Cached: a log has many lines of one second.

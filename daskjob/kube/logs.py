@@ -46,10 +46,10 @@ class ContainerLog:
     Its pod may be gone at any moment, and with it its log.
     """
 
-    def __init__(self, api: Api, wish: LogWish) -> None:
+    def __init__(self, api: Api, wish: LogWish, *, stamps: bool = False) -> None:
         self._api = api
         self._wish = wish
-        self._position = LogPosition(wish.tail)
+        self._position = LogPosition(wish.tail, stamps=stamps)
         #: Whether the log was complete before the current request.
         self._complete = not wish.follow
         self._tail_was_read = wish.tail is None

@@ -86,10 +86,11 @@ AUTOSCALERS = Resource(str(names.Kind.AUTOSCALER), names.API_VERSION, "daskautos
 PODS = Resource("Pod", "v1", "pods")
 SERVICES = Resource("Service", "v1", "services")
 CONFIG_MAPS = Resource("ConfigMap", "v1", "configmaps")
+SECRETS = Resource("Secret", "v1", "secrets")
 EVENTS = Resource("Event", "v1", "events")
 LEASES = Resource("Lease", "coordination.k8s.io/v1", "leases", urgent=True)
 
-_ALL = (JOBS, CLUSTERS, GROUPS, AUTOSCALERS, PODS, SERVICES, CONFIG_MAPS, EVENTS, LEASES)
+_ALL = (JOBS, CLUSTERS, GROUPS, AUTOSCALERS, PODS, SERVICES, CONFIG_MAPS, SECRETS, EVENTS, LEASES)
 _BY_KIND = {resource.kind: resource for resource in _ALL}
 
 

@@ -90,7 +90,7 @@ class Job:
         peak = mapping(mapping(status.report).get("workers")).get("peak")
         if not isinstance(peak, int):
             return ""
-        return f"{peak}/{max(peak, _desired_workers(self.manifest))}"
+        return f"{peak}/{max(peak, desired_workers(self.manifest))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,11 @@ class JobSnapshot:
     patience_seconds: float = 0.0
     #: The number of those that it has given up.
     given_up_tasks: int = 0
+    #: The options with which commands find the job, such as ``-n team``.
+    options: str = ""
 
 
-def _desired_workers(manifest: Manifest) -> int:
+def desired_workers(manifest: Manifest) -> int:
     """Return the number of workers that a job's spec asks for, in all of its groups."""
     cluster = mapping(mapping(mapping(manifest.get("spec")).get("cluster")).get("spec"))
     groups = [mapping(cluster.get("worker")), *mappings(cluster.get("workerGroups"))]

@@ -187,7 +187,7 @@ def run(make: Callable[[], Coroutine[Any, Any, T]], *, name: str) -> T:
     WouldBlock
         This thread runs an event loop; the message names the asynchronous form of ``name``.
     """
-    _check_no_loop(name)
+    check_no_loop(name)
     return bridge().call(make)
 
 
@@ -200,7 +200,7 @@ def start(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def iterate(make: Callable[[], AsyncGenerator[T, None]], *, name: str) -> Iterator[T]:
     """Iterate over what an asynchronous generator yields; it is closed with the iterator."""
-    _check_no_loop(name)
+    check_no_loop(name)
     return _iterated(make, name)
 
 
@@ -228,7 +228,8 @@ async def _close(generator: AsyncGenerator[Any, None]) -> None:
     await generator.aclose()
 
 
-def _check_no_loop(name: str) -> None:
+def check_no_loop(name: str) -> None:
+    """Raise ``WouldBlock`` if this thread runs an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

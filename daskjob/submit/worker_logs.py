@@ -15,6 +15,7 @@ from daskjob.backends.local.run_folder import RunFolder
 from daskjob.core.errors import NotFound
 from daskjob.core.status import job_status_from
 from daskjob.submit.jobs import LogChunk
+from daskjob.submit.worker_names import short_name
 
 #: How often followed logs are read, in seconds.
 FOLLOW_SECONDS = 0.2
@@ -28,11 +29,6 @@ _TIME = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")
 _ATTEMPT = re.compile(r"-attempt-(\d+)(?=-|$)")
 
 Line = tuple[float, str, bytes]
-
-
-def short_name(pod: str, job: str) -> str:
-    """Return a worker's name without the job's, and without that of the usual group."""
-    return pod.removeprefix(f"{job}-").removeprefix("default-")
 
 
 def merged(

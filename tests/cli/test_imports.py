@@ -34,6 +34,8 @@ finally:
         ["--help"],
         ["run", "--help"],
         ["logs", "--help"],
+        ["submit", "--help"],
+        ["scale", "--help"],
         ["validate", "--help"],
         ["completion", "bash"],
         ["--version"],

@@ -209,7 +209,68 @@ def test_job_that_is_named_twice_is_deleted_once(daskjob: Daskjob) -> None:
     assert done.stdout == "sums deleted\nfailing deleted\n"
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "why", "report", "cancel", "delete"])
+@pytest.mark.parametrize(
+    ("words", "printed", "spec"),
+    [
+        (("suspend", "busy"), "busy is being suspended\n", {"suspend": True}),
+        (("resume", "busy"), "busy is being resumed\n", {"suspend": False}),
+        (
+            ("scale", "-w", "7"),
+            "busy is being scaled to 7 workers\n",
+            {"cluster": {"spec": {"worker": {"replicas": 7}}}},
+        ),
+    ],
+)
+def test_job_is_changed_at_its_place(
+    daskjob: Daskjob, jobs: InMemoryJobs, words: tuple[str, ...], printed: str, spec: Manifest
+) -> None:
+    assert daskjob(*words).stdout == printed
+    changed = jobs.find("busy").manifest["spec"]
+    assert {key: changed[key] for key in spec} == spec
+
+
+def test_retry_prints_the_name_of_the_new_job(daskjob: Daskjob) -> None:
+    assert daskjob("retry", "failing").stdout == "failing runs again as failing-again\n"
+
+
+def test_events_are_a_table_or_objects(daskjob: Daskjob) -> None:
+    header, line = daskjob("events", "sums").stdout.splitlines()
+    assert header.split() == ["AGE", "TYPE", "REASON", "MESSAGE"]
+    assert line.split()[1:] == ["Normal", "Started", "attempt", "0", "started."]
+    (event,) = json.loads(daskjob("events", "-o", "json", "sums").stdout)["events"]
+    assert (event["time"], event["reason"]) == ("2026-01-01T10:00:00+00:00", "Started")
+    assert daskjob("events", "busy").stderr == "busy has no events.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "printed"),
+    [("sums", 0, LOGS["sums-runner"]), ("failing", 3, b""), ("daskjob/failing", 3, b"")],
+)
+def test_attach_prints_the_log_and_returns_the_exit_code(
+    jobs: InMemoryJobs, name: str, code: int, printed: bytes
+) -> None:
+    done = CliRunner().invoke(cli, ["attach", name], obj=jobs, standalone_mode=False)
+    assert (done.return_value, done.stdout_bytes) == (code, printed)
+
+
+def test_all_namespaces_and_one_are_wrong_usage(daskjob: Daskjob) -> None:
+    done = daskjob("list", "-A", "-n", "team")
+    assert done.exit_code == 2
+    assert "leave one of them out" in done.stderr
+
+
+def test_logs_of_all_workers_are_for_this_machine(daskjob: Daskjob) -> None:
+    done = daskjob("logs", "-n", "team", "--workers", "sums")
+    assert done.exit_code == 2
+    assert "on a cluster, --pod names one worker" in done.stderr
+
+
+CHANGES = ["suspend", "resume", "retry", "events", "attach"]
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "logs", "why", "report", "cancel", "delete", *CHANGES]
+)
 def test_unknown_name_is_the_places_error(daskjob: Daskjob, command: str) -> None:
     error = daskjob(command, "nowhere").exception
     assert isinstance(error, NotFound)

@@ -125,7 +125,7 @@ def test_unreadable_script_is_2(daskjob: Daskjob) -> None:
         (["rm", "x"], "Write: daskjob delete"),
         (["help"], "Write: daskjob --help"),
         (["validate", "-f", "a.yaml", "-f", "b.yaml"], "'-f'; name the files without an option"),
-        (["logs", "-n", "5"], "--tail N"),
+        (["logs", "--lines", "5"], "--tail N"),
         (["render", "--timeout", "1h", "a.py"], "--deadline"),
     ],
 )

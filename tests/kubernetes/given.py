@@ -64,6 +64,9 @@ class Plain:
     async def namespace(self) -> str:
         return "default"
 
+    def at_once(self) -> tuple[Access, str]:
+        return self._access, "default"
+
 
 @dataclass(frozen=True)
 class Others:

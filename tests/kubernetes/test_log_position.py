@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskjob.kube.log_position import LogPosition, stamped
+from daskjob.kube.log_position import LogPosition, stamped, time_of
 
 BEGIN = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 
@@ -132,3 +132,20 @@ def test_resumes_in_utc_whatever_the_time_zone_of_the_node(zone: str) -> None:
     assert datetime.fromisoformat(position.since) == datetime.fromisoformat(
         f"2026-01-01T11:59:59{zone}"
     )
+
+
+def test_lines_are_ordered_by_their_times() -> None:
+    first = b"2026-01-31T11:59:59.999999999Z first\n"
+    second = b"2026-01-31T12:00:00Z second\n"
+    third = b"2026-01-31T12:00:00.05Z third\n"
+    fourth = b"2026-01-31T13:00:00.100000000+01:00 fourth\n"
+    fifth = b"2026-01-31T12:00:00.11Z fifth\n"
+    mixed = [fourth, second, fifth, first, third]
+    assert sorted(mixed, key=time_of) == [first, second, third, fourth, fifth]
+    assert time_of(b"none") == (0, b"")
+
+
+def test_a_position_keeps_the_times_of_lines_on_request() -> None:
+    line = b"2026-01-31T12:00:00.05Z text\n"
+    for stamps, expected in ((True, line), (False, b"text\n")):
+        assert LogPosition(stamps=stamps).feed(line) == [expected]

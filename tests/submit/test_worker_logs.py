@@ -9,13 +9,8 @@ import pytest
 
 from daskjob.backends.local.arrivals import Arrivals
 from daskjob.backends.local.run_folder import RunFolder
-from daskjob.submit.worker_logs import (
-    NewLines,
-    attempt_of_worker,
-    merged,
-    own_time,
-    short_name,
-)
+from daskjob.submit.worker_logs import NewLines, attempt_of_worker, merged, own_time
+from daskjob.submit.worker_names import short_name
 
 
 @pytest.fixture

@@ -17,13 +17,20 @@ from daskjob import __version__
 #: Command → the module that defines it, and its line in ``--help``.
 _COMMANDS = {
     "run": ("run", "Run a script or a DaskJob manifest on this machine."),
-    "list": ("jobs", "List the jobs of this machine."),
+    "submit": ("submit", "Submit a script or a DaskJob manifest to a Kubernetes cluster."),
+    "attach": ("submit", "Follow a job to its end; return its exit code."),
+    "list": ("jobs", "List the jobs of this machine, or of a cluster (-n, -A, --context)."),
     "status": ("jobs", "Show the status, attempts and events of a job."),
     "logs": ("jobs", "Print the log of a job's runner, scheduler or worker."),
     "wait": ("jobs", "Wait until jobs have ended; return their exit code."),
     "why": ("jobs", "Explain why a job failed or is waiting, and what to do next."),
+    "events": ("changes", "Show the events of a job."),
     "report": ("jobs", "Show the tasks, times and memory of a job's cluster."),
     "cancel": ("jobs", "Cancel running jobs."),
+    "suspend": ("changes", "Stop the pods of a job until it is resumed."),
+    "resume": ("changes", "Resume a suspended job."),
+    "retry": ("changes", "Run a job that has ended again, as a new job."),
+    "scale": ("changes", "Set the number of workers of a job."),
     "delete": ("jobs", "Delete jobs with their logs and reports."),
     "validate": ("manifests", "Check manifests and report every mistake at once."),
     "render": ("manifests", "Print the objects that a manifest or a script creates."),
@@ -78,10 +85,12 @@ class LazyCommands(click.Group):
 )
 @click.version_option(__version__, "-V", "--version", message="daskjob %(version)s")
 def cli() -> None:
-    """Run Dask scripts and DaskJob manifests as jobs on this machine.
+    """Run Dask scripts and DaskJob manifests as jobs, on this machine or on Kubernetes.
 
     Replace `python my_script.py` with `daskjob run my_script.py` to get workers, progress, retries,
-    deadlines, a diagnosis of failures, and a reliable exit code.
+    deadlines, a diagnosis of failures, and a reliable exit code; `daskjob submit my_script.py` runs
+    it on a cluster. The other commands work on the jobs of this machine; with -n NAMESPACE or
+    --context NAME, on those of a cluster.
     """
 
 

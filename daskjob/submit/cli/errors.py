@@ -63,7 +63,9 @@ def _reported(error: Exception) -> int:
     from daskjob.core.exit_codes import ExitCode
 
     if isinstance(error, DaskJobError):
-        click.echo(f"daskjob: {error}", err=True)
+        click.echo(f"daskjob: {error}{_advice(error)}", err=True)
+        for note in getattr(error, "__notes__", ()):
+            click.echo(f"daskjob: {note}", err=True)
     elif isinstance(error, OSError) and error.strerror:
         # A failure of this machine: a full disk, a folder without read permission.
         where = f"{error.filename}: " if error.filename else ""
@@ -72,3 +74,19 @@ def _reported(error: Exception) -> int:
         traceback.print_exception(error)
         click.echo("daskjob: this is a bug in daskjob; please report it.", err=True)
     return int(ExitCode.DASKJOB)
+
+
+#: By the names of errors of a connection: the classes need packages that may be missing.
+_ADVICE = {
+    "NoCredentials": "set KUBECONFIG, or name another context with --context "
+    "(kubectl config get-contexts lists them)",
+    "Unreachable": "check the network, and the server of the context: kubectl cluster-info",
+}
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do about an error of the connection to a cluster."""
+    found = _ADVICE.get(type(error).__name__)
+    if str(error).endswith(": Unauthorized"):
+        found = "log in again, or name another context with --context"
+    return f"; {found}" if found else ""

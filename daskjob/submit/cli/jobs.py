@@ -30,7 +30,7 @@ from daskjob.submit.cli.output import (
     print_table,
 )
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, Duration, JobName
-from daskjob.submit.cli.place import pass_jobs
+from daskjob.submit.cli.place import ClusterPlace, cluster_jobs, pass_jobs, wanted_place
 from daskjob.submit.jobs import Job, JobRef, Jobs, StillRunning
 
 #: How many jobs a table has unless ``--limit`` says otherwise.
@@ -48,37 +48,57 @@ _LEAST = ("ATTEMPTS", "WORKERS", "TOOK", "REASON", "PROGRESS", "AGE")
     metavar="N",
     help=f"Only the newest N jobs; 0: all.  [default: {LIMIT}; with -o json, yaml or name: all]",
 )
+@click.option(
+    "-A", "--all-namespaces", is_flag=True, help="The jobs of all namespaces of a cluster."
+)
 @listing_option
 @pass_jobs
-def list_command(jobs: Jobs, limit: int | None, output: str | None) -> None:
-    """List the jobs of this machine, newest first.
+def list_command(jobs: Jobs, limit: int | None, all_namespaces: bool, output: str | None) -> None:
+    """List the jobs of this machine, or of a cluster, newest first.
 
     Tables fit the screen: long names are shortened in the middle, and columns are left out. All
     commands accept a shortened name. -o wide prints everything; -o name prints the full names.
 
     \b
-    At the end of each run, older ones are removed with their logs; running ones never are. Kept are
+    At the end of each run on this machine, older ones are removed with their logs; running ones
+    never are. Kept are
       the newest 200 runs          $DASKJOB_KEEP_RUNS=200
       for 30 days                  $DASKJOB_KEEP_DAYS=30
       up to 1 GiB together         $DASKJOB_KEEP_SIZE=1GiB
       up to 64 MiB of each log     $DASKJOB_LOG_SIZE=64MiB
     """  # noqa: D301 (click reads the backspace)
-    found = jobs.list()
+    found, empty = _listed(jobs, all_namespaces)
     if output not in (None, Format.TABLE, Format.WIDE):
         shown = found[: limit or None]
         print_objects([job.manifest for job in shown], Format(output), as_list=True)
         return
     if not found:
-        click.echo(jobs.place.empty, err=True)
+        click.echo(empty or jobs.place.empty, err=True)
         return
     shown = found[: (LIMIT if limit is None else limit) or None]
+    header: tuple[str, ...] = _HEADER
     rows = [_row(job) for job in shown]
+    if all_namespaces:
+        header = (header[0], "NAMESPACE", *header[1:])
+        rows = [(row[0], job.ref.namespace, *row[1:]) for job, row in zip(shown, rows, strict=True)]
     if output == Format.WIDE:
-        print_table(_HEADER, rows)
+        print_table(header, rows)
     else:
-        print_fitting_table(_HEADER, rows, least=_LEAST)
+        print_fitting_table(header, rows, least=_LEAST)
     if len(shown) < len(found):
         click.echo(f"{len(shown)} of {len(found)} jobs; all of them: --limit 0", err=True)
+
+
+def _listed(jobs: Jobs, all_namespaces: bool) -> tuple[tuple[Job, ...], str]:
+    """Return the jobs of a place, or of all namespaces of its cluster, and a message for none."""
+    if not all_namespaces:
+        return jobs.list(), ""
+    context = click.get_current_context()
+    place = wanted_place(context) or ClusterPlace()
+    if place.namespace:
+        raise click.UsageError("-A lists all namespaces, -n one: leave one of them out")
+    found = cluster_jobs(context, place).list(all_namespaces=True)
+    return found, "No jobs in any namespace."
 
 
 def _row(job: Job) -> tuple[str, ...]:
@@ -178,8 +198,12 @@ def _local(moment: datetime | None) -> str:
     metavar="N",
     help="The runner of this attempt; default: the last.",
 )
-@click.option("--pod", help="Another pod: scheduler, or the name of a pod; worker: all workers.")
-@click.option("--workers", is_flag=True, help="All workers, merged by time, each line with a name.")
+@click.option("--pod", help="Another pod: scheduler, worker, or the name of a pod.")
+@click.option(
+    "--workers",
+    is_flag=True,
+    help="All workers, merged by time, each line with a name; on this machine only.",
+)
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
 @pass_jobs
 def logs_command(
@@ -195,6 +219,10 @@ def logs_command(
 
     --follow continues with the logs of later attempts until the job ends.
     """
+    if workers and wanted_place(click.get_current_context()):
+        raise click.UsageError(
+            "--workers merges the logs of this machine; on a cluster, --pod names one worker"
+        )
     ref = jobs.find(name).ref
     out = sys.stdout.buffer
     pod = "worker" if workers else pod or ""
@@ -210,7 +238,7 @@ def logs_command(
 def why_command(jobs: Jobs, name: str, output: str | None) -> None:
     """Explain why a job failed or is waiting, and what to do next.
 
-    NAME is a job of this machine, by default the newest; FILE is a DaskJob with its status, for
+    NAME is a job of the chosen place, by default its newest; FILE is a DaskJob with its status, for
     example the output of `kubectl get daskjob NAME -o yaml`.
     """
     answer = _explanation(jobs, name)

@@ -7,7 +7,7 @@ import click
 _COMMANDS = {
     **dict.fromkeys(("get", "ps", "ls", "jobs"), "list"),
     **dict.fromkeys(("describe", "show", "info"), "status"),
-    **dict.fromkeys(("apply", "create", "submit", "start", "exec"), "run"),
+    **dict.fromkeys(("apply", "create", "start", "exec"), "run"),
     **dict.fromkeys(("rm", "remove"), "delete"),
     **dict.fromkeys(("kill", "stop"), "cancel"),
     **dict.fromkeys(("check", "lint"), "validate"),
@@ -40,7 +40,7 @@ _OPTIONS = {
         "--timeout": "the longest time of a job is --deadline",
     },
     "logs": {
-        **dict.fromkeys(("-n", "--lines"), "the number of last lines is --tail N"),
+        "--lines": "the number of last lines is --tail N",
         **dict.fromkeys(("-c", "--container"), "--pod names a pod; a pod has one log"),
     },
     "delete": dict.fromkeys(("-f", "-y", "--yes"), "--force also deletes running jobs"),

@@ -143,7 +143,12 @@ class JobName(click.ParamType):  # type: ignore[type-arg]
     ) -> list[CompletionItem]:
         """Return the jobs whose names have this prefix, newest first."""
         del param
+        from daskjob.core.errors import DaskJobError
         from daskjob.submit.cli.place import jobs_of
 
-        names = jobs_of(ctx).names()
+        try:
+            names = jobs_of(ctx).names()
+        except DaskJobError:
+            # A cluster that cannot be used: there is no place for a message in a completion.
+            return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -1,31 +1,76 @@
 """The place whose jobs a command handles; the commands themselves use only ``Jobs``.
 
-``click`` passes ``Context.obj`` from the group to its commands, and to completion.
+``click`` passes ``Context.obj`` from the group to its commands, and to completion. With ``-n`` or
+``--context``, it is a namespace of a cluster instead.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from daskjob.submit.client.sync_client import JobClient
     from daskjob.submit.jobs import Jobs
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: Where the options are kept in ``Context.meta``.
+_META = "daskjob.place"
+_CONTEXT_HELP = "Jobs of the cluster of this context, instead of this machine."
+_NAMESPACE_HELP = "Jobs of this namespace of a cluster; by default the context's."
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlace:
+    """A namespace of a cluster, as options name it; empty: the default one."""
+
+    context: str = ""
+    namespace: str = ""
+
+    def options_for(self, namespace: str) -> str:
+        """Return the options with which commands find the jobs of a namespace here."""
+        context = f" --context {self.context}" if self.context else ""
+        return f"-n {namespace}{context}"
+
+
+def wanted_place(context: click.Context) -> ClusterPlace | None:
+    """Return the cluster that the options name; ``None``: this machine."""
+    found: dict[str, str] = context.meta.get(_META, {})
+    return ClusterPlace(**found) if found else None
+
 
 def jobs_of(context: click.Context) -> Jobs:
     """Return the jobs of the chosen place, by default this machine."""
+    place = wanted_place(context)
+    if place is not None:
+        return cluster_jobs(context, place)
     if context.obj is None:
         from daskjob.submit.local import LocalJobs
 
         context.obj = LocalJobs()
     jobs: Jobs = context.obj
     return jobs
+
+
+def cluster_jobs(context: click.Context, place: ClusterPlace) -> JobClient:
+    """Return the jobs of a cluster, with a connection that ends with the command.
+
+    Raises
+    ------
+    DaskJobError
+        A package that it needs is missing.
+    """
+    from daskjob.submit.cli.connection import connected
+
+    client = connected(place)
+    context.call_on_close(client.close)
+    return client
 
 
 def pass_jobs(command: Callable[Concatenate[Jobs, P], R]) -> Callable[P, R]:
@@ -35,4 +80,19 @@ def pass_jobs(command: Callable[Concatenate[Jobs, P], R]) -> Callable[P, R]:
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         return command(jobs_of(click.get_current_context()), *args, **kwargs)
 
-    return called
+    return _with_option(
+        "-n",
+        "--namespace",
+        "namespace",
+        text=_NAMESPACE_HELP,
+    )(_with_option("--context", "context", text=_CONTEXT_HELP)(called))
+
+
+def _with_option(*names: str, text: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def kept(context: click.Context, param: click.Parameter, value: Any) -> None:
+        if value is not None:
+            if not value:
+                raise click.BadParameter("write a name", context, param)
+            context.meta.setdefault(_META, {})[str(param.name)] = str(value)
+
+    return click.option(*names, metavar="NAME", help=text, expose_value=False, callback=kept)

@@ -1,27 +1,30 @@
-"""``daskjob submit``: a script or a manifest as a job on a cluster.
-
-``submit_command_of`` takes what sends the job. The command is listed in ``daskjob --help`` once a
-client of Kubernetes is passed to it.
-"""
+"""``daskjob submit`` and ``attach``: a script or a manifest as a job on a cluster."""
 
 from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.names import ANNOTATION_SCRIPT
+from daskjob.core.names import ANNOTATION_SCRIPT, SUBMITTED_SCRIPT
 from daskjob.submit.cli.output import Format, output_option
+from daskjob.submit.cli.parameters import Duration, JobName
+from daskjob.submit.cli.place import ClusterPlace, cluster_jobs, pass_jobs, wanted_place
 from daskjob.submit.cli.run import split_module
 from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
 
 if TYPE_CHECKING:
-    from daskjob.submit.cluster_job.sending import Send
+    from daskjob.submit.cluster_job.sending import ClusterJobs
     from daskjob.submit.cluster_job.submission import Submission
+    from daskjob.submit.jobs import JobRef, Jobs
+
+#: Returns the jobs of a cluster.
+Connect = Callable[[click.Context, ClusterPlace], "ClusterJobs"]
 
 #: ``\b`` keeps the line breaks of a paragraph.
 _HELP = """Submit SCRIPT with ARGS, or the DaskJob in a YAML or JSON file, to a cluster.
@@ -34,8 +37,16 @@ folders; nothing is run to find them.
 Put the options of daskjob before SCRIPT; everything after SCRIPT is passed to it.
   daskjob submit my_script.py
   daskjob submit --workers 20 --memory 8Gi my_script.py --input data.csv
+  daskjob submit --wait my_script.py
   daskjob submit -f job.yaml --image example.org/team/dask:7
   daskjob submit --dry-run=client -o yaml my_script.py
+
+The command ends when the API server has the job. With --wait it continues to the job's end: the
+script's output goes to standard output, messages go to standard error. Ctrl-C then cancels the job;
+a second one leaves at once. A lost terminal or connection does not cancel it: `daskjob attach`
+comes back. Exit codes with --wait: that of the script; 121 infrastructure failure, 122 deadline
+exceeded, 123 cancelled, 124 not ended within --timeout. Always: 125 error of daskjob or of the
+cluster, 2 wrong usage.
 
 Settings are flags; `[tool.daskjob]` in the script's block `# /// script`; the profile that
 --profile names; `[tool.daskjob]` in pyproject.toml; `daskjob` in Dask's configuration. Earlier
@@ -51,8 +62,8 @@ class _SubmitCommand(SettingsCommand):
         return super().parse_args(ctx, split_module(args, self.params))
 
 
-def submit_command_of(send: Send) -> click.Command:
-    """Return the command, with what sends jobs."""
+def submit_command_of(connect: Connect) -> click.Command:
+    """Return the command, with what connects to a cluster."""
 
     @click.command(
         "submit",
@@ -69,7 +80,15 @@ def submit_command_of(send: Send) -> click.Command:
         help="The DaskJob in this file; '-' is standard input.",
     )
     @click.option(
-        "--dry-run", type=click.Choice(["client"]), help="Send nothing; print what would be sent."
+        "--wait/--detach", default=False, help="Follow the job to its end, or not (the default)."
+    )
+    @click.option(
+        "--timeout", type=Duration(), help="With --wait: wait at most this long, such as 90s or 2h."
+    )
+    @click.option(
+        "--dry-run",
+        type=click.Choice(["client", "server"]),
+        help="Print what would be sent; with 'server', after all checks of the API server.",
     )
     @output_option
     @settings_options()
@@ -81,20 +100,110 @@ def submit_command_of(send: Send) -> click.Command:
         *,
         module: bool,
         manifest: Path | None,
+        wait: bool,
+        timeout: int | None,
         dry_run: str | None,
         output: str | None,
         **given: Any,
     ) -> int:
+        _check(wait, timeout, dry_run)
         flags, profile = given_flags(given), given["profile"] or ""
         found = _submission(script, args, manifest, module=module, flags=flags, profile=profile)
         for note in found.notes:
             click.echo(f"daskjob: {note}", err=True)
-        if not dry_run:
-            send(found)
-        _print(found.manifest, output, "submitted (dry run)" if dry_run else "submitted")
+        if dry_run == "client":
+            _print(found.manifest, output, "submitted (dry run)")
+            return 0
+        settings = found.merged.settings
+        place = ClusterPlace(settings.context or "", settings.namespace or "")
+        cluster = connect(click.get_current_context(), place)
+        if dry_run:
+            _print(cluster.dry_run(found.manifest), output, "submitted (server dry run)")
+            return 0
+        ref = _sent(cluster, found, place)
+        options = place.options_for(ref.namespace)
+        if wait:
+            return _followed(cluster, ref, options, timeout, output)
+        _print(_as_sent(found.manifest, ref), output, "submitted")
+        click.echo(f"daskjob: for its output: daskjob logs -f {options} {ref.name}", err=True)
         return 0
 
     return submit
+
+
+submit_command = submit_command_of(cluster_jobs)
+
+
+@click.command("attach")
+@click.argument("name", required=False, default="", type=JobName())
+@click.option("--timeout", type=Duration(), help="Wait at most this long, such as 90s or 2h.")
+@output_option
+@pass_jobs
+def attach_command(jobs: Jobs, name: str, timeout: int | None, output: str | None) -> int:
+    """Follow a job to its end, as `daskjob submit --wait` does; without NAME, the newest job.
+
+    The script's output goes to standard output, from the current attempt on. Ctrl-C cancels the
+    job; a second one leaves at once. With `daskjob logs -f`, Ctrl-C leaves the job alone.
+    The exit code is that of the job; 124 if it has not ended within --timeout.
+    """
+    ref = jobs.find(name).ref
+    place = wanted_place(click.get_current_context())
+    options = place.options_for(ref.namespace) if place else ""
+    return _followed(jobs, ref, options, timeout, output)
+
+
+def _check(wait: bool, timeout: int | None, dry_run: str | None) -> None:
+    if timeout is not None and not wait:
+        raise click.UsageError(
+            "--timeout is how long --wait waits; the longest time of the job is --deadline"
+        )
+    if wait and dry_run:
+        raise click.UsageError("--dry-run starts no job that --wait could wait for")
+
+
+def _sent(cluster: ClusterJobs, found: Submission, place: ClusterPlace) -> JobRef:
+    owned = [found.env_secret] if found.env_secret else []
+    try:
+        return cluster.submit(found.manifest, owned=owned)
+    except KeyboardInterrupt:
+        name = metadata(found.manifest).get("name")
+        options = f" --context {place.context}" if place.context else ""
+        options += f" -n {place.namespace}" if place.namespace else ""
+        click.echo(
+            f"daskjob: interrupted; if the job was created, this cancels it: "
+            f"daskjob cancel{options or ' --namespace NAMESPACE'} {name or 'NAME'}",
+            err=True,
+        )
+        raise
+
+
+def _as_sent(manifest: Manifest, ref: JobRef) -> Manifest:
+    named = {**metadata(manifest), "name": ref.name, "namespace": ref.namespace}
+    return {**manifest, "metadata": named}
+
+
+def _followed(
+    jobs: Jobs, ref: JobRef, options: str, timeout: int | None, output: str | None
+) -> int:
+    from daskjob.core.errors import DaskJobError
+    from daskjob.submit.terminal.following import followed
+
+    where = f"{options} {ref.name}".strip()
+    click.echo(f"daskjob: following {ref.name}; for its state: daskjob status {where}", err=True)
+    try:
+        found = followed(
+            jobs,
+            ref,
+            options=options,
+            timeout_seconds=timeout,
+            log_to_stderr=output is not None,
+        )
+    except DaskJobError:
+        click.echo(f"daskjob: to follow it again: daskjob attach {where}", err=True)
+        raise
+    if output is not None and found.job is not None:
+        _print(found.job.manifest, output, "ended")
+    return found.code
 
 
 def _submission(
@@ -119,7 +228,7 @@ def _submission(
         found = script_words(script, args, Given(flags, profile), module=module)
         # Messages about the job use a script's words and options.
         meta = metadata(found.manifest)
-        meta["annotations"] = {**meta.get("annotations", {}), ANNOTATION_SCRIPT: "true"}
+        meta["annotations"] = {**meta.get("annotations", {}), ANNOTATION_SCRIPT: SUBMITTED_SCRIPT}
         return found
     extra = [*filter(None, [script]), *args]
     if extra or module:

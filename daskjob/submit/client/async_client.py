@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from types import TracebackType
 
@@ -13,7 +13,7 @@ from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest, ObjectRef, metadata, object_ref, parse_time
 from daskjob.core.names import Kind, generated_prefix
 from daskjob.kube.access import Credentials
-from daskjob.kube.api import Api
+from daskjob.kube.api import Api, OnRequest
 from daskjob.kube.credentials import find_credentials
 from daskjob.kube.errors import NoSuchResource, Replaced
 from daskjob.kube.objects import get_object, list_objects
@@ -29,11 +29,12 @@ from daskjob.submit.client.changes import (
 from daskjob.submit.client.connection import Connection, Session
 from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.client.job_logs import JobLogs, WantedLog
-from daskjob.submit.client.submitting import submitted
+from daskjob.submit.client.owned import create_owned
+from daskjob.submit.client.submitting import checked, submitted
 from daskjob.submit.client.waiting import Notify, end_of, not_picked_up, states
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, StillRunning
 from daskjob.submit.outcome import caused_by_script, failure_of
-from daskjob.submit.submission import submission
+from daskjob.submit.submission import Step, Submission, submission
 from daskjob.submit.submission_names import label_of
 
 logger = logging.getLogger("daskjob")
@@ -68,18 +69,22 @@ class AsyncJobClient:
         context: str | None = None,
         credentials: Callable[[], Credentials] | None = None,
         notify: Notify | None = None,
+        on_request: OnRequest | None = None,
     ) -> None:
         """Prepare a client; nothing is read or sent yet.
 
         Without a kubeconfig or a context, it is the pod's service account, or the user's default
         kubeconfig. ``namespace`` defaults to theirs. ``credentials`` returns another source of
         access, once for each event loop. ``notify`` gets messages for people, such as that no
-        operator picks up a job; by default, they are logged.
+        operator picks up a job; by default, they are logged. ``on_request`` is called after each
+        request, with Kubernetes' verb, kind, status code (0: no response) and seconds.
         """
         self._namespace = namespace
+        self._context = context or ""
         self._notify = notify or logger.warning
         self._connection = Connection(
-            credentials or (lambda: find_credentials(kubeconfig, context)), Api
+            credentials or (lambda: find_credentials(kubeconfig, context)),
+            lambda found: Api(found, on_request=on_request),
         )
 
     @classmethod
@@ -121,12 +126,17 @@ class AsyncJobClient:
 
     # Submitting
 
-    async def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+    async def submit(
+        self, job: Manifest, *, token: str | None = None, owned: Sequence[Manifest] = ()
+    ) -> JobRef:
         """Submit a DaskJob, exactly once for each token, and return a reference to it.
 
         The token becomes part of the job's name, ``<name>-<hash>``. Submitting again with the same
         token returns the same job, whether an earlier call is known to have succeeded or not.
         Without a token, the job is submitted once by this call, under its own name, if it has one.
+
+        ``owned`` are objects that the job needs, such as Secrets: created after it, and deleted
+        with it.
 
         Raises
         ------
@@ -136,10 +146,39 @@ class AsyncJobClient:
             The name, or the token, belongs to a job with another spec; the message shows the
             difference.
         """
-        given = str(metadata(job).get("namespace") or "")
-        wanted = submission(job, namespace=given or await self.namespace(), token=token)
+        wanted = await self._submission(job, token)
+        return await self.carry_out(wanted, owned=owned)
+
+    async def carry_out(
+        self, wanted: Submission, step: Step = Step.REPEAT, *, owned: Sequence[Manifest] = ()
+    ) -> JobRef:
+        """Carry out a submission from a step on, whatever became of an earlier request for it."""
         session = await self._connection.session()
-        return _job(await submitted(session.api, wanted)).ref
+        ref = _job(await submitted(session.api, wanted, step=step)).ref
+        for item in owned:
+            try:
+                await create_owned(session.api, item, _object_ref(ref))
+            except DaskJobError as error:
+                error.add_note(f"{ref.name} was created and waits for it; delete the job")
+                raise
+        return ref
+
+    async def dry_run(self, job: Manifest) -> Manifest:
+        """Return a DaskJob as the API server would store it; nothing is stored.
+
+        Raises
+        ------
+        Invalid
+            With every mistake of the manifest.
+        Conflict
+            The name belongs to another job.
+        """
+        session = await self._connection.session()
+        return await checked(session.api, await self._submission(job, None))
+
+    async def _submission(self, job: Manifest, token: str | None) -> Submission:
+        given = str(metadata(job).get("namespace") or "")
+        return submission(job, namespace=given or await self.namespace(), token=token)
 
     async def retry(self, ref: JobRef) -> JobRef:
         """Run an ended job again as a new job with the same spec; return the new job.
@@ -153,11 +192,12 @@ class AsyncJobClient:
 
     # Finding jobs
 
-    async def list(self, *, labels: str = "") -> tuple[Job, ...]:
+    async def list(self, *, labels: str = "", all_namespaces: bool = False) -> tuple[Job, ...]:
         """Return all jobs of the namespace, newest first; ``labels`` is a label selector."""
         session = await self._connection.session()
         with _as_errors_of_jobs():
-            selection = Selection(JOBS, await self.namespace(), labels=labels)
+            namespace = None if all_namespaces else await self.namespace()
+            selection = Selection(JOBS, namespace, labels=labels)
             found = await list_objects(session.api, selection)
         newest = sorted(found.items, key=_age, reverse=True)
         return tuple(_job(item) for item in newest)
@@ -271,7 +311,8 @@ class AsyncJobClient:
     ) -> AsyncGenerator[LogChunk, None]:
         """Yield the log of one pod: the runner of an attempt, the last one by default.
 
-        ``pod`` is a component (``scheduler``, ``worker``, ``runner``) or a pod's name. ``follow``
+        ``pod`` is a component (``scheduler``, ``runner``) or a pod's name; ``worker`` stands for
+        all workers, merged by time, each line with the name of its worker. ``follow``
         continues until the job ends; without ``attempt`` and ``pod`` it starts at the current
         attempt and continues with the next ones. Every line comes once, whatever happens to the
         connection. ``tail`` limits the output to the last N lines.
@@ -315,7 +356,12 @@ class AsyncJobClient:
         if not job.status.job_status:
             text = not_picked_up(_object_ref(job.ref), job.manifest)
             return Explanation(f"{job.name} has no status.", (), f"{text[0].upper()}{text[1:]}.")
-        return explain(job.manifest, log_tail=await self._log_tail(job))
+        context = f" --context {self._context}" if self._context else ""
+        return explain(
+            job.manifest,
+            log_tail=await self._log_tail(job),
+            options=f"-n {job.ref.namespace}{context}",
+        )
 
     async def report(self, ref: JobRef) -> Manifest | None:
         """Return the report on the job's cluster; ``None``: none yet.

@@ -22,14 +22,17 @@ from daskjob.kube.logs import TRANSIENT, ContainerLog, LogWish
 from daskjob.kube.objects import get_object, list_objects
 from daskjob.kube.resources import PODS, Selection
 from daskjob.submit.client.job_watch import JobWatch, Subscription
+from daskjob.submit.client.worker_logs import WorkerLogs
 from daskjob.submit.jobs import LogChunk
 
 logger = logging.getLogger(__name__)
 
 #: How often to look for a log that does not exist yet, besides at each change of the job.
 LOOK_SECONDS = 2.0
+#: How often to look for new lines of workers.
+POLL_SECONDS = 1.0
 #: The parts of pod names, by what users write.
-_PARTS = {"scheduler": "-scheduler", "runner": "-runner", "worker": "-worker-"}
+_PARTS = {"scheduler": "-scheduler", "runner": "-runner"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,11 @@ class WantedLog:
         """Whether to go on with the next attempts."""
         return self.follow and self.attempt is None and not self.pod
 
+    @property
+    def of_all_workers(self) -> bool:
+        """Whether it is the merged log of all workers."""
+        return self.pod == "worker"
+
 
 class JobLogs:
     """The logs of one job."""
@@ -56,7 +64,7 @@ class JobLogs:
         self._job = job
 
     async def check(self, wanted: WantedLog) -> LogWish | None:
-        """Return which log of a pod is wanted; ``None``: the runner's, also of later attempts.
+        """Return which log of a pod is wanted; ``None``: those of several pods.
 
         Raises
         ------
@@ -65,6 +73,11 @@ class JobLogs:
         """
         job = await get_object(self._api, self._job)
         if wanted.follows_attempts:
+            return None
+        if wanted.of_all_workers:
+            will_start = wanted.follow and not _status(job).finished
+            if not will_start and not await self._workers(job):
+                raise await self._no_such_log(job)
             return None
         if wanted.pod:
             return await self._wish_of(await self._pod_like(job, wanted.pod), wanted)
@@ -80,7 +93,8 @@ class JobLogs:
         """Yield the wanted log; raises like ``check``."""
         wish = await self.check(wanted)
         if wish is None:
-            async with aclosing(self._attempts(wanted)) as chunks:
+            several = self._of_workers if wanted.of_all_workers else self._attempts
+            async with aclosing(several(wanted)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             return
@@ -141,6 +155,44 @@ class JobLogs:
     def _wish(self, job: Manifest, runner: Manifest, wanted: WantedLog) -> LogWish:
         container = read(DaskJob, job)[0].main_container
         return LogWish(_ref(runner), container, wanted.follow, wanted.tail)
+
+    # All workers
+
+    async def _of_workers(self, wanted: WantedLog) -> AsyncGenerator[LogChunk, None]:
+        job = await get_object(self._api, self._job)
+        cluster = read(DaskJob, job)[0].cluster_name
+        logs = WorkerLogs(self._api, cluster, lambda: self._workers(job), tail=wanted.tail)
+        if not wanted.follow:
+            for chunk in await logs.new_lines():
+                yield chunk
+            if logs.failure is not None:
+                raise logs.failure
+            return
+        async with self._watch.subscription(self._job) as watched:
+            await watched.change()
+            while True:
+                # Before the requests, so that everything written until the end is read.
+                over = watched.gone or _status(watched.latest).finished
+                try:
+                    for chunk in await logs.new_lines():
+                        yield chunk
+                except TRANSIENT as error:
+                    logger.debug("%s; reading the logs again", error)
+                    over = False
+                else:
+                    over = over and logs.failure is None
+                if over:
+                    _check_there(watched)
+                    return
+                await _changes_or_seconds(watched, POLL_SECONDS)
+
+    async def _workers(self, job: Manifest) -> list[tuple[ObjectRef, str]]:
+        return [
+            (_ref(pod), _main_container(pod))
+            for pod in await self._pods(job)
+            if mapping(metadata(pod).get("labels")).get(names.LABEL_COMPONENT)
+            == names.Component.WORKER
+        ]
 
     # Other pods
 

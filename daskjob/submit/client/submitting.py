@@ -22,9 +22,15 @@ LONGEST_WAIT_SECONDS = 5.0
 
 
 async def submitted(
-    api: Api, wanted: Submission, *, budget_seconds: float = BUDGET_SECONDS
+    api: Api,
+    wanted: Submission,
+    *,
+    step: Step = Step.REPEAT,
+    budget_seconds: float = BUDGET_SECONDS,
 ) -> Manifest:
     """Create the job of a submission, or find it; return it.
+
+    ``step`` is the first one: to look, if the name is known to be taken.
 
     Raises
     ------
@@ -40,10 +46,11 @@ async def submitted(
     for number in range(10_000):
         if number:
             await _pause(number)
-        try:
-            return read_object(await api.create(wanted.manifest))
-        except DaskJobError as error:
-            last, step = error, after_create(error)
+        if number or step is Step.REPEAT:
+            try:
+                return read_object(await api.create(wanted.manifest))
+            except DaskJobError as error:
+                last, step = error, after_create(error)
         if step is Step.LOOK:
             found = await _found(api, wanted)
             if after_look(found, wanted) is Step.ADOPT and found is not None:
@@ -52,6 +59,22 @@ async def submitted(
         if time.monotonic() >= give_up:
             break
     raise last
+
+
+async def checked(api: Api, wanted: Submission) -> Manifest:
+    """Return the job as the API server would store it: all its checks, and nothing is stored.
+
+    Raises
+    ------
+    DaskJobError
+        As ``submitted`` does, without a further request.
+    """
+    try:
+        return read_object(await api.create(wanted.manifest, dry_run=True))
+    except DaskJobError as error:
+        # Of a step that would follow, only the reason is of interest.
+        after_create(error)
+        raise
 
 
 async def _found(api: Api, wanted: Submission) -> Manifest | None:

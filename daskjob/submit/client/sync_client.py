@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from daskjob.core.explain import Explanation
-from daskjob.core.manifests import Manifest
-from daskjob.submit import sync
-from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place
-
-# Not imported at run time: ``local`` works without the packages that a cluster needs.
+# Not imported at run time: ``local`` works without the packages that a cluster needs, and a
+# submission takes less time than the imports of the other methods.
 if TYPE_CHECKING:
-    from daskjob.kube.access import Credentials
+    from daskjob import AsyncJobClient
+    from daskjob.core.explain import Explanation
+    from daskjob.core.manifests import Manifest
+    from daskjob.kube.access import Access, Credentials
+    from daskjob.kube.api import OnRequest
     from daskjob.submit.client.waiting import Notify
+    from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place
     from daskjob.submit.local import LocalJobs
 
 T = TypeVar("T")
@@ -48,19 +51,20 @@ class JobClient:
         context: str | None = None,
         credentials: Callable[[], Credentials] | None = None,
         notify: Notify | None = None,
+        on_request: OnRequest | None = None,
     ) -> None:
         """Prepare a client; nothing is read or sent yet. See ``AsyncJobClient``."""
-        from daskjob import AsyncJobClient
-
-        self._client = AsyncJobClient(
-            namespace,
-            kubeconfig=kubeconfig,
-            context=context,
-            credentials=credentials,
-            notify=notify,
-        )
-        # A client that is not closed is closed when it is not used any more.
-        weakref.finalize(self, sync.start, self._client.close)
+        _check_packages()
+        self._namespace = namespace
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._credentials = credentials
+        self._notify = notify
+        self._on_request = on_request
+        #: Made for the first call that needs it.
+        self._made: dict[str, AsyncJobClient] = {}
+        #: A program that submits more than one job keeps a connection.
+        self._has_submitted = False
 
     @classmethod
     def from_client(
@@ -91,6 +95,10 @@ class JobClient:
 
     def close(self) -> None:
         """Close the connection; the next call opens another one. Inside an event loop, soon."""
+        if not self._made:
+            return
+        from daskjob.submit import sync
+
         try:
             self._run("close", self._client.close)
         except sync.WouldBlock:
@@ -102,9 +110,23 @@ class JobClient:
         namespace = self._run("place", self._client.namespace)
         return Place(name=f"namespace {namespace}", empty=f"No jobs in namespace {namespace}.")
 
-    def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+    def submit(
+        self, job: Manifest, *, token: str | None = None, owned: Sequence[Manifest] = ()
+    ) -> JobRef:
         """Submit a DaskJob, exactly once for each token; return a reference to it."""
-        return self._run("submit", partial(self._client.submit, job, token=token))
+        if "asyncio" in sys.modules:
+            from daskjob.submit import sync
+
+            sync.check_no_loop(f"{_NAME}.submit")
+        # Many programs do nothing else: their only request needs no event loop.
+        first = None if owned else self._submit_first(job, token)
+        return first or self._run(
+            "submit", partial(self._client.submit, job, token=token, owned=owned)
+        )
+
+    def dry_run(self, job: Manifest) -> Manifest:
+        """Return a DaskJob as the API server would store it; nothing is stored."""
+        return self._run("dry_run", partial(self._client.dry_run, job))
 
     def retry(self, ref: JobRef) -> JobRef:
         """Run an ended job again as a new job with the same spec; return the new job."""
@@ -112,9 +134,10 @@ class JobClient:
 
     # Finding jobs
 
-    def list(self, *, labels: str = "") -> tuple[Job, ...]:
+    def list(self, *, labels: str = "", all_namespaces: bool = False) -> tuple[Job, ...]:
         """Return all jobs of the namespace, newest first; ``labels`` is a label selector."""
-        return self._run("list", partial(self._client.list, labels=labels))
+        listed = partial(self._client.list, labels=labels, all_namespaces=all_namespaces)
+        return self._run("list", listed)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all jobs, newest first."""
@@ -132,6 +155,8 @@ class JobClient:
 
     def watch(self, ref: JobRef) -> Iterator[Job]:
         """Yield the current state of the job, then each change, up to its end."""
+        from daskjob.submit import sync
+
         return sync.iterate(partial(self._client.watch, ref), name=f"{_NAME}.watch")
 
     def wait(
@@ -162,6 +187,8 @@ class JobClient:
         tail: int | None = None,
     ) -> Iterator[LogChunk]:
         """Return the log of one pod, or follow the runners of all attempts."""
+        from daskjob.submit import sync
+
         check = partial(self._client.check_log, ref, attempt=attempt, pod=pod, follow=follow)
         self._run("logs", check)
         logs = partial(self._client.logs, ref, attempt=attempt, pod=pod, follow=follow, tail=tail)
@@ -205,5 +232,66 @@ class JobClient:
         """Delete an ended job with all that belongs to it; with ``force``, also a running one."""
         self._run("delete", partial(self._client.delete, ref, force=force))
 
+    @property
+    def _client(self) -> AsyncJobClient:
+        found = self._made.get("client")
+        if found is not None:
+            return found
+        from daskjob import AsyncJobClient
+        from daskjob.submit import sync
+
+        made = AsyncJobClient(
+            self._namespace,
+            kubeconfig=self._kubeconfig,
+            context=self._context,
+            credentials=self._credentials,
+            notify=self._notify,
+            on_request=self._on_request,
+        )
+        # Without a lock, which an exception of a signal handler could leave taken.
+        first = self._made.setdefault("client", made)
+        if first is made:
+            # A client that is not closed is closed when it is not used any more.
+            weakref.finalize(self, sync.start, made.close)
+        return first
+
+    def _submit_first(self, job: Manifest, token: str | None) -> JobRef | None:
+        """Submit the first job, without a connection; ``None``: nothing was sent."""
+        if self._made or self._has_submitted:
+            return None
+        self._has_submitted = True
+        from daskjob.core.manifests import metadata
+        from daskjob.submit.client.first_request import create_at_once
+        from daskjob.submit.submission import Step, submission
+
+        namespace = str(metadata(job).get("namespace") or "") or self._namespace
+        found = None if namespace else self._access()
+        if not (namespace or found):
+            return None
+        wanted = submission(job, namespace=namespace or (found[1] if found else ""), token=token)
+        found = found or self._access()
+        outcome = create_at_once(found[0], wanted) if found else Step.REPEAT
+        if not isinstance(outcome, Step):
+            return outcome
+        return self._run("submit", partial(self._client.carry_out, wanted, outcome))
+
+    def _access(self) -> tuple[Access, str] | None:
+        """Return the access and the default namespace; ``None``: that takes an event loop."""
+        from daskjob.kube.access import Immediate
+        from daskjob.kube.credentials import find_credentials
+
+        make = self._credentials or partial(find_credentials, self._kubeconfig, self._context)
+        credentials = make()
+        return credentials.at_once() if isinstance(credentials, Immediate) else None
+
     def _run(self, method: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        from daskjob.submit import sync
+
         return sync.run(make, name=f"{_NAME}.{method}")
+
+
+def _check_packages() -> None:
+    """Raise now if a package is missing, not only at the first call that needs it."""
+    for package in ("aiohttp", "msgspec"):
+        if find_spec(package) is None:
+            raise ImportError(f"{_NAME} needs {package}: pip install 'daskjob[kubernetes]'")

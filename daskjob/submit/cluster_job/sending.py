@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from daskjob.submit.cluster_job.submission import Submission
-from daskjob.submit.jobs import JobRef
+from daskjob.core.manifests import Manifest
+from daskjob.submit.jobs import JobRef, Jobs
 
 
-class Send(Protocol):
-    """Sends a submission to the API server of its ``context``, exactly once for its ``token``."""
+class ClusterJobs(Jobs, Protocol):
+    """The jobs of a cluster."""
 
-    def __call__(self, submission: Submission) -> JobRef:
-        """Create the job, then the Secret of its variables, owned by it; return its reference.
+    def submit(
+        self, job: Manifest, *, token: str | None = None, owned: Sequence[Manifest] = ()
+    ) -> JobRef:
+        """Create the job, exactly once for its token, then the objects that it owns.
 
-        The context is in ``submission.merged.settings``. The manifest has its token, and the name
-        that follows from it; without a token it is another job than any before.
+        The manifest has its token, and the name that follows from it; without a token it is another
+        job than any before.
         """
-        ...
+
+    def dry_run(self, job: Manifest) -> Manifest:
+        """Return the job as the API server would store it; nothing is stored."""

@@ -37,7 +37,8 @@ def end_lines(snapshot: JobSnapshot, took: timedelta) -> Iterator[EndLine]:
         work = _work_done(status)
         if work and status.reason != Reason.CANCELLED:
             yield EndLine(work)
-        yield EndLine(f"for details: daskjob why {name}, daskjob logs {name}")
+        where = f"{snapshot.options} {name}".strip()
+        yield EndLine(f"for details: daskjob why {where}, daskjob logs {where}")
         return
     done = _work_done(status)
     yield EndLine(f"{name} succeeded in {duration(took)}" + (f": {done}" if done else ""))

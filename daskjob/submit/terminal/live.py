@@ -15,7 +15,7 @@ from daskjob.core.reasons import Reason
 from daskjob.submit.jobs import JobSnapshot, LiveJob
 from daskjob.submit.terminal.end_line import end_lines
 from daskjob.submit.terminal.live_line import LineFacts, RestEstimate, live_line
-from daskjob.submit.terminal.screen import Screen
+from daskjob.submit.terminal.plain_screen import Lines
 from daskjob.submit.terminal.worker_lines import WorkerLines
 
 #: How often a run without a terminal prints its progress.
@@ -28,7 +28,7 @@ class View:
     def __init__(
         self,
         job: LiveJob,
-        screen: Screen,
+        screen: Lines,
         *,
         quiet: bool,
         worker_lines: WorkerLines | None = None,

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 
 from daskjob.submit.local_run import ForegroundJob
-from daskjob.submit.worker_logs import NewLines, short_name
+from daskjob.submit.worker_logs import NewLines
+from daskjob.submit.worker_names import short_name
 
 _MACHINERY = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ - (?:distributed|bokeh|tornado)[\w.]* - (?:INFO|DEBUG) - "

@@ -1,0 +1,244 @@
+"""A job of any place in the foreground: its log and its messages, up to its end.
+
+The job is not a child of this process: only Ctrl-C cancels it. A terminal or a connection that is
+lost leaves it alone.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from daskjob.core.dask import TaskCounts
+from daskjob.core.errors import DaskJobError
+from daskjob.core.exit_codes import ExitCode, exit_code
+from daskjob.core.manifests import mapping, metadata
+from daskjob.core.status import JobStatus
+from daskjob.core.wording import words_for
+from daskjob.submit.jobs import Job, JobRef, Jobs, JobSnapshot, LogChunk, desired_workers
+from daskjob.submit.terminal.live import View
+from daskjob.submit.terminal.plain_screen import PlainScreen
+
+#: How often to look at the time.
+TICK_SECONDS = 1.0
+#: How long the end of the log may take after the end of the job.
+LAST_LINES_SECONDS = 15.0
+#: Chunks of the log that wait for the reader of our output.
+MOST_CHUNKS = 64
+#: A job whose state cannot be watched is looked for again, for this long.
+PATIENCE_SECONDS = 600.0
+PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """How following a job ended: its exit code, and the job if it has ended."""
+
+    code: int
+    job: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of one of the two sources."""
+
+    of_log: bool
+    error: Exception | None = None
+
+
+def followed(
+    jobs: Jobs,
+    ref: JobRef,
+    *,
+    options: str,
+    timeout_seconds: float | None = None,
+    log_to_stderr: bool = False,
+) -> Followed:
+    """Show a job up to its end; ``options`` are those with which commands find it.
+
+    Raises
+    ------
+    DaskJobError
+        Its state cannot be read any more; the job continues.
+    """
+    return _Follower(jobs, ref, options, PlainScreen(log_to_stderr=log_to_stderr)).run(
+        timeout_seconds
+    )
+
+
+class _Seen:
+    """The job as it was last seen, for the view."""
+
+    def __init__(self, ref: JobRef, options: str) -> None:
+        self._options = options
+        self.job = Job(ref, {})
+
+    def snapshot(self) -> JobSnapshot:
+        """Return the current state of the job."""
+        job, status = self.job, self.job.status
+        workers, progress = status.workers, status.progress
+        return JobSnapshot(
+            name=job.name,
+            status=status,
+            desired_workers=workers.desired if workers else desired_workers(job.manifest),
+            ready_workers=workers.ready if workers else 0,
+            dashboard_url=status.dashboard_url,
+            tasks=_tasks(status) if progress else None,
+            words=words_for(mapping(metadata(job.manifest).get("annotations"))),
+            options=self._options,
+        )
+
+
+def _tasks(status: JobStatus) -> TaskCounts:
+    found = status.progress
+    assert found is not None
+    return TaskCounts(found.total, found.done, found.processing, erred=found.erred)
+
+
+class _Follower:
+    def __init__(self, jobs: Jobs, ref: JobRef, options: str, screen: PlainScreen) -> None:
+        self._jobs = jobs
+        self._ref = ref
+        #: How commands find the job.
+        self._where = f"{options} {ref.name}".strip()
+        self._screen = screen
+        self._seen = _Seen(ref, options)
+        self._view = View(self._seen, screen, quiet=False)
+        #: Its ``put`` may be called in the handler of a signal.
+        self._news: SimpleQueue[LogChunk | Job | _End | str] = SimpleQueue()
+        self._room = threading.Semaphore(MOST_CHUNKS)
+        self._presses = 0
+        self._cancelled = threading.Event()
+
+    def run(self, timeout_seconds: float | None) -> Followed:
+        give_up = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        for source in (self._read_log, self._watch):
+            threading.Thread(target=source, daemon=True).start()
+        try:
+            with self._interrupts():
+                ended = self._show(give_up)
+        except KeyboardInterrupt:
+            return self._left()
+        if not ended:
+            self._view.say(
+                f"{self._ref.name} has not ended within {timeout_seconds:g} s; it continues: "
+                f"daskjob attach {self._where}"
+            )
+            return Followed(ExitCode.WAIT_TIMEOUT)
+        self._view.end()
+        job = self._seen.job
+        return Followed(exit_code(job.status), job)
+
+    def _left(self) -> Followed:
+        name = self._ref.name
+        if self._cancelled.is_set():
+            self._view.say(f"{name} is being cancelled: daskjob status {self._where}")
+        else:
+            self._view.say(f"{name} may continue; cancel it: daskjob cancel {self._where}")
+        return Followed(ExitCode.CANCELLED)
+
+    # What comes in
+
+    def _show(self, give_up: float | None) -> bool:
+        """Show everything up to the end of the job; return whether it has ended in time."""
+        has_log = True
+        last_lines: float | None = None
+        while last_lines is None or (has_log and time.monotonic() < last_lines):
+            if last_lines is None and give_up is not None and time.monotonic() >= give_up:
+                return False
+            match self._next(give_up):
+                case LogChunk(data=data):
+                    self._screen.write(data)
+                    self._room.release()
+                case Job() as job:
+                    self._seen.job = job
+                case _End(of_log=True, error=error):
+                    has_log = False
+                    if error is not None:
+                        self._view.say(f"the log cannot be read any more: {error}")
+                case _End(error=error):
+                    if error is not None:
+                        raise error
+                    last_lines = time.monotonic() + LAST_LINES_SECONDS
+                case str() as text:
+                    self._view.say(text)
+            if last_lines is None:
+                self._view.update()
+        return True
+
+    def _next(self, give_up: float | None) -> LogChunk | Job | _End | str | None:
+        left = TICK_SECONDS if give_up is None else give_up - time.monotonic()
+        try:
+            return self._news.get(timeout=min(max(left, 0.01), TICK_SECONDS))
+        except Empty:
+            return None
+
+    def _read_log(self) -> None:
+        error: Exception | None = None
+        try:
+            for chunk in self._jobs.logs(self._ref, follow=True):
+                self._room.acquire()
+                self._news.put(chunk)
+        except Exception as found:
+            error = found
+        self._news.put(_End(of_log=True, error=error))
+
+    def _watch(self) -> None:
+        error: Exception | None = None
+        try:
+            for job in _states(self._jobs, self._ref):
+                self._news.put(job)
+        except Exception as found:
+            error = found
+        self._news.put(_End(of_log=False, error=error))
+
+    # Ctrl-C
+
+    @contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """Cancel the job at the first SIGINT, unless it is ignored here; leave at the second."""
+        before = signal.getsignal(signal.SIGINT)
+        if before is signal.SIG_IGN:
+            yield
+            return
+        signal.signal(signal.SIGINT, self._interrupted)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupted(self, number: int, frame: object) -> None:
+        del number, frame
+        self._presses += 1
+        if self._presses > 1:
+            raise KeyboardInterrupt
+        self._news.put("Ctrl-C: cancelling the job; a second one leaves without waiting for it")
+        # In a thread: the handler may have interrupted a write that waits for its reader.
+        threading.Thread(target=self._cancel, daemon=True).start()
+
+    def _cancel(self) -> None:
+        try:
+            self._jobs.cancel(self._ref)
+            self._cancelled.set()
+        except DaskJobError as error:
+            self._news.put(f"{self._ref.name} could not be cancelled: {error}")
+
+
+def _states(jobs: Jobs, ref: JobRef) -> Iterator[Job]:
+    """Yield the states of a job up to its end, also after a long outage."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            for job in jobs.watch(ref):
+                give_up = time.monotonic() + PATIENCE_SECONDS
+                yield job
+            return
+        except DaskJobError as error:
+            if not error.retryable or time.monotonic() >= give_up:
+                raise
+        time.sleep(PAUSE_SECONDS)

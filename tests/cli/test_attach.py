@@ -1,0 +1,110 @@
+"""``daskjob attach`` to real runs: what ends the run, and what only ends the command."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cli.command import PATIENCE_SECONDS, Daskjob, Done, finish
+
+#: Runs until the file ``go`` exists.
+WAITS = """\
+import pathlib, sys, time
+print("ready", flush=True)
+while not pathlib.Path("go").exists():
+    time.sleep(0.05)
+print("done")
+sys.exit(7)
+"""
+
+
+@contextmanager
+def attached(
+    daskjob: Daskjob, *words: object
+) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """A run, and a command attached to it that has printed the first line."""
+    run = daskjob.start("run", "--workers", 0, "--name", "waits", daskjob.script(WAITS))
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"ready\n"
+    command = daskjob.start("attach", *words, "waits")
+    try:
+        assert command.stdout is not None
+        assert command.stdout.readline() == b"ready\n"
+        yield run, command
+    finally:
+        command.kill()
+        command.wait()
+        (daskjob.work / "go").touch()
+        run.wait(PATIENCE_SECONDS)
+        for stream in (command.stdout, command.stderr, run.stdout, run.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def go(daskjob: Daskjob, run: subprocess.Popen[bytes]) -> Done:
+    (daskjob.work / "go").touch()
+    return finish(run)
+
+
+def test_attach_ends_with_the_exit_code_of_the_run(daskjob: Daskjob) -> None:
+    with attached(daskjob) as (run, command):
+        assert go(daskjob, run).code == 7
+        done = finish(command)
+        assert (done.code, done.text) == (7, "done\n")
+        assert "daskjob: waits failed in " in done.err
+
+
+def test_ctrl_c_cancels_the_run(daskjob: Daskjob) -> None:
+    with attached(daskjob) as (run, command):
+        command.send_signal(signal.SIGINT)
+        done = finish(command)
+        assert done.code == 123
+        assert "daskjob: Ctrl-C: cancelling the job; a second one leaves" in done.err
+        assert finish(run).code == 123
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_lost_terminal_does_not_cancel_the_run(daskjob: Daskjob, number: signal.Signals) -> None:
+    with attached(daskjob) as (run, command):
+        command.send_signal(number)
+        assert command.wait(PATIENCE_SECONDS) == -number
+        assert go(daskjob, run).code == 7
+
+
+def test_reader_that_leaves_does_not_cancel_the_run(daskjob: Daskjob) -> None:
+    with attached(daskjob) as (run, command):
+        assert command.stdout is not None
+        command.stdout.close()
+        assert go(daskjob, run).code == 7
+        assert command.wait(PATIENCE_SECONDS) == 141
+
+
+def test_timeout_ends_with_124_and_the_run_continues(daskjob: Daskjob) -> None:
+    with attached(daskjob, "--timeout", "1s") as (run, command):
+        done = finish(command)
+        assert done.code == 124
+        assert "waits has not ended within 1 s; it continues: daskjob attach waits" in done.err
+        assert go(daskjob, run).code == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (["suspend", "squares"], "cancel the job and run it again later"),
+        (["resume", "squares"], "run the script or the manifest again"),
+        (["retry", "squares"], "run the script or the manifest again"),
+        (["scale", "-w", "3", "squares"], "run it again with --workers N"),
+    ],
+)
+def test_what_this_machine_lacks_is_one_message_with_what_to_do(
+    user: Daskjob, succeeded: Done, words: list[str], instead: str
+) -> None:
+    assert succeeded.code == 0
+    done = user(*words)
+    assert (done.code, done.text) == (125, "")
+    assert done.err == f"daskjob: {done.messages[0].removeprefix('daskjob: ')}\n"
+    assert instead in done.err

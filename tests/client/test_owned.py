@@ -1,0 +1,84 @@
+"""What a job owns: created once after it, whatever happens, and never taken from others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from daskjob.core.errors import Conflict, Forbidden, Invalid
+from tests.client.given import given_client, job, twins
+from tests.cluster.plugin import Kubectl
+from tests.cluster.proxy import answer, lose_answer, reset
+from tests.kubernetes.given import Cluster
+
+SECRET: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "sums-env"},
+    "data": {"A": "MQ=="},
+}
+LOST = {
+    "nothing": None,
+    "lost answer": lose_answer(),
+    "reset": reset(),
+    "503": answer(503),
+    "429": answer(429, retry_after=1),
+}
+DENIED = 'secrets is forbidden: User "me" cannot create resource "secrets" in API group ""'
+
+
+@twins
+@pytest.mark.parametrize("fault", LOST)
+async def test_secret_is_created_once_and_belongs_to_the_job(
+    form: str, fault: str, with_crds: Cluster, namespace: str, kubectl: Kubectl
+) -> None:
+    async with given_client(with_crds, namespace, form) as given:
+        injected = LOST[fault]
+        if injected is not None:
+            given.proxy.on(injected, verb="create", resource="secrets", times=2)
+        ref = await given.client.submit(job(), token="t", owned=[SECRET])
+        again = await given.client.submit(job(), token="t", owned=[SECRET])
+        assert again == ref
+        if injected is None:
+            assert (given.count("create"), given.count("create", "secrets")) == (2, 2)
+        (found,) = kubectl.items("secrets")
+        (owner,) = found["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"]) == ("DaskJob", ref.name, ref.uid)
+
+
+async def test_secret_of_a_deleted_job_of_the_same_name_is_waited_for(
+    with_crds: Cluster, namespace: str, kubectl: Kubectl
+) -> None:
+    async with given_client(with_crds, namespace, "async") as given:
+        for _ in range(3):
+            ref = await given.client.submit(job(), owned=[SECRET])
+            (found,) = kubectl.items("secrets")
+            assert found["metadata"]["ownerReferences"][0]["uid"] == ref.uid
+            await given.client.delete(ref, force=True)
+
+
+@twins
+async def test_rejected_secret_is_an_error_that_names_the_job(
+    form: str, with_crds: Cluster, namespace: str
+) -> None:
+    async with given_client(with_crds, namespace, form) as given:
+        given.proxy.on(answer(403, DENIED, "Forbidden"), verb="create", resource="secrets")
+        with pytest.raises(Forbidden, match=r"resources: \[secrets\], verbs: \[create\]") as caught:
+            await given.client.submit(job(), owned=[SECRET])
+        assert caught.value.__notes__ == ["sums was created and waits for it; delete the job"]
+
+
+@twins
+async def test_dry_run_checks_a_job_and_stores_nothing(
+    form: str, with_crds: Cluster, namespace: str
+) -> None:
+    async with given_client(with_crds, namespace, form) as given:
+        stored = await given.client.dry_run(job())
+        assert stored["metadata"]["namespace"] == namespace
+        with pytest.raises(Invalid):
+            await given.client.dry_run(job(backoffLimit=-1))
+        assert await given.client.list() == ()
+        await given.client.submit(job())
+        with pytest.raises(Conflict):
+            await given.client.dry_run(job())
