@@ -27,7 +27,7 @@ def test_a_name_never_leads_to_another_path() -> None:
 
 
 def test_a_foreign_kind_has_no_resource() -> None:
-    with pytest.raises(NotFound, match="Secret"):
-        resource_of("Secret")
-    with pytest.raises(NotFound, match="Secret"):
-        watched_kind("Secret")
+    with pytest.raises(NotFound, match="Ingress"):
+        resource_of("Ingress")
+    with pytest.raises(NotFound, match="Ingress"):
+        watched_kind("Ingress")

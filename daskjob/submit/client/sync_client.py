@@ -107,6 +107,8 @@ class JobClient:
     @property
     def place(self) -> Place:
         """The namespace."""
+        from daskjob.submit.jobs import Place
+
         namespace = self._run("place", self._client.namespace)
         return Place(name=f"namespace {namespace}", empty=f"No jobs in namespace {namespace}.")
 
