@@ -122,7 +122,8 @@ class Kubeconfig:
             import os
 
             source = self._path or os.environ.get("KUBECONFIG") or DEFAULT
-            raise NoCredentials(f"kubeconfig {source} cannot be used: {error}") from None
+            fault = str(error).removeprefix(f"{source}: ")  # Of several files, it names the one.
+            raise NoCredentials(f"kubeconfig {source} cannot be used: {fault}") from None
 
 
 def _needs_plugin(found: Selected) -> bool:

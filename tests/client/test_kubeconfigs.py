@@ -265,6 +265,7 @@ async def test_a_rejected_token_is_reported_with_its_expiry(
 async def tunnel() -> AsyncIterator[tuple[str, list[str]]]:
     """Run an HTTP proxy; yields its URL, and the targets of its tunnels."""
     targets: list[str] = []
+    tunnels: set[asyncio.Task[None]] = set()
 
     async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while chunk := await source.read(65536):
@@ -273,16 +274,24 @@ async def tunnel() -> AsyncIterator[tuple[str, list[str]]]:
         target.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tunnels.add(task)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         targets.append(head.split()[1])
         host, _, port = targets[-1].rpartition(":")
         theirs, ours = await asyncio.open_connection(host, int(port))
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await asyncio.gather(pump(reader, ours), pump(theirs, writer), return_exceptions=True)
+        try:
+            await asyncio.gather(pump(reader, ours), pump(theirs, writer), return_exceptions=True)
+        finally:
+            for end in (ours, writer):
+                end.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}", targets
+    await asyncio.gather(*tunnels)
 
 
 @pytest.mark.parametrize("user", ["certificate", "token", "file"])

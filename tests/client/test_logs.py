@@ -231,7 +231,9 @@ async def test_a_tail_is_followed_without_a_gap(
         given.proxy.on(breaks_after(3), when=lambda r: "follow" in r.query)
         following = asyncio.create_task(text_of(given.client.logs(ref, follow=True, tail=tail)))
         await until(lambda: any("follow" in r.query for r in given.proxy.seen))
-        with_crds.kubectl("exec", f"-n{namespace}", "sums-runner", "--", "touch", "/tmp/go")
+        # In the background: the container ends at once, and with it every process that is in it.
+        touch = "(sleep 0.5; touch /tmp/go) >/dev/null 2>&1 &"
+        with_crds.kubectl("exec", f"-n{namespace}", "sums-runner", "--", "sh", "-c", touch)
         await exited(given, ref)
         await given.report(ref, SUCCEEDED)
         assert await following == old + new
