@@ -178,7 +178,10 @@ def test_a_missing_context_is_reported_with_the_existing_ones(context: str, tmp_
     with pytest.raises(NoCredentials) as caught:
         run(Kubeconfig(path, context).access())
     message = str(caught.value)
-    assert f"{path}: there is no context {context!r}; existing contexts: one, two" in message
+    assert (
+        f"{path} cannot be used: there is no context {context!r}; existing contexts: one, two"
+        in (message)
+    )
 
 
 #: Contexts that refer to something else, and the message for each.
