@@ -18,7 +18,7 @@ from daskjob.core.exit_codes import ExitCode
 from daskjob.core.quantity import parse_bytes
 from daskjob.core.status.job import RESULT_LIMIT_BYTES
 from daskjob.submit.cli import cli
-from daskjob.submit.cli.jobs import _HEADER, LIMIT
+from daskjob.submit.cli.jobs import HEADER, LIMIT
 from daskjob.submit.script import default_shape
 from tests.docs.documents import ROOT
 
@@ -114,7 +114,7 @@ def test_default_workers_are_one_per_cpu_and_above_4_fewer_with_threads(
 
 
 def test_tables_have_the_columns_of_list_and_of_the_resource() -> None:
-    assert " ".join(_HEADER) in TEXT
+    assert " ".join(HEADER) in TEXT
     columns = [
         column["name"].upper()
         for column in crd("DaskJob")["additionalPrinterColumns"]

@@ -69,15 +69,6 @@ def resume_command(jobs: Jobs, name: str) -> None:
     click.echo(f"{job.name} is being resumed")
 
 
-@click.command("retry")
-@click.argument("name", required=False, default="", type=JobName())
-@pass_jobs
-def retry_command(jobs: Jobs, name: str) -> None:
-    """Run a job that has ended again, as a new job with the same spec; print the new name."""
-    job = jobs.find(name)
-    click.echo(f"{job.name} runs again as {jobs.retry(job.ref).name}")
-
-
 @click.command("scale")
 @click.argument("name", required=False, default="", type=JobName())
 @click.option(

@@ -34,6 +34,7 @@ def connected(place: ClusterPlace) -> JobClient:
     outage = Outage(place.context)
     return JobClient(
         place.namespace,
+        kubeconfig=place.kubeconfig or None,
         context=place.context or None,
         notify=lambda text: click.echo(f"daskjob: {text}", err=True),
         on_request=outage.see,

@@ -30,15 +30,22 @@ from daskjob.submit.cli.output import (
     print_table,
 )
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, Duration, JobName
-from daskjob.submit.cli.place import ClusterPlace, cluster_jobs, pass_jobs, wanted_place
+from daskjob.submit.cli.place import (
+    ClusterPlace,
+    cluster_jobs,
+    is_mine,
+    of_this_machine,
+    pass_jobs,
+    wanted_place,
+)
 from daskjob.submit.jobs import Job, JobRef, Jobs, StillRunning
 
 #: How many jobs a table has unless ``--limit`` says otherwise.
 LIMIT = 50
 
-_HEADER = ("NAME", "STATUS", "REASON", "PROGRESS", "WORKERS", "ATTEMPTS", "AGE", "TOOK")
+HEADER = ("NAME", "STATUS", "REASON", "PROGRESS", "WORKERS", "ATTEMPTS", "AGE", "TOOK")
 #: Columns that a narrow screen lacks, those that matter least first.
-_LEAST = ("ATTEMPTS", "WORKERS", "TOOK", "REASON", "PROGRESS", "AGE")
+LEAST = ("ATTEMPTS", "WORKERS", "TOOK", "REASON", "PROGRESS", "AGE")
 
 
 @click.command("list")
@@ -54,7 +61,10 @@ _LEAST = ("ATTEMPTS", "WORKERS", "TOOK", "REASON", "PROGRESS", "AGE")
 @listing_option
 @pass_jobs
 def list_command(jobs: Jobs, limit: int | None, all_namespaces: bool, output: str | None) -> None:
-    """List the jobs of this machine, or of a cluster, newest first.
+    """List the jobs that were started here, or all of a cluster (-n, -A, --context), newest first.
+
+    WHERE is this machine, or the context and the namespace to which a job was submitted from here.
+    Such a job is listed for 30 days, also when it is not on its cluster any more.
 
     Tables fit the screen: long names are shortened in the middle, and columns are left out. All
     commands accept a shortened name. -o wide prints everything; -o name prints the full names.
@@ -67,6 +77,11 @@ def list_command(jobs: Jobs, limit: int | None, all_namespaces: bool, output: st
       up to 1 GiB together         $DASKJOB_KEEP_SIZE=1GiB
       up to 64 MiB of each log     $DASKJOB_LOG_SIZE=64MiB
     """  # noqa: D301 (click reads the backspace)
+    if not all_namespaces and is_mine(jobs):
+        from daskjob.submit.cli.my_list import print_my_jobs
+
+        print_my_jobs(jobs, limit, output)
+        return
     found, empty = _listed(jobs, all_namespaces)
     if output not in (None, Format.TABLE, Format.WIDE):
         shown = found[: limit or None]
@@ -76,15 +91,15 @@ def list_command(jobs: Jobs, limit: int | None, all_namespaces: bool, output: st
         click.echo(empty or jobs.place.empty, err=True)
         return
     shown = found[: (LIMIT if limit is None else limit) or None]
-    header: tuple[str, ...] = _HEADER
-    rows = [_row(job) for job in shown]
+    header: tuple[str, ...] = HEADER
+    rows = [row_of(job) for job in shown]
     if all_namespaces:
         header = (header[0], "NAMESPACE", *header[1:])
         rows = [(row[0], job.ref.namespace, *row[1:]) for job, row in zip(shown, rows, strict=True)]
     if output == Format.WIDE:
         print_table(header, rows)
     else:
-        print_fitting_table(header, rows, least=_LEAST)
+        print_fitting_table(header, rows, least=LEAST)
     if len(shown) < len(found):
         click.echo(f"{len(shown)} of {len(found)} jobs; all of them: --limit 0", err=True)
 
@@ -101,7 +116,8 @@ def _listed(jobs: Jobs, all_namespaces: bool) -> tuple[tuple[Job, ...], str]:
     return found, "No jobs in any namespace."
 
 
-def _row(job: Job) -> tuple[str, ...]:
+def row_of(job: Job) -> tuple[str, ...]:
+    """Return the line of a job in a table with this header."""
     status = job.status
     return (
         job.name,
@@ -389,26 +405,86 @@ def wait_command(jobs: Jobs, names_: tuple[str, ...], timeout: int | None) -> in
 @click.argument("names_", metavar="[NAME]...", nargs=-1, type=JobName())
 @click.option("--all", "everything", is_flag=True, help="Delete every job that has ended.")
 @click.option("--force", is_flag=True, help="Also delete running jobs; they are cancelled first.")
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Delete only the record that a job was submitted from here; its cluster is not asked.",
+)
 @pass_jobs
-def delete_command(jobs: Jobs, names_: tuple[str, ...], everything: bool, force: bool) -> None:
+def delete_command(
+    jobs: Jobs, names_: tuple[str, ...], everything: bool, force: bool, forget: bool
+) -> None:
     """Delete jobs with their logs and reports.
 
-    The name of a script, and a name that several runs have, refer to the newest of them.
+    The name of a script, and a name that several runs have, refer to the newest of them. --all is
+    about this machine, or with -n about a namespace. A job that was submitted from here and is gone
+    loses its record.
     """
     if not names_ and not everything:
         raise click.UsageError("name the jobs to delete, or use --all")
+    if forget:
+        _forget(names_)
+        return
+    if everything:
+        jobs = of_this_machine(jobs)
+    else:
+        names_ = _without_gone(jobs, names_)
     found = [("", job) for job in jobs.list()] if everything else _named(jobs, names_)
     for name, job in found:
         try:
             # A job that another command deletes is not an error.
             with contextlib.suppress(NotFound):
                 jobs.delete(job.ref, force=force)
+            _forget_deleted(job.ref)
         except StillRunning as error:
             if not everything:
                 text = f"{job.name} is still running; cancel it first, or use --force"
                 raise click.UsageError(text) from error
             continue
-        click.echo(f"{job.name} deleted{_which(jobs, name, job)}")
+        click.echo(f"{job.name} deleted{_which(of_this_machine(jobs), name, job)}")
+
+
+def _forget(names_: Iterable[str]) -> None:
+    """Delete the records of jobs."""
+    from daskjob.submit.records.originals import recorded_at
+    from daskjob.submit.records.store import Records
+
+    records = Records()
+    place = wanted_place(click.get_current_context()) or ClusterPlace()
+    for name in names_:
+        found = recorded_at(records, name, place.context, place.namespace)
+        if not found:
+            raise NotFound(f"there is no record that a job {name!r} was submitted from here")
+        for record in found:
+            records.remove(record)
+            click.echo(f"{name} is forgotten here; it was submitted to {record.where}")
+
+
+def _forget_deleted(ref: JobRef) -> None:
+    """Delete the record that a deleted job was submitted from here."""
+    from daskjob.submit.records.store import Records
+
+    records = Records()
+    for record in records.of(ref.name):
+        if record.uid == ref.uid:
+            records.remove(record)
+
+
+def _without_gone(jobs: Jobs, names_: Iterable[str]) -> tuple[str, ...]:
+    """Delete the records of jobs that are gone already; return the names of the others."""
+    if not is_mine(jobs):
+        return tuple(names_)
+    from daskjob.submit.records.my_jobs import Gone
+
+    left = []
+    for name in names_:
+        try:
+            jobs.find(name)
+            left.append(name)
+        except Gone as gone:
+            jobs.records.remove(gone.record)
+            click.echo(f"{gone.record.name} deleted: it was gone from {gone.record.where}")
+    return tuple(left)
 
 
 def _named(jobs: Jobs, names_: Iterable[str]) -> list[tuple[str, Job]]:

@@ -9,21 +9,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeGuard, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from daskjob.submit.client.sync_client import JobClient
-    from daskjob.submit.jobs import Jobs
+    from daskjob.submit.jobs import JobRef, Jobs
+    from daskjob.submit.records.my_jobs import MyJobs
+    from daskjob.submit.records.record import Record
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 #: Where the options are kept in ``Context.meta``.
 _META = "daskjob.place"
-_CONTEXT_HELP = "Jobs of the cluster of this context, instead of this machine."
-_NAMESPACE_HELP = "Jobs of this namespace of a cluster; by default the context's."
+_CONTEXT_HELP = "All jobs of the cluster of this context, instead of those started here."
+_NAMESPACE_HELP = "All jobs of this namespace of a cluster; by default the context's."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class ClusterPlace:
 
     context: str = ""
     namespace: str = ""
+    #: The kubeconfig with which a job was submitted; empty: today's.
+    kubeconfig: str = ""
 
     def options_for(self, namespace: str) -> str:
         """Return the options with which commands find the jobs of a namespace here."""
@@ -51,11 +55,52 @@ def jobs_of(context: click.Context) -> Jobs:
     if place is not None:
         return cluster_jobs(context, place)
     if context.obj is None:
-        from daskjob.submit.local import LocalJobs
-
-        context.obj = LocalJobs()
+        context.obj = _jobs_started_here(context)
     jobs: Jobs = context.obj
     return jobs
+
+
+def _jobs_started_here(context: click.Context) -> Jobs:
+    """Return the jobs of this machine; with those submitted from it, if there are any."""
+    from daskjob.submit.local import LocalJobs
+    from daskjob.submit.records.store import Records
+
+    return of_my_jobs(context) if Records().names() else LocalJobs()
+
+
+def of_my_jobs(context: click.Context) -> MyJobs:
+    """Return the jobs of this machine and those submitted from it."""
+    from daskjob.submit.records.my_jobs import MyJobs
+
+    connect = functools.partial(_jobs_of_record, context)
+    return MyJobs(connect=connect, command=context.info_name or "status")
+
+
+def _jobs_of_record(context: click.Context, record: Record) -> Jobs:
+    from daskjob.submit.records.clusters import usable_kubeconfig
+
+    kubeconfig = usable_kubeconfig(record.cluster) or ""
+    return cluster_jobs(context, ClusterPlace(record.cluster.context, record.namespace, kubeconfig))
+
+
+def is_mine(jobs: Jobs) -> TypeGuard[MyJobs]:
+    """Return whether they include jobs that were submitted from here."""
+    from daskjob.submit.records.my_jobs import MyJobs
+
+    return isinstance(jobs, MyJobs)
+
+
+def of_this_machine(jobs: Jobs) -> Jobs:
+    """Return the jobs of this machine alone, where they are among the given ones."""
+    return jobs.local if is_mine(jobs) else jobs
+
+
+def options_of(context: click.Context, jobs: Jobs, ref: JobRef) -> str:
+    """Return the options with which commands find a job; empty for one of this machine."""
+    place = wanted_place(context)
+    if place is not None:
+        return place.options_for(ref.namespace)
+    return jobs.options(ref) if is_mine(jobs) else ""
 
 
 def cluster_jobs(context: click.Context, place: ClusterPlace) -> JobClient:

@@ -80,6 +80,19 @@ def manifest_file(path: Path, given: Given) -> tuple[Submission, list[Manifest]]
     from daskjob.submit.cli.documents import only_job
 
     job, others = only_job(path)
+    return changed_manifest(job, given), others
+
+
+def changed_manifest(job: Manifest, given: Given) -> Submission:
+    """Return the submission of a DaskJob with the changes of flags and of their profile.
+
+    Raises
+    ------
+    click.UsageError
+        A setting is wrong, or does not fit this manifest.
+    Invalid
+        The DaskJob is wrong.
+    """
     notes = _notes_on(job)
     try:
         places = Places(project=project_layer(Path.cwd()), user=user_layer(dask_config(os.environ)))
@@ -90,7 +103,7 @@ def manifest_file(path: Path, given: Given) -> tuple[Submission, list[Manifest]]
         _notes_on(submission.manifest)
     except (WrongSettings, Invalid) as error:
         raise click.UsageError(str(error)) from error
-    return replace(submission, notes=(*notes, *submission.notes)), others
+    return replace(submission, notes=(*notes, *submission.notes))
 
 
 def _notes_on(job: Manifest) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.names import ANNOTATION_SCRIPT, SUBMITTED_SCRIPT
 from daskjob.submit.cli.output import Format, output_option
 from daskjob.submit.cli.parameters import Duration, JobName
-from daskjob.submit.cli.place import ClusterPlace, cluster_jobs, pass_jobs, wanted_place
+from daskjob.submit.cli.place import ClusterPlace, cluster_jobs, options_of, pass_jobs
+from daskjob.submit.cli.remember import remember
 from daskjob.submit.cli.run import split_module
 from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Returns the jobs of a cluster.
 Connect = Callable[[click.Context, ClusterPlace], "ClusterJobs"]
+#: Records a job that was sent to a place, and its file of variables.
+Remember = Callable[[Manifest, "JobRef", ClusterPlace, str], None]
 
 #: ``\b`` keeps the line breaks of a paragraph.
 _HELP = """Submit SCRIPT with ARGS, or the DaskJob in a YAML or JSON file, to a cluster.
@@ -39,6 +42,7 @@ Put the options of daskjob before SCRIPT; everything after SCRIPT is passed to i
   daskjob submit --workers 20 --memory 8Gi my_script.py --input data.csv
   daskjob submit --wait my_script.py
   daskjob submit -f job.yaml --image example.org/team/dask:7
+  daskjob submit --like nightly --memory 16Gi
   daskjob submit --dry-run=client -o yaml my_script.py
 
 The command ends when the API server has the job. With --wait it continues to the job's end: the
@@ -62,8 +66,8 @@ class _SubmitCommand(SettingsCommand):
         return super().parse_args(ctx, split_module(args, self.params))
 
 
-def submit_command_of(connect: Connect) -> click.Command:
-    """Return the command, with what connects to a cluster."""
+def submit_command_of(connect: Connect, record: Remember | None = None) -> click.Command:
+    """Return the command, with what connects to a cluster, and what records its jobs."""
 
     @click.command(
         "submit",
@@ -78,6 +82,12 @@ def submit_command_of(connect: Connect) -> click.Command:
         "manifest",
         type=click.Path(path_type=Path),
         help="The DaskJob in this file; '-' is standard input.",
+    )
+    @click.option(
+        "--like",
+        metavar="JOB",
+        type=JobName(),
+        help="A new job like this one, which may be gone, with the changes that flags make.",
     )
     @click.option(
         "--wait/--detach", default=False, help="Follow the job to its end, or not (the default)."
@@ -100,6 +110,7 @@ def submit_command_of(connect: Connect) -> click.Command:
         *,
         module: bool,
         manifest: Path | None,
+        like: str | None,
         wait: bool,
         timeout: int | None,
         dry_run: str | None,
@@ -108,19 +119,26 @@ def submit_command_of(connect: Connect) -> click.Command:
     ) -> int:
         _check(wait, timeout, dry_run)
         flags, profile = given_flags(given), given["profile"] or ""
-        found = _submission(script, args, manifest, module=module, flags=flags, profile=profile)
+        place: ClusterPlace | None = None
+        if like is None:
+            found = _submission(script, args, manifest, module=module, flags=flags, profile=profile)
+        else:
+            _check_like(manifest, [*filter(None, [script]), *args], module=module)
+            found, place = _like(like, flags, profile)
         for note in found.notes:
             click.echo(f"daskjob: {note}", err=True)
         if dry_run == "client":
             _print(found.manifest, output, "submitted (dry run)")
             return 0
         settings = found.merged.settings
-        place = ClusterPlace(settings.context or "", settings.namespace or "")
+        place = place or ClusterPlace(settings.context or "", settings.namespace or "")
         cluster = connect(click.get_current_context(), place)
         if dry_run:
             _print(cluster.dry_run(found.manifest), output, "submitted (server dry run)")
             return 0
         ref = _sent(cluster, found, place)
+        if record:
+            record(found.manifest, ref, place, settings.env_file or "")
         options = place.options_for(ref.namespace)
         if wait:
             return _followed(cluster, ref, options, timeout, output)
@@ -131,7 +149,7 @@ def submit_command_of(connect: Connect) -> click.Command:
     return submit
 
 
-submit_command = submit_command_of(cluster_jobs)
+submit_command = submit_command_of(cluster_jobs, remember)
 
 
 @click.command("attach")
@@ -147,8 +165,7 @@ def attach_command(jobs: Jobs, name: str, timeout: int | None, output: str | Non
     The exit code is that of the job; 124 if it has not ended within --timeout.
     """
     ref = jobs.find(name).ref
-    place = wanted_place(click.get_current_context())
-    options = place.options_for(ref.namespace) if place else ""
+    options = options_of(click.get_current_context(), jobs, ref)
     return _followed(jobs, ref, options, timeout, output)
 
 
@@ -159,6 +176,26 @@ def _check(wait: bool, timeout: int | None, dry_run: str | None) -> None:
         )
     if wait and dry_run:
         raise click.UsageError("--dry-run starts no job that --wait could wait for")
+
+
+def _check_like(manifest: Path | None, words: Sequence[str], *, module: bool) -> None:
+    if manifest is not None:
+        raise click.UsageError("--like names a job and -f a manifest: leave one of them out")
+    if module or words:
+        shown = " ".join(words) or "-m"
+        raise click.UsageError(
+            f"--like runs the script of the other job: leave out {shown}; --set "
+            "'spec.job.spec.containers[0].args=[…]' changes its arguments"
+        )
+
+
+def _like(name: str, flags: dict[str, object], profile: str) -> tuple[Submission, ClusterPlace]:
+    from daskjob.submit.cli.originals import like_submission
+    from daskjob.submit.cli.submissions import Given
+
+    flags = {"token": secrets.token_hex(16), **flags}
+    found = like_submission(click.get_current_context(), name, Given(flags, profile))
+    return found.submission, found.place
 
 
 def _sent(cluster: ClusterJobs, found: Submission, place: ClusterPlace) -> JobRef:

@@ -7,13 +7,9 @@ change is no write, nor is a cancellation after the end: a write to an ended job
 from __future__ import annotations
 
 from daskjob.core.errors import Conflict
-from daskjob.core.manifests import Manifest, mapping, metadata, object_ref
-from daskjob.core.names import ANNOTATION_SCRIPT, is_private
+from daskjob.core.manifests import Manifest, mapping, object_ref
 from daskjob.core.status import job_status_from
-from daskjob.submit.submission_names import label_of
-
-#: Requests about one job, and its identity; a new job has its own.
-_OF_ONE_JOB = ("cancel", "suspend", "submissionID")
+from daskjob.submit.again import named_again
 
 
 def cancellation(job: Manifest) -> Manifest | None:
@@ -69,7 +65,7 @@ def scaling(job: Manifest, workers: int) -> Manifest | None:
 
 
 def repetition(job: Manifest) -> Manifest:
-    """Return the manifest of a new job with the same spec, to be named anew.
+    """Return the manifest of a new job with the same spec, and a token of its own.
 
     Raises
     ------
@@ -78,30 +74,12 @@ def repetition(job: Manifest) -> Manifest:
     """
     if not has_ended(job):
         raise Conflict(f"{_name(job)} has not ended; cancel it first")
-    meta = metadata(job)
-    kept = {
-        part: {key: value for key, value in mapping(meta.get(part)).items() if _is_kept(key)}
-        for part in ("labels", "annotations")
-    }
-    return {
-        "apiVersion": job["apiVersion"],
-        "kind": job["kind"],
-        "metadata": {
-            "generateName": label_of(str(meta["name"])),
-            **{part: values for part, values in kept.items() if values},
-        },
-        "spec": {key: value for key, value in _spec(job).items() if key not in _OF_ONE_JOB},
-    }
+    return named_again(job)
 
 
 def has_ended(job: Manifest) -> bool:
     """Return whether a job has ended."""
     return job_status_from(job.get("status")).finished
-
-
-def _is_kept(key: str) -> bool:
-    """Return whether a new job has this label or annotation too; one made from a script has."""
-    return key == ANNOTATION_SCRIPT or not is_private(key)
 
 
 def _spec(job: Manifest) -> Manifest:

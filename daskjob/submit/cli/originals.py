@@ -1,0 +1,115 @@
+"""The job that ``retry`` and ``submit --like`` make a new one of, and the place of the new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from daskjob.submit.again import same_again, use_own_files
+from daskjob.submit.cli.place import ClusterPlace, cluster_jobs, of_my_jobs
+from daskjob.submit.records.completeness import (
+    check_complete,
+    is_of_this_machine,
+    own_secret,
+    without_secret,
+)
+from daskjob.submit.records.originals import Original, my_original, original_at
+
+if TYPE_CHECKING:
+    from daskjob.core.manifests import Manifest
+    from daskjob.submit.cli.submissions import Given
+    from daskjob.submit.cluster_job.submission import Submission
+
+#: How many changes of the spec a message shows.
+_SHOWN_CHANGES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """A submission that is like another one, and where it goes."""
+
+    submission: Submission
+    place: ClusterPlace
+
+
+def original_of(context: click.Context, name: str, place: ClusterPlace | None) -> Original:
+    """Return a job of a place, by default one that was started here."""
+    if place is None:
+        return my_original(of_my_jobs(context), name)
+    jobs = cluster_jobs(context, place)
+    return original_at(jobs, name, context=place.context, namespace=place.namespace)
+
+
+def place_of(original: Original, given: ClusterPlace | None) -> ClusterPlace:
+    """Return where a new job goes: to the original's place, but for what was given."""
+    from daskjob.submit.records.clusters import usable_kubeconfig
+
+    cluster = original.cluster
+    namespace = original.ref.namespace if cluster else ""
+    found = ClusterPlace(
+        cluster.context if cluster else "",
+        namespace,
+        (usable_kubeconfig(cluster) or "") if cluster else "",
+    )
+    if given and given.context and given.context != found.context:
+        found = replace(found, context=given.context, kubeconfig="")
+    return found
+
+
+def like_submission(context: click.Context, name: str, given: Given) -> Like:
+    """Return the submission of a job that is like another one, with the changes of flags.
+
+    Raises
+    ------
+    click.UsageError
+        A setting is wrong, or the other job cannot run on a cluster.
+    """
+    from daskjob.submit.cli.submissions import changed_manifest
+
+    wanted = ClusterPlace(
+        str(given.flags.get("context") or ""), str(given.flags.get("namespace") or "")
+    )
+    asked = wanted if wanted.context or wanted.namespace else None
+    original = original_of(context, name, asked)
+    if is_of_this_machine(original.manifest):
+        raise click.UsageError(
+            f"{original.ref.name} is a script's job on this machine, with its folders and without "
+            "an image; submit the script: daskjob submit my_script.py"
+        )
+    base = same_again(original.manifest)
+    secret = own_secret(original.manifest)
+    if secret and given.flags.get("env-file"):
+        without_secret(base, secret)
+    place = place_of(original, asked)
+    if place.namespace:
+        base["metadata"]["namespace"] = place.namespace
+    found = changed_manifest(base, given)
+    if original.from_record:
+        check_complete(found.manifest, old=original.ref.name, env_file=original.env_file)
+    notes = [_note(original, base, found.manifest), *found.notes]
+    if secret and not given.flags.get("env-file") and not original.from_record:
+        notes.append(
+            f"its variables are those of the Secret {secret}, which is deleted with "
+            f"{original.ref.name}; --env-file FILE makes one for the new job"
+        )
+    use_own_files(found.manifest, original.ref.name)
+    return Like(replace(found, notes=tuple(notes)), place)
+
+
+def _note(original: Original, before: Manifest, after: Manifest) -> str:
+    from daskjob.submit.records.secret_values import without_secret_values
+    from daskjob.submit.submission import differences
+
+    source = ", from its record" if original.from_record else ""
+    old, new = (
+        {k: v for k, v in without_secret_values(job)["spec"].items() if k != "submissionID"}
+        for job in (before, after)
+    )
+    changes = differences(old, new, _SHOWN_CHANGES)
+    changed = "\n  ".join(["changed:", *changes]) if changes else "nothing else is changed"
+    return (
+        f"like {original.ref.name} ({original.where}{source}); the new job has a name and a token "
+        f"of its own; {changed}"
+    )

@@ -1,0 +1,63 @@
+"""``daskjob retry``: a job that has ended runs again, also one that is gone, from its record."""
+
+from __future__ import annotations
+
+import click
+
+from daskjob.core.errors import Conflict
+from daskjob.core.spec.job import LONGEST_TOKEN
+from daskjob.submit.again import named_again
+from daskjob.submit.cli.originals import original_of, place_of
+from daskjob.submit.cli.parameters import JobName
+from daskjob.submit.cli.place import cluster_jobs, is_mine, pass_jobs, wanted_place
+from daskjob.submit.cli.remember import remember
+from daskjob.submit.jobs import Jobs
+from daskjob.submit.records.completeness import (
+    check_complete,
+)
+from daskjob.submit.records.originals import Original
+
+
+@click.command("retry")
+@click.argument("name", required=False, default="", type=JobName())
+@click.option(
+    "--token",
+    metavar="TOKEN",
+    help="Token of the new job: with the same one again, there is only one new job.",
+)
+@pass_jobs
+def retry_command(jobs: Jobs, name: str, token: str | None) -> None:
+    """Run a job that has ended again, as a new job with the same spec; print the new name.
+
+    A job that was submitted from here can be gone by now: its record has the spec. With changes, it
+    is `daskjob submit --like NAME`.
+    """
+    context = click.get_current_context()
+    wanted = wanted_place(context)
+    if token is not None and not 0 < len(token) <= LONGEST_TOKEN:
+        raise click.UsageError(f"--token: write 1 to {LONGEST_TOKEN} characters")
+    if wanted is None and not is_mine(jobs):
+        # Of this machine alone.
+        job = jobs.find(name)
+        click.echo(f"{job.name} runs again as {jobs.retry(job.ref).name}")
+        return
+    original = original_of(context, name, wanted)
+    if original.cluster is None:
+        jobs.retry(original.ref)
+        return
+    _check_ended(original)
+    manifest = named_again(original.manifest, token)
+    check_complete(manifest, old=original.ref.name, env_file=original.env_file)
+    place = place_of(original, wanted)
+    ref = cluster_jobs(context, place).submit(manifest)
+    remember(manifest, ref, place)
+    source = f", from its record: it is gone from {original.where}" if original.from_record else ""
+    click.echo(f"{original.ref.name} runs again as {ref.name}{source}")
+
+
+def _check_ended(original: Original) -> None:
+    from daskjob.core.status import job_status_from
+
+    status = job_status_from(original.manifest.get("status"))
+    if not original.from_record and not status.finished:
+        raise Conflict(f"{original.ref.name} has not ended; cancel it first")

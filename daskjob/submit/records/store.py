@@ -1,0 +1,190 @@
+"""The files of records: one for each submission, private, replaced as a whole, limited in number.
+
+Any number of processes write at the same time: each submission has a file of its own, which is
+complete when it gets its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from daskjob.backends.local.own_files import is_own_folder
+from daskjob.backends.local.state_root import state_root
+from daskjob.core.manifests import Manifest
+from daskjob.submit.records.record import Record, as_json, from_json
+
+#: In the state directory, where a leading dot is no run's name.
+FOLDER = ".submitted"
+#: How many records are kept, for how many days, and how large they may be together.
+KEPT_RECORDS = 1000
+KEPT_DAYS = 30.0
+KEPT_BYTES = 64 * 2**20
+#: A file that a killed process has left is removed after this time.
+UNFINISHED_SECONDS = 3600.0
+_SUFFIX = ".json"
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+_PRIVATE = 0o600
+_PRIVATE_FOLDER = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """The file of a record: its name says when the job was submitted, and how it is called."""
+
+    path: Path
+    time: datetime
+    name: str
+
+
+class Records:
+    """The records of one state directory, by default the user's."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._folder = (state_root() if root is None else root) / FOLDER
+
+    def add(self, record: Record) -> None:
+        """Keep a record, in the place of an older one of the same job; remove the oldest ones.
+
+        Raises
+        ------
+        OSError
+            The state directory cannot be written, or is not this user's.
+        """
+        self._make_folder()
+        path = self._path(record)
+        for entry in self._entries():
+            known = self._read(entry) if entry.name == record.name else None
+            if known is not None and _is_of(known, record):
+                # The same submission again, by its token: it was then that it was submitted.
+                path = entry.path
+                record = replace(record, time=known.time, status=record.status or known.status)
+                break
+        self._write(path, json.dumps(as_json(record)).encode())
+        with suppress(OSError):
+            self._prune()
+
+    def note_status(self, record: Record, status: Manifest) -> None:
+        """Keep how a job has ended; where that is not possible, it is asked for again."""
+        with suppress(OSError, ValueError):
+            if any(_is_of(known, record) for known in self.of(record.name)):
+                self.add(record.with_status(status))
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all recorded jobs, newest first; reads no record."""
+        return tuple(dict.fromkeys(entry.name for entry in self._entries()))
+
+    def all(self) -> tuple[Record, ...]:
+        """Return all records, newest first."""
+        return tuple(self._records(self._entries()))
+
+    def of(self, name: str) -> tuple[Record, ...]:
+        """Return the records of jobs of this name, newest first; reads no others."""
+        return tuple(self._records([e for e in self._entries() if e.name == name]))
+
+    def newest(self) -> Record | None:
+        """Return the record of the last submission; ``None``: there is none."""
+        return next(self._records(self._entries()), None)
+
+    def remove(self, record: Record) -> None:
+        """Remove a record; one that is gone already is no error."""
+        for entry in self._entries():
+            if entry.name == record.name and _is_of(self._read(entry), record):
+                with suppress(OSError):
+                    entry.path.unlink()
+
+    def _records(self, entries: list[_Entry]) -> Iterator[Record]:
+        for entry in entries:
+            found = self._read(entry)
+            if found is not None:
+                yield found
+
+    def _entries(self) -> list[_Entry]:
+        """Return the files, newest first; none where the folder is missing or another user's."""
+        try:
+            if not is_own_folder(self._folder):
+                return []
+            found = [_entry(path) for path in self._folder.iterdir()]
+        except OSError:
+            return []
+        known = [entry for entry in found if entry is not None]
+        return sorted(known, key=lambda entry: (entry.time, entry.path.name), reverse=True)
+
+    def _read(self, entry: _Entry) -> Record | None:
+        try:
+            return from_json(json.loads(entry.path.read_bytes()))
+        except (OSError, ValueError, RecursionError):
+            # Removed by now, or not written by daskjob.
+            return None
+
+    def _path(self, record: Record) -> Path:
+        moment = record.time.astimezone(UTC).strftime(_TIME)
+        return self._folder / f"{moment}.{record.name}.{secrets.token_hex(4)}{_SUFFIX}"
+
+    def _make_folder(self) -> None:
+        self._folder.parent.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self._folder.mkdir(mode=_PRIVATE_FOLDER)
+        if not is_own_folder(self._folder):
+            raise PermissionError(1, "another user can write it", str(self._folder))
+        if self._folder.stat().st_mode & 0o077:
+            self._folder.chmod(_PRIVATE_FOLDER)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        draft = self._folder / f".{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(draft, flags, _PRIVATE)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+            draft.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                draft.unlink()
+            raise
+
+    def _prune(self) -> None:
+        now = time.time()
+        size = 0
+        for number, entry in enumerate(self._entries()):
+            try:
+                size += entry.path.stat().st_size
+                is_old = now - entry.time.timestamp() > KEPT_DAYS * 24 * 3600
+                # The newest one stays, whatever its size.
+                if number and (is_old or number >= KEPT_RECORDS or size > KEPT_BYTES):
+                    entry.path.unlink()
+            except OSError:
+                continue
+        for path in self._folder.glob(".*"):
+            with suppress(OSError):
+                if now - path.stat().st_mtime > UNFINISHED_SECONDS:
+                    path.unlink()
+
+
+def _entry(path: Path) -> _Entry | None:
+    if path.suffix != _SUFFIX or path.name.startswith("."):
+        return None
+    parts = path.name.split(".")
+    if len(parts) != 5:
+        return None
+    try:
+        moment = datetime.strptime(f"{parts[0]}.{parts[1]}", _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return _Entry(path, moment, parts[2])
+
+
+def _is_of(found: Record | None, record: Record) -> bool:
+    """Return whether two records are about the same job."""
+    return found is not None and (found.uid, found.ref, found.cluster.context) == (
+        record.uid,
+        record.ref,
+        record.cluster.context,
+    )
