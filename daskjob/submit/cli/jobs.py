@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -187,48 +186,6 @@ def _print_events(jobs: Jobs, job: Job) -> None:
 
 def _local(moment: datetime | None) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else ""
-
-
-@click.command("logs")
-@click.argument("name", required=False, default="", type=JobName())
-@click.option("-f", "--follow", is_flag=True, help="Continue until the job ends.")
-@click.option(
-    "--attempt",
-    type=click.IntRange(0),
-    metavar="N",
-    help="The runner of this attempt; default: the last.",
-)
-@click.option("--pod", help="Another pod: scheduler, worker, or the name of a pod.")
-@click.option(
-    "--workers",
-    is_flag=True,
-    help="All workers, merged by time, each line with a name; on this machine only.",
-)
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
-@pass_jobs
-def logs_command(
-    jobs: Jobs,
-    name: str,
-    follow: bool,
-    attempt: int | None,
-    pod: str | None,
-    workers: bool,
-    tail: int | None,
-) -> None:
-    """Print the log of a job's runner, scheduler or workers; without NAME, of the newest job.
-
-    --follow continues with the logs of later attempts until the job ends.
-    """
-    if workers and wanted_place(click.get_current_context()):
-        raise click.UsageError(
-            "--workers merges the logs of this machine; on a cluster, --pod names one worker"
-        )
-    ref = jobs.find(name).ref
-    out = sys.stdout.buffer
-    pod = "worker" if workers else pod or ""
-    for chunk in jobs.logs(ref, attempt=attempt, pod=pod, follow=follow, tail=tail):
-        out.write(chunk.data)
-        out.flush()
 
 
 @click.command("why")
