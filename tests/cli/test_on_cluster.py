@@ -94,6 +94,12 @@ async def test_script_is_submitted_followed_and_examined(
         status = (await there.call("status")).text
         assert "Exit code:  7" in status
         assert (await there.call("logs", "adds")).text == done.text
+        watched = (await there.call("status", "--watch", name)).text.splitlines()
+        assert [line.split()[:2] for line in watched] == [["NAME", "STATUS"], [name, "Failed"]]
+        gone = await there.call("logs", "--workers", name)
+        assert gone.code == 125
+        assert "were deleted with their logs after the job ended" in gone.err
+        assert (await there.call("logs", "--grep", "sum is [0-9]", name)).text.startswith("the sum")
         why = await there.call("why", "adds")
         assert f"daskjob logs -n {there.namespace} {name}." in why.text
         assert "ExitCode" in (await there.call("events", name)).text + status

@@ -126,11 +126,21 @@ def _took(status: JobStatus) -> str:
 
 @click.command("status")
 @click.argument("name", required=False, default="", type=JobName())
+@click.option("-w", "--watch", is_flag=True, help="Show each change until the job ends.")
 @output_option
 @pass_jobs
-def status_command(jobs: Jobs, name: str, output: str | None) -> None:
-    """Show the status, attempts and events of a job; without NAME, of the newest job."""
+def status_command(jobs: Jobs, name: str, watch: bool, output: str | None) -> None:
+    """Show the status, attempts and events of a job; without NAME, of the newest job.
+
+    With --watch, a terminal has one view that is drawn again; elsewhere each change is a line. The
+    exit code is 0 however the job ends; `daskjob wait` returns that of the job.
+    """
     job = jobs.find(name)
+    if watch:
+        found = _watched(jobs, job.ref, output)
+        if found is None:
+            return
+        job = found
     if output not in (None, Format.TABLE):
         print_objects([job.manifest], Format(output), as_list=False)
         return
@@ -139,7 +149,27 @@ def status_command(jobs: Jobs, name: str, output: str | None) -> None:
     _print_events(jobs, job)
 
 
+def _watched(jobs: Jobs, ref: JobRef, output: str | None) -> Job | None:
+    """Show a job up to its end; return it if it is to be printed then."""
+    from daskjob.submit.cli import watching
+    from daskjob.submit.patient_watch import states
+
+    found = states(jobs, ref)
+    if output not in (None, Format.TABLE):
+        watching.print_documents(found, Format(output))
+    elif watching.is_view_possible():
+        return watching.show_view(found, _fact_lines)
+    else:
+        watching.print_rows(found, _HEADER, _row, times=("AGE", "TOOK"))
+    return None
+
+
 def _print_facts(job: Job) -> None:
+    for line in _fact_lines(job):
+        click.echo(line)
+
+
+def _fact_lines(job: Job) -> list[str]:
     status = job.status
     facts = {
         "Name": job.name,
@@ -156,9 +186,7 @@ def _print_facts(job: Job) -> None:
         "Result": "" if status.result is None else json.dumps(status.result),
         **dict(job.details),
     }
-    for title, text in facts.items():
-        if text:
-            click.echo(f"{title + ':':<12}{text}")
+    return [f"{title + ':':<12}{text}" for title, text in facts.items() if text]
 
 
 def _workers(job: Job) -> str:

@@ -46,7 +46,9 @@ _OPTIONS = {
         **dict.fromkeys(("-c", "--container"), "--pod names a pod; a pod has one log"),
     },
     "delete": dict.fromkeys(("-f", "-y", "--yes"), "--force also deletes running jobs"),
-    "status": dict.fromkeys(("-w", "--watch", "-f"), "daskjob logs -f follows a job"),
+    "status": dict.fromkeys(
+        ("-f", "--follow"), "each change is --watch; daskjob logs -f follows the output"
+    ),
 }
 
 
