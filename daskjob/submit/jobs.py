@@ -304,6 +304,8 @@ class Jobs(Protocol):
     def report(self, ref: JobRef) -> Manifest | None:
         """Return the report on the job's cluster, in full if it was kept; ``None``: none yet.
 
+        Where samples over time were taken, they are its ``history``, also without a report.
+
         Raises
         ------
         NotFound

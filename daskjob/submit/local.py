@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from daskjob.backends.local.history import read_history
 from daskjob.backends.local.known_runs import find_folder, folders
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.state_root import state_root
@@ -209,9 +210,11 @@ class LocalJobs:
         return explain(job, log_tail=tail_of(folder.log(runner)), next_steps=_NEXT_STEPS)
 
     def report(self, ref: JobRef) -> Manifest | None:
-        """Return the full report, or the short one of the status."""
+        """Return the full report, or the short one of the status, with the run's history."""
         folder = self._folder(ref)
-        return folder.report() or _job(folder).status.report
+        report = folder.report() or _job(folder).status.report
+        history = read_history(folder.history_file)
+        return {**(report or {}), "history": history} if history else report
 
     def result(self, ref: JobRef) -> object:
         """Return the result that the script wrote."""

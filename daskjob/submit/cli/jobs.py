@@ -19,6 +19,7 @@ from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest, integer, mapping
 from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus
+from daskjob.submit.cli.html_file import DEFAULT, name_and_file, write_html
 from daskjob.submit.cli.output import (
     Format,
     age,
@@ -253,13 +254,31 @@ def _explanation(jobs: Jobs, name: str) -> Explanation:
 
 @click.command("report")
 @click.argument("name", required=False, default="", type=JobName())
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value=DEFAULT,
+    metavar="[FILE]",
+    help="Write all that is known of the job to an HTML file; by default NAME.html, - for stdout.",
+)
 @output_option
 @pass_jobs
-def report_command(jobs: Jobs, name: str, output: str | None) -> None:
-    """Show the tasks, times and memory of a job's cluster; without NAME, of the newest job."""
+def report_command(jobs: Jobs, name: str, html: str | None, output: str | None) -> None:
+    """Show the tasks, times and memory of a job's cluster; without NAME, of the newest job.
+
+    The file of --html shows how the job ended and why, its attempts, workers, memory and tasks over
+    time, events and settings. It needs no network, and has no values of variables.
+    """
+    if html is not None:
+        if output is not None:
+            raise click.UsageError("--html and -o are two formats: write one of them")
+        name, html = name_and_file(name, html)
     job = jobs.find(name)
     report = jobs.report(job.ref)
-    if report is None:
+    if html is not None:
+        write_html(jobs, job, report, html)
+        return
+    if report is None or ("tasks" not in report and output is None):
         running = "" if job.status.finished else " yet; it is written when an attempt ends"
         raise NotFound(f"{job.name} has no report{running}")
     if output in (Format.JSON, Format.YAML):
