@@ -23,6 +23,7 @@ import json
 import logging
 import math
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable
 from heapq import nlargest, nsmallest
@@ -31,6 +32,7 @@ from itertools import islice
 from typing import Any
 
 import dask
+import distributed
 from dask.utils import key_split, parse_timedelta
 from distributed.active_memory_manager import RetireWorker
 from distributed.core import Status
@@ -752,6 +754,7 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         answer: dict[str, Any] = {
             "version": 1,
             "schedulerId": self.scheduler.id,
+            "versions": versions(),
             "startedAt": start,
             "now": now,
             "wallSeconds": round(now - start, 1),
@@ -790,6 +793,15 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
             holder[key] = shorter(holder[key])
             body = encode(answer)
         return body
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what ran."""
+    return {
+        "python": platform.python_version(),
+        "dask": dask.__version__,
+        "distributed": distributed.__version__,
+    }
 
 
 def shortened(name: str) -> str:

@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings
 from daskjob.kube.api import Api
@@ -38,6 +39,8 @@ class LogWish:
     follow: bool = False
     #: Only the last N lines of what there is at first.
     tail: int | None = None
+    #: Only lines from this moment on, to the second.
+    since: datetime | None = None
 
 
 class ContainerLog:
@@ -108,6 +111,9 @@ class ContainerLog:
 
     def _query(self) -> dict[str, str]:
         query = {"container": self._wish.container, "timestamps": "true"}
+        if self._wish.since is not None:
+            moment = self._wish.since.astimezone(UTC)
+            query["sinceTime"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
         if not self._tail_was_read and not self._position.begun:
             # The last lines first, and then what follows: a request for both that breaks before its
             # first line could not be resumed.

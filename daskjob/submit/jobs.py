@@ -264,14 +264,18 @@ class Jobs(Protocol):
         *,
         attempt: int | None = None,
         pod: str = "",
+        worker: str = "",
         follow: bool = False,
         tail: int | None = None,
+        since: datetime | None = None,
     ) -> Iterator[LogChunk]:
         """Return the log of one pod: the runner of an attempt, the last one by default.
 
-        ``pod`` is a component (``scheduler``, ``worker``, ``runner``) or a pod's name. ``follow``
-        continues until the job ends; without ``attempt`` and ``pod`` it starts at the current
-        attempt and continues with the next ones. ``tail`` limits the output to the last N lines.
+        ``pod`` is a component (``scheduler``, ``worker``, ``runner``) or a pod's name; ``worker``
+        is one worker's name, as Dask or the merged log has it. ``follow`` continues until the job
+        ends; without ``attempt``, ``pod`` and ``worker`` it starts at the current attempt and
+        continues with the next ones. ``tail`` limits the output to the last N lines, ``since`` to
+        those written from then on.
 
         Raises
         ------
@@ -299,6 +303,8 @@ class Jobs(Protocol):
 
     def report(self, ref: JobRef) -> Manifest | None:
         """Return the report on the job's cluster, in full if it was kept; ``None``: none yet.
+
+        Where samples over time were taken, they are its ``history``, also without a report.
 
         Raises
         ------

@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from daskjob.backends.local.history import read_history
 from daskjob.backends.local.known_runs import find_folder, folders
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.state_root import state_root
@@ -28,7 +30,7 @@ from daskjob.submit.jobs import (
     Verb,
 )
 from daskjob.submit.local_background import background_run
-from daskjob.submit.local_logs import followed, printed, tail_of, wanted_log
+from daskjob.submit.local_logs import Begin, followed, printed, tail_of, wanted_log, wanted_worker
 from daskjob.submit.outcome import failure_of
 from daskjob.submit.script import Backoff, ScriptOptions, script_job
 from daskjob.submit.submission import submission
@@ -53,8 +55,8 @@ _LACKS: Mapping[Verb, str] = {
 
 _NEXT_STEPS: Mapping[str, str] = {
     Reason.EXIT_CODE: "Read the end of the log: daskjob logs {name}.",
-    Reason.SCHEDULER_FAILED: "Read the scheduler's log: daskjob logs {name} --pod scheduler.",
-    Reason.WORKERS_FAILED: "Read a worker's log: daskjob logs {name} --pod worker.",
+    Reason.SCHEDULER_FAILED: "Read the scheduler's log: daskjob logs {name} --component scheduler.",
+    Reason.WORKERS_FAILED: "Read the workers' logs: daskjob logs {name} --workers.",
     Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds (--timeout), or find out what is slow.",
 }
 
@@ -178,17 +180,23 @@ class LocalJobs:
         *,
         attempt: int | None = None,
         pod: str = "",
+        worker: str = "",
         follow: bool = False,
         tail: int | None = None,
+        since: datetime | None = None,
     ) -> Iterator[LogChunk]:
         """Return the log of one pod, or follow the runners of all attempts."""
         folder = self._folder(ref)
-        if follow and not pod and attempt is None:
-            return followed(folder, tail=tail)
+        begin = Begin(tail, since)
+        if worker:
+            path = wanted_worker(folder, attempt, worker)
+            return printed(folder, path, follow=follow, begin=begin)
+        if follow and pod in ("", "runner") and attempt is None:
+            return followed(folder, begin)
         if pod == "worker":
-            return merged(folder, follow=follow, tail=tail, attempt=attempt)
+            return merged(folder, follow=follow, tail=tail, attempt=attempt, since=since)
         path = wanted_log(folder, attempt, pod)
-        return printed(folder, path, follow=follow, tail=tail)
+        return printed(folder, path, follow=follow, begin=begin)
 
     def events(self, ref: JobRef) -> tuple[JobEvent, ...]:
         """Return the job's events, oldest first."""
@@ -202,9 +210,11 @@ class LocalJobs:
         return explain(job, log_tail=tail_of(folder.log(runner)), next_steps=_NEXT_STEPS)
 
     def report(self, ref: JobRef) -> Manifest | None:
-        """Return the full report, or the short one of the status."""
+        """Return the full report, or the short one of the status, with the run's history."""
         folder = self._folder(ref)
-        return folder.report() or _job(folder).status.report
+        report = folder.report() or _job(folder).status.report
+        history = read_history(folder.history_file)
+        return {**(report or {}), "history": history} if history else report
 
     def result(self, ref: JobRef) -> object:
         """Return the result that the script wrote."""

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from daskjob.backends.local.arrivals import Arrivals
 from daskjob.backends.local.run_folder import RunFolder
-from daskjob.core.errors import NotFound
 from daskjob.core.status import job_status_from
 from daskjob.submit.jobs import LogChunk
-from daskjob.submit.worker_names import short_name
+from daskjob.submit.worker_names import NoSuchLog, short_name
 
 #: How often followed logs are read, in seconds.
 FOLLOW_SECONDS = 0.2
@@ -32,20 +31,25 @@ Line = tuple[float, str, bytes]
 
 
 def merged(
-    folder: RunFolder, *, follow: bool, tail: int | None, attempt: int | None = None
+    folder: RunFolder,
+    *,
+    follow: bool,
+    tail: int | None,
+    attempt: int | None = None,
+    since: datetime | None = None,
 ) -> Iterator[LogChunk]:
-    """Yield the lines of all workers, or of those of one attempt.
+    """Yield the lines of all workers, or of those of one attempt, from a moment on.
 
     Raises
     ------
-    NotFound
+    NoSuchLog
         No worker has started, and the job has ended.
     """
     new = NewLines(folder, attempt)
     if not new.logs() and not folder.is_live():
         which = "this job" if attempt is None else f"attempt {attempt}"
-        raise NotFound(f"no worker of {which} has a log")
-    lines = new.so_far()
+        raise NoSuchLog(f"no worker of {which} has a log")
+    lines = new.so_far(since.timestamp() if since else 0.0)
     for pod, line in lines[-tail:] if tail else lines[: None if tail is None else 0]:
         yield _chunk(folder, pod, line)
     while follow:
@@ -75,11 +79,12 @@ class NewLines:
         found = self._folder.worker_logs()
         return [p for p in found if self._attempt in (None, attempt_of_worker(p.stem))]
 
-    def so_far(self) -> list[tuple[str, bytes]]:
-        """Return all lines, with the names of their logs, in the order of their times."""
+    def so_far(self, since: float = 0.0) -> list[tuple[str, bytes]]:
+        """Return the lines from a moment on, with the names of their logs, by time."""
         arrivals = Arrivals(self._folder.arrivals)
         logs = [list(self._timed(path, arrivals)) for path in self.logs()]
-        return [(pod, line) for _, pod, line in heapq.merge(*logs, key=lambda line: line[0])]
+        by_time = heapq.merge(*logs, key=lambda line: line[0])
+        return [(pod, line) for at, pod, line in by_time if at >= since]
 
     def _timed(self, path: Path, arrivals: Arrivals) -> Iterator[Line]:
         """Yield the lines of a log with their times, which never go back."""

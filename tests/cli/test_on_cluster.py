@@ -94,12 +94,23 @@ async def test_script_is_submitted_followed_and_examined(
         status = (await there.call("status")).text
         assert "Exit code:  7" in status
         assert (await there.call("logs", "adds")).text == done.text
+        watched = (await there.call("status", "--watch", name)).text.splitlines()
+        assert [line.split()[:2] for line in watched] == [["NAME", "STATUS"], [name, "Failed"]]
+        await until(lambda: not [p for p in kubectl.there("pods") if "-worker-" in p], pause=0.2)
+        gone = await there.call("logs", "--workers", name)
+        assert gone.code == 125
+        assert "were deleted with their logs after the job ended" in gone.err
+        assert (await there.call("logs", "--grep", "sum is [0-9]", name)).text.startswith("the sum")
         why = await there.call("why", "adds")
         assert f"daskjob logs -n {there.namespace} {name}." in why.text
         assert "ExitCode" in (await there.call("events", name)).text + status
         assert (await there.call("wait", name)).code == 7
         report = await there.call("report", name)
         assert "Tasks:" in report.text + report.err
+        html = (await there.call("report", name, "--html", "-")).text
+        assert "hunter2" not in html
+        for text in (f"<h1>{name}</h1>", "Failed", f"{image}</dd>", "distributed 2"):
+            assert text in html, text
         (secret,) = [n for n in kubectl.there("secrets") if n.endswith("-env")]
         assert secret == f"secret/{name}-env"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -255,6 +256,47 @@ async def test_a_missing_log_is_not_found_and_the_message_names_the_others(
         for which in ({"attempt": 7}, {"pod": "scheduler"}, {"pod": "nothing"}):
             with pytest.raises(NotFound, match="logs of this job: sums-runner"):
                 await text_of(given.client.logs(ref, **which))
+
+
+@twins
+async def test_a_log_that_is_gone_is_reported_as_such(
+    form: str, with_crds: Kubernetes, namespace: str
+) -> None:
+    async with given_client(with_crds, namespace, form) as given:
+        ref = await given.client.submit(job())
+        started_at = {"attempt": 1, "attemptStartTime": "2026-01-01T00:00:00Z"}
+        await given.report(ref, {**SUCCEEDED, **started_at})
+        for which, message in (
+            ({"attempt": 0}, "the pod sums-runner was deleted, and its log with it"),
+            ({}, "the pod sums-runner-1 was deleted, and its log with it"),
+            ({"attempt": 2}, "attempt 2 has not begun"),
+            ({"pod": "worker"}, r"deleted with their logs after the job ended \(spec.del"),
+            ({"pod": "scheduler"}, r"deleted with their logs after the job ended \(spec.del"),
+            ({"worker": "1a2b3c"}, r"deleted with their logs after the job ended \(spec.del"),
+            ({"pod": "scheduler", "attempt": 0}, "deleted with their logs after attempt 0 ended"),
+        ):
+            with pytest.raises(NotFound, match=f"{message}.*; logs of this job: none"):
+                await text_of(given.client.logs(ref, **which))
+
+
+@twins
+async def test_since_begins_with_the_second_of_a_moment(
+    form: str, with_crds: Kubernetes, image: str, namespace: str
+) -> None:
+    async with given_client(with_crds, namespace, form) as given:
+        code = "import time\nfor n in range(4): print(n, time.time(), flush=True); time.sleep(1)"
+        ref = await started(given, image, code)
+        await exited(given, ref)
+        moments = [
+            float(line.split()[1]) for line in (await text_of(given.client.logs(ref))).splitlines()
+        ]
+        since = datetime.fromtimestamp(moments[2], UTC)
+        for follow in (False, True):
+            await given.report(ref, SUCCEEDED)
+            text = await text_of(given.client.logs(ref, follow=follow, since=since))
+            assert [line[0] for line in text.splitlines()] == ["2", "3"]
+        text = await text_of(given.client.logs(ref, tail=1, since=since))
+        assert text[0] == "3"
 
 
 @twins

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -88,6 +89,12 @@ async def test_the_logs_of_workers_are_merged_by_time(
         for tail in (0, 1, 4):
             last = await text_of(given.client.logs(ref, pod="worker", tail=tail))
             assert last == "".join(text.splitlines(keepends=True)[6 - tail :])
+        for name in ("a", "worker-a", "sums-default-worker-a"):
+            assert await text_of(given.client.logs(ref, worker=name)) == "at 0.0\nat 0.9\n"
+        with pytest.raises(NotFound, match="workers that have one: worker-a, worker-b, worker-c"):
+            await text_of(given.client.logs(ref, worker="d"))
+        late = datetime.fromtimestamp(base + 60, UTC)
+        assert await text_of(given.client.logs(ref, pod="worker", since=late)) == ""
         await given.report(ref, SUCCEEDED)
         assert sorted((await following).splitlines()) == sorted(text.splitlines())
 

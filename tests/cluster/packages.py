@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.cluster.cache import exclusive, say
@@ -48,7 +48,9 @@ def program(name: str) -> str:
     return found
 
 
-def ensure_packages() -> None:
+def ensure_packages(
+    programs: Mapping[str, str] = PROGRAMS, *, purpose: str = "A native cluster"
+) -> None:
     """Install missing programs, as root on Debian; elsewhere list them in one message.
 
     Raises
@@ -56,20 +58,19 @@ def ensure_packages() -> None:
     Missing
         A program is missing and cannot be installed.
     """
-    missing = _missing(PROGRAMS)
+    missing = _missing(programs)
     if not missing:
         return
-    packages = sorted({PROGRAMS[name] for name in missing})
+    packages = sorted({programs[name] for name in missing})
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise Missing(
-            f"A native cluster needs {', '.join(missing)}. "
-            f"On Debian: apt-get install {' '.join(packages)}"
+            f"{purpose} needs {', '.join(missing)}. On Debian: apt-get install {' '.join(packages)}"
         )
     with exclusive("apt"):
-        missing = _missing(PROGRAMS)
+        missing = _missing(programs)
         if missing:
             _install(packages)
-    still = _missing(PROGRAMS)
+    still = _missing(programs)
     if still:
         raise Missing(
             f"{', '.join(still)} is still missing after installing {', '.join(packages)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.explain import Explanation, explain
@@ -11,6 +12,7 @@ from daskjob.core.manifests import Manifest, object_ref
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, StillRunning
 from daskjob.submit.outcome import failure_of
 from daskjob.submit.submission import after_look, submission
+from daskjob.submit.worker_names import worker_named
 
 
 @dataclass
@@ -104,11 +106,16 @@ class InMemoryJobs:
         *,
         attempt: int | None = None,
         pod: str = "",
+        worker: str = "",
         follow: bool = False,
         tail: int | None = None,
+        since: datetime | None = None,
     ) -> Iterator[LogChunk]:
-        del follow  # logs in memory do not grow
+        del follow, since  # logs in memory do not grow, and have no times
         held = self._held(ref)
+        if worker:
+            pods = [name for name in held.logs if "worker-" in name]
+            pod = worker_named(worker, pods, ref.name)
         if pod == "worker":
             return iter(_of_workers(held.logs))
         part = pod or (f"runner-{attempt}" if attempt else "runner")

@@ -1,6 +1,6 @@
-"""When the lines of workers' logs arrived: what is needed to merge them by time.
+"""When the lines of logs arrived: to merge those of workers by time, and to begin at a time.
 
-Most lines that tasks print carry no time. While a job runs, the sizes of its workers' logs are
+Most lines that scripts and tasks print carry no time. While a job runs, the sizes of its logs are
 recorded whenever they change: `seconds size log`, one per line.
 """
 
@@ -67,3 +67,11 @@ class Arrivals:
         if not times:
             return 0.0
         return times[min(bisect_left(self._sizes[log], offset + 1), len(times) - 1)]
+
+    def offset_since(self, log: str, moment: float) -> int:
+        """Return where the bytes that were written from a moment on begin; 0 if unknown."""
+        times = self._times.get(log)
+        if not times:
+            return 0
+        first = bisect_left(times, moment)
+        return self._sizes[log][first - 1] if first else 0

@@ -15,6 +15,7 @@ from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
 from daskjob.backends.local.full_disk import not_written
+from daskjob.backends.local.history import HistoryFile
 from daskjob.backends.local.kubelet import Kubelet
 from daskjob.backends.local.last_tasks import (
     EndedScript,
@@ -107,6 +108,7 @@ class LocalBackend(InMemoryBackend):
         self._dashboard = dashboard
         self._silences = 0
         self._saved_counts = (0, 0, 0, 0)
+        self._history = HistoryFile(folder.history_file)
         self._start = WorkerStart()
         self._background = BackgroundTasks()
         #: The questions without an answer.
@@ -177,6 +179,12 @@ class LocalBackend(InMemoryBackend):
             # A full disk is reported by the status.
             with contextlib.suppress(OSError):
                 self.folder.write_progress(self.attempt_of(object_ref(job)), progress)
+
+    def _record(self, state: DaskState) -> None:
+        """Record a scheduler's answer in the history of the run."""
+        for item in self.store.all():
+            if item.get("kind") == names.Kind.JOB:
+                self._history.see(self.clock(), self.attempt_of(object_ref(item)), state)
 
     def _not_written(self, what: str, error: OSError) -> None:
         folder = self.folder.path
@@ -318,6 +326,7 @@ class LocalBackend(InMemoryBackend):
         self._ready({scheduler.ref.uid, *ready})
         changed = self.dask.get(scheduler.owner_uid, DaskState()) != state
         self.answered(scheduler.owner_uid, state)
+        self._record(state)
         # Clients pass only now that the scheduler is known to be ready.
         await self._hold_clients(scheduler)
         if changed:

@@ -251,10 +251,6 @@ class LocalRun:
         if self._processes is not None:
             self._processes.restore_when_lost(attributes)
 
-    def _worker_logs(self) -> list[Path]:
-        """Return the logs of the workers that have started, in any order."""
-        return [path for path in self.folder.logs.glob("*.log") if "-worker-" in path.stem]
-
     def snapshot(self) -> Snapshot:
         """Return the state of the run."""
         status = job_status_from(self.manifest.get("status"))
@@ -404,7 +400,8 @@ class LocalRun:
                 asyncio.create_task(self._watch_for_cancellation(), name="cancellation"),
                 asyncio.create_task(self._watch_for_requests(cluster), name="requests"),
             ]
-            recording = record_arrivals(self.folder.arrivals, self._worker_logs)
+            logs = partial(self.folder.logs.glob, "*.log")
+            recording = record_arrivals(self.folder.arrivals, logs)
             arrivals = asyncio.create_task(recording, name="arrivals")
             try:
                 await self._until_over(passes, background, processes)

@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "report.json"
 
     @property
+    def history_file(self) -> Path:
+        """What the workers did over time."""
+        return self.path / "history.jsonl"
+
+    @property
     def arrivals(self) -> Path:
         """When the lines of the workers' logs were written."""
         return self.logs / "arrivals"

@@ -21,7 +21,7 @@ _COMMANDS = {
     "attach": ("submit", "Follow a job to its end; return its exit code."),
     "list": ("jobs", "List the jobs that were started here, or those of a cluster (-n, -A)."),
     "status": ("jobs", "Show the status, attempts and events of a job."),
-    "logs": ("jobs", "Print the log of a job's runner, scheduler or worker."),
+    "logs": ("logs", "Print the log of a job's runner, scheduler or workers."),
     "wait": ("jobs", "Wait until jobs have ended; return their exit code."),
     "why": ("jobs", "Explain why a job failed or is waiting, and what to do next."),
     "events": ("changes", "Show the events of a job."),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest, integer, mapping
 from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus
+from daskjob.submit.cli.html_file import DEFAULT, name_and_file, write_html
 from daskjob.submit.cli.output import (
     Format,
     age,
@@ -143,11 +143,21 @@ def _took(status: JobStatus) -> str:
 
 @click.command("status")
 @click.argument("name", required=False, default="", type=JobName())
+@click.option("-w", "--watch", is_flag=True, help="Show each change until the job ends.")
 @output_option
 @pass_jobs
-def status_command(jobs: Jobs, name: str, output: str | None) -> None:
-    """Show the status, attempts and events of a job; without NAME, of the newest job."""
+def status_command(jobs: Jobs, name: str, watch: bool, output: str | None) -> None:
+    """Show the status, attempts and events of a job; without NAME, of the newest job.
+
+    With --watch, a terminal has one view that is drawn again; elsewhere each change is a line. The
+    exit code is 0 however the job ends; `daskjob wait` returns that of the job.
+    """
     job = jobs.find(name)
+    if watch:
+        found = _watched(jobs, job.ref, output)
+        if found is None:
+            return
+        job = found
     if output not in (None, Format.TABLE):
         print_objects([job.manifest], Format(output), as_list=False)
         return
@@ -156,7 +166,27 @@ def status_command(jobs: Jobs, name: str, output: str | None) -> None:
     _print_events(jobs, job)
 
 
+def _watched(jobs: Jobs, ref: JobRef, output: str | None) -> Job | None:
+    """Show a job up to its end; return it if it is to be printed then."""
+    from daskjob.submit.cli import watching
+    from daskjob.submit.patient_watch import states
+
+    found = states(jobs, ref)
+    if output not in (None, Format.TABLE):
+        watching.print_documents(found, Format(output))
+    elif watching.is_view_possible():
+        return watching.show_view(found, _fact_lines)
+    else:
+        watching.print_rows(found, _HEADER, _row, times=("AGE", "TOOK"))
+    return None
+
+
 def _print_facts(job: Job) -> None:
+    for line in _fact_lines(job):
+        click.echo(line)
+
+
+def _fact_lines(job: Job) -> list[str]:
     status = job.status
     facts = {
         "Name": job.name,
@@ -173,9 +203,7 @@ def _print_facts(job: Job) -> None:
         "Result": "" if status.result is None else json.dumps(status.result),
         **dict(job.details),
     }
-    for title, text in facts.items():
-        if text:
-            click.echo(f"{title + ':':<12}{text}")
+    return [f"{title + ':':<12}{text}" for title, text in facts.items() if text]
 
 
 def _workers(job: Job) -> str:
@@ -203,48 +231,6 @@ def _print_events(jobs: Jobs, job: Job) -> None:
 
 def _local(moment: datetime | None) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else ""
-
-
-@click.command("logs")
-@click.argument("name", required=False, default="", type=JobName())
-@click.option("-f", "--follow", is_flag=True, help="Continue until the job ends.")
-@click.option(
-    "--attempt",
-    type=click.IntRange(0),
-    metavar="N",
-    help="The runner of this attempt; default: the last.",
-)
-@click.option("--pod", help="Another pod: scheduler, worker, or the name of a pod.")
-@click.option(
-    "--workers",
-    is_flag=True,
-    help="All workers, merged by time, each line with a name; on this machine only.",
-)
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
-@pass_jobs
-def logs_command(
-    jobs: Jobs,
-    name: str,
-    follow: bool,
-    attempt: int | None,
-    pod: str | None,
-    workers: bool,
-    tail: int | None,
-) -> None:
-    """Print the log of a job's runner, scheduler or workers; without NAME, of the newest job.
-
-    --follow continues with the logs of later attempts until the job ends.
-    """
-    if workers and wanted_place(click.get_current_context()):
-        raise click.UsageError(
-            "--workers merges the logs of this machine; on a cluster, --pod names one worker"
-        )
-    ref = jobs.find(name).ref
-    out = sys.stdout.buffer
-    pod = "worker" if workers else pod or ""
-    for chunk in jobs.logs(ref, attempt=attempt, pod=pod, follow=follow, tail=tail):
-        out.write(chunk.data)
-        out.flush()
 
 
 @click.command("why")
@@ -284,13 +270,31 @@ def _explanation(jobs: Jobs, name: str) -> Explanation:
 
 @click.command("report")
 @click.argument("name", required=False, default="", type=JobName())
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value=DEFAULT,
+    metavar="[FILE]",
+    help="Write all that is known of the job to an HTML file; by default NAME.html, - for stdout.",
+)
 @output_option
 @pass_jobs
-def report_command(jobs: Jobs, name: str, output: str | None) -> None:
-    """Show the tasks, times and memory of a job's cluster; without NAME, of the newest job."""
+def report_command(jobs: Jobs, name: str, html: str | None, output: str | None) -> None:
+    """Show the tasks, times and memory of a job's cluster; without NAME, of the newest job.
+
+    The file of --html shows how the job ended and why, its attempts, workers, memory and tasks over
+    time, events and settings. It needs no network, and has no values of variables.
+    """
+    if html is not None:
+        if output is not None:
+            raise click.UsageError("--html and -o are two formats: write one of them")
+        name, html = name_and_file(name, html)
     job = jobs.find(name)
     report = jobs.report(job.ref)
-    if report is None:
+    if html is not None:
+        write_html(jobs, job, report, html)
+        return
+    if report is None or ("tasks" not in report and output is None):
         running = "" if job.status.finished else " yet; it is written when an attempt ends"
         raise NotFound(f"{job.name} has no report{running}")
     if output in (Format.JSON, Format.YAML):

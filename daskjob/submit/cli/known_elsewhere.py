@@ -41,10 +41,14 @@ _OPTIONS = {
     },
     "logs": {
         "--lines": "the number of last lines is --tail N",
+        "--since-time": "--since takes a time, too",
+        **dict.fromkeys(("-p", "--previous"), "the log of an earlier attempt is --attempt N"),
         **dict.fromkeys(("-c", "--container"), "--pod names a pod; a pod has one log"),
     },
     "delete": dict.fromkeys(("-f", "-y", "--yes"), "--force also deletes running jobs"),
-    "status": dict.fromkeys(("-w", "--watch", "-f"), "daskjob logs -f follows a job"),
+    "status": dict.fromkeys(
+        ("-f", "--follow"), "each change is --watch; daskjob logs -f follows the output"
+    ),
 }
 
 

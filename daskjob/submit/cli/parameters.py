@@ -6,6 +6,7 @@ Each message names the value and what to write instead; click adds the option.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -58,6 +59,46 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
                 ctx,
             )
         return round(seconds)
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]
+    """A moment: a time span before now, or a time as in RFC 3339."""
+
+    name = "moment"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the moment; a time without a zone is one of this machine's zone."""
+        if isinstance(value, datetime):
+            return value
+        text = str(value).strip()
+        try:
+            if "-" in text[1:]:
+                return datetime.fromisoformat(text).astimezone(UTC)
+            return datetime.now(UTC) - timedelta(seconds=Duration().convert(text, param, ctx))
+        except (ValueError, OverflowError, click.BadParameter):
+            allowed = "write a duration such as 90s, 10m or 1h30m, or a time: 2026-01-31T08:00:00Z"
+            self.fail(f"{text!r} is no moment; {allowed}", param, ctx)
+
+
+class Pattern(click.ParamType):  # type: ignore[type-arg]
+    """A regular expression."""
+
+    name = "regex"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> re.Pattern[str]:
+        """Return the compiled expression."""
+        if isinstance(value, re.Pattern):
+            return value
+        text = str(value)
+        try:
+            return re.compile(text)
+        except (re.error, RecursionError, OverflowError) as error:
+            allowed = f"for the text itself, write {re.escape(text)!r}"
+            self.fail(f"{text!r} is no regular expression: {error}; {allowed}", param, ctx)
 
 
 class Memory(click.ParamType):  # type: ignore[type-arg]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
+from datetime import datetime
 from types import TracebackType
 
 from daskjob.core.errors import DaskJobError, NotFound
@@ -293,12 +294,19 @@ class AsyncJobClient:
     # Asking about a job
 
     async def check_log(
-        self, ref: JobRef, *, attempt: int | None = None, pod: str = "", follow: bool = False
+        self,
+        ref: JobRef,
+        *,
+        attempt: int | None = None,
+        pod: str = "",
+        worker: str = "",
+        follow: bool = False,
     ) -> None:
         """Raise ``NotFound`` if there is no such log; the message names the existing ones."""
         session, known = await self._known(ref)
         with _as_errors_of_jobs():
-            await _logs(session, known).check(WantedLog(attempt, pod, follow))
+            wanted = WantedLog(attempt, pod, follow, worker=worker)
+            await _logs(session, known).check(wanted)
 
     async def logs(
         self,
@@ -306,16 +314,19 @@ class AsyncJobClient:
         *,
         attempt: int | None = None,
         pod: str = "",
+        worker: str = "",
         follow: bool = False,
         tail: int | None = None,
+        since: datetime | None = None,
     ) -> AsyncGenerator[LogChunk, None]:
         """Yield the log of one pod: the runner of an attempt, the last one by default.
 
         ``pod`` is a component (``scheduler``, ``runner``) or a pod's name; ``worker`` stands for
-        all workers, merged by time, each line with the name of its worker. ``follow``
-        continues until the job ends; without ``attempt`` and ``pod`` it starts at the current
-        attempt and continues with the next ones. Every line comes once, whatever happens to the
-        connection. ``tail`` limits the output to the last N lines.
+        all workers, merged by time, each line with the name of its worker. ``worker`` is one of
+        these names. ``follow`` continues until the job ends; without ``attempt``, ``pod`` and
+        ``worker`` it starts at the current attempt and continues with the next ones. Every line
+        comes once, whatever happens to the connection. ``tail`` limits the output to the last N
+        lines, ``since`` to those from then on, to the second.
 
         Raises
         ------
@@ -323,7 +334,7 @@ class AsyncJobClient:
             There is no such log, or the job was deleted before it ended.
         """
         session, known = await self._known(ref)
-        wanted = WantedLog(attempt, pod, follow, tail)
+        wanted = WantedLog(attempt, pod, follow, tail, since, worker)
         with _as_errors_of_jobs():
             async with aclosing(_logs(session, known).lines(wanted)) as chunks:
                 async for chunk in chunks:

@@ -10,10 +10,19 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from daskjob.core import names
 from daskjob.core.errors import NotFound
-from daskjob.core.manifests import Manifest, ObjectRef, controller_uid, mapping, mappings, metadata
+from daskjob.core.manifests import (
+    Manifest,
+    ObjectRef,
+    controller_uid,
+    mapping,
+    mappings,
+    metadata,
+    parse_time,
+)
 from daskjob.core.spec import DaskJob, read
 from daskjob.core.status import JobStatus, job_status_from
 from daskjob.kube.api import Api
@@ -24,6 +33,7 @@ from daskjob.kube.resources import PODS, Selection
 from daskjob.submit.client.job_watch import JobWatch, Subscription
 from daskjob.submit.client.worker_logs import WorkerLogs
 from daskjob.submit.jobs import LogChunk
+from daskjob.submit.worker_names import NoSuchLog, listed, worker_named
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +41,8 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
 #: How often to look for new lines of workers.
 POLL_SECONDS = 1.0
-#: The parts of pod names, by what users write.
-_PARTS = {"scheduler": "-scheduler", "runner": "-runner"}
+#: Components whose pods belong to the cluster of an attempt.
+_OF_CLUSTER = (names.Component.SCHEDULER, names.Component.WORKER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +53,28 @@ class WantedLog:
     pod: str = ""
     follow: bool = False
     tail: int | None = None
+    since: datetime | None = None
+    #: The name of one worker.
+    worker: str = ""
+
+    @property
+    def of_runner(self) -> bool:
+        """Whether it is the log of the runner of an attempt, or of several."""
+        return self.pod in ("", "runner") and not self.worker
 
     @property
     def follows_attempts(self) -> bool:
         """Whether to go on with the next attempts."""
-        return self.follow and self.attempt is None and not self.pod
+        return self.follow and self.attempt is None and self.of_runner
 
     @property
     def of_all_workers(self) -> bool:
         """Whether it is the merged log of all workers."""
-        return self.pod == "worker"
+        return self.pod == "worker" and not self.worker
+
+    def of(self, pod: ObjectRef, container: str) -> LogWish:
+        """Return the wish for the log of a pod."""
+        return LogWish(pod, container, self.follow, self.tail, self.since)
 
 
 class JobLogs:
@@ -68,26 +90,27 @@ class JobLogs:
 
         Raises
         ------
-        NotFound
-            There is no such log; the message names the existing ones.
+        NoSuchLog
+            There is no such log; the message names the existing ones, or why it is gone.
         """
         job = await get_object(self._api, self._job)
         if wanted.follows_attempts:
             return None
         if wanted.of_all_workers:
             will_start = wanted.follow and not _status(job).finished
-            if not will_start and not await self._workers(job):
-                raise await self._no_such_log(job)
+            if not will_start and not await self._workers(job, wanted.attempt):
+                raise await self._no_such_log(job, wanted)
             return None
-        if wanted.pod:
-            return await self._wish_of(await self._pod_like(job, wanted.pod), wanted)
+        if not wanted.of_runner:
+            pod = await self._wanted_pod(job, wanted)
+            return wanted.of(_ref(pod), _main_container(pod))
         numbers = _attempts(_status(job)) if wanted.attempt is None else [wanted.attempt]
         for number in numbers:
             try:
                 return self._wish(job, await self._runner(number), wanted)
             except NotFound:
                 continue
-        raise await self._no_such_log(job)
+        raise await self._no_such_log(job, wanted)
 
     async def lines(self, wanted: WantedLog) -> AsyncGenerator[LogChunk, None]:
         """Yield the wanted log; raises like ``check``."""
@@ -154,14 +177,20 @@ class JobLogs:
 
     def _wish(self, job: Manifest, runner: Manifest, wanted: WantedLog) -> LogWish:
         container = read(DaskJob, job)[0].main_container
-        return LogWish(_ref(runner), container, wanted.follow, wanted.tail)
+        return wanted.of(_ref(runner), container)
 
     # All workers
 
     async def _of_workers(self, wanted: WantedLog) -> AsyncGenerator[LogChunk, None]:
         job = await get_object(self._api, self._job)
         cluster = read(DaskJob, job)[0].cluster_name
-        logs = WorkerLogs(self._api, cluster, lambda: self._workers(job), tail=wanted.tail)
+        logs = WorkerLogs(
+            self._api,
+            cluster,
+            lambda: self._workers(job, wanted.attempt),
+            tail=wanted.tail,
+            since=wanted.since,
+        )
         if not wanted.follow:
             for chunk in await logs.new_lines():
                 yield chunk
@@ -186,25 +215,37 @@ class JobLogs:
                     return
                 await _changes_or_seconds(watched, POLL_SECONDS)
 
-    async def _workers(self, job: Manifest) -> list[tuple[ObjectRef, str]]:
-        return [
-            (_ref(pod), _main_container(pod))
-            for pod in await self._pods(job)
-            if mapping(metadata(pod).get("labels")).get(names.LABEL_COMPONENT)
-            == names.Component.WORKER
-        ]
+    async def _workers(self, job: Manifest, attempt: int | None) -> list[tuple[ObjectRef, str]]:
+        pods = await self._pods_of(job, names.Component.WORKER, attempt)
+        return [(_ref(pod), _main_container(pod)) for pod in pods]
 
     # Other pods
 
-    async def _wish_of(self, pod: Manifest, wanted: WantedLog) -> LogWish:
-        return LogWish(_ref(pod), _main_container(pod), wanted.follow, wanted.tail)
+    async def _wanted_pod(self, job: Manifest, wanted: WantedLog) -> Manifest:
+        if wanted.worker:
+            pods = {_name(p): p for p in await self._pods_of(job, "worker", wanted.attempt)}
+            if not pods:
+                raise await self._no_such_log(job, replace(wanted, pod="worker"))
+            cluster = read(DaskJob, job)[0].cluster_name
+            return pods[worker_named(wanted.worker, pods, cluster)]
+        if wanted.pod in _OF_CLUSTER:
+            found = await self._pods_of(job, wanted.pod, wanted.attempt)
+        else:
+            every = await self._pods(job)
+            exact = [pod for pod in every if _name(pod) == wanted.pod]
+            found = exact or [pod for pod in every if wanted.pod in _name(pod)]
+        if not found:
+            raise await self._no_such_log(job, wanted)
+        return found[0]
 
-    async def _pod_like(self, job: Manifest, text: str) -> Manifest:
-        part = _PARTS.get(text, text)
-        for pod in await self._pods(job):
-            if part in metadata(pod)["name"]:
-                return pod
-        raise await self._no_such_log(job)
+    async def _pods_of(self, job: Manifest, component: str, attempt: int | None) -> list[Manifest]:
+        """Return the pods of a component that were there in an attempt, by name."""
+        return [
+            pod
+            for pod in await self._pods(job)
+            if mapping(metadata(pod).get("labels")).get(names.LABEL_COMPONENT) == component
+            and (attempt is None or _was_there(pod, _status(job), attempt))
+        ]
 
     async def _pods(self, job: Manifest) -> list[Manifest]:
         """Return the pods of the job and of its cluster, by name."""
@@ -219,9 +260,27 @@ class JobLogs:
         component = mapping(metadata(pod).get("labels")).get(names.LABEL_COMPONENT)
         return component == names.Component.RUNNER and controller_uid(pod) != self._job.uid
 
-    async def _no_such_log(self, job: Manifest) -> NotFound:
-        known = ", ".join(str(metadata(pod)["name"]) for pod in await self._pods(job))
-        return NotFound(f"there is no such log; logs of this job: {known or 'none'}")
+    async def _no_such_log(self, job: Manifest, wanted: WantedLog) -> NoSuchLog:
+        known = listed([_name(pod) for pod in await self._pods(job)])
+        reason = self._why_gone(job, wanted) or "there is no such log"
+        return NoSuchLog(f"{reason}; logs of this job: {known}")
+
+    def _why_gone(self, job: Manifest, wanted: WantedLog) -> str:
+        """Return what became of a log that there once was; empty if there was none."""
+        status, number = _status(job), wanted.attempt
+        if number is not None and number > status.attempt:
+            return f"attempt {number} has not begun"
+        if wanted.of_runner and status.attempts_begun:
+            name = names.runner_name(self._job.name, status.attempt if number is None else number)
+            return f"the pod {name} was deleted, and its log with it"
+        if wanted.pod not in _OF_CLUSTER or not status.attempts_begun:
+            return ""
+        earlier = number is not None and number < status.attempt
+        if not (earlier or status.finished):
+            return ""
+        when = f"attempt {number}" if earlier else "the job"
+        keep = "" if earlier else " (spec.deletionPolicy keeps them)"
+        return f"the pods of the cluster were deleted with their logs after {when} ended{keep}"
 
 
 def _status(job: Manifest) -> JobStatus:
@@ -251,6 +310,19 @@ async def _changes_or_seconds(job: Subscription, seconds: float) -> None:
             await job.change()
     except TimeoutError:
         pass
+
+
+def _was_there(pod: Manifest, status: JobStatus, attempt: int) -> bool:
+    """Return whether a pod of the cluster was there in an attempt: it may outlive several."""
+    if attempt >= status.attempt:
+        return attempt == status.attempt
+    created = parse_time(metadata(pod).get("creationTimestamp"))
+    ends = [ended.end_time for ended in status.attempts if ended.number == attempt]
+    return bool(created and ends and created < ends[0])
+
+
+def _name(pod: Manifest) -> str:
+    return str(metadata(pod)["name"])
 
 
 def _main_container(pod: Manifest) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 # Not imported at run time: ``local`` works without the packages that a cluster needs, and a
 # submission takes less time than the imports of the other methods.
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from daskjob import AsyncJobClient
     from daskjob.core.explain import Explanation
     from daskjob.core.manifests import Manifest
@@ -185,15 +187,18 @@ class JobClient:
         *,
         attempt: int | None = None,
         pod: str = "",
+        worker: str = "",
         follow: bool = False,
         tail: int | None = None,
+        since: datetime | None = None,
     ) -> Iterator[LogChunk]:
         """Return the log of one pod, or follow the runners of all attempts."""
         from daskjob.submit import sync
 
-        check = partial(self._client.check_log, ref, attempt=attempt, pod=pod, follow=follow)
-        self._run("logs", check)
-        logs = partial(self._client.logs, ref, attempt=attempt, pod=pod, follow=follow, tail=tail)
+        client = self._client
+        which: dict[str, Any] = {"attempt": attempt, "pod": pod, "worker": worker, "follow": follow}
+        self._run("logs", partial(client.check_log, ref, **which))
+        logs = partial(client.logs, ref, **which, tail=tail, since=since)
         return sync.iterate(logs, name=f"{_NAME}.logs")
 
     def events(self, ref: JobRef) -> tuple[JobEvent, ...]:

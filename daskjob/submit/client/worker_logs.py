@@ -9,6 +9,7 @@ import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from datetime import datetime
 
 from daskjob.core.errors import ApiError, NotFound
 from daskjob.core.manifests import ObjectRef
@@ -29,11 +30,20 @@ FindWorkers = Callable[[], Awaitable[Sequence[tuple[ObjectRef, str]]]]
 class WorkerLogs:
     """Reads the logs of all workers; later ones are included once they have started."""
 
-    def __init__(self, api: Api, cluster: str, find: FindWorkers, *, tail: int | None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        cluster: str,
+        find: FindWorkers,
+        *,
+        tail: int | None,
+        since: datetime | None = None,
+    ) -> None:
         self._api = api
         self._cluster = cluster
         self._find = find
         self._tail = tail
+        self._since = since
         self._logs: dict[str, ContainerLog] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._begun = False
@@ -54,7 +64,7 @@ class WorkerLogs:
     async def _read(self, pod: ObjectRef, container: str) -> list[tuple[str, bytes]]:
         # Of a worker that has started since, every line is new.
         tail = None if self._begun else self._tail
-        wish = LogWish(pod, container, tail=tail)
+        wish = LogWish(pod, container, tail=tail, since=self._since)
         log = self._logs.setdefault(pod.uid, ContainerLog(self._api, wish, stamps=True))
         lines: list[tuple[str, bytes]] = []
         try:

@@ -21,6 +21,7 @@ from daskjob.core.manifests import mapping, metadata
 from daskjob.core.status import JobStatus
 from daskjob.core.wording import words_for
 from daskjob.submit.jobs import Job, JobRef, Jobs, JobSnapshot, LogChunk, desired_workers
+from daskjob.submit.patient_watch import states
 from daskjob.submit.terminal.live import View
 from daskjob.submit.terminal.plain_screen import PlainScreen
 
@@ -30,9 +31,6 @@ TICK_SECONDS = 1.0
 LAST_LINES_SECONDS = 15.0
 #: Chunks of the log that wait for the reader of our output.
 MOST_CHUNKS = 64
-#: A job whose state cannot be watched is looked for again, for this long.
-PATIENCE_SECONDS = 600.0
-PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +189,7 @@ class _Follower:
     def _watch(self) -> None:
         error: Exception | None = None
         try:
-            for job in _states(self._jobs, self._ref):
+            for job in states(self._jobs, self._ref):
                 self._news.put(job)
         except Exception as found:
             error = found
@@ -227,18 +225,3 @@ class _Follower:
             self._cancelled.set()
         except DaskJobError as error:
             self._news.put(f"{self._ref.name} could not be cancelled: {error}")
-
-
-def _states(jobs: Jobs, ref: JobRef) -> Iterator[Job]:
-    """Yield the states of a job up to its end, also after a long outage."""
-    give_up = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            for job in jobs.watch(ref):
-                give_up = time.monotonic() + PATIENCE_SECONDS
-                yield job
-            return
-        except DaskJobError as error:
-            if not error.retryable or time.monotonic() >= give_up:
-                raise
-        time.sleep(PAUSE_SECONDS)
