@@ -53,6 +53,9 @@ CONNECTIONS = 32
 #: The server closes idle connections after 90 s; closing first avoids losing a request to that.
 KEEP_ALIVE_SECONDS = 30.0
 
+#: How long the end of a websocket may take to be confirmed.
+WEBSOCKET_CLOSE_SECONDS = 2.0
+
 #: Events of one pod. Repetitions are counted in one Event; few pods have ten.
 WARNINGS_LIMIT = 50
 
@@ -202,6 +205,56 @@ class Api:
                 yield _chunks(request, answer.content)
             finally:
                 _break_off(answer)
+
+    async def websocket(
+        self, request: Request, protocol: str
+    ) -> aiohttp.ClientWebSocketResponse[bool]:
+        """Open a websocket, without retries; pings are the caller's to send and to answer.
+
+        Raises
+        ------
+        NotFound, Forbidden
+            Its object does not exist; a permission is missing.
+        ApiError
+            There was no connection, or it did not become a websocket.
+        """
+        await self.limiter.turn()
+        with _losses(request):
+            async with asyncio.timeout(self._try_seconds):
+                access = await self.credentials.access()
+                try:
+                    return await self._upgraded(request, protocol, access)
+                except aiohttp.WSServerHandshakeError as error:
+                    if error.status != 401:
+                        raise
+                renewed = await self.credentials.renew(access)
+                return await self._upgraded(request, protocol, renewed)
+
+    async def _upgraded(
+        self, request: Request, protocol: str, access: Access
+    ) -> aiohttp.ClientWebSocketResponse[bool]:
+        if self._session is None:
+            raise RuntimeError("open the Api with 'async with' first")
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        try:
+            return await self._session.ws_connect(
+                URL(access.server + request.path + query, encoded=True),
+                protocols=(protocol,),
+                headers=access.headers,
+                ssl=access.tls,
+                proxy=access.proxy,
+                server_hostname=access.server_name,
+                autoping=False,
+                timeout=aiohttp.ClientWSTimeout(ws_close=WEBSOCKET_CLOSE_SECONDS),
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status == 401:
+                raise
+            # aiohttp drops the body, which has the server's reason: a plain request returns it.
+            async with await self._answer(request, aiohttp.ClientTimeout(total=CONNECT_SECONDS)):
+                raise Unanswered(
+                    f"{request.subject}: the server answered {error.status} to a websocket"
+                ) from error
 
     async def create(
         self, manifest: Manifest, *, metadata_only: bool = False, dry_run: bool = False
