@@ -177,7 +177,7 @@ def _watched(jobs: Jobs, ref: JobRef, output: str | None) -> Job | None:
     elif watching.is_view_possible():
         return watching.show_view(found, _fact_lines)
     else:
-        watching.print_rows(found, _HEADER, _row, times=("AGE", "TOOK"))
+        watching.print_rows(found, HEADER, row_of, times=("AGE", "TOOK"))
     return None
 
 

@@ -309,11 +309,22 @@ class MyJobs:
         *,
         attempt: int | None = None,
         pod: str = "",
+        worker: str = "",
         follow: bool = False,
         tail: int | None = None,
+        since: datetime | None = None,
     ) -> Iterator[LogChunk]:
         """Return the log of one pod, or follow the runners of all attempts."""
-        return self._at(ref).logs(ref, attempt=attempt, pod=pod, follow=follow, tail=tail)
+        jobs = self._at(ref)
+        return jobs.logs(
+            ref,
+            attempt=attempt,
+            pod=pod,
+            worker=worker,
+            follow=follow,
+            tail=tail,
+            since=since,
+        )
 
     def events(self, ref: JobRef) -> tuple[JobEvent, ...]:
         """Return the job's events, oldest first."""
