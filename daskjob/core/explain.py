@@ -83,6 +83,8 @@ class Explanation:
     headline: str
     evidence: tuple[str, ...] = ()
     next_step: str = ""
+    #: A command that shows more, or does the next step; empty if there is none.
+    command: str = ""
 
 
 def explain(

@@ -11,7 +11,7 @@ from daskjob.core.backend import Backend
 from daskjob.core.concurrency import PassConcurrency
 from daskjob.core.decide import decide
 from daskjob.core.decision import Decision, Event
-from daskjob.core.errors import ChangeDenied, CreateRejected, StatusRejected
+from daskjob.core.errors import ChangeDenied, CreateRejected, Forbidden, StatusRejected
 from daskjob.core.manifests import Key, Manifest, ObjectRef, metadata
 from daskjob.core.names import LABEL_CLUSTER_NAME
 
@@ -77,6 +77,10 @@ async def carry_out(
             await backend.emit(
                 ref, [Event("ChangeDenied", str(rejection), warning=True) for rejection in denials]
             )
+        lacking = [failure for failure in failures if isinstance(failure, Forbidden)]
+        if lacking:
+            # Otherwise only the operator's log shows why the object is left alone.
+            await backend.emit(ref, [Event("Forbidden", str(lacking[0]), warning=True)])
         raise failures[0]
     return not rejected
 

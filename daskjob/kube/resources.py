@@ -88,6 +88,7 @@ SERVICES = Resource("Service", "v1", "services")
 CONFIG_MAPS = Resource("ConfigMap", "v1", "configmaps")
 SECRETS = Resource("Secret", "v1", "secrets")
 EVENTS = Resource("Event", "v1", "events")
+NETWORK_POLICIES = Resource("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 LEASES = Resource("Lease", "coordination.k8s.io/v1", "leases", urgent=True)
 
 _ALL = (JOBS, CLUSTERS, GROUPS, AUTOSCALERS, PODS, SERVICES, CONFIG_MAPS, SECRETS, EVENTS, LEASES)

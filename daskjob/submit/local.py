@@ -53,7 +53,7 @@ _LACKS: Mapping[Verb, str] = {
     Verb.SCALE: "cancel the job and run it again with --workers N",
 }
 
-_NEXT_STEPS: Mapping[str, str] = {
+NEXT_STEPS: Mapping[str, str] = {
     Reason.EXIT_CODE: "Read the end of the log: daskjob logs {name}.",
     Reason.SCHEDULER_FAILED: "Read the scheduler's log: daskjob logs {name} --component scheduler.",
     Reason.WORKERS_FAILED: "Read the workers' logs: daskjob logs {name} --workers.",
@@ -80,7 +80,7 @@ class LocalJobs:
             name=_NAME,
             empty=f"No job has run here yet ({self._root}).",
             lacks=_LACKS,
-            next_steps=_NEXT_STEPS,
+            next_steps=NEXT_STEPS,
         )
 
     def __enter__(self) -> LocalJobs:
@@ -207,7 +207,7 @@ class LocalJobs:
         folder = self._folder(ref)
         job = _job(folder).manifest
         runner = job_status_from(job.get("status")).job_runner_pod_name
-        return explain(job, log_tail=tail_of(folder.log(runner)), next_steps=_NEXT_STEPS)
+        return explain(job, log_tail=tail_of(folder.log(runner)), next_steps=NEXT_STEPS)
 
     def report(self, ref: JobRef) -> Manifest | None:
         """Return the full report, or the short one of the status, with the run's history."""

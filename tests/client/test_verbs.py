@@ -198,14 +198,14 @@ async def test_why_report_and_result_read_the_status(
     async with given_client(with_crds, namespace, form) as given:
         ref = await given.client.submit(job())
         found = await given.client.why(ref)
-        assert found.headline == "sums has no status."
+        assert found.headline == "sums has no status: no operator has picked it up."
         assert "install it" in found.next_step
         assert await given.client.result(ref) is None
         assert await given.client.report(ref) is None
         await given.report(ref, {**RUNNING, "report": {"tasks": {"done": 3}}})
         assert await given.client.report(ref) == {"tasks": {"done": 3}}
         await given.report(ref, {**FAILED, "reason": "OOMKilled"})
-        assert "more memory" in (await given.client.why(ref)).next_step
+        assert "Raise resources.limits.memory" in (await given.client.why(ref)).next_step
 
 
 CALLS = ("get", "cancel", "suspend", "scale", "events", "why", "result", "list", "names", "find")

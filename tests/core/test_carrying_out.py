@@ -16,7 +16,7 @@ from daskjob.core.concurrency import (
     PassConcurrency,
 )
 from daskjob.core.decision import Decision, Event, Patch
-from daskjob.core.errors import ApiError, ChangeDenied
+from daskjob.core.errors import ApiError, ChangeDenied, Forbidden
 from daskjob.core.manifests import Key, Manifest, ObjectRef
 from daskjob.core.names import LABEL_CLUSTER_NAME
 from daskjob.core.reconcile import carry_out
@@ -152,6 +152,31 @@ async def test_a_denied_change_is_an_event_of_its_object_and_the_other_steps_are
     assert [(emitted.ref, emitted.event) for emitted in world.events] == [
         (REF, Event("ChangeDenied", "simple: a policy denies it", warning=True)),
         (REF, Event("ChangeDenied", "simple-2: a policy denies it", warning=True)),
+    ]
+
+
+@pytest.mark.parametrize("what", ["create", "patch", "delete"])
+async def test_a_missing_permission_is_one_event_of_the_object(what: str) -> None:
+    class Lacking(FakeBackend):
+        async def create(self, *_: object) -> None:
+            raise Forbidden("cannot create")
+
+        async def patch(self, *_: object) -> None:
+            raise Forbidden("cannot patch")
+
+        async def delete(self, *_: object) -> None:
+            raise Forbidden("cannot delete")
+
+    world = Lacking()
+    decisions = {
+        "create": creating(3),
+        "patch": Decision(patch=(Patch(REF, {}), Patch(REF, {}))),
+        "delete": Decision(delete=(REF,)),
+    }
+    with pytest.raises(Forbidden):
+        await made(world, decisions[what])
+    assert [(emitted.ref, emitted.event) for emitted in world.events] == [
+        (REF, Event("Forbidden", f"cannot {what}", warning=True))
     ]
 
 

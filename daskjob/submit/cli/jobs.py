@@ -15,7 +15,7 @@ import click
 from daskjob.core.dask import losses_of
 from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.exit_codes import ExitCode, exit_code
-from daskjob.core.explain import Explanation, explain
+from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, integer, mapping
 from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus
@@ -235,20 +235,28 @@ def _local(moment: datetime | None) -> str:
 
 @click.command("why")
 @click.argument("name", metavar="[NAME|FILE]", required=False, default="", type=JobName())
+@click.option(
+    "-f",
+    "--filename",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A DaskJob with its status, instead of a job; - is the standard input.",
+)
 @output_option
 @pass_jobs
-def why_command(jobs: Jobs, name: str, output: str | None) -> None:
+def why_command(jobs: Jobs, name: str, filename: Path | None, output: str | None) -> None:
     """Explain why a job failed or is waiting, and what to do next.
 
     NAME is a job of the chosen place, by default its newest; FILE is a DaskJob with its status, for
-    example the output of `kubectl get daskjob NAME -o yaml`.
+    example: kubectl get daskjob NAME -o yaml | daskjob why -f -
     """
-    answer = _explanation(jobs, name)
+    answer = _explanation(jobs, name, filename)
     if output in (Format.JSON, Format.YAML):
         found = {
             "headline": answer.headline,
             "evidence": list(answer.evidence),
             "nextStep": answer.next_step,
+            **({"command": answer.command} if answer.command else {}),
         }
         print_objects([found], Format(output), as_list=False)
         return
@@ -257,15 +265,21 @@ def why_command(jobs: Jobs, name: str, output: str | None) -> None:
         click.echo(f"  {line}")
     if answer.next_step:
         click.echo(f"Next: {answer.next_step}")
+    if answer.command:
+        click.echo(f"  {answer.command}")
 
 
-def _explanation(jobs: Jobs, name: str) -> Explanation:
+def _explanation(jobs: Jobs, name: str, file: Path | None) -> Explanation:
     from daskjob.submit.cli.documents import only_job
+    from daskjob.submit.saved_job import explain_saved
 
-    path = Path(name)
-    if path.suffix in MANIFEST_SUFFIXES and path.is_file():
-        return explain(only_job(path)[0], next_steps=jobs.place.next_steps)
-    return jobs.why(jobs.find(name).ref)
+    if file is not None and name:
+        raise click.UsageError("name a job, or a file with -f, not both")
+    path = file or Path(name)
+    if file is None and not (path.suffix in MANIFEST_SUFFIXES and path.is_file()):
+        return jobs.why(jobs.find(name).ref)
+    place = wanted_place(click.get_current_context())
+    return explain_saved(only_job(path)[0], context=place.context if place else "")
 
 
 @click.command("report")

@@ -7,10 +7,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 
 from daskjob.core.errors import DaskJobError, NotFound
-from daskjob.core.explain import Explanation, explain
+from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, ObjectRef, metadata, object_ref, parse_time
 from daskjob.core.names import Kind, generated_prefix
 from daskjob.kube.access import Credentials
@@ -32,7 +33,8 @@ from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.client.job_logs import JobLogs, WantedLog
 from daskjob.submit.client.owned import create_owned
 from daskjob.submit.client.submitting import checked, submitted
-from daskjob.submit.client.waiting import Notify, end_of, not_picked_up, states
+from daskjob.submit.client.waiting import Notify, end_of, states
+from daskjob.submit.client.why import explained
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, StillRunning
 from daskjob.submit.outcome import caused_by_script, failure_of
 from daskjob.submit.submission import Step, Submission, submission
@@ -364,15 +366,9 @@ class AsyncJobClient:
             The job was deleted.
         """
         job = await self.get(ref)
-        if not job.status.job_status:
-            text = not_picked_up(_object_ref(job.ref), job.manifest)
-            return Explanation(f"{job.name} has no status.", (), f"{text[0].upper()}{text[1:]}.")
-        context = f" --context {self._context}" if self._context else ""
-        return explain(
-            job.manifest,
-            log_tail=await self._log_tail(job),
-            options=f"-n {job.ref.namespace}{context}",
-        )
+        session = await self._connection.session()
+        tail = partial(self._log_tail, job)
+        return await explained(session.api, job.manifest, context=self._context, log_tail=tail)
 
     async def report(self, ref: JobRef) -> Manifest | None:
         """Return the report on the job's cluster; ``None``: none yet.

@@ -18,7 +18,7 @@ from daskjob.submit.client.errors import HOW_TO_INSTALL
 from daskjob.submit.client.job_watch import JobWatch, Subscription
 
 #: An idle operator writes the first status within 0.2 s.
-PICK_UP_SECONDS = 10.0
+PICK_UP_SECONDS = 8.0
 
 Notify = Callable[[str], None]
 

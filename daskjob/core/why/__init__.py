@@ -1,0 +1,1 @@
+"""Why a job of a cluster waits or failed: one judgement per module, and their order."""

@@ -1,0 +1,300 @@
+"""What to do about a job of a cluster, from messages as Kubernetes and Dask write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from daskjob.core.explain import Explanation
+from daskjob.core.manifests import Manifest
+from daskjob.core.names import ANNOTATION_SCRIPT, SUBMITTED_SCRIPT
+from daskjob.core.why.about import About
+from daskjob.core.why.cluster import explain_on_cluster
+
+NOW = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
+START = "2026-01-01T12:00:00Z"
+
+
+def job(spec: Manifest | None = None, meta: Manifest | None = None, **status: Any) -> Manifest:
+    return {
+        "metadata": {
+            "name": "sums",
+            "namespace": "team",
+            "creationTimestamp": START,
+            **(meta or {}),
+        },
+        "spec": spec or {},
+        "status": status,
+    }
+
+
+def waiting(reason: str, message: str, spec: Manifest | None = None, **more: Any) -> Manifest:
+    given = {"jobStatus": "ClusterCreated", "phase": "Pending", "attemptStartTime": START, **more}
+    return job(spec, reason=reason, message=message, **given)
+
+
+def failed(reason: str, message: str, **more: Any) -> Manifest:
+    given = {"jobStatus": "Failed", "phase": "Failed", "jobRunnerPodName": "sums-runner", **more}
+    return job(reason=reason, message=message, **given)
+
+
+def why(manifest: Manifest, **more: Any) -> Explanation:
+    return explain_on_cluster(About(manifest, now=NOW, **more))
+
+
+def pulls(image: str, error: str) -> str:
+    return (
+        f"the image of container job in pod sums-runner cannot be pulled: failed to pull and "
+        f'unpack image "{image}": {error}. Check the image\'s name and the imagePullSecrets.'
+    )
+
+
+NO_NODE = "pod sums-runner does not fit on any node: 0/3 nodes are available: "
+REJECTED = "Pod team/sums-runner could not be created: "
+POD = {"spec": {"containers": [{"name": "job", "resources": {"requests": {"cpu": "64"}}}]}}
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "step", "command"),
+    [
+        ("ImagePull", pulls("ghcr.io/a/b:1", "ghcr.io/a/b:1: not found"),
+         "Correct the name or the tag of ghcr.io/a/b:1", "kubectl get daskjob sums "),
+        ("ImagePull", pulls("ghcr.io/a/b:1", "pull access denied, repository does not exist"),
+         "Create a pull secret for ghcr.io", "--docker-server=ghcr.io"),
+        ("ImagePull", pulls("python:9", "403 Forbidden"),
+         "Create a pull secret for docker.io", "create secret docker-registry"),
+        ("ImagePull", pulls("r.example.com/a:1", "dial tcp: lookup r.example.com: no such host"),
+         "Check that the nodes reach r.example.com", "kubectl describe pod sums-runner -n team"),
+        ("Unschedulable", NO_NODE + "3 Insufficient cpu.", "Request less (cpu: 64)", "CPU:"),
+        ("Unschedulable", NO_NODE + "1 Insufficient memory, 2 Insufficient nvidia.com/gpu.",
+         "Request less (memory, nvidia.com/gpu)", "get nodes"),
+        ("Unschedulable", NO_NODE + "3 node(s) had untolerated taint {gpu: true}.",
+         "Tolerate the taint", "TAINTS:"),
+        ("Unschedulable", NO_NODE + "3 node(s) didn't match Pod's node affinity/selector.",
+         "Correct the node affinity", "LABELS:"),
+        ("Unschedulable", NO_NODE + 'persistentvolumeclaim "data" not found.',
+         "Create PersistentVolumeClaim data", "kubectl get pvc -n team"),
+        ("Unschedulable", NO_NODE + "3 node(s) had volume node affinity conflict.",
+         "claims of the pod", "kubectl get pvc -n team"),
+        ("Unschedulable", NO_NODE + "pod has unbound immediate PersistentVolumeClaims.",
+         "claims of the pod", "kubectl get pvc -n team"),
+        ("Unschedulable", NO_NODE + "3 node(s) were unschedulable.", "Change the pod's spec",
+         "kubectl describe pod sums-runner -n team"),
+        ("QuotaExceeded", REJECTED + "exceeded quota: team, requested: pods=1, used: pods=9",
+         "ask for a larger quota", "kubectl describe quota team -n team"),
+        ("Rejected", REJECTED + "failed quota: team: must specify limits.cpu for: job.",
+         "Write limits.cpu for: job into the pod specs", "describe quota team"),
+        ("Rejected", REJECTED + 'violates PodSecurity "baseline:latest": host namespaces',
+         "baseline is the level", "get namespace team --show-labels"),
+        ("Rejected", REJECTED + "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+         "as p demands", "describe validatingadmissionpolicy p"),
+        ("Rejected", REJECTED + 'admission webhook "v.x.io" denied the request: no',
+         "webhook v.x.io", "validatingwebhookconfigurations"),
+        ("Rejected", REJECTED + 'failed calling webhook "v.x.io": service not found',
+         "webhook v.x.io", "validatingwebhookconfigurations"),
+        ("ConfigMissing", 'container job in pod sums-runner lacks one: secret "s3" not found',
+         "Create it", "kubectl create secret generic s3 --from-literal=KEY=VALUE -n team"),
+        ("ConfigMissing", 'a volume: MountVolume.SetUp failed: configmap "c" not found',
+         "Create it", "kubectl create configmap c"),
+        ("ConfigMissing", "it lacks: couldn't find key k in ConfigMap team/c.",
+         "Add the key k to ConfigMap c", "kubectl describe configmap c -n team"),
+        ("ConfigMissing", "a volume: references non-existent secret key: k.",
+         "Add the key k", "kubectl describe secrets -n team"),
+    ],
+)  # fmt: skip
+def test_a_waiting_job_and_one_that_a_deadline_ended_have_the_same_next_step(
+    reason: str, message: str, step: str, command: str
+) -> None:
+    spec = {"job": POD}
+    late = f"the runner did not start within startupDeadlineSeconds (5 s), because {message}"
+    found = [
+        why(waiting(reason, message, spec)),
+        why({**failed("StartupDeadlineExceeded", late), "spec": spec}),
+        why({**failed("DeadlineExceeded", late), "spec": spec}),
+    ]
+    for answer in found:
+        assert step in answer.next_step
+        assert command in answer.command
+        assert answer.evidence == ()
+
+
+@pytest.mark.parametrize(
+    ("message", "events", "text", "command"),
+    [
+        ('sums: pods is forbidden: User "op" cannot create resource "pods" in API group "" in the '
+         'namespace "team"; a Role in namespace team grants it with the rule {verbs: [create]}', (),
+         "the rule {verbs: [create]}", "kubectl auth can-i create pods --as op -n team"),
+        ('User "op" cannot patch resource "daskclusters" in API group "kubernetes.dask.org"',
+         (("Rejected", "no"),), "Grant the operator",
+         "auth can-i patch daskclusters.kubernetes.dask.org --as op"),
+        ("the cloud's authorizer says no", (), "Grant the operator", ""),
+    ],
+)  # fmt: skip
+def test_a_permission_that_the_operator_lacks_is_named(
+    message: str, events: tuple[tuple[str, str], ...], text: str, command: str
+) -> None:
+    starting = job(jobStatus="JobCreated", phase="Starting", attemptStartTime=START)
+    answer = why(starting, warnings=(*events, ("Forbidden", message)))
+    assert "sums is waiting: the operator lacks a permission" in answer.headline
+    assert text in answer.next_step
+    assert command in answer.command
+    running = job(jobStatus="Running", phase="Running", attemptStartTime=START)
+    assert "permission" not in why(running, warnings=(("Forbidden", message),)).headline
+
+
+@pytest.mark.parametrize(
+    ("context", "created", "since"),
+    [
+        ("", START, "since it was submitted 30s ago"),
+        ("prod", "2026-01-01T12:00:29Z", "no operator has picked it up."),
+        ("", None, "no operator has picked it up."),
+    ],
+)
+def test_a_job_without_an_operator_has_its_age_and_a_command(
+    context: str, created: str | None, since: str
+) -> None:
+    answer = why(job(meta={"creationTimestamp": created}), context=context)
+    assert since in answer.headline
+    assert "helm install daskjob" in answer.next_step
+    assert answer.command.endswith("--context prod") is bool(context)
+
+
+def test_a_job_of_another_manager_is_left_to_it() -> None:
+    answer = why(job({"managedBy": "kueue.x-k8s.io/multikueue"}))
+    assert "leaves it to kueue.x-k8s.io/multikueue" in answer.headline
+
+
+def policy(name: str, types: list[str] | None = None, **selector: Any) -> Manifest:
+    spec: Manifest = {"podSelector": selector}
+    return {"metadata": {"name": name}, "spec": spec | ({"policyTypes": types} if types else {})}
+
+
+RUNNER = {"dask.org/component": "job-runner"}
+
+
+@pytest.mark.parametrize(
+    ("policies", "named"),
+    [
+        ([policy("deny", ["Egress"])], "deny"),
+        ([policy("other", ["Egress"], matchLabels={"app": "web"}), policy("deny")], "deny"),
+        ([policy("runners", ["Ingress", "Egress"], matchLabels=RUNNER)], "runners"),
+        ([policy("in", ["Egress"], matchExpressions=[
+            {"key": "team", "operator": "In", "values": ["a", "b"]}])], "in"),
+        ([policy("not", ["Egress"], matchExpressions=[
+            {"key": "team", "operator": "NotIn", "values": ["a"]}])], ""),
+        ([policy("ingress", ["Ingress"], matchLabels=RUNNER)], ""),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_network_policies_between_runner_and_scheduler_are_named(
+    policies: list[Manifest], named: str
+) -> None:
+    message = "the runner exited with code 1: OSError: Timed out trying to connect to tcp://s:8786"
+    meta = {"labels": {"team": "a"}}
+    running = job(meta=meta, jobStatus="Running", phase="Running", attemptStartTime=START)
+    ended = {**failed("ExitCode", message), "metadata": {**job()["metadata"], **meta}}
+    for manifest in (running, ended):
+        answer = why(manifest, policies=tuple(policies))
+        assert (f"NetworkPolicy {named} " in "\n".join(answer.evidence)) is bool(named)
+        if named:
+            assert answer.command == f"kubectl describe networkpolicy {named} -n team"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "socket.gaierror: [Errno -3] Temporary failure in name resolution",
+        "socket.gaierror: [Errno -2] Name or service not known",
+        "OSError: cannot resolve 'sums-scheduler.team.svc'",
+    ],
+)
+def test_a_name_that_does_not_resolve_is_dns_not_a_policy(line: str) -> None:
+    message = "the runner exited with code 1: OSError: Timed out trying to connect to tcp://s:8786"
+    answer = why(failed("ExitCode", message), log_tail=f"Traceback\n{line}\nOSError: Timed out\n")
+    assert "dnsPolicy" in answer.next_step
+    assert line in answer.evidence[0]
+
+
+TABLE = """\
+/site-packages/distributed/client.py:1609: VersionMismatchWarning: Mismatched versions found
+
++-------------+-----------------+-----------------+---------+
+| Package     | Client          | Scheduler       | Workers |
++-------------+-----------------+-----------------+---------+
+| dask        | 2026.1.0        | 2026.1.0        | 2023.1.0 |
+| python      | 3.12.1.final.0  | 3.12.1.final.0  | {'3.11.7.final.0', '3.12.1.final.0'} |
++-------------+-----------------+-----------------+---------+
+  warnings.warn(version_module.VersionMismatchWarning(msg[0]["warning"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "count"),
+    [
+        (TABLE, "", 2),
+        ("", TABLE + "Traceback (most recent call last):\nKeyError: 1\n", 2),
+        (TABLE, TABLE, 2),
+        (TABLE.partition("| Package")[0], "", 0),
+        ("| a | b | c | d |\n", "", 0),
+    ],
+)
+def test_different_versions_of_a_failed_job_are_named(head: str, tail: str, count: int) -> None:
+    message = "the runner exited with code 1 (pod sums-runner): KeyError: 1."
+    answer = why(failed("ExitCode", message), log_head=head, log_tail=tail)
+    named = [line for line in answer.evidence if line.startswith("versions of ")]
+    assert len(named) == count
+    assert ("from one image" in answer.next_step) is bool(count)
+    if count:
+        assert named[0] == (
+            "versions of dask differ: client: 2026.1.0, scheduler: 2026.1.0, workers: 2023.1.0"
+        )
+
+
+@pytest.mark.parametrize(
+    ("pod", "log", "line"),
+    [
+        ("sums-default-worker-1", "Usage: dask\n\nError: No such option: --x\n", "No such option"),
+        ("sums-scheduler", "Traceback (most recent call last):\nValueError: port\n", "ValueError"),
+        ("sums-default-worker-1", "", ""),
+    ],
+)
+def test_the_log_of_a_crashing_pod_is_evidence(pod: str, log: str, line: str) -> None:
+    role = "scheduler" if "-scheduler" in pod else "worker"
+    reason = "SchedulerFailed" if role == "scheduler" else "WorkersFailed"
+    message = f"{role} pod {pod} exits with code 2, restarted once. Check its command and its log."
+    answer = why(waiting(reason, message), crash_log=log)
+    assert line in "\n".join(answer.evidence)
+    assert bool(answer.evidence) is bool(log)
+    assert answer.command == f"daskjob logs --pod {pod} -n team sums"
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "step"),
+    [
+        ("OOMKilled", "the runner ran out of memory (pod sums-runner).", "--runner-memory"),
+        ("DeadlineExceeded", "the script took longer than --deadline allows.", "--deadline"),
+        ("ExitCode", "the script exited with code 1: ModuleNotFoundError: No module named 'x'",
+         "Install x"),
+    ],
+)  # fmt: skip
+def test_a_submitted_script_has_the_options_of_its_command(
+    reason: str, message: str, step: str
+) -> None:
+    manifest = failed(reason, message)
+    manifest["metadata"]["annotations"] = {ANNOTATION_SCRIPT: SUBMITTED_SCRIPT}
+    assert step in why(manifest).next_step
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"jobStatus": "Successful", "phase": "Succeeded"},
+        {"jobStatus": "Running", "phase": "Running", "progress": {"total": 3, "done": 1}},
+        {"jobStatus": "JobCreated", "phase": "Starting"},
+    ],
+)
+def test_a_healthy_job_has_no_next_step(status: Manifest) -> None:
+    answer = why(job(**{"attemptStartTime": START, **status}))
+    assert (answer.next_step, answer.command) == ("", "")
