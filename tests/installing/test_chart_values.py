@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from daskjob.submit.installing.chart_values import WrongValues, all_values, merged, user_values
+from daskjob.submit.installing.other_operators import watched_namespaces
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,21 @@ def test_merging_changes_neither_side() -> None:
     base, over = {"a": {"b": 1}}, {"a": {"c": 2}}
     assert merged(base, over) == {"a": {"b": 1, "c": 2}}
     assert (base, over) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+@pytest.mark.parametrize(
+    ("words", "namespaces"),
+    [
+        (["--all-namespaces"], set()),
+        ([], set()),
+        (["--namespace=a", "-n", "b,c", "-nd", "-n=e"], {"a", "b", "c", "d", "e"}),
+        (["--namespace", "a"], {"a"}),
+        (["--namespace=team-*"], set()),
+        (["-n", "a", "-A"], set()),
+    ],
+)
+def test_namespaces_that_an_operator_watches_are_read_as_it_does(
+    words: list[str], namespaces: set[str]
+) -> None:
+    pod = {"spec": {"containers": [{"name": "o", "args": words}]}}
+    assert watched_namespaces({"spec": {"template": pod}}) == namespaces

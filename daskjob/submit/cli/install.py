@@ -21,10 +21,12 @@ daskjob install --set image.name=REGISTRY/daskjob-operator --set image.tag=dev
 daskjob install --dry-run -f values.yaml | kubectl apply --server-side -f -
 daskjob install --uninstall
 
-Doing it again changes nothing; without --set and --values, an upgrade keeps the values of the
-installation. The values are those of the chart (operator-chart/README.md); --set takes a.b=c,
-list={x,y} and several with commas. Permissions are checked before anything is changed. Exit code
-125: nothing was installed, or it is not ready in time; the message has the reason.
+Doing it again changes nothing. An upgrade keeps the values of the installation, and --set changes
+some; --values FILE, or --reset-values, replaces all of them. The values are those of the chart
+(operator-chart/README.md); --set takes a.b=c, list={x,y} and several with commas.
+
+Permissions are checked before anything is changed. Exit code 125: nothing was installed, or the
+operator is not ready in time; the message has the reason.
 """
 
 
@@ -50,8 +52,12 @@ list={x,y} and several with commas. Permissions are checked before anything is c
 @click.option(
     "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="One value of the chart."
 )
-@click.option("--reset-values", is_flag=True, help="Go back to the chart's own values.")
-@click.option("--dry-run", is_flag=True, help="Print the objects; connect to no cluster.")
+@click.option(
+    "--reset-values", is_flag=True, help="Go back to the chart's own values, and those of --set."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Print the objects of these values; connect to no cluster."
+)
 @click.option("--uninstall", is_flag=True, help="Remove what was installed in the namespace.")
 @click.option(
     "--crds",
@@ -87,7 +93,7 @@ def install_command(
     force: bool,
     timeout: int,
     no_wait: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Install, upgrade or uninstall the operator."""
     _check_name(namespace)
     if uninstall:
@@ -97,13 +103,13 @@ def install_command(
         return
     if crds:
         raise click.UsageError("--crds belongs to --uninstall; CRDs are installed by default")
-    from daskjob.submit.installing.chart_values import user_values
+    from daskjob.submit.installing.chart_values import layered, user_values
 
     values = user_values(files, assignments)
     if dry_run:
         _print(namespace, values, skip_crds=skip_crds)
         return
-    keeps_values = not (files or assignments or reset_values)
+    keeps_values = not (files or reset_values)
 
     async def install(cluster: ClusterObjects) -> None:
         from daskjob.submit.installing.installation import (
@@ -115,9 +121,10 @@ def install_command(
         from daskjob.submit.installing.release import Release
 
         wanted = values
-        if keeps_values:
-            wanted = dict(await earlier_values(cluster, namespace))
-            if wanted:
+        earlier = await earlier_values(cluster, namespace) if keeps_values else {}
+        if earlier:
+            wanted = layered(earlier, values)
+            if wanted != values:
                 _note("the values of the installation are kept (--reset-values: the chart's own)")
         release = Release(namespace, wanted)
         options = Options(force, skip_crds, 0.0 if no_wait else float(timeout))

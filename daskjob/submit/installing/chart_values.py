@@ -34,6 +34,16 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
     return result
 
 
+def layered(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
+    """Merge like ``merged``, but keep ``None``: it is to remove a value of the chart."""
+    both = {
+        key: layered(base[key], value)
+        for key, value in over.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return {**base, **over, **both}
+
+
 def user_values(files: Sequence[Path], assignments: Sequence[str]) -> Values:
     """Return the values of files, then of ``a.b=c``, each over those before it.
 
@@ -44,7 +54,7 @@ def user_values(files: Sequence[Path], assignments: Sequence[str]) -> Values:
     """
     result: Values = {}
     for file in files:
-        result = _over(result, _of_file(file))
+        result = layered(result, _of_file(file))
     for text in assignments:
         for assignment in _separated(text):
             _assign(result, assignment)
@@ -54,16 +64,6 @@ def user_values(files: Sequence[Path], assignments: Sequence[str]) -> Values:
 def all_values(users: Mapping[str, Any]) -> Values:
     """Return the user's values over the chart's own."""
     return merged(default_values(), users)
-
-
-def _over(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
-    """Merge like ``merged``, but keep ``None``: it is to remove a value of the chart."""
-    both = {
-        key: _over(base[key], value)
-        for key, value in over.items()
-        if isinstance(value, dict) and isinstance(base.get(key), dict)
-    }
-    return {**base, **over, **both}
 
 
 def _of_file(file: Path) -> Values:

@@ -93,14 +93,13 @@ class Installation:
         return [ObjectId.of(item) for item in self.release.objects].index(self.release.operator)
 
     async def _record(self) -> Record | None:
-        found = await self.cluster.get(record_id(self.release.namespace))
-        return Record.read(found) if found else None
+        return await _record_in(self.cluster, self.release.namespace)
 
     async def _has_namespace(self) -> bool:
         try:
             found = await self.cluster.get(ObjectId("v1", "Namespace", "", self.release.namespace))
         except Forbidden:
-            # Whoever may not even look at it did not come to create it.
+            # A user who may not read it could not create it either.
             return True
         return found is not None
 
@@ -219,8 +218,18 @@ class Installation:
 
 async def earlier_values(cluster: ClusterObjects, namespace: str) -> Mapping[str, Any]:
     """Return the values of the installation in a namespace; empty: there is none."""
-    found = await cluster.get(record_id(namespace))
-    return Record.read(found).values if found else {}
+    found = await _record_in(cluster, namespace)
+    return found.values if found else {}
+
+
+async def _record_in(cluster: ClusterObjects, namespace: str) -> Record | None:
+    """Return the record of a namespace; ``None`` also for a user who may not read it."""
+    try:
+        found = await cluster.get(record_id(namespace))
+    except Forbidden:
+        # The check of all permissions reports this one with the others.
+        return None
+    return Record.read(found) if found else None
 
 
 def manifests(release: Release, *, skip_crds: bool = False) -> list[Manifest]:

@@ -58,7 +58,7 @@ def watched_namespaces(deployment: Manifest) -> frozenset[str]:
     pod = mapping(mapping(mapping(deployment.get("spec")).get("template")).get("spec"))
     words = [str(w) for c in mappings(pod.get("containers")) for w in c.get("args") or ()]
     named: list[str] = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if word in ("-n", "--namespace"):
             named += following.split(",")
         elif word.startswith("--namespace="):

@@ -90,5 +90,9 @@ class Removal:
             }
         except Forbidden as error:
             return f"{error}"
-        used = " and ".join(f"{count} {kind}s" for kind, count in counts.items() if count)
-        return f"there are {used}; --crds removes them too, with all of these" if used else ""
+        used = " and ".join(
+            f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count
+        )
+        if not used:
+            return ""
+        return f"{used} stay too, without an operator; --crds removes all of them"
