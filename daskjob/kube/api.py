@@ -374,6 +374,10 @@ class Api:
         request = Request.about("delete", ref, body=options, metadata_only=metadata_only)
         return await self._ask(request)
 
+    async def send(self, request: Request) -> bytes:
+        """Send a request about a kind that daskjob's own objects do not have; return the answer."""
+        return await self._ask(request)
+
     async def _ask(self, request: Request) -> bytes:
         """Send a request until it is answered, its time is up, or a retry is pointless."""
         ends_at = 0.0

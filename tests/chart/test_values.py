@@ -21,6 +21,7 @@ from tests.chart.rendering import (
     operator,
     render,
 )
+from tests.installing.rendered import by_name, rendered_here
 
 Steps = tuple[str | int, ...]
 
@@ -236,7 +237,9 @@ def test_values_are_those_whose_effect_is_tested() -> None:
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_value_has_its_documented_effect(change: Change) -> None:
     before = render(change.given)
-    after = render(merged(change.given, nested(change.name, change.value)))
+    values = merged(change.given, nested(change.name, change.value))
+    after = render(values)
+    assert by_name(rendered_here(values)) == by_name(after)
     assert at(find(after, change.kind, change.suffix), *change.path) == change.shown
     assert at(find(before, change.kind, change.suffix), *change.path) != change.shown
 

@@ -140,10 +140,7 @@ def test_cluster_without_daskjobs_is_reported_with_how_to_install_it(
     daskjob: Daskjob, words: tuple[str, ...]
 ) -> None:
     text = failed(daskjob(*with_place(words, "--context", "404", "-n", "team")))
-    assert text == (
-        "daskjob: this cluster has no DaskJobs; install daskjob: "
-        "helm install daskjob operator-chart --namespace daskjob --create-namespace"
-    )
+    assert text == ("daskjob: this cluster has no DaskJobs; install daskjob: daskjob install")
 
 
 @pytest.mark.parametrize("words", COMMANDS[:3])

@@ -157,8 +157,8 @@ def test_cluster_without_an_operator_is_reported_and_can_be_left(user_there: OnC
     assert b"following sums" in command.stderr.readline()
     line = command.stderr.readline().decode()
     assert line.startswith("daskjob: no operator has picked up sums yet")
-    assert "helm install daskjob" in line
-    assert "helm install daskjob" in there("why", "sums").text
+    assert "daskjob install" in line
+    assert "daskjob install" in there("why", "sums").text
     command.send_signal(signal.SIGINT)
     assert b"Ctrl-C: cancelling the job" in command.stderr.readline()
     wait_until(lambda: there("status", "-o", "json").object()["spec"].get("cancel"))

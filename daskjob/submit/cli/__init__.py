@@ -34,6 +34,8 @@ _COMMANDS = {
     "delete": ("jobs", "Delete jobs with their logs and reports."),
     "validate": ("manifests", "Check manifests and report every mistake at once."),
     "render": ("manifests", "Print the objects that a manifest or a script creates."),
+    "install": ("install", "Install, upgrade or uninstall the operator in a Kubernetes cluster."),
+    "doctor": ("doctor", "Check what jobs need on this machine, or in a cluster (-n, --context)."),
     "completion": ("completion", "Print the completion script for a shell."),
     "version": ("completion", "Print the versions of daskjob, Dask and Python."),
 }

@@ -19,6 +19,20 @@ _PACKAGES = ("aiohttp", "kr8s", "msgspec")
 SILENCE_SECONDS = 4.0
 
 
+def check_packages() -> None:
+    """Check that the packages are installed that a cluster needs.
+
+    Raises
+    ------
+    DaskJobError
+        One is missing.
+    """
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        needed = ", ".join(missing)
+        raise DaskJobError(f"jobs of a cluster need {needed}: pip install 'daskjob[kubernetes]'")
+
+
 def connected(place: ClusterPlace) -> JobClient:
     """Return the client of a cluster, which connects on first use.
 
@@ -27,10 +41,7 @@ def connected(place: ClusterPlace) -> JobClient:
     DaskJobError
         A package is missing.
     """
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        needed = ", ".join(missing)
-        raise DaskJobError(f"jobs of a cluster need {needed}: pip install 'daskjob[kubernetes]'")
+    check_packages()
     outage = Outage(place.context)
     return JobClient(
         place.namespace,

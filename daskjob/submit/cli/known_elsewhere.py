@@ -12,7 +12,8 @@ _COMMANDS = {
     **dict.fromkeys(("kill", "stop"), "cancel"),
     **dict.fromkeys(("check", "lint"), "validate"),
     **dict.fromkeys(("template", "convert"), "render"),
-    **{"explain": "why", "help": "--help"},
+    **dict.fromkeys(("upgrade", "init", "setup"), "install"),
+    **{"explain": "why", "help": "--help", "uninstall": "install --uninstall"},
 }
 
 _PYTHON = "an option of Python goes after python: daskjob run python {option} my_script.py"

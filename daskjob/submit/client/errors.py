@@ -5,7 +5,7 @@ from __future__ import annotations
 from daskjob.core.errors import ApiError
 
 #: How to install the operator and the CRDs.
-HOW_TO_INSTALL = "helm install daskjob operator-chart --namespace daskjob --create-namespace"
+HOW_TO_INSTALL = "daskjob install"
 
 
 class NotInstalled(ApiError):

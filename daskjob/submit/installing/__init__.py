@@ -1,0 +1,1 @@
+"""Installs the operator from its Helm chart, without Helm."""
