@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from asyncio import CancelledError
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from daskjob.core.errors import DaskJobError
 from daskjob.core.names import Kind
 from daskjob.submit.cli.place import ClusterPlace
 from daskjob.submit.client.sync_client import JobClient
+
+if TYPE_CHECKING:
+    from daskjob.submit.clusters.client import AsyncClusterClient
 
 #: What the extra ``kubernetes`` installs.
 _PACKAGES = ("aiohttp", "kr8s", "msgspec")
@@ -27,17 +31,43 @@ def connected(place: ClusterPlace) -> JobClient:
     DaskJobError
         A package is missing.
     """
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        needed = ", ".join(missing)
-        raise DaskJobError(f"jobs of a cluster need {needed}: pip install 'daskjob[kubernetes]'")
-    outage = Outage(place.context)
+    _check_packages("jobs of a cluster need")
     return JobClient(
         place.namespace,
         context=place.context or None,
-        notify=lambda text: click.echo(f"daskjob: {text}", err=True),
-        on_request=outage.see,
+        notify=_notify,
+        on_request=Outage(place.context).see,
     )
+
+
+def connected_clusters(place: ClusterPlace) -> AsyncClusterClient:
+    """Return the client of the clusters of a Kubernetes, which connects on first use.
+
+    Raises
+    ------
+    DaskJobError
+        A package is missing.
+    """
+    _check_packages("clusters need")
+    from daskjob.submit.clusters.client import AsyncClusterClient
+
+    return AsyncClusterClient(
+        place.namespace,
+        context=place.context or None,
+        notify=_notify,
+        on_request=Outage(place.context).see,
+    )
+
+
+def _check_packages(what: str) -> None:
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        needed = ", ".join(missing)
+        raise DaskJobError(f"{what} {needed}: pip install 'daskjob[kubernetes]'")
+
+
+def _notify(text: str) -> None:
+    click.echo(f"daskjob: {text}", err=True)
 
 
 class Outage:
@@ -56,7 +86,7 @@ class Outage:
                 click.echo("daskjob: the API server responds again", err=True)
             return
         # A log that is followed has no response before its first line.
-        if self._is_out or kind != Kind.JOB:
+        if self._is_out or kind not in (Kind.JOB, Kind.CLUSTER):
             return
         if isinstance(sys.exc_info()[1], CancelledError) and seconds < SILENCE_SECONDS:
             return
