@@ -3,7 +3,7 @@
 The local port stays for the whole life of the forward. Each local connection has a connection to
 the pod of its own (``tunnel``), so none waits for another. When the pod is replaced, or the API
 server is away, existing connections break, with a reset and never with an end that looks complete;
-new ones wait until there is a way again, up to a limit.
+new ones wait until there is a way again and something listens in the pod, up to a limit.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from daskjob.core.manifests import ObjectRef
 from daskjob.kube.api import Api
 from daskjob.kube.followed_pod import Backend, FollowedPod, following
 from daskjob.kube.objects import PACE, Pace
-from daskjob.kube.tunnel import ANSWER_SECONDS, Tunnel, TunnelBroken, open_tunnel
+from daskjob.kube.tunnel import ANSWER_SECONDS, PortRefused, Tunnel, TunnelBroken, open_tunnel
 
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 #: Bytes that one read returns at most; each direction of a connection keeps a few of these.
 CHUNK = 64 * 1024
+#: What a local program may send before anything comes back, and still be connected anew.
+UNHEARD_LIMIT = 256 * 1024
 #: Errors that pass: the pod is being replaced, the API server is away or overloaded.
 _PASSING = (ApiError, NotFound)
 
@@ -146,13 +148,20 @@ class PortForward:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         complete = False
+        local = _Local(reader, writer)
+        tries = _Tries(self._limits)
         try:
-            ref, tunnel = await self._connected()
-            try:
-                await self._carry(reader, writer, tunnel, self._pod.gone(ref))
-                complete = True
-            finally:
-                await _ended(tunnel, complete)
+            while not complete:
+                ref, tunnel = await self._connected(tries)
+                try:
+                    await self._carry(local, tunnel, ref)
+                    complete = True
+                except PortRefused as error:
+                    self._lost(str(error))
+                    if local.unheard is None or not await tries.again():
+                        raise
+                finally:
+                    await _ended(tunnel, complete)
         except DaskJobError as error:
             logger.debug("%s", error)
         except (OSError, asyncio.CancelledError) as error:
@@ -160,7 +169,7 @@ class PortForward:
         finally:
             await _close(writer, complete)
 
-    async def _connected(self) -> tuple[ObjectRef, Tunnel]:
+    async def _connected(self, tries: _Tries) -> tuple[ObjectRef, Tunnel]:
         """Connect to the pod, after retries.
 
         Raises
@@ -168,31 +177,22 @@ class PortForward:
         DaskJobError
             There is still no way at the end of the time limit, or there never will be.
         """
-        clock = asyncio.get_running_loop().time
-        give_up = clock() + self._limits.opening
-        wait = self._limits.shortest
         while True:
             try:
-                async with asyncio.timeout_at(give_up):
+                async with asyncio.timeout_at(tries.give_up):
                     ref, port = await self._pod.wait()
-                    tunnel = await open_tunnel(
-                        self._api, ref, port, answer_seconds=self._limits.answer
-                    )
+                    seconds = self._limits.answer
+                    return ref, await open_tunnel(self._api, ref, port, answer_seconds=seconds)
             except TimeoutError:
                 self._lost(self._pod.state())
                 raise TunnelBroken(self._trouble) from None
             except _PASSING as error:
                 self._lost(str(error))
-                if clock() + wait >= give_up:
+                if not await tries.again():
                     raise
             except DaskJobError as error:
                 self._lost(str(error))
                 raise
-            else:
-                self._found(ref.name)
-                return ref, tunnel
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-            wait = min(wait * 2, self._limits.longest)
 
     def _lost(self, reason: str) -> None:
         if not self._trouble:
@@ -206,24 +206,19 @@ class PortForward:
             self._notify(f"{self._pod.backend.subject} can be reached again")
         self._last_pod, self._trouble = pod, ""
 
-    async def _carry(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        tunnel: Tunnel,
-        gone: asyncio.Event,
-    ) -> None:
+    async def _carry(self, local: _Local, tunnel: Tunnel, pod: ObjectRef) -> None:
         """Carry bytes both ways until the pod, or the local program, ends the connection."""
-        heard = asyncio.Event()
-        down = asyncio.create_task(_receive(tunnel, writer, heard))
-        up = asyncio.create_task(self._send(reader, tunnel, heard))
+        down = asyncio.create_task(self._receive(tunnel, local, pod))
+        up = asyncio.create_task(self._send(local, tunnel))
         checks = asyncio.create_task(tunnel.check())
-        end = asyncio.create_task(gone.wait())
+        end = asyncio.create_task(self._pod.gone(pod).wait())
         tasks: set[asyncio.Task[Any]] = {down, up, checks, end}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {end}:
-                task.result()
+            # The reason of the pod's side comes first.
+            for task in (down, up, checks):
+                if task in done:
+                    task.result()
             if down not in done and end in done:
                 raise TunnelBroken("the pod is gone")
         finally:
@@ -234,27 +229,67 @@ class PortForward:
                 # Seen, so that none is reported as never retrieved.
                 _ = task.cancelled() or task.exception()
 
-    async def _send(
-        self, reader: asyncio.StreamReader, tunnel: Tunnel, heard: asyncio.Event
-    ) -> None:
+    async def _send(self, local: _Local, tunnel: Tunnel) -> None:
         """Send to the pod until the local program ends; then wait until the pod is silent."""
-        while data := await reader.read(CHUNK):
+        if local.unheard:
+            await tunnel.send(bytes(local.unheard))
+        while data := await local.reader.read(CHUNK):
+            local.keep(data)
             await tunnel.send(data)
         while True:
-            heard.clear()
+            local.heard.clear()
             try:
                 async with asyncio.timeout(self._limits.half_closed):
-                    await heard.wait()
+                    await local.heard.wait()
             except TimeoutError:
                 return
 
+    async def _receive(self, tunnel: Tunnel, local: _Local, pod: ObjectRef) -> None:
+        while data := await tunnel.receive():
+            local.unheard = None
+            self._found(pod.name)
+            local.heard.set()
+            local.writer.write(data)
+            await local.writer.drain()
+            local.heard.set()
 
-async def _receive(tunnel: Tunnel, writer: asyncio.StreamWriter, heard: asyncio.Event) -> None:
-    while data := await tunnel.receive():
-        heard.set()
-        writer.write(data)
-        await writer.drain()
-        heard.set()
+
+class _Local:
+    """A local connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        #: Set when the pod has sent something.
+        self.heard = asyncio.Event()
+        #: What was sent before anything came back: sent again if nothing listened in the pod.
+        #: ``None``: too much, or not needed any more.
+        self.unheard: bytearray | None = bytearray()
+
+    def keep(self, data: bytes) -> None:
+        """Keep what is sent, as long as it may have to be sent again."""
+        if self.unheard is not None:
+            self.unheard += data
+            if len(self.unheard) > UNHEARD_LIMIT:
+                self.unheard = None
+
+
+class _Tries:
+    """The tries to connect within a time limit."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self.give_up = self._clock() + limits.opening
+        self._wait = limits.shortest
+        self._longest = limits.longest
+
+    async def again(self) -> bool:
+        """Wait before the next try; return whether there is time for one."""
+        if self._clock() + self._wait >= self.give_up:
+            return False
+        await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))
+        self._wait = min(self._wait * 2, self._longest)
+        return True
 
 
 async def _ended(tunnel: Tunnel, complete: bool) -> None:

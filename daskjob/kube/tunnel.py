@@ -3,13 +3,14 @@
 The subprotocol is ``v4.channel.k8s.io``, which every kubelet serves: the first byte of a message is
 its channel, 0 for data, 1 for an error; the first message of each channel only repeats the port.
 The newer tunnel of SPDY in a websocket (``SPDY/3.1+portforward.k8s.io``) would carry several
-connections, of which a slow one stops all others. It could also announce the end of one direction,
+connections, and a slow one would stop all others. It could also announce the end of one direction,
 but container runtimes close the other direction one second later.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import replace
 
@@ -26,6 +27,8 @@ VERBS = "get, create"
 SUBRESOURCE = "portforward"
 
 _DATA, _ERROR = 0, 1
+#: In the errors of container runtimes about a port on which nothing listens.
+_REFUSED = re.compile(r"connection refused|failed to connect|unable to connect", re.IGNORECASE)
 #: How often to ask whether the other end is still there. Also keeps proxies in between from closing
 #: the connection.
 PING_SECONDS = 15.0
@@ -37,6 +40,10 @@ BUSY_SECONDS = 600.0
 
 class TunnelBroken(ApiError):
     """The connection to the pod was lost, or never existed: its bytes may be incomplete."""
+
+
+class PortRefused(TunnelBroken):
+    """Nothing listens on the port: no program got any byte."""
 
 
 class Tunnel:
@@ -146,7 +153,10 @@ class Tunnel:
             self._begun.add(channel)
             return b""
         if channel == _ERROR:
-            raise self._broken(message[1:].decode(errors="replace").strip())
+            reason = message[1:].decode(errors="replace").strip()
+            if _REFUSED.search(reason):
+                raise PortRefused(f"{self._subject}: {reason}")
+            raise self._broken(reason)
         return message[1:] if channel == _DATA else b""
 
     async def _checked(self, sent: object) -> None:

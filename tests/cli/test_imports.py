@@ -36,6 +36,8 @@ finally:
         ["logs", "--help"],
         ["submit", "--help"],
         ["scale", "--help"],
+        ["cluster", "create", "--help"],
+        ["dashboard", "--help"],
         ["validate", "--help"],
         ["completion", "bash"],
         ["--version"],

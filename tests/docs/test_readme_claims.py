@@ -56,6 +56,8 @@ def test_every_command_but_version_is_in_readme_and_exists() -> None:
 def test_every_option_exists() -> None:
     context = click.Context(cli)
     commands = [cli.get_command(context, name) for name in cli.list_commands(context)]
+    for group in [command for command in commands if isinstance(command, click.Group)]:
+        commands += group.commands.values()
     params = [param for command in commands if command for param in command.params]
     known = {word for param in params for word in (*param.opts, *param.secondary_opts)}
     assert len(OPTIONS) > 12

@@ -75,12 +75,12 @@ Server(("", 9000), Handler).serve_forever()
 """
 
 
-def server_pod(image: str, name: str, app: str = "server") -> Manifest:
+def server_pod(image: str, name: str, app: str = "server", waits: int = 0) -> Manifest:
     main = {
         "name": "main",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-c", SERVER],
+        "command": ["python", "-c", f"import time; time.sleep({waits})\n{SERVER}"],
         "ports": [{"name": "bytes", "containerPort": 9000}],
         "readinessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1},
     }
@@ -338,8 +338,10 @@ async def test_replaced_pod_is_followed_by_a_watch(elsewhere: Given) -> None:
             await reader.readexactly(1)
         writer.close()
         waiting = asyncio.create_task(ask(forward, "name"))
-        await given.create(server_pod(given.image, "second"))
+        await given.create(server_pod(given.image, "second", waits=2))
         assert await waiting == b"second"
+        # It runs for two seconds before it listens: the connection waits, and loses nothing.
+        assert "connection refused" in " ".join(given.messages)
         # A third one that is not ready does not take over.
         await given.create(server_pod("nowhere.invalid/none", "third"))
         assert await ask(forward, "name") == b"second"

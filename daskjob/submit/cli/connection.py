@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from asyncio import CancelledError
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,13 +14,16 @@ from daskjob.core.names import Kind
 from daskjob.submit.cli.place import ClusterPlace
 from daskjob.submit.client.sync_client import JobClient
 
+if TYPE_CHECKING:
+    from daskjob.submit.clusters.client import AsyncClusterClient
+
 #: What the extra ``kubernetes`` installs.
 _PACKAGES = ("aiohttp", "kr8s", "msgspec")
 #: A request that is given up before that was cancelled by the command, not by the server's silence.
 SILENCE_SECONDS = 4.0
 
 
-def check_packages() -> None:
+def check_packages(what: str = "jobs of a cluster need") -> None:
     """Check that the packages are installed that a cluster needs.
 
     Raises
@@ -30,7 +34,7 @@ def check_packages() -> None:
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         needed = ", ".join(missing)
-        raise DaskJobError(f"jobs of a cluster need {needed}: pip install 'daskjob[kubernetes]'")
+        raise DaskJobError(f"{what} {needed}: pip install 'daskjob[kubernetes]'")
 
 
 def connected(place: ClusterPlace) -> JobClient:
@@ -42,14 +46,37 @@ def connected(place: ClusterPlace) -> JobClient:
         A package is missing.
     """
     check_packages()
-    outage = Outage(place.context)
     return JobClient(
         place.namespace,
         kubeconfig=place.kubeconfig or None,
         context=place.context or None,
-        notify=lambda text: click.echo(f"daskjob: {text}", err=True),
-        on_request=outage.see,
+        notify=_notify,
+        on_request=Outage(place.context).see,
     )
+
+
+def connected_clusters(place: ClusterPlace) -> AsyncClusterClient:
+    """Return the client of the clusters of a Kubernetes, which connects on first use.
+
+    Raises
+    ------
+    DaskJobError
+        A package is missing.
+    """
+    check_packages("clusters need")
+    from daskjob.submit.clusters.client import AsyncClusterClient
+
+    return AsyncClusterClient(
+        place.namespace,
+        kubeconfig=place.kubeconfig or None,
+        context=place.context or None,
+        notify=_notify,
+        on_request=Outage(place.context).see,
+    )
+
+
+def _notify(text: str) -> None:
+    click.echo(f"daskjob: {text}", err=True)
 
 
 class Outage:
@@ -68,7 +95,7 @@ class Outage:
                 click.echo("daskjob: the API server responds again", err=True)
             return
         # A log that is followed has no response before its first line.
-        if self._is_out or kind != Kind.JOB:
+        if self._is_out or kind not in (Kind.JOB, Kind.CLUSTER):
             return
         if isinstance(sys.exc_info()[1], CancelledError) and seconds < SILENCE_SECONDS:
             return

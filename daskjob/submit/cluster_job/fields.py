@@ -1,4 +1,4 @@
-"""``--set PATH=VALUE``: sets any field of a DaskJob, with the type that its schema gives it."""
+"""``--set PATH=VALUE``: sets any field of an object, with the type that its schema gives it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from daskjob.core.manifests import Manifest
+from daskjob.core.names import Kind
 from daskjob.core.shapes import Anything, Boolean, Choice, Integer, Many, Number, Record, Texts
 from daskjob.core.shapes import Text as TextShape
 from daskjob.core.spec.cluster import SERVICE
+from daskjob.core.spec.cluster import SPEC as CLUSTER_SPEC
 from daskjob.core.spec.job import SPEC
 from daskjob.core.spec.kubernetes_objects import fields_of
 from daskjob.core.spec.pod import POD_SPEC
@@ -22,14 +24,46 @@ _Type: TypeAlias = Any
 #: Types of Kubernetes where a shape of daskjob knows only what it relies on.
 _KUBERNETES = {POD_SPEC.name: "PodSpec", SERVICE.name: "ServiceSpec"}
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[([^\[\]]+)\]")
-#: Fields that other parts of a job depend on: settings set them everywhere.
-_BY_SETTINGS = {
-    "metadata.name": "--name NAME",
-    "metadata.generateName": "--name NAME",
-    "metadata.namespace": "--namespace NAME",
-    "spec.submissionID": "--token TOKEN",
-}
-_ROOT: Mapping[str, _Type] = {"metadata": "ObjectMeta", "spec": SPEC}
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The kind of an object whose fields are set."""
+
+    kind: Kind
+    spec: Record
+    #: A field of the spec, for messages.
+    example: str
+    #: Fields that other parts depend on: settings set them everywhere.
+    by_settings: Mapping[str, str]
+
+    @property
+    def fields(self) -> Mapping[str, _Type]:
+        """The fields of the object."""
+        return {"metadata": "ObjectMeta", "spec": self.spec}
+
+
+JOB = Root(
+    Kind.JOB,
+    SPEC,
+    "stallAction",
+    {
+        "metadata.name": "--name NAME",
+        "metadata.generateName": "--name NAME",
+        "metadata.namespace": "--namespace NAME",
+        "spec.submissionID": "--token TOKEN",
+    },
+)
+CLUSTER = Root(
+    Kind.CLUSTER,
+    CLUSTER_SPEC,
+    "idleTimeout",
+    {
+        "metadata.name": "NAME as an argument",
+        "metadata.generateName": "NAME as an argument",
+        "metadata.namespace": "--namespace NAME",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +74,8 @@ class _Place:
     path: str
 
 
-def set_fields(manifest: Manifest, assignments: Mapping[str, object]) -> None:
-    """Set fields of a valid DaskJob, in place.
+def set_fields(manifest: Manifest, assignments: Mapping[str, object], root: Root = JOB) -> None:
+    """Set fields of a valid object, in place.
 
     Raises
     ------
@@ -50,27 +84,27 @@ def set_fields(manifest: Manifest, assignments: Mapping[str, object]) -> None:
     """
     for path, value in assignments.items():
         try:
-            _set(manifest, path, value)
+            _set(manifest, path, value, root)
         except ValueError as error:
             raise WrongSettings(f"--set {path}: {error}") from error
 
 
-def _set(manifest: Manifest, path: str, value: object) -> None:
-    steps = _steps(path)
+def _set(manifest: Manifest, path: str, value: object, root: Root) -> None:
+    steps = _steps(path, root)
     plain = ".".join(step.name for step in steps)
-    if plain in _BY_SETTINGS:
-        raise ValueError(f"write {_BY_SETTINGS[plain]}")
+    if plain in root.by_settings:
+        raise ValueError(f"write {root.by_settings[plain]}")
     holder: Any = manifest
-    of: _Type = _ROOT
+    of: _Type = root.fields
     for index, step in enumerate(steps):
-        inner = _type_of(of, step)
+        inner = _type_of(of, step, root)
         if index < len(steps) - 1:
             holder, of = _entered(holder, step, inner), inner
             continue
         _assign(holder, step, _typed(inner, value))
 
 
-def _steps(path: str) -> list[_Place]:
+def _steps(path: str, root: Root) -> list[_Place]:
     found, end = [], 0
     for match in _STEP.finditer(path):
         if match.start() != end:
@@ -78,20 +112,17 @@ def _steps(path: str) -> list[_Place]:
         end = match.end()
         found.append(_Place(match[1] or match[2], path[:end]))
     if end != len(path) or not found or path.startswith("."):
-        raise ValueError("write a path such as spec.stallAction or metadata.labels[team]")
-    if found[0].name not in _ROOT:
-        meant = f"did you mean spec.{path}? " if found[0].name in SPEC.names else ""
+        raise ValueError(f"write a path such as spec.{root.example} or metadata.labels[team]")
+    if found[0].name not in root.fields:
+        meant = f"did you mean spec.{path}? " if found[0].name in root.spec.names else ""
         raise ValueError(f"{meant}write a path that starts with spec. or metadata.")
     if len(found) == 1:
-        raise ValueError(f"write a field of it, such as {path}.{_example(path)}")
+        example = root.example if path == "spec" else "labels[team]"
+        raise ValueError(f"write a field of it, such as {path}.{example}")
     return found
 
 
-def _example(root: str) -> str:
-    return "stallAction" if root == "spec" else "labels[team]"
-
-
-def _type_of(of: _Type, step: _Place) -> _Type:
+def _type_of(of: _Type, step: _Place, root: Root) -> _Type:
     """Return the type of the field, item or key that a step names.
 
     Raises
@@ -114,7 +145,7 @@ def _type_of(of: _Type, step: _Place) -> _Type:
         return fields[step.name]
     if not fields:
         raise ValueError(f"{step.path}: the field before it has no fields")
-    where = step.path.rpartition(step.name)[0].rstrip(".[") or "a DaskJob"
+    where = step.path.rpartition(step.name)[0].rstrip(".[") or f"a {root.kind}"
     raise ValueError(f"{where} has no field {step.name!r}; {did_you_mean(step.name, fields)}")
 
 

@@ -53,13 +53,13 @@ def script_submission(
     NoImage, UnfitCode, WrongSettings
         No image has these versions, the job is too large, or the settings do not fit together.
     """
-    merged = _with_image(merged, versions)
+    merged = with_image(merged, versions)
     image = merged.settings.image or ""
     job = script_job(program, merged.settings, env_file)
     _check_size(job.manifest, len(program.code.files))
-    notes = [*program.notes, *_version_notes(image, versions)]
+    notes = [*program.notes, *version_notes(image, versions)]
     notes += _declaration_notes(program.label, image, declared) if declared else []
-    notes += _open_secrets(merged)
+    notes += open_secrets(merged)
     return Submission(job.manifest, merged, job.env_secret, tuple(notes))
 
 
@@ -78,7 +78,7 @@ def manifest_submission(
         A setting does not fit this manifest.
     """
     job = manifest_job(manifest, merged.settings, env_file)
-    notes = _version_notes(merged.settings.image or "", versions)
+    notes = version_notes(merged.settings.image or "", versions)
     return Submission(job.manifest, merged, job.env_secret, tuple(notes))
 
 
@@ -92,7 +92,8 @@ def _check_size(manifest: Manifest, files: int) -> None:
         )
 
 
-def _with_image(merged: Merged, versions: Versions) -> Merged:
+def with_image(merged: Merged, versions: Versions) -> Merged:
+    """Return settings with an image; by default that with the user's versions."""
     if merged.settings.image:
         return merged
     settings = replace(merged.settings, image=default_image(versions))
@@ -100,7 +101,8 @@ def _with_image(merged: Merged, versions: Versions) -> Merged:
     return Merged(settings, {**merged.origins, "image": (origin,)})
 
 
-def _version_notes(image: str, versions: Versions) -> list[str]:
+def version_notes(image: str, versions: Versions) -> list[str]:
+    """Return a note on an image whose versions differ from the user's."""
     found = differences(image, versions)
     if not found:
         return []
@@ -124,7 +126,7 @@ def _declaration_notes(label: str, image: str, declared: Declared) -> list[str]:
     return notes
 
 
-def _open_secrets(merged: Merged) -> list[str]:
+def open_secrets(merged: Merged) -> list[str]:
     """Return a note on variables that look like secrets: anyone who may read the job sees them."""
     found = [name for name in merged.settings.env if _SECRET.search(name)]
     if not found:

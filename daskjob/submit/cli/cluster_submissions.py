@@ -1,0 +1,110 @@
+"""The cluster that a command line asks for: its name, its flags, and files of settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from daskjob.core.errors import FieldError, Invalid
+from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.names import Kind
+from daskjob.submit.cli.documents import (
+    UnreadableFile,
+    check_kind,
+    read_documents,
+    unknown_fields,
+)
+from daskjob.submit.cluster_job.cluster import (
+    ClusterSubmission,
+    cluster_of_manifest,
+    cluster_of_settings,
+)
+from daskjob.submit.cluster_job.image import NoImage, environment_versions
+from daskjob.submit.settings.dask_config import dask_config
+from daskjob.submit.settings.merge import merged
+from daskjob.submit.settings.sources import (
+    Places,
+    WrongSettings,
+    default_layer,
+    flags_layer,
+    project_layer,
+    user_layer,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line gives."""
+
+    name: str
+    manifest: Path | None
+    #: By key of the setting.
+    flags: Mapping[str, object]
+    profile: str = ""
+    idle_seconds: int | None = None
+
+
+def wanted_cluster(wanted: Wanted) -> ClusterSubmission:
+    """Return the cluster, which the API server accepts.
+
+    Raises
+    ------
+    click.UsageError
+        A setting is wrong, or does not fit.
+    UnreadableFile, Invalid
+        The file contains no DaskCluster, or several, or a wrong one.
+    """
+    original = only_cluster(wanted.manifest) if wanted.manifest else None
+    unknown: list[FieldError] = list(unknown_fields(original)) if original else []
+    try:
+        found = _submission(wanted, original)
+        unknown += unknown_fields(found.manifest)
+    except (WrongSettings, NoImage, Invalid) as error:
+        raise click.UsageError(str(error)) from error
+    notes = dict.fromkeys(str(mistake) for mistake in unknown)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _submission(wanted: Wanted, original: Manifest | None) -> ClusterSubmission:
+    places = Places(project=project_layer(Path.cwd()), user=user_layer(dask_config(os.environ)))
+    if original is not None:
+        name = wanted.name or str(metadata(original).get("name") or "")
+        if not name:
+            raise WrongSettings("the manifest has no metadata.name: name the cluster")
+        layers = places.profile_layers(wanted.profile) if wanted.profile else []
+        settings = merged([*layers, flags_layer(wanted.flags)])
+        return cluster_of_manifest(original, name, settings, idle_seconds=wanted.idle_seconds)
+    layers = [default_layer(), *places.layers(wanted.profile)]
+    return cluster_of_settings(
+        wanted.name,
+        merged([*layers, flags_layer(wanted.flags)]),
+        versions=environment_versions(os.environ),
+        idle_seconds=wanted.idle_seconds,
+    )
+
+
+def only_cluster(path: Path) -> Manifest:
+    """Return the only object of a file, a DaskCluster, unchecked.
+
+    Raises
+    ------
+    UnreadableFile, Invalid
+        The file contains something else.
+    """
+    documents = read_documents(path)
+    for document in documents:
+        check_kind(document, str(path))
+    kinds = [str(document["kind"]) for document in documents]
+    if kinds != [Kind.CLUSTER]:
+        hint = ""
+        if Kind.JOB in kinds:
+            hint = f"; for a DaskJob: daskjob submit -f {path}"
+        elif len(kinds) > 1:
+            hint = "; kubectl apply -f creates all"
+        found = ", ".join(kinds) or "nothing"
+        raise UnreadableFile(f"{path} must contain one DaskCluster, and has {found}{hint}")
+    return documents[0]

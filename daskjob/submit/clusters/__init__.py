@@ -1,0 +1,1 @@
+"""The clusters of a Kubernetes, without jobs: for interactive work."""
