@@ -11,7 +11,7 @@ SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfi
 AFTERWARDS = tests/operator/test_rights_used.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest check lint types contracts format crds fields recording benchmarks crash clean \
+.PHONY: help run test test-oldest check docs docs-links lint types contracts format crds fields recording benchmarks crash clean \
 	cluster cluster-env cluster-down cluster-tools
 
 help: ## List all targets
@@ -51,6 +51,13 @@ types: ## Check types
 
 contracts: ## Check the rules for imports
 	@bin=$(BIN) && "$$bin/lint-imports"
+
+docs: ## Build the documentation in docs/_build/html, warnings are errors ("make test" does so too)
+	@bin=$(BIN) && "$$bin/python" -m sphinx --builder html --fail-on-warning --keep-going --quiet \
+		docs docs/_build/html && echo "docs/_build/html/index.html"
+
+docs-links: ## Check the links of the documentation to other sites
+	@bin=$(BIN) && "$$bin/python" -m sphinx --builder linkcheck --quiet docs docs/_build/links
 
 format: ## Format the code and fix what can be fixed automatically
 	@bin=$(BIN) && "$$bin/ruff" format . && "$$bin/ruff" check --fix .

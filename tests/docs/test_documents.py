@@ -28,7 +28,8 @@ from tests.docs.documents import (
 DOCUMENTS = sorted(
     path
     for folder in (ROOT, *(ROOT / name for name in ("docs", "examples", "operator-chart")))
-    for path in folder.glob("*.md")
+    for path in folder.glob("*.md" if folder == ROOT else "**/*.md")
+    if "_build" not in path.parts
 )
 
 

@@ -34,6 +34,8 @@ CENSUS = EXAMPLES / "stdlib_census" / "census.py"
 AIRPORTS = EXAMPLES / "dataframe" / "airports.py"
 COMPRESS = EXAMPLES / "checkpoint" / "compress.py"
 SCRIPTS = [CENSUS, AIRPORTS, COMPRESS]
+#: A script without a manifest, since the jobs of a sweep differ in their arguments.
+INTEGRATE = EXAMPLES / "sweep" / "integrate.py"
 MANIFESTS = sorted(EXAMPLES.rglob("*.yaml"))
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
@@ -150,7 +152,44 @@ def test_checkpoint_manifest_mounts_the_claim_beside_it() -> None:
 def test_readme_names_every_example_and_nothing_else() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     named = {EXAMPLES.parent / path for path in re.findall(r"examples/[\w/]+\.(?:py|yaml)", text)}
-    assert named == {*SCRIPTS, *MANIFESTS}
+    assert named == {*SCRIPTS, INTEGRATE, *MANIFESTS}
+
+
+# Pipelines
+
+
+def test_github_workflow_runs_the_script_of_the_pipeline() -> None:
+    text = (EXAMPLES / "ci" / "github-workflow.yml").read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    # YAML 1.1 reads the key "on" as true.
+    assert set(workflow) == {"name", True, "jobs"}
+    (job,) = workflow["jobs"].values()
+    assert job["runs-on"]
+    *prepared, last = job["steps"]
+    assert all("uses" in step or step["run"].startswith("pip install") for step in prepared)
+    check_pipeline(last["run"], last["env"])
+
+
+def test_gitlab_job_runs_the_script_of_the_pipeline_and_retries_the_clusters_failures() -> None:
+    text = (EXAMPLES / "ci" / "gitlab-ci.yml").read_text(encoding="utf-8")
+    (job,) = yaml.safe_load(text).values()
+    assert job["image"]
+    check_pipeline("\n".join(job["script"]), job["variables"])
+    assert job["retry"] == {"max": 1, "exit_codes": 121}
+
+
+def check_pipeline(script: str, variables: dict[str, str]) -> None:
+    """Check that a pipeline's lines are shell and set what the script of the pipeline needs."""
+    subprocess.run(["sh", "-n"], input=script.encode(), check=True)
+    assert "examples/ci/pipeline.sh --workers" in script
+    needed = set(re.findall(r"\$([A-Z]+)", (EXAMPLES / "ci" / "pipeline.sh").read_text()))
+    assert needed - {"DASKJOB"} <= set(variables)
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.rglob("*.sh")), ids=by_name)
+def test_shell_script_is_executable_and_parses(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    subprocess.run(["sh", "-n", str(script)], check=True)
 
 
 # Scripts
