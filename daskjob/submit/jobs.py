@@ -141,6 +141,10 @@ class JobSnapshot:
     given_up_tasks: int = 0
     #: The options with which commands find the job, such as ``-n team``.
     options: str = ""
+    #: In one word, what keeps the job from running.
+    waits_for: str = ""
+    #: When it started; ``None``: with the display of it.
+    started_at: datetime | None = None
 
 
 def desired_workers(manifest: Manifest) -> int:

@@ -108,7 +108,6 @@ async def test_script_is_submitted_followed_and_examined(
         report = await there.call("report", name)
         assert "Tasks:" in report.text + report.err
         html = (await there.call("report", name, "--html", "-")).text
-        assert "hunter2" not in html
         for text in (f"<h1>{name}</h1>", "Failed", f"{image}</dd>", "distributed 2"):
             assert text in html, text
         (secret,) = [n for n in kubectl.there("secrets") if n.endswith("-env")]

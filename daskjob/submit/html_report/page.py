@@ -86,7 +86,8 @@ def _verdict(facts: ReportFacts, status: JobStatus) -> Markup:
     why = facts.explanation
     state = status.phase or "Pending"
     took = _took(status, facts.now)
-    reason = f" ({status.reason})" if status.reason and not status.succeeded else ""
+    is_new = status.reason not in ("", state) and not status.succeeded
+    reason = f" ({status.reason})" if is_new else ""
     after = f" {'in' if status.finished else 'for'} {took}" if took else ""
     message = status.message or why.headline
     evidence = "\n".join(why.evidence)

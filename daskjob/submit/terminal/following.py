@@ -18,11 +18,12 @@ from daskjob.core.dask import TaskCounts
 from daskjob.core.errors import DaskJobError
 from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.manifests import mapping, metadata
-from daskjob.core.status import JobStatus
+from daskjob.core.status import JobStatus, Phase
 from daskjob.core.wording import words_for
 from daskjob.submit.jobs import Job, JobRef, Jobs, JobSnapshot, LogChunk, desired_workers
 from daskjob.submit.patient_watch import states
 from daskjob.submit.terminal.live import View
+from daskjob.submit.terminal.live_screen import LiveScreen, screen_for
 from daskjob.submit.terminal.plain_screen import PlainScreen
 
 #: How often to look at the time.
@@ -31,6 +32,10 @@ TICK_SECONDS = 1.0
 LAST_LINES_SECONDS = 15.0
 #: Chunks of the log that wait for the reader of our output.
 MOST_CHUNKS = 64
+
+
+#: Phases whose reason is what the job waits for, such as a pod's image.
+_WAITING = (Phase.PENDING, Phase.STARTING, Phase.SUSPENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +69,11 @@ def followed(
     DaskJobError
         Its state cannot be read any more; the job continues.
     """
-    return _Follower(jobs, ref, options, PlainScreen(log_to_stderr=log_to_stderr)).run(
-        timeout_seconds
-    )
+    screen = screen_for(log_to_stderr=log_to_stderr)
+    try:
+        return _Follower(jobs, ref, options, screen).run(timeout_seconds)
+    finally:
+        screen.close()
 
 
 class _Seen:
@@ -89,6 +96,8 @@ class _Seen:
             tasks=_tasks(status) if progress else None,
             words=words_for(mapping(metadata(job.manifest).get("annotations"))),
             options=self._options,
+            waits_for=status.reason if status.phase in _WAITING else "",
+            started_at=status.start_time,
         )
 
 
@@ -99,7 +108,9 @@ def _tasks(status: JobStatus) -> TaskCounts:
 
 
 class _Follower:
-    def __init__(self, jobs: Jobs, ref: JobRef, options: str, screen: PlainScreen) -> None:
+    def __init__(
+        self, jobs: Jobs, ref: JobRef, options: str, screen: PlainScreen | LiveScreen
+    ) -> None:
         self._jobs = jobs
         self._ref = ref
         #: How commands find the job.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from daskjob.core.quantity import duration
 from daskjob.core.reasons import Reason
@@ -129,7 +129,7 @@ class View:
         return LineFacts(
             name=snapshot.name,
             phase=phase,
-            elapsed=timedelta(seconds=now - self._started),
+            elapsed=self._elapsed(snapshot, now),
             ready=snapshot.ready_workers,
             desired=snapshot.desired_workers,
             attempt=status.attempt,
@@ -141,11 +141,18 @@ class View:
             memory_bytes=snapshot.memory_bytes,
         )
 
+    def _elapsed(self, snapshot: JobSnapshot, now: float) -> timedelta:
+        if snapshot.started_at is None:
+            return timedelta(seconds=now - self._started)
+        return datetime.now(UTC) - snapshot.started_at
+
     def _phase(self, snapshot: JobSnapshot) -> str:
         """Return the phase; that of the status waits for all workers, the script does not."""
         if snapshot.last_tasks:
             return "Finishing"
         phase = snapshot.status.phase or "Pending"
+        if snapshot.waits_for:
+            return f"{phase} ({snapshot.waits_for})"
         if self._script_runs and snapshot.status.reason == Reason.CANCELLED:
             # The verdict is there; the script has its grace period.
             return "Cancelling"

@@ -63,3 +63,6 @@ class PlainScreen:
         """End a line that the log has left open where messages go to the same place."""
         if self._is_shared and not self._ends_line:
             self.write(b"\n")
+
+    def close(self) -> None:
+        """Do nothing: nothing is pending."""
