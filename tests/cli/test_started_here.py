@@ -368,3 +368,47 @@ def test_cluster_that_cannot_be_asked_any_more_is_one_line(daskjob: Daskjob, gon
     forgotten = quick(daskjob, "delete", "--forget", "one").text
     assert forgotten == "one is forgotten here; it was submitted to prod/team\n"
     assert quick(daskjob, "list").text == ""
+
+
+def test_jobs_of_two_places_and_attempts_are_compared(user_there: Submitter) -> None:
+    there = user_there
+    there.submit("sums", "-e", "MODE=fast", "-e", "API_KEY=hunter2")
+    done = there("submit", "--like", "sums", "--memory", "1Gi", "-e", "MODE=slow", "-o", "json")
+    assert done.code == 2
+    assert "--memory-limit cannot be set" in done.err
+    changes = ("-w", 3, "-e", "MODE=slow", "-e", "API_KEY=other", "--image", "new")
+    other = there("submit", "--like", "sums", *changes, "-o", "json").object()["metadata"]["name"]
+    attempt = {"endTime": "2026-01-01T00:00:00Z", "reason": "ExitCode", "message": "no data"}
+    attempts = [{**attempt, "number": n, "exitCode": n + 3} for n in range(2)]
+    there.end("sums", {**FAILED, "attempts": attempts})
+    where = there.records.of("sums")[0].where
+    expected = [
+        f"sums ({where}) → {other} ({where})",
+        "  image of all pods: none → new",
+        "  spec worker replicas: 1 → 3",
+        "  env runner, worker MODE: fast → slow",
+        "  env runner, worker API_KEY: a secret value → another one",
+    ]
+    assert there("diff", "sums", other).text.splitlines()[:5] == expected
+    items = there("diff", "sums", other, "-o", "json").object()["differences"]
+    assert {"topic": "spec", "what": "worker replicas", "before": 1, "after": 3} in items
+    assert there("diff", "sums", "sums").text.splitlines()[1:] == ["  no differences"]
+    assert "  result exit code: 3 → 4\n" in there("diff", "sums", "--attempts", 0, 1).text
+    assert "hunter2" not in there("diff", "sums", other, "-o", "yaml").text
+    # From its record, with its end, which this command has seen.
+    there.remove("sums")
+    found = there("diff", "sums", other).text
+    assert "  env runner, worker MODE: fast → slow\n" in found
+    assert "  result reason: ExitCode → none\n" in found
+    assert "API_KEY" not in found
+    ThisMachine(there.daskjob.state, ExitStack()).add(manifest("local"))
+    assert f"local (this machine) → {other} ({where})" in there("diff", "local", other).text
+    for wrong, code, message in (
+        (("sums",), 2, "name two jobs, or one job and two attempts"),
+        (("sums", other, "--attempts", 0, 1), 2, "name two jobs, or one job and two attempts"),
+        (("sums", "--attempts", 0, 7), 125, "no ended attempt 7; ended attempts: 0, 1"),
+        (("sums", "nosuch"), 125, "no job 'nosuch' was started here"),
+    ):
+        done = there("diff", *wrong)
+        assert (done.code, done.text) == (code, "")
+        assert message in done.err

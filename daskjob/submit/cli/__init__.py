@@ -25,6 +25,7 @@ _COMMANDS = {
     "wait": ("jobs", "Wait until jobs have ended; return their exit code."),
     "why": ("jobs", "Explain why a job failed or is waiting, and what to do next."),
     "events": ("changes", "Show the events of a job."),
+    "diff": ("diff", "Show what differs between two jobs, or two attempts of one."),
     "report": ("jobs", "Show the tasks, times and memory of a job's cluster."),
     "cancel": ("jobs", "Cancel running jobs."),
     "suspend": ("changes", "Stop the pods of a job until it is resumed."),
