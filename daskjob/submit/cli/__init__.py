@@ -26,6 +26,7 @@ _COMMANDS = {
     "why": ("jobs", "Explain why a job failed or is waiting, and what to do next."),
     "events": ("changes", "Show the events of a job."),
     "dashboard": ("dashboard", "Open the dashboard of a running job."),
+    "diff": ("diff", "Show what differs between two jobs, or two attempts of one."),
     "report": ("jobs", "Show the tasks, times and memory of a job's cluster."),
     "cancel": ("jobs", "Cancel running jobs."),
     "suspend": ("changes", "Stop the pods of a job until it is resumed."),

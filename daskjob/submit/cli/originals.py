@@ -90,12 +90,18 @@ def like_submission(context: click.Context, name: str, given: Given) -> Like:
         check_complete(found.manifest, old=original.ref.name, env_file=original.env_file)
     notes = [_note(original, base, found.manifest), *found.notes]
     if secret and not given.flags.get("env-file") and not original.from_record:
-        notes.append(
-            f"its variables are those of the Secret {secret}, which is deleted with "
-            f"{original.ref.name}; --env-file FILE makes one for the new job"
-        )
+        notes.append(secret_note(original, secret))
     use_own_files(found.manifest, original.ref.name)
     return Like(replace(found, notes=tuple(notes)), place)
+
+
+def secret_note(original: Original, secret: str) -> str:
+    """Return the note on a new job that uses the Secret of the first one."""
+    name = original.ref.name
+    return (
+        f"the new job uses the variables in the Secret {secret}, which is deleted with {name}; "
+        f"with a Secret of its own: daskjob submit --like {name} --env-file FILE"
+    )
 
 
 def _note(original: Original, before: Manifest, after: Manifest) -> str:

@@ -7,14 +7,12 @@ import click
 from daskjob.core.errors import Conflict
 from daskjob.core.spec.job import LONGEST_TOKEN
 from daskjob.submit.again import named_again
-from daskjob.submit.cli.originals import original_of, place_of
+from daskjob.submit.cli.originals import original_of, place_of, secret_note
 from daskjob.submit.cli.parameters import JobName
 from daskjob.submit.cli.place import cluster_jobs, is_mine, pass_jobs, wanted_place
 from daskjob.submit.cli.remember import remember
 from daskjob.submit.jobs import Jobs
-from daskjob.submit.records.completeness import (
-    check_complete,
-)
+from daskjob.submit.records.completeness import check_complete, own_secret
 from daskjob.submit.records.originals import Original
 
 
@@ -47,7 +45,10 @@ def retry_command(jobs: Jobs, name: str, token: str | None) -> None:
         return
     _check_ended(original)
     manifest = named_again(original.manifest, token)
-    check_complete(manifest, old=original.ref.name, env_file=original.env_file)
+    if original.from_record:
+        check_complete(manifest, old=original.ref.name, env_file=original.env_file)
+    elif secret := own_secret(original.manifest):
+        click.echo(f"daskjob: {secret_note(original, secret)}", err=True)
     place = place_of(original, wanted)
     ref = cluster_jobs(context, place).submit(manifest)
     remember(manifest, ref, place)

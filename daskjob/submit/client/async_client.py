@@ -32,6 +32,7 @@ from daskjob.submit.client.connection import Connection, Session
 from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.client.job_logs import JobLogs, WantedLog
 from daskjob.submit.client.owned import create_owned
+from daskjob.submit.client.pod_images import PodImage, pod_images
 from daskjob.submit.client.submitting import checked, submitted
 from daskjob.submit.client.waiting import Notify, end_of, states
 from daskjob.submit.client.why import explained
@@ -356,6 +357,17 @@ class AsyncJobClient:
         found = await list_objects(session.api, selection)
         events = [_event(item) for item in found.items]
         return tuple(sorted(events, key=lambda event: str(event.time or "")))
+
+    async def images(self, ref: JobRef) -> tuple[PodImage, ...]:
+        """Return the images of the job's pods, by digest; of those that still exist.
+
+        Raises
+        ------
+        NotFound
+            The job was deleted.
+        """
+        session = await self._connection.session()
+        return await pod_images(session.api, (await self.get(ref)).manifest)
 
     async def why(self, ref: JobRef) -> Explanation:
         """Explain the job's state, with evidence and the next step.

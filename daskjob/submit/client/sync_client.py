@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from daskjob.core.manifests import Manifest
     from daskjob.kube.access import Access, Credentials
     from daskjob.kube.api import OnRequest
+    from daskjob.submit.client.pod_images import PodImage
     from daskjob.submit.client.waiting import Notify
     from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place
     from daskjob.submit.local import LocalJobs
@@ -204,6 +205,10 @@ class JobClient:
     def events(self, ref: JobRef) -> tuple[JobEvent, ...]:
         """Return the job's events, oldest first."""
         return self._run("events", partial(self._client.events, ref))
+
+    def images(self, ref: JobRef) -> tuple[PodImage, ...]:
+        """Return the images of the job's pods, by digest; of those that still exist."""
+        return self._run("images", partial(self._client.images, ref))
 
     def why(self, ref: JobRef) -> Explanation:
         """Explain the job's state, with evidence and the next step."""

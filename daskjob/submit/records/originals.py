@@ -61,7 +61,7 @@ def original_at(
     try:
         found = jobs.find(name, exact=bool(name))
     except NotFound:
-        # A name that only a record has is not that of a script, of which there are other jobs.
+        # The record of exactly this name comes before other jobs of a script of this name.
         for record in recorded_at(records or Records(), name, context, namespace):
             return recorded_original(record)
         found = jobs.find(name)
@@ -82,7 +82,7 @@ def recorded_at(
 
 def recorded_original(record: Record) -> Original:
     """Return a job that is gone, as its record has it."""
-    return _of(record, record.manifest, from_record=True)
+    return _of(record, record.job().manifest, from_record=True)
 
 
 def _of(record: Record, manifest: Manifest, *, from_record: bool = False) -> Original:

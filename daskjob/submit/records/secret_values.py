@@ -68,12 +68,13 @@ def _cleaned(value: Any, key: str = "") -> Any:
 
 
 def _cleaned_named(name: str, text: Any) -> Any:
-    if isinstance(text, str) and text and _is_secret(name):
+    if isinstance(text, str) and text and is_secret(name):
         return _MARK.format(name)
     return _cleaned(text, name)
 
 
-def _is_secret(name: str) -> bool:
+def is_secret(name: str) -> bool:
+    """Return whether the value of a variable, an option or a file of this name is secret."""
     return bool(_SECRET_NAME.search(name)) and not _HARMLESS_NAME.search(name)
 
 
@@ -88,12 +89,12 @@ def _without_secret_options(words: Sequence[Any]) -> list[Any]:
             secret_option = ""
             continue
         secret_option = ""
-        if option and _is_secret(option[0].lstrip("-")):
+        if option and is_secret(option[0].lstrip("-")):
             if word == option[0]:
                 secret_option = word
             elif word[option.end()] == "=":
                 word = f"{option[0]}={_MARK.format(option[0])}"
-        elif isinstance(word, str) and "=" in word and _is_secret(word.partition("=")[0]):
+        elif isinstance(word, str) and "=" in word and is_secret(word.partition("=")[0]):
             name = word.partition("=")[0]
             if re.fullmatch(r"\w+", name):
                 word = f"{name}={_MARK.format(name)}"

@@ -1,0 +1,50 @@
+"""The images that the pods of a job run, by digest, as far as the pods exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from daskjob.core import names
+from daskjob.core.manifests import Manifest, controller_uid, mapping, mappings, metadata
+from daskjob.core.spec import DaskJob, read
+from daskjob.kube.api import Api
+from daskjob.kube.objects import list_objects
+from daskjob.kube.resources import PODS, Selection
+
+
+@dataclass(frozen=True, slots=True)
+class PodImage:
+    """The image of a pod."""
+
+    #: ``runner``, ``scheduler``, ``worker``, or ``group-<name>`` of an additional group.
+    role: str
+    #: The attempt of a runner; ``None`` of other pods.
+    attempt: int | None
+    #: As the kubelet reports it, with its digest.
+    image_id: str
+
+
+async def pod_images(api: Api, job: Manifest) -> tuple[PodImage, ...]:
+    """Return the image of each pod of a job that has started one."""
+    cluster = read(DaskJob, job)[0].cluster_name
+    labels = f"{names.LABEL_CLUSTER_NAME}={names.label_value(cluster)}"
+    meta = metadata(job)
+    found = await list_objects(api, Selection(PODS, str(meta["namespace"]), labels=labels))
+    images = (_image(pod, str(meta["name"]), str(meta["uid"])) for pod in found.items)
+    return tuple(image for image in images if image is not None)
+
+
+def _image(pod: Manifest, job: str, uid: str) -> PodImage | None:
+    statuses = mappings(mapping(pod.get("status")).get("containerStatuses"))
+    image_id = str(statuses[0].get("imageID") or "") if statuses else ""
+    labels = mapping(metadata(pod).get("labels"))
+    role, attempt = str(labels.get(names.LABEL_COMPONENT) or ""), None
+    if role == names.Component.RUNNER:
+        if controller_uid(pod) != uid:
+            return None
+        role, attempt = "runner", names.attempt_of(job, str(metadata(pod)["name"]))
+    elif role == names.Component.WORKER:
+        group = labels.get(names.LABEL_WORKERGROUP_NAME)
+        is_default = group is None or str(group).endswith(f"-{names.DEFAULT_GROUP}")
+        role = "worker" if is_default else f"group-{group}"
+    return PodImage(role, attempt, image_id) if image_id and role else None

@@ -1,0 +1,1 @@
+"""What differs between two jobs, or between two attempts of one."""
