@@ -36,7 +36,8 @@ endif
 test-oldest: ## Run the tests of what runs inside Dask on the oldest supported distributed
 	@bin=$$(PYTHON="$(PYTHON)" scripts/venv dask==2024.1.0 distributed==2024.1.0)/bin && \
 	"$$bin/python" -m pytest $(SIDE_BY_SIDE) tests/agent tests/cli/test_run_own_cluster.py \
-		tests/cli/test_run_inheritance.py $(ARGS)
+		tests/cli/test_run_inheritance.py tests/cli/test_scheduler_ended.py \
+		tests/local/test_scheduler_launcher.py $(ARGS)
 
 crash: ## Kill the operator before and after each of its writes ("make test" runs a sample)
 	@bin=$(BIN) && DASKJOB_CRASH_POINTS=all "$$bin/python" -m pytest tests/crash $(ARGS)

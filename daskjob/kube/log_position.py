@@ -57,6 +57,16 @@ class LogPosition:
         return self._latest > 0
 
     @property
+    def caught_up(self) -> bool:
+        """Whether the response has sent all known lines again, as far as they still exist."""
+        return self._search is None or self._search.is_over_with(self._rest)
+
+    @property
+    def rest(self) -> bytes:
+        """The end of the response after its last newline."""
+        return self._rest
+
+    @property
     def since(self) -> str:
         """The time from which to resume, in the precision of the API; empty: from the start."""
         if not self.begun:
@@ -142,6 +152,11 @@ class _Search:
             return ()
         self._held.append(data)
         return self._later_start(line) if self._earlier else self._shorter()
+
+    def is_over_with(self, rest: bytes) -> bool:
+        """Return whether the last known line, which has no newline, is the end of the response."""
+        place = self._start + len(self._held)
+        return place + 1 == len(self._keys) and self._keys[place] == hash(rest)
 
     def _later_start(self, last: StampedLine) -> Sequence[bytes]:
         """Drop lines before the first known one; give up at the first that is certainly later."""

@@ -57,6 +57,10 @@ class ContainerLog:
         self._complete = not wish.follow
         self._tail_was_read = wish.tail is None
         self._failures = 0
+        #: Consecutive responses of a complete log that ended before all known lines.
+        self._short = 0
+        #: The end of the last response after its last newline.
+        self._rest = b""
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yield lines, several at a time, to the end of the container or of what there is.
@@ -79,10 +83,11 @@ class ContainerLog:
                         self._failures, some = 0, True
                         yield lines
                 self._tail_was_read = True
-                # The API server also ends a response without an error when its own connection to
-                # the kubelet breaks: only one without a new line shows that there are no more.
-                if was_complete and not (some and self._wish.follow):
+                if was_complete and self._is_last(some):
+                    if last := self._position.end():
+                        yield b"".join(last)
                     return
+                self._rest = self._position.rest
             except TRANSIENT as error:
                 self._failures += 1
                 if not self._wish.follow and self._failures >= TRIES:
@@ -103,11 +108,28 @@ class ContainerLog:
                 lines = self._position.feed(chunk)
                 if lines and not unwanted:
                     yield b"".join(lines)
-        # A response that ended without an error may still be cut off while the container runs.
-        if "follow" not in query:
+        if "tailLines" in query and not self._position.begun:
+            # The only line lacks a newline, and is the position all the same.
             lines = self._position.end()
             if lines and not unwanted:
                 yield b"".join(lines)
+
+    def _is_last(self, some: bool) -> bool:
+        """Return whether a response of a complete log shows that there are no more lines.
+
+        The API server also ends a response without an error when its own connection to the kubelet
+        breaks. So a follower waits for one that sends all known lines again, no new ones, and the
+        same last line without a newline as the one before.
+        """
+        if not self._wish.follow:
+            return True
+        if some or self._position.rest != self._rest:
+            self._short = 0
+            return False
+        # Of a log that was rotated at its end, no line is sent again.
+        self._short += not self._position.caught_up
+        self._failures += not self._position.caught_up
+        return self._position.caught_up or self._short >= TRIES
 
     def _query(self) -> dict[str, str]:
         query = {"container": self._wish.container, "timestamps": "true"}

@@ -15,6 +15,7 @@ from tests.cluster.cache import say
 from tests.cluster.native import NativeCluster, NotUp, clusters
 from tests.cluster.packages import Missing, ensure_packages
 from tests.cluster.providers import Native
+from tests.cluster.runtime import build_runtime
 
 #: The default cluster of commands.
 DEFAULT = os.environ.get("DASKJOB_CLUSTER_NAME", "dev")
@@ -102,6 +103,7 @@ def _tools(arguments: argparse.Namespace) -> None:
     del arguments
     ensure_packages()
     build_all()
+    build_runtime()
     images.pause()
     for name in ("dask", "operator"):
         images.image(name)

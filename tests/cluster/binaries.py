@@ -118,13 +118,14 @@ def _stamps() -> str:
 
 
 def _build(folder: Path) -> None:
-    go = _go()
+    go = go_program()
     say(f"Building {', '.join(PROGRAMS)} (once, {USUAL_MINUTES} minutes on 2 cores) ...")
     environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
     kwok = _source(go, KWOK, environment)
     with tempfile.TemporaryDirectory() as edited:
         flags = [*_flags(), *_edited(kwok, Path(edited))]
-        _run([go, "build", "-v", *flags, "-o", f"{folder}/", *PROGRAMS.values()], environment)
+        command = [go, "build", "-v", *flags, "-o", f"{folder}/", *PROGRAMS.values()]
+        compile_programs(command, environment, TOOLS)
     (folder / "server").rename(folder / "etcd")
     _copy(kwok / "kustomize" / "stage", folder / KWOK_STAGES, "**/*.yaml")
 
@@ -164,12 +165,12 @@ def _edited(kwok: Path, folder: Path) -> list[str]:
     return [f"-modfile={folder / 'go.mod'}"]
 
 
-def _run(command: list[str], environment: dict[str, str]) -> None:
-    """Run ``go build -v``, which prints every package that it has compiled."""
+def compile_programs(command: list[str], environment: dict[str, str], module: Path) -> None:
+    """Run ``go build -v`` in a module's folder; it prints every package that it has compiled."""
     lines: list[str] = []
     told = time.monotonic()
     with subprocess.Popen(
-        command, cwd=TOOLS, env=environment, stderr=subprocess.PIPE, text=True
+        command, cwd=module, env=environment, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -178,10 +179,17 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
                 told = time.monotonic()
                 say(f"  {len(lines)} packages so far")
     if process.returncode:
-        raise Missing(f"{' '.join(command)} failed in {TOOLS}:\n{''.join(lines[-20:])}")
+        raise Missing(f"{' '.join(command)} failed in {module}:\n{''.join(lines[-20:])}")
 
 
-def _go() -> str:
+def go_program() -> str:
+    """Return the path of ``go``.
+
+    Raises
+    ------
+    Missing
+        It is missing or too old.
+    """
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     wanted = ".".join(map(str, GO_MINIMUM))
     if go is None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.cluster.binaries import binary
 from tests.cluster.network import Network
-from tests.cluster.packages import program
 from tests.cluster.pki import Pki
+from tests.cluster.runtime import runtime_program
 
 NODE = "node-1"
 #: The name of the node in all components.
@@ -238,6 +238,10 @@ state = "{platform.folder / "containerd-state"}"
   sandbox_image = "{pause}"
   # Without CAP_SYS_RESOURCE no process may get a score below its parent's, and no pod starts.
   restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+  # There may be another version in the PATH.
+  runtime_path = "{runtime_program("containerd-shim-runc-v2")}"
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
   conf_dir = "{platform.folder / "cni"}"
@@ -246,7 +250,7 @@ state = "{platform.folder / "containerd-state"}"
     (platform.folder / "cni" / "10-bridge.conflist").write_text(_cni(platform))
     return Unit(
         "containerd",
-        [program("containerd"), "--config", platform.write("containerd.toml", config)],
+        [runtime_program("containerd"), "--config", platform.write("containerd.toml", config)],
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import binaries, packages
+from tests.cluster import binaries, packages, runtime
 from tests.cluster.cache import input_hash, kept
 from tests.cluster.packages import Missing
 
@@ -103,3 +103,6 @@ def test_versions_of_builds_are_pinned() -> None:
     for name, package in binaries.PROGRAMS.items():
         own = binaries.TOOLS / package / "main.go"
         assert own.is_file() if package.startswith("./") else f"\t{package}\n" in text, name
+    assert (runtime.MODULE / "go.sum").is_file()
+    for package in runtime.PROGRAMS.values():
+        assert f"\t{package}\n" in (runtime.MODULE / "go.mod").read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from daskjob.core.manifests import object_ref
@@ -274,10 +276,74 @@ def test_a_client_that_lost_its_scheduler_is_no_failure_of_the_script(
     assert "exit code 137 (SIGKILL)" in attempt.message
 
 
-@pytest.mark.parametrize("message", [COMM_CLOSED, "ValueError: no rows"])
-def test_an_error_of_the_script_is_its_own_while_the_scheduler_lives(message: str) -> None:
+def test_an_error_of_the_script_is_decided_at_once_while_the_scheduler_lives() -> None:
     story = running(backoffLimit=0)
     story.world.report = {"tasks": {"total": 1}}
-    fail_unnamed(story, message)
+    story.end_runner(1, message="ValueError: no rows")
+    assert story.status.attempts[0].reason == "ExitCode"
+
+
+#: What a client of distributed 2024.1 raises.
+WITHOUT_REASON = "concurrent.futures._base.CancelledError: f-1"
+DISCONNECTED = pytest.mark.parametrize("message", [COMM_CLOSED, CANCELLED, WITHOUT_REASON])
+
+
+@DISCONNECTED
+def test_a_lost_connection_is_the_scripts_own_error_if_the_scheduler_lives_5_s_longer(
+    message: str,
+) -> None:
+    story = running(backoffLimit=0)
+    story.world.report = {"tasks": {"total": 1}}
+    story.end_runner(1, message=message)
+    story.after(4)
+    assert (story.word, story.status.attempts) == ("Running", ())
+    assert story.decision().wake_at == story.world.now + timedelta(seconds=1)
+    story.after(1)
+    assert (story.word, story.status.attempts[0].reason) == ("Failed", "ExitCode")
+    assert story.status.report == {"tasks": {"total": 1}}
+
+
+@DISCONNECTED
+@pytest.mark.parametrize("seconds", [0, 2, 4])
+@pytest.mark.parametrize("how", ["ended", "starting again", "started again"])
+def test_a_scheduler_that_ends_after_its_runner_was_the_cause(
+    how: str, seconds: int, message: str
+) -> None:
+    story = running(backoffLimit=0)
+    story.world.report = {"tasks": {"total": 1}}
+    story.end_runner(1, message=message)
+    story.after(seconds)
+    if how == "ended":
+        story.world.exit(story.scheduler(), 143)
+    else:
+        story.world.restart(story.scheduler(), 143, ready=how == "started again")
     story.settle()
+    [attempt] = story.status.attempts
+    assert (attempt.reason, attempt.exit_code) == ("SchedulerLost", 1)
+
+
+@DISCONNECTED
+def test_a_scheduler_that_is_shut_down_leaves_the_scripts_error_as_it_is(message: str) -> None:
+    story = running(backoffLimit=0)
+    story.world.report = {"tasks": {"total": 1}}
+    story.end_runner(1, message=message)
+    story.after(1)
+    shut_down(story, "ended")
+    assert story.status.attempts[0].reason == "ExitCode"
+
+
+@DISCONNECTED
+def test_a_scheduler_that_does_not_answer_is_lost_after_5_s(message: str) -> None:
+    story = running(backoffLimit=0)
+    story.world.report = None
+    story.end_runner(1, message=message)
+    story.after(5)
+    [attempt] = story.status.attempts
+    assert attempt.reason == "SchedulerLost"
+    assert "the scheduler stopped responding" in attempt.message
+
+
+def test_with_ignore_a_lost_connection_is_decided_at_once() -> None:
+    story = running(backoffLimit=0, onSchedulerLoss="Ignore")
+    story.end_runner(1, message=COMM_CLOSED)
     assert story.status.attempts[0].reason == "ExitCode"

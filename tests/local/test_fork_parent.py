@@ -24,7 +24,7 @@ from daskjob.backends.local.processes import (
     ProcessEvent,
     Started,
 )
-from daskjob.backends.local.translate import LAUNCHER, ContainerProcess
+from daskjob.backends.local.translate import LAUNCHER, SCHEDULER_LAUNCHER, ContainerProcess
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux")
@@ -264,7 +264,7 @@ async def test_a_fork_parent_that_dies_leaves_what_it_forked(bench: Bench) -> No
 
 SCHEDULER = ContainerProcess(
     name="scheduler",
-    argv=("py", "-m", "distributed.cli.dask_scheduler", "--port", "1"),
+    argv=("py", str(SCHEDULER_LAUNCHER), "--port", "1"),
     env={"PATH": "/bin", "DASKJOB_AGENT_TOKEN": "a", "TMPDIR": "/tmp/a"},
     cwd=Path("/work"),
     memory_limit_bytes=0,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from daskjob.backends.local.translate import (
+    SCHEDULER_LAUNCHER,
     ContainerProcess,
     Machine,
     Paths,
@@ -95,8 +96,8 @@ def test_schedulers_of_a_shell_listen_at_the_ports_of_the_run(
 ) -> None:
     shell = process("scheduler", ["sh", "start.sh"], tmp_path)
     words = called(shell, tmp_path, *program, "--port", "8786", "a b")
-    assert words[:5] == ["-m", "distributed.cli.dask_scheduler", "--port", "8786", "a b"]
-    assert words[5:9] == ["--host", "127.0.0.1", "--port", "40001"]
+    assert words[:4] == [str(SCHEDULER_LAUNCHER), "--port", "8786", "a b"]
+    assert words[4:8] == ["--host", "127.0.0.1", "--port", "40001"]
 
 
 @pytest.mark.parametrize("program", [["dask", "worker"], ["dask-worker"]])

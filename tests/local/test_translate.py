@@ -64,7 +64,7 @@ def test_python_is_this_one_and_other_programs_stay() -> None:
 def test_scheduler_listens_at_the_runs_ports_whatever_its_options() -> None:
     args = ["dask", "scheduler", "--port", "8786", "--host=0.0.0.0", "--dashboard-prefix", "/a"]
     argv = process({"args": args}).argv
-    assert argv[3:] == (
+    assert argv[2:] == (
         *("--dashboard-prefix", "/a"),
         *("--host", "127.0.0.1", "--port", "40001", "--dashboard-address", "127.0.0.1:40002"),
     )

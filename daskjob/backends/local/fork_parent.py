@@ -58,9 +58,10 @@ def main() -> None:
     """Import Dask, then fork what is asked for until the socket is closed."""
     here = os.path.dirname(os.path.abspath(__file__))
     control = socket.socket(fileno=os.dup(0))
-    launcher = imported(os.path.join(here, "worker_launcher.py"))
-    launcher.set_path(os.environ)
-    if not import_dask(launcher):
+    workers = imported(os.path.join(here, "worker_launcher.py"))
+    scheduler = imported(os.path.join(here, "scheduler_launcher.py"))
+    workers.set_path(os.environ)
+    if not import_dask(workers):
         return
     supervisor = os.getppid()
     request = requested(control, supervisor)
@@ -68,7 +69,11 @@ def main() -> None:
         become(request)
         words = [text(word) for word in request.content["fork"]]
         del request
-        run(launcher, *words)
+        kind, *arguments = words
+        if kind == "worker":
+            workers.launch(arguments[0], arguments[1:])
+        else:
+            scheduler.launch(arguments)
 
 
 def requested(control: socket.socket, supervisor: int) -> Request | None:
@@ -88,7 +93,8 @@ def imported(path: str) -> Any:
     """Return a module by the path of its file."""
     from importlib.util import module_from_spec, spec_from_file_location
 
-    spec = spec_from_file_location("_daskjob_worker_launcher", path)
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = spec_from_file_location(f"_daskjob_{name}", path)
     if spec is None or spec.loader is None:
         raise ImportError(path)
     module = module_from_spec(spec)
@@ -245,18 +251,6 @@ def write_memory(address: int, data: bytes) -> None:
     with open("/proc/self/mem", "r+b", buffering=0) as memory:
         memory.seek(address)
         memory.write(data)
-
-
-def run(launcher: Any, kind: str, *arguments: str) -> None:
-    """Run a scheduler, or the launcher of workers, with its arguments."""
-    if kind == "worker":
-        launcher.launch(arguments[0], arguments[1:])
-        return
-    os.environ.pop(launcher.WITHOUT_CWD, None)
-    from distributed.cli import dask_scheduler
-
-    sys.argv = ["dask scheduler", *arguments]
-    dask_scheduler.main()
 
 
 def encoded(word: str) -> bytes:

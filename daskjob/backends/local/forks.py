@@ -16,9 +16,8 @@ from daskjob.backends.local.process_table import MARKER
 from daskjob.backends.local.processes import Command
 from daskjob.backends.local.translate import (
     LAUNCHER,
-    MODULE_LAUNCHER,
     NANNY_ENVIRONMENT,
-    SCHEDULER_MODULE,
+    SCHEDULER_LAUNCHER,
     ContainerProcess,
 )
 from daskjob.core.names import ENV_WORKER_NAME
@@ -74,8 +73,8 @@ class Forks:
 
     def _kind(self, process: ContainerProcess) -> tuple[str, ...]:
         match process.argv:
-            case (self._python, how, module, *arguments) if module == SCHEDULER_MODULE:
-                return ("scheduler", *arguments) if how in ("-m", str(MODULE_LAUNCHER)) else ()
+            case (self._python, program, *arguments) if program == str(SCHEDULER_LAUNCHER):
+                return ("scheduler", *arguments)
             case (self._python, program, *arguments) if program == str(LAUNCHER):
                 return ("worker", *arguments)
         return ()

@@ -49,9 +49,10 @@ _WORKER_ENVIRONMENT = {
 }
 #: Starts workers; run by path, since the job's Python may lack daskjob.
 LAUNCHER = Path(__file__).with_name("worker_launcher.py")
+#: Starts the scheduler; run by path too.
+SCHEDULER_LAUNCHER = Path(__file__).with_name("scheduler_launcher.py")
 #: Runs a module without the working directory on the path; run by path too.
 MODULE_LAUNCHER = Path(__file__).with_name("module_launcher.py")
-SCHEDULER_MODULE = "distributed.cli.dask_scheduler"
 WORKER_MODULE = "distributed.cli.dask_worker"
 #: As in the launcher of workers.
 WITHOUT_CWD = "DASKJOB_WITHOUT_CWD"
@@ -330,7 +331,7 @@ class _Commands:
         return texts
 
     def _scheduler(self) -> list[str]:
-        return self._module(SCHEDULER_MODULE)
+        return [self.machine.dask_python, str(SCHEDULER_LAUNCHER)]
 
     def _module(self, name: str) -> list[str]:
         how = str(MODULE_LAUNCHER) if self.machine.is_script else "-m"

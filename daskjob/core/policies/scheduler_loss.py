@@ -8,17 +8,22 @@ that was shut down on purpose is not lost: the script needs it no more, or start
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 from daskjob.core.diagnose import signal_name
 from daskjob.core.job_view import AttemptEnd, JobView
-from daskjob.core.pods import PodFacts
+from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import OnSchedulerLoss
 
-#: What a client raises when its scheduler is gone.
+#: What a client raises when its scheduler is gone; older versions of distributed give no reason.
 _LOST_CONNECTION = re.compile(
-    r"scheduler-connection-lost|lost the connection to the scheduler|CommClosedError"
+    r"scheduler-connection-lost|lost the connection to the scheduler|CommClosedError|CancelledError"
 )
+#: How long to wait for the end of a scheduler whose runner has lost its connection: it closes its
+#: connections first, and its own end is seen later than the runner's.
+END_SECONDS = 5
+_SILENT = "stopped responding"
 
 
 def scheduler_loss(view: JobView) -> AttemptEnd | None:
@@ -27,9 +32,7 @@ def scheduler_loss(view: JobView) -> AttemptEnd | None:
         return None
     if not view.attempt_runs or view.scheduler_was_shut_down:
         return None
-    known = view.status.scheduler_identity
-    what = _what_happened(view.scheduler, known) if known else _unseen(view)
-    what = what or _by_the_runner(view)
+    what = _loss(view)
     if not what:
         return None
     runner = view.runner
@@ -39,6 +42,37 @@ def scheduler_loss(view: JobView) -> AttemptEnd | None:
         "If it ran out of memory, raise its limit or send smaller graphs."
     )
     return AttemptEnd(Reason.SCHEDULER_LOST, message, exit_code)
+
+
+def scheduler_end_due(view: JobView) -> datetime | None:
+    """Return until when the scheduler may end, which would explain the runner's failure.
+
+    ``None``: there is nothing to wait for. How it ends decides whether the scheduler was lost or
+    was shut down.
+    """
+    if view.policy.on_scheduler_loss is OnSchedulerLoss.IGNORE or view.scheduler_was_shut_down:
+        return None
+    main = _disconnected(view)
+    if main is None or main.finished_at is None or _loss(view) not in ("", _SILENT):
+        return None
+    due = main.finished_at + timedelta(seconds=END_SECONDS)
+    return due if view.now < due else None
+
+
+def _loss(view: JobView) -> str:
+    """Return what happened to the scheduler if it is lost; empty: nothing so far."""
+    known = view.status.scheduler_identity
+    what = _what_happened(view.scheduler, known) if known else _unseen(view)
+    return what or _by_the_runner(view)
+
+
+def _disconnected(view: JobView) -> ContainerFacts | None:
+    """Return the runner's main container if it failed since it lost its connection."""
+    runner = view.runner
+    main = runner.main if runner and runner.main_ended else None
+    if main is None or not main.exit_code or not _LOST_CONNECTION.search(main.message):
+        return None
+    return main
 
 
 def _unseen(view: JobView) -> str:
@@ -57,9 +91,8 @@ def _by_the_runner(view: JobView) -> str:
     The runner failed since it lost its connection, and the scheduler has crashed, or no longer
     answers.
     """
-    runner, scheduler = view.runner, view.scheduler
-    main = runner.main if runner and runner.main_ended else None
-    if main is None or not main.exit_code or not _LOST_CONNECTION.search(main.message):
+    main, scheduler = _disconnected(view), view.scheduler
+    if main is None:
         return ""
     if scheduler is None or scheduler.main is None:
         return "pod is gone"
@@ -69,9 +102,9 @@ def _by_the_runner(view: JobView) -> str:
     since = crashed.started_at
     restarted = crashed.restarts and (began is None or since is None or since >= began)
     if restarted and crashed.last_exit_code:
-        return f"ended with exit code {crashed.last_exit_code}{signal_name(crashed.last_exit_code)}"
+        return _ended_with(crashed.last_exit_code, crashed.last_reason)
     report = view.observed.report
-    return "stopped responding" if report is not None and report.report is None else ""
+    return _SILENT if report is not None and report.report is None else ""
 
 
 def _what_happened(scheduler: PodFacts | None, known: str) -> str:
@@ -79,13 +112,19 @@ def _what_happened(scheduler: PodFacts | None, known: str) -> str:
         return "pod is gone"
     main = scheduler.main
     if main is not None and (main.terminated or (not main.running and main.restarts)):
-        code = main.exit_code if main.terminated else main.last_exit_code
-        why = main.reason if main.terminated else main.last_reason
-        signal = signal_name(code or 0)
-        kind = f" ({why})" if why and why != "Error" and not signal else signal
-        return f"ended with exit code {code}{kind}"
+        if main.terminated:
+            return _ended_with(main.exit_code, main.reason)
+        return _ended_with(main.last_exit_code, main.last_reason)
     if scheduler.deleting:
         return "pod was deleted"
-    if scheduler.identity != known:
-        return "was restarted"
-    return ""
+    if scheduler.identity == known:
+        return ""
+    if main is not None and f"{scheduler.ref.uid}/{main.last_container_id}" == known:
+        return _ended_with(main.last_exit_code, main.last_reason)
+    return "was restarted"
+
+
+def _ended_with(code: int | None, why: str) -> str:
+    signal = signal_name(code or 0)
+    kind = f" ({why})" if why and why != "Error" and not signal else signal
+    return f"ended with exit code {code}{kind}"
