@@ -217,6 +217,27 @@ def test_a_name_that_does_not_resolve_is_dns_not_a_policy(line: str) -> None:
     assert line in answer.evidence[0]
 
 
+@pytest.mark.parametrize(
+    ("pod", "text"),
+    [
+        ({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["9.9.9.9"]}}, "nameservers 9.9.9.9"),
+        ({"dnsPolicy": "Default"}, "dnsPolicy Default"),
+        ({"hostNetwork": True}, "set ClusterFirstWithHostNet"),
+        ({"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}, ""),
+        ({"dnsPolicy": "ClusterFirst"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_runner_that_does_not_ask_the_clusters_dns_is_named(pod: Manifest, text: str) -> None:
+    spec = {"job": {"spec": pod}}
+    message = "the runner exited with code 1: OSError: Timed out trying to connect to tcp://s:8786"
+    running = job(spec, jobStatus="Running", phase="Running", attemptStartTime=START)
+    for manifest in (running, {**failed("ExitCode", message), "spec": spec}):
+        answer = why(manifest)
+        assert text in "\n".join(answer.evidence)
+        assert ("dnsPolicy" in answer.next_step) is bool(text)
+
+
 TABLE = """\
 /site-packages/distributed/client.py:1609: VersionMismatchWarning: Mismatched versions found
 
@@ -293,8 +314,19 @@ def test_a_submitted_script_has_the_options_of_its_command(
         {"jobStatus": "Successful", "phase": "Succeeded"},
         {"jobStatus": "Running", "phase": "Running", "progress": {"total": 3, "done": 1}},
         {"jobStatus": "JobCreated", "phase": "Starting"},
+        {"jobStatus": "Running", "phase": "Running", "attemptStartTime": "2026-01-01T12:00:20Z"},
     ],
 )
 def test_a_healthy_job_has_no_next_step(status: Manifest) -> None:
     answer = why(job(**{"attemptStartTime": START, **status}))
     assert (answer.next_step, answer.command) == ("", "")
+
+
+def test_a_status_that_never_has_tasks_is_no_sign_of_a_lost_connection() -> None:
+    running: dict[str, Any] = {
+        "jobStatus": "Running",
+        "phase": "Running",
+        "attemptStartTime": START,
+    }
+    assert "has sent no task" in why(job(**running)).headline
+    assert why(job({"progress": {"intervalSeconds": 0}}, **running)).next_step == ""

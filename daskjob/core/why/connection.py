@@ -16,8 +16,8 @@ from daskjob.core.quantity import duration
 from daskjob.core.reasons import Reason
 from daskjob.core.why.about import DEADLINES, About, Advice
 
-#: How long a running script may take until its first task, at least.
-PATIENCE = timedelta(seconds=10)
+#: How long a running script may take until its first task, at least; and the status to show it.
+PATIENCE = timedelta(seconds=15)
 _TIMED_OUT = re.compile(r"Timed out.*connect.* to (?P<address>\w+://\S+)|ConnectionRefusedError")
 _NO_NAME = re.compile(
     r"gaierror|name resolution|Name or service not known|Name does not resolve|cannot resolve"
@@ -36,10 +36,10 @@ def scheduler_unreachable(about: About) -> Advice | None:
     in_the_way = tuple(_in_the_way(about))
     if _lost_contact(about):
         text = f"{about.message}\n{about.log_head}\n{about.log_tail}"
-        if _NO_NAME.search(text):
-            step = f"Check dnsPolicy and dnsConfig of the runner, and the cluster's DNS: {address}"
-            step += " has to resolve in its pod. The DNS:"
-            return Advice(step, about.cluster_kubectl(_DNS), _names(text), shows_log=False)
+        own_dns = tuple(_own_dns(about))
+        if own_dns or _NO_NAME.search(text):
+            evidence = (*own_dns, *_names(text))
+            return Advice(*_about_dns(about, address), evidence, shows_log=False)
         return Advice(*_about_policies(about, address, in_the_way), shows_log=False)
     if not _sends_nothing(about):
         return None
@@ -48,9 +48,29 @@ def scheduler_unreachable(about: About) -> Advice | None:
     headline = f"{about.name} is running, and has sent no task to its scheduler{took}."
     if in_the_way:
         return Advice(*_about_policies(about, address, in_the_way), headline=headline)
+    if own_dns := tuple(_own_dns(about)):
+        return Advice(*_about_dns(about, address), own_dns, headline=headline)
     step = f"It may be computing by itself. If not, check that it reaches {address}: DNS, "
     step += "NetworkPolicies. Its log:"
     return Advice(step, about.daskjob("logs"), headline=headline)
+
+
+def _about_dns(about: About, address: str) -> tuple[str, str]:
+    step = f"Check dnsPolicy and dnsConfig of the runner, and the cluster's DNS: {address}"
+    return f"{step} has to resolve in its pod. The DNS:", about.cluster_kubectl(_DNS)
+
+
+def _own_dns(about: About) -> Iterator[str]:
+    """Yield the settings with which a runner does not ask the cluster's DNS."""
+    spec = mapping(about.template_of(about.runner_pod).get("spec"))
+    policy = spec.get("dnsPolicy") or "ClusterFirst"
+    if policy in ("None", "Default"):
+        servers = mapping(spec.get("dnsConfig")).get("nameservers")
+        asked = ", ".join(map(str, servers)) if isinstance(servers, list) else ""
+        named = f" and the nameservers {asked}" if asked else ""
+        yield f"the runner has dnsPolicy {policy}{named}, not the cluster's DNS"
+    elif spec.get("hostNetwork") and policy == "ClusterFirst":
+        yield "the runner has hostNetwork and asks its node's DNS: set ClusterFirstWithHostNet"
 
 
 def _about_policies(
@@ -78,6 +98,10 @@ def _sends_nothing(about: About) -> bool:
     if status.progress is not None and status.progress.total:
         return False
     if not about.runs or status.reason or about.reason in DEADLINES:
+        return False
+    progress = mapping(mapping(about.job.get("spec")).get("progress"))
+    if progress.get("intervalSeconds") == 0:
+        # Such a status never has the tasks.
         return False
     since = status.attempt_start_time
     return bool(about.now and since and about.now - since >= PATIENCE)
