@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from daskjob.core.errors import Forbidden, NotFound
 from daskjob.core.manifests import metadata
 from daskjob.core.names import API_VERSION, Kind
+from daskjob.submit.installing import chart
 from daskjob.submit.installing.cluster_objects import ClusterObjects, ObjectId
 from daskjob.submit.installing.other_operators import helm_release, operators
 from daskjob.submit.installing.permissions import check_permissions, to_delete
@@ -36,13 +37,17 @@ class Removal:
         Raises
         ------
         NotFound
-            There is no installation in this namespace.
+            There is no installation in this namespace, and the CRDs are not to be removed.
         NotPermitted
             A permission is missing; nothing was changed.
         """
         record = await self._record()
         reason = await self._reason_for_crds(record)
         going = [one for one in record.objects if one.kind != _CRD or not reason]
+        if self.crds:
+            # Also those of another one: an earlier installation, which left them.
+            crds = [ObjectId.of(crd) for crd in chart.crds()]
+            going = [*(one for one in crds if one not in going), *going]
         await check_permissions(
             self.cluster,
             to_delete([*going, record_id(self.namespace)]),
@@ -61,6 +66,8 @@ class Removal:
         found = await self.cluster.get(record_id(self.namespace))
         if found:
             return Record.read(found)
+        if self.crds:
+            return Record("", {}, ())
         places = [
             f"; Helm installed it: helm uninstall {release.name} -n {release.namespace}"
             if (release := helm_release(other))
