@@ -21,12 +21,13 @@ import aiohttp
 from yarl import URL
 
 from daskjob import __version__
-from daskjob.core.errors import ApiError, DaskJobError, NotFound
+from daskjob.core.errors import ApiError, DaskJobError, Forbidden, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef, object_ref
 from daskjob.kube.access import Access, Credentials
 from daskjob.kube.connector import Connector
 from daskjob.kube.errors import (
     AlreadyExists,
+    BadRequest,
     OutcomeUnknown,
     Throttled,
     Unanswered,
@@ -250,11 +251,23 @@ class Api:
         except aiohttp.WSServerHandshakeError as error:
             if error.status == 401:
                 raise
-            # aiohttp drops the body, which has the server's reason: a plain request returns it.
+            raise await self._reason_against(request, error.status) from error
+
+    async def _reason_against(self, request: Request, code: int) -> DaskJobError:
+        """Return the error of a websocket that the server answered with this status code.
+
+        aiohttp drops the body, which has the server's reason: a plain request returns it. A server
+        may forbid only the websocket, and then answers the plain request as one without a meaning.
+        """
+        message = f"{request.subject}: the server answered {code} to a websocket"
+        try:
             async with await self._answer(request, aiohttp.ClientTimeout(total=CONNECT_SECONDS)):
-                raise Unanswered(
-                    f"{request.subject}: the server answered {error.status} to a websocket"
-                ) from error
+                pass
+        except BadRequest as error:
+            return Forbidden(message) if code == 403 else error
+        except DaskJobError as error:
+            return error
+        return Forbidden(message) if code == 403 else Unanswered(message)
 
     async def create(
         self, manifest: Manifest, *, metadata_only: bool = False, dry_run: bool = False

@@ -390,18 +390,24 @@ async def test_errors_are_one_clear_message(
                 await forward.ready(1.5)
 
 
-@pytest.mark.parametrize("verb", ["get", "list"])
+@pytest.mark.parametrize("verb", ["get", "create", "list"])
 async def test_missing_permission_names_the_rule_at_once(there: Given, verb: str) -> None:
-    resource = {"get": "pods/portforward", "list": "pods"}[verb]
+    resource = "pods" if verb == "list" else "pods/portforward"
     direct = there.relay._upstream
     message = (
         f'{resource} "x" is forbidden: User "ada" cannot {verb} resource "{resource}" in API '
         f'group "" in the namespace "{there.namespace}"'
     )
-    rules = {"get": "verbs: [get, create]", "list": "verbs: [list]"}
+    rule = "verbs: [list]" if verb == "list" else "verbs: [get, create]"
     async with FaultProxy(direct) as proxy, Api(Plain(type(direct)(proxy.url))) as api:
-        proxy.on(answer(403, message, "Forbidden"), verb=verb, resource="pods", times=None)
+        denied = answer(403, message, "Forbidden")
+        if verb == "create":
+            # Since Kubernetes 1.35: of a websocket only.
+            proxy.on(denied, when=lambda request: "Upgrade" in request.headers, times=None)
+            proxy.on(answer(400, "Upgrade request required", "BadRequest"), verb="get", times=None)
+        else:
+            proxy.on(denied, verb=verb, resource="pods", times=None)
         async with forwarding(api, there.backend(), limits=QUICK, pace=PACE) as forward:
             with pytest.raises(Forbidden) as caught:
                 await forward.ready(30)
-    assert f"resources: [{resource}], {rules[verb]}" in str(caught.value)
+    assert f"resources: [{resource}], {rule}" in str(caught.value)

@@ -29,7 +29,7 @@ MOST_WORKERS = 10_000
 LOOPBACK = "127.0.0.1"
 #: How long a connection may take, unless an option says otherwise.
 CONNECT_SECONDS = 300
-#: Settings that only jobs have; ``cluster_job.cluster`` has the same list, which is slow to import.
+#: Settings that only jobs have.
 _OF_JOBS = (
     *("runner-cpu", "runner-memory", "runner-gpu", "env-file", "files", "retries", "deadline"),
     *("attempt-deadline", "startup-deadline", "stall-deadline", "ttl", "name", "token"),
@@ -134,13 +134,16 @@ def create_command(
     dry_run: bool,
     output: str | None,
     **given: Any,
-) -> None:
+) -> int:
     """Create the cluster NAME.
 
     Its pods are those that `daskjob submit` makes. Settings are flags; the profile that --profile
     names; `[tool.daskjob]` in pyproject.toml; `daskjob` in Dask's configuration. A manifest (-f) is
-    changed by flags and --profile only.
+    changed by flags and --profile only. The exit code is 124 if the cluster is not ready within
+    --timeout; it stays then.
     """
+    from daskjob.core.errors import Timeout
+    from daskjob.core.exit_codes import ExitCode
     from daskjob.submit.cli.cluster_submissions import Wanted, wanted_cluster
 
     if timeout is not None and not wait:
@@ -153,22 +156,28 @@ def create_command(
         click.echo(f"daskjob: {note}", err=True)
     if dry_run:
         _print(found.manifest, output or Format.YAML, "")
-        return
+        return 0
     settings = found.merged.settings
     place = ClusterPlace(settings.context or "", settings.namespace or "")
 
-    async def act(client: AsyncClusterClient) -> None:
+    async def act(client: AsyncClusterClient) -> int:
         cluster = await client.create(found.manifest)
         if wait:
             click.echo(f"daskjob: {cluster.name} was created; waiting for its pods", err=True)
-            cluster = await client.wait(cluster, timeout_seconds=timeout)
+            try:
+                cluster = await client.wait(cluster, timeout_seconds=timeout)
+            except Timeout as error:
+                click.echo(f"daskjob: {error}", err=True)
+                return ExitCode.WAIT_TIMEOUT
         ready = f"ready with {cluster.workers} workers" if wait else "created"
         _print(cluster.manifest, output, ready)
         if output is None:
             options = place.options_for(cluster.ref.namespace)
-            click.echo(f"daskjob: to use it: daskjob cluster connect {options} {cluster.name}")
+            hint = f"daskjob cluster connect {options} {cluster.name}"
+            click.echo(f"daskjob: to use it: {hint}", err=True)
+        return 0
 
-    _run(place, act)
+    return _run(place, act)
 
 
 @cluster_command.command("list")
@@ -262,7 +271,7 @@ def connect_command(
     async def act(client: AsyncClusterClient) -> int:
         from daskjob.submit.clusters.child import run_child
 
-        cluster = await client.get(name)
+        cluster = await running(client, name, timeout)
         async with client.connected(
             cluster,
             port=port,
@@ -279,6 +288,15 @@ def connect_command(
         return 0
 
     return _until_interrupt(ClusterPlace(context, namespace), act)
+
+
+async def running(client: AsyncClusterClient, name: str, timeout: int) -> Cluster:
+    """Return a cluster as soon as its scheduler runs."""
+    cluster = await client.get(name)
+    if cluster.is_ready(0):
+        return cluster
+    click.echo(f"daskjob: waiting for the scheduler of {name}: {cluster.state()}", err=True)
+    return await client.wait(cluster, workers=0, timeout_seconds=timeout)
 
 
 def variables_of(ways: Forwards) -> dict[str, str]:
@@ -312,7 +330,7 @@ def dashboard_command(
     """Open the dashboard of the cluster NAME, until Ctrl-C."""
 
     async def act(client: AsyncClusterClient) -> int:
-        cluster = await client.get(name)
+        cluster = await running(client, name, timeout)
         async with client.connected(
             cluster, dashboard_port=port, address=address, comm=False, timeout_seconds=timeout
         ) as ways:

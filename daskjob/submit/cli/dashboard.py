@@ -68,7 +68,7 @@ def _forwarded(
 ) -> int:
     import asyncio
 
-    from daskjob.submit.cli.clusters import CONNECT_SECONDS, LOOPBACK, show_dashboard
+    from daskjob.submit.cli.clusters import CONNECT_SECONDS, LOOPBACK, running, show_dashboard
     from daskjob.submit.cli.connection import connected_clusters
 
     cluster_name = job.status.cluster_name
@@ -79,7 +79,7 @@ def _forwarded(
     async def main() -> None:
         there = ClusterPlace(place.context, job.ref.namespace)
         async with connected_clusters(there) as client:
-            cluster = await client.get(cluster_name)
+            cluster = await running(client, cluster_name, timeout or CONNECT_SECONDS)
             async with client.connected(
                 cluster,
                 dashboard_port=port,

@@ -19,12 +19,6 @@ from daskjob.submit.cluster_job.submission import open_secrets, version_notes, w
 from daskjob.submit.settings.merge import Merged
 from daskjob.submit.settings.table import Settings
 
-#: Settings that only jobs have.
-OF_JOBS = (
-    *("runner-cpu", "runner-memory", "runner-gpu", "env-file", "files", "retries", "deadline"),
-    *("attempt-deadline", "startup-deadline", "stall-deadline", "ttl", "name", "token"),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ClusterSubmission:
