@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 from scripts.reference.commands import commands_page
+from scripts.reference.flowcharts import tabulated
 from scripts.reference.kinds import kinds_page
 from scripts.reference.reasons import exit_codes_table, reasons_table
 
@@ -39,7 +40,7 @@ _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
 def completed(text: str, page: str) -> str:
     """Return the text of a page with all that is generated; ``page`` is relative to docs/."""
-    own = resolved(text, folder=PurePosixPath("docs", page).parent, page=page)
+    own = resolved(tabulated(text), folder=PurePosixPath("docs", page).parent, page=page)
     return _MARK.sub(lambda found: _generated(found[1], found[2], page), own)
 
 

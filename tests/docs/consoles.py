@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -138,9 +140,11 @@ class Reader:
     def __post_init__(self) -> None:
         """Make the folder, with what a checkout has."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("examples", "operator-chart", "images"):
-            if not (self.folder / name).exists():
-                (self.folder / name).symlink_to(ROOT / name)
+        for name in ("operator-chart", "images"):
+            (self.folder / name).symlink_to(ROOT / name)
+        shutil.copytree(ROOT / "examples", self.folder / "examples")
+        for path in (self.folder / "examples").rglob("*.yaml"):
+            path.write_text(self.as_typed(path.read_text()))
 
     def as_typed(self, text: str) -> str:
         """Return text with what tests replace."""
@@ -161,17 +165,22 @@ class Reader:
             f"__code=$?; printf '\\n{_MARK}%s{_MARK}\\n' $__code; (exit $__code)\n"
             for command in commands
         )
-        done = subprocess.run(
+        shell = subprocess.Popen(
             ["bash", "-c", script],
             cwd=self.folder,
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=PAGE_SECONDS,
-            check=False,
+            start_new_session=True,
         )
-        parts = done.stdout.decode().split(_MARK)
+        try:
+            printed, _ = shell.communicate(timeout=PAGE_SECONDS)
+        except subprocess.TimeoutExpired:
+            # The commands too: they keep the pipe open.
+            os.killpg(shell.pid, signal.SIGKILL)
+            printed, _ = shell.communicate()
+        parts = printed.decode().split(_MARK)
         return [
             Ran(command, int(code), text.strip("\n"))
             for command, text, code in zip(commands, parts[::2], parts[1::2], strict=False)
