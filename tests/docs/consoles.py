@@ -47,7 +47,7 @@ _BLOCK = re.compile(
 )
 _MARK = "\x1e"
 #: What differs from run to run: numbers, suffixes of names, and spaces in tables.
-_SUFFIX = re.compile(r"-(?=[0-9a-z]*\d)[0-9a-z]{5,10}\b|-[bcdfghjklmnpqrstvwxz2456789]{5,10}\b")
+_SUFFIX = re.compile(r"-(?=[0-9a-z]*\d)[0-9a-z]{5,12}\b|-[bcdfghjklmnpqrstvwxz2456789]{5,10}\b")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -194,7 +194,10 @@ def typed(reader: Reader, page: str, how: str) -> Iterator[str]:
         if block.file:
             reader.write(block)
         elif block.how == how:
-            commands += block.commands()
+            commands += [
+                Command(each.text, tuple(map(reader.as_typed, each.shown)))
+                for each in block.commands()
+            ]
     done = reader.run(commands)
     if len(done) < len(commands):
         yield f"{page}: ended before {commands[len(done)].text}"
@@ -207,12 +210,16 @@ def typed(reader: Reader, page: str, how: str) -> Iterator[str]:
 
 
 def missing_lines(ran: Ran) -> list[str]:
-    """Return the lines that a page shows and the command did not print."""
+    """Return the lines that a page shows and the command did not print.
+
+    ``...`` is any lines; at the end of a line, the rest of it.
+    """
     printed = [alike(line) for line in ran.text.splitlines()]
     return [
         line
         for line in ran.command.shown
-        if line.strip() not in ("", "...") and not any(alike(line) in other for other in printed)
+        if (start := alike(line.removesuffix("...")))
+        and not any(start in other for other in printed)
     ]
 
 
