@@ -8,9 +8,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pygments.lexers.special import TextLexer
-from sphinx.highlighting import lexers
-
 from daskjob import __version__
 from scripts.reference.diagrams import inlined
 from scripts.reference.pages import completed
@@ -33,9 +30,6 @@ python_use_unqualified_type_names = True
 # Signatures as the source has them: defaults are names there, not their values.
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 60
-
-#: A diagram for readers on a forge that draws it; here, its text.
-lexers["mermaid"] = TextLexer()
 
 html_theme = "furo"
 html_title = "daskjob"

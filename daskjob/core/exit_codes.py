@@ -14,12 +14,15 @@ from daskjob.core.status import JobStatus
 class ExitCode(IntEnum):
     """Exit codes of daskjob, not of the script."""
 
+    #: The job has succeeded; of other commands: done.
     SUCCESS = 0
+    #: Wrong command line, or a script or a job that does not exist.
     USAGE = 2
     #: The infrastructure failed: a node, an image, the scheduler.
     INFRASTRUCTURE = 121
     #: A deadline was exceeded: of the job, an attempt, a start, or a stall.
     DEADLINE = 122
+    #: The job was cancelled: Ctrl-C, SIGTERM, ``daskjob cancel``.
     CANCELLED = 123
     #: The wait timed out; the job has not ended.
     WAIT_TIMEOUT = 124

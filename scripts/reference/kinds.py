@@ -59,8 +59,8 @@ def _object(title: str, schema: Schema, shared: Schema | None, path: str) -> Ite
             anchor = f"{title}.{name}"
             about += f" [Its fields](#{_slug(anchor)})."
             below.append((anchor, inner, f"{path}.{name}"))
-        rows.append((code(name), _type(field), about + _limits(field)))
-    yield table(["field", "type", "meaning"], rows)
+        rows.append((code(name), f"*{_type(field)}.* {about}{_limits(field)}"))
+    yield table(["field", "type and meaning"], rows)
     for anchor, inner, place in below:
         yield from _object(anchor, inner, shared, place)
 

@@ -2,7 +2,7 @@
 
 A line ``<!-- generated: NAME -->`` is replaced by the text that a function below returns, so the
 text is never older than the code. A page that includes a document from elsewhere in the repository
-says ``<!-- generated: file PATH -->``.
+says ``<!-- generated: file PATH -->``. A file that tests write has its name above it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 from scripts.reference.commands import commands_page
+from scripts.reference.flowcharts import tabulated
 from scripts.reference.kinds import kinds_page
 from scripts.reference.reasons import exit_codes_table, reasons_table
 
@@ -34,13 +35,15 @@ INCLUDED = {
 }
 
 _MARK = re.compile(r"^<!-- generated: ([a-z-]+)(?: (\S+))? -->$", re.MULTILINE)
+_FILE = re.compile(r"^<!-- file: (\S+) -->\n(?=```)", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
 
 def completed(text: str, page: str) -> str:
     """Return the text of a page with all that is generated; ``page`` is relative to docs/."""
-    own = resolved(text, folder=PurePosixPath("docs", page).parent, page=page)
-    return _MARK.sub(lambda found: _generated(found[1], found[2], page), own)
+    own = resolved(tabulated(text), folder=PurePosixPath("docs", page).parent, page=page)
+    named = _FILE.sub(r"**`\1`**\n\n", own)
+    return _MARK.sub(lambda found: _generated(found[1], found[2], page), named)
 
 
 def _generated(name: str, path: str | None, page: str) -> str:

@@ -34,5 +34,5 @@ def reasons_table() -> str:
 def _exit_code(reason: Reason) -> str:
     found = exit_code(JobStatus(reason=reason.value, exit_code=_SCRIPTS))
     if found == _SCRIPTS:
-        return "the script's own, else 121"
+        return "own"
     return code(str(int(found)))

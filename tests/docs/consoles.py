@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,7 +47,7 @@ _BLOCK = re.compile(
 )
 _MARK = "\x1e"
 #: What differs from run to run: numbers, suffixes of names, and spaces in tables.
-_SUFFIX = re.compile(r"-(?=[0-9a-z]*\d)[0-9a-z]{5,10}\b|-[bcdfghjklmnpqrstvwxz2456789]{5,10}\b")
+_SUFFIX = re.compile(r"-(?=[0-9a-z]*\d)[0-9a-z]{5,12}\b|-[bcdfghjklmnpqrstvwxz2456789]{5,10}\b")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -138,9 +140,11 @@ class Reader:
     def __post_init__(self) -> None:
         """Make the folder, with what a checkout has."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("examples", "operator-chart", "images"):
-            if not (self.folder / name).exists():
-                (self.folder / name).symlink_to(ROOT / name)
+        for name in ("operator-chart", "images"):
+            (self.folder / name).symlink_to(ROOT / name)
+        shutil.copytree(ROOT / "examples", self.folder / "examples")
+        for path in (self.folder / "examples").rglob("*.yaml"):
+            path.write_text(self.as_typed(path.read_text()))
 
     def as_typed(self, text: str) -> str:
         """Return text with what tests replace."""
@@ -161,17 +165,22 @@ class Reader:
             f"__code=$?; printf '\\n{_MARK}%s{_MARK}\\n' $__code; (exit $__code)\n"
             for command in commands
         )
-        done = subprocess.run(
+        shell = subprocess.Popen(
             ["bash", "-c", script],
             cwd=self.folder,
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=PAGE_SECONDS,
-            check=False,
+            start_new_session=True,
         )
-        parts = done.stdout.decode().split(_MARK)
+        try:
+            printed, _ = shell.communicate(timeout=PAGE_SECONDS)
+        except subprocess.TimeoutExpired:
+            # The commands too: they keep the pipe open.
+            os.killpg(shell.pid, signal.SIGKILL)
+            printed, _ = shell.communicate()
+        parts = printed.decode().split(_MARK)
         return [
             Ran(command, int(code), text.strip("\n"))
             for command, text, code in zip(commands, parts[::2], parts[1::2], strict=False)
@@ -185,7 +194,10 @@ def typed(reader: Reader, page: str, how: str) -> Iterator[str]:
         if block.file:
             reader.write(block)
         elif block.how == how:
-            commands += block.commands()
+            commands += [
+                Command(each.text, tuple(map(reader.as_typed, each.shown)))
+                for each in block.commands()
+            ]
     done = reader.run(commands)
     if len(done) < len(commands):
         yield f"{page}: ended before {commands[len(done)].text}"
@@ -198,12 +210,16 @@ def typed(reader: Reader, page: str, how: str) -> Iterator[str]:
 
 
 def missing_lines(ran: Ran) -> list[str]:
-    """Return the lines that a page shows and the command did not print."""
+    """Return the lines that a page shows and the command did not print.
+
+    ``...`` is any lines; at the end of a line, the rest of it.
+    """
     printed = [alike(line) for line in ran.text.splitlines()]
     return [
         line
         for line in ran.command.shown
-        if line.strip() not in ("", "...") and not any(alike(line) in other for other in printed)
+        if (start := alike(line.removesuffix("...")))
+        and not any(start in other for other in printed)
     ]
 
 

@@ -18,6 +18,7 @@ import yaml
 from daskjob.core.exit_codes import ExitCode
 from daskjob.core.reasons import Reason
 from daskjob.submit.cli import cli
+from scripts.reference.flowcharts import tabulated
 from scripts.reference.markdown import prose, table
 from scripts.reference.pages import INCLUDED, completed, resolved
 from tests.docs.consoles import DOCS
@@ -172,6 +173,16 @@ def test_table_escapes_bars_and_is_empty_without_rows() -> None:
 def test_links_lead_to_pages(text: str, page: str, shown: str) -> None:
     folder = PurePosixPath("docs", page).parent
     assert resolved(text, folder=folder, page=page) == shown
+
+
+def test_flowchart_is_a_table_of_its_arrows() -> None:
+    chart = 'a[("API server")]\n    b["api"]\n    a -- "1 event" --> b\n'
+    shown = tabulated(f"x\n\n```mermaid\nflowchart TB\n{chart}```\n")
+    assert (
+        shown == "x\n\n" + table(["what", "from", "to"], [["1 event", "API server", "api"]]) + "\n"
+    )
+    text = (DOCS / "architecture.md").read_text()
+    assert tabulated(text).count("\n| ") - text.count("\n| ") == text.count(" --> ") + 2
 
 
 def test_unknown_text_to_generate_is_an_error() -> None:
