@@ -232,11 +232,16 @@ def test_scheduler_that_is_killed_ends_the_run_with_121(daskjob: Daskjob) -> Non
         "from distributed import Client\n"
         "client = Client()\n"
         "pid = client.run_on_scheduler(os.getpid)\n"
-        "time.sleep(1.5)\n"
+        "while not os.path.exists('go'): time.sleep(0.05)\n"
         "os.kill(pid, signal.SIGKILL)\n"
         "time.sleep(600)\n"
     )
-    done = daskjob.run("--name", "lost", script)
+    process = daskjob.start("run", "-w", 0, "--name", "lost", script)
+    # Before, nothing shows that a restarted scheduler is another one.
+    wait_until(lambda: daskjob.state.exists() and daskjob.jobs())
+    wait_until(lambda: daskjob.status().get("schedulerIdentity"))
+    (daskjob.work / "go").touch()
+    done = finish(process)
     assert done.code == 121
     assert daskjob.status()["reason"] == "SchedulerLost"
     assert "all of its tasks and results are lost" in done.err

@@ -1,8 +1,8 @@
 """containerd, built from its Go module and kept in the cache, as Kubernetes' own programs are.
 
-Not Debian's: 1.6.20 loses output. When a container ends, it closes its end of the pipe before it
-has read what is left there: up to 200 KB, on a busy machine with every second container that writes
-fast. Newer ones read to the end, as those of real nodes do. ``containerd/go.mod`` and ``go.sum``
+Not Debian 12's: 1.6.20 loses output. When a container ends, it closes its end of the pipe before it
+has read what is left there: on a busy machine, the last 60 KB of a container that writes fast. This
+version reads to the end. ``containerd/go.mod`` and ``go.sum``
 pin the version; it is a module of its own, since its dependencies are older than Kubernetes'.
 """
 
