@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from daskjob import JobClient
+from daskjob.core.errors import Conflict, NotFound
 from daskjob.submit.jobs import JobRef
+from daskjob.submit.records.my_jobs import Gone
 from daskjob.submit.records.record import ClusterAddress, Record, record_of
 from daskjob.submit.records.store import Records
 from tests.cli.command import Daskjob, Done
@@ -115,6 +118,38 @@ def test_submitted_jobs_are_listed_and_found_without_a_namespace(user_there: Sub
     assert there.records.names() == (name,)
     assert there("delete", "-n", there.namespace, "--force", name).code == 0
     assert there.records.names() == ()
+
+
+def test_programs_find_the_same_jobs(
+    user_there: Submitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = user_there
+    there.submit("sums")
+    monkeypatch.setenv("DASKJOB_STATE_DIR", str(there.daskjob.state))
+    with JobClient.mine() as jobs:
+        job = jobs.find("sums")
+        assert jobs.where(job.ref) == there.record("sums").where
+        assert [found.ref for found in jobs.list()] == [job.ref]
+        assert jobs.names() == ("sums",)
+        assert jobs.cancel(job.ref)
+        there.end("sums", FAILED)
+        ended = jobs.wait(job.ref, raise_on_failure=False)
+        assert ended.status.exit_code == 3
+        assert there.record("sums").last_status.finished
+        first = jobs.retry(job.ref)
+        assert jobs.where(first) == jobs.where(job.ref)
+        with pytest.raises(Conflict, match="has not ended"):
+            jobs.retry(first)
+        there.remove("sums")
+        with pytest.raises(Gone) as gone:
+            jobs.find("sums")
+        second = jobs.retry(gone.value.record.ref)
+        assert len({job.ref, first, second}) == 3
+        assert set(jobs.names()) == {"sums", first.name, second.name}
+        jobs.delete(first, force=True)
+        assert set(there.records.names()) == {"sums", second.name}
+        with pytest.raises(NotFound, match="no job 'nosuch' was started here"):
+            jobs.find("nosuch")
 
 
 def test_ambiguous_name_is_an_error_with_the_commands(user_there: Submitter) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from daskjob.submit.client.waiting import Notify
     from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place
     from daskjob.submit.local import LocalJobs
+    from daskjob.submit.records.my_jobs import MyJobs
 
 T = TypeVar("T")
 
@@ -84,6 +85,20 @@ class JobClient:
         from daskjob.submit.local import LocalJobs
 
         return LocalJobs()
+
+    @staticmethod
+    def mine() -> MyJobs:
+        """Return the same for the jobs that were started here: on this machine, or submitted.
+
+        ::
+
+            with JobClient.mine() as jobs:
+                job = jobs.find("nightly")
+                print(jobs.where(job.ref), job.status.phase)
+        """
+        from daskjob.submit.records.my_jobs import MyJobs
+
+        return MyJobs()
 
     def __enter__(self) -> JobClient:
         return self

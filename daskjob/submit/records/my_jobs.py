@@ -21,7 +21,7 @@ from daskjob.core.quantity import duration
 from daskjob.submit.jobs import Job, JobEvent, JobRef, Jobs, LogChunk, Place
 from daskjob.submit.local import LocalJobs
 from daskjob.submit.records.clusters import Answer, Group, ask, groups_of
-from daskjob.submit.records.record import GONE, Record
+from daskjob.submit.records.record import GONE, Record, record_of
 from daskjob.submit.records.store import Records
 from daskjob.submit.submission_names import label_of
 
@@ -362,8 +362,34 @@ class MyJobs:
         self._at(ref).resume(ref)
 
     def retry(self, ref: JobRef) -> JobRef:
-        """Run an ended job again as a new job with the same spec; return the new job."""
-        return self._at(ref).retry(ref)
+        """Run an ended job again as a new job with the same spec; return the new job.
+
+        A job that is gone from its cluster (``Gone.record.ref``) runs again from its record.
+
+        Raises
+        ------
+        Conflict
+            The job has not ended.
+        Incomplete
+            It is gone, and its record lacks secret values.
+        """
+        from daskjob.submit.again import named_again
+        from daskjob.submit.client.changes import repetition
+        from daskjob.submit.records.completeness import check_complete
+
+        record = self._record(ref)
+        if record is None:
+            return self.local.retry(ref)
+        client = self._client(record)
+        try:
+            made = repetition(client.get(ref).manifest)
+        except NotFound:
+            made = named_again(record.manifest)
+            check_complete(made, old=record.name, env_file=record.env_file)
+        new = client.submit(made)
+        with suppress(OSError):
+            self.records.add(record_of(made, new, record.cluster))
+        return new
 
     def scale(self, ref: JobRef, workers: int) -> None:
         """Set the number of workers of the job's default group."""
