@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,8 +17,9 @@ import aiohttp
 
 from tests.cluster.packages import SEARCHED, ensure_packages
 
-#: The program, and its Debian package.
+#: Its Debian package, and the names that it has elsewhere.
 CHROMIUM = {"chromium": "chromium"}
+OTHER_NAMES = ("google-chrome", "chromium-browser")
 #: A browser of its own: no profile, no requests but those of the page.
 _OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
@@ -106,10 +108,10 @@ async def page() -> AsyncIterator[Page]:
     Missing
         There is no Chromium, and it cannot be installed.
     """
-    await asyncio.to_thread(ensure_packages, CHROMIUM, purpose="A browser for reports")
+    program = await asyncio.to_thread(_program)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = await asyncio.create_subprocess_exec(
-            "chromium",
+            program,
             *_OPTIONS,
             f"--user-data-dir={profile}",
             env={"PATH": SEARCHED, "HOME": profile},
@@ -127,6 +129,14 @@ async def page() -> AsyncIterator[Page]:
             if process.returncode is None:
                 process.terminate()
             await process.communicate()
+
+
+def _program() -> str:
+    for name in ("chromium", *OTHER_NAMES):
+        if shutil.which(name, path=SEARCHED):
+            return name
+    ensure_packages(CHROMIUM, purpose="A browser for reports")
+    return "chromium"
 
 
 async def _address(process: asyncio.subprocess.Process) -> str:

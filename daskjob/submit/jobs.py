@@ -316,6 +316,15 @@ class Jobs(Protocol):
             The job was deleted.
         """
 
+    def images(self, ref: JobRef) -> Mapping[str, str]:
+        """Return the images of the pods that are still there, with their digests, by component.
+
+        Raises
+        ------
+        NotFound
+            The job was deleted.
+        """
+
     def result(self, ref: JobRef) -> object:
         """Return the result that the script wrote; ``None``: it wrote none.
 

@@ -216,6 +216,11 @@ class LocalJobs:
         history = read_history(folder.history_file)
         return {**(report or {}), "history": history} if history else report
 
+    def images(self, ref: JobRef) -> Mapping[str, str]:
+        """Return nothing: processes of this machine have no images."""
+        self._folder(ref)
+        return {}
+
     def result(self, ref: JobRef) -> object:
         """Return the result that the script wrote."""
         return self.get(ref).status.result

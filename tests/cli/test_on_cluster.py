@@ -108,7 +108,7 @@ async def test_script_is_submitted_followed_and_examined(
         report = await there.call("report", name)
         assert "Tasks:" in report.text + report.err
         html = (await there.call("report", name, "--html", "-")).text
-        for text in (f"<h1>{name}</h1>", "Failed", f"{image}</dd>", "distributed 2"):
+        for text in (f"<h1>{name}</h1>", "Failed", f"{image}</dd>", "distributed 2", "sha256:"):
             assert text in html, text
         (secret,) = [n for n in kubectl.there("secrets") if n.endswith("-env")]
         assert secret == f"secret/{name}-env"

@@ -135,6 +135,10 @@ class InMemoryJobs:
     def report(self, ref: JobRef) -> Manifest | None:
         return self._held(ref).report
 
+    def images(self, ref: JobRef) -> Mapping[str, str]:
+        self._held(ref)
+        return {"runner": "example.org/dask@sha256:1"}
+
     def result(self, ref: JobRef) -> object:
         return self.get(ref).status.result
 

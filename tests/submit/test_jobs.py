@@ -204,7 +204,9 @@ def test_running_job_is_not_deleted(place: AnyPlace, jobs: Jobs) -> None:
     assert jobs.get(ref).ref == ref
 
 
-METHODS = ["get", "wait", "logs", "events", "why", "report", "result", "cancel", "delete"]
+METHODS = [
+    *("get", "wait", "logs", "events", "why", "report", "images", "result", "cancel", "delete"),
+]
 
 
 @pytest.mark.parametrize("verb", METHODS)

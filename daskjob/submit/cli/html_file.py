@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 
 from daskjob import __version__
+from daskjob.core.errors import Forbidden
 from daskjob.core.manifests import Manifest
 from daskjob.submit.jobs import Job, Jobs
 
@@ -50,6 +52,7 @@ def write_html(jobs: Jobs, job: Job, report: Manifest | None, wanted: str) -> No
         report=report or {},
         events=jobs.events(job.ref),
         explanation=jobs.why(job.ref),
+        images=_images(jobs, job),
         version=__version__,
         now=datetime.now(UTC),
     )
@@ -65,6 +68,14 @@ def write_html(jobs: Jobs, job: Job, report: Manifest | None, wanted: str) -> No
         )
     _replace(path, data)
     click.echo(str(path))
+
+
+def _images(jobs: Jobs, job: Job) -> Mapping[str, str]:
+    """Return the images of a job's pods; nothing without the permission to list pods."""
+    try:
+        return jobs.images(job.ref)
+    except Forbidden:
+        return {}
 
 
 def _may_replace(path: Path) -> bool:

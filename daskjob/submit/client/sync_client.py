@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from types import TracebackType
@@ -232,6 +232,10 @@ class JobClient:
     def report(self, ref: JobRef) -> Manifest | None:
         """Return the report on the job's cluster; ``None``: none yet."""
         return self._run("report", partial(self._client.report, ref))
+
+    def images(self, ref: JobRef) -> Mapping[str, str]:
+        """Return the images of the pods that are still there, with their digests, by component."""
+        return self._run("images", partial(self._client.images, ref))
 
     def result(self, ref: JobRef) -> object:
         """Return the result that the script wrote; ``None``: it wrote none."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -41,6 +41,8 @@ class ReportFacts:
     explanation: Explanation
     version: str
     now: datetime
+    #: With their digests, by component.
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 def html_report(facts: ReportFacts) -> str:
@@ -352,6 +354,7 @@ def _settings(facts: ReportFacts) -> Markup:
     versions = mapping(facts.report.get("versions"))
     found = [*settings.facts(facts.job.manifest)]
     found.append(("Versions", ", ".join(f"{k} {v}" for k, v in versions.items())))
+    found += [(f"Digest: {role}", image) for role, image in facts.images.items()]
     found += facts.job.details
     listed = [
         piece
