@@ -11,7 +11,7 @@ SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfi
 AFTERWARDS = tests/operator/test_rights_used.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest check lint types contracts format crds fields recording benchmarks crash clean \
+.PHONY: help run test test-oldest check lint types contracts format crds fields recording benchmarks why crash clean \
 	cluster cluster-env cluster-down cluster-tools
 
 help: ## List all targets
@@ -37,6 +37,9 @@ test-oldest: ## Run the tests of what runs inside Dask on the oldest supported d
 	@bin=$$(PYTHON="$(PYTHON)" scripts/venv dask==2024.1.0 distributed==2024.1.0)/bin && \
 	"$$bin/python" -m pytest $(SIDE_BY_SIDE) tests/agent tests/cli/test_run_own_cluster.py \
 		tests/cli/test_run_inheritance.py $(ARGS)
+
+why: ## Produce every cause of docs/why.md on a cluster, and write its table from the answers
+	@bin=$(BIN) && DASKJOB_WRITE_WHY=1 "$$bin/python" -m pytest tests/why $(ARGS)
 
 crash: ## Kill the operator before and after each of its writes ("make test" runs a sample)
 	@bin=$(BIN) && DASKJOB_CRASH_POINTS=all "$$bin/python" -m pytest tests/crash $(ARGS)
