@@ -11,8 +11,8 @@ SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfi
 AFTERWARDS = tests/operator/test_rights_used.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest check docs docs-links lint types contracts format crds fields recording benchmarks crash clean \
-	cluster cluster-env cluster-down cluster-tools
+.PHONY: help run test test-oldest check docs docs-links lint types contracts format crds fields recording benchmarks why crash \
+	clean cluster cluster-env cluster-down cluster-tools
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-oldest: ## Run the tests of what runs inside Dask on the oldest supported d
 	"$$bin/python" -m pytest $(SIDE_BY_SIDE) tests/agent tests/cli/test_run_own_cluster.py \
 		tests/cli/test_run_inheritance.py tests/cli/test_scheduler_ended.py \
 		tests/local/test_scheduler_launcher.py $(ARGS)
+
+why: ## Produce every cause of docs/why.md on a cluster, and write its table from the answers
+	@bin=$(BIN) && DASKJOB_WRITE_WHY=1 "$$bin/python" -m pytest tests/why $(ARGS)
 
 crash: ## Kill the operator before and after each of its writes ("make test" runs a sample)
 	@bin=$(BIN) && DASKJOB_CRASH_POINTS=all "$$bin/python" -m pytest tests/crash $(ARGS)

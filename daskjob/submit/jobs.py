@@ -179,6 +179,18 @@ class LiveJob(Protocol):
         """Return the current state of the job."""
 
 
+@dataclass(frozen=True, slots=True)
+class PodImage:
+    """The image of a pod."""
+
+    #: ``runner``, ``scheduler``, ``worker``, or ``group-<name>`` of an additional group.
+    role: str
+    #: The attempt of a runner; ``None`` of other pods.
+    attempt: int | None
+    #: As the kubelet reports it, with its digest.
+    image_id: str
+
+
 class Jobs(Protocol):
     """The jobs of one place.
 
@@ -316,8 +328,8 @@ class Jobs(Protocol):
             The job was deleted.
         """
 
-    def images(self, ref: JobRef) -> Mapping[str, str]:
-        """Return the images of the pods that are still there, with their digests, by component.
+    def images(self, ref: JobRef) -> tuple[PodImage, ...]:
+        """Return the images of the job's pods, by digest; of those that still exist.
 
         Raises
         ------

@@ -25,6 +25,7 @@ from daskjob.submit.jobs import (
     JobRef,
     LogChunk,
     Place,
+    PodImage,
     StillRunning,
     Unsupported,
     Verb,
@@ -216,10 +217,10 @@ class LocalJobs:
         history = read_history(folder.history_file)
         return {**(report or {}), "history": history} if history else report
 
-    def images(self, ref: JobRef) -> Mapping[str, str]:
+    def images(self, ref: JobRef) -> tuple[PodImage, ...]:
         """Return nothing: processes of this machine have no images."""
         self._folder(ref)
-        return {}
+        return ()
 
     def result(self, ref: JobRef) -> object:
         """Return the result that the script wrote."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.explain import Explanation, explain
 from daskjob.core.manifests import Manifest, object_ref
-from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, StillRunning
+from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, PodImage, StillRunning
 from daskjob.submit.outcome import failure_of
 from daskjob.submit.submission import after_look, submission
 from daskjob.submit.worker_names import worker_named
@@ -135,9 +135,9 @@ class InMemoryJobs:
     def report(self, ref: JobRef) -> Manifest | None:
         return self._held(ref).report
 
-    def images(self, ref: JobRef) -> Mapping[str, str]:
+    def images(self, ref: JobRef) -> tuple[PodImage, ...]:
         self._held(ref)
-        return {"runner": "example.org/dask@sha256:1"}
+        return (PodImage("runner", 0, "example.org/dask@sha256:1"),)
 
     def result(self, ref: JobRef) -> object:
         return self.get(ref).status.result

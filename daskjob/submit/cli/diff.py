@@ -12,9 +12,8 @@ from daskjob.submit.cli.parameters import JobName
 from daskjob.submit.cli.place import cluster_jobs, pass_jobs, wanted_place
 
 if TYPE_CHECKING:
-    from daskjob.submit.client.pod_images import PodImage
     from daskjob.submit.comparison.compared import Difference
-    from daskjob.submit.jobs import Jobs
+    from daskjob.submit.jobs import Jobs, PodImage
     from daskjob.submit.records.originals import Original
 
 

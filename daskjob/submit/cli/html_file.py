@@ -71,11 +71,12 @@ def write_html(jobs: Jobs, job: Job, report: Manifest | None, wanted: str) -> No
 
 
 def _images(jobs: Jobs, job: Job) -> Mapping[str, str]:
-    """Return the images of a job's pods; nothing without the permission to list pods."""
-    try:
-        return jobs.images(job.ref)
-    except Forbidden:
-        return {}
+    """Return the images of a job's pods by role; nothing without the permission to list pods."""
+    found: dict[str, set[str]] = {}
+    with suppress(Forbidden):
+        for image in jobs.images(job.ref):
+            found.setdefault(image.role, set()).add(image.image_id)
+    return {role: ", ".join(sorted(images)) for role, images in sorted(found.items())}
 
 
 def _may_replace(path: Path) -> bool:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from types import TracebackType
 
-from daskjob.core import names
 from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, ObjectRef, metadata, object_ref, parse_time
 from daskjob.core.names import Kind, generated_prefix
-from daskjob.core.spec import DaskJob, read
 from daskjob.kube.access import Credentials
 from daskjob.kube.api import Api, OnRequest
 from daskjob.kube.credentials import find_credentials
 from daskjob.kube.errors import NoSuchResource, Replaced
 from daskjob.kube.objects import get_object, list_objects
 from daskjob.kube.other_clients import credentials_of
-from daskjob.kube.resources import EVENTS, JOBS, PODS, Selection
+from daskjob.kube.resources import EVENTS, JOBS, Selection
 from daskjob.submit.client.changes import (
     cancellation,
     has_ended,
@@ -32,14 +30,13 @@ from daskjob.submit.client.changes import (
 )
 from daskjob.submit.client.connection import Connection, Session
 from daskjob.submit.client.errors import NotInstalled
-from daskjob.submit.client.images import images_of
 from daskjob.submit.client.job_logs import JobLogs, WantedLog
 from daskjob.submit.client.owned import create_owned
-from daskjob.submit.client.pod_images import PodImage, pod_images
+from daskjob.submit.client.pod_images import pod_images
 from daskjob.submit.client.submitting import checked, submitted
 from daskjob.submit.client.waiting import Notify, end_of, states
 from daskjob.submit.client.why import explained
-from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, StillRunning
+from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, PodImage, StillRunning
 from daskjob.submit.outcome import caused_by_script, failure_of
 from daskjob.submit.submission import Step, Submission, submission
 from daskjob.submit.submission_names import label_of
@@ -394,21 +391,6 @@ class AsyncJobClient:
             The job was deleted.
         """
         return (await self.get(ref)).status.report
-
-    async def images(self, ref: JobRef) -> Mapping[str, str]:
-        """Return the images of the pods that are still there, with their digests, by component.
-
-        Raises
-        ------
-        NotFound
-            The job was deleted.
-        """
-        session = await self._connection.session()
-        job = await self.get(ref)
-        cluster = names.label_value(read(DaskJob, job.manifest)[0].cluster_name)
-        labels = f"{names.LABEL_CLUSTER_NAME}={cluster}"
-        found = await list_objects(session.api, Selection(PODS, job.ref.namespace, labels=labels))
-        return images_of(found.items, job.ref.uid)
 
     async def result(self, ref: JobRef) -> object:
         """Return the result that the script wrote; ``None``: it wrote none.

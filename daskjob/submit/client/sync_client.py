@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from types import TracebackType
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from daskjob.core.manifests import Manifest
     from daskjob.kube.access import Access, Credentials
     from daskjob.kube.api import OnRequest
-    from daskjob.submit.client.pod_images import PodImage
     from daskjob.submit.client.waiting import Notify
-    from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place
+    from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, PodImage
     from daskjob.submit.local import LocalJobs
     from daskjob.submit.records.my_jobs import MyJobs
 
@@ -232,10 +231,6 @@ class JobClient:
     def report(self, ref: JobRef) -> Manifest | None:
         """Return the report on the job's cluster; ``None``: none yet."""
         return self._run("report", partial(self._client.report, ref))
-
-    def images(self, ref: JobRef) -> Mapping[str, str]:
-        """Return the images of the pods that are still there, with their digests, by component."""
-        return self._run("images", partial(self._client.images, ref))
 
     def result(self, ref: JobRef) -> object:
         """Return the result that the script wrote; ``None``: it wrote none."""

@@ -7,7 +7,6 @@ from contextlib import suppress
 
 from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.status import job_status_from
-from daskjob.submit.client.pod_images import PodImage
 from daskjob.submit.comparison.compared import (
     Difference,
     Side,
@@ -15,6 +14,7 @@ from daskjob.submit.comparison.compared import (
     compared_attempts,
     without_own_names,
 )
+from daskjob.submit.jobs import PodImage
 from daskjob.submit.records.originals import Original
 
 #: Returns the images of the pods of a job.

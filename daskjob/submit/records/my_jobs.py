@@ -18,7 +18,7 @@ from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, mapping, metadata, parse_time
 from daskjob.core.names import generated_prefix
 from daskjob.core.quantity import duration
-from daskjob.submit.jobs import Job, JobEvent, JobRef, Jobs, LogChunk, Place
+from daskjob.submit.jobs import Job, JobEvent, JobRef, Jobs, LogChunk, Place, PodImage
 from daskjob.submit.local import LocalJobs
 from daskjob.submit.records.clusters import Answer, Group, ask, groups_of
 from daskjob.submit.records.record import GONE, Record, record_of
@@ -329,6 +329,10 @@ class MyJobs:
     def events(self, ref: JobRef) -> tuple[JobEvent, ...]:
         """Return the job's events, oldest first."""
         return self._at(ref).events(ref)
+
+    def images(self, ref: JobRef) -> tuple[PodImage, ...]:
+        """Return the images of the job's pods, by digest; of those that still exist."""
+        return self._at(ref).images(ref)
 
     def why(self, ref: JobRef) -> Explanation:
         """Explain the job's state, with evidence and the next step."""
