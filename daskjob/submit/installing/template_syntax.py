@@ -16,11 +16,11 @@ _COMMENT = re.compile(r"\s*/\*.*\*/\s*", re.DOTALL)
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<string>"(?:\\.|[^"\\])*")
-      | (?P<number>-?\d+)
+      | (?P<number>-?\d+(?![\w.]))
       | (?P<set>:?=)
       | (?P<mark>[()|])
       | (?P<path>\$?\w*(?:\.\w+)+|\$\w*|\.)
-      | (?P<word>\w+)
+      | (?P<word>[A-Za-z_]\w*)
     )""",
     re.VERBOSE,
 )
@@ -39,7 +39,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """``.a.b`` of the dot, ``$x.a.b`` of a variable; ``$`` alone is the variable ````."""
+    """``.a.b`` of the dot, ``$x.a.b`` of a variable; ``$`` alone is the variable of no name."""
 
     variable: str | None
     fields: tuple[str, ...] = ()

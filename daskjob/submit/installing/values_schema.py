@@ -36,7 +36,7 @@ def check_values(values: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """
     mistakes = list(_mistakes(dict(values), schema, ""))
     if mistakes:
-        raise Invalid("the values of the chart", mistakes)
+        raise Invalid("the set of values", mistakes)
 
 
 def _mistakes(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[FieldError]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +19,8 @@ from daskjob.submit.installing.waiting import pod_problem
 
 OPERATOR, LEADER = "operator", "leader"
 _LEASE = "daskjob-operator"
+#: Until an operator that has just started leads.
+TAKEOVER_SECONDS = 25.0
 _NO_LEADER = "no operator works: jobs neither start nor end"
 
 
@@ -25,7 +29,15 @@ async def operator(ground: Ground) -> AsyncIterator[Finding]:
     found = [one for one in await operators(ground.objects) if _watches(one, ground.namespace)]
     leader = await _leader(ground, installed=bool(found))
     if found:
-        yield await _deployment(ground, found[0])
+        deployment = await _deployment(ground, found[0])
+        yield deployment
+        gives_up_at = time.monotonic() + TAKEOVER_SECONDS
+        # A new operator waits until the Lease of one that is gone has expired.
+        while leader.state == "failed" and deployment.state != "failed":
+            if time.monotonic() >= gives_up_at:
+                break
+            await asyncio.sleep(1.0)
+            leader = await _leader(ground, installed=True)
     elif leader.state == "ok":
         yield skipped(OPERATOR, "no Deployment of it is visible to this user")
     elif await ground.objects.may(ObjectId("apps/v1", "Deployment", "", "").permission("list")):
