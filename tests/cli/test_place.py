@@ -113,7 +113,10 @@ def test_why_gives_the_next_step_of_the_place(daskjob: Daskjob, tmp_path: Path) 
     assert daskjob("why", "failing").stdout == text
     saved = tmp_path / "saved.json"
     saved.write_text(daskjob("status", "-o", "json", "failing").stdout)
-    assert daskjob("why", str(saved)).stdout == text
+    assert daskjob("why", str(saved)).stdout == (
+        "failing failed (ExitCode): the runner exited with 3.\n"
+        "Next: Read its log:\n  daskjob logs -n default failing\n"
+    )
 
 
 def test_report_is_that_of_the_place(daskjob: Daskjob) -> None:
@@ -257,12 +260,6 @@ def test_all_namespaces_and_one_are_wrong_usage(daskjob: Daskjob) -> None:
     done = daskjob("list", "-A", "-n", "team")
     assert done.exit_code == 2
     assert "leave one of them out" in done.stderr
-
-
-def test_logs_of_all_workers_are_for_this_machine(daskjob: Daskjob) -> None:
-    done = daskjob("logs", "-n", "team", "--workers", "sums")
-    assert done.exit_code == 2
-    assert "on a cluster, --pod names one worker" in done.stderr
 
 
 CHANGES = ["suspend", "resume", "retry", "events", "attach"]

@@ -79,6 +79,8 @@ def reader(team: str, with_crds: Kubernetes, tmp_path: Path) -> Iterator[Reader]
     )
     yield Reader(user.work, environment, replaced)
     user.end()
+    # The tables of the next page show its own jobs only.
+    with_crds.kubectl("delete", "daskjobs", "-n", team, "--all")
 
 
 @pytest.mark.parametrize("page", pages_with("run: cluster"))
