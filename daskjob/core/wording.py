@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 
 from daskjob.core.names import ANNOTATION_SCRIPT, SUBMITTED_SCRIPT
 
+#: How to install the operator and the CRDs.
+HOW_TO_INSTALL = "daskjob install"
+
 
 @dataclass(frozen=True, slots=True)
 class Words:

@@ -102,7 +102,7 @@ async def test_script_is_submitted_followed_and_examined(
         assert "were deleted with their logs after the job ended" in gone.err
         assert (await there.call("logs", "--grep", "sum is [0-9]", name)).text.startswith("the sum")
         why = await there.call("why", "adds")
-        assert f"daskjob logs -n {there.namespace} {name}." in why.text
+        assert why.text.endswith(f"\n  daskjob logs -n {there.namespace} {name}\n")
         assert "ExitCode" in (await there.call("events", name)).text + status
         assert (await there.call("wait", name)).code == 7
         report = await there.call("report", name)

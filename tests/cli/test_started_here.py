@@ -99,7 +99,7 @@ def test_submitted_jobs_are_listed_and_found_without_a_namespace(user_there: Sub
     assert there("suspend", "nightly").code == 0
     assert there("status", "nightly", "-o", "json").object()["spec"]["suspend"] is True
     assert there("cancel", "nightly").text == "nightly is being cancelled\n"
-    assert "helm install daskjob" in there("why", "nightly").text
+    assert "daskjob install" in there("why", "nightly").text
 
     # A job of this machine is beside them.
     there.daskjob.run("--name", "local", there.daskjob.script("print('here')"))

@@ -156,7 +156,7 @@ async def test_what_can_never_succeed_is_requested_once(
         assert given.count("create") == 1
 
         given.proxy.on(answer(404, "the server could not find the requested resource"))
-        with pytest.raises(NotInstalled, match="helm install") as caught:
+        with pytest.raises(NotInstalled, match="daskjob install") as caught:
             await given.client.submit(job())
         assert not caught.value.retryable
         assert given.count("create") == 2

@@ -240,7 +240,7 @@ async def test_a_cluster_without_the_crds_is_reported_at_once(
         given.proxy.on(answer(404, "the server could not find the requested resource"), times=None)
         for method in ("list", "wait", "get", "cancel"):
             arguments = [] if method == "list" else [ref]
-            with pytest.raises(NotInstalled, match="helm install"):
+            with pytest.raises(NotInstalled, match="daskjob install"):
                 await getattr(given.client, method)(*arguments)
 
 

@@ -287,7 +287,7 @@ async def test_no_operator_is_reported_once_and_how_to_install_one(
             await task
         (message,) = given.messages
         assert "no operator has picked up sums yet" in message
-        assert "helm install" in message
+        assert "daskjob install" in message
         other = await given.client.submit(job("other", managedBy="example.com/queue"))
         with pytest.raises(Timeout):
             await given.client.wait(other, timeout_seconds=0.5)

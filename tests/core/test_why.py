@@ -157,7 +157,7 @@ def test_a_job_without_an_operator_has_its_age_and_a_command(
 ) -> None:
     answer = why(job(meta={"creationTimestamp": created}), context=context)
     assert since in answer.headline
-    assert "helm install daskjob" in answer.next_step
+    assert "daskjob install" in answer.next_step
     assert answer.command.endswith("--context prod") is bool(context)
 
 

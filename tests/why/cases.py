@@ -440,7 +440,7 @@ CASES = (
         ends=False,
         waits=always,
         waiting=("no operator has picked it up",),
-        step="helm install daskjob",
+        step="daskjob install",
     ),
     Case(
         "forbidden",

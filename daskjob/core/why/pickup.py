@@ -8,6 +8,7 @@ from daskjob.core.manifests import mapping, metadata, parse_time
 from daskjob.core.names import MANAGED_BY
 from daskjob.core.quantity import duration
 from daskjob.core.why.about import About, Advice
+from daskjob.core.wording import HOW_TO_INSTALL
 
 #: An idle operator writes the first status within 0.2 s; a busy one within a few.
 SOON = timedelta(seconds=3)
@@ -29,7 +30,7 @@ def not_picked_up(about: About) -> Advice | None:
     since = f" since it was submitted {duration(age)} ago" if age and age > SOON else ""
     return Advice(
         f"Check that an operator runs, and watches namespace {about.namespace}; or install it: "
-        "helm install daskjob operator-chart --namespace daskjob --create-namespace",
+        + HOW_TO_INSTALL,
         about.cluster_kubectl("get deployments -A -l app.kubernetes.io/name=daskjob"),
         headline=f"{about.name} has no status: no operator has picked it up{since}.",
     )

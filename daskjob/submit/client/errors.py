@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from daskjob.core.errors import ApiError
-
-#: How to install the operator and the CRDs.
-HOW_TO_INSTALL = "daskjob install"
+from daskjob.core.wording import HOW_TO_INSTALL
 
 
 class NotInstalled(ApiError):

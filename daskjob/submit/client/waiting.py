@@ -14,7 +14,7 @@ from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.manifests import Manifest, ObjectRef, mapping
 from daskjob.core.names import MANAGED_BY
 from daskjob.core.status import JobStatus, job_status_from
-from daskjob.submit.client.errors import HOW_TO_INSTALL
+from daskjob.core.wording import HOW_TO_INSTALL
 from daskjob.submit.client.job_watch import JobWatch, Subscription
 
 #: An idle operator writes the first status within 0.2 s.

@@ -23,6 +23,7 @@ from daskjob.core.errors import (
 from daskjob.core.manifests import Manifest, ObjectRef, mapping, metadata
 from daskjob.core.names import Kind
 from daskjob.core.status import job_status_from
+from daskjob.core.wording import HOW_TO_INSTALL
 from daskjob.kube.access import Credentials
 from daskjob.kube.api import Api, OnRequest
 from daskjob.kube.credentials import find_credentials
@@ -32,7 +33,7 @@ from daskjob.kube.objects import get_object, list_objects, watching
 from daskjob.kube.port_forward import LOOPBACK
 from daskjob.kube.resources import CLUSTERS, Selection, selection_of
 from daskjob.submit.client.connection import Connection
-from daskjob.submit.client.errors import HOW_TO_INSTALL, NotInstalled
+from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.client.mistakes import RejectedByServer
 from daskjob.submit.clusters.cluster import ANNOTATION_CREATION, Cluster, scaling
 from daskjob.submit.clusters.forwards import Forwards, forwards
