@@ -208,8 +208,11 @@ class PortForward:
 
     async def _carry(self, local: _Local, tunnel: Tunnel, pod: ObjectRef) -> None:
         """Carry bytes both ways until the pod, or the local program, ends the connection."""
+        # Taken before anything can come back, which ends its being kept: programs that greet their
+        # clients may do so before the first byte was sent again.
+        again = bytes(local.unheard or b"")
         down = asyncio.create_task(self._receive(tunnel, local, pod))
-        up = asyncio.create_task(self._send(local, tunnel))
+        up = asyncio.create_task(self._send(local, tunnel, again))
         checks = asyncio.create_task(tunnel.check())
         end = asyncio.create_task(self._pod.gone(pod).wait())
         tasks: set[asyncio.Task[Any]] = {down, up, checks, end}
@@ -229,10 +232,13 @@ class PortForward:
                 # Seen, so that none is reported as never retrieved.
                 _ = task.cancelled() or task.exception()
 
-    async def _send(self, local: _Local, tunnel: Tunnel) -> None:
-        """Send to the pod until the local program ends; then wait until the pod is silent."""
-        if local.unheard:
-            await tunnel.send(bytes(local.unheard))
+    async def _send(self, local: _Local, tunnel: Tunnel, again: bytes) -> None:
+        """Send to the pod until the local program ends; then wait until the pod is silent.
+
+        ``again`` is what an earlier tunnel was sent in vain.
+        """
+        if again:
+            await tunnel.send(again)
         while data := await local.reader.read(CHUNK):
             local.keep(data)
             await tunnel.send(data)

@@ -91,7 +91,10 @@ async def test_cluster_from_its_creation_to_its_end(
         kubectl("delete", "pod", "mine-scheduler", "--wait=false", "--grace-period=0", "--force")
         assert command.stdin is not None
         command.stdin.write(b"\n")
-        assert (await line(command.stdout)).startswith("True tcp://127.0.0.1:")
+        answer = await line(command.stdout)
+        # Without an answer, it has ended: with the reason on standard error.
+        why = "" if answer else (await asyncio.to_thread(finish, command)).err
+        assert answer.startswith("True tcp://127.0.0.1:"), why
         done = await asyncio.to_thread(finish, command, timeout=90)
         assert done.code == 5, done.err
 
