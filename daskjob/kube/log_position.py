@@ -20,6 +20,8 @@ from functools import lru_cache
 
 #: How much earlier than the last line a resumed log starts.
 MARGIN_SECONDS = 1
+#: The longest line that container runtimes do not split.
+LONGEST_WHOLE = 16 * 1024
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ")
 
 
@@ -49,6 +51,7 @@ class LogPosition:
         self._tail = tail
         self._tail_second: int | None = None
         self._rest = b""
+        self._last = b""
         self._search: _Search | None = None
 
     @property
@@ -57,14 +60,18 @@ class LogPosition:
         return self._latest > 0
 
     @property
-    def caught_up(self) -> bool:
-        """Whether the response has sent all known lines again, as far as they still exist."""
-        return self._search is None or self._search.is_over_with(self._rest)
-
-    @property
     def rest(self) -> bytes:
         """The end of the response after its last newline."""
         return self._rest
+
+    def ends_with(self, last: bytes) -> bool:
+        """Return whether this is the last line that was sent, as a request for that one has it."""
+        mine = self._rest or self._last
+        if len(mine) <= LONGEST_WHOLE:
+            return mine == last
+        # Of a line that the container runtime has split, only the last part is sent.
+        found = _STAMP.match(last)
+        return found is not None and mine.endswith(last[found.end() :])
 
     @property
     def since(self) -> str:
@@ -101,6 +108,7 @@ class LogPosition:
                 # What has no time is no line of the container, but an error of the kubelet.
                 if (line := stamped(fresh)) is not None:
                     self._record(line)
+                    self._last = fresh
                     new.append(fresh if self._stamps else line.text)
         return new
 
@@ -152,11 +160,6 @@ class _Search:
             return ()
         self._held.append(data)
         return self._later_start(line) if self._earlier else self._shorter()
-
-    def is_over_with(self, rest: bytes) -> bool:
-        """Return whether the last known line, which has no newline, is the end of the response."""
-        place = self._start + len(self._held)
-        return place + 1 == len(self._keys) and self._keys[place] == hash(rest)
 
     def _later_start(self, last: StampedLine) -> Sequence[bytes]:
         """Drop lines before the first known one; give up at the first that is certainly later."""

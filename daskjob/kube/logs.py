@@ -57,7 +57,7 @@ class ContainerLog:
         self._complete = not wish.follow
         self._tail_was_read = wish.tail is None
         self._failures = 0
-        #: Consecutive responses of a complete log that ended before all known lines.
+        #: Consecutive responses of a complete log without a new line.
         self._short = 0
         #: The end of the last response after its last newline.
         self._rest = b""
@@ -83,10 +83,8 @@ class ContainerLog:
                         self._failures, some = 0, True
                         yield lines
                 self._tail_was_read = True
-                if was_complete and self._is_last(some):
-                    if last := self._position.end():
-                        yield b"".join(last)
-                    return
+                if was_complete and (not self._wish.follow or self._is_last(some)):
+                    break
                 self._rest = self._position.rest
             except TRANSIENT as error:
                 self._failures += 1
@@ -95,6 +93,10 @@ class ContainerLog:
                 logger.debug("%s; resuming the log", error)
             if self._wish.follow and not was_tail:
                 await self._check()
+                if self._complete and await self._has_all():
+                    break
+        if last := self._position.end():
+            yield b"".join(last)
 
     async def _response(self) -> AsyncGenerator[bytes, None]:
         """Yield the new lines of one request."""
@@ -114,22 +116,32 @@ class ContainerLog:
             if lines and not unwanted:
                 yield b"".join(lines)
 
+    async def _has_all(self) -> bool:
+        """Return whether the last line of a complete log is the last one that was read.
+
+        The API server also ends a response without an error when its own connection to the kubelet
+        breaks, and what it has sent until then looks complete.
+        """
+        query = {"container": self._wish.container, "timestamps": "true", "tailLines": "1"}
+        try:
+            async with self._api.log(self._wish.pod, query, idle_seconds=IDLE_SECONDS) as chunks:
+                return self._position.ends_with(b"".join([chunk async for chunk in chunks]))
+        except TRANSIENT as error:
+            logger.debug("%s; resuming the log", error)
+            return False
+
     def _is_last(self, some: bool) -> bool:
         """Return whether a response of a complete log shows that there are no more lines.
 
-        The API server also ends a response without an error when its own connection to the kubelet
-        breaks. So a follower waits for one that sends all known lines again, no new ones, and the
-        same last line without a newline as the one before.
+        That is for a log whose last line cannot be compared, such as one that was rotated at its
+        end: no new line for several responses, each with the same end.
         """
-        if not self._wish.follow:
-            return True
         if some or self._position.rest != self._rest:
             self._short = 0
             return False
-        # Of a log that was rotated at its end, no line is sent again.
-        self._short += not self._position.caught_up
-        self._failures += not self._position.caught_up
-        return self._position.caught_up or self._short >= TRIES
+        self._short += 1
+        self._failures += 1
+        return self._short >= TRIES
 
     def _query(self) -> dict[str, str]:
         query = {"container": self._wish.container, "timestamps": "true"}
