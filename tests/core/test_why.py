@@ -328,5 +328,8 @@ def test_a_status_that_never_has_tasks_is_no_sign_of_a_lost_connection() -> None
         "phase": "Running",
         "attemptStartTime": START,
     }
-    assert "has sent no task" in why(job(**running)).headline
+    assert "has sent no task" in why(job(progress={"total": 0}, **running)).headline
+    # Its scheduler has not been asked yet.
+    assert why(job(**running)).next_step == ""
+    assert "has sent no task" in why(job({"progress": {"intervalSeconds": 5}}, **running)).headline
     assert why(job({"progress": {"intervalSeconds": 0}}, **running)).next_step == ""

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
-from daskjob.core.manifests import Manifest, mapping, mappings, metadata
+from daskjob.core.manifests import Manifest, integer, mapping, mappings, metadata
 from daskjob.core.names import LABEL_CLUSTER_NAME, LABEL_COMPONENT, Component
 from daskjob.core.quantity import duration
 from daskjob.core.reasons import Reason
+from daskjob.core.spec.policy import DEFAULT_PROGRESS_SECONDS
 from daskjob.core.why.about import DEADLINES, About, Advice
 
 #: How long a running script may take until its first task, at least; and the status to show it.
@@ -50,6 +51,8 @@ def scheduler_unreachable(about: About) -> Advice | None:
         return Advice(*_about_policies(about, address, in_the_way), headline=headline)
     if own_dns := tuple(_own_dns(about)):
         return Advice(*_about_dns(about, address), own_dns, headline=headline)
+    if not _is_certain(about):
+        return None
     step = f"It may be computing by itself. If not, check that it reaches {address}: DNS, "
     step += "NetworkPolicies. Its log:"
     return Advice(step, about.daskjob("logs"), headline=headline)
@@ -105,6 +108,21 @@ def _sends_nothing(about: About) -> bool:
         return False
     since = status.attempt_start_time
     return bool(about.now and since and about.now - since >= PATIENCE)
+
+
+def _is_certain(about: About) -> bool:
+    """Return whether the scheduler was asked for its tasks since the script should have sent some.
+
+    Without another sign: before the first answer, the status of every job lacks them.
+    """
+    status = about.status
+    if status.progress is not None:
+        return True
+    progress = mapping(mapping(about.job.get("spec")).get("progress"))
+    interval = integer(progress.get("intervalSeconds")) or DEFAULT_PROGRESS_SECONDS
+    since = status.attempt_start_time
+    patience = PATIENCE + 2 * timedelta(seconds=interval)
+    return bool(about.now and since and about.now - since >= patience)
 
 
 def _names(text: str) -> tuple[str, ...]:

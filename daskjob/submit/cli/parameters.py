@@ -6,6 +6,7 @@ Each message names the value and what to write instead; click adds the option.
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -97,7 +98,7 @@ class Pattern(click.ParamType):  # type: ignore[type-arg]
         try:
             return re.compile(text)
         except (re.error, RecursionError, OverflowError) as error:
-            allowed = f"for the text itself, write {re.escape(text)!r}"
+            allowed = f"for the text itself, write {shlex.quote(re.escape(text))}"
             self.fail(f"{text!r} is no regular expression: {error}; {allowed}", param, ctx)
 
 

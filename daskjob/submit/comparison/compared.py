@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import Any, TypeAlias
 
 from daskjob.core.errors import NotFound
-from daskjob.core.manifests import Manifest, mapping, mappings, metadata
+from daskjob.core.manifests import Manifest, integer, mapping, mappings, metadata
 from daskjob.core.names import files_name
 from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus, job_status_from
@@ -331,7 +331,8 @@ def _counts(was: JobStatus, now: JobStatus) -> Iterator[tuple[str, str, Any, Any
 def _peak(report: Manifest) -> str | None:
     rows = mapping(report.get("peakMemory")).get("rows")
     sizes = [row[1] for row in rows if isinstance(row, list)] if isinstance(rows, list) else []
-    return format_peak(int(max(sizes)), 0) if sizes else None
+    least = integer(mapping(report.get("peakMemory")).get("atLeast")) or 0
+    return format_peak(int(max(sizes, default=0)), least) if sizes or least else None
 
 
 def _took(ended: JobStatus | Attempt) -> str | None:

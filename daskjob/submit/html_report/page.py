@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
+from daskjob.core.dask import losses_of
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, integer, mapping
 from daskjob.core.quantity import duration, format_bytes, format_peak
@@ -145,8 +146,13 @@ def _numbers(facts: ReportFacts, status: JobStatus) -> Markup:
 
 def _highest_peak(facts: ReportFacts) -> str:
     peaks = [size for _, size in _peaks(facts)]
-    least = integer(mapping(facts.report.get("peakMemory")).get("atLeast")) or 0
+    least = _least(facts)
     return format_peak(max(peaks, default=0), least) if peaks or least else ""
+
+
+def _least(facts: ReportFacts) -> int:
+    """Return what a worker had at least when it exceeded its limit; 0: none did."""
+    return integer(mapping(mapping(facts.job.status.report).get("peakMemory")).get("atLeast")) or 0
 
 
 def _result(status: JobStatus) -> Markup | None:
@@ -308,14 +314,22 @@ def _seconds(seconds: float) -> str:
 
 
 def _memory(facts: ReportFacts) -> Markup | None:
-    peaks = sorted(_peaks(facts), key=lambda item: -item[1])[:MOST_ROWS]
+    found = mapping(facts.report.get("workers")).get("losses")
+    lost = {_worker(loss.worker, facts.job.name) for loss in losses_of(found)}
+    # A lost worker may have exceeded its limit after the last sample.
+    least = {name: _least(facts) if name in lost else 0 for name, _ in _peaks(facts)}
+    peaks = sorted(_peaks(facts), key=lambda item: -max(item[1], least[item[0]]))[:MOST_ROWS]
     if not peaks:
         return None
-    top = max(peaks[0][1], 1)
+    top = max(peaks[0][1], least[peaks[0][0]], 1)
     table = _table(
         ("Worker", "Peak memory", ""),
         [
-            (name, format_bytes(size), element("td", share(size / top), class_="share"))
+            (
+                name,
+                format_peak(size, least[name]),
+                element("td", share(max(size, least[name]) / top), class_="share"),
+            )
             for name, size in peaks
         ],
         numbers=(1,),

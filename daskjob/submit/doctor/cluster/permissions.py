@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, tuple[Need, ...]] = {
     "list, status, wait": (_READ,),
     "logs, attach": (
         _READ,
-        Need(("get", "list", "watch"), "pods", ""),
+        Need(("get", "list"), "pods", ""),
         Need(("get",), "pods/log", ""),
     ),
     "events, why": (_READ, Need(("list",), "events", "")),
@@ -44,13 +44,10 @@ COMMANDS: Mapping[str, tuple[Need, ...]] = {
 #: What some do not.
 SPECIAL: Mapping[str, tuple[Need, ...]] = {
     "submit --env-file": (Need(("create", "get"), "secrets", ""),),
-    "cluster": (
-        Need(("get", "list", "watch", "create", "patch", "delete"), "daskclusters"),
-        Need(("get", "list"), "services", ""),
-    ),
-    "port-forward, dashboard": (
-        Need(("get", "list"), "pods", ""),
-        Need(("create",), "pods/portforward", ""),
+    "cluster": (Need(("get", "list", "watch", "create", "patch", "delete"), "daskclusters"),),
+    "cluster connect, dashboard": (
+        Need(("get", "list", "watch"), "pods", ""),
+        Need(("get", "create"), "pods/portforward", ""),
     ),
 }
 
