@@ -19,22 +19,33 @@ SAMPLE_SECONDS = 0.5
 RECORD_BYTES = 4 * 1024 * 1024
 
 
-async def record_arrivals(record: Path, logs: Callable[[], Iterable[Path]]) -> None:
-    """Record the sizes of logs until cancelled; a full disk costs exactness only."""
-    sizes: dict[Path, int] = {}
-    written = 0
-    while written < RECORD_BYTES:
+class ArrivalRecorder:
+    """Records the sizes of logs; a full disk costs exactness only."""
+
+    def __init__(self, record: Path, logs: Callable[[], Iterable[Path]]) -> None:
+        self._record = record
+        self._logs = logs
+        self._sizes: dict[Path, int] = {}
+        self._written = 0
+
+    async def run(self) -> None:
+        """Look at the sizes until cancelled."""
+        while self._written < RECORD_BYTES:
+            self.look()
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    def look(self) -> None:
+        """Record what has changed; also once at the end, or the last lines have no time."""
         lines = []
-        for log in logs():
+        for log in self._logs():
             with suppress(OSError):
                 size = log.stat().st_size
-                if size != sizes.get(log, 0):
-                    sizes[log] = size
+                if size != self._sizes.get(log, 0):
+                    self._sizes[log] = size
                     lines.append(f"{time.time():.2f} {size} {log.stem}\n")
         if lines:
-            with suppress(OSError), record.open("a") as file:
-                written += file.write("".join(lines))
-        await asyncio.sleep(SAMPLE_SECONDS)
+            with suppress(OSError), self._record.open("a") as file:
+                self._written += file.write("".join(lines))
 
 
 class Arrivals:

@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from daskjob.backends.local.arrivals import record_arrivals
+from daskjob.backends.local.arrivals import ArrivalRecorder
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.config import Config, config_of
 from daskjob.backends.local.killed_run import killed, lost_message
@@ -401,8 +401,8 @@ class LocalRun:
                 asyncio.create_task(self._watch_for_requests(cluster), name="requests"),
             ]
             logs = partial(self.folder.logs.glob, "*.log")
-            recording = record_arrivals(self.folder.arrivals, logs)
-            arrivals = asyncio.create_task(recording, name="arrivals")
+            recorder = ArrivalRecorder(self.folder.arrivals, logs)
+            arrivals = asyncio.create_task(recorder.run(), name="arrivals")
             try:
                 await self._until_over(passes, background, processes)
             finally:
@@ -414,6 +414,7 @@ class LocalRun:
                 await backend.close()
                 await processes.close(grace_seconds=0)
                 self._kubelet.finish_logs()
+                recorder.look()
                 self.output.finish()
                 self._last = self.manifest
 
