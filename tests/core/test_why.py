@@ -161,6 +161,11 @@ def test_a_job_without_an_operator_has_its_age_and_a_command(
     assert answer.command.endswith("--context prod") is bool(context)
 
 
+@pytest.mark.parametrize("status", [5, [1], "x", None])
+def test_a_status_that_is_no_object_counts_as_none(status: Any) -> None:
+    assert "has no status" in why({**job(), "status": status}).headline
+
+
 def test_a_job_of_another_manager_is_left_to_it() -> None:
     answer = why(job({"managedBy": "kueue.x-k8s.io/multikueue"}))
     assert "leaves it to kueue.x-k8s.io/multikueue" in answer.headline

@@ -146,6 +146,22 @@ def test_text_differs_from_a_line_on(was: str, now: str, line: str) -> None:
     assert lines(one, other) == [f"spec runner files.a.py, {line}"]
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "postgres://u:{}@h/db",
+        "x glpat-{}aaaaaaaaaaaaaaaa y",
+        "Authorization: Bearer {}aaaaaaaaaaaaaaaa",
+    ],
+)
+def test_value_that_is_secret_under_any_name_is_not_shown(template: str) -> None:
+    one, other = (
+        with_field(job(), (*RUNNER, "env"), [{"name": "WHERE", "value": template.format(secret)}])
+        for secret in ("hunter2", "hunter3")
+    )
+    assert lines(one, other) == ["env runner WHERE: a secret value → another one"]
+
+
 def test_secret_values_are_not_shown_and_those_of_records_not_compared() -> None:
     secret = [{"name": "TOKEN", "value": "hunter2"}]
     one = with_field(job(), (*RUNNER, "env"), secret)

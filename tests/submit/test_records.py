@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from daskjob.core.manifests import Manifest
-from daskjob.submit.jobs import JobRef
+from daskjob.submit.jobs import Job, JobRef
+from daskjob.submit.local import LocalJobs
 from daskjob.submit.records import store
+from daskjob.submit.records.clusters import Answer
+from daskjob.submit.records.my_jobs import MyJobs
 from daskjob.submit.records.record import ClusterAddress, Record, record_of
 from daskjob.submit.records.recording import recorded
 from daskjob.submit.records.secret_values import missing_values, without_secret_values
@@ -79,6 +82,55 @@ def test_same_job_has_one_record_with_its_first_time_and_its_end(tmp_path: Path)
     assert len(records.of("sums")) == 3
     records.remove(first)
     assert {(r.uid, r.cluster.context) for r in records.all()} == {("u2", "prod"), ("u1", "other")}
+
+
+def test_same_token_keeps_the_spec_that_runs(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.add(record())
+    again = record()
+    records.add(replace(again, manifest={**again.manifest, "spec": {"backoffLimit": 9}}))
+    (found,) = records.all()
+    assert found.manifest["spec"] == sent()["spec"]
+
+
+def test_job_that_was_gone_for_another_server_is_there_again(tmp_path: Path) -> None:
+    records = Records(tmp_path / "state")
+    records.add(record())
+    running = Job(record().ref, {**record().manifest, "status": {"phase": "Running"}})
+    answers = [Answer(), Answer({"u1": running}), Answer()]
+
+    def listed() -> list[tuple[bool, str]]:
+        jobs = MyJobs(
+            LocalJobs(tmp_path),
+            records,
+            ask=lambda groups: dict.fromkeys(groups, answers.pop(0)),
+        )
+        return [(entry.gone, entry.job.status.phase) for entry in jobs.entries().entries]
+
+    assert listed() == [(True, "Deleted")]
+    assert listed() == [(False, "Running")]
+    assert [found.status for found in records.all()] == [None]
+    assert listed() == [(True, "Deleted")]
+
+
+def test_ends_of_many_jobs_are_noted_without_reading_the_folder_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Records(tmp_path)
+    for number in range(20):
+        records.add(record(f"job-{number}", f"u{number}"))
+    reads = []
+    entries = Records._entries
+
+    def counted(self: Records) -> list[store._Entry]:
+        reads.append(self)
+        return entries(self)
+
+    monkeypatch.setattr(Records, "_entries", counted)
+    for found in records.all():
+        records.note_status(found, {"phase": "Succeeded", "jobStatus": "Successful"})
+    assert len(reads) == 1
+    assert {found.last_status.phase for found in records.all()} == {"Succeeded"}
 
 
 def test_end_of_a_job_that_was_forgotten_is_not_recorded(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, Self, TypeVar, cast
 
 from daskjob.core.caching import cached
-from daskjob.core.manifests import Manifest, format_time, mappings, parse_time
+from daskjob.core.manifests import Manifest, format_time, mapping, mappings, parse_time
 from daskjob.core.rows import TABLES, Row, rows_of, shapes_of
 from daskjob.core.shapes import Anything, Choice, Integer, Many, Record, Shape, Text, Time
 
@@ -27,7 +27,7 @@ class StatusPart:
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, object] | None) -> Self:
         """Return the status that the API holds; ``""``, null and nonsense count as absent."""
-        return read(cls, manifest or {})
+        return read(cls, mapping(manifest))
 
     def to_manifest(self) -> Manifest:
         """Return the status as the API holds it: absent, never null or empty."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ from daskjob.core.errors import NotFound
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.names import Kind
 from daskjob.submit.cli.parameters import Count, Duration, JobName
-from daskjob.submit.cli.place import ClusterPlace, pass_jobs, wanted_place
+from daskjob.submit.cli.place import ClusterPlace, pass_jobs, place_of_job
 
 if TYPE_CHECKING:
     from daskjob.submit.jobs import Job, Jobs
@@ -47,7 +48,7 @@ def dashboard_command(
         raise NotFound(
             f"{job.name} has ended, and its dashboard with it; daskjob report shows its tasks"
         )
-    place = wanted_place(click.get_current_context())
+    place = place_of_job(click.get_current_context(), jobs, job.ref)
     if place is not None:
         return _forwarded(job, place, no_browser, (port or 0, address, timeout))
     if port is not None or address or timeout is not None:
@@ -77,7 +78,7 @@ def _forwarded(
     port, address, timeout = way
 
     async def main() -> None:
-        there = ClusterPlace(place.context, job.ref.namespace)
+        there = replace(place, namespace=job.ref.namespace)
         async with connected_clusters(there) as client:
             cluster = await running(client, cluster_name, timeout or CONNECT_SECONDS)
             async with client.connected(

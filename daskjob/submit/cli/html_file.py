@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,9 +47,11 @@ def write_html(jobs: Jobs, job: Job, report: Manifest | None, wanted: str) -> No
     """Write the report of a job to a file, and print its name; ``-`` is standard output."""
     from daskjob.submit.html_report.markup import encoded
     from daskjob.submit.html_report.page import ReportFacts, html_report
+    from daskjob.submit.records.secret_values import without_secret_values
 
     facts = ReportFacts(
-        job=job,
+        # Reports are passed on.
+        job=replace(job, manifest=without_secret_values(job.manifest)),
         report=report or {},
         events=jobs.events(job.ref),
         explanation=jobs.why(job.ref),

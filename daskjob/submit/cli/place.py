@@ -95,6 +95,18 @@ def of_this_machine(jobs: Jobs) -> Jobs:
     return jobs.local if is_mine(jobs) else jobs
 
 
+def place_of_job(context: click.Context, jobs: Jobs, ref: JobRef) -> ClusterPlace | None:
+    """Return the cluster and the namespace of a job; ``None``: it is of this machine."""
+    place = wanted_place(context)
+    record = jobs.record(ref) if place is None and is_mine(jobs) else None
+    if record is None:
+        return place
+    from daskjob.submit.records.clusters import usable_kubeconfig
+
+    kubeconfig = usable_kubeconfig(record.cluster) or ""
+    return ClusterPlace(record.cluster.context, record.namespace, kubeconfig)
+
+
 def options_of(context: click.Context, jobs: Jobs, ref: JobRef) -> str:
     """Return the options with which commands find a job; empty for one of this machine."""
     place = wanted_place(context)

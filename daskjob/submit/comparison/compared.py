@@ -19,7 +19,7 @@ from daskjob.core.names import files_name
 from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus, job_status_from
 from daskjob.core.status.job import Attempt
-from daskjob.submit.records.secret_values import is_secret, missing_values
+from daskjob.submit.records.secret_values import is_secret, missing_values, without_secret_values
 
 #: How much of a value a line shows.
 _SHOWN = 60
@@ -255,10 +255,15 @@ def _unequal_env(was: Manifest, now: Manifest) -> Iterator[tuple[str, Any, Any]]
         if values[0] == values[1] or any(missing_values({"": value}) for value in values):
             # A record has no secret values to compare.
             continue
-        if is_secret(name):
+        if is_secret(name) or any(_has_secret(value) for value in values):
             texts = _TEXTS if None not in values else (_TEXTS[0], _TEXTS[0])
             values = _hidden(values[0], texts[0]), _hidden(values[1], texts[1])
         yield name, *values
+
+
+def _has_secret(value: Any) -> bool:
+    """Return whether a part of a value is secret under any name, such as a password in a URL."""
+    return bool(missing_values(without_secret_values({"": value})))
 
 
 def _hidden(value: Any, text: str) -> Any:

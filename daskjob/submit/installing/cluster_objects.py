@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from daskjob.core.errors import NotFound, Permission
-from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.errors import ApiError, NotFound, Permission
+from daskjob.core.manifests import Manifest, mappings, metadata
 from daskjob.kube.api import Api
 from daskjob.kube.errors import NoSuchResource
 from daskjob.kube.requests import Request
@@ -138,10 +138,13 @@ class ClusterObjects:
             {name: value for name, value in selectors.items() if value},
         )
         try:
-            found = json.loads(await self._api.send(request))
+            found = object_of(await self._api.send(request), request)
         except NoSuchResource:
             return []
-        return [{**item, "apiVersion": api_version, "kind": kind} for item in found["items"]]
+        return [
+            {**item, "apiVersion": api_version, "kind": kind}
+            for item in mappings(found.get("items"))
+        ]
 
     async def may(self, permission: Permission) -> bool:
         """Return whether the user has a permission."""
@@ -184,5 +187,24 @@ class ClusterObjects:
             body=None if body is None else json.dumps(body).encode(),
             content_type=content_type,
         )
-        found: Any = json.loads(await self._api.send(request))
-        return found if isinstance(found, dict) else {}
+        return object_of(await self._api.send(request), request)
+
+
+def object_of(body: bytes, request: Request) -> dict[str, Any]:
+    """Return the object in a response.
+
+    Raises
+    ------
+    ApiError
+        It has none: something else than an API server has answered.
+    """
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ApiError(
+            f"{request.subject}: the response is no JSON object, so it is not from an API server: "
+            "check the server of your kubeconfig, and whether a proxy in between wants a login"
+        )
+    return found

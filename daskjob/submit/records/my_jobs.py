@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
 from daskjob.core.errors import DaskJobError, NotFound
@@ -34,6 +34,8 @@ HERE = "this machine"
 #: How ``list`` shortens names.
 _LEFT_OUT = re.compile(r"…|\.\.\.")
 _MOST_NAMES = 10
+#: How long after its submission a job that is gone is looked for again.
+ASKED_AGAIN = timedelta(days=1)
 
 
 class Ambiguous(DaskJobError):
@@ -128,6 +130,10 @@ class MyJobs:
         """The machine that this process runs on."""
         return self.local.place
 
+    def record(self, ref: JobRef) -> Record | None:
+        """Return the record of a job that was submitted from here; ``None``: there is none."""
+        return self._record(ref)
+
     def where(self, ref: JobRef) -> str:
         """Return the place of a job: ``this machine``, or a context and a namespace."""
         record = self._record(ref)
@@ -150,7 +156,7 @@ class MyJobs:
         """Return all jobs; each cluster is asked once, all at the same time, and only briefly."""
         local = [Entry(job, HERE, created=_created(job.manifest)) for job in self.local.list()]
         records = self.records.all()
-        groups = groups_of(record for record in records if record.status is None)
+        groups = groups_of(record for record in records if _is_asked_for(record))
         answers = self.ask(groups) if groups else {}
         there = [self._entry(record, answers) for record in records]
         entries = sorted(
@@ -162,15 +168,16 @@ class MyJobs:
     def _entry(self, record: Record, answers: dict[Group, Answer]) -> Entry:
         self._found[record.ref] = record
         answer = answers.get(Group.of(record))
-        if record.status is not None or answer is None:
+        if answer is None or not _is_asked_for(record):
             gone = record.is_deleted
             return Entry(record.job(), record.where, gone=gone, created=record.time)
         if answer.trouble:
             return Entry(record.job(), record.where, unknown=True, created=record.time)
         found = answer.jobs.get(record.uid)
         if found is None:
-            self.records.note_status(record, GONE)
             deleted = record.with_status(GONE)
+            if not record.is_deleted:
+                self.records.note_status(record, GONE)
             return Entry(deleted.job(), record.where, gone=True, created=record.time)
         self._note(record, found)
         return Entry(found, record.where, created=record.time)
@@ -418,6 +425,19 @@ class MyJobs:
     def _note(self, record: Record, job: Job) -> None:
         if job.status.finished and not record.last_status.finished:
             self.records.note_status(record, mapping(job.manifest.get("status")))
+        elif record.is_deleted:
+            # Another server has answered for its cluster.
+            self.records.note_status(record, None)
+
+
+def _is_asked_for(record: Record) -> bool:
+    """Return whether the state of a job may still change.
+
+    That of a deleted one, too: for a while, another server may have answered for its cluster.
+    """
+    if record.is_deleted:
+        return datetime.now(UTC) - record.time < ASKED_AGAIN
+    return record.status is None
 
 
 def connected(record: Record) -> Jobs:

@@ -77,9 +77,9 @@ class Record:
         """Whether the job was seen to be gone before its end was."""
         return mapping(self.status).get("phase") == DELETED
 
-    def with_status(self, status: Manifest) -> Record:
+    def with_status(self, status: Manifest | None) -> Record:
         """Return the record with the status of a job that has ended, or is gone."""
-        return replace(self, status=without_secret_values(status))
+        return replace(self, status=None if status is None else without_secret_values(status))
 
 
 def record_of(

@@ -19,6 +19,7 @@ from pathlib import Path
 from daskjob.backends.local.own_files import is_own_folder
 from daskjob.backends.local.state_root import state_root
 from daskjob.core.manifests import Manifest
+from daskjob.submit.jobs import JobRef
 from daskjob.submit.records.record import Record, as_json, from_json
 
 #: In the state directory, where a leading dot is no run's name.
@@ -49,6 +50,8 @@ class Records:
 
     def __init__(self, root: Path | None = None) -> None:
         self._folder = (state_root() if root is None else root) / FOLDER
+        #: The files that were read.
+        self._paths: dict[tuple[str, JobRef, str], Path] = {}
 
     def add(self, record: Record) -> None:
         """Keep a record, in the place of an older one of the same job; remove the oldest ones.
@@ -63,19 +66,25 @@ class Records:
         for entry in self._entries():
             known = self._read(entry) if entry.name == record.name else None
             if known is not None and _is_of(known, record):
-                # The same submission again, by its token: it was then that it was submitted.
+                # The same submission again, by its token: nothing of it was changed.
                 path = entry.path
-                record = replace(record, time=known.time, status=record.status or known.status)
+                record = replace(known, status=record.status or known.status)
                 break
         self._write(path, json.dumps(as_json(record)).encode())
         with suppress(OSError):
             self._prune()
 
-    def note_status(self, record: Record, status: Manifest) -> None:
-        """Keep how a job has ended; where that is not possible, it is asked for again."""
+    def note_status(self, record: Record, status: Manifest | None) -> None:
+        """Keep how a job has ended, if it is recorded; ``None``: it has not.
+
+        Where that is not possible, it is asked for again.
+        """
         with suppress(OSError, ValueError):
-            if any(_is_of(known, record) for known in self.of(record.name)):
-                self.add(record.with_status(status))
+            if _key(record) not in self._paths:
+                self.of(record.name)
+            path = self._paths.get(_key(record))
+            if path is not None and path.exists():
+                self._write(path, json.dumps(as_json(record.with_status(status))).encode())
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all recorded jobs, newest first; reads no record."""
@@ -104,6 +113,7 @@ class Records:
         for entry in entries:
             found = self._read(entry)
             if found is not None:
+                self._paths[_key(found)] = entry.path
                 yield found
 
     def _entries(self) -> list[_Entry]:
@@ -181,10 +191,10 @@ def _entry(path: Path) -> _Entry | None:
     return _Entry(path, moment, parts[2])
 
 
+def _key(record: Record) -> tuple[str, JobRef, str]:
+    return record.uid, record.ref, record.cluster.context
+
+
 def _is_of(found: Record | None, record: Record) -> bool:
     """Return whether two records are about the same job."""
-    return found is not None and (found.uid, found.ref, found.cluster.context) == (
-        record.uid,
-        record.ref,
-        record.cluster.context,
-    )
+    return found is not None and _key(found) == _key(record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from daskjob.core.errors import DaskJobError
@@ -10,6 +9,7 @@ from daskjob.kube.requests import Request
 from daskjob.kube.resources import Resource
 from daskjob.submit.doctor.cluster.ground import Ground
 from daskjob.submit.doctor.finding import Finding, failed, ok, skipped
+from daskjob.submit.installing.cluster_objects import object_of
 
 CHECK = "Kubernetes"
 #: Older versions reject the CRDs.
@@ -20,7 +20,7 @@ async def kubernetes_version(ground: Ground) -> Finding:
     """Check that the API server is new enough."""
     request = Request("get", Resource("Version", "v1", "version"), "/version", "version", None)
     try:
-        found = str(json.loads(await ground.api.send(request)).get("gitVersion", ""))
+        found = str(object_of(await ground.api.send(request), request).get("gitVersion", ""))
     except (DaskJobError, ValueError) as error:
         return skipped(CHECK, f"its version is not known: {error}")
     return judged(found)
