@@ -131,7 +131,8 @@ async def test_dashboard_of_a_job_until_its_end(
         words = ("cluster", "delete", "-n", there.namespace, "sleeps")
         rejected = await asyncio.to_thread(there.daskjob, *words)
         assert "sleeps belongs to job sleeps, which ends with it" in rejected.err
-        command = there.start("dashboard", "--no-browser", "sleeps")
+        # It was submitted from here, so it is found without a namespace.
+        command = there.daskjob.start("dashboard", "--no-browser", "sleeps")
         url = await line(command.stdout)
         assert "dask" in (await asyncio.to_thread(get, url)).lower()
         assert not (there.daskjob.work / "opened").exists()

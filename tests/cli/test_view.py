@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daskjob.core.manifests import Manifest
-from daskjob.core.status import JobStatus, JobStatusWord
+from daskjob.core.status import JobStatus, JobStatusWord, job_status_from
 from daskjob.submit.jobs import JobSnapshot
 from daskjob.submit.local_run import Stream
 from daskjob.submit.terminal.live import View
@@ -37,6 +37,35 @@ def test_that_no_task_ran_is_reported_only_where_it_is_known(
     text = capfd.readouterr().err
     assert "sums succeeded" in text
     assert ("ran no tasks" in text) is is_reported
+
+
+class AttachedJob:
+    """A job on a cluster, as a command that comes later finds it."""
+
+    def __init__(self, **status: object) -> None:
+        attempt = {"number": 0, "reason": "Suspended", "message": "the job was suspended"}
+        self._status = job_status_from({"attempts": [attempt], "attempt": 1, **status})
+
+    def snapshot(self) -> JobSnapshot:
+        return JobSnapshot("sums", self._status, 1, 1, options="-n team")
+
+
+def test_suspended_job_is_no_failed_one_and_is_resumed_by_a_command(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    suspended = [{"type": "Suspended", "status": "True"}]
+    View(AttachedJob(conditions=suspended, attempt=0), Screen(), quiet=False).update()
+    text = capfd.readouterr().err
+    assert "sums is suspended; it continues with: daskjob resume -n team sums" in text
+    assert "failed" not in text
+
+
+def test_attempts_are_reported_in_their_order(capfd: pytest.CaptureFixture[str]) -> None:
+    resumed = AttachedJob(jobStatus="Running", schedulerIdentity="Scheduler-1")
+    View(resumed, Screen(), quiet=False).update()
+    first, second = capfd.readouterr().err.splitlines()[:2]
+    assert first == "daskjob: attempt 0 was suspended"
+    assert second.startswith("daskjob: sums (attempt 1) is running with 1 worker")
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,10 @@ class View:
 
     def _report_events(self, snapshot: JobSnapshot) -> None:
         status = snapshot.status
-        if status.scheduler_identity:
-            self._report_up(snapshot)
         for attempt in status.attempts if not status.finished else status.attempts[:-1]:
+            if attempt.reason == Reason.SUSPENDED:
+                self._report_suspension(snapshot, attempt.number)
+                continue
             then = f"Retrying as attempt {attempt.number + 1}"
             if not status.finished and status.next_attempt_time:
                 then += f" at {status.next_attempt_time.astimezone():%H:%M:%S}"
@@ -174,6 +175,8 @@ class View:
                 f"attempt {attempt.number} failed{reason}: {attempt.message} {then}",
                 style="red",
             )
+        if status.scheduler_identity and status.attempt not in [a.number for a in status.attempts]:
+            self._report_up(snapshot)
         for trouble in snapshot.troubles:
             self._once(f"trouble {trouble}", trouble)
         if snapshot.last_tasks:
@@ -186,6 +189,14 @@ class View:
             )
         if status.message and not status.finished and status.attempt_start_time:
             self._once(f"trouble {status.reason}", status.message)
+
+    def _report_suspension(self, snapshot: JobSnapshot, attempt: int) -> None:
+        name = snapshot.name
+        if snapshot.status.suspended:
+            command = f"daskjob resume {snapshot.options} {name}".replace("  ", " ")
+            self._once(f"suspended {attempt}", f"{name} is suspended; it continues with: {command}")
+        else:
+            self._once(f"attempt {attempt}", f"attempt {attempt} was suspended")
 
     def _report_up(self, snapshot: JobSnapshot) -> None:
         """Report that an attempt has begun, and how far its workers are."""
