@@ -18,7 +18,7 @@ from daskjob.core.exit_codes import ExitCode
 from daskjob.core.quantity import parse_bytes
 from daskjob.core.status.job import RESULT_LIMIT_BYTES
 from daskjob.submit.cli import cli
-from daskjob.submit.cli.jobs import HEADER, LIMIT
+from daskjob.submit.cli.job_rows import HEADER, LIMIT
 from daskjob.submit.script import default_shape
 from tests.docs.documents import ROOT
 

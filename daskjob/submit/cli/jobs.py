@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, integer, mapping
-from daskjob.core.quantity import duration, format_peak
+from daskjob.core.quantity import format_peak
 from daskjob.core.status import JobStatus
 from daskjob.submit.cli.html_file import DEFAULT, name_and_file, write_html
+from daskjob.submit.cli.job_rows import HEADER, LEAST, LIMIT, progress_of, row_of, took
 from daskjob.submit.cli.output import (
     Format,
-    age,
     listing_option,
     output_option,
     print_fitting_table,
@@ -39,13 +39,6 @@ from daskjob.submit.cli.place import (
     wanted_place,
 )
 from daskjob.submit.jobs import Job, JobRef, Jobs, StillRunning
-
-#: How many jobs a table has unless ``--limit`` says otherwise.
-LIMIT = 50
-
-HEADER = ("NAME", "STATUS", "REASON", "PROGRESS", "WORKERS", "ATTEMPTS", "AGE", "TOOK")
-#: Columns that a narrow screen lacks, those that matter least first.
-LEAST = ("ATTEMPTS", "WORKERS", "TOOK", "REASON", "PROGRESS", "AGE")
 
 
 @click.command("list")
@@ -116,31 +109,6 @@ def _listed(jobs: Jobs, all_namespaces: bool) -> tuple[tuple[Job, ...], str]:
     return found, "No jobs in any namespace."
 
 
-def row_of(job: Job) -> tuple[str, ...]:
-    """Return the line of a job in a table with this header."""
-    status = job.status
-    return (
-        job.name,
-        status.phase or "Pending",
-        status.reason,
-        _progress(status),
-        job.workers,
-        str(status.attempts_begun),
-        age(job.manifest),
-        _took(status),
-    )
-
-
-def _progress(status: JobStatus) -> str:
-    return str(status.progress) if status.progress and status.progress.total else ""
-
-
-def _took(status: JobStatus) -> str:
-    if status.start_time is None:
-        return ""
-    return duration((status.end_time or datetime.now(UTC)) - status.start_time)
-
-
 @click.command("status")
 @click.argument("name", required=False, default="", type=JobName())
 @click.option("-w", "--watch", is_flag=True, help="Show each change until the job ends.")
@@ -194,12 +162,12 @@ def _fact_lines(job: Job) -> list[str]:
         "Reason": status.reason,
         "Message": status.message,
         "Exit code": "" if status.exit_code is None else str(status.exit_code),
-        "Progress": f"{_progress(status)} tasks" if _progress(status) else "",
+        "Progress": f"{progress_of(status)} tasks" if progress_of(status) else "",
         "Workers": _workers(job),
         "Dashboard": "" if status.finished else status.dashboard_url,
         "Started": _local(status.start_time),
         "Ended": _local(status.end_time),
-        "Took": _took(status),
+        "Took": took(status),
         "Result": "" if status.result is None else json.dumps(status.result),
         **dict(job.details),
     }
@@ -320,7 +288,7 @@ def report_command(jobs: Jobs, name: str, html: str | None, output: str | None) 
 def _print_report(name: str, status: JobStatus, report: Manifest) -> None:
     tasks, workers = report.get("tasks") or {}, report.get("workers") or {}
     click.echo(
-        f"{name}: {status.phase} in {_took(status)}, attempt {status.attempts[-1].number}"
+        f"{name}: {status.phase} in {took(status)}, attempt {status.attempts[-1].number}"
         if status.attempts
         else f"{name}: {status.phase}"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daskjob.submit.cli.jobs import HEADER, LEAST, LIMIT, row_of
+from daskjob.submit.cli.job_rows import HEADER, LEAST, LIMIT, row_of
 from daskjob.submit.cli.output import Format, print_fitting_table, print_objects, print_table
 
 if TYPE_CHECKING:
