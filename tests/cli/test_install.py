@@ -17,6 +17,7 @@ from tests.client.given import job
 from tests.cluster.binaries import binary
 from tests.cluster.plugin import Kubectl, KubectlFailed, Kubernetes
 from tests.operator.jobs import python_job
+from tests.waiting import wait_until
 
 CHART = Path(__file__).parents[2] / "operator-chart"
 SUM = "from distributed import Client; print(Client().submit(sum, [1, 2]).result())"
@@ -100,6 +101,9 @@ def test_install_run_a_job_upgrade_and_uninstall(installer: Installer, kubectl: 
 def test_crds_stay_while_there_are_jobs_and_are_upgraded(
     installer: Installer, kubectl: Kubectl
 ) -> None:
+    # Those of earlier tests end with their namespaces, and would be counted.
+    kinds = "daskjobs,daskclusters,daskworkergroups,daskautoscalers"
+    wait_until(lambda: not kubectl("get", kinds, "-A", "-o", "name"), pause=0.5)
     name = "daskautoscalers.kubernetes.dask.org"
     kubectl("delete", CRD, name)
     path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/obsolete"
@@ -112,7 +116,7 @@ def test_crds_stay_while_there_are_jobs_and_are_upgraded(
     assert done.code == 0, done.err
     assert f"CustomResourceDefinition {name} created\n" in done.text
     assert f"CustomResourceDefinition {changed} upgraded\n" in done.text
-    assert done.text.count("CustomResourceDefinition") == 2
+    assert done.text.count("CustomResourceDefinition") == 2, done.text
     stored = json.loads(kubectl("get", CRD, changed, "-o", "json"))
     assert "obsolete" not in json.dumps(stored["spec"])
 
