@@ -283,6 +283,18 @@ def test_an_error_of_the_script_is_decided_at_once_while_the_scheduler_lives() -
     assert story.status.attempts[0].reason == "ExitCode"
 
 
+def test_a_client_that_never_had_a_connection_has_not_lost_it() -> None:
+    story = running(backoffLimit=0)
+    story.end_runner(
+        1,
+        message="Traceback (most recent call last):\nasyncio.exceptions.CancelledError\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
+        "OSError: Timed out trying to connect to tcp://s:8786 after 30 s",
+    )
+    story.settle()
+    assert story.status.attempts[0].reason == "ExitCode"
+
+
 #: What a client of distributed 2024.1 raises.
 WITHOUT_REASON = "concurrent.futures._base.CancelledError: f-1"
 DISCONNECTED = pytest.mark.parametrize("message", [COMM_CLOSED, CANCELLED, WITHOUT_REASON])

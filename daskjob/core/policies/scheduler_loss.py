@@ -17,8 +17,11 @@ from daskjob.core.reasons import Reason
 from daskjob.core.spec.policy import OnSchedulerLoss
 
 #: What a client raises when its scheduler is gone; older versions of distributed give no reason.
+#: asyncio's CancelledError is in the traceback of every connection that timed out.
 _LOST_CONNECTION = re.compile(
-    r"scheduler-connection-lost|lost the connection to the scheduler|CommClosedError|CancelledError"
+    r"scheduler-connection-lost|lost the connection to the scheduler|CommClosedError"
+    r"|^concurrent\.futures\S*CancelledError\b",
+    re.MULTILINE,
 )
 #: How long to wait for the end of a scheduler whose runner has lost its connection: it closes its
 #: connections first, and its own end is seen later than the runner's.
