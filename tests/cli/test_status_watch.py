@@ -33,6 +33,7 @@ def test_changes_are_lines_in_a_pipe_and_one_view_on_a_terminal(daskjob: Daskjob
     lines = [piped.stdout.readline()]
     while b"Running" not in lines[-1]:
         lines.append(piped.stdout.readline())
+    daskjob.variables["COLUMNS"] = "80"  # That of another terminal.
     with terminal(daskjob, "status", "-w", "watched", columns=60) as screen:
         assert screen.wait_for_row("Status:").split()[1] == "Running"
         took = screen.wait_for_row("Took:")

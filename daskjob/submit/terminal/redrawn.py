@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ class Redrawn:
 
     def draw(self, lines: Sequence[str]) -> None:
         """Draw the lines in the place of the last ones: long ones in several rows."""
-        columns, most = shutil.get_terminal_size((80, 24))
+        columns, most = self._size()
         rows = [row for line in lines for row in _rows(line, columns - 1)]
         # What has left the screen cannot be drawn again.
         rows = rows[: max(most - 1, 1)]
@@ -38,6 +39,14 @@ class Redrawn:
         self._out.write(self._back() + _ERASE_BELOW)
         self._out.flush()
         self._drawn = []
+
+    def _size(self) -> os.terminal_size:
+        # COLUMNS of the environment may be that of another terminal, or of an earlier size.
+        try:
+            found = os.get_terminal_size(self._out.fileno())
+        except (OSError, ValueError):
+            found = os.terminal_size((0, 0))
+        return found if all(found) else shutil.get_terminal_size((80, 24))
 
     def _back(self) -> str:
         # A terminal that became narrower may show a row as two. To count these would erase what
