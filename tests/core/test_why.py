@@ -129,7 +129,7 @@ def test_a_waiting_job_and_one_that_a_deadline_ended_have_the_same_next_step(
         ('User "op" cannot patch resource "daskclusters" in API group "kubernetes.dask.org"',
          (("Rejected", "no"),), "Grant the operator",
          "auth can-i patch daskclusters.kubernetes.dask.org --as op"),
-        ("the cloud's authorizer says no", (), "Grant the operator", ""),
+        ("denied by the webhook authorizer", (), "Grant the operator", ""),
     ],
 )  # fmt: skip
 def test_a_permission_that_the_operator_lacks_is_named(

@@ -208,7 +208,7 @@ async def test_many_connections_at_once(there: Given) -> None:
                 assert await reader.readexactly(len(text)) == text
             writer.close()
 
-        # One that stands still does not stop others.
+        # A connection whose reader is slow does not block the others.
         stuck = await asyncio.open_connection("127.0.0.1", forward.port)
         stuck[1].write(b"give 500\n")
         await asyncio.gather(*(echo(number) for number in range(40)))

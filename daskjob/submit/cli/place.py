@@ -77,10 +77,14 @@ def of_my_jobs(context: click.Context) -> MyJobs:
 
 
 def _jobs_of_record(context: click.Context, record: Record) -> Jobs:
+    return cluster_jobs(context, _place_of_record(record))
+
+
+def _place_of_record(record: Record) -> ClusterPlace:
     from daskjob.submit.records.clusters import usable_kubeconfig
 
     kubeconfig = usable_kubeconfig(record.cluster) or ""
-    return cluster_jobs(context, ClusterPlace(record.cluster.context, record.namespace, kubeconfig))
+    return ClusterPlace(record.cluster.context, record.namespace, kubeconfig)
 
 
 def is_mine(jobs: Jobs) -> TypeGuard[MyJobs]:
@@ -99,12 +103,7 @@ def place_of_job(context: click.Context, jobs: Jobs, ref: JobRef) -> ClusterPlac
     """Return the cluster and the namespace of a job; ``None``: it is of this machine."""
     place = wanted_place(context)
     record = jobs.record(ref) if place is None and is_mine(jobs) else None
-    if record is None:
-        return place
-    from daskjob.submit.records.clusters import usable_kubeconfig
-
-    kubeconfig = usable_kubeconfig(record.cluster) or ""
-    return ClusterPlace(record.cluster.context, record.namespace, kubeconfig)
+    return place if record is None else _place_of_record(record)
 
 
 def options_of(context: click.Context, jobs: Jobs, ref: JobRef) -> str:
