@@ -146,7 +146,7 @@ def large() -> ReportFacts:
 
 
 def waiting() -> ReportFacts:
-    """A job of which nothing is known yet."""
+    """A job without a status."""
     return facts(manifest("waiting", {}), {})
 
 
@@ -265,3 +265,13 @@ def test_mistakes_are_reported(
     done = user("report", "squares", *words)
     assert (done.code, done.text) == (code, "")
     assert message in " ".join(done.err.split())
+
+
+def test_lost_worker_had_at_least_the_limit_that_it_exceeded() -> None:
+    losses = [["w", START.timestamp() + 60, ["t"], 2**29, 2**29]]
+    peaks = {"rows": [["w", 2**28]]}
+    report = {"peakMemory": peaks, "workers": {"lost": 1, "losses": losses}}
+    status = {"phase": "Failed", "report": {"peakMemory": {**peaks, "atLeast": 2**29}}}
+    page = str(html_report(facts(manifest("hungry", status), report)))
+    assert page.count("≥ 512 MiB") == 2
+    assert "256 MiB" not in page

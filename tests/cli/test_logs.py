@@ -91,6 +91,7 @@ def test_grep_finds_text_between_colours_and_fails_if_there_is_none(talker: Dask
     ("words", "message"),
     [
         (("--grep", "a(b"), "no regular expression: missing ), unterminated subpattern"),
+        (("--grep", "a("), "for the text itself, write 'a\\('"),
         (("--grep", "*"), "no regular expression: nothing to repeat"),
         (("--grep", "[z-a]"), "no regular expression: bad character range z-a"),
         (("--since", "10x"), "'10x' is no moment; write a duration such as 90s"),

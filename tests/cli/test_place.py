@@ -128,6 +128,16 @@ def test_report_is_that_of_the_place(daskjob: Daskjob) -> None:
     assert str(missing) == "busy has no report yet; it is written when an attempt ends"
 
 
+def test_html_report_has_no_secret_argument(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
+    secret = manifest("secret", uid="e", status=FAILED)
+    container = {"name": "job", "image": "i", "args": ["python", "x.py", "--password", "hunter2"]}
+    secret["spec"] = {"job": {"spec": {"containers": [container]}}}
+    jobs.add(secret)
+    page = daskjob("report", "--html", "-", "secret").stdout
+    assert "--password" in page
+    assert "hunter2" not in page
+
+
 def test_cancel_stops_running_jobs_and_reports_how_the_others_ended(
     daskjob: Daskjob, jobs: InMemoryJobs
 ) -> None:

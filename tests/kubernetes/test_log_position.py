@@ -149,3 +149,13 @@ def test_a_position_keeps_the_times_of_lines_on_request() -> None:
     line = b"2026-01-31T12:00:00.05Z text\n"
     for stamps, expected in ((True, line), (False, b"text\n")):
         assert LogPosition(stamps=stamps).feed(line) == [expected]
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_last_line_is_known_by_its_end_where_the_runtime_has_split_it(end: str) -> None:
+    long = "x" * 16384 + "y" * 16384 + "the end"
+    position = LogPosition()
+    position.feed(line(1, "first") + line(2, long).removesuffix(b"\n") + end.encode())
+    assert position.ends_with(line(2.5, "the end").removesuffix(b"\n") + end.encode())
+    assert not position.ends_with(line(3, "another end").removesuffix(b"\n") + end.encode())
+    assert not position.ends_with(b"")

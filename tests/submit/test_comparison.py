@@ -246,3 +246,12 @@ def test_attempt_that_has_not_ended_is_not_found(status: Manifest, number: int, 
     side = Side({**job(), "status": status})
     with pytest.raises(NotFound, match=f"no ended attempt {number}; ended attempts: {known}"):
         compared_attempts(side, number, number)
+
+
+def test_peak_of_a_worker_that_exceeded_its_limit_is_at_least_that() -> None:
+    rows = [["w", 2**28]]
+    one, other = (
+        {**job(), "status": {**FAILED, "report": {"peakMemory": {"rows": rows, **more}}}}
+        for more in ({"atLeast": 2**29}, {})
+    )
+    assert lines(one, other) == ["counts peak memory of a worker: ≥ 512 MiB → 256 MiB"]

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -18,7 +19,7 @@ from daskjob.submit.local import LocalJobs
 from daskjob.submit.records import store
 from daskjob.submit.records.clusters import Answer
 from daskjob.submit.records.my_jobs import MyJobs
-from daskjob.submit.records.record import ClusterAddress, Record, record_of
+from daskjob.submit.records.record import GONE, ClusterAddress, Record, record_of
 from daskjob.submit.records.recording import recorded
 from daskjob.submit.records.secret_values import missing_values, without_secret_values
 from daskjob.submit.records.store import FOLDER, Records
@@ -111,6 +112,19 @@ def test_job_that_was_gone_for_another_server_is_there_again(tmp_path: Path) -> 
     assert listed() == [(False, "Running")]
     assert [found.status for found in records.all()] == [None]
     assert listed() == [(True, "Deleted")]
+
+
+def test_job_that_is_gone_for_days_is_not_asked_for(tmp_path: Path) -> None:
+    records = Records(tmp_path / "state")
+    old = record(now=datetime.now(UTC) - timedelta(days=2))
+    records.add(old)
+    records.note_status(old, GONE)
+
+    def ask(groups: object) -> NoReturn:
+        pytest.fail(f"{groups} were asked for")
+
+    jobs = MyJobs(LocalJobs(tmp_path), records, ask=ask)
+    assert [entry.gone for entry in jobs.entries().entries] == [True]
 
 
 def test_ends_of_many_jobs_are_noted_without_reading_the_folder_for_each(
