@@ -28,6 +28,28 @@ def test_the_start_is_dated_by_the_attempt_although_its_status_is_written_later(
     assert event.at == story.status.attempt_start_time
 
 
+@pytest.mark.parametrize(
+    ("spec", "code", "expected"),
+    [
+        ({"backoffLimit": 0}, 0, ["Started", "Completed"]),
+        ({"backoffLimit": 0}, 1, ["Started", "ExitCode"]),
+        ({"backoffLimit": 1}, 139, ["Started", "Retrying"]),
+    ],
+)
+def test_an_attempt_that_ends_before_a_status_shows_that_it_ran_emits_its_start_first(
+    spec: dict[str, int], code: int, expected: list[str]
+) -> None:
+    story = job_story(**spec)
+    story.settle()
+    began = story.status.attempt_start_time
+    assert story.word != "Running"
+    story.end_runner(code)
+    assert story.event_reasons() == expected
+    start = story.world.events[0].event
+    assert start.at == began
+    assert start.message.startswith("attempt 0 is running in pod")
+
+
 def test_a_retried_job_emits_each_step_once() -> None:
     story = running(backoffLimit=1)
     for attempt in (0, 1):

@@ -95,7 +95,7 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
     if view.attempt_runs:
         # Delayed changes of the status are written now too.
         view = replace(view, status=reported_status(view))
-    return _write(view, ended(view, end))
+    return _write(view, ended(view, end), unwritten=view.status)
 
 
 def _report_of_attempt(observed: ObservedJob) -> CollectedReport | None:
@@ -360,7 +360,7 @@ def _scaled(view: JobView) -> tuple[Patch, ...]:
     return (Patch(cluster.ref, {"metadata": asked, "spec": {"worker": {"replicas": count}}}),)
 
 
-def _write(view: JobView, status: JobStatus) -> Decision:
+def _write(view: JobView, status: JobStatus, *, unwritten: JobStatus | None = None) -> Decision:
     """Return the decision to write a status, if it has changed."""
     old = view.observed.status
     if not needs_write(view, status):
@@ -369,7 +369,7 @@ def _write(view: JobView, status: JobStatus) -> Decision:
     manifest = written(old, status, due, view.now)
     if manifest is None:
         return Decision(wake_at=due)
-    return Decision(status=manifest, events=events_between(old, status))
+    return Decision(status=manifest, events=events_between(old, status, unwritten=unwritten))
 
 
 def _next_looks(view: JobView) -> list[datetime | None]:

@@ -14,10 +14,18 @@ from daskjob.core.status import ConditionType, JobStatus, JobStatusWord
 EVENT_LIMIT = 1000
 
 
-def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
-    """Return the Events for the change from one status to the next."""
+def events_between(
+    old: JobStatus, new: JobStatus, *, unwritten: JobStatus | None = None
+) -> tuple[Event, ...]:
+    """Return the Events for the change from one status to the next.
+
+    ``unwritten`` is the status of an attempt that has ended: a short one ends before a status shows
+    that it ran.
+    """
     events = [
+        *(_starts(old, unwritten) if unwritten else ()),
         *_ends(old, new),
+        *_starts(old, new),
         *_concurrency(old, new),
         *_problems(old, new),
     ]
@@ -39,13 +47,16 @@ def _ends(old: JobStatus, new: JobStatus) -> list[Event]:
     return []
 
 
+def _starts(old: JobStatus, new: JobStatus) -> list[Event]:
+    if new.job_status is not JobStatusWord.RUNNING or old.job_status is new.job_status:
+        return []
+    # The status that shows it is written up to some seconds later.
+    text = f"attempt {new.attempt} is running in pod {new.job_runner_pod_name}."
+    return [Event("Started", text, at=new.attempt_start_time)]
+
+
 def _concurrency(old: JobStatus, new: JobStatus) -> list[Event]:
     events = []
-    started = new.job_status is JobStatusWord.RUNNING and old.job_status is not new.job_status
-    if started:
-        # The status that shows it is written up to some seconds later.
-        text = f"attempt {new.attempt} is running in pod {new.job_runner_pod_name}."
-        events.append(Event("Started", text, at=new.attempt_start_time))
     if old.suspended and not new.suspended and not new.finished:
         events.append(Event("Resumed", "the job was resumed."))
     if new.suspended and not old.suspended and new.attempt == old.attempt:
