@@ -45,6 +45,14 @@ _LAST_RECORDS = 2
 #: The first frame of a traceback, and the names of it where an exception left the program.
 _FIRST_FRAME = re.compile(r'^\s*\|?\s*File ".*", line \d+, in (?P<name>\S+)')
 _PROGRAM = ("<module>", "_run_module_as_main")
+#: A frame of a file whose code is printed below it.
+_FRAME_WITH_CODE = re.compile(r'^  File ".*\.py", line \d+')
+#: Lines of a traceback that no other output looks like: a frame, and marks below its code.
+_EVIDENT = re.compile(r'^  File ".*", line \d+|^    +[~^]+$')
+#: An exception by its name alone.
+_NAMED = re.compile(r"^[\w.]*(Error|Exception|Exit|Interrupt|Iteration|Warning|Killed\w*)(:|$)")
+#: The number of lines of the other stream that are expected within a traceback.
+_BETWEEN_LINES = 20
 #: The frames of a traceback that the rich library prints.
 _BOX = ("╭", "│", "╰", "┌", "└")
 #: A part of an exception group, and the frame around all of it.
@@ -274,9 +282,30 @@ def _read(lines: Sequence[str], index: int) -> tuple[str, str, int]:
     if "Exception Group Traceback" in lines[index]:
         return _read_group(lines, index)
     index += 0 if _FRAME.match(lines[index]) else 1
-    while index < len(lines) and _is_frame(lines[index]):
-        index += 1
+    while index < len(lines):
+        following = index + 1 if _is_frame(lines[index]) else _behind_other_output(lines, index)
+        if following == index:
+            break
+        index = following
     return _read_line(lines, index)
+
+
+def _behind_other_output(lines: Sequence[str], index: int) -> int:
+    """Return the index at which a traceback continues behind lines of standard output.
+
+    A container's log has both streams, each read by itself: lines of one may be within a traceback
+    of the other. Return the same index if the traceback does not evidently continue.
+    """
+    wants_code = _FRAME_WITH_CODE.match(lines[index - 1]) is not None
+    for found in range(index, min(index + _BETWEEN_LINES, len(lines))):
+        line = lines[found]
+        if _NAMED.match(line):
+            return found
+        if HEADER in line or line.strip(" |") in _CHAIN or _ASIDE.match(line):
+            return index
+        if found > index and (_EVIDENT.match(line) or (wants_code and line.startswith("    "))):
+            return found
+    return index
 
 
 def _is_frame(line: str) -> bool:

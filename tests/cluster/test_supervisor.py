@@ -63,9 +63,8 @@ def test_component_that_fails_at_once_is_restarted_with_a_growing_delay(folder: 
     wait_until(lambda: len(said(folder, "failing")) == 4)
     moments = [float(line) for line in said(folder, "failing")]
     waits = [after - before for before, after in itertools.pairwise(moments)]
-    assert waits == sorted(waits)
-    assert waits[0] >= 0.2
-    assert waits[2] >= 0.8
+    # On a busy machine, each start may come later, but none sooner.
+    assert all(wait >= least for wait, least in zip(waits, (0.2, 0.4, 0.8), strict=True)), waits
 
 
 def test_missing_program_does_not_stop_other_components(folder: Path) -> None:

@@ -487,3 +487,44 @@ def test_a_signal_is_no_exit_by_the_script(code: int) -> None:
 
 def test_a_program_without_output_has_no_reason() -> None:
     assert ending("", 1, OF_MANIFESTS) == ""
+
+
+PRINTED = """\
+Traceback (most recent call last):
+  File "/daskjob/files/load.py", line 5, in <module>
+    load("2026-02-30")
+  File "/daskjob/files/load.py", line 2, in load
+    return {}[day]
+           ~~^^^^^
+KeyError: '2026-02-30'
+"""
+
+
+@pytest.mark.parametrize("place", range(7))
+@pytest.mark.parametrize(
+    "other", ["loading", "Loading", "loaded: 3", "reading 3 files:\n- a.csv\n- b.csv", "{'a': 1}"]
+)
+def test_lines_of_the_other_stream_within_a_traceback_are_no_part_of_it(
+    other: str, place: int
+) -> None:
+    lines = PRINTED.splitlines()
+    output = "\n".join([*lines[:place], other, *lines[place:]])
+    found = last_exception(output)
+    assert found is not None
+    assert found.is_main
+    assert found.line == "KeyError: '2026-02-30'"
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("Missing\nloaded 3 of 4\n", "Missing: loaded 3 of 4"),
+        ("lib.Missing: no day\n  left: 3\n", "lib.Missing: no day; left: 3"),
+        ("no_day: 2026-02-30\ndone\n", "no_day: 2026-02-30; done"),
+        ('  File "lib.pyx", line 3, in f\nMissing: day\n    left: 3\n', "Missing: day; left: 3"),
+    ],
+)
+def test_an_exception_of_any_name_ends_its_traceback(end: str, expected: str) -> None:
+    found = last_exception(PRINTED.replace("KeyError: '2026-02-30'\n", end))
+    assert found is not None
+    assert found.line == expected

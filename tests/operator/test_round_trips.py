@@ -18,18 +18,29 @@ from tests.operator.staged import staged
 from tests.waiting import until
 
 FakeNodes = Callable[[int], None]
+COMPONENTS = {"job-runner", "scheduler", "worker"}
+RUNS = 8
 
 
 def test_runner_scheduler_and_first_worker_are_created_after_at_most_2_round_trips(
     with_crds: Kubernetes, fake_nodes: FakeNodes, tmp_path: Path
 ) -> None:
     fake_nodes(2)
-    # A request that merely happens to end before another begins is in sequence by chance: a real
-    # dependency shows in every run.
-    waits = [_waits(asyncio.run(_creations(with_crds.kubeconfig, tmp_path))) for _ in range(3)]
-    for component in ("job-runner", "scheduler", "worker"):
-        # At most two complete round trips, and then the POST itself.
-        assert min(len(wait[component]) for wait in waits) <= 2, waits
+    # A request that merely happens to end before another begins is in sequence by chance, more
+    # often on a busy machine. A real dependency shows in every run: one run without it is a proof.
+    waits: list[dict[str, list[str]]] = []
+    while (missing := _too_late(waits)) and len(waits) < RUNS:
+        waits.append(_waits(asyncio.run(_creations(with_crds.kubeconfig, tmp_path))))
+    assert not missing, waits
+
+
+def _too_late(waits: list[dict[str, list[str]]]) -> set[str]:
+    """Return the components that waited for more than two round trips in every run.
+
+    At most two complete ones, and then the POST itself.
+    """
+    met = {part for wait in waits for part in COMPONENTS if len(wait[part]) <= 2}
+    return COMPONENTS - met
 
 
 def _waits(asked: list[Request]) -> dict[str, list[str]]:

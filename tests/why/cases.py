@@ -221,7 +221,8 @@ LOADS = """\
 def load(day):
     return {}[day]
 
-print("loading")
+print("loading", flush=True)
+import time; time.sleep(0.5)  # A log may have lines of stdout after later ones of stderr.
 load("2026-02-30")
 """
 CALCULATES = "from distributed import Client; c = Client(); "
