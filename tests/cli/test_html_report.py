@@ -267,6 +267,26 @@ def test_mistakes_are_reported(
     assert message in " ".join(done.err.split())
 
 
+@pytest.mark.parametrize(
+    ("lost", "known", "expected"),
+    [
+        (4, 3, ["1 at most, 4 lost (the last 3 of 4 are marked)", "Lost workers: the last 3 of 4"]),
+        (2, 2, ["1 at most, 2 lost<", ">Lost workers<"]),
+        (1, 0, ["1 at most, 1 lost<"]),
+        (0, 0, ["1 at most<"]),
+    ],
+)
+def test_the_chart_counts_the_workers_that_the_report_counts(
+    lost: int, known: int, expected: list[str]
+) -> None:
+    losses = [[f"w{n}", START.timestamp() + n, [], 0, 0] for n in range(known)]
+    workers = {"peak": 1, "lost": lost, "losses": losses, "overTime": [[0, 1]]}
+    report = {"startedAt": START.timestamp(), "tasks": {"total": 1}, "workers": workers}
+    page = str(html_report(facts(manifest("hungry", {"phase": "Failed"}), report)))
+    assert [text for text in expected if text not in page] == []
+    assert (f"<dd>{lost}</dd>" in page) is (lost > 0)
+
+
 def test_lost_worker_had_at_least_the_limit_that_it_exceeded() -> None:
     losses = [["w", START.timestamp() + 60, ["t"], 2**29, 2**29]]
     peaks = {"rows": [["w", 2**28]]}

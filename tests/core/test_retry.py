@@ -227,6 +227,24 @@ def test_no_runner_is_named_between_attempts_since_flyte_would_take_it_for_the_e
     assert "jobRunnerPodName" not in story.status_of("DaskJob")
 
 
+@pytest.mark.parametrize("code", [1, 3, 137])
+def test_between_attempts_the_status_has_no_counts_and_no_exit_code_of_the_last_one(
+    code: int,
+) -> None:
+    story = running()
+    story.world.schedulers_answer(total=9, done=4, processing=2)
+    story.after(30)
+    assert story.status.progress is not None
+    story.end_runner(code)
+    assert (story.status.progress, story.status.exit_code) == (None, None)
+    assert story.status.attempts[-1].exit_code == code
+    story.kubelet()
+    story.after(10)
+    story.bring_up()
+    assert story.word == "Running"
+    assert story.status.exit_code is None
+
+
 def test_the_condition_retrying_holds_from_the_failure_to_the_next_start() -> None:
     story = running()
     story.end_runner(3)

@@ -230,7 +230,6 @@ def _tried_again(view: JobView, status: JobStatus, end: AttemptEnd, verdict: Aga
         ignored=status.ignored + (0 if verdict.counted else 1),
         next_attempt_time=verdict.at,
         reason=str(end.reason),
-        exit_code=end.exit_code,
     )
     status = status.with_condition(
         ConditionType.RETRYING,
@@ -245,6 +244,7 @@ def _tried_again(view: JobView, status: JobStatus, end: AttemptEnd, verdict: Aga
 def _between_attempts(status: JobStatus) -> JobStatus:
     """Return the status with the number of the next attempt, without the last one's fields.
 
+    Its exit code stays in ``attempts``, and its counts in the report.
     The runner's name must be cleared now: Flyte takes a failed pod of that name for the job's end.
     """
     for kind in (
@@ -266,4 +266,6 @@ def _between_attempts(status: JobStatus) -> JobStatus:
         dashboard_url="",
         workers=None,
         workers_joined_time=None,
+        progress=None,
+        exit_code=None,
     )

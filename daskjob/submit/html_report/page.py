@@ -56,7 +56,7 @@ def html_report(facts: ReportFacts) -> str:
         "main",
         _verdict(facts, status),
         _attempts(status, when, axis),
-        _workers(when, axis),
+        _workers(when, axis, lost=_lost(facts.report)),
         _over_time(when, axis),
         _tasks(facts.report),
         _memory(facts),
@@ -134,7 +134,7 @@ def _numbers(facts: ReportFacts, status: JobStatus) -> Markup:
         if isinstance(seconds, int | float) and 0 <= seconds < 1e12
         else "",
         "Workers at peak": str(workers["peak"]) if workers.get("peak") else facts.job.workers,
-        "Workers lost": str(workers["lost"]) if workers.get("lost") else "",
+        "Workers lost": str(_lost(facts.report) or ""),
         "Peak of a worker": _highest_peak(facts),
     }
     return element(
@@ -200,7 +200,15 @@ def _attempts(status: JobStatus, when: Timeline, axis: TimeAxis) -> Markup | Non
     return _section("Attempts", element("div", *lanes, axis.labels(), class_="lanes"), table)
 
 
-def _workers(when: Timeline, axis: TimeAxis) -> Markup | None:
+def _lost(report: Manifest) -> int:
+    """Return the number of workers that were lost; a report has the last ones by name."""
+    return integer(mapping(report.get("workers")).get("lost")) or 0
+
+
+def _workers(when: Timeline, axis: TimeAxis, *, lost: int) -> Markup | None:
+    known = len(when.losses)
+    count_of_lost = f", {max(lost, known)} lost" if lost or known else ""
+    which = f"the last {known} of {lost}" if 0 < known < lost else ""
     pieces: list[Markup | None] = []
     count = when.series.workers
     if count:
@@ -213,13 +221,15 @@ def _workers(when: Timeline, axis: TimeAxis) -> Markup | None:
             losses=when.losses,
             label=f"Number of workers over time, {most:g} at most",
         )
-        lost = f", {len(when.losses)} lost" if when.losses else ""
-        pieces.append(_figure("Number of workers", f"{most:g} at most{lost}", drawn, axis))
+        shown = f" ({which} are marked)" if which else ""
+        beside = f"{most:g} at most{count_of_lost}{shown}"
+        pieces.append(_figure("Number of workers", beside, drawn, axis))
     if when.workers:
         pieces.append(_lanes(when, axis))
     for_losses = [(span.label,) for span in when.losses]
     if for_losses:
-        pieces.append(_table(("Lost workers",), for_losses))
+        title = f"Lost workers: {which}" if which else "Lost workers"
+        pieces.append(_table((title,), for_losses))
     return _section("Workers", *pieces) if any(pieces) else None
 
 
