@@ -17,6 +17,8 @@ _KILLED = re.compile(
 )
 #: A worker whose last heartbeat was at this share of its limit has most likely exceeded it.
 NEAR_LIMIT = 0.8
+#: A limit of unknown size.
+OF_CONTAINER = "the container"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,7 @@ def killed_workers(
     what = f"KilledWorker: the task {key} was run on {each}"
     if limit := memory_limit(pods, losses):
         step = f"Raise {words.memory}, or give each task less data (smaller partitions)."
-        those = "it exceeded its" if count == 1 else "they exceeded their"
-        return KilledWorkers(f"{what}: {those} memory limit of {limit}", step)
+        return KilledWorkers(f"{what}: {_exceeded(limit, count)}", step)
     codes = [code for pod in pods if (code := _crash_code(pod))]
     if codes:
         step = "Run the task in the script itself to see where it crashes."
@@ -50,12 +51,19 @@ def killed_workers(
     return KilledWorkers(what, step)
 
 
+def _exceeded(limit: str, count: int) -> str:
+    who, whose = ("it", "its") if count == 1 else ("they", "their")
+    if limit == OF_CONTAINER:
+        return f"{who} exceeded the memory limit of {whose} container"
+    return f"{who} exceeded {whose} memory limit of {limit}"
+
+
 def memory_limit(pods: Iterable[PodFacts], losses: Iterable[Loss]) -> str:
     """Return the memory limit that lost workers exceeded; empty if they did not."""
     pods, losses = tuple(pods), tuple(losses)
     if limit := exceeded_bytes(pods, losses):
         return format_bytes(limit)
-    return "the container" if any(_ran_out_of_memory(pod) for pod in pods) else ""
+    return OF_CONTAINER if any(_ran_out_of_memory(pod) for pod in pods) else ""
 
 
 def exceeded_bytes(pods: Iterable[PodFacts], losses: Iterable[Loss]) -> int:

@@ -69,10 +69,14 @@ _BACKOFF = Backoff(initial_seconds=1, max_seconds=60)
 
 
 class LocalJobs:
-    """The jobs of one state directory, by default the user's."""
+    """The jobs of one state directory, by default the user's.
 
-    def __init__(self, root: Path | None = None) -> None:
+    ``command`` is the command of daskjob that asks; empty: a program does.
+    """
+
+    def __init__(self, root: Path | None = None, *, command: str = "") -> None:
         self._root = state_root() if root is None else root
+        self._command = command
 
     @property
     def place(self) -> Place:
@@ -233,14 +237,21 @@ class LocalJobs:
         folder = self._folder(ref)
         if not folder.is_live():
             return False
-        folder.ask_to_cancel()
+        folder.ask_to_cancel(self._canceller(ref.name))
         return True
+
+    def _canceller(self, name: str) -> str:
+        """Return what cancels a job, for its message."""
+        if not self._command:
+            return "JobClient"
+        key = "Ctrl-C in " if self._command == "attach" else ""
+        return f"{key}daskjob {self._command} {name}"
 
     def delete(self, ref: JobRef, *, force: bool = False) -> None:
         """Remove the folder of a job that has ended."""
         folder = self._folder(ref)
         if folder.is_live() and force:
-            folder.ask_to_cancel()
+            folder.ask_to_cancel(self._canceller(ref.name))
             _ended(folder, DELETE_SECONDS)
         if folder.is_live():
             raise StillRunning(f"{ref.name} is still running")

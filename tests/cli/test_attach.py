@@ -64,7 +64,18 @@ def test_ctrl_c_cancels_the_run(daskjob: Daskjob) -> None:
         done = finish(command)
         assert done.code == 123
         assert "daskjob: Ctrl-C: cancelling the job; a second one leaves" in done.err
+        assert "waits was cancelled by Ctrl-C in daskjob attach waits, after" in done.err
         assert finish(run).code == 123
+
+
+def test_sigquit_leaves_the_run_alone(daskjob: Daskjob) -> None:
+    with attached(daskjob) as (run, command):
+        command.send_signal(signal.SIGQUIT)
+        done = finish(command)
+        assert done.code == 124
+        assert "daskjob: waits continues: daskjob attach waits" in done.err
+        assert "Ctrl-" not in done.err
+        assert go(daskjob, run).code == 7
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])

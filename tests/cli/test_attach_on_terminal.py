@@ -102,6 +102,22 @@ def test_second_ctrl_c_leaves_no_line_behind(daskjob: Daskjob) -> None:
     assert not [row for row in rows if row.startswith(("stays ", "Cancelled", "Running"))]
 
 
+def test_ctrl_backslash_leaves_the_run_and_no_line_behind(daskjob: Daskjob) -> None:
+    script = daskjob.script(TALKS, "talks.py")
+    run = daskjob.start("run", "--workers", 1, "--name", "talks", script)
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"ready\n"
+    with terminal(daskjob, "attach", "talks") as screen:
+        screen.wait_for_row("following talks (Ctrl-C cancels it, Ctrl-\\ leaves it running)")
+        screen.wait_for_row("7/7")
+        screen.press(b"\x1c")
+        assert screen.end() == 124
+        assert "daskjob: talks continues: daskjob attach talks" in screen.rows()
+        assert not [row for row in screen.rows() if "7/7" in row]
+    (daskjob.work / "go").touch()
+    assert finish(run).code == 0
+
+
 def test_pipe_has_no_line(daskjob: Daskjob) -> None:
     shell = f'{sys.executable} -m daskjob attach talks | cat; echo "piped ${{PIPESTATUS[0]}}"'
     with attached(daskjob, shell=shell) as screen:

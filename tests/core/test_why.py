@@ -296,6 +296,72 @@ def test_the_log_of_a_crashing_pod_is_evidence(pod: str, log: str, line: str) ->
     assert answer.command == f"daskjob logs --pod {pod} -n team sums"
 
 
+def limited(limit: str, *words: str) -> Manifest:
+    container = {"args": [*words], "resources": {"limits": {"memory": limit}}}
+    return {"spec": {"containers": [container]}}
+
+
+DIED = "the script exited with code 1: KilledWorker: the task f was run on 4 workers, and each died"
+RAISE = ". Raise --memory, or give each task less data (smaller partitions)."
+SUSPECT = ". Most often it uses too much memory: raise --memory; or read the workers' logs."
+LOST = {"workers": {"losses": [["w", 1.0, ["f"], 0, 172 * 2**20]]}}
+
+
+@pytest.mark.parametrize(
+    ("limit", "step", "report", "limits", "twice"),
+    [
+        ("300Mi", RAISE, LOST, "(300Mi: 172 MiB for the worker, the rest for ", "600Mi"),
+        ("1.5Gi", SUSPECT, {}, "raise --memory (1.5Gi); or read", "3Gi"),
+        ("2G", RAISE, {}, "Raise --memory (2G), or", "4G"),
+    ],
+)
+def test_workers_without_memory_have_their_limits_and_the_command_with_more(
+    limit: str, step: str, report: Manifest, limits: str, twice: str
+) -> None:
+    manifest = failed("ExitCode", DIED + step, report=report)
+    manifest["metadata"]["annotations"] = {ANNOTATION_SCRIPT: SUBMITTED_SCRIPT}
+    workers = {"worker": limited(limit, "dask", "worker", "--memory-limit", "172MiB")}
+    manifest["spec"] = {"cluster": {"spec": workers}}
+    answer = why(manifest)
+    assert limits in answer.next_step
+    assert answer.next_step.endswith("Again, with twice as much:")
+    assert answer.command == f"daskjob submit -n team --like sums --memory {twice}"
+
+
+@pytest.mark.parametrize(
+    ("template", "step"),
+    [
+        (limited("300Mi", "sh", "-c", "dask worker"), RAISE),
+        (limited("much", "dask", "worker"), RAISE),
+        ({}, SUSPECT),
+        (limited("300Mi", "dask", "worker"), ". Run the task in the script itself."),
+    ],
+)
+def test_workers_whose_memory_no_option_changes_have_their_peaks(
+    template: Manifest, step: str
+) -> None:
+    manifest = failed("ExitCode", DIED + step)
+    manifest["spec"] = {"cluster": {"spec": {"worker": template}}}
+    assert why(manifest).command == "daskjob status -n team sums"
+
+
+@pytest.mark.parametrize(("limit", "twice"), [("60Mi", "120Mi"), ("2Gi", "4Gi"), ("", "")])
+def test_a_runner_without_memory_has_the_command_with_more(limit: str, twice: str) -> None:
+    manifest = failed("OOMKilled", "the runner ran out of memory (pod sums-runner).")
+    manifest["spec"] = {"job": limited(limit, "python", "x.py") if limit else {}}
+    more = f"daskjob submit -n team --like sums --runner-memory {twice}"
+    assert why(manifest).command == (more if limit else "daskjob logs -n team sums")
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+def test_a_suspended_job_has_the_command_that_resumes_it(attempts: int) -> None:
+    ends = [{"number": n, "reason": "Suspended", "endTime": START} for n in range(attempts)]
+    conditions = [{"type": "Suspended", "status": "True", "reason": "Suspended", "message": "s"}]
+    answer = why(job(jobStatus="JobCreated", conditions=conditions, attempts=ends))
+    assert answer.headline == "sums is suspended and has no pods."
+    assert answer.command == "daskjob resume -n team sums"
+
+
 @pytest.mark.parametrize(
     ("reason", "message", "step"),
     [

@@ -335,7 +335,7 @@ class _Asked:
             "kubectl": self._world.kubernetes.command(),
             "daskjob": [sys.executable, "-m", "daskjob"],
         }
-        tries = ["--dry-run=server"] if words[0] == "create" else []
+        tries = ["--dry-run=server"] if words[0] in ("create", "submit") else []
         return subprocess.run(
             [*programs[program], *words, *tries],
             env={**os.environ, "KUBECONFIG": str(self._world.kubernetes.kubeconfig)},

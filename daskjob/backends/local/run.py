@@ -495,8 +495,8 @@ class LocalRun:
             if time.monotonic() - shown > LIFE_SECONDS:
                 shown = time.monotonic()
                 self.folder.show_life()
-            if self.folder.cancel_file.exists():
-                self.cancel("INT", by=f"daskjob cancel {self.job.meta.name}")
+            if (by := self.folder.cancelled_by()) is not None:
+                self.cancel("INT", by=by or f"daskjob cancel {self.job.meta.name}")
             await asyncio.sleep(CANCEL_LOOK_SECONDS)
 
     async def _watch_for_requests(self, script: ScriptCluster) -> None:

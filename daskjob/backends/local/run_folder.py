@@ -335,15 +335,24 @@ class RunFolder:
         except OSError:
             return None
 
-    def ask_to_cancel(self) -> None:
-        """Ask the process that runs the job to cancel it.
+    def ask_to_cancel(self, by: str) -> None:
+        """Ask the process that runs the job to cancel it; ``by`` is what asks, for its message.
 
         Raises
         ------
         OSError
             The folder cannot be written.
         """
-        self.cancel_file.touch()
+        written = self.cancel_file.with_suffix(f".{os.getpid()}")
+        written.write_text(by)
+        written.replace(self.cancel_file)
+
+    def cancelled_by(self) -> str | None:
+        """Return what asks to cancel the job; ``None``: nothing does."""
+        try:
+            return self.cancel_file.read_text(errors="replace")
+        except FileNotFoundError:
+            return None
 
     def remove(self) -> None:
         """Remove the folder and all its content, and what is left of a killed run.

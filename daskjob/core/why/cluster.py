@@ -52,8 +52,11 @@ _MARKS = re.compile(r"log:[\s~^]*")
 def explain_on_cluster(about: About) -> Explanation:
     """Return why a job of a cluster is in its state, and what to do next."""
     known = explain(about.job, log_tail=about.log_tail, options=about.options)
-    if about.status.succeeded or about.status.suspended:
+    if about.status.succeeded:
         return known
+    if about.status.suspended:
+        step = "It continues, with a new attempt, after:"
+        return replace(known, next_step=step, command=about.daskjob("resume"))
     advice = next((found for judge in _ORDER if (found := judge(about)) is not None), None)
     known = replace(known, evidence=tuple(_not_repeated(about, known)))
     return known if advice is None else _with(known, advice)

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from daskjob.submit.cli.place import (
     cluster_jobs,
     is_mine,
     of_this_machine,
+    options_of,
     pass_jobs,
     wanted_place,
 )
@@ -129,7 +131,8 @@ def status_command(jobs: Jobs, name: str, watch: bool, output: str | None) -> No
     if output not in (None, Format.TABLE):
         print_objects([job.manifest], Format(output), as_list=False)
         return
-    _print_facts(job)
+    for line in _fact_lines(jobs, job):
+        click.echo(line)
     _print_attempts(job.status)
     _print_events(jobs, job)
 
@@ -143,18 +146,13 @@ def _watched(jobs: Jobs, ref: JobRef, output: str | None) -> Job | None:
     if output not in (None, Format.TABLE):
         watching.print_documents(found, Format(output))
     elif watching.is_view_possible():
-        return watching.show_view(found, _fact_lines)
+        return watching.show_view(found, partial(_fact_lines, jobs))
     else:
         watching.print_rows(found, HEADER, row_of, times=("AGE", "TOOK"))
     return None
 
 
-def _print_facts(job: Job) -> None:
-    for line in _fact_lines(job):
-        click.echo(line)
-
-
-def _fact_lines(job: Job) -> list[str]:
+def _fact_lines(jobs: Jobs, job: Job) -> list[str]:
     status = job.status
     facts = {
         "Name": job.name,
@@ -164,7 +162,7 @@ def _fact_lines(job: Job) -> list[str]:
         "Exit code": "" if status.exit_code is None else str(status.exit_code),
         "Progress": f"{progress_of(status)} tasks" if progress_of(status) else "",
         "Workers": _workers(job),
-        "Dashboard": "" if status.finished else status.dashboard_url,
+        "Dashboard": _dashboard(jobs, job),
         "Started": _local(status.start_time),
         "Ended": _local(status.end_time),
         "Took": took(status),
@@ -172,6 +170,15 @@ def _fact_lines(job: Job) -> list[str]:
         **dict(job.details),
     }
     return [f"{title + ':':<12}{text}" for title, text in facts.items() if text]
+
+
+def _dashboard(jobs: Jobs, job: Job) -> str:
+    """Return its address; that of a cluster is unusable from here, so the command that opens it."""
+    url = job.status.dashboard_url
+    if not url or job.status.finished:
+        return ""
+    options = options_of(click.get_current_context(), jobs, job.ref)
+    return f"daskjob dashboard {options} {job.name}" if options else url
 
 
 def _workers(job: Job) -> str:

@@ -65,15 +65,19 @@ def _jobs_started_here(context: click.Context) -> Jobs:
     from daskjob.submit.local import LocalJobs
     from daskjob.submit.records.store import Records
 
-    return of_my_jobs(context) if Records().names() else LocalJobs()
+    if Records().names():
+        return of_my_jobs(context)
+    return LocalJobs(command=context.info_name or "")
 
 
 def of_my_jobs(context: click.Context) -> MyJobs:
     """Return the jobs of this machine and those submitted from it."""
+    from daskjob.submit.local import LocalJobs
     from daskjob.submit.records.my_jobs import MyJobs
 
+    command = context.info_name or ""
     connect = functools.partial(_jobs_of_record, context)
-    return MyJobs(connect=connect, command=context.info_name or "status")
+    return MyJobs(LocalJobs(command=command), connect=connect, command=command or "status")
 
 
 def _jobs_of_record(context: click.Context, record: Record) -> Jobs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,10 +48,10 @@ Put the options of daskjob before SCRIPT; everything after SCRIPT is passed to i
 
 The command ends when the API server has the job. With --wait it continues to the job's end: the
 script's output goes to standard output, messages go to standard error. Ctrl-C then cancels the job;
-a second one leaves at once. A lost terminal or connection does not cancel it: `daskjob attach`
-comes back. Exit codes with --wait: that of the script; 121 infrastructure failure, 122 deadline
-exceeded, 123 cancelled, 124 not ended within --timeout. Always: 125 error of daskjob or of the
-cluster, 2 wrong usage.
+a second one leaves at once. Ctrl-\\ leaves it running, and so does a lost terminal or connection:
+`daskjob attach` comes back. Exit codes with --wait: that of the script; 121 infrastructure failure,
+122 deadline exceeded, 123 cancelled, 124 not ended within --timeout, or left running. Always: 125
+error of daskjob or of the cluster, 2 wrong usage.
 
 Settings are flags; `[tool.daskjob]` in the script's block `# /// script`; the profile that
 --profile names; `[tool.daskjob]` in pyproject.toml; `daskjob` in Dask's configuration. Earlier
@@ -158,11 +159,11 @@ submit_command = submit_command_of(cluster_jobs, remember)
 @output_option
 @pass_jobs
 def attach_command(jobs: Jobs, name: str, timeout: int | None, output: str | None) -> int:
-    """Follow a job to its end, as `daskjob submit --wait` does; without NAME, the newest job.
+    r"""Follow a job to its end, as `daskjob submit --wait` does; without NAME, the newest job.
 
     The script's output goes to standard output, from the current attempt on. Ctrl-C cancels the
-    job; a second one leaves at once. With `daskjob logs -f`, Ctrl-C leaves the job alone.
-    The exit code is that of the job; 124 if it has not ended within --timeout.
+    job; a second one leaves at once. Ctrl-\ leaves it running. With `daskjob logs -f`, Ctrl-C
+    leaves the job alone. The exit code is that of the job; 124 if it has not ended.
     """
     ref = jobs.find(name).ref
     options = options_of(click.get_current_context(), jobs, ref)
@@ -226,7 +227,9 @@ def _followed(
     from daskjob.submit.terminal.following import followed
 
     where = f"{options} {ref.name}".strip()
-    click.echo(f"daskjob: following {ref.name}; for its state: daskjob status {where}", err=True)
+    keys = " (Ctrl-C cancels it, Ctrl-\\ leaves it running)" if sys.stdin.isatty() else ""
+    text = f"following {ref.name}{keys}; for its state: daskjob status {where}"
+    click.echo(f"daskjob: {text}", err=True)
     try:
         found = followed(
             jobs,

@@ -1,7 +1,7 @@
 """A job of any place in the foreground: its log and its messages, up to its end.
 
-The job is not a child of this process: only Ctrl-C cancels it. A terminal or a connection that is
-lost leaves it alone.
+The job is not a child of this process: only Ctrl-C cancels it. SIGQUIT, and a terminal or
+a connection that is lost, leave it alone.
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ def followed(
         screen.close()
 
 
+class _Detached(Exception):
+    """SIGQUIT came: the user left the job."""
+
+
 class _Seen:
     """The job as it was last seen, for the view."""
 
@@ -133,6 +137,9 @@ class _Follower:
                 ended = self._show(give_up)
         except KeyboardInterrupt:
             return self._left()
+        except _Detached:
+            self._view.say(f"{self._ref.name} continues: daskjob attach {self._where}")
+            return Followed(ExitCode.WAIT_TIMEOUT)
         if not ended:
             self._view.say(
                 f"{self._ref.name} has not ended within {timeout_seconds:g} s; it continues: "
@@ -206,20 +213,28 @@ class _Follower:
             error = found
         self._news.put(_End(of_log=False, error=error))
 
-    # Ctrl-C
+    # Ctrl-C, Ctrl-\
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Cancel the job at the first SIGINT, unless it is ignored here; leave at the second."""
-        before = signal.getsignal(signal.SIGINT)
-        if before is signal.SIG_IGN:
-            yield
-            return
-        signal.signal(signal.SIGINT, self._interrupted)
+        """Cancel the job at the first SIGINT, leave at the second, and at SIGQUIT.
+
+        A signal that is ignored here has no effect.
+        """
+        handlers = {signal.SIGINT: self._interrupted, signal.SIGQUIT: self._detached}
+        before = {number: signal.getsignal(number) for number in handlers}
+        for number, handler in handlers.items():
+            if before[number] is not signal.SIG_IGN:
+                signal.signal(number, handler)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, earlier in before.items():
+                signal.signal(number, earlier)
+
+    def _detached(self, number: int, frame: object) -> None:
+        del number, frame
+        raise _Detached
 
     def _interrupted(self, number: int, frame: object) -> None:
         del number, frame

@@ -205,6 +205,9 @@ class View:
         does = "is running with" if snapshot.ready_workers >= count else "is starting"
         workers = f"{count} worker" + ("s" if count != 1 else "")
         where = f", dashboard {snapshot.dashboard_url}" if snapshot.dashboard_url else ""
+        if where and snapshot.options:
+            # The address is one inside the cluster.
+            where = f"; its dashboard: daskjob dashboard {snapshot.options} {snapshot.name}"
         self._once(f"up {attempt}", f"{snapshot.name}{again} {does} {workers}{where}")
 
     def _once(self, key: str, text: str, style: str = "") -> None:
