@@ -20,6 +20,7 @@ from daskjob.kube.credentials import find_credentials
 from daskjob.kube.errors import NoSuchResource, Replaced
 from daskjob.kube.objects import get_object, list_objects
 from daskjob.kube.other_clients import credentials_of
+from daskjob.kube.patience import Patience
 from daskjob.kube.resources import EVENTS, JOBS, Selection
 from daskjob.submit.client.changes import (
     cancellation,
@@ -74,6 +75,7 @@ class AsyncJobClient:
         credentials: Callable[[], Credentials] | None = None,
         notify: Notify | None = None,
         on_request: OnRequest | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """Prepare a client; nothing is read or sent yet.
 
@@ -81,14 +83,15 @@ class AsyncJobClient:
         kubeconfig. ``namespace`` defaults to theirs. ``credentials`` returns another source of
         access, once for each event loop. ``notify`` gets messages for people, such as that no
         operator picks up a job; by default, they are logged. ``on_request`` is called after each
-        request, with Kubernetes' verb, kind, status code (0: no response) and seconds.
+        request, with Kubernetes' verb, kind, status code (0: no response) and seconds. ``patience``
+        limits how long an API server that does not answer is waited for.
         """
         self._namespace = namespace
         self._context = context or ""
         self._notify = notify or logger.warning
         self._connection = Connection(
             credentials or (lambda: find_credentials(kubeconfig, context)),
-            lambda found: Api(found, on_request=on_request),
+            lambda found: Api(found, on_request=on_request, patience=patience),
         )
 
     @classmethod
