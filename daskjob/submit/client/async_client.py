@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -37,6 +38,7 @@ from daskjob.submit.client.pod_images import pod_images
 from daskjob.submit.client.submitting import checked, submitted
 from daskjob.submit.client.waiting import Notify, end_of, states
 from daskjob.submit.client.why import explained
+from daskjob.submit.comparison.submitted import note_on
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, PodImage, StillRunning
 from daskjob.submit.outcome import caused_by_script, failure_of
 from daskjob.submit.submission import Step, Submission, submission
@@ -141,6 +143,8 @@ class AsyncJobClient:
         The token becomes part of the job's name, ``<name>-<hash>``. Submitting again with the same
         token returns the same job, whether an earlier call is known to have succeeded or not.
         Without a token, the job is submitted once by this call, under its own name, if it has one.
+        A job that was found, and has other values than this manifest where a running job may be
+        changed, stays as it is; the reference has the ``differences``.
 
         ``owned`` are objects that the job needs, such as Secrets: created after it, and deleted
         with it.
@@ -161,7 +165,10 @@ class AsyncJobClient:
     ) -> JobRef:
         """Carry out a submission from a step on, whatever became of an earlier request for it."""
         session = await self._connection.session()
-        ref = _job(await submitted(session.api, wanted, step=step)).ref
+        found, differences = await submitted(session.api, wanted, step=step)
+        ref = replace(_job(found).ref, differences=differences)
+        if differences:
+            self._notify(note_on(ref.name, differences))
         for item in owned:
             try:
                 await create_owned(session.api, item, _object_ref(ref))
