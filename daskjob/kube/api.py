@@ -35,6 +35,7 @@ from daskjob.kube.errors import (
     error_of,
 )
 from daskjob.kube.limiter import Limiter
+from daskjob.kube.patience import Patience
 from daskjob.kube.requests import JSON_PATCH, MERGE_PATCH, Request
 from daskjob.kube.resources import EVENTS, Selection
 
@@ -87,6 +88,7 @@ class Api:
         before_write: BeforeWrite = _allow_all,
         try_seconds: float = TRY_SECONDS,
         budget_seconds: float = BUDGET_SECONDS,
+        patience: Patience | None = None,
     ) -> None:
         self.credentials = credentials
         self.limiter = limiter or Limiter()
@@ -94,6 +96,7 @@ class Api:
         self._on_request = on_request
         self._try_seconds = try_seconds
         self._budget_seconds = budget_seconds
+        self._patience = patience
         self._in_flight = asyncio.Semaphore(CONNECTIONS)
         self._session: aiohttp.ClientSession | None = None
 
@@ -167,9 +170,10 @@ class Api:
         request = Request.over("watch", selection, query)
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         await self.limiter.turn()
-        with _losses(request):
-            async with asyncio.timeout(self._try_seconds):
-                answer = await self._answer(request, timeout)
+        async with self._limited():
+            with _losses(request):
+                async with asyncio.timeout(self._try_seconds):
+                    answer = await self._answer(request, timeout)
         async with answer:
             try:
                 yield _lines(request, answer.content)
@@ -414,12 +418,24 @@ class Api:
 
     async def _try(self, request: Request, seconds: float) -> bytes:
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
-        with _losses(request):
-            slot = self._in_flight if request.in_line else nullcontext()
-            async with slot, asyncio.timeout(seconds):
-                answer = await self._answer(request, timeout)
-                async with answer:
-                    return await answer.read()
+        slot = self._in_flight if request.in_line else nullcontext()
+        async with self._limited():
+            with _losses(request):
+                async with slot, asyncio.timeout(seconds):
+                    answer = await self._answer(request, timeout)
+                    async with answer:
+                        return await answer.read()
+
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[None]:
+        """Limit an exchange with the server by the patience of the command, if there is one."""
+        if self._patience is None:
+            yield
+            return
+        access = await self.credentials.access()
+        async with self._patience.limit(access.server):
+            yield
+        self._patience.answered()
 
     async def _answer(
         self, request: Request, timeout: aiohttp.ClientTimeout
@@ -428,10 +444,15 @@ class Api:
         access = await self.credentials.access()
         answer = await self._sent(request, access, timeout)
         if answer.status == 401:
+            if self._patience is not None:
+                # The login that follows may take a while.
+                self._patience.answered()
             answer.release()
             renewed = await self.credentials.renew(access)
             answer = await self._sent(request, renewed, timeout)
         if answer.status >= 300:
+            if self._patience is not None:
+                self._patience.answered()
             async with answer:
                 raise self._rejected(request, answer.status, await answer.read(), answer.headers)
         return answer

@@ -59,6 +59,8 @@ class JobRef:
     name: str
     namespace: str
     uid: str
+    #: After a submission that found the job of its token: what of the spec sent is otherwise there.
+    differences: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -36,6 +37,8 @@ from daskjob.submit.outcome import failure_of
 from daskjob.submit.script import Backoff, ScriptOptions, script_job
 from daskjob.submit.submission import submission
 from daskjob.submit.worker_logs import merged
+
+logger = logging.getLogger("daskjob")
 
 #: How often to check whether a job has ended, in seconds.
 POLL_SECONDS = 0.2
@@ -118,11 +121,18 @@ class LocalJobs:
         Conflict
             The name, or the token, belongs to a job with another spec.
         """
+        # Nothing else needs it.
+        from daskjob.submit.comparison.submitted import differences_from, note_on
+
         wanted = submission(
             job, namespace=str(metadata(job).get("namespace") or "default"), token=token
         )
         folder = background_run(self._root, wanted)
-        return _ref(folder, folder.job())
+        job = folder.job()
+        differences = differences_from(job, wanted.manifest)
+        if differences:
+            logger.warning(note_on(str(metadata(job)["name"]), differences))
+        return replace(_ref(folder, job), differences=differences)
 
     # Finding jobs
 

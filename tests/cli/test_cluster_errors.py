@@ -15,7 +15,7 @@ import pytest
 
 from daskjob.core.errors import DaskJobError
 from daskjob.submit.cli import connection
-from daskjob.submit.cli.place import ClusterPlace
+from daskjob.submit.cli.cluster_place import ClusterPlace
 from tests.cli.command import Daskjob, Done
 
 #: As a real API server writes it.

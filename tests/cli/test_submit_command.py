@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from daskjob.core.manifests import Manifest
 from daskjob.core.names import ANNOTATION_SCRIPT
 from daskjob.core.spec import DaskJob, parse
-from daskjob.submit.cli.place import ClusterPlace
+from daskjob.submit.cli.cluster_place import ClusterPlace
 from daskjob.submit.cli.submit import submit_command_of
 from daskjob.submit.jobs import JobRef
 from tests.cli.command import job

@@ -81,6 +81,26 @@ async def test_a_job_is_adopted_after_changes_that_a_running_job_follows(
         assert await given.client.submit(job(), token="t") == ref
 
 
+@twins
+async def test_job_of_a_token_that_differs_where_it_may_is_found_with_the_differences(
+    form: str, with_crds: Cluster, namespace: str
+) -> None:
+    async with given_client(with_crds, namespace, form) as given:
+        first = await given.client.submit(job(), token="t")
+        assert first.differences == ()
+        same = await given.client.submit(job(backoffLimit=6), token="t")
+        assert (same, same.differences) == (first, ())
+        other = job(activeDeadlineSeconds=60)
+        other["spec"]["cluster"]["spec"]["worker"]["replicas"] = 7
+        found = await given.client.submit(other, token="t")
+        assert found == first
+        assert sorted(found.differences) == [
+            "spec activeDeadlineSeconds: none → 60",
+            "spec worker replicas: 1 → 7",
+        ]
+        assert len(await given.client.list()) == 1
+
+
 @pytest.mark.parametrize("token", ["2026-01-31", "a b/c", "x" * 300])
 async def test_another_client_finds_the_job_of_a_token_with_one_more_look(
     token: str, with_crds: Cluster, namespace: str

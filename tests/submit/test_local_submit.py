@@ -73,7 +73,12 @@ def test_a_token_is_run_once_also_by_several_callers_at_once(client: LocalJobs) 
     assert len(set(refs)) == 1
     client.wait(refs[0], timeout_seconds=60)
     # Also after its end.
-    assert client.submit(job("pass"), token="t") == refs[0]
+    again = client.submit(job("pass"), token="t")
+    assert again == refs[0]
+    assert again.differences == ()
+    other = client.submit(job("pass", backoffLimit=3), token="t")
+    assert other == refs[0]
+    assert other.differences == ("spec backoffLimit: 0 → 3",)
     assert len(client.list()) == 1
     with pytest.raises(Conflict, match=r"args\[2\]: 'pass' → 'print\(\)'"):
         client.submit(job("print()"), token="t")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from daskjob.submit.cli.cluster_place import ClusterPlace
 from daskjob.submit.cli.output import Format, age, output_option, print_objects, print_table
 from daskjob.submit.cli.parameters import Count, Duration
-from daskjob.submit.cli.place import ClusterPlace
 from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
 
 if TYPE_CHECKING:

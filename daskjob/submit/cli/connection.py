@@ -11,7 +11,9 @@ import click
 
 from daskjob.core.errors import DaskJobError
 from daskjob.core.names import Kind
-from daskjob.submit.cli.place import ClusterPlace
+from daskjob.kube.patience import Patience
+from daskjob.submit.cli.cluster_place import ClusterPlace
+from daskjob.submit.cli.time_limit import ends_at
 from daskjob.submit.client.sync_client import JobClient
 
 if TYPE_CHECKING:
@@ -46,12 +48,14 @@ def connected(place: ClusterPlace) -> JobClient:
         A package is missing.
     """
     check_packages()
+    patience = patience_with(place.context)
     return JobClient(
         place.namespace,
         kubeconfig=place.kubeconfig or None,
         context=place.context or None,
         notify=_notify,
-        on_request=Outage(place.context).see,
+        on_request=Outage(place.context, patience).see,
+        patience=patience,
     )
 
 
@@ -66,13 +70,24 @@ def connected_clusters(place: ClusterPlace) -> AsyncClusterClient:
     check_packages("clusters need")
     from daskjob.submit.clusters.client import AsyncClusterClient
 
+    patience = patience_with(place.context)
     return AsyncClusterClient(
         place.namespace,
         kubeconfig=place.kubeconfig or None,
         context=place.context or None,
         notify=_notify,
-        on_request=Outage(place.context).see,
+        on_request=Outage(place.context, patience).see,
+        patience=patience,
     )
+
+
+def patience_with(context: str) -> Patience:
+    """Return the patience of the current command with the API server of a context."""
+    patience = Patience(_notify, context=context, ends_at=ends_at())
+    command = click.get_current_context(silent=True)
+    if command is not None:
+        command.call_on_close(patience.close)
+    return patience
 
 
 def _notify(text: str) -> None:
@@ -82,7 +97,8 @@ def _notify(text: str) -> None:
 class Outage:
     """Reports once that the API server does not respond, and that it does again."""
 
-    def __init__(self, context: str) -> None:
+    def __init__(self, context: str, patience: Patience | None = None) -> None:
+        self._patience = patience
         self._where = f" of context {context}" if context else ""
         self._is_out = False
 
@@ -97,7 +113,13 @@ class Outage:
         # A log that is followed has no response before its first line.
         if self._is_out or kind not in (Kind.JOB, Kind.CLUSTER):
             return
+        if self._patience is not None and self._patience.is_waiting:
+            # Its message is on the screen already, or the end of the command comes.
+            return
         if isinstance(sys.exc_info()[1], CancelledError) and seconds < SILENCE_SECONDS:
             return
         self._is_out = True
+        if self._patience is not None:
+            # One message is enough.
+            self._patience.close()
         click.echo(f"daskjob: the API server{self._where} does not respond; trying again", err=True)

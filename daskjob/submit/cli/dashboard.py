@@ -10,8 +10,9 @@ import click
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.names import Kind
+from daskjob.submit.cli.cluster_place import ClusterPlace
 from daskjob.submit.cli.parameters import Count, Duration, JobName
-from daskjob.submit.cli.place import ClusterPlace, pass_jobs, place_of_job
+from daskjob.submit.cli.place import pass_jobs, place_of_job
 
 if TYPE_CHECKING:
     from daskjob.submit.jobs import Job, Jobs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daskjob.submit.cli.place import ClusterPlace
+from daskjob.submit.cli.cluster_place import ClusterPlace
 
 if TYPE_CHECKING:
     from daskjob.submit.doctor.cluster_checks import Wanted
@@ -78,12 +78,13 @@ def _check_machine(found: Callable[[Finding], None]) -> None:
 
 
 def _check_cluster(place: ClusterPlace, wanted: Wanted, found: Callable[[Finding], None]) -> None:
-    from daskjob.submit.cli.connection import check_packages
+    from daskjob.submit.cli.connection import check_packages, patience_with
 
     check_packages()
     from daskjob.submit.doctor.examination import examine_cluster
 
-    examine_cluster(place.context, place.namespace, wanted, found)
+    patience = patience_with(place.context)
+    examine_cluster(place.context, place.namespace, wanted, found, patience=patience)
 
 
 def _print(finding: Finding) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import io
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,12 @@ from daskjob.core.spec.kubernetes_objects import (
 )
 from daskjob.core.spec.pod_rules import pod_mistakes
 from daskjob.submit.cli.manifest_hints import hinted, yaml_hint
+from daskjob.submit.cli.yaml_reading import load_all
 
+#: An API server accepts no larger object; a file may have several.
+MOST_BYTES_OF_ONE = 3 * 2**20
+MOST_BYTES = 8 * MOST_BYTES_OF_ONE
+_SEPARATOR = re.compile(r"^---(?=\s)", re.MULTILINE)
 #: The kinds beside a job that this machine provides to it.
 CONFIG_KINDS = ("ConfigMap", "Secret")
 #: The kinds of Kubernetes' ``v1``.
@@ -36,28 +40,6 @@ _CORE_KINDS = (
 )
 #: The fields of an object of daskjob.
 _FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML without surprises: a duplicate key is an error; PyYAML would silently use the last."""
-
-
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[object, object]:
-    seen: set[object] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, str) and key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} appears twice", key_node.start_mark
-            )
-        seen.add(key if isinstance(key, str) else str(key))
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 class UnreadableFile(DaskJobError):
@@ -90,16 +72,15 @@ def all_documents(path: Path) -> tuple[list[Manifest], list[FieldError]]:
     """
     _reject_other_place(path)
     try:
-        is_stream = str(path) == "-"
-        data = sys.stdin.buffer.read() if is_stream else path.read_bytes()
-        text = data.decode("utf-8-sig")
+        text = _data(path).decode("utf-8-sig")
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         message = f"{path} is not UTF-8 text (at byte {error.start}); save it as UTF-8"
         raise UnreadableFile(message) from error
+    _reject_large(text, path)
     try:
-        documents = _loaded(text, path)
+        documents = load_all(text, str(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         hint = yaml_hint(text, mark.line if mark else None)
@@ -126,6 +107,32 @@ def _reject_other_place(path: Path) -> None:
         raise UnreadableFile(f"{path} is a folder; name its files, such as {path / '*.yaml'}")
 
 
+def _data(path: Path) -> bytes:
+    """Return the content of a file, up to a little more than what is accepted."""
+    if str(path) == "-":
+        return sys.stdin.buffer.read(MOST_BYTES + 1)
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+def _reject_large(text: str, path: Path) -> None:
+    """Raise ``UnreadableFile`` for what no API server accepts; to read it would take minutes."""
+    hint = "data belongs on a volume or in an object store"
+    if len(text) >= MOST_BYTES:
+        raise UnreadableFile(
+            f"{path} is too large for a file of manifests: daskjob reads at most "
+            f"{MOST_BYTES >> 20} MiB; {hint}"
+        )
+    sizes = [len(document) for document in _SEPARATOR.split(text)]
+    for number, size in enumerate(sizes, start=1):
+        if size > MOST_BYTES_OF_ONE:
+            which = f" (document {number})" if len(sizes) > 1 else ""
+            raise UnreadableFile(
+                f"{path}{which} is too large for a manifest: {size / 2**20:.1f} MiB; an API server "
+                f"accepts at most {MOST_BYTES_OF_ONE >> 20} MiB; {hint}"
+            )
+
+
 def _objects(document: object, place: str) -> Iterator[Manifest | FieldError]:
     """Yield the document, or the objects of a list in it; a mistake for anything else."""
     if not isinstance(document, dict):
@@ -139,19 +146,6 @@ def _objects(document: object, place: str) -> Iterator[Manifest | FieldError]:
             yield from _objects(item, f"{place}.items[{index}]")
     else:
         yield FieldError(f"{place}.items", items, "write a list of objects")
-
-
-def _loaded(text: str, path: Path) -> list[object]:
-    stream = io.StringIO(text)
-    stream.name = str(path)  # errors name it with the line
-    loader = _UniqueKeyLoader(stream)
-    try:
-        found = []
-        while loader.check_data():  # type: ignore[no-untyped-call]
-            found.append(loader.get_data())
-        return [document for document in found if document is not None]
-    finally:
-        loader.dispose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,20 +276,46 @@ def _check_ours(document: Manifest, subject: str) -> None:
         parse(CLASSES[Kind(document["kind"])], document)
     except Invalid as error:
         mistakes += error.errors
-    # A better message replaces one about the same place, and what is below it.
-    for mistake in _mistakes_around(document) + template_mistakes(document):
-        known = [
-            m for m in mistakes if _plain(mistake.path).startswith((_plain(m.path), m.path + "["))
-        ]
-        if not known:
-            mistakes.append(mistake)
-        elif "write a list of strings:" in mistake.allowed:
-            mistakes[mistakes.index(known[0])] = mistake
+    mistakes = _merged(mistakes, _mistakes_around(document) + template_mistakes(document))
     # A name of a wrong type is read as a missing one.
     wrong = {mistake.path for mistake in mistakes if mistake.value is not None}
     mistakes = [m for m in mistakes if m.value is not None or m.path not in wrong]
     if mistakes:
         raise Invalid(subject, [hinted(mistake) for mistake in mistakes])
+
+
+def _merged(mistakes: list[FieldError], others: list[FieldError]) -> list[FieldError]:
+    """Return the mistakes, and those of the others that are not about a place below one of them.
+
+    A better message replaces one about the same place. There may be as many as a manifest has
+    lines, so each is compared with the places above it only.
+    """
+    found = list(mistakes)
+    places: dict[str, int] = {}
+    for index, mistake in enumerate(found):
+        for place in _places(mistake):
+            places.setdefault(place, index)
+    for mistake in others:
+        path = _plain(mistake.path)
+        above = (path[: end + 1] for end, letter in enumerate(path) if letter in ".[")
+        known = min((places[place] for place in above if place in places), default=None)
+        if known is None:
+            known = len(found)
+            found.append(mistake)
+        elif "write a list of strings:" in mistake.allowed:
+            for place in _places(found[known]):
+                places.pop(place, None)
+            found[known] = mistake
+        else:
+            continue
+        for place in _places(mistake):
+            places.setdefault(place, known)
+    return found
+
+
+def _places(mistake: FieldError) -> tuple[str, str]:
+    """Return how paths begin that are at, or below, that of a mistake."""
+    return _plain(mistake.path), mistake.path + "["
 
 
 def _plain(path: str) -> str:

@@ -59,7 +59,7 @@ def _broken_pipe() -> int:
 
 def _reported(error: Exception) -> int:
     """Print an error: the message of an expected one, the traceback of any other."""
-    from daskjob.core.errors import DaskJobError
+    from daskjob.core.errors import DaskJobError, Timeout
     from daskjob.core.exit_codes import ExitCode
 
     if isinstance(error, DaskJobError):
@@ -73,14 +73,20 @@ def _reported(error: Exception) -> int:
     else:
         traceback.print_exception(error)
         click.echo("daskjob: this is a bug in daskjob; please report it.", err=True)
-    return int(ExitCode.DASKJOB)
+    return int(ExitCode.WAIT_TIMEOUT if isinstance(error, Timeout) else ExitCode.DASKJOB)
 
 
+_CHECK_CONNECTION = (
+    "check the network, a VPN, and the context (kubectl config get-contexts); "
+    "daskjob doctor -n NAMESPACE checks the connection"
+)
 #: By the names of errors of a connection: the classes need packages that may be missing.
 _ADVICE = {
     "NoCredentials": "set KUBECONFIG, or name another context with --context "
     "(kubectl config get-contexts lists them)",
-    "Unreachable": "check the network, and the server of the context: kubectl cluster-info",
+    "Unreachable": _CHECK_CONNECTION,
+    "NoAnswer": _CHECK_CONNECTION,
+    "OutOfTime": _CHECK_CONNECTION,
 }
 
 

@@ -152,12 +152,12 @@ def _print(namespace: str, values: Mapping[str, Any], *, skip_crds: bool) -> Non
 
 
 def _with_cluster(context: str, use: Callable[[ClusterObjects], Coroutine[Any, Any, None]]) -> None:
-    from daskjob.submit.cli.connection import check_packages
+    from daskjob.submit.cli.connection import check_packages, patience_with
 
     check_packages()
     from daskjob.submit.installing.connected import with_cluster
 
-    with_cluster(context, use, name="install")
+    with_cluster(context, use, name="install", patience=patience_with(context))
 
 
 def _check_name(namespace: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
@@ -20,6 +19,7 @@ from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, integer, mapping
 from daskjob.core.quantity import format_peak
 from daskjob.core.status import JobStatus
+from daskjob.submit.cli.cluster_place import ClusterPlace
 from daskjob.submit.cli.html_file import DEFAULT, name_and_file, write_html
 from daskjob.submit.cli.job_rows import HEADER, LEAST, LIMIT, progress_of, row_of, took
 from daskjob.submit.cli.output import (
@@ -30,9 +30,8 @@ from daskjob.submit.cli.output import (
     print_objects,
     print_table,
 )
-from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, Duration, JobName
+from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, JobName
 from daskjob.submit.cli.place import (
-    ClusterPlace,
     cluster_jobs,
     is_mine,
     of_this_machine,
@@ -40,6 +39,7 @@ from daskjob.submit.cli.place import (
     pass_jobs,
     wanted_place,
 )
+from daskjob.submit.cli.time_limit import seconds_left, timeout_option
 from daskjob.submit.jobs import Job, JobRef, Jobs, StillRunning
 
 
@@ -371,7 +371,7 @@ def _newest_running(jobs: Jobs) -> Job:
 
 @click.command("wait")
 @click.argument("names_", metavar="[NAME]...", nargs=-1, type=JobName())
-@click.option("--timeout", type=Duration(), help="Wait at most this long, such as 90s or 2h.")
+@timeout_option("Wait at most this long, such as 90s or 2h.")
 @pass_jobs
 def wait_command(jobs: Jobs, names_: tuple[str, ...], timeout: int | None) -> int:
     """Wait until jobs have ended; without NAME, the newest job.
@@ -380,12 +380,10 @@ def wait_command(jobs: Jobs, names_: tuple[str, ...], timeout: int | None) -> in
     is 124 if a job has not ended within --timeout.
     """
     found = [jobs.find(name) for name in names_ or ("",)]
-    give_up = None if timeout is None else time.monotonic() + timeout
     code = 0
     for job in found:
-        left = None if give_up is None else max(give_up - time.monotonic(), 0)
         try:
-            ended = jobs.wait(job.ref, timeout_seconds=left, raise_on_failure=False)
+            ended = jobs.wait(job.ref, timeout_seconds=seconds_left(), raise_on_failure=False)
         except Timeout:
             click.echo(f"{job.name} has not ended within {timeout} s", err=True)
             return ExitCode.WAIT_TIMEOUT

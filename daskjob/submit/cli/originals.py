@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from daskjob.submit.again import same_again, use_own_files
-from daskjob.submit.cli.place import ClusterPlace, cluster_jobs, of_my_jobs
+from daskjob.submit.cli.cluster_place import ClusterPlace
+from daskjob.submit.cli.place import cluster_jobs, of_my_jobs
 from daskjob.submit.records.completeness import (
     check_complete,
     is_of_this_machine,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeGuard, TypeVar
 
 import click
+
+from daskjob.submit.cli.cluster_place import ClusterPlace
 
 if TYPE_CHECKING:
     from daskjob.submit.client.sync_client import JobClient
@@ -26,21 +27,6 @@ R = TypeVar("R")
 _META = "daskjob.place"
 _CONTEXT_HELP = "All jobs of the cluster of this context, instead of those started here."
 _NAMESPACE_HELP = "All jobs of this namespace of a cluster; by default the context's."
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterPlace:
-    """A namespace of a cluster, as options name it; empty: the default one."""
-
-    context: str = ""
-    namespace: str = ""
-    #: The kubeconfig with which a job was submitted; empty: today's.
-    kubeconfig: str = ""
-
-    def options_for(self, namespace: str) -> str:
-        """Return the options with which commands find the jobs of a namespace here."""
-        context = f" --context {self.context}" if self.context else ""
-        return f"-n {namespace}{context}"
 
 
 def wanted_place(context: click.Context) -> ClusterPlace | None:

@@ -8,7 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from daskjob.core.manifests import Manifest
-    from daskjob.submit.cli.place import ClusterPlace
+    from daskjob.submit.cli.cluster_place import ClusterPlace
     from daskjob.submit.jobs import JobRef
 
 

@@ -11,20 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.names import ANNOTATION_SCRIPT, SUBMITTED_SCRIPT
+from daskjob.submit.cli.cluster_place import ClusterPlace
 from daskjob.submit.cli.output import Format, output_option
-from daskjob.submit.cli.parameters import Duration, JobName
-from daskjob.submit.cli.place import ClusterPlace, cluster_jobs, options_of, pass_jobs
+from daskjob.submit.cli.parameters import JobName
+from daskjob.submit.cli.place import cluster_jobs, options_of, pass_jobs
 from daskjob.submit.cli.remember import remember
 from daskjob.submit.cli.run import split_module
 from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
+from daskjob.submit.cli.time_limit import ends_at, timeout_option
 
 if TYPE_CHECKING:
     from daskjob.submit.cluster_job.sending import ClusterJobs
     from daskjob.submit.cluster_job.submission import Submission
     from daskjob.submit.jobs import JobRef, Jobs
 
+#: Errors after which the job may exist, by name: the classes need packages that may be missing.
+_UNCLEAR = frozenset({"NoAnswer", "OutOfTime", "OutcomeUnknown"})
 #: Returns the jobs of a cluster.
 Connect = Callable[[click.Context, ClusterPlace], "ClusterJobs"]
 #: Records a job that was sent to a place, and its file of variables.
@@ -93,9 +98,7 @@ def submit_command_of(connect: Connect, record: Remember | None = None) -> click
     @click.option(
         "--wait/--detach", default=False, help="Follow the job to its end, or not (the default)."
     )
-    @click.option(
-        "--timeout", type=Duration(), help="With --wait: wait at most this long, such as 90s or 2h."
-    )
+    @timeout_option("With --wait: wait at most this long, such as 90s or 2h.")
     @click.option(
         "--dry-run",
         type=click.Choice(["client", "server"]),
@@ -155,7 +158,7 @@ submit_command = submit_command_of(cluster_jobs, remember)
 
 @click.command("attach")
 @click.argument("name", required=False, default="", type=JobName())
-@click.option("--timeout", type=Duration(), help="Wait at most this long, such as 90s or 2h.")
+@timeout_option("Wait at most this long, such as 90s or 2h.")
 @output_option
 @pass_jobs
 def attach_command(jobs: Jobs, name: str, timeout: int | None, output: str | None) -> int:
@@ -204,15 +207,23 @@ def _sent(cluster: ClusterJobs, found: Submission, place: ClusterPlace) -> JobRe
     try:
         return cluster.submit(found.manifest, owned=owned)
     except KeyboardInterrupt:
-        name = metadata(found.manifest).get("name")
-        options = f" --context {place.context}" if place.context else ""
-        options += f" -n {place.namespace}" if place.namespace else ""
-        click.echo(
-            f"daskjob: interrupted; if the job was created, this cancels it: "
-            f"daskjob cancel{options or ' --namespace NAMESPACE'} {name or 'NAME'}",
-            err=True,
-        )
+        click.echo(f"daskjob: interrupted; {_how_to_cancel(found.manifest, place)}", err=True)
         raise
+    except DaskJobError as error:
+        if type(error).__name__ in _UNCLEAR:
+            error.add_note(_how_to_cancel(found.manifest, place))
+        raise
+
+
+def _how_to_cancel(manifest: Manifest, place: ClusterPlace) -> str:
+    """Return how to cancel a job that may have been created."""
+    name = metadata(manifest).get("name")
+    options = f" --context {place.context}" if place.context else ""
+    options += f" -n {place.namespace}" if place.namespace else ""
+    return (
+        "if the job was created, this cancels it: "
+        f"daskjob cancel{options or ' --namespace NAMESPACE'} {name or 'NAME'}"
+    )
 
 
 def _as_sent(manifest: Manifest, ref: JobRef) -> Manifest:
@@ -223,7 +234,6 @@ def _as_sent(manifest: Manifest, ref: JobRef) -> Manifest:
 def _followed(
     jobs: Jobs, ref: JobRef, options: str, timeout: int | None, output: str | None
 ) -> int:
-    from daskjob.core.errors import DaskJobError
     from daskjob.submit.terminal.following import followed
 
     where = f"{options} {ref.name}".strip()
@@ -236,6 +246,7 @@ def _followed(
             ref,
             options=options,
             timeout_seconds=timeout,
+            give_up=ends_at(),
             log_to_stderr=output is not None,
         )
     except DaskJobError:

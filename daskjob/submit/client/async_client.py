@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -20,6 +21,7 @@ from daskjob.kube.credentials import find_credentials
 from daskjob.kube.errors import NoSuchResource, Replaced
 from daskjob.kube.objects import get_object, list_objects
 from daskjob.kube.other_clients import credentials_of
+from daskjob.kube.patience import Patience
 from daskjob.kube.resources import EVENTS, JOBS, Selection
 from daskjob.submit.client.changes import (
     cancellation,
@@ -36,6 +38,7 @@ from daskjob.submit.client.pod_images import pod_images
 from daskjob.submit.client.submitting import checked, submitted
 from daskjob.submit.client.waiting import Notify, end_of, states
 from daskjob.submit.client.why import explained
+from daskjob.submit.comparison.submitted import note_on
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, PodImage, StillRunning
 from daskjob.submit.outcome import caused_by_script, failure_of
 from daskjob.submit.submission import Step, Submission, submission
@@ -74,6 +77,7 @@ class AsyncJobClient:
         credentials: Callable[[], Credentials] | None = None,
         notify: Notify | None = None,
         on_request: OnRequest | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """Prepare a client; nothing is read or sent yet.
 
@@ -81,14 +85,15 @@ class AsyncJobClient:
         kubeconfig. ``namespace`` defaults to theirs. ``credentials`` returns another source of
         access, once for each event loop. ``notify`` gets messages for people, such as that no
         operator picks up a job; by default, they are logged. ``on_request`` is called after each
-        request, with Kubernetes' verb, kind, status code (0: no response) and seconds.
+        request, with Kubernetes' verb, kind, status code (0: no response) and seconds. ``patience``
+        limits how long an API server that does not answer is waited for.
         """
         self._namespace = namespace
         self._context = context or ""
         self._notify = notify or logger.warning
         self._connection = Connection(
             credentials or (lambda: find_credentials(kubeconfig, context)),
-            lambda found: Api(found, on_request=on_request),
+            lambda found: Api(found, on_request=on_request, patience=patience),
         )
 
     @classmethod
@@ -138,6 +143,8 @@ class AsyncJobClient:
         The token becomes part of the job's name, ``<name>-<hash>``. Submitting again with the same
         token returns the same job, whether an earlier call is known to have succeeded or not.
         Without a token, the job is submitted once by this call, under its own name, if it has one.
+        A job that was found, and has other values than this manifest where a running job may be
+        changed, stays as it is; the reference has the ``differences``.
 
         ``owned`` are objects that the job needs, such as Secrets: created after it, and deleted
         with it.
@@ -158,7 +165,10 @@ class AsyncJobClient:
     ) -> JobRef:
         """Carry out a submission from a step on, whatever became of an earlier request for it."""
         session = await self._connection.session()
-        ref = _job(await submitted(session.api, wanted, step=step)).ref
+        found, differences = await submitted(session.api, wanted, step=step)
+        ref = replace(_job(found).ref, differences=differences)
+        if differences:
+            self._notify(note_on(ref.name, differences))
         for item in owned:
             try:
                 await create_owned(session.api, item, _object_ref(ref))

@@ -17,6 +17,7 @@ from daskjob import __version__
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.names import Kind
 from daskjob.kube.access import Access
+from daskjob.kube.patience import Patience
 from daskjob.kube.resources import JOBS
 from daskjob.submit.jobs import JobRef
 from daskjob.submit.submission import Step, Submission
@@ -28,18 +29,24 @@ _JSON = "application/json"
 _UNCLEAR = frozenset({401, 408, 429})
 
 
-def create_at_once(access: Access, wanted: Submission) -> JobRef | Step:
+def create_at_once(
+    access: Access, wanted: Submission, patience: Patience | None = None
+) -> JobRef | Step:
     """Create the job of a submission, or return the next step.
 
     Raises
     ------
     Invalid, Forbidden, NotFound, NotInstalled, CreateRejected
         As ``submitted``.
+    NoAnswer, OutOfTime
+        The server has not answered in the time that its patience allows.
     """
     if access.proxy:
         return Step.REPEAT
     try:
-        code, body = _posted(access, wanted)
+        code, body = _posted(access, wanted, patience)
+        if patience is not None:
+            patience.answered()
         if code == 201:
             return _reference(wanted, body)
     except (OSError, http.client.HTTPException, ValueError, TypeError, LookupError, RecursionError):
@@ -51,7 +58,7 @@ def create_at_once(access: Access, wanted: Submission) -> JobRef | Step:
     return Step.REPEAT
 
 
-def _posted(access: Access, wanted: Submission) -> tuple[int, bytes]:
+def _posted(access: Access, wanted: Submission, patience: Patience | None) -> tuple[int, bytes]:
     url = urlsplit(access.server)
     headers = {
         "Accept": _JSON,
@@ -62,13 +69,19 @@ def _posted(access: Access, wanted: Submission) -> tuple[int, bytes]:
     body = json.dumps(wanted.manifest, allow_nan=False).encode()
     connection = _connection(url, access)
     try:
+        connection.timeout = _at_most(CONNECT_SECONDS, access, patience)
         connection.connect()
-        connection.sock.settimeout(ANSWER_SECONDS)
+        connection.sock.settimeout(_at_most(ANSWER_SECONDS, access, patience))
         connection.request("POST", url.path + JOBS.path(wanted.namespace), body, headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def _at_most(seconds: float, access: Access, patience: Patience | None) -> float:
+    left = None if patience is None else patience.left(access.server)
+    return seconds if left is None else min(seconds, left)
 
 
 def _connection(url: SplitResult, access: Access) -> http.client.HTTPConnection:

@@ -13,6 +13,7 @@ from daskjob.kube.api import Api
 from daskjob.kube.decoding import read_object
 from daskjob.kube.objects import get_object
 from daskjob.submit.client.creation import after_create
+from daskjob.submit.comparison.submitted import differences_from
 from daskjob.submit.submission import Step, Submission, after_look, still_deleting
 
 #: All requests of a submission together, before it fails.
@@ -27,8 +28,8 @@ async def submitted(
     *,
     step: Step = Step.REPEAT,
     budget_seconds: float = BUDGET_SECONDS,
-) -> Manifest:
-    """Create the job of a submission, or find it; return it.
+) -> tuple[Manifest, tuple[str, ...]]:
+    """Create the job of a submission, or find it; return it, and how the one found differs.
 
     ``step`` is the first one: to look, if the name is known to be taken.
 
@@ -48,13 +49,13 @@ async def submitted(
             await _pause(number)
         if number or step is Step.REPEAT:
             try:
-                return read_object(await api.create(wanted.manifest))
+                return read_object(await api.create(wanted.manifest)), ()
             except DaskJobError as error:
                 last, step = error, after_create(error)
         if step is Step.LOOK:
             found = await _found(api, wanted)
             if after_look(found, wanted) is Step.ADOPT and found is not None:
-                return found
+                return found, differences_from(found, wanted.manifest)
             last = still_deleting(wanted)
         if time.monotonic() >= give_up:
             break

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from daskjob.core.manifests import Manifest
     from daskjob.kube.access import Access, Credentials
     from daskjob.kube.api import OnRequest
+    from daskjob.kube.patience import Patience
     from daskjob.submit.client.waiting import Notify
     from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, PodImage
     from daskjob.submit.local import LocalJobs
@@ -55,6 +56,7 @@ class JobClient:
         credentials: Callable[[], Credentials] | None = None,
         notify: Notify | None = None,
         on_request: OnRequest | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """Prepare a client; nothing is read or sent yet. See ``AsyncJobClient``."""
         _check_packages()
@@ -64,6 +66,7 @@ class JobClient:
         self._credentials = credentials
         self._notify = notify
         self._on_request = on_request
+        self._patience = patience
         #: Made for the first call that needs it.
         self._made: dict[str, AsyncJobClient] = {}
         #: A program that submits more than one job keeps a connection.
@@ -273,6 +276,7 @@ class JobClient:
             credentials=self._credentials,
             notify=self._notify,
             on_request=self._on_request,
+            patience=self._patience,
         )
         # Without a lock, which an exception of a signal handler could leave taken.
         first = self._made.setdefault("client", made)
@@ -296,7 +300,7 @@ class JobClient:
             return None
         wanted = submission(job, namespace=namespace or (found[1] if found else ""), token=token)
         found = found or self._access()
-        outcome = create_at_once(found[0], wanted) if found else Step.REPEAT
+        outcome = create_at_once(found[0], wanted, self._patience) if found else Step.REPEAT
         if not isinstance(outcome, Step):
             return outcome
         return self._run("submit", partial(self._client.carry_out, wanted, outcome))

@@ -30,6 +30,7 @@ from daskjob.kube.credentials import find_credentials
 from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import AlreadyExists, NoSuchResource, OutcomeUnknown, Replaced
 from daskjob.kube.objects import get_object, list_objects, watching
+from daskjob.kube.patience import Patience
 from daskjob.kube.port_forward import LOOPBACK
 from daskjob.kube.resources import CLUSTERS, Selection, selection_of
 from daskjob.submit.client.connection import Connection
@@ -72,13 +73,14 @@ class AsyncClusterClient:
         credentials: Callable[[], Credentials] | None = None,
         notify: Notify | None = None,
         on_request: OnRequest | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """Prepare a client; the arguments are those of ``AsyncJobClient``."""
         self._namespace = namespace
         self._notify = notify or logger.warning
         self._connection = Connection(
             credentials or (lambda: find_credentials(kubeconfig, context)),
-            lambda found: Api(found, on_request=on_request),
+            lambda found: Api(found, on_request=on_request, patience=patience),
         )
 
     async def __aenter__(self) -> AsyncClusterClient:

@@ -19,7 +19,8 @@ from daskjob.core.names import files_name
 from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus, job_status_from
 from daskjob.core.status.job import Attempt
-from daskjob.submit.records.secret_values import is_secret, missing_values, without_secret_values
+from daskjob.submit.records.secret_names import is_secret
+from daskjob.submit.records.secret_values import missing_values, without_secret_values
 
 #: How much of a value a line shows.
 _SHOWN = 60

@@ -12,29 +12,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from daskjob.core.manifests import Manifest, mapping
+from daskjob.submit.records.secret_names import is_secret
+from daskjob.submit.records.secret_texts import without_secrets
 
+#: The name of a value in a command line that has none.
+_ARGUMENT = "an argument"
 _MARK = "<not recorded: {}>"
 _MARKED = re.compile(r"<not recorded: ([^<>]*)>")
 #: kubectl keeps the whole manifest in it.
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
-#: Names of variables, options and files.
-_SECRET_NAME = re.compile(
-    r"passw|passphrase|secret|credential|(api|access|private|account|auth|encryption)[-_]?key"
-    r"|(^|[-_.])(token|pass|pwd|pat|auth)([-_.]|$)|token$|(^|/)\.env([-_.]|$)|_rsa$|\.pem$",
-    re.IGNORECASE,
-)
-#: Names of what is not itself secret: a path, the name of a Secret, the working directory.
-_HARMLESS_NAME = re.compile(r"^(OLD)?PWD$|[-_](file|path|dir|name)$", re.IGNORECASE)
-#: Values that are secret under any name.
-_SECRET_VALUE = re.compile(
-    r"(?<=://)[^/\s:@'\"]*:[^/\s@'\"]+(?=@)"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
-    r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|hf_|sk-)[A-Za-z0-9_-]{16,}"
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"
-    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/-]{16,}=*"
-)
+#: Sent with a script; an assignment in them is code.
+_CODE = (".py", ".pyw", ".ipynb", ".pyx")
 _OPTION = re.compile(r"--?[A-Za-z][-\w.]*")
 
 
@@ -52,7 +41,7 @@ def missing_values(manifest: Manifest) -> list[tuple[str, str]]:
 
 def _cleaned(value: Any, key: str = "") -> Any:
     if isinstance(value, str):
-        return _SECRET_VALUE.sub(_MARK.format(key or "a secret value"), value)
+        return without_secrets(value, lambda name: _MARK.format(_label(key, name)))
     if isinstance(value, list):
         if key in ("args", "command"):
             return _without_secret_options(value)
@@ -60,11 +49,18 @@ def _cleaned(value: Any, key: str = "") -> Any:
     if not isinstance(value, dict):
         return value
     if key == "files":
-        return {name: _cleaned_named(name, text) for name, text in value.items()}
+        return {name: _cleaned_file(name, text) for name, text in value.items()}
     name, text = value.get("name"), value.get("value")
     if isinstance(name, str) and isinstance(text, str):
         return {**value, "value": _cleaned_named(name, text)}
     return {name: _cleaned(item, name) for name, item in value.items()}
+
+
+def _label(key: str, name: str) -> str:
+    """Return the name of a missing value: of its variable, or of what it is in the text."""
+    if key == _ARGUMENT:
+        return name or key
+    return key or name or "a secret value"
 
 
 def _cleaned_named(name: str, text: Any) -> Any:
@@ -73,9 +69,10 @@ def _cleaned_named(name: str, text: Any) -> Any:
     return _cleaned(text, name)
 
 
-def is_secret(name: str) -> bool:
-    """Return whether the value of a variable, an option or a file of this name is secret."""
-    return bool(_SECRET_NAME.search(name)) and not _HARMLESS_NAME.search(name)
+def _cleaned_file(name: str, text: Any) -> Any:
+    if isinstance(text, str) and name.endswith(_CODE):
+        return without_secrets(text, lambda _: _MARK.format(name), is_code=True)
+    return _cleaned_named(name, text)
 
 
 def _without_secret_options(words: Sequence[Any]) -> list[Any]:
@@ -98,7 +95,7 @@ def _without_secret_options(words: Sequence[Any]) -> list[Any]:
             name = word.partition("=")[0]
             if re.fullmatch(r"\w+", name):
                 word = f"{name}={_MARK.format(name)}"
-        found.append(_cleaned(word, "an argument"))
+        found.append(_cleaned(word, _ARGUMENT))
     return found
 
 

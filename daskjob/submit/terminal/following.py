@@ -60,9 +60,12 @@ def followed(
     *,
     options: str,
     timeout_seconds: float | None = None,
+    give_up: float | None = None,
     log_to_stderr: bool = False,
 ) -> Followed:
     """Show a job up to its end; ``options`` are those with which commands find it.
+
+    ``timeout_seconds`` count from now on, or end at ``give_up`` by the monotonic clock.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def followed(
     """
     screen = screen_for(log_to_stderr=log_to_stderr)
     try:
-        return _Follower(jobs, ref, options, screen).run(timeout_seconds)
+        return _Follower(jobs, ref, options, screen).run(timeout_seconds, give_up)
     finally:
         screen.close()
 
@@ -128,8 +131,9 @@ class _Follower:
         self._presses = 0
         self._cancelled = threading.Event()
 
-    def run(self, timeout_seconds: float | None) -> Followed:
-        give_up = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    def run(self, timeout_seconds: float | None, give_up: float | None) -> Followed:
+        if give_up is None and timeout_seconds is not None:
+            give_up = time.monotonic() + timeout_seconds
         for source in (self._read_log, self._watch):
             threading.Thread(target=source, daemon=True).start()
         try:
