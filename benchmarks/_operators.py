@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.access import Access
-from tests.cluster.cache import cache_folder, exclusive
+from tests.cluster.environments import DASK_KUBERNETES, environment
 from tests.cluster.fake_nodes import ENDS_AFTER, fake_placement
 from tests.cluster.providers import Native
 
 ROOT = Path(__file__).resolve().parents[1]
 
-DASK_KUBERNETES = "dask-kubernetes==2026.3.0"
 PATIENCE_SECONDS = 900.0
 TICKS = os.sysconf("SC_CLK_TCK")
 Manifest = dict[str, Any]
@@ -188,7 +187,12 @@ def daskjob_operator(cluster: Cluster, namespace: str, cpus: str = "") -> Iterat
 def dask_kubernetes_operator(cluster: Cluster, namespace: str) -> Iterator[Operator]:
     """Run the operator of dask-kubernetes, as its chart does."""
     module = ["--module=dask_kubernetes.operator.controller", "--standalone"]
-    command = [str(_dask_kubernetes() / "kopf"), "run", *module, f"--namespace={namespace}"]
+    command = [
+        str(environment(DASK_KUBERNETES) / "kopf"),
+        "run",
+        *module,
+        f"--namespace={namespace}",
+    ]
     with _running(Operator("dask-kubernetes", command, cluster)) as operator:
         yield operator
 
@@ -199,15 +203,3 @@ def _running(operator: Operator) -> Iterator[Operator]:
         yield operator
     finally:
         operator.stop()
-
-
-def _dask_kubernetes() -> Path:
-    """Return the ``bin`` folder of an environment with dask-kubernetes, created once."""
-    folder = cache_folder() / DASK_KUBERNETES.replace("==", "-")
-    with exclusive("dask-kubernetes"):
-        if not (folder / "complete").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-            install = [str(folder / "bin" / "pip"), "install", "--quiet", DASK_KUBERNETES]
-            subprocess.run(install, check=True)
-            (folder / "complete").touch()
-    return folder / "bin"

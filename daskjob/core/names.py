@@ -58,6 +58,10 @@ ANNOTATION_CANCELLED_BY = f"{API_GROUP}/cancelled-by"
 #: On a job of a local run: which of workers, threads and memory no option set, with commas. The
 #: script may set them (``Client(n_workers=3)``).
 ANNOTATION_OPEN_TO_SCRIPT = f"{API_GROUP}/open-to-script"
+#: On a DaskCluster: after how many seconds without a renewal by its client it is deleted, and the
+#: last renewal; without one, its creation counts.
+ANNOTATION_LEASE_DURATION = f"{API_GROUP}/lease-duration-seconds"
+ANNOTATION_LEASE_RENEW_TIME = f"{API_GROUP}/lease-renew-time"
 ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 #: dask-kubernetes set it on its objects; nothing removes it once that is gone (design §2.4).

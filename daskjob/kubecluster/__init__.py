@@ -1,0 +1,1 @@
+"""KubeCluster: interactive Dask clusters on Kubernetes."""
