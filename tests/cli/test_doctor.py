@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daskjob.kube.api import Api
+from daskjob.kube.credentials import find_credentials
+from daskjob.submit.doctor.cluster.ground import Ground
+from daskjob.submit.doctor.cluster.small_job import small_job
+from daskjob.submit.doctor.cluster.whole_job import whole_job
+from daskjob.submit.doctor.finding import Finding
+from daskjob.submit.installing.cluster_objects import ClusterObjects
 from tests.cli.command import Daskjob, Done, finish
 from tests.cli.kubeconfigs import kubeconfig_of
 from tests.cluster.plugin import Kubectl, Kubernetes
@@ -76,9 +83,23 @@ def deployment(image: str, namespace: str, *, replicas: int, version: str) -> di
     }
 
 
+async def _that_does_not_fit(doctor: Doctor, image: str) -> AsyncIterator[Finding]:
+    """Run a job whose runner no node has room for."""
+    job = small_job(image)
+    requests = job["spec"]["job"]["spec"]["containers"][0]["resources"]
+    requests["requests"]["cpu"] = "9k"
+    requests.get("limits", {}).pop("cpu", None)
+    credentials = find_credentials(str(doctor.kubernetes.kubeconfig))
+    async with Api(credentials) as api:
+        ground = Ground(api, credentials, ClusterObjects(api), doctor.namespace)
+        async for finding in whole_job(ground, job):
+            yield finding
+
+
 async def test_namespace_where_all_is_well_runs_a_job(
-    doctor: Doctor, kubectl: Kubectl, tmp_path: Path
+    doctor: Doctor, kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("daskjob.submit.doctor.cluster.whole_job.STUCK_SECONDS", 2.0)
     process = OperatorProcess(
         doctor.kubernetes.kubeconfig, doctor.namespace, tmp_path / "operator.log"
     )
@@ -87,8 +108,13 @@ async def test_namespace_where_all_is_well_runs_a_job(
         await until(lambda: kubectl.there("leases"), pause=0.2)
         image = doctor.kubernetes.image("dask")
         found = await asyncio.to_thread(doctor.checks, "--job", "--image", image, code=0)
+        waits = [one async for one in _that_does_not_fit(doctor, image)]
     finally:
         await process.stop()
+    [stuck] = waits
+    assert stuck.state == "failed"
+    assert "Insufficient cpu" in stuck.text
+    assert stuck.fix.startswith("Request less (cpu: 9k), wait")
     assert states(found, "failed") == set()
     assert {"connection", "CRDs", "leader", "quota", "admission", "image", "DNS", "job"} <= states(
         found, "ok"
@@ -245,7 +271,7 @@ def test_image_that_cannot_be_pulled_is_found_and_the_pod_is_deleted(
     found = doctor.checks("--job", "--image", "missing.invalid/dask:1", code=1)
     assert found["image"]["state"] == "failed"
     assert "cannot be pulled" in found["image"]["text"]
-    assert "job" not in states(found, "ok")
+    assert states(found, "skipped") >= {"job"}
     wait_until(lambda: kubectl.there("pods") == [])
 
 

@@ -324,7 +324,7 @@ def test_workers_without_memory_have_their_limits_and_the_command_with_more(
     manifest["spec"] = {"cluster": {"spec": workers}}
     answer = why(manifest)
     assert limits in answer.next_step
-    assert answer.next_step.endswith("Again, with twice as much:")
+    assert answer.next_step.endswith("Again, with more:")
     assert answer.command == f"daskjob submit -n team --like sums --memory {twice}"
 
 
@@ -345,7 +345,7 @@ def test_workers_whose_memory_no_option_changes_have_their_peaks(
     assert why(manifest).command == "daskjob status -n team sums"
 
 
-@pytest.mark.parametrize(("limit", "twice"), [("60Mi", "120Mi"), ("2Gi", "4Gi"), ("", "")])
+@pytest.mark.parametrize(("limit", "twice"), [("60Mi", "256Mi"), ("2Gi", "4Gi"), ("", "")])
 def test_a_runner_without_memory_has_the_command_with_more(limit: str, twice: str) -> None:
     manifest = failed("OOMKilled", "the runner ran out of memory (pod sums-runner).")
     manifest["spec"] = {"job": limited(limit, "python", "x.py") if limit else {}}

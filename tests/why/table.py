@@ -33,7 +33,7 @@ _DIFFERS = (
     (r" preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling\.", ""),
     # Which object is created first, and how a worker's end is noticed.
     (r"forbidden-(runner|scheduler)", "forbidden-runner"),
-    (r"memory limit of [^.<]+", "memory limit of 300 MiB"),
+    (r"exceeded (its|the) memory limit [^.<]+", "exceeded its memory limit of 300 MiB"),
     # Versions of the images of tests, which change with the locked dependencies.
     (r"\b(client|scheduler): \d{4}[\w.]+", r"\1: 2026.1.0"),
 )

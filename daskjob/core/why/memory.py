@@ -15,6 +15,8 @@ from daskjob.core.why.about import About, Advice
 _QUANTITY = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[A-Za-z]*)")
 #: Commands whose options for memory daskjob knows.
 _WORKERS = ("dask worker", "dask-worker", "dask cuda worker", "dask-cuda-worker")
+#: The least that the options accept.
+LEAST = "256Mi"
 #: How a message says that workers may have had too little memory.
 _SUSPECTED = "Most often it uses too much memory"
 
@@ -33,7 +35,7 @@ def _of_runner(about: About) -> Advice:
     step = f"Raise {about.words.runner_memory}{f' ({limit})' if limit else ''}"
     step += ", or keep the data on the workers."
     if more := _doubled(limit):
-        return Advice(f"{step} Again, with twice as much:", _again(about, "--runner-memory", more))
+        return Advice(f"{step} Again, with more:", _again(about, "--runner-memory", more))
     return Advice(f"{step} Its log:", about.daskjob("logs"))
 
 
@@ -50,7 +52,7 @@ def _of_workers(about: About) -> Advice:
         return Advice(f"{step}. {text}:", about.daskjob(what), shows_log=False)
     step = step.replace(about.words.memory, f"{about.words.memory}{_shares(about, limit)}")
     command = _again(about, "--memory", more)
-    return Advice(f"{step}. Again, with twice as much:", command, shows_log=False)
+    return Advice(f"{step}. Again, with more:", command, shows_log=False)
 
 
 def _shares(about: About, limit: str) -> str:
@@ -83,11 +85,12 @@ def _runs_dask(template: Mapping[str, object]) -> bool:
 
 
 def _doubled(limit: str) -> str:
+    """Return twice a quantity, and at least what the options accept; empty if it is unknown."""
     found = _QUANTITY.fullmatch(limit)
     if found is None or found["unit"] == "m":
         return ""
-    twice = 2 * float(found["number"])
-    return f"{twice:.10g}{found['unit']}"
+    twice = f"{2 * float(found['number']):.10g}{found['unit']}"
+    return twice if parse_bytes(twice) >= parse_bytes(LEAST) else LEAST
 
 
 def _again(about: About, option: str, value: str) -> str:

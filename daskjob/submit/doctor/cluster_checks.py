@@ -17,7 +17,7 @@ from daskjob.submit.doctor.cluster.namespace_policy import namespace_policy
 from daskjob.submit.doctor.cluster.operator import operator
 from daskjob.submit.doctor.cluster.permissions import permissions
 from daskjob.submit.doctor.cluster.quota import admission, limit_range, quota
-from daskjob.submit.doctor.cluster.short_pod import short_pod
+from daskjob.submit.doctor.cluster.short_pod import DNS, short_pod
 from daskjob.submit.doctor.cluster.small_job import small_job
 from daskjob.submit.doctor.cluster.whole_job import whole_job
 from daskjob.submit.doctor.finding import Finding, State, failed, skipped
@@ -66,8 +66,13 @@ async def cluster_checks(ground: Ground, wanted: Wanted) -> AsyncIterator[Findin
         text = f"--job starts a pod and a job of {image} in {ground.namespace}, and deletes them"
         yield skipped(IMAGE, text)
         return
+    starts = True
     async for finding in short_pod(ground, job, environment_versions(os.environ)):
+        starts = starts and (finding.check == DNS or finding.state is not State.FAILED)
         yield finding
+    if not starts:
+        yield skipped("job", "its pods would not start either")
+        return
     if has_failed:
         yield skipped("job", "there is no operator that would run it")
         return

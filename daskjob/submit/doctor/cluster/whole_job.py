@@ -15,6 +15,9 @@ from daskjob.submit.jobs import JobRef
 
 CHECK = "job"
 SECONDS = 180.0
+#: A reason to wait that lasts this long will not end by itself.
+STUCK_SECONDS = 15.0
+_PAUSE_SECONDS = 1.0
 
 
 async def whole_job(ground: Ground, job: Manifest) -> AsyncIterator[Finding]:
@@ -27,9 +30,9 @@ async def whole_job(ground: Ground, job: Manifest) -> AsyncIterator[Finding]:
         ref: JobRef | None = None
         try:
             ref = await client.submit(job)
-            await client.wait(ref, timeout_seconds=SECONDS)
+            stuck = await _ended_or_stuck(client, ref)
             took = time.monotonic() - started
-            found = ok(CHECK, f"ran from submission to its end in {took:.1f} s")
+            found = stuck or ok(CHECK, f"ran from submission to its end in {took:.1f} s")
         except Timeout:
             assert ref is not None
             reason = (await client.why(ref)).headline
@@ -43,6 +46,35 @@ async def whole_job(ground: Ground, job: Manifest) -> AsyncIterator[Finding]:
             if ref is not None:
                 await _deleted(client, ref)
     yield found
+
+
+async def _ended_or_stuck(client: AsyncJobClient, ref: JobRef) -> Finding | None:
+    """Wait for the end of the job, or until it waits for what does not come; return why."""
+    end = asyncio.ensure_future(client.wait(ref, timeout_seconds=SECONDS))
+    stuck = asyncio.ensure_future(_stuck(client, ref))
+    try:
+        await asyncio.wait([end, stuck], return_when=asyncio.FIRST_COMPLETED)
+        if not end.done():
+            return stuck.result()
+        await end
+        return None
+    finally:
+        for task in (end, stuck):
+            task.cancel()
+        await asyncio.gather(end, stuck, return_exceptions=True)
+
+
+async def _stuck(client: AsyncJobClient, ref: JobRef) -> Finding:
+    """Return why the job does not start, once it has waited for the same reason for long."""
+    reason, since = "", time.monotonic()
+    while not reason or time.monotonic() - since < STUCK_SECONDS:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        status = (await client.get(ref)).status
+        if status.reason != reason:
+            reason, since = status.reason, time.monotonic()
+    why = await client.why(ref)
+    fix = " ".join(filter(None, (why.next_step, why.command)))
+    return failed(CHECK, why.headline, fix or "see the lines above")
 
 
 async def _deleted(client: AsyncJobClient, ref: JobRef) -> None:
