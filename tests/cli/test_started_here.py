@@ -162,7 +162,7 @@ def test_ambiguous_name_is_an_error_with_the_commands(user_there: Submitter) -> 
     context = other.cluster.context
     there.records.add(
         record_of(
-            {"spec": {}},
+            job("sums"),
             JobRef("sums", "elsewhere", "u"),
             ClusterAddress("", other.cluster.kubeconfig),
         )

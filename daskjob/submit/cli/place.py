@@ -59,7 +59,14 @@ def of_my_jobs(context: click.Context) -> MyJobs:
     from daskjob.submit.records.my_jobs import MyJobs
 
     connect = functools.partial(_jobs_of_record, context)
-    return MyJobs(connect=connect, command=context.info_name or "status")
+    found = MyJobs(connect=connect, command=context.info_name or "status")
+
+    def report_skipped() -> None:
+        if note := found.records.note():
+            click.echo(f"daskjob: {note}", err=True)
+
+    context.call_on_close(report_skipped)
+    return found
 
 
 def _jobs_of_record(context: click.Context, record: Record) -> Jobs:
