@@ -45,6 +45,21 @@ def named_again(job: Manifest, token: str | None = None) -> Manifest:
     return made
 
 
+def as_sent(job: Manifest) -> Manifest:
+    """Return a job without what the API server and the operator have written."""
+    meta = metadata(job)
+    sent = ("name", "namespace", "labels", "annotations")
+    kept = {key: meta[key] for key in sent if key in meta}
+    parts: Manifest = {key: job[key] for key in ("apiVersion", "kind", "spec") if key in job}
+    return {**parts, "metadata": kept}
+
+
+def retry_token(job: Manifest, number: int) -> str:
+    """Return the token of the n-th retry of a job, from 1: a repeated one makes no second job."""
+    uid = str(metadata(job).get("uid") or "")
+    return f"retry-{number}-of-{uid}" if uid else new_token()
+
+
 def use_own_files(job: Manifest, old: str) -> None:
     """Let volumes with the files of the job ``old`` be those of this one, in place.
 

@@ -59,7 +59,9 @@ class JobRef:
     name: str
     namespace: str
     uid: str
-    #: After a submission that found the job of its token: what of the spec sent is otherwise there.
+    #: After a submission: whether the job of its token was there before.
+    existed: bool = field(default=False, compare=False, repr=False)
+    #: What of the spec sent is otherwise there.
     differences: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 

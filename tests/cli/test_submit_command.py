@@ -44,6 +44,9 @@ class Sent(InMemoryJobs):
         named = {"namespace": "default", **job["metadata"], "uid": f"uid-{len(self.manifests)}"}
         return self.add({**job, "metadata": named, "status": self.ends}, logs=self.log)
 
+    def run_again(self, job: Manifest, *, token: str | None = None) -> JobRef:
+        raise NotImplementedError
+
     def dry_run(self, job: Manifest) -> Manifest:
         self.checked.append(job)
         return job

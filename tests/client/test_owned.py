@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from daskjob.core.errors import Conflict, Forbidden, Invalid
-from tests.client.given import given_client, job, twins
+from daskjob.submit.records.completeness import Incomplete
+from tests.client.given import FAILED, given_client, job, twins
 from tests.cluster.plugin import Kubectl
 from tests.cluster.proxy import answer, lose_answer, reset
 from tests.kubernetes.given import Cluster
@@ -39,12 +40,69 @@ async def test_secret_is_created_once_and_belongs_to_the_job(
             given.proxy.on(injected, verb="create", resource="secrets", times=2)
         ref = await given.client.submit(job(), token="t", owned=[SECRET])
         again = await given.client.submit(job(), token="t", owned=[SECRET])
-        assert again == ref
+        assert (again, again.existed, again.differences) == (ref, True, ())
         if injected is None:
             assert (given.count("create"), given.count("create", "secrets")) == (2, 2)
         (found,) = kubectl.items("secrets")
         (owner,) = found["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["name"], owner["uid"]) == ("DaskJob", ref.name, ref.uid)
+
+
+@twins
+async def test_secret_with_other_values_stays_and_is_a_difference(
+    form: str, with_crds: Cluster, namespace: str, kubectl: Kubectl
+) -> None:
+    async with given_client(with_crds, namespace, form) as given:
+        await given.client.submit(job(), token="t", owned=[SECRET])
+        other = {**SECRET, "data": {"A": "Mg=="}}
+        again = await given.client.submit(job(), token="t", owned=[other])
+        assert again.differences == (f"Secret {namespace}/sums-env: other values",)
+        (found,) = kubectl.items("secrets")
+        assert found["data"] == SECRET["data"]
+
+
+@twins
+async def test_retried_job_has_a_copy_of_the_secret_of_its_variables(
+    form: str, with_crds: Cluster, namespace: str, kubectl: Kubectl
+) -> None:
+    manifest = job()
+    pod = manifest["spec"]["job"]["spec"]["containers"][0]
+    pod["envFrom"] = [{"secretRef": {"name": "sums-env"}}, {"secretRef": {"name": "shared"}}]
+    async with given_client(with_crds, namespace, form) as given:
+        first = await given.client.submit(manifest, owned=[SECRET])
+        await given.report(first, FAILED)
+        second = await given.client.retry(first)
+        assert await given.client.retry(first) == second
+        found = {item["metadata"]["name"]: item for item in kubectl.items("secrets")}
+        copy = found[f"{second.name}-env"]
+        assert copy["data"] == SECRET["data"]
+        assert copy["metadata"]["ownerReferences"][0]["uid"] == second.uid
+        sent = (await given.client.get(second)).manifest
+        names = [
+            source["secretRef"]["name"]
+            for source in sent["spec"]["job"]["spec"]["containers"][0]["envFrom"]
+        ]
+        assert names == [f"{second.name}-env", "shared"]
+        # Of a third one, the Secret of the second is the origin.
+        await given.client.delete(first)
+        await given.report(second, FAILED)
+        third = await given.client.retry(second)
+        assert f"{third.name}-env" in [i["metadata"]["name"] for i in kubectl.items("secrets")]
+
+
+@twins
+async def test_retry_without_its_secret_is_an_error_with_the_command(
+    form: str, with_crds: Cluster, namespace: str
+) -> None:
+    manifest = job()
+    pod = manifest["spec"]["job"]["spec"]["containers"][0]
+    pod["envFrom"] = [{"secretRef": {"name": "sums-env"}}]
+    async with given_client(with_crds, namespace, form) as given:
+        ref = await given.client.submit(manifest)
+        await given.report(ref, FAILED)
+        with pytest.raises(Incomplete, match=r"which is gone; .* submit --like sums --env-file"):
+            await given.client.retry(ref)
+        assert len(await given.client.list()) == 1
 
 
 async def test_secret_of_a_deleted_job_of_the_same_name_is_waited_for(

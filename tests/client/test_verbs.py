@@ -102,7 +102,12 @@ async def test_an_ended_job_is_run_again_as_a_new_one(
         await given.client.cancel(ref)
         await given.report(ref, {**FAILED, "reason": "Cancelled"})
         again = await given.client.retry(ref)
+        assert not again.existed
+        repeated = await given.client.retry(ref)
+        assert (repeated, repeated.existed) == (again, True)
+        assert (await given.client.retry(ref, token="other")) != again
         await given.report(again, FAILED)
+        assert (await given.client.retry(ref)).name not in (again.name, ref.name)
         third = await given.client.retry(again)
         assert len({ref.name, again.name, third.name}) == 3
         assert third.name.startswith("sums-")

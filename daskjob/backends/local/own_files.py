@@ -30,6 +30,22 @@ def own_file(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def read_own_file(path: Path) -> bytes:
+    """Return the content of a file of this user, which is no link and no pipe.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is not a file of this user.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    with open(os.open(path, flags), "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "not a file of this user", str(path))
+        return file.read()
+
+
 def is_own_folder(path: Path) -> bool:
     """Return whether it is a folder of this user that no other user can write, and no link.
 

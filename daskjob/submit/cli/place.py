@@ -63,7 +63,14 @@ def of_my_jobs(context: click.Context) -> MyJobs:
 
     command = context.info_name or ""
     connect = functools.partial(_jobs_of_record, context)
-    return MyJobs(LocalJobs(command=command), connect=connect, command=command or "status")
+    found = MyJobs(LocalJobs(command=command), connect=connect, command=command or "status")
+
+    def report_skipped() -> None:
+        if note := found.records.note():
+            click.echo(f"daskjob: {note}", err=True)
+
+    context.call_on_close(report_skipped)
+    return found
 
 
 def _jobs_of_record(context: click.Context, record: Record) -> Jobs:

@@ -6,13 +6,13 @@ import click
 
 from daskjob.core.errors import Conflict
 from daskjob.core.spec.job import LONGEST_TOKEN
-from daskjob.submit.again import named_again
-from daskjob.submit.cli.originals import original_of, place_of, secret_note
+from daskjob.submit.again import as_sent
+from daskjob.submit.cli.originals import original_of, place_of
 from daskjob.submit.cli.parameters import JobName
 from daskjob.submit.cli.place import cluster_jobs, is_mine, pass_jobs, wanted_place
 from daskjob.submit.cli.remember import remember
 from daskjob.submit.jobs import Jobs
-from daskjob.submit.records.completeness import check_complete, own_secret
+from daskjob.submit.records.completeness import check_complete
 from daskjob.submit.records.originals import Original
 
 
@@ -28,7 +28,8 @@ def retry_command(jobs: Jobs, name: str, token: str | None) -> None:
     """Run a job that has ended again, as a new job with the same spec; print the new name.
 
     A job that was submitted from here can be gone by now: its record has the spec. With changes, it
-    is `daskjob submit --like NAME`.
+    is `daskjob submit --like NAME`. While the new job has not ended, another retry finds it; with a
+    token of its own, it is another new job.
     """
     context = click.get_current_context()
     wanted = wanted_place(context)
@@ -44,16 +45,18 @@ def retry_command(jobs: Jobs, name: str, token: str | None) -> None:
         jobs.retry(original.ref)
         return
     _check_ended(original)
-    manifest = named_again(original.manifest, token)
     if original.from_record:
-        check_complete(manifest, old=original.ref.name, env_file=original.env_file)
-    elif secret := own_secret(original.manifest):
-        click.echo(f"daskjob: {secret_note(original, secret)}", err=True)
+        check_complete(original.manifest, old=original.ref.name, env_file=original.env_file)
     place = place_of(original, wanted)
-    ref = cluster_jobs(context, place).submit(manifest)
-    remember(manifest, ref, place)
+    client = cluster_jobs(context, place)
+    ref = client.run_again(original.manifest, token=token)
+    remember(as_sent(client.get(ref).manifest), ref, place)
     source = f", from its record: it is gone from {original.where}" if original.from_record else ""
-    click.echo(f"{original.ref.name} runs again as {ref.name}{source}")
+    already = " already" if ref.existed else ""
+    click.echo(f"{original.ref.name} runs again{already} as {ref.name}{source}")
+    if ref.existed and token is None:
+        hint = f"daskjob retry {original.ref.name} --token TOKEN"
+        click.echo(f"daskjob: for another new job beside it: {hint}", err=True)
 
 
 def _check_ended(original: Original) -> None:

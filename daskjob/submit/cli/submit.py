@@ -146,7 +146,8 @@ def submit_command_of(connect: Connect, record: Remember | None = None) -> click
         options = place.options_for(ref.namespace)
         if wait:
             return _followed(cluster, ref, options, timeout, output)
-        _print(_as_sent(found.manifest, ref), output, "submitted")
+        done = "was submitted before, with this token" if ref.existed else "submitted"
+        _print(_as_sent(found.manifest, ref), output, done)
         click.echo(f"daskjob: for its output: daskjob logs -f {options} {ref.name}", err=True)
         return 0
 

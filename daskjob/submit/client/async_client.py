@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
@@ -23,10 +24,11 @@ from daskjob.kube.objects import get_object, list_objects
 from daskjob.kube.other_clients import credentials_of
 from daskjob.kube.patience import Patience
 from daskjob.kube.resources import EVENTS, JOBS, Selection
+from daskjob.submit.again import named_again, retry_token
 from daskjob.submit.client.changes import (
     cancellation,
+    check_ended,
     has_ended,
-    repetition,
     scaling,
     suspension,
 )
@@ -35,12 +37,14 @@ from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.client.job_logs import JobLogs, WantedLog
 from daskjob.submit.client.owned import create_owned
 from daskjob.submit.client.pod_images import pod_images
+from daskjob.submit.client.secret_copy import own_copy
 from daskjob.submit.client.submitting import checked, submitted
 from daskjob.submit.client.waiting import Notify, end_of, states
 from daskjob.submit.client.why import explained
 from daskjob.submit.comparison.submitted import note_on
 from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, PodImage, StillRunning
 from daskjob.submit.outcome import caused_by_script, failure_of
+from daskjob.submit.records.completeness import Incomplete
 from daskjob.submit.submission import Step, Submission, submission
 from daskjob.submit.submission_names import label_of
 
@@ -165,17 +169,18 @@ class AsyncJobClient:
     ) -> JobRef:
         """Carry out a submission from a step on, whatever became of an earlier request for it."""
         session = await self._connection.session()
-        found, differences = await submitted(session.api, wanted, step=step)
-        ref = replace(_job(found).ref, differences=differences)
-        if differences:
-            self._notify(note_on(ref.name, differences))
+        found = await submitted(session.api, wanted, step=step)
+        differences = list(found.differences)
+        ref = _job(found.manifest).ref
         for item in owned:
             try:
-                await create_owned(session.api, item, _object_ref(ref))
+                differences += await create_owned(session.api, item, _object_ref(ref))
             except DaskJobError as error:
                 error.add_note(f"{ref.name} was created and waits for it; delete the job")
                 raise
-        return ref
+        if differences:
+            self._notify(note_on(ref.name, differences))
+        return replace(ref, existed=found.existed, differences=tuple(differences))
 
     async def dry_run(self, job: Manifest) -> Manifest:
         """Return a DaskJob as the API server would store it; nothing is stored.
@@ -194,15 +199,50 @@ class AsyncJobClient:
         given = str(metadata(job).get("namespace") or "")
         return submission(job, namespace=given or await self.namespace(), token=token)
 
-    async def retry(self, ref: JobRef) -> JobRef:
+    async def retry(self, ref: JobRef, *, token: str | None = None) -> JobRef:
         """Run an ended job again as a new job with the same spec; return the new job.
+
+        While a retry of the job has not ended, another one returns it (``JobRef.existed``), unless
+        it has a token of its own.
 
         Raises
         ------
         Conflict
             The job has not ended.
+        Incomplete
+            It has variables in a Secret that cannot be read.
         """
-        return await self.submit(repetition((await self.get(ref)).manifest))
+        job = (await self.get(ref)).manifest
+        check_ended(job)
+        return await self.run_again(job, token=token)
+
+    async def run_again(self, job: Manifest, *, token: str | None = None) -> JobRef:
+        """Run a job again, which may be gone, from its manifest; as ``retry``."""
+        session = await self._connection.session()
+        namespace = str(metadata(job).get("namespace") or "") or await self.namespace()
+        made, found = await self._next_retry(job, namespace, token)
+        try:
+            secret = await own_copy(session.api, job, made)
+        except Incomplete:
+            if found is None:
+                raise
+            return replace(found.ref, existed=True)
+        return await self.submit(made, owned=[secret] if secret else [])
+
+    async def _next_retry(
+        self, job: Manifest, namespace: str, token: str | None
+    ) -> tuple[Manifest, Job | None]:
+        """Return the new job to submit, and the one of this name if it has not ended."""
+        for number in itertools.count(1):
+            made = named_again(job, token or retry_token(job, number))
+            metadata(made)["namespace"] = namespace
+            try:
+                found = await self.get(JobRef(str(metadata(made)["name"]), namespace, ""))
+            except NotFound:
+                return made, None
+            if token or not found.status.finished:
+                return made, found
+        raise AssertionError("there is always a next number")
 
     # Finding jobs
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from daskjob.core.errors import Conflict
 from daskjob.core.manifests import Manifest, mapping, object_ref
 from daskjob.core.status import job_status_from
-from daskjob.submit.again import named_again
 
 
 def cancellation(job: Manifest) -> Manifest | None:
@@ -64,8 +63,8 @@ def scaling(job: Manifest, workers: int) -> Manifest | None:
     return {"spec": {"cluster": {"spec": {"worker": {"replicas": workers}}}}}
 
 
-def repetition(job: Manifest) -> Manifest:
-    """Return the manifest of a new job with the same spec, and a token of its own.
+def check_ended(job: Manifest) -> None:
+    """Reject a retry of a job that has not ended.
 
     Raises
     ------
@@ -74,7 +73,6 @@ def repetition(job: Manifest) -> Manifest:
     """
     if not has_ended(job):
         raise Conflict(f"{_name(job)} has not ended; cancel it first")
-    return named_again(job)
 
 
 def has_ended(job: Manifest) -> bool:

@@ -19,8 +19,10 @@ PAUSE_SECONDS = 0.5
 
 async def create_owned(
     api: Api, manifest: Manifest, owner: ObjectRef, *, budget_seconds: float = BUDGET_SECONDS
-) -> None:
+) -> list[str]:
     """Create an object in the owner's namespace; one that it already owns is left as it is.
+
+    Returns what is otherwise in that one.
 
     Raises
     ------
@@ -36,12 +38,13 @@ async def create_owned(
             await api.create(wanted, metadata_only=True)
         except AlreadyExists as error:
             last: DaskJobError = error
-            if await _is_ours(api, object_ref(wanted), owner):
-                return
+            found = await _ours(api, object_ref(wanted), owner)
+            if found is not None:
+                return [] if _same(found, wanted) else [f"{object_ref(wanted)}: other values"]
         except OutcomeUnknown as error:
             last = error
         else:
-            return
+            return []
         if time.monotonic() >= give_up:
             raise last
         await asyncio.sleep(PAUSE_SECONDS)
@@ -62,8 +65,12 @@ def _owned(manifest: Manifest, owner: ObjectRef) -> Manifest:
     return {**manifest, "metadata": meta}
 
 
-async def _is_ours(api: Api, ref: ObjectRef, owner: ObjectRef) -> bool:
-    """Return whether the object belongs to the owner; ``False``: it will soon be gone.
+def _same(found: Manifest, wanted: Manifest) -> bool:
+    return all(found.get(part) == wanted.get(part) for part in ("data", "stringData"))
+
+
+async def _ours(api: Api, ref: ObjectRef, owner: ObjectRef) -> Manifest | None:
+    """Return the object if it belongs to the owner; ``None``: it will soon be gone.
 
     Raises
     ------
@@ -71,12 +78,13 @@ async def _is_ours(api: Api, ref: ObjectRef, owner: ObjectRef) -> bool:
         It belongs to something else, and stays.
     """
     try:
-        owners = mappings(metadata(await get_object(api, ref)).get("ownerReferences"))
+        found = await get_object(api, ref)
     except NotFound:
-        return False
+        return None
+    owners = mappings(metadata(found).get("ownerReferences"))
     if any(item.get("uid") == owner.uid for item in owners):
-        return True
+        return found
     # Garbage of a deleted job that had the owner's name.
     if any((item.get("kind"), item.get("name")) == (owner.kind, owner.name) for item in owners):
-        return False
+        return None
     raise Conflict(f"{ref} exists and does not belong to {owner}; choose another name for the job")

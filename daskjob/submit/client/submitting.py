@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import dataclass
 
 from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef
@@ -22,14 +23,25 @@ SHORTEST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The job of a submission."""
+
+    manifest: Manifest
+    #: Whether it was there before.
+    existed: bool = False
+    #: What of the spec sent is otherwise there.
+    differences: tuple[str, ...] = ()
+
+
 async def submitted(
     api: Api,
     wanted: Submission,
     *,
     step: Step = Step.REPEAT,
     budget_seconds: float = BUDGET_SECONDS,
-) -> tuple[Manifest, tuple[str, ...]]:
-    """Create the job of a submission, or find it; return it, and how the one found differs.
+) -> Submitted:
+    """Create the job of a submission, or find it.
 
     ``step`` is the first one: to look, if the name is known to be taken.
 
@@ -44,18 +56,21 @@ async def submitted(
     """
     give_up = time.monotonic() + budget_seconds
     last: DaskJobError = still_deleting(wanted)
+    # A request before this call may have created it, too.
+    may_be_ours = False
     for number in range(10_000):
         if number:
             await _pause(number)
         if number or step is Step.REPEAT:
             try:
-                return read_object(await api.create(wanted.manifest)), ()
+                return Submitted(read_object(await api.create(wanted.manifest)))
             except DaskJobError as error:
                 last, step = error, after_create(error)
+                may_be_ours = may_be_ours or step is Step.REPEAT
         if step is Step.LOOK:
             found = await _found(api, wanted)
             if after_look(found, wanted) is Step.ADOPT and found is not None:
-                return found, differences_from(found, wanted.manifest)
+                return Submitted(found, not may_be_ours, differences_from(found, wanted.manifest))
             last = still_deleting(wanted)
         if time.monotonic() >= give_up:
             break

@@ -150,9 +150,13 @@ class JobClient:
         """Return a DaskJob as the API server would store it; nothing is stored."""
         return self._run("dry_run", partial(self._client.dry_run, job))
 
-    def retry(self, ref: JobRef) -> JobRef:
+    def retry(self, ref: JobRef, *, token: str | None = None) -> JobRef:
         """Run an ended job again as a new job with the same spec; return the new job."""
-        return self._run("retry", partial(self._client.retry, ref))
+        return self._run("retry", partial(self._client.retry, ref, token=token))
+
+    def run_again(self, job: Manifest, *, token: str | None = None) -> JobRef:
+        """Run a job again, which may be gone, from its manifest; as ``retry``."""
+        return self._run("run_again", partial(self._client.run_again, job, token=token))
 
     # Finding jobs
 

@@ -21,5 +21,8 @@ class ClusterJobs(Jobs, Protocol):
         job than any before.
         """
 
+    def run_again(self, job: Manifest, *, token: str | None = None) -> JobRef:
+        """Run a job again, which may be gone, from its manifest; once while that has not ended."""
+
     def dry_run(self, job: Manifest) -> Manifest:
         """Return the job as the API server would store it; nothing is stored."""

@@ -7,6 +7,8 @@ is not what was asked for this time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from daskjob.core.manifests import Manifest, mapping
 from daskjob.core.names import MANAGED_BY
 from daskjob.core.spec import DaskJob, read
@@ -28,7 +30,7 @@ def differences_from(found: Manifest, sent: Manifest) -> tuple[str, ...]:
     return tuple(str(item) for item in compared(*sides))
 
 
-def note_on(name: str, differences: tuple[str, ...]) -> str:
+def note_on(name: str, differences: Sequence[str]) -> str:
     """Return the message for people."""
     shown = "; ".join([*differences[:_SHOWN], *(["…"] if len(differences) > _SHOWN else [])])
     return (

@@ -57,6 +57,15 @@ def uses_secret(job: Manifest, name: str) -> bool:
     return name in refs
 
 
+def use_secret(job: Manifest, old: str, new: str) -> None:
+    """Let the variables of all pods that are those of a Secret be those of another, in place."""
+    for container in containers(job):
+        for source in mappings(container.get("envFrom")):
+            reference = mapping(source.get("secretRef"))
+            if reference.get("name") == old:
+                reference["name"] = new
+
+
 def without_secret(job: Manifest, name: str) -> None:
     """Remove a Secret from the variables of all pods, in place."""
     for container in containers(job):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
+from typing import TYPE_CHECKING, cast
 
 from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.explain import Explanation
@@ -24,6 +25,9 @@ from daskjob.submit.records.clusters import Answer, Group, ask, groups_of
 from daskjob.submit.records.record import GONE, Record, record_of
 from daskjob.submit.records.store import Records
 from daskjob.submit.submission_names import label_of
+
+if TYPE_CHECKING:
+    from daskjob.submit.cluster_job.sending import ClusterJobs
 
 #: Returns the jobs of the cluster and the namespace of a record.
 Connect = Callable[[Record], Jobs]
@@ -384,8 +388,7 @@ class MyJobs:
         Incomplete
             It is gone, and its record lacks secret values.
         """
-        from daskjob.submit.again import named_again
-        from daskjob.submit.client.changes import repetition
+        from daskjob.submit.again import as_sent
         from daskjob.submit.records.completeness import check_complete
 
         record = self._record(ref)
@@ -393,13 +396,13 @@ class MyJobs:
             return self.local.retry(ref)
         client = self._client(record)
         try:
-            made = repetition(client.get(ref).manifest)
+            new = client.retry(ref)
         except NotFound:
-            made = named_again(record.manifest)
-            check_complete(made, old=record.name, env_file=record.env_file)
-        new = client.submit(made)
-        with suppress(OSError):
-            self.records.add(record_of(made, new, record.cluster))
+            check_complete(record.manifest, old=record.name, env_file=record.env_file)
+            new = cast("ClusterJobs", client).run_again(record.manifest)
+        with suppress(OSError, DaskJobError):
+            sent = as_sent(client.get(new).manifest)
+            self.records.add(record_of(sent, new, record.cluster))
         return new
 
     def scale(self, ref: JobRef, workers: int) -> None:

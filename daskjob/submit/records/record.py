@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from daskjob.core.manifests import Manifest, format_time, mapping, metadata, parse_time
+from daskjob.core.names import Kind
 from daskjob.core.status import JobStatus, job_status_from
 from daskjob.submit.jobs import Job, JobRef
 from daskjob.submit.records.secret_values import without_secret_values
@@ -128,7 +129,7 @@ def from_json(found: object) -> Record | None:
     time = parse_time(found.get("time"))
     manifest = found.get("manifest")
     texts = {key: str(found.get(key) or "") for key in _TEXTS}
-    if time is None or not isinstance(manifest, dict) or not (texts["name"] and texts["namespace"]):
+    if time is None or not (texts["name"] and texts["namespace"]) or not _is_job(manifest):
         return None
     status = found.get("status")
     return Record(
@@ -141,6 +142,22 @@ def from_json(found: object) -> Record | None:
         manifest,
         texts["envFile"],
         status if isinstance(status, dict) else None,
+    )
+
+
+def is_of_another_version(found: object) -> bool:
+    """Return whether a file is a record that another version of daskjob has written."""
+    return isinstance(found, dict) and found.get("version", VERSION) != VERSION
+
+
+def _is_job(manifest: object) -> TypeGuard[Manifest]:
+    """Return whether a job can be made from a manifest."""
+    return (
+        isinstance(manifest, dict)
+        and isinstance(manifest.get("apiVersion"), str)
+        and manifest.get("kind") == Kind.JOB
+        and isinstance(manifest.get("metadata"), dict)
+        and isinstance(manifest.get("spec"), dict)
     )
 
 

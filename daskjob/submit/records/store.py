@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daskjob.backends.local.own_files import is_own_folder
+from daskjob.backends.local.own_files import is_own_folder, read_own_file
 from daskjob.backends.local.state_root import state_root
 from daskjob.core.manifests import Manifest
 from daskjob.submit.jobs import JobRef
-from daskjob.submit.records.record import Record, as_json, from_json
+from daskjob.submit.records.record import Record, as_json, from_json, is_of_another_version
 
 #: In the state directory, where a leading dot is no run's name.
 FOLDER = ".submitted"
@@ -50,6 +50,8 @@ class Records:
 
     def __init__(self, root: Path | None = None) -> None:
         self._folder = (state_root() if root is None else root) / FOLDER
+        #: Why files of records were skipped, by path.
+        self.skipped: dict[Path, str] = {}
         #: The files that were read.
         self._paths: dict[tuple[str, JobRef, str], Path] = {}
 
@@ -102,6 +104,18 @@ class Records:
         """Return the record of the last submission; ``None``: there is none."""
         return next(self._records(self._entries()), None)
 
+    def note(self) -> str:
+        """Return a message about the files that were skipped; empty: there were none."""
+        if not self.skipped:
+            return ""
+        path, reason = next(iter(self.skipped.items()))
+        others = len(self.skipped) - 1
+        more = f", and {others} more" if others else ""
+        return (
+            f"a record of a submission cannot be read ({path}: {reason}{more}); daskjob ignores "
+            "what it cannot read there, and you may remove it"
+        )
+
     def remove(self, record: Record) -> None:
         """Remove a record; one that is gone already is no error."""
         for entry in self._entries():
@@ -129,10 +143,20 @@ class Records:
 
     def _read(self, entry: _Entry) -> Record | None:
         try:
-            return from_json(json.loads(entry.path.read_bytes()))
-        except (OSError, ValueError, RecursionError):
-            # Removed by now, or not written by daskjob.
+            found = json.loads(read_own_file(entry.path))
+        except FileNotFoundError:
+            # Removed by now.
             return None
+        except OSError as error:
+            self.skipped[entry.path] = error.strerror or type(error).__name__
+            return None
+        except (ValueError, RecursionError):
+            self.skipped[entry.path] = "not written by daskjob, or damaged"
+            return None
+        record = from_json(found)
+        if record is None and not is_of_another_version(found):
+            self.skipped[entry.path] = "not written by daskjob, or damaged"
+        return record
 
     def _path(self, record: Record) -> Path:
         moment = record.time.astimezone(UTC).strftime(_TIME)
