@@ -99,6 +99,10 @@ class AsyncClusterClient:
             self._namespace = await session.credentials.namespace()
         return self._namespace
 
+    async def api(self) -> Api:
+        """Return the connection to the API server, for what belongs to a cluster."""
+        return (await self._connection.session()).api
+
     async def create(self, manifest: Manifest) -> Cluster:
         """Create a cluster from a DaskCluster, once, also if a response is lost.
 
