@@ -1,7 +1,7 @@
 """daskjob runs a Dask script, or a DaskJob manifest, to a truthful end.
 
-``JobClient`` and ``AsyncJobClient`` submit jobs to a cluster and follow them; ``errors`` has what
-they raise. They are imported on first use.
+``JobClient`` and ``AsyncJobClient`` submit jobs to a cluster and follow them; ``KubeCluster`` is a
+cluster for interactive work; ``errors`` has what they raise. They are imported on first use.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from daskjob.core import errors as errors
+    from daskjob.kubecluster.cluster import KubeCluster as KubeCluster
     from daskjob.submit.client.async_client import AsyncJobClient as AsyncJobClient
     from daskjob.submit.client.sync_client import JobClient as JobClient
 
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "AsyncJobClient": "daskjob.submit.client.async_client",
     "JobClient": "daskjob.submit.client.sync_client",
+    "KubeCluster": "daskjob.kubecluster.cluster",
 }
 
 

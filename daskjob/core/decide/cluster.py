@@ -16,7 +16,6 @@ from daskjob.core.decide.common import may_try, own_rejections, unmanaged, withd
 from daskjob.core.decide.status_timing import (
     PATIENCE,
     SETTLED,
-    STARTING,
     Change,
     compared,
     due_at,
@@ -38,6 +37,7 @@ from daskjob.core.policies.replicas import merged_replicas
 from daskjob.core.policies.scaling import BACKOFF_LONGEST_SECONDS, replaced_at
 from daskjob.core.status import (
     SHUT_DOWN,
+    STARTING,
     ClusterPhase,
     ClusterStatus,
     Condition,

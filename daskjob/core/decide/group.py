@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from daskjob.core import names
 from daskjob.core.dask import Retirement
 from daskjob.core.decide.common import first_problem, own_rejections, unmanaged, written
-from daskjob.core.decide.status_timing import STARTING, Change, compared, due_at
+from daskjob.core.decide.status_timing import Change, compared, due_at
 from daskjob.core.decision import NOTHING, Decision, Retire, earliest
 from daskjob.core.desired.workers import worker_pods
 from daskjob.core.diagnose import events_due_at, rejected
@@ -28,6 +28,7 @@ from daskjob.core.policies.scaling import (
 )
 from daskjob.core.status import (
     SHUT_DOWN,
+    STARTING,
     Condition,
     ConditionType,
     GroupStatus,

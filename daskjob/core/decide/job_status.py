@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from daskjob.core import names
 from daskjob.core.dask import TaskCounts
 from daskjob.core.decide.common import first_problem
-from daskjob.core.decide.status_timing import SETTLED, STARTING, Change, compared, due_at
+from daskjob.core.decide.status_timing import SETTLED, Change, compared, due_at
 from daskjob.core.desired.pods import dashboard_url, scheduler_address
 from daskjob.core.desired.service import dashboard_port
 from daskjob.core.diagnose import Diagnosis, crash_loop, rejected, waiting_for
@@ -22,6 +22,7 @@ from daskjob.core.spec.policy import OnSchedulerLoss
 from daskjob.core.status import (
     ANSWERS_AGAIN,
     SHUT_DOWN,
+    STARTING,
     ConditionType,
     JobStatus,
     JobStatusWord,

@@ -24,7 +24,14 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from daskjob.core.pods import PodFacts
-from daskjob.core.status import ClusterStatus, Conditions, ConditionType, GroupStatus, JobStatus
+from daskjob.core.status import (
+    STARTING,
+    ClusterStatus,
+    Conditions,
+    ConditionType,
+    GroupStatus,
+    JobStatus,
+)
 from daskjob.core.values import updated
 
 #: How long pods must be unchanged before a status counts them, and the minimum between two counts.
@@ -35,8 +42,6 @@ PATIENCE_PER_POD = timedelta(milliseconds=60)
 #: The minimum between two writes that only change messages.
 WORDING = timedelta(seconds=60)
 
-#: Reason of a condition that follows the pods while a start makes progress.
-STARTING = "Starting"
 #: Conditions that follow the pods; all others are decided.
 _READINESS = (
     ConditionType.SCHEDULER_READY,

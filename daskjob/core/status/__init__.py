@@ -13,6 +13,7 @@ from daskjob.core.status.cluster import (
 )
 from daskjob.core.status.conditions import (
     MESSAGE_LIMIT,
+    STARTING,
     Condition,
     Conditions,
     ConditionType,
@@ -54,6 +55,7 @@ __all__ = [
     "REPORT_LIMIT_BYTES",
     "RESULT_LIMIT_BYTES",
     "SHUT_DOWN",
+    "STARTING",
     "TERMINAL_WORDS",
     "Attempt",
     "AutoscalerStatus",

@@ -15,6 +15,10 @@ from daskjob.core.status.part import StatusPart
 MESSAGE_LIMIT = 1024
 
 
+#: Reason of a condition that follows the pods while a start makes progress.
+STARTING = "Starting"
+
+
 class ConditionType(StrEnum):
     """The conditions of our kinds, in the order of their list."""
 

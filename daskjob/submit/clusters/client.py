@@ -100,11 +100,14 @@ class AsyncClusterClient:
         return self._namespace
 
     async def api(self) -> Api:
-        """Return the connection to the API server, for what belongs to a cluster."""
+        """Return the connection of the running event loop."""
         return (await self._connection.session()).api
 
     async def create(self, manifest: Manifest) -> Cluster:
         """Create a cluster from a DaskCluster, once, also if a response is lost.
+
+        The annotation ``ANNOTATION_CREATION`` identifies the creation; it is added unless the
+        manifest has it.
 
         Raises
         ------
@@ -115,8 +118,8 @@ class AsyncClusterClient:
         """
         session = await self._connection.session()
         meta = metadata(manifest)
-        creation = secrets.token_hex(8)
-        noted = {**mapping(meta.get("annotations")), ANNOTATION_CREATION: creation}
+        noted = {ANNOTATION_CREATION: secrets.token_hex(8), **mapping(meta.get("annotations"))}
+        creation = noted[ANNOTATION_CREATION]
         namespace = str(meta.get("namespace") or "") or await self.namespace()
         named = {**meta, "namespace": namespace, "annotations": noted}
         ref = ObjectRef(Kind.CLUSTER, namespace, str(meta["name"]))

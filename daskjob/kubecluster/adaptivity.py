@@ -1,0 +1,44 @@
+"""What ``adapt`` returns: the bounds of a group that the operator scales."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any
+
+
+class Adaptivity:
+    """The automatic scaling of one worker group.
+
+    It may be awaited, until the API server has the bounds. It works without that.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        minimum: int,
+        maximum: int,
+        *,
+        stop: Callable[[str], Any],
+        writing: asyncio.Future[Any] | None = None,
+    ) -> None:
+        self.worker_group = group
+        self.minimum = minimum
+        self.maximum = maximum
+        self._stop = stop
+        self._writing = writing
+
+    def stop(self) -> Any:
+        """Stop to scale the group; it keeps its workers."""
+        return self._stop(self.worker_group)
+
+    def __await__(self) -> Generator[Any, None, Adaptivity]:
+        if self._writing is not None:
+            yield from self._writing.__await__()
+        return self
+
+    def __repr__(self) -> str:
+        return (
+            f"Adaptivity(worker_group={self.worker_group!r}, minimum={self.minimum}, "
+            f"maximum={self.maximum})"
+        )

@@ -1,0 +1,254 @@
+"""The arguments of a cluster: what was given, else Dask's configuration, checked."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.spec.group import MOST_WORKERS
+from daskjob.kubecluster.cluster_names import cluster_name
+from daskjob.kubecluster.create_mode import CreateMode
+from daskjob.kubecluster.defaults import configured, configured_flag
+from daskjob.kubecluster.errors import UnknownArgument, ValidationError
+from daskjob.kubecluster.specs import (
+    SERVICE_TYPES,
+    checked_resources,
+    command_words,
+    variables,
+)
+
+#: What the base class takes besides.
+PASSED_ON = ("scheduler_sync_interval",)
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """All arguments that make a cluster what it is."""
+
+    name: str
+    namespace: str | None
+    image: str
+    n_workers: int
+    resources: Manifest
+    #: As Kubernetes has them.
+    env: list[Manifest]
+    worker_command: list[str]
+    port_forward_cluster_ip: bool | None
+    create_mode: CreateMode
+    #: ``None``: a cluster that is created here is deleted, one that exists is not.
+    shutdown_on_close: bool | None
+    idle_timeout: int
+    resource_timeout: float
+    scheduler_service_type: str
+    custom_cluster_spec: Manifest | None
+    #: Local ports of dashboard and scheduler; 0: the usual ones, or any.
+    scheduler_forward_port: int
+    comm_forward_port: int
+    jupyter: bool
+    lease_seconds: int
+    #: The arguments that were given, in contrast to configured ones.
+    given: frozenset[str]
+
+
+def resolved(given: Mapping[str, Any]) -> Arguments:
+    """Return the arguments of a cluster; ``None`` takes the value of the configuration.
+
+    Raises
+    ------
+    ValidationError
+        A value cannot work; the message names it.
+    """
+    values = {key: value for key, value in given.items() if value is not None}
+
+    def value(argument: str, key: str = "") -> Any:
+        return values[argument] if argument in values else configured(key or _key(argument))
+
+    def flag(argument: str, key: str = "") -> bool | None:
+        if argument in values:
+            return _checked_flag(argument, values[argument])
+        return configured_flag(key or _key(argument))
+
+    custom = custom_spec(value("custom_cluster_spec"))
+    return Arguments(
+        name=_name(values, custom),
+        namespace=_text_or_none("namespace", value("namespace")),
+        image=_text_or_none("image", value("image")) or "",
+        n_workers=checked_count("n_workers", value("n_workers", "count.start")),
+        resources=checked_resources(value("resources") or {}),
+        env=variables(value("env") or {}),
+        worker_command=command_words(value("worker_command")),
+        port_forward_cluster_ip=flag("port_forward_cluster_ip"),
+        create_mode=create_mode(value("create_mode")),
+        shutdown_on_close=_shutdown_on_close(values),
+        idle_timeout=_whole_seconds("idle_timeout", value("idle_timeout")),
+        resource_timeout=_seconds("resource_timeout", value("resource_timeout")),
+        scheduler_service_type=_service_type(value("scheduler_service_type")),
+        custom_cluster_spec=custom,
+        scheduler_forward_port=_port("scheduler_forward_port", value("scheduler_forward_port")),
+        comm_forward_port=_port("comm_forward_port", value("comm_forward_port")),
+        jupyter=flag("jupyter", "scheduler-jupyter") or False,
+        lease_seconds=checked_count("lease_duration_seconds", configured("lease-duration-seconds")),
+        given=frozenset(values),
+    )
+
+
+def check_passed_on(more: Mapping[str, object], known: Sequence[str]) -> None:
+    """Reject arguments that do not exist, with the one that is similar.
+
+    Raises
+    ------
+    UnknownArgument
+        One does not exist.
+    """
+    for name in more:
+        if name not in PASSED_ON:
+            near = difflib.get_close_matches(name, [*known, *PASSED_ON], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UnknownArgument(f"KubeCluster has no argument {name!r}{hint}")
+
+
+def _key(argument: str) -> str:
+    return argument.replace("_", "-")
+
+
+def _name(values: Mapping[str, Any], custom: Manifest | None) -> str:
+    if custom is not None:
+        named = metadata(custom).get("name")
+        if named:
+            return cluster_name(named)
+    return cluster_name(values["name"] if "name" in values else configured("name"))
+
+
+def _shutdown_on_close(values: Mapping[str, Any]) -> bool | None:
+    """Return whether to delete the cluster at the end; ``None``: if it was created here.
+
+    A configured true is no wish to delete a cluster that exists: dask-kubernetes configures it for
+    everyone.
+    """
+    if "shutdown_on_close" in values:
+        return _checked_flag("shutdown_on_close", values["shutdown_on_close"])
+    return False if configured_flag("shutdown-on-close") is False else None
+
+
+def custom_spec(given: object) -> Manifest | None:
+    """Return a DaskCluster that was given as a dictionary or as the path of a YAML file.
+
+    Raises
+    ------
+    ValidationError
+        The file cannot be read, or it is no DaskCluster.
+    FileNotFoundError
+        There is no such file.
+    """
+    if given is None or given == "":
+        return None
+    if isinstance(given, str | os.PathLike):
+        given = _read_file(Path(given))
+    if not isinstance(given, dict) or not isinstance(given.get("spec"), dict):
+        raise ValidationError("custom_cluster_spec is no DaskCluster: it has no spec")
+    if given.get("kind", "DaskCluster") != "DaskCluster":
+        raise ValidationError(f"custom_cluster_spec is a {given['kind']}, not a DaskCluster")
+    return given
+
+
+def _read_file(path: Path) -> object:
+    import yaml
+
+    try:
+        documents = [one for one in yaml.safe_load_all(path.expanduser().read_text()) if one]
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise ValidationError(f"custom_cluster_spec: {path} cannot be read: {error}") from error
+    if len(documents) != 1:
+        raise ValidationError(
+            f"custom_cluster_spec: {path} has {len(documents)} documents; write one DaskCluster"
+        )
+    return documents[0]
+
+
+def create_mode(given: object) -> CreateMode:
+    """Return a create mode from its name or value.
+
+    Raises
+    ------
+    ValidationError
+        There is none of this name.
+    """
+    if isinstance(given, CreateMode):
+        return given
+    # That of dask-kubernetes is another class with the same names.
+    word = str(getattr(given, "name", given)).upper().replace("-", "_").removeprefix("CREATEMODE.")
+    if word not in CreateMode.__members__:
+        raise ValidationError(
+            f"create_mode: {given!r} is not allowed; use one of {', '.join(CreateMode.__members__)}"
+        )
+    return CreateMode[word]
+
+
+def checked_count(argument: str, given: object) -> int:
+    """Return a number of things.
+
+    Raises
+    ------
+    ValidationError
+        It is no whole number from 0 to the limit.
+    """
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MOST_WORKERS:
+        raise ValidationError(
+            f"{argument}: {given!r} is not allowed; use a whole number from 0 to {MOST_WORKERS}"
+        )
+    return given
+
+
+def _checked_flag(argument: str, given: object) -> bool:
+    if isinstance(given, bool):
+        return given
+    raise ValidationError(f"{argument}: {given!r} is neither True nor False")
+
+
+def _text_or_none(argument: str, given: object) -> str | None:
+    if given is None or given == "":
+        return None
+    if isinstance(given, str):
+        return given
+    raise ValidationError(f"{argument}: {given!r} is no string")
+
+
+def _service_type(given: object) -> str:
+    if given not in SERVICE_TYPES:
+        raise ValidationError(
+            f"scheduler_service_type: {given!r} is not allowed; use {', '.join(SERVICE_TYPES)}"
+        )
+    return str(given)
+
+
+def _port(argument: str, given: object) -> int:
+    try:
+        number = int(given or 0)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number <= 65535:
+        raise ValidationError(f"{argument}: {given!r} is no port: use 1 to 65535, or 0 for any")
+    return int(number)
+
+
+def _seconds(argument: str, given: object) -> float:
+    from dask.utils import parse_timedelta
+
+    try:
+        seconds = float(parse_timedelta(given, default="s"))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        seconds = -1.0
+    if isinstance(given, bool) or seconds <= 0:
+        raise ValidationError(f"{argument}: {given!r} is no time; use seconds, or '5 minutes'")
+    return seconds
+
+
+def _whole_seconds(argument: str, given: object) -> int:
+    return 0 if given is None or given == 0 else max(round(_seconds(argument, given)), 1)

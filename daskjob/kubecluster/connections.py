@@ -1,0 +1,216 @@
+"""How the scheduler of a cluster is reached: directly, by its Service's type, or by a forward."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+
+from daskjob.core import names
+from daskjob.core.errors import DaskJobError, Forbidden, NotFound, Timeout
+from daskjob.core.manifests import Manifest, ObjectRef, integer, mapping, mappings
+from daskjob.kube.api import Api
+from daskjob.kube.objects import list_objects, watching
+from daskjob.kube.port_forward import PortTaken
+from daskjob.kube.resources import PODS, SERVICES, Resource, Selection, selection_of
+from daskjob.kubecluster.errors import LocalPortTaken, NoConnection
+from daskjob.kubecluster.reach import answers
+from daskjob.kubecluster.start import service_type
+from daskjob.submit.clusters.cluster import Cluster
+from daskjob.submit.clusters.forwards import forwards
+
+#: How long a direct connection is tried.
+DIRECT_SECONDS = 1.5
+#: Is set in every container of a pod.
+IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+NODES = Resource("Node", "v1", "nodes")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The addresses of a cluster, as seen from here."""
+
+    scheduler_address: str
+    dashboard_host: str
+    dashboard_port: int
+    dashboard_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a user wants of the connection."""
+
+    #: True: always forward. False: directly if possible. ``None``: so only in a Kubernetes.
+    forward: bool | None = None
+    dashboard_port: int = 0
+    comm_port: int = 0
+    timeout: float = 60.0
+
+
+async def connect(
+    api: Api, cluster: Cluster, wishes: Wishes, stack: AsyncExitStack, say: Say
+) -> Way:
+    """Return how to reach a cluster; forwards stay open until the stack is closed.
+
+    Raises
+    ------
+    NoConnection
+        It cannot be reached; with the reason.
+    LocalPortTaken
+        A local port is in use.
+    """
+    kind = service_type(cluster.manifest)
+    if wishes.forward is True:
+        return await _forwarded(api, cluster, wishes, stack, say)
+    way: Way | None = None
+    if kind == "LoadBalancer":
+        way = await _balanced(api, cluster, wishes)
+    elif kind == "NodePort":
+        way = await _on_nodes(api, cluster, say)
+    elif wishes.forward is False or is_in_cluster():
+        way = await _direct(cluster)
+        if way is None:
+            say("the scheduler's Service is not reachable from here; ports are forwarded instead")
+    return way or await _forwarded(api, cluster, wishes, stack, say)
+
+
+def is_in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process runs in a pod."""
+    return bool(environment.get(IN_CLUSTER))
+
+
+async def _direct(cluster: Cluster) -> Way | None:
+    host = f"{names.scheduler_service_name(cluster.name)}.{cluster.ref.namespace}.svc"
+    comm, dashboard = ports(cluster)
+    if not await answers(host, comm, DIRECT_SECONDS):
+        return None
+    return _way(cluster, host, comm, dashboard)
+
+
+def _way(cluster: Cluster, host: str, comm: int, dashboard: int) -> Way:
+    shown = f"[{host}]" if ":" in host else host
+    address = f"{cluster.protocol}://{shown}:{comm}"
+    return Way(address, shown, dashboard, cluster.dashboard_path)
+
+
+async def _forwarded(
+    api: Api, cluster: Cluster, wishes: Wishes, stack: AsyncExitStack, say: Say
+) -> Way:
+    try:
+        found = await stack.enter_async_context(
+            forwards(
+                api,
+                cluster,
+                port=wishes.comm_port,
+                dashboard_port=wishes.dashboard_port,
+                notify=say,
+            )
+        )
+        await found.ready(wishes.timeout)
+    except PortTaken as error:
+        raise LocalPortTaken(str(error)) from error
+    except Timeout as error:
+        raise NoConnection(str(error)) from error
+    dashboard = found.dashboard
+    return Way(found.scheduler_address, "localhost", dashboard.port, cluster.dashboard_path)
+
+
+async def _balanced(api: Api, cluster: Cluster, wishes: Wishes) -> Way:
+    """Return the way through a load balancer, as soon as it has an address and answers."""
+    service, comm, dashboard = _service(cluster), *ports(cluster)
+    host = ""
+    try:
+        async with asyncio.timeout(wishes.timeout):
+            async with watching(api, selection_of(service)) as changes:
+                async for change in changes:
+                    if host := _ingress(change.manifest or {}):
+                        break
+            while not await answers(host, comm, DIRECT_SECONDS):
+                await asyncio.sleep(0.5)
+    except TimeoutError:
+        what = f"its load balancer {host} does not answer" if host else _without_ingress(service)
+        raise NoConnection(
+            f"the scheduler of {cluster.name} cannot be reached within {wishes.timeout:g} s: {what}"
+        ) from None
+    return _way(cluster, host, comm, dashboard)
+
+
+def _without_ingress(service: ObjectRef) -> str:
+    return (
+        f"Service {service.name} of type LoadBalancer has no address; this Kubernetes may have no "
+        "load balancers: use scheduler_service_type='ClusterIP'"
+    )
+
+
+def _ingress(service: Manifest) -> str:
+    balancer = mapping(mapping(service.get("status")).get("loadBalancer"))
+    for one in mappings(balancer.get("ingress")):
+        if found := one.get("hostname") or one.get("ip"):
+            return str(found)
+    return ""
+
+
+async def _on_nodes(api: Api, cluster: Cluster, say: Say) -> Way | None:
+    """Return the way through a port of a node: the first node's address that answers."""
+    comm, dashboard = await _node_ports(api, cluster)
+    hosts = await _addresses_of_nodes(api, cluster, say)
+    for host in hosts:
+        if comm and await answers(host, comm, DIRECT_SECONDS):
+            return _way(cluster, host, comm, dashboard)
+    tried = ", ".join(hosts) or "none is known"
+    say(f"port {comm} of no node is reachable from here ({tried}); ports are forwarded instead")
+    return None
+
+
+async def _node_ports(api: Api, cluster: Cluster) -> tuple[int, int]:
+    found = await list_objects(api, selection_of(_service(cluster)))
+    by_port: dict[object, int] = {}
+    for item in found.items:
+        for port in mappings(mapping(item.get("spec")).get("ports")):
+            by_port[port.get("port")] = int(port.get("nodePort") or 0)
+    comm, dashboard = ports(cluster)
+    return by_port.get(comm, 0), by_port.get(dashboard, 0)
+
+
+async def _addresses_of_nodes(api: Api, cluster: Cluster, say: Say) -> list[str]:
+    """Return the addresses of nodes, the scheduler's first.
+
+    The scheduler's pod has that of its node; the others need the permission to list nodes.
+    """
+    found: list[str] = []
+    labels = (
+        f"{names.LABEL_CLUSTER_NAME}={names.label_value(cluster.name)},"
+        f"{names.LABEL_COMPONENT}={names.Component.SCHEDULER}"
+    )
+    with suppress(DaskJobError):
+        pods = await list_objects(api, Selection(PODS, cluster.ref.namespace, labels))
+        found += [str(mapping(pod.get("status")).get("hostIP") or "") for pod in pods.items]
+    try:
+        for node in (await list_objects(api, Selection(NODES))).items:
+            rows = mappings(mapping(node.get("status")).get("addresses"))
+            by_type = {row.get("type"): str(row.get("address")) for row in rows}
+            found += [by_type[key] for key in ("ExternalIP", "InternalIP") if key in by_type]
+    except Forbidden as error:
+        say(f"only the scheduler's own node is tried, since nodes may not be listed: {error}")
+    except (NotFound, DaskJobError):
+        pass
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def ports(cluster: Cluster) -> tuple[int, int]:
+    """Return the numbers of the Service's ports: scheduler and dashboard."""
+    scheduler = mapping(mapping(cluster.manifest.get("spec")).get("scheduler"))
+    rows = mappings(mapping(scheduler.get("service")).get("ports"))
+    by_name = {str(row.get("name")): integer(row.get("port")) for row in rows}
+    comm = by_name.get(names.PORT_NAME_COMM) or names.PORT_COMM
+    named = [by_name[name] for name in names.PORT_NAMES_DASHBOARD if by_name.get(name)]
+    return comm, next(filter(None, named), names.PORT_DASHBOARD)
+
+
+def _service(cluster: Cluster) -> ObjectRef:
+    name = names.scheduler_service_name(cluster.name)
+    return ObjectRef(SERVICES.kind, cluster.ref.namespace, name)

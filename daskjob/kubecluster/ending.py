@@ -1,0 +1,85 @@
+"""The end of the process: clusters that are still open are closed, and nothing is printed."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures.thread  # noqa: F401 - its hook must run after ours, so it comes first
+import logging
+import os
+import threading
+from contextlib import suppress
+from typing import Any, Protocol
+
+#: How long all clusters together may take to be deleted.
+SECONDS = 10.0
+
+
+class Open(Protocol):
+    """A cluster that may have to be closed at the end of the process."""
+
+    process: int
+
+    def end_in_own_loop(self, seconds: float) -> bool:
+        """Close it in its own loop; return whether that was possible."""
+        ...
+
+    async def end_elsewhere(self) -> None:
+        """Delete what it made, from any loop."""
+        ...
+
+
+_open: dict[int, Open] = {}
+
+
+def opened(cluster: Open) -> None:
+    """Note that a cluster may have to be closed."""
+    _open[id(cluster)] = cluster
+
+
+def closed(cluster: Open) -> None:
+    """Note that nothing of a cluster is left to be closed."""
+    _open.pop(id(cluster), None)
+
+
+def end_all() -> None:
+    """Close all open clusters of this process."""
+    mine = [cluster for cluster in _open.values() if cluster.process == os.getpid()]
+    _open.clear()
+    if not mine:
+        return
+    # What fails now cannot be acted on: the lease ends what stays.
+    logging.disable(logging.CRITICAL)
+    with suppress(BaseException):
+        _end(mine)
+
+
+def _end(clusters: list[Open]) -> None:
+    left = []
+    for cluster in clusters:
+        done = False
+        with suppress(Exception):
+            done = cluster.end_in_own_loop(SECONDS)
+        if not done:
+            left.append(cluster)
+    if left:
+        with suppress(Exception):
+            asyncio.run(_end_elsewhere(left))
+
+
+async def _end_elsewhere(clusters: list[Open]) -> None:
+    async with asyncio.timeout(SECONDS):
+        await asyncio.gather(*(one.end_elsewhere() for one in clusters), return_exceptions=True)
+
+
+def _register() -> None:
+    # Before the threads of executors end, without which no name can be resolved. An ``atexit``
+    # function comes after that.
+    register: Any = getattr(threading, "_register_atexit", None)
+    with suppress(Exception):
+        if register is not None:
+            register(end_all)
+    atexit.register(end_all)
+
+
+_register()

@@ -1,0 +1,102 @@
+"""Errors of interactive clusters.
+
+Each is a ``DaskJobError``, and also the built-in exception that dask-kubernetes raises in its
+place, so that programs which handle that one still work.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from distributed.exceptions import WorkerStartTimeoutError
+
+from daskjob.core.errors import ApiError, Conflict, DaskJobError, Forbidden, NotFound, Timeout
+from daskjob.kube.port_forward import PortTaken
+from daskjob.kubecluster.specs import WrongArgument, WrongType
+from daskjob.submit.client.errors import NotInstalled
+from daskjob.submit.sync import WouldBlock
+
+
+class ValidationError(WrongArgument):
+    """An argument, or a configuration value, that cannot work."""
+
+
+class UnknownArgument(DaskJobError, TypeError):
+    """An argument that does not exist, or has the wrong type."""
+
+
+class ClusterExists(Conflict, ValueError):
+    """The cluster should be created, and exists already."""
+
+
+class NoSuchCluster(NotFound, ValueError):
+    """The cluster should be connected to, and does not exist."""
+
+
+class ClusterClosed(DaskJobError, RuntimeError):
+    """The cluster was closed, or its start has failed."""
+
+
+class OperatorNotInstalled(NotInstalled, RuntimeError):
+    """The API server does not know DaskClusters."""
+
+
+class StartTimeout(Timeout, TimeoutError):
+    """The cluster did not start in time; the message names what blocks it."""
+
+
+class SchedulerStartupError(ApiError):
+    """The scheduler cannot start; the message has the end of its log."""
+
+    retryable: ClassVar[bool] = False
+
+
+class CrashLoopBackOffError(SchedulerStartupError):
+    """The scheduler starts, and ends again and again."""
+
+
+class NoConnection(ApiError, ConnectionError):
+    """The scheduler runs, and cannot be reached from here."""
+
+
+class LocalPortTaken(PortTaken, ConnectionError):
+    """A local port is in use."""
+
+
+class StillMissing(Timeout, WorkerStartTimeoutError):  # type: ignore[misc]
+    """Fewer workers run than were awaited; the message has the reason."""
+
+    def __init__(self, running: int, wanted: int, timeout: object, reason: str = "") -> None:
+        Exception.__init__(self, running, wanted, timeout, reason)
+        self.available_workers = running
+        self.expected_workers = wanted
+        self.timeout = timeout
+        self.reason = reason
+
+    def __str__(self) -> str:
+        found = f"only {self.available_workers} of {self.expected_workers} workers run"
+        return f"{found} after {self.timeout} s" + (f": {self.reason}" if self.reason else "")
+
+
+class BlockingCall(WouldBlock):
+    """A blocking call inside a running event loop."""
+
+
+__all__ = [
+    "BlockingCall",
+    "ClusterClosed",
+    "ClusterExists",
+    "CrashLoopBackOffError",
+    "Forbidden",
+    "LocalPortTaken",
+    "NoConnection",
+    "NoSuchCluster",
+    "OperatorNotInstalled",
+    "SchedulerStartupError",
+    "StartTimeout",
+    "StillMissing",
+    "UnknownArgument",
+    "ValidationError",
+    "WrongArgument",
+    "WrongType",
+]

@@ -1,0 +1,127 @@
+"""The worker groups of a cluster: their parts, references, and autoscalers."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from daskjob.core import names
+from daskjob.core.errors import NotFound
+from daskjob.core.manifests import (
+    Manifest,
+    ObjectRef,
+    controller_uid,
+    mapping,
+    mappings,
+    object_ref,
+)
+from daskjob.kubecluster.arguments import checked_count
+from daskjob.kubecluster.errors import ValidationError
+from daskjob.kubecluster.specs import make_worker_spec
+from daskjob.kubecluster.watch import ClusterWatch
+
+#: The documented default of an additional group.
+DEFAULT_WORKERS = 3
+
+
+class LikeCluster(Protocol):
+    """What an additional group takes from its cluster."""
+
+    image: str
+    resources: Manifest
+    worker_command: list[str]
+    env: Any
+
+
+def worker_part(
+    cluster: LikeCluster,
+    *,
+    n_workers: int | None,
+    image: str | None,
+    resources: Any,
+    worker_command: Any,
+    env: Any,
+    custom_spec: Manifest | None,
+) -> Manifest:
+    """Return the worker part of an additional group.
+
+    Raises
+    ------
+    ValidationError
+        The custom spec is no worker part.
+    """
+    if custom_spec is None:
+        return make_worker_spec(
+            image=image or cluster.image,
+            n_workers=checked_count(
+                "n_workers", DEFAULT_WORKERS if n_workers is None else n_workers
+            ),
+            resources=cluster.resources if resources is None else resources,
+            env=cluster.env if env is None else env,
+            worker_command=worker_command or cluster.worker_command,
+        )
+    if not isinstance(custom_spec, dict) or not mappings(
+        mapping(custom_spec.get("spec")).get("containers")
+    ):
+        raise ValidationError(
+            "custom_spec is no worker part: write {'replicas': 2, 'spec': {'containers': [...]}}, "
+            "as make_worker_spec returns it"
+        )
+    made = copy.deepcopy(custom_spec)
+    if n_workers is not None:
+        made["replicas"] = checked_count("n_workers", n_workers)
+    return made
+
+
+def body_of_group(workers: int) -> Manifest:
+    """Return the patch that sets the number of workers of a group."""
+    return {"spec": {"worker": {"replicas": workers}}}
+
+
+async def ref_of_group(
+    watch: ClusterWatch, cluster: ObjectRef, group: str, seconds: float
+) -> ObjectRef:
+    """Return a group's reference; one that the operator has yet to make is awaited.
+
+    Raises
+    ------
+    NotFound
+        There is none; the message names the existing ones.
+    """
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + (seconds if group in _declared(watch) else 0)
+    while (found := watch.group(group)) is None:
+        if clock() >= give_up:
+            existing = ", ".join(watch.names_of_groups()) or names.DEFAULT_GROUP
+            raise NotFound(
+                f"cluster {cluster.name} has no worker group {group!r}; existing ones: {existing}"
+            )
+        await watch.change(give_up - clock())
+    return object_ref(found)
+
+
+def _declared(watch: ClusterWatch) -> list[str]:
+    """Return the groups that the cluster's spec has: the operator makes them."""
+    spec = mapping(watch.cluster.manifest.get("spec"))
+    return [
+        names.DEFAULT_GROUP,
+        *(str(group.get("name")) for group in mappings(spec.get("workerGroups"))),
+    ]
+
+
+def autoscalers_of(
+    autoscalers: Iterable[Manifest], cluster: ObjectRef, group: str
+) -> list[ObjectRef]:
+    """Return the autoscalers of a group that do not follow the cluster's spec."""
+    default = names.group_name(cluster.name)
+    wanted = names.group_name(cluster.name, group)
+    found = []
+    for autoscaler in autoscalers:
+        spec = mapping(autoscaler.get("spec"))
+        is_of_group = (spec.get("workerGroup") or default) == wanted
+        ours = spec.get("cluster") == cluster.name and is_of_group
+        if ours and controller_uid(autoscaler) != cluster.uid:
+            found.append(object_ref(autoscaler))
+    return found

@@ -1,0 +1,49 @@
+"""The links to the dashboard and to Jupyter, by the template of Dask's configuration. Pure."""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Mapping
+
+import dask.config
+
+from daskjob.kubecluster.connections import Way
+
+#: What the template has unless a user configures another one.
+PLAIN = "{scheme}://{host}:{port}/status"
+
+
+def dashboard_link(
+    way: Way | None, *, scheme: str = "http", environment: Mapping[str, str] = os.environ
+) -> str:
+    """Return the link to the dashboard; empty before the cluster has started.
+
+    A template may have variables, as JupyterHub and Kubeflow set them; one with a variable that is
+    not set would lead nowhere, so the plain link is returned instead.
+    """
+    if way is None:
+        return ""
+    template: str = dask.config.get("distributed.dashboard.link", PLAIN)
+    values = {
+        **environment,
+        "scheme": scheme,
+        "host": way.dashboard_host,
+        "port": way.dashboard_port,
+    }
+    wanted = {field for _, field, _, _ in string.Formatter().parse(template) if field}
+    if not wanted <= set(values):
+        template = PLAIN
+    link = template.format(**values)
+    prefix = way.dashboard_path.removesuffix("/status")
+    if prefix and template == PLAIN:
+        return link.removesuffix("/status") + way.dashboard_path
+    return link
+
+
+def jupyter_link(dashboard: str, token: str = "") -> str:
+    """Return the link to the Jupyter server beside a dashboard."""
+    if not dashboard:
+        return ""
+    link = dashboard.removesuffix("/").removesuffix("/status") + "/jupyter/lab"
+    return f"{link}?token={token}" if token else link

@@ -1,0 +1,180 @@
+"""The state of a cluster and its groups, from one watch of each: nothing is polled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from daskjob.core import names
+from daskjob.core.errors import DaskJobError, Forbidden
+from daskjob.core.manifests import Manifest, ObjectRef, integer, mapping, object_ref
+from daskjob.core.parsed import parsed_group_status
+from daskjob.core.status import Condition, ConditionType, find_condition
+from daskjob.kube.api import Api
+from daskjob.kube.objects import watching
+from daskjob.kube.resources import GROUPS, Selection, selection_of
+from daskjob.submit.clusters.cluster import Cluster
+
+logger = logging.getLogger("daskjob")
+
+#: The wait after a watch that failed for good, such as by a permission that was withdrawn.
+AGAIN_SECONDS = 30.0
+
+
+class ClusterWatch:
+    """A cluster as the API server has it now; ``start`` it in the loop that reads it."""
+
+    def __init__(self, api: Api, cluster: Cluster) -> None:
+        self.cluster = cluster
+        #: Whether the cluster was deleted.
+        self.gone = False
+        #: The groups of the cluster, by the name of their object.
+        self.groups: dict[str, Manifest] = {}
+        self._api = api
+        self._ref = cluster.ref
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        #: Called after each change.
+        self.on_change: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        """Start to watch."""
+        self._tasks = [
+            asyncio.ensure_future(self._follow_cluster()),
+            asyncio.ensure_future(self._follow_groups()),
+        ]
+
+    async def stop(self) -> None:
+        """End the watches."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+        self._tasks = []
+
+    async def change(self, seconds: float | None = None) -> bool:
+        """Wait for a change; return whether there was one within the time."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiting
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(waiting)
+        return True
+
+    def group(self, name: str) -> Manifest | None:
+        """Return the group of the cluster that users call by this name."""
+        return self.groups.get(names.group_name(self._ref.name, name))
+
+    def names_of_groups(self) -> list[str]:
+        """Return what users call the groups, the default one first."""
+        found = [short_group(self._ref.name, name) for name in self.groups]
+        return sorted(found, key=lambda name: (name != names.DEFAULT_GROUP, name))
+
+    def replicas(self) -> dict[str, int]:
+        """Return the wanted number of workers of each group.
+
+        The default group's is the cluster's: it is right before the operator has made the group.
+        """
+        found = {short_group(self._ref.name, n): replicas_of(g) for n, g in self.groups.items()}
+        found[names.DEFAULT_GROUP] = self.cluster.desired_workers
+        return found
+
+    def problems(self) -> dict[str, str]:
+        """Return why workers of a group are not ready, by group."""
+        found = {}
+        for name, group in self.groups.items():
+            condition = find_condition(
+                parsed_group_status(group).conditions, ConditionType.WORKERS_READY
+            )
+            if condition is not None and not condition.status and condition.message:
+                found[short_group(self._ref.name, name)] = condition.message
+        return found
+
+    def scheduler_condition(self) -> Condition | None:
+        """Return what the operator reports about the scheduler."""
+        return find_condition(self.cluster.status.conditions, ConditionType.SCHEDULER_READY)
+
+    def took(self, cluster: Cluster) -> None:
+        """Take a newer state of the cluster, as a request returned it."""
+        self.cluster = cluster
+        self._notify()
+
+    def took_group(self, manifest: Manifest) -> None:
+        """Take a group, as a request returned it."""
+        self._take_group(object_ref(manifest), manifest)
+
+    async def _follow_cluster(self) -> None:
+        while not self.gone:
+            with _logged():
+                async with watching(self._api, selection_of(self._ref)) as changes:
+                    async for change in changes:
+                        if change.ref.uid != self._ref.uid:
+                            continue
+                        if change.gone or change.manifest is None:
+                            self.gone = True
+                            self._notify()
+                            return
+                        self.cluster = Cluster(change.manifest)
+                        self._notify()
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _follow_groups(self) -> None:
+        selection = Selection(GROUPS, self._ref.namespace)
+        while not self.gone:
+            with _logged():
+                async with watching(self._api, selection) as changes:
+                    async for change in changes:
+                        self._take_group(change.ref, None if change.gone else change.manifest)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    def _take_group(self, ref: ObjectRef, manifest: Manifest | None) -> None:
+        known = self.groups.get(ref.name)
+        if manifest is None:
+            if known is not None and object_ref(known).uid == ref.uid:
+                del self.groups[ref.name]
+                self._notify()
+        elif mapping(manifest.get("spec")).get("cluster") == self._ref.name:
+            self.groups[ref.name] = manifest
+            self._notify()
+
+    def _notify(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        for call in tuple(self.on_change):
+            call()
+
+
+class _logged:  # noqa: N801 - used as a function
+    """Log an error that ends a watch: the cluster works without it."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> bool:
+        if isinstance(error, Forbidden):
+            logger.info("%s", error)
+            return True
+        if isinstance(error, DaskJobError):
+            logger.debug("%s", error)
+            return True
+        return False
+
+
+def replicas_of(group: Mapping[str, object]) -> int:
+    """Return the number of workers that a group should have."""
+    worker = mapping(mapping(group.get("spec")).get("worker"))
+    found = integer(worker.get("replicas", 1))
+    return 1 if found is None else found
+
+
+def short_group(cluster: str, name: str) -> str:
+    """Return what users call a group: without the name of the cluster."""
+    return name.removeprefix(f"{cluster}-")

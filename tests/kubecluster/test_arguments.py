@@ -1,0 +1,353 @@
+"""The arguments of KubeCluster: given, configured, checked, before a server is asked."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask.config
+import pytest
+
+from daskjob.core.errors import DaskJobError
+from daskjob.core.names import is_valid_name
+from daskjob.kubecluster import defaults, errors
+from daskjob.kubecluster.arguments import Arguments, check_passed_on, resolved
+from daskjob.kubecluster.calls import known_arguments
+from daskjob.kubecluster.cluster_names import cluster_name, escaped
+from daskjob.kubecluster.create_mode import CreateMode
+from daskjob.kubecluster.manifest import cluster_manifest
+from daskjob.kubecluster.specs import make_cluster_spec
+
+#: Each argument with its key, a value as a variable has it, and what it is then.
+EVERY = {
+    "name": ("name", "mine", "mine"),
+    "namespace": ("namespace", "team", "team"),
+    "image": ("image", "registry/dask:1", "registry/dask:1"),
+    "n_workers": ("count.start", "4", 4),
+    "resources": ("resources", "{'limits': {'memory': '1Gi'}}", {"limits": {"memory": "1Gi"}}),
+    "env": ("env", "{'A': 1}", [{"name": "A", "value": "1"}]),
+    "worker_command": ("worker-command", "dask cuda worker", ["dask", "cuda", "worker"]),
+    "port_forward_cluster_ip": ("port-forward-cluster-ip", "true", True),
+    "create_mode": ("create-mode", "CONNECT_ONLY", CreateMode.CONNECT_ONLY),
+    "shutdown_on_close": ("shutdown-on-close", "false", False),
+    "idle_timeout": ("idle-timeout", "900", 900),
+    "resource_timeout": ("resource-timeout", "7", 7.0),
+    "scheduler_service_type": ("scheduler-service-type", "NodePort", "NodePort"),
+    "scheduler_forward_port": ("scheduler-forward-port", "18787", 18787),
+    "comm_forward_port": ("comm-forward-port", "18786", 18786),
+    "jupyter": ("scheduler-jupyter", "true", True),
+}
+
+
+@pytest.fixture(autouse=True)
+def only_defaults() -> Iterator[None]:
+    defaults.register()
+    with dask.config.set({"kubernetes": dict(defaults.DEFAULTS["kubernetes"])}):
+        yield
+
+
+def from_variables(variables: dict[str, str], **given: Any) -> Arguments:
+    found = dask.config.collect(paths=[], env=variables)
+    with dask.config.set(dask.config.merge(dask.config.config, found)):
+        return resolved(given)
+
+
+@pytest.mark.check(1)
+def test_defaults_are_those_of_the_documentation() -> None:
+    found = resolved({})
+    assert found.name.startswith("dask-")
+    assert is_valid_name(found.name)
+    assert (found.namespace, found.image) == (None, "ghcr.io/dask/dask:latest")
+    assert (found.n_workers, found.resources, found.env) == (0, {}, [])
+    assert found.worker_command == ["dask", "worker"]
+    assert found.create_mode is CreateMode.CREATE_OR_CONNECT
+    assert (found.shutdown_on_close, found.port_forward_cluster_ip) == (None, None)
+    assert (found.idle_timeout, found.resource_timeout) == (0, 60.0)
+    assert (found.scheduler_service_type, found.jupyter) == ("ClusterIP", False)
+    assert resolved({}).name != found.name
+
+
+@pytest.mark.check(1)
+@pytest.mark.parametrize("argument", EVERY)
+def test_a_given_value_wins_over_a_configured_one(argument: str) -> None:
+    key, text, value = EVERY[argument]
+    given = {
+        "env": {"B": True},
+        "resources": {"requests": {"cpu": 1}},
+        "create_mode": CreateMode.CREATE_ONLY,
+    }
+    other = given.get(argument, {bool: not value, int: 1, float: 1.0}.get(type(value), "NodePort"))
+    if argument == "name":
+        other = "other"
+    if argument == "scheduler_service_type":
+        other = "LoadBalancer"
+    variables = {f"DASK_KUBERNETES__{key.replace('.', '__').replace('-', '_').upper()}": text}
+    found = getattr(from_variables(variables, **{argument: other}), argument)
+    assert found != value
+    assert argument in known_arguments()
+
+
+@pytest.mark.check(2)
+@pytest.mark.parametrize("argument", EVERY)
+def test_every_key_comes_from_its_variable_and_from_the_configuration(argument: str) -> None:
+    key, text, value = EVERY[argument]
+    name = f"DASK_KUBERNETES__{key.replace('.', '__').replace('-', '_').upper()}"
+    assert getattr(from_variables({name: text}), argument) == value
+    with dask.config.set({f"kubernetes.{key}": value}):
+        assert getattr(resolved({}), argument) == value
+
+
+@pytest.mark.check(2)
+def test_a_custom_spec_may_be_configured(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("kind: DaskCluster\nmetadata: {name: from-file}\nspec: {worker: {}}\n")
+    found = from_variables({"DASK_KUBERNETES__CUSTOM_CLUSTER_SPEC": str(file)})
+    assert found.name == "from-file"
+
+
+@pytest.mark.check(2)
+def test_what_dask_kubernetes_configures_deletes_no_existing_cluster() -> None:
+    with dask.config.set(
+        {"kubernetes.shutdown-on-close": True, "kubernetes.worker-command": "dask-worker"}
+    ):
+        found = resolved({})
+    assert found.shutdown_on_close is None
+    assert found.worker_command == ["dask", "worker"]
+
+
+@pytest.mark.check(3)
+@pytest.mark.parametrize(
+    ("variable", "new", "argument", "value"),
+    [
+        ("DASK_KUBERNETES_WORKER_NAME", "DASK_KUBERNETES__NAME", "name", "old"),
+        ("DASK_KUBERNETES_NAMESPACE", "DASK_KUBERNETES__NAMESPACE", "namespace", "old"),
+        ("DASK_KUBERNETES_COUNT_START", "DASK_KUBERNETES__COUNT__START", "n_workers", 3),
+    ],
+)
+def test_variables_with_single_underscores_work_and_warn(
+    variable: str, new: str, argument: str, value: object
+) -> None:
+    with pytest.warns(FutureWarning, match=f"{variable} is an old name: set {new} instead"):
+        assert getattr(from_variables({variable: str(value)}), argument) == value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        new_value = {"name": "new", "namespace": "new", "n_workers": 5}[argument]
+        found = from_variables({variable: str(value), new: str(new_value)})
+    assert getattr(found, argument) == new_value
+
+
+@pytest.mark.check(4)
+@pytest.mark.parametrize(
+    "user", ["J.Doe", "root", "a_b", "", "ÄÖÜ", "x" * 100, "DOMAIN\\user", "-1-"]
+)
+def test_the_default_name_is_valid_for_every_user(
+    monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: user)
+    monkeypatch.setenv("user", "x")
+    monkeypatch.setenv("uuid", "x")
+    name = resolved({}).name
+    assert is_valid_name(name), name
+    assert name.startswith(f"dask-{escaped(user)}-")
+
+
+@pytest.mark.check(4)
+def test_a_user_without_a_name_has_a_cluster_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert resolved({}).name.startswith("dask-user-")
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("Mine", "'Mine' cannot be the name of a cluster: 1 to 63 characters"),
+        ("{nothing}", r"placeholder \{nothing\}, which is neither user nor uuid nor a variable"),
+        ("{", "is no template"),
+        ("worker-spec.yml", "for a pod template, use KubeCluster.from_yaml"),
+        ("a" * 64, "1 to 63 characters"),
+    ],
+)
+def test_a_name_that_cannot_work_is_rejected_with_the_rule(template: str, message: str) -> None:
+    with pytest.raises(errors.ValidationError, match=message):
+        cluster_name(template, {})
+    assert cluster_name("a-{HOST}", {"HOST": "Node.1"}) == "a-node-1"
+
+
+def written(**given: Any) -> dict[str, Any]:
+    return cluster_manifest(resolved(given), {"a": "b"})
+
+
+@pytest.mark.check(5)
+def test_arguments_beside_a_custom_spec_change_it() -> None:
+    custom = make_cluster_spec("custom", n_workers=1, env={"KEPT": "1", "B": "old"})
+    before = pickle.dumps(custom)
+    found = written(
+        custom_cluster_spec=custom,
+        n_workers=5,
+        image="other",
+        env={"B": "new"},
+        resources={"limits": {"cpu": 1}},
+        idle_timeout="5 minutes",
+        scheduler_service_type="NodePort",
+        jupyter=True,
+        namespace="team",
+    )
+    assert pickle.dumps(custom) == before
+    spec = found["spec"]
+    assert (spec["worker"]["replicas"], spec["idleTimeout"]) == (5, 300)
+    assert spec["scheduler"]["service"]["type"] == "NodePort"
+    for part in ("worker", "scheduler"):
+        container = spec[part]["spec"]["containers"][0]
+        assert (container["image"], container["resources"]) == ("other", {"limits": {"cpu": 1}})
+        assert container["env"] == [{"name": "KEPT", "value": "1"}, {"name": "B", "value": "new"}]
+    assert spec["scheduler"]["spec"]["containers"][0]["args"][-1] == "--jupyter"
+    assert found["metadata"] == {"name": "custom", "namespace": "team", "annotations": {"a": "b"}}
+
+
+@pytest.mark.check(5)
+def test_an_argument_that_cannot_be_applied_to_a_custom_spec_is_rejected_by_name() -> None:
+    with pytest.raises(errors.ValidationError, match="worker_command cannot be applied"):
+        written(custom_cluster_spec=make_cluster_spec("x"), worker_command="dask-cuda-worker")
+
+
+@pytest.mark.check(5)
+def test_configured_values_leave_a_custom_spec_alone() -> None:
+    custom = make_cluster_spec("custom", n_workers=2, image="own")
+    with dask.config.set({"kubernetes.image": "configured", "kubernetes.count.start": 9}):
+        found = written(custom_cluster_spec=custom)
+    assert found["spec"] == custom["spec"]
+
+
+WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"n_workers": -1}, ValueError, "n_workers: -1 is not allowed"),
+    ({"n_workers": True}, ValueError, "n_workers: True is not allowed"),
+    ({"n_workers": "3"}, ValueError, "n_workers: '3' is not allowed"),
+    ({"resources": {"limit": {}}}, ValueError, "resources has the unknown field 'limit'"),
+    ({"resources": {"limits": "1Gi"}}, TypeError, "resources has limits: '1Gi'"),
+    ({"env": "A=1"}, TypeError, "env is 'A=1'"),
+    ({"worker_command": []}, ValueError, "the worker command is empty"),
+    ({"create_mode": "SOMETIMES"}, ValueError, "create_mode: 'SOMETIMES' is not allowed"),
+    ({"scheduler_service_type": "ExternalName"}, ValueError, "scheduler_service_type"),
+    ({"scheduler_forward_port": 70000}, ValueError, "scheduler_forward_port: 70000 is no port"),
+    ({"resource_timeout": 0}, ValueError, "resource_timeout: 0 is no time"),
+    ({"resource_timeout": "soon"}, ValueError, "resource_timeout: 'soon' is no time"),
+    ({"shutdown_on_close": "yes"}, ValueError, "shutdown_on_close: 'yes' is neither True"),
+    ({"custom_cluster_spec": {}}, ValueError, "custom_cluster_spec is no DaskCluster"),
+    ({"custom_cluster_spec": {"kind": "DaskJob", "spec": {}}}, ValueError, "is a DaskJob"),
+    ({"name": 5}, ValueError, "the name of a cluster is a string, not 5"),
+    ({"namespace": 5}, ValueError, "namespace: 5 is no string"),
+]
+
+
+@pytest.mark.check(6)
+@pytest.mark.parametrize(("given", "kind", "message"), WRONG)
+def test_a_wrong_argument_is_named_in_one_sentence(
+    given: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(DaskJobError) as caught:
+        resolved(given)
+    assert isinstance(caught.value, kind)
+    assert str(caught.value).startswith(message) or message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.check(6)
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (errors.ValidationError("x"), ValueError),
+        (errors.UnknownArgument("x"), TypeError),
+        (errors.ClusterExists("x"), ValueError),
+        (errors.NoSuchCluster("x"), ValueError),
+        (errors.ClusterClosed("x"), RuntimeError),
+        (errors.OperatorNotInstalled(), RuntimeError),
+        (errors.StartTimeout("x"), TimeoutError),
+        (errors.NoConnection("x"), ConnectionError),
+        (errors.LocalPortTaken("x"), ConnectionError),
+        (errors.StillMissing(1, 2, 3, "no node"), Exception),
+        (errors.CrashLoopBackOffError("x"), errors.SchedulerStartupError),
+        (errors.BlockingCall("x"), RuntimeError),
+    ],
+)
+def test_every_error_is_of_daskjob_and_of_the_kind_that_upstream_raised(
+    error: Exception, kind: type[Exception]
+) -> None:
+    assert isinstance(error, DaskJobError)
+    assert isinstance(error, kind)
+    assert str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.check(6)
+def test_an_argument_that_does_not_exist_is_rejected_with_the_similar_one() -> None:
+    with pytest.raises(
+        errors.UnknownArgument, match="no argument 'n_worker'; did you mean n_workers"
+    ):
+        check_passed_on({"n_worker": 1}, known_arguments())
+    with pytest.raises(TypeError, match=r"no argument .zzz.$"):
+        check_passed_on({"zzz": 1}, known_arguments())
+    check_passed_on({"scheduler_sync_interval": "2s"}, known_arguments())
+
+
+@pytest.mark.check(8)
+def test_values_of_variables_become_strings() -> None:
+    found = written(name="x", env={"A": 1, "B": True, "C": 1.5})
+    for part in ("worker", "scheduler"):
+        env = found["spec"][part]["spec"]["containers"][0]["env"]
+        assert all(isinstance(variable["value"], str) for variable in env)
+    listed = [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    assert resolved({"env": listed}).env == listed
+
+
+@pytest.mark.check(48)
+def test_importing_writes_nothing_and_loads_no_client_of_kubernetes(tmp_path: Path) -> None:
+    # CPU time of this process: the machine may be busy.
+    script = """
+import resource, sys, time
+import daskjob
+assert "distributed" not in sys.modules and "aiohttp" not in sys.modules
+def used():
+    found = resource.getrusage(resource.RUSAGE_SELF)
+    return found.ru_utime + found.ru_stime
+import distributed
+before = used()
+daskjob.KubeCluster
+print(used() - before)
+print(sorted({"kubernetes", "kr8s", "kubernetes_asyncio", "rich", "kopf"} & set(sys.modules)))
+"""
+    home = {
+        "HOME": str(tmp_path),
+        "DASK_CONFIG": str(tmp_path / "dask"),
+        "PATH": os.environ["PATH"],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=home, capture_output=True, text=True, check=True
+    )
+    seconds, loaded = done.stdout.splitlines()
+    assert loaded == "[]"
+    assert not list(tmp_path.iterdir())
+    assert float(seconds) < 0.6
+
+
+@pytest.mark.check(48)
+def test_the_defaults_of_dask_kubernetes_beside_ours_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    config: dict[str, Any] = {}
+    theirs = {"kubernetes": {"shutdown-on-close": True, "worker-command": "dask-worker"}}
+    monkeypatch.setattr(dask.config, "defaults", [])
+    monkeypatch.setattr(dask.config, "config", config)
+    dask.config.update_defaults(theirs, config=config, defaults=dask.config.defaults)
+    defaults.register()
+    defaults.register()
+    assert dask.config.defaults == [theirs, defaults.DEFAULTS]
+    assert config["kubernetes"]["shutdown-on-close"] is True
+    assert config["kubernetes"]["worker-command"] == "dask-worker"
+    assert config["kubernetes"]["image"] == "ghcr.io/dask/dask:latest"
