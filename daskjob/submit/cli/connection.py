@@ -53,7 +53,7 @@ def connected(place: ClusterPlace) -> JobClient:
         place.namespace,
         kubeconfig=place.kubeconfig or None,
         context=place.context or None,
-        notify=_notify,
+        notify=notify,
         on_request=Outage(place.context, patience).see,
         patience=patience,
     )
@@ -75,7 +75,7 @@ def connected_clusters(place: ClusterPlace) -> AsyncClusterClient:
         place.namespace,
         kubeconfig=place.kubeconfig or None,
         context=place.context or None,
-        notify=_notify,
+        notify=notify,
         on_request=Outage(place.context, patience).see,
         patience=patience,
     )
@@ -83,14 +83,15 @@ def connected_clusters(place: ClusterPlace) -> AsyncClusterClient:
 
 def patience_with(context: str) -> Patience:
     """Return the patience of the current command with the API server of a context."""
-    patience = Patience(_notify, context=context, ends_at=ends_at())
+    patience = Patience(notify, context=context, ends_at=ends_at())
     command = click.get_current_context(silent=True)
     if command is not None:
         command.call_on_close(patience.close)
     return patience
 
 
-def _notify(text: str) -> None:
+def notify(text: str) -> None:
+    """Print a message about the state of a connection."""
     click.echo(f"daskjob: {text}", err=True)
 
 

@@ -87,4 +87,4 @@ async def _ours(api: Api, ref: ObjectRef, owner: ObjectRef) -> Manifest | None:
     # Garbage of a deleted job that had the owner's name.
     if any((item.get("kind"), item.get("name")) == (owner.kind, owner.name) for item in owners):
         return None
-    raise Conflict(f"{ref} exists and does not belong to {owner}; choose another name for the job")
+    raise Conflict(f"{ref} exists and does not belong to {owner}; choose another name")

@@ -47,6 +47,11 @@ class Cluster:
         return meta.owner_name if meta.owner_kind == names.Kind.JOB else ""
 
     @property
+    def notebook(self) -> str:
+        """The name of its notebook's objects; empty: it has none."""
+        return self._parsed.meta.annotations.get(names.ANNOTATION_NOTEBOOK, "")
+
+    @property
     def desired_workers(self) -> int:
         """The number of workers of its default group."""
         return integer(self._worker.get("replicas", 1)) or 0
