@@ -93,6 +93,7 @@ def test_unknown_name_is_125_and_the_message_lists_the_jobs(user: Daskjob, comma
     assert (done.code, done.out) == (125, b"")
     assert "there is no job 'nowhere' on this machine" in done.err
     assert "squares" in done.err
+    assert "(did you mean squares?)" in user(command, "square").err
 
 
 def test_default_is_the_newest_job(daskjob: Daskjob) -> None:

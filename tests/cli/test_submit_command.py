@@ -189,9 +189,11 @@ def test_dry_run_of_the_server_prints_what_it_would_store(sent: Sent) -> None:
 
 def test_next_command_names_the_place_of_the_job(sent: Sent) -> None:
     done = sent.command("job.json")
-    assert done.stderr == "daskjob: for its output: daskjob logs -f -n default sums\n"
+    where = "-n default sums"
+    text = f"for its output: daskjob logs -f {where}; if it waits: daskjob why {where}"
+    assert done.stderr == f"daskjob: {text}\n"
     done = sent.command("-n", "team", "--context", "c", "--detach", "job.json")
-    assert done.stderr.endswith("daskjob logs -f -n team --context c sums\n")
+    assert done.stderr.endswith("; if it waits: daskjob why -n team --context c sums\n")
 
 
 @pytest.mark.parametrize(("ends", "code"), [(SUCCEEDED, 0), (FAILED, 3), (CANCELLED, 123)])

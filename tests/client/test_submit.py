@@ -171,7 +171,8 @@ async def test_what_can_never_succeed_is_requested_once(
     async with given_client(with_crds, namespace, form) as given:
         elsewhere = job()
         elsewhere["metadata"]["namespace"] = f"{namespace}-missing"
-        with pytest.raises(NotFound, match="namespaces"):
+        missing = f"namespace {namespace}-missing does not exist"
+        with pytest.raises(NotFound, match=missing):
             await given.client.submit(elsewhere)
         assert given.count("create") == 1
 

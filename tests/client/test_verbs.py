@@ -146,7 +146,7 @@ async def test_jobs_are_found_by_name_by_script_and_by_age(
     form: str, with_crds: Cluster, namespace: str
 ) -> None:
     async with given_client(with_crds, namespace, form) as given:
-        with pytest.raises(NotFound, match="existing jobs: none"):
+        with pytest.raises(NotFound, match=f"there are no jobs in namespace {namespace}"):
             await given.client.find()
         generated = job()
         generated["metadata"] = {"generateName": "my-script-", "labels": {"team": "blue"}}
@@ -262,3 +262,29 @@ async def test_a_hung_server_is_an_error_in_the_end(
         with pytest.raises(ApiError, match="did not answer in time") as caught:
             await getattr(given.client, method)(*([] if method == "list" else [ref]))
         assert caught.value.retryable
+
+
+async def test_a_namespace_that_does_not_exist_is_named_and_asked_for_only_if_it_has_no_jobs(
+    with_crds: Cluster, namespace: str
+) -> None:
+    async with given_client(with_crds, namespace, "async") as given:
+        asked = partial(given.proxy.requests, "get", "namespaces")
+        assert await given.client.list() == ()
+        assert len(asked()) == 1
+        # An answer that only explains is not worth an error, nor a second try.
+        for code in (403, 500):
+            given.proxy.on(answer(code), verb="get", resource="namespaces")
+            assert await given.client.list() == ()
+        assert len(asked()) == 3
+        await given.client.submit(job())
+        before = len(asked())
+        assert len(await given.client.list()) == 1
+        with pytest.raises(NotFound, match=r"no job 'sms' in namespace .* \(did you mean sums\?\)"):
+            await given.client.find("sms")
+        assert len(asked()) == before
+    async with given_client(with_crds, f"{namespace}-gone", "async") as given:
+        missing = f"namespace {namespace}-gone does not exist; "
+        with pytest.raises(NotFound, match=missing):
+            await given.client.list()
+        with pytest.raises(NotFound, match=missing):
+            await given.client.find("sums")

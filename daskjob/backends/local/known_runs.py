@@ -10,6 +10,7 @@ from daskjob.backends.local.run_folder import RunFolder, json_object
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest, mapping, mappings, metadata, parse_time
 from daskjob.core.names import generated_prefix
+from daskjob.core.similar_names import did_you_mean
 
 #: What a script's name may end with when it refers to a job.
 SCRIPT_SUFFIXES = (".py", ".pyw", ".ipynb", ".sh")
@@ -88,7 +89,8 @@ def find_folder(root: Path, name: str = "", *, exact: bool = False) -> RunFolder
             return find_folder(root, matching[0])
         names = matching or names
     there = f"jobs here: {', '.join(names[:10])}" if names else "there are no jobs here"
-    which = f"there is no job {name!r} on this machine; " if name else ""
+    near = did_you_mean(name, names) if len(shortened) == 1 else ""
+    which = f"there is no job {name!r} on this machine{near}; " if name else ""
     raise NotFound(f"{which}{there}")
 
 

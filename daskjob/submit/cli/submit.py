@@ -148,7 +148,9 @@ def submit_command_of(connect: Connect, record: Remember | None = None) -> click
             return _followed(cluster, ref, options, timeout, output)
         done = "was submitted before, with this token" if ref.existed else "submitted"
         _print(_as_sent(found.manifest, ref), output, done)
-        click.echo(f"daskjob: for its output: daskjob logs -f {options} {ref.name}", err=True)
+        where = f"{options} {ref.name}"
+        text = f"for its output: daskjob logs -f {where}; if it waits: daskjob why {where}"
+        click.echo(f"daskjob: {text}", err=True)
         return 0
 
     return submit

@@ -16,10 +16,12 @@ from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, ObjectRef, metadata, object_ref, parse_time
 from daskjob.core.names import Kind, generated_prefix
+from daskjob.core.similar_names import did_you_mean
 from daskjob.kube.access import Credentials
 from daskjob.kube.api import Api, OnRequest
 from daskjob.kube.credentials import find_credentials
 from daskjob.kube.errors import NoSuchResource, Replaced
+from daskjob.kube.namespaces import check_namespace
 from daskjob.kube.objects import get_object, list_objects
 from daskjob.kube.other_clients import credentials_of
 from daskjob.kube.patience import Patience
@@ -53,6 +55,8 @@ logger = logging.getLogger("daskjob")
 #: How many lines of its log an error shows, and how long to wait for them.
 TAIL_LINES = 50
 TAIL_SECONDS = 10.0
+#: How many names of jobs a message has.
+NAMES_LISTED = 20
 
 
 class AsyncJobClient:
@@ -247,12 +251,20 @@ class AsyncJobClient:
     # Finding jobs
 
     async def list(self, *, labels: str = "", all_namespaces: bool = False) -> tuple[Job, ...]:
-        """Return all jobs of the namespace, newest first; ``labels`` is a label selector."""
+        """Return all jobs of the namespace, newest first; ``labels`` is a label selector.
+
+        Raises
+        ------
+        NotFound
+            The namespace does not exist.
+        """
         session = await self._connection.session()
         with _as_errors_of_jobs():
             namespace = None if all_namespaces else await self.namespace()
             selection = Selection(JOBS, namespace, labels=labels)
             found = await list_objects(session.api, selection)
+            if not found.items and namespace and not labels:
+                await check_namespace(session.api, namespace)
         newest = sorted(found.items, key=_age, reverse=True)
         return tuple(_job(item) for item in newest)
 
@@ -278,8 +290,13 @@ class AsyncJobClient:
         for job in () if exact else known:
             if not name or _is_named_after(job, name):
                 return job
-        existing = ", ".join(job.name for job in known) or "none"
-        raise NotFound(f"there is no job {name!r}; existing jobs: {existing}")
+        where = f"namespace {await self.namespace()}"
+        if not known:
+            raise NotFound(f"there are no jobs in {where}")
+        names = [job.name for job in known]
+        near = did_you_mean(name, names)
+        existing = ", ".join(names[:NAMES_LISTED]) + (", …" if len(names) > NAMES_LISTED else "")
+        raise NotFound(f"there is no job {name!r} in {where}{near}; existing jobs: {existing}")
 
     async def get(self, ref: JobRef) -> Job:
         """Return the current state of the job.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from daskjob.core.errors import CreateRejected, DaskJobError, Invalid, RejectionKind
+from daskjob.core.errors import CreateRejected, DaskJobError, Invalid, NotFound, RejectionKind
 from daskjob.kube.errors import AlreadyExists, NoSuchResource, OutcomeUnknown
+from daskjob.kube.namespaces import in_words_of_namespaces
 from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.client.mistakes import RejectedByServer
 from daskjob.submit.submission import Step
@@ -29,4 +30,4 @@ def after_create(error: DaskJobError) -> Step:
         raise NotInstalled() from error
     if isinstance(error, CreateRejected) and error.kind is RejectionKind.INVALID:
         raise Invalid(error.name, [RejectedByServer(error.message)]) from error
-    raise error
+    raise in_words_of_namespaces(error) if isinstance(error, NotFound) else error

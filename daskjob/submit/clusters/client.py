@@ -29,6 +29,7 @@ from daskjob.kube.api import Api, OnRequest
 from daskjob.kube.credentials import find_credentials
 from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import AlreadyExists, NoSuchResource, OutcomeUnknown, Replaced
+from daskjob.kube.namespaces import check_namespace, in_words_of_namespaces
 from daskjob.kube.objects import get_object, list_objects, watching
 from daskjob.kube.patience import Patience
 from daskjob.kube.port_forward import LOOPBACK
@@ -134,6 +135,8 @@ class AsyncClusterClient:
         namespace = None if all_namespaces else await self.namespace()
         with _as_errors_of_clusters():
             found = await list_objects(session.api, Selection(CLUSTERS, namespace))
+            if not found.items and namespace:
+                await check_namespace(session.api, namespace)
         return tuple(
             sorted(map(Cluster, found.items), key=lambda item: (item.ref.namespace, item.name))
         )
@@ -316,6 +319,8 @@ async def _created(api: Api, manifest: Manifest, ref: ObjectRef, creation: str) 
                     f"cluster {ref.name} exists already in namespace {ref.namespace}{state}"
                 ) from error
             last: DaskJobError = error
+        except NotFound as error:
+            raise in_words_of_namespaces(error) from error
         except OutcomeUnknown as error:
             last = error
         if time.monotonic() + wait >= give_up:

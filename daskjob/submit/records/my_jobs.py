@@ -19,6 +19,7 @@ from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, mapping, metadata, parse_time
 from daskjob.core.names import generated_prefix
 from daskjob.core.quantity import duration
+from daskjob.core.similar_names import did_you_mean
 from daskjob.submit.jobs import Job, JobEvent, JobRef, Jobs, LogChunk, Place, PodImage
 from daskjob.submit.local import LocalJobs
 from daskjob.submit.records.clusters import Answer, Group, ask, groups_of
@@ -271,8 +272,8 @@ class MyJobs:
             return missing or NotFound("no job has been started here")
         listed = ", ".join(names[:_MOST_NAMES])
         return NotFound(
-            f"no job {name!r} was started here; jobs of this machine and those submitted from it: "
-            f"{listed}; other jobs of a cluster: -n NAMESPACE"
+            f"no job {name!r} was started here{did_you_mean(name, names)}; jobs of this machine "
+            f"and those submitted from it: {listed}; other jobs of a cluster: -n NAMESPACE"
         )
 
     def _choices(self, name: str, records: Sequence[Record], local: Job | None = None) -> str:
