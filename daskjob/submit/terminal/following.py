@@ -32,6 +32,7 @@ TICK_SECONDS = 1.0
 LAST_LINES_SECONDS = 15.0
 #: Chunks of the log that wait for the reader of our output.
 MOST_CHUNKS = 64
+_TERMINATED = 128 + signal.SIGTERM
 
 
 #: Phases whose reason is what the job waits for, such as a pod's image.
@@ -74,9 +75,13 @@ def followed(
     """
     screen = screen_for(log_to_stderr=log_to_stderr)
     try:
-        return _Follower(jobs, ref, options, screen).run(timeout_seconds, give_up)
+        found = _Follower(jobs, ref, options, screen).run(timeout_seconds, give_up)
     finally:
         screen.close()
+    if found.code == _TERMINATED:
+        # The parent sees by what it ended.
+        signal.raise_signal(signal.SIGTERM)
+    return found
 
 
 class _Seen:
@@ -110,6 +115,10 @@ def _tasks(status: JobStatus) -> TaskCounts:
     return TaskCounts(found.total, found.done, found.processing, erred=found.erred)
 
 
+class _Terminated(BaseException):
+    """SIGTERM: this process ends, as with a lost terminal; the job goes on."""
+
+
 class _Follower:
     def __init__(
         self, jobs: Jobs, ref: JobRef, options: str, screen: PlainScreen | LiveScreen
@@ -137,6 +146,9 @@ class _Follower:
                 ended = self._show(give_up)
         except KeyboardInterrupt:
             return self._left()
+        except _Terminated:
+            self._view.say(f"terminated; {self._ref.name} continues: daskjob attach {self._where}")
+            return Followed(_TERMINATED)
         if not ended:
             self._view.say(
                 f"{self._ref.name} has not ended within {timeout_seconds:g} s; it continues: "
@@ -214,16 +226,24 @@ class _Follower:
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Cancel the job at the first SIGINT, unless it is ignored here; leave at the second."""
-        before = signal.getsignal(signal.SIGINT)
-        if before is signal.SIG_IGN:
-            yield
-            return
-        signal.signal(signal.SIGINT, self._interrupted)
+        """Cancel the job at the first SIGINT, leave at the second; leave it alone at SIGTERM.
+
+        A signal that is ignored here stays so.
+        """
+        handlers = {signal.SIGINT: self._interrupted, signal.SIGTERM: self._terminated}
+        before = {number: signal.getsignal(number) for number in handlers}
+        handled = [number for number in handlers if before[number] is not signal.SIG_IGN]
+        for number in handled:
+            signal.signal(number, handlers[number])
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number in handled:
+                signal.signal(number, before[number])
+
+    def _terminated(self, number: int, frame: object) -> None:
+        del number, frame
+        raise _Terminated
 
     def _interrupted(self, number: int, frame: object) -> None:
         del number, frame
