@@ -109,6 +109,18 @@ def selected(path: str | None, context: str | None) -> Selected:
     )
 
 
+def context_names(path: str | None) -> list[str]:
+    """Return the names of all contexts.
+
+    Raises
+    ------
+    Unusable
+        A file does not exist, or is malformed.
+    """
+    contents = {file: _mapping(file) for file in kubeconfig_files(path)}
+    return list(_merged("context", contents))
+
+
 def kubeconfig_files(path: str | None) -> list[Path]:
     """Return the files that are read, in the order of their precedence.
 

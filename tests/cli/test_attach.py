@@ -82,7 +82,10 @@ def test_sigquit_leaves_the_run_alone(daskjob: Daskjob) -> None:
 def test_lost_terminal_does_not_cancel_the_run(daskjob: Daskjob, number: signal.Signals) -> None:
     with attached(daskjob) as (run, command):
         command.send_signal(number)
-        assert command.wait(PATIENCE_SECONDS) == -number
+        done = finish(command)
+        assert done.code == -number
+        left = "terminated; waits continues: daskjob attach waits" in done.err
+        assert left is (number == signal.SIGTERM)
         assert go(daskjob, run).code == 7
 
 

@@ -409,6 +409,52 @@ def test_cluster_that_cannot_be_asked_any_more_is_one_line(daskjob: Daskjob, gon
     assert quick(daskjob, "list").text == ""
 
 
+def test_cluster_that_does_not_respond_is_one_line_for_all_its_namespaces(
+    daskjob: Daskjob,
+) -> None:
+    path = unreachable(daskjob, "http://127.0.0.1:1")
+    for namespace in ("blue", "red", "green"):
+        ref = JobRef(f"in-{namespace}", namespace, f"uid-{namespace}")
+        address = ClusterAddress("prod", str(path))
+        Records(daskjob.state).add(record_of(job(ref.name), ref, address))
+    other = unreachable(daskjob, "http://127.0.0.1:1", "dev")
+    recorded(daskjob, "other", str(other), "dev")
+    done = quick(daskjob, "list")
+    assert len(done.err.splitlines()) == 2, done.err
+    assert done.err.splitlines()[0].startswith("daskjob: dev/team ")
+    assert done.err.splitlines()[1].startswith("daskjob: prod (namespaces blue, green, red) ")
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "retry", "cancel"])
+def test_renamed_context_is_an_error_with_what_to_do(daskjob: Daskjob, command: str) -> None:
+    path = unreachable(daskjob, "http://127.0.0.1:1")
+    recorded(daskjob, "one")
+    path.write_text(path.read_text().replace("prod", "production"))
+    done = quick(daskjob, command, "one")
+    assert done.code == 125
+    (line,) = done.err.splitlines()
+    assert "context 'prod', which the kubeconfig does not have any more" in line
+    assert "existing contexts: production" in line
+    assert f"daskjob {command} -n team --context NAME one" in line
+    assert "daskjob delete --forget one" in line
+    assert "existing contexts: production" in quick(daskjob, "list").err
+
+
+def test_list_for_programs_has_the_place_of_each_job(daskjob: Daskjob) -> None:
+    ThisMachine(daskjob.state, ExitStack()).add(manifest("local"))
+    unreachable(daskjob, "http://127.0.0.1:1")
+    recorded(daskjob, "one")
+    records = Records(daskjob.state)
+    records.note_status(records.of("one")[0], SUCCEEDED)
+    found = {
+        item["metadata"]["name"]: item["where"]
+        for item in quick(daskjob, "list", "-o", "json").object()["items"]
+    }
+    assert found["one"] == {"place": "cluster", "context": "prod", "namespace": "team"}
+    assert found["local"]["place"] == "this machine"
+    assert found["local"]["context"] == ""
+
+
 def test_jobs_of_two_places_and_attempts_are_compared(user_there: Submitter) -> None:
     there = user_there
     there.submit("sums", "-e", "MODE=fast", "-e", "API_KEY=hunter2")

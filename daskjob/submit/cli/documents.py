@@ -199,6 +199,22 @@ def only_job(path: Path) -> tuple[Manifest, list[Manifest]]:
     return jobs[0], others
 
 
+def saved_jobs(path: Path) -> list[Manifest]:
+    """Return all DaskJobs of a file, unchecked: there is at least one.
+
+    Raises
+    ------
+    UnreadableFile, Invalid
+        The file contains none, or something without a kind.
+    """
+    documents = read_documents(path)
+    for number, document in enumerate(documents, start=1):
+        check_kind(document, f"{path}, document {number}")
+    jobs = [document for document in documents if document["kind"] == Kind.JOB]
+    # Its messages are about a file without a job.
+    return jobs or [only_job(path)[0]]
+
+
 def check_kind(document: Manifest, place: str) -> None:
     """Raise ``Invalid`` for a document without a kind."""
     kind = document.get("kind")

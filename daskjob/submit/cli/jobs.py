@@ -16,7 +16,7 @@ from daskjob.core.dask import losses_of
 from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation
-from daskjob.core.manifests import Manifest, integer, mapping
+from daskjob.core.manifests import Manifest, integer, mapping, object_ref
 from daskjob.core.quantity import format_peak
 from daskjob.core.status import JobStatus
 from daskjob.submit.cli.cluster_place import ClusterPlace
@@ -222,19 +222,33 @@ def _local(moment: datetime | None) -> str:
 def why_command(jobs: Jobs, name: str, filename: Path | None, output: str | None) -> None:
     """Explain why a job failed or is waiting, and what to do next.
 
-    NAME is a job of the chosen place, by default its newest; FILE is a DaskJob with its status, for
-    example: kubectl get daskjob NAME -o yaml | daskjob why -f -
+    NAME is a job of the chosen place, by default its newest; FILE is a DaskJob with its status, or
+    several, for example: kubectl get daskjob NAME -o yaml | daskjob why -f -
     """
-    answer = _explanation(jobs, name, filename)
+    answers = _explanations(jobs, name, filename)
     if output in (Format.JSON, Format.YAML):
-        found = {
-            "headline": answer.headline,
-            "evidence": list(answer.evidence),
-            "nextStep": answer.next_step,
-            **({"command": answer.command} if answer.command else {}),
-        }
-        print_objects([found], Format(output), as_list=False)
+        found = [_as_object(title, answer) for title, answer in answers.items()]
+        print_objects(found, Format(output), as_list=len(found) > 1)
         return
+    for number, (title, answer) in enumerate(answers.items()):
+        if number:
+            click.echo()
+        if title:
+            click.echo(f"{title}:")
+        _print_explanation(answer)
+
+
+def _as_object(title: str, answer: Explanation) -> Manifest:
+    return {
+        **({"job": title} if title else {}),
+        "headline": answer.headline,
+        "evidence": list(answer.evidence),
+        "nextStep": answer.next_step,
+        **({"command": answer.command} if answer.command else {}),
+    }
+
+
+def _print_explanation(answer: Explanation) -> None:
     click.echo(answer.headline)
     for line in answer.evidence:
         click.echo(f"  {line}")
@@ -244,17 +258,29 @@ def why_command(jobs: Jobs, name: str, filename: Path | None, output: str | None
         click.echo(f"  {answer.command}")
 
 
-def _explanation(jobs: Jobs, name: str, file: Path | None) -> Explanation:
-    from daskjob.submit.cli.documents import only_job
+def _explanations(jobs: Jobs, name: str, file: Path | None) -> dict[str, Explanation]:
+    """Return an explanation for each job, by its name; that of a single job has none."""
+    from daskjob.submit.cli.documents import saved_jobs
     from daskjob.submit.saved_job import explain_saved
 
     if file is not None and name:
         raise click.UsageError("name a job, or a file with -f, not both")
     path = file or Path(name)
     if file is None and not (path.suffix in MANIFEST_SUFFIXES and path.is_file()):
-        return jobs.why(jobs.find(name).ref)
+        return {"": jobs.why(jobs.find(name).ref)}
     place = wanted_place(click.get_current_context())
-    return explain_saved(only_job(path)[0], context=place.context if place else "")
+    context = place.context if place else ""
+    saved = saved_jobs(path)
+    if len(saved) == 1:
+        return {"": explain_saved(saved[0], context=context)}
+    found: dict[str, Explanation] = {}
+    for number, job in enumerate(saved, start=1):
+        ref = object_ref(job)
+        title = f"{ref.namespace}/{ref.name}" if ref.namespace else ref.name or f"job {number}"
+        found[title if title not in found else f"{title} ({number})"] = explain_saved(
+            job, context=context
+        )
+    return found
 
 
 @click.command("report")

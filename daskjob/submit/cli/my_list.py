@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from daskjob.core.manifests import Manifest, metadata
 from daskjob.submit.cli.job_rows import HEADER, LEAST, LIMIT, row_of
 from daskjob.submit.cli.output import Format, print_fitting_table, print_objects, print_table
 
@@ -24,7 +25,7 @@ def print_my_jobs(jobs: MyJobs, limit: int | None, output: str | None) -> None:
         click.echo(f"daskjob: {trouble}; the state of its jobs is unknown", err=True)
     entries = listing.entries
     if output not in (None, Format.TABLE, Format.WIDE):
-        known = [entry.job.manifest for entry in entries if not (entry.gone or entry.unknown)]
+        known = [_object(entry) for entry in entries if not (entry.gone or entry.unknown)]
         print_objects(known[: limit or None], Format(output), as_list=True)
         return
     shown = entries[: (LIMIT if limit is None else limit) or None]
@@ -36,6 +37,14 @@ def print_my_jobs(jobs: MyJobs, limit: int | None, output: str | None) -> None:
         print_fitting_table(header, rows, least=LEAST)
     if len(shown) < len(entries):
         click.echo(f"{len(shown)} of {len(entries)} jobs; all of them: --limit 0", err=True)
+
+
+def _object(entry: Entry) -> Manifest:
+    """Return the object of a job, with its place."""
+    namespace = str(metadata(entry.job.manifest).get("namespace") or "")
+    place = "this machine" if entry.cluster is None else "cluster"
+    where = {"place": place, "context": entry.cluster or "", "namespace": namespace}
+    return {**entry.job.manifest, "where": where}
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

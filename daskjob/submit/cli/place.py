@@ -74,6 +74,11 @@ def of_my_jobs(context: click.Context) -> MyJobs:
 
 
 def _jobs_of_record(context: click.Context, record: Record) -> Jobs:
+    from daskjob.submit.records.clusters import usable_kubeconfig
+    from daskjob.submit.records.lost_context import check_context
+
+    kubeconfig = usable_kubeconfig(record.cluster)
+    check_context(record, kubeconfig, context.info_name or "status")
     return cluster_jobs(context, _place_of_record(record))
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from daskjob.core.errors import DaskJobError
 from daskjob.submit.jobs import Job
-from daskjob.submit.records.record import ClusterAddress, Record
+from daskjob.submit.records.lost_context import existing_contexts, trouble_with
+from daskjob.submit.records.record import IN_CLUSTER, ClusterAddress, Record
 
 #: How long one cluster may take: people wait for the list.
 ANSWER_SECONDS = 3.0
+#: How many namespaces of a cluster a message names.
+_SHOWN_NAMESPACES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,15 @@ class Answer:
     jobs: Mapping[str, Job] = field(default_factory=dict)
     trouble: str = ""
 
+    def message(self, groups: list[Group]) -> str:
+        """Return why the jobs of groups of one cluster are unknown, which is the same for all."""
+        if len(groups) == 1:
+            return f"{groups[0].where} {self.trouble}"
+        namespaces = ", ".join(sorted(group.namespace for group in groups)[:_SHOWN_NAMESPACES])
+        more = ", …" if len(groups) > _SHOWN_NAMESPACES else ""
+        context = groups[0].cluster.context or IN_CLUSTER
+        return f"{context} (namespaces {namespaces}{more}) {self.trouble}"
+
 
 def groups_of(records: Iterable[Record]) -> list[Group]:
     """Return the groups of records, without duplicates."""
@@ -51,7 +63,7 @@ def ask(groups: list[Group], seconds: float = ANSWER_SECONDS) -> dict[Group, Ans
     try:
         import daskjob.submit.client.async_client  # noqa: F401 (not in the time of the requests)
     except ImportError as error:
-        text = f"jobs of a cluster need {error.name}: pip install 'daskjob[kubernetes]'"
+        text = f"cannot be asked without {error.name}: pip install 'daskjob[kubernetes]'"
         return {group: Answer(trouble=text) for group in groups}
 
     async def all_of() -> dict[Group, Answer]:
@@ -66,22 +78,24 @@ async def _asked(group: Group, seconds: float) -> Answer:
 
     from daskjob.submit.client.async_client import AsyncJobClient
 
+    kubeconfig = usable_kubeconfig(group.cluster)
+    names = existing_contexts(group.cluster, kubeconfig)
+    if names is not None:
+        return Answer(trouble=trouble_with(names))
     try:
         async with (
             AsyncJobClient(
                 group.namespace,
-                kubeconfig=usable_kubeconfig(group.cluster),
+                kubeconfig=kubeconfig,
                 context=group.cluster.context or None,
             ) as client,
             asyncio.timeout(seconds),
         ):
             return Answer({job.ref.uid: job for job in await client.list()})
     except TimeoutError:
-        return Answer(trouble=f"{group.where} does not respond")
-    except DaskJobError as error:
-        return Answer(trouble=f"{group.where}: {error}")
-    except (OSError, ValueError) as error:
-        return Answer(trouble=f"{group.where}: {error}")
+        return Answer(trouble="does not respond")
+    except (DaskJobError, OSError, ValueError) as error:
+        return Answer(trouble=f"cannot be asked: {error}")
 
 
 def usable_kubeconfig(cluster: ClusterAddress) -> str | None:

@@ -23,7 +23,7 @@ from daskjob.core.similar_names import did_you_mean
 from daskjob.submit.jobs import Job, JobEvent, JobRef, Jobs, LogChunk, Place, PodImage
 from daskjob.submit.local import LocalJobs
 from daskjob.submit.records.clusters import Answer, Group, ask, groups_of
-from daskjob.submit.records.record import GONE, Record, record_of
+from daskjob.submit.records.record import GONE, ClusterAddress, Record, record_of
 from daskjob.submit.records.store import Records
 from daskjob.submit.submission_names import label_of
 
@@ -80,6 +80,8 @@ class Entry:
     unknown: bool = False
     #: When it was submitted.
     created: datetime | None = None
+    #: The context of its cluster, empty in a pod; ``None``: it is of this machine.
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,25 +169,31 @@ class MyJobs:
         entries = sorted(
             [*local, *there], key=lambda entry: entry.created or datetime.min.replace(tzinfo=UTC)
         )
-        troubles = [answer.trouble for answer in answers.values() if answer.trouble]
-        return Listing(tuple(reversed(entries)), tuple(dict.fromkeys(troubles)))
+        return Listing(tuple(reversed(entries)), tuple(_troubles(answers)))
 
     def _entry(self, record: Record, answers: dict[Group, Answer]) -> Entry:
         self._found[record.ref] = record
+        context = record.cluster.context
         answer = answers.get(Group.of(record))
         if answer is None or not _is_asked_for(record):
             gone = record.is_deleted
-            return Entry(record.job(), record.where, gone=gone, created=record.time)
+            return Entry(
+                record.job(), record.where, gone=gone, created=record.time, cluster=context
+            )
         if answer.trouble:
-            return Entry(record.job(), record.where, unknown=True, created=record.time)
+            return Entry(
+                record.job(), record.where, unknown=True, created=record.time, cluster=context
+            )
         found = answer.jobs.get(record.uid)
         if found is None:
             deleted = record.with_status(GONE)
             if not record.is_deleted:
                 self.records.note_status(record, GONE)
-            return Entry(deleted.job(), record.where, gone=True, created=record.time)
+            return Entry(
+                deleted.job(), record.where, gone=True, created=record.time, cluster=context
+            )
         self._note(record, found)
-        return Entry(found, record.where, created=record.time)
+        return Entry(found, record.where, created=record.time, cluster=context)
 
     def list(self) -> tuple[Job, ...]:
         """Return all jobs, newest first, without those that are gone or whose state is unknown."""
@@ -432,6 +440,16 @@ class MyJobs:
         elif record.is_deleted:
             # Another server has answered for its cluster.
             self.records.note_status(record, None)
+
+
+def _troubles(answers: dict[Group, Answer]) -> Iterator[str]:
+    """Yield a message for each cluster, and not for each of its namespaces."""
+    found: dict[tuple[ClusterAddress, str], list[Group]] = {}
+    for group, answer in answers.items():
+        if answer.trouble:
+            found.setdefault((group.cluster, answer.trouble), []).append(group)
+    for (_, trouble), groups in found.items():
+        yield Answer(trouble=trouble).message(groups)
 
 
 def _is_asked_for(record: Record) -> bool:

@@ -32,6 +32,7 @@ TICK_SECONDS = 1.0
 LAST_LINES_SECONDS = 15.0
 #: Chunks of the log that wait for the reader of our output.
 MOST_CHUNKS = 64
+_TERMINATED = 128 + signal.SIGTERM
 
 
 #: Phases whose reason is what the job waits for, such as a pod's image.
@@ -74,12 +75,16 @@ def followed(
     """
     screen = screen_for(log_to_stderr=log_to_stderr)
     try:
-        return _Follower(jobs, ref, options, screen).run(timeout_seconds, give_up)
+        found = _Follower(jobs, ref, options, screen).run(timeout_seconds, give_up)
     finally:
         screen.close()
+    if found.code == _TERMINATED:
+        # The parent sees by what it ended.
+        signal.raise_signal(signal.SIGTERM)
+    return found
 
 
-class _Detached(Exception):
+class _Detached(BaseException):
     """SIGQUIT came: the user left the job."""
 
 
@@ -114,6 +119,10 @@ def _tasks(status: JobStatus) -> TaskCounts:
     return TaskCounts(found.total, found.done, found.processing, erred=found.erred)
 
 
+class _Terminated(BaseException):
+    """SIGTERM: this process ends, as with a lost terminal; the job goes on."""
+
+
 class _Follower:
     def __init__(
         self, jobs: Jobs, ref: JobRef, options: str, screen: PlainScreen | LiveScreen
@@ -144,6 +153,9 @@ class _Follower:
         except _Detached:
             self._view.say(f"{self._ref.name} continues: daskjob attach {self._where}")
             return Followed(ExitCode.WAIT_TIMEOUT)
+        except _Terminated:
+            self._view.say(f"terminated; {self._ref.name} continues: daskjob attach {self._where}")
+            return Followed(_TERMINATED)
         if not ended:
             self._view.say(
                 f"{self._ref.name} has not ended within {timeout_seconds:g} s; it continues: "
@@ -221,24 +233,32 @@ class _Follower:
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Cancel the job at the first SIGINT, leave at the second, and at SIGQUIT.
+        """Cancel the job at the first SIGINT, leave at the second; leave it alone at other signals.
 
-        A signal that is ignored here has no effect.
+        SIGQUIT leaves it, and SIGTERM ends this process. A signal that is ignored here stays so.
         """
-        handlers = {signal.SIGINT: self._interrupted, signal.SIGQUIT: self._detached}
+        handlers = {
+            signal.SIGINT: self._interrupted,
+            signal.SIGQUIT: self._detached,
+            signal.SIGTERM: self._terminated,
+        }
         before = {number: signal.getsignal(number) for number in handlers}
-        for number, handler in handlers.items():
-            if before[number] is not signal.SIG_IGN:
-                signal.signal(number, handler)
+        handled = [number for number in handlers if before[number] is not signal.SIG_IGN]
+        for number in handled:
+            signal.signal(number, handlers[number])
         try:
             yield
         finally:
-            for number, earlier in before.items():
-                signal.signal(number, earlier)
+            for number in handled:
+                signal.signal(number, before[number])
 
     def _detached(self, number: int, frame: object) -> None:
         del number, frame
         raise _Detached
+
+    def _terminated(self, number: int, frame: object) -> None:
+        del number, frame
+        raise _Terminated
 
     def _interrupted(self, number: int, frame: object) -> None:
         del number, frame
