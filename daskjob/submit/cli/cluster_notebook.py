@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from daskjob.submit.cli.cluster_place import ClusterPlace
 from daskjob.submit.cli.clusters import (
     OF_JOBS,
     ClusterName,
@@ -16,7 +17,6 @@ from daskjob.submit.cli.clusters import (
     until_interrupt,
 )
 from daskjob.submit.cli.parameters import Count, Duration
-from daskjob.submit.cli.place import ClusterPlace
 from daskjob.submit.cli.settings_options import (
     SettingsCommand,
     SettingType,
