@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from daskjob.submit.cli.logs import _report_empty
+from daskjob.submit.jobs import Job, JobRef
 from tests.cli.command import Daskjob, Done
 
 #: Two workers that print, and a script that prints before and after a moment.
@@ -122,3 +124,31 @@ def test_logs_of_an_attempt_are_those_of_its_workers(user: Daskjob, failed: Done
     done = user("logs", "failing", "--attempt", 5, "--workers")
     assert (done.code, done.text) == (125, "")
     assert "no worker of attempt 5 has a log" in done.err
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        ({}, "no log yet: no operator has picked it up"),
+        ({"jobStatus": "JobCreated", "message": "no node fits."}, "no log yet: no node fits."),
+        ({"jobStatus": "ClusterCreated", "phase": "Starting"}, "empty so far; the job is Starting"),
+        ({"jobStatus": "Running", "phase": "Running", "message": "x"}, "the job is Running"),
+        ({"jobStatus": "Successful"}, "the log is empty"),
+    ],
+)
+def test_an_empty_log_has_its_reason(
+    status: dict[str, str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _report_empty(Job(JobRef("sums", "team", "u"), {"status": status}))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("daskjob: sums: ")
+    assert err.endswith(f"{text}\n")
+
+
+def test_a_run_that_prints_nothing_has_an_empty_log(daskjob: Daskjob) -> None:
+    assert daskjob("run", "--workers", 0, "--name", "silent", daskjob.script("pass")).code == 0
+    done = daskjob("logs", "silent")
+    assert (done.code, done.text, done.err) == (0, "", "daskjob: silent: the log is empty\n")
+    for words in (("--tail", 0), ("-f",), ("--since", "1h")):
+        assert daskjob("logs", *words, "silent").err == ""

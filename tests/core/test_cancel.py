@@ -22,6 +22,7 @@ def test_a_cancelled_job_fails_with_the_reason_cancelled() -> None:
 def test_the_runner_of_a_cancelled_job_is_stopped_and_kept_and_its_cluster_deleted() -> None:
     story = cancelled()
     story.after(2)
+    story.kubelet()
     assert story.pod_names() == ["sums-runner"]
     assert story.named("DaskCluster") is None
     assert "delete Pod/sums-runner" not in story.writes
@@ -54,6 +55,7 @@ def test_a_cancelled_job_is_not_retried() -> None:
     story = running(backoffLimit=6)
     story.edit(cancel=True)
     story.after(1000)
+    story.kubelet()
     assert story.pod_names() == ["sums-runner"]
 
 

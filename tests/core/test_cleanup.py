@@ -51,6 +51,7 @@ def test_by_default_the_cluster_is_deleted_and_the_runner_stays(how: str) -> Non
     story = about_to_end(how)
     story.settle()
     story.after(2)
+    story.kubelet()
     assert story.named("DaskCluster") is None
     assert story.pod_names() == ["sums-runner"]
     assert story.workers() == []
@@ -157,5 +158,42 @@ def test_a_running_runner_of_an_earlier_attempt_is_stopped_before_the_next() -> 
     story.world.advance(10)
     story.settle()
     assert "create Pod/sums-runner-1" not in story.writes
+    # The end of the script, and then that of its cluster.
+    story.kubelet()
     story.kubelet()
     assert "create Pod/sums-runner-1" in story.writes
+
+
+@pytest.mark.parametrize("how", ["cancel", "suspend", "deadline"])
+def test_a_script_that_is_stopped_keeps_its_cluster_until_it_has_ended(how: str) -> None:
+    story = running(activeDeadlineSeconds=50)
+    if how == "deadline":
+        story.world.advance(50)
+        story.settle()
+    else:
+        story.edit(**{how: True})
+    assert "stop Pod/sums-runner" in story.writes
+    for _ in range(5):
+        story.world.advance(5)
+        story.settle()
+        assert "delete DaskCluster/sums" not in story.writes
+    story.kubelet()
+    assert "delete DaskCluster/sums" in story.writes
+
+
+def test_a_script_that_does_not_end_keeps_its_cluster_for_30_s() -> None:
+    story = running()
+    story.edit(cancel=True)
+    story.world.advance(29)
+    story.settle()
+    assert "delete DaskCluster/sums" not in story.writes
+    story.world.advance(1)
+    story.settle()
+    assert "delete DaskCluster/sums" in story.writes
+
+
+def test_a_script_whose_scheduler_is_lost_keeps_nothing() -> None:
+    story = running(backoffLimit=0)
+    story.world.lose(story.scheduler())
+    story.edit(cancel=True)
+    assert "delete DaskCluster/sums" in story.writes

@@ -105,6 +105,7 @@ def test_suspended_time_does_not_count_towards_the_jobs_deadline() -> None:
     story.after(60)
     story.edit(suspend=True)
     story.after(10_000)
+    story.kubelet()
     assert story.status.active_seconds == 60
     story.edit(suspend=False)
     story.bring_up()

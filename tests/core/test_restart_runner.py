@@ -57,6 +57,7 @@ def test_a_suspension_deletes_the_cluster_nevertheless() -> None:
     story = running(failurePolicy=RUNNER)
     story.edit(suspend=True)
     story.after(2)
+    story.kubelet()
     assert story.named("DaskCluster") is None
     story.edit(suspend=False)
     story.bring_up()

@@ -88,6 +88,7 @@ def test_the_new_attempt_waits_for_the_end_of_the_old_runner() -> None:
     story.edit(suspend=False)
     assert "sums-runner-1" not in story.pod_names()
     story.after(5)
+    story.kubelet()
     assert "sums-runner-1" in story.pod_names()
 
 

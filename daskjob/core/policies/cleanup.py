@@ -19,6 +19,8 @@ STOP_SECONDS = 90
 #: How long a pod may take to end after its main container. Only a sidecar makes it take longer;
 #: stopping every runner right away would waste a request.
 SIDECAR_SECONDS = 5
+#: How long a script that was stopped keeps its cluster. A pod's grace period is 30 s by default.
+LAST_WORDS_SECONDS = 30
 #: How long to wait for objects that block a new attempt, before the job fails.
 BLOCKED_SECONDS = 600
 
@@ -38,6 +40,8 @@ def after_job(view: JobView) -> Cleanup:
     cluster = view.observed.cluster
     if cluster is None or view.job.cluster_ref:
         return Cleanup(stops, deletes)
+    if _needs_scheduler(view, view.observed.runners, view.status.end_time):
+        return Cleanup(stops, deletes)
     policy = view.policy
     deletion = policy.on_success if view.status.succeeded else policy.on_failure
     if deletion is Deletion.DELETE_CLUSTER and not cluster.deleting:
@@ -53,6 +57,8 @@ def after_attempt(view: JobView) -> Cleanup:
     stops, deletes = _runners(view.earlier_runners, view.now, ended)
     cluster = view.observed.cluster
     if cluster is None or view.job.cluster_ref or cluster.deleting:
+        return Cleanup(stops, deletes)
+    if _needs_scheduler(view, view.earlier_runners, ended):
         return Cleanup(stops, deletes)
     other_attempt = cluster.attempt != view.status.attempt
     fresh = view.policy.restart is Restart.CLUSTER
@@ -83,6 +89,20 @@ def blocked_since(view: JobView) -> datetime | None:
     if view.status.attempts:
         moments.append(view.status.attempts[-1].end_time)
     return max((moment for moment in moments if moment is not None), default=None)
+
+
+def _needs_scheduler(view: JobView, runners: tuple[PodFacts, ...], ended: datetime | None) -> bool:
+    """Return whether a script that was stopped needs its scheduler to end in order.
+
+    Without it, its client prints an error for each of its futures, which hides the script's own
+    output.
+    """
+    if ended is None or view.now >= ended + timedelta(seconds=LAST_WORDS_SECONDS):
+        return False
+    scheduler = view.observed.scheduler
+    if scheduler is None or not scheduler.ready or scheduler.deleting:
+        return False
+    return any(pod.alive and pod.main is not None and pod.main.running for pod in runners)
 
 
 def _runners(

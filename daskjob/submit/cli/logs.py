@@ -8,9 +8,10 @@ from datetime import datetime
 
 import click
 
+from daskjob.core.status import JobStatus, JobStatusWord
 from daskjob.submit.cli.parameters import JobName, Moment, Pattern
 from daskjob.submit.cli.place import pass_jobs
-from daskjob.submit.jobs import Jobs
+from daskjob.submit.jobs import Job, Jobs
 from daskjob.submit.worker_names import NoSuchLog
 
 
@@ -69,10 +70,12 @@ def logs_command(
     last 10 MiB.
     """  # noqa: D301 (click reads the backspace)
     part = _part(component, workers, worker, pod)
-    ref = jobs.find(name).ref
+    job = jobs.find(name)
+    if follow and (waits := _waits_for(job.status)):
+        click.echo(f"daskjob: {job.name} waits: {waits}", err=True)
     try:
         chunks = jobs.logs(
-            ref,
+            job.ref,
             attempt=attempt,
             pod=part,
             worker=worker or "",
@@ -93,7 +96,29 @@ def logs_command(
         if not worker:
             raise
         raise click.BadParameter(str(error), param_hint="--worker") from error
+    if not has_printed and grep is None and since is None and tail != 0 and not follow:
+        _report_empty(job)
     return int(grep is not None and not has_printed)
+
+
+def _waits_for(status: JobStatus) -> str:
+    """Return what keeps the job from running, as its status has it; empty if nothing does."""
+    runs = status.job_status is JobStatusWord.RUNNING
+    return "" if runs or status.finished else status.message
+
+
+def _report_empty(job: Job) -> None:
+    """Report why there is nothing to print."""
+    status = job.status
+    if status.finished:
+        text = "the log is empty"
+    elif status.job_status is None:
+        text = "no log yet: no operator has picked it up"
+    elif waits := _waits_for(status):
+        text = f"no log yet: {waits}"
+    else:
+        text = f"the log is empty so far; the job is {status.phase}"
+    click.echo(f"daskjob: {job.name}: {text}", err=True)
 
 
 def _part(component: str | None, workers: bool, worker: str | None, pod: str | None) -> str:
