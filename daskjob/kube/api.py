@@ -451,10 +451,14 @@ class Api:
             renewed = await self.credentials.renew(access)
             answer = await self._sent(request, renewed, timeout)
         if answer.status >= 300:
-            if self._patience is not None:
-                self._patience.answered()
             async with answer:
-                raise self._rejected(request, answer.status, await answer.read(), answer.headers)
+                error = self._rejected(request, answer.status, await answer.read(), answer.headers)
+            if self._patience is not None:
+                if answer.status >= 500 and isinstance(error, Unanswered):
+                    self._patience.failed(str(error))
+                else:
+                    self._patience.answered()
+            raise error
         return answer
 
     async def _sent(

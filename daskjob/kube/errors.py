@@ -131,6 +131,7 @@ _UID_DIFFERS = "UID in the precondition"
 _WEBHOOK_IS_DOWN = "failed calling webhook"
 #: How many characters of a proxy's error page are shown.
 _SHOWN = 400
+_TITLE = re.compile(r"<(?:title|h1)[^>]*>([^<]+)", re.IGNORECASE)
 
 
 def read_status(body: bytes) -> Status:
@@ -139,6 +140,10 @@ def read_status(body: bytes) -> Status:
         return _STATUS.decode(body)
     except MALFORMED:
         text = " ".join(body.decode(errors="replace").split())
+        page = _TITLE.search(text)
+        if page or text[:1] == "<":
+            title = f" ({page[1].strip()[:_SHOWN]})" if page else ""
+            text = f"the response is a web page{title}, which is not from an API server"
         return Status(message=text[:_SHOWN])
 
 
@@ -154,6 +159,8 @@ def error_of(
     """Return the exception for an error response to a create, a status write or anything else."""
     status = read_status(body)
     message = status.message or f"the API server answered {code}"
+    if 300 <= code < 400:
+        message = f"the response {code} leads elsewhere, so it is not from an API server"
     full_message = f"{subject}: {message}"
     match code:
         case 404 if status.details and status.details.name:

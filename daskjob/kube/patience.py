@@ -27,6 +27,10 @@ class NoAnswer(ApiError):
     """The API server has not answered any request."""
 
 
+class Unhealthy(ApiError):
+    """The API server, or what is before it, has only answered that it failed."""
+
+
 class OutOfTime(Timeout):
     """The time limit of the command is over, and the API server has not answered."""
 
@@ -47,6 +51,8 @@ class Patience:
         self._first_by: float | None = None
         self._timer: threading.Timer | None = None
         self._has_answered = False
+        #: The last failure of the server itself.
+        self._failure = ""
         #: Whether the message was sent, and no answer has come since.
         self.is_waiting = False
 
@@ -55,7 +61,7 @@ class Patience:
 
         Raises
         ------
-        NoAnswer
+        NoAnswer, Unhealthy
             The time for the first answer is over.
         OutOfTime
             The time limit of the command is over.
@@ -76,13 +82,20 @@ class Patience:
         self._first_by = None
         self.close()
 
-    def error(self, server: str) -> NoAnswer | OutOfTime:
+    def failed(self, text: str) -> None:
+        """Take in an answer that is a failure of the server itself, which may recover."""
+        self._failure = text
+
+    def error(self, server: str) -> NoAnswer | Unhealthy | OutOfTime:
         """Return the error for a time that is over."""
         self.is_waiting = True
         self.close()
         name = f"the API server at {_host(server)}{self._of_context}"
         if self._ends_at is not None and time.monotonic() >= self._ends_at - 0.05:
             return OutOfTime(f"{name} did not answer before the end of --timeout")
+        if self._failure:
+            seconds = f"{FIRST_ANSWER_SECONDS:g} s"
+            return Unhealthy(f"{name} has only failed for {seconds}: {self._failure}")
         return NoAnswer(f"{name} has not answered for {FIRST_ANSWER_SECONDS:g} s")
 
     @asynccontextmanager
@@ -91,7 +104,7 @@ class Patience:
 
         Raises
         ------
-        NoAnswer, OutOfTime
+        NoAnswer, Unhealthy, OutOfTime
             As ``left``.
         """
         # A program that only submits a job does not need it.

@@ -56,6 +56,13 @@ def servers() -> Iterator[dict[str, Hung]]:
         "silent": Hung(),
         # The beginning of an answer, and nothing after it.
         "stuck": Hung(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"),
+        "failing": Hung(
+            b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 54\r\n\r\n"
+            b"<html><head><title>502 Bad Gateway</title></head>x</p>"
+        ),
+        "login": Hung(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n<html>Login</html>"[:-1]),
+        "elsewhere": Hung(b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n"),
+        "missing": Hung(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nNot Found"),
         "endless": Hung(b"HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{"),
     }
     yield found
@@ -149,6 +156,32 @@ def test_timeout_limits_the_first_connection_too(
     assert 0.9 < time.monotonic() - started < 2.5
     assert done.code == 124
     assert "did not answer before the end of --timeout" in done.err
+
+
+@pytest.mark.parametrize("command", ["submit", "list", "install"])
+def test_server_that_only_fails_is_given_up(user: Daskjob, command: str) -> None:
+    done = run(user, *words_of(user, command, "failing"))
+    assert done.code == 125
+    assert "the response is a web page (502 Bad Gateway)" in done.err
+    assert "try again later; daskjob doctor" in done.err
+    assert ("if the job was created" in done.err) is (command == "submit")
+
+
+@pytest.mark.parametrize("context", ["login", "elsewhere", "missing"])
+@pytest.mark.parametrize("command", ["submit", "list", "install", "cluster"])
+def test_server_that_is_no_api_server_is_one_message_with_what_to_do(
+    user: Daskjob, context: str, command: str
+) -> None:
+    done = run(user, *words_of(user, command, context))
+    assert (done.code, done.text) == (125, "")
+    (line,) = done.err.splitlines()
+    if context != "missing":
+        assert "not from an API server" in line
+    elif command == "install":
+        assert "check the server of your kubeconfig: kubectl cluster-info" in line
+    else:
+        # As an API server without CRDs answers.
+        assert "install daskjob: daskjob install" in line
 
 
 def test_message_about_a_server_with_a_password_in_its_url_has_no_password() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cli.command import Daskjob, Done
+from tests.cli.command import Daskjob, Done, finish
 from tests.cli.kubeconfigs import kubeconfig_of
 from tests.client.given import job
 from tests.cluster.binaries import binary
@@ -96,6 +97,28 @@ def test_install_run_a_job_upgrade_and_uninstall(installer: Installer, kubectl: 
     again = installer("--uninstall")
     assert again.code == 125
     assert f"has installed nothing in namespace {installer.namespace}" in again.err
+
+
+def test_interrupted_installation_says_what_was_changed_and_what_to_do(
+    installer: Installer, kubectl: Kubectl
+) -> None:
+    only = f"watchNamespaces={{{installer.namespace}}}"
+    words = ("install", "-n", installer.namespace, "--set", "image.name=none", "--set", only)
+    process = installer.daskjob.start(*words)
+    assert process.stderr is not None
+    assert b"waiting for the operator" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    done = finish(process)
+    assert done.code == 130
+    number = len(done.text.splitlines())
+    (line,) = done.messages
+    assert line == (
+        f"daskjob: interrupted; {number} objects were changed so far, as listed above; the same "
+        f"command again completes it; daskjob install --uninstall -n {installer.namespace} "
+        "removes it"
+    )
+    assert installer("--uninstall").code == 0
+    assert installer.left(kubectl) == []
 
 
 def test_crds_stay_while_there_are_jobs_and_are_upgraded(

@@ -179,6 +179,8 @@ def test_token_is_one_job_and_a_dry_run_is_none(user_there: OnCluster) -> None:
     assert there("list").text == ""
     first, second = (there("submit", "--token", "t", "-f", file) for _ in range(2))
     assert first.text == second.text
+    assert "was submitted before, with this token" not in first.err
+    assert "was submitted before, with this token" in second.err
     third = there("submit", "-f", file, "-w", 0)
     assert third.text == "daskjob/sums submitted\n"
     taken = there("submit", "-f", file)

@@ -80,12 +80,22 @@ _CHECK_CONNECTION = (
     "check the network, a VPN, and the context (kubectl config get-contexts); "
     "daskjob doctor -n NAMESPACE checks the connection"
 )
+_CHECK_HEALTH = (
+    "try again later; daskjob doctor -n NAMESPACE checks the connection, and "
+    "kubectl get --raw='/readyz?verbose' the API server"
+)
 #: By the names of errors of a connection: the classes need packages that may be missing.
 _ADVICE = {
     "NoCredentials": "set KUBECONFIG, or name another context with --context "
     "(kubectl config get-contexts lists them)",
     "Unreachable": _CHECK_CONNECTION,
     "NoAnswer": _CHECK_CONNECTION,
+    "Unhealthy": _CHECK_HEALTH,
+    "Unanswered": _CHECK_HEALTH,
+    "OutcomeUnknown": _CHECK_HEALTH,
+    "UnexpectedObject": "the response is not from an API server: check the server of your "
+    "kubeconfig, and whether a proxy in between wants a login",
+    "NoSuchResource": "check the server of your kubeconfig: kubectl cluster-info",
     "OutOfTime": _CHECK_CONNECTION,
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskjob.core.errors import DaskJobError
 from daskjob.submit.cli.parameters import Duration
 
 if TYPE_CHECKING:
@@ -110,6 +112,11 @@ def install_command(
         _print(namespace, values, skip_crds=skip_crds)
         return
     keeps_values = not (files or reset_values)
+    printed: list[str] = []
+
+    def changed(text: str) -> None:
+        printed.append(text)
+        click.echo(text)
 
     async def install(cluster: ClusterObjects) -> None:
         from daskjob.submit.installing.installation import (
@@ -128,10 +135,35 @@ def install_command(
                 _note("the values of the installation are kept (--reset-values: the chart's own)")
         release = Release(namespace, wanted)
         options = Options(force, skip_crds, 0.0 if no_wait else float(timeout))
-        await Installation(cluster, release, options, click.echo, _note).install()
+        await Installation(cluster, release, options, changed, _note).install()
         click.echo(summary(release))
 
-    _with_cluster(context, install)
+    with _progress_shown(namespace, printed):
+        _with_cluster(context, install)
+
+
+@contextmanager
+def _progress_shown(namespace: str, printed: list[str]) -> Iterator[None]:
+    """Report what was changed where an installation does not come to its end."""
+    again = "the same command again completes it"
+    undo = f"daskjob install --uninstall -n {namespace} removes it"
+    state = f"{again}; {undo}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        _note(f"interrupted; {_changed(printed)}" + (f"; {state}" if printed else ""))
+        raise
+    except DaskJobError as error:
+        if printed:
+            error.add_note(f"{_changed(printed)}; {state}")
+        raise
+
+
+def _changed(printed: list[str]) -> str:
+    number = len(printed)
+    if not number:
+        return "no object was changed yet"
+    return f"{number} object{'s were' if number > 1 else ' was'} changed so far, as listed above"
 
 
 def _uninstall(namespace: str, context: str, *, crds: bool, seconds: float) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from daskjob.submit.jobs import JobRef, Jobs
 
 #: Errors after which the job may exist, by name: the classes need packages that may be missing.
-_UNCLEAR = frozenset({"NoAnswer", "OutOfTime", "OutcomeUnknown"})
+_UNCLEAR = frozenset({"NoAnswer", "Unhealthy", "OutOfTime", "OutcomeUnknown"})
 #: Returns the jobs of a cluster.
 Connect = Callable[[click.Context, ClusterPlace], "ClusterJobs"]
 #: Records a job that was sent to a place, and its file of variables.
@@ -141,6 +141,8 @@ def submit_command_of(connect: Connect, record: Remember | None = None) -> click
             _print(cluster.dry_run(found.manifest), output, "submitted (server dry run)")
             return 0
         ref = _sent(cluster, found, place)
+        if ref.existed and not ref.differences:
+            click.echo(f"daskjob: {ref.name} was submitted before, with this token", err=True)
         if record:
             record(found.manifest, ref, place, settings.env_file or "")
         options = place.options_for(ref.namespace)

@@ -38,14 +38,14 @@ def create_at_once(
     ------
     Invalid, Forbidden, NotFound, NotInstalled, CreateRejected
         As ``submitted``.
-    NoAnswer, OutOfTime
+    NoAnswer, Unhealthy, OutOfTime
         The server has not answered in the time that its patience allows.
     """
     if access.proxy:
         return Step.REPEAT
     try:
         code, body = _posted(access, wanted, patience)
-        if patience is not None:
+        if patience is not None and code < 500:
             patience.answered()
         if code == 201:
             return _reference(wanted, body)

@@ -81,7 +81,7 @@ def _fix(error: DaskJobError) -> str:
     match type(error).__name__:
         case "NoCredentials":
             return "set KUBECONFIG, or name another context: kubectl config get-contexts"
-        case "Unreachable" | "NoAnswer" | "Unanswered" | "OutcomeUnknown":
+        case "Unreachable" | "NoAnswer" | "Unhealthy" | "Unanswered" | "OutcomeUnknown":
             return "check the network, a VPN, and the server of the context: kubectl cluster-info"
     if "Unauthorized" in str(error):
         return "log in again, or name another context with --context"
