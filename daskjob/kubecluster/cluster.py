@@ -196,10 +196,9 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             **kwargs,
         )
         self._is_asynchronous = asynchronous
-        if not asynchronous:
-            self._loop_runner.start()
-            if starts:
-                self._start_blocking()
+        self._has_loop = asynchronous
+        if starts and not asynchronous:
+            self._start_blocking()
 
     def _take_arguments(self) -> None:
         arguments = self._arguments
@@ -402,6 +401,21 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     # ---- while it runs
 
+    def sync(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a coroutine function in the loop of the cluster, and wait for it unless asynchronous.
+
+        Raises
+        ------
+        ClusterClosed
+            The cluster is closed.
+        """
+        if self.status == Status.closed:
+            raise closed_error(self.name)
+        if not self._has_loop:
+            self._has_loop = True
+            self._loop_runner.start()
+        return super().sync(func, *args, **kwargs)
+
     def _log(self, log: str) -> None:
         """Keep a message, and show it while the cluster starts."""
         panel, quiet = self._panel, self.quiet
@@ -442,6 +456,13 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             if comm is None:
                 return
 
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        # It is gone already where the scheduler was asked for its workers meanwhile.
+        if op == "remove":
+            self.scheduler_info["workers"].pop(msg, None)
+        else:
+            super()._update_worker_status(op, msg)
+
     async def _subscribed_again(self) -> Any:
         while self.status == Status.running:
             try:
@@ -463,8 +484,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
         It may be called again, and takes at most ``timeout`` seconds.
         """
+        if self.status == Status.created and self._starting is None:
+            self.status = Status.closed
         if self.status == Status.closed:
-            return NoOpAwaitable() if self.asynchronous else None
+            return NoOpAwaitable() if self._is_asynchronous else None
         if self.asynchronous:
             return self._close_within(timeout)
         try:
@@ -579,6 +602,11 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             elif self._ref is not None and self.shutdown_on_close:
                 with suppress(NotFound, Replaced):
                     await (await clients.api()).delete(self._ref, metadata_only=True)
+
+    def __del__(self, *arguments: Any) -> None:
+        # One that was never started has nothing to close.
+        if getattr(self, "_starting", None) is not None:
+            super().__del__(*arguments)
 
     def __enter__(self) -> KubeCluster:
         if self._is_asynchronous:

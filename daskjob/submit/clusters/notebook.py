@@ -37,7 +37,7 @@ class Notebook:
 
     @property
     def link(self) -> str:
-        """The local URL, with the token: whoever has it can run code in the cluster."""
+        """The local URL, with the token: anyone who has it can run code in the cluster."""
         return f"http://{self.forward.address}/lab?token={self.token}"
 
 
