@@ -73,7 +73,8 @@ def scheduler_args(
     """Make a container run a scheduler; one of a scheduler's own template may have options."""
     modernise(container)
     if not (own_template and runs_scheduler(words(container))):
-        if runs_worker(words(container)) and mapping(container).get("command"):
+        command = container.get("command") or []
+        if runs_worker(command) or command[-1:] == ["dask"]:
             # Of the workers' template: it would start a worker.
             del container["command"]
         container["args"] = ["dask", "scheduler"]

@@ -146,6 +146,7 @@ def test_worker_is_named_and_ends_without_a_scheduler(container: dict[str, Any],
     [
         ({"args": ["dask-worker", "--nthreads", "2"]}, False, "dask scheduler"),
         ({"command": ["dask-worker"], "args": ["--nthreads", "2"]}, False, "dask scheduler"),
+        ({"command": ["dask"], "args": ["worker", "--nthreads", "2"]}, False, "dask scheduler"),
         ({"command": ["tini", "--"], "args": ["dask-worker"]}, False, "dask scheduler"),
         ({"args": ["dask-scheduler", "--preload", "p"]}, True, "dask scheduler --preload p"),
         ({"args": ["x"]}, True, "dask scheduler"),
