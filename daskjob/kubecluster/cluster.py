@@ -66,8 +66,9 @@ defaults.register()
 
 #: How long the parts of an end may take: of connections, and of the undoing of a start.
 END_SECONDS = 10.0
-#: Between tries to reach a scheduler that is being replaced.
+#: Between tries to reach a scheduler that is being replaced, and how long one may take.
 AGAIN_SECONDS = 1.0
+SUBSCRIBE_SECONDS = 20.0
 
 
 class KubeCluster(DaskCluster):  # type: ignore[misc]
@@ -449,7 +450,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     async def _watch_worker_status(self, comm: Any) -> None:
         """Follow the workers; also after the scheduler's pod was replaced."""
         while True:
-            await super()._watch_worker_status(comm)
+            with suppress(Exception):
+                await super()._watch_worker_status(comm)
             if self.status != Status.running:
                 return
             comm = await self._subscribed_again()
@@ -466,10 +468,11 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     async def _subscribed_again(self) -> Any:
         while self.status == Status.running:
             try:
-                comm = await self.scheduler_comm.live_comm()
-                comm.name = "Cluster worker status"
-                await comm.write({"op": "subscribe_worker_status"})
-                self.scheduler_info = SchedulerInfo(await comm.read())
+                async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                    comm = await self.scheduler_comm.live_comm()
+                    comm.name = "Cluster worker status"
+                    await comm.write({"op": "subscribe_worker_status"})
+                    self.scheduler_info = SchedulerInfo(await comm.read())
             except (OSError, TimeoutError):
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
