@@ -12,7 +12,10 @@ from daskjob.core.pods import PodFacts
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A Kubernetes Event on the object of the pass, emitted after its status was written."""
+    """A Kubernetes Event on the object of the pass, emitted after its status was written, if it is.
+
+    It is emitted before anything is deleted.
+    """
 
     reason: str
     message: str

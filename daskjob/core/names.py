@@ -34,6 +34,8 @@ DEFAULT_GROUP = "default"
 LABEL_CLUSTER_NAME = "dask.org/cluster-name"
 LABEL_COMPONENT = "dask.org/component"
 LABEL_WORKERGROUP_NAME = "dask.org/workergroup-name"
+#: On a notebook beside a cluster: the cluster's name.
+LABEL_NOTEBOOK = "dask.org/notebook"
 
 #: The attempt of a runner pod, or of the new cluster of an attempt.
 ANNOTATION_ATTEMPT = f"{API_GROUP}/attempt"
@@ -58,6 +60,12 @@ ANNOTATION_CANCELLED_BY = f"{API_GROUP}/cancelled-by"
 #: On a job of a local run: which of workers, threads and memory no option set, with commas. The
 #: script may set them (``Client(n_workers=3)``).
 ANNOTATION_OPEN_TO_SCRIPT = f"{API_GROUP}/open-to-script"
+#: On a DaskCluster: after how many seconds without a renewal by its client it is deleted, and the
+#: last renewal; without one, its creation counts.
+ANNOTATION_LEASE_DURATION = f"{API_GROUP}/lease-duration-seconds"
+ANNOTATION_LEASE_RENEW_TIME = f"{API_GROUP}/lease-renew-time"
+#: On a DaskCluster: the name of the Deployment, Service and Secret of its notebook.
+ANNOTATION_NOTEBOOK = f"{API_GROUP}/notebook"
 ANNOTATION_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 #: dask-kubernetes set it on its objects; nothing removes it once that is gone (design §2.4).
@@ -76,6 +84,9 @@ PRIVATE_KEYS = frozenset({"app.kubernetes.io/instance", ANNOTATION_SYNCED_REPLIC
 
 PORT_COMM = 8786
 PORT_DASHBOARD = 8787
+PORT_NOTEBOOK = 8888
+#: The key of the token in the Secret of a notebook.
+NOTEBOOK_TOKEN = "token"
 PORT_NAME_COMM = "tcp-comm"
 #: Names of a scheduler's dashboard port, in order of preference; then 8787 itself.
 PORT_NAMES_DASHBOARD = ("http-dashboard", "dashboard")

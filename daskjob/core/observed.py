@@ -220,6 +220,8 @@ class ObservedCluster(ObservedObject):
     #: Whether a job that uses the cluster has not ended, or its runner is alive: such a cluster is
     #: never idle.
     in_use: bool = False
+    #: Since when changes of clusters are seen without a gap; ``None``: always.
+    followed_since: datetime | None = None
     #: Fresh randomness: the agent's token of a scheduler to be created.
     entropy: str = ""
 

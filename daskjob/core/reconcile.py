@@ -54,6 +54,8 @@ async def carry_out(
     steps = [_create(backend, key, manifest, rejected) for manifest in decision.create]
     if decision.status is not None:
         steps.append(_report(backend, ref, decision.status, decision.events, rejected))
+    elif decision.events:
+        steps.append(backend.emit(ref, decision.events))
     cluster = _cluster(key, decision)
     with concurrency.creating(len(decision.create), cluster):
         failures = await _all(steps, partial(concurrency.at_once, len(steps), cluster))

@@ -35,7 +35,7 @@ def known_arguments() -> tuple[str, ...]:
 
 
 def check_loop(*, asynchronous: bool, loop: Any) -> None:
-    """Reject a blocking start inside a running loop, which would stand still meanwhile.
+    """Reject a blocking start inside a running loop, which would run nothing else meanwhile.
 
     In a notebook, the kernel's loop runs around each cell, and users expect to wait there.
 

@@ -71,8 +71,9 @@ defaults.register()
 
 #: How long the parts of an end may take: of connections, and of the undoing of a start.
 END_SECONDS = 10.0
-#: Between tries to reach a scheduler that is being replaced.
+#: Between tries to reach a scheduler that is being replaced, and how long one may take.
 AGAIN_SECONDS = 1.0
+SUBSCRIBE_SECONDS = 20.0
 
 
 class KubeCluster(DaskCluster):  # type: ignore[misc]
@@ -204,10 +205,9 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             **kwargs,
         )
         self._is_asynchronous = asynchronous
-        if not asynchronous:
-            self._loop_runner.start()
-            if starts:
-                self._start_blocking()
+        self._has_loop = asynchronous
+        if starts and not asynchronous:
+            self._start_blocking()
 
     def _take_arguments(self) -> None:
         arguments = self._arguments
@@ -410,6 +410,21 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     # ---- while it runs
 
+    def sync(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a coroutine function in the loop of the cluster, and wait for it unless asynchronous.
+
+        Raises
+        ------
+        ClusterClosed
+            The cluster is closed.
+        """
+        if self.status == Status.closed:
+            raise closed_error(self.name)
+        if not self._has_loop:
+            self._has_loop = True
+            self._loop_runner.start()
+        return super().sync(func, *args, **kwargs)
+
     def _log(self, log: str) -> None:
         """Keep a message, and show it while the cluster starts."""
         panel, quiet = self._panel, self.quiet
@@ -443,20 +458,29 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     async def _watch_worker_status(self, comm: Any) -> None:
         """Follow the workers; also after the scheduler's pod was replaced."""
         while True:
-            await super()._watch_worker_status(comm)
+            with suppress(Exception):
+                await super()._watch_worker_status(comm)
             if self.status != Status.running:
                 return
             comm = await self._subscribed_again()
             if comm is None:
                 return
 
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        # It is gone already where the scheduler was asked for its workers meanwhile.
+        if op == "remove":
+            self.scheduler_info["workers"].pop(msg, None)
+        else:
+            super()._update_worker_status(op, msg)
+
     async def _subscribed_again(self) -> Any:
         while self.status == Status.running:
             try:
-                comm = await self.scheduler_comm.live_comm()
-                comm.name = "Cluster worker status"
-                await comm.write({"op": "subscribe_worker_status"})
-                self.scheduler_info = SchedulerInfo(await comm.read())
+                async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                    comm = await self.scheduler_comm.live_comm()
+                    comm.name = "Cluster worker status"
+                    await comm.write({"op": "subscribe_worker_status"})
+                    self.scheduler_info = SchedulerInfo(await comm.read())
             except (OSError, TimeoutError):
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
@@ -471,8 +495,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
         It may be called again, and takes at most ``timeout`` seconds.
         """
+        if self.status == Status.created and self._starting is None:
+            self.status = Status.closed
         if self.status == Status.closed:
-            return NoOpAwaitable() if self.asynchronous else None
+            return NoOpAwaitable() if self._is_asynchronous else None
         if self.asynchronous:
             return self._close_within(timeout)
         try:
@@ -594,6 +620,11 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             elif self._ref is not None and self.shutdown_on_close:
                 with suppress(NotFound, Replaced):
                     await (await clients.api()).delete(self._ref, metadata_only=True)
+
+    def __del__(self, *arguments: Any) -> None:
+        # One that was never started has nothing to close.
+        if getattr(self, "_starting", None) is not None:
+            super().__del__(*arguments)
 
     def __enter__(self) -> KubeCluster:
         if self._is_asynchronous:

@@ -49,7 +49,8 @@ def end_all() -> None:
     if not mine:
         return
     # What fails now cannot be acted on: the lease ends what stays.
-    logging.disable(logging.CRITICAL)
+    for name in ("asyncio", "distributed", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     with suppress(BaseException):
         _end(mine)
 

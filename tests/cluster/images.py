@@ -42,6 +42,10 @@ KEPT_ARCHIVES = 3
 KEPT_STEPS = 300
 #: The length of a failed build's output in the error.
 LOG_LINES = 25
+#: With these, `dask-worker` and `dask worker` both work.
+DASK_2025 = ("dask==2025.7.0", "distributed==2025.7.0")
+#: The folders of images that are not named like theirs.
+FOLDERS = {"dask2025": "dask"}
 
 
 class BuildFailed(Missing):
@@ -78,7 +82,7 @@ class Image:
 
 
 def image(name: str, root: Path = ROOT) -> Image:
-    """Return the image ``dask`` or ``operator`` of a checkout, built first if it is missing.
+    """Return an image of a checkout (`recipe`), built first if it is missing.
 
     Raises
     ------
@@ -168,13 +172,23 @@ class Recipe:
 
 
 def recipe(name: str, root: Path = ROOT) -> Recipe:
-    """Return the recipe of the image ``dask`` or ``operator`` of a checkout."""
-    dockerfile = (root / "images" / name / "Dockerfile").read_text()
+    """Return the recipe of an image of a checkout.
+
+    ``dask`` and ``operator``; ``dask2025``, which is ``dask`` with Dask of that year; ``jupyter``,
+    which is ``dask`` with JupyterLab.
+    """
+    dockerfile = (root / "images" / FOLDERS.get(name, name) / "Dockerfile").read_text()
+    if name == "jupyter":
+        dask = recipe("dask", root)
+        return Recipe(name, dockerfile, {"BASE": dask.reference}, base=dask)
     base = None if docker_answers() else base_recipe()
     minor = ".".join(map(str, sys.version_info[:2]))
     arguments = {"BASE": base.reference if base else f"python:{minor}-slim"}
     if name == "dask":
         arguments["PACKAGES"] = " ".join(pinned("dask", "distributed", *_needed_by_examples(root)))
+        return Recipe(name, dockerfile, arguments, base=base)
+    if name == "dask2025":
+        arguments["PACKAGES"] = " ".join(DASK_2025)
         return Recipe(name, dockerfile, arguments, base=base)
     parts = ("pyproject.toml", "README.md", "LICENSE", "daskjob")
     files = {part: root / part for part in parts}

@@ -6,7 +6,8 @@ A comment above a block says how a test handles it:
 - ``<!-- run: here -->`` and ``<!-- run: cluster -->``: its commands run on this machine, or on a
   cluster, in the order of the page;
 - ``<!-- check: HOW -->``: it needs the outside world, so less is checked: ``dry-run`` adds
-  ``--dry-run=server``; ``helm`` renders the chart; ``docker`` and ``install`` look at the names.
+  ``--dry-run=server``; ``helm`` renders the chart; ``docker`` and ``install`` look at the names;
+- ``<!-- run: kubecluster -->``: Python that ``tests/kubecluster`` runs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ PAGES = sorted(
 HANDLED = {"console", "bash", "sh", "python", "yaml", "toml", "dockerfile"}
 HOWS = {
     *("run: here", "run: cluster", "check: dry-run", "check: helm"),
-    *("check: docker", "check: install"),
+    *("check: docker", "check: install", "run: kubecluster"),
 }
 #: The time limit of all commands of a page.
 PAGE_SECONDS = 300

@@ -6,11 +6,14 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from daskjob.core import names
 from daskjob.core.desired.agent import PRELOAD
+from daskjob.core.manifests import format_time
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
 from tests.operator.clusters import client_pod, cluster, documented, fake_cluster, running
 from tests.operator.installed import Operator
@@ -247,6 +250,50 @@ def test_unused_cluster_is_deleted_after_its_idle_timeout(
     apply(cluster(image, 1, idleTimeout=5))
     wait_for("daskcluster", "simple", running, seconds=120)
     until_nothing_is_left(kubectl)
+
+
+def renewed(at: str | None, duration: str = "10") -> Manifest:
+    """Return a cluster on fake nodes with a lease."""
+    noted = {names.ANNOTATION_LEASE_DURATION: duration}
+    manifest = fake_cluster(1)
+    manifest["metadata"]["annotations"] = noted | (
+        {names.ANNOTATION_LEASE_RENEW_TIME: at} if at else {}
+    )
+    return manifest
+
+
+@pytest.mark.check(37)
+def test_cluster_whose_lease_expired_while_no_operator_ran_can_still_be_renewed(
+    operator: Operator,
+    apply: Apply,
+    kubectl: Kubectl,
+    wait_for: WaitFor,
+    fake_nodes: Callable[[int], None],
+) -> None:
+    fake_nodes(1)
+    operator.stop()
+    wrong = renewed(None, duration="ten")
+    wrong["metadata"]["name"] = "wrong"
+    apply(renewed("2020-01-01T00:00:00Z"), wrong)
+    operator.start()
+    wait_for("daskcluster", "simple", lambda c: c.get("status", {}).get("phase"))
+    now = format_time(datetime.now(UTC))
+    kubectl(
+        "annotate",
+        "--overwrite",
+        "daskcluster/simple",
+        f"{names.ANNOTATION_LEASE_RENEW_TIME}={now}",
+    )
+    renewal = time.monotonic()
+    until_only(
+        kubectl, "daskcluster.kubernetes.dask.org/wrong", kinds=("daskclusters",), seconds=90
+    )
+    assert time.monotonic() - renewal > 8
+    found = [e for e in kubectl.items("events") if "Lease" in e["reason"]]
+    assert sorted((e["reason"], e["involvedObject"]["name"]) for e in found) == [
+        ("InvalidLease", "wrong"),
+        ("LeaseExpired", "simple"),
+    ]
 
 
 def test_cluster_in_use_outlives_its_idle_timeout(

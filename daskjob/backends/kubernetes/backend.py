@@ -335,6 +335,7 @@ class KubernetesBackend:
             self._completed(observed, self._controlled_by(observed.ref)),
             dask=self.agents.state(meta.uid),
             entropy=secrets.token_hex(16),
+            followed_since=self._followed_since(key),
         )
         endpoint = self._endpoint(meta.ref, observed.scheduler)
         if endpoint is not None and must_ask(observed, self.clock()):
@@ -342,6 +343,14 @@ class KubernetesBackend:
             dask = self._current_states.take(key, meta.uid, meta.uid, endpoint)
             return replace(observed, dask=dask)
         return observed
+
+    def _followed_since(self, key: Key) -> datetime:
+        """Return since when the changes of this kind are seen without a gap."""
+        for informer in self.informers:
+            if informer.watched.kind == key.kind and informer.namespace in (None, key.namespace):
+                since = informer.continuity.since()
+                return self.clock() if since is None else datetime.fromtimestamp(since, UTC)
+        return self.clock()
 
     async def _give_labels_of_cluster_back(self, cluster: ObjectRef) -> None:
         """Restore the labels of a cluster's scheduler, and of the runners that use the cluster.

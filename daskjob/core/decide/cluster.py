@@ -21,7 +21,7 @@ from daskjob.core.decide.status_timing import (
     due_at,
     troubles,
 )
-from daskjob.core.decision import NOTHING, Decision, Patch, earliest
+from daskjob.core.decision import NOTHING, Decision, Event, Patch, earliest
 from daskjob.core.desired.group import worker_group
 from daskjob.core.desired.pods import dashboard_url, scheduler_address
 from daskjob.core.desired.scheduler import scheduler_pod
@@ -30,6 +30,7 @@ from daskjob.core.diagnose import crash_loop, events_due_at, rejected, waiting_f
 from daskjob.core.manifests import Manifest, ObjectRef, whole_seconds
 from daskjob.core.observed import GroupOfCluster, ObservedCluster, Rejection
 from daskjob.core.pods import PodFacts
+from daskjob.core.policies import lease
 from daskjob.core.policies.idle import is_idle, next_look
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.replicas import merged_replicas
@@ -58,6 +59,9 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
         return _unmanaged(observed, now)
     if is_idle(observed, now):
         return Decision(delete=(cluster.meta.ref,))
+    if lease.has_expired(observed, now):
+        event = Event("LeaseExpired", lease.expired_message(observed))
+        return Decision(delete=(cluster.meta.ref,), events=(event,))
     replicas, patches = _counts(observed)
     status = _reported_status(observed, replicas, now)
     create = () if observed.mistakes else _missing(observed, now)
@@ -73,8 +77,17 @@ def decide_cluster(observed: ObservedCluster, now: datetime) -> Decision:
         delete=_superfluous(observed),
         patch=(*patches, *template_patches(observed), *autoscaler_patches(observed)),
         withdrawn=withdrawn(observed.rejections, create),
-        wake_at=earliest([next_look(observed, now), *waits], now),
+        events=_lease_events(observed),
+        wake_at=earliest([next_look(observed, now), lease.next_look(observed, now), *waits], now),
     )
+
+
+def _lease_events(observed: ObservedCluster) -> tuple[Event, ...]:
+    """Return a warning about a lease that cannot be read."""
+    found = lease.lease_of(observed)
+    if found is None or not found.mistake:
+        return ()
+    return (Event("InvalidLease", found.mistake, warning=True),)
 
 
 def _unmanaged(observed: ObservedCluster, now: datetime) -> Decision:

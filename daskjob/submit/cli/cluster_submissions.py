@@ -23,9 +23,9 @@ from daskjob.submit.cluster_job.cluster import (
     cluster_of_manifest,
     cluster_of_settings,
 )
-from daskjob.submit.cluster_job.image import NoImage, environment_versions
+from daskjob.submit.cluster_job.image import NoImage, Versions, environment_versions
 from daskjob.submit.settings.dask_config import dask_config
-from daskjob.submit.settings.merge import merged
+from daskjob.submit.settings.merge import Merged, merged
 from daskjob.submit.settings.sources import (
     Places,
     WrongSettings,
@@ -70,7 +70,7 @@ def wanted_cluster(wanted: Wanted) -> ClusterSubmission:
 
 
 def _submission(wanted: Wanted, original: Manifest | None) -> ClusterSubmission:
-    places = Places(project=project_layer(Path.cwd()), user=user_layer(dask_config(os.environ)))
+    places = _places()
     if original is not None:
         name = wanted.name or str(metadata(original).get("name") or "")
         if not name:
@@ -78,13 +78,33 @@ def _submission(wanted: Wanted, original: Manifest | None) -> ClusterSubmission:
         layers = places.profile_layers(wanted.profile) if wanted.profile else []
         settings = merged([*layers, flags_layer(wanted.flags)])
         return cluster_of_manifest(original, name, settings, idle_seconds=wanted.idle_seconds)
-    layers = [default_layer(), *places.layers(wanted.profile)]
     return cluster_of_settings(
         wanted.name,
-        merged([*layers, flags_layer(wanted.flags)]),
-        versions=environment_versions(os.environ),
+        merged_settings(wanted.flags, wanted.profile),
+        versions=versions_here(),
         idle_seconds=wanted.idle_seconds,
     )
+
+
+def _places() -> Places:
+    return Places(project=project_layer(Path.cwd()), user=user_layer(dask_config(os.environ)))
+
+
+def merged_settings(flags: Mapping[str, object], profile: str = "") -> Merged:
+    """Return the settings of all places, without a manifest.
+
+    Raises
+    ------
+    WrongSettings
+        One is wrong.
+    """
+    layers = [default_layer(), *_places().layers(profile)]
+    return merged([*layers, flags_layer(flags)])
+
+
+def versions_here() -> Versions:
+    """Return the versions of the user's environment."""
+    return environment_versions(os.environ)
 
 
 def only_cluster(path: Path) -> Manifest:

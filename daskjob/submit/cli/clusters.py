@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +31,7 @@ LOOPBACK = "127.0.0.1"
 #: How long a connection may take, unless an option says otherwise.
 CONNECT_SECONDS = 300
 #: Settings that only jobs have.
-_OF_JOBS = (
+OF_JOBS = (
     *("runner-cpu", "runner-memory", "runner-gpu", "env-file", "files", "retries", "deadline"),
     *("attempt-deadline", "startup-deadline", "stall-deadline", "ttl", "name", "token"),
 )
@@ -88,7 +89,15 @@ class _InOrder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands as they were added."""
         del ctx
-        return list(self.commands)
+        return [*list(self.commands), "notebook"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; that of notebooks has a module of its own."""
+        if cmd_name == "notebook":
+            from daskjob.submit.cli.cluster_notebook import notebook_command
+
+            return notebook_command
+        return super().get_command(ctx, cmd_name)
 
 
 @click.group("cluster", cls=_InOrder)
@@ -122,7 +131,7 @@ def cluster_command() -> None:
 @click.option("--timeout", type=Duration(), help="With --wait: wait at most this long.")
 @click.option("--dry-run", is_flag=True, help="Print what would be created.")
 @output_option
-@settings_options(leave_out=_OF_JOBS)
+@settings_options(leave_out=OF_JOBS)
 @click.argument("name", required=False, type=ClusterName())
 def create_command(
     name: str | None,
@@ -199,10 +208,13 @@ def list_command(all_namespaces: bool, output: str | None, namespace: str, conte
     elif not found:
         click.echo(f"No clusters in {where}.", err=True)
     else:
-        header = ("NAME", "STATUS", "WORKERS", "JOB", "AGE")
+        header: tuple[str, ...] = ("NAME", "STATUS", "WORKERS", "JOB", "AGE")
         rows = [_row(cluster) for cluster in found]
+        if any(cluster.notebook for cluster in found):
+            header = (*header, "NOTEBOOK")
+            rows = [(*row, c.notebook) for row, c in zip(rows, found, strict=True)]
         if all_namespaces:
-            header = (header[0], "NAMESPACE", *header[1:])  # type: ignore[assignment]
+            header = (header[0], "NAMESPACE", *header[1:])
             rows = [
                 (row[0], cluster.ref.namespace, *row[1:])
                 for cluster, row in zip(found, rows, strict=True)
@@ -283,11 +295,30 @@ def connect_command(
                 return await run_child(command, variables_of(ways))
             click.echo(f"Scheduler:  {ways.scheduler_address}")
             click.echo(f"Dashboard:  {ways.dashboard_link}")
-            click.echo("daskjob: Ctrl-C ends the connection; the cluster goes on", err=True)
-            await client.gone(cluster)
+            async with _notebook_of(client, cluster, address, timeout):
+                click.echo("daskjob: Ctrl-C ends the connection; the cluster goes on", err=True)
+                await client.gone(cluster)
         return 0
 
-    return _until_interrupt(ClusterPlace(context, namespace), act)
+    return until_interrupt(ClusterPlace(context, namespace), act)
+
+
+@asynccontextmanager
+async def _notebook_of(
+    client: AsyncClusterClient, cluster: Cluster, address: str, timeout: int
+) -> AsyncIterator[None]:
+    """Connect to the notebook of a cluster, if it has one, and print its address."""
+    if not cluster.notebook:
+        yield
+        return
+    from daskjob.submit.cli.connection import notify
+    from daskjob.submit.clusters.notebook import notebook_forward
+
+    async with notebook_forward(
+        await client.api(), cluster, address=address, timeout_seconds=timeout, notify=notify
+    ) as notebook:
+        click.echo(f"Notebook:   {notebook.link}")
+        yield
 
 
 async def running(client: AsyncClusterClient, name: str, timeout: int) -> Cluster:
@@ -338,7 +369,7 @@ def dashboard_command(
             await client.gone(cluster)
         return 0
 
-    return _until_interrupt(ClusterPlace(context, namespace), act)
+    return until_interrupt(ClusterPlace(context, namespace), act)
 
 
 def show_dashboard(ways: Forwards, *, no_browser: bool) -> None:
@@ -392,7 +423,7 @@ def _run(place: ClusterPlace, act: Callable[[AsyncClusterClient], Awaitable[T]])
     return asyncio.run(main())
 
 
-def _until_interrupt(
+def until_interrupt(
     place: ClusterPlace, act: Callable[[AsyncClusterClient], Awaitable[int]]
 ) -> int:
     """Run until the end, or until Ctrl-C, which is how a connection ends."""

@@ -50,7 +50,7 @@ def connected(place: ClusterPlace) -> JobClient:
         place.namespace,
         kubeconfig=place.kubeconfig or None,
         context=place.context or None,
-        notify=_notify,
+        notify=notify,
         on_request=Outage(place.context).see,
     )
 
@@ -70,12 +70,13 @@ def connected_clusters(place: ClusterPlace) -> AsyncClusterClient:
         place.namespace,
         kubeconfig=place.kubeconfig or None,
         context=place.context or None,
-        notify=_notify,
+        notify=notify,
         on_request=Outage(place.context).see,
     )
 
 
-def _notify(text: str) -> None:
+def notify(text: str) -> None:
+    """Print a message about the state of a connection."""
     click.echo(f"daskjob: {text}", err=True)
 
 

@@ -63,7 +63,7 @@ def _reported(error: Exception) -> int:
     from daskjob.core.exit_codes import ExitCode
 
     if isinstance(error, DaskJobError):
-        click.echo(f"daskjob: {error}{_advice(error)}", err=True)
+        click.echo(f"daskjob: {error}{advice(error)}", err=True)
         for note in getattr(error, "__notes__", ()):
             click.echo(f"daskjob: {note}", err=True)
     elif isinstance(error, OSError) and error.strerror:
@@ -84,7 +84,7 @@ _ADVICE = {
 }
 
 
-def _advice(error: Exception) -> str:
+def advice(error: Exception) -> str:
     """Return what to do about an error of the connection to a cluster."""
     found = _ADVICE.get(type(error).__name__)
     if str(error).endswith(": Unauthorized"):

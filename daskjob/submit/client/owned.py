@@ -79,4 +79,4 @@ async def _is_ours(api: Api, ref: ObjectRef, owner: ObjectRef) -> bool:
     # Garbage of a deleted job that had the owner's name.
     if any((item.get("kind"), item.get("name")) == (owner.kind, owner.name) for item in owners):
         return False
-    raise Conflict(f"{ref} exists and does not belong to {owner}; choose another name for the job")
+    raise Conflict(f"{ref} exists and does not belong to {owner}; choose another name")

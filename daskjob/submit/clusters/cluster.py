@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from daskjob.core import names
+from daskjob.core.command_line import words
 from daskjob.core.desired.pods import dashboard_prefix
 from daskjob.core.desired.service import dashboard_container_port
 from daskjob.core.errors import Conflict
@@ -45,6 +46,17 @@ class Cluster:
         """The job that owns it; empty for a user's."""
         meta = self._parsed.meta
         return meta.owner_name if meta.owner_kind == names.Kind.JOB else ""
+
+    @property
+    def notebook(self) -> str:
+        """The name of its notebook's objects; empty: it has none."""
+        return self._parsed.meta.annotations.get(names.ANNOTATION_NOTEBOOK, "")
+
+    @property
+    def has_jupyter(self) -> bool:
+        """Whether its scheduler also starts a Jupyter server."""
+        containers = self._parsed.spec.scheduler.containers
+        return any("--jupyter" in words(container) for container in containers)
 
     @property
     def desired_workers(self) -> int:

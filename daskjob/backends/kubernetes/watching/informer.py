@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from daskjob.backends.kubernetes.watching.cache import Cache
+from daskjob.backends.kubernetes.watching.continuity import Continuity
 from daskjob.backends.kubernetes.watching.items import Change, ItemDecoder
 from daskjob.backends.kubernetes.watching.kinds import WATCHED, Watched
 from daskjob.core.errors import ApiError, DaskJobError, Forbidden
@@ -90,6 +91,7 @@ class Informer:
         self.last_answered = self.last_heard
         #: The current failure; ``None`` after a success.
         self.trouble: DaskJobError | None = None
+        self.continuity = Continuity()
         #: The number of lists and watches, for metrics and tests.
         self.lists = 0
         self.watches = 0
@@ -192,6 +194,7 @@ class Informer:
 
     def _heard(self) -> None:
         self.last_heard = self.last_answered = self._clock()
+        self.continuity.heard()
 
     def _succeeded(self) -> None:
         if self.trouble is not None:
@@ -204,6 +207,7 @@ class Informer:
         if self.trouble is None or str(self.trouble) != str(error):
             logger.warning("%s: %s; trying again", self, error)
         self.trouble = error
+        self.continuity.broken()
         self._failures += 1
         if _is_answer(error):
             self.last_answered = self._clock()

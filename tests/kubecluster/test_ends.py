@@ -1,0 +1,157 @@
+"""The end of a process with a KubeCluster: nothing is printed, and nothing stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dask.config
+import pytest
+from distributed import Client
+
+from daskjob.core.manifests import format_time
+from daskjob.kubecluster import lease as leases
+from tests.kubecluster.conftest import Place
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore:Mismatched versions")
+
+HEAD = """\
+import asyncio, json, os, sys, threading, warnings
+from daskjob import KubeCluster
+warnings.simplefilter("default")
+given = json.loads(os.environ["ARGUMENTS"])
+"""
+#: Programs, with what they print to standard error; `name` is the name of their cluster.
+ENDS = {
+    "exit": (
+        "from distributed import Client\n"
+        "warnings.filterwarnings('ignore', message='Mismatched')\n"
+        "name = given.pop('name')\n"
+        "kept = KubeCluster(f'{name}-kept', shutdown_on_close=False, **given)\n"
+        "later = KubeCluster(f'{name}-kept-later', **given)\n"
+        "later.shutdown_on_close = False\n"
+        "cluster = KubeCluster(name, **given)\n"
+        "client = Client(cluster)\n"
+        "sys.exit('over')\n",
+        "over\n",
+    ),
+    "closed-loop": (
+        # Its connections are not closed: that is the program's mistake.
+        "warnings.filterwarnings('ignore', category=ResourceWarning)\n"
+        "async def main():\n"
+        "    global cluster\n"
+        "    cluster = await KubeCluster(asynchronous=True, **given)\n"
+        "asyncio.run(main())\n",
+        "",
+    ),
+    "fork": (
+        "cluster = KubeCluster(**given)\n"
+        "warnings.filterwarnings('ignore', message='.*fork')\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    sys.exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "assert cluster.status.name == 'running'\n"
+        "cluster.scale(0)\n",
+        "",
+    ),
+}
+
+
+def program(place: Place, text: str, name: str, **more: Any) -> subprocess.Popen[str]:
+    arguments = place.arguments(name, **{"resource_timeout": 60, **more})
+    environment = {**os.environ, "ARGUMENTS": json.dumps(arguments)}
+    return subprocess.Popen(
+        [sys.executable, "-c", HEAD + text],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.check(36)
+def test_no_end_prints_anything_or_leaves_a_cluster(place: Place) -> None:
+    running = {name: program(place, text, name) for name, (text, _) in ENDS.items()}
+    for name, process in running.items():
+        out, err = process.communicate(timeout=120)
+        assert (out, err) == ("", ENDS[name][1]), name
+    clusters = place.kubectl.items("daskclusters")
+    place.kubectl("delete", "daskclusters", "--all")
+    assert {c["metadata"]["name"] for c in clusters} == {"exit-kept", "exit-kept-later"}
+    for cluster in clusters:
+        assert leases.DURATION not in cluster["metadata"]["annotations"]
+
+
+@pytest.mark.check(36)
+@pytest.mark.check(12)
+def test_a_failed_or_interrupted_start_prints_one_error_and_leaves_nothing(bare: Place) -> None:
+    failed = program(bare, "KubeCluster(**given)\n", "failed", resource_timeout=1)
+    interrupted = program(bare, "KubeCluster(**given)\n", "interrupted")
+    there = "daskcluster.kubernetes.dask.org/interrupted"
+    wait_until(lambda: there in bare.kubectl.there("daskclusters"), pause=0.1)
+    interrupted.send_signal(signal.SIGINT)
+    _, err = interrupted.communicate(timeout=60)
+    assert err.count("Traceback") == 1
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    _, err = failed.communicate(timeout=60)
+    assert err.count("Traceback (most recent call last)") == 1, err
+    assert "StartTimeout: cluster failed did not start within 1 s: no operator" in err
+    assert not bare.kubectl.there("daskclusters")
+
+
+@pytest.mark.check(38)
+def test_shutdown_by_a_client_ends_the_cluster_too(place: Place) -> None:
+    cluster = place.cluster("ended")
+    other = place.cluster("ended-by-address")
+    Client(cluster).shutdown()
+    assert cluster.status.name == "closed"
+    Client(other.scheduler_address).shutdown()
+    wait_until(lambda: other.status.name == "closed", pause=0.1)
+    assert not place.kubectl.there("daskclusters")
+
+
+@pytest.mark.check(37)
+def test_a_lease_is_renewed_by_the_servers_clock(place: Place) -> None:
+    with (
+        dask.config.set({"kubernetes.lease-duration-seconds": 3}),
+        place.cluster("leased") as cluster,
+    ):
+        first = notes_of(place)
+        assert first[leases.DURATION] == "3"
+        wait_until(lambda: leases.RENEWED in notes_of(place), pause=0.1)
+        renewed = notes_of(place)[leases.RENEWED]
+        assert renewed.endswith("Z")
+        wait_until(lambda: notes_of(place)[leases.RENEWED] > renewed, pause=0.1)
+        cluster.shutdown_on_close = False
+    assert leases.DURATION not in notes_of(place)
+    assert leases.RENEWED not in notes_of(place)
+    place.kubectl("delete", "daskcluster", "leased")
+
+
+def notes_of(place: Place) -> dict[str, str]:
+    (found,) = place.kubectl.items("daskclusters")
+    return dict(found["metadata"]["annotations"])
+
+
+@pytest.mark.check(37)
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(hours=-3), timedelta(minutes=7)])
+async def test_a_wrong_clock_here_does_not_matter(ahead: timedelta) -> None:
+    server = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    bodies: list[Any] = []
+
+    class Recorder:
+        async def patch(self, _: object, body: Any, **__: object) -> bytes:
+            bodies.append(body)
+            return b"{}"
+
+    made = {"metadata": {"creationTimestamp": format_time(server)}}
+    lease = leases.Lease(Recorder(), made, None, 300, now=lambda: server + ahead)  # type: ignore[arg-type]
+    await lease.renew()
+    assert bodies[0]["metadata"]["annotations"] == {leases.RENEWED: format_time(server)}

@@ -1,0 +1,240 @@
+"""KubeCluster on a real Kubernetes with an operator and real pods: how it is used."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import urllib.request
+from typing import Any
+
+import dask.config
+import pytest
+from distributed import Client
+
+from daskjob.core.errors import NotFound
+from daskjob.kubecluster import errors
+from daskjob.kubecluster.cluster import KubeCluster
+from daskjob.kubecluster.specs import make_worker_spec
+from tests.docs.documents import ROOT
+from tests.kubecluster.conftest import PATIENCE, Place
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore:Mismatched versions")
+
+
+def replicas(place: Place, group: str) -> int:
+    (found,) = [
+        g for g in place.kubectl.items("daskworkergroups") if g["metadata"]["name"] == group
+    ]
+    return int(found["spec"]["worker"]["replicas"])
+
+
+def spec(place: Place, name: str) -> dict[str, Any]:
+    (found,) = [c for c in place.kubectl.items("daskclusters") if c["metadata"]["name"] == name]
+    return dict(found["spec"])
+
+
+@pytest.mark.check(16)
+@pytest.mark.check(17)
+@pytest.mark.check(34)
+@pytest.mark.check(39)
+def test_scale_is_right_at_once_and_close_leaves_nothing(place: Place) -> None:
+    with place.cluster("at-once") as cluster:
+        cluster.scale(1)
+        assert spec(place, "at-once")["worker"]["replicas"] == 1
+        assert len(cluster.requested) == len(cluster.plan) == 1
+        with Client(cluster) as client:
+            assert client.submit(sum, range(100)).result(PATIENCE) == 4950
+        cluster.scale(0)
+        wait_until(lambda: replicas(place, "at-once-default") == 0)
+        link = cluster.dashboard_link
+        assert "dask" in urllib.request.urlopen(link, timeout=30).read().decode().lower()
+    assert cluster.status.name == "closed"
+    cluster.close()
+    cluster.close(timeout=1)
+    assert not place.kubectl.there("daskclusters")
+    # The forwards are closed too.
+    with pytest.raises(OSError, match=r"refused|reset"):
+        urllib.request.urlopen(link, timeout=5)
+    with pytest.raises(errors.ClusterClosed, match="cluster at-once is closed"):
+        cluster.scale(1)
+
+
+@pytest.mark.check(18)
+@pytest.mark.check(19)
+def test_adapt_acts_at_once_and_has_its_bounds(place: Place, shared: KubeCluster) -> None:
+    adaptive = shared.adapt()
+    assert (adaptive.minimum, adaptive.maximum) == (0, 10_000)
+    assert spec(place, "shared")["worker"]["autoscaling"]["maximum"] == 10_000
+    adaptive = shared.adapt(minimum=1, maximum=2)
+    assert (adaptive.minimum, adaptive.maximum) == (1, 2)
+    assert "Adaptive (default: 1 to 2)" in shared._scaling_status()
+    wait_until(lambda: place.kubectl.there("daskautoscalers"))
+    adaptive.stop()
+    assert "autoscaling" not in spec(place, "shared")["worker"]
+    shared.adapt(1, 2)
+    shared.scale(1)
+    assert "autoscaling" not in spec(place, "shared")["worker"]
+    wait_until(lambda: not place.kubectl.there("daskautoscalers"))
+    with pytest.raises(errors.ValidationError, match="maximum=1 is less than minimum=2"):
+        shared.adapt(2, 1)
+
+
+@pytest.mark.check(17)
+@pytest.mark.check(18)
+@pytest.mark.check(20)
+@pytest.mark.check(22)
+def test_groups_are_added_scaled_adapted_awaited_and_deleted(
+    place: Place, shared: KubeCluster
+) -> None:
+    assert shared.add_worker_group("big", n_workers=1) == "big"
+    shared.wait_for_workers(1, timeout=PATIENCE, worker_group="big")
+    assert any(name.startswith("shared-big-worker-") for name in shared.observed)
+    with pytest.raises(errors.ClusterExists, match="already has a group big"):
+        shared.add_worker_group("big")
+    shared.adapt(0, 1, worker_group="big")
+    shared.adapt(0, 2)
+    shared.scale(0, worker_group="big")
+    # Only the autoscaler of this group is gone.
+    left = ["daskautoscaler.kubernetes.dask.org/shared-default"]
+    wait_until(lambda: place.kubectl.there("daskautoscalers") == left)
+    assert "autoscaling" in spec(place, "shared")["worker"]
+    assert replicas(place, "shared-big") == 0
+    shared.scale(1)
+    wait_until(lambda: not [n for n in shared.observed if "-big-" in n])
+    with pytest.raises(errors.StillMissing, match="only 0 of 1 workers run after 1 s"):
+        shared.wait_for_workers(1, timeout=1, worker_group="big")
+    shared.delete_worker_group("big")
+    wait_until(lambda: "shared-big" not in "".join(place.kubectl.there("daskworkergroups")))
+    wait_until(lambda: "Workers (big)" not in shared._repr_html_())
+    with pytest.raises(NotFound, match=r"no worker group 'big'; existing ones: default"):
+        shared.scale(1, worker_group="big")
+    with pytest.raises(errors.ValidationError, match="the default group cannot be deleted"):
+        shared.delete_worker_group("default")
+
+
+@pytest.mark.check(20)
+def test_groups_may_be_empty_or_of_a_custom_spec_without_a_name(
+    place: Place, shared: KubeCluster
+) -> None:
+    shared.add_worker_group("empty", n_workers=0)
+    assert replicas(place, "shared-empty") == 0
+    part = make_worker_spec(cluster_name=shared.name, n_workers=0, image="other")
+    name = shared.add_worker_group(custom_spec=part)
+    named = shared.add_worker_group("named", custom_spec=part)
+    for made in (name, named):
+        (found,) = [
+            g
+            for g in place.kubectl.items("daskworkergroups")
+            if g["metadata"]["name"] == f"shared-{made}"
+        ]
+        assert found["spec"]["worker"]["spec"]["containers"][0]["image"] == "other"
+    assert named == "named"
+    for made in ("empty", name, named):
+        shared.delete_worker_group(made)
+    with pytest.raises(errors.ValidationError, match="custom_spec is no worker part"):
+        shared.add_worker_group("x", custom_spec={"containers": []})
+    with pytest.raises(errors.ValidationError, match="'Big' cannot be the name"):
+        shared.add_worker_group("Big")
+
+
+@pytest.mark.check(21)
+def test_logs_by_component_group_and_run(shared: KubeCluster) -> None:
+    shared.wait_for_workers(1, timeout=PATIENCE)
+    worker = next(iter(shared.observed))
+    # Pods of groups that were deleted end first.
+    found = wait_until(lambda: logs if len(logs := shared.get_logs()) == 2 else None, pause=0.2)
+    assert found is not None
+    assert list(found) == ["shared-scheduler", worker]
+    assert "Scheduler at:" in found["shared-scheduler"]
+    assert "Start worker at:" in found[worker]
+    assert list(shared.get_logs(workers=False)) == ["shared-scheduler"]
+    assert list(shared.get_logs(scheduler=False)) == [worker]
+    address = next(iter(shared.scheduler_info["workers"]))
+    assert list(shared.get_logs(scheduler=False, workers=[address])) == [worker]
+    assert list(shared.get_logs(worker_group="none")) == []
+    assert "Ready; the dashboard is at" in shared.get_logs(cluster=True)["Cluster"]
+    assert shared.get_logs(tail=1)["shared-scheduler"].count("\n") == 1
+    assert "Cannot find logs" in shared.get_logs(previous=True)["shared-scheduler"]
+
+
+@pytest.mark.check(15)
+@pytest.mark.check(27)
+@pytest.mark.check(35)
+def test_connecting_takes_values_and_never_deletes(place: Place, shared: KubeCluster) -> None:
+    known = {"namespace": place.namespace, "kubeconfig": str(place.kubernetes.kubeconfig)}
+    with KubeCluster.from_name("shared", quiet=True, **known) as other:
+        assert (other.image, other.n_workers) == (shared.image, shared.n_workers)
+        assert (other.resources, other.jupyter) == (shared.resources, False)
+        assert other.shutdown_on_close is False
+        assert other == shared
+        assert hash(other) == hash(shared)
+        assert other.observed == shared.observed
+        assert other != KubeCluster.from_name("shared", _starts_at_once=False, namespace="x")
+    again = place.cluster("shared")
+    assert again.shutdown_on_close is False
+    again.close()
+    assert place.kubectl.there("daskclusters") != []
+    with pytest.raises(errors.ClusterExists, match="cluster shared exists already"):
+        place.cluster("shared", create_mode="CREATE_ONLY")
+    with pytest.raises(errors.NoSuchCluster, match=r"no cluster 'none' .* existing ones: shared"):
+        KubeCluster.from_name("none", quiet=True, **known)
+    assert place.kubectl.there("daskclusters") != []
+
+
+@pytest.mark.check(27)
+def test_a_pickled_cluster_is_a_reference(
+    place: Place, shared: KubeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(place.kubernetes.kubeconfig))
+    copy = pickle.loads(pickle.dumps(shared))
+    assert type(copy) is KubeCluster
+    assert copy == shared
+    assert copy.status.name == "created"
+    with copy:
+        assert copy.scheduler_info["id"] == shared.scheduler_info["id"]
+    assert place.kubectl.there("daskclusters") != []
+
+
+@pytest.mark.check(23)
+@pytest.mark.check(41)
+def test_what_is_seen_while_it_runs(shared: KubeCluster) -> None:
+    shared.wait_for_workers(1, timeout=PATIENCE)
+    assert shared.requested == shared.plan == shared.observed == set(shared.workers)
+    assert repr(shared).startswith(f"KubeCluster(shared, '{shared.scheduler_address}', workers=1")
+    shown = shared._repr_html_()
+    assert "Workers (default)" in shown
+    assert shared.dashboard_link in shown
+
+
+def test_the_blocks_of_the_page_run(
+    place: Place, shared: KubeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "kubecluster.md").read_text()
+    blocks = re.findall(r"<!-- run: kubecluster -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 3
+    monkeypatch.setenv("KUBECONFIG", str(place.kubernetes.kubeconfig))
+    configured = {"image": place.kubernetes.image("dask"), "namespace": place.namespace}
+    for text in blocks:
+        small = re.sub(r'"(4|64)Gi"', '"400Mi"', text).replace('"cpu": "1"', '"cpu": "50m"')
+        small = small.replace(
+            "make_cluster_spec(", f"make_cluster_spec(image={configured['image']!r}, "
+        )
+        names: dict[str, Any] = {"cluster": shared}
+        with dask.config.set({f"kubernetes.{key}": value for key, value in configured.items()}):
+            exec(re.sub("n_workers=[23]", "n_workers=1", small.replace("s(2,", "s(1,")), names)
+        if names["cluster"] is not shared:
+            names["cluster"].close()
+    shared.scale(1)
+
+
+@pytest.mark.check(29)
+def test_ports_stay_while_the_scheduler_is_replaced(place: Place, shared: KubeCluster) -> None:
+    address, before = shared.scheduler_address, shared.scheduler_info["id"]
+    words = ("--wait=false", "--grace-period=0", "--force")
+    place.kubectl("delete", "pod", "shared-scheduler", *words)
+    wait_until(lambda: shared.scheduler_info["id"] != before, PATIENCE, pause=0.1)
+    assert shared.scheduler_address == address
+    with Client(shared, timeout=PATIENCE) as client:
+        assert client.submit(sum, range(10)).result(PATIENCE) == 45
+    assert shared.observed
