@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+import dask.config
+from dask.utils import parse_timedelta
 from distributed.core import Status, rpc
 from distributed.deploy import Cluster as DaskCluster
 from distributed.objects import SchedulerInfo
 from distributed.security import Security
 from distributed.utils import Log, Logs, NoOpAwaitable
+from tornado.ioloop import PeriodicCallback
 
 from daskjob.core import names
 from daskjob.core.errors import Conflict, DaskJobError, NotFound
@@ -63,9 +66,11 @@ from daskjob.kubecluster.manifest import (
 )
 from daskjob.kubecluster.panel import Panel
 from daskjob.kubecluster.pod_logs import WantedLogs, logs_of
-from daskjob.kubecluster.rows import as_html, rows_of
+from daskjob.kubecluster.rows import rows_of
 from daskjob.kubecluster.start import SchedulerWait, first_container
+from daskjob.kubecluster.view import ClusterView, page_html, scaling_html, view_of
 from daskjob.kubecluster.watch import ClusterWatch
+from daskjob.kubecluster.widget import ClusterWidget, widget_of
 from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.clusters.client import AsyncClusterClient
 from daskjob.submit.clusters.cluster import ANNOTATION_CREATION, Cluster
@@ -197,6 +202,9 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self._starting: asyncio.Task[None] | None = None
         self._adaptivities: dict[str, Adaptivity] = {}
         self._panel: Panel | None = None
+        self._shown: ClusterWidget | None = None
+        #: Changes of the workers come into effect in the order of their calls.
+        self._turns = asyncio.Lock()
         super().__init__(
             asynchronous=asynchronous,
             loop=loop,
@@ -541,7 +549,14 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         finally:
             ending.closed(self)
             self.status = Status.closed
+            self._show_end()
             await self._clients.__aexit__(None, None, None)
+
+    def _show_end(self) -> None:
+        """Show that it is closed; a frontend that is gone is no reason to fail."""
+        if self._shown is not None:
+            with suppress(Exception):
+                self._shown.update()
 
     async def _undo(self) -> None:
         """End a start that has failed: what it made is removed, what it found stays."""
@@ -653,7 +668,11 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     def scale(self, n: int, worker_group: str = names.DEFAULT_GROUP) -> Any:
         """Set the number of workers of a group, which ends its automatic scaling."""
-        return self.sync(self._scale, checked_count("n", n), worker_group)
+        return self.sync(self._in_turn, self._scale, checked_count("n", n), worker_group)
+
+    async def _in_turn(self, change: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        async with self._turns:
+            await change(*arguments)
 
     async def _scale(self, n: int, worker_group: str) -> None:
         api, watch = await self._running()
@@ -722,10 +741,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             raise ValidationError(f"maximum={high} is less than minimum={low}")
         writing = None
         if self.asynchronous:
-            writing = asyncio.ensure_future(self._adapt(low, high, worker_group))
+            writing = asyncio.ensure_future(self._in_turn(self._adapt, low, high, worker_group))
             self._tasks.append(writing)
         else:
-            self.sync(self._adapt, low, high, worker_group)
+            self.sync(self._in_turn, self._adapt, low, high, worker_group)
         made = Adaptivity(worker_group, low, high, stop=self._stop_adapting, writing=writing)
         self._adaptivities[worker_group] = made
         return made
@@ -742,7 +761,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         await api.create(autoscaler_manifest(self._ref.name, group, minimum, maximum))
 
     def _stop_adapting(self, worker_group: str) -> Any:
-        return self.sync(self._stopped_adapting, worker_group)
+        return self.sync(self._in_turn, self._stopped_adapting, worker_group)
 
     async def _stopped_adapting(self, worker_group: str) -> None:
         self._adaptivities.pop(worker_group, None)
@@ -816,8 +835,6 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     async def _wait_for_workers(
         self, n_workers: int = 0, timeout: Any = None, worker_group: str | None = None
     ) -> None:
-        from dask.utils import parse_timedelta
-
         await self._running()
         seconds = parse_timedelta(timeout) if timeout else None
         running = 0
@@ -972,38 +989,48 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """The same as ``requested``."""
         return self.requested
 
+    def view(self) -> ClusterView:
+        """Return what a notebook shows of the cluster."""
+        return view_of(
+            self._watch,
+            connected=len(self.scheduler_info["workers"]),
+            adaptive={name: (a.minimum, a.maximum) for name, a in self._adaptivities.items()},
+            closed=self.status in (Status.closing, Status.closed),
+        )
+
+    def _widget(self) -> Any:
+        if self._shown is None:
+            self._shown = widget_of(self)
+            if self._shown is not None and self.status == Status.running:
+                self.loop.add_callback(self._keep_shown)
+        return self._shown.root if self._shown else None
+
+    def _keep_shown(self) -> None:
+        """Update the widget from time to time, until the cluster is closed."""
+        if self._shown is None or self.status != Status.running:
+            return
+        interval = parse_timedelta(dask.config.get("distributed.deploy.cluster-repr-interval"))
+        callback = PeriodicCallback(self._shown.update, interval * 1000)
+        self.periodic_callbacks["cluster-repr"] = callback
+        callback.start()
+
     def _scaling_status(self) -> str:
-        wanted = self._watch.replicas() if self._watch else {}
-        mode = ", ".join(
-            f"Adaptive ({name}: {one.minimum} to {one.maximum})"
-            for name, one in self._adaptivities.items()
-        )
-        count = len(self.scheduler_info["workers"])
-        return (
-            f'<table><tr><td style="text-align: left;">Scaling mode: {mode or "Manual"}</td></tr>'
-            f'<tr><td style="text-align: left;">Workers: {count} / {sum(wanted.values())}</td></tr>'
-            f"{as_html(rows_of(self._watch))}</table>"
-        )
+        return scaling_html(self.view())
 
     def _repr_html_(self, cluster_status: str | None = None) -> str:
-        from dask.widgets import get_template
-
-        known = self.scheduler_info
-        shown = known._repr_html_() if hasattr(known, "_repr_html_") else "Not started."
-        # A worker without a limit has none.
-        workers = {
-            address: {**worker, "memory_limit": worker.get("memory_limit") or 0}
-            for address, worker in known["workers"].items()
-        }
-        text: str = get_template("cluster.html.j2").render(
-            type=type(self).__name__,
-            name=self.name,
-            workers=workers,
+        return page_html(
+            type(self).__name__,
+            self.name,
+            self.view(),
+            info=self.scheduler_info,
             dashboard_link=self.dashboard_link,
-            scheduler_info_repr=shown,
-            cluster_status=cluster_status or as_html(rows_of(self._watch)),
+            status=cluster_status,
         )
-        return text
+
+    def __repr__(self) -> str:
+        if self.status == Status.closed:
+            return f"{type(self).__name__}({self.name}, closed)"
+        return str(super().__repr__())
 
     def __eq__(self, other: object) -> bool:
         return (

@@ -10,6 +10,16 @@ from daskjob.core.status import STARTING, ClusterPhase
 from daskjob.kubecluster.panel import Row
 from daskjob.kubecluster.watch import ClusterWatch, short_group
 
+#: JupyterLab's colours, which follow its theme; other frontends take the second ones.
+COLOURS = {
+    "ready": "var(--jp-success-color1, #388e3c)",
+    "waiting": "var(--jp-warn-color1, #f57c00)",
+    "failed": "var(--jp-error-color1, #d32f2f)",
+    "ended": "var(--jp-ui-font-color3, #9d9d9d)",
+}
+CELL = "text-align: left; vertical-align: top; padding: 2px 12px 2px 0;"
+_DOT = "display: inline-block; width: 8px; height: 8px; border-radius: 4px; margin-right: 6px;"
+
 
 def rows_of(watch: ClusterWatch | None) -> list[Row]:
     """Return the rows of a cluster; those of one that does not exist yet are waiting."""
@@ -59,7 +69,12 @@ def _groups(watch: ClusterWatch) -> Iterable[Row]:
 def as_html(rows: Sequence[Row]) -> str:
     """Return the rows as rows of a table."""
     return "".join(
-        f'<tr><td style="text-align: left;">{html.escape(row.title)}</td>'
-        f'<td style="text-align: left;">{html.escape(row.text)}</td></tr>'
+        f'<tr><td style="{CELL}">{dot(row.state)}{html.escape(row.title)}</td>'
+        f'<td style="{CELL}">{html.escape(row.text)}</td></tr>'
         for row in rows
     )
+
+
+def dot(state: str) -> str:
+    """Return a point in the colour of a state."""
+    return f'<span style="{_DOT} background: {COLOURS[state]};"></span>'
