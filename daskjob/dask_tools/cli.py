@@ -148,8 +148,8 @@ def _json(text: str) -> Any:
 @click.argument("cluster")
 def port_forward(cluster: str, *, namespace: str, context: str, timeout: int, **where: Any) -> None:
     """Forward local ports to the scheduler of a cluster, until Ctrl-C; the cluster stays."""
+    from daskjob.submit.cli.cluster_place import ClusterPlace
     from daskjob.submit.cli.clusters import running, until_interrupt
-    from daskjob.submit.cli.place import ClusterPlace
 
     async def act(client: AsyncClusterClient) -> int:
         found = await running(client, cluster.removeprefix("daskcluster/"), timeout)
