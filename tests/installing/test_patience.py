@@ -34,5 +34,6 @@ async def test_an_image_that_is_pulled_at_last_is_waited_for(
 
 
 async def test_a_wait_that_is_over_names_what_was_waited_for() -> None:
+    notes: list[str] = []
     with pytest.raises(NotReady, match="the API server; what was installed stays: correct the val"):
-        await Patience(0, lambda note: None).pause("the API server")
+        await Patience(0, notes.append).pause("the API server")
