@@ -11,8 +11,8 @@ from daskjob.core.wording import Words
 #: How a message ends that has its own next step.
 _STEP = re.compile(
     r"\. (?P<step>(Raise|Lower|Most often|Run the task in|Set|Check|Keep|Ask for some|Offer it|"
-    r"The command was|Look for a deadlock|Request less|Correct the (image|container)|"
-    r"Create (it in|the missing object)|Fix what delays|Choose another name|"
+    r"The command was|Look for a deadlock|Request less|Correct the (image|container|name)|"
+    r"Create (it in|the missing object|a pull secret)|Fix what delays|Choose another name|"
     r"Ask the administrator) ?.*)$"
 )
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)")

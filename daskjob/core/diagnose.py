@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daskjob.core.errors import RejectionKind
+from daskjob.core.image_advice import image_advice
 from daskjob.core.last_exception import last_exception, plain_lines
 from daskjob.core.messages import cut
 from daskjob.core.names import Component
@@ -360,7 +361,7 @@ def _check_image(pod: PodFacts) -> Diagnosis | None:
                 Reason.IMAGE_PULL,
                 f"the image of container {container.name} in pod {pod.ref.name} cannot be pulled",
                 container.message,
-                "Check the image's name and the imagePullSecrets.",
+                f"{image_advice(container.message).step}.",
                 PATIENCE_SECONDS,
             )
         if container.reason == "InvalidImageName":

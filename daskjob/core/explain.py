@@ -13,6 +13,7 @@ from daskjob.core.advice import advice, split_step
 from daskjob.core.dask import losses_of
 from daskjob.core.last_exception import last_exception, plain_lines
 from daskjob.core.manifests import Manifest, integer, mapping, metadata
+from daskjob.core.quantity import duration
 from daskjob.core.reasons import Reason
 from daskjob.core.status import (
     Attempt,
@@ -180,7 +181,7 @@ def _root_reason(status: JobStatus) -> str:
 
 
 def _took(status: JobStatus) -> str:
-    return "" if status.took is None else f" after {status.took}"
+    return "" if status.took is None else f" after {duration(status.took)}"
 
 
 def _attempts(status: JobStatus, words: Words) -> list[str]:

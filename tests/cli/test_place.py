@@ -12,7 +12,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-from daskjob.core.errors import NotFound
+from daskjob.core.errors import Conflict, NotFound
 from daskjob.core.manifests import Manifest
 from daskjob.core.status import JobStatus, JobStatusWord
 from daskjob.submit.cli import cli
@@ -153,7 +153,9 @@ def test_cancel_without_a_name_takes_the_newest_running_job(
     assert daskjob("cancel").stdout == "busy is being cancelled\n"
     assert daskjob("cancel", "late").stdout == "late has already ended: Failed\n"
     jobs.held = [held for held in jobs.held if held.job.name != "busy"]
-    assert daskjob("cancel").stdout == "late has already ended: Failed\n"
+    done = daskjob("cancel")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "no job is running; the newest is late: Failed\n"
     jobs.held.clear()
     assert isinstance(daskjob("cancel").exception, NotFound)
 
@@ -209,12 +211,39 @@ def test_list_shows_the_newest_jobs_up_to_a_limit_and_reports_it(
 
 
 def test_delete_skips_running_jobs_unless_forced(daskjob: Daskjob, jobs: InMemoryJobs) -> None:
-    rejected = daskjob("delete", "busy")
-    assert rejected.exit_code == 2
-    assert "busy is still running; cancel it first, or use --force" in rejected.stderr
-    assert daskjob("delete", "--all").stdout == "failing deleted\nsums deleted\n"
+    rejected = daskjob("delete", "busy").exception
+    assert isinstance(rejected, Conflict)
+    assert str(rejected) == "busy is still running; cancel it first, or use --force"
+    done = daskjob("delete", "--all")
+    assert done.stdout == "failing deleted\nsums deleted\n"
+    assert done.stderr == "busy is still running, and stays; --force cancels running jobs first\n"
     assert daskjob("delete", "--force", "busy").stdout == "busy deleted\n"
     assert jobs.list() == ()
+    assert daskjob("delete", "--all").stderr == f"{jobs.place.empty}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "suspended", "named"),
+    [("suspend", (), "busy"), ("suspend", ("busy",), "late"), ("resume", ("busy",), "busy")],
+)
+def test_suspend_and_resume_without_a_name_take_the_newest_job_that_they_can_change(
+    daskjob: Daskjob, jobs: InMemoryJobs, command: str, suspended: tuple[str, ...], named: str
+) -> None:
+    paused = [{"type": "Suspended", "status": "True", "reason": "s", "message": "m"}]
+    jobs.held = [held for held in jobs.held if held.job.name != "busy"]
+    for name in ("late", "busy"):
+        conditions = {"conditions": paused} if name in suspended else {}
+        status = {"jobStatus": "Running", "phase": "Running", **conditions}
+        jobs.add(manifest(name, uid=name, status=status))
+    jobs.add(manifest("latest", uid="e", status=FAILED))
+    doing = f"{named} is being {command}{'ed' if command == 'suspend' else 'd'}"
+    assert daskjob(command).stdout == f"{doing}\n"
+
+
+def test_diff_without_names_names_the_choices(daskjob: Daskjob) -> None:
+    done = daskjob("diff")
+    assert done.exit_code == 2
+    assert "name two jobs, or one job and two attempts: --attempts 0 1" in done.stderr
 
 
 def test_job_that_is_named_twice_is_deleted_once(daskjob: Daskjob) -> None:

@@ -173,18 +173,18 @@ def test_a_script_that_is_stopped_keeps_its_cluster_until_it_has_ended(how: str)
     else:
         story.edit(**{how: True})
     assert "stop Pod/sums-runner" in story.writes
-    for _ in range(5):
-        story.world.advance(5)
+    for _ in range(2):
+        story.world.advance(7)
         story.settle()
         assert "delete DaskCluster/sums" not in story.writes
     story.kubelet()
     assert "delete DaskCluster/sums" in story.writes
 
 
-def test_a_script_that_does_not_end_keeps_its_cluster_for_30_s() -> None:
+def test_a_script_that_does_not_end_keeps_its_cluster_for_15_s() -> None:
     story = running()
     story.edit(cancel=True)
-    story.world.advance(29)
+    story.world.advance(14)
     story.settle()
     assert "delete DaskCluster/sums" not in story.writes
     story.world.advance(1)

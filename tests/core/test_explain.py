@@ -45,3 +45,17 @@ def test_next_step_names_the_option_of_the_command_that_made_the_job(
     status = {"jobStatus": "Failed", "phase": "Failed", "reason": "DeadlineExceeded"}
     answer = explain({"metadata": {"name": "sums", "annotations": script}, "status": status})
     assert answer.next_step == f"Raise {option}, or find out what is slow."
+
+
+@pytest.mark.parametrize(
+    ("end", "took"),
+    [("12:00:10", "10s"), ("12:03:20", "3m20s"), ("14:05:00", "2h5m")],
+)
+def test_times_are_written_as_kubectl_writes_them(end: str, took: str) -> None:
+    status = {
+        "jobStatus": "Successful",
+        "startTime": "2026-01-01T12:00:00Z",
+        "endTime": f"2026-01-01T{end}Z",
+    }
+    found = explain({"metadata": {"name": "sums"}, "status": status})
+    assert found.headline == f"sums succeeded after {took}."

@@ -404,3 +404,27 @@ def test_a_status_that_never_has_tasks_is_no_sign_of_a_lost_connection() -> None
     assert why(job(**running)).next_step == ""
     assert "has sent no task" in why(job({"progress": {"intervalSeconds": 5}}, **running)).headline
     assert why(job({"progress": {"intervalSeconds": 0}}, **running)).next_step == ""
+
+
+ENDED = "the script exited with code 1: it called sys.exit(1) or the like; no exception ended it."
+LAST = "the runner exited with code 1 (pod sums-runner): the last line of its output: no input."
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "log", "end"),
+    [
+        (ENDED, "sys.exit('no input')", "working\nno input\n", "code 1: SystemExit: no input."),
+        (LAST, "sys.exit('no input')", "no input\n", "(pod sums-runner): SystemExit: no input."),
+        (ENDED, "sys.exit(f'no {day}')", "working\nno 2026-01-31\n", "SystemExit: no 2026-01-31."),
+        (ENDED, "sys.exit(1)", "all good\n", "no exception ended it."),
+        (ENDED, "sys.exit('no input')", "", "no exception ended it."),
+        (ENDED, "((((", "no input\n", "no exception ended it."),
+    ],
+)
+def test_the_text_of_an_exit_is_the_reason_if_the_files_of_the_job_show_it(
+    message: str, code: str, log: str, end: str
+) -> None:
+    manifest = failed("ExitCode", message)
+    runner = {"containers": [{"name": "job", "args": ["python", "/daskjob/files/x.py", "-v"]}]}
+    manifest["spec"] = {"job": {"files": {"x.py": f"import sys\n{code}\n"}, "spec": runner}}
+    assert why(manifest, log_tail=log).headline.endswith(end)

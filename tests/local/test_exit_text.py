@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daskjob.backends.local.exit_text import exit_text
+from daskjob.backends.local.exit_text import script_end
+from daskjob.core.exit_text import exit_text
 
 
 def text_of(script: str, folder: Path) -> str:
@@ -19,7 +20,7 @@ def text_of(script: str, folder: Path) -> str:
         [sys.executable, "-u", str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert done.returncode == 1
-    return exit_text(file, done.stdout.decode())
+    return exit_text(file.read_bytes(), done.stdout.decode())
 
 
 @pytest.mark.parametrize(
@@ -66,4 +67,4 @@ def test_a_script_that_cannot_be_read_has_no_text(code: str | None, tmp_path: Pa
     file = tmp_path / "script.py"
     if code is not None:
         file.write_text(code)
-    assert exit_text(file, "no input\n") == ""
+    assert script_end(file, "no input\n") == ""

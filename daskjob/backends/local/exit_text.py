@@ -6,26 +6,12 @@ code shows which it is.
 
 from __future__ import annotations
 
-import ast
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from daskjob.core.diagnose import EXIT_LINE
+from daskjob.core.exit_text import exit_text
 from daskjob.core.last_exception import last_exception
-
-#: Names of variables that hold a message, not a code.
-_MESSAGES = re.compile(r"(?i)(^|_)(msg|message|text|usage|reason|err|error|e|exc|exception)$")
-_ANY = r"[^\n]+"
-_PERCENT = re.compile(r"%(?:\([^)]*\))?[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]")
-_BRACES = re.compile(r"\{[^{}]*\}")
-#: A longer script is not parsed.
-_LONGEST_BYTES = 1024 * 1024
-#: The number of lines that exit handlers may print below the text.
-_LINES_AT_EXIT = 20
-#: The least of its own characters by which a text is known above such lines.
-_LEAST_LETTERS = 4
 
 
 def failure_message(written: str, output: str, end: str) -> str:
@@ -54,79 +40,13 @@ def script_end(script: Path, output: str) -> str:
     found = last_exception(output)
     if found is not None and found.is_main:
         return output
-    text = exit_text(script, output)
+    text = exit_text(_source(script), output)
     # As the line of an exception, which Python prints without its type.
     return f"{output}\n{EXIT_LINE}{text}" if text else ""
 
 
-def exit_text(script: Path, output: str) -> str:
-    """Return the text at the end of an output with which the script called ``sys.exit``."""
+def _source(script: Path) -> bytes:
     try:
-        if script.stat().st_size > _LONGEST_BYTES:
-            return ""
-        tree = ast.parse(script.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return ""
-    output = output.rstrip().replace("\r\n", "\n")
-    patterns = set(_patterns(tree))
-    if "" in patterns:
-        # It also ends with codes, so not any last line is the text.
-        patterns -= {"", _ANY}
-    for pattern in sorted(patterns):
-        found = re.search(rf"(?:^|\n)({pattern})\Z", output)
-        if found:
-            return found[1]
-    return _text_above(output, patterns)
-
-
-def _text_above(output: str, patterns: set[str]) -> str:
-    """Return the text above a few lines that exit handlers have printed."""
-    last = "\n".join(output.split("\n")[-_LINES_AT_EXIT:])
-    known = [p for p in patterns if len(re.findall(r"\w", p.replace(_ANY, ""))) >= _LEAST_LETTERS]
-    found = [match for p in known for match in re.finditer(rf"(?m)^({p})$", last)]
-    return max(found, key=lambda match: match.start())[1] if found else ""
-
-
-def _patterns(tree: ast.Module) -> Iterator[str]:
-    """Yield a pattern for each text that the script may end with."""
-    for node in ast.walk(tree):
-        call = node.exc if isinstance(node, ast.Raise) else node
-        if isinstance(call, ast.Call) and call.args and _ends(call.func):
-            yield _pattern(call.args[0])
-
-
-def _ends(function: ast.expr) -> bool:
-    match function:
-        case ast.Attribute(value=ast.Name(id="sys"), attr="exit"):
-            return True
-        case ast.Name(id="exit" | "quit" | "SystemExit"):
-            return True
-    return False
-
-
-def _pattern(node: ast.expr) -> str:
-    """Return a pattern of the text; empty for a code, or for what may be one."""
-    match node:
-        case ast.Constant(value=str(text)):
-            return re.escape(text.strip())
-        case ast.JoinedStr(values=parts):
-            return "".join(
-                re.escape(str(part.value)) if isinstance(part, ast.Constant) else _ANY
-                for part in parts
-            )
-        case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod()):
-            return _filled(_PERCENT, text)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            before, after = _pattern(left), _pattern(right)
-            return (before or _ANY) + (after or _ANY) if before or after else ""
-        case ast.Call(func=ast.Attribute(value=ast.Constant(value=str(text)), attr="format")):
-            return _filled(_BRACES, text)
-        case ast.Call(func=ast.Name(id="str" | "repr")):
-            return _ANY
-        case ast.Name(id=name) | ast.Attribute(attr=name) if _MESSAGES.search(name):
-            return _ANY
-    return ""
-
-
-def _filled(placeholder: re.Pattern[str], text: str) -> str:
-    return _ANY.join(re.escape(part) for part in placeholder.split(text))
+        return script.read_bytes()
+    except OSError:
+        return b""

@@ -19,8 +19,9 @@ STOP_SECONDS = 90
 #: How long a pod may take to end after its main container. Only a sidecar makes it take longer;
 #: stopping every runner right away would waste a request.
 SIDECAR_SECONDS = 5
-#: How long a script that was stopped keeps its cluster. A pod's grace period is 30 s by default.
-LAST_WORDS_SECONDS = 30
+#: How long a script that was stopped keeps its cluster: longer than the grace period of a submitted
+#: script's pod. One that ignores SIGTERM must not keep workers for long.
+LAST_WORDS_SECONDS = 15
 #: How long to wait for objects that block a new attempt, before the job fails.
 BLOCKED_SECONDS = 600
 

@@ -11,6 +11,7 @@ from daskjob.core.why.about import About, Advice
 from daskjob.core.why.admission import not_admitted
 from daskjob.core.why.connection import scheduler_unreachable
 from daskjob.core.why.crashes import crash_loop, scheduler_lost
+from daskjob.core.why.exit_texts import with_exit_text
 from daskjob.core.why.images import image_not_pulled
 from daskjob.core.why.limits import deadline_reached, script_failed, tasks_cannot_run
 from daskjob.core.why.memory import out_of_memory
@@ -58,7 +59,8 @@ def explain_on_cluster(about: About) -> Explanation:
         step = "It continues, with a new attempt, after:"
         return replace(known, next_step=step, command=about.daskjob("resume"))
     advice = next((found for judge in _ORDER if (found := judge(about)) is not None), None)
-    known = replace(known, evidence=tuple(_not_repeated(about, known)))
+    headline = with_exit_text(about, known.headline)
+    known = replace(known, headline=headline, evidence=tuple(_not_repeated(about, known)))
     return known if advice is None else _with(known, advice)
 
 

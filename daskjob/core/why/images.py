@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import re
 
+from daskjob.core.advice import split_step
+from daskjob.core.image_advice import Cause, image_advice
 from daskjob.core.reasons import Reason
 from daskjob.core.why.about import About, Advice
 
-_IMAGE = re.compile(r'image "(?P<image>[^"\s]+)"')
 _POD = re.compile(r"in pod (?P<pod>\S+) ")
-_DENIED = re.compile(
-    r"\b(401|403)\b|unauthorized|denied|authoriz|no basic auth|authentication", re.IGNORECASE
-)
-_UNKNOWN = re.compile(
-    r"not ?found|manifest unknown|does not exist|ErrImageNeverPull", re.IGNORECASE
-)
 
 
 def image_not_pulled(about: About) -> Advice | None:
@@ -22,23 +17,20 @@ def image_not_pulled(about: About) -> Advice | None:
     text = about.message
     if not about.waits_for(Reason.IMAGE_PULL) or "cannot be pulled" not in text:
         return None
-    found, pod = _IMAGE.search(text), _POD.search(text)
-    image = found["image"] if found else "the image"
-    host = image.split("/")[0] if "/" in image and "." in image.split("/")[0] else "docker.io"
-    if _DENIED.search(text):
-        secret = (
-            f"create secret docker-registry pull-secret --docker-server={host} "
-            "--docker-username=USER --docker-password=PASSWORD"
-        )
-        step = f"Create a pull secret for {host}, and name it in imagePullSecrets of the pod specs:"
-        if about.words.is_script:
-            step = f"Create a pull secret for {host}, and submit it with --image-pull-secret:"
-        return Advice(step, about.kubectl(secret))
-    if _UNKNOWN.search(text):
-        step = f"Correct the name or the tag of {image}, or push it. The job's images:"
-        return Advice(step, images_command(about))
-    step = f"Check that the nodes reach {host}:"
-    return Advice(step, about.kubectl(f"describe pod {pod['pod'] if pod else about.runner_pod}"))
+    # Without the step of the message, which names registries, too.
+    advice, pod = image_advice(split_step(text)[0], about.words), _POD.search(text)
+    match advice.cause:
+        case Cause.DENIED:
+            secret = (
+                f"create secret docker-registry pull-secret --docker-server={advice.host} "
+                "--docker-username=USER --docker-password=PASSWORD"
+            )
+            return Advice(f"{advice.step}:", about.kubectl(secret))
+        case Cause.UNKNOWN:
+            return Advice(f"{advice.step}. The job's images:", images_command(about))
+        case Cause.UNREACHABLE | Cause.NOT_SAID:
+            name = pod["pod"] if pod else about.runner_pod
+            return Advice(f"{advice.step}:", about.kubectl(f"describe pod {name}"))
 
 
 def images_command(about: About) -> str:

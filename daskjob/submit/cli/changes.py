@@ -10,7 +10,7 @@ from daskjob.core.quantity import duration
 from daskjob.submit.cli.output import Format, output_option, print_objects, print_table
 from daskjob.submit.cli.parameters import Count, JobName
 from daskjob.submit.cli.place import pass_jobs
-from daskjob.submit.jobs import JobEvent, Jobs
+from daskjob.submit.jobs import Job, JobEvent, Jobs
 
 #: As the CRD has it.
 MOST_WORKERS = 10_000
@@ -50,23 +50,37 @@ def _age(event: JobEvent) -> str:
 
 
 @click.command("suspend")
-@click.argument("name", type=JobName())
+@click.argument("name", required=False, default="", type=JobName())
 @pass_jobs
 def suspend_command(jobs: Jobs, name: str) -> None:
-    """Stop the pods of a job until it is resumed; its next attempt is not counted as a retry."""
-    job = jobs.find(name)
+    """Stop the pods of a job until it is resumed; without NAME, of the newest one that is running.
+
+    Its next attempt is not counted as a retry.
+    """
+    job = jobs.find(name) if name else _newest(jobs, suspended=False)
     jobs.suspend(job.ref)
     click.echo(f"{job.name} is being suspended")
 
 
 @click.command("resume")
-@click.argument("name", type=JobName())
+@click.argument("name", required=False, default="", type=JobName())
 @pass_jobs
 def resume_command(jobs: Jobs, name: str) -> None:
-    """Resume a suspended job."""
-    job = jobs.find(name)
+    """Resume a suspended job; without NAME, the newest one that is suspended."""
+    job = jobs.find(name) if name else _newest(jobs, suspended=True)
     jobs.resume(job.ref)
     click.echo(f"{job.name} is being resumed")
+
+
+def _newest(jobs: Jobs, *, suspended: bool) -> Job:
+    """Return the newest job that is suspended, or that is not; the newest of all if there is none.
+
+    The verb then reports why it cannot change that one.
+    """
+    fitting = (
+        job for job in jobs.list() if not job.status.finished and job.status.suspended is suspended
+    )
+    return next(fitting, None) or jobs.find()
 
 
 @click.command("scale")

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @click.command("diff")
-@click.argument("one", metavar="A", type=JobName())
+@click.argument("one", metavar="[A]", required=False, default="", type=JobName())
 @click.argument("other", metavar="[B]", required=False, type=JobName())
 @click.option(
     "--attempts",
     nargs=2,
     type=click.IntRange(0),
     metavar="N M",
-    help="Compare these two attempts of A; the first attempt is 0.",
+    help="Compare these two attempts of A, by default of the newest job; the first one is 0.",
 )
 @output_option
 @pass_jobs

@@ -105,4 +105,6 @@ def advice(error: Exception) -> str:
     found = _ADVICE.get(type(error).__name__)
     if str(error).endswith(": Unauthorized"):
         found = "log in again, or name another context with --context"
+    if "set KUBECONFIG" in str(error):
+        return ""
     return f"; {found}" if found else ""

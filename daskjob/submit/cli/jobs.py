@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from daskjob.core.dask import losses_of
-from daskjob.core.errors import NotFound, Timeout
+from daskjob.core.errors import Conflict, NotFound, Timeout
 from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, integer, mapping, object_ref
@@ -41,6 +41,9 @@ from daskjob.submit.cli.place import (
 )
 from daskjob.submit.cli.time_limit import seconds_left, timeout_option
 from daskjob.submit.jobs import Job, JobRef, Jobs, StillRunning
+
+#: How many names a message lists.
+LISTED = 10
 
 
 @click.command("list")
@@ -377,7 +380,14 @@ def cancel_command(jobs: Jobs, names_: tuple[str, ...], wait: bool) -> None:
 
     Scripts get SIGTERM, and SIGKILL after their grace period.
     """
-    found = [job for _, job in _named(jobs, names_)] or [_newest_running(jobs)]
+    found = [job for _, job in _named(jobs, names_)]
+    if not names_:
+        newest = _newest_running(jobs)
+        if newest.status.finished:
+            text = f"no job is running; the newest is {newest.name}: {newest.status.phase}"
+            click.echo(text, err=True)
+            return
+        found = [newest]
     for job in found:
         if jobs.cancel(job.ref):
             click.echo(f"{job.name} is being cancelled")
@@ -447,6 +457,7 @@ def delete_command(
     else:
         names_ = _without_gone(jobs, names_)
     found = [("", job) for job in jobs.list()] if everything else _named(jobs, names_)
+    running: list[str] = []
     for name, job in found:
         try:
             # A job that another command deletes is not an error.
@@ -456,9 +467,24 @@ def delete_command(
         except StillRunning as error:
             if not everything:
                 text = f"{job.name} is still running; cancel it first, or use --force"
-                raise click.UsageError(text) from error
+                raise Conflict(text) from error
+            running.append(job.name)
             continue
         click.echo(f"{job.name} deleted{_which(of_this_machine(jobs), name, job)}")
+    if everything:
+        _report_kept(jobs, running, any_deleted=len(running) < len(found))
+
+
+def _report_kept(jobs: Jobs, running: list[str], *, any_deleted: bool) -> None:
+    """Report the jobs that ``--all`` leaves, or that there are none."""
+    if running:
+        listed = ", ".join(running[:LISTED]) + (", …" if len(running) > LISTED else "")
+        still = (
+            "is still running, and stays" if len(running) == 1 else "are still running, and stay"
+        )
+        click.echo(f"{listed} {still}; --force cancels running jobs first", err=True)
+    elif not any_deleted:
+        click.echo(jobs.place.empty, err=True)
 
 
 def _forget(names_: Iterable[str]) -> None:

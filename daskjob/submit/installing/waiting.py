@@ -15,6 +15,13 @@ from daskjob.submit.installing.cluster_objects import ClusterObjects, ObjectId
 from daskjob.submit.installing.crd_versions import is_established
 
 Report = Callable[[str], None]
+#: How long an image that cannot be pulled is waited for: the kubelet tries again after some time.
+IMAGE_SECONDS = 30.0
+#: What to do about it: the chart's own name of the image is in no public registry.
+IMAGE_FIX = (
+    "name an image that the nodes can pull: daskjob install --set "
+    "image.name=REGISTRY/daskjob-operator --set image.tag=TAG"
+)
 #: Between two looks at the cluster.
 PAUSE_SECONDS = 0.5
 
@@ -31,6 +38,8 @@ class Patience:
         self._seconds = seconds
         self._report = report
         self._reported = ""
+        self._began = time.monotonic()
+        self._no_image_since: float | None = None
 
     async def pause(self, waits_for: str, detail: str = "") -> None:
         """Wait a moment; the detail is reported at the end of the time only.
@@ -38,15 +47,20 @@ class Patience:
         Raises
         ------
         NotReady
-            The time is over.
+            The time is over, or an image cannot be pulled.
         """
+        now = time.monotonic()
         if waits_for != self._reported:
             self._reported = waits_for
             self._report(f"waiting for {waits_for}")
-        if time.monotonic() >= self._ends_at:
+        no_image = "cannot be pulled" in waits_for
+        self._no_image_since = (self._no_image_since or now) if no_image else None
+        no_hope = self._no_image_since is not None and now - self._no_image_since >= IMAGE_SECONDS
+        if now >= self._ends_at or no_hope:
+            fix = IMAGE_FIX if no_image else "correct the values and run daskjob install again"
             raise NotReady(
-                f"waited {self._seconds:g} s for {': '.join(filter(None, (waits_for, detail)))}; "
-                "what was installed stays: correct the values and run daskjob install again"
+                f"waited {min(now - self._began, self._seconds):.0f} s for "
+                f"{': '.join(filter(None, (waits_for, detail)))}; what was installed stays: {fix}"
             )
         await asyncio.sleep(PAUSE_SECONDS)
 
