@@ -1,7 +1,8 @@
 """daskjob runs a Dask script, or a DaskJob manifest, to a truthful end.
 
-``JobClient`` and ``AsyncJobClient`` submit jobs to a cluster and follow them; ``KubeCluster`` is a
-cluster for interactive work; ``errors`` has what they raise. They are imported on first use.
+``JobClient`` and ``AsyncJobClient`` submit jobs to a cluster and follow them; ``ClusterClient`` and
+``AsyncClusterClient`` handle clusters without jobs; ``KubeCluster`` is a cluster for interactive
+work; ``errors`` has what they raise. They are imported on first use.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
     from daskjob.kubecluster.cluster import KubeCluster as KubeCluster
     from daskjob.submit.client.async_client import AsyncJobClient as AsyncJobClient
     from daskjob.submit.client.sync_client import JobClient as JobClient
+    from daskjob.submit.clusters.client import AsyncClusterClient as AsyncClusterClient
+    from daskjob.submit.clusters.sync_client import ClusterClient as ClusterClient
 
 __version__ = "0.1.0"
 
 #: The module of each public name.
 _MODULES = {
+    "AsyncClusterClient": "daskjob.submit.clusters.client",
     "AsyncJobClient": "daskjob.submit.client.async_client",
+    "ClusterClient": "daskjob.submit.clusters.sync_client",
     "JobClient": "daskjob.submit.client.sync_client",
     "KubeCluster": "daskjob.kubecluster.cluster",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 import pytest
 
+from daskjob import ClusterClient
 from tests.cli.command import Daskjob, finish
 from tests.cli.test_on_cluster import OnCluster, operator
 from tests.cluster.plugin import Kubectl, Kubernetes
@@ -58,6 +60,23 @@ def get(url: str) -> str:
         return str(answer.read().decode())
 
 
+def use_from_python(namespace: str, kubeconfig: str) -> None:
+    with ClusterClient(namespace, kubeconfig=kubeconfig) as clusters:
+        assert [found.name for found in clusters.list()] == ["mine"]
+        cluster = clusters.wait(clusters.get("mine"), workers=0, timeout_seconds=60)
+        with clusters.connected(cluster, timeout_seconds=60) as ways:
+            assert "dask" in get(ways.dashboard_link).lower()
+            host, _, port = ways.scheduler_address.removeprefix("tcp://").rpartition(":")
+            socket.create_connection((host, int(port)), timeout=5).close()
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection((host, int(port)), timeout=5)
+        # An error within the block ends the forwards, too.
+        with pytest.raises(KeyError), clusters.connected(cluster, port=int(port)):
+            raise KeyError
+        with clusters.connected(cluster, port=int(port), comm=True):
+            pass
+
+
 async def test_cluster_from_its_creation_to_its_end(
     there: OnCluster, with_crds: Kubernetes, kubectl: Kubectl, tmp_path: Path
 ) -> None:
@@ -97,6 +116,9 @@ async def test_cluster_from_its_creation_to_its_end(
         assert answer.startswith("True tcp://127.0.0.1:"), why
         done = await asyncio.to_thread(finish, command, timeout=90)
         assert done.code == 5, done.err
+
+        # From Python.
+        await asyncio.to_thread(use_from_python, there.namespace, str(with_crds.kubeconfig))
 
         # Until Ctrl-C, which is the normal end.
         command = start("connect", "mine")

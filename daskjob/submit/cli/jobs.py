@@ -39,7 +39,8 @@ from daskjob.submit.cli.place import (
     pass_jobs,
     wanted_place,
 )
-from daskjob.submit.cli.time_limit import seconds_left, timeout_option
+from daskjob.submit.cli.time_limit import seconds_left
+from daskjob.submit.cli.timeout_option import timeout_option
 from daskjob.submit.jobs import Job, JobRef, Jobs, StillRunning
 
 #: How many names a message lists.

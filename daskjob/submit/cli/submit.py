@@ -21,7 +21,8 @@ from daskjob.submit.cli.place import cluster_jobs, options_of, pass_jobs
 from daskjob.submit.cli.remember import remember
 from daskjob.submit.cli.run import split_module
 from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
-from daskjob.submit.cli.time_limit import ends_at, timeout_option
+from daskjob.submit.cli.time_limit import ends_at
+from daskjob.submit.cli.timeout_option import timeout_option
 
 if TYPE_CHECKING:
     from daskjob.submit.cluster_job.sending import ClusterJobs

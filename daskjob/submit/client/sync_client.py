@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from daskjob.submit.jobs import Job, JobEvent, JobRef, LogChunk, Place, PodImage
     from daskjob.submit.local import LocalJobs
     from daskjob.submit.records.my_jobs import MyJobs
+    from daskjob.submit.records.record import Record
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ class JobClient:
         """
         from daskjob.submit.records.my_jobs import MyJobs
 
-        return MyJobs()
+        return MyJobs(connect=_of_record)
 
     def __enter__(self) -> JobClient:
         return self
@@ -322,6 +323,17 @@ class JobClient:
         from daskjob.submit import sync
 
         return sync.run(make, name=f"{_NAME}.{method}")
+
+
+def _of_record(record: Record) -> JobClient:
+    """Return the client of the cluster and the namespace of a record."""
+    from daskjob.submit.records.clusters import usable_kubeconfig
+    from daskjob.submit.records.lost_context import check_context
+
+    kubeconfig = usable_kubeconfig(record.cluster)
+    check_context(record, kubeconfig, "status")
+    context = record.cluster.context or None
+    return JobClient(record.namespace, kubeconfig=kubeconfig, context=context)
 
 
 def _check_packages() -> None:

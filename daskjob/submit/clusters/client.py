@@ -31,6 +31,7 @@ from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import AlreadyExists, NoSuchResource, OutcomeUnknown, Replaced
 from daskjob.kube.namespaces import check_namespace, in_words_of_namespaces
 from daskjob.kube.objects import get_object, list_objects, watching
+from daskjob.kube.other_clients import credentials_of
 from daskjob.kube.patience import Patience
 from daskjob.kube.port_forward import LOOPBACK
 from daskjob.kube.resources import CLUSTERS, Selection, selection_of
@@ -84,6 +85,13 @@ class AsyncClusterClient:
             lambda found: Api(found, on_request=on_request, patience=patience),
         )
 
+    @classmethod
+    def from_client(
+        cls, client: object, namespace: str = "", *, notify: Notify | None = None
+    ) -> AsyncClusterClient:
+        """Return a client with the credentials of one of kr8s, kubernetes or kubernetes_asyncio."""
+        return cls(namespace, credentials=credentials_of(client), notify=notify)
+
     async def __aenter__(self) -> AsyncClusterClient:
         return self
 
@@ -93,6 +101,10 @@ class AsyncClusterClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection of the running event loop; the next call opens another one."""
         await self._connection.close()
 
     async def namespace(self) -> str:

@@ -93,20 +93,21 @@ class Listing:
     troubles: tuple[str, ...] = ()
 
 
+def _unconnected(record: Record) -> Jobs:
+    raise DaskJobError(f"nothing connects to {record.where}: use JobClient.mine()")
+
+
 @dataclass
 class MyJobs:
     """The jobs that were started here, as ``Jobs``: each call goes to the place of its job.
 
-    ::
-
-        with MyJobs() as jobs:
-            job = jobs.find("nightly")
-            print(jobs.where(job.ref), job.status.phase)
+    ``JobClient.mine()`` returns them.
     """
 
     local: LocalJobs = field(default_factory=LocalJobs)
     records: Records = field(default_factory=Records)
-    connect: Connect | None = None
+    #: That of ``JobClient.mine``, or of a command; this module knows no client.
+    connect: Connect = _unconnected
     ask: Ask = ask
     #: The command whose form the message of an ambiguous name has.
     command: str = "status"
@@ -431,7 +432,7 @@ class MyJobs:
     def _client(self, record: Record) -> Jobs:
         key = (record.cluster.context, record.cluster.kubeconfig, record.namespace)
         if key not in self._clients:
-            self._clients[key] = (self.connect or connected)(record)
+            self._clients[key] = self.connect(record)
         return self._clients[key]
 
     def _note(self, record: Record, job: Job) -> None:
@@ -460,18 +461,6 @@ def _is_asked_for(record: Record) -> bool:
     if record.is_deleted:
         return datetime.now(UTC) - record.time < ASKED_AGAIN
     return record.status is None
-
-
-def connected(record: Record) -> Jobs:
-    """Return the client of the cluster and the namespace of a record."""
-    from daskjob.submit.client.sync_client import JobClient
-    from daskjob.submit.records.clusters import usable_kubeconfig
-
-    return JobClient(
-        record.namespace,
-        kubeconfig=usable_kubeconfig(record.cluster),
-        context=record.cluster.context or None,
-    )
 
 
 def _places(records: Sequence[Record]) -> list[Record]:
