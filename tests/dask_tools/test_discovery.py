@@ -12,6 +12,7 @@ import pytest
 from daskjob.dask_tools.discovered import class_in
 from daskjob.dask_tools.discovery import discover
 from daskjob.kubecluster.cluster import KubeCluster
+from daskjob.kubecluster.specs import make_cluster_spec
 from tests.cli.test_on_cluster import operator
 from tests.cluster.environments import environment
 from tests.cluster.plugin import Kubectl, Kubernetes, WaitFor
@@ -83,6 +84,7 @@ async def test_without_a_kubernetes_none_is_found(
     assert [found async for found in discover()] == []
 
 
+@pytest.mark.check(14)
 @pytest.mark.check(46)
 async def test_dask_ctl_finds_uses_scales_and_deletes_a_cluster(
     with_crds: Kubernetes, namespace: str, kubectl: Kubectl, wait_for: WaitFor, tmp_path: Path
@@ -99,7 +101,8 @@ async def test_dask_ctl_finds_uses_scales_and_deletes_a_cluster(
         assert "Traceback" not in done.stderr
         return done.stdout
 
-    kubectl("create", "-f", "-", stdin=_json(cluster(with_crds.image("dask2025"), 1)))
+    spec = make_cluster_spec("simple", with_crds.image("dask2025"), n_workers=1)
+    kubectl("create", "-f", "-", stdin=_json(spec))
     async with operator(with_crds, namespace, tmp_path):
         await asyncio.to_thread(wait_for, "daskcluster", "simple", running, seconds=120)
         out = await called("python", "-c", PROGRAM)
