@@ -90,11 +90,13 @@ SECRETS = Resource("Secret", "v1", "secrets")
 EVENTS = Resource("Event", "v1", "events")
 NETWORK_POLICIES = Resource("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 DEPLOYMENTS = Resource("Deployment", "apps/v1", "deployments")
+DISRUPTION_BUDGETS = Resource("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets")
 LEASES = Resource("Lease", "coordination.k8s.io/v1", "leases", urgent=True)
 
 _ALL = (
     *(JOBS, CLUSTERS, GROUPS, AUTOSCALERS, PODS, SERVICES, CONFIG_MAPS, SECRETS, EVENTS, LEASES),
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
 )
 _BY_KIND = {resource.kind: resource for resource in _ALL}
 

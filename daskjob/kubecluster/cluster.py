@@ -24,7 +24,7 @@ from daskjob.kube.api import Api
 from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import Replaced
 from daskjob.kube.objects import list_objects
-from daskjob.kube.resources import AUTOSCALERS, Selection
+from daskjob.kube.resources import AUTOSCALERS, PODS, Selection
 from daskjob.kubecluster import defaults, ending
 from daskjob.kubecluster.adaptivity import Adaptivity
 from daskjob.kubecluster.arguments import Arguments, check_passed_on, checked_count, resolved
@@ -38,6 +38,14 @@ from daskjob.kubecluster.errors import (
     OperatorNotInstalled,
     StillMissing,
     ValidationError,
+)
+from daskjob.kubecluster.first_generation import (
+    as_pods,
+    at_least,
+    cluster_of_template,
+    read_pod,
+    without_old_arguments,
+    workers_at,
 )
 from daskjob.kubecluster.groups import (
     autoscalers_of,
@@ -66,8 +74,9 @@ defaults.register()
 
 #: How long the parts of an end may take: of connections, and of the undoing of a start.
 END_SECONDS = 10.0
-#: Between tries to reach a scheduler that is being replaced.
+#: Between tries to reach a scheduler that is being replaced, and how long one may take.
 AGAIN_SECONDS = 1.0
+SUBSCRIBE_SECONDS = 20.0
 
 
 class KubeCluster(DaskCluster):  # type: ignore[misc]
@@ -227,6 +236,17 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         kwargs.setdefault("shutdown_on_close", False)
         return cls(name=name, create_mode=CreateMode.CONNECT_ONLY, **kwargs)
+
+    @classmethod
+    def from_yaml(cls, yaml_path: Any, **kwargs: Any) -> KubeCluster:
+        """Return a new cluster whose workers are made from the pod template of a YAML file."""
+        return cls.from_dict(read_pod(yaml_path), **kwargs)
+
+    @classmethod
+    def from_dict(cls, pod_spec: Any, **kwargs: Any) -> KubeCluster:
+        """Return a new cluster whose workers are made from a pod template."""
+        given = without_old_arguments(kwargs)
+        return cls(custom_cluster_spec=cluster_of_template(pod_spec), **given)
 
     # ---- the start
 
@@ -449,7 +469,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     async def _watch_worker_status(self, comm: Any) -> None:
         """Follow the workers; also after the scheduler's pod was replaced."""
         while True:
-            await super()._watch_worker_status(comm)
+            with suppress(Exception):
+                await super()._watch_worker_status(comm)
             if self.status != Status.running:
                 return
             comm = await self._subscribed_again()
@@ -466,10 +487,11 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     async def _subscribed_again(self) -> Any:
         while self.status == Status.running:
             try:
-                comm = await self.scheduler_comm.live_comm()
-                comm.name = "Cluster worker status"
-                await comm.write({"op": "subscribe_worker_status"})
-                self.scheduler_info = SchedulerInfo(await comm.read())
+                async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                    comm = await self.scheduler_comm.live_comm()
+                    comm.name = "Cluster worker status"
+                    await comm.write({"op": "subscribe_worker_status"})
+                    self.scheduler_info = SchedulerInfo(await comm.read())
             except (OSError, TimeoutError):
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
@@ -822,6 +844,54 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         problems = self._watch.problems() if self._watch else {}
         wanted = [problems[g] for g in problems if worker_group in (None, g)]
         return "; ".join(wanted)
+
+    def scale_up(self, n: int, pods: Any = None) -> Any:
+        """Make sure that the default group has at least this many workers."""
+        del pods
+        present = self._watch.cluster.desired_workers if self._watch else 0
+        return self.scale(at_least(n, present))
+
+    def scale_down(self, workers: Iterable[Any], pods: Any = None) -> Any:
+        """Remove these workers, by name or address, once the scheduler has moved their data."""
+        del pods
+        return self.sync(self._scale_down, list(workers))
+
+    async def _scale_down(self, workers: list[Any]) -> None:
+        _, watch = await self._running()
+        prefix = f"{names.group_name(self.name)}-worker-"
+        chosen = [
+            name
+            for name in workers_at(workers, self.scheduler_info["workers"])
+            if name in self.observed and name.startswith(prefix)
+        ]
+        if not chosen:
+            return
+        left = max(watch.cluster.desired_workers - len(chosen), 0)
+        await self.scheduler_comm.retire_workers(names=chosen, close_workers=True, remove=True)
+        await self._scale(left, names.DEFAULT_GROUP)
+
+    def pods(self) -> Any:
+        """Return the pods of the workers."""
+        return self.sync(self._pods)
+
+    async def _pods(self) -> list[Any]:
+        api, _ = await self._running()
+        assert self._ref is not None
+        label = names.label_value(self.name)
+        wanted = f"{names.LABEL_CLUSTER_NAME}={label},{names.LABEL_COMPONENT}=worker"
+        found = await list_objects(api, Selection(PODS, self._ref.namespace, wanted))
+        return as_pods(found.items)
+
+    def logs(self, pod: Any = None) -> Any:
+        """Return the log of a worker's pod; without one, a dictionary of those of all workers."""
+        if pod is None:
+            return self.get_logs(scheduler=False)
+        name = pod if isinstance(pod, str) else pod.metadata.name
+        return self.sync(self._log_of, str(name))
+
+    async def _log_of(self, name: str) -> Log:
+        found = await self._wanted_logs(WantedLogs(workers=frozenset({name})), False)
+        return found.get(name, Log(""))
 
     # ---- what is seen
 

@@ -20,8 +20,8 @@ from daskjob.kube.errors import Replaced
 
 logger = logging.getLogger("daskjob")
 
-DURATION = f"{names.API_GROUP}/lease-duration-seconds"
-RENEWED = f"{names.API_GROUP}/lease-renew-time"
+DURATION = names.ANNOTATION_LEASE_DURATION
+RENEWED = names.ANNOTATION_LEASE_RENEW_TIME
 #: How many times a lease is renewed while it lasts.
 PARTS = 3
 

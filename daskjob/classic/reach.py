@@ -1,0 +1,189 @@
+"""Where a client reaches the scheduler: by its Service, or by forwarded ports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+
+from daskjob.core.errors import DaskJobError, Forbidden, Timeout
+from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings
+from daskjob.core.names import PORT_COMM, PORT_DASHBOARD, PORT_NAME_COMM, PORT_NAMES_DASHBOARD
+from daskjob.kube.api import Api
+from daskjob.kube.followed_pod import Backend
+from daskjob.kube.objects import watching
+from daskjob.kube.port_forward import Notify, forwarding
+from daskjob.kube.resources import selection_of
+
+#: How long a name may take to resolve, and a connection to open.
+TRY_SECONDS = 2.0
+PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Host and ports of a scheduler."""
+
+    host: str
+    port: int
+    dashboard_port: int
+
+    def address(self, protocol: str) -> str:
+        """Return the address for clients."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{protocol}://{host}:{self.port}"
+
+
+def in_pod() -> bool:
+    """Return whether this process runs in a pod."""
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+
+
+def port_of(service: Manifest, names: tuple[str, ...], number: int, field: str = "port") -> int:
+    """Return a port of a Service, by its name or else by its number."""
+    ports = mappings(mapping(service.get("spec")).get("ports"))
+    for wanted in (*names, number):
+        for port in ports:
+            if wanted in (port.get("name"), port.get("port")) and port.get(field):
+                return int(port[field])
+    return number
+
+
+def comm_port(service: Manifest, field: str = "port") -> int:
+    """Return the port for clients and workers."""
+    return port_of(service, (PORT_NAME_COMM,), PORT_COMM, field)
+
+
+def dashboard_port(service: Manifest, field: str = "port") -> int:
+    """Return the port of the dashboard."""
+    return port_of(service, PORT_NAMES_DASHBOARD, PORT_DASHBOARD, field)
+
+
+def host_of_balancer(service: Manifest) -> str:
+    """Return the address of a LoadBalancer; empty as long as it has none."""
+    status = mapping(mapping(service.get("status")).get("loadBalancer"))
+    for ingress in mappings(status.get("ingress")):
+        found = ingress.get("hostname") or ingress.get("ip")
+        if found:
+            return str(found)
+    return ""
+
+
+async def balancer(api: Api, ref: ObjectRef, seconds: float) -> Place:
+    """Wait for the address of a LoadBalancer.
+
+    Raises
+    ------
+    Timeout
+        It got none in time.
+    """
+    try:
+        async with asyncio.timeout(seconds or None), watching(api, selection_of(ref)) as changes:
+            async for change in changes:
+                service = change.manifest or {}
+                host = host_of_balancer(service)
+                if host:
+                    return Place(host, comm_port(service), dashboard_port(service))
+    except TimeoutError as error:
+        raise Timeout(
+            f"Service {ref.name} got no address of a load balancer within {seconds:g} s: check "
+            "that this cluster provides some (kubectl describe service), or raise "
+            "scheduler_service_wait_timeout"
+        ) from error
+    raise AssertionError("a watch never ends")
+
+
+def node_port(service: Manifest, pod: Manifest) -> Place:
+    """Return the port on the scheduler's own node, whose address its pod has.
+
+    So no right to list nodes is needed.
+    """
+    host = str(mapping(pod.get("status")).get("hostIP") or "")
+    return Place(host, comm_port(service, "nodePort"), dashboard_port(service, "nodePort"))
+
+
+async def direct(host: str, port: int) -> str:
+    """Return why a connection fails; empty if it succeeds."""
+    try:
+        async with asyncio.timeout(TRY_SECONDS):
+            address = await _resolved(host, port)
+            _, writer = await asyncio.open_connection(address, port)
+    except TimeoutError:
+        return f"{host}:{port} does not answer within {TRY_SECONDS:g} s"
+    except OSError as error:
+        return f"{host}:{port}: {error.strerror or error}"
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return ""
+
+
+async def _resolved(host: str, port: int) -> str:
+    """Resolve a name in a thread that nothing waits for: a look-up can take minutes."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[str] = loop.create_future()
+
+    def done(result: str | OSError) -> None:
+        if found.done():
+            return
+        if isinstance(result, OSError):
+            found.set_exception(result)
+        else:
+            found.set_result(result)
+
+    def work() -> None:
+        try:
+            result: str | OSError = str(socket.getaddrinfo(host, port)[0][4][0])
+        except OSError as error:
+            result = error
+        with suppress(RuntimeError):  # The loop is closed.
+            loop.call_soon_threadsafe(done, result)
+
+    threading.Thread(target=work, name="daskjob-resolve", daemon=True).start()
+    return await found
+
+
+async def directly(place: Place, tries: int) -> str:
+    """Try to connect, up to this often; return why it failed the last time, or nothing."""
+    reason = ""
+    for number in range(tries):
+        if number:
+            await asyncio.sleep(PAUSE_SECONDS)
+        reason = await direct(place.host, place.port)
+        if not reason:
+            return ""
+    return reason
+
+
+async def forwarded(
+    stack: AsyncExitStack, api: Api, backend: Callable[[int], Backend], notify: Notify
+) -> Place:
+    """Forward local ports to the scheduler and its dashboard until the stack is closed.
+
+    Raises
+    ------
+    Forbidden
+        Forwarding needs a right that the classic Role lacks; with the rule that grants it.
+    """
+    comm = await stack.enter_async_context(
+        forwarding(api, backend(PORT_COMM), preferred_port=PORT_COMM, notify=notify)
+    )
+    dashboard = await stack.enter_async_context(
+        forwarding(api, backend(PORT_DASHBOARD), preferred_port=PORT_DASHBOARD)
+    )
+    try:
+        await comm.ready()
+    except Forbidden as error:
+        raise Forbidden(
+            f"the scheduler is reached from here by a port-forward, which is forbidden: {error}; "
+            "or run this program in a pod of the cluster, or set scheduler_service_type"
+        ) from error
+    return Place(comm.host, comm.port, dashboard.port)
+
+
+class Unreachable(DaskJobError, ConnectionError):
+    """The scheduler runs, and this process cannot connect to it."""
