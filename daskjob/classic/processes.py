@@ -18,9 +18,10 @@ from daskjob.classic.models import V1Object, object_of
 from daskjob.classic.options import Options
 from daskjob.classic.start import PodStart, started
 from daskjob.core import names
-from daskjob.core.errors import CreateRejected, DaskJobError, NotFound, RejectionKind
-from daskjob.core.manifests import Manifest, ObjectRef, mapping, object_ref
+from daskjob.core.errors import Conflict, CreateRejected, DaskJobError, NotFound, RejectionKind
+from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings, object_ref
 from daskjob.kube.api import Api
+from daskjob.kube.credentials import ServiceAccount
 from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import AlreadyExists, BadRequest, OutcomeUnknown, Replaced
 from daskjob.kube.followed_pod import Backend
@@ -62,17 +63,25 @@ class Site:
                 if number == CREATE_TRIES - 1:
                     raise
                 await asyncio.sleep(0.2 * 2**number)
-            except AlreadyExists:
-                # By an earlier try; the names of pods are random.
-                if not number:
-                    raise
-                return dict(await get_object(self.api, object_ref(made)))
+            except AlreadyExists as error:
+                found = dict(await get_object(self.api, object_ref(made)))
+                # By an earlier try, or by another client; the names of pods are random.
+                if number and _owners(found) == _owners(made):
+                    return found
+                raise Conflict(
+                    f"{object_ref(made)} exists already: choose another name, or keep {{uuid}} in "
+                    "the name; one of a client that is gone is deleted after its lease"
+                ) from error
         raise AssertionError("unreachable")
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object; one that is gone is no error."""
         with suppress(NotFound, Replaced):
             await self.api.delete(ref)
+
+
+def _owners(manifest: Manifest) -> list[Any]:
+    return [owner.get("uid") for owner in mappings(manifest["metadata"].get("ownerReferences"))]
 
 
 class Pod(Process):  # type: ignore[misc]
@@ -252,10 +261,10 @@ class Scheduler(Pod):
             return await self._certain(reach.node_port(service, follow.pod))
         host = f"{site.identity.name}.{self.namespace}"
         found = reach.Place(host, reach.comm_port(service), reach.dashboard_port(service))
-        # In a pod, a forward would need a right that is not needed otherwise.
-        if reach.in_pod():
+        if isinstance(site.api.credentials, ServiceAccount):
+            # In a pod of this cluster. A forward would need a right that is not needed otherwise.
             return await self._certain(found)
-        if not await reach.directly(found, 1):
+        if reach.in_pod() and not await reach.directly(found, 1):
             return found
         return await reach.forwarded(self._stack, site.api, self._backend, site.notify)
 
