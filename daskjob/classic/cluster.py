@@ -164,6 +164,7 @@ class KubeCluster(Base):  # type: ignore[misc]
         self.site: Site | None = None
         self._stack: AsyncExitStack | None = None
         self._starting: asyncio.Task[Any] | None = None
+        self._undoing = False
         try:
             super().__init__(
                 name=cluster_name(self._options.name), security=security, **self.kwargs
@@ -183,6 +184,7 @@ class KubeCluster(Base):  # type: ignore[misc]
             await self._prepare()
             await super()._start()
         except BaseException as error:
+            self._undoing = True
             await self._undo()
             # SpecCluster wraps every error.
             cause = error.__cause__
@@ -279,12 +281,8 @@ class KubeCluster(Base):  # type: ignore[misc]
 
     async def _undo(self) -> None:
         """Remove what a start that failed has made."""
-        if self.status not in (Status.closed, Status.created):
-            with suppress(Exception):
-                await super()._close()
-        elif self.scheduler is not None:
-            with suppress(Exception):
-                await self.scheduler.close()
+        if self.status != Status.closed:
+            await self._close_alone()
         await self._leave()
         self.status = Status.closed
 
@@ -296,10 +294,10 @@ class KubeCluster(Base):  # type: ignore[misc]
     def _abandon(self) -> None:
         """End what runs after the constructor failed, or was interrupted."""
         runner = getattr(self, "_loop_runner", None)
-        if runner is None or self.asynchronous or self.status == Status.created:
+        if runner is None or self.asynchronous:
             self._quietly_closed()
             return
-        if self.status != Status.closed:
+        if self._starting is not None or self.status not in (Status.created, Status.closed):
             with suppress(Exception):
                 self.sync(self._abort, callback_timeout=30)
         with suppress(Exception):
@@ -308,7 +306,9 @@ class KubeCluster(Base):  # type: ignore[misc]
 
     async def _abort(self) -> None:
         if self._starting is not None:
-            self._starting.cancel()
+            # Ctrl-C has cancelled it already, in general.
+            if not self._undoing:
+                self._starting.cancel()
             await asyncio.wait({self._starting})
         elif self.status != Status.closed:
             await self._close()

@@ -68,16 +68,27 @@ class Site:
                 # By an earlier try, or by another client; the names of pods are random.
                 if number and _owners(found) == _owners(made):
                     return found
-                raise Conflict(
-                    f"{object_ref(made)} exists already: choose another name, or keep {{uuid}} in "
-                    "the name; one of a client that is gone is deleted after its lease"
-                ) from error
+                raise _taken(object_ref(made)) from error
         raise AssertionError("unreachable")
+
+    async def check_name(self) -> None:
+        """Raise ``Conflict`` if another cluster has this name: its Service would select our pod."""
+        ref = ObjectRef("Service", self.identity.namespace, self.identity.name)
+        with suppress(NotFound):
+            await get_object(self.api, ref)
+            raise _taken(ref)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object; one that is gone is no error."""
         with suppress(NotFound, Replaced):
             await self.api.delete(ref)
+
+
+def _taken(ref: ObjectRef) -> Conflict:
+    return Conflict(
+        f"{ref} exists already: choose another name, or keep {{uuid}} in the name; one of a client "
+        "that is gone is deleted after its lease"
+    )
 
 
 def _owners(manifest: Manifest) -> list[Any]:
@@ -93,6 +104,8 @@ class Pod(Process):  # type: ignore[misc]
         self._manifest = manifest
         #: The pod as it was created; ``None`` before.
         self._pod: Manifest | None = None
+        #: Whether it was requested: the answer may never have arrived.
+        self._requested = False
         self.namespace = site.identity.namespace
         self.cluster_name = site.identity.name
 
@@ -113,13 +126,14 @@ class Pod(Process):  # type: ignore[misc]
 
     async def start(self) -> None:
         """Create the pod."""
+        self._requested = True
         self._pod = {**await self._site.create(self._manifest), "kind": "Pod", "apiVersion": "v1"}
         await super().start()
 
     async def close(self, **_: Any) -> None:
         """Delete the pod."""
-        if self.ref is not None:
-            await self._site.delete(self.ref)
+        if self._requested:
+            await self._site.delete(self.ref or ObjectRef("Pod", self.namespace, self.pod_name))
         await super().close()
 
     async def logs(self) -> Log:
@@ -217,6 +231,7 @@ class Scheduler(Pod):
             It does not start, or cannot be reached; with the reason.
         """
         site = self._site
+        await site.check_name()
         site.notify(f"creating scheduler pod {self.pod_name}")
         await super().start()
         assert self.ref is not None
