@@ -65,8 +65,18 @@ from daskjob.kubecluster.panel import Panel
 from daskjob.kubecluster.pod_logs import WantedLogs, logs_of
 from daskjob.kubecluster.rows import as_html, rows_of
 from daskjob.kubecluster.start import SchedulerWait, first_container
+from daskjob.kubecluster.transport_security import (
+    certificates,
+    checked_security,
+    is_secure,
+    secret_manifest,
+    secret_name,
+    secure_pod,
+    secured,
+)
 from daskjob.kubecluster.watch import ClusterWatch
 from daskjob.submit.client.errors import NotInstalled
+from daskjob.submit.client.owned import create_owned
 from daskjob.submit.clusters.client import AsyncClusterClient
 from daskjob.submit.clusters.cluster import ANNOTATION_CREATION, Cluster
 
@@ -132,7 +142,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     jupyter
         Whether the scheduler also starts a Jupyter server.
     security
-        A ``distributed.Security`` with which to connect to a scheduler that uses TLS.
+        A ``distributed.Security`` whose certificates client, scheduler and workers use; true makes
+        new ones for this cluster. ``Client(cluster)`` uses them too.
     kubeconfig, context
         Where the Kubernetes is; by default as ``kubectl`` finds it.
     loop, asynchronous, quiet
@@ -162,7 +173,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         scheduler_forward_port: int | None = None,
         comm_forward_port: int | None = None,
         jupyter: bool | None = None,
-        security: Security | None = None,
+        security: Security | bool | None = None,
         kubeconfig: str | None = None,
         context: str | None = None,
         loop: Any = None,
@@ -176,7 +187,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         check_loop(asynchronous=asynchronous, loop=loop)
         self._arguments: Arguments = resolved(given)
         warn_of_ignored_name(self._arguments, name)
-        self.security = security
+        self.security = checked_security(security)
         self.process = os.getpid()
         self._clients = AsyncClusterClient(
             self._arguments.namespace or "",
@@ -187,6 +198,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self._take_arguments()
         self._creation = secrets.token_hex(8)
         self._may_have_created = False
+        self._makes_secret = False
         self._api: Api | None = None
         self._ref: ObjectRef | None = None
         self._watch: ClusterWatch | None = None
@@ -342,7 +354,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         noted = {ANNOTATION_CREATION: self._creation, **first_annotations(seconds)}
         self._log("Creating the DaskCluster")
         try:
-            cluster = await self._clients.create(cluster_manifest(self._arguments, noted))
+            cluster = await self._clients.create(self._manifest(noted))
         except Conflict as error:
             self._forget_creation()
             if mode is CreateMode.CREATE_ONLY:
@@ -351,12 +363,23 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         except NotInstalled as error:
             self._forget_creation()
             raise OperatorNotInstalled() from error
+        if self._makes_secret and self.security is not None and self._api is not None:
+            secret = secret_manifest(self.name, self.security)
+            await create_owned(self._api, secret, cluster.ref)
         if self.shutdown_on_close is None:
             self.shutdown_on_close = True
         if seconds and self._api is not None:
             self._lease = Lease(self._api, cluster.manifest, cluster.ref, seconds)
             self._tasks.append(asyncio.ensure_future(self._lease.keep()))
         return cluster
+
+    def _manifest(self, annotations: dict[str, str]) -> Manifest:
+        made = cluster_manifest(self._arguments, annotations)
+        self._makes_secret = self.security is not None and not is_secure(made)
+        if not self._makes_secret:
+            return made
+        certificates(self.security)
+        return secured(made, secret_name(self.name))
 
     def _forget_creation(self) -> None:
         self._may_have_created = False
@@ -776,6 +799,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             env=env,
             custom_spec=custom_spec,
         )
+        if custom_spec is None and self._makes_secret:
+            secure_pod(worker["spec"], "worker", secret_name(self.name))
         chosen = f"group-{secrets.token_hex(3)}" if name is None else name
         if not names.GROUP_PATTERN.fullmatch(chosen) or chosen == names.DEFAULT_GROUP:
             raise ValidationError(

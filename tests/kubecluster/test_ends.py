@@ -118,6 +118,20 @@ def test_shutdown_by_a_client_ends_the_cluster_too(place: Place) -> None:
 
 
 @pytest.mark.check(37)
+def test_the_cluster_of_a_killed_program_goes(place: Place) -> None:
+    text = (
+        "import dask, signal\n"
+        "dask.config.set({'kubernetes.lease-duration-seconds': 3})\n"
+        "cluster = KubeCluster(**given)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = program(place, text, "killed")
+    assert process.communicate(timeout=120) == ("", "")
+    assert place.kubectl.there("daskclusters") != []
+    wait_until(lambda: not place.kubectl.there("daskclusters"), pause=0.2)
+
+
+@pytest.mark.check(37)
 def test_a_lease_is_renewed_by_the_servers_clock(place: Place) -> None:
     with (
         dask.config.set({"kubernetes.lease-duration-seconds": 3}),
