@@ -38,6 +38,7 @@ from daskjob.kubecluster.errors import (
     OperatorNotInstalled,
     StillMissing,
     ValidationError,
+    WrongType,
 )
 from daskjob.kubecluster.first_generation import (
     as_pods,
@@ -53,7 +54,7 @@ from daskjob.kubecluster.groups import (
     ref_of_group,
     worker_part,
 )
-from daskjob.kubecluster.lease import Lease, first_annotations
+from daskjob.kubecluster.lease import Lease, first_annotations, seconds_of
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
 from daskjob.kubecluster.manifest import (
     autoscaler_manifest,
@@ -401,6 +402,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         elif self.shutdown_on_close:
             ending.opened(self)
         self._take_values(cluster)
+        seconds = seconds_of(cluster.manifest)
+        if seconds and self._api is not None:
+            self._lease = Lease(self._api, cluster.manifest, cluster.ref, seconds)
+            self._tasks.append(asyncio.ensure_future(self._lease.keep(found=True)))
         return cluster
 
     def _take_values(self, cluster: Cluster) -> None:
@@ -532,7 +537,11 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         if self.status == Status.created and self._starting is None:
             self.status = Status.closed
         if self.status == Status.closed:
-            return NoOpAwaitable() if self._is_asynchronous else None
+            if self._is_asynchronous:
+                return NoOpAwaitable()
+            if self._has_loop and not self.called_from_running_loop:
+                self._stop_loop()
+            return None
         if self.asynchronous:
             return self._close_within(timeout)
         try:
@@ -558,7 +567,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             await self._disconnect()
             if deletes:
                 await self._delete()
-            elif self._lease is not None:
+            elif self._lease is not None and self._may_have_created:
                 with suppress(DaskJobError):
                     await self._lease.drop()
         finally:
@@ -603,8 +612,12 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         if self._ref is None:
             await self._delete_creation(self._clients)
             return
-        with suppress(NotFound, Replaced):
-            await (await self._clients.api()).delete(self._ref, metadata_only=True)
+        if self._watch is not None:
+            try:
+                await self._clients.delete(self._watch.cluster)
+            except Conflict as error:
+                # A job's: it ends with the job.
+                self._log(str(error))
 
     async def _delete_creation(self, clients: AsyncClusterClient) -> None:
         """Delete the cluster of this name if it was created here, also if no answer came."""
@@ -655,7 +668,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     def __enter__(self) -> KubeCluster:
         if self._is_asynchronous:
-            raise ValidationError("KubeCluster(asynchronous=True) needs 'async with', not 'with'")
+            raise WrongType("KubeCluster(asynchronous=True) needs 'async with', not 'with'")
         if self.status == Status.created:
             self._start_blocking()
         return self
@@ -665,7 +678,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     async def __aenter__(self) -> KubeCluster:
         if not self._is_asynchronous:
-            raise ValidationError("'async with' needs KubeCluster(asynchronous=True)")
+            raise WrongType("'async with' needs KubeCluster(asynchronous=True)")
         await self._start()
         return self
 

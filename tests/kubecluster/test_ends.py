@@ -14,7 +14,7 @@ import dask.config
 import pytest
 from distributed import Client
 
-from daskjob.core.manifests import format_time
+from daskjob.core.manifests import format_time, parse_time
 from daskjob.kubecluster import lease as leases
 from tests.kubecluster.conftest import Place
 from tests.waiting import wait_until
@@ -127,7 +127,15 @@ def test_the_cluster_of_a_killed_program_goes(place: Place) -> None:
     )
     process = program(place, text, "killed")
     assert process.communicate(timeout=120) == ("", "")
-    assert place.kubectl.there("daskclusters") != []
+    # A client that works with it keeps it.
+    with place.cluster("killed") as cluster:
+        assert cluster.shutdown_on_close is False
+        wait_until(lambda: leases.RENEWED in notes_of(place), pause=0.1)
+        renewed = parse_time(notes_of(place)[leases.RENEWED])
+        assert renewed is not None
+        later = format_time(renewed + timedelta(seconds=4)) or ""
+        wait_until(lambda: notes_of(place)[leases.RENEWED] > later, pause=0.2)
+        assert leases.DURATION in notes_of(place)
     wait_until(lambda: not place.kubectl.there("daskclusters"), pause=0.2)
 
 

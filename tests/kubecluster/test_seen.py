@@ -124,7 +124,7 @@ async def test_a_blocking_start_inside_a_loop_is_rejected_with_the_asynchronous_
     with pytest.raises(errors.BlockingCall, match=r"async with KubeCluster\(asynchronous=True\)"):
         KubeCluster("x")
     cluster = unstarted(asynchronous=True)
-    with pytest.raises(errors.ValidationError, match="needs 'async with', not 'with'"), cluster:
+    with pytest.raises(errors.WrongType, match="needs 'async with', not 'with'"), cluster:
         pass
     # All calls return what can be awaited.
     calls: list[Any] = [cluster.scale(1), cluster.get_logs(), cluster.wait_for_workers(1)]
@@ -138,7 +138,7 @@ async def test_a_blocking_start_inside_a_loop_is_rejected_with_the_asynchronous_
 @pytest.mark.check(39)
 async def test_the_wrong_context_manager_is_rejected() -> None:
     blocking = await asyncio.to_thread(unstarted)
-    with pytest.raises(errors.ValidationError, match=r"needs KubeCluster\(asynchronous=True\)"):
+    with pytest.raises(errors.WrongType, match=r"needs KubeCluster\(asynchronous=True\)"):
         async with blocking:
             pass
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 import re
+import time
 import urllib.request
 from typing import Any
 
@@ -215,11 +215,11 @@ def test_tls_needs_no_arguments_of_the_client(place: Place) -> None:
 
 
 @pytest.mark.check(13)
-async def test_an_idle_cluster_asks_nothing(place: Place, shared: KubeCluster, audit: Any) -> None:
+def test_an_idle_cluster_asks_nothing(place: Place, shared: KubeCluster, audit: Any) -> None:
     shared.scale(1)
-    await asyncio.to_thread(shared.wait_for_workers, 1, PATIENCE)
+    shared.wait_for_workers(1, PATIENCE)
     with audit() as audited:
-        await asyncio.sleep(4)
+        time.sleep(4)
     ours = [r for r in audited.requests if r.namespace == place.namespace and _is_client(r)]
     assert ours == []
 
