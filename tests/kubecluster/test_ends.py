@@ -142,11 +142,11 @@ def test_the_cluster_of_a_killed_program_goes(place: Place) -> None:
 @pytest.mark.check(37)
 def test_a_lease_is_renewed_by_the_servers_clock(place: Place) -> None:
     with (
-        dask.config.set({"kubernetes.lease-duration-seconds": 3}),
+        dask.config.set({"kubernetes.lease-duration-seconds": 9}),
         place.cluster("leased") as cluster,
     ):
         first = notes_of(place)
-        assert first[leases.DURATION] == "3"
+        assert first[leases.DURATION] == "9"
         wait_until(lambda: leases.RENEWED in notes_of(place), pause=0.1)
         renewed = notes_of(place)[leases.RENEWED]
         assert renewed.endswith("Z")
@@ -177,3 +177,26 @@ async def test_a_wrong_clock_here_does_not_matter(ahead: timedelta) -> None:
     lease = leases.Lease(Recorder(), made, None, 300, now=lambda: server + ahead)  # type: ignore[arg-type]
     await lease.renew()
     assert bodies[0]["metadata"]["annotations"] == {leases.RENEWED: format_time(server)}
+
+
+KILLED = """
+import json, os, signal, sys
+import dask
+from daskjob import KubeCluster
+dask.config.set({"kubernetes.lease-duration-seconds": 9})
+cluster = KubeCluster(**json.loads(sys.argv[1]))
+cluster.wait_for_workers(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.check(37)
+def test_the_cluster_of_a_killed_program_is_deleted_with_an_event(place: Place) -> None:
+    arguments = json.dumps(place.arguments("killed", n_workers=1))
+    done = subprocess.run([sys.executable, "-c", KILLED, arguments], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert "daskcluster.kubernetes.dask.org/killed" in place.kubectl.there("daskclusters")
+    kinds = ("daskclusters", "daskworkergroups", "services", "pods")
+    wait_until(lambda: not place.kubectl.there(*kinds), 90, pause=0.3)
+    found = [e for e in place.kubectl.items("events") if e["reason"] == "LeaseExpired"]
+    assert [e["involvedObject"]["name"] for e in found] == ["killed"]
