@@ -41,6 +41,7 @@ from daskjob.kubecluster.errors import (
     OperatorNotInstalled,
     StillMissing,
     ValidationError,
+    WrongType,
 )
 from daskjob.kubecluster.first_generation import (
     as_pods,
@@ -56,7 +57,7 @@ from daskjob.kubecluster.groups import (
     ref_of_group,
     worker_part,
 )
-from daskjob.kubecluster.lease import Lease, first_annotations
+from daskjob.kubecluster.lease import Lease, first_annotations, seconds_of
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
 from daskjob.kubecluster.manifest import (
     autoscaler_manifest,
@@ -68,10 +69,20 @@ from daskjob.kubecluster.panel import Panel
 from daskjob.kubecluster.pod_logs import WantedLogs, logs_of
 from daskjob.kubecluster.rows import rows_of
 from daskjob.kubecluster.start import SchedulerWait, first_container
+from daskjob.kubecluster.transport_security import (
+    certificates,
+    checked_security,
+    is_secure,
+    secret_manifest,
+    secret_name,
+    secure_pod,
+    secured,
+)
 from daskjob.kubecluster.view import ClusterView, page_html, scaling_html, view_of
 from daskjob.kubecluster.watch import ClusterWatch
 from daskjob.kubecluster.widget import ClusterWidget, widget_of
 from daskjob.submit.client.errors import NotInstalled
+from daskjob.submit.client.owned import create_owned
 from daskjob.submit.clusters.client import AsyncClusterClient
 from daskjob.submit.clusters.cluster import ANNOTATION_CREATION, Cluster
 
@@ -137,7 +148,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     jupyter
         Whether the scheduler also starts a Jupyter server.
     security
-        A ``distributed.Security`` with which to connect to a scheduler that uses TLS.
+        A ``distributed.Security`` whose certificates client, scheduler and workers use; true makes
+        new ones for this cluster. ``Client(cluster)`` uses them too.
     kubeconfig, context
         Where the Kubernetes is; by default as ``kubectl`` finds it.
     loop, asynchronous, quiet
@@ -167,7 +179,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         scheduler_forward_port: int | None = None,
         comm_forward_port: int | None = None,
         jupyter: bool | None = None,
-        security: Security | None = None,
+        security: Security | bool | None = None,
         kubeconfig: str | None = None,
         context: str | None = None,
         loop: Any = None,
@@ -181,7 +193,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         check_loop(asynchronous=asynchronous, loop=loop)
         self._arguments: Arguments = resolved(given)
         warn_of_ignored_name(self._arguments, name)
-        self.security = security
+        self.security = checked_security(security)
         self.process = os.getpid()
         self._clients = AsyncClusterClient(
             self._arguments.namespace or "",
@@ -192,6 +204,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self._take_arguments()
         self._creation = secrets.token_hex(8)
         self._may_have_created = False
+        self._makes_secret = False
         self._api: Api | None = None
         self._ref: ObjectRef | None = None
         self._watch: ClusterWatch | None = None
@@ -350,7 +363,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         noted = {ANNOTATION_CREATION: self._creation, **first_annotations(seconds)}
         self._log("Creating the DaskCluster")
         try:
-            cluster = await self._clients.create(cluster_manifest(self._arguments, noted))
+            cluster = await self._clients.create(self._manifest(noted))
         except Conflict as error:
             self._forget_creation()
             if mode is CreateMode.CREATE_ONLY:
@@ -359,12 +372,23 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         except NotInstalled as error:
             self._forget_creation()
             raise OperatorNotInstalled() from error
+        if self._makes_secret and self.security is not None and self._api is not None:
+            secret = secret_manifest(self.name, self.security)
+            await create_owned(self._api, secret, cluster.ref)
         if self.shutdown_on_close is None:
             self.shutdown_on_close = True
         if seconds and self._api is not None:
             self._lease = Lease(self._api, cluster.manifest, cluster.ref, seconds)
             self._tasks.append(asyncio.ensure_future(self._lease.keep()))
         return cluster
+
+    def _manifest(self, annotations: dict[str, str]) -> Manifest:
+        made = cluster_manifest(self._arguments, annotations)
+        self._makes_secret = self.security is not None and not is_secure(made)
+        if not self._makes_secret:
+            return made
+        certificates(self.security)
+        return secured(made, secret_name(self.name))
 
     def _forget_creation(self) -> None:
         self._may_have_created = False
@@ -386,6 +410,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         elif self.shutdown_on_close:
             ending.opened(self)
         self._take_values(cluster)
+        seconds = seconds_of(cluster.manifest)
+        if seconds and self._api is not None:
+            self._lease = Lease(self._api, cluster.manifest, cluster.ref, seconds)
+            self._tasks.append(asyncio.ensure_future(self._lease.keep(found=True)))
         return cluster
 
     def _take_values(self, cluster: Cluster) -> None:
@@ -517,7 +545,11 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         if self.status == Status.created and self._starting is None:
             self.status = Status.closed
         if self.status == Status.closed:
-            return NoOpAwaitable() if self._is_asynchronous else None
+            if self._is_asynchronous:
+                return NoOpAwaitable()
+            if self._has_loop and not self.called_from_running_loop:
+                self._stop_loop()
+            return None
         if self.asynchronous:
             return self._close_within(timeout)
         try:
@@ -543,7 +575,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             await self._disconnect()
             if deletes:
                 await self._delete()
-            elif self._lease is not None:
+            elif self._lease is not None and self._may_have_created:
                 with suppress(DaskJobError):
                     await self._lease.drop()
         finally:
@@ -595,8 +627,12 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         if self._ref is None:
             await self._delete_creation(self._clients)
             return
-        with suppress(NotFound, Replaced):
-            await (await self._clients.api()).delete(self._ref, metadata_only=True)
+        if self._watch is not None:
+            try:
+                await self._clients.delete(self._watch.cluster)
+            except Conflict as error:
+                # A job's: it ends with the job.
+                self._log(str(error))
 
     async def _delete_creation(self, clients: AsyncClusterClient) -> None:
         """Delete the cluster of this name if it was created here, also if no answer came."""
@@ -647,7 +683,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     def __enter__(self) -> KubeCluster:
         if self._is_asynchronous:
-            raise ValidationError("KubeCluster(asynchronous=True) needs 'async with', not 'with'")
+            raise WrongType("KubeCluster(asynchronous=True) needs 'async with', not 'with'")
         if self.status == Status.created:
             self._start_blocking()
         return self
@@ -657,7 +693,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     async def __aenter__(self) -> KubeCluster:
         if not self._is_asynchronous:
-            raise ValidationError("'async with' needs KubeCluster(asynchronous=True)")
+            raise WrongType("'async with' needs KubeCluster(asynchronous=True)")
         await self._start()
         return self
 
@@ -795,6 +831,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             env=env,
             custom_spec=custom_spec,
         )
+        if custom_spec is None and self._makes_secret:
+            secure_pod(worker["spec"], "worker", secret_name(self.name))
         chosen = f"group-{secrets.token_hex(3)}" if name is None else name
         if not names.GROUP_PATTERN.fullmatch(chosen) or chosen == names.DEFAULT_GROUP:
             raise ValidationError(

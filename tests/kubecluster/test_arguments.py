@@ -13,6 +13,7 @@ from typing import Any
 
 import dask.config
 import pytest
+from distributed.security import Security
 
 from daskjob.core.errors import DaskJobError
 from daskjob.core.names import is_valid_name
@@ -25,6 +26,12 @@ from daskjob.kubecluster.cluster_names import cluster_name, escaped
 from daskjob.kubecluster.create_mode import CreateMode
 from daskjob.kubecluster.manifest import cluster_manifest
 from daskjob.kubecluster.specs import make_cluster_spec
+from daskjob.kubecluster.transport_security import (
+    certificates,
+    checked_security,
+    is_secure,
+    secured,
+)
 
 #: Each argument with its key, a value as a variable has it, and what it is then.
 EVERY = {
@@ -248,6 +255,27 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"name": 5}, ValueError, "the name of a cluster is a string, not 5"),
     ({"namespace": 5}, ValueError, "namespace: 5 is no string"),
 ]
+
+
+@pytest.mark.check(26)
+def test_security_needs_certificates(tmp_path: Path) -> None:
+    with pytest.raises(errors.ValidationError, match="security: 'yes' is neither True nor a"):
+        checked_security("yes")
+    with pytest.raises(errors.ValidationError, match="security has no tls_ca_file, which"):
+        certificates(Security(require_encryption=True))
+    lost = Security(tls_ca_file=str(tmp_path / "none"), require_encryption=True)
+    with pytest.raises(errors.ValidationError, match="security: tls_ca_file cannot be read"):
+        certificates(lost)
+    made = checked_security(True)
+    assert made is not None
+    files = certificates(made)
+    assert sorted(files) == [
+        *("ca.pem", "scheduler-key.pem", "scheduler.pem", "worker-key.pem", "worker.pem")
+    ]
+    plain = make_cluster_spec("x")
+    assert not is_secure(plain)
+    assert is_secure(secured(plain, "x-tls"))
+    assert not is_secure(plain)
 
 
 @pytest.mark.check(6)

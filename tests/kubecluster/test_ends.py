@@ -14,7 +14,7 @@ import dask.config
 import pytest
 from distributed import Client
 
-from daskjob.core.manifests import format_time
+from daskjob.core.manifests import format_time, parse_time
 from daskjob.kubecluster import lease as leases
 from tests.kubecluster.conftest import Place
 from tests.waiting import wait_until
@@ -115,6 +115,28 @@ def test_shutdown_by_a_client_ends_the_cluster_too(place: Place) -> None:
     Client(other.scheduler_address).shutdown()
     wait_until(lambda: other.status.name == "closed", pause=0.1)
     assert not place.kubectl.there("daskclusters")
+
+
+@pytest.mark.check(37)
+def test_the_cluster_of_a_killed_program_goes(place: Place) -> None:
+    text = (
+        "import dask, signal\n"
+        "dask.config.set({'kubernetes.lease-duration-seconds': 3})\n"
+        "cluster = KubeCluster(**given)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = program(place, text, "killed")
+    assert process.communicate(timeout=120) == ("", "")
+    # A client that works with it keeps it.
+    with place.cluster("killed") as cluster:
+        assert cluster.shutdown_on_close is False
+        wait_until(lambda: leases.RENEWED in notes_of(place), pause=0.1)
+        renewed = parse_time(notes_of(place)[leases.RENEWED])
+        assert renewed is not None
+        later = format_time(renewed + timedelta(seconds=4)) or ""
+        wait_until(lambda: notes_of(place)[leases.RENEWED] > later, pause=0.2)
+        assert leases.DURATION in notes_of(place)
+    wait_until(lambda: not place.kubectl.there("daskclusters"), pause=0.2)
 
 
 @pytest.mark.check(37)

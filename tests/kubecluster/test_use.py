@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import time
 import urllib.request
 from typing import Any
 
@@ -194,6 +195,38 @@ def test_a_pickled_cluster_is_a_reference(
     with copy:
         assert copy.scheduler_info["id"] == shared.scheduler_info["id"]
     assert place.kubectl.there("daskclusters") != []
+
+
+@pytest.mark.check(26)
+def test_tls_needs_no_arguments_of_the_client(place: Place) -> None:
+    with place.cluster("secure", n_workers=1, security=True) as cluster, Client(cluster) as client:
+        assert cluster.scheduler_address.startswith("tls://")
+        assert client.submit(sum, range(10)).result(PATIENCE) == 45
+        assert all(address.startswith("tls://") for address in client.scheduler_info()["workers"])
+        assert place.kubectl.there("secrets") == ["secret/secure-tls"]
+        with KubeCluster.from_name(
+            "secure",
+            quiet=True,
+            security=cluster.security,
+            namespace=place.namespace,
+            kubeconfig=str(place.kubernetes.kubeconfig),
+        ) as other:
+            assert other.observed == cluster.observed
+
+
+@pytest.mark.check(13)
+def test_an_idle_cluster_asks_nothing(place: Place, shared: KubeCluster, audit: Any) -> None:
+    shared.scale(1)
+    shared.wait_for_workers(1, PATIENCE)
+    with audit() as audited:
+        time.sleep(4)
+    ours = [r for r in audited.requests if r.namespace == place.namespace and _is_client(r)]
+    assert ours == []
+
+
+def _is_client(request: Any) -> bool:
+    """Whether it is of a client: the operator's requests are status writes, Leases and pods."""
+    return request.resource not in ("leases", "events") and "/status" not in request.resource
 
 
 @pytest.mark.check(23)
