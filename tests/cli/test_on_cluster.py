@@ -166,7 +166,7 @@ def test_cluster_without_an_operator_is_reported_and_can_be_left(user_there: OnC
     assert done.code == 123
     assert f"sums is being cancelled: daskjob status -n {there.namespace} sums" in done.err
     rejected = there("delete", "sums")
-    assert rejected.code == 2
+    assert rejected.code == 125
     assert "is still running" in rejected.err
     assert there("delete", "--force", "sums").code == 0
 
