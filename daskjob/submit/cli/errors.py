@@ -103,6 +103,11 @@ _ADVICE = {
 def advice(error: Exception) -> str:
     """Return what to do about an error of the connection to a cluster."""
     found = _ADVICE.get(type(error).__name__)
+    if found and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        found = (
+            "the certificate of the server is not trusted: check the context's server and "
+            "certificate-authority, and whether a proxy in between has a certificate of its own"
+        )
     if str(error).endswith(": Unauthorized"):
         found = "log in again, or name another context with --context"
     if "set KUBECONFIG" in str(error):
