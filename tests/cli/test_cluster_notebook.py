@@ -180,6 +180,12 @@ async def test_image_without_jupyter_is_reported_and_a_plain_cluster_is_left_alo
         last = err.splitlines()[-1]
         assert last.startswith("daskjob: the notebook of bare crashes")
         assert "must have JupyterLab" in last
+        # As after a creation that was interrupted.
+        token = kubectl("get", "secret", "bare-notebook", "-o", "jsonpath={.data.token}")
+        kubectl("delete", "deployment", "bare-notebook")
+        assert (await asyncio.to_thread(cluster, "notebook", "bare", "--no-connect"))[0] == 0
+        assert "bare-notebook" in kubectl("get", "deployments", "-o", "name")
+        assert token == kubectl("get", "secret", "bare-notebook", "-o", "jsonpath={.data.token}")
         code, err = await asyncio.to_thread(cluster, "create", "plain")
         assert code == 0
         code, err = await asyncio.to_thread(cluster, "notebook", "plain")

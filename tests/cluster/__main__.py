@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=summary)
         one.set_defaults(command=command)
         if name == "load-image":
-            one.add_argument("image", choices=("dask", "operator"))
+            one.add_argument("image", choices=images.NAMES)
         if name == "fake-nodes":
             one.add_argument("count", type=int, metavar="N")
     return parser
@@ -105,7 +105,7 @@ def _tools(arguments: argparse.Namespace) -> None:
     build_all()
     build_runtime()
     images.pause()
-    for name in ("dask", "operator"):
+    for name in images.NAMES:
         images.image(name)
 
 

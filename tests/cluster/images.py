@@ -42,6 +42,8 @@ KEPT_ARCHIVES = 3
 KEPT_STEPS = 300
 #: The length of a failed build's output in the error.
 LOG_LINES = 25
+#: The images of a checkout.
+NAMES = ("dask", "operator", "dask2025", "jupyter")
 #: With these, `dask-worker` and `dask worker` both work.
 DASK_2025 = ("dask==2025.7.0", "distributed==2025.7.0")
 #: The folders of images that are not named like theirs.
