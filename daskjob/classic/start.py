@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from daskjob.core.diagnose import container_end, crash_loop, ended_by, waiting_for
-from daskjob.core.errors import DaskJobError, InfrastructureFailure, Timeout
-from daskjob.core.manifests import Manifest, ObjectRef, mapping
+from daskjob.core.errors import DaskJobError, Timeout
+from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings
 from daskjob.core.pods import PodFacts, pod_facts
-from daskjob.core.reasons import Reason
 from daskjob.kube.api import Api
 from daskjob.kube.objects import watching
 from daskjob.kube.resources import selection_of
@@ -23,7 +24,7 @@ REPORT_SECONDS = 10.0
 Notify = Callable[[str], None]
 
 
-class SchedulerFailed(InfrastructureFailure):
+class SchedulerFailed(DaskJobError):
     """The scheduler of a cluster cannot start, or has ended."""
 
 
@@ -36,6 +37,8 @@ class PodStart:
         self._notify = notify
         self._pod: Manifest = {}
         self._reported = ""
+        #: Warnings of its Events, which not every Role allows to list.
+        self._warnings: list[tuple[str, str]] = []
         #: Set as soon as its first container runs.
         self.running = asyncio.Event()
 
@@ -52,23 +55,34 @@ class PodStart:
                 if change.ref.uid != self._ref.uid:
                     continue
                 if change.gone or change.manifest is None:
-                    raise SchedulerFailed(str(Reason.SCHEDULER_FAILED), f"{self._ref} was deleted")
+                    raise SchedulerFailed(f"{self._ref} was deleted")
                 self._pod = change.manifest
                 self._check(pod_facts(change.manifest))
                 if asyncio.get_running_loop().time() - started >= REPORT_SECONDS:
-                    self.report()
+                    self._report()
 
     def _check(self, facts: PodFacts) -> None:
         if facts.ended or (facts.main and facts.main.terminated):
-            raise SchedulerFailed(str(Reason.SCHEDULER_FAILED), _end(facts))
+            raise SchedulerFailed(_end(facts))
         found = waiting_for(facts)
         if found and found.final:
-            raise SchedulerFailed(str(found.reason), found.message)
+            raise SchedulerFailed(found.message)
         if facts.main and facts.main.running:
             self.running.set()
 
-    def report(self) -> None:
-        """Report what the pod waits for, once for each reason."""
+    async def remind(self) -> None:
+        """Report what the pod waits for, after a while."""
+        await asyncio.sleep(REPORT_SECONDS)
+        await self.look()
+        self._report()
+
+    async def look(self) -> None:
+        """Read the warnings about the pod, if that is allowed."""
+        with suppress(DaskJobError, ValueError):
+            events = mappings(json.loads(await self._api.warnings(self._ref)).get("items"))
+            self._warnings = [(str(e.get("reason")), str(e.get("message"))) for e in events]
+
+    def _report(self) -> None:
         reason = self.reason()
         if reason and reason != self._reported and not self.running.is_set():
             self._notify(f"the scheduler does not run yet: {reason}")
@@ -76,7 +90,7 @@ class PodStart:
 
     def reason(self) -> str:
         """Return what the pod waits for; it may be unknown."""
-        facts = pod_facts(self._pod)
+        facts = pod_facts(self._pod, self._warnings)
         found = crash_loop(facts) or waiting_for(facts)
         if found:
             return found.message
@@ -125,18 +139,17 @@ async def started(start: PodStart, reach: Callable[[], Awaitable[None]], seconds
         await start.running.wait()
         await reach()
 
-    loop = asyncio.get_running_loop()
-    reminder = loop.call_later(REPORT_SECONDS, start.report)
+    reminder = asyncio.create_task(start.remind())
     # A limit of 0 is none.
     limit = seconds or None
     try:
         async with asyncio.timeout(limit):
             await first_of(asyncio.create_task(work()), asyncio.create_task(start.follow()))
     except TimeoutError as error:
+        await start.look()
         raise Timeout(
-            f"the scheduler did not start within {seconds:g} s: {start.reason()}"
+            f"the scheduler did not start within {seconds:g} s "
+            f"(kubernetes.scheduler-start-timeout): {start.reason()}"
         ) from error
-    except DaskJobError:
-        raise
     finally:
         reminder.cancel()

@@ -228,6 +228,11 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "image name": ({}, {"image": "No Image"}, "InvalidImageName|image name .* is invalid"),
     "no node": ({"nodeSelector": {"no": "such"}}, {}, "does not fit on any node: 0/1 nodes"),
     "crash": ({}, {"command": ["python", "-c", "raise Exception('boom')"]}, "Exception: boom"),
+    "volume": (
+        {"volumes": [{"name": "v", "secret": {"secretName": "none"}}]},
+        {"volume_mounts": [{"name": "v", "mountPath": "/v"}]},
+        'secret "none" not found',
+    ),
     "pull": ({}, {"image": "daskjob.test/none:1"}, "cannot be pulled"),
     "invalid": ({"restartPolicy": "Sometimes"}, {}, "Unsupported value"),
 }
