@@ -50,7 +50,8 @@ def test_scale_is_right_at_once_and_close_leaves_nothing(place: Place) -> None:
         wait_until(lambda: replicas(place, "at-once-default") == 0)
         link = cluster.dashboard_link
         assert "dask" in urllib.request.urlopen(link, timeout=30).read().decode().lower()
-    assert cluster.status.name == "closed"
+    assert (cluster.status.name, cluster.dashboard_link) == ("closed", "")
+    assert "at-once" in repr(cluster) + cluster._repr_html_()
     cluster.close()
     cluster.close(timeout=1)
     assert not place.kubectl.there("daskclusters")
