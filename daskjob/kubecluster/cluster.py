@@ -210,7 +210,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self._watch: ClusterWatch | None = None
         self._lease: Lease | None = None
         self._way: Way | None = None
-        self._stack: AsyncExitStack | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting: asyncio.Task[None] | None = None
         self._adaptivities: dict[str, Adaptivity] = {}
@@ -329,7 +329,6 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         return f"{verb} KubeCluster {self.name}"
 
     async def _start_steps(self) -> None:
-        self._stack = AsyncExitStack()
         self._api = await self._clients.api()
         self.namespace = await self._clients.namespace()
         cluster = await self._found_or_created()
@@ -346,7 +345,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             self._arguments.comm_forward_port,
             timeout,
         )
-        self._way = await connect(self._api, self._watch.cluster, wishes, self._stack, self._notice)
+        self._way = await self._connected(self._api, self._watch.cluster, wishes)
         await self._connect_comm(timeout)
         await super()._start()
         self._tasks.append(asyncio.ensure_future(self._until_gone()))
@@ -427,6 +426,28 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self.idle_timeout = spec.get("idleTimeout") or 0
         words = [*(scheduler.get("command") or ()), *(scheduler.get("args") or ())]
         self.jupyter = "--jupyter" in words
+
+    async def _connected(self, api: Api, cluster: Cluster, wishes: Wishes) -> Way:
+        """Return how to reach the scheduler; a task keeps the forwards until it is cancelled.
+
+        So they also end in order where a program's loop ends before its cluster is closed.
+        """
+        found: asyncio.Future[Way] = asyncio.get_running_loop().create_future()
+
+        async def keep() -> None:
+            async with AsyncExitStack() as stack:
+                try:
+                    way = await connect(api, cluster, wishes, stack, self._notice)
+                except Exception as error:
+                    if not found.done():
+                        found.set_exception(error)
+                    return
+                if not found.done():
+                    found.set_result(way)
+                await asyncio.Event().wait()
+
+        self._keeper = asyncio.ensure_future(keep())
+        return await found
 
     async def _connect_comm(self, timeout: float) -> None:
         """Connect to the scheduler.
@@ -580,7 +601,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
                     await self._lease.drop()
         finally:
             ending.closed(self)
-            self.status = Status.closed
+            self.status, self._way = Status.closed, None
             self._show_end()
             await self._clients.__aexit__(None, None, None)
 
@@ -599,7 +620,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
                 await self._delete_creation(self._clients)
         finally:
             ending.closed(self)
-            self.status = Status.closed
+            self.status, self._way = Status.closed, None
             with suppress(Exception):
                 await self._clients.__aexit__(None, None, None)
 
@@ -619,9 +640,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self.periodic_callbacks.clear()
         if self._watch is not None:
             await self._watch.stop()
-        if self._stack is not None:
-            with suppress(DaskJobError, OSError):
-                await self._stack.aclose()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._keeper
 
     async def _delete(self) -> None:
         if self._ref is None:

@@ -17,7 +17,7 @@ from daskjob.kubecluster import errors
 from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.specs import make_worker_spec
 from tests.docs.documents import ROOT
-from tests.kubecluster.conftest import PATIENCE, Place
+from tests.kubecluster.conftest import PATIENCE, SMALL, Place
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatched versions")
@@ -50,7 +50,8 @@ def test_scale_is_right_at_once_and_close_leaves_nothing(place: Place) -> None:
         wait_until(lambda: replicas(place, "at-once-default") == 0)
         link = cluster.dashboard_link
         assert "dask" in urllib.request.urlopen(link, timeout=30).read().decode().lower()
-    assert cluster.status.name == "closed"
+    assert (cluster.status.name, cluster.dashboard_link) == ("closed", "")
+    assert "at-once" in repr(cluster) + cluster._repr_html_()
     cluster.close()
     cluster.close(timeout=1)
     assert not place.kubectl.there("daskclusters")
@@ -271,3 +272,32 @@ def test_ports_stay_while_the_scheduler_is_replaced(place: Place, shared: KubeCl
     with Client(shared, timeout=PATIENCE) as client:
         assert client.submit(sum, range(10)).result(PATIENCE) == 45
     assert shared.observed
+
+
+@pytest.mark.check(53)
+@pytest.mark.check(55)
+def test_the_calls_of_the_first_generation(place: Place) -> None:
+    container = {
+        "image": place.kubernetes.image("dask"),
+        "args": ["dask-worker", "--nthreads", "1", "--no-bokeh", "--death-timeout", "60"],
+        "resources": SMALL,
+    }
+    template = {"metadata": {"labels": {"foo": "bar"}}, "spec": {"containers": [container]}}
+    given = place.arguments("first")
+    for name in ("image", "resources"):
+        del given[name]
+    with KubeCluster.from_dict(template, **given) as cluster:
+        cluster.scale_up(2)
+        cluster.wait_for_workers(2, timeout=PATIENCE)
+        cluster.scale_up(1)
+        assert len(cluster.requested) == 2
+        pods = cluster.pods()
+        assert sorted(pod.metadata.name for pod in pods) == sorted(cluster.observed)
+        assert {pod.metadata.labels["foo"] for pod in pods} == {"bar"}
+        assert "Start worker at:" in cluster.logs(pods[0])
+        assert set(cluster.logs()) == cluster.observed
+        address, worker = next(iter(cluster.scheduler_info["workers"].items()))
+        others = cluster.observed - {worker["name"]}
+        cluster.scale_down([address])
+        wait_until(lambda: cluster.observed == others, pause=0.1)
+        wait_until(lambda: [p.metadata.name for p in cluster.pods()] == [*others], pause=0.2)
