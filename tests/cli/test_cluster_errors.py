@@ -17,7 +17,7 @@ from daskjob.core.errors import DaskJobError
 from daskjob.kube.errors import Unreachable
 from daskjob.submit.cli import connection
 from daskjob.submit.cli.cluster_place import ClusterPlace
-from daskjob.submit.cli.errors import _advice
+from daskjob.submit.cli.errors import advice
 from tests.cli.command import Daskjob, Done
 
 #: As a real API server writes it.
@@ -188,8 +188,8 @@ def test_first_message_about_an_unreachable_server_comes_before_the_retries(
 @pytest.mark.parametrize("fault", ["self-signed certificate", "unable to get local issuer"])
 def test_untrusted_certificate_has_its_own_advice(fault: str) -> None:
     text = f"list of daskjobs: Cannot connect to host h [CERTIFICATE_VERIFY_FAILED] {fault}"
-    assert "certificate-authority" in _advice(Unreachable(text))
-    assert "check the network" in _advice(Unreachable("list of daskjobs: refused"))
+    assert "certificate-authority" in advice(Unreachable(text))
+    assert "check the network" in advice(Unreachable("list of daskjobs: refused"))
 
 
 @pytest.mark.parametrize("missing", [["aiohttp"], ["kr8s"], ["msgspec", "aiohttp"]])
