@@ -211,6 +211,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self._lease: Lease | None = None
         self._way: Way | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting: asyncio.Task[None] | None = None
         self._adaptivities: dict[str, Adaptivity] = {}
@@ -585,12 +586,25 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             self._loop_runner.stop()
 
     async def _close_within(self, timeout: float | None) -> None:
-        async with asyncio.timeout(timeout):
-            await self._close()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._close()
+        except TimeoutError:
+            if self._closing is not None:
+                self._closing.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await self._closing
+            raise
 
     async def _close(self) -> None:
+        """Close it, once; every call waits for the end, deletion included."""
         if self.status == Status.closed:
             return
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close_steps())
+        await asyncio.shield(self._closing)
+
+    async def _close_steps(self) -> None:
         deletes = bool(self.shutdown_on_close)
         try:
             await self._disconnect()
@@ -635,6 +649,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(END_SECONDS):
                 await super()._close()
+        # The base class ends with its connections; "closed" means that the cluster is deleted too.
+        self.status = Status.closing
         for callback in self.periodic_callbacks.values():
             callback.stop()
         self.periodic_callbacks.clear()
