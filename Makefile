@@ -36,6 +36,7 @@ endif
 test-oldest: ## Run the tests of what runs inside Dask on the oldest supported distributed
 	@bin=$$(PYTHON="$(PYTHON)" scripts/venv dask==2024.1.0 distributed==2024.1.0)/bin && \
 	"$$bin/python" -m pytest $(SIDE_BY_SIDE) tests/agent tests/cli/test_run_own_cluster.py \
+		tests/classic/test_scheduler_lease.py \
 		tests/cli/test_run_inheritance.py tests/cli/test_scheduler_ended.py \
 		tests/local/test_scheduler_launcher.py $(ARGS)
 

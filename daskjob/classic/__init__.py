@@ -40,4 +40,8 @@ def __getattr__(name: str) -> object:
 
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"daskjob.classic.{_MODULES[name]}"), name)
+    try:
+        return getattr(import_module(f"daskjob.classic.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        text = f"{name} needs {error.name}: pip install 'daskjob[kubernetes]'"
+        raise ImportError(text) from error

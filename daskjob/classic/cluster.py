@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed.core import Status
+from distributed.deploy.cluster import Cluster as DaskCluster
 from distributed.deploy.spec import SpecCluster
 from distributed.scheduler import Scheduler as LocalScheduler
 from distributed.security import Security
@@ -43,6 +44,9 @@ else:
     Base = SpecCluster
 
 logger = logging.getLogger("daskjob")
+
+#: How long closing waits for a scheduler that does not answer.
+CLOSE_SECONDS = 10.0
 
 
 class KubeCluster(Base):  # type: ignore[misc]
@@ -87,7 +91,8 @@ class KubeCluster(Base):  # type: ignore[misc]
         Whether nodes with the label ``k8s.dask.org/node-purpose`` are ``"preferred"``,
         ``"required"``, or ``"none"`` of these.
     **kwargs
-        Of ``SpecCluster``: ``asynchronous``, ``loop``, ``silence_logs``, ``shutdown_on_close``, …
+        ``quiet``: print nothing; and those of ``SpecCluster``: ``asynchronous``, ``loop``,
+        ``silence_logs``, ``shutdown_on_close``, …
 
     Examples
     --------
@@ -154,10 +159,12 @@ class KubeCluster(Base):  # type: ignore[misc]
         self.namespace = self._options.namespace
         self.auth = auth
         self.env, self.host, self.port = self._options.env, self._options.host, self._options.port
+        self._is_quiet = bool(kwargs.pop("quiet", False))
         self.kwargs = kwargs
         self.site: Site | None = None
         self._stack: AsyncExitStack | None = None
         self._starting: asyncio.Task[Any] | None = None
+        self._undoing = False
         try:
             super().__init__(
                 name=cluster_name(self._options.name), security=security, **self.kwargs
@@ -177,6 +184,7 @@ class KubeCluster(Base):  # type: ignore[misc]
             await self._prepare()
             await super()._start()
         except BaseException as error:
+            self._undoing = True
             await self._undo()
             # SpecCluster wraps every error.
             cause = error.__cause__
@@ -188,6 +196,7 @@ class KubeCluster(Base):  # type: ignore[misc]
 
     async def _prepare(self) -> None:
         self._stack = AsyncExitStack()
+        self.quiet = self._is_quiet
         found = await ClusterAuth.load_first(self.auth)
         api = await self._stack.enter_async_context(Api(found))
         self.namespace = self.namespace or await found.namespace()
@@ -249,17 +258,31 @@ class KubeCluster(Base):  # type: ignore[misc]
         logger.info("%s: %s", self.name, message)
 
     async def _close(self) -> None:
-        await super()._close()
+        if self.scheduler_comm is None and self.scheduler is not None:
+            # Its start failed.
+            await self._close_alone()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await super()._close()
+        except Exception as error:
+            # The scheduler does not answer any more: end everything without it.
+            logger.debug("%s: closing without its scheduler: %r", self.name, error)
+            await self._close_alone()
         await self._leave()
+
+    async def _close_alone(self) -> None:
+        processes = [*self.workers.values(), *filter(None, [self.scheduler])]
+        await asyncio.gather(*(one.close() for one in processes), return_exceptions=True)
+        # A periodic callback or a comm may be gone already.
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await DaskCluster._close(self)
+        self.status = Status.closed
 
     async def _undo(self) -> None:
         """Remove what a start that failed has made."""
-        if self.status not in (Status.closed, Status.created):
-            with suppress(Exception):
-                await super()._close()
-        elif self.scheduler is not None:
-            with suppress(Exception):
-                await self.scheduler.close()
+        if self.status != Status.closed:
+            await self._close_alone()
         await self._leave()
         self.status = Status.closed
 
@@ -271,10 +294,10 @@ class KubeCluster(Base):  # type: ignore[misc]
     def _abandon(self) -> None:
         """End what runs after the constructor failed, or was interrupted."""
         runner = getattr(self, "_loop_runner", None)
-        if runner is None or self.asynchronous or self.status == Status.created:
+        if runner is None or self.asynchronous:
             self._quietly_closed()
             return
-        if self.status != Status.closed:
+        if self._starting is not None or self.status not in (Status.created, Status.closed):
             with suppress(Exception):
                 self.sync(self._abort, callback_timeout=30)
         with suppress(Exception):
@@ -283,7 +306,9 @@ class KubeCluster(Base):  # type: ignore[misc]
 
     async def _abort(self) -> None:
         if self._starting is not None:
-            self._starting.cancel()
+            # Ctrl-C has cancelled it already, in general.
+            if not self._undoing:
+                self._starting.cancel()
             await asyncio.wait({self._starting})
         elif self.status != Status.closed:
             await self._close()

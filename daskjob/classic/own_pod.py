@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from daskjob.classic.reach import in_pod
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import ObjectRef, object_ref
 from daskjob.kube.api import Api
+from daskjob.kube.credentials import ServiceAccount
 from daskjob.kube.objects import get_object
 
 
@@ -16,7 +16,7 @@ async def own_pod(api: Api, namespace: str) -> list[ObjectRef]:
 
     It owns the workers of a scheduler in this process: they end with it.
     """
-    if not in_pod():
+    if not isinstance(api.credentials, ServiceAccount):
         return []
     try:
         found = await get_object(api, ObjectRef("Pod", namespace, os.environ.get("HOSTNAME", "")))

@@ -18,9 +18,10 @@ from daskjob.classic.models import V1Object, object_of
 from daskjob.classic.options import Options
 from daskjob.classic.start import PodStart, started
 from daskjob.core import names
-from daskjob.core.errors import CreateRejected, DaskJobError, NotFound, RejectionKind
-from daskjob.core.manifests import Manifest, ObjectRef, mapping, object_ref
+from daskjob.core.errors import Conflict, CreateRejected, DaskJobError, NotFound, RejectionKind
+from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings, object_ref
 from daskjob.kube.api import Api
+from daskjob.kube.credentials import ServiceAccount
 from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import AlreadyExists, BadRequest, OutcomeUnknown, Replaced
 from daskjob.kube.followed_pod import Backend
@@ -62,17 +63,36 @@ class Site:
                 if number == CREATE_TRIES - 1:
                     raise
                 await asyncio.sleep(0.2 * 2**number)
-            except AlreadyExists:
-                # By an earlier try; the names of pods are random.
-                if not number:
-                    raise
-                return dict(await get_object(self.api, object_ref(made)))
+            except AlreadyExists as error:
+                found = dict(await get_object(self.api, object_ref(made)))
+                # By an earlier try, or by another client; the names of pods are random.
+                if number and _owners(found) == _owners(made):
+                    return found
+                raise _taken(object_ref(made)) from error
         raise AssertionError("unreachable")
+
+    async def check_name(self) -> None:
+        """Raise ``Conflict`` if another cluster has this name: its Service would select our pod."""
+        ref = ObjectRef("Service", self.identity.namespace, self.identity.name)
+        with suppress(NotFound):
+            await get_object(self.api, ref)
+            raise _taken(ref)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object; one that is gone is no error."""
         with suppress(NotFound, Replaced):
             await self.api.delete(ref)
+
+
+def _taken(ref: ObjectRef) -> Conflict:
+    return Conflict(
+        f"{ref} exists already: choose another name, or keep {{uuid}} in the name; one of a client "
+        "that is gone is deleted after its lease"
+    )
+
+
+def _owners(manifest: Manifest) -> list[Any]:
+    return [owner.get("uid") for owner in mappings(manifest["metadata"].get("ownerReferences"))]
 
 
 class Pod(Process):  # type: ignore[misc]
@@ -84,6 +104,8 @@ class Pod(Process):  # type: ignore[misc]
         self._manifest = manifest
         #: The pod as it was created; ``None`` before.
         self._pod: Manifest | None = None
+        #: Whether it was requested: the answer may never have arrived.
+        self._requested = False
         self.namespace = site.identity.namespace
         self.cluster_name = site.identity.name
 
@@ -104,13 +126,14 @@ class Pod(Process):  # type: ignore[misc]
 
     async def start(self) -> None:
         """Create the pod."""
+        self._requested = True
         self._pod = {**await self._site.create(self._manifest), "kind": "Pod", "apiVersion": "v1"}
         await super().start()
 
     async def close(self, **_: Any) -> None:
         """Delete the pod."""
-        if self.ref is not None:
-            await self._site.delete(self.ref)
+        if self._requested:
+            await self._site.delete(self.ref or ObjectRef("Pod", self.namespace, self.pod_name))
         await super().close()
 
     async def logs(self) -> Log:
@@ -208,6 +231,7 @@ class Scheduler(Pod):
             It does not start, or cannot be reached; with the reason.
         """
         site = self._site
+        await site.check_name()
         site.notify(f"creating scheduler pod {self.pod_name}")
         await super().start()
         assert self.ref is not None
@@ -252,10 +276,10 @@ class Scheduler(Pod):
             return await self._certain(reach.node_port(service, follow.pod))
         host = f"{site.identity.name}.{self.namespace}"
         found = reach.Place(host, reach.comm_port(service), reach.dashboard_port(service))
-        # In a pod, a forward would need a right that is not needed otherwise.
-        if reach.in_pod():
+        if isinstance(site.api.credentials, ServiceAccount):
+            # In a pod of this cluster. A forward would need a right that is not needed otherwise.
             return await self._certain(found)
-        if not await reach.directly(found, 1):
+        if reach.in_pod() and not await reach.directly(found, 1):
             return found
         return await reach.forwarded(self._stack, site.api, self._backend, site.notify)
 

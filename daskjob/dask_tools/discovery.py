@@ -1,16 +1,19 @@
-"""Discovery of clusters for dask-ctl: the entry point group ``dask_cluster_discovery``."""
+"""Discovery of clusters for dask-ctl: the entry point group ``dask_cluster_discovery``.
+
+dask-ctl imports this module first, and then gives each cluster 5 s: so nothing is imported later.
+Where the packages for Kubernetes are missing, dask-ctl leaves it out.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 from daskjob.core.errors import DaskJobError, Forbidden
-
-if TYPE_CHECKING:
-    from daskjob.kubecluster.cluster import KubeCluster
-    from daskjob.submit.clusters.cluster import Cluster
+from daskjob.dask_tools.discovered import class_in
+from daskjob.kubecluster.cluster import KubeCluster
+from daskjob.submit.clusters.client import AsyncClusterClient
+from daskjob.submit.clusters.cluster import Cluster
 
 logger = logging.getLogger("daskjob")
 
@@ -23,20 +26,14 @@ async def discover() -> AsyncIterator[tuple[str, type[KubeCluster]]]:
     """
     try:
         found = await _clusters()
-    except ImportError as error:
-        logger.debug("no clusters are discovered: %s", error)
     except DaskJobError as error:
         logger.warning("no clusters are discovered: %s", error)
-    else:
-        from daskjob.dask_tools.discovered import class_in
-
-        for cluster in found:
-            yield cluster.name, class_in(cluster.ref.namespace)
+        return
+    for cluster in found:
+        yield cluster.name, class_in(cluster.ref.namespace)
 
 
 async def _clusters() -> tuple[Cluster, ...]:
-    from daskjob.submit.clusters.client import AsyncClusterClient
-
     async with AsyncClusterClient() as client:
         try:
             return await client.list(all_namespaces=True)

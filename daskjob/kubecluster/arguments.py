@@ -15,6 +15,7 @@ from daskjob.kubecluster.cluster_names import cluster_name
 from daskjob.kubecluster.create_mode import CreateMode
 from daskjob.kubecluster.defaults import configured, configured_flag
 from daskjob.kubecluster.errors import UnknownArgument, ValidationError
+from daskjob.kubecluster.first_generation import cluster_of_template, read_pod
 from daskjob.kubecluster.specs import (
     SERVICE_TYPES,
     checked_resources,
@@ -73,7 +74,7 @@ def resolved(given: Mapping[str, Any]) -> Arguments:
             return _checked_flag(argument, values[argument])
         return configured_flag(key or _key(argument))
 
-    custom = custom_spec(value("custom_cluster_spec"))
+    custom = custom_spec(value("custom_cluster_spec")) or _of_template()
     return Arguments(
         name=_name(values, custom),
         namespace=_text_or_none("namespace", value("namespace")),
@@ -95,6 +96,14 @@ def resolved(given: Mapping[str, Any]) -> Arguments:
         lease_seconds=checked_count("lease_duration_seconds", configured("lease-duration-seconds")),
         given=frozenset(values),
     )
+
+
+def _of_template() -> Manifest | None:
+    """Return the cluster of a configured pod template of workers: the first generation's."""
+    template = configured("worker-template") or configured("worker-template-path")
+    if not template:
+        return None
+    return cluster_of_template(read_pod(template) if isinstance(template, str) else template)
 
 
 def check_passed_on(more: Mapping[str, object], known: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from daskjob.kube.api import Api
 from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import Replaced
 from daskjob.kube.objects import list_objects
-from daskjob.kube.resources import AUTOSCALERS, Selection
+from daskjob.kube.resources import AUTOSCALERS, PODS, Selection
 from daskjob.kubecluster import defaults, ending
 from daskjob.kubecluster.adaptivity import Adaptivity
 from daskjob.kubecluster.arguments import Arguments, check_passed_on, checked_count, resolved
@@ -41,6 +41,15 @@ from daskjob.kubecluster.errors import (
     OperatorNotInstalled,
     StillMissing,
     ValidationError,
+    WrongType,
+)
+from daskjob.kubecluster.first_generation import (
+    as_pods,
+    at_least,
+    cluster_of_template,
+    read_pod,
+    without_old_arguments,
+    workers_at,
 )
 from daskjob.kubecluster.groups import (
     autoscalers_of,
@@ -48,7 +57,7 @@ from daskjob.kubecluster.groups import (
     ref_of_group,
     worker_part,
 )
-from daskjob.kubecluster.lease import Lease, first_annotations
+from daskjob.kubecluster.lease import Lease, first_annotations, seconds_of
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
 from daskjob.kubecluster.manifest import (
     autoscaler_manifest,
@@ -60,10 +69,20 @@ from daskjob.kubecluster.panel import Panel
 from daskjob.kubecluster.pod_logs import WantedLogs, logs_of
 from daskjob.kubecluster.rows import rows_of
 from daskjob.kubecluster.start import SchedulerWait, first_container
+from daskjob.kubecluster.transport_security import (
+    certificates,
+    checked_security,
+    is_secure,
+    secret_manifest,
+    secret_name,
+    secure_pod,
+    secured,
+)
 from daskjob.kubecluster.view import ClusterView, page_html, scaling_html, view_of
 from daskjob.kubecluster.watch import ClusterWatch
 from daskjob.kubecluster.widget import ClusterWidget, widget_of
 from daskjob.submit.client.errors import NotInstalled
+from daskjob.submit.client.owned import create_owned
 from daskjob.submit.clusters.client import AsyncClusterClient
 from daskjob.submit.clusters.cluster import ANNOTATION_CREATION, Cluster
 
@@ -129,7 +148,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     jupyter
         Whether the scheduler also starts a Jupyter server.
     security
-        A ``distributed.Security`` with which to connect to a scheduler that uses TLS.
+        A ``distributed.Security`` whose certificates client, scheduler and workers use; true makes
+        new ones for this cluster. ``Client(cluster)`` uses them too.
     kubeconfig, context
         Where the Kubernetes is; by default as ``kubectl`` finds it.
     loop, asynchronous, quiet
@@ -159,7 +179,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         scheduler_forward_port: int | None = None,
         comm_forward_port: int | None = None,
         jupyter: bool | None = None,
-        security: Security | None = None,
+        security: Security | bool | None = None,
         kubeconfig: str | None = None,
         context: str | None = None,
         loop: Any = None,
@@ -173,7 +193,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         check_loop(asynchronous=asynchronous, loop=loop)
         self._arguments: Arguments = resolved(given)
         warn_of_ignored_name(self._arguments, name)
-        self.security = security
+        self.security = checked_security(security)
         self.process = os.getpid()
         self._clients = AsyncClusterClient(
             self._arguments.namespace or "",
@@ -184,12 +204,13 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self._take_arguments()
         self._creation = secrets.token_hex(8)
         self._may_have_created = False
+        self._makes_secret = False
         self._api: Api | None = None
         self._ref: ObjectRef | None = None
         self._watch: ClusterWatch | None = None
         self._lease: Lease | None = None
         self._way: Way | None = None
-        self._stack: AsyncExitStack | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting: asyncio.Task[None] | None = None
         self._adaptivities: dict[str, Adaptivity] = {}
@@ -236,6 +257,17 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         kwargs.setdefault("shutdown_on_close", False)
         return cls(name=name, create_mode=CreateMode.CONNECT_ONLY, **kwargs)
+
+    @classmethod
+    def from_yaml(cls, yaml_path: Any, **kwargs: Any) -> KubeCluster:
+        """Return a new cluster whose workers are made from the pod template of a YAML file."""
+        return cls.from_dict(read_pod(yaml_path), **kwargs)
+
+    @classmethod
+    def from_dict(cls, pod_spec: Any, **kwargs: Any) -> KubeCluster:
+        """Return a new cluster whose workers are made from a pod template."""
+        given = without_old_arguments(kwargs)
+        return cls(custom_cluster_spec=cluster_of_template(pod_spec), **given)
 
     # ---- the start
 
@@ -297,7 +329,6 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         return f"{verb} KubeCluster {self.name}"
 
     async def _start_steps(self) -> None:
-        self._stack = AsyncExitStack()
         self._api = await self._clients.api()
         self.namespace = await self._clients.namespace()
         cluster = await self._found_or_created()
@@ -314,7 +345,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             self._arguments.comm_forward_port,
             timeout,
         )
-        self._way = await connect(self._api, self._watch.cluster, wishes, self._stack, self._notice)
+        self._way = await self._connected(self._api, self._watch.cluster, wishes)
         await self._connect_comm(timeout)
         await super()._start()
         self._tasks.append(asyncio.ensure_future(self._until_gone()))
@@ -331,7 +362,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         noted = {ANNOTATION_CREATION: self._creation, **first_annotations(seconds)}
         self._log("Creating the DaskCluster")
         try:
-            cluster = await self._clients.create(cluster_manifest(self._arguments, noted))
+            cluster = await self._clients.create(self._manifest(noted))
         except Conflict as error:
             self._forget_creation()
             if mode is CreateMode.CREATE_ONLY:
@@ -340,12 +371,23 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         except NotInstalled as error:
             self._forget_creation()
             raise OperatorNotInstalled() from error
+        if self._makes_secret and self.security is not None and self._api is not None:
+            secret = secret_manifest(self.name, self.security)
+            await create_owned(self._api, secret, cluster.ref)
         if self.shutdown_on_close is None:
             self.shutdown_on_close = True
         if seconds and self._api is not None:
             self._lease = Lease(self._api, cluster.manifest, cluster.ref, seconds)
             self._tasks.append(asyncio.ensure_future(self._lease.keep()))
         return cluster
+
+    def _manifest(self, annotations: dict[str, str]) -> Manifest:
+        made = cluster_manifest(self._arguments, annotations)
+        self._makes_secret = self.security is not None and not is_secure(made)
+        if not self._makes_secret:
+            return made
+        certificates(self.security)
+        return secured(made, secret_name(self.name))
 
     def _forget_creation(self) -> None:
         self._may_have_created = False
@@ -367,6 +409,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         elif self.shutdown_on_close:
             ending.opened(self)
         self._take_values(cluster)
+        seconds = seconds_of(cluster.manifest)
+        if seconds and self._api is not None:
+            self._lease = Lease(self._api, cluster.manifest, cluster.ref, seconds)
+            self._tasks.append(asyncio.ensure_future(self._lease.keep(found=True)))
         return cluster
 
     def _take_values(self, cluster: Cluster) -> None:
@@ -380,6 +426,28 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self.idle_timeout = spec.get("idleTimeout") or 0
         words = [*(scheduler.get("command") or ()), *(scheduler.get("args") or ())]
         self.jupyter = "--jupyter" in words
+
+    async def _connected(self, api: Api, cluster: Cluster, wishes: Wishes) -> Way:
+        """Return how to reach the scheduler; a task keeps the forwards until it is cancelled.
+
+        So they also end in order where a program's loop ends before its cluster is closed.
+        """
+        found: asyncio.Future[Way] = asyncio.get_running_loop().create_future()
+
+        async def keep() -> None:
+            async with AsyncExitStack() as stack:
+                try:
+                    way = await connect(api, cluster, wishes, stack, self._notice)
+                except Exception as error:
+                    if not found.done():
+                        found.set_exception(error)
+                    return
+                if not found.done():
+                    found.set_result(way)
+                await asyncio.Event().wait()
+
+        self._keeper = asyncio.ensure_future(keep())
+        return await found
 
     async def _connect_comm(self, timeout: float) -> None:
         """Connect to the scheduler.
@@ -498,7 +566,11 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         if self.status == Status.created and self._starting is None:
             self.status = Status.closed
         if self.status == Status.closed:
-            return NoOpAwaitable() if self._is_asynchronous else None
+            if self._is_asynchronous:
+                return NoOpAwaitable()
+            if self._has_loop and not self.called_from_running_loop:
+                self._stop_loop()
+            return None
         if self.asynchronous:
             return self._close_within(timeout)
         try:
@@ -524,12 +596,12 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             await self._disconnect()
             if deletes:
                 await self._delete()
-            elif self._lease is not None:
+            elif self._lease is not None and self._may_have_created:
                 with suppress(DaskJobError):
                     await self._lease.drop()
         finally:
             ending.closed(self)
-            self.status = Status.closed
+            self.status, self._way = Status.closed, None
             self._show_end()
             await self._clients.__aexit__(None, None, None)
 
@@ -548,7 +620,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
                 await self._delete_creation(self._clients)
         finally:
             ending.closed(self)
-            self.status = Status.closed
+            self.status, self._way = Status.closed, None
             with suppress(Exception):
                 await self._clients.__aexit__(None, None, None)
 
@@ -568,16 +640,21 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self.periodic_callbacks.clear()
         if self._watch is not None:
             await self._watch.stop()
-        if self._stack is not None:
-            with suppress(DaskJobError, OSError):
-                await self._stack.aclose()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._keeper
 
     async def _delete(self) -> None:
         if self._ref is None:
             await self._delete_creation(self._clients)
             return
-        with suppress(NotFound, Replaced):
-            await (await self._clients.api()).delete(self._ref, metadata_only=True)
+        if self._watch is not None:
+            try:
+                await self._clients.delete(self._watch.cluster)
+            except Conflict as error:
+                # A job's: it ends with the job.
+                self._log(str(error))
 
     async def _delete_creation(self, clients: AsyncClusterClient) -> None:
         """Delete the cluster of this name if it was created here, also if no answer came."""
@@ -628,7 +705,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     def __enter__(self) -> KubeCluster:
         if self._is_asynchronous:
-            raise ValidationError("KubeCluster(asynchronous=True) needs 'async with', not 'with'")
+            raise WrongType("KubeCluster(asynchronous=True) needs 'async with', not 'with'")
         if self.status == Status.created:
             self._start_blocking()
         return self
@@ -638,7 +715,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     async def __aenter__(self) -> KubeCluster:
         if not self._is_asynchronous:
-            raise ValidationError("'async with' needs KubeCluster(asynchronous=True)")
+            raise WrongType("'async with' needs KubeCluster(asynchronous=True)")
         await self._start()
         return self
 
@@ -776,6 +853,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             env=env,
             custom_spec=custom_spec,
         )
+        if custom_spec is None and self._makes_secret:
+            secure_pod(worker["spec"], "worker", secret_name(self.name))
         chosen = f"group-{secrets.token_hex(3)}" if name is None else name
         if not names.GROUP_PATTERN.fullmatch(chosen) or chosen == names.DEFAULT_GROUP:
             raise ValidationError(
@@ -842,6 +921,54 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         problems = self._watch.problems() if self._watch else {}
         wanted = [problems[g] for g in problems if worker_group in (None, g)]
         return "; ".join(wanted)
+
+    def scale_up(self, n: int, pods: Any = None) -> Any:
+        """Make sure that the default group has at least this many workers."""
+        del pods
+        present = self._watch.cluster.desired_workers if self._watch else 0
+        return self.scale(at_least(n, present))
+
+    def scale_down(self, workers: Iterable[Any], pods: Any = None) -> Any:
+        """Remove these workers, by name or address, once the scheduler has moved their data."""
+        del pods
+        return self.sync(self._scale_down, list(workers))
+
+    async def _scale_down(self, workers: list[Any]) -> None:
+        _, watch = await self._running()
+        prefix = f"{names.group_name(self.name)}-worker-"
+        chosen = [
+            name
+            for name in workers_at(workers, self.scheduler_info["workers"])
+            if name in self.observed and name.startswith(prefix)
+        ]
+        if not chosen:
+            return
+        left = max(watch.cluster.desired_workers - len(chosen), 0)
+        await self.scheduler_comm.retire_workers(names=chosen, close_workers=True, remove=True)
+        await self._scale(left, names.DEFAULT_GROUP)
+
+    def pods(self) -> Any:
+        """Return the pods of the workers."""
+        return self.sync(self._pods)
+
+    async def _pods(self) -> list[Any]:
+        api, _ = await self._running()
+        assert self._ref is not None
+        label = names.label_value(self.name)
+        wanted = f"{names.LABEL_CLUSTER_NAME}={label},{names.LABEL_COMPONENT}=worker"
+        found = await list_objects(api, Selection(PODS, self._ref.namespace, wanted))
+        return as_pods(found.items)
+
+    def logs(self, pod: Any = None) -> Any:
+        """Return the log of a worker's pod; without one, a dictionary of those of all workers."""
+        if pod is None:
+            return self.get_logs(scheduler=False)
+        name = pod if isinstance(pod, str) else pod.metadata.name
+        return self.sync(self._log_of, str(name))
+
+    async def _log_of(self, name: str) -> Log:
+        found = await self._wanted_logs(WantedLogs(workers=frozenset({name})), False)
+        return found.get(name, Log(""))
 
     # ---- what is seen
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from daskjob.core import names
-from daskjob.core.errors import DaskJobError, Forbidden, NotFound, Timeout
+from daskjob.core.errors import DaskJobError, Forbidden, Timeout
 from daskjob.core.manifests import Manifest, ObjectRef, integer, mapping, mappings
 from daskjob.kube.api import Api
 from daskjob.kube.objects import list_objects, watching
@@ -157,12 +157,16 @@ def _ingress(service: Manifest) -> str:
 async def _on_nodes(api: Api, cluster: Cluster, say: Say) -> Way | None:
     """Return the way through a port of a node: the first node's address that answers."""
     comm, dashboard = await _node_ports(api, cluster)
-    hosts = await _addresses_of_nodes(api, cluster, say)
-    for host in hosts:
-        if comm and await answers(host, comm, DIRECT_SECONDS):
-            return _way(cluster, host, comm, dashboard)
-    tried = ", ".join(hosts) or "none is known"
-    say(f"port {comm} of no node is reachable from here ({tried}); ports are forwarded instead")
+    tried: list[str] = []
+    for find in (_own_node, _all_nodes):
+        for host in await find(api, cluster, say):
+            if host in tried:
+                continue
+            tried.append(host)
+            if comm and await answers(host, comm, DIRECT_SECONDS):
+                return _way(cluster, host, comm, dashboard)
+    hosts = ", ".join(tried) or "none is known"
+    say(f"port {comm} of no node is reachable from here ({hosts}); ports are forwarded instead")
     return None
 
 
@@ -176,29 +180,33 @@ async def _node_ports(api: Api, cluster: Cluster) -> tuple[int, int]:
     return by_port.get(comm, 0), by_port.get(dashboard, 0)
 
 
-async def _addresses_of_nodes(api: Api, cluster: Cluster, say: Say) -> list[str]:
-    """Return the addresses of nodes, the scheduler's first.
-
-    The scheduler's pod has that of its node; the others need the permission to list nodes.
-    """
-    found: list[str] = []
+async def _own_node(api: Api, cluster: Cluster, _: Say) -> list[str]:
+    """Return the address of the scheduler's node, which its pod has: any user may know it."""
     labels = (
         f"{names.LABEL_CLUSTER_NAME}={names.label_value(cluster.name)},"
         f"{names.LABEL_COMPONENT}={names.Component.SCHEDULER}"
     )
-    with suppress(DaskJobError):
+    try:
         pods = await list_objects(api, Selection(PODS, cluster.ref.namespace, labels))
-        found += [str(mapping(pod.get("status")).get("hostIP") or "") for pod in pods.items]
+    except DaskJobError:
+        return []
+    found = [str(mapping(pod.get("status")).get("hostIP") or "") for pod in pods.items]
+    return list(filter(None, found))
+
+
+async def _all_nodes(api: Api, _: Cluster, say: Say) -> list[str]:
+    """Return the addresses of all nodes, for which a ClusterRole is needed."""
+    found = []
     try:
         for node in (await list_objects(api, Selection(NODES))).items:
             rows = mappings(mapping(node.get("status")).get("addresses"))
             by_type = {row.get("type"): str(row.get("address")) for row in rows}
             found += [by_type[key] for key in ("ExternalIP", "InternalIP") if key in by_type]
     except Forbidden as error:
-        say(f"only the scheduler's own node is tried, since nodes may not be listed: {error}")
-    except (NotFound, DaskJobError):
+        say(f"only the scheduler's own node was tried, since nodes may not be listed: {error}")
+    except DaskJobError:
         pass
-    return list(dict.fromkeys(filter(None, found)))
+    return found
 
 
 def ports(cluster: Cluster) -> tuple[int, int]:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from distributed.exceptions import WorkerStartTimeoutError
+import distributed.exceptions
 
 from daskjob.core.errors import ApiError, Conflict, DaskJobError, Forbidden, NotFound, Timeout
 from daskjob.kube.port_forward import PortTaken
 from daskjob.kubecluster.specs import WrongArgument, WrongType
 from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.sync import WouldBlock
+
+#: Of distributed since 2024.4; a time-out before.
+_WorkerStartTimeout: type[Exception] = getattr(
+    distributed.exceptions, "WorkerStartTimeoutError", TimeoutError
+)
 
 
 class ValidationError(WrongArgument):
@@ -63,7 +68,7 @@ class LocalPortTaken(PortTaken, ConnectionError):
     """A local port is in use."""
 
 
-class StillMissing(Timeout, WorkerStartTimeoutError):  # type: ignore[misc]
+class StillMissing(Timeout, _WorkerStartTimeout):  # type: ignore[misc, valid-type]
     """Fewer workers run than were awaited; the message has the reason."""
 
     def __init__(self, running: int, wanted: int, timeout: object, reason: str = "") -> None:

@@ -14,14 +14,24 @@ from datetime import UTC, datetime, timedelta
 
 from daskjob.core import names
 from daskjob.core.errors import DaskJobError, NotFound
-from daskjob.core.manifests import Manifest, ObjectRef, format_time, metadata, parse_time
+from daskjob.core.manifests import (
+    Manifest,
+    ObjectRef,
+    format_time,
+    mapping,
+    mappings,
+    metadata,
+    parse_time,
+    whole_number,
+)
 from daskjob.kube.api import Api
+from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import Replaced
 
 logger = logging.getLogger("daskjob")
 
-DURATION = f"{names.API_GROUP}/lease-duration-seconds"
-RENEWED = f"{names.API_GROUP}/lease-renew-time"
+DURATION = names.ANNOTATION_LEASE_DURATION
+RENEWED = names.ANNOTATION_LEASE_RENEW_TIME
 #: How many times a lease is renewed while it lasts.
 PARTS = 3
 
@@ -38,8 +48,18 @@ def first_annotations(seconds: int) -> dict[str, str]:
     return {DURATION: str(seconds)} if seconds else {}
 
 
+def seconds_of(cluster: Manifest) -> int:
+    """Return how long a lease of a cluster lasts; 0: it has none."""
+    noted = mapping(metadata(cluster).get("annotations"))
+    return whole_number(str(noted.get(DURATION, ""))) or 0
+
+
 class Lease:
-    """The lease of one cluster that was created here."""
+    """The lease of one cluster, which every client of it renews, whichever created it.
+
+    So the cluster of a program that was killed stays while others, or the same program started
+    again, work with it.
+    """
 
     def __init__(
         self,
@@ -54,20 +74,40 @@ class Lease:
         self._ref = ref
         self._seconds = seconds
         self._now = now
+        self._cluster = cluster
         made = parse_time(metadata(cluster).get("creationTimestamp"))
         #: What the API server's clock is ahead of this machine's.
         self._offset = (made - now()) if made else timedelta()
 
-    async def keep(self) -> None:
-        """Renew it until the cluster is gone, or this task is cancelled."""
+    async def keep(self, *, found: bool = False) -> None:
+        """Renew it until the cluster is gone, or this task is cancelled.
+
+        The lease of a cluster that was ``found`` may be about to expire.
+        """
         while True:
-            await asyncio.sleep(self._seconds / PARTS)
+            if not found:
+                await asyncio.sleep(self._seconds / PARTS)
             try:
+                if found:
+                    await self._read_clock()
+                found = False
                 await self.renew()
             except (NotFound, Replaced):
                 return
             except DaskJobError as error:
                 logger.debug("the lease of %s was not renewed: %s", self._ref.name, error)
+
+    async def _read_clock(self) -> None:
+        """Find out the time of the API server, which notes it with each change of an object."""
+        meta = metadata(self._cluster)
+        noted = mapping(meta.get("annotations"))
+        last = parse_time(noted.get(RENEWED)) or parse_time(meta.get("creationTimestamp"))
+        if last is None:
+            return
+        body = {"metadata": {"annotations": {RENEWED: format_time(last + timedelta(seconds=1))}}}
+        answer = metadata(read_object(await self._api.patch(self._ref, body)))
+        times = [parse_time(entry.get("time")) for entry in mappings(answer.get("managedFields"))]
+        self._offset = max(filter(None, times), default=last) - self._now()
 
     async def renew(self) -> None:
         """Renew it now."""

@@ -38,7 +38,8 @@ class Panel:
         self._quiet = quiet
         self._stream = stream or sys.stderr
         self._live: Any = None
-        self._last = ""
+        #: The last line that no row has.
+        self._step = ""
 
     def __enter__(self) -> Panel:
         if not self._quiet and _is_terminal(self._stream):
@@ -59,7 +60,8 @@ class Panel:
 
     def say(self, text: str) -> None:
         """Show a line."""
-        self._last = text
+        if text not in [row.text for row in self._rows()]:
+            self._step = text
         if self._quiet or self._live is not None:
             return
         with suppress(OSError, ValueError):
@@ -77,7 +79,7 @@ class Panel:
         for row in self._rows():
             table.add_row(row.title, Text(row.text, style=_STYLES.get(row.state, "")))
         table.add_row("", "")
-        table.add_row(Text("›", style="cyan"), Text(self._last))
+        table.add_row(Text("›", style="cyan"), Text(self._step))
         return Frame(table, title=Text(self.title), box=box.ROUNDED, width=WIDTH, padding=(1, 2))
 
 

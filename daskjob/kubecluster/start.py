@@ -85,13 +85,16 @@ class SchedulerWait:
             if (state := self._state()) != last:
                 last, moved = state, clock()
             self._report(clock() - began)
-            if clock() - moved >= self._timeout:
+            now = clock()
+            if now >= min(moved + self._timeout, began + self._timeout * LONGEST):
                 verdict = await self._verdict()
                 if clock() - began >= self._timeout * verdict.patience:
                     raise await self._failure(verdict, clock() - began)
                 moved = clock()
-            due = [moved + self._timeout, began + PICK_UP_SECONDS]
-            await self._watch.change(min(d for d in due if d > clock()) - clock() + 0.01)
+            due = [moved + self._timeout, began + self._timeout * LONGEST]
+            if now < began + PICK_UP_SECONDS:
+                due.append(began + PICK_UP_SECONDS)
+            await self._watch.change(max(min(due) - clock(), 0.0) + 0.01)
 
     def _is_ready(self) -> bool:
         condition, status = self._watch.scheduler_condition(), self._watch.cluster.status

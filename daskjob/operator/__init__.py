@@ -5,6 +5,7 @@ from __future__ import annotations
 from daskjob.operator.kubecluster import (
     CreateMode,
     KubeCluster,
+    discover,
     make_cluster_spec,
     make_scheduler_spec,
     make_worker_spec,
@@ -13,6 +14,7 @@ from daskjob.operator.kubecluster import (
 __all__ = [
     "CreateMode",
     "KubeCluster",
+    "discover",
     "make_cluster_spec",
     "make_scheduler_spec",
     "make_worker_spec",

@@ -81,8 +81,6 @@ with KubeCluster(pod(), name="loc", n_workers=1, deploy_mode="local") as cluster
 
 # Limited by the configuration; a port of the node, without the right to list nodes.
 dask.config.set({"kubernetes.count.max": 1})
-with KubeCluster(pod(), name="node", auth=None) as ignored:
-    pass
 with dask.config.set({"kubernetes.scheduler-service-type": "NodePort"}):
     with KubeCluster(pod(), name="nodeport") as cluster:
         cluster.scale(5)
@@ -282,7 +280,7 @@ KubeCluster(make_pod_spec("i"), namespace=sys.argv[3],
     )
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1
-    assert "resources: [pods], verbs: [create]" in last, done.stderr
+    assert "resources: [services], verbs: [get]" in last, done.stderr
     assert done.stderr.count("Traceback") == 1, done.stderr
 
 
@@ -310,3 +308,56 @@ async def test_quota_is_reported_and_workers_follow_once_there_is_room(
         assert "exceeded quota: few" in reported
         kubectl("delete", "resourcequota", "few")
         await until(lambda: cluster.scheduler_info["workers"], 60, pause=0.1)
+
+
+LOST = """
+import os, signal, sys, threading
+from daskjob.classic import KubeCluster, KubeConfig
+more = {"auth": KubeConfig(sys.argv[1]), "namespace": sys.argv[2], "quiet": True}
+cluster = KubeCluster(sys.argv[3], n_workers=1, name="lost", **more)
+try:
+    KubeCluster(sys.argv[3], name="lost", **more)
+except Exception as error:
+    print(type(error).__name__, error, flush=True)
+sys.stdin.readline()
+cluster.close()
+cluster.close()
+print(cluster.status.name, flush=True)
+# Ctrl-C during the start; then a cluster that nobody closes.
+threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    KubeCluster(sys.argv[3], name="interrupted", **more)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+left = KubeCluster(sys.argv[3], name="left", **more)
+"""
+
+
+@pytest.mark.check(34)
+@pytest.mark.check(36)
+async def test_every_end_is_silent_and_leaves_nothing(
+    programs: Programs, kubernetes: Kubernetes, kubectl: Kubectl, tmp_path: Any
+) -> None:
+    file = tmp_path / "worker-spec.yml"
+    file.write_text(json.dumps(manifest_of(worker(kubernetes))))
+    words = ["-c", LOST, str(kubernetes.kubeconfig), kubectl.namespace, str(file)]
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    program = await asyncio.create_subprocess_exec(sys.executable, *words, **pipes)
+    assert program.stdout is not None
+    conflict = (await program.stdout.readline()).decode()
+    assert conflict.startswith("Conflict Service "), conflict
+    assert "/lost exists already: choose another name" in conflict
+    # The other one has made no pod, which the Service of the first would select.
+    selector = {"labelSelector": "dask.org/component=scheduler"}
+    (scheduler,) = kubectl.items("pods", **selector)
+    name = scheduler["metadata"]["name"]
+    kubectl("delete", "pod", name, "--force", "--grace-period=0")
+    async with asyncio.timeout(120):
+        out, err = await program.communicate(b"\n")
+    assert (out.decode().splitlines(), err.decode()) == (["closed", "interrupted"], "")
+    assert program.returncode == 0
+    await until(lambda: not programs.left(), 30, programs.left, pause=0.2)

@@ -12,9 +12,10 @@ import pytest
 from daskjob.dask_tools.discovered import class_in
 from daskjob.dask_tools.discovery import discover
 from daskjob.kubecluster.cluster import KubeCluster
+from daskjob.kubecluster.specs import make_cluster_spec
 from tests.cli.test_on_cluster import operator
 from tests.cluster.environments import environment
-from tests.cluster.plugin import Kubectl, Kubernetes, WaitFor
+from tests.cluster.plugin import Kubectl, Kubernetes, WaitFor, fresh_namespace
 from tests.dask_tools.installed import environment_with_daskjob
 from tests.operator.clusters import cluster, running
 
@@ -22,21 +23,6 @@ DASK_CTL = (
     *("dask-ctl==2024.1.0", "distributed==2026.3.0", "dask==2026.3.0"),
     *("aiohttp>=3.12", "kr8s>=0.20", "msgspec>=0.18", "rich>=13.0", "psutil>=5.9"),
 )
-#: dask-gateway has a kind of the same plural.
-GATEWAY = """
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: daskclusters.gateway.dask.org}
-spec:
-  group: gateway.dask.org
-  scope: Namespaced
-  names: {kind: DaskCluster, plural: daskclusters, singular: daskcluster}
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-"""
 PROGRAM = """
 import dask_ctl.config
 from dask_ctl.lifecycle import get_cluster, scale_cluster
@@ -52,21 +38,22 @@ scale_cluster("simple", 2)
 """
 
 
-async def test_clusters_of_all_namespaces_are_found_and_none_of_dask_gateway(
-    with_crds: Kubernetes, namespace: str, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.check(46)
+async def test_clusters_of_all_namespaces_are_found_with_theirs(
+    with_crds: Kubernetes,
+    namespace: str,
+    kubectl: Kubectl,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with_crds.kubectl("apply", "-f", "-", stdin=GATEWAY)
-    with_crds.kubectl("wait", "crd/daskclusters.gateway.dask.org", "--for=condition=Established")
     monkeypatch.setenv("KUBECONFIG", str(with_crds.kubeconfig))
-    one = {"apiVersion": "gateway.dask.org/v1alpha1", "kind": "DaskCluster"}
-    kubectl("create", "-f", "-", stdin=_json({**one, "metadata": {"name": "gateways"}}))
-    kubectl("create", "-f", "-", stdin=_json(cluster("none", 0)))
-    try:
-        found = [(name, kind) async for name, kind in discover() if kind.found_in == namespace]
-        assert [name for name, _ in found] == ["simple"]
-        assert issubclass(found[0][1], KubeCluster)
-    finally:
-        with_crds.kubectl("delete", "crd", "daskclusters.gateway.dask.org", "--wait=false")
+    with fresh_namespace(with_crds, request.node) as other:
+        for place in (namespace, other):
+            kubectl("create", "-n", place, "-f", "-", stdin=_json(cluster("none", 0)))
+        found = {kind.found_in: (name, kind) async for name, kind in discover()}
+        assert {namespace, other} <= set(found)
+        assert [found[place][0] for place in (namespace, other)] == ["simple"] * 2
+        assert issubclass(found[other][1], KubeCluster)
 
 
 def _json(manifest: object) -> str:
@@ -83,6 +70,7 @@ async def test_without_a_kubernetes_none_is_found(
     assert [found async for found in discover()] == []
 
 
+@pytest.mark.check(14)
 @pytest.mark.check(46)
 async def test_dask_ctl_finds_uses_scales_and_deletes_a_cluster(
     with_crds: Kubernetes, namespace: str, kubectl: Kubectl, wait_for: WaitFor, tmp_path: Path
@@ -99,7 +87,8 @@ async def test_dask_ctl_finds_uses_scales_and_deletes_a_cluster(
         assert "Traceback" not in done.stderr
         return done.stdout
 
-    kubectl("create", "-f", "-", stdin=_json(cluster(with_crds.image("dask2025"), 1)))
+    spec = make_cluster_spec("simple", with_crds.image("dask2025"), n_workers=1)
+    kubectl("create", "-f", "-", stdin=_json(spec))
     async with operator(with_crds, namespace, tmp_path):
         await asyncio.to_thread(wait_for, "daskcluster", "simple", running, seconds=120)
         out = await called("python", "-c", PROGRAM)

@@ -233,7 +233,8 @@ def programs(folder: Path, **commands: str) -> str:
     """Make programs of these names and commands in a folder; return a PATH that starts with it."""
     folder.mkdir(parents=True, exist_ok=True)
     python = shlex.quote(sys.executable)
-    given = {"python": python, "daskjob": f"{python} -m daskjob", **commands}
+    modules = {name: f"{python} -m {name}" for name in ("daskjob", "dask")}
+    given = {"python": python, **modules, **commands}
     for name, command in given.items():
         (folder / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (folder / name).chmod(0o755)

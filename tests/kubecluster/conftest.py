@@ -16,6 +16,7 @@ import pytest
 
 from daskjob.kubecluster.cluster import KubeCluster
 from tests.cluster.plugin import Kubectl, Kubernetes, fresh_namespace
+from tests.waiting import wait_until
 
 #: The pods of tests are small.
 SMALL = {
@@ -92,7 +93,9 @@ def started_operator(kubernetes: Kubernetes, namespace: str, log: Path) -> subpr
     }
     command = [sys.executable, "-m", "daskjob.controller", f"--namespace={namespace}", "--verbose"]
     with log.open("ab") as stream:
-        return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
+    wait_until(lambda: "making passes" in log.read_text(), shows=log.read_text, pause=0.1)
+    return process
 
 
 @pytest.fixture(scope="module")

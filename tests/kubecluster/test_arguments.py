@@ -13,16 +13,25 @@ from typing import Any
 
 import dask.config
 import pytest
+from distributed.security import Security
 
 from daskjob.core.errors import DaskJobError
 from daskjob.core.names import is_valid_name
+from daskjob.core.parsed import parsed_cluster
 from daskjob.kubecluster import defaults, errors
 from daskjob.kubecluster.arguments import Arguments, check_passed_on, resolved
 from daskjob.kubecluster.calls import known_arguments
+from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.cluster_names import cluster_name, escaped
 from daskjob.kubecluster.create_mode import CreateMode
 from daskjob.kubecluster.manifest import cluster_manifest
 from daskjob.kubecluster.specs import make_cluster_spec
+from daskjob.kubecluster.transport_security import (
+    certificates,
+    checked_security,
+    is_secure,
+    secured,
+)
 
 #: Each argument with its key, a value as a variable has it, and what it is then.
 EVERY = {
@@ -248,6 +257,27 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
+@pytest.mark.check(26)
+def test_security_needs_certificates(tmp_path: Path) -> None:
+    with pytest.raises(errors.ValidationError, match="security: 'yes' is neither True nor a"):
+        checked_security("yes")
+    with pytest.raises(errors.ValidationError, match="security has no tls_ca_file, which"):
+        certificates(Security(require_encryption=True))
+    lost = Security(tls_ca_file=str(tmp_path / "none"), require_encryption=True)
+    with pytest.raises(errors.ValidationError, match="security: tls_ca_file cannot be read"):
+        certificates(lost)
+    made = checked_security(True)
+    assert made is not None
+    files = certificates(made)
+    assert sorted(files) == [
+        *("ca.pem", "scheduler-key.pem", "scheduler.pem", "worker-key.pem", "worker.pem")
+    ]
+    plain = make_cluster_spec("x")
+    assert not is_secure(plain)
+    assert is_secure(secured(plain, "x-tls"))
+    assert not is_secure(plain)
+
+
 @pytest.mark.check(6)
 @pytest.mark.parametrize(("given", "kind", "message"), WRONG)
 def test_a_wrong_argument_is_named_in_one_sentence(
@@ -296,6 +326,56 @@ def test_an_argument_that_does_not_exist_is_rejected_with_the_similar_one() -> N
     with pytest.raises(TypeError, match=r"no argument .zzz.$"):
         check_passed_on({"zzz": 1}, known_arguments())
     check_passed_on({"scheduler_sync_interval": "2s"}, known_arguments())
+
+
+#: As the page of the first generation has it.
+WORKER_SPEC = """\
+kind: Pod
+metadata:
+  labels:
+    foo: bar
+spec:
+  restartPolicy: Never
+  containers:
+  - image: daskdev/dask:latest
+    args: [dask-worker, --nthreads, '2', --no-bokeh, --memory-limit, 6GB, --death-timeout, '60']
+    env:
+      - name: EXTRA_PIP_PACKAGES
+        value: fastparquet
+    resources:
+      limits: {cpu: "2", memory: 6G}
+"""
+
+
+@pytest.mark.check(3)
+@pytest.mark.check(53)
+@pytest.mark.parametrize("how", ["method", "variable", "old variable"])
+def test_a_pod_template_of_the_first_generation_makes_a_cluster(tmp_path: Path, how: str) -> None:
+    file = tmp_path / "worker-spec.yml"
+    file.write_text(WORKER_SPEC)
+    if how == "method":
+        given = {"name": "first", "n_workers": 2, "host": "0.0.0.0", "_starts_at_once": False}
+        with pytest.warns(FutureWarning, match="host has no effect"):
+            found = KubeCluster.from_yaml(str(file), **given)._arguments
+    elif how == "variable":
+        name = "DASK_KUBERNETES__WORKER_TEMPLATE_PATH"
+        found = from_variables({name: str(file)}, name="first", n_workers=2)
+    else:
+        name = "DASK_KUBERNETES_WORKER_TEMPLATE_PATH"
+        with pytest.warns(FutureWarning, match="set DASK_KUBERNETES__WORKER_TEMPLATE_PATH instead"):
+            found = from_variables({name: str(file)}, name="first", n_workers=2)
+    made = cluster_manifest(found, {})
+    cluster, mistakes = parsed_cluster(made)
+    assert mistakes == ()
+    assert (cluster.meta.name, cluster.spec.worker.replicas) == ("first", 2)
+    (worker,) = made["spec"]["worker"]["spec"]["containers"]
+    assert worker["args"][:2] == ["dask", "worker"]
+    assert "--no-dashboard" in worker["args"]
+    assert "--no-bokeh" not in worker["args"]
+    (scheduler,) = made["spec"]["scheduler"]["spec"]["containers"]
+    assert scheduler["image"] == worker["image"] == "daskdev/dask:latest"
+    # The workers' resources are not the scheduler's.
+    assert not scheduler["resources"]
 
 
 @pytest.mark.check(8)

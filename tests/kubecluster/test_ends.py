@@ -14,7 +14,7 @@ import dask.config
 import pytest
 from distributed import Client
 
-from daskjob.core.manifests import format_time
+from daskjob.core.manifests import format_time, parse_time
 from daskjob.kubecluster import lease as leases
 from tests.kubecluster.conftest import Place
 from tests.waiting import wait_until
@@ -79,9 +79,8 @@ def program(place: Place, text: str, name: str, **more: Any) -> subprocess.Popen
 @pytest.mark.check(36)
 def test_no_end_prints_anything_or_leaves_a_cluster(place: Place) -> None:
     running = {name: program(place, text, name) for name, (text, _) in ENDS.items()}
-    for name, process in running.items():
-        out, err = process.communicate(timeout=120)
-        assert (out, err) == ("", ENDS[name][1]), name
+    printed = {name: process.communicate(timeout=120) for name, process in running.items()}
+    assert printed == {name: ("", err) for name, (_, err) in ENDS.items()}
     clusters = place.kubectl.items("daskclusters")
     place.kubectl("delete", "daskclusters", "--all")
     assert {c["metadata"]["name"] for c in clusters} == {"exit-kept", "exit-kept-later"}
@@ -118,13 +117,35 @@ def test_shutdown_by_a_client_ends_the_cluster_too(place: Place) -> None:
 
 
 @pytest.mark.check(37)
+def test_the_cluster_of_a_killed_program_goes(place: Place) -> None:
+    text = (
+        "import dask, signal\n"
+        "dask.config.set({'kubernetes.lease-duration-seconds': 3})\n"
+        "cluster = KubeCluster(**given)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = program(place, text, "killed")
+    assert process.communicate(timeout=120) == ("", "")
+    # A client that works with it keeps it.
+    with place.cluster("killed") as cluster:
+        assert cluster.shutdown_on_close is False
+        wait_until(lambda: leases.RENEWED in notes_of(place), pause=0.1)
+        renewed = parse_time(notes_of(place)[leases.RENEWED])
+        assert renewed is not None
+        later = format_time(renewed + timedelta(seconds=4)) or ""
+        wait_until(lambda: notes_of(place)[leases.RENEWED] > later, pause=0.2)
+        assert leases.DURATION in notes_of(place)
+    wait_until(lambda: not place.kubectl.there("daskclusters"), pause=0.2)
+
+
+@pytest.mark.check(37)
 def test_a_lease_is_renewed_by_the_servers_clock(place: Place) -> None:
     with (
-        dask.config.set({"kubernetes.lease-duration-seconds": 3}),
+        dask.config.set({"kubernetes.lease-duration-seconds": 9}),
         place.cluster("leased") as cluster,
     ):
         first = notes_of(place)
-        assert first[leases.DURATION] == "3"
+        assert first[leases.DURATION] == "9"
         wait_until(lambda: leases.RENEWED in notes_of(place), pause=0.1)
         renewed = notes_of(place)[leases.RENEWED]
         assert renewed.endswith("Z")
@@ -155,3 +176,26 @@ async def test_a_wrong_clock_here_does_not_matter(ahead: timedelta) -> None:
     lease = leases.Lease(Recorder(), made, None, 300, now=lambda: server + ahead)  # type: ignore[arg-type]
     await lease.renew()
     assert bodies[0]["metadata"]["annotations"] == {leases.RENEWED: format_time(server)}
+
+
+KILLED = """
+import json, os, signal, sys
+import dask
+from daskjob import KubeCluster
+dask.config.set({"kubernetes.lease-duration-seconds": 9})
+cluster = KubeCluster(**json.loads(sys.argv[1]))
+cluster.wait_for_workers(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.check(37)
+def test_the_cluster_of_a_killed_program_is_deleted_with_an_event(place: Place) -> None:
+    arguments = json.dumps(place.arguments("killed", n_workers=1))
+    done = subprocess.run([sys.executable, "-c", KILLED, arguments], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert "daskcluster.kubernetes.dask.org/killed" in place.kubectl.there("daskclusters")
+    kinds = ("daskclusters", "daskworkergroups", "services", "pods")
+    wait_until(lambda: not place.kubectl.there(*kinds), 90, pause=0.3)
+    found = [e for e in place.kubectl.items("events") if e["reason"] == "LeaseExpired"]
+    assert [e["involvedObject"]["name"] for e in found] == ["killed"]

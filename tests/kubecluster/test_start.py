@@ -14,7 +14,7 @@ from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.specs import make_cluster_spec
 from tests.kubecluster.conftest import Place
 
-SECONDS = 2
+SECONDS = 3
 
 
 async def failure_of(place: Place, name: str, **more: Any) -> tuple[DaskJobError, KubeCluster]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import time
 import urllib.request
 from typing import Any
 
@@ -16,7 +17,7 @@ from daskjob.kubecluster import errors
 from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.specs import make_worker_spec
 from tests.docs.documents import ROOT
-from tests.kubecluster.conftest import PATIENCE, Place
+from tests.kubecluster.conftest import PATIENCE, SMALL, Place
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatched versions")
@@ -49,7 +50,8 @@ def test_scale_is_right_at_once_and_close_leaves_nothing(place: Place) -> None:
         wait_until(lambda: replicas(place, "at-once-default") == 0)
         link = cluster.dashboard_link
         assert "dask" in urllib.request.urlopen(link, timeout=30).read().decode().lower()
-    assert cluster.status.name == "closed"
+    assert (cluster.status.name, cluster.dashboard_link) == ("closed", "")
+    assert "at-once" in repr(cluster) + cluster._repr_html_()
     cluster.close()
     cluster.close(timeout=1)
     assert not place.kubectl.there("daskclusters")
@@ -196,6 +198,38 @@ def test_a_pickled_cluster_is_a_reference(
     assert place.kubectl.there("daskclusters") != []
 
 
+@pytest.mark.check(26)
+def test_tls_needs_no_arguments_of_the_client(place: Place) -> None:
+    with place.cluster("secure", n_workers=1, security=True) as cluster, Client(cluster) as client:
+        assert cluster.scheduler_address.startswith("tls://")
+        assert client.submit(sum, range(10)).result(PATIENCE) == 45
+        assert all(address.startswith("tls://") for address in client.scheduler_info()["workers"])
+        assert place.kubectl.there("secrets") == ["secret/secure-tls"]
+        with KubeCluster.from_name(
+            "secure",
+            quiet=True,
+            security=cluster.security,
+            namespace=place.namespace,
+            kubeconfig=str(place.kubernetes.kubeconfig),
+        ) as other:
+            assert other.observed == cluster.observed
+
+
+@pytest.mark.check(13)
+def test_an_idle_cluster_asks_nothing(place: Place, shared: KubeCluster, audit: Any) -> None:
+    shared.scale(1)
+    shared.wait_for_workers(1, PATIENCE)
+    with audit() as audited:
+        time.sleep(4)
+    ours = [r for r in audited.requests if r.namespace == place.namespace and _is_client(r)]
+    assert ours == []
+
+
+def _is_client(request: Any) -> bool:
+    """Whether it is of a client: the operator's requests are status writes, Leases and pods."""
+    return request.resource not in ("leases", "events") and "/status" not in request.resource
+
+
 @pytest.mark.check(23)
 @pytest.mark.check(41)
 def test_what_is_seen_while_it_runs(shared: KubeCluster) -> None:
@@ -220,12 +254,12 @@ def test_the_blocks_of_the_page_run(
         small = small.replace(
             "make_cluster_spec(", f"make_cluster_spec(image={configured['image']!r}, "
         )
+        small = re.sub(r"scale\((10|4)", "scale(1", small)
         names: dict[str, Any] = {"cluster": shared}
         with dask.config.set({f"kubernetes.{key}": value for key, value in configured.items()}):
             exec(re.sub("n_workers=[23]", "n_workers=1", small.replace("s(2,", "s(1,")), names)
         if names["cluster"] is not shared:
             names["cluster"].close()
-    shared.scale(1)
 
 
 @pytest.mark.check(29)
@@ -238,3 +272,32 @@ def test_ports_stay_while_the_scheduler_is_replaced(place: Place, shared: KubeCl
     with Client(shared, timeout=PATIENCE) as client:
         assert client.submit(sum, range(10)).result(PATIENCE) == 45
     assert shared.observed
+
+
+@pytest.mark.check(53)
+@pytest.mark.check(55)
+def test_the_calls_of_the_first_generation(place: Place) -> None:
+    container = {
+        "image": place.kubernetes.image("dask"),
+        "args": ["dask-worker", "--nthreads", "1", "--no-bokeh", "--death-timeout", "60"],
+        "resources": SMALL,
+    }
+    template = {"metadata": {"labels": {"foo": "bar"}}, "spec": {"containers": [container]}}
+    given = place.arguments("first")
+    for name in ("image", "resources"):
+        del given[name]
+    with KubeCluster.from_dict(template, **given) as cluster:
+        cluster.scale_up(2)
+        cluster.wait_for_workers(2, timeout=PATIENCE)
+        cluster.scale_up(1)
+        assert len(cluster.requested) == 2
+        pods = cluster.pods()
+        assert sorted(pod.metadata.name for pod in pods) == sorted(cluster.observed)
+        assert {pod.metadata.labels["foo"] for pod in pods} == {"bar"}
+        assert "Start worker at:" in cluster.logs(pods[0])
+        assert set(cluster.logs()) == cluster.observed
+        address, worker = next(iter(cluster.scheduler_info["workers"].items()))
+        others = cluster.observed - {worker["name"]}
+        cluster.scale_down([address])
+        wait_until(lambda: cluster.observed == others, pause=0.1)
+        wait_until(lambda: [p.metadata.name for p in cluster.pods()] == [*others], pause=0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daskjob.dask_tools.discovery import discover
 from daskjob.operator.kubecluster.kubecluster import (
     CreateMode,
     KubeCluster,
@@ -13,6 +14,7 @@ from daskjob.operator.kubecluster.kubecluster import (
 __all__ = [
     "CreateMode",
     "KubeCluster",
+    "discover",
     "make_cluster_spec",
     "make_scheduler_spec",
     "make_worker_spec",

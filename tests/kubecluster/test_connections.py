@@ -1,0 +1,139 @@
+"""How KubeCluster reaches its scheduler: in a pod with the documented permissions, and outside."""
+
+from __future__ import annotations
+
+import json
+import sys
+import sysconfig
+from typing import Any
+
+import pytest
+
+from tests.cluster.images import ROOT
+from tests.kubecluster.conftest import SMALL, Place
+
+#: As the page of dask-kubernetes has it, for one namespace.
+RULES = [
+    {
+        "apiGroups": ["kubernetes.dask.org"],
+        "resources": [
+            *("daskclusters", "daskworkergroups", "daskworkergroups/scale", "daskjobs"),
+            "daskautoscalers",
+        ],
+        "verbs": ["get", "list", "watch", "patch", "create", "delete"],
+    },
+    {
+        "apiGroups": [""],
+        "resources": ["pods", "pods/status", "services"],
+        "verbs": ["get", "list", "watch"],
+    },
+]
+PROGRAM = """
+import json, os, sys, time, warnings
+warnings.simplefilter("ignore")
+from daskjob import KubeCluster
+from daskjob.core.errors import DaskJobError
+from distributed import Client
+
+given = json.loads(os.environ["ARGUMENTS"])
+found = {}
+with KubeCluster("inside", n_workers=1, **given) as cluster, Client(cluster) as client:
+    found["result"] = client.submit(sum, range(100)).result(60)
+    found["address"], found["link"] = cluster.scheduler_address, cluster.dashboard_link
+    try:
+        found["logs"] = list(cluster.get_logs())
+    except DaskJobError as error:
+        found["logs"] = str(error)
+kinds = [("node", "NodePort"), ("balancer", "LoadBalancer")]
+for name, kind in kinds:
+    try:
+        with KubeCluster(name, scheduler_service_type=kind, resource_timeout=5, **given) as cluster:
+            found[name] = cluster.scheduler_address
+    except DaskJobError as error:
+        found[name] = str(error)
+try:
+    KubeCluster("forward", port_forward_cluster_ip=True, resource_timeout=60, **given)
+except DaskJobError as error:
+    found["forward"] = str(error)
+print(json.dumps(found))
+"""
+
+
+def role(namespace: str) -> list[dict[str, Any]]:
+    group = "rbac.authorization.k8s.io"
+    meta = {"name": "dask-sa", "namespace": namespace}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": meta, "rules": RULES},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": meta,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": "dask-sa"},
+            "subjects": [{"kind": "ServiceAccount", "name": "dask-sa", "namespace": namespace}],
+        },
+    ]
+
+
+def pod(place: Place) -> dict[str, Any]:
+    """A pod with the Python packages of this machine."""
+    folders = {"source": str(ROOT), "site": sysconfig.get_paths()["purelib"]}
+    image = place.kubernetes.image("dask")
+    given = {"image": image, "resources": SMALL, "quiet": True}
+    container = {
+        "name": "main",
+        "image": image,
+        "command": ["python", "-c", PROGRAM],
+        "securityContext": {"runAsUser": 0},
+        "env": [
+            {"name": "PYTHONPATH", "value": "/source:/site"},
+            {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
+            {"name": "ARGUMENTS", "value": json.dumps(given)},
+        ],
+        "volumeMounts": [
+            {"name": name, "mountPath": f"/{name}", "readOnly": True} for name in folders
+        ],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "notebook", "namespace": place.namespace},
+        "spec": {
+            "serviceAccountName": "dask-sa",
+            "restartPolicy": "Never",
+            "containers": [container],
+            "volumes": [
+                {"name": name, "hostPath": {"path": path}} for name, path in folders.items()
+            ],
+        },
+    }
+
+
+@pytest.mark.check(11)
+@pytest.mark.check(28)
+@pytest.mark.check(31)
+def test_connections_in_a_pod_with_the_documented_permissions(place: Place) -> None:
+    if not place.kubernetes.kubeconfig.is_relative_to("/var/tmp") or sys.version_info[:2] != (
+        3,
+        11,
+    ):
+        pytest.skip("the pod needs the files and the Python of this machine")
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": role(place.namespace)})
+    place.kubectl("apply", "-f", "-", stdin=manifest)
+    place.kubectl("create", "-f", "-", stdin=json.dumps(pod(place)))
+    place.kubectl(
+        "wait", "pod/notebook", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s"
+    )
+    found = json.loads(place.kubectl("logs", "notebook").splitlines()[-1])
+    service = f"inside-scheduler.{place.namespace}.svc"
+    assert found["result"] == 4950
+    assert found["address"] == f"tcp://{service}:8786"
+    assert found["link"] == f"http://{service}:8787/status"
+    # It may not read logs: that is in their place.
+    assert found["logs"] == ["inside-scheduler", found["logs"][1]]
+    assert found["node"].startswith("tcp://10.")
+    assert not found["node"].endswith(":8786")
+    assert "Service balancer-scheduler of type LoadBalancer has no address" in found["balancer"]
+    assert 'cannot get resource "pods/portforward"' in found["forward"]
+    assert "grants it with the rule" in found["forward"]
+    assert not place.kubectl.there("daskclusters")
