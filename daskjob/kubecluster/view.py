@@ -83,8 +83,8 @@ def view_of(
 ) -> ClusterView:
     """Return what there is to see.
 
-    ``adaptive`` are the bounds of groups that this process set; those of groups that the cluster's
-    spec has are read from there, whoever set them.
+    ``adaptive`` are the bounds that this process set. Those in the cluster's spec, which any client
+    may have set, come first.
     """
     if closed:
         return ClusterView((Row("DaskCluster", "ended", "closed"),), closed=True)

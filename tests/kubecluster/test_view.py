@@ -1,0 +1,120 @@
+"""What a notebook shows of a cluster: on values, and on clusters that are not started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from daskjob.kube.resources import CLUSTERS, GROUPS
+from daskjob.kubecluster.cluster import KubeCluster
+from daskjob.kubecluster.specs import make_cluster_spec
+from daskjob.kubecluster.view import declared_bounds, parts_html, scaling_html, view_of
+from daskjob.kubecluster.watch import ClusterWatch
+from daskjob.submit.clusters.cluster import Cluster
+
+PENDING = "pod x-huge-worker-0 cannot be scheduled: 0/3 nodes are available: 3 Insufficient <cpu>."
+
+
+def manifest(kind: str, name: str, spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    meta = {"name": name, "namespace": "team", "uid": name}
+    return {"kind": kind, "metadata": meta, "spec": spec, "status": status}
+
+
+def watch_of(bounds: dict[str, int] | None = None) -> ClusterWatch:
+    """A cluster with a default group of 2 ready of 3, and a group that fits on no node."""
+    spec = make_cluster_spec("x", n_workers=3)["spec"]
+    if bounds:
+        spec["worker"]["autoscaling"] = bounds
+    cluster = manifest(CLUSTERS.kind, "x", spec, {"phase": "Running"})
+    watch = ClusterWatch(None, Cluster(cluster))  # type: ignore[arg-type]
+    for name, replicas, ready, message in (("default", 3, 2, ""), ("huge", 2, 0, PENDING)):
+        condition = {"type": "WorkersReady", "status": "False", "reason": "Unschedulable"}
+        status = {"readyReplicas": ready, "conditions": [{**condition, "message": message}]}
+        group = {"cluster": "x", "worker": {"replicas": replicas}}
+        watch.took_group(manifest(GROUPS.kind, f"x-{name}", group, status))
+    return watch
+
+
+@pytest.mark.check(42)
+def test_groups_have_their_numbers_and_the_reasons_of_kubernetes() -> None:
+    view = view_of(watch_of(), connected=1)
+    assert [group.name for group in view.groups] == ["default", "huge"]
+    assert (view.requested, view.ready, view.connected) == (5, 2, 1)
+    assert [group.state for group in view.groups] == ["waiting", "failed"]
+    assert view.groups[1].problem == PENDING
+    for page in (scaling_html(view), parts_html(view)):
+        assert "Insufficient &lt;cpu&gt;" in page
+        assert "<cpu>" not in page
+    assert "Workers: 5 requested, 2 ready, 1 connected" in scaling_html(view)
+    assert "2 of 3 ready" in parts_html(view)
+
+
+@pytest.mark.check(42)
+@pytest.mark.parametrize(
+    ("bounds", "adaptive", "modes"),
+    [
+        (None, {}, ["Manual", "Manual"]),
+        # Another process, or kubectl, has set them.
+        ({"minimum": 1, "maximum": 9}, {}, ["Adaptive, 1 to 9", "Manual"]),
+        # This process has set them, and another one has ended the scaling.
+        (None, {"default": (1, 9)}, ["Manual", "Manual"]),
+        (None, {"huge": (0, 4)}, ["Manual", "Adaptive, 0 to 4"]),
+    ],
+)
+def test_who_scales_is_as_the_cluster_has_it(
+    bounds: dict[str, int] | None, adaptive: dict[str, tuple[int, int]], modes: list[str]
+) -> None:
+    view = view_of(watch_of(bounds), adaptive=adaptive)
+    assert [group.mode for group in view.groups] == modes
+    mode = "Adaptive" if any(m != "Manual" for m in modes) else "Manual"
+    assert f"Scaling mode: {mode}" in scaling_html(view)
+
+
+@pytest.mark.check(42)
+def test_bounds_of_groups_in_the_spec_of_a_cluster() -> None:
+    spec = {"worker": {}, "workerGroups": [{"name": "a", "autoscaling": {"maximum": 3}}, {}]}
+    assert declared_bounds({"spec": spec}) == {"default": None, "a": (0, 3)}
+    assert declared_bounds({}) == {"default": None}
+
+
+@pytest.mark.check(41)
+def test_before_during_and_after() -> None:
+    before, during, after = view_of(None), view_of(watch_of()), view_of(watch_of(), closed=True)
+    assert "Pending" in parts_html(before)
+    assert "Running" in parts_html(during)
+    assert "closed" in parts_html(after)
+    assert "ready" not in parts_html(after)
+    assert scaling_html(after).count("The cluster is closed.") == 1
+    deleted = watch_of()
+    deleted.gone = True
+    assert "deleted" in parts_html(view_of(deleted))
+
+
+@pytest.mark.check(41)
+@pytest.mark.check(42)
+def test_a_cluster_without_ipywidgets_shows_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    cluster = KubeCluster("x", namespace="team", _starts_at_once=False)
+    assert cluster._widget() is None
+    assert "Pending" in cluster._repr_html_()
+    cluster.close()
+    assert repr(cluster) == "KubeCluster(x, closed)"
+    page = cluster._repr_html_()
+    assert "closed" in page
+    assert 'href=""' in page
+
+
+@pytest.mark.check(48)
+def test_importing_the_class_loads_no_widgets() -> None:
+    script = (
+        "import sys\nfrom daskjob import KubeCluster\n"
+        "print(sorted(m for m in ('ipywidgets', 'IPython', 'kubernetes', 'kr8s', 'bokeh', 'rich')"
+        " if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
