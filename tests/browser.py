@@ -71,14 +71,20 @@ class Page:
 
     async def open(self, path: Path, *, width: int = 1000, dark: bool = False) -> None:
         """Open a file in a window of this width, and wait until it is shown."""
+        await self.go(path.as_uri(), width=width, dark=dark)
+
+    async def go(
+        self, url: str, *, width: int = 1000, height: int = 900, dark: bool = False
+    ) -> None:
+        """Open a page in a window of this size, and wait until it is loaded."""
         self.complaints.clear()
         self.requests.clear()
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         await self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
         self._loaded = False
-        await self.call("Page.navigate", url=path.as_uri())
+        await self.call("Page.navigate", url=url)
         async with asyncio.timeout(ANSWER_SECONDS):
             while not self._loaded:
                 self._see(await self.socket.receive_json())

@@ -70,7 +70,7 @@ def test_adapt_acts_at_once_and_has_its_bounds(place: Place, shared: KubeCluster
     assert spec(place, "shared")["worker"]["autoscaling"]["maximum"] == 10_000
     adaptive = shared.adapt(minimum=1, maximum=2)
     assert (adaptive.minimum, adaptive.maximum) == (1, 2)
-    wait_until(lambda: "Adaptive (default: 1 to 2)" in shared._scaling_status(), pause=0.1)
+    wait_until(lambda: "Adaptive, 1 to 2" in shared._scaling_status(), pause=0.1)
     wait_until(lambda: place.kubectl.there("daskautoscalers"))
     adaptive.stop()
     assert "autoscaling" not in spec(place, "shared")["worker"]
