@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-from daskjob.core.diagnose import signal_name
+from daskjob.core.diagnose import EXCEPTION_LINE, signal_name
 from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
@@ -20,7 +20,7 @@ from daskjob.core.spec.policy import OnSchedulerLoss
 #: asyncio's CancelledError is in the traceback of every connection that timed out.
 _LOST_CONNECTION = re.compile(
     r"scheduler-connection-lost|lost the connection to the scheduler|CommClosedError"
-    r"|^concurrent\.futures\S*CancelledError\b",
+    rf"|^({EXCEPTION_LINE})?concurrent\.futures\S*CancelledError\b",
     re.MULTILINE,
 )
 #: How long to wait for the end of a scheduler whose runner has lost its connection: it closes its
