@@ -140,6 +140,15 @@ async def test_ctrl_c_cancels_a_manifests_job_and_a_lost_terminal_does_not(
         command = there.start("attach", "sleeps")
         assert command.stdout is not None
         assert await asyncio.to_thread(command.stdout.readline) == b"ready\n"
+        command.send_signal(signal.SIGQUIT)
+        done = await asyncio.to_thread(finish, command)
+        assert done.code == 124
+        assert done.messages[-1].startswith("daskjob: sleeps continues: daskjob attach")
+        assert "Exception in thread" not in done.err
+
+        command = there.start("attach", "sleeps")
+        assert command.stdout is not None
+        assert await asyncio.to_thread(command.stdout.readline) == b"ready\n"
         command.send_signal(signal.SIGINT)
         done = await asyncio.to_thread(finish, command)
         assert (done.code, done.text) == (123, "")

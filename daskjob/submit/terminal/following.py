@@ -218,6 +218,9 @@ class _Follower:
                 self._news.put(chunk)
         except Exception as found:
             error = found
+        except BaseException:
+            # Calls are cancelled when the process ends before the job.
+            return
         self._news.put(_End(of_log=True, error=error))
 
     def _watch(self) -> None:
@@ -227,6 +230,9 @@ class _Follower:
                 self._news.put(job)
         except Exception as found:
             error = found
+        except BaseException:
+            # Calls are cancelled when the process ends before the job.
+            return
         self._news.put(_End(of_log=False, error=error))
 
     # Ctrl-C, Ctrl-\
