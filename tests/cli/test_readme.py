@@ -74,10 +74,14 @@ def test_commands_of_later_work_without_a_name_and_by_every_name(reader: Daskjob
         *("status", "logs", "wait", "why", "report", "cancel")
     ]
     shortened = f"{name[:5]}…{name[-3:]}"
+    nothing_to_cancel = reader("cancel")
+    assert (nothing_to_cancel.code, nothing_to_cancel.text) == (0, "")
+    assert f"no job is running; the newest is {name}" in nothing_to_cancel.err
     for command, options in lines:
+        newest = () if command == "cancel" else ((),)
         answers = {
             (done.code, done.text)
-            for given in ((), (name,), ("my_script",), ("my_script.py",), (shortened,))
+            for given in (*newest, (name,), ("my_script",), ("my_script.py",), (shortened,))
             for done in [reader(command, *options.split(), *given)]
         }
         [(code, text)] = answers

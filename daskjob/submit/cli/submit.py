@@ -149,8 +149,7 @@ def submit_command_of(connect: Connect, record: Remember | None = None) -> click
         options = place.options_for(ref.namespace)
         if wait:
             return _followed(cluster, ref, options, timeout, output)
-        done = "was submitted before, with this token" if ref.existed else "submitted"
-        _print(_as_sent(found.manifest, ref), output, done)
+        _print(_as_sent(found.manifest, ref), output, "submitted")
         where = f"{options} {ref.name}"
         text = f"for its output: daskjob logs -f {where}; if it waits: daskjob why {where}"
         click.echo(f"daskjob: {text}", err=True)
