@@ -12,11 +12,16 @@ import signal
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.controller import virtual_time
 
 pytest_plugins = ["tests.cluster.plugin"]
+
+# On a busy machine, how long an example takes says nothing about the code.
+hypothesis.settings.register_profile("busy", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("busy")
 
 #: A shell that starts the tests in the background has them ignore these, and so would everything
 #: that tests start, to see how it ends by a signal.
