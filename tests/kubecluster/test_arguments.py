@@ -345,6 +345,7 @@ def test_a_wrong_argument_is_named_in_one_sentence(
         (errors.ClusterClosed("x"), RuntimeError),
         (errors.OperatorNotInstalled(), RuntimeError),
         (errors.StartTimeout("x"), TimeoutError),
+        (errors.CloseTimeout("x"), TimeoutError),
         (errors.NoConnection("x"), ConnectionError),
         (errors.LocalPortTaken("x"), ConnectionError),
         (errors.StillMissing(1, 2, 3, "no node"), Exception),
