@@ -364,7 +364,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         )
         self._way = await self._connected(self._api, self._watch.cluster, wishes)
         await self._connect_comm(timeout)
-        await super()._start()
+        await self._subscribe(timeout)
         self._tasks.append(asyncio.ensure_future(self._until_gone()))
         self._log(f"Ready; the dashboard is at {self.dashboard_link}")
 
@@ -492,6 +492,23 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
                 f"the scheduler of {self.name} does not answer at {self._way.scheduler_address} "
                 f"within {timeout:g} s: {last or 'no answer'}"
             ) from last
+
+    async def _subscribe(self, timeout: float) -> None:
+        """Follow the scheduler's workers.
+
+        Raises
+        ------
+        NoConnection
+            It accepts the connection, and does not report them in time.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await super()._start()
+        except (OSError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {timeout:g} s"
+            raise NoConnection(
+                f"the scheduler of {self.name} does not report its workers: {reason}"
+            ) from error
 
     # ---- while it runs
 
