@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from distributed import Client
 
 from daskjob.core.manifests import format_time, parse_time
+from daskjob.kubecluster import ending
 from daskjob.kubecluster import lease as leases
 from daskjob.kubecluster.errors import ClusterClosed
 from tests.kubecluster.conftest import Place
@@ -154,6 +156,32 @@ async def test_a_close_during_the_start_ends_the_start(bare: Place, moment: str)
     with pytest.raises(ClusterClosed, match="is closed"):
         await start
     assert not bare.kubectl.there("daskclusters")
+
+
+@pytest.mark.check(36)
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_all_clusters_of_a_process_share_the_time_of_its_end(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "SECONDS", 0.2)
+    monkeypatch.setattr(ending, "LEAST_SECONDS", 0.01)
+    asked: list[float] = []
+
+    class Hanging:
+        process = os.getpid()
+
+        def end_in_own_loop(self, seconds: float) -> bool:
+            asked.append(seconds)
+            time.sleep(seconds)
+            raise TimeoutError
+
+        async def end_elsewhere(self) -> None:
+            await asyncio.Event().wait()
+
+    began = time.monotonic()
+    ending._end([Hanging() for _ in range(count)])
+    assert time.monotonic() - began >= 0.2
+    assert sum(asked) < 0.2 + count * 0.01 + 0.001
 
 
 @pytest.mark.check(38)
