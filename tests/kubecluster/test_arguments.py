@@ -250,7 +250,12 @@ def test_a_custom_spec_that_was_copied_from_a_cluster_brings_no_old_lease() -> N
     old = {"kubernetes.dask.org/lease-renew-time": "2020-01-01T00:00:00Z"}
     old["kubernetes.dask.org/lease-duration-seconds"] = "5"
     custom["metadata"]["annotations"] = {**old, "kept": "1"}
-    assert written(custom_cluster_spec=custom)["metadata"]["annotations"] == {"kept": "1", "a": "b"}
+    custom["metadata"] |= {"resourceVersion": "5", "uid": "u", "labels": {"x": "y"}}
+    assert written(custom_cluster_spec=custom)["metadata"] == {
+        "name": "custom",
+        "annotations": {"kept": "1", "a": "b"},
+        "labels": {"x": "y"},
+    }
 
 
 @pytest.mark.check(35)
