@@ -35,6 +35,7 @@ from daskjob.kubecluster.calls import check_loop, closed_error, known_arguments
 from daskjob.kubecluster.connections import Way, Wishes, connect
 from daskjob.kubecluster.create_mode import CreateMode
 from daskjob.kubecluster.errors import (
+    CloseTimeout,
     ClusterExists,
     NoConnection,
     NoSuchCluster,
@@ -214,6 +215,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self._closing: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting: asyncio.Task[None] | None = None
+        self._undoing: asyncio.Task[None] | None = None
         self._adaptivities: dict[str, Adaptivity] = {}
         self._panel: Panel | None = None
         self._shown: ClusterWidget | None = None
@@ -303,15 +305,23 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             raise closed_error(self.name)
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._started_or_undone())
-        await self._starting
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Another task closed the cluster.
+            raise closed_error(self.name) from None
 
     async def _abandon(self) -> None:
         if self._starting is not None and not self._starting.done():
-            self._starting.cancel()
+            if self._undoing is None:
+                self._starting.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await self._starting
-        elif self.status != Status.closed:
-            await self._undo()
+        if self.status != Status.closed:
+            await self._undone()
 
     async def _started_or_undone(self) -> None:
         self._panel = Panel(self._title(), lambda: rows_of(self._watch), quiet=self.quiet)
@@ -319,10 +329,16 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             with self._panel:
                 await self._start_steps()
         except BaseException:
-            await self._undo()
+            await self._undone()
             raise
         finally:
             self._panel = None
+
+    async def _undone(self) -> None:
+        """Undo the start, once; Ctrl-C cancels its waiters more than once."""
+        if self._undoing is None:
+            self._undoing = asyncio.ensure_future(self._undo())
+        await asyncio.shield(self._undoing)
 
     def _title(self) -> str:
         connects = self._arguments.create_mode is CreateMode.CONNECT_ONLY
@@ -348,7 +364,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         )
         self._way = await self._connected(self._api, self._watch.cluster, wishes)
         await self._connect_comm(timeout)
-        await super()._start()
+        await self._subscribe(timeout)
         self._tasks.append(asyncio.ensure_future(self._until_gone()))
         self._log(f"Ready; the dashboard is at {self.dashboard_link}")
 
@@ -477,6 +493,23 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
                 f"within {timeout:g} s: {last or 'no answer'}"
             ) from last
 
+    async def _subscribe(self, timeout: float) -> None:
+        """Follow the scheduler's workers.
+
+        Raises
+        ------
+        NoConnection
+            It accepts the connection, and does not report them in time.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await super()._start()
+        except (OSError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {timeout:g} s"
+            raise NoConnection(
+                f"the scheduler of {self.name} does not report its workers: {reason}"
+            ) from error
+
     # ---- while it runs
 
     def sync(self, func: Any, *args: Any, **kwargs: Any) -> Any:
@@ -489,6 +522,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         if self.status == Status.closed:
             raise closed_error(self.name)
+        if self._is_forked:
+            raise closed_error(self.name, "belongs to the process that this one was forked from")
         if not self._has_loop:
             self._has_loop = True
             self._loop_runner.start()
@@ -566,6 +601,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         if self.status == Status.created and self._starting is None:
             self.status = Status.closed
+        if self._is_forked and not self._is_asynchronous:
+            return None
         if self.status == Status.closed:
             if self._is_asynchronous:
                 return NoOpAwaitable()
@@ -581,6 +618,11 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self._stop_loop()
         return result
 
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is the copy of a forked process, where no thread runs its loop."""
+        return self.process != os.getpid()
+
     def _stop_loop(self) -> None:
         with suppress(Exception):
             self._loop_runner.stop()
@@ -594,7 +636,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
                 self._closing.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await self._closing
-            raise
+            raise CloseTimeout(f"cluster {self.name} was not closed within {timeout:g} s") from None
 
     async def _close(self) -> None:
         """Close it, once; every call waits for the end, deletion included."""
@@ -605,6 +647,9 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         await asyncio.shield(self._closing)
 
     async def _close_steps(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            await self._abandon()
+            return
         deletes = bool(self.shutdown_on_close)
         try:
             await self._disconnect()
@@ -632,8 +677,9 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
                 await self._disconnect()
             with suppress(Exception):
                 await self._delete_creation(self._clients)
-        finally:
+            # Not if this is cancelled: then the end of the process deletes it.
             ending.closed(self)
+        finally:
             self.status, self._way = Status.closed, None
             with suppress(Exception):
                 await self._clients.__aexit__(None, None, None)
