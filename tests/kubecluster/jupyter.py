@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import time
 import tomllib
@@ -113,7 +114,10 @@ def _address(folder: Path, process: subprocess.Popen[bytes], log: Path) -> str:
     give_up = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < give_up:
         for file in runtime.glob("jpserver-*.json"):
-            with suppress(ValueError, KeyError):
-                return str(json.loads(file.read_text())["url"])
+            with suppress(ValueError, KeyError, OSError):
+                found = json.loads(file.read_text())
+                # The file is there before the server listens.
+                socket.create_connection((found["hostname"], found["port"]), 1).close()
+                return str(found["url"])
         time.sleep(0.1)
     raise AssertionError(f"JupyterLab did not start:\n{log.read_text()}")
