@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 
 import daskjob
 from daskjob.core.errors import Conflict, Invalid, NotFound, Timeout
+from daskjob.submit import sync
 from daskjob.submit.sync import WouldBlock
 from tests.kubernetes.given import Cluster
+from tests.waiting import wait_until
 
 POD = {"spec": {"containers": [{"name": "main", "image": "none"}]}}
 MANIFEST: dict[str, Any] = {
@@ -61,3 +64,16 @@ async def test_blocking_client_inside_an_event_loop_names_the_other_form(tmp_pat
     client = daskjob.ClusterClient(kubeconfig=str(tmp_path))
     with pytest.raises(WouldBlock, match=r"use AsyncClusterClient\.list"):
         client.list()
+
+
+def test_client_that_nobody_closes_is_closed_once_it_is_collected(
+    with_crds: Cluster, namespace: str
+) -> None:
+    clusters = daskjob.ClusterClient(namespace, kubeconfig=str(with_crds.kubeconfig))
+    assert clusters.list() == ()
+    session = sync.bridge().call(clusters._client.api)._session
+    assert session is not None
+    assert not session.closed
+    del clusters
+    gc.collect()
+    wait_until(lambda: session.closed, 5)

@@ -128,6 +128,19 @@ def test_the_cluster_of_a_job_has_no_lease() -> None:
     assert story.word == "Running"
 
 
+def test_the_kept_cluster_of_an_ended_job_has_no_lease_either() -> None:
+    noted = {"annotations": {DURATION: "10"}}
+    keep = {"onSuccess": "Keep", "onFailure": "Keep"}
+    story = running(cluster={"metadata": noted, "spec": cluster_spec()}, deletionPolicy=keep)
+    found = story.named(CLUSTER)
+    assert found is not None
+    story.world.store.patch(object_ref(found), {"metadata": noted})
+    story.end_runner(0)
+    story.after(1000)
+    assert story.word == "Successful"
+    assert story.named(CLUSTER) is not None
+
+
 def test_a_cluster_stays_while_a_job_uses_it() -> None:
     story = up(duration="60")
     story.world.submit(job(clusterRef={"name": "simple"}))

@@ -442,8 +442,10 @@ async def test_after_an_outage_the_watch_continues_without_a_list(
         async with side.proxy.away():
             await until(lambda: informer.watches >= 5)
             assert informer.trouble is not None
+            assert informer.continuity.since() is None
             await side.others.delete("one", namespace=namespace)
         await until(lambda: not side.names)
+        assert informer.continuity.since() is not None
         assert informer.lists == 1
         assert informer.trouble is None
 
