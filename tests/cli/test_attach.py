@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -122,3 +123,42 @@ def test_what_this_machine_lacks_is_one_message_with_what_to_do(
     assert (done.code, done.text) == (125, "")
     assert done.err == f"daskjob: {done.messages[0].removeprefix('daskjob: ')}\n"
     assert instead in done.err
+
+
+#: Many threads: which of them see the end before the loop is closed is chance.
+LEFT = """\
+import asyncio, atexit, threading, time
+from daskjob.submit import sync
+from daskjob.submit.jobs import JobRef
+from daskjob.submit.terminal.following import _Follower
+
+waiting = []
+
+async def wait():
+    waiting.append(1)
+    await asyncio.sleep(60)
+
+class Jobs:
+    def logs(self, ref, *, follow):
+        yield sync.run(wait, name="logs")
+
+    def watch(self, ref):
+        yield sync.run(wait, name="watch")
+
+follower = _Follower(Jobs(), JobRef("sums", "team", "1"), "", None)
+readers = [follower._read_log, follower._watch] * 10
+threads = [threading.Thread(target=reader) for reader in readers]
+for thread in threads:
+    thread.start()
+while len(waiting) < len(threads):
+    time.sleep(0.01)
+atexit.unregister(sync._at_exit)
+sync._at_exit()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_end_of_the_process_ends_what_reads_a_job_silently() -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
