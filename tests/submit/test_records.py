@@ -114,6 +114,43 @@ def test_job_that_was_gone_for_another_server_is_there_again(tmp_path: Path) -> 
     assert listed() == [(True, "Deleted")]
 
 
+class OneRun(LocalJobs):
+    """A run of this machine that was started at 12 o'clock; its time has whole seconds."""
+
+    job = Job(
+        JobRef("here", "", "run"),
+        {"metadata": {"name": "here", "creationTimestamp": "2026-01-31T12:00:00Z"}},
+    )
+
+    def list(self) -> tuple[Job, ...]:
+        return (self.job,)
+
+    def find(self, name: str = "", *, exact: bool = False) -> Job:
+        del name, exact
+        return self.job
+
+
+@pytest.mark.parametrize(
+    ("later", "names"),
+    [
+        (timedelta(milliseconds=700), ["here", "sums"]),
+        (timedelta(seconds=-1), ["here", "sums"]),
+        (timedelta(seconds=1), ["sums", "here"]),
+    ],
+)
+def test_run_of_the_same_second_is_newer_than_a_submitted_job(
+    tmp_path: Path, later: timedelta, names: list[str]
+) -> None:
+    records = Records(tmp_path / "state")
+    old = record(now=NOW + later)
+    records.add(old)
+    records.note_status(old, GONE)
+    jobs = MyJobs(OneRun(tmp_path), records, ask=lambda groups: dict.fromkeys(groups, Answer()))
+    assert [entry.job.name for entry in jobs.entries().entries] == names
+    if names[0] == "here":
+        assert jobs.find().name == "here"
+
+
 def test_job_that_is_gone_for_days_is_not_asked_for(tmp_path: Path) -> None:
     records = Records(tmp_path / "state")
     old = record(now=datetime.now(UTC) - timedelta(days=2))

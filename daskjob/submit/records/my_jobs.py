@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.explain import Explanation
-from daskjob.core.manifests import Manifest, mapping, metadata, parse_time
+from daskjob.core.manifests import Manifest, mapping, metadata, parse_time, whole_seconds
 from daskjob.core.names import generated_prefix
 from daskjob.core.quantity import duration
 from daskjob.core.similar_names import did_you_mean
@@ -167,10 +167,8 @@ class MyJobs:
         groups = groups_of(record for record in records if _is_asked_for(record))
         answers = self.ask(groups) if groups else {}
         there = [self._entry(record, answers) for record in records]
-        entries = sorted(
-            [*local, *there], key=lambda entry: entry.created or datetime.min.replace(tzinfo=UTC)
-        )
-        return Listing(tuple(reversed(entries)), tuple(_troubles(answers)))
+        entries = sorted([*local, *there], key=_time_of, reverse=True)
+        return Listing(tuple(entries), tuple(_troubles(answers)))
 
     def _entry(self, record: Record, answers: dict[Group, Answer]) -> Entry:
         self._found[record.ref] = record
@@ -240,7 +238,8 @@ class MyJobs:
             if record is None:
                 raise self._not_found(name, missing)
             return record
-        if record is None or record.time < (_created(local.manifest) or record.time):
+        began = _created(local.manifest)
+        if record is None or (began is not None and whole_seconds(record.time) <= began):
             return local
         return record
 
@@ -473,6 +472,12 @@ def _places(records: Sequence[Record]) -> list[Record]:
 
 def _created(manifest: Manifest) -> datetime | None:
     return parse_time(metadata(manifest).get("creationTimestamp"))
+
+
+def _time_of(entry: Entry) -> tuple[datetime, bool, datetime]:
+    """Return by what jobs are sorted: a run of this machine has its time in whole seconds only."""
+    created = entry.created or datetime.min.replace(tzinfo=UTC)
+    return whole_seconds(created), entry.cluster is None, created
 
 
 def _script(name: str) -> str:
