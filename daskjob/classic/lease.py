@@ -19,8 +19,6 @@ from daskjob.core.manifests import Manifest
 logger = logging.getLogger("daskjob")
 
 SECONDS_VARIABLE = "DASKJOB_LEASE_SECONDS"
-#: On a scheduler's pod: the duration of its lease.
-ANNOTATION = "kubernetes.dask.org/lease-duration-seconds"
 #: Renewals during one lease.
 RENEWALS = 3
 

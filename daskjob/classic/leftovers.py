@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from daskjob.classic.lease import ANNOTATION
 from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef, mapping, metadata, object_ref
-from daskjob.core.names import LABEL_COMPONENT
+from daskjob.core.names import ANNOTATION_LEASE_DURATION, LABEL_COMPONENT
 from daskjob.core.pods import pod_facts
 from daskjob.kube.api import Api
 from daskjob.kube.errors import Replaced
@@ -41,7 +40,7 @@ def ended_schedulers(pods: tuple[Manifest, ...], now: datetime) -> Iterator[Obje
     A client that still exists would have deleted its scheduler by then, or does so later in vain.
     """
     for pod in pods:
-        seconds = mapping(metadata(pod).get("annotations")).get(ANNOTATION)
+        seconds = mapping(metadata(pod).get("annotations")).get(ANNOTATION_LEASE_DURATION)
         main = pod_facts(pod).main
         if seconds is None or mapping(pod.get("status")).get("phase") != "Succeeded":
             continue

@@ -13,13 +13,14 @@ from distributed.deploy.spec import ProcessInterface
 from distributed.utils import Log
 
 from daskjob.classic import pods, reach
-from daskjob.classic.lease import ANNOTATION, lease_variables
+from daskjob.classic.lease import lease_variables
 from daskjob.classic.models import V1Object, object_of
 from daskjob.classic.options import Options
 from daskjob.classic.start import PodStart, started
 from daskjob.core import names
 from daskjob.core.errors import Conflict, CreateRejected, DaskJobError, NotFound, RejectionKind
 from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings, object_ref
+from daskjob.core.names import ANNOTATION_LEASE_DURATION
 from daskjob.kube.api import Api
 from daskjob.kube.credentials import ServiceAccount
 from daskjob.kube.decoding import read_object
@@ -310,5 +311,8 @@ def _with_lease(template: Manifest, seconds: float) -> Manifest:
     pod = pods.scheduler_pod(template, lease_variables(container, seconds))
     if seconds > 0:
         meta = pod["metadata"]
-        meta["annotations"] = {**mapping(meta.get("annotations")), ANNOTATION: f"{seconds:g}"}
+        meta["annotations"] = {
+            **mapping(meta.get("annotations")),
+            ANNOTATION_LEASE_DURATION: f"{seconds:g}",
+        }
     return pod

@@ -11,12 +11,12 @@ import pytest
 from daskjob.classic import pods
 from daskjob.classic.builders import make_pod_from_dict
 from daskjob.classic.commands import modern_words
-from daskjob.classic.lease import ANNOTATION, lease_variables
+from daskjob.classic.lease import lease_variables
 from daskjob.classic.leftovers import ended_schedulers
 from daskjob.classic.models import manifest_of, object_of
 from daskjob.classic.naming import cluster_name
 from daskjob.core.manifests import ObjectRef
-from daskjob.core.names import NAME_PATTERN
+from daskjob.core.names import ANNOTATION_LEASE_DURATION, NAME_PATTERN
 from tests.classic.golden import golden
 
 GOLDEN = [case for case in golden()["cases"] if case["function"] == "pods"]
@@ -195,7 +195,11 @@ def test_a_malformed_lease_of_another_pod_stops_no_cluster(seconds: str) -> None
     def ended(name: str, lease: str) -> dict[str, Any]:
         end = {"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T00:00:00Z"}}
         return {
-            "metadata": {"name": name, "uid": name, "annotations": {ANNOTATION: lease}},
+            "metadata": {
+                "name": name,
+                "uid": name,
+                "annotations": {ANNOTATION_LEASE_DURATION: lease},
+            },
             "spec": {"containers": [{"name": "main"}]},
             "status": {"phase": "Succeeded", "containerStatuses": [{"name": "main", "state": end}]},
         }
