@@ -23,6 +23,42 @@ from daskjob.kubecluster.specs import (
     variables,
 )
 
+#: Those that a configuration may have too.
+KNOWN = (
+    "name",
+    "namespace",
+    "image",
+    "n_workers",
+    "resources",
+    "env",
+    "worker_command",
+    "port_forward_cluster_ip",
+    "create_mode",
+    "shutdown_on_close",
+    "idle_timeout",
+    "resource_timeout",
+    "scheduler_service_type",
+    "custom_cluster_spec",
+    "scheduler_forward_port",
+    "comm_forward_port",
+    "jupyter",
+)
+#: Those that are attributes of a cluster too.
+ATTRIBUTES = (
+    "namespace",
+    "image",
+    "n_workers",
+    "resources",
+    "env",
+    "worker_command",
+    "port_forward_cluster_ip",
+    "create_mode",
+    "shutdown_on_close",
+    "idle_timeout",
+    "scheduler_service_type",
+    "scheduler_forward_port",
+    "jupyter",
+)
 #: What the base class takes besides.
 PASSED_ON = ("scheduler_sync_interval",)
 
@@ -104,6 +140,16 @@ def _of_template() -> Manifest | None:
     if not template:
         return None
     return cluster_of_template(read_pod(template) if isinstance(template, str) else template)
+
+
+def taken_from(arguments: Arguments) -> dict[str, Any]:
+    """Return the arguments that are attributes of the cluster too."""
+    return {name: getattr(arguments, name) for name in ATTRIBUTES}
+
+
+def known_arguments() -> tuple[str, ...]:
+    """Return the names of the arguments that a configuration may have too."""
+    return KNOWN
 
 
 def check_passed_on(more: Mapping[str, object], known: Sequence[str]) -> None:
@@ -213,6 +259,21 @@ def checked_count(argument: str, given: object) -> int:
             f"{argument}: {given!r} is not allowed; use a whole number from 0 to {MOST_WORKERS}"
         )
     return given
+
+
+def checked_bounds(minimum: int | None, maximum: int | None) -> tuple[int, int]:
+    """Return the bounds of an automatic scaling; without limits, any number is within them.
+
+    Raises
+    ------
+    ValidationError
+        No number is.
+    """
+    low = checked_count("minimum", 0 if minimum is None else minimum)
+    high = checked_count("maximum", MOST_WORKERS if maximum is None else maximum)
+    if high < low:
+        raise ValidationError(f"maximum={high} is less than minimum={low}")
+    return low, high
 
 
 def _checked_flag(argument: str, given: object) -> bool:

@@ -17,7 +17,6 @@ from daskjob.kube.port_forward import PortTaken
 from daskjob.kube.resources import PODS, SERVICES, Resource, Selection, selection_of
 from daskjob.kubecluster.errors import LocalPortTaken, NoConnection
 from daskjob.kubecluster.reach import answers
-from daskjob.kubecluster.start import service_type
 from daskjob.submit.clusters.cluster import Cluster
 from daskjob.submit.clusters.forwards import forwards
 
@@ -76,6 +75,12 @@ async def connect(
         if way is None:
             say("the scheduler's Service is not reachable from here; ports are forwarded instead")
     return way or await _forwarded(api, cluster, wishes, stack, say)
+
+
+def service_type(manifest: Manifest) -> str:
+    """Return the type of the scheduler's Service."""
+    scheduler = mapping(mapping(manifest.get("spec")).get("scheduler"))
+    return str(mapping(scheduler.get("service")).get("type") or "ClusterIP")
 
 
 def is_in_cluster(environment: Mapping[str, str] = os.environ) -> bool:

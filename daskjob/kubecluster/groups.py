@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import secrets
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -75,14 +76,41 @@ def worker_part(
     return made
 
 
+def checked_group_name(given: str | None) -> str:
+    """Return the name of an additional group; a new one if none is given.
+
+    Raises
+    ------
+    ValidationError
+        It cannot be a name of a group, or is the default one's.
+    """
+    chosen = f"group-{secrets.token_hex(3)}" if given is None else given
+    if not names.GROUP_PATTERN.fullmatch(chosen) or chosen == names.DEFAULT_GROUP:
+        raise ValidationError(
+            f"{chosen!r} cannot be the name of a worker group: {names.GROUP_RULE}, and not "
+            f"{names.DEFAULT_GROUP}"
+        )
+    return chosen
+
+
+def requested_workers(watch: ClusterWatch | None, connected: set[str]) -> set[str]:
+    """Return the connected workers of all groups, and a placeholder for each missing one."""
+    found = set(connected)
+    if watch is None:
+        return found
+    for group, count in watch.replicas().items():
+        prefix = f"{names.group_name(watch.ref.name, group)}-worker-"
+        present = sum(name.startswith(prefix) for name in connected)
+        found |= {f"{prefix}{number}" for number in range(present, count)}
+    return found
+
+
 def body_of_group(workers: int) -> Manifest:
     """Return the patch that sets the number of workers of a group."""
     return {"spec": {"worker": {"replicas": workers}}}
 
 
-async def ref_of_group(
-    watch: ClusterWatch, cluster: ObjectRef, group: str, seconds: float
-) -> ObjectRef:
+async def ref_of_group(watch: ClusterWatch, group: str, seconds: float) -> ObjectRef:
     """Return a group's reference; one that the operator has yet to make is awaited.
 
     Raises
@@ -96,7 +124,7 @@ async def ref_of_group(
         if clock() >= give_up:
             existing = ", ".join(watch.names_of_groups()) or names.DEFAULT_GROUP
             raise NotFound(
-                f"cluster {cluster.name} has no worker group {group!r}; existing ones: {existing}"
+                f"cluster {watch.ref.name} has no worker group {group!r}; existing ones: {existing}"
             )
         await watch.change(give_up - clock())
     return object_ref(found)

@@ -32,8 +32,8 @@ class ClusterWatch:
         self.gone = False
         #: The groups of the cluster, by the name of their object.
         self.groups: dict[str, Manifest] = {}
-        self._api = api
-        self._ref = cluster.ref
+        self.api = api
+        self.ref = cluster.ref
         self._waiting: set[asyncio.Future[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         #: Called after each change.
@@ -70,11 +70,11 @@ class ClusterWatch:
 
     def group(self, name: str) -> Manifest | None:
         """Return the group of the cluster that users call by this name."""
-        return self.groups.get(names.group_name(self._ref.name, name))
+        return self.groups.get(names.group_name(self.ref.name, name))
 
     def names_of_groups(self) -> list[str]:
         """Return what users call the groups, the default one first."""
-        found = [short_group(self._ref.name, name) for name in self.groups]
+        found = [short_group(self.ref.name, name) for name in self.groups]
         return sorted(found, key=lambda name: (name != names.DEFAULT_GROUP, name))
 
     def replicas(self) -> dict[str, int]:
@@ -82,7 +82,7 @@ class ClusterWatch:
 
         The default group's is the cluster's: it is right before the operator has made the group.
         """
-        found = {short_group(self._ref.name, n): replicas_of(g) for n, g in self.groups.items()}
+        found = {short_group(self.ref.name, n): replicas_of(g) for n, g in self.groups.items()}
         found[names.DEFAULT_GROUP] = self.cluster.desired_workers
         return found
 
@@ -94,7 +94,7 @@ class ClusterWatch:
                 parsed_group_status(group).conditions, ConditionType.WORKERS_READY
             )
             if condition is not None and not condition.status and condition.message:
-                found[short_group(self._ref.name, name)] = condition.message
+                found[short_group(self.ref.name, name)] = condition.message
         return found
 
     def scheduler_condition(self) -> Condition | None:
@@ -113,9 +113,9 @@ class ClusterWatch:
     async def _follow_cluster(self) -> None:
         while not self.gone:
             with _logged():
-                async with watching(self._api, selection_of(self._ref)) as changes:
+                async with watching(self.api, selection_of(self.ref)) as changes:
                     async for change in changes:
-                        if change.ref.uid != self._ref.uid:
+                        if change.ref.uid != self.ref.uid:
                             continue
                         if change.gone or change.manifest is None:
                             self.gone = True
@@ -126,10 +126,10 @@ class ClusterWatch:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _follow_groups(self) -> None:
-        selection = Selection(GROUPS, self._ref.namespace)
+        selection = Selection(GROUPS, self.ref.namespace)
         while not self.gone:
             with _logged():
-                async with watching(self._api, selection) as changes:
+                async with watching(self.api, selection) as changes:
                     async for change in changes:
                         self._take_group(change.ref, None if change.gone else change.manifest)
             await asyncio.sleep(AGAIN_SECONDS)
@@ -140,7 +140,7 @@ class ClusterWatch:
             if known is not None and object_ref(known).uid == ref.uid:
                 del self.groups[ref.name]
                 self._notify()
-        elif mapping(manifest.get("spec")).get("cluster") == self._ref.name:
+        elif mapping(manifest.get("spec")).get("cluster") == self.ref.name:
             self.groups[ref.name] = manifest
             self._notify()
 

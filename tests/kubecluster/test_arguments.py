@@ -19,8 +19,12 @@ from daskjob.core.errors import DaskJobError
 from daskjob.core.names import is_valid_name
 from daskjob.core.parsed import parsed_cluster
 from daskjob.kubecluster import defaults, errors
-from daskjob.kubecluster.arguments import Arguments, check_passed_on, resolved
-from daskjob.kubecluster.calls import known_arguments
+from daskjob.kubecluster.arguments import (
+    Arguments,
+    check_passed_on,
+    known_arguments,
+    resolved,
+)
 from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.cluster_names import cluster_name, escaped
 from daskjob.kubecluster.create_mode import CreateMode
@@ -356,7 +360,7 @@ def test_a_pod_template_of_the_first_generation_makes_a_cluster(tmp_path: Path, 
     if how == "method":
         given = {"name": "first", "n_workers": 2, "host": "0.0.0.0", "_starts_at_once": False}
         with pytest.warns(FutureWarning, match="host has no effect"):
-            found = KubeCluster.from_yaml(str(file), **given)._arguments
+            found = KubeCluster.from_yaml(str(file), **given)._session.arguments
     elif how == "variable":
         name = "DASK_KUBERNETES__WORKER_TEMPLATE_PATH"
         found = from_variables({name: str(file)}, name="first", n_workers=2)

@@ -23,6 +23,7 @@ from daskjob.kubecluster.connections import Way, is_in_cluster, ports
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
 from daskjob.kubecluster.panel import Panel, Row
 from daskjob.kubecluster.rows import as_html, rows_of
+from daskjob.kubecluster.scaling import Scaling
 from daskjob.kubecluster.specs import make_cluster_spec
 from daskjob.kubecluster.watch import ClusterWatch
 from daskjob.submit.clusters.cluster import Cluster
@@ -147,10 +148,10 @@ async def test_the_wrong_context_manager_is_rejected() -> None:
 async def test_adapt_acts_without_being_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
     acted: list[object] = []
 
-    async def adapted(_: KubeCluster, *bounds: object) -> None:
+    async def adapted(_: Scaling, *bounds: object) -> None:
         acted.append(bounds)
 
-    monkeypatch.setattr(KubeCluster, "_adapt", adapted)
+    monkeypatch.setattr(Scaling, "adapt", adapted)
     cluster = unstarted(asynchronous=True)
     adaptive = cluster.adapt(minimum=1, maximum=4)
     assert adaptive
