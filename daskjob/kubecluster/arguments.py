@@ -43,22 +43,8 @@ KNOWN = (
     "comm_forward_port",
     "jupyter",
 )
-#: Those that are attributes of a cluster too.
-ATTRIBUTES = (
-    "namespace",
-    "image",
-    "n_workers",
-    "resources",
-    "env",
-    "worker_command",
-    "port_forward_cluster_ip",
-    "create_mode",
-    "shutdown_on_close",
-    "idle_timeout",
-    "scheduler_service_type",
-    "scheduler_forward_port",
-    "jupyter",
-)
+#: Those that are no attributes of a cluster.
+_NO_ATTRIBUTES = ("name", "resource_timeout", "custom_cluster_spec", "comm_forward_port")
 #: What the base class takes besides.
 PASSED_ON = ("scheduler_sync_interval",)
 
@@ -144,7 +130,7 @@ def _of_template() -> Manifest | None:
 
 def taken_from(arguments: Arguments) -> dict[str, Any]:
     """Return the arguments that are attributes of the cluster too."""
-    return {name: getattr(arguments, name) for name in ATTRIBUTES}
+    return {name: getattr(arguments, name) for name in KNOWN if name not in _NO_ATTRIBUTES}
 
 
 def known_arguments() -> tuple[str, ...]:

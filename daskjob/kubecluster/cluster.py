@@ -52,7 +52,8 @@ from daskjob.kubecluster.scheduler_connection import SchedulerConnection, subscr
 from daskjob.kubecluster.session import Session
 from daskjob.kubecluster.start import Start
 from daskjob.kubecluster.transport_security import checked_security, secret_name, secure_pod
-from daskjob.kubecluster.view import ClusterView, page_html, scaling_html, view_of
+from daskjob.kubecluster.view import ClusterView, view_of
+from daskjob.kubecluster.view_html import page_html, scaling_html
 from daskjob.kubecluster.watch import ClusterWatch
 from daskjob.kubecluster.worker_wait import WorkerWait, check_number_of_workers
 from daskjob.submit.clusters.client import AsyncClusterClient

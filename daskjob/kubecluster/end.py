@@ -13,7 +13,7 @@ from distributed.core import Status
 from daskjob.core.errors import Conflict, DaskJobError, NotFound
 from daskjob.core.status import SHUT_DOWN
 from daskjob.kube.errors import Replaced
-from daskjob.kubecluster import process_end
+from daskjob.kubecluster import process_end, tasks
 from daskjob.kubecluster.host import Host
 from daskjob.kubecluster.session import Session
 from daskjob.kubecluster.watch import ClusterWatch
@@ -68,9 +68,7 @@ class End:
                 await self.close()
         except TimeoutError:
             if self._closing is not None:
-                self._closing.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await self._closing
+                await tasks.end([self._closing])
             raise
 
     async def when_gone(self, watch: ClusterWatch) -> None:

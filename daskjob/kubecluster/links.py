@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import dask.config
 
-from daskjob.kubecluster.connections import Way
+from daskjob.kubecluster.ways import Way
 
 #: What the template has unless a user configures another one.
 PLAIN = "{scheme}://{host}:{port}/status"

@@ -5,21 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TextIO
+
+from daskjob.kubecluster.parts import Row
 
 WIDTH = 80
 _STYLES = {"ready": "green", "waiting": "yellow", "failed": "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the panel."""
-
-    title: str
-    #: ``ready``, ``waiting`` or ``failed``.
-    state: str
-    text: str
 
 
 class Panel:

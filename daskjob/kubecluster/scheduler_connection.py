@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 from distributed.core import rpc
@@ -12,8 +12,9 @@ from distributed.objects import SchedulerInfo
 from distributed.security import Security
 
 from daskjob.kube.api import Api
-from daskjob.kubecluster.connections import Say, Way, Wishes, connect
+from daskjob.kubecluster import tasks
 from daskjob.kubecluster.errors import NoConnection
+from daskjob.kubecluster.ways import Say, Way, Wishes, connect
 from daskjob.submit.clusters.cluster import Cluster
 
 #: Between tries to reach a scheduler that is being replaced, and how long one may take.
@@ -81,9 +82,7 @@ class SchedulerConnection:
     async def close(self) -> None:
         """End the forwards."""
         if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._keeper
+            await tasks.end([self._keeper])
 
 
 def scheduler_at(way: Way, security: Security | None) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from daskjob.kubecluster import tasks
 from daskjob.kubecluster.arguments import Arguments
 from daskjob.kubecluster.creation import Creation
 from daskjob.kubecluster.lease import Lease
@@ -42,9 +42,5 @@ class Session:
 
     async def end_tasks(self) -> None:
         """End the tasks."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        await tasks.end(self._tasks)
         self._tasks = []

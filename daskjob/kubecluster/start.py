@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from distributed.core import Status
 
-from daskjob.kubecluster import process_end
-from daskjob.kubecluster.connections import Wishes
+from daskjob.kubecluster import process_end, tasks
 from daskjob.kubecluster.create_mode import CreateMode
 from daskjob.kubecluster.end import End
 from daskjob.kubecluster.errors import ClusterExists, OperatorNotInstalled, closed_error
@@ -17,11 +15,12 @@ from daskjob.kubecluster.existing import existing, values_of
 from daskjob.kubecluster.host import Host
 from daskjob.kubecluster.lease import Lease, seconds_of
 from daskjob.kubecluster.panel import Panel
-from daskjob.kubecluster.rows import rows_of
+from daskjob.kubecluster.parts import rows_of
 from daskjob.kubecluster.scheduler_connection import scheduler_at
 from daskjob.kubecluster.scheduler_wait import SchedulerWait
 from daskjob.kubecluster.session import Session
 from daskjob.kubecluster.watch import ClusterWatch
+from daskjob.kubecluster.ways import Wishes
 from daskjob.submit.clusters.cluster import Cluster
 
 
@@ -66,9 +65,7 @@ class Start:
     async def abandon(self) -> None:
         """End a start that is no longer waited for."""
         if self._task is not None and not self._task.done():
-            self._task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._task
+            await tasks.end([self._task])
         elif self._host.status != Status.closed:
             await self._end.undo()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 from daskjob.core import names
 from daskjob.core.errors import DaskJobError, Forbidden
@@ -15,6 +14,7 @@ from daskjob.core.status import Condition, ConditionType, find_condition
 from daskjob.kube.api import Api
 from daskjob.kube.objects import watching
 from daskjob.kube.resources import GROUPS, Selection, selection_of
+from daskjob.kubecluster import tasks
 from daskjob.submit.clusters.cluster import Cluster
 
 logger = logging.getLogger("daskjob")
@@ -48,11 +48,7 @@ class ClusterWatch:
 
     async def stop(self) -> None:
         """End the watches."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        await tasks.end(self._tasks)
         self._tasks = []
 
     async def change(self, seconds: float | None = None) -> bool:

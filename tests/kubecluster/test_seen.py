@@ -19,13 +19,14 @@ from daskjob.core.errors import DaskJobError
 from daskjob.kube.resources import CLUSTERS, GROUPS
 from daskjob.kubecluster import errors, reach
 from daskjob.kubecluster.cluster import KubeCluster
-from daskjob.kubecluster.connections import Way, is_in_cluster, ports
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
-from daskjob.kubecluster.panel import Panel, Row
-from daskjob.kubecluster.rows import as_html, rows_of
+from daskjob.kubecluster.panel import Panel
+from daskjob.kubecluster.parts import Row, rows_of
 from daskjob.kubecluster.scaling import Scaling
 from daskjob.kubecluster.specs import make_cluster_spec
+from daskjob.kubecluster.view_html import as_html
 from daskjob.kubecluster.watch import ClusterWatch
+from daskjob.kubecluster.ways import Way, is_in_cluster, ports
 from daskjob.submit.clusters.cluster import Cluster
 from tests.cli.command import Daskjob
 from tests.cli.terminal import Terminal
@@ -215,7 +216,8 @@ def test_lines_where_there_is_no_terminal_and_nothing_if_quiet() -> None:
 
 
 PANEL = """
-from daskjob.kubecluster.panel import Panel, Row
+from daskjob.kubecluster.panel import Panel
+from daskjob.kubecluster.parts import Row
 rows = [Row("DaskCluster", "ready", "Running"), Row("Scheduler", "failed", "0/3 nodes: no cpu")]
 with Panel("Connecting to KubeCluster x", lambda: rows) as panel:
     panel.say("Waiting for the scheduler")

@@ -11,7 +11,8 @@ import pytest
 from daskjob.kube.resources import CLUSTERS, GROUPS
 from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.specs import make_cluster_spec
-from daskjob.kubecluster.view import declared_bounds, parts_html, scaling_html, view_of
+from daskjob.kubecluster.view import declared_bounds, view_of
+from daskjob.kubecluster.view_html import parts_html, scaling_html
 from daskjob.kubecluster.watch import ClusterWatch
 from daskjob.submit.clusters.cluster import Cluster
 

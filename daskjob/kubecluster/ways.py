@@ -1,4 +1,4 @@
-"""How the scheduler of a cluster is reached: directly, by its Service's type, or by a forward."""
+"""The ways to the scheduler of a cluster: directly, by its Service's type, or by a forward."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from daskjob.kube.api import Api
 from daskjob.kube.objects import list_objects, watching
 from daskjob.kube.port_forward import PortTaken
 from daskjob.kube.resources import PODS, SERVICES, Resource, Selection, selection_of
+from daskjob.kube.services import host_of_balancer
 from daskjob.kubecluster.errors import LocalPortTaken, NoConnection
 from daskjob.kubecluster.reach import answers
 from daskjob.submit.clusters.cluster import Cluster
@@ -132,7 +133,7 @@ async def _balanced(api: Api, cluster: Cluster, wishes: Wishes) -> Way:
         async with asyncio.timeout(wishes.timeout):
             async with watching(api, selection_of(service)) as changes:
                 async for change in changes:
-                    if host := _ingress(change.manifest or {}):
+                    if host := host_of_balancer(change.manifest or {}):
                         break
             while not await answers(host, comm, DIRECT_SECONDS):
                 await asyncio.sleep(0.5)
@@ -149,14 +150,6 @@ def _without_ingress(service: ObjectRef) -> str:
         f"Service {service.name} of type LoadBalancer has no address; this Kubernetes may have no "
         "load balancers: use scheduler_service_type='ClusterIP'"
     )
-
-
-def _ingress(service: Manifest) -> str:
-    balancer = mapping(mapping(service.get("status")).get("loadBalancer"))
-    for one in mappings(balancer.get("ingress")):
-        if found := one.get("hostname") or one.get("ip"):
-            return str(found)
-    return ""
 
 
 async def _on_nodes(api: Api, cluster: Cluster, say: Say) -> Way | None:
