@@ -57,6 +57,7 @@ from daskjob.kubecluster.groups import (
     ref_of_group,
     worker_part,
 )
+from daskjob.kubecluster.known_workers import keep_known
 from daskjob.kubecluster.lease import Lease, first_annotations, seconds_of
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
 from daskjob.kubecluster.manifest import (
@@ -350,6 +351,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         await self._connect_comm(timeout)
         await super()._start()
         self._tasks.append(asyncio.ensure_future(self._until_gone()))
+        known = keep_known(self._watch, self.scheduler_comm.identity, self._take_workers)
+        self._tasks.append(asyncio.ensure_future(known))
         self._log(f"Ready; the dashboard is at {self.dashboard_link}")
 
     async def _found_or_created(self) -> Cluster:
@@ -541,6 +544,9 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             self.scheduler_info["workers"].pop(msg, None)
         else:
             super()._update_worker_status(op, msg)
+
+    def _take_workers(self, identity: Any) -> None:
+        self.scheduler_info = SchedulerInfo(identity)
 
     async def _subscribed_again(self) -> Any:
         while self.status == Status.running:
@@ -1038,7 +1044,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         if not self.jupyter:
             raise closed_error(self.name, "has no Jupyter server; create it with jupyter=True")
-        return jupyter_link(self.dashboard_link)
+        return jupyter_link(self.dashboard_link, way=self._way)
 
     @property
     def forwarded_dashboard_port(self) -> str | None:
@@ -1064,6 +1070,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     def plan(self) -> set[str]:
         """The same as ``requested``."""
         return self.requested
+
+    async def generate_rich_output(self) -> Any:
+        """Return the panel of the start as it is now, for rich to render."""
+        return Panel(self._title(), lambda: rows_of(self._watch)).drawn()
 
     def view(self) -> ClusterView:
         """Return what a notebook shows of the cluster."""

@@ -18,6 +18,8 @@ COLOURS = {
     "ended": "var(--jp-ui-font-color3, #9d9d9d)",
 }
 CELL = "text-align: left; vertical-align: top; padding: 2px 12px 2px 0;"
+#: Of names: a long reason beside them would break them into a letter a line.
+NAME_CELL = f"{CELL} white-space: nowrap;"
 _DOT = "display: inline-block; width: 8px; height: 8px; border-radius: 4px; margin-right: 6px;"
 
 
@@ -69,7 +71,7 @@ def _groups(watch: ClusterWatch) -> Iterable[Row]:
 def as_html(rows: Sequence[Row]) -> str:
     """Return the rows as rows of a table."""
     return "".join(
-        f'<tr><td style="{CELL}">{dot(row.state)}{html.escape(row.title)}</td>'
+        f'<tr><td style="{NAME_CELL}">{dot(row.state)}{html.escape(row.title)}</td>'
         f'<td style="{CELL}">{html.escape(row.text)}</td></tr>'
         for row in rows
     )

@@ -11,7 +11,7 @@ from daskjob.core import names
 from daskjob.core.manifests import integer, mapping, mappings
 from daskjob.core.parsed import parsed_group_status
 from daskjob.kubecluster.panel import Row
-from daskjob.kubecluster.rows import CELL, COLOURS, as_html, dot, rows_of
+from daskjob.kubecluster.rows import CELL, COLOURS, NAME_CELL, as_html, dot, rows_of
 from daskjob.kubecluster.watch import ClusterWatch
 
 Bounds = tuple[int, int]
@@ -53,6 +53,8 @@ class ClusterView:
     connected: int = 0
     #: Whether this process has closed it: nothing can be changed any more.
     closed: bool = False
+    #: Empty before the start.
+    namespace: str = ""
 
     @property
     def is_adaptive(self) -> bool:
@@ -83,26 +85,30 @@ def view_of(
 ) -> ClusterView:
     """Return what there is to see.
 
-    ``adaptive`` are the bounds that this process set. Those in the cluster's spec, which any client
-    may have set, come first.
+    ``adaptive`` are the bounds that this process set. Those in the cluster's spec and of the
+    autoscalers that are there, which any client may have set, come first.
     """
+    namespace = watch.cluster.ref.namespace if watch else ""
     if closed:
-        return ClusterView((Row("DaskCluster", "ended", "closed"),), closed=True)
+        ended = Row("DaskCluster", "ended", "closed")
+        return ClusterView((ended,), closed=True, namespace=namespace)
     parts = tuple(row for row in rows_of(watch) if not row.title.startswith("Workers"))
     if watch is None:
         return ClusterView(parts)
     if watch.gone:
-        return ClusterView(parts[:1], closed=True)
-    return ClusterView(parts, _groups(watch, adaptive or {}), connected)
+        return ClusterView(parts[:1], closed=True, namespace=namespace)
+    return ClusterView(parts, _groups(watch, adaptive or {}), connected, namespace=namespace)
 
 
 def _groups(watch: ClusterWatch, adaptive: Mapping[str, Bounds]) -> tuple[GroupView, ...]:
-    problems, spec = watch.problems(), declared_bounds(watch.cluster.manifest)
+    problems = watch.problems()
+    spec, scalers = declared_bounds(watch.cluster.manifest), watch.autoscaling()
     found = []
     for name, requested in watch.replicas().items():
         group = watch.group(name)
         ready = parsed_group_status(group).ready_replicas if group else 0
-        bounds = spec[name] if name in spec else adaptive.get(name)
+        scaler = adaptive.get(name) if scalers is None else _bounds_of(scalers.get(name))
+        bounds = spec.get(name) or (scaler if name not in spec or scalers is not None else None)
         view = GroupView(name, requested, ready or 0, bounds, problems.get(name, ""))
         found.append(view if view.state == "failed" else replace(view, problem=""))
     return tuple(sorted(found, key=lambda one: (one.name != names.DEFAULT_GROUP, one.name)))
@@ -120,7 +126,10 @@ def declared_bounds(manifest: Mapping[str, object]) -> dict[str, Bounds | None]:
 
 
 def _bounds(worker: Mapping[str, object]) -> Bounds | None:
-    scaling = mapping(worker.get("autoscaling"))
+    return _bounds_of(mapping(worker.get("autoscaling")))
+
+
+def _bounds_of(scaling: Mapping[str, object] | None) -> Bounds | None:
     if not scaling:
         return None
     return integer(scaling.get("minimum")) or 0, integer(scaling.get("maximum")) or 0
@@ -173,7 +182,10 @@ def _table(groups: Sequence[GroupView]) -> str:
 
 
 def _tr(cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f'<td style="{CELL}">{cell}</td>' for cell in cells) + "</tr>"
+    first, *others = cells
+    row = f'<td style="{NAME_CELL}">{first}</td>'
+    row += "".join(f'<td style="{CELL}">{cell}</td>' for cell in others)
+    return f"<tr>{row}</tr>"
 
 
 def message_html(text: str, *, is_error: bool = False) -> str:
@@ -196,9 +208,10 @@ def page_html(
 
     workers: Mapping[str, Mapping[str, Any]] = {} if view.closed else info["workers"]
     shown = info._repr_html_() if workers and hasattr(info, "_repr_html_") else ""
+    where = f" in namespace {view.namespace}" if view.namespace else ""
     page: str = get_template("cluster.html.j2").render(
         type=kind,
-        name=html.escape(name),
+        name=html.escape(name + where),
         # A worker without a limit has none.
         workers={
             address: {**worker, "memory_limit": worker.get("memory_limit") or 0}
