@@ -351,8 +351,13 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         await self._connect_comm(timeout)
         await super()._start()
         self._tasks.append(asyncio.ensure_future(self._until_gone()))
-        known = keep_known(self._watch, self.scheduler_comm.identity, self._take_workers)
-        self._tasks.append(asyncio.ensure_future(known))
+        keeping = keep_known(
+            self._watch,
+            self.scheduler_comm,
+            lambda: self.scheduler_info["workers"],
+            self._take_workers,
+        )
+        self._tasks.append(asyncio.ensure_future(keeping))
         self._log(f"Ready; the dashboard is at {self.dashboard_link}")
 
     async def _found_or_created(self) -> Cluster:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,8 @@ PAUSE_SECONDS = 0.5
 
 async def keep_known(
     watch: ClusterWatch,
-    identity: Callable[[], Awaitable[dict[str, Any]]],
+    scheduler: Any,
+    known: Callable[[], Collection[str]],
     take: Callable[[dict[str, Any]], None],
 ) -> None:
     """Ask the scheduler for its workers from time to time, and after changes of the cluster.
@@ -28,4 +29,6 @@ async def keep_known(
         await watch.change(SECONDS)
         await asyncio.sleep(PAUSE_SECONDS)
         with suppress(OSError, TimeoutError):
-            take(await identity())
+            # Their addresses are a fraction of what is known of them.
+            if set(await scheduler.ncores()) != set(known()):
+                take(await scheduler.identity())

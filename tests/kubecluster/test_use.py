@@ -20,7 +20,7 @@ from daskjob.core.errors import NotFound
 from daskjob.kubecluster import errors
 from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.lease import RENEWED
-from daskjob.kubecluster.specs import make_worker_spec
+from daskjob.kubecluster.specs import make_cluster_spec, make_worker_spec
 from tests.cli.kubeconfigs import kubeconfig_of
 from tests.cluster.providers import Native
 from tests.docs.documents import ROOT
@@ -357,6 +357,27 @@ def test_an_image_of_2025_starts(place: Place) -> None:
         cluster.wait_for_workers(1, PATIENCE)
         assert len(cluster.observed) == 1
         assert cluster.get_logs(workers=False)["older-scheduler"].count("Register worker") == 1
+
+
+@pytest.mark.check(25)
+@pytest.mark.check(31)
+def test_links_of_a_scheduler_with_jupyter_and_a_prefix(place: Place) -> None:
+    spec = make_cluster_spec("lab", image=place.kubernetes.image("jupyter"), jupyter=True)
+    (container,) = spec["spec"]["scheduler"]["spec"]["containers"]
+    container["args"] += ["--dashboard-prefix", "/team"]
+    for probe in ("readinessProbe", "livenessProbe"):
+        container[probe]["httpGet"]["path"] = "/team/health"
+    given = place.arguments("lab", custom_cluster_spec=spec)
+    for name in ("image", "resources"):
+        del given[name]
+    where = {"namespace": place.namespace, "kubeconfig": given["kubeconfig"], "quiet": True}
+    with KubeCluster(**given), KubeCluster.from_name("lab", **where) as cluster:
+        port = cluster.forwarded_dashboard_port
+        assert cluster.dashboard_link == f"http://localhost:{port}/team/status"
+        assert cluster.jupyter_link == f"http://localhost:{port}/jupyter/lab"
+        # The image has no bokeh: that is what its dashboard says.
+        for link, word in ((cluster.dashboard_link, "bokeh"), (cluster.jupyter_link, "jupyterlab")):
+            assert word in urllib.request.urlopen(link, timeout=60).read().decode().lower()
 
 
 @pytest.mark.check(53)
