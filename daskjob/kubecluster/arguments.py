@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,7 @@ def resolved(given: Mapping[str, Any]) -> Arguments:
         return configured_flag(key or _key(argument))
 
     custom = custom_spec(value("custom_cluster_spec")) or _of_template()
+    _warn_of_maximum()
     return Arguments(
         name=_name(values, custom),
         namespace=_text_or_none("namespace", value("namespace")),
@@ -118,6 +120,16 @@ def resolved(given: Mapping[str, Any]) -> Arguments:
         lease_seconds=checked_count("lease_duration_seconds", configured("lease-duration-seconds")),
         given=frozenset(values),
     )
+
+
+def _warn_of_maximum() -> None:
+    if (maximum := configured("count.max")) is not None:
+        warnings.warn(
+            f"kubernetes.count.max={maximum} limits scale_up only: limit a group by "
+            "adapt(maximum=...), and a namespace by a ResourceQuota",
+            FutureWarning,
+            stacklevel=4,
+        )
 
 
 def _of_template() -> Manifest | None:

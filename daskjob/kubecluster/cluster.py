@@ -528,7 +528,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         if not self.jupyter:
             raise closed_error(self.name, "has no Jupyter server; create it with jupyter=True")
-        return jupyter_link(self.dashboard_link)
+        return jupyter_link(self.dashboard_link, way=self._session.connection.way)
 
     @property
     def forwarded_dashboard_port(self) -> str | None:
@@ -550,6 +550,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     def plan(self) -> set[str]:
         """The same as ``requested``."""
         return self.requested
+
+    async def generate_rich_output(self) -> Any:
+        """Return the panel of the start as it is now, for rich to render."""
+        return self._starting.as_panel().drawn()
 
     def view(self) -> ClusterView:
         """Return what a notebook shows of the cluster."""

@@ -18,6 +18,8 @@ class Host(Protocol):
     quiet: bool
     loop: Any
     scheduler_comm: Any
+    #: What is known of the scheduler and its workers.
+    scheduler_info: Any
     periodic_callbacks: dict[str, Any]
     security: Security | None
     create_mode: CreateMode

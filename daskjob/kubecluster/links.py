@@ -41,9 +41,11 @@ def dashboard_link(
     return link
 
 
-def jupyter_link(dashboard: str, token: str = "") -> str:
-    """Return the link to the Jupyter server beside a dashboard."""
+def jupyter_link(dashboard: str, token: str = "", *, way: Way | None = None) -> str:
+    """Return the link to the Jupyter server beside a dashboard, whose prefix that does not have."""
     if not dashboard:
         return ""
-    link = dashboard.removesuffix("/").removesuffix("/status") + "/jupyter/lab"
+    link = dashboard.removesuffix("/")
+    link = link.removesuffix(way.dashboard_path if way else "").removesuffix("/status")
+    link += "/jupyter/lab"
     return f"{link}?token={token}" if token else link

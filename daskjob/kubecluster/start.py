@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from distributed.core import Status
+from distributed.objects import SchedulerInfo
 
 from daskjob.kubecluster import process_end, tasks
 from daskjob.kubecluster.create_mode import CreateMode
@@ -13,6 +15,7 @@ from daskjob.kubecluster.end import End
 from daskjob.kubecluster.errors import ClusterExists, OperatorNotInstalled, closed_error
 from daskjob.kubecluster.existing import existing, values_of
 from daskjob.kubecluster.host import Host
+from daskjob.kubecluster.known_workers import keep_known
 from daskjob.kubecluster.lease import Lease, seconds_of
 from daskjob.kubecluster.panel import Panel
 from daskjob.kubecluster.parts import rows_of
@@ -70,9 +73,7 @@ class Start:
             await self._end.undo()
 
     async def _steps_or_undo(self) -> None:
-        self.panel = Panel(
-            self._title(), lambda: rows_of(self._session.watch), quiet=self._host.quiet
-        )
+        self.panel = self.as_panel()
         try:
             with self.panel:
                 await self._steps()
@@ -82,9 +83,11 @@ class Start:
         finally:
             self.panel = None
 
-    def _title(self) -> str:
+    def as_panel(self) -> Panel:
+        """Return what shows the start, as it is now."""
         connects = self._session.arguments.create_mode is CreateMode.CONNECT_ONLY
-        return f"{'Connecting to' if connects else 'Creating'} KubeCluster {self._host.name}"
+        title = f"{'Connecting to' if connects else 'Creating'} KubeCluster {self._host.name}"
+        return Panel(title, lambda: rows_of(self._session.watch), quiet=self._host.quiet)
 
     async def _steps(self) -> None:
         session, host = self._session, self._host
@@ -99,6 +102,7 @@ class Start:
         await self._connect(watch, timeout)
         await self._join()
         session.spawn(self._end.when_gone(watch))
+        session.spawn(self._keep_known(watch))
         session.log(f"Ready; the dashboard is at {host.dashboard_link}")
 
     async def _connect(self, watch: ClusterWatch, timeout: float) -> None:
@@ -112,6 +116,14 @@ class Start:
         way = await connection.open(watch.api, watch.cluster, wishes)
         host.scheduler_comm = scheduler_at(way, host.security)
         await connection.answer(host.scheduler_comm, host.name, timeout)
+
+    async def _keep_known(self, watch: ClusterWatch) -> None:
+        host = self._host
+
+        def take(identity: dict[str, Any]) -> None:
+            host.scheduler_info = SchedulerInfo(identity)
+
+        await keep_known(watch, host.scheduler_comm, lambda: host.scheduler_info["workers"], take)
 
     async def _created_or_found(self) -> Cluster:
         mode = self._host.create_mode

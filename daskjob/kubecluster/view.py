@@ -55,6 +55,8 @@ class ClusterView:
     connected: int = 0
     #: Whether this process has closed it: nothing can be changed any more.
     closed: bool = False
+    #: Empty before the start.
+    namespace: str = ""
 
     @property
     def is_adaptive(self) -> bool:
@@ -85,26 +87,30 @@ def view_of(
 ) -> ClusterView:
     """Return what there is to see.
 
-    ``adaptive`` are the bounds that this process set. Those in the cluster's spec, which any client
-    may have set, come first.
+    ``adaptive`` are the bounds that this process set. Those in the cluster's spec and of the
+    autoscalers that are there, which any client may have set, come first.
     """
+    namespace = watch.cluster.ref.namespace if watch else ""
     if closed:
-        return ClusterView((Row("DaskCluster", "ended", "closed"),), closed=True)
+        ended = Row("DaskCluster", "ended", "closed")
+        return ClusterView((ended,), closed=True, namespace=namespace)
     parts = tuple(row for row in rows_of(watch) if not row.title.startswith("Workers"))
     if watch is None:
         return ClusterView(parts)
     if watch.gone:
-        return ClusterView(parts[:1], closed=True)
-    return ClusterView(parts, _groups(watch, adaptive or {}), connected)
+        return ClusterView(parts[:1], closed=True, namespace=namespace)
+    return ClusterView(parts, _groups(watch, adaptive or {}), connected, namespace=namespace)
 
 
 def _groups(watch: ClusterWatch, adaptive: Mapping[str, Bounds]) -> tuple[GroupView, ...]:
-    problems, spec = watch.problems(), declared_bounds(watch.cluster.manifest)
+    problems = watch.problems()
+    spec, scalers = declared_bounds(watch.cluster.manifest), watch.autoscaling()
     found = []
     for name, requested in watch.replicas().items():
         group = watch.group(name)
         ready = parsed_group_status(group).ready_replicas if group else 0
-        bounds = spec[name] if name in spec else adaptive.get(name)
+        scaler = adaptive.get(name) if scalers is None else _bounds_of(scalers.get(name))
+        bounds = spec.get(name) or (scaler if name not in spec or scalers is not None else None)
         view = GroupView(name, requested, ready or 0, bounds, problems.get(name, ""))
         found.append(view if view.state == "failed" else replace(view, problem=""))
     return tuple(sorted(found, key=lambda one: (one.name != names.DEFAULT_GROUP, one.name)))
@@ -122,7 +128,10 @@ def declared_bounds(manifest: Mapping[str, object]) -> dict[str, Bounds | None]:
 
 
 def _bounds(worker: Mapping[str, object]) -> Bounds | None:
-    scaling = mapping(worker.get("autoscaling"))
+    return _bounds_of(mapping(worker.get("autoscaling")))
+
+
+def _bounds_of(scaling: Mapping[str, object] | None) -> Bounds | None:
     if not scaling:
         return None
     return integer(scaling.get("minimum")) or 0, integer(scaling.get("maximum")) or 0

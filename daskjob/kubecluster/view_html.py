@@ -17,6 +17,8 @@ COLOURS = {
     "ended": "var(--jp-ui-font-color3, #9d9d9d)",
 }
 CELL = "text-align: left; vertical-align: top; padding: 2px 12px 2px 0;"
+#: Of names: a long reason beside them would break them into a letter a line.
+NAME_CELL = f"{CELL} white-space: nowrap;"
 _DOT = "display: inline-block; width: 8px; height: 8px; border-radius: 4px; margin-right: 6px;"
 
 
@@ -63,7 +65,10 @@ def _table(groups: Sequence[GroupView]) -> str:
 
 
 def _tr(cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f'<td style="{CELL}">{cell}</td>' for cell in cells) + "</tr>"
+    first, *others = cells
+    row = f'<td style="{NAME_CELL}">{first}</td>'
+    row += "".join(f'<td style="{CELL}">{cell}</td>' for cell in others)
+    return f"<tr>{row}</tr>"
 
 
 def message_html(text: str, *, is_error: bool = False) -> str:
@@ -86,9 +91,10 @@ def page_html(
 
     workers: Mapping[str, Mapping[str, Any]] = {} if view.closed else info["workers"]
     shown = info._repr_html_() if workers and hasattr(info, "_repr_html_") else ""
+    where = f" in namespace {view.namespace}" if view.namespace else ""
     page: str = get_template("cluster.html.j2").render(
         type=kind,
-        name=html.escape(name),
+        name=html.escape(name + where),
         # A worker without a limit has none.
         workers={
             address: {**worker, "memory_limit": worker.get("memory_limit") or 0}
@@ -104,7 +110,7 @@ def page_html(
 def as_html(rows: Sequence[Row]) -> str:
     """Return the rows as rows of a table."""
     return "".join(
-        f'<tr><td style="{CELL}">{dot(row.state)}{html.escape(row.title)}</td>'
+        f'<tr><td style="{NAME_CELL}">{dot(row.state)}{html.escape(row.title)}</td>'
         f'<td style="{CELL}">{html.escape(row.text)}</td></tr>'
         for row in rows
     )

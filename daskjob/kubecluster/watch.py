@@ -1,4 +1,4 @@
-"""The state of a cluster and its groups, from one watch of each: nothing is polled."""
+"""The state of a cluster, its groups and autoscalers, from a watch of each: nothing is polled."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from collections.abc import Callable, Mapping
 
 from daskjob.core import names
 from daskjob.core.errors import DaskJobError, Forbidden
-from daskjob.core.manifests import Manifest, ObjectRef, integer, mapping, object_ref
+from daskjob.core.manifests import (
+    Manifest,
+    ObjectRef,
+    controller_uid,
+    integer,
+    mapping,
+    object_ref,
+)
 from daskjob.core.parsed import parsed_group_status
 from daskjob.core.status import Condition, ConditionType, find_condition
 from daskjob.kube.api import Api
 from daskjob.kube.objects import watching
-from daskjob.kube.resources import GROUPS, Selection, selection_of
+from daskjob.kube.resources import AUTOSCALERS, GROUPS, Selection, selection_of
 from daskjob.kubecluster import tasks
 from daskjob.submit.clusters.cluster import Cluster
 
@@ -32,6 +39,8 @@ class ClusterWatch:
         self.gone = False
         #: The groups of the cluster, by the name of their object.
         self.groups: dict[str, Manifest] = {}
+        #: Its autoscalers that do not follow its spec; ``None``: none was ever seen.
+        self._autoscalers: dict[str, Manifest] | None = None
         self.api = api
         self.ref = cluster.ref
         self._waiting: set[asyncio.Future[None]] = set()
@@ -44,6 +53,7 @@ class ClusterWatch:
         self._tasks = [
             asyncio.ensure_future(self._follow_cluster()),
             asyncio.ensure_future(self._follow_groups()),
+            asyncio.ensure_future(self._follow_autoscalers()),
         ]
 
     async def stop(self) -> None:
@@ -81,6 +91,20 @@ class ClusterWatch:
         found = {short_group(self.ref.name, n): replicas_of(g) for n, g in self.groups.items()}
         found[names.DEFAULT_GROUP] = self.cluster.desired_workers
         return found
+
+    def autoscaling(self) -> dict[str, Manifest] | None:
+        """Return the specs of autoscalers by what users call their group.
+
+        ``None``: none was ever seen, since there is none, or they may not be listed.
+        """
+        if self._autoscalers is None:
+            return None
+        specs = [mapping(scaler.get("spec")) for scaler in self._autoscalers.values()]
+        default = names.group_name(self.ref.name)
+        return {
+            short_group(self.ref.name, str(spec.get("workerGroup") or default)): spec
+            for spec in specs
+        }
 
     def problems(self) -> dict[str, str]:
         """Return why workers of a group are not ready, by group."""
@@ -129,6 +153,34 @@ class ClusterWatch:
                     async for change in changes:
                         self._take_group(change.ref, None if change.gone else change.manifest)
             await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _follow_autoscalers(self) -> None:
+        selection = Selection(AUTOSCALERS, self.ref.namespace)
+        while not self.gone:
+            with _logged():
+                async with watching(self.api, selection) as changes:
+                    async for change in changes:
+                        self.take_autoscaler(change.ref, None if change.gone else change.manifest)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    def take_autoscaler(self, ref: ObjectRef, manifest: Manifest | None) -> None:
+        """Take an autoscaler; without a manifest, it is gone."""
+        known = self._autoscalers or {}
+        if manifest is None:
+            if ref.name not in known or object_ref(known[ref.name]).uid != ref.uid:
+                return
+            del known[ref.name]
+        elif not self._is_additional(manifest):
+            return
+        else:
+            known[ref.name] = manifest
+        self._autoscalers = known
+        self._notify()
+
+    def _is_additional(self, autoscaler: Manifest) -> bool:
+        """Return whether it is of this cluster, and not of its spec, which is read itself."""
+        is_ours = mapping(autoscaler.get("spec")).get("cluster") == self.ref.name
+        return is_ours and controller_uid(autoscaler) != self.ref.uid
 
     def _take_group(self, ref: ObjectRef, manifest: Manifest | None) -> None:
         known = self.groups.get(ref.name)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -392,34 +389,12 @@ def test_values_of_variables_become_strings() -> None:
     assert resolved({"env": listed}).env == listed
 
 
-@pytest.mark.check(48)
-def test_importing_writes_nothing_and_loads_no_client_of_kubernetes(tmp_path: Path) -> None:
-    # CPU time of this process: the machine may be busy.
-    script = """
-import resource, sys, time
-import daskjob
-assert "distributed" not in sys.modules and "aiohttp" not in sys.modules
-def used():
-    found = resource.getrusage(resource.RUSAGE_SELF)
-    return found.ru_utime + found.ru_stime
-import distributed
-before = used()
-daskjob.KubeCluster
-print(used() - before)
-print(sorted({"kubernetes", "kr8s", "kubernetes_asyncio", "rich", "kopf"} & set(sys.modules)))
-"""
-    home = {
-        "HOME": str(tmp_path),
-        "DASK_CONFIG": str(tmp_path / "dask"),
-        "PATH": os.environ["PATH"],
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=home, capture_output=True, text=True, check=True
-    )
-    seconds, loaded = done.stdout.splitlines()
-    assert loaded == "[]"
-    assert not list(tmp_path.iterdir())
-    assert float(seconds) < 0.6
+@pytest.mark.check(2)
+@pytest.mark.parametrize("maximum", [1, 10, "10"])
+def test_a_maximum_of_the_first_generation_is_reported(maximum: object) -> None:
+    limited = dask.config.set({"kubernetes.count.max": maximum})
+    with limited, pytest.warns(FutureWarning, match=rf"count.max={maximum} limits scale_up only"):
+        resolved({"name": "x"})
 
 
 @pytest.mark.check(48)

@@ -117,14 +117,14 @@ def test_shutdown_by_a_client_ends_the_cluster_too(place: Place) -> None:
 
 
 @pytest.mark.check(37)
-def test_the_cluster_of_a_killed_program_goes(place: Place) -> None:
+def test_the_cluster_of_a_killed_program_is_deleted_with_an_event(place: Place) -> None:
     text = (
         "import dask, signal\n"
-        "dask.config.set({'kubernetes.lease-duration-seconds': 3})\n"
-        "cluster = KubeCluster(**given)\n"
+        "dask.config.set({'kubernetes.lease-duration-seconds': 5})\n"
+        "KubeCluster(**given).wait_for_workers(1)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    process = program(place, text, "killed")
+    process = program(place, text, "killed", n_workers=1)
     assert process.communicate(timeout=120) == ("", "")
     # A client that works with it keeps it.
     with place.cluster("killed") as cluster:
@@ -132,10 +132,13 @@ def test_the_cluster_of_a_killed_program_goes(place: Place) -> None:
         wait_until(lambda: leases.RENEWED in notes_of(place), pause=0.1)
         renewed = parse_time(notes_of(place)[leases.RENEWED])
         assert renewed is not None
-        later = format_time(renewed + timedelta(seconds=4)) or ""
+        later = format_time(renewed + timedelta(seconds=6)) or ""
         wait_until(lambda: notes_of(place)[leases.RENEWED] > later, pause=0.2)
         assert leases.DURATION in notes_of(place)
-    wait_until(lambda: not place.kubectl.there("daskclusters"), pause=0.2)
+    kinds = ("daskclusters", "daskworkergroups", "services", "pods")
+    wait_until(lambda: "killed" not in str(place.kubectl.there(*kinds)), 90, pause=0.3)
+    found = [e for e in place.kubectl.items("events") if e["reason"] == "LeaseExpired"]
+    assert [e["involvedObject"]["name"] for e in found] == ["killed"]
 
 
 @pytest.mark.check(37)
@@ -176,26 +179,3 @@ async def test_a_wrong_clock_here_does_not_matter(ahead: timedelta) -> None:
     lease = leases.Lease(Recorder(), made, None, 300, now=lambda: server + ahead)  # type: ignore[arg-type]
     await lease.renew()
     assert bodies[0]["metadata"]["annotations"] == {leases.RENEWED: format_time(server)}
-
-
-KILLED = """
-import json, os, signal, sys
-import dask
-from daskjob import KubeCluster
-dask.config.set({"kubernetes.lease-duration-seconds": 9})
-cluster = KubeCluster(**json.loads(sys.argv[1]))
-cluster.wait_for_workers(1)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.check(37)
-def test_the_cluster_of_a_killed_program_is_deleted_with_an_event(place: Place) -> None:
-    arguments = json.dumps(place.arguments("killed-at-work", n_workers=1))
-    done = subprocess.run([sys.executable, "-c", KILLED, arguments], check=False, timeout=120)
-    assert done.returncode == -signal.SIGKILL
-    assert "daskcluster.kubernetes.dask.org/killed-at-work" in place.kubectl.there("daskclusters")
-    kinds = ("daskclusters", "daskworkergroups", "services", "pods")
-    wait_until(lambda: not place.kubectl.there(*kinds), 90, pause=0.3)
-    found = [e for e in place.kubectl.items("events") if e["reason"] == "LeaseExpired"]
-    assert "killed-at-work" in [e["involvedObject"]["name"] for e in found]
