@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from daskjob.classic.lease import ANNOTATION
@@ -45,5 +46,7 @@ def ended_schedulers(pods: tuple[Manifest, ...], now: datetime) -> Iterator[Obje
         if seconds is None or mapping(pod.get("status")).get("phase") != "Succeeded":
             continue
         ended = main.finished_at if main else None
-        if ended and now - ended >= timedelta(seconds=float(seconds)):
-            yield object_ref({**pod, "kind": "Pod"})
+        # Anyone may have written the annotation.
+        with suppress(ValueError, OverflowError):
+            if ended and now - ended >= timedelta(seconds=float(seconds)):
+                yield object_ref({**pod, "kind": "Pod"})

@@ -99,9 +99,11 @@ def resolved(given: Mapping[str, Any]) -> Arguments:
 
     custom = custom_spec(value("custom_cluster_spec")) or _of_template()
     _warn_of_maximum()
+    own_namespace = metadata(custom).get("namespace") if custom else None
     return Arguments(
         name=_name(values, custom),
-        namespace=_text_or_none("namespace", value("namespace")),
+        namespace=_text_or_none("namespace", values.get("namespace") or own_namespace)
+        or _text_or_none("namespace", configured("namespace")),
         image=_text_or_none("image", value("image")) or "",
         n_workers=checked_count("n_workers", value("n_workers", "count.start")),
         resources=checked_resources(value("resources") or {}),
@@ -170,7 +172,8 @@ def _key(argument: str) -> str:
 
 
 def _name(values: Mapping[str, Any], custom: Manifest | None) -> str:
-    if custom is not None:
+    # A name that is given is meant; a configured spec is for everyone.
+    if custom is not None and not ("name" in values and "custom_cluster_spec" not in values):
         named = metadata(custom).get("name")
         if named:
             return cluster_name(named)
@@ -206,7 +209,21 @@ def custom_spec(given: object) -> Manifest | None:
         raise ValidationError("custom_cluster_spec is no DaskCluster: it has no spec")
     if given.get("kind", "DaskCluster") != "DaskCluster":
         raise ValidationError(f"custom_cluster_spec is a {given['kind']}, not a DaskCluster")
+    _check_parts(given)
     return given
+
+
+def _check_parts(given: Manifest) -> None:
+    """Check that the parts that arguments are applied to are mappings, where they exist."""
+    parts: list[tuple[str, Any]] = [("metadata", given.get("metadata", {}))]
+    for part in ("scheduler", "worker"):
+        found = given["spec"].get(part, {})
+        parts.append((f"spec.{part}", found))
+        if isinstance(found, dict):
+            parts += [(f"spec.{part}.{k}", found.get(k, {})) for k in ("spec", "service")]
+    for where, found in parts:
+        if not isinstance(found, dict):
+            raise ValidationError(f"custom_cluster_spec: {where} is {found!r}, not a mapping")
 
 
 def _read_file(path: Path) -> object:
@@ -216,7 +233,7 @@ def _read_file(path: Path) -> object:
         documents = [one for one in yaml.safe_load_all(path.expanduser().read_text()) if one]
     except FileNotFoundError:
         raise
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RuntimeError, yaml.YAMLError) as error:
         raise ValidationError(f"custom_cluster_spec: {path} cannot be read: {error}") from error
     if len(documents) != 1:
         raise ValidationError(
@@ -299,7 +316,7 @@ def _service_type(given: object) -> str:
 def _port(argument: str, given: object) -> int:
     try:
         number = int(given or 0)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
     if not 0 <= number <= 65535:
         raise ValidationError(f"{argument}: {given!r} is no port: use 1 to 65535, or 0 for any")
@@ -311,7 +328,7 @@ def _seconds(argument: str, given: object) -> float:
 
     try:
         seconds = float(parse_timedelta(given, default="s"))
-    except (TypeError, ValueError, KeyError, AttributeError):
+    except (TypeError, ValueError, LookupError, AttributeError):
         seconds = -1.0
     if isinstance(given, bool) or seconds <= 0:
         raise ValidationError(f"{argument}: {given!r} is no time; use seconds, or '5 minutes'")

@@ -232,7 +232,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         except BaseException:
             # Ctrl-C ends the wait of this thread only.
             with suppress(Exception):
-                self.sync(self._starting.abandon, callback_timeout=SECONDS * 2)
+                self.sync(self._ending.abandon, callback_timeout=SECONDS * 2)
             self._stop_loop()
             raise
 
@@ -277,6 +277,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         if self.status == Status.closed:
             raise closed_error(self.name)
+        if self._ending.is_copy:
+            raise closed_error(self.name, "belongs to the process that this one was forked from")
         if not self._has_loop:
             self._has_loop = True
             self._loop_runner.start()
@@ -322,6 +324,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         if self.status == Status.created and not self._starting.has_begun:
             self.status = Status.closed
+        if self._ending.is_copy and not self._is_asynchronous:
+            return None
         if self.status == Status.closed:
             if self._is_asynchronous:
                 return NoOpAwaitable()

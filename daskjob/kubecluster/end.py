@@ -14,6 +14,7 @@ from daskjob.core.errors import Conflict, DaskJobError, NotFound
 from daskjob.core.status import SHUT_DOWN
 from daskjob.kube.errors import Replaced
 from daskjob.kubecluster import process_end, tasks
+from daskjob.kubecluster.errors import CloseTimeout
 from daskjob.kubecluster.host import Host
 from daskjob.kubecluster.session import Session
 from daskjob.kubecluster.watch import ClusterWatch
@@ -45,7 +46,13 @@ class End:
         self._owns_loop = owns_loop
         self._leave = leave
         self._show = show
+        self._start: asyncio.Task[None] | None = None
+        self._undoing: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+
+    def begun(self, start: asyncio.Task[None]) -> None:
+        """Take the start, which a close ends where it still goes on."""
+        self._start = start
 
     async def close(self) -> None:
         """Close the cluster, and delete it if that is wanted."""
@@ -60,16 +67,20 @@ class End:
 
         Raises
         ------
-        TimeoutError
+        CloseTimeout
             It takes longer; the rest of it is cancelled.
         """
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
+            async with limit:
                 await self.close()
         except TimeoutError:
+            if not limit.expired():
+                raise
             if self._closing is not None:
                 await tasks.end([self._closing])
-            raise
+            name = self._host.name
+            raise CloseTimeout(f"cluster {name} was not closed within {timeout:g} s") from None
 
     async def when_gone(self, watch: ClusterWatch) -> None:
         """Close once the cluster was deleted, or its scheduler was shut down by a client."""
@@ -88,19 +99,41 @@ class End:
         shut_down = condition is not None and condition.reason == SHUT_DOWN
         return bool(self._host.shutdown_on_close and shut_down)
 
+    async def abandon(self) -> None:
+        """End a start that is no longer waited for, with all that it made."""
+        if self._start is not None and not self._start.done():
+            if self._undoing is None:
+                self._start.cancel()
+            await asyncio.wait([self._start])
+        if self._host.status != Status.closed:
+            await self.undo()
+
     async def undo(self) -> None:
-        """End a start that has failed: what it made is removed, what it found stays."""
+        """End a start that has failed, once: what it made is removed, what it found stays.
+
+        It goes on without those who wait for it: Ctrl-C cancels them more than once.
+        """
+        if self._undoing is None:
+            self._undoing = asyncio.ensure_future(self._undo())
+        await asyncio.shield(self._undoing)
+
+    async def _undo(self) -> None:
         try:
             with suppress(Exception):
                 await self._disconnect()
             with suppress(Exception):
                 await self._session.creation.delete(self._session.clients)
+            # Not if this is cancelled: then the end of the process deletes it.
+            process_end.closed(self)
         finally:
             self._closed()
             with suppress(Exception):
                 await self._session.clients.close()
 
     async def _steps(self) -> None:
+        if self._start is not None and not self._start.done():
+            await self.abandon()
+            return
         lease, deletes = self._session.lease, bool(self._host.shutdown_on_close)
         try:
             await self._disconnect()
@@ -110,6 +143,7 @@ class End:
                 with suppress(DaskJobError):
                     await lease.drop()
         finally:
+            process_end.closed(self)
             self._closed()
             # A frontend that is gone is no reason to fail.
             with suppress(Exception):
@@ -117,7 +151,6 @@ class End:
             await self._session.clients.close()
 
     def _closed(self) -> None:
-        process_end.closed(self)
         self._host.status = Status.closed
         self._session.connection.way = None
 
@@ -147,6 +180,11 @@ class End:
             self._session.log(str(error))
 
     # ---- with the process
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is the copy of a forked process, where no thread runs the host's loop."""
+        return self.process != os.getpid()
 
     def in_own_loop(self, seconds: float) -> bool:
         """Close it at the end of the process; return whether its own loop could do that."""

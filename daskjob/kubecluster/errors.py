@@ -55,6 +55,10 @@ class StartTimeout(Timeout, TimeoutError):
     """The cluster did not start in time; the message names what blocks it."""
 
 
+class CloseTimeout(Timeout, TimeoutError):
+    """The cluster was not closed in time."""
+
+
 class SchedulerStartupError(ApiError):
     """The scheduler cannot start; the message has the end of its log."""
 
@@ -94,6 +98,7 @@ class BlockingCall(WouldBlock):
 
 __all__ = [
     "BlockingCall",
+    "CloseTimeout",
     "ClusterClosed",
     "ClusterExists",
     "CrashLoopBackOffError",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -34,10 +35,16 @@ DURATION = names.ANNOTATION_LEASE_DURATION
 RENEWED = names.ANNOTATION_LEASE_RENEW_TIME
 #: How many times a lease is renewed while it lasts.
 PARTS = 3
+#: The API server notes its time in whole seconds, and an answer takes a while.
+TOLERANCE = timedelta(seconds=5)
+
+
+_BEGAN = datetime.now(UTC) - timedelta(seconds=time.monotonic())
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    """Return the time here, which never jumps: a clock that is set back must not end a cluster."""
+    return _BEGAN + timedelta(seconds=time.monotonic())
 
 
 def first_annotations(seconds: int) -> dict[str, str]:
@@ -105,19 +112,28 @@ class Lease:
         if last is None:
             return
         body = {"metadata": {"annotations": {RENEWED: format_time(last + timedelta(seconds=1))}}}
-        answer = metadata(read_object(await self._api.patch(self._ref, body)))
-        times = [parse_time(entry.get("time")) for entry in mappings(answer.get("managedFields"))]
-        self._offset = max(filter(None, times), default=last) - self._now()
+        answer = await self._api.patch(self._ref, body)
+        self._offset = (_time_of(answer) or last) - self._now()
 
     async def renew(self) -> None:
-        """Renew it now."""
-        renewed = format_time(self._now() + self._offset)
-        await self._write({RENEWED: renewed})
+        """Renew it now; once more if the answer shows that this machine has slept meanwhile."""
+        for _ in range(2):
+            renewed = self._now() + self._offset
+            noted = _time_of(await self._write({RENEWED: format_time(renewed)}))
+            if noted is None or abs(noted - renewed) <= TOLERANCE:
+                return
+            self._offset = noted - self._now()
 
     async def drop(self) -> None:
         """End it without an end of the cluster, which stays from now on."""
         await self._write({DURATION: None, RENEWED: None})
 
-    async def _write(self, annotations: dict[str, str | None]) -> None:
+    async def _write(self, annotations: dict[str, str | None]) -> bytes:
         body = {"metadata": {"annotations": annotations}}
-        await self._api.patch(self._ref, body, metadata_only=True)
+        return await self._api.patch(self._ref, body, metadata_only=True)
+
+
+def _time_of(answer: bytes) -> datetime | None:
+    """Return the time of a change by the API server's clock, which its answer notes."""
+    entries = mappings(metadata(read_object(answer)).get("managedFields"))
+    return max(filter(None, (parse_time(entry.get("time")) for entry in entries)), default=None)

@@ -12,6 +12,10 @@ from daskjob.kubecluster.arguments import Arguments
 from daskjob.kubecluster.errors import ValidationError
 from daskjob.kubecluster.specs import make_cluster_spec
 
+#: What a copied manifest may have, and the API server rejects.
+_OF_THE_SERVER = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields")
+_OF_A_LEASE = (names.ANNOTATION_LEASE_DURATION, names.ANNOTATION_LEASE_RENEW_TIME)
+
 
 def cluster_manifest(arguments: Arguments, annotations: Mapping[str, str]) -> Manifest:
     """Return the DaskCluster to create, with these annotations.
@@ -24,8 +28,11 @@ def cluster_manifest(arguments: Arguments, annotations: Mapping[str, str]) -> Ma
     custom = arguments.custom_cluster_spec
     made = _built(arguments) if custom is None else _customised(custom, arguments)
     meta = metadata(made)
-    noted = {**mapping(meta.get("annotations")), **annotations}
-    named = {**meta, "name": arguments.name, "annotations": noted}
+    # Those of the cluster that a custom spec was copied from are no lease of the new one.
+    kept = {k: v for k, v in mapping(meta.get("annotations")).items() if k not in _OF_A_LEASE}
+    noted = {**kept, **annotations}
+    own = {key: value for key, value in meta.items() if key not in _OF_THE_SERVER}
+    named = {**own, "name": arguments.name, "annotations": noted}
     if arguments.namespace:
         named["namespace"] = arguments.namespace
     return {

@@ -8,11 +8,14 @@ import concurrent.futures.thread  # noqa: F401 - its hook must run after ours, s
 import logging
 import os
 import threading
+import time
 from contextlib import suppress
 from typing import Any, Protocol
 
 #: How long all clusters together may take to be deleted.
 SECONDS = 10.0
+#: For each cluster, where others have taken all of that.
+LEAST_SECONDS = 0.5
 
 
 class Open(Protocol):
@@ -57,19 +60,21 @@ def end_all() -> None:
 
 def _end(clusters: list[Open]) -> None:
     left = []
+    over = time.monotonic() + SECONDS
     for cluster in clusters:
         done = False
         with suppress(Exception):
-            done = cluster.in_own_loop(SECONDS)
+            done = cluster.in_own_loop(max(over - time.monotonic(), LEAST_SECONDS))
         if not done:
             left.append(cluster)
     if left:
         with suppress(Exception):
-            asyncio.run(_elsewhere(left))
+            seconds = max(over - time.monotonic(), LEAST_SECONDS)
+            asyncio.run(_elsewhere(left, seconds))
 
 
-async def _elsewhere(clusters: list[Open]) -> None:
-    async with asyncio.timeout(SECONDS):
+async def _elsewhere(clusters: list[Open], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
         await asyncio.gather(*(one.elsewhere() for one in clusters), return_exceptions=True)
 
 

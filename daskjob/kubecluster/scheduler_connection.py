@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -89,6 +89,24 @@ def scheduler_at(way: Way, security: Security | None) -> Any:
     """Return the scheduler of a cluster, for calls."""
     arguments = security.get_connection_args("client") if security else {}
     return rpc(way.scheduler_address, connection_args=arguments)
+
+
+async def joined(join: Callable[[], Awaitable[None]], name: str, timeout: float) -> None:
+    """Have a cluster follow the workers of its scheduler.
+
+    Raises
+    ------
+    NoConnection
+        The scheduler accepts the connection, and does not report them in time.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            await join()
+    except (OSError, TimeoutError) as error:
+        reason = str(error) or f"no answer within {timeout:g} s"
+        raise NoConnection(
+            f"the scheduler of {name} does not report its workers: {reason}"
+        ) from error
 
 
 async def subscribed_again(

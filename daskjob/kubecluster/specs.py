@@ -205,7 +205,11 @@ def command_words(command: str | Sequence[str]) -> list[str]:
     ------
     WrongArgument
         There are no words, or an open quotation mark.
+    WrongType
+        It is neither text nor a list.
     """
+    if not isinstance(command, str | list | tuple):
+        raise WrongType(f"the worker command is {command!r}; write text, or a list of words")
     try:
         words = shlex.split(command) if isinstance(command, str) else [str(w) for w in command]
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from distributed.core import Status
 from distributed.objects import SchedulerInfo
 
-from daskjob.kubecluster import process_end, tasks
+from daskjob.kubecluster import process_end
 from daskjob.kubecluster.create_mode import CreateMode
 from daskjob.kubecluster.end import End
 from daskjob.kubecluster.errors import ClusterExists, OperatorNotInstalled, closed_error
@@ -19,7 +19,7 @@ from daskjob.kubecluster.known_workers import keep_known
 from daskjob.kubecluster.lease import Lease, seconds_of
 from daskjob.kubecluster.panel import Panel
 from daskjob.kubecluster.parts import rows_of
-from daskjob.kubecluster.scheduler_connection import scheduler_at
+from daskjob.kubecluster.scheduler_connection import joined, scheduler_at
 from daskjob.kubecluster.scheduler_wait import SchedulerWait
 from daskjob.kubecluster.session import Session
 from daskjob.kubecluster.watch import ClusterWatch
@@ -63,14 +63,15 @@ class Start:
             raise closed_error(self._host.name)
         if self._task is None:
             self._task = asyncio.ensure_future(self._steps_or_undo())
-        await self._task
-
-    async def abandon(self) -> None:
-        """End a start that is no longer waited for."""
-        if self._task is not None and not self._task.done():
-            await tasks.end([self._task])
-        elif self._host.status != Status.closed:
-            await self._end.undo()
+            self._end.begun(self._task)
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            waiting = asyncio.current_task()
+            if waiting is None or waiting.cancelling():
+                raise
+            # Another task closed the cluster.
+            raise closed_error(self._host.name) from None
 
     async def _steps_or_undo(self) -> None:
         self.panel = self.as_panel()
@@ -100,7 +101,7 @@ class Start:
         await SchedulerWait(api, watch, timeout, session.log).ready()
         session.log("Connecting to the scheduler")
         await self._connect(watch, timeout)
-        await self._join()
+        await joined(self._join, host.name, timeout)
         session.spawn(self._end.when_gone(watch))
         session.spawn(self._keep_known(watch))
         session.log(f"Ready; the dashboard is at {host.dashboard_link}")

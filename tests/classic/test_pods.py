@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from daskjob.classic import pods
 from daskjob.classic.builders import make_pod_from_dict
 from daskjob.classic.commands import modern_words
-from daskjob.classic.lease import lease_variables
+from daskjob.classic.lease import ANNOTATION, lease_variables
+from daskjob.classic.leftovers import ended_schedulers
 from daskjob.classic.models import manifest_of, object_of
 from daskjob.classic.naming import cluster_name
 from daskjob.core.manifests import ObjectRef
@@ -185,3 +187,19 @@ def test_every_login_gives_a_valid_name(user: str, monkeypatch: pytest.MonkeyPat
 def test_wrong_name_template_is_reported(template: str) -> None:
     with pytest.raises(ValueError, match="name '"):
         cluster_name(template, {})
+
+
+@pytest.mark.check(56)
+@pytest.mark.parametrize("seconds", ["5m", "nan", "inf", "1e400", ""])
+def test_a_malformed_lease_of_another_pod_stops_no_cluster(seconds: str) -> None:
+    def ended(name: str, lease: str) -> dict[str, Any]:
+        end = {"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T00:00:00Z"}}
+        return {
+            "metadata": {"name": name, "uid": name, "annotations": {ANNOTATION: lease}},
+            "spec": {"containers": [{"name": "main"}]},
+            "status": {"phase": "Succeeded", "containerStatuses": [{"name": "main", "state": end}]},
+        }
+
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    found = ended_schedulers((ended("other", seconds), ended("left", "300")), now)
+    assert [ref.name for ref in found] == ["left"]

@@ -229,6 +229,43 @@ def test_an_argument_that_cannot_be_applied_to_a_custom_spec_is_rejected_by_name
         written(custom_cluster_spec=make_cluster_spec("x"), worker_command="dask-cuda-worker")
 
 
+@pytest.mark.check(12)
+@pytest.mark.parametrize(
+    ("given", "configured", "namespace"),
+    [(None, None, "own"), ("given", None, "given"), (None, "configured", "own")],
+)
+def test_a_cluster_is_found_in_the_namespace_of_its_custom_spec(
+    given: str | None, configured: str | None, namespace: str
+) -> None:
+    custom = make_cluster_spec("custom")
+    custom["metadata"]["namespace"] = "own"
+    with dask.config.set({"kubernetes.namespace": configured}):
+        found = resolved({"custom_cluster_spec": custom, "namespace": given})
+    assert found.namespace == namespace
+    assert cluster_manifest(found, {})["metadata"]["namespace"] == namespace
+
+
+@pytest.mark.check(37)
+def test_a_custom_spec_that_was_copied_from_a_cluster_brings_no_old_lease() -> None:
+    custom = make_cluster_spec("custom")
+    old = {"kubernetes.dask.org/lease-renew-time": "2020-01-01T00:00:00Z"}
+    old["kubernetes.dask.org/lease-duration-seconds"] = "5"
+    custom["metadata"]["annotations"] = {**old, "kept": "1"}
+    custom["metadata"] |= {"resourceVersion": "5", "uid": "u", "labels": {"x": "y"}}
+    assert written(custom_cluster_spec=custom)["metadata"] == {
+        "name": "custom",
+        "annotations": {"kept": "1", "a": "b"},
+        "labels": {"x": "y"},
+    }
+
+
+@pytest.mark.check(35)
+def test_a_name_that_is_given_counts_more_than_a_configured_spec() -> None:
+    with dask.config.set({"kubernetes.custom-cluster-spec": make_cluster_spec("configured")}):
+        assert resolved({"name": "wanted"}).name == "wanted"
+        assert resolved({}).name == "configured"
+
+
 @pytest.mark.check(5)
 def test_configured_values_leave_a_custom_spec_alone() -> None:
     custom = make_cluster_spec("custom", n_workers=2, image="own")
@@ -253,6 +290,18 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"shutdown_on_close": "yes"}, ValueError, "shutdown_on_close: 'yes' is neither True"),
     ({"custom_cluster_spec": {}}, ValueError, "custom_cluster_spec is no DaskCluster"),
     ({"custom_cluster_spec": {"kind": "DaskJob", "spec": {}}}, ValueError, "is a DaskJob"),
+    ({"custom_cluster_spec": {"spec": {"worker": None}}}, ValueError, "spec.worker is None"),
+    ({"custom_cluster_spec": {"spec": {"scheduler": []}}}, ValueError, "spec.scheduler is []"),
+    (
+        {"custom_cluster_spec": {"spec": {"scheduler": {"service": None}}}},
+        ValueError,
+        "spec.scheduler.service is None, not a mapping",
+    ),
+    ({"custom_cluster_spec": {"spec": {}, "metadata": []}}, ValueError, "metadata is []"),
+    ({"custom_cluster_spec": "nul\0"}, ValueError, "cannot be read: embedded null byte"),
+    ({"worker_command": 5}, TypeError, "the worker command is 5"),
+    ({"idle_timeout": ""}, ValueError, "idle_timeout: '' is no time"),
+    ({"comm_forward_port": float("inf")}, ValueError, "comm_forward_port: inf is no port"),
     ({"name": 5}, ValueError, "the name of a cluster is a string, not 5"),
     ({"namespace": 5}, ValueError, "namespace: 5 is no string"),
 ]
@@ -302,6 +351,7 @@ def test_a_wrong_argument_is_named_in_one_sentence(
         (errors.ClusterClosed("x"), RuntimeError),
         (errors.OperatorNotInstalled(), RuntimeError),
         (errors.StartTimeout("x"), TimeoutError),
+        (errors.CloseTimeout("x"), TimeoutError),
         (errors.NoConnection("x"), ConnectionError),
         (errors.LocalPortTaken("x"), ConnectionError),
         (errors.StillMissing(1, 2, 3, "no node"), Exception),

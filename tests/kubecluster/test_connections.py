@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import sysconfig
 from typing import Any
 
 import pytest
+from distributed.core import Server
 
+from daskjob.kubecluster.cluster import KubeCluster
+from daskjob.kubecluster.errors import NoConnection
+from daskjob.kubecluster.scheduler_connection import joined, scheduler_at
+from daskjob.kubecluster.ways import Way
 from tests.cluster.images import ROOT
 from tests.kubecluster.conftest import SMALL, Place
 
@@ -137,3 +143,33 @@ def test_connections_in_a_pod_with_the_documented_permissions(place: Place) -> N
     assert 'cannot get resource "pods/portforward"' in found["forward"]
     assert "grants it with the rule" in found["forward"]
     assert not place.kubectl.there("daskclusters")
+
+
+@pytest.mark.check(9)
+@pytest.mark.parametrize("silent", ["versions", "subscribe_worker_status", "get_metadata"])
+async def test_a_scheduler_that_accepts_and_never_answers_ends_the_start(silent: str) -> None:
+    answers: dict[str, Any] = {"subscribe_worker_status": {"workers": {}}}
+
+    def handler(operation: str) -> Any:
+        async def answer(**_: object) -> Any:
+            if operation == silent:
+                await asyncio.Event().wait()
+            return answers.get(operation, {})
+
+        return answer
+
+    operations = ("versions", "subscribe_worker_status", "get_metadata")
+    async with Server({name: handler(name) for name in operations}) as server:
+        await server.listen("tcp://127.0.0.1:0")
+        cluster = KubeCluster("silent", namespace="any", asynchronous=True, quiet=True)
+        connection = cluster._session.connection
+        way = connection.way = Way(server.address, "127.0.0.1", 1, "/status")
+        cluster.scheduler_comm = scheduler_at(way, None)
+        if silent == "versions":
+            step = connection.answer(cluster.scheduler_comm, cluster.name, 0.5)
+        else:
+            await connection.answer(cluster.scheduler_comm, cluster.name, 30)
+            step = joined(super(KubeCluster, cluster)._start, cluster.name, 0.5)
+        with pytest.raises(NoConnection, match=r"the scheduler of silent does not .* 0\.5 s"):
+            await step
+        await cluster._ending.undo()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +18,8 @@ from distributed import Client
 
 from daskjob.core.manifests import format_time, parse_time
 from daskjob.kubecluster import lease as leases
+from daskjob.kubecluster import process_end
+from daskjob.kubecluster.errors import ClusterClosed
 from tests.kubecluster.conftest import Place
 from tests.waiting import wait_until
 
@@ -61,6 +65,23 @@ ENDS = {
         "cluster.scale(0)\n",
         "",
     ),
+    "fork-in-with": (
+        # Only the process that made it ends it: the other one has no thread for its loop.
+        "from daskjob.kubecluster.errors import ClusterClosed\n"
+        "warnings.filterwarnings('ignore', message='.*fork')\n"
+        "with KubeCluster(**given) as cluster:\n"
+        "    child = os.fork()\n"
+        "    if child:\n"
+        "        assert os.waitpid(child, 0)[1] == 0\n"
+        "        cluster.scale(0)\n"
+        "if child == 0:\n"
+        "    cluster.close()\n"
+        "    try:\n"
+        "        cluster.scale(1)\n"
+        "    except ClusterClosed as error:\n"
+        "        assert 'forked' in str(error)\n",
+        "",
+    ),
 }
 
 
@@ -103,6 +124,66 @@ def test_a_failed_or_interrupted_start_prints_one_error_and_leaves_nothing(bare:
     assert err.count("Traceback (most recent call last)") == 1, err
     assert "StartTimeout: cluster failed did not start within 1 s: no operator" in err
     assert not bare.kubectl.there("daskclusters")
+
+
+@pytest.mark.check(36)
+@pytest.mark.parametrize("pause", [0.0, 0.002, 0.02])
+async def test_a_start_that_is_interrupted_again_leaves_nothing(bare: Place, pause: float) -> None:
+    """Ctrl-C cancels the start where it is, and once more to wait for its end."""
+    cluster = bare.cluster(f"again-{pause:g}".replace(".", "-"), asynchronous=True)
+    start = asyncio.ensure_future(cluster._start())
+    await asyncio.to_thread(wait_until, lambda: bare.kubectl.there("daskclusters"), pause=0.1)
+    start.cancel()
+    steps = cluster._starting._task
+    assert steps is not None
+    while not steps.done():
+        await asyncio.sleep(pause)
+        steps.cancel()
+    await cluster._ending.abandon()
+    assert not bare.kubectl.there("daskclusters")
+    assert cluster.status.name == "closed"
+    with pytest.raises(asyncio.CancelledError):
+        await start
+
+
+@pytest.mark.check(34)
+@pytest.mark.parametrize("moment", ["at once", "a little later", "while it waits"])
+async def test_a_close_during_the_start_ends_the_start(bare: Place, moment: str) -> None:
+    cluster = bare.cluster(moment.replace(" ", "-"), asynchronous=True)
+    start = asyncio.ensure_future(cluster._start())
+    await asyncio.sleep(0.05 if moment == "a little later" else 0)
+    if moment == "while it waits":
+        await asyncio.to_thread(wait_until, lambda: bare.kubectl.there("daskclusters"), pause=0.1)
+    await cluster.close()
+    with pytest.raises(ClusterClosed, match="is closed"):
+        await start
+    assert not bare.kubectl.there("daskclusters")
+
+
+@pytest.mark.check(36)
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_all_clusters_of_a_process_share_the_time_of_its_end(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_end, "SECONDS", 0.2)
+    monkeypatch.setattr(process_end, "LEAST_SECONDS", 0.01)
+    asked: list[float] = []
+
+    class Hanging:
+        process = os.getpid()
+
+        def in_own_loop(self, seconds: float) -> bool:
+            asked.append(seconds)
+            time.sleep(seconds)
+            raise TimeoutError
+
+        async def elsewhere(self) -> None:
+            await asyncio.Event().wait()
+
+    began = time.monotonic()
+    process_end._end([Hanging() for _ in range(count)])
+    assert time.monotonic() - began >= 0.2
+    assert sum(asked) < 0.2 + count * 0.01 + 0.001
 
 
 @pytest.mark.check(38)
@@ -179,3 +260,38 @@ async def test_a_wrong_clock_here_does_not_matter(ahead: timedelta) -> None:
     lease = leases.Lease(Recorder(), made, None, 300, now=lambda: server + ahead)  # type: ignore[arg-type]
     await lease.renew()
     assert bodies[0]["metadata"]["annotations"] == {leases.RENEWED: format_time(server)}
+
+
+@pytest.mark.check(37)
+@pytest.mark.parametrize("jump", [timedelta(hours=-3), timedelta(days=400), timedelta(minutes=-6)])
+def test_a_clock_that_is_set_moves_no_lease(
+    jump: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Jumped(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + jump
+
+    before = leases._now()
+    monkeypatch.setattr(leases, "datetime", Jumped)
+    assert timedelta(0) <= leases._now() - before < timedelta(minutes=1)
+
+
+@pytest.mark.check(37)
+@pytest.mark.parametrize("slept", [timedelta(0), timedelta(seconds=40), timedelta(minutes=4)])
+async def test_a_machine_that_slept_renews_by_the_answers_time(slept: timedelta) -> None:
+    server = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    written: list[str] = []
+
+    class Server:
+        async def patch(self, _: object, body: Any, **__: object) -> bytes:
+            written.append(body["metadata"]["annotations"][leases.RENEWED])
+            fields = [{"time": format_time(server + slept)}, {"time": format_time(server)}]
+            return json.dumps({"metadata": {"managedFields": fields}}).encode()
+
+    made = {"metadata": {"creationTimestamp": format_time(server)}}
+    lease = leases.Lease(Server(), made, None, 300, now=lambda: server)  # type: ignore[arg-type]
+    await lease.renew()
+    await lease.renew()
+    times = [format_time(server), *[format_time(server + slept)] * 2]
+    assert written == (times if slept else times[:2])

@@ -10,10 +10,11 @@ import pytest
 from distributed.core import Status
 
 from daskjob.core.errors import NotFound
+from daskjob.kubecluster import process_end
 from daskjob.kubecluster.arguments import resolved
 from daskjob.kubecluster.creation import Creation
 from daskjob.kubecluster.end import End
-from daskjob.kubecluster.errors import ClusterClosed, NoSuchCluster
+from daskjob.kubecluster.errors import CloseTimeout, ClusterClosed, NoSuchCluster
 from daskjob.kubecluster.scheduler_connection import SchedulerConnection
 from daskjob.kubecluster.session import Session
 from daskjob.kubecluster.start import Start
@@ -95,8 +96,9 @@ async def test_a_start_that_is_no_longer_awaited_is_undone() -> None:
     start = asyncio.ensure_future(cluster.start.done())
     while not cluster.clients.asked:
         await asyncio.sleep(0)
-    await cluster.start.abandon()
-    assert start.cancelled()
+    await cluster.end.abandon()
+    with pytest.raises(ClusterClosed, match="x is closed"):
+        await start
     assert (cluster.left, cluster.host.status) == (1, Status.closed)
 
 
@@ -121,9 +123,45 @@ async def test_a_close_that_takes_too_long_is_given_up(seconds: float) -> None:
     cluster = Cluster()
     cluster.host.status = Status.running
     cluster.creation.is_possible = True
-    with pytest.raises(TimeoutError):
+    with pytest.raises(CloseTimeout, match=f"x was not closed within {seconds:g} s"):
         await cluster.end.close_within(seconds)
     assert cluster.host.status == Status.closed
+
+
+@pytest.mark.parametrize("seconds", [0, 0.001, 0.05])
+async def test_a_close_during_the_start_that_takes_too_long_leaves_the_rest_to_its_end(
+    seconds: float,
+) -> None:
+    cluster = Cluster()
+    start = asyncio.ensure_future(cluster.start.done())
+    while not cluster.clients.asked:
+        await asyncio.sleep(0)
+    process_end.opened(cluster.end)
+    cluster.creation.is_possible = True
+    with pytest.raises(CloseTimeout):
+        await cluster.end.close_within(seconds)
+    assert cluster.end in process_end._open.values()
+    cluster.clients.may_answer.set()
+    await cluster.end.abandon()
+    with pytest.raises(ClusterClosed):
+        await start
+    assert cluster.end not in process_end._open.values()
+    assert (cluster.left, cluster.host.status) == (1, Status.closed)
+
+
+async def test_an_undo_that_is_cancelled_is_left_to_the_end_of_the_process() -> None:
+    cluster = Cluster()
+    cluster.creation.is_possible = True
+    process_end.opened(cluster.end)
+    waiting = asyncio.ensure_future(cluster.end.undo())
+    while not cluster.clients.asked:
+        await asyncio.sleep(0)
+    assert cluster.end._undoing is not None
+    cluster.end._undoing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert cluster.end in process_end._open.values()
+    process_end.closed(cluster.end)
 
 
 async def test_a_task_that_closes_its_own_session_is_not_cancelled() -> None:
