@@ -14,6 +14,7 @@ from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.spec.group import MOST_WORKERS
 from daskjob.kubecluster.cluster_names import cluster_name
 from daskjob.kubecluster.create_mode import CreateMode
+from daskjob.kubecluster.custom_specs import check_cluster
 from daskjob.kubecluster.defaults import configured, configured_flag
 from daskjob.kubecluster.errors import UnknownArgument, ValidationError
 from daskjob.kubecluster.first_generation import cluster_of_template, read_pod
@@ -48,6 +49,15 @@ KNOWN = (
 _NO_ATTRIBUTES = ("name", "resource_timeout", "custom_cluster_spec", "comm_forward_port")
 #: What the base class takes besides.
 PASSED_ON = ("scheduler_sync_interval",)
+#: What decides in Dask's own automatic scaling; here, the operator does.
+_OF_DASKS_ADAPTIVE = (
+    "interval",
+    "wait_count",
+    "target_duration",
+    "worker_key",
+    "startup_cost",
+    "scale_factor",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +172,33 @@ def check_passed_on(more: Mapping[str, object], known: Sequence[str]) -> None:
     """
     for name in more:
         if name not in PASSED_ON:
-            near = difflib.get_close_matches(name, [*known, *PASSED_ON], n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UnknownArgument(f"KubeCluster has no argument {name!r}{hint}")
+            raise _unknown("KubeCluster", name, [*known, *PASSED_ON])
+
+
+def check_of_adapt(more: Mapping[str, object]) -> None:
+    """Reject arguments of ``adapt`` that do not exist; warn of those that only Dask's has.
+
+    Raises
+    ------
+    UnknownArgument
+        One does not exist.
+    """
+    for name in more:
+        if name not in _OF_DASKS_ADAPTIVE:
+            known = ["minimum", "maximum", "worker_group", *_OF_DASKS_ADAPTIVE]
+            raise _unknown("adapt", name, known)
+    if more:
+        warnings.warn(
+            f"without effect in adapt: {', '.join(more)}; the operator decides when it scales",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> UnknownArgument:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return UnknownArgument(f"{what} has no argument {name!r}{hint}")
 
 
 def _key(argument: str) -> str:
@@ -210,6 +244,7 @@ def custom_spec(given: object) -> Manifest | None:
     if given.get("kind", "DaskCluster") != "DaskCluster":
         raise ValidationError(f"custom_cluster_spec is a {given['kind']}, not a DaskCluster")
     _check_parts(given)
+    check_cluster(given)
     return given
 
 

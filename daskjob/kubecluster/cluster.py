@@ -22,6 +22,7 @@ from daskjob.core.manifests import Manifest
 from daskjob.kubecluster import defaults
 from daskjob.kubecluster.adaptivity import Adaptivity
 from daskjob.kubecluster.arguments import (
+    check_of_adapt,
     check_passed_on,
     checked_bounds,
     checked_count,
@@ -42,7 +43,12 @@ from daskjob.kubecluster.first_generation import (
     worker_pods,
     workers_at,
 )
-from daskjob.kubecluster.groups import checked_group_name, requested_workers, worker_part
+from daskjob.kubecluster.groups import (
+    check_group,
+    checked_group_name,
+    requested_workers,
+    worker_part,
+)
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
 from daskjob.kubecluster.live_widget import LiveWidget
 from daskjob.kubecluster.manifest import warn_of_ignored_name
@@ -374,13 +380,14 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         minimum: int | None = None,
         maximum: int | None = None,
         worker_group: str = names.DEFAULT_GROUP,
-        **_: Any,
+        **of_dask: Any,
     ) -> Adaptivity:
         """Have the operator scale a group to the scheduler's demand; it acts at once.
 
         Without limits, a group may have any number of workers. The result has the bounds, may be
         awaited, and ends the scaling by ``stop``.
         """
+        check_of_adapt(of_dask)
         bounds = checked_bounds(minimum, maximum)
         writing = None
         if self.asynchronous:
@@ -439,6 +446,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self, n_workers: int = 0, timeout: Any = None, worker_group: str | None = None
     ) -> None:
         watch = await self._running()
+        if worker_group is not None:
+            await check_group(watch, worker_group)
         wait = WorkerWait(self.name, n_workers, timeout, worker_group)
         await wait.done(lambda: self.scheduler_info["workers"], self._ask, watch.problems)
 
@@ -501,14 +510,18 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         group = names.group_name(self.name, worker_group) if worker_group else ""
         only_workers = worker_group is not None
         wanted = WantedLogs(scheduler and not only_workers, chosen, group, previous, tail)
-        return self.sync(self._wanted_logs, wanted, cluster)
+        return self.sync(self._wanted_logs, wanted, cluster, worker_group)
 
     def _pod_of(self, worker: str) -> str:
         known = self.scheduler_info["workers"].get(worker)
         return str(known["name"]) if known else worker
 
-    async def _wanted_logs(self, wanted: WantedLogs, cluster: bool) -> Logs:
+    async def _wanted_logs(
+        self, wanted: WantedLogs, cluster: bool, worker_group: str | None = None
+    ) -> Logs:
         watch = await self._running()
+        if worker_group is not None:
+            await check_group(watch, worker_group)
         found = Logs()
         if cluster:
             found["Cluster"] = Log("\n".join(line for _, line in self._cluster_manager_logs))

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest, mapping, mappings
+from daskjob.kubecluster.arguments import Arguments
 from daskjob.kubecluster.errors import NoSuchCluster, OperatorNotInstalled
 from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.clusters.client import AsyncClusterClient
 from daskjob.submit.clusters.cluster import Cluster
+
+#: What makes a cluster, and changes none that exists.
+_MAKING = (
+    "image",
+    "n_workers",
+    "resources",
+    "env",
+    "worker_command",
+    "idle_timeout",
+    "scheduler_service_type",
+    "custom_cluster_spec",
+    "jupyter",
+)
 
 
 async def existing(clients: AsyncClusterClient, name: str) -> Cluster:
@@ -45,6 +60,16 @@ def values_of(cluster: Cluster) -> dict[str, Any]:
         "idle_timeout": spec.get("idleTimeout") or 0,
         "jupyter": "--jupyter" in words,
     }
+
+
+def without_effect(arguments: Arguments, values: Mapping[str, Any]) -> list[str]:
+    """Return the arguments that were given, and are others than those of the existing cluster."""
+    return [
+        name
+        for name in _MAKING
+        if name in arguments.given
+        and (name not in values or values[name] != getattr(arguments, name))
+    ]
 
 
 def _first_container(manifest: Manifest, part: str) -> Manifest:

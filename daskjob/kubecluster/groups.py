@@ -19,12 +19,15 @@ from daskjob.core.manifests import (
     object_ref,
 )
 from daskjob.kubecluster.arguments import checked_count
+from daskjob.kubecluster.custom_specs import check_worker_part
 from daskjob.kubecluster.errors import ValidationError
 from daskjob.kubecluster.specs import make_worker_spec
 from daskjob.kubecluster.watch import ClusterWatch
 
 #: The documented default of an additional group.
 DEFAULT_WORKERS = 3
+#: How long the first list of a cluster's groups may take.
+LIST_SECONDS = 5.0
 
 
 class LikeCluster(Protocol):
@@ -70,6 +73,7 @@ def worker_part(
             "custom_spec is no worker part: write {'replicas': 2, 'spec': {'containers': [...]}}, "
             "as make_worker_spec returns it"
         )
+    check_worker_part(custom_spec)
     made = copy.deepcopy(custom_spec)
     if n_workers is not None:
         made["replicas"] = checked_count("n_workers", n_workers)
@@ -119,7 +123,10 @@ async def ref_of_group(watch: ClusterWatch, group: str, seconds: float) -> Objec
         There is none; the message names the existing ones.
     """
     clock = asyncio.get_running_loop().time
-    give_up = clock() + (seconds if group in _declared(watch) else 0)
+    is_awaited = group in watch.declared_groups()
+    # The first list of groups may be on its way.
+    listing = 0.0 if watch.groups else min(seconds, LIST_SECONDS)
+    give_up = clock() + (seconds if is_awaited else listing)
     while (found := watch.group(group)) is None:
         if clock() >= give_up:
             existing = ", ".join(watch.names_of_groups()) or names.DEFAULT_GROUP
@@ -130,13 +137,16 @@ async def ref_of_group(watch: ClusterWatch, group: str, seconds: float) -> Objec
     return object_ref(found)
 
 
-def _declared(watch: ClusterWatch) -> list[str]:
-    """Return the groups that the cluster's spec has: the operator makes them."""
-    spec = mapping(watch.cluster.manifest.get("spec"))
-    return [
-        names.DEFAULT_GROUP,
-        *(str(group.get("name")) for group in mappings(spec.get("workerGroups"))),
-    ]
+async def check_group(watch: ClusterWatch, group: str) -> None:
+    """Check that a cluster has a group, or that its spec does.
+
+    Raises
+    ------
+    NotFound
+        There is none; the message names the existing ones.
+    """
+    if group not in watch.declared_groups():
+        await ref_of_group(watch, group, LIST_SECONDS)
 
 
 def autoscalers_of(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from daskjob.core.parsed import parsed_group_status
 from daskjob.core.status import STARTING, ClusterPhase
-from daskjob.kubecluster.watch import ClusterWatch, short_group
+from daskjob.kubecluster.watch import ClusterWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def _scheduler(watch: ClusterWatch) -> Row:
 def _groups(watch: ClusterWatch) -> Iterable[Row]:
     wanted, problems = watch.replicas(), watch.problems()
     ready = {
-        short_group(watch.cluster.name, name): parsed_group_status(group).ready_replicas
+        watch.called(name): parsed_group_status(group).ready_replicas
         for name, group in watch.groups.items()
     }
     for name in sorted(wanted, key=lambda name: (name != "default", name)):

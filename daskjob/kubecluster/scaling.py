@@ -115,7 +115,7 @@ class Scaling:
             answer = await watch.api.create(group_manifest(watch.ref, group, worker))
         except Conflict as error:
             raise ClusterExists(f"cluster {watch.ref.name} already has a group {group}") from error
-        watch.took_group(read_object(answer))
+        watch.took_group(read_object(answer), group)
         return group
 
     async def delete(self, group: str) -> None:

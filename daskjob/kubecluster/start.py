@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from daskjob.kubecluster import process_end
 from daskjob.kubecluster.create_mode import CreateMode
 from daskjob.kubecluster.end import End
 from daskjob.kubecluster.errors import ClusterExists, OperatorNotInstalled, closed_error
-from daskjob.kubecluster.existing import existing, values_of
+from daskjob.kubecluster.existing import existing, values_of, without_effect
 from daskjob.kubecluster.host import Host
 from daskjob.kubecluster.known_workers import keep_known
 from daskjob.kubecluster.lease import Lease, seconds_of
@@ -25,6 +26,8 @@ from daskjob.kubecluster.session import Session
 from daskjob.kubecluster.watch import ClusterWatch
 from daskjob.kubecluster.ways import Wishes
 from daskjob.submit.clusters.cluster import Cluster
+
+logger = logging.getLogger("daskjob")
 
 
 class Start:
@@ -164,7 +167,14 @@ class Start:
             host.shutdown_on_close = False
         elif host.shutdown_on_close:
             process_end.opened(self._end)
-        for name, value in values_of(cluster).items():
+        values = values_of(cluster)
+        if ignored := without_effect(session.arguments, values):
+            logger.warning(
+                "cluster %s exists, and its settings stay as they are; without effect: %s",
+                host.name,
+                ", ".join(ignored),
+            )
+        for name, value in values.items():
             setattr(host, name, value)
         await self._keep_lease(cluster, seconds_of(cluster.manifest), found=True)
         return cluster

@@ -14,6 +14,7 @@ from daskjob.core.manifests import (
     controller_uid,
     integer,
     mapping,
+    mappings,
     object_ref,
 )
 from daskjob.core.parsed import parsed_group_status
@@ -43,6 +44,8 @@ class ClusterWatch:
         self._autoscalers: dict[str, Manifest] | None = None
         self.api = api
         self.ref = cluster.ref
+        #: Additional groups that were added here, as users call them.
+        self._added: list[str] = []
         self._waiting: set[asyncio.Future[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         #: Called after each change.
@@ -78,9 +81,22 @@ class ClusterWatch:
         """Return the group of the cluster that users call by this name."""
         return self.groups.get(names.group_name(self.ref.name, name))
 
+    def declared_groups(self) -> list[str]:
+        """Return the groups that the cluster's spec has: the operator makes them."""
+        spec = mapping(self.cluster.manifest.get("spec"))
+        others = [str(group.get("name")) for group in mappings(spec.get("workerGroups"))]
+        return [names.DEFAULT_GROUP, *others]
+
+    def called(self, name: str) -> str:
+        """Return what users call a group, by the name of its object, which may be shortened."""
+        for group in (*self.declared_groups(), *self._added):
+            if names.group_name(self.ref.name, group) == name:
+                return group
+        return name.removeprefix(f"{self.ref.name}-")
+
     def names_of_groups(self) -> list[str]:
         """Return what users call the groups, the default one first."""
-        found = [short_group(self.ref.name, name) for name in self.groups]
+        found = [self.called(name) for name in self.groups]
         return sorted(found, key=lambda name: (name != names.DEFAULT_GROUP, name))
 
     def replicas(self) -> dict[str, int]:
@@ -88,7 +104,7 @@ class ClusterWatch:
 
         The default group's is the cluster's: it is right before the operator has made the group.
         """
-        found = {short_group(self.ref.name, n): replicas_of(g) for n, g in self.groups.items()}
+        found = {self.called(name): replicas_of(group) for name, group in self.groups.items()}
         found[names.DEFAULT_GROUP] = self.cluster.desired_workers
         return found
 
@@ -101,10 +117,7 @@ class ClusterWatch:
             return None
         specs = [mapping(scaler.get("spec")) for scaler in self._autoscalers.values()]
         default = names.group_name(self.ref.name)
-        return {
-            short_group(self.ref.name, str(spec.get("workerGroup") or default)): spec
-            for spec in specs
-        }
+        return {self.called(str(spec.get("workerGroup") or default)): spec for spec in specs}
 
     def problems(self) -> dict[str, str]:
         """Return why workers of a group are not ready, by group."""
@@ -114,7 +127,7 @@ class ClusterWatch:
                 parsed_group_status(group).conditions, ConditionType.WORKERS_READY
             )
             if condition is not None and not condition.status and condition.message:
-                found[short_group(self.ref.name, name)] = condition.message
+                found[self.called(name)] = condition.message
         return found
 
     def scheduler_condition(self) -> Condition | None:
@@ -126,8 +139,10 @@ class ClusterWatch:
         self.cluster = cluster
         self._notify()
 
-    def took_group(self, manifest: Manifest) -> None:
-        """Take a group, as a request returned it."""
+    def took_group(self, manifest: Manifest, name: str = "") -> None:
+        """Take a group, as a request returned it; with a name if it is a new one."""
+        if name:
+            self._added.append(name)
         self._take_group(object_ref(manifest), manifest)
 
     async def _follow_cluster(self) -> None:
@@ -221,8 +236,3 @@ def replicas_of(group: Mapping[str, object]) -> int:
     worker = mapping(mapping(group.get("spec")).get("worker"))
     found = integer(worker.get("replicas", 1))
     return 1 if found is None else found
-
-
-def short_group(cluster: str, name: str) -> str:
-    """Return what users call a group: without the name of the cluster."""
-    return name.removeprefix(f"{cluster}-")

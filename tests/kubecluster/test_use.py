@@ -8,6 +8,7 @@ import re
 import signal
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def test_adapt_acts_at_once_and_has_its_bounds(place: Place, shared: KubeCluster
 @pytest.mark.check(20)
 @pytest.mark.check(22)
 def test_groups_are_added_scaled_adapted_awaited_and_deleted(
-    place: Place, shared: KubeCluster
+    place: Place, shared: KubeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert shared.add_worker_group("big", n_workers=1) == "big"
     shared.wait_for_workers(1, timeout=PATIENCE, worker_group="big")
@@ -124,8 +125,10 @@ def test_groups_are_added_scaled_adapted_awaited_and_deleted(
     shared.adapt(0, 2)
     # A client that only connects shows them too.
     where = {"namespace": place.namespace, "kubeconfig": str(place.kubernetes.kubeconfig)}
-    with KubeCluster.from_name("shared", quiet=True, **where) as other:
+    with KubeCluster.from_name("shared", image="other", quiet=True, **where) as other:
         wait_until(lambda: "Adaptive, 0 to 1" in other._scaling_status(), pause=0.1)
+        assert other.image == shared.image
+    assert caplog.text.count("its settings stay as they are; without effect: image") == 1
     shared.scale(0, worker_group="big")
     # Only the autoscaler of this group is gone.
     left = ["daskautoscaler.kubernetes.dask.org/shared-default"]
@@ -140,8 +143,14 @@ def test_groups_are_added_scaled_adapted_awaited_and_deleted(
     shared.delete_worker_group("big")
     wait_until(lambda: "shared-big" not in "".join(place.kubectl.there("daskworkergroups")))
     wait_until(lambda: "Workers (big)" not in shared._repr_html_())
-    with pytest.raises(NotFound, match=r"no worker group 'big'; existing ones: default"):
-        shared.scale(1, worker_group="big")
+    calls: list[Callable[[], object]] = [
+        lambda: shared.scale(1, worker_group="big"),
+        lambda: shared.wait_for_workers(1, worker_group="big"),
+        lambda: shared.get_logs(worker_group="big"),
+    ]
+    for call in calls:
+        with pytest.raises(NotFound, match=r"no worker group 'big'; existing ones: default"):
+            call()
     with pytest.raises(errors.ValidationError, match="the default group cannot be deleted"):
         shared.delete_worker_group("default")
 

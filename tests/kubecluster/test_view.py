@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from daskjob.core.errors import NotFound
 from daskjob.core.manifests import object_ref
+from daskjob.core.names import group_name
 from daskjob.kube.resources import AUTOSCALERS, CLUSTERS, GROUPS
 from daskjob.kubecluster.cluster import KubeCluster
+from daskjob.kubecluster.groups import check_group
+from daskjob.kubecluster.parts import rows_of
 from daskjob.kubecluster.specs import make_cluster_spec
 from daskjob.kubecluster.view import declared_bounds, view_of
 from daskjob.kubecluster.view_html import page_html, parts_html, scaling_html
@@ -51,6 +55,30 @@ def test_groups_have_their_numbers_and_the_reasons_of_kubernetes() -> None:
         assert "<cpu>" not in page
     assert "Workers: 5 requested, 2 ready, 1 connected" in scaling_html(view)
     assert "2 of 3 ready" in parts_html(view)
+
+
+@pytest.mark.check(42)
+@pytest.mark.parametrize("length", [40, 56, 60, 63])
+async def test_groups_of_a_cluster_with_a_long_name_are_shown_once(length: int) -> None:
+    cluster = "c" * length
+    spec = make_cluster_spec(cluster, n_workers=3)["spec"]
+    spec["workerGroups"] = [{"name": "declared", "replicas": 1, "spec": spec["worker"]["spec"]}]
+    made = manifest(CLUSTERS.kind, cluster, spec, {"phase": "Running"})
+    watch = ClusterWatch(None, Cluster(made))  # type: ignore[arg-type]
+    for name in ("default", "declared", "added"):
+        group = {"cluster": cluster, "worker": {"replicas": 3}}
+        found = manifest(GROUPS.kind, group_name(cluster, name), group, {"readyReplicas": 1})
+        watch.took_group(found, name if name == "added" else "")
+    view = view_of(watch)
+    assert [group.name for group in view.groups] == ["default", "added", "declared"]
+    assert (view.requested, view.ready) == (9, 3)
+    assert [row.title for row in rows_of(watch)[2:]] == [
+        f"Workers ({name})" for name in ("default", "added", "declared")
+    ]
+    for name in ("default", "added", "declared"):
+        await check_group(watch, name)
+    with pytest.raises(NotFound, match="'none'; existing ones: default, added, declared"):
+        await check_group(watch, "none")
 
 
 @pytest.mark.check(42)
