@@ -194,7 +194,8 @@ def test_logs_by_component_group_and_run(shared: KubeCluster) -> None:
     assert list(shared.get_logs(scheduler=False)) == [worker]
     address = next(iter(shared.scheduler_info["workers"]))
     assert list(shared.get_logs(scheduler=False, workers=[address])) == [worker]
-    assert list(shared.get_logs(worker_group="none")) == []
+    with pytest.raises(NotFound, match="no worker group 'none'; existing ones: default"):
+        shared.get_logs(worker_group="none")
     assert "Ready; the dashboard is at" in shared.get_logs(cluster=True)["Cluster"]
     assert shared.get_logs(tail=1)["shared-scheduler"].count("\n") == 1
     assert "Cannot find logs" in shared.get_logs(previous=True)["shared-scheduler"]
