@@ -28,7 +28,8 @@ from daskjob.classic.models import V1Object, manifest_of, object_of
 from daskjob.classic.naming import cluster_name
 from daskjob.classic.options import options
 from daskjob.classic.own_pod import own_pod
-from daskjob.classic.processes import Scheduler, Site, Worker, pod_log
+from daskjob.classic.processes import Scheduler, Worker, pod_log
+from daskjob.classic.site import Site
 from daskjob.classic.templates import pod_template as template_of
 from daskjob.classic.templates import read_template
 from daskjob.core import names

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distributed.deploy.spec import ProcessInterface
@@ -15,16 +14,15 @@ from distributed.utils import Log
 from daskjob.classic import pods, reach
 from daskjob.classic.lease import lease_variables
 from daskjob.classic.models import V1Object, object_of
-from daskjob.classic.options import Options
+from daskjob.classic.site import Site
 from daskjob.classic.start import PodStart, started
 from daskjob.core import names
-from daskjob.core.errors import Conflict, CreateRejected, DaskJobError, NotFound, RejectionKind
-from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings, object_ref
+from daskjob.core.errors import CreateRejected, DaskJobError, NotFound, RejectionKind
+from daskjob.core.manifests import Manifest, ObjectRef, mapping, object_ref
 from daskjob.core.names import ANNOTATION_LEASE_DURATION
 from daskjob.kube.api import Api
 from daskjob.kube.credentials import ServiceAccount
-from daskjob.kube.decoding import read_object
-from daskjob.kube.errors import AlreadyExists, BadRequest, OutcomeUnknown, Replaced
+from daskjob.kube.errors import BadRequest
 from daskjob.kube.followed_pod import Backend
 from daskjob.kube.objects import get_object
 from daskjob.kube.requests import Request
@@ -36,64 +34,9 @@ else:
 
 logger = logging.getLogger("daskjob")
 
-#: Repetitions of a creation of unknown outcome.
-CREATE_TRIES = 5
 #: The wait before a pod that a quota rejected is tried again.
 QUOTA_SECONDS = 5.0
 _PASSING = (RejectionKind.QUOTA, RejectionKind.UNREACHED)
-
-
-@dataclass
-class Site:
-    """What the objects of a cluster share: its API server, its identity, their owner."""
-
-    api: Api
-    identity: pods.Identity
-    options: Options
-    notify: Callable[[str], None]
-    #: Kubernetes deletes all objects with these.
-    owners: list[ObjectRef] = field(default_factory=list)
-
-    async def create(self, manifest: Manifest) -> Manifest:
-        """Create an object once, also if a response is lost."""
-        made = pods.owned(manifest, self.owners)
-        for number in range(CREATE_TRIES):
-            try:
-                return dict(read_object(await self.api.create(made)))
-            except OutcomeUnknown:
-                if number == CREATE_TRIES - 1:
-                    raise
-                await asyncio.sleep(0.2 * 2**number)
-            except AlreadyExists as error:
-                found = dict(await get_object(self.api, object_ref(made)))
-                # By an earlier try, or by another client; the names of pods are random.
-                if number and _owners(found) == _owners(made):
-                    return found
-                raise _taken(object_ref(made)) from error
-        raise AssertionError("unreachable")
-
-    async def check_name(self) -> None:
-        """Raise ``Conflict`` if another cluster has this name: its Service would select our pod."""
-        ref = ObjectRef("Service", self.identity.namespace, self.identity.name)
-        with suppress(NotFound):
-            await get_object(self.api, ref)
-            raise _taken(ref)
-
-    async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object; one that is gone is no error."""
-        with suppress(NotFound, Replaced):
-            await self.api.delete(ref)
-
-
-def _taken(ref: ObjectRef) -> Conflict:
-    return Conflict(
-        f"{ref} exists already: choose another name, or keep {{uuid}} in the name; one of a client "
-        "that is gone is deleted after its lease"
-    )
-
-
-def _owners(manifest: Manifest) -> list[Any]:
-    return [owner.get("uid") for owner in mappings(manifest["metadata"].get("ownerReferences"))]
 
 
 class Pod(Process):  # type: ignore[misc]

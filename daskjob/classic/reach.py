@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -15,9 +13,11 @@ from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings
 from daskjob.core.names import PORT_COMM, PORT_DASHBOARD, PORT_NAME_COMM, PORT_NAMES_DASHBOARD
 from daskjob.kube.api import Api
 from daskjob.kube.followed_pod import Backend
+from daskjob.kube.host_names import addresses_of
 from daskjob.kube.objects import watching
 from daskjob.kube.port_forward import Notify, forwarding
 from daskjob.kube.resources import selection_of
+from daskjob.kube.services import host_of_balancer
 
 #: How long a name may take to resolve, and a connection to open.
 TRY_SECONDS = 2.0
@@ -63,16 +63,6 @@ def dashboard_port(service: Manifest, field: str = "port") -> int:
     return port_of(service, PORT_NAMES_DASHBOARD, PORT_DASHBOARD, field)
 
 
-def host_of_balancer(service: Manifest) -> str:
-    """Return the address of a LoadBalancer; empty as long as it has none."""
-    status = mapping(mapping(service.get("status")).get("loadBalancer"))
-    for ingress in mappings(status.get("ingress")):
-        found = ingress.get("hostname") or ingress.get("ip")
-        if found:
-            return str(found)
-    return ""
-
-
 async def balancer(api: Api, ref: ObjectRef, seconds: float) -> Place:
     """Wait for the address of a LoadBalancer.
 
@@ -110,7 +100,7 @@ async def direct(host: str, port: int) -> str:
     """Return why a connection fails; empty if it succeeds."""
     try:
         async with asyncio.timeout(TRY_SECONDS):
-            address = await _resolved(host, port)
+            address, *_ = await addresses_of(host, port)
             _, writer = await asyncio.open_connection(address, port)
     except TimeoutError:
         return f"{host}:{port} does not answer within {TRY_SECONDS:g} s"
@@ -120,31 +110,6 @@ async def direct(host: str, port: int) -> str:
     with suppress(OSError):
         await writer.wait_closed()
     return ""
-
-
-async def _resolved(host: str, port: int) -> str:
-    """Resolve a name in a thread that nothing waits for: a look-up can take minutes."""
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[str] = loop.create_future()
-
-    def done(result: str | OSError) -> None:
-        if found.done():
-            return
-        if isinstance(result, OSError):
-            found.set_exception(result)
-        else:
-            found.set_result(result)
-
-    def work() -> None:
-        try:
-            result: str | OSError = str(socket.getaddrinfo(host, port)[0][4][0])
-        except OSError as error:
-            result = error
-        with suppress(RuntimeError):  # The loop is closed.
-            loop.call_soon_threadsafe(done, result)
-
-    threading.Thread(target=work, name="daskjob-resolve", daemon=True).start()
-    return await found
 
 
 async def directly(place: Place, tries: int) -> str:

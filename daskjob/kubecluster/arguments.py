@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.spec.group import MOST_WORKERS
 from daskjob.kubecluster.cluster_names import cluster_name
 from daskjob.kubecluster.create_mode import CreateMode
+from daskjob.kubecluster.custom_specs import check_cluster
 from daskjob.kubecluster.defaults import configured, configured_flag
 from daskjob.kubecluster.errors import UnknownArgument, ValidationError
 from daskjob.kubecluster.first_generation import cluster_of_template, read_pod
@@ -23,8 +25,39 @@ from daskjob.kubecluster.specs import (
     variables,
 )
 
+#: Those that a configuration may have too.
+KNOWN = (
+    "name",
+    "namespace",
+    "image",
+    "n_workers",
+    "resources",
+    "env",
+    "worker_command",
+    "port_forward_cluster_ip",
+    "create_mode",
+    "shutdown_on_close",
+    "idle_timeout",
+    "resource_timeout",
+    "scheduler_service_type",
+    "custom_cluster_spec",
+    "scheduler_forward_port",
+    "comm_forward_port",
+    "jupyter",
+)
+#: Those that are no attributes of a cluster.
+_NO_ATTRIBUTES = ("name", "resource_timeout", "custom_cluster_spec", "comm_forward_port")
 #: What the base class takes besides.
 PASSED_ON = ("scheduler_sync_interval",)
+#: What decides in Dask's own automatic scaling; here, the operator does.
+_OF_DASKS_ADAPTIVE = (
+    "interval",
+    "wait_count",
+    "target_duration",
+    "worker_key",
+    "startup_cost",
+    "scale_factor",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +108,7 @@ def resolved(given: Mapping[str, Any]) -> Arguments:
         return configured_flag(key or _key(argument))
 
     custom = custom_spec(value("custom_cluster_spec")) or _of_template()
+    _warn_of_maximum()
     own_namespace = metadata(custom).get("namespace") if custom else None
     return Arguments(
         name=_name(values, custom),
@@ -100,12 +134,32 @@ def resolved(given: Mapping[str, Any]) -> Arguments:
     )
 
 
+def _warn_of_maximum() -> None:
+    if (maximum := configured("count.max")) is not None:
+        warnings.warn(
+            f"kubernetes.count.max={maximum} limits scale_up only: limit a group by "
+            "adapt(maximum=...), and a namespace by a ResourceQuota",
+            FutureWarning,
+            stacklevel=4,
+        )
+
+
 def _of_template() -> Manifest | None:
     """Return the cluster of a configured pod template of workers: the first generation's."""
     template = configured("worker-template") or configured("worker-template-path")
     if not template:
         return None
     return cluster_of_template(read_pod(template) if isinstance(template, str) else template)
+
+
+def taken_from(arguments: Arguments) -> dict[str, Any]:
+    """Return the arguments that are attributes of the cluster too."""
+    return {name: getattr(arguments, name) for name in KNOWN if name not in _NO_ATTRIBUTES}
+
+
+def known_arguments() -> tuple[str, ...]:
+    """Return the names of the arguments that a configuration may have too."""
+    return KNOWN
 
 
 def check_passed_on(more: Mapping[str, object], known: Sequence[str]) -> None:
@@ -118,9 +172,33 @@ def check_passed_on(more: Mapping[str, object], known: Sequence[str]) -> None:
     """
     for name in more:
         if name not in PASSED_ON:
-            near = difflib.get_close_matches(name, [*known, *PASSED_ON], n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UnknownArgument(f"KubeCluster has no argument {name!r}{hint}")
+            raise _unknown("KubeCluster", name, [*known, *PASSED_ON])
+
+
+def check_of_adapt(more: Mapping[str, object]) -> None:
+    """Reject arguments of ``adapt`` that do not exist; warn of those that only Dask's has.
+
+    Raises
+    ------
+    UnknownArgument
+        One does not exist.
+    """
+    for name in more:
+        if name not in _OF_DASKS_ADAPTIVE:
+            known = ["minimum", "maximum", "worker_group", *_OF_DASKS_ADAPTIVE]
+            raise _unknown("adapt", name, known)
+    if more:
+        warnings.warn(
+            f"without effect in adapt: {', '.join(more)}; the operator decides when it scales",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> UnknownArgument:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return UnknownArgument(f"{what} has no argument {name!r}{hint}")
 
 
 def _key(argument: str) -> str:
@@ -166,6 +244,7 @@ def custom_spec(given: object) -> Manifest | None:
     if given.get("kind", "DaskCluster") != "DaskCluster":
         raise ValidationError(f"custom_cluster_spec is a {given['kind']}, not a DaskCluster")
     _check_parts(given)
+    check_cluster(given)
     return given
 
 
@@ -230,6 +309,21 @@ def checked_count(argument: str, given: object) -> int:
             f"{argument}: {given!r} is not allowed; use a whole number from 0 to {MOST_WORKERS}"
         )
     return given
+
+
+def checked_bounds(minimum: int | None, maximum: int | None) -> tuple[int, int]:
+    """Return the bounds of an automatic scaling; without limits, any number is within them.
+
+    Raises
+    ------
+    ValidationError
+        No number is.
+    """
+    low = checked_count("minimum", 0 if minimum is None else minimum)
+    high = checked_count("maximum", MOST_WORKERS if maximum is None else maximum)
+    if high < low:
+        raise ValidationError(f"maximum={high} is less than minimum={low}")
+    return low, high
 
 
 def _checked_flag(argument: str, given: object) -> bool:

@@ -1,99 +1,70 @@
-"""``KubeCluster``: a Dask cluster on a Kubernetes, for interactive work."""
+"""``KubeCluster``: a Dask cluster on a Kubernetes, for interactive work.
+
+Here is what users see. Each purpose behind it is a module with an object of its own: ``start`` and
+``end``, the ``session`` that lies between them, ``scheduler_connection``, ``scaling``,
+``worker_wait``, ``view`` and ``live_widget``.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import secrets
-from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Generator, Iterable
+from contextlib import suppress
 from typing import Any
 
-import dask.config
-from dask.utils import parse_timedelta
-from distributed.core import Status, rpc
+from distributed.core import Status
 from distributed.deploy import Cluster as DaskCluster
 from distributed.objects import SchedulerInfo
 from distributed.security import Security
 from distributed.utils import Log, Logs, NoOpAwaitable
-from tornado.ioloop import PeriodicCallback
 
 from daskjob.core import names
-from daskjob.core.errors import Conflict, DaskJobError, NotFound
-from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings, metadata, object_ref
-from daskjob.core.spec.group import MOST_WORKERS
-from daskjob.core.status import SHUT_DOWN
-from daskjob.kube.api import Api
-from daskjob.kube.decoding import read_object
-from daskjob.kube.errors import Replaced
-from daskjob.kube.objects import list_objects
-from daskjob.kube.resources import AUTOSCALERS, PODS, Selection
-from daskjob.kubecluster import defaults, ending
+from daskjob.core.manifests import Manifest
+from daskjob.kubecluster import defaults
 from daskjob.kubecluster.adaptivity import Adaptivity
-from daskjob.kubecluster.arguments import Arguments, check_passed_on, checked_count, resolved
-from daskjob.kubecluster.calls import check_loop, closed_error, known_arguments
-from daskjob.kubecluster.connections import Way, Wishes, connect
-from daskjob.kubecluster.create_mode import CreateMode
-from daskjob.kubecluster.errors import (
-    CloseTimeout,
-    ClusterExists,
-    NoConnection,
-    NoSuchCluster,
-    OperatorNotInstalled,
-    StillMissing,
-    ValidationError,
-    WrongType,
+from daskjob.kubecluster.arguments import (
+    check_of_adapt,
+    check_passed_on,
+    checked_bounds,
+    checked_count,
+    known_arguments,
+    resolved,
+    taken_from,
 )
+from daskjob.kubecluster.blocking import check_loop
+from daskjob.kubecluster.create_mode import CreateMode
+from daskjob.kubecluster.creation import Creation
+from daskjob.kubecluster.end import SECONDS, End
+from daskjob.kubecluster.errors import WrongType, closed_error
 from daskjob.kubecluster.first_generation import (
-    as_pods,
     at_least,
     cluster_of_template,
     read_pod,
     without_old_arguments,
+    worker_pods,
     workers_at,
 )
 from daskjob.kubecluster.groups import (
-    autoscalers_of,
-    body_of_group,
-    ref_of_group,
+    check_group,
+    checked_group_name,
+    requested_workers,
     worker_part,
 )
-from daskjob.kubecluster.lease import Lease, first_annotations, seconds_of
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
-from daskjob.kubecluster.manifest import (
-    autoscaler_manifest,
-    cluster_manifest,
-    group_manifest,
-    warn_of_ignored_name,
-)
-from daskjob.kubecluster.panel import Panel
+from daskjob.kubecluster.live_widget import LiveWidget
+from daskjob.kubecluster.manifest import warn_of_ignored_name
 from daskjob.kubecluster.pod_logs import WantedLogs, logs_of
-from daskjob.kubecluster.rows import rows_of
-from daskjob.kubecluster.start import SchedulerWait, first_container
-from daskjob.kubecluster.transport_security import (
-    certificates,
-    checked_security,
-    is_secure,
-    secret_manifest,
-    secret_name,
-    secure_pod,
-    secured,
-)
-from daskjob.kubecluster.view import ClusterView, page_html, scaling_html, view_of
+from daskjob.kubecluster.scaling import Scaling
+from daskjob.kubecluster.scheduler_connection import SchedulerConnection, subscribed_again
+from daskjob.kubecluster.session import Session
+from daskjob.kubecluster.start import Start
+from daskjob.kubecluster.transport_security import checked_security, secret_name, secure_pod
+from daskjob.kubecluster.view import ClusterView, view_of
+from daskjob.kubecluster.view_html import page_html, scaling_html
 from daskjob.kubecluster.watch import ClusterWatch
-from daskjob.kubecluster.widget import ClusterWidget, widget_of
-from daskjob.submit.client.errors import NotInstalled
-from daskjob.submit.client.owned import create_owned
+from daskjob.kubecluster.worker_wait import WorkerWait, check_number_of_workers
 from daskjob.submit.clusters.client import AsyncClusterClient
-from daskjob.submit.clusters.cluster import ANNOTATION_CREATION, Cluster
 
 defaults.register()
-
-#: How long the parts of an end may take: of connections, and of the undoing of a start.
-END_SECONDS = 10.0
-#: Between tries to reach a scheduler that is being replaced, and how long one may take.
-AGAIN_SECONDS = 1.0
-SUBSCRIBE_SECONDS = 20.0
 
 
 class KubeCluster(DaskCluster):  # type: ignore[misc]
@@ -159,6 +130,20 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     status: Any
     quiet: bool
+    # What a start reads; one that finds a cluster sets them to the values that it has.
+    namespace: str | None
+    image: str
+    n_workers: int
+    resources: Manifest
+    env: Any
+    worker_command: list[str]
+    port_forward_cluster_ip: bool | None
+    create_mode: CreateMode
+    shutdown_on_close: bool | None
+    idle_timeout: int
+    scheduler_service_type: str
+    scheduler_forward_port: int
+    jupyter: bool
 
     def __init__(
         self,
@@ -192,62 +177,35 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         starts = kwargs.pop("_starts_at_once", True)
         check_passed_on(kwargs, list(known_arguments()))
         check_loop(asynchronous=asynchronous, loop=loop)
-        self._arguments: Arguments = resolved(given)
-        warn_of_ignored_name(self._arguments, name)
+        arguments = resolved(given)
+        warn_of_ignored_name(arguments, name)
         self.security = checked_security(security)
-        self.process = os.getpid()
-        self._clients = AsyncClusterClient(
-            self._arguments.namespace or "",
-            kubeconfig=kubeconfig,
-            context=context,
-            notify=self._notice,
+        for attribute, value in taken_from(arguments).items():
+            setattr(self, attribute, value)
+        clients = AsyncClusterClient(
+            arguments.namespace or "", kubeconfig=kubeconfig, context=context, notify=self._log
         )
-        self._take_arguments()
-        self._creation = secrets.token_hex(8)
-        self._may_have_created = False
-        self._makes_secret = False
-        self._api: Api | None = None
-        self._ref: ObjectRef | None = None
-        self._watch: ClusterWatch | None = None
-        self._lease: Lease | None = None
-        self._way: Way | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._starting: asyncio.Task[None] | None = None
-        self._undoing: asyncio.Task[None] | None = None
-        self._adaptivities: dict[str, Adaptivity] = {}
-        self._panel: Panel | None = None
-        self._shown: ClusterWidget | None = None
-        #: Changes of the workers come into effect in the order of their calls.
-        self._turns = asyncio.Lock()
+        connection = SchedulerConnection(self._log)
+        self._session = Session(arguments, clients, Creation(arguments), connection, self._log)
+        self._scaling = Scaling(
+            self._running, patience=arguments.resource_timeout, on_scaled=self._scaled
+        )
+        self._shown = LiveWidget(self)
+        self._ending = End(
+            self,
+            self._session,
+            owns_loop=not asynchronous,
+            leave=super()._close,
+            show=self._shown.update,
+        )
+        self._starting = Start(self, self._session, self._ending, join=super()._start)
         super().__init__(
-            asynchronous=asynchronous,
-            loop=loop,
-            quiet=quiet,
-            name=self._arguments.name,
-            **kwargs,
+            asynchronous=asynchronous, loop=loop, quiet=quiet, name=arguments.name, **kwargs
         )
         self._is_asynchronous = asynchronous
         self._has_loop = asynchronous
         if starts and not asynchronous:
             self._start_blocking()
-
-    def _take_arguments(self) -> None:
-        arguments = self._arguments
-        self.namespace = arguments.namespace
-        self.image = arguments.image
-        self.n_workers = arguments.n_workers
-        self.resources = arguments.resources
-        self.env: Any = arguments.env
-        self.worker_command = arguments.worker_command
-        self.port_forward_cluster_ip = arguments.port_forward_cluster_ip
-        self.create_mode = arguments.create_mode
-        self.shutdown_on_close = arguments.shutdown_on_close
-        self.scheduler_service_type = arguments.scheduler_service_type
-        self.scheduler_forward_port = arguments.scheduler_forward_port
-        self.jupyter = arguments.jupyter
-        self.idle_timeout = arguments.idle_timeout
 
     @classmethod
     def from_name(cls, name: str, **kwargs: Any) -> KubeCluster:
@@ -280,235 +238,38 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         except BaseException:
             # Ctrl-C ends the wait of this thread only.
             with suppress(Exception):
-                self.sync(self._abandon, callback_timeout=END_SECONDS * 2)
+                self.sync(self._ending.abandon, callback_timeout=SECONDS * 2)
             self._stop_loop()
             raise
 
-    def __await__(self) -> Generator[Any, None, KubeCluster]:
-        async def started() -> KubeCluster:
-            await self._start()
-            return self
-
-        return started().__await__()
-
     async def _start(self) -> None:
-        """Start, once, however often it is asked for.
+        await self._starting.done()
 
-        Raises
-        ------
-        DaskJobError
-            With what blocks the start; nothing of it is left.
-        """
-        if self.status == Status.running:
-            return
-        if self.status != Status.created:
+    async def _running(self) -> ClusterWatch:
+        """Return the cluster as it is, once it runs."""
+        await self._start()
+        if self._session.watch is None:
             raise closed_error(self.name)
-        if self._starting is None:
-            self._starting = asyncio.ensure_future(self._started_or_undone())
-        try:
-            await self._starting
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # Another task closed the cluster.
-            raise closed_error(self.name) from None
+        return self._session.watch
 
-    async def _abandon(self) -> None:
-        if self._starting is not None and not self._starting.done():
-            if self._undoing is None:
-                self._starting.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._starting
-        if self.status != Status.closed:
-            await self._undone()
+    def __await__(self) -> Generator[Any, None, KubeCluster]:
+        return self._started().__await__()
 
-    async def _started_or_undone(self) -> None:
-        self._panel = Panel(self._title(), lambda: rows_of(self._watch), quiet=self.quiet)
-        try:
-            with self._panel:
-                await self._start_steps()
-        except BaseException:
-            await self._undone()
-            raise
-        finally:
-            self._panel = None
+    async def _started(self) -> KubeCluster:
+        await self._start()
+        return self
 
-    async def _undone(self) -> None:
-        """Undo the start, once; Ctrl-C cancels its waiters more than once."""
-        if self._undoing is None:
-            self._undoing = asyncio.ensure_future(self._undo())
-        await asyncio.shield(self._undoing)
+    def __enter__(self) -> KubeCluster:
+        if self._is_asynchronous:
+            raise WrongType("KubeCluster(asynchronous=True) needs 'async with', not 'with'")
+        if self.status == Status.created:
+            self._start_blocking()
+        return self
 
-    def _title(self) -> str:
-        connects = self._arguments.create_mode is CreateMode.CONNECT_ONLY
-        verb = "Connecting to" if connects else "Creating"
-        return f"{verb} KubeCluster {self.name}"
-
-    async def _start_steps(self) -> None:
-        self._api = await self._clients.api()
-        self.namespace = await self._clients.namespace()
-        cluster = await self._found_or_created()
-        self._ref = cluster.ref
-        self._watch = ClusterWatch(self._api, cluster)
-        self._watch.start()
-        self._log("Waiting for the scheduler")
-        timeout = self._arguments.resource_timeout
-        await SchedulerWait(self._api, self._watch, timeout, self._log).ready()
-        self._log("Connecting to the scheduler")
-        wishes = Wishes(
-            self.port_forward_cluster_ip,
-            self.scheduler_forward_port or 0,
-            self._arguments.comm_forward_port,
-            timeout,
-        )
-        self._way = await self._connected(self._api, self._watch.cluster, wishes)
-        await self._connect_comm(timeout)
-        await self._subscribe(timeout)
-        self._tasks.append(asyncio.ensure_future(self._until_gone()))
-        self._log(f"Ready; the dashboard is at {self.dashboard_link}")
-
-    async def _found_or_created(self) -> Cluster:
-        mode = self.create_mode
-        if mode is CreateMode.CONNECT_ONLY:
-            return await self._found()
-        ending.opened(self)
-        self._may_have_created = True
-        wants = self.shutdown_on_close is not False
-        seconds = self._arguments.lease_seconds if wants else 0
-        noted = {ANNOTATION_CREATION: self._creation, **first_annotations(seconds)}
-        self._log("Creating the DaskCluster")
-        try:
-            cluster = await self._clients.create(self._manifest(noted))
-        except Conflict as error:
-            self._forget_creation()
-            if mode is CreateMode.CREATE_ONLY:
-                raise ClusterExists(str(error)) from error
-            return await self._found()
-        except NotInstalled as error:
-            self._forget_creation()
-            raise OperatorNotInstalled() from error
-        if self._makes_secret and self.security is not None and self._api is not None:
-            secret = secret_manifest(self.name, self.security)
-            await create_owned(self._api, secret, cluster.ref)
-        if self.shutdown_on_close is None:
-            self.shutdown_on_close = True
-        if seconds and self._api is not None:
-            self._lease = Lease(self._api, cluster.manifest, cluster.ref, seconds)
-            self._tasks.append(asyncio.ensure_future(self._lease.keep()))
-        return cluster
-
-    def _manifest(self, annotations: dict[str, str]) -> Manifest:
-        made = cluster_manifest(self._arguments, annotations)
-        self._makes_secret = self.security is not None and not is_secure(made)
-        if not self._makes_secret:
-            return made
-        certificates(self.security)
-        return secured(made, secret_name(self.name))
-
-    def _forget_creation(self) -> None:
-        self._may_have_created = False
-        ending.closed(self)
-
-    async def _found(self) -> Cluster:
-        """Return the existing cluster, and take its values."""
-        if self._panel is not None:
-            self._panel.title = f"Connecting to KubeCluster {self.name}"
-        self._log("Connecting to the existing cluster")
-        try:
-            cluster = await self._clients.get(self.name)
-        except NotFound as error:
-            raise NoSuchCluster(str(error)) from error
-        except NotInstalled as error:
-            raise OperatorNotInstalled() from error
-        if self.shutdown_on_close is None:
-            self.shutdown_on_close = False
-        elif self.shutdown_on_close:
-            ending.opened(self)
-        self._take_values(cluster)
-        seconds = seconds_of(cluster.manifest)
-        if seconds and self._api is not None:
-            self._lease = Lease(self._api, cluster.manifest, cluster.ref, seconds)
-            self._tasks.append(asyncio.ensure_future(self._lease.keep(found=True)))
-        return cluster
-
-    def _take_values(self, cluster: Cluster) -> None:
-        worker = first_container(cluster.manifest, "worker")
-        scheduler = first_container(cluster.manifest, "scheduler")
-        spec = mapping(cluster.manifest.get("spec"))
-        self.n_workers = cluster.desired_workers
-        self.image = str(worker.get("image") or self.image)
-        self.env = mappings(worker.get("env"))
-        self.resources = mapping(worker.get("resources"))
-        self.idle_timeout = spec.get("idleTimeout") or 0
-        words = [*(scheduler.get("command") or ()), *(scheduler.get("args") or ())]
-        self.jupyter = "--jupyter" in words
-
-    async def _connected(self, api: Api, cluster: Cluster, wishes: Wishes) -> Way:
-        """Return how to reach the scheduler; a task keeps the forwards until it is cancelled.
-
-        So they also end in order where a program's loop ends before its cluster is closed.
-        """
-        found: asyncio.Future[Way] = asyncio.get_running_loop().create_future()
-
-        async def keep() -> None:
-            async with AsyncExitStack() as stack:
-                try:
-                    way = await connect(api, cluster, wishes, stack, self._notice)
-                except Exception as error:
-                    if not found.done():
-                        found.set_exception(error)
-                    return
-                if not found.done():
-                    found.set_result(way)
-                await asyncio.Event().wait()
-
-        self._keeper = asyncio.ensure_future(keep())
-        return await found
-
-    async def _connect_comm(self, timeout: float) -> None:
-        """Connect to the scheduler.
-
-        Raises
-        ------
-        NoConnection
-            It does not answer in time.
-        """
-        assert self._way is not None
-        arguments = self.security.get_connection_args("client") if self.security else {}
-        self.scheduler_comm = rpc(self._way.scheduler_address, connection_args=arguments)
-        last: Exception | None = None
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    try:
-                        await self.scheduler_comm.versions()
-                        return
-                    except (OSError, TimeoutError) as error:
-                        last = error
-                    await asyncio.sleep(0.2)
-        except TimeoutError:
-            raise NoConnection(
-                f"the scheduler of {self.name} does not answer at {self._way.scheduler_address} "
-                f"within {timeout:g} s: {last or 'no answer'}"
-            ) from last
-
-    async def _subscribe(self, timeout: float) -> None:
-        """Follow the scheduler's workers.
-
-        Raises
-        ------
-        NoConnection
-            It accepts the connection, and does not report them in time.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                await super()._start()
-        except (OSError, TimeoutError) as error:
-            reason = str(error) or f"no answer within {timeout:g} s"
-            raise NoConnection(
-                f"the scheduler of {self.name} does not report its workers: {reason}"
-            ) from error
+    async def __aenter__(self) -> KubeCluster:
+        if not self._is_asynchronous:
+            raise WrongType("'async with' needs KubeCluster(asynchronous=True)")
+        return await self._started()
 
     # ---- while it runs
 
@@ -522,7 +283,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         if self.status == Status.closed:
             raise closed_error(self.name)
-        if self._is_forked:
+        if self._ending.is_copy:
             raise closed_error(self.name, "belongs to the process that this one was forked from")
         if not self._has_loop:
             self._has_loop = True
@@ -531,7 +292,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     def _log(self, log: str) -> None:
         """Keep a message, and show it while the cluster starts."""
-        panel, quiet = self._panel, self.quiet
+        panel, quiet = self._starting.panel, self.quiet
         self.quiet = True
         try:
             super()._log(log)
@@ -540,35 +301,18 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         if panel is not None:
             panel.say(log)
 
-    def _notice(self, text: str) -> None:
-        self._log(text)
-
-    async def _until_gone(self) -> None:
-        """Close once the cluster was deleted, or its scheduler was shut down by a client."""
-        watch = self._watch
-        while watch is not None and self.status == Status.running:
-            if watch.gone or self._was_shut_down(watch):
-                self._log("The cluster was shut down" if not watch.gone else "The cluster is gone")
-                self._tasks = [t for t in self._tasks if t is not asyncio.current_task()]
-                await self._close()
-                return
-            await watch.change()
-
-    def _was_shut_down(self, watch: ClusterWatch) -> bool:
-        condition = watch.scheduler_condition()
-        shut_down = condition is not None and condition.reason == SHUT_DOWN
-        return bool(self.shutdown_on_close and shut_down)
-
     async def _watch_worker_status(self, comm: Any) -> None:
         """Follow the workers; also after the scheduler's pod was replaced."""
         while True:
             with suppress(Exception):
                 await super()._watch_worker_status(comm)
-            if self.status != Status.running:
+            found = await subscribed_again(
+                self.scheduler_comm, wanted=lambda: bool(self.status == Status.running)
+            )
+            if found is None:
                 return
-            comm = await self._subscribed_again()
-            if comm is None:
-                return
+            comm, self.scheduler_info = found
+            self._watch_worker_status_comm = comm
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # It is gone already where the scheduler was asked for its workers meanwhile.
@@ -577,21 +321,6 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         else:
             super()._update_worker_status(op, msg)
 
-    async def _subscribed_again(self) -> Any:
-        while self.status == Status.running:
-            try:
-                async with asyncio.timeout(SUBSCRIBE_SECONDS):
-                    comm = await self.scheduler_comm.live_comm()
-                    comm.name = "Cluster worker status"
-                    await comm.write({"op": "subscribe_worker_status"})
-                    self.scheduler_info = SchedulerInfo(await comm.read())
-            except (OSError, TimeoutError):
-                await asyncio.sleep(AGAIN_SECONDS)
-                continue
-            self._watch_worker_status_comm = comm
-            return comm
-        return None
-
     # ---- the end
 
     def close(self, timeout: float | None = 3600) -> Any:
@@ -599,9 +328,9 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
         It may be called again, and takes at most ``timeout`` seconds.
         """
-        if self.status == Status.created and self._starting is None:
+        if self.status == Status.created and not self._starting.has_begun:
             self.status = Status.closed
-        if self._is_forked and not self._is_asynchronous:
+        if self._ending.is_copy and not self._is_asynchronous:
             return None
         if self.status == Status.closed:
             if self._is_asynchronous:
@@ -610,284 +339,67 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
                 self._stop_loop()
             return None
         if self.asynchronous:
-            return self._close_within(timeout)
+            return self._ending.close_within(timeout)
         try:
-            result = self.sync(self._close_within, timeout)
+            result = self.sync(self._ending.close_within, timeout)
         except RuntimeError:  # its loop was closed before
             return None
         self._stop_loop()
         return result
 
-    @property
-    def _is_forked(self) -> bool:
-        """Whether this is the copy of a forked process, where no thread runs its loop."""
-        return self.process != os.getpid()
+    async def _close(self) -> None:
+        await self._ending.close()
 
     def _stop_loop(self) -> None:
         with suppress(Exception):
             self._loop_runner.stop()
 
-    async def _close_within(self, timeout: float | None) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._close()
-        except TimeoutError:
-            if self._closing is not None:
-                self._closing.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await self._closing
-            raise CloseTimeout(f"cluster {self.name} was not closed within {timeout:g} s") from None
-
-    async def _close(self) -> None:
-        """Close it, once; every call waits for the end, deletion included."""
-        if self.status == Status.closed:
-            return
-        if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close_steps())
-        await asyncio.shield(self._closing)
-
-    async def _close_steps(self) -> None:
-        if self._starting is not None and not self._starting.done():
-            await self._abandon()
-            return
-        deletes = bool(self.shutdown_on_close)
-        try:
-            await self._disconnect()
-            if deletes:
-                await self._delete()
-            elif self._lease is not None and self._may_have_created:
-                with suppress(DaskJobError):
-                    await self._lease.drop()
-        finally:
-            ending.closed(self)
-            self.status, self._way = Status.closed, None
-            self._show_end()
-            await self._clients.__aexit__(None, None, None)
-
-    def _show_end(self) -> None:
-        """Show that it is closed; a frontend that is gone is no reason to fail."""
-        if self._shown is not None:
-            with suppress(Exception):
-                self._shown.update()
-
-    async def _undo(self) -> None:
-        """End a start that has failed: what it made is removed, what it found stays."""
-        try:
-            with suppress(Exception):
-                await self._disconnect()
-            with suppress(Exception):
-                await self._delete_creation(self._clients)
-            # Not if this is cancelled: then the end of the process deletes it.
-            ending.closed(self)
-        finally:
-            self.status, self._way = Status.closed, None
-            with suppress(Exception):
-                await self._clients.__aexit__(None, None, None)
-
-    async def _disconnect(self) -> None:
-        """End connections, forwards, watches and tasks."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task
-        self._tasks = []
-        with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(END_SECONDS):
-                await super()._close()
-        # The base class ends with its connections; "closed" means that the cluster is deleted too.
-        self.status = Status.closing
-        for callback in self.periodic_callbacks.values():
-            callback.stop()
-        self.periodic_callbacks.clear()
-        if self._watch is not None:
-            await self._watch.stop()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._keeper
-
-    async def _delete(self) -> None:
-        if self._ref is None:
-            await self._delete_creation(self._clients)
-            return
-        if self._watch is not None:
-            try:
-                await self._clients.delete(self._watch.cluster)
-            except Conflict as error:
-                # A job's: it ends with the job.
-                self._log(str(error))
-
-    async def _delete_creation(self, clients: AsyncClusterClient) -> None:
-        """Delete the cluster of this name if it was created here, also if no answer came."""
-        if not self._may_have_created:
-            return
-        try:
-            found = await clients.get(self.name)
-        except NotFound:
-            return
-        if (
-            mapping(metadata(found.manifest).get("annotations")).get(ANNOTATION_CREATION)
-            == self._creation
-        ):
-            await clients.delete(found, force=True)
-
-    def end_in_own_loop(self, seconds: float) -> bool:
-        """Close it at the end of the process; return whether its own loop could do that."""
-        if self._is_asynchronous or not self.loop.asyncio_loop.is_running():
-            return False
-        self._close_clients()
-        self.sync(self._close, callback_timeout=seconds)
-        return True
-
-    def _close_clients(self) -> None:
-        from distributed.client import Client
-
-        for client in list(Client._instances):
-            if client.cluster is self:
-                with suppress(Exception):
-                    client.close(timeout=1)
-
-    async def end_elsewhere(self) -> None:
-        """Delete it at the end of the process, if its own loop has ended."""
-        self.status = Status.closed
-        if self.shutdown_on_close is False:
-            return
-        async with self._clients as clients:
-            if self._may_have_created:
-                await self._delete_creation(clients)
-            elif self._ref is not None and self.shutdown_on_close:
-                with suppress(NotFound, Replaced):
-                    await (await clients.api()).delete(self._ref, metadata_only=True)
-
-    def __del__(self, *arguments: Any) -> None:
-        # One that was never started has nothing to close.
-        if getattr(self, "_starting", None) is not None:
-            super().__del__(*arguments)
-
-    def __enter__(self) -> KubeCluster:
-        if self._is_asynchronous:
-            raise WrongType("KubeCluster(asynchronous=True) needs 'async with', not 'with'")
-        if self.status == Status.created:
-            self._start_blocking()
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def __aenter__(self) -> KubeCluster:
-        if not self._is_asynchronous:
-            raise WrongType("'async with' needs KubeCluster(asynchronous=True)")
-        await self._start()
-        return self
-
     async def __aexit__(self, *_: object) -> None:
         await self._close()
+
+    def __del__(self, *arguments: Any) -> None:
+        # One that was never started has nothing to close.
+        start: Start | None = getattr(self, "_starting", None)
+        if start is not None and start.has_begun:
+            super().__del__(*arguments)
 
     # ---- workers
 
     def scale(self, n: int, worker_group: str = names.DEFAULT_GROUP) -> Any:
         """Set the number of workers of a group, which ends its automatic scaling."""
-        return self.sync(self._in_turn, self._scale, checked_count("n", n), worker_group)
+        return self.sync(self._scaling.scale, checked_count("n", n), worker_group)
 
-    async def _in_turn(self, change: Callable[..., Awaitable[None]], *arguments: Any) -> None:
-        async with self._turns:
-            await change(*arguments)
-
-    async def _scale(self, n: int, worker_group: str) -> None:
-        api, watch = await self._running()
-        self._adaptivities.pop(worker_group, None)
-        body: Manifest = {"spec": {"worker": {"replicas": n}}}
-        if worker_group == names.DEFAULT_GROUP:
-            body["spec"]["worker"]["autoscaling"] = None
-            await self._patch_cluster(body)
-            self.n_workers = n
-        await self._delete_autoscalers(worker_group)
-        group = watch.group(worker_group)
-        if worker_group != names.DEFAULT_GROUP:
-            await api.patch(await self._group(worker_group), body_of_group(n), metadata_only=True)
-        elif group is not None:
-            # An autoscaler may have changed it since the cluster's number was the same.
-            with suppress(NotFound, Replaced):
-                await api.patch(object_ref(group), body_of_group(n), metadata_only=True)
-
-    async def _patch_cluster(self, body: Manifest) -> None:
-        api, watch = await self._running()
-        assert self._ref is not None
-        watch.took(Cluster(read_object(await api.patch(self._ref, body))))
-
-    async def _running(self) -> tuple[Api, ClusterWatch]:
-        await self._start()
-        if self._api is None or self._watch is None:
-            raise closed_error(self.name)
-        return self._api, self._watch
-
-    async def _group(self, worker_group: str) -> ObjectRef:
-        """Return a group; one that the operator has yet to make is awaited.
-
-        Raises
-        ------
-        NotFound
-            There is none; the message names the existing ones.
-        """
-        _, watch = await self._running()
-        assert self._ref is not None
-        return await ref_of_group(watch, self._ref, worker_group, self._arguments.resource_timeout)
-
-    async def _delete_autoscalers(self, worker_group: str) -> None:
-        """Delete autoscalers of a group that are not part of the cluster's spec."""
-        api, _ = await self._running()
-        assert self._ref is not None
-        found = await list_objects(api, Selection(AUTOSCALERS, self._ref.namespace))
-        for ref in autoscalers_of(found.items, self._ref, worker_group):
-            with suppress(NotFound, Replaced):
-                await api.delete(ref, metadata_only=True)
+    def _scaled(self, n_workers: int) -> None:
+        self.n_workers = n_workers
 
     def adapt(
         self,
         minimum: int | None = None,
         maximum: int | None = None,
         worker_group: str = names.DEFAULT_GROUP,
-        **_: Any,
+        **of_dask: Any,
     ) -> Adaptivity:
         """Have the operator scale a group to the scheduler's demand; it acts at once.
 
         Without limits, a group may have any number of workers. The result has the bounds, may be
         awaited, and ends the scaling by ``stop``.
         """
-        low = checked_count("minimum", 0 if minimum is None else minimum)
-        high = checked_count("maximum", MOST_WORKERS if maximum is None else maximum)
-        if high < low:
-            raise ValidationError(f"maximum={high} is less than minimum={low}")
+        check_of_adapt(of_dask)
+        bounds = checked_bounds(minimum, maximum)
         writing = None
         if self.asynchronous:
-            writing = asyncio.ensure_future(self._in_turn(self._adapt, low, high, worker_group))
-            self._tasks.append(writing)
+            writing = self._session.spawn(self._scaling.adapt(*bounds, worker_group))
         else:
-            self.sync(self._in_turn, self._adapt, low, high, worker_group)
-        made = Adaptivity(worker_group, low, high, stop=self._stop_adapting, writing=writing)
-        self._adaptivities[worker_group] = made
+            self.sync(self._scaling.adapt, *bounds, worker_group)
+        made = Adaptivity(worker_group, *bounds, stop=self._stop_adapting, writing=writing)
+        self._scaling.adaptivities[worker_group] = made
         return made
 
-    async def _adapt(self, minimum: int, maximum: int, worker_group: str) -> None:
-        api, _ = await self._running()
-        assert self._ref is not None
-        bounds = {"minimum": minimum, "maximum": maximum}
-        await self._delete_autoscalers(worker_group)
-        if worker_group == names.DEFAULT_GROUP:
-            await self._patch_cluster({"spec": {"worker": {"autoscaling": bounds}}})
-            return
-        group = await self._group(worker_group)
-        await api.create(autoscaler_manifest(self._ref.name, group, minimum, maximum))
-
     def _stop_adapting(self, worker_group: str) -> Any:
-        return self.sync(self._in_turn, self._stopped_adapting, worker_group)
-
-    async def _stopped_adapting(self, worker_group: str) -> None:
-        self._adaptivities.pop(worker_group, None)
-        await self._delete_autoscalers(worker_group)
-        if worker_group == names.DEFAULT_GROUP:
-            await self._patch_cluster({"spec": {"worker": {"autoscaling": None}}})
+        return self.sync(self._scaling.stop_adapting, worker_group)
 
     def add_worker_group(
         self,
@@ -915,80 +427,38 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             env=env,
             custom_spec=custom_spec,
         )
-        if custom_spec is None and self._makes_secret:
+        if custom_spec is None and self._session.creation.makes_secret:
             secure_pod(worker["spec"], "worker", secret_name(self.name))
-        chosen = f"group-{secrets.token_hex(3)}" if name is None else name
-        if not names.GROUP_PATTERN.fullmatch(chosen) or chosen == names.DEFAULT_GROUP:
-            raise ValidationError(
-                f"{chosen!r} cannot be the name of a worker group: {names.GROUP_RULE}, and not "
-                f"{names.DEFAULT_GROUP}"
-            )
-        return self.sync(self._add_worker_group, chosen, worker)
-
-    async def _add_worker_group(self, name: str, worker: Manifest) -> str:
-        api, watch = await self._running()
-        assert self._ref is not None
-        try:
-            made = read_object(await api.create(group_manifest(self._ref, name, worker)))
-        except Conflict as error:
-            raise ClusterExists(f"cluster {self.name} already has a group {name}") from error
-        watch.took_group(made)
-        return name
+        return self.sync(self._scaling.add, checked_group_name(name), worker)
 
     def delete_worker_group(self, name: str) -> Any:
         """Delete a group with its workers."""
-        return self.sync(self._delete_worker_group, name)
-
-    async def _delete_worker_group(self, name: str) -> None:
-        if name == names.DEFAULT_GROUP:
-            raise ValidationError("the default group cannot be deleted; scale it to 0")
-        api, _ = await self._running()
-        self._adaptivities.pop(name, None)
-        await api.delete(await self._group(name), metadata_only=True)
+        return self.sync(self._scaling.delete, name)
 
     def wait_for_workers(
         self, n_workers: int, timeout: Any = None, worker_group: str | None = None
     ) -> Any:
         """Wait until this many workers run, of all groups or of one."""
-        if isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1:
-            raise ValidationError(f"n_workers: {n_workers!r} is no number of workers from 1 on")
+        check_number_of_workers(n_workers)
         return self.sync(self._wait_for_workers, n_workers, timeout, worker_group)
 
     async def _wait_for_workers(
         self, n_workers: int = 0, timeout: Any = None, worker_group: str | None = None
     ) -> None:
-        await self._running()
-        seconds = parse_timedelta(timeout) if timeout else None
-        running = 0
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    running = self._running_workers(worker_group)
-                    if running >= n_workers:
-                        return
-                    await asyncio.sleep(0.1)
-                    self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
-        except TimeoutError:
-            raise StillMissing(running, n_workers, timeout, self._reason(worker_group)) from None
+        watch = await self._running()
+        if worker_group is not None:
+            await check_group(watch, worker_group)
+        wait = WorkerWait(self.name, n_workers, timeout, worker_group)
+        await wait.done(lambda: self.scheduler_info["workers"], self._ask, watch.problems)
 
-    def _running_workers(self, worker_group: str | None) -> int:
-        prefix = f"{names.group_name(self.name, worker_group)}-worker-" if worker_group else ""
-        running = Status.running.name
-        return sum(
-            worker.get("status", running) == running and str(worker["name"]).startswith(prefix)
-            for worker in self.scheduler_info["workers"].values()
-        )
-
-    def _reason(self, worker_group: str | None) -> str:
-        problems = self._watch.problems() if self._watch else {}
-        wanted = [problems[g] for g in problems if worker_group in (None, g)]
-        return "; ".join(wanted)
+    async def _ask(self) -> None:
+        self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
 
     def scale_up(self, n: int, pods: Any = None) -> Any:
         """Make sure that the default group has at least this many workers."""
         del pods
-        present = self._watch.cluster.desired_workers if self._watch else 0
-        return self.scale(at_least(n, present))
+        watch = self._session.watch
+        return self.scale(at_least(n, watch.cluster.desired_workers if watch else 0))
 
     def scale_down(self, workers: Iterable[Any], pods: Any = None) -> Any:
         """Remove these workers, by name or address, once the scheduler has moved their data."""
@@ -996,30 +466,20 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         return self.sync(self._scale_down, list(workers))
 
     async def _scale_down(self, workers: list[Any]) -> None:
-        _, watch = await self._running()
-        prefix = f"{names.group_name(self.name)}-worker-"
-        chosen = [
-            name
-            for name in workers_at(workers, self.scheduler_info["workers"])
-            if name in self.observed and name.startswith(prefix)
-        ]
-        if not chosen:
-            return
-        left = max(watch.cluster.desired_workers - len(chosen), 0)
-        await self.scheduler_comm.retire_workers(names=chosen, close_workers=True, remove=True)
-        await self._scale(left, names.DEFAULT_GROUP)
+        await self._running()
+        named = workers_at(workers, self.scheduler_info["workers"])
+        connected = [name for name in named if name in self.observed]
+        await self._scaling.retire(connected, self.scheduler_comm)
+
+    # ---- what is seen
 
     def pods(self) -> Any:
         """Return the pods of the workers."""
         return self.sync(self._pods)
 
     async def _pods(self) -> list[Any]:
-        api, _ = await self._running()
-        assert self._ref is not None
-        label = names.label_value(self.name)
-        wanted = f"{names.LABEL_CLUSTER_NAME}={label},{names.LABEL_COMPONENT}=worker"
-        found = await list_objects(api, Selection(PODS, self._ref.namespace, wanted))
-        return as_pods(found.items)
+        watch = await self._running()
+        return await worker_pods(watch.api, watch.ref)
 
     def logs(self, pod: Any = None) -> Any:
         """Return the log of a worker's pod; without one, a dictionary of those of all workers."""
@@ -1031,8 +491,6 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     async def _log_of(self, name: str) -> Log:
         found = await self._wanted_logs(WantedLogs(workers=frozenset({name})), False)
         return found.get(name, Log(""))
-
-    # ---- what is seen
 
     def get_logs(
         self,
@@ -1052,26 +510,29 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         group = names.group_name(self.name, worker_group) if worker_group else ""
         only_workers = worker_group is not None
         wanted = WantedLogs(scheduler and not only_workers, chosen, group, previous, tail)
-        return self.sync(self._wanted_logs, wanted, cluster)
+        return self.sync(self._wanted_logs, wanted, cluster, worker_group)
 
     def _pod_of(self, worker: str) -> str:
         known = self.scheduler_info["workers"].get(worker)
         return str(known["name"]) if known else worker
 
-    async def _wanted_logs(self, wanted: WantedLogs, cluster: bool) -> Logs:
-        api, _ = await self._running()
-        assert self._ref is not None
+    async def _wanted_logs(
+        self, wanted: WantedLogs, cluster: bool, worker_group: str | None = None
+    ) -> Logs:
+        watch = await self._running()
+        if worker_group is not None:
+            await check_group(watch, worker_group)
         found = Logs()
         if cluster:
             found["Cluster"] = Log("\n".join(line for _, line in self._cluster_manager_logs))
-        for name, text in (await logs_of(api, self._ref, wanted)).items():
+        for name, text in (await logs_of(watch.api, watch.ref, wanted)).items():
             found[name] = Log(text)
         return found
 
     @property
     def dashboard_link(self) -> str:
         """The link to the dashboard; empty before the start."""
-        return dashboard_link(self._way)
+        return dashboard_link(self._session.connection.way)
 
     @property
     def jupyter_link(self) -> str:
@@ -1084,12 +545,13 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """
         if not self.jupyter:
             raise closed_error(self.name, "has no Jupyter server; create it with jupyter=True")
-        return jupyter_link(self.dashboard_link)
+        return jupyter_link(self.dashboard_link, way=self._session.connection.way)
 
     @property
     def forwarded_dashboard_port(self) -> str | None:
         """The port of the dashboard, as seen from here."""
-        return str(self._way.dashboard_port) if self._way else None
+        way = self._session.connection.way
+        return str(way.dashboard_port) if way else None
 
     @property
     def workers(self) -> dict[str, Any]:
@@ -1099,42 +561,29 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     @property
     def requested(self) -> set[str]:
         """The wanted workers: the connected ones, and a placeholder for each that is missing."""
-        found = set(map(str, self.observed))
-        for group, count in (self._watch.replicas() if self._watch else {}).items():
-            prefix = f"{names.group_name(self.name, group)}-worker-"
-            connected = sum(name.startswith(prefix) for name in self.observed)
-            found |= {f"{prefix}{number}" for number in range(connected, count)}
-        return found
+        return requested_workers(self._session.watch, set(map(str, self.observed)))
 
     @property
     def plan(self) -> set[str]:
         """The same as ``requested``."""
         return self.requested
 
+    async def generate_rich_output(self) -> Any:
+        """Return the panel of the start as it is now, for rich to render."""
+        return self._starting.as_panel().drawn()
+
     def view(self) -> ClusterView:
         """Return what a notebook shows of the cluster."""
+        adaptive = self._scaling.adaptivities
         return view_of(
-            self._watch,
+            self._session.watch,
             connected=len(self.scheduler_info["workers"]),
-            adaptive={name: (a.minimum, a.maximum) for name, a in self._adaptivities.items()},
+            adaptive={name: (a.minimum, a.maximum) for name, a in adaptive.items()},
             closed=self.status in (Status.closing, Status.closed),
         )
 
     def _widget(self) -> Any:
-        if self._shown is None:
-            self._shown = widget_of(self)
-            if self._shown is not None and self.status == Status.running:
-                self.loop.add_callback(self._keep_shown)
-        return self._shown.root if self._shown else None
-
-    def _keep_shown(self) -> None:
-        """Update the widget from time to time, until the cluster is closed."""
-        if self._shown is None or self.status != Status.running:
-            return
-        interval = parse_timedelta(dask.config.get("distributed.deploy.cluster-repr-interval"))
-        callback = PeriodicCallback(self._shown.update, interval * 1000)
-        self.periodic_callbacks["cluster-repr"] = callback
-        callback.start()
+        return self._shown.root()
 
     def _scaling_status(self) -> str:
         return scaling_html(self.view())
@@ -1167,7 +616,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
 
     @property
     def _uid(self) -> str | None:
-        return self._ref.uid if self._ref else None
+        return self._session.watch.ref.uid if self._session.watch else None
 
     def __reduce__(self) -> Any:
         return _unpickled, (type(self), self.name, self.namespace)

@@ -42,6 +42,11 @@ class ClusterClosed(DaskJobError, RuntimeError):
     """The cluster was closed, or its start has failed."""
 
 
+def closed_error(name: str, what: str = "is closed; create a new KubeCluster") -> ClusterClosed:
+    """Return the error for a cluster that can do nothing any more."""
+    return ClusterClosed(f"cluster {name} {what}")
+
+
 class OperatorNotInstalled(NotInstalled, RuntimeError):
     """The API server does not know DaskClusters."""
 

@@ -10,7 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from daskjob.core.manifests import Manifest
+from daskjob.core import names
+from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.kube.api import Api
+from daskjob.kube.objects import list_objects
+from daskjob.kube.resources import PODS, Selection
 from daskjob.kubecluster.specs import make_cluster_spec
 
 #: Arguments about a scheduler in the program itself, where it no longer is.
@@ -70,8 +74,11 @@ def at_least(n: int, present: int) -> int:
     return total(n, present, configured("count.max"))
 
 
-def as_pods(manifests: Iterable[Manifest]) -> list[Any]:
-    """Return pods as the Python client of Kubernetes has them: ``pod.metadata.name``."""
+async def worker_pods(api: Api, cluster: ObjectRef) -> list[Any]:
+    """Return the pods of all workers as Kubernetes' Python client does: ``pod.metadata.name``."""
     from daskjob.classic.models import object_of
 
-    return [object_of("Pod", manifest) for manifest in manifests]
+    label = names.label_value(cluster.name)
+    wanted = f"{names.LABEL_CLUSTER_NAME}={label},{names.LABEL_COMPONENT}=worker"
+    found = await list_objects(api, Selection(PODS, cluster.namespace, wanted))
+    return [object_of("Pod", manifest) for manifest in found.items]

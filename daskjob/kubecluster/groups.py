@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import secrets
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -18,12 +19,15 @@ from daskjob.core.manifests import (
     object_ref,
 )
 from daskjob.kubecluster.arguments import checked_count
+from daskjob.kubecluster.custom_specs import check_worker_part
 from daskjob.kubecluster.errors import ValidationError
 from daskjob.kubecluster.specs import make_worker_spec
 from daskjob.kubecluster.watch import ClusterWatch
 
 #: The documented default of an additional group.
 DEFAULT_WORKERS = 3
+#: How long the first list of a cluster's groups may take.
+LIST_SECONDS = 5.0
 
 
 class LikeCluster(Protocol):
@@ -69,10 +73,40 @@ def worker_part(
             "custom_spec is no worker part: write {'replicas': 2, 'spec': {'containers': [...]}}, "
             "as make_worker_spec returns it"
         )
+    check_worker_part(custom_spec)
     made = copy.deepcopy(custom_spec)
     if n_workers is not None:
         made["replicas"] = checked_count("n_workers", n_workers)
     return made
+
+
+def checked_group_name(given: str | None) -> str:
+    """Return the name of an additional group; a new one if none is given.
+
+    Raises
+    ------
+    ValidationError
+        It cannot be a name of a group, or is the default one's.
+    """
+    chosen = f"group-{secrets.token_hex(3)}" if given is None else given
+    if not names.GROUP_PATTERN.fullmatch(chosen) or chosen == names.DEFAULT_GROUP:
+        raise ValidationError(
+            f"{chosen!r} cannot be the name of a worker group: {names.GROUP_RULE}, and not "
+            f"{names.DEFAULT_GROUP}"
+        )
+    return chosen
+
+
+def requested_workers(watch: ClusterWatch | None, connected: set[str]) -> set[str]:
+    """Return the connected workers of all groups, and a placeholder for each missing one."""
+    found = set(connected)
+    if watch is None:
+        return found
+    for group, count in watch.replicas().items():
+        prefix = f"{names.group_name(watch.ref.name, group)}-worker-"
+        present = sum(name.startswith(prefix) for name in connected)
+        found |= {f"{prefix}{number}" for number in range(present, count)}
+    return found
 
 
 def body_of_group(workers: int) -> Manifest:
@@ -80,9 +114,7 @@ def body_of_group(workers: int) -> Manifest:
     return {"spec": {"worker": {"replicas": workers}}}
 
 
-async def ref_of_group(
-    watch: ClusterWatch, cluster: ObjectRef, group: str, seconds: float
-) -> ObjectRef:
+async def ref_of_group(watch: ClusterWatch, group: str, seconds: float) -> ObjectRef:
     """Return a group's reference; one that the operator has yet to make is awaited.
 
     Raises
@@ -91,24 +123,30 @@ async def ref_of_group(
         There is none; the message names the existing ones.
     """
     clock = asyncio.get_running_loop().time
-    give_up = clock() + (seconds if group in _declared(watch) else 0)
+    is_awaited = group in watch.declared_groups()
+    # The first list of groups may be on its way.
+    listing = 0.0 if watch.groups else min(seconds, LIST_SECONDS)
+    give_up = clock() + (seconds if is_awaited else listing)
     while (found := watch.group(group)) is None:
         if clock() >= give_up:
             existing = ", ".join(watch.names_of_groups()) or names.DEFAULT_GROUP
             raise NotFound(
-                f"cluster {cluster.name} has no worker group {group!r}; existing ones: {existing}"
+                f"cluster {watch.ref.name} has no worker group {group!r}; existing ones: {existing}"
             )
         await watch.change(give_up - clock())
     return object_ref(found)
 
 
-def _declared(watch: ClusterWatch) -> list[str]:
-    """Return the groups that the cluster's spec has: the operator makes them."""
-    spec = mapping(watch.cluster.manifest.get("spec"))
-    return [
-        names.DEFAULT_GROUP,
-        *(str(group.get("name")) for group in mappings(spec.get("workerGroups"))),
-    ]
+async def check_group(watch: ClusterWatch, group: str) -> None:
+    """Check that a cluster has a group, or that its spec does.
+
+    Raises
+    ------
+    NotFound
+        There is none; the message names the existing ones.
+    """
+    if group not in watch.declared_groups():
+        await ref_of_group(watch, group, LIST_SECONDS)
 
 
 def autoscalers_of(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import dask.config
 
-from daskjob.kubecluster.connections import Way
+from daskjob.kubecluster.ways import Way
 
 #: What the template has unless a user configures another one.
 PLAIN = "{scheme}://{host}:{port}/status"
@@ -41,9 +41,11 @@ def dashboard_link(
     return link
 
 
-def jupyter_link(dashboard: str, token: str = "") -> str:
-    """Return the link to the Jupyter server beside a dashboard."""
+def jupyter_link(dashboard: str, token: str = "", *, way: Way | None = None) -> str:
+    """Return the link to the Jupyter server beside a dashboard, whose prefix that does not have."""
     if not dashboard:
         return ""
-    link = dashboard.removesuffix("/").removesuffix("/status") + "/jupyter/lab"
+    link = dashboard.removesuffix("/")
+    link = link.removesuffix(way.dashboard_path if way else "").removesuffix("/status")
+    link += "/jupyter/lab"
     return f"{link}?token={token}" if token else link

@@ -5,21 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TextIO
+
+from daskjob.kubecluster.parts import Row
 
 WIDTH = 80
 _STYLES = {"ready": "green", "waiting": "yellow", "failed": "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the panel."""
-
-    title: str
-    #: ``ready``, ``waiting`` or ``failed``.
-    state: str
-    text: str
 
 
 class Panel:
@@ -36,7 +27,7 @@ class Panel:
         self.title = title
         self._rows = rows
         self._quiet = quiet
-        self._stream = stream or sys.stderr
+        self._stream = stream or _default_stream()
         self._live: Any = None
         #: The last line that no row has.
         self._step = ""
@@ -47,7 +38,7 @@ class Panel:
             from rich.live import Live
 
             console = Console(file=self._stream)
-            self._live = Live(console=console, refresh_per_second=4, get_renderable=self._drawn)
+            self._live = Live(console=console, refresh_per_second=4, get_renderable=self.drawn)
             self._live.start()
         return self
 
@@ -67,7 +58,8 @@ class Panel:
         with suppress(OSError, ValueError):
             print(text, file=self._stream, flush=True)
 
-    def _drawn(self) -> Any:
+    def drawn(self) -> Any:
+        """Return it as rich renders it."""
         from rich import box
         from rich.panel import Panel as Frame
         from rich.table import Table
@@ -81,6 +73,13 @@ class Panel:
         table.add_row("", "")
         table.add_row(Text("›", style="cyan"), Text(self._step))
         return Frame(table, title=Text(self.title), box=box.ROUNDED, width=WIDTH, padding=(1, 2))
+
+
+def _default_stream() -> TextIO:
+    """Return standard error; notebooks show that on red ground, as an error, so not in a kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return sys.stdout if hasattr(shell, "kernel") else sys.stderr
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -1,217 +1,188 @@
-"""The start of a cluster: waits that end, and name what blocks in Kubernetes' own words."""
+"""The start of a cluster: from nothing to a connection with its scheduler."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from daskjob.core import names
-from daskjob.core.diagnose import crash_loop, waiting_for
-from daskjob.core.errors import DaskJobError
-from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings, metadata
-from daskjob.core.pod_warnings import latest_warning
-from daskjob.core.pods import PodFacts, pod_facts
-from daskjob.core.reasons import Reason
-from daskjob.core.status import STARTING, ClusterPhase
-from daskjob.core.wording import HOW_TO_INSTALL
-from daskjob.kube.api import Api
-from daskjob.kube.decoding import read_object, read_page
-from daskjob.kube.objects import list_objects
-from daskjob.kube.resources import EVENTS, PODS, Selection
-from daskjob.kubecluster.errors import (
-    CrashLoopBackOffError,
-    NoSuchCluster,
-    SchedulerStartupError,
-    StartTimeout,
-)
+from distributed.core import Status
+from distributed.objects import SchedulerInfo
+
+from daskjob.kubecluster import process_end
+from daskjob.kubecluster.create_mode import CreateMode
+from daskjob.kubecluster.end import End
+from daskjob.kubecluster.errors import ClusterExists, OperatorNotInstalled, closed_error
+from daskjob.kubecluster.existing import existing, values_of, without_effect
+from daskjob.kubecluster.host import Host
+from daskjob.kubecluster.known_workers import keep_known
+from daskjob.kubecluster.lease import Lease, seconds_of
+from daskjob.kubecluster.panel import Panel
+from daskjob.kubecluster.parts import rows_of
+from daskjob.kubecluster.scheduler_connection import joined, scheduler_at
+from daskjob.kubecluster.scheduler_wait import SchedulerWait
+from daskjob.kubecluster.session import Session
 from daskjob.kubecluster.watch import ClusterWatch
+from daskjob.kubecluster.ways import Wishes
+from daskjob.submit.clusters.cluster import Cluster
 
-#: After this time without a status, a message says that there is no operator.
-PICK_UP_SECONDS = 8.0
-#: How many times ``resource_timeout`` a start may take that moves all the time: an image is pulled,
-#: a scheduler installs packages.
-LONGEST = 10
-#: The same while no node fits: another node may be on its way.
-NODES = 5
-LOG_LINES = 20
-LOG_SECONDS = 5.0
-_INVALID = "InvalidSpec"
-
-Say = Callable[[str], None]
+logger = logging.getLogger("daskjob")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is known of a scheduler that is not ready."""
+class Start:
+    """Starts a cluster, once, however often it is asked for; a start that fails is undone.
 
-    #: Why it is not; empty if it is being started without any problem.
-    problem: str = ""
-    #: How many times ``resource_timeout`` it may take.
-    patience: int = 1
-    crashed: ObjectRef | None = None
-    container: str = ""
+    ``join`` has the host follow the scheduler: what any Dask cluster does.
+    """
 
+    def __init__(
+        self, host: Host, session: Session, end: End, *, join: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._host = host
+        self._session = session
+        self._end = end
+        self._join = join
+        self._task: asyncio.Task[None] | None = None
+        #: What shows the start while it lasts.
+        self.panel: Panel | None = None
 
-class SchedulerWait:
-    """Waits until the scheduler of a cluster is ready."""
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything may be there that needs an end."""
+        return self._task is not None
 
-    def __init__(self, api: Api, watch: ClusterWatch, timeout: float, say: Say) -> None:
-        self._api = api
-        self._watch = watch
-        self._timeout = timeout
-        self._say = say
-        self._said = ""
-
-    async def ready(self) -> None:
-        """Wait.
+    async def done(self) -> None:
+        """Start, unless that is done.
 
         Raises
         ------
-        NoSuchCluster
-            The cluster was deleted.
-        SchedulerStartupError
-            The scheduler cannot run, as it is.
-        StartTimeout
-            Nothing has moved for ``resource_timeout``.
+        DaskJobError
+            With what blocks the start; nothing of it is left.
         """
-        clock = asyncio.get_running_loop().time
-        began = moved = clock()
-        last: tuple[str, ...] | None = None
-        while not self._is_ready():
-            self._check()
-            if (state := self._state()) != last:
-                last, moved = state, clock()
-            self._report(clock() - began)
-            now = clock()
-            if now >= min(moved + self._timeout, began + self._timeout * LONGEST):
-                verdict = await self._verdict()
-                if clock() - began >= self._timeout * verdict.patience:
-                    raise await self._failure(verdict, clock() - began)
-                moved = clock()
-            due = [moved + self._timeout, began + self._timeout * LONGEST]
-            if now < began + PICK_UP_SECONDS:
-                due.append(began + PICK_UP_SECONDS)
-            await self._watch.change(max(min(due) - clock(), 0.0) + 0.01)
+        if self._host.status == Status.running:
+            return
+        if self._host.status != Status.created:
+            raise closed_error(self._host.name)
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._steps_or_undo())
+            self._end.begun(self._task)
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            waiting = asyncio.current_task()
+            if waiting is None or waiting.cancelling():
+                raise
+            # Another task closed the cluster.
+            raise closed_error(self._host.name) from None
 
-    def _is_ready(self) -> bool:
-        condition, status = self._watch.scheduler_condition(), self._watch.cluster.status
-        return condition.status if condition else status.phase is ClusterPhase.RUNNING
+    async def _steps_or_undo(self) -> None:
+        self.panel = self.as_panel()
+        try:
+            with self.panel:
+                await self._steps()
+        except BaseException:
+            await self._end.undo()
+            raise
+        finally:
+            self.panel = None
 
-    def _state(self) -> tuple[str, ...]:
-        condition = self._watch.scheduler_condition()
-        phase = self._watch.cluster.status.phase
-        return str(phase or ""), condition.reason if condition else ""
+    def as_panel(self) -> Panel:
+        """Return what shows the start, as it is now."""
+        connects = self._session.arguments.create_mode is CreateMode.CONNECT_ONLY
+        title = f"{'Connecting to' if connects else 'Creating'} KubeCluster {self._host.name}"
+        return Panel(title, lambda: rows_of(self._session.watch), quiet=self._host.quiet)
 
-    def _check(self) -> None:
-        cluster = self._watch.cluster
-        if self._watch.gone:
-            raise NoSuchCluster(f"cluster {cluster.name} was deleted while it started")
-        condition = self._watch.scheduler_condition()
-        if condition is not None and condition.reason == _INVALID:
-            raise SchedulerStartupError(f"cluster {cluster.name} cannot start: {condition.message}")
+    async def _steps(self) -> None:
+        session, host = self._session, self._host
+        api = await session.clients.api()
+        host.namespace = await session.clients.namespace()
+        watch = session.watch = ClusterWatch(api, await self._created_or_found())
+        watch.start()
+        session.log("Waiting for the scheduler")
+        timeout = session.arguments.resource_timeout
+        await SchedulerWait(api, watch, timeout, session.log).ready()
+        session.log("Connecting to the scheduler")
+        await self._connect(watch, timeout)
+        await joined(self._join, host.name, timeout)
+        session.spawn(self._end.when_gone(watch))
+        session.spawn(self._keep_known(watch))
+        session.log(f"Ready; the dashboard is at {host.dashboard_link}")
 
-    def _report(self, seconds: float) -> None:
-        """Report a problem once, as soon as it is known."""
-        condition = self._watch.scheduler_condition()
-        if self._watch.cluster.status.phase is None and condition is None:
-            text = self._no_operator() if seconds >= PICK_UP_SECONDS else ""
-        else:
-            known = condition is not None and condition.reason != STARTING
-            text = condition.message if known and condition else ""
-        if text and text != self._said:
-            self._say(text)
-        self._said = text or self._said
-
-    def _no_operator(self) -> str:
-        ref = self._watch.cluster.ref
-        return (
-            f"no operator has picked up {ref.name} yet; check that one watches namespace "
-            f"{ref.namespace}, or install it: {HOW_TO_INSTALL}"
+    async def _connect(self, watch: ClusterWatch, timeout: float) -> None:
+        connection, host = self._session.connection, self._host
+        wishes = Wishes(
+            host.port_forward_cluster_ip,
+            host.scheduler_forward_port or 0,
+            self._session.arguments.comm_forward_port,
+            timeout,
         )
+        way = await connection.open(watch.api, watch.cluster, wishes)
+        host.scheduler_comm = scheduler_at(way, host.security)
+        await connection.answer(host.scheduler_comm, host.name, timeout)
 
-    async def _verdict(self) -> Verdict:
-        """Return why the scheduler is not ready, by its pod, its Events, and the operator."""
-        cluster = self._watch.cluster
-        if cluster.status.phase is None:
-            return Verdict(self._no_operator())
-        pod = await self._pod()
-        if pod is None:
-            return Verdict(cluster.state())
-        facts = await self._facts(pod)
-        if (crash := crash_loop(facts)) is not None:
-            container = facts.main.name if facts.main else ""
-            return Verdict(crash.message, crashed=facts.ref, container=container)
-        problem = waiting_for(facts)
-        if problem is None:
-            return Verdict("", LONGEST) if facts.alive else Verdict(cluster.state())
-        nodes = problem.reason == Reason.UNSCHEDULABLE
-        return Verdict(problem.message, NODES if nodes else 1)
+    async def _keep_known(self, watch: ClusterWatch) -> None:
+        host = self._host
 
-    async def _pod(self) -> Manifest | None:
-        ref = self._watch.cluster.ref
-        labels = (
-            f"{names.LABEL_CLUSTER_NAME}={names.label_value(ref.name)},"
-            f"{names.LABEL_COMPONENT}={names.Component.SCHEDULER}"
-        )
-        with suppress(DaskJobError):
-            found = (await list_objects(self._api, Selection(PODS, ref.namespace, labels))).items
-            return (
-                max(found, key=lambda pod: str(metadata(pod).get("creationTimestamp")))
-                if found
-                else None
+        def take(identity: dict[str, Any]) -> None:
+            host.scheduler_info = SchedulerInfo(identity)
+
+        await keep_known(watch, host.scheduler_comm, lambda: host.scheduler_info["workers"], take)
+
+    async def _created_or_found(self) -> Cluster:
+        mode = self._host.create_mode
+        if mode is CreateMode.CONNECT_ONLY:
+            return await self._found()
+        try:
+            return await self._created()
+        except ClusterExists:
+            if mode is CreateMode.CREATE_ONLY:
+                raise
+        return await self._found()
+
+    async def _created(self) -> Cluster:
+        session, host = self._session, self._host
+        process_end.opened(self._end)
+        wants_lease = host.shutdown_on_close is not False
+        seconds = session.arguments.lease_seconds if wants_lease else 0
+        session.log("Creating the DaskCluster")
+        try:
+            cluster = await session.creation.create(session.clients, host.security, seconds)
+        except (ClusterExists, OperatorNotInstalled):
+            process_end.closed(self._end)
+            raise
+        if host.shutdown_on_close is None:
+            host.shutdown_on_close = True
+        await self._keep_lease(cluster, seconds, found=False)
+        return cluster
+
+    async def _found(self) -> Cluster:
+        """Return the existing cluster, whose values the host takes."""
+        session, host = self._session, self._host
+        if self.panel is not None:
+            self.panel.title = f"Connecting to KubeCluster {host.name}"
+        session.log("Connecting to the existing cluster")
+        cluster = await existing(session.clients, host.name)
+        if host.shutdown_on_close is None:
+            host.shutdown_on_close = False
+        elif host.shutdown_on_close:
+            process_end.opened(self._end)
+        values = values_of(cluster)
+        if ignored := without_effect(session.arguments, values):
+            logger.warning(
+                "cluster %s exists, and its settings stay as they are; without effect: %s",
+                host.name,
+                ", ".join(ignored),
             )
-        return None
+        for name, value in values.items():
+            setattr(host, name, value)
+        await self._keep_lease(cluster, seconds_of(cluster.manifest), found=True)
+        return cluster
 
-    async def _facts(self, pod: Manifest) -> PodFacts:
-        facts = pod_facts(pod)
-        with suppress(DaskJobError):
-            page = read_page(await self._api.warnings(facts.ref), EVENTS.plural)
-            events = [read_object(raw) for raw in page.items]
-            warning = latest_warning(events, datetime.now(UTC))
-            if warning is not None:
-                return pod_facts(pod, [(warning.reason, warning.message)])
-        return facts
-
-    async def _failure(self, verdict: Verdict, seconds: float) -> DaskJobError:
-        name = self._watch.cluster.name
-        if verdict.crashed is not None:
-            log = await end_of_log(self._api, verdict.crashed, verdict.container)
-            text = f"the scheduler of {name} cannot start: {verdict.problem}"
-            return CrashLoopBackOffError(f"{text}\n{log}" if log else text)
-        problem = verdict.problem or (
-            f"the scheduler's pod is running or being created, and is not ready: see "
-            f"kubectl logs {names.scheduler_pod_name(name)}"
-        )
-        return StartTimeout(f"cluster {name} did not start within {seconds:.0f} s: {problem}")
-
-
-async def end_of_log(api: Api, pod: ObjectRef, container: str) -> str:
-    """Return the last lines of a container that crashed; empty if they cannot be read."""
-    for previous in ("false", "true"):
-        query = {"tailLines": str(LOG_LINES), "previous": previous}
-        if container:
-            query["container"] = container
-        with suppress(DaskJobError, TimeoutError):
-            data = b""
-            async with asyncio.timeout(LOG_SECONDS):
-                async with api.log(pod, query, idle_seconds=LOG_SECONDS) as chunks:
-                    async for chunk in chunks:
-                        data += chunk
-            if data.strip():
-                return data.decode(errors="replace").rstrip()
-    return ""
-
-
-def service_type(manifest: Manifest) -> str:
-    """Return the type of the scheduler's Service."""
-    scheduler = mapping(mapping(manifest.get("spec")).get("scheduler"))
-    return str(mapping(scheduler.get("service")).get("type") or "ClusterIP")
-
-
-def first_container(manifest: Manifest, part: str) -> Manifest:
-    """Return the first container of the scheduler or of the workers; may be empty."""
-    spec = mapping(mapping(manifest.get("spec")).get(part))
-    return next(iter(mappings(mapping(spec.get("spec")).get("containers"))), {})
+    async def _keep_lease(self, cluster: Cluster, seconds: int, *, found: bool) -> None:
+        if not seconds:
+            return
+        session = self._session
+        api = await session.clients.api()
+        session.lease = Lease(api, cluster.manifest, cluster.ref, seconds)
+        session.spawn(session.lease.keep(found=found))

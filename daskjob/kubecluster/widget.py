@@ -1,6 +1,6 @@
 """The widget of a cluster in a notebook: its state, and buttons that scale it.
 
-It shows what ``view`` renders. ipywidgets is optional, and is imported with the first widget.
+It shows what ``view_html`` renders. ipywidgets is optional, and is imported with the first widget.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from daskjob.core import names
-from daskjob.kubecluster.view import ClusterView, message_html, scaling_html
+from daskjob.kubecluster.view import ClusterView
+from daskjob.kubecluster.view_html import message_html, scaling_html
 
 _FIELD = "170px"
 _BUTTON = "90px"

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from daskjob.classic.first_generation import total, worker_spec, workers_at
-from daskjob.classic.reach import comm_port, dashboard_port, host_of_balancer, node_port
+from daskjob.classic.reach import comm_port, dashboard_port, node_port
+from daskjob.kube.services import host_of_balancer
 
 #: The file of the page, word for word.
 PAGE = """\

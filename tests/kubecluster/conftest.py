@@ -1,4 +1,4 @@
-"""A namespace with an operator, and a KubeCluster in it, for all tests of a module."""
+"""A namespace with an operator for all tests, and a KubeCluster for those of a module."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def bare(with_crds: Kubernetes, request: pytest.FixtureRequest) -> Iterator[Plac
         yield Place(with_crds, namespace)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place(
     with_crds: Kubernetes, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
-    """A namespace with an operator."""
+    """A namespace with an operator, which each module leaves without clusters."""
     folder = tmp_path_factory.mktemp("operator")
     with fresh_namespace(with_crds, request.node) as namespace:
         process = started_operator(with_crds, namespace, folder / "operator.log")

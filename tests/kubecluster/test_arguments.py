@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import json
 import pickle
-import subprocess
-import sys
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,19 +18,26 @@ from daskjob.core.errors import DaskJobError
 from daskjob.core.names import is_valid_name
 from daskjob.core.parsed import parsed_cluster
 from daskjob.kubecluster import defaults, errors
-from daskjob.kubecluster.arguments import Arguments, check_passed_on, resolved
-from daskjob.kubecluster.calls import known_arguments
+from daskjob.kubecluster.arguments import (
+    Arguments,
+    check_of_adapt,
+    check_passed_on,
+    known_arguments,
+    resolved,
+)
 from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.cluster_names import cluster_name, escaped
 from daskjob.kubecluster.create_mode import CreateMode
+from daskjob.kubecluster.existing import values_of, without_effect
 from daskjob.kubecluster.manifest import cluster_manifest
-from daskjob.kubecluster.specs import make_cluster_spec
+from daskjob.kubecluster.specs import make_cluster_spec, make_worker_spec
 from daskjob.kubecluster.transport_security import (
     certificates,
     checked_security,
     is_secure,
     secured,
 )
+from daskjob.submit.clusters.cluster import Cluster
 
 #: Each argument with its key, a value as a variable has it, and what it is then.
 EVERY = {
@@ -115,7 +121,7 @@ def test_every_key_comes_from_its_variable_and_from_the_configuration(argument: 
 @pytest.mark.check(2)
 def test_a_custom_spec_may_be_configured(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
-    file.write_text("kind: DaskCluster\nmetadata: {name: from-file}\nspec: {worker: {}}\n")
+    file.write_text(json.dumps(make_cluster_spec("from-file")))
     found = from_variables({"DASK_KUBERNETES__CUSTOM_CLUSTER_SPEC": str(file)})
     assert found.name == "from-file"
 
@@ -298,12 +304,86 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"custom_cluster_spec": {"spec": {}, "metadata": []}}, ValueError, "metadata is []"),
     ({"custom_cluster_spec": "nul\0"}, ValueError, "cannot be read: embedded null byte"),
+    (
+        {"custom_cluster_spec": make_cluster_spec("x") | {"spec": {"idleTimeuot": 5}}},
+        ValueError,
+        "custom_cluster_spec: spec.idleTimeuot: 5 is not allowed; did you mean 'idleTimeout'",
+    ),
+    (
+        {"custom_cluster_spec": {"spec": {"worker": {"replica": 3}}}},
+        ValueError,
+        "spec.worker.replica: 3 is not allowed; did you mean 'replicas'",
+    ),
+    ({"custom_cluster_spec": {"spec": {}}}, ValueError, "spec.scheduler: is missing"),
     ({"worker_command": 5}, TypeError, "the worker command is 5"),
     ({"idle_timeout": ""}, ValueError, "idle_timeout: '' is no time"),
     ({"comm_forward_port": float("inf")}, ValueError, "comm_forward_port: inf is no port"),
     ({"name": 5}, ValueError, "the name of a cluster is a string, not 5"),
     ({"namespace": 5}, ValueError, "namespace: 5 is no string"),
 ]
+
+
+@pytest.mark.check(20)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"replica": 3}, "custom_spec: replica: 3 is not allowed; did you mean 'replicas'"),
+        ({"replicas": -1}, "custom_spec: replicas: -1 is not allowed"),
+        ({"autoscaling": {}}, "custom_spec: autoscaling: {} is not allowed"),
+    ],
+)
+async def test_a_mistyped_field_of_a_groups_custom_spec_is_rejected(
+    wrong: dict[str, Any], message: str
+) -> None:
+    given = {**make_worker_spec(), **wrong}
+    cluster = KubeCluster("x", asynchronous=True, quiet=True)
+    with pytest.raises(errors.ValidationError, match=re.escape(message)):
+        cluster.add_worker_group("big", custom_spec=given)
+
+
+@pytest.mark.check(18)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"minimun": 1}, "adapt has no argument 'minimun'; did you mean minimum?"),
+        ({"interval": 1, "workergroup": "x"}, "'workergroup'; did you mean worker_group?"),
+        ({"cores": 1}, "adapt has no argument 'cores'"),
+    ],
+)
+async def test_an_unknown_argument_of_adapt_is_rejected(
+    given: dict[str, Any], message: str
+) -> None:
+    cluster = KubeCluster("x", asynchronous=True, quiet=True)
+    with pytest.raises(errors.UnknownArgument, match=re.escape(message)):
+        cluster.adapt(**given)
+
+
+@pytest.mark.check(18)
+@pytest.mark.parametrize("given", [("interval",), ("wait_count", "target_duration"), ()])
+def test_arguments_of_dasks_own_adaptive_scaling_are_noted(given: tuple[str, ...]) -> None:
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        check_of_adapt(dict.fromkeys(given, 1))
+    texts = [str(warning.message) for warning in noted]
+    assert [text.split(";")[0] for text in texts] == (
+        [f"without effect in adapt: {', '.join(given)}"] if given else []
+    )
+
+
+@pytest.mark.check(12)
+@pytest.mark.parametrize(
+    ("given", "ignored"),
+    [
+        ({}, []),
+        ({"image": "own", "n_workers": 2, "env": {}, "idle_timeout": 0}, []),
+        ({"image": "other", "n_workers": 2, "namespace": "team"}, ["image"]),
+        ({"n_workers": 5, "worker_command": "x"}, ["n_workers", "worker_command"]),
+        ({"custom_cluster_spec": make_cluster_spec("x")}, ["custom_cluster_spec"]),
+    ],
+)
+def test_what_an_existing_cluster_does_not_take(given: dict[str, Any], ignored: list[str]) -> None:
+    existing = Cluster(make_cluster_spec("x", n_workers=2, image="own"))
+    assert without_effect(resolved(given), values_of(existing)) == ignored
 
 
 @pytest.mark.check(26)
@@ -406,7 +486,7 @@ def test_a_pod_template_of_the_first_generation_makes_a_cluster(tmp_path: Path, 
     if how == "method":
         given = {"name": "first", "n_workers": 2, "host": "0.0.0.0", "_starts_at_once": False}
         with pytest.warns(FutureWarning, match="host has no effect"):
-            found = KubeCluster.from_yaml(str(file), **given)._arguments
+            found = KubeCluster.from_yaml(str(file), **given)._session.arguments
     elif how == "variable":
         name = "DASK_KUBERNETES__WORKER_TEMPLATE_PATH"
         found = from_variables({name: str(file)}, name="first", n_workers=2)
@@ -438,34 +518,12 @@ def test_values_of_variables_become_strings() -> None:
     assert resolved({"env": listed}).env == listed
 
 
-@pytest.mark.check(48)
-def test_importing_writes_nothing_and_loads_no_client_of_kubernetes(tmp_path: Path) -> None:
-    # CPU time of this process: the machine may be busy.
-    script = """
-import resource, sys, time
-import daskjob
-assert "distributed" not in sys.modules and "aiohttp" not in sys.modules
-def used():
-    found = resource.getrusage(resource.RUSAGE_SELF)
-    return found.ru_utime + found.ru_stime
-import distributed
-before = used()
-daskjob.KubeCluster
-print(used() - before)
-print(sorted({"kubernetes", "kr8s", "kubernetes_asyncio", "rich", "kopf"} & set(sys.modules)))
-"""
-    home = {
-        "HOME": str(tmp_path),
-        "DASK_CONFIG": str(tmp_path / "dask"),
-        "PATH": os.environ["PATH"],
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=home, capture_output=True, text=True, check=True
-    )
-    seconds, loaded = done.stdout.splitlines()
-    assert loaded == "[]"
-    assert not list(tmp_path.iterdir())
-    assert float(seconds) < 0.6
+@pytest.mark.check(2)
+@pytest.mark.parametrize("maximum", [1, 10, "10"])
+def test_a_maximum_of_the_first_generation_is_reported(maximum: object) -> None:
+    limited = dask.config.set({"kubernetes.count.max": maximum})
+    with limited, pytest.warns(FutureWarning, match=rf"count.max={maximum} limits scale_up only"):
+        resolved({"name": "x"})
 
 
 @pytest.mark.check(48)

@@ -12,8 +12,9 @@ import pytest
 from distributed.core import Server
 
 from daskjob.kubecluster.cluster import KubeCluster
-from daskjob.kubecluster.connections import Way
 from daskjob.kubecluster.errors import NoConnection
+from daskjob.kubecluster.scheduler_connection import joined, scheduler_at
+from daskjob.kubecluster.ways import Way
 from tests.cluster.images import ROOT
 from tests.kubecluster.conftest import SMALL, Place
 
@@ -161,10 +162,14 @@ async def test_a_scheduler_that_accepts_and_never_answers_ends_the_start(silent:
     async with Server({name: handler(name) for name in operations}) as server:
         await server.listen("tcp://127.0.0.1:0")
         cluster = KubeCluster("silent", namespace="any", asynchronous=True, quiet=True)
-        cluster._way = Way(server.address, "127.0.0.1", 1, "/status")
-        step = cluster._connect_comm if silent == "versions" else cluster._subscribe
-        if silent != "versions":
-            await cluster._connect_comm(30)
+        connection = cluster._session.connection
+        way = connection.way = Way(server.address, "127.0.0.1", 1, "/status")
+        cluster.scheduler_comm = scheduler_at(way, None)
+        if silent == "versions":
+            step = connection.answer(cluster.scheduler_comm, cluster.name, 0.5)
+        else:
+            await connection.answer(cluster.scheduler_comm, cluster.name, 30)
+            step = joined(super(KubeCluster, cluster)._start, cluster.name, 0.5)
         with pytest.raises(NoConnection, match=r"the scheduler of silent does not .* 0\.5 s"):
-            await step(0.5)
-        await cluster._undo()
+            await step
+        await cluster._ending.undo()

@@ -17,8 +17,8 @@ import pytest
 from distributed import Client
 
 from daskjob.core.manifests import format_time, parse_time
-from daskjob.kubecluster import ending
 from daskjob.kubecluster import lease as leases
+from daskjob.kubecluster import process_end
 from daskjob.kubecluster.errors import ClusterClosed
 from tests.kubecluster.conftest import Place
 from tests.waiting import wait_until
@@ -134,10 +134,12 @@ async def test_a_start_that_is_interrupted_again_leaves_nothing(bare: Place, pau
     start = asyncio.ensure_future(cluster._start())
     await asyncio.to_thread(wait_until, lambda: bare.kubectl.there("daskclusters"), pause=0.1)
     start.cancel()
-    while cluster._starting is not None and not cluster._starting.done():
+    steps = cluster._starting._task
+    assert steps is not None
+    while not steps.done():
         await asyncio.sleep(pause)
-        cluster._starting.cancel()
-    await cluster._abandon()
+        steps.cancel()
+    await cluster._ending.abandon()
     assert not bare.kubectl.there("daskclusters")
     assert cluster.status.name == "closed"
     with pytest.raises(asyncio.CancelledError):
@@ -163,23 +165,23 @@ async def test_a_close_during_the_start_ends_the_start(bare: Place, moment: str)
 def test_all_clusters_of_a_process_share_the_time_of_its_end(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ending, "SECONDS", 0.2)
-    monkeypatch.setattr(ending, "LEAST_SECONDS", 0.01)
+    monkeypatch.setattr(process_end, "SECONDS", 0.2)
+    monkeypatch.setattr(process_end, "LEAST_SECONDS", 0.01)
     asked: list[float] = []
 
     class Hanging:
         process = os.getpid()
 
-        def end_in_own_loop(self, seconds: float) -> bool:
+        def in_own_loop(self, seconds: float) -> bool:
             asked.append(seconds)
             time.sleep(seconds)
             raise TimeoutError
 
-        async def end_elsewhere(self) -> None:
+        async def elsewhere(self) -> None:
             await asyncio.Event().wait()
 
     began = time.monotonic()
-    ending._end([Hanging() for _ in range(count)])
+    process_end._end([Hanging() for _ in range(count)])
     assert time.monotonic() - began >= 0.2
     assert sum(asked) < 0.2 + count * 0.01 + 0.001
 
@@ -196,14 +198,14 @@ def test_shutdown_by_a_client_ends_the_cluster_too(place: Place) -> None:
 
 
 @pytest.mark.check(37)
-def test_the_cluster_of_a_killed_program_goes(place: Place) -> None:
+def test_the_cluster_of_a_killed_program_is_deleted_with_an_event(place: Place) -> None:
     text = (
         "import dask, signal\n"
-        "dask.config.set({'kubernetes.lease-duration-seconds': 3})\n"
-        "cluster = KubeCluster(**given)\n"
+        "dask.config.set({'kubernetes.lease-duration-seconds': 5})\n"
+        "KubeCluster(**given).wait_for_workers(1)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    process = program(place, text, "killed")
+    process = program(place, text, "killed", n_workers=1)
     assert process.communicate(timeout=120) == ("", "")
     # A client that works with it keeps it.
     with place.cluster("killed") as cluster:
@@ -211,10 +213,13 @@ def test_the_cluster_of_a_killed_program_goes(place: Place) -> None:
         wait_until(lambda: leases.RENEWED in notes_of(place), pause=0.1)
         renewed = parse_time(notes_of(place)[leases.RENEWED])
         assert renewed is not None
-        later = format_time(renewed + timedelta(seconds=4)) or ""
+        later = format_time(renewed + timedelta(seconds=6)) or ""
         wait_until(lambda: notes_of(place)[leases.RENEWED] > later, pause=0.2)
         assert leases.DURATION in notes_of(place)
-    wait_until(lambda: not place.kubectl.there("daskclusters"), pause=0.2)
+    kinds = ("daskclusters", "daskworkergroups", "services", "pods")
+    wait_until(lambda: "killed" not in str(place.kubectl.there(*kinds)), 90, pause=0.3)
+    found = [e for e in place.kubectl.items("events") if e["reason"] == "LeaseExpired"]
+    assert [e["involvedObject"]["name"] for e in found] == ["killed"]
 
 
 @pytest.mark.check(37)
@@ -290,26 +295,3 @@ async def test_a_machine_that_slept_renews_by_the_answers_time(slept: timedelta)
     await lease.renew()
     times = [format_time(server), *[format_time(server + slept)] * 2]
     assert written == (times if slept else times[:2])
-
-
-KILLED = """
-import json, os, signal, sys
-import dask
-from daskjob import KubeCluster
-dask.config.set({"kubernetes.lease-duration-seconds": 9})
-cluster = KubeCluster(**json.loads(sys.argv[1]))
-cluster.wait_for_workers(1)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.check(37)
-def test_the_cluster_of_a_killed_program_is_deleted_with_an_event(place: Place) -> None:
-    arguments = json.dumps(place.arguments("killed-at-work", n_workers=1))
-    done = subprocess.run([sys.executable, "-c", KILLED, arguments], check=False, timeout=120)
-    assert done.returncode == -signal.SIGKILL
-    assert "daskcluster.kubernetes.dask.org/killed-at-work" in place.kubectl.there("daskclusters")
-    kinds = ("daskclusters", "daskworkergroups", "services", "pods")
-    wait_until(lambda: not place.kubectl.there(*kinds), 90, pause=0.3)
-    found = [e for e in place.kubectl.items("events") if e["reason"] == "LeaseExpired"]
-    assert "killed-at-work" in [e["involvedObject"]["name"] for e in found]

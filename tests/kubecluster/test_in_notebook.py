@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from daskjob.kubecluster.lease import DURATION
 from tests.browser import Page, page
 from tests.kubecluster.conftest import Place
-from tests.kubecluster.jupyter import Jupyter, jupyter
+from tests.kubecluster.jupyter import Jupyter, environment, jupyter
 
 SECONDS = 90.0
 #: Where pictures are kept, to be looked at.
@@ -87,6 +88,68 @@ async def test_the_extension_starts_scales_adapts_and_closes(place: Place, lab: 
     await lab.call("DELETE", path)
     assert await lab.call("GET", "dask/clusters") == []
     assert place.kubectl.there("daskclusters") == []
+
+
+#: Runs cells in a kernel, as nbconvert and papermill do, and prints their outputs.
+KERNEL = """
+import json, sys
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel()
+found = []
+try:
+    for cell in json.load(sys.stdin):
+        seen = {}
+        def take(message):
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                seen[content["name"]] = seen.get(content["name"], "") + content["text"]
+            elif message["msg_type"] == "error":
+                seen["error"] = content["ename"] + ": " + content["evalue"]
+        client.execute_interactive(cell, output_hook=take, timeout=120)
+        found.append(seen)
+finally:
+    client.stop_channels()
+    manager.shutdown_kernel()
+print(json.dumps(found))
+"""
+#: Of a blocking and of an asynchronous cluster, in the loop that the kernel runs.
+IN_KERNEL = [
+    "from daskjob import KubeCluster\ncluster = KubeCluster(**{arguments})",
+    "other = await KubeCluster.from_name('kernel', asynchronous=True, **{where})\n"
+    "print(other.name, other == cluster)",
+    "await other.scale(1)\nawait other.close()\nprint(len(cluster.requested))",
+    "KubeCluster.from_name('none', **{where})",
+    "cluster.close()\nprint(cluster)",
+]
+
+
+@pytest.mark.check(33)
+@pytest.mark.check(40)
+def test_a_kernel_without_a_browser_has_both_kinds_and_no_errors(place: Place) -> None:
+    arguments = {**place.arguments("kernel", n_workers=0), "quiet": False}
+    where = {key: arguments[key] for key in ("namespace", "kubeconfig")}
+    cells = [
+        cell.replace("{arguments}", repr(arguments)).replace("{where}", repr(where))
+        for cell in IN_KERNEL
+    ]
+    done = subprocess.run(
+        [str(environment() / "python"), "-c", KERNEL],
+        input=json.dumps(cells),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    first, second, third, missing, last = json.loads(done.stdout.splitlines()[-1])
+    assert first["stdout"].startswith("Creating the DaskCluster\nWaiting for the scheduler\n")
+    assert "Ready; the dashboard is at http" in first["stdout"]
+    assert second["stdout"].startswith("Connecting to the existing cluster\n")
+    assert second["stdout"].endswith("\nkernel True\n")
+    assert third == {"stdout": "1\n"}
+    assert missing.pop("error").startswith("NoSuchCluster: ")
+    assert last == {"stdout": "KubeCluster(kernel, closed)\n"}
+    # What a kernel writes to standard error is on red ground.
+    assert not [seen for seen in (first, second, missing) if set(seen) != {"stdout"}]
 
 
 KERNEL_IS_READY = """(() => {

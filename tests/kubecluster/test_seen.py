@@ -14,17 +14,20 @@ from typing import Any
 
 import dask.config
 import pytest
+from rich.console import Console
 
 from daskjob.core.errors import DaskJobError
 from daskjob.kube.resources import CLUSTERS, GROUPS
 from daskjob.kubecluster import errors, reach
 from daskjob.kubecluster.cluster import KubeCluster
-from daskjob.kubecluster.connections import Way, is_in_cluster, ports
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
-from daskjob.kubecluster.panel import Panel, Row
-from daskjob.kubecluster.rows import as_html, rows_of
+from daskjob.kubecluster.panel import Panel
+from daskjob.kubecluster.parts import Row, rows_of
+from daskjob.kubecluster.scaling import Scaling
 from daskjob.kubecluster.specs import make_cluster_spec
+from daskjob.kubecluster.view_html import as_html
 from daskjob.kubecluster.watch import ClusterWatch
+from daskjob.kubecluster.ways import Way, is_in_cluster, ports
 from daskjob.submit.clusters.cluster import Cluster
 from tests.cli.command import Daskjob
 from tests.cli.terminal import Terminal
@@ -77,6 +80,9 @@ def test_link_to_jupyter() -> None:
     assert jupyter_link("http://x:8787/status") == "http://x:8787/jupyter/lab"
     assert jupyter_link("/proxy/8787/status", "t0ken") == "/proxy/8787/jupyter/lab?token=t0ken"
     assert jupyter_link("") == ""
+    way = Way("tcp://x:8786", "x", 8787, "/team/status")
+    assert jupyter_link("http://x:8787/team/status", way=way) == "http://x:8787/jupyter/lab"
+    assert jupyter_link("/proxy/8787/status", way=way) == "/proxy/8787/jupyter/lab"
 
 
 @pytest.mark.check(7)
@@ -147,10 +153,10 @@ async def test_the_wrong_context_manager_is_rejected() -> None:
 async def test_adapt_acts_without_being_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
     acted: list[object] = []
 
-    async def adapted(_: KubeCluster, *bounds: object) -> None:
+    async def adapted(_: Scaling, *bounds: object) -> None:
         acted.append(bounds)
 
-    monkeypatch.setattr(KubeCluster, "_adapt", adapted)
+    monkeypatch.setattr(Scaling, "adapt", adapted)
     cluster = unstarted(asynchronous=True)
     adaptive = cluster.adapt(minimum=1, maximum=4)
     assert adaptive
@@ -159,6 +165,29 @@ async def test_adapt_acts_without_being_awaited(monkeypatch: pytest.MonkeyPatch)
     assert acted == [(1, 4, "default")]
     assert await adaptive is adaptive
     assert await adaptive is adaptive
+    await cluster.close()
+
+
+@pytest.mark.check(19)
+@pytest.mark.parametrize(
+    "error",
+    [DaskJobError("no worker group 'none'"), errors.ValidationError("too many"), OSError("lost")],
+)
+async def test_an_error_of_adapt_is_logged_unless_it_is_awaited(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def rejected(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Scaling, "adapt", rejected)
+    cluster = unstarted(asynchronous=True)
+    with pytest.raises(type(error), match=str(error)):
+        await cluster.adapt(worker_group="none")
+    assert caplog.messages == []
+    cluster.adapt(worker_group="none")
+    while not caplog.messages:
+        await asyncio.sleep(0)
+    assert caplog.messages == [f"group none is not scaled automatically: {error}"]
     await cluster.close()
 
 
@@ -214,7 +243,8 @@ def test_lines_where_there_is_no_terminal_and_nothing_if_quiet() -> None:
 
 
 PANEL = """
-from daskjob.kubecluster.panel import Panel, Row
+from daskjob.kubecluster.panel import Panel
+from daskjob.kubecluster.parts import Row
 rows = [Row("DaskCluster", "ready", "Running"), Row("Scheduler", "failed", "0/3 nodes: no cpu")]
 with Panel("Connecting to KubeCluster x", lambda: rows) as panel:
     panel.say("Waiting for the scheduler")
@@ -298,6 +328,18 @@ def test_the_names_of_dask_kubernetes_are_here() -> None:
         for name in ("KubeCluster", "CreateMode", "make_cluster_spec", "make_worker_spec"):
             assert getattr(module, name) is getattr(kubecluster, name)
     assert kubecluster.KubeCluster is KubeCluster
+
+
+@pytest.mark.check(40)
+async def test_the_panel_of_a_start_for_rich() -> None:
+    cluster = unstarted(asynchronous=True)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(await cluster.generate_rich_output())
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "Creating KubeCluster unstarted" in text
+    assert [line for line in text.splitlines() if "Scheduler" in line and "Pending" in line]
+    await cluster.close()
 
 
 @pytest.mark.check(40)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
-import time
+import signal
 import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import dask.config
@@ -15,12 +20,28 @@ from distributed import Client
 from daskjob.core.errors import NotFound
 from daskjob.kubecluster import errors
 from daskjob.kubecluster.cluster import KubeCluster
-from daskjob.kubecluster.specs import make_worker_spec
+from daskjob.kubecluster.lease import RENEWED
+from daskjob.kubecluster.specs import make_cluster_spec, make_worker_spec
+from tests.cli.kubeconfigs import kubeconfig_of
+from tests.cluster.providers import Native
 from tests.docs.documents import ROOT
 from tests.kubecluster.conftest import PATIENCE, SMALL, Place
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatched versions")
+
+RENEWAL = "patch daskclusters counted"
+CONNECTION = "get pods/portforward counted-scheduler"
+#: The requests of a start that forwards ports, besides renewals of the lease, and those that open
+#: a connection of Dask. It finds its cluster and its scheduler's pod by watches: each is one list.
+STARTING = {
+    "create daskclusters counted": 1,
+    **{f"{verb} daskclusters counted": 1 for verb in ("list", "watch")},
+    **{f"{verb} daskworkergroups ": 1 for verb in ("list", "watch")},
+    **{f"{verb} daskautoscalers ": 1 for verb in ("list", "watch")},
+    # One forward for Dask, and one for the dashboard.
+    **{f"{verb} pods ": 2 for verb in ("list", "watch")},
+}
 
 
 def replicas(place: Place, group: str) -> int:
@@ -28,6 +49,10 @@ def replicas(place: Place, group: str) -> int:
         g for g in place.kubectl.items("daskworkergroups") if g["metadata"]["name"] == group
     ]
     return int(found["spec"]["worker"]["replicas"])
+
+
+def autoscalers(place: Place) -> list[dict[str, Any]]:
+    return place.kubectl.items("daskautoscalers")
 
 
 def spec(place: Place, name: str) -> dict[str, Any]:
@@ -87,7 +112,7 @@ def test_adapt_acts_at_once_and_has_its_bounds(place: Place, shared: KubeCluster
 @pytest.mark.check(20)
 @pytest.mark.check(22)
 def test_groups_are_added_scaled_adapted_awaited_and_deleted(
-    place: Place, shared: KubeCluster
+    place: Place, shared: KubeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert shared.add_worker_group("big", n_workers=1) == "big"
     shared.wait_for_workers(1, timeout=PATIENCE, worker_group="big")
@@ -95,7 +120,15 @@ def test_groups_are_added_scaled_adapted_awaited_and_deleted(
     with pytest.raises(errors.ClusterExists, match="already has a group big"):
         shared.add_worker_group("big")
     shared.adapt(0, 1, worker_group="big")
+    labels = {a["metadata"]["labels"]["dask.org/cluster-name"] for a in autoscalers(place)}
+    assert labels == {"shared"}
     shared.adapt(0, 2)
+    # A client that only connects shows them too.
+    where = {"namespace": place.namespace, "kubeconfig": str(place.kubernetes.kubeconfig)}
+    with KubeCluster.from_name("shared", image="other", quiet=True, **where) as other:
+        wait_until(lambda: "Adaptive, 0 to 1" in other._scaling_status(), pause=0.1)
+        assert other.image == shared.image
+    assert caplog.text.count("its settings stay as they are; without effect: image") == 1
     shared.scale(0, worker_group="big")
     # Only the autoscaler of this group is gone.
     left = ["daskautoscaler.kubernetes.dask.org/shared-default"]
@@ -103,14 +136,21 @@ def test_groups_are_added_scaled_adapted_awaited_and_deleted(
     assert "autoscaling" in spec(place, "shared")["worker"]
     assert replicas(place, "shared-big") == 0
     shared.scale(1)
+    # The other client was the last one to which the scheduler reported its workers.
     wait_until(lambda: not [n for n in shared.observed if "-big-" in n])
     with pytest.raises(errors.StillMissing, match="only 0 of 1 workers run after 1 s"):
         shared.wait_for_workers(1, timeout=1, worker_group="big")
     shared.delete_worker_group("big")
     wait_until(lambda: "shared-big" not in "".join(place.kubectl.there("daskworkergroups")))
     wait_until(lambda: "Workers (big)" not in shared._repr_html_())
-    with pytest.raises(NotFound, match=r"no worker group 'big'; existing ones: default"):
-        shared.scale(1, worker_group="big")
+    calls: list[Callable[[], object]] = [
+        lambda: shared.scale(1, worker_group="big"),
+        lambda: shared.wait_for_workers(1, worker_group="big"),
+        lambda: shared.get_logs(worker_group="big"),
+    ]
+    for call in calls:
+        with pytest.raises(NotFound, match=r"no worker group 'big'; existing ones: default"):
+            call()
     with pytest.raises(errors.ValidationError, match="the default group cannot be deleted"):
         shared.delete_worker_group("default")
 
@@ -154,7 +194,8 @@ def test_logs_by_component_group_and_run(shared: KubeCluster) -> None:
     assert list(shared.get_logs(scheduler=False)) == [worker]
     address = next(iter(shared.scheduler_info["workers"]))
     assert list(shared.get_logs(scheduler=False, workers=[address])) == [worker]
-    assert list(shared.get_logs(worker_group="none")) == []
+    with pytest.raises(NotFound, match="no worker group 'none'; existing ones: default"):
+        shared.get_logs(worker_group="none")
     assert "Ready; the dashboard is at" in shared.get_logs(cluster=True)["Cluster"]
     assert shared.get_logs(tail=1)["shared-scheduler"].count("\n") == 1
     assert "Cannot find logs" in shared.get_logs(previous=True)["shared-scheduler"]
@@ -215,24 +256,45 @@ def test_tls_needs_no_arguments_of_the_client(place: Place) -> None:
             assert other.observed == cluster.observed
 
 
+def account(place: Place, folder: Path) -> tuple[str, Path]:
+    """Return a user whose requests are known in the audit log, and its kubeconfig."""
+    place.kubectl("create", "serviceaccount", "user")
+    bound = f"--serviceaccount={place.namespace}:user"
+    place.kubectl("create", "rolebinding", "user", "--clusterrole=cluster-admin", bound)
+    user = f"system:serviceaccount:{place.namespace}:user"
+    return user, kubeconfig_of(place.kubernetes, place.namespace, "user", folder)
+
+
 @pytest.mark.check(13)
-def test_an_idle_cluster_asks_nothing(place: Place, shared: KubeCluster, audit: Any) -> None:
-    shared.scale(1)
-    shared.wait_for_workers(1, PATIENCE)
-    with audit() as audited:
-        time.sleep(4)
-    ours = [r for r in audited.requests if r.namespace == place.namespace and _is_client(r)]
-    assert ours == []
+def test_requests_of_a_start_and_of_an_open_idle_cluster(
+    place: Place, audit: Any, tmp_path: Path
+) -> None:
+    user, kubeconfig = account(place, tmp_path)
+    with ExitStack() as stack:
+        with audit() as starting, dask.config.set({"kubernetes.lease-duration-seconds": 6}):
+            stack.enter_context(place.cluster("counted", kubeconfig=str(kubeconfig)))
+        with audit() as idle:
+            for _ in range(2):
+                wait_for_renewal(place)
+    first, later = (Counter(map(str, one.of(user))) for one in (starting, idle))
+    connections = first.pop(CONNECTION), later.pop(CONNECTION, 0)
+    assert sum(connections) <= 4
+    first.pop(RENEWAL, None)
+    assert first == STARTING
+    assert 2 <= later.pop(RENEWAL) <= 4
+    assert later == {}
 
 
-def _is_client(request: Any) -> bool:
-    """Whether it is of a client: the operator's requests are status writes, Leases and pods.
+def wait_for_renewal(place: Place) -> None:
+    last = renewed(place)
+    wait_until(lambda: renewed(place) != last, pause=0.2)
 
-    A kubelet's are about pods of earlier tests, which may still be terminating.
-    """
-    if request.user.startswith("system:node:"):
-        return False
-    return request.resource not in ("leases", "events") and "/status" not in request.resource
+
+def renewed(place: Place) -> str:
+    (found,) = [
+        c for c in place.kubectl.items("daskclusters") if c["metadata"]["name"] == "counted"
+    ]
+    return str(found["metadata"]["annotations"].get(RENEWED))
 
 
 @pytest.mark.check(23)
@@ -277,6 +339,55 @@ def test_ports_stay_while_the_scheduler_is_replaced(place: Place, shared: KubeCl
     with Client(shared, timeout=PATIENCE) as client:
         assert client.submit(sum, range(10)).result(PATIENCE) == 45
     assert shared.observed
+
+
+@pytest.mark.check(29)
+def test_ports_stay_while_the_api_server_restarts(place: Place, shared: KubeCluster) -> None:
+    provider = place.kubernetes.provider
+    if not isinstance(provider, Native):
+        pytest.skip("the API server of this Kubernetes cannot be restarted")
+    (server,) = [one for one in provider.cluster.parts() if one.name == "kube-apiserver"]
+    address, link = shared.scheduler_address, shared.dashboard_link
+    os.kill(server.pid, signal.SIGKILL)
+    with Client(shared, timeout=PATIENCE) as client:
+        assert client.submit(sum, range(10)).result(PATIENCE) == 45
+    assert "dask" in urllib.request.urlopen(link, timeout=30).read().decode().lower()
+    assert (shared.scheduler_address, shared.dashboard_link) == (address, link)
+    # Its watches see what others change.
+    place.kubectl("scale", "daskworkergroup", "shared-default", "--replicas=0")
+    wait_until(lambda: not shared.observed, pause=0.1)
+    shared.scale(1)
+    shared.wait_for_workers(1, PATIENCE)
+
+
+@pytest.mark.check(14)
+def test_an_image_of_2025_starts(place: Place) -> None:
+    image = place.kubernetes.image("dask2025")
+    with place.cluster("older", n_workers=1, image=image) as cluster:
+        cluster.wait_for_workers(1, PATIENCE)
+        assert len(cluster.observed) == 1
+        assert cluster.get_logs(workers=False)["older-scheduler"].count("Register worker") == 1
+
+
+@pytest.mark.check(25)
+@pytest.mark.check(31)
+def test_links_of_a_scheduler_with_jupyter_and_a_prefix(place: Place) -> None:
+    spec = make_cluster_spec("lab", image=place.kubernetes.image("jupyter"), jupyter=True)
+    (container,) = spec["spec"]["scheduler"]["spec"]["containers"]
+    container["args"] += ["--dashboard-prefix", "/team"]
+    for probe in ("readinessProbe", "livenessProbe"):
+        container[probe]["httpGet"]["path"] = "/team/health"
+    given = place.arguments("lab", custom_cluster_spec=spec)
+    for name in ("image", "resources"):
+        del given[name]
+    where = {"namespace": place.namespace, "kubeconfig": given["kubeconfig"], "quiet": True}
+    with KubeCluster(**given), KubeCluster.from_name("lab", **where) as cluster:
+        port = cluster.forwarded_dashboard_port
+        assert cluster.dashboard_link == f"http://localhost:{port}/team/status"
+        assert cluster.jupyter_link == f"http://localhost:{port}/jupyter/lab"
+        # The image has no bokeh: that is what its dashboard says.
+        for link, word in ((cluster.dashboard_link, "bokeh"), (cluster.jupyter_link, "jupyterlab")):
+            assert word in urllib.request.urlopen(link, timeout=60).read().decode().lower()
 
 
 @pytest.mark.check(53)

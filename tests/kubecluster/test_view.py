@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from daskjob.kube.resources import CLUSTERS, GROUPS
+from daskjob.core.errors import NotFound
+from daskjob.core.manifests import object_ref
+from daskjob.core.names import group_name
+from daskjob.kube.resources import AUTOSCALERS, CLUSTERS, GROUPS
 from daskjob.kubecluster.cluster import KubeCluster
+from daskjob.kubecluster.groups import check_group
+from daskjob.kubecluster.parts import rows_of
 from daskjob.kubecluster.specs import make_cluster_spec
-from daskjob.kubecluster.view import declared_bounds, parts_html, scaling_html, view_of
+from daskjob.kubecluster.view import declared_bounds, view_of
+from daskjob.kubecluster.view_html import page_html, parts_html, scaling_html
 from daskjob.kubecluster.watch import ClusterWatch
 from daskjob.submit.clusters.cluster import Cluster
 
@@ -53,6 +58,30 @@ def test_groups_have_their_numbers_and_the_reasons_of_kubernetes() -> None:
 
 
 @pytest.mark.check(42)
+@pytest.mark.parametrize("length", [40, 56, 60, 63])
+async def test_groups_of_a_cluster_with_a_long_name_are_shown_once(length: int) -> None:
+    cluster = "c" * length
+    spec = make_cluster_spec(cluster, n_workers=3)["spec"]
+    spec["workerGroups"] = [{"name": "declared", "replicas": 1, "spec": spec["worker"]["spec"]}]
+    made = manifest(CLUSTERS.kind, cluster, spec, {"phase": "Running"})
+    watch = ClusterWatch(None, Cluster(made))  # type: ignore[arg-type]
+    for name in ("default", "declared", "added"):
+        group = {"cluster": cluster, "worker": {"replicas": 3}}
+        found = manifest(GROUPS.kind, group_name(cluster, name), group, {"readyReplicas": 1})
+        watch.took_group(found, name if name == "added" else "")
+    view = view_of(watch)
+    assert [group.name for group in view.groups] == ["default", "added", "declared"]
+    assert (view.requested, view.ready) == (9, 3)
+    assert [row.title for row in rows_of(watch)[2:]] == [
+        f"Workers ({name})" for name in ("default", "added", "declared")
+    ]
+    for name in ("default", "added", "declared"):
+        await check_group(watch, name)
+    with pytest.raises(NotFound, match="'none'; existing ones: default, added, declared"):
+        await check_group(watch, "none")
+
+
+@pytest.mark.check(42)
 @pytest.mark.parametrize(
     ("bounds", "adaptive", "modes"),
     [
@@ -80,6 +109,55 @@ def test_bounds_of_groups_in_the_spec_of_a_cluster() -> None:
     assert declared_bounds({}) == {"default": None}
 
 
+def autoscaler(watch: ClusterWatch, group: str, *, controller: str = "") -> dict[str, Any]:
+    spec = {"cluster": "x", "minimum": 1, "maximum": 7}
+    made = manifest(AUTOSCALERS.kind, f"x-{group or 'plain'}", spec, {})
+    if group:
+        made["spec"]["workerGroup"] = f"x-{group}"
+    owner = {"kind": "DaskCluster", "name": "x", "uid": controller, "controller": True}
+    made["metadata"]["ownerReferences"] = [owner] if controller else []
+    watch.take_autoscaler(object_ref(made), made)
+    return made
+
+
+@pytest.mark.check(42)
+def test_bounds_are_those_of_the_autoscalers_that_are_there() -> None:
+    watch = watch_of()
+    made = autoscaler(watch, "huge")
+    modes = [group.mode for group in view_of(watch).groups]
+    assert modes == ["Manual", "Adaptive, 1 to 7"]
+    # Another client has changed it, or ended the scaling, since this process set it.
+    own = {"huge": (0, 4)}
+    assert view_of(watch, adaptive=own).groups[1].mode == "Adaptive, 1 to 7"
+    watch.take_autoscaler(object_ref(made), None)
+    assert view_of(watch, adaptive=own).groups[1].mode == "Manual"
+    # One without a group is of the default group; one of the cluster's spec only follows it.
+    autoscaler(watch, "default", controller="x")
+    assert view_of(watch).groups[0].mode == "Manual"
+    autoscaler(watch, "")
+    assert view_of(watch).groups[0].mode == "Adaptive, 1 to 7"
+
+
+@pytest.mark.check(41)
+def test_long_reasons_break_no_name_and_the_namespace_is_there() -> None:
+    view = view_of(watch_of())
+    for page in (scaling_html(view), parts_html(view)):
+        (row,) = [part for part in page.split("<tr>") if "Insufficient" in part]
+        name = row.partition("</td>")[0]
+        assert "huge" in name
+        assert "white-space: nowrap" in name
+        assert row.count("nowrap") == 1
+    page = page_html("KubeCluster", "x", view, info={"workers": {}}, dashboard_link="")
+    assert "x in namespace team" in page
+    closed = view_of(watch_of(), closed=True)
+    assert "x in namespace team" in page_html(
+        "KubeCluster", "x", closed, info={"workers": {}}, dashboard_link=""
+    )
+    assert "namespace" not in page_html(
+        "KubeCluster", "x", view_of(None), info={"workers": {}}, dashboard_link=""
+    )
+
+
 @pytest.mark.check(41)
 def test_before_during_and_after() -> None:
     before, during, after = view_of(None), view_of(watch_of()), view_of(watch_of(), closed=True)
@@ -105,16 +183,3 @@ def test_a_cluster_without_ipywidgets_shows_its_page(monkeypatch: pytest.MonkeyP
     page = cluster._repr_html_()
     assert "closed" in page
     assert 'href=""' in page
-
-
-@pytest.mark.check(48)
-def test_importing_the_class_loads_no_widgets() -> None:
-    script = (
-        "import sys\nfrom daskjob import KubeCluster\n"
-        "print(sorted(m for m in ('ipywidgets', 'IPython', 'kubernetes', 'kr8s', 'bokeh', 'rich')"
-        " if m in sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"

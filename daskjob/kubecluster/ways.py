@@ -1,4 +1,4 @@
-"""How the scheduler of a cluster is reached: directly, by its Service's type, or by a forward."""
+"""The ways to the scheduler of a cluster: directly, by its Service's type, or by a forward."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from daskjob.kube.api import Api
 from daskjob.kube.objects import list_objects, watching
 from daskjob.kube.port_forward import PortTaken
 from daskjob.kube.resources import PODS, SERVICES, Resource, Selection, selection_of
+from daskjob.kube.services import host_of_balancer
 from daskjob.kubecluster.errors import LocalPortTaken, NoConnection
 from daskjob.kubecluster.reach import answers
-from daskjob.kubecluster.start import service_type
 from daskjob.submit.clusters.cluster import Cluster
 from daskjob.submit.clusters.forwards import forwards
 
@@ -78,6 +78,12 @@ async def connect(
     return way or await _forwarded(api, cluster, wishes, stack, say)
 
 
+def service_type(manifest: Manifest) -> str:
+    """Return the type of the scheduler's Service."""
+    scheduler = mapping(mapping(manifest.get("spec")).get("scheduler"))
+    return str(mapping(scheduler.get("service")).get("type") or "ClusterIP")
+
+
 def is_in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether this process runs in a pod."""
     return bool(environment.get(IN_CLUSTER))
@@ -127,7 +133,7 @@ async def _balanced(api: Api, cluster: Cluster, wishes: Wishes) -> Way:
         async with asyncio.timeout(wishes.timeout):
             async with watching(api, selection_of(service)) as changes:
                 async for change in changes:
-                    if host := _ingress(change.manifest or {}):
+                    if host := host_of_balancer(change.manifest or {}):
                         break
             while not await answers(host, comm, DIRECT_SECONDS):
                 await asyncio.sleep(0.5)
@@ -144,14 +150,6 @@ def _without_ingress(service: ObjectRef) -> str:
         f"Service {service.name} of type LoadBalancer has no address; this Kubernetes may have no "
         "load balancers: use scheduler_service_type='ClusterIP'"
     )
-
-
-def _ingress(service: Manifest) -> str:
-    balancer = mapping(mapping(service.get("status")).get("loadBalancer"))
-    for one in mappings(balancer.get("ingress")):
-        if found := one.get("hostname") or one.get("ip"):
-            return str(found)
-    return ""
 
 
 async def _on_nodes(api: Api, cluster: Cluster, say: Say) -> Way | None:

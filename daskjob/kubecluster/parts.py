@@ -1,24 +1,23 @@
-"""What a cluster consists of and the state of each part, for the panel and for HTML. Pure."""
+"""What a cluster consists of, and the state of each part. Pure."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from daskjob.core.parsed import parsed_group_status
 from daskjob.core.status import STARTING, ClusterPhase
-from daskjob.kubecluster.panel import Row
-from daskjob.kubecluster.watch import ClusterWatch, short_group
+from daskjob.kubecluster.watch import ClusterWatch
 
-#: JupyterLab's colours, which follow its theme; other frontends take the second ones.
-COLOURS = {
-    "ready": "var(--jp-success-color1, #388e3c)",
-    "waiting": "var(--jp-warn-color1, #f57c00)",
-    "failed": "var(--jp-error-color1, #d32f2f)",
-    "ended": "var(--jp-ui-font-color3, #9d9d9d)",
-}
-CELL = "text-align: left; vertical-align: top; padding: 2px 12px 2px 0;"
-_DOT = "display: inline-block; width: 8px; height: 8px; border-radius: 4px; margin-right: 6px;"
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The state of one part."""
+
+    title: str
+    #: ``ready``, ``waiting`` or ``failed``.
+    state: str
+    text: str
 
 
 def rows_of(watch: ClusterWatch | None) -> list[Row]:
@@ -54,7 +53,7 @@ def _scheduler(watch: ClusterWatch) -> Row:
 def _groups(watch: ClusterWatch) -> Iterable[Row]:
     wanted, problems = watch.replicas(), watch.problems()
     ready = {
-        short_group(watch.cluster.name, name): parsed_group_status(group).ready_replicas
+        watch.called(name): parsed_group_status(group).ready_replicas
         for name, group in watch.groups.items()
     }
     for name in sorted(wanted, key=lambda name: (name != "default", name)):
@@ -64,17 +63,3 @@ def _groups(watch: ClusterWatch) -> Iterable[Row]:
         state = "ready" if is_ready else "failed" if problem else "waiting"
         text = f"{count}: {problem}" if problem and not is_ready else count
         yield Row(f"Workers ({name})", state, text)
-
-
-def as_html(rows: Sequence[Row]) -> str:
-    """Return the rows as rows of a table."""
-    return "".join(
-        f'<tr><td style="{CELL}">{dot(row.state)}{html.escape(row.title)}</td>'
-        f'<td style="{CELL}">{html.escape(row.text)}</td></tr>'
-        for row in rows
-    )
-
-
-def dot(state: str) -> str:
-    """Return a point in the colour of a state."""
-    return f'<span style="{_DOT} background: {COLOURS[state]};"></span>'

@@ -1,4 +1,4 @@
-"""What calls are possible: which arguments there are, in which loop, and for how long."""
+"""Calls that block: they need an event loop in another thread, and none that runs around them."""
 
 from __future__ import annotations
 
@@ -6,32 +6,7 @@ import asyncio
 import sys
 from typing import Any
 
-from daskjob.kubecluster.errors import BlockingCall, ClusterClosed
-
-_ARGUMENTS = (
-    "name",
-    "namespace",
-    "image",
-    "n_workers",
-    "resources",
-    "env",
-    "worker_command",
-    "port_forward_cluster_ip",
-    "create_mode",
-    "shutdown_on_close",
-    "idle_timeout",
-    "resource_timeout",
-    "scheduler_service_type",
-    "custom_cluster_spec",
-    "scheduler_forward_port",
-    "comm_forward_port",
-    "jupyter",
-)
-
-
-def known_arguments() -> tuple[str, ...]:
-    """Return the names of the arguments that a configuration may have too."""
-    return _ARGUMENTS
+from daskjob.kubecluster.errors import BlockingCall
 
 
 def check_loop(*, asynchronous: bool, loop: Any) -> None:
@@ -61,8 +36,3 @@ def check_loop(*, asynchronous: bool, loop: Any) -> None:
 def _is_notebook() -> bool:
     shell = sys.modules.get("IPython")
     return shell is not None and shell.get_ipython() is not None
-
-
-def closed_error(name: str, what: str = "is closed; create a new KubeCluster") -> ClusterClosed:
-    """Return the error for a cluster that can do nothing any more."""
-    return ClusterClosed(f"cluster {name} {what}")

@@ -23,11 +23,11 @@ class Open(Protocol):
 
     process: int
 
-    def end_in_own_loop(self, seconds: float) -> bool:
+    def in_own_loop(self, seconds: float) -> bool:
         """Close it in its own loop; return whether that was possible."""
         ...
 
-    async def end_elsewhere(self) -> None:
+    async def elsewhere(self) -> None:
         """Delete what it made, from any loop."""
         ...
 
@@ -64,18 +64,18 @@ def _end(clusters: list[Open]) -> None:
     for cluster in clusters:
         done = False
         with suppress(Exception):
-            done = cluster.end_in_own_loop(max(over - time.monotonic(), LEAST_SECONDS))
+            done = cluster.in_own_loop(max(over - time.monotonic(), LEAST_SECONDS))
         if not done:
             left.append(cluster)
     if left:
         with suppress(Exception):
             seconds = max(over - time.monotonic(), LEAST_SECONDS)
-            asyncio.run(_end_elsewhere(left, seconds))
+            asyncio.run(_elsewhere(left, seconds))
 
 
-async def _end_elsewhere(clusters: list[Open], seconds: float) -> None:
+async def _elsewhere(clusters: list[Open], seconds: float) -> None:
     async with asyncio.timeout(seconds):
-        await asyncio.gather(*(one.end_elsewhere() for one in clusters), return_exceptions=True)
+        await asyncio.gather(*(one.elsewhere() for one in clusters), return_exceptions=True)
 
 
 def _register() -> None:

@@ -1,0 +1,54 @@
+"""The fields of specs that users write, judged as ``daskjob validate`` does. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from daskjob.core import names
+from daskjob.core.errors import FieldError, Invalid
+from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.spec import DaskCluster, DaskWorkerGroup, parse
+from daskjob.kubecluster.errors import ValidationError
+
+
+def check_cluster(given: Manifest) -> None:
+    """Check a DaskCluster, whose name and kind are set later.
+
+    Raises
+    ------
+    ValidationError
+        With every mistake.
+    """
+    made = {**given, **_head(names.Kind.CLUSTER), "metadata": {**metadata(given), "name": "any"}}
+    try:
+        parse(DaskCluster, made)
+    except Invalid as error:
+        raise _rejected("custom_cluster_spec", map(str, error.errors)) from None
+
+
+def check_worker_part(given: Manifest) -> None:
+    """Check the worker part of an additional group.
+
+    Raises
+    ------
+    ValidationError
+        With every mistake.
+    """
+    spec = {"cluster": "any", "worker": given}
+    made = {**_head(names.Kind.GROUP), "metadata": {"name": "any"}, "spec": spec}
+    try:
+        parse(DaskWorkerGroup, made)
+    except Invalid as error:
+        raise _rejected("custom_spec", map(_of_part, error.errors)) from None
+
+
+def _head(kind: names.Kind) -> Manifest:
+    return {"apiVersion": names.API_VERSION, "kind": str(kind)}
+
+
+def _of_part(mistake: FieldError) -> str:
+    return str(mistake).removeprefix("spec.worker.")
+
+
+def _rejected(argument: str, mistakes: Iterable[str]) -> ValidationError:
+    return ValidationError(f"{argument}: " + "; ".join(mistakes))
