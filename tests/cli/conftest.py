@@ -30,17 +30,10 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daskjob]:
 
 #: A script with tasks, a result, and output on both streams.
 SQUARES = """\
-import json, os, pathlib, sys, time
+import json, os, pathlib, sys
 from distributed import Client
 
-def is_measured(dask_scheduler):
-    workers = dask_scheduler.workers.values()
-    return len(workers) == 1 and all(w.metrics.get("memory") for w in workers)
-
 with Client() as client:
-    # Without a first heartbeat of the worker, the report has no memory.
-    while not client.run_on_scheduler(is_measured):
-        time.sleep(0.05)
     print("the first line")
     print("to standard error", file=sys.stderr)
     total = sum(client.gather(client.map(lambda n: n * n, range(20))))
