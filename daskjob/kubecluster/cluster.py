@@ -182,9 +182,9 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         self.security = checked_security(security)
         for attribute, value in taken_from(arguments).items():
             setattr(self, attribute, value)
-        clients = AsyncClusterClient(
-            arguments.namespace or "", kubeconfig=kubeconfig, context=context, notify=self._log
-        )
+        #: Where the Kubernetes is.
+        self._found_by: dict[str, Any] = {"kubeconfig": kubeconfig, "context": context}
+        clients = AsyncClusterClient(arguments.namespace or "", notify=self._log, **self._found_by)
         connection = SchedulerConnection(self._log)
         self._session = Session(arguments, clients, Creation(arguments), connection, self._log)
         self._scaling = Scaling(
@@ -449,10 +449,23 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         if worker_group is not None:
             await check_group(watch, worker_group)
         wait = WorkerWait(self.name, n_workers, timeout, worker_group)
-        await wait.done(lambda: self.scheduler_info["workers"], self._ask, watch.problems)
+        await wait.done(self._asked, watch.problems)
 
-    async def _ask(self) -> None:
-        self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
+    async def _asked(self) -> dict[str, Any]:
+        """Return the workers that the scheduler has now.
+
+        Raises
+        ------
+        ClusterClosed
+            Meanwhile, the cluster was closed.
+        """
+        try:
+            self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
+        except OSError:
+            if self.status != Status.running:
+                raise closed_error(self.name) from None
+            raise
+        return dict(self.scheduler_info["workers"])
 
     def scale_up(self, n: int, pods: Any = None) -> Any:
         """Make sure that the default group has at least this many workers."""
@@ -619,9 +632,12 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         return self._session.watch.ref.uid if self._session.watch else None
 
     def __reduce__(self) -> Any:
-        return _unpickled, (type(self), self.name, self.namespace)
+        way = {**self._found_by, "security": self.security}
+        return _unpickled, (type(self), self.name, self.namespace, way)
 
 
-def _unpickled(kind: type[KubeCluster], name: str, namespace: str | None) -> KubeCluster:
+def _unpickled(
+    kind: type[KubeCluster], name: str, namespace: str | None, way: dict[str, Any]
+) -> KubeCluster:
     """Return a cluster by reference: it connects in ``with``, or by its first use."""
-    return kind.from_name(name, namespace=namespace, _starts_at_once=False)
+    return kind.from_name(name, namespace=namespace, _starts_at_once=False, **way)

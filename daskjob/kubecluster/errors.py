@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import distributed.exceptions
+from dask.utils import parse_timedelta
 
 from daskjob.core.errors import ApiError, Conflict, DaskJobError, Forbidden, NotFound, Timeout
 from daskjob.kube.port_forward import PortTaken
@@ -89,7 +90,9 @@ class StillMissing(Timeout, _WorkerStartTimeout):  # type: ignore[misc, valid-ty
 
     def __str__(self) -> str:
         found = f"only {self.available_workers} of {self.expected_workers} workers run"
-        return f"{found} after {self.timeout} s" + (f": {self.reason}" if self.reason else "")
+        return f"{found} after {parse_timedelta(self.timeout):g} s" + (
+            f": {self.reason}" if self.reason else ""
+        )
 
 
 class BlockingCall(WouldBlock):

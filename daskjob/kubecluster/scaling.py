@@ -15,7 +15,7 @@ from daskjob.kube.errors import Replaced
 from daskjob.kube.objects import list_objects
 from daskjob.kube.resources import AUTOSCALERS, Selection
 from daskjob.kubecluster.adaptivity import Adaptivity
-from daskjob.kubecluster.errors import ClusterExists, ValidationError
+from daskjob.kubecluster.errors import ClusterExists, NoConnection, ValidationError
 from daskjob.kubecluster.groups import autoscalers_of, body_of_group, ref_of_group
 from daskjob.kubecluster.manifest import autoscaler_manifest, group_manifest
 from daskjob.kubecluster.watch import ClusterWatch
@@ -92,14 +92,26 @@ class Scaling:
                 await _patch_cluster(watch, {"spec": {"worker": {"autoscaling": None}}})
 
     async def retire(self, workers: Iterable[str], scheduler: Any) -> None:
-        """Remove workers of the default group, by name, once their data was moved."""
+        """Remove workers of the default group, by name, once their data was moved.
+
+        Raises
+        ------
+        NoConnection
+            The scheduler does not answer.
+        """
         watch = await self._running()
         prefix = f"{names.group_name(watch.ref.name)}-worker-"
         chosen = [name for name in workers if name.startswith(prefix)]
         if not chosen:
             return
         left = max(watch.cluster.desired_workers - len(chosen), 0)
-        await scheduler.retire_workers(names=chosen, close_workers=True, remove=True)
+        try:
+            await scheduler.retire_workers(names=chosen, close_workers=True, remove=True)
+        except OSError as error:
+            raise NoConnection(
+                f"no worker of {watch.ref.name} was retired, since its scheduler does not answer: "
+                f"{error}"
+            ) from error
         await self._scale(left, names.DEFAULT_GROUP)
 
     async def add(self, group: str, worker: Manifest) -> str:

@@ -17,12 +17,13 @@ from daskjob.kube.port_forward import PortTaken
 from daskjob.kube.resources import PODS, SERVICES, Resource, Selection, selection_of
 from daskjob.kube.services import host_of_balancer
 from daskjob.kubecluster.errors import LocalPortTaken, NoConnection
-from daskjob.kubecluster.reach import answers
+from daskjob.kubecluster.reach import Search, answers
 from daskjob.submit.clusters.cluster import Cluster
 from daskjob.submit.clusters.forwards import forwards
 
-#: How long a direct connection is tried.
-DIRECT_SECONDS = 1.5
+#: How long the scheduler's own node, or the load balancer, is tried before anything else is done.
+FIRST_SECONDS = 0.3
+BALANCER_SECONDS = 1.5
 #: Is set in every container of a pod.
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 NODES = Resource("Node", "v1", "nodes")
@@ -66,16 +67,21 @@ async def connect(
     kind = service_type(cluster.manifest)
     if wishes.forward is True:
         return await _forwarded(api, cluster, wishes, stack, say)
-    way: Way | None = None
     if kind == "LoadBalancer":
-        way = await _balanced(api, cluster, wishes)
-    elif kind == "NodePort":
-        way = await _on_nodes(api, cluster, say)
+        return await _balanced(api, cluster, wishes)
+    if kind == "NodePort":
+        found = await _on_nodes(api, cluster)
     elif wishes.forward is False or is_in_cluster():
-        way = await _direct(cluster)
-        if way is None:
-            say("the scheduler's Service is not reachable from here; ports are forwarded instead")
-    return way or await _forwarded(api, cluster, wishes, stack, say)
+        found = await _direct(cluster)
+    else:
+        return await _forwarded(api, cluster, wishes, stack, say)
+    if isinstance(found, Way):
+        return found
+    say(f"{found}; ports are forwarded instead")
+    try:
+        return await _forwarded(api, cluster, wishes, stack, say)
+    except (Forbidden, NoConnection) as error:
+        raise NoConnection(f"{found}; and forwarding ports instead failed: {error}") from error
 
 
 def service_type(manifest: Manifest) -> str:
@@ -89,12 +95,15 @@ def is_in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
     return bool(environment.get(IN_CLUSTER))
 
 
-async def _direct(cluster: Cluster) -> Way | None:
+async def _direct(cluster: Cluster) -> Way | str:
+    """Return the way through the Service, or why there is none."""
     host = f"{names.scheduler_service_name(cluster.name)}.{cluster.ref.namespace}.svc"
     comm, dashboard = ports(cluster)
-    if not await answers(host, comm, DIRECT_SECONDS):
-        return None
-    return _way(cluster, host, comm, dashboard)
+    async with Search(comm) as search:
+        search.add([host])
+        if await search.found():
+            return _way(cluster, host, comm, dashboard)
+        return f"port {comm} of the scheduler's Service is not reachable ({search.failure()})"
 
 
 def _way(cluster: Cluster, host: str, comm: int, dashboard: int) -> Way:
@@ -135,7 +144,7 @@ async def _balanced(api: Api, cluster: Cluster, wishes: Wishes) -> Way:
                 async for change in changes:
                     if host := host_of_balancer(change.manifest or {}):
                         break
-            while not await answers(host, comm, DIRECT_SECONDS):
+            while not await answers(host, comm, BALANCER_SECONDS):
                 await asyncio.sleep(0.5)
     except TimeoutError:
         what = f"its load balancer {host} does not answer" if host else _without_ingress(service)
@@ -152,20 +161,25 @@ def _without_ingress(service: ObjectRef) -> str:
     )
 
 
-async def _on_nodes(api: Api, cluster: Cluster, say: Say) -> Way | None:
-    """Return the way through a port of a node: the first node's address that answers."""
+async def _on_nodes(api: Api, cluster: Cluster) -> Way | str:
+    """Return the way through a port of the first node that answers, or why there is none.
+
+    The scheduler's own node is preferred: no other node has to pass its connections on.
+    """
     comm, dashboard = await _node_ports(api, cluster)
-    tried: list[str] = []
-    for find in (_own_node, _all_nodes):
-        for host in await find(api, cluster, say):
-            if host in tried:
-                continue
-            tried.append(host)
-            if comm and await answers(host, comm, DIRECT_SECONDS):
-                return _way(cluster, host, comm, dashboard)
-    hosts = ", ".join(tried) or "none is known"
-    say(f"port {comm} of no node is reachable from here ({hosts}); ports are forwarded instead")
-    return None
+    if not comm:
+        return f"Service {_service(cluster).name} has no port on the nodes"
+    async with Search(comm) as search:
+        search.add(await _own_node(api, cluster))
+        host, reason = await search.found(FIRST_SECONDS), ""
+        if not host:
+            others, reason = await _all_nodes(api, search.deadline)
+            search.add(others)
+            host = await search.found()
+        if host:
+            return _way(cluster, host, comm, dashboard)
+        tried = search.failure() or "the address of none is known"
+        return f"port {comm} of no node is reachable ({tried}{reason})"
 
 
 async def _node_ports(api: Api, cluster: Cluster) -> tuple[int, int]:
@@ -178,7 +192,7 @@ async def _node_ports(api: Api, cluster: Cluster) -> tuple[int, int]:
     return by_port.get(comm, 0), by_port.get(dashboard, 0)
 
 
-async def _own_node(api: Api, cluster: Cluster, _: Say) -> list[str]:
+async def _own_node(api: Api, cluster: Cluster) -> list[str]:
     """Return the address of the scheduler's node, which its pod has: any user may know it."""
     labels = (
         f"{names.LABEL_CLUSTER_NAME}={names.label_value(cluster.name)},"
@@ -192,19 +206,21 @@ async def _own_node(api: Api, cluster: Cluster, _: Say) -> list[str]:
     return list(filter(None, found))
 
 
-async def _all_nodes(api: Api, _: Cluster, say: Say) -> list[str]:
-    """Return the addresses of all nodes, for which a ClusterRole is needed."""
+async def _all_nodes(api: Api, deadline: float) -> tuple[list[str], str]:
+    """Return the addresses of all nodes, and why they are unknown: that needs a ClusterRole."""
     found = []
     try:
-        for node in (await list_objects(api, Selection(NODES))).items:
-            rows = mappings(mapping(node.get("status")).get("addresses"))
-            by_type = {row.get("type"): str(row.get("address")) for row in rows}
-            found += [by_type[key] for key in ("ExternalIP", "InternalIP") if key in by_type]
+        async with asyncio.timeout_at(deadline):
+            nodes = await list_objects(api, Selection(NODES))
     except Forbidden as error:
-        say(f"only the scheduler's own node was tried, since nodes may not be listed: {error}")
-    except DaskJobError:
-        pass
-    return found
+        return [], f"; other nodes were not tried, since nodes may not be listed: {error}"
+    except (DaskJobError, TimeoutError) as error:
+        return [], f"; other nodes are unknown: {error or 'their list takes too long'}"
+    for node in nodes.items:
+        rows = mappings(mapping(node.get("status")).get("addresses"))
+        by_type = {row.get("type"): str(row.get("address")) for row in rows}
+        found += [by_type[key] for key in ("ExternalIP", "InternalIP") if key in by_type]
+    return found, ""
 
 
 def ports(cluster: Cluster) -> tuple[int, int]:

@@ -13,6 +13,11 @@ from distributed.core import Status
 from daskjob.core import names
 from daskjob.kubecluster.errors import StillMissing, ValidationError
 
+#: Between two questions to the scheduler, and before one that does not answer is asked again.
+PAUSE_SECONDS = 0.1
+AGAIN_SECONDS = 0.5
+SILENCE = "the scheduler does not answer"
+
 #: The workers that a scheduler knows, by address.
 Workers = Mapping[str, Mapping[str, Any]]
 
@@ -40,11 +45,12 @@ class WorkerWait:
 
     async def done(
         self,
-        workers: Callable[[], Workers],
-        refresh: Callable[[], Awaitable[None]],
+        ask: Callable[[], Awaitable[Workers]],
         problems: Callable[[], Mapping[str, str]],
     ) -> None:
-        """Wait.
+        """Wait; ``ask`` returns the scheduler's workers.
+
+        Its pod may be replaced meanwhile: a scheduler that does not answer is asked again.
 
         Raises
         ------
@@ -52,14 +58,19 @@ class WorkerWait:
             Time is up; with the reason, by ``problems`` of the groups.
         """
         seconds = parse_timedelta(self.timeout) if self.timeout else None
-        running = 0
+        running, silence = 0, SILENCE
         try:
             async with asyncio.timeout(seconds):
-                while (running := self.running(workers())) < self.n_workers:
-                    await asyncio.sleep(0.1)
-                    await refresh()
+                while True:
+                    try:
+                        running, silence = self.running(await ask()), ""
+                    except OSError as error:
+                        running, silence = 0, f"{SILENCE}: {error}"
+                    if running >= self.n_workers:
+                        return
+                    await asyncio.sleep(AGAIN_SECONDS if silence else PAUSE_SECONDS)
         except TimeoutError:
-            reason = self.reason(problems())
+            reason = silence or self.reason(problems())
             raise StillMissing(running, self.n_workers, self.timeout, reason) from None
 
     def running(self, workers: Workers) -> int:

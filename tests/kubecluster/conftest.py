@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from daskjob.kubecluster.cluster import KubeCluster
 from tests.cluster.plugin import Kubectl, Kubernetes, fresh_namespace
@@ -48,6 +49,16 @@ class Place:
             "resource_timeout": PATIENCE,
             **more,
         }
+
+    def as_user(self, token: str, folder: Path) -> Path:
+        """Return a kubeconfig for the owner of a token."""
+        found = yaml.safe_load(self.kubernetes.kubeconfig.read_text())
+        found["users"] = [
+            {"name": user["name"], "user": {"token": token}} for user in found["users"]
+        ]
+        path = folder / "limited.yaml"
+        path.write_text(yaml.safe_dump(found))
+        return path
 
     def cluster(self, name: str, **more: Any) -> KubeCluster:
         return KubeCluster(**self.arguments(name, **more))

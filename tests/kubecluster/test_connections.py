@@ -6,10 +6,11 @@ import asyncio
 import json
 import sys
 import sysconfig
+from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed.core import Server
+from distributed.core import Server, Status
 
 from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.errors import NoConnection
@@ -143,6 +144,33 @@ def test_connections_in_a_pod_with_the_documented_permissions(place: Place) -> N
     assert 'cannot get resource "pods/portforward"' in found["forward"]
     assert "grants it with the rule" in found["forward"]
     assert not place.kubectl.there("daskclusters")
+
+
+@pytest.mark.check(28)
+@pytest.mark.check(9)
+def test_an_error_names_both_ways(place: Place, shared: KubeCluster, tmp_path: Path) -> None:
+    user = {"kind": "ServiceAccount", "name": "default", "namespace": place.namespace}
+    _, account, binding = role(place.namespace)
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": [account, {**binding, "subjects": [user]}],
+    }
+    place.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    limited = place.as_user(place.kubectl("create", "token", "default").strip(), tmp_path)
+    with pytest.raises(NoConnection) as caught:
+        KubeCluster.from_name(
+            "shared",
+            namespace=place.namespace,
+            kubeconfig=str(limited),
+            port_forward_cluster_ip=False,
+            quiet=True,
+        )
+    direct, _, forward = str(caught.value).partition("; and forwarding ports instead failed: ")
+    service = f"shared-scheduler.{place.namespace}.svc"
+    assert direct.startswith(f"port 8786 of the scheduler's Service is not reachable ({service}: ")
+    assert 'cannot get resource "pods/portforward"' in forward
+    assert shared.status is Status.running
 
 
 @pytest.mark.check(9)

@@ -227,9 +227,10 @@ def test_connecting_takes_values_and_never_deletes(place: Place, shared: KubeClu
 
 @pytest.mark.check(27)
 def test_a_pickled_cluster_is_a_reference(
-    place: Place, shared: KubeCluster, monkeypatch: pytest.MonkeyPatch
+    place: Place, shared: KubeCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(place.kubernetes.kubeconfig))
+    # It is found where the cluster was, whatever the default is.
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     copy = pickle.loads(pickle.dumps(shared))
     assert type(copy) is KubeCluster
     assert copy == shared
@@ -254,6 +255,8 @@ def test_tls_needs_no_arguments_of_the_client(place: Place) -> None:
             kubeconfig=str(place.kubernetes.kubeconfig),
         ) as other:
             assert other.observed == cluster.observed
+        with pickle.loads(pickle.dumps(cluster)) as copy:
+            assert copy.observed == cluster.observed
 
 
 def account(place: Place, folder: Path) -> tuple[str, Path]:
@@ -334,6 +337,7 @@ def test_ports_stay_while_the_scheduler_is_replaced(place: Place, shared: KubeCl
     address, before = shared.scheduler_address, shared.scheduler_info["id"]
     words = ("--wait=false", "--grace-period=0", "--force")
     place.kubectl("delete", "pod", "shared-scheduler", *words)
+    shared.wait_for_workers(1, timeout=PATIENCE)
     wait_until(lambda: shared.scheduler_info["id"] != before, PATIENCE, pause=0.1)
     assert shared.scheduler_address == address
     with Client(shared, timeout=PATIENCE) as client:
