@@ -11,11 +11,11 @@ SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfi
 AFTERWARDS = tests/operator/test_rights_used.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest check docs docs-links lint types contracts format crds fields recording benchmarks why crash \
+.PHONY: help run test test-oldest test-orchestrators check docs docs-links lint types contracts format crds fields recording benchmarks why crash \
 	clean cluster cluster-env cluster-down cluster-tools
 
 help: ## List all targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Run a real job on this machine: Python's own source files, counted on several workers
 	@bin=$(BIN) && name=census-$$$$ && \
@@ -27,7 +27,7 @@ ifeq ($(strip $(ARGS)),)
 	@bin=$(BIN) && export DASKJOB_TEST_AUDIT="$$(mktemp -d)" && \
 	trap 'rm -rf "$$DASKJOB_TEST_AUDIT"' EXIT && \
 	failed=0; \
-	"$$bin/python" -m pytest $(SIDE_BY_SIDE) --ignore=$(AFTERWARDS) || failed=1; \
+	"$$bin/python" -m pytest $(SIDE_BY_SIDE) --ignore=$(AFTERWARDS) --ignore=tests/orchestrators || failed=1; \
 	"$$bin/python" -m pytest $(AFTERWARDS) && exit $$failed
 else
 	@bin=$(BIN) && "$$bin/python" -m pytest $(SIDE_BY_SIDE) $(ARGS)
@@ -39,6 +39,9 @@ test-oldest: ## Run the tests of what runs inside Dask on the oldest supported d
 		tests/classic/test_scheduler_lease.py \
 		tests/cli/test_run_inheritance.py tests/cli/test_scheduler_ended.py \
 		tests/local/test_scheduler_launcher.py $(ARGS)
+
+test-orchestrators: ## Run the tests with Airflow, Prefect and Dagster, each in an environment of its own
+	@bin=$(BIN) && "$$bin/python" -m tests.orchestrators $(ARGS)
 
 why: ## Produce every cause of docs/why.md on a cluster, and write its table from the answers
 	@bin=$(BIN) && DASKJOB_WRITE_WHY=1 "$$bin/python" -m pytest tests/why $(ARGS)

@@ -57,6 +57,11 @@ ANNOTATION_SCRIPT = f"{API_GROUP}/script"
 SUBMITTED_SCRIPT = "submitted"
 #: Who cancelled a job, for its message.
 ANNOTATION_CANCELLED_BY = f"{API_GROUP}/cancelled-by"
+#: On a job of an orchestrator's task: its end was taken by a try of the task, at this time.
+ANNOTATION_ACKNOWLEDGED = f"{API_GROUP}/acknowledged"
+#: The task of an orchestrator that a job belongs to, and which orchestrator that is.
+LABEL_SUBMISSION_ID = f"{API_GROUP}/submission-id"
+LABEL_SUBMITTED_BY = f"{API_GROUP}/submitted-by"
 #: On a job of a local run: which of workers, threads and memory no option set, with commas. The
 #: script may set them (``Client(n_workers=3)``).
 ANNOTATION_OPEN_TO_SCRIPT = f"{API_GROUP}/open-to-script"

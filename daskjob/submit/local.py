@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +17,8 @@ from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.state_root import state_root
 from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.explain import Explanation, explain
-from daskjob.core.manifests import Manifest, mapping, metadata, parse_time
+from daskjob.core.manifests import Manifest, format_time, mapping, metadata, parse_time
+from daskjob.core.names import ANNOTATION_ACKNOWLEDGED
 from daskjob.core.reasons import Reason
 from daskjob.core.status import job_status_from
 from daskjob.submit.jobs import (
@@ -136,13 +137,18 @@ class LocalJobs:
 
     # Finding jobs
 
-    def list(self) -> tuple[Job, ...]:
-        """Return all jobs, newest first."""
+    def list(self, *, labels: str = "", namespace: str = "") -> tuple[Job, ...]:
+        """Return all jobs, newest first; ``labels`` is such as ``team=blue,stage=test``."""
+        del namespace  # there is none on this machine
+        wanted = [label.strip().split("=", 1) for label in labels.split(",") if label.strip()]
         found = []
         for folder in folders(self._root):
             # Another process may delete it in the meantime.
             with suppress(NotFound):
-                found.append(_job(folder))
+                job = _job(folder)
+                has = mapping(metadata(job.manifest).get("labels"))
+                if all(has.get(key) == value for key, value in wanted):
+                    found.append(job)
         return tuple(found)
 
     def names(self) -> tuple[str, ...]:
@@ -257,6 +263,10 @@ class LocalJobs:
         key = "Ctrl-C in " if self._command == "attach" else ""
         return f"{key}daskjob {self._command} {name}"
 
+    def acknowledge(self, ref: JobRef) -> None:
+        """Record that the job's end was taken, as an annotation on a cluster."""
+        self._folder(ref).acknowledge(str(format_time(datetime.now(UTC))))
+
     def delete(self, ref: JobRef, *, force: bool = False) -> None:
         """Remove the folder of a job that has ended."""
         folder = self._folder(ref)
@@ -285,6 +295,8 @@ class LocalJobs:
         raise _unsupported(Verb.SCALE, ref)
 
     def _folder(self, ref: JobRef) -> RunFolder:
+        if not ref.uid:
+            return find_folder(self._root, ref.name, exact=True)
         for uid in (ref.uid[:UID_DIGITS], ref.uid):
             folder = RunFolder(self._root / f"{ref.name}.{uid}")
             if folder.is_ours():
@@ -293,8 +305,17 @@ class LocalJobs:
 
 
 def _job(folder: RunFolder) -> Job:
-    manifest = _with_progress(folder, folder.job())
+    manifest = _with_acknowledgement(folder, _with_progress(folder, folder.job()))
     return Job(_ref(folder, manifest), manifest, details=(("Folder", str(folder.path)),))
+
+
+def _with_acknowledgement(folder: RunFolder, manifest: Manifest) -> Manifest:
+    time = folder.acknowledgement
+    if not time:
+        return manifest
+    meta = metadata(manifest)
+    annotations = {**mapping(meta.get("annotations")), ANNOTATION_ACKNOWLEDGED: time}
+    return {**manifest, "metadata": {**meta, "annotations": annotations}}
 
 
 def _with_progress(folder: RunFolder, manifest: Manifest) -> Manifest:

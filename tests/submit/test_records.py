@@ -122,7 +122,8 @@ class OneRun(LocalJobs):
         {"metadata": {"name": "here", "creationTimestamp": "2026-01-31T12:00:00Z"}},
     )
 
-    def list(self) -> tuple[Job, ...]:
+    def list(self, *, labels: str = "", namespace: str = "") -> tuple[Job, ...]:
+        del labels, namespace
         return (self.job,)
 
     def find(self, name: str = "", *, exact: bool = False) -> Job:

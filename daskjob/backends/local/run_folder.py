@@ -67,6 +67,34 @@ class RunFolder:
         """If it exists, the process that runs the job cancels it."""
         return self.path / "cancel"
 
+    @property
+    def acknowledgement(self) -> str:
+        """When an orchestrator's task took the job's end; empty: not yet."""
+        try:
+            return self._acknowledgement_file.read_text()
+        except OSError:
+            return ""
+
+    @property
+    def _acknowledgement_file(self) -> Path:
+        return self.path / "acknowledged"
+
+    def acknowledge(self, time: str) -> None:
+        """Record that the job's end was taken; a repetition keeps the first time.
+
+        Apart from the job's file, which the process that runs the job writes.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or the folder is gone.
+        """
+        if self.acknowledgement:
+            return
+        temporary = self.path / f".acknowledged.{os.getpid()}.new"
+        temporary.write_text(time)
+        temporary.replace(self._acknowledgement_file)
+
     def is_ours(self) -> bool:
         """Return whether it is a folder of this user that no other user can write.
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 
@@ -28,6 +28,7 @@ from daskjob.kube.patience import Patience
 from daskjob.kube.resources import EVENTS, JOBS, Selection
 from daskjob.submit.again import named_again, retry_token
 from daskjob.submit.client.changes import (
+    acknowledgement,
     cancellation,
     check_ended,
     has_ended,
@@ -250,8 +251,12 @@ class AsyncJobClient:
 
     # Finding jobs
 
-    async def list(self, *, labels: str = "", all_namespaces: bool = False) -> tuple[Job, ...]:
+    async def list(
+        self, *, labels: str = "", all_namespaces: bool = False, namespace: str = ""
+    ) -> tuple[Job, ...]:
         """Return all jobs of the namespace, newest first; ``labels`` is a label selector.
+
+        ``namespace`` is another one than the client's.
 
         Raises
         ------
@@ -260,11 +265,11 @@ class AsyncJobClient:
         """
         session = await self._connection.session()
         with _as_errors_of_jobs():
-            namespace = None if all_namespaces else await self.namespace()
-            selection = Selection(JOBS, namespace, labels=labels)
+            where = None if all_namespaces else namespace or await self.namespace()
+            selection = Selection(JOBS, where, labels=labels)
             found = await list_objects(session.api, selection)
-            if not found.items and namespace and not labels:
-                await check_namespace(session.api, namespace)
+            if not found.items and where and not labels:
+                await check_namespace(session.api, where)
         newest = sorted(found.items, key=_age, reverse=True)
         return tuple(_job(item) for item in newest)
 
@@ -301,12 +306,17 @@ class AsyncJobClient:
     async def get(self, ref: JobRef) -> Job:
         """Return the current state of the job.
 
+        A reference without a namespace is one of the client's; one without a uid is whatever job
+        has the name.
+
         Raises
         ------
         NotFound
             The job was deleted.
         """
         session = await self._connection.session()
+        if not ref.namespace:
+            ref = replace(ref, namespace=await self.namespace())
         return _job(await _existing(session, ref))
 
     # Waiting
@@ -482,6 +492,17 @@ class AsyncJobClient:
         job = await self.get(ref)
         await self._change(job, cancellation(job.manifest))
         return not has_ended(job.manifest)
+
+    async def acknowledge(self, ref: JobRef) -> None:
+        """Record on the job that its end was taken, for ``daskjob.submit.generations``.
+
+        Raises
+        ------
+        NotFound
+            The job was deleted.
+        """
+        job = await self.get(ref)
+        await self._change(job, acknowledgement(job.manifest, datetime.now(UTC)))
 
     async def suspend(self, ref: JobRef) -> None:
         """Stop the job's pods until it is resumed.

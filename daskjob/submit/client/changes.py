@@ -6,8 +6,11 @@ change is no write, nor is a cancellation after the end: a write to an ended job
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from daskjob.core.errors import Conflict
-from daskjob.core.manifests import Manifest, mapping, object_ref
+from daskjob.core.manifests import Manifest, format_time, mapping, object_ref
+from daskjob.core.names import ANNOTATION_ACKNOWLEDGED
 from daskjob.core.status import job_status_from
 
 
@@ -16,6 +19,13 @@ def cancellation(job: Manifest) -> Manifest | None:
     if has_ended(job) or _spec(job).get("cancel"):
         return None
     return {"spec": {"cancel": True}}
+
+
+def acknowledgement(job: Manifest, at: datetime) -> Manifest | None:
+    """Return the patch that records that a job's end was taken."""
+    if ANNOTATION_ACKNOWLEDGED in mapping(mapping(job.get("metadata")).get("annotations")):
+        return None
+    return {"metadata": {"annotations": {ANNOTATION_ACKNOWLEDGED: format_time(at)}}}
 
 
 def suspension(job: Manifest, *, suspend: bool) -> Manifest | None:

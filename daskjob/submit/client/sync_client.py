@@ -161,10 +161,12 @@ class JobClient:
 
     # Finding jobs
 
-    def list(self, *, labels: str = "", all_namespaces: bool = False) -> tuple[Job, ...]:
+    def list(
+        self, *, labels: str = "", all_namespaces: bool = False, namespace: str = ""
+    ) -> tuple[Job, ...]:
         """Return all jobs of the namespace, newest first; ``labels`` is a label selector."""
-        listed = partial(self._client.list, labels=labels, all_namespaces=all_namespaces)
-        return self._run("list", listed)
+        which: dict[str, Any] = {"all_namespaces": all_namespaces, "namespace": namespace}
+        return self._run("list", partial(self._client.list, labels=labels, **which))
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all jobs, newest first."""
@@ -249,6 +251,10 @@ class JobClient:
     def cancel(self, ref: JobRef) -> bool:
         """Cancel the job; return whether it was still running."""
         return self._run("cancel", partial(self._client.cancel, ref))
+
+    def acknowledge(self, ref: JobRef) -> None:
+        """Record on the job that its end was taken."""
+        self._run("acknowledge", partial(self._client.acknowledge, ref))
 
     def suspend(self, ref: JobRef) -> None:
         """Stop the job's pods until it is resumed."""

@@ -1,0 +1,1 @@
+"""DaskJobs as tasks of Prefect."""

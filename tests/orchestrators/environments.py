@@ -1,0 +1,100 @@
+"""The Python environment of each orchestrator, created once, in the cache.
+
+Airflow and Prefect cannot be installed together, and neither belongs in the development
+environment. An environment has the orchestrator, the packages of tests, and this checkout,
+installed editable: a change of the code needs no new environment, a change of ``pyproject.toml``
+makes one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from tests.cluster.cache import cache_folder, exclusive, input_hash, say
+
+ROOT = Path(__file__).parents[2]
+
+#: What is installed, and found by the package index together with the newest Dask.
+PINS = {
+    "airflow": (
+        "apache-airflow==3.3.2",
+        "apache-airflow-providers-cncf-kubernetes==10.25.0",
+        "dask==2026.8.0",
+        "distributed==2026.8.0",
+    ),
+    "prefect": (
+        "prefect==3.9.1",
+        "prefect-dask==0.3.7",
+        "prefect-kubernetes==0.8.0",
+        "dask==2026.8.0",
+        "distributed==2026.8.0",
+    ),
+    "dagster": (
+        "dagster==1.13.27",
+        "dagster-k8s==0.29.27",
+        "dask==2026.8.0",
+        "distributed==2026.8.0",
+    ),
+}
+#: It installs each of them within seconds, and shares their files.
+UV = "uv==0.13.9"
+
+
+@cache
+def environment(orchestrator: str) -> Path:
+    """Return the ``bin`` folder of the environment of an orchestrator."""
+    project = (ROOT / "pyproject.toml").read_text()
+    name = f"{orchestrator}-{input_hash(str(ROOT))}"
+    key = input_hash(sys.version, sys.prefix, project, *PINS[orchestrator])
+    folder, complete = cache_folder() / name, cache_folder() / name / "complete"
+    with exclusive(name):
+        if not (complete.exists() and complete.read_text() == key):
+            say(f"Creating the environment of {orchestrator} in {folder} ...")
+            _create(folder, f"--editable={ROOT}[kubernetes,test]", *PINS[orchestrator])
+            complete.write_text(key)
+    return folder / "bin"
+
+
+@cache
+def uv() -> Path | None:
+    """Return the program uv, installed if it is missing; ``None`` where that is impossible."""
+    if found := shutil.which("uv"):
+        return Path(found)
+    name = UV.replace("==", "-")
+    folder = cache_folder() / name
+    with exclusive(name):
+        if not (folder / "complete").exists():
+            try:
+                _create_by_pip(folder, UV)
+            except subprocess.CalledProcessError:
+                say("uv cannot be installed here; pip takes its place, and some minutes")
+                return None
+            (folder / "complete").touch()
+    return folder / "bin" / "uv"
+
+
+def _create(folder: Path, *requirements: str) -> None:
+    program = uv()
+    if program is None:
+        _create_by_pip(folder, *requirements)
+        return
+    python = ("--python", sys.executable)
+    _run(program, "venv", "--quiet", "--clear", *python, folder)
+    into = ("--python", folder / "bin" / "python")
+    _run(program, "pip", "install", "--quiet", *into, *requirements)
+
+
+def _create_by_pip(folder: Path, *requirements: str) -> None:
+    _run(sys.executable, "-m", "venv", "--clear", folder)
+    _run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements)
+
+
+def _run(*command: str | Path) -> None:
+    # Standard output is for results.
+    environ = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    subprocess.run(command, stdout=sys.stderr, env=environ, check=True)
