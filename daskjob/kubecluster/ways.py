@@ -17,12 +17,14 @@ from daskjob.kube.port_forward import PortTaken
 from daskjob.kube.resources import PODS, SERVICES, Resource, Selection, selection_of
 from daskjob.kube.services import host_of_balancer
 from daskjob.kubecluster.errors import LocalPortTaken, NoConnection
-from daskjob.kubecluster.reach import Search, answers
+from daskjob.kubecluster.reach import Patience, Search, answers
 from daskjob.submit.clusters.cluster import Cluster
 from daskjob.submit.clusters.forwards import forwards
 
 #: How long the scheduler's own node, or the load balancer, is tried before anything else is done.
 FIRST_SECONDS = 0.3
+#: A Service that stays silent that long is not reachable from here.
+SERVICE_SECONDS = 1.5
 BALANCER_SECONDS = 1.5
 #: Is set in every container of a pod.
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
@@ -99,7 +101,7 @@ async def _direct(cluster: Cluster) -> Way | str:
     """Return the way through the Service, or why there is none."""
     host = f"{names.scheduler_service_name(cluster.name)}.{cluster.ref.namespace}.svc"
     comm, dashboard = ports(cluster)
-    async with Search(comm) as search:
+    async with Search(comm, Patience(silent=SERVICE_SECONDS)) as search:
         search.add([host])
         if await search.found():
             return _way(cluster, host, comm, dashboard)
