@@ -313,7 +313,7 @@ def test_the_blocks_of_the_page_run(
 ) -> None:
     page = (ROOT / "docs" / "kubecluster.md").read_text()
     blocks = re.findall(r"<!-- run: kubecluster -->\n```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     monkeypatch.setenv("KUBECONFIG", str(place.kubernetes.kubeconfig))
     configured = {"image": place.kubernetes.image("dask"), "namespace": place.namespace}
     for text in blocks:
