@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from daskjob.core import errors as errors
+    from daskjob import errors as errors
     from daskjob.kubecluster.cluster import KubeCluster as KubeCluster
     from daskjob.submit.client.async_client import AsyncJobClient as AsyncJobClient
     from daskjob.submit.client.sync_client import JobClient as JobClient
@@ -33,7 +33,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name == "errors":
-        return import_module("daskjob.core.errors")
+        return import_module("daskjob.errors")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

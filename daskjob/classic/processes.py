@@ -231,7 +231,7 @@ class Scheduler(Pod):
         """Return a place once it answers."""
         reason = await reach.directly(place, self._site.options.name_tries)
         if reason:
-            raise reach.Unreachable(
+            raise reach.SchedulerUnreachable(
                 f"the scheduler of {self.cluster_name} runs and cannot be reached: {reason}; check "
                 f"Service {self.cluster_name}, network policies and DNS"
             )

@@ -150,5 +150,5 @@ async def forwarded(
     return Place(comm.host, comm.port, dashboard.port)
 
 
-class Unreachable(DaskJobError, ConnectionError):
+class SchedulerUnreachable(DaskJobError, ConnectionError):
     """The scheduler runs, and this process cannot connect to it."""

@@ -1,23 +1,4 @@
-"""Every exception of daskjob, as one tree.
-
-::
-
-    DaskJobError
-    ├── Invalid            the input is invalid; lists every mistake
-    ├── NotFound           the object does not exist
-    ├── Conflict           the name or the submission belongs to another object
-    ├── Forbidden          a permission is missing
-    ├── ApiError           a request to the API (or to this machine) failed
-    │   ├── AnswerPending       a scheduler was asked, and its answer wakes the pass
-    │   └── CreateRejected      it rejected an object
-    │       └── StatusRejected  it rejected the status of an object
-    ├── ChangeDenied       the API rejected a change of an object
-    ├── Timeout            the wait ended before the job
-    └── Failed             the job ended without success
-        ├── UserFailure            caused by the job itself
-        ├── InfrastructureFailure  caused by its environment
-        ├── PolicyFailure          a limit set by its spec
-        └── InvalidFailure         a spec that cannot work
+"""The exceptions of all layers; those for programs, with all others, are in ``daskjob.errors``.
 
 ``retryable`` of every class is whether the same call may succeed later. All can be pickled.
 """

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from daskjob.core.errors import NotFound
-from daskjob.core.manifests import Manifest, mapping, mappings
+from distributed.security import Security
+
+from daskjob.core.errors import DaskJobError, NotFound
+from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings
+from daskjob.kube.api import Api
+from daskjob.kube.objects import get_object
 from daskjob.kubecluster.arguments import Arguments
-from daskjob.kubecluster.errors import NoSuchCluster, OperatorNotInstalled
+from daskjob.kubecluster.errors import NoSuchCluster, OperatorNotInstalled, ValidationError
+from daskjob.kubecluster.transport_security import secret_name, security_of
 from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.clusters.client import AsyncClusterClient
 from daskjob.submit.clusters.cluster import Cluster
@@ -43,6 +48,31 @@ async def existing(clients: AsyncClusterClient, name: str) -> Cluster:
         raise NoSuchCluster(str(error)) from error
     except NotInstalled as error:
         raise OperatorNotInstalled() from error
+
+
+async def security_of_existing(api: Api, cluster: Cluster) -> Security | None:
+    """Return the certificates of a cluster that uses TLS, from its Secret.
+
+    Raises
+    ------
+    ValidationError
+        They are not there, or may not be read.
+    """
+    if cluster.protocol != "tls":
+        return None
+    ref = ObjectRef("Secret", cluster.ref.namespace, secret_name(cluster.name))
+    try:
+        return security_of(await get_object(api, ref))
+    except NotFound:
+        reason = f"there is no Secret {ref.name} with its certificates"
+    except DaskJobError as error:
+        reason = str(error)
+    except (KeyError, ValueError):
+        reason = f"Secret {ref.name} has no certificates"
+    raise ValidationError(
+        f"cluster {cluster.name} uses TLS: pass security=, a distributed.Security with the "
+        f"certificates of a client; {reason}"
+    )
 
 
 def values_of(cluster: Cluster) -> dict[str, Any]:

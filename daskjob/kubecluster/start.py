@@ -14,7 +14,7 @@ from daskjob.kubecluster import process_end
 from daskjob.kubecluster.create_mode import CreateMode
 from daskjob.kubecluster.end import End
 from daskjob.kubecluster.errors import ClusterExists, OperatorNotInstalled, closed_error
-from daskjob.kubecluster.existing import existing, values_of, without_effect
+from daskjob.kubecluster.existing import existing, security_of_existing, values_of, without_effect
 from daskjob.kubecluster.host import Host
 from daskjob.kubecluster.known_workers import keep_known
 from daskjob.kubecluster.lease import Lease, seconds_of
@@ -163,6 +163,8 @@ class Start:
             self.panel.title = f"Connecting to KubeCluster {host.name}"
         session.log("Connecting to the existing cluster")
         cluster = await existing(session.clients, host.name)
+        if host.security is None:
+            host.security = await security_of_existing(await session.clients.api(), cluster)
         if host.shutdown_on_close is None:
             host.shutdown_on_close = False
         elif host.shutdown_on_close:

@@ -99,6 +99,22 @@ def _text(security: Security, field: str) -> str:
         raise ValidationError(f"security: {field} cannot be read: {error}") from error
 
 
+def security_of(secret: Manifest) -> Security:
+    """Return what a client needs to connect to a cluster, from its Secret; workers have the same.
+
+    Raises
+    ------
+    KeyError, ValueError
+        It has no such certificates.
+    """
+    data = mapping(secret.get("data"))
+    files = ("ca.pem", "worker.pem", "worker-key.pem")
+    ca, cert, key = (base64.b64decode(str(data[file]), validate=True).decode() for file in files)
+    return Security(
+        tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key, require_encryption=True
+    )
+
+
 def secret_manifest(cluster: str, security: Security) -> Manifest:
     """Return the Secret with the certificates of a cluster."""
     files = certificates(security)

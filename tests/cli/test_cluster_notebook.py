@@ -31,10 +31,12 @@ CELL = """
 from distributed import Client
 with Client() as client:
     print(client.submit(sum, range(100)).result(), client.scheduler.address)
+    print(client.dashboard_link)
 with Client("dask-scheduler:8786") as client:
     print(len(client.scheduler_info()["workers"]))
 open("kept.txt", "w").close()
 """
+OTHER_PORT = "lead to local port 8787, which is not this one; use the address above"
 
 
 @pytest.fixture
@@ -119,7 +121,10 @@ async def test_notebook_from_its_creation_to_its_end(
             jupyter.request("/contents", token="x" * 43)
         assert jupyter.request("/contents")["content"] == []
         output = await jupyter.run(CELL)
-        assert output.splitlines() == ["4950 tcp://dask-scheduler:8786", "1"]
+        address, dashboard, workers = output.splitlines()
+        assert (address, workers) == ("4950 tcp://dask-scheduler:8786", "1")
+        reported = await printed(command, "Dashboard:")
+        assert await asyncio.to_thread(leads_to, command, dashboard, reported)
         assert [item["name"] for item in jupyter.request("/contents")["content"]] == ["kept.txt"]
 
         # The token is in the Secret alone.
@@ -142,7 +147,9 @@ async def test_notebook_from_its_creation_to_its_end(
         connected = start("connect", "dask")
         assert Jupyter(await printed(connected, "Notebook:")).token == jupyter.token
         connected.send_signal(signal.SIGINT)
-        assert (await asyncio.to_thread(finish, connected)).code == 0
+        done = await asyncio.to_thread(finish, connected)
+        # The first command, or another process, has that port.
+        assert (done.code, OTHER_PORT in done.err) == (0, True)
 
         assert (await cluster("scale", "dask", 0))[0] == 0
         await until(lambda: not kubectl.there("pods", labelSelector="dask.org/component=worker"))
@@ -155,6 +162,15 @@ async def test_notebook_from_its_creation_to_its_end(
             lambda: not (kubectl.there(*kinds) or kubectl("get", "deployments", "-o", "name")),
             pause=0.5,
         )
+
+
+def leads_to(command: subprocess.Popen[bytes], link: str, reported: str) -> bool:
+    """Return whether the link in the notebook works here; else, the command says what does."""
+    if urlsplit(reported).port == urlsplit(link).port:
+        with urllib.request.urlopen(link, timeout=30) as answer:
+            return b"Dask" in answer.read()
+    assert command.stderr is not None
+    return any(OTHER_PORT in text.decode() for text in command.stderr)
 
 
 def _answers(jupyter: Jupyter) -> bool:
@@ -209,6 +225,14 @@ def test_saved_manifests_are_accepted_and_have_no_token(there: OnCluster, kubect
     variables = {item["name"]: item for item in pod["containers"][0]["env"]}
     assert "value" not in variables["JUPYTER_TOKEN"]
     assert variables["DASK_SCHEDULER_ADDRESS"]["value"] == "tcp://mine-scheduler:8786"
+    link = "DASK_DISTRIBUTED__DASHBOARD__LINK"
+    assert variables[link]["value"] == "http://localhost:8787/status"
+    own = there.daskjob(
+        *("cluster", "notebook", "mine", *words, "--save-manifests", "-"),
+        *("-e", f"{link}={{JUPYTERHUB_SERVICE_PREFIX}}proxy/8787/status"),
+    )
+    assert (own.code, "localhost:8787" in own.text) == (0, False)
+    assert "{JUPYTERHUB_SERVICE_PREFIX}proxy/8787/status" in own.text
     assert kubectl.there("daskclusters") == []
     printed = there.daskjob("cluster", "notebook", "mine", *words, "--save-manifests", "-")
     assert printed.text == file.read_text()

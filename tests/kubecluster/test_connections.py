@@ -18,23 +18,8 @@ from daskjob.kubecluster.scheduler_connection import joined, scheduler_at
 from daskjob.kubecluster.ways import Way
 from tests.cluster.images import ROOT
 from tests.kubecluster.conftest import SMALL, Place
+from tests.kubecluster.permissions import ACCOUNT, apply_role
 
-#: As the page of dask-kubernetes has it, for one namespace.
-RULES = [
-    {
-        "apiGroups": ["kubernetes.dask.org"],
-        "resources": [
-            *("daskclusters", "daskworkergroups", "daskworkergroups/scale", "daskjobs"),
-            "daskautoscalers",
-        ],
-        "verbs": ["get", "list", "watch", "patch", "create", "delete"],
-    },
-    {
-        "apiGroups": [""],
-        "resources": ["pods", "pods/status", "services"],
-        "verbs": ["get", "list", "watch"],
-    },
-]
 PROGRAM = """
 import json, os, sys, time, warnings
 warnings.simplefilter("ignore")
@@ -66,22 +51,6 @@ print(json.dumps(found))
 """
 
 
-def role(namespace: str) -> list[dict[str, Any]]:
-    group = "rbac.authorization.k8s.io"
-    meta = {"name": "dask-sa", "namespace": namespace}
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
-        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": meta, "rules": RULES},
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "RoleBinding",
-            "metadata": meta,
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": "dask-sa"},
-            "subjects": [{"kind": "ServiceAccount", "name": "dask-sa", "namespace": namespace}],
-        },
-    ]
-
-
 def pod(place: Place) -> dict[str, Any]:
     """A pod with the Python packages of this machine."""
     folders = {"source": str(ROOT), "site": sysconfig.get_paths()["purelib"]}
@@ -106,7 +75,7 @@ def pod(place: Place) -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {"name": "notebook", "namespace": place.namespace},
         "spec": {
-            "serviceAccountName": "dask-sa",
+            "serviceAccountName": ACCOUNT,
             "restartPolicy": "Never",
             "containers": [container],
             "volumes": [
@@ -125,8 +94,8 @@ def test_connections_in_a_pod_with_the_documented_permissions(place: Place) -> N
         11,
     ):
         pytest.skip("the pod needs the files and the Python of this machine")
-    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": role(place.namespace)})
-    place.kubectl("apply", "-f", "-", stdin=manifest)
+    # Neither logs nor forwards, as with the Role of dask-kubernetes' page.
+    apply_role(place.kubectl, without=("pods/log", "pods/portforward", "secrets"))
     place.kubectl("create", "-f", "-", stdin=json.dumps(pod(place)))
     place.kubectl(
         "wait", "pod/notebook", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s"

@@ -240,25 +240,6 @@ def test_a_pickled_cluster_is_a_reference(
     assert place.kubectl.there("daskclusters") != []
 
 
-@pytest.mark.check(26)
-def test_tls_needs_no_arguments_of_the_client(place: Place) -> None:
-    with place.cluster("secure", n_workers=1, security=True) as cluster, Client(cluster) as client:
-        assert cluster.scheduler_address.startswith("tls://")
-        assert client.submit(sum, range(10)).result(PATIENCE) == 45
-        assert all(address.startswith("tls://") for address in client.scheduler_info()["workers"])
-        assert place.kubectl.there("secrets") == ["secret/secure-tls"]
-        with KubeCluster.from_name(
-            "secure",
-            quiet=True,
-            security=cluster.security,
-            namespace=place.namespace,
-            kubeconfig=str(place.kubernetes.kubeconfig),
-        ) as other:
-            assert other.observed == cluster.observed
-        with pickle.loads(pickle.dumps(cluster)) as copy:
-            assert copy.observed == cluster.observed
-
-
 def account(place: Place, folder: Path) -> tuple[str, Path]:
     """Return a user whose requests are known in the audit log, and its kubeconfig."""
     place.kubectl("create", "serviceaccount", "user")
@@ -316,7 +297,7 @@ def test_the_blocks_of_the_page_run(
 ) -> None:
     page = (ROOT / "docs" / "kubecluster.md").read_text()
     blocks = re.findall(r"<!-- run: kubecluster -->\n```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     monkeypatch.setenv("KUBECONFIG", str(place.kubernetes.kubeconfig))
     configured = {"image": place.kubernetes.image("dask"), "namespace": place.namespace}
     for text in blocks:

@@ -210,6 +210,18 @@ async def _add(client: AsyncClusterClient, cluster: Cluster, found: NotebookSubm
     await add_notebook(await client.api(), cluster, (found.service, found.deployment))
 
 
+def note_other_port(port: int) -> None:
+    """Report that the links in a notebook do not lead to the dashboard, if that is so."""
+    from daskjob.core.names import PORT_DASHBOARD
+
+    if port != PORT_DASHBOARD:
+        click.echo(
+            "daskjob: links to the dashboard within the notebook lead to local port "
+            f"{PORT_DASHBOARD}, which is not this one; use the address above",
+            err=True,
+        )
+
+
 async def _connected(
     client: AsyncClusterClient,
     cluster: Cluster,
@@ -238,5 +250,6 @@ async def _connected(
         ) as ways:
             click.echo(f"Notebook:   {notebook.link}")
             click.echo(f"Dashboard:  {ways.dashboard_link}")
+            note_other_port(ways.dashboard.port)
             click.echo(f"daskjob: Ctrl-C ends the connection; to open it again: {hint}", err=True)
             await client.gone(cluster)

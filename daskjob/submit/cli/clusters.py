@@ -295,7 +295,9 @@ def connect_command(
                 return await run_child(command, variables_of(ways))
             click.echo(f"Scheduler:  {ways.scheduler_address}")
             click.echo(f"Dashboard:  {ways.dashboard_link}")
-            async with _notebook_of(client, cluster, address, timeout):
+            async with _notebook_of(
+                client, cluster, address, timeout, dashboard_port=ways.dashboard.port
+            ):
                 click.echo("daskjob: Ctrl-C ends the connection; the cluster goes on", err=True)
                 await client.gone(cluster)
         return 0
@@ -305,12 +307,13 @@ def connect_command(
 
 @asynccontextmanager
 async def _notebook_of(
-    client: AsyncClusterClient, cluster: Cluster, address: str, timeout: int
+    client: AsyncClusterClient, cluster: Cluster, address: str, timeout: int, *, dashboard_port: int
 ) -> AsyncIterator[None]:
     """Connect to the notebook of a cluster, if it has one, and print its address."""
     if not cluster.notebook:
         yield
         return
+    from daskjob.submit.cli.cluster_notebook import note_other_port
     from daskjob.submit.cli.connection import notify
     from daskjob.submit.clusters.notebook import notebook_forward
 
@@ -318,6 +321,7 @@ async def _notebook_of(
         await client.api(), cluster, address=address, timeout_seconds=timeout, notify=notify
     ) as notebook:
         click.echo(f"Notebook:   {notebook.link}")
+        note_other_port(dashboard_port)
         yield
 
 

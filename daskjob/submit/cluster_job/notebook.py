@@ -21,6 +21,9 @@ from daskjob.submit.settings.table import Settings
 
 #: Where notebooks are saved; mount a volume there to keep them.
 FOLDER = "/work"
+#: What a client in the notebook shows as its dashboard: where `daskjob cluster notebook` and
+#: `connect` forward it to, if they can. The scheduler's own name is unknown to a user's browser.
+DASHBOARD_LINK = f"http://localhost:{names.PORT_DASHBOARD}/status"
 #: Every pod of the deployment has it: ``kubectl get pods -l app=distributed``.
 LABELS = {"app": "distributed"}
 _COMMAND = ("jupyter", "lab", "--ip=0.0.0.0", f"--port={names.PORT_NOTEBOOK}", "--no-browser")
@@ -97,7 +100,9 @@ def _pod(name: str, settings: Settings) -> Manifest:
     spec["restartPolicy"] = "Always"
     [container] = spec["containers"]
     container["name"] = "notebook"
-    container["env"] = [*_variables(name), *mappings(container.get("env"))]
+    given = mappings(container.get("env"))
+    known = {one.get("name") for one in given}
+    container["env"] = [*(one for one in _variables(name) if one["name"] not in known), *given]
     container["ports"] = [{"name": "http", "containerPort": names.PORT_NOTEBOOK}]
     # Jupyter answers this without the token.
     container["readinessProbe"] = {
@@ -115,6 +120,7 @@ def _variables(name: str) -> list[Manifest]:
     return [
         {"name": names.ENV_SCHEDULER_ADDRESS, "value": address},
         {"name": "JUPYTER_TOKEN", "valueFrom": {"secretKeyRef": secret}},
+        {"name": "DASK_DISTRIBUTED__DASHBOARD__LINK", "value": DASHBOARD_LINK},
     ]
 
 
