@@ -16,6 +16,7 @@ from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.errors import NoConnection
 from daskjob.kubecluster.scheduler_connection import joined, scheduler_at
 from daskjob.kubecluster.ways import Way
+from tests.cli.kubeconfigs import kubeconfig_of
 from tests.cluster.images import ROOT
 from tests.kubecluster.conftest import SMALL, Place
 from tests.kubecluster.permissions import ACCOUNT, apply_role
@@ -118,15 +119,8 @@ def test_connections_in_a_pod_with_the_documented_permissions(place: Place) -> N
 @pytest.mark.check(28)
 @pytest.mark.check(9)
 def test_an_error_names_both_ways(place: Place, shared: KubeCluster, tmp_path: Path) -> None:
-    user = {"kind": "ServiceAccount", "name": "default", "namespace": place.namespace}
-    _, account, binding = role(place.namespace)
-    manifest = {
-        "apiVersion": "v1",
-        "kind": "List",
-        "items": [account, {**binding, "subjects": [user]}],
-    }
-    place.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
-    limited = place.as_user(place.kubectl("create", "token", "default").strip(), tmp_path)
+    apply_role(place.kubectl, without=("pods/portforward",))
+    limited = kubeconfig_of(place.kubernetes, place.namespace, ACCOUNT, tmp_path)
     with pytest.raises(NoConnection) as caught:
         KubeCluster.from_name(
             "shared",
