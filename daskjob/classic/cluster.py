@@ -20,6 +20,7 @@ from distributed.utils import Log, Logs
 from tornado.ioloop import PeriodicCallback
 
 from daskjob.classic import first_generation, lease, pods
+from daskjob.classic.adaptivity import Adaptivity
 from daskjob.classic.auth import ClusterAuth
 from daskjob.classic.builders import check_affinity
 from daskjob.classic.leftovers import delete_leftovers
@@ -333,6 +334,24 @@ class KubeCluster(Base):  # type: ignore[misc]
             n = maximum
         found: Awaitable[None] | None = super().scale(n, memory, cores)
         return found
+
+    async def _correct_state_internal(self) -> None:
+        # Dask runs it by a callback of its loop, which would log a traceback.
+        try:
+            await super()._correct_state_internal()
+        except OSError as error:
+            logger.log(
+                logging.DEBUG if self.status == Status.closing else logging.WARNING,
+                "no worker of %s was removed, since its scheduler does not answer: %s",
+                self.name,
+                error,
+            )
+
+    def adapt(self, *args: Any, **kwargs: Any) -> Any:
+        """Scale the cluster by its load, between ``minimum`` and ``maximum`` workers."""
+        if not args:
+            kwargs.setdefault("Adaptive", Adaptivity)
+        return super().adapt(*args, **kwargs)
 
     def scale_up(
         self, n: int = 0, memory: str | None = None, cores: int | None = None, pods: Any = None

@@ -223,13 +223,14 @@ class Scheduler(Pod):
         if isinstance(site.api.credentials, ServiceAccount):
             # In a pod of this cluster. A forward would need a right that is not needed otherwise.
             return await self._certain(found)
-        if reach.in_pod() and not await reach.directly(found, 1):
+        if reach.in_pod() and not await reach.direct(found.host, found.port):
             return found
         return await reach.forwarded(self._stack, site.api, self._backend, site.notify)
 
     async def _certain(self, place: reach.Place) -> reach.Place:
         """Return a place once it answers."""
-        reason = await reach.directly(place, self._site.options.name_tries)
+        site = self._site
+        reason = await reach.once_it_listens(place, site.options.name_tries, site.notify)
         if reason:
             raise reach.SchedulerUnreachable(
                 f"the scheduler of {self.cluster_name} runs and cannot be reached: {reason}; check "

@@ -22,6 +22,9 @@ from daskjob.kube.services import host_of_balancer
 #: How long a name may take to resolve, and a connection to open.
 TRY_SECONDS = 2.0
 PAUSE_SECONDS = 0.5
+#: After this many refusals, a message says what is awaited.
+REPORTED_AFTER = 20
+_REFUSES = "refuses connections"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ async def direct(host: str, port: int) -> str:
             _, writer = await asyncio.open_connection(address, port)
     except TimeoutError:
         return f"{host}:{port} does not answer within {TRY_SECONDS:g} s"
+    except ConnectionRefusedError:
+        return f"{host}:{port} {_REFUSES}"
     except OSError as error:
         return f"{host}:{port}: {error.strerror or error}"
     writer.close()
@@ -112,16 +117,24 @@ async def direct(host: str, port: int) -> str:
     return ""
 
 
-async def directly(place: Place, tries: int) -> str:
-    """Try to connect, up to this often; return why it failed the last time, or nothing."""
-    reason = ""
-    for number in range(tries):
-        if number:
-            await asyncio.sleep(PAUSE_SECONDS)
-        reason = await direct(place.host, place.port)
-        if not reason:
-            return ""
-    return reason
+async def once_it_listens(place: Place, tries: int, notify: Notify) -> str:
+    """Connect to a scheduler that may not listen yet; return why that failed, or nothing.
+
+    Its container runs before it listens: Dask is imported, and packages may be installed. And
+    kube-proxy may not know the Service yet. So a refusal is retried until the start's own limit.
+    """
+    failures = refusals = 0
+    while reason := await direct(place.host, place.port):
+        if reason.endswith(_REFUSES):
+            refusals += 1
+            if refusals == REPORTED_AFTER:
+                notify(f"the scheduler's container runs, and does not listen yet: {reason}")
+        else:
+            failures += 1
+            if failures == tries:
+                return reason
+        await asyncio.sleep(PAUSE_SECONDS)
+    return ""
 
 
 async def forwarded(

@@ -318,7 +318,8 @@ async def test_quota_is_reported_and_workers_follow_once_there_is_room(
 
 
 LOST = """
-import os, signal, sys, threading
+import logging, logging.handlers, os, queue, signal, sys, threading
+import dask
 from daskjob.classic import KubeCluster, KubeConfig
 more = {"auth": KubeConfig(sys.argv[1]), "namespace": sys.argv[2], "quiet": True}
 cluster = KubeCluster(sys.argv[3], n_workers=1, name="lost", **more)
@@ -327,6 +328,23 @@ try:
 except Exception as error:
     print(type(error).__name__, error, flush=True)
 sys.stdin.readline()
+# Its scheduler is gone: each change of the workers is one line, and no traceback.
+logging.getLogger("distributed.deploy").setLevel(logging.WARNING)
+heard = queue.SimpleQueue()
+def hears(text):
+    while text not in heard.get(timeout=60).getMessage():
+        pass
+logger = logging.getLogger("daskjob")
+logger.addHandler(logging.handlers.QueueHandler(heard))
+logger.propagate = False
+with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+    adaptive = cluster.adapt(minimum=0, maximum=2, interval="200ms")
+    hears("lost is not scaled, since its scheduler does not answer")
+    adaptive.stop()
+    cluster.scale(0)
+    hears("no worker of lost was removed, since its scheduler does not answer")
+logger.handlers.clear()
+logger.propagate = True
 cluster.close()
 cluster.close()
 print(cluster.status.name, flush=True)
