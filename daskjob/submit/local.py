@@ -128,12 +128,12 @@ class LocalJobs:
         wanted = submission(
             job, namespace=str(metadata(job).get("namespace") or "default"), token=token
         )
-        folder = background_run(self._root, wanted)
+        folder, existed = background_run(self._root, wanted)
         job = folder.job()
         differences = differences_from(job, wanted.manifest)
         if differences:
             logger.warning(note_on(str(metadata(job)["name"]), differences))
-        return replace(_ref(folder, job), differences=differences)
+        return replace(_ref(folder, job), existed=existed, differences=differences)
 
     # Finding jobs
 

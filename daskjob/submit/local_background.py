@@ -33,8 +33,8 @@ class NotStarted(DaskJobError):
     """The job did not start on this machine; the message is that of ``daskjob run``."""
 
 
-def background_run(root: Path, wanted: Submission) -> RunFolder:
-    """Start the run of a submission, or find it; return its folder.
+def background_run(root: Path, wanted: Submission) -> tuple[RunFolder, bool]:
+    """Start the run of a submission, or find it; return its folder and whether it existed.
 
     Raises
     ------
@@ -45,7 +45,8 @@ def background_run(root: Path, wanted: Submission) -> RunFolder:
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _one_at_a_time(root):
-        return _known(root, wanted) or _started(root, wanted)
+        known = _known(root, wanted)
+        return (known, True) if known else (_started(root, wanted), False)
 
 
 @contextlib.contextmanager
