@@ -331,18 +331,23 @@ sys.stdin.readline()
 # Its scheduler is gone: each change of the workers is one line, and no traceback.
 logging.getLogger("distributed.deploy").setLevel(logging.WARNING)
 heard = queue.SimpleQueue()
-def hears(text):
-    while text not in heard.get(timeout=60).getMessage():
-        pass
+def hears(*texts):
+    missing = set(texts)
+    while missing:
+        line = heard.get(timeout=60).getMessage()
+        missing = {text for text in missing if text not in line}
 logger = logging.getLogger("daskjob")
 logger.addHandler(logging.handlers.QueueHandler(heard))
 logger.propagate = False
 with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
-    adaptive = cluster.adapt(minimum=0, maximum=2, interval="200ms")
-    hears("lost is not scaled, since its scheduler does not answer")
-    adaptive.stop()
     cluster.scale(0)
-    hears("no worker of lost was removed, since its scheduler does not answer")
+    adaptive = cluster.adapt(minimum=0, maximum=2, interval="200ms")
+    # Both wait for as long as a forward waits for a new scheduler.
+    hears(
+        "no worker of lost was removed, since its scheduler does not answer",
+        "lost is not scaled, since its scheduler does not answer",
+    )
+    adaptive.stop()
 logger.handlers.clear()
 logger.propagate = True
 cluster.close()
