@@ -27,7 +27,8 @@
     │   ├── UnexpectedObject              the response has another form
     │   ├── CreateRejected                an object was rejected
     │   ├── NotInstalled                  daskjob's CRDs are not installed
-    │   │   └── OperatorNotInstalled          the same, for KubeCluster (RuntimeError)
+    │   │   └── ClustersNotInstalled          the same, where a cluster was asked for
+    │   │       └── OperatorNotInstalled          the same, for KubeCluster (RuntimeError)
     │   ├── SchedulerStartupError         the scheduler cannot start
     │   │   └── CrashLoopBackOffError         it starts, and ends again and again
     │   └── NoConnection                  the scheduler cannot be reached (ConnectionError)
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     from daskjob.kubecluster.errors import ValidationError as ValidationError
     from daskjob.kubecluster.specs import WrongArgument as WrongArgument
     from daskjob.kubecluster.specs import WrongType as WrongType
+    from daskjob.submit.client.errors import ClustersNotInstalled as ClustersNotInstalled
     from daskjob.submit.client.errors import NotInstalled as NotInstalled
     from daskjob.submit.clusters.notebook import NotebookFailed as NotebookFailed
     from daskjob.submit.jobs import StillRunning as StillRunning
@@ -124,7 +126,7 @@ _NAMES = {
     "kube.errors": "AlreadyExists Replaced Unreachable Unanswered OutcomeUnknown Throttled "
     "UnexpectedObject",
     "kube.port_forward": "PortTaken",
-    "submit.client.errors": "NotInstalled",
+    "submit.client.errors": "NotInstalled ClustersNotInstalled",
     "submit.clusters.notebook": "NotebookFailed",
     "submit.jobs": "StillRunning Unsupported",
     "submit.local_background": "NotStarted",

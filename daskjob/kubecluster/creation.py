@@ -54,10 +54,10 @@ class Creation:
             cluster = await clients.create(self._manifest(security, noted))
         except Conflict as error:
             self.is_possible = False
-            raise ClusterExists(str(error)) from error
-        except NotInstalled as error:
+            raise ClusterExists(str(error)) from None
+        except NotInstalled:
             self.is_possible = False
-            raise OperatorNotInstalled() from error
+            raise OperatorNotInstalled() from None
         if self.makes_secret and security is not None:
             secret = secret_manifest(self._arguments.name, security)
             await create_owned(await clients.api(), secret, cluster.ref)

@@ -14,7 +14,7 @@ from dask.utils import parse_timedelta
 from daskjob.core.errors import ApiError, Conflict, DaskJobError, Forbidden, NotFound, Timeout
 from daskjob.kube.port_forward import PortTaken
 from daskjob.kubecluster.specs import WrongArgument, WrongType
-from daskjob.submit.client.errors import NotInstalled
+from daskjob.submit.client.errors import ClustersNotInstalled
 from daskjob.submit.sync import WouldBlock
 
 #: Of distributed since 2024.4; a time-out before.
@@ -48,7 +48,7 @@ def closed_error(name: str, what: str = "is closed; create a new KubeCluster") -
     return ClusterClosed(f"cluster {name} {what}")
 
 
-class OperatorNotInstalled(NotInstalled, RuntimeError):
+class OperatorNotInstalled(ClustersNotInstalled, RuntimeError):
     """The API server does not know DaskClusters."""
 
 

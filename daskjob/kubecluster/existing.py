@@ -45,9 +45,9 @@ async def existing(clients: AsyncClusterClient, name: str) -> Cluster:
     try:
         return await clients.get(name)
     except NotFound as error:
-        raise NoSuchCluster(str(error)) from error
-    except NotInstalled as error:
-        raise OperatorNotInstalled() from error
+        raise NoSuchCluster(str(error)) from None
+    except NotInstalled:
+        raise OperatorNotInstalled() from None
 
 
 async def security_of_existing(api: Api, cluster: Cluster) -> Security | None:

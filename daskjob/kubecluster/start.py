@@ -25,6 +25,7 @@ from daskjob.kubecluster.scheduler_wait import SchedulerWait
 from daskjob.kubecluster.session import Session
 from daskjob.kubecluster.watch import ClusterWatch
 from daskjob.kubecluster.ways import Wishes
+from daskjob.kubecluster.worker_trouble import report_troubles
 from daskjob.submit.clusters.cluster import Cluster
 
 logger = logging.getLogger("daskjob")
@@ -107,7 +108,13 @@ class Start:
         await joined(self._join, host.name, timeout)
         session.spawn(self._end.when_gone(watch))
         session.spawn(self._keep_known(watch))
+        session.spawn(report_troubles(watch, self._report))
         session.log(f"Ready; the dashboard is at {host.dashboard_link}")
+
+    def _report(self, text: str) -> None:
+        self._session.log(text)
+        if not self._host.quiet:
+            logger.warning("%s", text)
 
     async def _connect(self, watch: ClusterWatch, timeout: float) -> None:
         connection, host = self._session.connection, self._host

@@ -121,13 +121,17 @@ class ClusterWatch:
 
     def problems(self) -> dict[str, str]:
         """Return why workers of a group are not ready, by group."""
+        return {name: condition.message for name, condition in self.missing_workers().items()}
+
+    def missing_workers(self) -> dict[str, Condition]:
+        """Return what the operator reports of the groups that lack workers."""
         found = {}
         for name, group in self.groups.items():
             condition = find_condition(
                 parsed_group_status(group).conditions, ConditionType.WORKERS_READY
             )
             if condition is not None and not condition.status and condition.message:
-                found[self.called(name)] = condition.message
+                found[self.called(name)] = condition
         return found
 
     def scheduler_condition(self) -> Condition | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import traceback
 from asyncio import CancelledError
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from daskjob import KubeCluster
 from daskjob.core.errors import DaskJobError
+from daskjob.errors import OperatorNotInstalled
 from daskjob.kube.errors import Unreachable
 from daskjob.submit.cli import connection
 from daskjob.submit.cli.cluster_place import ClusterPlace
@@ -142,7 +145,32 @@ def test_cluster_without_daskjobs_is_reported_with_how_to_install_it(
     daskjob: Daskjob, words: tuple[str, ...]
 ) -> None:
     text = failed(daskjob(*with_place(words, "--context", "404", "-n", "team")))
-    assert text == ("daskjob: this cluster has no DaskJobs; install daskjob: daskjob install")
+    assert text == "daskjob: this Kubernetes has no DaskJobs; install daskjob: daskjob install"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("list",), ("scale", "mine", "3"), ("create", "mine", "--image", "none"), ("notebook",)],
+)
+def test_cluster_without_daskclusters_is_reported_in_these_words(
+    daskjob: Daskjob, words: tuple[str, ...]
+) -> None:
+    text = failed(daskjob("cluster", *with_place(words, "--context", "404", "-n", "team")))
+    assert text == "daskjob: this Kubernetes has no DaskClusters; install daskjob: daskjob install"
+
+
+@pytest.mark.parametrize("mode", ["CREATE_ONLY", "CONNECT_ONLY", "CREATE_OR_CONNECT"])
+def test_a_kubecluster_without_daskclusters_is_one_error_without_causes(
+    kubeconfig: Path, mode: str
+) -> None:
+    with pytest.raises(OperatorNotInstalled) as caught:
+        KubeCluster(
+            "mine", namespace="team", create_mode=mode, kubeconfig=str(kubeconfig), context="404"
+        )
+    assert str(caught.value).startswith("this Kubernetes has no DaskClusters; install daskjob: ")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "another exception" not in shown
+    assert "direct cause" not in shown
 
 
 @pytest.mark.parametrize("words", COMMANDS[:3])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import shlex
 import signal
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 import uuid
@@ -196,6 +199,8 @@ async def test_image_without_jupyter_is_reported_and_a_plain_cluster_is_left_alo
         last = err.splitlines()[-1]
         assert last.startswith("daskjob: the notebook of bare crashes")
         assert "must have JupyterLab" in last
+        stays = f"to delete it: daskjob cluster delete -n {there.namespace} bare"
+        assert (stays in err, "daskcluster/bare stays" in err) == (True, True)
         # As after a creation that was interrupted.
         token = kubectl("get", "secret", "bare-notebook", "-o", "jsonpath={.data.token}")
         kubectl("delete", "deployment", "bare-notebook")
@@ -213,13 +218,12 @@ async def test_image_without_jupyter_is_reported_and_a_plain_cluster_is_left_alo
 def test_saved_manifests_are_accepted_and_have_no_token(there: OnCluster, kubectl: Kubectl) -> None:
     file = there.daskjob.work / "notebook.yaml"
     words = ("--image", "registry.test/image", "--mount", "pvc:home:/work", "-w", "3")
-    done = there.daskjob("cluster", "notebook", "mine", *words, "--save-manifests", file)
+    save = ("cluster", "notebook", "mine", "-n", there.namespace, *words, "--save-manifests")
+    done = there.daskjob(*save, file)
     assert (done.code, done.text) == (0, "")
-    assert "kubectl create secret generic mine-notebook" in done.err
-    kubectl("apply", "--dry-run=server", "-f", str(file))
     saved = list(yaml.safe_load_all(file.read_text()))
-    assert [item["kind"] for item in saved] == ["DaskCluster", "Service", "Deployment"]
-    pod = saved[2]["spec"]["template"]["spec"]
+    assert [item["kind"] for item in saved] == ["Secret", "DaskCluster", "Service", "Deployment"]
+    pod = saved[3]["spec"]["template"]["spec"]
     [volume] = pod["volumes"]
     assert volume["persistentVolumeClaim"] == {"claimName": "home"}
     variables = {item["name"]: item for item in pod["containers"][0]["env"]}
@@ -227,12 +231,48 @@ def test_saved_manifests_are_accepted_and_have_no_token(there: OnCluster, kubect
     assert variables["DASK_SCHEDULER_ADDRESS"]["value"] == "tcp://mine-scheduler:8786"
     link = "DASK_DISTRIBUTED__DASHBOARD__LINK"
     assert variables[link]["value"] == "http://localhost:8787/status"
-    own = there.daskjob(
-        *("cluster", "notebook", "mine", *words, "--save-manifests", "-"),
-        *("-e", f"{link}={{JUPYTERHUB_SERVICE_PREFIX}}proxy/8787/status"),
-    )
+    assert kubectl.there("daskclusters") == []
+    printed = there.daskjob(*save, "-")
+    assert printed.text == file.read_text()
+    own = there.daskjob(*save, "-", "-e", f"{link}={{JUPYTERHUB_SERVICE_PREFIX}}proxy/8787/status")
     assert (own.code, "localhost:8787" in own.text) == (0, False)
     assert "{JUPYTERHUB_SERVICE_PREFIX}proxy/8787/status" in own.text
-    assert kubectl.there("daskclusters") == []
-    printed = there.daskjob("cluster", "notebook", "mine", *words, "--save-manifests", "-")
-    assert printed.text == file.read_text()
+    # The file creates and deletes everything; the printed command adds the token, also again.
+    for _ in range(2):
+        kubectl("apply", "-f", str(file))
+        assert len(token_of(kubectl)) in (0, 43)
+        subprocess.run(["bash", "-c", patched(kubectl, done.err)], check=True)
+        assert len(token_of(kubectl)) == 43
+    kubectl("delete", "-f", str(file))
+    assert kubectl.there("daskclusters", "secrets", "services") == []
+
+
+def patched(kubectl: Kubectl, printed: str) -> str:
+    """Return the command that adds the token, as it is printed."""
+    command = printed.splitlines()[-1]
+    assert command.startswith("  python -c 'import json, secrets; ")
+    program = shlex.join(kubectl.kubernetes.command())
+    return command.replace("python", sys.executable, 1).replace("kubectl", program)
+
+
+def token_of(kubectl: Kubectl) -> bytes:
+    found = kubectl("get", "secret", "mine-notebook", "-o", "jsonpath={.data.token}")
+    return base64.b64decode(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "text"),
+    [((), 2, "notebook.yaml exists; --force replaces it"), (("--force",), 0, "kind: DaskCluster")],
+)
+def test_an_existing_file_is_replaced_with_force_only(
+    daskjob: Daskjob, more: tuple[str, ...], code: int, text: str
+) -> None:
+    file = daskjob.work / "notebook.yaml"
+    file.write_text("mine\n")
+    words = ("cluster", "notebook", "--image", "x", "--save-manifests", "notebook.yaml", *more)
+    done = daskjob(*words)
+    assert done.code == code
+    assert text in (done.err if code else file.read_text())
+    assert (file.read_text() == "mine\n") == bool(code)
+    alone = daskjob("cluster", "notebook", "--force")
+    assert (alone.code, "--save-manifests" in alone.err) == (2, True)

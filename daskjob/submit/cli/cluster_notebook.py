@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -84,6 +85,7 @@ def _size(option: str, key: str, text: str) -> Callable[[Decorated], Decorated]:
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Create nothing: write the manifests to this file, without the token.",
 )
+@click.option("--force", is_flag=True, help="With --save-manifests: replace an existing file.")
 @click.option("--no-connect", is_flag=True, help="Do not wait for the notebook, nor connect to it.")
 @click.option(
     "--port",
@@ -105,6 +107,7 @@ def notebook_command(
     name: str,
     *,
     file: Path | None,
+    force: bool,
     no_connect: bool,
     port: int,
     idle_timeout: int | None,
@@ -135,44 +138,83 @@ def notebook_command(
     flags |= {key: value for key, value in sizes.items() if value}
     wanted = _Wanted(name, flags, profile, idle_timeout)
     if file is not None:
-        return _save(wanted.submission(), file)
+        return _save(wanted.submission(), file, force=force)
+    if force:
+        raise click.UsageError("--force replaces the file of --save-manifests; add that")
     place = ClusterPlace(str(flags.get("context") or ""), str(flags.get("namespace") or ""))
 
     async def act(client: AsyncClusterClient) -> int:
-        cluster = await _ensured(client, wanted)
+        cluster = await _ensured(client, wanted, place)
         hint = f"daskjob cluster notebook {place.options_for(cluster.ref.namespace)} {name}"
         if no_connect:
             click.echo(f"daskjob: to open it: {hint}", err=True)
             return 0
-        await _connected(client, cluster, port=port, address=address, timeout=timeout, hint=hint)
+        with _what_stays(place, cluster) as start:
+            await _connected(
+                client, cluster, start, port=port, address=address, timeout=timeout, hint=hint
+            )
         return 0
 
     return until_interrupt(place, act)
 
 
-def _save(found: NotebookSubmission, file: Path) -> int:
+def _save(found: NotebookSubmission, file: Path, *, force: bool) -> int:
     from daskjob.submit.cli.yaml_text import as_yaml
-    from daskjob.submit.cluster_job.notebook import notebook_name
+    from daskjob.submit.cluster_job.notebook import notebook_name, saved_secret
 
-    secret = notebook_name(found.cluster["metadata"]["name"])
-    text = as_yaml(found.manifests) + "\n"
+    name = notebook_name(found.cluster["metadata"]["name"])
+    text = as_yaml([saved_secret(found), *found.manifests]) + "\n"
     if str(file) == "-":
         click.echo(text, nl=False)
     else:
-        try:
-            file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise click.UsageError(f"{file} cannot be written: {error.strerror}") from error
+        _write(file, text, force=force)
+    place = found.service["metadata"].get("namespace")
+    where = f" -n {place}" if place else ""
     for line in (
-        f"daskjob: the notebook needs its token, which is in no file: create the Secret {secret}",
-        "  python -c 'import secrets; print(secrets.token_urlsafe(32), end=\"\")' |"
-        f" kubectl create secret generic {secret} --from-file=token=/dev/stdin",
+        f"daskjob: the notebook needs a token, which is in no file; add one to Secret {name}:",
+        "  python -c 'import json, secrets; "
+        'print(json.dumps({"stringData": {"token": secrets.token_urlsafe(32)}}))\' |'
+        f" kubectl patch secret{where} {name} --patch-file=/dev/stdin",
     ):
         click.echo(line, err=True)
     return 0
 
 
-async def _ensured(client: AsyncClusterClient, wanted: _Wanted) -> Cluster:
+def _write(file: Path, text: str, *, force: bool) -> None:
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise click.UsageError(f"{file} exists; --force replaces it") from None
+    except OSError as error:
+        raise click.UsageError(f"{file} cannot be written: {error.strerror}") from error
+
+
+@dataclass
+class _Start:
+    """Whether the notebook was reached."""
+
+    is_over: bool = False
+
+
+@contextmanager
+def _what_stays(place: ClusterPlace, cluster: Cluster) -> Iterator[_Start]:
+    """Report what an error, or Ctrl-C, leaves in the namespace, and how to delete it."""
+    start = _Start()
+    try:
+        yield start
+    except BaseException:
+        if not start.is_over:
+            options = place.options_for(cluster.ref.namespace)
+            click.echo(
+                f"daskjob: daskcluster/{cluster.name} stays, with what belongs to it; "
+                f"to delete it: daskjob cluster delete {options} {cluster.name}",
+                err=True,
+            )
+        raise
+
+
+async def _ensured(client: AsyncClusterClient, wanted: _Wanted, place: ClusterPlace) -> Cluster:
     """Return the cluster, created with its notebook if it does not exist."""
     from daskjob.core.errors import Conflict, NotFound
     from daskjob.submit.clusters.notebook import is_complete
@@ -180,7 +222,7 @@ async def _ensured(client: AsyncClusterClient, wanted: _Wanted) -> Cluster:
     try:
         cluster = await client.get(wanted.name)
     except NotFound:
-        return await _created(client, wanted)
+        return await _created(client, wanted, place)
     where = f"cluster {wanted.name} of namespace {cluster.ref.namespace}"
     if not cluster.notebook:
         raise Conflict(
@@ -194,12 +236,13 @@ async def _ensured(client: AsyncClusterClient, wanted: _Wanted) -> Cluster:
     return cluster
 
 
-async def _created(client: AsyncClusterClient, wanted: _Wanted) -> Cluster:
+async def _created(client: AsyncClusterClient, wanted: _Wanted, place: ClusterPlace) -> Cluster:
     found = wanted.submission()
     for note in found.notes:
         click.echo(f"daskjob: {note}", err=True)
     cluster = await client.create(found.cluster)
-    await _add(client, cluster, found)
+    with _what_stays(place, cluster):
+        await _add(client, cluster, found)
     click.echo(f"daskjob: daskcluster/{cluster.name} was created, with a notebook", err=True)
     return cluster
 
@@ -225,6 +268,7 @@ def note_other_port(port: int) -> None:
 async def _connected(
     client: AsyncClusterClient,
     cluster: Cluster,
+    start: _Start,
     *,
     port: int,
     address: str,
@@ -252,4 +296,5 @@ async def _connected(
             click.echo(f"Dashboard:  {ways.dashboard_link}")
             note_other_port(ways.dashboard.port)
             click.echo(f"daskjob: Ctrl-C ends the connection; to open it again: {hint}", err=True)
+            start.is_over = True
             await client.gone(cluster)

@@ -591,8 +591,8 @@ def _as_errors_of_jobs() -> Iterator[None]:
         yield
     except Replaced as error:
         raise NotFound(str(error)) from error
-    except NoSuchResource as error:
-        raise NotInstalled() from error
+    except NoSuchResource:
+        raise NotInstalled() from None
 
 
 async def _existing(session: Session, ref: JobRef) -> Manifest:

@@ -27,7 +27,7 @@ def after_create(error: DaskJobError) -> Step:
     if isinstance(error, OutcomeUnknown):
         return Step.REPEAT
     if isinstance(error, NoSuchResource):
-        raise NotInstalled() from error
+        raise NotInstalled() from None
     if isinstance(error, CreateRejected) and error.kind is RejectionKind.INVALID:
         raise Invalid(error.name, [RejectedByServer(error.message)]) from error
     raise in_words_of_namespaces(error) if isinstance(error, NotFound) else error

@@ -7,9 +7,17 @@ from daskjob.core.wording import HOW_TO_INSTALL
 
 
 class NotInstalled(ApiError):
-    """The API server does not know DaskJobs: its CustomResourceDefinitions are not installed."""
+    """The API server does not know daskjob's kinds: its CustomResourceDefinitions are missing."""
 
     retryable = False
+    #: The objects that a call is about.
+    kinds = "DaskJobs"
 
     def __str__(self) -> str:
-        return f"this cluster has no DaskJobs; install daskjob: {HOW_TO_INSTALL}"
+        return f"this Kubernetes has no {self.kinds}; install daskjob: {HOW_TO_INSTALL}"
+
+
+class ClustersNotInstalled(NotInstalled):
+    """The same, where a cluster was asked for."""
+
+    kinds = "DaskClusters"

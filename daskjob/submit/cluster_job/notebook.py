@@ -49,6 +49,12 @@ def notebook_name(cluster: str) -> str:
     return names.shortened(f"{cluster}-notebook")
 
 
+def saved_secret(found: NotebookSubmission) -> Manifest:
+    """Return the Secret of the token without a token, so that one file creates and deletes all."""
+    meta = found.deployment["metadata"]
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": dict(meta), "type": "Opaque"}
+
+
 def notebook_of_settings(
     name: str, merged: Merged, *, versions: Versions, idle_seconds: int | None = None
 ) -> NotebookSubmission:

@@ -36,7 +36,7 @@ from daskjob.kube.patience import Patience
 from daskjob.kube.port_forward import LOOPBACK
 from daskjob.kube.resources import CLUSTERS, Selection, selection_of
 from daskjob.submit.client.connection import Connection
-from daskjob.submit.client.errors import NotInstalled
+from daskjob.submit.client.errors import ClustersNotInstalled
 from daskjob.submit.client.mistakes import RejectedByServer
 from daskjob.submit.clusters.cluster import ANNOTATION_CREATION, Cluster, scaling
 from daskjob.submit.clusters.forwards import Forwards, forwards
@@ -168,13 +168,13 @@ class AsyncClusterClient:
                 return Cluster(
                     await get_object(session.api, ObjectRef(Kind.CLUSTER, namespace, name))
                 )
-        except NotFound as error:
+        except NotFound:
             existing = "none"
             with suppress(DaskJobError):
                 existing = ", ".join(item.name for item in await self.list()) or "none"
             raise NotFound(
                 f"there is no cluster {name!r} in namespace {namespace}; existing ones: {existing}"
-            ) from error
+            ) from None
 
     async def scale(self, cluster: Cluster, workers: int) -> None:
         """Set the number of workers of the default group.
@@ -348,8 +348,8 @@ def _as_errors_of_clusters(ref: ObjectRef | None = None) -> Iterator[None]:
         yield
     except Replaced as error:
         raise NotFound(str(error)) from error
-    except NoSuchResource as error:
-        raise NotInstalled() from error
+    except NoSuchResource:
+        raise ClustersNotInstalled() from None
     except CreateRejected as error:
         if ref is None or error.kind is not RejectionKind.INVALID:
             raise
