@@ -20,7 +20,7 @@ from daskjob.core.manifests import (
 from daskjob.core.parsed import parsed_group_status
 from daskjob.core.status import Condition, ConditionType, find_condition
 from daskjob.kube.api import Api
-from daskjob.kube.objects import watching
+from daskjob.kube.objects import list_objects, watching
 from daskjob.kube.resources import AUTOSCALERS, GROUPS, Selection, selection_of
 from daskjob.kubecluster import tasks
 from daskjob.submit.clusters.cluster import Cluster
@@ -152,17 +152,32 @@ class ClusterWatch:
     async def _follow_cluster(self) -> None:
         while not self.gone:
             with _logged():
-                async with watching(self.api, selection_of(self.ref)) as changes:
-                    async for change in changes:
-                        if change.ref.uid != self.ref.uid:
-                            continue
-                        if change.gone or change.manifest is None:
-                            self.gone = True
-                            self._notify()
-                            return
-                        self.cluster = Cluster(change.manifest)
-                        self._notify()
+                await self._until_gone()
+                return
             await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _until_gone(self) -> None:
+        """Follow the cluster; it may have been deleted, and another one created, before this."""
+        selection = selection_of(self.ref)
+        found = await list_objects(self.api, selection)
+        listed = [item for item in found.items if object_ref(item).uid == self.ref.uid]
+        if not self._take_cluster(listed[0] if listed else None):
+            return
+        async with watching(self.api, selection, since=found) as changes:
+            async for change in changes:
+                if change.ref.uid != self.ref.uid:
+                    continue
+                if not self._take_cluster(None if change.gone else change.manifest):
+                    return
+
+    def _take_cluster(self, manifest: Manifest | None) -> bool:
+        """Take the cluster as it is now; return whether it still exists."""
+        if manifest is None:
+            self.gone = True
+        else:
+            self.cluster = Cluster(manifest)
+        self._notify()
+        return manifest is not None
 
     async def _follow_groups(self) -> None:
         selection = Selection(GROUPS, self.ref.namespace)
