@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from daskjob.kube.access import Access, NoCredentials
@@ -27,16 +27,22 @@ _IMPERSONATION = ("as", "as-uid", "as-groups", "as-user-extra")
 
 
 class Kubeconfig:
-    """The credentials of a kubeconfig's context."""
+    """The credentials of a kubeconfig's context.
+
+    With ``content``, nothing is read from a file, and ``path`` is what messages call it.
+    """
 
     def __init__(
         self,
         path: str | None = None,
         context: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        content: Mapping[str, Any] | None = None,
     ) -> None:
         self._path = path
         self._context = context
+        self._content = content
         self._clock = clock
         self._lock: asyncio.Lock | None = None
         self._access: Access | None = None
@@ -48,7 +54,7 @@ class Kubeconfig:
     def at_once(self) -> tuple[Access, str] | None:
         """Return the access and the namespace; ``None``: a plugin must run first."""
         with self._naming_the_source():
-            found = selected(self._path, self._context)
+            found = selected(self._path, self._context, self._content)
             if _needs_plugin(found):
                 return None
             return _access(found, None), _namespace(found)
@@ -91,7 +97,7 @@ class Kubeconfig:
     async def _read(self) -> Access:
         self._read_at = self._clock()
         with self._naming_the_source():
-            found = selected(self._path, self._context)
+            found = selected(self._path, self._context, self._content)
             login = None
             if _needs_plugin(found):
                 from daskjob.kube.exec_plugin import run_plugin

@@ -82,20 +82,25 @@ class Selected:
     user: Stanza
 
 
-def selected(path: str | None, context: str | None) -> Selected:
-    """Read the files, and return the stanzas of a context; by default, of the current one.
+def selected(
+    path: str | None, context: str | None, content: Mapping[str, Any] | None = None
+) -> Selected:
+    """Return the stanzas of a context, by default of the current one, from files or a content.
 
     Raises
     ------
     Unusable
         A file, the context, or what it refers to does not exist, or is malformed.
     """
-    files = kubeconfig_files(path)
-    contents = {file: _mapping(file) for file in files}
+    contents = (
+        {file: _mapping(file) for file in kubeconfig_files(path)}
+        if content is None
+        else {Path(path or "kubeconfig"): content}
+    )
     stanzas = {kind: _merged(kind, contents) for kind in _KINDS}
     name = context or next(filter(None, map(_current, contents.values())), "")
     known = ", ".join(stanzas["context"]) or "none"
-    where = ", ".join(map(str, files))
+    where = ", ".join(map(str, contents))
     if not name:
         raise Unusable(
             f"{where}: current-context is not set: choose a context with "

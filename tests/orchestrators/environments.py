@@ -55,7 +55,7 @@ def environment(orchestrator: str) -> Path:
     with exclusive(name):
         if not (complete.exists() and complete.read_text() == key):
             say(f"Creating the environment of {orchestrator} in {folder} ...")
-            _create(folder, f"--editable={ROOT}[kubernetes,test]", *PINS[orchestrator])
+            _create(folder, f"--editable={ROOT}[examples,operator,test]", *PINS[orchestrator])
             complete.write_text(key)
     return folder / "bin"
 

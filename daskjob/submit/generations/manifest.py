@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from daskjob.core.manifests import Manifest, mapping, metadata
+from daskjob.core.names import files_name
 from daskjob.submit.generations.identity import (
     Identity,
     annotations_of,
@@ -21,6 +23,8 @@ def generation_manifest(
     ``timeout_seconds`` becomes its deadline, unless it has one: it ends the job also when the
     orchestrator is gone.
     """
+    name = generation_name(identity, job, number)
+    job = _with_files_of(job, name)
     meta, spec = metadata(job), mapping(job.get("spec"))
     kept = {key: value for key, value in meta.items() if key != "generateName"}
     labels = {**mapping(meta.get("labels")), **labels_of(identity)}
@@ -29,7 +33,7 @@ def generation_manifest(
         **{key: value for key, value in job.items() if key != "status"},
         "metadata": {
             **kept,
-            "name": generation_name(identity, job, number),
+            "name": name,
             "labels": labels,
             **({"annotations": annotations} if annotations else {}),
         },
@@ -38,6 +42,31 @@ def generation_manifest(
             **spec,
             "submissionID": identity.token(number),
         },
+    }
+
+
+def _with_files_of(job: Manifest, name: str) -> Manifest:
+    """Return a job whose pods mount the files of the job that has another name then.
+
+    A folder of code is a volume of the ConfigMap that is named after the job.
+    """
+    known = str(metadata(job).get("name") or "")
+    if not known or not mapping(mapping(job.get("spec")).get("job")).get("files"):
+        return job
+    renamed: Manifest = _renamed(job, files_name(known), files_name(name))
+    return renamed
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, list):
+        return [_renamed(item, old, new) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: {**item, "name": new}
+        if key == "configMap" and isinstance(item, dict) and item.get("name") == old
+        else _renamed(item, old, new)
+        for key, item in value.items()
     }
 
 

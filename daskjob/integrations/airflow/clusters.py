@@ -1,0 +1,203 @@
+"""Operators that create and delete a DaskCluster which several tasks share.
+
+::
+
+    cluster = CreateDaskClusterOperator(task_id="cluster", n_workers=4)
+    delete = DeleteDaskClusterOperator(task_id="delete", cluster=cluster.output)
+    cluster.as_setup() >> work >> delete.as_teardown(setups=cluster)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from daskjob.core.errors import NotFound
+from daskjob.core.manifests import Manifest, mapping, metadata
+from daskjob.core.names import generated_prefix
+from daskjob.integrations.airflow import errors
+from daskjob.integrations.airflow.link_text import LINK_KEY
+from daskjob.integrations.airflow.links import DaskDashboardLink
+
+if TYPE_CHECKING:
+    from daskjob import ClusterClient
+    from daskjob.submit.clusters.cluster import Cluster
+
+#: As for jobs: with the digest, names have room for the longest suffix of ours.
+_PREFIX, _DIGITS = 30, 10
+
+
+class _ClusterOperator(BaseOperator):
+    """The connection of both operators."""
+
+    template_fields: Sequence[str] = (
+        "cluster",
+        "namespace",
+        "kubernetes_conn_id",
+        "cluster_context",
+    )
+    ui_color = "#fdf2e4"
+
+    def __init__(
+        self,
+        *,
+        cluster: Any = None,
+        namespace: str | None = None,
+        kubernetes_conn_id: str | None = "kubernetes_default",
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cluster = cluster
+        self.namespace = namespace
+        self.kubernetes_conn_id = kubernetes_conn_id
+        self.in_cluster = in_cluster
+        self.config_file = config_file
+        self.cluster_context = cluster_context
+
+    @cached_property
+    def hook(self) -> Any:
+        """The hook whose connection leads to the cluster."""
+        from daskjob.integrations.airflow.hooks import DaskJobHook
+
+        return DaskJobHook(
+            conn_id=self.kubernetes_conn_id,
+            in_cluster=self.in_cluster,
+            config_file=self.config_file,
+            cluster_context=self.cluster_context,
+        )
+
+    @contextmanager
+    def _client(self) -> Iterator[ClusterClient]:
+        from daskjob.integrations.airflow.hooks import cluster_client
+
+        with errors.airflow_errors(), cluster_client(self.hook, self.namespace or "") as client:
+            yield client
+
+
+class CreateDaskClusterOperator(_ClusterOperator):
+    """Create a DaskCluster, once for a task, and wait until it runs.
+
+    ``cluster`` is a DaskCluster as a dictionary; without it, the other arguments make one, as
+    ``daskjob cluster create`` does. It returns ``name``, ``namespace``, ``scheduler_address`` and
+    ``dashboard_url``. ``idle_timeout_seconds`` deletes a cluster that no teardown has deleted.
+    """
+
+    template_fields: Sequence[str] = (*_ClusterOperator.template_fields, "name", "image", "env")
+    operator_extra_links = (DaskDashboardLink(),)
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        image: str | None = None,
+        n_workers: int | None = None,
+        adapt: tuple[int, int] | None = None,
+        worker_resources: Mapping[str, object] | None = None,
+        env: Mapping[str, str] | None = None,
+        settings: Mapping[str, object] | None = None,
+        startup_timeout_seconds: float = 600,
+        idle_timeout_seconds: int | None = 86400,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.image = image
+        self.n_workers = n_workers
+        self.adapt = adapt
+        self.worker_resources = worker_resources
+        self.env = env
+        self.settings = settings
+        self.startup_timeout_seconds = startup_timeout_seconds
+        self.idle_timeout_seconds = idle_timeout_seconds
+        self.known_dashboard = ""
+
+    def execute(self, context: Any) -> dict[str, str]:
+        """Create it, or find that of an earlier try."""
+        ti = context["ti"]
+        with self._client() as client:
+            created = client.create(self._manifest(ti))
+            ti.xcom_push(key="cluster_name", value=created.name)
+            self.log.info("cluster %s in namespace %s", created.name, created.ref.namespace)
+            ready = client.wait(created, timeout_seconds=self.startup_timeout_seconds)
+        return self._published(ti, ready)
+
+    def _published(self, ti: Any, cluster: Cluster) -> dict[str, str]:
+        found = {
+            "name": cluster.name,
+            "namespace": cluster.ref.namespace,
+            "scheduler_address": cluster.status.scheduler_address,
+            "dashboard_url": cluster.status.dashboard_url,
+        }
+        self.known_dashboard = found["dashboard_url"]
+        for key in ("scheduler_address", "dashboard_url"):
+            ti.xcom_push(key=key, value=found[key])
+        ti.xcom_push(key=LINK_KEY, value=self.known_dashboard)
+        return found
+
+    def _manifest(self, ti: Any) -> Manifest:
+        from daskjob.submit.cluster_job.cluster import cluster_of_manifest, cluster_of_settings
+        from daskjob.submit.cluster_job.image import environment_versions
+        from daskjob.submit.clusters.cluster import ANNOTATION_CREATION
+        from daskjob.submit.settings.merge import merged
+        from daskjob.submit.settings.sources import default_layer, flags_layer
+
+        parts = [ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)]
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        label = self.name or str(metadata(mapping(self.cluster)).get("name") or self.task_id)
+        prefix = generated_prefix(label)[:_PREFIX].rstrip("-")
+        name = f"{prefix}-{digest[:_DIGITS]}"
+        flags, idle = flags_layer(self._flags()), self.idle_timeout_seconds
+        if self.cluster:
+            given = mapping(self.cluster)
+            named = {**given, "metadata": dict(metadata(given))}
+            found = cluster_of_manifest(named, name, merged([flags]), idle_seconds=idle)
+        else:
+            layers = merged([default_layer(), flags])
+            versions = environment_versions(os.environ)
+            found = cluster_of_settings(name, layers, versions=versions, idle_seconds=idle)
+        meta = metadata(found.manifest)
+        noted = {**mapping(meta.get("annotations")), ANNOTATION_CREATION: digest}
+        return {**found.manifest, "metadata": {**meta, "annotations": noted}}
+
+    def _flags(self) -> dict[str, object]:
+        given: dict[str, object] = {
+            "image": self.image,
+            "workers": self.n_workers,
+            "adapt": f"{self.adapt[0]}:{self.adapt[1]}" if self.adapt else None,
+            "env": self.env,
+            "namespace": self.namespace,
+            **(self.worker_resources or {}),
+        }
+        known = {key: value for key, value in given.items() if value not in (None, {}, "")}
+        return {**(self.settings or {}), **known}
+
+
+class DeleteDaskClusterOperator(_ClusterOperator):
+    """Delete a DaskCluster; one that is gone is no error.
+
+    ``cluster`` is its name, or what ``CreateDaskClusterOperator`` returns (``create.output``).
+    """
+
+    def execute(self, context: Any) -> None:
+        """Delete it."""
+        del context
+        found = self.cluster
+        name = str(found.get("name") or "") if isinstance(found, Mapping) else str(found or "")
+        if isinstance(found, Mapping) and not self.namespace:
+            self.namespace = str(found.get("namespace") or "")
+        if not name:
+            self.log.info("no cluster was created")
+            return
+        with self._client() as client, suppress(NotFound):
+            client.delete(client.get(name))
+            self.log.info("cluster %s is deleted", name)

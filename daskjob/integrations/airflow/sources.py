@@ -1,0 +1,210 @@
+"""The DaskJob of a task, from what its operator was given: a manifest, a script, or an image.
+
+Arguments change a manifest as the options of ``daskjob submit`` do.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from daskjob.core.errors import DaskJobError
+from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.names import generated_prefix
+from daskjob.submit.cluster_job.image import environment_versions
+from daskjob.submit.cluster_job.program import Program, Sent, Sources, script_program
+from daskjob.submit.cluster_job.submission import (
+    Submission,
+    manifest_submission,
+    script_submission,
+)
+from daskjob.submit.local import local_script_job
+from daskjob.submit.script import ScriptOptions, default_shape
+from daskjob.submit.settings.merge import Merged, merged
+from daskjob.submit.settings.sources import default_layer, flags_layer
+
+
+class WrongArguments(DaskJobError):
+    """The arguments of an operator do not fit together; nothing was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a task runs: exactly one of a manifest, a script, a text and a command."""
+
+    #: A DaskJob, or its YAML.
+    job: Manifest | str | None = None
+    #: The path of a script; relative to the folder of the DAG.
+    script: str = ""
+    #: A program that is in no file.
+    text: str = ""
+    args: Sequence[str] = ()
+    #: By key of ``docs/settings.md``.
+    settings: Mapping[str, object] = field(default_factory=dict)
+    #: What names the job.
+    label: str = "job"
+    folder: Path = Path()
+
+    def check(self) -> None:
+        """Raise ``WrongArguments`` unless there is exactly one source."""
+        given = {"job or job_file": self.job, "script": self.script, "program": self.text}
+        found = [name for name, value in given.items() if value]
+        if len(found) > 1:
+            raise WrongArguments(f"{' and '.join(found)}: one excludes the other")
+        if not found and not self.args:
+            raise WrongArguments("name what to run: job, job_file, script, or image with args")
+        if self.job and self.args:
+            raise WrongArguments("args: a manifest has the arguments of its runner; change that")
+
+
+def manifest_on_cluster(source: Source) -> Submission:
+    """Return the submission of a task's DaskJob, with notes.
+
+    Raises
+    ------
+    WrongArguments, WrongSettings, UnfitCode, NoImage, UnreadableFile, Invalid
+        The source, or a setting, cannot be used.
+    """
+    source.check()
+    versions = environment_versions(os.environ)
+    if source.job:
+        found = merged([flags_layer(source.settings)])
+        return manifest_submission(_manifest(source.job), found, versions=versions)
+    # Its own name: the generation rule adds a hash.
+    named = {"name": generated_prefix(source.label).rstrip("-"), **source.settings}
+    settings = merged([default_layer(), flags_layer(named)])
+    return script_submission(_program(source, settings), settings, versions=versions)
+
+
+def manifest_on_this_machine(source: Source) -> Manifest:
+    """Return the DaskJob of a task for this machine.
+
+    Raises
+    ------
+    WrongArguments, WrongSettings, UnreadableFile, Invalid
+        As ``manifest_on_cluster``.
+    """
+    source.check()
+    if source.job:
+        versions = environment_versions(os.environ)
+        found = merged([flags_layer(source.settings)])
+        return manifest_submission(_manifest(source.job), found, versions=versions).manifest
+    settings = merged([flags_layer(source.settings)]).settings
+    workers, threads = default_shape(os.cpu_count() or 1)
+    options = ScriptOptions(
+        workers if settings.workers is None else settings.workers,
+        settings.threads or threads,
+        memory=settings.memory,
+        retries=settings.retries or 0,
+        timeout_seconds=settings.deadline,
+        env=settings.env,
+        python_path=str(source.folder),
+        folder=str(source.folder.absolute()),
+    )
+    return local_script_job(_local_words(source), options, source.label)
+
+
+def _local_words(source: Source) -> list[str]:
+    if source.text:
+        return [sys.executable, "-c", source.text, *source.args]
+    if source.script:
+        return [sys.executable, str(_script(source)), *source.args]
+    return list(source.args)
+
+
+def _manifest(job: Manifest | str) -> Manifest:
+    from daskjob.submit.cli.documents import UnreadableFile, check_document
+
+    if isinstance(job, str):
+        import yaml
+
+        try:
+            documents = [item for item in yaml.safe_load_all(job) if item is not None]
+        except yaml.YAMLError as error:
+            raise UnreadableFile(f"the DaskJob is not valid YAML: {error}") from None
+        if len(documents) != 1 or not isinstance(documents[0], dict):
+            raise UnreadableFile(
+                f"write one DaskJob; the text has {len(documents)} documents"
+                if len(documents) != 1
+                else "write a DaskJob: the text is no mapping of fields"
+            )
+        job = documents[0]
+    named = {**job, "metadata": {"name": "job", **metadata(job)}}
+    check_document(named)
+    return job
+
+
+def _program(source: Source, settings: Merged) -> Program:
+    if source.text:
+        from daskjob.submit.cluster_job.code import read_code
+
+        code = read_code({}, {"task.py": source.text})
+        return Program(("python", Sent("task.py"), *source.args), source.label, code)
+    if not source.script:
+        return Program(tuple(source.args), source.label)
+    files = tuple(source.folder / name for name in settings.settings.files)
+    found = script_program(
+        _script(source), Sources(files=files), before=(), after=tuple(source.args)
+    )
+    return Program(found.words, source.label, found.code, found.in_folder, found.notes)
+
+
+def _script(source: Source) -> Path:
+    path = source.folder / source.script
+    if not path.is_file():
+        raise WrongArguments(f"script: there is no file {path}")
+    return path
+
+
+def file_in(folder: Path, name: str) -> Path:
+    """Return the path of a file that an operator names.
+
+    Raises
+    ------
+    WrongArguments
+        There is none.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise WrongArguments(f"job_file: there is no file {path}")
+    return path
+
+
+def task_program(function: Any, source: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return the program that calls a function, and writes what it returns as the job's result.
+
+    Raises
+    ------
+    WrongArguments
+        An argument is no JSON: what a program on a cluster gets is text.
+    """
+    import json
+
+    try:
+        given = json.dumps({"args": args, "kwargs": kwargs})
+    except (TypeError, ValueError) as error:
+        raise WrongArguments(
+            f"the arguments of {function.__name__} must be JSON, which a cluster gets as text: "
+            f"{error}"
+        ) from None
+    return inspect.cleandoc(_CALL).format(source=source, name=function.__name__, given=given) + "\n"
+
+
+_CALL = """
+import json as _json
+import os as _os
+
+{source}
+
+if __name__ == "__main__":
+    _given = _json.loads({given!r})
+    _result = {name}(*_given["args"], **_given["kwargs"])
+    if _result is not None:
+        with open(_os.environ["DASKJOB_RESULT_FILE"], "w") as _file:
+            _json.dump(_result, _file)
+"""

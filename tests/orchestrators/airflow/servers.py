@@ -1,0 +1,219 @@
+"""Airflow's four processes on loopback, and what a person does in its pages, by its REST API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.waiting import wait_until
+
+#: How long a state may take on a machine that does much else.
+PATIENCE = 180.0
+_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+@dataclass
+class Servers:
+    """A scheduler with its executor, a triggerer, a DAG processor, and the API server."""
+
+    home: Path
+    dags: Path
+    variables: dict[str, str]
+    port: int = field(default_factory=_free_port)
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _token: str = ""
+
+    @property
+    def url(self) -> str:
+        """The address of the web pages."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """The environment of all processes."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "KUBE"))}
+        return {
+            **kept,
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-tests-" * 5,
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port()),
+            **self.variables,
+        }
+
+    # Its processes
+
+    def start(self) -> None:
+        """Start all, and wait until each reports that it is healthy."""
+        self.home.mkdir(exist_ok=True)
+        subprocess.run(
+            [*self._airflow, "db", "migrate"],
+            env=self.environment(),
+            check=True,
+            capture_output=True,
+        )
+        for name in _COMPONENTS:
+            self.start_one(name)
+        wait_until(self._is_healthy, PATIENCE, self.logs, pause=0.5)
+
+    def start_one(self, name: str) -> None:
+        """Start one component."""
+        with (self.home / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [*self._airflow, name],
+                env=self.environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def stop_one(self, name: str) -> None:
+        """Stop one component with its own processes."""
+        process = self._processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def stop(self) -> None:
+        """Stop all."""
+        for name in reversed([*self._processes]):
+            self.stop_one(name)
+
+    @property
+    def _airflow(self) -> list[str]:
+        return [str(Path(sys.executable).with_name("airflow"))]
+
+    def _is_healthy(self) -> bool:
+        try:
+            found = self.get("/api/v2/monitor/health")
+        except OSError:
+            return False
+        return all(
+            (found.get(name) or {}).get("status") == "healthy"
+            for name in ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        )
+
+    def logs(self) -> str:
+        """Return the ends of the logs of all components."""
+        texts = [(name, self.home / f"{name}.log") for name in _COMPONENTS]
+        return "\n".join(
+            f"== {name}\n{path.read_text()[-2000:]}" for name, path in texts if path.exists()
+        )
+
+    # What a person does
+
+    def get(self, path: str) -> Any:
+        """Return what a GET answers."""
+        return self._request("GET", path)
+
+    def _request(self, method: str, path: str, body: object = None) -> Any:
+        if not self._token and path != "/auth/token":
+            self._token = self._request("GET", "/auth/token")["access_token"]
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise OSError(f"{method} {path}: {error.code} {error.read().decode()[:400]}") from None
+        return json.loads(text) if text else None
+
+    def trigger(self, dag_id: str, run_id: str) -> None:
+        """Start a run of a DAG as soon as its file was read."""
+
+        def known() -> bool:
+            try:
+                self._request("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
+            except OSError:
+                return False
+            return True
+
+        wait_until(known, PATIENCE, self.logs, pause=0.5)
+        body = {"dag_run_id": run_id, "logical_date": None}
+        self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
+
+    def task(self, dag_id: str, run_id: str, task_id: str = "task") -> Any:
+        """Return the state of a task."""
+        return self.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
+
+    def until(self, dag_id: str, run_id: str, *states: str, tries: int = 1) -> Any:
+        """Wait until a task is in one of these states, in this try or a later one."""
+
+        def found() -> Any:
+            task = self.task(dag_id, run_id)
+            is_it = task["state"] in states and task["try_number"] >= tries
+            return task if is_it else None
+
+        return wait_until(
+            found, PATIENCE, lambda: f"{self.task(dag_id, run_id)}\n{self.logs()}", pause=0.3
+        )
+
+    def mark(self, dag_id: str, run_id: str, state: str) -> None:
+        """Mark a task as failed or successful."""
+        self._request(
+            "PATCH",
+            f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/task",
+            {"new_state": state},
+        )
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clear a task: it runs again."""
+        body = {"dry_run": False, "task_ids": ["task"], "dag_run_id": run_id}
+        body |= {"only_failed": False, "reset_dag_runs": True}
+        self._request("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", body)
+
+    def links(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Return the extra links of a task, as its page shows them."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/task/links"
+        found: dict[str, Any] = self.get(path)["extra_links"]
+        return found
+
+    def log(self, dag_id: str, run_id: str, number: int = 1) -> str:
+        """Return the log of a try, as its page shows it."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/task/logs/{number}"
+        found = self.get(f"{path}?full_content=true")["content"]
+        return "\n".join(
+            str(item.get("event", item)) if isinstance(item, dict) else str(item) for item in found
+        )
+
+    def process_of_task(self, dag_id: str, run_id: str) -> int:
+        """Return the process in which a running task runs."""
+        found: int = wait_until(lambda: self.task(dag_id, run_id)["pid"], PATIENCE, pause=0.2)
+        return found

@@ -1,0 +1,77 @@
+"""DAGs with our operator, run by ``dag.test()``: on a cluster, and on this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.orchestrators.airflow.runs import Runs
+
+
+@pytest.mark.parametrize("dag_id", ["succeeds", "succeeds_deferred"])
+def test_a_job_returns_its_result_and_what_is_known_of_it(
+    place: str, runs: Runs, dag_id: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ran = runs.test(dag_id)
+    assert ran.state == "success"
+    found = ran.xcoms["task"]
+    assert found["return_value"]["dag"] == dag_id
+    assert found["return_value"]["args"][0].startswith("2026-01-")
+    known = found["daskjob"]
+    assert (known["phase"], known["exit_code"], known["attempts"]) == ("Succeeded", 0, 1)
+    assert known["name"] == found["job_name"]
+    assert found["job_name"].startswith("echo-")
+    assert found["job_name"].endswith("-g1")
+    assert found["job_namespace"] == known["namespace"] == place
+    assert found["_link_DaskDashboardLink"].startswith("http://")
+    assert "arguments 2026-01-" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("dag_id", ["fails", "fails_deferred"])
+def test_a_job_that_fails_fails_its_task_with_the_reason(
+    place: str, runs: Runs, dag_id: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    del place
+    ran = runs.test(dag_id)
+    assert ran.tasks == {"task": "failed"}
+    assert ran.xcoms["task"]["daskjob"]["exit_code"] == 3
+    assert "return_value" not in ran.xcoms["task"]
+    output = capfd.readouterr().out
+    assert "UserFailure" in output
+    assert ran.xcoms["task"]["daskjob"]["message"] in output
+
+
+@pytest.mark.parametrize("dag_id", ["overdue", "overdue_deferred"])
+def test_a_job_that_reaches_its_deadline_names_it(
+    place: str, runs: Runs, dag_id: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    del place
+    ran = runs.test(dag_id)
+    assert ran.tasks == {"task": "failed"}
+    assert ran.xcoms["task"]["daskjob"]["reason"] == "DeadlineExceeded"
+    assert "PolicyFailure" in capfd.readouterr().out
+
+
+def test_each_mapped_task_has_a_job_of_its_own(place: str, runs: Runs) -> None:
+    del place
+    ran = runs.test("mapped")
+    assert ran.tasks == {"task[0]": "success", "task[1]": "success"}
+    results = [ran.xcoms[f"task[{index}]"]["return_value"]["args"] for index in (0, 1)]
+    assert results == [["first"], ["second"]]
+    names = {ran.xcoms[f"task[{index}]"]["job_name"] for index in (0, 1)}
+    assert len(names) == 2
+
+
+def test_a_script_runs_on_the_workers_of_its_cluster(place: str, runs: Runs) -> None:
+    del place
+    ran = runs.test("script")
+    assert ran.xcoms["sums"]["return_value"] == {"total": 4950}
+
+
+def test_a_script_runs_on_this_machine(runs: Runs) -> None:
+    ran = runs.test("here")
+    assert ran.tasks == {"sums": "success", "echo[0]": "success", "echo[1]": "failed"}
+    assert ran.xcoms["sums"]["return_value"] == {"total": 4950}
+    arguments = ran.xcoms["echo[0]"]["return_value"]["args"]
+    assert arguments[0].startswith("2026-01-")
+    assert arguments[1] == "a b"
+    assert ran.xcoms["echo[1]"]["daskjob"]["exit_code"] == 7
