@@ -5,6 +5,7 @@
     DaskJobError
     ├── Invalid                       the input is invalid; lists every mistake
     ├── NotFound                      the object does not exist
+    │   ├── NoNamespace                   the namespace does not exist
     │   ├── NoSuchLog                     the job has no such log
     │   └── NoSuchCluster                 there is no DaskCluster of this name (ValueError)
     ├── Conflict                      the name or the submission belongs to another object
@@ -81,7 +82,10 @@ if TYPE_CHECKING:
     from daskjob.core.errors import PolicyFailure as PolicyFailure
     from daskjob.core.errors import RejectionKind as RejectionKind
     from daskjob.core.errors import Timeout as Timeout
+    from daskjob.core.errors import UnknownArgument as UnknownArgument
     from daskjob.core.errors import UserFailure as UserFailure
+    from daskjob.core.errors import WrongArgument as WrongArgument
+    from daskjob.core.errors import WrongType as WrongType
     from daskjob.kube.access import NoCredentials as NoCredentials
     from daskjob.kube.errors import AlreadyExists as AlreadyExists
     from daskjob.kube.errors import OutcomeUnknown as OutcomeUnknown
@@ -90,6 +94,7 @@ if TYPE_CHECKING:
     from daskjob.kube.errors import Unanswered as Unanswered
     from daskjob.kube.errors import UnexpectedObject as UnexpectedObject
     from daskjob.kube.errors import Unreachable as Unreachable
+    from daskjob.kube.namespaces import NoNamespace as NoNamespace
     from daskjob.kube.port_forward import PortTaken as PortTaken
     from daskjob.kubecluster.errors import BlockingCall as BlockingCall
     from daskjob.kubecluster.errors import CloseTimeout as CloseTimeout
@@ -103,10 +108,7 @@ if TYPE_CHECKING:
     from daskjob.kubecluster.errors import SchedulerStartupError as SchedulerStartupError
     from daskjob.kubecluster.errors import StartTimeout as StartTimeout
     from daskjob.kubecluster.errors import StillMissing as StillMissing
-    from daskjob.kubecluster.errors import UnknownArgument as UnknownArgument
     from daskjob.kubecluster.errors import ValidationError as ValidationError
-    from daskjob.kubecluster.specs import WrongArgument as WrongArgument
-    from daskjob.kubecluster.specs import WrongType as WrongType
     from daskjob.submit.client.errors import ClustersNotInstalled as ClustersNotInstalled
     from daskjob.submit.client.errors import NotInstalled as NotInstalled
     from daskjob.submit.clusters.notebook import NotebookFailed as NotebookFailed
@@ -121,10 +123,11 @@ if TYPE_CHECKING:
 _NAMES = {
     "core.errors": "FieldError Permission RejectionKind DaskJobError Invalid NotFound Conflict "
     "Forbidden ApiError CreateRejected ChangeDenied Timeout Failed UserFailure "
-    "InfrastructureFailure PolicyFailure InvalidFailure",
+    "InfrastructureFailure PolicyFailure InvalidFailure WrongArgument WrongType UnknownArgument",
     "kube.access": "NoCredentials",
     "kube.errors": "AlreadyExists Replaced Unreachable Unanswered OutcomeUnknown Throttled "
     "UnexpectedObject",
+    "kube.namespaces": "NoNamespace",
     "kube.port_forward": "PortTaken",
     "submit.client.errors": "NotInstalled ClustersNotInstalled",
     "submit.clusters.notebook": "NotebookFailed",
@@ -133,10 +136,9 @@ _NAMES = {
     "submit.records.completeness": "Incomplete",
     "submit.sync": "WouldBlock",
     "submit.worker_names": "NoSuchLog",
-    "kubecluster.specs": "WrongArgument WrongType",
     "kubecluster.errors": "BlockingCall CloseTimeout ClusterClosed ClusterExists "
     "CrashLoopBackOffError LocalPortTaken NoConnection NoSuchCluster OperatorNotInstalled "
-    "SchedulerStartupError StartTimeout StillMissing UnknownArgument ValidationError",
+    "SchedulerStartupError StartTimeout StillMissing ValidationError",
     "classic.start": "SchedulerFailed",
     "classic.reach": "SchedulerUnreachable",
 }

@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from daskjob.core.errors import WrongArgument
 from daskjob.kube.access import Access, Credentials, NoCredentials
 from daskjob.kube.credentials import SERVICE_ACCOUNT, ServiceAccount
 from daskjob.kube.kubeconfig import Kubeconfig
@@ -65,7 +66,7 @@ def _ways(auth: object) -> list[ClusterAuth]:
     ways = [auth] if isinstance(auth, ClusterAuth) else auth
     if isinstance(ways, list | tuple) and all(isinstance(way, ClusterAuth) for way in ways):
         return list(ways)
-    raise ValueError(
+    raise WrongArgument(
         f"Invalid authorization method provided: {auth!r}; pass InCluster(), KubeConfig(), "
         "KubeAuth(host), or a list of these"
     )

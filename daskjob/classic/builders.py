@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from daskjob.classic.models import V1Object, fields_of, manifest_of, object_of
+from daskjob.core.errors import WrongArgument, WrongType
 from daskjob.core.manifests import Manifest, mapping
 from daskjob.core.messages import cut
 
@@ -95,7 +96,7 @@ def _add_fields(kind: str, given: Manifest, extra: Mapping[str, Any]) -> None:
     known = fields_of(kind)
     for name, value in extra.items():
         if name not in known:
-            raise ValueError(f"{kind} has no field {name!r}: Attribute must be one of {known}")
+            raise WrongArgument(f"{kind} has no field {name!r}: Attribute must be one of {known}")
         given[name] = _merged(given.get(name), manifest_of(value), append=True)
 
 
@@ -124,7 +125,9 @@ def make_pod_from_dict(dict_: Mapping[str, Any]) -> V1Object:
     containers = spec.get("containers")
     if not (isinstance(containers, list) and containers and all(map(_is_mapping, containers))):
         shown = cut(repr(dict_), 200)
-        raise ValueError(f"a pod template needs spec.containers with a container; found: {shown}")
+        raise WrongArgument(
+            f"a pod template needs spec.containers with a container; found: {shown}"
+        )
     named = [{"name": f"dask-{i}", **given} for i, given in enumerate(containers)]
     return object_of("Pod", {**manifest, "spec": {**spec, "containers": named}}, convert=True)
 
@@ -156,9 +159,9 @@ def clean_pod_template(
         ``apply_default_affinity`` is neither required, preferred nor none.
     """
     if isinstance(pod_template, Mapping):
-        raise TypeError("this is a dictionary: use make_pod_from_dict, or KubeCluster.from_dict")
+        raise WrongType("this is a dictionary: use make_pod_from_dict, or KubeCluster.from_dict")
     if isinstance(pod_template, str):
-        raise TypeError("this is text: for the path of a file, use KubeCluster.from_yaml")
+        raise WrongType("this is text: for the path of a file, use KubeCluster.from_yaml")
     check_affinity(apply_default_affinity)
     manifest: Manifest = manifest_of(pod_template)
     meta = manifest.setdefault("metadata", {})
@@ -175,7 +178,7 @@ def clean_pod_template(
 def check_affinity(value: str) -> None:
     """Raise ``ValueError`` if this is no default affinity."""
     if value not in AFFINITIES:
-        raise ValueError(
+        raise WrongArgument(
             'Attribute apply_default_affinity must be one of "none", "preferred", or "required"; '
             f"found {value!r}"
         )

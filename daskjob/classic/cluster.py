@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import warnings
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -27,14 +28,15 @@ from daskjob.classic.leftovers import delete_leftovers
 from daskjob.classic.links import dashboard_link
 from daskjob.classic.models import V1Object, manifest_of, object_of
 from daskjob.classic.naming import cluster_name
-from daskjob.classic.options import options
+from daskjob.classic.options import check_arguments, options
 from daskjob.classic.own_pod import own_pod
 from daskjob.classic.processes import Scheduler, Worker, pod_log
 from daskjob.classic.site import Site
 from daskjob.classic.templates import pod_template as template_of
 from daskjob.classic.templates import read_template
+from daskjob.classic.widget import with_bounds
 from daskjob.core import names
-from daskjob.core.errors import DaskJobError
+from daskjob.core.errors import DaskJobError, WrongArgument, WrongType
 from daskjob.core.manifests import Manifest, object_ref
 from daskjob.kube.api import Api
 from daskjob.kube.objects import list_objects
@@ -128,9 +130,10 @@ class KubeCluster(Base):  # type: ignore[misc]
         apply_default_affinity: str = "preferred",
         **kwargs: Any,
     ) -> None:
+        check_arguments(kwargs, _known_arguments())
         check_affinity(apply_default_affinity)
         if security is not None and not isinstance(security, Security):
-            raise TypeError(f"security must be a distributed.Security; found {security!r}")
+            raise WrongType(f"security must be a distributed.Security; found {security!r}")
         self._options = options(
             name=name,
             namespace=namespace,
@@ -150,7 +153,7 @@ class KubeCluster(Base):  # type: ignore[misc]
         )
         workers = template_of(pod_template, "worker")
         if workers is None:
-            raise ValueError(
+            raise WrongArgument(
                 "Worker pod specification not provided: pass pod_template, or set "
                 "kubernetes.worker-template or kubernetes.worker-template-path"
             )
@@ -376,7 +379,7 @@ class KubeCluster(Base):  # type: ignore[misc]
 
         found = memory_limit_bytes(PodTemplate(spec=manifest_of(self.pod_template.spec)))
         if not found:
-            raise ValueError(
+            raise WrongArgument(
                 "to scale by memory=, the pod template needs a memory limit or --memory-limit"
             )
         return found
@@ -388,6 +391,9 @@ class KubeCluster(Base):  # type: ignore[misc]
         return threads(PodTemplate(spec=manifest_of(self.pod_template.spec)))
 
     # What is seen
+
+    def _widget(self) -> Any:
+        return with_bounds(super()._widget(), len(self.worker_spec))
 
     @property
     def _cluster_class_name(self) -> str:
@@ -483,3 +489,9 @@ class KubeCluster(Base):  # type: ignore[misc]
 
 def _named(pod: str, site: Site) -> Manifest:
     return {"metadata": {"name": pod, "namespace": site.identity.namespace}}
+
+
+def _known_arguments() -> set[str]:
+    """Return the arguments of the class, and those that it passes on."""
+    classes = (KubeCluster, SpecCluster)
+    return {"quiet"}.union(*(inspect.signature(one.__init__).parameters for one in classes))

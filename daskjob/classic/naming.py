@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 
 from daskjob.core import names
+from daskjob.core.errors import WrongArgument
 
 _ALLOWED = frozenset(string.ascii_letters + string.digits + "-")
 #: The names of pods get a suffix; all of them should be valid host names.
@@ -42,12 +43,12 @@ def cluster_name(template: str, environment: Mapping[str, str] = os.environ) -> 
     try:
         found = escaped(template.format(**known)).strip("-")
     except KeyError as error:
-        raise ValueError(
+        raise WrongArgument(
             f"name {template!r}: there is no environment variable {error.args[0]}; "
             "{user} and {uuid} always exist"
         ) from error
     except (IndexError, ValueError, AttributeError) as error:
-        raise ValueError(f"name {template!r} is malformed: {error}") from error
+        raise WrongArgument(f"name {template!r} is malformed: {error}") from error
     if not found or not found[0].isalpha():
         found = f"dask-{found}".rstrip("-")
     return names.shortened(found, _LIMIT)

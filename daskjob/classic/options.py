@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import dask.config
 
 from daskjob.classic.first_generation import old_variable
+from daskjob.core.errors import UnknownArgument, WrongArgument
+from daskjob.core.similar_names import did_you_mean
 
 DEPLOY_MODES = ("local", "remote")
 
@@ -56,6 +58,14 @@ class Options:
     budget_template: Mapping[str, Any] = field(default_factory=dict)
 
 
+def check_arguments(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ``UnknownArgument`` if the class, and those below it, do not have an argument."""
+    for name in given:
+        if name not in (names := list(known)):
+            near = did_you_mean(name, names)
+            raise UnknownArgument(f"KubeCluster has no argument {name!r}{near}")
+
+
 def options(
     *,
     service_template: Mapping[str, Any],
@@ -76,7 +86,7 @@ def options(
     wait, tries = "scheduler-service-wait-timeout", "scheduler-service-name-resolution-retries"
     mode = of("deploy-mode", "deploy_mode", "remote")
     if mode not in DEPLOY_MODES:
-        raise ValueError(f"Unknown deploy mode {mode!r}: deploy_mode is 'local' or 'remote'")
+        raise WrongArgument(f"Unknown deploy mode {mode!r}: deploy_mode is 'local' or 'remote'")
     return Options(
         name=str(of("name", "name", "dask-{user}-{uuid}")),
         namespace=of("namespace", "namespace", None),
@@ -106,5 +116,5 @@ def _whole(name: str, value: Any) -> int:
     except (TypeError, ValueError):
         number = -1
     if number < 0:
-        raise ValueError(f"{name} must be a number from 0 on; found {value!r}")
+        raise WrongArgument(f"{name} must be a number from 0 on; found {value!r}")
     return number

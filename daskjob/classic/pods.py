@@ -64,7 +64,16 @@ class Identity:
         container = manifest["spec"]["containers"][0]
         ours = [{"name": name, "value": str(value)} for name, value in self.env.items()]
         container["env"] = [*container["env"], *ours]
+        for one in manifest["spec"]["containers"]:
+            if one.get("env"):
+                one["env"] = [_as_text(variable) for variable in one["env"]]
         return manifest
+
+
+def _as_text(variable: Manifest) -> Manifest:
+    """Return a variable whose value is text, as the API server needs it; YAML has numbers too."""
+    value = variable.get("value")
+    return variable if value is None else {**variable, "value": str(value)}
 
 
 def scheduler_args(

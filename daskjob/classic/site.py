@@ -15,6 +15,7 @@ from daskjob.core.manifests import Manifest, ObjectRef, mappings, object_ref
 from daskjob.kube.api import Api
 from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import AlreadyExists, OutcomeUnknown, Replaced
+from daskjob.kube.namespaces import in_words_of_namespaces
 from daskjob.kube.objects import get_object
 
 #: Repetitions of a creation of unknown outcome.
@@ -42,6 +43,8 @@ class Site:
                 if number == CREATE_TRIES - 1:
                     raise
                 await asyncio.sleep(0.2 * 2**number)
+            except NotFound as error:
+                raise in_words_of_namespaces(error) from None
             except AlreadyExists as error:
                 found = dict(await get_object(self.api, object_ref(made)))
                 # By an earlier try, or by another client; the names of pods are random.

@@ -13,6 +13,7 @@ import yaml
 from daskjob.classic.builders import make_pod_from_dict
 from daskjob.classic.models import V1Object, manifest_of, object_of
 from daskjob.classic.options import option
+from daskjob.core.errors import WrongArgument
 from daskjob.core.messages import cut
 
 
@@ -51,13 +52,13 @@ def read_template(given: Any) -> V1Object:
     if isinstance(given, Mapping):
         return make_pod_from_dict(_expanded(given))
     if not hasattr(given, "attribute_map"):
-        raise ValueError(
+        raise WrongArgument(
             "a pod template is a V1Pod, a dictionary or the path of a file; "
             f"found: {cut(repr(given), 200)}"
         )
     found = object_of("Pod", manifest_of(given))
     if not (found.spec and found.spec.containers):
-        raise ValueError("a pod template needs spec.containers with a container")
+        raise WrongArgument("a pod template needs spec.containers with a container")
     return found
 
 
@@ -72,9 +73,11 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         found = yaml.safe_load(path.expanduser().read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+        raise WrongArgument(f"{path} is not valid YAML: {error}") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{path} has no pod template: it must be a mapping with spec.containers")
+        raise WrongArgument(
+            f"{path} has no pod template: it must be a mapping with spec.containers"
+        )
     return found
 
 

@@ -22,6 +22,11 @@ from typing import TypeAlias
 MOST_LEVELS = 50
 
 
+def suggested_bounds(workers: int) -> tuple[int, int]:
+    """Return the bounds that a form for automatic scaling starts with, for this many workers."""
+    return 0, max(10, 2 * workers)
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """A number of workers that was wanted until a time."""

@@ -48,6 +48,18 @@ class Invalid(DaskJobError):
         return "\n".join([f"{self.subject} has {count}:", *(f"  {e}" for e in self.errors)])
 
 
+class WrongArgument(DaskJobError, ValueError):
+    """An argument has a value that cannot work."""
+
+
+class WrongType(DaskJobError, TypeError):
+    """An argument has a value of a type that it cannot have."""
+
+
+class UnknownArgument(DaskJobError, TypeError):
+    """An argument that does not exist."""
+
+
 class NotFound(DaskJobError):
     """The object does not exist, or no longer."""
 

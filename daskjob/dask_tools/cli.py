@@ -98,8 +98,9 @@ def cluster(
     name: str, resources: str | None, env: tuple[tuple[str, str], ...], **given: Any
 ) -> None:
     """Generate a DaskCluster, for `kubectl apply -f -`."""
+    from daskjob.core.errors import WrongArgument, WrongType
     from daskjob.core.names import NAME_RULE, is_valid_name
-    from daskjob.kubecluster.specs import WrongArgument, WrongType, make_cluster_spec
+    from daskjob.kubecluster.specs import make_cluster_spec
     from daskjob.submit.cli.yaml_text import as_yaml
 
     if not is_valid_name(name):

@@ -11,9 +11,18 @@ from typing import ClassVar
 import distributed.exceptions
 from dask.utils import parse_timedelta
 
-from daskjob.core.errors import ApiError, Conflict, DaskJobError, Forbidden, NotFound, Timeout
+from daskjob.core.errors import (
+    ApiError,
+    Conflict,
+    DaskJobError,
+    Forbidden,
+    NotFound,
+    Timeout,
+    UnknownArgument,
+    WrongArgument,
+    WrongType,
+)
 from daskjob.kube.port_forward import PortTaken
-from daskjob.kubecluster.specs import WrongArgument, WrongType
 from daskjob.submit.client.errors import ClustersNotInstalled
 from daskjob.submit.sync import WouldBlock
 
@@ -25,10 +34,6 @@ _WorkerStartTimeout: type[Exception] = getattr(
 
 class ValidationError(WrongArgument):
     """An argument, or a configuration value, that cannot work."""
-
-
-class UnknownArgument(DaskJobError, TypeError):
-    """An argument that does not exist, or has the wrong type."""
 
 
 class ClusterExists(Conflict, ValueError):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daskjob.core import names
-from daskjob.core.errors import DaskJobError
+from daskjob.core.errors import WrongArgument, WrongType
 from daskjob.core.manifests import Manifest
 from daskjob.core.quantity import is_quantity, similar_quantity
 
@@ -25,14 +25,6 @@ _PORT_WORKER_DASHBOARD = 8788
 
 Environment = Mapping[str, object] | Sequence[Mapping[str, Any]]
 Resources = Mapping[str, Mapping[str, object]]
-
-
-class WrongArgument(DaskJobError, ValueError):
-    """An argument has a value that no cluster can have."""
-
-
-class WrongType(DaskJobError, TypeError):
-    """An argument has a value of a type that it cannot have."""
 
 
 def make_cluster_spec(

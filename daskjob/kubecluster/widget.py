@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from daskjob.core import names
+from daskjob.core.demand import suggested_bounds
 from daskjob.kubecluster.view import ClusterView
 from daskjob.kubecluster.view_html import message_html, scaling_html
 
@@ -57,8 +58,8 @@ class ClusterWidget:
         field, button = made.Layout(width=_FIELD), made.Layout(width=_BUTTON)
         self.group = made.Dropdown(description="Group", layout=made.Layout(width="266px"))
         group = view.group(names.DEFAULT_GROUP)
-        low, high = (group.bounds if group else None) or (0, 0)
         requested = group.requested if group else 0
+        low, high = (group.bounds if group else None) or suggested_bounds(requested)
         self.workers = made.IntText(requested, description="Workers", layout=field)
         self.minimum = made.IntText(low, description="Minimum", layout=field)
         self.maximum = made.IntText(high, description="Maximum", layout=field)

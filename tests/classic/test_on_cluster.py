@@ -19,6 +19,7 @@ import yaml
 from daskjob.classic import KubeCluster, KubeConfig, make_pod_spec, processes
 from daskjob.classic.models import manifest_of
 from daskjob.core.errors import DaskJobError
+from daskjob.errors import NoNamespace
 from tests.classic.in_cluster import Programs
 from tests.cluster.plugin import Kubectl, Kubernetes
 from tests.waiting import until, wait_until
@@ -262,6 +263,16 @@ async def test_start_that_cannot_succeed_reports_why_and_leaves_nothing(
     assert time.monotonic() - started < seconds + 14
     assert str(cluster.status) == "Status.closed"
     await until(lambda: not programs.left(), 20, programs.left, pause=0.1)
+
+
+async def test_namespace_that_does_not_exist_is_named_with_how_to_create_it(
+    kubernetes: Kubernetes,
+) -> None:
+    way = KubeConfig(str(kubernetes.kubeconfig))
+    cluster: Any = KubeCluster(worker(kubernetes), auth=way, namespace="nope", asynchronous=True)
+    with pytest.raises(NoNamespace, match=r"namespace nope does not .* create namespace nope"):
+        async with cluster:
+            pass
 
 
 @pytest.mark.check(11)

@@ -19,6 +19,7 @@ from distributed.security import Security
 
 from daskjob.classic import KubeCluster, make_pod_spec
 from daskjob.classic.models import manifest_of
+from daskjob.errors import UnknownArgument
 
 POD = {"spec": {"containers": [{"image": "i", "args": ["dask-worker"]}]}}
 #: The documented arguments, in their order.
@@ -167,6 +168,23 @@ async def test_wrong_file_is_reported(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match=r"w\.yml"):
         cluster(str(file))
+
+
+@pytest.mark.parametrize(
+    ("argument", "near"),
+    [
+        ("n_worker", " (did you mean n_workers?)"),
+        ("silence_log", " (did you mean silence_logs?)"),
+        ("zzz", ""),
+    ],
+)
+async def test_an_unknown_argument_is_reported_with_the_nearest_one(
+    argument: str, near: str
+) -> None:
+    with pytest.raises(UnknownArgument) as caught:
+        cluster(POD, **{argument: 1})
+    assert isinstance(caught.value, TypeError)
+    assert str(caught.value) == f"KubeCluster has no argument {argument!r}{near}"
 
 
 async def test_security_of_another_type_is_reported() -> None:

@@ -70,6 +70,17 @@ def test_pods_are_those_of_dask_kubernetes(
     assert {**theirs, "apiVersion": "v1", "kind": "Pod"} == pod
 
 
+@pytest.mark.parametrize(("value", "text"), [(1, "1"), (1.5, "1.5"), (True, "True"), ("x", "x")])
+def test_variables_of_any_type_become_text(value: object, text: str) -> None:
+    side = {"name": "side", "env": [{"name": "B", "value": value}, {"name": "C"}]}
+    containers = [{"name": "w", "env": [{"name": "A", "value": value}]}, side]
+    pod = make_pod_from_dict({"spec": {"containers": containers}})
+    found = pods.Identity(NAME, NAMESPACE, {"D": value}).template(pod, "worker")
+    first, second = (one["env"] for one in found["spec"]["containers"])
+    assert first == [{"name": "A", "value": text}, {"name": "D", "value": text}]
+    assert second == [{"name": "B", "value": text}, {"name": "C"}]
+
+
 @pytest.mark.check(50)
 def test_templates_of_service_and_budget_are_those_of_dask_kubernetes() -> None:
     theirs = golden()["templates"]

@@ -112,11 +112,14 @@ def test_interrupted_installation_says_what_was_changed_and_what_to_do(
     assert done.code == 130
     number = len(done.text.splitlines())
     (line,) = done.messages
-    assert line == (
-        f"daskjob: interrupted; {number} objects were changed so far, as listed above; the same "
-        f"command again completes it; daskjob install --uninstall -n {installer.namespace} "
-        "removes it"
-    )
+    changed = f"{number} objects were changed so far, as listed above"
+    undo = f"daskjob install --uninstall -n {installer.namespace} removes it"
+    assert line.startswith("daskjob: interrupted while waiting for the operator: ")
+    assert line.endswith(f"; {changed}; {undo}")
+    # The same command would wait for the same image.
+    again = installer("--set", "image.name=none", "--set", only, "--set", "a=b", "--timeout", "3s")
+    assert again.code == 125
+    assert "completes it" not in again.err
     assert installer("--uninstall").code == 0
     assert installer.left(kubectl) == []
 

@@ -294,15 +294,15 @@ async def test_a_notebook_shows_and_scales_a_cluster(place: Place, lab: Jupyter)
         await user.click("button", "Scale")
         await user.shows("Workers: 1 requested, 1 ready, 1 connected")
         await user.run("sum 4950")
-        await user.fill("Minimum", 4)
+        await user.fill("Minimum", 14)
         await user.click("button", "Adapt")
-        await user.shows("maximum=0 is less than minimum=4")
+        await user.shows("maximum=10 is less than minimum=14")
         await user.fill("Minimum", 1)
         await user.fill("Maximum", 2)
         await user.click("button", "Adapt")
         text = await user.shows("default Adaptive, 1 to 2")
         assert "Scaling mode: Adaptive" in text
-        assert "maximum=0" not in text
+        assert "maximum=10" not in text
         await user.run("Insufficient cpu")
         await user.picture("scaling")
         await user.click(".lm-TabBar-tab", "Status")

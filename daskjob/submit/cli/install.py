@@ -15,6 +15,8 @@ from daskjob.submit.cli.parameters import Duration
 if TYPE_CHECKING:
     from daskjob.submit.installing.cluster_objects import ClusterObjects
 
+#: How a note begins that comes once everything is installed, and only its use is awaited.
+WAITING = "waiting for the operator"
 _HELP = """Install the operator in a Kubernetes cluster, or upgrade it: all that its Helm chart
 installs, without Helm.
 
@@ -113,10 +115,16 @@ def install_command(
         return
     keeps_values = not (files or reset_values)
     printed: list[str] = []
+    waits: list[str] = []
 
     def changed(text: str) -> None:
         printed.append(text)
         click.echo(text)
+
+    def noted(text: str) -> None:
+        if text.startswith(WAITING):
+            waits[:] = [text]
+        _note(text)
 
     async def install(cluster: ClusterObjects) -> None:
         from daskjob.submit.installing.installation import (
@@ -135,31 +143,39 @@ def install_command(
                 _note("the values of the installation are kept (--reset-values: the chart's own)")
         release = Release(namespace, wanted)
         options = Options(force, skip_crds, 0.0 if no_wait else float(timeout))
-        await Installation(cluster, release, options, changed, _note).install()
+        await Installation(cluster, release, options, changed, noted).install()
         click.echo(summary(release))
 
-    with _progress_shown(namespace, printed):
+    with _progress_shown(namespace, printed, waits):
         _with_cluster(context, install)
 
 
 @contextmanager
-def _progress_shown(namespace: str, printed: list[str]) -> Iterator[None]:
-    """Report what was changed where an installation does not come to its end."""
-    again = "the same command again completes it"
-    undo = f"daskjob install --uninstall -n {namespace} removes it"
-    state = f"{again}; {undo}"
+def _progress_shown(namespace: str, printed: Sequence[str], waits: Sequence[str]) -> Iterator[None]:
+    """Report what was changed where an installation does not come to its end, and what blocks it.
+
+    Where only the wait is left, the same command would only wait again.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        _note(f"interrupted; {_changed(printed)}" + (f"; {state}" if printed else ""))
+        what = f"interrupted while {waits[-1]}" if waits else "interrupted"
+        _note(f"{what}; {_progress(namespace, printed, waits)}")
         raise
     except DaskJobError as error:
         if printed:
-            error.add_note(f"{_changed(printed)}; {state}")
+            error.add_note(_progress(namespace, printed, waits))
         raise
 
 
-def _changed(printed: list[str]) -> str:
+def _progress(namespace: str, printed: Sequence[str], waits: Sequence[str]) -> str:
+    if not printed:
+        return _changed(printed)
+    again = "" if waits else "the same command again completes it; "
+    return f"{_changed(printed)}; {again}daskjob install --uninstall -n {namespace} removes it"
+
+
+def _changed(printed: Sequence[str]) -> str:
     number = len(printed)
     if not number:
         return "no object was changed yet"
