@@ -20,7 +20,8 @@ def dashboard_link(
     """Return the link to the dashboard; empty before the cluster has started.
 
     A template may have variables, as JupyterHub and Kubeflow set them; one with a variable that is
-    not set would lead nowhere, so the plain link is returned instead.
+    not set would lead nowhere, so the plain link is returned instead. One with a port leads to the
+    scheduler itself, maybe by a proxy, so it gets the prefix that the scheduler has.
     """
     if way is None:
         return ""
@@ -33,10 +34,9 @@ def dashboard_link(
     }
     wanted = {field for _, field, _, _ in string.Formatter().parse(template) if field}
     if not wanted <= set(values):
-        template = PLAIN
+        template, wanted = PLAIN, {"port"}
     link = template.format(**values)
-    prefix = way.dashboard_path.removesuffix("/status")
-    if prefix and template == PLAIN:
+    if "port" in wanted and link.endswith("/status"):
         return link.removesuffix("/status") + way.dashboard_path
     return link
 

@@ -70,14 +70,15 @@ class Jupyter:
 
 
 @contextmanager
-def jupyter(folder: Path, config: Mapping[str, Any]) -> Iterator[Jupyter]:
+def jupyter(folder: Path, config: Mapping[str, Any], *options: str) -> Iterator[Jupyter]:
     """Start JupyterLab in an empty folder, with a configuration of Dask."""
     token = secrets.token_hex(16)
     for name in ("dask", "home", "work"):
         (folder / name).mkdir()
     (folder / "dask" / "dask.yaml").write_text(json.dumps(config))
     log = folder / "jupyter.log"
-    command = [str(environment() / "jupyter-lab"), *_OPTIONS, f"--IdentityProvider.token={token}"]
+    program = str(environment() / "jupyter-lab")
+    command = [program, *_OPTIONS, f"--IdentityProvider.token={token}", *options]
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command,

@@ -66,6 +66,18 @@ def unstarted(**more: Any) -> KubeCluster:
         (WAY, "{NB_PREFIX}/proxy/{port}/status", {"NB_PREFIX": "/nb"}, "/nb/proxy/8787/status"),
         (WAY, "{NB_PREFIX}/proxy/{port}/status", {}, "http://localhost:8787/status"),
         (WAY, "https://fixed/status", {}, "https://fixed/status"),
+        (
+            Way("tcp://x:8786", "x", 8787, "/team/status"),
+            "{NB_PREFIX}/proxy/{port}/status",
+            {"NB_PREFIX": "/nb"},
+            "/nb/proxy/8787/team/status",
+        ),
+        (
+            Way("tcp://x:8786", "x", 8787, "/team/status"),
+            "https://ingress/team/status",
+            {},
+            "https://ingress/team/status",
+        ),
     ],
 )
 def test_link_to_the_dashboard(

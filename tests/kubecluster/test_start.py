@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import Any
 
@@ -59,7 +60,7 @@ async def test_a_start_that_is_blocked_ends_with_the_reason_and_leaves_nothing(
         assert cluster.status.name == "closed"
         with pytest.raises(errors.ClusterClosed):
             await cluster.scale(1)
-    place.kubectl("create", "-f", "-", stdin=str({**quota, "spec": {"hard": {"pods": "0"}}}))
+    place.kubectl("create", "-f", "-", stdin=json.dumps({**quota, "spec": {"hard": {"pods": "0"}}}))
     try:
         error, _ = await failure_of(place, "no-quota")
     finally:
@@ -93,7 +94,7 @@ async def test_the_absence_of_an_operator_is_said_within_10_s(bare: Place, audit
 @pytest.mark.check(12)
 async def test_a_failed_start_keeps_what_it_found(bare: Place) -> None:
     spec = make_cluster_spec("found")
-    bare.kubectl("create", "-f", "-", stdin=str(spec))
+    bare.kubectl("create", "-f", "-", stdin=json.dumps(spec))
     error, _ = await failure_of(bare, "found", resource_timeout=1)
     assert "no operator has picked up found" in str(error)
     asked, _ = await failure_of(bare, "found", resource_timeout=1, shutdown_on_close=True)
