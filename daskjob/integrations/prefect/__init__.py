@@ -1,1 +1,50 @@
-"""DaskJobs as tasks of Prefect."""
+"""DaskJobs as tasks of Prefect: a block, tasks, hooks, a task runner, a worker.
+
+::
+
+    from daskjob.integrations.prefect import DaskJob, run_daskjob
+
+Prefect finds the block and the worker by the entry point ``prefect.collections``. Where Prefect is
+not installed, this module is empty, and importing it harmless.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daskjob.integrations.prefect.block import DaskJob as DaskJob
+    from daskjob.integrations.prefect.job_run import DaskJobRun as DaskJobRun
+    from daskjob.integrations.prefect.retries import retry_infrastructure as retry_infrastructure
+    from daskjob.integrations.prefect.retries import retry_unless_hopeless as retry_unless_hopeless
+    from daskjob.integrations.prefect.tasks import arun_daskjob as arun_daskjob
+    from daskjob.integrations.prefect.tasks import run_daskjob as run_daskjob
+
+_HERE = "daskjob.integrations.prefect"
+#: The module of each public name.
+_MODULES = {
+    "DaskJob": "block",
+    "DaskJobRun": "job_run",
+    "arun_daskjob": "tasks",
+    "retry_infrastructure": "retries",
+    "retry_unless_hopeless": "retries",
+    "run_daskjob": "tasks",
+}
+
+__all__ = sorted(_MODULES)
+
+if find_spec("prefect") is not None and find_spec("aiohttp") is not None:
+    from daskjob.integrations.prefect import block as _block  # noqa: F401
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{_HERE}.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        text = f"{name} needs {error.name}: pip install 'daskjob[prefect]'"
+        raise ImportError(text) from error
