@@ -80,9 +80,18 @@ def uv() -> Path | None:
 
 def _create(folder: Path, *requirements: str) -> None:
     program = uv()
-    if program is None:
-        _create_by_pip(folder, *requirements)
-        return
+    if program is not None:
+        try:
+            _create_by_uv(program, folder, *requirements)
+        except subprocess.CalledProcessError:
+            # It does not read the settings of pip, such as another index.
+            say("uv cannot install here; pip takes its place, and some minutes")
+        else:
+            return
+    _create_by_pip(folder, *requirements)
+
+
+def _create_by_uv(program: Path, folder: Path, *requirements: str) -> None:
     python = ("--python", sys.executable)
     _run(program, "venv", "--quiet", "--clear", *python, folder)
     into = ("--python", folder / "bin" / "python")
