@@ -45,6 +45,7 @@
     ├── PortTaken                     a local port is in use
     │   └── LocalPortTaken                the same, for KubeCluster (ConnectionError)
     ├── WrongArgument                 an argument that cannot work (ValueError)
+    │   ├── NoSuchFile                    a file that does not exist (FileNotFoundError)
     │   └── ValidationError               the same, of KubeCluster
     ├── WrongType                     an argument of a wrong type (TypeError)
     ├── UnknownArgument               an argument that does not exist (TypeError)
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from daskjob.core.errors import InfrastructureFailure as InfrastructureFailure
     from daskjob.core.errors import Invalid as Invalid
     from daskjob.core.errors import InvalidFailure as InvalidFailure
+    from daskjob.core.errors import NoSuchFile as NoSuchFile
     from daskjob.core.errors import NotFound as NotFound
     from daskjob.core.errors import Permission as Permission
     from daskjob.core.errors import PolicyFailure as PolicyFailure
@@ -123,7 +125,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "core.errors": "FieldError Permission RejectionKind DaskJobError Invalid NotFound Conflict "
     "Forbidden ApiError CreateRejected ChangeDenied Timeout Failed UserFailure "
-    "InfrastructureFailure PolicyFailure InvalidFailure WrongArgument WrongType UnknownArgument",
+    "InfrastructureFailure PolicyFailure InvalidFailure WrongArgument NoSuchFile WrongType "
+    "UnknownArgument",
     "kube.access": "NoCredentials",
     "kube.errors": "AlreadyExists Replaced Unreachable Unanswered OutcomeUnknown Throttled "
     "UnexpectedObject",

@@ -6,7 +6,6 @@ Functions of values, for every class of this package that takes such a pod templ
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from daskjob.classic.commands import modernise
 from daskjob.classic.models import manifest_of
 from daskjob.core.command_line import words
 from daskjob.core.manifests import Manifest
+from daskjob.core.warn import warn_user
 
 #: Keys that had another name.
 _RENAMED = {"name": "worker-name"}
@@ -36,10 +36,9 @@ def old_variable(key: str) -> Any:
         found = dask.config.get(plain, default=None)
         if found is not None:
             today = f"DASK_KUBERNETES__{key.replace('-', '_').upper()}"
-            warnings.warn(
+            warn_user(
                 f"the variable DASK_{plain.upper()} still counts; its name today is {today}",
                 FutureWarning,
-                stacklevel=2,
             )
             return found
     return None

@@ -13,7 +13,7 @@ import yaml
 from daskjob.classic.builders import make_pod_from_dict
 from daskjob.classic.models import V1Object, manifest_of, object_of
 from daskjob.classic.options import option
-from daskjob.core.errors import WrongArgument
+from daskjob.core.errors import NoSuchFile, WrongArgument
 from daskjob.core.messages import cut
 
 
@@ -72,6 +72,10 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     """
     try:
         found = yaml.safe_load(path.expanduser().read_text())
+    except FileNotFoundError:
+        raise NoSuchFile(f"pod template: there is no file {path.absolute()}") from None
+    except OSError as error:
+        raise WrongArgument(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise WrongArgument(f"{path} is not valid YAML: {error}") from error
     if not isinstance(found, dict):

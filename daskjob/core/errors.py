@@ -56,6 +56,10 @@ class WrongType(DaskJobError, TypeError):
     """An argument has a value of a type that it cannot have."""
 
 
+class NoSuchFile(WrongArgument, FileNotFoundError):
+    """The file that an argument names does not exist."""
+
+
 class UnknownArgument(DaskJobError, TypeError):
     """An argument that does not exist."""
 

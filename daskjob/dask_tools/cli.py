@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskjob.submit.cli.parameters import Assignment, Count, Duration
+from daskjob.submit.cli.parameters import Assignment, Count, Duration, Port
 
 if TYPE_CHECKING:
     from daskjob.submit.clusters.client import AsyncClusterClient
@@ -130,10 +130,8 @@ def _json(text: str) -> Any:
 @main.command("port-forward")
 @click.option("-n", "--namespace", default="", help="Namespace of the cluster.")
 @click.option("--context", default="", help="Context of the kubeconfig.")
-@click.option("--port", type=Count(0, 65535), default=0, help="Local port of the scheduler.")
-@click.option(
-    "--dashboard-port", type=Count(0, 65535), default=0, help="Local port of the dashboard."
-)
+@click.option("--port", type=Port(), default=0, help="Local port of the scheduler.")
+@click.option("--dashboard-port", type=Port(), default=0, help="Local port of the dashboard.")
 @click.option(
     "--address",
     default=LOOPBACK,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daskjob.core.errors import NoSuchFile
 from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.similar_names import did_you_mean
 from daskjob.core.spec.group import MOST_WORKERS
+from daskjob.core.warn import warn_user
 from daskjob.kubecluster.cluster_names import cluster_name
 from daskjob.kubecluster.create_mode import CreateMode
 from daskjob.kubecluster.custom_specs import check_cluster
@@ -136,11 +137,10 @@ def resolved(given: Mapping[str, Any]) -> Arguments:
 
 def _warn_of_maximum() -> None:
     if (maximum := configured("count.max")) is not None:
-        warnings.warn(
+        warn_user(
             f"kubernetes.count.max={maximum} limits scale_up only: limit a group by "
             "adapt(maximum=...), and a namespace by a ResourceQuota",
             FutureWarning,
-            stacklevel=4,
         )
 
 
@@ -188,17 +188,13 @@ def check_of_adapt(more: Mapping[str, object]) -> None:
             known = ["minimum", "maximum", "worker_group", *_OF_DASKS_ADAPTIVE]
             raise _unknown("adapt", name, known)
     if more:
-        warnings.warn(
+        warn_user(
             f"without effect in adapt: {', '.join(more)}; the operator decides when it scales",
-            UserWarning,
-            stacklevel=3,
         )
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> UnknownArgument:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return UnknownArgument(f"{what} has no argument {name!r}{hint}")
+    return UnknownArgument(f"{what} has no argument {name!r}{did_you_mean(name, known)}")
 
 
 def _key(argument: str) -> str:
@@ -232,7 +228,7 @@ def custom_spec(given: object) -> Manifest | None:
     ------
     ValidationError
         The file cannot be read, or it is no DaskCluster.
-    FileNotFoundError
+    NoSuchFile
         There is no such file.
     """
     if given is None or given == "":
@@ -267,7 +263,7 @@ def _read_file(path: Path) -> object:
     try:
         documents = [one for one in yaml.safe_load_all(path.expanduser().read_text()) if one]
     except FileNotFoundError:
-        raise
+        raise NoSuchFile(f"custom_cluster_spec: there is no file {path.absolute()}") from None
     except (OSError, ValueError, RuntimeError, yaml.YAMLError) as error:
         raise ValidationError(f"custom_cluster_spec: {path} cannot be read: {error}") from error
     if len(documents) != 1:

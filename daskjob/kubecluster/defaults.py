@@ -7,11 +7,11 @@ and needs them.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import dask.config
 
+from daskjob.core.warn import warn_user
 from daskjob.kubecluster.errors import ValidationError
 from daskjob.kubecluster.specs import DEFAULT_IMAGE, DEFAULT_WORKER_COMMAND
 
@@ -59,10 +59,9 @@ def _of_first_generation(key: str) -> Any:
         value = dask.config.get(old, None)
         if value is not None:
             new = f"DASK_KUBERNETES__{key.replace('-', '_').replace('.', '__').upper()}"
-            warnings.warn(
+            warn_user(
                 f"DASK_{old.upper()} is an old name: set {new} instead",
                 FutureWarning,
-                stacklevel=6,
             )
             return value
     return None

@@ -5,13 +5,13 @@ A pod template of a worker becomes a DaskCluster: the scheduler runs in a pod of
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.warn import warn_user
 from daskjob.kube.api import Api
 from daskjob.kube.objects import list_objects
 from daskjob.kube.resources import PODS, Selection
@@ -53,8 +53,9 @@ def without_old_arguments(given: dict[str, Any]) -> dict[str, Any]:
     """Return arguments without those that have no meaning any more, with a warning."""
     for name in _WITHOUT_MEANING:
         if given.pop(name, None) is not None:
-            warnings.warn(
-                f"{name} has no effect: the scheduler runs in a pod", FutureWarning, stacklevel=4
+            warn_user(
+                f"{name} has no effect: the scheduler runs in a pod",
+                FutureWarning,
             )
     return given
 

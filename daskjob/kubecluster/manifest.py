@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings, metadata
+from daskjob.core.warn import warn_user
 from daskjob.kubecluster.arguments import Arguments
 from daskjob.kubecluster.errors import ValidationError
 from daskjob.kubecluster.specs import make_cluster_spec
@@ -156,8 +156,6 @@ def _owner(owner: ObjectRef) -> Manifest:
 def warn_of_ignored_name(arguments: Arguments, name: object) -> None:
     """Warn if a name was given, and the custom spec has another one."""
     if "name" in arguments.given and name != arguments.name:
-        warnings.warn(
+        warn_user(
             f"the cluster is named {arguments.name}, as in custom_cluster_spec, and not {name}",
-            UserWarning,
-            stacklevel=5,
         )

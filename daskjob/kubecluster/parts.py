@@ -46,8 +46,9 @@ def _scheduler(watch: ClusterWatch) -> Row:
         )
     if condition.status:
         return Row("Scheduler", "ready", "ready")
-    state = "waiting" if condition.reason == STARTING else "failed"
-    return Row("Scheduler", state, condition.message)
+    if condition.reason == STARTING:
+        return Row("Scheduler", "waiting", "starting")
+    return Row("Scheduler", "failed", condition.message)
 
 
 def _groups(watch: ClusterWatch) -> Iterable[Row]:

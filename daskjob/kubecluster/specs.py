@@ -15,6 +15,7 @@ from daskjob.core import names
 from daskjob.core.errors import WrongArgument, WrongType
 from daskjob.core.manifests import Manifest
 from daskjob.core.quantity import is_quantity, similar_quantity
+from daskjob.core.similar_names import did_you_mean
 
 DEFAULT_IMAGE = "ghcr.io/dask/dask:latest"
 DEFAULT_WORKER_COMMAND = "dask worker"
@@ -24,6 +25,8 @@ SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 _PORT_WORKER_DASHBOARD = 8788
 
 Environment = Mapping[str, object] | Sequence[Mapping[str, Any]]
+#: The resources of containers that have no domain in their names.
+_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 Resources = Mapping[str, Mapping[str, object]]
 
 
@@ -277,8 +280,20 @@ def checked_resources(resources: Resources | None) -> Manifest:
                 f"resources has {field}: {amounts!r}; write a dictionary, such as {example}"
             )
         for name, amount in amounts.items():
+            _check_name(field, str(name))
             _check_amount(f"{field}.{name}", amount)
     return {field: dict(amounts) for field, amounts in resources.items()}
+
+
+def _check_name(field: str, name: str) -> None:
+    if "/" in name or name in _RESOURCES or name.startswith("hugepages-"):
+        return
+    near = " (did you mean nvidia.com/gpu?)" if "gpu" in name.lower() else ""
+    raise WrongArgument(
+        f"resources.{field} has the unknown resource {name!r}"
+        f"{near or did_you_mean(name.lower(), _RESOURCES)}; resources are {', '.join(_RESOURCES)}, "
+        "and devices such as nvidia.com/gpu"
+    )
 
 
 def _check_amount(where: str, amount: object) -> None:

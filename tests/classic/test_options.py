@@ -19,7 +19,7 @@ from distributed.security import Security
 
 from daskjob.classic import KubeCluster, make_pod_spec
 from daskjob.classic.models import manifest_of
-from daskjob.errors import UnknownArgument
+from daskjob.errors import NoSuchFile, UnknownArgument
 
 POD = {"spec": {"containers": [{"image": "i", "args": ["dask-worker"]}]}}
 #: The documented arguments, in their order.
@@ -168,6 +168,17 @@ async def test_wrong_file_is_reported(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match=r"w\.yml"):
         cluster(str(file))
+
+
+@pytest.mark.parametrize("how", ["pod_template", "from_yaml", "key"])
+async def test_a_file_that_does_not_exist_is_named(how: str, tmp_path: Path) -> None:
+    file = str(tmp_path / "none.yml")
+    make: Callable[[Any], Any] = KubeCluster.from_yaml if how == "from_yaml" else cluster
+    with (
+        dask.config.set({"kubernetes.worker-template-path": file}),
+        pytest.raises(NoSuchFile, match=r"pod template: there is no file /.*/none\.yml$"),
+    ):
+        make(None if how == "key" else file)
 
 
 @pytest.mark.parametrize(

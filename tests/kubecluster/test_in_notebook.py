@@ -252,6 +252,23 @@ class Notebook:
             }})()"""
         )
 
+    async def press(self, label: str, text: str) -> str:
+        """Press a button until a text is there: the kernel may get the value of a field later."""
+        seen = ""
+
+        async def shown() -> bool:
+            nonlocal seen
+            await self.click("button", label)
+            for _ in range(20):
+                seen = await self.text()
+                if text in seen:
+                    return True
+                await asyncio.sleep(0.2)
+            return False
+
+        await until(shown, text)
+        return seen
+
     async def picture(self, name: str) -> None:
         """Keep pictures in both themes."""
         for theme in ("Dark", "Light") if PICTURES else ():
@@ -299,8 +316,7 @@ async def test_a_notebook_shows_and_scales_a_cluster(place: Place, lab: Jupyter)
         await user.shows("maximum=10 is less than minimum=14")
         await user.fill("Minimum", 1)
         await user.fill("Maximum", 2)
-        await user.click("button", "Adapt")
-        text = await user.shows("default Adaptive, 1 to 2")
+        text = await user.press("Adapt", "default Adaptive, 1 to 2")
         assert "Scaling mode: Adaptive" in text
         assert "maximum=10" not in text
         await user.run("Insufficient cpu")

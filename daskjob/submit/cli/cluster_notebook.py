@@ -17,7 +17,7 @@ from daskjob.submit.cli.clusters import (
     forward_options,
     until_interrupt,
 )
-from daskjob.submit.cli.parameters import Count, Duration
+from daskjob.submit.cli.parameters import Duration, Port
 from daskjob.submit.cli.settings_options import (
     SettingsCommand,
     SettingType,
@@ -89,7 +89,7 @@ def _size(option: str, key: str, text: str) -> Callable[[Decorated], Decorated]:
 @click.option("--no-connect", is_flag=True, help="Do not wait for the notebook, nor connect to it.")
 @click.option(
     "--port",
-    type=Count(0, 65535),
+    type=Port(),
     default=0,
     help="Local port of the notebook; by default 8888 if it is free, else any.",
 )

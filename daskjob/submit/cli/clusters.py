@@ -13,7 +13,7 @@ import click
 
 from daskjob.submit.cli.cluster_place import ClusterPlace
 from daskjob.submit.cli.output import Format, age, output_option, print_objects, print_table
-from daskjob.submit.cli.parameters import Count, Duration
+from daskjob.submit.cli.parameters import Count, Duration, Port
 from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
 
 if TYPE_CHECKING:
@@ -242,13 +242,13 @@ def _row(cluster: Cluster) -> tuple[str, ...]:
 @cluster_command.command("connect", short_help="Make a cluster reachable from this machine.")
 @click.option(
     "--port",
-    type=Count(0, 65535),
+    type=Port(),
     default=0,
     help="Local port of the scheduler; by default 8786 if it is free, else any.",
 )
 @click.option(
     "--dashboard-port",
-    type=Count(0, 65535),
+    type=Port(),
     default=0,
     help="Local port of the dashboard; by default 8787 if it is free, else any.",
 )
@@ -345,7 +345,7 @@ def variables_of(ways: Forwards) -> dict[str, str]:
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option(
     "--port",
-    type=Count(0, 65535),
+    type=Port(),
     default=0,
     help="Local port; by default 8787 if it is free, else any.",
 )

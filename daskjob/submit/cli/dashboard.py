@@ -11,7 +11,7 @@ from daskjob.core.errors import NotFound
 from daskjob.core.manifests import ObjectRef
 from daskjob.core.names import Kind
 from daskjob.submit.cli.cluster_place import ClusterPlace
-from daskjob.submit.cli.parameters import Count, Duration, JobName
+from daskjob.submit.cli.parameters import Duration, JobName, Port
 from daskjob.submit.cli.place import pass_jobs, place_of_job
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option(
     "--port",
-    type=Count(0, 65535),
+    type=Port(),
     default=None,
     help="On a cluster: the local port; by default 8787 if it is free, else any.",
 )

@@ -37,6 +37,15 @@ class Count(click.IntRange):
             self.fail(f"{str(value)!r} is not possible; {allowed}", param, ctx)
 
 
+class Port(Count):
+    """A local port; 0 is any."""
+
+    name = "port"
+
+    def __init__(self) -> None:
+        super().__init__(0, 65535)
+
+
 class Duration(click.ParamType):  # type: ignore[type-arg]
     """A time span: ``90``, ``90s``, ``10m``, ``1h30m``."""
 
