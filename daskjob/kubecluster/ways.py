@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from daskjob.core import names
 from daskjob.core.errors import DaskJobError, Forbidden, Timeout
@@ -17,7 +18,7 @@ from daskjob.kube.port_forward import PortTaken
 from daskjob.kube.resources import PODS, SERVICES, Resource, Selection, selection_of
 from daskjob.kube.services import host_of_balancer
 from daskjob.kubecluster.errors import LocalPortTaken, NoConnection
-from daskjob.kubecluster.reach import Patience, Search, answers
+from daskjob.kubecluster.reach import PATIENCE, Patience, Search, answers
 from daskjob.submit.clusters.cluster import Cluster
 from daskjob.submit.clusters.forwards import forwards
 
@@ -67,23 +68,42 @@ async def connect(
         A local port is in use.
     """
     kind = service_type(cluster.manifest)
+    forward = partial(_forwarded, api, cluster, wishes, stack, say)
     if wishes.forward is True:
-        return await _forwarded(api, cluster, wishes, stack, say)
+        return await forward()
     if kind == "LoadBalancer":
         return await _balanced(api, cluster, wishes)
     if kind == "NodePort":
-        found = await _on_nodes(api, cluster)
-    elif wishes.forward is False or is_in_cluster():
-        found = await _direct(cluster)
-    else:
-        return await _forwarded(api, cluster, wishes, stack, say)
+        return await _direct_or_forwarded(partial(_on_nodes, api, cluster), forward, wishes, say)
+    if wishes.forward is False or is_in_cluster():
+        return await _direct_or_forwarded(partial(_direct, cluster), forward, wishes, say)
+    return await forward()
+
+
+async def _direct_or_forwarded(
+    find: Callable[[Patience], Awaitable[Way | str]],
+    forward: Callable[[], Awaitable[Way]],
+    wishes: Wishes,
+    say: Say,
+) -> Way:
+    found = await find(PATIENCE)
     if isinstance(found, Way):
         return found
     say(f"{found}; ports are forwarded instead")
     try:
-        return await _forwarded(api, cluster, wishes, stack, say)
-    except (Forbidden, NoConnection) as error:
-        raise NoConnection(f"{found}; and forwarding ports instead failed: {error}") from error
+        return await forward()
+    except NoConnection as error:
+        raise _no_way(found, error) from error
+    except Forbidden as error:
+        # There is no other way, so a Service that still refuses gets all the time.
+        found = await find(Patience(refused=wishes.timeout))
+        if isinstance(found, Way):
+            return found
+        raise _no_way(found, error) from error
+
+
+def _no_way(direct: str, error: DaskJobError) -> NoConnection:
+    return NoConnection(f"{direct}; and forwarding ports instead failed: {error}")
 
 
 def service_type(manifest: Manifest) -> str:
@@ -97,11 +117,12 @@ def is_in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
     return bool(environment.get(IN_CLUSTER))
 
 
-async def _direct(cluster: Cluster) -> Way | str:
+async def _direct(cluster: Cluster, patience: Patience) -> Way | str:
     """Return the way through the Service, or why there is none."""
     host = f"{names.scheduler_service_name(cluster.name)}.{cluster.ref.namespace}.svc"
     comm, dashboard = ports(cluster)
-    async with Search(comm, Patience(silent=SERVICE_SECONDS)) as search:
+    limited = replace(patience, silent=min(patience.silent, SERVICE_SECONDS))
+    async with Search(comm, limited) as search:
         search.add([host])
         if await search.found():
             return _way(cluster, host, comm, dashboard)
@@ -118,16 +139,18 @@ async def _forwarded(
     api: Api, cluster: Cluster, wishes: Wishes, stack: AsyncExitStack, say: Say
 ) -> Way:
     try:
-        found = await stack.enter_async_context(
-            forwards(
-                api,
-                cluster,
-                port=wishes.comm_port,
-                dashboard_port=wishes.dashboard_port,
-                notify=say,
+        async with AsyncExitStack() as opened:
+            found = await opened.enter_async_context(
+                forwards(
+                    api,
+                    cluster,
+                    port=wishes.comm_port,
+                    dashboard_port=wishes.dashboard_port,
+                    notify=say,
+                )
             )
-        )
-        await found.ready(wishes.timeout)
+            await found.ready(wishes.timeout)
+            stack.push_async_exit(opened.pop_all())
     except PortTaken as error:
         raise LocalPortTaken(str(error)) from error
     except Timeout as error:
@@ -163,7 +186,7 @@ def _without_ingress(service: ObjectRef) -> str:
     )
 
 
-async def _on_nodes(api: Api, cluster: Cluster) -> Way | str:
+async def _on_nodes(api: Api, cluster: Cluster, patience: Patience) -> Way | str:
     """Return the way through a port of the first node that answers, or why there is none.
 
     The scheduler's own node is preferred: no other node has to pass its connections on.
@@ -171,7 +194,7 @@ async def _on_nodes(api: Api, cluster: Cluster) -> Way | str:
     comm, dashboard = await _node_ports(api, cluster)
     if not comm:
         return f"Service {_service(cluster).name} has no port on the nodes"
-    async with Search(comm) as search:
+    async with Search(comm, patience) as search:
         search.add(await _own_node(api, cluster))
         host, reason = await search.found(FIRST_SECONDS), ""
         if not host:
