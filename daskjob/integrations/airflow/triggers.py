@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from daskjob.core.errors import DaskJobError, Forbidden, NotFound
@@ -112,6 +113,8 @@ class DaskJobTrigger(BaseTrigger):
         except DaskJobError as error:
             kind = "error" if error.retryable else "rejected"
             event = failed_event(self.ref, kind, str(error), error="Permanent")
+        except AirflowNotFoundException as error:
+            event = failed_event(self.ref, "rejected", str(error), error="Permanent")
         except Exception as error:  # The task resumes, whatever has happened here.
             self.log.exception("the trigger of %s failed", self.name)
             event = failed_event(self.ref, "error", f"{type(error).__name__}: {error}")
@@ -121,6 +124,13 @@ class DaskJobTrigger(BaseTrigger):
         """Do what ``on_kill_action`` is: a person has ended the task; no restart calls it."""
         if self.on_kill_action == "keep_job":
             return
+        # Airflow may cancel this method a second after it has called it.
+        ending = asyncio.create_task(self._end())
+        _endings.add(ending)
+        ending.add_done_callback(_endings.discard)
+        await asyncio.shield(ending)
+
+    async def _end(self) -> None:
         async with asyncio.timeout(KILL_SECONDS), self._client() as client:
             with suppress(NotFound):
                 if self.on_kill_action == "delete_job":
@@ -276,6 +286,8 @@ async def _or_none(
                 await asyncio.wait({pending})
 
 
+#: What goes on after ``on_kill``: the event loop itself keeps no task alive.
+_endings: set[asyncio.Task[None]] = set()
 #: The arguments that are stored, each with its default.
 _ARGUMENTS: dict[str, Any] = {
     "name": "",
