@@ -157,9 +157,24 @@ class DaskJobTrigger(BaseTrigger):
         # Their imports take a second: the loop goes on meanwhile.
         from daskjob.integrations.airflow.background import imported
 
-        hooks = await imported("daskjob.integrations.airflow.hooks")
-        await imported("daskjob.submit.client.async_client")
-        made: AsyncJobClient = await hooks.async_job_client(self.make_hook(), self.namespace)
+        client = await imported("daskjob.submit.client.async_client")
+        made: AsyncJobClient
+        if type(self).make_hook is not DaskJobTrigger.make_hook:
+            hooks = await imported("daskjob.integrations.airflow.hooks")
+            made = await hooks.async_job_client(self.make_hook(), self.namespace)
+            return made
+        lookup = await imported("daskjob.integrations.airflow.lookup")
+        given = {
+            "in_cluster": self.in_cluster,
+            "kube_config_path": self.config_file,
+            "cluster_context": self.cluster_context,
+        }
+        found = await lookup.found_connection_async(self.kubernetes_conn_id, given)
+        made = client.AsyncJobClient(
+            self.namespace or found.namespace,
+            credentials=found.credentials(),
+            notify=self.log.warning,
+        )
         return made
 
     async def _event(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
@@ -68,6 +69,27 @@ def test_a_script_runs_on_the_workers_of_its_cluster(place: str, runs: Runs) -> 
     del place
     ran = runs.test("script")
     assert ran.xcoms["sums"]["return_value"] == {"total": 4950}
+
+
+def test_an_operator_of_another_cloud_brings_its_hooks(place: str, runs: Runs) -> None:
+    del place
+    ran = runs.test("cloud")
+    assert ran.xcoms["task"]["return_value"]["args"] == ["cloud"]
+
+
+def test_hooks_return_clients_of_the_namespace_of_the_connection(
+    place: str, airflow_home: object
+) -> None:
+    del airflow_home
+    from daskjob.integrations.airflow import AsyncDaskJobHook, DaskJobHook
+
+    async def namespace() -> str:
+        async with await AsyncDaskJobHook().get_client() as client:
+            return await client.namespace()
+
+    with DaskJobHook().get_client() as client:
+        assert client.place.name == f"namespace {place}"
+    assert asyncio.run(namespace()) == place
 
 
 def test_tasks_share_a_cluster_that_is_deleted_afterwards(
