@@ -57,6 +57,17 @@ def flyte() -> Manifest:
     return found
 
 
+def newer_flyte() -> Manifest:
+    """The same as newer versions of Flyte create it: ``dask worker``, not ``dask-worker``."""
+    made = flyte()
+    cluster = made["spec"]["cluster"]["spec"]
+    for part in ("scheduler", "worker"):
+        (container,) = cluster[part]["spec"]["containers"]
+        first, *others = container["args"]
+        container["args"] = [*first.split("-"), *others]
+    return made
+
+
 def with_field(field: str, value: object) -> Manifest:
     """A job with one field set."""
     manifest = job()
@@ -933,6 +944,7 @@ RIGHT: dict[str, Manifest] = {
     **{f"documented {name}": found for name, found in documents(DOCUMENTED, "*.yaml")},
     **{f"example {name}": found for name, found in documents(ROOT / "examples", "**/*.yaml")},
     "Flyte's": flyte(),
+    "Flyte's, newer": newer_flyte(),
     "every field of a job": full_job(),
     "every field of an autoscaler": full_autoscaler(),
     "sloppy job": sloppy_job(),

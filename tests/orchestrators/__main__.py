@@ -1,6 +1,6 @@
 """Runs the tests of each orchestrator in its environment, and those about all of them in this one.
 
-``python -m tests.orchestrators [airflow|prefect|dagster] [pytest's arguments]``. Tests of Airflow
+``python -m tests.orchestrators [NAME OF AN ENVIRONMENT] [pytest's arguments]``. Tests of Airflow
 are in files and folders ``airflow*`` here, and so on.
 """
 

@@ -40,6 +40,8 @@ PINS = {
         "dask==2026.8.0",
         "distributed==2026.8.0",
     ),
+    # Examples, without code of ours.
+    "pipelines": ("kfp==2.17.3", "luigi==3.8.1"),
 }
 #: It installs each of them within seconds, and shares their files.
 UV = "uv==0.13.9"

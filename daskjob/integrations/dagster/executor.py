@@ -6,12 +6,14 @@ It takes the place of dagster-dask's ``kube`` cluster, whose KubeCluster does no
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from dagster import (
     DagsterEvent,
+    DagsterEventType,
     Executor,
     Field,
     InitExecutorContext,
@@ -54,9 +56,13 @@ _CONFIG = {
     ),
 }
 
+#: Dagster redirects the output of the process while it runs a step: two in one process block each
+#: other for ever. So a worker with several threads runs one step at a time.
+_one_step = threading.Lock()
+
 
 class StepLost(DagsterError):
-    """Dask could not run a step, such as for a worker that was killed; the run fails."""
+    """Dask could not run a step to its end: a worker was killed. The run fails."""
 
 
 @executor(
@@ -87,10 +93,10 @@ class DaskJobExecutor(Executor):
 
         with self._client(plan_context.job_name, plan_context.run_id) as client:
             futures = _submitted(client, plan_context, execution_plan)
-            done = as_completed(futures, with_results=True, raise_errors=False)
+            done = as_completed(futures, loop=client.loop, with_results=True, raise_errors=False)
             for future, result in iterate_with_context(raise_execution_interrupts, done):
                 if future.status != "finished":
-                    raise StepLost(f"step {future.key} did not run: {_cause(result)}")
+                    raise StepLost(f"{future.key} did not end: {_cause(result)}")
                 yield from result
 
     @contextmanager
@@ -160,7 +166,8 @@ def _run_step(
 ) -> list[DagsterEvent]:
     """Run a step, on a worker; return its events."""
     del after
-    with DagsterInstance.from_ref(instance_ref) as instance:
+    with _one_step, DagsterInstance.from_ref(instance_ref) as instance:
+        _check_first(instance, run.run_id, step_keys)
         subset = job.get_subset(op_selection=run.resolved_op_selection)
         plan = create_execution_plan(
             subset, run_config=run_config, step_keys_to_execute=step_keys, known_state=known_state
@@ -175,6 +182,16 @@ def _run_step(
                 retry_mode=RetryMode.ENABLED,
             )
         )
+
+
+def _check_first(instance: DagsterInstance, run_id: str, step_keys: Sequence[str]) -> None:
+    """Reject a step that has started before: Dask runs again what a lost worker was running.
+
+    A step has effects, so only Dagster decides whether it is tried again.
+    """
+    started = instance.all_logs(run_id, of_type=DagsterEventType.STEP_START)
+    if any(entry.step_key in step_keys for entry in started):
+        raise StepLost("the worker that was running it is lost")
 
 
 def _cause(result: Any) -> object:

@@ -290,5 +290,7 @@ def test_a_killed_run_is_continued_with_its_job_and_a_terminated_one_cancels_it(
 
 def log_of(instance: DagsterInstance, run_id: str) -> str:
     entries = instance.all_logs(run_id)
-    events = [entry.dagster_event.message for entry in entries if entry.dagster_event]
-    return "\n".join([*(entry.user_message for entry in entries), *map(str, events)])
+    events = [entry.dagster_event for entry in entries if entry.dagster_event]
+    errors = [getattr(event.event_specific_data, "error", None) for event in events]
+    texts = [*(entry.user_message for entry in entries), *(event.message for event in events)]
+    return "\n".join(map(str, [*texts, *(error.to_string() for error in errors if error)]))
