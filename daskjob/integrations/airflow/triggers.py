@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 LOG_SECONDS = 15.0
 #: Between two updates of the XCom ``daskjob`` of a running job.
 XCOM_SECONDS = 30.0
-#: How long ``on_kill`` may take: Airflow ends it after 30 s.
-KILL_SECONDS = 20.0
+#: How long the cancellation of a job may take: it goes on when Airflow no longer waits for it.
+KILL_SECONDS = 120.0
 
 
 class DaskJobTrigger(BaseTrigger):
