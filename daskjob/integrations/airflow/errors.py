@@ -103,7 +103,10 @@ _TWINS: tuple[type[errors.DaskJobError], ...] = (
     DaskJobError,
 )
 #: Errors of a request that no later request mends.
-_PERMANENT = ("NotInstalled", "NoCredentials", "WrongConnection", "WrongSettings", "UnfitCode")
+_PERMANENT = (
+    *("NotInstalled", "NoCredentials", "WrongConnection"),
+    *("WrongArguments", "WrongSettings", "UnfitCode", "UnreadableFile", "NoImage"),
+)
 _made: dict[tuple[type, type], type[errors.DaskJobError]] = {}
 
 
@@ -119,8 +122,8 @@ def as_airflow_error(error: errors.DaskJobError) -> errors.DaskJobError:
 
 
 def _twin_of(error: errors.DaskJobError) -> type[errors.DaskJobError]:
-    permanent = any(kind.__name__ in _PERMANENT for kind in type(error).__mro__)
-    if permanent or error.__class__.__name__ in ("WrongArguments", "NoImage", "UnfitNotebook"):
+    # By name: the modules of some need packages that only a cluster needs.
+    if any(kind.__name__ in _PERMANENT for kind in type(error).__mro__):
         return Permanent
     return next(twin for twin in _TWINS if isinstance(error, twin.__bases__[0]))
 

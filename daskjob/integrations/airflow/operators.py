@@ -24,6 +24,7 @@ from daskjob.integrations.airflow.hopeless import OPERATOR_SECONDS, hopeless
 from daskjob.integrations.airflow.lineage import Facets, parent_variables
 from daskjob.integrations.airflow.link_text import LINK_KEY, dashboard_link
 from daskjob.integrations.airflow.links import DaskDashboardLink
+from daskjob.integrations.airflow.lookup import found_connection
 from daskjob.integrations.airflow.summary import (
     Progress,
     ref_in,
@@ -216,9 +217,23 @@ class DaskJobOperator(BaseOperator):
             from daskjob.submit.local import LocalJobs
 
             return LocalJobs()
-        from daskjob.integrations.airflow.hooks import job_client
+        if type(self).hook is not DaskJobOperator.hook:
+            from daskjob.integrations.airflow.hooks import job_client
 
-        return job_client(self.hook, self.namespace or "")
+            return job_client(self.hook, self.namespace or "")
+        from daskjob import JobClient
+
+        given = {
+            "in_cluster": self.in_cluster,
+            "kube_config_path": self.config_file,
+            "cluster_context": self.cluster_context,
+        }
+        found = found_connection(self.kubernetes_conn_id, given)
+        return JobClient(
+            self.namespace or found.namespace,
+            credentials=found.credentials(),
+            notify=self.log.warning,
+        )
 
     # A try
 

@@ -103,7 +103,7 @@ def manifest_on_this_machine(source: Source) -> Manifest:
         retries=settings.retries or 0,
         timeout_seconds=settings.deadline,
         env=settings.env,
-        python_path=str(source.folder),
+        python_path=str(_script(source).parent if source.script else source.folder),
         folder=str(source.folder.absolute()),
     )
     return local_script_job(_local_words(source), options, source.label)
@@ -158,7 +158,8 @@ def _script(source: Source) -> Path:
     path = source.folder / source.script
     if not path.is_file():
         raise WrongArguments(f"script: there is no file {path}")
-    return path
+    # The folder of the DAG may be a symbolic link, as git-sync makes one.
+    return path.resolve()
 
 
 def file_in(folder: Path, name: str) -> Path:

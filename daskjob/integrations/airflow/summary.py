@@ -13,7 +13,7 @@ from daskjob.submit.jobs import Job, JobRef
 
 #: Characters of a message in an event, which is at most 64 KB with everything.
 MESSAGE_LIMIT = 4000
-#: The fields of a status that describe the end of a job.
+#: The fields of a status that show how a job ended.
 _OF_AN_END = ("jobStatus", "phase", "reason", "message", "exitCode", "startTime", "endTime")
 
 

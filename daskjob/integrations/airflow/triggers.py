@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from daskjob.core.errors import DaskJobError, Forbidden, NotFound
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 LOG_SECONDS = 15.0
 #: Between two updates of the XCom ``daskjob`` of a running job.
 XCOM_SECONDS = 30.0
-#: How long ``on_kill`` may take: Airflow ends it after 30 s.
-KILL_SECONDS = 20.0
+#: How long the cancellation of a job may take: it goes on when Airflow no longer waits for it.
+KILL_SECONDS = 120.0
 
 
 class DaskJobTrigger(BaseTrigger):
@@ -112,6 +113,8 @@ class DaskJobTrigger(BaseTrigger):
         except DaskJobError as error:
             kind = "error" if error.retryable else "rejected"
             event = failed_event(self.ref, kind, str(error), error="Permanent")
+        except AirflowNotFoundException as error:
+            event = failed_event(self.ref, "rejected", str(error), error="Permanent")
         except Exception as error:  # The task resumes, whatever has happened here.
             self.log.exception("the trigger of %s failed", self.name)
             event = failed_event(self.ref, "error", f"{type(error).__name__}: {error}")
@@ -121,6 +124,13 @@ class DaskJobTrigger(BaseTrigger):
         """Do what ``on_kill_action`` is: a person has ended the task; no restart calls it."""
         if self.on_kill_action == "keep_job":
             return
+        # Airflow may cancel this method a second after it has called it.
+        ending = asyncio.create_task(self._end())
+        _endings.add(ending)
+        ending.add_done_callback(_endings.discard)
+        await asyncio.shield(ending)
+
+    async def _end(self) -> None:
         async with asyncio.timeout(KILL_SECONDS), self._client() as client:
             with suppress(NotFound):
                 if self.on_kill_action == "delete_job":
@@ -147,9 +157,24 @@ class DaskJobTrigger(BaseTrigger):
         # Their imports take a second: the loop goes on meanwhile.
         from daskjob.integrations.airflow.background import imported
 
-        hooks = await imported("daskjob.integrations.airflow.hooks")
-        await imported("daskjob.submit.client.async_client")
-        made: AsyncJobClient = await hooks.async_job_client(self.make_hook(), self.namespace)
+        client = await imported("daskjob.submit.client.async_client")
+        made: AsyncJobClient
+        if type(self).make_hook is not DaskJobTrigger.make_hook:
+            hooks = await imported("daskjob.integrations.airflow.hooks")
+            made = await hooks.async_job_client(self.make_hook(), self.namespace)
+            return made
+        lookup = await imported("daskjob.integrations.airflow.lookup")
+        given = {
+            "in_cluster": self.in_cluster,
+            "kube_config_path": self.config_file,
+            "cluster_context": self.cluster_context,
+        }
+        found = await lookup.found_connection_async(self.kubernetes_conn_id, given)
+        made = client.AsyncJobClient(
+            self.namespace or found.namespace,
+            credentials=found.credentials(),
+            notify=self.log.warning,
+        )
         return made
 
     async def _event(self) -> dict[str, Any]:
@@ -276,6 +301,8 @@ async def _or_none(
                 await asyncio.wait({pending})
 
 
+#: What goes on after ``on_kill``: the event loop itself keeps no task alive.
+_endings: set[asyncio.Task[None]] = set()
 #: The arguments that are stored, each with its default.
 _ARGUMENTS: dict[str, Any] = {
     "name": "",

@@ -19,7 +19,10 @@ import pytest
 
 # Airflow reads its settings when it is imported.
 HOME = Path(tempfile.mkdtemp(prefix="daskjob-airflow-"))
-DAGS = Path(__file__).parent / "dags"
+DAGS = HOME / "dags"
+DAGS.mkdir()
+DAGS.joinpath("tests").symlink_to(Path(__file__).parent / "dags")
+DAGS.joinpath("examples").symlink_to(Path(__file__).parents[3] / "examples" / "airflow")
 os.environ |= {
     "AIRFLOW_HOME": str(HOME),
     "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),

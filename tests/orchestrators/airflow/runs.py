@@ -20,6 +20,8 @@ class Ran:
     state: str
     #: The state of each task: by id, and by id and map index of a mapped one.
     tasks: Mapping[str, str]
+    #: The number of the last try of each task.
+    tries: Mapping[str, int]
     #: The XComs of each task, by key.
     xcoms: Mapping[str, Mapping[str, Any]]
 
@@ -34,8 +36,8 @@ class Runs:
 
     def dag(self, file: str, dag_id: str) -> Any:
         """Return a DAG of a file."""
-        path = self.folder / f"{file}.py"
-        spec = importlib.util.spec_from_file_location(f"dags_of_tests_{file}", path)
+        path = self.folder / ("" if "/" in file else "tests") / f"{file}.py"
+        spec = importlib.util.spec_from_file_location(f"dags_of_tests_{path.stem}", path)
         assert spec
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
@@ -62,10 +64,11 @@ class Runs:
         with create_session() as session:
             found = session.query(TaskInstance).filter_by(**of_run)
             tasks = {_key(ti): str(ti.state) for ti in found}
+            tries = {_key(ti): int(ti.try_number) for ti in found}
             for row in session.query(XComModel).filter_by(**of_run):
                 value = XComModel.deserialize_value(row)
                 xcoms.setdefault(_key(row), {})[row.key] = value
-        return Ran(state, tasks, xcoms)
+        return Ran(state, tasks, tries, xcoms)
 
 
 def _key(row: Any) -> str:

@@ -185,6 +185,20 @@ class Servers:
             found, PATIENCE, lambda: f"{self.task(dag_id, run_id)}\n{self.logs()}", pause=0.3
         )
 
+    def until_logged(self, dag_id: str, run_id: str, number: int, text: str) -> None:
+        """Wait until the log of a try has a text."""
+
+        def found() -> bool:
+            try:
+                return text in self.log(dag_id, run_id, number)
+            except OSError:
+                return False
+
+        def shown() -> str:
+            return f"{self.task(dag_id, run_id)}\n{self.logs()}"
+
+        wait_until(found, PATIENCE, shown, pause=0.5)
+
     def mark(self, dag_id: str, run_id: str, state: str) -> None:
         """Mark a task as failed or successful."""
         self._request(
@@ -209,9 +223,7 @@ class Servers:
         """Return the log of a try, as its page shows it."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/task/logs/{number}"
         found = self.get(f"{path}?full_content=true")["content"]
-        return "\n".join(
-            str(item.get("event", item)) if isinstance(item, dict) else str(item) for item in found
-        )
+        return "\n".join(item if isinstance(item, str) else json.dumps(item) for item in found)
 
     def process_of_task(self, dag_id: str, run_id: str) -> int:
         """Return the process in which a running task runs."""

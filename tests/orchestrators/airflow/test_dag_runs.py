@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 import pytest
 
+from tests.cluster.plugin import Kubectl, Kubernetes
 from tests.orchestrators.airflow.runs import Runs
 
 
@@ -67,6 +71,48 @@ def test_a_script_runs_on_the_workers_of_its_cluster(place: str, runs: Runs) -> 
     assert ran.xcoms["sums"]["return_value"] == {"total": 4950}
 
 
+def test_an_operator_of_another_cloud_brings_its_hooks(place: str, runs: Runs) -> None:
+    del place
+    ran = runs.test("cloud")
+    assert ran.xcoms["task"]["return_value"]["args"] == ["cloud"]
+
+
+def test_hooks_return_clients_of_the_namespace_of_the_connection(
+    place: str, airflow_home: object
+) -> None:
+    del airflow_home
+    from daskjob.integrations.airflow import AsyncDaskJobHook, DaskJobHook
+
+    async def namespace() -> str:
+        async with await AsyncDaskJobHook().get_client() as client:
+            return await client.namespace()
+
+    with DaskJobHook().get_client() as client:
+        assert client.place.name == f"namespace {place}"
+    assert asyncio.run(namespace()) == place
+
+
+def test_tasks_share_a_cluster_that_is_deleted_afterwards(
+    with_crds: Kubernetes, place: str, runs: Runs
+) -> None:
+    ran = runs.test("cluster")
+    assert set(ran.tasks.values()) == {"success"}
+    assert ran.xcoms["wait"]["return_value"] == {"total": 4950}
+    assert ran.xcoms["create"]["scheduler_address"].startswith("tcp://")
+    name = ran.xcoms["create"]["cluster_name"]
+    clusters = Kubectl(with_crds, place).items("daskclusters")
+    assert name not in [
+        item["metadata"]["name"]
+        for item in clusters
+        if not item["metadata"].get("deletionTimestamp")
+    ]
+
+
+def test_a_decorated_function_runs_as_a_job(runs: Runs) -> None:
+    ran = runs.test("decorated")
+    assert ran.xcoms["total"]["return_value"] == 42
+
+
 def test_a_script_runs_on_this_machine(runs: Runs) -> None:
     ran = runs.test("here")
     assert ran.tasks == {"sums": "success", "echo[0]": "success", "echo[1]": "failed"}
@@ -75,3 +121,23 @@ def test_a_script_runs_on_this_machine(runs: Runs) -> None:
     assert arguments[0].startswith("2026-01-")
     assert arguments[1] == "a b"
     assert ran.xcoms["echo[1]"]["daskjob"]["exit_code"] == 7
+
+
+def test_the_nightly_example_runs_on_a_cluster(
+    place: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del place
+    monkeypatch.setenv("DASKJOB_IMAGE", os.environ["DASKJOB_TEST_IMAGE"])
+    ran = runs.test("nightly_census", "examples/nightly")
+    assert ran.tasks == {"census": "success", "check": "success"}
+    assert ran.xcoms["check"]["return_value"] == ran.xcoms["census"]["return_value"]["files"]
+    tasks = ran.xcoms["census"]["daskjob"]["tasks"]
+    assert tasks is None or tasks["erred"] == 0
+
+
+def test_the_nightly_example_runs_on_this_machine(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASKJOB_HERE", "1")
+    ran = runs.test("nightly_census", "examples/nightly")
+    assert ran.tasks == {"census": "success", "check": "success"}

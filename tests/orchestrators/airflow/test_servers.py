@@ -91,11 +91,10 @@ def test_a_killed_process_of_a_task_leaves_its_job_to_the_next_try(
     servers.trigger("again", "killed")
     job = jobs.running("killed")
     os.kill(servers.process_of_task("again", "killed"), signal.SIGKILL)
-    servers.until("again", "killed", "running", tries=2)
+    servers.until_logged("again", "killed", 2, "following it")
     jobs.let_end(job)
     servers.until("again", "killed", "success")
     assert jobs.phases("killed") == ["Succeeded"]
-    assert "following it" in servers.log("again", "killed", 2)
 
 
 def test_a_worker_that_shuts_down_leaves_the_job_while_a_retry_remains(
@@ -104,7 +103,8 @@ def test_a_worker_that_shuts_down_leaves_the_job_while_a_retry_remains(
     servers.trigger("again", "shutdown")
     job = jobs.running("shutdown")
     os.kill(servers.process_of_task("again", "shutdown"), signal.SIGTERM)
-    servers.until("again", "shutdown", "running", tries=2)
+    servers.until_logged("again", "shutdown", 2, "following it")
+    assert "The next try follows the same job" in servers.log("again", "shutdown", 1)
     assert jobs.phases("shutdown") == ["Running"]
     jobs.let_end(job)
     servers.until("again", "shutdown", "success")

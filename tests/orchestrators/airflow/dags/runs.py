@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook, KubernetesHook
+from airflow.sdk import DAG, task
 
-from daskjob.integrations.airflow import DaskJobOperator
+from daskjob.integrations.airflow import (
+    CreateDaskClusterOperator,
+    DaskJobOperator,
+    DaskJobSensor,
+    DaskJobTrigger,
+    DeleteDaskClusterOperator,
+)
 
 IMAGE = os.environ.get("DASKJOB_TEST_IMAGE", "ghcr.io/dask/dask:latest")
 BEGIN = datetime(2026, 1, 1)
@@ -108,6 +116,62 @@ with dag("script") as script:
         settings={"runner-memory": "400Mi", "scheduler-memory": "400Mi"},
         retries=0,
     )
+
+with dag("cluster") as cluster:
+    create = CreateDaskClusterOperator(
+        task_id="create",
+        image=IMAGE,
+        n_workers=1,
+        worker_resources={"memory": "400Mi", "cpu": "50m"},
+        settings={"scheduler-memory": "400Mi"},
+    )
+    on_it = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskJob",
+        "metadata": {"name": "on-it"},
+        "spec": {
+            "clusterRef": {"name": "{{ ti.xcom_pull('create')['name'] }}"},
+            "job": {"spec": {"containers": [container("job", "python", "-c", SUMS)]}},
+        },
+    }
+    work = DaskJobOperator(task_id="work", job=on_it, wait_for_completion=False)
+    wait = DaskJobSensor(
+        task_id="wait",
+        job_name="{{ ti.xcom_pull('work', key='job_name') }}",
+        poke_interval=1,
+    )
+    delete = DeleteDaskClusterOperator(task_id="delete", cluster=create.output)
+    create.as_setup() >> work >> wait >> delete.as_teardown(setups=create)
+
+
+class CloudTrigger(DaskJobTrigger):
+    """As for a cloud whose hook makes its own client."""
+
+    def make_hook(self) -> Any:
+        return AsyncKubernetesHook(conn_id=self.kubernetes_conn_id)
+
+
+class CloudOperator(DaskJobOperator):
+    trigger_cls = CloudTrigger
+
+    @cached_property
+    def hook(self) -> Any:
+        return KubernetesHook(conn_id=self.kubernetes_conn_id)
+
+
+with dag("cloud") as cloud:
+    CloudOperator(task_id="task", job=echo("cloud"), deferrable=True)
+
+with dag("decorated") as decorated:
+
+    @task.daskjob(local=True, n_workers=1)
+    def total(numbers: list[int], *, factor: int = 1) -> int:
+        from distributed import Client
+
+        with Client() as client:
+            return int(client.submit(sum, numbers).result()) * factor
+
+    total([1, 2, 3], factor=7)
 
 with dag("here") as here:
     DaskJobOperator(task_id="sums", script=SUMS, n_workers=1, local=True)
