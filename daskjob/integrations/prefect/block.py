@@ -83,7 +83,7 @@ class DaskJob(JobBlock[Any]):
     timeout_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="The deadline of the job, which the cluster keeps, whoever waits for it.",
+        description="The deadline of the job, which the cluster keeps by itself.",
     )
     pickup_timeout_seconds: float = Field(
         default=120.0, gt=0, description="How long an operator may take to notice the job."

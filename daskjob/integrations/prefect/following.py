@@ -24,7 +24,7 @@ STOP_SECONDS = 0.5
 
 
 class NotPickedUp(Timeout):
-    """No operator has picked up the job, so it was cancelled."""
+    """No operator has picked up the job. Nothing has started, and it was deleted."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ async def follow(jobs: Jobs, ref: JobRef, how: Followed) -> Job:
     Failed
         The job ended without success.
     NotPickedUp
-        There is no operator; the job was cancelled.
+        There is no operator; the job was deleted.
     CancelledError
         The flow run ends, as ``stop`` returned.
     """
@@ -89,10 +89,10 @@ async def _last_state(jobs: Jobs, ref: JobRef, how: Followed) -> Job:
 
 
 async def _given_up(jobs: Jobs, ref: JobRef, manifest: Manifest) -> NotPickedUp:
-    """Cancel the job, which would start behind everyone's back once there is an operator."""
-    await jobs.cancel(ref)
+    """Delete the job, which would start behind everyone's back once there is an operator."""
+    await jobs.delete(ref)
     about = ObjectRef(Kind.JOB, ref.namespace, ref.name, ref.uid)
-    return NotPickedUp(f"{not_picked_up(about, manifest)}; the job was cancelled")
+    return NotPickedUp(f"{not_picked_up(about, manifest)}; the job was deleted")
 
 
 async def _copy_log(jobs: Jobs, ref: JobRef, how: Followed) -> None:

@@ -1,4 +1,4 @@
-"""The identity of a job: which call of which flow run submits it.
+"""The identity of a job: its flow run, and the call in it.
 
 A retry of the task, and another run of the flow run after a crash, find the same job. The number of
 the task (Prefect's dynamic key) is not part of it: tasks that are submitted together get their
