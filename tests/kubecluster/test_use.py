@@ -317,6 +317,8 @@ def test_the_blocks_of_the_page_run(
 def test_ports_stay_while_the_scheduler_is_replaced(place: Place, shared: KubeCluster) -> None:
     address, before = shared.scheduler_address, shared.scheduler_info["id"]
     words = ("--wait=false", "--grace-period=0", "--force")
+    # An earlier test may have left it without workers.
+    shared.scale(1)
     place.kubectl("delete", "pod", "shared-scheduler", *words)
     shared.wait_for_workers(1, timeout=PATIENCE)
     wait_until(lambda: shared.scheduler_info["id"] != before, PATIENCE, pause=0.1)
