@@ -171,7 +171,8 @@ def bridge() -> Bridge:
 
 
 def _at_exit() -> None:
-    found = _bridges.get(os.getpid())
+    # A client that is finalized later, at the very end of the process, finds none to close in.
+    found = _bridges.pop(os.getpid(), None)
     if found is not None:
         found.close()
 

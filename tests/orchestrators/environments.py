@@ -52,7 +52,8 @@ def environment(orchestrator: str) -> Path:
     """Return the ``bin`` folder of the environment of an orchestrator."""
     project = (ROOT / "pyproject.toml").read_text()
     name = f"{orchestrator}-{input_hash(str(ROOT))}"
-    key = input_hash(sys.version, sys.prefix, project, *PINS[orchestrator])
+    here = Path(__file__)
+    key = input_hash(sys.version, sys.prefix, project, here, *PINS[orchestrator])
     folder, complete = cache_folder() / name, cache_folder() / name / "complete"
     with exclusive(name):
         if not (complete.exists() and complete.read_text() == key):
