@@ -7,6 +7,7 @@ A comment above a block says how a test handles it:
   cluster, in the order of the page;
 - ``<!-- check: HOW -->``: it needs the outside world, so less is checked: ``dry-run`` adds
   ``--dry-run=server``; ``helm`` renders the chart; ``docker`` and ``install`` look at the names;
+- ``<!-- run: prefect -->``: what ``tests/orchestrators/prefect`` runs;
 - ``<!-- run: kubecluster -->``: Python that ``tests/kubecluster`` runs.
 """
 
@@ -37,7 +38,7 @@ PAGES = sorted(
 HANDLED = {"console", "bash", "sh", "python", "yaml", "toml", "dockerfile"}
 HOWS = {
     *("run: here", "run: cluster", "check: dry-run", "check: helm"),
-    *("check: docker", "check: install", "run: kubecluster"),
+    *("check: docker", "check: install", "run: kubecluster", "run: prefect"),
 }
 #: The time limit of all commands of a page.
 PAGE_SECONDS = 300

@@ -1,10 +1,10 @@
-"""DaskJobs as tasks of Prefect: a block, tasks, hooks, a task runner, a worker.
+"""DaskJobs as tasks of Prefect: a block, tasks, hooks.
 
 ::
 
     from daskjob.integrations.prefect import DaskJob, run_daskjob
 
-Prefect finds the block and the worker by the entry point ``prefect.collections``. Where Prefect is
+Prefect finds the block by the entry point ``prefect.collections``. Where Prefect is
 not installed, this module is empty, and importing it harmless.
 """
 
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from daskjob.integrations.prefect.block import DaskJob as DaskJob
+    from daskjob.integrations.prefect.hooks import cancel_daskjobs_hook as cancel_daskjobs_hook
+    from daskjob.integrations.prefect.hooks import cancelling_daskjobs as cancelling_daskjobs
     from daskjob.integrations.prefect.job_run import DaskJobRun as DaskJobRun
     from daskjob.integrations.prefect.retries import retry_infrastructure as retry_infrastructure
     from daskjob.integrations.prefect.retries import retry_unless_hopeless as retry_unless_hopeless
@@ -27,6 +29,8 @@ _MODULES = {
     "DaskJob": "block",
     "DaskJobRun": "job_run",
     "arun_daskjob": "tasks",
+    "cancel_daskjobs_hook": "hooks",
+    "cancelling_daskjobs": "hooks",
     "retry_infrastructure": "retries",
     "retry_unless_hopeless": "retries",
     "run_daskjob": "tasks",
@@ -35,6 +39,7 @@ _MODULES = {
 __all__ = sorted(_MODULES)
 
 if find_spec("prefect") is not None and find_spec("aiohttp") is not None:
+    # Prefect knows a block once its module is imported.
     from daskjob.integrations.prefect import block as _block  # noqa: F401
 
 
