@@ -1,4 +1,4 @@
-"""DaskJobs as tasks of Prefect: a block, tasks, hooks.
+"""DaskJobs as tasks of Prefect: a block, tasks, hooks, a task runner.
 
 ::
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from daskjob.integrations.prefect.job_run import DaskJobRun as DaskJobRun
     from daskjob.integrations.prefect.retries import retry_infrastructure as retry_infrastructure
     from daskjob.integrations.prefect.retries import retry_unless_hopeless as retry_unless_hopeless
+    from daskjob.integrations.prefect.task_runner import DaskJobTaskRunner as DaskJobTaskRunner
     from daskjob.integrations.prefect.tasks import arun_daskjob as arun_daskjob
     from daskjob.integrations.prefect.tasks import run_daskjob as run_daskjob
 
@@ -28,6 +29,7 @@ _HERE = "daskjob.integrations.prefect"
 _MODULES = {
     "DaskJob": "block",
     "DaskJobRun": "job_run",
+    "DaskJobTaskRunner": "task_runner",
     "arun_daskjob": "tasks",
     "cancel_daskjobs_hook": "hooks",
     "cancelling_daskjobs": "hooks",
