@@ -8,7 +8,8 @@ A comment above a block says how a test handles it:
 - ``<!-- check: HOW -->``: it needs the outside world, so less is checked: ``dry-run`` adds
   ``--dry-run=server``; ``helm`` renders the chart; ``docker`` and ``install`` look at the names;
 - ``<!-- run: kubecluster -->``: Python that ``tests/kubecluster`` runs;
-- ``<!-- run: airflow -->``: part of a DAG, which ``tests/orchestrators/airflow`` builds.
+- ``<!-- run: airflow -->``: part of a DAG, which ``tests/orchestrators/airflow`` builds;
+- ``<!-- run: prefect -->``: what ``tests/orchestrators/prefect`` runs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PAGES = sorted(
 HANDLED = {"console", "bash", "sh", "python", "yaml", "toml", "dockerfile"}
 HOWS = {
     *("run: here", "run: cluster", "check: dry-run", "check: helm"),
-    *("check: docker", "check: install", "run: kubecluster", "run: airflow"),
+    *("check: docker", "check: install", "run: kubecluster", "run: airflow", "run: prefect"),
 }
 #: The time limit of all commands of a page.
 PAGE_SECONDS = 300

@@ -1,10 +1,10 @@
-"""DaskJobs as tasks of Prefect: a block, tasks, hooks, a task runner, a worker.
+"""DaskJobs as tasks of Prefect: a block, tasks, hooks, a task runner.
 
 ::
 
     from daskjob.integrations.prefect import DaskJob, run_daskjob
 
-Prefect finds the block and the worker by the entry point ``prefect.collections``. Where Prefect is
+Prefect finds the block by the entry point ``prefect.collections``. Where Prefect is
 not installed, this module is empty, and importing it harmless.
 """
 
@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from daskjob.integrations.prefect.block import DaskJob as DaskJob
+    from daskjob.integrations.prefect.hooks import cancel_daskjobs_hook as cancel_daskjobs_hook
+    from daskjob.integrations.prefect.hooks import cancelling_daskjobs as cancelling_daskjobs
     from daskjob.integrations.prefect.job_run import DaskJobRun as DaskJobRun
     from daskjob.integrations.prefect.retries import retry_infrastructure as retry_infrastructure
     from daskjob.integrations.prefect.retries import retry_unless_hopeless as retry_unless_hopeless
+    from daskjob.integrations.prefect.task_runner import DaskJobTaskRunner as DaskJobTaskRunner
     from daskjob.integrations.prefect.tasks import arun_daskjob as arun_daskjob
     from daskjob.integrations.prefect.tasks import run_daskjob as run_daskjob
 
@@ -26,7 +29,10 @@ _HERE = "daskjob.integrations.prefect"
 _MODULES = {
     "DaskJob": "block",
     "DaskJobRun": "job_run",
+    "DaskJobTaskRunner": "task_runner",
     "arun_daskjob": "tasks",
+    "cancel_daskjobs_hook": "hooks",
+    "cancelling_daskjobs": "hooks",
     "retry_infrastructure": "retries",
     "retry_unless_hopeless": "retries",
     "run_daskjob": "tasks",
@@ -35,6 +41,7 @@ _MODULES = {
 __all__ = sorted(_MODULES)
 
 if find_spec("prefect") is not None and find_spec("aiohttp") is not None:
+    # Prefect knows a block once its module is imported.
     from daskjob.integrations.prefect import block as _block  # noqa: F401
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
-from daskjob.core.manifests import Manifest
+from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.similar_names import did_you_mean
 from daskjob.integrations.prefect.dispatch import dispatched
 from daskjob.integrations.prefect.identity import current_run, identity_of
@@ -175,8 +175,9 @@ class DaskJob(JobBlock[Any]):
         """Open the jobs of the block's place."""
         if self.local:
             return this_machine()
+        namespace = self.namespace or str(metadata(self.manifest or {}).get("namespace") or "")
         return of_cluster(
-            self.namespace, self.credentials, kubeconfig=self.kubeconfig, context=self.context
+            namespace, self.credentials, kubeconfig=self.kubeconfig, context=self.context
         )()
 
     async def arelease_started(self, identity: Identity | None) -> None:
@@ -201,6 +202,8 @@ class DaskJob(JobBlock[Any]):
             on_this_machine=self.local,
         )
         manifest = job_manifest(described)
+        if self.namespace:
+            manifest.setdefault("metadata", {})["namespace"] = self.namespace
         run = current_run()
         return manifest, identity_of(run, manifest) if run and self.reattach else None
 

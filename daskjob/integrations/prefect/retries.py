@@ -39,4 +39,5 @@ def retry_infrastructure(_task: Any, _run: Any, state: Any) -> bool:
 
 
 def _error(state: Any) -> object:
-    return state.result(raise_on_failure=False)
+    # Within the loop of an asynchronous task, too.
+    return state.result(raise_on_failure=False, _sync=True)

@@ -14,8 +14,8 @@ from daskjob.integrations.dagster.manifests import job_of_image
 from daskjob.submit.client.sync_client import JobClient
 from tests.cluster.plugin import Kubernetes
 from tests.kubecluster.conftest import started_operator
-from tests.orchestrators.dagster.images import dask_image
 from tests.orchestrators.dagster.test_pipes import log_of
+from tests.orchestrators.images import dask_image
 
 #: Dagster warns of what itself uses.
 pytestmark = pytest.mark.filterwarnings("default")

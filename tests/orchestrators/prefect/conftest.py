@@ -19,7 +19,7 @@ from daskjob.submit.jobs import Job
 from daskjob.submit.local import LocalJobs
 from tests.cluster.plugin import Kubernetes, fresh_namespace
 from tests.kubecluster.conftest import started_operator
-from tests.orchestrators.prefect.images import dask_image
+from tests.orchestrators.images import dask_image
 from tests.orchestrators.prefect.server import Server, started_server
 from tests.waiting import wait_until
 

@@ -117,3 +117,17 @@ def test_a_block_is_of_use_outside_of_flows_and_after_it_was_saved(machine: Plac
     assert run.fetch_result() == {"total": 2470}
     assert lines == ["the sum is 2470"]
     assert run.status.succeeded
+
+
+def test_credentials_of_prefect_kubernetes_reach_the_cluster(cluster: Place) -> None:
+    from prefect_kubernetes.credentials import KubernetesClusterConfig, KubernetesCredentials
+
+    found = KubernetesClusterConfig.from_file(cluster.fields["kubeconfig"])
+    fields = {**cluster.fields, "kubeconfig": None}
+    block = DaskJob(**fields, credentials=KubernetesCredentials(cluster_config=found))
+
+    async def listed() -> tuple[Any, ...]:
+        async with block.jobs() as jobs:
+            return await jobs.list({"kubernetes.dask.org/submitted-by": "nobody"})
+
+    assert asyncio.run(listed()) == ()
