@@ -31,6 +31,8 @@ PINS = {
         "prefect==3.9.1",
         "prefect-dask==0.3.7",
         "prefect-kubernetes==0.8.0",
+        # What redis needs before Python 3.11.3: pods of tests may have that.
+        "async-timeout==5.0.1",
         "dask==2026.8.0",
         "distributed==2026.8.0",
     ),

@@ -63,7 +63,7 @@ def main() -> None:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "0.0.0.0"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        while True:
+        while server.poll() is None:
             try:
                 urllib.request.urlopen(f"{URL}/health", timeout=5).close()
             except OSError:
