@@ -1,6 +1,6 @@
 """A flow in a pod, with a Prefect server beside it: its tasks run on a KubeCluster.
 
-Prints what the flow returns as JSON on its last line.
+Prints what the flow returns as one line of JSON.
 """
 
 from __future__ import annotations
