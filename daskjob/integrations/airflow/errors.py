@@ -32,6 +32,10 @@ class Permanent(errors.DaskJobError, AirflowFailException):
     """An error that no retry mends: a person has to change something."""
 
 
+class NotPickedUp(Permanent):
+    """No operator has picked the job up."""
+
+
 class Invalid(errors.Invalid, AirflowFailException):
     """The manifest, or an argument, has mistakes."""
 
@@ -191,6 +195,7 @@ def airflow_errors() -> Iterator[None]:
 _NAMED: dict[str, type[errors.DaskJobError]] = {
     "Forbidden": Forbidden,
     "ApiError": ApiError,
+    "NotPickedUp": NotPickedUp,
     "Permanent": Permanent,
 }
 

@@ -21,7 +21,7 @@ CASES = [
     ("mistakes", "Invalid", "spec.job: is missing"),
     ("no_yaml", "UnreadableFile", "is not valid YAML"),
     ("no_file", "WrongArguments", "there is no file"),
-    ("two_sources", "WrongArguments", "one excludes the other"),
+    ("two_sources", "WrongArguments", "a manifest has the arguments of its runner"),
     ("wrong_setting", "WrongSettings", "wrokers"),
     ("no_operator", "NotPickedUp", "no operator has picked up"),
     ("no_operator_deferred", "NotPickedUp", "no operator has picked up"),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook, KubernetesHook
 from airflow.sdk import DAG, task
 
 from daskjob.integrations.airflow import (
     CreateDaskClusterOperator,
     DaskJobOperator,
     DaskJobSensor,
-    DaskJobTrigger,
     DeleteDaskClusterOperator,
 )
+from tests.orchestrators.airflow.cloud import CloudOperator
 
 IMAGE = os.environ.get("DASKJOB_TEST_IMAGE", "ghcr.io/dask/dask:latest")
 BEGIN = datetime(2026, 1, 1)
@@ -142,22 +140,6 @@ with dag("cluster") as cluster:
     )
     delete = DeleteDaskClusterOperator(task_id="delete", cluster=create.output)
     create.as_setup() >> work >> wait >> delete.as_teardown(setups=create)
-
-
-class CloudTrigger(DaskJobTrigger):
-    """As for a cloud whose hook makes its own client."""
-
-    def make_hook(self) -> Any:
-        return AsyncKubernetesHook(conn_id=self.kubernetes_conn_id)
-
-
-class CloudOperator(DaskJobOperator):
-    trigger_cls = CloudTrigger
-
-    @cached_property
-    def hook(self) -> Any:
-        return KubernetesHook(conn_id=self.kubernetes_conn_id)
-
 
 with dag("cloud") as cloud:
     CloudOperator(task_id="task", job=echo("cloud"), deferrable=True)
