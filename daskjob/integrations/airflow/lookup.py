@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -37,8 +38,6 @@ def found_connection(name: str | None, given: Mapping[str, Any]) -> Connection:
 
 async def found_connection_async(name: str | None, given: Mapping[str, Any]) -> Connection:
     """Do what ``found_connection`` does, in the event loop of the triggerer."""
-    from airflow.providers.common.compat.connection import get_async_connection
-
     if not name:
         return connection_of("", {}, given)
     try:

@@ -158,6 +158,8 @@ class DaskJobTrigger(BaseTrigger):
         from daskjob.integrations.airflow.background import imported
 
         client = await imported("daskjob.submit.client.async_client")
+        await imported("daskjob.integrations.airflow.hopeless")
+        await imported("daskjob.kube.kubeconfig")
         made: AsyncJobClient
         if type(self).make_hook is not DaskJobTrigger.make_hook:
             hooks = await imported("daskjob.integrations.airflow.hooks")
