@@ -36,6 +36,8 @@ COMPRESS = EXAMPLES / "checkpoint" / "compress.py"
 SCRIPTS = [CENSUS, AIRPORTS, COMPRESS]
 #: A script without a manifest, since the jobs of a sweep differ in their arguments.
 INTEGRATE = EXAMPLES / "sweep" / "integrate.py"
+#: Run by ``tests/orchestrators``, with their orchestrators.
+NIGHTLY = [EXAMPLES / name / "nightly.py" for name in ("airflow", "prefect")]
 MANIFESTS = sorted(EXAMPLES.rglob("*.yaml"))
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
@@ -152,7 +154,8 @@ def test_checkpoint_manifest_mounts_the_claim_beside_it() -> None:
 def test_readme_names_every_example_and_nothing_else() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     named = {EXAMPLES.parent / path for path in re.findall(r"examples/[\w/]+\.(?:py|yaml)", text)}
-    assert named == {*SCRIPTS, INTEGRATE, *MANIFESTS}
+    assert named == {*SCRIPTS, INTEGRATE, *NIGHTLY, *MANIFESTS}
+    assert all(path.is_file() for path in named)
 
 
 # Pipelines
