@@ -61,7 +61,7 @@ def test_everything_works_with_the_role_of_the_page_and_nothing_in_it_is_unused(
             with found(place, path) as again, Client(again) as other:
                 assert other.submit(sum, [1]).result(PATIENCE) == 1
             with pickle.loads(pickle.dumps(cluster)) as copy:
-                assert copy.observed == cluster.observed
+                wait_until(lambda: copy.observed == cluster.observed != set(), PATIENCE)
             # A missing permission is logged where a cluster works without.
             assert [line for line in caplog.messages if "forbidden" in line] == []
             without_certificates(place, path)
