@@ -44,7 +44,8 @@ async def test_a_start_that_is_blocked_ends_with_the_reason_and_leaves_nothing(
         failure_of(place, "no-image", image="nothing.test/nothing:1"),
         failure_of(place, "too-big", resources={"requests": {"cpu": "900"}}),
         failure_of(place, "crashes", custom_cluster_spec=crash),
-        failure_of(place, "no-config", custom_cluster_spec=volume),
+        # A busy kubelet says first that it has not read the Secret yet.
+        failure_of(place, "no-config", custom_cluster_spec=volume, resource_timeout=8),
     )
     image, big, crashed, config = [error for error, _ in found]
     assert isinstance(image, errors.StartTimeout)
