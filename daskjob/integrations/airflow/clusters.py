@@ -14,7 +14,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -23,6 +22,7 @@ from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.core.names import generated_prefix
 from daskjob.integrations.airflow import errors
+from daskjob.integrations.airflow.access import ClusterAccess
 from daskjob.integrations.airflow.link_text import LINK_KEY
 from daskjob.integrations.airflow.links import DaskDashboardLink
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _PREFIX, _DIGITS = 30, 10
 
 
-class _ClusterOperator(BaseOperator):
+class _ClusterOperator(ClusterAccess, BaseOperator):
     """The connection of both operators."""
 
     template_fields: Sequence[str] = (
@@ -63,18 +63,6 @@ class _ClusterOperator(BaseOperator):
         self.in_cluster = in_cluster
         self.config_file = config_file
         self.cluster_context = cluster_context
-
-    @cached_property
-    def hook(self) -> Any:
-        """The hook whose connection leads to the cluster."""
-        from daskjob.integrations.airflow.hooks import DaskJobHook
-
-        return DaskJobHook(
-            conn_id=self.kubernetes_conn_id,
-            in_cluster=self.in_cluster,
-            config_file=self.config_file,
-            cluster_context=self.cluster_context,
-        )
 
     @contextmanager
     def _client(self) -> Iterator[ClusterClient]:

@@ -19,12 +19,12 @@ from daskjob.core.errors import NotFound as JobNotFound
 from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.core.status import JobStatus
 from daskjob.integrations.airflow import errors
+from daskjob.integrations.airflow.access import ClusterAccess
 from daskjob.integrations.airflow.following import Follower, Line, Seen, Stop
 from daskjob.integrations.airflow.hopeless import OPERATOR_SECONDS, hopeless
 from daskjob.integrations.airflow.lineage import Facets, parent_variables
 from daskjob.integrations.airflow.link_text import LINK_KEY, dashboard_link
 from daskjob.integrations.airflow.links import DaskDashboardLink
-from daskjob.integrations.airflow.lookup import found_connection
 from daskjob.integrations.airflow.summary import (
     Progress,
     ref_in,
@@ -54,7 +54,7 @@ _CHOICES = {
 }
 
 
-class DaskJobOperator(BaseOperator):
+class DaskJobOperator(ClusterAccess, BaseOperator):
     """Run a DaskJob as a task: started once whatever crashes, and cancelled with the task.
 
     Exactly one of these says what runs: ``job``, a DaskJob as a dictionary or as YAML;
@@ -196,20 +196,6 @@ class DaskJobOperator(BaseOperator):
                     f"{', '.join(allowed)}"
                 )
 
-    # What subclasses for other clouds replace
-
-    @cached_property
-    def hook(self) -> Any:
-        """The hook whose connection leads to the cluster: any hook of Kubernetes."""
-        from daskjob.integrations.airflow.hooks import DaskJobHook
-
-        return DaskJobHook(
-            conn_id=self.kubernetes_conn_id,
-            in_cluster=self.in_cluster,
-            config_file=self.config_file,
-            cluster_context=self.cluster_context,
-        )
-
     @cached_property
     def client(self) -> JobClient | LocalJobs:
         """The jobs of the cluster, or of this machine."""
@@ -217,23 +203,7 @@ class DaskJobOperator(BaseOperator):
             from daskjob.submit.local import LocalJobs
 
             return LocalJobs()
-        if type(self).hook is not DaskJobOperator.hook:
-            from daskjob.integrations.airflow.hooks import job_client
-
-            return job_client(self.hook, self.namespace or "")
-        from daskjob import JobClient
-
-        given = {
-            "in_cluster": self.in_cluster,
-            "kube_config_path": self.config_file,
-            "cluster_context": self.cluster_context,
-        }
-        found = found_connection(self.kubernetes_conn_id, given)
-        return JobClient(
-            self.namespace or found.namespace,
-            credentials=found.credentials(),
-            notify=self.log.warning,
-        )
+        return self.job_client()
 
     # A try
 
@@ -409,10 +379,7 @@ class DaskJobOperator(BaseOperator):
             "name": ref.name,
             "namespace": ref.namespace,
             "uid": ref.uid,
-            "kubernetes_conn_id": self.kubernetes_conn_id,
-            "in_cluster": self.in_cluster,
-            "config_file": self.config_file,
-            "cluster_context": self.cluster_context,
+            **self.access_arguments,
             "get_logs": self.get_logs,
             "operator_timeout_seconds": self.operator_timeout_seconds,
             "dashboard_url": self.dashboard_url,

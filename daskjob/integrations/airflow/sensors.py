@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
 
 from daskjob.core.manifests import mapping
 from daskjob.integrations.airflow import errors
+from daskjob.integrations.airflow.access import ClusterAccess
 from daskjob.integrations.airflow.hopeless import OPERATOR_SECONDS
 from daskjob.integrations.airflow.links import DaskDashboardLink
 from daskjob.integrations.airflow.summary import ref_in, status_in, summary_of
@@ -19,7 +19,7 @@ from daskjob.integrations.airflow.triggers import DaskJobTrigger
 from daskjob.submit.jobs import JobRef
 
 
-class DaskJobSensor(BaseSensorOperator):
+class DaskJobSensor(ClusterAccess, BaseSensorOperator):
     """Wait until a DaskJob has ended; return its result, or fail with its failure.
 
     ``job_name`` and ``namespace`` are those of a job that exists: of a task with
@@ -60,18 +60,6 @@ class DaskJobSensor(BaseSensorOperator):
         self.get_logs = get_logs
         self.known_dashboard = ""
 
-    @cached_property
-    def hook(self) -> Any:
-        """The hook whose connection leads to the cluster."""
-        from daskjob.integrations.airflow.hooks import DaskJobHook
-
-        return DaskJobHook(
-            conn_id=self.kubernetes_conn_id,
-            in_cluster=self.in_cluster,
-            config_file=self.config_file,
-            cluster_context=self.cluster_context,
-        )
-
     def execute(self, context: Any) -> Any:
         """Wait in the triggerer, or poke."""
         if not self.deferrable:
@@ -82,10 +70,7 @@ class DaskJobSensor(BaseSensorOperator):
                 ref.name,
                 ref.namespace,
                 ref.uid,
-                kubernetes_conn_id=self.kubernetes_conn_id,
-                in_cluster=self.in_cluster,
-                config_file=self.config_file,
-                cluster_context=self.cluster_context,
+                **self.access_arguments,
                 get_logs=self.get_logs,
                 deadline=time.time() + self.timeout if math.isfinite(self.timeout) else None,
                 operator_timeout_seconds=OPERATOR_SECONDS,
@@ -128,10 +113,8 @@ class DaskJobSensor(BaseSensorOperator):
         raise errors.by_name(str(event.get("error") or ""), message, mapping(event))
 
     def _job(self) -> Any:
-        from daskjob.integrations.airflow.hooks import job_client
-
         with errors.airflow_errors():
-            client = job_client(self.hook, self.namespace or "")
+            client = self.job_client()
             try:
                 return client.get(JobRef(self.job_name, self.namespace or "", ""))
             finally:

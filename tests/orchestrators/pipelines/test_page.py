@@ -45,7 +45,7 @@ def test_the_manifest_of_argo_is_valid() -> None:
 
 
 def holds(condition: str, status: Any) -> bool:
-    """Evaluate a condition as Argo does: paths and values, all of which are equal."""
+    """Return whether a condition is true, as Argo evaluates it: ``path == value``."""
     path, value = condition.split(" == ")
     found: Any = {"status": status}
     for key in path.split("."):
