@@ -1,53 +1,95 @@
 """Runs the tests of each orchestrator in its environment, and those about all of them in this one.
 
-``python -m tests.orchestrators [NAME OF AN ENVIRONMENT] [pytest's arguments]``. Tests of Airflow
-are in files and folders ``airflow*`` here, and so on.
+``python -m tests.orchestrators [airflow|prefect|dagster|pipelines] [pytest's arguments]``. Tests of
+Airflow are in files and folders ``airflow*`` here, and so on. With ``JOBS`` of 2 or more, two
+environments run at the same time, with a Kubernetes each.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.providers import PROCESS_VARIABLE
 from tests.orchestrators.environments import PINS, ROOT, environment
 
 _FOLDER = Path("tests", "orchestrators")
-_LAST_FAILED = Path(".pytest_cache", "v", "cache", "lastfailed")
+_LAST_FAILED = Path("v", "cache", "lastfailed")
 #: pytest found no test.
 _NOTHING = 5
+#: Each pair runs at the same time as the other one; they take about as long.
+_LANES = (("prefect",), ("airflow", "dagster", "pipelines"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the tests are run."""
+
+    options: list[str]
+    #: Another one runs at the same time.
+    beside: bool
+
+    def tests(self, name: str) -> int:
+        """Run the tests of an environment; "test" has those about all of them."""
+        if not self._is_wanted(name):
+            return 0
+        paths = sorted(str(p.relative_to(ROOT)) for p in (ROOT / _FOLDER).glob(f"{name}*"))
+        python = Path(sys.executable) if name == "test" else environment(name) / "python"
+        cache = f"--override-ini=cache_dir={_cache(name)}"
+        words = [python, "-m", "pytest", cache, *paths, *self.options]
+        variables = {**os.environ, **({PROCESS_VARIABLE: name} if self.beside else {})}
+        pipe = subprocess.PIPE if self.beside else None
+        done = subprocess.run(
+            words, cwd=ROOT, env=variables, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        )
+        # Outputs of runs at the same time would be mixed.
+        print(f"== {name}\n{done.stdout or ''}", flush=True)
+        return 0 if done.returncode in (0, _NOTHING) else 1
+
+    def _is_wanted(self, name: str) -> bool:
+        """Return whether something of it failed; without failures, pytest would repeat all."""
+        return "--last-failed" not in self.options or bool(_failed(name))
 
 
 def main(arguments: list[str]) -> int:
     """Run them all, also after a failure; return an exit code."""
     names = [name for name in PINS if name in arguments]
     options = [argument for argument in arguments if argument not in PINS]
-    failed = 0 if names else _tests(Path(sys.executable), "test_", options)
-    for name in names or PINS:
-        if _is_wanted(name, options):
-            failed |= _tests(environment(name) / "python", name, options)
-    return failed
+    lanes = [(name,) for name in names] if names else _LANES
+    beside = len(lanes) > 1 and int(os.environ.get("JOBS") or 1) > 1
+    run = Run(options, beside)
+    codes = [] if names else [run.tests("test")]
+    with ThreadPoolExecutor(2 if beside else 1) as pool:
+        for found in pool.map(lambda lane: [run.tests(name) for name in lane], lanes):
+            codes += found
+    _record()
+    return max(codes)
 
 
-def _is_wanted(name: str, options: list[str]) -> bool:
-    """Return whether something of it failed; without failures, pytest would repeat all."""
-    if "--last-failed" not in options:
-        return True
+def _record() -> None:
+    """Write the failures to where those of ``make test`` are, for ``scripts/repeat-failed``."""
+    path = ROOT / ".pytest_cache" / _LAST_FAILED
+    before = json.loads(path.read_text()) if path.exists() else {}
+    others = {test: True for test in before if not test.startswith(f"{_FOLDER}/")}
+    ours = {test: True for name in ("test", *PINS) for test in _failed(name)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**others, **ours}))
+
+
+def _cache(name: str) -> Path:
+    return ROOT / ".pytest_cache" / "orchestrators" / name
+
+
+def _failed(name: str) -> list[str]:
     try:
-        known = json.loads((ROOT / _LAST_FAILED).read_text())
+        return list(json.loads((_cache(name) / _LAST_FAILED).read_text()))
     except OSError:
-        return False
-    return any(test.startswith(f"{_FOLDER}/{name}") for test in known)
-
-
-def _tests(python: Path, beginning: str, options: list[str]) -> int:
-    paths = sorted(str(path.relative_to(ROOT)) for path in (ROOT / _FOLDER).glob(f"{beginning}*"))
-    if not paths or not _is_wanted(beginning, options):
-        return 0
-    print(f"== {beginning.rstrip('_')}", file=sys.stderr, flush=True)
-    done = subprocess.run([python, "-m", "pytest", *paths, *options], cwd=ROOT)
-    return 0 if done.returncode in (0, _NOTHING) else 1
+        return []
 
 
 if __name__ == "__main__":
