@@ -17,6 +17,7 @@ import pytest
 
 from daskjob.core.errors import Conflict, Timeout
 from daskjob.core.manifests import Manifest
+from daskjob.core.names import files_name
 from daskjob.kube.access import Access
 from daskjob.submit.client.async_client import AsyncJobClient
 from daskjob.submit.generations import (
@@ -160,11 +161,19 @@ async def test_another_task_has_jobs_of_its_own(with_crds: Cluster, namespace: s
         assert other.job.ref != first.job.ref
 
 
+def with_folder(manifest: Manifest) -> Manifest:
+    """Return a job whose runner mounts its files, in a ConfigMap that has the job's name."""
+    runner = manifest["spec"]["job"]
+    folder = {"name": "code", "configMap": {"name": files_name(manifest["metadata"]["name"])}}
+    mounted = {"files": {"a.py": ""}, "spec": {**runner["spec"], "volumes": [folder]}}
+    return {**manifest, "spec": {**manifest["spec"], "job": {**runner, **mounted}}}
+
+
 @twins
 async def test_an_active_job_with_another_spec(
     form: str, with_crds: Cluster, namespace: str
 ) -> None:
-    changed = job(code="print(2)")
+    changed = with_folder(job(code="print(2)"))
     async with given_client(with_crds, namespace, form) as given, cancelling(given):
         first = await start(given)
         with pytest.raises(Conflict, match=f"{first.job.name} runs with another spec; cancel it"):

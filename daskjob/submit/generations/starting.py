@@ -137,7 +137,9 @@ class _Rule:
     async def _about(self, job: Job, number: int) -> Generation | None:
         """Return the job if it is that of this try; ``None``: the next one is."""
         action = action_for(
-            job.manifest, same_spec=self._has_same_spec(job), on_conflict=self.on_conflict
+            job.manifest,
+            same_spec=self._has_same_spec(job, number),
+            on_conflict=self.on_conflict,
         )
         if action is Action.ADOPT:
             return Generation(job, number, Step.ADOPTED)
@@ -187,7 +189,7 @@ class _Rule:
             self.manifest, self.identity, number, timeout_seconds=self.timeout_seconds
         )
 
-    def _has_same_spec(self, job: Job) -> bool:
-        wanted = parse(DaskJob, self._manifest(1)).template_hash
+    def _has_same_spec(self, job: Job, number: int) -> bool:
+        wanted = parse(DaskJob, self._manifest(number)).template_hash
         known = job_status_from(job.manifest.get("status")).spec_hash
         return wanted in (known, read(DaskJob, job.manifest)[0].template_hash)
