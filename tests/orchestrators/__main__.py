@@ -41,7 +41,7 @@ class Run:
         paths = sorted(str(p.relative_to(ROOT)) for p in (ROOT / _FOLDER).glob(f"{name}*"))
         python = Path(sys.executable) if name == "test" else environment(name) / "python"
         cache = f"--override-ini=cache_dir={_cache(name)}"
-        words = [python, "-m", "pytest", cache, *paths, *self.options]
+        words = [str(python), "-m", "pytest", cache, *paths, *self.options]
         variables = {**os.environ, **({PROCESS_VARIABLE: name} if self.beside else {})}
         pipe = subprocess.PIPE if self.beside else None
         done = subprocess.run(
