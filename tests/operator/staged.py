@@ -113,7 +113,9 @@ async def side_by_side(
             try:
                 await stories[name](stage)
             except (AssertionError, NotThere, TimeoutError) as error:
-                raise AssertionError(f"{error!r}\n{stage.transcript()}") from error
+                # The reason is first and last: of a long message, some reports keep one end only.
+                words = f"{error!r}\n{stage.transcript()}\n{error!r}"
+                raise AssertionError(words) from error
 
     outcomes = await asyncio.gather(*map(one, stories), return_exceptions=True)
     return dict(zip(stories, outcomes, strict=True))
