@@ -6,8 +6,9 @@ Checked against all versions of all objects of a namespace, and the operator's o
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tests.cluster.proxy import Request
@@ -17,6 +18,7 @@ TERMINAL = ("Successful", "Failed")
 ALIVE = ("Pending", "Running")
 _ATTEMPT = "DASKJOB_ATTEMPT"
 _COMPONENT = "dask.org/component"
+_UID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def violations(server: Server, writes: Iterable[Request]) -> list[str]:
@@ -137,13 +139,21 @@ def about(request: Request) -> str:
     return f"{request.verb} {what} {name}".strip()
 
 
-def most_often(requests: Iterable[Request], seconds: float) -> tuple[int, str]:
+def about_uid(request: Request) -> str:
+    """Return what a request is about, with the first uid in its body: a name may be used again."""
+    found = _UID.search(request.body or b"")
+    return f"{about(request)} {found.group().decode() if found else ''}".strip()
+
+
+def most_often(
+    requests: Iterable[Request], seconds: float, what: Callable[[Request], str] = about
+) -> tuple[int, str]:
     """Return the most frequent request in any window of this length, and its count."""
     moments: dict[str, list[float]] = defaultdict(list)
     for request in requests:
-        moments[about(request)].append(request.at)
+        moments[what(request)].append(request.at)
     return max(
-        ((_within(sorted(at), seconds), what) for what, at in moments.items()), default=(0, "")
+        ((_within(sorted(at), seconds), words) for words, at in moments.items()), default=(0, "")
     )
 
 
