@@ -479,9 +479,9 @@ class LocalBackend(InMemoryBackend):
             self.on_last_tasks()
 
     def _must_end(self, ref: ObjectRef) -> bool:
-        """Return whether a job was cancelled, or its deadline has passed."""
+        """Return whether a job was cancelled or suspended, or its deadline has passed."""
         job = self.store.found(ref)
-        if job is None or job["spec"].get("cancel"):
+        if job is None or job["spec"].get("cancel") or job["spec"].get("suspend"):
             return True
         limit, started = job["spec"].get("activeDeadlineSeconds"), None
         if isinstance(limit, int):
