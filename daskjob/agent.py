@@ -11,8 +11,8 @@ This one file is injected as *text* into every scheduler that daskjob builds (se
 
 Routes, below the scheduler's ``--dashboard-prefix`` and guarded by a token (``Authorization:
 Bearer``): ``GET daskjob/v1/state``, ``POST daskjob/v1/retire``, ``GET daskjob/v1/report``, ``GET
-daskjob/v1/unfinished``; and ``POST daskjob/v1/expect``, where the agent holds back clients until
-the workers are there.
+daskjob/v1/unfinished``; ``POST daskjob/v1/expect``, where the agent holds back clients until the
+workers are there; and ``POST daskjob/v1/leaving``, for workers that are about to be stopped.
 """
 
 from __future__ import annotations
@@ -549,6 +549,8 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         self.lost = 0
         #: Addresses that we are retiring, or that are confirmed and not stopped yet.
         self.retiring: set[str] = set()
+        #: Names of workers that are about to be stopped, whether they have registered or not.
+        self.leaving: frozenset[str] = frozenset()
         #: Whether a request is retiring workers: the next one waits for it.
         self.busy = False
         #: Timers that call confirmed workers back.
@@ -587,12 +589,31 @@ class Agent(SchedulerPlugin):  # type: ignore[misc]
         self.called_back.pop(worker, None)
         if worker in self.retiring:
             self.retiring.remove(worker)
-        elif stimulus_id.startswith(UNANNOUNCED) and not announced(scheduler, worker):
+        elif self._is_loss(worker, ws, stimulus_id):
             self.lost += 1
             if ws is not None:
                 self.activity.see_loss(ws)
         if len(self.peaks) > len(self.live) + 2 * PEAKS_KEPT:
             self._forget_peaks()
+
+    def _is_loss(self, address: str, ws: WorkerState | None, stimulus_id: str) -> bool:
+        """Return whether a worker that is gone was lost.
+
+        One that is stopped while it registers has no time to announce its end.
+        """
+        if ws is not None and str(ws.name) in self.leaving:
+            return False
+        return stimulus_id.startswith(UNANNOUNCED) and not announced(self.scheduler, address)
+
+    def see_leaving(self, names: Iterable[str]) -> None:
+        """Replace the names of workers that are about to be stopped; none: all of them are gone.
+
+        Then the next ones may have the same names. Those that the scheduler still knows are the
+        old ones: it has not noticed their end.
+        """
+        gone, self.leaving = self.leaving, frozenset(names)
+        gone -= self.leaving
+        self.retiring |= {address for address, ws in self.live.items() if str(ws.name) in gone}
 
     def add_client(self, scheduler: Scheduler, client: str) -> None:  # noqa: ARG002
         """Count a client that connected."""
@@ -1372,6 +1393,18 @@ class ExpectHandler(Handler):
         self.answer(encode(gate.answer() if gate else {"open": True}))
 
 
+class LeavingHandler(Handler):
+    """``POST daskjob/v1/leaving``: the names of the workers that are about to be stopped."""
+
+    def post(self) -> None:
+        """Replace the names."""
+        workers = self.object().get("workers")
+        if not isinstance(workers, list) or not all(isinstance(w, str) for w in workers):
+            raise HTTPError(400, reason="workers must be a list of names")
+        self.agent.see_leaving(workers)
+        self.answer(encode({"leaving": sorted(self.agent.leaving)}))
+
+
 def mounted_prefix(scheduler: Scheduler) -> str:
     """Return the prefix of the scheduler's own routes: "/", or "/<dashboard prefix>/".
 
@@ -1407,6 +1440,7 @@ def add_routes(agent: Agent, token: str) -> str:
             (prefix + "report", ReportHandler, given),
             (prefix + "unfinished", UnfinishedHandler, given),
             (prefix + "expect", ExpectHandler, given),
+            (prefix + "leaving", LeavingHandler, given),
         ],
     )
     return prefix

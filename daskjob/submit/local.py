@@ -33,6 +33,7 @@ from daskjob.submit.jobs import (
     Verb,
 )
 from daskjob.submit.local_background import background_run
+from daskjob.submit.local_changes import scale, suspend
 from daskjob.submit.local_logs import Begin, followed, printed, tail_of, wanted_log, wanted_worker
 from daskjob.submit.outcome import failure_of
 from daskjob.submit.script import Backoff, ScriptOptions, script_job
@@ -52,10 +53,7 @@ _NAME = "this machine"
 
 #: A run belongs to the process that started it; once that has ended, nothing can continue the run.
 _LACKS: Mapping[Verb, str] = {
-    Verb.SUSPEND: "cancel the job and run it again later",
-    Verb.RESUME: "run the script or the manifest again",
     Verb.RETRY: "run the script or the manifest again",
-    Verb.SCALE: "cancel the job and run it again with --workers N",
 }
 
 NEXT_STEPS: Mapping[str, str] = {
@@ -227,8 +225,13 @@ class LocalJobs:
         """Explain the job's state, with the end of its runner's log as evidence."""
         folder = self._folder(ref)
         job = _job(folder).manifest
-        runner = job_status_from(job.get("status")).job_runner_pod_name
-        return explain(job, log_tail=tail_of(folder.log(runner)), next_steps=NEXT_STEPS)
+        status = job_status_from(job.get("status"))
+        tail = tail_of(folder.log(status.job_runner_pod_name))
+        found = explain(job, log_tail=tail, next_steps=NEXT_STEPS)
+        if status.suspended and not status.finished:
+            step = "It continues, with a new attempt, after:"
+            return replace(found, next_step=step, command=f"daskjob resume {folder.name}")
+        return found
 
     def report(self, ref: JobRef) -> Manifest | None:
         """Return the full report, or the short one of the status, with the run's history."""
@@ -278,21 +281,38 @@ class LocalJobs:
         folder.remove()
 
     def suspend(self, ref: JobRef) -> None:
-        """Raise ``Unsupported``."""
-        raise _unsupported(Verb.SUSPEND, ref)
+        """Stop the job's processes until it is resumed; its next attempt is not counted.
+
+        Raises
+        ------
+        Conflict
+            The job has ended, or its script cannot be read again.
+        """
+        suspend(self._folder(ref), wanted=True)
 
     def resume(self, ref: JobRef) -> None:
-        """Raise ``Unsupported``."""
-        raise _unsupported(Verb.RESUME, ref)
+        """Resume a suspended job, with a new attempt.
+
+        Raises
+        ------
+        Conflict
+            The job has ended.
+        """
+        suspend(self._folder(ref), wanted=False)
 
     def retry(self, ref: JobRef) -> JobRef:
         """Raise ``Unsupported``."""
         raise _unsupported(Verb.RETRY, ref)
 
     def scale(self, ref: JobRef, workers: int) -> None:
-        """Raise ``Unsupported``."""
-        del workers
-        raise _unsupported(Verb.SCALE, ref)
+        """Set the number of workers of the job's default group; data of those that go is moved.
+
+        Raises
+        ------
+        Conflict
+            The job has ended, or its workers are scaled automatically.
+        """
+        scale(self._folder(ref), workers)
 
     def _folder(self, ref: JobRef) -> RunFolder:
         if not ref.uid:

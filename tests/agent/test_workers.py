@@ -399,3 +399,39 @@ def test_a_value_is_at_risk_unless_a_staying_worker_holds_it(
     workers = [SimpleNamespace(status=each) for each in holders]
     workers[0].has_what = [SimpleNamespace(who_has=workers)]
     assert at_risk(workers[0]) is expected
+
+
+def test_workers_that_are_about_to_be_stopped_are_not_lost_and_the_next_of_their_names_are(
+    cluster: Cluster,
+) -> None:
+    assert cluster.ask("leaving", {"workers": ["late", "early"]})[0] == 200
+    # As a nanny that has no time left: killed as soon as the worker has registered.
+    for name in ("early", "late"):
+        cluster.add_workers(name)
+        cluster.workers.pop(name).end(signal.SIGKILL)
+        wait_until(lambda: not cluster.rows(), shows="the worker is removed")
+    assert cluster.report()["workers"]["lost"] == 0
+    assert cluster.ask("leaving", {"workers": []}) == (200, {"leaving": []})
+    cluster.add_workers("late")
+    cluster.workers.pop("late").end(signal.SIGKILL)
+    wait_until(lambda: not cluster.rows(), shows="the worker is removed")
+    assert cluster.report()["workers"]["lost"] == 1
+
+
+@pytest.mark.parametrize("stopped", [["a"], ["a", "b"], ["b", "absent"]])
+async def test_end_of_a_stopped_worker_that_is_seen_late_is_no_loss(stopped: list[str]) -> None:
+    async with Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0") as scheduler:
+        agent = Agent(scheduler, [])
+        scheduler.add_plugin(agent)
+        workers = [await Worker(scheduler.address, name=name) for name in ("a", "b")]
+        agent.see_leaving(stopped)
+        agent.see_leaving([])
+        for worker in workers:
+            await scheduler.remove_worker(worker.address, stimulus_id="handle-worker-cleanup-1")
+            await worker.close()
+        assert agent.lost == len({"a", "b"} - set(stopped))
+
+
+@pytest.mark.parametrize("body", [{}, {"workers": "a"}, {"workers": [1]}])
+def test_names_of_leaving_workers_are_texts(cluster: Cluster, body: dict[str, Any]) -> None:
+    assert cluster.ask("leaving", body)[0] == 400

@@ -215,7 +215,6 @@ spec:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"suspend": True}, "could never be resumed on this machine"),
         ({"managedBy": "kueue.x-k8s.io/multikueue"}, "runs jobs on this machine"),
         (
             {"cluster": None, "clusterRef": {"name": "shared"}},

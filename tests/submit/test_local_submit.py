@@ -100,12 +100,28 @@ def test_a_job_goes_on_after_the_process_that_submitted_it(client: LocalJobs) ->
 def test_what_cannot_run_here_is_an_error(client: LocalJobs) -> None:
     with pytest.raises(Invalid, match="backoffLimit"):
         client.submit(job("pass", backoffLimit=-1))
-    suspended = job("pass", suspend=True)
-    with pytest.raises(NotStarted, match="could never be resumed"):
-        client.submit(suspended)
     shared = job("pass", clusterRef={"name": "shared"})
     del shared["spec"]["cluster"]
     with pytest.raises(NotStarted, match="no clusters on this machine"):
         client.submit(shared)
     with pytest.raises(NotFound):
         client.find()
+
+
+def test_a_job_is_submitted_suspended_and_runs_once_it_is_resumed(client: LocalJobs) -> None:
+    ref = client.submit(job(SUMS, suspend=True))
+    seen = client.watch(ref)
+    assert next(state for state in seen if state.status.suspended).status.phase == "Suspended"
+    client.scale(ref, 1)
+    assert client.get(ref).manifest["spec"]["cluster"]["spec"]["worker"]["replicas"] == 1
+    client.scale(ref, 0)
+    client.resume(ref)
+    ended = client.wait(ref, timeout_seconds=60)
+    assert ended.status.result == {"total": 3}
+    assert len(ended.status.attempts) == 1
+    for verb in (client.suspend, client.resume, lambda ref: client.scale(ref, 1)):
+        with pytest.raises(Conflict, match="has ended and"):
+            verb(ref)
+    client.delete(ref)
+    with pytest.raises(NotFound):
+        client.resume(ref)

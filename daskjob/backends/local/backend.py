@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 
-from daskjob.backends.agent_answers import NoAnswer, whole_state
+from daskjob.backends.agent_answers import TIMEOUT_SECONDS, NoAnswer, whole_state
 from daskjob.backends.background import BackgroundTasks
 from daskjob.backends.in_memory import InMemoryBackend
 from daskjob.backends.local.agent_client import AgentClient
@@ -118,6 +118,8 @@ class LocalBackend(InMemoryBackend):
         self._numbers: dict[str, WorkerNumbers] = {}
         #: Pods that are about to end: new ones, of the same names, wait for it.
         self._leaving: list[ObjectRef] = []
+        #: Held until the agent knows that they are gone.
+        self._replacing = asyncio.Lock()
 
     async def observe(self, key: Key) -> Observed | None:
         """Return the observed state, with the time of the runner's last output."""
@@ -193,7 +195,8 @@ class LocalBackend(InMemoryBackend):
     async def create(self, owner: Key, manifest: Manifest) -> None:
         """Create an object; the workers of a script get numbers as names."""
         if self._is_script and _is(manifest, names.Component.WORKER):
-            await self._until_gone()
+            async with self._replacing:
+                await self._until_gone()
             manifest = self._numbered(manifest)
         await super().create(owner, manifest)
 
@@ -232,13 +235,17 @@ class LocalBackend(InMemoryBackend):
         if is_new:
             for numbers in self._numbers.values():
                 numbers.restart()
-        # From here on without a pause: a pass would replace the workers by others of the old kind.
-        self.store.patch(ref, {"spec": {"worker": worker}})
-        for pod, grace in leaving.items():
-            self._leaving.append(pod)
-            self.store.patch(pod, {"spec": {"terminationGracePeriodSeconds": grace}})
-            self.store.delete(pod)
-        await self._until_gone()
+        async with self._replacing:
+            # Without a pause: a pass would replace the workers by others of the old kind.
+            self.store.patch(ref, {"spec": {"worker": worker}})
+            for pod, grace in leaving.items():
+                self._leaving.append(pod)
+                self.store.patch(pod, {"spec": {"terminationGracePeriodSeconds": grace}})
+                self.store.delete(pod)
+            await self._until_gone()
+            if leaving:
+                # From here on, workers of these names are the new ones.
+                await self._name_leaving([])
         ended = {address for pod, address in known.items() if renewed or pod in leaving}
         return frozenset(ended)
 
@@ -262,27 +269,38 @@ class LocalBackend(InMemoryBackend):
         """
         scheduler = self._scheduler()
         refs = {self._dask_name(pod): object_ref(pod) for pod in pods}
-        if not pods or scheduler is None or not scheduler.ready:
-            # No worker has registered.
+        if not pods or scheduler is None:
             return {}, dict.fromkeys(refs.values(), 0)
-        known: dict[ObjectRef, str] = {}
+        agent = self._agent(scheduler)
         try:
-            agent = self._agent(scheduler)
             state = await whole_state(agent.get, "state")
-            known = {refs[w.name]: w.address for w in state.workers if w.name in refs}
-            if state.tasks.processing or state.tasks.waiting:
-                return known, {}
-            retired: set[str] = set()
-            if known:
-                # Retired first: the agent counts workers as lost that go without notice.
-                body = {"workers": sorted(known.values()), "timeout": RESHAPE_SECONDS}
-                answer = await agent.post("retire", body, RESHAPE_SECONDS + SLACK_SECONDS)
-                retired = set(answer.get("retired") or ())
         except NoAnswer:
+            # Before its first answer, no worker has registered.
+            return {}, {} if scheduler.ready else dict.fromkeys(refs.values(), 0)
+        known = {refs[w.name]: w.address for w in state.workers if w.name in refs}
+        if state.tasks.processing or state.tasks.waiting:
             return known, {}
-        # Those that are not known may register at this moment: with a grace they say that they go.
+        retired: set[str] = set()
+        if known:
+            # Retired first: the agent counts workers as lost that go without notice.
+            body = {"workers": sorted(known.values()), "timeout": RESHAPE_SECONDS}
+            try:
+                answer = await agent.post("retire", body, RESHAPE_SECONDS + SLACK_SECONDS)
+            except NoAnswer:
+                return known, {}
+            retired = set(answer.get("retired") or ())
         free = {ref for ref in refs.values() if ref not in known or known[ref] in retired}
+        # Those that are not known may register at this moment, without time to announce their end.
+        await self._name_leaving([name for name, ref in refs.items() if ref in free])
         return known, dict.fromkeys(free, LEAVE_SECONDS)
+
+    async def _name_leaving(self, workers: list[str]) -> None:
+        """Name the workers that are about to be stopped to the agent: none of them is lost."""
+        scheduler = self._scheduler()
+        if scheduler is not None:
+            with contextlib.suppress(NoAnswer):
+                body: Manifest = {"workers": workers}
+                await self._agent(scheduler).post("leaving", body, TIMEOUT_SECONDS)
 
     def _dask_name(self, pod: Manifest) -> str:
         return number_of(pod) if self._is_script else str(metadata(pod)["name"])
@@ -461,9 +479,9 @@ class LocalBackend(InMemoryBackend):
             self.on_last_tasks()
 
     def _must_end(self, ref: ObjectRef) -> bool:
-        """Return whether a job was cancelled, or its deadline has passed."""
+        """Return whether a job was cancelled or suspended, or its deadline has passed."""
         job = self.store.found(ref)
-        if job is None or job["spec"].get("cancel"):
+        if job is None or job["spec"].get("cancel") or job["spec"].get("suspend"):
             return True
         limit, started = job["spec"].get("activeDeadlineSeconds"), None
         if isinstance(limit, int):

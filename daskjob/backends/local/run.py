@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from daskjob.backends.local.arrivals import ArrivalRecorder
+from daskjob.backends.local.asked_changes import apply_asked
 from daskjob.backends.local.backend import LocalBackend
 from daskjob.backends.local.config import Config, config_of
 from daskjob.backends.local.killed_run import killed, lost_message
@@ -398,6 +399,7 @@ class LocalRun:
                 asyncio.create_task(self._kubelet.run(), name="kubelet"),
                 asyncio.create_task(backend.watch_schedulers(), name="schedulers"),
                 asyncio.create_task(self._watch_for_cancellation(), name="cancellation"),
+                asyncio.create_task(self._watch_for_changes(cluster), name="changes"),
                 asyncio.create_task(self._watch_for_requests(cluster), name="requests"),
             ]
             logs = partial(self.folder.logs.glob, "*.log")
@@ -499,6 +501,34 @@ class LocalRun:
                 self.cancel("INT", by=by or f"daskjob cancel {self.job.meta.name}")
             await asyncio.sleep(CANCEL_LOOK_SECONDS)
 
+    async def _watch_for_changes(self, script: ScriptCluster) -> None:
+        """Change the job as other processes ask: suspend, resume, scale."""
+        while True:
+            apply_asked(self.folder, partial(self._change, script))
+            await asyncio.sleep(CANCEL_LOOK_SECONDS)
+
+    def _change(self, script: ScriptCluster, spec: Manifest) -> None:
+        """Merge a patch into the spec of the job; the passes do the rest.
+
+        Raises
+        ------
+        Conflict
+            The job has ended, or its script scales its workers.
+        """
+        backend = self._backend
+        job = backend.store.get(self.key) if backend else None
+        if backend is None or job is None or job_status_from(job.get("status")).finished:
+            raise Conflict(f"{self.job.meta.name} has ended")
+        cluster = backend.store.get(
+            Key(names.Kind.CLUSTER, self.key.namespace, self.job.cluster_name)
+        )
+        count = script.take_count(spec, cluster)
+        self.job = parse(DaskJob, backend.store.patch(object_ref(job), {"spec": spec}) or job)
+        if cluster and count is not None:
+            # Also where the script has set another number since the last one.
+            backend.store.patch(object_ref(cluster), {"spec": {"worker": {"replicas": count}}})
+        backend.save_job(object_ref(job))
+
     async def _watch_for_requests(self, script: ScriptCluster) -> None:
         """Give the script the workers that it asks for."""
         while True:
@@ -580,8 +610,6 @@ def _check_for_this_machine(job: DaskJob) -> None:
     if job.cluster_ref:
         allowed = "there are no clusters on this machine to refer to: use spec.cluster"
         errors.append(FieldError("spec.clusterRef", job.cluster_ref, allowed))
-    if job.suspend:
-        errors.append(FieldError("spec.suspend", True, "it could never be resumed on this machine"))
     if job.managed_by != names.MANAGED_BY:
         allowed = f"only {names.MANAGED_BY} runs jobs on this machine"
         errors.append(FieldError("spec.managedBy", job.managed_by, allowed))

@@ -24,7 +24,8 @@ from daskjob.backends.local.uncaught import VARIABLE as UNCAUGHT_VARIABLE
 from daskjob.backends.local.uncaught import uncaught_file
 from daskjob.core import names
 from daskjob.core.command_line import option, without_options, words
-from daskjob.core.manifests import Manifest, metadata
+from daskjob.core.errors import Conflict
+from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.core.quantity import format_bytes, parse_bytes
 from daskjob.core.spec import DaskJob
 
@@ -72,6 +73,8 @@ class ScriptCluster:
         #: The machine's.
         self._memory_bytes = memory_bytes
         self._base: Manifest = manifest["spec"].get("cluster", {}).get("spec", {}).get("worker", {})
+        #: What a script that asks for no number gets.
+        self._own_workers = job.cluster.worker.replicas if job.cluster else 0
         #: Not below a pod's own folder: the script must find it until its end.
         self._folder = folder
         #: Where workers start, unless the job has another folder.
@@ -86,7 +89,7 @@ class ScriptCluster:
         group = self._job.cluster.worker if self._job.cluster else None
         args = words(_main(self._base))
         own: dict[str, int | None] = {
-            "workers": group.replicas if group and group.autoscaling is None else None,
+            "workers": self._own_workers if group and group.autoscaling is None else None,
             "threads": _number(option(args, "--nthreads")),
             "memory": _bytes(option(args, "--memory-limit")),
         }
@@ -111,6 +114,26 @@ class ScriptCluster:
             SETTINGS_VARIABLE: json.dumps(settings),
             UNCAUGHT_VARIABLE: str(record),
         }
+
+    def take_count(self, spec: Manifest, cluster: Manifest | None) -> int | None:
+        """Let the number of workers in a patch of the job's spec be the run's own; return it.
+
+        Raises
+        ------
+        Conflict
+            The script has its workers scaled automatically: the number would not hold.
+        """
+        worker = mapping(mapping(mapping(spec.get("cluster")).get("spec")).get("worker"))
+        count = worker.get("replicas")
+        if not isinstance(count, int):
+            return None
+        name = self._job.meta.name
+        if cluster and cluster["spec"].get("worker", {}).get("autoscaling"):
+            raise Conflict(
+                f"the workers of {name} are scaled automatically, by its script: adapt()"
+            )
+        self._own_workers = count
+        return count
 
     def _file(self, attempt: str) -> Path:
         return self._folder / f"cluster-{attempt}.json"
@@ -148,7 +171,7 @@ class ScriptCluster:
                 "scaleDownDelaySeconds": SCALE_DOWN_DELAY_SECONDS,
             }
         elif patch["autoscaling"] is None:
-            own = self._job.cluster.worker.replicas if self._job.cluster else 0
+            own = self._own_workers
             patch["replicas"] = own if request.workers is None else request.workers
         if self._is_script:
             if request.directory:

@@ -98,4 +98,5 @@ def scale_command(jobs: Jobs, name: str, workers: int) -> None:
     """Set the number of workers of a job; without NAME, of the newest job."""
     job = jobs.find(name)
     jobs.scale(job.ref, workers)
-    click.echo(f"{job.name} is being scaled to {workers} workers")
+    noun = "worker" if workers == 1 else "workers"
+    click.echo(f"{job.name} is being scaled to {workers} {noun}")

@@ -27,7 +27,7 @@ from daskjob.kube.other_clients import credentials_of
 from daskjob.kube.patience import Patience
 from daskjob.kube.resources import EVENTS, JOBS, Selection
 from daskjob.submit.again import named_again, retry_token
-from daskjob.submit.client.changes import (
+from daskjob.submit.changes import (
     acknowledgement,
     cancellation,
     check_ended,

@@ -70,6 +70,11 @@ def scaling(job: Manifest, workers: int) -> Manifest | None:
         )
     if group.get("replicas") == workers:
         return None
+    return count_of_workers(workers)
+
+
+def count_of_workers(workers: int) -> Manifest:
+    """Return the patch with a number of workers of the default group."""
     return {"spec": {"cluster": {"spec": {"worker": {"replicas": workers}}}}}
 
 
