@@ -52,11 +52,10 @@ with KubeCluster(pod(), name="rem-{uuid}", n_workers=1, env={"A": 1}) as cluster
             "tolerations": [t["key"] for t in spec["tolerations"]],
             "affinity": spec["affinity"]["nodeAffinity"],
         }))
-        assert "Start worker" in cluster.logs(first)
+        until(lambda: "Start worker" in cluster.logs(first))  # The kubelet's log may lag.
         assert set(cluster.logs()) == {first.metadata.name, second.metadata.name}
-        logs = cluster.get_logs()
-        assert "Scheduler at" in logs["Scheduler"]
-        assert "Start worker" in logs[first.metadata.name]
+        until(lambda: "Scheduler at" in cluster.get_logs()["Scheduler"])
+        until(lambda: "Start worker" in cluster.get_logs()[first.metadata.name])
         address = next(iter(cluster.scheduler_info["workers"]))
         assert set(cluster.get_logs(cluster=False, scheduler=False, workers=[address])) == {address}
         cluster.scale_down([address])
@@ -78,7 +77,7 @@ with KubeCluster(pod(), name="loc", n_workers=1, deploy_mode="local") as cluster
         (one,) = cluster.pods()
         print(json.dumps({"local": cluster.scheduler_address,
                           "owner": one.metadata.owner_references[0].name}))
-        assert "Start worker" in cluster.get_logs()[one.metadata.name]
+        until(lambda: "Start worker" in cluster.get_logs()[one.metadata.name])
 
 # Limited by the configuration; a port of the node, without the right to list nodes.
 dask.config.set({"kubernetes.count.max": 1})

@@ -78,8 +78,8 @@ def use(cluster: KubeCluster) -> None:
     cluster.adapt(minimum=0, maximum=1, worker_group="more")
     cluster.scale(0, worker_group="more")
     cluster.scale(1)
-    logs = cluster.get_logs()
-    assert "Scheduler at:" in logs["permitted-scheduler"]
+    # The kubelet's log may lag.
+    wait_until(lambda: "Scheduler at:" in cluster.get_logs()["permitted-scheduler"], pause=0.2)
     cluster.delete_worker_group("more")
 
 

@@ -397,7 +397,8 @@ def test_the_calls_of_the_first_generation(place: Place) -> None:
         pods = cluster.pods()
         assert sorted(pod.metadata.name for pod in pods) == sorted(cluster.observed)
         assert {pod.metadata.labels["foo"] for pod in pods} == {"bar"}
-        assert "Start worker at:" in cluster.logs(pods[0])
+        # The kubelet's log may lag.
+        wait_until(lambda: "Start worker at:" in cluster.logs(pods[0]), pause=0.2)
         assert set(cluster.logs()) == cluster.observed
         address, worker = next(iter(cluster.scheduler_info["workers"].items()))
         others = cluster.observed - {worker["name"]}
