@@ -106,10 +106,13 @@ class LocalJobs:
 
     # Submitting
 
-    def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+    def submit(
+        self, job: Manifest, *, token: str | None = None, owned: Sequence[Manifest] = ()
+    ) -> JobRef:
         """Run a DaskJob in the background, exactly once for each token; return a reference to it.
 
-        It runs in the current folder and environment, and goes on after this process.
+        It runs in the current folder and environment, and goes on after this process. ``owned`` are
+        the Secrets and ConfigMaps that it refers to: its processes get them; no file keeps them.
 
         Raises
         ------
@@ -126,12 +129,15 @@ class LocalJobs:
         wanted = submission(
             job, namespace=str(metadata(job).get("namespace") or "default"), token=token
         )
-        folder, existed = background_run(self._root, wanted)
+        folder, existed = background_run(self._root, wanted, owned)
         job = folder.job()
         differences = differences_from(job, wanted.manifest)
         if differences:
             logger.warning(note_on(str(metadata(job)["name"]), differences))
         return replace(_ref(folder, job), existed=existed, differences=differences)
+
+    def create_owned(self, ref: JobRef, owned: Sequence[Manifest]) -> None:
+        """Do nothing: a run has what it owns from its start."""
 
     # Finding jobs
 

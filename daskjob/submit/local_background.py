@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from daskjob.backends.local.known_runs import folders_of
@@ -33,8 +33,12 @@ class NotStarted(DaskJobError):
     """The job did not start on this machine; the message is that of ``daskjob run``."""
 
 
-def background_run(root: Path, wanted: Submission) -> tuple[RunFolder, bool]:
+def background_run(
+    root: Path, wanted: Submission, owned: Sequence[Manifest] = ()
+) -> tuple[RunFolder, bool]:
     """Start the run of a submission, or find it; return its folder and whether it existed.
+
+    ``owned`` are the ConfigMaps and Secrets that the job refers to.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def background_run(root: Path, wanted: Submission) -> tuple[RunFolder, bool]:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _one_at_a_time(root):
         known = _known(root, wanted)
-        return (known, True) if known else (_started(root, wanted), False)
+        return (known, True) if known else (_started(root, wanted, owned), False)
 
 
 @contextlib.contextmanager
@@ -72,11 +76,12 @@ def _known(root: Path, wanted: Submission) -> RunFolder | None:
     return None
 
 
-def _started(root: Path, wanted: Submission) -> RunFolder:
+def _started(root: Path, wanted: Submission, owned: Sequence[Manifest]) -> RunFolder:
     known = {folder.path for folder in folders_of(root, wanted.name)}
     with tempfile.TemporaryDirectory(prefix="daskjob-") as name:
-        path, messages = Path(name, "job.json"), Path(name, "messages")
-        path.write_text(json.dumps(wanted.manifest))
+        path, messages = Path(name, "job.yaml"), Path(name, "messages")
+        # Secrets too: the folder is this user's, and gone once the run has started.
+        path.write_text("\n---\n".join(json.dumps(item) for item in (wanted.manifest, *owned)))
         with messages.open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "daskjob", "run", "--quiet", str(path)],

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +105,28 @@ def test_a_killed_try_is_followed_by_one_with_the_same_job(client: LocalJobs, ki
     assert tried("never").stdout.split()[0] == "1"
     assert tried("never").stdout.split() == ["1", "Adopted"]
     assert len(client.list()) == 1
+
+
+def test_a_secret_reaches_the_processes_and_no_file(client: LocalJobs, tmp_path: Path) -> None:
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "sums-env"},
+        "stringData": {"API_KEY": "pnu_123"},
+    }
+    code = """
+import json, os
+with open(os.environ["DASKJOB_RESULT_FILE"], "w") as file:
+    json.dump(len(os.environ["API_KEY"]), file)
+"""
+    manifest = job(code)
+    container = manifest["spec"]["job"]["spec"]["containers"][0]
+    container["envFrom"] = [{"secretRef": {"name": "sums-env"}}]
+    identity = Identity("prefect", ("secret",))
+    first = start_generation(client, manifest, identity, owned=[secret])
+    assert client.wait(first.job.ref).status.result == len("pnu_123")
+    again = start_generation(client, manifest, identity, owned=[secret])
+    assert (again.step, again.job.ref) == (Step.FINISHED, first.job.ref)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if b"pnu_123" in path.read_bytes()]

@@ -175,17 +175,35 @@ class AsyncJobClient:
         """Carry out a submission from a step on, whatever became of an earlier request for it."""
         session = await self._connection.session()
         found = await submitted(session.api, wanted, step=step)
-        differences = list(found.differences)
         ref = _job(found.manifest).ref
+        differences = (*found.differences, *await self._created(ref, owned))
+        if differences:
+            self._notify(note_on(ref.name, differences))
+        return replace(ref, existed=found.existed, differences=differences)
+
+    async def create_owned(self, ref: JobRef, owned: Sequence[Manifest]) -> None:
+        """Create objects that a job needs, such as Secrets; those that it already owns stay.
+
+        For a job whose submission may have ended before it created them.
+
+        Raises
+        ------
+        Conflict
+            The name belongs to an object of something else.
+        """
+        await self._created(ref, owned)
+
+    async def _created(self, ref: JobRef, owned: Sequence[Manifest]) -> list[str]:
+        """Create what a job owns; return what is otherwise in an object that exists."""
+        session = await self._connection.session()
+        differences: list[str] = []
         for item in owned:
             try:
                 differences += await create_owned(session.api, item, _object_ref(ref))
             except DaskJobError as error:
                 error.add_note(f"{ref.name} was created and waits for it; delete the job")
                 raise
-        if differences:
-            self._notify(note_on(ref.name, differences))
-        return replace(ref, existed=found.existed, differences=tuple(differences))
+        return differences
 
     async def dry_run(self, job: Manifest) -> Manifest:
         """Return a DaskJob as the API server would store it; nothing is stored.

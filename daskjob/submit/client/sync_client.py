@@ -147,6 +147,10 @@ class JobClient:
             "submit", partial(self._client.submit, job, token=token, owned=owned)
         )
 
+    def create_owned(self, ref: JobRef, owned: Sequence[Manifest]) -> None:
+        """Create objects that a job needs, such as Secrets; those that it already owns stay."""
+        self._run("create_owned", partial(self._client.create_owned, ref, owned))
+
     def dry_run(self, job: Manifest) -> Manifest:
         """Return a DaskJob as the API server would store it; nothing is stored."""
         return self._run("dry_run", partial(self._client.dry_run, job))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable
 
 from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.core.names import files_name
@@ -13,18 +13,24 @@ from daskjob.submit.generations.identity import (
     generation_name,
     labels_of,
 )
+from daskjob.submit.generations.owned import with_references
 
 
 def generation_manifest(
-    job: Manifest, identity: Identity, number: int, *, timeout_seconds: float | None = None
+    job: Manifest,
+    identity: Identity,
+    number: int,
+    *,
+    timeout_seconds: float | None = None,
+    owned: Iterable[str] = (),
 ) -> Manifest:
     """Return a DaskJob with the name, the labels and the annotations of a generation.
 
     ``timeout_seconds`` becomes its deadline, unless it has one: it ends the job also when the
-    orchestrator is gone.
+    orchestrator is gone. ``owned`` are the names of objects that are named after the job.
     """
     name = generation_name(identity, job, number)
-    job = _with_files_of(job, name)
+    job = _with_objects_of(job, name, owned)
     meta, spec = metadata(job), mapping(job.get("spec"))
     kept = {key: value for key, value in meta.items() if key != "generateName"}
     labels = {**mapping(meta.get("labels")), **labels_of(identity)}
@@ -45,29 +51,18 @@ def generation_manifest(
     }
 
 
-def _with_files_of(job: Manifest, name: str) -> Manifest:
-    """Return a job whose pods mount the files of the job that has another name then.
+def _with_objects_of(job: Manifest, name: str, owned: Iterable[str]) -> Manifest:
+    """Return a job whose pods refer to the objects of the job that has another name then.
 
     A folder of code is a volume of the ConfigMap that is named after the job.
     """
     known = str(metadata(job).get("name") or "")
-    if not known or not mapping(mapping(job.get("spec")).get("job")).get("files"):
+    objects = list(owned)
+    if mapping(mapping(job.get("spec")).get("job")).get("files"):
+        objects.append(files_name(known))
+    if not known or not objects:
         return job
-    renamed: Manifest = _renamed(job, files_name(known), files_name(name))
-    return renamed
-
-
-def _renamed(value: Any, old: str, new: str) -> Any:
-    if isinstance(value, list):
-        return [_renamed(item, old, new) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: {**item, "name": new}
-        if key == "configMap" and isinstance(item, dict) and item.get("name") == old
-        else _renamed(item, old, new)
-        for key, item in value.items()
-    }
+    return {**job, "spec": with_references(job.get("spec"), known, name, objects)}
 
 
 def _deadline(spec: Manifest, timeout_seconds: float | None) -> Manifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from daskjob.core.manifests import Manifest
@@ -25,8 +25,11 @@ class Place(Protocol):
     async def get(self, ref: JobRef) -> Job:
         """Return the current state of a job; without a uid, of the one that has the name."""
 
-    async def submit(self, job: Manifest) -> JobRef:
-        """Submit a job under its own name."""
+    async def submit(self, job: Manifest, *, owned: Sequence[Manifest] = ()) -> JobRef:
+        """Submit a job under its own name, and create what it owns."""
+
+    async def create_owned(self, ref: JobRef, owned: Sequence[Manifest]) -> None:
+        """Create what a job owns, as far as it does not exist."""
 
     async def cancel(self, ref: JobRef) -> bool:
         """Cancel a job."""
@@ -51,9 +54,13 @@ class Blocking:
         """Return the current state of a job; without a uid, of the one that has the name."""
         return self._client.get(ref)
 
-    async def submit(self, job: Manifest) -> JobRef:
-        """Submit a job under its own name."""
-        return self._client.submit(job)
+    async def submit(self, job: Manifest, *, owned: Sequence[Manifest] = ()) -> JobRef:
+        """Submit a job under its own name, and create what it owns."""
+        return self._client.submit(job, owned=owned)
+
+    async def create_owned(self, ref: JobRef, owned: Sequence[Manifest]) -> None:
+        """Create what a job owns, as far as it does not exist."""
+        self._client.create_owned(ref, owned)
 
     async def cancel(self, ref: JobRef) -> bool:
         """Cancel a job."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from daskjob.core.errors import Conflict, NotFound, Timeout
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.spec import DaskJob, parse, read
-from daskjob.core.status import job_status_from
-from daskjob.submit.generations.identity import Identity
+from daskjob.core.status import Phase, job_status_from
+from daskjob.submit.generations.identity import Identity, generation_name
 from daskjob.submit.generations.manifest import generation_manifest
+from daskjob.submit.generations.owned import owned_by
 from daskjob.submit.generations.places import Blocking, Place, finished
 from daskjob.submit.generations.rule import Action, OnConflict, Step, action_for
 from daskjob.submit.jobs import Job, JobRef
@@ -46,12 +47,17 @@ def start_generation(
     number: int | None = None,
     on_conflict: OnConflict | str = OnConflict.REATTACH,
     timeout_seconds: float | None = None,
+    owned: Sequence[Manifest] = (),
 ) -> Generation:
     """Adopt the job of a task, take its result, or start the next one; see ``rule``.
 
     ``number`` is the last generation that the orchestrator knows of, if it stores that: earlier
     ones do not count, even where that job is gone. ``timeout_seconds`` is the job's deadline unless
     its spec has one.
+
+    ``owned`` are objects that the job needs, such as the Secret of its variables, and that are
+    deleted with it. Their names begin with the manifest's, ``<name>-…``: both change with the
+    generation. They are created after the job, and by the next try if this one ends before that.
 
     Raises
     ------
@@ -63,10 +69,8 @@ def start_generation(
     DaskJobError
         As ``submit``.
     """
-    rule = _Rule(
-        Blocking(client), manifest, identity, OnConflict(on_conflict), timeout_seconds, number or 1
-    )
-    return finished(rule.start())
+    task = _Task(manifest, identity, timeout_seconds, tuple(owned))
+    return finished(_Rule(Blocking(client), task, OnConflict(on_conflict), number or 1).start())
 
 
 async def start_generation_async(
@@ -77,10 +81,11 @@ async def start_generation_async(
     number: int | None = None,
     on_conflict: OnConflict | str = OnConflict.REATTACH,
     timeout_seconds: float | None = None,
+    owned: Sequence[Manifest] = (),
 ) -> Generation:
     """Do what ``start_generation`` does, in an event loop."""
-    rule = _Rule(client, manifest, identity, OnConflict(on_conflict), timeout_seconds, number or 1)
-    return await rule.start()
+    task = _Task(manifest, identity, timeout_seconds, tuple(owned))
+    return await _Rule(client, task, OnConflict(on_conflict), number or 1).start()
 
 
 def acknowledge(client: JobClient | LocalJobs, ref: JobRef) -> None:
@@ -97,24 +102,51 @@ async def acknowledge_async(client: AsyncJobClient, ref: JobRef) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
-    """One application of the rule."""
+class _Task:
+    """What a task wants of each of its jobs."""
 
-    place: Place
-    manifest: Manifest
+    template: Manifest
     identity: Identity
-    on_conflict: OnConflict
     timeout_seconds: float | None
-    #: The first generation that may be started.
-    first: int
+    owned: tuple[Manifest, ...]
 
     @property
     def namespace(self) -> str:
         """The manifest's namespace; empty: the client's."""
-        return str(metadata(self.manifest).get("namespace") or "")
+        return str(metadata(self.template).get("namespace") or "")
+
+    def manifest(self, number: int) -> Manifest:
+        """Return the job of a generation."""
+        return generation_manifest(
+            self.template,
+            self.identity,
+            number,
+            timeout_seconds=self.timeout_seconds,
+            owned=[str(metadata(item).get("name") or "") for item in self.owned],
+        )
+
+    def objects(self, number: int) -> list[Manifest]:
+        """Return what the job of a generation owns."""
+        name = generation_name(self.identity, self.template, number)
+        return owned_by(self.owned, str(metadata(self.template).get("name") or ""), name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One application of the rule."""
+
+    place: Place
+    task: _Task
+    on_conflict: OnConflict
+    #: The first generation that may be started.
+    first: int
 
     async def start(self) -> Generation:
-        known = await self.place.list(labels=self.identity.selector, namespace=self.namespace)
+        # Mistakes in names come before any request.
+        self.task.objects(self.first)
+        known = await self.place.list(
+            labels=self.task.identity.selector, namespace=self.task.namespace
+        )
         number, job = self._last(known)
         for _round in range(_ROUNDS):
             if job is not None:
@@ -130,7 +162,7 @@ class _Rule:
 
     def _last(self, jobs: Iterable[Job]) -> tuple[int, Job | None]:
         """Return the last generation, and its job if it exists."""
-        known = {self.identity.number_of(job.manifest) or 0: job for job in jobs}
+        known = {self.task.identity.number_of(job.manifest) or 0: job for job in jobs}
         number = max(known, default=0)
         return (number, known[number]) if number >= self.first else (self.first, None)
 
@@ -142,6 +174,7 @@ class _Rule:
             on_conflict=self.on_conflict,
         )
         if action is Action.ADOPT:
+            await self._complete(job, number)
             return Generation(job, number, Step.ADOPTED)
         if action is Action.TAKE_RESULT:
             return Generation(job, number, Step.FINISHED)
@@ -156,19 +189,26 @@ class _Rule:
 
     async def _started(self, number: int) -> Generation | Job:
         """Return the new job, or the one that already has this number."""
-        made = self._manifest(number)
+        made = self.task.manifest(number)
         try:
-            ref = await self.place.submit(made)
+            ref = await self.place.submit(made, owned=self.task.objects(number))
         except Conflict:
-            ref = JobRef(str(metadata(made)["name"]), self.namespace, "")
+            ref = JobRef(str(metadata(made)["name"]), self.task.namespace, "")
             found = await self.place.get(ref)
-            if self.identity.number_of(found.manifest) != number:
+            if self.task.identity.number_of(found.manifest) != number:
                 raise
             return found
         if ref.existed:
             return await self.place.get(ref)
         meta = {**metadata(made), "namespace": ref.namespace, "uid": ref.uid}
         return Generation(Job(ref, {**made, "metadata": meta}), number, Step.CREATED)
+
+    async def _complete(self, job: Job, number: int) -> None:
+        """Create what a job of an earlier try may lack: that ended before it was created."""
+        objects = self.task.objects(number)
+        # A runner that has started has had all it needs.
+        if objects and job.status.phase != Phase.RUNNING:
+            await self.place.create_owned(job.ref, objects)
 
     async def _end(self, job: Job) -> None:
         """Cancel a job, and wait: two of them at once could write the same data."""
@@ -184,12 +224,7 @@ class _Rule:
                     f"within {CANCEL_SECONDS:.0f} s; the next one is not started beside it"
                 ) from error
 
-    def _manifest(self, number: int) -> Manifest:
-        return generation_manifest(
-            self.manifest, self.identity, number, timeout_seconds=self.timeout_seconds
-        )
-
     def _has_same_spec(self, job: Job, number: int) -> bool:
-        wanted = parse(DaskJob, self._manifest(number)).template_hash
+        wanted = parse(DaskJob, self.task.manifest(number)).template_hash
         known = job_status_from(job.manifest.get("status")).spec_hash
         return wanted in (known, read(DaskJob, job.manifest)[0].template_hash)
