@@ -6,7 +6,12 @@ import copy
 from collections.abc import Iterator
 
 from daskjob.core.manifests import Manifest, mapping, mappings, metadata
-from daskjob.core.names import ANNOTATION_SCRIPT, files_name, is_private
+from daskjob.core.names import (
+    ANNOTATION_OPEN_TO_SCRIPT,
+    ANNOTATION_SCRIPT,
+    files_name,
+    is_private,
+)
 from daskjob.submit.submission_names import label_of, new_token, submission_name
 
 #: Requests about one job, and its identity; a new job has its own.
@@ -91,4 +96,4 @@ def containers(job: Manifest) -> Iterator[Manifest]:
 
 def _is_kept(key: str) -> bool:
     """Return whether a new job has this label or annotation too; one made from a script has."""
-    return key == ANNOTATION_SCRIPT or not is_private(key)
+    return key in (ANNOTATION_SCRIPT, ANNOTATION_OPEN_TO_SCRIPT) or not is_private(key)

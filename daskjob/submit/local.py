@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from daskjob.backends.local.history import read_history
 from daskjob.backends.local.known_runs import find_folder, folders
@@ -29,8 +30,6 @@ from daskjob.submit.jobs import (
     Place,
     PodImage,
     StillRunning,
-    Unsupported,
-    Verb,
 )
 from daskjob.submit.local_background import background_run
 from daskjob.submit.local_changes import scale, suspend
@@ -39,6 +38,9 @@ from daskjob.submit.outcome import failure_of
 from daskjob.submit.script import Backoff, ScriptOptions, script_job
 from daskjob.submit.submission import submission
 from daskjob.submit.worker_logs import merged
+
+if TYPE_CHECKING:
+    from daskjob.submit.local_again import EarlierRun
 
 logger = logging.getLogger("daskjob")
 
@@ -50,11 +52,6 @@ DELETE_SECONDS = 60.0
 UID_DIGITS = 8
 
 _NAME = "this machine"
-
-#: A run belongs to the process that started it; once that has ended, nothing can continue the run.
-_LACKS: Mapping[Verb, str] = {
-    Verb.RETRY: "run the script or the manifest again",
-}
 
 NEXT_STEPS: Mapping[str, str] = {
     Reason.EXIT_CODE: "Read the end of the log: daskjob logs {name}.",
@@ -86,7 +83,6 @@ class LocalJobs:
         return Place(
             name=_NAME,
             empty=f"No job has run here yet ({self._root}).",
-            lacks=_LACKS,
             next_steps=NEXT_STEPS,
         )
 
@@ -284,7 +280,11 @@ class LocalJobs:
             _ended(folder, DELETE_SECONDS)
         if folder.is_live():
             raise StillRunning(f"{ref.name} is still running")
+        uid = folder.path.name.rpartition(".")[2]
         folder.remove()
+        from daskjob.submit.local_records import RunRecords
+
+        RunRecords(self._root).remove(folder.name, uid)
 
     def suspend(self, ref: JobRef) -> None:
         """Stop the job's processes until it is resumed; its next attempt is not counted.
@@ -307,8 +307,38 @@ class LocalJobs:
         suspend(self._folder(ref), wanted=False)
 
     def retry(self, ref: JobRef) -> JobRef:
-        """Raise ``Unsupported``."""
-        raise _unsupported(Verb.RETRY, ref)
+        """Run an ended job again in the background, as it was run; return the new job.
+
+        Also one whose folder is gone, from its record. Until the new job ends, it is found again.
+
+        Raises
+        ------
+        Conflict
+            The job has not ended.
+        Incomplete
+            Its script or its folder is gone, or a secret value, which no record has.
+        """
+        new, notes = self.run_again(self.earlier_run(ref.name, ref.uid))
+        for note in notes:
+            logger.warning(note)
+        return new
+
+    def run_again(
+        self, earlier: EarlierRun, *, token: str | None = None
+    ) -> tuple[JobRef, tuple[str, ...]]:
+        """Run an ended job again, as ``retry``; also return notes on what has changed since."""
+        # Nothing else needs it.
+        from daskjob.submit.local_again import run_again
+
+        found = run_again(self._root, earlier, token=token)
+        new = _ref(found.folder, found.folder.job())
+        return replace(new, existed=found.existed), found.notes
+
+    def earlier_run(self, name: str = "", uid: str = "") -> EarlierRun:
+        """Return a job that a new one can be made from, also one whose folder is gone."""
+        from daskjob.submit.local_again import earlier_run
+
+        return earlier_run(self._root, name, uid=uid)
 
     def scale(self, ref: JobRef, workers: int) -> None:
         """Set the number of workers of the job's default group; data of those that go is moved.
@@ -386,10 +416,6 @@ def _ended(folder: RunFolder, timeout_seconds: float | None) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
-
-
-def _unsupported(verb: Verb, ref: JobRef) -> Unsupported:
-    return Unsupported(verb, ref.name, _NAME, _LACKS[verb])
 
 
 def local_script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Manifest:

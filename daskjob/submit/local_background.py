@@ -15,7 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from daskjob.backends.local.known_runs import folders_of
@@ -23,10 +24,43 @@ from daskjob.backends.local.own_files import own_file
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.manifests import Manifest
+from daskjob.submit.local_records import RunRecord
 from daskjob.submit.submission import Submission, after_look
 
 #: How often to look for the folder of a run that was started.
 LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A run with all that the command line, the folder and the environment usually give."""
+
+    manifest: Manifest
+    folder: str
+    variables: Mapping[str, str]
+    python: str
+    dask_python: str
+    #: The files that it is made from.
+    script: str = ""
+    file: str = ""
+
+    @classmethod
+    def of(cls, manifest: Manifest, record: RunRecord, variables: Mapping[str, str]) -> PreparedRun:
+        """Return a run of a manifest, as another one was run."""
+        return cls(
+            manifest,
+            record.folder,
+            variables,
+            record.python,
+            record.dask_python,
+            record.script,
+            record.file,
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> PreparedRun:
+        """Return what ``background_run`` has written for its process."""
+        return cls(**json.loads(path.read_text()))
 
 
 class NotStarted(DaskJobError):
@@ -34,11 +68,16 @@ class NotStarted(DaskJobError):
 
 
 def background_run(
-    root: Path, wanted: Submission, owned: Sequence[Manifest] = ()
+    root: Path,
+    wanted: Submission,
+    owned: Sequence[Manifest] = (),
+    *,
+    prepared: PreparedRun | None = None,
 ) -> tuple[RunFolder, bool]:
     """Start the run of a submission, or find it; return its folder and whether it existed.
 
-    ``owned`` are the ConfigMaps and Secrets that the job refers to.
+    ``owned`` are the ConfigMaps and Secrets that the job refers to. Without a prepared run, it runs
+    in this folder and environment.
 
     Raises
     ------
@@ -50,7 +89,9 @@ def background_run(
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _one_at_a_time(root):
         known = _known(root, wanted)
-        return (known, True) if known else (_started(root, wanted, owned), False)
+        if known:
+            return known, True
+        return _started(root, wanted, owned, prepared), False
 
 
 @contextlib.contextmanager
@@ -76,15 +117,19 @@ def _known(root: Path, wanted: Submission) -> RunFolder | None:
     return None
 
 
-def _started(root: Path, wanted: Submission, owned: Sequence[Manifest]) -> RunFolder:
+def _started(
+    root: Path, wanted: Submission, owned: Sequence[Manifest], prepared: PreparedRun | None
+) -> RunFolder:
     known = {folder.path for folder in folders_of(root, wanted.name)}
     with tempfile.TemporaryDirectory(prefix="daskjob-") as name:
         path, messages = Path(name, "job.yaml"), Path(name, "messages")
         # Secrets too: the folder is this user's, and gone once the run has started.
-        path.write_text("\n---\n".join(json.dumps(item) for item in (wanted.manifest, *owned)))
+        documents = [asdict(prepared)] if prepared else [wanted.manifest, *owned]
+        path.write_text("\n---\n".join(map(json.dumps, documents)))
+        options = ["--prepared"] if prepared else []
         with messages.open("wb") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "daskjob", "run", "--quiet", str(path)],
+                [sys.executable, "-m", "daskjob", "run", "--quiet", *options, str(path)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

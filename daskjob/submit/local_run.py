@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,18 +15,26 @@ from daskjob.backends.local.script_streams import Shape as Shape
 from daskjob.backends.local.script_streams import Stream as Stream
 from daskjob.backends.local.state_root import state_root
 from daskjob.core.command_line import python_script, words
+from daskjob.core.errors import Conflict
 from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.core.names import files_name
 from daskjob.core.wording import words_for
 from daskjob.submit.jobs import JobSnapshot
+from daskjob.submit.local_records import (
+    Origin,
+    RunRecord,
+    RunRecords,
+    record_of_run,
+)
 from daskjob.submit.python_environment import Pythons
 
 
 class ForegroundJob:
     """A job that lives as long as the process that runs it; created by ``foreground_job``."""
 
-    def __init__(self, run: LocalRun) -> None:
+    def __init__(self, run: LocalRun, record: RunRecord) -> None:
         self._run = run
+        self._record = record
 
     @property
     def name(self) -> str:
@@ -110,7 +119,16 @@ class ForegroundJob:
         ApiError
             This machine cannot provide the ports or processes.
         """
-        return await self._run.run()
+        records = RunRecords(self._run.folder.path.parent)
+        # On a full disk the job runs all the same; it cannot be run again from here.
+        with contextlib.suppress(OSError):
+            records.add(self._record)
+        try:
+            return await self._run.run()
+        except Conflict:
+            # A job of this name was started at the same moment.
+            records.remove(self._record.name, self._record.uid)
+            raise
 
     def close(self) -> None:
         """Keep of this and earlier runs what the limits allow."""
@@ -124,12 +142,14 @@ def foreground_job(
     config: Sequence[Manifest] = (),
     pythons: Pythons | None = None,
     environment: Mapping[str, str] | None = None,
+    origin: Origin | None = None,
 ) -> ForegroundJob:
     """Return the job of a manifest, ready to run in this folder and with this environment.
 
     ``variables`` are the values of environment variables that the manifest only names: they may
-    be secrets, and the manifest is kept on disk. ``config`` are the ConfigMaps and Secrets that the
-    manifest refers to.
+    be secrets, which neither the manifest on disk nor the run's record has. ``config`` are the
+    ConfigMaps and Secrets that the manifest refers to; ``origin`` are the files that a later run
+    like this one needs.
 
     Raises
     ------
@@ -149,7 +169,15 @@ def foreground_job(
         python=pythons.script,
         dask_python=pythons.dask,
     )
-    return ForegroundJob(run)
+    record = record_of_run(
+        run.manifest,
+        folder=Path.cwd(),
+        variables=variables or {},
+        environment=os.environ,
+        pythons=(pythons.script, pythons.dask),
+        origin=origin or Origin(),
+    )
+    return ForegroundJob(run, record)
 
 
 def _own_files(manifest: Manifest) -> list[Manifest]:

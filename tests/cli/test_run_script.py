@@ -192,8 +192,8 @@ SEARCHES = """\
 import os, pathlib, psutil
 from distributed import Client
 with Client() as client:
-    assert client.submit(os.environ.get, 'A').result() == os.environ['A']
-    secrets = [os.environ['A'].encode(), os.environ['B'].encode()]
+    assert client.submit(os.environ.get, 'A_TOKEN').result() == os.environ['A_TOKEN']
+    secrets = [os.environ['A_TOKEN'].encode(), os.environ['B_TOKEN'].encode()]
     folders = [os.environ['DASKJOB_STATE_DIR'], os.environ['TMPDIR']]
     found = [path for folder in folders for path in pathlib.Path(folder).rglob('*')]
     texts = {path: path.read_bytes() for path in found if path.is_file()}
@@ -219,12 +219,14 @@ def test_address_of_another_scheduler_in_the_environment_is_replaced_with_a_note
 
 
 def test_values_of_the_env_option_are_not_kept_on_disk(daskjob: Daskjob) -> None:
-    words = ("-e", "A=secret-of-a", "-e", "B", "--name", "quiet")
-    given = {"B": "secret-of-b"}
+    words = ("-e", "A_TOKEN=secret-of-a", "-e", "B_TOKEN", "--name", "quiet")
+    given = {"B_TOKEN": "secret-of-b"}
     done = daskjob("run", "-w", 1, *words, daskjob.script(SEARCHES), env=given)
     assert done.text == "[]\n", done.err
-    manifest = job(["python", "-c", "import os; print(len(os.environ['A']))"], name="manifest")
-    done = daskjob("run", "-e", "A=secret-of-a", daskjob.manifest(manifest))
+    manifest = job(
+        ["python", "-c", "import os; print(len(os.environ['A_TOKEN']))"], name="manifest"
+    )
+    done = daskjob("run", "-e", "A_TOKEN=secret-of-a", daskjob.manifest(manifest))
     assert done.text == "11\n", done.err
     sleeps = daskjob.script("import time\nprint('ready', flush=True)\ntime.sleep(600)")
     killed = daskjob.start("run", "-w", 0, *words[:-1], "killed", sleeps, env=given)
@@ -237,7 +239,7 @@ def test_values_of_the_env_option_are_not_kept_on_disk(daskjob: Daskjob) -> None
     for path in (*daskjob.state.rglob("*"), *daskjob.temporary.rglob("*")):
         assert not path.is_file() or b"secret-of" not in path.read_bytes(), path
     runner = daskjob.job("quiet")["spec"]["job"]["spec"]["containers"][0]
-    assert runner["env"] == [{"name": "A"}, {"name": "B"}]
+    assert runner["env"] == [{"name": "A_TOKEN"}, {"name": "B_TOKEN"}]
 
 
 WRITES = """\

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
 
-from daskjob.submit.again import same_again, use_own_files
+from daskjob.core.command_line import words
+from daskjob.core.errors import NotFound
+from daskjob.submit.again import containers, same_again, use_own_files
 from daskjob.submit.cli.cluster_place import ClusterPlace
 from daskjob.submit.cli.place import cluster_jobs, of_my_jobs
 from daskjob.submit.records.completeness import (
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from daskjob.core.manifests import Manifest
     from daskjob.submit.cli.submissions import Given
     from daskjob.submit.cluster_job.submission import Submission
+    from daskjob.submit.local_again import EarlierRun
 
 #: How many changes of the spec a message shows.
 _SHOWN_CHANGES = 8
@@ -41,6 +46,28 @@ def original_of(context: click.Context, name: str, place: ClusterPlace | None) -
         return my_original(of_my_jobs(context), name)
     jobs = cluster_jobs(context, place)
     return original_at(jobs, name, context=place.context, namespace=place.namespace)
+
+
+def earlier_of(context: click.Context, name: str) -> EarlierRun | Original:
+    """Return a job that was started here: of this machine, also without its folder, or a cluster's.
+
+    Raises
+    ------
+    NotFound
+        There is neither such a job nor its record.
+    """
+    from daskjob.submit.local import LocalJobs
+
+    local = LocalJobs()
+    try:
+        original = my_original(of_my_jobs(context), name)
+    except NotFound:
+        with contextlib.suppress(NotFound):
+            return local.earlier_run(name)
+        raise
+    if original.cluster is not None:
+        return original
+    return local.earlier_run(original.ref.name, original.ref.uid)
 
 
 def place_of(original: Original, given: ClusterPlace | None) -> ClusterPlace:
@@ -77,7 +104,7 @@ def like_submission(context: click.Context, name: str, given: Given) -> Like:
     if is_of_this_machine(original.manifest):
         raise click.UsageError(
             f"{original.ref.name} is a script's job on this machine, with its folders and without "
-            "an image; submit the script: daskjob submit my_script.py"
+            f"an image; submit the script: {_submission_of(original.manifest)}"
         )
     base = same_again(original.manifest)
     secret = own_secret(original.manifest)
@@ -94,6 +121,15 @@ def like_submission(context: click.Context, name: str, given: Given) -> Like:
         notes.append(secret_note(original, secret))
     use_own_files(found.manifest, original.ref.name)
     return Like(replace(found, notes=tuple(notes)), place)
+
+
+def _submission_of(job: Manifest) -> str:
+    """Return the command that submits the script of a job of this machine."""
+    runner = next(containers(job), {})
+    command = [word.replace("$$", "$") for word in words(runner)]
+    if command[:1] == ["python"]:
+        command = command[1:]
+    return shlex.join(["daskjob", "submit", *command])
 
 
 def secret_note(original: Original, secret: str) -> str:

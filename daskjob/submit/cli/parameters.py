@@ -163,6 +163,23 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
         return key, os.environ[key]
 
 
+class FieldValue(click.ParamType):  # type: ignore[type-arg]
+    """``PATH=VALUE``, for a field of an object."""
+
+    name = "path=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return the path and the value."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        path, sign, text = str(value).partition("=")
+        if not sign or not path:
+            self.fail(f"{value!r}: write PATH=VALUE, such as spec.stallAction=Fail", param, ctx)
+        return path, text
+
+
 class NewName(click.ParamType):  # type: ignore[type-arg]
     """A name for a new job."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from daskjob.submit.cli.parameters import (
     Assignment,
     Count,
     Duration,
+    FieldValue,
+    JobName,
     Memory,
     NewName,
 )
@@ -33,6 +35,7 @@ from daskjob.submit.python_environment import (
 
 if TYPE_CHECKING:
     from daskjob.submit.cli.ways_in import Way
+    from daskjob.submit.local_records import Origin
     from daskjob.submit.local_run import ForegroundJob
 
 
@@ -52,6 +55,7 @@ class RunOptions:
     output: str | None
     quiet: bool
     worker_output: bool
+    set: Mapping[str, object] = field(default_factory=dict)
 
 
 #: ``\b`` keeps the line breaks of a paragraph.
@@ -70,6 +74,7 @@ Put the options of daskjob before SCRIPT; everything after SCRIPT is passed to i
   daskjob run --workers 4 --retries 2 my_script.py --input data.csv
   daskjob run -m package.module --input data.csv
   daskjob run job.yaml
+  daskjob run --like JOB --workers 8
 
 With -o, daskjob prints the DaskJob to standard output when it has ended, and the script's output
 goes to standard error.
@@ -162,30 +167,101 @@ def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
     is_flag=True,
     help="Print only errors and what the script prints itself, not its tasks.",
 )
-@click.argument("script", type=click.Path())
+@click.option(
+    "--like",
+    metavar="JOB",
+    type=JobName(),
+    help="A new job like this one, which may be gone, with the changes that options make.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    type=FieldValue(),
+    multiple=True,
+    help="Set any field of the DaskJob, such as spec.stallAction=Fail.",
+)
+# Of ``daskjob retry``, for the process that runs the new job.
+@click.option("--prepared", is_flag=True, hidden=True)
+@click.argument("script", required=False, default="", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def run_command(
-    script: str, args: tuple[str, ...], *, module: bool, code: bool, **given: object
+    script: str,
+    args: tuple[str, ...],
+    *,
+    module: bool,
+    code: bool,
+    like: str | None,
+    assignments: tuple[tuple[str, str], ...],
+    prepared: bool,
+    **given: object,
 ) -> int:
     """Run a script, or the DaskJob in a file, and return the exit code."""
-    options = RunOptions(**given)  # type: ignore[arg-type]
+    options = RunOptions(**given, set=dict(assignments))  # type: ignore[arg-type]
     _check_result_file(options.result_file)
     if options.quiet:
         # For messages of daskjob that come from the script's process (daskjob/in_script).
         os.environ["DASKJOB_QUIET"] = "1"
-    wanted = _wanted(script, args, options, module=module, code=code)
+    if options.result_file:
+        # A job that is like another one runs in the folder of that one.
+        options = replace(options, result_file=options.result_file.absolute())
+    if prepared:
+        from daskjob.submit.cli.run_like import wanted_prepared
+
+        wanted = wanted_prepared(Path(script))
+    elif like is not None:
+        from daskjob.submit.cli.run_like import wanted_like
+
+        check_like([*filter(None, [script]), *args], module=module, code=code)
+        wanted = wanted_like(click.get_current_context(), like, options)
+    else:
+        wanted = _wanted(script, args, options, module=module, code=code)
+        wanted = replace(wanted, manifest=with_fields(wanted.manifest, options))
     import asyncio
 
     from daskjob.submit.local_run import foreground_job
 
     job = foreground_job(
         wanted.manifest,
-        variables=dict(options.env),
+        variables={**wanted.variables, **dict(options.env)},
         config=wanted.config,
         pythons=wanted.pythons,
         environment=wanted.environment,
+        origin=wanted.origin,
     )
     return asyncio.run(_run(job, list(wanted.notes), options))
+
+
+def check_like(words: Sequence[str], *, module: bool, code: bool) -> None:
+    """Reject a script beside ``--like``, which runs that of the other job."""
+    if words or module or code:
+        shown = " ".join(words) or ("-m" if module else "-c")
+        raise click.UsageError(
+            f"--like runs the script of the other job: leave out {shown}; --set "
+            "'spec.job.spec.containers[0].command=[…]' changes its command line"
+        )
+
+
+def with_fields(manifest: Manifest, options: RunOptions) -> Manifest:
+    """Return a manifest with the fields that ``--set`` sets.
+
+    Raises
+    ------
+    click.UsageError
+        There is no such field, or its value is wrong.
+    """
+    if not options.set:
+        return manifest
+    import copy
+
+    from daskjob.submit.cluster_job.fields import set_fields
+    from daskjob.submit.settings.sources import WrongSettings
+
+    changed: Manifest = copy.deepcopy(manifest)
+    try:
+        set_fields(changed, options.set)
+    except WrongSettings as error:
+        raise click.UsageError(str(error)) from error
+    return changed
 
 
 def _check_result_file(path: Path | None) -> None:
@@ -198,7 +274,7 @@ def _check_result_file(path: Path | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """What to run, with what, and what to report before."""
 
     manifest: Manifest
@@ -206,16 +282,23 @@ class _Wanted:
     environment: Mapping[str, str]
     config: tuple[Manifest, ...] = ()
     notes: tuple[str, ...] = ()
+    #: The values of variables that the manifest only names.
+    variables: Mapping[str, str] = field(default_factory=dict)
+    #: The files that a later run like this one needs.
+    origin: Origin | None = None
 
 
 def _wanted(
     script: str, args: tuple[str, ...], options: RunOptions, *, module: bool, code: bool
-) -> _Wanted:
+) -> Wanted:
     """Return what the command line asks for."""
+    if not script:
+        raise click.UsageError("name a script, or a job to run again: --like JOB")
     path = Path(script)
     if not (module or code) and path.suffix in MANIFEST_SUFFIXES and path.is_file():
         return _wanted_manifest(path, args, options)
     from daskjob.submit.cli.ways_in import way_in
+    from daskjob.submit.local_records import Origin
 
     way = way_in(script, args, module=module, code=code)
     if way.from_stdin and options.retries:
@@ -229,11 +312,12 @@ def _wanted(
     pythons, workers, more = chosen_pythons(python, needs, environ=os.environ)
     if not workers:
         options = replace(options, workers=0)
-    return _Wanted(
+    return Wanted(
         _script_manifest(way, options),
         pythons,
         environment,
         notes=(*notes, *more, *way.notes, *_overridden(options)),
+        origin=Origin(script=str(way.script.absolute()) if way.script else ""),
     )
 
 
@@ -255,18 +339,21 @@ def _check_module(way: Way, python: str, environ: Mapping[str, str]) -> None:
         raise click.UsageError(message)
 
 
-def _wanted_manifest(path: Path, args: tuple[str, ...], options: RunOptions) -> _Wanted:
+def _wanted_manifest(path: Path, args: tuple[str, ...], options: RunOptions) -> Wanted:
     from daskjob.submit.cli.documents import read_job
+    from daskjob.submit.local_records import Origin
 
     if args:
         raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
     found = read_job(path)
-    manifest = _with_options(found.job, options)
+    manifest = with_options(found.job, options)
     python, notes = chosen_python(options.python or "", os.environ)
     needs = Needs(str(path), workers=True, uses_dask=True, may_lack_dask=options.workers == 0)
     pythons, _, more = chosen_pythons(python, needs, environ=os.environ)
     environment = environment_of(python, os.environ)
-    return _Wanted(manifest, pythons, environment, found.config, (*found.notes, *notes, *more))
+    origin = Origin(file=str(path.absolute()) if found.config else "")
+    notes = [*found.notes, *notes, *more]
+    return Wanted(manifest, pythons, environment, found.config, tuple(notes), origin=origin)
 
 
 def _needs(way: Way, options: RunOptions) -> Needs:
@@ -326,7 +413,7 @@ def cpu_count() -> int:
         return os.cpu_count() or 1
 
 
-def _with_options(manifest: Manifest, options: RunOptions) -> Manifest:
+def with_options(manifest: Manifest, options: RunOptions) -> Manifest:
     """Return a manifest with the options of the command line applied."""
     import copy
 

@@ -1,0 +1,154 @@
+"""``daskjob run --like JOB``: a new run here that is like an earlier job, with changes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from daskjob.core.command_line import option, without_options
+from daskjob.core.manifests import Manifest, mapping, mappings, metadata
+from daskjob.core.names import ANNOTATION_OPEN_TO_SCRIPT, ANNOTATION_SCRIPT, generated_prefix
+from daskjob.submit.again import same_again, use_own_files
+from daskjob.submit.cli.originals import earlier_of
+from daskjob.submit.cli.run import RunOptions, Wanted, with_fields, with_options
+from daskjob.submit.local_again import EarlierRun, as_labelled, changes_since, complete_variables
+from daskjob.submit.local_background import PreparedRun
+from daskjob.submit.local_records import Origin
+from daskjob.submit.python_environment import Pythons, chosen_python, environment_of
+from daskjob.submit.records.completeness import check_complete
+from daskjob.submit.records.originals import Original
+from daskjob.submit.submission import differences
+
+#: How many changes of the spec a message shows.
+_SHOWN_CHANGES = 8
+
+
+def wanted_like(context: click.Context, name: str, options: RunOptions) -> Wanted:
+    """Return a run like a job that was started here, on this machine or a cluster."""
+    earlier = earlier_of(context, name)
+    if isinstance(earlier, Original):
+        return _like_cluster_job(earlier, options)
+    return _like_run(earlier, options)
+
+
+def wanted_prepared(path: Path) -> Wanted:
+    """Return a run that ``daskjob retry`` has prepared."""
+    prepared = PreparedRun.read(path)
+    _go_to(prepared.folder)
+    python, _ = chosen_python(prepared.python, os.environ)
+    return Wanted(
+        prepared.manifest,
+        Pythons(prepared.python or sys.executable, prepared.dask_python or sys.executable),
+        environment_of(python, os.environ),
+        _config_of(prepared.file),
+        variables=prepared.variables,
+        origin=Origin(prepared.script, prepared.file),
+    )
+
+
+def _like_run(earlier: EarlierRun, options: RunOptions) -> Wanted:
+    record, job = earlier.record, earlier.manifest
+    changed = changes_since(record, options.python or "")
+    base = _named(as_labelled(job), options)
+    is_script = ANNOTATION_SCRIPT in mapping(metadata(job).get("annotations"))
+    wanted = _of_script(base, options) if is_script else with_options(base, options)
+    wanted = with_fields(wanted, options)
+    variables = complete_variables(earlier, wanted, os.environ, dict(options.env))
+    _go_to(record.folder)
+    if options.python:
+        python, notes = chosen_python(options.python, os.environ)
+        pythons = Pythons(python.path, python.path)
+    else:
+        python, notes = chosen_python(record.python, os.environ)
+        pythons = Pythons(record.python or sys.executable, record.dask_python or sys.executable)
+    where = "this machine, from its record" if earlier.from_record else "this machine"
+    return Wanted(
+        wanted,
+        pythons,
+        environment_of(python, os.environ),
+        _config_of(record.file),
+        (_note(record.name, where, base, wanted), *changed, *notes),
+        variables,
+        Origin(record.script, record.file),
+    )
+
+
+def _like_cluster_job(original: Original, options: RunOptions) -> Wanted:
+    """Return a run of the manifest of a cluster's job, as of its file: without its images."""
+    base = _named(original.manifest, options)
+    use_own_files(base, original.ref.name)
+    wanted = with_fields(with_options(base, options), options)
+    if original.from_record:
+        check_complete(wanted, old=original.ref.name, env_file=original.env_file)
+    python, notes = chosen_python(options.python or "", os.environ)
+    return Wanted(
+        wanted,
+        Pythons(python.path, python.path),
+        environment_of(python, os.environ),
+        notes=(_note(original.ref.name, original.where, base, wanted), *notes),
+        variables=dict(options.env),
+    )
+
+
+def _named(job: Manifest, options: RunOptions) -> Manifest:
+    """Return a new job with the same spec, and a name of its own."""
+    made = same_again(job)
+    meta = {key: value for key, value in metadata(made).items() if key != "generateName"}
+    if options.name:
+        return {**made, "metadata": {"name": options.name, **meta}}
+    prefix = generated_prefix(str(metadata(made)["generateName"]))
+    return {**made, "metadata": {"generateName": prefix, **meta}}
+
+
+def _of_script(job: Manifest, options: RunOptions) -> Manifest:
+    """Return the job of a script with the options of the command line applied."""
+    changed = with_options(job, replace(options, threads=None, memory=None))
+    given = {"workers": options.workers, "threads": options.threads, "memory": options.memory}
+    annotations = metadata(changed)["annotations"]
+    opened = str(annotations.get(ANNOTATION_OPEN_TO_SCRIPT) or "").split(",")
+    if ANNOTATION_OPEN_TO_SCRIPT in annotations:
+        left = [part for part in opened if part and given.get(part) is None]
+        annotations[ANNOTATION_OPEN_TO_SCRIPT] = ",".join(left)
+    if options.retries:
+        changed["spec"]["job"]["spec"]["restartPolicy"] = "OnFailure"
+    args = {"--nthreads": options.threads, "--memory-limit": options.memory}
+    for container in _workers(changed):
+        for name, value in args.items():
+            if value is not None and option(container["args"], name) != str(value):
+                rest = without_options(container["args"], (name,))
+                container["args"] = [*rest, name, str(value)]
+    return changed
+
+
+def _workers(job: Manifest) -> Iterator[Manifest]:
+    cluster = mapping(mapping(mapping(job.get("spec")).get("cluster")).get("spec"))
+    spec = mapping(mapping(cluster.get("worker")).get("spec"))
+    for container in mappings(spec.get("containers"))[:1]:
+        if isinstance(container.get("args"), list):
+            yield container
+
+
+def _config_of(file: str) -> tuple[Manifest, ...]:
+    """Return the ConfigMaps and Secrets of a manifest's file, as they are now."""
+    if not file:
+        return ()
+    from daskjob.submit.cli.documents import read_job
+
+    return read_job(Path(file)).config
+
+
+def _go_to(folder: str) -> None:
+    os.chdir(folder)
+    # As a shell sets it; programs may prefer it to the folder itself.
+    os.environ["PWD"] = folder
+
+
+def _note(name: str, where: str, before: Manifest, after: Manifest) -> str:
+    changes = differences(before["spec"], after["spec"], _SHOWN_CHANGES)
+    changed = "\n  ".join(["changed:", *changes]) if changes else "nothing else is changed"
+    return f"like {name} ({where}); the new job has a name of its own; {changed}"
