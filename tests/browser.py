@@ -100,8 +100,12 @@ class Page:
         return str(await self.evaluate("document.body.innerText"))
 
     async def screenshot(self, file: Path) -> None:
-        """Write a picture of the whole page."""
-        found = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        """Write a picture of the whole page, in the format of the file's name: png, webp."""
+        kind = file.suffix.removeprefix(".")
+        options = {"format": kind, "captureBeyondViewport": True}
+        if kind != "png":
+            options["quality"] = 90
+        found = await self.call("Page.captureScreenshot", **options)
         file.write_bytes(base64.b64decode(found["data"]))
 
 

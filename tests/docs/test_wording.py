@@ -34,6 +34,8 @@ PLACES = (
     "benchmarks",
     "*.md",
     "Makefile",
+    # Pictures.
+    ":!*.webp",
 )
 
 

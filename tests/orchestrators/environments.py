@@ -24,6 +24,8 @@ PINS = {
     "airflow": (
         "apache-airflow==3.3.2",
         "apache-airflow-providers-cncf-kubernetes==10.25.0",
+        # It does nothing until a test names where its events go.
+        "apache-airflow-providers-openlineage==2.20.3",
         "dask==2026.8.0",
         "distributed==2026.8.0",
     ),

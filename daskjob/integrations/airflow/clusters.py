@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,18 +18,16 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from daskjob.core.errors import NotFound
 from daskjob.core.manifests import Manifest, mapping, metadata
-from daskjob.core.names import generated_prefix
 from daskjob.integrations.airflow import errors
 from daskjob.integrations.airflow.access import ClusterAccess
 from daskjob.integrations.airflow.link_text import LINK_KEY
 from daskjob.integrations.airflow.links import DaskDashboardLink
+from daskjob.integrations.airflow.task import Task
+from daskjob.submit.generations import Identity, annotations_of, labels_of, name_of
 
 if TYPE_CHECKING:
     from daskjob import ClusterClient
     from daskjob.submit.clusters.cluster import Cluster
-
-#: As for jobs: with the digest, names have room for the longest suffix of ours.
-_PREFIX, _DIGITS = 30, 10
 
 
 class _ClusterOperator(ClusterAccess, BaseOperator):
@@ -111,15 +107,15 @@ class CreateDaskClusterOperator(_ClusterOperator):
 
     def execute(self, context: Any) -> dict[str, str]:
         """Create it, or find that of an earlier try."""
-        ti = context["ti"]
+        task = Task(context)
         with self._client() as client:
-            created = client.create(self._manifest(ti))
-            ti.xcom_push(key="cluster_name", value=created.name)
+            created = client.create(self._manifest(task))
+            task.push("cluster_name", created.name)
             self.log.info("cluster %s in namespace %s", created.name, created.ref.namespace)
             ready = client.wait(created, timeout_seconds=self.startup_timeout_seconds)
-        return self._published(ti, ready)
+        return self._published(task, ready)
 
-    def _published(self, ti: Any, cluster: Cluster) -> dict[str, str]:
+    def _published(self, task: Task, cluster: Cluster) -> dict[str, str]:
         found = {
             "name": cluster.name,
             "namespace": cluster.ref.namespace,
@@ -128,34 +124,31 @@ class CreateDaskClusterOperator(_ClusterOperator):
         }
         self.known_dashboard = found["dashboard_url"]
         for key in ("scheduler_address", "dashboard_url"):
-            ti.xcom_push(key=key, value=found[key])
-        ti.xcom_push(key=LINK_KEY, value=self.known_dashboard)
+            task.push(key, found[key])
+        task.push(LINK_KEY, self.known_dashboard)
         return found
 
-    def _manifest(self, ti: Any) -> Manifest:
+    def _manifest(self, task: Task) -> Manifest:
+        from daskjob.submit.cli.documents import check_document
         from daskjob.submit.cluster_job.cluster import cluster_of_manifest, cluster_of_settings
         from daskjob.submit.cluster_job.image import environment_versions
-        from daskjob.submit.clusters.cluster import ANNOTATION_CREATION
         from daskjob.submit.settings.merge import merged
         from daskjob.submit.settings.sources import default_layer, flags_layer
 
-        parts = [ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)]
-        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        label = self.name or str(metadata(mapping(self.cluster)).get("name") or self.task_id)
-        prefix = generated_prefix(label)[:_PREFIX].rstrip("-")
-        name = f"{prefix}-{digest[:_DIGITS]}"
+        given = mapping(self.cluster)
+        label = self.name or str(metadata(given).get("name") or self.task_id)
+        identity = task.identity(label)
+        name = name_of(identity, given)
         flags, idle = flags_layer(self._flags()), self.idle_timeout_seconds
         if self.cluster:
-            given = mapping(self.cluster)
-            named = {**given, "metadata": dict(metadata(given))}
+            named = {**given, "metadata": {"name": "cluster", **metadata(given)}}
+            check_document(named)
             found = cluster_of_manifest(named, name, merged([flags]), idle_seconds=idle)
         else:
             layers = merged([default_layer(), flags])
             versions = environment_versions(os.environ)
             found = cluster_of_settings(name, layers, versions=versions, idle_seconds=idle)
-        meta = metadata(found.manifest)
-        noted = {**mapping(meta.get("annotations")), ANNOTATION_CREATION: digest}
-        return {**found.manifest, "metadata": {**meta, "annotations": noted}}
+        return _of_task(found.manifest, identity)
 
     def _flags(self) -> dict[str, object]:
         given: dict[str, object] = {
@@ -189,3 +182,17 @@ class DeleteDaskClusterOperator(_ClusterOperator):
         with self._client() as client, suppress(NotFound):
             client.delete(client.get(name))
             self.log.info("cluster %s is deleted", name)
+
+
+def _of_task(cluster: Manifest, identity: Identity) -> Manifest:
+    """Return a cluster that each try of a task finds as its own."""
+    from daskjob.submit.clusters.cluster import ANNOTATION_CREATION
+
+    meta = metadata(cluster)
+    labels = {**mapping(meta.get("labels")), **labels_of(identity)}
+    annotations = {
+        **mapping(meta.get("annotations")),
+        **annotations_of(identity),
+        ANNOTATION_CREATION: identity.digest,
+    }
+    return {**cluster, "metadata": {**meta, "labels": labels, "annotations": annotations}}

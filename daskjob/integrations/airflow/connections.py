@@ -85,6 +85,13 @@ def connection_of(
     )
 
 
+def secrets_of(connection: Connection) -> list[Any]:
+    """Return what logs must not show: how the users of a kubeconfig log in."""
+    users = (connection.kubeconfig or {}).get("users")
+    found = users if isinstance(users, list) else []
+    return [user.get("user") for user in found if isinstance(user, dict)]
+
+
 def _flag(value: object) -> bool:
     """Return whether a field is set; the values of older connections are texts."""
     if isinstance(value, str):

@@ -180,10 +180,8 @@ def airflow_errors() -> Iterator[None]:
     try:
         yield
     except errors.DaskJobError as error:
-        made = as_airflow_error(error)
-        if made is error:
-            raise
-        raise made from error.__cause__
+        # Its message has everything: the log of a task shows each frame of daskjob in a line.
+        raise as_airflow_error(error).with_traceback(None) from error.__cause__
     except AirflowNotFoundException as error:
         raise Permanent(
             f"{error}; create the connection, of type kubernetes, or name another one: "

@@ -23,6 +23,8 @@ class Facets:
 
     def on_start(self, operator: Any) -> Any:
         """Return what is known before the job runs; ``None`` without the provider."""
+        if operator.local:
+            return self._facets({"local": True})
         return self._facets({"kubernetesConnId": str(operator.kubernetes_conn_id)})
 
     def on_end(self, operator: Any, task_instance: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import BaseOperatorLink
-from airflow.sdk.bases.xcom import BaseXCom
 
 from daskjob.integrations.airflow.link_text import LINK_KEY
 
@@ -21,8 +20,9 @@ class DaskDashboardLink(BaseOperatorLink):
         return LINK_KEY
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return the link that is stored already: Airflow stores it again when a try ends."""
-        known = str(getattr(operator, "known_dashboard", "") or "")
-        if known:
-            return known
-        return str(BaseXCom.get_value(key=LINK_KEY, ti_key=ti_key) or "")
+        """Return the link that is stored already: Airflow stores it again when a try ends.
+
+        To ask Airflow for it would log an error wherever there is none yet.
+        """
+        del ti_key
+        return str(getattr(operator, "known_dashboard", "") or "")

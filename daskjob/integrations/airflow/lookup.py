@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import amask_secret, mask_secret
 
-from daskjob.integrations.airflow.connections import Connection, connection_of
+from daskjob.integrations.airflow.connections import (
+    Connection,
+    WrongConnection,
+    connection_of,
+    secrets_of,
+)
 
 #: The connection that may be missing: its access is that of the process.
 DEFAULT_CONNECTION = "kubernetes_default"
@@ -28,12 +35,14 @@ def found_connection(name: str | None, given: Mapping[str, Any]) -> Connection:
     if not name:
         return connection_of("", {}, given)
     try:
-        extras = BaseHook.get_connection(name).extra_dejson
+        extras = _extras(name, BaseHook.get_connection(name))
     except AirflowNotFoundException:
         if name != DEFAULT_CONNECTION:
             raise
         extras = {}
-    return connection_of(name, extras, given)
+    found = connection_of(name, extras, given)
+    mask_secret(secrets_of(found))
+    return found
 
 
 async def found_connection_async(name: str | None, given: Mapping[str, Any]) -> Connection:
@@ -41,9 +50,28 @@ async def found_connection_async(name: str | None, given: Mapping[str, Any]) -> 
     if not name:
         return connection_of("", {}, given)
     try:
-        extras = (await get_async_connection(name)).extra_dejson
+        extras = _extras(name, await get_async_connection(name))
     except AirflowNotFoundException:
         if name != DEFAULT_CONNECTION:
             raise
         extras = {}
-    return connection_of(name, extras, given)
+    found = connection_of(name, extras, given)
+    await amask_secret(secrets_of(found))
+    return found
+
+
+def _extras(name: str, connection: Any) -> dict[str, Any]:
+    """Return a connection's extra fields.
+
+    Airflow's ``extra_dejson`` returns none for what is no JSON: the job would run elsewhere, with
+    the access of the process.
+    """
+    text = connection.extra or "{}"
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        # The text may be secret.
+        raise WrongConnection(f"the extra fields of connection {name} are no JSON object")
+    return found

@@ -8,42 +8,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
-from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
+from airflow.providers.common.compat.sdk import conf
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from daskjob.core.errors import DaskJobError
 from daskjob.core.errors import NotFound as JobNotFound
-from daskjob.core.manifests import Manifest, mapping, metadata
+from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.status import JobStatus
 from daskjob.integrations.airflow import errors
-from daskjob.integrations.airflow.access import ClusterAccess
+from daskjob.integrations.airflow.conclusion import Conclusion
+from daskjob.integrations.airflow.deferral import Deferral
 from daskjob.integrations.airflow.following import Follower, Line, Seen, Stop
 from daskjob.integrations.airflow.hopeless import OPERATOR_SECONDS, hopeless
-from daskjob.integrations.airflow.lineage import Facets, parent_variables
+from daskjob.integrations.airflow.job_arguments import JobArguments
+from daskjob.integrations.airflow.lineage import Facets
 from daskjob.integrations.airflow.link_text import LINK_KEY, dashboard_link
 from daskjob.integrations.airflow.links import DaskDashboardLink
-from daskjob.integrations.airflow.summary import (
-    Progress,
-    ref_in,
-    status_in,
-    summary_of,
-)
+from daskjob.integrations.airflow.summary import Progress, summary_of
 from daskjob.integrations.airflow.task import Task, detached
-from daskjob.integrations.airflow.triggers import DaskJobTrigger
-from daskjob.submit.generations import Generation, Step, acknowledge, start_generation
+from daskjob.submit.generations import Generation, Step, start_generation
 from daskjob.submit.jobs import Job, JobRef
 
 if TYPE_CHECKING:
     from daskjob.submit.client.sync_client import JobClient
     from daskjob.submit.local import LocalJobs
 
-#: How often a trigger that crashed is started again for one try.
-MOST_CRASHES = 3
-#: How long after ``execution_timeout`` Airflow ends the deferral itself, if no trigger does.
-DEFERRAL_PAD_SECONDS = 120
 #: Between two updates of the XCom ``daskjob`` of a running job.
 XCOM_SECONDS = 15.0
 _CHOICES = {
@@ -54,7 +44,7 @@ _CHOICES = {
 }
 
 
-class DaskJobOperator(ClusterAccess, BaseOperator):
+class DaskJobOperator(JobArguments, Deferral):
     """Run a DaskJob as a task: started once whatever crashes, and cancelled with the task.
 
     Exactly one of these says what runs: ``job``, a DaskJob as a dictionary or as YAML;
@@ -111,7 +101,6 @@ class DaskJobOperator(ClusterAccess, BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "yaml", "script": "py"}
     operator_extra_links = (DaskDashboardLink(),)
     ui_color = "#fdf2e4"
-    trigger_cls: ClassVar[type[DaskJobTrigger]] = DaskJobTrigger
     external_id_key = "daskjob"
 
     def __init__(
@@ -324,190 +313,14 @@ class DaskJobOperator(ClusterAccess, BaseOperator):
         return self._concluded(job.ref, job.status, job.status.result)
 
     def _concluded(self, ref: JobRef, status: JobStatus, result: object) -> Any:
-        took = f" after {status.took.total_seconds():.0f} s" if status.took else ""
-        self.log.info("%s: %s%s", ref.name, status.phase or status.job_status, took)
-        found = None if status.succeeded else errors.failure(status, self._tail(ref))
-        if found is not None and self.log_events_on_failure:
-            self._log_reasons(ref)
-        with suppress(JobNotFound):
-            acknowledge(self.client, ref)
-            if self.on_finish_action == "delete_job" or (
-                self.on_finish_action == "delete_succeeded_job" and found is None
-            ):
-                self.client.delete(ref)
-        if found is not None:
-            raise found
-        return result
-
-    def _tail(self, ref: JobRef) -> str:
-        """Return the end of the log of a failed job, and log it unless the whole log was."""
-        if self.get_logs or not self.log_tail_on_failure:
-            return ""
-        data = b""
-        with suppress(DaskJobError):
-            for chunk in self.client.logs(ref, tail=self.log_tail_on_failure):
-                data += chunk.data
-        text = data.decode(errors="replace")
-        for line in text.splitlines():
-            self.log.info("%s", line)
-        return text
-
-    def _log_reasons(self, ref: JobRef) -> None:
-        """Log why the job failed, with Kubernetes' own words."""
-        with suppress(DaskJobError):
-            found = self.client.why(ref)
-            for line in (found.headline, *found.evidence, found.next_step):
-                if line:
-                    self.log.error("%s", line)
-
-    # Waiting in the triggerer
-
-    def _defer(self, task: Task, ref: JobRef) -> NoReturn:
-        timeout = self._timeout_seconds
-        left = None if timeout is None else task.started_at + timeout
-        pad = None if timeout is None else max(1.0, timeout + DEFERRAL_PAD_SECONDS)
-        self.defer(
-            trigger=self.trigger_cls(**self.trigger_arguments(ref), deadline=left),
-            method_name="execute_complete",
-            timeout=pad,
+        end = Conclusion(
+            self.client,
+            self.log,
+            self.on_finish_action,
+            tail=0 if self.get_logs else self.log_tail_on_failure,
+            shows_reason=self.log_events_on_failure,
         )
-        raise AssertionError("a task that waits in the triggerer goes on in execute_complete")
-
-    def trigger_arguments(self, ref: JobRef) -> dict[str, Any]:
-        """Return the arguments of the trigger, for subclasses to extend."""
-        return {
-            "name": ref.name,
-            "namespace": ref.namespace,
-            "uid": ref.uid,
-            **self.access_arguments,
-            "get_logs": self.get_logs,
-            "operator_timeout_seconds": self.operator_timeout_seconds,
-            "dashboard_url": self.dashboard_url,
-            "on_kill_action": self.on_kill_action,
-        }
-
-    def execute_complete(self, context: Any, event: dict[str, Any] | None = None) -> Any:
-        """Take the event of the trigger, as ``execute`` takes the end of the job."""
-        self._follower = Follower()
-        event = event or {"status": "error", "message": "the trigger sent an empty event"}
-        task, kind = Task(context), str(event.get("status"))
-        self.known_dashboard = str(event.get("link") or "")
-        with self._open():
-            if kind == "ended":
-                task.push("daskjob", event["daskjob"])
-                return self._concluded(ref_in(event), status_in(event), event.get("result"))
-            if kind == "error":
-                return self._again(task, str(event.get("message")))
-            raise self._failure(event, kind)
-
-    def _failure(self, event: Mapping[str, Any], kind: str) -> DaskJobError:
-        ref, message = ref_in(event), str(event.get("message") or kind)
-        if kind == "gone":
-            return errors.NotFound(message)
-        self.log.error("%s is cancelled: %s", ref.name, message)
-        self._end(ref)
-        if kind == "timeout":
-            return errors.Timeout(message)
-        return errors.by_name(str(event.get("error") or ""), message, mapping(event))
-
-    def resume_execution(
-        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any
-    ) -> Any:
-        """Resume after the triggerer; also if the trigger crashed, or its time was over."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout:
-            ref, _number = Task(context).remembered()
-            with self._open():
-                if ref is not None:
-                    self._end(ref)
-            raise
-        except TaskDeferralError as error:
-            with self._open():
-                return self._again(Task(context), str(error))
-
-    def _again(self, task: Task, message: str) -> Any:
-        """Follow the job again after the trigger failed; it goes on meanwhile."""
-        count = task.count_crash()
-        if count > MOST_CRASHES:
-            raise errors.ApiError(
-                f"the trigger failed {count} times; the job continues, and the next try follows "
-                f"it: {message}"
-            )
-        self.log.warning("the trigger failed and is started again: %s", message)
-        return self._run(task)
-
-    # What runs
-
-    @property
-    def _timeout_seconds(self) -> float | None:
-        return self.execution_timeout.total_seconds() if self.execution_timeout else None
-
-    def _manifest(self, task: Task) -> Manifest:
-        from daskjob.integrations.airflow import sources
-
-        source = self.source(task)
-        if self.local:
-            job = sources.manifest_on_this_machine(source)
-        else:
-            found = sources.manifest_on_cluster(source)
-            for note in found.notes:
-                self.log.info("%s", note)
-            job = found.manifest
-        defaults = {
-            "startupDeadlineSeconds": self.startup_timeout_seconds,
-            "ttlSecondsAfterFinished": self.ttl_seconds_after_finished,
-        }
-        if self.local:
-            return job
-        spec = {**{k: v for k, v in defaults.items() if v is not None}, **mapping(job.get("spec"))}
-        return {**job, "spec": spec}
-
-    def source(self, task: Task) -> Any:
-        """Return what runs, from the rendered arguments."""
-        from daskjob.integrations.airflow.sources import Source, file_in
-
-        folder, job = self._folder, self.job
-        if self.job_file:
-            if job:
-                raise errors.Permanent("job and job_file: one excludes the other")
-            job = self.render_template(
-                file_in(folder, self.job_file).read_text(encoding="utf-8"), task.context
-            )
-        script = self.script or ""
-        is_text = "\n" in script
-        return Source(
-            job=job,
-            script="" if is_text else script,
-            text=script if is_text else "",
-            args=[str(word) for word in self.args or ()],
-            settings=self._settings(task),
-            label=self.name or self.task_id,
-            folder=folder,
-        )
-
-    @property
-    def _folder(self) -> Path:
-        dag = self.get_dag()
-        return Path(dag.folder) if dag is not None else Path.cwd()
-
-    def _settings(self, task: Task) -> dict[str, object]:
-        """Return the arguments as the options of ``daskjob submit``."""
-        found: dict[str, object] = dict(self.settings or {})
-        lineage = parent_variables(task.instance) if self.on_conflict == "reattach" else {}
-        env = {**task.variables(), **lineage, **(self.env or {})}
-        given: dict[str, object] = {
-            "image": self.image,
-            "workers": self.n_workers,
-            "adapt": f"{self.adapt[0]}:{self.adapt[1]}" if self.adapt else None,
-            "labels": self.labels,
-            "annotations": self.annotations,
-            "namespace": self.namespace,
-            **(self.worker_resources or {}),
-        }
-        found |= {key: value for key, value in given.items() if value not in (None, {}, "")}
-        found["env"] = {**env, **mapping(found.get("env"))}
-        return found
+        return end.of(ref, status, result)
 
     def _link(self, task: Task, job: Job) -> None:
         """Store the link to the dashboard as soon as there is one."""

@@ -85,6 +85,7 @@ class DaskJobSensor(ClusterAccess, BaseSensorOperator):
         from airflow.sdk import PokeReturnValue
 
         job = self._job()
+        self.known_dashboard = job.status.dashboard_url
         context["ti"].xcom_push(key="daskjob", value=summary_of(job))
         if not job.status.finished:
             return PokeReturnValue(is_done=False)
@@ -96,6 +97,7 @@ class DaskJobSensor(ClusterAccess, BaseSensorOperator):
         """Take the event of the trigger."""
         event = event or {"status": "error", "message": "the trigger sent an empty event"}
         kind, message = str(event.get("status")), str(event.get("message") or "")
+        self.known_dashboard = str(event.get("link") or "")
         if kind == "ended":
             context["ti"].xcom_push(key="daskjob", value=event["daskjob"])
             status = status_in(event)

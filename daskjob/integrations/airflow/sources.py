@@ -39,6 +39,8 @@ class Source:
 
     #: A DaskJob, or its YAML.
     job: Manifest | str | None = None
+    #: What messages call it, such as its file.
+    origin: str = "the DaskJob"
     #: The path of a script; relative to the folder of the DAG.
     script: str = ""
     #: A program that is in no file.
@@ -74,7 +76,7 @@ def manifest_on_cluster(source: Source) -> Submission:
     versions = environment_versions(os.environ)
     if source.job:
         found = merged([flags_layer(source.settings)])
-        return manifest_submission(_manifest(source.job), found, versions=versions)
+        return manifest_submission(_manifest(source), found, versions=versions)
     # Its own name: the generation rule adds a hash.
     named = {"name": generated_prefix(source.label).rstrip("-"), **source.settings}
     settings = merged([default_layer(), flags_layer(named)])
@@ -93,7 +95,7 @@ def manifest_on_this_machine(source: Source) -> Manifest:
     if source.job:
         versions = environment_versions(os.environ)
         found = merged([flags_layer(source.settings)])
-        return manifest_submission(_manifest(source.job), found, versions=versions).manifest
+        return manifest_submission(_manifest(source), found, versions=versions).manifest
     settings = merged([flags_layer(source.settings)]).settings
     workers, threads = default_shape(os.cpu_count() or 1)
     options = ScriptOptions(
@@ -117,21 +119,22 @@ def _local_words(source: Source) -> list[str]:
     return list(source.args)
 
 
-def _manifest(job: Manifest | str) -> Manifest:
+def _manifest(source: Source) -> Manifest:
     from daskjob.submit.cli.documents import UnreadableFile, check_document
 
+    job, origin = source.job or {}, source.origin
     if isinstance(job, str):
         import yaml
 
         try:
             documents = [item for item in yaml.safe_load_all(job) if item is not None]
         except yaml.YAMLError as error:
-            raise UnreadableFile(f"the DaskJob is not valid YAML: {error}") from None
+            raise UnreadableFile(f"{origin} is not valid YAML: {error}") from None
         if len(documents) != 1 or not isinstance(documents[0], dict):
             raise UnreadableFile(
-                f"write one DaskJob; the text has {len(documents)} documents"
+                f"{origin}: write one DaskJob; the text has {len(documents)} documents"
                 if len(documents) != 1
-                else "write a DaskJob: the text is no mapping of fields"
+                else f"{origin}: write a DaskJob: the text is no mapping of fields"
             )
         job = documents[0]
     named = {**job, "metadata": {"name": "job", **metadata(job)}}

@@ -6,7 +6,7 @@ one, a new *generation*, whose name follows from the task's identity and its num
 no two tries at once make two jobs of a generation.
 """
 
-from daskjob.submit.generations.identity import Identity
+from daskjob.submit.generations.identity import Identity, annotations_of, labels_of, name_of
 from daskjob.submit.generations.rule import OnConflict, Step
 from daskjob.submit.generations.starting import (
     Generation,
@@ -23,6 +23,9 @@ __all__ = [
     "Step",
     "acknowledge",
     "acknowledge_async",
+    "annotations_of",
+    "labels_of",
+    "name_of",
     "start_generation",
     "start_generation_async",
 ]

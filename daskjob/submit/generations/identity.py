@@ -64,11 +64,16 @@ class Identity:
 
 def generation_name(identity: Identity, job: Manifest, number: int) -> str:
     """Return the name of a generation of a task whose manifest is ``job``."""
-    meta = metadata(job)
+    return f"{name_of(identity, job)}-g{number}"
+
+
+def name_of(identity: Identity, manifest: Manifest) -> str:
+    """Return the name of what a task has only one of, whose manifest this is."""
+    meta = metadata(manifest)
     given = str(meta.get("name") or meta.get("generateName") or "")
     label = identity.prefix or given or identity.orchestrator
     prefix = generated_prefix(label)[:LONGEST_PREFIX].rstrip("-")
-    return f"{prefix}-{identity.digest[:NAME_DIGITS]}-g{number}"
+    return f"{prefix}-{identity.digest[:NAME_DIGITS]}"
 
 
 def labels_of(identity: Identity) -> dict[str, str]:

@@ -31,8 +31,10 @@ os.environ |= {
     "DASKJOB_STATE_DIR": str(HOME / "runs"),
 }
 
-from tests.cluster.plugin import Kubernetes, fresh_namespace  # noqa: E402
+from tests.cluster.plugin import Kubectl, Kubernetes, fresh_namespace  # noqa: E402
+from tests.orchestrators.airflow.jobs import Jobs  # noqa: E402
 from tests.orchestrators.airflow.runs import Runs  # noqa: E402
+from tests.orchestrators.airflow.servers import Servers  # noqa: E402
 from tests.waiting import wait_until  # noqa: E402
 
 
@@ -72,6 +74,26 @@ def place(
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def servers(
+    with_crds: Kubernetes, place: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    """Airflow's four processes, for all tests that need them."""
+    home = tmp_path_factory.mktemp("servers")
+    started = Servers(home, DAGS, connection_to(with_crds, place))
+    try:
+        started.start()
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def jobs(with_crds: Kubernetes, place: str) -> Jobs:
+    """The jobs of the operator's namespace."""
+    return Jobs(Kubectl(with_crds, place))
 
 
 def connection_to(kubernetes: Kubernetes, namespace: str, **more: Any) -> dict[str, str]:

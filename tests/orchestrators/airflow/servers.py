@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.waiting import wait_until
 
 #: How long a state may take on a machine that does much else.
@@ -45,6 +47,11 @@ class Servers:
         """The address of the web pages."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def lineage(self) -> Path:
+        """The file of the events of OpenLineage, one per line."""
+        return self.home / "lineage.jsonl"
+
     def environment(self) -> dict[str, str]:
         """The environment of all processes."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "KUBE"))}
@@ -55,6 +62,8 @@ class Servers:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
+            # Machines are shared: a task whose file is imported slowly is started again later.
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__API__PORT": str(self.port),
@@ -68,6 +77,9 @@ class Servers:
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+                {"type": "file", "log_file_path": str(self.lineage), "append": True}
+            ),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port()),
             **self.variables,
@@ -109,6 +121,13 @@ class Servers:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def crash_runner_of_triggers(self) -> None:
+        """Kill the process of the triggerer that runs triggers; the triggerer ends with it."""
+        process = self._processes.pop("triggerer")
+        for child in psutil.Process(process.pid).children():
+            child.kill()
+        process.wait(PATIENCE)
 
     def stop(self) -> None:
         """Stop all."""
@@ -157,12 +176,12 @@ class Servers:
             raise OSError(f"{method} {path}: {error.code} {error.read().decode()[:400]}") from None
         return json.loads(text) if text else None
 
-    def trigger(self, dag_id: str, run_id: str) -> None:
-        """Start a run of a DAG as soon as its file was read."""
+    def trigger(self, dag_id: str, run_id: str, *, paused: bool = False) -> None:
+        """Start a run of a DAG as soon as its file was read; nothing runs its tasks if paused."""
 
         def known() -> bool:
             try:
-                self._request("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
+                self._request("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": paused})
             except OSError:
                 return False
             return True
@@ -175,17 +194,30 @@ class Servers:
         """Return the state of a task."""
         return self.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
 
-    def until(self, dag_id: str, run_id: str, *states: str, tries: int = 1) -> Any:
+    def tasks(self, dag_id: str, run_id: str) -> list[Any]:
+        """Return the states of all tasks of a run."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        found: list[Any] = []
+        while True:
+            page = self.get(f"{path}?limit=100&offset={len(found)}")
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"]:
+                return found
+
+    def until(
+        self, dag_id: str, run_id: str, *states: str, tries: int = 1, task_id: str = "task"
+    ) -> Any:
         """Wait until a task is in one of these states, in this try or a later one."""
 
         def found() -> Any:
-            task = self.task(dag_id, run_id)
+            task = self.task(dag_id, run_id, task_id)
             is_it = task["state"] in states and task["try_number"] >= tries
             return task if is_it else None
 
-        return wait_until(
-            found, PATIENCE, lambda: f"{self.task(dag_id, run_id)}\n{self.logs()}", pause=0.3
-        )
+        def shown() -> str:
+            return f"{self.task(dag_id, run_id, task_id)}\n{self.logs()}"
+
+        return wait_until(found, PATIENCE, shown, pause=0.3)
 
     def until_logged(self, dag_id: str, run_id: str, number: int, text: str) -> None:
         """Wait until the log of a try has a text."""
@@ -226,6 +258,11 @@ class Servers:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/task/logs/{number}"
         found = self.get(f"{path}?full_content=true")["content"]
         return "\n".join(item if isinstance(item, str) else json.dumps(item) for item in found)
+
+    def returned(self, dag_id: str, run_id: str) -> Any:
+        """Return what a task has returned."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/task"
+        return self.get(f"{path}/xcomEntries/return_value?deserialize=true")["value"]
 
     def process_of_task(self, dag_id: str, run_id: str) -> int:
         """Return the process in which a running task runs."""

@@ -7,82 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from typing import Any
 
-import pytest
-
-from tests.cluster.plugin import Kubectl, Kubernetes
-from tests.orchestrators.airflow.conftest import DAGS, connection_to
+from tests.orchestrators.airflow.jobs import Jobs
 from tests.orchestrators.airflow.servers import Servers
 from tests.waiting import wait_until
 
 PATIENCE = 120.0
-
-
-@pytest.fixture(scope="module")
-def servers(
-    with_crds: Kubernetes, place: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Servers]:
-    """Airflow's four processes, for all tests of this file."""
-    home = tmp_path_factory.mktemp("servers")
-    started = Servers(home, DAGS, connection_to(with_crds, place))
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
-
-
-@pytest.fixture
-def jobs(with_crds: Kubernetes, place: str) -> Jobs:
-    """The jobs of the namespace."""
-    return Jobs(Kubectl(with_crds, place))
-
-
-class Jobs:
-    """The DaskJobs that tasks of tests have started."""
-
-    def __init__(self, kubectl: Kubectl) -> None:
-        self.kubectl = kubectl
-
-    def of(self, run_id: str) -> list[dict[str, Any]]:
-        """Return the jobs of a run, the oldest first."""
-        found = [
-            job
-            for job in self.kubectl.items("daskjobs")
-            if job["metadata"]["annotations"].get("airflow.apache.org/run_id") == run_id
-        ]
-        return sorted(found, key=lambda job: str(job["metadata"]["name"]))
-
-    def running(self, run_id: str) -> dict[str, Any]:
-        """Wait until the last job of a run is running; return it."""
-
-        def found() -> dict[str, Any] | None:
-            jobs = self.of(run_id)
-            status = jobs[-1].get("status", {}) if jobs else {}
-            return jobs[-1] if status.get("phase") == "Running" else None
-
-        job = wait_until(found, PATIENCE, lambda: self.of(run_id), pause=0.3)
-        assert job is not None
-        return job
-
-    def let_end(self, job: dict[str, Any]) -> None:
-        """Let a job end successfully."""
-        self.kubectl("exec", job["status"]["jobRunnerPodName"], "--", "touch", "/tmp/go")
-
-    def phases(self, run_id: str) -> list[str]:
-        """Return the phases of the jobs of a run."""
-        return [str(job.get("status", {}).get("phase")) for job in self.of(run_id)]
-
-    def until(self, run_id: str, *phases: str) -> None:
-        """Wait until the jobs of a run have these phases."""
-        wait_until(
-            lambda: self.phases(run_id) == list(phases),
-            PATIENCE,
-            lambda: self.phases(run_id),
-            pause=0.3,
-        )
 
 
 def test_a_killed_process_of_a_task_leaves_its_job_to_the_next_try(
@@ -164,3 +94,30 @@ def test_a_restarted_triggerer_follows_the_same_job_and_a_cleared_task_starts_th
     jobs.let_end(jobs.running("restart"))
     jobs.until("restart", "Succeeded", "Succeeded")
     servers.until("deferred", "restart", "success")
+
+
+def test_a_triggerer_whose_process_crashes_leaves_its_jobs_to_the_next_one(
+    servers: Servers, jobs: Jobs
+) -> None:
+    servers.trigger("deferred", "crash")
+    job = jobs.running("crash")
+    servers.until("deferred", "crash", "deferred")
+    servers.until_logged("deferred", "crash", 1, "the job waits")
+    servers.crash_runner_of_triggers()
+    assert jobs.phases("crash") == ["Running"]
+    servers.start_one("triggerer")
+    jobs.let_end(job)
+    servers.until("deferred", "crash", "success")
+    assert jobs.phases("crash") == ["Succeeded"]
+    assert servers.returned("deferred", "crash") == {"done": True}
+
+
+def test_a_trigger_that_crashes_is_started_again_and_follows_the_same_job(
+    servers: Servers, jobs: Jobs
+) -> None:
+    servers.trigger("crashes", "trigger")
+    job = jobs.running("trigger")
+    servers.until_logged("crashes", "trigger", 1, "the trigger failed and is started again")
+    jobs.let_end(job)
+    servers.until("crashes", "trigger", "success")
+    assert jobs.phases("trigger") == ["Succeeded"]
