@@ -67,6 +67,10 @@ _NO_PROGRESS: Manifest = {"intervalSeconds": 0}
 _BACKOFF = Backoff(initial_seconds=1, max_seconds=60)
 
 
+class GoneHere(NotFound):
+    """A job of this machine whose folder was removed; its record is there."""
+
+
 class LocalJobs:
     """The jobs of one state directory, by default the user's.
 
@@ -157,7 +161,17 @@ class LocalJobs:
 
     def find(self, name: str = "", *, exact: bool = False) -> Job:
         """Return the newest job of this name, script name, or of all; or the job of a folder."""
-        return _job(find_folder(self._root, name, exact=exact))
+        try:
+            return _job(find_folder(self._root, name, exact=exact))
+        except NotFound:
+            from daskjob.submit.local_records import RunRecords
+
+            if name and RunRecords(self._root).of(name):
+                raise GoneHere(
+                    f"{name} is gone from this machine; daskjob retry {name} runs it again, from "
+                    "its record"
+                ) from None
+            raise
 
     def get(self, ref: JobRef) -> Job:
         """Return the current state of the job."""

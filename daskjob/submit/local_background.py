@@ -59,8 +59,13 @@ class PreparedRun:
 
     @classmethod
     def read(cls, path: Path) -> PreparedRun:
-        """Return what ``background_run`` has written for its process."""
-        return cls(**json.loads(path.read_text()))
+        """Return what ``background_run`` has written for its process, and remove the file.
+
+        It may have values of variables that no file keeps.
+        """
+        found = json.loads(path.read_text())
+        path.unlink()
+        return cls(**found)
 
 
 class NotStarted(DaskJobError):

@@ -130,6 +130,10 @@ def test_job_whose_folder_is_gone_runs_again_from_its_record(daskjob: Daskjob) -
     assert record.stat().st_mode & 0o777 == 0o600
     assert "hidden-text" not in record.read_text()
 
+    hint = (
+        "daskjob: made is gone from this machine; daskjob retry made runs it again, from its record"
+    )
+    assert done(daskjob, "status", "made").err == f"{hint}\n"
     again = done(daskjob, "retry", "made")
     name = new_name(Done(again.code, again.text.partition(",")[0].encode(), again.err))
     assert (

@@ -311,6 +311,31 @@ def test_new_job_has_its_own_files_and_its_own_secret(
     assert f"secret/{last}-env" in kubectl.there("secrets")
 
 
+def test_job_of_a_cluster_runs_here_and_one_of_here_there(
+    user_there: Submitter, kubectl: Kubectl
+) -> None:
+    there, daskjob = user_there, user_there.daskjob
+    words = ("-n", there.namespace, "--image", "none", "-e", "WORD=sent")
+    script = daskjob.script("import os, sys\nprint(os.environ['WORD'], *sys.argv[1:])", "sent.py")
+    assert there("submit", *words, script, "a b").code == 0
+    here = daskjob("run", "--like", "sent", "-w", 0, "--name", "here", cwd=daskjob.home)
+    assert (here.code, here.text) == (0, "sent a b\n"), here.err
+    assert "daskjob: like sent-" in here.err
+    assert "spec.cluster.spec.worker.replicas: " in here.err
+
+    manifest = job("local")
+    (container,) = manifest["spec"]["job"]["spec"]["containers"]
+    container["args"] = ["python", "-c", "print('ran')"]
+    assert daskjob("run", daskjob.manifest(manifest)).text == "ran\n"
+    sent = there("submit", "--like", "local", "-n", there.namespace, "--image", "any:1")
+    assert sent.code == 0, sent.err
+    assert "like local (this machine)" in sent.err
+    name = sent.text.split()[0].removeprefix("daskjob/")
+    (made,) = [item for item in kubectl.items("daskjobs") if item["metadata"]["name"] == name]
+    assert "any:1" in json.dumps(made)
+    assert there("submit", "--like", "absent", "-n", there.namespace).code == 125
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

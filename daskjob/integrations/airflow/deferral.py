@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from daskjob.core.errors import DaskJobError
@@ -26,8 +26,12 @@ MOST_CRASHES = 3
 DEFERRAL_PAD_SECONDS = 120
 
 
-class Deferral(ClusterAccess, BaseOperator):
-    """The part of ``DaskJobOperator`` that leaves the wait to a trigger."""
+class Deferral(ClusterAccess):
+    """The part of ``DaskJobOperator`` that leaves the wait to a trigger.
+
+    It is no operator: of one without an ``__init__`` of its own, mapped tasks would have no inlets,
+    and Airflow fails with them.
+    """
 
     trigger_cls: ClassVar[type[DaskJobTrigger]] = DaskJobTrigger
     get_logs: bool
@@ -38,6 +42,9 @@ class Deferral(ClusterAccess, BaseOperator):
     known_dashboard: str
     _follower: Follower | None
     if TYPE_CHECKING:
+        execution_timeout: timedelta | None
+        defer: Any
+
         # Of the operator.
         def _open(self) -> AbstractContextManager[None]: ...
         def _run(self, task: Task) -> Any: ...
@@ -97,7 +104,9 @@ class Deferral(ClusterAccess, BaseOperator):
     ) -> Any:
         """Resume after the triggerer; also if the trigger crashed, or its time was over."""
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
+            return super().resume_execution(  # type: ignore[misc]
+                next_method, next_kwargs, context
+            )
         except TaskDeferralTimeout:
             ref, _number = Task(context).remembered()
             with self._open():

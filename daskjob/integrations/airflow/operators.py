@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import conf
+from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from daskjob.core.errors import NotFound as JobNotFound
@@ -44,7 +44,7 @@ _CHOICES = {
 }
 
 
-class DaskJobOperator(JobArguments, Deferral):
+class DaskJobOperator(JobArguments, Deferral, BaseOperator):
     """Run a DaskJob as a task: started once whatever crashes, and cancelled with the task.
 
     Exactly one of these says what runs: ``job``, a DaskJob as a dictionary or as YAML;

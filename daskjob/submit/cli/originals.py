@@ -100,7 +100,7 @@ def like_submission(context: click.Context, name: str, given: Given) -> Like:
         str(given.flags.get("context") or ""), str(given.flags.get("namespace") or "")
     )
     asked = wanted if wanted.context or wanted.namespace else None
-    original = original_of(context, name, asked)
+    original = _original_for(context, name, asked)
     if is_of_this_machine(original.manifest):
         raise click.UsageError(
             f"{original.ref.name} is a script's job on this machine, with its folders and without "
@@ -121,6 +121,20 @@ def like_submission(context: click.Context, name: str, given: Given) -> Like:
         notes.append(secret_note(original, secret))
     use_own_files(found.manifest, original.ref.name)
     return Like(replace(found, notes=tuple(notes)), place)
+
+
+def _original_for(context: click.Context, name: str, place: ClusterPlace | None) -> Original:
+    """Return the job at a place, else one of this machine: the place is where the new one goes."""
+    try:
+        return original_of(context, name, place)
+    except NotFound:
+        if place is None:
+            raise
+        with contextlib.suppress(NotFound):
+            original = my_original(of_my_jobs(context), name)
+            if original.cluster is None:
+                return original
+        raise
 
 
 def _submission_of(job: Manifest) -> str:

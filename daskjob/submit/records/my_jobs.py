@@ -21,7 +21,7 @@ from daskjob.core.names import generated_prefix
 from daskjob.core.quantity import duration
 from daskjob.core.similar_names import did_you_mean
 from daskjob.submit.jobs import Job, JobEvent, JobRef, Jobs, LogChunk, Place, PodImage
-from daskjob.submit.local import LocalJobs
+from daskjob.submit.local import GoneHere, LocalJobs
 from daskjob.submit.records.clusters import Answer, Group, ask, groups_of
 from daskjob.submit.records.record import GONE, ClusterAddress, Record, record_of
 from daskjob.submit.records.store import Records
@@ -276,7 +276,7 @@ class MyJobs:
 
     def _not_found(self, name: str, missing: NotFound | None) -> NotFound:
         names = self.names()
-        if not names or missing is None:
+        if not names or missing is None or isinstance(missing, GoneHere):
             return missing or NotFound("no job has been started here")
         listed = ", ".join(names[:_MOST_NAMES])
         return NotFound(
