@@ -6,6 +6,7 @@
     ├── Invalid                       the input is invalid; lists every mistake
     ├── NotFound                      the object does not exist
     │   ├── NoNamespace                   the namespace does not exist
+    │   ├── GoneHere                      a job of this machine whose folder was removed
     │   ├── NoSuchLog                     the job has no such log
     │   └── NoSuchCluster                 there is no DaskCluster of this name (ValueError)
     ├── Conflict                      the name or the submission belongs to another object
@@ -15,9 +16,9 @@
     │   └── ClusterExists                 the DaskCluster exists already (ValueError)
     ├── Forbidden                     a permission is missing
     ├── ChangeDenied                  the API server rejected a change of an object
-    ├── Unsupported                   not possible at this place, such as this machine
     ├── Incomplete                    a record lacks what a new job needs
     ├── NotStarted                    the job did not start on this machine
+    ├── NoReply                       the process that runs a job here does not respond
     ├── NotebookFailed                the pod of a notebook crashes
     ├── ApiError                      a request to the API, or to this machine, failed
     │   ├── NoCredentials                 no usable kubeconfig, and no service account
@@ -65,6 +66,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from daskjob.backends.local.asked_changes import NoReply as NoReply
     from daskjob.classic.reach import SchedulerUnreachable as SchedulerUnreachable
     from daskjob.classic.start import SchedulerFailed as SchedulerFailed
     from daskjob.core.errors import ApiError as ApiError
@@ -115,7 +117,7 @@ if TYPE_CHECKING:
     from daskjob.submit.client.errors import NotInstalled as NotInstalled
     from daskjob.submit.clusters.notebook import NotebookFailed as NotebookFailed
     from daskjob.submit.jobs import StillRunning as StillRunning
-    from daskjob.submit.jobs import Unsupported as Unsupported
+    from daskjob.submit.local import GoneHere as GoneHere
     from daskjob.submit.local_background import NotStarted as NotStarted
     from daskjob.submit.records.completeness import Incomplete as Incomplete
     from daskjob.submit.sync import WouldBlock as WouldBlock
@@ -134,8 +136,10 @@ _NAMES = {
     "kube.port_forward": "PortTaken",
     "submit.client.errors": "NotInstalled ClustersNotInstalled",
     "submit.clusters.notebook": "NotebookFailed",
-    "submit.jobs": "StillRunning Unsupported",
+    "submit.jobs": "StillRunning",
+    "submit.local": "GoneHere",
     "submit.local_background": "NotStarted",
+    "backends.local.asked_changes": "NoReply",
     "submit.records.completeness": "Incomplete",
     "submit.sync": "WouldBlock",
     "submit.worker_names": "NoSuchLog",

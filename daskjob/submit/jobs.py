@@ -14,24 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
 from daskjob.core.dask import TaskCounts
-from daskjob.core.errors import Conflict, DaskJobError
+from daskjob.core.errors import Conflict
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, integer, mapping, mappings
 from daskjob.core.status import JobStatus, job_status_from
 from daskjob.core.wording import OF_MANIFESTS, Words
-
-
-class Verb(StrEnum):
-    """Verbs that a place may not support; it supports all the others."""
-
-    SUSPEND = "suspend"
-    RESUME = "resume"
-    RETRY = "retry"
-    SCALE = "scale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +32,8 @@ class Place:
     name: str
     #: The message if it has no jobs.
     empty: str
-    #: Unsupported verbs, each with what to do instead.
-    lacks: Mapping[Verb, str] = field(default_factory=dict)
     #: Next steps by reason, in the commands of this place; ``{name}`` is the job's name.
     next_steps: Mapping[str, str] = field(default_factory=dict)
-
-    def offers(self, verb: Verb) -> bool:
-        """Return whether the place supports the verb."""
-        return verb not in self.lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,20 +140,6 @@ def desired_workers(manifest: Manifest) -> int:
     cluster = mapping(mapping(mapping(manifest.get("spec")).get("cluster")).get("spec"))
     groups = [mapping(cluster.get("worker")), *mappings(cluster.get("workerGroups"))]
     return sum(integer(group.get("replicas", 1)) or 0 for group in groups)
-
-
-class Unsupported(DaskJobError):
-    """The place does not support the verb; ``instead`` is what to do there."""
-
-    def __init__(self, verb: Verb, name: str, place: str, instead: str) -> None:
-        super().__init__(verb, name, place, instead)
-        self.verb = verb
-        self.name = name
-        self.place = place
-        self.instead = instead
-
-    def __str__(self) -> str:
-        return f"cannot {self.verb} {self.name}: not supported on {self.place}; {self.instead}"
 
 
 class StillRunning(Conflict):
@@ -377,8 +347,8 @@ class Jobs(Protocol):
 
         Raises
         ------
-        Unsupported
-            The place does not support the verb.
+        Conflict
+            The job has ended.
         """
 
     def resume(self, ref: JobRef) -> None:
@@ -386,8 +356,8 @@ class Jobs(Protocol):
 
         Raises
         ------
-        Unsupported
-            The place does not support the verb.
+        Conflict
+            The job has ended.
         """
 
     def retry(self, ref: JobRef) -> JobRef:
@@ -395,8 +365,8 @@ class Jobs(Protocol):
 
         Raises
         ------
-        Unsupported
-            The place does not support the verb.
+        Conflict
+            The job has not ended.
         """
 
     def scale(self, ref: JobRef, workers: int) -> None:
@@ -404,6 +374,6 @@ class Jobs(Protocol):
 
         Raises
         ------
-        Unsupported
-            The place does not support the verb.
+        Conflict
+            The job has ended, or its workers are scaled automatically.
         """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from daskjob.core.errors import (
     Timeout,
     UserFailure,
 )
-from daskjob.submit.jobs import JobEvent, JobRef, Jobs, StillRunning, Unsupported, Verb
+from daskjob.submit.jobs import JobEvent, Jobs, StillRunning
 from tests.submit.places import (
     FAILED,
     RUNNING,
@@ -206,6 +205,7 @@ def test_running_job_is_not_deleted(place: AnyPlace, jobs: Jobs) -> None:
 
 METHODS = [
     *("get", "wait", "logs", "events", "why", "report", "images", "result", "cancel", "delete"),
+    *("suspend", "resume", "retry"),
 ]
 
 
@@ -219,27 +219,3 @@ def test_reference_to_a_deleted_job_never_refers_to_a_new_job_of_its_name(
     with pytest.raises(NotFound):
         getattr(jobs, verb)(deleted)
     assert len(jobs.list()) == 1
-
-
-VERBS: dict[Verb, Callable[[Jobs, JobRef], object]] = {
-    Verb.SUSPEND: lambda jobs, ref: jobs.suspend(ref),
-    Verb.RESUME: lambda jobs, ref: jobs.resume(ref),
-    Verb.RETRY: lambda jobs, ref: jobs.retry(ref),
-    Verb.SCALE: lambda jobs, ref: jobs.scale(ref, 3),
-}
-
-
-@pytest.mark.parametrize("verb", Verb)
-def test_verb_that_a_place_lacks_raises_with_what_to_do_instead(
-    place: AnyPlace, jobs: Jobs, verb: Verb
-) -> None:
-    ref = place.add(manifest())
-    if jobs.place.offers(verb):
-        VERBS[verb](jobs, ref)
-        return
-    with pytest.raises(Unsupported) as raised:
-        VERBS[verb](jobs, ref)
-    error = pickle.loads(pickle.dumps(raised.value))
-    assert (error.verb, error.instead) == (verb, jobs.place.lacks[verb])
-    assert str(error).startswith(f"cannot {verb} sums: not supported on {jobs.place.name}; ")
-    assert not error.retryable

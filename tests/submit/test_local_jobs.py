@@ -25,12 +25,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThisMac
         yield ThisMachine(tmp_path, held)
 
 
-def test_every_verb_is_listed_as_lacking_since_a_run_ends_with_its_process(
-    machine: ThisMachine,
-) -> None:
-    assert sorted(machine.jobs.place.lacks) == ["resume", "retry", "scale", "suspend"]
-
-
 def test_details_of_a_job_name_its_folder(machine: ThisMachine) -> None:
     ref = machine.add(manifest())
     assert machine.jobs.get(ref).details == (("Folder", str(machine.folder(ref).path)),)
