@@ -3,6 +3,7 @@
 ``V1Pod``, ``V1Container`` and the other types of pods, Services and PodDisruptionBudgets have the
 attributes, constructors, ``attribute_map``, ``openapi_types`` and ``to_dict`` of the package
 ``kubernetes``, so code written for one works with the other, and its ``ApiClient`` accepts them.
+Fields can also be had as those of a manifest: ``pod["spec"]["nodeSelector"]``.
 """
 
 from __future__ import annotations
@@ -51,6 +52,23 @@ class V1Object:
         if name not in self.attribute_map:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         super().__setattr__(name, value)
+
+    def __getitem__(self, field: str) -> Any:
+        """Return a field by its JSON name, as of the manifest that the object stands for."""
+        return getattr(self, self._attribute_of(field))
+
+    def __setitem__(self, field: str, value: Any) -> None:
+        setattr(self, self._attribute_of(field), value)
+
+    def _attribute_of(self, field: str) -> str:
+        names = (name for name, known in self.attribute_map.items() if known == field)
+        found = next(names, None)
+        if found is None:
+            raise KeyError(field)
+        return found
+
+    #: Without it, an object with items would be iterable by their numbers.
+    __iter__ = None
 
     def __eq__(self, other: object) -> bool:
         if not hasattr(other, "attribute_map"):

@@ -15,7 +15,7 @@ from daskjob.core.spec.group import MOST_WORKERS
 from daskjob.core.warn import warn_user
 from daskjob.kubecluster.cluster_names import cluster_name
 from daskjob.kubecluster.create_mode import CreateMode
-from daskjob.kubecluster.custom_specs import check_cluster
+from daskjob.kubecluster.custom_specs import check_cluster, plain
 from daskjob.kubecluster.defaults import configured, configured_flag
 from daskjob.kubecluster.errors import UnknownArgument, ValidationError
 from daskjob.kubecluster.first_generation import cluster_of_template, read_pod
@@ -235,6 +235,7 @@ def custom_spec(given: object) -> Manifest | None:
         return None
     if isinstance(given, str | os.PathLike):
         given = _read_file(Path(given))
+    given = plain(given)
     if not isinstance(given, dict) or not isinstance(given.get("spec"), dict):
         raise ValidationError("custom_cluster_spec is no DaskCluster: it has no spec")
     if given.get("kind", "DaskCluster") != "DaskCluster":

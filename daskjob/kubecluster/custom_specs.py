@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.spec import DaskCluster, DaskWorkerGroup, parse
 from daskjob.kubecluster.errors import ValidationError
+
+
+def plain(given: Any) -> Any:
+    """Return a copy whose parts are those of manifests, also where a user wrote objects.
+
+    ``make_pod_spec`` of ``daskjob.classic`` returns such objects, as Kubernetes' Python client has
+    them.
+    """
+    from daskjob.classic.models import manifest_of
+
+    return manifest_of(given)
 
 
 def check_cluster(given: Manifest) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import secrets
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from daskjob.core.manifests import (
     object_ref,
 )
 from daskjob.kubecluster.arguments import checked_count
-from daskjob.kubecluster.custom_specs import check_worker_part
+from daskjob.kubecluster.custom_specs import check_worker_part, plain
 from daskjob.kubecluster.errors import ValidationError
 from daskjob.kubecluster.specs import make_worker_spec
 from daskjob.kubecluster.watch import ClusterWatch
@@ -66,6 +65,7 @@ def worker_part(
             env=cluster.env if env is None else env,
             worker_command=worker_command or cluster.worker_command,
         )
+    custom_spec = plain(custom_spec)
     if not isinstance(custom_spec, dict) or not mappings(
         mapping(custom_spec.get("spec")).get("containers")
     ):
@@ -74,10 +74,9 @@ def worker_part(
             "as make_worker_spec returns it"
         )
     check_worker_part(custom_spec)
-    made = copy.deepcopy(custom_spec)
     if n_workers is not None:
-        made["replicas"] = checked_count("n_workers", n_workers)
-    return made
+        custom_spec["replicas"] = checked_count("n_workers", n_workers)
+    return custom_spec
 
 
 def checked_group_name(given: str | None) -> str:

@@ -124,6 +124,22 @@ def test_objects_work_like_those_of_the_client() -> None:
     assert models.V1LifecycleHandler.attribute_map["_exec"] == "exec"
 
 
+def test_fields_are_those_of_a_manifest_too() -> None:
+    pod = make_pod_from_dict({"metadata": {}, "spec": {"hostIPC": True, "containers": [CONTAINER]}})
+    pod["metadata"]["labels"] = {"a": "b"}
+    pod["spec"]["nodeSelector"] = {"disktype": "ssd"}
+    assert (pod.metadata.labels, pod.spec.node_selector) == ({"a": "b"}, {"disktype": "ssd"})
+    assert pod["spec"]["hostIPC"] is True
+    assert pod["spec"]["containers"][0]["image"] == "i"
+    for name in ("host_ipc", "nodeselector", "labels"):
+        with pytest.raises(KeyError, match=name):
+            pod["spec"][name]
+        with pytest.raises(KeyError, match=name):
+            pod["spec"][name] = 1
+    with pytest.raises(TypeError):
+        iter(pod)  # type: ignore[call-overload]
+
+
 # With the package of Kubernetes' client, and without it
 
 WITH_CLIENT = """

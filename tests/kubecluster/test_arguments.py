@@ -229,6 +229,28 @@ def test_arguments_beside_a_custom_spec_change_it() -> None:
 
 
 @pytest.mark.check(5)
+def test_parts_of_a_custom_spec_may_be_objects_of_a_classic_template() -> None:
+    from daskjob.classic import make_pod_spec
+    from daskjob.kubecluster.groups import worker_part
+
+    pod = make_pod_spec("i", memory_limit="4G", env={"A": "1"})
+    pod["spec"]["nodeSelector"] = {"disktype": "ssd"}
+    spec = make_cluster_spec("merged")
+    spec["spec"]["worker"]["spec"] = pod["spec"]
+    made = written(custom_cluster_spec=spec)["spec"]["worker"]["spec"]
+    given: dict[str, Any] = dict.fromkeys(("image", "resources", "worker_command", "env"))
+    custom = {"replicas": 1, "spec": pod.spec}
+    group = worker_part(None, n_workers=2, custom_spec=custom, **given)  # type: ignore[arg-type]
+    for found in (made, group["spec"]):
+        (container,) = found["containers"]
+        assert found["nodeSelector"] == {"disktype": "ssd"}
+        assert container["resources"]["limits"] == {"memory": "4G"}
+        assert {"name": "A", "value": "1"} in container["env"]
+    assert (group["replicas"], custom["replicas"]) == (2, 1)
+    assert spec["spec"]["worker"]["spec"] is pod.spec
+
+
+@pytest.mark.check(5)
 def test_an_argument_that_cannot_be_applied_to_a_custom_spec_is_rejected_by_name() -> None:
     with pytest.raises(errors.ValidationError, match="worker_command cannot be applied"):
         written(custom_cluster_spec=make_cluster_spec("x"), worker_command="dask-cuda-worker")
