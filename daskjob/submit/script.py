@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daskjob.core import names
@@ -121,6 +121,16 @@ def _is_setting_of_scheduler(name: str) -> bool:
     """Return whether a variable configures the scheduler, whose preloads are daskjob's."""
     prefix = "DASK_DISTRIBUTED__"
     return name.startswith(prefix) and not name.startswith(f"{prefix}SCHEDULER__PRELOAD")
+
+
+def with_variables(own: Iterable[Manifest], given: Iterable[Manifest]) -> list[Manifest]:
+    """Return a container's variables with the given ones, in the places of older ones.
+
+    The order matters: a value may refer to the variables before it.
+    """
+    new = {item["name"]: item for item in given}
+    kept = [new.pop(str(item.get("name") or ""), item) for item in own]
+    return [*kept, *new.values()]
 
 
 def variable(name: str, value: str | None) -> Manifest:

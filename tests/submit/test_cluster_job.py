@@ -470,7 +470,7 @@ def test_flags_change_a_manifest_and_nothing_else_in_it() -> None:
         *("--memory-limit", "3968MiB"),
     ]
     assert worker["env"] == [
-        *({"name": "B", "value": "1"}, {"name": "A", "value": "2"}, {"name": "C", "value": "$$3"}),
+        *({"name": "A", "value": "2"}, {"name": "B", "value": "1"}, {"name": "C", "value": "$$3"}),
     ]
     assert pods(found)["worker"]["containers"][0]["image"] == "other"
     assert [m["mountPath"] for m in worker["volumeMounts"]] == ["/v", "/d"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import DaskJob, parse
 from daskjob.submit.local import local_script_job
-from daskjob.submit.script import Backoff, ScriptOptions, script_job
+from daskjob.submit.script import Backoff, ScriptOptions, script_job, variable, with_variables
 
 COMMAND = ["python", "a.py"]
 
@@ -43,3 +45,21 @@ def test_run_in_the_foreground_retries_after_1_s_and_without_retries_never() -> 
     retried = local_script_job(COMMAND, ScriptOptions(2, 1, retries=1), "a")["spec"]
     assert retried["backoff"] == {"initialSeconds": 1, "maxSeconds": 60}
     assert "failurePolicy" not in retried
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)"}]),
+        ([variable("A", "2")], [{"name": "A", "value": "2"}, {"name": "B", "value": "$(A)"}]),
+        (
+            [variable("C", "3"), variable("B", None)],
+            [{"name": "A", "value": "1"}, {"name": "B"}, {"name": "C", "value": "3"}],
+        ),
+    ],
+)
+def test_given_variables_take_the_places_of_older_ones(
+    given: list[Manifest], expected: list[Manifest]
+) -> None:
+    own = [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)"}]
+    assert with_variables(own, given) == expected

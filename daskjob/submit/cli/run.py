@@ -417,6 +417,8 @@ def with_options(manifest: Manifest, options: RunOptions) -> Manifest:
     """Return a manifest with the options of the command line applied."""
     import copy
 
+    from daskjob.submit.script import with_variables
+
     of_dask = {"--nthreads": options.threads, "--memory-limit": options.memory}
     ours = {"--nthreads": "--threads", "--memory-limit": "--memory"}
     for option, value in of_dask.items():
@@ -440,9 +442,7 @@ def with_options(manifest: Manifest, options: RunOptions) -> Manifest:
     for container in _containers(spec) if options.env else ():
         own = container.get("env") or []
         if isinstance(own, list) and all(isinstance(variable, dict) for variable in own):
-            kept = [v for v in own if v.get("name") not in dict(options.env)]
-            added = [{"name": name} for name in dict(options.env)]
-            container["env"] = [*kept, *added]
+            container["env"] = with_variables(own, [{"name": name} for name in dict(options.env)])
     return changed
 
 

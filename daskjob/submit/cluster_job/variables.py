@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from daskjob.core.manifests import Manifest, mappings
 from daskjob.submit.cluster_job.parts import Part, Role
-from daskjob.submit.script import variable
+from daskjob.submit.script import variable, with_variables
 from daskjob.submit.settings.items import VARIABLE, VARIABLE_RULE, SecretUse
 from daskjob.submit.settings.sources import WrongSettings
 
@@ -41,11 +41,8 @@ def _from_secret(use: SecretUse) -> Manifest:
 
 def _set(container: Manifest, variables: list[Manifest]) -> None:
     """Set variables of a container, in the place of older ones with the same names."""
-    if not variables:
-        return
-    names = {item["name"] for item in variables}
-    kept = [item for item in mappings(container.get("env")) if item.get("name") not in names]
-    container["env"] = [*kept, *variables]
+    if variables:
+        container["env"] = with_variables(mappings(container.get("env")), variables)
 
 
 def set_default_variables(part: Part, variables: Mapping[str, str]) -> None:
