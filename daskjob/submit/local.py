@@ -177,6 +177,10 @@ class LocalJobs:
         """Return the current state of the job."""
         return _job(self._folder(ref))
 
+    def is_live(self, ref: JobRef) -> bool:
+        """Return whether a process runs the job."""
+        return self._folder(ref).is_live()
+
     def wait(
         self,
         ref: JobRef,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.explain import Explanation
@@ -50,6 +51,9 @@ from daskjob.submit.outcome import caused_by_script, failure_of
 from daskjob.submit.records.completeness import Incomplete
 from daskjob.submit.submission import Step, Submission, submission
 from daskjob.submit.submission_names import label_of
+
+if TYPE_CHECKING:
+    from daskjob.submit.local_async import AsyncLocalJobs
 
 logger = logging.getLogger("daskjob")
 
@@ -119,6 +123,13 @@ class AsyncJobClient:
             It is no such client.
         """
         return cls(namespace, credentials=credentials_of(client), notify=notify)
+
+    @staticmethod
+    def local() -> AsyncLocalJobs:
+        """Return the same for the jobs of this machine."""
+        from daskjob.submit.local_async import AsyncLocalJobs
+
+        return AsyncLocalJobs()
 
     async def __aenter__(self) -> AsyncJobClient:
         return self
