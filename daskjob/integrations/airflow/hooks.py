@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook, KubernetesHook
 
-from daskjob.integrations.airflow.connections import Connection, connection_of
+from daskjob.integrations.airflow.connections import Connection
+from daskjob.integrations.airflow.lookup import found_connection, found_connection_async
 
 if TYPE_CHECKING:
     from daskjob import AsyncJobClient, ClusterClient, JobClient
@@ -27,7 +28,7 @@ class DaskJobHook(KubernetesHook):
         WrongConnection
             The connection's fields exclude each other, or one cannot be read.
         """
-        return connection_of(str(self.conn_id), self.conn_extras, _given(self))
+        return found_connection(self.conn_id, _given(self))
 
     def get_client(self, namespace: str = "") -> JobClient:
         """Return the jobs of a namespace, by default that of the connection."""
@@ -53,7 +54,7 @@ class AsyncDaskJobHook(AsyncKubernetesHook):
 
     async def access(self) -> Connection:
         """Return where the cluster is; as ``DaskJobHook.access``."""
-        return connection_of(str(self.conn_id), await self.get_conn_extras(), _given(self))
+        return await found_connection_async(self.conn_id, _given(self))
 
     async def get_client(self, namespace: str = "") -> AsyncJobClient:
         """Return the jobs of a namespace, by default that of the connection."""

@@ -122,6 +122,12 @@ class Servers:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def memory_mib(self, name: str) -> float:
+        """Return the memory of a component, with its own processes."""
+        process = psutil.Process(self._processes[name].pid)
+        each = [process, *process.children(recursive=True)]
+        return sum(float(one.memory_info().rss) for one in each) / 2**20
+
     def crash_runner_of_triggers(self) -> None:
         """Kill the process of the triggerer that runs triggers; the triggerer ends with it."""
         process = self._processes.pop("triggerer")

@@ -65,6 +65,37 @@ def test_each_mapped_task_has_a_job_of_its_own(place: str, runs: Runs) -> None:
     assert len(names) == 2
 
 
+def test_a_job_of_a_file_is_rendered_as_a_template(place: str, runs: Runs) -> None:
+    del place
+    ran = runs.test("file")
+    assert ran.xcoms["task"]["job_name"].startswith("from-file-")
+    day, task = ran.xcoms["task"]["return_value"]
+    assert day.startswith("2026-01-")
+    assert task == "task"
+
+
+def test_a_job_that_ended_is_kept_or_deleted_as_its_task_says(
+    with_crds: Kubernetes, place: str, runs: Runs
+) -> None:
+    ran = runs.test("deleted")
+    kept = {
+        item["metadata"]["name"]
+        for item in Kubectl(with_crds, place).items("daskjobs")
+        if not item["metadata"].get("deletionTimestamp")
+    }
+    found = {task: ran.xcoms[task]["job_name"] in kept for task in ran.tasks}
+    assert found == {
+        "keep_job_done": True,
+        "keep_job_3": True,
+        "delete_job_done": False,
+        "delete_job_3": False,
+        "delete_succeeded_job_done": False,
+        "delete_succeeded_job_3": True,
+    }
+    states = {task: task.rpartition("_")[2] == "done" for task in ran.tasks}
+    assert {task: state == "success" for task, state in ran.tasks.items()} == states
+
+
 def test_a_script_runs_on_the_workers_of_its_cluster(place: str, runs: Runs) -> None:
     del place
     ran = runs.test("script")

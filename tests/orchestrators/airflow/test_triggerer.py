@@ -20,6 +20,8 @@ from tests.waiting import wait_until
 
 #: What may block the loop of a triggerer: Airflow warns of more.
 MOST_BLOCKED_SECONDS = 0.2
+#: What a triggerer may need, also for a thousand jobs: DASKJOB_TEST_CROWD=1001.
+MOST_MIB = 1024
 RUN = "crowd"
 #: A program whose log is long; it ends when the others do.
 PRINTS = """
@@ -97,7 +99,9 @@ def test_many_deferred_tasks_share_a_watch_and_block_no_loop_of_a_triggerer(
         for request in audited.requests
         if request.verb == "watch" and request.resource == "daskjobs"
     ]
-    print(f"{COUNT} triggers, {len(watches)} watches: {json.dumps(found, indent=1)}")
+    memory = servers.memory_mib("triggerer")
+    print(f"{COUNT} triggers, {len(watches)} watches, {memory:.0f} MiB: {json.dumps(found)}")
     assert found["longest"][0][0] < MOST_BLOCKED_SECONDS, found
     # That of the operator may start again meanwhile.
     assert len(watches) <= 3
+    assert memory < MOST_MIB

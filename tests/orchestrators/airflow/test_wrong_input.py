@@ -18,10 +18,18 @@ CASES = [
     ("no_connection", "Permanent", "create the connection, of type kubernetes"),
     ("no_kubeconfig", "NoCredentials", "/nonexistent/kubeconfig does not exist"),
     ("no_context", "NoCredentials", "there is no context 'nowhere'; existing contexts:"),
+    ("no_kubeconfig_at_all", "NoCredentials", "wrong.py"),
+    ("no_json", "WrongConnection", "the extra fields of connection no_json are no JSON object"),
+    ("two_accesses", "WrongConnection", "sets in_cluster, kube_config_path: one excludes"),
     ("no_permission", "Forbidden", "grants it with the rule {apiGroups: [kubernetes.dask.org]"),
     ("mistakes", "Invalid", "spec.job: is missing"),
     ("no_yaml", "UnreadableFile", "is not valid YAML"),
     ("no_file", "WrongArguments", "there is no file"),
+    ("mistakes_in_file", "Invalid", "spec.job: is missing"),
+    ("no_yaml_in_file", "UnreadableFile", "job_file files/no_yaml.yaml is not valid YAML"),
+    ("wrong_template_in_file", "WrongArguments", "wrong_template.yaml cannot be rendered"),
+    ("unknown_name_in_file", "WrongArguments", "'nobody' is undefined"),
+    ("two_jobs_in_file", "UnreadableFile", "write one DaskJob; the text has 2 documents"),
     ("two_sources", "WrongArguments", "a manifest has the arguments of its runner"),
     ("wrong_setting", "WrongSettings", "wrokers"),
     ("no_operator", "NotPickedUp", "no operator has picked up"),
@@ -29,18 +37,37 @@ CASES = [
     ("unknown_image", "ImageFailure", "127.0.0.1:5127/team/unknown:1"),
     ("unknown_image_deferred", "ImageFailure", "127.0.0.1:5127/team/unknown:1"),
     ("private_image", "ImageFailure", "pull secret"),
+    ("triggerer_forbidden", "Forbidden", "the triggerer needs it too, not only the workers"),
+    ("cluster_no_connection", "Permanent", "create the connection, of type kubernetes"),
+    ("cluster_forbidden", "Forbidden", "grants it with the rule {apiGroups: [kubernetes.dask.org]"),
+    ("cluster_no_json", "WrongConnection", "the extra fields of connection no_json"),
+    ("cluster_mistakes", "Invalid", "spec: is missing"),
+    ("cluster_wrong_setting", "WrongSettings", "wrokers"),
+    ("delete_forbidden", "Forbidden", "grants it with the rule {apiGroups: [kubernetes.dask.org]"),
+    ("sensor_no_connection", "Permanent", "create the connection, of type kubernetes"),
+    ("sensor_forbidden", "Forbidden", "grants it with the rule {apiGroups: [kubernetes.dask.org]"),
 ]
 
 
-@pytest.fixture
-def nobody(with_crds: Kubernetes) -> None:
-    """A connection of a user who may do nothing."""
+@pytest.fixture(scope="module")
+def connections(with_crds: Kubernetes) -> None:
+    """Connections that cannot be used: of a user who may do nothing, of none, and with mistakes."""
     kubeconfig = json.loads(with_crds.kubectl("config", "view", "--raw", "--output=json"))
     token = with_crds.kubectl("create", "token", "default", "--namespace=default").strip()
-    for item in kubeconfig["users"]:
-        item["user"] = {"token": token}
-    text: dict[str, Any] = {"conn_type": "kubernetes", "extra": {"kube_config": kubeconfig}}
-    os.environ["AIRFLOW_CONN_NOBODY"] = json.dumps(text)
+    paths = {"in_cluster": True, "kube_config_path": str(with_crds.kubeconfig)}
+    given: dict[str, Any] = {
+        "nobody": {"kube_config": _with_token(kubeconfig, token)},
+        "no_json": "kube_config: {}",
+        "two_accesses": paths,
+    }
+    for name, extra in given.items():
+        text = {"conn_type": "kubernetes", "extra": extra}
+        os.environ[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(text)
+
+
+def _with_token(kubeconfig: dict[str, Any], token: str) -> dict[str, Any]:
+    users = [{**item, "user": {"token": token}} for item in kubeconfig["users"]]
+    return {**kubeconfig, "users": users}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +81,7 @@ def registry(with_crds: Kubernetes, place: str) -> None:
 @pytest.mark.parametrize(("dag_id", "kind", "text"), CASES)
 def test_wrong_input_fails_the_task_at_once(
     place: str,
-    nobody: None,
+    connections: None,
     registry: None,
     runs: Runs,
     capfd: pytest.CaptureFixture[str],
@@ -62,7 +89,7 @@ def test_wrong_input_fails_the_task_at_once(
     kind: str,
     text: str,
 ) -> None:
-    del place, nobody, registry
+    del place, connections, registry
     ran = runs.test(dag_id, "wrong")
     # Airflow breaks the lines of a traceback, also within words.
     output = joined(capfd.readouterr().out)

@@ -93,7 +93,7 @@ bug = made(
     image=IMAGE,
     n_workers=1,
     worker_resources={"memory": "300Mi", "cpu": "20m"},
-    settings={"runner-memory": "100Mi", "scheduler-memory": "300Mi", "runner-cpu": "20m"},
+    settings={"runner-memory": "300Mi", "scheduler-memory": "300Mi", "runner-cpu": "20m"},
     retries=3,
     retry_policy=NO_BUGS,
 )

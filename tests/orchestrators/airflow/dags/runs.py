@@ -104,6 +104,20 @@ with dag("mapped") as mapped:
         job=[echo("first"), echo("second")]
     )
 
+with dag("file") as file:
+    DaskJobOperator(task_id="task", job_file="files/echo.yaml", image=IMAGE)
+
+with dag("deleted") as deleted:
+    for finish in ("keep_job", "delete_job", "delete_succeeded_job"):
+        for word in ("done", "3"):
+            DaskJobOperator(
+                task_id=f"{finish}_{word}",
+                job=echo(word, progress={"intervalSeconds": 0}),
+                on_finish_action=finish,
+                get_logs=False,
+                log_events_on_failure=False,
+            )
+
 with dag("script") as script:
     DaskJobOperator(
         task_id="sums",
