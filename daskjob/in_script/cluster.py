@@ -77,8 +77,7 @@ class Run:
     def __init__(self, settings: dict[str, Any], path_at_start: Any):
         self.address: str = settings["address"]
         self.dashboard: str = settings["dashboard"]
-        #: The shape that the run has without a request: workers, threads, memory.
-        self.own: dict[str, Any] = settings["own"]
+        self._own: dict[str, Any] = settings["own"]
         #: The parts of the shape that the script may set: those without an option.
         self.open = frozenset(settings["open"])
         self.is_manifest: bool = settings["manifest"]
@@ -91,11 +90,27 @@ class Run:
         self._path_at_start = path_at_start
         #: What was asked last, and by what the answer to it is recognized.
         self.asked: dict[str, Any] = {}
+        #: The number of workers that the user had set by then, from outside of the script.
+        self._scaled_then = ""
         self._id = ""
         #: The addresses of the workers that end because of it; ``None``: no answer yet.
         self._leaving: frozenset[str] | None = frozenset()
         #: The script's clusters, as long as it refers to them.
         self._clusters: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The shape that the run has without a request: workers, threads, memory."""
+        scaled = self._scaled()
+        return {**self._own, "workers": int(scaled)} if scaled.isdigit() else self._own
+
+    def _scaled(self) -> str:
+        """Return the number of workers that the user set while the run goes on; empty: none."""
+        try:
+            with open(os.path.join(os.path.dirname(self._path), "workers")) as file:
+                return file.read()
+        except OSError:
+            return ""
 
     def add(self, cluster: Any) -> None:
         """Record a cluster of the script."""
@@ -130,7 +145,8 @@ class Run:
     def ask(self, *, is_new: bool = False, **request: Any) -> bool:
         """Ask for a shape; ``None`` stands for the run's own. Return whether it is another one."""
         request = {key: value for key, value in request.items() if value is not None}
-        if request == self.asked:
+        scaled = self._scaled()
+        if request == self.asked and scaled == self._scaled_then:
             return False
         temporary, identity = f"{self._path}.{os.getpid()}", os.urandom(8).hex()
         try:
@@ -144,6 +160,7 @@ class Run:
             self.say("file", f"the run cannot be asked for other workers: {error}")
             return False
         self.asked, self._id, self._leaving = request, identity, None
+        self._scaled_then = scaled
         return True
 
     def leaving(self) -> frozenset[str] | None:

@@ -23,7 +23,7 @@ from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.submit.records.secret_names import is_secret
 from daskjob.submit.records.secret_texts import without_secrets
 from daskjob.submit.records.secret_values import without_secret_values
-from daskjob.submit.records.store import KEPT_DAYS, KEPT_RECORDS
+from daskjob.submit.records.store import KEPT_BYTES, KEPT_DAYS, KEPT_RECORDS
 
 #: In the state directory, where a leading dot is no run's name.
 FOLDER = ".ran"
@@ -160,10 +160,14 @@ class RunRecords:
         return [path for _, path in sorted(found, reverse=True)]
 
     def _prune(self) -> None:
-        oldest = time.time() - KEPT_DAYS * 24 * 3600
+        oldest, size = time.time() - KEPT_DAYS * 24 * 3600, 0
         for number, path in enumerate(self._files("*.json")):
             with suppress(OSError):
-                if number >= KEPT_RECORDS or path.stat().st_mtime < oldest:
+                facts = path.stat()
+                size += facts.st_size
+                is_old = facts.st_mtime < oldest
+                # The newest one stays, whatever its size.
+                if number and (is_old or number >= KEPT_RECORDS or size > KEPT_BYTES):
                     path.unlink()
 
 

@@ -218,3 +218,47 @@ def test_run_that_does_not_respond_is_named(
 def test_run_that_has_ended_is_not_asked(folder: RunFolder) -> None:
     assert not ask(folder, {"suspend": True})
     assert not list(folder.path.glob("*.asked"))
+
+
+CLUSTERS = """\
+import pathlib, time
+from distributed import Client, LocalCluster
+
+options = {"dashboard_address": ":0", "threads_per_worker": 1}
+for number, more in enumerate(MORE):
+    began = time.monotonic()
+    with LocalCluster(**options, **more) as cluster, Client(cluster) as client:
+        names = [worker["name"] for worker in client.scheduler_info()["workers"].values()]
+        # One whose workers do not come gives up after 90 s.
+        print(len(names), client.submit(sum, [1, 2]).result(), time.monotonic() - began < 60)
+    pathlib.Path(f"made-{number}").touch()
+    while not pathlib.Path(f"go-{number}").exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("options", [("-w", 2), ()])
+def test_next_cluster_of_a_script_has_the_workers_that_a_user_has_set(
+    daskjob: Daskjob, options: tuple[object, ...]
+) -> None:
+    asked = {"n_workers": 2}
+    more = [{}, {}, {}, asked] if options else [asked] * 4
+    text = CLUSTERS.replace("MORE", repr(more))
+    process = started(daskjob, *options, "-t", 1, daskjob.script(text), seen="made-0")
+
+    def step(number: int, workers: int | None) -> None:
+        if workers is not None:
+            command(daskjob, "scale", "-w", workers)
+            ready = f" {workers}/{workers} ready"
+            wait_until(lambda: ready in command(daskjob, "status"), shows=ready)
+        (daskjob.work / f"go-{number}").touch()
+        if number < 3:
+            wait_until((daskjob.work / f"made-{number + 1}").exists, 100, shows="the next cluster")
+
+    for number, workers in enumerate((3, 1, None, None)):
+        step(number, workers)
+    done = finish(process)
+    assert done.code == 0, done.err
+    # ``-w`` and the command hold against the script, which else has the last word.
+    counts = (2, 3, 1, 1) if options else (2, 2, 2, 2)
+    assert done.text.splitlines() == [f"{count} 3 True" for count in counts], done.err

@@ -312,8 +312,10 @@ def test_only_the_folder_of_a_run_is_left(daskjob: Daskjob) -> None:
     script = daskjob.script("print('mine')")
     assert daskjob.run("--name", "clean", script).code == 0
     assert daskjob.left_over() == []
-    (folder,) = daskjob.state.glob("*.*/")
-    assert folder.stat().st_mode & 0o777 == 0o700
+    folder, records = sorted(daskjob.state.glob("*.*/"), key=lambda path: path.name[0] == ".")
+    assert [folder.name.partition(".")[0], records.name] == ["clean", ".ran"]
+    assert {path.stat().st_mode & 0o777 for path in (folder, records)} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in records.iterdir()} == {0o600}
     assert sorted(path.name for path in daskjob.work.iterdir()) == ["script.py"]
     assert sorted(path.name for path in daskjob.temporary.iterdir()) == []
 

@@ -133,6 +133,11 @@ class ScriptCluster:
                 f"the workers of {name} are scaled automatically, by its script: adapt()"
             )
         self._own_workers = count
+        # For the script's next cluster, which waits for its workers.
+        with contextlib.suppress(OSError):
+            written = self._folder / "workers.new"
+            written.write_text(str(count))
+            written.rename(self._folder / "workers")
         return count
 
     def _file(self, attempt: str) -> Path:

@@ -293,7 +293,7 @@ def _wanted(
 ) -> Wanted:
     """Return what the command line asks for."""
     if not script:
-        raise click.UsageError("name a script, or a job to run again: --like JOB")
+        raise click.UsageError("Missing argument 'SCRIPT'; or name a job to run again: --like JOB")
     path = Path(script)
     if not (module or code) and path.suffix in MANIFEST_SUFFIXES and path.is_file():
         return _wanted_manifest(path, args, options)

@@ -19,7 +19,14 @@ from daskjob.submit.cli.run import RunOptions, Wanted, with_fields, with_options
 from daskjob.submit.local_again import EarlierRun, as_labelled, changes_since, complete_variables
 from daskjob.submit.local_background import PreparedRun
 from daskjob.submit.local_records import Origin
-from daskjob.submit.python_environment import Pythons, chosen_python, environment_of
+from daskjob.submit.python_environment import (
+    Needs,
+    Python,
+    Pythons,
+    chosen_python,
+    chosen_pythons,
+    environment_of,
+)
 from daskjob.submit.records.completeness import check_complete
 from daskjob.submit.records.originals import Original
 from daskjob.submit.submission import differences
@@ -60,12 +67,11 @@ def _like_run(earlier: EarlierRun, options: RunOptions) -> Wanted:
     wanted = with_fields(wanted, options)
     variables = complete_variables(earlier, wanted, os.environ, dict(options.env))
     _go_to(record.folder)
+    python, notes = chosen_python(options.python or record.python, os.environ)
+    pythons = Pythons(record.python or sys.executable, record.dask_python or sys.executable)
     if options.python:
-        python, notes = chosen_python(options.python, os.environ)
-        pythons = Pythons(python.path, python.path)
-    else:
-        python, notes = chosen_python(record.python, os.environ)
-        pythons = Pythons(record.python or sys.executable, record.dask_python or sys.executable)
+        pythons, more = _examined(python, record.script or record.name, options)
+        notes += more
     where = "this machine, from its record" if earlier.from_record else "this machine"
     return Wanted(
         wanted,
@@ -86,13 +92,21 @@ def _like_cluster_job(original: Original, options: RunOptions) -> Wanted:
     if original.from_record:
         check_complete(wanted, old=original.ref.name, env_file=original.env_file)
     python, notes = chosen_python(options.python or "", os.environ)
+    pythons, more = _examined(python, original.ref.name, options)
     return Wanted(
         wanted,
-        Pythons(python.path, python.path),
+        pythons,
         environment_of(python, os.environ),
-        notes=(_note(original.ref.name, original.where, base, wanted), *notes),
+        notes=(_note(original.ref.name, original.where, base, wanted), *notes, *more),
         variables=dict(options.env),
     )
+
+
+def _examined(python: Python, subject: str, options: RunOptions) -> tuple[Pythons, list[str]]:
+    """Return the Pythons of a run with another Python, and notes; reject one without Dask."""
+    needs = Needs(subject, workers=True, uses_dask=True, may_lack_dask=options.workers == 0)
+    pythons, _, notes = chosen_pythons(python, needs, environ=os.environ)
+    return pythons, notes
 
 
 def _named(job: Manifest, options: RunOptions) -> Manifest:
