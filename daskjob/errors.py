@@ -18,7 +18,6 @@
     ├── ChangeDenied                  the API server rejected a change of an object
     ├── Incomplete                    a record lacks what a new job needs
     ├── NotStarted                    the job did not start on this machine
-    ├── NoReply                       the process that runs a job here does not respond
     ├── NotebookFailed                the pod of a notebook crashes
     ├── ApiError                      a request to the API, or to this machine, failed
     │   ├── NoCredentials                 no usable kubeconfig, and no service account
@@ -66,7 +65,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from daskjob.backends.local.asked_changes import NoReply as NoReply
     from daskjob.classic.reach import SchedulerUnreachable as SchedulerUnreachable
     from daskjob.classic.start import SchedulerFailed as SchedulerFailed
     from daskjob.core.errors import ApiError as ApiError
@@ -139,7 +137,6 @@ _NAMES = {
     "submit.jobs": "StillRunning",
     "submit.local": "GoneHere",
     "submit.local_background": "NotStarted",
-    "backends.local.asked_changes": "NoReply",
     "submit.records.completeness": "Incomplete",
     "submit.sync": "WouldBlock",
     "submit.worker_names": "NoSuchLog",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -50,9 +50,15 @@ class AsyncLocalJobs:
     async def close(self) -> None:
         """Do nothing: nothing is open between two calls."""
 
-    async def submit(self, job: Manifest, *, token: str | None = None) -> JobRef:
+    async def submit(
+        self, job: Manifest, *, token: str | None = None, owned: Sequence[Manifest] = ()
+    ) -> JobRef:
         """Run a DaskJob in the background, exactly once for each token."""
-        return await asyncio.to_thread(self._jobs.submit, job, token=token)
+        return await asyncio.to_thread(self._jobs.submit, job, token=token, owned=owned)
+
+    async def create_owned(self, ref: JobRef, owned: Sequence[Manifest]) -> None:
+        """Do nothing: a run has had all that it needs from its start."""
+        self._jobs.create_owned(ref, owned)
 
     async def list(self, *, labels: str = "") -> tuple[Job, ...]:
         """Return all jobs, newest first; ``labels`` is such as ``team=blue,stage=test``."""

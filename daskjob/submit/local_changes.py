@@ -20,7 +20,7 @@ def suspend(folder: RunFolder, *, wanted: bool) -> None:
     ------
     Conflict
         The job has ended, or a new attempt of it could not read its script again.
-    NoReply
+    Timeout
         The process that runs the job does not respond.
     """
     job = folder.job()
@@ -41,7 +41,7 @@ def scale(folder: RunFolder, workers: int) -> None:
     ------
     Conflict
         The job has ended, or its workers are scaled automatically.
-    NoReply
+    Timeout
         The process that runs the job does not respond.
     """
     if workers > MOST_WORKERS:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from daskjob.backends.local import asked_changes
-from daskjob.backends.local.asked_changes import NoReply, apply_asked, ask
+from daskjob.backends.local.asked_changes import apply_asked, ask
 from daskjob.backends.local.run_folder import RunFolder
-from daskjob.core.errors import Conflict
+from daskjob.core.errors import Conflict, Timeout
 from tests.cli.command import Daskjob, cmdline, finish, job
 from tests.cli.in_process import call
 from tests.waiting import wait_until
@@ -210,7 +210,7 @@ def test_run_that_does_not_respond_is_named(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asked_changes, "ANSWER_SECONDS", 0)
-    with folder.held(), pytest.raises(NoReply, match="the process that runs slow has not"):
+    with folder.held(), pytest.raises(Timeout, match="the process that runs slow has not"):
         ask(folder, {"suspend": True})
     assert list(folder.path.glob("*.asked"))
 

@@ -16,17 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daskjob.backends.local.run_folder import RunFolder, json_object
-from daskjob.core.errors import Conflict, DaskJobError
+from daskjob.core.errors import Conflict, DaskJobError, Timeout
 from daskjob.core.manifests import Manifest, mapping
 
 #: How long the process that runs the job may take; it looks five times a second.
 ANSWER_SECONDS = 20.0
 LOOK_SECONDS = 0.05
 _ASKED, _ANSWERED = ".asked", ".answered"
-
-
-class NoReply(DaskJobError):
-    """The process that runs the job does not respond; the change is made when it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +41,8 @@ def ask(folder: RunFolder, spec: Manifest) -> bool:
     ------
     Conflict
         The change does not fit the job now.
-    NoReply
-        The process that runs the job does not respond.
+    Timeout
+        The process that runs the job does not respond; the change is made when it does.
     OSError
         The folder cannot be written.
     """
@@ -67,7 +63,7 @@ def ask(folder: RunFolder, spec: Manifest) -> bool:
             asked.unlink(missing_ok=True)
             return False
         if time.monotonic() >= give_up:
-            raise NoReply(
+            raise Timeout(
                 f"the process that runs {folder.name} has not responded for {ANSWER_SECONDS:g} s; "
                 "the job changes when it does"
             )
