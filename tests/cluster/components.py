@@ -171,6 +171,9 @@ def kube_apiserver(platform: Platform) -> Unit:
             f"--service-account-signing-key-file={pki.key('accounts')}",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
+            # `tests/documented` changes the sizes of pods by a policy.
+            "--feature-gates=MutatingAdmissionPolicy=true",
+            "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
             "--allow-privileged=true",
             f"--kubelet-client-certificate={pki.certificate('admin')}",
             f"--kubelet-client-key={pki.key('admin')}",

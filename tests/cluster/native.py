@@ -136,13 +136,20 @@ class NativeCluster:
 
     def load_image(self, image: images.Image) -> None:
         """Load an image into the node if it is missing."""
-        ctr = [program("ctr"), "--address", str(self.platform.containerd_socket), "-n", "k8s.io"]
         _until(
             lambda: self.platform.containerd_socket.exists(), READY_SECONDS, "containerd listens"
         )
-        known = run([*ctr, "images", "list", "--quiet", f"name=={image.reference}"])
+        known = self._images("list", "--quiet", f"name=={image.reference}")
         if not known.strip():
-            run([*ctr, "images", "import", str(image.archive)])
+            self._images("import", str(image.archive))
+
+    def name_image(self, image: images.Image, name: str) -> None:
+        """Give a loaded image one more name, with its registry: ``ghcr.io/dask/dask:latest``."""
+        self._images("tag", "--force", image.reference, name)
+
+    def _images(self, *arguments: str) -> str:
+        socket = str(self.platform.containerd_socket)
+        return run([program("ctr"), "--address", socket, "-n", "k8s.io", "images", *arguments])
 
     # Starting
 

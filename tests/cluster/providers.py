@@ -49,6 +49,11 @@ class Provider(Protocol):
         """The API server's audit log, if it can be read."""
         ...
 
+    @property
+    def native(self) -> NativeCluster | None:
+        """The native cluster that this is, if it is one."""
+        ...
+
     def load(self, image: Image) -> str:
         """Load an image into the nodes; return its name for pods."""
         ...
@@ -68,6 +73,7 @@ class Native:
     def __init__(self, name: str) -> None:
         self.cluster = NativeCluster(name)
         self.cluster.up()
+        self.native: NativeCluster | None = self.cluster
         self.kubeconfig = self.cluster.kubeconfig
         self.command = _kubectl(binary("kubectl"), self.kubeconfig)
         self.audit_log: Path | None = self.cluster.platform.audit_log
@@ -95,6 +101,7 @@ class _ByKwokBeside:
 
     kubeconfig: Path
     command: list[str]
+    native: NativeCluster | None = None
     _kwok: subprocess.Popen[bytes] | None = None
 
     def __init__(self) -> None:
@@ -164,14 +171,14 @@ class External(_ByKwokBeside):
             ) from None
         native = next((c for c in CLUSTERS.glob("*/admin.kubeconfig") if c == kubeconfig), None)
         #: The log can be read if this is a native cluster that was started beforehand.
-        self._native = NativeCluster(native.parent.name) if native else None
-        if self._native is not None:
-            self.audit_log = self._native.platform.audit_log
+        self.native = NativeCluster(native.parent.name) if native else None
+        if self.native is not None:
+            self.audit_log = self.native.platform.audit_log
 
     def load(self, image: Image) -> str:
         """Push an image to the registry from which the cluster pulls."""
-        if self._native is not None:
-            self._native.load_image(image)
+        if self.native is not None:
+            self.native.load_image(image)
             return image.reference
         registry = os.environ.get(REGISTRY_VARIABLE)
         if not registry:

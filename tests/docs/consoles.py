@@ -189,6 +189,12 @@ class Reader:
             for command, text, code in zip(commands, parts[::2], parts[1::2], strict=False)
         ]
 
+    def run_text(self, command: str) -> str:
+        """Run one command, which succeeds; return what it prints."""
+        (ran,) = self.run([Command(command, ())])
+        assert ran.code == 0, ran.text
+        return ran.text
+
 
 def typed(reader: Reader, page: str, how: str) -> Iterator[str]:
     """Type the blocks of a page in their order; yield what is not as the page says."""
