@@ -36,3 +36,16 @@ def failure_of(status: JobStatus, log_tail: str = "") -> Failed:
 def caused_by_script(status: JobStatus) -> bool:
     """Return whether the log of the runner may show why the job failed."""
     return issubclass(type(failure_of(status)), UserFailure)
+
+
+def is_image_failure(status: JobStatus) -> bool:
+    """Return whether the image cannot be pulled, now or later: a registry that is down can be."""
+    # Nothing else needs it.
+    from daskjob.core.image_advice import Cause, image_advice
+
+    cause, message = status.reason, status.message
+    if cause == Reason.BACKOFF_LIMIT_EXCEEDED and status.attempts:
+        cause, message = status.attempts[-1].reason, status.attempts[-1].message
+    if cause != Reason.IMAGE_PULL:
+        return False
+    return image_advice(message).cause in (Cause.DENIED, Cause.UNKNOWN)

@@ -18,10 +18,9 @@ from airflow.sdk.exceptions import (
 )
 
 from daskjob.core import errors
-from daskjob.core.image_advice import Cause, image_advice
 from daskjob.core.reasons import Reason
 from daskjob.core.status import JobStatus
-from daskjob.submit.outcome import failure_of
+from daskjob.submit.outcome import failure_of, is_image_failure
 
 
 class DaskJobError(errors.DaskJobError, AirflowException):
@@ -162,16 +161,6 @@ def failure(status: JobStatus, log_tail: str = "") -> errors.DaskJobError:
     if is_image_failure(status):
         return ImageFailure(found.reason, found.message, found.exit_code, found.log_tail)
     return as_airflow_error(found)
-
-
-def is_image_failure(status: JobStatus) -> bool:
-    """Return whether the image cannot be pulled, now or later: a registry that is down can be."""
-    cause, message = status.reason, status.message
-    if cause == Reason.BACKOFF_LIMIT_EXCEEDED and status.attempts:
-        cause, message = status.attempts[-1].reason, status.attempts[-1].message
-    if cause != Reason.IMAGE_PULL:
-        return False
-    return image_advice(message).cause in (Cause.DENIED, Cause.UNKNOWN)
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from daskjob.core import errors
 from daskjob.core.manifests import object_ref
-from daskjob.integrations.airflow.errors import NotPickedUp, failure, is_image_failure
+from daskjob.integrations.airflow.errors import NotPickedUp, failure
 from daskjob.submit.client.waiting import not_picked_up
 from daskjob.submit.jobs import Job
+from daskjob.submit.outcome import is_image_failure
 
 #: How long an operator may take to pick a job up, by default: while it is updated, for instance.
 OPERATOR_SECONDS = 60.0

@@ -6,21 +6,34 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
-from daskjob.core.errors import DaskJobError, Timeout
+from daskjob.core.errors import DaskJobError, Failed, InfrastructureFailure, NotFound, Timeout
 from daskjob.core.manifests import Manifest, ObjectRef
 from daskjob.core.names import Kind
-from daskjob.integrations.prefect.artifacts import Artifacts
 from daskjob.integrations.prefect.log_lines import LogLines
 from daskjob.integrations.prefect.places import Jobs
 from daskjob.submit.client.waiting import not_picked_up
 from daskjob.submit.jobs import Job, JobRef
+from daskjob.submit.outcome import failure_of, is_image_failure
 
 #: How long after the end of a job the rest of its log is waited for.
 LOG_SECONDS = 15.0
 #: How often to look whether to stop.
 STOP_SECONDS = 0.5
+
+
+class Shown(Protocol):
+    """What shows the state of a job."""
+
+    async def show(self, job: Job) -> None:
+        """Show a state."""
+
+
+class ImageFailure(InfrastructureFailure):
+    """An image does not exist, or may not be pulled: the same image cannot be pulled later."""
+
+    retryable = False
 
 
 class NotPickedUp(Timeout):
@@ -31,7 +44,7 @@ class NotPickedUp(Timeout):
 class Followed:
     """How to follow a job."""
 
-    artifacts: Artifacts
+    artifacts: Shown
     #: Gets each line of the log; ``None``: the log is not read.
     print_line: Callable[[str], object] | None = None
     #: Whether to stop, which nothing else reports in the thread of a task.
@@ -46,7 +59,7 @@ async def follow(jobs: Jobs, ref: JobRef, how: Followed) -> Job:
     Raises
     ------
     Failed
-        The job ended without success.
+        The job ended without success; ``ImageFailure``: it never will, and was cancelled.
     NotPickedUp
         There is no operator; the job was deleted.
     CancelledError
@@ -61,7 +74,7 @@ async def follow(jobs: Jobs, ref: JobRef, how: Followed) -> Job:
         job = end.result()
         if log is not None:
             await asyncio.wait([log], timeout=LOG_SECONDS)
-        return await jobs.end(job.ref)
+        return await _verdict(jobs, job)
     finally:
         await _cancelled(end, *filter(None, [log]))
 
@@ -82,10 +95,32 @@ async def _last_state(jobs: Jobs, ref: JobRef, how: Followed) -> Job:
                     await how.artifacts.show(job)
                     if job.status.job_status:
                         limit.reschedule(None)
+                    if not job.status.finished and is_image_failure(job.status):
+                        raise await _never_started(jobs, job)
         except TimeoutError as error:
             manifest = job.manifest if job else {}
             raise await _given_up(jobs, ref, manifest) from error
     return cast(Job, job)
+
+
+async def _verdict(jobs: Jobs, job: Job) -> Job:
+    try:
+        return await jobs.end(job.ref)
+    except Failed as error:
+        if is_image_failure(job.status):
+            raise _image_failure(error) from None
+        raise
+
+
+async def _never_started(jobs: Jobs, job: Job) -> ImageFailure:
+    """Cancel the job, which would otherwise wait for its image."""
+    with suppress(NotFound):
+        await jobs.cancel(job.ref)
+    return _image_failure(failure_of(job.status))
+
+
+def _image_failure(error: Failed) -> ImageFailure:
+    return ImageFailure(error.reason, error.message, error.exit_code, error.log_tail)
 
 
 async def _given_up(jobs: Jobs, ref: JobRef, manifest: Manifest) -> NotPickedUp:

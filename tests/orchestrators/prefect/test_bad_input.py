@@ -112,5 +112,5 @@ def test_without_an_operator_the_task_fails_and_its_job_is_deleted(
         error, tries = failure(fields)
         assert isinstance(error, NotPickedUp)
         assert "no operator has picked up" in str(error)
-        assert tries == 3
+        assert tries == 1
         assert with_crds.access.items("daskjobs", namespace) == []

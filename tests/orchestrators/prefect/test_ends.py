@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 WAITS = """
 import json, os, pathlib, time
 print("waiting", flush=True)
-go = pathlib.Path(os.environ.get("GO", "/nowhere"))
+go = pathlib.Path(os.environ.get("GO", "/no/such/file"))
 while not go.exists():
     time.sleep(0.1)
 with open(os.environ["DASKJOB_RESULT_FILE"], "w") as file:
