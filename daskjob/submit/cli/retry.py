@@ -11,7 +11,7 @@ from daskjob.core.spec.job import LONGEST_TOKEN
 from daskjob.submit.again import as_sent
 from daskjob.submit.cli.originals import earlier_of, original_of, place_of
 from daskjob.submit.cli.parameters import JobName
-from daskjob.submit.cli.place import cluster_jobs, pass_jobs, wanted_place
+from daskjob.submit.cli.place import cluster_jobs, is_mine, pass_jobs, wanted_place
 from daskjob.submit.cli.remember import remember
 from daskjob.submit.jobs import Jobs
 from daskjob.submit.records.completeness import check_complete
@@ -40,11 +40,14 @@ def retry_command(jobs: Jobs, name: str, token: str | None) -> None:
     A job of this machine runs in the background, in its own folder, with its variables and its
     script as it is now. Records have no secret values: they have to be given again.
     """
-    del jobs  # not those that are gone
     context = click.get_current_context()
     wanted = wanted_place(context)
     if token is not None and not 0 < len(token) <= LONGEST_TOKEN:
         raise click.UsageError(f"--token: write 1 to {LONGEST_TOKEN} characters")
+    if wanted is None and not _has_records(jobs):
+        job = jobs.find(name)
+        click.echo(f"{job.name} runs again as {jobs.retry(job.ref).name}")
+        return
     if wanted is None:
         earlier = earlier_of(context, name)
         if not isinstance(earlier, Original):
@@ -62,6 +65,13 @@ def retry_command(jobs: Jobs, name: str, token: str | None) -> None:
     remember(as_sent(client.get(ref).manifest), ref, place)
     source = f", from its record: it is gone from {original.where}" if original.from_record else ""
     _print_new(original.ref.name, ref, source, token)
+
+
+def _has_records(jobs: Jobs) -> bool:
+    """Return whether jobs that are gone can run again: those that were started here."""
+    from daskjob.submit.local import LocalJobs
+
+    return is_mine(jobs) or isinstance(jobs, LocalJobs)
 
 
 def _retry_here(earlier: EarlierRun, token: str | None) -> None:
