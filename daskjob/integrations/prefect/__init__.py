@@ -1,10 +1,10 @@
-"""DaskJobs as tasks of Prefect: a block, tasks, hooks, a task runner.
+"""DaskJobs as tasks of Prefect: a block, tasks, hooks, a task runner, a worker.
 
 ::
 
     from daskjob.integrations.prefect import DaskJob, run_daskjob
 
-Prefect finds the block by the entry point ``prefect.collections``. Where Prefect is
+Prefect finds the block and the worker by the entry point ``prefect.collections``. Where Prefect is
 not installed, this module is empty, and importing it harmless.
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from daskjob.integrations.prefect.block import DaskJob as DaskJob
+    from daskjob.integrations.prefect.decorators import daskjob as daskjob
     from daskjob.integrations.prefect.hooks import cancel_daskjobs_hook as cancel_daskjobs_hook
     from daskjob.integrations.prefect.hooks import cancelling_daskjobs as cancelling_daskjobs
     from daskjob.integrations.prefect.job_run import DaskJobRun as DaskJobRun
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from daskjob.integrations.prefect.task_runner import DaskJobTaskRunner as DaskJobTaskRunner
     from daskjob.integrations.prefect.tasks import arun_daskjob as arun_daskjob
     from daskjob.integrations.prefect.tasks import run_daskjob as run_daskjob
+    from daskjob.integrations.prefect.worker import DaskJobWorker as DaskJobWorker
 
 _HERE = "daskjob.integrations.prefect"
 #: The module of each public name.
@@ -30,9 +32,11 @@ _MODULES = {
     "DaskJob": "block",
     "DaskJobRun": "job_run",
     "DaskJobTaskRunner": "task_runner",
+    "DaskJobWorker": "worker",
     "arun_daskjob": "tasks",
     "cancel_daskjobs_hook": "hooks",
     "cancelling_daskjobs": "hooks",
+    "daskjob": "decorators",
     "retry_infrastructure": "retries",
     "retry_unless_hopeless": "retries",
     "run_daskjob": "tasks",
@@ -41,8 +45,9 @@ _MODULES = {
 __all__ = sorted(_MODULES)
 
 if find_spec("prefect") is not None and find_spec("aiohttp") is not None:
-    # Prefect knows a block once its module is imported.
+    # Prefect knows a block and a worker once their modules are imported.
     from daskjob.integrations.prefect import block as _block  # noqa: F401
+    from daskjob.integrations.prefect import worker as _worker  # noqa: F401
 
 
 def __getattr__(name: str) -> object:

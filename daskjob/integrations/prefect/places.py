@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from daskjob.core.errors import NotFound
@@ -26,8 +27,13 @@ POLL_SECONDS = 0.5
 class Jobs(Protocol):
     """Jobs, for coroutines."""
 
-    async def start(self, manifest: Manifest, identity: Identity) -> Generation:
-        """Submit the generation of an identity that is due, or take the one that is there."""
+    async def start(
+        self, manifest: Manifest, identity: Identity, *, owned: Sequence[Manifest] = ()
+    ) -> Generation:
+        """Submit the generation of an identity that is due, or take the one that is there.
+
+        ``owned`` are objects that it needs, named after the manifest.
+        """
 
     async def submit(self, manifest: Manifest) -> Job:
         """Submit a job that has no identity."""
@@ -67,9 +73,11 @@ class ClusterJobs:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def start(self, manifest: Manifest, identity: Identity) -> Generation:
+    async def start(
+        self, manifest: Manifest, identity: Identity, *, owned: Sequence[Manifest] = ()
+    ) -> Generation:
         """Submit the generation of an identity that is due, or take the one that is there."""
-        return await start_generation_async(self._client, manifest, identity)
+        return await start_generation_async(self._client, manifest, identity, owned=owned)
 
     async def submit(self, manifest: Manifest) -> Job:
         """Submit a job that has no identity."""
@@ -124,9 +132,12 @@ class MachineJobs:
 
         self._jobs = LocalJobs()
 
-    async def start(self, manifest: Manifest, identity: Identity) -> Generation:
+    async def start(
+        self, manifest: Manifest, identity: Identity, *, owned: Sequence[Manifest] = ()
+    ) -> Generation:
         """Submit the generation of an identity that is due, or take the one that is there."""
-        return await asyncio.to_thread(start_generation, self._jobs, manifest, identity)
+        start = partial(start_generation, self._jobs, manifest, identity, owned=owned)
+        return await asyncio.to_thread(start)
 
     async def submit(self, manifest: Manifest) -> Job:
         """Submit a job that has no identity."""

@@ -76,7 +76,7 @@ QUIET = {
 
 def started_server(folder: Path) -> Server:
     """Start a server whose database is in a folder; return it once it responds."""
-    port = _free_port()
+    port = free_port()
     log = folder / "server.log"
     command = [*(sys.executable, "-m", "prefect", "server", "start"), "--host", "127.0.0.1"]
     environ = {**os.environ, **QUIET, "PREFECT_HOME": str(folder)}
@@ -98,7 +98,8 @@ def _responds(server: Server) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

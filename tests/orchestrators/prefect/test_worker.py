@@ -1,0 +1,131 @@
+"""The worker: one DaskJob for each flow run, and the right state whatever is killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.plugin import Kubernetes
+from tests.orchestrators.prefect.conftest import Place
+from tests.orchestrators.prefect.pool import (
+    API_KEY,
+    TEAM_KEY,
+    Pool,
+    of_cluster,
+)
+from tests.orchestrators.prefect.server import Server
+from tests.waiting import wait_until
+
+GO = "/tmp/go"
+
+
+@pytest.fixture(scope="module")
+def pool(
+    server: Server,
+    cluster: Place,
+    with_crds: Kubernetes,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pool]:
+    """A pool on a cluster."""
+    folder = tmp_path_factory.mktemp("worker")
+    with of_cluster(server, cluster, with_crds, folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def worker(pool: Pool) -> Iterator[None]:
+    """A worker for several tests."""
+    with pool.worker():
+        yield
+
+
+def in_pod(pool: Pool, flow_run: Any, *command: str) -> str:
+    """Run a command in the pod of a flow run's process."""
+    name = pool.job(flow_run).status.job_runner_pod_name
+    found: str = pool.kubectl("exec", str(name), "--", *command)
+    return found
+
+
+#: Kills Prefect's process of the flow run, as the kernel would.
+KILL = """
+import os, pathlib, signal
+for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    words = path.read_bytes().split(bytes(1))
+    if words[1:5] == [b"-m", b"prefect", b"flow-run", b"execute"]:
+        os.kill(int(path.parent.name), signal.SIGKILL)
+"""
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_flow_run_is_one_daskjob_and_no_secret_is_seen(pool: Pool) -> None:
+    flow_run = pool.run(go=GO, tasks=5, variables={"n_workers": 1})
+    job = pool.waiting(flow_run)
+    # What can be read while it runs: the objects, the arguments of processes, the pods' logs.
+    shown = pool.kubectl("get", "daskjobs,daskclusters,pods,events,configmaps", "--output=json")
+    arguments = in_pod(pool, flow_run, "sh", "-c", "cat /proc/[0-9]*/cmdline")
+    pods = {item["metadata"]["name"]: item for item in pool.kubectl.items("pods")}
+    runner = pods[str(job.status.job_runner_pod_name)]
+    [secret] = [
+        item
+        for item in pool.kubectl.items("secrets")
+        if item["metadata"]["name"] == f"{job.name}-env"
+    ]
+    in_pod(pool, flow_run, "touch", GO)
+    pool.ended(flow_run, "Completed")
+    ended = pool.job_ended(flow_run, "Succeeded")
+    logs = pool.server.logs(flow_run)
+    printed = pool.log.read_text()
+    for text in (shown, arguments, json.dumps(logs), printed):
+        assert API_KEY not in text
+        assert TEAM_KEY not in text
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == job.ref.uid
+    # prefect-kubernetes takes each pod with this label for one of its own flow runs.
+    assert not [name for name in runner["metadata"]["labels"] if name.startswith("prefect.io/")]
+    assert ended.manifest["metadata"]["annotations"]["prefect.io/flow-run-id"] == str(flow_run)
+    assert f"the sum is 30, with a key of {len(TEAM_KEY)} letters" in logs
+    assert f"DaskJob {job.name} in namespace {job.ref.namespace}" in logs
+    assert any(line.startswith("Dask's dashboard: ") for line in logs)
+    assert f"existing Dask cluster at tcp://{job.name}-scheduler" in printed
+    found = pool.server.ask(f"flow_runs/{flow_run}")
+    assert found["infrastructure_pid"] == f"{job.ref.namespace}:{job.name}"
+    # Nothing is left but the job, which can be looked at.
+    wait_until(lambda: not pods_of(pool, job.name), 120, pause=0.5)
+
+
+def pods_of(pool: Pool, job: str) -> list[str]:
+    names = [item["metadata"]["name"] for item in pool.kubectl.items("pods")]
+    # The runner's pod stays for its log.
+    return [name for name in names if name.startswith(job) and not name.endswith("-runner")]
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_failed_flow_fails_its_job_without_another_attempt(pool: Pool) -> None:
+    flow_run = pool.run(fail=True, variables={"restarts": 3})
+    assert "no such table" in pool.ended(flow_run, "Failed")
+    job = pool.job_ended(flow_run, "Failed")
+    assert job.status.attempt == 0
+
+
+def test_a_restarted_worker_watches_the_jobs_of_the_earlier_one(pool: Pool) -> None:
+    with pool.worker() as process:
+        killed, done = pool.run(go=GO), pool.run(go=GO)
+        for flow_run in (killed, done):
+            pool.waiting(flow_run)
+        process.kill()
+        process.wait()
+    with pool.worker():
+        watched = [f"Watching {pool.job(one).name}" for one in (killed, done)]
+        wait_until(
+            lambda: all(text in pool.log.read_text() for text in watched), 120, pool.tail, pause=0.5
+        )
+        in_pod(pool, killed, "python", "-c", KILL)
+        message = pool.ended(killed, "Crashed")
+        assert pool.job(killed).name in message
+        assert "137" in message
+        in_pod(pool, done, "touch", GO)
+        pool.ended(done, "Completed")
+        pool.job_ended(killed, "Failed")
+        pool.job_ended(done, "Succeeded")
