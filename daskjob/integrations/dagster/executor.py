@@ -129,7 +129,13 @@ def cluster_arguments(config: Mapping[str, Any], job: str, run_id: str) -> dict[
     }
     # The first digits of the run's id are in Dagster's lists.
     name = f"{generated_prefix(job)[:30].rstrip('-')}-{run_id[:8]}"
-    return {"name": name, "quiet": True, **named, **(config.get("cluster") or {})}
+    found = {"name": name, "quiet": True, **named, **(config.get("cluster") or {})}
+    spec = found.get("custom_cluster_spec")
+    if isinstance(spec, Mapping):
+        # Its own name would be that of the clusters of all runs.
+        meta = {**(spec.get("metadata") or {}), "name": found["name"]}
+        found["custom_cluster_spec"] = {**spec, "metadata": meta}
+    return found
 
 
 def _submitted(client: Any, plan_context: Any, execution_plan: Any) -> list[Any]:

@@ -67,6 +67,15 @@ def test_a_step_whose_worker_dies_fails_the_run_and_those_after_it_do_not_run(
     assert not instance.get_run_step_stats(result.run_id, ["after"])
 
 
+@pytest.mark.parametrize("name", ["", "mine"])
+def test_a_run_with_a_spec_of_its_own_has_a_cluster_with_its_name(name: str) -> None:
+    spec = {"metadata": {"name": "all", "labels": {"team": "a"}}, "spec": {}}
+    given = {"custom_cluster_spec": spec, **({"name": name} if name else {})}
+    found = cluster_arguments({"cluster": given}, "sums", "0123456789ab")["custom_cluster_spec"]
+    assert found["metadata"] == {"name": name or "sums-01234567", "labels": {"team": "a"}}
+    assert spec["metadata"] == {"name": "all", "labels": {"team": "a"}}
+
+
 @pytest.mark.parametrize(
     ("config", "arguments"),
     [
