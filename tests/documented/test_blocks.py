@@ -40,6 +40,8 @@ def test_list_has_all_blocks_of_its_files() -> None:
         for block in blocks:
             for old, _ in block.changes:
                 assert old in block.original, block.place
+    # No formatter has changed them.
+    assert "n_workers= 2" in documented()["operator/same-by-spec"].original
 
 
 @pytest.mark.skipif(VARIABLE not in os.environ, reason=f"{VARIABLE} names the documents' folder")
