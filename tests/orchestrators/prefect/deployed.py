@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, get_run_logger, task
 
@@ -18,14 +17,7 @@ def square(number: int) -> int:
     return number * number
 
 
-def on_cancellation(_flow: Any, flow_run: Any, _state: Any) -> None:
-    """Log that the hook ran."""
-    from prefect.logging.loggers import flow_run_logger
-
-    flow_run_logger(flow_run).info("the hook of the cancellation ran")
-
-
-@flow(task_runner=DaskJobTaskRunner(), on_cancellation=[on_cancellation])
+@flow(task_runner=DaskJobTaskRunner())
 def squares(tasks: int = 0, go: str = "", fail: bool = False) -> int:
     """Return the sum of squares, by tasks, once the file ``go`` exists."""
     logger = get_run_logger()

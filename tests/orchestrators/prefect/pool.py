@@ -163,12 +163,6 @@ def vars_of(pool: Pool) -> dict[str, Any]:
     return {name: getattr(pool, name) for name in Pool.__dataclass_fields__}
 
 
-def of_machine(server: Server, machine: Place, folder: Path) -> Pool:
-    """Return a pool whose jobs run on this machine."""
-    pool = Pool(server, machine, folder.name, server.url, folder)
-    return created(pool, local=True, n_workers=0)
-
-
 @contextmanager
 def of_cluster(
     server: Server, cluster: Place, kubernetes: Kubernetes, folder: Path

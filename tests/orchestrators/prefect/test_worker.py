@@ -102,6 +102,22 @@ def pods_of(pool: Pool, job: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_cancelled_flow_run_cancels_its_job(pool: Pool) -> None:
+    flow_run = pool.run(go=GO)
+    # This one waits for a node that does not exist.
+    huge = {"runner_resources": {"requests": {"cpu": "1000"}}}
+    pending = pool.run(go=GO, variables=huge)
+    job = pool.waiting(flow_run)
+    wait_until(lambda: pool.place.known(pending), 120, pause=0.5)
+    pool.cancel(flow_run)
+    pool.cancel(pending)
+    for one in (flow_run, pending):
+        pool.ended(one, "Cancelled")
+        pool.job_ended(one, "Cancelled")
+    wait_until(lambda: not pods_of(pool, job.name), 120, pause=0.5)
+
+
+@pytest.mark.usefixtures("worker")
 def test_a_failed_flow_fails_its_job_without_another_attempt(pool: Pool) -> None:
     flow_run = pool.run(fail=True, variables={"restarts": 3})
     assert "no such table" in pool.ended(flow_run, "Failed")
