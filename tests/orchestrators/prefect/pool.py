@@ -219,3 +219,9 @@ def address_for_pods(kubernetes: Kubernetes) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((server.hostname, server.port or 443))
         return str(probe.getsockname()[0])
+
+
+def of_machine(server: Server, machine: Place, folder: Path) -> Pool:
+    """Return a pool whose jobs run on this machine."""
+    pool = Pool(server, machine, folder.name, server.url, folder)
+    return created(pool, n_workers=0, local=True)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prefect.exceptions import InfrastructureNotFound
 
+from daskjob.integrations.prefect import DaskJobWorker
 from tests.cluster.plugin import Kubernetes
 from tests.orchestrators.prefect.conftest import Place
 from tests.orchestrators.prefect.pool import (
     API_KEY,
+    PATIENCE,
     TEAM_KEY,
     Pool,
     of_cluster,
+    of_machine,
 )
 from tests.orchestrators.prefect.server import Server
 from tests.waiting import wait_until
 
-GO = "/tmp/go"
+GO, NEVER = "/tmp/go", "/no/such/file"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +130,25 @@ def test_a_failed_flow_fails_its_job_without_another_attempt(pool: Pool) -> None
     assert job.status.attempt == 0
 
 
+@pytest.mark.usefixtures("worker")
+def test_a_lost_pod_and_a_killed_process_are_replaced_by_the_policy_of_the_job(pool: Pool) -> None:
+    flow_run = pool.run(go=GO, variables={"restarts": 1})
+    job = pool.waiting(flow_run)
+    first = str(job.status.job_runner_pod_name)
+    pool.kubectl("delete", "pod", first, "--wait=false")
+    wait_until(lambda: starts(pool, flow_run) == 2, PATIENCE, pool.tail, pause=0.5)
+    in_pod(pool, flow_run, "python", "-c", KILL)
+    wait_until(lambda: starts(pool, flow_run) == 3, PATIENCE, pool.tail, pause=0.5)
+    in_pod(pool, flow_run, "touch", GO)
+    pool.ended(flow_run, "Completed")
+    assert pool.job_ended(flow_run, "Succeeded").status.attempt == 2
+
+
+def starts(pool: Pool, flow_run: Any) -> int:
+    """Return in how many attempts the flow has come to its file."""
+    return sum("the sum is" in line for line in pool.server.logs(flow_run))
+
+
 def test_a_restarted_worker_watches_the_jobs_of_the_earlier_one(pool: Pool) -> None:
     with pool.worker() as process:
         killed, done = pool.run(go=GO), pool.run(go=GO)
@@ -145,3 +169,34 @@ def test_a_restarted_worker_watches_the_jobs_of_the_earlier_one(pool: Pool) -> N
         pool.ended(done, "Completed")
         pool.job_ended(killed, "Failed")
         pool.job_ended(done, "Succeeded")
+
+
+async def kill(pool: Pool, pid: str) -> None:
+    """Kill the infrastructure of a flow run, as Prefect asks a worker to."""
+    async with DaskJobWorker(work_pool_name=pool.name) as worker:
+        configuration = await worker.job_configuration.from_template_and_values(
+            worker.work_pool.base_job_template, {}
+        )
+        await worker.kill_infrastructure(pid, configuration)
+
+
+def test_on_this_machine(
+    server: Server, machine: Place, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pool = of_machine(server, machine, tmp_path_factory.mktemp("local"))
+    with pool.worker():
+        done = pool.run(tasks=5, variables={"n_workers": 1})
+        cancelled, killed = pool.run(go=NEVER), pool.run(go=NEVER)
+        pool.ended(done, "Completed")
+        pool.job_ended(done, "Succeeded")
+        pool.waiting(cancelled)
+        pool.cancel(cancelled)
+        job = pool.waiting(killed)
+        asyncio.run(kill(pool, f"{job.ref.namespace}:{job.name}"))
+        for flow_run in (cancelled, killed):
+            pool.ended(flow_run, "Cancelled")
+            pool.job_ended(flow_run, "Cancelled")
+    with pytest.raises(InfrastructureNotFound, match="never-was"):
+        asyncio.run(kill(pool, "default:never-was"))
+    kept = [path for path in machine.jobs._root.rglob("*") if path.is_file()]
+    assert not [path for path in kept if TEAM_KEY.encode() in path.read_bytes()]
