@@ -79,7 +79,9 @@ def started_server(folder: Path) -> Server:
     port = free_port()
     log = folder / "server.log"
     command = [*(sys.executable, "-m", "prefect", "server", "start"), "--host", "127.0.0.1"]
-    environ = {**os.environ, **QUIET, "PREFECT_HOME": str(folder)}
+    # By default, its pages ask a server at the default port.
+    own = {"PREFECT_HOME": str(folder), "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+    environ = {**os.environ, **QUIET, **own}
     environ.pop("PREFECT_API_URL", None)
     with log.open("wb") as stream:
         process = subprocess.Popen(
