@@ -24,10 +24,11 @@ def test_a_stranger_of_the_same_name_is_not_shown(gone: bool) -> None:
     assert (subscribed.latest, subscribed.gone) == ({}, False)
 
 
-def test_a_list_with_only_a_stranger_shows_that_the_job_is_gone() -> None:
+@pytest.mark.parametrize("is_newer", [False, True])
+def test_a_newer_list_with_only_a_stranger_shows_that_the_job_is_gone(is_newer: bool) -> None:
     subscribed = Subscription(OURS)
-    subscribed.show_list(ObjectList((seen(STRANGER, 7),), 8))
-    assert subscribed.gone
+    subscribed.show_list(ObjectList((seen(STRANGER, 7),), 8), is_newer=is_newer)
+    assert subscribed.gone == is_newer
 
 
 @pytest.mark.parametrize(("versions", "latest"), [([5, 7], 7), ([7, 5], 7), ([9, 10], 10)])

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from daskjob.core.errors import (
     Forbidden,
@@ -26,6 +27,7 @@ from daskjob.submit.jobs import JobRef
 from tests.client.given import FAILED, RUNNING, SUCCEEDED, Given, given_client, job, twins
 from tests.cluster.proxy import (
     Fault,
+    Passage,
     answer,
     error_line,
     hang,
@@ -309,6 +311,32 @@ async def test_forty_waits_share_one_watch(form: str, with_crds: Cluster, namesp
         # Threads do not all begin before the first list.
         assert given.count("watch") <= (1 if form == "async" else 2)
         assert len(given.proxy.watching) == 1
+
+
+async def test_a_wait_that_begins_during_the_first_list_misses_no_change(
+    with_crds: Cluster, namespace: str
+) -> None:
+    async with given_client(with_crds, namespace, "async") as given:
+        refs = [await given.client.submit(job(f"sums-{number}")) for number in range(3)]
+        later = asyncio.Event()
+
+        async def held(passage: Passage) -> web.StreamResponse:
+            await later.wait()
+            return await passage.forward()
+
+        rule = given.proxy.on(held, verb="list")
+        tasks = [asyncio.create_task(given.client.wait(ref)) for ref in refs[:2]]
+        await until(lambda: rule.hits)
+        before = given.count("get")
+        tasks.append(asyncio.create_task(given.client.wait(refs[2])))
+        # It has seen its job as it was.
+        await until(lambda: [r.code for r in given.proxy.requests("get")[before:]] == [200])
+        for ref in refs:
+            await given.report(ref, SUCCEEDED)
+        # So the list has the change, and the watch does not show it.
+        later.set()
+        async with asyncio.timeout(60):
+            assert [done.ref for done in await asyncio.gather(*tasks)] == refs
 
 
 async def test_five_hundred_waits_cost_one_watch(with_crds: Cluster, namespace: str) -> None:

@@ -45,13 +45,14 @@ class Subscription:
         self.gone = self.gone or change.gone
         self._changed.set()
 
-    def show_list(self, found: ObjectList) -> None:
-        """Take in a list that is newer than the subscription."""
+    def show_list(self, found: ObjectList, *, is_newer: bool) -> None:
+        """Take in a list; in one that is newer than the subscription, a missing job is gone."""
         for item in found.items:
             if object_ref(item) == self.ref:
                 self.show(Change(self.ref, item))
                 return
-        self.show(Change(self.ref, None, gone=True))
+        if is_newer:
+            self.show(Change(self.ref, None, gone=True))
 
     def fail(self, error: DaskJobError) -> None:
         """End with the error of the watch."""
@@ -158,8 +159,10 @@ class JobWatch:
         try:
             self._begun, selection, before_list = True, self._selection(), self._all()
             listed = await list_objects(self._api, selection)
-            for subscribed in before_list:
-                subscribed.show_list(listed)
+            # The list may have a change that those who came meanwhile have not seen, and that the
+            # watch, which continues from the list, does not show again.
+            for subscribed in self._all():
+                subscribed.show_list(listed, is_newer=subscribed in before_list)
             async with watching(self._api, selection, since=listed, pace=PACE) as changes:
                 async for change in changes:
                     for subscribed in self._subscriptions.get(change.ref.name, ()):
