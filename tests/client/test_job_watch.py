@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daskjob.core.manifests import Manifest, ObjectRef
-from daskjob.kube.objects import Change, ObjectList
+from daskjob.kube.objects import Change
 from daskjob.submit.client.job_watch import Subscription
 
 OURS = ObjectRef("DaskJob", "default", "sums", "uid-1")
@@ -27,8 +27,15 @@ def test_a_stranger_of_the_same_name_is_not_shown(gone: bool) -> None:
 @pytest.mark.parametrize("is_newer", [False, True])
 def test_a_newer_list_with_only_a_stranger_shows_that_the_job_is_gone(is_newer: bool) -> None:
     subscribed = Subscription(OURS)
-    subscribed.show_list(ObjectList((seen(STRANGER, 7),), 8), is_newer=is_newer)
-    assert subscribed.gone == is_newer
+    subscribed.show_listed(seen(STRANGER, 7), is_newer=is_newer)
+    assert (subscribed.latest, subscribed.gone) == ({}, is_newer)
+
+
+def test_a_list_without_the_job_shows_that_it_is_gone_only_if_it_is_newer() -> None:
+    older, newer = Subscription(OURS), Subscription(OURS)
+    older.show_listed(None, is_newer=False)
+    newer.show_listed(None, is_newer=True)
+    assert (older.gone, newer.gone) == (False, True)
 
 
 @pytest.mark.parametrize(("versions", "latest"), [([5, 7], 7), ([7, 5], 7), ([9, 10], 10)])

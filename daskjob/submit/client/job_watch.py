@@ -17,7 +17,7 @@ from daskjob.core.manifests import Manifest, ObjectRef, metadata, object_ref
 from daskjob.core.names import Kind
 from daskjob.kube.api import Api
 from daskjob.kube.decoding import version_number
-from daskjob.kube.objects import PACE, Change, ObjectList, get_object, list_objects, watching
+from daskjob.kube.objects import PACE, Change, get_object, list_objects, watching
 from daskjob.kube.resources import JOBS, Selection, selection_of
 
 #: How long the watch goes on without a subscriber.
@@ -45,13 +45,14 @@ class Subscription:
         self.gone = self.gone or change.gone
         self._changed.set()
 
-    def show_list(self, found: ObjectList, *, is_newer: bool) -> None:
-        """Take in a list; in one that is newer than the subscription, a missing job is gone."""
-        for item in found.items:
-            if object_ref(item) == self.ref:
-                self.show(Change(self.ref, item))
-                return
-        if is_newer:
+    def show_listed(self, found: Manifest | None, *, is_newer: bool) -> None:
+        """Take in what a list has under the job's name.
+
+        In one that is newer than the subscription, a missing job is gone.
+        """
+        if found is not None and object_ref(found) == self.ref:
+            self.show(Change(self.ref, found))
+        elif is_newer:
             self.show(Change(self.ref, None, gone=True))
 
     def fail(self, error: DaskJobError) -> None:
@@ -157,12 +158,14 @@ class JobWatch:
             # Never two at once.
             await asyncio.wait({before})
         try:
-            self._begun, selection, before_list = True, self._selection(), self._all()
+            self._begun, selection, before_list = True, self._selection(), set(self._all())
             listed = await list_objects(self._api, selection)
             # The list may have a change that those who came meanwhile have not seen, and that the
             # watch, which continues from the list, does not show again.
+            found = {object_ref(item).name: item for item in listed.items}
             for subscribed in self._all():
-                subscribed.show_list(listed, is_newer=subscribed in before_list)
+                item = found.get(subscribed.ref.name)
+                subscribed.show_listed(item, is_newer=subscribed in before_list)
             async with watching(self._api, selection, since=listed, pace=PACE) as changes:
                 async for change in changes:
                     for subscribed in self._subscriptions.get(change.ref.name, ()):
