@@ -58,7 +58,8 @@ def assumed(with_crds: Kubernetes) -> Iterator[Kubernetes]:
         with_crds.image(of)
         native.name_image(image(of), name)
     with_crds.kubectl("apply", "-f", "-", stdin=json.dumps(_policy()))
-    node = with_crds.kubectl("get", "nodes", "-o", "name").strip()
+    # Other tests have nodes that only pretend.
+    node = with_crds.kubectl("get", "nodes", "-l", "daskjob.test/node=real", "-o", "name").strip()
     with_crds.kubectl("label", "--overwrite", node, *NODE_LABELS)
     _set_gpus(with_crds, node, "add", "4")
     try:
