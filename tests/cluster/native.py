@@ -122,7 +122,8 @@ class NativeCluster:
         found = []
         for pid in _children(supervisor) if supervisor else ():
             name = _environment(pid).get("DASKJOB_UNIT")
-            if name:
+            # What containerd has started for pods is a child too, and has its variables.
+            if name and _leads_session(pid):
                 found.append(Component(name, pid, _resident_bytes(pid)))
         return sorted(found, key=lambda component: component.name)
 
@@ -357,6 +358,13 @@ def _environment(pid: int) -> dict[str, str]:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+
+
+def _leads_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except OSError:
+        return False
 
 
 def _pid_namespace(pid: int) -> str:

@@ -162,6 +162,8 @@ def test_up_after_a_component_was_killed_keeps_the_running_cluster(
     kubectl(cluster, "wait", "node", "--all", "--for=condition=Ready", "--timeout=60s")
     run_pod(cluster, f"after-{name}")
     kubectl(cluster, "wait", f"pod/before-{name}", "--for=condition=Ready", "--timeout=60s")
+    # Processes of pods are no components.
+    assert len({part.name for part in cluster.parts()}) == len(cluster.parts())
 
 
 def test_up_after_the_whole_cluster_was_killed_starts_a_new_one(alone: NativeCluster) -> None:
