@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -18,7 +16,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from daskjob.backends.local.own_files import is_own_folder, read_own_file
+from daskjob.backends.local.own_files import (
+    is_own_folder,
+    make_own_folder,
+    read_own_file,
+    write_own_file,
+)
 from daskjob.core.manifests import Manifest, mapping, metadata
 from daskjob.submit.records.secret_names import is_secret
 from daskjob.submit.records.secret_texts import without_secrets
@@ -125,14 +128,9 @@ class RunRecords:
         OSError
             The state directory cannot be written, or is not this user's.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not is_own_folder(self._folder):
-            raise PermissionError(1, "another user can write it", str(self._folder))
-        draft = self._folder / f".{secrets.token_hex(8)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(draft, flags, 0o600), "w") as file:
-            json.dump({"version": VERSION, **asdict(record)}, file)
-        draft.replace(self._path(record.name, record.uid))
+        make_own_folder(self._folder)
+        data = json.dumps({"version": VERSION, **asdict(record)}).encode()
+        write_own_file(self._path(record.name, record.uid), data)
         with suppress(OSError):
             self._prune()
 

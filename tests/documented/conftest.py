@@ -38,8 +38,8 @@ IMAGES = {
     "docker.io/library/daskjob-operator:0.1.0": "operator",
     "docker.io/library/my_controller_image:0.1.0": "operator",
 }
-#: A node has room for four pods, whatever they ask for, and the images are on it; for six pods of
-#: the cluster of which the documents show six.
+#: The node has the images, and room for four pods of a cluster, whatever they request. The
+#: documents show six pods of the cluster LARGE, so its pods are smaller.
 REQUESTS = {"cpu": "450m", "memory": "200Mi"}
 LARGE, SMALLER = "simple", "300m"
 #: What the documents assume of a node.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -44,6 +45,44 @@ def read_own_file(path: Path) -> bytes:
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "not a file of this user", str(path))
         return file.read()
+
+
+def write_own_file(path: Path, data: bytes) -> None:
+    """Write a file that only this user can read, in the place of an older one; whole or not at all.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    draft = path.parent / f".{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(draft, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def make_own_folder(path: Path) -> None:
+    """Create a folder that only this user can read, if it is missing.
+
+    Raises
+    ------
+    OSError
+        It cannot be created, or is not this user's alone.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    if not is_own_folder(path):
+        raise PermissionError(errno.EPERM, "another user can write it", str(path))
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
 
 
 def is_own_folder(path: Path) -> bool:

@@ -7,7 +7,6 @@ complete when it gets its name.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -16,7 +15,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daskjob.backends.local.own_files import is_own_folder, read_own_file
+from daskjob.backends.local.own_files import (
+    is_own_folder,
+    make_own_folder,
+    read_own_file,
+    write_own_file,
+)
 from daskjob.backends.local.state_root import state_root
 from daskjob.core.manifests import Manifest
 from daskjob.submit.jobs import JobRef
@@ -32,8 +36,6 @@ KEPT_BYTES = 64 * 2**20
 UNFINISHED_SECONDS = 3600.0
 _SUFFIX = ".json"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
-_PRIVATE = 0o600
-_PRIVATE_FOLDER = 0o700
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Records:
         OSError
             The state directory cannot be written, or is not this user's.
         """
-        self._make_folder()
+        make_own_folder(self._folder)
         path = self._path(record)
         for entry in self._entries():
             known = self._read(entry) if entry.name == record.name else None
@@ -72,7 +74,7 @@ class Records:
                 path = entry.path
                 record = replace(known, status=record.status or known.status)
                 break
-        self._write(path, json.dumps(as_json(record)).encode())
+        write_own_file(path, json.dumps(as_json(record)).encode())
         with suppress(OSError):
             self._prune()
 
@@ -86,7 +88,7 @@ class Records:
                 self.of(record.name)
             path = self._paths.get(_key(record))
             if path is not None and path.exists():
-                self._write(path, json.dumps(as_json(record.with_status(status))).encode())
+                write_own_file(path, json.dumps(as_json(record.with_status(status))).encode())
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all recorded jobs, newest first; reads no record."""
@@ -161,28 +163,6 @@ class Records:
     def _path(self, record: Record) -> Path:
         moment = record.time.astimezone(UTC).strftime(_TIME)
         return self._folder / f"{moment}.{record.name}.{secrets.token_hex(4)}{_SUFFIX}"
-
-    def _make_folder(self) -> None:
-        self._folder.parent.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            self._folder.mkdir(mode=_PRIVATE_FOLDER)
-        if not is_own_folder(self._folder):
-            raise PermissionError(1, "another user can write it", str(self._folder))
-        if self._folder.stat().st_mode & 0o077:
-            self._folder.chmod(_PRIVATE_FOLDER)
-
-    def _write(self, path: Path, data: bytes) -> None:
-        draft = self._folder / f".{secrets.token_hex(8)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(draft, flags, _PRIVATE)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-            draft.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                draft.unlink()
-            raise
 
     def _prune(self) -> None:
         now = time.time()
