@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -417,15 +418,24 @@ def test_operator_is_installed_and_shown(operator: Session) -> None:
     operator.console("operator/operator-pod")
 
 
+def next_generated_name() -> None:
+    """Wait until Helm generates another name: it is the second of the installation."""
+    second = int(time.time())
+    wait_until(lambda: int(time.time()) > second, 2)
+
+
 def test_other_ways_to_install(user: Session) -> None:
     with installed(user):
         user.console("overview/install-operator")
+        next_generated_name()
         user.console("operator/install-operator")
+        next_generated_name()
         user.console("operator/install-quickstart")
     with installed(user):
         user.console("operator/migrating-repo-add")
         user.console("operator/migrating-repo-update")
         user.console("operator/migrating-helm-install")
+        next_generated_name()
         user.console("operator/plugin-install")
         user.console("operator/custom-image")
         user.kubectl("rollout", "status", "deployments", "--timeout=120s")
