@@ -98,6 +98,13 @@ PORT_NAMES_DASHBOARD = ("http-dashboard", "dashboard")
 
 #: Where ``spec.job.files`` are mounted in the pods.
 FILES_PATH = "/daskjob/files"
+#: Where the pods have ``spec.code``, and the packages of ``spec.environment``.
+CODE_PATH = "/daskjob/code"
+PACKAGES_PATH = "/daskjob/packages"
+#: The init container that installs the packages, and unpacks or fetches the code.
+ENVIRONMENT_CONTAINER = "daskjob-environment"
+#: The key, in each ConfigMap of ``spec.code``, of its part of the archive.
+CODE_PART = "part"
 
 ENV_WORKER_NAME = "DASK_WORKER_NAME"
 ENV_SCHEDULER_ADDRESS = "DASK_SCHEDULER_ADDRESS"
@@ -191,6 +198,11 @@ def scheduler_service_name(cluster: str) -> str:
 def files_name(job: str) -> str:
     """Return the name of the ConfigMap that carries a job's files."""
     return f"{job}-files"
+
+
+def environment_name(job: str) -> str:
+    """Return the name of the ConfigMap that tells pods what to install, and how."""
+    return f"{job}-environment"
 
 
 def group_name(cluster: str, group: str = DEFAULT_GROUP) -> str:

@@ -17,7 +17,7 @@ import yaml
 from daskjob.core import names
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import cluster as cluster_spec
-from daskjob.core.spec import failure_rules, policy
+from daskjob.core.spec import code, environment, failure_rules, policy
 from daskjob.core.spec import group as group_spec
 from daskjob.core.spec import job as job_spec
 from tests.core.manifests import (
@@ -133,6 +133,16 @@ def without(manifest: Manifest, *path: str) -> Manifest:
 def on(name: str, **spec: Any) -> Manifest:
     """A job on a cluster that exists."""
     return job(clusterRef={"name": name}, **spec)
+
+
+def with_environment(**fields: Any) -> Manifest:
+    """A job with packages."""
+    return job(environment=fields)
+
+
+def with_code(**fields: Any) -> Manifest:
+    """A job with code."""
+    return job(code=fields)
 
 
 COUNTED: Manifest = {"action": "Count", "onExitCodes": {"operator": "In", "values": [3]}}
@@ -758,6 +768,231 @@ WRONG = [
         NAME_MESSAGE,
         group(cluster="my-cluster"),
     ),
+    # Packages
+    Wrong(
+        "option among the requirements",
+        with_environment(requirements=["pandas==3.0.1", "-r more.txt"]),
+        "spec.environment.requirements[1]",
+        environment.NO_OPTION.message,
+        with_environment(requirements=["pandas==3.0.1", "numpy>=2; python_version < '3.14'"]),
+    ),
+    Wrong(
+        "two lines as one requirement",
+        with_environment(requirements=["pandas==3.0.1\nnumpy"]),
+        "spec.environment.requirements[0]",
+        environment.NO_OPTION.message,
+        with_environment(requirements=["pandas==3.0.1 --hash=sha256:" + "a" * 64]),
+    ),
+    Wrong(
+        "empty requirement",
+        with_environment(requirements=[""]),
+        "spec.environment.requirements[0]",
+        environment.NO_OPTION.message,
+        with_environment(requirements=[]),
+    ),
+    Wrong(
+        "password in a requirement",
+        with_environment(requirements=["tool @ https://me:pw@example.com/tool.whl"]),
+        "spec.environment.requirements[0]",
+        environment.NO_LOGIN.message,
+        with_environment(requirements=["tool @ git+https://example.com/org/tool@v1"]),
+    ),
+    Wrong(
+        "number as a requirement",
+        with_environment(requirements=[3]),
+        "spec.environment.requirements[0]",
+        "must be of type string",
+        with_environment(requirements=["3to2"]),
+    ),
+    Wrong(
+        "requirement of more than 8192 characters",
+        with_environment(requirements=["a" * (environment.LONGEST_REQUIREMENT + 1)]),
+        "spec.environment.requirements[0]",
+        "may not be more than 8192",
+        with_environment(requirements=["a" * environment.LONGEST_REQUIREMENT]),
+    ),
+    Wrong(
+        "more than 500 requirements",
+        with_environment(requirements=[f"p{n}==1" for n in range(501)]),
+        "spec.environment.requirements",
+        "must have at most 500 items",
+        with_environment(requirements=[f"p{n}==1" for n in range(500)]),
+    ),
+    Wrong(
+        "requirements of more than 512 KiB",
+        with_environment(requirements=["a" * 8192] * 65),
+        "spec.environment.requirements",
+        environment.SMALL_ENOUGH.message,
+        with_environment(requirements=["a" * 8192] * 64),
+    ),
+    Wrong(
+        "Python without a comparison",
+        with_environment(requiresPython="3.11"),
+        "spec.environment.requiresPython",
+        environment.REQUIRES_PYTHON.message,
+        with_environment(requiresPython=">=3.11, <3.14,!=3.12.*"),
+    ),
+    Wrong(
+        "password in an index's URL",
+        with_environment(indexURLs=["https://me:pw@example.com/simple"]),
+        "spec.environment.indexURLs[0]",
+        environment.INDEX_URL.message,
+        with_environment(indexURLs=["https://example.com/simple", "http://mirror:8080"]),
+    ),
+    Wrong(
+        "too many indexes",
+        with_environment(indexURLs=["https://example.com/simple"] * 11),
+        "spec.environment.indexURLs",
+        "must have at most 10 items",
+        with_environment(indexURLs=["https://example.com/simple"] * 10),
+    ),
+    Wrong(
+        "relative folder of wheels",
+        with_environment(findLinks="wheels"),
+        "spec.environment.findLinks",
+        environment.FIND_LINKS.message,
+        with_environment(findLinks="/wheels"),
+    ),
+    Wrong(
+        "password in a page of links",
+        with_environment(findLinks="https://me:pw@example.com/wheels"),
+        "spec.environment.findLinks",
+        environment.FIND_LINKS.message,
+        with_environment(findLinks="https://example.com/wheels/", secretName="index-login"),
+    ),
+    Wrong(
+        "Secret with capitals",
+        with_environment(secretName="Login"),
+        "spec.environment.secretName",
+        environment.OBJECT_NAME_MESSAGE,
+        with_environment(secretName="index.login"),
+    ),
+    Wrong(
+        "environment with clusterRef",
+        on("simple", environment={"requirements": ["a"]}),
+        "spec.environment",
+        job_spec.OWN_PODS[0].message,
+        with_environment(requirements=["a"]),
+    ),
+    # Code
+    Wrong(
+        "code without a source",
+        with_code(paths=["src"]),
+        "spec.code",
+        code.EXACTLY_ONE_SOURCE.message,
+        with_code(configMaps=["code-0"], paths=["src", ".", "lib/python"]),
+    ),
+    Wrong(
+        "code from two sources",
+        with_code(image="example.com/code:1", configMaps=["code-0"]),
+        "spec.code",
+        code.EXACTLY_ONE_SOURCE.message,
+        with_code(image="example.com/code:1"),
+    ),
+    Wrong(
+        "code of no ConfigMap",
+        with_code(configMaps=[]),
+        "spec.code.configMaps",
+        code.NOT_EMPTY.message,
+        with_code(configMaps=[f"code-{n}" for n in range(8)]),
+    ),
+    Wrong(
+        "code of too many ConfigMaps",
+        with_code(configMaps=[f"code-{n}" for n in range(9)]),
+        "spec.code.configMaps",
+        "must have at most 8 items",
+        with_code(configMaps=["code"]),
+    ),
+    Wrong(
+        "branch instead of a commit",
+        with_code(git={"url": "https://example.com/org/app", "commit": "main"}),
+        "spec.code.git.commit",
+        code.COMMIT.message,
+        with_code(git={"url": "https://example.com/org/app", "commit": "0a" * 20}),
+    ),
+    Wrong(
+        "short hash of a commit",
+        with_code(git={"url": "git@example.com:org/app.git", "commit": "0a" * 4}),
+        "spec.code.git.commit",
+        code.COMMIT.message,
+        with_code(git={"url": "git@example.com:org/app.git", "commit": "0a" * 32}),
+    ),
+    Wrong(
+        "password in a repository's URL",
+        with_code(git={"url": "https://me:pw@example.com/org/app", "commit": "0a" * 20}),
+        "spec.code.git.url",
+        code.URL.message,
+        with_code(
+            git={
+                "url": "ssh://git@example.com/org/app",
+                "commit": "0a" * 20,
+                "secretName": "deploy-key",
+            }
+        ),
+    ),
+    Wrong(
+        "repository that is an option of git",
+        with_code(git={"url": "--upload-pack=x", "commit": "0a" * 20}),
+        "spec.code.git.url",
+        code.URL.message,
+        with_code(git={"url": "http://example.com/app", "commit": "0a" * 20}),
+    ),
+    Wrong(
+        "git without a repository",
+        with_code(git={"commit": "0a" * 20}),
+        "spec.code.git.url",
+        "Required value",
+        with_code(git={"url": "https://example.com/org/app", "commit": "0a" * 20}),
+    ),
+    Wrong(
+        "volume without a claim",
+        with_code(persistentVolumeClaim={"subPath": "app"}),
+        "spec.code.persistentVolumeClaim.claimName",
+        "Required value",
+        with_code(persistentVolumeClaim={"claimName": "code", "subPath": "app/v..2"}),
+    ),
+    Wrong(
+        "folder outside of the volume",
+        with_code(persistentVolumeClaim={"claimName": "code", "subPath": "app/../.."}),
+        "spec.code.persistentVolumeClaim.subPath",
+        code.INSIDE.message,
+        with_code(persistentVolumeClaim={"claimName": "code"}),
+    ),
+    Wrong(
+        "image with a space",
+        with_code(image="example.com/code latest"),
+        "spec.code.image",
+        code.IMAGE.message,
+        with_code(image="example.com/code:latest"),
+    ),
+    Wrong(
+        "absolute path on PYTHONPATH",
+        with_code(configMaps=["code"], paths=["/src"]),
+        "spec.code.paths[0]",
+        code.INSIDE.message,
+        with_code(configMaps=["code"], paths=["src"]),
+    ),
+    Wrong(
+        "path outside of the code",
+        with_code(configMaps=["code"], paths=["src", "../lib"]),
+        "spec.code.paths[1]",
+        code.INSIDE.message,
+        with_code(configMaps=["code"], paths=["src", "..lib"]),
+    ),
+    Wrong(
+        "two folders as one path",
+        with_code(configMaps=["code"], paths=["src:lib"]),
+        "spec.code.paths[0]",
+        code.INSIDE.message,
+        with_code(configMaps=["code"], paths=["src", "lib"]),
+    ),
+    Wrong(
+        "code with clusterRef",
+        on("simple", code={"configMaps": ["code"]}),
+        "spec.code",
+        job_spec.OWN_PODS[1].message,
+        with_code(configMaps=["code"]),
+    ),
     # Unknown fields
     Wrong(
         "misspelt field",
@@ -793,6 +1028,14 @@ NULLS: Manifest = {
     "submissionID": None,
     "managedBy": None,
     "clusterRef": None,
+    "environment": {
+        "requirements": None,
+        "requiresPython": None,
+        "indexURLs": None,
+        "findLinks": None,
+        "secretName": None,
+    },
+    "code": None,
 }
 #: Null enums count as absent, except in server-side apply: there an enum cannot be null.
 NULL_ENUMS: Manifest = {"onSchedulerLoss": None, "stallAction": None, "runnerStart": None}
@@ -918,6 +1161,21 @@ def full_job() -> Manifest:
         cancel=False,
         submissionID="monday",
         managedBy=names.MANAGED_BY,
+        environment={
+            "requirements": ["pandas==3.0.1"],
+            "requiresPython": ">=3.11",
+            "indexURLs": ["https://example.com/simple"],
+            "findLinks": "/wheels",
+            "secretName": "index-login",
+        },
+        code={
+            "git": {
+                "url": "https://example.com/org/app",
+                "commit": "0a" * 20,
+                "secretName": "git-login",
+            },
+            "paths": ["src", "."],
+        },
     )
 
 

@@ -153,7 +153,9 @@ def _pattern(shape: Text) -> tuple[Rule, ...]:
     """Return a text's pattern as a rule: unlike ``pattern``, a rule has a message."""
     if shape.pattern is None:
         return ()
-    return (Rule(f"self.matches('^({shape.pattern.pattern})$')", shape.message),)
+    # A raw text with backslashes, since CEL knows few escapes.
+    raw = "r" if "\\" in shape.pattern.pattern else ""
+    return (Rule(f"self.matches({raw}'^({shape.pattern.pattern})$')", shape.message),)
 
 
 def _enum(shape: Choice[Any]) -> tuple[Rule, ...]:

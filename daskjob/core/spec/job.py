@@ -14,6 +14,8 @@ from daskjob.core.manifests import Manifest, fingerprint
 from daskjob.core.rows import row, shapes_of
 from daskjob.core.shapes import Boolean, Choice, Record, Rule, Text, Texts
 from daskjob.core.spec.cluster import CLUSTER_SPEC, ClusterSpec, read_cluster_spec
+from daskjob.core.spec.code import CODE, Code, read_code
+from daskjob.core.spec.environment import ENVIRONMENT, Environment, read_environment
 from daskjob.core.spec.fields import read_fields
 from daskjob.core.spec.group import DEFAULT_REPLICAS
 from daskjob.core.spec.meta import Meta, name_of, read_kind, read_meta
@@ -110,6 +112,14 @@ EXACTLY_ONE = Rule(
     "write exactly one of cluster and clusterRef",
     ".cluster",
 )
+_NOT_SHARED = (
+    "leave it out: the pods of a cluster of clusterRef exist already; write cluster instead"
+)
+#: A runner with other packages than its scheduler and its workers would fail on their answers.
+OWN_PODS = tuple(
+    Rule(f"!has(self.clusterRef) || !has(self.{name})", _NOT_SHARED, f".{name}")
+    for name in (ENVIRONMENT.name, CODE.name)
+)
 _WORKER = "self.cluster.spec.worker"
 _GROUPS = "self.cluster.spec.workerGroups"
 ENOUGH_WORKERS = Rule(
@@ -137,6 +147,10 @@ class DaskJob:
     cluster: ClusterSpec | None = None
     #: The name of an existing DaskCluster to run on; empty with ``cluster``.
     cluster_ref: str = ""
+    #: Packages for every pod.
+    environment: Environment = field(default_factory=Environment)
+    #: Code for every pod; ``None``: none but ``files``.
+    code: Code | None = None
     #: The spec as written, for the fields that a running job still follows.
     raw: Mapping[str, object] = field(default_factory=dict)
     #: ``None``: not set, which neither suspends nor resumes.
@@ -197,18 +211,24 @@ SPEC = Record(
         JOB,
         CLUSTER,
         CLUSTER_REF,
+        ENVIRONMENT,
+        CODE,
         *POLICY_FIELDS,
         *shapes_of(DaskJob),
     ),
     required="write spec.job and spec.cluster",
-    rules=(EXACTLY_ONE, SAME_CLUSTER, SAME_CONTROLLER, ENOUGH_WORKERS, *POLICY_RULES),
+    rules=(EXACTLY_ONE, SAME_CLUSTER, SAME_CONTROLLER, ENOUGH_WORKERS, *OWN_PODS, *POLICY_RULES),
 )
 
 
 @cached_by_identity
 def _template_hash(job: DaskJob) -> str:
     cluster = job.cluster.raw if job.cluster else {}
-    parts = (job.runner.spec, dict(job.files), _without_replicas(cluster), job.cluster_ref)
+    parts: list[object] = [job.runner.spec, dict(job.files), _without_replicas(cluster)]
+    parts.append(job.cluster_ref)
+    # Absent, they change no hash: jobs that run when daskjob is upgraded keep theirs.
+    own = {name: job.raw.get(name) for name in (ENVIRONMENT.name, CODE.name)}
+    parts.extend({name: value} for name, value in own.items() if value)
     return fingerprint(parts)
 
 
@@ -235,6 +255,7 @@ def read_job(manifest: Manifest, errors: list[FieldError], *, strict: bool = Fal
     cluster, cluster_ref = _read_where(spec)
     policy = read_policy(spec, restart_policy=restart_policy, cluster_ref=bool(cluster_ref))
     _check_minimum_workers(spec, policy, cluster)
+    _check_own_pods(spec)
     return DaskJob(
         meta=meta,
         runner=runner,
@@ -242,6 +263,8 @@ def read_job(manifest: Manifest, errors: list[FieldError], *, strict: bool = Fal
         files=_read_files(job),
         cluster=cluster,
         cluster_ref=cluster_ref,
+        environment=read_environment(spec),
+        code=read_code(spec),
         raw=dict(spec.fields),
         **read_fields(DaskJob, spec),
     )
@@ -286,6 +309,13 @@ def _read_files(job: Reader) -> dict[str, str]:
         allowed = f"write at most {FILES_LIMIT_BYTES} bytes in total, as a ConfigMap holds"
         job.mistake(FILES.name, f"{size} bytes", allowed)
     return files
+
+
+def _check_own_pods(spec: Reader) -> None:
+    for rule in OWN_PODS:
+        name = rule.field.removeprefix(".")
+        if spec.has(CLUSTER_REF.name) and spec.has(name):
+            spec.mistake(name, spec.fields.get(name), rule.message)
 
 
 def _check_minimum_workers(spec: Reader, policy: Policy, cluster: ClusterSpec | None) -> None:
