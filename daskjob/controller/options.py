@@ -181,6 +181,7 @@ def _addresses(given: argparse.Namespace) -> tuple[Address, ...]:
 def _platform(environment: Mapping[str, str]) -> Platform:
     return Platform(
         agent=shortened(resources.files("daskjob").joinpath("agent.py").read_text()),
+        installer=resources.files("daskjob").joinpath("in_pod.py").read_text(),
         legacy_commands=_truth(environment, ENV_LEGACY_COMMANDS),
         istio_excluded=_truth(environment, ENV_ISTIO_EXCLUDED),
         worker_batch_size=_count(environment, ENV_WORKER_BATCH_SIZE, 0),

@@ -83,6 +83,10 @@ class Platform:
 
     #: Source of the scheduler agent (design §5.4); empty: schedulers have none.
     agent: str = ""
+    #: Source of ``in_pod.py``, which prepares pods (design §5.7).
+    installer: str = ""
+    #: Whether pods prepare themselves, in an init container; this machine does it for them.
+    pods_prepare: bool = True
     #: ``host:port`` of this backend's only scheduler; empty: each has its Service's address.
     comm: str = ""
     dashboard: str = ""
@@ -166,6 +170,8 @@ class ObservedJob(ObservedObject):
     leftovers: tuple[ObjectRef, ...] = ()
     #: Whether the ConfigMap with the job's files exists.
     files_exist: bool = False
+    #: Whether the ConfigMap of its pods' preparation exists.
+    environment_exists: bool = False
     report: CollectedReport | None = None
     #: When the runner last wrote to its log; only where reading that is free (on this machine).
     last_log_at: datetime | None = None
@@ -308,6 +314,7 @@ def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
         cluster = None
     cluster_uid = object_ref(cluster).uid if cluster else ""
     runners = _pods(objects.pods(job.meta.uid), names.Component.RUNNER)
+    config_maps = {ref.name for ref in objects.references("ConfigMap", job.meta.uid)}
     return ObservedJob(
         job=job,
         status=status,
@@ -318,10 +325,8 @@ def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
         workers=_workers_of_cluster(cluster_uid, objects),
         from_dask_kubernetes=_is_from_dask_kubernetes(job, status, runners, cluster),
         leftovers=() if job.cluster_ref else _leftovers(job.cluster_name, objects),
-        files_exist=any(
-            ref.name == names.files_name(job.meta.name)
-            for ref in objects.references("ConfigMap", job.meta.uid)
-        ),
+        files_exist=names.files_name(job.meta.name) in config_maps,
+        environment_exists=names.environment_name(job.meta.name) in config_maps,
     )
 
 

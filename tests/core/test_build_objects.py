@@ -50,7 +50,7 @@ def built_cluster(manifest: Manifest, attempt: int = 0) -> Manifest:
     """The DaskCluster of a DaskJob."""
     manifest["metadata"]["uid"] = "uid"
     job = read_job(manifest)
-    return job_cluster(job, job.policy, attempt)
+    return job_cluster(job, job.policy, attempt, Platform())
 
 
 def built_group(manifest: Manifest, index: int = 0) -> Manifest:

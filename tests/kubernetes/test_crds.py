@@ -20,6 +20,7 @@ from daskjob.core.desired.group import worker_group
 from daskjob.core.errors import FieldError
 from daskjob.core.manifests import Manifest
 from daskjob.core.names import Kind
+from daskjob.core.observed import Platform
 from daskjob.core.schema import crds as all_crds
 from daskjob.core.spec import read_cluster, read_job
 from daskjob.core.spec.job import IMMUTABLE
@@ -279,7 +280,7 @@ def test_right_manifest_is_accepted(judge: Judge, title: str) -> None:
 def test_objects_that_passes_create_for_a_right_job_are_accepted(judge: Judge, title: str) -> None:
     manifest = {**RIGHT[title], "metadata": {**RIGHT[title]["metadata"], "uid": "u"}}
     found = read_job(manifest, [])
-    made = job_cluster(found, found.policy, 0)
+    made = job_cluster(found, found.policy, 0, Platform())
     assert judge.create(made) == ""
     its_cluster = read_cluster({**made, "metadata": {**made["metadata"], "uid": "u"}}, [])
     for its_group in its_cluster.spec.all_groups:

@@ -85,6 +85,7 @@ class LocalBackend(InMemoryBackend):
         agent = resources.files("daskjob").joinpath("agent.py").read_text()
         platform = Platform(
             agent=agent,
+            pods_prepare=False,
             comm=comm,
             dashboard=dashboard,
             istio_excluded=False,

@@ -17,6 +17,7 @@ from daskjob.core.decide.job_events import events_between
 from daskjob.core.decide.job_status import needs_write, reported_status, write_due_at
 from daskjob.core.decision import NOTHING, Decision, Event, Patch, earliest
 from daskjob.core.desired.cluster import job_cluster
+from daskjob.core.desired.environment import environment_config_map, is_prepared
 from daskjob.core.desired.files import files_config_map
 from daskjob.core.desired.runner import runner_pod
 from daskjob.core.job_view import AttemptEnd, JobView
@@ -122,6 +123,7 @@ def _own_rejections(observed: ObservedJob) -> dict[str, Rejection]:
     exact = {
         *(f"Pod/{names.runner_name(job.meta.name, n)}" for n in (attempt, max(attempt - 1, 0))),
         f"ConfigMap/{names.files_name(job.meta.name)}",
+        f"ConfigMap/{names.environment_name(job.meta.name)}",
         f"{names.Kind.CLUSTER}/{job.meta.name}",
         f"Pod/{names.scheduler_pod_name(cluster)}",
         f"Service/{names.scheduler_service_name(cluster)}",
@@ -137,6 +139,7 @@ def _withdrawn(observed: ObservedJob, wanted: Iterable[Manifest]) -> tuple[str, 
     own = {
         *(f"Pod/{names.runner_name(name, n)}" for n in (attempt, max(attempt - 1, 0))),
         f"ConfigMap/{names.files_name(name)}",
+        f"ConfigMap/{names.environment_name(name)}",
         f"{names.Kind.CLUSTER}/{name}",
     }
     return withdrawn(own & observed.rejections.keys(), wanted)
@@ -322,10 +325,12 @@ def _next_objects(view: JobView) -> tuple[Manifest, ...]:
     platform, job, found = view.observed.platform, view.job, []
     if job.files and not view.observed.files_exist:
         found.append(files_config_map(job))
+    if is_prepared(job, platform) and not view.observed.environment_exists:
+        found.append(environment_config_map(job, platform))
     if view.runner is None and not view.runner_was_seen and _runner_may_start(view):
         found.append(runner_pod(job, view.policy, status.attempt, platform))
     if job.cluster is not None and view.observed.cluster is None:
-        found.append(job_cluster(job, view.policy, status.attempt))
+        found.append(job_cluster(job, view.policy, status.attempt, platform))
     return tuple(found)
 
 

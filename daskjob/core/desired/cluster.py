@@ -5,27 +5,29 @@ from __future__ import annotations
 import copy
 
 from daskjob.core import names
+from daskjob.core.desired.environment import add_environment
 from daskjob.core.desired.metadata import inherited, object_metadata
 from daskjob.core.desired.pods import add_files
 from daskjob.core.manifests import Manifest
-from daskjob.core.spec import DaskJob, Policy
+from daskjob.core.observed import Platform
+from daskjob.core.spec import ClusterSpec, DaskJob, Policy
 from daskjob.core.spec.group import DEFAULT_REPLICAS
 from daskjob.core.spec.policy import OnSchedulerLoss, Restart, RunnerStart
 
 
-def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
+def job_cluster(job: DaskJob, policy: Policy, attempt: int, platform: Platform) -> Manifest:
     """Return the DaskCluster of one attempt; the job must not use ``clusterRef``."""
     if job.cluster is None:
         raise ValueError(f"DaskJob {job.meta.name} runs on the cluster {job.cluster_ref!r}")
     spec: Manifest = copy.deepcopy(job.cluster.raw)
     _raise_minima(spec, policy)
-    if job.files:
-        config_map = names.files_name(job.meta.name)
-        # The scheduler too: it unpickles the graphs, so it needs their modules.
-        parts = [spec.get("scheduler"), spec.get("worker"), *(spec.get("workerGroups") or ())]
-        for part in parts:
-            if isinstance(part, dict):
-                add_files(part["spec"], config_map)
+    # The scheduler too: it unpickles the graphs, so it needs their modules.
+    parts = [spec.get("scheduler"), spec.get("worker"), *(spec.get("workerGroups") or ())]
+    for part, main in zip(parts, _main_containers(job.cluster), strict=False):
+        if isinstance(part, dict):
+            if job.files:
+                add_files(part["spec"], names.files_name(job.meta.name))
+            add_environment(part["spec"], main, job, platform)
     labels = inherited(
         job.meta.labels,
         job.cluster.labels,
@@ -46,6 +48,12 @@ def job_cluster(job: DaskJob, policy: Policy, attempt: int) -> Manifest:
         "metadata": object_metadata(job.meta.name, job.meta, labels, annotations),
         "spec": spec,
     }
+
+
+def _main_containers(cluster: ClusterSpec) -> list[str]:
+    """Return the main containers of the scheduler, the workers, and those of each group."""
+    groups = [group.template.main_container("worker") for group in cluster.all_groups]
+    return [cluster.scheduler.main_container("scheduler"), *groups]
 
 
 def _raise_minima(spec: Manifest, policy: Policy) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from daskjob.core import names
 from daskjob.core.desired.cluster import job_cluster
+from daskjob.core.desired.environment import environment_config_map, is_prepared
 from daskjob.core.desired.files import files_config_map
 from daskjob.core.desired.group import worker_group
 from daskjob.core.desired.runner import runner_pod
@@ -26,10 +27,12 @@ def desired_objects(job: DaskJob, platform: Platform | None = None) -> list[Mani
     """
     platform = platform or Platform()
     files = [files_config_map(job)] if job.files else []
+    if is_prepared(job, platform):
+        files.append(environment_config_map(job, platform))
     runner = runner_pod(job, job.policy, 0, platform)
     if job.cluster is None:
         return [*files, runner]
-    manifest = job_cluster(job, job.policy, 0)
+    manifest = job_cluster(job, job.policy, 0, platform)
     cluster = read_cluster(manifest, [])
     scheduler = [scheduler_pod(cluster, platform, TOKEN), scheduler_service(cluster)]
     groups = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from daskjob.core import names
+from daskjob.core.desired.environment import add_environment
 from daskjob.core.desired.metadata import inherited, object_metadata
 from daskjob.core.desired.pods import (
     add_files,
@@ -38,6 +39,8 @@ def runner_pod(job: DaskJob, policy: Policy, attempt: int, platform: Platform) -
     spec = pod_spec(job.runner, platform, environment)
     if job.files:
         add_files(spec, names.files_name(job.meta.name))
+    add_environment(spec, job.main_container, job, platform)
+    _start_in_the_code(spec, job, platform)
     spec["restartPolicy"] = "Never"
     deadline = _deadline(spec.get("activeDeadlineSeconds"), policy.attempt_deadline_seconds)
     if deadline is not None:
@@ -63,6 +66,15 @@ def runner_pod(job: DaskJob, policy: Policy, attempt: int, platform: Platform) -
         "metadata": object_metadata(name, job.meta, labels, annotations),
         "spec": spec,
     }
+
+
+def _start_in_the_code(spec: Manifest, job: DaskJob, platform: Platform) -> None:
+    """Make the code the main container's working directory, unless it sets one."""
+    if job.code is None or not platform.pods_prepare:
+        return
+    for container in spec.get("containers") or ():
+        if container.get("name") == job.main_container and not container.get("workingDir"):
+            container["workingDir"] = names.CODE_PATH
 
 
 def _scheduler_address(job: DaskJob, platform: Platform) -> str:

@@ -68,6 +68,7 @@ def rejections_of(view: JobView) -> list[Rejection]:
     wanted = {
         f"Pod/{names.runner_name(view.job.meta.name, view.status.attempt)}",
         f"ConfigMap/{names.files_name(view.job.meta.name)}",
+        f"ConfigMap/{names.environment_name(view.job.meta.name)}",
         f"{names.Kind.CLUSTER}/{view.job.meta.name}",
         f"Pod/{names.scheduler_pod_name(cluster)}",
         f"Service/{names.scheduler_service_name(cluster)}",
