@@ -23,6 +23,10 @@ class Declared:
     settings: object = None
     #: Why the block cannot be read; empty if it can.
     problem: str = ""
+    #: All requirements as written, also those with markers.
+    requirements: tuple[str, ...] = ()
+    #: ``[tool.uv]`` of the block, as TOML has it.
+    uv: object = None
 
 
 def declared(script: str) -> Declared:
@@ -50,8 +54,14 @@ def declared(script: str) -> Declared:
         if (match := _NAME.match(item)) and not _MARKER.search(item)
     }
     tools = found.get("tool")
-    settings = tools.get("daskjob") if isinstance(tools, dict) else None
-    return Declared(names, str(found.get("requires-python", "")), settings)
+    table = tools if isinstance(tools, dict) else {}
+    return Declared(
+        names,
+        str(found.get("requires-python", "")),
+        table.get("daskjob"),
+        requirements=tuple(listed),
+        uv=table.get("uv"),
+    )
 
 
 def allows(requires_python: str, version: str) -> bool:

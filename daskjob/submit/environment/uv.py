@@ -1,0 +1,116 @@
+"""uv: where it is, and one run of it, with what went wrong in sentences."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from daskjob.core.messages import cut
+from daskjob.submit.environment.urls import hidden
+from daskjob.submit.environment.wanted import NotResolved, UnfitEnvironment
+
+#: Building a package from source to learn what it needs may take minutes.
+LONGEST_SECONDS = 600
+INSTALL = "pip install 'daskjob[uv]'"
+#: The number of lines of uv that a message has.
+_LINES = 8
+_UNREACHABLE = (
+    *("failed to fetch", "error sending request", "dns error", "connection refused", "timed out"),
+    *("request failed after", "network was disabled", "network connectivity is disabled"),
+    *("server error (5", "tcp connect error", "certificate"),
+)
+_LOGIN = ("401 unauthorized", "403 forbidden", "missing credentials")
+#: Variables that would have uv do something else.
+_OTHERS = (
+    *("VIRTUAL_ENV", "CONDA_PREFIX", "UV_PROJECT", "UV_WORKING_DIRECTORY", "UV_ENV_FILE"),
+    *("UV_FROZEN", "UV_LOCKED", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIREMENT"),
+)
+OTHER_WAYS = (
+    "name a mirror: --index-url URL; a folder of wheels on a volume: --mount pvc:CLAIM:/wheels "
+    "--find-links /wheels; or an image that has the packages: --image IMAGE"
+)
+
+
+def find_uv(environ: Mapping[str, str]) -> str:
+    """Return the path of uv: of PATH, else of the package uv; empty without one."""
+    found = shutil.which("uv", path=environ.get("PATH"))
+    if found:
+        return os.path.abspath(found)
+    try:
+        from uv import find_uv_bin
+    except ImportError:
+        return ""
+    try:
+        return str(find_uv_bin())
+    except FileNotFoundError:
+        return ""
+
+
+def run_uv(
+    uv: str, arguments: Sequence[str], folder: Path, environ: Mapping[str, str], subject: str
+) -> str:
+    """Return what uv prints.
+
+    Raises
+    ------
+    UnfitEnvironment
+        There is no such package or version, or they do not go together.
+    NotResolved
+        There was no answer within the time limit, or the index cannot be reached.
+    """
+    variables = {key: value for key, value in environ.items() if key not in _OTHERS}
+    variables |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    try:
+        done = subprocess.run(
+            [uv, *arguments],
+            cwd=folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=LONGEST_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NotResolved(
+            f"the packages of {subject} were not resolved within {LONGEST_SECONDS} s; "
+            f"try again, or {OTHER_WAYS}"
+        ) from error
+    except OSError as error:
+        raise NotResolved(f"{uv} cannot be run: {error.strerror}; {INSTALL}") from error
+    if done.returncode != 0:
+        raise _failure(done.stderr, subject)
+    return done.stdout
+
+
+def last_lines(stderr: str) -> str:
+    """Return the last lines of uv as one text, without logins."""
+    lines = [re.sub(r"^(error|cause|hint):\s*", "", line.strip()) for line in stderr.splitlines()]
+    wanted = [line for line in lines if line and not line.startswith(("warning:", "Resolved "))]
+    return cut(hidden("; ".join(wanted[-_LINES:])), 1200).rstrip(".")
+
+
+def _failure(stderr: str, subject: str) -> UnfitEnvironment | NotResolved:
+    text, said = stderr.lower(), last_lines(stderr)
+    if any(mark in text for mark in _LOGIN):
+        return NotResolved(
+            f"the index wants a login for the packages of {subject}: {said}. Here, uv finds one in "
+            "~/.netrc or in its own variables; the pods get it from the Secret that "
+            "--index-secret names"
+        )
+    if any(mark in text for mark in _UNREACHABLE):
+        return NotResolved(
+            f"the packages of {subject} could not be looked up: {said}. Try again when the index "
+            f"can be reached; without one, {OTHER_WAYS}"
+        )
+    if "no solution found" in text:
+        return UnfitEnvironment(
+            f"the packages of {subject} cannot be installed together: {said}. "
+            "Change the requirements"
+        )
+    return UnfitEnvironment(f"uv did not resolve the packages of {subject}: {said or 'no output'}")
