@@ -34,6 +34,7 @@ CONNECT_SECONDS = 300
 OF_JOBS = (
     *("runner-cpu", "runner-memory", "runner-gpu", "env-file", "files", "retries", "deadline"),
     *("attempt-deadline", "startup-deadline", "stall-deadline", "ttl", "name", "token"),
+    *("packages", "requirements", "index-url", "extra-index-url", "find-links", "index-secret"),
 )
 
 

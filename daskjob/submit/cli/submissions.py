@@ -15,14 +15,17 @@ from daskjob.submit.cli.programs import program_of, sources_of, text_of
 from daskjob.submit.cli.ways_in import Way, way_in
 from daskjob.submit.cluster_job.code import UnfitCode
 from daskjob.submit.cluster_job.doubts import doubts, installed_in
+from daskjob.submit.cluster_job.environment import provides, script_environment, with_packages
 from daskjob.submit.cluster_job.image import NoImage, Versions, environment_versions
 from daskjob.submit.cluster_job.program import Program
 from daskjob.submit.cluster_job.submission import (
     Submission,
     manifest_submission,
     script_submission,
+    with_image,
 )
 from daskjob.submit.cluster_job.variables import parse_env_file
+from daskjob.submit.environment.wanted import Resolved, UnfitEnvironment
 from daskjob.submit.inline_metadata import declared
 from daskjob.submit.notebook import UnfitNotebook
 from daskjob.submit.settings.dask_config import dask_config
@@ -37,6 +40,7 @@ from daskjob.submit.settings.sources import (
     script_layer,
     user_layer,
 )
+from daskjob.submit.settings.table import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,9 @@ def script_words(
     """
     try:
         return _checked(_script(way_in(word, tuple(args), module=module), given))
-    except (WrongSettings, UnfitCode, UnfitNotebook, NoImage, Invalid) as error:
+    except (
+        *(WrongSettings, UnfitCode, UnfitEnvironment, UnfitNotebook, NoImage, Invalid),
+    ) as error:
         raise click.UsageError(str(error)) from error
 
 
@@ -99,11 +105,12 @@ def changed_manifest(job: Manifest, given: Given) -> Submission:
         layers = places.profile_layers(given.profile) if given.profile else []
         found = merged([*layers, flags_layer(given.flags)])
         versions = _versions(None)
+        job, more = with_packages(job, found.settings, os.environ)
         submission = manifest_submission(job, found, versions=versions, env_file=_env_file(found))
         _notes_on(submission.manifest)
-    except (WrongSettings, Invalid) as error:
+    except (WrongSettings, UnfitEnvironment, Invalid) as error:
         raise click.UsageError(str(error)) from error
-    return replace(submission, notes=(*notes, *submission.notes))
+    return replace(submission, notes=(*notes, *more, *submission.notes))
 
 
 def _notes_on(job: Manifest) -> list[str]:
@@ -139,24 +146,34 @@ def _script(way: Way, given: Given) -> Submission:
     layers: list[Layer] = [default_layer(), *places.layers(given.profile)]
     settings = merged([*layers, flags_layer(given.flags)])
     program = program_of(way, sources_of(way, settings.settings.files))
-    program = replace(program, notes=(*program.notes, *_doubts(way, program)))
-    return script_submission(
-        program,
-        settings,
-        versions=_versions(way),
-        declared=found,
-        env_file=_env_file(settings),
+    versions = _versions(way)
+    settings = with_image(settings, versions)
+    environment = _environment(way, text, settings.settings)
+    notes = [*program.notes, *environment.notes, *_doubts(way, program, environment)]
+    program = replace(program, notes=tuple(notes), environment=environment.manifest())
+    found_sources = environment.sources if program.environment else ()
+    submission = script_submission(
+        program, settings, versions=versions, env_file=_env_file(settings)
     )
+    return replace(submission, packages_from=found_sources)
 
 
-def _doubts(way: Way, program: Program) -> list[str]:
+def _environment(way: Way, text: str, settings: Settings) -> Resolved:
+    script = way.script.absolute() if way.script else None
+    folder = script.parent if script else Path.cwd()
+    subject = str(way.script or way.label)
+    return script_environment(text, subject, folder, settings, os.environ)
+
+
+def _doubts(way: Way, program: Program, packages: Resolved) -> list[str]:
     texts = {place: text for place, text in program.code.files.items() if place.endswith(".py")}
     main = text_of(way)
     if main and main not in texts.values():
         texts = {str(way.script): main, **texts}
     environment = Path(way.python).absolute().parent.parent if "/" in way.python else None
     active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
-    return doubts(texts, installed_in(environment or (Path(active) if active else None)))
+    is_installed = installed_in(environment or (Path(active) if active else None))
+    return doubts(texts, lambda name: is_installed(name) or provides(packages, name))
 
 
 def _versions(way: Way | None) -> Versions:

@@ -102,6 +102,8 @@ def _script_job(
     for part, own in changes.parts(spec):
         changes.apply_to(part, own, complete=True)
     _add_code(spec, program, name)
+    if program.environment:
+        spec["environment"] = dict(program.environment)
     _add_job_settings(manifest, settings)
     _sort(spec)
     set_fields(manifest, settings.set)

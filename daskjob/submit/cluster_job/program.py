@@ -34,6 +34,8 @@ class Program:
     #: Whether files were asked for: the script finds them in its working directory.
     in_folder: bool = False
     notes: tuple[str, ...] = ()
+    #: ``spec.environment``: the packages of its pods.
+    environment: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def command(self) -> list[str]:

@@ -13,18 +13,14 @@ from daskjob.submit.cluster_job.image import (
     Versions,
     default_image,
     differences,
-    image_versions,
 )
 from daskjob.submit.cluster_job.job import manifest_job, script_job
 from daskjob.submit.cluster_job.program import Program
-from daskjob.submit.inline_metadata import Declared, allows
 from daskjob.submit.settings.merge import Merged
 
 #: An object with its status in etcd, whose requests have 1.5 MiB.
 STORED_LIMIT = 1400 * 1024
 _SECRET = re.compile(r"PASSW|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
-#: Of a script's declared dependencies, those that each image of Dask has.
-_IN_EVERY_IMAGE = ("dask", "distributed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +32,8 @@ class Submission:
     #: The Secret of the job with the variables of ``--env-file``.
     env_secret: Manifest | None = None
     notes: tuple[str, ...] = ()
+    #: Where its packages were asked for.
+    packages_from: tuple[str, ...] = ()
 
 
 def script_submission(
@@ -43,7 +41,6 @@ def script_submission(
     merged: Merged,
     *,
     versions: Versions,
-    declared: Declared | None = None,
     env_file: Mapping[str, str] | None = None,
 ) -> Submission:
     """Return the submission of a script.
@@ -58,7 +55,6 @@ def script_submission(
     job = script_job(program, merged.settings, env_file)
     _check_size(job.manifest, len(program.code.files))
     notes = [*program.notes, *version_notes(image, versions)]
-    notes += _declaration_notes(program.label, image, declared) if declared else []
     notes += open_secrets(merged)
     return Submission(job.manifest, merged, job.env_secret, tuple(notes))
 
@@ -107,23 +103,6 @@ def version_notes(image: str, versions: Versions) -> list[str]:
     if not found:
         return []
     return [f"{'; '.join(found)}: the image's versions run, in {image}"]
-
-
-def _declaration_notes(label: str, image: str, declared: Declared) -> list[str]:
-    """Return notes on what a script declares and the image may lack."""
-    if declared.problem:
-        return [f"{label}: {declared.problem}"]
-    notes = []
-    there = image_versions(image)
-    if there and there.python and not allows(declared.requires_python, there.minor):
-        notes.append(
-            f"{label} requires Python {declared.requires_python}, and the image has {there.minor}; "
-            "name another: --image IMAGE"
-        )
-    needed = [name for name in declared.dependencies if name.lower() not in _IN_EVERY_IMAGE]
-    if needed:
-        notes.append(f"{label} declares {', '.join(needed)}: the image must have them")
-    return notes
 
 
 def open_secrets(merged: Merged) -> list[str]:

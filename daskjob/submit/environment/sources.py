@@ -36,7 +36,7 @@ def wanted_by(
         raise UnfitEnvironment(f"{subject}: {found.problem}")
     wanted = block_requirements(found, subject) if found else Wanted(subject)
     if given.requirements:
-        wanted = _with_file(wanted, given.requirements, environ)
+        wanted = with_file(wanted, given.requirements, environ)
     elif found is None:
         wanted = locked_project(folder, subject, environ) or wanted
     return with_given(wanted, given)
@@ -53,7 +53,14 @@ def with_given(wanted: Wanted, given: Given) -> Wanted:
     )
 
 
-def _with_file(wanted: Wanted, name: str, environ: Mapping[str, str]) -> Wanted:
+def with_file(wanted: Wanted, name: str, environ: Mapping[str, str]) -> Wanted:
+    """Return what is wanted with a requirements file.
+
+    Raises
+    ------
+    UnfitEnvironment
+        The file is wrong.
+    """
     found = read_requirements(Path(name), environ)
     notes = [f"{name}: {', '.join(found.ignored)} has no effect in pods"] if found.ignored else []
     return replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,11 @@ class Given:
     #: The path of a requirements file.
     requirements: str = ""
     indexes: Indexes = field(default_factory=Indexes)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether they say nothing."""
+        return self == Given()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,12 @@ class Resolved:
     def is_empty(self) -> bool:
         """Whether pods have nothing to install or to check."""
         return not (self.requirements or self.requires_python)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The normalised names of the packages."""
+        found = (re.match(r"[\w.-]+", line) for line in self.requirements)
+        return frozenset(re.sub(r"[-_.]+", "-", name[0]).lower() for name in found if name)
 
     def manifest(self) -> Manifest:
         """Return ``spec.environment``; empty if there is nothing to do."""

@@ -25,6 +25,7 @@ class Topic(StrEnum):
     WORKERS = "Workers"
     OTHERS = "Runner and scheduler"
     CODE = "Code and data"
+    PACKAGES = "Packages"
     PODS = "Pods"
     LIMITS = "Retries and deadlines"
     PLACE = "Job"

@@ -14,6 +14,7 @@ from typing import Any
 from daskjob.core.names import NAME_PATTERN, NAME_RULE
 from daskjob.core.spec.group import MOST_WORKERS
 from daskjob.core.spec.job import LONGEST_TOKEN
+from daskjob.submit.environment.urls import index_url as index_url_of
 from daskjob.submit.settings.declaration import (
     Setting,
     Topic,
@@ -205,6 +206,43 @@ class Settings(WorkerSettings):
         topic=Topic.CODE,
         path="spec.job.files",
         flags=("--file",),
+    )
+    packages: tuple[str, ...] = settings_of_many(
+        Items("PACKAGE", '["pandas>=2.2"]', plain),
+        "Package to install in all pods, beside those that the script declares.",
+        topic=Topic.PACKAGES,
+        path="spec.environment.requirements",
+        flags=("--with",),
+    )
+    requirements: str | None = setting(
+        Text("FILE", '"requirements.txt"'),
+        "File of packages to install in all pods, as pip reads it.",
+        topic=Topic.PACKAGES,
+        path="spec.environment.requirements",
+    )
+    index_url: str | None = setting(
+        Text("URL", '"https://pip.example.org/simple"'),
+        "Index of packages instead of the one that the image asks; without a login.",
+        topic=Topic.PACKAGES,
+        path="spec.environment.indexURLs",
+    )
+    extra_index_url: tuple[str, ...] = settings_of_many(
+        Items("URL", '["https://pip.example.org/simple"]', index_url_of),
+        "Another index, which is asked first.",
+        topic=Topic.PACKAGES,
+        path="spec.environment.indexURLs",
+    )
+    find_links: str | None = setting(
+        Text("FOLDER|URL", '"/wheels"'),
+        "Folder of the pods with wheels, or a page of links. Without index-url no index is asked.",
+        topic=Topic.PACKAGES,
+        path="spec.environment.findLinks",
+    )
+    index_secret: str | None = setting(
+        Text("NAME", '"index-login"', OBJECT_NAME, f"write {OBJECT_NAME_RULE}"),
+        "Secret with the login for the indexes: username and password, or netrc.",
+        topic=Topic.PACKAGES,
+        path="spec.environment.secretName",
     )
     labels: Mapping[str, str] = settings_of_many(
         Pairs(
