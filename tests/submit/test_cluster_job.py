@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from daskjob.submit.cluster_job.program import Program, Sent
 from daskjob.submit.cluster_job.resources import dask_limit
 from daskjob.submit.cluster_job.submission import apply_notes, script_submission
 from daskjob.submit.cluster_job.variables import parse_env_file
-from daskjob.submit.inline_metadata import declared
 from daskjob.submit.settings.merge import Merged, merged
 from daskjob.submit.settings.sources import WrongSettings, default_layer, flags_layer
 from tests.docs.documents import ROOT
@@ -396,17 +396,14 @@ def test_versions_are_of_the_active_environment(tmp_path: Path) -> None:
     assert own.python.startswith("3.")
 
 
-def test_what_a_script_declares_and_the_image_may_lack_is_a_note() -> None:
-    text = (
-        '# /// script\n# requires-python = ">=3.13"\n# dependencies = ["dask", "pandas>2"]\n# ///\n'
-    )
-    here = Versions("3.11.7", "2026.8.0", "2026.8.0")
-    found = merged([default_layer()])
-    notes = script_submission(PROGRAM, found, versions=here, declared=declared(text)).notes
-    assert notes == (
-        "a requires Python >=3.13, and the image has 3.11; name another: --image IMAGE",
-        "a declares pandas: the image must have them",
-    )
+def test_packages_of_a_program_are_the_environment_of_the_job() -> None:
+    program = replace(PROGRAM, environment={"requirements": ["tiny==1.0"]})
+    job = script_job(program, settings().settings).manifest
+    assert job["spec"]["environment"] == {"requirements": ["tiny==1.0"]}
+    # Another lock is another job.
+    other = replace(PROGRAM, environment={"requirements": ["tiny==2.0"]})
+    jobs = [script_job(one, settings().settings).manifest for one in (program, other, PROGRAM)]
+    assert len({job["metadata"]["name"] for job in jobs}) == 3
 
 
 def test_manifest_that_kubectl_apply_cannot_take_is_a_note() -> None:

@@ -125,7 +125,7 @@ def render_command(
     for note in (*found.notes, *apply_notes(found)):
         click.echo(f"daskjob: {note}", err=True)
     if origins:
-        click.echo(origin_comments(found.merged))
+        click.echo(origin_comments(found.merged, found.packages_from))
     click.echo(as_yaml(objects))
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from daskjob.submit.environment.urls import hidden
 from daskjob.submit.settings.declaration import Setting, Topic
 from daskjob.submit.settings.table import SETTINGS
 
@@ -32,7 +33,7 @@ class SettingType(click.ParamType):  # type: ignore[type-arg]
             self.setting.kind.read(text)
         except ValueError as error:
             shown = "" if self.setting.is_repeated else f"{value!r}: "
-            self.fail(f"{shown}{error}", param, ctx)
+            self.fail(hidden(f"{shown}{error}"), param, ctx)
         return text
 
 

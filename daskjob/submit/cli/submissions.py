@@ -151,11 +151,10 @@ def _script(way: Way, given: Given) -> Submission:
     environment = _environment(way, text, settings.settings)
     notes = [*program.notes, *environment.notes, *_doubts(way, program, environment)]
     program = replace(program, notes=tuple(notes), environment=environment.manifest())
-    found_sources = environment.sources if program.environment else ()
     submission = script_submission(
         program, settings, versions=versions, env_file=_env_file(settings)
     )
-    return replace(submission, packages_from=found_sources)
+    return replace(submission, packages_from=tuple(environment.origins()))
 
 
 def _environment(way: Way, text: str, settings: Settings) -> Resolved:

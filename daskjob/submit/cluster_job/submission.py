@@ -32,8 +32,8 @@ class Submission:
     #: The Secret of the job with the variables of ``--env-file``.
     env_secret: Manifest | None = None
     notes: tuple[str, ...] = ()
-    #: Where its packages were asked for.
-    packages_from: tuple[str, ...] = ()
+    #: Its packages, and where they were asked for, as lines of the origins of settings.
+    packages_from: tuple[tuple[str, str, str], ...] = ()
 
 
 def script_submission(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from daskjob.submit.environment.requirement_lines import name_of, normalised, parsed, requirement
-from daskjob.submit.environment.urls import index_url
+from daskjob.submit.environment.urls import hidden, index_url
 from daskjob.submit.environment.wanted import Indexes, Requirement, UnfitEnvironment, Wanted
 from daskjob.submit.inline_metadata import Declared
 
@@ -98,10 +98,12 @@ def _indexes(uv: Mapping[str, Any], origin: str) -> Indexes:
             first = url
         else:
             extra.append(url)
-    try:
-        return Indexes(index_url(first) if first else "", tuple(map(index_url, extra)))
-    except ValueError as error:
-        raise UnfitEnvironment(f"{origin}: {error}") from error
+    for url in filter(None, [first, *extra]):
+        try:
+            index_url(url)
+        except ValueError as error:
+            raise UnfitEnvironment(f"{origin}: {hidden(url)}: {error}") from error
+    return Indexes(first, tuple(extra))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -43,7 +43,8 @@ def requirement(text: str, origin: str) -> Requirement:
             f"{origin}: {hidden(plain)} has a login, which everyone who may read the job would "
             "see: leave it out, and name the Secret that has it: --index-secret NAME"
         )
-    if not _REMOTE.match(plain) and (_LOCAL.match(plain) or _LOCAL.match(_url_of(plain))):
+    place = _place_of(plain)
+    if not _REMOTE.match(place) and _LOCAL.match(place):
         raise UnfitEnvironment(
             f"{origin}: {plain} is on this machine, and no pod has it. The script's own modules "
             "are sent with it; put a wheel into a folder of a volume that --find-links names"
@@ -53,10 +54,10 @@ def requirement(text: str, origin: str) -> Requirement:
     return Requirement(plain, origin, hashes)
 
 
-def _url_of(text: str) -> str:
-    """Return what follows ``name @``; a name alone for others."""
+def _place_of(text: str) -> str:
+    """Return what follows ``name @``; the whole text for others."""
     found = re.match(r"[\w.\[\],-]+\s*@\s*(\S+)", text)
-    return found[1] if found else "name"
+    return found[1] if found else text
 
 
 def parsed(text: str) -> Parsed | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskjob.submit.environment.requirement_lines import requirement
-from daskjob.submit.environment.urls import index_url, links
+from daskjob.submit.environment.urls import hidden, index_url, links
 from daskjob.submit.environment.wanted import Indexes, Requirement, UnfitEnvironment
 
 #: Files that include each other end here.
@@ -104,7 +104,7 @@ class _Reading:
         try:
             url = links(value) if name == "--find-links" else index_url(value)
         except ValueError as error:
-            raise UnfitEnvironment(f"{place}: {error}") from error
+            raise UnfitEnvironment(f"{place}: {hidden(value)}: {error}") from error
         if name == "--extra-index-url":
             self.extra.append(url)
         first = url if name == "--index-url" else indexes.index_url

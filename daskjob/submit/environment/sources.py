@@ -10,7 +10,6 @@ from daskjob.submit.environment.block import block_requirements
 from daskjob.submit.environment.project_lock import locked_project
 from daskjob.submit.environment.requirement_lines import requirement
 from daskjob.submit.environment.requirements_file import read_requirements
-from daskjob.submit.environment.urls import index_url, links
 from daskjob.submit.environment.wanted import Given, Indexes, UnfitEnvironment, Wanted
 from daskjob.submit.inline_metadata import declared
 
@@ -75,25 +74,11 @@ def with_file(wanted: Wanted, name: str, environ: Mapping[str, str]) -> Wanted:
 
 
 def _indexes(low: Indexes, high: Indexes) -> Indexes:
-    """Return the indexes of two places; the second one is more important.
-
-    Raises
-    ------
-    UnfitEnvironment
-        A URL has a login.
-    """
+    """Return the indexes of two places; the second one is more important."""
     extra = (*high.extra_index_urls, *low.extra_index_urls)
-    found = Indexes(
+    return Indexes(
         high.index_url or low.index_url,
         tuple(dict.fromkeys(extra)),
         high.find_links or low.find_links,
         high.secret or low.secret,
     )
-    try:
-        for url in filter(None, (found.index_url, *found.extra_index_urls)):
-            index_url(url)
-        if found.find_links:
-            links(found.find_links)
-    except ValueError as error:
-        raise UnfitEnvironment(str(error)) from error
-    return found

@@ -29,12 +29,12 @@ def index_url(text: str) -> str:
     """
     if has_login(text):
         raise ValueError(
-            f"{hidden(text)} has a login, which everyone who may read the job would see: leave it "
-            "out of the URL, and name the Secret that has it: --index-secret NAME; here, uv finds "
+            "it has a login, which everyone who may read the job would see: leave it out of the "
+            "URL, and name the Secret that has it: --index-secret NAME; here, uv finds "
             "it in ~/.netrc"
         )
     if not _URL.fullmatch(text):
-        raise ValueError(f"{text!r}: write the http or https URL of an index")
+        raise ValueError("write the http or https URL of an index")
     return text
 
 
@@ -51,7 +51,7 @@ def links(text: str) -> str:
     if "://" in text:
         return index_url(text)
     raise ValueError(
-        f"{text!r}: write the absolute path of a folder in the pods, such as /wheels of "
+        "write the absolute path of a folder in the pods, such as /wheels of "
         "--mount pvc:CLAIM:/wheels, or a URL"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,6 +126,15 @@ class Resolved:
     def is_empty(self) -> bool:
         """Whether pods have nothing to install or to check."""
         return not (self.requirements or self.requires_python)
+
+    def origins(self) -> Iterator[tuple[str, str, str]]:
+        """Yield field, value and places of what is resolved, for ``render --origins``."""
+        if self.is_empty:
+            return
+        pins = (re.split(r" ;| --hash", line)[0] for line in self.requirements)
+        wanted = f"Python {self.requires_python}" if self.requires_python else ""
+        shown = " ".join(filter(None, [*pins, wanted]))
+        yield "environment", shown, ", ".join(dict.fromkeys(self.sources))
 
     @property
     def names(self) -> frozenset[str]:

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from daskjob.core.fields import INT32
 from daskjob.core.quantity import parse_bytes, parse_quantity, similar_quantity
+from daskjob.submit.environment.urls import hidden
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -70,6 +71,21 @@ class Text:
         if self.pattern and not self.pattern.fullmatch(value):
             raise ValueError(self.message)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A text that a function reads."""
+
+    metavar: str
+    example: str
+    item: Callable[[str], str]
+
+    def read(self, value: object) -> str:
+        """Return what the function makes of the text."""
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"write {self.metavar}")
+        return self.item(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +292,7 @@ class Items(Generic[T]):
             try:
                 found.append(self.item(text))
             except ValueError as error:
-                raise ValueError(f"{text!r}: {error}") from None
+                raise ValueError(hidden(f"{text!r}: {error}")) from None
         return tuple(found)
 
     def joined(self, low: tuple[T, ...], high: tuple[T, ...]) -> tuple[T, ...]:

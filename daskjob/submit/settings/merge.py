@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daskjob.core.messages import cut
+from daskjob.submit.environment.urls import hidden
 from daskjob.submit.settings.declaration import Setting
 from daskjob.submit.settings.nearest import did_you_mean
 from daskjob.submit.settings.sources import Layer, WrongSettings, known_keys
@@ -84,7 +85,8 @@ def _unknown(key: str, known: Sequence[str]) -> str:
 def _mistake(layer: Layer, setting: Setting, value: object, message: str) -> str:
     place = setting.flags[-1] if layer.flags else f"{layer.origin}: {setting.key}"
     # The message about a list or a table names the item itself.
-    return f"{place}: {message if setting.is_repeated else f'{cut(repr(value), 80)}: {message}'}"
+    shown = hidden(cut(repr(value), 80))
+    return f"{place}: {message if setting.is_repeated else f'{shown}: {message}'}"
 
 
 def _origin(layer: Layer, setting: Setting) -> str:

@@ -15,6 +15,7 @@ from daskjob.core.names import NAME_PATTERN, NAME_RULE
 from daskjob.core.spec.group import MOST_WORKERS
 from daskjob.core.spec.job import LONGEST_TOKEN
 from daskjob.submit.environment.urls import index_url as index_url_of
+from daskjob.submit.environment.urls import links
 from daskjob.submit.settings.declaration import (
     Setting,
     Topic,
@@ -41,6 +42,7 @@ from daskjob.submit.settings.items import (
 )
 from daskjob.submit.settings.kinds import (
     Bounds,
+    Checked,
     Cpu,
     Duration,
     Items,
@@ -221,7 +223,7 @@ class Settings(WorkerSettings):
         path="spec.environment.requirements",
     )
     index_url: str | None = setting(
-        Text("URL", '"https://pip.example.org/simple"'),
+        Checked("URL", '"https://pip.example.org/simple"', index_url_of),
         "Index of packages instead of the one that the image asks; without a login.",
         topic=Topic.PACKAGES,
         path="spec.environment.indexURLs",
@@ -233,7 +235,7 @@ class Settings(WorkerSettings):
         path="spec.environment.indexURLs",
     )
     find_links: str | None = setting(
-        Text("FOLDER|URL", '"/wheels"'),
+        Checked("FOLDER|URL", '"/wheels"', links),
         "Folder of the pods with wheels, or a page of links. Without index-url no index is asked.",
         topic=Topic.PACKAGES,
         path="spec.environment.findLinks",
