@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from daskjob.core.spec import DaskJob, parse
 from daskjob.submit.cli.manifests import render_command
 from daskjob.submit.cli.submit import submit_command
+from tests.docs.documents import ROOT
 from tests.submit.package_index import Index, hash_of, serving, variables_for
 
 IMAGE = ("--image", "ghcr.io/dask/dask:2026.8.0-py3.12")
@@ -170,3 +171,18 @@ def test_index_that_is_not_reached_is_an_error_of_the_place_not_of_usage(
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     done = in_process(*IMAGE, "sums.py")
     assert type(done.exception).__name__ == "NotResolved"
+
+
+def test_script_of_the_documentation_gets_its_package(here: Path, index: Index) -> None:
+    index.add("pandas", "2.3.0")
+    index.add("distributed", "2026.8.0", requires=["dask==2026.8.0"])
+    page = (ROOT / "docs/howto/script-packages.md").read_text()
+    script = re.search(r"<!-- file: sums.py -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert script is not None
+    (here / "sums.py").write_text(script[1])
+    assert pins(rendered(*IMAGE, "sums.py")) == ["pandas==2.3.0"]
+    assert pins(rendered(*IMAGE, "--with", "toolz", "sums.py")) == ["pandas==2.3.0", "toolz==1.2"]
+    clash = re.search(r"```text\n(dask==2025.*?)\n```", page, re.DOTALL)
+    assert clash is not None
+    done = in_process(*IMAGE, "--with", "dask==2025.1.0", "sums.py")
+    assert " ".join(clash[1].split()) in done.stderr

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from daskjob.submit.environment.urls import hidden
 from daskjob.submit.settings.declaration import Setting, Topic
 from daskjob.submit.settings.table import SETTINGS
+from daskjob.submit.settings.urls import hidden
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 

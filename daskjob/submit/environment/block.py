@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from daskjob.submit.environment.requirement_lines import name_of, normalised, parsed, requirement
-from daskjob.submit.environment.urls import hidden, index_url
 from daskjob.submit.environment.wanted import Indexes, Requirement, UnfitEnvironment, Wanted
 from daskjob.submit.inline_metadata import Declared
+from daskjob.submit.settings.urls import hidden, index_url
 
 #: What of ``[tool.uv]`` is used.
 _USED = (

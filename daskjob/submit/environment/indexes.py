@@ -1,6 +1,6 @@
 """Where packages are looked up: settings for pods and for here, and the user's own configuration.
 
-uv knows nothing of pip's configuration, which most users have; so what pip would ask, uv is told.
+uv knows nothing of pip's configuration, which most users have; so uv gets it in variables.
 Logins stay in variables of uv's process: they are in no manifest, no message and no command line.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daskjob.submit.environment.urls import has_login, hidden, plain
 from daskjob.submit.environment.wanted import Indexes
+from daskjob.submit.settings.urls import has_login, hidden, plain
 
 #: What pip and uv ask without a configuration.
 DEFAULT_INDEX = "https://index.example.org/simple"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from daskjob.submit.environment.indexes import DEFAULT_INDEX
-from daskjob.submit.environment.urls import hidden, plain
 from daskjob.submit.environment.uv import INSTALL, find_uv, run_uv
 from daskjob.submit.environment.wanted import Indexes, NotResolved, UnfitEnvironment, Wanted
 from daskjob.submit.settings.sources import nearest_project
+from daskjob.submit.settings.urls import hidden, plain
 
 LOCK = "uv.lock"
 _EXPORT = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from daskjob.submit.environment.urls import has_login, hidden
 from daskjob.submit.environment.wanted import Requirement, UnfitEnvironment
+from daskjob.submit.settings.urls import has_login, hidden
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement as Parsed

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskjob.submit.environment.requirement_lines import requirement
-from daskjob.submit.environment.urls import hidden, index_url, links
 from daskjob.submit.environment.wanted import Indexes, Requirement, UnfitEnvironment
+from daskjob.submit.settings.urls import hidden, index_url, links
 
 #: Files that include each other end here.
 _DEEPEST = 20

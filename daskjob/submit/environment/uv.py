@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from daskjob.core.messages import cut
-from daskjob.submit.environment.urls import hidden
 from daskjob.submit.environment.wanted import NotResolved, UnfitEnvironment
+from daskjob.submit.settings.urls import hidden
 
 #: Building a package from source to learn what it needs may take minutes.
 LONGEST_SECONDS = 600

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from daskjob.core.fields import INT32
 from daskjob.core.quantity import parse_bytes, parse_quantity, similar_quantity
-from daskjob.submit.environment.urls import hidden
+from daskjob.submit.settings.urls import hidden
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

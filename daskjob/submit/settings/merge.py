@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daskjob.core.messages import cut
-from daskjob.submit.environment.urls import hidden
 from daskjob.submit.settings.declaration import Setting
 from daskjob.submit.settings.nearest import did_you_mean
 from daskjob.submit.settings.sources import Layer, WrongSettings, known_keys
 from daskjob.submit.settings.table import SETTINGS, Settings
+from daskjob.submit.settings.urls import hidden
 
 #: A place that sets one of a pair alone replaces the other one of less important places: a flag
 #: ``--workers 4`` means 4, whatever bounds the script has.

@@ -14,8 +14,6 @@ from typing import Any
 from daskjob.core.names import NAME_PATTERN, NAME_RULE
 from daskjob.core.spec.group import MOST_WORKERS
 from daskjob.core.spec.job import LONGEST_TOKEN
-from daskjob.submit.environment.urls import index_url as index_url_of
-from daskjob.submit.environment.urls import links
 from daskjob.submit.settings.declaration import (
     Setting,
     Topic,
@@ -52,6 +50,8 @@ from daskjob.submit.settings.kinds import (
     Text,
     Whole,
 )
+from daskjob.submit.settings.urls import index_url as index_url_of
+from daskjob.submit.settings.urls import links
 
 _WORKER = "spec.cluster.spec.worker"
 _CONTAINER = f"{_WORKER}.spec.containers[0]"
