@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 #: Commands that start something, or are not about jobs; ``dashboard`` needs a running job.
 OTHERS = {
     *("run", "submit", "cluster", "dashboard"),
-    *("validate", "render", "install", "doctor", "completion", "version"),
+    *("validate", "render", "init", "install", "doctor", "completion", "version"),
 }
 #: Prints, computes, and fails with an exception.
 FAILS = """\

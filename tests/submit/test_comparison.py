@@ -255,3 +255,25 @@ def test_peak_of_a_worker_that_exceeded_its_limit_is_at_least_that() -> None:
         for more in ({"atLeast": 2**29}, {})
     )
     assert lines(one, other) == ["counts peak memory of a worker: ≥ 512 MiB → 256 MiB"]
+
+
+def with_packages(*requirements: str) -> Manifest:
+    fields = {"requirements": list(requirements), "requiresPython": ">=3.11"}
+    return with_field(job(), ("environment",), fields)
+
+
+def test_packages_are_compared_by_name_without_their_hashes() -> None:
+    one = with_packages("a==1 --hash=sha256:aa", "b==1 --hash=sha256:bb", "c==1", "e==1", "x[y]>=2")
+    other = with_packages(
+        *("new==3", "a==2 --hash=sha256:cc", "b==1 --hash=sha256:dd", "C==1", "x[y]>=2"),
+        *("e==1 ; python_version < '3.12'", "e==2 ; python_version >= '3.12'"),
+    )
+    assert lines(one, other) == [
+        "package a: 1 → 2",
+        "package b: 1 → 1, with other hashes",
+        "package e: 1 → 1 ; python_version < '3.12' | 2 ; python_version >= '3.12'",
+        "package new: none → 3",
+    ]
+    assert lines(one, one) == []
+    assert "package a: none → 1" in lines(job(), one)
+    assert "spec environment.requiresPython: none → >=3.11" in lines(job(), one)

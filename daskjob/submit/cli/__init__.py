@@ -37,6 +37,7 @@ _COMMANDS = {
     "cluster": ("clusters", "Create and use Dask clusters on Kubernetes, without a job."),
     "validate": ("manifests", "Check manifests and report every mistake at once."),
     "render": ("manifests", "Print the objects that a manifest or a script creates."),
+    "init": ("init", "Write what a script needs into its own block: packages, settings."),
     "install": ("install", "Install, upgrade or uninstall the operator in a Kubernetes cluster."),
     "doctor": ("doctor", "Check what jobs need on this machine, or in a cluster (-n, --context)."),
     "completion": ("completion", "Print the completion script for a shell."),

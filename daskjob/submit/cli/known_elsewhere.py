@@ -12,7 +12,7 @@ _COMMANDS = {
     **dict.fromkeys(("kill", "stop"), "cancel"),
     **dict.fromkeys(("check", "lint"), "validate"),
     **dict.fromkeys(("template", "convert"), "render"),
-    **dict.fromkeys(("upgrade", "init", "setup"), "install"),
+    **dict.fromkeys(("upgrade", "setup"), "install"),
     **{"explain": "why", "help": "--help", "uninstall": "install --uninstall"},
 }
 

@@ -19,6 +19,7 @@ from daskjob.core.names import files_name
 from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus, job_status_from
 from daskjob.core.status.job import Attempt
+from daskjob.submit.comparison.packages import package_differences, without_packages
 from daskjob.submit.records.secret_names import is_secret
 from daskjob.submit.records.secret_values import missing_values, without_secret_values
 
@@ -67,8 +68,8 @@ class Side:
 
 def compared(one: Side, other: Side) -> tuple[Difference, ...]:
     """Return what differs between two jobs: what ran, what was asked for, and what came of it."""
-    found = [*_images(one, other), *_spec(one, other), *_outcomes(one, other)]
-    return tuple(found)
+    found = [*_images(one, other), *_packages(one, other), *_spec(one, other)]
+    return (*found, *_outcomes(one, other))
 
 
 def compared_attempts(
@@ -133,6 +134,11 @@ def _images(one: Side, other: Side) -> Iterator[Difference]:
     for (was, now), roles in _by_value(versions):
         if was and now:
             yield Difference("versions", f"of {roles}", was, now)
+
+
+def _packages(one: Side, other: Side) -> Iterator[Difference]:
+    for name, was, now in package_differences(one.manifest, other.manifest):
+        yield Difference("package", name, was or None, now or None)
 
 
 def _by_value(pairs: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -237,6 +243,7 @@ def _without_parts(template: Manifest) -> Manifest:
 def _rest(job: Manifest) -> Manifest:
     """Return the spec without its pod templates."""
     spec = {k: v for k, v in mapping(job.get("spec")).items() if k not in {*_OWN, "job"}}
+    spec = without_packages(spec)
     if isinstance(spec.get("cluster"), dict):
         cluster = mapping(mapping(spec["cluster"]).get("spec"))
         kept = {
