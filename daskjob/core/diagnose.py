@@ -19,6 +19,7 @@ from daskjob.core.messages import cut
 from daskjob.core.names import Component
 from daskjob.core.observed import Rejection
 from daskjob.core.pods import ContainerFacts, PodFacts
+from daskjob.core.preparation import is_preparation, unprepared
 from daskjob.core.reasons import Reason
 from daskjob.core.wording import OF_MANIFESTS, Words
 
@@ -125,6 +126,8 @@ class Diagnosis:
     next_step: str = ""
     #: Seconds after which the wait is given up; 0: at once; ``None``: never.
     patience_seconds: int | None = None
+    #: Whether the cause is the network, which may answer later.
+    may_pass: bool = False
 
     @property
     def final(self) -> bool:
@@ -291,11 +294,28 @@ def ending(output: str, code: int, words: Words = OF_MANIFESTS) -> str:
     return cut(text, LINE_LENGTH)
 
 
+def not_prepared(pod: PodFacts) -> Diagnosis | None:
+    """Return why a pod has no packages or no code; ``None`` if it has, or may get them yet."""
+    found = unprepared(pod)
+    if found is None or pod.ready:
+        return None
+    return Diagnosis(
+        Reason.ENVIRONMENT_FAILED,
+        f"the packages or the code of pod {pod.ref.name} could not be prepared",
+        found.sentence.rstrip("."),
+        f"The installer's last lines: {found.lines}." if found.lines else "",
+        0 if found.final else None,
+        may_pass=found.may_pass,
+    )
+
+
 def crash_loop(pod: PodFacts, words: Words = OF_MANIFESTS) -> Diagnosis | None:
     """Return why a container of a scheduler or worker pod crashes; ``None`` if none does."""
     found = _looping(pod)
     if found is None:
         return None
+    if is_preparation(found) and (problem := not_prepared(pod)):
+        return problem
     code = found.exit_code if found.terminated else found.last_exit_code
     why = found.reason if found.terminated else found.last_reason
     text = found.message if found.terminated else found.last_message

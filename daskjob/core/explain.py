@@ -37,6 +37,7 @@ _NEXT_STEPS: Mapping[str, str] = {
     Reason.OOM_KILLED: "Give the runner more memory, or keep the data on the workers.",
     Reason.SCHEDULER_FAILED: "Read the scheduler's log.",
     Reason.WORKERS_FAILED: "Read a worker's log.",
+    Reason.ENVIRONMENT_FAILED: "Correct the requirements or the code, or use another image.",
     Reason.EVICTED: "Request what the pod needs, or run it where pods are not evicted.",
     Reason.NODE_LOST: "Check the node, then run the job again.",
     Reason.RUNNER_LOST: "Find out what killed the runner, then run the job again.",

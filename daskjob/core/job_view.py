@@ -31,6 +31,8 @@ class AttemptEnd:
     exit_code: int | None = None
     #: Whether another attempt must end the same way, such as with an invalid image name.
     final: bool = False
+    #: Whether the cause may pass by itself, so that the failure counts as infrastructure's.
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ class Reason(StrEnum):
     SCHEDULER_FAILED = "SchedulerFailed"
     #: No worker ever became ready, and all crash repeatedly: the job can never run a task.
     WORKERS_FAILED = "WorkersFailed"
+    #: The packages or the code of a pod cannot be installed, unpacked or fetched. It is not tried
+    #: again, unless the network was the cause: then it is, without being counted.
+    ENVIRONMENT_FAILED = "EnvironmentFailed"
     #: The node evicted or did not admit the runner: memory, disk, preemption, capacity.
     EVICTED = "Evicted"
     #: The node of the runner is gone or does not respond.
@@ -81,6 +84,7 @@ _CLASSES = {
     Reason.OOM_KILLED: ReasonClass.USER,
     Reason.SCHEDULER_FAILED: ReasonClass.USER,
     Reason.WORKERS_FAILED: ReasonClass.USER,
+    Reason.ENVIRONMENT_FAILED: ReasonClass.USER,
     Reason.EVICTED: ReasonClass.INFRASTRUCTURE,
     Reason.NODE_LOST: ReasonClass.INFRASTRUCTURE,
     Reason.RUNNER_LOST: ReasonClass.INFRASTRUCTURE,

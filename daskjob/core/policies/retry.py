@@ -53,7 +53,7 @@ def after_failure(
     if action is None and end.final:
         return GiveUp(reason, end.message)
     if action is None:
-        infrastructure = reason.reason_class is ReasonClass.INFRASTRUCTURE
+        infrastructure = end.may_pass or reason.reason_class is ReasonClass.INFRASTRUCTURE
         action = Action.IGNORE if infrastructure else Action.COUNT
     counted = action is Action.COUNT or status.ignored >= policy.max_ignored
     failures = status.failures + (1 if counted else 0)

@@ -15,6 +15,7 @@ from daskjob.core.diagnose import (
     Diagnosis,
     crash_loop,
     events_due_at,
+    not_prepared,
     waiting_for,
 )
 from daskjob.core.errors import RejectionKind
@@ -36,6 +37,7 @@ def hopeless_start(view: JobView) -> AttemptEnd | None:
         _without_cluster(view)
         or _rejected(view)
         or _name_stays_taken(view)
+        or _never_prepared(view)
         or _waited_too_long(view)
         or _scheduler_never_answers(view)
         or _workers_cannot_be_made(view)
@@ -166,8 +168,28 @@ def _waited_too_long(view: JobView) -> AttemptEnd | None:
     return None
 
 
+def _never_prepared(view: JobView) -> AttemptEnd | None:
+    """Return the end if a scheduler, or workers of which none ever came, cannot be prepared.
+
+    Their nodes would try it for ever, as they start crashed containers again. One worker of
+    several that run is no end; a condition names it.
+    """
+    scheduler = view.scheduler
+    pods = [scheduler] if scheduler is not None and not view.status.scheduler_identity else []
+    if not (view.ready_workers or view.workers_joined):
+        pods += sorted(view.workers, key=lambda pod: pod.ref.name)
+    problems = (not_prepared(pod) for pod in pods)
+    found = next((problem for problem in problems if problem and problem.final), None)
+    return _end(found) if found else None
+
+
 def _end(diagnosis: Diagnosis) -> AttemptEnd:
-    return AttemptEnd(diagnosis.reason, diagnosis.message, final=diagnosis.final)
+    return AttemptEnd(
+        diagnosis.reason,
+        diagnosis.message,
+        final=diagnosis.final,
+        may_pass=diagnosis.may_pass,
+    )
 
 
 def _given_up_at(pod: PodFacts) -> datetime | None:
@@ -189,6 +211,8 @@ def _scheduler_never_answers(view: JobView) -> AttemptEnd | None:
     too_long = started is not None and view.now - started >= _patience()
     if not (gone_for_good or too_often or too_long):
         return None
+    if loop and loop.reason is Reason.ENVIRONMENT_FAILED:
+        return _end(loop)
     message = loop.message if loop else f"scheduler pod {scheduler.ref.name} never became ready."
     return AttemptEnd(Reason.SCHEDULER_FAILED, message)
 
@@ -241,6 +265,8 @@ def _workers_never_come(view: JobView) -> AttemptEnd | None:
     if not all_crash and cluster.worker_failures < MAX_RESTARTS:
         return None
     loops = [loop for pod in view.workers if (loop := crash_loop(pod, view.words))]
+    if loops and loops[0].reason is Reason.ENVIRONMENT_FAILED:
+        return _end(loops[0])
     message = loops[0].message if loops else "every worker ends soon after its start."
     return AttemptEnd(Reason.WORKERS_FAILED, message)
 

@@ -11,6 +11,7 @@ from daskjob.core.why.about import About, Advice
 from daskjob.core.why.admission import not_admitted
 from daskjob.core.why.connection import scheduler_unreachable
 from daskjob.core.why.crashes import crash_loop, scheduler_lost
+from daskjob.core.why.environment import pod_not_prepared
 from daskjob.core.why.exit_texts import with_exit_text
 from daskjob.core.why.images import image_not_pulled
 from daskjob.core.why.limits import deadline_reached, script_failed, tasks_cannot_run
@@ -29,6 +30,7 @@ _ORDER = (
     operator_lacks_permission,
     image_not_pulled,
     object_missing,
+    pod_not_prepared,
     no_node_fits,
     over_quota,
     not_admitted,
