@@ -63,7 +63,7 @@ _SPECIFIER = re.compile(r"(===|==|~=|!=|<=|>=|<|>)\s*([0-9][0-9a-z.]*)(\.\*)?\Z"
 
 
 class Failed(Exception):
-    """The pod cannot be prepared; ``code`` tells whether another try may help."""
+    """The pod cannot be prepared; ``code`` is ``LATER`` if another try may help."""
 
     def __init__(self, code: int, sentence: str, output: str = "") -> None:
         super().__init__(sentence)
@@ -164,6 +164,10 @@ class Installer:
 
     def _sources(self) -> list[str]:
         found = ["--find-links", self.find_links] if self.find_links else []
+        plain = [url for url in (*self.index_urls, self.find_links) if url.startswith("http:")]
+        for host in dict.fromkeys(map(_host, plain)):
+            # pip ignores a server without TLS, which the job names on purpose; uv does not.
+            found += [] if self.uv else ["--trusted-host", host]
         if not self.index_urls:
             return [*found, "--no-index"] if self.find_links else found
         first, *others = self.index_urls

@@ -14,7 +14,7 @@ from daskjob.core.pods import ContainerFacts, PodFacts
 #: Another try would end the same way; the network or a server did not answer.
 NEVER = 78
 LATER = 75
-#: A container of which the kubelet lost track: its exit code is made up.
+#: The kubelet lost track of such a container and made up its exit code.
 _UNKNOWN = "ContainerStatusUnknown"
 _SENTENCE_LENGTH = 600
 _LINES_LENGTH = 400

@@ -84,6 +84,11 @@ SCENARIOS = {
             fake_job(ends_after="1s", failures=1, backoff={"initialSeconds": 1}),
             _nothing,
         ),
+        Scenario(
+            "packages",
+            fake_job(ends_after="2s", environment={"requirements": ["pandas==3.0.1"]}),
+            _nothing,
+        ),
         Scenario("deadline", fake_job(activeDeadlineSeconds=5), _nothing),
         Scenario("cancel", fake_job(), _cancel),
         Scenario("suspend-and-resume", fake_job(), _suspend_and_resume),

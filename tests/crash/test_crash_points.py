@@ -22,7 +22,7 @@ from tests.crash.scenarios import SCENARIOS, Scenario
 #: ``all``, or one point of a scenario.
 POINTS_VARIABLE = "DASKJOB_CRASH_POINTS"
 SEED_VARIABLE = "DASKJOB_CRASH_SEED"
-#: The number of tested points of each scenario: 66 in total.
+#: The number of tested points of each scenario: 77 in total.
 SAMPLE = 11
 #: The number of parallel stories: they mostly wait.
 AT_ONCE = 3

@@ -169,7 +169,7 @@ def _waited_too_long(view: JobView) -> AttemptEnd | None:
 
 
 def _never_prepared(view: JobView) -> AttemptEnd | None:
-    """Return the end if a scheduler, or workers of which none ever came, cannot be prepared.
+    """Return the end if a scheduler cannot be prepared, or workers before any of them was ready.
 
     Their nodes would try it for ever, as they start crashed containers again. One worker of
     several that run is no end; a condition names it.

@@ -1,0 +1,355 @@
+"""Packages and code in pods of a real cluster, from an index that a pod of it serves.
+
+All pods meet the Pod Security standard "restricted", with read-only root filesystems.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.plugin import Audited, Kubectl, Kubernetes, fresh_namespace
+from tests.in_pod.wheels import wheel
+from tests.operator.installed import Operator
+from tests.operator.jobs import condition, ended, job, python_job
+from tests.waiting import wait_until
+
+Manifest = dict[str, Any]
+Audit = Callable[[], AbstractContextManager[Audited]]
+
+#: Serves wheels of a folder as an index; versions 2 only once /tmp/newer exists.
+INDEX = """
+import os
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+class Index(SimpleHTTPRequestHandler):
+    def do_GET(self):
+        path = self.path.strip("/")
+        if not path.startswith("simple"):
+            return super().do_GET()
+        name = path.partition("/")[2].replace("-", "_")
+        files = [f for f in sorted(os.listdir(".")) if f.startswith(name + "-")]
+        files = [f for f in files if "-2" not in f or os.path.exists("/tmp/newer")]
+        page = "".join(f'<a href="/{f}">{f}</a>' for f in files).encode()
+        self.send_response(200 if files else 404)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+os.chdir("/wheels")
+HTTPServer(("", 8000), Index).serve_forever()
+"""
+SECURE: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": 4711,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+#: Where Dask writes.
+TMP: Manifest = {"name": "tmp", "emptyDir": {}}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A restricted namespace with an index."""
+
+    kubectl: Kubectl
+    namespace: str
+    image: str
+
+    @property
+    def index(self) -> str:
+        """The index's URL."""
+        return f"http://index.{self.namespace}.svc:8000/simple"
+
+    def start(self, *manifests: Manifest) -> None:
+        """Create jobs."""
+        items = {"apiVersion": "v1", "kind": "List", "items": [secured(one) for one in manifests]}
+        self.kubectl("create", "-f", "-", stdin=json.dumps(items))
+
+    def found(self, name: str) -> Manifest:
+        """A job."""
+        return dict(json.loads(self.kubectl("get", "daskjob", name, "-o", "json")))
+
+    def until(
+        self, name: str, true: Callable[[Manifest], object], seconds: float = 300
+    ) -> Manifest:
+        """Wait for a job."""
+        last: list[Manifest] = []
+
+        def is_there() -> object:
+            last[:] = [self.found(name)]
+            return true(last[0])
+
+        wait_until(is_there, seconds, lambda: json.dumps(last, indent=1), pause=0.5)
+        return last[0]
+
+
+def secured(manifest: Manifest) -> Manifest:
+    """A job whose pods the standard "restricted" admits."""
+    spec = manifest["spec"]
+    cluster = spec["cluster"]["spec"]
+    for pod in (spec["job"]["spec"], cluster["scheduler"]["spec"], cluster["worker"]["spec"]):
+        pod["volumes"] = [*pod.get("volumes", ()), TMP]
+        for each in pod["containers"]:
+            each["securityContext"] = SECURE
+            mounts = [{"name": "tmp", "mountPath": "/tmp"}]
+            each["volumeMounts"] = [*each.get("volumeMounts", ()), *mounts]
+            each["env"] = [*each.get("env", ()), {"name": "HOME", "value": "/tmp"}]
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def place(
+    operator: Operator,  # noqa: ARG001 - it works on the jobs
+    kubernetes: Kubernetes,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Place]:
+    """A restricted namespace with an index, for all tests here."""
+    with fresh_namespace(kubernetes, request.node) as name:
+        kubectl = Kubectl(kubernetes, name)
+        level = "pod-security.kubernetes.io/enforce=restricted"
+        kubernetes.kubectl("label", "namespace", name, level)
+        made = Place(kubectl, name, kubernetes.image("dask"))
+        wheels = tmp_path_factory.mktemp("wheels")
+        wheel(wheels, "shapes", "1.0", ["colours>=1"])
+        wheel(wheels, "shapes", "2.0", ["colours>=1"])
+        wheel(wheels, "colours", "1.0")
+        wheel(wheels, "old-dask-tool", "1.0", ["dask<2000"])
+        items = {"apiVersion": "v1", "kind": "List", "items": index_objects(made.image, wheels)}
+        kubectl("create", "-f", "-", stdin=json.dumps(items))
+        kubectl("wait", "pod/index", "--for=condition=Ready", "--timeout=120s")
+        yield made
+
+
+def index_objects(image: str, wheels: Path) -> list[Manifest]:
+    """The pod that serves the wheels, with its ConfigMap and its Service."""
+    files = {p.name: base64.b64encode(p.read_bytes()).decode() for p in wheels.iterdir()}
+    server = {
+        "name": "index",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["python", "-c", INDEX],
+        "securityContext": SECURE,
+        "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
+        "volumeMounts": [
+            {"name": "wheels", "mountPath": "/wheels"},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+    volumes = [{"name": "wheels", "configMap": {"name": "wheels"}}, TMP]
+    pod = {"terminationGracePeriodSeconds": 1, "containers": [server], "volumes": volumes}
+    labels = {"app": "index"}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "wheels"},
+            "binaryData": files,
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "index", "labels": labels},
+            "spec": pod,
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "index"},
+            "spec": {"selector": labels, "ports": [{"port": 8000}]},
+        },
+    ]
+
+
+ROLES = """
+import json, os, shapes, app.parts
+from distributed import Client
+def version(dask_worker=None, dask_scheduler=None):
+    import app.parts, shapes
+    return [shapes.VERSION, shapes.__file__, app.parts.NAME]
+with Client() as client:
+    client.wait_for_workers(1)
+    found = {"runner": version(), "scheduler": client.run_on_scheduler(version)}
+    found["worker"] = list(client.run(version).values())[0]
+found["folder"] = [os.getcwd(), sorted(os.listdir("."))]
+print("data:", open("data.txt").read())
+open(os.environ["DASKJOB_RESULT_FILE"], "w").write(json.dumps(found))
+"""
+
+
+def archive(**files: str) -> bytes:
+    """A compressed archive; in names, ``__`` is a slash."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:xz") as made:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name.replace("__", "/").replace("_py", ".py"))
+            info.size = len(text.encode())
+            made.addfile(info, io.BytesIO(text.encode()))
+    return held.getvalue()
+
+
+def parts(job: str, data: bytes) -> list[Manifest]:
+    """ConfigMaps with the two halves of an archive."""
+    halves = (data[: len(data) // 2], data[len(data) // 2 :])
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{job}-code-{number}"},
+            "binaryData": {"part": base64.b64encode(half).decode()},
+        }
+        for number, half in enumerate(halves)
+    ]
+
+
+def test_three_roles_have_the_same_packages_and_code(
+    place: Place, operator: Operator, audit: Audit
+) -> None:
+    data = archive(src__app__parts_py="NAME = 'part'", **{"data.txt": "of the job"})
+    wanted = python_job(
+        place.image,
+        ROLES,
+        name="roles",
+        dask=True,
+        environment={"requirements": ["shapes"], "indexURLs": [place.index]},
+    )
+    names = ["roles-code-0", "roles-code-1"]
+    wanted["spec"]["code"] = {"configMaps": names, "paths": ["src", "."]}
+    with audit() as audited:
+        place.start(wanted)
+        # After the job, as clients do; the pods wait for them.
+        code = {"apiVersion": "v1", "kind": "List", "items": parts("roles", data)}
+        place.kubectl("create", "-f", "-", stdin=json.dumps(code))
+        status = place.until("roles", ended)["status"]
+    assert status["jobStatus"] == "Successful", status
+    expected = ["1.0", "/daskjob/packages/shapes.py", "part"]
+    result = status["result"]
+    assert [result[role] for role in ("runner", "scheduler", "worker")] == [expected] * 3
+    assert result["folder"] == ["/daskjob/code", ["data.txt", "src"]]
+    log = place.kubectl("logs", "roles-runner", "-c", "daskjob-environment")
+    assert "unpacked 2 files" in log
+    asked = [r for r in operator.asked(audited, place.namespace) if r.resource != "events"]
+    made = [r for r in asked if r.resource == "configmaps"]
+    assert [r.verb for r in made] == ["create"]
+    # One worker, and one request more than a job without packages.
+    assert len(asked) <= 1 + 13 + 1, [str(r) for r in asked]
+
+
+PRINTS = "import shapes, sys; print('shapes', shapes.VERSION); sys.exit({code})"
+
+
+def test_second_attempt_installs_the_old_versions_although_the_index_has_newer_ones(
+    place: Place,
+) -> None:
+    environment = {"requirements": ["shapes==1.0", "colours==1.0"], "indexURLs": [place.index]}
+    retried = {"backoffLimit": 1, "backoff": {"initialSeconds": 5, "maxSeconds": 5}}
+    code = PRINTS.format(code=3)
+    place.start(
+        python_job(place.image, code, name="again", workers=0, environment=environment, **retried)
+    )
+    place.until("again", lambda found: found.get("status", {}).get("attempts"))
+    place.kubectl("exec", "index", "--", "touch", "/tmp/newer")
+    try:
+        status = place.until("again", ended)["status"]
+    finally:
+        place.kubectl("exec", "index", "--", "rm", "/tmp/newer")
+    assert [attempt["exitCode"] for attempt in status["attempts"]] == [3, 3]
+    for runner in ("again-runner", "again-runner-1"):
+        assert place.kubectl("logs", runner).strip() == "shapes 1.0"
+
+
+FAILURES: dict[str, tuple[Manifest, str]] = {
+    "missing": (
+        {"requirements": ["no-such-package==1.0"]},
+        "no-such-package cannot be installed from http://index",
+    ),
+    "clash": ({"requirements": ["old-dask-tool==1.0"]}, "needs dask<2000, which clashes with dask"),
+    "python": ({"requirements": ["shapes"], "requiresPython": ">=4"}, "the job requires >=4"),
+    "hash": (
+        {"requirements": [f"shapes==1.0 --hash=sha256:{'0' * 64}"]},
+        "other content than its hash",
+    ),
+    "silent": (
+        {"requirements": ["shapes"], "indexURLs": ["http://127.0.0.1:9/simple"]},
+        "http://127.0.0.1:9/simple did not answer",
+    ),
+}
+
+
+def test_each_failure_ends_the_job_before_its_code_starts_and_says_what_to_do(
+    place: Place,
+) -> None:
+    for name, (environment, _) in FAILURES.items():
+        wanted = {"indexURLs": [place.index], **environment}
+        never: Manifest = {"backoffLimit": 0, "failurePolicy": {"maxIgnored": 0}}
+        place.start(job(place.image, "true", name=name, workers=0, environment=wanted, **never))
+    for name, (_, words) in FAILURES.items():
+        found = place.until(name, ended)
+        status = found["status"]
+        assert (status["jobStatus"], status["reason"]) == ("Failed", "EnvironmentFailed"), status
+        assert words in status["message"]
+        assert status["exitCode"] == (75 if name == "silent" else 78)
+        runner = json.loads(place.kubectl("get", "pod", f"{name}-runner", "-o", "json"))
+        (main,) = runner["status"]["containerStatuses"]
+        assert "startedAt" not in main["state"].get("terminated", {}) or not main.get("containerID")
+
+
+def test_workers_that_cannot_be_prepared_are_named_and_do_not_crash_for_ever(
+    place: Place,
+) -> None:
+    # Only the workers have another Python's requirements to meet: by a variable of theirs.
+    wanted = job(
+        place.image,
+        "sleep",
+        "3600",
+        name="lame",
+        workers=2,
+        backoffLimit=0,
+        environment={"requirements": ["shapes"]},
+    )
+    spec = wanted["spec"]
+    cluster = spec["cluster"]["spec"]
+    found = [{"name": "PIP_INDEX_URL", "value": place.index}]
+    trusted = [*found, {"name": "PIP_TRUSTED_HOST", "value": f"index.{place.namespace}.svc"}]
+    for pod in (spec["job"]["spec"], cluster["scheduler"]["spec"]):
+        pod["containers"][0]["env"] = trusted
+    none = [{"name": "PIP_NO_INDEX", "value": "1"}]
+    cluster["worker"]["spec"]["containers"][0]["env"] = none
+    place.start(wanted)
+    status = place.until("lame", ended)["status"]
+    assert status["reason"] == "EnvironmentFailed"
+    assert "lame-default-worker-" in status["message"]
+
+
+def test_20_workers_at_once_all_get_the_package(place: Place) -> None:
+    waits = "import shapes, time; time.sleep(3600)"
+    wanted = python_job(
+        place.image,
+        PRINTS.format(code=0),
+        name="crowd",
+        workers=20,
+        runnerStart="AfterWorkers",
+        environment={"requirements": ["shapes==1.0"], "indexURLs": [place.index]},
+    )
+    cluster = wanted["spec"]["cluster"]["spec"]
+    for part in ("scheduler", "worker"):
+        cluster[part]["spec"]["containers"][0]["args"] = ["python", "-c", waits]
+    place.start(wanted)
+    done = place.until("crowd", ended, seconds=600)
+    assert done["status"]["jobStatus"] == "Successful", done["status"]
+    assert condition(done, "WorkersReady").get("reason") in (None, "AllReady")
+    assert place.kubectl("logs", "crowd-runner").strip() == "shapes 1.0"
