@@ -122,7 +122,7 @@ class Installer:
         fixed = self.work / "constraints.txt"
         kept = [f"{name}=={_installed(name)}" for name in KEPT if _installed(name)]
         fixed.write_text(_lines(kept))
-        options = ["--dry-run", "--constraint", str(fixed)]
+        options = ["--dry-run", *(["--constraint", str(fixed)] if kept else [])]
         found = self._dry_run(wanted, options) if self.uv else self._reported(wanted, options)
         return [Line(line) for line in found]
 
@@ -689,10 +689,8 @@ def prepare(settings: Mapping[str, Any]) -> None:
         login=read_login(settings.get("login") or ""),
     )
     if requirements:
-        kept = len(requirements) - len(installed)
-        print(
-            f"daskjob: installed {len(installed)} packages; {max(kept, 0)} were there", flush=True
-        )
+        named = ", ".join(_HASHES.sub("", one) for one in installed)
+        print(f"daskjob: installed {named or 'nothing: the image has all packages'}", flush=True)
     if code.get("parts"):
         count = unpack([Path(part) for part in code["parts"]], Path(code["folder"]))
         print(f"daskjob: unpacked {count} files of code", flush=True)

@@ -55,7 +55,7 @@ def test_what_the_image_has_is_not_installed_again(either: Pod, wheels: Path) ->
     )
     assert done.code == 0, done.log
     assert either.installed == {"colours": "1.0"}
-    assert "installed 1 packages; 1 were there" in done.log
+    assert "daskjob: installed colours==1.0\n" in done.log
 
 
 def test_loose_requirement_keeps_what_the_image_has(either: Pod, wheels: Path) -> None:
