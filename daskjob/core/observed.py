@@ -16,12 +16,14 @@ from daskjob.core import names
 from daskjob.core.dask import DaskState, Retirement
 from daskjob.core.demand import Demand, Demands
 from daskjob.core.errors import FieldError, RejectionKind
+from daskjob.core.fields import Reader
 from daskjob.core.lookup import Lookup
 from daskjob.core.manifests import (
     Manifest,
     ObjectRef,
     controller_uid,
     format_time,
+    mapping,
     metadata,
     object_ref,
     whole_number,
@@ -44,7 +46,15 @@ from daskjob.core.spec import (
     DaskWorkerGroup,
     Meta,
 )
-from daskjob.core.spec.policy import FROZEN_SUBMISSION_ID, frozen_cluster_ref, frozen_text
+from daskjob.core.spec.code import CODE, read_code
+from daskjob.core.spec.environment import Environment, thawed_environment
+from daskjob.core.spec.policy import (
+    FROZEN_CODE,
+    FROZEN_ENVIRONMENT,
+    FROZEN_SUBMISSION_ID,
+    frozen_cluster_ref,
+    frozen_text,
+)
 from daskjob.core.status import (
     AutoscalerStatus,
     ClusterPhase,
@@ -330,6 +340,25 @@ def job_observed(manifest: Manifest, objects: Lookup) -> ObservedJob:
     )
 
 
+def _with_first_environment(job: DaskJob, status: JobStatus) -> DaskJob:
+    """Return the job with the packages and the code with which it began.
+
+    Absent in the frozen policy: it began with none. Updates through older types drop both fields.
+    """
+    if not status.started:
+        return job
+    fields = mapping((status.policy or {}).get(FROZEN_ENVIRONMENT))
+    frozen = (status.policy or {}).get(FROZEN_CODE)
+    environment = thawed_environment(fields, job.environment) if fields else Environment()
+    code = read_code(Reader({CODE.name: frozen}, "status.policy", [])) if frozen else None
+    # The same object if nothing differs: what is computed of it is cached.
+    if code == job.code and (
+        environment == job.environment or not (fields or job.environment.wanted)
+    ):
+        return job
+    return replace(job, environment=environment, code=code)
+
+
 def _as_begun(job: DaskJob, status: JobStatus) -> DaskJob:
     """Return the job on the cluster with which it began; CRDs before this rule let it change.
 
@@ -339,6 +368,7 @@ def _as_begun(job: DaskJob, status: JobStatus) -> DaskJob:
     token = frozen_text(status.policy, FROZEN_SUBMISSION_ID)
     if token is not None and token != job.submission_id:
         job = replace(job, submission_id=token)
+    job = _with_first_environment(job, status)
     if ref is None or ref == job.cluster_ref:
         return job
     return replace(job, cluster_ref=ref, cluster=None if ref else job.cluster)

@@ -177,13 +177,42 @@ def test_config_map_is_one_request_and_survives_the_attempts() -> None:
 
 
 def test_requirements_that_change_after_the_start_are_ignored_with_one_event() -> None:
-    story = starting()
+    story = starting(code={"configMaps": ["code-0"]})
+    first = story.runner()["spec"]
     before = story.status.spec_hash
-    story.edit(environment={"requirements": ["other==1"]})
+    story.edit(environment={"requirements": ["other==1"]}, code={"image": "h.test/code"})
     fail_runner(story, 75, SILENT)
     story.after(400)
     assert story.status.spec_hash == before
     assert story.status.ignored_spec_hash not in ("", before)
+    second = story.runner(1)["spec"]
+    for part in ("volumes", "initContainers"):
+        assert second[part] == first[part]
+
+
+def test_update_through_older_types_leaves_packages_and_code_to_the_next_attempt() -> None:
+    story = starting(environment={**PACKAGES, "secretName": "s"}, code={"configMaps": ["code-0"]})
+    first = story.runner()["spec"]
+    story.edit(environment=None, code=None)
+    fail_runner(story, 75, SILENT)
+    story.after(400)
+    assert story.runner(1)["spec"]["initContainers"] == first["initContainers"]
+    assert story.runner(1)["spec"]["volumes"] == first["volumes"]
+
+
+def test_frozen_policy_has_no_lines() -> None:
+    policy = starting(environment={**PACKAGES, "findLinks": "/w"}).status.policy or {}
+    assert policy["environment"] == {"requirements": 1, "findLinks": "/w"}
+    assert "code" not in policy
+    assert "environment" not in (Story(manifests.job(), FakeBackend()).status.policy or {})
+
+
+def test_job_that_began_without_packages_gets_none_later() -> None:
+    story = starting(environment=None)
+    story.edit(environment=PACKAGES)
+    fail_runner(story, 75, SILENT)
+    story.after(400)
+    assert "initContainers" not in story.runner(story.status.attempt)["spec"]
 
 
 def test_absent_environment_leaves_the_hash_of_a_job_as_it_was() -> None:

@@ -52,9 +52,13 @@ from daskjob.core.policies.suspend import interrupted, wants_suspension
 from daskjob.core.policies.ttl import expires_at
 from daskjob.core.reasons import Reason
 from daskjob.core.spec import DaskJob
+from daskjob.core.spec.code import CODE
+from daskjob.core.spec.environment import frozen_environment
 from daskjob.core.spec.policy import (
     FROZEN_CLUSTER,
     FROZEN_CLUSTER_REF,
+    FROZEN_CODE,
+    FROZEN_ENVIRONMENT,
     FROZEN_SUBMISSION_ID,
     RunnerStart,
     followed,
@@ -192,7 +196,14 @@ def _fixed(job: DaskJob) -> Manifest:
     """Return what is frozen with the policy, although it is no part of it."""
     token = {FROZEN_SUBMISSION_ID: job.submission_id} if job.submission_id else {}
     where = FROZEN_CLUSTER_REF if job.cluster_ref else FROZEN_CLUSTER
-    return {where: job.cluster_name, **token}
+    environment, code = frozen_environment(job.environment), job.raw.get(CODE.name)
+    packages = {FROZEN_ENVIRONMENT: environment} if environment else {}
+    return {
+        where: job.cluster_name,
+        **token,
+        **packages,
+        **({FROZEN_CODE: code} if code else {}),
+    }
 
 
 def _with_suspension(view: JobView) -> JobStatus:

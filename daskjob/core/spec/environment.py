@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daskjob.core.fields import Reader
+from daskjob.core.manifests import Manifest
 from daskjob.core.rows import parsed_row, row, shapes_of
 from daskjob.core.shapes import Record, Rule, Text
-from daskjob.core.spec.fields import read_fields
+from daskjob.core.spec.fields import read_fields, written_fields
 from daskjob.core.spec.texts import list_of, read_texts
 
 MOST_REQUIREMENTS = 500
@@ -36,6 +37,9 @@ _NO_LOGIN = "write the URL without a user name and a password: put them into the
 #: What a URL must not have before its first slash. Also in a requirement: ``name @ https://…``.
 _LOGIN = re.compile("//[^/]*@")
 _VERSION = r"(===|[=~!<>]=|[<>]) *[0-9]+([.][0-9a-z]+)*([.][*])?"
+
+#: No requirement, so that installing it fails with these words.
+_REMOVED = "requirements that were removed from the spec before their ConfigMap was made"
 
 #: Two short rules: the cost of a pattern is its length times that of the text.
 NO_OPTION = Rule(
@@ -171,6 +175,21 @@ def read_environment(spec: Reader) -> Environment:
     return Environment(**read_fields(Environment, ENVIRONMENT.read(spec)))
 
 
-def as_environment(fields: Mapping[str, object]) -> Environment:
-    """Return the environment of a mapping as manifests have it; wrong values are left out."""
-    return read_environment(Reader({ENVIRONMENT.name: fields}, "spec", []))
+def frozen_environment(environment: Environment) -> Manifest:
+    """Return an environment as ``status.policy`` holds it: without the lines, only their number."""
+    if not environment.wanted:
+        return {}
+    found = {**written_fields(environment), REQUIREMENTS.name: len(environment.requirements)}
+    return {key: value for key, value in found.items() if value}
+
+
+def thawed_environment(frozen: Mapping[str, object], current: Environment) -> Environment:
+    """Return an environment as it was frozen, with the lines of the current spec.
+
+    They are used only if the ConfigMap with the first ones does not exist yet.
+    """
+    count = frozen.get(REQUIREMENTS.name)
+    fields = {key: value for key, value in frozen.items() if key != REQUIREMENTS.name}
+    found = read_environment(Reader({ENVIRONMENT.name: fields}, "status.policy", []))
+    lines = (current.requirements or (_REMOVED,)) if count else ()
+    return replace(found, requirements=lines)

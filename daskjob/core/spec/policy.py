@@ -324,6 +324,9 @@ def frozen(policy: Policy) -> Manifest:
 FROZEN_CLUSTER = "cluster"
 FROZEN_CLUSTER_REF = "clusterRef"
 FROZEN_SUBMISSION_ID = "submissionID"
+#: Others: the job's packages, without the lines, which its ConfigMap keeps; its code.
+FROZEN_ENVIRONMENT = "environment"
+FROZEN_CODE = "code"
 
 
 def frozen_text(frozen_policy: Mapping[str, object] | None, key: str) -> str | None:
