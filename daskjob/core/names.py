@@ -205,6 +205,11 @@ def environment_name(job: str) -> str:
     return f"{job}-environment"
 
 
+def code_prefix(job: str) -> str:
+    """Return how the names of the ConfigMaps begin that carry a job's code, and belong to it."""
+    return f"{job}-code-"
+
+
 def group_name(cluster: str, group: str = DEFAULT_GROUP) -> str:
     """Return the name of the DaskWorkerGroup of a cluster's group."""
     return shortened(f"{cluster}-{group}")

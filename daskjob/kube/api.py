@@ -8,6 +8,7 @@ not happen: only a caller that knows the object can find out whether it did.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import random
 import time
@@ -46,6 +47,10 @@ TRY_SECONDS = 15.0
 #: All tries of one request, including the waits between them.
 BUDGET_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
+#: A larger body, such as a part of a job's code, is sent in pieces, and may take as long as at this
+#: many bytes per second.
+_LARGE_BODY = 256 * 1024
+_SLOW_UPLOAD = 64 * 1024
 #: Before the second try, by which time most servers have recovered. Later tries of any request are
 #: at least a second apart.
 FIRST_WAIT_SECONDS = 0.2
@@ -406,10 +411,11 @@ class Api:
                 await self.limiter.turn()
             now = time.monotonic()
             # Time in the queue does not count: it is not time spent waiting for the server.
-            ends_at = ends_at or now + self._budget_seconds
+            upload = _upload_seconds(request.body)
+            ends_at = ends_at or now + self._budget_seconds + upload
             tries += 1
             try:
-                return await self._try(request, min(self._try_seconds, ends_at - now))
+                return await self._try(request, min(self._try_seconds + upload, ends_at - now))
             except ApiError as error:
                 wait = _wait_before_next(request, error, tries)
                 if wait is None or time.monotonic() + wait >= ends_at:
@@ -475,7 +481,7 @@ class Api:
             answer = await self._session.request(
                 request.method,
                 URL(access.server + request.path + query, encoded=True),
-                data=request.body,
+                data=_sendable(request.body),
                 headers={**request.headers, **access.headers},
                 ssl=access.tls,
                 proxy=access.proxy,
@@ -531,6 +537,17 @@ def _break_off(answer: aiohttp.ClientResponse) -> None:
     connection = answer.connection
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
+
+
+def _sendable(body: bytes | None) -> bytes | io.BytesIO | None:
+    """Return a body as aiohttp sends it: a large one in pieces, between those of other requests."""
+    return io.BytesIO(body) if body and len(body) > _LARGE_BODY else body
+
+
+def _upload_seconds(body: bytes | None) -> float:
+    """Return how much longer a try may take that sends a large body."""
+    size = len(body) if body else 0
+    return size / _SLOW_UPLOAD if size > _LARGE_BODY else 0.0
 
 
 async def _lines(request: Request, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ from daskjob.core.manifests import Manifest, mapping, mappings, metadata
 from daskjob.core.names import (
     ANNOTATION_OPEN_TO_SCRIPT,
     ANNOTATION_SCRIPT,
+    code_prefix,
     files_name,
     is_private,
 )
@@ -47,6 +48,7 @@ def named_again(job: Manifest, token: str | None = None) -> Manifest:
     meta = {"name": name, **namespace, **kept}
     made = {**made, "metadata": meta, "spec": {**made["spec"], "submissionID": used}}
     use_own_files(made, str(metadata(job)["name"]))
+    use_own_code(made, str(metadata(job)["name"]))
     return made
 
 
@@ -76,6 +78,35 @@ def use_own_files(job: Manifest, old: str) -> None:
             source = mapping(volume.get("configMap"))
             if source.get("name") == files_name(old):
                 source["name"] = files_name(new)
+
+
+def own_code(job: Manifest) -> list[str]:
+    """Return the names of the ConfigMaps with the code of a job that are deleted with it."""
+    code = mapping(mapping(job.get("spec")).get("code"))
+    prefix = code_prefix(str(metadata(job).get("name") or ""))
+    found = code.get("configMaps")
+    return [str(n) for n in found if str(n).startswith(prefix)] if isinstance(found, list) else []
+
+
+def uses_code(job: Manifest, other: Manifest) -> bool:
+    """Return whether a job has the code that belongs to another one."""
+    code = mapping(mapping(job.get("spec")).get("code")).get("configMaps")
+    return isinstance(code, list) and bool(set(own_code(other)) & set(map(str, code)))
+
+
+def use_own_code(job: Manifest, old: str) -> None:
+    """Let the code that is the job ``old``'s be a copy that belongs to this one, in place."""
+    code = mapping(mapping(job.get("spec")).get("code"))
+    if isinstance(code.get("configMaps"), list):
+        names = [copied_name(str(n), old, str(metadata(job)["name"])) for n in code["configMaps"]]
+        code["configMaps"] = names
+
+
+def copied_name(name: str, old: str, new: str) -> str:
+    """Return the name of the copy of a ConfigMap with code; another one's own name stays."""
+    if not name.startswith(code_prefix(old)):
+        return name
+    return code_prefix(new) + name.removeprefix(code_prefix(old))
 
 
 def pod_specs(job: Manifest) -> Iterator[Manifest]:

@@ -265,8 +265,6 @@ def test_mistake_in_a_flag_is_one_message_with_the_fix_and_exit_2(
         (BLOCK.format("name = 'a'"), "'name' is for one submission; write it as the flag --name"),
         (BLOCK.format("memory"), "its block '# /// script' is not TOML"),
         (BLOCK.format("profile = 'x'"), "there is no profile 'x'"),
-        ("# coding: latin-1\n", "is not UTF-8 text"),
-        ("#" * 2**20, "have 1,024 KiB, and a job carries up to 900 KiB"),
     ],
 )
 def test_mistake_in_a_script_is_one_message_and_exit_2(here: Path, text: str, message: str) -> None:

@@ -47,6 +47,9 @@ class Sent(InMemoryJobs):
     def run_again(self, job: Manifest, *, token: str | None = None) -> JobRef:
         raise NotImplementedError
 
+    def code_for(self, new: Manifest, old: Manifest) -> list[Manifest]:
+        raise NotImplementedError
+
     def dry_run(self, job: Manifest) -> Manifest:
         self.checked.append(job)
         return job

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from daskjob.core.manifests import Manifest
-from daskjob.core.spec.job import FILES_LIMIT, MOST_FILES
-from daskjob.submit.cluster_job.code import Code, UnfitCode, read_code
+from daskjob.core.spec.job import MOST_FILES
+from daskjob.submit.cluster_job.archive import UnfitCode
+from daskjob.submit.cluster_job.code import Code, read_code
 from daskjob.submit.cluster_job.imports import Folder, imported_files
 from daskjob.submit.cluster_job.program import (
     Program,
@@ -225,7 +229,7 @@ def test_files_that_are_asked_for_lie_to_the_script_as_here(tree: Path) -> None:
     assert sorted(program.code.files) == [
         *("data/table.csv", "pyproject.toml", "script.py", "tests/submit/test_cluster_code.py")
     ]
-    assert program.in_folder
+    assert program.folder == "."
     for wrong, message in ((tree / "data", "is a folder"), (tree / "no", "does not exist")):
         with pytest.raises(UnfitCode, match=message):
             script_program(script, Sources(files=(wrong,)), before=["python"], after=[])
@@ -240,30 +244,57 @@ def test_files_that_are_asked_for_lie_to_the_script_as_here(tree: Path) -> None:
         ("a.txt", b"a\0b"),
     ],
 )
-def test_file_that_is_no_utf8_text_is_rejected_with_alternatives(
+def test_file_that_is_no_utf8_text_goes_into_an_archive_as_it_is(
     tmp_path: Path, name: str, data: bytes
 ) -> None:
-    path = tmp_path / name
+    path, text = tmp_path / name, tmp_path / "text.py"
     path.write_bytes(data)
-    with pytest.raises(UnfitCode, match=r"(is not UTF-8 text|has a NUL).*--image.*--mount"):
-        read_code({name: path})
+    text.write_text("x = 1")
+    code = read_code({name: path, "text.py": text})
+    assert code.files == {}
+    assert contents(code) == {name: data, "text.py": b"x = 1"}
+    assert read_code({"text.py": text}).archive is None
 
 
-def test_code_above_900_kib_is_rejected_with_the_numbers(tmp_path: Path) -> None:
+def contents(code: Code) -> dict[str, bytes]:
+    assert code.archive
+    with tarfile.open(fileobj=io.BytesIO(code.archive.data), mode="r:xz") as tar:
+        found = {member.name: tar.extractfile(member) for member in tar.getmembers()}
+        return {name: file.read() for name, file in found.items() if file}
+
+
+def test_text_up_to_900_kib_and_1000_files_is_in_the_manifest_and_more_in_an_archive(
+    tmp_path: Path,
+) -> None:
     for name, size in (("small.py", 10), ("big.py", 600 * 1024), ("other.py", 320 * 1024)):
         (tmp_path / name).write_text("#" * size)
     paths = {path.name: path for path in tmp_path.iterdir()}
-    with pytest.raises(UnfitCode, match=r"have 920 KiB, and a job carries up to 900 KiB") as caught:
-        read_code(paths)
-    assert "the largest: big.py 600 KiB, other.py 320 KiB, small.py 0 KiB" in str(caught.value)
+    assert sorted(contents(read_code(paths))) == ["big.py", "other.py", "small.py"]
     del paths["other.py"]
     assert len(read_code(paths).files) == 2
-    (tmp_path / "huge.py").write_text("#" * (5 * FILES_LIMIT))
-    with pytest.raises(UnfitCode, match=r"huge.py 4,500 KiB"):
-        read_code({"huge.py": tmp_path / "huge.py"})
     many = {f"{n}.py": tmp_path / "small.py" for n in range(MOST_FILES + 1)}
-    with pytest.raises(UnfitCode, match="1001 files"):
-        read_code(many)
+    assert len(contents(read_code(many))) == MOST_FILES + 1
+    del many["0.py"]
+    assert len(read_code(many).files) == MOST_FILES
+
+
+def test_file_that_cannot_be_read_or_sent_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(UnfitCode, match=r"gone.py cannot be read: No such file"):
+        read_code({"gone.py": tmp_path / "gone.py"})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UnfitCode, match=r"folder cannot be read: Is a directory"):
+        read_code({"folder": tmp_path / "folder"})
+    huge = tmp_path / "huge.bin"
+    with huge.open("wb") as file:
+        file.truncate(70 * 2**20)
+    with pytest.raises(UnfitCode, match=r"1 files have 70.0 MiB, and .* huge.bin 70.0 MiB"):
+        read_code({"huge.bin": huge})
+    wrong = Path(os.fsdecode(b"caf\xe9.py"))
+    with pytest.raises(UnfitCode, match=r"is not UTF-8; rename it"):
+        read_code({str(wrong): tmp_path / wrong})
+    for place in ("a/../b.py", "/a.py", "x" * 256):
+        with pytest.raises(UnfitCode, match="no path there"):
+            read_code({place: tmp_path / "a.py"})
 
 
 def test_nothing_of_the_script_is_run(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from daskjob.core.desired.job_objects import desired_objects
 from daskjob.core.manifests import Manifest
 from daskjob.core.spec import DaskJob, parse
 from daskjob.core.spec.kubernetes_objects import object_mistakes, template_mistakes
-from daskjob.submit.cluster_job.code import Code, UnfitCode
+from daskjob.submit.cluster_job.archive import packed
+from daskjob.submit.cluster_job.code import Code
 from daskjob.submit.cluster_job.image import (
     NoImage,
     Versions,
@@ -428,14 +430,56 @@ def test_variable_that_looks_like_a_secret_is_a_note_without_its_value(
     assert "hunter2" not in "".join(notes)
 
 
-def test_job_that_no_cluster_stores_is_rejected_with_the_numbers() -> None:
+def test_job_that_no_cluster_stores_with_its_files_has_them_in_a_config_map() -> None:
     here = Versions("3.11.7", "2026.8.0")
     files = {f"package/{'x' * 150}{n}.py": "#" * 700 for n in range(900)}
-    large = Program(("python", Sent("a.py")), "a", Code(files))
-    with pytest.raises(
-        UnfitCode, match=r"lists of its 900 files, and a cluster stores up to 1,400"
-    ):
-        script_submission(large, settings(), versions=here)
+    large = Program(("python", Sent("a.py")), "a", Code(files, paths=("src", ".")))
+    found = script_submission(large, settings(), versions=here)
+    name = found.manifest["metadata"]["name"]
+    (part,) = found.owned
+    assert part["metadata"]["name"].startswith(f"{name}-code-")
+    spec = found.manifest["spec"]
+    assert spec["code"] == {"configMaps": [part["metadata"]["name"]], "paths": ["src", "."]}
+    assert "files" not in spec["job"]
+    runner = spec["job"]["spec"]["containers"][0]
+    assert runner["args"] == ["python", "/daskjob/code/a.py"]
+    assert "PYTHONPATH" not in [variable["name"] for variable in runner.get("env", ())]
+    assert found.notes[-1].startswith("the code is sent in a ConfigMap of the job: 900 files with")
+    assert found.question == ""
+
+
+def test_job_with_an_archive_is_named_by_its_content_or_its_token() -> None:
+    made = packed({"a.py": b"\xff"})
+    names = set()
+    for archive in (made, packed({"a.py": b"\xfe"}), made):
+        program = Program(("python", Sent("a.py")), "a", Code(archive=archive))
+        names.add(script_job(program, settings().settings).manifest["metadata"]["name"])
+        with_token = script_job(program, settings(token="t").settings)
+        (part,) = with_token.code
+        name = with_token.manifest["metadata"]["name"]
+        assert part["metadata"]["name"] == f"{name}-code-{archive.digest}-0"
+    assert len(names) == 2
+
+
+def test_more_than_2_mib_are_a_question_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskjob.submit.cluster_job.submission.ASK_BYTES", 4096)
+    data = random.Random(1).randbytes(5000)
+    program = Program(("python", Sent("a")), "a", Code(archive=packed({"a": data, "b": b""})))
+    found = script_submission(program, settings(), versions=Versions("3.11.7", "2026.8.0"))
+    assert found.question == (
+        "the code has 2 files with 4 KiB, 5 KiB compressed: more than 4 KiB, which every pod of "
+        "the job reads, and up to 8,192 KiB are possible; the largest: a 4 KiB, b 0 bytes"
+    )
+
+
+def test_code_of_another_place_is_named_and_nothing_is_sent() -> None:
+    source = {"git": {"url": "https://example.org/x.git", "commit": "a" * 40}}
+    code = Code(source=source, paths=("src", "."))
+    found = script_job(Program(("python", Sent("train.py")), "train", code), settings().settings)
+    assert found.owned == []
+    assert found.manifest["spec"]["code"] == {**source, "paths": ["src", "."]}
+    runner = found.manifest["spec"]["job"]["spec"]["containers"][0]
+    assert runner["args"] == ["python", "/daskjob/code/train.py"]
 
 
 # Manifests

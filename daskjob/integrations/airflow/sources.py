@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,15 @@ def manifest_on_cluster(source: Source) -> Submission:
     # Its own name: the generation rule adds a hash.
     named = {"name": generated_prefix(source.label).rstrip("-"), **source.settings}
     settings = merged([default_layer(), flags_layer(named)])
-    return script_submission(_program(source, settings), settings, versions=versions)
+    if settings.settings.code:
+        raise WrongArguments("settings: code is for scripts of daskjob submit; write a job_file")
+    made = script_submission(_program(source, settings), settings, versions=versions)
+    if made.code:
+        raise WrongArguments(
+            "script: with its files it is more than the 900 KiB of text that a task's DaskJob "
+            "carries; put them into the image, or write a job_file with spec.code"
+        )
+    return made
 
 
 def manifest_on_this_machine(source: Source) -> Manifest:
@@ -154,7 +162,7 @@ def _program(source: Source, settings: Merged) -> Program:
     found = script_program(
         _script(source), Sources(files=files), before=(), after=tuple(source.args)
     )
-    return Program(found.words, source.label, found.code, found.in_folder, found.notes)
+    return replace(found, label=source.label)
 
 
 def _script(source: Source) -> Path:

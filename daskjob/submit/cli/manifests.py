@@ -121,7 +121,8 @@ def render_command(
         objects = [made for item in (found.manifest, *others) for made in _created_by(item)]
     else:
         found = script_words(file, args, Given(flags, profile), module=module)
-        objects = [found.manifest]
+        # First what the job's pods would wait for.
+        objects = [*found.code, found.manifest]
     for note in (*found.notes, *apply_notes(found)):
         click.echo(f"daskjob: {note}", err=True)
     if origins:

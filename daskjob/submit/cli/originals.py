@@ -11,11 +11,18 @@ import click
 
 from daskjob.core.command_line import words
 from daskjob.core.errors import NotFound
-from daskjob.submit.again import containers, same_again, use_own_files
+from daskjob.submit.again import (
+    containers,
+    same_again,
+    use_own_code,
+    use_own_files,
+    uses_code,
+)
 from daskjob.submit.cli.cluster_place import ClusterPlace
 from daskjob.submit.cli.place import cluster_jobs, of_my_jobs
 from daskjob.submit.records.completeness import (
     check_complete,
+    check_has_code,
     is_of_this_machine,
     own_secret,
     without_secret,
@@ -120,7 +127,19 @@ def like_submission(context: click.Context, name: str, given: Given) -> Like:
     if secret and not given.flags.get("env-file") and not original.from_record:
         notes.append(secret_note(original, secret))
     use_own_files(found.manifest, original.ref.name)
-    return Like(replace(found, notes=tuple(notes)), place)
+    code = _code_for(context, found.manifest, original)
+    return Like(replace(found, notes=tuple(notes), code=code), place)
+
+
+def _code_for(context: click.Context, new: Manifest, original: Original) -> tuple[Manifest, ...]:
+    """Let a new job use a copy of the code that belongs to its original, in place; return that."""
+    if not uses_code(new, original.manifest):
+        return ()
+    if original.from_record:
+        check_has_code(original.manifest)
+    use_own_code(new, original.ref.name)
+    client = cluster_jobs(context, place_of(original, None))
+    return tuple(client.code_for(new, original.manifest))
 
 
 def _original_for(context: click.Context, name: str, place: ClusterPlace | None) -> Original:

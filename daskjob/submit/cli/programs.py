@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from daskjob.submit.cli.ways_in import Way
+from daskjob.submit.cluster_job.archive import UnfitCode
+from daskjob.submit.cluster_job.code import HERE, Code
+from daskjob.submit.cluster_job.code_place import CodePlace, path_inside
+from daskjob.submit.cluster_job.editable import editable_folders
+from daskjob.submit.cluster_job.folder import project_root
 from daskjob.submit.cluster_job.program import (
     Program,
+    Sent,
     Sources,
     command_program,
     folder_program,
@@ -17,7 +24,6 @@ from daskjob.submit.cluster_job.program import (
     script_program,
     text_program,
 )
-from daskjob.submit.settings.sources import nearest_project
 
 
 def text_of(way: Way) -> str:
@@ -31,16 +37,57 @@ def text_of(way: Way) -> str:
     return way.script.read_text(encoding="utf-8-sig", errors="replace")
 
 
-def sources_of(way: Way, files: tuple[str, ...]) -> Sources:
-    """Return where the code of a way is, and the files that go with it."""
+def sources_of(way: Way, files: tuple[str, ...], whole: Path | None = None) -> Sources:
+    """Return where the code of a way is, and the files, or the folder, that go with it."""
     inherited = [Path(item) for item in os.environ.get("PYTHONPATH", "").split(":") if item]
-    project = nearest_project(_folder(way))
+    project = project_root(_folder(way))
     return Sources(
         # A package that runs as a folder has itself on the path too, behind its parent.
         python_path=tuple(path.absolute() for path in (*map(Path, way.path[1:]), *inherited)),
-        project=project.parent if project else None,
+        project=project,
+        editable=editable_folders(project, environment_folders(way)) if project else (),
         files=tuple(Path(name) for name in files),
+        whole=whole,
     )
+
+
+def environment_folders(way: Way) -> list[Path]:
+    """Return the folders of the environment in which a way runs here."""
+    found = [Path(way.python).absolute().parent.parent] if "/" in way.python else []
+    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+    return [*found, *([Path(active)] if active else []), Path(sys.prefix)]
+
+
+def remote_program(way: Way | None, words: Sequence[str], place: CodePlace) -> Program:
+    """Return the program of code of another place.
+
+    ``words`` are the script and its arguments, or ``-m``, a module and its arguments; a ``way`` is
+    that of the same script here.
+
+    Raises
+    ------
+    UnfitCode
+        The script is none that can run there.
+    """
+    # An image or a volume may have either layout, and a folder that does not exist is no mistake.
+    code = Code(source=place.source, paths=("src", HERE))
+    if words[0] == "-m":
+        note = f"the module {words[1]} runs from {place.shown}"
+        return Program(("python", *words), words[1], code, notes=(note,))
+    if words[0].endswith(".ipynb") or words[0] == "-":
+        raise UnfitCode(f"{words[0]}: code of another place runs as a script, or as -m MODULE")
+    path = path_inside(words[0])
+    note = f"{path} runs from {place.shown}"
+    if way is not None and way.script is not None:
+        note += f"; of the file {way.script} here, only the settings are used"
+        at = _index_of(way.script, way.command)
+        before = way.command[:at]
+    elif path.endswith((".py", ".pyw")):
+        before = ("python",)
+    else:
+        raise UnfitCode(f"{path}: code of another place runs as a script of Python (.py), or as -m")
+    label = Path(path).stem
+    return Program((*before, Sent(path), *words[1:]), label, code, notes=(note,))
 
 
 def _folder(way: Way) -> Path:

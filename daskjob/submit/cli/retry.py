@@ -14,7 +14,7 @@ from daskjob.submit.cli.parameters import JobName
 from daskjob.submit.cli.place import cluster_jobs, is_mine, pass_jobs, wanted_place
 from daskjob.submit.cli.remember import remember
 from daskjob.submit.jobs import Jobs
-from daskjob.submit.records.completeness import check_complete
+from daskjob.submit.records.completeness import check_complete, check_has_code
 from daskjob.submit.records.originals import Original
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def retry_command(jobs: Jobs, name: str, token: str | None) -> None:
     _check_ended(original)
     if original.from_record:
         check_complete(original.manifest, old=original.ref.name, env_file=original.env_file)
+        check_has_code(original.manifest)
     place = place_of(original, wanted)
     client = cluster_jobs(context, place)
     ref = client.run_again(original.manifest, token=token)

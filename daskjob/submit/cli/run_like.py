@@ -13,8 +13,9 @@ import click
 from daskjob.core.command_line import option, without_options
 from daskjob.core.manifests import Manifest, mapping, mappings, metadata
 from daskjob.core.names import ANNOTATION_OPEN_TO_SCRIPT, ANNOTATION_SCRIPT, generated_prefix
-from daskjob.submit.again import same_again, use_own_files
-from daskjob.submit.cli.originals import earlier_of
+from daskjob.submit.again import own_code, same_again, use_own_files
+from daskjob.submit.cli.originals import earlier_of, place_of
+from daskjob.submit.cli.place import cluster_jobs
 from daskjob.submit.cli.run import RunOptions, Wanted, with_fields, with_options
 from daskjob.submit.local_again import EarlierRun, as_labelled, changes_since, complete_variables
 from daskjob.submit.local_background import PreparedRun
@@ -27,7 +28,7 @@ from daskjob.submit.python_environment import (
     chosen_pythons,
     environment_of,
 )
-from daskjob.submit.records.completeness import check_complete
+from daskjob.submit.records.completeness import check_complete, check_has_code
 from daskjob.submit.records.originals import Original
 from daskjob.submit.submission import differences
 
@@ -39,7 +40,7 @@ def wanted_like(context: click.Context, name: str, options: RunOptions) -> Wante
     """Return a run like a job that was started here, on this machine or a cluster."""
     earlier = earlier_of(context, name)
     if isinstance(earlier, Original):
-        return _like_cluster_job(earlier, options)
+        return _like_cluster_job(context, earlier, options)
     return _like_run(earlier, options)
 
 
@@ -84,10 +85,11 @@ def _like_run(earlier: EarlierRun, options: RunOptions) -> Wanted:
     )
 
 
-def _like_cluster_job(original: Original, options: RunOptions) -> Wanted:
+def _like_cluster_job(context: click.Context, original: Original, options: RunOptions) -> Wanted:
     """Return a run of the manifest of a cluster's job, as of its file: without its images."""
     base = _named(original.manifest, options)
     use_own_files(base, original.ref.name)
+    code = _code_of(context, original)
     wanted = with_fields(with_options(base, options), options)
     if original.from_record:
         check_complete(wanted, old=original.ref.name, env_file=original.env_file)
@@ -97,9 +99,20 @@ def _like_cluster_job(original: Original, options: RunOptions) -> Wanted:
         wanted,
         pythons,
         environment_of(python, os.environ),
+        code,
         notes=(_note(original.ref.name, original.where, base, wanted), *notes, *more),
         variables=dict(options.env),
     )
+
+
+def _code_of(context: click.Context, original: Original) -> tuple[Manifest, ...]:
+    """Return the ConfigMaps with the code that belongs to a job of a cluster, as they are there."""
+    if not own_code(original.manifest):
+        return ()
+    if original.from_record:
+        check_has_code(original.manifest)
+    client = cluster_jobs(context, place_of(original, None))
+    return tuple(client.code_for(original.manifest, original.manifest))
 
 
 def _examined(python: Python, subject: str, options: RunOptions) -> tuple[Pythons, list[str]]:

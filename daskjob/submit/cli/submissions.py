@@ -11,9 +11,10 @@ import click
 
 from daskjob.core.errors import Invalid
 from daskjob.core.manifests import Manifest
-from daskjob.submit.cli.programs import program_of, sources_of, text_of
+from daskjob.submit.cli.programs import program_of, remote_program, sources_of, text_of
 from daskjob.submit.cli.ways_in import Way, way_in
-from daskjob.submit.cluster_job.code import UnfitCode
+from daskjob.submit.cluster_job.archive import UnfitCode
+from daskjob.submit.cluster_job.code_place import code_place, folder_of, is_elsewhere
 from daskjob.submit.cluster_job.doubts import doubts, installed_in
 from daskjob.submit.cluster_job.environment import provides, script_environment, with_packages
 from daskjob.submit.cluster_job.image import NoImage, Versions, environment_versions
@@ -63,7 +64,7 @@ def script_words(
         The words name nothing that can run, a setting is wrong, or the code cannot be sent.
     """
     try:
-        return _checked(_script(way_in(word, tuple(args), module=module), given))
+        return _checked(_script(word, args, given, module=module))
     except (
         *(WrongSettings, UnfitCode, UnfitEnvironment, UnfitNotebook, NoImage, Invalid),
     ) as error:
@@ -133,23 +134,27 @@ def _notes_on(job: Manifest) -> list[str]:
     return []
 
 
-def _script(way: Way, given: Given) -> Submission:
-    text = text_of(way)
-    found = declared(text) if "# /// script" in text else None
-    if found and found.problem:
+def _script(word: str, args: Sequence[str], given: Given, *, module: bool) -> Submission:
+    way = _way(word, tuple(args), given, module=module)
+    text = text_of(way) if way else ""
+    found = declared(text) if way and "# /// script" in text else None
+    if way and found and found.problem:
         raise WrongSettings(f"{way.script}: {found.problem}")
+    script = way.script if way else None
     places = Places(
-        script=script_layer(found.settings, str(way.script)) if found else None,
-        project=project_layer(way.script.absolute().parent if way.script else Path.cwd()),
+        script=script_layer(found.settings, str(script)) if found else None,
+        project=project_layer(script.absolute().parent if script else Path.cwd()),
         user=user_layer(dask_config(os.environ)),
     )
     layers: list[Layer] = [default_layer(), *places.layers(given.profile)]
     settings = merged([*layers, flags_layer(given.flags)])
-    program = program_of(way, sources_of(way, settings.settings.files))
+    words = ["-m", word, *args] if module else [word, *args]
+    program = _program(way, words, settings.settings)
     versions = _versions(way)
     settings = with_image(settings, versions)
-    environment = _environment(way, text, settings.settings)
-    notes = [*program.notes, *environment.notes, *_doubts(way, program, environment)]
+    environment = _environment(way, word, text, settings.settings)
+    notes = [*program.notes, *environment.notes]
+    notes += _doubts(way, program, environment) if way and not program.code.source else []
     program = replace(program, notes=tuple(notes), environment=environment.manifest())
     submission = script_submission(
         program, settings, versions=versions, env_file=_env_file(settings)
@@ -157,15 +162,38 @@ def _script(way: Way, given: Given) -> Submission:
     return replace(submission, packages_from=tuple(environment.origins()))
 
 
-def _environment(way: Way, text: str, settings: Settings) -> Resolved:
-    script = way.script.absolute() if way.script else None
+def _way(word: str, args: tuple[str, ...], given: Given, *, module: bool) -> Way | None:
+    """Return how the words run here; ``None``: only in code of another place."""
+    elsewhere = is_elsewhere(str(given.flags.get("code") or ""))
+    if elsewhere and (module or not Path(word).exists()):
+        return None
+    return way_in(word, args, module=module)
+
+
+def _program(way: Way | None, words: Sequence[str], settings: Settings) -> Program:
+    code = settings.code or ""
+    if is_elsewhere(code):
+        if settings.files:
+            raise WrongSettings("--file sends a file with the script, and --code names other code")
+        place = code_place(code, settings.code_secret or "", os.environ)
+        return remote_program(way, words, place)
+    if settings.code_secret:
+        raise WrongSettings("--code-secret is for --code git+URL@COMMIT")
+    if way is None:
+        raise WrongSettings(f"--code {code}: there is no such place")
+    whole = folder_of(code) if code else None
+    return program_of(way, sources_of(way, settings.files, whole))
+
+
+def _environment(way: Way | None, word: str, text: str, settings: Settings) -> Resolved:
+    script = way.script.absolute() if way and way.script else None
     folder = script.parent if script else Path.cwd()
-    subject = str(way.script or way.label)
+    subject = str(way.script or way.label) if way else word
     return script_environment(text, subject, folder, settings, os.environ)
 
 
 def _doubts(way: Way, program: Program, packages: Resolved) -> list[str]:
-    texts = {place: text for place, text in program.code.files.items() if place.endswith(".py")}
+    texts = dict(program.texts)
     main = text_of(way)
     if main and main not in texts.values():
         texts = {str(way.script): main, **texts}

@@ -23,6 +23,7 @@ from daskjob.submit.cli.run import split_module
 from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
 from daskjob.submit.cli.time_limit import ends_at
 from daskjob.submit.cli.timeout_option import timeout_option
+from daskjob.submit.cluster_job.archive import ALTERNATIVES
 
 if TYPE_CHECKING:
     from daskjob.submit.cluster_job.sending import ClusterJobs
@@ -105,6 +106,7 @@ def submit_command_of(connect: Connect, record: Remember | None = None) -> click
         type=click.Choice(["client", "server"]),
         help="Print what would be sent; with 'server', after all checks of the API server.",
     )
+    @click.option("--yes", is_flag=True, help="Send code above 2 MiB without a question.")
     @output_option
     @settings_options()
     @click.argument("script", required=False, type=click.Path())
@@ -119,6 +121,7 @@ def submit_command_of(connect: Connect, record: Remember | None = None) -> click
         wait: bool,
         timeout: int | None,
         dry_run: str | None,
+        yes: bool,
         output: str | None,
         **given: Any,
     ) -> int:
@@ -135,6 +138,8 @@ def submit_command_of(connect: Connect, record: Remember | None = None) -> click
         if dry_run == "client":
             _print(found.manifest, output, "submitted (dry run)")
             return 0
+        if found.question and not yes and not dry_run:
+            _ask(found.question)
         settings = found.merged.settings
         place = place or ClusterPlace(settings.context or "", settings.namespace or "")
         cluster = connect(click.get_current_context(), place)
@@ -187,6 +192,18 @@ def _check(wait: bool, timeout: int | None, dry_run: str | None) -> None:
         raise click.UsageError("--dry-run starts no job that --wait could wait for")
 
 
+def _ask(question: str) -> None:
+    """Ask whether to send much code; without a terminal that is an error."""
+    if not _has_terminal():
+        raise click.UsageError(f"{question}. To send it: --yes; {ALTERNATIVES}")
+    if not click.confirm(f"daskjob: {question}. Send it?", err=True):
+        raise click.Abort
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def _check_like(manifest: Path | None, words: Sequence[str], *, module: bool) -> None:
     if manifest is not None:
         raise click.UsageError("--like names a job and -f a manifest: leave one of them out")
@@ -208,9 +225,8 @@ def _like(name: str, flags: dict[str, object], profile: str) -> tuple[Submission
 
 
 def _sent(cluster: ClusterJobs, found: Submission, place: ClusterPlace) -> JobRef:
-    owned = [found.env_secret] if found.env_secret else []
     try:
-        return cluster.submit(found.manifest, owned=owned)
+        return cluster.submit(found.manifest, owned=found.owned)
     except KeyboardInterrupt:
         click.echo(f"daskjob: interrupted; {_how_to_cancel(found.manifest, place)}", err=True)
         raise

@@ -36,6 +36,7 @@ from daskjob.submit.changes import (
     scaling,
     suspension,
 )
+from daskjob.submit.client.code_copy import code_of, copied_code
 from daskjob.submit.client.connection import Connection, Session
 from daskjob.submit.client.errors import NotInstalled
 from daskjob.submit.client.job_logs import JobLogs, WantedLog
@@ -244,7 +245,7 @@ class AsyncJobClient:
         Conflict
             The job has not ended.
         Incomplete
-            It has variables in a Secret that cannot be read.
+            It has variables in a Secret, or code in ConfigMaps, that cannot be read.
         """
         job = (await self.get(ref)).manifest
         check_ended(job)
@@ -257,11 +258,25 @@ class AsyncJobClient:
         made, found = await self._next_retry(job, namespace, token)
         try:
             secret = await own_copy(session.api, job, made)
+            code = await self.code_for(made, job)
         except Incomplete:
             if found is None:
                 raise
             return replace(found.ref, existed=True)
-        return await self.submit(made, owned=[secret] if secret else [])
+        return await self.submit(made, owned=[*([secret] if secret else []), *code])
+
+    async def code_for(self, new: Manifest, old: Manifest) -> list[Manifest]:
+        """Return the ConfigMaps of a new job with a copy of the code that belongs to an old one.
+
+        Raises
+        ------
+        Incomplete
+            The code is gone, or this user must not read it.
+        """
+        session = await self._connection.session()
+        namespace = str(metadata(old).get("namespace") or "") or await self.namespace()
+        parts = await code_of(session.api, old, namespace)
+        return copied_code(parts, str(metadata(old)["name"]), str(metadata(new)["name"]))
 
     async def _next_retry(
         self, job: Manifest, namespace: str, token: str | None

@@ -1,4 +1,4 @@
-"""Objects that a job needs and owns, such as the Secret of its variables."""
+"""Objects that a job needs and owns: the Secret of its variables, the ConfigMaps of its code."""
 
 from __future__ import annotations
 
@@ -56,6 +56,9 @@ def _owned(manifest: Manifest, owner: ObjectRef) -> Manifest:
         "kind": str(owner.kind),
         "name": owner.name,
         "uid": owner.uid,
+        "controller": True,
+        # True needs permissions on finalizers, as on OpenShift.
+        "blockOwnerDeletion": False,
     }
     meta = {
         **metadata(manifest),
@@ -66,7 +69,7 @@ def _owned(manifest: Manifest, owner: ObjectRef) -> Manifest:
 
 
 def _same(found: Manifest, wanted: Manifest) -> bool:
-    return all(found.get(part) == wanted.get(part) for part in ("data", "stringData"))
+    return all(found.get(part) == wanted.get(part) for part in ("data", "stringData", "binaryData"))
 
 
 async def _ours(api: Api, ref: ObjectRef, owner: ObjectRef) -> Manifest | None:

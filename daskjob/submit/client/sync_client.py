@@ -163,6 +163,10 @@ class JobClient:
         """Run a job again, which may be gone, from its manifest; as ``retry``."""
         return self._run("run_again", partial(self._client.run_again, job, token=token))
 
+    def code_for(self, new: Manifest, old: Manifest) -> list[Manifest]:
+        """Return the ConfigMaps of a new job with a copy of the code that belongs to an old one."""
+        return self._run("code_for", partial(self._client.code_for, new, old))
+
     # Finding jobs
 
     def list(

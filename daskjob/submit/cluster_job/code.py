@@ -1,13 +1,15 @@
 """The code of a job: its files, with their limits, and where they are in the containers.
 
-Files without folders are ``spec.job.files``, which daskjob mounts at ``/daskjob/files``. A key of a
+Text without folders is ``spec.job.files``, which daskjob mounts at ``/daskjob/files``. A key of a
 ConfigMap has no folders. So a tree has its paths in a volume of the same ConfigMap, at
-``/daskjob/code``: the manifest remains one that ``kubectl apply`` runs.
+``/daskjob/code``: the manifest remains one that ``kubectl apply`` runs. More than that, and what is
+no text, is an archive in ConfigMaps, and code of another place is only named: ``spec.code``.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
@@ -15,10 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskjob.core import names
-from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Manifest
+from daskjob.core.names import CODE_PATH
 from daskjob.core.spec.job import FILES_LIMIT, FILES_LIMIT_BYTES, MOST_FILES
-from daskjob.submit.settings.items import CODE_PATH
+from daskjob.submit.cluster_job.archive import (
+    MOST_UNPACKED_BYTES,
+    Archive,
+    UnfitCode,
+    in_kib,
+    packed,
+    too_large,
+)
 
 _PLAIN = re.compile(r"[-._a-zA-Z0-9]{1,200}")
 #: What separates folders in keys; no module's name contains it.
@@ -26,12 +35,10 @@ _SEPARATOR = "--"
 #: Larger manifests do not fit into the annotation of ``kubectl apply``.
 APPLY_LIMIT = 256 * 1024
 VOLUME = "code"
-#: The number of files that a message lists.
-_LISTED = 5
-
-
-class UnfitCode(DaskJobError):
-    """Code that cannot be sent with the job: wrong usage, and nothing was started."""
+#: The code itself, as one of the folders of PYTHONPATH.
+HERE = "."
+#: An archive's own format has no other limit; no file system takes more.
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,12 @@ class Code:
     """The files of a job by their path in the containers, below ``root``."""
 
     files: Mapping[str, str] = field(default_factory=dict)
+    #: All files instead, if they are too many for a manifest or no text.
+    archive: Archive | None = None
+    #: Code of another place instead: its field of ``spec.code``.
+    source: Manifest = field(default_factory=dict)
+    #: The folders of PYTHONPATH, below ``root``.
+    paths: tuple[str, ...] = (HERE,)
 
     @property
     def is_tree(self) -> bool:
@@ -46,9 +59,14 @@ class Code:
         return not all(_PLAIN.fullmatch(path) and path not in (".", "..") for path in self.files)
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether the manifest does not have it: it is ``spec.code``."""
+        return self.archive is not None or bool(self.source)
+
+    @property
     def root(self) -> str:
         """The folder in the containers."""
-        return CODE_PATH if self.is_tree else names.FILES_PATH
+        return CODE_PATH if self.is_elsewhere or self.is_tree else names.FILES_PATH
 
     @property
     def keys(self) -> Mapping[str, str]:
@@ -62,13 +80,34 @@ class Code:
             found[path] = f"file{_SEPARATOR}{number}" if taken else key
         return found
 
+    @property
+    def content(self) -> object:
+        """What makes it other code than another one."""
+        return self.archive.digest if self.archive else self.job_files()
+
     def job_files(self) -> dict[str, str]:
         """Return ``spec.job.files``."""
         return {key: self.files[path] for path, key in self.keys.items()}
 
+    def spec_code(self, job: str) -> Manifest:
+        """Return ``spec.code``; empty if the manifest has the code."""
+        if not self.is_elsewhere:
+            return {}
+        source = {"configMaps": self.archive.names(job)} if self.archive else self.source
+        return {**source, "paths": list(self.paths)}
+
+    def config_maps(self, job: str) -> list[Manifest]:
+        """Return the ConfigMaps that ``spec.code`` names."""
+        return self.archive.config_maps(job) if self.archive else []
+
+    def as_archive(self) -> Code:
+        """Return the same code as an archive, for a manifest that is too large with it."""
+        archive = packed({path: text.encode() for path, text in self.files.items()})
+        return Code(archive=archive, paths=self.paths)
+
     def add_to(self, spec: Manifest, job: str) -> None:
         """Add the volume of a tree to a PodSpec, in place; files without folders need none."""
-        if not self.is_tree:
+        if self.is_elsewhere or not self.is_tree:
             return
         items = [{"key": key, "path": path} for path, key in self.keys.items()]
         source = {"name": names.files_name(job), "items": items}
@@ -77,86 +116,107 @@ class Code:
             mounts = container.get("volumeMounts") or ()
             mount = {"name": VOLUME, "mountPath": CODE_PATH, "readOnly": True}
             container["volumeMounts"] = [*mounts, mount]
-            container["env"] = _with_path(container.get("env") or [])
+            container["env"] = _with_path(container.get("env") or [], self.paths)
 
 
-def _with_path(env: Sequence[Manifest]) -> list[Manifest]:
-    """Return variables with the code first in PYTHONPATH."""
+def below(root: str, path: str) -> str:
+    """Return a path below a folder of the containers; the folder itself for ``.``."""
+    return root if path in ("", HERE) else f"{root}/{path}"
+
+
+def _with_path(env: Sequence[Manifest], paths: Sequence[str]) -> list[Manifest]:
+    """Return variables with the code's folders first in PYTHONPATH."""
+    wanted = [below(CODE_PATH, path) for path in paths]
     found = [dict(variable) for variable in env]
     for variable in found:
         if variable.get("name") == "PYTHONPATH":
             if isinstance(variable.get("value"), str):
-                variable["value"] = ":".join(filter(None, [CODE_PATH, variable["value"]]))
+                variable["value"] = ":".join(filter(None, [*wanted, variable["value"]]))
             return found
-    return [*found, {"name": "PYTHONPATH", "value": CODE_PATH}]
+    return [*found, {"name": "PYTHONPATH", "value": ":".join(wanted)}]
 
 
-def read_code(paths: Mapping[str, Path], texts: Mapping[str, str] | None = None) -> Code:
+def read_code(
+    paths: Mapping[str, Path],
+    texts: Mapping[str, str] | None = None,
+    *,
+    python_paths: tuple[str, ...] = (HERE,),
+    always_packed: bool = False,
+) -> Code:
     """Return the code of files on this machine, and of texts that are in no file.
 
     Raises
     ------
     UnfitCode
-        A file is no text, or they are too large together; with the numbers and what to do instead.
+        A file cannot be read, or they are too large together; with the numbers and what to do.
     """
+    _check_names(paths)
     _check_sizes(paths)
-    files = {**{place: _text(path) for place, path in paths.items()}, **(texts or {})}
-    _check_total(files)
-    return Code(files)
+    contents = {place: _read(path) for place, path in paths.items()}
+    contents |= {place: text.encode() for place, text in (texts or {}).items()}
+    files = None if always_packed else _texts(contents)
+    if files is not None and _fits(files):
+        return Code(files, paths=python_paths)
+    programs = [place for place, path in paths.items() if os.access(path, os.X_OK)]
+    return Code(archive=packed(contents, programs), paths=python_paths)
+
+
+def _check_names(paths: Mapping[str, Path]) -> None:
+    """Reject names that the containers cannot have."""
+    for place, path in paths.items():
+        try:
+            parts = place.encode().split(b"/")
+        except UnicodeEncodeError as error:
+            raise UnfitCode(f"the name of {str(path)!r} is not UTF-8; rename it") from error
+        if any(part in (b"", b".", b"..") or len(part) > _LONGEST_NAME for part in parts):
+            raise UnfitCode(f"{path} would be {place!r} in the containers, which is no path there")
 
 
 def _check_sizes(paths: Mapping[str, Path]) -> None:
-    """Reject a huge file before it is read."""
+    """Reject huge files before they are read."""
+    sizes = {}
     for place, path in paths.items():
         try:
-            size = path.stat().st_size
+            sizes[place] = path.stat().st_size
         except OSError as error:
             raise UnfitCode(f"{path} cannot be read: {error.strerror}") from error
-        if size > 4 * FILES_LIMIT:
-            raise UnfitCode(_too_large({place: size}, size))
+    total = sum(sizes.values())
+    if total > MOST_UNPACKED_BYTES:
+        raise UnfitCode(too_large(sizes, f"have {in_kib(total)}"))
 
 
-def _text(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        encoding = "utf-8"
-        if path.suffix in (".py", ".pyw"):
-            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode("utf-8")
+        return path.read_bytes()
     except OSError as error:
         raise UnfitCode(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _texts(contents: Mapping[str, bytes]) -> dict[str, str] | None:
+    """Return files as text; ``None`` if one is not UTF-8 text, as a manifest is."""
+    found = {}
+    for place, data in contents.items():
+        text = text_of(place, data)
+        if text is None:
+            return None
+        found[place] = text
+    return found
+
+
+def text_of(place: str, data: bytes) -> str | None:
+    """Return the text of a file; ``None`` if it is no UTF-8 text."""
+    encoding = "utf-8"
+    try:
+        if place.endswith((".py", ".pyw")):
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode("utf-8")
     except (UnicodeDecodeError, SyntaxError):
-        text, encoding = "", "binary"
-    if "\0" in text:
-        raise UnfitCode(
-            f"{path} has a NUL character, and a job's files are text. Put other files into the "
-            "image (--image) or a volume (--mount pvc:CLAIM:/path)"
-        )
-    if encoding not in ("utf-8", "utf-8-sig"):
-        raise UnfitCode(
-            f"{path} is not UTF-8 text, and a job's files are text. Save it as UTF-8; put other "
-            "files into the image (--image) or a volume (--mount pvc:CLAIM:/path)"
-        )
-    return text
+        return None
+    return None if "\0" in text or encoding not in ("utf-8", "utf-8-sig") else text
 
 
-def _check_total(files: Mapping[str, str]) -> None:
-    sizes = {place: len(text.encode(errors="replace")) for place, text in files.items()}
+def _fits(files: Mapping[str, str]) -> bool:
+    """Return whether a manifest holds these files."""
     characters = sum(len(text) + len(place) + 2 for place, text in files.items())
-    if characters > FILES_LIMIT or sum(sizes.values()) > FILES_LIMIT_BYTES:
-        raise UnfitCode(_too_large(sizes, sum(sizes.values())))
-    if len(files) > MOST_FILES:
-        raise UnfitCode(
-            f"the script imports {len(files)} files of its own, and a job has at most "
-            f"{MOST_FILES}: put them into the image (--image) or a volume (--mount pvc:CLAIM:/path)"
-        )
-
-
-def _too_large(sizes: Mapping[str, int], total: int) -> str:
-    largest = sorted(sizes.items(), key=lambda item: -item[1])[:_LISTED]
-    listed = ", ".join(f"{place} {size // 1024:,} KiB" for place, size in largest)
-    return (
-        f"the script and its files have {total // 1024:,} KiB, and a job carries up to "
-        f"{FILES_LIMIT // 1024} KiB; the largest: {listed}. Put the package into the image "
-        "(--image), or the files into a volume (--mount pvc:CLAIM:/path)"
-    )
+    size = sum(len(text.encode(errors="replace")) for text in files.values())
+    return characters <= FILES_LIMIT and size <= FILES_LIMIT_BYTES and len(files) <= MOST_FILES

@@ -11,7 +11,7 @@ from typing import Any
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, fingerprint, mapping, mappings, metadata
 from daskjob.submit.cluster_job import parts, pods, resources, variables
-from daskjob.submit.cluster_job.code import Code
+from daskjob.submit.cluster_job.code import Code, below
 from daskjob.submit.cluster_job.fields import set_fields
 from daskjob.submit.cluster_job.parts import Part, Role
 from daskjob.submit.cluster_job.program import Program
@@ -35,6 +35,13 @@ class ClusterJob:
     manifest: Manifest
     #: The Secret with the variables of ``--env-file``, owned by the job; never in the manifest.
     env_secret: Manifest | None = None
+    #: The ConfigMaps with its code, if the manifest does not have it.
+    code: tuple[Manifest, ...] = ()
+
+    @property
+    def owned(self) -> list[Manifest]:
+        """The objects that are created after the job, and belong to it."""
+        return [*([self.env_secret] if self.env_secret else []), *self.code]
 
 
 def job_name(label: str, *, token: str = "", content: object = None) -> str:
@@ -59,10 +66,11 @@ def script_job(
         # The content has the name in it: of the ConfigMap with the code, of the Secret.
         draft = _script_job(program, settings, names.generated_prefix(program.label), env_file)
         draft["metadata"].pop("name")
-        content = [draft, program.code.job_files(), sorted(env_file or ())]
+        content = [draft, program.code.content, sorted(env_file or ())]
         name = job_name(program.label, token=settings.token or "", content=content)
     manifest = _script_job(program, settings, name, env_file)
-    return ClusterJob(manifest, _env_secret(name, env_file))
+    maps = tuple(program.code.config_maps(name))
+    return ClusterJob(manifest, _env_secret(name, env_file), maps)
 
 
 def _script_job(
@@ -143,6 +151,8 @@ def manifest_job(
     meta, spec = metadata(changed), changed["spec"]
     if settings.files:
         raise WrongSettings("--file is for a script; write job.files into the manifest")
+    if settings.code or settings.code_secret:
+        raise WrongSettings("--code is for a script; write spec.code into the manifest")
     if settings.name or settings.token:
         meta.pop("generateName", None)
         label = str(meta.get("name") or metadata(manifest).get("generateName") or "job")
@@ -248,14 +258,17 @@ def _add_groups(spec: Manifest, settings: Settings) -> None:
 
 def _add_code(spec: Manifest, program: Program, name: str) -> None:
     code: Code = program.code
-    if not code.files:
+    if code.is_elsewhere:
+        spec["code"] = code.spec_code(name)
+    elif code.files:
+        spec["job"]["files"] = code.job_files()
+    else:
         return
-    spec["job"]["files"] = code.job_files()
     everyone = [parts.runner(spec), parts.scheduler(spec), *parts.workers(spec)]
     for part in filter(None, everyone):
         code.add_to(part.spec, name)
-        if program.in_folder and part.role is not Role.SCHEDULER:
-            part.container["workingDir"] = code.root
+        if program.folder is not None and part.role is not Role.SCHEDULER:
+            part.container["workingDir"] = below(code.root, program.folder)
 
 
 def _add_job_settings(manifest: Manifest, settings: Settings) -> None:

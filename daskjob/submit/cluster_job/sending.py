@@ -24,5 +24,8 @@ class ClusterJobs(Jobs, Protocol):
     def run_again(self, job: Manifest, *, token: str | None = None) -> JobRef:
         """Run a job again, which may be gone, from its manifest; once while that has not ended."""
 
+    def code_for(self, new: Manifest, old: Manifest) -> list[Manifest]:
+        """Return the ConfigMaps of a new job with a copy of the code that belongs to an old one."""
+
     def dry_run(self, job: Manifest) -> Manifest:
         """Return the job as the API server would store it; nothing is stored."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from daskjob.core.manifests import Manifest
-from daskjob.submit.cluster_job.code import APPLY_LIMIT, UnfitCode
+from daskjob.submit.cluster_job.archive import ASK_BYTES, MOST_BYTES, in_kib
+from daskjob.submit.cluster_job.code import APPLY_LIMIT
 from daskjob.submit.cluster_job.image import (
     Versions,
     default_image,
@@ -32,8 +33,17 @@ class Submission:
     #: The Secret of the job with the variables of ``--env-file``.
     env_secret: Manifest | None = None
     notes: tuple[str, ...] = ()
+    #: The ConfigMaps of the job with its code, if the manifest does not have it.
+    code: tuple[Manifest, ...] = ()
+    #: What to ask before the code is sent; empty: nothing.
+    question: str = ""
     #: Its packages, and where they were asked for, as lines of the origins of settings.
     packages_from: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def owned(self) -> list[Manifest]:
+        """The objects that are created after the job, and belong to it."""
+        return [*([self.env_secret] if self.env_secret else []), *self.code]
 
 
 def script_submission(
@@ -53,10 +63,16 @@ def script_submission(
     merged = with_image(merged, versions)
     image = merged.settings.image or ""
     job = script_job(program, merged.settings, env_file)
-    _check_size(job.manifest, len(program.code.files))
+    if _is_too_large(job.manifest):
+        # Each pod lists the files of a tree.
+        program = replace(program, code=program.code.as_archive())
+        job = script_job(program, merged.settings, env_file)
     notes = [*program.notes, *version_notes(image, versions)]
     notes += open_secrets(merged)
-    return Submission(job.manifest, merged, job.env_secret, tuple(notes))
+    notes += _code_notes(program)
+    return Submission(
+        job.manifest, merged, job.env_secret, tuple(notes), job.code, _question(program)
+    )
 
 
 def manifest_submission(
@@ -78,14 +94,28 @@ def manifest_submission(
     return Submission(job.manifest, merged, job.env_secret, tuple(notes))
 
 
-def _check_size(manifest: Manifest, files: int) -> None:
-    """Reject what no API server stores: each pod lists the files of a tree."""
-    size = len(json.dumps(manifest, ensure_ascii=False).encode())
-    if size > STORED_LIMIT:
-        raise UnfitCode(
-            f"the job has {size // 1024:,} KiB with the lists of its {files} files, and a cluster "
-            f"stores up to {STORED_LIMIT // 1024:,} KiB: put the package into the image (--image)"
-        )
+def _is_too_large(manifest: Manifest) -> bool:
+    """Return whether no API server stores it."""
+    return len(json.dumps(manifest, ensure_ascii=False).encode()) > STORED_LIMIT
+
+
+def _code_notes(program: Program) -> list[str]:
+    archive = program.code.archive
+    if archive is None:
+        return []
+    count = len(archive.parts)
+    where = "a ConfigMap" if count == 1 else f"{count} ConfigMaps"
+    return [f"the code is sent in {where} of the job: {archive.shown}"]
+
+
+def _question(program: Program) -> str:
+    archive = program.code.archive
+    if archive is None or len(archive.data) <= ASK_BYTES:
+        return ""
+    return (
+        f"the code has {archive.shown}: more than {in_kib(ASK_BYTES)}, which every pod of the job "
+        f"reads, and up to {in_kib(MOST_BYTES)} are possible; the largest: {archive.largest}"
+    )
 
 
 def with_image(merged: Merged, versions: Versions) -> Merged:
@@ -124,6 +154,14 @@ def apply_notes(submission: Submission) -> list[str]:
         notes.append(
             f"the manifest has {size // 1024} KiB: kubectl apply takes more than "
             f"{APPLY_LIMIT // 1024} KiB only with --server-side"
+        )
+    if submission.code:
+        largest = max(len(json.dumps(item)) for item in submission.code)
+        server_side = " --server-side" if largest > APPLY_LIMIT else ""
+        found = "its ConfigMap" if len(submission.code) == 1 else "its ConfigMaps"
+        notes.append(
+            f"kubectl apply{server_side} creates the job and {found} with the code, which remains "
+            "when the job is deleted; daskjob submit lets the job own it"
         )
     if submission.env_secret:
         name, path = submission.env_secret["metadata"]["name"], submission.merged.settings.env_file

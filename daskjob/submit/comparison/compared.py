@@ -19,6 +19,7 @@ from daskjob.core.names import files_name
 from daskjob.core.quantity import duration, format_peak
 from daskjob.core.status import JobStatus, job_status_from
 from daskjob.core.status.job import Attempt
+from daskjob.submit.again import own_code
 from daskjob.submit.comparison.packages import package_differences, without_packages
 from daskjob.submit.records.secret_names import is_secret
 from daskjob.submit.records.secret_values import missing_values, without_secret_values
@@ -374,6 +375,6 @@ def without_own_names(job: Manifest) -> Manifest:
     if not name:
         return job
     spec = json.dumps(job.get("spec") or {})
-    for own in (files_name(name), f"{name}-env"):
+    for own in (files_name(name), f"{name}-env", *own_code(job)):
         spec = spec.replace(json.dumps(own), json.dumps(own.replace(name, "JOB", 1)))
     return {**job, "spec": json.loads(spec)}

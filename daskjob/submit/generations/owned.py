@@ -21,6 +21,9 @@ _REFERENCES = {
     "secretRef": "name",
 }
 
+#: Field of ``spec.code``: a list of names.
+_CODE = "configMaps"
+
 
 def owned_by(owned: Sequence[Manifest], known: str, name: str) -> list[Manifest]:
     """Return objects named after the job ``known``, as those of the job ``name``.
@@ -61,6 +64,8 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
 
 
 def _reference(key: str, item: Any, names: dict[str, str]) -> Any:
+    if key == _CODE and isinstance(item, list):
+        return [names.get(name, name) if isinstance(name, str) else name for name in item]
     if not (isinstance(item, dict) and key in _REFERENCES):
         return _renamed(item, names)
     # A projected Secret has "name" where a volume has "secretName".

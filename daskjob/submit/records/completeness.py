@@ -5,7 +5,7 @@ from __future__ import annotations
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Manifest, mapping, mappings, metadata
 from daskjob.core.names import ANNOTATION_SCRIPT, SUBMITTED_SCRIPT
-from daskjob.submit.again import containers
+from daskjob.submit.again import containers, own_code
 from daskjob.submit.cluster_job.variables import env_secret_name
 from daskjob.submit.records.secret_values import missing_values
 
@@ -39,6 +39,25 @@ def check_complete(job: Manifest, *, old: str, env_file: str = "") -> None:
         f"records of jobs have no secret values, and {old} needs {what}; give them again: "
         f"daskjob submit --like {old} {again}"
     )
+
+
+def lost_code(job: Manifest, where: str = "") -> str:
+    """Return the message about a job whose code cannot be copied."""
+    name = metadata(job)["name"]
+    place = where or "in ConfigMaps that were deleted with it"
+    return f"{name} has its code {place}; submit its script again: daskjob submit SCRIPT"
+
+
+def check_has_code(job: Manifest) -> None:
+    """Reject a job that is gone with its code: records have none.
+
+    Raises
+    ------
+    Incomplete
+        With what to do instead.
+    """
+    if own_code(job):
+        raise Incomplete(lost_code(job))
 
 
 def own_secret(job: Manifest) -> str:

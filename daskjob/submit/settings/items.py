@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from daskjob.core.names import FILES_PATH
+from daskjob.core.names import CODE_PATH, FILES_PATH
 
 #: Kubernetes' names of objects.
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -64,10 +64,6 @@ def mount(text: str) -> Mount:
     if mode == "rw" and kind is not Source.PVC:
         raise ValueError(f"a {kind} is read-only; leave out ':rw'")
     return Mount(kind, name, path.rstrip("/"), mode == "ro" or kind is not Source.PVC)
-
-
-#: Where the code of a job is if it has folders.
-CODE_PATH = "/daskjob/code"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ _LABEL_RULE = "write a name as of a Kubernetes label, such as team or example.or
 _IMAGE = re.compile(r"[\w.:/@-]{1,512}", re.ASCII)
 _UID = re.compile(r"image|[1-9]\d{0,9}")
 _TOKEN = re.compile(rf"\S(?s:.){{0,{LONGEST_TOKEN - 1}}}")
+_CODE = re.compile(r"[^\x00-\x1f]{1,4096}")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -204,10 +205,23 @@ class Settings(WorkerSettings):
     )
     files: tuple[str, ...] = settings_of_many(
         Items("FILE", '["settings.toml"]', plain),
-        "File of text to send with the script, such as settings that it reads.",
+        "File to send with the script, such as settings or data that it reads.",
         topic=Topic.CODE,
         path="spec.job.files",
         flags=("--file",),
+    )
+    code: str | None = setting(
+        Text("PLACE", '"."', _CODE, "write a folder, git+URL@COMMIT, pvc:CLAIM/PATH or image:REF"),
+        "Folder to send as a whole instead of what the script imports; or where its code is: "
+        "git+URL@COMMIT, pvc:CLAIM[/PATH], image:REF.",
+        topic=Topic.CODE,
+        path="spec.code",
+    )
+    code_secret: str | None = setting(
+        Text("NAME", '"git-login"', OBJECT_NAME, f"write {OBJECT_NAME_RULE}"),
+        "Secret with the credentials of a private repository of --code.",
+        topic=Topic.CODE,
+        path="spec.code.git.secretName",
     )
     packages: tuple[str, ...] = settings_of_many(
         Items("PACKAGE", '["pandas>=2.2"]', plain),

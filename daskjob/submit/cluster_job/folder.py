@@ -1,0 +1,272 @@
+"""The files of a folder that are code: what ``--code DIR`` sends, and what it leaves out.
+
+``.daskjobignore`` of the folder decides; without one ``.gitignore`` does, also of the folders above
+up to the repository's. What no job needs, or nobody wants to publish, is left out in any case.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daskjob.submit.cluster_job.archive import UnfitCode
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+#: Larger files are data, which belong into a volume.
+LARGEST_FILE = 1024 * 1024
+#: More files than this are no code: reading them all would take minutes.
+MOST_FILES = 20_000
+OWN_IGNORE, GIT_IGNORE = ".daskjobignore", ".gitignore"
+#: The number of names that a note lists.
+_LISTED = 5
+
+_HISTORIES = frozenset({".git", ".hg", ".svn", ".bzr", ".jj"})
+_CACHES = frozenset(
+    {
+        *("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".cache"),
+        *(".tox", ".nox", ".eggs", ".ipynb_checkpoints", "node_modules", "dask-scratch-space"),
+        *("dask-worker-space", ".DS_Store"),
+    }
+)
+#: What marks an environment of Python or conda, and a cache (bford.info/cachedir).
+_ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
+_CACHE_MARK = "CACHEDIR.TAG"
+_BYTE_CODE = (".pyc", ".pyo")
+#: Names of files and folders that hold credentials.
+_SECRET = re.compile(
+    r"\.env(\..+)?|\.envrc|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk)|id_(rsa|dsa|ecdsa|ed25519)"
+    r"|\.netrc|_netrc|\.pgpass|\.pypirc|\.npmrc|\.git-credentials|\.htpasswd|\.dockercfg"
+    r"|\.ssh|\.aws|\.azure|\.gnupg|\.kube|\.docker|kubeconfig|credentials(\.json)?"
+    r"|(client_secret|service[-_]account).*\.json",
+    re.IGNORECASE,
+)
+_EXAMPLE = re.compile(r".*\.(example|sample|template|dist)", re.IGNORECASE)
+
+
+class Reason(StrEnum):
+    """Why a file, or a folder with all its files, is left out."""
+
+    IGNORED = "ignored"
+    LARGE = "large"
+    SECRET = "secret"
+    OUTSIDE = "outside"
+    UNUSUAL = "unusual"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a folder has."""
+
+    #: By the path below the folder.
+    files: dict[str, Path] = field(default_factory=dict)
+    #: What was left out; a folder's path ends with ``/``.
+    left_out: dict[str, Reason] = field(default_factory=dict)
+
+    def of(self, reason: Reason) -> list[str]:
+        """Return what was left out for a reason."""
+        return [path for path, why in self.left_out.items() if why is reason]
+
+
+def contents_of(folder: Path) -> Contents:
+    """Return the files of a folder that are code.
+
+    Raises
+    ------
+    UnfitCode
+        A part of it cannot be read, or it has too many files.
+    """
+    top = Path(os.path.abspath(folder))
+    walk = _Walk(top, _project(top).resolve())
+    walk.enter(top, (), _rules_above(top, walk.ignore_name))
+    return Contents(dict(sorted(walk.found.files.items())), dict(walk.found.left_out))
+
+
+#: What a note says of what is left out, and how it is sent in spite of that.
+_SAID = {
+    Reason.SECRET: ("looks like a secret", "--secret and --env-file are for them, or --file"),
+    Reason.LARGE: ("above 1 MiB", "--file sends one, --mount pvc:CLAIM:/path is for data"),
+    Reason.IGNORED: ("ignored", f"--file sends one, {OWN_IGNORE} replaces {GIT_IGNORE}"),
+    Reason.OUTSIDE: ("a link that leads out of the project or in a circle", "--file sends one"),
+    Reason.UNUSUAL: ("no regular file", "--mount pvc:CLAIM:/path is for other things"),
+}
+
+
+def notes_on(contents: Contents, sent: Iterable[str]) -> list[str]:
+    """Return notes on what was left out and is not sent for another reason."""
+    others = set(sent)
+    notes = []
+    for reason, (what, remedy) in _SAID.items():
+        found = [path for path in contents.of(reason) if path not in others]
+        if found:
+            more = f" and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
+            notes.append(f"not sent, {what}: {', '.join(found[:_LISTED])}{more} ({remedy})")
+    return notes
+
+
+def is_secret(name: str) -> bool:
+    """Return whether the name of a file or folder is one of those that hold credentials."""
+    return _SECRET.fullmatch(name) is not None and _EXAMPLE.fullmatch(name) is None
+
+
+def project_root(folder: Path) -> Path | None:
+    """Return the nearest folder with ``pyproject.toml`` or ``.git``, this one or above it."""
+    absolute = Path(os.path.abspath(folder))
+    for place in (absolute, *absolute.parents):
+        if (place / "pyproject.toml").is_file() or (place / ".git").exists():
+            return place
+    return None
+
+
+def _project(folder: Path) -> Path:
+    return project_root(folder) or folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The patterns of one ignore file, for what is below its folder."""
+
+    folder: str
+    spec: GitIgnoreSpec
+
+    def judge(self, path: str) -> bool | None:
+        """Return whether they ignore a path below the top; ``None``: they say nothing."""
+        end = "/" if path.endswith("/") else ""
+        return self.spec.check_file(os.path.relpath(path, self.folder) + end).include
+
+
+def _read_rules(folder: Path, name: str) -> list[_Rules]:
+    from pathspec import GitIgnoreSpec
+
+    path = folder / name
+    try:
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return []
+    except OSError as error:
+        raise UnfitCode(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        return [_Rules(str(folder), GitIgnoreSpec.from_lines(lines))]
+    except ValueError as error:
+        raise UnfitCode(f"{path} has a wrong pattern: {error}") from error
+
+
+def _rules_above(top: Path, name: str) -> tuple[_Rules, ...]:
+    """Return the rules of the folders above, up to the repository's, outermost first."""
+    if name != GIT_IGNORE:
+        return ()
+    repository = next((p for p in (top, *top.parents) if (p / ".git").exists()), None)
+    if repository is None or repository == top:
+        return ()
+    between = [p for p in reversed(top.parents) if p.is_relative_to(repository)]
+    return tuple(rules for place in between for rules in _read_rules(place, name))
+
+
+@dataclass(slots=True)
+class _Walk:
+    top: Path
+    #: Links may lead anywhere in the project.
+    project: Path
+    found: Contents = field(default_factory=Contents)
+
+    @property
+    def ignore_name(self) -> str:
+        return OWN_IGNORE if (self.top / OWN_IGNORE).exists() else GIT_IGNORE
+
+    def enter(self, folder: Path, above: tuple[str, ...], rules: Sequence[_Rules]) -> None:
+        """Add what a folder has; ``above`` are the real paths that lead to it."""
+        rules = (*rules, *_read_rules(folder, self.ignore_name))
+        chain = (*above, os.path.realpath(folder))
+        for entry in self._entries(folder):
+            self._add(entry, chain, rules)
+
+    @staticmethod
+    def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as found:
+                yield from sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise UnfitCode(f"{folder} cannot be read: {error.strerror}") from error
+
+    def _add(
+        self, entry: os.DirEntry[str], chain: tuple[str, ...], rules: Sequence[_Rules]
+    ) -> None:
+        path = Path(entry.path)
+        place = path.relative_to(self.top).as_posix()
+        try:
+            mode = entry.stat().st_mode
+        except OSError:
+            # A link to nothing, or to itself.
+            self.found.left_out[place] = Reason.OUTSIDE
+            return
+        if stat.S_ISDIR(mode):
+            self._add_folder(path, place + "/", chain, rules)
+        else:
+            self._add_file(entry, path, place, rules)
+
+    def _add_folder(
+        self, path: Path, place: str, chain: tuple[str, ...], rules: Sequence[_Rules]
+    ) -> None:
+        if _is_never_code(path):
+            return
+        real = os.path.realpath(path)
+        if is_secret(path.name):
+            self.found.left_out[place] = Reason.SECRET
+        elif _is_ignored(f"{path}/", rules):
+            self.found.left_out[place] = Reason.IGNORED
+        elif real in chain or not Path(real).is_relative_to(self.project):
+            self.found.left_out[place] = Reason.OUTSIDE
+        else:
+            self.enter(path, chain, rules)
+
+    def _add_file(
+        self, entry: os.DirEntry[str], path: Path, place: str, rules: Sequence[_Rules]
+    ) -> None:
+        found = entry.stat()
+        if path.name in (*_CACHES, *_HISTORIES) or path.suffix in _BYTE_CODE:
+            return
+        real = Path(os.path.realpath(path))
+        reason: Reason | None = None
+        if not stat.S_ISREG(found.st_mode):
+            reason = Reason.UNUSUAL
+        elif is_secret(path.name) or is_secret(real.name):
+            reason = Reason.SECRET
+        elif _is_ignored(str(path), rules):
+            reason = Reason.IGNORED
+        elif not real.is_relative_to(self.project):
+            reason = Reason.OUTSIDE
+        elif found.st_size > LARGEST_FILE:
+            reason = Reason.LARGE
+        if reason is not None:
+            self.found.left_out[place] = reason
+            return
+        self.found.files[place] = path
+        if len(self.found.files) > MOST_FILES:
+            raise UnfitCode(
+                f"{self.top} has more than {MOST_FILES:,} files: name a smaller folder, or leave "
+                f"files out by {OWN_IGNORE}"
+            )
+
+
+def _is_never_code(folder: Path) -> bool:
+    if folder.name in _HISTORIES or folder.name in _CACHES:
+        return True
+    return (folder / _CACHE_MARK).is_file() or any(
+        (folder / mark).exists() for mark in _ENVIRONMENT_MARKS
+    )
+
+
+def _is_ignored(path: str, rules: Sequence[_Rules]) -> bool:
+    """Return whether the innermost rules that say something ignore a path."""
+    for item in reversed(rules):
+        found = item.judge(path)
+        if found is not None:
+            return found
+    return False
