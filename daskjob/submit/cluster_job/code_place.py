@@ -116,7 +116,7 @@ def _git_place(text: str, secret: str) -> GitPlace:
 
 
 def _check_credentials(parts: SplitResult, shown: str) -> None:
-    """Reject credentials: whoever may read the job sees the URL."""
+    """Reject credentials: everyone who may read the job sees the URL."""
     # The user of SSH is part of the address, and no secret.
     if parts.password is not None or (parts.scheme != "ssh" and parts.username is not None):
         raise UnfitCode(
