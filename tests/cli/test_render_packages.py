@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from click.testing import CliRunner, Result
 from daskjob.core.spec import DaskJob, parse
 from daskjob.submit.cli.manifests import render_command
 from daskjob.submit.cli.submit import submit_command
+from tests.cli.command import Daskjob, finish
 from tests.docs.documents import ROOT
 from tests.submit.package_index import Index, hash_of, serving, variables_for
+from tests.waiting import wait_until
 
 IMAGE = ("--image", "ghcr.io/dask/dask:2026.8.0-py3.12")
 SCRIPT = """\
@@ -186,3 +190,19 @@ def test_script_of_the_documentation_gets_its_package(here: Path, index: Index) 
     assert clash is not None
     done = in_process(*IMAGE, "--with", "dask==2025.1.0", "sums.py")
     assert " ".join(clash[1].split()) in done.stderr
+
+
+def test_interrupt_ends_uv_and_the_command_at_once(daskjob: Daskjob) -> None:
+    program = daskjob.folder / "bin" / "uv"
+    program.parent.mkdir()
+    started = daskjob.folder / "started"
+    program.write_text(f"#!/bin/sh\n: > {started}\nexec tail -f /dev/null\n")
+    program.chmod(0o755)
+    script = daskjob.script(SCRIPT)
+    environment = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    process = daskjob.start("render", *IMAGE, script, env=environment)
+    wait_until(started.exists)
+    process.send_signal(signal.SIGINT)
+    assert finish(process).code == 130
+    # uv is killed, which the system carries out a moment later.
+    wait_until(lambda: not daskjob.alive())

@@ -1,0 +1,59 @@
+"""The environment of a run on this machine: what the script wants and its Python lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from daskjob.submit.environment.installed import installed_in
+from daskjob.submit.environment.lock_lines import lock_lines
+from daskjob.submit.environment.python_version import check_python
+from daskjob.submit.environment.resolution import resolve
+from daskjob.submit.environment.sources import wanted_by
+from daskjob.submit.environment.wanted import Given, NotResolved, Resolved, Wanted
+
+
+def environment_of_run(
+    text: str,
+    subject: str,
+    folder: Path,
+    *,
+    given: Given,
+    python: str,
+    environ: Mapping[str, str],
+) -> Resolved:
+    """Return the environment of a script that a Python of this machine runs.
+
+    Empty, without a question to an index, if this Python has all that is wanted: the active
+    environment stays as it is.
+
+    Raises
+    ------
+    UnfitEnvironment
+        What is wanted is wrong, or does not go with this Python or its Dask.
+    NotResolved
+        Something is missing, and there is no answer from the index, or no uv.
+    """
+    wanted = _wanted(text, subject, folder, given, environ)
+    if wanted.is_empty:
+        return Resolved(notes=wanted.notes)
+    texts = [item.text for item in wanted.requirements]
+    texts += [line.text for line in lock_lines("\n".join(wanted.locked))]
+    there = installed_in(python, texts, environ)
+    if there.meets(texts):
+        check_python(wanted.requires_python, subject, there.target)
+        return Resolved(notes=wanted.notes, sources=wanted.sources)
+    return resolve(wanted, target=there.target, environ=environ)
+
+
+def _wanted(
+    text: str, subject: str, folder: Path, given: Given, environ: Mapping[str, str]
+) -> Wanted:
+    try:
+        return wanted_by(text, subject, folder, given=given, environ=environ)
+    except NotResolved as error:
+        # Only a project's lock needs uv to be read: whoever has none has installed it otherwise.
+        if given.packages:
+            raise
+        return replace(Wanted(subject), notes=(f"{error}; runs with what is installed",))
