@@ -160,6 +160,17 @@ def test_manifest_gets_the_packages_of_flags(here: Path) -> None:
     assert manifest["spec"]["environment"]["requiresPython"] == ">=3.11"
 
 
+def test_job_of_an_existing_cluster_gets_no_packages(here: Path) -> None:
+    manifest = yaml.safe_load(in_process(*IMAGE, "sums.py").stdout)
+    spec = {"clusterRef": {"name": "shared"}, "job": manifest["spec"]["job"]}
+    del manifest["spec"]
+    (here / "job.yaml").write_text(yaml.safe_dump({**manifest, "spec": spec}))
+    words = ["--dry-run=client", "-f", "job.yaml", "--with", "tiny"]
+    done = CliRunner().invoke(submit_command, words)
+    assert done.exit_code == 2
+    assert "clusterRef" in done.stderr
+
+
 def test_manifest_without_flags_is_not_resolved(here: Path, index: Index) -> None:
     (here / "job.yaml").write_text(in_process(*IMAGE, "sums.py").stdout)
     index.asked.clear()
