@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from daskjob.core.spec.environment import as_environment
+from daskjob.core.fields import Reader
+from daskjob.core.spec.environment import read_environment
 from daskjob.submit.environment import uv as uv_runs
 from daskjob.submit.environment.script import environment_of_script
 from daskjob.submit.environment.uv import find_uv
@@ -149,7 +150,8 @@ def test_lines_are_what_the_custom_resource_reads_and_pip_installs(
     user: User, tmp_path: Path
 ) -> None:
     found = user.resolve(block("tiny"))
-    assert as_environment(found.manifest()).requirements == found.requirements
+    read = read_environment(Reader({"environment": found.manifest()}, "spec", []))
+    assert read.requirements == found.requirements
     (tmp_path / "lines.txt").write_text("\n".join(found.requirements))
     target = tmp_path / "packages"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
