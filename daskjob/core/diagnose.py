@@ -128,6 +128,8 @@ class Diagnosis:
     patience_seconds: int | None = None
     #: Whether the cause is the network, which may answer later.
     may_pass: bool = False
+    #: The exit code that counts as the attempt's; ``None``: no program ended.
+    exit_code: int | None = None
 
     @property
     def final(self) -> bool:
@@ -306,6 +308,7 @@ def not_prepared(pod: PodFacts) -> Diagnosis | None:
         f"The installer's last lines: {found.lines}." if found.lines else "",
         0 if found.final else None,
         may_pass=found.may_pass,
+        exit_code=found.exit_code,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from daskjob.core.preparation import LATER
 from daskjob.core.reasons import Reason, ReasonClass
 from daskjob.core.status import JobStatus
 
@@ -52,6 +53,10 @@ def exit_code(status: JobStatus) -> int:
     if reason not in list(Reason):
         return ExitCode.DASKJOB
     known = Reason(reason)
+    if known is Reason.ENVIRONMENT_FAILED:
+        # The script did not run: the code is the installer's.
+        is_network = status.exit_code == LATER
+        return ExitCode.INFRASTRUCTURE if is_network else ExitCode.DASKJOB
     if known in _BY_REASON:
         return _BY_REASON[known]
     match known.reason_class:

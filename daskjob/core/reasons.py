@@ -30,7 +30,8 @@ class Reason(StrEnum):
     #: No worker ever became ready, and all crash repeatedly: the job can never run a task.
     WORKERS_FAILED = "WorkersFailed"
     #: The packages or the code of a pod cannot be installed, unpacked or fetched. It is not tried
-    #: again, unless the network was the cause: then it is, without being counted.
+    #: again, unless the network was the cause: then it is, without being counted, and the exit code
+    #: is 121.
     ENVIRONMENT_FAILED = "EnvironmentFailed"
     #: The node evicted or did not admit the runner: memory, disk, preemption, capacity.
     EVICTED = "Evicted"

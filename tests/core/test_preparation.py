@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from daskjob.backends.fake import FakeBackend
+from daskjob.core.exit_codes import exit_code
 from daskjob.core.manifests import Manifest, format_time
 from tests.core import manifests
 from tests.core.manifests import cluster_spec
@@ -106,6 +107,13 @@ def test_image_without_python_is_final() -> None:
     assert "Use an image with Python" in story.status.message
 
 
+@pytest.mark.parametrize(("code", "expected"), [(78, 125), (75, 121), (1, 125)])
+def test_commands_never_exit_with_the_installers_code(code: int, expected: int) -> None:
+    story = starting(backoffLimit=0, failurePolicy={"maxIgnored": 0})
+    fail_runner(story, code, SILENT)
+    assert exit_code(story.status) == expected
+
+
 def test_rule_may_end_a_job_whose_index_is_silent() -> None:
     rule = {"action": "FailJob", "onReasons": ["EnvironmentFailed"]}
     story = starting(failurePolicy={"rules": [rule]})
@@ -118,6 +126,7 @@ def test_scheduler_that_cannot_be_prepared_ends_the_attempt_before_it_is_restart
     fail_in_place(story, story.scheduler(), 78, MISSING)
     assert (story.word, story.status.reason) == ("Failed", "EnvironmentFailed")
     assert "pod sums-scheduler" in story.status.message
+    assert story.status.exit_code == 78
 
 
 def test_workers_that_cannot_be_prepared_end_the_attempt() -> None:

@@ -428,3 +428,24 @@ def test_the_text_of_an_exit_is_the_reason_if_the_files_of_the_job_show_it(
     runner = {"containers": [{"name": "job", "args": ["python", "/daskjob/files/x.py", "-v"]}]}
     manifest["spec"] = {"job": {"files": {"x.py": f"import sys\n{code}\n"}, "spec": runner}}
     assert why(manifest, log_tail=log).headline.endswith(end)
+
+
+def test_log_of_the_installer_is_the_next_step() -> None:
+    message = (
+        "the packages or the code of pod sums-runner could not be prepared: pandas cannot be "
+        "installed from http://index. Check the names and the versions."
+    )
+    answer = why(failed("EnvironmentFailed", message))
+    assert "pandas cannot be installed" in answer.headline
+    assert answer.command == "kubectl logs sums-runner -c daskjob-environment -n team"
+
+
+def test_log_of_a_pod_that_went_with_its_cluster_is_not_offered() -> None:
+    message = (
+        "the packages or the code of pod sums-default-worker-1 could not be prepared: no index."
+    )
+    answer = why(failed("EnvironmentFailed", message))
+    assert answer.command == ""
+    assert "submit the job again" in answer.next_step
+    waits = why(waiting("EnvironmentFailed", message))
+    assert waits.command == "kubectl logs sums-default-worker-1 -c daskjob-environment -n team"

@@ -245,8 +245,10 @@ def test_three_roles_have_the_same_packages_and_code(
     asked = [r for r in operator.asked(audited, place.namespace) if r.resource != "events"]
     made = [r for r in asked if r.resource == "configmaps"]
     assert [r.verb for r in made] == ["create"]
-    # One worker, and one request more than a job without packages.
-    assert len(asked) <= 1 + 13 + 1, [str(r) for r in asked]
+    # One worker, and one request more than a job without packages; how many times the status is
+    # written depends on how long the pods take.
+    others = [str(r) for r in asked if not r.resource.endswith("/status")]
+    assert len(others) <= 1 + 6 + 1, others
 
 
 PRINTS = "import shapes, sys; print('shapes', shapes.VERSION); sys.exit({code})"
@@ -305,13 +307,13 @@ def test_each_failure_ends_the_job_before_its_code_starts_and_says_what_to_do(
         assert status["exitCode"] == (75 if name == "silent" else 78)
         runner = json.loads(place.kubectl("get", "pod", f"{name}-runner", "-o", "json"))
         (main,) = runner["status"]["containerStatuses"]
-        assert "startedAt" not in main["state"].get("terminated", {}) or not main.get("containerID")
+        assert not main.get("containerID"), main
 
 
 def test_workers_that_cannot_be_prepared_are_named_and_do_not_crash_for_ever(
     place: Place,
 ) -> None:
-    # Only the workers have another Python's requirements to meet: by a variable of theirs.
+    # The variables of the containers configure pip; those of the workers allow no index.
     wanted = job(
         place.image,
         "sleep",

@@ -16,7 +16,6 @@ from daskjob.core.job_view import AttemptEnd, JobView
 from daskjob.core.killed_workers import killed_workers
 from daskjob.core.manifests import mapping
 from daskjob.core.pods import ContainerFacts, PodFacts
-from daskjob.core.preparation import unprepared
 from daskjob.core.reasons import Reason
 
 #: How long a deleted runner may take to terminate: far above any grace period.
@@ -121,9 +120,8 @@ def _never_ran(runner: PodFacts) -> AttemptEnd:
     if stopped:
         return AttemptEnd(stopped.reason, stopped.message)
     if (problem := not_prepared(runner)) is not None:
-        found = unprepared(runner)
-        code = found.exit_code if found else None
-        return AttemptEnd(problem.reason, problem.message, code, problem.final, problem.may_pass)
+        code, final = problem.exit_code, problem.final
+        return AttemptEnd(problem.reason, problem.message, code, final, problem.may_pass)
     for container in runner.init_containers:
         if container.terminated and container.exit_code:
             diagnosis = container_end(runner, container)

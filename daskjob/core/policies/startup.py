@@ -187,6 +187,7 @@ def _end(diagnosis: Diagnosis) -> AttemptEnd:
     return AttemptEnd(
         diagnosis.reason,
         diagnosis.message,
+        diagnosis.exit_code,
         final=diagnosis.final,
         may_pass=diagnosis.may_pass,
     )
