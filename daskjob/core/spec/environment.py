@@ -175,6 +175,11 @@ def read_environment(spec: Reader) -> Environment:
     return Environment(**read_fields(Environment, ENVIRONMENT.read(spec)))
 
 
+def as_environment(fields: Mapping[str, object]) -> Environment:
+    """Return the environment of a mapping as manifests have it; wrong values are left out."""
+    return read_environment(Reader({ENVIRONMENT.name: fields}, "spec", []))
+
+
 def frozen_environment(environment: Environment) -> Manifest:
     """Return an environment as ``status.policy`` holds it: without the lines, only their number."""
     if not environment.wanted:
