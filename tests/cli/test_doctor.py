@@ -333,7 +333,7 @@ def test_this_machine_is_checked_without_a_cluster(daskjob: Daskjob) -> None:
     assert done.code == 0, done.text
     checks = [line.split(":")[0].split(maxsplit=1)[1] for line in done.text.splitlines()]
     assert [name for name in checks if not name.startswith(" ")] == [
-        *("dask", "state directory", "temporary space", "shared memory", "open files")
+        *("dask", "state directory", "temporary space", "shared memory", "packages", "open files")
     ]
     (daskjob.folder / "file").write_text("")
     done = daskjob("doctor", env={"DASKJOB_STATE_DIR": str(daskjob.folder / "file" / "x")})

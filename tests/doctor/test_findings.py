@@ -19,8 +19,10 @@ from daskjob.submit.doctor.cluster.operator import lease_finding
 from daskjob.submit.doctor.cluster.short_pod import judged
 from daskjob.submit.doctor.machine.dask_versions import OLDEST, dask_versions
 from daskjob.submit.doctor.machine.open_files import open_files
+from daskjob.submit.doctor.machine.packages import packages
 from daskjob.submit.doctor.machine.shared_memory import shared_memory
 from daskjob.submit.doctor.machine.state_folder import state_folder
+from daskjob.submit.environment.uv import find_uv
 from daskjob.submit.installing import chart
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -161,6 +163,17 @@ def test_low_limit_of_open_files_is_a_warning(soft: int, hard: int, state: str, 
     found = open_files(soft, hard)
     assert found.state == state
     assert fix in found.fix
+
+
+def test_missing_or_broken_uv_is_a_warning_with_the_command(tmp_path: Path) -> None:
+    found = packages(find_uv(os.environ))
+    assert found.state == "ok"
+    assert found.text.startswith("uv ")
+    for uv in ("", str(tmp_path / "gone"), "/bin/false"):
+        found = packages(uv)
+        assert found.state == "warning"
+        assert found.fix == "pip install 'daskjob[uv]'"
+        assert uv in found.text
 
 
 def test_state_folder_that_cannot_be_made_fails(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from daskjob.submit.cluster_job import parts
 from daskjob.submit.cluster_job.image import image_versions
 from daskjob.submit.environment.given import given_by
 from daskjob.submit.environment.requirement_lines import normalised, requirement
-from daskjob.submit.environment.resolution import resolve
 from daskjob.submit.environment.script import environment_of_script
 from daskjob.submit.environment.sources import with_file, with_given
 from daskjob.submit.environment.wanted import Indexes, Resolved, Target, Wanted
@@ -60,6 +59,8 @@ def with_packages(
     given = given_by(settings)
     if given.is_empty:
         return manifest, ()
+    from daskjob.submit.environment.resolution import resolve
+
     changed: Manifest = copy.deepcopy(manifest)
     wanted = _of_manifest(mapping(changed["spec"].get("environment")))
     if given.requirements:

@@ -11,9 +11,11 @@ from daskjob.submit.cluster_job.image import environment_versions
 from daskjob.submit.doctor.finding import Finding
 from daskjob.submit.doctor.machine.dask_versions import dask_versions
 from daskjob.submit.doctor.machine.open_files import open_files
+from daskjob.submit.doctor.machine.packages import packages
 from daskjob.submit.doctor.machine.shared_memory import shared_memory
 from daskjob.submit.doctor.machine.state_folder import state_folder
 from daskjob.submit.doctor.machine.temporary_space import temporary_space
+from daskjob.submit.environment.uv import find_uv
 
 
 def machine_checks() -> Iterator[Finding]:
@@ -22,4 +24,5 @@ def machine_checks() -> Iterator[Finding]:
     yield state_folder(state_root())
     yield temporary_space()
     yield shared_memory()
+    yield packages(find_uv(os.environ))
     yield open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))

@@ -53,7 +53,7 @@ def _wanted(
     try:
         return wanted_by(text, subject, folder, given=given, environ=environ)
     except NotResolved as error:
-        # Only a project's lock needs uv to be read: whoever has none has installed it otherwise.
+        # Only a project's lock needs uv to be read: without one, it was installed otherwise.
         if given.packages:
             raise
         return replace(Wanted(subject), notes=(f"{error}; runs with what is installed",))

@@ -13,7 +13,6 @@ from daskjob.submit.environment.wanted import Indexes, NotResolved, UnfitEnviron
 from daskjob.submit.settings.sources import nearest_project
 from daskjob.submit.settings.urls import hidden, plain
 
-LOCK = "uv.lock"
 _EXPORT = (
     *("export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--quiet"),
     *("--format", "requirements-txt"),
@@ -31,7 +30,7 @@ def locked_project(folder: Path, subject: str, environ: Mapping[str, str]) -> Wa
         There is no uv.
     """
     project = nearest_project(folder)
-    if project is None or not (lock := project.with_name(LOCK)).is_file():
+    if project is None or not (lock := project.with_name("uv.lock")).is_file():
         return None
     project_table = _mapping(_toml(project).get("project"))
     packages = _toml(lock).get("package") or []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from daskjob.submit.environment.resolution import resolve
 from daskjob.submit.environment.sources import wanted_by
 from daskjob.submit.environment.wanted import Given, Resolved, Target
 
@@ -31,4 +30,9 @@ def environment_of_script(
         There is no answer from the index, or no uv.
     """
     wanted = wanted_by(text, subject, folder, given=given, environ=environ)
+    if wanted.is_empty:
+        return Resolved(notes=wanted.notes)
+    # Most scripts declare nothing; resolving takes as long to import as `render` to run.
+    from daskjob.submit.environment.resolution import resolve
+
     return resolve(wanted, target=target, environ=environ)

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from daskjob.submit.environment.block import block_requirements
-from daskjob.submit.environment.project_lock import locked_project
 from daskjob.submit.environment.requirement_lines import requirement
-from daskjob.submit.environment.requirements_file import read_requirements
 from daskjob.submit.environment.wanted import Given, Indexes, UnfitEnvironment, Wanted
 from daskjob.submit.inline_metadata import declared
+from daskjob.submit.settings.sources import nearest_project
 
 WITH = "--with"
+LOCK = "uv.lock"
 
 
 def wanted_by(
@@ -33,12 +32,24 @@ def wanted_by(
     found = declared(text) if "# /// script" in text else None
     if found and found.problem:
         raise UnfitEnvironment(f"{subject}: {found.problem}")
-    wanted = block_requirements(found, subject) if found else Wanted(subject)
+    wanted = Wanted(subject)
+    if found:
+        from daskjob.submit.environment.block import block_requirements
+
+        wanted = block_requirements(found, subject)
     if given.requirements:
         wanted = with_file(wanted, given.requirements, environ)
-    elif found is None:
+    elif found is None and has_lock(folder):
+        from daskjob.submit.environment.project_lock import locked_project
+
         wanted = locked_project(folder, subject, environ) or wanted
     return with_given(wanted, given)
+
+
+def has_lock(folder: Path) -> bool:
+    """Return whether the project of a folder has a lock."""
+    project = nearest_project(folder)
+    return project is not None and project.with_name(LOCK).is_file()
 
 
 def with_given(wanted: Wanted, given: Given) -> Wanted:
@@ -60,6 +71,8 @@ def with_file(wanted: Wanted, name: str, environ: Mapping[str, str]) -> Wanted:
     UnfitEnvironment
         The file is wrong.
     """
+    from daskjob.submit.environment.requirements_file import read_requirements
+
     found = read_requirements(Path(name), environ)
     notes = [f"{name}: {', '.join(found.ignored)} has no effect in pods"] if found.ignored else []
     return replace(
