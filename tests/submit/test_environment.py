@@ -608,3 +608,20 @@ def test_more_packages_than_a_job_carries_are_rejected_with_the_numbers(
     packages = [f"p{number}==1" for number in range(501)]
     message = rejected(user, "", *packages)
     assert message.startswith("sums.py needs 501 packages, and a job carries up to 500: ")
+
+
+@pytest.mark.parametrize(
+    ("packages", "hashes", "message"),
+    [
+        (1, 120, "p0 has 120 hashes, 9485 characters, and a job carries up to 8192 of one package"),
+        (80, 100, "the lock of sums.py has 617 KiB, and a job carries up to 512 KiB: put the "),
+    ],
+)
+def test_lock_that_is_too_large_is_rejected_with_the_numbers(
+    user: User, monkeypatch: pytest.MonkeyPatch, packages: int, hashes: int, message: str
+) -> None:
+    user.without_uv(monkeypatch)
+    listed = " ".join(f"--hash=sha256:{number:064x}" for number in range(hashes))
+    lines = "".join(f"p{number}==1 {listed}\n" for number in range(packages))
+    found = rejected(user, given=Given((), str(user.write("r.txt", lines))))
+    assert found.startswith(message)
