@@ -21,6 +21,7 @@
     ├── NotebookFailed                the pod of a notebook crashes
     ├── ApiError                      a request to the API, or to this machine, failed
     │   ├── NoCredentials                 no usable kubeconfig, and no service account
+    │   ├── Unauthorized                  the API server rejects the credentials
     │   ├── Unreachable                   there was no connection to the API server
     │   ├── Unanswered                    the API server could not answer
     │   │   └── OutcomeUnknown                a creation was sent, with unknown outcome
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from daskjob.kube.errors import Replaced as Replaced
     from daskjob.kube.errors import Throttled as Throttled
     from daskjob.kube.errors import Unanswered as Unanswered
+    from daskjob.kube.errors import Unauthorized as Unauthorized
     from daskjob.kube.errors import UnexpectedObject as UnexpectedObject
     from daskjob.kube.errors import Unreachable as Unreachable
     from daskjob.kube.namespaces import NoNamespace as NoNamespace
@@ -128,8 +130,8 @@ _NAMES = {
     "InfrastructureFailure PolicyFailure InvalidFailure WrongArgument NoSuchFile WrongType "
     "UnknownArgument",
     "kube.access": "NoCredentials",
-    "kube.errors": "AlreadyExists Replaced Unreachable Unanswered OutcomeUnknown Throttled "
-    "UnexpectedObject",
+    "kube.errors": "AlreadyExists Replaced Unreachable Unauthorized Unanswered "
+    "OutcomeUnknown Throttled UnexpectedObject",
     "kube.namespaces": "NoNamespace",
     "kube.port_forward": "PortTaken",
     "submit.client.errors": "NotInstalled ClustersNotInstalled",

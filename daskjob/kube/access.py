@@ -30,6 +30,8 @@ class Access:
     proxy: str | None = field(default=None, repr=False)
     #: The name in the server's certificate, if it differs from the URL's.
     server_name: str | None = None
+    #: Only a person renews it: no program, and no kubelet.
+    fixed: bool = False
 
 
 class Credentials(Protocol):

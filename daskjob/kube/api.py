@@ -454,11 +454,11 @@ class Api:
                 # The login that follows may take a while.
                 self._patience.answered()
             answer.release()
-            renewed = await self.credentials.renew(access)
-            answer = await self._sent(request, renewed, timeout)
+            access = await self.credentials.renew(access)
+            answer = await self._sent(request, access, timeout)
         if answer.status >= 300:
             async with answer:
-                error = self._rejected(request, answer.status, await answer.read(), answer.headers)
+                error = self._rejected(request, answer, await answer.read(), access)
             if self._patience is not None:
                 if answer.status >= 500 and isinstance(error, Unanswered):
                     self._patience.failed(str(error))
@@ -498,15 +498,16 @@ class Api:
                 self._on_request(request.verb, kind, code, time.monotonic() - started)
 
     def _rejected(
-        self, request: Request, code: int, body: bytes, headers: Mapping[str, str]
+        self, request: Request, answer: aiohttp.ClientResponse, body: bytes, access: Access
     ) -> DaskJobError:
         error = error_of(
             request.subject,
-            code,
+            answer.status,
             body,
-            headers,
+            answer.headers,
             creating=request.creating,
             of_status=request.of_status,
+            fixed=access.fixed,
         )
         if isinstance(error, Throttled):
             self.limiter.rejected(error.retry_after or FIRST_WAIT_SECONDS)

@@ -42,6 +42,12 @@ class BadRequest(ApiError):
     """The request makes no sense now, such as one for the log of a container that waits."""
 
 
+class Unauthorized(ApiError):
+    """The API server rejects the credentials, and only a person renews them: log in again."""
+
+    retryable = False
+
+
 class Expired(ApiError):
     """The server no longer has this resourceVersion or continue token: list again."""
 
@@ -155,14 +161,20 @@ def error_of(
     *,
     creating: bool = False,
     of_status: bool = False,
+    fixed: bool = False,
 ) -> DaskJobError:
-    """Return the exception for an error response to a create, a status write or anything else."""
+    """Return the exception for an error response to a create, a status write or anything else.
+
+    ``fixed``: no program renews the credentials.
+    """
     status = read_status(body)
     message = status.message or f"the API server answered {code}"
     if 300 <= code < 400:
         message = f"the response {code} leads elsewhere, so it is not from an API server"
     full_message = f"{subject}: {message}"
     match code:
+        case 401 if fixed:
+            return Unauthorized(full_message)
         case 404 if status.details and status.details.name:
             return NotFound(full_message)
         case 404:

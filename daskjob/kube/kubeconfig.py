@@ -153,13 +153,15 @@ def _access(found: Selected, login: Login | None) -> Access:
         raise cluster.wrong("proxy-url", "must start with http:// or https://")
     if not _is_encrypted(found):
         # As kubectl: anyone on the way could read the credentials.
-        return Access(server, proxy=proxy or None)
+        return Access(server, proxy=proxy or None, fixed=True)
     return Access(
         server=server,
         tls=tls_of(cluster, _pair(user, login)),
         headers=_headers(user, login),
         proxy=proxy or None,
         server_name=cluster.text("tls-server-name") or None,
+        # Whoever writes the file may write another one.
+        fixed=login is None and not user.fields.get("tokenFile"),
     )
 
 

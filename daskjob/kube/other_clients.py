@@ -105,6 +105,7 @@ class ConfigurationCredentials(_Reread):
             headers=await self._headers(),
             proxy=getattr(found, "proxy", None) or None,
             server_name=getattr(found, "tls_server_name", None) or None,
+            fixed=getattr(found, "refresh_api_key_hook", None) is None,
         )
 
     async def _headers(self) -> dict[str, str]:

@@ -23,6 +23,7 @@ from daskjob.core.errors import ApiError, DaskJobError, Forbidden, NotFound
 from daskjob.core.manifests import ObjectRef
 from daskjob.kube.access import NoCredentials
 from daskjob.kube.api import Api
+from daskjob.kube.errors import Unauthorized
 from daskjob.kube.kubeconfig import Kubeconfig
 from daskjob.submit.client import first_request
 from daskjob.submit.client.sync_client import JobClient
@@ -261,6 +262,16 @@ async def test_a_rejected_token_is_reported_with_its_expiry(
             raise error
         assert token not in str(error)
         assert isinstance(error, NoCredentials) == ("expired" in message)
+        # Only a person gets another one.
+        assert isinstance(error, Unauthorized) == (message == "Unauthorized")
+        assert error.retryable == ("expired" in message)
+
+
+async def test_a_rejected_token_of_a_file_may_soon_be_another_one(real: Real) -> None:
+    (real.folder / "token").write_text("wrong\n")
+    for error in await errors_of(real, real.kubeconfig({"tokenFile": "token"})):
+        assert "Unauthorized" in str(error)
+        assert error.retryable
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from daskjob.kube.errors import (
     Replaced,
     Throttled,
     Unanswered,
+    Unauthorized,
     Unreachable,
     WatchFailed,
     error_of,
@@ -127,6 +128,15 @@ def test_a_rejected_status_has_its_kind_and_is_never_a_quota(
     found = error(code, "", message, causes=[{"field": "status"}], of_status=True)
     assert type(found) is StatusRejected
     assert (found.kind, found.name, found.message) == (kind, "Pod default/p1", message)
+
+
+@pytest.mark.parametrize(("fixed", "retryable"), [(True, False), (False, True)])
+def test_a_rejected_token_is_final_if_only_a_person_renews_it(fixed: bool, retryable: bool) -> None:
+    found = error_of("Pod default/p1", 401, b'{"message": "Unauthorized"}', fixed=fixed)
+    assert str(found) == "Pod default/p1: Unauthorized"
+    assert isinstance(found, ApiError)
+    assert isinstance(found, Unauthorized) == fixed
+    assert found.retryable == retryable
 
 
 @pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429, 500, 503])

@@ -107,7 +107,7 @@ _TWINS: tuple[type[errors.DaskJobError], ...] = (
 )
 #: Errors of a request that no later request mends.
 _PERMANENT = (
-    *("NotInstalled", "NoCredentials", "WrongConnection"),
+    *("NotInstalled", "NoCredentials", "Unauthorized", "WrongConnection"),
     *("WrongArguments", "WrongSettings", "UnfitCode", "UnreadableFile", "NoImage"),
 )
 _made: dict[tuple[type, type], type[errors.DaskJobError]] = {}

@@ -21,12 +21,13 @@ from daskjob.core.errors import (
 )
 from daskjob.integrations.prefect.following import ImageFailure, NotPickedUp
 from daskjob.kube.access import NoCredentials
+from daskjob.kube.errors import Unauthorized
 from daskjob.submit.client.errors import NotInstalled
 
 #: What fails again in the same way until a person changes something.
 HOPELESS: tuple[type[DaskJobError], ...] = (
     *(Invalid, InvalidFailure, Forbidden, NotInstalled, NotFound, Conflict, PolicyFailure),
-    *(ImageFailure, NoCredentials, NotPickedUp),
+    *(ImageFailure, NoCredentials, NotPickedUp, Unauthorized),
 )
 
 

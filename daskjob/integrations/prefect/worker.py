@@ -36,6 +36,7 @@ from daskjob.integrations.prefect.worker_settings import (
     DaskJobWorkerConfiguration,
     DaskJobWorkerVariables,
 )
+from daskjob.kube.errors import Unauthorized
 from daskjob.submit.generations import Identity
 from daskjob.submit.jobs import Job, JobRef
 
@@ -202,7 +203,8 @@ class DaskJobWorker(
             except (Failed, NotFound, NotPickedUp) as error:
                 return error
             except DaskJobError as error:
-                if not getattr(error, "retryable", False):
+                # A worker may get other credentials while the job runs, which it has started.
+                if not (getattr(error, "retryable", False) or isinstance(error, Unauthorized)):
                     return error
                 logger.warning("DaskJob %s is not seen for now: %s", ref.name, error)
                 await asyncio.sleep(_AGAIN_SECONDS)

@@ -22,6 +22,7 @@ CASES = [
     ("no_json", "WrongConnection", "the extra fields of connection no_json are no JSON object"),
     ("two_accesses", "WrongConnection", "sets in_cluster, kube_config_path: one excludes"),
     ("no_permission", "Forbidden", "grants it with the rule {apiGroups: [kubernetes.dask.org]"),
+    ("rejected_token", "Unauthorized", "Unauthorized"),
     ("mistakes", "Invalid", "spec.job: is missing"),
     ("no_yaml", "UnreadableFile", "is not valid YAML"),
     ("no_file", "WrongArguments", "there is no file"),
@@ -57,6 +58,7 @@ def connections(with_crds: Kubernetes) -> None:
     paths = {"in_cluster": True, "kube_config_path": str(with_crds.kubeconfig)}
     given: dict[str, Any] = {
         "nobody": {"kube_config": _with_token(kubeconfig, token)},
+        "rejected": {"kube_config": _with_token(kubeconfig, "not-a-token")},
         "no_json": "kube_config: {}",
         "two_accesses": paths,
     }

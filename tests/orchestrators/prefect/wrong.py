@@ -21,6 +21,7 @@ _ROLE: dict[str, Any] = {
 CASES = {
     "no kubeconfig": ("/nonexistent/kubeconfig", "NoCredentials"),
     "no context": ("there is no context 'nowhere'", "NoCredentials"),
+    "rejected token": ("Unauthorized", "Unauthorized"),
     "no permission": ("grants it with the rule {apiGroups: [kubernetes.dask.org]", "Forbidden"),
     "unknown image": (UNKNOWN, "ImageFailure"),
     "private image": (PRIVATE, "ImageFailure"),
@@ -34,6 +35,8 @@ class Users:
 
     nobody: Path
     without_secrets: Path
+    #: Its token is one of no cluster.
+    rejected: Path
 
 
 def users(kubernetes: Kubernetes, namespace: str, folder: Path) -> Users:
@@ -49,9 +52,16 @@ def users(kubernetes: Kubernetes, namespace: str, folder: Path) -> Users:
             user["user"] = {"token": token}
         found[name] = folder / name
         found[name].write_text(json.dumps(config))
+    found["rejected"] = folder / "rejected"
+    text = found["nobody"].read_text()
+    found["rejected"].write_text(text.replace(token_of(text), "not-a-token"))
     account = f"--serviceaccount={namespace}:without-secrets"
     kubectl("create", "rolebinding", "no-secrets", "--role=no-secrets", account)
-    return Users(found["nobody"], found["without-secrets"])
+    return Users(found["nobody"], found["without-secrets"], found["rejected"])
+
+
+def token_of(kubeconfig: str) -> str:
+    return str(json.loads(kubeconfig)["users"][0]["user"]["token"])
 
 
 def start_registry(kubernetes: Kubernetes, namespace: str, image: str) -> None:
@@ -66,6 +76,7 @@ def changes(users: Users) -> dict[str, dict[str, Any]]:
     return {
         "no kubeconfig": {"kubeconfig": "/nonexistent/kubeconfig"},
         "no context": {"context": "nowhere"},
+        "rejected token": {"kubeconfig": str(users.rejected)},
         "no permission": {"kubeconfig": str(users.nobody)},
         "unknown image": {"image": UNKNOWN},
         "private image": {"image": PRIVATE},

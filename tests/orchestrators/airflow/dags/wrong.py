@@ -30,6 +30,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "no_kubeconfig": {**JOB, "config_file": "/nonexistent/kubeconfig"},
     "no_context": {**JOB, "cluster_context": "nowhere"},
     "no_permission": {**JOB, "namespace": "kube-system", "kubernetes_conn_id": "nobody"},
+    "rejected_token": {**JOB, "kubernetes_conn_id": "rejected"},
     "no_kubeconfig_at_all": {**JOB, "config_file": __file__},
     "no_json": {**JOB, "kubernetes_conn_id": "no_json"},
     "two_accesses": {**JOB, "kubernetes_conn_id": "two_accesses"},
