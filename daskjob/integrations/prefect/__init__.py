@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from daskjob.integrations.prefect.block import DaskJob as DaskJob
+    from daskjob.integrations.prefect.bound_flow import DaskJobFlow as DaskJobFlow
     from daskjob.integrations.prefect.decorators import daskjob as daskjob
     from daskjob.integrations.prefect.hooks import cancel_daskjobs_hook as cancel_daskjobs_hook
     from daskjob.integrations.prefect.hooks import cancelling_daskjobs as cancelling_daskjobs
     from daskjob.integrations.prefect.job_run import DaskJobRun as DaskJobRun
+    from daskjob.integrations.prefect.results import DaskJobResults as DaskJobResults
     from daskjob.integrations.prefect.retries import retry_infrastructure as retry_infrastructure
     from daskjob.integrations.prefect.retries import retry_unless_hopeless as retry_unless_hopeless
     from daskjob.integrations.prefect.task_runner import DaskJobTaskRunner as DaskJobTaskRunner
@@ -30,6 +32,8 @@ _HERE = "daskjob.integrations.prefect"
 #: The module of each public name.
 _MODULES = {
     "DaskJob": "block",
+    "DaskJobFlow": "bound_flow",
+    "DaskJobResults": "results",
     "DaskJobRun": "job_run",
     "DaskJobTaskRunner": "task_runner",
     "DaskJobWorker": "worker",
@@ -47,6 +51,7 @@ __all__ = sorted(_MODULES)
 if find_spec("prefect") is not None and find_spec("aiohttp") is not None:
     # Prefect knows a block and a worker once their modules are imported.
     from daskjob.integrations.prefect import block as _block  # noqa: F401
+    from daskjob.integrations.prefect import results as _results  # noqa: F401
     from daskjob.integrations.prefect import worker as _worker  # noqa: F401
 
 

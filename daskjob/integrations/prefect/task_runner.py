@@ -125,7 +125,8 @@ class DaskJobTaskRunner(DaskTaskRunner):
 
     Without arguments it takes ``DASK_SCHEDULER_ADDRESS``, which every DaskJob sets. Without that
     variable it creates a ``daskjob.KubeCluster`` of ``cluster_kwargs``. All arguments are those of
-    ``prefect_dask.DaskTaskRunner``.
+    ``prefect_dask.DaskTaskRunner``. In a flow that is packed here and run in a job, it is the job
+    that has the variable.
     """
 
     def __init__(
@@ -138,7 +139,10 @@ class DaskJobTaskRunner(DaskTaskRunner):
         client_kwargs: dict[str, Any] | None = None,
         performance_report_path: str | None = None,
     ) -> None:
+        self._given: tuple[Any, ...] | None = None
         if not (cluster or address or cluster_class):
+            own = (cluster_kwargs, adapt_kwargs, client_kwargs, performance_report_path)
+            self._given = (None, None, None, *own)
             # Inside a job, its cluster is there: what a cluster elsewhere would be is not needed.
             address = os.environ.get(ADDRESS) or None
             if address:
@@ -154,6 +158,12 @@ class DaskJobTaskRunner(DaskTaskRunner):
             client_kwargs=client_kwargs,
             performance_report_path=performance_report_path,
         )
+
+    def __reduce__(self) -> Any:
+        """Let the process that unpickles it look for its own cluster."""
+        if self._given is None:
+            return super().__reduce__()
+        return type(self), self._given
 
     def submit(
         self,

@@ -82,7 +82,8 @@ class DaskJobWorkerConfiguration(BaseJobConfiguration):
             return ["python", "-c", *(word.replace("$", "$$") for word in (program, *words))]
         # The Prefect of this worker, which need not be on the path of its machine.
         module = [sys.executable, "-m", *words] if words[:1] == ["prefect"] else words
-        return [sys.executable, "-c", program, *module]
+        own = [sys.executable, *words[1:]] if words[:1] == ["python"] else module
+        return [sys.executable, "-c", program, *own]
 
     def _limit_workers(self) -> None:
         """Let Dask use all of the workers' memory; else it takes the share of their threads."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,6 +109,22 @@ def test_outside_of_a_job_the_cluster_is_a_kubecluster(monkeypatch: pytest.Monke
     assert runner.cluster_class == "daskjob.KubeCluster"
     assert runner.cluster_kwargs == {"n_workers": 3}
     assert DaskJobTaskRunner(address="tcp://10.0.0.1:8786").address == "tcp://10.0.0.1:8786"
+
+
+def test_a_packed_runner_takes_the_cluster_of_the_job_that_unpacks_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS")
+    outside = DaskJobTaskRunner(cluster_kwargs={"n_workers": 3})
+    fixed = DaskJobTaskRunner(address="tcp://10.0.0.1:8786")
+    packed = pickle.dumps(outside), pickle.dumps(fixed)
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://10.0.0.2:8786")
+    inside, same = (pickle.loads(one) for one in packed)
+    assert (inside.address, inside.cluster_kwargs) == ("tcp://10.0.0.2:8786", {})
+    assert same.address == "tcp://10.0.0.1:8786"
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS")
+    again = pickle.loads(pickle.dumps(inside))
+    assert (again.address, again.cluster_kwargs) == (None, {"n_workers": 3})
 
 
 def _states(flow_run: Any) -> list[str]:

@@ -11,10 +11,11 @@ import pytest
 from prefect import flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.templating import apply_values
+from prefect.workers.base import BaseWorker
 
 from daskjob.core.errors import Invalid
 from daskjob.core.spec import DaskJob, parse
-from daskjob.integrations.prefect import DaskJobWorker, daskjob
+from daskjob.integrations.prefect import DaskJobFlow, DaskJobWorker, daskjob
 from daskjob.integrations.prefect.worker_settings import DaskJobWorkerConfiguration
 
 
@@ -101,5 +102,14 @@ def test_the_decorator_binds_a_flow_to_a_pool() -> None:
     @flow
     def nightly() -> None: ...
 
-    assert (nightly.work_pool, nightly.job_variables) == ("dask", {"n_workers": 8})
-    assert nightly.worker_cls is DaskJobWorker
+    renamed = nightly.with_options(name="renamed")
+    for bound in (nightly, renamed):
+        assert isinstance(bound, DaskJobFlow)
+        assert (bound.work_pool, bound.job_variables) == ("dask", {"n_workers": 8})
+        assert issubclass(bound.worker_cls, DaskJobWorker)
+    assert renamed.name == "renamed"
+
+
+def test_workers_of_the_type_stay_what_they_are() -> None:
+    # The class of calls has the same type, and is not for ``prefect worker start``.
+    assert BaseWorker.get_worker_class_from_type("daskjob") is DaskJobWorker
