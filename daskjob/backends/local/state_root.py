@@ -20,13 +20,17 @@ def state_root() -> Path:
     own = os.environ.get("DASKJOB_STATE_DIR")
     if own:
         return _expanded(Path(own))
-    base = os.environ.get("XDG_STATE_HOME", "")
+    return user_folder("XDG_STATE_HOME", ".local/state") / "daskjob" / "jobs"
+
+
+def user_folder(variable: str, usual: str) -> Path:
+    """Return a folder of this user: that of a variable, else one below the home directory."""
+    base = os.environ.get(variable, "")
     try:
         # The specification of these variables: relative paths are ignored.
-        home = Path(base) if os.path.isabs(base) else _home() / ".local" / "state"
+        return Path(base) if os.path.isabs(base) else _home() / usual
     except RuntimeError:
-        home = _temporary_home()
-    return home / "daskjob" / "jobs"
+        return _temporary_home()
 
 
 def _home() -> Path:
