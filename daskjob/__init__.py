@@ -2,7 +2,8 @@
 
 ``JobClient`` and ``AsyncJobClient`` submit jobs to a cluster and follow them; ``ClusterClient`` and
 ``AsyncClusterClient`` handle clusters without jobs; ``KubeCluster`` is a cluster for interactive
-work; ``errors`` has what they raise. They are imported on first use.
+work; ``errors`` has what they raise. ``submit`` and ``submit_async`` call a function in a job. They
+are imported on first use.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from daskjob.submit.client.sync_client import JobClient as JobClient
     from daskjob.submit.clusters.client import AsyncClusterClient as AsyncClusterClient
     from daskjob.submit.clusters.sync_client import ClusterClient as ClusterClient
+    from daskjob.submit.functions.submitting import submit as submit
+    from daskjob.submit.functions.submitting import submit_async as submit_async
 
 __version__ = "0.1.0"
 
@@ -26,14 +29,15 @@ _MODULES = {
     "ClusterClient": "daskjob.submit.clusters.sync_client",
     "JobClient": "daskjob.submit.client.sync_client",
     "KubeCluster": "daskjob.kubecluster.cluster",
+    "submit_async": "daskjob.submit.functions.submitting",
 }
 
 
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name == "errors":
-        return import_module("daskjob.errors")
+    if name in ("errors", "submit"):
+        return import_module(f"daskjob.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,0 +1,1 @@
+"""Functions as jobs: ``daskjob.submit(function, *arguments)``."""

@@ -1,0 +1,126 @@
+"""The job of a call: for a cluster, with settings; for this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from daskjob.core.errors import UnknownArgument, WrongArgument
+from daskjob.core.manifests import Manifest
+from daskjob.submit.functions.call import Call
+from daskjob.submit.settings.nearest import did_you_mean
+from daskjob.submit.settings.table import SETTINGS
+
+#: The settings of a job on this machine.
+LOCAL = ("workers", "threads", "memory", "name", "retries", "deadline", "env")
+
+
+def settings_by_key(given: Mapping[str, Any]) -> dict[str, object]:
+    """Return settings by their keys: Python's names have no hyphens.
+
+    Raises
+    ------
+    UnknownArgument
+        There is no such setting.
+    """
+    found: dict[str, object] = {}
+    for name, value in given.items():
+        key = name.rstrip("_").replace("_", "-")
+        if key not in SETTINGS:
+            known = [key.replace("-", "_") for key in SETTINGS]
+            raise UnknownArgument(f"there is no setting {name!r}; {did_you_mean(name, known)}")
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def cluster_submission(call: Call, given: Mapping[str, object]) -> Any:
+    """Return the submission of a call to a cluster: its job, and what belongs to it.
+
+    Raises
+    ------
+    WrongArgument
+        A setting is wrong, or the code cannot be sent.
+    """
+    # Not needed by jobs of this machine.
+    from daskjob.core.errors import Invalid
+    from daskjob.submit.cluster_job.code import UnfitCode
+    from daskjob.submit.cluster_job.image import NoImage, environment_versions
+    from daskjob.submit.cluster_job.submission import script_submission
+    from daskjob.submit.functions.program import function_program
+    from daskjob.submit.inline_metadata import declared
+    from daskjob.submit.settings.dask_config import dask_config
+    from daskjob.submit.settings.merge import merged
+    from daskjob.submit.settings.sources import (
+        Places,
+        WrongSettings,
+        default_layer,
+        flags_layer,
+        project_layer,
+        script_layer,
+        user_layer,
+    )
+
+    text = call.file.read_text(encoding="utf-8-sig", errors="replace")
+    found = declared(text) if "# /// script" in text else None
+    places = Places(
+        script=script_layer(found.settings, str(call.file)) if found else None,
+        project=project_layer(call.file.parent),
+        user=user_layer(dask_config(os.environ)),
+    )
+    try:
+        flags = {"token": secrets.token_hex(16), **given}
+        settings = merged([default_layer(), *places.layers(), flags_layer(flags)])
+        program = function_program(call, settings.settings.files)
+        versions = environment_versions(os.environ)
+        return script_submission(program, settings, versions=versions, declared=found)
+    except (WrongSettings, UnfitCode, NoImage, Invalid) as error:
+        raise WrongArgument(str(error)) from error
+
+
+def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
+    """Return the job of a call on this machine.
+
+    Raises
+    ------
+    WrongArgument
+        A setting is wrong, or is one of clusters only.
+    """
+    from daskjob.submit.local import local_script_job
+    from daskjob.submit.script import ScriptOptions, default_shape
+    from daskjob.submit.settings.merge import merged
+    from daskjob.submit.settings.sources import WrongSettings, flags_layer
+
+    others = [key for key in given if key not in LOCAL]
+    if others:
+        raise WrongArgument(f"{', '.join(others)}: jobs of this machine have {', '.join(LOCAL)}")
+    try:
+        settings = merged([flags_layer(given)]).settings
+    except WrongSettings as error:
+        raise WrongArgument(str(error)) from error
+    workers, threads = default_shape(os.cpu_count() or 1)
+    options = ScriptOptions(
+        workers=workers if settings.workers is None else settings.workers,
+        threads=settings.threads or threads,
+        memory=str(settings.memory) if settings.memory else None,
+        name=settings.name or "",
+        retries=settings.retries or 0,
+        timeout_seconds=settings.deadline,
+        env=dict(settings.env),
+        python_path=os.pathsep.join(_python_path(call)),
+        path_for_script=True,
+    )
+    words = [*call.words(), *([str(call.file)] if call.is_script else [])]
+    return local_script_job([sys.executable, *words[1:]], options, call.name)
+
+
+def _python_path(call: Call) -> list[str]:
+    """Return where this process finds modules, for the processes of the job."""
+    found = [str(call.root), *(os.path.abspath(place) for place in sys.path)]
+    own = [str(Path(sys.prefix).absolute()), str(Path(sys.base_prefix).absolute())]
+    kept = [place for place in found if not any(Path(place).is_relative_to(p) for p in own)]
+    return list(dict.fromkeys(kept))
