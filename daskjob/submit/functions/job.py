@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ def cluster_submission(call: Call, given: Mapping[str, object]) -> Any:
     # Not needed by jobs of this machine.
     from daskjob.core.errors import Invalid
     from daskjob.submit.cluster_job.code import UnfitCode
+    from daskjob.submit.cluster_job.environment import script_environment
     from daskjob.submit.cluster_job.image import NoImage, environment_versions
-    from daskjob.submit.cluster_job.submission import script_submission
+    from daskjob.submit.cluster_job.submission import script_submission, with_image
+    from daskjob.submit.environment.wanted import UnfitEnvironment
     from daskjob.submit.functions.program import function_program
     from daskjob.submit.inline_metadata import declared
     from daskjob.submit.settings.dask_config import dask_config
@@ -75,10 +78,16 @@ def cluster_submission(call: Call, given: Mapping[str, object]) -> Any:
     try:
         flags = {"token": secrets.token_hex(16), **given}
         settings = merged([default_layer(), *places.layers(), flags_layer(flags)])
-        program = function_program(call, settings.settings.files)
         versions = environment_versions(os.environ)
-        return script_submission(program, settings, versions=versions, declared=found)
-    except (WrongSettings, UnfitCode, NoImage, Invalid) as error:
+        settings = with_image(settings, versions)
+        packages = script_environment(
+            text, str(call.file), call.file.parent, settings.settings, os.environ
+        )
+        program = function_program(call, settings.settings.files)
+        notes = (*program.notes, *packages.notes)
+        program = replace(program, notes=notes, environment=packages.manifest())
+        return script_submission(program, settings, versions=versions)
+    except (WrongSettings, UnfitCode, UnfitEnvironment, NoImage, Invalid) as error:
         raise WrongArgument(str(error)) from error
 
 
